@@ -1,0 +1,87 @@
+"""The component contract: what a node is once it is loaded.
+
+A component is any class with the method of its type; no base class is needed::
+
+    class Scale:
+        def __init__(self, divide_by: float) -> None: ...
+        def transform(self, pixels: np.ndarray) -> np.ndarray: ...
+
+Methods may be ``async``. Optional hooks, each sync or async: ``load()``, ``warmup()``,
+``unload()``, ``check_health()``. A parameter named ``context`` receives the request's ``Context``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+METHODS = {
+    "transformer": "transform",
+    "predictor": "predict",
+    "combiner": "combine",
+    "router": "route",
+    "explainer": "explain",
+}
+"""The method that a component of each node type must have."""
+
+DEFAULT_OUTPUT = "output"
+"""Name of the output of a component that returns a bare array."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a component may know of the request.
+
+    ``deadline`` is on the clock of ``time.monotonic``, in seconds; None means none. It never
+    crosses processes: ``remaining`` does.
+    """
+
+    id: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """HTTP headers, names in lower case."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Request-level parameters of the protocol."""
+    deadline: float | None = None
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, never below 0; None where there is no deadline."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A node's code, constructed and ready to call.
+
+    ``call`` takes the node's inputs as keyword arguments (a combiner over a list takes one list)
+    and, if ``wants_context``, ``context=``. It returns an array, a dict of arrays, or for routers
+    the name of a route. If ``is_async`` it is a coroutine function.
+    """
+
+    node: str
+    instance: Any
+    call: Callable[..., Any]
+    is_async: bool = False
+    wants_context: bool = False
+
+    async def load(self) -> None:
+        """Run the component's ``load()`` and then ``warmup()``, where it has them."""
+        await self._hook("load")
+        await self._hook("warmup")
+
+    async def unload(self) -> None:
+        """Run the component's ``unload()``, where it has one."""
+        await self._hook("unload")
+
+    async def check_health(self) -> None:
+        """Run the component's ``check_health()``, where it has one; it raises when unwell."""
+        await self._hook("check_health")
+
+    async def _hook(self, name: str) -> None:
+        hook = getattr(self.instance, name, None)
+        if callable(hook):
+            result = hook()
+            if inspect.isawaitable(result):
+                await result

@@ -1,0 +1,154 @@
+"""Every error that anabranch raises on purpose.
+
+    AnabranchError
+    ├── SpecError              a spec that does not compile; carries every Problem found
+    ├── NotSupportedError      a valid spec asks for something this version does not do
+    ├── LoadError              a node's code or model cannot be loaded; names the node
+    ├── ArtefactError          a model file is missing, untrusted or does not match its digest
+    ├── RequestError           the caller's fault
+    │   ├── InvalidRequest     malformed body, missing or extra tensor, wrong datatype or shape
+    │   ├── NotFound           unknown graph, revision or path
+    │   └── TooLarge           a limit on the request was passed
+    ├── NodeError              a node raised, or returned what it may not; names the node
+    ├── Unavailable            queue full or no healthy replica; try again later
+    ├── DeadlineExceeded       the request's time ran out
+    ├── DeployError            a revision did not become healthy; names the node and the reason
+    └── EngineError            no engine, engine unreachable, wrong token
+
+Errors cross processes, so each can be pickled. No message ever holds a traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+MAX_MESSAGE = 4096
+"""Longest text of a SpecError, in bytes."""
+
+
+class AnabranchError(Exception):
+    """Base of every error that anabranch raises on purpose."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in a file; line and column count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake in a spec.
+
+    ``path`` is the field, such as ``("spec", "nodes", "forest", "inputs", "x")``.
+    ``position`` is where it stands in ``file``; both are None for graphs built in Python.
+    """
+
+    path: tuple[str | int, ...]
+    message: str
+    position: Position | None = None
+    file: str | None = None
+
+    def __str__(self) -> str:
+        field = ".".join(str(part) for part in self.path)
+        text = f"{field}: {self.message}" if field else self.message
+        if self.position is None:
+            return f"{self.file}: {text}" if self.file else text
+        return f"{self.file or '<spec>'}:{self.position.line}:{self.position.column}: {text}"
+
+
+class SpecError(AnabranchError):
+    """A spec with mistakes: ``problems`` holds all of them, in the order of the file."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(_bounded([str(problem) for problem in self.problems]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.problems,))
+
+
+def _bounded(lines: list[str]) -> str:
+    """Join lines into at most MAX_MESSAGE bytes, saying how many were left out."""
+    kept: list[str] = []
+    size = 0
+    for index, line in enumerate(lines):
+        size += len(line.encode("utf-8", "replace")) + 1
+        if size > MAX_MESSAGE - 64:
+            kept.append(f"… and {len(lines) - index} more problems")
+            break
+        kept.append(line)
+    return "\n".join(kept)
+
+
+class NotSupportedError(AnabranchError):
+    """The spec is valid but asks for something that this version does not do yet."""
+
+
+class LoadError(AnabranchError):
+    """A node could not be constructed or loaded."""
+
+    def __init__(self, node: str, reason: str) -> None:
+        self.node, self.reason = node, reason
+        super().__init__(f"node {node!r}: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.node, self.reason))
+
+
+class ArtefactError(AnabranchError):
+    """A model file is missing, untrusted, or not the one the spec names."""
+
+
+class RequestError(AnabranchError):
+    """The caller's fault."""
+
+
+class InvalidRequest(RequestError):
+    """A body, tensor, datatype or shape that the graph does not take."""
+
+
+class NotFound(RequestError):
+    """An unknown graph, revision or path."""
+
+
+class TooLarge(RequestError):
+    """A request over one of the limits."""
+
+
+class NodeError(AnabranchError):
+    """A node raised, or returned what it may not."""
+
+    def __init__(self, node: str, reason: str) -> None:
+        self.node, self.reason = node, reason
+        super().__init__(f"node {node!r} failed: {reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.node, self.reason))
+
+
+class Unavailable(AnabranchError):
+    """Nothing can take the request now; ``retry_after`` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (str(self), self.retry_after))
+
+
+class DeadlineExceeded(AnabranchError):
+    """The request's time ran out before its outputs were there."""
+
+
+class DeployError(AnabranchError):
+    """A revision did not become healthy."""
+
+
+class EngineError(AnabranchError):
+    """The engine is not running, cannot be reached, or refuses the caller."""

@@ -1,0 +1,93 @@
+"""The plan: what the compiler knows about a graph before the first request.
+
+A plan is an immutable value. It holds the resolved graph (nodes, their sources, their types), the
+segments, and the order of evaluation. Executors and the lowering to Ray Serve read nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from anabranch.errors import Problem
+from anabranch.specs.models import NodeBase, Resources, Scaling, TensorSpec
+
+HEAD = "head"
+"""Name of the segment that holds the graph's entry and runs inside the router."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A resolved source: a graph input (``node`` is None), or one output of a node.
+
+    ``output`` is None for the only output of a node, whatever its name.
+    """
+
+    node: str | None
+    output: str | None
+
+    def __str__(self) -> str:
+        if self.node is None:
+            return str(self.output)
+        return self.node if self.output is None else f"{self.node}.{self.output}"
+
+
+@dataclass(frozen=True)
+class PlannedNode:
+    """A node with its sources resolved.
+
+    ``inputs`` keeps the order of the spec; for a combiner over a list the keys are "0", "1", …
+    and ``listed`` is True. ``routes`` is empty but for routers. ``outputs`` is None where nothing
+    is known about what the node returns.
+    """
+
+    name: str
+    spec: NodeBase
+    type: str
+    inputs: Mapping[str, Ref]
+    listed: bool
+    routes: tuple[str, ...]
+    fallback: Ref | None
+    outputs: Mapping[str, TensorSpec | None] | None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Nodes that run in one process, in order of evaluation."""
+
+    name: str
+    nodes: tuple[str, ...]
+    resources: Resources | None = None
+    scaling: Scaling | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A compiled graph. ``segments[0]`` is the head. ``nodes`` is in order of evaluation."""
+
+    name: str
+    inputs: Mapping[str, TensorSpec]
+    nodes: Mapping[str, PlannedNode]
+    outputs: Mapping[str, Ref]
+    output_types: Mapping[str, TensorSpec | None]
+    segments: tuple[Segment, ...]
+    critical_path_hops: int
+    timeout: float
+    """Longest time that a request may take, in seconds."""
+    warnings: tuple[Problem, ...] = ()
+
+    @property
+    def head(self) -> Segment:
+        """The segment that runs inside the router."""
+        return self.segments[0]
+
+    def segment(self, name: str) -> Segment:
+        """The segment of that name; KeyError if there is none."""
+        return {segment.name: segment for segment in self.segments}[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able summary, as ``anabranch plan -o json`` prints it."""
+        from anabranch.graph.render import plan_to_json
+
+        return plan_to_json(self)

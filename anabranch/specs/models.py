@@ -1,0 +1,328 @@
+"""The language as models: ``apiVersion: anabranch/v1``, ``kind: InferenceGraph``.
+
+Models are immutable and strict: unknown fields and values of another type are errors. What needs
+more than one field to judge lives in ``checks``; what needs the whole graph lives in the
+compiler's passes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from anabranch.specs.units import Duration, Size
+
+Datatype = Literal[
+    "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
+    "FP16", "FP32", "FP64", "BF16", "BYTES",
+]  # fmt: skip
+"""Tensor datatypes of the Open Inference Protocol."""
+
+GRAPH_NAME = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
+NODE_NAME = r"^[A-Za-z_][-A-Za-z0-9_]{0,62}$"
+TENSOR_NAME = r"^[A-Za-z_][-A-Za-z0-9_:/]{0,126}$"
+
+GraphName = Annotated[str, Field(pattern=GRAPH_NAME)]
+NodeName = Annotated[str, Field(pattern=NODE_NAME)]
+TensorName = Annotated[str, Field(pattern=TENSOR_NAME)]
+ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")]
+Source = Annotated[str, Field(min_length=1, max_length=256)]
+"""A graph input, a node, or ``node.output``."""
+Dimension = Annotated[int, Field(ge=-1, le=2**31 - 1)]
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Model(BaseModel):
+    """Base of all models of the language."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, populate_by_name=True, use_attribute_docstrings=True
+    )
+
+
+class TensorSpec(Model):
+    """The type of a tensor."""
+
+    datatype: Datatype
+    """Datatype of every element."""
+    shape: tuple[Dimension, ...] = Field(max_length=16, strict=False)
+    """Sizes per dimension; -1 stands for any size."""
+
+    def __str__(self) -> str:
+        return f"{self.datatype}[{', '.join(str(size) for size in self.shape)}]"
+
+
+class Resources(Model):
+    """What each replica of the node's segment reserves. Declaring any makes a segment of its own."""
+
+    cpu: Annotated[float, Field(ge=0, le=4096, allow_inf_nan=False)] | None = None
+    """Logical CPUs, such as 0.5 or 2."""
+    gpu: Annotated[float, Field(ge=0, le=64, allow_inf_nan=False)] | None = None
+    """GPUs, such as 0.5 or 1."""
+    memory: Size | None = None
+    """Memory, such as 2GiB."""
+    accelerator: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """Accelerator type as Ray names it, such as H100."""
+
+
+class Scaling(Model):
+    """How many replicas: either ``replicas``, or autoscaling between ``min`` and ``max``."""
+
+    replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """A fixed number of replicas."""
+    min: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Fewest replicas; 0 scales to zero."""
+    max: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Most replicas."""
+    target_ongoing: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
+    """Requests in progress per replica that autoscaling aims at."""
+    upscale_delay: Duration | None = None
+    """How long load must last before replicas are added."""
+    downscale_delay: Duration | None = None
+    """How long idleness must last before replicas are removed."""
+
+
+class Placement(Model):
+    """Where a node runs."""
+
+    isolate: bool | None = None
+    """True puts the node in a process of its own."""
+    with_: NodeName | None = Field(default=None, alias="with")
+    """Ties the node to the segment of another node."""
+
+
+class Batching(Model):
+    """Gathers requests into one call along dimension 0."""
+
+    max_size: Annotated[int, Field(ge=1, le=65_536)]
+    """Most rows in a batch."""
+    max_delay: Duration | None = None
+    """Longest time that a request may be held."""
+    max_queue: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Most requests that may wait."""
+
+
+class UseOnError(Model):
+    """On failure, take the value of another source instead."""
+
+    use: Source
+    """A graph input, a node, or node.output; it runs only if this node fails."""
+
+
+class NodeBase(Model):
+    """Fields common to nodes of every type."""
+
+    component: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Your class: file.py:Class relative to the spec, or package.module:Class."""
+    args: dict[str, JsonValue] = {}
+    """Keyword arguments of the constructor."""
+    outputs: dict[TensorName, TensorSpec] | None = None
+    """Declared output tensors; checked on every call."""
+    resources: Resources | None = None
+    scaling: Scaling | None = None
+    placement: Placement | None = None
+    batching: Batching | None = None
+    timeout: Duration | None = None
+    """Longest time that one attempt may take."""
+    retries: Annotated[int, Field(ge=0, le=10)] = 0
+    """Further attempts after a failure."""
+    on_error: Literal["fail"] | UseOnError = "fail"
+    """What happens once every attempt has failed."""
+
+
+class Transformer(NodeBase):
+    """Turns tensors into tensors: ``transform(**inputs)``."""
+
+    type: Literal["transformer"]
+    method: str | None = None
+    """A built-in: scale, cast, rename, select, softmax, argmax, threshold."""
+    inputs: dict[ParameterName, Source] = Field(min_length=1)
+    """Parameter: source."""
+
+
+class Predictor(NodeBase):
+    """A model: ``predict(**inputs)``."""
+
+    type: Literal["predictor"]
+    runtime: str | None = None
+    """A built-in model server: sklearn, torch, onnx."""
+    model: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    """The model's file: a path relative to the spec, or a URI."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """Digest of the model's file; needed for formats that can run code and come by URI."""
+    method: str | None = None
+    """Method of the model to call, such as predict_proba."""
+    inputs: dict[ParameterName, Source] = Field(min_length=1)
+    """Parameter: source."""
+
+
+class Combiner(NodeBase):
+    """Joins several tensors: ``combine(inputs)`` for a list, ``combine(**inputs)`` for a map."""
+
+    type: Literal["combiner"]
+    strategy: str | None = None
+    """A built-in: mean, weighted_mean, vote, max, concat, first."""
+    inputs: Annotated[list[Source], Field(min_length=1)] | Annotated[
+        dict[ParameterName, Source], Field(min_length=1)
+    ]
+    """Sources, in order; or parameter: source."""
+
+
+class Rule(Model):
+    """One line of a ``rules`` router; the first whose condition holds wins."""
+
+    when: Annotated[str, Field(min_length=1, max_length=4096)]
+    """Condition in the Common Expression Language over ``request`` and ``inputs``."""
+    to: NodeName
+    """The node to route to."""
+
+
+class Router(NodeBase):
+    """Picks one node, whose outputs become its own: ``route(**inputs)``."""
+
+    type: Literal["router"]
+    strategy: str | None = None
+    """A built-in: weighted, rules."""
+    routes: (
+        Annotated[dict[NodeName, Share], Field(min_length=1)]
+        | Annotated[list[NodeName], Field(min_length=1)]
+        | None
+    ) = None
+    """The nodes to pick from; for ``weighted``, node: weight."""
+    rules: Annotated[list[Rule], Field(min_length=1)] | None = None
+    """Conditions of the ``rules`` strategy, first match wins."""
+    otherwise: NodeName | None = None
+    """Where the ``rules`` strategy sends what no rule matches."""
+    inputs: dict[ParameterName, Source] = {}
+    """Parameter: source, for routers that look at tensors."""
+
+    def targets(self) -> tuple[str, ...]:
+        """The nodes that the router may pick, in the order of the spec, each once."""
+        ruled = [rule.to for rule in self.rules or ()] + ([self.otherwise] if self.otherwise else [])
+        return tuple(dict.fromkeys([*(self.routes or ()), *ruled]))
+
+
+class Explainer(NodeBase):
+    """Explains a node's answers: ``explain(**inputs)``."""
+
+    type: Literal["explainer"]
+    explains: str | None = None
+    """The node to explain; the whole graph if left out."""
+    method: str | None = None
+    """A built-in, such as anchor_tabular."""
+    model: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    """A fitted explainer."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    data: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    """A sample to fit on at start."""
+    inputs: dict[ParameterName, Source] = {}
+
+
+Node = Annotated[
+    Transformer | Predictor | Combiner | Router | Explainer, Field(discriminator="type")
+]
+NODE_TYPES: dict[str, type[NodeBase]] = {
+    "transformer": Transformer,
+    "predictor": Predictor,
+    "combiner": Combiner,
+    "router": Router,
+    "explainer": Explainer,
+}
+BUILTIN_FIELD = {
+    "transformer": "method",
+    "predictor": "runtime",
+    "combiner": "strategy",
+    "router": "strategy",
+    "explainer": "method",
+}
+"""The field that names a built-in, for each node type."""
+
+
+class Sticky(Model):
+    """What keeps a caller on one arm: exactly one of the fields."""
+
+    header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
+    cookie: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    parameter: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+
+
+class Traffic(Model):
+    """How requests are spread over revisions."""
+
+    sticky: Sticky | None = None
+
+
+class Metric(Model):
+    """One condition of a rollout's analysis."""
+
+    metric: Annotated[str, Field(min_length=1, max_length=64)]
+    """Such as error_rate or latency_p99."""
+    max: float | str | None = None
+    """Largest value allowed: absolute, or relative to stable such as 1.2x."""
+    min: float | str | None = None
+    """Smallest value allowed."""
+    query: str | None = None
+    """Query of the promql metric."""
+
+
+class Analysis(Model):
+    """How a rollout is judged."""
+
+    interval: Duration
+    failure_limit: Annotated[int, Field(ge=0)] = 0
+    consecutive_error_limit: Annotated[int, Field(ge=0)] = 4
+    min_samples: Annotated[int, Field(ge=1)] | None = None
+    metrics: list[Metric] = Field(min_length=1)
+
+
+class Rollout(Model):
+    """How a new revision takes over from the stable one."""
+
+    steps: list[Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]] = Field(min_length=1)
+    """Shares of traffic in percent."""
+    hold: Duration | None = None
+    """How long each step lasts."""
+    analysis: Analysis | None = None
+
+
+class Metadata(Model):
+    """What the graph is called."""
+
+    name: GraphName
+    """Name of the graph; also the model name of the protocol."""
+    labels: dict[
+        Annotated[str, Field(min_length=1, max_length=63)], Annotated[str, Field(max_length=253)]
+    ] = {}
+
+
+class Spec(Model):
+    """The graph itself."""
+
+    inputs: dict[TensorName, TensorSpec] = Field(min_length=1)
+    """Tensors that a request must carry."""
+    nodes: dict[NodeName, Node] = Field(min_length=1)
+    outputs: dict[TensorName, Source] = Field(min_length=1)
+    """Output tensor: source."""
+    timeout: Duration | None = None
+    """Longest time that a request may take; 60s if left out."""
+    traffic: Traffic | None = None
+    rollout: Rollout | None = None
+
+
+class InferenceGraph(Model):
+    """A whole document."""
+
+    apiVersion: Literal["anabranch/v1"]
+    kind: Literal["InferenceGraph"]
+    metadata: Metadata
+    spec: Spec
+
+    @property
+    def name(self) -> str:
+        """Name of the graph."""
+        return self.metadata.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-able data, without what is at its default; ``model_validate`` reads it back."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
