@@ -1,0 +1,61 @@
+# Two commands are all you need: `make demo` and `make test`. Each sets up what it needs.
+
+VENV   ?= .venv
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo "$$name" && break; done)
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-unit check format bench schema lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Create .venv and install anabranch with all that the demo and the tests need
+
+$(READY): pyproject.toml requirements.lock
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet \
+		-c requirements.lock -e '.[torch,sklearn,onnx,dev]'
+	@touch $@
+
+demo: setup ## Train, serve and check a real ensemble over HTTP, then take it down
+	@$(BIN)/python examples/digits/demo.py
+
+test: setup ## Run all tests
+	$(BIN)/python -m pytest
+
+test-unit: setup ## Run the tests that take no engine and little time
+	$(BIN)/python -m pytest -m "not e2e and not slow"
+
+check: setup ## Lint, formatting, strict types, import contracts, unused code
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/vulture
+
+format: setup ## Format the code and mend what the linter can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup ## Measure against the peers, in an environment of their own
+	$(BIN)/python benchmarks/run.py
+
+schema: setup ## Write the JSON Schema of the language
+	$(BIN)/anabranch schema > anabranch/specs/schema.json.new
+	mv anabranch/specs/schema.json.new anabranch/specs/schema.json
+
+lock: setup ## Resolve requirements.lock anew (torch stays a range)
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
+		--extra sklearn --extra onnx --extra dev --no-annotate \
+		--no-emit-index-url --no-emit-find-links --no-emit-package torch \
+		--custom-compile-command "make lock" --output-file requirements.lock
+
+clean: ## Remove everything that was built, trained or installed
+	rm -rf $(VENV) .venvs build dist *.egg-info examples/*/models benchmarks/results
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
