@@ -1,0 +1,84 @@
+"""What an engine is told through its environment; every Ray process of the engine reads the same.
+
+| variable | meaning | default |
+|---|---|---|
+| ANABRANCH_HOME | folder of the store, the token, bundles, environments and logs | ~/.anabranch |
+| ANABRANCH_STORE | SQLAlchemy URL of the store | a SQLite file in the home |
+| ANABRANCH_HTTP_HOST, ANABRANCH_HTTP_PORT | where the engine answers | 127.0.0.1, 8000 |
+| ANABRANCH_MAX_BUNDLE | most bytes of a bundle, packed or not | 1 GiB |
+| ANABRANCH_DEPLOY_TIMEOUT | most seconds until a revision must be healthy | 600 |
+| ANABRANCH_INSTALL_TIMEOUT | most seconds for a bundle's requirements.txt | 600 |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from anabranch.errors import EngineError
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one engine; sizes in bytes, times in seconds."""
+
+    home: Path
+    store: str
+    http_host: str = "127.0.0.1"
+    http_port: int = 8000
+    max_bundle: int = _GIB
+    deploy_timeout: float = 600.0
+    install_timeout: float = 600.0
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
+        """Read ``env``; EngineError names a variable that is not a number."""
+        home = Path(env.get("ANABRANCH_HOME") or Path.home() / ".anabranch").absolute()
+        return cls(
+            home=home,
+            store=env.get("ANABRANCH_STORE") or f"sqlite:///{home / 'store.db'}",
+            http_host=env.get("ANABRANCH_HTTP_HOST") or cls.http_host,
+            http_port=int(_number(env, "ANABRANCH_HTTP_PORT", cls.http_port)),
+            max_bundle=int(_number(env, "ANABRANCH_MAX_BUNDLE", cls.max_bundle)),
+            deploy_timeout=_number(env, "ANABRANCH_DEPLOY_TIMEOUT", cls.deploy_timeout),
+            install_timeout=_number(env, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout),
+        )
+
+    @property
+    def url(self) -> str:
+        """Where clients on this machine reach the engine."""
+        host = "127.0.0.1" if self.http_host in ("0.0.0.0", "::") else self.http_host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.http_port}"
+
+    @property
+    def bundles(self) -> Path:
+        """Folder of the bundles, ``<digest>.zip`` each."""
+        return self.home / "bundles"
+
+    @property
+    def environments(self) -> Path:
+        """Folder of the Python environments that bundles with requirements run in."""
+        return self.home / "environments"
+
+    @property
+    def token_file(self) -> Path:
+        """File that holds the token of the control API."""
+        return self.home / "token"
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise EngineError(f"{name}={text!r} is not a number of at least 0")
+    return value
