@@ -1,0 +1,35 @@
+"""Whether a gateway answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import httpx
+
+from anabranch.errors import EngineError
+
+_PAUSE_S = 0.05
+
+
+def wait_live(url: str, timeout: float, check: Callable[[], None] = lambda: None) -> None:
+    """Wait until the gateway at ``url`` says that it lives.
+
+    ``check`` runs between tries and may raise to give up. Raises EngineError after ``timeout``
+    seconds.
+    """
+    deadline = time.monotonic() + timeout
+    with httpx.Client(base_url=url, timeout=5.0, trust_env=False) as client:
+        while not is_live(client):
+            check()
+            if time.monotonic() > deadline:
+                raise EngineError(f"the gateway does not answer at {url}/v2/health/live")
+            time.sleep(_PAUSE_S)
+
+
+def is_live(client: httpx.Client) -> bool:
+    """One try."""
+    try:
+        return client.get("/v2/health/live").status_code == 200
+    except httpx.HTTPError:
+        return False
