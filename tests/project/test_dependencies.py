@@ -1,0 +1,95 @@
+"""What pyproject.toml asks for, the lock, the docs and the imports say the same."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCK = (ROOT / "requirements.lock").read_text()
+UNLOCKED = {"torch", "alibi"}
+
+
+def names(requirements: Iterable[str]) -> set[str]:
+    found = {canonicalize_name(Requirement(one).name) for one in requirements}
+    return found - {"anabranch"}
+
+
+def optional() -> set[str]:
+    return {name for extra in PROJECT["optional-dependencies"].values() for name in names(extra)}
+
+
+def imported(package: Path) -> set[str]:
+    """Return the top-level modules that any file of a package imports."""
+    found: set[str] = set()
+    for file in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.split(".")[0])
+    return found
+
+
+def test_every_core_dependency_is_imported() -> None:
+    providers = packages_distributions()
+    used = {
+        canonicalize_name(distribution)
+        for module in imported(ROOT / "anabranch")
+        for distribution in providers.get(module, ())
+    }
+    assert names(PROJECT["dependencies"]) <= used
+
+
+def test_every_import_is_a_dependency() -> None:
+    providers = packages_distributions()
+    # Ray Serve is built on Starlette and uvicorn and hands their objects to us.
+    declared = names(PROJECT["dependencies"]) | optional() | {"anabranch", "starlette", "uvicorn"}
+    undeclared = {
+        module
+        for module in imported(ROOT / "anabranch")
+        if module in providers
+        and not declared & {canonicalize_name(name) for name in providers[module]}
+    }
+    assert undeclared == set()
+
+
+def test_the_docs_have_a_line_for_each() -> None:
+    documented = {
+        canonicalize_name(name)
+        for line in (ROOT / "docs" / "dependencies.md").read_text().splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`([A-Za-z0-9-]+)(?:\[\w+\])?`", line.split("|")[1])
+    }
+    assert documented == names(PROJECT["dependencies"]) | optional()
+
+
+def test_the_lock_pins_each_but_torch_and_alibi() -> None:
+    pinned = names(line for line in LOCK.splitlines() if not line.startswith("#"))
+    assert names(PROJECT["dependencies"]) | optional() - UNLOCKED <= pinned
+    assert not pinned & UNLOCKED
+
+
+@pytest.mark.parametrize("word", ["://", "--", "nvidia", "triton", " @ "])
+def test_the_lock_names_no_place_and_no_platform(word: str) -> None:
+    assert word not in LOCK
+
+
+def test_only_explain_holds_numpy_or_python_back() -> None:
+    extras = {**PROJECT["optional-dependencies"]}
+    del extras["explain"]
+    free = [*PROJECT["dependencies"], *(one for extra in extras.values() for one in extra)]
+    held = [one for one in map(Requirement, free) if one.marker or one.name == "alibi"]
+    assert held == []
+    assert PROJECT["requires-python"] == ">=3.11"
+    numpy = next(one for one in map(Requirement, free) if one.name == "numpy")
+    assert numpy.specifier.contains("2.4.0") and numpy.specifier.contains("1.26.4")
