@@ -1,0 +1,60 @@
+"""The compiler: a list of small, pure, named passes from a spec to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from anabranch.errors import Problem, SpecError
+from anabranch.graph.acyclic import check_acyclic
+from anabranch.graph.draft import Draft
+from anabranch.graph.plan import Plan
+from anabranch.graph.prune import prune
+from anabranch.graph.resolve import resolve_sources
+from anabranch.graph.segment import segment
+from anabranch.graph.typing import check_types
+from anabranch.specs.checks import Partial, validate_model
+from anabranch.specs.models import InferenceGraph
+
+PASSES: tuple[Callable[[Draft], Draft], ...] = (
+    resolve_sources,
+    check_acyclic,
+    check_types,
+    prune,
+    segment,
+)
+DEFAULT_TIMEOUT = 60.0
+"""Longest time that a request may take where the spec does not say, in seconds."""
+
+
+def run_passes(source: Partial) -> Draft:
+    """Run every pass; the draft's ``problems`` holds all mistakes."""
+    draft = Draft(source)
+    for each in PASSES:
+        draft = each(draft)
+    return draft
+
+
+def compile_graph(graph: InferenceGraph) -> Plan:
+    """Compile a graph. Raises SpecError with every mistake, with paths but without positions."""
+    problems: tuple[Problem, ...] = tuple(validate_model(graph))
+    draft = run_passes(Partial.of(graph))
+    problems += draft.problems
+    if problems:
+        raise SpecError(problems)
+    return to_plan(draft)
+
+
+def to_plan(draft: Draft) -> Plan:
+    """The plan of a draft without mistakes."""
+    timeout = draft.source.timeout
+    return Plan(
+        name=str(draft.source.name),
+        inputs=draft.source.inputs,
+        nodes={name: draft.nodes[name] for name in draft.order},
+        outputs=draft.outputs,
+        output_types={name: draft.type_of(ref) for name, ref in draft.outputs.items()},
+        segments=draft.segments,
+        critical_path_hops=draft.hops,
+        timeout=timeout.seconds if timeout is not None else DEFAULT_TIMEOUT,
+        warnings=draft.warnings,
+    )

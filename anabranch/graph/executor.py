@@ -1,0 +1,192 @@
+"""The demand-driven executor: one evaluator for notebooks, routers and segment replicas.
+
+A request asks for outputs; a vertex runs only if something asked asks for it, and once per
+request. Each set of wanted vertices is compiled once into a *schedule*, a list of steps in order of
+evaluation; a request copies a frame of empty slots and runs the steps over it. A slot holds a value,
+or a future where the value is still being made. A step whose inputs are values runs at once; one
+that waits for a future becomes a task. So a graph of fast synchronous nodes runs as a plain loop,
+and one with slow or remote nodes runs as a data-flow, with everything that leaves the process
+started before the rest.
+
+Routers are two vertices: the *pick*, which decides, and the *join*, which evaluates the schedule of
+the node that was picked and takes over its value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from anabranch.components.contract import Bound, Context
+from anabranch.errors import InvalidRequest
+from anabranch.graph.lanes import Lanes
+from anabranch.graph.plan import Plan, Segment
+from anabranch.components.hints import hint
+from anabranch.graph.schedule import StepFactory, closure, ordered, units
+from anabranch.graph.steps import Run, Schedule, Step, first_error
+from anabranch.graph.values import UNSET, accessor, identity, protect
+from anabranch.graph.vertices import Vertices, shared
+
+MAX_SCHEDULES = 256
+"""Schedules kept for different sets of requested outputs."""
+
+Array = np.ndarray[Any, Any]
+
+
+class SegmentCall(Protocol):
+    """How one segment is reached from another process: the seam for node calls."""
+
+    async def __call__(
+        self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> Mapping[str, Any]:
+        """Evaluate ``wants`` (vertices of the segment) given the ``values`` of other vertices.
+
+        Values are arrays, dicts of arrays, or for a router that decides there the name of a route.
+        """
+        ...
+
+
+class Evaluator:
+    """Evaluates vertices of a plan; those without a ``Bound`` here are given or called."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        bound: Mapping[str, Bound],
+        calls: Mapping[str, SegmentCall],
+        orchestrates: bool,
+    ) -> None:
+        self._vertices = Vertices(plan, bound, calls, orchestrates)
+        self._lanes = Lanes()
+        self._steps = StepFactory(self._vertices, bound, calls, self._lanes, self._lazily)
+        self._remote = bool(calls)
+        self._empty: list[Any] = [UNSET] * len(self._vertices.slots)
+        self._schedule = lru_cache(MAX_SCHEDULES)(self._compile)
+
+    async def evaluate(
+        self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> list[Any]:
+        """The values of ``wants``, in order, given the values of other vertices."""
+        slots = self._vertices.slots
+        frame = self._empty.copy()
+        for name, value in given.items():
+            frame[slots[name]] = value
+        steps = self._schedule(wants, frozenset(given))
+        if self._lanes.off_loop or self._remote:
+            await self._run(steps, frame, context)
+        else:
+            for step in steps:
+                if frame[step.slot] is UNSET:
+                    step.inline(frame, context)
+        return [_settled(frame[slots[name]]) for name in wants]
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._lanes.close()
+
+    async def _run(self, steps: Sequence[Step], frame: list[Any], context: Context) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await Run(frame, context, tasks).start(steps)
+        except BaseExceptionGroup as group:
+            raise first_error(group) from None
+
+    def _compile(self, wants: tuple[str, ...], given: frozenset[str]) -> tuple[Step, ...]:
+        """The schedule for ``wants``: the steps that they need without condition, in order."""
+        vertices = self._vertices
+        needed = closure(vertices, wants, given)
+        order = ordered(vertices, units(vertices, needed), given)
+        return tuple(self._steps.build(unit, wants, needed) for unit in order)
+
+    def _lazily(self, want: str) -> Schedule:
+        """The schedule of a branch, compiled when first taken."""
+        given = self._vertices.inputs
+
+        def schedule() -> Sequence[Step]:
+            return self._schedule((want,), given)
+
+        return schedule
+
+
+def _settled(value: Any) -> Any:
+    return value.result() if isinstance(value, asyncio.Future) else value
+
+
+class HeadExecutor:
+    """Evaluates a graph's outputs. Without ``calls``, the whole graph runs in this process."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        bound: Mapping[str, Bound],
+        calls: Mapping[str, SegmentCall] | None = None,
+    ) -> None:
+        self._plan = plan
+        self._evaluator = Evaluator(plan, bound, calls or {}, orchestrates=True)
+        self._access = {
+            name: (str(ref.output), identity)
+            if ref.node is None
+            else (ref.node, accessor(plan.nodes[ref.node], ref))
+            for name, ref in plan.outputs.items()
+        }
+        self._wants = lru_cache(MAX_SCHEDULES)(self._vertices_of)
+        self._all = tuple(plan.outputs)
+        self._shared = frozenset(name for name in plan.inputs if shared(plan, name))
+
+    async def run(
+        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Evaluate ``outputs`` (all, if None) for one request.
+
+        ``inputs`` holds an array for every graph input; its types are the caller's to check.
+        Raises NodeError, DeadlineExceeded, Unavailable, and InvalidRequest for an unknown output.
+        """
+        names = self._all if outputs is None else tuple(outputs)
+        wants = self._wants(names)
+        if self._shared:
+            inputs = {
+                name: protect(value) if name in self._shared else value
+                for name, value in inputs.items()
+            }
+        values = dict(zip(wants, await self._evaluator.evaluate(inputs, wants, context), strict=True))
+        result = {}
+        for name in names:
+            vertex, access = self._access[name]
+            result[name] = access(values[vertex])
+        return result
+
+    def _vertices_of(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in self._access:
+                raise InvalidRequest(
+                    f"graph {self._plan.name!r} has no output {name!r}"
+                    + hint(name, list(self._access))
+                )
+        return tuple(dict.fromkeys(self._access[name][0] for name in names))
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._evaluator.close()
+
+
+class SegmentExecutor:
+    """Evaluates vertices of one segment, in the segment's own process."""
+
+    def __init__(self, plan: Plan, segment: Segment, bound: Mapping[str, Bound]) -> None:
+        self.segment = segment
+        self._evaluator = Evaluator(plan, bound, {}, orchestrates=False)
+
+    async def run(
+        self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> dict[str, Any]:
+        """The values of ``wants``; the other half of ``SegmentCall``."""
+        found = await self._evaluator.evaluate(values, wants, context)
+        return dict(zip(wants, found, strict=True))
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._evaluator.close()

@@ -1,0 +1,139 @@
+"""How one component is called: on the loop, in a thread, or as a coroutine.
+
+Whatever a component raises becomes a NodeError that names the node. Errors that a component may
+raise on purpose (a RequestError blames the caller; Unavailable, DeadlineExceeded) pass unchanged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from anabranch.components.contract import Bound
+from anabranch.errors import (
+    AnabranchError,
+    DeadlineExceeded,
+    NodeError,
+    RequestError,
+    Unavailable,
+)
+from anabranch.graph.pace import SLOW, Pace
+
+MAX_THREADS = 16
+"""Threads per process that slow synchronous components share."""
+
+clock = time.perf_counter
+
+
+class Lanes:
+    """What the components of one process share: the threads, and whether all run on the loop."""
+
+    def __init__(self) -> None:
+        self.off_loop = 0
+        """Components that do not run on the loop just now."""
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """The shared threads, started when first needed."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="anabranch-node")
+        return self._pool
+
+    def close(self) -> None:
+        """Let the threads go; calls under way are not waited for."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+class Lane:
+    """Calls one component. Synchronous ones get at most ``max_concurrency`` threads at a time.
+
+    ``max_concurrency`` is an attribute of the component and 1 unless it says otherwise, so a
+    component need not be thread-safe.
+    """
+
+    def __init__(self, bound: Bound, lanes: Lanes) -> None:
+        self.node = bound.node
+        self.is_async = bound.is_async
+        self._lanes = lanes
+        self._pace = Pace()
+        self._running = 0
+        self._limit = asyncio.Semaphore(max(1, int(getattr(bound.instance, "max_concurrency", 1))))
+        lanes.off_loop += 1
+
+    @property
+    def inline(self) -> bool:
+        """True while the component runs on the loop."""
+        return self._pace.inline
+
+    def error(self, error: BaseException) -> AnabranchError:
+        """The error that the rest of the engine sees for what the component raised."""
+        return translate(self.node, error)
+
+    def note(self, started: float) -> None:
+        """Hold a slow call on the loop against the component."""
+        now = clock()
+        if now - started > SLOW and self._pace.on_loop(now - started, now):
+            self._lanes.off_loop += 1
+
+    async def call(self, call: Callable[[], Any]) -> Any:
+        """Await a coroutine function, or run a synchronous one in a thread."""
+        if self.is_async:
+            return await _guard(self.node, call)
+        self._running += 1
+        try:
+            await self._limit.acquire()
+        except BaseException:
+            self._running -= 1
+            raise
+        loop = asyncio.get_running_loop()
+        future = self._lanes.pool.submit(self._timed, call)
+        # The place is free when the thread is done, not when the caller has given up waiting.
+        future.add_done_callback(
+            lambda done: loop.call_soon_threadsafe(
+                self._release, None if done.cancelled() or done.exception() else done.result()[1]
+            )
+        )
+        value, _ = await asyncio.wrap_future(future)
+        return value
+
+    def _timed(self, call: Callable[[], Any]) -> tuple[Any, float]:
+        started = clock()
+        try:
+            return call(), clock() - started
+        except (Exception, SystemExit) as error:
+            raise translate(self.node, error) from error
+
+    def _release(self, seconds: float | None) -> None:
+        self._running -= 1
+        self._limit.release()
+        if seconds is None or self._pace.inline:
+            return
+        if self._pace.in_thread(seconds, others_running=self._running > 0):
+            self._lanes.off_loop -= 1
+
+
+async def _guard(node: str, call: Callable[[], Any]) -> Any:
+    try:
+        return await call()
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise NodeError(node, "it cancelled itself") from error
+    except (Exception, SystemExit) as error:
+        raise translate(node, error) from error
+
+
+def translate(node: str, error: BaseException) -> AnabranchError:
+    """The error that the rest of the engine sees for what a component raised."""
+    if isinstance(error, (RequestError, NodeError, Unavailable, DeadlineExceeded)):
+        return error
+    text = str(error).strip()
+    kind = type(error).__name__
+    return NodeError(node, f"{kind}: {text[:500]}" if text else kind)

@@ -1,0 +1,53 @@
+"""From a file to a plan, reporting every mistake of every layer at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from anabranch.errors import Problem, SpecError
+from anabranch.graph.compiler import run_passes, to_plan
+from anabranch.graph.plan import Plan
+from anabranch.specs.checks import check
+from anabranch.specs.loader import Document, parse, read
+from anabranch.specs.models import InferenceGraph
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A spec that compiled; ``root`` is the folder its relative paths start from."""
+
+    graph: InferenceGraph
+    plan: Plan
+    root: Path
+
+
+def open_graph(path: str | Path) -> Loaded:
+    """Read and compile the spec at ``path``. Raises SpecError with every mistake in it."""
+    path = Path(path)
+    return _compile(read(path), path.parent.resolve())
+
+
+def load_text(data: bytes | str, file: str = "<spec>", root: Path | None = None) -> Loaded:
+    """Compile a spec given as text. Raises SpecError with every mistake in it."""
+    return _compile(parse(data, file), root or Path.cwd())
+
+
+def _compile(document: Document, root: Path) -> Loaded:
+    checked = check(document)
+    draft = run_passes(checked.partial)
+    problems = [*checked.problems, *(_place(document, problem) for problem in draft.problems)]
+    if problems or checked.graph is None:
+        raise SpecError(sorted(problems, key=_by_position))
+    plan = to_plan(draft)
+    warnings = tuple(_place(document, warning) for warning in plan.warnings)
+    return Loaded(checked.graph, replace(plan, warnings=warnings), root)
+
+
+def _place(document: Document, problem: Problem) -> Problem:
+    return replace(problem, position=document.position(problem.path), file=document.file)
+
+
+def _by_position(problem: Problem) -> tuple[int, int]:
+    where = problem.position
+    return (where.line, where.column) if where is not None else (0, 0)

@@ -1,0 +1,303 @@
+"""The steps of a schedule: run a node, follow a router's pick, call another segment.
+
+``inline`` runs a step at once, where nothing leaves the loop; ``begin`` starts it within a
+``Run``, leaving a value or a task in the step's slot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import Future
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from anabranch.components.contract import Context
+from anabranch.errors import AnabranchError, DeadlineExceeded, NodeError, Unavailable
+from anabranch.graph.lanes import Lane, clock
+from anabranch.graph.values import UNSET, Convert, identity
+from anabranch.specs.units import Duration
+
+Frame = list[Any]
+Invoke = Callable[[Frame, Context], Any]
+Schedule = Callable[[], Sequence["Step"]]
+
+
+class Step(Protocol):
+    """One step of a schedule."""
+
+    slot: int
+    leaves: bool
+
+    def inline(self, frame: Frame, context: Context) -> None: ...
+
+    def begin(self, run: Run) -> None: ...
+
+    def done(self, frame: Frame) -> bool: ...
+
+
+class Run:
+    """One request under way: its frame, and the tasks that still work on it."""
+
+    __slots__ = ("_tasks", "context", "frame", "launched")
+
+    def __init__(self, frame: Frame, context: Context, tasks: asyncio.TaskGroup) -> None:
+        self.frame = frame
+        self.context = context
+        self.launched = False
+        self._tasks = tasks
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Start a task; if it fails, the request fails and its other tasks are cancelled."""
+        self.launched = True
+        return self._tasks.create_task(work)
+
+    async def start(self, steps: Sequence[Step]) -> None:
+        """Begin every step that is not done; returns before its tasks are."""
+        for step in steps:
+            if self.launched and not step.leaves:
+                # Let what was launched leave the process before work here holds the loop.
+                self.launched = False
+                await asyncio.sleep(0)
+            if not step.done(self.frame):
+                step.begin(self)
+
+    def begin(self, steps: Sequence[Step]) -> None:
+        """Begin every step that is not done, without a pause."""
+        for step in steps:
+            if not step.done(self.frame):
+                step.begin(self)
+
+    def pending(self, slots: Sequence[int]) -> bool:
+        """True if any of the slots holds a value that is still being made."""
+        return any(isinstance(self.frame[slot], Future) for slot in slots)
+
+    async def settle(self, slots: Sequence[int]) -> None:
+        """Wait until all of the slots hold values."""
+        for slot in slots:
+            value = self.frame[slot]
+            if isinstance(value, Future):
+                self.frame[slot] = await value
+
+    async def value(self, slot: int) -> Any:
+        """The value of a slot, waiting for it if need be."""
+        await self.settle((slot,))
+        return self.frame[slot]
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """What stands in for a node that has failed."""
+
+    slot: int
+    schedule: Schedule
+    access: Convert
+
+    async def take(self, run: Run) -> Any:
+        """Evaluate the stand-in."""
+        run.begin(self.schedule())
+        return self.access(await run.value(self.slot))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a node does about failure: attempts, time for each, and a stand-in."""
+
+    node: str
+    retries: int = 0
+    timeout: Duration | None = None
+    fallback: Fallback | None = None
+
+    async def apply(self, attempt: Callable[[], Coroutine[Any, Any, Any]], run: Run) -> Any:
+        """The first attempt that succeeds, or else the stand-in."""
+        for left in range(self.retries, -1, -1):
+            try:
+                return await self._timed(attempt())
+            except (NodeError, Unavailable, DeadlineExceeded):
+                if left == 0 and self.fallback is None:
+                    raise
+        assert self.fallback is not None
+        return await self.fallback.take(run)
+
+    async def _timed(self, work: Coroutine[Any, Any, Any]) -> Any:
+        if self.timeout is None:
+            return await work
+        try:
+            async with asyncio.timeout(self.timeout.seconds):
+                return await work
+        except TimeoutError as error:
+            text = f"node {self.node!r} gave no answer within its timeout of {self.timeout}"
+            raise DeadlineExceeded(text) from error
+
+
+class NodeStep:
+    """Runs a component in this process. A router's decision is one too."""
+
+    leaves = False
+
+    def __init__(
+        self,
+        slot: int,
+        needs: Sequence[int],
+        invoke: Invoke,
+        finish: Convert,
+        lane: Lane,
+        policy: Policy | None,
+    ) -> None:
+        self.slot = slot
+        self._needs = tuple(needs)
+        self._invoke = invoke
+        self._finish = finish
+        self._lane = lane
+        self._policy = policy
+        self.leaves = lane.is_async
+
+    def done(self, frame: Frame) -> bool:
+        """True once the node has run or is running."""
+        return frame[self.slot] is not UNSET
+
+    def inline(self, frame: Frame, context: Context) -> None:
+        """Run the component here and now."""
+        lane = self._lane
+        started = clock()
+        try:
+            value = self._invoke(frame, context)
+        except (Exception, SystemExit) as error:
+            raise lane.error(error) from error
+        finally:
+            lane.note(started)
+        frame[self.slot] = self._finish(value)
+
+    def begin(self, run: Run) -> None:
+        """Run the component at once if it may and can, else as a task."""
+        if self._lane.inline and self._policy is None and not run.pending(self._needs):
+            self.inline(run.frame, run.context)
+        else:
+            run.frame[self.slot] = run.spawn(self._later(run))
+
+    async def _later(self, run: Run) -> Any:
+        await run.settle(self._needs)
+        if self._policy is None:
+            return await self._attempt(run)
+        return await self._policy.apply(lambda: self._attempt(run), run)
+
+    async def _attempt(self, run: Run) -> Any:
+        frame, context = run.frame, run.context
+        return self._finish(await self._lane.call(lambda: self._invoke(frame, context)))
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One route of a router: where its value comes from, and how it becomes the router's."""
+
+    slot: int
+    schedule: Schedule
+    convert: Convert
+
+
+class JoinStep:
+    """Evaluates the branch that a router has picked and takes over its value."""
+
+    leaves = False
+
+    def __init__(self, slot: int, pick: int, branches: Mapping[str, Branch]) -> None:
+        self.slot = slot
+        self._pick = pick
+        self._branches = branches
+
+    def done(self, frame: Frame) -> bool:
+        """True once the branch was evaluated or is under way."""
+        return frame[self.slot] is not UNSET
+
+    def inline(self, frame: Frame, context: Context) -> None:
+        """Evaluate the branch here and now."""
+        branch = self._branches[frame[self._pick]]
+        for step in branch.schedule():
+            if frame[step.slot] is UNSET:
+                step.inline(frame, context)
+        frame[self.slot] = branch.convert(frame[branch.slot])
+
+    def begin(self, run: Run) -> None:
+        """Begin the branch; a task is needed only where something is still being made."""
+        frame = run.frame
+        if isinstance(frame[self._pick], Future):
+            frame[self.slot] = run.spawn(self._later(run))
+            return
+        branch = self._branches[frame[self._pick]]
+        run.begin(branch.schedule())
+        value = frame[branch.slot]
+        if not isinstance(value, Future):
+            frame[self.slot] = branch.convert(value)
+        elif branch.convert is identity:
+            frame[self.slot] = value
+        else:
+            frame[self.slot] = run.spawn(self._converted(run, branch))
+
+    async def _later(self, run: Run) -> Any:
+        branch = self._branches[await run.value(self._pick)]
+        run.begin(branch.schedule())
+        return await self._converted(run, branch)
+
+    async def _converted(self, run: Run, branch: Branch) -> Any:
+        return branch.convert(await run.value(branch.slot))
+
+
+class RemoteStep:
+    """Calls another segment for the values of some of its vertices, all in one call."""
+
+    leaves = True
+
+    def __init__(
+        self,
+        call: Callable[..., Coroutine[Any, Any, Mapping[str, Any]]],
+        wants: Mapping[str, int],
+        needs: Mapping[str, int],
+        fallback: Fallback | None,
+    ) -> None:
+        self.slot = next(iter(wants.values()))
+        self._call = call
+        self._wants = wants
+        self._needs = needs
+        self._fallback = fallback
+
+    def done(self, frame: Frame) -> bool:
+        """True once every wanted value is there or on its way."""
+        return all(frame[slot] is not UNSET for slot in self._wants.values())
+
+    def inline(self, frame: Frame, context: Context) -> None:
+        """Never called: a graph with remote segments does not run inline."""
+        raise AssertionError("a remote segment cannot be evaluated inline")
+
+    def begin(self, run: Run) -> None:
+        """Start the call. What the segment computed for this request before is handed back to it."""
+        frame = run.frame
+        wants = {name: slot for name, slot in self._wants.items() if frame[slot] is UNSET}
+        known = {name: slot for name, slot in self._wants.items() if name not in wants}
+        call = run.spawn(self._later(run, tuple(wants), {**self._needs, **known}))
+        for name, slot in wants.items():
+            frame[slot] = run.spawn(_item(call, name))
+
+    async def _later(
+        self, run: Run, wants: tuple[str, ...], needs: Mapping[str, int]
+    ) -> Mapping[str, Any]:
+        await run.settle(tuple(needs.values()))
+        values = {name: run.frame[slot] for name, slot in needs.items()}
+
+        try:
+            return await self._call(values, wants, run.context)
+        except (NodeError, Unavailable, DeadlineExceeded):
+            if self._fallback is None:
+                raise
+            return {wants[0]: await self._fallback.take(run)}
+
+
+async def _item(call: Future[Mapping[str, Any]], name: str) -> Any:
+    return (await call)[name]
+
+
+def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to report of several: one of ours where there is one."""
+    for error in group.exceptions:
+        if isinstance(error, AnabranchError):
+            return error
+    return group.exceptions[0]

@@ -1,0 +1,68 @@
+"""What an evaluator evaluates: the vertices of a plan, where each lives, and what it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from anabranch.graph.plan import Plan, PlannedNode, Ref
+from anabranch.graph.segment import pick_of
+
+
+def vertex_of(ref: Ref) -> str:
+    """The vertex that a reference reads: a graph input or a node."""
+    return str(ref.output) if ref.node is None else ref.node
+
+
+class Vertices:
+    """Slots, needs and homes of all vertices, as seen from one process.
+
+    ``needs`` holds what a vertex needs without condition; what a join needs beyond its pick depends
+    on the pick. Only a process that ``orchestrates`` the graph can take stand-ins. ``home`` names the segment of vertices that are reached by a call.
+    """
+
+    def __init__(
+        self, plan: Plan, local: Collection[str], called: Collection[str], orchestrates: bool
+    ) -> None:
+        self.plan = plan
+        self.orchestrates = orchestrates
+        self.inputs = frozenset(plan.inputs)
+        self.needs: dict[str, tuple[str, ...]] = {name: () for name in plan.inputs}
+        self.home: dict[str, str] = {}
+        segment_of = {node: part.name for part in plan.segments for node in part.nodes}
+        for node in plan.nodes.values():
+            sources = tuple(dict.fromkeys(vertex_of(ref) for ref in node.inputs.values()))
+            runs_as = node.name
+            if node.type == "router":
+                runs_as = pick_of(node.name)
+                self.needs[node.name] = (runs_as,)
+            self.needs[runs_as] = sources
+            if node.name not in local and segment_of[node.name] in called:
+                self.home[runs_as] = segment_of[node.name]
+        self.slots = {name: index for index, name in enumerate(self.needs)}
+
+    def node(self, vertex: str) -> PlannedNode:
+        """The node of a vertex other than a graph input."""
+        return self.plan.nodes[vertex.removesuffix("#pick")]
+
+    def shared(self, vertex: str) -> bool:
+        """True if more than one thing may read the vertex's value."""
+        return shared(self.plan, vertex)
+
+
+def shared(plan: Plan, vertex: str) -> bool:
+    """True if more than one input, route, stand-in or graph output reads the vertex."""
+    return readers(plan).get(vertex, 0) > 1
+
+
+def readers(plan: Plan) -> dict[str, int]:
+    """How many inputs, routes, stand-ins and graph outputs read each vertex."""
+    count: dict[str, int] = {}
+    for node in plan.nodes.values():
+        refs = [*node.inputs.values(), *(Ref(route, None) for route in node.routes)]
+        if node.fallback is not None:
+            refs.append(node.fallback)
+        for ref in refs:
+            count[vertex_of(ref)] = count.get(vertex_of(ref), 0) + 1
+    for ref in plan.outputs.values():
+        count[vertex_of(ref)] = count.get(vertex_of(ref), 0) + 1
+    return count
