@@ -7,9 +7,20 @@ compiler's passes.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    Tag,
+)
 
 from anabranch.specs.units import Duration, Size
 
@@ -22,22 +33,98 @@ Datatype = Literal[
 GRAPH_NAME = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
 NODE_NAME = r"^[A-Za-z_][-A-Za-z0-9_]{0,62}$"
 TENSOR_NAME = r"^[A-Za-z_][-A-Za-z0-9_:/]{0,126}$"
+PARAMETER_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
+HEADER_NAME = r"^[A-Za-z0-9-]{1,64}$"
+SHA256 = r"^[0-9a-f]{64}$"
+MULTIPLE = r"^[0-9]{1,9}(\.[0-9]{1,9})?x$"
 
 GraphName = Annotated[str, Field(pattern=GRAPH_NAME)]
 NodeName = Annotated[str, Field(pattern=NODE_NAME)]
 TensorName = Annotated[str, Field(pattern=TENSOR_NAME)]
-ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,126}$")]
+ParameterName = Annotated[str, Field(pattern=PARAMETER_NAME)]
 Source = Annotated[str, Field(min_length=1, max_length=256)]
 """A graph input, a node, or ``node.output``."""
 Dimension = Annotated[int, Field(ge=-1, le=2**31 - 1)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+TEXT, NUMBER, LIST, MAP = "«text»", "«number»", "«list»", "«map»"
+"""Tags of the arms of a union that goes by the shape of its value."""
+
+
+def by_shape(*shapes: str, expected: str) -> Discriminator:
+    """Picks the arm of a union by what the value is, so that a mistake is reported once."""
+    found = _shape_in(frozenset(shapes))
+    return Discriminator(found, custom_error_type="shape", custom_error_message=expected)
+
+
+def _shape_in(shapes: frozenset[str]) -> Callable[[Any], str | None]:
+    def shape(value: Any) -> str | None:
+        found = _shape(value)
+        return found if found in shapes else None
+
+    return shape
+
+
+def _shape(value: Any) -> str | None:
+    match value:
+        case bool() | None:
+            return None
+        case str():
+            return TEXT
+        case int() | float():
+            return NUMBER
+        case list():
+            return LIST
+    return MAP if isinstance(value, dict | BaseModel) else None
+
+
+MAX_ARGUMENT_DEPTH = 24
+"""Deepest nesting of maps and lists in an argument."""
+_LARGEST_NUMBER = 10**60
+
+
+def _portable(value: JsonValue) -> JsonValue:
+    """Refuse what cannot be written and read back: infinities, NaN, endless digits or nesting."""
+    level, depth = [value], 0
+    while level:
+        if depth > MAX_ARGUMENT_DEPTH:
+            raise ValueError(f"nested deeper than {MAX_ARGUMENT_DEPTH} levels")
+        level = [inner for item in level for inner in _inner(item)]
+        depth += 1
+    return value
+
+
+def _inner(value: JsonValue) -> Iterable[JsonValue]:
+    match value:
+        case float() if not math.isfinite(value):
+            raise ValueError(".inf and .nan are not allowed here")
+        case int() if abs(value) > _LARGEST_NUMBER:
+            raise ValueError("has a number of more than 60 digits")
+        case list():
+            return value
+        case dict():
+            return value.values()
+    return ()
+
+
+Argument = Annotated[JsonValue, AfterValidator(_portable)]
+Bound = Annotated[
+    Annotated[float, Field(allow_inf_nan=False), Tag(NUMBER)]
+    | Annotated[str, StringConstraints(pattern=MULTIPLE), Tag(TEXT)],
+    by_shape(NUMBER, TEXT, expected="must be a number, or a multiple of stable such as 1.2x"),
+]
+"""A limit of a metric: absolute, or relative to the stable revision such as ``1.2x``."""
 
 
 class Model(BaseModel):
     """Base of all models of the language."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, populate_by_name=True, use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
     )
 
 
@@ -54,7 +141,7 @@ class TensorSpec(Model):
 
 
 class Resources(Model):
-    """What each replica of the node's segment reserves. Declaring any makes a segment of its own."""
+    """What each replica of the node's segment reserves; any makes a segment of its own."""
 
     cpu: Annotated[float, Field(ge=0, le=4096, allow_inf_nan=False)] | None = None
     """Logical CPUs, such as 0.5 or 2."""
@@ -115,7 +202,7 @@ class NodeBase(Model):
 
     component: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Your class: file.py:Class relative to the spec, or package.module:Class."""
-    args: dict[str, JsonValue] = {}
+    args: dict[str, Argument] = {}
     """Keyword arguments of the constructor."""
     outputs: dict[TensorName, TensorSpec] | None = None
     """Declared output tensors; checked on every call."""
@@ -127,7 +214,10 @@ class NodeBase(Model):
     """Longest time that one attempt may take."""
     retries: Annotated[int, Field(ge=0, le=10)] = 0
     """Further attempts after a failure."""
-    on_error: Literal["fail"] | UseOnError = "fail"
+    on_error: Annotated[
+        Annotated[Literal["fail"], Tag(TEXT)] | Annotated[UseOnError, Tag(MAP)],
+        by_shape(TEXT, MAP, expected="must be `fail`, or a map such as {use: other-node}"),
+    ] = "fail"
     """What happens once every attempt has failed."""
 
 
@@ -149,7 +239,7 @@ class Predictor(NodeBase):
     """A built-in model server: sklearn, torch, onnx."""
     model: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     """The model's file: a path relative to the spec, or a URI."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, Field(pattern=SHA256)] | None = None
     """Digest of the model's file; needed for formats that can run code and come by URI."""
     method: str | None = None
     """Method of the model to call, such as predict_proba."""
@@ -163,8 +253,10 @@ class Combiner(NodeBase):
     type: Literal["combiner"]
     strategy: str | None = None
     """A built-in: mean, weighted_mean, vote, max, concat, first."""
-    inputs: Annotated[list[Source], Field(min_length=1)] | Annotated[
-        dict[ParameterName, Source], Field(min_length=1)
+    inputs: Annotated[
+        Annotated[list[Source], Field(min_length=1), Tag(LIST)]
+        | Annotated[dict[ParameterName, Source], Field(min_length=1), Tag(MAP)],
+        by_shape(LIST, MAP, expected="must be a list of sources, or a map of parameter: source"),
     ]
     """Sources, in order; or parameter: source."""
 
@@ -185,8 +277,11 @@ class Router(NodeBase):
     strategy: str | None = None
     """A built-in: weighted, rules."""
     routes: (
-        Annotated[dict[NodeName, Share], Field(min_length=1)]
-        | Annotated[list[NodeName], Field(min_length=1)]
+        Annotated[
+            Annotated[dict[NodeName, Share], Field(min_length=1), Tag(MAP)]
+            | Annotated[list[NodeName], Field(min_length=1), Tag(LIST)],
+            by_shape(MAP, LIST, expected="must be a map of node: weight, or a list of nodes"),
+        ]
         | None
     ) = None
     """The nodes to pick from; for ``weighted``, node: weight."""
@@ -199,8 +294,9 @@ class Router(NodeBase):
 
     def targets(self) -> tuple[str, ...]:
         """The nodes that the router may pick, in the order of the spec, each once."""
-        ruled = [rule.to for rule in self.rules or ()] + ([self.otherwise] if self.otherwise else [])
-        return tuple(dict.fromkeys([*(self.routes or ()), *ruled]))
+        ruled = [rule.to for rule in self.rules or ()]
+        last = [self.otherwise] if self.otherwise else []
+        return tuple(dict.fromkeys([*(self.routes or ()), *ruled, *last]))
 
 
 class Explainer(NodeBase):
@@ -213,7 +309,7 @@ class Explainer(NodeBase):
     """A built-in, such as anchor_tabular."""
     model: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     """A fitted explainer."""
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    sha256: Annotated[str, Field(pattern=SHA256)] | None = None
     data: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     """A sample to fit on at start."""
     inputs: dict[ParameterName, Source] = {}
@@ -242,7 +338,7 @@ BUILTIN_FIELD = {
 class Sticky(Model):
     """What keeps a caller on one arm: exactly one of the fields."""
 
-    header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$")] | None = None
+    header: Annotated[str, Field(pattern=HEADER_NAME)] | None = None
     cookie: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     parameter: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
@@ -258,9 +354,9 @@ class Metric(Model):
 
     metric: Annotated[str, Field(min_length=1, max_length=64)]
     """Such as error_rate or latency_p99."""
-    max: float | str | None = None
+    max: Bound | None = None
     """Largest value allowed: absolute, or relative to stable such as 1.2x."""
-    min: float | str | None = None
+    min: Bound | None = None
     """Smallest value allowed."""
     query: str | None = None
     """Query of the promql metric."""
@@ -324,5 +420,5 @@ class InferenceGraph(Model):
         return self.metadata.name
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able data, without what is at its default; ``model_validate`` reads it back."""
+        """Plain JSON-able data without defaults; ``model_validate`` reads it back."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)

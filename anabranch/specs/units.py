@@ -6,13 +6,16 @@ Bare numbers are refused, since a reader cannot tell seconds from milliseconds.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from typing import Any, Self
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
-_DURATION_UNITS = {"us": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+from anabranch.specs.text import shown
+
+_DURATION_UNITS = {"us": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _MAX_DURATION = 365 * 24 * 3600 * 10**9
 _MAX_SIZE = 2**60
@@ -22,35 +25,43 @@ class _Quantity(int):
     """A whole number of base units, written as ``<number><unit>``."""
 
     _units: dict[str, int]
+    """Units, from the smallest to the largest, in base units."""
     _limit: int
     _example: str
+    _zero: str
     _pattern: re.Pattern[str]
 
     @classmethod
     def parse(cls, text: Any) -> Self:
-        """Read ``text``; a ValueError names what is allowed."""
+        """Read ``text``; a ValueError names what is allowed.
+
+        What is finer than a base unit is rounded to the nearest.
+        """
         if isinstance(text, cls):
             return text
         match = cls._pattern.fullmatch(text) if isinstance(text, str) else None
         if match is None:
-            shown = repr(text)[:60]
             raise ValueError(
-                f"{shown} is not a {cls.__name__.lower()}: write a number with a unit "
+                f"{shown(text)} is not a {cls.__name__.lower()}: write a number with a unit "
                 f"({', '.join(cls._units)}), such as {cls._example}"
             )
         number, unit = match.groups()
-        value = round(float(number) * cls._units[unit])
+        value = round(Fraction(number) * cls._units[unit])
         if value > cls._limit:
-            raise ValueError(f"{text!r} is over the limit of {cls(cls._limit)}")
+            raise ValueError(f"{text} is over the limit of {cls(cls._limit)}")
         return cls(value)
 
     def __str__(self) -> str:
-        unit, factor = max(
-            ((u, f) for u, f in self._units.items() if self % f == 0 or f == 1),
-            key=lambda pair: pair[1],
-            default=next(iter(self._units.items())),
-        )
-        return f"{int(self) / factor:g}{unit}" if self % factor else f"{int(self) // factor}{unit}"
+        """The shortest text that ``parse`` reads as this value, in the largest unit that fits."""
+        if self == 0:
+            return self._zero
+        unit, factor = next(iter(self._units.items()))
+        for name, size in self._units.items():
+            if self % size == 0:
+                unit, factor = name, size
+        whole, rest = divmod(int(self), factor)
+        fraction = f".{rest * 1000 // factor:03d}".rstrip("0") if rest else ""
+        return f"{whole}{fraction}{unit}"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})"
@@ -79,11 +90,12 @@ class _Quantity(int):
 
 
 class Duration(_Quantity):
-    """A length of time, kept in whole nanoseconds; written ``250us``, ``2ms``, ``5s``, ``2m``, ``1h``."""
+    """A length of time in whole nanoseconds; written ``250us``, ``2ms``, ``5s``, ``2m``, ``1h``."""
 
     _units = _DURATION_UNITS
     _limit = _MAX_DURATION
     _example = "250ms"
+    _zero = "0s"
     _pattern = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)(us|ms|s|m|h)")
 
     @property
@@ -98,4 +110,5 @@ class Size(_Quantity):
     _units = _SIZE_UNITS
     _limit = _MAX_SIZE
     _example = "512MiB"
+    _zero = "0B"
     _pattern = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)(B|KiB|MiB|GiB|TiB)")

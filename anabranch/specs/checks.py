@@ -1,0 +1,184 @@
+"""Finds every mistake in a spec that can be judged without the whole graph, in one pass.
+
+What validated on its own is handed on even if something else did not, so that the compiler's
+passes can report their mistakes together with these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from anabranch.errors import Problem
+from anabranch.specs.loader import MAX_KEPT_PROBLEMS, Document, safe_path
+from anabranch.specs.models import (
+    GraphName,
+    InferenceGraph,
+    Node,
+    NodeBase,
+    Source,
+    TensorSpec,
+)
+from anabranch.specs.rules import as_map, broken_rules
+from anabranch.specs.units import Duration
+from anabranch.specs.wording import Path, Said, explain
+
+T = TypeVar("T")
+_NAME: TypeAdapter[str] = TypeAdapter(GraphName)
+_INPUT = TypeAdapter(TensorSpec)
+_NODE: TypeAdapter[NodeBase] = TypeAdapter(Node)
+_OUTPUT: TypeAdapter[str] = TypeAdapter(Source)
+_DURATION = TypeAdapter(Duration)
+
+
+@dataclass(frozen=True)
+class Partial:
+    """The parts of a graph that validated on their own.
+
+    ``broken`` names the inputs and nodes that are meant to exist but cannot be judged: whoever
+    meets such a name knows nothing about it, and must not call it unknown. A node whose mistakes
+    are all in optional fields is in ``nodes``, without these fields.
+    """
+
+    name: str | None = None
+    inputs: Mapping[str, TensorSpec] = field(default_factory=dict)
+    nodes: Mapping[str, NodeBase] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    timeout: Duration | None = None
+    broken: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, graph: InferenceGraph) -> Partial:
+        """All of a valid graph."""
+        spec = graph.spec
+        return cls(graph.name, spec.inputs, spec.nodes, spec.outputs, spec.timeout)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check found: the graph if nothing is wrong with it, and otherwise the problems."""
+
+    graph: InferenceGraph | None
+    partial: Partial
+    problems: tuple[Problem, ...]
+
+
+def check(document: Document) -> Checked:
+    """Judge a document; every mistake is in ``problems``, in the order of the file."""
+    graph, refused = _validate(document.data)
+    rules = broken_rules(document.data)
+    said = islice(_once([*refused, *rules]), MAX_KEPT_PROBLEMS)
+    found = [document.problem(path, message) for path, message in said]
+    problems = tuple(sorted([*document.problems, *found], key=_place))
+    if graph is not None and not problems:
+        return Checked(graph, Partial.of(graph), ())
+    partial = Partial.of(graph) if graph else _partial(document.data, [path for path, _ in refused])
+    return Checked(None, partial, problems)
+
+
+def validate_model(graph: InferenceGraph) -> tuple[Problem, ...]:
+    """What is wrong with a graph built in Python, as far as ``check`` would say it of its YAML."""
+    return tuple(
+        Problem(safe_path(path), message) for path, message in broken_rules(graph.to_dict())
+    )
+
+
+def _validate(data: Any) -> tuple[InferenceGraph | None, list[Said]]:
+    if data is None:
+        return None, [((), "is empty; a graph starts with `apiVersion: anabranch/v1`")]
+    try:
+        return InferenceGraph.model_validate(data), []
+    except ValidationError as error:
+        return None, list(islice(explain(error, InferenceGraph, data), MAX_KEPT_PROBLEMS))
+
+
+def _once(found: Iterable[Said]) -> Iterator[Said]:
+    """Each mistake once."""
+    yield from dict.fromkeys(found)
+
+
+def _place(problem: Problem) -> tuple[int, int]:
+    position = problem.position
+    return (position.line, position.column) if position else (0, 0)
+
+
+def _partial(data: Any, mistakes: list[Path]) -> Partial:
+    """The parts of ``data`` that hold none of the mistakes, or can do without what does."""
+    spec = as_map(as_map(data).get("spec"))
+    raw_inputs, raw_nodes = as_map(spec.get("inputs")), as_map(spec.get("nodes"))
+    raw_outputs = as_map(spec.get("outputs"))
+    wrong = _by_part(mistakes)
+    inputs = _valid(raw_inputs, _INPUT, wrong.get("inputs", {}))
+    nodes = _valid(_repaired(raw_nodes, wrong.get("nodes", {})), _NODE, {})
+    broken = (raw_inputs.keys() - inputs.keys()) | (raw_nodes.keys() - nodes.keys())
+    if not raw_inputs or not raw_nodes:
+        broken |= _mentioned(nodes.values(), raw_outputs)
+    return Partial(
+        name=_accepted(_NAME, as_map(as_map(data).get("metadata")).get("name")),
+        inputs=inputs,
+        nodes=nodes,
+        outputs=_valid(raw_outputs, _OUTPUT, wrong.get("outputs", {})),
+        timeout=_accepted(_DURATION, spec.get("timeout")),
+        broken=frozenset(broken - inputs.keys() - nodes.keys()),
+    )
+
+
+def _by_part(mistakes: list[Path]) -> dict[str, dict[Any, list[Path]]]:
+    """The mistakes by section of the spec and name in it, each as its path from there."""
+    found: dict[str, dict[Any, list[Path]]] = {}
+    for path in mistakes:
+        if len(path) > 2 and path[0] == "spec":
+            found.setdefault(str(path[1]), {}).setdefault(path[2], []).append(path[3:])
+    return found
+
+
+def _valid(
+    raw: Mapping[str, Any], adapter: TypeAdapter[T], wrong: Mapping[Any, Any]
+) -> dict[str, T]:
+    """The entries that have no mistake and that ``adapter`` accepts."""
+    pairs = ((name, _accepted(adapter, value)) for name, value in raw.items() if name not in wrong)
+    return {name: value for name, value in pairs if value is not None}
+
+
+def _accepted(adapter: TypeAdapter[T], value: Any) -> T | None:
+    try:
+        return adapter.validate_python(value)
+    except ValidationError:
+        return None
+
+
+def _repaired(
+    nodes: Mapping[str, Any], wrong: Mapping[Any, list[Path]]
+) -> dict[str, dict[str, Any]]:
+    """The nodes without their wrong fields; of ``inputs`` only the wrong entry is left out."""
+    return {
+        name: _without(as_map(node), wrong.get(name, []))
+        for name, node in nodes.items()
+        if () not in wrong.get(name, [])
+    }
+
+
+def _without(node: dict[str, Any], wrong: list[Path]) -> dict[str, Any]:
+    fields = {path[0] for path in wrong if not _is_entry(node, path)}
+    kept = {name: value for name, value in node.items() if name not in fields}
+    entries = {path[1] for path in wrong if _is_entry(node, path)}
+    if entries and "inputs" in kept:
+        kept["inputs"] = {key: src for key, src in node["inputs"].items() if key not in entries}
+    return kept
+
+
+def _is_entry(node: Mapping[str, Any], path: Path) -> bool:
+    return len(path) == 2 and path[0] == "inputs" and isinstance(node.get("inputs"), dict)
+
+
+def _mentioned(nodes: Iterable[NodeBase], outputs: Mapping[str, Any]) -> set[str]:
+    """The names that sources begin with."""
+    sources: list[Any] = list(outputs.values())
+    for node in nodes:
+        inputs = getattr(node, "inputs", {})
+        sources += inputs if isinstance(inputs, list) else inputs.values()
+    return {source.partition(".")[0] for source in sources if isinstance(source, str)}

@@ -1,0 +1,226 @@
+"""What needs more than one field to judge, but no more than one node.
+
+Each rule reads plain data, as far as it has the right shape, and says nothing about the rest: so a
+mistake in one field never hides the mistakes of others. An absent field and a null one are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES
+from anabranch.specs.text import listing, nearest
+from anabranch.specs.units import Duration
+from anabranch.specs.wording import Said, guess_type
+
+Map = Mapping[str, Any]
+
+RESERVED = {
+    "head": "the segment that runs inside the router",
+    "router": "the deployment that takes the graph's requests",
+}
+"""Names that no node may have, and what has them."""
+_EXAMPLES = {
+    "transformer": "scale",
+    "predictor": "sklearn",
+    "combiner": "mean",
+    "router": "weighted",
+    "explainer": "anchor_tabular",
+}
+_AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay")
+_ONLY_BUILTIN = {"predictor": ("model", "method", "sha256"), "explainer": ("model", "sha256")}
+"""Fields that say something to a built-in and nothing to a component, which has ``args``."""
+
+
+def broken_rules(data: Any) -> Iterator[Said]:
+    """Every rule that a whole document breaks; ``data`` may be anything."""
+    spec = as_map(as_map(data).get("spec"))
+    nodes = as_map(spec.get("nodes"))
+    yield from _under(("spec",), _positive_timeout(spec))
+    for name, node in nodes.items():
+        yield from _under(("spec", "nodes", name), _name(name, as_map(spec.get("inputs"))))
+        yield from _under(("spec", "nodes", name), _node(as_map(node)))
+    yield from _under(("spec", "traffic", "sticky"), _sticky(spec))
+    yield from _under(("spec", "rollout", "analysis", "metrics"), _metrics(spec))
+
+
+def as_map(value: Any) -> dict[str, Any]:
+    """``value`` without its null fields if it is a map, else an empty one."""
+    if not isinstance(value, Mapping):
+        return {}
+    return {key: inner for key, inner in value.items() if inner is not None}
+
+
+def _under(prefix: tuple[str | int, ...], found: Iterator[Said]) -> Iterator[Said]:
+    for path, message in found:
+        yield (*prefix, *path), message
+
+
+def _name(name: str, inputs: Map) -> Iterator[Said]:
+    if name in inputs:
+        yield (), "has the name of an input; a source could mean either"
+    if name in RESERVED:
+        yield (), f"this name is taken: it is {RESERVED[name]}"
+
+
+def _node(node: Map) -> Iterator[Said]:
+    kind = guess_type(node)
+    if kind is None:
+        return
+    for rule in (*_EVERY_NODE, *_BY_TYPE.get(kind, ())):
+        yield from rule({**node, "type": kind})
+    yield from _under(("scaling",), _scaling(as_map(node.get("scaling"))))
+    for field in ("resources", "scaling", "outputs"):
+        if field in node and node[field] == {}:
+            yield (field,), "is empty; remove it"
+
+
+def _intended(node: Map, kind: str) -> set[str]:
+    """The fields of a node, and those that its unknown fields were likely meant to be."""
+    known = NODE_TYPES[kind].model_fields
+    return {field if field in known else nearest(field, known) or field for field in node}
+
+
+def _one_origin(node: Map) -> Iterator[Said]:
+    """Exactly one of ``component`` and the field that names a built-in."""
+    kind = node["type"]
+    builtin, present = BUILTIN_FIELD[kind], _intended(node, kind)
+    if "component" in node and builtin in node:
+        if not (kind == "predictor" and builtin == "method"):
+            yield (builtin,), f"a node has either `component` or `{builtin}`; remove one"
+    elif not present & {"component", builtin}:
+        example = f"a built-in `{builtin}` such as {_EXAMPLES[kind]}"
+        yield (), f"needs either `component`, your class, or {example}"
+
+
+def _only_for_builtins(node: Map) -> Iterator[Said]:
+    kind = node["type"]
+    if "component" in node and BUILTIN_FIELD[kind] not in node:
+        for field in _ONLY_BUILTIN.get(kind, ()):
+            if field in node:
+                yield (field,), "says nothing to a `component`; pass it in `args`"
+    if "sha256" in node and "model" not in _intended(node, kind) and "component" not in node:
+        yield ("sha256",), "needs `model`, the file that it is the digest of"
+
+
+def _predictor(node: Map) -> Iterator[Said]:
+    if "runtime" in node and "model" not in _intended(node, "predictor"):
+        yield (), "a `runtime` needs `model`, the file to serve"
+
+
+def _router(node: Map) -> Iterator[Said]:
+    strategy = "component" if "component" in node else node.get("strategy")
+    rule = _ROUTERS.get(strategy) if isinstance(strategy, str) else None
+    if rule is not None:
+        yield from rule(node)
+    routes = node.get("routes")
+    if isinstance(routes, list):
+        for index, route in enumerate(routes):
+            if route in routes[:index]:
+                yield ("routes", index), "is already in the list"
+
+
+def _weighted(node: Map) -> Iterator[Said]:
+    yield from _no_rules(node, "weighted")
+    routes = node.get("routes")
+    if isinstance(routes, list):
+        yield ("routes",), "strategy weighted takes a map of node: weight, not a list"
+    elif isinstance(routes, dict) and routes:
+        weights = list(routes.values())
+        if all(_number(weight) == 0 for weight in weights):
+            yield ("routes",), "the weights sum to 0; at least one must be more"
+    elif "routes" not in _intended(node, "router"):
+        yield (), "strategy weighted needs `routes`, a map of node: weight"
+
+
+def _rules(node: Map) -> Iterator[Said]:
+    present = _intended(node, "router")
+    if "routes" in node:
+        yield ("routes",), "strategy rules takes its nodes from `rules` and `otherwise`; remove it"
+    missing = [field for field in ("rules", "otherwise") if field not in present]
+    if missing:
+        yield (), f"strategy rules needs {listing(missing)}"
+
+
+def _listed(node: Map) -> Iterator[Said]:
+    """A router that picks by itself: a component, or a strategy that learns."""
+    yield from _no_rules(node, "your component" if "component" in node else node["strategy"])
+    if isinstance(node.get("routes"), dict) and node["routes"]:
+        yield ("routes",), "only strategy weighted has weights; write a list of nodes"
+    elif "routes" not in _intended(node, "router"):
+        yield (), "needs `routes`, a list of the nodes to pick from"
+
+
+def _no_rules(node: Map, strategy: str) -> Iterator[Said]:
+    for field in ("rules", "otherwise"):
+        if field in node:
+            yield (field,), f"only strategy rules reads this, not {strategy}; remove it"
+
+
+def _scaling(scaling: Map) -> Iterator[Said]:
+    auto = [field for field in _AUTOSCALING if field in scaling]
+    low, high = _number(scaling.get("min")), _number(scaling.get("max"))
+    if "replicas" in scaling and auto:
+        yield ("replicas",), f"a fixed number excludes autoscaling; remove it or {listing(auto)}"
+    elif auto and not {"max", "replicas"} & {nearest(f, _SCALING) or f for f in scaling}:
+        yield (), "autoscaling needs `max`, the most replicas"
+    if low is not None and high is not None and low > high:
+        yield ("min",), f"min {low} is more than max {high}"
+
+
+def _placement(node: Map) -> Iterator[Said]:
+    placement = as_map(node.get("placement"))
+    if placement.get("isolate") is True and "with" in placement:
+        yield ("placement", "with"), "a node is either isolated or placed with another; remove one"
+    if node.get("placement") == {}:
+        yield ("placement",), "needs `isolate` or `with`"
+
+
+def _positive_timeout(owner: Map) -> Iterator[Said]:
+    try:
+        timeout = Duration.parse(owner.get("timeout"))
+    except ValueError:
+        return
+    if timeout == 0:
+        yield ("timeout",), "must be more than 0"
+
+
+def _sticky(spec: Map) -> Iterator[Said]:
+    traffic = as_map(spec.get("traffic"))
+    sticky = as_map(traffic.get("sticky"))
+    known = [field for field in ("header", "cookie", "parameter") if field in sticky]
+    if len(known) > 1:
+        yield (), f"takes one field, not {listing(known)}"
+    if not sticky and isinstance(traffic.get("sticky"), Mapping):
+        yield (), "needs one of `header`, `cookie` and `parameter`"
+
+
+def _metrics(spec: Map) -> Iterator[Said]:
+    metrics = as_map(as_map(spec.get("rollout")).get("analysis")).get("metrics")
+    for index, item in enumerate(metrics if isinstance(metrics, list) else ()):
+        metric = as_map(item)
+        if "metric" in metric and not {"min", "max"} & {nearest(f, _METRIC) or f for f in metric}:
+            yield (index,), "needs `max` or `min`, the limit to hold"
+        if metric.get("metric") == "promql" and "query" not in metric:
+            yield (index,), "the metric promql needs `query`"
+        if metric.get("metric") != "promql" and "query" in metric:
+            yield (index, "query"), "only the metric promql has a query"
+
+
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+Rule = Callable[[Map], Iterator[Said]]
+_SCALING = ("replicas", *_AUTOSCALING)
+_METRIC = ("metric", "max", "min", "query")
+_EVERY_NODE: tuple[Rule, ...] = (_one_origin, _only_for_builtins, _positive_timeout, _placement)
+_BY_TYPE: dict[str, tuple[Rule, ...]] = {"predictor": (_predictor,), "router": (_router,)}
+_ROUTERS: dict[str, Rule] = {
+    "weighted": _weighted,
+    "rules": _rules,
+    "epsilon_greedy": _listed,
+    "thompson": _listed,
+    "component": _listed,
+}

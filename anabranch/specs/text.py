@@ -1,0 +1,81 @@
+"""Words for messages: safe excerpts of what a spec says, and the nearest names to it.
+
+What stands in a spec may be hostile: control characters are never shown raw, and nothing is shown
+in full length.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+MAX_EXCERPT = 60
+"""Longest excerpt of a spec in a message, in characters."""
+_MAX_COMPARED = 64
+"""Longer words are never compared with the alternatives: it takes too long, and nothing is near."""
+_MAX_LISTED = 12
+"""Most alternatives that a message lists."""
+
+
+def clean(text: str, limit: int = MAX_EXCERPT) -> str:
+    """``text`` with control characters escaped, cut to ``limit`` characters."""
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    if cut.isprintable():
+        return cut
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)
+
+
+def quoted(text: str) -> str:
+    """``text`` as an excerpt in backquotes."""
+    return f"`{clean(text)}`"
+
+
+def shown(value: Any) -> str:
+    """What ``value`` is, in words: ``the text 'x'``, ``the number 3``, ``a map``."""
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return f"the text '{clean(value)}'" if value else "empty text"
+        case int() | float():
+            return f"the number {_number(value)}"
+        case dict():
+            return "a map" if value else "an empty map"
+        case list() | tuple():
+            return "a list" if value else "an empty list"
+    return f"a value of type {clean(type(value).__name__)}"
+
+
+def _number(value: float) -> str:
+    """A number as YAML writes it; ``int`` of any length, without converting it whole."""
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return f"of about {value.bit_length() * 3 // 10} digits"
+    return {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(repr(value), repr(value))
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that ``word`` most likely means, whatever its case; None if none is near."""
+    if len(word) > _MAX_COMPARED:
+        return None
+    folded = {choice.casefold(): choice for choice in choices}
+    matches = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
+    return folded[matches[0]] if matches else None
+
+
+def did_you_mean(word: str, choices: Sequence[str]) -> str:
+    """A trailing `` (did you mean `x`?)``, or the choices where none is near and they are few."""
+    match = nearest(word, choices)
+    if match is not None:
+        return f" (did you mean `{match}`?)"
+    if 0 < len(choices) <= _MAX_LISTED:
+        return f" (choose from {', '.join(choices)})"
+    return ""
+
+
+def listing(names: Iterable[str]) -> str:
+    """Names as text: ``a``, ``a and b``, ``a, b and c``."""
+    *most, last = [f"`{name}`" for name in names]
+    return f"{', '.join(most)} and {last}" if most else last

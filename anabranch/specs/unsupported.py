@@ -1,0 +1,68 @@
+"""What the language says but this version does not do yet; nothing is ever ignored silently."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from anabranch.errors import Problem
+from anabranch.specs.loader import safe_path
+from anabranch.specs.models import Explainer, InferenceGraph, NodeBase, Predictor, Router
+from anabranch.specs.text import quoted
+from anabranch.specs.wording import Path, Said
+
+_AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay")
+_LEARNING = ("epsilon_greedy", "thompson")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
+"""A URI's scheme; a single letter is a drive, and ``file`` is a path like any other."""
+
+
+def unsupported(graph: InferenceGraph) -> tuple[Problem, ...]:
+    """Every part of a valid graph that cannot be deployed yet, in the order of the language."""
+    return tuple(Problem(safe_path(path), message) for path, message in _parts(graph))
+
+
+def _parts(graph: InferenceGraph) -> Iterator[Said]:
+    spec = graph.spec
+    for name, tensor in spec.inputs.items():
+        if tensor.datatype == "BF16":
+            yield ("spec", "inputs", name, "datatype"), _cannot("datatype BF16", "use FP32")
+    for name, node in spec.nodes.items():
+        yield from _node(("spec", "nodes", name), node)
+    if spec.traffic is not None and spec.traffic.sticky is not None:
+        yield ("spec", "traffic", "sticky"), _cannot("`sticky`")
+    if spec.rollout is not None:
+        yield ("spec", "rollout"), _cannot("`rollout`")
+
+
+def _node(path: Path, node: NodeBase) -> Iterator[Said]:
+    if isinstance(node, Explainer):
+        yield path, _cannot("an explainer")
+    if isinstance(node, Router) and node.component is None and node.strategy in _LEARNING:
+        yield (*path, "strategy"), _cannot(f"strategy {node.strategy}", "use weighted or rules")
+    if isinstance(node, Predictor | Explainer):
+        yield from _remote_files(path, node)
+    if node.batching is not None:
+        yield (*path, "batching"), _cannot("`batching`")
+    if node.scaling is not None:
+        for field in _AUTOSCALING:
+            if getattr(node.scaling, field) is not None:
+                yield (*path, "scaling", field), _cannot(f"autoscaling (`{field}`)", _REPLICAS)
+    for name, tensor in (node.outputs or {}).items():
+        if tensor.datatype == "BF16":
+            yield (*path, "outputs", name, "datatype"), _cannot("datatype BF16", "use FP32")
+
+
+_REPLICAS = "use a fixed number of `replicas`"
+
+
+def _remote_files(path: Path, node: Predictor | Explainer) -> Iterator[Said]:
+    for field in ("model", "data"):
+        match = _SCHEME.match(getattr(node, field, None) or "")
+        if match is not None and match.group(1).lower() != "file":
+            what = f"the scheme {quoted(match.group(1))}"
+            yield (*path, field), _cannot(what, "use a path relative to the spec")
+
+
+def _cannot(what: str, instead: str = "remove it") -> str:
+    return f"{what} is not supported yet; {instead} to deploy"

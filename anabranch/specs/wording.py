@@ -1,0 +1,255 @@
+"""Says what a model refused in the words of the language.
+
+The models speak of Python types and of union arms; a person who writes YAML knows maps, lists and
+text, and where they stand.
+"""
+
+from __future__ import annotations
+
+import re
+import types
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from anabranch.specs import models
+from anabranch.specs.text import did_you_mean, nearest, quoted, shown
+
+Path = tuple[str | int, ...]
+Said = tuple[Path, str]
+"""Where, and what is wrong there."""
+
+DATATYPES: tuple[str, ...] = get_args(models.Datatype)
+_TAGS = frozenset({models.TEXT, models.NUMBER, models.LIST, models.MAP})
+_UNKNOWN_TYPE = frozenset({"union_tag_invalid", "union_tag_not_found"})
+_NUMPY_NAMES = {
+    "bool_": "BOOL", "float16": "FP16", "half": "FP16", "bfloat16": "BF16", "float": "FP32",
+    "float32": "FP32", "single": "FP32", "float64": "FP64", "double": "FP64", "int": "INT64",
+    "str": "BYTES", "string": "BYTES", "object": "BYTES",
+}  # fmt: skip
+_NAMES = {
+    models.GRAPH_NAME: "a graph's name: at most 63 lower-case letters, digits and dashes, "
+    "starting with a letter and not ending in a dash",
+    models.NODE_NAME: "a node's name: at most 63 letters, digits, - and _, "
+    "starting with a letter or _",
+    models.TENSOR_NAME: "a tensor's name: at most 127 letters, digits, -, _, : and /, "
+    "starting with a letter or _",
+    models.PARAMETER_NAME: "a parameter's name: at most 127 letters, digits and _, "
+    "starting with a letter or _",
+    models.SHA256: "a SHA-256 digest: 64 digits out of 0-9a-f",
+    models.HEADER_NAME: "a header's name: at most 64 letters, digits and dashes",
+    models.MULTIPLE: "a number, or a multiple of stable such as 1.2x",
+}
+ALL_FIELDS = sorted({name for node in models.NODE_TYPES.values() for name in node.model_fields})
+
+
+def mistakes(model: type[BaseModel], data: Any) -> list[Said]:
+    """Everything that ``model`` refuses in ``data``, in no particular order; [] if it is valid."""
+    try:
+        model.model_validate(data)
+    except ValidationError as error:
+        return list(explain(error, model, data))
+    return []
+
+
+def explain(error: ValidationError, model: type[BaseModel], data: Any) -> Iterator[Said]:
+    """The mistakes in ``error``, which came of validating ``data`` as ``model``.
+
+    A required field that was only misspelt is reported once, as an unknown field.
+    """
+    items = error.errors(include_url=False)
+    unknown: dict[Path, list[str]] = {}
+    for item in items:
+        if item["type"] == "extra_forbidden":
+            unknown.setdefault(item["loc"][:-1], []).append(str(item["loc"][-1]))
+    for item in items:
+        kind, loc, value = item["type"], item["loc"], item["input"]
+        if kind == "missing" and nearest(str(loc[-1]), unknown.get(loc[:-1], ())):
+            continue
+        path = _path(loc, data)
+        if kind in _UNKNOWN_TYPE:
+            yield from _unknown_type(path, value)
+        elif kind == "extra_forbidden":
+            yield path, f"unknown field{did_you_mean(str(path[-1]), fields_at(model, loc[:-1]))}"
+        else:
+            say = _MESSAGES.get(kind, _otherwise)
+            yield path, say(item.get("ctx", {}), value, item["msg"])
+
+
+def guess_type(node: Mapping[str, Any]) -> str | None:
+    """The type of a node as data, or what its type was most likely meant to be."""
+    written = node.get("type")
+    if written is None:
+        misspelt = nearest("type", [key for key in node if key not in ALL_FIELDS])
+        written = node.get(misspelt) if misspelt else None
+    return nearest(written, models.NODE_TYPES) if isinstance(written, str) else None
+
+
+def fields_at(model: type[BaseModel], loc: Path) -> list[str]:
+    """The fields that may stand at ``loc``, as they are written."""
+    found = {
+        info.alias or name
+        for kind in _kinds_at(model, loc)
+        if isinstance(kind, type) and issubclass(kind, BaseModel)
+        for name, info in kind.model_fields.items()
+    }
+    return sorted(found)
+
+
+def _unknown_type(path: Path, node: Any) -> Iterator[Said]:
+    """A node whose type is missing or unknown; its fields are judged by the type it likely is."""
+    written = node.get("type") if isinstance(node, Mapping) else None
+    likely = guess_type(node) if isinstance(node, Mapping) else None
+    if written is None and likely is None:
+        yield path, f"needs a `type`: {', '.join(models.NODE_TYPES)}"
+    elif written is None:
+        pass  # misspelt; reported as an unknown field
+    elif isinstance(written, str):
+        meant = did_you_mean(written, list(models.NODE_TYPES))
+        yield (*path, "type"), f"unknown node type {quoted(written)}{meant}"
+    else:
+        names = ", ".join(models.NODE_TYPES)
+        yield (*path, "type"), f"must be one of {names}, not {shown(written)}"
+    if not isinstance(node, Mapping):
+        return
+    if likely is not None:
+        for inner, message in mistakes(models.NODE_TYPES[likely], {**node, "type": likely}):
+            yield (*path, *inner), message
+        return
+    for name in node:
+        if name not in ALL_FIELDS:
+            yield (*path, name), f"unknown field{did_you_mean(str(name), ['type', *ALL_FIELDS])}"
+
+
+def _path(loc: Path, data: Any) -> Path:
+    """``loc`` without what is no part of the spec: tags of union arms, and the mark of keys."""
+    parts: list[str | int] = []
+    for part in loc:
+        if _is_tag(part, parts, data):
+            continue
+        parts.append(part)
+        data = _child(data, part)
+    return tuple(parts)
+
+
+def _is_tag(part: str | int, before: list[str | int], data: Any) -> bool:
+    if len(before) == 3 and before[:2] == ["spec", "nodes"] and part in models.NODE_TYPES:
+        return bool(part == _child(data, "type"))
+    inside = isinstance(data, Mapping) and part in data
+    return not inside and (part in _TAGS or part == "[key]")
+
+
+def _child(data: Any, part: str | int) -> Any:
+    match data:
+        case Mapping():
+            return data.get(part)
+        case list() | tuple() if isinstance(part, int) and part < len(data):
+            return data[part]
+        case BaseModel():
+            return getattr(data, str(part), None)
+    return None
+
+
+def _kinds_at(model: type[BaseModel], loc: Path) -> list[Any]:
+    """The types that the language has at ``loc``; several in a union whose arm is not known."""
+    kinds: list[Any] = [model]
+    for part in loc:
+        named = models.NODE_TYPES.get(str(part))
+        if named in kinds:
+            kinds = [named]
+        elif part not in _TAGS:
+            kinds = [inner for kind in kinds for inner in _inside(kind, part)]
+    return kinds
+
+
+def _inside(kind: Any, part: str | int) -> list[Any]:
+    """The types of the field, value or item ``part`` of ``kind``."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = {info.alias or name: info for name, info in kind.model_fields.items()}
+        return _arms(fields[str(part)].annotation) if part in fields else []
+    arguments = get_args(kind)
+    if get_origin(kind) is dict:
+        return _arms(arguments[1])
+    return _arms(arguments[0]) if get_origin(kind) in (list, tuple) else []
+
+
+def _arms(kind: Any) -> list[Any]:
+    """The arms of a union, however deep; the type itself if it is none."""
+    if get_origin(kind) is Annotated:
+        return _arms(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return [inner for arm in get_args(kind) for inner in _arms(arm)]
+    return [kind]
+
+
+def _literal(context: Any, value: Any, _: str) -> str:
+    choices = re.findall(r"'([^']*)'", context["expected"])
+    if choices == ["fail"]:
+        choices.append("a map such as {use: other-node}")
+        return f"must be {' or '.join(choices)}, not {shown(value)}"
+    if not isinstance(value, str) or len(choices) == 1:
+        return f"must be {' or '.join(choices)}, not {shown(value)}"
+    meant = _NUMPY_NAMES.get(value.casefold()) if choices == list(DATATYPES) else None
+    hint = f" (did you mean `{meant}`?)" if meant else did_you_mean(value, choices)
+    return f"{quoted(value)} is not one of {', '.join(choices)}{hint}"
+
+
+def _text(_: Any, value: Any, __: str) -> str:
+    hint = "; put it in quotes" if isinstance(value, int | float) else ""
+    return f"must be text, not {shown(value)}{hint}"
+
+
+def _pattern(context: Any, value: Any, _: str) -> str:
+    return f"{shown(value)} is not {_NAMES.get(context['pattern'], 'of the right form')}"
+
+
+def _too_long(context: Any, value: Any, _: str) -> str:
+    unit = "characters" if isinstance(value, str) else "items"
+    return f"must have at most {context['max_length']} {unit}, not {len(value)}"
+
+
+def _shape(_: Any, value: Any, message: str) -> str:
+    return f"{message}, not {shown(value)}"
+
+
+def _otherwise(_: Any, value: Any, __: str) -> str:
+    return f"{shown(value)} is not allowed here"
+
+
+Message = Callable[[Any, Any, str], str]
+
+
+def _must_be(what: str) -> Message:
+    return lambda context, value, _: f"must be {what.format(**context)}, not {shown(value)}"
+
+
+def _fixed(message: str) -> Message:
+    return lambda context, value, _: message
+
+
+_MESSAGES: dict[str, Message] = {
+    "missing": _fixed("is required"),
+    "literal_error": _literal,
+    "string_type": _text,
+    "int_type": _must_be("a whole number"),
+    "float_type": _must_be("a number"),
+    "bool_type": _must_be("true or false"),
+    "dict_type": _must_be("a map"),
+    "model_type": _must_be("a map"),
+    "model_attributes_type": _must_be("a map"),
+    "list_type": _must_be("a list"),
+    "tuple_type": _must_be("a list"),
+    "finite_number": _must_be("a finite number"),
+    "greater_than_equal": _must_be("at least {ge:g}"),
+    "greater_than": _must_be("more than {gt:g}"),
+    "less_than_equal": _must_be("at most {le:g}"),
+    "too_short": _fixed("must not be empty"),
+    "string_too_short": _fixed("must not be empty"),
+    "string_too_long": _too_long,
+    "too_long": _too_long,
+    "string_pattern_mismatch": _pattern,
+    "value_error": lambda context, value, _: str(context["error"]),
+    "shape": _shape,
+    "invalid-json-value": _must_be("text, a number, true, false, null, a list or a map"),
+}
