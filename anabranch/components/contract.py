@@ -31,6 +31,10 @@ DEFAULT_OUTPUT = "output"
 """Name of the output of a component that returns a bare array."""
 
 
+class CannotLoad(Exception):
+    """Why a node's code or model cannot be loaded; ``bind`` adds the node and makes a LoadError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a component may know of the request.

@@ -1,0 +1,25 @@
+"""Every built-in that ships: a module that registers some is listed here.
+
+None of them imports torch, scikit-learn or ONNX Runtime before a model is loaded.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import import_module
+
+MODULES = (
+    "anabranch.components.combiners",
+    "anabranch.components.routers",
+    "anabranch.components.runtimes.onnx",
+    "anabranch.components.runtimes.sklearn",
+    "anabranch.components.runtimes.torch",
+    "anabranch.components.transformers",
+)
+
+
+@cache
+def import_all() -> None:
+    """Import the modules once, which fills the registry."""
+    for module in MODULES:
+        import_module(module)

@@ -1,0 +1,234 @@
+"""Combiners: several tensors in, one out, as the output ``output``.
+
+All take a list of arrays and never write to them. ``mean``, ``weighted_mean``, ``vote`` and ``max``
+work element by element on tensors of one shape; nothing is broadcast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any, ClassVar
+
+import numpy as np
+
+from anabranch.components.arrays import Array
+from anabranch.components.contract import DEFAULT_OUTPUT
+from anabranch.components.hints import listing, shown
+from anabranch.components.registry import Finding, register
+from anabranch.components.tensor_types import (
+    Args,
+    TypeConflict,
+    Types,
+    axis_of,
+    common,
+    dtype_of,
+    floating,
+    typed,
+    unify,
+    wide,
+)
+from anabranch.specs.models import NodeBase, TensorSpec
+
+
+class _Elementwise:
+    """Combiners of tensors of one shape; ``result`` says the dtype of the result."""
+
+    name: ClassVar[str]
+
+    @classmethod
+    def result(cls, dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+        """Return the dtype of the result; TypeConflict for inputs that do not go together."""
+        return common(dtypes, cls.name)
+
+    @classmethod
+    def infer(cls, inputs: Types, args: Args) -> Types:
+        """Return the type of the output: the shape of all inputs, the dtype of ``result``."""
+        known = [spec for spec in inputs.values() if spec is not None]
+        shape = unify([spec.shape for spec in known]) if known else ()
+        dtype = cls.result([dtype_of(spec) for spec in known]) if known else None
+        if dtype is None or len(known) < len(inputs):
+            return {DEFAULT_OUTPUT: None}
+        return {DEFAULT_OUTPUT: typed(dtype, shape)}
+
+    def agreed(self, inputs: Sequence[Array]) -> np.dtype[Any]:
+        """Return the dtype of the result; a ValueError for shapes or dtypes that do not agree."""
+        first = inputs[0].shape
+        if any(array.shape != first for array in inputs):
+            shapes = listing(str(list(array.shape)) for array in inputs)
+            raise ValueError(f"{self.name} needs inputs of one shape, got {shapes}")
+        try:
+            return self.result([array.dtype for array in inputs])
+        except TypeConflict as conflict:
+            raise ValueError(str(conflict)) from None
+
+
+@register("combiner", "mean")
+class Mean(_Elementwise):
+    """The arithmetic mean. Floats keep their datatype; whole numbers and BOOL give FP64."""
+
+    name = "mean"
+
+    @classmethod
+    def result(cls, dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+        """Return the widest float of the inputs, FP64 for whole numbers."""
+        return floating(dtypes, cls.name)
+
+    def combine(self, inputs: Sequence[Array]) -> Array:
+        """Return the mean of arrays of one shape; NaN wherever one of them is."""
+        dtype = self.agreed(inputs)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = np.array(inputs[0], dtype=wide(dtype))
+            for array in inputs[1:]:
+                total += array
+            total /= len(inputs)
+            return total.astype(dtype, copy=False)
+
+
+@register("combiner", "weighted_mean")
+class WeightedMean(_Elementwise):
+    """The mean with weights, which need not sum to 1. Datatypes as for ``mean``.
+
+    ``weights`` is a list in the order of the inputs, or a map: of the parameters for inputs that
+    are a map, of the sources for inputs that are a list. A weight of 0 does not hide a NaN.
+    """
+
+    name = "weighted_mean"
+
+    def __init__(self, node: NodeBase, *, weights: list[float] | dict[str, float]) -> None:
+        ordered = [weights[key] for key in _keys(node)] if isinstance(weights, dict) else weights
+        self._shares = [weight / sum(ordered) for weight in ordered]
+
+    @classmethod
+    def result(cls, dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+        """Return the widest float of the inputs, FP64 for whole numbers."""
+        return floating(dtypes, cls.name)
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find weights that do not fit the inputs, are negative, or sum to 0."""
+        weights: Any = node.args["weights"]
+        keys = _keys(node)
+        path = ("args", "weights")
+        if isinstance(weights, dict) and set(weights) != set(keys):
+            yield path, f"the weights are for {_names(weights)}, the inputs are {_names(keys)}"
+        if isinstance(weights, list) and len(weights) != len(keys):
+            yield path, f"{len(weights)} weights for {len(keys)} inputs ({_names(keys)})"
+        values = list(weights.values()) if isinstance(weights, dict) else weights
+        negative = [value for value in values if value < 0]
+        if negative:
+            yield path, f"a weight may not be negative, such as {shown(negative[0])}"
+        elif not 0 < sum(values) < float("inf"):
+            yield path, "the sum of the weights must be above 0 and finite"
+
+    def combine(self, inputs: Sequence[Array]) -> Array:
+        """Return the weighted mean of arrays of one shape."""
+        dtype = self.agreed(inputs)
+        working = wide(dtype)
+        with np.errstate(over="ignore", invalid="ignore"):
+            total = np.zeros(inputs[0].shape, dtype=working)
+            for array, share in zip(inputs, self._shares, strict=True):
+                total += np.multiply(array, working.type(share), dtype=working)
+            return total.astype(dtype, copy=False)
+
+
+def _keys(node: NodeBase) -> list[str]:
+    """Return the parameters of a map, or the sources of a list."""
+    inputs: Mapping[str, str] | list[str] = getattr(node, "inputs")  # noqa: B009
+    return list(inputs)
+
+
+def _names(names: Iterable[str]) -> str:
+    return listing(names) or "none"
+
+
+@register("combiner", "vote")
+class Vote(_Elementwise):
+    """The label that most inputs give. Takes whole numbers, BOOL and BYTES of one datatype.
+
+    Where labels tie, the one that comes first in the order of the inputs wins.
+    """
+
+    name = "vote"
+
+    @classmethod
+    def result(cls, dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+        """Return the dtype of the labels."""
+        dtype = common(dtypes, cls.name, texts=True)
+        if dtype.kind == "f":
+            raise TypeConflict("vote counts labels, not floats: use argmax first, or mean")
+        return dtype
+
+    def combine(self, inputs: Sequence[Array]) -> Array:
+        """Return the most frequent label of each element."""
+        dtype = self.agreed(inputs)
+        stacked = np.stack([array.astype(dtype, copy=False) for array in inputs])
+        votes = np.stack([(stacked == one).sum(axis=0) for one in stacked])
+        chosen = np.expand_dims(votes.argmax(axis=0), 0)
+        return np.take_along_axis(stacked, chosen, axis=0)[0, ...]
+
+
+@register("combiner", "max")
+class Max(_Elementwise):
+    """The largest value of each element; NaN wherever one of the inputs is."""
+
+    name = "max"
+
+    def combine(self, inputs: Sequence[Array]) -> Array:
+        """Return the element-wise maximum of arrays of one shape."""
+        dtype = self.agreed(inputs)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(reduce(np.maximum, inputs)).astype(dtype, copy=len(inputs) == 1)
+
+
+@register("combiner", "concat")
+class Concat:
+    """The inputs side by side along ``axis``, the last one if left out."""
+
+    def __init__(self, *, axis: int = -1) -> None:
+        self._axis = axis
+
+    @staticmethod
+    def infer(inputs: Types, args: Args) -> Types:
+        """Return the type of the output: sizes add up along the axis and agree elsewhere."""
+        known = [spec for spec in inputs.values() if spec is not None]
+        if not known:
+            return {DEFAULT_OUTPUT: None}
+        shape = _joined(known, args.get("axis", -1))
+        dtype = common([dtype_of(spec) for spec in known], "concat", texts=True)
+        return {DEFAULT_OUTPUT: typed(dtype, shape) if len(known) == len(inputs) else None}
+
+    def combine(self, inputs: Sequence[Array]) -> Array:
+        """Return the arrays joined along the axis; a ValueError where they do not fit."""
+        try:
+            axis = axis_of(self._axis, inputs[0].ndim)
+            dtype = common([array.dtype for array in inputs], "concat", texts=True)
+        except TypeConflict as conflict:
+            raise ValueError(str(conflict)) from None
+        rest = {(*array.shape[:axis], *array.shape[axis + 1 :]) for array in inputs}
+        if len(rest) > 1 or len({array.ndim for array in inputs}) > 1:
+            shapes = listing(str(list(array.shape)) for array in inputs)
+            raise ValueError(f"concat along axis {axis} needs equal sizes elsewhere, got {shapes}")
+        return np.concatenate([array.astype(dtype, copy=False) for array in inputs], axis=axis)
+
+
+def _joined(specs: Sequence[TensorSpec], axis: int) -> tuple[int, ...]:
+    position = axis_of(axis, len(specs[0].shape))
+    sizes = [spec.shape[position] for spec in specs if len(spec.shape) > position]
+    shape = list(unify([(*s.shape[:position], *s.shape[position + 1 :]) for s in specs]))
+    shape.insert(position, -1 if -1 in sizes else sum(sizes))
+    return tuple(shape)
+
+
+@register("combiner", "first")
+class First:
+    """The first input, whatever the others are."""
+
+    @staticmethod
+    def infer(inputs: Types, args: Args) -> Types:
+        """Return the type of the first input."""
+        return {DEFAULT_OUTPUT: next(iter(inputs.values()))}
+
+    def combine(self, inputs: Sequence[Array]) -> Array:
+        """Return the first array."""
+        return inputs[0]

@@ -1,0 +1,80 @@
+"""Datatypes of the Open Inference Protocol and their NumPy dtypes.
+
+BYTES is NumPy's ``object`` (elements are ``str`` or ``bytes``); fixed-width string arrays (``<U5``,
+``S5``) count as BYTES too. NumPy has no bfloat16, so BF16 tensors cannot reach a component.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from anabranch.components.hints import hint
+from anabranch.specs.models import TensorSpec
+
+DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(np.object_),
+}
+"""The dtype of every datatype that NumPy can hold."""
+
+_DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
+
+
+def to_dtype(datatype: str) -> np.dtype[Any]:
+    """Return the NumPy dtype of a datatype; a ValueError says why there is none."""
+    if datatype in DTYPES:
+        return DTYPES[datatype]
+    if datatype == "BF16":
+        raise ValueError("datatype BF16 is not supported: NumPy has no bfloat16; use FP32 or FP16")
+    raise ValueError(f"unknown datatype {datatype!r}{hint(datatype, DTYPES)}")
+
+
+def to_datatype(dtype: np.dtype[Any]) -> str:
+    """Return the datatype of a NumPy dtype; a ValueError names a dtype that has none."""
+    found = _DATATYPES.get(dtype)
+    return found if found is not None else _rare_datatype(dtype)
+
+
+def _rare_datatype(dtype: np.dtype[Any]) -> str:
+    """Return the datatype of fixed-width strings and of dtypes in foreign byte order."""
+    if dtype.kind in "US":
+        return "BYTES"
+    native = _DATATYPES.get(dtype.newbyteorder("="))
+    if native is None:
+        raise ValueError(
+            f"dtype {dtype} is no datatype of the protocol (available: {', '.join(DTYPES)})"
+        )
+    return native
+
+
+def matches(spec: TensorSpec, array: np.ndarray[Any, Any]) -> str | None:
+    """Return None where the array is of the type ``spec``, else what is wrong with it."""
+    try:
+        datatype = to_datatype(array.dtype)
+    except ValueError as error:
+        return str(error)
+    if datatype != spec.datatype:
+        return f"datatype {datatype}, expected {spec.datatype}"
+    if not fits(spec.shape, array.shape):
+        return f"shape {list(array.shape)}, expected {list(spec.shape)}"
+    return None
+
+
+def fits(declared: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Tell whether a shape is one that is declared; -1 stands for any size."""
+    if len(declared) != len(shape):
+        return False
+    return all(want in (-1, have) for want, have in zip(declared, shape, strict=True))

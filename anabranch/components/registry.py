@@ -1,0 +1,148 @@
+"""The built-ins: one registry for each node type, filled by decorated classes.
+
+To add one, write a class in one file and list that file in ``builtins.MODULES``::
+
+    @register("transformer", "negate")
+    class Negate:
+        def __init__(self, *, only: str | None = None) -> None: ...
+        def transform(self, **inputs): ...
+
+The constructor's keyword parameters are the node's ``args``; their annotations are checked. A
+parameter named ``node`` receives the node's spec, one named ``root`` the folder of the bundle.
+Three optional static methods and one flag say what can be known before the first request:
+
+- ``infer(inputs, args)``: output name -> type (None: not known); raises ``TypeConflict``. A class
+  without it returns None: not even the names of the outputs are known.
+- ``check(node)``: yields (field path below the node, message) for each mistake that types cannot
+  tell. It is called only when ``args`` are well-typed.
+- ``executes_code = True``: the model file can run code when it is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from anabranch.components.arguments import constructor_problems, injected
+from anabranch.components.builtins import import_all
+from anabranch.components.hints import hint
+from anabranch.components.tensor_types import Args, Types
+from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES, NodeBase
+
+Finding: TypeAlias = tuple[tuple[str | int, ...], str]
+"""A mistake: path of the field below the node, and what is wrong with it."""
+
+RESERVED_INPUT = "context"
+"""No input may be called so: the parameter of that name receives the request's context."""
+
+_AnyClass: TypeAlias = type
+_Class = TypeVar("_Class", bound=type)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A built-in."""
+
+    type: str
+    name: str
+    cls: _AnyClass
+    infer: Callable[[Types, Args], Types | None]
+    """Types of the outputs, given those of the inputs; None where not even names are known."""
+    check: Callable[[NodeBase], Iterable[Finding]]
+    executes_code: bool = False
+
+    def factory(self, node: NodeBase, root: Path) -> Any:
+        """Construct the built-in for a node whose ``problems`` are none."""
+        return self.cls(**injected(self.cls, node, root), **node.args)
+
+
+_KINDS: dict[str, dict[str, Kind]] = {node_type: {} for node_type in NODE_TYPES}
+
+
+def register(node_type: str, name: str) -> Callable[[_Class], _Class]:
+    """Decorate a class as the built-in ``name`` of a node type."""
+
+    def add(cls: _Class) -> _Class:
+        if name in _KINDS[node_type]:
+            raise ValueError(f"{node_type} {name!r} is registered twice")
+        _KINDS[node_type][name] = Kind(
+            type=node_type,
+            name=name,
+            cls=cls,
+            infer=getattr(cls, "infer", _nothing_known),
+            check=getattr(cls, "check", _nothing_wrong),
+            executes_code=getattr(cls, "executes_code", False),
+        )
+        return cls
+
+    return add
+
+
+def _nothing_known(inputs: Types, args: Args) -> Types | None:
+    return None
+
+
+def _nothing_wrong(node: NodeBase) -> Iterable[Finding]:
+    return ()
+
+
+def names(node_type: str) -> tuple[str, ...]:
+    """Return the names of a node type's built-ins, sorted."""
+    return tuple(sorted(_registry(node_type)))
+
+
+def get(node_type: str, name: str) -> Kind:
+    """Return a built-in; a KeyError names those that there are."""
+    kinds = _registry(node_type)
+    if name not in kinds:
+        raise KeyError(unknown(node_type, name))
+    return kinds[name]
+
+
+def builtin_of(node: NodeBase) -> str | None:
+    """Return the name of the built-in that a node asks for; None where it is a component."""
+    if node.component is not None:
+        return None
+    found: str | None = getattr(node, BUILTIN_FIELD[type_of(node)])
+    return found
+
+
+def type_of(node: NodeBase) -> str:
+    """Return the node's type, such as ``transformer``."""
+    found: str = getattr(node, "type")  # noqa: B009 - each subclass declares it, the base does not
+    return found
+
+
+def unknown(node_type: str, name: str) -> str:
+    """Return the message for a built-in that is not there."""
+    field = BUILTIN_FIELD[node_type]
+    return f"unknown {node_type} {field} {name!r}{hint(name, names(node_type))}"
+
+
+def problems(node: NodeBase) -> list[Finding]:
+    """Return every mistake in how a node uses its built-in; nothing is loaded or run."""
+    found = list(_input_problems(node))
+    name = builtin_of(node)
+    if name is None:
+        return found
+    kind = _registry(type_of(node)).get(name)
+    if kind is None:
+        return [*found, ((BUILTIN_FIELD[type_of(node)],), unknown(type_of(node), name))]
+    ill_typed = constructor_problems(kind.cls, node.args, f"{kind.type} {name!r}")
+    return [*found, *(ill_typed or kind.check(node))]
+
+
+def _input_problems(node: NodeBase) -> Iterable[Finding]:
+    inputs = getattr(node, "inputs", {})
+    if isinstance(inputs, Mapping) and RESERVED_INPUT in inputs:
+        yield (
+            ("inputs", RESERVED_INPUT),
+            f"{RESERVED_INPUT!r} is reserved for the parameter that receives the request's context",
+        )
+
+
+def _registry(node_type: str) -> dict[str, Kind]:
+    import_all()
+    return _KINDS[node_type]

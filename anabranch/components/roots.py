@@ -1,0 +1,105 @@
+"""Bundle folders as import roots, several in one process.
+
+Python keeps one table of modules by name, so two bundles that both have ``helpers.py`` would share
+whichever came first. One root is therefore *active* at a time: it stands first on ``sys.path``, and
+when another takes over, the modules that were imported from it are set aside, to be put back (the
+same objects) when it is active again.
+
+An import statement inside a method runs when it is called and sees the root that is active then;
+``from . import helpers`` always means the bundle's own, as each root is a package too.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from threading import RLock
+from types import ModuleType
+
+_PREFIX = "anabranch_bundle_"
+_OURS = __name__.partition(".")[0]
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+_lock = RLock()
+_set_aside: dict[Path, dict[str, ModuleType]] = {}
+_active: Path | None = None
+_before: frozenset[str] = frozenset()
+"""Names of the modules that were there when the active root took over."""
+
+
+@contextmanager
+def active(root: Path) -> Iterator[None]:
+    """Make ``root`` the active root; it stays so afterwards. One thread at a time gets in."""
+    with _lock:
+        _activate(root.resolve())
+        yield
+
+
+def forget(root: Path) -> None:
+    """Drop every module that was imported from ``root``, so that the next import reads its file."""
+    with _lock:
+        resolved = root.resolve()
+        _set_aside.pop(resolved, None)
+        for name in _modules_of(resolved):
+            del sys.modules[name]
+
+
+def package_of(root: Path) -> str:
+    """Return the name of the package that stands for ``root``, whose modules are its files."""
+    resolved = root.resolve()
+    name = _PREFIX + sha256(os.fsencode(resolved)).hexdigest()[:12]
+    if name not in sys.modules:
+        package = ModuleType(name)
+        package.__path__ = [str(resolved)]
+        sys.modules[name] = package
+    return name
+
+
+def _activate(root: Path) -> None:
+    global _active, _before
+    if root == _active:
+        return
+    if _active is not None:
+        _deactivate(_active)
+    _active, _before = root, frozenset(sys.modules)
+    sys.path.insert(0, str(root))
+    sys.modules.update(_set_aside.pop(root, {}))
+
+
+def _deactivate(root: Path) -> None:
+    if str(root) in sys.path:
+        sys.path.remove(str(root))
+    names = [name for name in _modules_of(root) if not name.startswith(_PREFIX)]
+    _set_aside[root] = {name: sys.modules.pop(name) for name in names if name not in _before}
+
+
+def _modules_of(root: Path) -> list[str]:
+    """Return the names of the modules that came from ``root`` and are part of no installation."""
+    folder = str(root) + os.sep
+    return [
+        name
+        for name, module in list(sys.modules.items())
+        if any(_is_inside(place, folder) for place in _places(module))
+        and name.partition(".")[0] not in (_OURS, "__main__")
+    ]
+
+
+def _places(module: ModuleType) -> list[str]:
+    """Return the module's file, or the folders of a package without one."""
+    file = getattr(module, "__file__", None)
+    return [file] if isinstance(file, str) else [str(one) for one in _folders(module)]
+
+
+def _folders(module: ModuleType) -> list[str]:
+    try:
+        return list(getattr(module, "__path__", None) or ())
+    except Exception:  # a lazy module of some package may do anything when it is asked
+        return []
+
+
+def _is_inside(place: str, folder: str) -> bool:
+    return place.startswith(folder) and not any(part in place for part in _INSTALLED)

@@ -1,0 +1,95 @@
+"""Routers: each request goes to one of the node's routes."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from typing import Any, cast
+
+from anabranch.components.arrays import Array
+from anabranch.components.contract import Context
+from anabranch.components.registry import Finding, register
+from anabranch.components.rules import Condition, mistakes
+from anabranch.specs.models import NodeBase, Router
+
+
+@register("router", "weighted")
+class Weighted:
+    """A random route, as often as its share of the weights; equal shares for a list of routes.
+
+    ``seed`` makes the sequence of draws repeatable, for tests.
+    """
+
+    def __init__(self, node: Router, *, seed: int | None = None) -> None:
+        weights = _weights(node)
+        drawable = {name: weight for name, weight in weights.items() if weight > 0}
+        self._names = list(drawable)
+        self._bounds = list(accumulate(drawable.values()))
+        self._draw = random.Random(seed).random
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find missing routes, weights that sum to 0, and fields of other strategies."""
+        router = cast(Router, node)
+        if router.routes is None:
+            yield ("routes",), "the strategy 'weighted' needs routes (node: weight)"
+        elif not 0 < sum(_weights(router).values()) < float("inf"):
+            yield ("routes",), "the sum of the weights must be above 0 and finite"
+        for field in ("rules", "otherwise"):
+            if getattr(router, field) is not None:
+                yield (field,), f"{field} belongs to the strategy 'rules', not 'weighted'"
+
+    def route(self, /, **inputs: Array) -> str:
+        """Return the name of a route."""
+        point = self._draw() * self._bounds[-1]
+        # Rounding may put the point on the very end.
+        return self._names[min(bisect_right(self._bounds, point), len(self._names) - 1)]
+
+
+def _weights(router: Router) -> Mapping[str, float]:
+    routes = router.routes or []
+    return routes if isinstance(routes, dict) else dict.fromkeys(routes, 1.0)
+
+
+@register("router", "rules")
+class Rules:
+    """The route of the first rule whose condition holds, else ``otherwise``."""
+
+    def __init__(self, node: Router) -> None:
+        self._rules = [(Condition(rule.when), rule.to) for rule in node.rules or ()]
+        self._reads_inputs = any(condition.reads_inputs for condition, _ in self._rules)
+        self._otherwise = node.otherwise
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find missing rules and conditions that cannot work."""
+        router = cast(Router, node)
+        if router.rules is None:
+            yield ("rules",), "the strategy 'rules' needs rules"
+        if isinstance(router.routes, dict):
+            yield ("routes",), "weights belong to the strategy 'weighted', not 'rules'"
+        for index, rule in enumerate(router.rules or ()):
+            for mistake in mistakes(rule.when, router.inputs):
+                yield ("rules", index, "when"), mistake
+
+    def route(self, /, context: Context, **inputs: Array) -> str:
+        """Return the name of a route; a ValueError where no rule holds and nothing else is said."""
+        variables = self._variables(context, inputs)
+        for condition, target in self._rules:
+            if condition.holds(variables):
+                return target
+        if self._otherwise is None:
+            raise ValueError("no rule holds, and there is no 'otherwise'")
+        return self._otherwise
+
+    def _variables(self, context: Context, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        request = {
+            "id": context.id,
+            "headers": dict(context.headers),
+            "parameters": dict(context.parameters),
+        }
+        if not self._reads_inputs:
+            return {"request": request}
+        return {"request": request, "inputs": {key: one.tolist() for key, one in inputs.items()}}

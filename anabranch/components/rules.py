@@ -1,0 +1,132 @@
+"""Conditions in the Common Expression Language, compiled once and checked before they run.
+
+A condition sees ``request`` (``id``, ``headers`` with names in lower case, ``parameters``) and
+``inputs`` (name: nested lists or a scalar).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Any
+
+import cel
+
+from anabranch.components.hints import hint, shown
+
+_VARIABLES = ("request", "inputs")
+_REQUEST = ("headers", "id", "parameters")
+_BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_STRING = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
+_FIELD = re.compile(r"(?<![\w.])(request|inputs)\s*\.\s*([A-Za-z_]\w*)(?!\w|\s*\()")
+_HEADER = re.compile(r"""request\.headers\s*\[\s*['"]([^'"]*)['"]\s*\]""")
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+
+
+class Condition:
+    """One condition; ``holds`` evaluates it in about four microseconds."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._program = _compile(text)
+        self.reads_inputs = "inputs" in self._program.variables()
+
+    def holds(self, variables: dict[str, Any]) -> bool:
+        """Tell whether the condition is true; it is not where it looks for what is not there.
+
+        A missing header, parameter or element is no failure of the request. A ValueError for any
+        other error, and for a result that is neither true nor false.
+        """
+        try:
+            result = self._program.execute(variables)
+        except LookupError:
+            return False
+        except Exception as error:
+            raise ValueError(f"the rule {shown(self.text)} failed: {_line(error)}") from None
+        if not isinstance(result, bool):
+            raise ValueError(f"the rule {shown(self.text)} gave {shown(result)}, not true or false")
+        return result
+
+
+def mistakes(text: str, inputs: Iterable[str]) -> list[str]:
+    """Return what is wrong with a condition over a router's ``inputs``, without running it."""
+    try:
+        program = _compile(text)
+    except ValueError as error:
+        return [str(error)]
+    return [
+        *_unknown_variables(text, program),
+        *_unknown_functions(program),
+        *_unknown_fields(text, tuple(inputs)),
+        *_upper_case_headers(text),
+    ]
+
+
+def _compile(text: str) -> Any:
+    """Return the program; a ValueError says where the text is wrong."""
+    try:
+        return cel.compile(text)
+    except ValueError as error:
+        raise ValueError(_syntax_error(str(error))) from None
+    except BaseException as error:
+        # A bug in the parser surfaces as a panic, which is not an Exception.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError("the expression cannot be parsed") from None
+
+
+def _syntax_error(message: str) -> str:
+    """Return the parser's first complaint and its column, without its drawing of the place."""
+    found = re.search(r"<input>:\d+:(\d+): (.*)", message)
+    if found is None:
+        return f"the expression cannot be parsed: {_line(message)}"
+    return f"the expression cannot be parsed, at character {found[1]}: {_line(found[2])}"
+
+
+def _line(error: object) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def _unknown_variables(text: str, program: Any) -> Iterator[str]:
+    bound = set(_BOUND.findall(text))
+    for name in program.variables():
+        if name not in _VARIABLES and name not in bound and _IDENTIFIER.fullmatch(name):
+            yield f"unknown name {name!r}{hint(name, _VARIABLES)}"
+
+
+def _unknown_functions(program: Any) -> Iterator[str]:
+    for name in program.functions():
+        if _IDENTIFIER.fullmatch(name) and not _is_function(name):
+            yield f"unknown function {name!r}"
+
+
+@cache
+def _is_function(name: str) -> bool:
+    """Tell whether CEL has a function or method of that name: it says so only when it runs."""
+    return any(_is_defined(call) for call in (f"{name}()", f"''.{name}()", f"''.{name}('')"))
+
+
+def _is_defined(call: str) -> bool:
+    try:
+        cel.compile(call).execute({})
+    except RuntimeError as error:
+        return "Undefined" not in str(error)
+    except Exception:
+        return True
+    return True
+
+
+def _unknown_fields(text: str, inputs: tuple[str, ...]) -> Iterator[str]:
+    known = {"request": _REQUEST, "inputs": inputs}
+    for variable, field in _FIELD.findall(_STRING.sub("''", text)):
+        if field not in known[variable]:
+            there = hint(field, known[variable]) or " (the router has no inputs)"
+            yield f"{variable} has no {field!r}{there}"
+
+
+def _upper_case_headers(text: str) -> Iterator[str]:
+    for name in _HEADER.findall(text):
+        if name != name.lower():
+            yield f"names of headers are in lower case: write {name.lower()!r}, not {name!r}"

@@ -1,0 +1,129 @@
+"""ONNX models, run by ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from anabranch.components.arrays import Array
+from anabranch.components.artefacts import model_path, reading
+from anabranch.components.contract import CannotLoad
+from anabranch.components.extras import require
+from anabranch.components.hints import hint
+from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes.signatures import checked, no_method, no_model, order_of
+from anabranch.specs.models import NodeBase, Predictor, TensorSpec
+
+_DATATYPES = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float": "FP32",
+    "double": "FP64",
+    "string": "BYTES",
+}
+
+
+@register("predictor", "onnx")
+class OnnxModel:
+    """An ONNX model; ``outputs`` picks some of its outputs, ``threads`` (1) calculate one call.
+
+    One output is the output ``output``; several keep their names. Inputs go to the model's by
+    name, a single one whatever its name. The lists of maps that converted scikit-learn classifiers
+    give for probabilities become a tensor with one column for each class.
+    """
+
+    def __init__(
+        self, node: Predictor, root: Path, *, outputs: list[str] | None = None, threads: int = 1
+    ) -> None:
+        runtime = require("onnxruntime", "onnx")
+        path = model_path(node, root)
+        with reading(node, root):
+            self._session = _session(runtime, path, threads)
+        inputs = self._session.get_inputs()
+        self._names = [one.name for one in inputs]
+        self._order = order_of(node, self._names)
+        self._specs = [_spec(one) for one in inputs]
+        self._outputs = _outputs(node, self._session.get_outputs(), outputs)
+        self._maps = [_is_map(one.type) for one in self._session.get_outputs()]
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a missing model, a method, and a number of threads below 1."""
+        predictor = cast(Predictor, node)
+        yield from no_model(predictor)
+        yield from no_method(predictor, "onnx")
+        if node.args.get("threads", 1) < 1:  # type: ignore[operator]
+            yield ("args", "threads"), "at least one thread is needed"
+
+    def predict(self, /, **inputs: Array) -> Array | dict[str, Array]:
+        """Return the model's outputs."""
+        feed = {
+            name: _fed(checked(inputs[parameter], spec, parameter))
+            for name, parameter, spec in zip(self._names, self._order, self._specs, strict=True)
+        }
+        results = self._session.run(self._outputs, feed)
+        arrays = [_matrix(one) if isinstance(one, list) else one for one in results]
+        if len(arrays) == 1:
+            return cast(Array, arrays[0])
+        return dict(zip(self._outputs, arrays, strict=True))
+
+
+def _session(runtime: Any, path: Path, threads: int) -> Any:
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _spec(argument: Any) -> TensorSpec | None:
+    """Return the type of an input; None where its rank is not known."""
+    datatype = _DATATYPES.get(argument.type.removeprefix("tensor(").removesuffix(")"))
+    if datatype is None or not argument.shape:
+        return None
+    shape = tuple(size if isinstance(size, int) else -1 for size in argument.shape)
+    return TensorSpec.model_validate({"datatype": datatype, "shape": shape})
+
+
+def _outputs(node: Predictor, there: Sequence[Any], wanted: list[str] | None) -> list[str]:
+    """Return the names of the outputs to calculate, each of a type that can be a tensor."""
+    types = {one.name: one.type for one in there}
+    names = list(types) if wanted is None else wanted
+    for name in names:
+        if name not in types:
+            raise CannotLoad(
+                f"args.outputs: {node.model} has no output {name!r}{hint(name, types)}"
+            )
+        if not types[name].startswith("tensor(") and not _is_map(types[name]):
+            raise CannotLoad(
+                f"{node.model} gives {name!r} as {types[name]}, which cannot be a tensor: "
+                "leave it out of args.outputs"
+            )
+    return names
+
+
+def _is_map(kind: str) -> bool:
+    return kind.startswith("seq(map(")
+
+
+def _fed(array: Array) -> Array:
+    """Return texts as ``str``, which is all that ONNX Runtime reads."""
+    if array.dtype.kind not in "OS":
+        return array
+    texts = [text.decode() if isinstance(text, bytes) else text for text in array.flat]
+    return np.array(texts, dtype=object).reshape(array.shape)
+
+
+def _matrix(rows: list[dict[Any, float]]) -> Array:
+    """Return a list of maps, one for each row, as a matrix with a column for each key."""
+    return np.array([list(row.values()) for row in rows], dtype=np.float32)

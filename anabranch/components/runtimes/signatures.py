@@ -1,0 +1,67 @@
+"""What a model takes, and a node's inputs in that order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from anabranch.components.arrays import Array
+from anabranch.components.contract import CannotLoad
+from anabranch.components.datatypes import matches
+from anabranch.components.hints import listing
+from anabranch.specs.models import Predictor, TensorSpec
+
+
+def order_of(node: Predictor, names: Sequence[str]) -> list[str]:
+    """Return the node's parameters in the order of the model's input ``names``.
+
+    A single parameter goes to a single input whatever their names. Otherwise they must agree,
+    where letters that a parameter cannot have count as ``_``. CannotLoad names both sides.
+    """
+    parameters = list(node.inputs)
+    if len(parameters) == len(names) == 1:
+        return parameters
+    wanted = [re.sub(r"\W", "_", name) for name in names]
+    if sorted(wanted) != sorted(parameters):
+        raise CannotLoad(
+            f"{node.model} takes the inputs {listing(wanted) or 'none'}, "
+            f"the node has {listing(parameters)}"
+        )
+    return wanted
+
+
+def checked(array: Array, spec: TensorSpec | None, name: str) -> Array:
+    """Return the array; a ValueError where it is not what the model takes."""
+    wrong = None if spec is None else matches(spec, array)
+    if wrong is not None:
+        raise ValueError(f"input {name!r} has {wrong}")
+    return array
+
+
+def named_outputs(result: Any) -> Any:
+    """Return a model's result as a value, or a dict of values for a tuple, list or mapping.
+
+    Tuples give ``output_0``, ``output_1``, …; named tuples and mappings keep their names; a single
+    element is the value itself.
+    """
+    if isinstance(result, Mapping):
+        return dict(result)
+    if isinstance(result, tuple) and hasattr(result, "_asdict"):
+        return dict(result._asdict())
+    if isinstance(result, tuple | list):
+        values = list(result)
+        return values[0] if len(values) == 1 else {f"output_{i}": v for i, v in enumerate(values)}
+    return result
+
+
+def no_method(node: Predictor, runtime: str) -> Iterator[tuple[tuple[str], str]]:
+    """Find a ``method`` on a runtime whose models have only one."""
+    if node.method is not None:
+        yield ("method",), f"the runtime {runtime!r} has no methods to choose from"
+
+
+def no_model(node: Predictor) -> Iterator[tuple[tuple[str], str]]:
+    """Find a node without model."""
+    if node.model is None:
+        yield ("model",), f"the runtime {node.runtime!r} needs a model"

@@ -1,0 +1,129 @@
+"""scikit-learn estimators: joblib (``.joblib``, ``.pkl``) and skops (``.skops``) files."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+from anabranch.components.arrays import Array
+from anabranch.components.artefacts import digest_problems, model_path, reading
+from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
+from anabranch.components.extras import require
+from anabranch.components.hints import listing
+from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes.signatures import no_model
+from anabranch.components.tensor_types import Args, Types
+from anabranch.specs.models import NodeBase, Predictor
+
+_METHODS = (
+    "predict",
+    "predict_proba",
+    "predict_log_proba",
+    "decision_function",
+    "score_samples",
+    "transform",
+    "inverse_transform",
+    "apply",
+    "kneighbors",
+)
+
+
+@register("predictor", "sklearn")
+class SklearnModel:
+    """A fitted estimator; ``method`` is called on the only input, ``predict`` if left out.
+
+    skops files cannot run code: types that skops does not know must be listed in ``trusted``.
+    joblib files can; by URI they need a digest. ``n_jobs`` (1 if left out) is set on the estimator
+    and all its parts, since a pool of workers for each request costs more than it gains.
+    """
+
+    executes_code = True
+
+    def __init__(
+        self, node: Predictor, root: Path, *, trusted: list[str] | None = None, n_jobs: int = 1
+    ) -> None:
+        require("sklearn", "sklearn")
+        path = model_path(node, root)
+        with reading(node, root):
+            self._model = _load(path, trusted or [])
+        _set_jobs(self._model, n_jobs)
+        self._call = _method(self._model, node.method or "predict")
+        self._features: int | None = getattr(self._model, "n_features_in_", None)
+        # Models fitted on data frames would warn on every call that arrays carry no names.
+        warnings.filterwarnings("ignore", message="X does not have valid feature names")
+
+    @staticmethod
+    def infer(inputs: Types, args: Args) -> Types:
+        """Return one output, whose type only the model knows."""
+        return {DEFAULT_OUTPUT: None}
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a missing model or digest, private methods, and more than one input."""
+        predictor = cast(Predictor, node)
+        yield from no_model(predictor)
+        yield from digest_problems(predictor, safe=(".skops",))
+        if len(predictor.inputs) != 1:
+            yield ("inputs",), "the runtime 'sklearn' takes one input: concat them first"
+        if (predictor.method or "").startswith("_"):
+            yield ("method",), "a method may not start with _"
+
+    def predict(self, /, **inputs: Array) -> Any:
+        """Return what the estimator's method returns for the only input."""
+        (array,) = inputs.values()
+        if self._features is not None:
+            self._check_features(array)
+        return self._call(array)
+
+    def _check_features(self, array: Array) -> None:
+        if array.ndim != 2 or array.shape[1] != self._features:
+            raise ValueError(
+                f"shape {list(array.shape)}, expected {[-1, self._features]}: "
+                f"the model was fitted on {self._features} features"
+            )
+
+
+def _load(path: Path, trusted: list[str]) -> Any:
+    # By suffix first: a pickle that is called .skops must not be unpickled.
+    if path.suffix.lower() == ".skops" or _is_skops(path):
+        return _load_skops(path, trusted)
+    return require("joblib", "sklearn").load(path)
+
+
+def _is_skops(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return "schema.json" in archive.namelist()
+
+
+def _load_skops(path: Path, trusted: list[str]) -> Any:
+    skops = require("skops.io", "sklearn")
+    untrusted = sorted(set(skops.get_untrusted_types(file=path)) - set(trusted))
+    if untrusted:
+        raise CannotLoad(
+            f"{path.name} holds types that are not trusted: {listing(untrusted)}; "
+            f"to allow them, list them in args: {{trusted: [{listing(untrusted)}]}}"
+        )
+    return skops.load(path, trusted=trusted)
+
+
+def _set_jobs(model: Any, n_jobs: int) -> None:
+    """Set n_jobs on the estimator and its parts, where they have it."""
+    if hasattr(model, "get_params") and hasattr(model, "set_params"):
+        keys = [key for key in model.get_params(deep=True) if key.rpartition("__")[2] == "n_jobs"]
+        model.set_params(**dict.fromkeys(keys, n_jobs))
+
+
+def _method(model: Any, name: str) -> Any:
+    found = getattr(model, name, None)
+    if not callable(found):
+        there = [method for method in _METHODS if callable(getattr(model, method, None))]
+        raise CannotLoad(
+            f"{type(model).__name__} has no method {name!r} "
+            f"(available: {listing(there) or 'none, is it an estimator?'})"
+        )
+    return found

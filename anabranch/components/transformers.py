@@ -1,0 +1,391 @@
+"""Transformers: each input becomes an output of its own.
+
+A single input gives the output ``output``; several give one output each, named like the parameter.
+No input is written to. Where a calculation gives floats, FP16, FP32 and FP64 stay what they are,
+whole numbers and BOOL give FP64.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from anabranch.components.arrays import Array
+from anabranch.components.contract import DEFAULT_OUTPUT
+from anabranch.components.datatypes import DTYPES, to_datatype, to_dtype
+from anabranch.components.hints import hint, shown
+from anabranch.components.registry import Finding, register
+from anabranch.components.tensor_types import (
+    Args,
+    TypeConflict,
+    Types,
+    axis_of,
+    dtype_of,
+    floating,
+    typed,
+    wide,
+)
+from anabranch.specs.models import Datatype, NodeBase, TensorSpec
+
+
+class _PerInput:
+    """Transformers that do the same to every input."""
+
+    @classmethod
+    def output(cls, spec: TensorSpec, args: Args) -> TensorSpec | None:
+        """Return the type of the output for an input's type; TypeConflict where it cannot be."""
+        raise NotImplementedError
+
+    @classmethod
+    def infer(cls, inputs: Types, args: Args) -> Types:
+        """Return the types of the outputs."""
+        found = {key: cls.output(spec, args) if spec else None for key, spec in inputs.items()}
+        return {DEFAULT_OUTPUT: found.popitem()[1]} if len(found) == 1 else found
+
+    def apply(self, array: Array) -> Array:
+        """Return what becomes of one array."""
+        raise NotImplementedError
+
+    def transform(self, /, **inputs: Array) -> Array | dict[str, Array]:
+        """Return one array for one input, a dict for several."""
+        if len(inputs) == 1:
+            (array,) = inputs.values()
+            return self.apply(array)
+        return {name: self.apply(array) for name, array in inputs.items()}
+
+
+def _axis(axis: int, array: Array) -> int:
+    try:
+        return axis_of(axis, array.ndim)
+    except TypeConflict as conflict:
+        raise ValueError(str(conflict)) from None
+
+
+def _floating(array: Array, what: str) -> np.dtype[Any]:
+    try:
+        return floating([array.dtype], what)
+    except TypeConflict as conflict:
+        raise ValueError(str(conflict)) from None
+
+
+Factor = float | list[float]
+_STEPS = {
+    "subtract": np.subtract,
+    "divide_by": np.divide,
+    "multiply_by": np.multiply,
+    "add": np.add,
+}
+
+
+@register("transformer", "scale")
+class Scale(_PerInput):
+    """``(x - subtract) / divide_by * multiply_by + add``, in this order; at least one is needed.
+
+    Each is a number, or a list with one number for each element of the last axis. A standard
+    scaler is ``{subtract: means, divide_by: deviations}``.
+    """
+
+    def __init__(
+        self,
+        *,
+        subtract: Factor | None = None,
+        divide_by: Factor | None = None,
+        multiply_by: Factor | None = None,
+        add: Factor | None = None,
+    ) -> None:
+        given = {
+            "subtract": subtract,
+            "divide_by": divide_by,
+            "multiply_by": multiply_by,
+            "add": add,
+        }
+        self._steps = [
+            (_STEPS[name], np.asarray(value, dtype=np.float64))
+            for name, value in given.items()
+            if value is not None
+        ]
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a division by 0, empty lists, and a scale that does nothing."""
+        given = {name: value for name, value in node.args.items() if value is not None}
+        if not given:
+            yield ("args",), f"scale needs at least one of {', '.join(_STEPS)}"
+        for name, value in given.items():
+            if value == []:
+                yield ("args", name), "the list is empty"
+        divisor = given.get("divide_by", 1)
+        if 0 in (divisor if isinstance(divisor, list) else [divisor]):
+            yield ("args", "divide_by"), "cannot divide by 0"
+
+    @classmethod
+    def output(cls, spec: TensorSpec, args: Args) -> TensorSpec | None:
+        """Return a float of the same shape."""
+        for name, value in args.items():
+            if isinstance(value, list):
+                _check_factors(name, len(value), spec.shape)
+        return typed(floating([dtype_of(spec)], "scale"), spec.shape)
+
+    def apply(self, array: Array) -> Array:
+        """Return the scaled array."""
+        dtype = _floating(array, "scale")
+        result = np.array(array, dtype=wide(dtype))
+        with np.errstate(all="ignore"):
+            for step, factor in self._steps:
+                _check_shape(step.__name__, factor, array)
+                step(result, factor.astype(result.dtype), out=result)
+            return result.astype(dtype, copy=False)
+
+
+def _check_factors(name: str, count: int, shape: Sequence[int]) -> None:
+    if not shape or shape[-1] not in (-1, count):
+        raise TypeConflict(f"{name} has {count} numbers, but the shape is {list(shape)}")
+
+
+def _check_shape(name: str, factor: Array, array: Array) -> None:
+    if factor.ndim and (not array.ndim or array.shape[-1] != factor.size):
+        raise ValueError(f"{name} has {factor.size} numbers, but the shape is {list(array.shape)}")
+
+
+@register("transformer", "cast")
+class Cast(_PerInput):
+    """The same values in another ``datatype``.
+
+    Floats become whole numbers by cutting off the fraction. A value that the datatype cannot hold
+    (NaN or 300 as UINT8) is an error; floats too large for a smaller float become infinite. BYTES
+    are read as numbers, and numbers written as BYTES; BYTES do not become BOOL.
+    """
+
+    def __init__(self, *, datatype: Datatype) -> None:
+        self._dtype = to_dtype(datatype)
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a datatype that NumPy does not have."""
+        datatype = node.args["datatype"]
+        if datatype not in DTYPES:
+            yield ("args", "datatype"), f"{datatype} is not supported: NumPy has no such dtype"
+
+    @classmethod
+    def output(cls, spec: TensorSpec, args: Args) -> TensorSpec | None:
+        """Return the same shape in the new datatype."""
+        dtype = to_dtype(args["datatype"])
+        if dtype_of(spec).kind == "O" and dtype.kind == "b":
+            raise TypeConflict("cast cannot turn BYTES into BOOL")
+        return typed(dtype, spec.shape)
+
+    def apply(self, array: Array) -> Array:
+        """Return the array in the new datatype; the array itself where it has it already."""
+        if array.dtype == self._dtype:
+            return array
+        if self._dtype.kind == "O":
+            return _to_texts(array)
+        if array.dtype.kind in "OUS":
+            array = _from_texts(array, self._dtype)
+        if self._dtype.kind in "iu" and not np.can_cast(array.dtype, self._dtype):
+            _check_fits(array, self._dtype)
+        with np.errstate(over="ignore"):
+            return array.astype(self._dtype)
+
+
+def _to_texts(array: Array) -> Array:
+    return array.astype(object) if array.dtype.kind in "US" else array.astype(str).astype(object)
+
+
+def _from_texts(array: Array, dtype: np.dtype[Any]) -> Array:
+    """Return texts as numbers: whole ones exactly, by way of Python's own."""
+    if dtype.kind == "b":
+        raise ValueError("cast cannot turn BYTES into BOOL")
+    read: Callable[[Any], Any] = float if dtype.kind == "f" else int
+    try:
+        numbers = [read(text) for text in array.flat]
+    except ValueError as error:
+        raise ValueError(f"cast to {to_datatype(dtype)}: {error}") from None
+    if dtype.kind == "f":
+        return np.array(numbers, dtype=np.float64).reshape(array.shape)
+    return np.array([_fitting(number, dtype) for number in numbers], dtype=dtype).reshape(
+        array.shape
+    )
+
+
+def _fitting(number: int, dtype: np.dtype[Any]) -> int:
+    limits = np.iinfo(dtype)
+    if not limits.min <= number <= limits.max:
+        raise ValueError(_does_not_fit(number, dtype))
+    return number
+
+
+def _check_fits(array: Array, dtype: np.dtype[Any]) -> None:
+    """Raise a ValueError for the first value that a whole-number dtype cannot hold."""
+    limits = np.iinfo(dtype)
+    if array.dtype.kind == "f":
+        # The limit above is a power of two, which a float holds exactly; the maximum it may not.
+        whole = np.trunc(array).astype(np.float64)
+        wrong = ~((whole >= float(limits.min)) & (whole < float(limits.max + 1)))
+    else:
+        wrong = (array < limits.min) | (array > limits.max)
+    if wrong.any():
+        raise ValueError(_does_not_fit(array[wrong].flat[0], dtype))
+
+
+def _does_not_fit(value: object, dtype: np.dtype[Any]) -> str:
+    limits = np.iinfo(dtype)
+    return f"cast: {value} does not fit {to_datatype(dtype)} ({limits.min} to {limits.max})"
+
+
+@register("transformer", "rename")
+class Rename:
+    """Gives inputs, unchanged, the output names that ``names`` (parameter: output) says.
+
+    Inputs that it does not mention keep the name of their parameter.
+    """
+
+    def __init__(self, *, names: dict[str, str]) -> None:
+        self._names = names
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find names of no input, and outputs that would be called the same."""
+        inputs: Mapping[str, str] = getattr(node, "inputs")  # noqa: B009
+        names: Any = node.args["names"]
+        for name in names:
+            if name not in inputs:
+                yield ("args", "names", name), f"there is no input {name!r}{hint(name, inputs)}"
+        counts = Counter(names.get(name, name) for name in inputs)
+        for name, count in counts.items():
+            if count > 1:
+                yield ("args", "names"), f"{count} outputs would be called {name!r}"
+
+    @staticmethod
+    def infer(inputs: Types, args: Args) -> Types:
+        """Return the types of the inputs under the new names."""
+        return {args["names"].get(name, name): spec for name, spec in inputs.items()}
+
+    def transform(self, /, **inputs: Array) -> dict[str, Array]:
+        """Return the arrays under the new names."""
+        return {self._names.get(name, name): array for name, array in inputs.items()}
+
+
+@register("transformer", "select")
+class Select(_PerInput):
+    """The elements ``indices`` along ``axis`` (the last if left out), in that order.
+
+    A list keeps the axis; a single number drops it. Negative numbers count from the end.
+    """
+
+    def __init__(self, *, indices: int | list[int], axis: int = -1) -> None:
+        self._indices, self._axis = indices, axis
+
+    @classmethod
+    def output(cls, spec: TensorSpec, args: Args) -> TensorSpec | None:
+        """Return the shape with the axis as long as ``indices``, or without it."""
+        axis = axis_of(args.get("axis", -1), len(spec.shape))
+        indices = args["indices"]
+        _check_indices(indices, spec.shape[axis])
+        kept = (len(indices),) if isinstance(indices, list) else ()
+        return typed(dtype_of(spec), (*spec.shape[:axis], *kept, *spec.shape[axis + 1 :]))
+
+    def apply(self, array: Array) -> Array:
+        """Return the selected elements as an array of its own."""
+        axis = _axis(self._axis, array)
+        try:
+            _check_indices(self._indices, array.shape[axis])
+        except TypeConflict as conflict:
+            raise ValueError(str(conflict)) from None
+        indices = np.asarray(self._indices, dtype=np.intp)
+        return _array(np.take(array, indices, axis=axis), array.dtype)
+
+
+def _check_indices(indices: int | list[int], size: int) -> None:
+    for index in [indices] if isinstance(indices, int) else indices:
+        if size != -1 and not -size <= index < size:
+            raise TypeConflict(f"select: index {shown(index)} is out of range for size {size}")
+
+
+def _array(value: Any, dtype: np.dtype[Any]) -> Array:
+    """Return what NumPy gave as an array: for rank 0 it gives bare scalars."""
+    if isinstance(value, np.ndarray):
+        return value
+    array = np.empty((), dtype=dtype)
+    array[()] = value
+    return array
+
+
+@register("transformer", "softmax")
+class Softmax(_PerInput):
+    """Exponentials that sum to 1 along ``axis`` (the last if left out); gives floats.
+
+    Shifted by the maximum, so large values do not overflow. NaN makes its whole row NaN.
+    """
+
+    def __init__(self, *, axis: int = -1) -> None:
+        self._axis = axis
+
+    @classmethod
+    def output(cls, spec: TensorSpec, args: Args) -> TensorSpec | None:
+        """Return a float of the same shape."""
+        axis_of(args.get("axis", -1), len(spec.shape))
+        return typed(floating([dtype_of(spec)], "softmax"), spec.shape)
+
+    def apply(self, array: Array) -> Array:
+        """Return the softmax of the array."""
+        dtype, axis = _floating(array, "softmax"), _axis(self._axis, array)
+        if array.size == 0:
+            return np.empty(array.shape, dtype=dtype)
+        with np.errstate(invalid="ignore", under="ignore"):
+            result = np.array(array, dtype=wide(dtype))
+            result -= result.max(axis=axis, keepdims=True)
+            np.exp(result, out=result)
+            result /= result.sum(axis=axis, keepdims=True)
+            return result.astype(dtype, copy=False)
+
+
+@register("transformer", "argmax")
+class Argmax(_PerInput):
+    """The index of the largest value along ``axis`` (the last if left out), as INT64.
+
+    The axis is dropped. The first wins where several are equal; NaN counts as the largest.
+    """
+
+    def __init__(self, *, axis: int = -1) -> None:
+        self._axis = axis
+
+    @classmethod
+    def output(cls, spec: TensorSpec, args: Args) -> TensorSpec | None:
+        """Return INT64 without the axis."""
+        floating([dtype_of(spec)], "argmax")
+        axis = axis_of(args.get("axis", -1), len(spec.shape))
+        if spec.shape[axis] == 0:
+            raise TypeConflict(f"argmax: axis {axis} has size 0")
+        return typed(np.dtype(np.int64), (*spec.shape[:axis], *spec.shape[axis + 1 :]))
+
+    def apply(self, array: Array) -> Array:
+        """Return the indices; a ValueError where the axis is empty."""
+        _floating(array, "argmax")
+        axis = _axis(self._axis, array)
+        if array.shape[axis] == 0:
+            raise ValueError(f"argmax: axis {axis} has size 0")
+        return np.asarray(np.argmax(array, axis=axis), dtype=np.int64)
+
+
+@register("transformer", "threshold")
+class Threshold(_PerInput):
+    """Whether each value is ``at`` or more, as BOOL; NaN never is."""
+
+    def __init__(self, *, at: float) -> None:
+        self._at = float(at)
+
+    @classmethod
+    def output(cls, spec: TensorSpec, args: Args) -> TensorSpec | None:
+        """Return BOOL of the same shape."""
+        floating([dtype_of(spec)], "threshold")
+        return typed(np.dtype(np.bool_), spec.shape)
+
+    def apply(self, array: Array) -> Array:
+        """Return the comparison, made in the array's own precision."""
+        _floating(array, "threshold")
+        with np.errstate(all="ignore"):
+            return np.asarray(array >= self._at)
