@@ -1,0 +1,90 @@
+"""What README.md and docs/ show is true: graphs compile, Python runs, commands exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from anabranch import Graph
+from anabranch.graph.loading import load_text
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+QUICKSTART = ROOT / "examples" / "quickstart"
+
+
+def fences(*languages: str) -> list[str]:
+    """Return every fenced block of the languages, in all documents."""
+    pattern = re.compile(rf"^```(?:{'|'.join(languages)})\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    return [text for one in DOCUMENTS for text in pattern.findall(one.read_text())]
+
+
+def commands(program: str) -> Iterator[list[str]]:
+    """Return the arguments of every call of a program: in blocks, and in `code` within prose."""
+    lines = [line for block in fences("sh") for line in block.splitlines()]
+    for document in DOCUMENTS:
+        lines += re.findall(rf"`({program} [^`\n]+)`", document.read_text())
+    for line in lines:
+        words = shlex.split(line.replace("\\", ""), comments=True)
+        if words[:1] == [program]:
+            yield words[1:]
+
+
+@pytest.mark.parametrize("text", [one for one in fences("yaml") if "kind: InferenceGraph" in one])
+def test_graphs_compile(text: str) -> None:
+    assert load_text(text, "README.md", QUICKSTART).plan.nodes
+
+
+def test_the_ten_line_graph_is_the_quickstart_and_has_ten_lines() -> None:
+    text = (QUICKSTART / "graph.yaml").read_text()
+    assert text in fences("yaml")
+    assert len(text.splitlines()) == 10
+
+
+def test_the_builder_makes_the_same_graph() -> None:
+    script = next(one for one in fences("python") if "Graph(" in one)
+    script += f"assert graph.plan == Graph.load({str(QUICKSTART / 'graph.yaml')!r}).plan\n"
+    subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=ROOT, check=True)
+
+
+def test_the_component_in_the_readme_gives_what_the_example_gives() -> None:
+    import numpy as np
+
+    names = {"np": np}
+    exec(next(one for one in fences("python") if "class Linear" in one), names)
+    fruit = np.float32([[0.9, 0.2], [0.1, 0.8]])
+    graph = Graph.load(QUICKSTART / "graph.yaml").output("alone", "linear")
+    np.testing.assert_allclose(
+        names["Linear"]().predict(fruit),  # type: ignore[operator]
+        graph.run({"fruit": fruit})["alone"],
+        rtol=1e-5,
+    )
+
+
+def test_make_targets_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    assert {words[0] for words in commands("make")} <= targets
+    documented = set(re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE))
+    assert documented == targets
+
+
+def test_commands_and_their_options_exist() -> None:
+    asked: dict[str, set[str]] = {}
+    for command, *arguments in commands("anabranch"):
+        options = {word.split("=")[0] for word in arguments if word.startswith("-")}
+        asked.setdefault(command, set()).update(options)
+    program = Path(sys.executable).with_name("anabranch")
+    for command, options in asked.items():
+        if command.startswith("-"):
+            continue
+        done = subprocess.run([program, command, "--help"], capture_output=True, text=True)
+        assert done.returncode == 0, f"anabranch {command}: {done.stderr}"
+        missing = {one for one in options if one not in done.stdout}
+        assert not missing, f"anabranch {command} has no {missing}"

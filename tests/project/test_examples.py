@@ -1,0 +1,87 @@
+"""The examples do what they say, evaluated in this process."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anabranch import Graph
+from anabranch.graph.loading import load_text
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/graph.yaml"))
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the digits example with its models trained."""
+    for module in ("sklearn", "torch", "joblib"):
+        pytest.importorskip(module)
+    folder = tmp_path_factory.mktemp("examples") / "digits"
+    shutil.copytree(EXAMPLES / "digits", folder, ignore=shutil.ignore_patterns("models"))
+    subprocess.run([sys.executable, folder / "train.py"], check=True)
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_are_light_graphs(name: str) -> None:
+    plan = Graph.load(EXAMPLES / name / "graph.yaml").plan
+    assert plan.name == name
+    assert len(plan.segments) == 1
+    assert plan.critical_path_hops == 0
+    assert plan.warnings == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_survive_being_written_and_read_again(name: str, tmp_path: Path) -> None:
+    graph = Graph.load(EXAMPLES / name / "graph.yaml")
+    graph.save(tmp_path / "graph.yaml")
+    again = Graph.load(tmp_path / "graph.yaml")
+    assert again.spec == graph.spec
+    assert again.plan == graph.plan
+
+
+def test_quickstart_knows_ripe_from_unripe() -> None:
+    graph = Graph.load(EXAMPLES / "quickstart" / "graph.yaml")
+    answer = graph.run({"fruit": np.float32([[0.9, 0.2], [0.1, 0.9]])})["probabilities"]
+    assert answer.argmax(axis=-1).tolist() == [1, 0]
+    np.testing.assert_allclose(answer.sum(axis=-1), 1, rtol=1e-6)
+
+
+def test_gold_always_gets_the_exact_model() -> None:
+    graph = Graph.load(EXAMPLES / "routing" / "graph.yaml")
+    for _ in range(50):
+        answer = graph.run({"x": np.array([1.0])}, headers={"X-Tier": "gold"})
+        assert answer["terms"].tolist() == [20]
+        np.testing.assert_allclose(answer["value"], [np.e], rtol=1e-12)
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Tier": "silver"}])
+def test_the_others_mostly_get_the_cheap_model(headers: dict[str, str]) -> None:
+    graph = Graph.load(EXAMPLES / "routing" / "graph.yaml")
+    terms = [graph.run({"x": np.zeros(1)}, headers=headers)["terms"].item() for _ in range(300)]
+    assert set(terms) == {4, 20}
+    # Far more than six standard deviations from the 270 to be expected.
+    assert 220 < terms.count(4) < 300
+
+
+def test_the_ensemble_reads_digits(digits: Path) -> None:
+    graph = Graph.load(digits / "graph.yaml")
+    with np.load(digits / "models" / "held_out.npz") as held_out:
+        answer = graph.run({"pixels": held_out["pixels"]})
+        assert (answer["digit"] == held_out["digits"]).mean() > 0.95
+    assert answer["probabilities"].shape == (len(answer["digit"]), 10)
+    np.testing.assert_allclose(answer["probabilities"].sum(axis=-1), 1, rtol=1e-5)
+
+
+def test_resources_on_the_network_make_two_segments_and_one_hop(digits: Path) -> None:
+    text = (digits / "graph.yaml").read_text()
+    heavy = text.replace("runtime: torch\n", "runtime: torch\n      resources: {cpu: 1}\n")
+    plan = load_text(heavy, "graph.yaml", digits).plan
+    assert [segment.nodes for segment in plan.segments[1:]] == [("net",)]
+    assert plan.critical_path_hops == 1
