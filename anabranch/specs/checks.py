@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from anabranch.errors import Problem
-from anabranch.specs.loader import MAX_KEPT_PROBLEMS, Document, safe_path
+from anabranch.specs.loader import MAX_KEPT_PROBLEMS, Document
 from anabranch.specs.models import (
     GraphName,
     InferenceGraph,
@@ -24,8 +24,9 @@ from anabranch.specs.models import (
     TensorSpec,
 )
 from anabranch.specs.rules import as_map, broken_rules
+from anabranch.specs.text import FieldPath, nearest, safe_path
 from anabranch.specs.units import Duration
-from anabranch.specs.wording import Path, Said, explain
+from anabranch.specs.wording import ALL_FIELDS, Said, explain
 
 T = TypeVar("T")
 _NAME: TypeAdapter[str] = TypeAdapter(GraphName)
@@ -33,6 +34,8 @@ _INPUT = TypeAdapter(TensorSpec)
 _NODE: TypeAdapter[NodeBase] = TypeAdapter(Node)
 _OUTPUT: TypeAdapter[str] = TypeAdapter(Source)
 _DURATION = TypeAdapter(Duration)
+_DISPENSABLE = NodeBase.model_fields.keys() - {"component", "args"}
+"""Fields of a node that say how it runs, not what it does."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,8 @@ class Partial:
     """The parts of a graph that validated on their own.
 
     ``broken`` names the inputs and nodes that are meant to exist but cannot be judged: whoever
-    meets such a name knows nothing about it, and must not call it unknown. A node whose mistakes
-    are all in optional fields is in ``nodes``, without these fields.
+    meets such a name knows nothing about it, and must not call it unknown. A node that is wrong
+    only in how it runs (such as ``retries``) is in ``nodes``, without these fields.
     """
 
     name: str | None = None
@@ -106,7 +109,7 @@ def _place(problem: Problem) -> tuple[int, int]:
     return (position.line, position.column) if position else (0, 0)
 
 
-def _partial(data: Any, mistakes: list[Path]) -> Partial:
+def _partial(data: Any, mistakes: list[FieldPath]) -> Partial:
     """The parts of ``data`` that hold none of the mistakes, or can do without what does."""
     spec = as_map(as_map(data).get("spec"))
     raw_inputs, raw_nodes = as_map(spec.get("inputs")), as_map(spec.get("nodes"))
@@ -127,9 +130,9 @@ def _partial(data: Any, mistakes: list[Path]) -> Partial:
     )
 
 
-def _by_part(mistakes: list[Path]) -> dict[str, dict[Any, list[Path]]]:
+def _by_part(mistakes: list[FieldPath]) -> dict[str, dict[Any, list[FieldPath]]]:
     """The mistakes by section of the spec and name in it, each as its path from there."""
-    found: dict[str, dict[Any, list[Path]]] = {}
+    found: dict[str, dict[Any, list[FieldPath]]] = {}
     for path in mistakes:
         if len(path) > 2 and path[0] == "spec":
             found.setdefault(str(path[1]), {}).setdefault(path[2], []).append(path[3:])
@@ -152,27 +155,23 @@ def _accepted(adapter: TypeAdapter[T], value: Any) -> T | None:
 
 
 def _repaired(
-    nodes: Mapping[str, Any], wrong: Mapping[Any, list[Path]]
+    nodes: Mapping[str, Any], wrong: Mapping[Any, list[FieldPath]]
 ) -> dict[str, dict[str, Any]]:
-    """The nodes without their wrong fields; of ``inputs`` only the wrong entry is left out."""
+    """The nodes that can be judged further, without their wrong fields."""
     return {
-        name: _without(as_map(node), wrong.get(name, []))
-        for name, node in nodes.items()
-        if () not in wrong.get(name, [])
+        name: {key: value for key, value in node.items() if (key,) not in fields}
+        for name, node in ((name, as_map(node)) for name, node in nodes.items())
+        if all(map(_dispensable, fields := {path[:1] for path in wrong.get(name, [])}))
     }
 
 
-def _without(node: dict[str, Any], wrong: list[Path]) -> dict[str, Any]:
-    fields = {path[0] for path in wrong if not _is_entry(node, path)}
-    kept = {name: value for name, value in node.items() if name not in fields}
-    entries = {path[1] for path in wrong if _is_entry(node, path)}
-    if entries and "inputs" in kept:
-        kept["inputs"] = {key: src for key, src in node["inputs"].items() if key not in entries}
-    return kept
-
-
-def _is_entry(node: Mapping[str, Any], path: Path) -> bool:
-    return len(path) == 2 and path[0] == "inputs" and isinstance(node.get("inputs"), dict)
+def _dispensable(field: FieldPath) -> bool:
+    """Whether a node without this field, the path of which is given, still means the same."""
+    if not field:
+        return False
+    name = str(field[0])
+    meant = name if name in ALL_FIELDS else nearest(name, ALL_FIELDS)
+    return meant is None or meant in _DISPENSABLE
 
 
 def _mentioned(nodes: Iterable[NodeBase], outputs: Mapping[str, Any]) -> set[str]:

@@ -20,7 +20,7 @@ import yaml
 
 from anabranch.errors import Position, Problem, SpecError
 from anabranch.specs.scalars import Scalar, resolve
-from anabranch.specs.text import MAX_EXCERPT, clean, quoted
+from anabranch.specs.text import FieldPath, clean, quoted, safe_path
 
 MAX_BYTES = 1 << 20
 """Largest spec, in bytes; with its aliases expanded it may have no more characters than this."""
@@ -36,7 +36,6 @@ _MAX_DIRECTIVES = 8
 """Most lines that start with ``%``: parsers take quadratic time over directives."""
 
 Data = dict[str, "Data"] | list["Data"] | Scalar
-Path_ = tuple[str | int, ...]
 _Mark = tuple[int, int]
 _Marks = dict[Any, "tuple[_Mark, _Marks | None]"]
 """For each key or index of a container: where it stands, and the marks of what it holds."""
@@ -68,7 +67,7 @@ class Document:
     _start: _Mark = field(default=(0, 0), repr=False, compare=False)
     _marks: _Marks | None = field(default=None, repr=False, compare=False)
 
-    def position(self, path: Path_) -> Position:
+    def position(self, path: FieldPath) -> Position:
         """Where the key or item at ``path`` stands, or its nearest ancestor that exists."""
         mark, marks = self._start, self._marks
         for part in path:
@@ -77,15 +76,9 @@ class Document:
             mark, marks = marks[part]
         return _position(mark)
 
-    def problem(self, path: Path_, message: str) -> Problem:
+    def problem(self, path: FieldPath, message: str) -> Problem:
         """A Problem of this document; names in ``path`` are made safe to print."""
         return Problem(safe_path(path), message, self.position(path), self.file)
-
-
-def safe_path(path: Path_) -> Path_:
-    """``path`` with its names cut and cleaned, so that it can be printed."""
-    limit = MAX_EXCERPT if len(path) <= 8 else 16
-    return tuple(clean(part, limit) if isinstance(part, str) else part for part in path)
 
 
 def read(path: Path) -> Document:
@@ -333,7 +326,7 @@ class _Composer:
         else:
             parent.value.append(built.value)
 
-    def _path(self) -> Path_:
+    def _path(self) -> FieldPath:
         return tuple(self._parts())
 
     def _parts(self) -> Iterator[str | int]:
@@ -359,7 +352,7 @@ class _Composer:
         if tag is not None:
             self._report(f"the tag {quoted(tag)} is not allowed; remove it", self._path(), mark)
 
-    def _report(self, message: str, path: Path_, mark: _Mark) -> None:
+    def _report(self, message: str, path: FieldPath, mark: _Mark) -> None:
         """Keep a mistake and go on."""
         self.problems.append(Problem(safe_path(path), message, _position(mark), self._file))
         if len(self.problems) >= MAX_KEPT_PROBLEMS:

@@ -108,7 +108,7 @@ def _inner(value: JsonValue) -> Iterable[JsonValue]:
 
 
 Argument = Annotated[JsonValue, AfterValidator(_portable)]
-Bound = Annotated[
+Limit = Annotated[
     Annotated[float, Field(allow_inf_nan=False), Tag(NUMBER)]
     | Annotated[str, StringConstraints(pattern=MULTIPLE), Tag(TEXT)],
     by_shape(NUMBER, TEXT, expected="must be a number, or a multiple of stable such as 1.2x"),
@@ -354,9 +354,9 @@ class Metric(Model):
 
     metric: Annotated[str, Field(min_length=1, max_length=64)]
     """Such as error_rate or latency_p99."""
-    max: Bound | None = None
+    max: Limit | None = None
     """Largest value allowed: absolute, or relative to stable such as 1.2x."""
-    min: Bound | None = None
+    min: Limit | None = None
     """Smallest value allowed."""
     query: str | None = None
     """Query of the promql metric."""

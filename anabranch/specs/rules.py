@@ -1,7 +1,9 @@
-"""What needs more than one field to judge, but no more than one node.
+"""What needs more than one field to judge, but no more than one node, whatever its built-in.
 
-Each rule reads plain data, as far as it has the right shape, and says nothing about the rest: so a
-mistake in one field never hides the mistakes of others. An absent field and a null one are equal.
+What a built-in needs is said by the built-in itself (its ``check`` in the registry); how nodes fit
+together is said by the compiler's passes. Each rule reads plain data, as far as it has the right
+shape, and says nothing about the rest: so a mistake in one field never hides the mistakes of
+others. An absent field and a null one are equal.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES
-from anabranch.specs.text import listing, nearest
+from anabranch.specs.text import FieldPath, listing, nearest
 from anabranch.specs.units import Duration
 from anabranch.specs.wording import Said, guess_type
 
@@ -52,7 +54,7 @@ def as_map(value: Any) -> dict[str, Any]:
     return {key: inner for key, inner in value.items() if inner is not None}
 
 
-def _under(prefix: tuple[str | int, ...], found: Iterator[Said]) -> Iterator[Said]:
+def _under(prefix: FieldPath, found: Iterator[Said]) -> Iterator[Said]:
     for path, message in found:
         yield (*prefix, *path), message
 
@@ -68,10 +70,10 @@ def _node(node: Map) -> Iterator[Said]:
     kind = guess_type(node)
     if kind is None:
         return
-    for rule in (*_EVERY_NODE, *_BY_TYPE.get(kind, ())):
+    for rule in _RULES.get(kind, _EVERY_NODE):
         yield from rule({**node, "type": kind})
     yield from _under(("scaling",), _scaling(as_map(node.get("scaling"))))
-    for field in ("resources", "scaling", "outputs"):
+    for field in ("resources", "scaling", "placement", "outputs"):
         if field in node and node[field] == {}:
             yield (field,), "is empty; remove it"
 
@@ -104,58 +106,30 @@ def _only_for_builtins(node: Map) -> Iterator[Said]:
         yield ("sha256",), "needs `model`, the file that it is the digest of"
 
 
-def _predictor(node: Map) -> Iterator[Said]:
-    if "runtime" in node and "model" not in _intended(node, "predictor"):
-        yield (), "a `runtime` needs `model`, the file to serve"
-
-
 def _router(node: Map) -> Iterator[Said]:
-    strategy = "component" if "component" in node else node.get("strategy")
-    rule = _ROUTERS.get(strategy) if isinstance(strategy, str) else None
-    if rule is not None:
-        yield from rule(node)
     routes = node.get("routes")
     if isinstance(routes, list):
         for index, route in enumerate(routes):
             if route in routes[:index]:
                 yield ("routes", index), "is already in the list"
+    if "component" in node:
+        yield from _own_router(node)
+    elif node.get("strategy") == "rules":
+        if isinstance(routes, list):
+            yield ("routes",), "strategy rules takes its nodes from `rules` and `otherwise`"
+        if "otherwise" not in _intended(node, "router"):
+            yield (), "strategy rules needs `otherwise`, the node for what no rule matches"
 
 
-def _weighted(node: Map) -> Iterator[Said]:
-    yield from _no_rules(node, "weighted")
-    routes = node.get("routes")
-    if isinstance(routes, list):
-        yield ("routes",), "strategy weighted takes a map of node: weight, not a list"
-    elif isinstance(routes, dict) and routes:
-        weights = list(routes.values())
-        if all(_number(weight) == 0 for weight in weights):
-            yield ("routes",), "the weights sum to 0; at least one must be more"
-    elif "routes" not in _intended(node, "router"):
-        yield (), "strategy weighted needs `routes`, a map of node: weight"
-
-
-def _rules(node: Map) -> Iterator[Said]:
-    present = _intended(node, "router")
-    if "routes" in node:
-        yield ("routes",), "strategy rules takes its nodes from `rules` and `otherwise`; remove it"
-    missing = [field for field in ("rules", "otherwise") if field not in present]
-    if missing:
-        yield (), f"strategy rules needs {listing(missing)}"
-
-
-def _listed(node: Map) -> Iterator[Said]:
-    """A router that picks by itself: a component, or a strategy that learns."""
-    yield from _no_rules(node, "your component" if "component" in node else node["strategy"])
-    if isinstance(node.get("routes"), dict) and node["routes"]:
-        yield ("routes",), "only strategy weighted has weights; write a list of nodes"
-    elif "routes" not in _intended(node, "router"):
-        yield (), "needs `routes`, a list of the nodes to pick from"
-
-
-def _no_rules(node: Map, strategy: str) -> Iterator[Said]:
+def _own_router(node: Map) -> Iterator[Said]:
+    """A component picks by itself: it has no weights and no rules."""
     for field in ("rules", "otherwise"):
         if field in node:
-            yield (field,), f"only strategy rules reads this, not {strategy}; remove it"
+            yield (field,), "only strategy rules reads this, not your `component`; remove it"
+    if isinstance(node.get("routes"), dict):
+        yield ("routes",), "only strategy weighted has weights; write a list of nodes"
+    elif "routes" not in _intended(node, "router"):
+        yield (), "a `component` needs `routes`, a list of the nodes to pick from"
 
 
 def _scaling(scaling: Map) -> Iterator[Said]:
@@ -167,14 +141,6 @@ def _scaling(scaling: Map) -> Iterator[Said]:
         yield (), "autoscaling needs `max`, the most replicas"
     if low is not None and high is not None and low > high:
         yield ("min",), f"min {low} is more than max {high}"
-
-
-def _placement(node: Map) -> Iterator[Said]:
-    placement = as_map(node.get("placement"))
-    if placement.get("isolate") is True and "with" in placement:
-        yield ("placement", "with"), "a node is either isolated or placed with another; remove one"
-    if node.get("placement") == {}:
-        yield ("placement",), "needs `isolate` or `with`"
 
 
 def _positive_timeout(owner: Map) -> Iterator[Said]:
@@ -215,12 +181,5 @@ def _number(value: Any) -> float | None:
 Rule = Callable[[Map], Iterator[Said]]
 _SCALING = ("replicas", *_AUTOSCALING)
 _METRIC = ("metric", "max", "min", "query")
-_EVERY_NODE: tuple[Rule, ...] = (_one_origin, _only_for_builtins, _positive_timeout, _placement)
-_BY_TYPE: dict[str, tuple[Rule, ...]] = {"predictor": (_predictor,), "router": (_router,)}
-_ROUTERS: dict[str, Rule] = {
-    "weighted": _weighted,
-    "rules": _rules,
-    "epsilon_greedy": _listed,
-    "thompson": _listed,
-    "component": _listed,
-}
+_EVERY_NODE: tuple[Rule, ...] = (_one_origin, _only_for_builtins, _positive_timeout)
+_RULES: dict[str, tuple[Rule, ...]] = {"router": (*_EVERY_NODE, _router)}

@@ -10,6 +10,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+FieldPath = tuple[str | int, ...]
+"""A field, such as ``("spec", "nodes", "forest", "inputs", "x")``."""
 MAX_EXCERPT = 60
 """Longest excerpt of a spec in a message, in characters."""
 _MAX_COMPARED = 64
@@ -24,6 +26,12 @@ def clean(text: str, limit: int = MAX_EXCERPT) -> str:
     if cut.isprintable():
         return cut
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in cut)
+
+
+def safe_path(path: FieldPath) -> FieldPath:
+    """``path`` with its names cut and cleaned, so that it can be printed."""
+    limit = MAX_EXCERPT if len(path) <= 8 else 16
+    return tuple(clean(part, limit) if isinstance(part, str) else part for part in path)
 
 
 def quoted(text: str) -> str:

@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator
 
 from anabranch.errors import Problem
-from anabranch.specs.loader import safe_path
 from anabranch.specs.models import Explainer, InferenceGraph, NodeBase, Predictor, Router
-from anabranch.specs.text import quoted
-from anabranch.specs.wording import Path, Said
+from anabranch.specs.text import FieldPath, quoted, safe_path
+from anabranch.specs.wording import Said
 
 _AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay")
 _LEARNING = ("epsilon_greedy", "thompson")
@@ -35,7 +34,7 @@ def _parts(graph: InferenceGraph) -> Iterator[Said]:
         yield ("spec", "rollout"), _cannot("`rollout`")
 
 
-def _node(path: Path, node: NodeBase) -> Iterator[Said]:
+def _node(path: FieldPath, node: NodeBase) -> Iterator[Said]:
     if isinstance(node, Explainer):
         yield path, _cannot("an explainer")
     if isinstance(node, Router) and node.component is None and node.strategy in _LEARNING:
@@ -56,7 +55,7 @@ def _node(path: Path, node: NodeBase) -> Iterator[Said]:
 _REPLICAS = "use a fixed number of `replicas`"
 
 
-def _remote_files(path: Path, node: Predictor | Explainer) -> Iterator[Said]:
+def _remote_files(path: FieldPath, node: Predictor | Explainer) -> Iterator[Said]:
     for field in ("model", "data"):
         match = _SCHEME.match(getattr(node, field, None) or "")
         if match is not None and match.group(1).lower() != "file":

@@ -14,10 +14,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from anabranch.specs import models
-from anabranch.specs.text import did_you_mean, nearest, quoted, shown
+from anabranch.specs.text import FieldPath, did_you_mean, nearest, quoted, shown
 
-Path = tuple[str | int, ...]
-Said = tuple[Path, str]
+Said = tuple[FieldPath, str]
 """Where, and what is wrong there."""
 
 DATATYPES: tuple[str, ...] = get_args(models.Datatype)
@@ -59,7 +58,7 @@ def explain(error: ValidationError, model: type[BaseModel], data: Any) -> Iterat
     A required field that was only misspelt is reported once, as an unknown field.
     """
     items = error.errors(include_url=False)
-    unknown: dict[Path, list[str]] = {}
+    unknown: dict[FieldPath, list[str]] = {}
     for item in items:
         if item["type"] == "extra_forbidden":
             unknown.setdefault(item["loc"][:-1], []).append(str(item["loc"][-1]))
@@ -86,7 +85,7 @@ def guess_type(node: Mapping[str, Any]) -> str | None:
     return nearest(written, models.NODE_TYPES) if isinstance(written, str) else None
 
 
-def fields_at(model: type[BaseModel], loc: Path) -> list[str]:
+def fields_at(model: type[BaseModel], loc: FieldPath) -> list[str]:
     """The fields that may stand at ``loc``, as they are written."""
     found = {
         info.alias or name
@@ -97,7 +96,7 @@ def fields_at(model: type[BaseModel], loc: Path) -> list[str]:
     return sorted(found)
 
 
-def _unknown_type(path: Path, node: Any) -> Iterator[Said]:
+def _unknown_type(path: FieldPath, node: Any) -> Iterator[Said]:
     """A node whose type is missing or unknown; its fields are judged by the type it likely is."""
     written = node.get("type") if isinstance(node, Mapping) else None
     likely = guess_type(node) if isinstance(node, Mapping) else None
@@ -122,7 +121,7 @@ def _unknown_type(path: Path, node: Any) -> Iterator[Said]:
             yield (*path, name), f"unknown field{did_you_mean(str(name), ['type', *ALL_FIELDS])}"
 
 
-def _path(loc: Path, data: Any) -> Path:
+def _path(loc: FieldPath, data: Any) -> FieldPath:
     """``loc`` without what is no part of the spec: tags of union arms, and the mark of keys."""
     parts: list[str | int] = []
     for part in loc:
@@ -151,7 +150,7 @@ def _child(data: Any, part: str | int) -> Any:
     return None
 
 
-def _kinds_at(model: type[BaseModel], loc: Path) -> list[Any]:
+def _kinds_at(model: type[BaseModel], loc: FieldPath) -> list[Any]:
     """The types that the language has at ``loc``; several in a union whose arm is not known."""
     kinds: list[Any] = [model]
     for part in loc:
