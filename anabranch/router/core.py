@@ -1,0 +1,231 @@
+"""The one inference core: everything between a protocol's codec and a graph's executor.
+
+Protocol adapters turn bytes into an ``InferenceRequest`` and an ``InferenceResponse`` into bytes;
+what a request may be, how long it may take and what is answered is decided here alone, so that
+protocols cannot diverge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from anabranch.components.contract import Context
+from anabranch.components.datatypes import fits, to_datatype, to_dtype
+from anabranch.components.hints import hint, listing
+from anabranch.errors import DeadlineExceeded, InvalidRequest, NotSupportedError
+from anabranch.graph.plan import Plan
+from anabranch.router.errors import UnencodableOutput
+from anabranch.router.limits import Gate, Limits
+from anabranch.specs.models import TensorSpec
+
+Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+PLATFORM = "anabranch"
+TIMEOUT = "timeout"
+"""Request parameter that lowers the deadline: whole microseconds, 0 for the graph's own."""
+
+
+class Executor(Protocol):
+    """Evaluates a graph; in this process or elsewhere, the core cannot tell."""
+
+    async def run(
+        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
+    ) -> Mapping[str, Array]:
+        """Return the graph's outputs, or only those named, by name.
+
+        Raises NodeError, Unavailable or DeadlineExceeded.
+        """
+        ...
+
+
+@dataclass(slots=True)
+class InferenceRequest:
+    """A decoded request. BYTES tensors are arrays of ``object`` that hold ``str`` or ``bytes``."""
+
+    inputs: Mapping[str, Array]
+    outputs: tuple[str, ...] = ()
+    """Outputs that are asked for; all of them if empty."""
+    id: str | None = None
+    """The caller's identifier, given back in the response."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class OutputTensor:
+    """One output, with the datatype and shape that the array has."""
+
+    name: str
+    datatype: str
+    array: Array
+
+
+@dataclass(slots=True)
+class InferenceResponse:
+    """An answer that is ready to be encoded; outputs are in the order asked for."""
+
+    model_name: str
+    model_version: str
+    id: str | None
+    outputs: list[OutputTensor]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorMetadata:
+    """Name and type of a tensor as clients see it; -1 in the shape stands for any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """What clients may know of a graph."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+
+
+class InferenceCore:
+    """One revision of a graph, ready to be asked."""
+
+    def __init__(self, plan: Plan, executor: Executor, limits: Limits, revision: int) -> None:
+        self.name = plan.name
+        self.version = str(revision)
+        self.limits = limits
+        self.gate = Gate(limits.max_ongoing)
+        """Adapters hold it from before they read a request's body until its reply is encoded."""
+        self._plan = plan
+        self._executor = executor
+        self._outputs = tuple(plan.outputs)
+        self._expected = {name: (_dtype(name, spec), spec) for name, spec in plan.inputs.items()}
+        self._types = {name: spec for name, spec in plan.output_types.items() if spec is not None}
+
+    async def infer(
+        self,
+        request: InferenceRequest,
+        headers: Mapping[str, str] | None = None,
+        request_id: str = "",
+    ) -> InferenceResponse:
+        """Check a request, evaluate it within its time, and return what was asked for.
+
+        ``headers`` have names in lower case. Components see the caller's own ``id`` where there
+        is one and else ``request_id``. Raises InvalidRequest, NodeError, Unavailable,
+        DeadlineExceeded.
+        """
+        self._check_inputs(request.inputs)
+        self._check_outputs(request.outputs)
+        seconds = self._seconds(request.parameters)
+        context = Context(
+            request.id or request_id, headers or {}, request.parameters, time.monotonic() + seconds
+        )
+        results = await self._evaluate(request, context, seconds)
+        names = request.outputs or self._outputs
+        outputs = [_output(name, results[name]) for name in names]
+        if len(self._types) < len(self._outputs):
+            self._learn(outputs)
+        return InferenceResponse(self.name, self.version, request.id, outputs)
+
+    async def _evaluate(
+        self, request: InferenceRequest, context: Context, seconds: float
+    ) -> Mapping[str, Array]:
+        try:
+            async with asyncio.timeout(seconds) as limit:
+                return await self._executor.run(request.inputs, context, request.outputs or None)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise DeadlineExceeded(
+                f"graph {self.name!r} did not answer within {seconds:g}s, the time this request had"
+            ) from None
+
+    def _seconds(self, parameters: Mapping[str, Any]) -> float:
+        """Return how long the request may take: the graph's time, or less if it asks for less."""
+        if TIMEOUT not in parameters:
+            return self._plan.timeout
+        value = parameters[TIMEOUT]
+        if type(value) is not int or value < 0:
+            raise InvalidRequest(
+                f"parameter {TIMEOUT!r} must be a whole number of microseconds, got {value!r}"
+            )
+        return min(self._plan.timeout, value / 1e6) if value else self._plan.timeout
+
+    def _check_inputs(self, inputs: Mapping[str, Array]) -> None:
+        expected = self._expected
+        if inputs.keys() != expected.keys():
+            raise InvalidRequest(self._wrong_names(inputs))
+        for name, (dtype, spec) in expected.items():
+            array = inputs[name]
+            if array.dtype != dtype or not fits(spec.shape, array.shape):
+                raise InvalidRequest(_wrong_type(name, spec, array))
+
+    def _wrong_names(self, inputs: Mapping[str, Array]) -> str:
+        takes = ", ".join(f"{name} {spec}" for name, spec in self._plan.inputs.items())
+        missing = [name for name in self._expected if name not in inputs]
+        extra = [name for name in inputs if name not in self._expected]
+        parts = [f"missing input {listing(map(repr, missing))}"] if missing else []
+        parts += [f"unknown input {listing(map(repr, extra))}"] if extra else []
+        return f"{' and '.join(parts)}: graph {self.name!r} takes {takes}"
+
+    def _check_outputs(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name not in self._outputs:
+                raise InvalidRequest(
+                    f"graph {self.name!r} has no output {name!r}{hint(name, self._outputs)}"
+                )
+
+    def _learn(self, outputs: Sequence[OutputTensor]) -> None:
+        """Keep the types of outputs that the compiler knew nothing of: datatype and rank."""
+        for output in outputs:
+            if output.name not in self._types:
+                self._types[output.name] = TensorSpec.model_construct(
+                    datatype=output.datatype, shape=(-1,) * output.array.ndim
+                )
+
+    def metadata(self) -> ModelMetadata:
+        """Describe the graph.
+
+        An output of unknown type is left out until the first answer has shown its datatype and
+        rank: the protocol lets ``outputs`` be incomplete, but has no word for an unknown datatype,
+        and clients that hold it to the protocol's list would fail on one made up.
+        """
+        known = [(name, self._types[name]) for name in self._outputs if name in self._types]
+        return ModelMetadata(
+            self.name,
+            (self.version,),
+            PLATFORM,
+            tuple(_metadata(name, spec) for name, spec in self._plan.inputs.items()),
+            tuple(_metadata(name, spec) for name, spec in known),
+        )
+
+
+def _dtype(name: str, spec: TensorSpec) -> np.dtype[Any]:
+    try:
+        return to_dtype(spec.datatype)
+    except ValueError as error:
+        raise NotSupportedError(f"input {name!r}: {error}") from None
+
+
+def _wrong_type(name: str, spec: TensorSpec, array: Array) -> str:
+    given = f"{to_datatype(array.dtype)}{list(array.shape)}"
+    return f"input {name!r} must be {spec}, got {given}"
+
+
+def _output(name: str, array: Array) -> OutputTensor:
+    try:
+        return OutputTensor(name, to_datatype(array.dtype), array)
+    except ValueError as error:
+        raise UnencodableOutput(f"output {name!r}: {error}") from None
+
+
+def _metadata(name: str, spec: TensorSpec) -> TensorMetadata:
+    return TensorMetadata(name, spec.datatype, spec.shape)

@@ -1,0 +1,143 @@
+"""The one place where exceptions become responses.
+
+Errors that only HTTP knows, beside those of ``anabranch.errors``::
+
+    RequestError
+    ├── MethodNotAllowed     405, with Allow
+    ├── SlowBody             408, the body did not arrive in time
+    ├── UnsupportedBody      415, a Content-Encoding that is not read
+    └── TooLarge
+        └── HeadersTooLarge  431
+    UnencodableOutput        500, an answer that JSON cannot carry
+    ClientGone               no response: nobody is there to read it
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import orjson
+
+from anabranch.errors import (
+    AnabranchError,
+    DeadlineExceeded,
+    InvalidRequest,
+    NodeError,
+    NotFound,
+    NotSupportedError,
+    RequestError,
+    TooLarge,
+    Unavailable,
+)
+
+logger = logging.getLogger("anabranch.router")
+
+MAX_ERROR_BODY = 2048
+"""Longest error body, in bytes."""
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Response headers, names in lower case."""
+
+
+class MethodNotAllowed(RequestError):
+    """The path is there, but not for that method; ``allowed`` names those that it takes."""
+
+    def __init__(self, method: str, allowed: Iterable[str]) -> None:
+        self.method, self.allowed = method, tuple(sorted(allowed))
+        super().__init__(f"method {method} is not allowed here; use {', '.join(self.allowed)}")
+
+    def __reduce__(self) -> tuple[type[MethodNotAllowed], tuple[str, tuple[str, ...]]]:
+        return (type(self), (self.method, self.allowed))
+
+
+class SlowBody(RequestError):
+    """The body of the request did not arrive in time."""
+
+
+class UnsupportedBody(RequestError):
+    """A body in an encoding that is not read."""
+
+
+class HeadersTooLarge(TooLarge):
+    """The headers of the request are over the limit."""
+
+
+class UnencodableOutput(AnabranchError):
+    """An output that the protocol cannot carry."""
+
+
+class ClientGone(Exception):
+    """The client hung up: there is nobody to answer."""
+
+
+STATUS: dict[type[Exception], int] = {
+    InvalidRequest: 400,
+    NotFound: 404,
+    MethodNotAllowed: 405,
+    SlowBody: 408,
+    TooLarge: 413,
+    UnsupportedBody: 415,
+    HeadersTooLarge: 431,
+    RequestError: 400,
+    NodeError: 500,
+    UnencodableOutput: 500,
+    NotSupportedError: 501,
+    Unavailable: 503,
+    DeadlineExceeded: 504,
+}
+"""Status of each error; the nearest class in the error's order of bases counts."""
+
+
+class Reply(NamedTuple):
+    """A complete response; ``headers`` come beside Content-Type, Content-Length and the id."""
+
+    status: int
+    body: bytes
+    headers: Headers = ()
+
+
+def error_reply(error: Exception, request_id: str) -> Reply:
+    """Return the response to an error: its status and ``{"error": "..."}``.
+
+    What is not in STATUS is a fault of the server: its traceback goes to the log, and the client
+    reads the request id to ask about.
+    """
+    status = status_of(error)
+    if status is None:
+        logger.error("request %s failed", request_id, exc_info=error)
+        return Reply(500, error_body(f"internal error; request id {request_id}"))
+    return Reply(status, error_body(str(error)), _headers(error))
+
+
+def status_of(error: Exception) -> int | None:
+    """Return the HTTP status of an error; None for one that nobody expected."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), None)
+
+
+def _headers(error: Exception) -> Headers:
+    if isinstance(error, Unavailable):
+        return ((b"retry-after", str(error.retry_after).encode()),)
+    if isinstance(error, MethodNotAllowed):
+        return ((b"allow", ", ".join(error.allowed).encode()),)
+    return ()
+
+
+def error_body(message: str) -> bytes:
+    """Return ``{"error": message}`` in at most MAX_ERROR_BODY bytes, cut between characters."""
+    text = message.encode("utf-8", "replace").decode()
+    body = orjson.dumps({"error": text})
+    if len(body) <= MAX_ERROR_BODY:
+        return body
+    return orjson.dumps({"error": _cut(text, MAX_ERROR_BODY - len(b'{"error":"..."}')) + "..."})
+
+
+def _cut(text: str, budget: int) -> str:
+    """Return the longest start of ``text`` that takes at most ``budget`` bytes inside JSON."""
+    size = 0
+    for index, character in enumerate(text):
+        size += len(orjson.dumps(character)) - 2
+        if size > budget:
+            return text[:index]
+    return text

@@ -1,0 +1,172 @@
+"""The HTTP face of the engine: everything that belongs to no single graph.
+
+| method | path | answers |
+|---|---|---|
+| GET | ``/v2`` | server metadata |
+| GET | ``/v2/health/live`` | 200 |
+| GET | ``/v2/health/ready`` | 200 once every graph that should be live is, else 503 |
+| POST | ``/v2/repository/index`` | all graphs, or only those ready |
+| any | ``/v2/models/<graph>/…`` | 404, or 503 for a graph that is not live yet |
+| any | ``/control/v1/…`` | the control API |
+
+It never sends CORS headers: no web page of another origin may read what it answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import NoReturn, Protocol, TypedDict
+
+import msgspec
+
+from anabranch.components.hints import hint
+from anabranch.errors import InvalidRequest, NotFound, Unavailable
+from anabranch.router.errors import Headers, Reply
+from anabranch.router.http import (
+    Handler,
+    HttpApp,
+    HttpRequest,
+    Message,
+    Receive,
+    Send,
+    dispatch,
+    json_reply,
+)
+from anabranch.router.limits import Limits
+
+CONTROL = "/control/v1"
+_MODELS = "/v2/models/"
+_EXTENSIONS = ("model_repository",)
+
+
+class GraphState(TypedDict):
+    """How a graph is doing: ``revision`` is the stable one, ``reason`` says why it is not ready."""
+
+    revision: int
+    ready: bool
+    reason: str
+
+
+class ControlBackend(Protocol):
+    """What the gateway needs of the control plane."""
+
+    async def graphs(self) -> Mapping[str, GraphState]:
+        """Return every graph that should be live, by name."""
+        ...
+
+    async def handle(
+        self, method: str, path: str, headers: Mapping[str, str], query: str, body: bytes
+    ) -> tuple[int, Headers, bytes]:
+        """Answer a request to the control API: status, headers, body.
+
+        ``path`` is what follows ``/control/v1`` and starts with ``/``; ``query`` is undecoded;
+        headers have names in lower case. Errors of ``anabranch.errors`` may be raised.
+        """
+        ...
+
+
+class _Index(msgspec.Struct):
+    ready: bool = False
+
+
+class Gateway:
+    """ASGI application for Serve's route prefix ``/``; ``sends_id`` is as in ``HttpApp``.
+
+    ``max_upload`` bounds bodies of the control API, in bytes, and ``upload_timeout`` the time for
+    sending one, in seconds.
+    """
+
+    def __init__(
+        self,
+        control: ControlBackend,
+        limits: Limits,
+        max_upload: int = 512 * 2**20,
+        upload_timeout: float = 600.0,
+        sends_id: bool = True,
+    ) -> None:
+        self._control = control
+        self._limits = limits
+        self._max_upload = max_upload
+        self._upload_timeout = upload_timeout
+        self._routes: dict[str, dict[str, Handler]] = {
+            "/v2": {"GET": self._server},
+            "/v2/health/live": {"GET": self._live},
+            "/v2/health/ready": {"GET": self._ready},
+            "/v2/repository/index": {"POST": self._index},
+        }
+        self._app = HttpApp(self._handle, sends_id)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
+        await self._app(scope, receive, send)
+
+    async def _handle(self, request: HttpRequest) -> Reply:
+        request.check_headers(self._limits.max_headers)
+        path = request.path
+        if path.startswith(f"{CONTROL}/"):
+            return await self._to_control(request, path.removeprefix(CONTROL))
+        methods = self._routes.get(path.removesuffix("/"))
+        if methods is not None:
+            return await dispatch(request, methods)
+        if path.startswith(_MODELS):
+            await self._no_model(path.removeprefix(_MODELS).split("/")[0])
+        raise NotFound(f"there is no path {path[:256]!r}{hint(path[:256], self._routes)}")
+
+    async def _server(self, request: HttpRequest) -> Reply:
+        return json_reply(
+            {"name": "anabranch", "version": version("anabranch"), "extensions": _EXTENSIONS}
+        )
+
+    async def _live(self, request: HttpRequest) -> Reply:
+        return json_reply({"live": True})
+
+    async def _ready(self, request: HttpRequest) -> Reply:
+        graphs = await self._control.graphs()
+        waiting = [f"{name} ({g['reason']})" for name, g in graphs.items() if not g["ready"]]
+        if waiting:
+            raise Unavailable(f"graphs are not ready: {', '.join(waiting)}")
+        # The protocol calls the field of this answer "live"; what clients look for is "ready".
+        return json_reply({"live": True, "ready": True})
+
+    async def _index(self, request: HttpRequest) -> Reply:
+        body = await request.body(self._limits.max_body, self._limits.body_timeout)
+        only_ready = _decode_index(body).ready
+        graphs = await self._control.graphs()
+        return json_reply(
+            [_entry(name, g) for name, g in graphs.items() if g["ready"] or not only_ready]
+        )
+
+    async def _no_model(self, name: str) -> NoReturn:
+        graphs = await self._control.graphs()
+        if name in graphs:
+            reason = graphs[name]["reason"] or "it has no router yet"
+            raise Unavailable(f"graph {name!r} cannot answer now: {reason}")
+        meant = hint(name[:64], graphs) or " (no graph is deployed)"
+        raise NotFound(f"there is no graph {name[:64]!r}{meant}")
+
+    async def _to_control(self, request: HttpRequest, path: str) -> Reply:
+        body = await request.body(self._max_upload, self._upload_timeout)
+        query = request.scope.get("query_string", b"").decode("latin-1")
+        status, headers, answer = await self._control.handle(
+            request.method, path, request.headers, query, body
+        )
+        return Reply(status, answer, headers)
+
+
+def _decode_index(body: bytes) -> _Index:
+    if not body:
+        return _Index()
+    try:
+        return msgspec.json.decode(body, type=_Index)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"not a repository index request: {error}") from None
+
+
+def _entry(name: str, graph: GraphState) -> dict[str, str]:
+    return {
+        "name": name,
+        "version": str(graph["revision"]),
+        "state": "READY" if graph["ready"] else "UNAVAILABLE",
+        "reason": graph["reason"],
+    }

@@ -1,0 +1,232 @@
+"""What the router's and the gateway's ASGI applications have in common: HTTP in, HTTP out.
+
+``HttpApp`` wraps one coroutine function from ``HttpRequest`` to ``Reply``. It sees to the rest of
+ASGI: lifespan events, refusing WebSockets, the request id, and turning exceptions into responses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from types import TracebackType
+from typing import Any, TypeAlias
+
+import orjson
+
+from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.router.errors import (
+    ClientGone,
+    HeadersTooLarge,
+    MethodNotAllowed,
+    Reply,
+    SlowBody,
+    UnsupportedBody,
+    error_reply,
+)
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+_SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
+_JSON = (b"content-type", b"application/json")
+
+
+class HttpRequest:
+    """One HTTP request, its body not read yet."""
+
+    __slots__ = ("headers", "id", "method", "path", "receive", "scope")
+
+    def __init__(self, scope: Message, receive: Receive) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.method: str = scope["method"]
+        self.path: str = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+        """Path below ``root_path``; servers differ in whether ``scope["path"]`` starts with it."""
+        self.headers = _headers(scope["headers"])
+        self.id = _request_id(scope["headers"])
+
+    def check_headers(self, limit: int) -> None:
+        """Raise HeadersTooLarge where names and values together are over ``limit`` bytes."""
+        size = sum([len(name) + len(value) for name, value in self.scope["headers"]])
+        if size > limit:
+            raise HeadersTooLarge(f"headers of {size} bytes are over the limit of {limit} bytes")
+
+    async def body(self, limit: int, timeout: float) -> bytes:
+        """Read the body: at most ``limit`` bytes, within ``timeout`` seconds.
+
+        Raises TooLarge (before reading, where Content-Length tells), SlowBody, UnsupportedBody,
+        InvalidRequest, ClientGone.
+        """
+        self._check_body(limit)
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._read(limit)
+        except TimeoutError:
+            raise SlowBody(f"the body did not arrive within {timeout:g}s") from None
+
+    def _check_body(self, limit: int) -> None:
+        encoding = self.headers.get("content-encoding", "identity")
+        if encoding.strip().lower() not in ("", "identity"):
+            raise UnsupportedBody(
+                f"Content-Encoding {encoding[:64]!r} is not supported yet; send the body as it is"
+            )
+        length = self.headers.get("content-length")
+        if length is None:
+            return
+        if not (length.isascii() and length.isdigit()):
+            raise InvalidRequest(f"Content-Length {length[:64]!r} is not a number")
+        if len(length) > 20 or int(length) > limit:
+            raise _over(limit)
+
+    async def _read(self, limit: int) -> bytes:
+        message = await self._next()
+        first: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            return _within(first, limit)
+        body = bytearray(_within(first, limit))
+        while message.get("more_body", False):
+            message = await self._next()
+            body += message.get("body", b"")
+            if len(body) > limit:
+                raise _over(limit)
+        return bytes(body)
+
+    async def _next(self) -> Message:
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        return message
+
+
+def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+
+
+def _request_id(raw: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the caller's ``x-request-id`` if it is fit for logs and headers, else a new one."""
+    for name, value in raw:
+        if name == b"x-request-id" and _SANE_ID(value):
+            return value.decode("ascii")
+    return os.urandom(16).hex()
+
+
+def _over(limit: int) -> TooLarge:
+    return TooLarge(f"the body is over the limit of {limit} bytes")
+
+
+def _within(body: bytes, limit: int) -> bytes:
+    if len(body) > limit:
+        raise _over(limit)
+    return body
+
+
+class CancelOnDisconnect:
+    """Cancels the task that is inside when its client hangs up, and raises ClientGone there.
+
+    ``receive`` must have given the whole body. Listening costs a task, so it starts only once the
+    work has lasted ``_AFTER`` seconds: most requests are done by then.
+    """
+
+    __slots__ = ("_gone", "_listener", "_receive", "_task", "_timer")
+
+    _AFTER = 0.02
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._gone = False
+        self._listener: asyncio.Task[None] | None = None
+
+    def __enter__(self) -> None:
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(self._AFTER, self._start)
+
+    def _start(self) -> None:
+        self._listener = asyncio.get_running_loop().create_task(self._listen())
+
+    async def _listen(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._timer.cancel()
+        if self._listener is not None:
+            self._listener.cancel()
+        if self._gone and self._task is not None:
+            self._task.uncancel()
+            raise ClientGone from None
+
+
+Handler: TypeAlias = Callable[[HttpRequest], Awaitable[Reply]]
+
+
+class HttpApp:
+    """An ASGI application around one handler.
+
+    ``sends_id`` is False behind a server that adds ``x-request-id`` to responses itself, as Ray
+    Serve does, so that clients do not see it twice.
+    """
+
+    def __init__(self, handler: Handler, sends_id: bool = True) -> None:
+        self._handler = handler
+        self._sends_id = sends_id
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection of any type."""
+        if scope["type"] == "http":
+            await self._http(HttpRequest(scope, receive), send)
+        elif scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _http(self, request: HttpRequest, send: Send) -> None:
+        try:
+            reply = await self._handler(request)
+        except ClientGone:
+            return
+        except Exception as error:
+            reply = error_reply(error, request.id)
+        await self._send(request, reply, send)
+
+    async def _send(self, request: HttpRequest, reply: Reply, send: Send) -> None:
+        headers = [(b"content-length", str(len(reply.body)).encode()), *reply.headers]
+        if not any(name == b"content-type" for name, _ in reply.headers):
+            headers.append(_JSON)
+        if self._sends_id:
+            headers.append((b"x-request-id", request.id.encode()))
+        body = b"" if request.method == "HEAD" else reply.body
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        kind = (await receive())["type"]
+        await send({"type": f"{kind}.complete"})
+        if kind == "lifespan.shutdown":
+            return
+
+
+async def dispatch(request: HttpRequest, methods: Mapping[str, Handler]) -> Reply:
+    """Answer with the handler for the request's method; HEAD is a GET without the body."""
+    handler = methods.get("GET" if request.method == "HEAD" else request.method)
+    if handler is None:
+        raise MethodNotAllowed(request.method, [*methods, *(["HEAD"] if "GET" in methods else [])])
+    return await handler(request)
+
+
+def json_reply(document: Any, status: int = 200) -> Reply:
+    """Return a response whose body is ``document`` as JSON."""
+    return Reply(status, orjson.dumps(document))

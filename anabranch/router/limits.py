@@ -1,0 +1,57 @@
+"""What one request may take, checked before the memory for it is taken.
+
+Decoding a body takes a small multiple of its size (about 20 times for the worst one, a tensor of
+one-digit numbers in lists of one), so ``max_body`` and ``max_ongoing`` bound a router's memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+
+from anabranch.errors import Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits on requests; sizes in bytes, times in seconds."""
+
+    max_body: int = 64 * 2**20
+    max_headers: int = 64 * 2**10
+    """Names and values of all headers together."""
+    max_tensors: int = 256
+    """Tensors in one request."""
+    max_rank: int = 16
+    """Dimensions of a tensor, and so the depth of its JSON."""
+    max_elements: int = 2**24
+    """Elements of one tensor, and the size of any of its dimensions."""
+    max_ongoing: int = 256
+    """Requests in progress, from the first byte of the body to the reply."""
+    body_timeout: float = 30.0
+    """Time that a client may take to send the body."""
+
+
+class Gate:
+    """Lets at most ``limit`` through at a time: ``with gate: ...`` raises Unavailable beyond."""
+
+    __slots__ = ("_inside", "_limit")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        if self._inside >= self._limit:
+            raise Unavailable(
+                f"{self._inside} requests are in progress, the most that this replica takes; "
+                "try again later"
+            )
+        self._inside += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self._inside -= 1

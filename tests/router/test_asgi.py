@@ -1,0 +1,327 @@
+"""The graph's application over real HTTP, row by row of the error table."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+
+from anabranch.components.contract import Context
+from anabranch.errors import NodeError, Unavailable
+from anabranch.router.limits import Limits
+
+Body = dict[str, Any]
+Graph = Callable[..., str]
+
+
+def post(url: str, body: Any, path: str = "/infer", **more: Any) -> httpx.Response:
+    return httpx.post(url + path, json=body, **more)
+
+
+def error(response: httpx.Response, status: int) -> str:
+    """Check all that holds for every error; returns its message."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"]
+    assert len(response.content) <= 2048
+    (told,) = response.json().items()
+    assert told[0] == "error"
+    assert "Traceback" not in told[1]
+    return str(told[1])
+
+
+def talk(url: str, data: bytes, close: bool = False) -> bytes:
+    """Send raw bytes and read until the server closes, or hang up at once."""
+    where = urlsplit(url)
+    with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
+        connection.sendall(data)
+        if close:
+            return b""
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def head(*lines: str) -> bytes:
+    first = "POST /v2/models/demo/infer HTTP/1.1"
+    return "\r\n".join([first, "Host: a", "Connection: close", *lines, "", ""]).encode()
+
+
+def test_inference(graph: Graph, body: Body) -> None:
+    response = post(graph(), body | {"id": "42", "outputs": [{"name": "doubled"}]})
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
+        "model_name": "demo",
+        "model_version": "3",
+        "id": "42",
+        "outputs": [
+            {"name": "doubled", "datatype": "FP32", "shape": [2, 2], "data": [2.0, 4.0, 6.0, 8.0]}
+        ],
+    }
+
+
+def test_all_outputs_and_no_id_unless_asked(graph: Graph, body: Body) -> None:
+    answer = post(graph(), body).json()
+    assert "id" not in answer
+    assert [output["name"] for output in answer["outputs"]] == ["doubled", "rows"]
+
+
+def test_the_live_revision_is_addressed_directly(graph: Graph, body: Body) -> None:
+    url = graph()
+    assert post(url, body, "/versions/3/infer").json()["model_version"] == "3"
+    assert httpx.get(f"{url}/versions/3/ready").json() == {"name": "demo", "ready": True}
+    assert httpx.get(f"{url}/versions/3").json() == httpx.get(url).json()
+
+
+def test_metadata_and_ready(graph: Graph) -> None:
+    url = graph()
+    assert httpx.get(url).json() == httpx.get(f"{url}/").json()
+    assert httpx.get(url).json() == {
+        "name": "demo",
+        "versions": ["3"],
+        "platform": "anabranch",
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
+        "outputs": [{"name": "doubled", "datatype": "FP32", "shape": [-1, 2]}],
+    }
+    assert httpx.get(f"{url}/ready").json() == {"name": "demo", "ready": True}
+
+
+def test_head_is_get_without_a_body(graph: Graph) -> None:
+    url = graph()
+    response = httpx.head(f"{url}/ready")
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["content-length"] == str(len(httpx.get(f"{url}/ready").content))
+
+
+def test_any_content_type_is_read_as_json(graph: Graph, body: Body) -> None:
+    data = json.dumps(body)
+    for kind in ({}, {"content-type": "text/plain"}, {"content-type": "application/octet-stream"}):
+        assert httpx.post(f"{graph()}/infer", content=data, headers=kind).status_code == 200
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[]", b'{"inputs": 1}', b"[" * 100_000])
+def test_malformed_json(graph: Graph, data: bytes) -> None:
+    error(httpx.post(f"{graph()}/infer", content=data), 400)
+
+
+X = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ([], "missing input 'x': graph 'demo' takes x FP32[-1, 2]"),
+        ([X, X | {"name": "y"}], "unknown input 'y': graph 'demo' takes x FP32[-1, 2]"),
+        ([X | {"datatype": "FP64"}], "input 'x' must be FP32[-1, 2], got FP64[1, 2]"),
+        ([X | {"shape": [2, 1]}], "input 'x' must be FP32[-1, 2], got FP32[2, 1]"),
+        ([X | {"data": [1.0]}], "input 'x' of shape [1, 2] needs 2 elements, its data holds 1"),
+    ],
+)
+def test_tensors_that_the_graph_does_not_take(
+    graph: Graph, inputs: list[Body], message: str
+) -> None:
+    assert error(post(graph(), {"inputs": inputs}), 400) == message
+
+
+def test_binary_tensors_are_refused_clearly(graph: Graph, body: Body) -> None:
+    headers = {"inference-header-content-length": "10"}
+    told = error(post(graph(), body, headers=headers), 400)
+    assert "binary tensors are not supported yet" in told
+
+
+def test_unknown_paths_name_the_alternatives(graph: Graph, body: Body) -> None:
+    url = graph()
+    assert "did you mean '/infer'" in error(post(url, body, "/infr"), 404)
+    assert "(live: 3)" in error(post(url, body, "/versions/2/infer"), 404)
+    assert "(live: 3)" in error(httpx.get(f"{url}/versions/2"), 404)
+    error(httpx.get(f"{url}/versions/3/nothing"), 404)
+    error(httpx.get(f"{url}/{'a' * 5000}"), 404)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("GET", "/infer", "POST"), ("POST", "/ready", "GET, HEAD"), ("DELETE", "", "GET, HEAD")],
+)
+def test_wrong_methods_are_told_the_right_ones(
+    graph: Graph, method: str, path: str, allowed: str
+) -> None:
+    response = httpx.request(method, graph() + path)
+    assert allowed in error(response, 405)
+    assert response.headers["allow"] == allowed
+
+
+def failing(problem: Exception) -> Any:
+    async def fail(inputs: Any, context: Context) -> dict[str, Any]:
+        raise problem
+
+    return fail
+
+
+def test_a_component_that_raises_is_named(graph: Graph, body: Body) -> None:
+    told = error(post(graph(failing(NodeError("forest", "ValueError: no trees"))), body), 500)
+    assert told == "node 'forest' failed: ValueError: no trees"
+
+
+def test_a_long_reason_is_cut(graph: Graph, body: Body) -> None:
+    error(post(graph(failing(NodeError("n", "é" * 10_000))), body), 500)
+
+
+def test_a_fault_of_ours_is_logged_and_not_told(
+    graph: Graph, body: Body, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR, "anabranch.router"):
+        response = post(graph(failing(KeyError("/srv/secret"))), body)
+    told = error(response, 500)
+    assert told == f"internal error; request id {response.headers['x-request-id']}"
+    assert response.headers["x-request-id"] in caplog.text
+    assert "/srv/secret" in caplog.text
+
+
+def test_an_output_that_json_cannot_carry(graph: Graph, body: Body) -> None:
+    async def raw(inputs: Any, context: Context) -> dict[str, Any]:
+        return {"doubled": np.array([b"\xff"], dtype=object), "rows": inputs["x"]}
+
+    assert "output 'doubled': element 0" in error(post(graph(raw), body), 500)
+
+
+def test_unavailable_says_when_to_come_back(graph: Graph, body: Body) -> None:
+    response = post(graph(failing(Unavailable("no healthy replica", 7))), body)
+    assert error(response, 503) == "no healthy replica"
+    assert response.headers["retry-after"] == "7"
+
+
+def test_requests_beyond_the_limit_are_turned_away(graph: Graph, body: Body) -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    async def hold(inputs: Any, context: Context) -> dict[str, Any]:
+        entered.set()
+        await asyncio.to_thread(leave.wait)
+        return {"doubled": inputs["x"], "rows": inputs["x"]}
+
+    url = graph(hold, Limits(max_ongoing=1))
+    answers: list[httpx.Response] = []
+    first = threading.Thread(target=lambda: answers.append(post(url, body, timeout=60)))
+    first.start()
+    assert entered.wait(60)
+    response = post(url, body)
+    leave.set()
+    first.join()
+    assert "1 requests are in progress" in error(response, 503)
+    assert int(response.headers["retry-after"]) >= 1
+    assert answers[0].status_code == 200
+    assert post(url, body).status_code == 200
+
+
+async def forever(inputs: Any, context: Context) -> dict[str, Any]:
+    await asyncio.Event().wait()
+    return {}
+
+
+def test_the_deadline(graph: Graph, body: Body) -> None:
+    assert "within 0.05s" in error(post(graph(forever, timeout=0.05), body), 504)
+    url = graph(forever)
+    assert "within 0.01s" in error(post(url, body | {"parameters": {"timeout": 10_000}}), 504)
+
+
+def test_a_body_over_the_limit_by_its_length(graph: Graph) -> None:
+    url = graph(limits=Limits(max_body=1000))
+    told = error(httpx.post(f"{url}/infer", content=b"x" * 1001), 413)
+    assert told == "the body is over the limit of 1000 bytes"
+    assert b" 413 " in talk(url, head("Content-Length: 99999999999"))
+    assert b" 413 " in talk(url, head(f"Content-Length: {2**64 - 1}"))
+
+
+def test_a_body_over_the_limit_in_chunks(graph: Graph) -> None:
+    url = graph(limits=Limits(max_body=1000))
+    told = error(httpx.post(f"{url}/infer", content=iter([b"x" * 600] * 3)), 413)
+    assert told == "the body is over the limit of 1000 bytes"
+
+
+def test_a_body_in_chunks_within_the_limit(graph: Graph, body: Body) -> None:
+    data = json.dumps(body).encode()
+    response = httpx.post(f"{graph()}/infer", content=iter([data[:10], data[10:20], data[20:]]))
+    assert response.status_code == 200
+
+
+def test_headers_over_the_limit(graph: Graph, body: Body) -> None:
+    response = post(graph(limits=Limits(max_headers=500)), body, headers={"x-long": "a" * 500})
+    assert "over the limit of 500 bytes" in error(response, 431)
+
+
+def test_compressed_bodies_are_refused_clearly(graph: Graph, body: Body) -> None:
+    told = error(post(graph(), body, headers={"content-encoding": "gzip"}), 415)
+    assert "Content-Encoding 'gzip' is not supported yet" in told
+    assert post(graph(), body, headers={"content-encoding": "identity"}).status_code == 200
+
+
+def test_a_client_that_does_not_send_its_body_is_not_waited_for(graph: Graph) -> None:
+    url = graph(limits=Limits(body_timeout=0.05))
+    answer = talk(url, head("Content-Length: 10") + b"{")
+    assert b" 408 " in answer.splitlines()[0]
+    assert b"the body did not arrive within 0.05s" in answer
+
+
+def test_work_stops_when_the_client_hangs_up(graph: Graph, body: Body) -> None:
+    started, stopped = threading.Event(), threading.Event()
+
+    async def watch(inputs: Any, context: Context) -> dict[str, Any]:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+        return {}
+
+    url = graph(watch, Limits(max_ongoing=1))
+    data = json.dumps(body).encode()
+    where = urlsplit(url)
+    with socket.create_connection((where.hostname, where.port)) as connection:
+        connection.sendall(head(f"Content-Length: {len(data)}") + data)
+        assert started.wait(60)
+    assert stopped.wait(60)
+    # Its place is free again.
+    assert "within 0.001s" in error(post(url, body | {"parameters": {"timeout": 1000}}), 504)
+
+
+def test_hanging_up_in_the_middle_of_a_body_does_no_harm(
+    graph: Graph, body: Body, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = graph()
+    talk(url, head("Content-Length: 10") + b"{", close=True)
+    assert post(url, body).status_code == 200
+    assert caplog.text == ""
+
+
+def test_a_sane_request_id_is_kept(graph: Graph, body: Body) -> None:
+    response = post(graph(), body, headers={"x-request-id": "trace-1:a/b"})
+    assert response.headers["x-request-id"] == "trace-1:a/b"
+
+
+@pytest.mark.parametrize("given", ["has space", "a" * 129, "<script>", ""])
+def test_any_other_request_id_is_replaced(graph: Graph, body: Body, given: str) -> None:
+    kept = post(graph(), body, headers={"x-request-id": given}).headers["x-request-id"]
+    assert len(kept) == 32
+    assert kept != given
+
+
+def test_components_see_headers_and_id(graph: Graph, body: Body) -> None:
+    seen: list[Context] = []
+
+    async def keep(inputs: Any, context: Context) -> dict[str, Any]:
+        seen.append(context)
+        return {"doubled": inputs["x"], "rows": inputs["x"]}
+
+    post(graph(keep), body, headers={"X-Tier": "gold", "x-request-id": "r1"})
+    assert seen[0].headers["x-tier"] == "gold"
+    assert seen[0].id == "r1"
+    remaining = seen[0].remaining()
+    assert remaining is not None
+    assert remaining <= 60

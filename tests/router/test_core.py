@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anabranch.components.contract import Context
+from anabranch.errors import DeadlineExceeded, InvalidRequest, NodeError, NotSupportedError
+from anabranch.router.core import InferenceCore, InferenceRequest, InferenceResponse
+from anabranch.router.errors import UnencodableOutput
+from anabranch.router.limits import Limits
+
+Make = Callable[..., InferenceCore]
+X = np.array([[1, 2]], np.float32)
+
+
+def infer(core: InferenceCore, inputs: dict[str, Any] | None = None, **fields: Any) -> Any:
+    request = InferenceRequest({"x": X} if inputs is None else inputs, **fields)
+    return asyncio.run(core.infer(request, {"x-tier": "gold"}, "generated"))
+
+
+def arrays(response: InferenceResponse) -> dict[str, Any]:
+    return {output.name: output.array.tolist() for output in response.outputs}
+
+
+def test_an_answer_names_model_revision_and_request(core: Make) -> None:
+    response = infer(core(), id="42")
+    assert (response.model_name, response.model_version, response.id) == ("demo", "3", "42")
+    assert arrays(response) == {"doubled": [[2, 4]], "rows": 1}
+    assert [output.datatype for output in response.outputs] == ["FP32", "INT64"]
+
+
+def test_only_the_outputs_asked_for_are_evaluated_in_that_order(core: Make) -> None:
+    asked = core()
+    response = infer(asked, outputs=("rows", "doubled"))
+    assert [output.name for output in response.outputs] == ["rows", "doubled"]
+    assert asked._executor.asked == ("rows", "doubled")
+    infer(asked)
+    assert asked._executor.asked is None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "missing input 'x': graph 'demo' takes x FP32[-1, 2]"),
+        ({"x": X, "y": X}, "unknown input 'y': graph 'demo' takes x FP32[-1, 2]"),
+        ({"y": X}, "missing input 'x' and unknown input 'y': graph 'demo' takes x FP32[-1, 2]"),
+        ({"x": X.astype(np.int64)}, "input 'x' must be FP32[-1, 2], got INT64[1, 2]"),
+        ({"x": X[0]}, "input 'x' must be FP32[-1, 2], got FP32[2]"),
+        ({"x": X.T}, "input 'x' must be FP32[-1, 2], got FP32[2, 1]"),
+    ],
+)
+def test_inputs_are_held_to_the_signature(core: Make, inputs: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        infer(core(), inputs)
+    assert str(caught.value) == message
+
+
+def test_an_unknown_output_is_answered_with_those_there_are(core: Make) -> None:
+    with pytest.raises(
+        InvalidRequest, match=r"no output 'row' \(did you mean 'rows'\? available: "
+    ):
+        infer(core(), outputs=("row",))
+
+
+@pytest.mark.parametrize(("given", "seen"), [("mine", "mine"), (None, "generated")])
+def test_components_see_the_request(core: Make, given: str | None, seen: str) -> None:
+    contexts: list[Context] = []
+
+    async def keep(inputs: Any, context: Context) -> dict[str, Any]:
+        contexts.append(context)
+        return {"doubled": inputs["x"], "rows": inputs["x"]}
+
+    infer(core(keep), id=given, parameters={"a": 1})
+    (context,) = contexts
+    assert (context.id, context.headers, context.parameters) == (
+        seen,
+        {"x-tier": "gold"},
+        {"a": 1},
+    )
+
+
+async def forever(inputs: Any, context: Context) -> dict[str, Any]:
+    await asyncio.Event().wait()
+    return {}
+
+
+def test_the_graphs_time_is_the_deadline(core: Make) -> None:
+    with pytest.raises(DeadlineExceeded, match=r"'demo' did not answer within 0\.01s"):
+        infer(core(forever, timeout=0.01))
+
+
+def test_a_request_may_have_less_time_but_not_more(core: Make) -> None:
+    with pytest.raises(DeadlineExceeded, match=r"0\.002s"):
+        infer(core(forever), parameters={"timeout": 2000})
+    with pytest.raises(DeadlineExceeded, match=r"0\.01s"):
+        infer(core(forever, timeout=0.01), parameters={"timeout": 10**12})
+    with pytest.raises(DeadlineExceeded, match=r"0\.01s"):
+        infer(core(forever, timeout=0.01), parameters={"timeout": 0})
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "1s", True])
+def test_a_timeout_that_is_no_number_of_microseconds_is_refused(core: Make, value: Any) -> None:
+    with pytest.raises(InvalidRequest, match="parameter 'timeout' must be a whole number of micro"):
+        infer(core(), parameters={"timeout": value})
+
+
+@pytest.mark.parametrize(
+    "error", [NodeError("n", "no"), TimeoutError("a bug"), ZeroDivisionError()]
+)
+def test_errors_of_the_executor_pass_as_they_are(core: Make, error: Exception) -> None:
+    async def fail(inputs: Any, context: Context) -> dict[str, Any]:
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        infer(core(fail))
+    assert caught.value is error
+
+
+def test_an_output_without_a_datatype_is_named(core: Make) -> None:
+    async def complex_output(inputs: Any, context: Context) -> dict[str, Any]:
+        return {"doubled": np.array([1j]), "rows": X}
+
+    with pytest.raises(UnencodableOutput, match="output 'doubled': dtype complex128"):
+        infer(core(complex_output))
+
+
+def test_types_that_were_unknown_are_learnt_from_the_first_answer(core: Make) -> None:
+    asked = core()
+    before = [(tensor.name, tensor.datatype) for tensor in asked.metadata().outputs]
+    assert before == [("doubled", "FP32")]
+    infer(asked)
+    after = [(tensor.name, tensor.datatype, tensor.shape) for tensor in asked.metadata().outputs]
+    assert after == [("doubled", "FP32", (-1, 2)), ("rows", "INT64", ())]
+
+
+def test_a_graph_with_an_input_that_numpy_cannot_hold_is_refused(core: Make) -> None:
+    with pytest.raises(NotSupportedError, match="input 'x': datatype BF16"):
+        core(inputs={"x": ("BF16", (1,))})
+
+
+def test_bytes_are_taken(core: Make) -> None:
+    async def echo(inputs: Any, context: Context) -> dict[str, Any]:
+        return {"doubled": inputs["x"], "rows": inputs["x"]}
+
+    response = infer(
+        core(echo, inputs={"x": ("BYTES", (-1,))}), {"x": np.array(["a"], dtype=object)}
+    )
+    assert response.outputs[0].datatype == "BYTES"
+
+
+def test_the_gate_is_as_wide_as_the_limit(core: Make) -> None:
+    gate = core(limits=Limits(max_ongoing=1)).gate
+    with gate:
+        pass
+    with gate:
+        pass

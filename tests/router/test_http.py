@@ -1,0 +1,145 @@
+"""What of ASGI no HTTP client can show."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from anabranch.router.asgi import GraphApp
+from anabranch.router.errors import ClientGone
+from anabranch.router.http import CancelOnDisconnect, HttpApp, HttpRequest, json_reply
+
+Core = Callable[..., Any]
+
+
+def call(app: Any, scope: dict[str, Any], *messages: dict[str, Any]) -> list[dict[str, Any]]:
+    """Run an application over a connection that gives ``messages``; returns what it sends."""
+    waiting = list(messages)
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return waiting.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    return sent
+
+
+def http(path: str, root_path: str = "", method: str = "GET", **more: Any) -> dict[str, Any]:
+    return {"type": "http", "method": method, "path": path, "root_path": root_path} | (
+        {"headers": []} | more
+    )
+
+
+def test_lifespan_is_answered(core: Core) -> None:
+    sent = call(
+        GraphApp(core()),
+        {"type": "lifespan"},
+        {"type": "lifespan.startup"},
+        {"type": "lifespan.shutdown"},
+    )
+    assert [message["type"] for message in sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+
+
+def test_websockets_are_refused(core: Core) -> None:
+    sent = call(GraphApp(core()), {"type": "websocket"}, {"type": "websocket.connect"})
+    assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+@pytest.mark.parametrize(
+    ("path", "root_path"),
+    [
+        ("/v2/models/demo/ready", ""),
+        ("/v2/models/demo/ready", "/"),
+        ("/v2/models/demo/ready", "/v2/models/demo"),
+        ("/ready", "/v2/models/demo"),
+        ("/outer/v2/models/demo/ready", "/outer"),
+        ("/outer/v2/models/demo/ready", "/outer/v2/models/demo"),
+    ],
+)
+def test_paths_are_found_whatever_the_server_takes_for_root(
+    core: Core, path: str, root_path: str
+) -> None:
+    assert call(GraphApp(core()), http(path, root_path))[0]["status"] == 200
+
+
+@pytest.mark.parametrize("path", ["/v2/models/demos/ready", "/v2/models/demoready", "/ready/x"])
+def test_paths_match_by_whole_segments(core: Core, path: str) -> None:
+    assert call(GraphApp(core()), http(path, "/v2/models/demo"))[0]["status"] == 404
+
+
+@pytest.mark.parametrize(("sends_id", "expected"), [(True, [b"r1"]), (False, [])])
+def test_the_request_id_is_left_to_servers_that_add_it(
+    core: Core, sends_id: bool, expected: list[bytes]
+) -> None:
+    app = GraphApp(core(), sends_id=sends_id)
+    scope = http("/v2/models/demo", headers=[(b"x-request-id", b"r1")])
+    headers = call(app, scope)[0]["headers"]
+    assert [value for name, value in headers if name == b"x-request-id"] == expected
+
+
+def test_a_body_of_undeclared_length_in_one_piece_is_measured() -> None:
+    async def read(request: HttpRequest) -> Any:
+        return json_reply((await request.body(3, 1.0)).decode())
+
+    for size, status in ((3, 200), (4, 413)):
+        message = {"type": "http.request", "body": b"x" * size}
+        assert call(HttpApp(read), http("/", method="POST"), message)[0]["status"] == status
+
+
+@pytest.mark.parametrize("length", [b"-1", b"1x", "²".encode("latin-1"), b"1" * 5000])
+def test_a_content_length_that_is_none_is_refused(length: bytes) -> None:
+    async def read(request: HttpRequest) -> Any:
+        return json_reply((await request.body(3, 1.0)).decode())
+
+    sent = call(HttpApp(read), http("/", method="POST", headers=[(b"content-length", length)]))
+    assert sent[0]["status"] in (400, 413)
+
+
+def test_nothing_is_sent_to_a_client_that_is_gone() -> None:
+    async def read(request: HttpRequest) -> Any:
+        return json_reply((await request.body(3, 1.0)).decode())
+
+    assert call(HttpApp(read), http("/", method="POST"), {"type": "http.disconnect"}) == []
+
+
+def test_a_cancelled_task_is_not_taken_for_a_client_that_is_gone() -> None:
+    async def silent() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def work() -> None:
+        with CancelOnDisconnect(silent):
+            await asyncio.Event().wait()
+
+    async def main() -> None:
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+
+def test_a_client_that_is_gone_cancels_once_and_leaves_the_task_usable() -> None:
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def main() -> None:
+        with pytest.raises(ClientGone), CancelOnDisconnect(gone):
+            await asyncio.Event().wait()
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
