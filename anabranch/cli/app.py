@@ -1,0 +1,37 @@
+"""All commands, put together. Each imports what it needs only when it runs."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from anabranch.cli import engine_commands, graph_commands, request_commands, spec_commands
+
+app = typer.Typer(
+    name="anabranch",
+    help="Inference graphs in YAML, served by Ray Serve.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (engine_commands, graph_commands, request_commands, spec_commands):
+    module.register(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"anabranch {version('anabranch')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Inference graphs in YAML, served by Ray Serve."""

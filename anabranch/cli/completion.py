@@ -1,0 +1,18 @@
+"""Completion of graph names in the shell."""
+
+from __future__ import annotations
+
+from anabranch.errors import AnabranchError
+
+
+def graph_names(incomplete: str) -> list[str]:
+    """Graphs of the running engine that start with ``incomplete``; none if there is no engine."""
+    from anabranch.control.client import ControlClient
+    from anabranch.control.engine_state import resolve_home
+
+    try:
+        with ControlClient.of_home(resolve_home()) as client:
+            names = [str(graph["name"]) for graph in client.graphs()]
+    except AnabranchError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]

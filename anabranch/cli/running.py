@@ -1,0 +1,65 @@
+"""The loop behind ``anabranch run``."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from anabranch.cli.console import note, progress, result
+from anabranch.cli.deploying import deploy_and_wait
+from anabranch.cli.following import new_lines
+from anabranch.control.client import ControlClient
+from anabranch.errors import AnabranchError
+
+TAIL = 1000
+"""Lines of log that are asked for at a time."""
+_LOG_PAUSE_S = 1.0
+
+
+def serve_until_interrupted(
+    name: str, file: Path, home: Path, timeout: float, *, remove: bool
+) -> None:
+    """Deploy ``file``, again on every change beside it, and print logs, until Ctrl-C.
+
+    The first deploy must succeed; later ones may fail, and what ran before goes on. ``remove``
+    deletes the graph at the end.
+    """
+    from watchfiles import watch
+
+    with ControlClient.of_home(home) as client:
+        try:
+            _deploy(client, file, timeout)
+            threading.Thread(target=_print_logs, args=(home, name), daemon=True).start()
+            for _ in watch(file.resolve().parent, raise_interrupt=True):
+                _redeploy(client, file, timeout)
+        finally:
+            if remove:
+                client.delete(name)
+
+
+def _deploy(client: ControlClient, file: Path, timeout: float) -> None:
+    with progress(f"deploying {file}") as say:
+        done = deploy_and_wait(client, file, timeout, say, message="anabranch run")
+    note(f"{done['graph']} revision {done['revision']} is live; Ctrl-C ends it")
+
+
+def _redeploy(client: ControlClient, file: Path, timeout: float) -> None:
+    try:
+        _deploy(client, file, timeout)
+    except AnabranchError as error:
+        note(f"error: {error}")
+
+
+def _print_logs(home: Path, name: str) -> None:
+    """Print what the graph logs from now on; a hiccup of the engine is sat out."""
+    seen: list[str] | None = None
+    pause = threading.Event()
+    with ControlClient.of_home(home) as client:
+        while not pause.wait(_LOG_PAUSE_S):
+            try:
+                now = client.logs(name, TAIL).splitlines()
+            except AnabranchError:
+                continue
+            for line in new_lines(now if seen is None else seen, now):
+                result(line)
+            seen = now

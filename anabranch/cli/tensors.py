@@ -1,0 +1,125 @@
+"""Requests of the Open Inference Protocol, from what a person types."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from anabranch.errors import InvalidRequest
+
+Json = dict[str, Any]
+
+
+def read_request(text: str) -> Json:
+    """The request that ``--data`` gives; BadParameter if it is no JSON object or no such file."""
+    body = _parse(_read(text, "--data") if text.startswith("@") else text, "--data")
+    if not isinstance(body, dict):
+        raise typer.BadParameter(f"--data must be a JSON object, not {type(body).__name__}")
+    return body
+
+
+def read_inputs(pairs: Sequence[str]) -> dict[str, Any]:
+    """Values of ``--input name=value`` by name, as nested lists; BadParameter if malformed."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator or not name:
+            raise typer.BadParameter(f"--input {pair!r} is not NAME=VALUE")
+        if name in values:
+            raise typer.BadParameter(f"--input {name} is given twice")
+        values[name] = _value(name, text)
+    return values
+
+
+def request_for(metadata: Json, values: Mapping[str, Any]) -> Json:
+    """A request with ``values``, typed as ``metadata`` of the graph says.
+
+    Raises InvalidRequest for a name that the graph does not take, and for a value that does not
+    fill its shape.
+    """
+    known = {tensor["name"]: tensor for tensor in metadata.get("inputs", [])}
+    unknown = [name for name in values if name not in known]
+    if unknown:
+        raise InvalidRequest(f"the graph has no input {unknown[0]!r}; it has: {', '.join(known)}")
+    return {"inputs": [_tensor(known[name], value) for name, value in values.items()]}
+
+
+def nested_shape(name: str, value: Any) -> list[int]:
+    """Shape of nested lists; InvalidRequest if they are ragged. A scalar has shape ``[]``."""
+    if not isinstance(value, list):
+        return []
+    shapes = [nested_shape(name, item) for item in value]
+    if any(shape != shapes[0] for shape in shapes):
+        raise InvalidRequest(f"input {name!r}: the lists do not all have the same length")
+    return [len(value), *(shapes[0] if shapes else [])]
+
+
+def fit(name: str, shape: Sequence[int], declared: Sequence[int]) -> list[int]:
+    """``shape`` as the graph declares it, where only one reading is possible.
+
+    One row may be given without its leading dimension: ``[64]`` fits ``[-1, 64]`` as ``[1, 64]``.
+    Raises InvalidRequest for anything that is not the same data.
+    """
+    filled = list(shape)
+    if len(shape) < len(declared):
+        filled = [1 if size == -1 else size for size in declared[: -len(shape) or None]]
+        filled += shape
+    if len(filled) != len(declared) or prod(filled) != prod(shape):
+        raise InvalidRequest(
+            f"input {name!r} has shape {list(shape)}, the graph takes {list(declared)}"
+        )
+    return filled
+
+
+def flat(value: Any) -> list[Any]:
+    """Elements of nested lists, row by row."""
+    if not isinstance(value, list):
+        return [value]
+    return [element for item in value for element in flat(item)]
+
+
+def _tensor(declared: Json, value: Any) -> Json:
+    name = declared["name"]
+    shape = fit(name, nested_shape(name, value), declared["shape"])
+    return {"name": name, "datatype": declared["datatype"], "shape": shape, "data": flat(value)}
+
+
+def _value(name: str, text: str) -> Any:
+    option = f"--input {name}"
+    if not text.startswith("@"):
+        return _parse(text, option)
+    if text.endswith(".npy"):
+        return _load_array(text[1:], option)
+    return _parse(_read(text, option), option)
+
+
+def _load_array(path: str, option: str) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False).tolist()
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{option}: cannot read {path}: {error}") from None
+
+
+def _read(text: str, option: str) -> str:
+    """What ``@file`` or ``@-`` stands for."""
+    if text == "@-":
+        return sys.stdin.read()
+    try:
+        return Path(text[1:]).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"{option}: cannot read {text[1:]}: {error}") from None
+
+
+def _parse(text: str, option: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"{option} is not JSON: {error}") from None

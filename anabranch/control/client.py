@@ -1,0 +1,228 @@
+"""Client of an engine: the control API, and the protocol as far as the command line needs it.
+
+Synchronous, and without Ray: whoever only talks to an engine starts in a blink.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+from urllib.parse import quote
+
+import httpx
+
+from anabranch.control.engine_state import require_state
+from anabranch.errors import (
+    AnabranchError,
+    DeadlineExceeded,
+    DeployError,
+    EngineError,
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
+
+CONTROL = "/control/v1"
+TIMEOUT_S = 120.0
+"""Longest wait for one answer, in seconds."""
+_PAUSE_S = 0.2
+_ERRORS: Mapping[int, type[AnabranchError]] = {
+    400: InvalidRequest,
+    401: EngineError,
+    403: EngineError,
+    404: NotFound,
+    409: DeployError,
+    413: TooLarge,
+    422: DeployError,
+    501: DeployError,
+    503: Unavailable,
+    504: DeadlineExceeded,
+}
+
+Json = dict[str, Any]
+
+
+class ControlClient:
+    """Talks to the engine at ``url``; ``token`` opens the control API. Use as a context manager.
+
+    Every method raises EngineError when the engine cannot be reached or refuses the token, and
+    otherwise the error that the engine names, in the engine's words.
+    """
+
+    def __init__(self, url: str, token: str, *, timeout: float = TIMEOUT_S) -> None:
+        self._url = url
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"authorization": f"Bearer {token}"},
+            timeout=httpx.Timeout(timeout, connect=5.0),
+            trust_env=False,
+        )
+
+    @classmethod
+    def of_home(cls, home: Path) -> Self:
+        """Client of the engine of ``home``; EngineError if none is running there."""
+        state = require_state(home)
+        try:
+            token = (home / "token").read_text().strip()
+        except OSError as error:
+            raise EngineError(f"cannot read the token of the engine: {error}") from error
+        return cls(state.http, token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def graphs(self) -> list[Json]:
+        """Every graph with its live revision and state."""
+        found: list[Json] = self._get(f"{CONTROL}/graphs")["graphs"]
+        return found
+
+    def graph(self, name: str) -> Json:
+        """One graph with its revisions."""
+        return self._get(_graph_path(name))
+
+    def revision(self, name: str, number: int) -> Json:
+        """One revision with its state and, where it failed, the reason."""
+        return self._get(f"{_graph_path(name)}/revisions/{number}")
+
+    def deploy(self, name: str, bundle: bytes, *, author: str = "", message: str = "") -> Json:
+        """Send a bundle: ``{"graph", "revision", "state"}`` of the revision that it becomes."""
+        reply = self._send(
+            "POST",
+            f"{_graph_path(name)}/revisions",
+            params={"author": author, "message": message},
+            content=bundle,
+            headers={"content-type": "application/zip"},
+        )
+        return _json(reply)
+
+    def wait(
+        self, name: str, number: int, timeout: float, say: Callable[[str], None] = print
+    ) -> Json:
+        """Wait until a revision is live. An engine that restarts meanwhile is waited for.
+
+        ``say`` hears of every new state. Raises DeployError with the node and the reason if the
+        revision fails, or after ``timeout`` seconds, which does not stop the deploy.
+        """
+        deadline = time.monotonic() + timeout
+        last = ""
+        while True:
+            revision = self._try_revision(name, number, deadline)
+            state = str(revision.get("state", last))
+            if state == "live":
+                return revision
+            if state in ("failed", "retired"):
+                raise DeployError(f"{name} revision {number} {state}: {revision.get('reason')}")
+            if state != last:
+                say(f"{name} revision {number} is {state}")
+            last = state
+            if time.monotonic() > deadline:
+                raise DeployError(
+                    f"{name} revision {number} is not live after {timeout:g} s; the deploy goes"
+                    f" on: look at it with `anabranch status {name}`"
+                )
+            time.sleep(_PAUSE_S)
+
+    def delete(self, name: str) -> None:
+        """Ask for a graph to go."""
+        self._send("DELETE", _graph_path(name))
+
+    def wait_gone(self, name: str, timeout: float) -> None:
+        """Wait until nothing of a graph is left; EngineError after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while any(graph["name"] == name for graph in self.graphs()):
+            if time.monotonic() > deadline:
+                raise EngineError(
+                    f"{name} is not gone after {timeout:g} s; it goes on: look at it with"
+                    " `anabranch status`"
+                )
+            time.sleep(_PAUSE_S)
+
+    def logs(self, name: str, tail: int) -> str:
+        """The last ``tail`` lines that the graph's replicas wrote."""
+        return self._send("GET", f"{_graph_path(name)}/logs", params={"tail": tail}).text
+
+    def events(self, graph: str | None = None, after: int = 0) -> list[Json]:
+        """Events with an id above ``after``, oldest first, of one graph or of all."""
+        params: dict[str, str | int] = {"after": after}
+        if graph is not None:
+            params["graph"] = graph
+        found: list[Json] = self._get(f"{CONTROL}/events", params)["events"]
+        return found
+
+    def metadata(self, name: str) -> Json:
+        """Name, inputs and outputs of a graph, as the Open Inference Protocol gives them."""
+        return self._get(f"/v2/models/{quote(name, safe='')}")
+
+    def infer(self, name: str, body: Json) -> Json:
+        """Send an inference request of the Open Inference Protocol."""
+        return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/infer", json=body))
+
+    def _try_revision(self, name: str, number: int, deadline: float) -> Json:
+        """A revision, or nothing where the engine cannot answer just now."""
+        try:
+            return self.revision(name, number)
+        except (EngineUnreachable, Unavailable):
+            if time.monotonic() > deadline:
+                raise
+            return {}
+
+    def _get(self, path: str, params: Mapping[str, str | int] | None = None) -> Json:
+        return _json(self._send("GET", path, params=params))
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            reply = self._http.request(method, path, **request)
+        except httpx.TimeoutException as error:
+            raise EngineUnreachable(f"the engine at {self._url} did not answer in time") from error
+        except httpx.HTTPError as error:
+            raise EngineUnreachable(
+                f"the engine at {self._url} cannot be reached ({error}): is it still up?"
+            ) from error
+        if reply.is_error:
+            _raise(reply)
+        return reply
+
+
+class EngineUnreachable(EngineError):
+    """The engine does not answer, perhaps only for a moment."""
+
+
+def _graph_path(name: str) -> str:
+    return f"{CONTROL}/graphs/{quote(name, safe='')}"
+
+
+def _json(reply: httpx.Response) -> Json:
+    try:
+        content = reply.json()
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise EngineError(f"{reply.url} did not answer with a JSON object")
+    return content
+
+
+def _raise(reply: httpx.Response) -> NoReturn:
+    """Raise what an error reply says; what did not come from anabranch may pass, if it is a 5xx."""
+    try:
+        text = str(reply.json()["error"])
+        kind = _ERRORS.get(reply.status_code, AnabranchError)
+    except (ValueError, KeyError, TypeError):
+        text = f"{reply.request.method} {reply.url} answered {reply.status_code}"
+        kind = Unavailable if reply.is_server_error else EngineError
+    raise kind(text)
