@@ -1,0 +1,90 @@
+"""The parameters of constructors and methods, checked against what a spec gives them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from anabranch.components.contract import CannotLoad
+from anabranch.components.hints import hint
+
+Parameters = Sequence[inspect.Parameter]
+
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_BY_PLACE = (
+    inspect.Parameter.POSITIONAL_ONLY,
+    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    inspect.Parameter.VAR_POSITIONAL,
+)
+
+
+def parameters_of(method: Callable[..., Any]) -> list[inspect.Parameter] | None:
+    """Return the method's parameters, annotations resolved where they can be."""
+    try:
+        return list(inspect.signature(method, eval_str=True).parameters.values())
+    except Exception:  # an annotation may name what is only imported for type checkers
+        pass
+    try:
+        return list(inspect.signature(method).parameters.values())
+    except (TypeError, ValueError):  # code made outside Python may not tell
+        return None
+
+
+def is_async(method: Callable[..., Any]) -> bool:
+    """Tell whether calling the method gives an awaitable."""
+    return inspect.iscoroutinefunction(method) or inspect.iscoroutinefunction(
+        getattr(method, "__call__", None)  # noqa: B004 - an object with an async __call__
+    )
+
+
+def is_context(parameter: inspect.Parameter) -> bool:
+    """Tell whether a parameter asks for the request's context."""
+    return parameter.name == "context" and parameter.kind in _BY_NAME
+
+
+def check_takes_one(owner: str, parameters: Parameters) -> None:
+    """Check that the method can be called with one list, beside a context."""
+    own = [parameter for parameter in parameters if not is_context(parameter)]
+    required = [one for one in own[1:] if _is_required(one)]
+    if not own or own[0] is not parameters[0] or own[0].kind not in _BY_PLACE or required:
+        names = ", ".join(parameter.name for parameter in own) or "none"
+        raise CannotLoad(
+            f"inputs are a list, so {owner} must take one list first (its parameters: {names}); "
+            "name the inputs in the spec to pass them by name"
+        )
+
+
+def check_names(owner: str, field: str, given: Sequence[str], parameters: Parameters) -> None:
+    """Check that names can be passed as keyword arguments, none missing and none too many."""
+    named = [parameter for parameter in parameters if parameter.kind in _BY_NAME]
+    known = [parameter.name for parameter in named]
+    missing = [one.name for one in named if _is_required(one) and one.name not in given]
+    missing += [
+        one.name for one in parameters if one.kind is one.POSITIONAL_ONLY and _is_required(one)
+    ]
+    open_ended = any(one.kind is one.VAR_KEYWORD for one in parameters)
+    extra = [] if open_ended else [name for name in given if name not in known]
+    if missing or extra:
+        raise CannotLoad(_mismatch(owner, field, missing, extra, known))
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return parameter.default is inspect.Parameter.empty and parameter.kind not in variadic
+
+
+def _mismatch(
+    owner: str, field: str, missing: Sequence[str], extra: Sequence[str], known: Sequence[str]
+) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{owner} needs {_quoted(missing)}, which {field} does not give")
+    if extra:
+        there = hint(extra[0], known) or " (it takes none)"
+        parts.append(f"{field} gives {_quoted(extra)}, which {owner} does not take{there}")
+    return "; ".join(parts)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names)
