@@ -147,6 +147,30 @@ class Store:
         with self._engine.connect() as connection:
             return _revision(connection, name, number)
 
+    def unsettled(self) -> dict[str, list[Revision]]:
+        """Revisions that are live or on their way, oldest first, of every graph not deleted."""
+        query = (
+            sa.select(_graphs.c.name, _revisions)
+            .outerjoin(
+                _revisions,
+                sa.and_(
+                    _revisions.c.graph == _graphs.c.name,
+                    _revisions.c.state.in_(("pending", "deploying", "live")),
+                ),
+            )
+            .where(_graphs.c.state == "present")
+            .order_by(_revisions.c.number)
+        )
+        found: dict[str, list[Revision]] = {}
+        with self._engine.connect() as connection:
+            for row in connection.execute(query).mappings():
+                kept = found.setdefault(row["name"], [])
+                if row["number"] is not None:
+                    kept.append(
+                        Revision(**{column.name: row[column.name] for column in _revisions.c})
+                    )
+        return found
+
     def events(self, graph: str | None = None, after: int = 0, limit: int = 100) -> list[Event]:
         """Events with an id above ``after``, oldest first, at most ``limit``."""
         query = sa.select(_events).where(_events.c.id > after).order_by(_events.c.id).limit(limit)

@@ -82,6 +82,19 @@ def test_unknown_names_say_what_there_is(store: Store) -> None:
         store.revision("digits", 7)
 
 
+def test_unsettled_is_what_the_controller_must_look_at(store: Store) -> None:
+    store.promote("digits", add(store))
+    store.fail("digits", add(store), "no")
+    add(store), add(store, "iris")
+    store.delete("iris")
+    store.fail("wine", add(store, "wine"), "no")
+    found = store.unsettled()
+    assert {name: [(r.number, r.state) for r in each] for name, each in found.items()} == {
+        "digits": [(1, "live"), (3, "pending")],
+        "wine": [],
+    }
+
+
 def test_events_page_by_id(store: Store) -> None:
     add(store, "a"), add(store, "b"), add(store, "a")
     first = store.events(limit=2)

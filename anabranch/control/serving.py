@@ -1,0 +1,208 @@
+"""Serve as the controller sees it: what applications there are, and how to start and stop them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve._private.client import ServeControllerClient
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ApplicationStatus
+
+from anabranch.control.reconcile import App, Part, Status, app_name, parse_app
+from anabranch.errors import Unavailable
+from anabranch.graph.lowering.hosting import start_reason
+from anabranch.graph.lowering.segments import SegmentReplica, actor_options, replicas
+from anabranch.graph.plan import HEAD, Plan, Segment
+from anabranch.router.deployment import RouterIngress
+from anabranch.router.limits import Limits
+
+ROUTER = "router"
+REVISION_VARIABLE = "ANABRANCH_REVISION"
+"""In the environment of every replica; also how a router's revision is read back from Serve."""
+_MANY = 100_000
+"""More requests than a replica ever has: the router's own gate is what bounds them."""
+_HEALTH_PERIOD = 5.0
+_DRAIN_EXTRA = 5.0
+
+_STATUS: dict[ApplicationStatus, Status] = {
+    ApplicationStatus.DEPLOYING: "deploying",
+    ApplicationStatus.RUNNING: "running",
+    ApplicationStatus.UNHEALTHY: "unhealthy",
+    ApplicationStatus.DEPLOY_FAILED: "failed",
+    ApplicationStatus.DELETING: "deleting",
+}
+
+
+@dataclass(frozen=True)
+class Release:
+    """A revision with all that it takes to run it. ``spec`` is the spec's path in the bundle."""
+
+    graph: str
+    revision: int
+    spec: str
+    plan: Plan
+    runtime_env: Mapping[str, Any]
+
+    def environment(self) -> dict[str, Any]:
+        """The runtime environment of the revision's replicas."""
+        variables = {"ANABRANCH_GRAPH": self.graph, REVISION_VARIABLE: str(self.revision)}
+        return {**self.runtime_env, "env_vars": variables}
+
+
+def details() -> dict[str, Any]:
+    """Serve's applications in full, by name: status, message, deployments, replicas."""
+    found: dict[str, Any] = _client().get_serve_details()["applications"]
+    return found
+
+
+def observe(applications: Mapping[str, Any]) -> dict[str, dict[str, App]]:
+    """What runs, by graph and by application."""
+    graphs: dict[str, dict[str, App]] = {}
+    for name, application in applications.items():
+        parsed = parse_app(name)
+        status = _STATUS.get(ApplicationStatus(application["status"]))
+        if parsed is None or status is None:
+            continue
+        graph, part, number = parsed
+        revision = router_revision(application) if part == "router" else number
+        graphs.setdefault(graph, {})[name] = App(status, revision, reason(application))
+    return graphs
+
+
+def router_revision(application: Mapping[str, Any]) -> int | None:
+    """The revision that a router application is to run; None if Serve does not say."""
+    router = application["deployments"].get(ROUTER) or {}
+    options = router.get("deployment_config", {}).get("ray_actor_options") or {}
+    variables = (options.get("runtime_env") or {}).get("env_vars") or {}
+    number = variables.get(REVISION_VARIABLE, "")
+    return int(number) if number.isdigit() else None
+
+
+def reason(application: Mapping[str, Any]) -> str:
+    """Why an application is not well, as one line; empty if nothing is wrong."""
+    deployments = application["deployments"]
+    messages = [deployments[name]["message"] for name in sorted(deployments)]
+    texts = [text for text in [*messages, application["message"]] if text]
+    marked = [found for text in texts if (found := start_reason(text)) is not None]
+    return "; ".join(dict.fromkeys(marked)) if marked else _last_line(texts)
+
+
+def _last_line(texts: Iterable[str]) -> str:
+    for text in texts:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        if lines:
+            return lines[-1][:1000]
+    return ""
+
+
+def start(part: Part, release: Release, limits: Limits) -> None:
+    """Start a part of a release in its application; returns before it is healthy."""
+    name = app_name(release.graph, part, release.revision)
+    route = f"/v2/models/{release.graph}" if part == "router" else None
+    target = _BUILDERS[part](release, limits)
+    serve.run_many(
+        [serve.RunTarget(target, name, route)],
+        wait_for_ingress_deployment_creation=False,
+        wait_for_applications_running=False,
+    )
+
+
+def delete(name: str) -> None:
+    """Take an application down; returns before it is gone."""
+    _client().delete_apps([name], blocking=False)
+
+
+def _client() -> ServeControllerClient:
+    client = _get_global_client()
+    if client is None:
+        raise Unavailable("Ray Serve does not run")
+    return client
+
+
+def lacking(plan: Plan) -> str:
+    """What a segment asks of one machine that none of the cluster has; empty if nothing."""
+    every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = [node["Resources"] for node in every if node["Alive"]]
+    return "; ".join(text for segment in plan.segments if (text := unplaceable(segment, nodes)))
+
+
+def unplaceable(segment: Segment, nodes: list[Mapping[str, float]]) -> str:
+    """Why no machine with these resources can ever take the segment; empty if one can."""
+    wanted = _wanted(segment)
+    if any(all(node.get(name, 0) >= size for name, size in wanted.items()) for node in nodes):
+        return ""
+    asked = ", ".join(f"{size:g} {name}" for name, size in wanted.items())
+    most = ", ".join(
+        f"{max((n.get(name, 0) for n in nodes), default=0):g} {name}" for name in wanted
+    )
+    return (
+        f"segment {segment.name!r} (nodes {', '.join(segment.nodes)}) asks for {asked}; "
+        f"the most that any machine of the cluster has is {most}"
+    )
+
+
+def _wanted(segment: Segment) -> dict[str, float]:
+    options = actor_options(segment, {})
+    accelerator = options.get("accelerator_type")
+    wanted = {
+        "CPU": float(options["num_cpus"]),
+        "GPU": float(options.get("num_gpus", 0)),
+        "memory": float(options.get("memory", 0)),
+        f"accelerator_type:{accelerator}": 0.001 if accelerator else 0.0,
+    }
+    return {name: size for name, size in wanted.items() if size}
+
+
+def _router(release: Release, limits: Limits) -> serve.Application:
+    head = release.plan.head
+    decorate: Any = serve.deployment(name=ROUTER, **_options(release, head))
+    segments_app = app_name(release.graph, "segments", release.revision)
+    return decorate(RouterIngress).bind(  # type: ignore[no-any-return]
+        release.spec, release.revision, segments_app, limits
+    )
+
+
+def _head(release: Release, limits: Limits) -> serve.Application:
+    return _segment(release, release.plan.head, HEAD, [])
+
+
+def _segments(release: Release, limits: Limits) -> serve.Application:
+    first, *others = release.plan.segments[1:]
+    peers = [_segment(release, segment, segment.name, []) for segment in others]
+    return _segment(release, first, first.name, peers)
+
+
+_BUILDERS = {"router": _router, "head": _head, "segments": _segments}
+
+
+def _segment(
+    release: Release, segment: Segment, name: str, peers: list[serve.Application]
+) -> serve.Application:
+    decorate: Any = serve.deployment(name=name, **_options(release, segment))
+    return decorate(SegmentReplica).bind(  # type: ignore[no-any-return]
+        release.spec, segment.name, peers
+    )
+
+
+def _options(release: Release, segment: Segment) -> dict[str, Any]:
+    """Options common to all deployments.
+
+    A surge of 100 % starts new replicas before old ones stop; one try of the constructor is
+    enough, since its failure ends the deployment of the revision; a replica drains for as long as
+    a request may take.
+    """
+    return {
+        "num_replicas": replicas(segment),
+        "ray_actor_options": actor_options(segment, release.environment()),
+        "max_ongoing_requests": _MANY,
+        "max_constructor_retry_count": 1,
+        "max_surge_percent": 100,
+        "rolling_update_percentage": 1.0,
+        "health_check_period_s": _HEALTH_PERIOD,
+        "graceful_shutdown_wait_loop_s": 0.2,
+        "graceful_shutdown_timeout_s": release.plan.timeout + _DRAIN_EXTRA,
+    }

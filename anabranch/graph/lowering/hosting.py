@@ -1,0 +1,111 @@
+"""What every replica does with the nodes that it hosts: load, check, unload.
+
+A replica runs with the unpacked bundle as its working folder, so that a spec's relative paths
+hold. When it cannot start, the reason is raised on one marked line, which the controller picks out
+of the traceback that Serve makes of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from anabranch.components.binding import bind
+from anabranch.components.contract import Bound
+from anabranch.errors import AnabranchError, LoadError
+from anabranch.graph.loading import Loaded, open_graph
+from anabranch.graph.plan import Segment
+
+_MARK = "anabranch cannot start: "
+_MARKED = re.compile(re.escape(_MARK) + r'("(?:[^"\\\n]|\\.)*")')
+
+
+class StartError(Exception):
+    """A replica could not start; the text carries the reason on one line."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(_MARK + json.dumps(reason[:4000]))
+
+
+def start_reason(text: str) -> str | None:
+    """The last reason that ``text``, such as a Serve status message, carries; None without one."""
+    found = _MARKED.findall(text)
+    return str(json.loads(found[-1])) if found else None
+
+
+class Hosted:
+    """The nodes of one segment, loaded from the bundle in the working folder."""
+
+    def __init__(self, loaded: Loaded, bound: Mapping[str, Bound]) -> None:
+        self.loaded = loaded
+        self.bound = bound
+
+    @classmethod
+    async def start(cls, spec: str, segment: str) -> Self:
+        """Compile ``spec``, then construct and load the segment's nodes; raises StartError."""
+        quiet_serve()
+        async with _marked():
+            loaded = open_graph(Path.cwd() / spec)
+            nodes = loaded.plan.segment(segment).nodes
+            bound = {name: bind(name, loaded.plan.nodes[name].spec, loaded.root) for name in nodes}
+            hosted = cls(loaded, bound)
+            await hosted._each("load", bound.values())
+            await hosted.check_health()
+        return hosted
+
+    def segment(self, name: str) -> Segment:
+        """The segment of that name."""
+        return self.loaded.plan.segment(name)
+
+    async def check_health(self) -> None:
+        """Raise StartError, naming the node, if a component says that it is unwell."""
+        async with _marked():
+            await self._each("check_health", self.bound.values())
+
+    async def unload(self) -> None:
+        """Let components release what they hold; what fails is logged, not raised."""
+        for node in self.bound.values():
+            try:
+                await self._each("unload", [node])
+            except LoadError as error:
+                logging.getLogger(__name__).warning("%s", error)
+
+    async def _each(self, hook: str, nodes: Iterable[Bound]) -> None:
+        for bound in nodes:
+            try:
+                await getattr(bound, hook)()
+            except AnabranchError:
+                raise
+            except (Exception, SystemExit) as error:
+                raise LoadError(bound.node, f"{hook}() raised {_named(error)}") from None
+
+
+def quiet_serve() -> None:
+    """Keep Serve from making a log record of every request, which costs more than the request."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+
+
+@asynccontextmanager
+async def _marked() -> AsyncIterator[None]:
+    try:
+        yield
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:
+        text = str(error) if isinstance(error, AnabranchError) else _named(error)
+        raise StartError(text) from None
+
+
+def _named(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+Handle = Any
+"""A Serve deployment handle: its methods are made up at run time."""

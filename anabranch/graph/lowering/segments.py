@@ -1,0 +1,97 @@
+"""A segment as a Serve deployment, and the call that reaches it from the head's process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from anabranch.components.contract import Context
+from anabranch.graph.executor import SegmentExecutor
+from anabranch.graph.lowering.failures import translated
+from anabranch.graph.lowering.hosting import Handle, Hosted
+from anabranch.graph.plan import Segment
+
+
+class SegmentReplica:
+    """One replica of a segment: loads the segment's nodes and evaluates them on request.
+
+    ``peers`` are the other segments of the revision. A Serve application is what its first
+    deployment refers to, and segments never call each other, so they are only named here.
+    """
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, spec: str, segment: str, peers: list[Handle]
+    ) -> None:
+        del peers
+        self._hosted = hosted = await Hosted.start(spec, segment)
+        plan = hosted.loaded.plan
+        self._executor = SegmentExecutor(plan, hosted.segment(segment), hosted.bound)
+
+    async def evaluate(
+        self,
+        values: Mapping[str, Any],
+        wants: tuple[str, ...],
+        context: Context,
+        remaining: float | None,
+    ) -> Mapping[str, Any]:
+        """Evaluate ``wants``; ``remaining`` is the time left, in seconds, on the caller's clock."""
+        deadline = None if remaining is None else time.monotonic() + remaining
+        return await self._executor.run(values, wants, replace(context, deadline=deadline))
+
+    async def check_health(self) -> None:
+        """Serve's health check: that of the components."""
+        await self._hosted.check_health()
+
+    async def __del__(self) -> None:
+        hosted = getattr(self, "_hosted", None)
+        if hosted is not None:
+            await hosted.unload()
+
+
+class HandleCall:
+    """A ``SegmentCall`` through a Serve handle."""
+
+    def __init__(self, segment: str, handle: Handle) -> None:
+        self._segment = segment
+        self._evaluate = handle.evaluate
+
+    async def __call__(
+        self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> Mapping[str, Any]:
+        """Evaluate ``wants`` in the segment; cancelling this cancels it there."""
+        with translated(self._segment):
+            shipped = replace(context, deadline=None, headers=dict(context.headers))
+            response = self._evaluate.remote(dict(values), wants, shipped, context.remaining())
+            try:
+                result: Mapping[str, Any] = await response
+            except asyncio.CancelledError:
+                response.cancel()
+                raise
+            return result
+
+
+def actor_options(segment: Segment, runtime_env: Mapping[str, Any]) -> dict[str, Any]:
+    """Ray actor options of a segment's replicas.
+
+    A segment that asks for no CPU reserves none, so that a laptop fits many graphs: Ray only
+    counts CPUs, it does not fence them.
+    """
+    wanted = segment.resources
+    options: dict[str, Any] = {"num_cpus": 0, "runtime_env": dict(runtime_env)}
+    if wanted is not None:
+        named = {
+            "num_cpus": wanted.cpu,
+            "num_gpus": wanted.gpu,
+            "memory": None if wanted.memory is None else int(wanted.memory),
+            "accelerator_type": wanted.accelerator,
+        }
+        options |= {name: value for name, value in named.items() if value is not None}
+    return options
+
+
+def replicas(segment: Segment) -> int:
+    """How many replicas a segment has."""
+    return (segment.scaling.replicas if segment.scaling else None) or 1
