@@ -59,7 +59,9 @@ def data_sources(node: PlannedNode) -> list[tuple[FieldPath, str]]:
     found: list[tuple[FieldPath, str]] = []
     for key, ref in node.inputs.items():
         if ref.node is not None:
-            found.append((node_path(node.name, "inputs", int(key) if node.listed else key), ref.node))
+            found.append(
+                (node_path(node.name, "inputs", int(key) if node.listed else key), ref.node)
+            )
     found += [(node_path(node.name, "routes"), route) for route in node.routes]
     if node.fallback is not None and node.fallback.node is not None:
         found.append((node_path(node.name, "on_error", "use"), node.fallback.node))

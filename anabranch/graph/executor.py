@@ -1,12 +1,12 @@
 """The demand-driven executor: one evaluator for notebooks, routers and segment replicas.
 
 A request asks for outputs; a vertex runs only if something asked asks for it, and once per
-request. Each set of wanted vertices is compiled once into a *schedule*, a list of steps in order of
-evaluation; a request copies a frame of empty slots and runs the steps over it. A slot holds a value,
-or a future where the value is still being made. A step whose inputs are values runs at once; one
-that waits for a future becomes a task. So a graph of fast synchronous nodes runs as a plain loop,
-and one with slow or remote nodes runs as a data-flow, with everything that leaves the process
-started before the rest.
+request. Each set of wanted vertices is compiled once into a *schedule*, a list of steps in order
+of evaluation; a request copies a frame of empty slots and runs the steps over it. A slot holds a
+value, or a future where the value is still being made. A step whose inputs are values runs at
+once; one that waits for a future becomes a task. So a graph of fast synchronous nodes runs as a
+plain loop, and one with slow or remote nodes runs as a data-flow, with everything that leaves the
+process started before the rest.
 
 Routers are two vertices: the *pick*, which decides, and the *join*, which evaluates the schedule of
 the node that was picked and takes over its value.
@@ -22,10 +22,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from anabranch.components.contract import Bound, Context
+from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest
 from anabranch.graph.lanes import Lanes
 from anabranch.graph.plan import Plan, Segment
-from anabranch.components.hints import hint
 from anabranch.graph.schedule import StepFactory, closure, ordered, units
 from anabranch.graph.steps import Run, Schedule, Step, first_error
 from anabranch.graph.values import UNSET, accessor, identity, protect
@@ -152,7 +152,9 @@ class HeadExecutor:
                 name: protect(value) if name in self._shared else value
                 for name, value in inputs.items()
             }
-        values = dict(zip(wants, await self._evaluator.evaluate(inputs, wants, context), strict=True))
+        values = dict(
+            zip(wants, await self._evaluator.evaluate(inputs, wants, context), strict=True)
+        )
         result = {}
         for name in names:
             vertex, access = self._access[name]

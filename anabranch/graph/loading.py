@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from anabranch.errors import Problem, SpecError
 from anabranch.graph.compiler import run_passes, to_plan
@@ -33,6 +35,19 @@ def load_text(data: bytes | str, file: str = "<spec>", root: Path | None = None)
     return _compile(parse(data, file), root or Path.cwd())
 
 
+def load_data(data: Any, root: Path | None = None) -> Loaded:
+    """Compile a spec given as plain data. Raises SpecError, whose problems have no positions."""
+    try:
+        loaded = _compile(Document(data), root or Path.cwd())
+    except SpecError as error:
+        raise SpecError(_bare(error.problems)) from None
+    return replace(loaded, plan=replace(loaded.plan, warnings=_bare(loaded.plan.warnings)))
+
+
+def _bare(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(replace(problem, position=None, file=None) for problem in problems)
+
+
 def _compile(document: Document, root: Path) -> Loaded:
     checked = check(document)
     draft = run_passes(checked.partial)
@@ -45,7 +60,7 @@ def _compile(document: Document, root: Path) -> Loaded:
 
 
 def _place(document: Document, problem: Problem) -> Problem:
-    return replace(problem, position=document.position(problem.path), file=document.file)
+    return document.problem(problem.path, problem.message)
 
 
 def _by_position(problem: Problem) -> tuple[int, int]:

@@ -111,4 +111,3 @@ def _resolve(source: Partial, text: str, path: FieldPath, mistakes: Mistakes) ->
     if "." not in text:
         return Ref(name, None)
     return Ref(name, output)
-

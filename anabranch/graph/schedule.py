@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from anabranch.components.contract import Bound
+from anabranch.components.hints import hint
 from anabranch.errors import NodeError
 from anabranch.graph.invoke import invoker
 from anabranch.graph.lanes import Lane, Lanes
 from anabranch.graph.plan import PlannedNode, Ref
-from anabranch.components.hints import hint
 from anabranch.graph.segment import pick_of
 from anabranch.graph.steps import (
     Branch,
@@ -65,7 +65,12 @@ def ordered(vertices: Vertices, parts: list[Unit], given: Collection[str]) -> li
     """Topological order in which what leaves the process starts as early as it can."""
     unit_of = {name: index for index, unit in enumerate(parts) for name in unit.vertices}
     needs = [
-        {unit_of[need] for name in unit.vertices for need in vertices.needs[name] if need in unit_of}
+        {
+            unit_of[need]
+            for name in unit.vertices
+            for need in vertices.needs[name]
+            if need in unit_of
+        }
         - {index}
         for index, unit in enumerate(parts)
     ]
@@ -199,8 +204,6 @@ def _check_route(node: PlannedNode) -> Convert:
         if isinstance(value, str) and value in routes:
             return value
         given = repr(value)[:80]
-        raise NodeError(
-            node.name, f"it picked {given}" + hint(str(value)[:80], sorted(routes))
-        )
+        raise NodeError(node.name, f"it picked {given}" + hint(str(value)[:80], sorted(routes)))
 
     return check

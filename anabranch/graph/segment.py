@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 import networkx as nx
 
@@ -30,7 +31,7 @@ def segment(draft: Draft) -> Draft:
     away = {name for group in remote for name in group}
     head = Segment(HEAD, tuple(name for name in draft.order if name not in away))
     segments = (head, *(_build(draft, group, mistakes) for group in remote))
-    graph = split_routers(draft.nodes, away)
+    graph = split_routers({name: draft.nodes[name] for name in draft.order}, away)
     for group in remote:
         _check_convex(graph, group, mistakes)
     draft = replace(draft, segments=segments).with_problems(mistakes)
@@ -43,8 +44,9 @@ def _groups(draft: Draft) -> list[tuple[str, ...]]:
     ties.add_nodes_from(draft.order)
     for name in draft.order:
         placement = draft.nodes[name].spec.placement
-        if placement is not None and placement.with_ in ties:
-            ties.add_edge(name, placement.with_)
+        other = placement.with_ if placement is not None else None
+        if other is not None and other in ties:
+            ties.add_edge(name, other)
     rank = {name: index for index, name in enumerate(draft.order)}
     groups = [tuple(sorted(group, key=rank.__getitem__)) for group in nx.connected_components(ties)]
     return sorted(groups, key=lambda group: rank[group[0]])
@@ -66,7 +68,10 @@ def _build(draft: Draft, group: tuple[str, ...], mistakes: Mistakes) -> Segment:
         if len(group) > 1 and spec.placement is not None and spec.placement.isolate:
             others = ", ".join(other for other in group if other != name)
             mistakes.append(
-                (node_path(name, "placement", "isolate"), f"{name!r} is isolated, yet tied to {others}")
+                (
+                    node_path(name, "placement", "isolate"),
+                    f"{name!r} is isolated, yet tied to {others}",
+                )
             )
         if len(group) > 1 and spec.on_error != "fail":
             mistakes.append(
@@ -95,7 +100,10 @@ def _sum_resources(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Resourc
         listed = ", ".join(f"{name} wants {kind}" for kind, name in accelerators.items())
         name = next(reversed(accelerators.values()))
         mistakes.append(
-            (node_path(name, "resources", "accelerator"), f"one process, two accelerators: {listed}")
+            (
+                node_path(name, "resources", "accelerator"),
+                f"one process, two accelerators: {listed}",
+            )
         )
     memory = [item.memory for item in asked.values() if item.memory is not None]
     return Resources(
@@ -140,11 +148,9 @@ def split_routers(nodes: Mapping[str, PlannedNode], away: set[str]) -> nx.DiGrap
         node = nodes[name]
         if node.type != "router":
             continue
-        graph.add_node(pick_of(name))
-        for source, _ in list(graph.in_edges(name)):
-            if source not in node.routes:
-                graph.remove_edge(source, name)
-                graph.add_edge(source, pick_of(name))
+        sources = {ref.node for ref in node.inputs.values() if ref.node is not None}
+        graph.remove_edges_from([(source, name) for source in sources - set(node.routes)])
+        graph.add_edges_from((source, pick_of(name)) for source in sources & nodes.keys())
         graph.add_edge(pick_of(name), name)
     return graph
 
@@ -156,23 +162,36 @@ def _inside(graph: nx.DiGraph[str], group: tuple[str, ...]) -> set[str]:
 
 def _check_convex(graph: nx.DiGraph[str], group: tuple[str, ...], mistakes: Mistakes) -> None:
     inside = _inside(graph, group)
-    left = set().union(*(graph.successors(name) for name in inside)) - inside
-    after = left.union(*(nx.descendants(graph, name) for name in left))
-    for name in sorted(inside):
-        back = sorted(after & set(graph.predecessors(name)) - inside)
-        if back:
-            start = next(s for s in sorted(left) if s == back[0] or back[0] in nx.descendants(graph, s))
-            origin = sorted(set(graph.predecessors(start)) & inside)[0]
-            path = " → ".join([origin, *nx.shortest_path(graph, start, back[0]), name])
-            node = name.removesuffix("#pick")
-            mistakes.append(
-                (
-                    node_path(node, "placement"),
-                    f"the nodes {', '.join(group)} cannot share a process: "
-                    f"a path leaves it and comes back: {path}",
-                )
+    leaving = sorted(set().union(*(graph.successors(name) for name in inside)) - inside)
+    for start in leaving:
+        after = {start, *nx.descendants(graph, start)}
+        entry = next(
+            (name for name in sorted(inside) if after & set(graph.predecessors(name))), None
+        )
+        if entry is None:
+            continue
+        origin = min(set(graph.predecessors(start)) & inside)
+        path = [origin, *nx.shortest_path(graph, start, entry)]
+        mistakes.append(
+            (
+                node_path(_node_of(entry), "placement"),
+                f"{', '.join(group)} cannot share a process: a path leaves it and comes back: "
+                f"{_readable(path)}",
             )
-            return
+        )
+        return
+
+
+def _node_of(vertex: str) -> str:
+    return vertex.removesuffix("#pick")
+
+
+def _readable(path: list[str]) -> str:
+    """A path for people; the branch that a router picks is evaluated in the head."""
+    steps = [name if name != pick_of(_node_of(name)) else _node_of(name) for name in path]
+    joined = {name for name, after in pairwise(steps) if name == after}
+    shown = [f"{name} (joined in the head)" if name in joined else name for name in steps]
+    return " → ".join(dict.fromkeys(shown))
 
 
 def _critical_path_hops(draft: Draft, graph: nx.DiGraph[str]) -> int:

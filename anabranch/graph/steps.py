@@ -29,11 +29,14 @@ class Step(Protocol):
     slot: int
     leaves: bool
 
-    def inline(self, frame: Frame, context: Context) -> None: ...
+    def inline(self, frame: Frame, context: Context) -> None:
+        """Run here and now."""
 
-    def begin(self, run: Run) -> None: ...
+    def begin(self, run: Run) -> None:
+        """Leave a value or a task in the slot."""
 
-    def done(self, frame: Frame) -> bool: ...
+    def done(self, frame: Frame) -> bool:
+        """Whether the step has begun."""
 
 
 class Run:
@@ -269,7 +272,7 @@ class RemoteStep:
         raise AssertionError("a remote segment cannot be evaluated inline")
 
     def begin(self, run: Run) -> None:
-        """Start the call. What the segment computed for this request before is handed back to it."""
+        """Start the call; what the segment gave for this request before is handed back to it."""
         frame = run.frame
         wants = {name: slot for name, slot in self._wants.items() if frame[slot] is UNSET}
         known = {name: slot for name, slot in self._wants.items() if name not in wants}

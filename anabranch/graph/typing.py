@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from anabranch.components import registry
 from anabranch.components.contract import DEFAULT_OUTPUT
+from anabranch.components.hints import hint
 from anabranch.components.tensor_types import TypeConflict
 from anabranch.graph.draft import Draft, FieldPath, node_path
 from anabranch.graph.plan import PlannedNode, Ref
-from anabranch.components.hints import hint
 from anabranch.specs.models import BUILTIN_FIELD, TensorSpec
 
 Outputs = Mapping[str, TensorSpec | None]
@@ -52,9 +52,7 @@ def _check_node(draft: Draft, node: PlannedNode) -> Draft:
     return replace(draft, nodes=nodes).with_problems(problems)
 
 
-def _infer(
-    draft: Draft, node: PlannedNode
-) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
+def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
     """What the node returns, as far as its kind can tell."""
     if node.type == "router":
         return _unify_routes(draft, node)

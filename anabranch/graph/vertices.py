@@ -17,7 +17,8 @@ class Vertices:
     """Slots, needs and homes of all vertices, as seen from one process.
 
     ``needs`` holds what a vertex needs without condition; what a join needs beyond its pick depends
-    on the pick. Only a process that ``orchestrates`` the graph can take stand-ins. ``home`` names the segment of vertices that are reached by a call.
+    on the pick. ``home`` names the segment of vertices that are reached by a call. Only a process
+    that ``orchestrates`` the graph can take stand-ins for failed nodes.
     """
 
     def __init__(
@@ -26,7 +27,7 @@ class Vertices:
         self.plan = plan
         self.orchestrates = orchestrates
         self.inputs = frozenset(plan.inputs)
-        self.needs: dict[str, tuple[str, ...]] = {name: () for name in plan.inputs}
+        self.needs: dict[str, tuple[str, ...]] = dict.fromkeys(plan.inputs, ())
         self.home: dict[str, str] = {}
         segment_of = {node: part.name for part in plan.segments for node in part.nodes}
         for node in plan.nodes.values():

@@ -1,0 +1,345 @@
+"""The language as Python: build a graph by chained calls, run it, write it as YAML.
+
+::
+
+    graph = (
+        Graph("digits")
+        .input("pixels", "FP32", [-1, 64])
+        .transformer("scale", component=Scale, args={"by": 16.0}, inputs={"pixels": "pixels"})
+        .predictor("forest", runtime="sklearn", model="models/forest.joblib", inputs={"x": "scale"})
+        .output("label", "forest")
+    )
+    graph.run({"pixels": images})
+    graph.save("graph.yaml")
+
+Nothing is checked until the graph is asked for something: then every mistake is reported at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, TypedDict, Unpack
+
+from pydantic import BaseModel
+
+from anabranch.components.contract import Context
+from anabranch.graph.loading import Loaded, load_data, open_graph
+from anabranch.graph.local import Array, LocalGraph
+from anabranch.graph.plan import Plan
+from anabranch.graph.render import to_mermaid
+from anabranch.specs.dump import to_yaml
+from anabranch.specs.models import (
+    Batching,
+    InferenceGraph,
+    Placement,
+    Resources,
+    Rollout,
+    Rule,
+    Scaling,
+    Sticky,
+    TensorSpec,
+    UseOnError,
+)
+from anabranch.specs.units import Duration
+
+Component = str | type
+Fields = Mapping[str, Any]
+Type = TensorSpec | tuple[str, Sequence[int]] | Fields
+
+
+class NodeOptions(TypedDict, total=False):
+    """Optional fields that nodes of every type have."""
+
+    args: Fields
+    outputs: Mapping[str, Type]
+    resources: Resources | Fields
+    scaling: Scaling | Fields
+    placement: Placement | Fields
+    batching: Batching | Fields
+    timeout: Duration | str
+    retries: int
+    on_error: str | UseOnError | Fields
+
+
+class Graph:
+    """An inference graph under construction. Every method that adds something returns the graph."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        timeout: Duration | str | None = None,
+        root: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """Start a graph; relative paths in it start from ``root``, the working folder if None."""
+        self._name = name
+        self._labels = dict(labels or {})
+        self._timeout = timeout
+        self.root = Path(root or ".").resolve()
+        self._inputs: dict[str, Any] = {}
+        self._nodes: dict[str, dict[str, Any]] = {}
+        self._outputs: dict[str, str] = {}
+        self._traffic: Any = None
+        self._rollout: Any = None
+        self._loaded: Loaded | None = None
+        self._local: LocalGraph | None = None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Graph:
+        """The graph in a YAML file. Raises SpecError with every mistake in it."""
+        loaded = open_graph(Path(path))
+        return cls.from_spec(loaded.graph, root=loaded.root)
+
+    @classmethod
+    def from_spec(cls, spec: InferenceGraph, root: str | os.PathLike[str] | None = None) -> Graph:
+        """The graph of a validated spec."""
+        data = spec.to_dict()
+        body = data["spec"]
+        graph = cls(
+            spec.name,
+            labels=data["metadata"].get("labels"),
+            timeout=body.get("timeout"),
+            root=root,
+        )
+        graph._inputs, graph._nodes, graph._outputs = body["inputs"], body["nodes"], body["outputs"]
+        graph._traffic, graph._rollout = body.get("traffic"), body.get("rollout")
+        return graph
+
+    def input(self, name: str, datatype: str, shape: Sequence[int]) -> Self:
+        """Declare a tensor that a request must carry; -1 in ``shape`` is any size."""
+        return self._put(self._inputs, name, {"datatype": datatype, "shape": list(shape)}, "input")
+
+    def output(self, name: str, source: str) -> Self:
+        """Declare an output: a graph input, a node, or ``node.output``."""
+        return self._put(self._outputs, name, source, "output")
+
+    def transformer(
+        self,
+        name: str,
+        *,
+        inputs: Mapping[str, str],
+        component: Component | None = None,
+        method: str | None = None,
+        **options: Unpack[NodeOptions],
+    ) -> Self:
+        """Add a transformer: a component, or the built-in ``method``."""
+        return self._node(
+            name, "transformer", options, component=component, method=method, inputs=inputs
+        )
+
+    def predictor(
+        self,
+        name: str,
+        *,
+        inputs: Mapping[str, str],
+        component: Component | None = None,
+        runtime: str | None = None,
+        model: str | os.PathLike[str] | None = None,
+        sha256: str | None = None,
+        method: str | None = None,
+        **options: Unpack[NodeOptions],
+    ) -> Self:
+        """Add a predictor: a component, or a ``runtime`` that serves the file ``model``."""
+        return self._node(
+            name,
+            "predictor",
+            options,
+            component=component,
+            runtime=runtime,
+            model=None if model is None else os.fspath(model),
+            sha256=sha256,
+            method=method,
+            inputs=inputs,
+        )
+
+    def combiner(
+        self,
+        name: str,
+        *,
+        inputs: Sequence[str] | Mapping[str, str],
+        component: Component | None = None,
+        strategy: str | None = None,
+        **options: Unpack[NodeOptions],
+    ) -> Self:
+        """Add a combiner over a list or a map of sources."""
+        return self._node(
+            name, "combiner", options, component=component, strategy=strategy, inputs=inputs
+        )
+
+    def router(
+        self,
+        name: str,
+        *,
+        component: Component | None = None,
+        strategy: str | None = None,
+        routes: Mapping[str, float] | Sequence[str] | None = None,
+        rules: Sequence[Rule | Fields] | None = None,
+        otherwise: str | None = None,
+        inputs: Mapping[str, str] | None = None,
+        **options: Unpack[NodeOptions],
+    ) -> Self:
+        """Add a router over nodes; its outputs are those of the node that it picks."""
+        return self._node(
+            name,
+            "router",
+            options,
+            component=component,
+            strategy=strategy,
+            routes=routes,
+            rules=rules,
+            otherwise=otherwise,
+            inputs=inputs,
+        )
+
+    def explainer(
+        self,
+        name: str,
+        *,
+        component: Component | None = None,
+        explains: str | None = None,
+        method: str | None = None,
+        model: str | os.PathLike[str] | None = None,
+        sha256: str | None = None,
+        data: str | os.PathLike[str] | None = None,
+        inputs: Mapping[str, str] | None = None,
+        **options: Unpack[NodeOptions],
+    ) -> Self:
+        """Add an explainer of a node, or of the whole graph if ``explains`` is None."""
+        return self._node(
+            name,
+            "explainer",
+            options,
+            component=component,
+            explains=explains,
+            method=method,
+            model=None if model is None else os.fspath(model),
+            sha256=sha256,
+            data=None if data is None else os.fspath(data),
+            inputs=inputs,
+        )
+
+    def traffic(self, *, sticky: Sticky | Fields | None = None) -> Self:
+        """Say how requests are spread over revisions."""
+        self._traffic = plain({"sticky": sticky} if sticky is not None else {})
+        return self._changed()
+
+    def rollout(self, rollout: Rollout | Fields | None = None, **fields: Any) -> Self:
+        """Say how a new revision takes over: a Rollout, or its fields."""
+        self._rollout = plain(rollout if rollout is not None else fields)
+        return self._changed()
+
+    @property
+    def spec(self) -> InferenceGraph:
+        """The validated spec. Raises SpecError with every mistake."""
+        return self._compiled().graph
+
+    @property
+    def plan(self) -> Plan:
+        """The compiled plan. Raises SpecError with every mistake."""
+        return self._compiled().plan
+
+    def to_yaml(self) -> str:
+        """The spec as YAML. Raises SpecError with every mistake."""
+        return to_yaml(self.spec)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the spec as YAML."""
+        Path(path).write_text(self.to_yaml(), encoding="utf-8")
+
+    def to_mermaid(self) -> str:
+        """The plan as a Mermaid flowchart."""
+        return to_mermaid(self.plan)
+
+    def run(
+        self,
+        inputs: Mapping[str, Any],
+        outputs: Sequence[str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> dict[str, Array]:
+        """Evaluate the graph in this process, without Ray.
+
+        ``inputs`` maps each graph input to an array of its datatype and shape; ``outputs`` names
+        those wanted, all if None. Nodes are loaded at the first call and kept. Raises SpecError,
+        LoadError, ArtefactError, InvalidRequest, NodeError or DeadlineExceeded.
+        """
+        if self._local is None:
+            self._local = LocalGraph(self.plan, self.root)
+        lowered = {name.lower(): value for name, value in (headers or {}).items()}
+        context = Context(headers=lowered, parameters=dict(parameters or {}))
+        return self._local.run(inputs, outputs, context)
+
+    def close(self) -> None:
+        """Unload the nodes that ``run`` has loaded."""
+        if self._local is not None:
+            self._local.close()
+            self._local = None
+
+    def _node(self, name: str, kind: str, options: NodeOptions, **fields: Any) -> Self:
+        given = {"type": kind, **fields, **options}
+        node = {key: plain(value) for key, value in given.items() if value is not None}
+        if isinstance(fields["component"], type):
+            node["component"] = component_name(fields["component"])
+        if "outputs" in node:
+            node["outputs"] = {key: _tensor(spec) for key, spec in options["outputs"].items()}
+        return self._put(self._nodes, name, node, "node")
+
+    def _put(self, into: dict[str, Any], name: str, value: Any, what: str) -> Self:
+        if name in into:
+            raise ValueError(f"graph {self._name!r} already has the {what} {name!r}")
+        into[name] = value
+        return self._changed()
+
+    def _changed(self) -> Self:
+        self._loaded = None
+        self.close()
+        return self
+
+    def _compiled(self) -> Loaded:
+        if self._loaded is None:
+            self._loaded = load_data(self._data(), self.root)
+        return self._loaded
+
+    def _data(self) -> dict[str, Any]:
+        body = {"inputs": self._inputs, "nodes": self._nodes, "outputs": self._outputs}
+        optional = {
+            "timeout": None if self._timeout is None else str(self._timeout),
+            "traffic": self._traffic,
+            "rollout": self._rollout,
+        }
+        return {
+            "apiVersion": "anabranch/v1",
+            "kind": "InferenceGraph",
+            "metadata": {"name": self._name, "labels": self._labels},
+            "spec": body | {key: value for key, value in optional.items() if value is not None},
+        }
+
+
+def component_name(cls: type) -> str:
+    """The ``package.module:Class`` under which a class can be found again."""
+    if "." in cls.__qualname__:
+        raise ValueError(f"{cls.__qualname__} is not at the top of a module; components must be")
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def plain(value: Any) -> Any:
+    """JSON-able data for models, durations, sizes, and containers of them."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, Duration) else value
+
+
+def _tensor(spec: Type) -> dict[str, Any]:
+    if isinstance(spec, tuple):
+        datatype, shape = spec
+        return {"datatype": datatype, "shape": list(shape)}
+    found: dict[str, Any] = plain(spec)
+    return found

@@ -1,0 +1,99 @@
+"""Evaluates graphs in the calling process, without Ray: for notebooks and unit tests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import weakref
+from collections.abc import Coroutine, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from anabranch.components.arrays import to_array
+from anabranch.components.contract import Bound, Context
+from anabranch.components.datatypes import matches
+from anabranch.components.hints import hint
+from anabranch.errors import InvalidRequest
+from anabranch.graph.executor import HeadExecutor
+from anabranch.graph.nodes import load_nodes, unload_nodes
+from anabranch.graph.plan import Plan
+from anabranch.graph.values import protect
+
+T = TypeVar("T")
+Array = np.ndarray[Any, Any]
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """One event loop in a thread of its own, so that ``run`` also works where one runs already."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="anabranch-local", daemon=True).start()
+    return loop
+
+
+def wait(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on the local loop and wait for it; an interrupt cancels it."""
+    future = asyncio.run_coroutine_threadsafe(work, _loop())
+    try:
+        return future.result()
+    except BaseException:
+        future.cancel()
+        raise
+
+
+class LocalGraph:
+    """A compiled graph with all of its nodes loaded in this process."""
+
+    def __init__(self, plan: Plan, root: Path) -> None:
+        """Load every node. Raises LoadError or ArtefactError, each naming the node."""
+        self._plan = plan
+        names = [name for name, node in plan.nodes.items() if node.type != "explainer"]
+        self._bound: dict[str, Bound] = wait(load_nodes(plan, names, root))
+        self._executor = wait(self._build())
+        self._finalizer = weakref.finalize(self, self._executor.close)
+
+    async def _build(self) -> HeadExecutor:
+        return HeadExecutor(self._plan, self._bound)
+
+    def run(
+        self,
+        inputs: Mapping[str, Any],
+        outputs: Sequence[str] | None = None,
+        context: Context | None = None,
+    ) -> dict[str, Array]:
+        """Evaluate the graph once; see ``Graph.run``."""
+        arrays = checked_inputs(self._plan, inputs)
+        return wait(self._evaluate(arrays, outputs, context or Context()))
+
+    async def _evaluate(
+        self, inputs: Mapping[str, Array], outputs: Sequence[str] | None, context: Context
+    ) -> dict[str, Array]:
+        async with asyncio.timeout(self._plan.timeout):
+            return await self._executor.run(inputs, context, outputs)
+
+    def close(self) -> None:
+        """Unload every node."""
+        wait(unload_nodes(self._bound))
+        self._finalizer()
+
+
+def checked_inputs(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Array]:
+    """The inputs as arrays of the declared types. Raises InvalidRequest naming the offender."""
+    for name in inputs:
+        if name not in plan.inputs:
+            raise InvalidRequest(
+                f"graph {plan.name!r} has no input {name!r}{hint(name, plan.inputs)}"
+            )
+    arrays = {}
+    for name, spec in plan.inputs.items():
+        if name not in inputs:
+            raise InvalidRequest(f"input {name!r} ({spec}) is missing")
+        array = to_array(inputs[name])
+        reason = matches(spec, array)
+        if reason is not None:
+            raise InvalidRequest(f"input {name!r}: {reason}")
+        arrays[name] = protect(array)
+    return arrays

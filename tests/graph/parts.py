@@ -1,0 +1,155 @@
+"""Components for the tests of the executor. Each notes its name in the request's ``log``."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+
+from anabranch.components.contract import Context
+
+
+class Sum:
+    """Adds its inputs and ``plus``."""
+
+    def __init__(self, name: str, plus: int = 0) -> None:
+        self.name, self.plus = name, plus
+
+    def combine(self, context: Context, **inputs: np.ndarray) -> np.ndarray:
+        context.parameters["log"].append(self.name)
+        return sum(inputs.values()) + self.plus
+
+
+class AsyncSum(Sum):
+    """The same, as a coroutine that gives up the loop."""
+
+    async def combine(self, context: Context, **inputs: np.ndarray) -> np.ndarray:
+        context.parameters["log"].append(self.name)
+        await asyncio.sleep(0)
+        return sum(inputs.values()) + self.plus
+
+
+class SlowSum(Sum):
+    """The same, too slow for the event loop."""
+
+    def combine(self, context: Context, **inputs: np.ndarray) -> np.ndarray:
+        time.sleep(0.001)
+        return super().combine(context, **inputs)
+
+
+class Pair(Sum):
+    """Two outputs: the sum, and its negative."""
+
+    def combine(self, context: Context, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        total = super().combine(context, **inputs)
+        return {"plus": total, "minus": -total}
+
+
+class Fail(Sum):
+    """Always raises."""
+
+    def combine(self, context: Context, **inputs: np.ndarray) -> np.ndarray:
+        super().combine(context, **inputs)
+        raise RuntimeError("no luck")
+
+
+class Flaky(Sum):
+    """Fails ``failures`` times in a request, then answers."""
+
+    def __init__(self, name: str, failures: int) -> None:
+        super().__init__(name)
+        self.failures = failures
+
+    def combine(self, context: Context, **inputs: np.ndarray) -> np.ndarray:
+        total = super().combine(context, **inputs)
+        if context.parameters["log"].count(self.name) <= self.failures:
+            raise RuntimeError("not yet")
+        return total
+
+
+class Pick:
+    """Routes by the sum of its inputs, modulo the number of routes."""
+
+    def __init__(self, name: str, targets: list[str]) -> None:
+        self.name, self.targets = name, targets
+
+    def route(self, context: Context, **inputs: np.ndarray) -> str:
+        context.parameters["log"].append(self.name)
+        return self.targets[int(sum(inputs.values()).sum()) % len(self.targets)]
+
+
+class AsyncPick(Pick):
+    """The same, as a coroutine."""
+
+    async def route(self, context: Context, **inputs: np.ndarray) -> str:
+        await asyncio.sleep(0)
+        return super().route(context, **inputs)
+
+
+class Exit:
+    """Tries to take the process down."""
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        raise SystemExit(3)
+
+
+class SelfCancel:
+    """Raises a cancellation that nobody asked for."""
+
+    async def transform(self, x: np.ndarray) -> np.ndarray:
+        raise asyncio.CancelledError
+
+
+class InPlace:
+    """Changes its input where it stands."""
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        x += 1
+        return x
+
+
+class Hang:
+    """Answers when it is too late."""
+
+    async def transform(self, x: np.ndarray) -> np.ndarray:
+        await asyncio.sleep(3600)
+        return x
+
+
+class Sleep:
+    """Holds its thread for a while."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.together = 0
+        self.most = 0
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        self.together += 1
+        self.most = max(self.most, self.together)
+        time.sleep(self.seconds)
+        self.together -= 1
+        return x
+
+
+class SleepTogether(Sleep):
+    """The same, for several threads at a time."""
+
+    max_concurrency = 4
+
+
+class Return:
+    """Returns what a test tells it to."""
+
+    def transform(self, x: np.ndarray, context: Context) -> object:
+        return context.parameters["value"]
+
+
+class Blame:
+    """Blames the caller."""
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        from anabranch.errors import InvalidRequest
+
+        raise InvalidRequest("x must be kind")

@@ -1,0 +1,169 @@
+"""Random graphs, random segments: the executor against a direct reading of the language."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anabranch.components.contract import Context
+from anabranch.errors import SpecError
+from anabranch.graph.builder import Graph
+from anabranch.graph.executor import HeadExecutor
+from anabranch.graph.loopback import loopback
+from anabranch.graph.nodes import load_nodes
+
+ROOT = Path(__file__).parent
+SUMS = ["Sum", "AsyncSum", "SlowSum", "Pair", "Fail"]
+PICKS = ["Pick", "AsyncPick"]
+
+
+@dataclass
+class Part:
+    """One node of a random graph."""
+
+    name: str
+    cls: str
+    plus: int
+    inputs: list[str]
+    routes: list[str] = field(default_factory=list)
+    fallback: str | None = None
+    away: dict[str, Any] = field(default_factory=dict)
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> list[Part]:
+    """Nodes in an order in which each needs only earlier ones."""
+    parts: list[Part] = []
+    sources = ["x", "y"]
+    for index in range(draw(st.integers(1, 9))):
+        name = f"n{index}"
+        earlier = [part.name for part in parts if part.cls != "Pair"]
+        routed = bool(earlier) and draw(st.booleans())
+        cls = draw(st.sampled_from(PICKS if routed else SUMS))
+        part = Part(
+            name,
+            cls,
+            draw(st.integers(0, 3)),
+            draw(st.lists(st.sampled_from(sources), min_size=1, max_size=3)),
+        )
+        if routed:
+            part.routes = draw(
+                st.lists(st.sampled_from(earlier), min_size=1, max_size=3, unique=True)
+            )
+        elif cls != "Pair" and (cls == "Fail" or draw(st.booleans())):
+            part.fallback = draw(st.sampled_from(sources))
+        apart = [other.name for other in parts if other.away and not other.fallback]
+        if apart and not part.fallback and draw(st.booleans()):
+            part.away = {"placement": {"with": draw(st.sampled_from(apart))}}
+        elif draw(st.integers(0, 2)) == 0:
+            part.away = draw(
+                st.sampled_from([{"resources": {"cpu": 1.0}}, {"placement": {"isolate": True}}])
+            )
+        parts.append(part)
+        sources += [f"{name}.plus", f"{name}.minus"] if cls == "Pair" else [name]
+    return parts
+
+
+def build(parts: list[Part], placed: bool) -> Graph:
+    graph = Graph("random", root=ROOT).input("x", "INT64", [1]).input("y", "INT64", [1])
+    for part in parts:
+        inputs = {f"i{index}": source for index, source in enumerate(part.inputs)}
+        options: dict[str, Any] = dict(part.away) if placed else {}
+        if part.fallback:
+            options["on_error"] = {"use": part.fallback}
+        if part.routes:
+            graph.router(
+                part.name,
+                component=f"parts.py:{part.cls}",
+                args={"name": part.name, "targets": part.routes},
+                routes=part.routes,
+                inputs=inputs,
+                **options,
+            )
+            continue
+        if part.cls == "Pair":
+            any_type = {"datatype": "INT64", "shape": [1]}
+            options["outputs"] = {"plus": any_type, "minus": any_type}
+        graph.combiner(
+            part.name,
+            component=f"parts.py:{part.cls}",
+            args={"name": part.name, "plus": part.plus},
+            inputs=inputs,
+            **options,
+        )
+    for part in parts:
+        graph.output(part.name, f"{part.name}.plus" if part.cls == "Pair" else part.name)
+    return graph
+
+
+class Reading:
+    """Evaluates the language as it is defined: by recursion, remembering what has run."""
+
+    def __init__(self, parts: list[Part], inputs: dict[str, int]) -> None:
+        self.parts = {part.name: part for part in parts}
+        self.values: dict[str, int] = dict(inputs)
+        self.ran: set[str] = set()
+
+    def value(self, source: str) -> int:
+        name, _, output = source.partition(".")
+        if name not in self.values:
+            self.values[name] = self.run(self.parts[name])
+        return -self.values[name] if output == "minus" else self.values[name]
+
+    def run(self, part: Part) -> int:
+        total = sum(self.value(source) for source in dict(enumerate(part.inputs)).values())
+        self.ran.add(part.name)
+        if part.routes:
+            return self.value(part.routes[total % len(part.routes)])
+        if part.cls == "Fail":
+            assert part.fallback is not None
+            return self.value(part.fallback)
+        return total + part.plus
+
+
+async def evaluate(
+    graph: Graph, segmented: bool, inputs: dict[str, int], wants: list[str], times: int
+) -> list[tuple[dict[str, int], list[str]]]:
+    plan = graph.plan
+    bound = await load_nodes(plan, plan.nodes, ROOT)
+    executor = loopback(plan, bound) if segmented else HeadExecutor(plan, bound)
+    arrays = {name: np.array([value]) for name, value in inputs.items()}
+    found = []
+    try:
+        for _ in range(times):
+            log: list[str] = []
+            async with asyncio.timeout(30):
+                result = await executor.run(arrays, Context(parameters={"log": log}), wants)
+            found.append(({name: int(value[0]) for name, value in result.items()}, log))
+    finally:
+        executor.close()
+    return found
+
+
+@settings(max_examples=300)
+@given(graphs(), st.integers(0, 5), st.integers(0, 5), st.booleans(), st.data())
+def test_any_graph_evaluates_as_the_language_says(
+    parts: list[Part], x: int, y: int, segmented: bool, data: st.DataObject
+) -> None:
+    wants = data.draw(
+        st.lists(st.sampled_from([part.name for part in parts]), min_size=1, unique=True)
+    )
+    try:
+        graph = build(parts, placed=segmented)
+        assert graph.plan
+    except SpecError as error:
+        # Only what was drawn about placement can be wrong.
+        assert all(problem.path[3] in ("placement", "on_error") for problem in error.problems)
+        graph, segmented = build(parts, placed=False), False
+    reading = Reading(parts, {"x": x, "y": y})
+    expected = {name: reading.value(name) for name in wants}
+    # Five times, so that fast components move to the loop on the way.
+    for result, log in asyncio.run(evaluate(graph, segmented, {"x": x, "y": y}, wants, times=5)):
+        assert result == expected
+        assert sorted(log) == sorted(reading.ran), "each node asked for runs once, and no other"
