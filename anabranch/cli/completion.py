@@ -12,7 +12,7 @@ def graph_names(incomplete: str) -> list[str]:
 
     try:
         with ControlClient.of_home(resolve_home()) as client:
-            names = [str(graph["name"]) for graph in client.graphs()]
+            names = [str(graph["graph"]) for graph in client.graphs()]
     except AnabranchError:
         return []
     return [name for name in names if name.startswith(incomplete)]

@@ -56,7 +56,7 @@ def deploy(
 def status(
     graph: Annotated[
         str | None,
-        typer.Argument(metavar="[GRAPH]", help="One graph.", autocompletion=graph_names),
+        typer.Argument(metavar="GRAPH", help="One graph.", autocompletion=graph_names),
     ] = None,
     home: options.Home = None,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Print every change.")] = False,

@@ -7,13 +7,16 @@ import tempfile
 import traceback
 
 from anabranch.cli.app import app
-from anabranch.errors import AnabranchError
+from anabranch.errors import AnabranchError, SpecError
 
 
 def main() -> None:
     """Run the command line of this process. No traceback ever reaches the terminal."""
     try:
         app()
+    except SpecError as error:
+        count = len(error.problems)
+        _fail(f"the spec has {count} {'mistake' if count == 1 else 'mistakes'}:\n{error}")
     except AnabranchError as error:
         _fail(str(error))
     except Exception:

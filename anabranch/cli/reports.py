@@ -36,13 +36,25 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
 def status_text(found: Json) -> str:
     """Graphs of an engine, or one graph with its revisions, newest first."""
     if "graphs" in found:
-        rows = [(graph["name"], graph["live"], graph["state"]) for graph in found["graphs"]]
-        return table(("GRAPH", "REVISION", "STATE"), rows) if rows else "no graphs"
+        rows = [
+            (graph["graph"], graph["live"], graph["state"], graph["url"])
+            for graph in found["graphs"]
+        ]
+        return table(("GRAPH", "REVISION", "STATE", "URL"), rows) if rows else "no graphs"
+    segments = [
+        (one["name"], ", ".join(one["nodes"]), f"{one['running']}/{one['replicas']}")
+        for one in found["segments"]
+    ]
     revisions = [
         (one["revision"], one["state"], one["author"], one["message"], one["reason"])
         for one in found["revisions"]
     ]
-    return table(("REVISION", "STATE", "AUTHOR", "MESSAGE", "REASON"), revisions)
+    parts = [
+        f"{found['graph']} is {found['state']} at {found['url']}",
+        table(("SEGMENT", "NODES", "REPLICAS"), segments) if segments else "",
+        table(("REVISION", "STATE", "AUTHOR", "MESSAGE", "REASON"), revisions),
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def validation_json(failures: Mapping[str, SpecError | None]) -> Json:

@@ -145,7 +145,7 @@ class ControlClient:
     def wait_gone(self, name: str, timeout: float) -> None:
         """Wait until nothing of a graph is left; EngineError after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
-        while any(graph["name"] == name for graph in self.graphs()):
+        while self._is_there(name):
             if time.monotonic() > deadline:
                 raise EngineError(
                     f"{name} is not gone after {timeout:g} s; it goes on: look at it with"
@@ -172,6 +172,16 @@ class ControlClient:
     def infer(self, name: str, body: Json) -> Json:
         """Send an inference request of the Open Inference Protocol."""
         return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/infer", json=body))
+
+    def _is_there(self, name: str) -> bool:
+        """Whether anything of a graph is left, or may be while the engine cannot answer."""
+        try:
+            self.graph(name)
+        except NotFound:
+            return False
+        except (EngineUnreachable, Unavailable):
+            return True
+        return True
 
     def _try_revision(self, name: str, number: int, deadline: float) -> Json:
         """A revision, or nothing where the engine cannot answer just now."""
