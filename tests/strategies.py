@@ -1,0 +1,252 @@
+"""Hypothesis strategies for the language, shared by the tests of every layer.
+
+``graphs()`` draws valid graphs that also compile: acyclic, with nodes of every type, known sources
+and types that fit. What varies is everything else. Nothing that they name (components, model
+files) exists.
+"""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+from hypothesis import strategies as st
+
+from anabranch.specs.models import NODE_TYPES, InferenceGraph
+from anabranch.specs.rules import RESERVED
+from anabranch.specs.wording import DATATYPES
+
+_LETTERS = string.ascii_letters
+_TENSOR = {"datatype": "FP32", "shape": [-1, 4]}
+"""The type of every declared output, so that all of them fit together."""
+_TAKEN = {*RESERVED, "context"}
+
+
+def _names(first: str, rest: str, longest: int) -> st.SearchStrategy[str]:
+    return st.builds(
+        str.__add__, st.sampled_from(first), st.text(st.sampled_from(rest), max_size=longest - 1)
+    )
+
+
+node_names = _names(_LETTERS + "_", _LETTERS + string.digits + "-_", 63).filter(
+    lambda name: name not in _TAKEN
+)
+tensor_names = _names(_LETTERS + "_", _LETTERS + string.digits + "-_:/", 127)
+parameter_names = _names(_LETTERS + "_", _LETTERS + string.digits + "_", 40).filter(
+    lambda name: name not in _TAKEN
+)
+graph_names = st.from_regex(r"[a-z]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+"""Text that YAML can hold: no NUL, no lone surrogates."""
+tricky_texts = st.sampled_from(
+    [
+        *("", " ", "~", "null", "yes", "No", "on", "010", "0x1F", "0o7", "1e3", ".5", "-", "- a"),
+        *("a #b", "#", "2024-01-01", "12:30:45", "1_000", "<<", "=", "*a", "&a", "!a", "%a", "@a"),
+        *(".inf", ".NaN", "a\nb\n", "\t", " a ", "'", '"', "\\", "[", "{a}", "a,b", "?", "---"),
+        *("\ufeff", "\x85", "\u2028", "\x07", "true", "TRUE", "+1", "1.", "s3://b/k:v", "é", "😀"),
+        *("...", "a: b", "`", "😀" * 30),
+    ]
+)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | texts
+    | tricky_texts
+)
+json_values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(texts | tricky_texts, inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+durations = st.builds(
+    str.__add__, st.integers(1, 900).map(str), st.sampled_from(["us", "ms", "s", "m", "h"])
+)
+sizes = st.builds(str.__add__, st.integers(1, 900).map(str), st.sampled_from(["B", "KiB", "GiB"]))
+amounts = st.floats(0.125, 8) | st.integers(1, 8)
+tensors = st.fixed_dictionaries(
+    {"datatype": st.sampled_from(DATATYPES), "shape": st.lists(st.integers(-1, 512), max_size=4)}
+)
+
+
+def _some(required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(required, optional=optional)
+
+
+def _at_least_one(optional: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional=optional).filter(bool)
+
+
+components = st.sampled_from(["components.py:Model", "sub/parts.py:A", "package.module:Name"])
+resources = _at_least_one(
+    {"cpu": amounts, "gpu": amounts, "memory": sizes, "accelerator": st.just("H100")}
+)
+replicas = st.fixed_dictionaries({"replicas": st.integers(1, 9)})
+autoscaling = _some(
+    {"min": st.integers(0, 3), "max": st.integers(3, 9)},
+    {"target_ongoing": amounts, "upscale_delay": durations, "downscale_delay": durations},
+)
+batching = _some(
+    {"max_size": st.integers(1, 64)}, {"max_delay": durations, "max_queue": st.integers(1, 99)}
+)
+traffic = st.sampled_from(["header", "cookie", "parameter"]).map(
+    lambda field: {"sticky": {field: "x-user-id"}}
+)
+metrics = _some({"metric": st.just("error_rate"), "max": st.floats(0, 1)}, {}) | _some(
+    {"metric": st.just("latency_p99"), "max": st.just("1.25x")}, {"min": amounts}
+)
+rollouts = _some(
+    {"steps": st.lists(st.integers(1, 99) | st.floats(0, 100), min_size=1, max_size=3)},
+    {
+        "hold": durations,
+        "analysis": _some(
+            {"interval": durations, "metrics": st.lists(metrics, min_size=1, max_size=2)},
+            {"failure_limit": st.integers(0, 3), "min_samples": st.integers(1, 99)},
+        ),
+    },
+)
+
+
+def _options(unsupported: bool) -> st.SearchStrategy[dict[str, Any]]:
+    """Optional fields of every node."""
+    more = {"batching": batching} if unsupported else {}
+    return _some(
+        {},
+        {
+            "resources": resources,
+            "scaling": replicas | autoscaling if unsupported else replicas,
+            "placement": st.just({"isolate": True}),
+            "timeout": durations,
+            "retries": st.integers(0, 10),
+            **more,
+        },
+    )
+
+
+@st.composite
+def graph_data(draw: st.DrawFn, max_nodes: int = 6, unsupported: bool = True) -> dict[str, Any]:
+    """A graph as plain data, as YAML would give it; see ``graphs``."""
+    inputs = draw(
+        st.dictionaries(
+            tensor_names.filter(lambda n: n not in _TAKEN), tensors, min_size=1, max_size=3
+        )
+    )
+    if not unsupported:
+        for tensor in inputs.values():
+            tensor["datatype"] = tensor["datatype"].replace("BF16", "FP16")
+    names = draw(
+        st.lists(
+            node_names.filter(lambda name: name not in inputs),
+            min_size=1,
+            max_size=max_nodes,
+            unique=True,
+        )
+    )
+    nodes: dict[str, dict[str, Any]] = {}
+    sources = [*inputs]
+    routable: list[str] = []
+    for name in names:
+        nodes[name] = _draw_node(draw, sources, routable, nodes, unsupported)
+        if nodes[name]["type"] == "explainer":
+            continue
+        outputs = nodes[name].get("outputs", {})
+        if len(outputs) < 2:
+            sources.append(name)
+            routable.append(name)
+        sources += [f"{name}.{output}" for output in outputs]
+    outputs = draw(st.dictionaries(tensor_names, st.sampled_from(sources), min_size=1, max_size=3))
+    optional = {"timeout": durations}
+    if unsupported:
+        optional |= {"traffic": traffic, "rollout": rollouts}
+    labels = st.dictionaries(texts.filter(bool), texts | tricky_texts, min_size=1, max_size=2)
+    return {
+        "apiVersion": "anabranch/v1",
+        "kind": "InferenceGraph",
+        "metadata": draw(_some({"name": graph_names}, {"labels": labels})),
+        "spec": {"inputs": inputs, "nodes": nodes, "outputs": outputs, **draw(_some({}, optional))},
+    }
+
+
+def _draw_node(
+    draw: st.DrawFn,
+    sources: list[str],
+    routable: list[str],
+    nodes: dict[str, dict[str, Any]],
+    unsupported: bool,
+) -> dict[str, Any]:
+    kinds = [kind for kind in NODE_TYPES if routable or kind not in ("router", "explainer")]
+    if not unsupported:
+        kinds = [kind for kind in kinds if kind != "explainer"]
+    kind = draw(st.sampled_from(kinds))
+    source = st.sampled_from(sources)
+    mapped = st.dictionaries(parameter_names, source, min_size=1, max_size=3)
+    if kind == "router":
+        body = draw(_routers(routable))
+    elif kind == "explainer":
+        explained = [name for name in nodes if nodes[name]["type"] != "explainer"]
+        body = draw(_some({"component": components}, {"explains": st.sampled_from(explained)}))
+    elif kind == "predictor":
+        body = draw(_predictors(mapped))
+    else:
+        inputs = st.lists(source, min_size=1, max_size=3) | mapped if kind == "combiner" else mapped
+        body = draw(_own(inputs))
+    body |= draw(_options(unsupported))
+    if "outputs" not in body and kind != "explainer" and draw(st.booleans()):
+        body["on_error"] = draw(st.just("fail") | st.fixed_dictionaries({"use": source}))
+    return {"type": kind, **body}
+
+
+def _own(inputs: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """A component with what it may declare."""
+    outputs = st.dictionaries(tensor_names, st.just(_TENSOR), min_size=1, max_size=2)
+    return _some(
+        {"component": components, "inputs": inputs},
+        {
+            "args": st.dictionaries(texts | tricky_texts, json_values, max_size=3),
+            "outputs": outputs,
+        },
+    )
+
+
+def _predictors(inputs: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    single = inputs.map(lambda found: dict([*found.items()][:1]))
+    sklearn = _some(
+        {"runtime": st.just("sklearn"), "model": st.just("models/m.joblib"), "inputs": single},
+        {"method": st.sampled_from(["predict", "predict_proba"]), "sha256": st.just("0" * 64)},
+    )
+    onnx = _some(
+        {"runtime": st.just("onnx"), "model": st.just("models/m.onnx"), "inputs": inputs}, {}
+    )
+    return _own(inputs) | sklearn | onnx
+
+
+def _routers(routes: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Routers whose nodes have one output each, of a type that is unknown or the common one."""
+    node = st.sampled_from(routes)
+    weights = st.dictionaries(node, st.integers(1, 99) | st.floats(0.5, 99), min_size=1, max_size=3)
+    rule = st.fixed_dictionaries(
+        {"when": st.just("request.headers['x-tier'] == 'gold'"), "to": node}
+    )
+    rules = st.lists(rule, min_size=1, max_size=2)
+    return (
+        _some({"strategy": st.just("weighted"), "routes": weights}, {})
+        | _some({"strategy": st.just("rules"), "rules": rules, "otherwise": node}, {})
+        | _some(
+            {
+                "component": components,
+                "routes": st.lists(node, min_size=1, max_size=3, unique=True),
+            },
+            {},
+        )
+    )
+
+
+def graphs(max_nodes: int = 6, unsupported: bool = True) -> st.SearchStrategy[InferenceGraph]:
+    """Valid graphs of at most ``max_nodes`` nodes that compile.
+
+    Without ``unsupported`` they hold nothing that this version cannot deploy.
+    """
+    return graph_data(max_nodes, unsupported).map(InferenceGraph.model_validate)
