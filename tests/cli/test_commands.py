@@ -1,0 +1,219 @@
+"""The command line as a person meets it: real processes, exit codes, and what goes where."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+GOOD = """\
+apiVersion: anabranch/v1
+kind: InferenceGraph
+metadata: {name: pair}
+spec:
+  inputs: {x: {datatype: FP32, shape: [-1, 2]}}
+  nodes:
+    one: {type: transformer, method: scale, args: {divide_by: 2.0}, inputs: {x: x}}
+    two: {type: transformer, method: softmax, inputs: {x: one}}
+  outputs: {y: two}
+"""
+BAD = GOOD.replace("method: scale", "method: scael").replace("{y: two}", "{y: tow}")
+
+
+def run(*arguments, home, stdin=""):
+    return subprocess.run(
+        [sys.executable, "-m", "anabranch.cli.main", *map(str, arguments)],
+        env={**os.environ, "ANABRANCH_HOME": str(home)},
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def good(tmp_path):
+    path = tmp_path / "good.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.fixture
+def bad(tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(BAD)
+    return path
+
+
+def test_help_lists_every_command_without_importing_ray(home):
+    code = "import sys, anabranch.cli.app; sys.exit('ray' in sys.modules or 'httpx' in sys.modules)"
+    done = run("--help", home=home)
+    assert done.returncode == 0
+    for command in ("up", "down", "run", "deploy", "status", "infer", "delete", "validate", "logs"):
+        assert f"\n  {command} " in done.stdout
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_version(home):
+    assert run("--version", home=home).stdout.startswith("anabranch ")
+
+
+def test_no_command_is_wrong_usage(home):
+    assert run(home=home).returncode == 2
+
+
+def test_validate_says_ok(home, good):
+    done = run("validate", good, home=home)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{good}: ok\n", "")
+
+
+def test_validate_prints_each_mistake_at_its_place(home, good, bad):
+    done = run("validate", good, bad, home=home)
+    assert done.returncode == 1
+    first, *mistakes = done.stdout.splitlines()
+    assert first == f"{good}: ok"
+    assert len(mistakes) == 2
+    assert mistakes[0].startswith(f"{bad}:7:")
+    assert "spec.nodes.one.method" in mistakes[0] and "did you mean" in mistakes[0]
+    assert mistakes[1].startswith(f"{bad}:9:")
+
+
+def test_validate_as_json(home, good, bad):
+    done = run("validate", good, bad, "-o", "json", home=home)
+    found = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert found["valid"] is False
+    assert [file["valid"] for file in found["files"]] == [True, False]
+    problem = found["files"][1]["problems"][0]
+    assert (problem["line"], problem["path"]) == (7, "spec.nodes.one.method")
+
+
+def test_plan_as_json(home, good):
+    plan = json.loads(run("plan", good, "-o", "json", home=home).stdout)
+    assert plan["critical_path_hops"] == 0
+    assert plan["warnings"] == []
+    (segment,) = plan["segments"]
+    assert segment["name"] == "head"
+    assert segment["nodes"] == ["one", "two"]
+    assert not segment["resources"]
+
+
+def test_plan_for_people_names_segments_and_hops(home, tmp_path):
+    path = tmp_path / "graph.yaml"
+    path.write_text(GOOD.replace("method: softmax,", "method: softmax, resources: {cpu: 1},"))
+    done = run("plan", path, home=home)
+    assert done.stdout.startswith("pair: 2 segments, 1 hop on the critical path\n")
+    assert "cpu 1" in done.stdout
+    assert "against what runs" not in done.stdout
+
+
+def test_plan_as_mermaid(home, good):
+    assert run("plan", good, "-o", "mermaid", home=home).stdout.startswith("flowchart LR\n")
+
+
+def test_a_spec_with_mistakes_is_no_result(home, bad):
+    done = run("plan", bad, home=home)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: the spec has 2 mistakes:\n")
+
+
+def test_schema_is_a_json_schema(home):
+    assert json.loads(run("schema", home=home).stdout)["$schema"].startswith("https://json-schema")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("validate", "missing.yaml"), "missing.yaml"),
+        (("deploy", "missing.yaml"), "missing.yaml"),
+        (("delete", "x", "--timeout", "3"), "duration"),
+        (("infer", "x"), "--data"),
+        (("infer", "x", "--data", "{}", "--input", "a=1"), "--data"),
+        (("infer", "x", "--data", "{"), "JSON"),
+        (("infer", "x", "--data", "[]"), "object"),
+        (("infer", "x", "--data", "@missing.json"), "missing.json"),
+        (("infer", "x", "--input", "a"), "NAME=VALUE"),
+        (("infer", "x", "--input", "a=[1", "--input", "b=1"), "--input a"),
+        (("infer", "x", "--input", "a=@missing.npy"), "missing.npy"),
+        (("up", "--http-port", "0"), "--http-port"),
+        (("status", "--colour"), "--colour"),
+    ],
+)
+def test_wrong_usage_exits_2_and_names_the_option(home, arguments, named):
+    done = run(*arguments, home=home)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("status",),
+        ("status", "pair"),
+        ("delete", "pair"),
+        ("logs", "pair"),
+        ("infer", "pair", "--data", "{}"),
+        ("infer", "pair", "--input", "x=1"),
+    ],
+)
+def test_without_an_engine_every_command_says_how_to_start_one(home, arguments):
+    done = run(*arguments, home=home)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    expected = f"error: no engine is running in {home}: start one with `anabranch up`\n"
+    assert done.stderr == expected
+
+
+def test_deploy_needs_an_engine(home, good):
+    assert "anabranch up" in run("deploy", good, home=home).stderr
+
+
+def test_down_without_an_engine_is_done(home):
+    done = run("down", "-o", "json", home=home)
+    assert done.returncode == 0
+    assert json.loads(done.stdout) == {"stopped": False, "home": str(home)}
+
+
+def test_up_refuses_a_host_that_is_no_address(home):
+    done = run("up", "--host", "example.invalid", home=home)
+    assert done.returncode == 1
+    assert "--host" in done.stderr
+
+
+def test_up_refuses_two_options_with_one_port(home):
+    done = run("up", "--http-port", "18999", "--grpc-port", "18999", home=home)
+    assert done.returncode == 1
+    assert "--grpc-port" in done.stderr and "--http-port" in done.stderr
+
+
+def test_an_unexpected_error_leaves_its_traceback_in_a_file(tmp_path):
+    home = tmp_path / "home"
+    home.write_text("not a folder")
+    done = run("up", home=home)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    log = Path(done.stderr.rsplit(" ", 1)[1].strip())
+    assert "Traceback" in log.read_text()
+    log.unlink()
+
+
+def test_completion_offers_nothing_without_an_engine(home):
+    code = "from anabranch.cli.completion import graph_names; print(graph_names(''))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "ANABRANCH_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == "[]\n"

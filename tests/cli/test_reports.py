@@ -1,0 +1,73 @@
+"""What people read."""
+
+from anabranch.cli import reports
+from anabranch.cli.changes import spec_changes
+from anabranch.cli.console import table
+
+OLD = {
+    "spec": {
+        "inputs": {"x": {"datatype": "FP32", "shape": [1]}},
+        "nodes": {"a": {"type": "transformer", "method": "scale"}, "b": {"type": "predictor"}},
+        "outputs": {"y": "a"},
+    }
+}
+
+
+def test_columns_line_up_and_gaps_show():
+    assert table(("NAME", "N"), [("long name", 1), ("b", None)]) == (
+        "NAME       N\nlong name  1\nb          -"
+    )
+
+
+def test_a_cell_never_breaks_the_line():
+    assert table(("REASON",), [("one\ntwo",)]) == "REASON\none two"
+
+
+def test_no_change_is_no_line():
+    assert list(spec_changes(OLD, OLD)) == []
+
+
+def test_changes_name_nodes_and_parts():
+    new = {
+        "spec": {
+            **OLD["spec"],
+            "nodes": {"a": {"type": "transformer", "method": "cast"}, "c": {"type": "combiner"}},
+            "outputs": {"y": "c"},
+        }
+    }
+    assert list(spec_changes(OLD, new)) == [
+        "- node b",
+        "~ node a: method",
+        "+ node c",
+        "~ outputs",
+    ]
+
+
+def test_a_plan_shows_what_a_deploy_would_change():
+    plan = {"name": "g", "segments": [], "critical_path_hops": 0, "warnings": ["w"]}
+    assert "warning: w" in reports.plan_text(plan, [])
+    assert reports.plan_text(plan, []).endswith("against what runs:\n  no change")
+    assert reports.plan_text(plan, ["+ node a"]).endswith("  + node a")
+    assert "against" not in reports.plan_text(plan, None)
+
+
+def test_a_graph_shows_segments_and_revisions_with_the_reason_of_a_failure():
+    text = reports.status_text(
+        {
+            "graph": "g",
+            "state": "live",
+            "url": "http://localhost",
+            "segments": [{"name": "head", "nodes": ["a", "b"], "running": 1, "replicas": 2}],
+            "revisions": [
+                {"revision": 2, "state": "failed", "author": "", "message": "", "reason": "node a"},
+                {"revision": 1, "state": "live", "author": "me", "message": "hi", "reason": ""},
+            ],
+        }
+    )
+    assert "head     a, b   1/2" in text
+    assert "2         failed  -       -        node a" in text
+
+
+def test_long_data_is_cut():
+    output = {"name": "y", "datatype": "FP32", "shape": [999], "data": [0.0] * 999}
+    assert reports.outputs_text({"outputs": [output]}).endswith("…")
