@@ -6,9 +6,9 @@ passes can report their mistakes together with these.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -73,9 +73,8 @@ class Checked:
 def check(document: Document) -> Checked:
     """Judge a document; every mistake is in ``problems``, in the order of the file."""
     graph, refused = _validate(document.data)
-    rules = broken_rules(document.data)
-    said = islice(_once([*refused, *rules]), MAX_KEPT_PROBLEMS)
-    found = [document.problem(path, message) for path, message in said]
+    said = islice(chain(refused, broken_rules(document.data)), MAX_KEPT_PROBLEMS)
+    found = [document.problem(path, message) for path, message in dict.fromkeys(said)]
     problems = tuple(sorted([*document.problems, *found], key=_place))
     if graph is not None and not problems:
         return Checked(graph, Partial.of(graph), ())
@@ -97,11 +96,6 @@ def _validate(data: Any) -> tuple[InferenceGraph | None, list[Said]]:
         return InferenceGraph.model_validate(data), []
     except ValidationError as error:
         return None, list(islice(explain(error, InferenceGraph, data), MAX_KEPT_PROBLEMS))
-
-
-def _once(found: Iterable[Said]) -> Iterator[Said]:
-    """Each mistake once."""
-    yield from dict.fromkeys(found)
 
 
 def _place(problem: Problem) -> tuple[int, int]:

@@ -108,10 +108,7 @@ def _only_for_builtins(node: Map) -> Iterator[Said]:
 
 def _router(node: Map) -> Iterator[Said]:
     routes = node.get("routes")
-    if isinstance(routes, list):
-        for index, route in enumerate(routes):
-            if route in routes[:index]:
-                yield ("routes", index), "is already in the list"
+    yield from _repeated(routes if isinstance(routes, list) else [])
     if "component" in node:
         yield from _own_router(node)
     elif node.get("strategy") == "rules":
@@ -119,6 +116,15 @@ def _router(node: Map) -> Iterator[Said]:
             yield ("routes",), "strategy rules takes its nodes from `rules` and `otherwise`"
         if "otherwise" not in _intended(node, "router"):
             yield (), "strategy rules needs `otherwise`, the node for what no rule matches"
+
+
+def _repeated(routes: list[Any]) -> Iterator[Said]:
+    seen: set[str] = set()
+    for index, route in enumerate(routes):
+        if isinstance(route, str):
+            if route in seen:
+                yield ("routes", index), "is already in the list"
+            seen.add(route)
 
 
 def _own_router(node: Map) -> Iterator[Said]:

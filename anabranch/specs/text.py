@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 FieldPath = tuple[str | int, ...]
@@ -16,6 +17,8 @@ MAX_EXCERPT = 60
 """Longest excerpt of a spec in a message, in characters."""
 _MAX_COMPARED = 64
 """Longer words are never compared with the alternatives: it takes too long, and nothing is near."""
+_MAX_CHOICES = 100
+"""Only so many alternatives are compared."""
 _MAX_LISTED = 12
 """Most alternatives that a message lists."""
 
@@ -68,7 +71,7 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that ``word`` most likely means, whatever its case; None if none is near."""
     if len(word) > _MAX_COMPARED:
         return None
-    folded = {choice.casefold(): choice for choice in choices}
+    folded = {choice.casefold(): choice for choice in islice(choices, _MAX_CHOICES)}
     matches = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.6)
     return folded[matches[0]] if matches else None
 

@@ -6,12 +6,32 @@ import re
 from collections.abc import Iterator
 
 from anabranch.errors import Problem
-from anabranch.specs.models import Explainer, InferenceGraph, NodeBase, Predictor, Router
+from anabranch.specs.models import (
+    BUILTIN_FIELD,
+    Explainer,
+    InferenceGraph,
+    NodeBase,
+    Predictor,
+)
 from anabranch.specs.text import FieldPath, quoted, safe_path
 from anabranch.specs.wording import Said
 
 _AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay")
-_LEARNING = ("epsilon_greedy", "thompson")
+PLANNED: dict[str, frozenset[str]] = {
+    "predictor": frozenset(
+        {"xgboost", "lightgbm", "catboost", "mlflow", "huggingface", "open_inference"}
+    ),
+    "router": frozenset({"epsilon_greedy", "thompson"}),
+    "explainer": frozenset(
+        {
+            *("anchor_tabular", "anchor_text", "anchor_image", "kernel_shap", "tree_shap", "ale"),
+            *("partial_dependence", "partial_dependence_variance", "permutation_importance"),
+            *("similarity", "integrated_gradients", "saliency", "deep_lift", "occlusion"),
+            "layer_gradcam",
+        }
+    ),
+}
+"""Built-ins that the language knows and a later version will bring, by node type."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 """A URI's scheme; a single letter is a drive, and ``file`` is a path like any other."""
 
@@ -35,10 +55,7 @@ def _parts(graph: InferenceGraph) -> Iterator[Said]:
 
 
 def _node(path: FieldPath, node: NodeBase) -> Iterator[Said]:
-    if isinstance(node, Explainer):
-        yield path, _cannot("an explainer")
-    if isinstance(node, Router) and node.component is None and node.strategy in _LEARNING:
-        yield (*path, "strategy"), _cannot(f"strategy {node.strategy}", "use weighted or rules")
+    yield from _kind(path, node)
     if isinstance(node, Predictor | Explainer):
         yield from _remote_files(path, node)
     if node.batching is not None:
@@ -50,6 +67,18 @@ def _node(path: FieldPath, node: NodeBase) -> Iterator[Said]:
     for name, tensor in (node.outputs or {}).items():
         if tensor.datatype == "BF16":
             yield (*path, "outputs", name, "datatype"), _cannot("datatype BF16", "use FP32")
+
+
+def _kind(path: FieldPath, node: NodeBase) -> Iterator[Said]:
+    """What the node is, apart from how it runs."""
+    if isinstance(node, Explainer):
+        yield path, _cannot("an explainer")
+        return
+    kind = str(getattr(node, "type", ""))
+    field = BUILTIN_FIELD.get(kind, "")
+    name = getattr(node, field, None)
+    if node.component is None and name in PLANNED.get(kind, ()):
+        yield (*path, field), _cannot(f"{kind} {field} {name}", "use another")
 
 
 _REPLICAS = "use a fixed number of `replicas`"
