@@ -30,6 +30,7 @@ from anabranch.components.builtins import import_all
 from anabranch.components.hints import hint
 from anabranch.components.tensor_types import Args, Types
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES, NodeBase
+from anabranch.specs.unsupported import PLANNED
 
 Finding: TypeAlias = tuple[tuple[str | int, ...], str]
 """A mistake: path of the field below the node, and what is wrong with it."""
@@ -121,6 +122,11 @@ def unknown(node_type: str, name: str) -> str:
     return f"unknown {node_type} {field} {name!r}{hint(name, names(node_type))}"
 
 
+def is_planned(node_type: str, name: str) -> bool:
+    """Whether the language knows a built-in that this version does not bring yet."""
+    return name not in _registry(node_type) and name in PLANNED.get(node_type, ())
+
+
 def problems(node: NodeBase) -> list[Finding]:
     """Return every mistake in how a node uses its built-in; nothing is loaded or run."""
     found = list(_input_problems(node))
@@ -129,6 +135,8 @@ def problems(node: NodeBase) -> list[Finding]:
         return found
     kind = _registry(type_of(node)).get(name)
     if kind is None:
+        if is_planned(type_of(node), name):
+            return found
         return [*found, ((BUILTIN_FIELD[type_of(node)],), unknown(type_of(node), name))]
     ill_typed = constructor_problems(kind.cls, node.args, f"{kind.type} {name!r}")
     return [*found, *(ill_typed or kind.check(node))]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from anabranch.components.contract import Bound
@@ -94,11 +95,7 @@ class Lane:
         loop = asyncio.get_running_loop()
         future = self._lanes.pool.submit(self._timed, call)
         # The place is free when the thread is done, not when the caller has given up waiting.
-        future.add_done_callback(
-            lambda done: loop.call_soon_threadsafe(
-                self._release, None if done.cancelled() or done.exception() else done.result()[1]
-            )
-        )
+        future.add_done_callback(lambda done: self._hand_back(done, loop))
         value, _ = await asyncio.wrap_future(future)
         return value
 
@@ -108,6 +105,12 @@ class Lane:
             return call(), clock() - started
         except (Exception, SystemExit) as error:
             raise translate(self.node, error) from error
+
+    def _hand_back(self, done: Future[tuple[Any, float]], loop: asyncio.AbstractEventLoop) -> None:
+        """In the thread: give the place back on the loop, unless that has ended before the call."""
+        seconds = None if done.cancelled() or done.exception() else done.result()[1]
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._release, seconds)
 
     def _release(self, seconds: float | None) -> None:
         self._running -= 1

@@ -7,7 +7,7 @@ segments, and the order of evaluation. Executors and the lowering to Ray Serve r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from anabranch.errors import Problem
@@ -75,7 +75,7 @@ class Plan:
     critical_path_hops: int
     timeout: float
     """Longest time that a request may take, in seconds."""
-    warnings: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
 
     @property
     def head(self) -> Segment:

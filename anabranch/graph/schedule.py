@@ -181,9 +181,14 @@ class StepFactory:
         return JoinStep(slots[node.name], slots[pick_of(node.name)], branches)
 
     def _remote(self, unit: Unit, wants: Collection[str], needed: Collection[str]) -> RemoteStep:
-        """One call for those vertices of the unit that anything outside the segment reads."""
+        """One call for those vertices of the unit that anything outside the segment reads.
+
+        Where branches are taken on condition, a later one may read what this call computes on the
+        way, so all that may ever be read outside is brought back: no node runs twice.
+        """
         vertices, inside = self._vertices, set(unit.vertices)
         outside = set(wants).union(*(vertices.needs[name] for name in needed if name not in inside))
+        outside |= vertices.read_on_condition
         sources = dict.fromkeys(
             need for name in unit.vertices for need in vertices.needs[name] if need not in inside
         )

@@ -15,7 +15,7 @@ from anabranch.components.hints import hint
 from anabranch.components.tensor_types import TypeConflict
 from anabranch.graph.draft import Draft, FieldPath, node_path
 from anabranch.graph.plan import PlannedNode, Ref
-from anabranch.specs.models import BUILTIN_FIELD, TensorSpec
+from anabranch.specs.models import TensorSpec
 
 Outputs = Mapping[str, TensorSpec | None]
 
@@ -56,8 +56,8 @@ def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[
     """What the node returns, as far as its kind can tell."""
     if node.type == "router":
         return _unify_routes(draft, node)
-    builtin = getattr(node.spec, BUILTIN_FIELD[node.type], None)
-    if builtin is None or node.spec.component is not None or node.type == "explainer":
+    builtin = registry.builtin_of(node.spec)
+    if builtin is None or registry.is_planned(node.type, builtin):
         return None, []
     kind = registry.get(node.type, builtin)
     types = {key: draft.type_of(ref) for key, ref in node.inputs.items()}

@@ -39,7 +39,19 @@ class Vertices:
             self.needs[runs_as] = sources
             if node.name not in local and segment_of[node.name] in called:
                 self.home[runs_as] = segment_of[node.name]
+        self.read_on_condition = self._read_on_condition()
         self.slots = {name: index for index, name in enumerate(self.needs)}
+
+    def _read_on_condition(self) -> frozenset[str]:
+        """Vertices that another process may read, if there are routers or stand-ins at all."""
+        if not any(node.routes or node.fallback for node in self.plan.nodes.values()):
+            return frozenset()
+        found = {vertex_of(ref) for ref in self.plan.outputs.values()}
+        for name, needs in self.needs.items():
+            found |= {need for need in needs if self.home.get(need) != self.home.get(name)}
+        for node in self.plan.nodes.values():
+            found |= {*node.routes, *([vertex_of(node.fallback)] if node.fallback else [])}
+        return frozenset(found)
 
     def node(self, vertex: str) -> PlannedNode:
         """The node of a vertex other than a graph input."""
