@@ -21,6 +21,7 @@ from anabranch.components.tensor_types import (
     TypeConflict,
     Types,
     axis_of,
+    check_ranks,
     common,
     dtype_of,
     floating,
@@ -214,7 +215,8 @@ class Concat:
 
 def _joined(specs: Sequence[TensorSpec], axis: int) -> tuple[int, ...]:
     position = axis_of(axis, len(specs[0].shape))
-    sizes = [spec.shape[position] for spec in specs if len(spec.shape) > position]
+    check_ranks([spec.shape for spec in specs])
+    sizes = [spec.shape[position] for spec in specs]
     shape = list(unify([(*s.shape[:position], *s.shape[position + 1 :]) for s in specs]))
     shape.insert(position, -1 if -1 in sizes else sum(sizes))
     return tuple(shape)

@@ -91,7 +91,7 @@ def _execute(name: str, plain: str, path: Path, root: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         for alias in aliases:
             sys.modules.pop(alias, None)
-        raise CannotLoad(explain(error, root)) from None
+        raise CannotLoad(f"cannot load {path.name}: {explain(error, root)}") from None
     return module
 
 
@@ -123,16 +123,16 @@ def _is_candidate(value: object, key: str, module: ModuleType) -> bool:
 
 def explain(error: BaseException, root: Path) -> str:
     """Return an exception in one line, with the place in the bundle where it was raised."""
-    if isinstance(error, SyntaxError):
-        return f"{_relative(error.filename or '?', root)}:{error.lineno}: {error.msg}"
-    text = " ".join(str(error).split())
+    text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     place = _raised_at(error, root)
     return f"{what} ({place})" if place else what
 
 
 def _raised_at(error: BaseException, root: Path) -> str | None:
-    """Return file:line of the innermost frame that runs a file of the bundle."""
+    """Return file:line of the syntax error, or of the innermost frame that runs a bundle's file."""
+    if isinstance(error, SyntaxError) and error.filename is not None:
+        return f"{_relative(error.filename, root)}:{error.lineno}"
     found = None
     trace = error.__traceback__
     while trace is not None:

@@ -75,9 +75,14 @@ def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def unify(shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """Return the shape that all of them are; TypeConflict where there is none."""
+    check_ranks(shapes)
+    return tuple(_unify_sizes(sizes, shapes) for sizes in zip(*shapes, strict=True))
+
+
+def check_ranks(shapes: Sequence[Sequence[int]]) -> None:
+    """Raise TypeConflict where shapes have different numbers of dimensions."""
     if len({len(shape) for shape in shapes}) != 1:
         raise TypeConflict(f"ranks differ: {_listed(shapes)}")
-    return tuple(_unify_sizes(sizes, shapes) for sizes in zip(*shapes, strict=True))
 
 
 def _unify_sizes(sizes: Sequence[int], shapes: Sequence[Sequence[int]]) -> int:

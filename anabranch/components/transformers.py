@@ -7,6 +7,7 @@ whole numbers and BOOL give FP64.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -28,7 +29,7 @@ from anabranch.components.tensor_types import (
     typed,
     wide,
 )
-from anabranch.specs.models import Datatype, NodeBase, TensorSpec
+from anabranch.specs.models import TENSOR_NAME, Datatype, NodeBase, TensorSpec
 
 
 class _PerInput:
@@ -251,9 +252,11 @@ class Rename:
         """Find names of no input, and outputs that would be called the same."""
         inputs: Mapping[str, str] = getattr(node, "inputs")  # noqa: B009
         names: Any = node.args["names"]
-        for name in names:
+        for name, output in names.items():
             if name not in inputs:
                 yield ("args", "names", name), f"there is no input {name!r}{hint(name, inputs)}"
+            if re.fullmatch(TENSOR_NAME, output) is None:
+                yield ("args", "names", name), f"{shown(output)} is no name of a tensor"
         counts = Counter(names.get(name, name) for name in inputs)
         for name, count in counts.items():
             if count > 1:

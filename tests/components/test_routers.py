@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anabranch.components import registry
+from anabranch.components.binding import bind
+from anabranch.components.contract import Context
+
+
+@pytest.fixture
+def router(node):
+    def make(**fields):
+        return bind("n", node(type="router", inputs={}, **fields) if "inputs" not in fields
+                    else node(type="router", **fields), Path())  # fmt: skip
+
+    return make
+
+
+def test_weighted_draws_in_proportion_and_repeats_with_a_seed(router):
+    fields = {"strategy": "weighted", "routes": {"a": 90, "b": 10, "never": 0}, "args": {"seed": 7}}
+    first, second = router(**fields), router(**fields)
+    draws = [first.call() for _ in range(5000)]
+    assert draws == [second.call() for _ in range(5000)]
+    counts = Counter(draws)
+    assert counts.keys() == {"a", "b"}
+    assert 400 < counts["b"] < 600
+
+
+def test_weighted_over_a_list_is_even(router):
+    bound = router(strategy="weighted", routes=["a", "b"], args={"seed": 1})
+    counts = Counter(bound.call() for _ in range(2000))
+    assert 900 < counts["a"] < 1100
+
+
+def test_rules_take_the_first_that_holds_else_otherwise(router):
+    bound = router(
+        strategy="rules",
+        inputs={"x": "x"},
+        rules=[
+            {"when": "request.headers['x-tier'] == 'gold'", "to": "a"},
+            {"when": "inputs.x[0] > 1.0", "to": "b"},
+        ],
+        otherwise="c",
+    )
+    assert bound.wants_context
+    gold = Context(headers={"x-tier": "gold"})
+    assert bound.call(x=np.array([9.0]), context=gold) == "a"
+    assert bound.call(x=np.array([9.0]), context=Context()) == "b"
+    assert bound.call(x=np.array([0.0]), context=Context()) == "c"
+    assert bound.call(x=np.array([]), context=Context()) == "c"
+
+
+def test_no_rule_and_no_otherwise_is_an_error(router):
+    bound = router(strategy="rules", rules=[{"when": "false", "to": "a"}])
+    with pytest.raises(ValueError, match="no rule holds, and there is no 'otherwise'"):
+        bound.call(context=Context())
+
+
+@pytest.mark.parametrize(
+    ("fields", "path", "message"),
+    [
+        ({"strategy": "weighted"}, ("routes",), "needs routes"),
+        ({"strategy": "weighted", "routes": {"a": 0}}, ("routes",), "must be above 0"),
+        ({"strategy": "weighted", "routes": ["a"], "otherwise": "b"}, ("otherwise",), "belongs to"),
+        ({"strategy": "rules"}, ("rules",), "needs rules"),
+        (
+            {"strategy": "rules", "routes": {"a": 1}, "rules": [{"when": "true", "to": "a"}]},
+            ("routes",),
+            "weights belong to the strategy 'weighted'",
+        ),
+        (
+            {"strategy": "rules", "rules": [{"when": "true", "to": "a"}, {"when": "(", "to": "a"}]},
+            ("rules", 1, "when"),
+            "cannot be parsed",
+        ),
+        ({"strategy": "wieghted", "routes": ["a"]}, ("strategy",), "did you mean 'weighted'?"),
+    ],
+)
+def test_mistakes(node, fields, path, message):
+    found = dict(registry.problems(node(type="router", **fields)))
+    assert message in found[path]

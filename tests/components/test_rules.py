@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anabranch.components.rules import Condition, mistakes
+
+REQUEST = {"id": "abc", "headers": {"x-tier": "gold"}, "parameters": {"limit": 3}}
+VARIABLES = {"request": REQUEST, "inputs": {"x": [[0.5, 2.0]], "name": ["ann"]}}
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("request.headers['x-tier'] == 'gold'", True),
+        ("request.headers['x-other'] == 'gold'", False),
+        ("!(request.headers['x-other'] == 'gold')", False),
+        ("'x-other' in request.headers", False),
+        ("has(request.headers.other) || request.id == 'abc'", True),
+        ("request.parameters.limit > 2", True),
+        ("request.parameters.other > 2", False),
+        ("inputs.x[0][1] > 1.0 && inputs.x.size() == 1", True),
+        ("inputs.x[0].exists(v, v > 1.0)", True),
+        ("inputs.x[7][0] > 1.0", False),
+        ("inputs.name[0].startsWith('a') && request.id.matches('^a')", True),
+    ],
+)
+def test_conditions(text, holds):
+    assert mistakes(text, ["x", "name"]) == []
+    assert Condition(text).holds(VARIABLES) is holds
+
+
+def test_only_conditions_over_inputs_read_them():
+    assert Condition("inputs.x[0][0] > 1.0").reads_inputs
+    assert not Condition("request.id == 'inputs.x'").reads_inputs
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("request.id", "the rule 'request.id' gave 'abc', not true or false"),
+        ("1 / 0 == 1", "failed: division by zero"),
+        ("inputs.x[0][1] + 1 > 2.0", "failed: Unsupported operation: float \\+ int"),
+        ("request.id.matches('(')", "failed: .*not a valid regex"),
+    ],
+)
+def test_failures_quote_the_rule(text, message):
+    with pytest.raises(ValueError, match=message):
+        Condition(text).holds(VARIABLES)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("reqest.id == 'a'", "unknown name 'reqest' (did you mean 'request'?"),
+        ("inputs.x.all(v, v > w)", "unknown name 'w'"),
+        ("random() > 0.5", "unknown function 'random'"),
+        ("request.header['a'] == 'b'", "request has no 'header' (did you mean 'headers'?"),
+        ("inputs.y[0] > 1", "inputs has no 'y' (available: name, x)"),
+        ("request.headers['X-Tier'] == 'a'", "write 'x-tier', not 'X-Tier'"),
+        ("request.id == ", "the expression cannot be parsed, at character 15: Syntax error"),
+        ("[" * 2000, "the expression cannot be parsed"),
+    ],
+)
+def test_mistakes_are_found_without_running(text, message):
+    assert any(message in found for found in mistakes(text, ["x", "name"]))
+    assert all(len(found) < 400 and "\n" not in found for found in mistakes(text, []))
+
+
+def test_text_that_looks_like_a_field_is_no_mistake():
+    assert mistakes("request.id == 'inputs.nothing'", []) == []
+
+
+@given(st.text("request.inputs'\"()[]{}!&|=<>?:,ü\0\n1e", max_size=200))
+def test_any_text_gives_mistakes_or_none(text):
+    for found in mistakes(text, ["x"]):
+        assert "\n" not in found
+
+
+@pytest.mark.parametrize("text", ["!" * 4090 + "true", "(" * 2000 + "1" + ")" * 2000, "-" * 4090])
+def test_deep_expressions_do_not_kill_the_process(text):
+    code = "import sys; from anabranch.components.rules import mistakes; mistakes(sys.argv[1], [])"
+    assert subprocess.run([sys.executable, "-c", code, text], check=False).returncode == 0
