@@ -23,12 +23,23 @@ PLANNED: dict[str, frozenset[str]] = {
     ),
     "router": frozenset({"epsilon_greedy", "thompson"}),
     "explainer": frozenset(
-        {
-            *("anchor_tabular", "anchor_text", "anchor_image", "kernel_shap", "tree_shap", "ale"),
-            *("partial_dependence", "partial_dependence_variance", "permutation_importance"),
-            *("similarity", "integrated_gradients", "saliency", "deep_lift", "occlusion"),
+        [
+            "anchor_tabular",
+            "anchor_text",
+            "anchor_image",
+            "kernel_shap",
+            "tree_shap",
+            "ale",
+            "partial_dependence",
+            "partial_dependence_variance",
+            "permutation_importance",
+            "similarity",
+            "integrated_gradients",
+            "saliency",
+            "deep_lift",
+            "occlusion",
             "layer_gradcam",
-        }
+        ]
     ),
 }
 """Built-ins that the language knows and a later version will bring, by node type."""

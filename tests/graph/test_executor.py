@@ -120,7 +120,7 @@ def test_several_declared_outputs_must_all_be_there() -> None:
 
 def test_an_undeclared_output_that_is_missing() -> None:
     built = graph(component="Return").output("y", "a.wanted")
-    with pytest.raises(NodeError, match="it returned no output 'wanted'; it returned: .*given"):
+    with pytest.raises(NodeError, match=r"it returned no output 'wanted'; it returned: .*given"):
         once(built, value={"given": np.ones(1)})
 
 
@@ -132,7 +132,7 @@ def test_an_unknown_requested_output_lists_those_there_are() -> None:
     async def work(executor: HeadExecutor) -> Any:
         return await executor.run(ONE, Context(), ["z"])
 
-    with pytest.raises(InvalidRequest, match="graph 'g' has no output 'z' .*available: y"):
+    with pytest.raises(InvalidRequest, match=r"graph 'g' has no output 'z' .*available: y"):
         use(graph(component="InPlace").output("y", "a"), work)
 
 
