@@ -29,6 +29,7 @@ from anabranch.router.http import (
     json_reply,
 )
 from anabranch.router.oip import decode_request, encode_metadata, encode_response
+from anabranch.router.stepping import Started
 
 _BINARY_HEADER = "inference-header-content-length"
 
@@ -91,6 +92,9 @@ class GraphApp:
         with self.core.gate:
             body = await request.body(limits.max_body, limits.body_timeout)
             decoded = decode_request(body, limits)
+            running = Started(self.core.infer(decoded, request.headers, request.id))
+            if running.done:
+                return Reply(200, encode_response(running.value))
             with CancelOnDisconnect(request.receive):
-                response = await self.core.infer(decoded, request.headers, request.id)
+                response = await running
             return Reply(200, encode_response(response))

@@ -22,6 +22,7 @@ from anabranch.errors import DeadlineExceeded, InvalidRequest, NotSupportedError
 from anabranch.graph.plan import Plan
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import Gate, Limits
+from anabranch.router.stepping import Started
 from anabranch.specs.models import TensorSpec
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -125,22 +126,22 @@ class InferenceCore:
         self._check_inputs(request.inputs)
         self._check_outputs(request.outputs)
         seconds = self._seconds(request.parameters)
-        context = Context(
-            request.id or request_id, headers or {}, request.parameters, time.monotonic() + seconds
-        )
-        results = await self._evaluate(request, context, seconds)
+        deadline = time.monotonic() + seconds
+        context = Context(request.id or request_id, headers or {}, request.parameters, deadline)
+        running = Started(self._executor.run(request.inputs, context, request.outputs or None))
+        results = running.value if running.done else await self._within(seconds, running)
         names = request.outputs or self._outputs
         outputs = [_output(name, results[name]) for name in names]
         if len(self._types) < len(self._outputs):
             self._learn(outputs)
         return InferenceResponse(self.name, self.version, request.id, outputs)
 
-    async def _evaluate(
-        self, request: InferenceRequest, context: Context, seconds: float
+    async def _within(
+        self, seconds: float, running: Started[Mapping[str, Array]]
     ) -> Mapping[str, Array]:
         try:
             async with asyncio.timeout(seconds) as limit:
-                return await self._executor.run(request.inputs, context, request.outputs or None)
+                return await running
         except TimeoutError:
             if not limit.expired():
                 raise

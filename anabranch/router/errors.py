@@ -121,6 +121,8 @@ def _headers(error: Exception) -> Headers:
         return ((b"retry-after", str(error.retry_after).encode()),)
     if isinstance(error, MethodNotAllowed):
         return ((b"allow", ", ".join(error.allowed).encode()),)
+    if isinstance(error, SlowBody):
+        return ((b"connection", b"close"),)
     return ()
 
 

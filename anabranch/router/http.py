@@ -25,6 +25,7 @@ from anabranch.router.errors import (
     UnsupportedBody,
     error_reply,
 )
+from anabranch.router.stepping import Started
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -61,9 +62,12 @@ class HttpRequest:
         InvalidRequest, ClientGone.
         """
         self._check_body(limit)
+        reading = Started(self._read(limit))
+        if reading.done:
+            return reading.value
         try:
             async with asyncio.timeout(timeout):
-                return await self._read(limit)
+                return await reading
         except TimeoutError:
             raise SlowBody(f"the body did not arrive within {timeout:g}s") from None
 
@@ -202,7 +206,7 @@ class HttpApp:
 
     async def _send(self, request: HttpRequest, reply: Reply, send: Send) -> None:
         headers = [(b"content-length", str(len(reply.body)).encode()), *reply.headers]
-        if not any(name == b"content-type" for name, _ in reply.headers):
+        if not reply.headers or not any(name == b"content-type" for name, _ in reply.headers):
             headers.append(_JSON)
         if self._sends_id:
             headers.append((b"x-request-id", request.id.encode()))

@@ -1,7 +1,7 @@
 """What one request may take, checked before the memory for it is taken.
 
-Decoding a body takes a small multiple of its size (about 20 times for the worst one, a tensor of
-one-digit numbers in lists of one), so ``max_body`` and ``max_ongoing`` bound a router's memory.
+Decoding a body takes a small multiple of its size (about ten times for numbers, up to 25 times for
+one-letter strings in lists of one), so ``max_body`` and ``max_ongoing`` bound a router's memory.
 """
 
 from __future__ import annotations

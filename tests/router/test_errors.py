@@ -63,6 +63,7 @@ def test_what_to_do_next_is_in_the_headers() -> None:
     assert error_reply(MethodNotAllowed("PUT", ["POST", "GET"]), "i").headers == (
         (b"allow", b"GET, POST"),
     )
+    assert error_reply(SlowBody("m"), "i").headers == ((b"connection", b"close"),)
 
 
 def test_the_unexpected_is_logged_and_not_told(caplog: pytest.LogCaptureFixture) -> None:
