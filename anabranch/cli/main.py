@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 import traceback
@@ -12,6 +13,7 @@ from anabranch.errors import AnabranchError, SpecError
 
 def main() -> None:
     """Run the command line of this process. No traceback ever reaches the terminal."""
+    signal.signal(signal.SIGTERM, _leave)
     try:
         app()
     except SpecError as error:
@@ -21,6 +23,11 @@ def main() -> None:
         _fail(str(error))
     except Exception:
         _fail(f"unexpected error: {_summary()}; the details are in {_save_traceback()}")
+
+
+def _leave(number: int, frame: object) -> None:
+    """Leave in an orderly way, so that a half-started engine is taken down."""
+    sys.exit(128 + number)
 
 
 def _fail(message: str) -> None:

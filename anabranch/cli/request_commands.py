@@ -23,7 +23,8 @@ def infer(
             "--data",
             "-d",
             metavar="JSON|@FILE|@-",
-            help="A whole request of the Open Inference Protocol: JSON, @file, or @- for stdin.",
+            help="Values by input, such as '{\"x\": [[1, 2]]}', or a whole request of the Open"
+            " Inference Protocol; inline, @file, or @- for stdin.",
         ),
     ] = None,
     inputs: Annotated[
@@ -40,7 +41,7 @@ def infer(
 ) -> None:
     """Send one request to a graph and print its answer.
 
-    Datatype and shape of every --input come from the graph.
+    Datatypes and shapes come from the graph, unless --data is a whole request.
     """
     from anabranch.cli import tensors
     from anabranch.cli.reports import outputs_text
@@ -49,10 +50,10 @@ def infer(
 
     if (data is None) == (not inputs):
         raise typer.BadParameter("give either --data or at least one --input")
-    body = None if data is None else tensors.read_request(data)
-    given = tensors.read_inputs(inputs or [])
+    given = tensors.read_inputs(inputs or []) if data is None else tensors.read_data(data)
     with ControlClient.of_home(resolve_home(home)) as client:
-        body = body or tensors.request_for(client.metadata(graph), given)
+        whole = data is not None and tensors.is_request(given)
+        body = given if whole else tensors.request_for(client.metadata(graph), given)
         answer = client.infer(graph, body)
     if output is options.Format.JSON:
         result_json(answer)

@@ -16,12 +16,20 @@ from anabranch.errors import InvalidRequest
 Json = dict[str, Any]
 
 
-def read_request(text: str) -> Json:
-    """The request that ``--data`` gives; BadParameter if it is no JSON object or no such file."""
+def read_data(text: str) -> Json:
+    """The object that ``--data`` gives; BadParameter if it is no JSON object or no such file."""
     body = _parse(_read(text, "--data") if text.startswith("@") else text, "--data")
     if not isinstance(body, dict):
         raise typer.BadParameter(f"--data must be a JSON object, not {type(body).__name__}")
     return body
+
+
+def is_request(data: Json) -> bool:
+    """Whether it is a request of the Open Inference Protocol, not values by input."""
+    tensors = data.get("inputs")
+    return isinstance(tensors, list) and all(
+        isinstance(tensor, dict) and "name" in tensor for tensor in tensors
+    )
 
 
 def read_inputs(pairs: Sequence[str]) -> dict[str, Any]:

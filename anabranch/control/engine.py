@@ -39,6 +39,7 @@ ANSWER_TIMEOUT_S = 30.0
 """How long an engine that already runs may take to answer."""
 LOCK_TIMEOUT_S = 60.0
 """How long ``up`` and ``down`` wait for each other."""
+RUNTIME_PREFIX = "anab-"
 _LOG_LINES = 15
 _PAUSE_S = 0.05
 
@@ -166,8 +167,8 @@ def _new_state(home: Path, options: EngineOptions, block: ports.PortBlock) -> En
 def _new_runtime() -> Path:
     """A private folder for sockets, short enough for the names of those in it."""
     base = tempfile.gettempdir()
-    fits = len(f"{base}/anab-12345678".encode()) <= flags.LONGEST_FOLDER
-    return Path(tempfile.mkdtemp(prefix="anab-", dir=base if fits else "/tmp"))
+    fits = len(f"{base}/{RUNTIME_PREFIX}12345678".encode()) <= flags.LONGEST_FOLDER
+    return Path(tempfile.mkdtemp(prefix=RUNTIME_PREFIX, dir=base if fits else "/tmp"))
 
 
 def _launch(
@@ -302,7 +303,7 @@ def _log(home: Path, module: str) -> Path:
 def _take_down(home: Path, state: EngineState) -> None:
     runtime = Path(state.runtime)
     processes.stop(state.id, state.pid, runtime)
-    if runtime.name.startswith("anab-"):
+    if runtime.name.startswith(RUNTIME_PREFIX):
         shutil.rmtree(runtime, ignore_errors=True)
     clear_state(home)
 

@@ -83,7 +83,21 @@ def test_an_input_given_twice_is_refused():
 def test_a_request_from_a_file(tmp_path):
     path = tmp_path / "request.json"
     path.write_text(json.dumps({"inputs": []}))
-    assert tensors.read_request(f"@{path}") == {"inputs": []}
+    assert tensors.read_data(f"@{path}") == {"inputs": []}
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        ({"inputs": [{"name": "x", "data": [1]}]}, True),
+        ({"inputs": []}, True),
+        ({"x": [1]}, False),
+        ({"inputs": [1, 2]}, False),
+        ({}, False),
+    ],
+)
+def test_values_by_input_are_told_from_a_whole_request(data, whole):
+    assert tensors.is_request(data) is whole
 
 
 @given(
