@@ -1,0 +1,248 @@
+"""Engines as they are used: started, crashed, started again, and stopped without a trace."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from anabranch.control import processes
+from anabranch.control.engine_state import read_state
+from anabranch.control.flags import OVERRIDE
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "graph.yaml"
+
+
+class Engine:
+    """An engine of its own home, driven by the command line."""
+
+    def __init__(self, home, ports, env=None):
+        self.home = home
+        self.ports = ports
+        self.env = {**os.environ, **(env or {}), "ANABRANCH_HOME": str(home)}
+
+    def run(self, *arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "anabranch.cli.main", *map(str, arguments)],
+            env=self.env, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+
+    def up(self):
+        http, grpc, dashboard = self.ports
+        return self.run(
+            "up", "-o", "json", "--http-port", http, "--grpc-port", grpc,
+            "--dashboard-port", dashboard,
+        )  # fmt: skip
+
+    @property
+    def state(self):
+        return read_state(self.home)
+
+    def processes(self, state):
+        return processes.of_engine(state.id, Path(state.runtime))
+
+    def is_live(self):
+        url = f"http://127.0.0.1:{self.ports[0]}/v2/health/live"
+        try:
+            return httpx.get(url, trust_env=False, timeout=10).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+def free_ports(count):
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in sockets]
+
+
+@pytest.fixture
+def new_engine(tmp_path):
+    """Make engines; whatever a test leaves of them is taken down."""
+    made = []
+
+    def make(name="home", env=None):
+        made.append(Engine(tmp_path / name, free_ports(3), env))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.run("down")
+
+
+def done(result):
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def listening(found):
+    """Addresses that processes listen on, beyond loopback."""
+    return {
+        (process.name(), connection.laddr.port)
+        for process in found
+        for connection in process.net_connections(kind="tcp")
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr.ip not in ("127.0.0.1", "::ffff:127.0.0.1", "::1")
+    }
+
+
+def test_up_deploy_infer_down(new_engine):
+    engine = new_engine()
+    info = json.loads(done(engine.up()).stdout)
+    assert info == {
+        "http": f"http://127.0.0.1:{engine.ports[0]}",
+        "grpc": f"127.0.0.1:{engine.ports[1]}",
+        "dashboard": f"http://127.0.0.1:{engine.ports[2]}",
+        "home": str(engine.home),
+    }
+    assert httpx.get(info["dashboard"], trust_env=False).status_code == 200
+    deployed = json.loads(done(engine.run("deploy", EXAMPLE, "-o", "json")).stdout)
+    assert deployed == {"graph": "quickstart", "revision": 1, "state": "live"}
+    answer = done(engine.run("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
+    assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]
+    assert "quickstart  1 " in done(engine.run("status")).stdout
+    assert "no change" in done(engine.run("plan", EXAMPLE)).stdout
+    missing = engine.run("infer", "quickstart", "-d", '{"inputs": []}')
+    assert missing.returncode == 1 and "fruit" in missing.stderr and not missing.stdout
+    done(engine.run("delete", "quickstart"))
+    assert engine.run("status", "quickstart").returncode == 1
+
+    state = engine.state
+    assert json.loads(done(engine.run("down", "-o", "json")).stdout)["stopped"] is True
+    assert engine.processes(state) == []
+    assert not Path(state.runtime).exists()
+    assert engine.state is None
+    assert json.loads(done(engine.run("down", "-o", "json")).stdout)["stopped"] is False
+
+
+def test_two_engines_side_by_side(new_engine):
+    one, two = new_engine("one"), new_engine("two")
+    done(one.up())
+    taken = Engine(two.home, one.ports).up()
+    assert taken.returncode == 1
+    assert f"port {one.ports[0]} " in taken.stderr and "--http-port" in taken.stderr
+    assert two.state is None
+    done(two.up())
+    done(two.run("deploy", EXAMPLE))
+    assert "no graphs" in done(one.run("status")).stdout
+    done(one.run("down"))
+    assert two.is_live() and not one.is_live()
+    assert done(two.run("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+
+
+def test_up_twice_is_the_same_engine(new_engine):
+    engine = new_engine()
+    first, state = done(engine.up()), engine.state
+    second = done(engine.up())
+    assert second.stdout == first.stdout
+    assert "already up" in second.stderr
+    assert engine.state == state
+
+
+def test_graphs_come_back_after_a_crash(new_engine):
+    engine = new_engine()
+    done(engine.up())
+    done(engine.run("deploy", EXAMPLE))
+    crashed = engine.state
+    for process in engine.processes(crashed):
+        process.kill()
+    done(engine.up())
+    assert engine.state.id != crashed.id
+    assert engine.processes(crashed) == []
+    assert not Path(crashed.runtime).exists()
+    assert done(engine.run("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+
+
+def test_down_ends_what_a_dead_head_left(new_engine):
+    engine = new_engine()
+    done(engine.up())
+    state = engine.state
+    left = [one for one in engine.processes(state) if one.pid != state.pid]
+    os.kill(state.pid, signal.SIGSTOP)  # so that it cannot stop its children on the way out
+    os.kill(state.pid, signal.SIGKILL)
+    assert left
+    done(engine.run("down"))
+    assert engine.processes(state) == []
+
+
+def test_an_interrupted_start_leaves_nothing(new_engine):
+    engine = new_engine()
+    http, grpc, dashboard = map(str, engine.ports)
+    starting = subprocess.Popen(
+        [sys.executable, "-m", "anabranch.cli.main", "up", "--http-port", http,
+         "--grpc-port", grpc, "--dashboard-port", dashboard],
+        env=engine.env, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while "starting Ray" not in starting.stderr.readline():
+        assert starting.poll() is None
+    state = engine.state
+    starting.send_signal(signal.SIGTERM)
+    starting.communicate(timeout=120)
+    assert starting.returncode == 128 + signal.SIGTERM
+    assert engine.state is None
+    assert engine.processes(state) == []
+
+
+def test_a_start_that_fails_shows_why_and_leaves_nothing(new_engine):
+    engine = new_engine(env={"ANABRANCH_STORE": "nosuchdatabase://x"})
+    failed = engine.up()
+    assert failed.returncode == 1
+    assert "nosuchdatabase" in failed.stderr and "driver.log" in failed.stderr
+    assert engine.state is None
+
+
+def test_without_haproxy_the_default_proxy_answers(new_engine):
+    engine = new_engine(env={OVERRIDE: "/nonexistent/haproxy"})
+    warned = done(engine.up())
+    assert "warning: HAProxy cannot run here" in warned.stderr
+    done(engine.run("deploy", EXAMPLE))
+    assert done(engine.run("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+    names = {process.name() for process in engine.processes(engine.state)}
+    assert not any("haproxy" in name.lower() for name in names)
+
+
+def test_every_server_with_a_choice_stays_on_loopback(new_engine):
+    engine = new_engine()
+    done(engine.up())
+    open_to_all = listening(engine.processes(engine.state))
+    # Serve's port between deployments knows no host; everything else must be closed.
+    assert {name for name, _ in open_to_all} <= {"ray::ServeReplica:anabranch.gateway:gateway"}
+
+
+def test_run_deploys_again_on_change_and_cleans_up(new_engine, tmp_path):
+    engine = new_engine()
+    work = tmp_path / "work"
+    work.mkdir()
+    for file in EXAMPLE.parent.iterdir():
+        if file.is_file():
+            (work / file.name).write_bytes(file.read_bytes())
+    http, grpc, dashboard = map(str, engine.ports)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "anabranch.cli.main", "run", work / "graph.yaml", "--http-port",
+         http, "--grpc-port", grpc, "--dashboard-port", dashboard],
+        env=engine.env, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    expect(running, "revision 1 is live")
+    (work / "components.py").write_text((work / "components.py").read_text() + "\n# changed\n")
+    expect(running, "revision 2 is live")
+    (work / "graph.yaml").write_text("nonsense: [")
+    expect(running, "error: the spec")
+    state = engine.state
+    running.send_signal(signal.SIGINT)
+    running.communicate(timeout=120)
+    assert running.returncode == 0
+    assert engine.state is None
+    assert engine.processes(state) == []
+
+
+def expect(process, text):
+    """Read what a process says until it says ``text``."""
+    while text not in (line := process.stderr.readline()):
+        assert line, f"ended with {process.wait()} before saying {text!r}"
