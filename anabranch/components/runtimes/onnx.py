@@ -55,7 +55,6 @@ class OnnxModel:
         self._order = order_of(node, self._names)
         self._specs = [_spec(one) for one in inputs]
         self._outputs = _outputs(node, self._session.get_outputs(), outputs)
-        self._maps = [_is_map(one.type) for one in self._session.get_outputs()]
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
@@ -126,4 +125,6 @@ def _fed(array: Array) -> Array:
 
 def _matrix(rows: list[dict[Any, float]]) -> Array:
     """Return a list of maps, one for each row, as a matrix with a column for each key."""
-    return np.array([list(row.values()) for row in rows], dtype=np.float32)
+    columns = len(rows[0]) if rows else 0
+    values = [list(row.values()) for row in rows]
+    return np.array(values, dtype=np.float32).reshape(len(rows), columns)
