@@ -45,6 +45,10 @@ _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
 _DIRECTIVE = re.compile("^%", re.MULTILINE)
 _TOO_DEEP = f"nested deeper than the limit of {MAX_DEPTH} levels"
+_ESCAPED_PAIR = re.compile(
+    r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
+)
+"""A character beyond U+FFFF as JSON escapes it; YAML has no such pairs."""
 _HINTS = {
     "\t": "a tab cannot indent; use spaces",
     "@": "a value that starts with @ needs quotes",
@@ -120,11 +124,18 @@ def _decode(data: bytes | str, file: str) -> str:
         raise _error(file, f"the character {char} is not allowed", _place(text, bad.start()))
     if isinstance(data, str):
         _check_size(len(text.encode()), file)
+    if text.lstrip()[:1] == "{":
+        text = _ESCAPED_PAIR.sub(_join_pair, text)
     directives = [match.start() for match in _DIRECTIVE.finditer(text)]
     if len(directives) > _MAX_DIRECTIVES:
         place = _place(text, directives[_MAX_DIRECTIVES])
         raise _error(file, f"more than {_MAX_DIRECTIVES} lines that start with %", place)
     return text
+
+
+def _join_pair(match: re.Match[str]) -> str:
+    high, low = int(match[2], 16), int(match[3], 16)
+    return match[1] + chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
 
 
 def _check_size(size: int, file: str) -> None:
@@ -180,6 +191,7 @@ class _Built:
     nodes: int = 1
     chars: int = 0
     height: int = 0
+    """Levels of maps and lists."""
 
 
 @dataclass(slots=True)
@@ -247,7 +259,7 @@ class _Composer:
         elif frame is not None and not frame.is_map():
             frame.key_mark = mark
         value: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
-        self._stack.append(_Frame(_Built(value, {}), event.anchor))
+        self._stack.append(_Frame(_Built(value, {}, height=1), event.anchor))
 
     def _scalar(self, event: yaml.ScalarEvent, mark: _Mark) -> None:
         self._count(1, len(event.value), mark)
@@ -331,10 +343,10 @@ class _Composer:
 
     def _parts(self) -> Iterator[str | int]:
         for frame in self._stack:
-            if frame.is_map():
-                yield frame.key or ""
-            else:
+            if not frame.is_map():
                 yield len(frame.built.value)
+            elif frame.key is not None:
+                yield frame.key
 
     def _count(self, nodes: int, chars: int, mark: _Mark) -> None:
         self._nodes += nodes
@@ -350,7 +362,8 @@ class _Composer:
 
     def _refuse_tag(self, tag: str | None, mark: _Mark) -> None:
         if tag is not None:
-            self._report(f"the tag {quoted(tag)} is not allowed; remove it", self._path(), mark)
+            written = tag.replace("tag:yaml.org,2002:", "!!")
+            self._report(f"the tag {quoted(written)} is not allowed; remove it", self._path(), mark)
 
     def _report(self, message: str, path: FieldPath, mark: _Mark) -> None:
         """Keep a mistake and go on."""

@@ -111,4 +111,4 @@ class Size(_Quantity):
     _limit = _MAX_SIZE
     _example = "512MiB"
     _zero = "0B"
-    _pattern = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?)(B|KiB|MiB|GiB|TiB)")
+    _pattern = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)(B|KiB|MiB|GiB|TiB)")

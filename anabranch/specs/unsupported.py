@@ -17,6 +17,7 @@ from anabranch.specs.text import FieldPath, quoted, safe_path
 from anabranch.specs.wording import Said
 
 _AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay")
+_REPLICAS = "use a fixed number of `replicas`"
 PLANNED: dict[str, frozenset[str]] = {
     "predictor": frozenset(
         {"xgboost", "lightgbm", "catboost", "mlflow", "huggingface", "open_inference"}
@@ -90,9 +91,6 @@ def _kind(path: FieldPath, node: NodeBase) -> Iterator[Said]:
     name = getattr(node, field, None)
     if node.component is None and name in PLANNED.get(kind, ()):
         yield (*path, field), _cannot(f"{kind} {field} {name}", "use another")
-
-
-_REPLICAS = "use a fixed number of `replicas`"
 
 
 def _remote_files(path: FieldPath, node: Predictor | Explainer) -> Iterator[Said]:
