@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,8 +18,7 @@ from anabranch.components.loading import explain, inside
 from anabranch.errors import ArtefactError
 from anabranch.specs.models import Predictor
 
-_URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?.*", re.DOTALL)
-_CHUNK = 1 << 20
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/.*", re.DOTALL)
 
 
 def is_uri(model: str) -> bool:
@@ -27,13 +26,10 @@ def is_uri(model: str) -> bool:
     return _URI.fullmatch(model) is not None
 
 
-def digest_problems(node: Predictor, safe: Iterable[str]) -> Iterator[tuple[tuple[str], str]]:
-    """Find a model by URI without digest whose suffix is not of a ``safe`` format."""
-    model = node.model
-    if model is None or node.sha256 is not None or not is_uri(model):
-        return
-    if Path(urlsplit(model).path).suffix.lower() not in tuple(safe):
-        yield ("sha256",), f"{model} can run code when it is loaded, so its sha256 must be given"
+def suffix(model: str) -> str:
+    """Return the suffix of a path or URI in lower case, such as ``.skops``."""
+    path = urlsplit(model).path if is_uri(model) else model
+    return Path(path).suffix.lower()
 
 
 def model_path(node: Predictor, root: Path) -> Path:
@@ -74,14 +70,10 @@ def _from_uri(model: str) -> Path:
 
 
 def _verify(model: str, path: Path, expected: str) -> None:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    if digest.hexdigest() != expected:
-        raise ArtefactError(
-            f"model {model!r}: its sha256 is {digest.hexdigest()}, the spec says {expected}"
-        )
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise ArtefactError(f"model {model!r}: its sha256 is {found}, the spec says {expected}")
 
 
 @contextmanager

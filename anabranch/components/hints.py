@@ -13,7 +13,7 @@ def hint(name: str, options: Iterable[str]) -> str:
     known = sorted(set(options))
     if not known:
         return ""
-    close = get_close_matches(name, known, n=1)
+    close = get_close_matches(name[:128], known, n=1)
     meant = f"did you mean {close[0]!r}? " if close else ""
     return f" ({meant}available: {listing(known)})"
 

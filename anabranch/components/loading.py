@@ -72,7 +72,6 @@ def load_file(relative: str, root: Path) -> ModuleType:
         return sys.modules[name]
     if name in sys.modules:
         forget(root)
-        package_of(root)
     module = _execute(name, plain, path, root)
     _stamps[name] = stamp
     return module

@@ -9,13 +9,14 @@ To add one, write a class in one file and list that file in ``builtins.MODULES``
 
 The constructor's keyword parameters are the node's ``args``; their annotations are checked. A
 parameter named ``node`` receives the node's spec, one named ``root`` the folder of the bundle.
-Three optional static methods and one flag say what can be known before the first request:
+Optional static methods say what can be known before the first request:
 
 - ``infer(inputs, args)``: output name -> type (None: not known); raises ``TypeConflict``. A class
   without it returns None: not even the names of the outputs are known.
 - ``check(node)``: yields (field path below the node, message) for each mistake that types cannot
   tell. It is called only when ``args`` are well-typed.
-- ``executes_code = True``: the model file can run code when it is loaded.
+- ``executes_code(model)``: whether a model file of that name can run code when it is loaded; by
+  URI it needs its digest then.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from anabranch.components.arguments import constructor_problems, injected
+from anabranch.components.artefacts import is_uri
 from anabranch.components.builtins import import_all
-from anabranch.components.hints import hint
+from anabranch.components.hints import hint, shown
 from anabranch.components.tensor_types import Args, Types
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES, NodeBase
 from anabranch.specs.unsupported import PLANNED
@@ -52,7 +54,8 @@ class Kind:
     infer: Callable[[Types, Args], Types | None]
     """Types of the outputs, given those of the inputs; None where not even names are known."""
     check: Callable[[NodeBase], Iterable[Finding]]
-    executes_code: bool = False
+    executes_code: Callable[[str], bool]
+    """Whether loading the model of that path or URI may run code."""
 
     def factory(self, node: NodeBase, root: Path) -> Any:
         """Construct the built-in for a node whose ``problems`` are none."""
@@ -74,7 +77,7 @@ def register(node_type: str, name: str) -> Callable[[_Class], _Class]:
             cls=cls,
             infer=getattr(cls, "infer", _nothing_known),
             check=getattr(cls, "check", _nothing_wrong),
-            executes_code=getattr(cls, "executes_code", False),
+            executes_code=getattr(cls, "executes_code", _runs_nothing),
         )
         return cls
 
@@ -87,6 +90,10 @@ def _nothing_known(inputs: Types, args: Args) -> Types | None:
 
 def _nothing_wrong(node: NodeBase) -> Iterable[Finding]:
     return ()
+
+
+def _runs_nothing(model: str) -> bool:
+    return False
 
 
 def names(node_type: str) -> tuple[str, ...]:
@@ -119,7 +126,7 @@ def type_of(node: NodeBase) -> str:
 def unknown(node_type: str, name: str) -> str:
     """Return the message for a built-in that is not there."""
     field = BUILTIN_FIELD[node_type]
-    return f"unknown {node_type} {field} {name!r}{hint(name, names(node_type))}"
+    return f"unknown {node_type} {field} {shown(name)}{hint(name, names(node_type))}"
 
 
 def is_planned(node_type: str, name: str) -> bool:
@@ -139,7 +146,14 @@ def problems(node: NodeBase) -> list[Finding]:
             return found
         return [*found, ((BUILTIN_FIELD[type_of(node)],), unknown(type_of(node), name))]
     ill_typed = constructor_problems(kind.cls, node.args, f"{kind.type} {name!r}")
-    return [*found, *(ill_typed or kind.check(node))]
+    return [*found, *_trust_problems(kind, node), *(ill_typed or kind.check(node))]
+
+
+def _trust_problems(kind: Kind, node: NodeBase) -> Iterable[Finding]:
+    model, digest = getattr(node, "model", None), getattr(node, "sha256", None)
+    if model is not None and digest is None and is_uri(model) and kind.executes_code(model):
+        message = f"{shown(model)} can run code when it is loaded, so its sha256 must be given"
+        yield ("sha256",), message
 
 
 def _input_problems(node: NodeBase) -> Iterable[Finding]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -205,3 +206,13 @@ def test_artefact_errors_name_the_node(bundle, node):
     pytest.importorskip("onnxruntime")
     with pytest.raises(ArtefactError, match=r"node 'n': model: there is no file 'm.onnx'"):
         bind("n", missing, bundle({"other.txt": ""}))
+
+
+@pytest.mark.parametrize(
+    ("runtime", "module"), [("sklearn", "sklearn"), ("torch", "torch"), ("onnx", "onnxruntime")]
+)
+def test_a_missing_extra_says_how_to_install_it(bundle, node, monkeypatch, runtime, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    made = node(type="predictor", runtime=runtime, model="m")
+    with pytest.raises(LoadError, match=rf"pip install 'anabranch\[{runtime}\]'"):
+        bind("n", made, bundle({"m": ""}))

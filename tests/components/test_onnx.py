@@ -32,10 +32,10 @@ def root(tmp_path_factory):
     double = helper.make_node("Add", ["x", "x"], ["y"])
     save(folder / "double.onnx", [double], [tensor("x")], [tensor("y")])
     nodes = [
-        helper.make_node("Sub", ["in.left", "right"], ["difference"]),
+        helper.make_node("Sub", ["in.left", "right"], ["0.difference"]),
         helper.make_node("Add", ["in.left", "right"], ["sum"]),
     ]
-    inputs, outputs = [tensor("in.left"), tensor("right")], [tensor("difference"), tensor("sum")]
+    inputs, outputs = [tensor("in.left"), tensor("right")], [tensor("0.difference"), tensor("sum")]
     save(folder / "two.onnx", nodes, inputs, outputs)
     same = helper.make_node("Identity", ["x"], ["y"])
     save(folder / "text.onnx", [same], [tensor("x", TEXT, [None])], [tensor("y", TEXT, [None])])
@@ -64,7 +64,7 @@ def test_one_input_and_one_output_may_have_any_name(predictor):
 def test_several_go_by_name(predictor):
     both = {"right": "x", "in_left": "x"}
     result = predictor("two.onnx", inputs=both).call(right=X, in_left=3 * X)
-    np.testing.assert_array_equal(result["difference"], 2 * X)
+    np.testing.assert_array_equal(result["_0_difference"], 2 * X)
     np.testing.assert_array_equal(result["sum"], 4 * X)
     only = predictor("two.onnx", inputs=both, args={"outputs": ["sum"]})
     np.testing.assert_array_equal(only.call(right=X, in_left=X), 2 * X)

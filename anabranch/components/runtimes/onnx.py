@@ -14,7 +14,7 @@ from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.hints import hint
 from anabranch.components.registry import Finding, register
-from anabranch.components.runtimes.signatures import checked, no_method, no_model, order_of
+from anabranch.components.runtimes.signatures import checked, no_method, no_model, order_of, plain
 from anabranch.specs.models import NodeBase, Predictor, TensorSpec
 
 _DATATYPES = {
@@ -75,7 +75,7 @@ class OnnxModel:
         arrays = [_matrix(one) if isinstance(one, list) else one for one in results]
         if len(arrays) == 1:
             return cast(Array, arrays[0])
-        return dict(zip(self._outputs, arrays, strict=True))
+        return dict(zip(map(plain, self._outputs), arrays, strict=True))
 
 
 def _session(runtime: Any, path: Path, threads: int) -> Any:

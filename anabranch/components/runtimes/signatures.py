@@ -17,18 +17,24 @@ def order_of(node: Predictor, names: Sequence[str]) -> list[str]:
     """Return the node's parameters in the order of the model's input ``names``.
 
     A single parameter goes to a single input whatever their names. Otherwise they must agree,
-    where letters that a parameter cannot have count as ``_``. CannotLoad names both sides.
+    written as ``plain`` writes them. CannotLoad names both sides.
     """
     parameters = list(node.inputs)
     if len(parameters) == len(names) == 1:
         return parameters
-    wanted = [re.sub(r"\W", "_", name) for name in names]
+    wanted = [plain(name) for name in names]
     if sorted(wanted) != sorted(parameters):
         raise CannotLoad(
             f"{node.model} takes the inputs {listing(wanted) or 'none'}, "
             f"the node has {listing(parameters)}"
         )
     return wanted
+
+
+def plain(name: str) -> str:
+    """Return a model's name of a tensor as a spec can hold it, such as ``input_1``."""
+    text = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return text if re.match("[A-Za-z_]", text) else f"_{text}"
 
 
 def checked(array: Array, spec: TensorSpec | None, name: str) -> Array:
@@ -46,7 +52,7 @@ def named_outputs(result: Any) -> Any:
     element is the value itself.
     """
     if isinstance(result, Mapping):
-        return dict(result)
+        return {plain(str(name)): value for name, value in result.items()}
     if isinstance(result, tuple) and hasattr(result, "_asdict"):
         return dict(result._asdict())
     if isinstance(result, tuple | list):

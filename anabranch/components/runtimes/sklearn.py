@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from anabranch.components.arrays import Array
-from anabranch.components.artefacts import digest_problems, model_path, reading
+from anabranch.components.artefacts import model_path, reading, suffix
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.hints import listing
@@ -40,8 +40,6 @@ class SklearnModel:
     and all its parts, since a pool of workers for each request costs more than it gains.
     """
 
-    executes_code = True
-
     def __init__(
         self, node: Predictor, root: Path, *, trusted: list[str] | None = None, n_jobs: int = 1
     ) -> None:
@@ -56,16 +54,20 @@ class SklearnModel:
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
     @staticmethod
+    def executes_code(model: str) -> bool:
+        """Tell whether loading the file may run code: all but skops may."""
+        return suffix(model) != ".skops"
+
+    @staticmethod
     def infer(inputs: Types, args: Args) -> Types:
         """Return one output, whose type only the model knows."""
         return {DEFAULT_OUTPUT: None}
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a missing model or digest, private methods, and more than one input."""
+        """Find a missing model, private methods, and more than one input."""
         predictor = cast(Predictor, node)
         yield from no_model(predictor)
-        yield from digest_problems(predictor, safe=(".skops",))
         if len(predictor.inputs) != 1:
             yield ("inputs",), "the runtime 'sklearn' takes one input: concat them first"
         if (predictor.method or "").startswith("_"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from anabranch.components.arrays import Array, to_array, to_torch
-from anabranch.components.artefacts import digest_problems, model_path, reading
+from anabranch.components.artefacts import model_path, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
@@ -46,8 +46,6 @@ class TorchModel:
     outputs. Inputs go to the model's by name, a single one whatever its name.
     """
 
-    executes_code = True
-
     def __init__(
         self, node: Predictor, root: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto"
     ) -> None:
@@ -61,11 +59,15 @@ class TorchModel:
         self._specs = model.specs
 
     @staticmethod
+    def executes_code(model: str) -> bool:
+        """Tell whether loading the file may run code: both formats hold pickles."""
+        return True
+
+    @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a missing model or digest, and a method."""
+        """Find a missing model, and a method."""
         predictor = cast(Predictor, node)
         yield from no_model(predictor)
-        yield from digest_problems(predictor, safe=())
         yield from no_method(predictor, "torch")
 
     def predict(self, /, **inputs: Array) -> Array | dict[str, Array]:
