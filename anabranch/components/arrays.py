@@ -76,10 +76,10 @@ def _plain(array: Array) -> Array:
 
 
 def _checked_texts(array: Array) -> Array:
-    for element in array.flat:
-        if not isinstance(element, _TEXTS):
+    for kind in set(map(type, array.flat)):
+        if not issubclass(kind, _TEXTS):
             raise TypeError(
-                f"an object array cannot be a tensor: it holds a {type(element).__name__} "
+                f"an object array cannot be a tensor: it holds a {kind.__name__} "
                 "(only str and bytes are allowed)"
             )
     return array

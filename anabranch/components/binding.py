@@ -102,8 +102,9 @@ def _bound(name: str, node: NodeBase, instance: Any) -> Bound:
 def _method(instance: Any, wanted: str, node_type: str) -> _Call:
     method = getattr(instance, wanted, None)
     if not callable(method):
-        methods = [key for key in dir(instance) if not key.startswith("_")]
-        known = [key for key in methods if callable(getattr(instance, key, None))]
+        cls = type(instance)
+        methods = [key for key in dir(cls) if not key.startswith("_")]
+        known = [key for key in methods if callable(getattr(cls, key, None))]
         raise CannotLoad(
             f"{type(instance).__name__} has no method {wanted}(), which a {node_type} needs"
             f"{hint(wanted, known)}"

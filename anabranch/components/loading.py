@@ -15,10 +15,11 @@ from types import ModuleType
 
 from anabranch.components.contract import CannotLoad
 from anabranch.components.hints import hint, listing
-from anabranch.components.roots import active, forget, package_of
+from anabranch.components.roots import active, files_of, forget, package_of
 
-_stamps: dict[str, tuple[int, int]] = {}
-"""Module name: time of change and size of its file when it was loaded."""
+_Stamp = tuple[int, int] | None
+_stamps: dict[Path, dict[str, _Stamp]] = {}
+"""Root: file of each module that came from it, with its time of change and size at that time."""
 
 
 def load_class(component: str, root: Path) -> type:
@@ -62,22 +63,32 @@ def _neighbours(path: Path, top: Path) -> str:
 
 
 def load_file(relative: str, root: Path) -> ModuleType:
-    """Return the module of a Python file in the bundle; read again only when the file changed."""
+    """Return the module of a Python file in the bundle.
+
+    It is read once; all of the bundle's modules are read again when one of their files changed.
+    """
     path = inside(relative, root)
     plain = ".".join(Path(relative).with_suffix("").parts)
     name = f"{package_of(root)}.{re.sub(r'[^A-Za-z0-9_.]', '_', plain)}"
-    status = path.stat()
-    stamp = (status.st_mtime_ns, status.st_size)
-    if name in sys.modules and _stamps.get(name) == stamp:
-        return sys.modules[name]
-    if name in sys.modules:
+    top = root.resolve()
+    if any(_stamp(file) != known for file, known in _stamps.get(top, {}).items()):
         forget(root)
-    module = _execute(name, plain, path, root)
-    _stamps[name] = stamp
-    return module
+        del _stamps[top]
+    if name not in sys.modules:
+        _execute(name, plain, path, root)
+        _stamps[top] = {file: _stamp(file) for file in files_of(root)}
+    return sys.modules[name]
 
 
-def _execute(name: str, plain: str, path: Path, root: Path) -> ModuleType:
+def _stamp(file: str) -> _Stamp:
+    try:
+        status = Path(file).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
+def _execute(name: str, plain: str, path: Path, root: Path) -> None:
     """Run the file as module ``name``; ``plain`` means it too, for those that import it by that."""
     spec = spec_from_file_location(name, path)
     assert spec is not None
@@ -91,7 +102,6 @@ def _execute(name: str, plain: str, path: Path, root: Path) -> ModuleType:
         for alias in aliases:
             sys.modules.pop(alias, None)
         raise CannotLoad(f"cannot load {path.name}: {explain(error, root)}") from None
-    return module
 
 
 def _load_module(place: str, root: Path) -> ModuleType:

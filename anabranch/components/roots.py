@@ -48,6 +48,12 @@ def forget(root: Path) -> None:
             del sys.modules[name]
 
 
+def files_of(root: Path) -> list[str]:
+    """Return the files of the modules that were imported from ``root`` and are in use."""
+    files = [getattr(sys.modules[name], "__file__", None) for name in _modules_of(root.resolve())]
+    return [file for file in files if isinstance(file, str)]
+
+
 def package_of(root: Path) -> str:
     """Return the name of the package that stands for ``root``, whose modules are its files."""
     resolved = root.resolve()

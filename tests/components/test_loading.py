@@ -50,6 +50,12 @@ def test_a_changed_file_is_read_again(bundle):
     assert load_class("c.py:C", bundle(changed)).value == 2220
 
 
+def test_a_changed_helper_is_read_again(bundle):
+    source = "import h\nclass C:\n    value = h.VALUE"
+    assert load_class("c.py:C", bundle({"c.py": source, "h.py": "VALUE = 1"})).value == 1
+    assert load_class("c.py:C", bundle({"h.py": "VALUE = 2222"})).value == 2222
+
+
 def test_nodes_of_one_file_share_its_module(bundle):
     root = bundle({"c.py": "class A: ...\nclass B: ..."})
     first, second = load_class("c.py:A", root), load_class("c.py:B", root)
