@@ -1,9 +1,13 @@
-"""The end of an error message: what was probably meant, and what there is."""
+"""The end of an error message: what was probably meant, and what there is.
+
+Names may come from anywhere, so none is shown in full length or with raw control characters.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+
+from anabranch.specs.text import clean, nearest
 
 _MOST = 12
 
@@ -13,8 +17,8 @@ def hint(name: str, options: Iterable[str]) -> str:
     known = sorted(set(options))
     if not known:
         return ""
-    close = get_close_matches(name[:128], known, n=1)
-    meant = f"did you mean {close[0]!r}? " if close else ""
+    close = nearest(name, known)
+    meant = f"did you mean {shown(close)}? " if close is not None else ""
     return f" ({meant}available: {listing(known)})"
 
 
@@ -22,7 +26,7 @@ def listing(names: Iterable[str]) -> str:
     """Return the names in their order with commas; only the first dozen, and how many more."""
     known = list(names)
     more = f", … and {len(known) - _MOST} more" if len(known) > _MOST else ""
-    return ", ".join(known[:_MOST]) + more
+    return ", ".join(clean(name) for name in known[:_MOST]) + more
 
 
 def shown(value: object) -> str:

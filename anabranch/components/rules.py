@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import cel
@@ -93,16 +93,16 @@ def _unknown_variables(text: str, program: Any) -> Iterator[str]:
     bound = set(_BOUND.findall(text))
     for name in program.variables():
         if name not in _VARIABLES and name not in bound and _IDENTIFIER.fullmatch(name):
-            yield f"unknown name {name!r}{hint(name, _VARIABLES)}"
+            yield f"unknown name {shown(name)}{hint(name, _VARIABLES)}"
 
 
 def _unknown_functions(program: Any) -> Iterator[str]:
     for name in program.functions():
         if _IDENTIFIER.fullmatch(name) and not _is_function(name):
-            yield f"unknown function {name!r}"
+            yield f"unknown function {shown(name)}"
 
 
-@cache
+@lru_cache(maxsize=1024)
 def _is_function(name: str) -> bool:
     """Tell whether CEL has a function or method of that name: it says so only when it runs."""
     return any(_is_defined(call) for call in (f"{name}()", f"''.{name}()", f"''.{name}('')"))
@@ -123,10 +123,11 @@ def _unknown_fields(text: str, inputs: tuple[str, ...]) -> Iterator[str]:
     for variable, field in _FIELD.findall(_STRING.sub("''", text)):
         if field not in known[variable]:
             there = hint(field, known[variable]) or " (the router has no inputs)"
-            yield f"{variable} has no {field!r}{there}"
+            yield f"{variable} has no {shown(field)}{there}"
 
 
 def _upper_case_headers(text: str) -> Iterator[str]:
     for name in _HEADER.findall(text):
         if name != name.lower():
-            yield f"names of headers are in lower case: write {name.lower()!r}, not {name!r}"
+            lower, found = shown(name.lower()), shown(name)
+            yield f"names of headers are in lower case: write {lower}, not {found}"

@@ -254,13 +254,16 @@ class Rename:
         names: Any = node.args["names"]
         for name, output in names.items():
             if name not in inputs:
-                yield ("args", "names", name), f"there is no input {name!r}{hint(name, inputs)}"
+                yield (
+                    ("args", "names", name),
+                    f"there is no input {shown(name)}{hint(name, inputs)}",
+                )
             if re.fullmatch(TENSOR_NAME, output) is None:
                 yield ("args", "names", name), f"{shown(output)} is no name of a tensor"
         counts = Counter(names.get(name, name) for name in inputs)
         for name, count in counts.items():
             if count > 1:
-                yield ("args", "names"), f"{count} outputs would be called {name!r}"
+                yield ("args", "names"), f"{count} outputs would be called {shown(name)}"
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:
