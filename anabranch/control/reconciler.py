@@ -171,12 +171,21 @@ class Reconciler:
                 await asyncio.to_thread(self._store.promote, graph, number)
                 self._forget(graph, number)
             case Fail(number, reason):
-                await asyncio.to_thread(self._store.fail, graph, number, reason)
+                await asyncio.to_thread(self._give_up, graph, number, reason)
                 self._forget(graph, number)
             case MarkDeleted():
                 await asyncio.to_thread(self._store.mark_deleted, graph)
             case Wait():
                 pass
+
+    def _give_up(self, graph: str, number: int, reason: str) -> None:
+        """Fail a revision; where only its segment is known, the reason names its nodes too."""
+        with suppress(AnabranchError, OSError):
+            plan = self._releases.plan(self._store.revision(graph, number).digest).plan
+            for segment in plan.segments:
+                named = f"segment {segment.name!r} (nodes {', '.join(segment.nodes)}):"
+                reason = reason.replace(f"segment {segment.name!r}:", named)
+        self._store.fail(graph, number, reason)
 
     def _forget(self, graph: str, number: int) -> None:
         self._since.pop((graph, number), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,18 +85,25 @@ def router_revision(application: Mapping[str, Any]) -> int | None:
 def reason(application: Mapping[str, Any]) -> str:
     """Why an application is not well, as one line; empty if nothing is wrong."""
     deployments = application["deployments"]
-    messages = [deployments[name]["message"] for name in sorted(deployments)]
-    texts = [text for text in [*messages, application["message"]] if text]
-    marked = [found for text in texts if (found := start_reason(text)) is not None]
-    return "; ".join(dict.fromkeys(marked)) if marked else _last_line(texts)
+    messages = {name: deployments[name]["message"] for name in sorted(deployments)}
+    marked = [found for text in messages.values() if (found := start_reason(text)) is not None]
+    if marked:
+        return "; ".join(dict.fromkeys(marked))
+    plain = [_plain(name, text) for name, text in messages.items() if text]
+    return "; ".join(plain) or _last_line(application["message"])
 
 
-def _last_line(texts: Iterable[str]) -> str:
-    for text in texts:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        if lines:
-            return lines[-1][:1000]
-    return ""
+def _plain(deployment: str, text: str) -> str:
+    """What Serve says of a deployment that did not get as far as to say something itself."""
+    segment = HEAD if deployment == ROUTER else deployment
+    if "ActorDiedError" in text:
+        return f"segment {segment!r}: its process died while it started; see its log"
+    return f"segment {segment!r}: {_last_line(text)}"
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:1000] if lines else ""
 
 
 def start(part: Part, release: Release, limits: Limits) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ray.serve._private.common import ReplicaState
+
 from anabranch.control import serving
 from anabranch.control.reconcile import Part, app_name
 from anabranch.control.store import Graph, Revision
@@ -63,13 +65,12 @@ def segments_view(plan: Plan, number: int, apps: Apps) -> list[dict[str, Any]]:
         app = apps.get(app_name(plan.name, part, number), {})
         name = segment.name if index else serving.ROUTER
         deployment = app.get("deployments", {}).get(name, {})
-        states = [str(replica["state"]) for replica in deployment.get("replicas", ())]
         views.append(
             {
                 "name": segment.name,
                 "nodes": list(segment.nodes),
                 "replicas": deployment.get("target_num_replicas", replicas(segment)),
-                "running": states.count("RUNNING"),
+                "running": sum(map(_runs, deployment.get("replicas", ()))),
             }
         )
     return views
@@ -97,9 +98,13 @@ def ready_state(graph: str, revisions: list[Revision], apps: Apps) -> GraphState
 def _live_state(number: int, app: Mapping[str, Any]) -> GraphState:
     """While a router is being rolled, the replicas of the old revision answer."""
     router = app["deployments"].get(serving.ROUTER, {})
-    running = any(replica["state"] == "RUNNING" for replica in router.get("replicas", ()))
+    running = any(map(_runs, router.get("replicas", ())))
     why = "" if running else serving.reason(app) or "no replica of its router runs"
     return GraphState(revision=number, ready=running, reason=why)
+
+
+def _runs(replica: Mapping[str, Any]) -> bool:
+    return bool(replica["state"] == ReplicaState.RUNNING)
 
 
 def _status(apps: Apps, name: str) -> str:

@@ -95,7 +95,7 @@ def quiet_serve() -> None:
 async def _marked() -> AsyncIterator[None]:
     try:
         yield
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, StartError):
         raise
     except Exception as error:
         text = str(error) if isinstance(error, AnabranchError) else _named(error)
