@@ -15,17 +15,17 @@ from anabranch.control.api import Answer
 from anabranch.control.controller import ACTOR, NAMESPACE
 from anabranch.errors import Unavailable
 from anabranch.graph.lowering.hosting import quiet_serve
-from anabranch.router.errors import error_body
+from anabranch.router.errors import Reply, error_body
 from anabranch.router.gateway import Gateway, GraphState
 from anabranch.router.limits import Limits
 
 GATEWAY_APP = "anabranch.gateway"
 """Has a dot, so that no graph can have the same name."""
 _RETRY_AFTER = 2
-_UNAUTHORIZED: Answer = (
+_UNAUTHORIZED = Reply(
     401,
-    ((b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")),
     error_body("the control API needs the engine's token: Authorization: Bearer <token>"),
+    ((b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")),
 )
 
 logger = logging.getLogger("anabranch.control")
@@ -48,12 +48,12 @@ class ControllerLink:
         found: Mapping[str, GraphState] = await self._call("states")
         return found
 
-    async def handle(
-        self, method: str, path: str, headers: Mapping[str, str], query: str, body: bytes
-    ) -> Answer:
-        """Pass a request on to the control API if it carries the token."""
-        if not self._let_in(headers.get("authorization", "")):
-            return _UNAUTHORIZED
+    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+        """401 for a caller without the token."""
+        return None if self._let_in(headers.get("authorization", "")) else _UNAUTHORIZED
+
+    async def handle(self, method: str, path: str, query: str, body: bytes) -> Answer:
+        """Pass a request on to the control API."""
         answer: Answer = await self._call("handle", method, path, query, body)
         return answer
 

@@ -55,13 +55,20 @@ class ControlBackend(Protocol):
         """Return every graph that should be live, by name."""
         ...
 
+    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+        """Return the answer for a caller who may not use the control API; None for who may.
+
+        It is asked before the body is read. Headers have names in lower case.
+        """
+        ...
+
     async def handle(
-        self, method: str, path: str, headers: Mapping[str, str], query: str, body: bytes
+        self, method: str, path: str, query: str, body: bytes
     ) -> tuple[int, Headers, bytes]:
         """Answer a request to the control API: status, headers, body.
 
-        ``path`` is what follows ``/control/v1`` and starts with ``/``; ``query`` is undecoded;
-        headers have names in lower case. Errors of ``anabranch.errors`` may be raised.
+        ``path`` is what follows ``/control/v1`` and starts with ``/``; ``query`` is undecoded.
+        Errors of ``anabranch.errors`` may be raised.
         """
         ...
 
@@ -146,11 +153,12 @@ class Gateway:
         raise NotFound(f"there is no graph {name[:64]!r}{meant}")
 
     async def _to_control(self, request: HttpRequest, path: str) -> Reply:
+        refusal = self._control.refusal(request.headers)
+        if refusal is not None:
+            return refusal
         body = await request.body(self._max_upload, self._upload_timeout)
         query = request.scope.get("query_string", b"").decode("latin-1")
-        status, headers, answer = await self._control.handle(
-            request.method, path, request.headers, query, body
-        )
+        status, headers, answer = await self._control.handle(request.method, path, query, body)
         return Reply(status, answer, headers)
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from anabranch.errors import InvalidRequest, Unavailable
-from anabranch.router.errors import Headers
+from anabranch.router.errors import Headers, Reply
 from anabranch.router.gateway import Gateway, GraphState
 from anabranch.router.limits import Limits
 
@@ -27,12 +27,15 @@ class Control:
     async def graphs(self) -> Mapping[str, GraphState]:
         return self.states
 
+    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+        return None if headers.get("authorization") != "Bearer wrong" else Reply(401, b"{}")
+
     async def handle(
-        self, method: str, path: str, headers: Mapping[str, str], query: str, body: bytes
+        self, method: str, path: str, query: str, body: bytes
     ) -> tuple[int, Headers, bytes]:
         if path == "/refuse":
             raise InvalidRequest("refused")
-        text = f"{method} {path} {headers['authorization']} {query} {len(body)}"
+        text = f"{method} {path} {query} {len(body)}"
         return 201, ((b"content-type", b"text/plain"), (b"x-more", b"1")), text.encode()
 
 
@@ -149,7 +152,14 @@ def test_the_control_api_gets_what_was_sent(serve: Serve) -> None:
     )
     assert (response.status_code, response.headers["x-more"]) == (201, "1")
     assert response.headers.get_list("content-type") == ["text/plain"]
-    assert response.text == "PUT /graphs/a Bearer t wait=1 5"
+    assert response.text == "PUT /graphs/a wait=1 5"
+
+
+def test_a_caller_without_the_token_is_refused_before_the_body_is_read(serve: Serve) -> None:
+    url = serve(gateway(max_upload=1000))
+    wrong = {"authorization": "Bearer wrong"}
+    response = httpx.post(f"{url}/control/v1/x", content=b"x" * 5000, headers=wrong)
+    assert response.status_code == 401
 
 
 def test_errors_of_the_control_api_become_responses(serve: Serve) -> None:
