@@ -17,7 +17,7 @@ from anabranch.errors import EngineError
 from anabranch.router.gateway import GraphState
 from anabranch.router.limits import Limits
 
-_CONTROLLER_TIMEOUT = 60.0
+_ACTOR_TIMEOUT = 60.0
 
 
 def boot(settings: Settings, settle_timeout: float = 60.0) -> dict[str, GraphState]:
@@ -30,12 +30,12 @@ def boot(settings: Settings, settle_timeout: float = 60.0) -> dict[str, GraphSta
     settings.home.mkdir(parents=True, exist_ok=True)
     token = ensure_token(settings.token_file)
     controller: Any = start_controller(settings)
+    settled = controller.settle.remote(settle_timeout)
+    _start_gateway(settings, token)
     try:
-        ray.get(controller.states.remote(), timeout=_CONTROLLER_TIMEOUT)
+        states: dict[str, GraphState] = ray.get(settled, timeout=settle_timeout + _ACTOR_TIMEOUT)
     except ray.exceptions.RayError as error:
         raise EngineError(f"the controller does not start: {_cause(error)}") from None
-    _start_gateway(settings, token)
-    states: dict[str, GraphState] = ray.get(controller.settle.remote(settle_timeout))
     return states
 
 

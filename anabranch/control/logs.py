@@ -12,6 +12,8 @@ MAX_LINES = 10_000
 _MAX_BYTES = 1 << 20
 """Most that is read of the end of one file."""
 _MAX_LINE = 4096
+_MARKERS = (":actor_name:", ":job_id:", ":task_name:")
+"""What Ray writes into outputs for itself."""
 
 
 def tail(applications: Mapping[str, Any], folder: Path, graph: str, lines: int) -> list[str]:
@@ -41,6 +43,7 @@ def last_lines(path: Path, count: int) -> list[str]:
     lines = data.decode("utf-8", "replace").splitlines()
     if size > _MAX_BYTES:
         lines = lines[1:]  # begins somewhere inside a line
+    lines = [line for line in lines if not line.startswith(_MARKERS)]
     return [line[:_MAX_LINE] for line in lines[-count:]] if count > 0 else []
 
 

@@ -99,7 +99,11 @@ class Reconciler:
             if graph in self._acting:
                 busy = True
                 continue
-            actions = decide(desired, self._with_rolled(graph, observed.get(graph, {})))
+            actions = [
+                action
+                for action in decide(desired, self._with_rolled(graph, observed.get(graph, {})))
+                if not self._postponed(graph, action)
+            ]
             busy = busy or bool(actions)
             if any(not isinstance(action, Wait) for action in actions):
                 self._begin(desired, actions)
@@ -111,6 +115,11 @@ class Reconciler:
         if router is None or router.status != "deploying" or rolled is None:
             return apps
         return {**apps, graph: replace(router, revision=rolled)}
+
+    def _postponed(self, graph: str, action: Action) -> bool:
+        """Whether an action would repeat too soon what just failed."""
+        due, _ = self._retries.get(graph, (0.0, 0.0))
+        return isinstance(action, Start) and time.monotonic() < due
 
     def _wanted(self) -> dict[str, Desired]:
         found = {
@@ -193,9 +202,6 @@ class Reconciler:
 
     async def _start(self, desired: Desired, action: Start) -> None:
         graph, number = desired.graph, action.revision
-        due, _ = self._retries.get(graph, (0.0, 0.0))
-        if due > time.monotonic():
-            return
         if action.retry:
             self._back_off(graph)
         if number == desired.next:
@@ -217,11 +223,10 @@ class Reconciler:
         logger.warning("%s: %s: %s", desired.graph, action, error)
         known = isinstance(error, AnabranchError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
-        self._back_off(desired.graph)
         if isinstance(action, Start) and action.revision == desired.next:
-            self._retries.pop(desired.graph, None)
             await asyncio.to_thread(self._store.fail, desired.graph, action.revision, reason)
         elif isinstance(action, Start):
+            self._back_off(desired.graph)
             await asyncio.to_thread(
                 self._store.log, desired.graph, action.revision, "start_failed", reason
             )

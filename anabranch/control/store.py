@@ -22,6 +22,9 @@ SCHEMA_VERSION = 1
 BUSY_TIMEOUT = 10.0
 """Longest time that a writer waits for another, in seconds."""
 
+_READS = "anabranch_reads"
+"""Execution option of connections that only read."""
+
 RevisionState = Literal["pending", "deploying", "live", "failed", "retired"]
 GraphState = Literal["present", "deleting", "deleted"]
 
@@ -127,24 +130,24 @@ class Store:
     def graphs(self) -> list[Graph]:
         """All graphs but the deleted ones, by name."""
         query = sa.select(_graphs).where(_graphs.c.state != "deleted").order_by(_graphs.c.name)
-        with self._engine.connect() as connection:
+        with self._read() as connection:
             return [Graph(**row) for row in connection.execute(query).mappings()]
 
     def graph(self, name: str) -> Graph:
         """The graph of that name, deleted or not; NotFound lists the others."""
-        with self._engine.connect() as connection:
+        with self._read() as connection:
             return _graph(connection, name)
 
     def revisions(self, name: str) -> list[Revision]:
         """Revisions of a graph, newest first."""
         query = sa.select(_revisions).where(_revisions.c.graph == name)
-        with self._engine.connect() as connection:
+        with self._read() as connection:
             rows = connection.execute(query.order_by(_revisions.c.number.desc())).mappings()
             return [Revision(**row) for row in rows]
 
     def revision(self, name: str, number: int) -> Revision:
         """One revision; NotFound names the ones there are."""
-        with self._engine.connect() as connection:
+        with self._read() as connection:
             return _revision(connection, name, number)
 
     def unsettled(self) -> dict[str, list[Revision]]:
@@ -162,7 +165,7 @@ class Store:
             .order_by(_revisions.c.number)
         )
         found: dict[str, list[Revision]] = {}
-        with self._engine.connect() as connection:
+        with self._read() as connection:
             for row in connection.execute(query).mappings():
                 kept = found.setdefault(row["name"], [])
                 if row["number"] is not None:
@@ -176,7 +179,7 @@ class Store:
         query = sa.select(_events).where(_events.c.id > after).order_by(_events.c.id).limit(limit)
         if graph is not None:
             query = query.where(_events.c.graph == graph)
-        with self._engine.connect() as connection:
+        with self._read() as connection:
             return [Event(**row) for row in connection.execute(query).mappings()]
 
     def add_revision(
@@ -245,6 +248,10 @@ class Store:
         with self._write(graph) as connection:
             _log(connection, graph, revision, kind, message)
 
+    def _read(self) -> Connection:
+        """A connection whose transaction takes no lock that a writer waits for."""
+        return self._engine.connect().execution_options(**{_READS: True})
+
     @contextmanager
     def _write(self, name: str) -> Iterator[Connection]:
         """A transaction that holds the graph's row, which is created where it is missing."""
@@ -266,7 +273,7 @@ def _connect(url: str) -> Engine:
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         sa.event.listen(engine, "connect", _configure_sqlite)
-        sa.event.listen(engine, "begin", _begin_immediate)
+        sa.event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
@@ -280,9 +287,10 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor.close()
 
 
-def _begin_immediate(connection: Connection) -> None:
-    """Take the write lock at once: a reader that turns writer late cannot wait for it."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+def _begin_sqlite(connection: Connection) -> None:
+    """Let a writer take its lock at once: one that starts as a reader cannot wait for it later."""
+    reads = connection.get_execution_options().get(_READS, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _create_graph(connection: Connection, name: str) -> None:
