@@ -1,0 +1,260 @@
+"""One real engine for the session, and the words in which the end-to-end tests are written.
+
+``given`` makes bundles and deploys them, ``load`` keeps clients asking while something happens.
+Each test names its own graphs, and what it deployed is deleted after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from anabranch.control.client import ControlClient
+from anabranch.errors import AnabranchError
+
+BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]}
+"""A request for the graphs that ``spec`` makes."""
+MOST_REQUESTS = 50_000
+LONGEST_LOAD_S = 180.0
+
+
+@dataclass
+class Engine:
+    """The session's engine."""
+
+    home: Path
+    ports: dict[str, int]
+
+    def up(self) -> None:
+        ports = [text for name, port in self.ports.items() for text in (f"--{name}", str(port))]
+        done = self.command("up", *ports)
+        assert done.returncode == 0, done.stderr
+
+    def down(self) -> None:
+        done = self.command("down")
+        assert done.returncode == 0, done.stderr
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['http-port']}"
+
+    @property
+    def token(self) -> str:
+        return (self.home / "token").read_text().strip()
+
+    def control(self) -> ControlClient:
+        return ControlClient.of_home(self.home)
+
+    def graph_url(self, name: str) -> str:
+        return f"{self.url}/v2/models/{name}"
+
+    def infer(self, name: str, body: Any = BODY, **request: Any) -> httpx.Response:
+        return httpx.post(f"{self.graph_url(name)}/infer", json=body, timeout=60, **request)
+
+    def command(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run the command line as a user would."""
+        return subprocess.run(
+            [sys.executable, "-m", "anabranch.cli.main", *arguments],
+            env={**os.environ, "ANABRANCH_HOME": str(self.home)},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in sockets]
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    names = ("http-port", "grpc-port", "dashboard-port")
+    one = Engine(tmp_path_factory.mktemp("engine"), dict(zip(names, free_ports(3), strict=True)))
+    try:
+        one.up()
+        yield one
+    finally:
+        one.down()
+
+
+def spec(name: str, **nodes: Any) -> dict[str, Any]:
+    """A graph over the input ``x`` whose last node is its output ``y``."""
+    last = list(nodes)[-1]
+    return {
+        "apiVersion": "anabranch/v1",
+        "kind": "InferenceGraph",
+        "metadata": {"name": name},
+        "spec": {
+            "inputs": {"x": {"datatype": "FP32", "shape": [-1, 2]}},
+            "nodes": nodes,
+            "outputs": {"y": last},
+        },
+    }
+
+
+def node(component: str, source: str = "x", **fields: Any) -> dict[str, Any]:
+    """A transformer of the bundle's ``components.py``."""
+    return {
+        "type": "transformer",
+        "component": f"components.py:{component}",
+        "inputs": {"x": source},
+        **fields,
+    }
+
+
+@dataclass
+class Given:
+    """What a test starts from."""
+
+    engine: Engine
+    folder: Path
+    made: list[str] = field(default_factory=list)
+
+    def bundle(
+        self, graph: Mapping[str, Any], code: str = "", files: Mapping[str, str] | None = None
+    ) -> Path:
+        """Write a bundle; the spec's path."""
+        root = self.folder / f"{graph['metadata']['name']}-{time.monotonic_ns()}"
+        root.mkdir()
+        for name, text in {"components.py": code, **(files or {})}.items():
+            (root / name).write_text(text)
+        path = root / "graph.yaml"
+        path.write_text(json.dumps(graph))
+        return path
+
+    def deployed(
+        self, graph: Mapping[str, Any], code: str = "", files: Mapping[str, str] | None = None
+    ) -> str:
+        """Deploy a bundle and wait until it is live; the graph's name."""
+        done = self.deploy(graph, code, files)
+        assert done.returncode == 0, done.stderr
+        return str(graph["metadata"]["name"])
+
+    def deploy(
+        self, graph: Mapping[str, Any], code: str = "", files: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``anabranch deploy`` on a bundle."""
+        self.made.append(str(graph["metadata"]["name"]))
+        path = self.bundle(graph, code, files)
+        return self.engine.command("deploy", str(path), "--timeout", "100s")
+
+
+@pytest.fixture
+def given(engine: Engine, tmp_path: Path) -> Iterator[Given]:
+    one = Given(engine, tmp_path)
+    yield one
+    with engine.control() as control:
+        for name in dict.fromkeys(one.made):
+            try:
+                control.delete(name)
+                control.wait_gone(name, 60)
+            except AnabranchError as error:
+                if "there is no graph" not in str(error):
+                    raise
+
+
+@dataclass
+class Load:
+    """Clients that ask without a pause; ``outcomes`` counts statuses and errors by name."""
+
+    url: str
+    body: Any
+    clients: int
+    outcomes: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def total(self) -> int:
+        return sum(self.outcomes.values())
+
+    @property
+    def failures(self) -> dict[str, int]:
+        return {name: count for name, count in self.outcomes.items() if name != "200"}
+
+    def run(self) -> None:
+        asyncio.run(self._all())
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        """Keep asking until something has happened."""
+        deadline = time.monotonic() + LONGEST_LOAD_S
+        while not happened():
+            assert time.monotonic() < deadline, "it has not happened"
+            time.sleep(0.02)
+
+    def until_asked(self, count: int) -> None:
+        """Keep asking until ``count`` more requests were answered."""
+        start = self.total
+        self.until(lambda: self.total >= start + count)
+
+    async def _all(self) -> None:
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            await asyncio.gather(*(self._one(client) for _ in range(self.clients)))
+
+    async def _one(self, client: httpx.AsyncClient) -> None:
+        ends = time.monotonic() + LONGEST_LOAD_S
+        while not self._stop.is_set() and time.monotonic() < ends and self.total < MOST_REQUESTS:
+            started = time.monotonic()
+            try:
+                reply = await client.post(self.url, json=self.body)
+                outcome = str(reply.status_code)
+                self.answers[reply.text] += 1
+            except httpx.HTTPError as error:
+                outcome = f"{type(error).__name__}: {error}"
+            self.seconds.append(time.monotonic() - started)
+            self.outcomes[outcome] += 1
+
+
+@pytest.fixture
+def load(engine: Engine) -> Callable[..., Any]:
+    @contextmanager
+    def running(name: str, body: Any = BODY, clients: int = 8) -> Iterator[Load]:
+        one = Load(f"{engine.graph_url(name)}/infer", body, clients)
+        thread = threading.Thread(target=one.run, name="load")
+        thread.start()
+        try:
+            one.until_asked(clients)
+            yield one
+        finally:
+            one.stop()
+            thread.join()
+
+    return running
+
+
+def value(reply: httpx.Response, output: str = "y") -> list[float]:
+    """The data of one output of a good reply."""
+    assert reply.status_code == 200, reply.text
+    return next(item["data"] for item in reply.json()["outputs"] if item["name"] == output)
+
+
+def error(reply: httpx.Response, status: int) -> str:
+    """The message of a reply that must be an error of that status."""
+    assert reply.status_code == status, reply.text
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.headers["x-request-id"]
+    assert len(reply.content) <= 2048
+    text: str = reply.json()["error"]
+    assert "Traceback" not in text
+    return text

@@ -1,0 +1,193 @@
+"""New revisions: the good take over without a failed request, the bad change nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Engine, Given, node, spec, value
+
+pytestmark = pytest.mark.e2e
+
+GOOD = """
+class Times:
+    def __init__(self, by: float) -> None:
+        self.by = by
+
+    def transform(self, x):
+        return (x * self.by).astype("float32")
+"""
+
+RAISES = """
+class Times:
+    def __init__(self, by: float) -> None:
+        raise OSError("the disk is on fire")
+"""
+
+UNWELL = (
+    GOOD
+    + """
+    def check_health(self):
+        raise RuntimeError("I do not feel well")
+"""
+)
+
+SICKENS = (
+    GOOD
+    + """
+    checks = 0
+
+    def check_health(self):
+        Times.checks += 1
+        if Times.checks > 1:
+            raise RuntimeError("it got worse")
+"""
+)
+
+
+def times(name: str, by: float, **fields: Any) -> dict[str, Any]:
+    return spec(name, times=node("Times", args={"by": by}, **fields))
+
+
+def missing_model(name: str) -> dict[str, Any]:
+    model = {
+        "type": "predictor",
+        "runtime": "sklearn",
+        "model": "models/missing.joblib",
+        "inputs": {"x": "x"},
+    }
+    return spec(name, times=model)
+
+
+BAD: dict[str, tuple[Callable[[str], dict[str, Any]], str, str]] = {
+    "constructor": (lambda name: times(name, 3), RAISES, "the disk is on fire"),
+    "health": (lambda name: times(name, 3), UNWELL, "I do not feel well"),
+    "remote": (
+        lambda name: times(name, 3, placement={"isolate": True}), RAISES, "the disk is on fire",
+    ),
+    "file": (missing_model, GOOD, "missing.joblib"),
+    "code": (lambda name: times(name, 3), "class Times(:\n", "SyntaxError"),
+    "class": (lambda name: times(name, 3), "class Time:\n    pass\n", "did you mean 'Time'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_revision_fails_fast_and_the_old_one_answers_all(
+    engine: Engine, given: Given, load: Callable[..., Any], kind: str
+) -> None:
+    make, code, reason = BAD[kind]
+    name = given.deployed(times(f"bad-{kind}", 2), GOOD)
+    with load(name) as running:
+        started = time.monotonic()
+        done = given.deploy(make(name), code)
+        took = time.monotonic() - started
+        running.until_asked(100)
+    assert done.returncode == 1
+    assert "'times'" in done.stderr
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+    assert took < 60
+    assert running.failures == {}
+    assert len(running.answers) == 1
+    with engine.control() as control:
+        graph = control.graph(name)
+    assert [(r["revision"], r["state"]) for r in graph["revisions"]] == [(2, "failed"), (1, "live")]
+    assert value(engine.infer(name)) == [2, 4]
+
+
+def test_a_good_revision_takes_over_without_a_failed_request(
+    engine: Engine, given: Given, load: Callable[..., Any]
+) -> None:
+    name = given.deployed(times("swap", 2), GOOD)
+    with load(name) as running:
+        running.until_asked(1000)
+        done = given.deploy(times(name, 3, placement={"isolate": True}), GOOD)
+        assert done.returncode == 0, done.stderr
+        running.until_asked(1000)
+        done = given.deploy(times(name, 4), GOOD)
+        assert done.returncode == 0, done.stderr
+        running.until_asked(1000)
+    assert running.total >= 2000
+    assert running.failures == {}
+    assert value(engine.infer(name)) == [4, 8]
+    seen = {text.split('"data":')[1] for text in running.answers}
+    assert len(seen) == 3, "three revisions, three answers, and nothing in between"
+
+
+def test_the_first_revision_of_a_graph_may_fail(engine: Engine, given: Given) -> None:
+    done = given.deploy(times("still-born", 2), RAISES)
+    assert done.returncode == 1
+    assert "'times'" in done.stderr
+    assert engine.infer("still-born").status_code in (404, 503)
+    assert given.deploy(times("still-born", 2), GOOD).returncode == 0
+    assert value(engine.infer("still-born")) == [2, 4]
+
+
+def test_what_is_not_supported_yet_is_said_and_not_ignored(given: Given) -> None:
+    graph = times("early", 2, batching={"max_size": 8})
+    graph["spec"]["rollout"] = {"steps": [5]}
+    done = given.deploy(graph, GOOD)
+    assert done.returncode == 1
+    assert "spec.nodes.times.batching" in done.stderr
+    assert "spec.rollout" in done.stderr
+    assert done.stderr.count("not supported yet") == 2
+
+
+def test_a_deleted_graph_is_gone(engine: Engine, given: Given) -> None:
+    name = given.deployed(times("short-lived", 2, placement={"isolate": True}), GOOD)
+    assert engine.command("delete", name).returncode == 0
+    assert engine.infer(name).status_code == 404
+    assert engine.command("status", name).returncode == 1
+
+
+def test_the_answers_are_the_same_wherever_nodes_run(engine: Engine, given: Given) -> None:
+    graph = spec(
+        "spread",
+        a=node("Times", args={"by": 2.0}),
+        b=node("Times", "a", args={"by": 3.0}, resources={"cpu": 0.1}),
+        c=node("Times", "b", args={"by": 5.0}, placement={"with": "b"}),
+        d=node("Times", "c", args={"by": 7.0}, scaling={"replicas": 2}),
+    )
+    name = given.deployed(graph, GOOD)
+    assert value(engine.infer(name)) == [210, 420]
+    with engine.control() as control:
+        segments = {s["name"]: s for s in control.graph(name)["segments"]}
+    assert segments["b"]["nodes"] == ["b", "c"]
+    assert segments.keys() == {"head", "b", "d"}
+
+
+def test_side_by_side_with_the_same_file_names_and_different_dependencies(
+    engine: Engine, given: Given
+) -> None:
+    """Same names, other code, and other versions of one package."""
+    code = """
+import helpers
+import six
+import numpy as np
+
+
+class Version:
+    def transform(self, x):
+        return np.array([six.__version__, helpers.NAME], object)
+"""
+    for letter, version in (("a", "1.16.0"), ("b", "1.17.0")):
+        given.deployed(
+            spec(f"deps-{letter}", version=node("Version")),
+            code,
+            {"helpers.py": f"NAME = {letter!r}\n", "requirements.txt": f"six=={version}\n"},
+        )
+    assert value(engine.infer("deps-a")) == ["1.16.0", "a"]
+    assert value(engine.infer("deps-b")) == ["1.17.0", "b"]
+
+
+def test_logs_show_what_components_print(engine: Engine, given: Given) -> None:
+    shout = '        print("seen", x.tolist(), flush=True)'
+    code = GOOD.replace("        return", f"{shout}\n        return")
+    name = given.deployed(times("chatty", 2), code)
+    assert value(engine.infer(name)) == [2, 4]
+    deadline = time.monotonic() + 30
+    while "seen [[1.0, 2.0]]" not in (text := engine.command("logs", name).stdout):
+        assert time.monotonic() < deadline, text
