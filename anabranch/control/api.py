@@ -43,6 +43,7 @@ _JSON: Headers = ((b"content-type", b"application/json"),)
 _TEXT: Headers = ((b"content-type", b"text/plain; charset=utf-8"),)
 _NAME = r"(?P<graph>[^/]{1,64})"
 MAX_EVENTS = 1000
+_MAX_FIELDS = 32
 _MAX_NOTE = 1000
 """Longest author or message, in characters."""
 
@@ -198,7 +199,11 @@ def _log_folder() -> Path:
 
 
 def _query(text: str) -> Query:
-    return {name: values[-1] for name, values in parse_qs(text, max_num_fields=32).items()}
+    try:
+        fields = parse_qs(text, max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        raise InvalidRequest(f"the query has more than {_MAX_FIELDS} fields") from None
+    return {name: values[-1] for name, values in fields.items()}
 
 
 def _number(query: Query, name: str, default: int, largest: int) -> int:

@@ -33,7 +33,7 @@ logger = logging.getLogger("anabranch.control")
 
 def token_digest(token: str) -> str:
     """What a gateway knows of the token: enough to check one, too little to make one up."""
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class ControllerLink:

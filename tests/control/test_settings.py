@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anabranch.control.settings import Settings
+from anabranch.errors import EngineError
+
+
+def test_defaults_follow_from_the_home(tmp_path: Path) -> None:
+    settings = Settings.from_env({"ANABRANCH_HOME": str(tmp_path)})
+    assert settings.store == f"sqlite:///{tmp_path / 'store.db'}"
+    assert settings.bundles == tmp_path / "bundles"
+    assert settings.token_file == tmp_path / "token"
+    assert (settings.url, settings.max_body) == ("http://127.0.0.1:8000", 64 * 2**20)
+
+
+def test_variables_override(tmp_path: Path) -> None:
+    settings = Settings.from_env(
+        {
+            "ANABRANCH_HOME": str(tmp_path),
+            "ANABRANCH_STORE": "postgresql://db/x",
+            "ANABRANCH_HTTP_HOST": "0.0.0.0",
+            "ANABRANCH_HTTP_PORT": "9",
+            "ANABRANCH_MAX_BODY": "10",
+            "ANABRANCH_DEPLOY_TIMEOUT": "1.5",
+        }
+    )
+    assert (settings.store, settings.max_body) == ("postgresql://db/x", 10)
+    assert settings.url == "http://127.0.0.1:9"
+    assert settings.deploy_timeout == 1.5
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "nan", "inf"])
+def test_what_is_not_a_number_is_named(value: str) -> None:
+    with pytest.raises(EngineError, match=f"ANABRANCH_MAX_BODY='{value}'"):
+        Settings.from_env({"ANABRANCH_MAX_BODY": value})
