@@ -147,8 +147,8 @@ class ControlApi:
     def _segments(self, revisions: list[Revision], apps: Mapping[str, Any]) -> list[dict[str, Any]]:
         shown = [r for r in revisions if r.state == "live"] or revisions[:1]
         try:
-            plan = self._releases.plan(shown[0].digest).plan
-        except (AnabranchError, OSError, IndexError):
+            plan = self._releases.plan(shown[0])
+        except (AnabranchError, IndexError):
             return []
         return segments_view(plan, shown[0].number, apps)
 

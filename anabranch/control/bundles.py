@@ -84,13 +84,21 @@ def unpack(data: bytes, max_size: int) -> dict[str, bytes]:
 
 
 def spec_name(files: Mapping[str, bytes]) -> str:
-    """Name of the spec inside the bundle; InvalidRequest if it names none."""
-    try:
-        name = json.loads(files[MANIFEST])["spec"]
-    except (KeyError, TypeError, ValueError):
-        raise InvalidRequest(f"the bundle has no {MANIFEST} that names its spec") from None
-    if not isinstance(name, str) or name not in files:
+    """Name of the spec inside the bundle; InvalidRequest if it names none that is there."""
+    name = manifest_spec(files.get(MANIFEST))
+    if name not in files:
         raise InvalidRequest(f"{MANIFEST} names the spec {name!r}, which is not in the bundle")
+    return name
+
+
+def manifest_spec(manifest: bytes | None) -> str:
+    """The spec that a manifest names; InvalidRequest if it names none."""
+    try:
+        name = json.loads(manifest or b"")["spec"]
+    except (KeyError, TypeError, ValueError):
+        name = None
+    if not isinstance(name, str):
+        raise InvalidRequest(f"the bundle has no {MANIFEST} that names its spec")
     return name
 
 
@@ -125,13 +133,6 @@ class BundleStore:
                 return archive.read(f"{ROOT}/{member}")
             except KeyError:
                 return None
-
-    def extract(self, name: str, folder: Path) -> Path:
-        """Unpack a bundle into ``folder``; gives the path of its spec."""
-        with zipfile.ZipFile(self.path(name)) as archive:
-            files = _members(archive, max_size=2**62)
-        write_files(files, folder)
-        return folder / spec_name(files)
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:

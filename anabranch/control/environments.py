@@ -17,6 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import venv
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +35,7 @@ class Environments:
     def __init__(self, folder: Path, timeout: float) -> None:
         self._folder = folder
         self._timeout = timeout
+        self._making: dict[str, threading.Lock] = {}
 
     def python(self, files: Mapping[str, bytes]) -> Path | None:
         """The interpreter for a bundle's files, made if need be; None if it asks for nothing.
@@ -43,8 +45,9 @@ class Environments:
         if not _asks(files.get(REQUIREMENTS, b"")):
             return None
         folder = self._folder / _key(files)
-        if not (folder / _COMPLETE).exists():
-            self._make(folder, files)
+        with self._making.setdefault(folder.name, threading.Lock()):
+            if not (folder / _COMPLETE).exists():
+                self._make(folder, files)
         return folder / "bin" / "python"
 
     def _make(self, folder: Path, files: Mapping[str, bytes]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -65,7 +66,7 @@ class ControllerLink:
     async def _call(self, method: str, *args: Any) -> Any:
         try:
             if self._actor is None:
-                self._actor = ray.get_actor(ACTOR, NAMESPACE)
+                self._actor = await asyncio.to_thread(ray.get_actor, ACTOR, NAMESPACE)
             return await getattr(self._actor, method).remote(*args)
         except (ray.exceptions.RayActorError, ValueError) as error:
             self._actor = None

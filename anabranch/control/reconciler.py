@@ -75,8 +75,9 @@ class Reconciler:
             try:
                 busy = await self._tick()
             except Exception:
-                logger.exception("cannot reconcile; trying again")
-                busy = True
+                logger.exception("cannot reconcile; trying again in %gs", _IDLE_PAUSE)
+                await asyncio.sleep(_IDLE_PAUSE)
+                continue
             if busy:
                 self.settled.clear()
             elif not self._woken.is_set():
@@ -148,8 +149,8 @@ class Reconciler:
 
     def _has_segments(self, revision: Revision) -> bool:
         try:
-            return len(self._releases.plan(revision.digest).plan.segments) > 1
-        except (AnabranchError, OSError):
+            return len(self._releases.plan(revision).segments) > 1
+        except AnabranchError:
             return False  # starting it will say why
 
     def _begin(self, desired: Desired, actions: list[Action]) -> None:
@@ -189,8 +190,8 @@ class Reconciler:
 
     def _give_up(self, graph: str, number: int, reason: str) -> None:
         """Fail a revision; where only its segment is known, the reason names its nodes too."""
-        with suppress(AnabranchError, OSError):
-            plan = self._releases.plan(self._store.revision(graph, number).digest).plan
+        with suppressAnabranchError:
+            plan = self._releases.plan(self._store.revision(graph, number))
             for segment in plan.segments:
                 named = f"segment {segment.name!r} (nodes {', '.join(segment.nodes)}):"
                 reason = reason.replace(f"segment {segment.name!r}:", named)

@@ -147,8 +147,8 @@ def test_stored_bundles_come_back(folder: Path, tmp_path: Path) -> None:
     assert store.put(packed(folder)) == name
     assert store.path(name).read_bytes() == pack(folder / "graph.yaml", LIMIT).data
     assert store.read(name, "requirements.txt") is None
-    spec = store.extract(name, tmp_path / "out")
-    assert spec.read_bytes() == b"kind: InferenceGraph"
+    assert store.read(name, "graph.yaml") == b"kind: InferenceGraph"
+    assert unpack(store.path(name).read_bytes(), LIMIT) == packed(folder)
 
 
 @pytest.mark.parametrize("name", ["0" * 64, "../secret", ""])

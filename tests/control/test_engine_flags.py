@@ -93,3 +93,10 @@ def test_the_python_path_keeps_what_was_there(block, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/one")
     env = flags.base_environment("some-id", block, loopback=True)
     assert env["PYTHONPATH"].split(os.pathsep)[0] == "/one"
+
+
+def test_a_token_of_another_ray_does_not_lock_the_engine_out(block, monkeypatch):
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    assert flags.base_environment("some-id", block, loopback=True)["RAY_AUTH_MODE"] == "disabled"
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    assert flags.base_environment("some-id", block, loopback=True)["RAY_AUTH_MODE"] == "token"
