@@ -17,7 +17,7 @@ from anabranch.specs.rules import RESERVED
 from anabranch.specs.wording import DATATYPES
 
 _LETTERS = string.ascii_letters
-_TENSOR = {"datatype": "FP32", "shape": [-1, 4]}
+_TENSOR = st.builds(lambda: {"datatype": "FP32", "shape": [-1, 4]})
 """The type of every declared output, so that all of them fit together."""
 _TAKEN = {*RESERVED, "context"}
 
@@ -118,7 +118,7 @@ def _options(unsupported: bool) -> st.SearchStrategy[dict[str, Any]]:
         {
             "resources": resources,
             "scaling": replicas | autoscaling if unsupported else replicas,
-            "placement": st.just({"isolate": True}),
+            "placement": st.fixed_dictionaries({"isolate": st.just(True)}),
             "timeout": durations,
             "retries": st.integers(0, 10),
             **more,
@@ -201,7 +201,7 @@ def _draw_node(
 
 def _own(inputs: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     """A component with what it may declare."""
-    outputs = st.dictionaries(tensor_names, st.just(_TENSOR), min_size=1, max_size=2)
+    outputs = st.dictionaries(tensor_names, _TENSOR, min_size=1, max_size=2)
     return _some(
         {"component": components, "inputs": inputs},
         {

@@ -28,6 +28,8 @@ from anabranch.specs.text import FieldPath, nearest, safe_path
 from anabranch.specs.units import Duration
 from anabranch.specs.wording import ALL_FIELDS, Said, explain
 
+MAX_EXPLAINED = 20_000
+"""With more mistakes than this they are only counted: listing them takes memory for all of them."""
 T = TypeVar("T")
 _NAME: TypeAdapter[str] = TypeAdapter(GraphName)
 _INPUT = TypeAdapter(TensorSpec)
@@ -95,6 +97,8 @@ def _validate(data: Any) -> tuple[InferenceGraph | None, list[Said]]:
     try:
         return InferenceGraph.model_validate(data), []
     except ValidationError as error:
+        if error.error_count() > MAX_EXPLAINED:
+            return None, [((), f"has {error.error_count()} mistakes; is it a graph at all?")]
         return None, list(islice(explain(error, InferenceGraph, data), MAX_KEPT_PROBLEMS))
 
 

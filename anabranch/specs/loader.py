@@ -26,8 +26,9 @@ MAX_BYTES = 1 << 20
 """Largest spec, in bytes; with its aliases expanded it may have no more characters than this."""
 MAX_DEPTH = 32
 """Deepest nesting of maps and lists."""
-MAX_NODES = 100_000
-"""Most maps, lists, keys and scalars, with aliases expanded."""
+MAX_NODES = 60_000
+"""Most maps, lists, keys and scalars, with aliases expanded. If all are wrong, saying so takes
+about 1 KiB for each."""
 MAX_ALIASES = 100
 """Most aliases."""
 MAX_KEPT_PROBLEMS = 500

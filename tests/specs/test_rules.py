@@ -1,0 +1,101 @@
+"""Rules over several fields of one node, and of the document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from anabranch.specs.rules import broken_rules
+
+BASE = {"type": "transformer", "method": "softmax", "inputs": {"x": "x"}}
+OWN = {"type": "router", "component": "c.py:C"}
+
+
+def of_node(node: dict[str, Any], name: str = "a") -> list[str]:
+    found = broken_rules({"spec": {"inputs": {"x": {}}, "nodes": {name: node}}})
+    return [f"{'.'.join(map(str, path[3:]))}: {message}" for path, message in found]
+
+
+def of_spec(**spec: Any) -> list[str]:
+    found = broken_rules({"spec": spec})
+    return [f"{'.'.join(map(str, path[1:]))}: {message}" for path, message in found]
+
+
+@pytest.mark.parametrize(
+    ("node", "problems"),
+    [
+        (BASE, []),
+        (BASE | {"component": "c.py:C"},
+         ["method: a node has either `component` or `method`; remove one"]),
+        ({"type": "predictor"},
+         [": needs either `component`, your class, or a built-in `runtime` such as sklearn"]),
+        ({"type": "predictor", "runtme": "sklearn"}, []),
+        ({"type": "predictor", "componnet": "c.py:C"}, []),
+        ({"type": "predictor", "runtime": "sklearn", "method": "predict", "model": "m"}, []),
+        ({"type": "predictor", "component": "c.py:C", "model": "m", "method": "f", "sha256": "0"},
+         [f"{field}: says nothing to a `component`; pass it in `args`"
+          for field in ("model", "method", "sha256")]),
+        ({"type": "predictor", "runtime": "onnx", "sha256": "0"},
+         ["sha256: needs `model`, the file that it is the digest of"]),
+        ({"type": "explainer", "component": "c.py:C", "method": "m"},
+         ["method: a node has either `component` or `method`; remove one"]),
+        (OWN | {"routes": ["b", "c"]}, []),
+        (OWN | {"routes": ["b", "c", "b"]}, ["routes.2: is already in the list"]),
+        (OWN | {"routes": {"b": 1}},
+         ["routes: only strategy weighted has weights; write a list of nodes"]),
+        (OWN, [": a `component` needs `routes`, a list of the nodes to pick from"]),
+        (OWN | {"routes": ["b"], "rules": [], "otherwise": "b"},
+         [f"{field}: only strategy rules reads this, not your `component`; remove it"
+          for field in ("rules", "otherwise")]),
+        ({"type": "router", "strategy": "rules", "rules": [], "routes": ["b"]},
+         ["routes: strategy rules takes its nodes from `rules` and `otherwise`",
+          ": strategy rules needs `otherwise`, the node for what no rule matches"]),
+        (BASE | {"scaling": {"replicas": 2}}, []),
+        (BASE | {"scaling": {"max": 2, "min": 0}}, []),
+        (BASE | {"scaling": {"replicas": 2, "min": 1, "max": 3}},
+         ["scaling.replicas: a fixed number excludes autoscaling; remove it or `min` and `max`"]),
+        (BASE | {"scaling": {"min": 1}}, ["scaling: autoscaling needs `max`, the most replicas"]),
+        (BASE | {"scaling": {"min": 5, "max": 1}}, ["scaling.min: min 5 is more than max 1"]),
+        (BASE | {"scaling": {}}, ["scaling: is empty; remove it"]),
+        (BASE | {"resources": {}}, ["resources: is empty; remove it"]),
+        (BASE | {"placement": {}}, ["placement: is empty; remove it"]),
+        (BASE | {"outputs": {}}, ["outputs: is empty; remove it"]),
+        (BASE | {"timeout": "0ms"}, ["timeout: must be more than 0"]),
+        (BASE | {"resources": None, "component": None}, []),
+    ],
+)  # fmt: skip
+def test_rules_of_one_node(node: dict[str, Any], problems: list[str]) -> None:
+    assert of_node(node) == problems
+
+
+def test_names() -> None:
+    assert of_node(BASE, "x") == [": has the name of an input; a source could mean either"]
+    assert "this name is taken" in of_node(BASE, "head")[0]
+    assert "this name is taken" in of_node(BASE, "router")[0]
+
+
+@pytest.mark.parametrize(
+    ("spec", "problems"),
+    [
+        ({"timeout": "0s"}, ["timeout: must be more than 0"]),
+        ({"traffic": {"sticky": {"header": "x"}}}, []),
+        ({"traffic": {"sticky": {}}},
+         ["traffic.sticky: needs one of `header`, `cookie` and `parameter`"]),
+        ({"traffic": {"sticky": {"header": "x", "cookie": "y", "parameter": "z"}}},
+         ["traffic.sticky: takes one field, not `header`, `cookie` and `parameter`"]),
+        ({"rollout": {"analysis": {"metrics": [{"metric": "a", "max": 1}, {"metric": "b"}]}}},
+         ["rollout.analysis.metrics.1: needs `max` or `min`, the limit to hold"]),
+        ({"rollout": {"analysis": {"metrics": [{"metric": "promql", "min": 1}]}}},
+         ["rollout.analysis.metrics.0: the metric promql needs `query`"]),
+        ({"rollout": {"analysis": {"metrics": [{"metric": "a", "min": 1, "query": "up"}]}}},
+         ["rollout.analysis.metrics.0.query: only the metric promql has a query"]),
+    ],
+)  # fmt: skip
+def test_rules_of_the_document(spec: dict[str, Any], problems: list[str]) -> None:
+    assert of_spec(**spec) == problems
+
+
+@pytest.mark.parametrize("data", [None, 3, [], {"spec": 3}, {"spec": {"nodes": [1], "inputs": 2}}])
+def test_what_has_another_shape_breaks_no_rule(data: Any) -> None:
+    assert list(broken_rules(data)) == []

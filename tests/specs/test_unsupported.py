@@ -1,0 +1,86 @@
+"""What the language says and this version does not do yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from anabranch.specs import unsupported
+from anabranch.specs.models import InferenceGraph
+from tests.strategies import graphs
+
+OWN = {"type": "predictor", "component": "c.py:C", "inputs": {"x": "x"}}
+ONNX = {"type": "predictor", "runtime": "onnx", "inputs": {"x": "x"}}
+
+
+def said(node: dict[str, Any], datatype: str = "FP32", **spec: Any) -> list[str]:
+    graph = {
+        "apiVersion": "anabranch/v1",
+        "kind": "InferenceGraph",
+        "metadata": {"name": "g"},
+        "spec": {
+            "inputs": {"x": {"datatype": datatype, "shape": [-1]}},
+            "nodes": {"a": node},
+            "outputs": {"y": "a"},
+            **spec,
+        },
+    }
+    return [str(problem) for problem in unsupported(InferenceGraph.model_validate(graph))]
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        (OWN | {"batching": {"max_size": 4}}, "batching: `batching` is not supported yet"),
+        (OWN | {"scaling": {"max": 4}}, "scaling.max: autoscaling (`max`) is not supported yet"),
+        (ONNX | {"model": "s3://bucket/m.onnx"}, "model: the scheme `s3` is not supported yet"),
+        (
+            {"type": "router", "strategy": "thompson", "routes": ["b"]},
+            "strategy: router strategy thompson is not supported yet; use another to deploy",
+        ),
+        (
+            OWN | {"outputs": {"y": {"datatype": "BF16", "shape": []}}},
+            "outputs.y.datatype: datatype",
+        ),
+    ],
+)
+def test_nodes(node: dict[str, Any], message: str) -> None:
+    (found,) = said(node)
+    assert found.startswith(f"spec.nodes.a.{message}")
+    assert found.endswith(" to deploy")
+
+
+def test_explainers() -> None:
+    node = {"type": "explainer", "method": "anchor_tabular"}
+    assert said(node) == ["spec.nodes.a: an explainer is not supported yet; remove it to deploy"]
+
+
+def test_the_rest_of_the_document() -> None:
+    found = said(OWN, "BF16", traffic={"sticky": {"header": "x"}}, rollout={"steps": [5]})
+    assert [line.split(":")[0] for line in found] == [
+        "spec.inputs.x.datatype",
+        "spec.traffic.sticky",
+        "spec.rollout",
+    ]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"resources": {"gpu": 1, "accelerator": "H100"}},
+        {"scaling": {"replicas": 3}},
+        {"timeout": "1s", "retries": 2, "on_error": {"use": "x"}},
+        {"placement": {"isolate": True}},
+    ],
+)
+def test_what_is_supported(more: dict[str, Any]) -> None:
+    assert said(OWN | more) == []
+    for path in ("models/m.onnx", "file:///models/m.onnx", "C:/models/m.onnx", "/m.onnx"):
+        assert said(ONNX | more | {"model": path}) == []
+
+
+@given(graphs(unsupported=False))
+def test_graphs_without_it_are_accepted(graph: InferenceGraph) -> None:
+    assert unsupported(graph) == ()
