@@ -30,16 +30,21 @@ DRAIN_S = 2
 """Shortest time that a replaced replica goes on serving, in seconds."""
 LONGEST_FOLDER = 25
 """Longest runtime folder for which HAProxy's sockets fit into the 107 bytes of a socket's path."""
+_WORKER_HOOK = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
+"""Variable that names a function for every worker to call before anything else."""
 _FOREIGN = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_TMPDIR")
 
 
 def base_environment(engine_id: str, block: PortBlock, loopback: bool) -> dict[str, str]:
     """The caller's environment, with what makes Ray private, quiet and quick to stop."""
     env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    # A token that another Ray left in the user's home would lock out half of the processes.
+    env.setdefault("RAY_AUTH_MODE", "disabled")
     return env | {
         MARK: engine_id,
         LOOPBACK: "1" if loopback else "0",
         "PYTHONPATH": _python_path(env),
+        _WORKER_HOOK: "anabranch.control.loopback.keep_loopback",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "DASHBOARD_METRIC_PORT": str(block.fixed["dashboard_metrics"]),

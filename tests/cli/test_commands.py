@@ -217,3 +217,20 @@ def test_completion_offers_nothing_without_an_engine(home):
         timeout=60,
     )
     assert done.stdout == "[]\n"
+
+
+def test_the_shell_completes_commands(home):
+    done = subprocess.run(
+        [Path(sys.executable).with_name("anabranch")],
+        env={
+            **os.environ,
+            "ANABRANCH_HOME": str(home),
+            "_ANABRANCH_COMPLETE": "complete_bash",
+            "COMP_WORDS": "anabranch val",
+            "COMP_CWORD": "1",
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split() == ["validate"]
