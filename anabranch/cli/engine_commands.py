@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +80,8 @@ def run(
     from anabranch.control.engine_state import read_state, resolve_home
     from anabranch.graph.loading import open_graph
 
+    # A shell that starts jobs in the background has them ignore Ctrl-C; then nothing would tidy up.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     name = open_graph(file).graph.name
     folder = resolve_home(home)
     state = read_state(folder)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from anabranch.cli.console import note, progress, result
 from anabranch.cli.deploying import deploy_and_wait
 from anabranch.cli.following import new_lines
+from anabranch.control.bundles import pack
 from anabranch.control.client import ControlClient
+from anabranch.control.settings import Settings
 from anabranch.errors import AnabranchError
 
 TAIL = 1000
 """Lines of log that are asked for at a time."""
 _LOG_PAUSE_S = 1.0
+_WATCH_MS = 500
 
 
 def serve_until_interrupted(
@@ -24,17 +28,41 @@ def serve_until_interrupted(
     The first deploy must succeed; later ones may fail, and what ran before goes on. ``remove``
     deletes the graph at the end.
     """
-    from watchfiles import watch
-
     with ControlClient.of_home(home) as client:
         try:
+            sent = _digest(file)
             _deploy(client, file, timeout)
             threading.Thread(target=_print_logs, args=(home, name), daemon=True).start()
-            for _ in watch(file.resolve().parent, raise_interrupt=True):
+            for digest in _versions(file, sent):
+                note(f"{file.parent} has changed ({digest[:12]})")
                 _redeploy(client, file, timeout)
         finally:
             if remove:
                 client.delete(name)
+
+
+def _versions(file: Path, sent: str) -> Iterator[str]:
+    """Digest of the bundle of ``file``, each time that it is another one than before.
+
+    Watching begins a moment after the first deploy, so the first look is taken in any case.
+    """
+    from watchfiles import watch
+
+    looked = False
+    for changes in watch(
+        file.resolve().parent, rust_timeout=_WATCH_MS, yield_on_timeout=True, raise_interrupt=True
+    ):
+        if looked and not changes:
+            continue
+        looked = True
+        digest = _digest(file)
+        if digest != sent:
+            yield digest
+        sent = digest
+
+
+def _digest(file: Path) -> str:
+    return pack(file, Settings.from_env().max_bundle).digest
 
 
 def _deploy(client: ControlClient, file: Path, timeout: float) -> None:
