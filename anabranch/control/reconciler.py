@@ -190,7 +190,7 @@ class Reconciler:
 
     def _give_up(self, graph: str, number: int, reason: str) -> None:
         """Fail a revision; where only its segment is known, the reason names its nodes too."""
-        with suppressAnabranchError:
+        with suppress(AnabranchError):
             plan = self._releases.plan(self._store.revision(graph, number))
             for segment in plan.segments:
                 named = f"segment {segment.name!r} (nodes {', '.join(segment.nodes)}):"
