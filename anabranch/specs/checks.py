@@ -155,21 +155,45 @@ def _accepted(adapter: TypeAdapter[T], value: Any) -> T | None:
 def _repaired(
     nodes: Mapping[str, Any], wrong: Mapping[Any, list[FieldPath]]
 ) -> dict[str, dict[str, Any]]:
-    """The nodes that can be judged further, without their wrong fields."""
-    return {
-        name: {key: value for key, value in node.items() if (key,) not in fields}
-        for name, node in ((name, as_map(node)) for name, node in nodes.items())
-        if all(map(_dispensable, fields := {path[:1] for path in wrong.get(name, [])}))
-    }
+    """The nodes that can be judged further, without their wrong fields and entries."""
+    found = {}
+    for name, node in nodes.items():
+        rest = _without(as_map(node), wrong.get(name, []))
+        if rest is not None:
+            found[name] = rest
+    return found
 
 
-def _dispensable(field: FieldPath) -> bool:
+def _without(node: dict[str, Any], wrong: list[FieldPath]) -> dict[str, Any] | None:
+    """The node without what is wrong with it; None if it would no longer mean the same."""
+    entries = {path[:2] for path in wrong if len(path) > 1 and path[0] in _MAPS}
+    fields = {path[:1] for path in wrong} - {entry[:1] for entry in entries}
+    if not all(_dispensable(field, node) for field in fields):
+        return None
+    rest = {key: value for key, value in node.items() if (key,) not in fields}
+    for key in {str(entry[0]) for entry in entries}:
+        kept = {
+            name: item for name, item in as_map(node[key]).items() if (key, name) not in entries
+        }
+        if not kept:
+            return None
+        rest[key] = kept
+    return rest
+
+
+_MAPS = ("inputs", "outputs", "routes")
+"""Fields of a node that are maps, the entries of which can be judged one by one."""
+
+
+def _dispensable(field: FieldPath, node: Mapping[str, Any]) -> bool:
     """Whether a node without this field, the path of which is given, still means the same."""
     if not field:
         return False
     name = str(field[0])
-    meant = name if name in ALL_FIELDS else nearest(name, ALL_FIELDS)
-    return meant is None or meant in _DISPENSABLE
+    if name in ALL_FIELDS:
+        return name in _DISPENSABLE
+    meant = nearest(name, ALL_FIELDS)
+    return meant is None or meant in _DISPENSABLE or meant in node
 
 
 def _mentioned(nodes: Iterable[NodeBase], outputs: Mapping[str, Any]) -> set[str]:
