@@ -43,7 +43,7 @@ format: setup ## Format the code and mend what the linter can
 	$(BIN)/ruff format
 
 bench: setup ## Measure against the peers, in an environment of their own
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks
 
 schema: setup ## Write the JSON Schema of the language
 	$(BIN)/anabranch schema > anabranch/specs/schema.json.new

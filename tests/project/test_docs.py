@@ -36,7 +36,7 @@ def commands(program: str) -> Iterator[list[str]]:
             yield words[1:]
 
 
-@pytest.mark.parametrize("text", [one for one in fences("yaml") if "kind: InferenceGraph" in one])
+@pytest.mark.parametrize("text", [one for one in fences("yaml") if "\nspec:" in one])
 def test_graphs_compile(text: str) -> None:
     assert load_text(text, "README.md", QUICKSTART).plan.nodes
 
