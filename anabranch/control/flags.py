@@ -55,6 +55,9 @@ def serve_environment(block: PortBlock) -> dict[str, str]:
     """Flags of Serve that hold whatever proxy stands in front."""
     return {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # Without it Serve turns what components print into records of its own log, at a level
+        # that replicas leave out.
+        "RAY_SERVE_LOG_TO_STDERR": "1",
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(block.fixed["fallback_http"]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(block.fixed["fallback_grpc"]),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(block.replica_http[0]),
