@@ -8,6 +8,9 @@ A component is any class with the method of its type; no base class is needed::
 
 Methods may be ``async``. Optional hooks, each sync or async: ``load()``, ``warmup()``,
 ``unload()``, ``check_health()``. A parameter named ``context`` receives the request's ``Context``.
+
+Synchronous methods run in one thread at a time, so a component need not be thread-safe. One that
+is says so by the attribute ``max_concurrency``, the number of threads that may be in it at once.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -122,3 +123,13 @@ def test_a_model_is_needed(node):
     found = registry.problems(node(type="predictor", runtime="sklearn"))
     assert found == [(("model",), "the runtime 'sklearn' needs a model")]
     assert registry.get("predictor", "sklearn").infer({"x": None}, {}) == {"output": None}
+
+
+def test_threads_that_predict_at_once_get_what_one_gets(predictor):
+    bound = predictor("forest.joblib", method="predict_proba")
+    rows = [np.random.default_rng(seed).random((3, 4)) for seed in range(40)]
+    assert bound.instance.max_concurrency >= 1
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda x: bound.call(x=x), rows))
+    for x, together in zip(rows, found, strict=True):
+        assert np.array_equal(together, bound.call(x=x))

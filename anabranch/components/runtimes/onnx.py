@@ -14,6 +14,7 @@ from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.hints import hint
 from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.signatures import checked, no_method, no_model, order_of, plain
 from anabranch.specs.models import NodeBase, Predictor, TensorSpec
 
@@ -42,6 +43,8 @@ class OnnxModel:
     name, a single one whatever its name. The lists of maps that converted scikit-learn classifiers
     give for probabilities become a tensor with one column for each class.
     """
+
+    max_concurrency = THREADS
 
     def __init__(
         self, node: Predictor, root: Path, *, outputs: list[str] | None = None, threads: int = 1

@@ -14,6 +14,7 @@ from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.hints import listing
 from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.signatures import no_model
 from anabranch.components.tensor_types import Args, Types
 from anabranch.specs.models import NodeBase, Predictor
@@ -39,6 +40,8 @@ class SklearnModel:
     joblib files can; by URI they need a digest. ``n_jobs`` (1 if left out) is set on the estimator
     and all its parts, since a pool of workers for each request costs more than it gains.
     """
+
+    max_concurrency = THREADS
 
     def __init__(
         self, node: Predictor, root: Path, *, trusted: list[str] | None = None, n_jobs: int = 1

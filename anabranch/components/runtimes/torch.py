@@ -16,6 +16,7 @@ from anabranch.components.artefacts import model_path, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.signatures import (
     checked,
     named_outputs,
@@ -45,6 +46,8 @@ class TorchModel:
     A tensor is the output ``output``; a tuple gives ``output_0``, ``output_1``, …; a dict names its
     outputs. Inputs go to the model's by name, a single one whatever its name.
     """
+
+    max_concurrency = THREADS
 
     def __init__(
         self, node: Predictor, root: Path, *, device: Literal["auto", "cpu", "cuda"] = "auto"
