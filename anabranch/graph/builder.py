@@ -273,6 +273,12 @@ class Graph:
         context = Context(headers=lowered, parameters=dict(parameters or {}))
         return self._local.run(inputs, outputs, context)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Unload the nodes that ``run`` has loaded."""
         if self._local is not None:
