@@ -18,7 +18,7 @@ from anabranch.control.environments import Environments
 from anabranch.control.serving import Release
 from anabranch.control.settings import Settings
 from anabranch.control.store import Revision
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, NotSupportedError
 from anabranch.graph.loading import load_text
 from anabranch.graph.plan import Plan
 from anabranch.specs.unsupported import unsupported
@@ -47,8 +47,8 @@ class Releases:
     def receive(self, graph: str, data: bytes) -> Received:
         """Check and keep a bundle for ``graph``.
 
-        Raises TooLarge, SpecError, or InvalidRequest, also for what the language says but this
-        version does not act on.
+        Raises TooLarge, SpecError, InvalidRequest, or NotSupportedError for what the language
+        says but this version does not act on.
         """
         files = unpack(data, self._max_size)
         name = spec_name(files)
@@ -59,7 +59,7 @@ class Releases:
             )
         problems = unsupported(loaded.graph)
         if problems:
-            raise InvalidRequest("\n".join(str(replace(each, file=name)) for each in problems))
+            raise NotSupportedError("\n".join(str(replace(each, file=name)) for each in problems))
         return Received(self._bundles.put(files), files[name].decode("utf-8"))
 
     def plan(self, revision: Revision) -> Plan:

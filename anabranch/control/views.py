@@ -83,12 +83,14 @@ def ready_state(graph: str, revisions: list[Revision], apps: Apps) -> GraphState
         coming = revisions[-1]
         return GraphState(
             revision=coming.number,
+            live=False,
             ready=False,
             reason=f"revision {coming.number} is being deployed",
         )
     if graph not in apps:
         return GraphState(
             revision=live.number,
+            live=True,
             ready=False,
             reason=f"revision {live.number} is being brought back",
         )
@@ -100,7 +102,7 @@ def _live_state(number: int, app: Mapping[str, Any]) -> GraphState:
     router = app["deployments"].get(serving.ROUTER, {})
     running = any(map(_runs, router.get("replicas", ())))
     why = "" if running else serving.reason(app) or "no replica of its router runs"
-    return GraphState(revision=number, ready=running, reason=why)
+    return GraphState(revision=number, live=True, ready=running, reason=why)
 
 
 def _runs(replica: Mapping[str, Any]) -> bool:

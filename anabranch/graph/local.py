@@ -50,6 +50,7 @@ class LocalGraph:
     def __init__(self, plan: Plan, root: Path) -> None:
         """Load every node. Raises LoadError or ArtefactError, each naming the node."""
         self._plan = plan
+        self._root = root
         names = [name for name, node in plan.nodes.items() if node.type != "explainer"]
         self._bound: dict[str, Bound] = wait(load_nodes(plan, names, root))
         self._executor = wait(self._build())
@@ -76,7 +77,7 @@ class LocalGraph:
 
     def close(self) -> None:
         """Unload every node."""
-        wait(unload_nodes(self._bound))
+        wait(unload_nodes(self._bound, self._root))
         self._finalizer()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from anabranch.components.loading import explain
 from anabranch.errors import AnabranchError, LoadError
 from anabranch.graph.plan import Plan
 
+logger = logging.getLogger("anabranch.graph")
+
 
 async def load_nodes(plan: Plan, names: Iterable[str], root: Path) -> dict[str, Bound]:
     """Construct each node of ``names`` from the bundle in ``root``, then load and warm it up.
@@ -18,17 +21,28 @@ async def load_nodes(plan: Plan, names: Iterable[str], root: Path) -> dict[str, 
     Raises LoadError or ArtefactError, each naming the node.
     """
     bound = {name: bind(name, plan.nodes[name].spec, root) for name in names}
-    for name, each in bound.items():
-        try:
-            await each.load()
-        except AnabranchError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise LoadError(name, f"load() or warmup() raised {explain(error, root)}") from None
+    await run_hook("load", bound.values(), root)
     return bound
 
 
-async def unload_nodes(bound: Mapping[str, Bound]) -> None:
-    """Give every component the chance to let go of what it holds."""
+async def run_hook(hook: str, nodes: Iterable[Bound], root: Path) -> None:
+    """Run ``load``, ``unload`` or ``check_health`` of each node; LoadError names the first to fail.
+
+    ``load`` warms up too.
+    """
+    for each in nodes:
+        try:
+            await getattr(each, hook)()
+        except AnabranchError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise LoadError(each.node, f"{hook}() raised {explain(error, root)}") from None
+
+
+async def unload_nodes(bound: Mapping[str, Bound], root: Path) -> None:
+    """Let components release what they hold; what fails is logged, not raised."""
     for each in bound.values():
-        await each.unload()
+        try:
+            await run_hook("unload", [each], root)
+        except AnabranchError as error:
+            logger.warning("%s", error)

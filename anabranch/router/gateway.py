@@ -4,7 +4,7 @@
 |---|---|---|
 | GET | ``/v2`` | server metadata |
 | GET | ``/v2/health/live`` | 200 |
-| GET | ``/v2/health/ready`` | 200 once every graph that should be live is, else 503 |
+| GET | ``/v2/health/ready`` | 200 if every live graph can answer, else 503 |
 | POST | ``/v2/repository/index`` | all graphs, or only those ready |
 | any | ``/v2/models/<graph>/…`` | 404, or 503 for a graph that is not live yet |
 | any | ``/control/v1/…`` | the control API |
@@ -41,9 +41,13 @@ _EXTENSIONS = ("model_repository",)
 
 
 class GraphState(TypedDict):
-    """How a graph is doing: ``revision`` is the stable one, ``reason`` says why it is not ready."""
+    """How a graph is doing; ``reason`` says why it is not ready.
+
+    ``revision`` is the live one, or where ``live`` is False the first, still on its way.
+    """
 
     revision: int
+    live: bool
     ready: bool
     reason: str
 
@@ -130,7 +134,9 @@ class Gateway:
 
     async def _ready(self, request: HttpRequest) -> Reply:
         graphs = await self._control.graphs()
-        waiting = [f"{name} ({g['reason']})" for name, g in graphs.items() if not g["ready"]]
+        waiting = [
+            f"{name} ({g['reason']})" for name, g in graphs.items() if g["live"] and not g["ready"]
+        ]
         if waiting:
             raise Unavailable(f"graphs are not ready: {', '.join(waiting)}")
         # The protocol calls the field of this answer "live"; what clients look for is "ready".

@@ -115,8 +115,18 @@ def test_states_of_graphs_for_the_gateway(engine: Engine) -> None:
     engine.deploy("third")
     engine.store.fail("third", 1, "no")
     assert asyncio.run(engine.api.states()) == {
-        "first": {"revision": 1, "ready": False, "reason": "revision 1 is being deployed"},
-        "second": {"revision": 1, "ready": False, "reason": "revision 1 is being brought back"},
+        "first": {
+            "revision": 1,
+            "live": False,
+            "ready": False,
+            "reason": "revision 1 is being deployed",
+        },
+        "second": {
+            "revision": 1,
+            "live": True,
+            "ready": False,
+            "reason": "revision 1 is being brought back",
+        },
     }
 
 
@@ -164,7 +174,7 @@ def test_a_spec_with_mistakes_is_refused_with_all_of_them(engine: Engine) -> Non
 def test_what_is_not_supported_yet_is_refused(engine: Engine) -> None:
     spec = SPEC.replace("placement: {isolate: true}", "batching: {max_size: 8}")
     status, answer = engine.deploy(spec=spec)
-    assert status == 400
+    assert status == 501
     assert "graph.yaml" in answer["error"] and "not supported yet" in answer["error"]
 
 

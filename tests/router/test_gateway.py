@@ -20,8 +20,13 @@ class Control:
 
     def __init__(self, ready: bool = True) -> None:
         self.states: dict[str, GraphState] = {
-            "digits": {"revision": 4, "ready": True, "reason": ""},
-            "spam": {"revision": 1, "ready": ready, "reason": "" if ready else "loading"},
+            "digits": {"revision": 4, "live": True, "ready": True, "reason": ""},
+            "spam": {
+                "revision": 1,
+                "live": True,
+                "ready": ready,
+                "reason": "" if ready else "loading",
+            },
         }
 
     async def graphs(self) -> Mapping[str, GraphState]:
@@ -77,6 +82,13 @@ def test_not_ready_while_a_graph_is_not(serve: Serve) -> None:
     assert message(response, 503) == "graphs are not ready: spam (loading)"
     assert response.headers["retry-after"]
     assert httpx.get(f"{url}/v2/health/live").status_code == 200
+
+
+def test_a_graph_on_its_way_to_its_first_revision_does_not_count(serve: Serve) -> None:
+    control = Control(ready=False)
+    control.states["spam"]["live"] = False
+    response = httpx.get(f"{serve(gateway(control))}/v2/health/ready")
+    assert response.status_code == 200
 
 
 def test_live_but_not_ready_without_a_control_plane(serve: Serve) -> None:

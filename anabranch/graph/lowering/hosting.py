@@ -11,15 +11,15 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from anabranch.components.binding import bind
 from anabranch.components.contract import Bound
-from anabranch.errors import AnabranchError, LoadError
+from anabranch.errors import AnabranchError
 from anabranch.graph.loading import Loaded, open_graph
+from anabranch.graph.nodes import load_nodes, run_hook, unload_nodes
 from anabranch.graph.plan import Segment
 
 _MARK = "anabranch cannot start: "
@@ -53,9 +53,7 @@ class Hosted:
         async with _marked():
             loaded = open_graph(Path.cwd() / spec)
             nodes = loaded.plan.segment(segment).nodes
-            bound = {name: bind(name, loaded.plan.nodes[name].spec, loaded.root) for name in nodes}
-            hosted = cls(loaded, bound)
-            await hosted._each("load", bound.values())
+            hosted = cls(loaded, await load_nodes(loaded.plan, nodes, loaded.root))
             await hosted.check_health()
         return hosted
 
@@ -66,24 +64,11 @@ class Hosted:
     async def check_health(self) -> None:
         """Raise StartError, naming the node, if a component says that it is unwell."""
         async with _marked():
-            await self._each("check_health", self.bound.values())
+            await run_hook("check_health", self.bound.values(), self.loaded.root)
 
     async def unload(self) -> None:
         """Let components release what they hold; what fails is logged, not raised."""
-        for node in self.bound.values():
-            try:
-                await self._each("unload", [node])
-            except LoadError as error:
-                logging.getLogger(__name__).warning("%s", error)
-
-    async def _each(self, hook: str, nodes: Iterable[Bound]) -> None:
-        for bound in nodes:
-            try:
-                await getattr(bound, hook)()
-            except AnabranchError:
-                raise
-            except (Exception, SystemExit) as error:
-                raise LoadError(bound.node, f"{hook}() raised {_named(error)}") from None
+        await unload_nodes(self.bound, self.loaded.root)
 
 
 def quiet_serve() -> None:
