@@ -187,7 +187,8 @@ def test_health_checks_go_on_after_the_start(folder: Path) -> None:
 
     with pytest.raises(StartError) as caught:
         asyncio.run(check())
-    assert start_reason(str(caught.value)) == "node 'mul': check_health() raised ValueError: ill (parts.py:4)"
+    told = start_reason(str(caught.value))
+    assert told == "node 'mul': check_health() raised ValueError: ill (parts.py:4)"
 
 
 def test_unload_lets_every_node_go_even_if_one_cannot(folder: Path) -> None:
