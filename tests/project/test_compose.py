@@ -59,7 +59,9 @@ def test_only_loopback_is_published(compose: dict[str, Any]) -> None:
 def test_worker_has_the_flags_of_the_head(compose: dict[str, Any]) -> None:
     block = ports.claim("compose")
     block.guard.close()
-    head = flags.serve_environment(block) | flags.haproxy_environment(Path("/r"), Path("/h"), block)
+    head = flags.base_environment("engine", block, loopback=False)
+    head |= flags.serve_environment(block)
+    head |= flags.haproxy_environment(Path("/r"), Path("/h"), block)
     worker = compose["services"]["worker"]["environment"]
     assert worker == {name: head.get(name) for name in worker}
 
