@@ -53,7 +53,6 @@ def boot_engine(address: str, settings: Settings, deadline: float) -> None:
 
 def _connect(address: str, deadline: float) -> None:
     """Connect as soon as Ray can take a driver; its last complaint once time is up."""
-
     host, port = address.rsplit(":", 1)
     while not _accepts(host, int(port)):
         if time.monotonic() > deadline:

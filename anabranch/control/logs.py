@@ -24,8 +24,8 @@ def tail(applications: Mapping[str, Any], folder: Path, graph: str, lines: int) 
     found: list[str] = []
     for tag, replica in _replicas(applications, graph):
         files = list(_files(folder, replica))
-        if not files:
-            found.append(f"[{tag}] its log is on node {replica.get('node_ip')}")
+        if not files and replica.get("node_ip"):
+            found.append(f"[{tag}] its log is on node {replica['node_ip']}")
         for path in files:
             found += [f"[{tag}] {line}" for line in last_lines(path, lines)]
     return found

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -232,7 +233,7 @@ def test_run_deploys_again_on_change_and_cleans_up(new_engine, tmp_path):
     (work / "components.py").write_text((work / "components.py").read_text() + "\n# changed\n")
     expect(running, "revision 2 is live")
     (work / "graph.yaml").write_text("nonsense: [")
-    expect(running, "error: the spec")
+    expect(running, "graph.yaml:2:1: not valid YAML")
     state = engine.state
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=120)
@@ -242,6 +243,11 @@ def test_run_deploys_again_on_change_and_cleans_up(new_engine, tmp_path):
 
 
 def expect(process, text):
-    """Read what a process says until it says ``text``."""
-    while text not in (line := process.stderr.readline()):
-        assert line, f"ended with {process.wait()} before saying {text!r}"
+    """Read what a process says until it says ``text``; it has two minutes."""
+    watchdog = threading.Timer(120, process.kill)
+    watchdog.start()
+    try:
+        while text not in (line := process.stderr.readline()):
+            assert line, f"ended with {process.wait()} before saying {text!r}"
+    finally:
+        watchdog.cancel()
