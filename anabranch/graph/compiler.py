@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from anabranch.errors import Problem, SpecError
 from anabranch.graph.acyclic import check_acyclic
 from anabranch.graph.draft import Draft
 from anabranch.graph.plan import Plan
@@ -12,8 +11,7 @@ from anabranch.graph.prune import prune
 from anabranch.graph.resolve import resolve_sources
 from anabranch.graph.segment import segment
 from anabranch.graph.typing import check_types
-from anabranch.specs.checks import Partial, validate_model
-from anabranch.specs.models import InferenceGraph
+from anabranch.specs.checks import Partial
 
 PASSES: tuple[Callable[[Draft], Draft], ...] = (
     resolve_sources,
@@ -32,16 +30,6 @@ def run_passes(source: Partial) -> Draft:
     for each in PASSES:
         draft = each(draft)
     return draft
-
-
-def compile_graph(graph: InferenceGraph) -> Plan:
-    """Compile a graph. Raises SpecError with every mistake, with paths but without positions."""
-    problems: tuple[Problem, ...] = tuple(validate_model(graph))
-    draft = run_passes(Partial.of(graph))
-    problems += draft.problems
-    if problems:
-        raise SpecError(problems)
-    return to_plan(draft)
 
 
 def to_plan(draft: Draft) -> Plan:

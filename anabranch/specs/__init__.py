@@ -1,6 +1,6 @@
 """The language: models, a safe loader with positions, checks, and how it is written."""
 
-from anabranch.specs.checks import Checked, Partial, check, validate_model
+from anabranch.specs.checks import Checked, Partial, check
 from anabranch.specs.dump import to_yaml
 from anabranch.specs.loader import Document, parse, read
 from anabranch.specs.models import InferenceGraph
@@ -18,5 +18,4 @@ __all__ = [
     "read",
     "to_yaml",
     "unsupported",
-    "validate_model",
 ]

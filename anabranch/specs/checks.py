@@ -24,7 +24,7 @@ from anabranch.specs.models import (
     TensorSpec,
 )
 from anabranch.specs.rules import as_map, broken_rules
-from anabranch.specs.text import FieldPath, nearest, safe_path
+from anabranch.specs.text import FieldPath, nearest
 from anabranch.specs.units import Duration
 from anabranch.specs.wording import ALL_FIELDS, Said, explain
 
@@ -82,13 +82,6 @@ def check(document: Document) -> Checked:
         return Checked(graph, Partial.of(graph), ())
     partial = Partial.of(graph) if graph else _partial(document.data, [path for path, _ in refused])
     return Checked(None, partial, problems)
-
-
-def validate_model(graph: InferenceGraph) -> tuple[Problem, ...]:
-    """What is wrong with a graph built in Python, as far as ``check`` would say it of its YAML."""
-    return tuple(
-        Problem(safe_path(path), message) for path, message in broken_rules(graph.to_dict())
-    )
 
 
 def _validate(data: Any) -> tuple[InferenceGraph | None, list[Said]]:

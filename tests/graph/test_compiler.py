@@ -8,7 +8,6 @@ import pytest
 
 from anabranch.errors import SpecError
 from anabranch.graph.builder import Graph
-from anabranch.graph.compiler import compile_graph
 from anabranch.graph.plan import Plan
 
 X = {"x": "x"}
@@ -227,8 +226,3 @@ def test_the_order_of_evaluation_respects_every_need() -> None:
     graph = step(base(), "late", "early")
     step(graph, "early").output("y", "late")
     assert list(graph.plan.nodes) == ["early", "late"]
-
-
-def test_compiling_a_spec_object_reports_all_at_once() -> None:
-    graph = step(step(base(), "a"), "b", "a").output("y", "b")
-    assert compile_graph(graph.spec) == graph.plan
