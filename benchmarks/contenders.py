@@ -1,0 +1,94 @@
+"""The registry of what is measured over HTTP: a script in ``servers/`` and how to run it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SERVERS = Path(__file__).parent / "servers"
+GRAPH = SERVERS / "graph"
+NICENESS = 15
+"""Ray runs its workers so; everything else on the path of a request is made to be as patient."""
+
+OURS = "anabranch"
+ISOLATED = "anabranch-isolated"
+SINGLE = "serve-single"
+HANDLE = "serve-handle"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One way to serve the graph.
+
+    ``peer`` names the environment it runs in, None for ours. ``goal`` is how many times its
+    requests a second anabranch is to reach.
+    """
+
+    name: str
+    title: str
+    script: str
+    path: str = "/"
+    spec: str | None = None
+    peer: str | None = None
+    starts_ray: bool = False
+    goal: float | None = None
+
+
+CONTENDERS: tuple[Contender, ...] = (
+    Contender(
+        OURS,
+        "anabranch, one segment",
+        "anabranch_graph.py",
+        path="/v2/models/five/infer",
+        spec="graph.yaml",
+        starts_ray=True,
+    ),
+    Contender("uvicorn", "bare uvicorn", "uvicorn_bare.py"),
+    Contender(
+        SINGLE,
+        "Serve, one hand-written deployment, same flags",
+        "serve_single.py",
+        starts_ray=True,
+        goal=0.8,
+    ),
+    Contender(
+        "serve-graph",
+        "Serve, five hand-wired deployments, default settings",
+        "serve_graph.py",
+        starts_ray=True,
+        goal=10,
+    ),
+    Contender(
+        "bentoml-one",
+        "BentoML, one service",
+        "bentoml_one.py",
+        path="/infer",
+        peer="bentoml",
+        goal=3,
+    ),
+    Contender(
+        "bentoml-five", "BentoML, five services", "bentoml_five.py", path="/infer", peer="bentoml"
+    ),
+    Contender(
+        "mlserver",
+        "MLServer, custom runtime",
+        "mlserver_runtime.py",
+        path="/v2/models/five/infer",
+        peer="mlserver",
+        goal=1.5,
+    ),
+    Contender(
+        ISOLATED,
+        "anabranch, one node isolated",
+        "anabranch_graph.py",
+        path="/v2/models/five/infer",
+        spec="isolated.yaml",
+        starts_ray=True,
+    ),
+    Contender(
+        HANDLE,
+        "Serve, hand-written, one node behind a handle, same flags",
+        "serve_handle.py",
+        starts_ray=True,
+    ),
+)

@@ -1,0 +1,142 @@
+"""What anabranch costs by itself: the executor and the compiler, in this process, without Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from anabranch.components.contract import Context
+from anabranch.graph.builder import Graph
+from anabranch.graph.executor import HeadExecutor
+from anabranch.graph.loading import load_text
+from anabranch.graph.nodes import load_nodes
+from benchmarks.nothing import First, Pass
+
+REPEATS = 7
+WARM_UP = 200
+"""Requests until every node's pace is known and it runs on the event loop."""
+CHAIN = 100
+SPEC_NODES = 1_000
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure and the most that it may be."""
+
+    title: str
+    value: float
+    unit: str
+    goal: float
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is met."""
+        return self.value <= self.goal
+
+
+def figures() -> list[Figure]:
+    """Measure everything here."""
+    five = _request_seconds(five_nodes(), requests=5_000)
+    chain = _request_seconds(chain_of(CHAIN), requests=500)
+    return [
+        Figure("executor, five nodes that do nothing", five * 1e6, "µs a request", 15),
+        Figure(f"executor, a chain of {CHAIN}", chain * 1e6 / CHAIN, "µs a node", 2),
+        Figure(f"validate and compile {SPEC_NODES} nodes", _compile_seconds(), "s", 1),
+    ]
+
+
+def five_nodes() -> Graph:
+    """One fork, one combiner, five nodes."""
+    graph = Graph("five").input("x", "FP32", [-1, 4])
+    graph.transformer("a", component=Pass, inputs={"x": "x"})
+    graph.transformer("b", component=Pass, inputs={"x": "a"})
+    graph.transformer("c", component=Pass, inputs={"x": "a"})
+    graph.combiner("d", component=First, inputs=["b", "c"])
+    graph.transformer("e", component=Pass, inputs={"x": "d"})
+    return graph.output("y", "e")
+
+
+def chain_of(length: int) -> Graph:
+    """Nodes one after the other."""
+    graph = Graph("chain").input("x", "FP32", [-1, 4])
+    source = "x"
+    for number in range(length):
+        graph.transformer(f"n{number}", component=Pass, inputs={"x": source})
+        source = f"n{number}"
+    return graph.output("y", source)
+
+
+def spec_of(nodes: int) -> str:
+    """A spec of ``nodes`` nodes as a person writes them: forks and joins, one after the other."""
+    lines = [
+        "apiVersion: anabranch/v1",
+        "kind: InferenceGraph",
+        "metadata: {name: large}",
+        "spec:",
+        "  inputs: {x: {datatype: FP32, shape: [-1, 4]}}",
+        "  nodes:",
+    ]
+    source = "x"
+    for number in range(0, nodes, 4):
+        lines += _four_nodes(number, source)
+        source = f"n{number + 3}"
+    return "\n".join([*lines, f"  outputs: {{y: {source}}}", ""])
+
+
+def _four_nodes(number: int, source: str) -> list[str]:
+    a, b, c, d = (f"n{number + step}" for step in range(4))
+    return [
+        f"    {a}:",
+        "      type: transformer",
+        "      component: components.py:Scale",
+        "      args: {divide_by: 16.0}",
+        f"      inputs: {{x: {source}}}",
+        "      outputs: {y: {datatype: FP32, shape: [-1, 4]}}",
+        f"    {b}: {{type: predictor, component: components.py:Double, inputs: {{x: {a}}}}}",
+        f"    {c}: {{type: predictor, component: components.py:Square, inputs: {{x: {a}}}}}",
+        f"    {d}: {{type: combiner, strategy: mean, inputs: [{b}, {c}]}}",
+    ]
+
+
+def _compile_seconds() -> float:
+    text = spec_of(SPEC_NODES)
+    return _median(lambda: load_text(text), REPEATS)
+
+
+def _request_seconds(graph: Graph, requests: int) -> float:
+    return asyncio.run(_measure(graph, requests))
+
+
+async def _measure(graph: Graph, requests: int) -> float:
+    plan = graph.plan
+    bound = await load_nodes(plan, plan.nodes, Path.cwd())
+    executor = HeadExecutor(plan, bound)
+    inputs = {"x": np.ones((1, 4), np.float32)}
+    try:
+        await _ask(executor, inputs, WARM_UP)
+        times = [await _ask(executor, inputs, requests) for _ in range(REPEATS)]
+    finally:
+        executor.close()
+    return statistics.median(times) / requests
+
+
+async def _ask(executor: HeadExecutor, inputs: dict[str, np.ndarray], requests: int) -> float:
+    start = time.perf_counter()
+    for _ in range(requests):
+        await executor.run(inputs, Context())
+    return time.perf_counter() - start
+
+
+def _median(work: Callable[[], object], repeats: int) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
