@@ -6,8 +6,8 @@ work element by element on tensors of one shape; nothing is broadcast.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, reduce
 from typing import Any, ClassVar
 
 import numpy as np
@@ -59,9 +59,17 @@ class _Elementwise:
             shapes = listing(str(list(array.shape)) for array in inputs)
             raise ValueError(f"{self.name} needs inputs of one shape, got {shapes}")
         try:
-            return self.result([array.dtype for array in inputs])
+            return _result(self.result, tuple([array.dtype for array in inputs]))
         except TypeConflict as conflict:
             raise ValueError(str(conflict)) from None
+
+
+@lru_cache(maxsize=256)
+def _result(
+    rule: Callable[[Sequence[np.dtype[Any]]], np.dtype[Any]], dtypes: tuple[np.dtype[Any], ...]
+) -> np.dtype[Any]:
+    """What ``rule`` says; requests ask it the same again and again."""
+    return rule(dtypes)
 
 
 @register("combiner", "mean")

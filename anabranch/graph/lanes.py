@@ -77,9 +77,9 @@ class Lane:
         return translate(self.node, error)
 
     def note(self, started: float) -> None:
-        """Hold a slow call on the loop against the component."""
-        now = clock()
-        if now - started > SLOW and self._pace.on_loop(now - started, now):
+        """Note a call on the loop that has just ended, where there is something to note."""
+        now, pace = clock(), self._pace
+        if (now - started > SLOW or pace.was_slow) and pace.on_loop(now - started, now):
             self._lanes.off_loop += 1
 
     async def call(self, call: Callable[[], Any]) -> Any:

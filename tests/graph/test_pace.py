@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.graph.pace import FAST, FIRST_STREAK, LONGEST_STREAK, SLOW, WINDOW, Pace
+from anabranch.graph.pace import FAST, FIRST_STREAK, LONGEST_STREAK, SLOW, VERY_SLOW, WINDOW, Pace
 
 
 def fast(pace: Pace, times: int) -> None:
@@ -15,7 +15,7 @@ def fast(pace: Pace, times: int) -> None:
 
 def demote(pace: Pace, now: float) -> None:
     pace.on_loop(2 * SLOW, now)
-    pace.on_loop(2 * SLOW, now + WINDOW / 2)
+    pace.on_loop(2 * SLOW, now + 0.1)
 
 
 def test_a_component_starts_in_threads() -> None:
@@ -45,20 +45,38 @@ def test_it_waits_until_no_other_call_is_in_a_thread() -> None:
     assert pace.in_thread(FAST, others_running=False)
 
 
-def test_one_slow_call_on_the_loop_is_forgiven() -> None:
+def promoted() -> Pace:
     pace = Pace()
     fast(pace, FIRST_STREAK)
-    assert not pace.on_loop(2 * SLOW, now=10.0)
-    assert not pace.on_loop(2 * SLOW, now=10.1 + WINDOW)
-    assert pace.inline
+    return pace
 
 
-def test_two_within_the_window_send_it_back() -> None:
-    pace = Pace()
-    fast(pace, FIRST_STREAK)
+def test_slow_calls_between_fast_ones_are_the_schedulers_doing() -> None:
+    pace = promoted()
+    for turn in range(100):
+        assert not pace.on_loop(2 * SLOW, now=0.01 * turn)
+        assert not pace.on_loop(FAST, now=0.01 * turn + 0.005)
+
+
+def test_two_slow_calls_in_a_row_send_it_back() -> None:
+    pace = promoted()
     assert not pace.on_loop(2 * SLOW, now=10.0)
-    assert pace.on_loop(2 * SLOW, now=10.0 + WINDOW)
+    assert pace.on_loop(2 * SLOW, now=500.0)
     assert not pace.inline
+
+
+def test_two_very_slow_calls_within_the_window_send_it_back_whatever_is_between() -> None:
+    pace = promoted()
+    assert not pace.on_loop(2 * VERY_SLOW, now=10.0)
+    assert not pace.on_loop(FAST, now=10.1)
+    assert pace.on_loop(2 * VERY_SLOW, now=10.0 + WINDOW)
+
+
+def test_very_slow_calls_that_are_far_apart_are_forgiven() -> None:
+    pace = promoted()
+    for turn in range(10):
+        assert not pace.on_loop(2 * VERY_SLOW, now=turn * (WINDOW + 0.1))
+        assert not pace.on_loop(FAST, now=turn * (WINDOW + 0.1) + 0.05)
 
 
 def test_each_time_it_must_be_fast_for_twice_as_long() -> None:
