@@ -102,8 +102,9 @@ def _load(load: Load) -> tuple[str, str, str]:
 
 
 def _comparison(measured: Measured, by_name: ByName) -> tuple[str, str, str]:
-    ours = by_name.get(OURS)
-    if ours is None or measured.contender.name in (OURS, ISOLATED):
+    name = measured.contender.name
+    ours = by_name.get(ISOLATED if name == HANDLE else OURS)
+    if ours is None or name in (OURS, ISOLATED):
         return "", "", ""
     found = ratios(ours, measured)
     text = ", ".join(f"{ratio:.2f} ×" for ratio in found.values())

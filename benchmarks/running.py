@@ -20,7 +20,7 @@ from benchmarks.environments import python_of
 from benchmarks.servers.script import HOST, free_port
 
 START_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
 _PAUSE_S = 0.05
 _LOG_LINES = 15
 
@@ -97,4 +97,7 @@ def _log(folder: Path) -> Path:
 
 
 def _tail(folder: Path) -> str:
-    return "\n".join(_log(folder).read_text(errors="replace").splitlines()[-_LOG_LINES:])
+    """The end of what the contender wrote, and of an engine's own logs where it started one."""
+    logs = [_log(folder), *sorted(folder.glob("home/logs/*.log"))]
+    texts = (log.read_text(errors="replace") for log in logs)
+    return "\n".join(line for text in texts for line in text.splitlines()[-_LOG_LINES:])
