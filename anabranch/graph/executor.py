@@ -84,6 +84,11 @@ class Evaluator:
                     step.inline(frame, context)
         return [_settled(frame[slots[name]]) for name in wants]
 
+    @property
+    def off_loop(self) -> int:
+        """How many components do not run on the event loop just now."""
+        return self._lanes.off_loop
+
     def close(self) -> None:
         """Let the threads go."""
         self._lanes.close()
@@ -169,6 +174,11 @@ class HeadExecutor:
                     + hint(name, list(self._access))
                 )
         return tuple(dict.fromkeys(self._access[name][0] for name in names))
+
+    @property
+    def off_loop(self) -> int:
+        """How many components do not run on the event loop just now."""
+        return self._evaluator.off_loop
 
     def close(self) -> None:
         """Let the threads go."""

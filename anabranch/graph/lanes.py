@@ -21,7 +21,7 @@ from anabranch.errors import (
     RequestError,
     Unavailable,
 )
-from anabranch.graph.pace import SLOW, Pace
+from anabranch.graph.pace import Pace
 
 MAX_THREADS = 16
 """Threads per process that slow synchronous components share."""
@@ -63,7 +63,6 @@ class Lane:
         self.is_async = bound.is_async
         self._lanes = lanes
         self._pace = Pace()
-        self._running = 0
         self._limit = asyncio.Semaphore(max(1, int(getattr(bound.instance, "max_concurrency", 1))))
         lanes.off_loop += 1
 
@@ -76,22 +75,24 @@ class Lane:
         """The error that the rest of the engine sees for what the component raised."""
         return translate(self.node, error)
 
-    def note(self, started: float) -> None:
-        """Note a call on the loop that has just ended, where there is something to note."""
-        now, pace = clock(), self._pace
-        if (now - started > SLOW or pace.was_slow) and pace.on_loop(now - started, now):
+    @property
+    def suspected(self) -> bool:
+        """True after a slow call on the loop: then the next one counts, even a fast one."""
+        return self._pace.was_slow
+
+    def note(self, seconds: float, now: float) -> None:
+        """Note a call on the loop that ended at ``now``, where it was slow or suspected to be."""
+        if self._pace.on_loop(seconds, now):
             self._lanes.off_loop += 1
 
     async def call(self, call: Callable[[], Any]) -> Any:
         """Await a coroutine function, or run a synchronous one in a thread."""
         if self.is_async:
             return await _guard(self.node, call)
-        self._running += 1
-        try:
-            await self._limit.acquire()
-        except BaseException:
-            self._running -= 1
-            raise
+        await self._limit.acquire()
+        if self._pace.inline:
+            self._limit.release()
+            return self._here(call)
         loop = asyncio.get_running_loop()
         future = self._lanes.pool.submit(self._timed, call)
         # The place is free when the thread is done, not when the caller has given up waiting.
@@ -113,12 +114,23 @@ class Lane:
             loop.call_soon_threadsafe(self._release, seconds)
 
     def _release(self, seconds: float | None) -> None:
-        self._running -= 1
         self._limit.release()
         if seconds is None or self._pace.inline:
             return
-        if self._pace.in_thread(seconds, others_running=self._running > 0):
+        # The place that was just given back is the one that calls on the loop take.
+        if self._pace.in_thread(seconds):
             self._lanes.off_loop -= 1
+
+    def _here(self, call: Callable[[], Any]) -> Any:
+        """Call a component that moved to the loop while this call waited for its place."""
+        started = clock()
+        try:
+            return call()
+        except (Exception, SystemExit) as error:
+            raise translate(self.node, error) from error
+        finally:
+            now = clock()
+            self.note(now - started, now)
 
 
 async def _guard(node: str, call: Callable[[], Any]) -> Any:

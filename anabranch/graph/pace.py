@@ -37,15 +37,10 @@ class Pace:
         self._needed = FIRST_STREAK
         self._very_slow_at = float("-inf")
 
-    def in_thread(self, seconds: float, others_running: bool) -> bool:
-        """Note a call that ran in a thread; True if the component moves to the loop.
-
-        It never moves while ``others_running`` says that further calls are still in threads: a
-        component is not to run in two places at once.
-        """
+    def in_thread(self, seconds: float) -> bool:
+        """Note a call that ran in a thread; True if the component moves to the loop."""
         self._streak = self._streak + 1 if seconds <= FAST else 0
-        if self._streak >= self._needed and not others_running:
-            self.inline = True
+        self.inline = self._streak >= self._needed
         return self.inline
 
     def on_loop(self, seconds: float, now: float) -> bool:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from anabranch.components.contract import Context
 from anabranch.errors import AnabranchError, DeadlineExceeded, NodeError, Unavailable
 from anabranch.graph.lanes import Lane, clock
+from anabranch.graph.pace import SLOW
 from anabranch.graph.values import UNSET, Convert, identity
 from anabranch.specs.units import Duration
 
@@ -161,15 +162,15 @@ class NodeStep:
 
     def inline(self, frame: Frame, context: Context) -> None:
         """Run the component here and now."""
-        lane = self._lane
         started = clock()
         try:
-            value = self._invoke(frame, context)
+            frame[self.slot] = self._finish(self._invoke(frame, context))
         except (Exception, SystemExit) as error:
-            raise lane.error(error) from error
+            raise self._lane.error(error) from error
         finally:
-            lane.note(started)
-        frame[self.slot] = self._finish(value)
+            lane, now = self._lane, clock()
+            if now - started > SLOW or lane.suspected:
+                lane.note(now - started, now)
 
     def begin(self, run: Run) -> None:
         """Run the component at once if it may and can, else as a task."""

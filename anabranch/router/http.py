@@ -38,7 +38,7 @@ _JSON = (b"content-type", b"application/json")
 class HttpRequest:
     """One HTTP request, its body not read yet."""
 
-    __slots__ = ("headers", "id", "method", "path", "receive", "scope")
+    __slots__ = ("_decoded", "id", "method", "path", "receive", "scope")
 
     def __init__(self, scope: Message, receive: Receive) -> None:
         self.scope = scope
@@ -46,8 +46,15 @@ class HttpRequest:
         self.method: str = scope["method"]
         self.path: str = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
         """Path below ``root_path``; servers differ in whether ``scope["path"]`` starts with it."""
-        self.headers = _headers(scope["headers"])
         self.id = _request_id(scope["headers"])
+        self._decoded: dict[str, str] | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, names in lower case."""
+        if self._decoded is None:
+            self._decoded = _headers(self.scope["headers"])
+        return self._decoded
 
     def check_headers(self, limit: int) -> None:
         """Raise HeadersTooLarge where names and values together are over ``limit`` bytes."""

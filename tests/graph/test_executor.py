@@ -249,6 +249,30 @@ def test_a_call_that_was_given_up_still_holds_its_place() -> None:
     assert asyncio.run(main()) == 1
 
 
+def test_a_fast_component_moves_to_the_loop_even_under_unbroken_load() -> None:
+    built = Graph("g", root=ROOT).input("x", "INT64", [1]).output("y", "one")
+    built.combiner("one", component="parts.py:Sum", args={"name": "one"}, inputs={"x": "x"})
+
+    async def work(executor: HeadExecutor) -> int:
+        async def client() -> int:
+            found = 0
+            for _ in range(20):
+                context = Context(parameters={"log": []})
+                found += int((await executor.run(ONE, context))["y"][0])
+            return found
+
+        return sum(await asyncio.gather(*(client() for _ in range(32))))
+
+    async def main() -> tuple[int, int]:
+        plan = built.plan
+        executor = HeadExecutor(plan, await load_nodes(plan, plan.nodes, ROOT))
+        total = await work(executor)
+        executor.close()
+        return total, executor.off_loop
+
+    assert asyncio.run(main()) == (640, 0)
+
+
 def test_many_slow_components_share_a_bounded_number_of_threads() -> None:
     built = Graph("g", root=ROOT).input("x", "INT64", [-1])
     for index in range(2 * MAX_THREADS):

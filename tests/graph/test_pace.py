@@ -10,7 +10,7 @@ from anabranch.graph.pace import FAST, FIRST_STREAK, LONGEST_STREAK, SLOW, VERY_
 
 def fast(pace: Pace, times: int) -> None:
     for _ in range(times):
-        pace.in_thread(FAST, others_running=False)
+        pace.in_thread(FAST)
 
 
 def demote(pace: Pace, now: float) -> None:
@@ -26,23 +26,16 @@ def test_it_moves_to_the_loop_after_a_streak_of_fast_calls() -> None:
     pace = Pace()
     fast(pace, FIRST_STREAK - 1)
     assert not pace.inline
-    assert pace.in_thread(FAST, others_running=False)
+    assert pace.in_thread(FAST)
     assert pace.inline
 
 
 def test_a_slow_call_ends_the_streak() -> None:
     pace = Pace()
     fast(pace, FIRST_STREAK - 1)
-    pace.in_thread(2 * FAST, others_running=False)
+    pace.in_thread(2 * FAST)
     fast(pace, FIRST_STREAK - 1)
     assert not pace.inline
-
-
-def test_it_waits_until_no_other_call_is_in_a_thread() -> None:
-    pace = Pace()
-    for _ in range(10):
-        assert not pace.in_thread(FAST, others_running=True)
-    assert pace.in_thread(FAST, others_running=False)
 
 
 def promoted() -> Pace:
@@ -91,11 +84,10 @@ def test_each_time_it_must_be_fast_for_twice_as_long() -> None:
         needed = min(2 * needed, LONGEST_STREAK)
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=200))
-def test_it_never_moves_to_the_loop_on_a_slow_call(calls: list[tuple[float, bool]]) -> None:
+@given(st.lists(st.floats(0, 1), max_size=200))
+def test_it_never_moves_to_the_loop_on_a_slow_call(calls: list[float]) -> None:
     pace = Pace()
-    for seconds, others in calls:
+    for seconds in calls:
         if pace.inline:
             break
-        moved = pace.in_thread(seconds, others)
-        assert not moved or (seconds <= FAST and not others)
+        assert not pace.in_thread(seconds) or seconds <= FAST
