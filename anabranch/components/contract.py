@@ -38,7 +38,7 @@ class CannotLoad(Exception):
     """Why a node's code or model cannot be loaded; ``bind`` adds the node and makes a LoadError."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
     """What a component may know of the request.
 

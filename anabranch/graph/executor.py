@@ -28,13 +28,15 @@ from anabranch.graph.lanes import Lanes
 from anabranch.graph.plan import Plan, Segment
 from anabranch.graph.schedule import StepFactory, closure, ordered, units
 from anabranch.graph.steps import Run, Schedule, Step, first_error
-from anabranch.graph.values import UNSET, accessor, identity, protect
+from anabranch.graph.values import UNSET, Convert, accessor, identity, protect
 from anabranch.graph.vertices import Vertices, shared
 
 MAX_SCHEDULES = 256
 """Schedules kept for different sets of requested outputs."""
 
 Array = np.ndarray[Any, Any]
+Take = tuple[str, int, Convert]
+"""An output, its place among the values that come back, and how to get it out of there."""
 
 
 class SegmentCall(Protocol):
@@ -138,7 +140,7 @@ class HeadExecutor:
             else (ref.node, accessor(plan.nodes[ref.node], ref))
             for name, ref in plan.outputs.items()
         }
-        self._wants = lru_cache(MAX_SCHEDULES)(self._vertices_of)
+        self._asked = lru_cache(MAX_SCHEDULES)(self._ask)
         self._all = tuple(plan.outputs)
         self._shared = frozenset(name for name in plan.inputs if shared(plan, name))
 
@@ -151,29 +153,29 @@ class HeadExecutor:
         Raises NodeError, DeadlineExceeded, Unavailable, and InvalidRequest for an unknown output.
         """
         names = self._all if outputs is None else tuple(outputs)
-        wants = self._wants(names)
+        wants, takes = self._asked(names)
         if self._shared:
             inputs = {
                 name: protect(value) if name in self._shared else value
                 for name, value in inputs.items()
             }
-        values = dict(
-            zip(wants, await self._evaluator.evaluate(inputs, wants, context), strict=True)
-        )
-        result = {}
-        for name in names:
-            vertex, access = self._access[name]
-            result[name] = access(values[vertex])
-        return result
+        values = await self._evaluator.evaluate(inputs, wants, context)
+        return {name: access(values[index]) for name, index, access in takes}
 
-    def _vertices_of(self, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _ask(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], list[Take]]:
+        """What to evaluate for some outputs, and how to take each from what comes back."""
         for name in names:
             if name not in self._access:
                 raise InvalidRequest(
                     f"graph {self._plan.name!r} has no output {name!r}"
                     + hint(name, list(self._access))
                 )
-        return tuple(dict.fromkeys(self._access[name][0] for name in names))
+        wants = tuple(dict.fromkeys(self._access[name][0] for name in names))
+        takes = []
+        for name in names:
+            vertex, access = self._access[name]
+            takes.append((name, wants.index(vertex), access))
+        return wants, takes
 
     @property
     def off_loop(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import Future
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -277,7 +277,12 @@ class RemoteStep:
         frame = run.frame
         wants = {name: slot for name, slot in self._wants.items() if frame[slot] is UNSET}
         known = {name: slot for name, slot in self._wants.items() if name not in wants}
-        call = run.spawn(self._later(run, tuple(wants), {**self._needs, **known}))
+        later = self._later(run, tuple(wants), {**self._needs, **known})
+        if len(wants) == 1:
+            ((name, slot),) = wants.items()
+            frame[slot] = run.spawn(_item(later, name))
+            return
+        call = run.spawn(later)
         for name, slot in wants.items():
             frame[slot] = run.spawn(_item(call, name))
 
@@ -295,7 +300,7 @@ class RemoteStep:
             return {wants[0]: await self._fallback.take(run)}
 
 
-async def _item(call: Future[Mapping[str, Any]], name: str) -> Any:
+async def _item(call: Awaitable[Mapping[str, Any]], name: str) -> Any:
     return (await call)[name]
 
 

@@ -31,8 +31,6 @@ from anabranch.router.http import (
 from anabranch.router.oip import decode_request, encode_metadata, encode_response
 from anabranch.router.stepping import Started
 
-_BINARY_HEADER = "inference-header-content-length"
-
 
 class GraphApp:
     """ASGI application of one graph, for Serve's route prefix ``/v2/models/<graph>``.
@@ -84,9 +82,10 @@ class GraphApp:
         return json_reply({"name": self.core.name, "ready": True})
 
     async def _infer(self, request: HttpRequest) -> Reply:
-        if _BINARY_HEADER in request.headers:
+        if request.is_binary:
             raise InvalidRequest(
-                f"header {_BINARY_HEADER}: binary tensors are not supported yet; send JSON data"
+                "header Inference-Header-Content-Length: binary tensors are not supported yet; "
+                "send JSON data"
             )
         limits = self.core.limits
         with self.core.gate:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -33,12 +33,16 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 _JSON = (b"content-type", b"application/json")
+_ID, _LENGTH, _ENCODING = b"x-request-id", b"content-length", b"content-encoding"
+_BINARY = b"inference-header-content-length"
+_OWN = frozenset((_ID, _LENGTH, _ENCODING, _BINARY))
+"""Headers that every request is looked through for."""
 
 
 class HttpRequest:
     """One HTTP request, its body not read yet."""
 
-    __slots__ = ("_decoded", "id", "method", "path", "receive", "scope")
+    __slots__ = ("_own", "_size", "headers", "id", "method", "path", "receive", "scope")
 
     def __init__(self, scope: Message, receive: Receive) -> None:
         self.scope = scope
@@ -46,21 +50,26 @@ class HttpRequest:
         self.method: str = scope["method"]
         self.path: str = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
         """Path below ``root_path``; servers differ in whether ``scope["path"]`` starts with it."""
-        self.id = _request_id(scope["headers"])
-        self._decoded: dict[str, str] | None = None
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """The headers, names in lower case."""
-        if self._decoded is None:
-            self._decoded = _headers(self.scope["headers"])
-        return self._decoded
+        self.headers = Headers(scope["headers"])
+        self._size = 0
+        self._own: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            self._size += len(name) + len(value)
+            if name in _OWN:
+                self._own[name] = value
+        self.id = _request_id(self._own.get(_ID))
 
     def check_headers(self, limit: int) -> None:
         """Raise HeadersTooLarge where names and values together are over ``limit`` bytes."""
-        size = sum([len(name) + len(value) for name, value in self.scope["headers"]])
-        if size > limit:
-            raise HeadersTooLarge(f"headers of {size} bytes are over the limit of {limit} bytes")
+        if self._size > limit:
+            raise HeadersTooLarge(
+                f"headers of {self._size} bytes are over the limit of {limit} bytes"
+            )
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether the body has tensors behind its JSON, as the binary tensor extension says."""
+        return _BINARY in self._own
 
     async def body(self, limit: int, timeout: float) -> bytes:
         """Read the body: at most ``limit`` bytes, within ``timeout`` seconds.
@@ -79,14 +88,16 @@ class HttpRequest:
             raise SlowBody(f"the body did not arrive within {timeout:g}s") from None
 
     def _check_body(self, limit: int) -> None:
-        encoding = self.headers.get("content-encoding", "identity")
+        if not self._own:
+            return
+        encoding = self._own.get(_ENCODING, b"identity").decode("latin-1")
         if encoding.strip().lower() not in ("", "identity"):
             raise UnsupportedBody(
                 f"Content-Encoding {encoding[:64]!r} is not supported yet; send the body as it is"
             )
-        length = self.headers.get("content-length")
-        if length is None:
+        if _LENGTH not in self._own:
             return
+        length = self._own[_LENGTH].decode("latin-1")
         if not (length.isascii() and length.isdigit()):
             raise InvalidRequest(f"Content-Length {length[:64]!r} is not a number")
         if len(length) > 20 or int(length) > limit:
@@ -112,15 +123,35 @@ class HttpRequest:
         return message
 
 
-def _headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    return {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+class Headers(Mapping[str, str]):
+    """Headers by name in lower case, decoded when first asked for: most requests never ask."""
+
+    __slots__ = ("_decoded", "_raw")
+
+    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+        self._raw = raw
+        self._decoded: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        if self._decoded is None:
+            pairs = self._raw
+            self._decoded = {n.decode("latin-1"): v.decode("latin-1") for n, v in pairs}
+        return self._decoded
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
 
 
-def _request_id(raw: Iterable[tuple[bytes, bytes]]) -> str:
+def _request_id(given: bytes | None) -> str:
     """Return the caller's ``x-request-id`` if it is fit for logs and headers, else a new one."""
-    for name, value in raw:
-        if name == b"x-request-id" and _SANE_ID(value):
-            return value.decode("ascii")
+    if given is not None and _SANE_ID(given):
+        return given.decode("ascii")
     return os.urandom(16).hex()
 
 
