@@ -43,6 +43,8 @@ def base_environment(engine_id: str, block: PortBlock, loopback: bool) -> dict[s
     return env | {
         MARK: engine_id,
         LOOPBACK: "1" if loopback else "0",
+        # Off, 127.0.0.1 stays what it is in the dashboard's processes too, which call no hook.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if loopback else "1",
         "PYTHONPATH": _python_path(env),
         _WORKER_HOOK: "anabranch.control.loopback.keep_loopback",
         "RAY_USAGE_STATS_ENABLED": "0",

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
@@ -35,6 +36,17 @@ def actor_processes(engine: Engine, name: str) -> list[psutil.Process]:
             if mine:
                 found.append(process)
     return found
+
+
+def test_the_dashboard_shows_graphs_by_their_names(engine: Engine, given: Given) -> None:
+    apart = {"placement": {"isolate": True}}
+    name = given.deployed(
+        spec("shown", light=node("Double"), heavy=node("Double", "light", **apart)), CODE
+    )
+    url = f"http://127.0.0.1:{engine.ports['dashboard-port']}/api/serve/applications/"
+    found = httpx.get(url, timeout=60).json()["applications"]
+    assert set(found[name]["deployments"]) == {"router"}
+    assert set(found[f"{name}.r1"]["deployments"]) == {"heavy"}
 
 
 def test_every_graph_is_back_after_ray_was_stopped_entirely(engine: Engine, given: Given) -> None:
