@@ -12,6 +12,7 @@
     ├── NodeError              a node raised, or returned what it may not; names the node
     ├── Unavailable            queue full or no healthy replica; try again later
     ├── DeadlineExceeded       the request's time ran out
+    ├── Conflict               what is asked for does not fit how things stand; nothing has changed
     ├── DeployError            a revision did not become healthy; names the node and the reason
     └── EngineError            no engine, engine unreachable, wrong token
 
@@ -144,6 +145,10 @@ class Unavailable(AnabranchError):
 
 class DeadlineExceeded(AnabranchError):
     """The request's time ran out before its outputs were there."""
+
+
+class Conflict(AnabranchError):
+    """What is asked for does not fit how things stand; nothing has changed."""
 
 
 class DeployError(AnabranchError):

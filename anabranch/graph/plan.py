@@ -63,6 +63,18 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """All that a caller needs to know of a plan: what a request carries, what comes back, by when.
+
+    ``outputs`` holds None for an output of unknown type; ``timeout`` is in seconds.
+    """
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec | None]
+    timeout: float
+
+
+@dataclass(frozen=True)
 class Plan:
     """A compiled graph. ``segments[0]`` is the head. ``nodes`` is in order of evaluation."""
 
@@ -76,6 +88,11 @@ class Plan:
     timeout: float
     """Longest time that a request may take, in seconds."""
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
+
+    @property
+    def signature(self) -> Signature:
+        """What requests and answers look like."""
+        return Signature(self.inputs, self.output_types, self.timeout)
 
     @property
     def head(self) -> Segment:

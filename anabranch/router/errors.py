@@ -22,6 +22,7 @@ import orjson
 
 from anabranch.errors import (
     AnabranchError,
+    Conflict,
     DeadlineExceeded,
     InvalidRequest,
     NodeError,
@@ -77,6 +78,7 @@ STATUS: dict[type[Exception], int] = {
     NotFound: 404,
     MethodNotAllowed: 405,
     SlowBody: 408,
+    Conflict: 409,
     TooLarge: 413,
     UnsupportedBody: 415,
     HeadersTooLarge: 431,

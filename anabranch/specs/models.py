@@ -37,6 +37,9 @@ PARAMETER_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
 HEADER_NAME = r"^[A-Za-z0-9-]{1,64}$"
 SHA256 = r"^[0-9a-f]{64}$"
 MULTIPLE = r"^[0-9]{1,9}(\.[0-9]{1,9})?x$"
+LIMIT = r"^[0-9]{1,15}(\.[0-9]{1,9})?(x|us|ms|s|m|h)$"
+TARGET = r"^(stable|candidate|r[1-9][0-9]{0,8})$"
+URL = r"^https?://[^\s/?#@]+(/[^\s#]*)?$"
 
 GraphName = Annotated[str, Field(pattern=GRAPH_NAME)]
 NodeName = Annotated[str, Field(pattern=NODE_NAME)]
@@ -110,10 +113,16 @@ def _inner(value: JsonValue) -> Iterable[JsonValue]:
 Argument = Annotated[JsonValue, AfterValidator(_portable)]
 Limit = Annotated[
     Annotated[float, Field(allow_inf_nan=False), Tag(NUMBER)]
-    | Annotated[str, StringConstraints(pattern=MULTIPLE), Tag(TEXT)],
-    by_shape(NUMBER, TEXT, expected="must be a number, or a multiple of stable such as 1.2x"),
+    | Annotated[str, StringConstraints(pattern=LIMIT), Tag(TEXT)],
+    by_shape(
+        NUMBER,
+        TEXT,
+        expected="must be a number, a duration such as 250ms, or a multiple of stable such as 1.2x",
+    ),
 ]
-"""A limit of a metric: absolute, or relative to the stable revision such as ``1.2x``."""
+"""A limit of a metric: absolute (latencies are durations), or a multiple of the stable one's."""
+Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Url = Annotated[str, Field(pattern=URL, max_length=2048)]
 
 
 class Model(BaseModel):
@@ -343,43 +352,93 @@ class Sticky(Model):
     parameter: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
 
+class TrafficRule(Model):
+    """One condition that sends a request to a revision, whatever the weights say."""
+
+    when: Annotated[str, Field(min_length=1, max_length=4096)]
+    """Condition in the Common Expression Language over ``request``: headers, parameters, id."""
+    to: Annotated[str, Field(pattern=TARGET)]
+    """``stable``, ``candidate`` (the newest other arm; no match where there is none), or ``r7``."""
+
+
+class Compare(Model):
+    """When the answer of a mirror counts as equal to the one that the client got."""
+
+    rtol: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1e-3
+    """Relative tolerance of floating-point elements."""
+    atol: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-6
+    """Absolute tolerance of floating-point elements."""
+
+
 class Traffic(Model):
-    """How requests are spread over revisions."""
+    """How requests are spread over revisions.
+
+    The newest revision that takes part in the traffic has the say.
+    """
 
     sticky: Sticky | None = None
+    rules: Annotated[list[TrafficRule], Field(min_length=1, max_length=64)] | None = None
+    """First match wins; what none matches goes by ``sticky`` and the weights."""
+    compare: Compare | None = None
+    grace: Duration | None = None
+    """How long a revision that was replaced or aborted stays up, for rollback at once; the engine's
+    ANABRANCH_GRACE (10m) if left out."""
+
+
+METRICS = (
+    "error_rate",
+    "latency_p50",
+    "latency_p95",
+    "latency_p99",
+    "agreement",
+    "prediction_shift",
+    "promql",
+)
 
 
 class Metric(Model):
     """One condition of a rollout's analysis."""
 
     metric: Annotated[str, Field(min_length=1, max_length=64)]
-    """Such as error_rate or latency_p99."""
+    """error_rate, latency_p50, latency_p95, latency_p99, agreement, prediction_shift or promql."""
     max: Limit | None = None
     """Largest value allowed: absolute, or relative to stable such as 1.2x."""
     min: Limit | None = None
     """Smallest value allowed."""
-    query: str | None = None
-    """Query of the promql metric."""
+    query: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
+    """Query of the promql metric; $graph, $revision and $stable are filled in."""
 
 
 class Analysis(Model):
     """How a rollout is judged."""
 
     interval: Duration
+    """Time between two looks at the metrics."""
     failure_limit: Annotated[int, Field(ge=0)] = 0
+    """Failed looks at a metric that are put up with; one more ends the rollout."""
     consecutive_error_limit: Annotated[int, Field(ge=0)] = 4
-    min_samples: Annotated[int, Field(ge=1)] | None = None
+    """Looks in a row that may find no value because of an error; one more ends the rollout."""
+    min_samples: Annotated[int, Field(ge=1)] = 1
+    """Requests of the candidate below which a look is inconclusive."""
     metrics: list[Metric] = Field(min_length=1)
 
 
 class Rollout(Model):
     """How a new revision takes over from the stable one."""
 
-    steps: list[Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]] = Field(min_length=1)
-    """Shares of traffic in percent."""
+    steps: list[Percent] = Field(min_length=1)
+    """Shares of traffic in percent; after the last step the revision is promoted."""
     hold: Duration | None = None
-    """How long each step lasts."""
+    """How long each step lasts at least; one interval of the analysis if left out, and without
+    an analysis until `rollout resume`."""
     analysis: Analysis | None = None
+    mirror: Percent | None = None
+    """Share of the traffic that is copied to the candidate; 100 if left out and `agreement` is
+    judged, else none."""
+    webhooks: Annotated[list[Url], Field(min_length=1, max_length=8)] | None = None
+    """Called with JSON at every transition; each must be allowed by ANABRANCH_WEBHOOKS."""
+    gate: Url | None = None
+    """Asked before each step; anything but a 2xx answer pauses the rollout."""
 
 
 class Metadata(Model):
@@ -402,6 +461,8 @@ class Spec(Model):
     """Output tensor: source."""
     timeout: Duration | None = None
     """Longest time that a request may take; 60s if left out."""
+    scaling: Scaling | None = None
+    """How many routers, each with the nodes of the head inside."""
     traffic: Traffic | None = None
     rollout: Rollout | None = None
 
