@@ -15,13 +15,14 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from anabranch.control.client import ControlClient
@@ -65,6 +66,27 @@ class Engine:
 
     def infer(self, name: str, body: Any = BODY, **request: Any) -> httpx.Response:
         return httpx.post(f"{self.graph_url(name)}/infer", json=body, timeout=60, **request)
+
+    def api(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """One call of the control API, below ``/control/v1``."""
+        headers = {"authorization": f"Bearer {self.token}"}
+        url = f"{self.url}/control/v1{path}"
+        return httpx.request(method, url, headers=headers, timeout=60, **request)
+
+    def graph(self, name: str) -> dict[str, Any]:
+        """What the control API says of a graph."""
+        reply = self.api("GET", f"/graphs/{name}")
+        assert reply.status_code == 200, reply.text
+        found: dict[str, Any] = reply.json()
+        return found
+
+    def traffic(self, name: str, **change: dict[int, float]) -> dict[str, Any]:
+        """Set ``weights`` or ``mirrors``."""
+        body = {key: {str(n): share for n, share in it.items()} for key, it in change.items()}
+        reply = self.api("PUT", f"/graphs/{name}/traffic", json=body)
+        assert reply.status_code == 200, reply.text
+        found: dict[str, Any] = reply.json()
+        return found
 
     def command(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run the command line as a user would."""
@@ -148,23 +170,51 @@ class Given:
         return str(graph["metadata"]["name"])
 
     def deploy(
-        self, graph: Mapping[str, Any], code: str = "", files: Mapping[str, str] | None = None
+        self,
+        graph: Mapping[str, Any],
+        code: str = "",
+        files: Mapping[str, str] | None = None,
+        options: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
         """Run ``anabranch deploy`` on a bundle."""
         self.made.append(str(graph["metadata"]["name"]))
         path = self.bundle(graph, code, files)
-        return self.engine.command("deploy", str(path), "--timeout", "100s")
+        return self.engine.command("deploy", str(path), "--timeout", "100s", *options)
+
+    def beside(self, graph: Mapping[str, Any], code: str, *options: str) -> None:
+        """Deploy a further revision, as a canary or a mirror or in a rollout."""
+        done = self.deploy(graph, code, options=options)
+        assert done.returncode == 0, done.stderr
+
+    def settled(self, name: str, inlined: int) -> None:
+        """Wait until the routers carry a revision."""
+        deadline = time.monotonic() + 60
+        while (found := self.engine.graph(name))["inlined"] != inlined:
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+
+    def delete_all(self) -> None:
+        """Delete what was deployed, and wait until nothing of it is left."""
+        with self.engine.control() as control:
+            for name in dict.fromkeys(self.made):
+                with suppress(NotFound):
+                    control.delete(name)
+                control.wait_gone(name, 60)
 
 
 @pytest.fixture
 def given(engine: Engine, tmp_path: Path) -> Iterator[Given]:
     one = Given(engine, tmp_path)
     yield one
-    with engine.control() as control:
-        for name in dict.fromkeys(one.made):
-            with suppress(NotFound):
-                control.delete(name)
-            control.wait_gone(name, 60)
+    one.delete_all()
+
+
+@pytest.fixture(scope="module")
+def given_once(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Given]:
+    """What all tests of a module start from."""
+    one = Given(engine, tmp_path_factory.mktemp("bundles"))
+    yield one
+    one.delete_all()
 
 
 @dataclass
@@ -177,6 +227,8 @@ class Load:
     outcomes: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
+    timeline: list[tuple[float, str]] = field(default_factory=list)
+    """When each good answer was asked for, on the monotonic clock, and by which revision it is."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -217,6 +269,8 @@ class Load:
                 reply = await client.post(self.url, json=self.body)
                 outcome = str(reply.status_code)
                 self.answers[reply.text] += 1
+                if reply.status_code == 200:
+                    self.timeline.append((started, reply.json()["model_version"]))
             except httpx.HTTPError as error:
                 outcome = f"{type(error).__name__}: {error}"
             self.seconds.append(time.monotonic() - started)
@@ -238,6 +292,39 @@ def load(engine: Engine) -> Callable[..., Any]:
             thread.join()
 
     return running
+
+
+def actor_processes(engine: Engine, name: str) -> list[psutil.Process]:
+    """Ray names a worker's process after the actor that it runs."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        title = " ".join(process.info["cmdline"] or ())
+        if title.startswith(f"ray::{name}"):
+            try:
+                mine = process.environ().get("ANABRANCH_HOME") == str(engine.home)
+            except psutil.Error:
+                continue
+            if mine:
+                found.append(process)
+    return found
+
+
+def ask_each(url: str, headers: Sequence[Mapping[str, str]], clients: int = 16) -> list[Any]:
+    """Send one request with each of the headers; the replies, in order."""
+
+    async def run() -> list[Any]:
+        left = iter(enumerate(headers))
+        found: list[Any] = [None] * len(headers)
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+
+            async def one() -> None:
+                for index, extra in left:
+                    found[index] = await client.post(url, json=BODY, headers=extra)
+
+            await asyncio.gather(*(one() for _ in range(clients)))
+        return found
+
+    return asyncio.run(run())
 
 
 def value(reply: httpx.Response, output: str = "y") -> list[float]:

@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
-from tests.e2e.conftest import Engine, Given, node, spec, value
+from tests.e2e.conftest import Engine, Given, actor_processes, node, spec, value
 
 pytestmark = pytest.mark.e2e
 
@@ -21,21 +20,6 @@ class Double:
     def transform(self, x):
         return x * 2
 """
-
-
-def actor_processes(engine: Engine, name: str) -> list[psutil.Process]:
-    """Ray names a worker's process after the actor that it runs."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        title = " ".join(process.info["cmdline"] or ())
-        if title.startswith(f"ray::{name}"):
-            try:
-                mine = process.environ().get("ANABRANCH_HOME") == str(engine.home)
-            except psutil.Error:
-                continue
-            if mine:
-                found.append(process)
-    return found
 
 
 def test_the_dashboard_shows_graphs_by_their_names(engine: Engine, given: Given) -> None:

@@ -1,0 +1,203 @@
+"""Rollouts that judge themselves, and what happens when something dies in the middle of one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
+
+pytestmark = pytest.mark.e2e
+
+CODE = """
+import itertools
+import time
+
+
+class Answer:
+    \"\"\"Takes its time, and fails one request in ``every``.\"\"\"
+
+    max_concurrency = 64
+
+    def __init__(self, seconds: float = 0.005, every: int = 0) -> None:
+        self.seconds = seconds
+        self.every = every
+        self.count = itertools.count(1)
+
+    def transform(self, x):
+        time.sleep(self.seconds)
+        if self.every and next(self.count) % self.every == 0:
+            raise RuntimeError("one of those")
+        return x * 2
+"""
+NAME = "rolled"
+INTERVAL = 1.5
+
+
+def answer(name: str, rollout: dict[str, Any] | None = None, **args: Any) -> dict[str, Any]:
+    graph = spec(name, answer=node("Answer", args=args))
+    graph["spec"]["scaling"] = {"replicas": 2}
+    if rollout is not None:
+        graph["spec"]["rollout"] = rollout
+    return graph
+
+
+def plan(*steps: float, metric: dict[str, Any], hold: str = "2s", **more: Any) -> dict[str, Any]:
+    analysis = {"interval": f"{INTERVAL}s", "failure_limit": 1, "metrics": [metric], **more}
+    return {"steps": list(steps), "hold": hold, "analysis": analysis}
+
+
+ERRORS = {"metric": "error_rate", "max": 0.05}
+
+
+@pytest.fixture(scope="module")
+def base(given_once: Given) -> Iterator[str]:
+    """A graph whose first revision is good."""
+    given_once.deployed(answer(NAME), CODE)
+    yield NAME
+
+
+@pytest.fixture
+def rolled(engine: Engine, base: str, given_once: Given) -> Iterator[str]:
+    """Back to the first revision after each test."""
+    yield base
+    if engine.graph(base)["live"] != 1:
+        done = engine.command("rollback", base, "--to", "1")
+        assert done.returncode == 0, done.stderr
+    else:
+        engine.api("POST", f"/graphs/{base}/abort")
+    given_once.settled(base, inlined=1)
+
+
+def rollout(engine: Engine, name: str) -> dict[str, Any]:
+    reply = engine.api("GET", f"/graphs/{name}/rollout")
+    assert reply.status_code == 200, reply.text
+    return dict(reply.json())
+
+
+def until_phase(engine: Engine, name: str, phase: str, seconds: float) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while (found := rollout(engine, name))["phase"] != phase:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
+    return found
+
+
+def weights(engine: Engine, name: str) -> dict[int, float]:
+    return {one["revision"]: one["weight"] for one in engine.graph(name)["arms"]}
+
+
+def events(engine: Engine, name: str, kind: str) -> list[dict[str, Any]]:
+    reply = engine.api("GET", f"/events?graph={name}&limit=1000")
+    return [one for one in reply.json()["events"] if one["kind"] == kind]
+
+
+def test_a_candidate_that_fails_is_out_in_time(
+    engine: Engine, rolled: str, given_once: Given, load: Callable[..., Any]
+) -> None:
+    started = len(events(engine, rolled, "rollout_started"))
+    with load(rolled) as running:
+        given_once.beside(answer(rolled, plan(50, metric=ERRORS), every=5), CODE)
+        begun = events(engine, rolled, "rollout_started")[started:]
+        until_phase(engine, rolled, "aborted", 30)
+        ended = events(engine, rolled, "rollout_aborted")[-1]
+        running.until_asked(200)
+    (start,) = begun
+    assert ended["at"] - start["at"] < 2 * INTERVAL + 1
+    live = engine.graph(rolled)["live"]
+    assert weights(engine, rolled) == {live: 100}
+    failed = {text for text in running.answers if "error" in text}
+    assert running.failures.keys() <= {"500"}, running.failures
+    assert all("one of those" in text for text in failed)
+    assert failed, "no request saw the candidate fail"
+    # The last requests, and every one of the stable arm, were good.
+    assert {who for _, who in running.timeline[-100:]} == {str(live)}
+    evidence = events(engine, rolled, "analysis_fail")[-1]["data"]["measurements"]
+    assert evidence[0]["value"] == pytest.approx(0.2, abs=0.05)
+    states = {one["revision"]: one["state"] for one in engine.graph(rolled)["revisions"]}
+    assert states[start["revision"]] == "warm", "it is left up to be looked at"
+
+
+def test_a_candidate_that_is_three_times_slower_is_stopped(
+    engine: Engine, rolled: str, given_once: Given, load: Callable[..., Any]
+) -> None:
+    metric = {"metric": "latency_p95", "max": "1.2x"}
+    with load(rolled) as running:
+        given_once.beside(answer(rolled, plan(50, metric=metric), seconds=0.015), CODE)
+        found = until_phase(engine, rolled, "aborted", 30)
+        running.until_asked(50)
+    assert "latency_p95" in found["reason"]
+    assert running.failures == {}
+
+
+def test_a_good_candidate_is_promoted_and_then_rolled_back_at_once(
+    engine: Engine, rolled: str, given_once: Given, load: Callable[..., Any]
+) -> None:
+    with load(rolled) as running:
+        given_once.beside(answer(rolled, plan(10, 50, metric=ERRORS)), CODE)
+        found = until_phase(engine, rolled, "promoted", 60)
+        number = found["revision"]
+        steps = [one["data"]["weight"] for one in events(engine, rolled, "rollout_step")]
+        given_once.settled(rolled, inlined=number)
+        running.until_asked(300)
+        before = time.monotonic()
+        reply = engine.api("POST", f"/graphs/{rolled}/rollback", json={})
+        took = time.monotonic() - before
+        assert reply.status_code == 200, reply.text
+        back = time.monotonic()
+        running.until_asked(200)
+        given_once.settled(rolled, inlined=1)
+        running.until_asked(300)
+    assert steps[-1:] == [50]
+    assert running.failures == {}
+    assert took < 1
+    assert {who for asked, who in running.timeline if asked > back + 1} == {"1"}
+    assert {who for _, who in running.timeline} == {"1", str(number)}
+
+
+def test_the_controller_dies_in_a_step_and_goes_on_there(
+    engine: Engine, rolled: str, given_once: Given, load: Callable[..., Any]
+) -> None:
+    with load(rolled) as running:
+        given_once.beside(answer(rolled, plan(30, 60, metric=ERRORS, hold="8s")), CODE)
+        before = rollout(engine, rolled)
+        (controller,) = actor_processes(engine, "Controller")
+        os.kill(controller.pid, signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while (reply := engine.api("GET", f"/graphs/{rolled}/rollout")).status_code != 200:
+            assert time.monotonic() < deadline, reply.text
+        after = reply.json()
+        assert (after["step"], after["weight"]) == (before["step"], before["weight"]) == (1, 30)
+        assert weights(engine, rolled)[after["revision"]] == 30
+        # What it had begun it ends.
+        until_phase(engine, rolled, "promoted", 90)
+    assert running.failures == {}
+
+
+def test_a_router_dies_in_a_rollout(
+    engine: Engine, rolled: str, given_once: Given, load: Callable[..., Any]
+) -> None:
+    clients = 8
+    with load(rolled, clients=clients) as running:
+        given_once.beside(answer(rolled, plan(30, metric=ERRORS, hold="6s")), CODE)
+        victim = actor_processes(engine, f"ServeReplica:{rolled}:router")[0]
+        os.kill(victim.pid, signal.SIGKILL)
+        until_phase(engine, rolled, "promoted", 90)
+        running.until_asked(100)
+    assert sum(running.failures.values()) <= clients, running.failures
+
+
+def test_without_samples_a_rollout_waits(engine: Engine, rolled: str, given_once: Given) -> None:
+    given_once.beside(answer(rolled, plan(5, metric=ERRORS, hold="0s")), CODE)
+    found = until_phase(engine, rolled, "paused", 30)
+    assert found["paused_by"] == "inconclusive"
+    done = engine.command("rollout", rolled, "status")
+    assert done.returncode == 0, done.stderr
+    assert "samples" in done.stdout
+    assert engine.command("rollout", rolled, "abort").returncode == 0
+    assert rollout(engine, rolled)["phase"] == "aborted"
