@@ -20,6 +20,7 @@ HANDLE = "serve-handle"
 class Contender:
     """One way to serve the graph.
 
+    ``traffic`` is what our script does with a second revision.
     ``peer`` names the environment it runs in, None for ours. ``goal`` is how many times its
     requests a second anabranch is to reach.
     """
@@ -29,6 +30,7 @@ class Contender:
     script: str
     path: str = "/"
     spec: str | None = None
+    traffic: str | None = None
     peer: str | None = None
     starts_ray: bool = False
     goal: float | None = None
@@ -89,6 +91,42 @@ CONTENDERS: tuple[Contender, ...] = (
         HANDLE,
         "Serve, hand-written, one node behind a handle, same flags",
         "serve_handle.py",
+        starts_ray=True,
+    ),
+    Contender(
+        "two-inlined",
+        "anabranch, two arms, drawn: the one in the router",
+        "anabranch_graph.py",
+        path="/v2/models/five/infer",
+        spec="graph.yaml",
+        traffic="inlined",
+        starts_ray=True,
+    ),
+    Contender(
+        "two-remote",
+        "anabranch, two arms, drawn: the other",
+        "anabranch_graph.py",
+        path="/v2/models/five/infer",
+        spec="graph.yaml",
+        traffic="remote",
+        starts_ray=True,
+    ),
+    Contender(
+        "sticky",
+        "anabranch, two arms, sticky, one user: the one in the router",
+        "anabranch_graph.py",
+        path="/v2/models/five/infer",
+        spec="sticky.yaml",
+        traffic="even",
+        starts_ray=True,
+    ),
+    Contender(
+        "mirror",
+        "anabranch, a healthy mirror of 100 %",
+        "anabranch_graph.py",
+        path="/v2/models/five/infer",
+        spec="graph.yaml",
+        traffic="mirror",
         starts_ray=True,
     ),
 )

@@ -51,7 +51,8 @@ def niced(command: list[str]) -> list[str]:
 def _start(contender: Contender, port: int, folder: Path, mark: str) -> subprocess.Popen[bytes]:
     spec = [] if contender.spec is None else [str(GRAPH / contender.spec)]
     script = str(SERVERS / contender.script)
-    command = [str(python_of(contender.peer)), script, str(port), str(folder), *spec]
+    traffic = [] if contender.traffic is None else [contender.traffic]
+    command = [str(python_of(contender.peer)), script, str(port), str(folder), *spec, *traffic]
     with _log(folder).open("wb") as log:
         return subprocess.Popen(
             command if contender.starts_ray else niced(command),

@@ -9,6 +9,17 @@ from pathlib import Path
 
 from script import arguments, free_port, sleep_until_stopped, stoppable
 
+GRAPH = "five"
+SECOND: dict[str | None, list[tuple[str, ...]]] = {
+    None: [],
+    # All but never a draw goes the one way or the other; there is a draw for each request.
+    "inlined": [("deploy", "--canary", "0"), ("traffic", "r1=999999", "r2=1")],
+    "remote": [("deploy", "--canary", "0"), ("traffic", "r1=1", "r2=999999")],
+    "even": [("deploy", "--canary", "50")],
+    "mirror": [("deploy", "--mirror", "100")],
+}
+"""What is done with a second, equal revision, by the name of the arrangement."""
+
 
 def anabranch(*command: object) -> None:
     """Run the command line; CalledProcessError if it does not exit 0."""
@@ -24,6 +35,8 @@ def main() -> None:
         try:
             anabranch("up", "--http-port", told.port, *others)
             anabranch("deploy", told.spec)
+            for command, *options in SECOND[told.traffic]:
+                anabranch(command, told.spec if command == "deploy" else GRAPH, *options)
             sleep_until_stopped()
         finally:
             anabranch("down")

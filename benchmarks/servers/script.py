@@ -1,8 +1,8 @@
 """What the scripts in this folder share. Nothing but the standard library: every peer imports it.
 
-Each script is one contender. ``python <script> PORT FOLDER [SPEC]`` answers on ``PORT`` of the
-loopback interface until SIGTERM, keeps its files in ``FOLDER``, and starts nothing that outlives
-it.
+Each script is one contender. ``python <script> PORT FOLDER [SPEC [TRAFFIC]]`` answers on ``PORT``
+of the loopback interface until SIGTERM, keeps its files in ``FOLDER``, and starts nothing that
+outlives it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Arguments:
     port: int
     folder: Path
     spec: Path | None
+    traffic: str | None
 
 
 def arguments() -> Arguments:
@@ -35,8 +36,9 @@ def arguments() -> Arguments:
     parser.add_argument("port", type=int)
     parser.add_argument("folder", type=Path)
     parser.add_argument("spec", type=Path, nargs="?")
+    parser.add_argument("traffic", nargs="?")
     found = parser.parse_args()
-    return Arguments(found.port, found.folder, found.spec)
+    return Arguments(found.port, found.folder, found.spec, found.traffic)
 
 
 @contextmanager
