@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping
-from itertools import accumulate
 from typing import Any, cast
 
 from anabranch.components.arrays import Array
 from anabranch.components.contract import Context
 from anabranch.components.registry import Finding, register
-from anabranch.components.rules import Condition, mistakes
+from anabranch.components.rules import Condition, mistakes, prepared
+from anabranch.components.weights import Weights
 from anabranch.specs.models import NodeBase, Router
 
 
@@ -23,10 +22,7 @@ class Weighted:
     """
 
     def __init__(self, node: Router, *, seed: int | None = None) -> None:
-        weights = _weights(node)
-        drawable = {name: weight for name, weight in weights.items() if weight > 0}
-        self._names = list(drawable)
-        self._bounds = list(accumulate(drawable.values()))
+        self._weights = Weights(_weights(node))
         self._draw = random.Random(seed).random
 
     @staticmethod
@@ -35,17 +31,22 @@ class Weighted:
         router = cast(Router, node)
         if router.routes is None:
             yield ("routes",), "the strategy 'weighted' needs routes (node: weight)"
-        elif not 0 < sum(_weights(router).values()) < float("inf"):
-            yield ("routes",), "the sum of the weights must be above 0 and finite"
+        else:
+            yield from _wrong_weights(router)
         for field in ("rules", "otherwise"):
             if getattr(router, field) is not None:
                 yield (field,), f"{field} belongs to the strategy 'rules', not 'weighted'"
 
     def route(self, /, **inputs: Array) -> str:
         """Return the name of a route."""
-        point = self._draw() * self._bounds[-1]
-        # Rounding may put the point on the very end.
-        return self._names[min(bisect_right(self._bounds, point), len(self._names) - 1)]
+        return self._weights.pick(self._draw())
+
+
+def _wrong_weights(router: Router) -> Iterable[Finding]:
+    try:
+        Weights(_weights(router))
+    except ValueError as error:
+        yield ("routes",), str(error)
 
 
 def _weights(router: Router) -> Mapping[str, float]:
@@ -84,12 +85,13 @@ class Rules:
             raise ValueError("no rule holds, and there is no 'otherwise'")
         return self._otherwise
 
-    def _variables(self, context: Context, inputs: Mapping[str, Array]) -> dict[str, Any]:
+    def _variables(self, context: Context, inputs: Mapping[str, Array]) -> Any:
         request = {
             "id": context.id,
             "headers": dict(context.headers),
             "parameters": dict(context.parameters),
         }
         if not self._reads_inputs:
-            return {"request": request}
-        return {"request": request, "inputs": {key: one.tolist() for key, one in inputs.items()}}
+            return prepared(request=request)
+        tensors = {key: one.tolist() for key, one in inputs.items()}
+        return prepared(request=request, inputs=tensors)

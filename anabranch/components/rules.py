@@ -1,7 +1,7 @@
 """Conditions in the Common Expression Language, compiled once and checked before they run.
 
-A condition sees ``request`` (``id``, ``headers`` with names in lower case, ``parameters``) and
-``inputs`` (name: nested lists or a scalar).
+A condition sees ``request`` (``id``, ``headers`` with names in lower case, ``parameters``) and, in
+a router of a graph, ``inputs`` (name: nested lists or a scalar).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import cel
 from anabranch.components.hints import hint, shown
 
 _VARIABLES = ("request", "inputs")
+_TRAFFIC_VARIABLES = ("request",)
 _REQUEST = ("headers", "id", "parameters")
 _BOUND = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _STRING = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
@@ -24,19 +25,33 @@ _HEADER = re.compile(r"""request\.headers\s*\[\s*['"]([^'"]*)['"]\s*\]""")
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 
 
+def prepared(**variables: Any) -> Any:
+    """Return variables in the form that conditions read, converted once for many of them.
+
+    The conversion is what takes time: about two microseconds for each header. A ValueError for
+    what the language cannot hold, such as text with a lone surrogate.
+    """
+    try:
+        return cel.Context(variables)
+    except Exception as error:
+        raise ValueError(f"the request cannot be read by rules: {_line(error)}") from None
+
+
 class Condition:
-    """One condition; ``holds`` evaluates it in about four microseconds."""
+    """One condition; ``holds`` evaluates it in about a microsecond."""
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._program = _compile(text)
         self.reads_inputs = "inputs" in self._program.variables()
 
-    def holds(self, variables: dict[str, Any]) -> bool:
-        """Tell whether the condition is true; it is not where it looks for what is not there.
+    def holds(self, variables: Any) -> bool:
+        """Tell whether the condition is true of ``prepared`` variables, or of a dict of them.
 
-        A missing header, parameter or element is no failure of the request. A ValueError for any
-        other error, and for a result that is neither true nor false.
+        It is not where it looks for what is not there.
+
+        A missing header, parameter or element is no failure of the request. A ValueError
+        for any other error, and for a result that is neither true nor false.
         """
         try:
             result = self._program.execute(variables)
@@ -49,16 +64,21 @@ class Condition:
         return result
 
 
-def mistakes(text: str, inputs: Iterable[str]) -> list[str]:
-    """Return what is wrong with a condition over a router's ``inputs``, without running it."""
+def mistakes(text: str, inputs: Iterable[str] | None) -> list[str]:
+    """Return what is wrong with a condition over a router's ``inputs``, without running it.
+
+    ``inputs`` is None for conditions of the traffic, which see nothing but the request.
+    """
     try:
         program = _compile(text)
     except ValueError as error:
         return [str(error)]
     return [
-        *_unknown_variables(text, program),
+        *_unknown_variables(
+            text, program, _VARIABLES if inputs is not None else _TRAFFIC_VARIABLES
+        ),
         *_unknown_functions(program),
-        *_unknown_fields(text, tuple(inputs)),
+        *_unknown_fields(text, inputs),
         *_upper_case_headers(text),
     ]
 
@@ -89,11 +109,18 @@ def _line(error: object) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
-def _unknown_variables(text: str, program: Any) -> Iterator[str]:
+def _unknown_variables(text: str, program: Any, known: tuple[str, ...]) -> Iterator[str]:
     bound = set(_BOUND.findall(text))
     for name in program.variables():
-        if name not in _VARIABLES and name not in bound and _IDENTIFIER.fullmatch(name):
-            yield f"unknown name {shown(name)}{hint(name, _VARIABLES)}"
+        if name in known or name in bound or not _IDENTIFIER.fullmatch(name):
+            continue
+        if name in _VARIABLES:
+            yield (
+                f"{shown(name)} is not available here: the revision is chosen before tensors are "
+                "looked at; use request.headers or request.parameters"
+            )
+        else:
+            yield f"unknown name {shown(name)}{hint(name, known)}"
 
 
 def _unknown_functions(program: Any) -> Iterator[str]:
@@ -118,10 +145,12 @@ def _is_defined(call: str) -> bool:
     return True
 
 
-def _unknown_fields(text: str, inputs: tuple[str, ...]) -> Iterator[str]:
-    known = {"request": _REQUEST, "inputs": inputs}
+def _unknown_fields(text: str, inputs: Iterable[str] | None) -> Iterator[str]:
+    known: dict[str, tuple[str, ...]] = {"request": _REQUEST}
+    if inputs is not None:
+        known["inputs"] = tuple(inputs)
     for variable, field in _FIELD.findall(_STRING.sub("''", text)):
-        if field not in known[variable]:
+        if variable in known and field not in known[variable]:
             there = hint(field, known[variable]) or " (the router has no inputs)"
             yield f"{variable} has no {shown(field)}{there}"
 
