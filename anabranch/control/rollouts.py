@@ -7,7 +7,8 @@ it is paused, so that a candidate that turns bad is still found out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
 from anabranch.specs.models import Rollout
@@ -44,13 +45,15 @@ class RolloutState:
     held: float = 0.0
     """How long the step had held before ``since``."""
     looked_at: float = 0.0
-    """When the metrics were last looked at, or the rollout began."""
+    """When the metrics were last looked at, or the step began."""
     verdict: Verdict | None = None
     """What the last look in this step said; None before the first."""
     failures: dict[str, int] = field(default_factory=dict)
     """Failed looks by metric, over the whole rollout."""
     errors: dict[str, int] = field(default_factory=dict)
     """Looks in a row that found no value, by metric."""
+    released: bool = False
+    """Whether the step waits for no ``resume`` any more, where it would."""
     paused_by: PausedBy | None = None
     reason: str = ""
 
@@ -63,6 +66,13 @@ class RolloutState:
     def weight(self) -> float:
         """The candidate's share in this step, in percent."""
         return self.plan.steps[self.step]
+
+    @property
+    def hold(self) -> float | None:
+        """How long a step lasts at least, in seconds; None where ``resume`` ends it."""
+        if self.plan.hold is not None:
+            return self.plan.hold.seconds
+        return self.plan.analysis.interval.seconds if self.plan.analysis else None
 
     @property
     def is_last(self) -> bool:
@@ -79,12 +89,13 @@ class RolloutState:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able data that ``from_json`` reads back."""
-        raise NotImplementedError
+        data = {one.name: getattr(self, one.name) for one in fields(self)}
+        return data | {"plan": self.plan.model_dump(mode="json", exclude_defaults=True)}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RolloutState:
         """Read what ``to_json`` wrote."""
-        raise NotImplementedError
+        return cls(**{**data, "plan": Rollout.model_validate(data["plan"])})
 
 
 Move: TypeAlias = Literal["look", "step", "promote", "pause"]
@@ -97,23 +108,56 @@ def begin(revision: int, plan: Rollout, at: float) -> RolloutState:
 
 def next_move(state: RolloutState, at: float) -> Move | None:
     """What is due now: a look at the metrics, the next step, promotion, or the pause of a step
-    that nothing ends but ``resume``. None: nothing yet."""
-    raise NotImplementedError
+    that nothing ends but ``resume``. None: nothing yet.
+    """
+    if not state.active:
+        return None
+    if _look_is_due(state, at):
+        return "look"
+    if state.phase == "paused":
+        return None
+    if state.hold is None and not state.released:
+        return "pause"
+    if _time_held(state, at) < (state.hold or 0.0) or not _is_cleared(state):
+        return None
+    return "promote" if state.is_last else "step"
+
+
+def _look_is_due(state: RolloutState, at: float) -> bool:
+    """Also where the clock was put back by more than an interval: better now than in an hour."""
+    analysis = state.plan.analysis
+    return analysis is not None and abs(at - state.looked_at) >= analysis.interval.seconds
+
+
+def _is_cleared(state: RolloutState) -> bool:
+    return state.plan.analysis is None or state.verdict == "pass"
+
+
+def _time_held(state: RolloutState, at: float) -> float:
+    """How long the step has held, without its pauses; a clock put back takes nothing away."""
+    return state.held + (max(0.0, at - state.since) if state.phase == "running" else 0.0)
 
 
 def stepped(state: RolloutState, at: float) -> RolloutState:
-    """The rollout at the beginning of its next step."""
-    return replace(state, step=state.step + 1, since=at, held=0.0, verdict=None)
+    """The rollout at the beginning of its next step; its first look comes an interval later."""
+    return replace(
+        state, step=state.step + 1, since=at, held=0.0, looked_at=at, verdict=None, released=False
+    )
 
 
 def paused(state: RolloutState, by: PausedBy, reason: str, at: float) -> RolloutState:
     """Stop holding; the time held so far counts when it goes on."""
-    raise NotImplementedError
+    held = _time_held(state, at)
+    return replace(state, phase="paused", paused_by=by, reason=reason, held=held, since=at)
 
 
 def resumed(state: RolloutState, at: float) -> RolloutState:
     """Go on; a step that waited for this has held long enough."""
-    raise NotImplementedError
+    released = state.released or state.hold is None
+    held = _time_held(state, at)
+    return replace(
+        state, phase="running", paused_by=None, reason="", held=held, since=at, released=released
+    )
 
 
 def looked(state: RolloutState, found: list[Measurement], at: float) -> RolloutState:
@@ -124,4 +168,54 @@ def looked(state: RolloutState, found: list[Measurement], at: float) -> RolloutS
     nothing failed and something was inconclusive; and "running" again where all passed after such
     a pause.
     """
-    raise NotImplementedError
+    counted = replace(
+        state,
+        looked_at=at,
+        verdict=overall(found),
+        failures=_failures(state, found),
+        errors=_errors(state, found),
+    )
+    excess = next(_excesses(counted, found), None)
+    if excess is not None:
+        return replace(counted, phase="aborted", paused_by=None, reason=excess)
+    if counted.verdict == "inconclusive" and counted.phase == "running":
+        reason = "; ".join(one.message for one in found if one.verdict == "inconclusive")
+        return paused(counted, "inconclusive", reason or "nothing was measured", at)
+    if counted.verdict == "pass" and counted.paused_by == "inconclusive":
+        return resumed(counted, at)
+    return counted
+
+
+_WEIGHTIEST: tuple[Verdict, ...] = ("fail", "inconclusive", "error", "pass")
+
+
+def overall(found: Iterable[Measurement]) -> Verdict:
+    """What a look says as a whole: its weightiest verdict; without any, it is inconclusive."""
+    verdicts = {one.verdict for one in found}
+    return next((one for one in _WEIGHTIEST if one in verdicts), "inconclusive")
+
+
+def _failures(state: RolloutState, found: list[Measurement]) -> dict[str, int]:
+    new = {one.metric: 1 for one in found if one.verdict == "fail"}
+    return state.failures | {name: state.failures.get(name, 0) + n for name, n in new.items()}
+
+
+def _errors(state: RolloutState, found: list[Measurement]) -> dict[str, int]:
+    counts = {
+        one.metric: state.errors.get(one.metric, 0) + 1 if one.verdict == "error" else 0
+        for one in found
+    }
+    return {name: count for name, count in (state.errors | counts).items() if count}
+
+
+def _excesses(state: RolloutState, found: list[Measurement]) -> Iterator[str]:
+    """Why the rollout ends, by metric that is over one of its limits."""
+    analysis = state.plan.analysis
+    assert analysis is not None
+    for one in found:
+        failures, errors = state.failures.get(one.metric, 0), state.errors.get(one.metric, 0)
+        if one.verdict == "fail" and failures > analysis.failure_limit:
+            yield (f"failed ({failures}) > failure_limit ({analysis.failure_limit}): {one.message}")
+        if errors > analysis.consecutive_error_limit:
+            limit = f"consecutive_error_limit ({analysis.consecutive_error_limit})"
+            yield f"errors in a row ({errors}) > {limit}: {one.message}"
