@@ -1,39 +1,100 @@
-"""What a router counts of its arms and mirrors: sums that only grow, so that windows are differences.
+"""What a router counts of its arms and mirrors: sums that only grow, so windows are differences.
 
 A router sends its sums to the controller twice a second, whole; what is lost on the way is in the
 next report, and the controller needs no memory of its own but the sums it has last seen.
+
+Sums of any kind may be added in any order. A difference to sums that were larger, those of a router
+that has since started anew, is empty and never negative.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Self, TypeAlias
+from typing import Protocol, Self, TypeAlias, TypeVar
 
 Bin: TypeAlias = int | str
+_Key = TypeVar("_Key")
+
+OTHER = "other"
+"""The kind of all errors beyond the first MAX_KINDS kinds."""
+MAX_KINDS = 32
+
+ACCURACY = 0.02
+"""How far a quantile may be from the true one, as a share of it."""
+_GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
+_PER_LOG = 1 / math.log(_GAMMA)
+SHORTEST, LONGEST = 1e-6, 1e5
+"""Durations beyond count as these, in seconds; in between lie 634 bins."""
 
 
 @dataclass(slots=True)
 class Histogram:
-    """Durations in logarithmic bins, as in DDSketch: quantiles are within 2 % of the true ones."""
+    """Durations in logarithmic bins: quantiles are within 2 % of the true ones.
+
+    Bin ``i`` holds durations of more than ``g ** (i - 1)`` and at most ``g ** i`` seconds, with
+    ``g = 1.02 / 0.98``, as in DDSketch (Masson, Rim, Lee: "DDSketch: A Fast and Fully-Mergeable
+    Quantile Sketch with Relative-Error Guarantees", VLDB 2019).
+    """
 
     counts: dict[int, int] = field(default_factory=dict)
 
+    @property
+    def total(self) -> int:
+        """How many durations were counted."""
+        return sum(self.counts.values())
+
     def add(self, seconds: float) -> None:
         """Count one duration."""
-        raise NotImplementedError
+        index = math.ceil(math.log(_within(seconds)) * _PER_LOG)
+        self.counts[index] = self.counts.get(index, 0) + 1
 
     def quantile(self, share: float) -> float | None:
-        """The duration, in seconds, below which ``share`` (0 to 1) of them lie; None without any."""
-        raise NotImplementedError
+        """The duration, in seconds, below which ``share`` (0 to 1) of them lie; None without any.
+
+        It is within 2 % of the one at position ``share * (n - 1)``, rounded down, in their order.
+        """
+        position = share * (self.total - 1)
+        below = 0
+        index = None
+        for index in sorted(self.counts):
+            below += self.counts[index]
+            if below > position:
+                break
+        return None if index is None else middle(index)
 
     def plus(self, other: Self) -> Self:
         """Both together."""
-        raise NotImplementedError
+        return type(self)(_sum(self.counts, other.counts))
 
     def minus(self, earlier: Self) -> Self:
         """What was added since ``earlier``."""
-        raise NotImplementedError
+        return type(self)(_difference(self.counts, earlier.counts))
+
+
+def middle(index: int) -> float:
+    """The duration that stands for a bin's, in seconds: none of them is further than 2 % off."""
+    return 2 * math.exp(index / _PER_LOG) / (_GAMMA + 1)
+
+
+class _OfCounts(Protocol):
+    """Puts two tables of counts together."""
+
+    def __call__(
+        self, one: Mapping[_Key, int], other: Mapping[_Key, int], /
+    ) -> dict[_Key, int]: ...
+
+
+_OfNumbers: TypeAlias = Callable[[int, int], int]
+_OfTimes: TypeAlias = Callable[[Histogram, Histogram], Histogram]
+
+
+def _within(seconds: float) -> float:
+    # Comparisons, not min() and max(): this runs for every request.
+    if SHORTEST <= seconds <= LONGEST:
+        return seconds
+    return LONGEST if seconds > LONGEST else SHORTEST
 
 
 @dataclass(slots=True)
@@ -43,19 +104,43 @@ class Tally:
     requests: int = 0
     errors: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
-    """Errors by class, such as NodeError."""
+    """Errors by class, such as NodeError; "other" for all beyond the first 32."""
     latency: Histogram = field(default_factory=Histogram)
-    """Evaluation times, without the hop to an arm in another process."""
+    """Evaluation times of successes and failures, without the hop to another process."""
     outputs: dict[str, dict[Bin, int]] = field(default_factory=dict)
     """How often each bin of each output's values came, where the table asks for a sketch."""
 
+    def record(self, seconds: float) -> None:
+        """Count a request that was answered after so long."""
+        self.requests += 1
+        self.latency.add(seconds)
+
+    def fail(self, kind: str, seconds: float) -> None:
+        """Count a request that ended with an error of a class, such as NodeError."""
+        self.record(seconds)
+        self.errors += 1
+        count_kind(self.kinds, kind)
+
     def plus(self, other: Self) -> Self:
         """Both together."""
-        raise NotImplementedError
+        return self._with(other, _added, _sum, Histogram.plus)
 
     def minus(self, earlier: Self) -> Self:
         """What came since ``earlier``."""
-        raise NotImplementedError
+        return self._with(earlier, _left, _difference, Histogram.minus)
+
+    def _with(self, other: Self, of: _OfNumbers, bins: _OfCounts, times: _OfTimes) -> Self:
+        outputs = {
+            name: bins(self.outputs.get(name, {}), other.outputs.get(name, {}))
+            for name in self.outputs | other.outputs
+        }
+        return type(self)(
+            requests=of(self.requests, other.requests),
+            errors=of(self.errors, other.errors),
+            kinds=bins(self.kinds, other.kinds),
+            latency=times(self.latency, other.latency),
+            outputs={name: found for name, found in outputs.items() if found},
+        )
 
 
 @dataclass(slots=True)
@@ -74,6 +159,7 @@ class MirrorTally:
     """All elements equal, floats within the tolerance."""
     errors: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
+    """Errors by class, such as NodeError; "other" for all beyond the first 32."""
     pending: int = 0
     """Copies on their way now: the one field that may shrink."""
     latency: Histogram = field(default_factory=Histogram)
@@ -81,13 +167,36 @@ class MirrorTally:
     primary: Histogram = field(default_factory=Histogram)
     """Evaluation times of the same requests, as the client got them."""
 
+    def fail(self, kind: str) -> None:
+        """Count a copy that ended with an error of a class, such as NodeError."""
+        self.errors += 1
+        count_kind(self.kinds, kind)
+
     def plus(self, other: Self) -> Self:
         """Both together."""
-        raise NotImplementedError
+        pending = self.pending + other.pending
+        return self._with(other, pending, _added, _sum, Histogram.plus)
 
     def minus(self, earlier: Self) -> Self:
         """What came since ``earlier``; ``pending`` is as now."""
-        raise NotImplementedError
+        return self._with(earlier, self.pending, _left, _difference, Histogram.minus)
+
+    def _with(
+        self, other: Self, pending: int, of: _OfNumbers, bins: _OfCounts, times: _OfTimes
+    ) -> Self:
+        return type(self)(
+            selected=of(self.selected, other.selected),
+            sent=of(self.sent, other.sent),
+            dropped=of(self.dropped, other.dropped),
+            compared=of(self.compared, other.compared),
+            agreed=of(self.agreed, other.agreed),
+            close=of(self.close, other.close),
+            errors=of(self.errors, other.errors),
+            kinds=bins(self.kinds, other.kinds),
+            pending=pending,
+            latency=times(self.latency, other.latency),
+            primary=times(self.primary, other.primary),
+        )
 
 
 @dataclass(slots=True)
@@ -99,21 +208,57 @@ class Report:
 
     def plus(self, other: Self) -> Self:
         """Both together."""
-        raise NotImplementedError
+        return type(self)(
+            {one: self.arm(one).plus(other.arm(one)) for one in self.arms | other.arms},
+            {one: self.mirror(one).plus(other.mirror(one)) for one in self.mirrors | other.mirrors},
+        )
 
     def minus(self, earlier: Self) -> Self:
-        """What came since ``earlier``."""
-        raise NotImplementedError
+        """What came since ``earlier``, for the revisions that are in this report."""
+        return type(self)(
+            {one: tally.minus(earlier.arm(one)) for one, tally in self.arms.items()},
+            {one: tally.minus(earlier.mirror(one)) for one, tally in self.mirrors.items()},
+        )
 
     def arm(self, revision: int) -> Tally:
-        """The tally of an arm, empty if there is none."""
-        raise NotImplementedError
+        """The tally of an arm; an empty one, that is not kept, if there is none."""
+        return self.arms.get(revision) or Tally()
 
     def mirror(self, revision: int) -> MirrorTally:
-        """The tally of a mirror, empty if there is none."""
-        raise NotImplementedError
+        """The tally of a mirror; an empty one, that is not kept, if there is none."""
+        return self.mirrors.get(revision) or MirrorTally()
 
 
 def merged(reports: Mapping[str, Report]) -> Report:
     """The sum of several routers' reports."""
-    raise NotImplementedError
+    result = Report()
+    for report in reports.values():
+        result = result.plus(report)
+    return result
+
+
+def count_kind(kinds: dict[str, int], kind: str) -> None:
+    """Count one error of a class, in a bounded table."""
+    if kind not in kinds and len(kinds) >= MAX_KINDS:
+        kind = OTHER
+    kinds[kind] = kinds.get(kind, 0) + 1
+
+
+def _added(one: int, other: int) -> int:
+    return one + other
+
+
+def _left(now: int, then: int) -> int:
+    return max(now - then, 0)
+
+
+def _sum(one: Mapping[_Key, int], other: Mapping[_Key, int]) -> dict[_Key, int]:
+    result = {key: count for key, count in one.items() if count}
+    for key, count in other.items():
+        if count:
+            result[key] = result.get(key, 0) + count
+    return result
+
+
+def _difference(now: Mapping[_Key, int], then: Mapping[_Key, int]) -> dict[_Key, int]:
+    return {key: count - then.get(key, 0) for key, count in now.items() if count > then.get(key, 0)}
