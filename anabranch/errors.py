@@ -11,6 +11,7 @@
     │   └── TooLarge           a limit on the request was passed
     ├── NodeError              a node raised, or returned what it may not; names the node
     ├── Unavailable            queue full or no healthy replica; try again later
+    │   └── LeaseLost          another controller holds the store; also an EngineError
     ├── DeadlineExceeded       the request's time ran out
     ├── Conflict               what is asked for does not fit how things stand; nothing has changed
     ├── DeployError            a revision did not become healthy; names the node and the reason
@@ -157,3 +158,7 @@ class DeployError(AnabranchError):
 
 class EngineError(AnabranchError):
     """The engine is not running, cannot be reached, or refuses the caller."""
+
+
+class LeaseLost(EngineError, Unavailable):
+    """Another controller holds the store, or none does; nothing has changed."""

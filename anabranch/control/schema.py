@@ -1,0 +1,149 @@
+"""Tables of the store, and how an older store becomes one of this version.
+
+A migration is plain SQL that SQLite and PostgreSQL both read, and never changes once released.
+All of it happens in one transaction: a store is of the old version or of the new one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from anabranch.errors import EngineError
+
+SCHEMA_VERSION = 2
+CONTROLLER = "controller"
+"""Name of the lease of whoever acts on the store."""
+_OPENING = 0x616E6162
+"""Key of PostgreSQL's advisory lock that is held while a store is created or migrated."""
+
+tables = sa.MetaData()
+versions = sa.Table("anabranch_schema", tables, sa.Column("version", sa.Integer, primary_key=True))
+graphs = sa.Table(
+    "graphs",
+    tables,
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("live", sa.Integer),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("weights", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("mirrors", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("rollout", sa.Text),
+)
+revisions = sa.Table(
+    "revisions",
+    tables,
+    sa.Column("graph", sa.ForeignKey("graphs.name"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("spec", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(64), nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("intent", sa.Text),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("live_at", sa.Float),
+    # Finding the few that run must not read the specs of the thousand that do not.
+    sa.Index("revisions_by_state", "graph", "state"),
+    sa.Index("revisions_by_live_at", "graph", "live_at"),
+)
+events = sa.Table(
+    "events",
+    tables,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("graph", sa.String(63), nullable=False, index=True),
+    sa.Column("revision", sa.Integer),
+    sa.Column("kind", sa.String(32), nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("data", sa.Text),
+    sqlite_autoincrement=True,
+)
+outbox = sa.Table(
+    "outbox",
+    tables,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("event_id", sa.ForeignKey("events.id"), nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("due_at", sa.Float, nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sqlite_autoincrement=True,
+)
+leases = sa.Table(
+    "leases",
+    tables,
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("holder", sa.Text, nullable=False),
+    sa.Column("beat", sa.BigInteger, nullable=False),
+)
+
+
+def prepare(connection: Connection) -> None:
+    """Create what is missing and migrate what is old; EngineError if the store is too new."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_OPENING)))
+    version = _version(connection)
+    if version is None:
+        tables.create_all(connection)
+        connection.execute(versions.insert().values(version=SCHEMA_VERSION))
+        _free_lease(connection)
+    elif version > SCHEMA_VERSION:
+        raise EngineError(
+            f"the store is of schema version {version}, this anabranch reads {SCHEMA_VERSION}"
+        )
+    elif version < SCHEMA_VERSION:
+        _migrate(connection, version)
+
+
+def _version(connection: Connection) -> int | None:
+    if not sa.inspect(connection).has_table(versions.name):
+        return None
+    version: int | None = connection.scalar(sa.select(sa.func.max(versions.c.version)))
+    return version
+
+
+def _migrate(connection: Connection, version: int) -> None:
+    for old in range(version, SCHEMA_VERSION):
+        _MIGRATIONS[old](connection)
+    connection.execute(versions.update().values(version=SCHEMA_VERSION))
+
+
+_TO_2 = """
+ALTER TABLE graphs ADD COLUMN generation INTEGER DEFAULT 0 NOT NULL;
+ALTER TABLE graphs ADD COLUMN weights TEXT DEFAULT '{}' NOT NULL;
+ALTER TABLE graphs ADD COLUMN mirrors TEXT DEFAULT '{}' NOT NULL;
+ALTER TABLE graphs ADD COLUMN rollout TEXT;
+ALTER TABLE revisions ADD COLUMN intent TEXT;
+ALTER TABLE revisions ADD COLUMN expires_at FLOAT;
+ALTER TABLE revisions ADD COLUMN live_at FLOAT;
+ALTER TABLE events ADD COLUMN data TEXT;
+CREATE INDEX revisions_by_state ON revisions (graph, state);
+CREATE INDEX revisions_by_live_at ON revisions (graph, live_at);
+UPDATE graphs SET generation = 1;
+UPDATE graphs SET weights = '{"' || CAST(live AS TEXT) || '": 100.0}' WHERE live IS NOT NULL;
+UPDATE revisions SET live_at = (
+  SELECT MAX(at) FROM events
+  WHERE events.kind = 'promoted'
+  AND events.graph = revisions.graph AND events.revision = revisions.number
+)
+"""
+
+
+def _to_2(connection: Connection) -> None:
+    """Traffic between revisions: before, the live one had all of it."""
+    for statement in _TO_2.split(";"):
+        connection.exec_driver_sql(statement)
+    tables.create_all(connection, tables=[outbox, leases])
+    _free_lease(connection)
+
+
+def _free_lease(connection: Connection) -> None:
+    connection.execute(leases.insert().values(name=CONTROLLER, holder="", beat=0))
+
+
+_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _to_2}
