@@ -186,13 +186,18 @@ def looked(state: RolloutState, found: list[Measurement], at: float) -> RolloutS
     return counted
 
 
-_WEIGHTIEST: tuple[Verdict, ...] = ("fail", "inconclusive", "error", "pass")
+_WEIGHTS: tuple[Verdict, ...] = ("fail", "inconclusive", "error", "pass")
 
 
 def overall(found: Iterable[Measurement]) -> Verdict:
     """What a look says as a whole: its weightiest verdict; without any, it is inconclusive."""
-    verdicts = {one.verdict for one in found}
-    return next((one for one in _WEIGHTIEST if one in verdicts), "inconclusive")
+    worst = weightiest(found)
+    return worst.verdict if worst is not None else "inconclusive"
+
+
+def weightiest(found: Iterable[Measurement]) -> Measurement | None:
+    """The measurement that decides; the first of several alike, None of none."""
+    return min(found, key=lambda one: _WEIGHTS.index(one.verdict), default=None)
 
 
 def _failures(state: RolloutState, found: list[Measurement]) -> dict[str, int]:
