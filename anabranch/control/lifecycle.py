@@ -15,7 +15,6 @@ makes no sense, and Conflict for what the situation does not allow; nothing has 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
@@ -31,6 +30,8 @@ RevisionState: TypeAlias = Literal[
 GraphState: TypeAlias = Literal["present", "deleting", "deleted"]
 UP: frozenset[RevisionState] = frozenset({"ready", "live", "warm"})
 COMING: frozenset[RevisionState] = frozenset({"pending", "deploying"})
+SUMS = (1e-300, 1e300)
+"""Least and largest sum of weights: between them floats keep their precision."""
 LINGER = 2.0
 """Shortest grace period, in seconds: until no router sends anything any more."""
 
@@ -50,9 +51,10 @@ class Intent:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Intent:
-        """Read what ``to_json`` wrote."""
+        """Read what ``to_json`` wrote; pydantic's ValidationError where the rollout is none."""
         plan = data.get("rollout")
-        return cls(data["kind"], data["percent"], Rollout.model_validate(plan) if plan else None)
+        rollout = None if plan is None else Rollout.model_validate(plan)
+        return cls(data.get("kind", "replace"), data.get("percent", 100.0), rollout)
 
 
 @dataclass(frozen=True)
@@ -125,16 +127,43 @@ Operation: TypeAlias = Callable[[Situation], Change]
 
 def created(now: Situation, number: int, intent: Intent) -> Change:
     """A new revision was recorded. One that is to take over supersedes those still on their way."""
+    _check_intent(now, intent)
+    return _coming(now, number, intent, Note(number, "revision_created", _described(intent)))
+
+
+def _coming(now: Situation, number: int, intent: Intent, note: Note) -> Change:
     gone = now.coming if intent.kind in ("replace", "rollout") else ()
-    members = dict(now.members)
-    for old in gone:
-        members[old] = replace(
-            members[old], state="failed", reason=f"superseded by revision {number}"
+    reason = f"superseded by revision {number}"
+    failed = {old: replace(now.members[old], state="failed", reason=reason) for old in gone}
+    members = {**now.members, **failed, number: Member(number, intent=intent)}
+    notes = [Note(old, "deploy_failed", reason) for old in gone]
+    return Change(replace(now, state="present", members=members), (*notes, note))
+
+
+def _check_intent(now: Situation, intent: Intent) -> None:
+    kinds = ("replace", *_INTENTS)
+    if intent.kind not in kinds:
+        raise InvalidRequest(f"no intent {str(intent.kind)[:64]!r}; there are: {', '.join(kinds)}")
+    if not _is_share(intent.percent) or (intent.kind == "mirror" and not intent.percent):
+        least = "above 0" if intent.kind == "mirror" else "0"
+        raise InvalidRequest(
+            f"a {intent.kind} takes {least} to 100 percent, got {str(intent.percent)[:64]}"
         )
-    members[number] = Member(number, intent=intent)
-    notes = [Note(old, "deploy_failed", f"superseded by revision {number}") for old in gone]
-    after = replace(now, state="present", members=members)
-    return Change(after, (*notes, Note(number, "revision_created", _described(intent))))
+    if (intent.kind == "rollout") != (intent.rollout is not None):
+        raise InvalidRequest("a plan is for a rollout, and a rollout needs one")
+    if intent.kind == "canary":
+        _no_rollout(now, "weights")
+        _no_rollout_coming(now)
+
+
+def _no_rollout_coming(now: Situation) -> None:
+    """A canary that came up after a rollout began would take from its weights."""
+    for number in now.coming:
+        if now.members[number].intent.kind == "rollout":
+            raise Conflict(
+                f"revision {number} of graph {now.graph!r} is on its way to be rolled out; deploy "
+                "the canary when that is over, or a replacement instead"
+            )
 
 
 def started(now: Situation, number: int) -> Change:
@@ -168,7 +197,7 @@ def arrived(now: Situation, number: int, at: float, grace: float) -> Change:
 
 def _canary(now: Situation, member: Member, at: float, grace: float) -> Change:
     share = member.intent.percent
-    total = math.fsum(now.weights.values())
+    total = sum(now.weights.values())
     rest = {number: weight / total * (100 - share) for number, weight in now.weights.items()}
     return _weighted(now, rest | {member.number: share})
 
@@ -181,10 +210,11 @@ def _rollout(now: Situation, member: Member, at: float, grace: float) -> Change:
     """Only the stable revision and the new one share the traffic of a rollout."""
     assert member.intent.rollout is not None and now.live is not None
     state = rollouts.begin(member.number, member.intent.rollout, at)
-    cleared = _over(now, at, f"superseded by the rollout of revision {member.number}")
-    alone = _only(cleared.situation, at, grace, f"revision {member.number} is rolled out", state)
+    cleared = _over(now, f"superseded by the rollout of revision {member.number}")
+    started = _at_step(cleared.situation, state)
+    alone = _cooled(started, at, grace, f"revision {member.number} is rolled out")
     note = _told(state, "rollout_started", f"step 1 of {len(state.plan.steps)}: {state.weight:g} %")
-    return Change(_at_step(alone, state), (*cleared.notes, note))
+    return Change(alone, (*cleared.notes, note))
 
 
 _INTENTS: Mapping[str, Callable[[Situation, Member, float, float], Change]] = {
@@ -200,35 +230,40 @@ def promoted(now: Situation, number: int, at: float, grace: float) -> Change:
     The other arms stay warm for their grace period; mirrors stay mirrors.
     """
     member = _up(now, number)
-    state = now.rollout
-    notes: tuple[Note, ...] = ()
-    if state is not None and state.active and state.revision == number:
-        state = replace(state, phase="promoted", paused_by=None, reason="")
-        notes = (_told(state, "rollout_promoted", f"revision {number} is the stable one"),)
-    else:
-        over = _over(now, at, f"revision {number} was promoted")
-        state, notes = over.situation.rollout, over.notes
-    if now.live == number and dict(now.weights) == {number: 100.0}:
-        return Change(replace(now, rollout=state), notes)
-    fresh = replace(member, state="live", reason="", expires_at=None, live_at=at)
+    over = _concluded(now, number)
+    now = over.situation
+    if now.live == number and now.weights == {number: 100.0}:
+        return over
+    live_at = member.live_at if member.state == "live" else at
+    fresh = replace(member, state="live", reason="", expires_at=None, live_at=live_at)
     after = replace(
-        _with(now, fresh), live=number, weights={number: 100.0}, rollout=state,
+        _with(now, fresh), live=number, weights={number: 100.0},
         mirrors={n: share for n, share in now.mirrors.items() if n != number},
     )  # fmt: skip
     after = _cooled(after, at, grace, f"replaced by revision {number}")
-    return Change(after, (*notes, Note(number, "promoted")))
+    return Change(after, (*over.notes, Note(number, "promoted")))
+
+
+def _concluded(now: Situation, number: int) -> Change:
+    """The rollout, if one is in progress, has reached its goal if that is revision ``number``."""
+    state = now.rollout
+    if state is None or not state.active or state.revision != number:
+        return _over(now, f"revision {number} was promoted")
+    state = replace(state, phase="promoted", paused_by=None, reason="")
+    note = _told(state, "rollout_promoted", f"revision {number} is the stable one")
+    return Change(replace(now, rollout=state), (note,))
 
 
 def aborted(now: Situation, at: float, grace: float, reason: str = "") -> Change:
     """Give all traffic back to the stable revision; the other arms stay warm for inspection."""
     if now.live is None:
         raise Conflict(f"graph {now.graph!r} has no live revision to go back to")
-    over = _over(now, at, reason or "aborted")
+    over = _over(now, reason or "aborted")
     now = over.situation
     arms = [number for number in now.weights if number != now.live]
     if not arms and not over.notes:
         raise Conflict(f"nothing to abort: revision {now.live} of {now.graph!r} has all traffic")
-    after = _only(now, at, grace, f"aborted: {reason}" if reason else "aborted", now.rollout)
+    after = _only(now, at, grace, f"aborted: {reason}" if reason else "aborted")
     return Change(after, (*over.notes, *(Note(arm, "aborted", reason) for arm in arms)))
 
 
@@ -237,14 +272,15 @@ def split(now: Situation, weights: Mapping[int, float]) -> Change:
     _no_rollout(now, "weights")
     for number in weights:
         _up(now, number)
-    bad = {n: weight for n, weight in weights.items() if not 0 <= weight < math.inf}
+    least, most = SUMS
+    bad = {n: weight for n, weight in weights.items() if not 0 <= weight <= most}
     if bad:
-        text = ", ".join(f"r{number}={weight!r}" for number, weight in bad.items())
-        raise InvalidRequest(f"weights must be finite and at least 0, got {text}")
-    if not 0 < math.fsum(weights.values()) < math.inf:
-        raise InvalidRequest("the sum of the weights must be above 0 and finite")
+        text = ", ".join(f"r{number}={weight}" for number, weight in bad.items())
+        raise InvalidRequest(f"a weight is a number from 0 to {most:g}, got {text[:256]}")
+    if not least <= sum(weights.values()) <= most:
+        raise InvalidRequest(f"the sum of the weights must be from {least:g} to {most:g}")
     kept = {number: 0.0 for number in now.weights if number not in weights}
-    return _weighted(now, kept | dict(weights))
+    return _weighted(now, kept | {number: float(weight) for number, weight in weights.items()})
 
 
 def mirrored(now: Situation, mirrors: Mapping[int, float], at: float, grace: float) -> Change:
@@ -253,10 +289,12 @@ def mirrored(now: Situation, mirrors: Mapping[int, float], at: float, grace: flo
         _up(now, number)
         if number == now.live:
             raise InvalidRequest(f"revision {number} is the stable one; it cannot mirror itself")
-        if not 0 <= share <= 100:
-            raise InvalidRequest(f"a mirror takes 0 to 100 percent, got r{number}={share!r}")
+        if not _is_share(share):
+            raise InvalidRequest(f"a mirror takes 0 to 100 percent, got r{number}={share}")
+    if now.rollout is not None and now.rollout.revision in mirrors:
+        _no_rollout(now, "copies")
     share_of = {**now.mirrors, **mirrors}
-    kept = {number: share for number, share in share_of.items() if share > 0}
+    kept = {number: float(share) for number, share in share_of.items() if share > 0}
     awake = {number: _awake(now.members[number]) for number in kept if number in mirrors}
     after = replace(now, mirrors=kept, members={**now.members, **awake})
     after = _cooled(after, at, grace, "no longer a mirror")
@@ -265,22 +303,30 @@ def mirrored(now: Situation, mirrors: Mapping[int, float], at: float, grace: flo
 
 
 def redeployed(now: Situation, number: int) -> Change:
-    """Bring a retired revision up again, to replace the stable one."""
-    change = created(now, number, Intent())
-    return replace(change, notes=(*change.notes[:-1], Note(number, "redeployed")))
+    """Bring a revision that is down up again, to replace the stable one."""
+    if now.state != "present":
+        raise Conflict(f"graph {now.graph!r} was deleted; deploy it again")
+    member = now.members.get(number)
+    if member is not None and member.state in UP | COMING:
+        raise Conflict(f"revision {number} of graph {now.graph!r} is {member.state}, not down")
+    return _coming(now, number, Intent(), Note(number, "redeployed"))
 
 
 def stepped(now: Situation, at: float) -> Change:
-    """Go to the next step of the rollout."""
-    state = rollouts.stepped(_active(now), at)
+    """Go to the next step of the rollout; Conflict if it is paused or there is none."""
+    before = _active(now)
+    if before.phase == "paused" or before.is_last:
+        why = "is paused" if before.phase == "paused" else "is in its last step"
+        raise Conflict(f"the rollout of revision {before.revision} {why}")
+    state = rollouts.stepped(before, at)
     text = f"step {state.step + 1} of {len(state.plan.steps)}: {state.weight:g} %"
     return Change(_at_step(now, state), (_told(state, "rollout_step", text),))
 
 
 def paused(now: Situation, by: PausedBy, reason: str, at: float) -> Change:
-    """Stop the rollout where it is."""
+    """Stop the rollout where it is. Of one that is paused, only the user's pause still counts."""
     state = _active(now)
-    if state.phase == "paused" and state.paused_by == by:
+    if state.phase == "paused" and (by != "user" or state.paused_by == "user"):
         return Change(now)
     state = rollouts.paused(state, by, reason, at)
     return Change(replace(now, rollout=state), (_told(state, "rollout_paused", reason or by),))
@@ -304,9 +350,8 @@ def looked(now: Situation, found: list[Measurement], at: float, grace: float) ->
     text = "; ".join(one.message for one in found)
     note = replace(_told(state, f"analysis_{verdict}", text), data=data, notify=())
     if state.phase == "aborted":
-        change = aborted(now, at, grace, state.reason)
-        ended = replace(state, phase="aborted")
-        return _and(note, replace(change, situation=replace(change.situation, rollout=ended)))
+        counted = replace(state, phase=before.phase)  # the abortion ends it, once
+        return _and(note, aborted(replace(now, rollout=counted), at, grace, state.reason))
     notes = [note]
     if state.phase != before.phase:
         kind = "rollout_paused" if state.phase == "paused" else "rollout_resumed"
@@ -328,16 +373,19 @@ def expired(now: Situation, at: float) -> Change:
 
 
 def deleted(now: Situation) -> Change:
-    """Ask for the graph to go; its revisions are retired and stay on record."""
+    """Ask for the graph to go; its revisions are retired and stay on record.
+
+    No effect if it is going or gone.
+    """
+    if now.state != "present":
+        return Change(now)
     members = {
         number: replace(member, state="retired", reason="the graph was deleted", expires_at=None)
         for number, member in now.members.items()
     }
-    state = now.rollout
-    if state is not None and state.active:
-        state = replace(state, phase="aborted", paused_by=None, reason="the graph was deleted")
-    after = Situation(now.graph, "deleting", None, members, rollout=state)
-    return Change(after, (Note(None, "delete_requested"),))
+    over = _over(now, "the graph was deleted")
+    after = Situation(now.graph, "deleting", None, members, rollout=over.situation.rollout)
+    return Change(after, (*over.notes, Note(None, "delete_requested")))
 
 
 def gone(now: Situation) -> Change:
@@ -349,6 +397,10 @@ def gone(now: Situation) -> Change:
 
 def _with(now: Situation, member: Member) -> Situation:
     return replace(now, members={**now.members, member.number: member})
+
+
+def _is_share(percent: float) -> bool:
+    return 0 <= percent <= 100
 
 
 def _and(note: Note, change: Change) -> Change:
@@ -379,24 +431,17 @@ def _weighted(now: Situation, weights: Mapping[int, float]) -> Change:
     return Change(after, (Note(None, "weights_changed", text),) if after != now else ())
 
 
-def _only(
-    now: Situation, at: float, grace: float, reason: str, rollout: RolloutState | None
-) -> Situation:
-    """The stable revision alone; what took part in the traffic beside it, mirrors but those of a
-    rollout apart, goes warm."""
+def _only(now: Situation, at: float, grace: float, reason: str) -> Situation:
+    """The stable revision alone; the other arms go warm, but for those that are mirrors."""
     assert now.live is not None
-    alone = replace(now, weights={now.live: 100.0}, rollout=rollout)
-    keep = rollout.revision if rollout is not None and rollout.active else None
-    return _cooled(alone, at, grace, reason, keep)
+    return _cooled(replace(now, weights={now.live: 100.0}), at, grace, reason)
 
 
-def _cooled(
-    now: Situation, at: float, grace: float, reason: str, keep: int | None = None
-) -> Situation:
+def _cooled(now: Situation, at: float, grace: float, reason: str) -> Situation:
     """Whatever is up without a part in the traffic is warm from now on."""
     members = {}
     for number, member in now.members.items():
-        has_part = number in now.weights or number in now.mirrors or number == keep
+        has_part = number in now.weights or number in now.mirrors
         if member.state in ("ready", "live") and not has_part:
             expires = at + max(grace, LINGER)
             member = replace(member, state="warm", reason=reason, expires_at=expires)
@@ -413,7 +458,7 @@ def _at_step(now: Situation, state: RolloutState) -> Situation:
     return replace(now, weights=weights, mirrors=mirrors, rollout=state)
 
 
-def _over(now: Situation, at: float, reason: str) -> Change:
+def _over(now: Situation, reason: str) -> Change:
     """End a rollout that is in progress, if there is one, and its mirror."""
     state = now.rollout
     if state is None or not state.active:
@@ -457,9 +502,7 @@ def _evidence(one: Measurement) -> dict[str, Any]:
 
 
 def _described(intent: Intent) -> str:
-    match intent.kind:
-        case "canary" | "mirror":
-            return f"{intent.kind} {intent.percent:g} %"
-        case "rollout":
-            return f"rollout {', '.join(f'{s:g}' for s in (intent.rollout.steps if intent.rollout else ()))} %"
-    return ""
+    if intent.kind == "replace":
+        return ""
+    shares = intent.rollout.steps if intent.rollout else [intent.percent]
+    return f"{intent.kind} {', '.join(f'{share:g}' for share in shares)} %"
