@@ -92,20 +92,62 @@ autoscaling = _some(
 batching = _some(
     {"max_size": st.integers(1, 64)}, {"max_delay": durations, "max_queue": st.integers(1, 99)}
 )
-traffic = st.sampled_from(["header", "cookie", "parameter"]).map(
-    lambda field: {"sticky": {field: "x-user-id"}}
+stickies = st.sampled_from(["header", "cookie", "parameter"]).map(lambda key: {key: "x-user-id"})
+conditions = st.sampled_from(
+    ["request.headers['x-tier'] == 'gold'", "has(request.parameters.test)", "request.id == ''"]
 )
-metrics = _some({"metric": st.just("error_rate"), "max": st.floats(0, 1)}, {}) | _some(
-    {"metric": st.just("latency_p99"), "max": st.just("1.25x")}, {"min": amounts}
+targets = st.sampled_from(["stable", "candidate", "r1", "r999"])
+traffic = _some(
+    {},
+    {
+        "sticky": stickies,
+        "rules": st.lists(
+            st.fixed_dictionaries({"when": conditions, "to": targets}), min_size=1, max_size=3
+        ),
+        "compare": _some({}, {"rtol": st.floats(0, 1), "atol": st.floats(0, 1e300)}),
+        "grace": durations | st.just("0s"),
+    },
+)
+shares = st.floats(0, 1) | st.sampled_from([0, 1])
+multiples = st.sampled_from(["1x", "1.25x", "0.333333333x", "999999999999999x"])
+
+
+def _limits(metric: str, limits: st.SearchStrategy[Any], **more: Any) -> st.SearchStrategy[Any]:
+    """A metric with one limit: two may contradict each other."""
+    return st.builds(
+        lambda side, limit: {"metric": metric, side: limit, **more},
+        st.sampled_from(["min", "max"]),
+        limits,
+    )
+
+
+metrics = st.one_of(
+    _limits("error_rate", shares | multiples),
+    *(_limits(f"latency_p{share}", durations | multiples) for share in (50, 95, 99)),
+    _limits("agreement", shares),
+    _limits("prediction_shift", shares),
+    _limits("promql", st.floats(-1e300, 1e300) | multiples, query='up{graph="$graph"}'),
+)
+analyses = _some(
+    {"interval": durations, "metrics": st.lists(metrics, min_size=1, max_size=3)},
+    {
+        "failure_limit": st.integers(0, 3),
+        "consecutive_error_limit": st.integers(0, 9),
+        "min_samples": st.integers(1, 99),
+    },
+)
+percents = st.integers(1, 100) | st.floats(0.001, 100)
+urls = st.sampled_from(
+    ["http://127.0.0.1:9/x", "https://hooks.example/a/b?c=d&e=%20", "http://[::1]"]
 )
 rollouts = _some(
-    {"steps": st.lists(st.integers(1, 99) | st.floats(0, 100), min_size=1, max_size=3)},
+    {"steps": st.lists(percents, min_size=1, max_size=4, unique=True).map(sorted)},
     {
-        "hold": durations,
-        "analysis": _some(
-            {"interval": durations, "metrics": st.lists(metrics, min_size=1, max_size=2)},
-            {"failure_limit": st.integers(0, 3), "min_samples": st.integers(1, 99)},
-        ),
+        "hold": durations | st.just("0s"),
+        "analysis": analyses,
+        "mirror": percents,
+        "webhooks": st.lists(urls, min_size=1, max_size=3),
+        "gate": urls,
     },
 )
 
@@ -158,9 +200,12 @@ def graph_data(draw: st.DrawFn, max_nodes: int = 6, unsupported: bool = True) ->
             routable.append(name)
         sources += [f"{name}.{output}" for output in outputs]
     outputs = draw(st.dictionaries(tensor_names, st.sampled_from(sources), min_size=1, max_size=3))
-    optional = {"timeout": durations}
-    if unsupported:
-        optional |= {"traffic": traffic, "rollout": rollouts}
+    optional = {
+        "timeout": durations,
+        "scaling": replicas | autoscaling if unsupported else replicas,
+        "traffic": traffic,
+        "rollout": rollouts,
+    }
     labels = st.dictionaries(texts.filter(bool), texts | tricky_texts, min_size=1, max_size=2)
     return {
         "apiVersion": "anabranch/v1",

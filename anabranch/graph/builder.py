@@ -32,6 +32,7 @@ from anabranch.graph.render import to_mermaid
 from anabranch.specs.dump import to_yaml
 from anabranch.specs.models import (
     Batching,
+    Compare,
     InferenceGraph,
     Placement,
     Resources,
@@ -40,6 +41,7 @@ from anabranch.specs.models import (
     Scaling,
     Sticky,
     TensorSpec,
+    TrafficRule,
     UseOnError,
 )
 from anabranch.specs.units import Duration
@@ -72,12 +74,17 @@ class Graph:
         *,
         labels: Mapping[str, str] | None = None,
         timeout: Duration | str | None = None,
+        scaling: Scaling | Fields | None = None,
         root: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Start a graph; relative paths in it start from ``root``, the working folder if None."""
+        """Start a graph; relative paths in it start from ``root``, the working folder if None.
+
+        ``scaling`` is of the graph's routers; nodes have their own.
+        """
         self._name = name
         self._labels = dict(labels or {})
         self._timeout = timeout
+        self._scaling = plain(scaling)
         self.root = Path(root or ".").resolve()
         self._inputs: dict[str, Any] = {}
         self._nodes: dict[str, dict[str, Any]] = {}
@@ -102,6 +109,7 @@ class Graph:
             spec.name,
             labels=data["metadata"].get("labels"),
             timeout=body.get("timeout"),
+            scaling=body.get("scaling"),
             root=root,
         )
         graph._inputs, graph._nodes, graph._outputs = body["inputs"], body["nodes"], body["outputs"]
@@ -221,9 +229,17 @@ class Graph:
             inputs=inputs,
         )
 
-    def traffic(self, *, sticky: Sticky | Fields | None = None) -> Self:
+    def traffic(
+        self,
+        *,
+        sticky: Sticky | Fields | None = None,
+        rules: Sequence[TrafficRule | Fields] | None = None,
+        compare: Compare | Fields | None = None,
+        grace: Duration | str | None = None,
+    ) -> Self:
         """Say how requests are spread over revisions."""
-        self._traffic = plain({"sticky": sticky} if sticky is not None else {})
+        given = {"sticky": sticky, "rules": rules, "compare": compare, "grace": grace}
+        self._traffic = {key: plain(value) for key, value in given.items() if value is not None}
         return self._changed()
 
     def rollout(self, rollout: Rollout | Fields | None = None, **fields: Any) -> Self:
@@ -314,6 +330,7 @@ class Graph:
         body = {"inputs": self._inputs, "nodes": self._nodes, "outputs": self._outputs}
         optional = {
             "timeout": None if self._timeout is None else str(self._timeout),
+            "scaling": self._scaling,
             "traffic": self._traffic,
             "rollout": self._rollout,
         }

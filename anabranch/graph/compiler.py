@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from anabranch.graph.acyclic import check_acyclic
+from anabranch.graph.conditions import check_conditions
 from anabranch.graph.draft import Draft
 from anabranch.graph.plan import Plan
 from anabranch.graph.prune import prune
@@ -14,6 +15,7 @@ from anabranch.graph.typing import check_types
 from anabranch.specs.checks import Partial
 
 PASSES: tuple[Callable[[Draft], Draft], ...] = (
+    check_conditions,
     resolve_sources,
     check_acyclic,
     check_types,

@@ -29,7 +29,8 @@ def segment(draft: Draft) -> Draft:
     groups = _groups(draft)
     remote = [group for group in groups if _asks(draft, group)]
     away = {name for group in remote for name in group}
-    head = Segment(HEAD, tuple(name for name in draft.order if name not in away))
+    inside = tuple(name for name in draft.order if name not in away)
+    head = Segment(HEAD, inside, scaling=draft.source.scaling)
     segments = (head, *(_build(draft, group, mistakes) for group in remote))
     graph = split_routers({name: draft.nodes[name] for name in draft.order}, away)
     for group in remote:

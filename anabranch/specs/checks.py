@@ -16,14 +16,17 @@ from pydantic import TypeAdapter, ValidationError
 from anabranch.errors import Problem
 from anabranch.specs.loader import MAX_KEPT_PROBLEMS, Document
 from anabranch.specs.models import (
+    Condition,
     GraphName,
     InferenceGraph,
     Node,
     NodeBase,
+    Scaling,
     Source,
     TensorSpec,
 )
-from anabranch.specs.rules import as_map, broken_rules
+from anabranch.specs.raw import as_list, as_map
+from anabranch.specs.rules import broken_rules
 from anabranch.specs.text import FieldPath, nearest
 from anabranch.specs.units import Duration
 from anabranch.specs.wording import ALL_FIELDS, Said, explain
@@ -36,6 +39,8 @@ _INPUT = TypeAdapter(TensorSpec)
 _NODE: TypeAdapter[NodeBase] = TypeAdapter(Node)
 _OUTPUT: TypeAdapter[str] = TypeAdapter(Source)
 _DURATION = TypeAdapter(Duration)
+_SCALING = TypeAdapter(Scaling)
+_CONDITION: TypeAdapter[str] = TypeAdapter(Condition)
 _DISPENSABLE = NodeBase.model_fields.keys() - {"component", "args"}
 """Fields of a node that say how it runs, not what it does."""
 
@@ -54,13 +59,25 @@ class Partial:
     nodes: Mapping[str, NodeBase] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     timeout: Duration | None = None
+    scaling: Scaling | None = None
+    conditions: Mapping[int, str] = field(default_factory=dict)
+    """Conditions of the traffic's rules, by index."""
     broken: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, graph: InferenceGraph) -> Partial:
         """All of a valid graph."""
         spec = graph.spec
-        return cls(graph.name, spec.inputs, spec.nodes, spec.outputs, spec.timeout)
+        rules = (spec.traffic.rules if spec.traffic is not None else None) or ()
+        return cls(
+            graph.name,
+            spec.inputs,
+            spec.nodes,
+            spec.outputs,
+            spec.timeout,
+            spec.scaling,
+            {index: rule.when for index, rule in enumerate(rules)},
+        )
 
 
 @dataclass(frozen=True)
@@ -117,8 +134,18 @@ def _partial(data: Any, mistakes: list[FieldPath]) -> Partial:
         nodes=nodes,
         outputs=_valid(raw_outputs, _OUTPUT, wrong.get("outputs", {})),
         timeout=_accepted(_DURATION, spec.get("timeout")),
+        scaling=_accepted(_SCALING, spec.get("scaling")),
+        conditions=_conditions(as_map(spec.get("traffic"))),
         broken=frozenset(broken - inputs.keys() - nodes.keys()),
     )
+
+
+def _conditions(traffic: Mapping[str, Any]) -> dict[int, str]:
+    rules = as_list(traffic.get("rules"))
+    pairs = {
+        index: _accepted(_CONDITION, as_map(rule).get("when")) for index, rule in enumerate(rules)
+    }
+    return {index: text for index, text in pairs.items() if text is not None}
 
 
 def _by_part(mistakes: list[FieldPath]) -> dict[str, dict[Any, list[FieldPath]]]:

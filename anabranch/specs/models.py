@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -36,7 +36,6 @@ TENSOR_NAME = r"^[A-Za-z_][-A-Za-z0-9_:/]{0,126}$"
 PARAMETER_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
 HEADER_NAME = r"^[A-Za-z0-9-]{1,64}$"
 SHA256 = r"^[0-9a-f]{64}$"
-MULTIPLE = r"^[0-9]{1,9}(\.[0-9]{1,9})?x$"
 LIMIT = r"^[0-9]{1,15}(\.[0-9]{1,9})?(x|us|ms|s|m|h)$"
 TARGET = r"^(stable|candidate|r[1-9][0-9]{0,8})$"
 URL = r"^https?://[^\s/?#@]+(/[^\s#]*)?$"
@@ -49,6 +48,8 @@ Source = Annotated[str, Field(min_length=1, max_length=256)]
 """A graph input, a node, or ``node.output``."""
 Dimension = Annotated[int, Field(ge=-1, le=2**31 - 1)]
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Condition = Annotated[str, Field(min_length=1, max_length=4096)]
+"""Text in the Common Expression Language."""
 
 TEXT, NUMBER, LIST, MAP = "«text»", "«number»", "«list»", "«map»"
 """Tags of the arms of a union that goes by the shape of its value."""
@@ -273,7 +274,7 @@ class Combiner(NodeBase):
 class Rule(Model):
     """One line of a ``rules`` router; the first whose condition holds wins."""
 
-    when: Annotated[str, Field(min_length=1, max_length=4096)]
+    when: Condition
     """Condition in the Common Expression Language over ``request`` and ``inputs``."""
     to: NodeName
     """The node to route to."""
@@ -355,7 +356,7 @@ class Sticky(Model):
 class TrafficRule(Model):
     """One condition that sends a request to a revision, whatever the weights say."""
 
-    when: Annotated[str, Field(min_length=1, max_length=4096)]
+    when: Condition
     """Condition in the Common Expression Language over ``request``: headers, parameters, id."""
     to: Annotated[str, Field(pattern=TARGET)]
     """``stable``, ``candidate`` (the newest other arm; no match where there is none), or ``r7``."""
@@ -385,7 +386,7 @@ class Traffic(Model):
     ANABRANCH_GRACE (10m) if left out."""
 
 
-METRICS = (
+MetricName = Literal[
     "error_rate",
     "latency_p50",
     "latency_p95",
@@ -393,16 +394,18 @@ METRICS = (
     "agreement",
     "prediction_shift",
     "promql",
-)
+]
+METRICS: tuple[str, ...] = get_args(MetricName)
 
 
 class Metric(Model):
     """One condition of a rollout's analysis."""
 
-    metric: Annotated[str, Field(min_length=1, max_length=64)]
-    """error_rate, latency_p50, latency_p95, latency_p99, agreement, prediction_shift or promql."""
+    metric: MetricName
+    """What is measured; agreement is of a mirror's answers with those that clients got."""
     max: Limit | None = None
-    """Largest value allowed: absolute, or relative to stable such as 1.2x."""
+    """Largest value allowed: a number, for latencies a duration, or a multiple of the stable
+    revision's value such as 1.2x."""
     min: Limit | None = None
     """Smallest value allowed."""
     query: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
@@ -462,7 +465,7 @@ class Spec(Model):
     timeout: Duration | None = None
     """Longest time that a request may take; 60s if left out."""
     scaling: Scaling | None = None
-    """How many routers, each with the nodes of the head inside."""
+    """How many routers, each with the nodes of the head inside; one if left out."""
     traffic: Traffic | None = None
     rollout: Rollout | None = None
 

@@ -3,7 +3,7 @@
 What a built-in needs is said by the built-in itself (its ``check`` in the registry); how nodes fit
 together is said by the compiler's passes. Each rule reads plain data, as far as it has the right
 shape, and says nothing about the rest: so a mistake in one field never hides the mistakes of
-others. An absent field and a null one are equal.
+others.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES
-from anabranch.specs.text import FieldPath, listing, nearest
+from anabranch.specs.raw import Map, as_list, as_map, as_number, under
+from anabranch.specs.rollout_rules import rollout_rules
+from anabranch.specs.text import listing, nearest
 from anabranch.specs.units import Duration
 from anabranch.specs.wording import Said, guess_type
-
-Map = Mapping[str, Any]
 
 RESERVED = {
     "head": "the segment that runs inside the router",
@@ -39,24 +39,13 @@ def broken_rules(data: Any) -> Iterator[Said]:
     """Every rule that a whole document breaks; ``data`` may be anything."""
     spec = as_map(as_map(data).get("spec"))
     nodes = as_map(spec.get("nodes"))
-    yield from _under(("spec",), _positive_timeout(spec))
+    yield from under(("spec",), _positive_timeout(spec))
+    yield from under(("spec",), _scaled(spec))
     for name, node in nodes.items():
-        yield from _under(("spec", "nodes", name), _name(name, as_map(spec.get("inputs"))))
-        yield from _under(("spec", "nodes", name), _node(as_map(node)))
-    yield from _under(("spec", "traffic", "sticky"), _sticky(spec))
-    yield from _under(("spec", "rollout", "analysis", "metrics"), _metrics(spec))
-
-
-def as_map(value: Any) -> dict[str, Any]:
-    """``value`` without its null fields if it is a map, else an empty one."""
-    if not isinstance(value, Mapping):
-        return {}
-    return {key: inner for key, inner in value.items() if inner is not None}
-
-
-def _under(prefix: FieldPath, found: Iterator[Said]) -> Iterator[Said]:
-    for path, message in found:
-        yield (*prefix, *path), message
+        yield from under(("spec", "nodes", name), _name(name, as_map(spec.get("inputs"))))
+        yield from under(("spec", "nodes", name), _node(as_map(node)))
+    yield from under(("spec", "traffic", "sticky"), _sticky(spec))
+    yield from under(("spec", "rollout"), rollout_rules(as_map(spec.get("rollout"))))
 
 
 def _name(name: str, inputs: Map) -> Iterator[Said]:
@@ -72,10 +61,9 @@ def _node(node: Map) -> Iterator[Said]:
         return
     for rule in _RULES.get(kind, _EVERY_NODE):
         yield from rule({**node, "type": kind})
-    yield from _under(("scaling",), _scaling(as_map(node.get("scaling"))))
-    for field in ("resources", "scaling", "placement", "outputs"):
-        if field in node and node[field] == {}:
-            yield (field,), "is empty; remove it"
+    yield from _scaled(node)
+    for field in ("resources", "placement", "outputs"):
+        yield from _empty(node, field)
 
 
 def _intended(node: Map, kind: str) -> set[str]:
@@ -108,7 +96,7 @@ def _only_for_builtins(node: Map) -> Iterator[Said]:
 
 def _router(node: Map) -> Iterator[Said]:
     routes = node.get("routes")
-    yield from _repeated(routes if isinstance(routes, list) else [])
+    yield from _repeated(as_list(routes))
     if "component" in node:
         yield from _own_router(node)
     elif node.get("strategy") == "rules":
@@ -138,9 +126,20 @@ def _own_router(node: Map) -> Iterator[Said]:
         yield (), "a `component` needs `routes`, a list of the nodes to pick from"
 
 
+def _scaled(owner: Map) -> Iterator[Said]:
+    """The scaling of a node, or of the graph's routers."""
+    yield from under(("scaling",), _scaling(as_map(owner.get("scaling"))))
+    yield from _empty(owner, "scaling")
+
+
+def _empty(owner: Map, field: str) -> Iterator[Said]:
+    if owner.get(field) == {}:
+        yield (field,), "is empty; remove it"
+
+
 def _scaling(scaling: Map) -> Iterator[Said]:
     auto = [field for field in _AUTOSCALING if field in scaling]
-    low, high = _number(scaling.get("min")), _number(scaling.get("max"))
+    low, high = as_number(scaling.get("min")), as_number(scaling.get("max"))
     if "replicas" in scaling and auto:
         yield ("replicas",), f"a fixed number excludes autoscaling; remove it or {listing(auto)}"
     elif auto and not {"max", "replicas"} & {nearest(f, _SCALING) or f for f in scaling}:
@@ -168,24 +167,7 @@ def _sticky(spec: Map) -> Iterator[Said]:
         yield (), "needs one of `header`, `cookie` and `parameter`"
 
 
-def _metrics(spec: Map) -> Iterator[Said]:
-    metrics = as_map(as_map(spec.get("rollout")).get("analysis")).get("metrics")
-    for index, item in enumerate(metrics if isinstance(metrics, list) else ()):
-        metric = as_map(item)
-        if "metric" in metric and not {"min", "max"} & {nearest(f, _METRIC) or f for f in metric}:
-            yield (index,), "needs `max` or `min`, the limit to hold"
-        if metric.get("metric") == "promql" and "query" not in metric:
-            yield (index,), "the metric promql needs `query`"
-        if metric.get("metric") != "promql" and "query" in metric:
-            yield (index, "query"), "only the metric promql has a query"
-
-
-def _number(value: Any) -> float | None:
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
 Rule = Callable[[Map], Iterator[Said]]
 _SCALING = ("replicas", *_AUTOSCALING)
-_METRIC = ("metric", "max", "min", "query")
 _EVERY_NODE: tuple[Rule, ...] = (_one_origin, _only_for_builtins, _positive_timeout)
 _RULES: dict[str, tuple[Rule, ...]] = {"router": (*_EVERY_NODE, _router)}

@@ -12,6 +12,7 @@ from anabranch.specs.models import (
     InferenceGraph,
     NodeBase,
     Predictor,
+    Scaling,
 )
 from anabranch.specs.text import FieldPath, quoted, safe_path
 from anabranch.specs.wording import Said
@@ -60,10 +61,7 @@ def _parts(graph: InferenceGraph) -> Iterator[Said]:
             yield ("spec", "inputs", name, "datatype"), _cannot("datatype BF16", "use FP32")
     for name, node in spec.nodes.items():
         yield from _node(("spec", "nodes", name), node)
-    if spec.traffic is not None and spec.traffic.sticky is not None:
-        yield ("spec", "traffic", "sticky"), _cannot("`sticky`")
-    if spec.rollout is not None:
-        yield ("spec", "rollout"), _cannot("`rollout`")
+    yield from _scaling(("spec", "scaling"), spec.scaling)
 
 
 def _node(path: FieldPath, node: NodeBase) -> Iterator[Said]:
@@ -72,13 +70,16 @@ def _node(path: FieldPath, node: NodeBase) -> Iterator[Said]:
         yield from _remote_files(path, node)
     if node.batching is not None:
         yield (*path, "batching"), _cannot("`batching`")
-    if node.scaling is not None:
-        for field in _AUTOSCALING:
-            if getattr(node.scaling, field) is not None:
-                yield (*path, "scaling", field), _cannot(f"autoscaling (`{field}`)", _REPLICAS)
+    yield from _scaling((*path, "scaling"), node.scaling)
     for name, tensor in (node.outputs or {}).items():
         if tensor.datatype == "BF16":
             yield (*path, "outputs", name, "datatype"), _cannot("datatype BF16", "use FP32")
+
+
+def _scaling(path: FieldPath, scaling: Scaling | None) -> Iterator[Said]:
+    for field in _AUTOSCALING:
+        if getattr(scaling, field, None) is not None:
+            yield (*path, field), _cannot(f"autoscaling (`{field}`)", _REPLICAS)
 
 
 def _kind(path: FieldPath, node: NodeBase) -> Iterator[Said]:

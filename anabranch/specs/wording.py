@@ -38,7 +38,9 @@ _NAMES = {
     "starting with a letter or _",
     models.SHA256: "a SHA-256 digest: 64 digits out of 0-9a-f",
     models.HEADER_NAME: "a header's name: at most 64 letters, digits and dashes",
-    models.MULTIPLE: "a number, or a multiple of stable such as 1.2x",
+    models.LIMIT: "a number, a duration such as 250ms, or a multiple of stable such as 1.2x",
+    models.TARGET: "a target of traffic: stable, candidate, or a revision such as r7",
+    models.URL: "an http:// or https:// URL without user, password and fragment",
 }
 ALL_FIELDS = sorted({name for node in models.NODE_TYPES.values() for name in node.model_fields})
 

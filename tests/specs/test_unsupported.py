@@ -58,12 +58,30 @@ def test_explainers() -> None:
 
 
 def test_the_rest_of_the_document() -> None:
-    found = said(OWN, "BF16", traffic={"sticky": {"header": "x"}}, rollout={"steps": [5]})
+    scaling = {"min": 1, "max": 4, "target_ongoing": 2}
+    found = said(OWN, "BF16", scaling=scaling, traffic={"grace": "0s"}, rollout={"steps": [5]})
     assert [line.split(":")[0] for line in found] == [
         "spec.inputs.x.datatype",
-        "spec.traffic.sticky",
-        "spec.rollout",
+        "spec.scaling.min",
+        "spec.scaling.max",
+        "spec.scaling.target_ongoing",
     ]
+    assert found[1].endswith(
+        "autoscaling (`min`) is not supported yet; use a fixed number of `replicas` to deploy"
+    )
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"scaling": {"replicas": 3}},
+        {"traffic": {"sticky": {"header": "x"}}},
+        {"traffic": {"rules": [{"when": "true", "to": "candidate"}], "compare": {"rtol": 0}}},
+        {"rollout": {"steps": [5, 50], "hold": "0s", "mirror": 5, "gate": "http://a/b"}},
+    ],
+)
+def test_traffic_and_rollouts_are_supported(spec: dict[str, Any]) -> None:
+    assert said(OWN, **spec) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""Plain data that may have any shape: what rules read before it is known to be valid.
+
+An absent field and a null one are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from anabranch.specs.text import FieldPath
+from anabranch.specs.wording import Said
+
+Map = Mapping[str, Any]
+
+
+def as_map(value: Any) -> dict[str, Any]:
+    """``value`` without its null fields if it is a map, else an empty one."""
+    if not isinstance(value, Mapping):
+        return {}
+    return {key: inner for key, inner in value.items() if inner is not None}
+
+
+def as_list(value: Any) -> list[Any]:
+    """``value`` if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def as_number(value: Any) -> float | None:
+    """``value`` if it is a number, else None."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def under(prefix: FieldPath, found: Iterator[Said]) -> Iterator[Said]:
+    """What was found, its paths starting with ``prefix``."""
+    for path, message in found:
+        yield (*prefix, *path), message
