@@ -1,12 +1,15 @@
-"""The controller: a detached actor that keeps Serve as the store says and answers the API.
+"""The controller: a detached actor that keeps Serve as the store says, and answers API and routers.
 
 Ray starts it again wherever it dies, with the same settings; all that it needs to go on is in the
-store and in Serve. Nothing that serves requests needs it.
+store and in Serve. Nothing that serves requests needs it. Of several controllers on one store only
+the one with the lease acts, and answers.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -15,17 +18,27 @@ import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from anabranch.control.api import Answer, ControlApi
-from anabranch.control.reconciler import Reconciler
-from anabranch.control.releases import Releases
+from anabranch.control.calls import Answer
+from anabranch.control.hub import PATIENCE_S, Hub
+from anabranch.control.ledger import Ledger
+from anabranch.control.plane import Plane
 from anabranch.control.settings import Settings
 from anabranch.control.store import Store
+from anabranch.control.tasks import forever
+from anabranch.errors import EngineError, Unavailable
+from anabranch.router.errors import error_reply
 from anabranch.router.gateway import GraphState
+from anabranch.router.polling import ACTOR, NAMESPACE
+from anabranch.router.table import RoutingTable
+from anabranch.router.tally import Report
 
-ACTOR = "anabranch-controller"
-NAMESPACE = "anabranch"
+logger = logging.getLogger("anabranch.control")
+
 _THREADS = 32
 """Serve, the store and installs are waited for in threads, so that the API always answers."""
+_CALLS = 10_000
+"""Most calls at a time; each router has one waiting for its next table."""
+_TRY_S = 1.0
 
 
 class Controller:
@@ -33,25 +46,79 @@ class Controller:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
-        store = await asyncio.to_thread(Store.open, settings.store)
-        releases = Releases(settings)
-        self._reconciler = Reconciler(settings, store, releases)
-        self._api = ControlApi(settings, store, releases, self._reconciler)
-        self._running = asyncio.create_task(self._reconciler.run())
+        self._settings = settings
+        self._hub = Hub()
+        self._ledger = Ledger()
+        self._plane: Plane | None = None
+        self._problem = "the controller is starting"
+        self._told = asyncio.Event()
+        """Set once the store is open and ours, or could not be opened."""
+        self._running = asyncio.create_task(forever("the controller", self._live))
 
     async def handle(self, method: str, path: str, query: str, body: bytes) -> Answer:
         """Answer a request to the control API that was let in."""
-        return await self._api.handle(method, path, query, body)
+        try:
+            plane = self._acting()
+        except Unavailable as error:
+            reply = error_reply(error, "control")
+            headers = ((b"content-type", b"application/json"), *reply.headers)
+            return reply.status, headers, reply.body
+        return await plane.api.handle(method, path, query, body)
 
     async def states(self) -> dict[str, GraphState]:
-        """Every graph that should be live, by name."""
-        return await self._api.states()
+        """Every graph that should be live, by name; Unavailable before the store is ours."""
+        return await self._acting().api.states()
 
     async def settle(self, timeout: float) -> dict[str, GraphState]:
-        """Wait until nothing is left to do, at most ``timeout`` seconds; gives the states then."""
+        """Wait until nothing is left to do, at most ``timeout`` seconds; gives the states then.
+
+        EngineError if the store is not ours by then, or cannot be opened.
+        """
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._reconciler.settled.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._told.wait()
+                if self._plane is not None:
+                    await self._plane.reconciler.settled.wait()
+        if self._plane is None:
+            raise EngineError(self._problem)
         return await self.states()
+
+    async def table(self, graph: str, replica: str, generation: int) -> RoutingTable | None:
+        """The long poll of a router; see ``Hub``. Unavailable while the store is not ours."""
+        if self._plane is None:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), PATIENCE_S)
+            self._acting()
+        return await self._hub.table(graph, replica, generation)
+
+    async def report(self, graph: str, replica: str, report: Report) -> None:
+        """What a router has counted so far."""
+        self._ledger.take(graph, replica, report)
+
+    def _acting(self) -> Plane:
+        if self._plane is None:
+            raise Unavailable(self._problem)
+        return self._plane
+
+    async def _live(self) -> None:
+        """Get hold of the store, then act on it; ends the process if the store is lost."""
+        plane = self._plane or Plane(self._settings, await self._opened(), self._hub, self._ledger)
+        while not await plane.acquire(_TRY_S):
+            self._problem = "another controller holds the lease of the store"
+        await plane.publish()
+        self._plane = plane
+        self._told.set()
+        await plane.run()
+        logger.critical("another controller has taken over the store; this one ends")
+        os._exit(1)  # Ray starts it again, and it waits for its turn
+
+    async def _opened(self) -> Store:
+        try:
+            return await asyncio.to_thread(Store.open, self._settings.store)
+        except EngineError as error:
+            self._problem = str(error)
+            self._told.set()
+            raise
 
 
 def start_controller(settings: Settings) -> ActorHandle[Any]:
@@ -64,6 +131,7 @@ def start_controller(settings: Settings) -> ActorHandle[Any]:
         lifetime="detached",
         get_if_exists=True,
         max_restarts=-1,
+        max_concurrency=_CALLS,
         num_cpus=0,
         scheduling_strategy=NodeAffinitySchedulingStrategy(head, soft=True),
     )

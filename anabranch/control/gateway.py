@@ -12,13 +12,13 @@ from typing import Any
 import ray
 from ray import serve
 
-from anabranch.control.api import Answer
-from anabranch.control.controller import ACTOR, NAMESPACE
+from anabranch.control.calls import Answer
 from anabranch.errors import Unavailable
 from anabranch.graph.lowering.hosting import quiet_serve
 from anabranch.router.errors import Reply, error_body
 from anabranch.router.gateway import Gateway, GraphState
 from anabranch.router.limits import Limits
+from anabranch.router.polling import ACTOR, NAMESPACE
 
 GATEWAY_APP = "anabranch.gateway"
 """Has a dot, so that no graph can have the same name."""

@@ -10,29 +10,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from anabranch.control import serving
+from anabranch.control import lifecycle, serving
+from anabranch.control.desk import Desk
+from anabranch.control.lifecycle import Change, Situation
 from anabranch.control.reconcile import (
     Action,
     App,
+    Arrive,
     Delete,
     Desired,
     Fail,
     MarkDeleted,
-    Promote,
     Start,
     Wait,
     decide,
 )
 from anabranch.control.releases import Releases
 from anabranch.control.settings import Settings
-from anabranch.control.store import Revision, Store
-from anabranch.errors import AnabranchError
+from anabranch.control.store import Store
+from anabranch.control.tables import Catalogue
+from anabranch.errors import AnabranchError, NotFound
 from anabranch.router.limits import Limits
+from anabranch.router.table import app_name
 
 logger = logging.getLogger("anabranch.control")
 
@@ -45,9 +49,20 @@ _LONGEST_RETRY = 60.0
 class Reconciler:
     """Runs until it is cancelled; ``wake`` makes it look at once."""
 
-    def __init__(self, settings: Settings, store: Store, releases: Releases) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        releases: Releases,
+        catalogue: Catalogue,
+        desk: Desk,
+        may_act: Callable[[], bool],
+    ) -> None:
         self._store = store
         self._releases = releases
+        self._catalogue = catalogue
+        self._desk = desk
+        self._may_act = may_act
         self._limits = Limits(max_body=settings.max_body)
         self._deploy_timeout = settings.deploy_timeout
         self._woken = asyncio.Event()
@@ -56,12 +71,15 @@ class Reconciler:
         """When each revision on its way was started, on the monotonic clock."""
         self._rolled: dict[str, int] = {}
         """The revision that each router was last rolled to: Serve shows it a moment late."""
-        self._retries: dict[str, tuple[float, float]] = {}
-        """Per graph, when to try again and how long to wait after that."""
+        self._retries: dict[tuple[str, int | None], tuple[float, float]] = {}
+        """Per application and revision, when to try again and how long to wait after that."""
+        self._next_expiry = float("inf")
+        """Unix time at which the next warm revision is to go."""
         self.applications: Mapping[str, Any] = {}
         """What Serve last said of its applications."""
         self.settled = asyncio.Event()
-        """Set while nothing is left to do."""
+        """Set while nothing is left to do but to wait until warm revisions expire."""
+        desk.watch(self.wake)
 
     def wake(self) -> None:
         """Look at the store now; something was written to it."""
@@ -82,7 +100,10 @@ class Reconciler:
                 self.settled.clear()
             elif not self._woken.is_set():
                 self.settled.set()
-            await self._pause(_BUSY_PAUSE if busy else _IDLE_PAUSE)
+            await self._pause(_BUSY_PAUSE if busy else self._idle())
+
+    def _idle(self) -> float:
+        return max(0.0, min(_IDLE_PAUSE, self._next_expiry - time.time()))
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -90,14 +111,18 @@ class Reconciler:
 
     async def _tick(self) -> bool:
         """Look once and start what is to be done; says whether something still is."""
+        if not self._may_act():
+            return False
+        acting = set(self._acting)  # what is observed of these may be older than what they did
         self.applications = await asyncio.to_thread(serving.details)
         observed = serving.observe(self.applications)
-        wanted = await asyncio.to_thread(self._wanted)
+        self._forgive(observed)
+        wanted = await self._wanted()
         for graph in observed.keys() - wanted.keys():
             wanted[graph] = Desired(graph, deleted=True)
         busy = False
         for graph, desired in wanted.items():
-            if graph in self._acting:
+            if graph in acting or graph in self._acting:
                 busy = True
                 continue
             actions = [
@@ -117,50 +142,68 @@ class Reconciler:
             return apps
         return {**apps, graph: replace(router, revision=rolled)}
 
+    def _forgive(self, observed: Mapping[str, Mapping[str, App]]) -> None:
+        """What runs may fail anew without having to wait for longer than the first time."""
+        for apps in observed.values():
+            for name, app in apps.items():
+                if app.status == "running":
+                    self._retries.pop((name, app.revision), None)
+
     def _postponed(self, graph: str, action: Action) -> bool:
         """Whether an action would repeat too soon what just failed."""
-        due, _ = self._retries.get(graph, (0.0, 0.0))
-        return isinstance(action, Start) and time.monotonic() < due
+        if not isinstance(action, Start):
+            return False
+        due, _ = self._retries.get(_target(graph, action), (0.0, 0.0))
+        return time.monotonic() < due
 
-    def _wanted(self) -> dict[str, Desired]:
-        found = {
-            graph.name: Desired(graph.name, deleted=True)
-            for graph in self._store.graphs()
-            if graph.state == "deleting"
-        }
-        return found | {
-            graph: self._desired(graph, revisions)
-            for graph, revisions in self._store.unsettled().items()
-        }
+    async def _wanted(self) -> dict[str, Desired]:
+        """What should run, after the warm revisions whose time is over were retired."""
+        now, self._next_expiry = time.time(), float("inf")
+        found: dict[str, Desired] = {}
+        for stored in await asyncio.to_thread(self._store.situations):
+            situation = stored.situation
+            if _next_expiry(situation) <= now:
+                situation = (await self._desk.change(situation.graph, _expired)).situation
+            self._next_expiry = min(self._next_expiry, _next_expiry(situation))
+            found[situation.graph] = await asyncio.to_thread(self._desired, situation)
+        return found
 
-    def _desired(self, graph: str, revisions: list[Revision]) -> Desired:
-        live = [revision.number for revision in revisions if revision.state == "live"]
-        coming = [revision.number for revision in revisions if revision.state != "live"]
-        number = coming[-1] if coming else None
-        since = self._since.get((graph, number or 0), time.monotonic())
+    def _desired(self, now: Situation) -> Desired:
+        if now.state != "present":
+            return Desired(now.graph, deleted=True)
+        find = self._catalogue.of(now.graph)
         return Desired(
-            graph,
-            live=live[0] if live else None,
-            next=number,
-            superseded=tuple(coming[:-1]),
-            remote=frozenset(r.number for r in revisions if self._has_segments(r)),
-            overdue=time.monotonic() - since > self._deploy_timeout,
+            now.graph,
+            live=now.live,
+            arms=frozenset(number for number, weight in now.weights.items() if weight > 0),
+            up=now.up,
+            coming=now.coming,
+            remote=frozenset(
+                number
+                for number in (*now.up, *now.coming)
+                # One that does not compile is started all the same: that will say why.
+                if (outline := find(number)) is not None and outline.remote
+            ),
+            overdue=frozenset(number for number in now.coming if self._is_overdue(now, number)),
         )
 
-    def _has_segments(self, revision: Revision) -> bool:
-        try:
-            return len(self._releases.plan(revision).segments) > 1
-        except AnabranchError:
-            return False  # starting it will say why
+    def _is_overdue(self, now: Situation, number: int) -> bool:
+        """Whether a revision has had its time; what it takes to start it does not count."""
+        if now.members[number].state != "deploying" or now.graph in self._acting:
+            return False
+        since = self._since.setdefault((now.graph, number), time.monotonic())
+        return time.monotonic() - since > self._deploy_timeout
 
     def _begin(self, desired: Desired, actions: list[Action]) -> None:
         task = asyncio.create_task(self._act(desired, actions))
         self._acting[desired.graph] = task
-        task.add_done_callback(lambda _: self._ended(desired.graph))
+        task.add_done_callback(lambda ended: self._ended(desired.graph, ended))
 
-    def _ended(self, graph: str) -> None:
+    def _ended(self, graph: str, task: asyncio.Task[None]) -> None:
         del self._acting[graph]
         self._woken.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s: cannot act; trying again", graph, exc_info=error)
 
     async def _act(self, desired: Desired, actions: list[Action]) -> None:
         for action in actions:
@@ -168,7 +211,6 @@ class Reconciler:
                 await self._apply(desired, action)
             except Exception as error:
                 await self._failed(desired, action, error)
-                return
 
     async def _apply(self, desired: Desired, action: Action) -> None:
         graph = desired.graph
@@ -177,40 +219,50 @@ class Reconciler:
                 await self._start(desired, action)
             case Delete(app):
                 await asyncio.to_thread(serving.delete, app)
-            case Promote(number):
-                await asyncio.to_thread(self._store.promote, graph, number)
-                self._forget(graph, number)
+            case Arrive(number):
+                await self._arrive(graph, number)
             case Fail(number, reason):
-                await asyncio.to_thread(self._give_up, graph, number, reason)
-                self._forget(graph, number)
+                await self._give_up(graph, number, reason)
             case MarkDeleted():
-                await asyncio.to_thread(self._store.mark_deleted, graph)
+                await self._gone(graph)
             case Wait():
                 pass
 
-    def _give_up(self, graph: str, number: int, reason: str) -> None:
-        """Fail a revision; where only its segment is known, the reason names its nodes too."""
+    async def _arrive(self, graph: str, number: int) -> None:
+        await self._desk.change(
+            graph, lambda now, at, grace: lifecycle.arrived(now, number, at, grace)
+        )
+        self._since.pop((graph, number), None)
+
+    async def _give_up(self, graph: str, number: int, reason: str) -> None:
+        named = await asyncio.to_thread(self._with_nodes, graph, number, reason)
+        await self._desk.change(graph, lambda now, at, grace: lifecycle.failed(now, number, named))
+        self._since.pop((graph, number), None)
+
+    def _with_nodes(self, graph: str, number: int, reason: str) -> str:
+        """A reason in which segments come with the names of their nodes."""
         with suppress(AnabranchError):
             plan = self._releases.plan(self._store.revision(graph, number))
             for segment in plan.segments:
                 named = f"segment {segment.name!r} (nodes {', '.join(segment.nodes)}):"
                 reason = reason.replace(f"segment {segment.name!r}:", named)
-        self._store.fail(graph, number, reason)
+        return reason
 
-    def _forget(self, graph: str, number: int) -> None:
-        self._since.pop((graph, number), None)
-        self._retries.pop(graph, None)
+    async def _gone(self, graph: str) -> None:
+        """Nothing of a graph runs; one that the store never had is none of its business."""
+        with suppress(NotFound):
+            await self._desk.change(graph, lambda now, at, grace: lifecycle.gone(now))
+        self._rolled.pop(graph, None)
 
     async def _start(self, desired: Desired, action: Start) -> None:
         graph, number = desired.graph, action.revision
         if action.retry:
-            self._back_off(graph)
-        if number == desired.next:
-            await asyncio.to_thread(self._store.start, graph, number)
-        await asyncio.to_thread(self._launch, action, graph, number == desired.next)
+            self._back_off(graph, action)
+        if number in desired.coming:
+            await self._desk.change(graph, lambda now, at, grace: lifecycle.started(now, number))
+        await asyncio.to_thread(self._launch, action, graph, number in desired.coming)
         if action.part == "router":
             self._rolled[graph] = number
-        self._since.setdefault((graph, number), time.monotonic())
 
     def _launch(self, action: Start, graph: str, is_new: bool) -> None:
         release = self._releases.release(self._store.revision(graph, action.revision))
@@ -224,14 +276,31 @@ class Reconciler:
         logger.warning("%s: %s: %s", desired.graph, action, error)
         known = isinstance(error, AnabranchError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
-        if isinstance(action, Start) and action.revision == desired.next:
-            await asyncio.to_thread(self._store.fail, desired.graph, action.revision, reason)
-        elif isinstance(action, Start):
-            self._back_off(desired.graph)
-            await asyncio.to_thread(
-                self._store.log, desired.graph, action.revision, "start_failed", reason
-            )
+        if not isinstance(action, Start):
+            return
+        if action.revision in desired.coming:
+            await self._give_up(desired.graph, action.revision, reason)
+            return
+        self._back_off(desired.graph, action)
+        await asyncio.to_thread(
+            self._store.log, desired.graph, action.revision, "start_failed", reason
+        )
 
-    def _back_off(self, graph: str) -> None:
-        _, pause = self._retries.get(graph, (0.0, _FIRST_RETRY))
-        self._retries[graph] = (time.monotonic() + pause, min(pause * 2, _LONGEST_RETRY))
+    def _back_off(self, graph: str, action: Start) -> None:
+        target = _target(graph, action)
+        _, pause = self._retries.get(target, (0.0, _FIRST_RETRY))
+        self._retries[target] = (time.monotonic() + pause, min(pause * 2, _LONGEST_RETRY))
+
+
+def _target(graph: str, action: Start) -> tuple[str, int]:
+    return app_name(graph, action.part, action.revision), action.revision
+
+
+def _next_expiry(now: Situation) -> float:
+    """Unix time at which the next warm revision of a graph is to go."""
+    warm = (one for one in now.members.values() if one.state == "warm")
+    return min((one.expires_at or 0.0 for one in warm), default=float("inf"))
+
+
+def _expired(now: Situation, at: float, grace: float) -> Change:
+    return lifecycle.expired(now, at)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+from anabranch.control import destinations
 from anabranch.control.bundles import (
     MANIFEST,
     REQUIREMENTS,
@@ -19,12 +20,13 @@ from anabranch.control.serving import Release
 from anabranch.control.settings import Settings
 from anabranch.control.store import Revision
 from anabranch.errors import InvalidRequest, NotSupportedError
-from anabranch.graph.loading import load_text
+from anabranch.graph.loading import Loaded, load_text
 from anabranch.graph.plan import Plan
+from anabranch.specs.models import Rollout
 from anabranch.specs.unsupported import unsupported
 
 _KEPT = 256
-"""Plans kept in memory."""
+"""Compiled specs kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Received:
 
     digest: str
     spec: str
+    rollout: Rollout | None
+    """The block of that name in the spec."""
 
 
 class Releases:
@@ -40,15 +44,16 @@ class Releases:
 
     def __init__(self, settings: Settings) -> None:
         self._max_size = settings.max_bundle
+        self._webhooks, self._prometheus = settings.webhooks, settings.prometheus
         self._bundles = BundleStore(settings.bundles)
         self._environments = Environments(settings.environments, settings.install_timeout)
-        self._compiled = lru_cache(_KEPT)(_compile)
+        self._compiled = lru_cache(_KEPT)(load_text)
 
     def receive(self, graph: str, data: bytes) -> Received:
         """Check and keep a bundle for ``graph``.
 
         Raises TooLarge, SpecError, InvalidRequest, or NotSupportedError for what the language
-        says but this version does not act on.
+        says but this version does not act on. A rollout may only call what the settings allow.
         """
         files = unpack(data, self._max_size)
         name = spec_name(files)
@@ -60,11 +65,21 @@ class Releases:
         problems = unsupported(loaded.graph)
         if problems:
             raise NotSupportedError("\n".join(str(replace(each, file=name)) for each in problems))
-        return Received(self._bundles.put(files), files[name].decode("utf-8"))
+        self.check(loaded.graph.spec.rollout)
+        digest = self._bundles.put(files)
+        return Received(digest, files[name].decode("utf-8"), loaded.graph.spec.rollout)
+
+    def check(self, rollout: Rollout | None) -> None:
+        """InvalidRequest for a rollout that would call what the settings do not allow."""
+        destinations.check(rollout, self._webhooks, self._prometheus)
+
+    def loaded(self, revision: Revision) -> Loaded:
+        """The compiled spec of a revision; SpecError if this version cannot compile it."""
+        return self._compiled(revision.spec)
 
     def plan(self, revision: Revision) -> Plan:
         """The compiled graph of a revision; SpecError if this version cannot compile it."""
-        return self._compiled(revision.spec)
+        return self.loaded(revision).plan
 
     def release(self, revision: Revision) -> Release:
         """All that it takes to run ``revision``; installs its requirements if they are new.
@@ -87,7 +102,3 @@ class Releases:
 
 _UNLIMITED = 2**62
 """For bundles that were checked when they came."""
-
-
-def _compile(spec: str) -> Plan:
-    return load_text(spec).plan

@@ -12,13 +12,15 @@ from ray.serve._private.client import ServeControllerClient
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus
 
-from anabranch.control.reconcile import App, Part, Status, app_name, parse_app
+from anabranch.control.reconcile import App, Status, parse_app
 from anabranch.errors import Unavailable
 from anabranch.graph.lowering.hosting import start_reason
 from anabranch.graph.lowering.segments import SegmentReplica, actor_options, replicas
 from anabranch.graph.plan import HEAD, Plan, Segment
 from anabranch.router.deployment import RouterIngress
+from anabranch.router.heads import HeadReplica
 from anabranch.router.limits import Limits
+from anabranch.router.table import Part, app_name
 
 ROUTER = "router"
 REVISION_VARIABLE = "ANABRANCH_REVISION"
@@ -165,16 +167,21 @@ def _wanted(segment: Segment) -> dict[str, float]:
 
 
 def _router(release: Release, limits: Limits) -> serve.Application:
-    head = release.plan.head
-    decorate: Any = serve.deployment(name=ROUTER, **_options(release, head))
-    segments_app = app_name(release.graph, "segments", release.revision)
+    decorate: Any = serve.deployment(name=ROUTER, **_options(release, release.plan.head))
     return decorate(RouterIngress).bind(  # type: ignore[no-any-return]
-        release.spec, release.revision, segments_app, limits
+        release.graph, release.spec, release.revision, _segments_app(release), limits
     )
 
 
 def _head(release: Release, limits: Limits) -> serve.Application:
-    return _segment(release, release.plan.head, HEAD, [])
+    decorate: Any = serve.deployment(name=HEAD, **_options(release, release.plan.head))
+    return decorate(HeadReplica).bind(  # type: ignore[no-any-return]
+        release.spec, _segments_app(release)
+    )
+
+
+def _segments_app(release: Release) -> str:
+    return app_name(release.graph, "segments", release.revision)
 
 
 def _segments(release: Release, limits: Limits) -> serve.Application:

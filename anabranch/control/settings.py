@@ -9,6 +9,9 @@
 | ANABRANCH_MAX_BUNDLE | most bytes of a bundle, packed or not | 1 GiB |
 | ANABRANCH_DEPLOY_TIMEOUT | most seconds until a revision must be healthy | 600 |
 | ANABRANCH_INSTALL_TIMEOUT | most seconds for a bundle's requirements.txt | 600 |
+| ANABRANCH_GRACE | seconds that a replaced or aborted revision stays up | 600 |
+| ANABRANCH_PROMETHEUS | URL of the Prometheus server that `promql` asks | none |
+| ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from anabranch.control.destinations import parse
 from anabranch.errors import EngineError
 
 _GIB = 2**30
@@ -36,10 +40,13 @@ class Settings:
     max_bundle: int = _GIB
     deploy_timeout: float = 600.0
     install_timeout: float = 600.0
+    grace: float = 600.0
+    prometheus: str = ""
+    webhooks: tuple[str, ...] = ()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
-        """Read ``env``; EngineError names a variable that is not a number."""
+        """Read ``env``; EngineError names a variable that is not what it must be."""
         home = Path(env.get("ANABRANCH_HOME") or Path.home() / ".anabranch").absolute()
         return cls(
             home=home,
@@ -50,6 +57,9 @@ class Settings:
             max_bundle=int(_number(env, "ANABRANCH_MAX_BUNDLE", cls.max_bundle)),
             deploy_timeout=_number(env, "ANABRANCH_DEPLOY_TIMEOUT", cls.deploy_timeout),
             install_timeout=_number(env, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout),
+            grace=_number(env, "ANABRANCH_GRACE", cls.grace),
+            prometheus=",".join(_urls(env, "ANABRANCH_PROMETHEUS", most=1)),
+            webhooks=_urls(env, "ANABRANCH_WEBHOOKS"),
         )
 
     @property
@@ -85,3 +95,14 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
     if not 0 <= value < float("inf"):
         raise EngineError(f"{name}={text!r} is not a number of at least 0")
     return value
+
+
+def _urls(env: Mapping[str, str], name: str, most: int | None = None) -> tuple[str, ...]:
+    urls = tuple(url for part in env.get(name, "").split(",") if (url := part.strip()))
+    for url in urls[:most]:
+        place = parse(url)
+        if place is None or place.query:
+            raise EngineError(f"{name}: {url!r} is not a URL such as http://host:9090/path")
+    if most is not None and len(urls) > most:
+        raise EngineError(f"{name} takes one URL, got {len(urls)}")
+    return urls

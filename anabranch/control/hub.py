@@ -1,0 +1,122 @@
+"""Hands routing tables to routers by long poll, and knows which routers have which table.
+
+A poll says which table a router holds: that is its acknowledgement. Nothing runs between polls and
+changes. Only asyncio, on one loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from anabranch.router.table import RoutingTable
+
+PATIENCE_S = 30.0
+"""Longest time that a poll waits for a change."""
+_FORGOTTEN_S = 40.0
+"""A router that has not polled for so long is gone."""
+
+
+@dataclass
+class _Seen:
+    """A router: the table that it holds, and when it last said so."""
+
+    generation: int
+    at: float
+
+
+@dataclass
+class _Topic:
+    """All about one graph."""
+
+    table: RoutingTable | None = None
+    routers: dict[str, _Seen] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set, and replaced, with every new table."""
+    polled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set, and replaced, with every poll."""
+
+
+class Hub:
+    """The tables in force. ``patience`` is in seconds, ``clock`` any that only grows."""
+
+    def __init__(
+        self, patience: float = PATIENCE_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._patience = patience
+        self._clock = clock
+        self._topics: dict[str, _Topic] = {}
+
+    async def table(self, graph: str, replica: str, generation: int) -> RoutingTable | None:
+        """A router asks for a table of another generation than the one it holds; 0 is none yet.
+
+        After the hub's patience the answer is the same table again. None: the graph has no table.
+        """
+        topic = self._topic(graph)
+        topic.routers[replica] = _Seen(generation, self._clock())
+        topic.polled = _rung(topic.polled)
+        if topic.table is None or topic.table.generation == generation:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(topic.changed.wait(), self._patience)
+        return topic.table
+
+    def put(self, table: RoutingTable) -> None:
+        """Put a table in force, unless a newer one is."""
+        topic = self._topic(table.graph)
+        if topic.table is None or topic.table.generation < table.generation:
+            topic.table = table
+            topic.changed = _rung(topic.changed)
+
+    def drop(self, graph: str) -> None:
+        """The graph has no table any more: whoever waits for one is told so."""
+        topic = self._topic(graph)
+        topic.table = None
+        topic.routers.clear()
+        topic.changed = _rung(topic.changed)
+
+    def routers(self, graph: str) -> frozenset[str]:
+        """Names of the routers that are there, as far as their polls tell."""
+        return frozenset(self._known(self._topic(graph)))
+
+    async def confirmed(self, graph: str, generation: int, timeout: float = 1.0) -> tuple[int, int]:
+        """Wait until all routers of a graph have a table, at most ``timeout`` seconds.
+
+        Returns how many have it, of how many there are. Those that have not are taken for gone
+        until they poll again.
+        """
+        topic = self._topic(graph)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._behind(topic, generation):
+                    await topic.polled.wait()
+        behind = self._behind(topic, generation)
+        known = len(topic.routers)
+        for replica in behind:
+            del topic.routers[replica]
+        return known - len(behind), known
+
+    def _topic(self, graph: str) -> _Topic:
+        return self._topics.setdefault(graph, _Topic())
+
+    def _known(self, topic: _Topic) -> dict[str, _Seen]:
+        now = self._clock()
+        topic.routers = {
+            replica: seen
+            for replica, seen in topic.routers.items()
+            if now - seen.at <= _FORGOTTEN_S
+        }
+        return topic.routers
+
+    def _behind(self, topic: _Topic, generation: int) -> list[str]:
+        return [
+            replica for replica, seen in self._known(topic).items() if seen.generation < generation
+        ]
+
+
+def _rung(event: asyncio.Event) -> asyncio.Event:
+    """Wake all who wait for an event, and give the one for what comes next."""
+    event.set()
+    return asyncio.Event()
