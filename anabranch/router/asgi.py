@@ -6,16 +6,20 @@
 | GET | ``/v2/models/<graph>[/versions/<N>]/ready`` | ``{"name", "ready"}`` |
 | POST | ``/v2/models/<graph>[/versions/<N>]/infer`` | inference |
 
-``<N>`` is the number of a live revision.
+``<N>`` is the number of any revision in the routing table. A request to it goes there whatever the
+weights are, has no copy sent to a mirror, and is left out of the revision's statistics: these speak
+of the traffic that the table sends.
 """
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import NoReturn, TypeAlias
 
 from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest, NotFound
-from anabranch.router.core import InferenceCore
+from anabranch.router.arms import Arms
 from anabranch.router.errors import Reply
 from anabranch.router.http import (
     CancelOnDisconnect,
@@ -31,6 +35,11 @@ from anabranch.router.http import (
 from anabranch.router.oip import decode_request, encode_metadata, encode_response
 from anabranch.router.stepping import Started
 
+Endpoint: TypeAlias = Callable[[str | None, HttpRequest], Awaitable[Reply]]
+"""Answers a request to the revision of that number; without one, to the graph."""
+
+_VERSIONS = "/versions/"
+
 
 class GraphApp:
     """ASGI application of one graph, for Serve's route prefix ``/v2/models/<graph>``.
@@ -38,17 +47,15 @@ class GraphApp:
     ``sends_id`` is as in ``HttpApp``.
     """
 
-    def __init__(self, core: InferenceCore, sends_id: bool = True) -> None:
-        self.core = core
-        self.prefix = f"/v2/models/{core.name}"
-        endpoints: dict[str, dict[str, Handler]] = {
+    def __init__(self, arms: Arms, sends_id: bool = True) -> None:
+        self._arms = arms
+        self._prefix = f"/v2/models/{arms.name}"
+        self._endpoints: dict[str, dict[str, Endpoint]] = {
             "": {"GET": self._metadata},
             "/ready": {"GET": self._ready},
             "/infer": {"POST": self._infer},
         }
-        version = f"/versions/{core.version}"
-        self._endpoints = endpoints
-        self._routes = endpoints | {version + path: found for path, found in endpoints.items()}
+        self._routes = {path: _bound(found, None) for path, found in self._endpoints.items()}
         self._app = HttpApp(self._handle, sends_id)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -56,44 +63,50 @@ class GraphApp:
         await self._app(scope, receive, send)
 
     async def _handle(self, request: HttpRequest) -> Reply:
-        request.check_headers(self.core.limits.max_headers)
-        path = request.path.removeprefix(self.prefix).removesuffix("/")
-        methods = self._routes.get(path)
-        if methods is None:
-            self._not_found(path)
+        request.check_headers(self._arms.limits.max_headers)
+        path = request.path.removeprefix(self._prefix).removesuffix("/")
+        methods = self._routes.get(path) or self._versioned(path)
         return await dispatch(request, methods)
+
+    def _versioned(self, path: str) -> dict[str, Handler]:
+        if not path.startswith(_VERSIONS):
+            self._not_found(path)
+        number, slash, rest = path.removeprefix(_VERSIONS).partition("/")
+        self._arms.routing.arm(number)
+        endpoint = self._endpoints.get(slash + rest)
+        if endpoint is None:
+            self._not_found(path)
+        return _bound(endpoint, number)
 
     def _not_found(self, path: str) -> NoReturn:
         path = path[:256]
-        parts = path.split("/")
-        if parts[:2] == ["", "versions"] and len(parts) > 2 and parts[2] != self.core.version:
-            raise NotFound(
-                f"graph {self.core.name!r} has no live revision {parts[2]!r} "
-                f"(live: {self.core.version})"
-            )
         raise NotFound(
-            f"graph {self.core.name!r} has no path {path!r}{hint(path, self._endpoints)}"
+            f"graph {self._arms.name!r} has no path {path!r}{hint(path, self._endpoints)}"
         )
 
-    async def _metadata(self, request: HttpRequest) -> Reply:
-        return json_reply(encode_metadata(self.core.metadata()))
+    async def _metadata(self, revision: str | None, request: HttpRequest) -> Reply:
+        return json_reply(encode_metadata(self._arms.metadata(revision)))
 
-    async def _ready(self, request: HttpRequest) -> Reply:
-        return json_reply({"name": self.core.name, "ready": True})
+    async def _ready(self, revision: str | None, request: HttpRequest) -> Reply:
+        return json_reply({"name": self._arms.name, "ready": True})
 
-    async def _infer(self, request: HttpRequest) -> Reply:
+    async def _infer(self, revision: str | None, request: HttpRequest) -> Reply:
         if request.is_binary:
             raise InvalidRequest(
                 "header Inference-Header-Content-Length: binary tensors are not supported yet; "
                 "send JSON data"
             )
-        limits = self.core.limits
-        with self.core.gate:
+        arms, limits = self._arms, self._arms.limits
+        with arms.gate:
             body = await request.body(limits.max_body, limits.body_timeout)
             decoded = decode_request(body, limits)
-            running = Started(self.core.infer(decoded, request.headers, request.id))
+            answer = arms.infer(decoded, request.headers, request.id, encode_response, revision)
+            running = Started(answer)
             if running.done:
-                return Reply(200, encode_response(running.value))
+                return Reply(200, running.value)
             with CancelOnDisconnect(request.receive):
-                response = await running
-            return Reply(200, encode_response(response))
+                return Reply(200, await running)
+
+
+def _bound(methods: dict[str, Endpoint], revision: str | None) -> dict[str, Handler]:
+    return {method: partial(endpoint, revision) for method, endpoint in methods.items()}

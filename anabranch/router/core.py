@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -19,29 +19,59 @@ from anabranch.components.contract import Context
 from anabranch.components.datatypes import fits, to_datatype, to_dtype
 from anabranch.components.hints import hint, listing
 from anabranch.errors import DeadlineExceeded, InvalidRequest, NotSupportedError
-from anabranch.graph.plan import Plan
+from anabranch.graph.plan import Signature
 from anabranch.router.errors import UnencodableOutput
-from anabranch.router.limits import Gate, Limits
 from anabranch.router.stepping import Started
-from anabranch.specs.models import TensorSpec
+from anabranch.specs.models import Compare, TensorSpec
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+T = TypeVar("T")
 
 PLATFORM = "anabranch"
 TIMEOUT = "timeout"
 """Request parameter that lowers the deadline: whole microseconds, 0 for the graph's own."""
 
 
-class Executor(Protocol):
+@dataclass(slots=True)
+class Evaluated:
+    """A graph's outputs by name, and the seconds that they took where they were made."""
+
+    outputs: Mapping[str, Array]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a mirror made of a request: did it answer as the client was answered, and how fast."""
+
+    agreed: bool
+    """Equal classes, or for outputs that have none, close."""
+    close: bool
+    """All elements equal, floats within the tolerance."""
+    seconds: float
+
+
+class Head(Protocol):
     """Evaluates a graph; in this process or elsewhere, the core cannot tell."""
 
     async def run(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
-    ) -> Mapping[str, Array]:
-        """Return the graph's outputs, or only those named, by name.
+    ) -> Evaluated:
+        """Evaluate the graph's outputs, or only those named.
 
         Raises NodeError, Unavailable or DeadlineExceeded.
         """
+        ...
+
+    async def compare(
+        self,
+        inputs: Mapping[str, Array],
+        context: Context,
+        outputs: Sequence[str] | None,
+        expected: Mapping[str, Array],
+        rule: Compare,
+    ) -> Verdict:
+        """Evaluate likewise, and compare with the outputs that are ``expected``."""
         ...
 
 
@@ -74,6 +104,8 @@ class InferenceResponse:
     model_version: str
     id: str | None
     outputs: list[OutputTensor]
+    seconds: float = 0.0
+    """How long the evaluation took, where it ran; clients are not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +131,16 @@ class ModelMetadata:
 class InferenceCore:
     """One revision of a graph, ready to be asked."""
 
-    def __init__(self, plan: Plan, executor: Executor, limits: Limits, revision: int) -> None:
-        self.name = plan.name
+    def __init__(self, name: str, signature: Signature, head: Head, revision: int) -> None:
+        """Raise NotSupportedError for a signature with a datatype that NumPy lacks."""
+        self.name = name
         self.version = str(revision)
-        self.limits = limits
-        self.gate = Gate(limits.max_ongoing)
-        """Adapters hold it from before they read a request's body until its reply is encoded."""
-        self._plan = plan
-        self._executor = executor
-        self._outputs = tuple(plan.outputs)
-        self._expected = {name: (_dtype(name, spec), spec) for name, spec in plan.inputs.items()}
-        self._types = {name: spec for name, spec in plan.output_types.items() if spec is not None}
+        self._signature = signature
+        self._timeout = signature.timeout
+        self._head = head
+        self._outputs = tuple(signature.outputs)
+        self._expected = {n: (_dtype(n, spec), spec) for n, spec in signature.inputs.items()}
+        self._types = {n: spec for n, spec in signature.outputs.items() if spec is not None}
 
     async def infer(
         self,
@@ -123,22 +154,49 @@ class InferenceCore:
         is one and else ``request_id``. Raises InvalidRequest, NodeError, Unavailable,
         DeadlineExceeded.
         """
-        self._check_inputs(request.inputs)
-        self._check_outputs(request.outputs)
-        seconds = self._seconds(request.parameters)
+        seconds = self.check(request)
         deadline = time.monotonic() + seconds
         context = Context(request.id or request_id, headers or {}, request.parameters, deadline)
-        running = Started(self._executor.run(request.inputs, context, request.outputs or None))
-        results = running.value if running.done else await self._within(seconds, running)
+        running = Started(self._head.run(request.inputs, context, request.outputs or None))
+        found = running.value if running.done else await self._within(seconds, running)
+        results = found.outputs
         names = request.outputs or self._outputs
         outputs = [_output(name, results[name]) for name in names]
         if len(self._types) < len(self._outputs):
             self._learn(outputs)
-        return InferenceResponse(self.name, self.version, request.id, outputs)
+        return InferenceResponse(self.name, self.version, request.id, outputs, found.seconds)
 
-    async def _within(
-        self, seconds: float, running: Started[Mapping[str, Array]]
-    ) -> Mapping[str, Array]:
+    async def compare(
+        self,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        expected: Mapping[str, Array],
+        rule: Compare,
+    ) -> Verdict:
+        """Evaluate a request as ``infer`` does, to see whether its answer is as ``expected``."""
+        seconds = self.check(request)
+        deadline = time.monotonic() + seconds
+        context = Context(request.id or "", headers, request.parameters, deadline)
+        asked = request.outputs or None
+        running = Started(self._head.compare(request.inputs, context, asked, expected, rule))
+        return running.value if running.done else await self._within(seconds, running)
+
+    def check(self, request: InferenceRequest) -> float:
+        """Return how long the request may take, in seconds; InvalidRequest if it is not taken."""
+        self._check_inputs(request.inputs)
+        if request.outputs:
+            self._check_outputs(request.outputs)
+        return self._seconds(request.parameters)
+
+    def takes(self, request: InferenceRequest) -> bool:
+        """Whether ``check`` lets the request pass."""
+        try:
+            self.check(request)
+        except InvalidRequest:
+            return False
+        return True
+
+    async def _within(self, seconds: float, running: Started[T]) -> T:
         try:
             async with asyncio.timeout(seconds) as limit:
                 return await running
@@ -152,13 +210,13 @@ class InferenceCore:
     def _seconds(self, parameters: Mapping[str, Any]) -> float:
         """Return how long the request may take: the graph's time, or less if it asks for less."""
         if TIMEOUT not in parameters:
-            return self._plan.timeout
+            return self._timeout
         value = parameters[TIMEOUT]
         if type(value) is not int or value < 0:
             raise InvalidRequest(
                 f"parameter {TIMEOUT!r} must be a whole number of microseconds, got {value!r}"
             )
-        return min(self._plan.timeout, value / 1e6) if value else self._plan.timeout
+        return min(self._timeout, value / 1e6) if value else self._timeout
 
     def _check_inputs(self, inputs: Mapping[str, Array]) -> None:
         expected = self._expected
@@ -170,7 +228,7 @@ class InferenceCore:
                 raise InvalidRequest(_wrong_type(name, spec, array))
 
     def _wrong_names(self, inputs: Mapping[str, Array]) -> str:
-        takes = ", ".join(f"{name} {spec}" for name, spec in self._plan.inputs.items())
+        takes = ", ".join(f"{name} {spec}" for name, spec in self._signature.inputs.items())
         missing = [name for name in self._expected if name not in inputs]
         extra = [name for name in inputs if name not in self._expected]
         parts = [f"missing input {listing(map(repr, missing))}"] if missing else []
@@ -192,8 +250,8 @@ class InferenceCore:
                     datatype=output.datatype, shape=(-1,) * output.array.ndim
                 )
 
-    def metadata(self) -> ModelMetadata:
-        """Describe the graph.
+    def metadata(self, versions: tuple[str, ...] = ()) -> ModelMetadata:
+        """Describe the revision, as one of ``versions``; as the only one if they are left out.
 
         An output of unknown type is left out until the first answer has shown its datatype and
         rank: the protocol lets ``outputs`` be incomplete, but has no word for an unknown datatype,
@@ -202,9 +260,9 @@ class InferenceCore:
         known = [(name, self._types[name]) for name in self._outputs if name in self._types]
         return ModelMetadata(
             self.name,
-            (self.version,),
+            versions or (self.version,),
             PLATFORM,
-            tuple(_metadata(name, spec) for name, spec in self._plan.inputs.items()),
+            tuple(_metadata(name, spec) for name, spec in self._signature.inputs.items()),
             tuple(_metadata(name, spec) for name, spec in known),
         )
 

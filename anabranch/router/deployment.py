@@ -1,50 +1,57 @@
-"""The router of a graph as a Serve deployment: the ingress, with the revision's head inside."""
+"""The router of a graph as a Serve deployment: the ingress, with a revision's head inside."""
 
 from __future__ import annotations
 
+import os
+
 from ray import serve
 
-from anabranch.graph.executor import HeadExecutor
-from anabranch.graph.lowering.hosting import Hosted
-from anabranch.graph.lowering.segments import HandleCall
-from anabranch.graph.plan import HEAD
+from anabranch.router.arms import Arms
 from anabranch.router.asgi import GraphApp
-from anabranch.router.core import InferenceCore
+from anabranch.router.heads import Heads, HostedHead
 from anabranch.router.limits import Limits
+from anabranch.router.metrics import Metrics
+from anabranch.router.polling import ControllerSource, Follower
 
 
 class Router:
     """One replica of a graph's router; it answers ``/v2/models/<graph>``.
 
-    ``segments_app`` is the Serve application that holds the revision's other segments.
+    It carries ``revision``, whose spec is at the path ``spec`` of the bundle and whose other
+    segments are in the Serve application ``segments_app``. It serves once it has a routing table.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, spec: str, revision: int, segments_app: str, limits: Limits
+        self, graph: str, spec: str, revision: int, segments_app: str, limits: Limits
     ) -> None:
-        self._hosted = hosted = await Hosted.start(spec, HEAD)
-        plan = hosted.loaded.plan
-        calls = {
-            segment.name: HandleCall(
-                segment.name, serve.get_deployment_handle(segment.name, segments_app)
-            )
-            for segment in plan.segments[1:]
-        }
-        self._executor = HeadExecutor(plan, hosted.bound, calls)
-        self._core = InferenceCore(plan, self._executor, limits, revision)
+        self._hosted = await HostedHead.start(spec, segments_app)
+        self._arms = Arms(graph, Heads(graph, revision, self._hosted.head), limits)
+        source = ControllerSource(graph, _replica())
+        self._follower = Follower(self._arms, source, Metrics(graph))
+        await self._follower.start()
 
     def __serve_build_asgi_app__(self) -> GraphApp:
         """Serve's hook for an application that is made in the replica."""
-        return GraphApp(self._core, sends_id=False)
+        return GraphApp(self._arms, sends_id=False)
 
     async def check_health(self) -> None:
         """Serve's health check: that of the head's components."""
         await self._hosted.check_health()
 
     async def __del__(self) -> None:
-        hosted = getattr(self, "_hosted", None)
+        follower, hosted = getattr(self, "_follower", None), getattr(self, "_hosted", None)
+        if follower is not None:
+            await follower.close()
         if hosted is not None:
             await hosted.unload()
+
+
+def _replica() -> str:
+    """A name that no other replica of the graph's router has, or has had."""
+    try:
+        return serve.get_replica_context().replica_id.unique_id
+    except serve.exceptions.RayServeException:
+        return os.urandom(8).hex()
 
 
 RouterIngress = serve.ingress()(Router)

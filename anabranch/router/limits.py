@@ -29,21 +29,29 @@ class Limits:
     """Requests in progress, from the first byte of the body to the reply."""
     body_timeout: float = 30.0
     """Time that a client may take to send the body."""
+    max_mirrors: int = 64
+    """Copies on their way to mirrors, of one router."""
+    max_mirror_bytes: int = 16 * 2**20
+    """Tensors that these copies hold."""
 
 
 class Gate:
-    """Lets at most ``limit`` through at a time: ``with gate: ...`` raises Unavailable beyond."""
+    """Lets at most ``limit`` through at a time: ``with gate: ...`` raises Unavailable beyond.
 
-    __slots__ = ("_inside", "_limit")
+    ``whose`` says in the error who takes no more.
+    """
 
-    def __init__(self, limit: int) -> None:
+    __slots__ = ("_inside", "_limit", "_whose")
+
+    def __init__(self, limit: int, whose: str = "this replica takes") -> None:
         self._limit = limit
+        self._whose = whose
         self._inside = 0
 
     def __enter__(self) -> None:
         if self._inside >= self._limit:
             raise Unavailable(
-                f"{self._inside} requests are in progress, the most that this replica takes; "
+                f"{self._inside} requests are in progress, the most that {self._whose}; "
                 "try again later"
             )
         self._inside += 1

@@ -14,11 +14,13 @@ import pytest
 import uvicorn
 
 from anabranch.components.contract import Context
-from anabranch.graph.plan import Plan, Ref, Segment
+from anabranch.graph.plan import Signature
+from anabranch.router.arms import Arms
 from anabranch.router.asgi import GraphApp
-from anabranch.router.core import InferenceCore
+from anabranch.router.core import Evaluated, InferenceCore, Verdict
 from anabranch.router.limits import Limits
-from anabranch.specs.models import TensorSpec
+from anabranch.router.table import RoutingTable
+from anabranch.specs.models import Compare, TensorSpec
 
 Step = Callable[[Mapping[str, Any], Context], Awaitable[dict[str, Any]]]
 
@@ -27,18 +29,32 @@ BODY = {
 }
 
 
-class StepExecutor:
-    """An executor whose whole graph is one coroutine function."""
+class StepHead:
+    """A head whose whole graph is one coroutine function; copies of requests agree."""
 
     def __init__(self, step: Step) -> None:
         self.step = step
         self.asked: Sequence[str] | None = None
+        self.seen: list[Context] = []
 
     async def run(
         self, inputs: Mapping[str, Any], context: Context, outputs: Sequence[str] | None
-    ) -> dict[str, Any]:
+    ) -> Evaluated:
         self.asked = outputs
-        return await self.step(inputs, context)
+        self.seen.append(context)
+        return Evaluated(await self.step(inputs, context), 0.001)
+
+    async def compare(
+        self,
+        inputs: Mapping[str, Any],
+        context: Context,
+        outputs: Sequence[str] | None,
+        expected: Mapping[str, Any],
+        rule: Compare,
+    ) -> Verdict:
+        found = await self.run(inputs, context, outputs)
+        same = all(np.array_equal(found.outputs[name], expected[name]) for name in expected)
+        return Verdict(same, same, found.seconds)
 
 
 async def double(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -46,27 +62,36 @@ async def double(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
     return {"doubled": x * 2, "rows": np.array(x.shape[0])}
 
 
-def make_core(
-    step: Step = double,
-    limits: Limits | None = None,
-    inputs: Mapping[str, tuple[str, tuple[int, ...]]] | None = None,
-    timeout: float = 60.0,
-) -> InferenceCore:
+def make_signature(
+    inputs: Mapping[str, tuple[str, tuple[int, ...]]] | None = None, timeout: float = 60.0
+) -> Signature:
     types = {
         name: TensorSpec(datatype=datatype, shape=shape)
         for name, (datatype, shape) in (inputs or {"x": ("FP32", (-1, 2))}).items()
     }
-    plan = Plan(
-        name="demo",
-        inputs=types,
-        nodes={},
-        outputs={"doubled": Ref("double", None), "rows": Ref("count", None)},
-        output_types={"doubled": TensorSpec(datatype="FP32", shape=(-1, 2)), "rows": None},
-        segments=(Segment("head", ()),),
-        critical_path_hops=0,
-        timeout=timeout,
-    )
-    return InferenceCore(plan, StepExecutor(step), limits or Limits(), revision=3)
+    outputs = {"doubled": TensorSpec(datatype="FP32", shape=(-1, 2)), "rows": None}
+    return Signature(types, outputs, timeout)
+
+
+def make_core(step: Step = double, **signature: Any) -> InferenceCore:
+    return InferenceCore("demo", make_signature(**signature), StepHead(step), revision=3)
+
+
+def make_table(
+    weights: Mapping[int, float] | None = None, generation: int = 1, **fields: Any
+) -> RoutingTable:
+    """A table whose lowest arm is the stable one; all revisions have the same signature."""
+    weights = weights or {3: 100.0}
+    reached = {*weights, *fields.get("mirrors", ())}
+    fields = {"revisions": dict.fromkeys(reached, make_signature()), **fields}
+    return RoutingTable("demo", generation, fields.pop("stable", min(weights)), weights, **fields)
+
+
+def make_arms(step: Step = double, limits: Limits | None = None, **signature: Any) -> Arms:
+    """A graph of one revision, 3."""
+    arms = Arms("demo", lambda revision: StepHead(step), limits or Limits())
+    arms.apply(make_table(revisions={3: make_signature(**signature)}))
+    return arms
 
 
 @contextmanager
@@ -98,6 +123,11 @@ def core() -> Callable[..., InferenceCore]:
 
 
 @pytest.fixture
+def arms() -> Callable[..., Arms]:
+    return make_arms
+
+
+@pytest.fixture
 def serve() -> Iterator[Callable[[Any], str]]:
     """Serve applications until the test ends."""
     from contextlib import ExitStack
@@ -109,4 +139,4 @@ def serve() -> Iterator[Callable[[Any], str]]:
 @pytest.fixture
 def graph(serve: Callable[[Any], str]) -> Callable[..., str]:
     """Serve a graph; returns the address of its model."""
-    return lambda *args, **kwargs: f"{serve(GraphApp(make_core(*args, **kwargs)))}/v2/models/demo"
+    return lambda *args, **kwargs: f"{serve(GraphApp(make_arms(*args, **kwargs)))}/v2/models/demo"

@@ -140,8 +140,8 @@ def test_binary_tensors_are_refused_clearly(graph: Graph, body: Body) -> None:
 def test_unknown_paths_name_the_alternatives(graph: Graph, body: Body) -> None:
     url = graph()
     assert "did you mean '/infer'" in error(post(url, body, "/infr"), 404)
-    assert "(live: 3)" in error(post(url, body, "/versions/2/infer"), 404)
-    assert "(live: 3)" in error(httpx.get(f"{url}/versions/2"), 404)
+    assert "(there are: 3)" in error(post(url, body, "/versions/2/infer"), 404)
+    assert "(there are: 3)" in error(httpx.get(f"{url}/versions/2"), 404)
     error(httpx.get(f"{url}/versions/3/nothing"), 404)
     error(httpx.get(f"{url}/{'a' * 5000}"), 404)
 

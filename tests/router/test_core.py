@@ -11,7 +11,6 @@ from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, InvalidRequest, NodeError, NotSupportedError
 from anabranch.router.core import InferenceCore, InferenceRequest, InferenceResponse
 from anabranch.router.errors import UnencodableOutput
-from anabranch.router.limits import Limits
 
 Make = Callable[..., InferenceCore]
 X = np.array([[1, 2]], np.float32)
@@ -37,9 +36,9 @@ def test_only_the_outputs_asked_for_are_evaluated_in_that_order(core: Make) -> N
     asked = core()
     response = infer(asked, outputs=("rows", "doubled"))
     assert [output.name for output in response.outputs] == ["rows", "doubled"]
-    assert asked._executor.asked == ("rows", "doubled")
+    assert asked._head.asked == ("rows", "doubled")
     infer(asked)
-    assert asked._executor.asked is None
+    assert asked._head.asked is None
 
 
 @pytest.mark.parametrize(
@@ -150,11 +149,3 @@ def test_bytes_are_taken(core: Make) -> None:
         core(echo, inputs={"x": ("BYTES", (-1,))}), {"x": np.array(["a"], dtype=object)}
     )
     assert response.outputs[0].datatype == "BYTES"
-
-
-def test_the_gate_is_as_wide_as_the_limit(core: Make) -> None:
-    gate = core(limits=Limits(max_ongoing=1)).gate
-    with gate:
-        pass
-    with gate:
-        pass

@@ -26,6 +26,7 @@ from anabranch.router.errors import (
 EXPECTED = [
     (errors.InvalidRequest("m"), 400),
     (errors.NotFound("m"), 404),
+    (errors.Conflict("m"), 409),
     (errors.TooLarge("m"), 413),
     (errors.NodeError("n", "m"), 500),
     (errors.Unavailable("m"), 503),

@@ -12,7 +12,7 @@ from anabranch.router.asgi import GraphApp
 from anabranch.router.errors import ClientGone
 from anabranch.router.http import CancelOnDisconnect, HttpApp, HttpRequest, json_reply
 
-Core = Callable[..., Any]
+Make = Callable[..., Any]
 
 
 def call(app: Any, scope: dict[str, Any], *messages: dict[str, Any]) -> list[dict[str, Any]]:
@@ -36,9 +36,9 @@ def http(path: str, root_path: str = "", method: str = "GET", **more: Any) -> di
     )
 
 
-def test_lifespan_is_answered(core: Core) -> None:
+def test_lifespan_is_answered(arms: Make) -> None:
     sent = call(
-        GraphApp(core()),
+        GraphApp(arms()),
         {"type": "lifespan"},
         {"type": "lifespan.startup"},
         {"type": "lifespan.shutdown"},
@@ -49,8 +49,8 @@ def test_lifespan_is_answered(core: Core) -> None:
     ]
 
 
-def test_websockets_are_refused(core: Core) -> None:
-    sent = call(GraphApp(core()), {"type": "websocket"}, {"type": "websocket.connect"})
+def test_websockets_are_refused(arms: Make) -> None:
+    sent = call(GraphApp(arms()), {"type": "websocket"}, {"type": "websocket.connect"})
     assert [message["type"] for message in sent] == ["websocket.close"]
 
 
@@ -66,21 +66,21 @@ def test_websockets_are_refused(core: Core) -> None:
     ],
 )
 def test_paths_are_found_whatever_the_server_takes_for_root(
-    core: Core, path: str, root_path: str
+    arms: Make, path: str, root_path: str
 ) -> None:
-    assert call(GraphApp(core()), http(path, root_path))[0]["status"] == 200
+    assert call(GraphApp(arms()), http(path, root_path))[0]["status"] == 200
 
 
 @pytest.mark.parametrize("path", ["/v2/models/demos/ready", "/v2/models/demoready", "/ready/x"])
-def test_paths_match_by_whole_segments(core: Core, path: str) -> None:
-    assert call(GraphApp(core()), http(path, "/v2/models/demo"))[0]["status"] == 404
+def test_paths_match_by_whole_segments(arms: Make, path: str) -> None:
+    assert call(GraphApp(arms()), http(path, "/v2/models/demo"))[0]["status"] == 404
 
 
 @pytest.mark.parametrize(("sends_id", "expected"), [(True, [b"r1"]), (False, [])])
 def test_the_request_id_is_left_to_servers_that_add_it(
-    core: Core, sends_id: bool, expected: list[bytes]
+    arms: Make, sends_id: bool, expected: list[bytes]
 ) -> None:
-    app = GraphApp(core(), sends_id=sends_id)
+    app = GraphApp(arms(), sends_id=sends_id)
     scope = http("/v2/models/demo", headers=[(b"x-request-id", b"r1")])
     headers = call(app, scope)[0]["headers"]
     assert [value for name, value in headers if name == b"x-request-id"] == expected

@@ -38,8 +38,7 @@ class SegmentReplica:
         remaining: float | None,
     ) -> Mapping[str, Any]:
         """Evaluate ``wants``; ``remaining`` is the time left, in seconds, on the caller's clock."""
-        deadline = None if remaining is None else time.monotonic() + remaining
-        return await self._executor.run(values, wants, replace(context, deadline=deadline))
+        return await self._executor.run(values, wants, received(context, remaining))
 
     async def check_health(self) -> None:
         """Serve's health check: that of the components."""
@@ -62,15 +61,33 @@ class HandleCall:
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
     ) -> Mapping[str, Any]:
         """Evaluate ``wants`` in the segment; cancelling this cancels it there."""
-        with translated(self._segment):
-            shipped = replace(context, deadline=None, headers=dict(context.headers))
-            response = self._evaluate.remote(dict(values), wants, shipped, context.remaining())
-            try:
-                result: Mapping[str, Any] = await response
-            except asyncio.CancelledError:
-                response.cancel()
-                raise
-            return result
+        sent = dict(values), wants, shipped(context), context.remaining()
+        found: Mapping[str, Any] = await ask(self._segment, self._evaluate, *sent)
+        return found
+
+
+async def ask(name: str, method: Handle, *args: Any) -> Any:
+    """Call a method of a replica through its handle; cancelling this cancels it there.
+
+    Errors of Ray become ours, in which the callee goes by ``name``.
+    """
+    with translated(name):
+        response = method.remote(*args)
+        try:
+            return await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+
+
+def shipped(context: Context) -> Context:
+    """A context as it crosses processes: plain data, and no deadline, for clocks differ."""
+    return replace(context, deadline=None, headers=dict(context.headers))
+
+
+def received(context: Context, remaining: float | None) -> Context:
+    """A context that was shipped, with a deadline after ``remaining`` seconds by the clock here."""
+    return replace(context, deadline=None if remaining is None else time.monotonic() + remaining)
 
 
 def actor_options(segment: Segment, runtime_env: Mapping[str, Any]) -> dict[str, Any]:

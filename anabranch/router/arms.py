@@ -1,0 +1,225 @@
+"""The request path of a graph: from a decoded request to an answer by one of its revisions.
+
+A request goes by the routing table that was in force when it came, to its end. A new table takes
+the place of the old one in a single step; revisions that stay keep their heads, and what was
+counted of them.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from anabranch.errors import InvalidRequest, NotFound, RequestError
+from anabranch.router.core import (
+    Head,
+    InferenceCore,
+    InferenceRequest,
+    InferenceResponse,
+    ModelMetadata,
+)
+from anabranch.router.limits import Gate, Limits
+from anabranch.router.mirror import HEADER, Mirrors
+from anabranch.router.sketch import observe
+from anabranch.router.split import Draw, Split
+from anabranch.router.table import RoutingTable
+from anabranch.router.tally import Report, Tally
+from anabranch.specs.models import Compare
+
+Answer = TypeVar("Answer")
+Encode = Callable[[InferenceResponse], Answer]
+"""A protocol's encoder."""
+
+_GUESTS = "may be at other revisions than the stable one"
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A revision that can be reached, and what is counted of it."""
+
+    core: InferenceCore
+    tally: Tally
+
+
+class Routing:
+    """One routing table, ready to be asked. Raises ValueError for one that cannot be used."""
+
+    def __init__(self, table: RoutingTable, arms: Mapping[int, Arm], draw: Draw) -> None:
+        lacking = {table.stable, *table.weights, *table.mirrors} - arms.keys()
+        if lacking:
+            raise ValueError(f"the table lacks the signatures of revisions {sorted(lacking)}")
+        self.table = table
+        self.arms = arms
+        self.stable = arms[table.stable]
+        self.split = Split(table, draw)
+        self.rule = table.policy.compare or Compare()
+        self.sketch = table.sketch
+        self.versions = tuple(str(number) for number in sorted(arms))
+
+    def arm(self, revision: int | str) -> Arm:
+        """The arm of a revision; NotFound if there is none."""
+        found = self.arms.get(int(revision)) if str(revision) in self.versions else None
+        if found is None:
+            raise NotFound(
+                f"graph {self.table.graph!r} has no revision {str(revision)[:64]!r} that runs "
+                f"(there are: {', '.join(self.versions)})"
+            )
+        return found
+
+    def is_to_blame(self, arm: Arm, request: InferenceRequest, error: Exception) -> bool:
+        """Whether an error is the arm's and not the caller's.
+
+        A request that the stable revision would have taken is no mistake of the caller.
+        """
+        if not isinstance(error, RequestError):
+            return True
+        is_wrong = isinstance(error, InvalidRequest) and arm is not self.stable
+        return is_wrong and self.stable.core.takes(request)
+
+
+class Arms:
+    """The revisions of a graph that one router reaches; ``apply`` a table before the first request.
+
+    ``heads`` gives the head of a revision, ``draw`` numbers of at least 0 and below 1. Only
+    requests that were routed count in an arm's tally, not those to a revision by its number.
+    """
+
+    def __init__(
+        self,
+        graph: str,
+        heads: Callable[[int], Head],
+        limits: Limits,
+        draw: Draw | None = None,
+    ) -> None:
+        self.name = graph
+        self.limits = limits
+        self.gate = Gate(limits.max_ongoing)
+        """Adapters hold it from before they read a request's body until its reply is encoded."""
+        # What hangs in others must not use up the places of the stable revision.
+        self._guests = Gate(
+            max(1, limits.max_ongoing * 3 // 4), "may be at others than the stable revision"
+        )
+        self._heads = heads
+        # One's own, since components may seed the generator that all share.
+        self._draw = draw or random.Random().random
+        self._tallies: dict[int, Tally] = {}
+        self._mirrors = Mirrors(limits)
+        self._routing: Routing | None = None
+
+    @property
+    def routing(self) -> Routing:
+        """What is in force now."""
+        assert self._routing is not None, "no table yet"
+        return self._routing
+
+    def apply(self, table: RoutingTable) -> None:
+        """Put a table in force; if it cannot be used, raise and leave the old one."""
+        before = self._routing.arms if self._routing else {}
+        arms = {
+            number: before.get(number) or self._arm(table, number) for number in table.revisions
+        }
+        self._routing = Routing(table, arms, self._draw)
+        self._mirrors.keep(table.mirrors)
+
+    def _arm(self, table: RoutingTable, number: int) -> Arm:
+        core = InferenceCore(self.name, table.revisions[number], self._heads(number), number)
+        return Arm(core, self._tallies.setdefault(number, Tally()))
+
+    async def infer(
+        self,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        request_id: str,
+        encode: Encode[Answer],
+        revision: int | str | None = None,
+    ) -> Answer:
+        """Answer a request, by the revision that its number or else the table says.
+
+        ``headers`` have names in lower case; ``encode`` is a part of the answer, so that an arm
+        whose outputs the protocol cannot carry is charged with it. Raises as ``InferenceCore``
+        does, and NotFound for a revision that is not there.
+        """
+        routing = self.routing
+        if revision is not None:
+            arm = routing.arm(revision)
+            return encode(await self._evaluate(routing, arm, request, headers, request_id))
+        split = routing.split
+        number = split.only
+        if number is None:
+            number = split.choose(headers, request.parameters, request.id or request_id)
+        if split.mirrored and HEADER not in headers:
+            return await self._mirrored(routing, number, request, headers, request_id, encode)
+        arm = routing.arms[number]
+        return (await self._counted(routing, arm, request, headers, request_id, encode))[1]
+
+    async def _mirrored(
+        self,
+        routing: Routing,
+        number: int,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        request_id: str,
+        encode: Encode[Answer],
+    ) -> Answer:
+        """Answer by revision ``number``, then send copies to the mirrors that the draw picks."""
+        arm, mirrors = routing.arms[number], self._mirrors
+        chosen = {n: routing.arms[n].core for n in routing.split.mirrors(number)}
+        copy = mirrors.copy(request, headers, request_id) if chosen else None
+        found = await self._counted(routing, arm, request, headers, request_id, encode)
+        response, answer = found
+        mirrors.send(chosen, copy, response, routing.rule)
+        return answer
+
+    async def _counted(
+        self,
+        routing: Routing,
+        arm: Arm,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        request_id: str,
+        encode: Encode[Answer],
+    ) -> tuple[InferenceResponse, Answer]:
+        started = time.perf_counter()
+        try:
+            response = await self._evaluate(routing, arm, request, headers, request_id)
+            answer = encode(response)
+        except Exception as error:
+            if routing.is_to_blame(arm, request, error):
+                arm.tally.fail(type(error).__name__, time.perf_counter() - started)
+            raise
+        arm.tally.record(response.seconds)
+        if routing.sketch:
+            for output in response.outputs:
+                observe(arm.tally.outputs, output.name, output.array)
+        return response, answer
+
+    async def _evaluate(
+        self,
+        routing: Routing,
+        arm: Arm,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        request_id: str,
+    ) -> InferenceResponse:
+        if arm is routing.stable:
+            return await arm.core.infer(request, headers, request_id)
+        with self._guests:
+            return await arm.core.infer(request, headers, request_id)
+
+    def metadata(self, revision: int | str | None = None) -> ModelMetadata:
+        """Describe a revision; without a number the stable one, and say which ones there are."""
+        routing = self.routing
+        if revision is not None:
+            return routing.arm(revision).core.metadata()
+        return routing.stable.core.metadata(routing.versions)
+
+    def report(self) -> Report:
+        """All that was counted so far: the sums themselves, which go on growing."""
+        return Report(self._tallies, self._mirrors.tallies)
+
+    def close(self) -> None:
+        """Cancel the copies that are on their way to mirrors."""
+        self._mirrors.close()

@@ -1,0 +1,172 @@
+"""Heads in processes of their own: every revision but the one that a router carries.
+
+``HeadReplica`` is the deployment ``head`` of the application ``<graph>.r<N>.head`` and evaluates
+the whole graph of its revision; ``RemoteHead`` is how a router reaches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ray import serve
+
+from anabranch.components.contract import Context
+from anabranch.errors import NotSupportedError
+from anabranch.graph.executor import HeadExecutor
+from anabranch.graph.lowering.hosting import Handle, Hosted, StartError
+from anabranch.graph.lowering.segments import HandleCall, ask, received, shipped
+from anabranch.graph.plan import HEAD
+from anabranch.router.core import Array, Evaluated, Head, InferenceCore, Verdict
+from anabranch.router.local import LocalHead
+from anabranch.router.table import app_name
+from anabranch.specs.models import Compare
+
+Outputs = tuple[str, ...] | None
+"""The outputs that are asked for; None for all."""
+
+
+class HostedHead:
+    """A revision's head, loaded from the bundle in the working folder.
+
+    The other segments are in the Serve application ``segments_app``.
+    """
+
+    def __init__(self, hosted: Hosted, segments_app: str) -> None:
+        self.plan = plan = hosted.loaded.plan
+        self._hosted = hosted
+        calls = {
+            segment.name: HandleCall(
+                segment.name, serve.get_deployment_handle(segment.name, segments_app)
+            )
+            for segment in plan.segments[1:]
+        }
+        self.head = LocalHead(HeadExecutor(plan, hosted.bound, calls))
+
+    @classmethod
+    async def start(cls, spec: str, segments_app: str) -> HostedHead:
+        """Load the head of ``spec``; raises StartError, also for what no request could ask."""
+        found = cls(await Hosted.start(spec, HEAD), segments_app)
+        try:
+            InferenceCore(found.plan.name, found.plan.signature, found.head, 0)
+        except NotSupportedError as error:
+            raise StartError(str(error)) from None
+        return found
+
+    async def check_health(self) -> None:
+        """Raise StartError, naming the node, if a component says that it is unwell."""
+        await self._hosted.check_health()
+
+    async def unload(self) -> None:
+        """Let threads go and components release what they hold."""
+        self.head.close()
+        await self._hosted.unload()
+
+
+class HeadReplica:
+    """One replica of a revision's head; evaluates the whole graph on request."""
+
+    async def __init__(self, spec: str, segments_app: str) -> None:  # type: ignore[misc]
+        self._hosted = await HostedHead.start(spec, segments_app)
+
+    async def infer(
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Outputs,
+        context: Context,
+        remaining: float | None,
+    ) -> tuple[Mapping[str, Array], float]:
+        """Return outputs by name, and the seconds that they took.
+
+        ``remaining`` is the time left, in seconds, on the caller's clock.
+        """
+        found = await self._hosted.head.run(inputs, received(context, remaining), outputs)
+        return found.outputs, found.seconds
+
+    async def compare(
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Outputs,
+        context: Context,
+        remaining: float | None,
+        expected: Mapping[str, Array],
+        rule: Compare,
+    ) -> Verdict:
+        """Evaluate likewise; return how that compares with the outputs that are ``expected``.
+
+        So what goes back is small, whatever the size of the outputs.
+        """
+        here = received(context, remaining)
+        return await self._hosted.head.compare(inputs, here, outputs, expected, rule)
+
+    async def check_health(self) -> None:
+        """Serve's health check: that of the components."""
+        await self._hosted.check_health()
+
+    async def __del__(self) -> None:
+        hosted = getattr(self, "_hosted", None)
+        if hosted is not None:
+            await hosted.unload()
+
+
+class RemoteHead:
+    """A ``Head`` in a ``HeadReplica``, through its Serve handle.
+
+    A call waits for a replica where there is none; it is the caller who gives it a time.
+    """
+
+    def __init__(self, revision: int, handle: Handle) -> None:
+        self._name = f"r{revision}.{HEAD}"
+        self._infer: Any = handle.infer
+        self._compare: Any = handle.compare
+
+    async def run(
+        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
+    ) -> Evaluated:
+        """Evaluate the graph's outputs, or only those named; cancelling this cancels it there."""
+        sent = _sent(inputs, context, outputs)
+        found, seconds = await ask(self._name, self._infer, *sent)
+        return Evaluated(found, seconds)
+
+    async def compare(
+        self,
+        inputs: Mapping[str, Array],
+        context: Context,
+        outputs: Sequence[str] | None,
+        expected: Mapping[str, Array],
+        rule: Compare,
+    ) -> Verdict:
+        """Evaluate likewise, and compare there with the outputs that are ``expected``."""
+        sent = _sent(inputs, context, outputs)
+        verdict: Verdict = await ask(self._name, self._compare, *sent, dict(expected), rule)
+        return verdict
+
+
+def _sent(
+    inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
+) -> tuple[dict[str, Array], Outputs, Context, float | None]:
+    asked = None if outputs is None else tuple(outputs)
+    return dict(inputs), asked, shipped(context), context.remaining()
+
+
+class Heads:
+    """The heads that a router reaches: the one it carries, and the others through handles.
+
+    It must be called on the loop that makes the calls, for Serve ties a handle to it. Serve asks
+    for the replicas behind a handle as soon as there is one, so the first call need not.
+    """
+
+    def __init__(self, graph: str, carried: int, head: Head) -> None:
+        self._graph = graph
+        self._carried = carried
+        self._head = head
+
+    def __call__(self, revision: int) -> Head:
+        """The head of a revision, whether or not its application is there yet."""
+        if revision == self._carried:
+            return self._head
+        application = app_name(self._graph, "head", revision)
+        handle = serve.get_deployment_handle(
+            HEAD, application, _check_exists=False, _record_telemetry=False
+        )
+        return RemoteHead(revision, handle)

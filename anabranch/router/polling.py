@@ -1,0 +1,181 @@
+"""How a router learns its table and tells its sums: from and to the controller, which may be away.
+
+Long poll: a router asks for a table of another generation than the one that it has, and the answer
+comes when there is one. Asking again is also how it says that it has put the table in force.
+Whatever fails is tried again, for ever; meanwhile the table that is there stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Protocol
+
+import ray
+
+from anabranch.router.arms import Arms
+from anabranch.router.table import RoutingTable
+from anabranch.router.tally import Report
+
+logger = logging.getLogger("anabranch.router")
+
+ACTOR = "anabranch-controller"
+NAMESPACE = "anabranch"
+
+REPORT_S = 0.5
+"""Time between two reports, where something has changed."""
+IDLE_REPORT_S = 10.0
+"""The same where nothing has: for a controller that has started anew."""
+RETRY_S = 0.2
+"""Time before another try of what went wrong."""
+POLL_S = 60.0
+"""A poll that takes longer is lost: the controller answers after half of that at the latest."""
+
+
+class TableSource(Protocol):
+    """Where tables come from and sums go to."""
+
+    async def next(self, generation: int) -> RoutingTable | None:
+        """Wait for a table of another generation than ``generation``; 0 stands for none yet.
+
+        After a while it may also be the same one again. None means that the graph is gone.
+        """
+        ...
+
+    async def report(self, report: Report) -> None:
+        """Take a router's sums; raises if they may not have arrived."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a router's own metrics go."""
+
+    def flush(self, report: Report) -> None:
+        """Show these sums."""
+        ...
+
+    def weights(self, table: RoutingTable) -> None:
+        """Show the weights of a table."""
+        ...
+
+
+class ControllerSource:
+    """The controller's actor. ``replica`` names the router among those of its graph."""
+
+    def __init__(self, graph: str, replica: str) -> None:
+        self._graph = graph
+        self._replica = replica
+        self._actor: Any = None
+
+    async def next(self, generation: int) -> RoutingTable | None:
+        """Wait for a table, for as long as the controller is away too."""
+        while True:
+            try:
+                table: RoutingTable | None = await self._call("table", generation)
+            except Exception as error:
+                logger.info("no table from the controller: %s", _line(error))
+                await asyncio.sleep(RETRY_S)
+            else:
+                return table
+
+    async def report(self, report: Report) -> None:
+        """Send the sums; raises where the controller is away."""
+        await self._call("report", report)
+
+    async def _call(self, method: str, argument: object) -> Any:
+        async with asyncio.timeout(POLL_S):
+            if self._actor is None:
+                self._actor = await asyncio.to_thread(ray.get_actor, ACTOR, NAMESPACE)
+            try:
+                call = getattr(self._actor, method).remote
+                return await call(self._graph, self._replica, argument)
+            except Exception:
+                self._actor = None
+                raise
+
+
+class Follower:
+    """Keeps a router's arms up to date, and sends what they count. ``interval`` is in seconds."""
+
+    def __init__(
+        self, arms: Arms, source: TableSource, sink: Sink, interval: float = REPORT_S
+    ) -> None:
+        self._arms = arms
+        self._source = source
+        self._sink = sink
+        self._interval = interval
+        self._generation = 0
+        self._sent: tuple[int, ...] = ()
+        self._idle = 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Return when the first table is in force; go on in the background."""
+        while not self._generation:
+            await self._step()
+        self._tasks = [_forever(self._follow()), _forever(self._tell())]
+
+    async def close(self) -> None:
+        """Stop, and cancel the copies on their way to mirrors."""
+        self._arms.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._step()
+
+    async def _step(self) -> None:
+        """Put the next table in force. One that cannot be used changes nothing."""
+        try:
+            table = await self._source.next(self._generation)
+            if table is not None:
+                self._apply(table)
+                return
+        except Exception:
+            logger.exception("a routing table of graph %r was not taken", self._arms.name)
+        await asyncio.sleep(RETRY_S)
+
+    def _apply(self, table: RoutingTable) -> None:
+        if table.generation != self._generation:
+            self._arms.apply(table)
+            self._generation = table.generation
+            self._sink.weights(table)
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            with suppress(Exception):
+                await self._tell_once()
+
+    async def _tell_once(self) -> None:
+        report = self._arms.report()
+        counted = _counted(report)
+        self._idle += self._interval
+        if counted == self._sent and self._idle < IDLE_REPORT_S:
+            return
+        self._sink.flush(report)
+        await self._source.report(report)
+        self._sent, self._idle = counted, 0.0
+
+
+def _counted(report: Report) -> tuple[int, ...]:
+    """Numbers of which some differ whenever anything was counted."""
+    mirrors = report.mirrors.values()
+    return (
+        sum(tally.requests for tally in report.arms.values()),
+        sum(tally.selected for tally in mirrors),
+        sum(tally.compared + tally.errors for tally in mirrors),
+    )
+
+
+def _forever(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    return asyncio.get_running_loop().create_task(work)
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
