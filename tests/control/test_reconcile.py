@@ -1,27 +1,27 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from anabranch.control.reconcile import (
     Action,
     App,
+    Arrive,
     Delete,
     Desired,
     Fail,
     MarkDeleted,
-    Promote,
     Start,
     Wait,
-    app_name,
     decide,
     parse_app,
 )
+from anabranch.router.table import Part, app_name
 
 G = "digits"
+R1, R2, R3 = (f"{G}.r{number}" for number in (1, 2, 3))
+H1, H2, H3 = (f"{name}.head" for name in (R1, R2, R3))
 BOTH = frozenset({1, 2})
 
 
@@ -33,124 +33,283 @@ def going(revision: int | None = None) -> App:
     return App("deploying", revision)
 
 
-def broken(reason: str, revision: int | None = None) -> App:
+def broken(reason: str = "", revision: int | None = None) -> App:
     return App("failed", revision, reason)
+
+
+def leaving(revision: int | None = None) -> App:
+    return App("deleting", revision)
+
+
+def ill(revision: int | None = None) -> App:
+    return App("unhealthy", revision)
+
+
+def first(**fields: Any) -> Desired:
+    """Revision 1 is to be the first of its graph."""
+    return Desired(G, coming=(1,), **fields)
+
+
+def second(**fields: Any) -> Desired:
+    """Revision 2 is on its way beside the stable one."""
+    return Desired(G, live=1, arms=frozenset({1}), up=frozenset({1}), coming=(2,), **fields)
+
+
+def stable(number: int = 1, *others: int, arms: tuple[int, ...] = (), **fields: Any) -> Desired:
+    """A stable revision, others that are up, and those of them that have weight."""
+    up, weighted = frozenset({number, *others}), frozenset({number, *arms})
+    return Desired(G, live=number, arms=weighted, up=up, **fields)
 
 
 TABLE: dict[str, tuple[Desired, dict[str, App], list[Action]]] = {
     "nothing wanted, nothing there": (Desired(G), {}, []),
-    "first revision, one segment": (Desired(G, next=1), {}, [Start("router", 1)]),
-    "first revision, two segments": (
-        Desired(G, next=1, remote=BOTH), {}, [Start("segments", 1)],
+    # The first revision of a graph.
+    "first: one segment": (first(), {}, [Start("router", 1)]),
+    "first: two segments": (first(remote=BOTH), {}, [Start("segments", 1)]),
+    "first: segments start": (first(remote=BOTH), {R1: going()}, [Wait()]),
+    "first: segments fail": (first(remote=BOTH), {R1: broken("bad")}, [Fail(1, "bad")]),
+    "first: segments run": (first(remote=BOTH), {R1: running()}, [Start("router", 1)]),
+    "first: router starts": (first(), {G: going(1)}, [Wait()]),
+    "first: Serve does not tell yet what the router is to run": (first(), {G: going()}, [Wait()]),
+    "first: router runs": (first(), {G: running(1)}, [Arrive(1)]),
+    "first: router runs, but the segments are gone": (
+        first(remote=BOTH), {G: running(1)}, [Start("segments", 1)],
     ),
-    "first revision, segments start": (
-        Desired(G, next=1, remote=BOTH), {f"{G}.r1": going()}, [Wait()],
+    "first: router fails": (first(), {G: broken("no file", 1)}, [Fail(1, "no file")]),
+    "first: router is unhealthy": (
+        first(), {G: ill(1)}, [Fail(1, "it did not become healthy")],
     ),
-    "first revision, segments run": (
-        Desired(G, next=1, remote=BOTH), {f"{G}.r1": running()}, [Start("router", 1)],
+    "first: time is up in the router": (
+        first(overdue=frozenset({1})), {G: going(1)},
+        [Fail(1, "it was not healthy in time; still waiting for digits")],
     ),
-    "first revision, router starts": (Desired(G, next=1), {G: going(1)}, [Wait()]),
-    "first revision, router runs": (Desired(G, next=1), {G: running(1)}, [Promote(1)]),
-    "first revision, router fails": (
-        Desired(G, next=1), {G: broken("no file", 1)}, [Fail(1, "no file")],
+    "first: time is up before the router": (
+        first(overdue=frozenset({1})), {},
+        [Fail(1, "it was not healthy in time; still waiting for the router")],
     ),
-    "first revision failed, clean up": (Desired(G), {G: broken("no file", 1)}, [Delete(G)]),
-    "router gone first, then segments": (
-        Desired(G), {G: App("deleting", 1), f"{G}.r1": running()}, [Wait()],
+    "first: failed, clean up": (Desired(G), {G: broken("no file", 1)}, [Delete(G)]),
+    "first: replaces the router of one that failed": (
+        Desired(G, coming=(2,)), {G: broken("no file", 1)}, [Start("router", 2)],
     ),
-    "all is well": (Desired(G, live=1), {G: running(1)}, []),
-    "live and unhealthy is for Serve to mend": (
-        Desired(G, live=1), {G: App("unhealthy", 1)}, [],
+    "first: replaces the router of one that was superseded": (
+        Desired(G, coming=(2,)), {G: going(1)}, [Start("router", 2)],
     ),
-    "second revision: candidates first": (
-        Desired(G, live=1, next=2, remote=BOTH),
-        {G: running(1), f"{G}.r1": running()},
+    "first: those after it wait": (
+        Desired(G, coming=(1, 2)), {G: going(1)}, [Wait()],
+    ),
+    "first: the graph is still being deleted": (
+        Desired(G, coming=(2,), remote=frozenset({2})),
+        {G: leaving(1), R1: running()},
+        [Start("segments", 2)],
+    ),
+    "first: only the old router is still there": (
+        Desired(G, coming=(2,)), {G: leaving(1)}, [Wait()],
+    ),
+    "router gone first, then segments": (Desired(G), {G: leaving(1), R1: running()}, [Wait()]),
+    # Revisions on their way beside the stable one.
+    "coming: segments and head": (
+        second(remote=BOTH), {G: running(1), R1: running()},
         [Start("segments", 2), Start("head", 2)],
     ),
-    "second revision: candidates start": (
-        Desired(G, live=1, next=2), {G: running(1), f"{G}.r2.head": going()}, [Wait()],
+    "coming: starts": (second(), {G: running(1), H2: going()}, [Wait()]),
+    "coming: one part runs": (
+        second(remote=BOTH), {G: running(1), R1: running(), R2: going(), H2: running()}, [Wait()],
     ),
-    "second revision: candidate fails": (
-        Desired(G, live=1, next=2),
-        {G: running(1), f"{G}.r2.head": broken("bad")},
+    "coming: fails": (second(), {G: running(1), H2: broken("bad")}, [Fail(2, "bad")]),
+    "coming: its segments fail": (
+        second(remote=BOTH), {G: running(1), R1: running(), R2: broken("bad"), H2: going()},
         [Fail(2, "bad")],
     ),
-    "second revision: candidate becomes unhealthy": (
-        Desired(G, live=1, next=2),
-        {G: running(1), f"{G}.r2.head": App("unhealthy")},
-        [Fail(2, "it did not become healthy")],
+    "coming: becomes unhealthy": (
+        second(), {G: running(1), H2: ill()}, [Fail(2, "it did not become healthy")],
     ),
-    "second revision: time is up": (
-        Desired(G, live=1, next=2, overdue=True),
-        {G: running(1), f"{G}.r2.head": App("deploying", reason="no GPU")},
+    "coming: time is up": (
+        second(overdue=frozenset({2})),
+        {G: running(1), H2: App("deploying", reason="no GPU")},
         [Fail(2, "it was not healthy in time; still waiting for digits.r2.head: no GPU")],
     ),
-    "failed candidate goes": (
-        Desired(G, live=1), {G: running(1), f"{G}.r2.head": broken("bad")},
-        [Delete(f"{G}.r2.head")],
+    "coming: its last try is still being deleted": (
+        second(), {G: running(1), H2: leaving()}, [Wait()],
     ),
-    "second revision: router rolls": (
-        Desired(G, live=1, next=2), {G: running(1), f"{G}.r2.head": running()},
+    "coming: runs": (second(), {G: running(1), H2: running()}, [Arrive(2)]),
+    "coming: two at a time": (
+        Desired(G, 1, frozenset({1}), frozenset({1}), coming=(2, 3)),
+        {G: running(1), H2: running()},
+        [Arrive(2), Start("head", 3)],
+    ),
+    "coming: one fails, the other goes on": (
+        Desired(G, 1, frozenset({1}), frozenset({1}), coming=(2, 3)),
+        {G: running(1), H2: broken("bad"), H3: going()},
+        [Fail(2, "bad"), Wait()],
+    ),
+    "coming: the router is away": (
+        second(), {H2: going()}, [Wait(), Start("router", 1)],
+    ),
+    "failed candidate goes": (stable(), {G: running(1), H2: broken("bad")}, [Delete(H2)]),
+    # Revisions that are up.
+    "up: all is well": (stable(), {G: running(1)}, []),
+    "up: unhealthy is for Serve to mend": (
+        stable(1, 2, arms=(2,)), {G: ill(1), H2: ill()}, [],
+    ),
+    "up: an arm and its head": (stable(1, 2, arms=(2,)), {G: running(1), H2: running()}, []),
+    "up: what is missing of a warm one comes back": (
+        stable(1, 2, remote=BOTH), {G: running(1), R1: running()},
+        [Start("segments", 2), Start("head", 2)],
+    ),
+    "up: what failed is tried again": (
+        stable(1, 2, remote=BOTH),
+        {G: running(1), R1: broken(), R2: running(), H2: broken()},
+        [Start("segments", 1, retry=True), Start("head", 2, retry=True)],
+    ),
+    "up: a head that was being deleted comes back after that": (
+        stable(1, 2), {G: running(1), H2: leaving()}, [Wait()],
+    ),
+    "up: the stable one needs no head once the router is settled": (
+        stable(), {G: running(1), H1: running()}, [Delete(H1)],
+    ),
+    "up: nor while the router is only unhealthy": (
+        stable(), {G: ill(1), H1: running()}, [Delete(H1)],
+    ),
+    "up: nor where there is no router": (stable(), {H1: going()}, [Start("router", 1), Delete(H1)]),
+    "up: the head of the stable one stays while the router rolls": (
+        stable(2), {G: going(2), H2: running()}, [Wait()],
+    ),
+    "up: and is mended": (
+        stable(2), {G: going(2), H2: broken()}, [Start("head", 2, retry=True), Wait()],
+    ),
+    "up: but is not started for a router that starts": (stable(), {G: going(1)}, [Wait()]),
+    "up: nor while Serve does not tell what the router runs": (stable(), {G: going()}, [Wait()]),
+    "up: nor for one that fails to start": (
+        stable(), {G: broken("no GPU", 1)}, [Start("router", 1, retry=True)],
+    ),
+    # A router that is missing.
+    "open: segments first": (stable(2, remote=BOTH), {}, [Start("segments", 2)]),
+    "open: segments start": (stable(2, remote=BOTH), {R2: going()}, [Wait()]),
+    "open: segments fail": (
+        stable(2, remote=BOTH), {R2: broken()}, [Start("segments", 2, retry=True)],
+    ),
+    "open: then the router": (stable(2, remote=BOTH), {R2: running()}, [Start("router", 2)]),
+    "open: an arm is missing": (stable(1, 2, arms=(2,)), {}, [Start("head", 2)]),
+    "open: an arm starts": (stable(1, 2, arms=(2,)), {H2: going()}, [Wait()]),
+    "open: an arm's segments start": (
+        stable(1, 2, arms=(2,), remote=frozenset({2})), {R2: going(), H2: running()}, [Wait()],
+    ),
+    "open: an arm runs": (
+        stable(1, 2, arms=(2,)), {H2: running()}, [Start("router", 1)],
+    ),
+    "open: an arm that fails is not waited for": (
+        stable(1, 2, arms=(2,)), {H2: broken()},
+        [Start("head", 2, retry=True), Start("router", 1)],
+    ),
+    "open: a warm one is not waited for": (
+        stable(1, 2), {H2: going()}, [Wait(), Start("router", 1)],
+    ),
+    "open: it is still being deleted": (stable(), {G: leaving(1)}, [Wait()]),
+    # A router that inlines another revision than the stable one.
+    "roll: at once where the old one is down": (
+        stable(2), {G: running(1), H2: running()}, [Start("router", 2)],
+    ),
+    "roll: the old one's segments stay until then": (
+        stable(2, remote=BOTH), {G: running(1), R1: running(), R2: running(), H2: running()},
         [Start("router", 2)],
     ),
-    "old segments stay while the old router drains": (
-        Desired(G, live=1, next=2, remote=BOTH),
-        {G: going(2), f"{G}.r1": running(), f"{G}.r2": running(), f"{G}.r2.head": running()},
+    "roll: the old one gets a head first, if it stays up": (
+        stable(2, 1), {G: running(1), H2: running()}, [Start("head", 1)],
+    ),
+    "roll: which starts": (stable(2, 1), {G: running(1), H1: going(), H2: running()}, [Wait()]),
+    "roll: which runs": (
+        stable(2, 1), {G: running(1), H1: running(), H2: running()}, [Start("router", 2)],
+    ),
+    "roll: which fails": (
+        stable(2, 1), {G: running(1), H1: broken(), H2: running()},
+        [Start("head", 1, retry=True), Start("router", 2)],
+    ),
+    "roll: the old one's segments start": (
+        stable(2, 1, remote=frozenset({1})),
+        {G: running(1), R1: going(), H1: running(), H2: running()},
         [Wait()],
     ),
-    "the roll fails: give up": (
-        Desired(G, live=1, next=2), {G: broken("oom", 2)}, [Fail(2, "oom")],
+    "roll: not before the new one runs": (
+        stable(2), {G: running(1), H2: going()}, [Wait()],
     ),
-    "the roll failed: roll back, keep both segments": (
-        Desired(G, live=1, remote=BOTH),
-        {G: broken("oom", 2), f"{G}.r1": running(), f"{G}.r2": running()},
-        [Start("router", 1)],
+    "roll: nor its segments": (
+        stable(2, remote=frozenset({2})), {G: running(1), R2: going(), H2: running()}, [Wait()],
     ),
-    "drained: promote": (
-        Desired(G, live=1, next=2, remote=BOTH),
-        {G: running(2), f"{G}.r1": running(), f"{G}.r2": running()},
-        [Promote(2)],
+    "roll: the new one's head is missing": (stable(2), {G: running(1)}, [Start("head", 2)]),
+    "roll: the new one's head fails": (
+        stable(2), {G: running(1), H2: broken()}, [Start("head", 2, retry=True)],
     ),
-    "promoted: retire": (
-        Desired(G, live=2, remote=BOTH),
-        {G: running(2), f"{G}.r1": running(), f"{G}.r2": running(), f"{G}.r2.head": running()},
-        [Delete(f"{G}.r1"), Delete(f"{G}.r2.head")],
+    "roll: to another one while one is under way": (
+        stable(3, 2), {G: going(2), H2: running(), H3: running()}, [Start("router", 3)],
     ),
-    "superseded": (
-        Desired(G, live=1, next=3, superseded=(2,)),
-        {G: running(1), f"{G}.r2.head": going()},
-        [Fail(2, "superseded by revision 3"), Start("head", 3), Delete(f"{G}.r2.head")],
+    "roll: back": (
+        stable(1, 2), {G: going(2), H1: running(), H2: running()}, [Start("router", 1)],
     ),
-    "all of Serve is gone: segments first": (
-        Desired(G, live=2, remote=BOTH), {}, [Start("segments", 2)],
+    "roll: a router that does not tell what it runs": (
+        stable(2), {G: running(), H2: running()}, [Start("router", 2)],
     ),
-    "all of Serve is gone: then the router": (
-        Desired(G, live=2, remote=BOTH), {f"{G}.r2": running()}, [Start("router", 2)],
+    "roll: it drains": (
+        stable(2, 1, remote=BOTH),
+        {G: going(2), R1: running(), R2: running(), H1: running(), H2: running()},
+        [Wait()],
     ),
-    "a live router that fails to come back is tried again": (
-        Desired(G, live=1), {G: broken("no GPU", 1)}, [Start("router", 1, retry=True)],
+    "roll: it drains, and the old one is retired": (
+        stable(2, remote=BOTH),
+        {G: going(2), R1: running(), R2: running(), H1: running(), H2: running()},
+        [Wait(), Delete(H1)],
     ),
+    "roll: it fails": (
+        stable(2, remote=BOTH),
+        {G: broken("oom", 2), R1: running(), R2: running(), H2: running()},
+        [Start("router", 2, retry=True)],
+    ),
+    "roll: it fails, and back": (
+        stable(1, 2), {G: broken("oom", 2), H1: running(), H2: running()}, [Start("router", 1)],
+    ),
+    "roll: settled": (
+        stable(2, 1, remote=BOTH),
+        {G: running(2), R1: running(), R2: running(), H1: running(), H2: running()},
+        [Delete(H2)],
+    ),
+    "retired: its parts go": (
+        stable(2, remote=BOTH),
+        {G: running(2), R1: running(), R2: running(), H1: running()},
+        [Delete(R1), Delete(H1)],
+    ),
+    "retired: they are going": (
+        stable(2), {G: running(2), R1: leaving(), H1: leaving()}, [Wait()],
+    ),
+    "retired: not what a router that is going may still call": (
+        Desired(G), {G: leaving(1), R1: running(), H2: running()}, [Delete(H2)],
+    ),
+    # Deletion.
     "deleted: router first": (
-        Desired(G, deleted=True), {G: running(1), f"{G}.r1": running()}, [Delete(G), Wait()],
+        Desired(G, deleted=True), {G: running(1), R1: running()}, [Delete(G), Wait()],
+    ),
+    "deleted: router is going": (
+        Desired(G, deleted=True), {G: leaving(1), R1: running()}, [Wait()],
     ),
     "deleted: then the rest": (
-        Desired(G, deleted=True), {f"{G}.r1": running()}, [Delete(f"{G}.r1"), Wait()],
+        Desired(G, deleted=True), {R1: running(), H2: going()}, [Delete(R1), Delete(H2), Wait()],
     ),
     "deleted: gone": (Desired(G, deleted=True), {}, [MarkDeleted()]),
-    "deployed again while it is being deleted": (
-        Desired(G, next=2), {G: App("deleting", 1)}, [Start("head", 2)],
-    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", TABLE)
 def test_table(case: str) -> None:
     desired, observed, expected = TABLE[case]
-    assert decide(desired, observed) == expected
+    assert decide(desired, {name: at(name, app) for name, app in observed.items()}) == expected
+
+
+def at(name: str, app: App) -> App:
+    """An application of a revision is of that revision."""
+    _, _, number = parse_app(name) or ("", "", None)
+    return app if number is None else App(app.status, number, app.reason)
 
 
 @pytest.mark.parametrize("part", ["router", "segments", "head"])
-def test_app_names_are_read_back(part: str) -> None:
+def test_app_names_are_read_back(part: Part) -> None:
     graph, found, revision = parse_app(app_name("my-graph", part, 12)) or ("", "", 0)
     assert (graph, found) == ("my-graph", part)
     assert revision == (None if part == "router" else 12)
@@ -159,98 +318,3 @@ def test_app_names_are_read_back(part: str) -> None:
 @pytest.mark.parametrize("name", ["anabranch.gateway", "default.x", "a.r1.tail", "", "A"])
 def test_other_apps_are_not_ours(name: str) -> None:
     assert parse_app(name) is None
-
-
-class World:
-    """A Serve and a store of one graph, in which every start and delete ends one step later."""
-
-    def __init__(self, desired: Desired, apps: dict[str, App], bad: Iterable[int]) -> None:
-        self.live, self.next = desired.live, desired.next
-        self.superseded, self.remote = desired.superseded, desired.remote
-        self.deleted, self.apps, self.bad = desired.deleted, dict(apps), set(bad)
-        self.marked = False
-
-    @property
-    def desired(self) -> Desired:
-        return Desired(G, self.live, self.next, self.superseded, self.remote, deleted=self.deleted)
-
-    def step(self) -> list[Action]:
-        actions = decide(self.desired, self.apps)
-        self.pass_time()
-        for action in actions:
-            self.apply(action)
-        return actions
-
-    def pass_time(self) -> None:
-        self.apps = {
-            name: self.settled(app) for name, app in self.apps.items() if app.status != "deleting"
-        }
-
-    def settled(self, app: App) -> App:
-        if app.status != "deploying":
-            return app
-        return App("failed" if app.revision in self.bad else "running", app.revision, "bad")
-
-    def apply(self, action: Action) -> None:
-        match action:
-            case Start(part, revision):
-                self.apps[app_name(G, part, revision)] = App("deploying", revision)
-            case Delete(app) if app in self.apps:
-                self.apps[app] = App("deleting", self.apps[app].revision)
-            case Promote(revision):
-                self.live, self.next = revision, None
-            case Fail(revision):
-                self.superseded = tuple(n for n in self.superseded if n != revision)
-                self.next = None if self.next == revision else self.next
-            case MarkDeleted():
-                self.marked = True
-
-
-@st.composite
-def worlds(draw: st.DrawFn) -> World:
-    live = draw(st.sampled_from([None, 1]))
-    following = draw(st.sampled_from([None, 3]))
-    names = [G, *(app_name(G, part, n) for part in ("segments", "head") for n in (1, 2, 3))]
-    statuses = st.sampled_from(["deploying", "running", "failed", "deleting", "unhealthy"])
-    apps = {}
-    for name in draw(st.sets(st.sampled_from(names))):
-        _, _, number = parse_app(name) or ("", "", None)
-        apps[name] = App(draw(statuses), number or draw(st.sampled_from([1, 2, 3])), "bad")
-    desired = Desired(
-        G,
-        live,
-        following,
-        superseded=(2,) if following and draw(st.booleans()) else (),
-        remote=frozenset(draw(st.sets(st.sampled_from([1, 2, 3])))),
-        deleted=draw(st.booleans()) and not following and not live,
-    )
-    return World(desired, apps, draw(st.sets(st.sampled_from([2, 3]))))
-
-
-@given(worlds())
-def test_acting_on_decisions_converges(world: World) -> None:
-    wanted = world.next
-    for _ in range(30):
-        if not world.step():
-            break
-        if world.marked and not world.apps:
-            return
-    assert decide(world.desired, world.apps) == []
-    assert world.next is None and not world.superseded
-    if wanted in world.bad or wanted is None:
-        assert world.live in (None, 1)
-    expected = set() if world.live is None else {G}
-    if world.live in world.remote:
-        expected.add(app_name(G, "segments", world.live))
-    assert set(world.apps) == expected
-    if world.live is not None:
-        assert world.apps[G].revision == world.live
-
-
-@given(worlds())
-def test_a_router_never_loses_the_segments_that_it_calls(world: World) -> None:
-    for _ in range(30):
-        router = world.apps.get(G)
-        deleted = {action.app for action in world.step() if isinstance(action, Delete)}
-        if router is not None and router.revision in world.remote:
-            assert app_name(G, "segments", router.revision) not in deleted
