@@ -56,9 +56,13 @@ class Window:
     external: Mapping[str, Outside] = field(default_factory=dict)
 
 
-def window_of(came: Report, candidate: int, stable: int) -> Window:
-    """The part of what came that is about two revisions."""
-    return Window(came.arm(candidate), came.arm(stable), came.mirror(candidate))
+def window_between(before: Report, after: Report, candidate: int, stable: int) -> Window:
+    """What came for two revisions between two states of the sums."""
+    return Window(
+        after.arm(candidate).minus(before.arm(candidate)),
+        after.arm(stable).minus(before.arm(stable)),
+        after.mirror(candidate).minus(before.mirror(candidate)),
+    )
 
 
 def named(metrics: Iterable[Metric]) -> list[tuple[str, Metric]]:

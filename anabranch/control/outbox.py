@@ -8,7 +8,7 @@ the event's id.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -38,12 +38,14 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def due(self, now: float, limit: int = 100) -> list[Delivery]:
-        """Calls whose time has come at Unix time ``now``, the longest due first."""
+    def due(self, now: float, limit: int = 100, but: Collection[str] = ()) -> list[Delivery]:
+        """Calls whose time has come at Unix time ``now``, the longest due first; none to the URLs
+        in ``but``.
+        """
         query = (
             sa.select(outbox.c.id.label("delivery"), outbox.c.url, outbox.c.attempts, events)
             .join(events, events.c.id == outbox.c.event_id)
-            .where(outbox.c.due_at <= now)
+            .where(outbox.c.due_at <= now, outbox.c.url.not_in(tuple(but)))
             .order_by(outbox.c.due_at, outbox.c.id)
             .limit(limit)
         )
