@@ -18,7 +18,7 @@ import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from anabranch.control.calls import Answer
+from anabranch.control.endpoints import Answer
 from anabranch.control.hub import PATIENCE_S, Hub
 from anabranch.control.ledger import Ledger
 from anabranch.control.plane import Plane

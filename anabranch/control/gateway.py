@@ -12,7 +12,7 @@ from typing import Any
 import ray
 from ray import serve
 
-from anabranch.control.calls import Answer
+from anabranch.control.endpoints import Answer
 from anabranch.errors import Unavailable
 from anabranch.graph.lowering.hosting import quiet_serve
 from anabranch.router.errors import Reply, error_body

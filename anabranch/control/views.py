@@ -9,41 +9,51 @@ from typing import Any
 from ray.serve._private.common import ReplicaState
 
 from anabranch.control import serving
-from anabranch.control.reconcile import Part, app_name
-from anabranch.control.store import Graph, Revision
+from anabranch.control.lifecycle import Situation
+from anabranch.control.store import Graph, RevisionInfo
 from anabranch.graph.lowering.segments import replicas
 from anabranch.graph.plan import Plan
 from anabranch.router.gateway import GraphState
+from anabranch.router.table import Part, app_name
 
 Apps = Mapping[str, Any]
 """Serve's details of its applications, by name."""
 
+_SICK = ("UNHEALTHY", "DEPLOY_FAILED")
 
-def graph_view(graph: Graph, revisions: list[Revision], apps: Apps, url: str) -> dict[str, Any]:
+
+def graph_view(graph: Graph, now: Situation, apps: Apps, url: str) -> dict[str, Any]:
     """A graph in short; ``state`` is live, deploying, unhealthy, failed or deleting."""
     return {
         "graph": graph.name,
-        "state": _state(graph, revisions, apps),
-        "live": graph.live,
+        "state": _state(now, apps.get(graph.name, {})),
+        "live": now.live,
         "created_at": timestamp(graph.created_at),
         "url": f"{url}/v2/models/{graph.name}",
     }
 
 
-def _state(graph: Graph, revisions: list[Revision], apps: Apps) -> str:
-    if graph.state == "deleting":
+def _state(now: Situation, router: Mapping[str, Any]) -> str:
+    if now.state == "deleting":
         return "deleting"
-    if any(revision.state in ("pending", "deploying") for revision in revisions):
+    if now.coming:
         return "deploying"
-    if graph.live is None:
+    if now.live is None:
         return "failed"
-    status = _status(apps, graph.name)
-    return {"RUNNING": "live", "UNHEALTHY": "unhealthy", "DEPLOY_FAILED": "unhealthy"}.get(
-        status, "deploying"
-    )
+    if _status(router) in _SICK:
+        return "unhealthy"
+    return "live" if _running(router, serving.ROUTER) else "deploying"
 
 
-def revision_view(revision: Revision) -> dict[str, Any]:
+def inlined(graph: str, apps: Apps) -> int | None:
+    """The revision that every router of a graph carries; None while they are being rolled."""
+    router = apps.get(graph)
+    if router is None or _status(router) == "DEPLOYING":
+        return None
+    return serving.router_revision(router)
+
+
+def revision_view(revision: RevisionInfo) -> dict[str, Any]:
     """A revision without its spec."""
     return {
         "graph": revision.graph,
@@ -54,6 +64,9 @@ def revision_view(revision: Revision) -> dict[str, Any]:
         "message": revision.message,
         "created_at": timestamp(revision.created_at),
         "digest": revision.digest,
+        "intent": revision.intent.to_json(),
+        "live_at": _timestamp(revision.live_at),
+        "expires_at": _timestamp(revision.expires_at),
     }
 
 
@@ -70,48 +83,48 @@ def segments_view(plan: Plan, number: int, apps: Apps) -> list[dict[str, Any]]:
                 "name": segment.name,
                 "nodes": list(segment.nodes),
                 "replicas": deployment.get("target_num_replicas", replicas(segment)),
-                "running": sum(map(_runs, deployment.get("replicas", ()))),
+                "running": _running(app, name),
             }
         )
     return views
 
 
-def ready_state(graph: str, revisions: list[Revision], apps: Apps) -> GraphState:
-    """How a graph with at least one unsettled revision is doing."""
-    live = next((revision for revision in revisions if revision.state == "live"), None)
-    if live is None:
-        coming = revisions[-1]
-        return GraphState(
-            revision=coming.number,
-            live=False,
-            ready=False,
-            reason=f"revision {coming.number} is being deployed",
-        )
-    if graph not in apps:
-        return GraphState(
-            revision=live.number,
-            live=True,
-            ready=False,
-            reason=f"revision {live.number} is being brought back",
-        )
-    return _live_state(live.number, apps[graph])
+def ready_state(now: Situation, apps: Apps) -> GraphState | None:
+    """How a graph is doing that has a stable revision, or its first on the way; else None."""
+    if now.live is None:
+        return _first_state(now.coming[-1]) if now.coming else None
+    app = apps.get(now.graph)
+    running = app is not None and _running(app, serving.ROUTER) > 0
+    return GraphState(
+        revision=now.live, live=True, ready=running, reason="" if running else _why(now.live, app)
+    )
 
 
-def _live_state(number: int, app: Mapping[str, Any]) -> GraphState:
+def _first_state(number: int) -> GraphState:
+    reason = f"revision {number} is being deployed"
+    return GraphState(revision=number, live=False, ready=False, reason=reason)
+
+
+def _why(live: int, app: Mapping[str, Any] | None) -> str:
     """While a router is being rolled, the replicas of the old revision answer."""
-    router = app["deployments"].get(serving.ROUTER, {})
-    running = any(map(_runs, router.get("replicas", ())))
-    why = "" if running else serving.reason(app) or "no replica of its router runs"
-    return GraphState(revision=number, live=True, ready=running, reason=why)
+    if app is None:
+        return f"revision {live} is being brought back"
+    return serving.reason(app) or "no replica of its router runs"
 
 
-def _runs(replica: Mapping[str, Any]) -> bool:
-    return bool(replica["state"] == ReplicaState.RUNNING)
+def _running(app: Mapping[str, Any], deployment: str) -> int:
+    """How many replicas of a deployment run."""
+    found = app.get("deployments", {}).get(deployment, {}).get("replicas", ())
+    return sum(replica["state"] == ReplicaState.RUNNING for replica in found)
 
 
-def _status(apps: Apps, name: str) -> str:
-    status = apps.get(name, {}).get("status", "")
+def _status(app: Mapping[str, Any]) -> str:
+    status = app.get("status", "")
     return str(getattr(status, "value", status))
+
+
+def _timestamp(seconds: float | None) -> str | None:
+    return None if seconds is None else timestamp(seconds)
 
 
 def timestamp(seconds: float) -> str:
