@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from anabranch.router.core import Array
+from anabranch.components.arrays import Array
 from anabranch.router.scores import are_scores, classes
 from anabranch.specs.models import Compare
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.router.core import Array
+from anabranch.components.arrays import Array
 
 NO_CLASS = -1
 """The class of a row in which a score is not a number."""

@@ -27,7 +27,7 @@ from zlib import crc32
 
 import numpy as np
 
-from anabranch.router.core import Array
+from anabranch.components.arrays import Array
 from anabranch.router.scores import NO_CLASS, are_scores, classes
 from anabranch.router.tally import Bin
 
