@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from anabranch.errors import Problem
 from anabranch.specs.loader import MAX_KEPT_PROBLEMS, Document
 from anabranch.specs.models import (
+    MAX_RULES,
     Condition,
     GraphName,
     InferenceGraph,
@@ -141,7 +142,7 @@ def _partial(data: Any, mistakes: list[FieldPath]) -> Partial:
 
 
 def _conditions(traffic: Mapping[str, Any]) -> dict[int, str]:
-    rules = as_list(traffic.get("rules"))
+    rules = as_list(traffic.get("rules"))[:MAX_RULES]
     pairs = {
         index: _accepted(_CONDITION, as_map(rule).get("when")) for index, rule in enumerate(rules)
     }

@@ -371,6 +371,10 @@ class Compare(Model):
     """Absolute tolerance of floating-point elements."""
 
 
+MAX_RULES = 64
+"""Most rules of the traffic; each may be evaluated for every request."""
+
+
 class Traffic(Model):
     """How requests are spread over revisions.
 
@@ -378,7 +382,7 @@ class Traffic(Model):
     """
 
     sticky: Sticky | None = None
-    rules: Annotated[list[TrafficRule], Field(min_length=1, max_length=64)] | None = None
+    rules: Annotated[list[TrafficRule], Field(min_length=1, max_length=MAX_RULES)] | None = None
     """First match wins; what none matches goes by ``sticky`` and the weights."""
     compare: Compare | None = None
     grace: Duration | None = None

@@ -65,6 +65,11 @@ def test_no_rule_and_no_otherwise_is_an_error(router):
     [
         ({"strategy": "weighted"}, ("routes",), "needs routes"),
         ({"strategy": "weighted", "routes": {"a": 0}}, ("routes",), "must be above 0"),
+        (
+            {"strategy": "weighted", "routes": {"a": 1e308, "b": 1e308}},
+            ("routes",),
+            "above 0 and finite, not that of a: 1e+308, b: 1e+308",
+        ),
         ({"strategy": "weighted", "routes": ["a"], "otherwise": "b"}, ("otherwise",), "belongs to"),
         ({"strategy": "rules"}, ("rules",), "needs rules"),
         (

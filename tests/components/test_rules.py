@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.components.rules import Condition, mistakes
+from anabranch.components.rules import Condition, mistakes, prepared
 
 REQUEST = {"id": "abc", "headers": {"x-tier": "gold"}, "parameters": {"limit": 3}}
 VARIABLES = {"request": REQUEST, "inputs": {"x": [[0.5, 2.0]], "name": ["ann"]}}
@@ -69,6 +69,27 @@ def test_failures_quote_the_rule(text, message):
 def test_mistakes_are_found_without_running(text, message):
     assert any(message in found for found in mistakes(text, ["x", "name"]))
     assert all(len(found) < 400 and "\n" not in found for found in mistakes(text, []))
+
+
+def test_conditions_of_the_traffic_see_no_tensors():
+    assert mistakes("request.id == 'inputs.x'", None) == []
+    (found,) = mistakes("inputs.x[0] > 1.0", None)
+    assert found.startswith("'inputs' is not available here")
+    (found,) = mistakes("input.x[0] > 1.0", None)
+    assert found.startswith("unknown name 'input'")
+
+
+def test_variables_are_prepared_once_for_many_conditions():
+    variables = prepared(**VARIABLES)
+    for text in ("request.id == 'abc'", "inputs.x[0][1] > 1.0", "request.parameters.limit == 3"):
+        assert Condition(text).holds(variables) is True
+    assert Condition("request.parameters.other == 3").holds(variables) is False
+
+
+@pytest.mark.parametrize("value", ["\ud800", object(), {1: object()}])
+def test_what_the_language_cannot_hold(value):
+    with pytest.raises(ValueError, match="the request cannot be read by rules: "):
+        prepared(request={"parameters": {"a": value}})
 
 
 def test_text_that_looks_like_a_field_is_no_mistake():

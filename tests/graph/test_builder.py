@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from anabranch.errors import InvalidRequest, SpecError
 from anabranch.graph.builder import Graph
 from anabranch.graph.loading import load_text, open_graph
-from anabranch.specs.models import InferenceGraph, Resources
+from anabranch.specs.models import Compare, InferenceGraph, Resources, Scaling, TrafficRule
 from anabranch.specs.units import Duration
 from tests.strategies import graphs
 
@@ -61,7 +61,7 @@ def test_generated_graphs_survive_the_round_trip(graph: InferenceGraph) -> None:
 def full() -> Graph:
     """Every method and every option."""
     return (
-        Graph("full", labels={"team": "vision"}, timeout="2s")
+        Graph("full", labels={"team": "vision"}, timeout="2s", scaling=Scaling(replicas=2))
         .input("x", "FP32", [-1, 4])
         .transformer("soft", method="softmax", inputs={"x": "x"}, args={"axis": -1})
         .predictor(
@@ -91,8 +91,20 @@ def full() -> Graph:
         .explainer("why", explains="model", method="anchor_tabular", data="sample.npz")
         .output("y", "pick")
         .output("z", "ruled")
-        .traffic(sticky={"header": "x-user-id"})
-        .rollout(steps=[5.0, 50.0], hold="2m")
+        .traffic(
+            sticky={"header": "x-user-id"},
+            rules=[TrafficRule(when="has(request.parameters.test)", to="candidate")],
+            compare=Compare(rtol=0.01),
+            grace=Duration.parse("5m"),
+        )
+        .rollout(
+            steps=[5.0, 50.0],
+            hold="2m",
+            analysis={"interval": "10s", "metrics": [{"metric": "latency_p95", "max": "1.2x"}]},
+            mirror=10,
+            webhooks=["https://hooks.example/x"],
+            gate="http://127.0.0.1:9/gate",
+        )
     )
 
 
@@ -101,8 +113,20 @@ def test_everything_that_yaml_can_say_can_be_built() -> None:
     loaded = load_text(text)
     assert loaded.graph == full().spec
     assert loaded.plan == full().plan
-    for word in ("sticky", "hold", "with", "isolate", "anchor_tabular", "on_error", "sha256"):
-        assert word in text or word == "with"
+    for word in (
+        "sticky",
+        "rules",
+        "compare",
+        "grace",
+        "hold",
+        "gate",
+        "webhooks",
+        "isolate",
+        "anchor_tabular",
+        "on_error",
+        "sha256",
+    ):
+        assert word in text
 
 
 def test_a_class_is_a_component() -> None:

@@ -9,6 +9,7 @@ import pytest
 from anabranch.errors import SpecError
 from anabranch.graph.builder import Graph
 from anabranch.graph.plan import Plan
+from anabranch.specs.models import Scaling
 
 X = {"x": "x"}
 
@@ -51,6 +52,14 @@ def test_a_node_with_resources_costs_one_hop_and_leaves_the_rest_in_the_head() -
 def test_each_way_to_ask_for_a_process(options: dict[str, Any]) -> None:
     plan = step(step(base(), "a"), "b", "a", **options).output("y", "b").plan
     assert segments(plan) == {"head": ("a",), "b": ("b",)}
+
+
+def test_the_scaling_of_the_graph_is_that_of_its_head() -> None:
+    graph = Graph("g", scaling={"replicas": 3}).input("x", "FP32", [-1, 4])
+    step(step(graph, "a"), "b", "a", scaling={"replicas": 2}).output("y", "b")
+    found = {segment.name: segment.scaling for segment in graph.plan.segments}
+    assert found == {"head": Scaling(replicas=3), "b": Scaling(replicas=2)}
+    assert step(base(), "a").output("y", "a").plan.head.scaling is None
 
 
 def test_hops_count_one_after_the_other_not_side_by_side() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from anabranch.errors import SpecError
 from anabranch.graph.builder import Graph
 from anabranch.specs import Document, Partial, check, parse
-from anabranch.specs.models import InferenceGraph
+from anabranch.specs.models import InferenceGraph, Scaling
 from tests.strategies import graphs
 
 TWELVE = """\
@@ -175,6 +175,66 @@ def test_one_message_for_each_mistake(node: str, problem: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("section", "problem"),
+    [
+        ("traffic: {rules: []}", "traffic.rules: must not be empty"),
+        ("traffic: {rules: [%s]}" % ("{when: 'true', to: r1}, " * 65),
+         "traffic.rules: must have at most 64 items, not 65"),
+        ("traffic: {rules: [{when: '', to: r01, unless: x}]}",
+         "traffic.rules.0.when: must not be empty\n"
+         "traffic.rules.0.to: the text 'r01' is not a target of traffic: stable, candidate, or a "
+         "revision such as r7\n"
+         "traffic.rules.0.unless: unknown field (choose from to, when)"),
+        ("traffic: {compare: {rtol: 2}}",
+         "traffic.compare.rtol: must be at most 1, not the number 2"),
+        ("traffic: {compare: {atol: .inf}}",
+         "traffic.compare.atol: must be a finite number, not the number .inf"),
+        ("traffic: {grace: 10}",
+         "traffic.grace: the number 10 is not a duration: write a number with a unit (us, ms, s, "
+         "m, h), such as 250ms"),
+        ("traffic: {stiky: {header: x}}",
+         "traffic.stiky: unknown field (did you mean `sticky`?)"),
+        ("scaling: {replica: 2}", "scaling.replica: unknown field (did you mean `replicas`?)"),
+        ("rollout: {steps: []}", "rollout.steps: must not be empty"),
+        ("rollout: {steps: [5, 101, 7]}",
+         "rollout.steps.1: must be at most 100, not the number 101\n"
+         "rollout.steps.2: must be more than the step before it, 101"),
+        ("rollout: {steps: [5], gate: ftp://a/b, webhooks: ['http://user@host/']}",
+         "rollout.gate: the text 'ftp://a/b' is not an http:// or https:// URL without user, "
+         "password and fragment\n"
+         "rollout.webhooks.0: the text 'http://user@host/' is not an http:// or https:// URL "
+         "without user, password and fragment"),
+        ("rollout: {steps: [5], analysis: {interval: 1s, metrics: [{metric: latency95, max: 3}]}}",
+         "rollout.analysis.metrics.0.metric: `latency95` is not one of error_rate, latency_p50, "
+         "latency_p95, latency_p99, agreement, prediction_shift, promql (did you mean "
+         "`latency_p95`?)"),
+        ("rollout: {steps: [5], analysis: {interval: 1s, metrics: [{metric: promql, max: soon, "
+         "query: up}]}}",
+         "rollout.analysis.metrics.0.max: the text 'soon' is not a number, a duration such as "
+         "250ms, or a multiple of stable such as 1.2x"),
+        ("rollout: {steps: [5], analysis: {interval: 1s, metrics: [{metric: latency_p95, "
+         "max: 250}]}}",
+         "rollout.analysis.metrics.0.max: 250 of what? write a latency with its unit, such as "
+         "250ms, or a multiple of stable, such as 1.2x"),
+    ],
+)  # fmt: skip
+def test_traffic_and_rollouts(section: str, problem: str) -> None:
+    text = f"""\
+apiVersion: anabranch/v1
+kind: InferenceGraph
+metadata: {{name: g}}
+spec:
+  inputs: {{x: {{datatype: FP32, shape: [-1]}}}}
+  nodes: {{a: {{type: transformer, method: softmax, inputs: {{x: x}}}}}}
+  outputs: {{y: a}}
+  {section}
+"""
+    found = [str(each).split(": spec.", 1) for each in check(parse(text, "f")).problems]
+    assert "\n".join(said for _, said in found) == problem
+    assert all(place.startswith("f:8:") for place, _ in found)
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("", "f:1:1: is empty; a graph starts with `apiVersion: anabranch/v1`"),
@@ -213,6 +273,8 @@ spec:
     lost: {type: transformer, method: softmax, input: {x: x}}
     1st: {type: transformer, method: softmax, inputs: {x: x}}
   outputs: {y: good, z: 3}
+  scaling: {replicas: 2}
+  traffic: {rules: [{when: 'true', to: x}, {when: 3, to: r1}, 3, {when: 'false', to: r2}]}
 """
         )
     )
@@ -222,7 +284,9 @@ spec:
     assert [*partial.nodes] == ["good", "fine"]
     assert dict(partial.outputs) == {"y": "good"}
     assert partial.broken == {"bad", "lost", "1st"}
-    assert len(checked.problems) == 6
+    assert partial.scaling == Scaling(replicas=2)
+    assert dict(partial.conditions) == {0: "true", 3: "false"}
+    assert len(checked.problems) == 9
 
 
 def test_without_inputs_no_source_is_called_unknown() -> None:
