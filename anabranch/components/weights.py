@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from fractions import Fraction
 from itertools import accumulate
 from typing import Generic, TypeVar
@@ -33,10 +33,6 @@ class Weights(Generic[K]):
         self._edges = [_not_below(part / total) for part in accumulate(drawable.values())]
         self.only = self._names[0] if len(self._names) == 1 else None
         """The one name with a weight above 0; None if there are several."""
-
-    def __iter__(self) -> Iterator[K]:
-        """The names that may be picked."""
-        return iter(self._names)
 
     def pick(self, point: float) -> K:
         """Return the name that owns ``point``, which is at least 0 and below 1.

@@ -104,4 +104,3 @@ def test_what_cannot_be_drawn_is_refused(weights: dict[object, float], words: st
 )
 def test_the_only_arm(weights: dict[int, float], only: int | None) -> None:
     assert Weights(weights).only == only
-    assert list(Weights(weights)) == [name for name, weight in weights.items() if weight]
