@@ -28,12 +28,13 @@ _READS = "anabranch_reads"
 """Execution option of connections that only read."""
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 """The driver where the URL names none."""
-_BROKEN = (
-    sa.exc.OperationalError,
-    sa.exc.InterfaceError,
-    sa.exc.InternalError,
-    sa.exc.TimeoutError,
+_OURS = (
+    sa.exc.IntegrityError,
+    sa.exc.DataError,
+    sa.exc.ProgrammingError,
+    sa.exc.NotSupportedError,
 )
+"""Errors that say that the statement was wrong; all others say that the database is in trouble."""
 
 
 class Database:
@@ -51,8 +52,11 @@ class Database:
         try:
             with database.write() as connection:
                 prepare(connection)
-        except Unavailable as error:
-            raise EngineError(f"cannot open the store: {error}") from error
+        except Exception as error:
+            database.close()
+            if isinstance(error, Unavailable):
+                raise EngineError(f"cannot open the store: {error}") from error
+            raise
         return database
 
     def close(self) -> None:
@@ -92,7 +96,9 @@ def _check_lease(connection: Connection, holder: str) -> None:
 def _known_errors() -> Iterator[None]:
     try:
         yield
-    except _BROKEN as error:
+    except _OURS:
+        raise
+    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
         cause = getattr(error, "orig", None) or error
         text = " ".join(str(cause).split())
         raise Unavailable(f"the store does not answer: {text}") from error
