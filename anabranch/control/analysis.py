@@ -126,13 +126,14 @@ class _Look:
             return replace(value, samples=found.samples)
         bounds = (("max", metric.max), ("min", metric.min))
         compared = [
-            self._compared(value, bound, limit) for bound, limit in bounds if limit is not None
+            self._compared(value, found.samples, bound, limit)
+            for bound, limit in bounds
+            if limit is not None
         ]
         worst = weightiest(compared) or self._blank("inconclusive", "it has neither max nor min")
-        message = f"{worst.message}, over {found.samples} {self.gauge.of}"
-        return replace(worst, message=message, value=_finite(value), samples=found.samples)
+        return replace(worst, value=_finite(value), samples=found.samples)
 
-    def _compared(self, value: float, bound: str, limit: Limit) -> Measurement:
+    def _compared(self, value: float, samples: int, bound: str, limit: Limit) -> Measurement:
         """Hold a value against one of its limits."""
         relative, number = parse_limit(limit)
         text = ""
@@ -147,7 +148,10 @@ class _Look:
         passed = holds(value, number)
         sign = yes if passed else no
         shown = self.gauge.shown
-        message = f"{self.name} {shown(value)} {sign} {bound} {shown(number)}{text}"
+        message = (
+            f"{self.name} {shown(value)} {sign} {bound} {shown(number)}{text}, "
+            f"over {samples} {self.gauge.of}"
+        )
         return Measurement(self.name, "pass" if passed else "fail", message, limit=_finite(number))
 
     def _usable(self, found: _Reading, whose: str) -> float | Measurement:

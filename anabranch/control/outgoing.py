@@ -56,9 +56,10 @@ class Caller:
             return Reply(None, error=f"unreachable: {error or type(error).__name__}")
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._http is not None:
-            await self._http.aclose()
+        """Close all connections; a call after that opens new ones."""
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
 
     async def _call(self, method: str, url: str, most: int, request: dict[str, Any]) -> Reply:
         async with self._client().stream(method, url, **request) as response:
