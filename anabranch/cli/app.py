@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from anabranch.cli import engine_commands, graph_commands, request_commands, spec_commands
+from anabranch.cli import (
+    engine_commands,
+    graph_commands,
+    request_commands,
+    revision_commands,
+    spec_commands,
+    traffic_commands,
+)
 
 app = typer.Typer(
     name="anabranch",
@@ -17,7 +24,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (engine_commands, graph_commands, request_commands, spec_commands):
+for module in (
+    engine_commands,
+    graph_commands,
+    traffic_commands,
+    revision_commands,
+    request_commands,
+    spec_commands,
+):
     module.register(app)
 
 

@@ -1,7 +1,8 @@
-"""What a deploy would change, against the revision that answers now."""
+"""What differs: between a file and the revision that answers now, and between two revisions."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from anabranch.control.bundles import pack
 from anabranch.control.client import ControlClient, Json
 from anabranch.control.settings import Settings
 from anabranch.errors import EngineError, NotFound, SpecError
-from anabranch.graph.loading import load_text, open_graph
+from anabranch.graph.loading import Loaded, load_text, open_graph
 
 
 def changes_against_live(file: Path, home: Path) -> list[str] | None:
@@ -24,7 +25,53 @@ def changes_against_live(file: Path, home: Path) -> list[str] | None:
     if live is None:
         return [f"{loaded.graph.name} is new"]
     digest = pack(file, Settings.from_env().max_bundle).digest
-    return list(spec_changes(_spec_of(live), loaded.graph.to_dict())) + _file_changes(live, digest)
+    return list(spec_changes(_data(_loaded(live)), loaded.graph.to_dict())) + _file_changes(
+        live, digest
+    )
+
+
+def difference(before: Json, after: Json) -> Json:
+    """What differs between two revisions of the control API.
+
+    ``{"graph", "from", "to", "spec", "plan", "files": lines, "text": a unified diff of the specs}``
+    """
+    old, new = _loaded(before), _loaded(after)
+    return {
+        "graph": after["graph"],
+        "from": before["revision"],
+        "to": after["revision"],
+        "spec": list(spec_changes(_data(old), _data(new))),
+        "plan": list(plan_changes(_plan(old), _plan(new))),
+        "files": _file_changes(before, after["digest"]),
+        "text": _unified(before, after),
+    }
+
+
+def plan_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """What differs between two plans as JSON: segments one by one, hops, and types."""
+    before = {segment["name"]: segment for segment in old.get("segments", ())}
+    after = {segment["name"]: segment for segment in new.get("segments", ())}
+    yield from (f"- segment {name}" for name in before if name not in after)
+    for name, segment in after.items():
+        if name not in before:
+            yield f"+ segment {name} ({', '.join(segment['nodes'])})"
+        elif before[name] != segment:
+            yield f"~ segment {name}: {', '.join(_differing(before[name], segment))}"
+    for part in ("critical_path_hops", "inputs", "outputs"):
+        if old.get(part) != new.get(part):
+            yield f"~ {part}{_shown(old.get(part), new.get(part))}"
+
+
+def _shown(before: Any, after: Any) -> str:
+    return f": {before} -> {after}" if isinstance(before, int) and isinstance(after, int) else ""
+
+
+def _unified(before: Json, after: Json) -> str:
+    lines = difflib.unified_diff(
+        before["spec"].splitlines(), after["spec"].splitlines(),
+        f"r{before['revision']}", f"r{after['revision']}", lineterm="",
+    )  # fmt: skip
+    return "\n".join(lines)
 
 
 def spec_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
@@ -57,12 +104,20 @@ def _live(client: ControlClient, name: str) -> Json | None:
         return None
 
 
-def _spec_of(live: Json) -> Mapping[str, Any]:
-    """The spec that runs; nothing where this version of the language cannot read it any more."""
+def _loaded(revision: Json) -> Loaded | None:
+    """What was deployed; None where this version of the language cannot read it any more."""
     try:
-        return load_text(live["spec"]).graph.to_dict()
+        return load_text(revision["spec"])
     except SpecError:
-        return {}
+        return None
+
+
+def _data(loaded: Loaded | None) -> Mapping[str, Any]:
+    return {} if loaded is None else loaded.graph.to_dict()
+
+
+def _plan(loaded: Loaded | None) -> Mapping[str, Any]:
+    return {} if loaded is None else loaded.plan.to_json()
 
 
 def _file_changes(live: Json, digest: str) -> list[str]:

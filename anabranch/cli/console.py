@@ -35,7 +35,7 @@ def warn(text: str) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Rows in aligned columns under a heading, as text; fields on one line each."""
-    cells = [[_cell(value) for value in row] for row in [columns, *rows]]
+    cells = [list(columns), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
     return "\n".join(lines)

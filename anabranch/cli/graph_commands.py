@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from anabranch.cli import options
 from anabranch.cli.completion import graph_names
-from anabranch.cli.console import progress, result, result_json
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from anabranch.control.client import ControlClient
+from anabranch.cli.console import note, progress, result, result_json
 
 _PAUSE_S = 1.0
+_SHOWN = 10
+"""Revisions that ``status`` shows, beside those that are up."""
 
 
 def register(app: typer.Typer) -> None:
@@ -30,27 +26,42 @@ def register(app: typer.Typer) -> None:
 
 def deploy(
     file: options.SpecFile,
+    canary: options.Canary = None,
+    mirror: options.Mirror = None,
+    rollout: options.Rollout = None,
+    hold: options.Hold = None,
+    now: options.Now = False,
     home: options.Home = None,
     wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Wait until the revision is live.")
+        bool, typer.Option("--wait/--no-wait", help="Wait until the revision is up.")
     ] = True,
     timeout: options.Timeout = 120.0,
     author: options.Author = "",
     message: options.Message = "",
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Deploy a graph as a new revision. The one before it answers until the new one is live."""
-    from anabranch.cli.deploying import deploy_and_wait, send
+    """Deploy a graph as a new revision. The one before it answers until the new one is up.
 
-    with _client(home) as client, progress(f"deploying {file}") as say:
-        if wait:
-            done = deploy_and_wait(client, file, timeout, say, author, message)
-        else:
-            done = send(client, file, author, message)
-    if output is options.Format.JSON:
-        result_json(done)
-    else:
-        result(f"{done['graph']} revision {done['revision']} is {done['state']}")
+    Then the new one takes over, or as the spec's `rollout` block or one of the options says.
+    """
+    from anabranch.cli.deploying import deploy_and_wait, send
+    from anabranch.cli.intents import intent
+    from anabranch.cli.reports import outcome_text
+
+    wanted = intent(canary, mirror, rollout, hold, now)
+    with options.client(home) as client:
+        with progress(f"deploying {file}") as say:
+            if wait:
+                done = deploy_and_wait(client, file, timeout, say, author, message, wanted)
+            else:
+                done = send(client, file, author, message, wanted)
+        if output is options.Format.JSON:
+            result_json(done)
+            return
+        text, hint = outcome_text(done, client.graph(done["graph"], limit=1))
+    result(text)
+    if hint:
+        note(hint)
 
 
 def status(
@@ -59,26 +70,28 @@ def status(
         typer.Argument(metavar="GRAPH", help="One graph.", autocompletion=graph_names),
     ] = None,
     home: options.Home = None,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Print every change.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on, and show every change.")
+    ] = False,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show the graphs of the engine, or the revisions of one graph."""
+    """Show the graphs of the engine, or one graph: traffic, rollout, segments, revisions."""
     from anabranch.cli.reports import status_text
+    from anabranch.cli.watching import watch as watch_for_ever
 
-    with _client(home) as client:
-        last = None
-        while True:
-            found = {"graphs": client.graphs()} if graph is None else client.graph(graph)
-            if found != last:
-                _clear_if(watch and last is not None)
-                json = output is options.Format.JSON
-                result_json(found, indent=None if watch else 2) if json else result(
-                    status_text(found)
-                )
-            if not watch:
-                return
-            last = found
-            time.sleep(_PAUSE_S)
+    as_json = output is options.Format.JSON
+    with options.client(home) as client:
+
+        def fetch() -> dict[str, Any]:
+            return {"graphs": client.graphs()} if graph is None else client.graph(graph, _SHOWN)
+
+        if watch:
+            watch_for_ever(fetch, status_text, as_json=as_json)
+        found = fetch()
+    if as_json:
+        result_json(found)
+    else:
+        result(status_text(found))
 
 
 def delete(
@@ -89,7 +102,7 @@ def delete(
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Take a graph down. Its revisions stay on record."""
-    with _client(home) as client, progress(f"deleting {graph}"):
+    with options.client(home) as client, progress(f"deleting {graph}"):
         client.delete(graph)
         if wait:
             client.wait_gone(graph, timeout)
@@ -111,7 +124,7 @@ def logs(
     from anabranch.cli.following import new_lines
     from anabranch.cli.running import TAIL
 
-    with _client(home) as client:
+    with options.client(home) as client:
         seen = client.logs(graph, max(tail, TAIL) if follow else tail).splitlines()
         _print_lines(seen[-tail:] if tail else [], output)
         while follow:
@@ -127,16 +140,3 @@ def _print_lines(lines: list[str], output: options.Format) -> None:
             result_json({"line": line}, indent=None)
         else:
             result(line)
-
-
-def _clear_if(wanted: bool) -> None:
-    """Start a fresh screen between two states; a pipe gets one state after the other."""
-    if wanted and sys.stdout.isatty():
-        sys.stdout.write("\x1b[H\x1b[2J")
-
-
-def _client(home: Path | None) -> ControlClient:
-    from anabranch.control.client import ControlClient
-    from anabranch.control.engine_state import resolve_home
-
-    return ControlClient.of_home(resolve_home(home))

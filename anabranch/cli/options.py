@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from anabranch.cli import shares
 from anabranch.cli.completion import graph_names
+
+if TYPE_CHECKING:
+    from anabranch.control.client import ControlClient
 
 
 class Format(StrEnum):
@@ -28,6 +32,20 @@ def duration(text: Any) -> float:
         return Duration.parse(text).seconds
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def length(text: Any) -> str:
+    """A duration as text, checked; BadParameter for anything else."""
+    duration(text)
+    return str(text)
+
+
+def client(home: Path | None) -> ControlClient:
+    """Client of the engine of a home; EngineError if none is running there."""
+    from anabranch.control.client import ControlClient
+    from anabranch.control.engine_state import resolve_home
+
+    return ControlClient.of_home(resolve_home(home))
 
 
 Home = Annotated[
@@ -61,6 +79,47 @@ Author = Annotated[
     typer.Option("--author", envvar="USER", help="Who deploys; on record.", show_envvar=False),
 ]
 Message = Annotated[str, typer.Option("--message", "-m", help="Why; on record.")]
+Canary = Annotated[
+    float | None,
+    typer.Option(
+        "--canary",
+        parser=shares.percent,
+        metavar="PERCENT",
+        help="Give it so much of the traffic, until `promote` or `abort`.",
+    ),
+]
+Mirror = Annotated[
+    float | None,
+    typer.Option(
+        "--mirror",
+        parser=shares.percent,
+        metavar="PERCENT",
+        help="Give it copies of so many of the requests, and compare its answers.",
+    ),
+]
+Rollout = Annotated[
+    Any,
+    typer.Option(
+        "--rollout",
+        parser=shares.steps,
+        metavar="PERCENT,...",
+        help="Move traffic to it in these steps, such as 5,25,50; all else is as the spec's"
+        " `rollout` block says.",
+    ),
+]
+Hold = Annotated[
+    Any,
+    typer.Option(
+        "--hold",
+        parser=length,
+        metavar="DURATION",
+        help="How long each step of --rollout lasts at least, such as 2m.",
+    ),
+]
+Now = Annotated[
+    bool,
+    typer.Option("--now", help="Give it all traffic as soon as it is up, whatever the spec says."),
+]
 HttpPort = Annotated[int, typer.Option("--http-port", min=1, max=65535, help="Port for HTTP.")]
 GrpcPort = Annotated[int, typer.Option("--grpc-port", min=1, max=65535, help="Port for gRPC.")]
 DashboardPort = Annotated[

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from anabranch.cli.console import table
+from anabranch.cli.traffic_reports import arms_text, mirrors_text, percent, rollout_text
 from anabranch.errors import Problem, SpecError
 
 Json = dict[str, Any]
 _LONGEST_DATA = 200
+_DIGEST = 12
+"""Digits of a digest that are shown."""
 
 
 def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
@@ -34,27 +38,98 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
 
 
 def status_text(found: Json) -> str:
-    """Graphs of an engine, or one graph with its revisions, newest first."""
+    """Graphs of an engine, or one graph with its traffic and its revisions, newest first."""
     if "graphs" in found:
         rows = [
             (graph["graph"], graph["live"], graph["state"], graph["url"])
             for graph in found["graphs"]
         ]
         return table(("GRAPH", "REVISION", "STATE", "URL"), rows) if rows else "no graphs"
+    return "\n\n".join(part for part in _graph_parts(found) if part)
+
+
+def _graph_parts(found: Json) -> Iterator[str]:
+    """The sections on a graph, the most urgent first; those with nothing to say are empty."""
+    yield f"{found['graph']} is {found['state']} at {found['url']}{_carried(found)}"
+    yield arms_text(found["arms"]) if found["arms"] else ""
+    yield mirrors_text(found["mirrors"]) if found["mirrors"] else ""
+    yield rollout_text(found["rollout"], datetime.now(UTC)) if found["rollout"] else ""
     segments = [
         (one["name"], ", ".join(one["nodes"]), f"{one['running']}/{one['replicas']}")
         for one in found["segments"]
     ]
+    yield table(("SEGMENT", "NODES", "REPLICAS"), segments) if segments else ""
     revisions = [
-        (one["revision"], one["state"], one["author"], one["message"], one["reason"])
+        (f"r{one['revision']}", one["state"], one["author"], one["message"], one["reason"])
         for one in found["revisions"]
     ]
-    parts = [
-        f"{found['graph']} is {found['state']} at {found['url']}",
-        table(("SEGMENT", "NODES", "REPLICAS"), segments) if segments else "",
-        table(("REVISION", "STATE", "AUTHOR", "MESSAGE", "REASON"), revisions),
-    ]
-    return "\n\n".join(part for part in parts if part)
+    yield table(("REVISION", "STATE", "AUTHOR", "MESSAGE", "REASON"), revisions)
+
+
+def _carried(found: Json) -> str:
+    """While routers carry another revision than the stable one, requests take a hop."""
+    if found["live"] is None or found["inlined"] == found["live"]:
+        return ""
+    return f"; its routers do not carry r{found['live']} yet"
+
+
+def outcome_text(done: Json, graph: Json) -> tuple[str, str]:
+    """What a deploy has come to, and what to do next; that is empty where nothing is."""
+    name, number = done["graph"], done["revision"]
+    text = f"{name} revision {number} is {done['state']}"
+    if done["state"] != "ready":
+        return text, ""
+    rollout = graph["rollout"]
+    if rollout is not None and rollout["revision"] == number:
+        step = f"step {rollout['step']} of {len(rollout['steps'])}: {percent(rollout['weight'])}"
+        return f"{text} in a rollout, {step} of the traffic", (
+            f"next: `anabranch status {name} --watch`, or `anabranch rollout {name} pause`, "
+            "`promote` or `abort`"
+        )
+    return f"{text}{_part(number, graph)}", (
+        f"next: `anabranch {'compare' if _is_mirror(number, graph) else 'status'} {name}`, then "
+        f"`anabranch promote {name} r{number}` or `anabranch abort {name}`"
+    )
+
+
+def _part(number: int, graph: Json) -> str:
+    """What a revision does beside the stable one."""
+    arms = {arm["revision"]: arm["share"] for arm in graph["arms"]}
+    mirrors = {one["revision"]: one["percent"] for one in graph["mirrors"]}
+    if number in arms:
+        return f" with {percent(arms[number])} of the traffic"
+    if number in mirrors:
+        return f" and gets a copy of {percent(mirrors[number])} of the requests"
+    return ""
+
+
+def _is_mirror(number: int, graph: Json) -> bool:
+    return any(one["revision"] == number for one in graph["mirrors"])
+
+
+def history_text(revisions: Sequence[Json]) -> str:
+    """The revisions of a graph, in the order given."""
+    rows = [
+        (
+            f"r{one['revision']}", one["state"], _local(one["created_at"]), one["author"],
+            one["digest"][:_DIGEST], one["message"],
+        )
+        for one in revisions
+    ]  # fmt: skip
+    return table(("REVISION", "STATE", "DEPLOYED", "AUTHOR", "DIGEST", "MESSAGE"), rows)
+
+
+def _local(moment: str) -> str:
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def difference_text(found: Json) -> str:
+    """What differs between two revisions; see ``changes.difference``."""
+    sections = {"spec": found["spec"], "plan": found["plan"], "files": found["files"]}
+    lines = [f"{found['graph']} r{found['from']} -> r{found['to']}"]
+    for name, changes in sections.items():
+        lines += [f"{name}:", *(f"  {change}" for change in changes or ["no change"])]
+    return "\n".join([*lines, *(["", found["text"]] if found["text"] else [])])
 
 
 def validation_json(failures: Mapping[str, SpecError | None]) -> Json:

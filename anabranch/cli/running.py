@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from anabranch.cli.console import note, progress, result
-from anabranch.cli.deploying import deploy_and_wait
+from anabranch.cli.deploying import REPLACE, deploy_and_wait
 from anabranch.cli.following import new_lines
 from anabranch.control.bundles import pack
 from anabranch.control.client import ControlClient
@@ -67,7 +67,7 @@ def _digest(file: Path) -> str:
 
 def _deploy(client: ControlClient, file: Path, timeout: float) -> None:
     with progress(f"deploying {file}") as say:
-        done = deploy_and_wait(client, file, timeout, say, message="anabranch run")
+        done = deploy_and_wait(client, file, timeout, say, message="anabranch run", intent=REPLACE)
     note(f"{done['graph']} revision {done['revision']} is live; Ctrl-C ends it")
 
 

@@ -5,6 +5,7 @@ Synchronous, and without Ray: whoever only talks to an engine starts in a blink.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ import httpx
 from anabranch.control.engine_state import require_state
 from anabranch.errors import (
     AnabranchError,
+    Conflict,
     DeadlineExceeded,
     DeployError,
     EngineError,
@@ -30,12 +32,14 @@ CONTROL = "/control/v1"
 TIMEOUT_S = 120.0
 """Longest wait for one answer, in seconds."""
 _PAUSE_S = 0.2
+_UP = ("ready", "live", "warm")
+_DOWN = ("failed", "retired")
 _ERRORS: Mapping[int, type[AnabranchError]] = {
     400: InvalidRequest,
     401: EngineError,
     403: EngineError,
     404: NotFound,
-    409: DeployError,
+    409: Conflict,
     413: TooLarge,
     422: DeployError,
     501: DeployError,
@@ -92,20 +96,43 @@ class ControlClient:
         found: list[Json] = self._get(f"{CONTROL}/graphs")["graphs"]
         return found
 
-    def graph(self, name: str) -> Json:
-        """One graph with its revisions."""
-        return self._get(_graph_path(name))
+    def graph(self, name: str, limit: int | None = None) -> Json:
+        """One graph with its arms, mirrors, rollout, and its ``limit`` newest revisions."""
+        return self._get(_graph_path(name), None if limit is None else {"limit": limit})
+
+    def revisions(self, name: str, limit: int) -> list[Json]:
+        """The ``limit`` newest revisions of a graph, newest first."""
+        found: list[Json] = self._get(f"{_graph_path(name)}/revisions", {"limit": limit})[
+            "revisions"
+        ]
+        return found
 
     def revision(self, name: str, number: int) -> Json:
         """One revision with its state and, where it failed, the reason."""
         return self._get(f"{_graph_path(name)}/revisions/{number}")
 
-    def deploy(self, name: str, bundle: bytes, *, author: str = "", message: str = "") -> Json:
-        """Send a bundle: ``{"graph", "revision", "state"}`` of the revision that it becomes."""
+    def deploy(
+        self,
+        name: str,
+        bundle: bytes,
+        *,
+        author: str = "",
+        message: str = "",
+        intent: Json | None = None,
+    ) -> Json:
+        """Send a bundle: ``{"graph", "revision", "state"}`` of the revision that it becomes.
+
+        ``intent`` has a ``kind`` (replace, canary, mirror or rollout), a ``percent`` of a canary or
+        a mirror, and a ``rollout`` whose fields stand in for those of the spec's block. Without
+        it, that block decides.
+        """
+        params = {"author": author, "message": message}
+        if intent is not None:
+            params["intent"] = json.dumps(intent)
         reply = self._send(
             "POST",
             f"{_graph_path(name)}/revisions",
-            params={"author": author, "message": message},
+            params=params,
             content=bundle,
             headers={"content-type": "application/zip"},
         )
@@ -114,29 +141,83 @@ class ControlClient:
     def wait(
         self, name: str, number: int, timeout: float, say: Callable[[str], None] = print
     ) -> Json:
-        """Wait until a revision is live. An engine that restarts meanwhile is waited for.
+        """Wait until a revision is up, and does what it was deployed for.
 
-        ``say`` hears of every new state. Raises DeployError with the node and the reason if the
-        revision fails, or after ``timeout`` seconds, which does not stop the deploy.
+        One that replaces another is live then, and a canary, a mirror or the candidate of a rollout
+        is ready; whatever comes of it right after, such as ``warm``, is given as it is. An engine
+        that restarts meanwhile is waited for. ``say`` hears of every new state. Raises DeployError
+        with the node and the reason if the revision fails, or after ``timeout`` seconds, which does
+        not stop the deploy.
         """
         deadline = time.monotonic() + timeout
         last = ""
         while True:
             revision = self._try_revision(name, number, deadline)
             state = str(revision.get("state", last))
-            if state == "live":
+            if state in _UP:
                 return revision
-            if state in ("failed", "retired"):
+            if state in _DOWN:
                 raise DeployError(f"{name} revision {number} {state}: {revision.get('reason')}")
             if state != last:
                 say(f"{name} revision {number} is {state}")
             last = state
             if time.monotonic() > deadline:
                 raise DeployError(
-                    f"{name} revision {number} is not live after {timeout:g} s; the deploy goes"
+                    f"{name} revision {number} is not up after {timeout:g} s; the deploy goes"
                     f" on: look at it with `anabranch status {name}`"
                 )
             time.sleep(_PAUSE_S)
+
+    def traffic(self, name: str) -> Json:
+        """Weights and mirrors of a graph, each by revision."""
+        return self._get(f"{_graph_path(name)}/traffic")
+
+    def set_traffic(
+        self,
+        name: str,
+        weights: Mapping[int, float] | None = None,
+        mirrors: Mapping[int, float] | None = None,
+    ) -> Json:
+        """Set the weights of arms, and the percentages of mirrors; both together or none.
+
+        Like everything that moves traffic, this comes back once the change is in force; the
+        answer's ``routers`` says how many of them have confirmed it.
+        """
+        given = {"weights": weights, "mirrors": mirrors}
+        body = {
+            part: {str(number): share for number, share in shares.items()}
+            for part, shares in given.items()
+            if shares
+        }
+        return self._put(f"{_graph_path(name)}/traffic", body)
+
+    def promote(self, name: str, revision: int | None = None) -> Json:
+        """Make a revision the stable one, with all traffic; the candidate if none is named."""
+        return self._post(f"{_graph_path(name)}/promote", _given(revision=revision))
+
+    def abort(self, name: str) -> Json:
+        """Give all traffic back to the stable revision."""
+        return self._post(f"{_graph_path(name)}/abort")
+
+    def rollback(self, name: str, to: int | None = None) -> Json:
+        """Go back to a revision; to the stable one before this one if none is named.
+
+        The answer's ``state`` is ``live`` if that one was up, and that of a deploy if it has to
+        come up first.
+        """
+        return self._post(f"{_graph_path(name)}/rollback", _given(to=to))
+
+    def rollout(self, name: str) -> Json:
+        """The last rollout of a graph, also if it is over; NotFound if there was none."""
+        return self._get(f"{_graph_path(name)}/rollout")
+
+    def move_rollout(self, name: str, action: str) -> Json:
+        """Pause, resume, promote or abort the rollout in progress."""
+        return self._post(f"{_graph_path(name)}/rollout/{quote(action, safe='')}")
+
+    def compare(self, name: str) -> Json:
+        """What the copies to the mirrors of a graph have shown."""
+        return self._get(f"{_graph_path(name)}/compare")
 
     def delete(self, name: str) -> None:
         """Ask for a graph to go."""
@@ -195,6 +276,12 @@ class ControlClient:
     def _get(self, path: str, params: Mapping[str, str | int] | None = None) -> Json:
         return _json(self._send("GET", path, params=params))
 
+    def _post(self, path: str, body: Json | None = None) -> Json:
+        return _json(self._send("POST", path, json=body or {}))
+
+    def _put(self, path: str, body: Json) -> Json:
+        return _json(self._send("PUT", path, json=body))
+
     def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
             reply = self._http.request(method, path, **request)
@@ -211,6 +298,10 @@ class ControlClient:
 
 class EngineUnreachable(EngineError):
     """The engine does not answer, perhaps only for a moment."""
+
+
+def _given(**fields: Any) -> Json:
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _graph_path(name: str) -> str:

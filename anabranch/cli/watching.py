@@ -1,0 +1,42 @@
+"""Showing something again and again: redrawn on a terminal, one state after the other elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from anabranch.cli.console import result, result_json
+
+PAUSE_S = 1.0
+_HOME, _CLEAR, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[2J", "\x1b[K", "\x1b[J"
+
+T = TypeVar("T")
+
+
+def watch(fetch: Callable[[], T], text: Callable[[T], str], *, as_json: bool) -> None:
+    """Show what ``fetch`` gives, for ever.
+
+    On a terminal ``text`` is drawn over what stands there, every second, since it may tell how
+    long something takes. Elsewhere it is printed where something has changed; JSON as one line.
+    """
+    redraws = sys.stdout.isatty() and not as_json
+    if redraws:
+        sys.stdout.write(_CLEAR)
+    last: Any = None
+    while True:
+        found = fetch()
+        if redraws:
+            sys.stdout.write(screen(text(found)))
+            sys.stdout.flush()
+        elif found != last:
+            result_json(found, indent=None) if as_json else result(text(found))
+        last = found
+        time.sleep(PAUSE_S)
+
+
+def screen(text: str) -> str:
+    """``text`` drawn over what stands on the terminal, without a flicker."""
+    lines = "".join(f"{line}{_REST_OF_LINE}\n" for line in text.splitlines())
+    return f"{_HOME}{lines}{_REST}"
