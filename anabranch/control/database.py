@@ -20,7 +20,7 @@ from anabranch.errors import EngineError, LeaseLost, Unavailable
 
 BUSY_TIMEOUT = 10.0
 """Longest time that a writer waits for another, in seconds."""
-STALL_TIMEOUT = 3.0
+STALL_TIMEOUT = 10.0
 """How long a transaction may stand still before PostgreSQL ends it, in seconds: a process that is
 frozen in the middle of one must not keep the lease from the others."""
 
@@ -108,7 +108,7 @@ def _connect(url: str) -> Engine:
     try:
         parsed = sa.make_url(url)
         parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
-        engine = sa.create_engine(parsed, pool_pre_ping=True)
+        engine = sa.create_engine(parsed, pool_pre_ping=True, **_pool(parsed))
     except sa.exc.ArgumentError as error:
         raise EngineError(f"cannot open the store: {error}") from error
     except ImportError as error:
@@ -117,6 +117,12 @@ def _connect(url: str) -> Engine:
         ) from error
     _CONFIGURE.get(engine.dialect.name, _refuse)(engine, parsed)
     return engine
+
+
+def _pool(url: URL) -> dict[str, Any]:
+    """Never wait for a connection: who waits may hold one that the others wait for."""
+    is_in_memory = url.get_backend_name() == "sqlite" and not url.database
+    return {} if is_in_memory else {"max_overflow": -1}
 
 
 def _refuse(engine: Engine, url: URL) -> None:

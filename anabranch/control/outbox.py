@@ -41,11 +41,15 @@ class Outbox:
     def due(self, now: float, limit: int = 100, but: Collection[str] = ()) -> list[Delivery]:
         """Calls whose time has come at Unix time ``now``, the longest due first; none to the URLs
         in ``but``.
+
+        Only the oldest call to a URL is ever due, so that each hears of the events in their order.
         """
+        oldest = sa.select(sa.func.min(outbox.c.id)).group_by(outbox.c.url)
         query = (
             sa.select(outbox.c.id.label("delivery"), outbox.c.url, outbox.c.attempts, events)
             .join(events, events.c.id == outbox.c.event_id)
-            .where(outbox.c.due_at <= now, outbox.c.url.not_in(tuple(but)))
+            .where(outbox.c.id.in_(oldest), outbox.c.due_at <= now)
+            .where(outbox.c.url.not_in(tuple(but)))
             .order_by(outbox.c.due_at, outbox.c.id)
             .limit(limit)
         )

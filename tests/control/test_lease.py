@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from anabranch.control import database as databases
 from anabranch.control import lease as leases
 from anabranch.control import lifecycle
 from anabranch.control.lease import Lease, is_gone, name_of_holder
@@ -385,6 +386,7 @@ def test_a_killed_holder_is_taken_over_at_once(url: str, store: Store, tmp_path:
 
 
 def _freeze_in_a_write(url: str) -> None:
+    databases.STALL_TIMEOUT = 1.0
     store = Store.open(url)
     assert Lease(store, "frozen").try_acquire()
     store.add_revision("digits", "spec", "d")

@@ -78,6 +78,28 @@ def test_a_postponed_call_waits_and_counts(graph: Store) -> None:
     assert [(one.id, one.attempts) for one in late] == [(second.id, 0), (first.id, 1)]
 
 
+def test_a_url_hears_of_events_in_their_order(graph: Store) -> None:
+    graph.change("digits", telling(Note(1, "a", notify=("http://a", "http://b"))))
+    graph.change("digits", telling(Note(1, "b", notify=("http://b", "http://a"))))
+    first, second = due(graph)
+    assert [(one.url, one.body["event"]) for one in (first, second)] == [
+        ("http://a", "a"),
+        ("http://b", "a"),
+    ]
+    graph.outbox.postponed(first.id, FAR)
+    graph.outbox.delivered(second.id)
+    assert [(one.url, one.body["event"]) for one in due(graph, FAR - 1)] == [("http://b", "b")]
+    graph.outbox.given_up(first.id)
+    found = [(one.url, one.body["event"]) for one in due(graph)]
+    assert found == [("http://b", "b"), ("http://a", "b")]
+
+
+def test_urls_can_be_left_out(graph: Store) -> None:
+    graph.change("digits", telling(Note(1, "a", notify=("http://a", "http://b"))))
+    found = graph.outbox.due(FAR, 1, ("http://a",))
+    assert [one.url for one in found] == ["http://b"]
+
+
 def test_nothing_is_due_before_its_time_and_no_more_than_asked_for(graph: Store) -> None:
     urls = tuple(f"http://{n}" for n in range(5))
     graph.change("digits", telling(Note(1, "a", notify=urls)))
