@@ -50,7 +50,7 @@ def _number(text: str) -> str:
 
 
 Number = Annotated[str, AfterValidator(_number)]
-Revision = Annotated[int, Field(ge=1, lt=10**_DIGITS)]
+Revision = Annotated[int, Field(ge=1, le=10**_DIGITS - 1)]
 
 
 class _Nothing(Model):

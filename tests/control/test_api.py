@@ -1,76 +1,31 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import time
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
-from anabranch.control.api import ControlApi
-from anabranch.control.bundles import pack, write_files
-from anabranch.control.reconciler import Reconciler
-from anabranch.control.releases import Releases
-from anabranch.control.settings import Settings
-from anabranch.control.store import Store
-
-SPEC = """
-apiVersion: anabranch/v1
-kind: InferenceGraph
-metadata: {name: NAME}
-spec:
-  inputs: {x: {datatype: FP32, shape: [-1]}}
-  nodes:
-    one: {type: transformer, component: parts.py:One, inputs: {x: x}}
-    two: {type: predictor, component: parts.py:Two, inputs: {x: one}, placement: {isolate: true}}
-  outputs: {y: two}
-"""
-
-
-class Engine:
-    """The control API over a store of its own; nothing is reconciled, so nothing needs Ray."""
-
-    def __init__(self, folder: Path) -> None:
-        settings = Settings.from_env({"ANABRANCH_HOME": str(folder / "home")})
-        self.folder = folder
-        self.store = Store.open(settings.store)
-        releases = Releases(settings)
-        reconciler = Reconciler(settings, self.store, releases)
-        self.api = ControlApi(settings, self.store, releases, reconciler)
-
-    def raw(
-        self, method: str, path: str, query: str = "", body: bytes = b""
-    ) -> tuple[int, dict[bytes, bytes], bytes]:
-        status, headers, answer = asyncio.run(self.api.handle(method, path, query, body))
-        return status, dict(headers), answer
-
-    def call(self, method: str, path: str, query: str = "", body: bytes = b"") -> tuple[int, Any]:
-        status, headers, answer = self.raw(method, path, query, body)
-        assert headers[b"content-type"] == b"application/json"
-        return status, json.loads(answer)
-
-    def bundle(self, name: str = "digits", spec: str = SPEC) -> bytes:
-        files = {"graph.yaml": spec.replace("NAME", name).encode(), "parts.py": b""}
-        write_files(files, self.folder / "source")
-        return pack(self.folder / "source" / "graph.yaml", 2**20).data
-
-    def deploy(self, name: str = "digits", query: str = "", spec: str = SPEC) -> tuple[int, Any]:
-        body = self.bundle(name, spec)
-        return self.call("POST", f"/graphs/{name}/revisions", query, body)
+from anabranch.control import lifecycle
+from anabranch.control.lifecycle import Intent
+from anabranch.control.schema import revisions
+from anabranch.router.tally import MirrorTally, Report, Tally
+from tests.control.planes import ROLLOUT, SPEC, TestPlane
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return Engine(tmp_path)
+def engine(tmp_path: Path) -> TestPlane:
+    return TestPlane(tmp_path)
 
 
-def test_an_empty_engine(engine: Engine) -> None:
+def test_an_empty_engine(engine: TestPlane) -> None:
     assert engine.call("GET", "/graphs") == (200, {"graphs": []})
     assert engine.call("GET", "/events") == (200, {"events": []})
     assert asyncio.run(engine.api.states()) == {}
 
 
-def test_a_deploy_makes_a_revision(engine: Engine) -> None:
+def test_a_deploy_makes_a_revision(engine: TestPlane) -> None:
     assert engine.deploy(query="author=ada&message=first%20one") == (
         202,
         {"graph": "digits", "revision": 1, "state": "pending"},
@@ -82,18 +37,17 @@ def test_a_deploy_makes_a_revision(engine: Engine) -> None:
     assert "name: digits" in revision["spec"]
 
 
-def test_the_same_bundle_makes_another_revision(engine: Engine) -> None:
+def test_the_same_bundle_makes_another_revision(engine: TestPlane) -> None:
     engine.deploy()
     assert engine.deploy()[1]["revision"] == 2
     first, second = engine.store.revisions("digits")
     assert first.digest == second.digest
 
 
-def test_a_graph_shows_its_revisions_and_segments(engine: Engine) -> None:
+def test_a_graph_shows_its_revisions_and_segments(engine: TestPlane) -> None:
+    engine.up(1)
     engine.deploy()
-    engine.store.promote("digits", 1)
-    engine.deploy()
-    engine.store.fail("digits", 2, "node 'two': no file")
+    engine.fail(2, "node 'two': no file")
     status, graph = engine.call("GET", "/graphs/digits")
     assert status == 200
     assert (graph["graph"], graph["live"]) == ("digits", 1)
@@ -108,12 +62,11 @@ def test_a_graph_shows_its_revisions_and_segments(engine: Engine) -> None:
     ]
 
 
-def test_states_of_graphs_for_the_gateway(engine: Engine) -> None:
+def test_states_of_graphs_for_the_gateway(engine: TestPlane) -> None:
     engine.deploy("first")
-    engine.deploy("second")
-    engine.store.promote("second", 1)
+    engine.up(1, "second")
     engine.deploy("third")
-    engine.store.fail("third", 1, "no")
+    engine.fail(1, "no", "third")
     assert asyncio.run(engine.api.states()) == {
         "first": {
             "revision": 1,
@@ -130,25 +83,30 @@ def test_states_of_graphs_for_the_gateway(engine: Engine) -> None:
     }
 
 
-def test_a_deleted_graph_is_deleting_and_then_gone(engine: Engine) -> None:
+def test_a_deleted_graph_is_deleting_and_then_gone(engine: TestPlane) -> None:
     engine.deploy()
     assert engine.call("DELETE", "/graphs/digits") == (
         202,
         {"graph": "digits", "state": "deleting"},
     )
     assert engine.call("GET", "/graphs/digits")[1]["state"] == "deleting"
-    engine.store.mark_deleted("digits")
+    engine.change("digits", lifecycle.gone)
     for method, path in (
         ("GET", "/graphs/digits"),
         ("GET", "/graphs/digits/revisions/1"),
+        ("GET", "/graphs/digits/revisions"),
         ("GET", "/graphs/digits/logs"),
+        ("GET", "/graphs/digits/traffic"),
+        ("GET", "/graphs/digits/compare"),
+        ("POST", "/graphs/digits/rollback"),
+        ("POST", "/graphs/digits/abort"),
         ("DELETE", "/graphs/digits"),
     ):
         status, answer = engine.call(method, path)
         assert status == 404 and "'digits' was deleted" in answer["error"]
 
 
-def test_events_can_be_followed(engine: Engine) -> None:
+def test_events_can_be_followed(engine: TestPlane) -> None:
     engine.deploy("a")
     engine.deploy("b")
     _, all_events = engine.call("GET", "/events")
@@ -161,7 +119,7 @@ def test_events_can_be_followed(engine: Engine) -> None:
     assert [event["graph"] for event in rest["events"]] == ["b"]
 
 
-def test_a_spec_with_mistakes_is_refused_with_all_of_them(engine: Engine) -> None:
+def test_a_spec_with_mistakes_is_refused_with_all_of_them(engine: TestPlane) -> None:
     spec = SPEC.replace("inputs: {x: one}", "inputs: {x: noe}").replace("y: two", "y: tow")
     status, answer = engine.deploy(spec=spec)
     assert status == 400
@@ -171,7 +129,7 @@ def test_a_spec_with_mistakes_is_refused_with_all_of_them(engine: Engine) -> Non
     assert engine.call("GET", "/graphs")[1] == {"graphs": []}
 
 
-def test_what_is_not_supported_yet_is_refused(engine: Engine) -> None:
+def test_what_is_not_supported_yet_is_refused(engine: TestPlane) -> None:
     spec = SPEC.replace("placement: {isolate: true}", "batching: {max_size: 8}")
     status, answer = engine.deploy(spec=spec)
     assert status == 501
@@ -182,7 +140,7 @@ def test_what_is_not_supported_yet_is_refused(engine: Engine) -> None:
     ("method", "path", "query", "status", "words"),
     [
         ("GET", "/", "", 404, "no path '/'"),
-        ("GET", "/graphs/a/b/c", "", 404, "/graphs/<graph>/revisions"),
+        ("GET", "/graphs/a/b/c", "", 404, "below /graphs/<graph>: /revisions"),
         ("PUT", "/graphs", "", 405, "use GET"),
         ("POST", "/graphs/digits", "", 405, "use DELETE, GET"),
         ("GET", "/graphs/digit", "", 404, "no graph 'digit'; there are: digits"),
@@ -193,23 +151,156 @@ def test_what_is_not_supported_yet_is_refused(engine: Engine) -> None:
         ("GET", "/events", "after=\u0663", 400, "not a whole number"),
         ("GET", "/events", "a=1&" * 40, 400, "more than 32 fields"),
         ("GET", "/graphs/digits/logs", "tail=-1", 400, "tail='-1'"),
+        ("GET", "/graphs/digits", "limit=x", 400, "limit='x'"),
+        ("GET", "/graphs/digits/revisions", "limit=10001", 400, "from 0 to 10000"),
+        ("GET", "/graphs/digits/revisions", "limit=" + "9" * 5000, 400, "whole number"),
+        ("POST", "/graphs/digits/rollout/hurry", "", 404, "/rollout/<action>"),
+        ("PUT", "/graphs/digits/rollout", "", 405, "use GET"),
         ("POST", "/graphs/iris/revisions", "", 400, "not a zip file"),
     ],
 )
 def test_errors_name_the_offender(
-    engine: Engine, method: str, path: str, query: str, status: int, words: str
+    engine: TestPlane, method: str, path: str, query: str, status: int, words: str
 ) -> None:
     engine.deploy()
     found, answer = engine.call(method, path, query)
     assert (found, words in answer["error"]) == (status, True), answer
 
 
-def test_a_bundle_for_another_graph_is_refused(engine: Engine) -> None:
+def test_a_bundle_for_another_graph_is_refused(engine: TestPlane) -> None:
     status, answer = engine.call("POST", "/graphs/iris/revisions", body=engine.bundle("digits"))
     assert status == 400
     assert answer["error"] == "the spec in the bundle is for graph 'digits', not 'iris'"
 
 
-def test_405_says_what_is_allowed(engine: Engine) -> None:
+def test_405_says_what_is_allowed(engine: TestPlane) -> None:
     _, headers, _ = engine.raw("PUT", "/graphs")
     assert headers[b"allow"] == b"GET"
+
+
+def intent_of(engine: TestPlane, number: int = 1) -> Intent:
+    return engine.store.revision("digits", number).intent
+
+
+def test_without_a_rollout_block_a_deploy_replaces(engine: TestPlane) -> None:
+    engine.deploy()
+    assert intent_of(engine) == Intent("replace")
+
+
+def test_the_rollout_block_of_the_spec_makes_a_rollout(engine: TestPlane) -> None:
+    engine.deploy(spec=SPEC + ROLLOUT)
+    found = intent_of(engine)
+    assert found.kind == "rollout"
+    assert found.rollout is not None
+    assert found.rollout.steps == [5, 25, 50]
+
+
+def test_an_intent_stands_in_for_the_block(engine: TestPlane) -> None:
+    query = urlencode({"intent": '{"kind": "canary", "percent": 2.5}'})
+    engine.deploy(query=query, spec=SPEC + ROLLOUT)
+    assert intent_of(engine) == Intent("canary", 2.5)
+    query = urlencode({"intent": '{"kind": "rollout", "rollout": {"steps": [1]}}'})
+    engine.deploy(query=query, spec=SPEC + ROLLOUT)
+    plan = intent_of(engine, 2).rollout
+    assert plan is not None
+    assert plan.steps == [1]
+    assert plan.analysis is not None
+
+
+def test_an_intent_that_makes_no_sense_makes_no_revision(engine: TestPlane) -> None:
+    status, answer = engine.deploy(query=urlencode({"intent": '{"kind": "canary", "percent": -1}'}))
+    assert status == 400
+    assert answer["error"].startswith("percent: must be at least 0")
+    assert engine.call("GET", "/graphs")[1] == {"graphs": []}
+
+
+def test_a_rollout_may_not_call_what_the_settings_do_not_allow(engine: TestPlane) -> None:
+    rollout = '{"kind": "rollout", "rollout": {"steps": [1], "gate": "http://inside.example/"}}'
+    status, answer = engine.deploy(query=urlencode({"intent": rollout}))
+    assert status == 400
+    assert "http://inside.example/" in answer["error"]
+
+
+def test_arms_show_their_share_and_what_they_measured(engine: TestPlane) -> None:
+    engine.up(1)
+    engine.deploy(query=urlencode({"intent": '{"kind": "canary", "percent": 20}'}))
+    engine.arrive(2)
+    engine.ledger.take("digits", "router", Report(arms={1: Tally(), 2: Tally()}))
+    busy = Tally()
+    for _ in range(9):
+        busy.record(0.01)
+    busy.fail("NodeError", 0.01)
+    engine.ledger.take("digits", "router", Report(arms={1: Tally(), 2: busy}))
+    _, graph = engine.call("GET", "/graphs/digits")
+    idle, candidate = graph["arms"]
+    assert (idle["revision"], idle["state"], idle["weight"], idle["share"]) == (1, "live", 80, 80)
+    assert (idle["error_rate"], idle["latency"]["p50"]) == (None, None)
+    assert (candidate["revision"], candidate["state"], candidate["share"]) == (2, "ready", 20)
+    assert candidate["error_rate"] == 0.1
+    assert candidate["requests_per_second"] > 0
+    assert candidate["latency"]["p99"] == pytest.approx(0.01, rel=0.03)
+
+
+def test_shares_are_of_the_sum_of_the_weights(engine: TestPlane) -> None:
+    engine.up(2)
+    engine.change("digits", lambda now: lifecycle.split(now, {1: 3, 2: 1}))
+    arms = engine.call("GET", "/graphs/digits")[1]["arms"]
+    assert [(arm["weight"], arm["share"]) for arm in arms] == [(3, 75), (1, 25)]
+
+
+def test_mirrors_show_what_became_of_their_copies(engine: TestPlane) -> None:
+    engine.up(1)
+    engine.deploy(query=urlencode({"intent": '{"kind": "mirror", "percent": 50}'}))
+    engine.arrive(2)
+    engine.ledger.take("digits", "router", Report(mirrors={2: MirrorTally()}))
+    tally = MirrorTally(selected=10, sent=8, dropped=2, compared=4, agreed=3, errors=4)
+    engine.ledger.take("digits", "router", Report(mirrors={2: tally}))
+    (mirror,) = engine.call("GET", "/graphs/digits")[1]["mirrors"]
+    assert (mirror["revision"], mirror["percent"], mirror["state"]) == (2, 50, "ready")
+    assert (mirror["agreement"], mirror["error_rate"]) == (0.75, 0.5)
+    assert mirror["sent_per_second"] == pytest.approx(4 * mirror["dropped_per_second"], rel=1e-6)
+
+
+def test_the_newest_revisions_are_listed_and_all_that_are_up(engine: TestPlane) -> None:
+    engine.up(1)
+    for number in range(2, 6):
+        engine.deploy()
+        engine.fail(number, "no")
+    _, graph = engine.call("GET", "/graphs/digits", "limit=2")
+    assert [revision["revision"] for revision in graph["revisions"]] == [5, 4, 1]
+    _, listed = engine.call("GET", "/graphs/digits/revisions", "limit=2")
+    assert [revision["revision"] for revision in listed["revisions"]] == [5, 4]
+    _, every = engine.call("GET", "/graphs/digits/revisions")
+    assert [revision["revision"] for revision in every["revisions"]] == [5, 4, 3, 2, 1]
+
+
+def test_a_revision_says_why_it_was_deployed_and_until_when_it_is_warm(engine: TestPlane) -> None:
+    engine.up(2)
+    _, first = engine.call("GET", "/graphs/digits/revisions/1")
+    assert first["state"] == "warm"
+    assert first["reason"] == "replaced by revision 2"
+    assert first["live_at"] == "2001-09-09T01:46:41.000+00:00"
+    assert first["expires_at"] == "2001-09-09T01:56:42.000+00:00"
+    assert first["intent"] == {"kind": "replace", "percent": 100.0, "rollout": None}
+
+
+def test_nothing_is_known_of_the_routers_before_serve_was_asked(engine: TestPlane) -> None:
+    engine.up(1)
+    assert engine.call("GET", "/graphs/digits")[1]["inlined"] is None
+
+
+def test_a_thousand_revisions_are_no_burden(engine: TestPlane) -> None:
+    engine.up(1)
+    database = engine.store.database
+    with database.read() as connection:
+        row = dict(connection.execute(revisions.select()).mappings().one())
+    row |= {"state": "retired", "spec": row["spec"] + "#" * 20_000}
+    with database.write() as connection:
+        connection.execute(revisions.insert(), [row | {"number": n} for n in range(2, 1002)])
+    took = []
+    for _ in range(5):
+        started = time.perf_counter()
+        status, _ = engine.call("GET", "/graphs/digits")
+        took.append(time.perf_counter() - started)
+        assert status == 200
+    assert min(took) < 0.2

@@ -1,0 +1,96 @@
+"""A control plane over a store of its own; nothing is reconciled, so nothing needs an engine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+from anabranch.control import lifecycle
+from anabranch.control.bundles import pack, write_files
+from anabranch.control.hub import Hub
+from anabranch.control.ledger import Ledger
+from anabranch.control.lifecycle import Operation
+from anabranch.control.plane import Plane
+from anabranch.control.settings import Settings
+from anabranch.control.store import Store
+
+GRACE = 600.0
+SPEC = """
+apiVersion: anabranch/v1
+kind: InferenceGraph
+metadata: {name: NAME}
+spec:
+  inputs: {x: {datatype: FP32, shape: [-1]}}
+  nodes:
+    one: {type: transformer, component: parts.py:One, inputs: {x: x}}
+    two: {type: predictor, component: parts.py:Two, inputs: {x: one}, placement: {isolate: true}}
+  outputs: {y: two}
+"""
+ROLLOUT = """\
+  rollout:
+    steps: [5, 25, 50]
+    hold: 2m
+    analysis: {interval: 10s, metrics: [{metric: error_rate, max: 0.01}]}
+"""
+
+
+class TestPlane:
+    """The control API as its callers see it; tests play the reconciler's part."""
+
+    __test__ = False
+
+    def __init__(self, folder: Path) -> None:
+        settings = Settings.from_env({"ANABRANCH_HOME": str(folder / "home")})
+        self.folder = folder
+        self.store = Store.open(settings.store)
+        self.hub = Hub()
+        self.ledger = Ledger()
+        self.plane = Plane(settings, self.store, self.hub, self.ledger)
+        self.api = self.plane.api
+        assert asyncio.run(self.plane.acquire(10))
+
+    def raw(
+        self, method: str, path: str, query: str = "", body: bytes = b""
+    ) -> tuple[int, dict[bytes, bytes], bytes]:
+        status, headers, answer = asyncio.run(self.api.handle(method, path, query, body))
+        return status, dict(headers), answer
+
+    def call(self, method: str, path: str, query: str = "", body: bytes = b"") -> tuple[int, Any]:
+        status, headers, answer = self.raw(method, path, query, body)
+        assert headers[b"content-type"] == b"application/json"
+        return status, json.loads(answer)
+
+    def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Call with a body of JSON."""
+        return self.call(method, path, body=b"" if body is None else json.dumps(body).encode())
+
+    def bundle(self, name: str = "digits", spec: str = SPEC) -> bytes:
+        files = {"graph.yaml": spec.replace("NAME", name).encode(), "parts.py": b""}
+        write_files(files, self.folder / "source")
+        return pack(self.folder / "source" / "graph.yaml", 2**20).data
+
+    def deploy(self, name: str = "digits", query: str = "", spec: str = SPEC) -> tuple[int, Any]:
+        body = self.bundle(name, spec)
+        return self.call("POST", f"/graphs/{name}/revisions", query, body)
+
+    def change(self, name: str, operation: Operation) -> None:
+        self.store.change(name, operation)
+
+    def arrive(self, number: int, name: str = "digits", at: float = 1e9) -> None:
+        """A revision is up."""
+        self.change(name, lambda now: lifecycle.arrived(now, number, at, GRACE))
+
+    def fail(self, number: int, reason: str, name: str = "digits") -> None:
+        self.change(name, lambda now: lifecycle.failed(now, number, reason))
+
+    def expire(self, name: str = "digits") -> None:
+        """The grace period of every warm revision is over."""
+        self.change(name, lambda now: lifecycle.expired(now, 1e12))
+
+    def up(self, count: int, name: str = "digits") -> None:
+        """Deploy one revision after the other, each replacing the one before."""
+        for number in range(1, count + 1):
+            assert self.deploy(name)[0] == 202
+            self.arrive(number, name, at=1e9 + number)
