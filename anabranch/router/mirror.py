@@ -25,7 +25,7 @@ HEADER = "x-anabranch-mirror"
 Outcome: TypeAlias = Verdict | str
 """A verdict, or the class of the error in its place."""
 
-_SAMPLED = 64
+_SAMPLED = 1024
 _TEXT_OVERHEAD = 56
 """Bytes of a Python string beside its characters."""
 
@@ -178,9 +178,10 @@ async def _outcome(core: InferenceCore, parcel: Parcel, revision: str) -> Outcom
 
 
 def size_of(array: Array) -> int:
-    """Bytes that a tensor holds; for BYTES an estimate from some of its texts."""
+    """Bytes that a tensor holds; for BYTES with many elements an estimate, from some of them."""
     if array.dtype != object or not array.size:
         return array.nbytes
-    sample = array.flat[:: -(-array.size // _SAMPLED)]
+    # Every so many-th, an odd number of them: patterns mostly have an even period.
+    sample = array.flat[:: array.size // _SAMPLED | 1]
     texts = sum(len(item) if isinstance(item, str | bytes) else 0 for item in sample)
     return array.nbytes + array.size * (_TEXT_OVERHEAD + texts // len(sample))

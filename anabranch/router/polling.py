@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from contextlib import suppress
 from typing import Any, Protocol
 
 import ray
@@ -32,6 +30,8 @@ RETRY_S = 0.2
 """Time before another try of what went wrong."""
 POLL_S = 60.0
 """A poll that takes longer is lost: the controller answers after half of that at the latest."""
+SEND_S = 5.0
+"""Likewise for a report."""
 
 
 class TableSource(Protocol):
@@ -73,7 +73,7 @@ class ControllerSource:
         """Wait for a table, for as long as the controller is away too."""
         while True:
             try:
-                table: RoutingTable | None = await self._call("table", generation)
+                table: RoutingTable | None = await self._call(POLL_S, "table", generation)
             except Exception as error:
                 logger.info("no table from the controller: %s", _line(error))
                 await asyncio.sleep(RETRY_S)
@@ -82,10 +82,10 @@ class ControllerSource:
 
     async def report(self, report: Report) -> None:
         """Send the sums; raises where the controller is away."""
-        await self._call("report", report)
+        await self._call(SEND_S, "report", report)
 
-    async def _call(self, method: str, argument: object) -> Any:
-        async with asyncio.timeout(POLL_S):
+    async def _call(self, seconds: float, method: str, argument: object) -> Any:
+        async with asyncio.timeout(seconds):
             if self._actor is None:
                 self._actor = await asyncio.to_thread(ray.get_actor, ACTOR, NAMESPACE)
             try:
@@ -115,7 +115,9 @@ class Follower:
         """Return when the first table is in force; go on in the background."""
         while not self._generation:
             await self._step()
-        self._tasks = [_forever(self._follow()), _forever(self._tell())]
+        self._tasks = [
+            asyncio.create_task(work) for work in (self._follow(), self._tell(), self._show())
+        ]
 
     async def close(self) -> None:
         """Stop, and cancel the copies on their way to mirrors."""
@@ -145,21 +147,29 @@ class Follower:
             self._generation = table.generation
             self._sink.weights(table)
 
+    async def _show(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                self._sink.flush(self._arms.report())
+            except Exception:
+                logger.exception("the metrics of graph %r are not up to date", self._arms.name)
+
     async def _tell(self) -> None:
         while True:
             await asyncio.sleep(self._interval)
-            with suppress(Exception):
+            try:
                 await self._tell_once()
+            except Exception as error:
+                logger.info("no report to the controller: %s", _line(error))
 
     async def _tell_once(self) -> None:
         report = self._arms.report()
         counted = _counted(report)
         self._idle += self._interval
-        if counted == self._sent and self._idle < IDLE_REPORT_S:
-            return
-        self._sink.flush(report)
-        await self._source.report(report)
-        self._sent, self._idle = counted, 0.0
+        if counted != self._sent or self._idle >= IDLE_REPORT_S:
+            await self._source.report(report)
+            self._sent, self._idle = counted, 0.0
 
 
 def _counted(report: Report) -> tuple[int, ...]:
@@ -170,10 +180,6 @@ def _counted(report: Report) -> tuple[int, ...]:
         sum(tally.selected for tally in mirrors),
         sum(tally.compared + tally.errors for tally in mirrors),
     )
-
-
-def _forever(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    return asyncio.get_running_loop().create_task(work)
 
 
 def _line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -94,6 +95,64 @@ def make_arms(step: Step = double, limits: Limits | None = None, **signature: An
     return arms
 
 
+class Demo:
+    """A graph of several revisions, each one coroutine function, asked through ASGI."""
+
+    def __init__(
+        self,
+        steps: Mapping[int, Step],
+        limits: Limits | None = None,
+        draws: Sequence[float] = (),
+    ) -> None:
+        self.heads = {number: StepHead(step) for number, step in steps.items()}
+        self.made: list[int] = []
+        left = iter(draws)
+        self.arms = Arms("demo", self._head, limits or Limits(), lambda: next(left))
+        self.app = GraphApp(self.arms)
+
+    def _head(self, revision: int) -> StepHead:
+        self.made.append(revision)
+        return self.heads[revision]
+
+    def apply(self, weights: Mapping[int, float], generation: int = 1, **fields: Any) -> None:
+        self.arms.apply(make_table(weights, generation, **fields))
+
+    signature = staticmethod(make_signature)
+    table = staticmethod(make_table)
+
+    async def ask(
+        self,
+        path: str = "/infer",
+        body: Any = BODY,
+        headers: Mapping[str, str] | None = None,
+        gone: asyncio.Event | None = None,
+    ) -> tuple[int, Any]:
+        """Status and body; (0, None) where the client hung up, as it does after ``gone``."""
+        sent: list[Any] = []
+        received = iter([{"type": "http.request", "body": json.dumps(body).encode()}])
+
+        async def receive() -> Any:
+            message = next(received, None)
+            if message is None:
+                await (gone or asyncio.Event()).wait()
+            return message or {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
+        method = "POST" if path.endswith("/infer") else "GET"
+        scope = {"type": "http", "method": method, "path": f"/v2/models/demo{path}", "headers": raw}
+        await self.app(scope, receive, send)
+        return (sent[0]["status"], json.loads(sent[1]["body"])) if sent else (0, None)
+
+    async def versions(self, count: int, **asked: Any) -> list[int]:
+        """The revisions that answer so many requests, one after the other."""
+        answers = [await self.ask(**asked) for _ in range(count)]
+        assert {status for status, _ in answers} == {200}, answers
+        return [int(answer["model_version"]) for _, answer in answers]
+
+
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
     """Serve an ASGI application on a free loopback port; yields its address."""
@@ -120,6 +179,11 @@ def body() -> dict[str, Any]:
 @pytest.fixture
 def core() -> Callable[..., InferenceCore]:
     return make_core
+
+
+@pytest.fixture(scope="session")
+def demo() -> type[Demo]:
+    return Demo
 
 
 @pytest.fixture
