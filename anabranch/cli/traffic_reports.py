@@ -13,6 +13,8 @@ Json = dict[str, Any]
 BAR = 20
 """Width of a bar, in characters."""
 _QUANTILES = ("p50", "p95", "p99")
+_LEAST = 1e-4
+"""Smallest share that is written out."""
 
 
 def arms_text(arms: Sequence[Json]) -> str:
@@ -168,8 +170,14 @@ def percent(share: float) -> str:
 
 
 def fraction(share: float | None) -> str:
-    """A share from 0 to 1, in percent; a dash without any."""
-    return "-" if share is None else f"{100 * share:.3g} %"
+    """A share from 0 to 1, in percent; a dash without any. All and none are never rounded to."""
+    if share is None:
+        return "-"
+    if 0 < share < _LEAST:
+        return f"< {percent(100 * _LEAST)}"
+    if 1 - _LEAST < share < 1:
+        return f"> {percent(100 - 100 * _LEAST)}"
+    return percent(100 * share)
 
 
 def rate(value: float | None) -> str:

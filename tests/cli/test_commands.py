@@ -56,7 +56,10 @@ def test_help_lists_every_command_without_importing_ray(home):
     code = "import sys, anabranch.cli.app; sys.exit('ray' in sys.modules or 'httpx' in sys.modules)"
     done = run("--help", home=home)
     assert done.returncode == 0
-    for command in ("up", "down", "run", "deploy", "status", "infer", "delete", "validate", "logs"):
+    for command in (
+        "up", "down", "run", "deploy", "status", "infer", "delete", "validate", "logs", "history",
+        "diff", "rollback", "traffic", "promote", "abort", "compare", "rollout",
+    ):  # fmt: skip
         assert f"\n  {command} " in done.stdout
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
@@ -135,6 +138,12 @@ def test_schema_is_a_json_schema(home):
         (("validate", "missing.yaml"), "missing.yaml"),
         (("deploy", "missing.yaml"), "missing.yaml"),
         (("delete", "x", "--timeout", "3"), "duration"),
+        (("traffic", "x", "r1=nan"), "nan"),
+        (("traffic", "x", "--mirror", "r1"), "REVISION=NUMBER"),
+        (("promote", "x", "newest"), "newest"),
+        (("rollback", "x", "--to", "-1"), "-1"),
+        (("diff", "x", "r1", "r0"), "r0"),
+        (("rollout", "x", "hurry"), "hurry"),
         (("infer", "x"), "--data"),
         (("infer", "x", "--data", "{}", "--input", "a=1"), "--data"),
         (("infer", "x", "--data", "{"), "JSON"),
@@ -162,6 +171,14 @@ def test_wrong_usage_exits_2_and_names_the_option(home, arguments, named):
         ("status", "pair"),
         ("delete", "pair"),
         ("logs", "pair"),
+        ("history", "pair"),
+        ("diff", "pair", "1", "2"),
+        ("rollback", "pair"),
+        ("traffic", "pair"),
+        ("promote", "pair"),
+        ("abort", "pair"),
+        ("compare", "pair"),
+        ("rollout", "pair"),
         ("infer", "pair", "--data", "{}"),
         ("infer", "pair", "--input", "x=1"),
     ],

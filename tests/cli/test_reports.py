@@ -56,7 +56,12 @@ def test_a_graph_shows_segments_and_revisions_with_the_reason_of_a_failure():
         {
             "graph": "g",
             "state": "live",
+            "live": 1,
+            "inlined": 1,
             "url": "http://localhost",
+            "arms": [],
+            "mirrors": [],
+            "rollout": None,
             "segments": [{"name": "head", "nodes": ["a", "b"], "running": 1, "replicas": 2}],
             "revisions": [
                 {"revision": 2, "state": "failed", "author": "", "message": "", "reason": "node a"},
@@ -65,7 +70,8 @@ def test_a_graph_shows_segments_and_revisions_with_the_reason_of_a_failure():
         }
     )
     assert "head     a, b   1/2" in text
-    assert "2         failed  -       -        node a" in text
+    assert "r2        failed  -       -        node a" in text
+    assert "carry" not in text
 
 
 def test_long_data_is_cut():

@@ -4,6 +4,7 @@ import json
 import threading
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -11,6 +12,7 @@ from anabranch.control.client import ControlClient
 from anabranch.control.engine_state import EngineState, write_state
 from anabranch.errors import (
     AnabranchError,
+    Conflict,
     DeployError,
     EngineError,
     InvalidRequest,
@@ -49,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    do_GET = do_POST = do_DELETE = answer
+    do_GET = do_POST = do_PUT = do_DELETE = answer
 
     def log_message(self, *args):
         pass
@@ -86,6 +88,12 @@ def test_a_deploy_sends_bundle_author_message_and_token(server, client):
         (lambda c: c.graphs(), "GET /control/v1/graphs", {"graphs": [{}]}, [{}]),
         (lambda c: c.graph("g"), "GET /control/v1/graphs/g", {"live": 1}, {"live": 1}),
         (lambda c: c.graph("a/../b"), "GET /control/v1/graphs/a%2F..%2Fb", {}, {}),
+        (lambda c: c.graph("g", 5), "GET /control/v1/graphs/g?limit=5", {"live": 1}, {"live": 1}),
+        (lambda c: c.revisions("g", 5), "GET /control/v1/graphs/g/revisions?limit=5",
+         {"revisions": [{}]}, [{}]),
+        (lambda c: c.traffic("g"), "GET /control/v1/graphs/g/traffic", {"live": 1}, {"live": 1}),
+        (lambda c: c.rollout("g"), "GET /control/v1/graphs/g/rollout", {"step": 1}, {"step": 1}),
+        (lambda c: c.compare("g"), "GET /control/v1/graphs/g/compare", {"live": 1}, {"live": 1}),
         (lambda c: c.revision("g", 2), "GET /control/v1/graphs/g/revisions/2", {}, {}),
         (lambda c: c.delete("g"), "DELETE /control/v1/graphs/g", {}, None),
         (lambda c: c.logs("g", 7), "GET /control/v1/graphs/g/logs?tail=7", "a\nb\n", "a\nb\n"),
@@ -102,10 +110,44 @@ def test_endpoints(server, client, call, request_line, answer, expected):
     assert f"{method} {path}" == request_line
 
 
+def test_a_deploy_sends_what_it_is_for(server, client):
+    server.will((202, {"graph": "g", "revision": 3, "state": "pending"}))
+    client.deploy("g", b"zip", intent={"kind": "canary", "percent": 2.5})
+    ((_, path, _, _),) = server.seen
+    (text,) = parse_qs(urlsplit(path).query)["intent"]
+    assert json.loads(text) == {"kind": "canary", "percent": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("call", "request_line", "body"),
+    [
+        (lambda c: c.set_traffic("g", {3: 90, 4: 0.5}), "PUT traffic",
+         {"weights": {"3": 90, "4": 0.5}}),
+        (lambda c: c.set_traffic("g", mirrors={5: 25}), "PUT traffic", {"mirrors": {"5": 25}}),
+        (lambda c: c.set_traffic("g", {3: 1}, {5: 0}), "PUT traffic",
+         {"weights": {"3": 1}, "mirrors": {"5": 0}}),
+        (lambda c: c.promote("g"), "POST promote", {}),
+        (lambda c: c.promote("g", 4), "POST promote", {"revision": 4}),
+        (lambda c: c.abort("g"), "POST abort", {}),
+        (lambda c: c.rollback("g"), "POST rollback", {}),
+        (lambda c: c.rollback("g", 3), "POST rollback", {"to": 3}),
+        (lambda c: c.move_rollout("g", "pause"), "POST rollout/pause", {}),
+    ],
+)  # fmt: skip
+def test_what_moves_traffic(server, client, call, request_line, body):
+    server.will((200, {"live": 3}))
+    assert call(client) == {"live": 3}
+    ((method, path, token, sent),) = server.seen
+    below = path.removeprefix("/control/v1/graphs/g/")
+    assert (f"{method} {below}", token) == (request_line, "Bearer a-token")
+    assert json.loads(sent) == body
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [
         (400, InvalidRequest),
+        (409, Conflict),
         (401, EngineError),
         (404, NotFound),
         (500, AnabranchError),
@@ -142,6 +184,18 @@ def test_waiting_tells_of_every_state_and_ends_with_live(server, client):
     said = []
     assert client.wait("g", 3, 30, said.append)["state"] == "live"
     assert said == ["g revision 3 is pending", "g revision 3 is deploying"]
+
+
+@pytest.mark.parametrize("state", ["live", "ready", "warm"])
+def test_waiting_ends_with_whatever_is_up(server, client, state):
+    server.will(revision("deploying"), revision(state))
+    assert client.wait("g", 3, 30, lambda text: None)["state"] == state
+
+
+def test_a_revision_that_is_down_again_is_a_failure(server, client):
+    server.will(revision("retired", "the graph was deleted"))
+    with pytest.raises(DeployError, match="g revision 3 retired: the graph was deleted"):
+        client.wait("g", 3, 30)
 
 
 def test_waiting_survives_a_restart_of_the_controller(server, client):

@@ -1,0 +1,114 @@
+"""The command line against the real control API over HTTP; the reconciler's part is played."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import warnings
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import ray.serve  # noqa: F401
+
+from anabranch.control.engine_state import EngineState, write_state
+from tests.control.planes import SPEC, TestPlane
+
+CONTROL = "/control/v1"
+
+
+class Served(TestPlane):
+    """A control plane that answers over HTTP; what is deployed is up at once, or fails."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.home = folder / "home"
+        self.failure = ""
+        """Why revisions fail to come up; empty if they do not."""
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        write_state(self.home, EngineState("id", url, "", "", "", "", 1, ready=True))
+        (self.home / "token").write_text("token")
+
+    def reconcile(self) -> None:
+        for stored in self.store.situations():
+            for number in stored.situation.coming:
+                if self.failure:
+                    self.fail(number, self.failure, stored.situation.graph)
+                else:
+                    self.arrive(number, stored.situation.graph)
+
+    def run(self, *arguments: str) -> Result:
+        """Run a command in this process."""
+        from anabranch.cli.app import app
+
+        environment = {"ANABRANCH_HOME": str(self.home), "USER": "ada", "COLUMNS": "200"}
+        return CliRunner().invoke(app, list(arguments), env=environment)
+
+    def text(self, *arguments: str) -> str:
+        """What a command that succeeds prints on stdout."""
+        done = self.run(*arguments)
+        if done.exception is not None:
+            raise done.exception
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.text(*arguments, "-o", "json"))
+
+    def file(self, spec: str = SPEC, name: str = "digits") -> str:
+        """A spec on disk, with its component beside it."""
+        folder = self.folder / "bundle"
+        folder.mkdir(exist_ok=True)
+        (folder / "parts.py").write_text("")
+        path = folder / "graph.yaml"
+        path.write_text(spec.replace("NAME", name))
+        return str(path)
+
+
+def _handler(plane: Served) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def answer(self) -> None:
+            path, _, query = self.path.partition("?")
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            status, headers, content = asyncio.run(
+                plane.api.handle(self.command, path.removeprefix(CONTROL), query, body)
+            )
+            if status == 202:
+                plane.reconcile()
+            self.send_response(status)
+            for name, value in headers:
+                self.send_header(name.decode(), value.decode())
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = do_DELETE = answer
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    return Handler
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Served]:
+    served = Served(tmp_path)
+    thread = threading.Thread(
+        target=served.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
+    )
+    thread.start()
+    yield served
+    served.server.shutdown()
+    served.server.server_close()
+    thread.join()
