@@ -60,7 +60,14 @@ def test_rates(value, text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "-"), (0, "0 %"), (0.012345, "1.23 %"), (0.9999, "100 %"), (1, "100 %")],
+    [
+        (None, "-"),
+        (0, "0 %"),
+        (1e-6, "< 0.01 %"),
+        (0.0123456, "1.235 %"),
+        (0.99999, "> 99.99 %"),
+        (1, "100 %"),
+    ],
 )
 def test_fractions(value, text):
     assert reports.fraction(value) == text
