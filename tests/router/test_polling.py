@@ -1,0 +1,293 @@
+"""A router that follows its tables, from a source in this process and from a controller."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anabranch.components.contract import Context
+from anabranch.router.table import RoutingTable
+from anabranch.router.tally import Report
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from anabranch.router import polling
+    from anabranch.router.polling import ControllerSource, Follower
+
+Demo = Callable[..., Any]
+
+
+async def double(inputs: Any, context: Context) -> dict[str, Any]:
+    return {"doubled": inputs["x"] * 2, "rows": np.array(1)}
+
+
+class FakeSource:
+    """Hands out what is put in; an exception among it is raised."""
+
+    def __init__(self, *answers: Any) -> None:
+        self._answers: asyncio.Queue[Any] = asyncio.Queue()
+        for answer in answers:
+            self.put(answer)
+        self.polls: list[int] = []
+        self.polled = asyncio.Event()
+        self.reports: list[int] = []
+        self.reported = asyncio.Event()
+        self.refusals = 0
+
+    def put(self, answer: Any) -> None:
+        self._answers.put_nowait(answer)
+
+    async def next(self, generation: int) -> RoutingTable | None:
+        self.polls.append(generation)
+        self.polled.set()
+        answer = await self._answers.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+    async def report(self, report: Report) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise ConnectionError("away")
+        self.reports.append(sum(tally.requests for tally in report.arms.values()))
+        self.reported.set()
+
+    async def polled_with(self, generation: int) -> None:
+        while generation not in self.polls:
+            self.polled.clear()
+            await self.polled.wait()
+
+    async def told(self, requests: int) -> None:
+        while requests not in self.reports:
+            self.reported.clear()
+            await self.reported.wait()
+
+
+class FakeSink:
+    def __init__(self, fails: bool = False) -> None:
+        self.fails = fails
+        self.flushed = asyncio.Event()
+        self.generations: list[int] = []
+
+    def flush(self, report: Report) -> None:
+        self.flushed.set()
+        if self.fails:
+            raise ValueError("no agent")
+
+    def weights(self, table: RoutingTable) -> None:
+        self.generations.append(table.generation)
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(polling, "RETRY_S", 0.0)
+
+
+def test_the_first_table_is_waited_for_and_later_ones_acknowledged(demo: Demo) -> None:
+    async def main() -> None:
+        graph = demo({1: double, 2: double})
+        source, sink = FakeSource(None, OSError("away"), graph.table({1: 1}, 4)), FakeSink()
+        follower = Follower(graph.arms, source, sink, interval=0)
+        await follower.start()
+        assert source.polls == [0, 0, 0]
+        assert await graph.versions(1) == [1]
+        source.put(graph.table({1: 1}, 4))
+        source.put(graph.table({2: 1}, 7))
+        await source.polled_with(7)
+        assert await graph.versions(1) == [2]
+        # A store that was restored counts from anew.
+        source.put(graph.table({1: 1}, 3))
+        await source.polled_with(3)
+        assert await graph.versions(1) == [1]
+        assert sink.generations == [4, 7, 3]
+        await follower.close()
+
+    asyncio.run(main())
+
+
+def test_a_table_that_cannot_be_used_is_not_acknowledged(demo: Demo) -> None:
+    async def main() -> None:
+        graph = demo({1: double, 2: double})
+        source = FakeSource(graph.table({1: 1}, 1))
+        follower = Follower(graph.arms, source, FakeSink(), interval=0)
+        await follower.start()
+        await source.polled_with(1)
+        source.put(graph.table({2: 0}, 2))
+        source.put(None)
+        source.put(RuntimeError("away"))
+        source.put(graph.table({2: 1}, 3))
+        await source.polled_with(3)
+        assert await graph.versions(1) == [2]
+        assert source.polls == [0, 1, 1, 1, 1, 3]
+        await follower.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("sink_fails", [False, True])
+def test_sums_are_sent_when_they_change_until_they_arrive(demo: Demo, sink_fails: bool) -> None:
+    async def main() -> None:
+        graph = demo({1: double})
+        source, sink = FakeSource(graph.table({1: 1})), FakeSink(sink_fails)
+        follower = Follower(graph.arms, source, sink, interval=0)
+        await follower.start()
+        await graph.versions(3)
+        source.refusals = 2
+        await source.told(3)
+        await sink.flushed.wait()
+        await graph.versions(1)
+        await source.told(4)
+        assert source.refusals == 0
+        assert source.reports.count(3) == 1
+        await follower.close()
+
+    asyncio.run(main())
+
+
+def test_idle_routers_send_their_sums_too_for_a_controller_that_lost_them(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        graph = demo({1: double})
+        source = FakeSource(graph.table({1: 1}))
+        follower = Follower(graph.arms, source, FakeSink(), interval=0)
+        await follower.start()
+        monkeypatch.setattr(polling, "IDLE_REPORT_S", 0.0)
+        await source.told(0)
+        source.reports.clear()
+        await source.told(0)
+        await follower.close()
+
+    asyncio.run(main())
+
+
+def test_mirrors_alone_are_a_change(demo: Demo) -> None:
+    async def forever(inputs: Any, context: Context) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    graph = demo({1: double, 2: forever}, draws=[0.0])
+
+    async def main() -> None:
+        graph.apply({1: 1}, mirrors={2: 50.0})
+        before = polling._counted(graph.arms.report())
+        await graph.ask()
+        sent = polling._counted(graph.arms.report())
+        graph.arms.close()
+        await asyncio.gather(*graph.arms._mirrors._tasks, return_exceptions=True)
+        await asyncio.sleep(0)
+        ended = polling._counted(graph.arms.report())
+        assert before != sent != ended
+
+    asyncio.run(main())
+
+
+def test_closing_stops_everything_and_cancels_copies(demo: Demo) -> None:
+    async def forever(inputs: Any, context: Context) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        return {}
+
+    async def main() -> int:
+        graph = demo({1: double, 2: forever}, draws=[0.0])
+        source = FakeSource(graph.table({1: 1}, mirrors={2: 50.0}))
+        follower = Follower(graph.arms, source, FakeSink(), interval=0)
+        await follower.start()
+        await graph.ask()
+        assert graph.arms.report().mirrors[2].pending == 1
+        await follower.close()
+        await asyncio.sleep(0)
+        assert graph.arms.report().mirrors[2].kinds == {"Cancelled": 1}
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(main()) == 1
+
+
+class FakeMethod:
+    def __init__(self, actor: FakeActor, name: str) -> None:
+        self._actor, self._name = actor, name
+
+    async def remote(self, *args: Any) -> Any:
+        self._actor.calls.append((self._name, *args))
+        if self._actor.error is not None:
+            raise self._actor.error
+        return "answer"
+
+
+class FakeActor:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.calls: list[Any] = []
+
+    def __getattr__(self, name: str) -> FakeMethod:
+        return FakeMethod(self, name)
+
+
+class FakeRay:
+    """Finds one actor after the other; an exception among them is raised."""
+
+    def __init__(self, *found: Any) -> None:
+        self._found = iter(found)
+        self.asked: list[tuple[str, str]] = []
+
+    def get_actor(self, name: str, namespace: str) -> Any:
+        self.asked.append((name, namespace))
+        found = next(self._found)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def test_the_controller_is_found_again_whenever_it_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dead, alive = FakeActor(ConnectionError("died")), FakeActor()
+    fake = FakeRay(ValueError("no such actor"), dead, ValueError("not yet"), alive)
+    monkeypatch.setattr(polling, "ray", fake)
+    source = ControllerSource("demo", "one")
+
+    async def main() -> list[Any]:
+        return [await source.next(0), await source.next(5)]
+
+    assert asyncio.run(main()) == ["answer", "answer"]
+    assert set(fake.asked) == {("anabranch-controller", "anabranch")}
+    assert dead.calls == [("table", "demo", "one", 0)]
+    assert alive.calls == [("table", "demo", "one", 0), ("table", "demo", "one", 5)]
+
+
+def test_a_report_that_did_not_arrive_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    dead, alive = FakeActor(ConnectionError("died")), FakeActor()
+    monkeypatch.setattr(polling, "ray", FakeRay(dead, alive))
+    source = ControllerSource("demo", "one")
+
+    async def main() -> None:
+        with pytest.raises(ConnectionError):
+            await source.report(Report())
+        await source.report(Report())
+
+    asyncio.run(main())
+    assert alive.calls == [("report", "demo", "one", Report())]
+
+
+def test_a_poll_that_nobody_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    polls = 0
+
+    class Lost(FakeActor):
+        def __getattr__(self, name: str) -> Any:
+            return self
+
+        async def remote(self, *args: Any) -> Any:
+            nonlocal polls
+            polls += 1
+            if polls == 1:
+                await asyncio.Event().wait()
+            return "answer"
+
+    monkeypatch.setattr(polling, "ray", FakeRay(Lost(), Lost()))
+    monkeypatch.setattr(polling, "POLL_S", 0.01)
+    assert asyncio.run(ControllerSource("demo", "one").next(0)) == "answer"
+    assert polls == 2
