@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from anabranch import Graph
-from anabranch.graph.loading import load_text
+from anabranch.graph.loading import load_data, load_text
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -39,6 +40,18 @@ def commands(program: str) -> Iterator[list[str]]:
 @pytest.mark.parametrize("text", [one for one in fences("yaml") if "\nspec:" in one])
 def test_graphs_compile(text: str) -> None:
     assert load_text(text, "README.md", QUICKSTART).plan.nodes
+
+
+@pytest.mark.parametrize("text", [one for one in fences("yaml") if one.startswith("spec:\n")])
+def test_parts_of_a_spec_compile(text: str) -> None:
+    graph = yaml.safe_load((QUICKSTART / "graph.yaml").read_text())
+    graph["spec"] |= yaml.safe_load(text)["spec"]
+    assert load_data(graph, QUICKSTART).plan.nodes
+
+
+def test_the_rollout_in_the_readme_is_the_example_s() -> None:
+    (text,) = [one for one in fences("yaml") if one.startswith("  rollout:\n")]
+    assert text in (ROOT / "examples" / "canary" / "graph.yaml").read_text()
 
 
 def test_the_ten_line_graph_is_the_quickstart_and_has_ten_lines() -> None:

@@ -70,6 +70,19 @@ def test_the_others_mostly_get_the_cheap_model(headers: dict[str, str]) -> None:
     assert 220 < terms.count(4) < 300
 
 
+def test_the_rush_makes_trips_longer() -> None:
+    graph = Graph.load(EXAMPLES / "canary" / "graph.yaml")
+    minutes = graph.run({"trip": np.float32([[10, 12], [10, 17.5]])})["minutes"]
+    assert minutes.tolist() == [18, 24]
+
+
+def test_a_new_revision_of_the_canary_is_rolled_out() -> None:
+    spec = Graph.load(EXAMPLES / "canary" / "graph.yaml").spec.spec
+    assert spec.rollout is not None
+    assert spec.rollout.steps == [5, 25, 50]
+    assert spec.traffic is not None
+
+
 def test_the_ensemble_reads_digits(digits: Path) -> None:
     graph = Graph.load(digits / "graph.yaml")
     with np.load(digits / "models" / "held_out.npz") as held_out:
