@@ -1,8 +1,9 @@
 """Delivers what the outbox holds: tells webhooks of the transitions of rollouts.
 
 Each hook gets one call at a time, in the order of the events, and waits for no other hook. A call
-that fails is tried again, later each time; after the last attempt it is given up, which is an event
-in the log. A call may come twice after a crash, and is known by its event's ``id``.
+that fails is tried again, later each time, before the next is made; after the last attempt it is
+given up, which is an event in the log. A call may come twice after a crash, and is known by its
+event's ``id``.
 """
 
 from __future__ import annotations
@@ -60,8 +61,10 @@ class Deliveries:
             while True:
                 self._woken.clear()
                 await self._look()
+                # Not wait_for: in Python 3.11 it may swallow a cancellation.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._woken.wait(), _LOOK)
+                    async with asyncio.timeout(_LOOK):
+                        await self._woken.wait()
         finally:
             for task in self._calling.values():
                 task.cancel()
