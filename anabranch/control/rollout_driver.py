@@ -35,8 +35,10 @@ logger = logging.getLogger("anabranch.control")
 _BUSY, _IDLE = 0.15, 0.5
 """Seconds between two looks at the store, with and without a rollout in progress."""
 _RETRY = 1.0
-_LATE = 1.0
-"""A window that begins so much later, in seconds, than its step or its last look began is new."""
+_LATE = 1.0, 0.25
+"""A window that begins so much later than its step, or after its last look, is a new driver's: in
+seconds, and as a share of the interval; the longer of both.
+"""
 
 
 class Situations(Protocol):
@@ -211,8 +213,10 @@ class RolloutDriver:
 def _is_short(case: _Case, at: float) -> bool:
     """Whether the window is one that a new driver began, and not an interval long yet."""
     analysis = case.state.plan.analysis
-    is_new = case.mark.since - case.state.looked_at > _LATE
-    return is_new and analysis is not None and at - case.mark.since < analysis.interval.seconds
+    interval = analysis.interval.seconds if analysis else 0.0
+    seconds, share = _LATE
+    is_new = case.mark.since - case.state.looked_at > max(seconds, share * interval)
+    return is_new and at - case.mark.since < interval
 
 
 def _is_outside(metric: Metric) -> bool:

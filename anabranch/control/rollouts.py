@@ -45,7 +45,7 @@ class RolloutState:
     held: float = 0.0
     """How long the step had held before ``since``."""
     looked_at: float = 0.0
-    """When the metrics were last looked at, or the step began."""
+    """When the last look at the metrics was due, or the step began."""
     verdict: Verdict | None = None
     """What the last look in this step said; None before the first."""
     failures: dict[str, int] = field(default_factory=dict)
@@ -170,7 +170,7 @@ def looked(state: RolloutState, found: list[Measurement], at: float) -> RolloutS
     """
     counted = replace(
         state,
-        looked_at=at,
+        looked_at=_on_time(state, at),
         verdict=overall(found),
         failures=_failures(state, found),
         errors=_errors(state, found),
@@ -184,6 +184,16 @@ def looked(state: RolloutState, found: list[Measurement], at: float) -> RolloutS
     if counted.verdict == "pass" and counted.paused_by == "inconclusive":
         return resumed(counted, at)
     return counted
+
+
+def _on_time(state: RolloutState, at: float) -> float:
+    """When a look at ``at`` was due, so that looks do not drift; the time it was if that is long
+    past or to come.
+    """
+    assert state.plan.analysis is not None
+    interval = state.plan.analysis.interval.seconds
+    due = state.looked_at + interval
+    return due if 0 <= at - due < interval / 2 else at
 
 
 _WEIGHTS: tuple[Verdict, ...] = ("fail", "inconclusive", "error", "pass")

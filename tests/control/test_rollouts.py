@@ -232,6 +232,15 @@ def test_the_weightiest_verdict_decides(verdicts: list[Verdict], says: Verdict) 
     assert overall(map(found, verdicts)) == says
 
 
+@pytest.mark.parametrize(
+    ("late", "next_due"), [(0, 20), (0.3, 20), (4.9, 20), (5, 25), (1000, 1020), (-3610, -3590)]
+)
+def test_looks_do_not_drift(late: float, next_due: float) -> None:
+    state = looked(LOOKED, [found("error")], START + 10 + late)
+    assert next_move(state, START + next_due - 0.1) is None
+    assert next_move(state, START + next_due) == "look"
+
+
 def test_a_look_that_measured_nothing_pauses() -> None:
     state = looked(LOOKED, [], START + 10)
     assert (state.paused_by, state.reason) == ("inconclusive", "nothing was measured")
