@@ -26,7 +26,8 @@ class Limits:
     max_elements: int = 2**24
     """Elements of one tensor, and the size of any of its dimensions."""
     max_ongoing: int = 256
-    """Requests in progress, from the first byte of the body to the reply."""
+    """Requests in progress, from the first byte of the body to the reply; at most three quarters of
+    them at revisions other than the stable one, so that one that hangs leaves it some."""
     body_timeout: float = 30.0
     """Time that a client may take to send the body."""
     max_mirrors: int = 64
