@@ -53,7 +53,7 @@ def _graph_parts(found: Json) -> Iterator[str]:
     yield f"{found['graph']} is {found['state']} at {found['url']}{_carried(found)}"
     yield arms_text(found["arms"]) if found["arms"] else ""
     yield mirrors_text(found["mirrors"]) if found["mirrors"] else ""
-    yield rollout_text(found["rollout"], datetime.now(UTC)) if found["rollout"] else ""
+    yield rollout_text(found["rollout"], datetime.now(UTC)) if _matters(found) else ""
     segments = [
         (one["name"], ", ".join(one["nodes"]), f"{one['running']}/{one['replicas']}")
         for one in found["segments"]
@@ -64,6 +64,15 @@ def _graph_parts(found: Json) -> Iterator[str]:
         for one in found["revisions"]
     ]
     yield table(("REVISION", "STATE", "AUTHOR", "MESSAGE", "REASON"), revisions)
+
+
+def _matters(found: Json) -> bool:
+    """Whether a rollout goes on, or its candidate is still up to be looked at."""
+    rollout = found["rollout"]
+    if rollout is None or rollout["phase"] in ("running", "paused"):
+        return rollout is not None
+    states = {one["revision"]: one["state"] for one in found["revisions"]}
+    return states.get(rollout["revision"]) in ("warm", "ready")
 
 
 def _carried(found: Json) -> str:
@@ -86,25 +95,17 @@ def outcome_text(done: Json, graph: Json) -> tuple[str, str]:
             f"next: `anabranch status {name} --watch`, or `anabranch rollout {name} pause`, "
             "`promote` or `abort`"
         )
-    return f"{text}{_part(number, graph)}", (
-        f"next: `anabranch {'compare' if _is_mirror(number, graph) else 'status'} {name}`, then "
-        f"`anabranch promote {name} r{number}` or `anabranch abort {name}`"
-    )
-
-
-def _part(number: int, graph: Json) -> str:
-    """What a revision does beside the stable one."""
-    arms = {arm["revision"]: arm["share"] for arm in graph["arms"]}
     mirrors = {one["revision"]: one["percent"] for one in graph["mirrors"]}
-    if number in arms:
-        return f" with {percent(arms[number])} of the traffic"
     if number in mirrors:
-        return f" and gets a copy of {percent(mirrors[number])} of the requests"
-    return ""
-
-
-def _is_mirror(number: int, graph: Json) -> bool:
-    return any(one["revision"] == number for one in graph["mirrors"])
+        return f"{text} and gets a copy of {percent(mirrors[number])} of the requests", (
+            f"next: `anabranch compare {name}`, then `anabranch promote {name} r{number}` or "
+            f"`anabranch traffic {name} --mirror r{number}=0`"
+        )
+    share = next((arm["share"] for arm in graph["arms"] if arm["revision"] == number), 0.0)
+    return f"{text} with {percent(share)} of the traffic", (
+        f"next: `anabranch status {name}`, then `anabranch promote {name} r{number}` or "
+        f"`anabranch abort {name}`"
+    )
 
 
 def history_text(revisions: Sequence[Json]) -> str:

@@ -51,13 +51,21 @@ def rollout_text(found: Json, now: datetime) -> str:
 
 
 def _headline(found: Json) -> str:
-    steps = [f"[{step:g}]" if index == found["step"] else f"{step:g}"
-             for index, step in enumerate(found["steps"], start=1)]  # fmt: skip
+    name, steps = f"rollout of r{found['revision']}", len(found["steps"])
+    if found["phase"] == "promoted":
+        return f"{name}: promoted   {_path(found['steps'], steps)}"
     by = f" ({found['paused_by']})" if found["paused_by"] else ""
     return (
-        f"rollout of r{found['revision']}: {found['phase']}{by}, step {found['step']} of "
-        f"{len(steps)}: {percent(found['weight'])}   {' > '.join([*steps, 'stable'])}"
+        f"{name}: {found['phase']}{by}, step {found['step']} of {steps}: "
+        f"{percent(found['weight'])}   {_path(found['steps'], found['step'] - 1)}"
     )
+
+
+def _path(steps: Sequence[float], at: int) -> str:
+    """The way of a rollout, with the place where it stands in brackets."""
+    places = [*(f"{step:g}" for step in steps), "stable"]
+    places[at] = f"[{places[at]}]"
+    return " > ".join(places)
 
 
 def _rollout_lines(found: Json, now: datetime) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -28,7 +29,8 @@ def watch(fetch: Callable[[], T], text: Callable[[T], str], *, as_json: bool) ->
     while True:
         found = fetch()
         if redraws:
-            sys.stdout.write(screen(text(found)))
+            size = shutil.get_terminal_size()
+            sys.stdout.write(screen(text(found), size.columns, size.lines))
             sys.stdout.flush()
         elif found != last:
             result_json(found, indent=None) if as_json else result(text(found))
@@ -36,7 +38,7 @@ def watch(fetch: Callable[[], T], text: Callable[[T], str], *, as_json: bool) ->
         time.sleep(PAUSE_S)
 
 
-def screen(text: str) -> str:
-    """``text`` drawn over what stands on the terminal, without a flicker."""
-    lines = "".join(f"{line}{_REST_OF_LINE}\n" for line in text.splitlines())
-    return f"{_HOME}{lines}{_REST}"
+def screen(text: str, columns: int, rows: int) -> str:
+    """``text`` drawn over what stands on the terminal, without a flicker, as far as it fits."""
+    lines = (f"{line[:columns]}{_REST_OF_LINE}\n" for line in text.splitlines()[: rows - 1])
+    return f"{_HOME}{''.join(lines)}{_REST}"

@@ -91,6 +91,10 @@ class Controller:
             self._acting()
         return await self._hub.table(graph, replica, generation)
 
+    async def leave(self, graph: str, replica: str) -> None:
+        """A router ends."""
+        self._hub.leave(graph, replica)
+
     async def report(self, graph: str, replica: str, report: Report) -> None:
         """What a router has counted so far."""
         self._ledger.take(graph, replica, report)

@@ -63,6 +63,12 @@ class Hub:
                 await asyncio.wait_for(topic.changed.wait(), self._patience)
         return topic.table
 
+    def leave(self, graph: str, replica: str) -> None:
+        """A router has ended: nobody waits for it from now on."""
+        topic = self._topic(graph)
+        topic.routers.pop(replica, None)
+        topic.polled = _rung(topic.polled)
+
     def put(self, table: RoutingTable) -> None:
         """Put a table in force, unless a newer one is."""
         topic = self._topic(table.graph)

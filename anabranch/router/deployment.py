@@ -26,8 +26,8 @@ class Router:
     ) -> None:
         self._hosted = await HostedHead.start(spec, segments_app)
         self._arms = Arms(graph, Heads(graph, revision, self._hosted.head), limits)
-        source = ControllerSource(graph, _replica())
-        self._follower = Follower(self._arms, source, Metrics(graph))
+        self._source = ControllerSource(graph, _replica())
+        self._follower = Follower(self._arms, self._source, Metrics(graph))
         await self._follower.start()
 
     def __serve_build_asgi_app__(self) -> GraphApp:
@@ -42,6 +42,7 @@ class Router:
         follower, hosted = getattr(self, "_follower", None), getattr(self, "_hosted", None)
         if follower is not None:
             await follower.close()
+            await self._source.leave()
         if hosted is not None:
             await hosted.unload()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any, Protocol
 
 import ray
@@ -32,6 +33,8 @@ POLL_S = 60.0
 """A poll that takes longer is lost: the controller answers after half of that at the latest."""
 SEND_S = 5.0
 """Likewise for a report."""
+LEAVE_S = 1.0
+"""Likewise for the last word."""
 
 
 class TableSource(Protocol):
@@ -83,6 +86,14 @@ class ControllerSource:
     async def report(self, report: Report) -> None:
         """Send the sums; raises where the controller is away."""
         await self._call(SEND_S, "report", report)
+
+    async def leave(self) -> None:
+        """Say that this router ends, so that no change waits for it; it matters little if that is
+        not heard.
+        """
+        with suppress(Exception):
+            async with asyncio.timeout(LEAVE_S):
+                await self._actor.leave.remote(self._graph, self._replica)
 
     async def _call(self, seconds: float, method: str, argument: object) -> Any:
         async with asyncio.timeout(seconds):

@@ -31,6 +31,7 @@ def test_a_mirror_says_its_share_and_where_to_look(engine):
     done = engine.run("deploy", engine.file(), "--mirror", "25")
     assert done.stdout == "digits revision 2 is ready and gets a copy of 25 % of the requests\n"
     assert "`anabranch compare digits`" in done.stderr
+    assert "`anabranch traffic digits --mirror r2=0`" in done.stderr
 
 
 def test_a_rollout_says_its_step(engine):
@@ -267,6 +268,17 @@ def test_status_draws_arms_mirrors_and_the_rollout(two):
     assert "REVISION  STATE" in text
     found = two.json("status", "digits")
     assert [arm["revision"] for arm in found["arms"]] == [2, 3]
+
+
+def test_status_shows_a_rollout_that_is_over_while_its_candidate_is_up(two):
+    two.text("deploy", two.file(SPEC + ROLLOUT))
+    two.text("rollout", "digits", "abort")
+    assert "rollout of r3: aborted" in two.text("status", "digits")
+    two.expire()
+    assert "rollout of" not in two.text("status", "digits")
+    two.text("deploy", two.file(SPEC + ROLLOUT))
+    two.text("rollout", "digits", "promote")
+    assert "rollout of" not in two.text("status", "digits")
 
 
 def test_status_lists_graphs(two):

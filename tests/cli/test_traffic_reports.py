@@ -80,6 +80,18 @@ def test_a_rollout_says_what_it_waits_for():
     ]
 
 
+def test_a_rollout_that_is_over_stands_at_its_end():
+    over = ROLLOUT | {"next_look": None, "held_until": None}
+    promoted = over | {"phase": "promoted", "step": 3, "weight": 50}
+    text = "rollout of r4: promoted   5 > 25 > 50 > [stable]"
+    assert reports.rollout_text(promoted, NOW) == text
+    aborted = over | {"phase": "aborted", "reason": "failed (1) > failure_limit (0)"}
+    assert reports.rollout_text(aborted, NOW).splitlines() == [
+        "rollout of r4: aborted, step 2 of 3: 25 %   5 > [25] > 50 > stable",
+        "  failed (1) > failure_limit (0)",
+    ]
+
+
 def test_what_is_overdue_is_due_now():
     late = NOW.replace(minute=30)
     assert "next look in 0 s" in reports.rollout_text(ROLLOUT, late)

@@ -48,3 +48,8 @@ def test_a_terminal_is_drawn_over_every_time(monkeypatch):
     text = watched(monkeypatch, [1, 1], terminal=True)
     frame = "\x1b[Hstate 1\x1b[K\nmore\x1b[K\n\x1b[J"
     assert text == f"\x1b[2J{frame}{frame}"
+
+
+def test_what_does_not_fit_is_cut():
+    frame = watching.screen("a long line\nsecond\nthird\nfourth", columns=6, rows=4)
+    assert frame == "\x1b[Ha long\x1b[K\nsecond\x1b[K\nthird\x1b[K\n\x1b[J"
