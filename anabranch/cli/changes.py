@@ -30,8 +30,18 @@ def changes_against_live(file: Path, home: Path) -> list[str] | None:
     )
 
 
-def difference(before: Json, after: Json) -> Json:
-    """What differs between two revisions of the control API.
+def changes_between(client: ControlClient, graph: str, first: int, second: int) -> Json:
+    """What differs between two revisions of a graph; see ``difference``."""
+    before, after = client.revision(graph, first), client.revision(graph, second)
+    if before["digest"] == after["digest"]:
+        return difference(before, after, {}, {})
+    return difference(before, after, client.files(graph, first), client.files(graph, second))
+
+
+def difference(
+    before: Json, after: Json, old_files: Mapping[str, str], new_files: Mapping[str, str]
+) -> Json:
+    """What differs between two revisions of the control API, and their files with their marks.
 
     ``{"graph", "from", "to", "spec", "plan", "files": lines, "text": a unified diff of the specs}``
     """
@@ -42,9 +52,16 @@ def difference(before: Json, after: Json) -> Json:
         "to": after["revision"],
         "spec": list(spec_changes(_data(old), _data(new))),
         "plan": list(plan_changes(_plan(old), _plan(new))),
-        "files": _file_changes(before, after["digest"]),
+        "files": list(file_changes(old_files, new_files)),
         "text": _unified(before, after),
     }
+
+
+def file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    """What differs between two sets of files, by name."""
+    for name in sorted({*old, *new}):
+        if old.get(name) != new.get(name):
+            yield f"{'+' if name not in old else '-' if name not in new else '~'} {name}"
 
 
 def plan_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

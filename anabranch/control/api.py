@@ -8,6 +8,7 @@
 | GET | ``/graphs/<graph>/revisions?limit=100`` | ``{"revisions": [...]}``, newest first |
 | POST | ``/graphs/<graph>/revisions?author=&message=&intent=`` | 202, for a body that is a bundle |
 | GET | ``/graphs/<graph>/revisions/<N>`` | one revision |
+| GET | ``/graphs/<graph>/revisions/<N>/files`` | ``{"files": {path: mark of its content}}`` |
 | GET | ``/graphs/<graph>/logs?tail=100`` | plain text |
 | GET | ``/events?graph=&after=0&limit=100`` | ``{"events": [...]}`` |
 
@@ -93,6 +94,7 @@ class ControlApi:
             _GRAPH: {"GET": self._show, "DELETE": self._delete},
             f"{_GRAPH}/revisions": {"GET": self._revisions, "POST": self._deploy},
             f"{_GRAPH}/revisions/(?P<revision>[0-9]{{1,9}})": {"GET": self._revision},
+            f"{_GRAPH}/revisions/(?P<revision>[0-9]{{1,9}})/files": {"GET": self._files},
             f"{_GRAPH}/logs": {"GET": self._logs},
             "/events": {"GET": self._events},
         }
@@ -128,8 +130,8 @@ class ControlApi:
             return methods[method], match.groupdict()
         raise NotFound(
             f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
-            ", and below /graphs/<graph>: /revisions, /revisions/<N>, /logs, /traffic, /promote, "
-            "/abort, /rollback, /rollout, /rollout/<action> and /compare"
+            ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
+            "/traffic, /promote, /abort, /rollback, /rollout, /rollout/<action> and /compare"
         )
 
     async def _list(self, call: Call) -> Answer:
@@ -220,6 +222,11 @@ class ControlApi:
         await asyncio.to_thread(self._present, call.graph)
         revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)
         return answer(200, revision_view(revision) | {"spec": revision.spec})
+
+    async def _files(self, call: Call) -> Answer:
+        await asyncio.to_thread(self._present, call.graph)
+        revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)
+        return answer(200, {"files": await asyncio.to_thread(self._releases.files, revision)})
 
     async def _logs(self, call: Call) -> Answer:
         await asyncio.to_thread(self._present, call.graph)

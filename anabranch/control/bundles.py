@@ -126,6 +126,14 @@ class BundleStore:
             raise NotFound(f"the bundle {name[:64]!r} is not in {self._folder}")
         return path
 
+    def marks(self, name: str) -> dict[str, str]:
+        """The files of a bundle, each with a mark that changes with its content."""
+        with zipfile.ZipFile(self.path(name)) as archive:
+            return {
+                entry.filename.removeprefix(f"{ROOT}/"): f"{entry.CRC:08x}.{entry.file_size}"
+                for entry in archive.infolist()
+            }
+
     def read(self, name: str, member: str) -> bytes | None:
         """One file of a bundle, None if the bundle has no such file."""
         with zipfile.ZipFile(self.path(name)) as archive:

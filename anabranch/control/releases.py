@@ -77,6 +77,10 @@ class Releases:
         """The compiled spec of a revision; SpecError if this version cannot compile it."""
         return self._compiled(revision.spec)
 
+    def files(self, revision: Revision) -> dict[str, str]:
+        """The files of a revision, each with a mark of its content; NotFound if they are gone."""
+        return self._bundles.marks(revision.digest)
+
     def plan(self, revision: Revision) -> Plan:
         """The compiled graph of a revision; SpecError if this version cannot compile it."""
         return self.loaded(revision).plan

@@ -1,7 +1,7 @@
 """What people read."""
 
 from anabranch.cli import reports
-from anabranch.cli.changes import spec_changes
+from anabranch.cli.changes import file_changes, spec_changes
 from anabranch.cli.console import table
 
 OLD = {
@@ -41,6 +41,11 @@ def test_changes_name_nodes_and_parts():
         "+ node c",
         "~ outputs",
     ]
+
+
+def test_changes_of_files_are_by_name():
+    old, new = {"a": "1", "b": "1", "c": "1"}, {"a": "1", "b": "2", "d": "1"}
+    assert list(file_changes(old, new)) == ["~ b", "- c", "+ d"]
 
 
 def test_a_plan_shows_what_a_deploy_would_change():

@@ -238,7 +238,7 @@ def test_diff(engine):
     assert "  - segment two\n" in text
     assert "  ~ segment head: nodes\n" in text
     assert "  ~ critical_path_hops: 1 -> 0\n" in text
-    assert "  ~ files of the bundle\n" in text
+    assert "files:\n  ~ graph.yaml\n" in text
     assert "\n--- r1\n+++ r2\n" in text
     same = engine.json("diff", "digits", "1", "1")
     assert (same["spec"], same["plan"], same["files"], same["text"]) == ([], [], [], "")
@@ -252,7 +252,7 @@ def test_a_spec_of_an_older_language_is_compared_as_text(two):
 
     old = {"graph": "g", "revision": 1, "digest": "a", "spec": "apiVersion: anabranch/v0\n"}
     new = {"graph": "g", "revision": 2, "digest": "a", "spec": SPEC.replace("NAME", "g")}
-    found = difference(old, new)
+    found = difference(old, new, {}, {})
     assert "+ node one" in found["spec"]
     assert "-apiVersion: anabranch/v0" in found["text"]
 

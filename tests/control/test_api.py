@@ -178,6 +178,19 @@ def test_405_says_what_is_allowed(engine: TestPlane) -> None:
     assert headers[b"allow"] == b"GET"
 
 
+def test_files_have_marks_of_their_content(engine: TestPlane) -> None:
+    engine.deploy()
+    engine.deploy(spec=SPEC + "# changed\n")
+    first, second = (
+        engine.call("GET", f"/graphs/digits/revisions/{number}/files")[1]["files"]
+        for number in (1, 2)
+    )
+    assert first.keys() == second.keys() == {"anabranch.json", "graph.yaml", "parts.py"}
+    assert {name for name in first if first[name] != second[name]} == {"graph.yaml"}
+    status, answer = engine.call("GET", "/graphs/digits/revisions/3/files")
+    assert status == 404 and "no revision 3" in answer["error"]
+
+
 def intent_of(engine: TestPlane, number: int = 1) -> Intent:
     return engine.store.revision("digits", number).intent
 

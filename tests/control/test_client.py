@@ -95,6 +95,8 @@ def test_a_deploy_sends_bundle_author_message_and_token(server, client):
         (lambda c: c.rollout("g"), "GET /control/v1/graphs/g/rollout", {"step": 1}, {"step": 1}),
         (lambda c: c.compare("g"), "GET /control/v1/graphs/g/compare", {"live": 1}, {"live": 1}),
         (lambda c: c.revision("g", 2), "GET /control/v1/graphs/g/revisions/2", {}, {}),
+        (lambda c: c.files("g", 2), "GET /control/v1/graphs/g/revisions/2/files",
+         {"files": {"a": "1"}}, {"a": "1"}),
         (lambda c: c.delete("g"), "DELETE /control/v1/graphs/g", {}, None),
         (lambda c: c.logs("g", 7), "GET /control/v1/graphs/g/logs?tail=7", "a\nb\n", "a\nb\n"),
         (lambda c: c.events("g", 5), "GET /control/v1/events?after=5&graph=g", {"events": []}, []),
