@@ -424,3 +424,14 @@ def test_a_router_that_does_not_confirm_is_told_of(
     status, _, answer = asyncio.run(scenario())
     assert status == 200
     assert json.loads(answer)["routers"] == {"confirmed": 0, "known": 1}
+
+
+def test_a_router_that_has_ended_is_not_waited_for(two: TestPlane) -> None:
+    async def scenario() -> Any:
+        await two.plane.publish()
+        await two.hub.table("digits", "ended", 0)
+        two.hub.leave("digits", "ended")
+        return await two.api.handle("POST", "/graphs/digits/rollback", "", b"")
+
+    _, _, answer = asyncio.run(scenario())
+    assert json.loads(answer)["routers"] == {"confirmed": 0, "known": 0}

@@ -112,6 +112,38 @@ def test_routing_by_header_and_by_weight(engine: Engine, deployed: list[str]) ->
     assert 12 <= terms.count(20) <= 75
 
 
+def test_testers_see_the_canary_and_everybody_else_does_not(
+    engine: Engine, tmp_path: Path, deployed: list[str]
+) -> None:
+    folder = tmp_path / "canary"
+    shutil.copytree(EXAMPLES / "canary", folder)
+    path = folder / "graph.yaml"
+    name = deploy(engine, path, deployed)
+    path.write_text(path.read_text().replace("rush: 1.4", "rush: 2.0"))
+    done = engine.command("deploy", str(path), "--canary", "0")
+    assert done.returncode == 0, done.stderr
+    trip = {"name": "trip", "datatype": "FP32", "shape": [1, 2], "data": [10.0, 8.0]}
+    body = {"inputs": [trip]}
+    for _ in range(20):
+        tester = engine.infer(name, body, headers={"x-tester": "yes"})
+        assert value(tester, "minutes") == [33]
+        assert value(engine.infer(name, body), "minutes") == [24]
+
+
+def test_a_new_revision_of_the_canary_is_rolled_out(
+    engine: Engine, tmp_path: Path, deployed: list[str]
+) -> None:
+    folder = tmp_path / "canary"
+    shutil.copytree(EXAMPLES / "canary", folder)
+    name = deploy(engine, folder / "graph.yaml", deployed)
+    done = engine.command("deploy", str(folder / "graph.yaml"))
+    assert "in a rollout, step 1 of 3: 5 % of the traffic" in done.stdout, done.stderr
+    done = engine.command("rollout", name, "status")
+    assert "judged by error_rate <= 0.01, latency_p95 <= 1.2x" in done.stdout, done.stderr
+    assert engine.command("rollout", name, "promote").returncode == 0
+    assert engine.graph(name)["live"] == 2
+
+
 def test_the_quickstart(engine: Engine, deployed: list[str]) -> None:
     path = EXAMPLES / "quickstart" / "graph.yaml"
     name = deploy(engine, path, deployed)
