@@ -8,23 +8,25 @@ from typing import Any
 import pytest
 
 from anabranch.control.gates import ATTEMPTS, Gate, question
-from anabranch.control.outgoing import Caller
+from anabranch.control.outgoing import Caller, Reply
 from anabranch.control.rollouts import begin, stepped
 from anabranch.specs.models import Rollout
-from tests.control.web import Answer, Asked, running
+from tests.control.web import Answer, running
 
 QUESTION = {"graph": "digits", "revision": 3}
 
 
-def refusal(url: str, *prefixes: str, timeout: float = 5.0) -> tuple[str | None, list[float]]:
+def refusal(
+    url: str, *prefixes: str, caller: Caller | None = None
+) -> tuple[str | None, list[float]]:
     """What the gate says, and the pauses that were made."""
     pauses: list[float] = []
+    caller = caller or Caller()
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
     async def ask() -> str | None:
-        caller = Caller(timeout)
         try:
             return await Gate(prefixes or (url,), caller, sleep).refusal(url, QUESTION)
         finally:
@@ -67,15 +69,22 @@ def test_nobody_there_refuses_after_some_attempts() -> None:
     assert len(pauses) == ATTEMPTS - 1
 
 
-def test_one_that_answers_late_is_asked_again() -> None:
+class LateCaller(Caller):
+    """Gets no answer to its first calls."""
+
+    late = 2
+
+    async def call(self, *args: Any, **request: Any) -> Reply:
+        self.late -= 1
+        if self.late >= 0:
+            return Reply(None, error="no answer within 5 s")
+        return await super().call(*args, **request)
+
+
+def test_one_that_does_not_answer_is_asked_again() -> None:
     with running() as web:
-
-        def answer(asked: Asked) -> Answer:
-            return web.hang(asked) if len(web.asked) < 3 else Answer(200)
-
-        web.answer = answer
-        said, pauses = refusal(f"{web.url}/gate", timeout=0.1)
-    assert (said, len(pauses)) == (None, 2)
+        said, pauses = refusal(f"{web.url}/gate", caller=LateCaller())
+    assert (said, pauses, len(web.asked)) == (None, [0.5, 1.0], 1)
 
 
 def test_a_gate_that_is_not_allowed_refuses_unasked() -> None:
