@@ -16,14 +16,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-class Action(StrEnum):
-    """What may be done about a rollout."""
-
-    STATUS = "status"
-    PAUSE = "pause"
-    RESUME = "resume"
-    PROMOTE = "promote"
-    ABORT = "abort"
+Action = StrEnum("Action", ["status", "pause", "resume", "promote", "abort"])
+"""What may be done about a rollout."""
 
 
 def register(app: typer.Typer) -> None:
@@ -108,7 +102,7 @@ def compare(
 
 def rollout(
     graph: options.GraphName,
-    action: Annotated[Action, typer.Argument(help="What to do.")] = Action.STATUS,
+    action: Annotated[Action, typer.Argument(help="What to do.")] = Action.status,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
@@ -118,7 +112,7 @@ def rollout(
     from anabranch.cli.traffic_reports import rollout_hint, rollout_text
 
     with options.client(home) as client:
-        if action is not Action.STATUS:
+        if action is not Action.status:
             client.move_rollout(graph, action)
         found = client.rollout(graph)
     _print(found, output, lambda now: rollout_text(now, datetime.now(UTC)))
