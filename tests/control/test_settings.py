@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ def test_defaults_follow_from_the_home(tmp_path: Path) -> None:
     assert settings.bundles == tmp_path / "bundles"
     assert settings.token_file == tmp_path / "token"
     assert (settings.url, settings.max_body) == ("http://127.0.0.1:8000", 64 * 2**20)
+    assert (settings.grace, settings.prometheus, settings.webhooks) == (600.0, "", ())
 
 
 def test_variables_override(tmp_path: Path) -> None:
@@ -25,14 +27,31 @@ def test_variables_override(tmp_path: Path) -> None:
             "ANABRANCH_HTTP_PORT": "9",
             "ANABRANCH_MAX_BODY": "10",
             "ANABRANCH_DEPLOY_TIMEOUT": "1.5",
+            "ANABRANCH_GRACE": "0",
+            "ANABRANCH_PROMETHEUS": "http://prometheus:9090/prefix",
+            "ANABRANCH_WEBHOOKS": " https://a/hooks, http://[::1]:9 ,",
         }
     )
     assert (settings.store, settings.max_body) == ("postgresql://db/x", 10)
     assert settings.url == "http://127.0.0.1:9"
-    assert settings.deploy_timeout == 1.5
+    assert (settings.deploy_timeout, settings.grace) == (1.5, 0.0)
+    assert settings.prometheus == "http://prometheus:9090/prefix"
+    assert settings.webhooks == ("https://a/hooks", "http://[::1]:9")
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "nan", "inf"])
 def test_what_is_not_a_number_is_named(value: str) -> None:
     with pytest.raises(EngineError, match=f"ANABRANCH_MAX_BODY='{value}'"):
         Settings.from_env({"ANABRANCH_MAX_BODY": value})
+
+
+@pytest.mark.parametrize("name", ["ANABRANCH_PROMETHEUS", "ANABRANCH_WEBHOOKS"])
+@pytest.mark.parametrize("value", ["prometheus:9090", "ftp://a", "http://u@a", "http://a?b=c", "*"])
+def test_what_is_not_a_plain_url_is_named(name: str, value: str) -> None:
+    with pytest.raises(EngineError, match=f"{name}: '{re.escape(value)}' is not a URL"):
+        Settings.from_env({name: value})
+
+
+def test_one_prometheus_is_enough() -> None:
+    with pytest.raises(EngineError, match="ANABRANCH_PROMETHEUS takes one URL, got 2"):
+        Settings.from_env({"ANABRANCH_PROMETHEUS": "http://a,http://b"})

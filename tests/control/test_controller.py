@@ -1,0 +1,147 @@
+"""The controller without an engine: it has nothing to reconcile with, and all the rest works."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from anabranch.control import plane as plane_module
+from anabranch.control import serving
+from anabranch.control.controller import Controller
+from anabranch.control.lease import Lease
+from anabranch.control.settings import Settings
+from anabranch.control.store import Store
+from anabranch.errors import EngineError, Unavailable
+from anabranch.router.tally import Report, Tally
+from tests.control.planes import SPEC
+
+GRAPHS = ("GET", "/graphs", "", b"")
+
+
+@pytest.fixture(autouse=True)
+def nothing_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Serve would be started where it is asked."""
+    monkeypatch.setattr(serving, "details", dict)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.from_env({"ANABRANCH_HOME": str(tmp_path)})
+
+
+async def controller(settings: Settings) -> Controller:
+    one = Controller.__new__(Controller)
+    await one.__init__(settings)  # type: ignore[misc]
+    return one
+
+
+async def stop(one: Controller) -> None:
+    one._running.cancel()
+    await asyncio.gather(one._running, return_exceptions=True)
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if await condition():
+                return
+            await asyncio.sleep(0.01)
+
+
+async def answers(one: Controller) -> bool:
+    return (await one.handle(*GRAPHS))[0] == 200
+
+
+def test_it_answers_once_the_lease_is_its_own(settings: Settings) -> None:
+    async def scenario() -> None:
+        holder = Store.open(settings.store)
+        lease = Lease(holder, ttl=600)
+        assert lease.try_acquire()
+        holder.add_revision("digits", SPEC.replace("NAME", "digits"), "d")
+        one = await controller(settings)
+        poll = asyncio.ensure_future(one.table("digits", "router", 0))
+
+        async def waits() -> bool:
+            status, headers, body = await one.handle(*GRAPHS)
+            assert (status, dict(headers)[b"content-type"]) == (503, b"application/json")
+            assert b"retry-after" in dict(headers)
+            return "another controller holds the lease" in orjson.loads(body)["error"]
+
+        await until(waits)
+        with pytest.raises(Unavailable, match="holds the lease"):
+            await one.states()
+        with pytest.raises(EngineError, match="holds the lease"):
+            await one.settle(0)
+        assert not poll.done()
+        lease.release()
+        table = await poll
+        assert table is not None
+        assert table.weights == {1: 100.0}
+        await until(lambda: answers(one))
+        assert set(await one.states()) == {"digits"}
+        await stop(one)
+        holder.close()
+
+    asyncio.run(scenario())
+
+
+def test_it_ends_when_another_has_taken_over(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = asyncio.Event()
+
+    def end(code: int) -> None:
+        assert code == 1
+        ended.set()
+        raise SystemError("a process that has ended goes no further")
+
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(plane_module, "_RENEWAL_S", 0.01)
+
+    async def scenario() -> None:
+        one = await controller(settings)
+        await until(lambda: answers(one))
+        thief = Store.open(settings.store)
+        rival = Lease(thief, "thief", ttl=0)
+
+        async def stolen() -> bool:
+            return rival.try_acquire()  # a beat that was seen is too old at once
+
+        await until(stolen)
+        await ended.wait()
+        await stop(one)
+        thief.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_cannot_be_opened_is_told_at_once(tmp_path: Path) -> None:
+    settings = Settings.from_env(
+        {"ANABRANCH_HOME": str(tmp_path), "ANABRANCH_STORE": "oracle://nowhere"}
+    )
+
+    async def scenario() -> None:
+        one = await controller(settings)
+        with pytest.raises(EngineError, match="cannot open the store"):
+            await one.settle(60)
+        assert (await one.handle(*GRAPHS))[0] == 503
+        await stop(one)
+
+    asyncio.run(scenario())
+
+
+def test_reports_are_taken_before_the_store_is_open(settings: Settings) -> None:
+    async def scenario() -> Any:
+        one = await controller(settings)
+        await one.report("digits", "router", Report({1: Tally(requests=2)}))
+        found = one._ledger.totals("digits").arm(1).requests
+        await stop(one)
+        return found
+
+    assert asyncio.run(scenario()) == 2

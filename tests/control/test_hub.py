@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+from anabranch.control.hub import Hub
+from anabranch.router.table import RoutingTable
+
+T = TypeVar("T")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def table(generation: int, graph: str = "digits") -> RoutingTable:
+    return RoutingTable(graph, generation, 1, {1: 100.0})
+
+
+def started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    return asyncio.ensure_future(work)
+
+
+async def turns(count: int = 5) -> None:
+    """Let everything that can go on do so."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_a_router_without_a_table_gets_the_one_there_is() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        hub.put(table(3))
+        assert await hub.table("digits", "a", 0) == table(3)
+        assert await hub.table("digits", "b", 2) == table(3)
+        assert await hub.table("digits", "c", 9) == table(3)  # of a store that was set back
+
+    asyncio.run(scenario())
+
+
+def test_a_router_waits_for_its_first_table() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        poll = started(hub.table("digits", "a", 0))
+        await turns()
+        hub.put(table(1, "iris"))
+        await turns()
+        assert not poll.done()
+        hub.put(table(1))
+        assert await poll == table(1)
+
+    asyncio.run(scenario())
+
+
+def test_all_who_wait_are_woken_at_once() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        hub.put(table(1))
+        polls = [started(hub.table("digits", str(i), 1)) for i in range(100)]
+        await turns()
+        assert not any(poll.done() for poll in polls)
+        hub.put(table(2))
+        assert await asyncio.gather(*polls) == [table(2)] * 100
+
+    asyncio.run(scenario())
+
+
+def test_patience_ends_with_the_same_table_or_with_none() -> None:
+    async def scenario() -> None:
+        hub = Hub(patience=0.01)
+        hub.put(table(1))
+        assert await hub.table("digits", "a", 1) == table(1)
+        assert await hub.table("unknown", "a", 1) is None
+
+    asyncio.run(scenario())
+
+
+def test_waiters_of_a_dropped_graph_get_none_and_later_ones_wait_for_it_to_come_back() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        hub.put(table(1))
+        poll = started(hub.table("digits", "a", 1))
+        await turns()
+        hub.drop("digits")
+        assert await poll is None
+        assert hub.routers("digits") == frozenset()
+        later = started(hub.table("digits", "b", 0))
+        await turns()
+        assert not later.done()
+        hub.put(table(2))
+        assert await later == table(2)
+
+    asyncio.run(scenario())
+
+
+def test_an_older_table_does_not_replace_a_newer_one() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        hub.put(table(2))
+        poll = started(hub.table("digits", "a", 2))
+        await turns()
+        hub.put(table(1))
+        hub.put(table(2))
+        await turns()
+        assert not poll.done()
+        hub.put(table(3))
+        assert await poll == table(3)
+
+    asyncio.run(scenario())
+
+
+def test_asking_again_is_the_acknowledgement() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        hub.put(table(1))
+        polls = {name: started(hub.table("digits", name, 1)) for name in "ab"}
+        await turns()
+        assert await hub.confirmed("digits", 1) == (2, 2)
+        hub.put(table(2))
+        waiting = started(hub.confirmed("digits", 2, timeout=60))
+        await asyncio.gather(*polls.values())
+        again = [started(hub.table("digits", "a", 2))]
+        await turns()
+        assert not waiting.done()
+        again.append(started(hub.table("digits", "b", 2)))
+        assert await waiting == (2, 2)
+        for poll in again:
+            poll.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_who_does_not_acknowledge_is_taken_for_gone_until_it_polls_again() -> None:
+    async def scenario() -> None:
+        hub = Hub(patience=0.01)
+        hub.put(table(2))
+        await hub.table("digits", "quick", 2)
+        await hub.table("digits", "stuck", 1)
+        assert await hub.confirmed("digits", 2, timeout=0.01) == (1, 2)
+        assert await hub.confirmed("digits", 2, timeout=60) == (1, 1)
+        await hub.table("digits", "stuck", 2)
+        assert await hub.confirmed("digits", 2, timeout=60) == (2, 2)
+
+    asyncio.run(scenario())
+
+
+def test_nobody_waits_for_a_router_that_leaves() -> None:
+    async def scenario() -> None:
+        hub = Hub(patience=0.01)
+        hub.put(table(2))
+        await hub.table("digits", "stays", 2)
+        await hub.table("digits", "leaves", 1)
+        waiting = started(hub.confirmed("digits", 2, timeout=60))
+        await turns()
+        assert not waiting.done()
+        hub.leave("digits", "leaves")
+        assert await waiting == (1, 1)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("passed", "known"), [(39.0, 1), (41.0, 0)])
+def test_who_has_not_polled_for_long_is_gone(passed: float, known: int) -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        hub = Hub(patience=0.01, clock=clock)
+        hub.put(table(1))
+        await hub.table("digits", "a", 1)
+        clock.now += passed
+        assert await hub.confirmed("digits", 1, timeout=0) == (known, known)
+        assert len(hub.routers("digits")) == known
+
+    asyncio.run(scenario())
+
+
+def test_a_graph_without_routers_is_confirmed_at_once() -> None:
+    assert asyncio.run(Hub().confirmed("digits", 7, timeout=60)) == (0, 0)

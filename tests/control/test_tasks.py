@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from anabranch.control.tasks import forever
+
+
+def test_what_fails_or_ends_is_started_again_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    runs = 0
+    third = asyncio.Event()
+
+    async def work() -> None:
+        nonlocal runs
+        runs += 1
+        if runs == 1:
+            raise ValueError("bad luck")
+        if runs == 3:
+            third.set()
+            await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        task = asyncio.create_task(forever("the worker", work, pause=0))
+        await third.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with caplog.at_level(logging.ERROR, "anabranch.control"):
+        asyncio.run(scenario())
+    assert [record.message for record in caplog.records] == [
+        "the worker has failed; starting it again",
+        "the worker has ended; starting it again",
+    ]
+    assert "bad luck" in caplog.text
