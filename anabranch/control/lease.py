@@ -156,6 +156,8 @@ def is_gone(holder: str) -> bool:
         pass
     try:
         return _start_of(its.pid) != its.start
+    except ProcessLookupError:
+        return True
     except OSError:
         return False
 
@@ -177,9 +179,12 @@ def _this_process() -> _Process | None:
 
 
 def _start_of(pid: int) -> str:
-    """When a process began, in ticks since the machine's start.
+    """When a process began, in ticks since the machine's start; ProcessLookupError if it has ended,
+    whether or not its parent has asked how.
 
     Not psutil's creation time: that follows the system's clock when it is set.
     """
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    return stat.rpartition(")")[2].split()[19]
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    if fields[0] in ("Z", "X"):
+        raise ProcessLookupError(pid)
+    return fields[19]

@@ -308,6 +308,19 @@ def test_this_process_is_not_gone() -> None:
 
 
 @LINUX
+def test_a_process_that_its_parent_has_not_waited_for_is_gone() -> None:
+    child = subprocess.Popen(["sleep", "60"])
+    boot, namespace, _, _ = name_of_holder().split(" ")[0].split("/")
+    start = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()[19]
+    name = f"{boot}/{namespace}/{child.pid}/{start} x"
+    assert not is_gone(name)
+    child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert is_gone(name)
+    child.wait()
+
+
+@LINUX
 @pytest.mark.parametrize(
     ("part", "value", "gone"),
     [
