@@ -19,7 +19,7 @@ $(READY): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet \
-		-c requirements.lock -e '.[torch,sklearn,onnx,dev]'
+		-c requirements.lock -e '.[torch,sklearn,onnx,postgres,dev]'
 	@touch $@
 
 demo: setup ## Train, serve and check a real ensemble over HTTP, then take it down
@@ -51,7 +51,7 @@ schema: setup ## Write the JSON Schema of the language
 
 lock: setup ## Resolve requirements.lock anew (torch stays a range)
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
-		--extra sklearn --extra onnx --extra dev --no-annotate \
+		--extra sklearn --extra onnx --extra postgres --extra dev --no-annotate \
 		--no-emit-index-url --no-emit-find-links --no-emit-package torch \
 		--custom-compile-command "make lock" --output-file requirements.lock
 
