@@ -41,7 +41,8 @@ class Desk:
         self._hub = hub
         self._ledger = ledger
         self._default = default_grace
-        self._clock = clock
+        self.clock = clock
+        """Gives the time that all changes are made at."""
         self._listeners: list[Callable[[], None]] = []
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -74,7 +75,7 @@ class Desk:
         That may be the policy of a revision that only the operation makes an arm, so it is tried
         first to see.
         """
-        at = self._clock()
+        at = self.clock()
         tried = operation(now, at, self._default)
         period = grace(
             now.weights, tried.situation.weights, self._catalogue.of(now.graph), self._default

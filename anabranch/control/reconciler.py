@@ -103,7 +103,7 @@ class Reconciler:
             await self._pause(_BUSY_PAUSE if busy else self._idle())
 
     def _idle(self) -> float:
-        return max(0.0, min(_IDLE_PAUSE, self._next_expiry - time.time()))
+        return max(0.0, min(_IDLE_PAUSE, self._next_expiry - self._desk.clock()))
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
@@ -158,7 +158,7 @@ class Reconciler:
 
     async def _wanted(self) -> dict[str, Desired]:
         """What should run, after the warm revisions whose time is over were retired."""
-        now, self._next_expiry = time.time(), float("inf")
+        now, self._next_expiry = self._desk.clock(), float("inf")
         found: dict[str, Desired] = {}
         for stored in await asyncio.to_thread(self._store.situations):
             situation = stored.situation
