@@ -111,9 +111,7 @@ class Site:
         self.now = 1000.0
         self.may_act = True
         self.serve = serve
-        settings = Settings.from_env(
-            {"ANABRANCH_HOME": str(folder), "ANABRANCH_DEPLOY_TIMEOUT": "0.05"}
-        )
+        settings = Settings.from_env({"ANABRANCH_HOME": str(folder)})
         self.store = Store.open(settings.store)
         self.releases = FakeReleases(settings)
         catalogue = Catalogue(self.store, self.releases)
@@ -252,6 +250,7 @@ def test_a_revision_that_cannot_even_be_started_has_failed(site: Site, case: str
 def test_a_revision_has_its_time_and_no_longer_also_after_a_restart(site: Site) -> None:
     async def scenario() -> None:
         await site.deploy()
+        site.reconciler._deploy_timeout = 0.05
         site.store.add_revision(G, SPEC, "d")
         await site.desk.change(G, lambda now, at, grace: lifecycle.started(now, 2))
         site.serve.stuck.add(f"{G}.r2.head")
