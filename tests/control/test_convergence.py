@@ -39,7 +39,7 @@ from anabranch.errors import Conflict, InvalidRequest, NotFound
 from anabranch.router.table import Part, app_name
 from anabranch.specs.models import Rollout
 
-EXAMPLES = int(os.environ.get("ANABRANCH_CONVERGENCE_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("ANABRANCH_CONVERGENCE_EXAMPLES", "80"))
 NAMES = (f"g{number}" for number in itertools.count())
 PLAN = Rollout.model_validate({"steps": [10, 50], "hold": "5s"})
 
