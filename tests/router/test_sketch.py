@@ -227,9 +227,8 @@ fine = st.dictionaries(st.integers(0, 8), st.integers(1, 1000), min_size=1)
 def test_it_is_the_distance_that_scipy_computes(one: dict[Bin, int], other: dict[Bin, int]) -> None:
     distances = pytest.importorskip("scipy.spatial.distance")
     bins = sorted({*one, *other}, key=str)
-    expected = distances.jensenshannon(
-        [one.get(b, 0) for b in bins], [other.get(b, 0) for b in bins], 2
-    )
+    counts = [[histogram.get(key, 0) for key in bins] for histogram in (one, other)]
+    expected = distances.jensenshannon(*counts, 2)
     assert distance(one, other) == pytest.approx(expected, abs=2e-7)
 
 
