@@ -120,10 +120,11 @@ def haproxy_problem(binary: str | None, runtime: Path) -> str | None:
 
 
 def write_launcher(runtime: Path, binary: str, block: PortBlock) -> Path:
-    """Write a launcher of HAProxy that keeps its two side doors on the loopback interface.
+    """Write a launcher of HAProxy that mends what Serve's template has no flag for.
 
-    Serve's template opens the pages for statistics and metrics on every interface, and there is
-    no flag to say otherwise.
+    The pages for statistics and metrics would be open on every interface. And with splicing of
+    requests, HAProxy does not notice that a client has gone once the whole request is there
+    (seen with 2.8.25), so that work for nobody would go on.
     """
     stats, metrics = block.fixed["proxy_stats"], block.fixed["proxy_metrics"]
     path = runtime / "haproxy"
@@ -132,7 +133,8 @@ def write_launcher(runtime: Path, binary: str, block: PortBlock) -> Path:
         "for argument; do\n"
         f'  [ "${{argument##*/}}" = haproxy.cfg ] && sed -i'
         f" -e 's/bind \\*:{stats}$/bind 127.0.0.1:{stats}/'"
-        f" -e 's/bind :{metrics}$/bind 127.0.0.1:{metrics}/' \"$argument\"\n"
+        f" -e 's/bind :{metrics}$/bind 127.0.0.1:{metrics}/'"
+        " -e '/option splice-request/d' \"$argument\"\n"
         "done\n"
         f'exec "{binary}" "$@"\n'
     )

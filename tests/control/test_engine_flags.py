@@ -72,11 +72,12 @@ def test_the_override_comes_first_and_path_last(tmp_path):
 
 
 @linux
-def test_the_launcher_keeps_side_doors_on_loopback(block, tmp_path):
+def test_the_launcher_keeps_side_doors_on_loopback_and_lets_it_see_clients_go(block, tmp_path):
     stats, metrics = block.fixed["proxy_stats"], block.fixed["proxy_metrics"]
     config = tmp_path / "haproxy.cfg"
     config.write_text(
         f"  bind *:{stats}\n  bind :{metrics}\n  bind 127.0.0.1:8000\n  bind *:8001\n"
+        "  option abortonclose\n  option splice-request\n  option splice-response\n"
     )
     launcher = flags.write_launcher(tmp_path, script(tmp_path / "real", 'echo "$@"'), block)
     done = subprocess.run(
@@ -86,6 +87,7 @@ def test_the_launcher_keeps_side_doors_on_loopback(block, tmp_path):
     assert config.read_text() == (
         f"  bind 127.0.0.1:{stats}\n  bind 127.0.0.1:{metrics}\n"
         "  bind 127.0.0.1:8000\n  bind *:8001\n"
+        "  option abortonclose\n  option splice-response\n"
     )
 
 

@@ -187,6 +187,4 @@ def test_logs_show_what_components_print(engine: Engine, given: Given) -> None:
     code = GOOD.replace("        return", f"{shout}\n        return")
     name = given.deployed(times("chatty", 2), code)
     assert value(engine.infer(name)) == [2, 4]
-    deadline = time.monotonic() + 30
-    while "seen [[1.0, 2.0]]" not in (text := engine.command("logs", name).stdout):
-        assert time.monotonic() < deadline, text
+    given.until_logged(name, "seen [[1.0, 2.0]]")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -25,10 +25,22 @@ import time
 import numpy as np
 
 
-class Modes:
-    calls = 0
-
+class Stable:
     def transform(self, x):
+        return x * 2
+
+
+class Sleepy:
+    count = 0
+
+    async def transform(self, x):
+        import asyncio
+        try:
+            await asyncio.sleep(2)
+        except asyncio.CancelledError:
+            self.count += 1
+            print("given up", self.count, flush=True)
+            raise
         return x * 2
 
 
@@ -51,179 +63,166 @@ class Mirror:
         if mode == "huge":
             return np.zeros((200_000, 100), np.float32)
         if mode == "wrong":
-            return x * 3
+            return -x
         return x * 2
 """
-NAME = "mirrored"
+FIGURES = ("selected", "sent", "dropped", "compared", "agreed", "errors")
+
+
+@dataclass
+class Mirrored:
+    """A graph whose revision 1 answers and whose revision 2 gets a copy of every request."""
+
+    engine: Engine
+    name: str
+    count: int = 0
+    """Requests so far that are to be copied."""
+
+    @property
+    def url(self) -> str:
+        return f"{self.engine.graph_url(self.name)}/infer"
+
+    def ask(self, mode: str, count: int) -> None:
+        """Ask in a mode; every answer is that of revision 1."""
+        for reply in ask_each(self.url, [{"x-mode": mode}] * count, clients=4):
+            assert reply.status_code == 200, reply.text
+            assert reply.json()["outputs"][0]["data"] == [2, 4]
+            assert reply.json()["model_version"] == "1"
+        self.count += count
+
+    def now(self) -> dict[str, Any]:
+        """The report on the mirror as it is."""
+        reply = self.engine.api("GET", f"/graphs/{self.name}/compare")
+        assert reply.status_code == 200, reply.text
+        (found,) = reply.json()["mirrors"]
+        assert found["selected"] == found["sent"] + found["dropped"]
+        assert found["selected"] <= self.count
+        return dict(found)
+
+    def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        deadline = time.monotonic() + 60
+        while not holds(found := self.now()):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+        return found
+
+    def counted(self) -> dict[str, Any]:
+        """The report on all that was asked."""
+        return self.until(lambda found: bool(found["selected"] == self.count))
+
+    def done(self) -> dict[str, Any]:
+        """The same once no copy is on its way."""
+        self.counted()
+        return self.until(lambda found: found["pending"] == 0)
+
+    def gain(self, mode: str, count: int) -> dict[str, int]:
+        """Ask, and say what the report has gained when all is done."""
+        before = self.done()
+        self.ask(mode, count)
+        after = self.done()
+        return {figure: after[figure] - before[figure] for figure in FIGURES}
+
+
+def start(engine: Engine, given: Given, name: str, component: str = "Stable") -> Mirrored:
+    given.deployed(spec(name, double=node(component)), MODES)
+    given.beside(spec(name, double=node("Mirror")), MODES, "--mirror", "100")
+    return Mirrored(engine, name)
 
 
 @pytest.fixture(scope="module")
-def mirrored(given_once: Given) -> Iterator[str]:
-    """Revision 1 answers, revision 2 gets a copy of everything."""
-    given_once.deployed(spec(NAME, double=node("Modes")), MODES)
-    given_once.beside(spec(NAME, double=node("Mirror")), MODES, "--mirror", "100")
-    yield NAME
-
-
-def compared(engine: Engine, name: str) -> dict[str, Any]:
-    """The report on the one mirror."""
-    reply = engine.api("GET", f"/graphs/{name}/compare")
-    assert reply.status_code == 200, reply.text
-    (found,) = reply.json()["mirrors"]
-    assert found["selected"] == found["sent"] + found["dropped"]
-    return dict(found)
-
-
-def gained(engine: Engine, name: str, before: dict[str, Any], count: int) -> dict[str, Any]:
-    """What the report has gained since ``before``, once ``count`` copies were selected."""
-    deadline = time.monotonic() + 30
-    while (now := compared(engine, name))["selected"] < before["selected"] + count:
-        assert time.monotonic() < deadline, (before, now)
-        time.sleep(0.1)
-    return {
-        key: now[key] - before[key]
-        for key in ("selected", "sent", "dropped", "compared", "agreed", "errors")
-    }
-
-
-def asked(engine: Engine, name: str, mode: str, count: int) -> None:
-    """Ask in a mode; every answer is that of the stable revision."""
-    url = f"{engine.graph_url(name)}/infer"
-    for reply in ask_each(url, [{"x-mode": mode}] * count, clients=4):
-        assert reply.status_code == 200, reply.text
-        assert reply.json()["outputs"][0]["data"] == [2, 4]
-        assert reply.json()["model_version"] == "1"
-
-
-def until(engine: Engine, name: str, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    deadline = time.monotonic() + 60
-    while not holds(found := compared(engine, name)):
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
-    return found
-
-
-def idle(found: dict[str, Any]) -> bool:
-    return bool(found["pending"] == 0)
+def mirrored(engine: Engine, given_once: Given) -> Mirrored:
+    return start(engine, given_once, "mirrored")
 
 
 @pytest.mark.parametrize(
     ("mode", "agreed", "errors"),
-    [("healthy", 1, 0), ("wrong", 0, 0), ("huge", 0, 0), ("raise", 0, 1)],
+    [("healthy", 30, 0), ("wrong", 0, 0), ("huge", 0, 0), ("raise", 0, 30)],
 )
 def test_copies_are_compared_and_clients_notice_nothing(
-    engine: Engine, mirrored: str, mode: str, agreed: int, errors: int
+    mirrored: Mirrored, mode: str, agreed: int, errors: int
 ) -> None:
-    before = until(engine, mirrored, idle)
-    asked(engine, mirrored, mode, 30)
-    gained(engine, mirrored, before, 30)
-    until(engine, mirrored, idle)
-    found = gained(engine, mirrored, before, 30)
-    assert found["selected"] == 30
-    assert found["dropped"] == 0
-    assert found["agreed"] == agreed * 30
-    assert found["errors"] == errors * 30
+    found = mirrored.gain(mode, 30)
+    assert found == {
+        "selected": 30,
+        "sent": 30,
+        "dropped": 0,
+        "compared": 30 - errors,
+        "agreed": agreed,
+        "errors": errors,
+    }
 
 
-def test_a_slow_mirror_makes_nobody_wait(engine: Engine, mirrored: str) -> None:
-    before = until(engine, mirrored, idle)
+def test_a_slow_mirror_makes_nobody_wait(mirrored: Mirrored) -> None:
+    mirrored.done()
     started = time.monotonic()
-    asked(engine, mirrored, "slow", 40)
-    assert time.monotonic() - started < 5, "40 requests after each other would take 10 s"
-    until(engine, mirrored, idle)
-    found = gained(engine, mirrored, before, 40)
-    assert found["agreed"] == 40
-    report = compared(engine, mirrored)
-    assert report["latency"]["p99"] > 0.9
+    mirrored.ask("slow", 40)
+    assert time.monotonic() - started < 5, "40 requests of 1 s by 4 clients would take 10 s"
+    mirrored.done()
+    assert mirrored.now()["latency"]["p99"] > 0.9
 
 
-def test_a_crashing_and_a_missing_mirror_make_nobody_fail(engine: Engine, mirrored: str) -> None:
-    before = until(engine, mirrored, idle)
-    asked(engine, mirrored, "crash", 3)
-    asked(engine, mirrored, "healthy", 30)
-    found = gained(engine, mirrored, before, 33)
-    assert found["selected"] == 33
+def test_a_crashing_and_a_missing_mirror_make_nobody_fail(mirrored: Mirrored) -> None:
+    before = mirrored.done()
+    mirrored.ask("crash", 3)
+    mirrored.ask("healthy", 30)
+    assert mirrored.counted()["sent"] == before["sent"] + 33
     # Back by itself, and then compared again.
     deadline = time.monotonic() + 60
-    while compared(engine, mirrored)["agreed"] <= before["agreed"] + 30:
-        asked(engine, mirrored, "healthy", 1)
-        assert time.monotonic() < deadline, compared(engine, mirrored)
+    while mirrored.now()["agreed"] <= before["agreed"] + 30:
+        mirrored.ask("healthy", 1)
+        assert time.monotonic() < deadline, mirrored.now()
         time.sleep(0.2)
 
 
 def test_a_hung_mirror_is_bounded(engine: Engine, given: Given) -> None:
-    name = given.deployed(spec("hung", double=node("Modes")), MODES)
-    given.beside(spec("hung", double=node("Mirror")), MODES, "--mirror", "100")
+    hung = start(engine, given, "hung")
+    hung.ask("healthy", 300)
+    hung.done()
     (router,) = actor_processes(engine, "ServeReplica:hung:router")
-    asked(engine, name, "healthy", 300)
     memory = psutil.Process(router.pid).memory_info().rss
-    before = until(engine, name, idle)
-    pending, stop, count = [0], threading.Event(), [0]
-
-    def watch() -> None:
-        while not stop.wait(0.2):
-            pending.append(compared(engine, name)["pending"])
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        with httpx.Client(trust_env=False, timeout=60) as client:
-            ends = time.monotonic() + HUNG_S
-            while time.monotonic() < ends:
-                url = f"{engine.graph_url(name)}/infer"
-                reply = client.post(url, json=BODY, headers={"x-mode": "hung"})
-                assert reply.json()["outputs"][0]["data"] == [2, 4]
-                count[0] += 1
-    finally:
-        stop.set()
-        watcher.join()
-    found = gained(engine, name, before, count[0])
-    assert found["selected"] == count[0]
-    assert found["sent"] + found["dropped"] == count[0]
+    most, ends = 0, time.monotonic() + HUNG_S
+    while time.monotonic() < ends:
+        hung.ask("hung", 100)
+        most = max(most, hung.now()["pending"])
+    found = hung.counted()
+    assert found["sent"] + found["dropped"] == hung.count
     assert found["dropped"] > 0
-    assert max(pending) == 64
+    assert most == 64
     assert psutil.Process(router.pid).memory_info().rss - memory < 20 * 2**20
 
 
 def test_a_client_that_goes_away_takes_its_copy_along(engine: Engine, given: Given) -> None:
-    code = MODES + (
-        "\n\nclass Sleepy:\n"
-        "    async def transform(self, x):\n"
-        "        import asyncio\n"
-        "        await asyncio.sleep(0.5)\n"
-        "        return x * 2\n"
-    )
-    name = given.deployed(spec("left", double=node("Sleepy")), code)
-    given.beside(spec("left", double=node("Mirror")), code, "--mirror", "100")
-    url = f"{engine.graph_url(name)}/infer"
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(url, json=BODY, timeout=0.2)
-    assert httpx.post(url, json=BODY, timeout=60).status_code == 200
-    found = until(engine, name, lambda now: now["selected"] > 0 and now["pending"] == 0)
-    assert found["selected"] == 1
+    left = start(engine, given, "left", "Sleepy")
+    for count in range(1, 5):
+        with httpx.Client(timeout=0.2) as client, pytest.raises(httpx.ReadTimeout):
+            client.post(left.url, json=BODY)
+        given.until_logged("left", f"given up {count}")
+    left.ask("healthy", 1)
+    assert left.done()["selected"] == 1
 
 
-def test_a_copy_is_not_copied_again(engine: Engine, mirrored: str) -> None:
-    before = until(engine, mirrored, idle)
-    url = f"{engine.graph_url(mirrored)}/infer"
-    ask_each(url, [{"x-anabranch-mirror": "7"}] * 20)
-    asked(engine, mirrored, "healthy", 5)
-    assert gained(engine, mirrored, before, 5)["selected"] == 5
+def test_a_copy_is_not_copied_again(mirrored: Mirrored) -> None:
+    before = mirrored.done()["selected"]
+    for reply in ask_each(mirrored.url, [{"x-anabranch-mirror": "7"}] * 20):
+        assert reply.status_code == 200
+    mirrored.ask("healthy", 5)
+    assert mirrored.done()["selected"] == before + 5
 
 
-def test_the_report_is_on_the_command_line(engine: Engine, mirrored: str) -> None:
-    done = engine.command("compare", mirrored)
+def test_the_report_is_on_the_command_line(mirrored: Mirrored) -> None:
+    done = mirrored.engine.command("compare", mirrored.name)
     assert done.returncode == 0, done.stderr
     assert "r2" in done.stdout
 
 
-def test_a_mirror_ends_and_its_revision_stays_for_a_while(engine: Engine, given: Given) -> None:
-    name = given.deployed(spec("ended", double=node("Modes")), MODES)
-    given.beside(spec("ended", double=node("Mirror")), MODES, "--mirror", "100")
+def test_a_mirror_ends_while_it_is_down_and_its_revision_stays_for_a_while(
+    engine: Engine, given: Given
+) -> None:
+    ended = start(engine, given, "ended")
     (replica,) = actor_processes(engine, "ServeReplica:ended.r2.head")
     os.kill(replica.pid, signal.SIGKILL)
-    asked(engine, name, "healthy", 5)
-    engine.traffic(name, mirrors={2: 0})
-    states = {one["revision"]: one["state"] for one in engine.graph(name)["revisions"]}
-    assert states == {1: "live", 2: "warm"}
-    assert engine.graph(name)["mirrors"] == []
+    ended.ask("healthy", 5)
+    engine.traffic("ended", mirrors={2: 0})
+    graph = engine.graph("ended")
+    assert {one["revision"]: one["state"] for one in graph["revisions"]} == {1: "live", 2: "warm"}
+    assert graph["mirrors"] == []

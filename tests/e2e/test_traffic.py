@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.conftest import (
     Engine,
     Given,
+    Reply,
     actor_processes,
     ask_each,
     error,
@@ -59,7 +60,7 @@ def duo(given_once: Given) -> Iterator[str]:
     yield NAME
 
 
-def arms(replies: list[httpx.Response]) -> list[int]:
+def arms(replies: list[Reply]) -> list[int]:
     """The revisions that answered, by their own word and by the protocol's."""
     found = [int(value(reply)[0]) for reply in replies]
     assert found == [int(reply.json()["model_version"]) for reply in replies]
@@ -85,7 +86,7 @@ def test_10000_sticky_keys_stay_on_their_arms(engine: Engine, duo: str) -> None:
     # Again, with every other key asked by whichever router gets it, after one of them restarted.
     os.kill(int(min(routers)), signal.SIGKILL)
     deadline = time.monotonic() + 60
-    while running(engine, duo) < 2:
+    while len(routers_of(engine, duo) - routers) != 1:
         assert time.monotonic() < deadline
         time.sleep(0.1)
     again = ask_each(url, keys)
@@ -100,10 +101,10 @@ def test_10000_sticky_keys_stay_on_their_arms(engine: Engine, duo: str) -> None:
     assert 0.09 < len(moved) / len(keys) < 0.11
 
 
-def running(engine: Engine, name: str) -> int:
-    """How many of a graph's routers run, as Serve sees it."""
-    segments = {one["name"]: one for one in engine.graph(name)["segments"]}
-    return int(segments["head"]["running"])
+def routers_of(engine: Engine, name: str) -> set[float]:
+    """The processes of a graph's routers that answer just now."""
+    asked = ask_each(f"{engine.graph_url(name)}/versions/1/infer", [{}] * 40)
+    return {value(reply)[1] for reply in asked if reply.status_code == 200}
 
 
 def test_weights_changed_under_load_are_in_force_at_once(
@@ -163,7 +164,7 @@ def test_each_revision_can_be_asked_directly(engine: Engine, duo: str) -> None:
     [
         ({"1": 0, "2": 0}, "sum"),
         ({"1": -1, "2": 2}, "-1"),
-        ({"1": 1e308, "2": 1e308}, "sum"),
+        ({"1": 1e308, "2": 1e308}, "1e+308"),
         ({"9": 1}, "9"),
         ({"one": 1}, "one"),
         ({"1": "much"}, "weights"),
