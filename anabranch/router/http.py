@@ -9,7 +9,15 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -37,6 +45,8 @@ _ID, _LENGTH, _ENCODING = b"x-request-id", b"content-length", b"content-encoding
 _BINARY = b"inference-header-content-length"
 _OWN = frozenset((_ID, _LENGTH, _ENCODING, _BINARY))
 """Headers that every request is looked through for."""
+_SEPARATORS = {"cookie": "; "}
+"""What stands between the values of a header that came several times, if no comma."""
 
 
 class HttpRequest:
@@ -124,18 +134,20 @@ class HttpRequest:
 
 
 class Headers(Mapping[str, str]):
-    """Headers by name in lower case, decoded when first asked for: most requests never ask."""
+    """Headers by name in lower case, decoded when first asked for: most requests never ask.
+
+    The values of a header that came several times are one list, as RFC 9110 (5.3) says.
+    """
 
     __slots__ = ("_decoded", "_raw")
 
-    def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
+    def __init__(self, raw: Collection[tuple[bytes, bytes]]) -> None:
         self._raw = raw
         self._decoded: dict[str, str] | None = None
 
     def _all(self) -> dict[str, str]:
         if self._decoded is None:
-            pairs = self._raw
-            self._decoded = {n.decode("latin-1"): v.decode("latin-1") for n, v in pairs}
+            self._decoded = _decoded(self._raw)
         return self._decoded
 
     def __getitem__(self, name: str) -> str:
@@ -146,6 +158,18 @@ class Headers(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._all())
+
+
+def _decoded(raw: Collection[tuple[bytes, bytes]]) -> dict[str, str]:
+    found = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+    return found if len(found) == len(raw) else _joined(raw)
+
+
+def _joined(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    values: dict[str, list[str]] = {}
+    for name, value in raw:
+        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: _SEPARATORS.get(name, ", ").join(several) for name, several in values.items()}
 
 
 def _request_id(given: bytes | None) -> str:

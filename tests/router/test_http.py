@@ -10,7 +10,9 @@ import pytest
 
 from anabranch.router.asgi import GraphApp
 from anabranch.router.errors import ClientGone
-from anabranch.router.http import CancelOnDisconnect, HttpApp, HttpRequest, json_reply
+from anabranch.router.http import CancelOnDisconnect, Headers, HttpApp, HttpRequest, json_reply
+from anabranch.router.keys import key_reader
+from anabranch.specs.models import Sticky
 
 Make = Callable[..., Any]
 
@@ -102,6 +104,27 @@ def test_a_content_length_that_is_none_is_refused(length: bytes) -> None:
 
     sent = call(HttpApp(read), http("/", method="POST", headers=[(b"content-length", length)]))
     assert sent[0]["status"] in (400, 413)
+
+
+@pytest.mark.parametrize(
+    ("raw", "headers"),
+    [
+        ([], {}),
+        ([(b"a", b"1"), (b"b", b"\xff")], {"a": "1", "b": "\xff"}),
+        ([(b"a", b"1"), (b"b", b"2"), (b"a", b"3"), (b"a", b"")], {"a": "1, 3, ", "b": "2"}),
+        ([(b"cookie", b"a=1; b=2"), (b"cookie", b"c=3")], {"cookie": "a=1; b=2; c=3"}),
+    ],
+)
+def test_a_header_that_comes_several_times_is_one_list(
+    raw: list[tuple[bytes, bytes]], headers: dict[str, str]
+) -> None:
+    assert dict(Headers(raw)) == headers
+
+
+def test_a_cookie_is_found_in_whichever_header_it_came() -> None:
+    raw = [(b"cookie", b"uid=ann; a=b"), (b"cookie", b"c=d")]
+    assert key_reader(Sticky(cookie="uid"))(Headers(raw), {}) == "ann"
+    assert key_reader(Sticky(cookie="c"))(Headers(raw), {}) == "d"
 
 
 def test_nothing_is_sent_to_a_client_that_is_gone() -> None:
