@@ -167,8 +167,10 @@ class Arms:
         """Answer by revision ``number``, then send copies to the mirrors that the draw picks."""
         arm, mirrors = routing.arms[number], self._mirrors
         chosen = {n: routing.arms[n].core for n in routing.split.mirrors(number)}
-        copy = mirrors.copy(request, headers, request_id) if chosen else None
-        found = await self._counted(routing, arm, request, headers, request_id, encode)
+        if not chosen:
+            return (await self._counted(routing, arm, request, headers, request_id, encode))[1]
+        with mirrors.kept(request, headers, request_id) as copy:
+            found = await self._counted(routing, arm, request, headers, request_id, encode)
         response, answer = found
         mirrors.send(chosen, copy, response, routing.rule)
         return answer

@@ -33,7 +33,7 @@ class Limits:
     max_mirrors: int = 64
     """Copies on their way to mirrors, of one router."""
     max_mirror_bytes: int = 16 * 2**20
-    """Tensors that these copies hold."""
+    """What copies hold, also while their requests are evaluated: tensors and parameters."""
 
 
 class Gate:

@@ -2,17 +2,19 @@
 
 A copy starts once its request has been evaluated, as a task of its own, so the client waits for
 nothing, and nothing that goes wrong here can reach it. The mirror evaluates the copy and compares;
-only its verdict comes back. What copies may hold is bounded: those beyond are dropped and counted.
+only its verdict comes back. What copies may hold is bounded, from before their request's evaluation
+to the verdict: those beyond are dropped and counted.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import Context as Variables
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from anabranch.router.core import Array, InferenceCore, InferenceRequest, InferenceResponse, Verdict
 from anabranch.router.limits import Limits
@@ -32,7 +34,7 @@ _TEXT_OVERHEAD = 56
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A request as it was before its evaluation. ``size`` is that of its tensors, in bytes."""
+    """A request as it was before its evaluation, and the bytes that it holds."""
 
     request: InferenceRequest
     headers: dict[str, str]
@@ -71,19 +73,33 @@ class Mirrors:
         """Cancel all copies, and send no more."""
         self.keep(())
 
-    def copy(
+    @contextmanager
+    def kept(
         self, request: InferenceRequest, headers: Mapping[str, str], request_id: str
-    ) -> Copy | None:
+    ) -> Iterator[Copy | None]:
         """Keep a request for mirrors, while it is evaluated; None if there is no room.
 
         Tensors are copied: components may work in place, and a view may hold far more memory than
         its own size.
         """
-        size = sum(map(size_of, request.inputs.values()))
+        copy = self._copy(request, headers, request_id)
+        size = 0 if copy is None else copy.size
+        self._bytes += size
+        try:
+            yield copy
+        finally:
+            self._bytes -= size
+
+    def _copy(
+        self, request: InferenceRequest, headers: Mapping[str, str], request_id: str
+    ) -> Copy | None:
+        parameters = dict(request.parameters)
+        size = sum(map(size_of, request.inputs.values())) + _size_of_parameters(parameters)
         inputs = self._copied(request.inputs, size)
         if inputs is None:
             return None
-        kept = replace(request, inputs=inputs, id=request.id or request_id)
+        own_id = request.id or request_id
+        kept = replace(request, inputs=inputs, id=own_id, parameters=parameters)
         return Copy(kept, dict(headers), size)
 
     def send(
@@ -175,6 +191,11 @@ async def _outcome(core: InferenceCore, parcel: Parcel, revision: str) -> Outcom
         return await core.compare(parcel.copy.request, headers, parcel.expected, parcel.rule)
     except Exception as error:
         return type(error).__name__
+
+
+def _size_of_parameters(parameters: Mapping[str, Any]) -> int:
+    texts = [*parameters, *(value for value in parameters.values() if isinstance(value, str))]
+    return sum(map(len, texts)) + _TEXT_OVERHEAD * 2 * len(parameters)
 
 
 def size_of(array: Array) -> int:

@@ -208,6 +208,44 @@ def test_a_hung_mirror_holds_what_it_may_and_no_more(
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("ends", ["answered", "failed", "gone"])
+def test_copies_are_bounded_while_their_requests_are_evaluated(demo: Demo, ends: str) -> None:
+    go_on, gone = asyncio.Event(), asyncio.Event()
+
+    async def wait(inputs: Any, context: Context) -> dict[str, Any]:
+        await go_on.wait()
+        if ends == "failed":
+            raise NodeError("n", "no")
+        return await double(inputs, context)
+
+    graph = mirrored(demo, forever, wait, limits=Limits(max_mirror_bytes=2048))
+    mirrors = graph.arms._mirrors
+
+    async def main() -> None:
+        asked = [asyncio.create_task(graph.ask(body=tensor(100), gone=gone)) for _ in range(10)]
+        await settle()
+        assert mirrors._bytes == 1600
+        (gone if ends == "gone" else go_on).set()
+        await asyncio.gather(*asked)
+        if ends == "answered":
+            assert (tally(graph).sent, tally(graph).dropped) == (1, 9)
+        assert mirrors._bytes == (1608 if ends == "answered" else 0)
+        graph.arms.close()
+        await settle()
+        assert mirrors._bytes == 0
+
+    asyncio.run(main())
+
+
+def test_parameters_take_room_too(demo: Demo) -> None:
+    graph = mirrored(demo, double, limits=Limits(max_mirror_bytes=2**16))
+    ask(graph, body=tensor(1) | {"parameters": {"a": 1, "b": "short"}})
+    assert tally(graph).sent == 1
+    for large in ({"a": "x" * 2**16}, {"x" * 2**16: True}, {f"p{n}": n for n in range(1000)}):
+        ask(graph, body=tensor(1) | {"parameters": large})
+    assert (tally(graph).sent, tally(graph).dropped) == (1, 3)
+
+
 def test_room_comes_back_when_copies_end(demo: Demo) -> None:
     graph = mirrored(demo, double, limits=Limits(max_mirrors=1))
     for _ in range(5):
@@ -287,18 +325,20 @@ def test_components_that_work_in_place_do_not_change_the_copy(demo: Demo) -> Non
     async def in_place(inputs: Any, context: Context) -> dict[str, Any]:
         x = inputs["x"]
         x *= 2
+        context.parameters.clear()
         buffer[:] = x
         return {"doubled": buffer, "rows": np.array(2)}
 
     graph = mirrored(demo, double, in_place)
 
     async def main() -> None:
-        await graph.ask()
+        await graph.ask(body=tensor(2) | {"parameters": {"a": 1}})
         buffer[:] = -1  # as the next request would, before the copy has begun
         await settle()
 
     asyncio.run(main())
     assert (tally(graph).compared, tally(graph).agreed) == (1, 1)
+    assert graph.heads[2].seen[0].parameters == {"a": 1}
 
 
 async def broken(inputs: Any, context: Context) -> dict[str, Any]:
