@@ -25,11 +25,11 @@ $(READY): pyproject.toml requirements.lock
 demo: setup ## Train, serve and check a real ensemble over HTTP, then take it down
 	@$(BIN)/python examples/digits/demo.py
 
-test: setup ## Run all tests
-	$(BIN)/python -m pytest
+test: test-unit ## Run all tests
+	$(BIN)/python -m pytest -m "e2e or slow"
 
 test-unit: setup ## Run the tests that take no engine and little time
-	$(BIN)/python -m pytest -m "not e2e and not slow"
+	$(BIN)/python -m pytest -m "not e2e and not slow" --numprocesses auto --dist worksteal
 
 check: setup ## Lint, formatting, strict types, import contracts, unused code
 	$(BIN)/ruff check
