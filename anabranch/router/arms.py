@@ -26,7 +26,7 @@ from anabranch.router.mirror import HEADER, Mirrors
 from anabranch.router.sketch import observe
 from anabranch.router.split import Draw, Split
 from anabranch.router.table import RoutingTable
-from anabranch.router.tally import Report, Tally
+from anabranch.router.tally import Report, Tally, keep_latest
 from anabranch.specs.models import Compare
 
 Answer = TypeVar("Answer")
@@ -122,6 +122,7 @@ class Arms:
             number: before.get(number) or self._arm(table, number) for number in table.revisions
         }
         self._routing = Routing(table, arms, self._draw)
+        keep_latest(self._tallies, arms)
         self._mirrors.keep(table.mirrors)
 
     def _arm(self, table: RoutingTable, number: int) -> Arm:

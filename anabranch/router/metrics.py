@@ -177,7 +177,7 @@ class _Metric(Protocol):
 
 
 class _Counter:
-    """A Ray counter of a sum: it grows by as much as the sum has grown."""
+    """A Ray counter of a sum: it grows by as much as the sum, which may begin anew."""
 
     def __init__(self, name: str, text: str, labels: tuple[str, ...]) -> None:
         self._metric = ray_metrics.Counter(name, text, labels)
@@ -185,7 +185,8 @@ class _Counter:
 
     def put(self, value: float, tags: dict[str, str]) -> None:
         key = tuple(tags.values())
-        growth = value - self._last.get(key, 0)
+        last = self._last.get(key, 0)
+        growth = value - last if value >= last else value
         self._last[key] = value
         if growth > 0:
             self._metric.inc(growth, tags)
@@ -259,6 +260,8 @@ class Metrics:
             recent = self._recent.setdefault(revision, _Recent()).of(mirror)
             for of_recent in RECENT:
                 self._put(of_recent, revision, recent)
+        for revision in self._recent.keys() - report.mirrors.keys():
+            del self._recent[revision]
 
     def _put(self, one: Definition[_T], revision: int, subject: _T) -> None:
         for own, value in one.read(subject).items():

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from anabranch.router.core import Array, InferenceCore, InferenceRequest, InferenceResponse, Verdict
 from anabranch.router.limits import Limits
-from anabranch.router.tally import MirrorTally
+from anabranch.router.tally import MirrorTally, keep_latest
 from anabranch.specs.models import Compare
 
 HEADER = "x-anabranch-mirror"
@@ -56,7 +56,7 @@ class Mirrors:
 
     def __init__(self, limits: Limits) -> None:
         self.tallies: dict[int, MirrorTally] = {}
-        """By revision; those of former mirrors stay."""
+        """By revision; those of the last former mirrors stay."""
         self._limits = limits
         self._wanted: frozenset[int] = frozenset()
         self._tasks: dict[asyncio.Task[Outcome], int] = {}
@@ -65,6 +65,7 @@ class Mirrors:
     def keep(self, wanted: Iterable[int]) -> None:
         """Send to these revisions from now on; copies on their way to others are cancelled."""
         self._wanted = frozenset(wanted)
+        keep_latest(self.tallies, self._wanted)
         for task, revision in self._tasks.items():
             if revision not in self._wanted:
                 task.cancel()

@@ -10,16 +10,19 @@ that has since started anew, is empty and never negative.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self, TypeAlias, TypeVar
 
 Bin: TypeAlias = int | str
 _Key = TypeVar("_Key")
+_Tally = TypeVar("_Tally", "Tally", "MirrorTally")
 
 OTHER = "other"
 """The kind of all errors beyond the first MAX_KINDS kinds."""
 MAX_KINDS = 32
+MAX_FORMER = 32
+"""Revisions out of the table whose sums a router keeps."""
 
 ACCURACY = 0.02
 """How far a quantile may be from the true one, as a share of it."""
@@ -235,6 +238,19 @@ def merged(reports: Mapping[str, Report]) -> Report:
     for report in reports.values():
         result = result.plus(report)
     return result
+
+
+def keep_latest(tallies: dict[int, _Tally], current: Collection[int]) -> None:
+    """Drop the sums of revisions that are no longer ``current``, but for the last MAX_FORMER.
+
+    These stay long enough for the requests in progress and the next reports.
+    """
+    for revision in current:
+        if revision in tallies:
+            tallies[revision] = tallies.pop(revision)
+    former = [revision for revision in tallies if revision not in current]
+    for revision in former[:-MAX_FORMER]:
+        del tallies[revision]
 
 
 def count_kind(kinds: dict[str, int], kind: str) -> None:

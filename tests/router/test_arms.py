@@ -133,6 +133,21 @@ def test_an_arm_that_stays_keeps_its_head_its_sums_and_what_it_learnt(demo: Demo
     assert [output.name for output in outputs] == ["doubled", "rows"]
 
 
+def test_sums_of_revisions_that_come_and_go_are_bounded(demo: Demo) -> None:
+    graph = demo(dict.fromkeys(range(1, 101), double), draws=[0.9, 0.0] * 100)
+
+    async def main() -> None:
+        for number in range(2, 101):
+            graph.apply({1: 1, number: 1}, number, mirrors={number: 50.0})
+            await graph.versions(1)
+
+    asyncio.run(main())
+    report = graph.arms.report()
+    for tallies in (report.arms, report.mirrors):
+        assert len(tallies) < 40
+    assert {1, 100, 99, 98} <= report.arms.keys()
+
+
 def test_requests_in_progress_end_on_the_revision_that_they_began_with(demo: Demo) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 

@@ -100,7 +100,18 @@ def test_counters_grow_by_what_the_sums_have_grown(metrics: Metrics, recorder: R
 def test_sums_that_start_anew_never_count_backwards(metrics: Metrics, recorder: Recorder) -> None:
     for requests in (10, 2, 5):
         metrics.flush(Report({3: Tally(requests=requests)}))
-    assert recorder.get("arm_requests_total", "3") == 13
+    assert recorder.get("arm_requests_total", "3") == 15
+
+
+def test_a_mirror_that_comes_back_begins_anew(metrics: Metrics, recorder: Recorder) -> None:
+    before = MirrorTally(latency=times(*[9.0] * 10), primary=times(*[1.0] * 10))
+    after = MirrorTally(latency=times(0.2), primary=times(0.1))
+    for _ in range(2 * WINDOW):
+        metrics.flush(Report(mirrors={5: before}))
+    metrics.flush(Report())
+    metrics.flush(Report(mirrors={5: after}))
+    found = recorder.get("mirror_latency_difference_seconds", "5", "0.5")
+    assert found == pytest.approx(0.1, rel=0.1)
 
 
 def test_nothing_counted_writes_no_counter(metrics: Metrics, recorder: Recorder) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from anabranch.router.tally import (
     ACCURACY,
     LONGEST,
+    MAX_FORMER,
     MAX_KINDS,
     OTHER,
     SHORTEST,
@@ -21,6 +22,7 @@ from anabranch.router.tally import (
     MirrorTally,
     Report,
     Tally,
+    keep_latest,
     merged,
 )
 
@@ -311,3 +313,20 @@ def test_reports_pickle_small() -> None:
     data = pickle.dumps(report)
     assert pickle.loads(data) == report
     assert len(data) < 6000
+
+
+@settings(max_examples=50)
+@given(tables=st.lists(st.frozensets(st.integers(1, 200), min_size=1, max_size=8), max_size=30))
+def test_sums_are_kept_of_the_current_revisions_and_the_last_others(
+    tables: list[frozenset[int]],
+) -> None:
+    tallies: dict[int, Tally] = {}
+    before: frozenset[int] = frozenset()
+    for table in tables:
+        for revision in table:
+            tallies.setdefault(revision, Tally())
+        had = set(tallies)
+        keep_latest(tallies, table)
+        assert tallies.keys() >= table | before
+        assert len(tallies) == min(len(had), len(table) + MAX_FORMER)
+        before = table
