@@ -7,6 +7,8 @@ lost it, and does not know yet, changes nothing.
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +26,8 @@ STALL_TIMEOUT = 10.0
 """How long a transaction may stand still before PostgreSQL ends it, in seconds: a process that is
 frozen in the middle of one must not keep the lease from the others."""
 
+_PAUSE = 0.01
+"""Time between two tries of what SQLite does not wait for, in seconds."""
 _READS = "anabranch_reads"
 """Execution option of connections that only read."""
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
@@ -157,10 +161,27 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # the driver must not begin transactions of its own
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _use_wal(cursor)
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _use_wal(cursor: Any) -> None:
+    """Let readers and a writer go side by side.
+
+    For this change alone SQLite does not wait: it takes over a lock that others hold only for a
+    moment, and says at once that the database is locked.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE)
 
 
 def _begin_sqlite(connection: Connection) -> None:
