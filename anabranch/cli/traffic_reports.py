@@ -74,6 +74,9 @@ def _rollout_lines(found: Json, now: datetime) -> Iterator[str]:
     judged = list(_judged(found["plan"].get("analysis")))
     if judged:
         yield f"judged by {', '.join(judged)}"
+    for one in found["measurements"]:
+        if one["message"] not in found["reason"]:
+            yield f"last look: {one['verdict']}: {one['message']}"
     waits = [
         f"{name} in {_wait(seconds)}"
         for name, moment in (("next look", "next_look"), ("held long enough", "held_until"))

@@ -15,8 +15,8 @@ makes no sense, and Conflict for what the situation does not allow; nothing has 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from anabranch.control import rollouts
@@ -133,11 +133,18 @@ def created(now: Situation, number: int, intent: Intent) -> Change:
 
 def _coming(now: Situation, number: int, intent: Intent, note: Note) -> Change:
     gone = now.coming if intent.kind in ("replace", "rollout") else ()
-    reason = f"superseded by revision {number}"
-    failed = {old: replace(now.members[old], state="failed", reason=reason) for old in gone}
-    members = {**now.members, **failed, number: Member(number, intent=intent)}
-    notes = [Note(old, "deploy_failed", reason) for old in gone]
-    return Change(replace(now, state="present", members=members), (*notes, note))
+    cleared = _given_up(now, gone, f"superseded by revision {number}")
+    after = _with(cleared.situation, Member(number, intent=intent))
+    return Change(replace(after, state="present"), (*cleared.notes, note))
+
+
+def _given_up(now: Situation, numbers: Iterable[int], reason: str) -> Change:
+    """Revisions on their way do not get there."""
+    after, notes = now, []
+    for number in numbers:
+        after = _with(after, replace(now.members[number], state="failed", reason=reason))
+        notes.append(Note(number, "deploy_failed", reason))
+    return Change(after, tuple(notes))
 
 
 def _check_intent(now: Situation, intent: Intent) -> None:
@@ -153,15 +160,19 @@ def _check_intent(now: Situation, intent: Intent) -> None:
         raise InvalidRequest("a plan is for a rollout, and a rollout needs one")
     if intent.kind == "canary":
         _no_rollout(now, "weights")
-        _no_rollout_coming(now)
+        _nothing_takes_over(now)
 
 
-def _no_rollout_coming(now: Situation) -> None:
-    """A canary that came up after a rollout began would take from its weights."""
+def _nothing_takes_over(now: Situation) -> None:
+    """A canary that came up after a rollout began would take from its weights, and one that came
+    up before a replacement would lose its own. A graph's first revision is waited for in any case.
+    """
     for number in now.coming:
-        if now.members[number].intent.kind == "rollout":
+        kind = now.members[number].intent.kind
+        if kind == "rollout" or (kind == "replace" and now.live is not None):
+            what = "be rolled out" if kind == "rollout" else "become the stable one"
             raise Conflict(
-                f"revision {number} of graph {now.graph!r} is on its way to be rolled out; deploy "
+                f"revision {number} of graph {now.graph!r} is on its way to {what}; deploy "
                 "the canary when that is over, or a replacement instead"
             )
 
@@ -176,11 +187,7 @@ def started(now: Situation, number: int) -> Change:
 
 def failed(now: Situation, number: int, reason: str) -> Change:
     """A revision on its way is given up; no effect on any other."""
-    member = now.members.get(number)
-    if member is None or member.state not in COMING:
-        return Change(now)
-    after = _with(now, replace(member, state="failed", reason=reason))
-    return Change(after, (Note(number, "deploy_failed", reason),))
+    return _given_up(now, (number,) if number in now.coming else (), reason)
 
 
 def arrived(now: Situation, number: int, at: float, grace: float) -> Change:
@@ -242,6 +249,29 @@ def promoted(now: Situation, number: int, at: float, grace: float) -> Change:
     )  # fmt: skip
     after = _cooled(after, at, grace, f"replaced by revision {number}")
     return Change(after, (*over.notes, Note(number, "promoted")))
+
+
+def preferred(now: Situation, number: int, at: float, grace: float) -> Change:
+    """Promote a revision because somebody says so: older ones on their way come too late."""
+    older = [coming for coming in now.coming if coming < number]
+    cleared = _given_up(now, older, f"superseded by the promotion of revision {number}")
+    return _then(cleared, promoted(cleared.situation, number, at, grace))
+
+
+def rolled_back(now: Situation, number: int, at: float, grace: float) -> Change:
+    """Go back to a revision: at once if it is up, else by bringing it up again.
+
+    Whatever is on its way is given up, or it would overtake the rollback. So is a rollout in
+    progress where the revision has to come up first.
+    """
+    if number in now.up:
+        reason = f"superseded by the rollback to revision {number}"
+        cleared = _given_up(now, now.coming, reason)
+        return _then(cleared, promoted(cleared.situation, number, at, grace))
+    asked = redeployed(now, number)
+    if now.rollout is None or not now.rollout.active:
+        return asked
+    return _then(asked, aborted(asked.situation, at, grace, f"rollback to revision {number}"))
 
 
 def _concluded(now: Situation, number: int) -> Change:
@@ -345,18 +375,27 @@ def looked(now: Situation, found: list[Measurement], at: float, grace: float) ->
     """Take a look at the metrics into account; the evidence goes into the log."""
     before = _active(now)
     state = rollouts.looked(before, found, at)
-    data = {"measurements": [_evidence(one) for one in found], "step": state.step + 1}
+    data = {"measurements": [asdict(one) for one in found], "step": state.step + 1}
     verdict = state.verdict or "inconclusive"
     text = "; ".join(one.message for one in found)
     note = replace(_told(state, f"analysis_{verdict}", text), data=data, notify=())
     if state.phase == "aborted":
         counted = replace(state, phase=before.phase)  # the abortion ends it, once
         return _and(note, aborted(replace(now, rollout=counted), at, grace, state.reason))
-    notes = [note]
+    notes = [] if _is_no_news(before, state) else [note]
     if state.phase != before.phase:
         kind = "rollout_paused" if state.phase == "paused" else "rollout_resumed"
         notes.append(_told(state, kind, state.reason))
     return Change(replace(now, rollout=state), tuple(notes))
+
+
+def _is_no_news(before: RolloutState, state: RolloutState) -> bool:
+    """Whether a rollout just goes on waiting: one that is paused for weeks must not fill the log.
+
+    Failures and errors are counted, and end it some time, so they are always news.
+    """
+    waits = before.phase == state.phase == "paused"
+    return waits and before.verdict == state.verdict and state.verdict in ("pass", "inconclusive")
 
 
 def expired(now: Situation, at: float) -> Change:
@@ -405,6 +444,10 @@ def _is_share(percent: float) -> bool:
 
 def _and(note: Note, change: Change) -> Change:
     return replace(change, notes=(note, *change.notes))
+
+
+def _then(first: Change, second: Change) -> Change:
+    return replace(second, notes=(*first.notes, *second.notes))
 
 
 def _up(now: Situation, number: int) -> Member:
@@ -488,17 +531,6 @@ def _told(state: RolloutState, kind: str, message: str = "") -> Note:
     """An event of a rollout, of which its webhooks hear."""
     data = {"step": state.step + 1, "weight": state.weight, "phase": state.phase}
     return Note(state.revision, kind, message, data, tuple(state.plan.webhooks or ()))
-
-
-def _evidence(one: Measurement) -> dict[str, Any]:
-    return {
-        "metric": one.metric,
-        "verdict": one.verdict,
-        "value": one.value,
-        "limit": one.limit,
-        "samples": one.samples,
-        "message": one.message,
-    }
 
 
 def _described(intent: Intent) -> str:

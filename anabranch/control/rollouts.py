@@ -8,7 +8,7 @@ it is paused, so that a candidate that turns bad is still found out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
 from anabranch.specs.models import Rollout
@@ -52,6 +52,8 @@ class RolloutState:
     """Failed looks by metric, over the whole rollout."""
     errors: dict[str, int] = field(default_factory=dict)
     """Looks in a row that found no value, by metric."""
+    found: tuple[Measurement, ...] = ()
+    """What the last look found, also in a step before."""
     released: bool = False
     """Whether the step waits for no ``resume`` any more, where it would."""
     paused_by: PausedBy | None = None
@@ -90,12 +92,17 @@ class RolloutState:
     def to_json(self) -> dict[str, Any]:
         """JSON-able data that ``from_json`` reads back."""
         data = {one.name: getattr(self, one.name) for one in fields(self)}
-        return data | {"plan": self.plan.model_dump(mode="json", exclude_defaults=True)}
+        return data | {
+            "plan": self.plan.model_dump(mode="json", exclude_defaults=True),
+            "found": [asdict(one) for one in self.found],
+        }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> RolloutState:
         """Read what ``to_json`` wrote."""
-        return cls(**{**data, "plan": Rollout.model_validate(data["plan"])})
+        plan = Rollout.model_validate(data["plan"])
+        found = tuple(Measurement(**one) for one in data.get("found", ()))
+        return cls(**{**data, "plan": plan, "found": found})
 
 
 Move: TypeAlias = Literal["look", "step", "promote", "pause"]
@@ -174,6 +181,7 @@ def looked(state: RolloutState, found: list[Measurement], at: float) -> RolloutS
         verdict=overall(found),
         failures=_failures(state, found),
         errors=_errors(state, found),
+        found=tuple(found),
     )
     excess = next(_excesses(counted, found), None)
     if excess is not None:

@@ -30,7 +30,7 @@ from anabranch.control.desk import Desk, Timed
 from anabranch.control.endpoints import Answer, Call, Endpoint, answer, read_body
 from anabranch.control.hub import Hub
 from anabranch.control.ledger import Ledger
-from anabranch.control.lifecycle import COMING, Change, Situation
+from anabranch.control.lifecycle import Change, Situation
 from anabranch.control.rollouts import RolloutState
 from anabranch.control.store import Store, Stored
 from anabranch.control.traffic_views import compare_view, rollout_view, traffic_view
@@ -128,7 +128,7 @@ class TrafficApi:
         if to is None:
             raise Conflict(f"graph {graph!r} has no revision to go back to")
         revision = self._store.revision(graph, to)
-        if revision.state == "failed":
+        if revision.state == "failed" and revision.live_at is None:
             raise Conflict(f"revision {to} of graph {graph!r} never came up: {revision.reason}")
         return to
 
@@ -194,7 +194,7 @@ def _redirected(weights: Mapping[int, float], mirrors: Mapping[int, float]) -> T
 
 def _promoted(number: int | None) -> Timed:
     def operation(now: Situation, at: float, grace: float) -> Change:
-        return lifecycle.promoted(now, _candidate(now) if number is None else number, at, grace)
+        return lifecycle.preferred(now, _candidate(now) if number is None else number, at, grace)
 
     return operation
 
@@ -218,22 +218,21 @@ def _no_candidate(now: Situation) -> None:
 
 
 def _back(to: int) -> Timed:
-    """Make a revision the stable one again: at once if it is up, else by bringing it up."""
+    """Make a revision the stable one again."""
 
     def operation(now: Situation, at: float, grace: float) -> Change:
-        member = now.members.get(to)
-        if member is None:
-            return lifecycle.redeployed(now, to)
-        if member.state in COMING:
+        if to in now.coming:
             raise Conflict(f"revision {to} of graph {now.graph!r} is on its way already")
-        return lifecycle.promoted(now, to, at, grace)
+        return lifecycle.rolled_back(now, to, at, grace)
 
     return _if_present(operation)
 
 
 def _last(now: Situation) -> RolloutState:
     if now.rollout is None:
-        raise NotFound(f"graph {now.graph!r} has had no rollout")
+        coming = [n for n in now.coming if now.members[n].intent.kind == "rollout"]
+        later = f" yet; that of revision {coming[0]} begins once it is up" if coming else ""
+        raise NotFound(f"graph {now.graph!r} has had no rollout{later}")
     return now.rollout
 
 
@@ -253,7 +252,7 @@ def _resume(now: Situation, at: float, grace: float) -> Change:
 
 
 def _finish(now: Situation, at: float, grace: float) -> Change:
-    return lifecycle.promoted(now, _active(now).revision, at, grace)
+    return lifecycle.preferred(now, _active(now).revision, at, grace)
 
 
 def _give_up(now: Situation, at: float, grace: float) -> Change:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from anabranch.control.lifecycle import Situation
@@ -110,8 +111,9 @@ def _compared(now: Situation, totals: Report) -> Iterator[dict[str, Any]]:
 def rollout_view(state: RolloutState) -> dict[str, Any]:
     """Where a rollout stands; ``step`` counts from 1.
 
-    ``next_look`` is when the metrics are looked at again, and ``held_until`` when the step has
-    lasted long enough; null where nothing is to come, or ``resume`` has to.
+    ``measurements`` are those of the last look, also in a step before, and ``verdict`` is of this
+    step alone. ``next_look`` is when the metrics are looked at again, and ``held_until`` when the
+    step has lasted long enough; null where nothing is to come, or ``resume`` has to.
     """
     plan = state.plan
     return {
@@ -123,6 +125,7 @@ def rollout_view(state: RolloutState) -> dict[str, Any]:
         "steps": list(plan.steps),
         "weight": state.weight,
         "verdict": state.verdict,
+        "measurements": [asdict(one) for one in state.found],
         "failures": dict(state.failures),
         "errors": dict(state.errors),
         "next_look": _when(_next_look(state)),

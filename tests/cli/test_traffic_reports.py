@@ -14,6 +14,7 @@ NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 ROLLOUT = {
     "revision": 4, "phase": "running", "paused_by": None, "reason": "", "step": 2,
     "steps": [5, 25, 50], "weight": 25, "verdict": "pass", "failures": {}, "errors": {},
+    "measurements": [],
     "next_look": "2026-01-01T12:00:04.000+00:00", "held_until": "2026-01-01T12:03:00.000+00:00",
     "plan": {"steps": [5, 25, 50]},
 }  # fmt: skip
@@ -102,11 +103,16 @@ def test_a_rollout_says_why_it_was_paused_and_by_what_it_is_judged():
     found = ROLLOUT | {
         "phase": "paused", "paused_by": "inconclusive", "reason": "0 samples < min_samples 10",
         "next_look": None, "held_until": None, "plan": {"analysis": {"metrics": metrics}},
+        "measurements": [
+            {"verdict": "pass", "message": "latency_p95 4 ms <= max 5 ms, over 900 requests"},
+            {"verdict": "inconclusive", "message": "0 samples < min_samples 10"},
+        ],
     }  # fmt: skip
     assert reports.rollout_text(found, NOW).splitlines() == [
         "rollout of r4: paused (inconclusive), step 2 of 3: 25 %   5 > [25] > 50 > stable",
         "  0 samples < min_samples 10",
         "  judged by latency_p95 <= 1.2x, agreement >= 0.9",
+        "  last look: pass: latency_p95 4 ms <= max 5 ms, over 900 requests",
     ]
     assert reports.rollout_hint(found, "g") == (
         "next: `anabranch rollout g resume`, `promote` or `abort`"

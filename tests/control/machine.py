@@ -79,7 +79,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         except (Conflict, InvalidRequest, NotFound):
             assert self.now == before
             return None
-        assert change.situation == before or change.notes, "changed without a word"
+        besides = replace(change.situation, rollout=before.rollout)  # a look may be no news
+        assert besides == before or change.notes, "changed without a word"
         self.keep(change)
         return change
 
@@ -160,6 +161,26 @@ class LifecycleMachine(RuleBasedStateMachine):
         assert (done is not None) == (number in up)
         if done is not None:
             assert self.now.live == number and self.now.weights == {number: 100.0}
+            assert self.now.rollout is None or not self.now.rollout.active
+
+    @precondition(lambda self: self.now.live)
+    @rule(index=PICKS)
+    def prefer(self, index: int) -> None:
+        number = self.pick(index, self.now.up)
+        done = self.do(lambda now: lifecycle.preferred(now, number, self.at, GRACE))
+        if done is not None:
+            assert self.now.live == number and min(self.now.coming, default=number) >= number
+
+    @precondition(lambda self: self.now.live)
+    @rule(index=PICKS)
+    def roll_back(self, index: int) -> None:
+        number = self.pick(index, [*self.now.up, *self.down])
+        live, down = self.now.live, number not in self.now.up
+        if number == 99:
+            return
+        if self.do(lambda now: lifecycle.rolled_back(now, number, self.at, GRACE)) is not None:
+            assert self.now.coming == ((number,) if down else ())
+            assert self.now.live == (live if down else number)
             assert self.now.rollout is None or not self.now.rollout.active
 
     @rule()

@@ -157,18 +157,16 @@ class World:
     def promote(self, which: int, _: int) -> None:
         up = sorted(self.situation().up) or [0]
         number = up[which % len(up)]
-        self.change(lambda now: lifecycle.promoted(now, number, self.now, self.grace))
+        self.change(lambda now: lifecycle.preferred(now, number, self.now, self.grace))
 
     def abort(self, _: int, __: int) -> None:
         self.change(lambda now: lifecycle.aborted(now, self.now, self.grace))
 
     def rollback(self, _: int, __: int) -> None:
         number = self.store.previous(self.graph)
-        if number in self.situation().up:
-            self.promote(sorted(self.situation().up).index(number), 0)
-        elif number is not None:
+        if number is not None and number not in self.situation().coming:
             target = number
-            self.change(lambda now: lifecycle.redeployed(now, target))
+            self.change(lambda now: lifecycle.rolled_back(now, target, self.now, self.grace))
 
     def step(self, _: int, __: int) -> None:
         state = self.situation().rollout

@@ -28,9 +28,11 @@ from anabranch.control.lifecycle import (
     looked,
     mirrored,
     paused,
+    preferred,
     promoted,
     redeployed,
     resumed,
+    rolled_back,
     split,
     started,
     stepped,
@@ -148,7 +150,7 @@ def test_an_event_says_what_a_revision_is_for(intent: Intent, text: str) -> None
 
 @pytest.mark.parametrize("intent", [Intent(), ROLLOUT])
 def test_what_takes_over_supersedes_what_is_on_its_way(intent: Intent) -> None:
-    now = after(deploy(2), deploy(3, CANARY), deploy(4, MIRROR), now=ONE)
+    now = after(deploy(2, CANARY), deploy(3, CANARY), deploy(4, MIRROR), now=ONE)
     change = created(now, 5, intent)
     members = change.situation.members
     assert states(change.situation) == {
@@ -158,9 +160,11 @@ def test_what_takes_over_supersedes_what_is_on_its_way(intent: Intent) -> None:
     assert kinds(change) == [*((n, "deploy_failed") for n in now.coming), (5, "revision_created")]
 
 
-@pytest.mark.parametrize("intent", [CANARY, MIRROR])
-def test_what_comes_beside_supersedes_nothing(intent: Intent) -> None:
-    now = after(deploy(2), deploy(3, intent), now=ONE)
+@pytest.mark.parametrize(
+    ("first", "intent"), [(CANARY, CANARY), (CANARY, MIRROR), (Intent(), MIRROR)]
+)
+def test_what_comes_beside_supersedes_nothing(first: Intent, intent: Intent) -> None:
+    now = after(deploy(2, first), deploy(3, intent), now=ONE)
     assert now.coming == (2, 3)
 
 
@@ -189,6 +193,14 @@ def test_a_canary_cannot_take_from_a_rollout() -> None:
     with pytest.raises(Conflict, match="revision 2 of graph 'digits' is on its way to be rolled"):
         created(coming, 3, CANARY)
     assert created(ROLLED, 3, MIRROR).situation.coming == (3,)
+
+
+def test_a_canary_would_lose_its_share_to_a_replacement_on_its_way() -> None:
+    coming = after(deploy(2), now=ONE)
+    with pytest.raises(Conflict, match="revision 2 of graph 'digits' is on its way to become the"):
+        created(coming, 3, CANARY)
+    first = after(deploy(1), deploy(2, CANARY), arrive(1), arrive(2))
+    assert first.live == 1 and first.weights == {1: 90.0, 2: 10.0}
 
 
 def test_deploying_brings_a_deleted_graph_back() -> None:
@@ -291,6 +303,52 @@ def test_promoting_a_warm_revision_is_a_rollback() -> None:
     assert (now.live, now.weights, states(now)) == (1, {1: 100.0}, {1: "live", 2: "warm"})
     assert now.members[1] == Member(1, "live", live_at=AT + 5)
     assert kinds(change) == [(1, "promoted")]
+
+
+def test_going_back_gives_up_what_is_on_its_way() -> None:
+    """Or it would overtake the rollback."""
+    for intent in (Intent(), ROLLOUT, CANARY, MIRROR):
+        now = after(deploy(3, intent), now=WARM)
+        change = rolled_back(now, 1, AT + 5, GRACE)
+        reason = "superseded by the rollback to revision 1"
+        assert kinds(change) == [(3, "deploy_failed"), (1, "promoted")]
+        assert change.situation.members[3].reason == reason
+        later = after(arrive(3), now=change.situation)
+        assert (later.live, later.weights) == (1, {1: 100.0})
+
+
+def test_going_back_to_the_stable_one_calls_off_a_deploy() -> None:
+    change = rolled_back(after(deploy(3), now=WARM), 2, AT, GRACE)
+    assert states(change.situation) == {1: "warm", 2: "live", 3: "failed"}
+
+
+def test_going_back_to_what_is_down_ends_a_rollout_at_once() -> None:
+    """Until it is up, the candidate must not get more and more."""
+    change = rolled_back(ROLLED, 9, AT, GRACE)
+    now = change.situation
+    assert now.coming == (9,) and now.weights == {1: 100.0} and states(now)[2] == "warm"
+    assert kinds(change) == [(9, "redeployed"), (2, "rollout_aborted"), (2, "aborted")]
+    assert state_of(now).reason == "rollback to revision 9"
+    assert after(arrive(9), now=now).live == 9
+    assert kinds(rolled_back(TWO, 9, AT, GRACE)) == [(9, "redeployed")]
+
+
+def test_what_somebody_promotes_is_not_overtaken_by_an_older_one() -> None:
+    now = after(deploy(2), up(3, MIRROR), now=ONE)
+    change = preferred(now, 3, AT, GRACE)
+    assert kinds(change) == [(2, "deploy_failed"), (3, "promoted")]
+    assert change.situation.members[2].reason == "superseded by the promotion of revision 3"
+    assert after(arrive(2), now=change.situation).live == 3
+
+
+def test_what_is_newer_than_what_somebody_promotes_still_comes() -> None:
+    now = after(lambda n: preferred(n, 2, AT, GRACE), now=after(deploy(3), now=TWO))
+    assert (now.live, now.coming) == (2, (3,))
+
+
+def test_a_rollout_that_ends_well_does_not_call_off_a_rollback() -> None:
+    now = after(lambda n: redeployed(n, 9), promote(2), now=ROLLED)
+    assert (now.live, now.coming) == (2, (9,))
 
 
 def test_promoting_the_stable_one_with_all_traffic_changes_nothing() -> None:
@@ -604,6 +662,21 @@ def test_a_look_that_fails_sends_all_traffic_back_at_once() -> None:
     assert state.failures == {"error_rate": 1} and state.verdict == "fail"
     assert kinds(change) == [(2, "analysis_fail"), (2, "rollout_aborted"), (2, "aborted")]
     assert change.notes[1].message == state.reason and change.notes[1].notify
+
+
+def test_a_rollout_that_waits_for_weeks_does_not_fill_the_log() -> None:
+    waiting = after(look(UNSURE), now=ROLLED)
+    change = looked(waiting, [UNSURE], AT + 20, GRACE)
+    assert change.notes == () and state_of(change.situation).looked_at == AT + 20
+    held = after(lambda n: paused(n, "user", "", AT), look(PASS), now=ROLLED)
+    assert looked(held, [PASS], AT + 20, GRACE).notes == ()
+    assert kinds(looked(held, [UNSURE], AT + 20, GRACE)) == [(2, "analysis_inconclusive")]
+    assert looked(held, [FAIL], AT + 20, GRACE).notes[0].kind == "analysis_fail"
+
+
+def test_the_last_look_is_kept_to_be_shown() -> None:
+    now = after(look(PASS), lambda n: stepped(n, AT), now=ROLLED)
+    assert state_of(now).found == (PASS,)
 
 
 def test_an_unsure_look_pauses_and_a_good_one_goes_on() -> None:

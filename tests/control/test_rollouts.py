@@ -142,8 +142,10 @@ def test_a_step_begins_with_nothing_but_the_counts_of_failures() -> None:
     state = after(begin(3, judged(failure_limit=3), START), "fail", "pass")
     state = stepped(state, START + 20)
     assert state == replace(
-        begin(3, judged(failure_limit=3), START + 20), step=1, failures={"error_rate": 1}
-    )
+        begin(3, judged(failure_limit=3), START + 20), step=1, failures={"error_rate": 1},
+        found=state.found,
+    )  # fmt: skip
+    assert [one.verdict for one in state.found] == ["pass"]
 
 
 @pytest.mark.parametrize("limit", range(3))
@@ -318,5 +320,5 @@ def test_it_is_never_moved_on_without_a_pass_in_the_step(
 
 def test_a_state_from_before_a_field_existed_can_be_read() -> None:
     data = begin(3, HELD, START).to_json()
-    del data["released"]
+    del data["released"], data["found"]
     assert RolloutState.from_json(data) == begin(3, HELD, START)

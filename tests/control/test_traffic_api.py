@@ -12,6 +12,7 @@ import pytest
 
 from anabranch.control import lifecycle
 from anabranch.control.lifecycle import Intent
+from anabranch.control.rollouts import Measurement
 from anabranch.router.tally import MirrorTally, Report
 from anabranch.specs.models import Rollout
 from tests.control.planes import ROLLOUT, SPEC, TestPlane
@@ -213,6 +214,52 @@ def test_a_retired_revision_comes_up_again(two: TestPlane) -> None:
     refused(two.send("POST", "/graphs/digits/rollback", {"to": 1}), 409, "on its way already")
     two.arrive(1)
     assert states(two) == {1: "live", 2: "warm"}
+
+
+def test_a_rollback_is_not_overtaken_by_what_was_on_its_way(two: TestPlane) -> None:
+    assert two.deploy()[0] == 202
+    assert ok(two.send("POST", "/graphs/digits/rollback"))["live"] == 1
+    failed = ok(two.call("GET", "/graphs/digits/revisions/3"))
+    assert failed["state"] == "failed"
+    assert failed["reason"] == "superseded by the rollback to revision 1"
+    two.arrive(3)
+    assert two.store.graph("digits").live == 1
+
+
+def test_a_promotion_is_not_overtaken_by_an_older_deploy(two: TestPlane) -> None:
+    assert two.deploy()[0] == 202
+    number = beside(two, "mirror", 25)
+    assert ok(two.send("POST", "/graphs/digits/promote", {"revision": number}))["live"] == number
+    two.arrive(3)
+    assert two.store.graph("digits").live == number
+
+
+def test_a_rollback_that_was_superseded_may_be_asked_for_again(two: TestPlane) -> None:
+    """The revision was up once, so it did not fail to come up."""
+    two.expire()
+    ok(two.send("POST", "/graphs/digits/rollback", {"to": 1}), 202)
+    number = ok(two.deploy(), 202)["revision"]
+    assert states(two)[1] == "failed"
+    two.arrive(number)
+    assert ok(two.send("POST", "/graphs/digits/rollback", {"to": 1}), 202)["state"] == "pending"
+
+
+def test_a_rollout_shows_what_the_last_look_found(two: TestPlane) -> None:
+    rolled(two)
+    found = [Measurement("error_rate", "pass", "error_rate 0 <= max 0.01", 0.0, 0.01, 100)]
+    two.change("digits", lambda now: lifecycle.looked(now, found, AT, 600.0))
+    view = ok(two.call("GET", "/graphs/digits/rollout"))
+    assert view["verdict"] == "pass"
+    assert view["measurements"] == [
+        {"metric": "error_rate", "verdict": "pass", "message": "error_rate 0 <= max 0.01",
+         "value": 0.0, "limit": 0.01, "samples": 100}
+    ]  # fmt: skip
+
+
+def test_a_rollout_on_its_way_is_told_of(two: TestPlane) -> None:
+    number = ok(two.deploy(spec=SPEC + ROLLOUT), 202)["revision"]
+    words = f"that of revision {number} begins once it is up"
+    refused(two.call("GET", "/graphs/digits/rollout"), 404, words)
 
 
 def test_a_rollback_goes_to_the_one_that_was_live_last(engine: TestPlane) -> None:
