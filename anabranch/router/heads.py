@@ -6,6 +6,8 @@ the whole graph of its revision; ``RemoteHead`` is how a router reaches it.
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -119,6 +121,7 @@ class RemoteHead:
         self._name = f"r{revision}.{HEAD}"
         self._infer: Any = handle.infer
         self._compare: Any = handle.compare
+        weakref.finalize(self, _let_go, asyncio.get_running_loop(), handle).atexit = False
 
     async def run(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
@@ -140,6 +143,15 @@ class RemoteHead:
         sent = _sent(inputs, context, outputs)
         verdict: Verdict = await ask(self._name, self._compare, *sent, dict(expected), rule)
         return verdict
+
+
+def _let_go(loop: asyncio.AbstractEventLoop, handle: Handle) -> None:
+    """Stop what Serve does for a handle ten times a second, for as long as it is not told to.
+
+    Called wherever Python finds that nobody calls any more.
+    """
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(lambda: loop.create_task(handle.shutdown_async()))
 
 
 def _sent(

@@ -86,6 +86,10 @@ class Handle:
         self._replica = replica
         self.responses: list[Response] = []
         self.called = asyncio.Event()
+        self.shut = asyncio.Event()
+
+    async def shutdown_async(self) -> None:
+        self.shut.set()
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._replica, name)
@@ -250,8 +254,43 @@ def test_the_head_that_is_carried_needs_no_handle(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(heads, "serve", Serve)
     carried: Any = object()
-    reach = Heads("one", 1, carried)
-    assert reach(1) is carried
-    assert isinstance(reach(2), RemoteHead)
+
+    async def main() -> None:
+        reach = Heads("one", 1, carried)
+        assert reach(1) is carried
+        assert isinstance(reach(2), RemoteHead)
+
+    asyncio.run(main())
     assert asked == [(("head", "one.r2.head"), False)]
     assert app_name("one", "head", 2) == "one.r2.head"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_handle_is_let_go_when_the_last_request_through_it_has_ended(elsewhere: bool) -> None:
+    """Whichever thread notices."""
+    go_on = asyncio.Event()
+
+    class Replica:
+        async def infer(self, *args: Any) -> Any:
+            await go_on.wait()
+            return {"y": X}, 0.1
+
+        async def compare(self, *args: Any) -> Any: ...
+
+    async def main() -> None:
+        handle = Handle(Replica())
+        kept = [RemoteHead(2, handle)]
+        running = asyncio.create_task(kept[0].run({"x": X}, Context(), None))
+        await handle.called.wait()
+        if not elsewhere:
+            kept.clear()
+        await asyncio.sleep(0)
+        assert not handle.shut.is_set()
+        go_on.set()
+        await running
+        del running
+        if elsewhere:
+            await asyncio.to_thread(kept.clear)
+        await handle.shut.wait()
+
+    asyncio.run(main())
