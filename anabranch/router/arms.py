@@ -223,6 +223,6 @@ class Arms:
         """All that was counted so far: the sums themselves, which go on growing."""
         return Report(self._tallies, self._mirrors.tallies)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Cancel the copies that are on their way to mirrors."""
-        self._mirrors.close()
+        await self._mirrors.close()

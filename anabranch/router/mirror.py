@@ -27,6 +27,7 @@ HEADER = "x-anabranch-mirror"
 Outcome: TypeAlias = Verdict | str
 """A verdict, or the class of the error in its place."""
 
+_CLOSE_S = 1.0
 _SAMPLED = 1024
 _TEXT_OVERHEAD = 56
 """Bytes of a Python string beside its characters."""
@@ -70,9 +71,11 @@ class Mirrors:
             if revision not in self._wanted:
                 task.cancel()
 
-    def close(self) -> None:
-        """Cancel all copies, and send no more."""
+    async def close(self) -> None:
+        """Cancel all copies, wait a second for them to end, and send no more."""
         self.keep(())
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSE_S)
 
     @contextmanager
     def kept(

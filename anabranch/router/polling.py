@@ -34,7 +34,7 @@ POLL_S = 60.0
 SEND_S = 5.0
 """Likewise for a report."""
 LEAVE_S = 1.0
-"""Likewise for the last word."""
+"""Likewise for the last report, and the last word."""
 
 
 class TableSource(Protocol):
@@ -131,11 +131,14 @@ class Follower:
         ]
 
     async def close(self) -> None:
-        """Stop, and cancel the copies on their way to mirrors."""
-        self._arms.close()
+        """Stop, cancel the copies on their way to mirrors, and send what was counted since."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._arms.close()
+        with suppress(Exception):
+            async with asyncio.timeout(LEAVE_S):
+                await self._tell_once()
 
     async def _follow(self) -> None:
         while True:

@@ -199,7 +199,7 @@ def test_a_hung_mirror_holds_what_it_may_and_no_more(
             assert tally(graph).pending == len(held)
             assert graph.arms._mirrors._bytes == sum(held)
         assert tally(graph).selected == len(rows)
-        graph.arms.close()
+        await graph.arms.close()
         await settle()
         found = tally(graph)
         assert (found.pending, graph.arms._mirrors._bytes) == (0, 0)
@@ -230,7 +230,7 @@ def test_copies_are_bounded_while_their_requests_are_evaluated(demo: Demo, ends:
         if ends == "answered":
             assert (tally(graph).sent, tally(graph).dropped) == (1, 9)
         assert mirrors._bytes == (1608 if ends == "answered" else 0)
-        graph.arms.close()
+        await graph.arms.close()
         await settle()
         assert mirrors._bytes == 0
 
@@ -285,7 +285,7 @@ def test_a_mirror_that_went_during_the_evaluation_gets_no_copy(demo: Demo, start
         asked = asyncio.create_task(graph.ask())
         await begun.wait()
         if not starts:
-            graph.arms.close()
+            await graph.arms.close()
         go_on.set()
         assert (await asked)[0] == 200
         await settle()

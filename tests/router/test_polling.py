@@ -178,7 +178,7 @@ def test_mirrors_alone_are_a_change(demo: Demo) -> None:
         before = polling._counted(graph.arms.report())
         await graph.ask()
         sent = polling._counted(graph.arms.report())
-        graph.arms.close()
+        await graph.arms.close()
         await asyncio.gather(*graph.arms._mirrors._tasks, return_exceptions=True)
         await asyncio.sleep(0)
         ended = polling._counted(graph.arms.report())
@@ -200,11 +200,43 @@ def test_closing_stops_everything_and_cancels_copies(demo: Demo) -> None:
         await graph.ask()
         assert graph.arms.report().mirrors[2].pending == 1
         await follower.close()
-        await asyncio.sleep(0)
         assert graph.arms.report().mirrors[2].kinds == {"Cancelled": 1}
         return len(asyncio.all_tasks())
 
     assert asyncio.run(main()) == 1
+
+
+def test_the_last_counts_are_sent_before_the_end(demo: Demo) -> None:
+    async def main() -> list[int]:
+        graph = demo({1: double})
+        source = FakeSource(graph.table({1: 1}))
+        follower = Follower(graph.arms, source, FakeSink(), interval=60)
+        await follower.start()
+        await graph.versions(5)
+        assert source.reports == []
+        await follower.close()
+        return source.reports
+
+    assert asyncio.run(main()) == [5]
+
+
+def test_a_controller_that_is_away_does_not_keep_a_router_from_ending(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hung(FakeSource):
+        async def report(self, report: Report) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(polling, "LEAVE_S", 0.01)
+
+    async def main() -> None:
+        graph = demo({1: double})
+        follower = Follower(graph.arms, Hung(graph.table({1: 1})), FakeSink(), interval=60)
+        await follower.start()
+        await graph.versions(1)
+        await follower.close()
+
+    asyncio.run(main())
 
 
 class FakeMethod:
