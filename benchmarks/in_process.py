@@ -1,4 +1,4 @@
-"""What anabranch costs by itself: the executor and the compiler, in this process, without Ray."""
+"""What anabranch costs by itself, in this process, without Ray: executor, compiler, traffic."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from anabranch.graph.executor import HeadExecutor
 from anabranch.graph.loading import load_text
 from anabranch.graph.nodes import load_nodes
 from benchmarks.nothing import First, Pass
+from benchmarks.traffic import REVISIONS, draw_seconds, status_seconds, sticky_seconds
 
 REPEATS = 7
 WARM_UP = 200
@@ -48,6 +49,9 @@ def figures() -> list[Figure]:
         Figure("executor, five nodes that do nothing", five * 1e6, "µs a request", 15),
         Figure(f"executor, a chain of {CHAIN}", chain * 1e6 / CHAIN, "µs a node", 2),
         Figure(f"validate and compile {SPEC_NODES} nodes", _compile_seconds(), "s", 1),
+        Figure("choice of an arm by weight", draw_seconds() * 1e6, "µs a request", 2),
+        Figure("choice of an arm by a sticky header", sticky_seconds() * 1e6, "µs a request", 5),
+        Figure(f"status of {REVISIONS} revisions", status_seconds() * 1e3, "ms", 200),
     ]
 
 

@@ -1,0 +1,96 @@
+"""What traffic between revisions costs by itself: a choice per request, and a look at the store."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from anabranch.control import lifecycle
+from anabranch.control.hub import Hub
+from anabranch.control.ledger import Ledger
+from anabranch.control.lifecycle import Change, Situation
+from anabranch.control.plane import Plane
+from anabranch.control.settings import Settings
+from anabranch.control.store import Store
+from anabranch.graph.plan import Signature
+from anabranch.router.split import Split
+from anabranch.router.table import RoutingTable
+from anabranch.specs.models import Sticky, Traffic
+from benchmarks.contenders import GRAPH
+
+REPEATS = 7
+CHOICES = 20_000
+REVISIONS = 1_000
+
+
+def draw_seconds() -> float:
+    """One choice between two arms by weight."""
+    return _choice_seconds(Traffic(), {})
+
+
+def sticky_seconds() -> float:
+    """One choice between two arms by a header."""
+    return _choice_seconds(Traffic(sticky=Sticky(header="x-user")), {"x-user": "someone"})
+
+
+def _choice_seconds(policy: Traffic, headers: Mapping[str, str]) -> float:
+    split = Split(_table(policy))
+
+    def choose() -> None:
+        for _ in range(CHOICES):
+            split.choose(headers, {})
+
+    return _median(choose) / CHOICES
+
+
+def _table(policy: Traffic) -> RoutingTable:
+    signature = Signature({}, {}, 60.0)
+    revisions = {1: signature, 2: signature}
+    return RoutingTable("five", 1, 1, {1: 90, 2: 10}, revisions=revisions, policy=policy)
+
+
+def status_seconds() -> float:
+    """``GET /graphs/<graph>`` of the control API for a graph with many revisions."""
+    with tempfile.TemporaryDirectory() as name:
+        return asyncio.run(_status_seconds(Path(name)))
+
+
+async def _status_seconds(home: Path) -> float:
+    settings = Settings.from_env({"ANABRANCH_HOME": str(home)})
+    store = Store.open(settings.store)
+    plane = Plane(settings, store, Hub(), Ledger())
+    await plane.acquire(10.0)
+    spec = (GRAPH / "graph.yaml").read_text()
+    for _ in range(REVISIONS):
+        number = store.add_revision("five", spec, "0" * 64).number
+        store.change("five", _arrived(number))
+        store.change("five", _expired)
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        status, _, _ = await plane.api.handle("GET", "/graphs/five", "", b"")
+        times.append(time.perf_counter() - start)
+        assert status == 200
+    store.close()
+    return statistics.median(times)
+
+
+def _arrived(number: int) -> Callable[[Situation], Change]:
+    return lambda now: lifecycle.arrived(now, number, time.time(), 0.0)
+
+
+def _expired(now: Situation) -> Change:
+    return lifecycle.expired(now, time.time() + lifecycle.LINGER)
+
+
+def _median(work: Callable[[], object]) -> float:
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
