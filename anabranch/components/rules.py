@@ -48,10 +48,9 @@ class Condition:
     def holds(self, variables: Any) -> bool:
         """Tell whether the condition is true of ``prepared`` variables, or of a dict of them.
 
-        It is not where it looks for what is not there.
-
-        A missing header, parameter or element is no failure of the request. A ValueError
-        for any other error, and for a result that is neither true nor false.
+        It is not where it looks for what is not there: a missing header, parameter or element is
+        no failure of the request. A ValueError for any other error, and for a result that is
+        neither true nor false.
         """
         try:
             result = self._program.execute(variables)

@@ -7,7 +7,6 @@ counted of them.
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from anabranch.router.core import (
 from anabranch.router.limits import Gate, Limits
 from anabranch.router.mirror import HEADER, Mirrors
 from anabranch.router.sketch import observe
-from anabranch.router.split import Draw, Split
+from anabranch.router.split import DRAW, Draw, Split
 from anabranch.router.table import RoutingTable
 from anabranch.router.tally import Report, Tally, keep_latest
 from anabranch.specs.models import Compare
@@ -32,8 +31,6 @@ from anabranch.specs.models import Compare
 Answer = TypeVar("Answer")
 Encode = Callable[[InferenceResponse], Answer]
 """A protocol's encoder."""
-
-_GUESTS = "may be at other revisions than the stable one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +89,7 @@ class Arms:
         graph: str,
         heads: Callable[[int], Head],
         limits: Limits,
-        draw: Draw | None = None,
+        draw: Draw = DRAW,
     ) -> None:
         self.name = graph
         self.limits = limits
@@ -103,8 +100,7 @@ class Arms:
             max(1, limits.max_ongoing * 3 // 4), "may be at others than the stable revision"
         )
         self._heads = heads
-        # One's own, since components may seed the generator that all share.
-        self._draw = draw or random.Random().random
+        self._draw = draw
         self._tallies: dict[int, Tally] = {}
         self._mirrors = Mirrors(limits)
         self._routing: Routing | None = None

@@ -22,7 +22,7 @@ logger = logging.getLogger("anabranch.router")
 Draw = Callable[[], float]
 """Returns a number of at least 0 and below 1."""
 # One's own, since components may seed the generator that all share.
-_DRAW = random.Random().random
+DRAW: Draw = random.Random().random
 
 
 class Split:
@@ -31,7 +31,7 @@ class Split:
     A ValueError where no revision can be drawn.
     """
 
-    def __init__(self, table: RoutingTable, draw: Draw = _DRAW) -> None:
+    def __init__(self, table: RoutingTable, draw: Draw = DRAW) -> None:
         self._draw = draw
         self._weights = Weights(table.weights)
         self._rules = [(Condition(when), to) for when, to in _rules(table)]

@@ -102,7 +102,10 @@ def _within(seconds: float) -> float:
 
 @dataclass(slots=True)
 class Tally:
-    """Requests that one arm has evaluated; those that the caller got wrong are left out."""
+    """Requests that one arm has evaluated to their end, but for those that the caller got wrong.
+
+    What a caller did not wait for is unknown, neither a success nor a failure, and left out.
+    """
 
     requests: int = 0
     errors: int = 0
