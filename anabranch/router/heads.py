@@ -121,7 +121,7 @@ class RemoteHead:
         self._name = f"r{revision}.{HEAD}"
         self._infer: Any = handle.infer
         self._compare: Any = handle.compare
-        weakref.finalize(self, _let_go, asyncio.get_running_loop(), handle).atexit = False
+        weakref.finalize(self, _let_go, asyncio.get_running_loop(), handle)
 
     async def run(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
