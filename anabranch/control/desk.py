@@ -1,6 +1,7 @@
 """The one place where changes to graphs are made: store, routing table, and whoever must know.
 
-Changes of one graph happen one after the other, so that its tables go out in their order.
+Changes of one graph happen one after the other, so that its tables go out in their order. A change
+that has begun is put in force, also where the one who asked for it has gone.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeAlias
+from weakref import WeakValueDictionary
 
 from anabranch.control.hub import Hub
 from anabranch.control.ledger import Ledger
@@ -44,7 +45,11 @@ class Desk:
         self.clock = clock
         """Gives the time that all changes are made at."""
         self._listeners: list[Callable[[], None]] = []
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Only those in use: graphs that nobody has are asked for too."""
+        self._under_way: set[asyncio.Task[Stored]] = set()
+        self._in_force: dict[str, int] = {}
+        """The generation of each graph that was last put in force."""
 
     def watch(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` after every change."""
@@ -52,22 +57,46 @@ class Desk:
 
     async def change(self, graph: str, operation: Timed) -> Stored:
         """Apply an operation and put its outcome in force; raises what the operation raises."""
-        async with self._locks[graph]:
-            stored = await asyncio.to_thread(
-                self._store.change, graph, lambda now: self._timed(now, operation)
-            )
-            await self._put(stored)
-        return stored
+        return await self._to_the_end(
+            graph, lambda: self._store.change(graph, lambda now: self._timed(now, operation))
+        )
 
     async def publish(self, graph: str) -> None:
         """Put in force what the store says of a graph; for what was written there directly."""
-        async with self._locks[graph]:
-            await self._put(await asyncio.to_thread(self._store.situation, graph))
+        await self._to_the_end(graph, lambda: self._store.situation(graph))
+
+    async def catch_up(self, stored: Stored) -> None:
+        """Put in force what is not yet, as where the database went away right after a change."""
+        if self._is_news(stored):
+            async with self._lock(stored.situation.graph):
+                if self._is_news(stored):
+                    await self._put(stored)
+
+    def _is_news(self, stored: Stored) -> bool:
+        return self._in_force.get(stored.situation.graph, 0) < stored.generation
 
     async def publish_all(self) -> None:
         """Put in force all that the store says."""
         for stored in await asyncio.to_thread(self._store.situations):
             await self.publish(stored.situation.graph)
+
+    def _lock(self, graph: str) -> asyncio.Lock:
+        return self._locks.setdefault(graph, asyncio.Lock())
+
+    async def _to_the_end(self, graph: str, work: Callable[[], Stored]) -> Stored:
+        """Do work on the store and put its outcome in force, also if the caller is cancelled."""
+        task = asyncio.create_task(self._done(graph, work))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def _done(self, graph: str, work: Callable[[], Stored]) -> Stored:
+        async with self._lock(graph):
+            stored = await asyncio.to_thread(work)
+            await self._put(stored)
+        for listener in self._listeners:
+            listener()
+        return stored
 
     def _timed(self, now: Situation, operation: Timed) -> Change:
         """Apply an operation with the grace period of the policy in force.
@@ -88,11 +117,10 @@ class Desk:
             table = await asyncio.to_thread(build, stored, self._catalogue.of(graph))
         except Exception:
             logger.exception("%s: no routing table", graph)
+            return
+        if table is None:
+            self._hub.drop(graph)
+            self._ledger.forget(graph)
         else:
-            if table is None:
-                self._hub.drop(graph)
-                self._ledger.forget(graph)
-            else:
-                self._hub.put(table)
-        for listener in self._listeners:
-            listener()
+            self._hub.put(table)
+        self._in_force[graph] = stored.generation

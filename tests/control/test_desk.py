@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from anabranch.control import desk as desk_module
 from anabranch.control import lifecycle
 from anabranch.control.desk import Desk, Timed
 from anabranch.control.hub import Hub
@@ -15,7 +18,7 @@ from anabranch.control.releases import Releases
 from anabranch.control.settings import Settings
 from anabranch.control.store import Store
 from anabranch.control.tables import Catalogue
-from anabranch.errors import NotFound
+from anabranch.errors import NotFound, Unavailable
 from anabranch.router.tally import Report, Tally
 
 G = "digits"
@@ -40,6 +43,11 @@ class Office:
         releases = Releases(Settings.from_env({"ANABRANCH_HOME": str(home)}))
         catalogue = Catalogue(store, releases)
         self.desk = Desk(store, catalogue, self.hub, self.ledger, 600.0, lambda: NOW)
+        self.told = 0
+        self.desk.watch(self.tell)
+
+    def tell(self) -> None:
+        self.told += 1
 
     async def generation(self, graph: str = G) -> int | None:
         table = await self.hub.table(graph, "test", 0)
@@ -123,6 +131,74 @@ def test_a_candidate_says_how_long_it_stays_when_it_is_aborted(office: Office) -
 
     asyncio.run(scenario())
     assert office.store.situation(G).situation.members[2].expires_at == NOW + 9.0
+
+
+def test_a_change_is_put_in_force_also_if_nobody_waits_for_it_any_more(office: Office) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(now: Situation, at: float, grace: float) -> Change:
+        begun.set()
+        go_on.wait(10)
+        return lifecycle.arrived(now, 1, at, grace)
+
+    async def scenario() -> None:
+        office.store.add_revision(G, spec(), "d")
+        asked = asyncio.create_task(office.desk.change(G, slow))
+        await asyncio.to_thread(begun.wait, 10)
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+        go_on.set()
+        await office.desk.publish(G)  # waits for its turn
+        assert office.told == 2
+        assert await office.generation() == office.store.situation(G).generation
+        assert office.store.situation(G).situation.live == 1
+
+    asyncio.run(scenario())
+
+
+def test_what_could_not_be_put_in_force_is_caught_up_with(
+    office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object) -> None:
+        raise Unavailable("the store does not answer")
+
+    async def scenario() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(desk_module, "build", away)
+            await office.live(1, spec())
+        assert "no routing table" in caplog.text
+        assert await office.generation() is None
+        told, stored = office.told, office.store.situation(G)
+        await office.desk.catch_up(stored)
+        assert await office.generation() == stored.generation
+        monkeypatch.setattr(desk_module, "build", away)
+        await office.desk.catch_up(stored)  # nothing to do
+        assert office.told == told  # or the reconciler would wake itself for ever
+
+    asyncio.run(scenario())
+
+
+def test_what_is_overtaken_is_not_put_in_force(office: Office) -> None:
+    async def scenario() -> None:
+        await office.live(1, spec())
+        going = office.store.change(G, lifecycle.deleted)
+        office.store.add_revision(G, spec(), "d")
+        await office.desk.publish(G)
+        await office.desk.catch_up(going)
+        assert await office.generation() == office.store.situation(G).generation
+
+    asyncio.run(scenario())
+
+
+def test_names_that_no_graph_has_leave_nothing_behind(office: Office) -> None:
+    async def scenario() -> None:
+        for number in range(20):
+            with pytest.raises(NotFound):
+                await office.desk.change(f"g{number}", arrived(1))
+        gc.collect()
+        assert len(office.desk._locks) == 0
+
+    asyncio.run(scenario())
 
 
 def test_a_deleted_graph_has_no_table_and_no_counts(office: Office) -> None:
