@@ -56,11 +56,13 @@ class Hub:
         After the hub's patience the answer is the same table again. None: the graph has no table.
         """
         topic = self._topic(graph)
-        topic.routers[replica] = _Seen(generation, self._clock())
+        self._known(topic)[replica] = _Seen(generation, self._clock())
         topic.polled = _rung(topic.polled)
         if topic.table is None or topic.table.generation == generation:
+            # Not wait_for: in Python 3.11 it may swallow a cancellation.
             with suppress(TimeoutError):
-                await asyncio.wait_for(topic.changed.wait(), self._patience)
+                async with asyncio.timeout(self._patience):
+                    await topic.changed.wait()
         return topic.table
 
     def leave(self, graph: str, replica: str) -> None:

@@ -180,5 +180,18 @@ def test_who_has_not_polled_for_long_is_gone(passed: float, known: int) -> None:
     asyncio.run(scenario())
 
 
+def test_routers_that_died_are_forgotten_also_if_nothing_changes() -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        hub = Hub(patience=0.001, clock=clock)
+        hub.put(table(1))
+        for number in range(10):
+            clock.now += 30.0
+            await hub.table("digits", f"router {number}", 1)
+        assert len(hub._topics["digits"].routers) == 2
+
+    asyncio.run(scenario())
+
+
 def test_a_graph_without_routers_is_confirmed_at_once() -> None:
     assert asyncio.run(Hub().confirmed("digits", 7, timeout=60)) == (0, 0)
