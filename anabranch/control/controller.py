@@ -49,7 +49,10 @@ class Controller:
         self._settings = settings
         self._hub = Hub()
         self._ledger = Ledger()
+        self._built: Plane | None = None
+        """Made once: each has a lease of its own, and would have to wait for the others'."""
         self._plane: Plane | None = None
+        """Once the lease is ours."""
         self._problem = "the controller is starting"
         self._told = asyncio.Event()
         """Set once the store is open and ours, or could not be opened."""
@@ -87,7 +90,8 @@ class Controller:
         """The long poll of a router; see ``Hub``. Unavailable while the store is not ours."""
         if self._plane is None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._told.wait(), PATIENCE_S)
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._told.wait()
             self._acting()
         return await self._hub.table(graph, replica, generation)
 
@@ -106,7 +110,10 @@ class Controller:
 
     async def _live(self) -> None:
         """Get hold of the store, then act on it; ends the process if the store is lost."""
-        plane = self._plane or Plane(self._settings, await self._opened(), self._hub, self._ledger)
+        plane = self._built
+        if plane is None:
+            store = await self._opened()
+            plane = self._built = Plane(self._settings, store, self._hub, self._ledger)
         while not await plane.acquire(_TRY_S):
             self._problem = "another controller holds the lease of the store"
         await plane.publish()

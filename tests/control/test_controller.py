@@ -136,6 +136,30 @@ def test_a_store_that_cannot_be_opened_is_told_at_once(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_store_that_goes_away_at_the_start_is_not_opened_twice(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each plane has a lease of its own, and would have to wait for that of the one before."""
+    opened: list[str] = []
+    publish, tries = plane_module.Plane.publish, iter([True, False])
+
+    async def away(plane: plane_module.Plane) -> None:
+        opened.append(plane._lease.holder)
+        if next(tries):
+            raise Unavailable("the store does not answer")
+        await publish(plane)
+
+    monkeypatch.setattr(plane_module.Plane, "publish", away)
+
+    async def scenario() -> None:
+        one = await controller(settings)
+        await until(lambda: answers(one))
+        await stop(one)
+
+    asyncio.run(scenario())
+    assert len(opened) == 2 and len(set(opened)) == 1
+
+
 def test_reports_are_taken_before_the_store_is_open(settings: Settings) -> None:
     async def scenario() -> Any:
         one = await controller(settings)
