@@ -44,6 +44,10 @@ _BUSY_PAUSE = 0.1
 _IDLE_PAUSE = 2.0
 _FIRST_RETRY = 1.0
 _LONGEST_RETRY = 60.0
+_MOST_LAUNCHES = 8
+"""Revisions that are started at a time: each may install for minutes, and must leave threads to
+those who use the store.
+"""
 
 
 class Reconciler:
@@ -65,6 +69,7 @@ class Reconciler:
         self._may_act = may_act
         self._limits = Limits(max_body=settings.max_body)
         self._deploy_timeout = settings.deploy_timeout
+        self._launches = asyncio.Semaphore(_MOST_LAUNCHES)
         self._woken = asyncio.Event()
         self._acting: dict[str, asyncio.Task[None]] = {}
         self._since: dict[tuple[str, int], float] = {}
@@ -106,8 +111,10 @@ class Reconciler:
         return max(0.0, min(_IDLE_PAUSE, self._next_expiry - self._desk.clock()))
 
     async def _pause(self, seconds: float) -> None:
+        # Not wait_for: in Python 3.11 it may swallow a cancellation.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
 
     async def _tick(self) -> bool:
         """Look once and start what is to be done; says whether something still is."""
@@ -148,6 +155,10 @@ class Reconciler:
             for name, app in apps.items():
                 if app.status == "running":
                     self._retries.pop((name, app.revision), None)
+        long_ago = time.monotonic() - 2 * _LONGEST_RETRY  # nobody wants these any more
+        self._retries = {
+            target: retry for target, retry in self._retries.items() if retry[0] > long_ago
+        }
 
     def _postponed(self, graph: str, action: Action) -> bool:
         """Whether an action would repeat too soon what just failed."""
@@ -161,11 +172,14 @@ class Reconciler:
         now, self._next_expiry = self._desk.clock(), float("inf")
         found: dict[str, Desired] = {}
         for stored in await asyncio.to_thread(self._store.situations):
+            await self._desk.catch_up(stored)
             situation = stored.situation
             if _next_expiry(situation) <= now:
                 situation = (await self._desk.change(situation.graph, _expired)).situation
             self._next_expiry = min(self._next_expiry, _next_expiry(situation))
             found[situation.graph] = await asyncio.to_thread(self._desired, situation)
+        coming = {(graph, one) for graph, desired in found.items() for one in desired.coming}
+        self._since = {key: since for key, since in self._since.items() if key in coming}
         return found
 
     def _desired(self, now: Situation) -> Desired:
@@ -207,6 +221,8 @@ class Reconciler:
 
     async def _act(self, desired: Desired, actions: list[Action]) -> None:
         for action in actions:
+            if not self._may_act():
+                return
             try:
                 await self._apply(desired, action)
             except Exception as error:
@@ -232,12 +248,10 @@ class Reconciler:
         await self._desk.change(
             graph, lambda now, at, grace: lifecycle.arrived(now, number, at, grace)
         )
-        self._since.pop((graph, number), None)
 
     async def _give_up(self, graph: str, number: int, reason: str) -> None:
         named = await asyncio.to_thread(self._with_nodes, graph, number, reason)
         await self._desk.change(graph, lambda now, at, grace: lifecycle.failed(now, number, named))
-        self._since.pop((graph, number), None)
 
     def _with_nodes(self, graph: str, number: int, reason: str) -> str:
         """A reason in which segments come with the names of their nodes."""
@@ -260,7 +274,8 @@ class Reconciler:
             self._back_off(graph, action)
         if number in desired.coming:
             await self._desk.change(graph, lambda now, at, grace: lifecycle.started(now, number))
-        await asyncio.to_thread(self._launch, action, graph, number in desired.coming)
+        async with self._launches:
+            await asyncio.to_thread(self._launch, action, graph, number in desired.coming)
         if action.part == "router":
             self._rolled[graph] = number
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from anabranch.control.desk import Desk
 from anabranch.control.hub import Hub
 from anabranch.control.ledger import Ledger
 from anabranch.control.lifecycle import Change, Intent, Situation
-from anabranch.control.reconcile import App, Part, parse_app
+from anabranch.control.reconcile import App, Delete, Desired, Part, parse_app
 from anabranch.control.reconciler import Reconciler
 from anabranch.control.releases import Releases
 from anabranch.control.settings import Settings
@@ -204,6 +207,71 @@ def test_a_warm_revision_goes_when_its_time_is_over_and_nobody_waits_for_that(si
         await site.until(lambda: site.state(1)[0] == "retired")
         await site.settled()
         assert site.running() == {G: 2}
+
+    site.run(scenario)
+
+
+def test_each_try_to_bring_a_revision_up_has_its_own_time(site: Site) -> None:
+    async def scenario() -> None:
+        await site.deploy()
+        await site.deploy()
+        site.now += 30.0
+        await site.until(lambda: site.state(1)[0] == "retired")
+        site.serve.stuck.add(f"{G}.r1.head")
+        await site.desk.change(G, lambda now, at, grace: lifecycle.redeployed(now, 1))
+        await site.until(lambda: (G, 1) in site.reconciler._since)
+        await site.desk.change(G, lambda now, at, grace: lifecycle.failed(now, 1, "given up"))
+        await site.settled()
+        assert site.reconciler._since == {}
+
+    site.run(scenario)
+
+
+def test_retries_of_what_nobody_wants_any_more_are_forgotten(site: Site) -> None:
+    async def scenario() -> None:
+        await site.deploy()
+        site.reconciler._retries["digits.r9.head", 9] = (time.monotonic() - 1000.0, 1.0)
+        await site.settled()
+        assert site.reconciler._retries == {}
+
+    site.run(scenario)
+
+
+def test_slow_installs_leave_threads_to_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    installing, done = 0, threading.Event()
+
+    def slow(revision: Revision) -> Any:
+        nonlocal installing
+        installing += 1
+        done.wait(10)
+        return Release(revision.graph, revision.number, site.releases.plan(revision))
+
+    monkeypatch.setattr(site.releases, "release", slow)
+
+    async def scenario() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(10))
+        for number in range(20):
+            site.store.add_revision(f"g{number}", SPEC, "d")
+        await site.until(lambda: installing == 8)
+        await site.until(
+            lambda: all(one.situation.members[1].state == "deploying"
+                        for one in site.store.situations())
+        )  # fmt: skip
+        assert installing == 8
+        done.set()
+        await site.settled()
+        assert len(site.running()) == 20
+
+    site.run(scenario)
+
+
+def test_who_lost_the_lease_in_the_middle_stops_there(site: Site) -> None:
+    async def scenario() -> None:
+        await site.deploy()
+        site.may_act = False
+        before = list(site.serve.done)
+        await site.reconciler._act(Desired(G), [Delete(G)])
+        assert site.serve.done == before
 
     site.run(scenario)
 
