@@ -45,6 +45,7 @@ from anabranch.control.intents import read_intent
 from anabranch.control.ledger import Ledger
 from anabranch.control.lifecycle import Change, Situation
 from anabranch.control.reconciler import Reconciler
+from anabranch.control.records import write_text
 from anabranch.control.releases import Releases
 from anabranch.control.settings import Settings
 from anabranch.control.store import Event, Graph, Revision, RevisionInfo, Store
@@ -60,6 +61,7 @@ from anabranch.control.views import (
 from anabranch.errors import AnabranchError, NotFound, SpecError
 from anabranch.router.errors import MethodNotAllowed, error_reply
 from anabranch.router.gateway import GraphState
+from anabranch.router.tally import Report
 
 _GRAPH = r"/graphs/(?P<graph>[^/]{1,64})"
 MAX_EVENTS = 1000
@@ -149,13 +151,13 @@ class ControlApi:
 
     async def _show(self, call: Call) -> Answer:
         limit = whole_number(call.query, "limit", _NEWEST, MAX_REVISIONS)
-        return answer(200, await asyncio.to_thread(self._view, call.graph, limit))
+        lately = self._ledger.recent(call.graph)  # here: the ledger is for one thread
+        return answer(200, await asyncio.to_thread(self._view, call.graph, limit, *lately))
 
-    def _view(self, name: str, limit: int) -> dict[str, Any]:
+    def _view(self, name: str, limit: int, recent: Report, seconds: float) -> dict[str, Any]:
         graph = self._present(name)
         now = self._store.situation(name).situation
         apps = self._reconciler.applications
-        recent, seconds = self._ledger.recent(name)
         return {
             **graph_view(graph, now, apps, self._url),
             "inlined": inlined(name, apps),
@@ -237,9 +239,10 @@ class ControlApi:
         return 200, TEXT, "".join(f"{line}\n" for line in lines).encode()
 
     async def _events(self, call: Call) -> Answer:
+        graph = call.query.get("graph")
         events: list[Event] = await asyncio.to_thread(
             self._store.events,
-            call.query.get("graph"),
+            None if graph is None else write_text(graph),
             whole_number(call.query, "after", 0, 2**53),
             whole_number(call.query, "limit", 100, MAX_EVENTS),
         )
@@ -249,7 +252,8 @@ class ControlApi:
 def _call(found: Mapping[str, str], query: str, body: bytes) -> Call:
     fields: Query = read_query(query)
     revision = int(found.get("revision", 0))
-    return Call(found.get("graph", ""), revision, found.get("action", ""), fields, body)
+    graph = write_text(found.get("graph", ""))  # not every database takes any text
+    return Call(graph, revision, found.get("action", ""), fields, body)
 
 
 def _deleted(now: Situation, at: float, grace: float) -> Change:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from urllib.parse import urlencode
@@ -252,6 +253,31 @@ def test_arms_show_their_share_and_what_they_measured(engine: TestPlane) -> None
     assert candidate["error_rate"] == 0.1
     assert candidate["requests_per_second"] > 0
     assert candidate["latency"]["p99"] == pytest.approx(0.01, rel=0.03)
+
+
+def test_the_ledger_is_for_the_thread_of_the_loop(
+    engine: TestPlane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reports come in there meanwhile, and change what is being summed."""
+    threads: list[threading.Thread] = []
+    recent = engine.ledger.recent
+
+    def asked(graph: str) -> tuple[Report, float]:
+        threads.append(threading.current_thread())
+        return recent(graph)
+
+    engine.up(1)
+    monkeypatch.setattr(engine.ledger, "recent", asked)
+    assert engine.call("GET", "/graphs/digits")[0] == 200
+    assert threads == [threading.main_thread()]
+
+
+@pytest.mark.parametrize("name", ["\udcff", "a\0b", "a\nb", "ü" * 64])
+def test_a_name_of_any_characters_is_just_not_there(engine: TestPlane, name: str) -> None:
+    engine.up(1)
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/abort"), ("GET", "/compare")):
+        status, said = engine.call(method, f"/graphs/{name}{path}")
+        assert status == 404 and "there are: digits" in said["error"]
 
 
 def test_shares_are_of_the_sum_of_the_weights(engine: TestPlane) -> None:
