@@ -63,6 +63,12 @@ def allowed(url: str, prefixes: Iterable[str]) -> bool:
     return target is not None and any(place.covers(target) for place in places)
 
 
+def shown(url: str) -> str:
+    """A URL to be read by others: its query may hold a secret."""
+    place, mark, _ = url.partition("?")
+    return f"{place}?…" if mark else place
+
+
 def check(rollout: Rollout | None, webhooks: Iterable[str], prometheus: str) -> None:
     """Refuse a rollout that would call what the settings do not allow; InvalidRequest says all."""
     problems = list(_problems(rollout, tuple(webhooks), prometheus)) if rollout else []
@@ -85,9 +91,12 @@ def _problems(rollout: Rollout, webhooks: tuple[str, ...], prometheus: str) -> I
 
 
 def _climbs(path: str) -> bool:
-    """Whether a path has, or decodes to, a segment that leads up or nowhere."""
+    """Whether a path has, or decodes to, a segment that leads up or nowhere.
+
+    For some servers ``..;x`` does too: they take what follows for a parameter.
+    """
     for _ in range(_MOST_DECODINGS):
-        if any(part in (".", "..") for part in re.split(r"[/\\]", path)):
+        if any(part.partition(";")[0] in (".", "..") for part in re.split(r"[/\\]", path)):
             return True
         path, before = unquote(path), path
         if path == before:

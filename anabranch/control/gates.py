@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from anabranch.control.destinations import allowed
+from anabranch.control.destinations import allowed, shown
 from anabranch.control.outgoing import Caller
 from anabranch.control.rollouts import Move, RolloutState
 
@@ -37,14 +37,14 @@ class Gate:
     async def refusal(self, url: str, question: dict[str, Any]) -> str | None:
         """Why the rollout may not go on; None if it may."""
         if not allowed(url, self._prefixes):
-            return f"the gate {url} is not below what ANABRANCH_WEBHOOKS allows"
+            return f"the gate {shown(url)} is not below what ANABRANCH_WEBHOOKS allows"
         reply = await self._caller.call("POST", url, _MAX_BODY, json=question)
         for attempt in range(ATTEMPTS - 1):
             if reply.status is not None:
                 break
             await self._sleep(FIRST_PAUSE * 2**attempt)
             reply = await self._caller.call("POST", url, _MAX_BODY, json=question)
-        return None if reply.ok else f"the gate {url} refuses: {reply}"
+        return None if reply.ok else f"the gate {shown(url)} refuses: {reply}"
 
 
 def question(

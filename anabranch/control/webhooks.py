@@ -16,7 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
-from anabranch.control.destinations import allowed
+from anabranch.control.destinations import allowed, shown
 from anabranch.control.outbox import Delivery
 from anabranch.control.outgoing import Caller
 from anabranch.control.settings import Settings
@@ -118,7 +118,7 @@ class Deliveries:
             delivery.graph,
             delivery.body.get("revision"),
             "webhook_failed",
-            f"{delivery.url}: {reason}",
+            f"{shown(delivery.url)}: {reason}",
             {"event": delivery.event_id},
         )
         await asyncio.to_thread(self._store.outbox.given_up, delivery.id)

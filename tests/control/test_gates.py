@@ -52,6 +52,16 @@ def test_any_other_answer_refuses_at_once(status: int) -> None:
     assert [asked.path for asked in web.asked] == ["/gate"]
 
 
+def test_the_reason_keeps_the_query_secret() -> None:
+    """It goes into the log and to all webhooks."""
+    with running(lambda _: Answer(403, b"no")) as web:
+        assert refusal(f"{web.url}/gate?token=s3cret")[0] == (
+            f"the gate {web.url}/gate?… refuses: status 403: no"
+        )
+        said, _ = refusal(f"{web.url}/gate?token=s3cret", f"{web.url}/other")
+        assert said is not None and "s3cret" not in said
+
+
 def test_the_reason_is_cut() -> None:
     with running(lambda _: Answer(403, b"x" * 100_000)) as web:
         said, _ = refusal(f"{web.url}/gate")
