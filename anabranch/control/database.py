@@ -113,7 +113,7 @@ def _connect(url: str) -> Engine:
         parsed = sa.make_url(url)
         parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
         engine = sa.create_engine(parsed, pool_pre_ping=True, **_pool(parsed))
-    except sa.exc.ArgumentError as error:
+    except (sa.exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number
         raise EngineError(f"cannot open the store: {error}") from error
     except ImportError as error:
         raise EngineError(

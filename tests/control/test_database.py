@@ -13,10 +13,13 @@ from anabranch.control.store import Store
 from anabranch.errors import EngineError, Unavailable
 
 
-@pytest.mark.parametrize("url", ["nonsense", "nosuchdialect://x/y", ""])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "nosuchdialect://x/y", "", "postgresql://ada:secret@here:port/x"]
+)
 def test_a_bad_url_is_named(url: str) -> None:
-    with pytest.raises(EngineError, match="cannot open the store"):
+    with pytest.raises(EngineError, match="cannot open the store") as caught:
         Store.open(url)
+    assert "secret" not in str(caught.value)
 
 
 def test_other_databases_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
