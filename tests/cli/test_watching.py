@@ -8,27 +8,32 @@ import sys
 import pytest
 
 from anabranch.cli import watching
+from anabranch.control.client import EngineUnreachable
+from anabranch.errors import Unavailable
 
 
 class Ended(Exception):
     pass
 
 
-def watched(monkeypatch, states, *, terminal, as_json=False):
+def watched(monkeypatch, states, *, terminal, as_json=False, end=Ended):
     """What is written for states that come one after the other."""
     states = iter(states)
 
     def fetch():
         try:
-            return next(states)
+            state = next(states)
         except StopIteration:
             raise Ended from None
+        if isinstance(state, Exception):
+            raise state
+        return state
 
     out = io.StringIO()
     out.isatty = lambda: terminal
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(watching.time, "sleep", lambda seconds: None)
-    with pytest.raises(Ended):
+    with pytest.raises(end):
         watching.watch(fetch, lambda state: f"state {state}\nmore", as_json=as_json)
     return out.getvalue()
 
@@ -50,6 +55,17 @@ def test_a_terminal_is_drawn_over_every_time(monkeypatch):
     assert text == f"\x1b[2J{frame}{frame}"
 
 
-def test_what_does_not_fit_is_cut():
+def test_a_controller_that_restarts_is_waited_for(monkeypatch, capsys):
+    gone = [Unavailable("the controller is restarting"), EngineUnreachable("nobody there")]
+    text = watched(monkeypatch, [1, *gone, 2], terminal=False)
+    assert text == "state 1\nmore\nstate 2\nmore\n"
+    assert capsys.readouterr().err == "the controller is restarting; waiting for it\n"
+
+
+def test_an_engine_that_stays_away_ends_it(monkeypatch):
+    away = [Unavailable("away")] * (watching.TRIES + 1)
+    watched(monkeypatch, [1, *away], terminal=False, end=Unavailable)
+    watched(monkeypatch, away[:1], terminal=False, end=Unavailable)  # nothing was ever there
+_is_cut():
     frame = watching.screen("a long line\nsecond\nthird\nfourth", columns=6, rows=4)
     assert frame == "\x1b[Ha long\x1b[K\nsecond\x1b[K\nthird\x1b[K\n\x1b[J"
