@@ -66,6 +66,8 @@ def test_an_engine_that_stays_away_ends_it(monkeypatch):
     away = [Unavailable("away")] * (watching.TRIES + 1)
     watched(monkeypatch, [1, *away], terminal=False, end=Unavailable)
     watched(monkeypatch, away[:1], terminal=False, end=Unavailable)  # nothing was ever there
-_is_cut():
+
+
+def test_what_does_not_fit_is_cut():
     frame = watching.screen("a long line\nsecond\nthird\nfourth", columns=6, rows=4)
     assert frame == "\x1b[Ha long\x1b[K\nsecond\x1b[K\nthird\x1b[K\n\x1b[J"
