@@ -332,29 +332,43 @@ class Reply:
         return json.loads(self.content)
 
 
-def ask_each(url: str, headers: Sequence[Mapping[str, str]], clients: int = 16) -> list[Reply]:
+def ask_each(
+    url: str, headers: Sequence[Mapping[str, str]], clients: int = 16, patient: bool = False
+) -> list[Reply]:
     """Send one request with each of the headers; the replies, in order.
 
     By hand over a few connections that stay open: a client library takes longer than the server.
+    ``patient`` asks again where a connection ends without an answer, as it may when a router dies.
     """
     at = httpx.URL(url)
     body = json.dumps(BODY).encode()
     left = iter(enumerate(headers))
     found: list[Reply | None] = [None] * len(headers)
 
+    def message(extra: Mapping[str, str]) -> bytes:
+        lines = [f"POST {at.path} HTTP/1.1", f"host: {at.host}"]
+        lines += [f"{name}: {text}" for name, text in extra.items()]
+        lines += ["content-type: application/json", f"content-length: {len(body)}"]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
     async def one() -> None:
         async with AsyncExitStack() as stack:
-            streams = await stack.enter_async_context(_connected(at))
+            reader, writer = await stack.enter_async_context(_connected(at))
             for index, extra in left:
-                lines = [f"POST {at.path} HTTP/1.1", f"host: {at.host}"]
-                lines += [f"{name}: {text}" for name, text in extra.items()]
-                lines += ["content-type: application/json", f"content-length: {len(body)}"]
-                streams[1].write("\r\n".join([*lines, "", ""]).encode() + body)
-                found[index] = reply = await _reply(streams[0])
-                if reply.headers.get("connection") == "close":
-                    # The proxy has another list of servers now.
-                    await stack.aclose()
-                    streams = await stack.enter_async_context(_connected(at))
+                while found[index] is None:
+                    closed = False
+                    writer.write(message(extra))
+                    try:
+                        found[index] = reply = await _reply(reader)
+                        closed = reply.headers.get("connection") == "close"
+                    except (asyncio.IncompleteReadError, ConnectionError):
+                        if not patient:
+                            raise
+                        closed = True
+                    if closed:
+                        # The proxy has another list of servers now.
+                        await stack.aclose()
+                        reader, writer = await stack.enter_async_context(_connected(at))
 
     async def run() -> None:
         async with asyncio.timeout(LONGEST_LOAD_S):

@@ -89,13 +89,13 @@ def test_10000_sticky_keys_stay_on_their_arms(engine: Engine, duo: str) -> None:
     while len(routers_of(engine, duo) - routers) != 1:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    again = ask_each(url, keys)
+    again = ask_each(url, keys, patient=True)
     assert arms(again) == first
     fresh = {reply.json()["outputs"][0]["data"][1] for reply in again if value(reply)[0] == 1}
     assert len(fresh) == 2
     assert fresh != routers
     engine.traffic(duo, weights={1: 80, 2: 20})
-    raised = arms(ask_each(url, keys))
+    raised = arms(ask_each(url, keys, patient=True))
     moved = [(old, new) for old, new in zip(first, raised, strict=True) if old != new]
     assert set(moved) == {(1, 2)}
     assert 0.09 < len(moved) / len(keys) < 0.11
@@ -103,7 +103,7 @@ def test_10000_sticky_keys_stay_on_their_arms(engine: Engine, duo: str) -> None:
 
 def routers_of(engine: Engine, name: str) -> set[float]:
     """The processes of a graph's routers that answer just now."""
-    asked = ask_each(f"{engine.graph_url(name)}/versions/1/infer", [{}] * 40)
+    asked = ask_each(f"{engine.graph_url(name)}/versions/1/infer", [{}] * 40, patient=True)
     return {value(reply)[1] for reply in asked if reply.status_code == 200}
 
 
