@@ -114,7 +114,7 @@ def message(url: str, body: bytes) -> tuple[str, int, bytes]:
     host, port = parts.hostname or "", parts.port or 80
     head = (
         f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {host}:{port}\r\n"
-        f"Content-Type: application/json\r\nX-User: someone\r\n"
+        f"Content-Type: application/json\r\nX-User: ada\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     return host, port, head.encode() + body

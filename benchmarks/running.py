@@ -17,7 +17,7 @@ from anabranch.control.flags import MARK
 from benchmarks import request
 from benchmarks.contenders import GRAPH, NICENESS, SERVERS, Contender
 from benchmarks.environments import python_of
-from benchmarks.servers.script import HOST, free_port
+from benchmarks.servers.script import ARRANGED, HOST, free_port
 
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 30.0
@@ -38,6 +38,8 @@ def running(contender: Contender) -> Iterator[str]:
         try:
             url = f"http://{HOST}:{port}{contender.path}"
             _wait(url, process, folder)
+            if contender.traffic is not None:
+                _wait_arranged(process, folder)
             yield url
         finally:
             _stop(process, folder, mark)
@@ -79,6 +81,15 @@ def _wait(url: str, process: subprocess.Popen[bytes], folder: Path) -> None:
             raise NotMeasured(f"it ended with {process.returncode}: {_tail(folder)}")
         if time.monotonic() > deadline:
             raise NotMeasured(f"no answer in {START_TIMEOUT_S:g} s ({last}): {_tail(folder)}")
+        time.sleep(_PAUSE_S)
+
+
+def _wait_arranged(process: subprocess.Popen[bytes], folder: Path) -> None:
+    """Wait until the second revision is where it should be."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not (folder / ARRANGED).exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise NotMeasured(f"its second revision is not in place: {_tail(folder)}")
         time.sleep(_PAUSE_S)
 
 

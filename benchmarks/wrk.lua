@@ -5,7 +5,7 @@ function init(args)
   wrk.method = "POST"
   wrk.body = file:read("*a")
   wrk.headers["Content-Type"] = "application/json"
-  wrk.headers["X-User"] = "someone"
+  wrk.headers["X-User"] = "ada"
   file:close()
 end
 

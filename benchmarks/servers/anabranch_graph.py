@@ -7,18 +7,23 @@ import subprocess
 import sys
 from pathlib import Path
 
-from script import arguments, free_port, sleep_until_stopped, stoppable
+from script import ARRANGED, arguments, free_port, sleep_until_stopped, stoppable
 
 GRAPH = "five"
 SECOND: dict[str | None, list[tuple[str, ...]]] = {
     None: [],
     # All but never a draw goes the one way or the other; there is a draw for each request.
-    "inlined": [("deploy", "--canary", "0"), ("traffic", "r1=999999", "r2=1")],
-    "remote": [("deploy", "--canary", "0"), ("traffic", "r1=1", "r2=999999")],
-    "even": [("deploy", "--canary", "50")],
-    "mirror": [("deploy", "--mirror", "100")],
+    "inlined": [("deploy", "graph.yaml", "--canary", "0"), ("traffic", GRAPH, "r1=999999", "r2=1")],
+    "remote": [("deploy", "graph.yaml", "--canary", "0"), ("traffic", GRAPH, "r1=1", "r2=999999")],
+    "sticky": [("deploy", "sticky.yaml", "--canary", "50")],
+    "mirror": [("deploy", "graph.yaml", "--mirror", "100")],
+    "slow": [("deploy", "slow.yaml", "--mirror", "100")],
+    "hung": [("deploy", "hung.yaml", "--mirror", "100")],
+    "huge": [("deploy", "huge.yaml", "--mirror", "100")],
+    "crashing": [("deploy", "crashing.yaml", "--mirror", "100")],
 }
-"""What is done with a second, equal revision, by the name of the arrangement."""
+"""What is done with a second revision, by the name of the arrangement; its spec lies beside the
+first one's. The user in ``wrk.lua`` belongs to revision 1."""
 
 
 def anabranch(*command: object) -> None:
@@ -29,14 +34,17 @@ def anabranch(*command: object) -> None:
 
 def main() -> None:
     told = arguments()
+    assert told.spec is not None
     os.environ["ANABRANCH_HOME"] = str(told.folder / "home")
     others = ("--grpc-port", free_port(), "--dashboard-port", free_port())
     with stoppable():
         try:
             anabranch("up", "--http-port", told.port, *others)
             anabranch("deploy", told.spec)
-            for command, *options in SECOND[told.traffic]:
-                anabranch(command, told.spec if command == "deploy" else GRAPH, *options)
+            os.chdir(told.spec.parent)
+            for command in SECOND[told.traffic]:
+                anabranch(*command)
+            (told.folder / ARRANGED).touch()
             sleep_until_stopped()
         finally:
             anabranch("down")

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HOST = "127.0.0.1"
+ARRANGED = "arranged"
+"""File in a contender's folder that says that its second revision is in place."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ import pytest
 
 from anabranch.control.client import ControlClient
 from anabranch.errors import NotFound
+from tests.control import web
+from tests.control.web import Web
 
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]}
 """A request for the graphs that ``spec`` makes."""
@@ -41,6 +43,7 @@ class Engine:
 
     home: Path
     ports: dict[str, int]
+    env: dict[str, str] = field(default_factory=dict)
 
     def up(self) -> None:
         ports = [text for name, port in self.ports.items() for text in (f"--{name}", str(port))]
@@ -93,7 +96,7 @@ class Engine:
         """Run the command line as a user would."""
         return subprocess.run(
             [sys.executable, "-m", "anabranch.cli.main", *arguments],
-            env={**os.environ, "ANABRANCH_HOME": str(self.home)},
+            env={**os.environ, **self.env, "ANABRANCH_HOME": str(self.home)},
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -107,9 +110,18 @@ def free_ports(count: int) -> list[int]:
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def outside() -> Iterator[Web]:
+    """A server that the engine may call: its Prometheus, webhooks and gates."""
+    with web.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory, outside: Web) -> Iterator[Engine]:
     names = ("http-port", "grpc-port", "dashboard-port")
-    one = Engine(tmp_path_factory.mktemp("engine"), dict(zip(names, free_ports(3), strict=True)))
+    ports = dict(zip(names, free_ports(3), strict=True))
+    env = {"ANABRANCH_WEBHOOKS": f"{outside.url}/", "ANABRANCH_PROMETHEUS": outside.url}
+    one = Engine(tmp_path_factory.mktemp("engine"), ports, env)
     try:
         one.up()
         yield one

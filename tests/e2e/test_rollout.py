@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.control.web import Answer, Asked, Web
 from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
 
 pytestmark = pytest.mark.e2e
@@ -201,3 +203,67 @@ def test_without_samples_a_rollout_waits(engine: Engine, rolled: str, given_once
     assert "samples" in done.stdout
     assert engine.command("rollout", rolled, "abort").returncode == 0
     assert rollout(engine, rolled)["phase"] == "aborted"
+
+
+class Outside:
+    """A Prometheus and a gate, which a test sets."""
+
+    def __init__(self) -> None:
+        self.gate = 204
+        self.value = "0.5"
+
+    def __call__(self, asked: Asked) -> Answer:
+        if asked.path == "/api/v1/query":
+            sample = {"metric": {}, "value": [0, self.value]}
+            found = {"status": "success", "data": {"resultType": "vector", "result": [sample]}}
+            return Answer(200, json.dumps(found).encode())
+        return Answer(self.gate if asked.path == "/gate" else 200, b"not on a Friday")
+
+
+def test_a_rollout_hears_mirrors_prometheus_and_gates_and_tells_webhooks(
+    engine: Engine, rolled: str, given_once: Given, load: Callable[..., Any], outside: Web
+) -> None:
+    outside.answer = says = Outside()
+    says.gate = 403
+    metrics = [
+        {"metric": "agreement", "min": 0.9},
+        {"metric": "prediction_shift", "max": 0.5},
+        {"metric": "promql", "query": 'up{graph="$graph",revision="$revision"}', "max": 1},
+    ]
+    judged = plan(20, 40, metric=metrics[0], hold="0s")
+    judged["analysis"]["metrics"] = metrics
+    judged |= {"gate": f"{outside.url}/gate", "webhooks": [f"{outside.url}/hook"]}
+    with load(rolled) as running:
+        given_once.beside(answer(rolled, judged), CODE)
+        found = until_phase(engine, rolled, "paused", 30)
+        assert found["paused_by"] == "gate"
+        assert "not on a Friday" in found["reason"]
+        says.gate = 204
+        assert engine.command("rollout", rolled, "resume").returncode == 0
+        found = until_phase(engine, rolled, "promoted", 60)
+    assert running.failures == {}
+    assert {one["metric"]: one["verdict"] for one in found["measurements"]} == {
+        "agreement": "pass",
+        "prediction_shift": "pass",
+        "promql": "pass",
+    }
+    queries = {one.query["query"] for one in outside.asked if one.path == "/api/v1/query"}
+    assert queries == {f'up{{graph="{rolled}",revision="{found["revision"]}"}}'}
+    deadline = time.monotonic() + 30
+    expected = ["started", "paused", "resumed", "step", "promoted"]
+    while told(outside, found["revision"]) != [f"rollout_{kind}" for kind in expected]:
+        assert time.monotonic() < deadline, told(outside, found["revision"])
+        time.sleep(0.1)
+
+
+def told(outside: Web, revision: int) -> list[str]:
+    """The events of a revision that the webhook has heard of."""
+    heard = [one.json for one in outside.asked if one.path == "/hook"]
+    return [one["event"] for one in heard if one["revision"] == revision]
+
+
+def test_a_hook_that_is_not_allowed_is_refused(base: str, given_once: Given) -> None:
+    rollout = plan(20, metric=ERRORS) | {"webhooks": ["http://169.254.169.254/latest"]}
+    done = given_once.deploy(answer(base, rollout), CODE)
+    assert done.returncode != 0
+    assert "ANABRANCH_WEBHOOKS" in done.stderr

@@ -5,6 +5,9 @@ Arrays are FP32 ``[n, 4]``, in and out.
 
 from __future__ import annotations
 
+import asyncio
+import os
+
 import numpy as np
 import numpy.typing as npt
 
@@ -45,6 +48,22 @@ class Offset:
 
     def transform(self, x: Floats) -> Floats:
         return x + 1
+
+
+class Mischief:
+    """What a bad revision does: ``slow``, ``hung``, ``huge`` or ``crashing``."""
+
+    max_concurrency = 1000
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+
+    async def transform(self, x: Floats) -> Floats:
+        if self.mode in ("slow", "hung"):
+            await asyncio.sleep(1 if self.mode == "slow" else 3600)
+        if self.mode == "crashing":
+            os._exit(1)
+        return np.zeros((200_000, 4), np.float32) if self.mode == "huge" else x
 
 
 _scale, _double, _square, _mean, _offset = Scale(), Double(), Square(), Mean(), Offset()
