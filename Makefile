@@ -6,6 +6,8 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	&& echo "$$name" && break; done)
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+# Engines want the machine for themselves; all other tests share it.
+PARALLEL := --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit check format bench schema lock clean
@@ -25,11 +27,12 @@ $(READY): pyproject.toml requirements.lock
 demo: setup ## Train, serve and check a real ensemble over HTTP, then take it down
 	@$(BIN)/python examples/digits/demo.py
 
-test: test-unit ## Run all tests
-	$(BIN)/python -m pytest -m "e2e or slow"
+test: setup ## Run all tests
+	$(BIN)/python -m pytest -m "not e2e" $(PARALLEL)
+	$(BIN)/python -m pytest -m e2e
 
 test-unit: setup ## Run the tests that take no engine and little time
-	$(BIN)/python -m pytest -m "not e2e and not slow" --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest -m "not e2e and not slow" $(PARALLEL)
 
 check: setup ## Lint, formatting, strict types, import contracts, unused code
 	$(BIN)/ruff check

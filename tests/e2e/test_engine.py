@@ -138,15 +138,6 @@ def test_two_engines_side_by_side(new_engine):
     assert done(two.run("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
 
 
-def test_up_twice_is_the_same_engine(new_engine):
-    engine = new_engine()
-    first, state = done(engine.up()), engine.state
-    second = done(engine.up())
-    assert second.stdout == first.stdout
-    assert "already up" in second.stderr
-    assert engine.state == state
-
-
 def test_graphs_come_back_after_a_crash(new_engine):
     engine = new_engine()
     done(engine.up())
@@ -209,11 +200,15 @@ def test_without_haproxy_the_default_proxy_answers(new_engine):
     assert not any("haproxy" in name.lower() for name in names)
 
 
-def test_every_server_stays_on_loopback(new_engine):
+def test_up_twice_is_the_same_engine_and_every_server_of_it_stays_on_loopback(new_engine):
     engine = new_engine()
-    done(engine.up())
+    first, state = done(engine.up()), engine.state
+    second = done(engine.up())
+    assert second.stdout == first.stdout
+    assert "already up" in second.stderr
+    assert engine.state == state
     done(engine.run("deploy", EXAMPLE))
-    assert listening(engine.processes(engine.state)) == set()
+    assert listening(engine.processes(state)) == set()
 
 
 def test_run_deploys_again_on_change_and_cleans_up(new_engine, tmp_path):

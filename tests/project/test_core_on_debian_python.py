@@ -79,6 +79,6 @@ def test_unit_tests_pass_there(python: Path, tmp_path: Path) -> None:
     output = run(
         python, "-m", "pytest", "-q", "-m", "not e2e and not slow",
         "-p", "no:cacheprovider", *tests,
-        cwd=tmp_path, HYPOTHESIS_PROFILE="quick",
+        cwd=tmp_path, HYPOTHESIS_PROFILE="quick", ANABRANCH_FUZZ="100",
     )  # fmt: skip
     assert " passed" in output.splitlines()[-1]
