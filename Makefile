@@ -21,7 +21,7 @@ $(READY): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet \
-		-c requirements.lock -e '.[torch,sklearn,onnx,postgres,dev]'
+		-c requirements.lock -e '.[torch,sklearn,onnx,xgboost,lightgbm,catboost,mlflow,huggingface,s3,postgres,dev]'
 	@touch $@
 
 demo: setup ## Train, serve and check a real ensemble over HTTP, then take it down
@@ -52,10 +52,13 @@ schema: setup ## Write the JSON Schema of the language
 	$(BIN)/anabranch schema > anabranch/specs/schema.json.new
 	mv anabranch/specs/schema.json.new anabranch/specs/schema.json
 
-lock: setup ## Resolve requirements.lock anew (torch stays a range)
+lock: setup ## Resolve requirements.lock anew (torch and xgboost stay ranges: their builds depend on the machine)
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
-		--extra sklearn --extra onnx --extra postgres --extra dev --no-annotate \
+		--extra sklearn --extra onnx --extra xgboost --extra lightgbm --extra catboost \
+		--extra mlflow --extra huggingface --extra s3 --extra postgres --extra dev --no-annotate \
 		--no-emit-index-url --no-emit-find-links --no-emit-package torch \
+		--no-emit-package xgboost --no-emit-package nvidia-nccl-cu12 \
+		--no-emit-package nvidia-nccl-cu13 \
 		--custom-compile-command "make lock" --output-file requirements.lock
 
 clean: ## Remove everything that was built, trained or installed

@@ -39,10 +39,10 @@ from anabranch.specs.models import (
     Rollout,
     Rule,
     Scaling,
+    StandIn,
     Sticky,
     TensorSpec,
     TrafficRule,
-    UseOnError,
 )
 from anabranch.specs.units import Duration
 
@@ -61,8 +61,9 @@ class NodeOptions(TypedDict, total=False):
     placement: Placement | Fields
     batching: Batching | Fields
     timeout: Duration | str
+    idempotent: bool
     retries: int
-    on_error: str | UseOnError | Fields
+    on_error: str | StandIn | Fields
 
 
 class Graph:

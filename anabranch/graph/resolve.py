@@ -9,7 +9,7 @@ from anabranch.components.hints import hint
 from anabranch.graph.draft import Draft, FieldPath, node_path
 from anabranch.graph.plan import PlannedNode, Ref
 from anabranch.specs.checks import Partial
-from anabranch.specs.models import Explainer, NodeBase, Router, UseOnError
+from anabranch.specs.models import Explainer, NodeBase, Router, StandIn
 
 Mistakes = list[tuple[FieldPath, str]]
 
@@ -33,7 +33,7 @@ def _plan_node(source: Partial, name: str, node: NodeBase, mistakes: Mistakes) -
         if ref is not None:
             refs[str(key)] = ref
     fallback = None
-    if isinstance(node.on_error, UseOnError):
+    if isinstance(node.on_error, StandIn) and node.on_error.use is not None:
         fallback = _resolve(source, node.on_error.use, node_path(name, "on_error", "use"), mistakes)
     for path, target in _named_nodes(name, node):
         _check_node(source, name, target, path, mistakes)

@@ -21,9 +21,10 @@ _WIDTH = 88
 _LONGEST_KEY = 500
 """Longer keys are written with a ``?``, since parsers look no further for their colon."""
 _NODE_FIELDS = (
-    "type", "component", "runtime", "strategy", "explains", "model", "sha256", "data", "method",
-    "args", "inputs", "routes", "rules", "otherwise", "outputs", "resources", "scaling",
-    "placement", "batching", "timeout", "retries", "on_error",
+    "type", "component", "runtime", "strategy", "explains", "model", "sha256", "multiplex", "data",
+    "method",
+    "args", "inputs", "quorum", "routes", "rules", "otherwise", "outputs", "resources",
+    "scaling", "placement", "batching", "timeout", "idempotent", "retries", "on_error",
 )  # fmt: skip
 _SECTIONS = frozenset({"metadata", "spec", "inputs", "nodes", "outputs", "rollout"})
 """Maps that take a line for each entry, however short they are; so does each node."""

@@ -163,6 +163,20 @@ class Resources(Model):
     """Accelerator type as Ray names it, such as H100."""
 
 
+class Peak(Model):
+    """A known peak: from each time that ``cron`` names, ``for`` so long, at least ``min``."""
+
+    cron: Annotated[str, Field(min_length=1, max_length=128)]
+    """When it begins: minute, hour, day of the month, month, day of the week, such as
+    `0 8 * * 1-5`."""
+    for_: Duration = Field(alias="for")
+    """How long it lasts."""
+    min: Annotated[int, Field(ge=1, le=1000)]
+    """Fewest replicas meanwhile."""
+    timezone: Annotated[str, Field(min_length=1, max_length=64)] = "UTC"
+    """Name of the time zone that ``cron`` is in, such as Europe/Berlin."""
+
+
 class Scaling(Model):
     """How many replicas: either ``replicas``, or autoscaling between ``min`` and ``max``."""
 
@@ -178,6 +192,10 @@ class Scaling(Model):
     """How long load must last before replicas are added."""
     downscale_delay: Duration | None = None
     """How long idleness must last before replicas are removed."""
+    max_queue: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Most requests that may wait for a replica; more are refused at once."""
+    schedule: Annotated[list[Peak], Field(min_length=1, max_length=64)] | None = None
+    """Known peaks, ahead of which the fewest replicas are raised."""
 
 
 class Placement(Model):
@@ -200,11 +218,22 @@ class Batching(Model):
     """Most requests that may wait."""
 
 
-class UseOnError(Model):
-    """On failure, take the value of another source instead."""
+class StandIn(Model):
+    """On failure, take something else instead: exactly one of the fields."""
 
-    use: Source
+    use: Source | None = None
     """A graph input, a node, or node.output; it runs only if this node fails."""
+    value: Argument | None = None
+    """A number, text, or nested lists of them: the node's only output, of its declared type."""
+
+
+class Multiplex(Model):
+    """Many models of one kind in a few replicas, loaded when they are asked for."""
+
+    parameter: Annotated[str, Field(min_length=1, max_length=64)] = "model"
+    """The request parameter that names the model."""
+    max_loaded: Annotated[int, Field(ge=1, le=100_000)] = 16
+    """Most models that a replica holds; the one that was used least recently makes room."""
 
 
 class NodeBase(Model):
@@ -222,13 +251,20 @@ class NodeBase(Model):
     batching: Batching | None = None
     timeout: Duration | None = None
     """Longest time that one attempt may take."""
+    idempotent: bool = False
+    """Whether calling the node twice does no harm; only then may it be retried."""
     retries: Annotated[int, Field(ge=0, le=10)] = 0
-    """Further attempts after a failure."""
+    """Further attempts after a failure, for nodes that are ``idempotent``."""
     on_error: Annotated[
-        Annotated[Literal["fail"], Tag(TEXT)] | Annotated[UseOnError, Tag(MAP)],
-        by_shape(TEXT, MAP, expected="must be `fail`, or a map such as {use: other-node}"),
+        Annotated[Literal["fail", "skip"], Tag(TEXT)] | Annotated[StandIn, Tag(MAP)],
+        by_shape(
+            TEXT,
+            MAP,
+            expected="must be `fail`, `skip`, or a map such as {use: other-node} or {value: 0.0}",
+        ),
     ] = "fail"
-    """What happens once every attempt has failed."""
+    """What happens once every attempt has failed; `skip` leaves the node out of the combiners that
+    read it and have a ``quorum``."""
 
 
 class Transformer(NodeBase):
@@ -246,9 +282,12 @@ class Predictor(NodeBase):
 
     type: Literal["predictor"]
     runtime: str | None = None
-    """A built-in model server: sklearn, torch, onnx."""
+    """A built-in model server: sklearn, torch, onnx, xgboost, lightgbm, catboost, mlflow,
+    huggingface, open_inference."""
     model: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
-    """The model's file: a path relative to the spec, or a URI."""
+    """The model's file or folder: a path relative to the spec, or a URI."""
+    multiplex: Multiplex | None = None
+    """Many models in this node; ``model`` then holds `{model}`, where the name goes."""
     sha256: Annotated[str, Field(pattern=SHA256)] | None = None
     """Digest of the model's file; needed for formats that can run code and come by URI."""
     method: str | None = None
@@ -263,6 +302,8 @@ class Combiner(NodeBase):
     type: Literal["combiner"]
     strategy: str | None = None
     """A built-in: mean, weighted_mean, vote, max, concat, first."""
+    quorum: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Fewest inputs to go on with where others were left out by `on_error: skip`."""
     inputs: Annotated[
         Annotated[list[Source], Field(min_length=1), Tag(LIST)]
         | Annotated[dict[ParameterName, Source], Field(min_length=1), Tag(MAP)],
@@ -448,6 +489,17 @@ class Rollout(Model):
     """Asked before each step; anything but a 2xx answer pauses the rollout."""
 
 
+class Warmup(Model):
+    """Requests that a replica of the head answers before it is ready."""
+
+    requests: Annotated[int, Field(ge=1, le=1000)] = 1
+    """How many."""
+    rows: Annotated[int, Field(ge=1, le=65_536)] = 1
+    """Size of dimensions that may have any size."""
+    data: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """An inference request in JSON, relative to the spec; tensors of zeros if left out."""
+
+
 class Metadata(Model):
     """What the graph is called."""
 
@@ -470,6 +522,8 @@ class Spec(Model):
     """Longest time that a request may take; 60s if left out."""
     scaling: Scaling | None = None
     """How many routers, each with the nodes of the head inside; one if left out."""
+    warmup: Warmup | None = None
+    """What a router does before its first request."""
     traffic: Traffic | None = None
     rollout: Rollout | None = None
 

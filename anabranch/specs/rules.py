@@ -30,7 +30,7 @@ _EXAMPLES = {
     "router": "weighted",
     "explainer": "anchor_tabular",
 }
-_AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay")
+_AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay", "schedule")
 _ONLY_BUILTIN = {"predictor": ("model", "method", "sha256"), "explainer": ("model", "sha256")}
 """Fields that say something to a built-in and nothing to a component, which has ``args``."""
 
@@ -157,6 +157,15 @@ def _positive_timeout(owner: Map) -> Iterator[Said]:
         yield ("timeout",), "must be more than 0"
 
 
+def _stand_in(node: Map) -> Iterator[Said]:
+    stand_in = node.get("on_error")
+    if not isinstance(stand_in, Mapping):
+        return
+    meant = {nearest(field, _STAND_INS) or field for field in stand_in}
+    if ("use" in meant) == ("value" in meant):
+        yield ("on_error",), "needs either `use`, a source, or `value`, a constant"
+
+
 def _sticky(spec: Map) -> Iterator[Said]:
     traffic = as_map(spec.get("traffic"))
     sticky = as_map(traffic.get("sticky"))
@@ -167,7 +176,8 @@ def _sticky(spec: Map) -> Iterator[Said]:
         yield (), "needs one of `header`, `cookie` and `parameter`"
 
 
+_STAND_INS = ("use", "value")
 Rule = Callable[[Map], Iterator[Said]]
 _SCALING = ("replicas", *_AUTOSCALING)
-_EVERY_NODE: tuple[Rule, ...] = (_one_origin, _only_for_builtins, _positive_timeout)
+_EVERY_NODE: tuple[Rule, ...] = (_one_origin, _only_for_builtins, _positive_timeout, _stand_in)
 _RULES: dict[str, tuple[Rule, ...]] = {"router": (*_EVERY_NODE, _router)}

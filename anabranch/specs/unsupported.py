@@ -13,11 +13,14 @@ from anabranch.specs.models import (
     NodeBase,
     Predictor,
     Scaling,
+    StandIn,
 )
 from anabranch.specs.text import FieldPath, quoted, safe_path
 from anabranch.specs.wording import Said
 
-_AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay")
+_AUTOSCALING = (
+    "min", "max", "target_ongoing", "upscale_delay", "downscale_delay", "max_queue", "schedule",
+)  # fmt: skip
 _REPLICAS = "use a fixed number of `replicas`"
 PLANNED: dict[str, frozenset[str]] = {
     "predictor": frozenset(
@@ -62,6 +65,8 @@ def _parts(graph: InferenceGraph) -> Iterator[Said]:
     for name, node in spec.nodes.items():
         yield from _node(("spec", "nodes", name), node)
     yield from _scaling(("spec", "scaling"), spec.scaling)
+    if spec.warmup is not None:
+        yield ("spec", "warmup"), _cannot("`warmup`")
 
 
 def _node(path: FieldPath, node: NodeBase) -> Iterator[Said]:
@@ -70,6 +75,13 @@ def _node(path: FieldPath, node: NodeBase) -> Iterator[Said]:
         yield from _remote_files(path, node)
     if node.batching is not None:
         yield (*path, "batching"), _cannot("`batching`")
+    for field in ("multiplex", "quorum"):
+        if getattr(node, field, None) is not None:
+            yield (*path, field), _cannot(f"`{field}`")
+    if node.on_error == "skip":
+        yield (*path, "on_error"), _cannot("`skip`")
+    if isinstance(node.on_error, StandIn) and node.on_error.use is None:
+        yield (*path, "on_error", "value"), _cannot("`value`", "use `use`")
     yield from _scaling((*path, "scaling"), node.scaling)
     for name, tensor in (node.outputs or {}).items():
         if tensor.datatype == "BF16":

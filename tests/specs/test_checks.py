@@ -58,8 +58,7 @@ f:18:7: spec.nodes.net.timeout: the number 5 is not a duration: write a number w
 (us, ms, s, m, h), such as 250ms
 f:20:5: spec.nodes.net: this key is already used on line 14
 f:22:5: spec.nodes.vote: needs either `component`, your class, or a built-in `strategy` such as mean
-f:25:7: spec.nodes.vote.on_error: must be fail or a map such as {use: other-node}, not the text \
-'ignore'
+f:25:7: spec.nodes.vote.on_error: `ignore` is not one of fail, skip (choose from fail, skip)
 f:26:17: spec.nodes.vote.scaling.replicas: a fixed number excludes autoscaling; remove it or `max`
 f:28:5: spec.outputs.label: must be text, not a map
 f:30:5: spec.traffic.sticky: takes one field, not `header` and `cookie`
