@@ -1,6 +1,6 @@
 """Every built-in that ships: a module that registers some is listed here.
 
-None of them imports torch, scikit-learn or ONNX Runtime before a model is loaded.
+None of them imports a model library before a model is loaded.
 """
 
 from __future__ import annotations
@@ -11,9 +11,12 @@ from importlib import import_module
 MODULES = (
     "anabranch.components.combiners",
     "anabranch.components.routers",
+    "anabranch.components.runtimes.catboost",
+    "anabranch.components.runtimes.lightgbm",
     "anabranch.components.runtimes.onnx",
     "anabranch.components.runtimes.sklearn",
     "anabranch.components.runtimes.torch",
+    "anabranch.components.runtimes.xgboost",
     "anabranch.components.transformers",
 )
 

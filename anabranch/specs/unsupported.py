@@ -23,9 +23,7 @@ _AUTOSCALING = (
 )  # fmt: skip
 _REPLICAS = "use a fixed number of `replicas`"
 PLANNED: dict[str, frozenset[str]] = {
-    "predictor": frozenset(
-        {"xgboost", "lightgbm", "catboost", "mlflow", "huggingface", "open_inference"}
-    ),
+    "predictor": frozenset({"mlflow", "huggingface", "open_inference"}),
     "router": frozenset({"epsilon_greedy", "thompson"}),
     "explainer": frozenset(
         [

@@ -10,7 +10,7 @@ from anabranch.specs.models import NODE_TYPES
 
 BUILTINS = {
     "transformer": "argmax cast rename scale select softmax threshold",
-    "predictor": "onnx sklearn torch",
+    "predictor": "catboost lightgbm onnx sklearn torch xgboost",
     "combiner": "concat first max mean vote weighted_mean",
     "router": "rules weighted",
     "explainer": "",
@@ -30,7 +30,14 @@ def test_every_built_in_says_what_it_does(node_type):
 
 
 def test_formats_that_can_run_code_are_marked():
-    files = {"sklearn": ["m.joblib", "m.skops"], "torch": ["m.pt2"], "onnx": ["m.onnx"]}
+    files = {
+        "sklearn": ["m.joblib", "m.skops"],
+        "torch": ["m.pt2"],
+        "onnx": ["m.onnx"],
+        "xgboost": ["m.json", "m.ubj"],
+        "lightgbm": ["m.txt"],
+        "catboost": ["m.cbm"],
+    }
     assert files.keys() == set(registry.names("predictor"))
     kinds = {name: registry.get("predictor", name) for name in files}
     can = [file for name in files for file in files[name] if kinds[name].executes_code(file)]

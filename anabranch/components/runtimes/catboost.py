@@ -1,0 +1,126 @@
+"""CatBoost models: ``.cbm`` and ``.json`` files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from anabranch.components.arrays import Array
+from anabranch.components.artefacts import model_path, reading
+from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
+from anabranch.components.extras import require
+from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes import THREADS
+from anabranch.components.runtimes.features import (
+    Features,
+    at_least_one_row,
+    bad_method,
+    bad_threads,
+    numeric,
+)
+from anabranch.components.runtimes.signatures import no_model
+from anabranch.components.tensor_types import Args, Types
+from anabranch.specs.models import NodeBase, Predictor
+
+_FORMATS = {".cbm": "cbm", ".json": "json"}
+_METHODS = ("predict", "predict_proba", "raw")
+_CLASSIFIERS = frozenset({"Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll"})
+_COUNTS = frozenset({"Poisson", "Tweedie"})
+"""Losses of regressions whose raw value is the logarithm of the prediction."""
+
+
+@register("predictor", "catboost")
+class CatboostModel:
+    """A CatBoost model; ``predict`` gives a classifier's classes [rows], a regressor's values.
+
+    The other methods are ``predict_proba`` (a column for each class) and ``raw``, both FP64.
+    Categories and texts are BYTES: in a matrix of BYTES, or with an input for each feature by
+    name. ``threads`` (1) calculate one call. Neither format can run code.
+    """
+
+    max_concurrency = THREADS
+
+    def __init__(self, node: Predictor, root: Path, *, threads: int = 1) -> None:
+        self._catboost = require("catboost", "catboost")
+        path = model_path(node, root)
+        with reading(node, root):
+            self._model = _load(self._catboost, path, node.model or "")
+        names = self._model.feature_names_
+        self._features = Features(node, len(names), names)
+        self._categories = list(self._model.get_cat_feature_indices())
+        self._texts = list(self._model.get_text_feature_indices())
+        self._kind = _kind(node.method or "predict", _loss(self._model))
+        self._threads = threads
+
+    @staticmethod
+    def infer(inputs: Types, args: Args) -> Types:
+        """Return one output, whose type only the model knows."""
+        return {DEFAULT_OUTPUT: None}
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a missing model, an unknown method, and a number of threads below 1."""
+        predictor = cast(Predictor, node)
+        yield from no_model(predictor)
+        yield from bad_method(predictor, _METHODS)
+        yield from bad_threads(predictor)
+
+    def predict(self, /, **inputs: Array) -> Array:
+        """Return what the method gives for each row."""
+        matrix = self._features.matrix(inputs)
+        if self._categories or self._texts:
+            return self._call(self._pool(matrix) if len(matrix) else matrix)
+        return cast(Array, at_least_one_row(self._call, numeric(matrix)))
+
+    def _pool(self, matrix: Array) -> Any:
+        return self._catboost.Pool(
+            _with_texts(matrix, [*self._categories, *self._texts]),
+            cat_features=self._categories,
+            text_features=self._texts,
+        )
+
+    def _call(self, rows: Any) -> Array:
+        values = self._model.predict(rows, prediction_type=self._kind, thread_count=self._threads)
+        return cast(
+            Array, values[:, 0] if self._kind == "Class" and np.ndim(values) == 2 else values
+        )
+
+
+def _load(catboost: Any, path: Path, model: str) -> Any:
+    form = _FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise CannotLoad(f"{model} is neither .cbm nor .json: write it with save_model")
+    found = catboost.CatBoost()
+    found.load_model(path, format=form)
+    return found
+
+
+def _loss(model: Any) -> str:
+    return str(model.get_all_params().get("loss_function", "")).partition(":")[0]
+
+
+def _kind(method: str, loss: str) -> str:
+    """Return CatBoost's word for what a method gives."""
+    if method == "raw":
+        return "RawFormulaVal"
+    if loss in _CLASSIFIERS:
+        return "Class" if method == "predict" else "Probability"
+    if method == "predict_proba":
+        raise CannotLoad(f"predict_proba needs a classifier, not the loss {loss or 'none'}")
+    return "Exponent" if loss in _COUNTS else "RawFormulaVal"
+
+
+def _with_texts(matrix: Array, columns: list[int]) -> Array:
+    """Return the matrix with ``str`` in the columns of categories, numbers elsewhere."""
+    mixed = matrix.astype(object)
+    for index in range(mixed.shape[1]):
+        convert = _text if index in columns else float
+        mixed[:, index] = [convert(value) for value in mixed[:, index]]
+    return mixed
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,91 @@
+"""A model's features: one matrix, or one input for each feature by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from anabranch.components.arrays import Array
+from anabranch.components.contract import CannotLoad
+from anabranch.components.hints import hint, listing
+from anabranch.components.runtimes.signatures import plain
+from anabranch.specs.models import Predictor
+
+
+class Features:
+    """Makes the matrix [rows, features] that a model takes of the node's inputs.
+
+    A single input is the matrix. Several are its columns, [rows] or [rows, 1] each, and go by the
+    names of the model's features, written as ``plain`` writes them.
+    """
+
+    def __init__(self, node: Predictor, count: int, names: Sequence[str] | None) -> None:
+        """Raise CannotLoad where the inputs are not the model's features."""
+        self.count = count
+        self._columns = None if len(node.inputs) == 1 else _columns(node, names)
+
+    def matrix(self, inputs: Mapping[str, Array]) -> Array:
+        """Return the inputs as one matrix; a ValueError where they are not the model's features."""
+        if self._columns is not None:
+            return np.column_stack([_column(inputs[name], name) for name in self._columns])
+        (array,) = inputs.values()
+        if array.ndim != 2 or array.shape[1] != self.count:
+            raise ValueError(
+                f"shape {list(array.shape)}, expected {[-1, self.count]}: "
+                f"the model was fitted on {self.count} features"
+            )
+        return array
+
+
+def _columns(node: Predictor, names: Sequence[str] | None) -> list[str]:
+    if not names:
+        raise CannotLoad(f"{node.model} names no features, so it takes one input: concat them")
+    wanted = [plain(name) for name in names]
+    if sorted(wanted) != sorted(node.inputs):
+        raise CannotLoad(
+            f"{node.model} was fitted on the features {listing(wanted)}, "
+            f"the node has the inputs {listing(node.inputs)}"
+        )
+    return wanted
+
+
+def _column(array: Array, name: str) -> Array:
+    if array.ndim == 2 and array.shape[1] == 1:
+        return array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(f"input {name!r} has shape {list(array.shape)}, expected [-1] or [-1, 1]")
+    return array
+
+
+def numeric(matrix: Array) -> Array:
+    """Return a matrix of numbers as model libraries take it: BF16, which few know, as FP32."""
+    if matrix.dtype.kind in "OSU":
+        raise ValueError("BYTES, but the model takes numbers")
+    return matrix if matrix.dtype.kind in "fiub" else matrix.astype(np.float32)
+
+
+def at_least_one_row(call: Callable[[Array], Any], matrix: Array) -> Any:
+    """Call a model that is not made for no rows at all, so that the answer keeps its rank."""
+    if len(matrix):
+        return call(matrix)
+    return call(np.zeros((1, *matrix.shape[1:]), matrix.dtype))[:0]
+
+
+def both_classes(positive: Array) -> Array:
+    """Return the probabilities of both classes, given those of the second."""
+    return np.stack([1 - positive, positive], axis=1)
+
+
+def bad_method(node: Predictor, methods: Sequence[str]) -> Iterator[tuple[tuple[str], str]]:
+    """Find a ``method`` that the runtime does not have."""
+    if node.method is not None and node.method not in methods:
+        runtime, there = node.runtime, hint(node.method, methods)
+        yield ("method",), f"the runtime {runtime!r} has no method {node.method!r}{there}"
+
+
+def bad_threads(node: Predictor) -> Iterator[tuple[tuple[str, str], str]]:
+    """Find a number of threads below 1."""
+    if node.args.get("threads", 1) < 1:  # type: ignore[operator]
+        yield ("args", "threads"), "at least one thread is needed"

@@ -1,0 +1,101 @@
+"""LightGBM models: the text files that ``save_model`` writes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+from anabranch.components.arrays import Array
+from anabranch.components.artefacts import model_path, reading
+from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
+from anabranch.components.extras import require
+from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes import THREADS
+from anabranch.components.runtimes.features import (
+    Features,
+    at_least_one_row,
+    bad_method,
+    bad_threads,
+    both_classes,
+    numeric,
+)
+from anabranch.components.runtimes.signatures import no_model
+from anabranch.components.tensor_types import Args, Types
+from anabranch.specs.models import NodeBase, Predictor
+
+_OPTIONS: dict[str, dict[str, bool]] = {
+    "predict": {},
+    "predict_proba": {},
+    "raw": {"raw_score": True},
+    "contribs": {"pred_contrib": True},
+    "leaf": {"pred_leaf": True},
+}
+"""Method: how ``Booster.predict`` is called for it."""
+
+
+@register("predictor", "lightgbm")
+class LightgbmModel:
+    """A Booster; the method ``predict`` is what its ``predict`` gives, in FP64.
+
+    Others are ``predict_proba`` (a column for each class), ``raw``, ``contribs`` (SHAP values, the
+    last column is the bias) and ``leaf``. ``threads`` (1) calculate one call. The format cannot
+    run code.
+    """
+
+    max_concurrency = THREADS
+
+    def __init__(self, node: Predictor, root: Path, *, threads: int = 1) -> None:
+        lightgbm = require("lightgbm", "lightgbm")
+        path = model_path(node, root)
+        with reading(node, root):
+            text = path.read_text(encoding="utf-8")
+            _check_whole(text, node.model or "")
+            self._booster = lightgbm.Booster(model_str=text)
+        self._features = Features(node, self._booster.num_feature(), self._booster.feature_name())
+        self._options = {**_OPTIONS[node.method or "predict"], "num_threads": threads}
+        self._finish = _finish(node.method, text)
+
+    @staticmethod
+    def infer(inputs: Types, args: Args) -> Types:
+        """Return one output, whose type only the model knows."""
+        return {DEFAULT_OUTPUT: None}
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a missing model, an unknown method, and a number of threads below 1."""
+        predictor = cast(Predictor, node)
+        yield from no_model(predictor)
+        yield from bad_method(predictor, tuple(_OPTIONS))
+        yield from bad_threads(predictor)
+
+    def predict(self, /, **inputs: Array) -> Array:
+        """Return what the method gives for each row."""
+        return cast(Array, at_least_one_row(self._rows, numeric(self._features.matrix(inputs))))
+
+    def _rows(self, matrix: Array) -> Any:
+        return self._finish(self._booster.predict(matrix, **self._options))
+
+
+def _check_whole(text: str, model: str) -> None:
+    """Refuse what is no whole model: LightGBM reads past the end of one that was cut off."""
+    sizes = re.search(r"^tree_sizes=([0-9 ]*)$", text, re.MULTILINE)
+    start, end = text.find("\nTree=0\n") + 1, text.find("\nend of trees\n") + 1
+    if not text.startswith("tree\n") or sizes is None:
+        raise CannotLoad(f"{model} is no text model of LightGBM: write it with save_model")
+    if end - start != sum(map(int, sizes[1].split())) or not end:
+        raise CannotLoad(f"{model} is not whole: its trees are not as long as it says")
+
+
+def _finish(method: str | None, text: str) -> Callable[[Any], Any]:
+    """Return what is left to do to the values of ``Booster.predict``."""
+    if method != "predict_proba":
+        return lambda values: values
+    found = re.search(r"^objective=(\S*)", text, re.MULTILINE)
+    objective = found[1] if found is not None else "none"
+    if objective == "binary":
+        return both_classes
+    if objective in ("multiclass", "multiclassova"):
+        return lambda values: values
+    raise CannotLoad(f"predict_proba needs a classifier, not the objective {objective}")

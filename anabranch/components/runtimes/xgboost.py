@@ -1,0 +1,131 @@
+"""XGBoost models: ``.json`` and ``.ubj`` files, of a Booster or of a scikit-learn wrapper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, cast
+
+from anabranch.components.arrays import Array
+from anabranch.components.artefacts import model_path, reading
+from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
+from anabranch.components.extras import require
+from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes import THREADS
+from anabranch.components.runtimes.features import (
+    Features,
+    at_least_one_row,
+    bad_method,
+    bad_threads,
+    both_classes,
+    numeric,
+)
+from anabranch.components.runtimes.signatures import no_model
+from anabranch.components.tensor_types import Args, Types
+from anabranch.specs.models import NodeBase, Predictor
+
+_FORMATS = (".json", ".ubj")
+_BINARY, _MULTICLASS = "binary:logistic", "multi:softprob"
+
+
+@register("predictor", "xgboost")
+class XgboostModel:
+    """A Booster; the method ``predict`` is what its ``predict`` gives, in FP32.
+
+    Others are ``predict_proba`` (a column for each class), ``margin``, ``contribs`` (SHAP values,
+    the last column is the bias) and ``leaf``. Where training stopped early, the best iteration
+    counts, as in the scikit-learn wrapper. ``threads`` (1) calculate one call. Neither format can
+    run code.
+    """
+
+    max_concurrency = THREADS
+
+    def __init__(self, node: Predictor, root: Path, *, threads: int = 1) -> None:
+        self._xgboost = require("xgboost", "xgboost")
+        path = model_path(node, root)
+        with reading(node, root):
+            self._booster = _load(self._xgboost, path, node.model or "", threads)
+        self._trees = _best_trees(self._booster)
+        self._features = Features(node, self._booster.num_features(), self._booster.feature_names)
+        self._call = self._methods()[node.method or "predict"](self)
+
+    @staticmethod
+    def infer(inputs: Types, args: Args) -> Types:
+        """Return one output, whose type only the model knows."""
+        return {DEFAULT_OUTPUT: None}
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a missing model, an unknown method, and a number of threads below 1."""
+        predictor = cast(Predictor, node)
+        yield from no_model(predictor)
+        yield from bad_method(predictor, tuple(XgboostModel._methods()))
+        yield from bad_threads(predictor)
+
+    def predict(self, /, **inputs: Array) -> Array:
+        """Return what the method gives for each row."""
+        matrix = numeric(self._features.matrix(inputs))
+        try:
+            return cast(Array, at_least_one_row(self._call, matrix))
+        except self._xgboost.core.XGBoostError as error:
+            raise ValueError(_first_line(error)) from None
+
+    @staticmethod
+    def _methods() -> dict[str, Callable[[XgboostModel], Callable[[Array], Any]]]:
+        return {
+            "predict": lambda model: model._values,
+            "predict_proba": XgboostModel._probabilities,
+            "margin": lambda model: lambda matrix: model._values(matrix, "margin"),
+            "contribs": lambda model: lambda matrix: model._details(matrix, pred_contribs=True),
+            "leaf": lambda model: lambda matrix: model._details(matrix, pred_leaf=True),
+        }
+
+    def _values(self, matrix: Array, kind: str = "value") -> Any:
+        # Without a DMatrix, which copies: several times faster from some hundred rows on.
+        return self._booster.inplace_predict(
+            matrix, iteration_range=self._trees, predict_type=kind, validate_features=False
+        )
+
+    def _details(self, matrix: Array, **what: bool) -> Any:
+        booster = self._booster
+        data = self._xgboost.DMatrix(
+            matrix, nthread=1, feature_types=booster.feature_types, enable_categorical=True
+        )
+        return booster.predict(data, iteration_range=self._trees, validate_features=False, **what)
+
+    def _probabilities(self) -> Callable[[Array], Any]:
+        objective = json.loads(self._booster.save_config())["learner"]["objective"]["name"]
+        if objective == _BINARY:
+            return lambda matrix: both_classes(self._values(matrix))
+        if objective == _MULTICLASS:
+            return self._values
+        raise CannotLoad(
+            f"predict_proba needs the objective {_BINARY} or {_MULTICLASS}, not {objective}"
+        )
+
+
+def _load(xgboost: Any, path: Path, model: str, threads: int) -> Any:
+    if path.suffix.lower() not in _FORMATS:
+        raise CannotLoad(
+            f"{model} is neither .json nor .ubj: write it with save_model (a pickled scikit-learn "
+            "wrapper is for the runtime 'sklearn')"
+        )
+    try:
+        booster = xgboost.Booster(model_file=path)
+    except xgboost.core.XGBoostError as error:
+        raise CannotLoad(f"cannot load {model}: {_first_line(error)}") from None
+    booster.set_param({"nthread": threads})
+    return booster
+
+
+def _first_line(error: Exception) -> str:
+    """Return XGBoost's message without the stack trace, which names files of this machine."""
+    text = str(error).partition("Stack trace:")[0].strip()
+    return " ".join(text.rpartition("xgboost/")[2].split()) or type(error).__name__
+
+
+def _best_trees(booster: Any) -> tuple[int, int]:
+    """Return the range of iterations to use; (0, 0) means all."""
+    best = booster.attributes().get("best_iteration")
+    return (0, 0) if best is None else (0, int(best) + 1)
