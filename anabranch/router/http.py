@@ -67,7 +67,7 @@ class HttpRequest:
             self._size += len(name) + len(value)
             if name in _OWN:
                 self._own[name] = value
-        self.id = _request_id(self._own.get(_ID))
+        self.id = request_id(self._own.get(_ID))
 
     def check_headers(self, limit: int) -> None:
         """Raise HeadersTooLarge where names and values together are over ``limit`` bytes."""
@@ -172,7 +172,7 @@ def _joined(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     return {name: _SEPARATORS.get(name, ", ").join(several) for name, several in values.items()}
 
 
-def _request_id(given: bytes | None) -> str:
+def request_id(given: bytes | None) -> str:
     """Return the caller's ``x-request-id`` if it is fit for logs and headers, else a new one."""
     if given is not None and _SANE_ID(given):
         return given.decode("ascii")
