@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.components.datatypes import DTYPES
+from anabranch.components.datatypes import BF16, DTYPES
 
 Array = np.ndarray[Any, Any]
 """A tensor on the CPU."""
@@ -56,6 +56,8 @@ def _from_torch(value: Any) -> Array:
     tensor = value.detach().cpu().resolve_conj().resolve_neg()
     if tensor.is_sparse:
         tensor = tensor.to_dense()
+    if str(tensor.dtype) == "torch.bfloat16":
+        return np.asarray(tensor.view(sys.modules["torch"].int16).numpy().view(BF16))
     try:
         return np.asarray(tensor.numpy())
     except TypeError:
@@ -85,6 +87,20 @@ def _checked_texts(array: Array) -> Array:
     return array
 
 
+def to_bf16(doubles: Array) -> Array:
+    """Return FP64 numbers as BF16, each rounded to the nearest, ties to even.
+
+    The cast of ``ml_dtypes`` goes through FP32. A number that this rounds onto the middle between
+    two BF16 numbers is moved back to the side where it was, lest it be rounded twice.
+    """
+    singles = doubles.astype(np.float32)
+    tied = singles.view(np.uint32) & 0xFFFF == 0x8000
+    if tied.any():
+        side = np.where(doubles > singles, np.float32(np.inf), np.float32(-np.inf))
+        singles = np.where(tied & (doubles != singles), np.nextafter(singles, side), singles)
+    return singles.astype(BF16)
+
+
 def to_torch(array: Array) -> Any:
     """Return a torch tensor on the CPU that shares the array's memory where that is safe.
 
@@ -93,6 +109,8 @@ def to_torch(array: Array) -> Any:
     """
     import torch
 
+    if array.dtype == BF16:
+        return to_torch(array.view(np.int16)).view(torch.bfloat16)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"an array of dtype {array.dtype} cannot be a torch tensor")
     sharable = array.flags.writeable and array.dtype.isnative and min((*array.strides, 0)) >= 0

@@ -14,6 +14,7 @@ import numpy as np
 
 from anabranch.components.arrays import Array
 from anabranch.components.contract import DEFAULT_OUTPUT
+from anabranch.components.datatypes import kind_of
 from anabranch.components.hints import listing, shown
 from anabranch.components.registry import Finding, register
 from anabranch.components.tensor_types import (
@@ -132,11 +133,24 @@ class WeightedMean(_Elementwise):
 
     def combine(self, inputs: Sequence[Array]) -> Array:
         """Return the weighted mean of arrays of one shape."""
+        return self._combine(inputs, self._shares)
+
+    def combine_some(self, inputs: Mapping[int, Array]) -> Array:
+        """Return the weighted mean of those inputs that are there, by their places.
+
+        Their weights are taken for all. Raises ValueError where these sum to 0.
+        """
+        left = [self._shares[place] for place in inputs]
+        if not sum(left) > 0:
+            raise ValueError("the weights of the inputs that are left sum to 0")
+        return self._combine(list(inputs.values()), [share / sum(left) for share in left])
+
+    def _combine(self, inputs: Sequence[Array], shares: Sequence[float]) -> Array:
         dtype = self.agreed(inputs)
         working = wide(dtype)
         with np.errstate(over="ignore", invalid="ignore"):
             total = np.zeros(inputs[0].shape, dtype=working)
-            for array, share in zip(inputs, self._shares, strict=True):
+            for array, share in zip(inputs, shares, strict=True):
                 total += np.multiply(array, working.type(share), dtype=working)
             return total.astype(dtype, copy=False)
 
@@ -164,7 +178,7 @@ class Vote(_Elementwise):
     def result(cls, dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
         """Return the dtype of the labels."""
         dtype = common(dtypes, cls.name, texts=True)
-        if dtype.kind == "f":
+        if kind_of(dtype) == "f":
             raise TypeConflict("vote counts labels, not floats: use argmax first, or mean")
         return dtype
 
@@ -187,7 +201,8 @@ class Max(_Elementwise):
         """Return the element-wise maximum of arrays of one shape."""
         dtype = self.agreed(inputs)
         with np.errstate(invalid="ignore"):
-            return np.asarray(reduce(np.maximum, inputs)).astype(dtype, copy=len(inputs) == 1)
+            arrays = [array.astype(dtype, copy=len(inputs) == 1) for array in inputs]
+            return np.asarray(reduce(np.maximum, arrays), dtype)
 
 
 @register("combiner", "concat")
@@ -196,6 +211,12 @@ class Concat:
 
     def __init__(self, *, axis: int = -1) -> None:
         self._axis = axis
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a quorum: without one of its inputs the result would have another shape."""
+        if getattr(node, "quorum", None) is not None:
+            yield ("quorum",), "concat needs every input; give each that may fail a stand-in"
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:
@@ -232,7 +253,7 @@ def _joined(specs: Sequence[TensorSpec], axis: int) -> tuple[int, ...]:
 
 @register("combiner", "first")
 class First:
-    """The first input, whatever the others are."""
+    """The first input, whatever the others are; with a quorum, the first that is there."""
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:

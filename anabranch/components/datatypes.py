@@ -1,17 +1,20 @@
 """Datatypes of the Open Inference Protocol and their NumPy dtypes.
 
 BYTES is NumPy's ``object`` (elements are ``str`` or ``bytes``); fixed-width string arrays (``<U5``,
-``S5``) count as BYTES too. NumPy has no bfloat16, so BF16 tensors cannot reach a component.
+``S5``) count as BYTES too. NumPy itself has no bfloat16: BF16 is that of ``ml_dtypes``.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from anabranch.components.hints import hint
 from anabranch.specs.models import TensorSpec
+
+BF16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype(np.bool_),
@@ -26,19 +29,18 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP16": np.dtype(np.float16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
+    "BF16": BF16,
     "BYTES": np.dtype(np.object_),
 }
-"""The dtype of every datatype that NumPy can hold."""
+"""The dtype of every datatype."""
 
 _DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
 
 
 def to_dtype(datatype: str) -> np.dtype[Any]:
-    """Return the NumPy dtype of a datatype; a ValueError says why there is none."""
+    """Return the NumPy dtype of a datatype; a ValueError names one that is none."""
     if datatype in DTYPES:
         return DTYPES[datatype]
-    if datatype == "BF16":
-        raise ValueError("datatype BF16 is not supported: NumPy has no bfloat16; use FP32 or FP16")
     raise ValueError(f"unknown datatype {datatype!r}{hint(datatype, DTYPES)}")
 
 
@@ -46,6 +48,11 @@ def to_datatype(dtype: np.dtype[Any]) -> str:
     """Return the datatype of a NumPy dtype; a ValueError names a dtype that has none."""
     found = _DATATYPES.get(dtype)
     return found if found is not None else _rare_datatype(dtype)
+
+
+def kind_of(dtype: np.dtype[Any]) -> str:
+    """Return the ``kind`` of a dtype, "f" for BF16 too, which NumPy counts as "V"."""
+    return "f" if dtype == BF16 else dtype.kind
 
 
 def _rare_datatype(dtype: np.dtype[Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from anabranch.components.datatypes import to_datatype, to_dtype
+from anabranch.components.datatypes import BF16, kind_of, to_datatype, to_dtype
 from anabranch.specs.models import TensorSpec
 
 Types: TypeAlias = Mapping[str, TensorSpec | None]
@@ -31,22 +31,20 @@ def typed(dtype: np.dtype[Any], shape: Sequence[int]) -> TensorSpec:
 
 
 def dtype_of(spec: TensorSpec) -> np.dtype[Any]:
-    """Return the dtype of a type; TypeConflict for BF16, which NumPy lacks."""
-    try:
-        return to_dtype(spec.datatype)
-    except ValueError as error:
-        raise TypeConflict(str(error)) from None
+    """Return the dtype of a type."""
+    return to_dtype(spec.datatype)
 
 
 def common(dtypes: Sequence[np.dtype[Any]], what: str, *, texts: bool = False) -> np.dtype[Any]:
     """Return the dtype that holds the values of all, by NumPy's promotion.
 
+    BF16 stays what it is among itself, and counts as FP32 beside others.
     TypeConflict where there is none: BYTES beside numbers (or at all, unless ``texts``), and
     INT64 beside UINT64, which would turn labels and identifiers into inexact floats.
     """
     if any(dtype.kind in "OUS" for dtype in dtypes):
         return _common_text(dtypes, what, texts)
-    found = np.result_type(*dtypes)
+    found = _promoted(dtypes)
     if found.kind == "f" and all(dtype.kind in "iub" for dtype in dtypes):
         raise TypeConflict(f"{what} has no whole number that holds both INT64 and UINT64: cast one")
     return found
@@ -60,17 +58,23 @@ def _common_text(dtypes: Sequence[np.dtype[Any]], what: str, texts: bool) -> np.
     return np.dtype(np.object_)
 
 
+def _promoted(dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
+    if all(dtype == BF16 for dtype in dtypes):
+        return BF16
+    return np.result_type(*(np.float32 if dtype == BF16 else dtype for dtype in dtypes))
+
+
 def floating(dtypes: Sequence[np.dtype[Any]], what: str) -> np.dtype[Any]:
     """Return the float that calculations on these dtypes give: FP64 for whole numbers and BOOL."""
     if any(dtype.kind in "OUS" for dtype in dtypes):
         raise TypeConflict(f"{what} cannot calculate with BYTES")
-    found = np.result_type(*dtypes)
-    return found if found.kind == "f" else np.dtype(np.float64)
+    found = _promoted(dtypes)
+    return found if kind_of(found) == "f" else np.dtype(np.float64)
 
 
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the float to calculate in: FP32 for FP16, which is too narrow for sums."""
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
+    """Return the float to calculate in: FP32 for FP16 and BF16, which are too narrow for sums."""
+    return np.dtype(np.float32) if dtype in (np.float16, BF16) else dtype
 
 
 def unify(shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:

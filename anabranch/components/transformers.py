@@ -1,8 +1,8 @@
 """Transformers: each input becomes an output of its own.
 
 A single input gives the output ``output``; several give one output each, named like the parameter.
-No input is written to. Where a calculation gives floats, FP16, FP32 and FP64 stay what they are,
-whole numbers and BOOL give FP64.
+No input is written to. Where a calculation gives floats, FP16, FP32, FP64 and BF16 stay what they
+are, whole numbers and BOOL give FP64.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.components.arrays import Array
+from anabranch.components.arrays import Array, to_bf16
 from anabranch.components.contract import DEFAULT_OUTPUT
-from anabranch.components.datatypes import DTYPES, to_datatype, to_dtype
+from anabranch.components.datatypes import BF16, kind_of, to_datatype, to_dtype
 from anabranch.components.hints import hint, shown
 from anabranch.components.registry import Finding, register
 from anabranch.components.tensor_types import (
@@ -163,13 +163,6 @@ class Cast(_PerInput):
     def __init__(self, *, datatype: Datatype) -> None:
         self._dtype = to_dtype(datatype)
 
-    @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a datatype that NumPy does not have."""
-        datatype = node.args["datatype"]
-        if datatype not in DTYPES:
-            yield ("args", "datatype"), f"{datatype} is not supported: NumPy has no such dtype"
-
     @classmethod
     def output(cls, spec: TensorSpec, args: Args) -> TensorSpec | None:
         """Return the same shape in the new datatype."""
@@ -189,23 +182,28 @@ class Cast(_PerInput):
         if self._dtype.kind in "iu" and not np.can_cast(array.dtype, self._dtype):
             _check_fits(array, self._dtype)
         with np.errstate(over="ignore"):
+            if self._dtype == BF16:
+                return to_bf16(array.astype(np.float64))
             return array.astype(self._dtype)
 
 
 def _to_texts(array: Array) -> Array:
-    return array.astype(object) if array.dtype.kind in "US" else array.astype(str).astype(object)
+    if array.dtype.kind in "US":
+        return array.astype(object)
+    numbers = array.astype(np.float32) if array.dtype == BF16 else array
+    return numbers.astype(str).astype(object)
 
 
 def _from_texts(array: Array, dtype: np.dtype[Any]) -> Array:
     """Return texts as numbers: whole ones exactly, by way of Python's own."""
     if dtype.kind == "b":
         raise ValueError("cast cannot turn BYTES into BOOL")
-    read: Callable[[Any], Any] = float if dtype.kind == "f" else int
+    read: Callable[[Any], Any] = float if kind_of(dtype) == "f" else int
     try:
         numbers = [read(text) for text in array.flat]
     except ValueError as error:
         raise ValueError(f"cast to {to_datatype(dtype)}: {error}") from None
-    if dtype.kind == "f":
+    if kind_of(dtype) == "f":
         return np.array(numbers, dtype=np.float64).reshape(array.shape)
     return np.array([_fitting(number, dtype) for number in numbers], dtype=dtype).reshape(
         array.shape
@@ -222,7 +220,7 @@ def _fitting(number: int, dtype: np.dtype[Any]) -> int:
 def _check_fits(array: Array, dtype: np.dtype[Any]) -> None:
     """Raise a ValueError for the first value that a whole-number dtype cannot hold."""
     limits = np.iinfo(dtype)
-    if array.dtype.kind == "f":
+    if kind_of(array.dtype) == "f":
         # The limit above is a power of two, which a float holds exactly; the maximum it may not.
         whole = np.trunc(array).astype(np.float64)
         wrong = ~((whole >= float(limits.min)) & (whole < float(limits.max + 1)))
@@ -394,4 +392,5 @@ class Threshold(_PerInput):
         """Return the comparison, made in the array's own precision."""
         _floating(array, "threshold")
         with np.errstate(all="ignore"):
-            return np.asarray(array >= self._at)
+            at = BF16.type(self._at) if array.dtype == BF16 else self._at
+            return np.asarray(array >= at)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from anabranch.components.arrays import Array
+from anabranch.components.datatypes import kind_of
 from anabranch.router.scores import are_scores, classes
 from anabranch.specs.models import Compare
 
@@ -46,8 +47,8 @@ def compare(primary: Mapping[str, Array], copy: Mapping[str, Array], rule: Compa
 
 
 def _compare(primary: Array, copy: Array, rule: Compare) -> Comparison:
-    family = _FAMILIES.get(primary.dtype.kind)
-    same_type = primary.shape == copy.shape and family is _FAMILIES.get(copy.dtype.kind)
+    family = _FAMILIES.get(kind_of(primary.dtype))
+    same_type = primary.shape == copy.shape and family is _FAMILIES.get(kind_of(copy.dtype))
     if family is None or not same_type:
         return _DIFFERENT
     if _in_chunks(family, primary, copy, rule):

@@ -11,16 +11,18 @@ import re
 from itertools import chain
 from math import prod
 from types import GenericAlias
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
 from msgspec import Meta
 
-from anabranch.components.datatypes import DTYPES, to_dtype
+from anabranch.components.arrays import to_bf16
+from anabranch.components.datatypes import BF16
 from anabranch.components.hints import shown
-from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array
+from anabranch.router.header import Header, dtype_of, size_of
 from anabranch.router.limits import Limits
 
 _SHOW_VALUES_BELOW = 2**16
@@ -32,7 +34,7 @@ _IS_NESTED = re.compile(rb"\[[ \t\r\n]*\[").match
 
 # Half-way between the largest finite number and what would be next: from there on, rounding to the
 # nearest gives infinity.
-_FP16_BOUND, _FP32_BOUND = 65520.0, 3.4028235677973366e38
+_BOUNDS = {"FP16": 65520.0, "FP32": 3.4028235677973366e38, "BF16": 3.39617752923046e38}
 
 
 def _integer(low: int, high: int) -> Any:
@@ -45,8 +47,7 @@ _ELEMENTS: dict[str, Any] = {
     # Its upper bound is more than a constraint can hold; NumPy refuses what is over it.
     "UINT64": Annotated[int, Meta(ge=0)],
     **{f"INT{bits}": _integer(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
-    "FP16": Annotated[float, Meta(gt=-_FP16_BOUND, lt=_FP16_BOUND)],
-    "FP32": Annotated[float, Meta(gt=-_FP32_BOUND, lt=_FP32_BOUND)],
+    **{name: Annotated[float, Meta(gt=-bound, lt=bound)] for name, bound in _BOUNDS.items()},
     "FP64": float,
     "BYTES": str,
 }
@@ -62,22 +63,13 @@ def _decoder(kind: Any, depth: int) -> msgspec.json.Decoder[list[Any]]:
 _FLAT = {datatype: _decoder(kind, 1) for datatype, kind in _ELEMENTS.items()}
 
 
-class Header(NamedTuple):
-    """What a tensor says of itself."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-    """Sizes per dimension, none below 0."""
-
-
 def decode_elements(header: Header, data: bytes, limits: Limits) -> Array:
     """Return JSON ``data`` as an array of the datatype and shape that the header says.
 
     ``data`` is well-formed JSON. Raises InvalidRequest, and TooLarge before elements take memory.
     """
-    dtype = _dtype(header)
-    size = _size(header, limits)
+    dtype = dtype_of(header)
+    size = size_of(header, limits)
     nested = len(header.shape) > 1 and _IS_NESTED(data) is not None
     if header.datatype == "BYTES":
         elements = _nested_strings(header, data) if nested else _decode(header, data)
@@ -87,34 +79,13 @@ def decode_elements(header: Header, data: bytes, limits: Limits) -> Array:
     if len(elements) != size:
         raise InvalidRequest(_not_filled(header, len(elements)))
     try:
-        return np.array(elements, dtype=dtype).reshape(header.shape)
+        return _array(elements, dtype).reshape(header.shape)
     except OverflowError:
         raise InvalidRequest(_over_64_bits(header, elements)) from None
 
 
-def _dtype(header: Header) -> np.dtype[Any]:
-    try:
-        return to_dtype(header.datatype)
-    except ValueError as error:
-        upper = header.datatype.upper()
-        meant = f"; did you mean {upper!r}?" if upper in DTYPES else ""
-        raise InvalidRequest(f"input {header.name!r}: {error}{meant}") from None
-
-
-def _size(header: Header, limits: Limits) -> int:
-    """Return the number of elements that the shape stands for, checked against the limits."""
-    name, _, shape = header
-    if len(shape) > limits.max_rank:
-        raise TooLarge(
-            f"input {name!r} has {len(shape)} dimensions, over the limit of {limits.max_rank}"
-        )
-    size = prod(shape)
-    if max(size, *shape, 0) > limits.max_elements:
-        raise TooLarge(
-            f"input {name!r} of shape {shown(shape)} is over the limit of "
-            f"{limits.max_elements} elements"
-        )
-    return size
+def _array(elements: list[Any], dtype: np.dtype[Any]) -> Array:
+    return to_bf16(np.array(elements, np.float64)) if dtype == BF16 else np.array(elements, dtype)
 
 
 def _check_filled(header: Header, data: bytes, size: int) -> None:

@@ -13,7 +13,7 @@ Where the protocol leaves a choice:
 - Data is flat, or nested exactly as the shape says.
 - NaN and the infinities have no JSON: in a response they are ``null``, in a request refused.
 - BYTES are JSON strings, so text in UTF-8. An output of other bytes is an error.
-- The binary tensor extension and BF16 are refused with an error that says so.
+- The binary tensor extension is refused with an error that says so.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ from anabranch.router.core import (
     OutputTensor,
     TensorMetadata,
 )
-from anabranch.router.elements import Header, decode_elements
+from anabranch.router.elements import decode_elements
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.header import Header
 from anabranch.router.limits import Limits
 
 Parameters: TypeAlias = dict[str, bool | int | float | str]
@@ -148,6 +149,9 @@ def _encode_data(output: OutputTensor) -> Any:
     flat = np.ascontiguousarray(output.array.ravel())
     if output.datatype == "BYTES":
         return [_text(output.name, index, item) for index, item in enumerate(flat.tolist())]
+    if output.datatype == "BF16":
+        with np.errstate(invalid="ignore"):  # some bits that are no number
+            return flat.astype(np.float32)
     return flat if flat.dtype.isnative else flat.astype(flat.dtype.newbyteorder("="))
 
 

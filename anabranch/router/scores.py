@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.arrays import Array
+from anabranch.components.datatypes import kind_of
 
 NO_CLASS = -1
 """The class of a row in which a score is not a number."""
@@ -14,7 +15,7 @@ NO_CLASS = -1
 
 def are_scores(array: Array) -> bool:
     """Tell whether an output looks like class scores: floats, rows, at least two to a row."""
-    return array.dtype.kind == "f" and array.ndim >= 2 and array.shape[-1] >= 2
+    return kind_of(array.dtype) == "f" and array.ndim >= 2 and array.shape[-1] >= 2
 
 
 def classes(rows: Array) -> np.ndarray[Any, np.dtype[np.intp]]:

@@ -28,6 +28,7 @@ from zlib import crc32
 import numpy as np
 
 from anabranch.components.arrays import Array
+from anabranch.components.datatypes import kind_of
 from anabranch.router.scores import NO_CLASS, are_scores, classes
 from anabranch.router.tally import Bin
 
@@ -129,7 +130,7 @@ def _bins(array: Array) -> Iterable[Bin]:
     """Return the bins of an array's values, or of as many as are counted."""
     if are_scores(array) and array.shape[-1] <= MAX_CLASSES:
         return _classes(_rows(array))
-    kind = _KINDS.get(array.dtype.kind)
+    kind = _KINDS.get(kind_of(array.dtype))
     return () if kind is None else kind(array.flat[_positions(array.size)])
 
 

@@ -13,7 +13,6 @@ from anabranch.specs.models import (
     NodeBase,
     Predictor,
     Scaling,
-    StandIn,
 )
 from anabranch.specs.text import FieldPath, quoted, safe_path
 from anabranch.specs.wording import Said
@@ -57,9 +56,6 @@ def unsupported(graph: InferenceGraph) -> tuple[Problem, ...]:
 
 def _parts(graph: InferenceGraph) -> Iterator[Said]:
     spec = graph.spec
-    for name, tensor in spec.inputs.items():
-        if tensor.datatype == "BF16":
-            yield ("spec", "inputs", name, "datatype"), _cannot("datatype BF16", "use FP32")
     for name, node in spec.nodes.items():
         yield from _node(("spec", "nodes", name), node)
     yield from _scaling(("spec", "scaling"), spec.scaling)
@@ -71,19 +67,9 @@ def _node(path: FieldPath, node: NodeBase) -> Iterator[Said]:
     yield from _kind(path, node)
     if isinstance(node, Predictor | Explainer):
         yield from _remote_files(path, node)
-    if node.batching is not None:
-        yield (*path, "batching"), _cannot("`batching`")
-    for field in ("multiplex", "quorum"):
-        if getattr(node, field, None) is not None:
-            yield (*path, field), _cannot(f"`{field}`")
-    if node.on_error == "skip":
-        yield (*path, "on_error"), _cannot("`skip`")
-    if isinstance(node.on_error, StandIn) and node.on_error.use is None:
-        yield (*path, "on_error", "value"), _cannot("`value`", "use `use`")
+    if getattr(node, "multiplex", None) is not None:
+        yield (*path, "multiplex"), _cannot("`multiplex`")
     yield from _scaling((*path, "scaling"), node.scaling)
-    for name, tensor in (node.outputs or {}).items():
-        if tensor.datatype == "BF16":
-            yield (*path, "outputs", name, "datatype"), _cannot("datatype BF16", "use FP32")
 
 
 def _scaling(path: FieldPath, scaling: Scaling | None) -> Iterator[Said]:

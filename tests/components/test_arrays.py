@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from anabranch.components.arrays import to_array, to_torch
-from anabranch.components.datatypes import DTYPES
+from anabranch.components.arrays import to_array, to_bf16, to_torch
+from anabranch.components.datatypes import BF16, DTYPES
 
 
 @pytest.mark.parametrize("dtype", [d for d in DTYPES.values() if d.kind != "O"])
@@ -67,8 +67,20 @@ def test_torch_tensors_become_arrays():
     torch = pytest.importorskip("torch")
     assert to_array(torch.ones(2, requires_grad=True)).tolist() == [1, 1]
     assert to_array(torch.eye(2).to_sparse()).tolist() == [[1, 0], [0, 1]]
-    with pytest.raises(TypeError, match="NumPy has no bfloat16"):
-        to_array(torch.ones(2, dtype=torch.bfloat16))
+    with pytest.raises(TypeError, match="NumPy has no float8_e4m3fn"):
+        to_array(torch.ones(2, dtype=torch.float8_e4m3fn))
+
+
+@pytest.mark.parametrize("shape", [(), (0, 2), (2, 3)])
+def test_bf16_goes_to_torch_and_back(shape):
+    torch = pytest.importorskip("torch")
+    array = to_bf16(np.full(shape, 0.1))
+    tensor = to_torch(array)
+    assert tensor.dtype == torch.bfloat16
+    assert tensor.shape == shape
+    back = to_array(tensor.T if len(shape) == 2 else tensor)
+    assert back.dtype == BF16
+    assert back.tolist() == array.T.tolist()
 
 
 def test_arrays_become_torch_tensors_without_letting_read_only_memory_be_written():
@@ -83,3 +95,29 @@ def test_arrays_become_torch_tensors_without_letting_read_only_memory_be_written
         assert to_torch(odd).tolist() == odd.tolist()
     with pytest.raises(TypeError, match="dtype object cannot be a torch tensor"):
         to_torch(np.array(["a"], dtype=object))
+
+
+@pytest.mark.parametrize(
+    ("number", "nearest"),
+    [
+        (1 + 2**-8, 1.0),
+        (1 + 2**-8 + 2**-40, 1 + 2**-7),
+        (1 + 2**-8 - 2**-40, 1.0),
+        (1 + 3 * 2**-8, 1 + 2**-6),
+        (1 + 3 * 2**-8 - 2**-40, 1 + 2**-7),
+        (-(1 + 2**-8 + 2**-40), -(1 + 2**-7)),
+        (3.3961775292304598e38, 3.3895313892515355e38),
+        (2**-133, 2**-133),
+        (0.0, 0.0),
+        (float("inf"), float("inf")),
+    ],
+)
+def test_bf16_is_rounded_once(number, nearest):
+    for shape in ((), (1,), (1, 1)):
+        found = to_bf16(np.full(shape, number))
+        assert found.dtype == BF16
+        assert float(found.reshape(-1)[0]) == nearest
+
+
+def test_bf16_keeps_nan():
+    assert np.isnan(to_bf16(np.array([np.nan]))).all()

@@ -5,12 +5,12 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from anabranch.components.datatypes import DTYPES, matches, to_datatype, to_dtype
+from anabranch.components.datatypes import DTYPES, kind_of, matches, to_datatype, to_dtype
 from anabranch.specs.models import Datatype, TensorSpec
 
 
-def test_every_datatype_but_bf16_has_a_dtype_and_back():
-    assert set(DTYPES) == set(get_args(Datatype)) - {"BF16"}
+def test_every_datatype_has_a_dtype_and_back():
+    assert set(DTYPES) == set(get_args(Datatype))
     for datatype, dtype in DTYPES.items():
         assert to_dtype(datatype) == dtype
         assert to_datatype(dtype) == datatype
@@ -31,9 +31,10 @@ def test_other_dtypes_are_refused_by_name(dtype):
         to_datatype(np.dtype(dtype))
 
 
-def test_bf16_says_why():
-    with pytest.raises(ValueError, match="NumPy has no bfloat16"):
-        to_dtype("BF16")
+def test_the_kind_of_bf16_is_float_and_others_keep_theirs():
+    kinds = {datatype: kind_of(dtype) for datatype, dtype in DTYPES.items()}
+    assert kinds.pop("BF16") == "f"
+    assert kinds == {name: dtype.kind for name, dtype in DTYPES.items() if name != "BF16"}
 
 
 def test_unknown_datatype_suggests():

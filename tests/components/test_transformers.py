@@ -16,7 +16,7 @@ from anabranch.components.datatypes import DTYPES, matches, to_datatype
 from anabranch.components.tensor_types import TypeConflict
 from anabranch.specs.models import TensorSpec
 
-NUMBERS = [dtype for dtype in DTYPES.values() if dtype.kind != "O"]
+NUMBERS = [dtype for dtype in DTYPES.values() if dtype.kind not in "OV"]  # BF16: test_bf16.py
 FLOATS = [dtype for dtype in NUMBERS if dtype.kind == "f"]
 
 
@@ -218,8 +218,6 @@ def test_bytes_cannot_be_calculated_with(node, method, args):
         ("scale", {"add": []}, ("args", "add"), "the list is empty"),
         ("scale", {"add": True}, ("args", "add"), "True is not a number or a list, each a number"),
         ("cast", {}, ("args",), "transformer 'cast' needs the argument 'datatype'"),
-        ("cast", {"datatype": "BF16"}, ("args", "datatype"),
-         "BF16 is not supported: NumPy has no such dtype"),
         ("softmax", {"axis": 1.5}, ("args", "axis"), "1.5 is not a whole number"),
         ("softmax", {"axis": True}, ("args", "axis"), "True is not a whole number"),
         ("softmax", {"axes": 1}, ("args", "axes"),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from anabranch.components.datatypes import BF16
 from anabranch.router.agreement import Comparison, compare
 from anabranch.specs.models import Compare
 
@@ -48,6 +49,8 @@ def texts(*values: Any) -> Any:
         (f(65504, dtype=np.float16), f(-65504, dtype=np.float16), NEITHER),
         (f(0.1), f(0.1, dtype=np.float32), BOTH),
         (f(0.1, dtype=np.float16), f(0.1, dtype=">f8"), BOTH),
+        (f(0.1, dtype=BF16), f(0.1, dtype=BF16), BOTH),
+        (f(0.1, dtype=BF16), f(-0.1, dtype=BF16), NEITHER),
         (f([1.0], [2.0]), f([1.0], [3.0]), NEITHER),
         (np.array(1.0), np.array(1.0), BOTH),
         (np.zeros(0), np.zeros(0), BOTH),
@@ -58,6 +61,7 @@ def texts(*values: Any) -> Any:
         (f([0.1, 0.9], [0.9, 0.1]), f([0.4, 0.6], [0.4, 0.6]), NEITHER),
         (f([[0.1, 0.9], [0.9, 0.1]]), f([[0.3, 0.9], [0.9, 0.3]]), AGREED),
         (f([0.1, 0.9]), f([0.4, 0.6], dtype=np.float16), AGREED),
+        (f([0.1, 0.9]), f([0.4, 0.6], dtype=BF16), AGREED),
         (f([0.5, 0.5000001]), f([0.5000001, 0.5]), BOTH),
         (f([NAN, 0.5]), f([NAN, 0.5]), BOTH),
         (f([NAN, 0.5]), f([0.5, NAN]), AGREED),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anabranch.components.contract import Context
-from anabranch.errors import DeadlineExceeded, InvalidRequest, NodeError, NotSupportedError
+from anabranch.errors import DeadlineExceeded, InvalidRequest, NodeError
 from anabranch.router.core import InferenceCore, InferenceRequest, InferenceResponse
 from anabranch.router.errors import UnencodableOutput
 
@@ -134,11 +134,6 @@ def test_types_that_were_unknown_are_learnt_from_the_first_answer(core: Make) ->
     infer(asked)
     after = [(tensor.name, tensor.datatype, tensor.shape) for tensor in asked.metadata().outputs]
     assert after == [("doubled", "FP32", (-1, 2)), ("rows", "INT64", ())]
-
-
-def test_a_graph_with_an_input_that_numpy_cannot_hold_is_refused(core: Make) -> None:
-    with pytest.raises(NotSupportedError, match="input 'x': datatype BF16"):
-        core(inputs={"x": ("BF16", (1,))})
 
 
 def test_bytes_are_taken(core: Make) -> None:

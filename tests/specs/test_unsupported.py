@@ -15,13 +15,13 @@ OWN = {"type": "predictor", "component": "c.py:C", "inputs": {"x": "x"}}
 ONNX = {"type": "predictor", "runtime": "onnx", "inputs": {"x": "x"}}
 
 
-def said(node: dict[str, Any], datatype: str = "FP32", **spec: Any) -> list[str]:
+def said(node: dict[str, Any], **spec: Any) -> list[str]:
     graph = {
         "apiVersion": "anabranch/v1",
         "kind": "InferenceGraph",
         "metadata": {"name": "g"},
         "spec": {
-            "inputs": {"x": {"datatype": datatype, "shape": [-1]}},
+            "inputs": {"x": {"datatype": "FP32", "shape": [-1]}},
             "nodes": {"a": node},
             "outputs": {"y": "a"},
             **spec,
@@ -33,16 +33,11 @@ def said(node: dict[str, Any], datatype: str = "FP32", **spec: Any) -> list[str]
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        (OWN | {"batching": {"max_size": 4}}, "batching: `batching` is not supported yet"),
         (OWN | {"scaling": {"max": 4}}, "scaling.max: autoscaling (`max`) is not supported yet"),
         (ONNX | {"model": "s3://bucket/m.onnx"}, "model: the scheme `s3` is not supported yet"),
         (
             {"type": "router", "strategy": "thompson", "routes": ["b"]},
             "strategy: router strategy thompson is not supported yet; use another to deploy",
-        ),
-        (
-            OWN | {"outputs": {"y": {"datatype": "BF16", "shape": []}}},
-            "outputs.y.datatype: datatype",
         ),
     ],
 )
@@ -59,14 +54,13 @@ def test_explainers() -> None:
 
 def test_the_rest_of_the_document() -> None:
     scaling = {"min": 1, "max": 4, "target_ongoing": 2}
-    found = said(OWN, "BF16", scaling=scaling, traffic={"grace": "0s"}, rollout={"steps": [5]})
+    found = said(OWN, scaling=scaling, traffic={"grace": "0s"}, rollout={"steps": [5]})
     assert [line.split(":")[0] for line in found] == [
-        "spec.inputs.x.datatype",
         "spec.scaling.min",
         "spec.scaling.max",
         "spec.scaling.target_ongoing",
     ]
-    assert found[1].endswith(
+    assert found[0].endswith(
         "autoscaling (`min`) is not supported yet; use a fixed number of `replicas` to deploy"
     )
 
@@ -91,6 +85,7 @@ def test_traffic_and_rollouts_are_supported(spec: dict[str, Any]) -> None:
         {"scaling": {"replicas": 3}},
         {"timeout": "1s", "retries": 2, "on_error": {"use": "x"}},
         {"placement": {"isolate": True}},
+        {"batching": {"max_size": 4, "max_delay": "2ms", "max_queue": 9}},
     ],
 )
 def test_what_is_supported(more: dict[str, Any]) -> None:
