@@ -96,6 +96,7 @@ def _bound(name: str, node: NodeBase, instance: Any) -> Bound:
         call=call,
         is_async=is_async(method),
         wants_context=any(is_context(parameter) for parameter in parameters or ()),
+        is_stream=inspect.isasyncgenfunction(method),
     )
 
 
@@ -109,9 +110,16 @@ def _method(instance: Any, wanted: str, node_type: str) -> _Call:
             f"{type(instance).__name__} has no method {wanted}(), which a {node_type} needs"
             f"{hint(wanted, known)}"
         )
-    if inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method):
-        raise CannotLoad(f"{type(instance).__name__}.{wanted}() must return its result, not yield")
+    _check_yields(f"{type(instance).__name__}.{wanted}()", method, node_type)
     return method  # type: ignore[no-any-return]
+
+
+def _check_yields(owner: str, method: _Call, node_type: str) -> None:
+    if node_type == "predictor" and inspect.isgeneratorfunction(method):
+        raise CannotLoad(f"{owner} must be an async generator (`async def`) to yield its results")
+    is_generator = inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
+    if is_generator and node_type != "predictor":
+        raise CannotLoad(f"{owner} must return its result, not yield")
 
 
 def _is_builtin_combiner(node: NodeBase) -> bool:

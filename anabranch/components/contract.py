@@ -6,8 +6,9 @@ A component is any class with the method of its type; no base class is needed::
         def __init__(self, divide_by: float) -> None: ...
         def transform(self, pixels: np.ndarray) -> np.ndarray: ...
 
-Methods may be ``async``. Optional hooks, each sync or async: ``load()``, ``warmup()``,
-``unload()``, ``check_health()``. A parameter named ``context`` receives the request's ``Context``.
+Methods may be ``async``. A predictor whose ``predict`` is an async generator streams: it yields its
+results one by one. Optional hooks, each sync or async: ``load()``, ``warmup()``, ``unload()``,
+``check_health()``. A parameter named ``context`` receives the request's ``Context``.
 
 Synchronous methods run in one thread at a time, so a component need not be thread-safe. One that
 is says so by the attribute ``max_concurrency``, the number of threads that may be in it at once.
@@ -64,7 +65,8 @@ class Bound:
 
     ``call`` takes the node's inputs as keyword arguments (a combiner over a list takes one list)
     and, if ``wants_context``, ``context=``. It returns an array, a dict of arrays, or for routers
-    the name of a route. If ``is_async`` it is a coroutine function.
+    the name of a route. If ``is_async`` it is a coroutine function; if ``is_stream`` it returns an
+    async generator of such results.
     """
 
     node: str
@@ -72,6 +74,7 @@ class Bound:
     call: Callable[..., Any]
     is_async: bool = False
     wants_context: bool = False
+    is_stream: bool = False
 
     async def load(self) -> None:
         """Run the component's ``load()`` and then ``warmup()``, where it has them."""

@@ -15,7 +15,8 @@ the node that was picked and takes over its value.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -28,6 +29,7 @@ from anabranch.graph.lanes import Lanes
 from anabranch.graph.plan import Plan, Segment
 from anabranch.graph.schedule import StepFactory, closure, ordered, units
 from anabranch.graph.steps import Run, Schedule, Step, first_error
+from anabranch.graph.streaming import Streams
 from anabranch.graph.values import UNSET, Convert, accessor, identity, protect
 from anabranch.graph.vertices import Vertices, shared
 
@@ -68,15 +70,14 @@ class Evaluator:
         self._remote = bool(calls)
         self._empty: list[Any] = [UNSET] * len(self._vertices.slots)
         self._schedule = lru_cache(MAX_SCHEDULES)(self._compile)
+        self._streams = Streams(self._vertices, bound, calls, self._steps, self)
 
     async def evaluate(
         self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
     ) -> list[Any]:
         """The values of ``wants``, in order, given the values of other vertices."""
         slots = self._vertices.slots
-        frame = self._empty.copy()
-        for name, value in given.items():
-            frame[slots[name]] = value
+        frame = self.frame(given)
         steps = self._schedule(wants, frozenset(given))
         if self._lanes.off_loop or self._remote:
             await self._run(steps, frame, context)
@@ -85,6 +86,26 @@ class Evaluator:
                 if frame[step.slot] is UNSET:
                     step.inline(frame, context)
         return [_settled(frame[slots[name]]) for name in wants]
+
+    def stream(
+        self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        """The values of ``wants`` by name, and if one of them streams, its further ones."""
+        return self._streams.run(given, wants, context)
+
+    def frame(self, given: Mapping[str, Any]) -> list[Any]:
+        """A frame of empty slots, but for the values of some vertices."""
+        slots, frame = self._vertices.slots, self._empty.copy()
+        for name, value in given.items():
+            frame[slots[name]] = value
+        return frame
+
+    async def fill(
+        self, frame: list[Any], given: Mapping[str, Any], wants: Sequence[str], context: Context
+    ) -> None:
+        """Evaluate what of ``wants`` a frame lacks that began with ``given``."""
+        await self._run(self._schedule(tuple(wants), frozenset(given)), frame, context)
+        frame[:] = map(_settled, frame)
 
     @property
     def off_loop(self) -> int:
@@ -155,12 +176,33 @@ class HeadExecutor:
         names = self._all if outputs is None else tuple(outputs)
         wants, takes = self._asked(names)
         if self._shared:
-            inputs = {
-                name: protect(value) if name in self._shared else value
-                for name, value in inputs.items()
-            }
+            inputs = self._protected(inputs)
         values = await self._evaluator.evaluate(inputs, wants, context)
         return {name: access(values[index]) for name, index, access in takes}
+
+    async def stream(
+        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None = None
+    ) -> AsyncGenerator[dict[str, Array], None]:
+        """Evaluate ``outputs`` (all, if None) of a graph in which a node may stream.
+
+        What does not stream comes with the first of the results, of which there is but one if
+        nothing does. Closing the iterator closes the component's. Raises as ``run`` does.
+        """
+        wants, takes = self._asked(self._all if outputs is None else tuple(outputs))
+        inputs = self._protected(inputs)
+        async with aclosing(self._evaluator.stream(inputs, wants, context)) as found:
+            async for values in found:
+                yield {
+                    name: access(values[wants[index]])
+                    for name, index, access in takes
+                    if wants[index] in values
+                }
+
+    def _protected(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {
+            name: protect(value) if name in self._shared else value
+            for name, value in inputs.items()
+        }
 
     def _ask(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], list[Take]]:
         """What to evaluate for some outputs, and how to take each from what comes back."""
@@ -190,8 +232,14 @@ class HeadExecutor:
 class SegmentExecutor:
     """Evaluates vertices of one segment, in the segment's own process."""
 
-    def __init__(self, plan: Plan, segment: Segment, bound: Mapping[str, Bound]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        segment: Segment,
+        bound: Mapping[str, Bound],
+    ) -> None:
         self.segment = segment
+        self._bound = bound
         self._evaluator = Evaluator(plan, bound, {}, orchestrates=False)
 
     async def run(
@@ -200,6 +248,19 @@ class SegmentExecutor:
         """The values of ``wants``; the other half of ``SegmentCall``."""
         found = await self._evaluator.evaluate(values, wants, context)
         return dict(zip(wants, found, strict=True))
+
+    @property
+    def streaming(self) -> frozenset[str]:
+        """The nodes here that stream."""
+        return frozenset(name for name, each in self._bound.items() if each.is_stream)
+
+    async def stream(
+        self, values: Mapping[str, Any], want: str, context: Context
+    ) -> AsyncGenerator[Any, None]:
+        """The values of a node that streams, given those of other vertices."""
+        async with aclosing(self._evaluator.stream(values, (want,), context)) as results:
+            async for found in results:
+                yield found[want]
 
     def close(self) -> None:
         """Let the threads go."""

@@ -6,9 +6,10 @@ Specialised for the common shapes: this runs for every node of every request.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from anabranch.components.contract import Bound, Context
+from anabranch.errors import InvalidRequest
 from anabranch.graph.steps import Frame, Invoke
 from anabranch.graph.values import Convert, identity
 
@@ -62,3 +63,14 @@ def _with_list(bound: Bound, parameters: Sequence[Parameter]) -> Invoke:
         return call(values, context=context) if wants_context else call(values)
 
     return invoke
+
+
+def refusing(node: str) -> Invoke:
+    """What runs in place of a node that streams, where a single answer is asked for."""
+
+    def refuse(frame: Frame, context: Context) -> NoReturn:
+        raise InvalidRequest(
+            f"node {node!r} streams its answer: ask generate_stream, or ModelStreamInfer over gRPC"
+        )
+
+    return refuse

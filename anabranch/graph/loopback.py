@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from anabranch.components.contract import Bound, Context
@@ -23,6 +23,16 @@ class LoopbackCall:
         """Evaluate ``wants`` of the segment."""
         await asyncio.sleep(0)
         return await self._executor.run(values, wants, context)
+
+    async def streaming(self) -> frozenset[str]:
+        """The nodes of the segment that stream."""
+        return self._executor.streaming
+
+    def stream(
+        self, values: Mapping[str, Any], want: str, context: Context
+    ) -> AsyncGenerator[Any, None]:
+        """The values of a node of the segment that streams."""
+        return self._executor.stream(values, want, context)
 
 
 def loopback(plan: Plan, bound: Mapping[str, Bound]) -> HeadExecutor:

@@ -10,13 +10,14 @@ from typing import Any
 from anabranch.components.contract import Bound
 from anabranch.components.hints import hint
 from anabranch.errors import NodeError
-from anabranch.graph.invoke import invoker
+from anabranch.graph.invoke import invoker, refusing
 from anabranch.graph.lanes import Lane, Lanes
 from anabranch.graph.plan import PlannedNode, Ref
 from anabranch.graph.segment import pick_of
 from anabranch.graph.steps import (
     Branch,
     Fallback,
+    Invoke,
     JoinStep,
     NodeStep,
     Policy,
@@ -134,11 +135,19 @@ class StepFactory:
         return NodeStep(
             slot=slots[vertex],
             needs=[slots[vertex_of(ref)] for ref in node.inputs.values()],
-            invoke=invoker(bound, self._parameters(node), node.listed),
+            invoke=refusing(vertex) if bound.is_stream else self._invoke(node),
             finish=self._finish(node, vertex),
             lane=self._lanes[node.name],
             policy=self._policy(node),
         )
+
+    def source(self, name: str) -> tuple[Invoke, Convert]:
+        """How a node that streams is called, and how what it yields becomes its value."""
+        node = self._vertices.node(name)
+        return self._invoke(node), self._finish(node, name)
+
+    def _invoke(self, node: PlannedNode) -> Invoke:
+        return invoker(self._bound[node.name], self._parameters(node), node.listed)
 
     def _parameters(self, node: PlannedNode) -> list[tuple[str, int, Convert]]:
         return [

@@ -8,7 +8,8 @@ counted of them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -65,6 +66,13 @@ class Routing:
                 f"(there are: {', '.join(self.versions)})"
             )
         return found
+
+    def choose(self, request: InferenceRequest, headers: Mapping[str, str], request_id: str) -> int:
+        """The revision that the table says."""
+        number = self.split.only
+        if number is None:
+            number = self.split.choose(headers, request.parameters, request.id or request_id)
+        return number
 
     def is_to_blame(self, arm: Arm, request: InferenceRequest, error: Exception) -> bool:
         """Whether an error is the arm's and not the caller's.
@@ -143,10 +151,7 @@ class Arms:
         if revision is not None:
             arm = routing.arm(revision)
             return encode(await self._evaluate(routing, arm, request, headers, request_id))
-        split = routing.split
-        number = split.only
-        if number is None:
-            number = split.choose(headers, request.parameters, request.id or request_id)
+        split, number = routing.split, routing.choose(request, headers, request_id)
         if split.mirrored and HEADER not in headers:
             return await self._mirrored(routing, number, request, headers, request_id, encode)
         arm = routing.arms[number]
@@ -190,9 +195,7 @@ class Arms:
                 arm.tally.fail(type(error).__name__, time.perf_counter() - started)
             raise
         arm.tally.record(response.seconds)
-        if routing.sketch:
-            for output in response.outputs:
-                observe(arm.tally.outputs, output.name, output.array)
+        _look(routing, arm, response)
         return response, answer
 
     async def _evaluate(
@@ -208,6 +211,53 @@ class Arms:
         with self._guests:
             return await arm.core.infer(request, headers, request_id)
 
+    async def stream(
+        self,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        request_id: str,
+        revision: int | str | None = None,
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        """Answer as ``infer`` does, response after response; close the iterator to end it early.
+
+        A graph that does not stream gives one response. No copy goes to mirrors: what they would
+        be compared with is there only at the end.
+        """
+        routing = self.routing
+        routed = revision is None
+        number = routing.choose(request, headers, request_id) if revision is None else revision
+        arm = routing.arm(number)
+        started = time.perf_counter()
+        seconds = None
+        try:
+            async with aclosing(self._stream(routing, arm, request, headers, request_id)) as it:
+                async for response in it:
+                    seconds = response.seconds
+                    if routed:
+                        _look(routing, arm, response)
+                    yield response
+        except Exception as error:
+            if routed and routing.is_to_blame(arm, request, error):
+                arm.tally.fail(type(error).__name__, time.perf_counter() - started)
+            raise
+        if routed:
+            arm.tally.record(time.perf_counter() - started if seconds is None else seconds)
+
+    async def _stream(
+        self,
+        routing: Routing,
+        arm: Arm,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        request_id: str,
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        with ExitStack() as held:
+            if arm is not routing.stable:
+                held.enter_context(self._guests)
+            async with aclosing(arm.core.stream(request, headers, request_id)) as responses:
+                async for response in responses:
+                    yield response
+
     def metadata(self, revision: int | str | None = None) -> ModelMetadata:
         """Describe a revision; without a number the stable one, and say which ones there are."""
         routing = self.routing
@@ -222,3 +272,10 @@ class Arms:
     async def close(self) -> None:
         """Cancel the copies that are on their way to mirrors."""
         await self._mirrors.close()
+
+
+def _look(routing: Routing, arm: Arm, response: InferenceResponse) -> None:
+    """Note the distribution of outputs, where a rollout judges it."""
+    if routing.sketch:
+        for output in response.outputs:
+            observe(arm.tally.outputs, output.name, output.array)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -18,7 +19,7 @@ import numpy as np
 from anabranch.components.contract import Context
 from anabranch.components.datatypes import fits, to_datatype, to_dtype
 from anabranch.components.hints import hint, listing
-from anabranch.errors import DeadlineExceeded, InvalidRequest, NotSupportedError
+from anabranch.errors import DeadlineExceeded, InvalidRequest
 from anabranch.graph.plan import Signature
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.stepping import Started
@@ -60,6 +61,16 @@ class Head(Protocol):
         """Evaluate the graph's outputs, or only those named.
 
         Raises NodeError, Unavailable or DeadlineExceeded.
+        """
+        ...
+
+    def stream(
+        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
+    ) -> AsyncGenerator[Evaluated, None]:
+        """Evaluate likewise, where a node may stream: one or more results, or none.
+
+        An output that does not stream is in the first result only. Closing the iterator ends the
+        evaluation.
         """
         ...
 
@@ -132,14 +143,15 @@ class InferenceCore:
     """One revision of a graph, ready to be asked."""
 
     def __init__(self, name: str, signature: Signature, head: Head, revision: int) -> None:
-        """Raise NotSupportedError for a signature with a datatype that NumPy lacks."""
         self.name = name
         self.version = str(revision)
         self._signature = signature
         self._timeout = signature.timeout
         self._head = head
         self._outputs = tuple(signature.outputs)
-        self._expected = {n: (_dtype(n, spec), spec) for n, spec in signature.inputs.items()}
+        self._expected = {
+            n: (to_dtype(spec.datatype), spec) for n, spec in signature.inputs.items()
+        }
         self._types = {n: spec for n, spec in signature.outputs.items() if spec is not None}
 
     async def infer(
@@ -159,8 +171,46 @@ class InferenceCore:
         context = Context(request.id or request_id, headers or {}, request.parameters, deadline)
         running = Started(self._head.run(request.inputs, context, request.outputs or None))
         found = running.value if running.done else await self._within(seconds, running)
+        return self._response(request, found, request.outputs or self._outputs)
+
+    async def stream(
+        self,
+        request: InferenceRequest,
+        headers: Mapping[str, str] | None = None,
+        request_id: str = "",
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        """Answer as ``infer`` does, with response after response where the graph streams.
+
+        An output that does not stream is in the first response only. The time of the request
+        holds for all of them together. Closing the iterator ends the evaluation.
+        """
+        seconds = self.check(request)
+        deadline = time.monotonic() + seconds
+        context = Context(request.id or request_id, headers or {}, request.parameters, deadline)
+        results = self._head.stream(request.inputs, context, request.outputs or None)
+        async with aclosing(results):
+            while (found := await self._next(results, deadline, seconds)) is not None:
+                names = [n for n in request.outputs or self._outputs if n in found.outputs]
+                yield self._response(request, found, names)
+
+    async def _next(
+        self, results: AsyncGenerator[Evaluated, None], deadline: float, seconds: float
+    ) -> Evaluated | None:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise self._late(seconds)
+        try:
+            async with asyncio.timeout(left) as limit:
+                return await anext(results, None)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            raise self._late(seconds) from None
+
+    def _response(
+        self, request: InferenceRequest, found: Evaluated, names: Sequence[str]
+    ) -> InferenceResponse:
         results = found.outputs
-        names = request.outputs or self._outputs
         outputs = [_output(name, results[name]) for name in names]
         if len(self._types) < len(self._outputs):
             self._learn(outputs)
@@ -203,9 +253,12 @@ class InferenceCore:
         except TimeoutError:
             if not limit.expired():
                 raise
-            raise DeadlineExceeded(
-                f"graph {self.name!r} did not answer within {seconds:g}s, the time this request had"
-            ) from None
+            raise self._late(seconds) from None
+
+    def _late(self, seconds: float) -> DeadlineExceeded:
+        return DeadlineExceeded(
+            f"graph {self.name!r} did not answer within {seconds:g}s, the time this request had"
+        )
 
     def _seconds(self, parameters: Mapping[str, Any]) -> float:
         """Return how long the request may take: the graph's time, or less if it asks for less."""
@@ -265,13 +318,6 @@ class InferenceCore:
             tuple(_metadata(name, spec) for name, spec in self._signature.inputs.items()),
             tuple(_metadata(name, spec) for name, spec in known),
         )
-
-
-def _dtype(name: str, spec: TensorSpec) -> np.dtype[Any]:
-    try:
-        return to_dtype(spec.datatype)
-    except ValueError as error:
-        raise NotSupportedError(f"input {name!r}: {error}") from None
 
 
 def _wrong_type(name: str, spec: TensorSpec, array: Array) -> str:

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from ray import serve
 
 from anabranch.components.contract import Context
-from anabranch.errors import NotSupportedError
 from anabranch.graph.executor import HeadExecutor
-from anabranch.graph.lowering.hosting import Handle, Hosted, StartError
+from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.segments import HandleCall, ask, received, shipped
+from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
 from anabranch.graph.plan import HEAD
-from anabranch.router.core import Array, Evaluated, Head, InferenceCore, Verdict
+from anabranch.router.core import Array, Evaluated, Head, Verdict
 from anabranch.router.local import LocalHead
 from anabranch.router.table import app_name
 from anabranch.specs.models import Compare
@@ -47,13 +47,8 @@ class HostedHead:
 
     @classmethod
     async def start(cls, spec: str, segments_app: str) -> HostedHead:
-        """Load the head of ``spec``; raises StartError, also for what no request could ask."""
-        found = cls(await Hosted.start(spec, HEAD), segments_app)
-        try:
-            InferenceCore(found.plan.name, found.plan.signature, found.head, 0)
-        except NotSupportedError as error:
-            raise StartError(str(error)) from None
-        return found
+        """Load the head of ``spec``. Raises StartError."""
+        return cls(await Hosted.start(spec, HEAD), segments_app)
 
     async def check_health(self) -> None:
         """Raise StartError, naming the node, if a component says that it is unwell."""
@@ -84,6 +79,16 @@ class HeadReplica:
         """
         found = await self._hosted.head.run(inputs, received(context, remaining), outputs)
         return found.outputs, found.seconds
+
+    def stream(
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Outputs,
+        context: Context,
+        remaining: float | None,
+    ) -> AsyncGenerator[Piece, None]:
+        """Give result after result of a graph that may stream, each with the seconds so far."""
+        return pieces(self._hosted.head.stream(inputs, received(context, remaining), outputs))
 
     async def compare(
         self,
@@ -121,6 +126,7 @@ class RemoteHead:
         self._name = f"r{revision}.{HEAD}"
         self._infer: Any = handle.infer
         self._compare: Any = handle.compare
+        self._handle = handle
         weakref.finalize(self, _let_go, asyncio.get_running_loop(), handle)
 
     async def run(
@@ -130,6 +136,13 @@ class RemoteHead:
         sent = _sent(inputs, context, outputs)
         found, seconds = await ask(self._name, self._infer, *sent)
         return Evaluated(found, seconds)
+
+    def stream(
+        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
+    ) -> AsyncGenerator[Evaluated, None]:
+        """Evaluate a graph that may stream; closing the iterator cancels it there."""
+        sent = _sent(inputs, context, outputs)
+        return ask_stream(self._name, self._handle.options(stream=True).stream, *sent)
 
     async def compare(
         self,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 
 from anabranch.components.contract import Context
 from anabranch.graph.executor import HeadExecutor
@@ -25,6 +26,15 @@ class LocalHead:
         started = time.perf_counter()
         found = await self._executor.run(inputs, context, outputs)
         return Evaluated(found, time.perf_counter() - started)
+
+    async def stream(
+        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
+    ) -> AsyncGenerator[Evaluated, None]:
+        """Evaluate a graph that may stream; each result has the time since the start."""
+        started = time.perf_counter()
+        async with aclosing(self._executor.stream(inputs, context, outputs)) as results:
+            async for found in results:
+                yield Evaluated(found, time.perf_counter() - started)
 
     async def compare(
         self,

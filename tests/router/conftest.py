@@ -6,8 +6,8 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,15 @@ class StepHead:
         self.seen.append(context)
         return Evaluated(await self.step(inputs, context), 0.001)
 
+    async def stream(
+        self, inputs: Mapping[str, Any], context: Context, outputs: Sequence[str] | None
+    ) -> AsyncGenerator[Evaluated, None]:
+        self.asked = outputs
+        self.seen.append(context)
+        async with aclosing(streamed(self.step, inputs, context)) as results:
+            async for found in results:
+                yield Evaluated(found, 0.001)
+
     async def compare(
         self,
         inputs: Mapping[str, Any],
@@ -56,6 +65,19 @@ class StepHead:
         found = await self.run(inputs, context, outputs)
         same = all(np.array_equal(found.outputs[name], expected[name]) for name in expected)
         return Verdict(same, same, found.seconds)
+
+
+async def streamed(
+    step: Step, inputs: Mapping[str, Any], context: Context
+) -> AsyncGenerator[dict[str, Any], None]:
+    """What a step yields, or its one result."""
+    found: Any = step(inputs, context)
+    if isinstance(found, AsyncGenerator):
+        async with aclosing(found):
+            async for result in found:
+                yield result
+    else:
+        yield await found
 
 
 async def double(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,7 @@ from anabranch.components.contract import Context
 from anabranch.graph.executor import SegmentExecutor
 from anabranch.graph.lowering.failures import translated
 from anabranch.graph.lowering.hosting import Handle, Hosted
+from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
 from anabranch.graph.plan import Segment
 
 
@@ -40,6 +41,16 @@ class SegmentReplica:
         """Evaluate ``wants``; ``remaining`` is the time left, in seconds, on the caller's clock."""
         return await self._executor.run(values, wants, received(context, remaining))
 
+    async def streaming(self) -> frozenset[str]:
+        """The nodes here that stream."""
+        return self._executor.streaming
+
+    def stream(
+        self, values: Mapping[str, Any], want: str, context: Context, remaining: float | None
+    ) -> AsyncGenerator[Piece, None]:
+        """The values of a node that streams; ``remaining`` is as in ``evaluate``."""
+        return pieces(self._executor.stream(values, want, received(context, remaining)))
+
     async def check_health(self) -> None:
         """Serve's health check: that of the components."""
         await self._hosted.check_health()
@@ -56,6 +67,8 @@ class HandleCall:
     def __init__(self, segment: str, handle: Handle) -> None:
         self._segment = segment
         self._evaluate = handle.evaluate
+        self._handle = handle
+        self._streaming: frozenset[str] | None = None
 
     async def __call__(
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
@@ -64,6 +77,19 @@ class HandleCall:
         sent = dict(values), wants, shipped(context), context.remaining()
         found: Mapping[str, Any] = await ask(self._segment, self._evaluate, *sent)
         return found
+
+    async def streaming(self) -> frozenset[str]:
+        """The nodes of the segment that stream: always the same, so it is asked once."""
+        if self._streaming is None:
+            self._streaming = await ask(self._segment, self._handle.streaming)
+        return self._streaming
+
+    def stream(
+        self, values: Mapping[str, Any], want: str, context: Context
+    ) -> AsyncGenerator[Any, None]:
+        """The values of a node that streams; closing the iterator cancels it there."""
+        sent = dict(values), want, shipped(context), context.remaining()
+        return ask_stream(self._segment, self._handle.options(stream=True).stream, *sent)
 
 
 async def ask(name: str, method: Handle, *args: Any) -> Any:
