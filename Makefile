@@ -10,7 +10,7 @@ READY  := $(VENV)/.ready
 PARALLEL := --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit check format bench schema lock clean
+.PHONY: help setup demo test test-unit test-gpu check format bench schema lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ test: setup ## Run all tests
 
 test-unit: setup ## Run the tests that take no engine and little time
 	$(BIN)/python -m pytest -m "not e2e and not slow" $(PARALLEL)
+
+test-gpu: setup ## Run the tests that need a CUDA device; they are skipped without one
+	$(BIN)/python -m pytest -m gpu
 
 check: setup ## Lint, formatting, strict types, import contracts, unused code
 	$(BIN)/ruff check

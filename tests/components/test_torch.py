@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
 from anabranch.components.binding import bind
+from anabranch.components.runtimes.torch.loading import load
+from anabranch.components.runtimes.torch.warming import examples, free_batch
 from anabranch.errors import LoadError
 
 torch = pytest.importorskip("torch")
@@ -35,6 +39,11 @@ class Named(torch.nn.Module):
         return {"double": 2 * x, "half": x / 2}
 
 
+class Whole(torch.nn.Module):
+    def forward(self, x: torch.Tensor, at: torch.Tensor):
+        return 2 * x, at + 1
+
+
 class Nested(torch.nn.Module):
     def forward(self, pair: dict[str, torch.Tensor]) -> torch.Tensor:
         return pair["a"] + pair["b"]
@@ -62,6 +71,8 @@ def root(tmp_path_factory, net):
     export(Two(), folder / "two.pt2", x, x.clone())
     export(Two(), folder / "keywords.pt2", x, right=x.clone())
     export(Named(), folder / "named.pt2", x)
+    export(net, folder / "fixed.pt2", x)
+    export(Whole(), folder / "whole.pt2", x, torch.tensor([1, 2]))
     export(Nested(), folder / "nested.pt2", {"a": x, "b": x.clone()})
     torch.jit.script(net).save(folder / "net.pt")
     torch.jit.script(net).save(folder / "wrong-suffix.pt2")
@@ -119,20 +130,77 @@ def test_inputs_of_a_program_are_checked(predictor, array, message):
         predictor("net.pt2").call(x=array)
 
 
+@pytest.mark.parametrize(("dtype", "places"), [("bf16", 1e-2), ("fp16", 2e-3), ("fp32", 1e-6)])
+@pytest.mark.parametrize("model", ["net.pt2", "net.pt"])
+def test_a_narrow_datatype_inside_and_fp32_outside(predictor, net, model, dtype, places):
+    bound = predictor(model, args={"dtype": dtype, "device": "cpu"})
+    result = bound.call(x=X)
+    expected = net(torch.tensor(X)).detach().numpy()
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, atol=places)
+    assert np.array_equal(result, expected) == (dtype == "fp32")
+
+
+def test_whole_numbers_are_not_cast(predictor):
+    bound = predictor("whole.pt2", args={"dtype": "bf16"}, inputs={"x": "x", "at": "x"})
+    result = bound.call(x=X[:2], at=np.array([1000, 1001]))
+    assert result["output_0"].dtype == np.float32
+    assert result["output_1"].tolist() == [1001, 1002]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
+def test_a_compiled_program_answers_the_same(predictor, net):
+    bound = predictor("fixed.pt2", args={"compile": True, "device": "cpu"})
+    expected = net(torch.tensor(X[:2])).detach().numpy()
+    before = dict(torch._dynamo.utils.counters["stats"])
+    np.testing.assert_allclose(bound.call(x=X[:2]), expected, rtol=1e-5)
+    assert torch._dynamo.utils.counters["stats"] == before  # no request compiles anything
+    assert before["unique_graphs"] > 0
+
+
+def test_what_cannot_be_compiled_is_an_error_of_loading(predictor, monkeypatch):
+    def refuse(module, dynamic):
+        raise RuntimeError("no C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    with pytest.raises(LoadError, match=r"cannot load net\.pt2: RuntimeError: no C\+\+ compiler"):
+        predictor("net.pt2", args={"compile": True})
+
+
+def test_warming_up_covers_one_row_and_several(root):
+    model = load(torch, root / "net.pt2", "cpu", torch.bfloat16)
+    assert [tuple(examples(torch, model, rows)[0].shape) for rows in (1, 2)] == [(1, 4), (2, 4)]
+    assert examples(torch, model, 1)[0].dtype == torch.bfloat16
+    assert free_batch(model)
+    assert not free_batch(load(torch, root / "fixed.pt2", "cpu", None))
+    assert not free_batch(load(torch, root / "net.pt", "cpu", None))
+
+
+def test_without_memory_the_request_fails_and_the_memory_is_free_again(predictor, monkeypatch):
+    bound = predictor("net.pt2", args={"device": "cpu"})
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
+
+    def full(tensors):
+        if len(tensors[0]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return tensors[0]
+
+    monkeypatch.setattr(bound.instance._run, "run", full)
+    with pytest.raises(
+        MemoryError, match=r"no memory left for inputs of shape \[5, 4\]$"
+    ) as raised:
+        bound.call(x=X)
+    assert raised.value.__context__ is None  # whose traceback would keep the tensors
+    assert emptied == [1]
+    assert bound.call(x=X[:2]).shape == (2, 4)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_where_there_is_none(predictor):
     with pytest.raises(LoadError, match=r"'cuda', but torch .* sees no CUDA device here: .*gpu: 1"):
         predictor("net.pt2", args={"device": "cuda"})
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("model", ["net.pt2", "net.pt"])
-@pytest.mark.parametrize("device", ["cuda", "auto"])
-def test_cuda(predictor, net, model, device):
-    bound = predictor(model, args={"device": device})
-    assert bound.instance._device == "cuda"
-    expected = net(torch.tensor(X)).detach().numpy()
-    np.testing.assert_allclose(bound.call(x=X), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -144,8 +212,14 @@ def test_cuda(predictor, net, model, device):
         ("two.pt2", {}, "two.pt2 takes the inputs left, right, the node has x"),
         ("net.pt2", {"method": "forward"}, "has no methods to choose from"),
         ("net.pt2", {"args": {"device": "tpu"}}, "'tpu' is not one of auto, cpu, cuda"),
+        ("net.pt2", {"args": {"dtype": "int8"}}, "'int8' is not one of fp32, fp16, bf16"),
+        ("net.pt2", {"args": {"cuda_graphs": [1], "device": "cpu"}},
+         "cuda_graphs needs a CUDA device, but the model runs on the CPU"),
+        ("net.pt2", {"args": {"cuda_graphs": []}}, "at least one size is needed, and none below 1"),
+        ("net.pt2", {"args": {"cuda_graphs": [8, 0]}}, "at least one size is needed"),
+        ("net.pt", {"args": {"compile": True}}, "needs a torch.export program, not TorchScript"),
     ],
-)
+)  # fmt: skip
 def test_errors_say_what_is_wrong(predictor, model, fields, message):
     with pytest.raises(LoadError, match=message):
         predictor(model, **fields)

@@ -1,0 +1,108 @@
+"""The runtime ``torch``: from arrays to a model's answer, on the CPU or a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from anabranch.components.arrays import Array, to_array, to_torch
+from anabranch.components.artefacts import model_path, reading
+from anabranch.components.contract import CannotLoad
+from anabranch.components.extras import require
+from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes.signatures import checked, no_method, no_model, order_of
+from anabranch.components.runtimes.torch.devices import NAMES, Cpu, Cuda, choose
+from anabranch.components.runtimes.torch.graphs import with_graphs
+from anabranch.components.runtimes.torch.loading import load
+from anabranch.components.runtimes.torch.outputs import each
+from anabranch.components.runtimes.torch.warming import compiled
+from anabranch.specs.models import NodeBase, Predictor
+
+_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+@register("predictor", "torch")
+class TorchModel:
+    """A model on ``device``: cpu, cuda, or (auto, if left out) cuda where there is one.
+
+    A tensor is the output ``output``; a tuple gives ``output_0``, ``output_1``, …; a dict names its
+    outputs. Inputs go to the model's by name, a single one whatever its name.
+
+    ``dtype`` (fp32, fp16, bf16) is what the model calculates in: its weights and every float input
+    are cast to it, and outputs of that datatype back to FP32. ``compile`` compiles the program
+    before the first request. ``cuda_graphs`` lists numbers of rows for which the work of the GPU is
+    recorded once and played back: smaller batches are filled up with zeros, larger ones run as
+    usual. Both need a ``torch.export`` program.
+    """
+
+    def __init__(
+        self,
+        node: Predictor,
+        root: Path,
+        *,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        dtype: Literal["fp32", "fp16", "bf16"] | None = None,
+        compile: bool = False,
+        cuda_graphs: list[int] | None = None,
+    ) -> None:
+        self._torch = require("torch", "torch")
+        path = model_path(node, root)
+        self._dtype = None if dtype is None else getattr(self._torch, _DTYPES[dtype])
+        self._device = choose(self._torch, device)
+        if cuda_graphs and self._device == "cpu":
+            raise CannotLoad("args.cuda_graphs needs a CUDA device, but the model runs on the CPU")
+        with reading(node, root):
+            model = load(self._torch, path, NAMES[self._device], self._dtype)
+            self._order, self._specs = order_of(node, model.names), model.specs
+            if compile:
+                model = compiled(self._torch, model)
+            call = with_graphs(self._torch, model, cuda_graphs) if cuda_graphs else model.call
+        self._run = (Cpu if self._device == "cpu" else Cuda)(self._torch, call)
+        self.max_concurrency = self._run.max_concurrency
+
+    @staticmethod
+    def executes_code(model: str) -> bool:
+        """Tell whether loading the file may run code: both formats hold pickles."""
+        return True
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a missing model, a method, and sizes of batches below 1."""
+        predictor = cast(Predictor, node)
+        yield from no_model(predictor)
+        yield from no_method(predictor, "torch")
+        sizes = cast("list[int] | None", node.args.get("cuda_graphs"))
+        if sizes is not None and (not sizes or min(sizes) < 1):
+            yield ("args", "cuda_graphs"), "at least one size is needed, and none below 1"
+
+    def predict(self, /, **inputs: Array) -> Array | dict[str, Array]:
+        """Return the model's outputs as arrays on the CPU.
+
+        A MemoryError where the device has no memory left for them; what it had taken is free again.
+        """
+        tensors = [
+            self._cast(to_torch(checked(inputs[name], spec, name)))
+            for name, spec in zip(self._order, self._specs, strict=True)
+        ]
+        outputs = self._in_memory(tensors)
+        return cast(
+            "Array | dict[str, Array]", each(lambda one: to_array(self._back(one)), outputs)
+        )
+
+    def _in_memory(self, tensors: list[Any]) -> Any:
+        try:
+            with self._torch.inference_mode():
+                return self._run.run(tensors)
+        except self._torch.OutOfMemoryError:
+            pass  # its traceback holds tensors, so they are let go of before the memory is freed
+        self._torch.cuda.empty_cache()
+        shapes = ", ".join(str(list(one.shape)) for one in tensors)
+        raise MemoryError(f"the device has no memory left for inputs of shape {shapes}")
+
+    def _cast(self, tensor: Any) -> Any:
+        floats = self._dtype is not None and tensor.is_floating_point()
+        return tensor.to(self._dtype) if floats else tensor
+
+    def _back(self, value: Any) -> Any:
+        return value.float() if getattr(value, "dtype", 0) == self._dtype else value
