@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -15,7 +15,8 @@ from ray.serve.schema import ApplicationStatus
 from anabranch.control.reconcile import App, Status, parse_app
 from anabranch.errors import Unavailable
 from anabranch.graph.lowering.hosting import start_reason
-from anabranch.graph.lowering.segments import SegmentReplica, actor_options, replicas
+from anabranch.graph.lowering.scaling import is_autoscaled, scaling_options
+from anabranch.graph.lowering.segments import SegmentReplica, actor_options
 from anabranch.graph.plan import HEAD, Plan, Segment
 from anabranch.router.deployment import RouterIngress
 from anabranch.router.heads import HeadReplica
@@ -48,6 +49,8 @@ class Release:
     spec: str
     plan: Plan
     runtime_env: Mapping[str, Any]
+    running: int = 0
+    """How many routers there are now, where their number follows the load."""
 
     def environment(self) -> dict[str, Any]:
         """The runtime environment of the revision's replicas."""
@@ -111,6 +114,8 @@ def _last_line(text: str) -> str:
 def start(part: Part, release: Release, limits: Limits) -> None:
     """Start a part of a release in its application; returns before it is healthy."""
     name = app_name(release.graph, part, release.revision)
+    if is_autoscaled(release.plan.head.scaling):
+        release = replace(release, running=_running(release.graph))
     route = f"/v2/models/{release.graph}" if part == "router" else None
     target = _BUILDERS[part](release, limits)
     serve.run_many(
@@ -118,6 +123,12 @@ def start(part: Part, release: Release, limits: Limits) -> None:
         wait_for_ingress_deployment_creation=False,
         wait_for_applications_running=False,
     )
+
+
+def _running(graph: str) -> int:
+    """How many routers Serve wants of a graph now; 0 where it has none."""
+    router = details().get(graph, {}).get("deployments", {}).get(ROUTER, {})
+    return int(router.get("target_num_replicas") or 0)
 
 
 def delete(name: str) -> None:
@@ -210,7 +221,7 @@ def _options(release: Release, segment: Segment) -> dict[str, Any]:
     a request may take.
     """
     return {
-        "num_replicas": replicas(segment),
+        **scaling_options(segment.scaling, release.running if segment.name == HEAD else 0),
         "ray_actor_options": actor_options(segment, release.environment()),
         "max_ongoing_requests": _MANY,
         "max_constructor_retry_count": 1,

@@ -42,20 +42,24 @@ class Gate:
     ``whose`` says in the error who takes no more.
     """
 
-    __slots__ = ("_inside", "_limit", "_whose")
+    __slots__ = ("_limit", "_whose", "inside", "passed")
 
     def __init__(self, limit: int, whose: str = "this replica takes") -> None:
         self._limit = limit
         self._whose = whose
-        self._inside = 0
+        self.inside = 0
+        """How many are inside."""
+        self.passed = 0
+        """How many were ever let in."""
 
     def __enter__(self) -> None:
-        if self._inside >= self._limit:
+        if self.inside >= self._limit:
             raise Unavailable(
-                f"{self._inside} requests are in progress, the most that {self._whose}; "
+                f"{self.inside} requests are in progress, the most that {self._whose}; "
                 "try again later"
             )
-        self._inside += 1
+        self.inside += 1
+        self.passed += 1
 
     def __exit__(
         self,
@@ -63,4 +67,4 @@ class Gate:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        self._inside -= 1
+        self.inside -= 1

@@ -1,0 +1,71 @@
+"""What needs more than one field of ``scaling`` to judge, and what its schedule must be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+from anabranch.specs.raw import Map, as_list, as_map, as_number, under
+from anabranch.specs.text import listing, nearest, quoted
+from anabranch.specs.units import Duration
+from anabranch.specs.wording import Said
+
+_AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay", "schedule")
+_SCALING = ("replicas", *_AUTOSCALING)
+
+
+def scaling_rules(scaling: Map) -> Iterator[Said]:
+    """Every rule that a ``scaling`` breaks."""
+    auto = [field for field in _AUTOSCALING if field in scaling]
+    low, high = as_number(scaling.get("min")), as_number(scaling.get("max"))
+    if "replicas" in scaling and auto:
+        yield ("replicas",), f"a fixed number excludes autoscaling; remove it or {listing(auto)}"
+    elif auto and not {"max", "replicas"} & {nearest(f, _SCALING) or f for f in scaling}:
+        yield (), "autoscaling needs `max`, the most replicas"
+    if low is not None and high is not None and low > high:
+        yield ("min",), f"min {low} is more than max {high}"
+    for index, peak in enumerate(as_list(scaling.get("schedule"))):
+        yield from under(("schedule", index), _peak(as_map(peak), high))
+
+
+def _peak(peak: Map, high: float | None) -> Iterator[Said]:
+    cron, timezone, low = peak.get("cron"), peak.get("timezone"), as_number(peak.get("min"))
+    if isinstance(cron, str) and (problem := _cron_problem(cron)):
+        yield ("cron",), problem
+    if isinstance(timezone, str) and not _is_timezone(timezone):
+        yield ("timezone",), f"there is no time zone {quoted(timezone)}; write one such as UTC"
+    if low is not None and high is not None and low > high:
+        yield ("min",), f"min {low} is more than max {high}"
+    yield from under(("for",), _some_time(peak.get("for")))
+
+
+def _some_time(text: Any) -> Iterator[Said]:
+    with suppress(ValueError):
+        if Duration.parse(text) == 0:
+            yield (), "must be more than 0"
+
+
+def _cron_problem(cron: str) -> str:
+    if len(cron.split()) != 5:
+        return (
+            "needs five fields: minute, hour, day of the month, month, day of the week, "
+            "such as `0 8 * * 1-5`"
+        )
+    try:
+        CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC))
+    except CronSimError as error:
+        return f"{error}, in {quoted(cron)}"
+    return ""
+
+
+def _is_timezone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # not there, no name of one, or a folder
+        return False
+    return True
