@@ -11,6 +11,7 @@ import ray
 from ray import serve
 
 from anabranch.control.controller import start_controller
+from anabranch.control.front import FRONT_APP, front_app
 from anabranch.control.gateway import GATEWAY_APP, gateway_app
 from anabranch.control.settings import Settings
 from anabranch.errors import EngineError
@@ -21,17 +22,17 @@ _ACTOR_TIMEOUT = 60.0
 
 
 def boot(settings: Settings, settle_timeout: float = 60.0) -> dict[str, GraphState]:
-    """Start the controller and the gateway, then wait until the store's graphs are back.
+    """Start the controller, the gateway and gRPC's front; wait until the store's graphs are back.
 
     Waits at most ``settle_timeout`` seconds and returns how each graph is doing; those that are
-    not ready are still being worked on. Raises EngineError if the controller or the gateway does
-    not come up. Harmless where both run.
+    not ready are still being worked on. Raises EngineError if one of them does not come up.
+    Harmless where all run.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
     token = ensure_token(settings.token_file)
     controller: Any = start_controller(settings)
     settled = controller.settle.remote(settle_timeout)
-    _start_gateway(settings, token)
+    _start_faces(settings, token)
     try:
         states: dict[str, GraphState] = ray.get(settled, timeout=settle_timeout + _ACTOR_TIMEOUT)
     except ray.exceptions.RayError as error:
@@ -58,10 +59,17 @@ def ensure_token(path: Path) -> str:
     return token
 
 
-def _start_gateway(settings: Settings, token: str) -> None:
-    app = gateway_app(token, Limits(max_body=settings.max_body), settings.max_bundle)
+def _start_faces(settings: Settings, token: str) -> None:
+    """Start what answers for no single graph, over HTTP and over gRPC."""
+    limits = Limits(max_body=settings.max_body)
+    gateway = gateway_app(token, limits, settings.max_bundle)
+    front = front_app(token, settings.http_host, settings.grpc_port, limits)
+    targets = [
+        serve.RunTarget(gateway, GATEWAY_APP, "/"),
+        serve.RunTarget(front, FRONT_APP, None),
+    ]
     try:
-        serve.run(app, name=GATEWAY_APP, route_prefix="/")
+        serve.run_many(targets)
     except (RuntimeError, ray.exceptions.RayError) as error:
         raise EngineError(f"the gateway does not start: {_cause(error)}") from None
 

@@ -29,6 +29,7 @@ from anabranch.errors import EngineError, Unavailable
 from anabranch.router.errors import error_reply
 from anabranch.router.gateway import GraphState
 from anabranch.router.polling import ACTOR, NAMESPACE
+from anabranch.router.rpc.addresses import Addresses
 from anabranch.router.table import RoutingTable
 from anabranch.router.tally import Report
 
@@ -86,14 +87,17 @@ class Controller:
             raise EngineError(self._problem)
         return await self.states()
 
-    async def table(self, graph: str, replica: str, generation: int) -> RoutingTable | None:
+    async def table(
+        self, graph: str, replica: str, generation: int, address: str = ""
+    ) -> RoutingTable | None:
         """The long poll of a router; see ``Hub``. Unavailable while the store is not ours."""
-        if self._plane is None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_S):
-                    await self._told.wait()
-            self._acting()
-        return await self._hub.table(graph, replica, generation)
+        await self._published()
+        return await self._hub.table(graph, replica, generation, address)
+
+    async def addresses(self, version: int) -> Addresses:
+        """The long poll of the front; likewise."""
+        await self._published()
+        return await self._hub.addresses(version)
 
     async def leave(self, graph: str, replica: str) -> None:
         """A router ends."""
@@ -102,6 +106,14 @@ class Controller:
     async def report(self, graph: str, replica: str, report: Report) -> None:
         """What a router has counted so far."""
         self._ledger.take(graph, replica, report)
+
+    async def _published(self) -> None:
+        """Wait until the hub has the tables of the store; Unavailable if that does not come."""
+        if self._plane is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await self._told.wait()
+            self._acting()
 
     def _acting(self) -> Plane:
         if self._plane is None:

@@ -207,6 +207,7 @@ def _environment(
         "ANABRANCH_HOME": str(home),
         "ANABRANCH_HTTP_HOST": options.host(),
         "ANABRANCH_HTTP_PORT": str(options.http_port),
+        "ANABRANCH_GRPC_PORT": str(options.grpc_port),
         "ANABRANCH_MAX_BODY": str(_bytes("--max-body", options.max_body)),
     }
 

@@ -19,6 +19,7 @@ from anabranch.router.errors import Reply, error_body
 from anabranch.router.gateway import Gateway, GraphState
 from anabranch.router.limits import Limits
 from anabranch.router.polling import ACTOR, NAMESPACE
+from anabranch.router.rpc.addresses import Addresses
 
 GATEWAY_APP = "anabranch.gateway"
 """Has a dot, so that no graph can have the same name."""
@@ -47,6 +48,11 @@ class ControllerLink:
     async def graphs(self) -> Mapping[str, GraphState]:
         """Every graph that should be live, by name; Unavailable while the controller restarts."""
         found: Mapping[str, GraphState] = await self._call("states")
+        return found
+
+    async def addresses(self, version: int) -> Addresses:
+        """Where routers answer gRPC, once that is of another version than ``version``."""
+        found: Addresses = await self._call("addresses", version)
         return found
 
     def refusal(self, headers: Mapping[str, str]) -> Reply | None:

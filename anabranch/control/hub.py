@@ -1,7 +1,8 @@
 """Hands routing tables to routers by long poll, and knows which routers have which table.
 
-A poll says which table a router holds: that is its acknowledgement. Nothing runs between polls and
-changes. Only asyncio, on one loop.
+A poll says which table a router holds: that is its acknowledgement. It also says where the router
+answers gRPC, and the front polls for these addresses in the same way. Nothing runs between polls
+and changes. Only asyncio, on one loop.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from anabranch.router.rpc.addresses import Addresses
 from anabranch.router.table import RoutingTable
 
 PATIENCE_S = 30.0
@@ -22,10 +24,11 @@ _FORGOTTEN_S = 40.0
 
 @dataclass
 class _Seen:
-    """A router: the table that it holds, and when it last said so."""
+    """A router: the table that it holds, when it last said so, and its address for gRPC."""
 
     generation: int
     at: float
+    address: str = ""
 
 
 @dataclass
@@ -49,14 +52,20 @@ class Hub:
         self._patience = patience
         self._clock = clock
         self._topics: dict[str, _Topic] = {}
+        # Never one that the hub of a controller before this one has had.
+        self._addresses = Addresses(time.time_ns())
+        self._moved = asyncio.Event()
 
-    async def table(self, graph: str, replica: str, generation: int) -> RoutingTable | None:
+    async def table(
+        self, graph: str, replica: str, generation: int, address: str = ""
+    ) -> RoutingTable | None:
         """A router asks for a table of another generation than the one it holds; 0 is none yet.
 
         After the hub's patience the answer is the same table again. None: the graph has no table.
         """
         topic = self._topic(graph)
-        self._known(topic)[replica] = _Seen(generation, self._clock())
+        self._known(topic)[replica] = _Seen(generation, self._clock(), address)
+        self._announce()
         topic.polled = _rung(topic.polled)
         if topic.table is None or topic.table.generation == generation:
             # Not wait_for: in Python 3.11 it may swallow a cancellation.
@@ -69,13 +78,26 @@ class Hub:
         """A router has ended: nobody waits for it from now on."""
         topic = self._topic(graph)
         topic.routers.pop(replica, None)
+        self._announce()
         topic.polled = _rung(topic.polled)
+
+    async def addresses(self, version: int) -> Addresses:
+        """The front asks for addresses of another version than it has; 0 is none yet.
+
+        After the hub's patience the answer is the same again.
+        """
+        if self._addresses.version == version:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await self._moved.wait()
+        return self._addresses
 
     def put(self, table: RoutingTable) -> None:
         """Put a table in force, unless a newer one is."""
         topic = self._topic(table.graph)
         if topic.table is None or topic.table.generation < table.generation:
             topic.table = table
+            self._announce()
             topic.changed = _rung(topic.changed)
 
     def drop(self, graph: str) -> None:
@@ -83,6 +105,7 @@ class Hub:
         topic = self._topic(graph)
         topic.table = None
         topic.routers.clear()
+        self._announce()
         topic.changed = _rung(topic.changed)
 
     def routers(self, graph: str) -> frozenset[str]:
@@ -104,7 +127,19 @@ class Hub:
         known = len(topic.routers)
         for replica in behind:
             del topic.routers[replica]
+        self._announce()
         return known - len(behind), known
+
+    def _announce(self) -> None:
+        """Tell the front where routers are, if that has changed."""
+        routers = {
+            graph: tuple(seen.address for seen in topic.routers.values() if seen.address)
+            for graph, topic in self._topics.items()
+            if topic.table is not None
+        }
+        if routers != self._addresses.routers:
+            self._addresses = Addresses(self._addresses.version + 1, routers)
+            self._moved = _rung(self._moved)
 
     def _topic(self, graph: str) -> _Topic:
         return self._topics.setdefault(graph, _Topic())

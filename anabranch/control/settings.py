@@ -5,6 +5,7 @@
 | ANABRANCH_HOME | folder of the store, the token, bundles, environments and logs | ~/.anabranch |
 | ANABRANCH_STORE | SQLAlchemy URL of the store | a SQLite file in the home |
 | ANABRANCH_HTTP_HOST, ANABRANCH_HTTP_PORT | where the engine answers | 127.0.0.1, 8000 |
+| ANABRANCH_GRPC_PORT | port of the gRPC server, on the same host | 9000 |
 | ANABRANCH_MAX_BODY | most bytes of a request's body | 64 MiB |
 | ANABRANCH_MAX_BUNDLE | most bytes of a bundle, packed or not | 1 GiB |
 | ANABRANCH_DEPLOY_TIMEOUT | most seconds until a revision must be healthy | 600 |
@@ -36,6 +37,7 @@ class Settings:
     store: str
     http_host: str = "127.0.0.1"
     http_port: int = 8000
+    grpc_port: int = 9000
     max_body: int = 64 * 2**20
     max_bundle: int = _GIB
     deploy_timeout: float = 600.0
@@ -53,6 +55,7 @@ class Settings:
             store=env.get("ANABRANCH_STORE") or f"sqlite:///{home / 'store.db'}",
             http_host=env.get("ANABRANCH_HTTP_HOST") or cls.http_host,
             http_port=int(_number(env, "ANABRANCH_HTTP_PORT", cls.http_port)),
+            grpc_port=int(_number(env, "ANABRANCH_GRPC_PORT", cls.grpc_port)),
             max_body=int(_number(env, "ANABRANCH_MAX_BODY", cls.max_body)),
             max_bundle=int(_number(env, "ANABRANCH_MAX_BUNDLE", cls.max_bundle)),
             deploy_timeout=_number(env, "ANABRANCH_DEPLOY_TIMEOUT", cls.deploy_timeout),

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
+import ray
 from ray import serve
 
+from anabranch.graph.lowering.policy import ONGOING, REQUESTS
 from anabranch.router.arms import Arms
 from anabranch.router.asgi import GraphApp
 from anabranch.router.heads import Heads, HostedHead
 from anabranch.router.limits import Limits
 from anabranch.router.metrics import Metrics
 from anabranch.router.polling import ControllerSource, Follower
+from anabranch.router.rpc.running import RouterServer
+
+_FAREWELL_S = 0.3
+"""Time in which the front takes a router off its list."""
 
 
 class Router:
@@ -28,7 +35,11 @@ class Router:
         self._arms = Arms(graph, Heads(graph, revision, self._hosted.head), limits)
         self._source = ControllerSource(graph, _replica())
         self._follower = Follower(self._arms, self._source, Metrics(graph))
+        self._rpc = RouterServer(self._arms)
+        await self._rpc.start(rpc_host())
         await self._follower.start()
+        # Not before there is a table to answer by.
+        self._source.address = self._rpc.address
 
     def __serve_build_asgi_app__(self) -> GraphApp:
         """Serve's hook for an application that is made in the replica."""
@@ -38,13 +49,30 @@ class Router:
         """Serve's health check: that of the head's components."""
         await self._hosted.check_health()
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's hook for what ``RequestPolicy`` goes by."""
+        gate = self._arms.gate
+        return {ONGOING: gate.inside, REQUESTS: gate.passed}
+
     async def __del__(self) -> None:
         follower, hosted = getattr(self, "_follower", None), getattr(self, "_hosted", None)
         if follower is not None:
             await follower.close()
             await self._source.leave()
+            await self._end_calls()
         if hosted is not None:
             await hosted.unload()
+
+    async def _end_calls(self) -> None:
+        """Let gRPC calls end: the front has to hear first that there will be no more."""
+        await asyncio.sleep(_FAREWELL_S)
+        await self._rpc.stop(self._hosted.plan.timeout)
+
+
+def rpc_host() -> str:
+    """The address of this node on which routers answer gRPC: loopback where the engine is."""
+    host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    return host
 
 
 def _replica() -> str:

@@ -68,6 +68,8 @@ class ControllerSource:
     """The controller's actor. ``replica`` names the router among those of its graph."""
 
     def __init__(self, graph: str, replica: str) -> None:
+        self.address = ""
+        """Where the router answers gRPC, once it does; polls tell it."""
         self._graph = graph
         self._replica = replica
         self._actor: Any = None
@@ -76,7 +78,9 @@ class ControllerSource:
         """Wait for a table, for as long as the controller is away too."""
         while True:
             try:
-                table: RoutingTable | None = await self._call(POLL_S, "table", generation)
+                table: RoutingTable | None = await self._call(
+                    POLL_S, "table", generation, self.address
+                )
             except Exception as error:
                 logger.info("no table from the controller: %s", _line(error))
                 await asyncio.sleep(RETRY_S)
@@ -95,13 +99,13 @@ class ControllerSource:
             async with asyncio.timeout(LEAVE_S):
                 await self._actor.leave.remote(self._graph, self._replica)
 
-    async def _call(self, seconds: float, method: str, argument: object) -> Any:
+    async def _call(self, seconds: float, method: str, *arguments: object) -> Any:
         async with asyncio.timeout(seconds):
             if self._actor is None:
                 self._actor = await asyncio.to_thread(ray.get_actor, ACTOR, NAMESPACE)
             try:
                 call = getattr(self._actor, method).remote
-                return await call(self._graph, self._replica, argument)
+                return await call(self._graph, self._replica, *arguments)
             except Exception:
                 self._actor = None
                 raise

@@ -64,6 +64,13 @@ def _check_bools(header: Header, data: Buffer) -> None:
         )
 
 
+def single_bytes(data: Buffer, shape: list[int]) -> Array:
+    """Return bytes as a BYTES tensor of one element, of a shape of nothing but 1."""
+    array = np.empty(1, object)
+    array[0] = bytes(data)
+    return array.reshape(shape)
+
+
 def _decode_bytes(header: Header, data: Buffer, size: int) -> Array:
     whole = data if isinstance(data, bytes) else bytes(data)
     if len(whole) < size * _LENGTH.size:
@@ -120,12 +127,13 @@ def raw_buffer(array: Array, datatype: str) -> Buffer:
 
 def _with_lengths(elements: Iterable[Any]) -> Iterable[bytes]:
     for index, element in enumerate(elements):
-        data = _as_bytes(index, element)
+        data = as_bytes(index, element)
         yield _LENGTH.pack(len(data))
         yield data
 
 
-def _as_bytes(index: int, element: object) -> bytes:
+def as_bytes(index: int, element: object) -> bytes:
+    """Return an element of BYTES as bytes; UnencodableOutput says why there are none."""
     if isinstance(element, str):
         try:
             element = element.encode()

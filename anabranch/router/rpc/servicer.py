@@ -1,0 +1,117 @@
+"""The gRPC face of one graph: the protocol's methods for a model, over the graph's arms.
+
+It takes bytes and answers bytes; what a request may be and what is answered is decided in the core
+that HTTP has too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc
+
+from anabranch.errors import NotFound
+from anabranch.router.arms import Arms
+from anabranch.router.core import TIMEOUT, InferenceRequest
+from anabranch.router.rpc.ahead import Ahead
+from anabranch.router.rpc.calls import Call, Method, ServicerContext, answered
+from anabranch.router.rpc.codec import Decoded, decode_request, encode_metadata, encode_response
+from anabranch.router.rpc.codes import REQUEST_ID
+from anabranch.router.rpc.messages import SERVICE, Message, parse, request_type, response_type
+from anabranch.router.rpc.streams import failed, last, part, wants_last
+
+_READ_AHEAD = 2
+"""Answers of one request in a stream that are made before the client has taken them."""
+_MICROSECONDS = 1e6
+
+
+class GraphServicer:
+    """Answers calls about one graph."""
+
+    def __init__(self, arms: Arms) -> None:
+        self._arms = arms
+
+    def handlers(self) -> Any:
+        """The methods as gRPC's server takes them."""
+        methods: dict[str, Method] = {
+            "ModelReady": self._ready,
+            "ModelMetadata": self._metadata,
+            "ModelInfer": self._infer,
+        }
+        found = {
+            name: grpc.unary_unary_rpc_method_handler(answered(one))
+            for name, one in methods.items()
+        }
+        found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
+        return grpc.method_handlers_generic_handler(SERVICE, found)
+
+    async def _ready(self, message: bytes, call: Call) -> bytes:
+        self._revision(parse(request_type("ModelReady"), message))
+        data: bytes = response_type("ModelReady")(ready=True).SerializeToString()
+        return data
+
+    async def _metadata(self, message: bytes, call: Call) -> bytes:
+        revision = self._revision(parse(request_type("ModelMetadata"), message))
+        return encode_metadata(self._arms.metadata(revision))
+
+    def _revision(self, asked: Message) -> str | None:
+        """The revision that a request names, which must be there; None for the graph."""
+        self._check_name(asked.name)
+        if asked.version:
+            self._arms.routing.arm(asked.version)
+        return asked.version or None
+
+    def _check_name(self, name: str) -> None:
+        if name != self._arms.name:
+            raise NotFound(f"there is no graph {name[:64]!r} here (there is: {self._arms.name!r})")
+
+    async def _infer(self, message: bytes, call: Call) -> bytes:
+        with self._arms.gate:
+            decoded = self._decoded(message, call)
+            return await self._arms.infer(
+                decoded.request,
+                call.headers,
+                call.id,
+                lambda response: b"".join(encode_response(response, decoded.is_typed)),
+                decoded.version or None,
+            )
+
+    def _decoded(self, message: bytes, call: Call) -> Decoded:
+        decoded = decode_request(message, self._arms.limits)
+        self._check_name(decoded.model)
+        shorten(decoded.request, call.remaining())
+        return decoded
+
+    async def _stream(self, messages: AsyncIterator[bytes], context: ServicerContext) -> None:
+        """Answer the requests of a stream, one after the other."""
+        call = Call(context)
+        context.set_trailing_metadata(((REQUEST_ID, call.id),))
+        async for message in messages:
+            try:
+                await self._answer(message, call, context.write)
+            except Exception as error:
+                await context.write(failed(error, call.id, message))
+
+    async def _answer(self, message: bytes, call: Call, write: Callable[[bytes], Any]) -> None:
+        arms = self._arms
+        with arms.gate:
+            decoded = self._decoded(message, call)
+            answers = arms.stream(decoded.request, call.headers, call.id, decoded.version or None)
+            is_last = False
+            async with Ahead(answers, _READ_AHEAD) as ahead:
+                async for response in ahead:
+                    is_last = ahead.is_over
+                    await write(part(encode_response(response, decoded.is_typed, is_last)))
+            if not is_last and wants_last(decoded):
+                await write(last(decoded))
+
+
+def shorten(request: InferenceRequest, remaining: float | None) -> None:
+    """Have the client's deadline, in seconds from now, count where it is the shorter time."""
+    asked = request.parameters.get(TIMEOUT, 0)
+    if remaining is None or type(asked) is not int:
+        return
+    left = max(1, int(remaining * _MICROSECONDS))
+    if asked == 0 or asked > left:
+        request.parameters = {**request.parameters, TIMEOUT: left}

@@ -1,0 +1,61 @@
+"""The messages that ModelStreamInfer answers with.
+
+As with Triton, an error of one request is told in its answer and the stream goes on; the parameter
+``triton_final_response`` says which answer is the last of its request. Where a graph finds out that
+it has no more only after its last answer, that takes a further one without tensors, which those get
+who ask for it by the request's parameter ``triton_enable_empty_final_response``.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from anabranch.router.raw import Buffer
+from anabranch.router.rpc import wire
+from anabranch.router.rpc.codec import FINAL, Decoded
+from anabranch.router.rpc.codes import status_of
+from anabranch.router.rpc.messages import InferRequest, InferResponse, StreamResponse
+
+_WANTS_EMPTY_FINAL = "triton_enable_empty_final_response"
+_RESPONSE = StreamResponse.DESCRIPTOR.fields_by_name["infer_response"].number
+
+
+def part(pieces: list[Buffer]) -> bytes:
+    """Return an encoded ModelInferResponse as an answer of a stream."""
+    size = sum(map(len, pieces))
+    return b"".join((wire.head(_RESPONSE, size), *pieces))
+
+
+def wants_last(decoded: Decoded) -> bool:
+    """Whether a client asks for an answer that says no more than that it is the last."""
+    return decoded.request.parameters.get(_WANTS_EMPTY_FINAL) is True
+
+
+def last(decoded: Decoded) -> bytes:
+    """Return that answer."""
+    response = _of(decoded.model, decoded.version, decoded.request.id or "")
+    response.parameters[FINAL].bool_param = True
+    return _serialized(StreamResponse(infer_response=response))
+
+
+def failed(error: Exception, request_id: str, message: bytes) -> bytes:
+    """Return the answer to a request that failed; its id is given back if it can be read."""
+    asked = InferRequest()
+    with suppress(DecodeError):
+        asked = InferRequest.FromString(message)
+    response = _of(asked.model_name, asked.model_version, asked.id)
+    response.parameters[FINAL].bool_param = True
+    details = status_of(error, request_id).details
+    return _serialized(StreamResponse(error_message=details, infer_response=response))
+
+
+def _of(name: str, version: str, id: str) -> Any:
+    return InferResponse(model_name=name[:256], model_version=version[:64], id=id[:1024])
+
+
+def _serialized(message: Any) -> bytes:
+    data: bytes = message.SerializeToString()
+    return data

@@ -1,0 +1,253 @@
+"""The engine over gRPC: one port for every graph, found by the model's name."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from anabranch.router.raw import encode_raw
+from anabranch.router.rpc.messages import (
+    SERVICE,
+    InferRequest,
+    path,
+    request_type,
+    response_type,
+)
+from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
+
+pytestmark = pytest.mark.e2e
+
+CODE = """
+import asyncio
+
+class Double:
+    def transform(self, x):
+        return x * 2
+
+class Triple:
+    def transform(self, x):
+        return x * 3
+
+class Sleep:
+    async def transform(self, x):
+        await asyncio.sleep(30)
+        return x
+
+class Count:
+    async def predict(self, x):
+        for i in range(3):
+            yield x + i
+            await asyncio.sleep(0.01)
+"""
+_PATIENCE_S = 60.0
+
+
+class Client:
+    """A synchronous client of plain stubs."""
+
+    def __init__(self, port: int) -> None:
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+
+    def __call__(self, method: str, request: Any = None, timeout: float = 20, **fields: Any) -> Any:
+        kind = request_type(method)
+        return self.channel.unary_unary(
+            path(method),
+            request_serializer=kind.SerializeToString,
+            response_deserializer=response_type(method).FromString,
+        )(kind(**fields) if request is None else request, timeout=timeout)
+
+    def infer(self, name: str, timeout: float = 20, **fields: Any) -> list[float]:
+        answer = self("ModelInfer", asking(name, **fields), timeout)
+        return np.frombuffer(answer.raw_output_contents[0], np.float32).tolist()
+
+    def stream(self, *requests: Any) -> list[Any]:
+        method = "ModelStreamInfer"
+        call = self.channel.stream_stream(
+            path(method),
+            request_serializer=request_type(method).SerializeToString,
+            response_deserializer=response_type(method).FromString,
+        )
+        return list(call(iter(requests), timeout=20))
+
+
+def asking(name: str, **fields: Any) -> Any:
+    message = InferRequest(model_name=name, **fields)
+    message.inputs.add(name="x", datatype="FP32", shape=[1, 2])
+    message.raw_input_contents.append(encode_raw(np.array([1, 2], np.float32), "FP32"))
+    return message
+
+
+@pytest.fixture
+def client(engine: Engine) -> Iterator[Client]:
+    one = Client(engine.ports["grpc-port"])
+    with one.channel:
+        yield one
+
+
+def until(found: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not found():
+        assert time.monotonic() < deadline, "it has not happened"
+        time.sleep(0.05)
+
+
+def code(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str]:
+    with pytest.raises(grpc.RpcError) as raised:
+        call()
+    return raised.value.code(), raised.value.details()
+
+
+def ready(client: Client, name: str) -> bool:
+    try:
+        return bool(client("ModelReady", name=name).ready)
+    except grpc.RpcError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def graphs(given_once: Given) -> list[str]:
+    """Two graphs, live at once, and one that hangs and streams."""
+    counting = {"type": "predictor", "component": "components.py:Count", "inputs": {"x": "x"}}
+    return [
+        given_once.deployed(spec("rpc-double", y=node("Double")), CODE),
+        given_once.deployed(spec("rpc-triple", y=node("Triple")), CODE),
+        given_once.deployed(spec("rpc-sleep", y=node("Sleep")), CODE),
+        given_once.deployed(spec("rpc-count", y=counting), CODE),
+    ]
+
+
+def test_a_graph_is_found_by_its_name(client: Client, graphs: list[str]) -> None:
+    until(lambda: all(ready(client, name) for name in graphs))
+    assert client.infer("rpc-double") == [2, 4]
+    assert client.infer("rpc-triple") == [3, 6]
+    assert client.infer("rpc-triple", model_version="1") == [3, 6]
+    assert client("ModelMetadata", name="rpc-double").inputs[0].shape == [-1, 2]
+    found, details = code(lambda: client.infer("rpc-tripel"))
+    assert found is grpc.StatusCode.NOT_FOUND
+    assert "did you mean 'rpc-triple'?" in details
+    found, details = code(lambda: client.infer("rpc-double", model_version="7"))
+    assert (found, "has no revision '7'" in details) == (grpc.StatusCode.NOT_FOUND, True)
+
+
+def test_what_belongs_to_no_graph(client: Client, graphs: list[str]) -> None:
+    until(lambda: ready(client, graphs[0]))
+    assert client("ServerLive").live and client("ServerReady").ready
+    assert client("ServerMetadata").name == "anabranch"
+    index = {model.name: model for model in client("RepositoryIndex").models}
+    assert index.keys() >= set(graphs)
+    assert (index["rpc-double"].version, index["rpc-double"].state) == ("1", "READY")
+    health = health_pb2_grpc.HealthStub(client.channel)
+    for service in ("", SERVICE, "rpc-double"):
+        answer = health.Check(health_pb2.HealthCheckRequest(service=service))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    asked = reflection_pb2.ServerReflectionRequest(list_services="")
+    (answer,) = reflection_pb2_grpc.ServerReflectionStub(client.channel).ServerReflectionInfo(
+        iter([asked])
+    )
+    names = {service.name for service in answer.list_services_response.service}
+    assert SERVICE in names
+
+
+def test_a_deadline_holds(client: Client, graphs: list[str]) -> None:
+    until(lambda: ready(client, "rpc-sleep"))
+    started = time.monotonic()
+    found, _ = code(lambda: client.infer("rpc-sleep", timeout=0.5))
+    assert found is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert time.monotonic() - started < 1.5
+
+
+def test_each_request_of_a_stream_names_its_graph(client: Client, graphs: list[str]) -> None:
+    until(lambda: all(ready(client, name) for name in graphs))
+    answers = client.stream(
+        asking("rpc-double", id="a"), asking("nobody", id="b"), asking("rpc-count", id="c")
+    )
+    assert [answer.infer_response.id for answer in answers] == ["a", "b", "c", "c", "c"]
+    assert "there is no graph 'nobody'" in answers[1].error_message
+    values = [
+        np.frombuffer(answer.infer_response.raw_output_contents[0], np.float32).tolist()
+        for answer in answers
+        if not answer.error_message
+    ]
+    assert values == [[2, 4], [1, 2], [2, 3], [3, 4]]
+
+
+def test_the_front_comes_back_by_itself(engine: Engine, client: Client, graphs: list[str]) -> None:
+    until(lambda: ready(client, "rpc-double"))
+    (front,) = actor_processes(engine, "ServeReplica:anabranch.grpc:front")
+    os.kill(front.pid, signal.SIGKILL)
+    started = time.monotonic()
+    until(lambda: ready(client, "rpc-double"))
+    assert client.infer("rpc-double") == [2, 4]
+    print(f"the front was back after {time.monotonic() - started:.1f} s")
+
+
+def test_a_router_that_is_killed_is_left_out_at_once(
+    engine: Engine, client: Client, given: Given
+) -> None:
+    twice = spec("rpc-twice", y=node("Double"))
+    twice["spec"]["scaling"] = {"replicas": 2}
+    name = given.deployed(twice, CODE)
+    until(lambda: ready(client, name))
+    outcomes: Counter[str] = Counter()
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                client.infer(name)
+                outcomes["OK"] += 1
+            except grpc.RpcError as error:
+                outcomes[error.code().name] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    until(lambda: outcomes["OK"] > 100)
+    victim = actor_processes(engine, f"ServeReplica:{name}:router")[0]
+    os.kill(victim.pid, signal.SIGKILL)
+    before = outcomes["OK"]
+    until(lambda: outcomes["OK"] > before + 300)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    # Only what was on its way to that one.
+    assert outcomes.total() - outcomes["OK"] <= 4, outcomes
+    assert outcomes.keys() <= {"OK", "UNAVAILABLE"}
+
+
+def test_nothing_is_lost_when_a_router_is_rolled_over(
+    engine: Engine, client: Client, given: Given
+) -> None:
+    name = given.deployed(spec("rpc-rolled", y=node("Double")), CODE)
+    until(lambda: ready(client, name))
+    outcomes: Counter[str] = Counter()
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                outcomes[str(client.infer(name))] += 1
+            except grpc.RpcError as error:
+                outcomes[f"{error.code().name}: {error.details()}"] += 1
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    given.deployed(spec(name, y=node("Triple")), CODE)
+    until(lambda: bool(outcomes["[3.0, 6.0]"]))
+    until(lambda: len(actor_processes(engine, f"ServeReplica:{name}:router")) == 1)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert outcomes.keys() == {"[2.0, 4.0]", "[3.0, 6.0]"}
