@@ -18,8 +18,9 @@ from functools import partial
 from typing import NoReturn, TypeAlias
 
 from anabranch.components.hints import hint
-from anabranch.errors import InvalidRequest, NotFound
+from anabranch.errors import NotFound
 from anabranch.router.arms import Arms
+from anabranch.router.encoding import encode_metadata, encode_response
 from anabranch.router.errors import Reply
 from anabranch.router.http import (
     CancelOnDisconnect,
@@ -32,7 +33,7 @@ from anabranch.router.http import (
     dispatch,
     json_reply,
 )
-from anabranch.router.oip import decode_request, encode_metadata, encode_response
+from anabranch.router.oip import decode_body
 from anabranch.router.stepping import Started
 
 Endpoint: TypeAlias = Callable[[str | None, HttpRequest], Awaitable[Reply]]
@@ -91,21 +92,18 @@ class GraphApp:
         return json_reply({"name": self._arms.name, "ready": True})
 
     async def _infer(self, revision: str | None, request: HttpRequest) -> Reply:
-        if request.is_binary:
-            raise InvalidRequest(
-                "header Inference-Header-Content-Length: binary tensors are not supported yet; "
-                "send JSON data"
-            )
-        arms, limits = self._arms, self._arms.limits
+        arms, limits, length = self._arms, self._arms.limits, request.json_length
         with arms.gate:
             body = await request.body(limits.max_body, limits.body_timeout)
-            decoded = decode_request(body, limits)
-            answer = arms.infer(decoded, request.headers, request.id, encode_response, revision)
-            running = Started(answer)
+            decoded, form = decode_body(
+                body, length, limits, lambda: arms.metadata(revision).inputs
+            )
+            encode = partial(encode_response, form=form)
+            running = Started(arms.infer(decoded, request.headers, request.id, encode, revision))
             if running.done:
-                return Reply(200, running.value)
+                return running.value
             with CancelOnDisconnect(request.receive):
-                return Reply(200, await running)
+                return await running
 
 
 def _bound(methods: dict[str, Endpoint], revision: str | None) -> dict[str, Handler]:

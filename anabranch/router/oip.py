@@ -1,4 +1,4 @@
-"""Open Inference Protocol v2 in JSON: bytes to requests, responses to bytes.
+"""Requests of Open Inference Protocol v2 over HTTP; ``encoding`` has the answers.
 
 Decoding goes in two steps. The first reads the envelope and leaves each tensor's ``data`` as the
 bytes it came in, so that limits and shapes are checked before elements take memory; the second
@@ -11,39 +11,36 @@ Where the protocol leaves a choice:
 - Types are strict: ``true`` is no number, ``1.0`` no integer, ``"1"`` only a string. Numbers that
   are out of the datatype's range are refused, never wrapped or turned into infinity.
 - Data is flat, or nested exactly as the shape says.
-- NaN and the infinities have no JSON: in a response they are ``null``, in a request refused.
-- BYTES are JSON strings, so text in UTF-8. An output of other bytes is an error.
-- The binary tensor extension is refused with an error that says so.
+- NaN and the infinities have no JSON and are refused.
+- BYTES are JSON strings, so text in UTF-8.
+- Binary tensors, behind the JSON, may stand beside those in it; see ``binary``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, NamedTuple, TypeAlias
 
 import msgspec
-import numpy as np
-import orjson
 from msgspec import Meta
 
+from anabranch.components.hints import shown
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.core import (
-    Array,
-    InferenceRequest,
-    InferenceResponse,
-    ModelMetadata,
-    OutputTensor,
-    TensorMetadata,
-)
+from anabranch.router.binary import Tail, only_input, split
+from anabranch.router.core import Array, InferenceRequest, TensorMetadata
 from anabranch.router.elements import decode_elements
-from anabranch.router.errors import UnencodableOutput
+from anabranch.router.encoding import JSON_ONLY, Form
 from anabranch.router.header import Header
 from anabranch.router.limits import Limits
+from anabranch.router.raw import Buffer, decode_raw
 
 Parameters: TypeAlias = dict[str, bool | int | float | str]
 
-_NO_BINARY = "binary tensors are not supported yet; send and ask for JSON data"
-_BINARY_PARAMETERS = ("binary_data", "binary_data_output", "binary_data_size")
+_REFUSED = {
+    "classification": "ask for the scores, or let the graph end in an argmax",
+    "shared_memory_region": "send and ask for the data itself",
+}
+"""Parameters of other extensions that change what a tensor means: what to do instead."""
 
 
 _Name: TypeAlias = Annotated[str, Meta(max_length=256)]
@@ -72,23 +69,56 @@ class _Request(msgspec.Struct, gc=False):
 _decode_envelope = msgspec.json.Decoder(_Request).decode
 
 
-def decode_request(body: bytes, limits: Limits) -> InferenceRequest:
-    """Decode the body of an inference request. Raises InvalidRequest or TooLarge."""
-    envelope = _envelope(body)
-    _refuse_binary(envelope.parameters, "the request")
+class Decoded(NamedTuple):
+    """A request, and the form in which its answer is asked for."""
+
+    request: InferenceRequest
+    form: Form
+
+
+def decode_body(
+    body: Buffer, length: int | None, limits: Limits, inputs: Callable[[], Sequence[TensorMetadata]]
+) -> Decoded:
+    """Decode the body of an HTTP request whose first ``length`` bytes are JSON, None for all.
+
+    ``inputs`` gives what the graph takes, for a request that does not say: a length of 0 stands for
+    a body that is the only input, whose answer is binary. Raises InvalidRequest or TooLarge.
+    """
+    if length is None:
+        return _decode(body, Tail(), limits)
+    if length == 0:
+        return Decoded(InferenceRequest(only_input(body, inputs(), limits)), Form(is_binary=True))
+    document, tail = split(body, length)
+    return _decode(document, tail, limits)
+
+
+def decode_request(document: Buffer, limits: Limits) -> InferenceRequest:
+    """Decode an inference request in JSON. Raises InvalidRequest or TooLarge."""
+    return _decode(document, Tail(), limits).request
+
+
+def _decode(document: Buffer, tail: Tail, limits: Limits) -> Decoded:
+    envelope = _envelope(document)
+    parameters = envelope.parameters or {}
+    is_binary = _take_flag(parameters, "binary_data_output", "the request")
     _check_count(len(envelope.inputs), "inputs", limits)
     inputs: dict[str, Array] = {}
     for tensor in envelope.inputs:
         if tensor.name in inputs:
             raise InvalidRequest(f"input {tensor.name!r} is there twice")
-        inputs[tensor.name] = _decode_tensor(tensor, limits)
-    outputs = _decode_outputs(envelope.outputs, limits) if envelope.outputs else ()
-    return InferenceRequest(inputs, outputs, envelope.id, envelope.parameters or {})
+        inputs[tensor.name] = _decode_tensor(tensor, tail, limits)
+    tail.finish()
+    outputs = envelope.outputs or ()
+    _check_count(len(outputs), "outputs", limits)
+    own = _forms(outputs)
+    names = tuple(dict.fromkeys(output.name for output in outputs))
+    form = Form(bool(is_binary), own) if own or is_binary else JSON_ONLY
+    return Decoded(InferenceRequest(inputs, names, envelope.id, parameters), form)
 
 
-def _envelope(body: bytes) -> _Request:
+def _envelope(document: Buffer) -> _Request:
     try:
-        return _decode_envelope(body)
+        return _decode_envelope(document)
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"not an inference request: {error}") from None
     except RecursionError:
@@ -103,85 +133,56 @@ def _check_count(count: int, what: str, limits: Limits) -> None:
         raise TooLarge(f"{count} {what} are over the limit of {limits.max_tensors}")
 
 
-def _refuse_binary(parameters: Parameters | None, what: str) -> None:
-    if parameters and any(parameters.get(name) for name in _BINARY_PARAMETERS):
-        raise InvalidRequest(f"{what} asks for binary data: {_NO_BINARY}")
+def _take_flag(parameters: Parameters, name: str, whose: str) -> bool | None:
+    """Take a parameter out that is true or false; None where it is not there."""
+    value = parameters.pop(name, None) if parameters else None
+    if value is not None and not isinstance(value, bool):
+        raise InvalidRequest(f"parameter {name!r} of {whose} must be true or false, got {value!r}")
+    return value
 
 
-def _decode_outputs(outputs: list[_Output], limits: Limits) -> tuple[str, ...]:
-    _check_count(len(outputs), "outputs", limits)
+def _forms(outputs: Iterable[_Output]) -> dict[str, bool]:
+    """Return the outputs that say themselves whether they are to be binary."""
+    found: dict[str, bool] = {}
     for output in outputs:
-        _refuse_binary(output.parameters, f"output {output.name!r}")
-    return tuple(dict.fromkeys(output.name for output in outputs))
+        if not output.parameters:
+            continue
+        whose = f"output {output.name!r}"
+        _refuse(output.parameters, whose)
+        is_binary = _take_flag(output.parameters, "binary_data", whose)
+        if is_binary is not None:
+            found[output.name] = is_binary
+    return found
 
 
-def _decode_tensor(tensor: _Input, limits: Limits) -> Array:
+def _refuse(parameters: Parameters, whose: str) -> None:
+    for name, instead in _REFUSED.items():
+        if parameters.get(name):
+            raise InvalidRequest(f"parameter {name!r} of {whose} is not supported: {instead}")
+
+
+def _decode_tensor(tensor: _Input, tail: Tail, limits: Limits) -> Array:
     """Return the tensor as an array of its datatype and shape."""
-    _refuse_binary(tensor.parameters, f"input {tensor.name!r}")
+    size = _binary_size(tensor) if tensor.parameters else None
+    header = Header(tensor.name, tensor.datatype, tensor.shape)
+    if size is not None:
+        return decode_raw(header, tail.take(tensor.name, size), limits)
     if isinstance(tensor.data, msgspec.UnsetType):
         raise InvalidRequest(f"input {tensor.name!r} has no data")
-    header = Header(tensor.name, tensor.datatype, tensor.shape)
     return decode_elements(header, bytes(tensor.data), limits)
 
 
-def encode_response(response: InferenceResponse) -> bytes:
-    """Encode an answer, its data flat in row-major order. Raises UnencodableOutput."""
-    document: dict[str, Any] = {
-        "model_name": response.model_name,
-        "model_version": response.model_version,
-    }
-    if response.id is not None:
-        document["id"] = response.id
-    document["outputs"] = [_encode_tensor(output) for output in response.outputs]
-    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-
-
-def _encode_tensor(output: OutputTensor) -> dict[str, Any]:
-    return {
-        "name": output.name,
-        "datatype": output.datatype,
-        "shape": output.array.shape,
-        "data": _encode_data(output),
-    }
-
-
-def _encode_data(output: OutputTensor) -> Any:
-    flat = np.ascontiguousarray(output.array.ravel())
-    if output.datatype == "BYTES":
-        return [_text(output.name, index, item) for index, item in enumerate(flat.tolist())]
-    if output.datatype == "BF16":
-        with np.errstate(invalid="ignore"):  # some bits that are no number
-            return flat.astype(np.float32)
-    return flat if flat.dtype.isnative else flat.astype(flat.dtype.newbyteorder("="))
-
-
-def _text(name: str, index: int, item: object) -> str:
-    try:
-        return item.decode() if isinstance(item, bytes) else _valid(item)
-    except UnicodeError:
-        problem = "not text in UTF-8"
-    except TypeError:
-        problem = f"of type {type(item).__name__}, neither text nor bytes"
-    raise UnencodableOutput(f"output {name!r}: element {index} is {problem}; JSON cannot carry it")
-
-
-def _valid(item: object) -> str:
-    if not isinstance(item, str):
-        raise TypeError
-    item.encode()
-    return item
-
-
-def encode_metadata(metadata: ModelMetadata) -> Mapping[str, Any]:
-    """Return the model metadata response as JSON-able data."""
-    return {
-        "name": metadata.name,
-        "versions": metadata.versions,
-        "platform": metadata.platform,
-        "inputs": [_encode_type(tensor) for tensor in metadata.inputs],
-        "outputs": [_encode_type(tensor) for tensor in metadata.outputs],
-    }
-
-
-def _encode_type(tensor: TensorMetadata) -> dict[str, Any]:
-    return {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}
+def _binary_size(tensor: _Input) -> int | None:
+    """Return how many bytes the tensor has behind the JSON; None for a tensor in JSON."""
+    parameters, whose = tensor.parameters or {}, f"input {tensor.name!r}"
+    _refuse(parameters, whose)
+    size = parameters.get("binary_data_size")
+    if size is None:
+        return None
+    if type(size) is not int or size < 0:
+        raise InvalidRequest(
+            f"parameter 'binary_data_size' of {whose} must be a number of bytes, got {shown(size)}"
+        )
+    if not isinstance(tensor.data, msgspec.UnsetType):
+        raise InvalidRequest(f"{whose} has both data and a binary_data_size")
+    return size

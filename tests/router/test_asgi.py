@@ -131,10 +131,47 @@ def test_tensors_that_the_graph_does_not_take(
     assert error(post(graph(), {"inputs": inputs}), 400) == message
 
 
-def test_binary_tensors_are_refused_clearly(graph: Graph, body: Body) -> None:
-    headers = {"inference-header-content-length": "10"}
-    told = error(post(graph(), body, headers=headers), 400)
-    assert "binary tensors are not supported yet" in told
+LENGTH = "inference-header-content-length"
+
+
+def test_binary_tensors_both_ways(graph: Graph) -> None:
+    tensor = {key: value for key, value in X.items() if key != "data"}
+    tensor["parameters"] = {"binary_data_size": 8}
+    outputs = [{"name": "rows"}, {"name": "doubled", "parameters": {"binary_data": True}}]
+    start = json.dumps({"inputs": [tensor], "outputs": outputs}).encode()
+    sent = start + np.array([[1, 2]], "<f4").tobytes()
+    response = httpx.post(f"{graph()}/infer", content=sent, headers={LENGTH: str(len(start))})
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "application/octet-stream"
+    length = int(response.headers[LENGTH])
+    assert json.loads(response.content[:length])["outputs"] == [
+        {"name": "rows", "datatype": "INT64", "shape": [], "data": [1]},
+        {
+            "name": "doubled",
+            "datatype": "FP32",
+            "shape": [1, 2],
+            "parameters": {"binary_data_size": 8},
+        },
+    ]
+    assert np.frombuffer(response.content[length:], "<f4").tolist() == [2, 4]
+
+
+def test_a_body_that_is_the_only_input(graph: Graph) -> None:
+    url = f"{graph()}/versions/3/infer"
+    sent = np.arange(6, dtype="<f4").tobytes()
+    response = httpx.post(url, content=sent, headers={LENGTH: "0"})
+    assert response.status_code == 200, response.text
+    length = int(response.headers[LENGTH])
+    names = [output["name"] for output in json.loads(response.content[:length])["outputs"]]
+    assert names == ["doubled", "rows"]
+    found = response.content[length:]
+    assert found == (2 * np.arange(6, dtype="<f4")).tobytes() + (3).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "1e3", "", "9" * 30, "1.0", "0x10"])
+def test_a_length_of_the_json_that_is_none(graph: Graph, body: Body, length: str) -> None:
+    told = error(post(graph(), body, headers={LENGTH: length}), 400)
+    assert told.startswith("Inference-Header-Content-Length '")
 
 
 def test_unknown_paths_name_the_alternatives(graph: Graph, body: Body) -> None:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from anabranch.components.datatypes import DTYPES
 from anabranch.errors import InvalidRequest, RequestError, TooLarge
 from anabranch.router.core import InferenceResponse, ModelMetadata, OutputTensor, TensorMetadata
+from anabranch.router.encoding import encode_metadata, encode_response
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import Limits
-from anabranch.router.oip import decode_request, encode_metadata, encode_response
+from anabranch.router.oip import decode_request
 from tests.router.tensors import arrays, same_bits
 
 LIMITS = Limits()
@@ -34,7 +35,7 @@ def decode(*inputs: dict[str, Any], limits: Limits = LIMITS, **fields: Any) -> A
 
 
 def encoded(output: OutputTensor) -> dict[str, Any]:
-    document = json.loads(encode_response(InferenceResponse("m", "1", None, [output])))
+    document = json.loads(encode_response(InferenceResponse("m", "1", None, [output])).body)
     return document["outputs"][0]
 
 
@@ -88,7 +89,7 @@ def test_the_envelope_is_read_whole() -> None:
         tensor(parameters={"a": 1}),
         id="42",
         parameters={"s": "x", "i": 1, "f": 1.5, "b": True},
-        outputs=[{"name": "b"}, {"name": "a", "parameters": {"binary_data": False}}, {"name": "b"}],
+        outputs=[{"name": "b"}, {"name": "a", "parameters": {"other": "x"}}, {"name": "b"}],
         extension={"unknown": [1]},
     )
     assert request.id == "42"
@@ -190,7 +191,8 @@ def test_elements_are_strict_about_their_type(datatype: str, element: str, reaso
         ({"name": 1}, "`$.inputs[0].name`"),
         ({"parameters": {"a": None}}, "got `null`"),
         ({"parameters": {"a": {"b": 1}}}, "got `object`"),
-        ({"parameters": {"binary_data_size": 8}}, "binary tensors are not supported yet"),
+        ({"parameters": {"binary_data_size": 8}}, "'x' has both data and a binary_data_size"),
+        ({"parameters": {"shared_memory_region": "r"}}, "of input 'x' is not supported: send"),
     ],
 )
 def test_a_wrong_tensor_is_named(fields: dict[str, Any], reason: str) -> None:
@@ -206,15 +208,30 @@ def test_what_a_request_lacks_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields",
+    ("fields", "reason"),
     [
-        {"parameters": {"binary_data_output": True}},
-        {"outputs": [{"name": "y", "parameters": {"binary_data": True}}]},
+        ({"outputs": [{"name": "y", "parameters": {"classification": 3}}]},
+         "parameter 'classification' of output 'y' is not supported: ask for the scores"),
+        ({"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]},
+         "parameter 'shared_memory_region' of output 'y' is not supported"),
+        ({"outputs": [{"name": "y", "parameters": {"binary_data": 1}}]},
+         "parameter 'binary_data' of output 'y' must be true or false, got 1"),
+        ({"parameters": {"binary_data_output": "yes"}},
+         "parameter 'binary_data_output' of the request must be true or false, got 'yes'"),
+        ({"outputs": [{"parameters": {}}]}, "name"),
+        ({"outputs": ["y"]}, "Expected `object`, got `str`"),
     ],
-)
-def test_asking_for_binary_answers_is_refused_clearly(fields: dict[str, Any]) -> None:
-    with pytest.raises(InvalidRequest, match="binary tensors are not supported yet"):
+)  # fmt: skip
+def test_outputs_asked_for_in_ways_that_are_not_there(fields: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
         decode(tensor(), **fields)
+    assert reason in str(caught.value)
+
+
+def test_what_a_parameter_says_by_being_off_is_nothing() -> None:
+    parameters = {"classification": 0, "binary_data": False}
+    request = decode(tensor(), outputs=[{"name": "y", "parameters": parameters}])
+    assert request.outputs == ("y",)
 
 
 def test_an_input_given_twice_is_refused() -> None:
