@@ -5,6 +5,8 @@
 | GET | ``/v2/models/<graph>[/versions/<N>]`` | model metadata |
 | GET | ``/v2/models/<graph>[/versions/<N>]/ready`` | ``{"name", "ready"}`` |
 | POST | ``/v2/models/<graph>[/versions/<N>]/infer`` | inference |
+| POST | ``/v2/models/<graph>[/versions/<N>]/generate`` | inference in plain JSON |
+| POST | ``/v2/models/<graph>[/versions/<N>]/generate_stream`` | the same as server-sent events |
 
 ``<N>`` is the number of any revision in the routing table. A request to it goes there whatever the
 weights are, has no copy sent to a mirror, and is left out of the revision's statistics: these speak
@@ -14,15 +16,18 @@ of the traffic that the table sends.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import NoReturn, TypeAlias
 
 from anabranch.components.hints import hint
-from anabranch.errors import NotFound
+from anabranch.errors import InvalidRequest, NotFound
 from anabranch.router.arms import Arms
-from anabranch.router.encoding import encode_metadata, encode_response
+from anabranch.router.core import InferenceRequest, ModelMetadata
 from anabranch.router.errors import Reply
+from anabranch.router.generate import decode_generate, encode_answer, encode_each, joined
 from anabranch.router.http import (
+    Answer,
     CancelOnDisconnect,
     Handler,
     HttpApp,
@@ -33,10 +38,11 @@ from anabranch.router.http import (
     dispatch,
     json_reply,
 )
-from anabranch.router.oip import decode_body
+from anabranch.router.oip import decode_request, encode_metadata, encode_response
 from anabranch.router.stepping import Started
+from anabranch.router.streams import EventStream, begin, to_events
 
-Endpoint: TypeAlias = Callable[[str | None, HttpRequest], Awaitable[Reply]]
+Endpoint: TypeAlias = Callable[[str | None, HttpRequest], Awaitable[Answer]]
 """Answers a request to the revision of that number; without one, to the graph."""
 
 _VERSIONS = "/versions/"
@@ -55,6 +61,8 @@ class GraphApp:
             "": {"GET": self._metadata},
             "/ready": {"GET": self._ready},
             "/infer": {"POST": self._infer},
+            "/generate": {"POST": self._generate},
+            "/generate_stream": {"POST": self._generate_stream},
         }
         self._routes = {path: _bound(found, None) for path, found in self._endpoints.items()}
         self._app = HttpApp(self._handle, sends_id)
@@ -63,7 +71,7 @@ class GraphApp:
         """Answer one ASGI connection."""
         await self._app(scope, receive, send)
 
-    async def _handle(self, request: HttpRequest) -> Reply:
+    async def _handle(self, request: HttpRequest) -> Answer:
         request.check_headers(self._arms.limits.max_headers)
         path = request.path.removeprefix(self._prefix).removesuffix("/")
         methods = self._routes.get(path) or self._versioned(path)
@@ -104,6 +112,32 @@ class GraphApp:
                 return running.value
             with CancelOnDisconnect(request.receive):
                 return await running
+
+    async def _generate(self, revision: str | None, request: HttpRequest) -> Reply:
+        arms, metadata = self._arms, self._arms.metadata(revision)
+        with arms.gate:
+            decoded = await self._read_generate(request, metadata)
+            responses = arms.stream(decoded, request.headers, request.id, revision)
+            with CancelOnDisconnect(request.receive):
+                found = await joined(responses, arms.limits.max_body)
+        return Reply(200, encode_answer(found, metadata))
+
+    async def _generate_stream(self, revision: str | None, request: HttpRequest) -> EventStream:
+        arms, metadata = self._arms, self._arms.metadata(revision)
+        with ExitStack() as held:
+            held.enter_context(arms.gate)
+            decoded = await self._read_generate(request, metadata)
+            responses = arms.stream(decoded, request.headers, request.id, revision)
+            events = to_events(encode_each(responses, metadata), held.pop_all(), request.id)
+        with CancelOnDisconnect(request.receive):
+            return await begin(events)
+
+    async def _read_generate(
+        self, request: HttpRequest, metadata: ModelMetadata
+    ) -> InferenceRequest:
+        limits = self._arms.limits
+        body = await request.body(limits.max_body, limits.body_timeout)
+        return decode_generate(body, metadata, limits)
 
 
 def _bound(methods: dict[str, Endpoint], revision: str | None) -> dict[str, Handler]:

@@ -24,6 +24,7 @@ from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest, NotFound, Unavailable
 from anabranch.router.errors import Headers, Reply
 from anabranch.router.http import (
+    Answer,
     Handler,
     HttpApp,
     HttpRequest,
@@ -112,7 +113,7 @@ class Gateway:
         """Answer one ASGI connection."""
         await self._app(scope, receive, send)
 
-    async def _handle(self, request: HttpRequest) -> Reply:
+    async def _handle(self, request: HttpRequest) -> Answer:
         request.check_headers(self._limits.max_headers)
         path = request.path
         if path.startswith(f"{CONTROL}/"):

@@ -18,6 +18,7 @@ from collections.abc import (
     Mapping,
     MutableMapping,
 )
+from contextlib import aclosing, suppress
 from types import TracebackType
 from typing import Any, TypeAlias
 
@@ -34,6 +35,8 @@ from anabranch.router.errors import (
     error_reply,
 )
 from anabranch.router.stepping import Started
+from anabranch.router.streams import HEADERS as EVENT_HEADERS
+from anabranch.router.streams import EventStream
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -45,6 +48,8 @@ _ID, _LENGTH, _ENCODING = b"x-request-id", b"content-length", b"content-encoding
 _BINARY = b"inference-header-content-length"
 _OWN = frozenset((_ID, _LENGTH, _ENCODING, _BINARY))
 """Headers that every request is looked through for."""
+STALLED_S = 30.0
+"""Longest time that a client may take nothing of a stream, in seconds."""
 _SEPARATORS = {"cookie": "; "}
 """What stands between the values of a header that came several times, if no comma."""
 
@@ -77,19 +82,9 @@ class HttpRequest:
             )
 
     @property
-    def json_length(self) -> int | None:
-        """How many bytes of the body are JSON, by the binary tensor extension; None for all.
-
-        InvalidRequest where that is no number.
-        """
-        if _BINARY not in self._own:
-            return None
-        text = self._own[_BINARY].decode("latin-1").strip()
-        if not (text.isascii() and text.isdigit()) or len(text) > 20:
-            raise InvalidRequest(
-                f"Inference-Header-Content-Length {text[:64]!r} is not a number of bytes"
-            )
-        return int(text)
+    def is_binary(self) -> bool:
+        """Whether the body has tensors behind its JSON, as the binary tensor extension says."""
+        return _BINARY in self._own
 
     async def body(self, limit: int, timeout: float) -> bytes:
         """Read the body: at most ``limit`` bytes, within ``timeout`` seconds.
@@ -243,7 +238,8 @@ class CancelOnDisconnect:
             raise ClientGone from None
 
 
-Handler: TypeAlias = Callable[[HttpRequest], Awaitable[Reply]]
+Answer: TypeAlias = Reply | EventStream
+Handler: TypeAlias = Callable[[HttpRequest], Awaitable[Answer]]
 
 
 class HttpApp:
@@ -268,23 +264,48 @@ class HttpApp:
             await send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, request: HttpRequest, send: Send) -> None:
+        reply: Answer
         try:
             reply = await self._handler(request)
         except ClientGone:
             return
         except Exception as error:
             reply = error_reply(error, request.id)
-        await self._send(request, reply, send)
+        if isinstance(reply, EventStream):
+            await self._stream(request, reply, send)
+        else:
+            await self._send(request, reply, send)
+
+    async def _stream(self, request: HttpRequest, reply: EventStream, send: Send) -> None:
+        headers = [*EVENT_HEADERS, *self._id(request)]
+        async with aclosing(reply.rest):
+            with suppress(ClientGone), CancelOnDisconnect(request.receive):
+                await send({"type": "http.response.start", "status": 200, "headers": headers})
+                await _send_piece(send, reply.first)
+                async for event in reply.rest:
+                    await _send_piece(send, event)
+                await send({"type": "http.response.body", "body": b""})
+
+    def _id(self, request: HttpRequest) -> list[tuple[bytes, bytes]]:
+        return [(_ID, request.id.encode())] if self._sends_id else []
 
     async def _send(self, request: HttpRequest, reply: Reply, send: Send) -> None:
         headers = [(b"content-length", str(len(reply.body)).encode()), *reply.headers]
         if not reply.headers or not any(name == b"content-type" for name, _ in reply.headers):
             headers.append(_JSON)
-        if self._sends_id:
-            headers.append((b"x-request-id", request.id.encode()))
+        headers += self._id(request)
         body = b"" if request.method == "HEAD" else reply.body
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+async def _send_piece(send: Send, body: bytes) -> None:
+    """Send a part of a body; a client that takes nothing for so long is gone."""
+    try:
+        async with asyncio.timeout(STALLED_S):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+    except TimeoutError:
+        raise ClientGone from None
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
@@ -295,7 +316,7 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-async def dispatch(request: HttpRequest, methods: Mapping[str, Handler]) -> Reply:
+async def dispatch(request: HttpRequest, methods: Mapping[str, Handler]) -> Answer:
     """Answer with the handler for the request's method; HEAD is a GET without the body."""
     handler = methods.get("GET" if request.method == "HEAD" else request.method)
     if handler is None:
