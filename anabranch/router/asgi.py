@@ -21,9 +21,10 @@ from functools import partial
 from typing import NoReturn, TypeAlias
 
 from anabranch.components.hints import hint
-from anabranch.errors import InvalidRequest, NotFound
+from anabranch.errors import NotFound
 from anabranch.router.arms import Arms
 from anabranch.router.core import InferenceRequest, ModelMetadata
+from anabranch.router.encoding import encode_metadata, encode_response
 from anabranch.router.errors import Reply
 from anabranch.router.generate import decode_generate, encode_answer, encode_each, joined
 from anabranch.router.http import (
@@ -38,7 +39,7 @@ from anabranch.router.http import (
     dispatch,
     json_reply,
 )
-from anabranch.router.oip import decode_request, encode_metadata, encode_response
+from anabranch.router.oip import decode_body
 from anabranch.router.stepping import Started
 from anabranch.router.streams import EventStream, begin, to_events
 

@@ -82,9 +82,19 @@ class HttpRequest:
             )
 
     @property
-    def is_binary(self) -> bool:
-        """Whether the body has tensors behind its JSON, as the binary tensor extension says."""
-        return _BINARY in self._own
+    def json_length(self) -> int | None:
+        """How many bytes of the body are JSON, by the binary tensor extension; None for all.
+
+        InvalidRequest where that is no number.
+        """
+        if _BINARY not in self._own:
+            return None
+        text = self._own[_BINARY].decode("latin-1").strip()
+        if not (text.isascii() and text.isdigit()) or len(text) > 20:
+            raise InvalidRequest(
+                f"Inference-Header-Content-Length {text[:64]!r} is not a number of bytes"
+            )
+        return int(text)
 
     async def body(self, limit: int, timeout: float) -> bytes:
         """Read the body: at most ``limit`` bytes, within ``timeout`` seconds.
