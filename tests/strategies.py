@@ -162,10 +162,15 @@ def _options(unsupported: bool) -> st.SearchStrategy[dict[str, Any]]:
             "scaling": replicas | autoscaling if unsupported else replicas,
             "placement": st.fixed_dictionaries({"isolate": st.just(True)}),
             "timeout": durations,
-            "retries": st.integers(0, 10),
-            **more,
+            "idempotent": st.booleans(),
         },
-    )
+    ).flatmap(_retried)
+
+
+def _retried(options: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Retries, maybe, where a node may be called twice."""
+    retries = {"retries": st.integers(0, 10)} if options.get("idempotent") else {}
+    return st.builds(dict.__or__, st.just(options), _some({}, retries))
 
 
 @st.composite
@@ -241,6 +246,8 @@ def _draw_node(
     body |= draw(_options(unsupported))
     if "outputs" not in body and kind != "explainer" and draw(st.booleans()):
         body["on_error"] = draw(st.just("fail") | st.fixed_dictionaries({"use": source}))
+    elif len(body.get("outputs", ())) == 1 and draw(st.booleans()):
+        body["on_error"] = {"value": draw(st.just(0.5) | st.just([[0, 1.5, 2, -3]]))}
     return {"type": kind, **body}
 
 

@@ -46,7 +46,7 @@ def is_context(parameter: inspect.Parameter) -> bool:
 def check_takes_one(owner: str, parameters: Parameters) -> None:
     """Check that the method can be called with one list, beside a context."""
     own = [parameter for parameter in parameters if not is_context(parameter)]
-    required = [one for one in own[1:] if _is_required(one)]
+    required = [one for one in own[1:] if is_required(one)]
     if not own or own[0] is not parameters[0] or own[0].kind not in _BY_PLACE or required:
         names = ", ".join(parameter.name for parameter in own) or "none"
         raise CannotLoad(
@@ -59,9 +59,9 @@ def check_names(owner: str, field: str, given: Sequence[str], parameters: Parame
     """Check that names can be passed as keyword arguments, none missing and none too many."""
     named = [parameter for parameter in parameters if parameter.kind in _BY_NAME]
     known = [parameter.name for parameter in named]
-    missing = [one.name for one in named if _is_required(one) and one.name not in given]
+    missing = [one.name for one in named if is_required(one) and one.name not in given]
     missing += [
-        one.name for one in parameters if one.kind is one.POSITIONAL_ONLY and _is_required(one)
+        one.name for one in parameters if one.kind is one.POSITIONAL_ONLY and is_required(one)
     ]
     open_ended = any(one.kind is one.VAR_KEYWORD for one in parameters)
     extra = [] if open_ended else [name for name in given if name not in known]
@@ -69,7 +69,8 @@ def check_names(owner: str, field: str, given: Sequence[str], parameters: Parame
         raise CannotLoad(_mismatch(owner, field, missing, extra, known))
 
 
-def _is_required(parameter: inspect.Parameter) -> bool:
+def is_required(parameter: inspect.Parameter) -> bool:
+    """Tell whether a call must give the parameter."""
     variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return parameter.default is inspect.Parameter.empty and parameter.kind not in variadic
 

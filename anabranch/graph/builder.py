@@ -171,11 +171,18 @@ class Graph:
         inputs: Sequence[str] | Mapping[str, str],
         component: Component | None = None,
         strategy: str | None = None,
+        quorum: int | None = None,
         **options: Unpack[NodeOptions],
     ) -> Self:
-        """Add a combiner over a list or a map of sources."""
+        """Add a combiner over a list or a map of sources; ``quorum`` is the fewest to go on with."""
         return self._node(
-            name, "combiner", options, component=component, strategy=strategy, inputs=inputs
+            name,
+            "combiner",
+            options,
+            component=component,
+            strategy=strategy,
+            quorum=quorum,
+            inputs=inputs,
         )
 
     def router(

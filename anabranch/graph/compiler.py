@@ -11,6 +11,7 @@ from anabranch.graph.plan import Plan
 from anabranch.graph.prune import prune
 from anabranch.graph.resolve import resolve_sources
 from anabranch.graph.segment import segment
+from anabranch.graph.stand_ins import check_stand_ins
 from anabranch.graph.typing import check_types
 from anabranch.specs.checks import Partial
 
@@ -19,6 +20,7 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     resolve_sources,
     check_acyclic,
     check_types,
+    check_stand_ins,
     prune,
     segment,
 )

@@ -27,6 +27,7 @@ from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest
 from anabranch.graph.lanes import Lanes
 from anabranch.graph.plan import Plan, Segment
+from anabranch.graph.policy import Notice, unnoticed
 from anabranch.graph.schedule import StepFactory, closure, ordered, units
 from anabranch.graph.steps import Run, Schedule, Step, first_error
 from anabranch.graph.streaming import Streams
@@ -63,11 +64,12 @@ class Evaluator:
         bound: Mapping[str, Bound],
         calls: Mapping[str, SegmentCall],
         orchestrates: bool,
+        notice: Notice = unnoticed,
     ) -> None:
         self._vertices = Vertices(plan, bound, calls, orchestrates)
         self._lanes = Lanes()
-        self._steps = StepFactory(self._vertices, bound, calls, self._lanes, self._lazily)
-        self._remote = bool(calls)
+        self._steps = StepFactory(self._vertices, bound, calls, self._lanes, self._lazily, notice)
+        self._needs_tasks = bool(calls) or self._steps.guarded
         self._empty: list[Any] = [UNSET] * len(self._vertices.slots)
         self._schedule = lru_cache(MAX_SCHEDULES)(self._compile)
         self._streams = Streams(self._vertices, bound, calls, self._steps, self)
@@ -79,7 +81,7 @@ class Evaluator:
         slots = self._vertices.slots
         frame = self.frame(given)
         steps = self._schedule(wants, frozenset(given))
-        if self._lanes.off_loop or self._remote:
+        if self._lanes.off_loop or self._needs_tasks:
             await self._run(steps, frame, context)
         else:
             for step in steps:
@@ -111,6 +113,11 @@ class Evaluator:
     def off_loop(self) -> int:
         """How many components do not run on the event loop just now."""
         return self._lanes.off_loop
+
+    @property
+    def stuck(self) -> str | None:
+        """Why no call of some nodes can be made any more; None where all is well."""
+        return self._lanes.stuck()
 
     def close(self) -> None:
         """Let the threads go."""
@@ -152,9 +159,10 @@ class HeadExecutor:
         plan: Plan,
         bound: Mapping[str, Bound],
         calls: Mapping[str, SegmentCall] | None = None,
+        notice: Notice = unnoticed,
     ) -> None:
         self._plan = plan
-        self._evaluator = Evaluator(plan, bound, calls or {}, orchestrates=True)
+        self._evaluator = Evaluator(plan, bound, calls or {}, orchestrates=True, notice=notice)
         self._access = {
             name: (str(ref.output), identity)
             if ref.node is None
@@ -224,6 +232,11 @@ class HeadExecutor:
         """How many components do not run on the event loop just now."""
         return self._evaluator.off_loop
 
+    @property
+    def stuck(self) -> str | None:
+        """Why no call of some nodes can be made any more; None where all is well."""
+        return self._evaluator.stuck
+
     def close(self) -> None:
         """Let the threads go."""
         self._evaluator.close()
@@ -237,10 +250,11 @@ class SegmentExecutor:
         plan: Plan,
         segment: Segment,
         bound: Mapping[str, Bound],
+        notice: Notice = unnoticed,
     ) -> None:
         self.segment = segment
         self._bound = bound
-        self._evaluator = Evaluator(plan, bound, {}, orchestrates=False)
+        self._evaluator = Evaluator(plan, bound, {}, orchestrates=False, notice=notice)
 
     async def run(
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
@@ -261,6 +275,11 @@ class SegmentExecutor:
         async with aclosing(self._evaluator.stream(values, (want,), context)) as results:
             async for found in results:
                 yield found[want]
+
+    @property
+    def stuck(self) -> str | None:
+        """Why no call of some nodes can be made any more; None where all is well."""
+        return self._evaluator.stuck
 
     def close(self) -> None:
         """Let the threads go."""

@@ -21,6 +21,7 @@ from anabranch.errors import (
     RequestError,
     Unavailable,
 )
+from anabranch.graph.interrupt import GRACE, STUCK, Call, stuck
 from anabranch.graph.pace import Pace
 
 MAX_THREADS = 16
@@ -36,6 +37,7 @@ class Lanes:
         self.off_loop = 0
         """Components that do not run on the loop just now."""
         self._pool: ThreadPoolExecutor | None = None
+        self._members: list[Lane] = []
 
     @property
     def pool(self) -> ThreadPoolExecutor:
@@ -43,6 +45,23 @@ class Lanes:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="anabranch-node")
         return self._pool
+
+    def add(self, lane: Lane) -> None:
+        """Count a component in; its first call is in a thread."""
+        self._members.append(lane)
+        self.off_loop += 1
+
+    def stuck(self) -> str | None:
+        """Why no call can be made any more, naming the nodes; None where calls can."""
+        now = time.monotonic()
+        counts = {lane: count for lane in self._members if (count := stuck(lane.calls, now))}
+        full = [lane.node for lane, count in counts.items() if count >= lane.places]
+        if not full and sum(counts.values()) >= MAX_THREADS:
+            full = [lane.node for lane in counts]
+        if not full:
+            return None
+        names = ", ".join(map(repr, full))
+        return f"node {names}: calls that were given up {STUCK:g}s ago still hold its threads"
 
     def close(self) -> None:
         """Let the threads go; calls under way are not waited for."""
@@ -63,8 +82,11 @@ class Lane:
         self.is_async = bound.is_async
         self._lanes = lanes
         self._pace = Pace()
-        self._limit = asyncio.Semaphore(max(1, int(getattr(bound.instance, "max_concurrency", 1))))
-        lanes.off_loop += 1
+        self.places = max(1, int(getattr(bound.instance, "max_concurrency", 1)))
+        self.calls: set[Call] = set()
+        """Calls in threads that are under way, waited for or not."""
+        self._limit = asyncio.Semaphore(self.places)
+        lanes.add(self)
 
     @property
     def inline(self) -> bool:
@@ -94,10 +116,17 @@ class Lane:
             self._limit.release()
             return self._here(call)
         loop = asyncio.get_running_loop()
-        future = self._lanes.pool.submit(self._timed, call)
+        one = Call(call)
+        self.calls.add(one)
+        future = self._lanes.pool.submit(self._timed, one.run)
         # The place is free when the thread is done, not when the caller has given up waiting.
-        future.add_done_callback(lambda done: self._hand_back(done, loop))
-        value, _ = await asyncio.wrap_future(future)
+        future.add_done_callback(lambda done: self._hand_back(done, one, loop))
+        try:
+            value, _ = await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            one.given_up = time.monotonic()
+            loop.call_later(GRACE, one.interrupt)
+            raise
         return value
 
     def _timed(self, call: Callable[[], Any]) -> tuple[Any, float]:
@@ -107,13 +136,16 @@ class Lane:
         except (Exception, SystemExit) as error:
             raise translate(self.node, error) from error
 
-    def _hand_back(self, done: Future[tuple[Any, float]], loop: asyncio.AbstractEventLoop) -> None:
+    def _hand_back(
+        self, done: Future[tuple[Any, float]], one: Call, loop: asyncio.AbstractEventLoop
+    ) -> None:
         """In the thread: give the place back on the loop, unless that has ended before the call."""
         seconds = None if done.cancelled() or done.exception() else done.result()[1]
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._release, seconds)
+            loop.call_soon_threadsafe(self._release, one, seconds)
 
-    def _release(self, seconds: float | None) -> None:
+    def _release(self, one: Call, seconds: float | None) -> None:
+        self.calls.discard(one)
         self._limit.release()
         if seconds is None or self._pace.inline:
             return

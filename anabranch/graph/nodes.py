@@ -11,6 +11,7 @@ from anabranch.components.contract import Bound
 from anabranch.components.loading import explain
 from anabranch.errors import AnabranchError, LoadError
 from anabranch.graph.plan import Plan
+from anabranch.graph.quorum import check_quorums
 from anabranch.graph.streaming import check_streams
 
 logger = logging.getLogger("anabranch.graph")
@@ -23,6 +24,7 @@ async def load_nodes(plan: Plan, names: Iterable[str], root: Path) -> dict[str, 
     """
     bound = {name: bind(name, plan.nodes[name].spec, root) for name in names}
     check_streams(plan, bound)
+    check_quorums(plan, bound)
     await run_hook("load", bound.values(), root)
     return bound
 

@@ -13,14 +13,15 @@ from anabranch.errors import NodeError
 from anabranch.graph.invoke import invoker, refusing
 from anabranch.graph.lanes import Lane, Lanes
 from anabranch.graph.plan import PlannedNode, Ref
+from anabranch.graph.policy import Notice
+from anabranch.graph.quorum import quorum_invoker
+from anabranch.graph.recovery import Policies, routes_of
 from anabranch.graph.segment import pick_of
 from anabranch.graph.steps import (
     Branch,
-    Fallback,
     Invoke,
     JoinStep,
     NodeStep,
-    Policy,
     RemoteStep,
     Schedule,
     Step,
@@ -110,6 +111,7 @@ class StepFactory:
         calls: Mapping[str, Any],
         lanes: Lanes,
         lazily: Callable[[str], Schedule],
+        notice: Notice,
     ) -> None:
         self._vertices = vertices
         self._bound = bound
@@ -117,6 +119,9 @@ class StepFactory:
         self._lazily = lazily
         self._lanes = {name: Lane(each, lanes) for name, each in bound.items()}
         self._built: dict[str, Step] = {}
+        self._policies = Policies(vertices, notice, lazily, self._access)
+        self.guarded = any(self._policies.of_node(vertices.node(name)) for name in bound)
+        """Whether anything is to be done where a node of this process fails."""
 
     def build(self, unit: Unit, wants: Collection[str], needed: Collection[str]) -> Step:
         """The step of a unit, in a schedule for ``wants`` that evaluates ``needed``."""
@@ -138,7 +143,7 @@ class StepFactory:
             invoke=refusing(vertex) if bound.is_stream else self._invoke(node),
             finish=self._finish(node, vertex),
             lane=self._lanes[node.name],
-            policy=self._policy(node),
+            policy=self._policies.of_node(node),
         )
 
     def source(self, name: str) -> tuple[Invoke, Convert]:
@@ -147,7 +152,10 @@ class StepFactory:
         return self._invoke(node), self._finish(node, name)
 
     def _invoke(self, node: PlannedNode) -> Invoke:
-        return invoker(self._bound[node.name], self._parameters(node), node.listed)
+        bound, parameters = self._bound[node.name], self._parameters(node)
+        if getattr(node.spec, "quorum", None) is not None:
+            return quorum_invoker(node, bound, parameters)
+        return invoker(bound, parameters, node.listed)
 
     def _parameters(self, node: PlannedNode) -> list[tuple[str, int, Convert]]:
         return [
@@ -166,27 +174,14 @@ class StepFactory:
             return finish
         return lambda value: protect(finish(value))
 
-    def _policy(self, node: PlannedNode) -> Policy | None:
-        spec, fallback = node.spec, self._fallback(node)
-        if not spec.retries and spec.timeout is None and fallback is None:
-            return None
-        return Policy(node.name, spec.retries, spec.timeout, fallback)
-
-    def _fallback(self, node: PlannedNode) -> Fallback | None:
-        # A segment's replica cannot reach the rest of the graph: the head takes the stand-in.
-        if node.fallback is None or not self._vertices.orchestrates:
-            return None
-        vertex = vertex_of(node.fallback)
-        return Fallback(
-            self._vertices.slots[vertex], self._lazily(vertex), self._access(node.fallback)
-        )
-
     def _join(self, node: PlannedNode) -> JoinStep:
         nodes, slots = self._vertices.plan.nodes, self._vertices.slots
         branches = {
             route: Branch(slots[route], self._lazily(route), route_converter(node, nodes[route]))
             for route in node.routes
         }
+        for key, other in routes_of(self._policies, node).items():
+            branches[key] = Branch(other.slot, other.schedule, other.access)
         return JoinStep(slots[node.name], slots[pick_of(node.name)], branches)
 
     def _remote(self, unit: Unit, wants: Collection[str], needed: Collection[str]) -> RemoteStep:
@@ -202,12 +197,11 @@ class StepFactory:
             need for name in unit.vertices for need in vertices.needs[name] if need not in inside
         )
         asked = [name for name in unit.vertices if name in outside]
-        only = vertices.node(unit.vertices[0]) if len(unit.vertices) == 1 else None
         return RemoteStep(
             call=self._calls[str(unit.home)],
             wants={name: vertices.slots[name] for name in asked},
             needs={name: vertices.slots[name] for name in sources},
-            fallback=self._fallback(only) if only is not None else None,
+            policy=self._policies.of_segment(str(unit.home)),
         )
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from anabranch.components.contract import Context
-from anabranch.errors import AnabranchError, DeadlineExceeded, NodeError, Unavailable
+from anabranch.errors import AnabranchError
 from anabranch.graph.lanes import Lane, clock
 from anabranch.graph.pace import SLOW
+from anabranch.graph.policy import FAILURES, Policy
 from anabranch.graph.values import UNSET, Convert, identity
-from anabranch.specs.units import Duration
 
 Frame = list[Any]
 Invoke = Callable[[Frame, Context], Any]
@@ -89,51 +89,6 @@ class Run:
         return self.frame[slot]
 
 
-@dataclass(frozen=True)
-class Fallback:
-    """What stands in for a node that has failed."""
-
-    slot: int
-    schedule: Schedule
-    access: Convert
-
-    async def take(self, run: Run) -> Any:
-        """Evaluate the stand-in."""
-        run.begin(self.schedule())
-        return self.access(await run.value(self.slot))
-
-
-@dataclass(frozen=True)
-class Policy:
-    """What a node does about failure: attempts, time for each, and a stand-in."""
-
-    node: str
-    retries: int = 0
-    timeout: Duration | None = None
-    fallback: Fallback | None = None
-
-    async def apply(self, attempt: Callable[[], Coroutine[Any, Any, Any]], run: Run) -> Any:
-        """The first attempt that succeeds, or else the stand-in."""
-        for left in range(self.retries, -1, -1):
-            try:
-                return await self._timed(attempt())
-            except (NodeError, Unavailable, DeadlineExceeded):
-                if left == 0 and self.fallback is None:
-                    raise
-        assert self.fallback is not None
-        return await self.fallback.take(run)
-
-    async def _timed(self, work: Coroutine[Any, Any, Any]) -> Any:
-        if self.timeout is None:
-            return await work
-        try:
-            async with asyncio.timeout(self.timeout.seconds):
-                return await work
-        except TimeoutError as error:
-            text = f"node {self.node!r} gave no answer within its timeout of {self.timeout}"
-            raise DeadlineExceeded(text) from error
-
-
 class NodeStep:
     """Runs a component in this process. A router's decision is one too."""
 
@@ -174,10 +129,21 @@ class NodeStep:
 
     def begin(self, run: Run) -> None:
         """Run the component at once if it may and can, else as a task."""
-        if self._lane.inline and self._policy is None and not run.pending(self._needs):
+        if not self._lane.inline or run.pending(self._needs):
+            run.frame[self.slot] = run.spawn(self._later(run))
+        elif self._policy is None:
             self.inline(run.frame, run.context)
         else:
-            run.frame[self.slot] = run.spawn(self._later(run))
+            self._try(self._policy, run)
+
+    def _try(self, policy: Policy, run: Run) -> None:
+        """Run the component at once; only what is done about a failure needs a task."""
+        policy.began()
+        try:
+            self.inline(run.frame, run.context)
+        except FAILURES as error:
+            again = policy.recover(error, lambda: self._attempt(run), run)
+            run.frame[self.slot] = run.spawn(again)
 
     async def _later(self, run: Run) -> Any:
         await run.settle(self._needs)
@@ -256,13 +222,13 @@ class RemoteStep:
         call: Callable[..., Coroutine[Any, Any, Mapping[str, Any]]],
         wants: Mapping[str, int],
         needs: Mapping[str, int],
-        fallback: Fallback | None,
+        policy: Policy | None,
     ) -> None:
         self.slot = next(iter(wants.values()))
         self._call = call
         self._wants = wants
         self._needs = needs
-        self._fallback = fallback
+        self._policy = policy
 
     def done(self, frame: Frame) -> bool:
         """True once every wanted value is there or on its way."""
@@ -292,12 +258,13 @@ class RemoteStep:
         await run.settle(tuple(needs.values()))
         values = {name: run.frame[slot] for name, slot in needs.items()}
 
-        try:
-            return await self._call(values, wants, run.context)
-        except (NodeError, Unavailable, DeadlineExceeded):
-            if self._fallback is None:
-                raise
-            return {wants[0]: await self._fallback.take(run)}
+        def attempt() -> Coroutine[Any, Any, Mapping[str, Any]]:
+            return self._call(values, wants, run.context)
+
+        if self._policy is None:
+            return await attempt()
+        found: Mapping[str, Any] = await self._policy.apply(attempt, run)
+        return found
 
 
 async def _item(call: Awaitable[Mapping[str, Any]], name: str) -> Any:

@@ -15,6 +15,7 @@ from anabranch.components.hints import hint
 from anabranch.components.tensor_types import TypeConflict
 from anabranch.graph.draft import Draft, FieldPath, node_path
 from anabranch.graph.plan import PlannedNode, Ref
+from anabranch.graph.quorum import quorum_of
 from anabranch.specs.models import TensorSpec
 
 Outputs = Mapping[str, TensorSpec | None]
@@ -62,9 +63,34 @@ def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[
     kind = registry.get(node.type, builtin)
     types = {key: draft.type_of(ref) for key, ref in node.inputs.items()}
     try:
-        return kind.infer(types, node.spec.args), []
+        found = kind.infer(types, node.spec.args)
+        return (found, []) if quorum_of(node) is None else _of_any_subset(node, kind, found, types)
     except TypeConflict as conflict:
         return None, [(node_path(node.name), f"{conflict} ({_trails(draft, node)})")]
+
+
+def _of_any_subset(
+    node: PlannedNode, kind: registry.Kind, whole: Outputs | None, types: Outputs
+) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
+    """What a combiner returns whichever of its inputs are left; its datatype may not depend on it.
+
+    ``whole`` is what it returns where all are there.
+    """
+    alone = {
+        str(node.inputs[key]): (kind.infer({key: spec}, node.spec.args) or {}).get(DEFAULT_OUTPUT)
+        for key, spec in types.items()
+    }
+    (first, merged), *others = alone.items()
+    for name, other in others:
+        if merged is None or other is None:
+            return {DEFAULT_OUTPUT: None}, []
+        if (merged.datatype, len(merged.shape)) != (other.datatype, len(other.shape)):
+            text = f"{first} alone gives {merged}, {name} alone {other}"
+            return None, [(node_path(node.name, "quorum"), f"its output would vary: {text}")]
+        pairs = zip(merged.shape, other.shape, strict=True)
+        sizes = tuple(one if one == two else -1 for one, two in pairs)
+        merged = TensorSpec(datatype=merged.datatype, shape=sizes)
+    return ({DEFAULT_OUTPUT: merged} if whole is not None else None), []
 
 
 def _agree(

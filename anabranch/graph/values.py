@@ -9,6 +9,7 @@ check only where the answer is open.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -25,6 +26,13 @@ Convert = Callable[[Any], Any]
 
 UNSET: Any = object()
 """What a slot holds before its vertex has run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """In place of the value of a node that failed and is left out; only combiners read it."""
+
+    reason: str
 
 
 class Form(Enum):

@@ -43,7 +43,8 @@ class HostedHead:
             )
             for segment in plan.segments[1:]
         }
-        self.head = LocalHead(HeadExecutor(plan, hosted.bound, calls))
+        self._executor = HeadExecutor(plan, hosted.bound, calls)
+        self.head = LocalHead(self._executor)
 
     @classmethod
     async def start(cls, spec: str, segments_app: str) -> HostedHead:
@@ -52,7 +53,7 @@ class HostedHead:
 
     async def check_health(self) -> None:
         """Raise StartError, naming the node, if a component says that it is unwell."""
-        await self._hosted.check_health()
+        await self._hosted.check_health(self._executor.stuck)
 
     async def unload(self) -> None:
         """Let threads go and components release what they hold."""

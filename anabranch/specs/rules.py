@@ -166,6 +166,17 @@ def _stand_in(node: Map) -> Iterator[Said]:
         yield ("on_error",), "needs either `use`, a source, or `value`, a constant"
 
 
+def _retries(node: Map) -> Iterator[Said]:
+    """Only what may be called twice is called again."""
+    meant = "idempotent" in _intended(node, node["type"]) and node.get("idempotent") is not False
+    if as_number(node.get("retries")) and not meant:
+        yield (
+            ("retries",),
+            "only a node that may be called twice for one request is called again; "
+            "say so with `idempotent: true`, or remove `retries`",
+        )
+
+
 def _sticky(spec: Map) -> Iterator[Said]:
     traffic = as_map(spec.get("traffic"))
     sticky = as_map(traffic.get("sticky"))
@@ -179,5 +190,11 @@ def _sticky(spec: Map) -> Iterator[Said]:
 _STAND_INS = ("use", "value")
 Rule = Callable[[Map], Iterator[Said]]
 _SCALING = ("replicas", *_AUTOSCALING)
-_EVERY_NODE: tuple[Rule, ...] = (_one_origin, _only_for_builtins, _positive_timeout, _stand_in)
+_EVERY_NODE: tuple[Rule, ...] = (
+    _one_origin,
+    _only_for_builtins,
+    _positive_timeout,
+    _retries,
+    _stand_in,
+)
 _RULES: dict[str, tuple[Rule, ...]] = {"router": (*_EVERY_NODE, _router)}

@@ -231,10 +231,10 @@ def test_history(two):
 
 def test_diff(engine):
     engine.text("deploy", engine.file())
-    changed = SPEC.replace("placement: {isolate: true}", "retries: 1")
+    changed = SPEC.replace("placement: {isolate: true}", "idempotent: true")
     engine.text("deploy", engine.file(changed))
     text = engine.text("diff", "digits", "1", "r2")
-    assert text.startswith("digits r1 -> r2\nspec:\n  ~ node two: placement, retries\nplan:\n")
+    assert text.startswith("digits r1 -> r2\nspec:\n  ~ node two: idempotent, placement\nplan:\n")
     assert "  - segment two\n" in text
     assert "  ~ segment head: nodes\n" in text
     assert "  ~ critical_path_hops: 1 -> 0\n" in text

@@ -74,12 +74,13 @@ def full() -> Graph:
             resources=Resources(cpu=1.0),
             scaling={"replicas": 2},
             timeout=Duration.parse("250ms"),
+            idempotent=True,
             retries=1,
             on_error={"use": "soft"},
             outputs={"output": ("FP32", [-1, 4])},
         )
         .predictor("mine", component="c.py:C", inputs={"x": "soft"}, placement={"isolate": True})
-        .combiner("both", strategy="mean", inputs=["model", "soft"])
+        .combiner("both", strategy="mean", quorum=1, inputs=["model", "soft"])
         .combiner("mapped", component="c.py:D", inputs={"a": "mine", "b": "x"})
         .router("pick", strategy="weighted", routes={"both": 9.0, "soft": 1.0})
         .router(

@@ -140,7 +140,7 @@ def flaky(failures: int, retries: int, **options: Any) -> Graph:
     built = Graph("g", root=ROOT).input("x", "INT64", [1])
     args = {"name": "flaky", "failures": failures}
     built.combiner("flaky", component="parts.py:Flaky", args=args, inputs={"x": "x"},
-                   retries=retries, **options)  # fmt: skip
+                   idempotent=True, retries=retries, **options)  # fmt: skip
     return built.output("y", "flaky")
 
 
@@ -154,7 +154,7 @@ def test_retries_are_further_attempts(segmented: bool) -> None:
 
 def test_the_callers_fault_is_not_tried_again() -> None:
     with pytest.raises(InvalidRequest):
-        once(graph(component="Blame", retries=3, on_error={"use": "x"}).output("y", "a"))
+        once(graph(component="Blame", idempotent=True, retries=3, on_error={"use": "x"}).output("y", "a"))
 
 
 @pytest.mark.parametrize("segmented", [False, True])

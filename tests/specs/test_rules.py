@@ -63,6 +63,16 @@ def of_spec(**spec: Any) -> list[str]:
         (BASE | {"outputs": {}}, ["outputs: is empty; remove it"]),
         (BASE | {"timeout": "0ms"}, ["timeout: must be more than 0"]),
         (BASE | {"resources": None, "component": None}, []),
+        (BASE | {"idempotent": True, "retries": 2}, []),
+        (BASE | {"idempotnet": True, "retries": 2}, []),
+        (BASE | {"idempotent": "yes", "retries": 2}, []),
+        (BASE | {"retries": 0}, []),
+        *(
+            (BASE | {"retries": 2} | more,
+             ["retries: only a node that may be called twice for one request is called again; "
+              "say so with `idempotent: true`, or remove `retries`"])
+            for more in ({}, {"idempotent": False}, {"idempotent": None})
+        ),
     ],
 )  # fmt: skip
 def test_rules_of_one_node(node: dict[str, Any], problems: list[str]) -> None:

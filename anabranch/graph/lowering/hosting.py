@@ -61,10 +61,15 @@ class Hosted:
         """The segment of that name."""
         return self.loaded.plan.segment(name)
 
-    async def check_health(self) -> None:
-        """Raise StartError, naming the node, if a component says that it is unwell."""
+    async def check_health(self, stuck: str | None = None) -> None:
+        """Raise StartError, naming the node, if a component says that it is unwell.
+
+        ``stuck`` is what an executor says of threads that do not come back: a new process helps.
+        """
         async with _marked():
             await run_hook("check_health", self.bound.values(), self.loaded.root)
+        if stuck is not None:
+            raise StartError(stuck)
 
     async def unload(self) -> None:
         """Let components release what they hold; what fails is logged, not raised."""
