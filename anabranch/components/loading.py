@@ -33,8 +33,11 @@ def load_class(component: str, root: Path) -> type:
         return _class_in(_load_module(place, root), name, place)
 
 
-def inside(relative: str, root: Path) -> Path:
-    """Return the path of a file in the bundle; CannotLoad where it is missing or leads out."""
+def inside(relative: str, root: Path, folders: bool = False) -> Path:
+    """Return the path of a file in the bundle; CannotLoad where it is missing or leads out.
+
+    With ``folders`` it may be a folder too, but not all of the bundle.
+    """
     top = root.resolve()
     path = Path(relative)
     if path.is_absolute() or ".." in path.parts or "\0" in relative:
@@ -45,7 +48,7 @@ def inside(relative: str, root: Path) -> Path:
         raise CannotLoad(f"{relative!r} cannot be read: {error}") from None
     if not found.is_relative_to(top):
         raise CannotLoad(f"{relative!r} is a link that leads out of the folder of the spec")
-    if not found.is_file():
+    if not found.is_file() and not (folders and found.is_dir() and found != top):
         raise CannotLoad(f"there is no file {relative!r}{_neighbours(path, top)}")
     return found
 

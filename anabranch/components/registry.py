@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from anabranch.components.arguments import constructor_problems, injected
-from anabranch.components.artefacts import is_uri
+from anabranch.components.artefacts import check_trust, is_mlflow, is_uri
+from anabranch.components.artefacts.uris import problem, redacted
 from anabranch.components.builtins import import_all
 from anabranch.components.hints import hint, shown
 from anabranch.components.tensor_types import Args, Types
@@ -58,7 +59,12 @@ class Kind:
     """Whether loading the model of that path or URI may run code."""
 
     def factory(self, node: NodeBase, root: Path) -> Any:
-        """Construct the built-in for a node whose ``problems`` are none."""
+        """Construct the built-in for a node whose ``problems`` are none.
+
+        ArtefactError where its model may run code and comes from a server that nobody trusts.
+        """
+        if needs_trust(node):
+            check_trust(str(getattr(node, "model", "")))
         return self.cls(**injected(self.cls, node, root), **node.args)
 
 
@@ -136,7 +142,7 @@ def is_planned(node_type: str, name: str) -> bool:
 
 def problems(node: NodeBase) -> list[Finding]:
     """Return every mistake in how a node uses its built-in; nothing is loaded or run."""
-    found = list(_input_problems(node))
+    found = [*_input_problems(node), *_place_problems(node)]
     name = builtin_of(node)
     if name is None:
         return found
@@ -150,10 +156,36 @@ def problems(node: NodeBase) -> list[Finding]:
 
 
 def _trust_problems(kind: Kind, node: NodeBase) -> Iterable[Finding]:
-    model, digest = getattr(node, "model", None), getattr(node, "sha256", None)
-    if model is not None and digest is None and is_uri(model) and kind.executes_code(model):
-        message = f"{shown(model)} can run code when it is loaded, so its sha256 must be given"
-        yield ("sha256",), message
+    model = _foreign_code(kind, node)
+    if model is not None and not is_mlflow(model):
+        name = shown(redacted(model))
+        yield ("sha256",), f"{name} can run code when it is loaded, so its sha256 must be given"
+
+
+def needs_trust(node: NodeBase) -> bool:
+    """Tell whether only trust in MLflow's tracking server allows loading the node's model.
+
+    Whoever runs the engine grants it; see ``artefacts.check_trust``.
+    """
+    name = builtin_of(node)
+    kind = None if name is None else _registry(type_of(node)).get(name)
+    model = None if kind is None else _foreign_code(kind, node)
+    return model is not None and is_mlflow(model)
+
+
+def _foreign_code(kind: Kind, node: NodeBase) -> str | None:
+    """Return the node's model where it comes by URI, may run code, and has no digest."""
+    model: str | None = getattr(node, "model", None)
+    if model is None or getattr(node, "sha256", None) is not None:
+        return None
+    return model if is_uri(model) and kind.executes_code(model) else None
+
+
+def _place_problems(node: NodeBase) -> Iterable[Finding]:
+    for field in ("model", "data"):
+        wrong = problem(getattr(node, field, None) or "")
+        if wrong is not None:
+            yield (field,), wrong
 
 
 def _input_problems(node: NodeBase) -> Iterable[Finding]:

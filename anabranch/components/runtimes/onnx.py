@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from anabranch.components.arrays import Array
-from anabranch.components.artefacts import model_path, reading
+from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.hints import hint
@@ -50,7 +50,7 @@ class OnnxModel:
         self, node: Predictor, root: Path, *, outputs: list[str] | None = None, threads: int = 1
     ) -> None:
         runtime = require("onnxruntime", "onnx")
-        path = model_path(node, root)
+        path = model_file(node, root)
         with reading(node, root):
             self._session = _session(runtime, path, threads)
         inputs = self._session.get_inputs()

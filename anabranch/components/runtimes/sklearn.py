@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from anabranch.components.arrays import Array
-from anabranch.components.artefacts import model_path, reading, suffix
+from anabranch.components.artefacts import model_file, reading, suffix
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.hints import listing
@@ -47,7 +47,7 @@ class SklearnModel:
         self, node: Predictor, root: Path, *, trusted: list[str] | None = None, n_jobs: int = 1
     ) -> None:
         require("sklearn", "sklearn")
-        path = model_path(node, root)
+        path = model_file(node, root)
         with reading(node, root):
             self._model = _load(path, trusted or [])
         _set_jobs(self._model, n_jobs)

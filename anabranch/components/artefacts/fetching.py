@@ -1,0 +1,152 @@
+"""From a URI to a path in the cache: download once for each machine, verify, unpack."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from anabranch.components.artefacts.archives import unpack
+from anabranch.components.artefacts.cache import CONTENT, Cache, Meta
+from anabranch.components.artefacts.digests import file_digest
+from anabranch.components.artefacts.download import Download, Refused
+from anabranch.components.artefacts.progress import Progress
+from anabranch.components.artefacts.settings import ArtefactSettings
+from anabranch.components.artefacts.sources import Interrupted, Source, open_source
+from anabranch.components.artefacts.uris import filename, is_archive, is_mlflow, redacted
+from anabranch.errors import ArtefactError
+
+logger = logging.getLogger("anabranch.artefacts")
+
+_PAUSES_S = (0.5, 2.0, 8.0)
+"""Waits before each further try."""
+_UNMARKED_S = 600
+"""For so long a file whose store gives no mark is taken for unchanged."""
+
+T = TypeVar("T")
+
+
+def fetched(uri: str, sha256: str | None, settings: ArtefactSettings) -> Path:
+    """Return the local path of what ``uri`` means, a file or a folder; downloads what is missing.
+
+    With ``sha256`` nothing is asked of the store where the cache has it. Raises ArtefactError.
+    """
+    wanted = _Wanted(settings.pinned(uri), sha256, settings)
+    return _retried(wanted.path, wanted.deadline)
+
+
+def unpacked(archive: Path, settings: ArtefactSettings) -> Path:
+    """Return the folder of what is in an archive on this machine; ArtefactError if it is unsafe."""
+    cache = Cache(settings.cache, settings.cache_size)
+
+    def fill(partial: Path) -> Meta:
+        _clear(partial)
+        unpack(archive, partial / CONTENT, settings.max_size, cache.make_room)
+        return {"origin": archive.name, "shape": "archive"}
+
+    key = _key("unpacked", archive.name, file_digest(archive))
+    return _root(*cache.obtain(key, fill, time.monotonic() + settings.timeout))
+
+
+def _retried(work: Callable[[], T], deadline: float) -> T:
+    """Try again after what may pass, a few times, for as long as there is time."""
+    for pause in (*_PAUSES_S, None):
+        try:
+            return work()
+        except Interrupted as error:
+            if pause is None or time.monotonic() + pause > deadline:
+                raise ArtefactError(f"cannot be fetched: {error}") from None
+            logger.warning("a download broke off, trying again in %gs: %s", pause, error)
+            time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+class _Wanted:
+    """One artefact and the time that there is for it."""
+
+    def __init__(self, uri: str, sha256: str | None, settings: ArtefactSettings) -> None:
+        self._uri, self._sha256, self._settings = uri, sha256, settings
+        self._name = filename(uri)
+        self._cache = Cache(settings.cache, settings.cache_size)
+        self.deadline = time.monotonic() + settings.timeout
+
+    def path(self) -> Path:
+        """Return its local path. Raises Interrupted where another try may help."""
+        source: Source | None = None
+        if self._sha256 is None:
+            source = self._opened()
+            key = _key("marked", self._origin(), source.fingerprint or _now(source))
+        else:
+            key = _key("sha256", self._name, self._sha256)
+        waiting = Progress(redacted(self._uri), None).waiting
+        found = self._cache.obtain(
+            key, lambda partial: self._fill(partial, source or self._opened()),
+            self.deadline, waiting,
+        )  # fmt: skip
+        return _root(*found)
+
+    def _opened(self) -> Source:
+        return open_source(self._uri, self._settings)
+
+    def _origin(self) -> str:
+        """Return what tells a reference from the same words elsewhere."""
+        return f"{self._settings.tracking} {self._uri}" if is_mlflow(self._uri) else self._uri
+
+    def _fill(self, partial: Path, source: Source) -> Meta:
+        """Download; starts over where what an earlier try left does not fit."""
+        first = self._download(source, partial)
+        try:
+            first.run(self._sha256)
+        except Refused:
+            _clear(partial)
+            if not first.resumed:
+                raise
+            self._download(source, partial).run(self._sha256)
+        return {"origin": redacted(self._uri), "shape": self._shaped(partial, source)}
+
+    def _download(self, source: Source, partial: Path) -> Download:
+        return Download(
+            source, partial, redacted(self._uri), self._settings, self._cache.make_room,
+            self.deadline,
+        )  # fmt: skip
+
+    def _shaped(self, partial: Path, source: Source) -> str:
+        """Unpack an archive; returns what the content is."""
+        if source.is_folder or not is_archive(self._name):
+            return "folder" if source.is_folder else "file"
+        archive = partial / self._name
+        (partial / CONTENT / self._name).rename(archive)
+        (partial / CONTENT).rmdir()
+        try:
+            unpack(archive, partial / CONTENT, self._settings.max_size, self._cache.make_room)
+        except ArtefactError:
+            _clear(partial)
+            raise
+        return "archive"
+
+
+def _clear(partial: Path) -> None:
+    shutil.rmtree(partial)
+    partial.mkdir()
+
+
+def _root(content: Path, meta: Meta) -> Path:
+    """Return the file, the folder, or of an archive with one folder at its top that folder."""
+    if meta["shape"] == "folder":
+        return content
+    entries = list(content.iterdir())
+    is_only = len(entries) == 1 and (meta["shape"] == "file" or entries[0].is_dir())
+    return entries[0] if is_only else content
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _now(source: Source) -> str:
+    return f"{source.size} {int(time.time() // _UNMARKED_S)}"
