@@ -154,7 +154,6 @@ rollouts = _some(
 
 def _options(unsupported: bool) -> st.SearchStrategy[dict[str, Any]]:
     """Optional fields of every node."""
-    more = {"batching": batching} if unsupported else {}
     return _some(
         {},
         {
@@ -181,9 +180,6 @@ def graph_data(draw: st.DrawFn, max_nodes: int = 6, unsupported: bool = True) ->
             tensor_names.filter(lambda n: n not in _TAKEN), tensors, min_size=1, max_size=3
         )
     )
-    if not unsupported:
-        for tensor in inputs.values():
-            tensor["datatype"] = tensor["datatype"].replace("BF16", "FP16")
     names = draw(
         st.lists(
             node_names.filter(lambda name: name not in inputs),
@@ -196,7 +192,8 @@ def graph_data(draw: st.DrawFn, max_nodes: int = 6, unsupported: bool = True) ->
     sources = [*inputs]
     routable: list[str] = []
     for name in names:
-        nodes[name] = _draw_node(draw, sources, routable, nodes, unsupported)
+        body = _draw_node(draw, sources, routable, nodes, unsupported)
+        nodes[name] = body | draw(_batching(body, inputs))
         if nodes[name]["type"] == "explainer":
             continue
         outputs = nodes[name].get("outputs", {})
@@ -249,6 +246,14 @@ def _draw_node(
     elif len(body.get("outputs", ())) == 1 and draw(st.booleans()):
         body["on_error"] = {"value": draw(st.just(0.5) | st.just([[0, 1.5, 2, -3]]))}
     return {"type": kind, **body}
+
+
+def _batching(body: dict[str, Any], inputs: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Batching, maybe, where a node may have it and no input is known to have no rows."""
+    rowless = {name for name, tensor in inputs.items() if not tensor["shape"]}
+    if body["type"] in ("transformer", "predictor") and not rowless & {*body["inputs"].values()}:
+        return _some({}, {"batching": batching})
+    return st.just({})
 
 
 def _own(inputs: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:

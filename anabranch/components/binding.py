@@ -90,12 +90,18 @@ def _bound(name: str, node: NodeBase, instance: Any) -> Bound:
     if parameters is not None:
         _check_inputs(f"{type(instance).__name__}.{wanted}()", node, parameters)
     call = with_tensors(_with_list(method, node), parameters or [], _input_names(node))
+    wants_context = any(is_context(parameter) for parameter in parameters or ())
+    if wants_context and node.batching is not None:
+        raise CannotLoad(
+            f"{type(instance).__name__}.{wanted}() takes `context`, which is one request's, but "
+            "with `batching` it is called for many at once; remove one of the two"
+        )
     return Bound(
         node=name,
         instance=instance,
         call=call,
         is_async=is_async(method),
-        wants_context=any(is_context(parameter) for parameter in parameters or ()),
+        wants_context=wants_context,
         is_stream=inspect.isasyncgenfunction(method),
     )
 

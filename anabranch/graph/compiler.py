@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from anabranch.graph.acyclic import check_acyclic
+from anabranch.graph.batchable import check_batching
 from anabranch.graph.conditions import check_conditions
 from anabranch.graph.draft import Draft
 from anabranch.graph.plan import Plan
@@ -21,6 +22,7 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     check_acyclic,
     check_types,
     check_stand_ins,
+    check_batching,
     prune,
     segment,
 )

@@ -112,7 +112,7 @@ class Lane:
         if self.is_async:
             return await _guard(self.node, call)
         await self._limit.acquire()
-        if self._pace.inline:
+        if self._is_here:
             self._limit.release()
             return self._here(call)
         loop = asyncio.get_running_loop()
@@ -128,6 +128,16 @@ class Lane:
             loop.call_later(GRACE, one.interrupt)
             raise
         return value
+
+    async def free(self) -> None:
+        """Wait until a thread may be in the component."""
+        async with self._limit:
+            pass
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether a call that has its place runs on the loop."""
+        return self._pace.inline
 
     def _timed(self, call: Callable[[], Any]) -> tuple[Any, float]:
         started = clock()
@@ -147,10 +157,13 @@ class Lane:
     def _release(self, one: Call, seconds: float | None) -> None:
         self.calls.discard(one)
         self._limit.release()
-        if seconds is None or self._pace.inline:
-            return
         # The place that was just given back is the one that calls on the loop take.
-        if self._pace.in_thread(seconds):
+        if seconds is not None:
+            self._learn(seconds)
+
+    def _learn(self, seconds: float) -> None:
+        """Note a call in a thread."""
+        if not self._pace.inline and self._pace.in_thread(seconds):
             self._lanes.off_loop -= 1
 
     def _here(self, call: Callable[[], Any]) -> Any:

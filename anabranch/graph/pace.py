@@ -27,10 +27,12 @@ LONGEST_STREAK = 256
 class Pace:
     """Decides, call by call, whether one component runs ``inline``."""
 
-    __slots__ = ("_needed", "_streak", "_very_slow_at", "inline", "was_slow")
+    __slots__ = ("_fast", "_needed", "_streak", "_very_slow_at", "inline", "was_slow")
 
-    def __init__(self) -> None:
+    def __init__(self, fast: float = FAST) -> None:
+        """``fast`` is the longest call that counts as fast, in seconds; 0 for none at all."""
         self.inline = False
+        self._fast = fast
         self.was_slow = False
         """Whether the last call on the loop was slow; only then do fast ones need to be noted."""
         self._streak = 0
@@ -39,7 +41,7 @@ class Pace:
 
     def in_thread(self, seconds: float) -> bool:
         """Note a call that ran in a thread; True if the component moves to the loop."""
-        self._streak = self._streak + 1 if seconds <= FAST else 0
+        self._streak = self._streak + 1 if seconds <= self._fast else 0
         self.inline = self._streak >= self._needed
         return self.inline
 

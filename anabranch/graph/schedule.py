@@ -10,8 +10,9 @@ from typing import Any
 from anabranch.components.contract import Bound
 from anabranch.components.hints import hint
 from anabranch.errors import NodeError
+from anabranch.graph.batched import BatchedStep, lane_of
 from anabranch.graph.invoke import invoker, refusing
-from anabranch.graph.lanes import Lane, Lanes
+from anabranch.graph.lanes import Lanes
 from anabranch.graph.plan import PlannedNode, Ref
 from anabranch.graph.policy import Notice
 from anabranch.graph.quorum import quorum_invoker
@@ -117,7 +118,10 @@ class StepFactory:
         self._bound = bound
         self._calls = calls
         self._lazily = lazily
-        self._lanes = {name: Lane(each, lanes) for name, each in bound.items()}
+        self._lanes = {
+            name: lane_of(each, lanes, vertices.plan.nodes[name].spec)
+            for name, each in bound.items()
+        }
         self._built: dict[str, Step] = {}
         self._policies = Policies(vertices, notice, lazily, self._access)
         self.guarded = any(self._policies.of_node(vertices.node(name)) for name in bound)
@@ -137,14 +141,17 @@ class StepFactory:
         if node.type == "router" and vertex == node.name:
             return self._join(node)
         slots, bound = self._vertices.slots, self._bound[node.name]
-        return NodeStep(
-            slot=slots[vertex],
-            needs=[slots[vertex_of(ref)] for ref in node.inputs.values()],
-            invoke=refusing(vertex) if bound.is_stream else self._invoke(node),
-            finish=self._finish(node, vertex),
-            lane=self._lanes[node.name],
-            policy=self._policies.of_node(node),
-        )
+        common: dict[str, Any] = {
+            "slot": slots[vertex],
+            "needs": [slots[vertex_of(ref)] for ref in node.inputs.values()],
+            "finish": self._finish(node, vertex),
+            "lane": self._lanes[node.name],
+            "policy": self._policies.of_node(node),
+        }
+        if node.spec.batching is not None:
+            return BatchedStep(bound, node.spec, self._parameters(node), **common)
+        invoke = refusing(vertex) if bound.is_stream else self._invoke(node)
+        return NodeStep(invoke=invoke, **common)
 
     def source(self, name: str) -> tuple[Invoke, Convert]:
         """How a node that streams is called, and how what it yields becomes its value."""

@@ -105,7 +105,7 @@ def finisher(node: PlannedNode) -> Convert:
     if form is Form.SINGLE:
         only = next(iter(node.outputs or ()))
         return _finish_single(node.name, only, checks.get(only))
-    return lambda value: _finish_open(node.name, value)
+    return lambda value: arrays_of(node.name, value)
 
 
 def _finish_single(name: str, only: str, check: Convert | None) -> Convert:
@@ -131,7 +131,8 @@ def _finish_multi(name: str, wanted: tuple[str, ...], checks: Mapping[str, Conve
     return finish
 
 
-def _finish_open(name: str, value: Any) -> Any:
+def arrays_of(name: str, value: Any) -> Any:
+    """What a component returned as an array or a dict of arrays; NodeError if it is neither."""
     if type(value) is np.ndarray:
         return _array(name, value)
     if isinstance(value, Mapping):

@@ -31,6 +31,7 @@ _EXAMPLES = {
     "explainer": "anchor_tabular",
 }
 _AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay", "schedule")
+_BATCHABLE = ("transformer", "predictor")
 _ONLY_BUILTIN = {"predictor": ("model", "method", "sha256"), "explainer": ("model", "sha256")}
 """Fields that say something to a built-in and nothing to a component, which has ``args``."""
 
@@ -62,6 +63,7 @@ def _node(node: Map) -> Iterator[Said]:
     for rule in _RULES.get(kind, _EVERY_NODE):
         yield from rule({**node, "type": kind})
     yield from _scaled(node)
+    yield from _batched(node, kind)
     for field in ("resources", "placement", "outputs"):
         yield from _empty(node, field)
 
@@ -130,6 +132,12 @@ def _scaled(owner: Map) -> Iterator[Said]:
     """The scaling of a node, or of the graph's routers."""
     yield from under(("scaling",), _scaling(as_map(owner.get("scaling"))))
     yield from _empty(owner, "scaling")
+
+
+def _batched(node: Map, kind: str) -> Iterator[Said]:
+    if "batching" in node and kind not in _BATCHABLE:
+        kinds = listing([f"{each}s" for each in _BATCHABLE])
+        yield ("batching",), f"is for {kinds}, which work row by row; remove it"
 
 
 def _empty(owner: Map, field: str) -> Iterator[Said]:
