@@ -123,6 +123,8 @@ def _headers(error: Exception) -> Headers:
         return ((b"retry-after", str(error.retry_after).encode()),)
     if isinstance(error, MethodNotAllowed):
         return ((b"allow", ", ".join(error.allowed).encode()),)
+    if isinstance(error, UnsupportedBody):
+        return ((b"accept-encoding", b"gzip, deflate"),)
     if isinstance(error, SlowBody):
         return ((b"connection", b"close"),)
     return ()

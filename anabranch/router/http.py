@@ -25,13 +25,13 @@ from typing import Any, TypeAlias
 import orjson
 
 from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.router.compression import SMALLEST, coding_of, packed, unpacked
 from anabranch.router.errors import (
     ClientGone,
     HeadersTooLarge,
     MethodNotAllowed,
     Reply,
     SlowBody,
-    UnsupportedBody,
     error_reply,
 )
 from anabranch.router.stepping import Started
@@ -46,7 +46,8 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 _JSON = (b"content-type", b"application/json")
 _ID, _LENGTH, _ENCODING = b"x-request-id", b"content-length", b"content-encoding"
 _BINARY = b"inference-header-content-length"
-_OWN = frozenset((_ID, _LENGTH, _ENCODING, _BINARY))
+_ACCEPT = b"accept-encoding"
+_OWN = frozenset((_ID, _LENGTH, _ENCODING, _ACCEPT, _BINARY))
 """Headers that every request is looked through for."""
 STALLED_S = 30.0
 """Longest time that a client may take nothing of a stream, in seconds."""
@@ -96,16 +97,26 @@ class HttpRequest:
             )
         return int(text)
 
+    @property
+    def accepts_coding(self) -> bool:
+        """Whether the client says in which codings it may be answered."""
+        return _ACCEPT in self._own
+
     async def body(self, limit: int, timeout: float) -> bytes:
-        """Read the body: at most ``limit`` bytes, within ``timeout`` seconds.
+        """Read the body: at most ``limit`` bytes, also unpacked, within ``timeout`` seconds.
 
         Raises TooLarge (before reading, where Content-Length tells), SlowBody, UnsupportedBody,
         InvalidRequest, ClientGone.
         """
         self._check_body(limit)
         reading = Started(self._read(limit))
-        if reading.done:
-            return reading.value
+        body = reading.value if reading.done else await self._within(timeout, reading)
+        if _ENCODING not in self._own:
+            return body
+        coding = coding_of(self.headers["content-encoding"])
+        return body if coding is None else await unpacked(body, coding, limit)
+
+    async def _within(self, timeout: float, reading: Started[bytes]) -> bytes:
         try:
             async with asyncio.timeout(timeout):
                 return await reading
@@ -113,13 +124,8 @@ class HttpRequest:
             raise SlowBody(f"the body did not arrive within {timeout:g}s") from None
 
     def _check_body(self, limit: int) -> None:
-        if not self._own:
-            return
-        encoding = self._own.get(_ENCODING, b"identity").decode("latin-1")
-        if encoding.strip().lower() not in ("", "identity"):
-            raise UnsupportedBody(
-                f"Content-Encoding {encoding[:64]!r} is not supported yet; send the body as it is"
-            )
+        if _ENCODING in self._own:
+            coding_of(self.headers["content-encoding"])
         if _LENGTH not in self._own:
             return
         length = self._own[_LENGTH].decode("latin-1")
@@ -300,6 +306,8 @@ class HttpApp:
         return [(_ID, request.id.encode())] if self._sends_id else []
 
     async def _send(self, request: HttpRequest, reply: Reply, send: Send) -> None:
+        if len(reply.body) > SMALLEST and request.accepts_coding:
+            reply = await packed(reply, request.headers["accept-encoding"])
         headers = [(b"content-length", str(len(reply.body)).encode()), *reply.headers]
         if not reply.headers or not any(name == b"content-type" for name, _ in reply.headers):
             headers.append(_JSON)

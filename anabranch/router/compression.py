@@ -1,0 +1,145 @@
+"""gzip and deflate in both directions, after RFC 9110 (8.4, 12.5.3).
+
+A body is unpacked piece by piece and no further than its limit, whatever it would grow to. Large
+bodies go to a thread, so that they do not hold the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zlib
+from collections.abc import Iterator
+
+from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.router.errors import Headers, Reply, UnsupportedBody
+
+SMALLEST = 1024
+"""Bodies of at most so many bytes are sent as they are."""
+MAX_MEMBERS = 4096
+"""Parts of one gzip body: each costs time, however little is in it."""
+_PACKED_INLINE = 64 * 2**10
+"""Bodies of at most so many bytes are packed in the event loop."""
+_UNPACKED_INLINE = 4 * 2**10
+"""Bodies of at most so many bytes, which grow a thousandfold at most, are unpacked there."""
+_PIECE = 64 * 2**10
+_LEVEL = 1
+_WORTH = 0.9
+"""A body whose start does not shrink to this part is sent as it is."""
+
+_GZIP, _ZLIB, _RAW = 31, 15, -15
+_WINDOWS = {"gzip": _GZIP, "deflate": _ZLIB}
+"""``wbits`` of zlib by content coding; in the order of preference."""
+_ALIASES = {"x-gzip": "gzip"}
+_TOKEN = r"[!#$%&'*+.^_`|~0-9a-z-]+"
+_ELEMENT = re.compile(rf"({_TOKEN})\s*(?:;\s*q\s*=\s*([01](?:\.\d{{0,3}})?))?").fullmatch
+
+
+def coding_of(header: str) -> str | None:
+    """The coding that a Content-Encoding header names; None for a body as it is.
+
+    Raises UnsupportedBody, also for one coding on top of another.
+    """
+    name = header.strip().lower()
+    name = _ALIASES.get(name, name)
+    if name in ("", "identity"):
+        return None
+    if name not in _WINDOWS:
+        raise UnsupportedBody(
+            f"Content-Encoding {header[:64]!r} is not supported; "
+            f"use one of {', '.join(_WINDOWS)}, or send the body as it is"
+        )
+    return name
+
+
+async def unpacked(body: bytes, coding: str, limit: int) -> bytes:
+    """A request's body, unpacked. Raises InvalidRequest, and TooLarge at ``limit`` bytes."""
+    if len(body) <= _UNPACKED_INLINE:
+        return _unpack(body, coding, limit)
+    return await asyncio.to_thread(_unpack, body, coding, limit)
+
+
+def _unpack(body: bytes, coding: str, limit: int) -> bytes:
+    found = bytearray()
+    try:
+        for piece in _pieces(body, coding):
+            found += piece
+            if len(found) > limit:
+                raise TooLarge(f"the body unpacks to more than the limit of {limit} bytes")
+    except zlib.error as error:
+        problem = str(error).partition(": ")[2] or "it is cut short"
+        raise InvalidRequest(f"the body is not {coding}: {problem}") from None
+    return bytes(found)
+
+
+def _pieces(body: bytes, coding: str) -> Iterator[bytes]:
+    """What the body unpacks to, in pieces; raises zlib.error."""
+    window = _WINDOWS[coding] if coding != "deflate" or _has_zlib_header(body) else _RAW
+    left, view, members = b"", memoryview(body), 1
+    unpacker = zlib.decompressobj(window)
+    while left or view:
+        if unpacker.eof:
+            members += 1
+            if window != _GZIP or members > MAX_MEMBERS:
+                raise zlib.error(": there is more after its end")
+            unpacker = zlib.decompressobj(window)
+        if not left:
+            left, view = bytes(view[:_PIECE]), view[_PIECE:]
+        yield unpacker.decompress(left, 2**20)
+        left = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
+    while not unpacker.eof:
+        piece = unpacker.decompress(b"", 2**20)
+        if not piece and not unpacker.eof:
+            raise zlib.error(": it is cut short")
+        yield piece
+
+
+def _has_zlib_header(body: bytes) -> bool:
+    """Whether deflate comes as RFC 9110 says, in the zlib format; some clients leave that out."""
+    return len(body) >= 2 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
+
+
+def accepted(header: str) -> str | None:
+    """The coding to answer in, by an Accept-Encoding header; None for the body as it is.
+
+    Of those with the highest weight, gzip. A header that cannot be read accepts nothing.
+    """
+    weights: dict[str, float] = {}
+    for element in filter(None, map(str.strip, header.lower().split(","))):
+        match = _ELEMENT(element)
+        if match is None:
+            return None
+        weights[_ALIASES.get(match[1], match[1])] = float(match[2] or 1)
+    others = weights.get("*", 0.0)
+    best = max(_WINDOWS, key=lambda name: weights.get(name, others))
+    weight = weights.get(best, others)
+    return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
+
+
+async def packed(reply: Reply, accept: str) -> Reply:
+    """A reply in the coding that an Accept-Encoding header asks for, if it is worth it."""
+    if len(reply.body) <= SMALLEST or any(n == b"content-encoding" for n, _ in reply.headers):
+        return reply
+    coding = accepted(accept)
+    body = None
+    if coding is not None and len(reply.body) <= _PACKED_INLINE:
+        body = _pack(reply.body, coding)
+    elif coding is not None:
+        body = await asyncio.to_thread(_pack, reply.body, coding)
+    more: Headers = ((b"vary", b"accept-encoding"),)
+    if coding is None or body is None:
+        return reply._replace(headers=reply.headers + more)
+    more += ((b"content-encoding", coding.encode()),)
+    return reply._replace(body=body, headers=reply.headers + more)
+
+
+def _pack(body: bytes, coding: str) -> bytes | None:
+    start = memoryview(body)[:_PIECE]
+    if len(_packed(start, coding)) > _WORTH * len(start):
+        return None
+    return _packed(body, coding)
+
+
+def _packed(data: bytes | memoryview, coding: str) -> bytes:
+    packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOWS[coding])
+    return packer.compress(data) + packer.flush()
