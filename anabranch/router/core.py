@@ -20,6 +20,7 @@ from anabranch.components.contract import Context
 from anabranch.components.datatypes import fits, to_datatype, to_dtype
 from anabranch.components.hints import hint, listing
 from anabranch.errors import DeadlineExceeded, InvalidRequest
+from anabranch.graph.batching import PRIORITY, level
 from anabranch.graph.plan import Signature
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.stepping import Started
@@ -236,6 +237,8 @@ class InferenceCore:
         self._check_inputs(request.inputs)
         if request.outputs:
             self._check_outputs(request.outputs)
+        if PRIORITY in request.parameters:
+            level(request.parameters)
         return self._seconds(request.parameters)
 
     def takes(self, request: InferenceRequest) -> bool:

@@ -30,6 +30,12 @@ def test_it_moves_to_the_loop_after_a_streak_of_fast_calls() -> None:
     assert pace.inline
 
 
+def test_what_counts_as_fast_may_be_less_or_nothing() -> None:
+    for limit, calls in ((FAST / 5, FAST / 4), (0.0, 1e-6)):
+        pace = Pace(limit)
+        assert not any(pace.in_thread(calls) for _ in range(100))
+
+
 def test_a_slow_call_ends_the_streak() -> None:
     pace = Pace()
     fast(pace, FIRST_STREAK - 1)

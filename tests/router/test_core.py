@@ -101,6 +101,12 @@ def test_a_request_may_have_less_time_but_not_more(core: Make) -> None:
         infer(core(forever, timeout=0.01), parameters={"timeout": 0})
 
 
+def test_a_priority_that_is_none_is_refused_wherever_it_would_matter(core: Make) -> None:
+    assert infer(core(), parameters={"priority": 1}).outputs
+    with pytest.raises(InvalidRequest, match="parameter 'priority' must be a whole number"):
+        infer(core(), parameters={"priority": "high"})
+
+
 @pytest.mark.parametrize("value", [-1, 1.5, "1s", True])
 def test_a_timeout_that_is_no_number_of_microseconds_is_refused(core: Make, value: Any) -> None:
     with pytest.raises(InvalidRequest, match="parameter 'timeout' must be a whole number of micro"):
