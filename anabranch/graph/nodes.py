@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from anabranch.components.binding import bind
-from anabranch.components.contract import Bound
+from anabranch.components.contract import Bound, CannotLoad
 from anabranch.components.loading import explain
 from anabranch.errors import AnabranchError, LoadError
 from anabranch.graph.plan import Plan
@@ -39,6 +39,8 @@ async def run_hook(hook: str, nodes: Iterable[Bound], root: Path) -> None:
             await getattr(each, hook)()
         except AnabranchError:
             raise
+        except CannotLoad as error:
+            raise LoadError(each.node, str(error)) from None
         except (Exception, SystemExit) as error:
             raise LoadError(each.node, f"{hook}() raised {explain(error, root)}") from None
 

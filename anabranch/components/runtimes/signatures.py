@@ -13,11 +13,12 @@ from anabranch.components.hints import listing
 from anabranch.specs.models import Predictor, TensorSpec
 
 
-def order_of(node: Predictor, names: Sequence[str]) -> list[str]:
+def order_of(node: Predictor, names: Sequence[str], model: str | None = None) -> list[str]:
     """Return the node's parameters in the order of the model's input ``names``.
 
     A single parameter goes to a single input whatever their names. Otherwise they must agree,
-    written as ``plain`` writes them. CannotLoad names both sides.
+    written as ``plain`` writes them. CannotLoad names both sides; ``model`` is what it calls the
+    model, its file if left out.
     """
     parameters = list(node.inputs)
     if len(parameters) == len(names) == 1:
@@ -25,7 +26,7 @@ def order_of(node: Predictor, names: Sequence[str]) -> list[str]:
     wanted = [plain(name) for name in names]
     if sorted(wanted) != sorted(parameters):
         raise CannotLoad(
-            f"{node.model} takes the inputs {listing(wanted) or 'none'}, "
+            f"{model or node.model} takes the inputs {listing(wanted) or 'none'}, "
             f"the node has {listing(parameters)}"
         )
     return wanted

@@ -1,0 +1,207 @@
+"""The runtime ``open_inference``: a node whose model another server holds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+from urllib.parse import quote, urlsplit
+
+from anabranch.components.arrays import Array
+from anabranch.components.contract import CannotLoad, Context
+from anabranch.components.hints import hint, listing, shown
+from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes.open_inference.health import Health
+from anabranch.components.runtimes.open_inference.server import RemoteError, Server
+from anabranch.components.runtimes.open_inference.wire import (
+    LENGTH_HEADER,
+    BadAnswer,
+    Request,
+    decode,
+    encode,
+)
+from anabranch.components.runtimes.signatures import no_method, order_of, plain
+from anabranch.errors import DeadlineExceeded, Unavailable
+from anabranch.specs.models import NodeBase, Predictor, TensorSpec
+
+_ASKING = 5.0
+"""Longest time to wait for metadata or a probe of health, in seconds."""
+_BINARY = "binary_tensor_data"
+"""The extension's name among those of a server's metadata."""
+_NOT_THERE = (RemoteError, BadAnswer, Unavailable, DeadlineExceeded)
+logger = logging.getLogger("anabranch.components")
+
+
+@register("predictor", "open_inference")
+class OpenInferenceModel:
+    """The model ``model`` (and ``version``) of the server at ``url``, such as a Triton or KServe.
+
+    It must be ready and take the node's inputs when the graph is loaded: by name, a single one
+    whatever its name. One output is ``output``, several keep their names; ``outputs`` picks some.
+    Tensors travel as raw bytes where the server's metadata name the extension, else as JSON;
+    ``binary`` says which, whatever the metadata say.
+
+    The request's deadline, id and trace travel along. A server that is away or overloaded makes the
+    node fail with Unavailable, so that the node's ``retries`` and ``on_error`` apply; one that says
+    that the model is not ready is spared for a while.
+    """
+
+    def __init__(
+        self,
+        node: Predictor,
+        *,
+        url: str,
+        model: str,
+        version: str | None = None,
+        outputs: list[str] | None = None,
+        binary: bool | None = None,
+    ) -> None:
+        self._node, self._outputs, self._binary = node, tuple(outputs or ()), binary
+        self._path = f"/v2/models/{quote(model, safe='')}"
+        if version is not None:
+            self._path += f"/versions/{quote(version, safe='')}"
+        self._server = Server(url, model)
+        self._names = {name: name for name in node.inputs}
+        self._health = Health()
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a model or method, and a URL that is not plain http or https."""
+        predictor = cast(Predictor, node)
+        if predictor.model is not None:
+            yield ("model",), "the runtime 'open_inference' takes args: {url: …, model: …} instead"
+        yield from no_method(predictor, "open_inference")
+        url = str(node.args["url"])
+        if not _is_plain(url):
+            message = f"{shown(url)} is not of the form http(s)://host[:port][/prefix]"
+            yield ("args", "url"), message
+
+    async def load(self) -> None:
+        """Check that the model is ready and has the node's signature; else raise CannotLoad."""
+        try:
+            await self._server.probe(f"{self._path}/ready", _ASKING)
+            metadata = await self._server.get(self._path, _ASKING)
+            if self._binary is None:
+                self._binary = await self._knows_binary()
+        except _NOT_THERE as error:
+            raise CannotLoad(str(error)) from None
+        self._agree(metadata)
+
+    async def unload(self) -> None:
+        """Close the connections."""
+        await self._server.close()
+
+    async def check_health(self) -> None:
+        """Ask whether the model is ready, and remember the answer.
+
+        It raises nothing: a new process of ours would not mend another server.
+        """
+        try:
+            await self._server.probe(f"{self._path}/ready", _ASKING)
+        except _NOT_THERE as error:
+            if self._health.is_ready():
+                logger.warning("requests are held back: %s", error)
+            self._health.note_unready()
+        else:
+            self._health.note_ready()
+
+    async def predict(self, /, *, context: Context, **inputs: Array) -> Any:
+        """Return the remote model's outputs.
+
+        Raises:
+            Unavailable: the server cannot be reached, is overloaded, or said that it is not ready.
+            DeadlineExceeded: it gave no answer in the time that the request has left.
+            RemoteError: it refused the request, or failed.
+            BadAnswer: its answer is not what the protocol says.
+        """
+        if not self._health.is_ready():
+            raise Unavailable(f"{self._server} is not ready")
+        named = {self._names[name]: array for name, array in inputs.items()}
+        request = Request(context.id, _parameters(context), self._outputs)
+        body, length = encode(request, named, bool(self._binary))
+        headers, answer = await self._server.post(
+            f"{self._path}/infer", body, _headers(length), context
+        )
+        return self._named(decode(answer, headers.get(LENGTH_HEADER)))
+
+    async def _knows_binary(self) -> bool:
+        try:
+            metadata = await self._server.get("/v2", _ASKING)
+        except (RemoteError, BadAnswer):
+            return False
+        extensions = metadata.get("extensions") if isinstance(metadata, dict) else None
+        return isinstance(extensions, list) and _BINARY in extensions
+
+    def _agree(self, metadata: Any) -> None:
+        """Take the names of the model's inputs; CannotLoad where the signatures do not fit."""
+        inputs, outputs = _types(metadata, "inputs"), _types(metadata, "outputs")
+        if inputs:
+            order = order_of(self._node, list(inputs), str(self._server))
+            self._names = dict(zip(order, inputs, strict=True))
+        for name in self._outputs:
+            if outputs and name not in outputs:
+                raise CannotLoad(f"{self._server} has no output {name!r}{hint(name, outputs)}")
+        wanted = {name: outputs[name] for name in self._outputs or outputs if name in outputs}
+        if wanted and self._node.outputs is not None:
+            _check_outputs(self._server, self._node.outputs, wanted)
+
+    def _named(self, outputs: Mapping[str, Array]) -> Any:
+        missing = [name for name in self._outputs if name not in outputs]
+        if missing or not outputs:
+            raise BadAnswer(f"{self._server} left out the outputs {listing(missing) or 'all'}")
+        if len(outputs) == 1:
+            return next(iter(outputs.values()))
+        return {plain(name): array for name, array in outputs.items()}
+
+
+def _is_plain(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    extra = parts.username or parts.password or parts.query or parts.fragment
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and not extra and port != 0
+
+
+def _headers(length: int | None) -> dict[str, str]:
+    if length is None:
+        return {"content-type": "application/json"}
+    return {"content-type": "application/octet-stream", LENGTH_HEADER: str(length)}
+
+
+def _parameters(context: Context) -> dict[str, Any]:
+    """Return the request's parameters, with the time that it has left in microseconds.
+
+    ``timeout`` is Triton's parameter, which anabranch takes too.
+    """
+    remaining = context.remaining()
+    if remaining is None:
+        return dict(context.parameters)
+    return {**context.parameters, "timeout": max(1, int(remaining * 1e6))}
+
+
+def _types(metadata: Any, side: str) -> dict[str, Any]:
+    """Return name: datatype of the inputs or outputs that a model's metadata list."""
+    try:
+        return {str(one["name"]): one.get("datatype") for one in metadata.get(side) or ()}
+    except (KeyError, TypeError, AttributeError):
+        raise CannotLoad(
+            f"the remote model's metadata list no {side} as the protocol says"
+        ) from None
+
+
+def _check_outputs(
+    server: Server, declared: Mapping[str, TensorSpec], there: Mapping[str, Any]
+) -> None:
+    """Hold the outputs that the node declares against those that the remote model has."""
+    known = {plain(name): datatype for name, datatype in there.items()}
+    if len(declared) == len(there) == 1:
+        known = dict(zip(declared, there.values(), strict=True))
+    for name, spec in declared.items():
+        if name not in known:
+            raise CannotLoad(f"{server} has no output {name!r}{hint(name, known)}")
+        if known[name] not in (None, spec.datatype):
+            raise CannotLoad(
+                f"output {name!r} is declared {spec.datatype}, but {server} gives {known[name]}"
+            )

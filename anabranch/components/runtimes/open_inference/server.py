@@ -1,0 +1,145 @@
+"""A server on the network: one request at a time, bounded in time and bytes, errors as ours."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import httpx
+import orjson
+
+from anabranch.components.contract import Context
+from anabranch.components.runtimes.open_inference.wire import BadAnswer
+from anabranch.errors import DeadlineExceeded, Unavailable
+
+MAX_ANSWER = 256 * 2**20
+"""Largest answer that is read, in bytes."""
+LONGEST = 300.0
+"""Longest time for a request without a deadline, in seconds."""
+_CONNECT = 5.0
+_IDLE = 2.0
+"""How long an unused connection is kept, in seconds: less than servers keep it, so that no request
+meets a connection that the server is just closing."""
+_CONNECTIONS = httpx.Limits(
+    max_connections=256, max_keepalive_connections=64, keepalive_expiry=_IDLE
+)
+_RETRY_AFTER = range(1, 3600)
+_REFUSED = (429, 503)
+_FORWARDED = ("traceparent", "tracestate")
+
+
+class RemoteError(Exception):
+    """A remote model refused a request or failed on it."""
+
+
+class Server:
+    """Speaks to one server over pooled connections of the loop that it is first used on."""
+
+    def __init__(self, url: str, model: str) -> None:
+        self._url, self._model = url.rstrip("/"), model
+        self._client: httpx.AsyncClient | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+    async def probe(self, path: str, seconds: float) -> None:
+        """Return if a path answers with success, whatever it says; raise as ``get`` does."""
+        await self._send("GET", path, seconds)
+
+    async def get(self, path: str, seconds: float) -> Any:
+        """Return the JSON that a path gives."""
+        _, body = await self._send("GET", path, seconds)
+        try:
+            return orjson.loads(body)
+        except ValueError:
+            raise BadAnswer(f"GET {path} gives no JSON") from None
+
+    async def post(
+        self, path: str, body: bytes, headers: Mapping[str, str], context: Context
+    ) -> tuple[httpx.Headers, bytes]:
+        """Send a body within the time that the request has left; return the answer."""
+        remaining = context.remaining()
+        passed_on = {name: context.headers[name] for name in _FORWARDED if name in context.headers}
+        if context.id:
+            passed_on["x-request-id"] = context.id
+        seconds = LONGEST if remaining is None else remaining
+        return await self._send(
+            "POST", path, seconds, content=body, headers={**headers, **passed_on}
+        )
+
+    async def _send(
+        self, method: str, path: str, seconds: float, **more: Any
+    ) -> tuple[httpx.Headers, bytes]:
+        """Return the headers and body of a success.
+
+        Raises DeadlineExceeded; Unavailable where nothing answers or the server is overloaded;
+        RemoteError for any other status, redirects too; BadAnswer for a body over the bound.
+        """
+        started = time.monotonic()
+        try:
+            async with (
+                asyncio.timeout(seconds),
+                self._pool().stream(method, self._url + path, **more) as response,
+            ):
+                body = await _bounded(response)
+        except (TimeoutError, httpx.TimeoutException):
+            waited = time.monotonic() - started
+            raise DeadlineExceeded(f"{self} gave no answer within {waited:.3g}s") from None
+        except httpx.TransportError as error:
+            raise Unavailable(f"{self} cannot be reached: {type(error).__name__}") from None
+        if response.status_code != 200:
+            self._refuse(response, body)
+        return response.headers, body
+
+    def _pool(self) -> httpx.AsyncClient:
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(LONGEST, connect=_CONNECT),
+                limits=_CONNECTIONS,
+                # What is packed cannot be bounded before it is unpacked.
+                headers={"accept-encoding": "identity"},
+                trust_env=False,
+            )
+        return self._client
+
+    def _refuse(self, response: httpx.Response, body: bytes) -> NoReturn:
+        status, said = response.status_code, _said(body)
+        if status in _REFUSED:
+            raise Unavailable(f"{self} is overloaded{said}", _retry_after(response.headers))
+        if status == 504:
+            raise DeadlineExceeded(f"{self} gave up{said}")
+        raise RemoteError(f"{self} answered {status}{said}")
+
+    def __str__(self) -> str:
+        return f"remote model {self._model!r}"
+
+
+async def _bounded(response: httpx.Response) -> bytes:
+    chunks, size = [], 0
+    async for chunk in response.aiter_raw():
+        size += len(chunk)
+        if size > MAX_ANSWER:
+            raise BadAnswer(f"its answer is over {MAX_ANSWER} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _said(body: bytes) -> str:
+    """Return the protocol's error text, cut to one line that suits a message."""
+    try:
+        text = orjson.loads(body)["error"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    line = " ".join(text.split()) if isinstance(text, str) else ""
+    return f": {line[:300]}" if line else ""
+
+
+def _retry_after(headers: httpx.Headers) -> int:
+    text = headers.get("retry-after", "")
+    seconds = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 1
+    return seconds if seconds in _RETRY_AFTER else 1
