@@ -43,7 +43,8 @@ def difference(
 ) -> Json:
     """What differs between two revisions of the control API, and their files with their marks.
 
-    ``{"graph", "from", "to", "spec", "plan", "files": lines, "text": a unified diff of the specs}``
+    ``{"graph", "from", "to", "spec", "plan", "files", "models": lines, "text": a unified diff of
+    the specs}``
     """
     old, new = _loaded(before), _loaded(after)
     return {
@@ -53,6 +54,7 @@ def difference(
         "spec": list(spec_changes(_data(old), _data(new))),
         "plan": list(plan_changes(_plan(old), _plan(new))),
         "files": list(file_changes(old_files, new_files)),
+        "models": list(model_changes(before.get("pins", {}), after.get("pins", {}))),
         "text": _unified(before, after),
     }
 
@@ -62,6 +64,14 @@ def file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str
     for name in sorted({*old, *new}):
         if old.get(name) != new.get(name):
             yield f"{'+' if name not in old else '-' if name not in new else '~'} {name}"
+
+
+def model_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
+    """What references to MLflow's registry, such as an alias, meant in one and in the other."""
+    for reference in sorted({*old, *new}):
+        before, after = old.get(reference), new.get(reference)
+        if before != after:
+            yield f"~ {reference}: {before or 'not there'} -> {after or 'not there'}"
 
 
 def plan_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:

@@ -117,7 +117,19 @@ def history_text(revisions: Sequence[Json]) -> str:
         )
         for one in revisions
     ]  # fmt: skip
-    return table(("REVISION", "STATE", "DEPLOYED", "AUTHOR", "DIGEST", "MESSAGE"), rows)
+    heads = ("REVISION", "STATE", "DEPLOYED", "AUTHOR", "DIGEST", "MESSAGE")
+    if not any(one.get("pins", {}) for one in revisions):
+        return table(heads, rows)
+    models = [_models(one.get("pins", {})) for one in revisions]
+    return table((*heads, "MODELS"), [(*row, text) for row, text in zip(rows, models, strict=True)])
+
+
+def _models(pins: Mapping[str, str]) -> str:
+    """What an alias of MLflow's registry meant, such as ``m@champion = 3``."""
+    return ", ".join(
+        f"{reference.removeprefix('models:/')} = {fixed.rpartition('/')[2]}"
+        for reference, fixed in sorted(pins.items())
+    )
 
 
 def _local(moment: str) -> str:
@@ -127,6 +139,8 @@ def _local(moment: str) -> str:
 def difference_text(found: Json) -> str:
     """What differs between two revisions; see ``changes.difference``."""
     sections = {"spec": found["spec"], "plan": found["plan"], "files": found["files"]}
+    if found["models"]:
+        sections["models"] = found["models"]
     lines = [f"{found['graph']} r{found['from']} -> r{found['to']}"]
     for name, changes in sections.items():
         lines += [f"{name}:", *(f"  {change}" for change in changes or ["no change"])]

@@ -217,7 +217,7 @@ class ControlApi:
         author, message = call.query.get("author", ""), call.query.get("message", "")
         return self._store.add_revision(
             call.graph, received.spec, received.digest,
-            author[:_MAX_NOTE], message[:_MAX_NOTE], intent,
+            author[:_MAX_NOTE], message[:_MAX_NOTE], intent, received.pins,
         )  # fmt: skip
 
     async def _revision(self, call: Call) -> Answer:

@@ -52,11 +52,13 @@ class RevisionInfo:
     intent: Intent
     expires_at: float | None
     live_at: float | None
+    pins: Mapping[str, str]
+    """What each movable reference to a model meant when it was deployed."""
 
 
 @dataclass(frozen=True)
 class Revision(RevisionInfo):
-    """One deployed version of a graph; its spec, digest, author and message never change."""
+    """One deployed version of a graph; its spec, digest, pins and message never change."""
 
     spec: str
 
@@ -102,7 +104,8 @@ def revision_of(row: RowMapping) -> Revision:
 
 def _fields(row: RowMapping) -> dict[str, Any]:
     names = RevisionInfo.__dataclass_fields__
-    return {name: row[name] for name in names} | {"intent": read_intent(row["intent"])}
+    read = {"intent": read_intent(row["intent"]), "pins": json.loads(row["pins"] or "{}")}
+    return {name: row[name] for name in names} | read
 
 
 def event_of(row: RowMapping) -> Event:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-from anabranch.control import destinations
+from anabranch.components.artefacts.settings import PINS
+from anabranch.control import destinations, references
 from anabranch.control.bundles import (
     MANIFEST,
     REQUIREMENTS,
@@ -37,6 +40,8 @@ class Received:
     spec: str
     rollout: Rollout | None
     """The block of that name in the spec."""
+    pins: Mapping[str, str]
+    """What each movable reference to a model means now."""
 
 
 class Releases:
@@ -44,6 +49,7 @@ class Releases:
 
     def __init__(self, settings: Settings) -> None:
         self._max_size = settings.max_bundle
+        self._artefacts = settings.artefacts
         self._webhooks, self._prometheus = settings.webhooks, settings.prometheus
         self._bundles = BundleStore(settings.bundles)
         self._environments = Environments(settings.environments, settings.install_timeout)
@@ -53,7 +59,9 @@ class Releases:
         """Check and keep a bundle for ``graph``.
 
         Raises TooLarge, SpecError, InvalidRequest, or NotSupportedError for what the language
-        says but this version does not act on. A rollout may only call what the settings allow.
+        says but this version does not act on, and Unavailable where MLflow's tracking server is
+        asked what a reference means and does not answer. A rollout may only call what the
+        settings allow.
         """
         files = unpack(data, self._max_size)
         name = spec_name(files)
@@ -66,8 +74,10 @@ class Releases:
         if problems:
             raise NotSupportedError("\n".join(str(replace(each, file=name)) for each in problems))
         self.check(loaded.graph.spec.rollout)
+        references.check(loaded.graph, self._artefacts)
+        pins = references.pins(loaded.graph, self._artefacts)
         digest = self._bundles.put(files)
-        return Received(digest, files[name].decode("utf-8"), loaded.graph.spec.rollout)
+        return Received(digest, files[name].decode("utf-8"), loaded.graph.spec.rollout, pins)
 
     def check(self, rollout: Rollout | None) -> None:
         """InvalidRequest for a rollout that would call what the settings do not allow."""
@@ -98,6 +108,8 @@ class Releases:
         """The Ray runtime environment: the bundle as working folder, and its interpreter."""
         path = self._bundles.path(revision.digest)
         environment: dict[str, Any] = {"working_dir": path.as_uri()}
+        if revision.pins:
+            environment["env_vars"] = {PINS: json.dumps(dict(revision.pins))}
         if self._bundles.read(revision.digest, REQUIREMENTS) is not None:
             python = self._environments.python(unpack(path.read_bytes(), _UNLIMITED))
             environment |= {"py_executable": str(python)} if python is not None else {}

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from anabranch.errors import EngineError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CONTROLLER = "controller"
 """Name of the lease of whoever acts on the store."""
 _OPENING = 0x616E6162
@@ -48,6 +48,7 @@ revisions = sa.Table(
     sa.Column("intent", sa.Text),
     sa.Column("expires_at", sa.Float),
     sa.Column("live_at", sa.Float),
+    sa.Column("pins", sa.Text),
     # Finding the few that run must not read the specs of the thousand that do not.
     sa.Index("revisions_by_state", "graph", "state"),
     sa.Index("revisions_by_live_at", "graph", "live_at"),
@@ -142,8 +143,16 @@ def _to_2(connection: Connection) -> None:
     _free_lease(connection)
 
 
+_TO_3 = "ALTER TABLE revisions ADD COLUMN pins TEXT"
+
+
+def _to_3(connection: Connection) -> None:
+    """References to models that may move, and what they meant when they were deployed."""
+    connection.exec_driver_sql(_TO_3)
+
+
 def _free_lease(connection: Connection) -> None:
     connection.execute(leases.insert().values(name=CONTROLLER, holder="", beat=0))
 
 
-_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _to_2}
+_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _to_2, 2: _to_3}

@@ -13,18 +13,21 @@
 | ANABRANCH_GRACE | seconds that a replaced or aborted revision stays up | 600 |
 | ANABRANCH_PROMETHEUS | URL of the Prometheus server that `promql` asks | none |
 | ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
+
+Those about models that come by URI are in ``components.artefacts.settings``.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.control.destinations import parse
-from anabranch.errors import EngineError
+from anabranch.errors import ArtefactError, EngineError
 
 _GIB = 2**30
 
@@ -45,6 +48,7 @@ class Settings:
     grace: float = 600.0
     prometheus: str = ""
     webhooks: tuple[str, ...] = ()
+    artefacts: ArtefactSettings = field(default_factory=ArtefactSettings.from_env)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
@@ -63,6 +67,7 @@ class Settings:
             grace=_number(env, "ANABRANCH_GRACE", cls.grace),
             prometheus=",".join(_urls(env, "ANABRANCH_PROMETHEUS", most=1)),
             webhooks=_urls(env, "ANABRANCH_WEBHOOKS"),
+            artefacts=_artefacts(env),
         )
 
     @property
@@ -85,6 +90,15 @@ class Settings:
     def token_file(self) -> Path:
         """File that holds the token of the control API."""
         return self.home / "token"
+
+
+def _artefacts(env: Mapping[str, str]) -> ArtefactSettings:
+    """Read here too, so that what is wrong is said by `up`, not by every replica."""
+    _urls(env, "ANABRANCH_MLFLOW_TRUSTED")
+    try:
+        return ArtefactSettings.from_env(env)
+    except ArtefactError as error:
+        raise EngineError(str(error)) from None
 
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:

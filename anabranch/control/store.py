@@ -7,6 +7,7 @@ alone with the graph's row, so that two writers never decide on the same situati
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -128,6 +129,7 @@ class Store:
         author: str = "",
         message: str = "",
         intent: Intent | None = None,
+        pins: Mapping[str, str] | None = None,
     ) -> Revision:
         """Append a pending revision; the graph comes to be, or comes back, with its first.
 
@@ -141,6 +143,7 @@ class Store:
                 "digest": digest,
                 "author": write_text(author),
                 "message": write_text(message),
+                "pins": json.dumps(dict(pins or {})),
             }
             _insert(connection, name, change.situation.members[number], record)
             situations.save(connection, before, change)

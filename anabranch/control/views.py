@@ -65,6 +65,7 @@ def revision_view(revision: RevisionInfo) -> dict[str, Any]:
         "created_at": timestamp(revision.created_at),
         "digest": revision.digest,
         "intent": revision.intent.to_json(),
+        "pins": dict(revision.pins),
         "live_at": _timestamp(revision.live_at),
         "expires_at": _timestamp(revision.expires_at),
     }

@@ -45,7 +45,9 @@ def test_what_is_not_a_number_is_named(value: str) -> None:
         Settings.from_env({"ANABRANCH_MAX_BODY": value})
 
 
-@pytest.mark.parametrize("name", ["ANABRANCH_PROMETHEUS", "ANABRANCH_WEBHOOKS"])
+@pytest.mark.parametrize(
+    "name", ["ANABRANCH_PROMETHEUS", "ANABRANCH_WEBHOOKS", "ANABRANCH_MLFLOW_TRUSTED"]
+)
 @pytest.mark.parametrize("value", ["prometheus:9090", "ftp://a", "http://u@a", "http://a?b=c", "*"])
 def test_what_is_not_a_plain_url_is_named(name: str, value: str) -> None:
     with pytest.raises(EngineError, match=f"{name}: '{re.escape(value)}' is not a URL"):
@@ -55,3 +57,8 @@ def test_what_is_not_a_plain_url_is_named(name: str, value: str) -> None:
 def test_one_prometheus_is_enough() -> None:
     with pytest.raises(EngineError, match="ANABRANCH_PROMETHEUS takes one URL, got 2"):
         Settings.from_env({"ANABRANCH_PROMETHEUS": "http://a,http://b"})
+
+
+def test_what_is_wrong_about_models_is_said_at_once() -> None:
+    with pytest.raises(EngineError, match="ANABRANCH_CACHE_SIZE: .*20.* is not a size"):
+        Settings.from_env({"ANABRANCH_CACHE_SIZE": "20"})

@@ -1,0 +1,63 @@
+"""MLflow's movable references, such as ``models:/m@champion``, as they stand when they are deployed.
+
+A revision keeps what each of them meant, and its replicas load just that, also after a restart,
+after a rollback, and when the alias has moved on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from anabranch.components.artefacts import check_trust
+from anabranch.components.artefacts.settings import ArtefactSettings
+from anabranch.components.artefacts.uris import is_movable, split
+from anabranch.components.registry import needs_trust
+from anabranch.errors import ArtefactError, InvalidRequest, Unavailable
+from anabranch.specs.models import InferenceGraph
+
+_FIELDS = ("model", "data")
+
+
+def check(graph: InferenceGraph, settings: ArtefactSettings) -> None:
+    """InvalidRequest for a model that could run code, from a tracking server nobody trusts."""
+    for name, node in graph.spec.nodes.items():
+        if needs_trust(node):
+            try:
+                check_trust(str(getattr(node, "model", "")), settings)
+            except ArtefactError as error:
+                raise InvalidRequest(f"node {name!r}: {error}") from None
+
+
+def pins(graph: InferenceGraph, settings: ArtefactSettings) -> dict[str, str]:
+    """What every movable reference of a graph means now: ``models:/m@champion``: ``models:/m/3``.
+
+    Raises InvalidRequest where the tracking server knows none, Unavailable where it does not
+    answer.
+    """
+    found: dict[str, str] = {}
+    for node, reference in _movable(graph):
+        if reference not in found:
+            found[reference] = _resolved(node, reference, settings)
+    return found
+
+
+def _movable(graph: InferenceGraph) -> Iterator[tuple[str, str]]:
+    """Each node's name with a movable reference in it; those with a part to fill in cannot be."""
+    for name, node in graph.spec.nodes.items():
+        for field in _FIELDS:
+            reference = split(getattr(node, field, None) or "")[0]
+            if is_movable(reference) and getattr(node, "multiplex", None) is None:
+                yield name, reference
+
+
+def _resolved(node: str, reference: str, settings: ArtefactSettings) -> str:
+    # Here, for they take an HTTP client that most deploys never need.
+    from anabranch.components.artefacts.mlflow import resolve
+    from anabranch.components.artefacts.sources import Interrupted
+
+    try:
+        return resolve(reference, settings)
+    except ArtefactError as error:
+        raise InvalidRequest(f"node {node!r}: model {reference!r}: {error}") from None
+    except Interrupted as error:
+        raise Unavailable(f"node {node!r}: model {reference!r}: {error}") from None
