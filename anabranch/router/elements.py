@@ -79,13 +79,11 @@ def decode_elements(header: Header, data: bytes, limits: Limits) -> Array:
     if len(elements) != size:
         raise InvalidRequest(_not_filled(header, len(elements)))
     try:
-        return _array(elements, dtype).reshape(header.shape)
+        if dtype is BF16:
+            return to_bf16(np.array(elements, np.float64)).reshape(header.shape)
+        return np.array(elements, dtype=dtype).reshape(header.shape)
     except OverflowError:
         raise InvalidRequest(_over_64_bits(header, elements)) from None
-
-
-def _array(elements: list[Any], dtype: np.dtype[Any]) -> Array:
-    return to_bf16(np.array(elements, np.float64)) if dtype == BF16 else np.array(elements, dtype)
 
 
 def _check_filled(header: Header, data: bytes, size: int) -> None:

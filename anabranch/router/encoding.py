@@ -59,7 +59,7 @@ def _encode_tensor(output: OutputTensor, form: Form, tail: list[Buffer]) -> dict
         "datatype": output.datatype,
         "shape": output.array.shape,
     }
-    if form.of(output.name):
+    if form is not JSON_ONLY and form.of(output.name):
         data = _encode_raw(output)
         tail.append(data)
         tensor["parameters"] = {"binary_data_size": len(data)}

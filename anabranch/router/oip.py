@@ -66,6 +66,7 @@ class _Request(msgspec.Struct, gc=False):
     outputs: list[_Output] | None = None
 
 
+_NO_TAIL = Tail()
 _decode_envelope = msgspec.json.Decoder(_Request).decode
 
 
@@ -85,7 +86,7 @@ def decode_body(
     a body that is the only input, whose answer is binary. Raises InvalidRequest or TooLarge.
     """
     if length is None:
-        return _decode(body, Tail(), limits)
+        return _decode(body, _NO_TAIL, limits)
     if length == 0:
         return Decoded(InferenceRequest(only_input(body, inputs(), limits)), Form(is_binary=True))
     document, tail = split(body, length)
@@ -94,13 +95,11 @@ def decode_body(
 
 def decode_request(document: Buffer, limits: Limits) -> InferenceRequest:
     """Decode an inference request in JSON. Raises InvalidRequest or TooLarge."""
-    return _decode(document, Tail(), limits).request
+    return _decode(document, _NO_TAIL, limits).request
 
 
 def _decode(document: Buffer, tail: Tail, limits: Limits) -> Decoded:
     envelope = _envelope(document)
-    parameters = envelope.parameters or {}
-    is_binary = _take_flag(parameters, "binary_data_output", "the request")
     _check_count(len(envelope.inputs), "inputs", limits)
     inputs: dict[str, Array] = {}
     for tensor in envelope.inputs:
@@ -108,12 +107,18 @@ def _decode(document: Buffer, tail: Tail, limits: Limits) -> Decoded:
             raise InvalidRequest(f"input {tensor.name!r} is there twice")
         inputs[tensor.name] = _decode_tensor(tensor, tail, limits)
     tail.finish()
-    outputs = envelope.outputs or ()
-    _check_count(len(outputs), "outputs", limits)
-    own = _forms(outputs)
-    names = tuple(dict.fromkeys(output.name for output in outputs))
-    form = Form(bool(is_binary), own) if own or is_binary else JSON_ONLY
+    parameters, outputs = envelope.parameters or {}, envelope.outputs or ()
+    form = _form(parameters, outputs, limits) if parameters or outputs else JSON_ONLY
+    names = tuple(dict.fromkeys([output.name for output in outputs])) if outputs else ()
     return Decoded(InferenceRequest(inputs, names, envelope.id, parameters), form)
+
+
+def _form(parameters: Parameters, outputs: Sequence[_Output], limits: Limits) -> Form:
+    """Return what is asked of the outputs, and take it out of the request's ``parameters``."""
+    _check_count(len(outputs), "outputs", limits)
+    is_binary = _take_flag(parameters, "binary_data_output", "the request")
+    own = _forms(outputs)
+    return Form(bool(is_binary), own) if own or is_binary else JSON_ONLY
 
 
 def _envelope(document: Buffer) -> _Request:
@@ -135,7 +140,7 @@ def _check_count(count: int, what: str, limits: Limits) -> None:
 
 def _take_flag(parameters: Parameters, name: str, whose: str) -> bool | None:
     """Take a parameter out that is true or false; None where it is not there."""
-    value = parameters.pop(name, None) if parameters else None
+    value = parameters.pop(name, None)
     if value is not None and not isinstance(value, bool):
         raise InvalidRequest(f"parameter {name!r} of {whose} must be true or false, got {value!r}")
     return value

@@ -9,7 +9,6 @@ Ray runs on little-endian machines only, so the bytes are as NumPy holds them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from struct import Struct
 from typing import Any, NoReturn, TypeAlias
 
@@ -120,16 +119,19 @@ def encode_raw(array: Array, datatype: str) -> bytes:
 def raw_buffer(array: Array, datatype: str) -> Buffer:
     """Return the raw bytes of an array as ``encode_raw`` does, but as a view where one will do."""
     if datatype == "BYTES":
-        return b"".join(_with_lengths(array.ravel().tolist()))
+        return _join(array.ravel().tolist())
     native: Array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     return native.reshape(-1).view(np.uint8).data
 
 
-def _with_lengths(elements: Iterable[Any]) -> Iterable[bytes]:
+def _join(elements: list[Any]) -> bytearray:
+    """Return the elements one after the other, each behind its length."""
+    data, pack = bytearray(), _LENGTH.pack
     for index, element in enumerate(elements):
-        data = as_bytes(index, element)
-        yield _LENGTH.pack(len(data))
-        yield data
+        one = as_bytes(index, element)
+        data += pack(len(one))
+        data += one
+    return data
 
 
 def as_bytes(index: int, element: object) -> bytes:
