@@ -23,12 +23,12 @@ from typing import NoReturn, TypeAlias
 from anabranch.components.hints import hint
 from anabranch.errors import NotFound
 from anabranch.router.arms import Arms
-from anabranch.router.core import InferenceRequest, ModelMetadata
 from anabranch.router.encoding import encode_metadata, encode_response
 from anabranch.router.errors import Reply
 from anabranch.router.generate import decode_generate, encode_answer, encode_each, joined
 from anabranch.router.http import (
     Answer,
+    BodyRule,
     CancelOnDisconnect,
     Handler,
     HttpApp,
@@ -57,6 +57,7 @@ class GraphApp:
 
     def __init__(self, arms: Arms, sends_id: bool = True) -> None:
         self._arms = arms
+        self._body = BodyRule.of(arms.limits)
         self._prefix = f"/v2/models/{arms.name}"
         self._endpoints: dict[str, dict[str, Endpoint]] = {
             "": {"GET": self._metadata},
@@ -102,8 +103,9 @@ class GraphApp:
 
     async def _infer(self, revision: str | None, request: HttpRequest) -> Reply:
         arms, limits, length = self._arms, self._arms.limits, request.json_length
+        arms.gate.check()
+        body = await request.body(self._body)
         with arms.gate:
-            body = await request.body(limits.max_body, limits.body_timeout)
             decoded, form = decode_body(
                 body, length, limits, lambda: arms.metadata(revision).inputs
             )
@@ -116,8 +118,10 @@ class GraphApp:
 
     async def _generate(self, revision: str | None, request: HttpRequest) -> Reply:
         arms, metadata = self._arms, self._arms.metadata(revision)
+        arms.gate.check()
+        body = await request.body(self._body)
         with arms.gate:
-            decoded = await self._read_generate(request, metadata)
+            decoded = decode_generate(body, metadata, arms.limits)
             responses = arms.stream(decoded, request.headers, request.id, revision)
             with CancelOnDisconnect(request.receive):
                 found = await joined(responses, arms.limits.max_body)
@@ -125,20 +129,15 @@ class GraphApp:
 
     async def _generate_stream(self, revision: str | None, request: HttpRequest) -> EventStream:
         arms, metadata = self._arms, self._arms.metadata(revision)
+        arms.gate.check()
+        body = await request.body(self._body)
         with ExitStack() as held:
             held.enter_context(arms.gate)
-            decoded = await self._read_generate(request, metadata)
+            decoded = decode_generate(body, metadata, arms.limits)
             responses = arms.stream(decoded, request.headers, request.id, revision)
             events = to_events(encode_each(responses, metadata), held.pop_all(), request.id)
         with CancelOnDisconnect(request.receive):
             return await begin(events)
-
-    async def _read_generate(
-        self, request: HttpRequest, metadata: ModelMetadata
-    ) -> InferenceRequest:
-        limits = self._arms.limits
-        body = await request.body(limits.max_body, limits.body_timeout)
-        return decode_generate(body, metadata, limits)
 
 
 def _bound(methods: dict[str, Endpoint], revision: str | None) -> dict[str, Handler]:

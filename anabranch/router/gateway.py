@@ -25,6 +25,7 @@ from anabranch.errors import InvalidRequest, NotFound, Unavailable
 from anabranch.router.errors import Headers, Reply
 from anabranch.router.http import (
     Answer,
+    BodyRule,
     Handler,
     HttpApp,
     HttpRequest,
@@ -34,8 +35,10 @@ from anabranch.router.http import (
     dispatch,
     json_reply,
 )
-from anabranch.router.limits import Limits
+from anabranch.router.limits import Arriving, Limits
 
+UPLOADS = 4
+"""Largest bodies of the control API that may be on their way at once."""
 CONTROL = "/control/v1"
 _MODELS = "/v2/models/"
 _EXTENSIONS = ("model_repository",)
@@ -99,8 +102,10 @@ class Gateway:
     ) -> None:
         self._control = control
         self._limits = limits
-        self._max_upload = max_upload
-        self._upload_timeout = upload_timeout
+        self._body = BodyRule.of(limits)
+        self._upload = self._body._replace(
+            limit=max_upload, timeout=upload_timeout, arriving=Arriving(UPLOADS * max_upload)
+        )
         self._routes: dict[str, dict[str, Handler]] = {
             "/v2": {"GET": self._server},
             "/v2/health/live": {"GET": self._live},
@@ -144,7 +149,7 @@ class Gateway:
         return json_reply({"live": True, "ready": True})
 
     async def _index(self, request: HttpRequest) -> Reply:
-        body = await request.body(self._limits.max_body, self._limits.body_timeout)
+        body = await request.body(self._body)
         only_ready = _decode_index(body).ready
         graphs = await self._control.graphs()
         return json_reply(
@@ -163,7 +168,7 @@ class Gateway:
         refusal = self._control.refusal(request.headers)
         if refusal is not None:
             return refusal
-        body = await request.body(self._max_upload, self._upload_timeout)
+        body = await request.body(self._upload)
         query = request.scope.get("query_string", b"").decode("latin-1")
         status, headers, answer = await self._control.handle(request.method, path, query, body)
         return Reply(status, answer, headers)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import time
 from collections.abc import (
     Awaitable,
     Callable,
@@ -20,7 +21,7 @@ from collections.abc import (
 )
 from contextlib import aclosing, suppress
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
@@ -34,6 +35,7 @@ from anabranch.router.errors import (
     SlowBody,
     error_reply,
 )
+from anabranch.router.limits import Arriving, Limits
 from anabranch.router.stepping import Started
 from anabranch.router.streams import HEADERS as EVENT_HEADERS
 from anabranch.router.streams import EventStream
@@ -46,19 +48,46 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 _JSON = (b"content-type", b"application/json")
 _ID, _LENGTH, _ENCODING = b"x-request-id", b"content-length", b"content-encoding"
 _BINARY = b"inference-header-content-length"
-_ACCEPT = b"accept-encoding"
-_OWN = frozenset((_ID, _LENGTH, _ENCODING, _ACCEPT, _BINARY))
+_ACCEPT, _HOST = b"accept-encoding", b"host"
+_OWN = frozenset((_ID, _LENGTH, _ENCODING, _ACCEPT, _HOST, _BINARY))
 """Headers that every request is looked through for."""
 STALLED_S = 30.0
 """Longest time that a client may take nothing of a stream, in seconds."""
+MAX_PIECES = 2**16
+"""Pieces in which a body may come: each takes time, however small it is."""
 _SEPARATORS = {"cookie": "; "}
 """What stands between the values of a header that came several times, if no comma."""
+
+
+class BodyRule(NamedTuple):
+    """What a body may be; see ``Limits`` for the times and the rate."""
+
+    limit: int
+    """Most bytes, also unpacked."""
+    timeout: float
+    grace: float
+    rate: int
+    arriving: Arriving
+
+    @classmethod
+    def of(cls, limits: Limits) -> BodyRule:
+        """The rule for requests that are to be answered by graphs."""
+        arriving = Arriving(limits.max_arriving)
+        return cls(
+            limits.max_body, limits.body_timeout, limits.body_grace, limits.body_rate, arriving
+        )
+
+    def time(self, size: int) -> float:
+        """Seconds after the start by which more must come than ``size`` bytes."""
+        return min(self.timeout, self.grace + size / self.rate)
 
 
 class HttpRequest:
     """One HTTP request, its body not read yet."""
 
-    __slots__ = ("_own", "_size", "headers", "id", "method", "path", "receive", "scope")
+    __slots__ = (
+        "_due", "_own", "_size", "_timer", "headers", "id", "method", "path", "receive", "scope",
+    )  # fmt: skip
 
     def __init__(self, scope: Message, receive: Receive) -> None:
         self.scope = scope
@@ -68,6 +97,8 @@ class HttpRequest:
         """Path below ``root_path``; servers differ in whether ``scope["path"]`` starts with it."""
         self.headers = Headers(scope["headers"])
         self._size = 0
+        self._timer: asyncio.Timeout | None = None
+        self._due = 0.0
         self._own: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             self._size += len(name) + len(value)
@@ -76,7 +107,12 @@ class HttpRequest:
         self.id = request_id(self._own.get(_ID))
 
     def check_headers(self, limit: int) -> None:
-        """Raise HeadersTooLarge where names and values together are over ``limit`` bytes."""
+        """Raise HeadersTooLarge where names and values together are over ``limit`` bytes.
+
+        InvalidRequest where HTTP/1.1 comes without Host (RFC 9112, 3.2).
+        """
+        if _HOST not in self._own and self.scope.get("http_version") == "1.1":
+            raise InvalidRequest("header Host is missing")
         if self._size > limit:
             raise HeadersTooLarge(
                 f"headers of {self._size} bytes are over the limit of {limit} bytes"
@@ -102,26 +138,28 @@ class HttpRequest:
         """Whether the client says in which codings it may be answered."""
         return _ACCEPT in self._own
 
-    async def body(self, limit: int, timeout: float) -> bytes:
-        """Read the body: at most ``limit`` bytes, also unpacked, within ``timeout`` seconds.
+    async def body(self, rule: BodyRule) -> bytes:
+        """Read the body: at most ``rule.limit`` bytes, also unpacked, and within its time.
 
         Raises TooLarge (before reading, where Content-Length tells), SlowBody, UnsupportedBody,
-        InvalidRequest, ClientGone.
+        InvalidRequest, ClientGone, and Unavailable where too much is on its way.
         """
+        limit = rule.limit
         self._check_body(limit)
-        reading = Started(self._read(limit))
-        body = reading.value if reading.done else await self._within(timeout, reading)
+        reading = Started(self._read(rule))
+        body = reading.value if reading.done else await self._within(rule, reading)
         if _ENCODING not in self._own:
             return body
         coding = coding_of(self.headers["content-encoding"])
         return body if coding is None else await unpacked(body, coding, limit)
 
-    async def _within(self, timeout: float, reading: Started[bytes]) -> bytes:
+    async def _within(self, rule: BodyRule, reading: Started[bytes]) -> bytes:
+        self._due = rule.time(0)
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self._due) as self._timer:
                 return await reading
         except TimeoutError:
-            raise SlowBody(f"the body did not arrive within {timeout:g}s") from None
+            raise SlowBody(f"the body did not arrive within {self._due:.3g}s") from None
 
     def _check_body(self, limit: int) -> None:
         if _ENCODING in self._own:
@@ -134,18 +172,35 @@ class HttpRequest:
         if len(length) > 20 or int(length) > limit:
             raise _over(limit)
 
-    async def _read(self, limit: int) -> bytes:
+    async def _read(self, rule: BodyRule) -> bytes:
         message = await self._next()
         first: bytes = message.get("body", b"")
         if not message.get("more_body", False):
-            return _within(first, limit)
-        body = bytearray(_within(first, limit))
-        while message.get("more_body", False):
+            return _within(first, rule.limit)
+        body = bytearray()
+        try:
+            await self._gather(body, message, rule)
+            return bytes(body)
+        finally:
+            rule.arriving.held -= len(body)
+
+    async def _gather(self, body: bytearray, message: Message, rule: BodyRule) -> None:
+        """Put the pieces of a body together, the one in ``message`` first."""
+        started = time.monotonic()
+        for _ in range(MAX_PIECES):
+            piece: bytes = message.get("body", b"")
+            if len(body) + len(piece) > rule.limit:
+                raise _over(rule.limit)
+            rule.arriving.add(len(piece))
+            body += piece
+            if not message.get("more_body", False):
+                return
+            if self._timer is not None:
+                self._due = rule.time(len(body))
+                left = started + self._due - time.monotonic()
+                self._timer.reschedule(asyncio.get_running_loop().time() + left)
             message = await self._next()
-            body += message.get("body", b"")
-            if len(body) > limit:
-                raise _over(limit)
-        return bytes(body)
+        raise TooLarge(f"the body comes in more than {MAX_PIECES} pieces")
 
     async def _next(self) -> Message:
         message = await self.receive()

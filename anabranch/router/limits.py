@@ -2,6 +2,9 @@
 
 Decoding a body takes a small multiple of its size (about ten times for numbers, up to 25 times for
 one-letter strings in lists of one), so ``max_body`` and ``max_ongoing`` bound a router's memory.
+
+Bodies that are still on their way hold none of the places in progress, or clients who send slowly
+would keep others out; they are bounded by what they hold together.
 """
 
 from __future__ import annotations
@@ -26,10 +29,16 @@ class Limits:
     max_elements: int = 2**24
     """Elements of one tensor, and the size of any of its dimensions."""
     max_ongoing: int = 256
-    """Requests in progress, from the first byte of the body to the reply; at most three quarters of
+    """Requests in progress, from the last byte of the body to the reply; at most three quarters of
     them at revisions other than the stable one, so that one that hangs leaves it some."""
     body_timeout: float = 30.0
     """Time that a client may take to send the body."""
+    body_grace: float = 8.0
+    """Time after which a body must have come at ``body_rate`` at least."""
+    body_rate: int = 16 * 2**10
+    """Slowest that a body may come after that, in bytes a second."""
+    max_arriving: int = 512 * 2**20
+    """What all bodies hold that are not there as a whole yet."""
     max_mirrors: int = 64
     """Copies on their way to mirrors, of one router."""
     max_mirror_bytes: int = 16 * 2**20
@@ -52,12 +61,16 @@ class Gate:
         self.passed = 0
         """How many were ever let in."""
 
-    def __enter__(self) -> None:
+    def check(self) -> None:
+        """Raise Unavailable if there is no place left."""
         if self.inside >= self._limit:
             raise Unavailable(
                 f"{self.inside} requests are in progress, the most that {self._whose}; "
                 "try again later"
             )
+
+    def __enter__(self) -> None:
+        self.check()
         self.inside += 1
         self.passed += 1
 
@@ -68,3 +81,22 @@ class Gate:
         tb: TracebackType | None,
     ) -> None:
         self.inside -= 1
+
+
+class Arriving:
+    """What the bodies of one process hold that are still on their way, at most ``limit`` bytes."""
+
+    __slots__ = ("_limit", "held")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.held = 0
+
+    def add(self, size: int) -> None:
+        """Note ``size`` bytes more; raise Unavailable beyond the limit."""
+        if self.held + size > self._limit:
+            raise Unavailable(
+                f"bodies that are on their way hold {self.held} bytes, close to the limit of "
+                f"{self._limit}; try again later"
+            )
+        self.held += size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,21 @@ import pytest
 
 from anabranch.router.asgi import GraphApp
 from anabranch.router.errors import ClientGone
-from anabranch.router.http import CancelOnDisconnect, Headers, HttpApp, HttpRequest, json_reply
+from anabranch.router.http import (
+    MAX_PIECES,
+    BodyRule,
+    CancelOnDisconnect,
+    Headers,
+    HttpApp,
+    HttpRequest,
+    json_reply,
+)
 from anabranch.router.keys import key_reader
+from anabranch.router.limits import Limits
 from anabranch.specs.models import Sticky
 
 Make = Callable[..., Any]
+RULE = BodyRule.of(Limits(max_body=3, body_timeout=1.0, max_arriving=6))
 
 
 def call(app: Any, scope: dict[str, Any], *messages: dict[str, Any]) -> list[dict[str, Any]]:
@@ -90,17 +101,111 @@ def test_the_request_id_is_left_to_servers_that_add_it(
 
 def test_a_body_of_undeclared_length_in_one_piece_is_measured() -> None:
     async def read(request: HttpRequest) -> Any:
-        return json_reply((await request.body(3, 1.0)).decode())
+        return json_reply((await request.body(RULE)).decode())
 
     for size, status in ((3, 200), (4, 413)):
         message = {"type": "http.request", "body": b"x" * size}
         assert call(HttpApp(read), http("/", method="POST"), message)[0]["status"] == status
 
 
+async def length_of(request: HttpRequest) -> Any:
+    rule = BodyRule.of(Limits(max_body=10**6, body_timeout=30.0, body_grace=0.2, body_rate=1000))
+    return json_reply(len(await request.body(rule)))
+
+
+def pieces(count: int, size: int = 1) -> list[dict[str, Any]]:
+    return [
+        {"type": "http.request", "body": b"x" * size, "more_body": left > 0}
+        for left in reversed(range(count))
+    ]
+
+
+@pytest.mark.parametrize(("count", "status"), [(MAX_PIECES, 200), (MAX_PIECES + 1, 413)])
+def test_a_body_comes_in_so_many_pieces(count: int, status: int) -> None:
+    app = HttpApp(length_of)
+    assert call(app, http("/", method="POST"), *pieces(count))[0]["status"] == status
+
+
+def slowly(count: int, size: int, pause: float) -> tuple[int, float]:
+    """Status of a body that comes in pieces with a pause before each; the seconds it took."""
+    waiting, sent = pieces(count, size), []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(pause)
+        return waiting.pop(0)
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    started = time.monotonic()
+    asyncio.run(HttpApp(length_of)(http("/", method="POST"), receive, send))
+    return sent[0]["status"], time.monotonic() - started
+
+
+def test_a_body_that_keeps_its_rate_may_take_long() -> None:
+    assert slowly(30, 100, 0.02)[0] == 200
+
+
+def test_a_body_that_falls_behind_is_not_waited_for() -> None:
+    status, seconds = slowly(1000, 1, 0.02)
+    assert status == 408
+    assert seconds < 1.0
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_what_bodies_hold_on_their_way_is_bounded_and_let_go(count: int) -> None:
+    """Two of them are on their way, and wait for the third."""
+
+    async def read(request: HttpRequest) -> Any:
+        return json_reply((await request.body(RULE)).decode())
+
+    async def main() -> list[int]:
+        go_on = asyncio.Event()
+
+        async def one() -> int:
+            waiting = [{"type": "http.request", "body": b"xxx", "more_body": True}]
+            sent: list[Any] = []
+
+            async def receive() -> Any:
+                if waiting:
+                    return waiting.pop()
+                await go_on.wait()
+                return {"type": "http.request", "body": b""}
+
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            await HttpApp(read)(http("/", method="POST"), receive, send)
+            return int(sent[0]["status"])
+
+        tasks = [asyncio.create_task(one()) for _ in range(count)]
+        await asyncio.sleep(0)
+        go_on.set()
+        return await asyncio.gather(*tasks)
+
+    assert asyncio.run(main()) == [200, 200, 503][:count]
+    assert RULE.arriving.held == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "status"),
+    [
+        ("1.1", [(b"host", b"x")], 200),
+        ("1.1", [(b"host", b"")], 200),
+        ("1.1", [], 400),
+        ("1.0", [], 200),
+        ("2", [], 200),
+    ],
+)
+def test_a_missing_host_is_refused(arms: Make, version: str, headers: Any, status: int) -> None:
+    scope = http("/v2/models/demo/ready", headers=headers, http_version=version)
+    assert call(GraphApp(arms()), scope)[0]["status"] == status
+
+
 @pytest.mark.parametrize("length", [b"-1", b"1x", "²".encode("latin-1"), b"1" * 5000])
 def test_a_content_length_that_is_none_is_refused(length: bytes) -> None:
     async def read(request: HttpRequest) -> Any:
-        return json_reply((await request.body(3, 1.0)).decode())
+        return json_reply((await request.body(RULE)).decode())
 
     sent = call(HttpApp(read), http("/", method="POST", headers=[(b"content-length", length)]))
     assert sent[0]["status"] in (400, 413)
@@ -129,7 +234,7 @@ def test_a_cookie_is_found_in_whichever_header_it_came() -> None:
 
 def test_nothing_is_sent_to_a_client_that_is_gone() -> None:
     async def read(request: HttpRequest) -> Any:
-        return json_reply((await request.body(3, 1.0)).decode())
+        return json_reply((await request.body(RULE)).decode())
 
     assert call(HttpApp(read), http("/", method="POST"), {"type": "http.disconnect"}) == []
 

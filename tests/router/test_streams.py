@@ -152,7 +152,8 @@ def test_a_stream_holds_its_place_until_it_ends() -> None:
     with ExitStack() as stack:
         _, url = start(stack, Counting(), Limits(max_ongoing=1))
         with httpx.stream("POST", f"{url}/generate_stream", json=ASK | {"hang": True}) as reply:
-            next(reply.iter_raw())
+            raw = reply.iter_raw()
+            next(raw)
             assert stream(url).status_code == 503
         for _ in range(100):
             if stream(url).status_code == 200:
