@@ -14,6 +14,7 @@ from ray.serve.schema import ApplicationStatus
 
 from anabranch.control.reconcile import App, Status, parse_app
 from anabranch.errors import Unavailable
+from anabranch.graph.lowering.breaking import router_options
 from anabranch.graph.lowering.hosting import start_reason
 from anabranch.graph.lowering.scaling import is_autoscaled, scaling_options
 from anabranch.graph.lowering.segments import SegmentReplica, actor_options
@@ -207,7 +208,8 @@ _BUILDERS = {"router": _router, "head": _head, "segments": _segments}
 def _segment(
     release: Release, segment: Segment, name: str, peers: list[serve.Application]
 ) -> serve.Application:
-    decorate: Any = serve.deployment(name=name, **_options(release, segment))
+    options = _options(release, segment) | router_options(segment.scaling)
+    decorate: Any = serve.deployment(name=name, **options)
     return decorate(SegmentReplica).bind(  # type: ignore[no-any-return]
         release.spec, segment.name, peers
     )

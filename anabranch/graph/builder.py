@@ -174,7 +174,7 @@ class Graph:
         quorum: int | None = None,
         **options: Unpack[NodeOptions],
     ) -> Self:
-        """Add a combiner over a list or a map of sources; ``quorum`` is the fewest to go on with."""
+        """Add a combiner over a list or a map of sources; at least ``quorum`` must be left."""
         return self._node(
             name,
             "combiner",

@@ -23,7 +23,7 @@ STUCK = 30.0
 
 
 class Interrupted(BaseException):
-    """Raised in a component whose call nobody waits for any more; no ``except Exception`` has it."""
+    """Raised in a component whose call nobody waits for; no ``except Exception`` catches it."""
 
 
 class Call:

@@ -32,9 +32,7 @@ def skippable(nodes: Mapping[str, PlannedNode], node: PlannedNode) -> list[str]:
     return [
         key
         for key, ref in node.inputs.items()
-        if ref.node is not None
-        and ref.node in nodes
-        and nodes[ref.node].spec.on_error == "skip"
+        if ref.node is not None and ref.node in nodes and nodes[ref.node].spec.on_error == "skip"
     ]
 
 

@@ -16,7 +16,7 @@ from ray import serve
 from anabranch.components.contract import Context
 from anabranch.graph.executor import HeadExecutor
 from anabranch.graph.lowering.hosting import Handle, Hosted
-from anabranch.graph.lowering.segments import HandleCall, ask, received, shipped
+from anabranch.graph.lowering.segments import HandleCall, ask, longest_call, received, shipped
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
 from anabranch.graph.plan import HEAD
 from anabranch.router.core import Array, Evaluated, Head, Verdict
@@ -39,7 +39,10 @@ class HostedHead:
         self._hosted = hosted
         calls = {
             segment.name: HandleCall(
-                segment.name, serve.get_deployment_handle(segment.name, segments_app)
+                segment.name,
+                serve.get_deployment_handle(segment.name, segments_app),
+                longest_call(plan, segment),
+                parameter_of(plan, segment),
             )
             for segment in plan.segments[1:]
         }

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from anabranch.components.contract import Context
 from anabranch.graph.executor import SegmentExecutor
+from anabranch.graph.lowering.breaking import attempting
 from anabranch.graph.lowering.failures import translated
 from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
-from anabranch.graph.plan import Segment
+from anabranch.graph.plan import Plan, Segment
 
 
 class SegmentReplica:
@@ -53,7 +55,7 @@ class SegmentReplica:
 
     async def check_health(self) -> None:
         """Serve's health check: that of the components."""
-        await self._hosted.check_health()
+        await self._hosted.check_health(self._executor.stuck)
 
     async def __del__(self) -> None:
         hosted = getattr(self, "_hosted", None)
@@ -62,10 +64,22 @@ class SegmentReplica:
 
 
 class HandleCall:
-    """A ``SegmentCall`` through a Serve handle."""
+    """A ``SegmentCall`` through a Serve handle.
 
-    def __init__(self, segment: str, handle: Handle) -> None:
+    ``timeout`` is how long a call may take at most, in seconds. ``multiplex`` is the parameter of
+    the request whose value says what model is asked: its requests go where it is loaded.
+    """
+
+    def __init__(
+        self,
+        segment: str,
+        handle: Handle,
+        timeout: float = math.inf,
+        multiplex: str | None = None,
+    ) -> None:
         self._segment = segment
+        self._timeout = timeout
+        self._multiplex = multiplex
         self._evaluate = handle.evaluate
         self._handle = handle
         self._streaming: frozenset[str] | None = None
@@ -75,8 +89,21 @@ class HandleCall:
     ) -> Mapping[str, Any]:
         """Evaluate ``wants`` in the segment; cancelling this cancels it there."""
         sent = dict(values), wants, shipped(context), context.remaining()
-        found: Mapping[str, Any] = await ask(self._segment, self._evaluate, *sent)
+        started = time.monotonic()
+
+        def is_late() -> bool:
+            return time.monotonic() - started >= self._timeout or context.remaining() == 0
+
+        method = self._method(context)
+        found: Mapping[str, Any] = await ask(self._segment, method, *sent, is_late=is_late)
         return found
+
+    def _method(self, context: Context) -> Any:
+        """The method to call: of any replica, or of one that has the model that is asked."""
+        model = context.parameters.get(self._multiplex) if self._multiplex is not None else None
+        if not isinstance(model, str) or not model:
+            return self._evaluate
+        return self._handle.options(multiplexed_model_id=model).evaluate
 
     async def streaming(self) -> frozenset[str]:
         """The nodes of the segment that stream: always the same, so it is asked once."""
@@ -92,18 +119,29 @@ class HandleCall:
         return ask_stream(self._segment, self._handle.options(stream=True).stream, *sent)
 
 
-async def ask(name: str, method: Handle, *args: Any) -> Any:
+def _never() -> bool:
+    return False
+
+
+async def ask(name: str, method: Handle, *args: Any, is_late: Callable[[], bool] = _never) -> Any:
     """Call a method of a replica through its handle; cancelling this cancels it there.
 
-    Errors of Ray become ours, in which the callee goes by ``name``.
+    Errors of Ray become ours, in which the callee goes by ``name``. ``is_late`` tells, when the
+    call is cancelled, whether that is so because the replica took too long.
     """
-    with translated(name):
+    with translated(name), attempting(is_late):
         response = method.remote(*args)
         try:
             return await response
         except asyncio.CancelledError:
             response.cancel()
             raise
+
+
+def longest_call(plan: Plan, segment: Segment) -> float:
+    """How long a call to a segment may take, in seconds, whatever time the request has."""
+    timeout = plan.nodes[segment.name].spec.timeout if len(segment.nodes) == 1 else None
+    return math.inf if timeout is None else timeout.seconds
 
 
 def shipped(context: Context) -> Context:

@@ -1,0 +1,127 @@
+"""Circuit breakers around the replicas that Serve chooses between.
+
+Serve's own choice leaves out replicas that have died. It does not see those that time out or are
+out of reach, and since it prefers short queues, one that fails fast gets the most calls.
+
+Serve makes its choice in the process that calls, with the class below. Which replica a call went to
+is noted in an ``Attempt`` that the caller leaves in a context variable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from ray.exceptions import RayError, RayTaskError, UserCodeException
+from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
+from ray.serve.config import RequestRouterConfig
+from ray.serve.exceptions import RayServeException
+from ray.serve.request_router import PendingRequest, ReplicaID, RunningReplica
+
+from anabranch.graph.breaker import Breakers
+from anabranch.specs.models import Scaling
+
+PATH = f"{__name__}.BreakingRouter"
+"""Where Serve finds the class."""
+
+
+def router_options(scaling: Scaling | None) -> dict[str, Any]:
+    """The options of a Serve deployment that guard its replicas; none for a single one."""
+    most = 1 if scaling is None else scaling.max or scaling.replicas or 1
+    if most == 1:
+        return {}
+    return {"request_router_config": RequestRouterConfig(request_router_class=PATH)}  # type: ignore[arg-type]
+
+
+class Attempt:
+    """One call through a handle, and how it ended."""
+
+    def __init__(self) -> None:
+        self._breakers: Breakers | None = None
+        self._replica = ""
+
+    def sent(self, breakers: Breakers, replica: str) -> None:
+        """Note the replica that the call goes to; the last one counts."""
+        if self._breakers is not None:
+            self.ended(None)
+        self._breakers, self._replica = breakers, replica
+        breakers.began(replica, time.monotonic())
+
+    def ended(self, ok: bool | None) -> None:
+        """Tell the replica's breaker; None where the end says nothing of the replica."""
+        if self._breakers is not None:
+            self._breakers.ended(self._replica, ok, time.monotonic())
+
+
+_CURRENT: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
+
+
+@contextmanager
+def attempting(is_late: Callable[[], bool]) -> Iterator[None]:
+    """Judge the replica that a call goes to which is made and awaited within.
+
+    It has failed if it is out of reach, or if the call is cancelled and ``is_late``. What it raises
+    itself is an answer.
+    """
+    attempt = Attempt()
+    token = _CURRENT.set(attempt)
+    ok: bool | None = True
+    try:
+        yield
+    except asyncio.CancelledError:
+        ok = False if is_late() else None
+        raise
+    except (RayError, RayServeException) as error:
+        ok = isinstance(error, RayTaskError | UserCodeException)
+        raise
+    finally:
+        _CURRENT.reset(token)
+        attempt.ended(ok)
+
+
+class BreakingRouter(PowerOfTwoChoicesRequestRouter):
+    """Serve's choice by the power of two, among those replicas whose breakers admit a call."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._breakers = Breakers()
+
+    async def choose_replicas(
+        self,
+        candidate_replicas: list[RunningReplica],
+        pending_request: PendingRequest | None = None,
+    ) -> list[list[RunningReplica]]:
+        """Serve's hook: replicas to try, best first in groups."""
+        groups = await super().choose_replicas(candidate_replicas, pending_request)
+        if self._breakers.are_closed:
+            return groups
+        self._breakers.keep([one.unique_id for one in self._replicas])
+        return [self._admitted(group) for group in groups]
+
+    def _admitted(self, group: list[RunningReplica]) -> list[RunningReplica]:
+        """The group without replicas that may get no call, or else one that may."""
+        every = {one.unique_id: replica for one, replica in self._replicas.items()}
+        names = set(self._breakers.admitted(every, time.monotonic()))
+        found = [one for one in group if one.replica_id.unique_id in names]
+        others = [replica for name, replica in every.items() if name in names]
+        return found or random.sample(others, min(1, len(others)))
+
+    async def _choose_replica_for_request(
+        self, pending_request: PendingRequest, *, is_retry: bool = False
+    ) -> RunningReplica:
+        """Note which replica a call gets: Serve has no public hook that knows both."""
+        replica = await super()._choose_replica_for_request(pending_request, is_retry=is_retry)
+        attempt = _CURRENT.get()
+        if attempt is not None:
+            attempt.sent(self._breakers, replica.replica_id.unique_id)
+        return replica
+
+    def on_replica_actor_died(self, replica_id: ReplicaID) -> None:
+        """Serve's hook: the replica is gone for good."""
+        super().on_replica_actor_died(replica_id)
+        self._breakers.keep([one.unique_id for one in self._replicas])

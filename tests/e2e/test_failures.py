@@ -1,0 +1,123 @@
+"""What hangs is given up in time, and what dies is not missed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import BODY, Engine, Given, actor_processes, node, spec, value
+
+pytestmark = pytest.mark.e2e
+
+KILLS = int(os.environ.get("ANABRANCH_KILLS", "5"))
+SECONDS = 1.0
+"""The time that a request has."""
+CODE = """
+import asyncio
+
+
+class Hang:
+    def __init__(self, beat):
+        self.beat = open(beat, "a", buffering=1)
+
+    def transform(self, x):
+        while True:
+            self.beat.write(".\\\\n")
+
+
+class AsyncHang(Hang):
+    async def transform(self, x):
+        while True:
+            self.beat.write(".\\\\n")
+            await asyncio.sleep(0.005)
+
+
+class Echo:
+    def transform(self, x):
+        return x
+"""
+PLACES = {"here": {}, "away": {"placement": {"isolate": True}}}
+WAYS = [*(f"{name}-{place}" for name in ("sync", "async") for place in PLACES), "branch"]
+
+
+def hanging(beat: Path) -> dict[str, Any]:
+    """A graph that hangs where the header ``x-way`` says, for as long as it may take."""
+    args = {"args": {"beat": str(beat)}}
+    nodes = {
+        f"{name}-{place}": node(component, **args, **more)
+        for name, component in (("sync", "Hang"), ("async", "AsyncHang"))
+        for place, more in PLACES.items()
+    }
+    graph = spec("hanging", **nodes, fine=node("Echo"))
+    graph["spec"]["nodes"]["branch"] = {
+        "type": "combiner", "strategy": "mean", "inputs": ["fine", "sync-here"],
+    }  # fmt: skip
+    graph["spec"]["nodes"]["pick"] = {
+        "type": "router",
+        "strategy": "rules",
+        "rules": [{"when": f"request.headers['x-way'] == '{way}'", "to": way} for way in WAYS],
+        "otherwise": "fine",
+    }
+    graph["spec"] |= {"outputs": {"y": "pick"}, "timeout": f"{SECONDS:g}s"}
+    return graph
+
+
+@pytest.fixture(scope="module")
+def beat(given_once: Given) -> Path:
+    """A file that grows while anything hangs."""
+    path = given_once.folder / "beat"
+    given_once.deployed(hanging(path), CODE)
+    given_once.beside(hanging(path), CODE + "\n# r2", "--canary", "1")
+    return path
+
+
+@pytest.mark.parametrize("revision", [1, 2])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_hung_node_is_given_up_in_time_and_leaves_nothing_running(
+    engine: Engine, beat: Path, way: str, revision: int
+) -> None:
+    """The first revision is in the router, the second is a canary in processes of its own."""
+    url = f"{engine.graph_url('hanging')}/versions/{revision}/infer"
+    with httpx.Client(timeout=10) as client:
+        assert value(client.post(url, json=BODY)) == [1, 2]
+        seconds = []
+        for _ in range(2):
+            started = time.monotonic()
+            reply = client.post(url, json=BODY, headers={"x-way": way})
+            seconds.append(time.monotonic() - started)
+            assert reply.status_code == 504, reply.text
+        time.sleep(1)
+        size = beat.stat().st_size
+        assert size > 0
+        time.sleep(0.2)
+        assert beat.stat().st_size == size
+        assert value(client.post(url, json=BODY)) == [1, 2]
+    # The faster of the two: the machine may be busy with something else.
+    assert SECONDS <= min(seconds) < SECONDS + 0.1
+
+
+def test_killing_replicas_of_an_idempotent_segment_fails_no_request(
+    engine: Engine, given: Given, load: Callable[..., Any]
+) -> None:
+    twice = {"scaling": {"replicas": 2}, "idempotent": True, "retries": 5}
+    name = given.deployed(spec("mortal", echo=node("Echo", **twice)), CODE)
+    with load(name) as running:
+        running.until_asked(500)
+        for _ in range(KILLS):
+            before = replicas(engine)
+            os.kill(before[0], signal.SIGKILL)
+            running.until_asked(50)
+            running.until(lambda gone=before[0]: len({*replicas(engine)} - {gone}) == 2)
+        running.until_asked(200)
+    assert running.failures == {}
+
+
+def replicas(engine: Engine) -> list[int]:
+    return [one.pid for one in actor_processes(engine, "ServeReplica:mortal.r1:echo")]
