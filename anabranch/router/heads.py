@@ -42,7 +42,6 @@ class HostedHead:
                 segment.name,
                 serve.get_deployment_handle(segment.name, segments_app),
                 longest_call(plan, segment),
-                parameter_of(plan, segment),
             )
             for segment in plan.segments[1:]
         }
