@@ -10,7 +10,7 @@ READY  := $(VENV)/.ready
 PARALLEL := --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-gpu check format bench schema lock clean
+.PHONY: help setup demo test test-unit test-gpu check format bench schema proto lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ bench: setup ## Measure against the peers, in an environment of their own
 schema: setup ## Write the JSON Schema of the language
 	$(BIN)/anabranch schema > anabranch/specs/schema.json.new
 	mv anabranch/specs/schema.json.new anabranch/specs/schema.json
+
+proto: setup ## Compile the messages of the protocol over gRPC
+	$(BIN)/python -m grpc_tools.protoc --proto_path=anabranch/router/rpc \
+		--descriptor_set_out=anabranch/router/rpc/open_inference.binpb open_inference.proto
 
 lock: setup ## Resolve requirements.lock anew (torch and xgboost stay ranges: their builds depend on the machine)
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \

@@ -7,13 +7,16 @@ not send.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from ray import serve
 
 from anabranch.control.gateway import ControllerLink, token_digest
-from anabranch.errors import EngineError
+from anabranch.control.serving import ROUTER
+from anabranch.errors import EngineError, Unavailable
 from anabranch.graph.lowering.hosting import quiet_serve
+from anabranch.graph.lowering.segments import ask
 from anabranch.router.limits import Limits
 from anabranch.router.rpc.running import FrontServer
 
@@ -23,8 +26,47 @@ _GRACE_S = 5.0
 _BIND_S = 20.0
 """How long a new front waits for the port: the one before it may still be ending."""
 _PAUSE_S = 0.1
+_WAKE_S = 60.0
+"""Longest time that a call without a deadline waits for a graph that is scaled to zero."""
 _HEALTH_PERIOD = 1.0
 """Seconds until Serve sees that a front has died."""
+
+
+class FrontControl(ControllerLink):
+    """The controller as the front sees it, and the way to wake a graph."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(digest)
+        self._sleepers: dict[str, _Sleeper] = {}
+
+    async def wake(self, graph: str) -> None:
+        """Wait in the queue of the graph's router until there is one; Unavailable if that is full.
+
+        All who wait share a handle, for a queue is a handle's.
+        """
+        sleeper = self._sleepers.get(graph)
+        if sleeper is None:
+            handle = serve.get_deployment_handle(ROUTER, graph)
+            sleeper = self._sleepers[graph] = _Sleeper(handle)
+        sleeper.waiting += 1
+        try:
+            async with asyncio.timeout(_WAKE_S):
+                await ask(ROUTER, sleeper.handle.wake)
+        except TimeoutError:
+            raise Unavailable(f"graph {graph!r} did not wake within {_WAKE_S:g}s") from None
+        finally:
+            sleeper.waiting -= 1
+            if not sleeper.waiting:
+                del self._sleepers[graph]
+                self._running = asyncio.ensure_future(sleeper.handle.shutdown_async())
+
+
+@dataclass
+class _Sleeper:
+    """A graph that is being woken, and for how many calls."""
+
+    handle: Any
+    waiting: int = 0
 
 
 class FrontReplica:
@@ -34,7 +76,7 @@ class FrontReplica:
         self, digest: str, host: str, port: int, limits: Limits
     ) -> None:
         quiet_serve()
-        self._server = FrontServer(ControllerLink(digest), limits)
+        self._server = FrontServer(FrontControl(digest), limits)
         await _patiently(self._server, host, port)
 
     async def __del__(self) -> None:

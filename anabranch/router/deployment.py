@@ -45,6 +45,9 @@ class Router:
         """Serve's hook for an application that is made in the replica."""
         return GraphApp(self._arms, sends_id=False)
 
+    async def wake(self) -> None:
+        """For the front: a call that waits until there is a router, and so has Serve start one."""
+
     async def check_health(self) -> None:
         """Serve's health check: that of the head's components."""
         await self._hosted.check_health()

@@ -195,3 +195,50 @@ def test_routers_that_died_are_forgotten_also_if_nothing_changes() -> None:
 
 def test_a_graph_without_routers_is_confirmed_at_once() -> None:
     assert asyncio.run(Hub().confirmed("digits", 7, timeout=60)) == (0, 0)
+
+
+def test_the_front_waits_for_addresses_and_hears_of_each_change() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        first = await hub.addresses(0)
+        assert first.routers == {}
+        poll = started(hub.addresses(first.version))
+        hub.put(table(1))
+        found = await poll
+        assert found.routers == {"digits": ()}
+        for replica, address in (("a", "h:1"), ("b", ""), ("c", "h:2")):
+            started(hub.table("digits", replica, 1, address))
+        await turns()
+        found = await hub.addresses(found.version)
+        assert found.routers == {"digits": ("h:1", "h:2")}
+        poll = started(hub.addresses(found.version))
+        await turns()
+        assert not poll.done()
+        hub.leave("digits", "a")
+        found = await poll
+        assert found.routers == {"digits": ("h:2",)}
+        hub.drop("digits")
+        assert (await hub.addresses(found.version)).routers == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_poll_that_says_nothing_new_wakes_no_front() -> None:
+    async def scenario() -> None:
+        hub = Hub(patience=0.01)
+        hub.put(table(1))
+        await hub.table("digits", "a", 0, "h:1")
+        found = await hub.addresses(0)
+        await hub.table("digits", "a", 1, "h:1")
+        assert await hub.addresses(found.version) is found
+
+    asyncio.run(scenario())
+
+
+def test_no_version_of_addresses_comes_twice_when_a_controller_starts_anew() -> None:
+    async def scenario() -> None:
+        before = await Hub().addresses(0)
+        after = await Hub().addresses(before.version)
+        assert after.version > before.version
+
+    asyncio.run(scenario())

@@ -28,6 +28,10 @@ class Control(Protocol):
         """
         ...
 
+    async def wake(self, graph: str) -> None:
+        """Have a router started of a graph that has none, and return once it answers."""
+        ...
+
     async def graphs(self) -> Mapping[str, GraphState]:
         """Return every graph that should be live, by name."""
         ...

@@ -35,8 +35,8 @@ FIELDS = {
 _NARROW = {"INT8", "INT16", "UINT8", "UINT16"}
 """Datatypes that share the field of a wider one."""
 _FLOATS = {"FP32", "FP64"}
-"""Datatypes that are on the wire as they are in memory. They are copied from there and to there: one
-by one they would take a hundred times as long, and some NaNs would lose their bits.
+"""Datatypes that are on the wire as they are in memory, and are copied so: element by element they
+would take many times as long, and some NaNs would lose their bits.
 """
 
 

@@ -111,10 +111,19 @@ class Front:
 
     async def _model_ready(self, message: bytes, call: Call) -> bytes:
         """A graph that is there and cannot answer is not ready; that is no error."""
+        graph = wire.text(message, _MODEL_NAME)
+        ring = self._pool.ring(graph)
+        if ring is not None and ring.is_asleep:
+            # To ask is no reason to wake it.
+            return _answer("ModelReady", ready=await self._is_ready(graph))
         try:
             return await self._forward("ModelReady", message, call)
         except Unavailable:
             return _answer("ModelReady", ready=False)
+
+    async def _is_ready(self, graph: str) -> bool:
+        graphs = await self._control.graphs()
+        return graph in graphs and graphs[graph]["ready"]
 
     async def _forward(self, method: str, message: bytes, call: Call) -> bytes:
         with self._gate:
@@ -125,6 +134,8 @@ class Front:
         ring = self._pool.ring(graph)
         if ring is None:
             raise absent(graph, await self._control.graphs())
+        if ring.is_asleep:
+            await self._control.wake(graph)
         return await ring.pick(graph)
 
     async def _stream(self, messages: AsyncIterator[bytes], context: ServicerContext) -> None:

@@ -27,9 +27,9 @@ _OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Also the time that a connection may take to come about.
+    ("grpc.min_reconnect_backoff_ms", 500),
     ("grpc.max_reconnect_backoff_ms", 1000),
-    # The client's own keepalive finds out; between the front and routers TCP will do.
     ("grpc.enable_http_proxy", 0),
 ]
 _UNDER_WAY = (ChannelConnectivity.IDLE, ChannelConnectivity.CONNECTING)
@@ -88,6 +88,21 @@ class Ring:
     def __init__(self) -> None:
         self._routers: dict[str, Router] = {}
         self._turn = 0
+        self._listed = False
+
+    def know(self, addresses: tuple[str, ...]) -> None:
+        """Take the addresses of its routers; if none is known, those from before stay.
+
+        A controller that starts anew hears of routers one by one.
+        """
+        self._listed = bool(addresses)
+        if addresses:
+            self.keep(addresses)
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether all its routers have ended as they should: scaled to zero, or not yet there."""
+        return not self._listed and self._next()[0] is None
 
     def keep(self, addresses: Iterable[str]) -> None:
         """Have routers at these addresses."""
@@ -106,6 +121,7 @@ class Ring:
             router, may_come = self._next()
             if router is not None:
                 return router
+            may_come = may_come or not self._listed
             if not may_come or asyncio.get_running_loop().time() > ends:
                 raise Unavailable(f"no router of graph {graph!r} can be reached; try again later")
             await asyncio.sleep(_LOOK_S)
@@ -130,17 +146,11 @@ class Pool:
         self._rings: dict[str, Ring] = {}
 
     def apply(self, routers: Mapping[str, tuple[str, ...]]) -> None:
-        """Take the addresses that there are now, by graph.
-
-        A graph whose routers are all unknown keeps those that it has: a controller that starts
-        anew hears of them one by one, and one that has died does not answer.
-        """
+        """Take the addresses that there are now, by graph."""
         for graph in self._rings.keys() - routers.keys():
             self._rings.pop(graph).keep(())
         for graph, addresses in routers.items():
-            ring = self._rings.setdefault(graph, Ring())
-            if addresses:
-                ring.keep(addresses)
+            self._rings.setdefault(graph, Ring()).know(addresses)
 
     def ring(self, graph: str) -> Ring | None:
         """The routers of a graph; None if there is no such graph."""

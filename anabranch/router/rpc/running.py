@@ -10,7 +10,7 @@ from anabranch.router.arms import Arms
 from anabranch.router.limits import Limits
 from anabranch.router.rpc.addresses import Addresses, Control
 from anabranch.router.rpc.front import Front
-from anabranch.router.rpc.server import NOT_SERVING, SERVING, UNKNOWN, Server
+from anabranch.router.rpc.server import SERVING, UNKNOWN, Server
 from anabranch.router.rpc.servicer import GraphServicer
 
 logger = logging.getLogger("anabranch.router")
@@ -79,6 +79,6 @@ class FrontServer:
         self._front.apply(addresses)
         for graph in self._known - addresses.routers.keys():
             await self._server.health(graph, UNKNOWN)
-        for graph, routers in addresses.routers.items():
-            await self._server.health(graph, SERVING if routers else NOT_SERVING)
+        for graph in addresses.routers:
+            await self._server.health(graph, SERVING)
         self._known = addresses.routers.keys()

@@ -18,7 +18,6 @@ from anabranch.router.limits import Limits
 from anabranch.router.rpc.messages import POOL, SERVICE
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
-NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 MAX_STREAMS = 1024

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 import pytest
 
+from anabranch.errors import Unavailable
 from anabranch.router.arms import Arms
 from anabranch.router.gateway import GraphState
 from anabranch.router.limits import Limits
@@ -99,6 +100,10 @@ def trailer(error: Any) -> dict[str, Any]:
     return dict(error.trailing_metadata())
 
 
+async def _never_woken(graph: str) -> None:
+    raise Unavailable(f"graph {graph!r} cannot be woken")
+
+
 class FakeControl:
     """What the controller says: addresses as they are put in, graphs as they are set."""
 
@@ -106,16 +111,33 @@ class FakeControl:
         self.states: dict[str, GraphState] | Exception = {}
         self._addresses = Addresses()
         self._changed = asyncio.Event()
+        self._taken = 0
+        self._polled = asyncio.Event()
+        self.woken: list[str] = []
+        self.on_wake: Callable[[str], Awaitable[None]] = _never_woken
 
     def put(self, **routers: tuple[str, ...]) -> None:
         self._addresses = Addresses(self._addresses.version + 1, routers)
         self._changed.set()
 
+    async def know(self, **routers: tuple[str, ...]) -> None:
+        """Put addresses in, and wait until the front has them."""
+        self.put(**routers)
+        while self._taken != self._addresses.version:
+            self._polled.clear()
+            await self._polled.wait()
+
     async def addresses(self, version: int) -> Addresses:
+        self._taken = version
+        self._polled.set()
         while self._addresses.version == version:
             await self._changed.wait()
             self._changed.clear()
         return self._addresses
+
+    async def wake(self, graph: str) -> None:
+        self.woken.append(graph)
+        await self.on_wake(graph)
 
     async def graphs(self) -> Mapping[str, GraphState]:
         if isinstance(self.states, Exception):
