@@ -12,6 +12,7 @@ from anabranch.components.contract import METHODS, Bound, CannotLoad
 from anabranch.components.conversion import with_tensors
 from anabranch.components.hints import hint
 from anabranch.components.loading import explain, load_class
+from anabranch.components.multiplex import Multiplexed
 from anabranch.components.parameters import (
     Parameters,
     check_names,
@@ -22,7 +23,7 @@ from anabranch.components.parameters import (
 )
 from anabranch.components.roots import active
 from anabranch.errors import ArtefactError, LoadError
-from anabranch.specs.models import NodeBase
+from anabranch.specs.models import NodeBase, Predictor
 
 _Call = Callable[..., Any]
 
@@ -49,7 +50,11 @@ def _bind(name: str, node: NodeBase, root: Path) -> Bound:
         raise CannotLoad("; ".join(f"{'.'.join(map(str, path))}: {text}" for path, text in found))
     builtin = registry.builtin_of(node)
     if builtin is not None:
-        instance = _construct_builtin(registry.get(registry.type_of(node), builtin), node, root)
+        kind = registry.get(registry.type_of(node), builtin)
+        if isinstance(node, Predictor) and node.multiplex is not None:
+            instance = Multiplexed(node, root, lambda one: _construct_builtin(kind, one, root))
+        else:
+            instance = _construct_builtin(kind, node, root)
     else:
         instance = _construct_component(node, root)
     return _bound(name, node, instance)

@@ -16,12 +16,15 @@ from ray import serve
 from anabranch.components.contract import Context
 from anabranch.graph.executor import HeadExecutor
 from anabranch.graph.lowering.hosting import Handle, Hosted
+from anabranch.graph.lowering.multiplexing import parameter_of
+from anabranch.graph.lowering.policy import REQUESTS
 from anabranch.graph.lowering.segments import HandleCall, ask, longest_call, received, shipped
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
 from anabranch.graph.plan import HEAD
 from anabranch.router.core import Array, Evaluated, Head, Verdict
 from anabranch.router.local import LocalHead
 from anabranch.router.table import app_name
+from anabranch.router.warmup import warm_up
 from anabranch.specs.models import Compare
 
 Outputs = tuple[str, ...] | None
@@ -42,6 +45,7 @@ class HostedHead:
                 segment.name,
                 serve.get_deployment_handle(segment.name, segments_app),
                 longest_call(plan, segment),
+                parameter_of(plan, segment),
             )
             for segment in plan.segments[1:]
         }
@@ -50,8 +54,13 @@ class HostedHead:
 
     @classmethod
     async def start(cls, spec: str, segments_app: str) -> HostedHead:
-        """Load the head of ``spec``. Raises StartError."""
-        return cls(await Hosted.start(spec, HEAD), segments_app)
+        """Load the head of ``spec``, and warm it up. Raises StartError."""
+        hosted = await Hosted.start(spec, HEAD)
+        found = cls(hosted, segments_app)
+        warmup = hosted.loaded.graph.spec.warmup
+        if warmup is not None:
+            await warm_up(found.head, found.plan, warmup, hosted.loaded.root)
+        return found
 
     async def check_health(self) -> None:
         """Raise StartError, naming the node, if a component says that it is unwell."""
@@ -68,6 +77,7 @@ class HeadReplica:
 
     async def __init__(self, spec: str, segments_app: str) -> None:  # type: ignore[misc]
         self._hosted = await HostedHead.start(spec, segments_app)
+        self._requests = 0
 
     async def infer(
         self,
@@ -80,6 +90,7 @@ class HeadReplica:
 
         ``remaining`` is the time left, in seconds, on the caller's clock.
         """
+        self._requests += 1
         found = await self._hosted.head.run(inputs, received(context, remaining), outputs)
         return found.outputs, found.seconds
 
@@ -91,6 +102,7 @@ class HeadReplica:
         remaining: float | None,
     ) -> AsyncGenerator[Piece, None]:
         """Give result after result of a graph that may stream, each with the seconds so far."""
+        self._requests += 1
         return pieces(self._hosted.head.stream(inputs, received(context, remaining), outputs))
 
     async def compare(
@@ -106,12 +118,17 @@ class HeadReplica:
 
         So what goes back is small, whatever the size of the outputs.
         """
+        self._requests += 1
         here = received(context, remaining)
         return await self._hosted.head.compare(inputs, here, outputs, expected, rule)
 
     async def check_health(self) -> None:
         """Serve's health check: that of the components."""
         await self._hosted.check_health()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's hook for what ``RequestPolicy`` goes by."""
+        return {REQUESTS: self._requests}
 
     async def __del__(self) -> None:
         hosted = getattr(self, "_hosted", None)

@@ -14,6 +14,7 @@ from typing import Any
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES
 from anabranch.specs.raw import Map, as_list, as_map, as_number, under
 from anabranch.specs.rollout_rules import rollout_rules
+from anabranch.specs.scaling_rules import scaling_rules
 from anabranch.specs.text import listing, nearest
 from anabranch.specs.units import Duration
 from anabranch.specs.wording import Said, guess_type
@@ -30,7 +31,6 @@ _EXAMPLES = {
     "router": "weighted",
     "explainer": "anchor_tabular",
 }
-_AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay", "schedule")
 _BATCHABLE = ("transformer", "predictor")
 _ONLY_BUILTIN = {"predictor": ("model", "method", "sha256"), "explainer": ("model", "sha256")}
 """Fields that say something to a built-in and nothing to a component, which has ``args``."""
@@ -130,7 +130,7 @@ def _own_router(node: Map) -> Iterator[Said]:
 
 def _scaled(owner: Map) -> Iterator[Said]:
     """The scaling of a node, or of the graph's routers."""
-    yield from under(("scaling",), _scaling(as_map(owner.get("scaling"))))
+    yield from under(("scaling",), scaling_rules(as_map(owner.get("scaling"))))
     yield from _empty(owner, "scaling")
 
 
@@ -143,17 +143,6 @@ def _batched(node: Map, kind: str) -> Iterator[Said]:
 def _empty(owner: Map, field: str) -> Iterator[Said]:
     if owner.get(field) == {}:
         yield (field,), "is empty; remove it"
-
-
-def _scaling(scaling: Map) -> Iterator[Said]:
-    auto = [field for field in _AUTOSCALING if field in scaling]
-    low, high = as_number(scaling.get("min")), as_number(scaling.get("max"))
-    if "replicas" in scaling and auto:
-        yield ("replicas",), f"a fixed number excludes autoscaling; remove it or {listing(auto)}"
-    elif auto and not {"max", "replicas"} & {nearest(f, _SCALING) or f for f in scaling}:
-        yield (), "autoscaling needs `max`, the most replicas"
-    if low is not None and high is not None and low > high:
-        yield ("min",), f"min {low} is more than max {high}"
 
 
 def _positive_timeout(owner: Map) -> Iterator[Said]:
@@ -185,6 +174,19 @@ def _retries(node: Map) -> Iterator[Said]:
         )
 
 
+def _multiplex(node: Map) -> Iterator[Said]:
+    """One runtime, of which each model is the file that its name stands for."""
+    if "multiplex" not in node:
+        return
+    if "component" in node:
+        yield ("multiplex",), "is for built-in runtimes; a `component` reads `context` by itself"
+    if str(node.get("model", "")).count("{model}") != 1:
+        yield ("model",), "needs {model} once, where the name of the model goes"
+    for field in ("sha256", "batching"):
+        if field in node:
+            yield (field,), "is of one model, and `multiplex` has many; remove it"
+
+
 def _sticky(spec: Map) -> Iterator[Said]:
     traffic = as_map(spec.get("traffic"))
     sticky = as_map(traffic.get("sticky"))
@@ -197,7 +199,6 @@ def _sticky(spec: Map) -> Iterator[Said]:
 
 _STAND_INS = ("use", "value")
 Rule = Callable[[Map], Iterator[Said]]
-_SCALING = ("replicas", *_AUTOSCALING)
 _EVERY_NODE: tuple[Rule, ...] = (
     _one_origin,
     _only_for_builtins,
@@ -205,4 +206,7 @@ _EVERY_NODE: tuple[Rule, ...] = (
     _retries,
     _stand_in,
 )
-_RULES: dict[str, tuple[Rule, ...]] = {"router": (*_EVERY_NODE, _router)}
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "router": (*_EVERY_NODE, _router),
+    "predictor": (*_EVERY_NODE, _multiplex),
+}

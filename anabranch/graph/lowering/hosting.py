@@ -19,6 +19,7 @@ from typing import Any, Self
 from anabranch.components.contract import Bound
 from anabranch.errors import AnabranchError
 from anabranch.graph.loading import Loaded, open_graph
+from anabranch.graph.lowering.multiplexing import Multiplexing
 from anabranch.graph.nodes import load_nodes, run_hook, unload_nodes
 from anabranch.graph.plan import Segment
 
@@ -45,6 +46,8 @@ class Hosted:
     def __init__(self, loaded: Loaded, bound: Mapping[str, Bound]) -> None:
         self.loaded = loaded
         self.bound = bound
+        self._multiplexing = Multiplexing(bound)
+        self._multiplexing.start()
 
     @classmethod
     async def start(cls, spec: str, segment: str) -> Self:
@@ -73,6 +76,7 @@ class Hosted:
 
     async def unload(self) -> None:
         """Let components release what they hold; what fails is logged, not raised."""
+        self._multiplexing.stop()
         await unload_nodes(self.bound, self.loaded.root)
 
 

@@ -14,6 +14,7 @@ from anabranch.graph.executor import SegmentExecutor
 from anabranch.graph.lowering.breaking import attempting
 from anabranch.graph.lowering.failures import translated
 from anabranch.graph.lowering.hosting import Handle, Hosted
+from anabranch.graph.lowering.policy import REQUESTS
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
 from anabranch.graph.plan import Plan, Segment
 
@@ -32,6 +33,7 @@ class SegmentReplica:
         self._hosted = hosted = await Hosted.start(spec, segment)
         plan = hosted.loaded.plan
         self._executor = SegmentExecutor(plan, hosted.segment(segment), hosted.bound)
+        self._requests = 0
 
     async def evaluate(
         self,
@@ -41,6 +43,7 @@ class SegmentReplica:
         remaining: float | None,
     ) -> Mapping[str, Any]:
         """Evaluate ``wants``; ``remaining`` is the time left, in seconds, on the caller's clock."""
+        self._requests += 1
         return await self._executor.run(values, wants, received(context, remaining))
 
     async def streaming(self) -> frozenset[str]:
@@ -51,11 +54,16 @@ class SegmentReplica:
         self, values: Mapping[str, Any], want: str, context: Context, remaining: float | None
     ) -> AsyncGenerator[Piece, None]:
         """The values of a node that streams; ``remaining`` is as in ``evaluate``."""
+        self._requests += 1
         return pieces(self._executor.stream(values, want, received(context, remaining)))
 
     async def check_health(self) -> None:
         """Serve's health check: that of the components."""
         await self._hosted.check_health(self._executor.stuck)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's hook for what ``RequestPolicy`` goes by."""
+        return {REQUESTS: self._requests}
 
     async def __del__(self) -> None:
         hosted = getattr(self, "_hosted", None)

@@ -1,0 +1,144 @@
+"""Two hundred models in two replicas, over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import joblib
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from tests.e2e.conftest import Engine, Given, error, value
+
+pytestmark = pytest.mark.e2e
+
+MODELS = 200
+MOST = 60
+NODE = {
+    "type": "predictor",
+    "runtime": "sklearn",
+    "model": "models/{model}.joblib",
+    "multiplex": {"max_loaded": MOST},
+    "scaling": {"replicas": 2},
+    "inputs": {"x": "x"},
+}
+GRAPH = {
+    "apiVersion": "anabranch/v1",
+    "kind": "InferenceGraph",
+    "metadata": {"name": "many"},
+    "spec": {
+        "inputs": {"x": {"datatype": "FP64", "shape": [-1, 2]}},
+        "nodes": {"models": NODE},
+        "outputs": {"y": "models"},
+    },
+}
+ROWS = [[1.0, 2.0], [-3.0, 0.5]]
+
+
+def model(number: int) -> LinearRegression:
+    rng = np.random.default_rng(number)
+    x = rng.normal(size=(20, 2))
+    return LinearRegression().fit(x, x @ rng.normal(size=2) + number)
+
+
+@pytest.fixture(scope="module")
+def answers(given_once: Given) -> list[list[float]]:
+    """Deploy the models; what each answers."""
+    path = given_once.bundle(GRAPH)
+    (path.parent / "models").mkdir()
+    models = [model(number) for number in range(MODELS)]
+    for number, one in enumerate(models):
+        joblib.dump(one, path.parent / "models" / f"m{number}.joblib")
+    given_once.made.append("many")
+    done = given_once.engine.command("deploy", str(path), "--timeout", "100s")
+    assert done.returncode == 0, done.stderr
+    return [one.predict(np.array(ROWS)).tolist() for one in models]
+
+
+def body(name: Any) -> dict[str, Any]:
+    tensor = {"name": "x", "datatype": "FP64", "shape": [2, 2], "data": ROWS}
+    return {"inputs": [tensor], "parameters": {"model": name}}
+
+
+async def ask_all(url: str, numbers: list[int]) -> list[httpx.Response]:
+    """Ask for models, sixteen at a time."""
+    places = asyncio.Semaphore(16)
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+
+        async def ask(number: int) -> httpx.Response:
+            async with places:
+                return await client.post(url, json=body(f"m{number}"))
+
+        return await asyncio.gather(*(ask(number) for number in numbers))
+
+
+def test_two_hundred_models_answer_in_bounded_memory(
+    engine: Engine, answers: list[list[float]]
+) -> None:
+    numbers = [number for number in range(MODELS) for _ in range(3)]
+    random.Random(7).shuffle(numbers)
+    replies = asyncio.run(ask_all(f"{engine.graph_url('many')}/infer", numbers))
+    for number, reply in zip(numbers, replies, strict=True):
+        np.testing.assert_allclose(value(reply), answers[number], rtol=1e-9)
+    counted = until_counted(engine, len(numbers))
+    assert counted["misses"] >= MODELS
+    assert counted["load_seconds"] > 0
+    assert 0 < counted["loaded"] <= 2 * MOST
+    assert counted["evictions"] >= MODELS - 2 * MOST
+
+
+def test_a_few_models_stay_where_they_are(engine: Engine, answers: list[list[float]]) -> None:
+    before = until_counted(engine, 0)
+    numbers = list(range(20)) * 15
+    for reply in asyncio.run(ask_all(f"{engine.graph_url('many')}/infer", numbers)):
+        value(reply)
+    after = until_counted(engine, before["hits"] + before["misses"] + len(numbers))
+    loads = after["misses"] - before["misses"]
+    # Each is loaded once, or twice where Serve had not heard in time that it was there.
+    assert loads <= 2 * 20, loads
+
+
+def test_an_unknown_model_is_404_and_none_is_400(
+    engine: Engine, answers: list[list[float]]
+) -> None:
+    url = f"{engine.graph_url('many')}/infer"
+    assert "there is no model 'm777'" in error(httpx.post(url, json=body("m777")), 404)
+    assert "no name of a model" in error(httpx.post(url, json=body("../m1")), 400)
+    unnamed = {"inputs": body("")["inputs"]}
+    assert "'model' is missing" in error(httpx.post(url, json=unnamed), 400)
+
+
+def until_counted(engine: Engine, requests: float) -> dict[str, float]:
+    """What Ray's agent exports of the node, once it has heard of so many requests."""
+    deadline = time.monotonic() + 60
+    while True:
+        found = exported(engine)
+        if found.get("hits", 0) + found.get("misses", 0) >= requests and found.get("loaded"):
+            return {"hits": 0.0, **found}
+        assert time.monotonic() < deadline, found
+        time.sleep(0.5)
+
+
+def exported(engine: Engine) -> dict[str, float]:
+    """Sums over the replicas, by the last part of the metric's name."""
+    state = json.loads((engine.home / "engine.json").read_text())
+    discovery = Path(state["runtime"]) / "ray" / "prom_metrics_service_discovery.json"
+    found: dict[str, float] = {}
+    for target in json.loads(discovery.read_text())[0]["targets"]:
+        try:
+            text = httpx.get(f"http://{target}/metrics", timeout=10).text
+        except httpx.TransportError:
+            continue
+        for line in text.splitlines():
+            if line.startswith("ray_anabranch_multiplex_") and 'graph="many"' in line:
+                name = line.partition("{")[0].removeprefix("ray_anabranch_multiplex_")
+                key = name.removesuffix("_total")
+                found[key] = found.get(key, 0.0) + float(line.rsplit(" ", 1)[1])
+    return found
