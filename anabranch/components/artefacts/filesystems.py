@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import CHUNK, Interrupted, RemoteFile, Source, Stream
@@ -61,9 +61,14 @@ def _reader(system: Any, uri: str, places: dict[str, str]) -> Any:
         with _mapped(uri), system.open(places[file.path], "rb", cache_type="readahead") as stream:
             if start:
                 stream.seek(start)
-            yield Stream(start, iter(lambda: stream.read(CHUNK), b""))
+            yield Stream(start, _chunks(stream))
 
     return read
+
+
+def _chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    while chunk := stream.read(CHUNK):
+        yield chunk
 
 
 @contextmanager

@@ -8,8 +8,10 @@ does not hold any more.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import TypeAlias
 
 import httpx
@@ -68,6 +70,12 @@ def reader(urls: Mapping[str, str], headers: Headers | None = None) -> Read:
     return read
 
 
+@cache
+def tls() -> ssl.SSLContext:
+    """Return how servers prove who they are; reading all certificates takes longer than a call."""
+    return httpx.create_ssl_context()
+
+
 @contextmanager
 def _get(url: str, headers: Headers) -> Iterator[httpx.Response]:
     """Send a GET whose body is not read yet; maps errors and statuses to ours."""
@@ -75,7 +83,10 @@ def _get(url: str, headers: Headers) -> Iterator[httpx.Response]:
     try:
         with (
             httpx.Client(
-                follow_redirects=True, max_redirects=_MOST_REDIRECTS, timeout=_TIMEOUT
+                verify=tls(),
+                follow_redirects=True,
+                max_redirects=_MOST_REDIRECTS,
+                timeout=_TIMEOUT,
             ) as client,
             client.stream("GET", url, headers=sent) as response,
         ):

@@ -13,6 +13,7 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -20,7 +21,7 @@ import httpx
 
 from anabranch.components.artefacts import filesystems
 from anabranch.components.artefacts.digests import MAX_FILES
-from anabranch.components.artefacts.http import probe, reader
+from anabranch.components.artefacts.http import probe, reader, tls
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import MODULES, Interrupted, RemoteFile, Source
 from anabranch.components.artefacts.uris import is_inner, redacted, scheme
@@ -44,22 +45,33 @@ def resolve(reference: str, settings: ArtefactSettings) -> str:
     if match is None:
         return reference
     name, alias = match.groups()
-    found = _Server(settings).get("registered-models/alias", name=name, alias=alias)
-    return f"models:/{name}/{int(found['model_version']['version'])}"
+    with _understood():
+        found = _Server(settings).get("registered-models/alias", name=name, alias=alias)
+        return f"models:/{name}/{int(found['model_version']['version'])}"
 
 
 def open_source(uri: str, settings: ArtefactSettings) -> Source:
     """List the files of the model, or of the run's artefacts, that a reference means."""
-    server = _Server(settings)
-    place = _location(server, resolve(uri, settings))
-    if scheme(place) == "mlflow-artifacts":
-        return _proxied(server, place)
+    server, reference = _Server(settings), resolve(uri, settings)
+    with _understood():
+        place = _location(server, reference)
+        if scheme(place) == "mlflow-artifacts":
+            return _proxied(server, place)
     if MODULES.get(scheme(place)) == filesystems.__name__:
         return filesystems.open_source(place, settings)
     raise ArtefactError(
         f"the tracking server keeps it at {redacted(place)[:200]!r}, which is out of reach; "
         "it must serve artefacts itself, or keep them in an object store"
     )
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Name a server whose answers are not MLflow's."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ArtefactError("the tracking server does not answer as MLflow does") from None
 
 
 class _Server:
@@ -88,7 +100,11 @@ class _Server:
     def _get(self, path: str, query: Mapping[str, str]) -> Json:
         try:
             reply = httpx.get(
-                f"{self.url}{path}", params=query, headers=self.headers, timeout=_TIMEOUT
+                f"{self.url}{path}",
+                params=query,
+                headers=self.headers,
+                timeout=_TIMEOUT,
+                verify=tls(),
             )
         except httpx.InvalidURL:
             raise ArtefactError("MLFLOW_TRACKING_URI is not a URL") from None
@@ -126,8 +142,12 @@ def _location(server: _Server, reference: str) -> str:
     if match := _VERSION.fullmatch(reference):
         name, version = match.groups()
         query = {"name": name, "version": version}
-        place = str(server.get("model-versions/get-download-uri", **query)["artifact_uri"])
-        return _location(server, place) if scheme(place) in ("models", "runs") else place
+        place: str = server.get("model-versions/get-download-uri", **query)["artifact_uri"]
+        return (
+            _logged(server, found[1])["artifact_uri"]
+            if (found := _LOGGED.fullmatch(place))
+            else place
+        )
     if match := _LOGGED.fullmatch(reference):
         return _logged(server, match[1])["artifact_uri"]
     if match := _RUN.fullmatch(reference):
