@@ -12,6 +12,7 @@ MODULES = (
     "anabranch.components.combiners",
     "anabranch.components.routers",
     "anabranch.components.runtimes.catboost",
+    "anabranch.components.runtimes.huggingface",
     "anabranch.components.runtimes.lightgbm",
     "anabranch.components.runtimes.onnx",
     "anabranch.components.runtimes.open_inference",

@@ -10,7 +10,7 @@ from anabranch.specs.models import NODE_TYPES
 
 BUILTINS = {
     "transformer": "argmax cast rename scale select softmax threshold",
-    "predictor": "catboost lightgbm onnx open_inference sklearn torch xgboost",
+    "predictor": "catboost huggingface lightgbm onnx open_inference sklearn torch xgboost",
     "combiner": "concat first max mean vote weighted_mean",
     "router": "rules weighted",
     "explainer": "",
@@ -38,6 +38,7 @@ def test_formats_that_can_run_code_are_marked():
         "lightgbm": ["m.txt"],
         "catboost": ["m.cbm"],
         "open_inference": [],
+        "huggingface": ["folder"],
     }
     assert files.keys() == set(registry.names("predictor"))
     kinds = {name: registry.get("predictor", name) for name in files}

@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from anabranch.components.arrays import Array
-from anabranch.components.artefacts import model_path, reading
+from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
@@ -45,7 +45,7 @@ class CatboostModel:
 
     def __init__(self, node: Predictor, root: Path, *, threads: int = 1) -> None:
         self._catboost = require("catboost", "catboost")
-        path = model_path(node, root)
+        path = model_file(node, root)
         with reading(node, root):
             self._model = _load(self._catboost, path, node.model or "")
         names = self._model.feature_names_

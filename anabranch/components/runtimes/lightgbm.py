@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from anabranch.components.arrays import Array
-from anabranch.components.artefacts import model_path, reading
+from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
@@ -48,7 +48,7 @@ class LightgbmModel:
 
     def __init__(self, node: Predictor, root: Path, *, threads: int = 1) -> None:
         lightgbm = require("lightgbm", "lightgbm")
-        path = model_path(node, root)
+        path = model_file(node, root)
         with reading(node, root):
             text = path.read_text(encoding="utf-8")
             _check_whole(text, node.model or "")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from anabranch.components.arrays import Array
-from anabranch.components.artefacts import model_path, reading
+from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
@@ -43,7 +43,7 @@ class XgboostModel:
 
     def __init__(self, node: Predictor, root: Path, *, threads: int = 1) -> None:
         self._xgboost = require("xgboost", "xgboost")
-        path = model_path(node, root)
+        path = model_file(node, root)
         with reading(node, root):
             self._booster = _load(self._xgboost, path, node.model or "", threads)
         self._trees = _best_trees(self._booster)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from anabranch.components.arrays import Array, to_array, to_torch
-from anabranch.components.artefacts import model_path, reading
+from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
@@ -15,11 +15,13 @@ from anabranch.components.runtimes.signatures import checked, no_method, no_mode
 from anabranch.components.runtimes.torch.devices import NAMES, Cpu, Cuda, choose
 from anabranch.components.runtimes.torch.graphs import with_graphs
 from anabranch.components.runtimes.torch.loading import load
+from anabranch.components.runtimes.torch.memory import in_memory
 from anabranch.components.runtimes.torch.outputs import each
 from anabranch.components.runtimes.torch.warming import compiled
 from anabranch.specs.models import NodeBase, Predictor
 
-_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""torch's names of the datatypes that a model can be told to calculate in."""
 
 
 @register("predictor", "torch")
@@ -47,8 +49,8 @@ class TorchModel:
         cuda_graphs: list[int] | None = None,
     ) -> None:
         self._torch = require("torch", "torch")
-        path = model_path(node, root)
-        self._dtype = None if dtype is None else getattr(self._torch, _DTYPES[dtype])
+        path = model_file(node, root)
+        self._dtype = None if dtype is None else getattr(self._torch, DTYPES[dtype])
         self._device = choose(self._torch, device)
         if cuda_graphs and self._device == "cpu":
             raise CannotLoad("args.cuda_graphs needs a CUDA device, but the model runs on the CPU")
@@ -85,20 +87,15 @@ class TorchModel:
             self._cast(to_torch(checked(inputs[name], spec, name)))
             for name, spec in zip(self._order, self._specs, strict=True)
         ]
-        outputs = self._in_memory(tensors)
+        shapes = "inputs of shape " + ", ".join(str(list(one.shape)) for one in tensors)
+        outputs = in_memory(self._torch, lambda: self._calculate(tensors), shapes)
         return cast(
             "Array | dict[str, Array]", each(lambda one: to_array(self._back(one)), outputs)
         )
 
-    def _in_memory(self, tensors: list[Any]) -> Any:
-        try:
-            with self._torch.inference_mode():
-                return self._run.run(tensors)
-        except self._torch.OutOfMemoryError:
-            pass  # its traceback holds tensors, so they are let go of before the memory is freed
-        self._torch.cuda.empty_cache()
-        shapes = ", ".join(str(list(one.shape)) for one in tensors)
-        raise MemoryError(f"the device has no memory left for inputs of shape {shapes}")
+    def _calculate(self, tensors: list[Any]) -> Any:
+        with self._torch.inference_mode():
+            return self._run.run(tensors)
 
     def _cast(self, tensor: Any) -> Any:
         floats = self._dtype is not None and tensor.is_floating_point()

@@ -1,0 +1,161 @@
+"""The runtime ``huggingface``: texts in, tensors out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+
+from anabranch.components.arrays import Array
+from anabranch.components.artefacts import model_path, reading
+from anabranch.components.contract import CannotLoad, Context
+from anabranch.components.extras import require
+from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes.huggingface.loading import load
+from anabranch.components.runtimes.huggingface.streaming import Streamer
+from anabranch.components.runtimes.huggingface.tasks import TASKS
+from anabranch.components.runtimes.signatures import no_method, no_model
+from anabranch.components.runtimes.torch.devices import choose
+from anabranch.components.runtimes.torch.memory import in_memory
+from anabranch.components.runtimes.torch.runtime import DTYPES
+from anabranch.components.tensor_types import Args, TypeConflict, Types
+from anabranch.specs.models import NodeBase, Predictor
+
+_LABELS = "candidate_labels"
+
+
+@register("predictor", "huggingface")
+class HuggingfaceModel:
+    """A folder that ``save_pretrained`` wrote, and a ``task`` on texts: BYTES [rows].
+
+    ============================ ==================================================================
+    text-classification          ``labels`` and ``scores``
+    token-classification         a list of entities in JSON for each text
+    fill-mask                    ``tokens`` and ``scores`` for the one mask in each text
+    zero-shot-classification     a score for each of ``options.candidate_labels``, in their order
+    text-generation              what follows each text; with ``stream`` piece by piece
+    feature-extraction           the mean of the last hidden states: an embedding
+    tokenize                     ``input_ids`` and ``attention_mask``; needs no model
+    ============================ ==================================================================
+
+    ``options`` go to the pipeline, such as ``top_k`` (the outputs are [rows, k] then) or
+    ``max_new_tokens``. ``device`` and ``dtype`` are as in the runtime ``torch``. The hub is never
+    asked, only safetensors are read, and code in the folder is never run.
+
+    A stream takes one text at a time; the request parameter ``max_new_tokens`` may ask for less
+    than the options allow.
+    """
+
+    def __init__(
+        self,
+        node: Predictor,
+        root: Path,
+        *,
+        task: Literal[
+            "text-classification",
+            "token-classification",
+            "fill-mask",
+            "zero-shot-classification",
+            "text-generation",
+            "feature-extraction",
+            "tokenize",
+        ],
+        options: dict[str, Any] | None = None,
+        stream: bool = False,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        dtype: Literal["fp32", "fp16", "bf16"] | None = None,
+    ) -> None:
+        transformers = require("transformers", "huggingface")
+        self._torch = torch = require("torch", "torch")
+        self._task = TASKS[task]
+        width = None if dtype is None else getattr(torch, DTYPES[dtype])
+        path = model_path(node, root)
+        where = choose(torch, device)
+        with reading(node, root):
+            parts = _without_path(
+                lambda: load(transformers, torch, path, self._task.auto, where, width), path
+            )
+            self._answer = self._task.make(parts, options or {})
+        self._example = self._task.example
+        if task == "fill-mask":
+            self._example = f"{self._example} {parts.tokenizer.mask_token}"
+        self._streamer = Streamer(parts, options or {}) if stream else None
+        # What a node is shows in its method: an async generator streams.
+        self.predict = self._stream if stream else self._whole
+
+    @staticmethod
+    def infer(inputs: Types, args: Args) -> Types:
+        """Return the outputs of the task; TypeConflict where the input is no list of texts."""
+        (given,) = inputs.values()
+        if given is not None and (given.datatype != "BYTES" or len(given.shape) != 1):
+            raise TypeConflict(f"the runtime 'huggingface' takes texts, BYTES[-1], not {given}")
+        return TASKS[str(args["task"])].types(-1 if given is None else given.shape[0], args)
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a missing model, a method, more than one input, and options that do not fit."""
+        predictor = cast(Predictor, node)
+        yield from no_model(predictor)
+        yield from no_method(predictor, "huggingface")
+        if len(predictor.inputs) != 1:
+            yield ("inputs",), "the runtime 'huggingface' takes one input, the texts"
+        if node.args.get("stream") and node.args["task"] != "text-generation":
+            yield ("args", "stream"), "only the task text-generation streams"
+        if node.args["task"] == "zero-shot-classification" and not _labels(node):
+            yield ("args", "options"), f"the task needs {_LABELS}, a list of texts"
+
+    def warmup(self) -> None:
+        """Answer one text, so that wrong options are found before the first request."""
+        if self._streamer is None:
+            self._whole(texts=np.array([self._example], object))
+
+    def unload(self) -> None:
+        """Let the threads go."""
+        if self._streamer is not None:
+            self._streamer.close()
+
+    def _whole(self, /, **inputs: Array) -> Any:
+        texts = _as_texts(inputs)
+        return in_memory(self._torch, lambda: self._answer(texts), f"{len(texts)} texts")
+
+    async def _stream(self, /, *, context: Context, **inputs: Array) -> AsyncGenerator[Array, None]:
+        assert self._streamer is not None
+        texts = _as_texts(inputs)
+        if len(texts) != 1:
+            raise ValueError(f"a stream takes one text, got {len(texts)}")
+        async for piece in self._streamer.pieces(texts[0], _most(context)):
+            yield np.array([piece], object)
+
+
+def _labels(node: NodeBase) -> bool:
+    labels = cast("dict[str, Any]", node.args.get("options") or {}).get(_LABELS)
+    return isinstance(labels, list) and bool(labels) and all(isinstance(x, str) for x in labels)
+
+
+def _as_texts(inputs: dict[str, Array]) -> list[str]:
+    (array,) = inputs.values()
+    if array.dtype.kind not in "OSU" or array.ndim != 1 or not len(array):
+        raise ValueError(f"texts must be BYTES of shape [rows], at least one, got {array.shape}")
+    return [one.decode() if isinstance(one, bytes) else str(one) for one in array]
+
+
+def _most(context: Context) -> int | None:
+    most = context.parameters.get("max_new_tokens")
+    if most is None:
+        return None
+    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
+        raise ValueError("the parameter max_new_tokens must be a whole number of at least 1")
+    return most
+
+
+def _without_path(load: Any, path: Path) -> Any:
+    """Load, and name no folder of this machine where that fails."""
+    try:
+        return load()
+    except CannotLoad:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).replace(str(path), path.name).split())
+        raise CannotLoad(f"{path.name}: {type(error).__name__}: {text[:500]}") from None
