@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from anabranch.control import flags, ports, processes
+from anabranch.control import flags, haproxy, ports, processes
 from anabranch.control.engine_state import (
     EngineInfo,
     EngineState,
@@ -218,7 +218,7 @@ def _proxy_environment(runtime: Path, block: ports.PortBlock, warn: Say) -> dict
     if problem is not None or binary is None:
         warn(f"HAProxy cannot run here, using Serve's own, slower proxy: {problem}")
         return flags.plain_proxy_environment()
-    launcher = flags.write_launcher(runtime, binary, block)
+    launcher = haproxy.write_launcher(runtime, binary, block)
     return flags.haproxy_environment(runtime, launcher, block)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-import stat
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import anabranch
+from anabranch.control.haproxy import BUFFER
 from anabranch.control.ports import PortBlock
 
 MARK = "ANABRANCH_ENGINE_ID"
@@ -88,6 +88,7 @@ def haproxy_environment(runtime: Path, binary: Path, block: PortBlock) -> dict[s
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(runtime / "server-state"),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(block.fixed["proxy_stats"]),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(block.fixed["proxy_metrics"]),
+        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(BUFFER),
         "RAY_SERVE_HAPROXY_NBTHREAD": os.environ.get("RAY_SERVE_HAPROXY_NBTHREAD", str(threads)),
     }
 
@@ -117,29 +118,6 @@ def haproxy_problem(binary: str | None, runtime: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{binary} does not run: {error}"
     return None if done.returncode == 0 else f"{binary} -v exits with {done.returncode}"
-
-
-def write_launcher(runtime: Path, binary: str, block: PortBlock) -> Path:
-    """Write a launcher of HAProxy that mends what Serve's template has no flag for.
-
-    The pages for statistics and metrics would be open on every interface. And with splicing of
-    requests, HAProxy does not notice that a client has gone once the whole request is there
-    (seen with 2.8.25), so that work for nobody would go on.
-    """
-    stats, metrics = block.fixed["proxy_stats"], block.fixed["proxy_metrics"]
-    path = runtime / "haproxy"
-    path.write_text(
-        "#!/bin/sh\n"
-        "for argument; do\n"
-        f'  [ "${{argument##*/}}" = haproxy.cfg ] && sed -i'
-        f" -e 's/bind \\*:{stats}$/bind 127.0.0.1:{stats}/'"
-        f" -e 's/bind :{metrics}$/bind 127.0.0.1:{metrics}/'"
-        " -e '/option splice-request/d' \"$argument\"\n"
-        "done\n"
-        f'exec "{binary}" "$@"\n'
-    )
-    path.chmod(stat.S_IRWXU)
-    return path
 
 
 def _python_path(env: Mapping[str, str]) -> str:

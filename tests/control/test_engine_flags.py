@@ -71,26 +71,6 @@ def test_the_override_comes_first_and_path_last(tmp_path):
     assert flags.haproxy_binary({"PATH": str(tmp_path)}) in {None, flags.haproxy_binary({})}
 
 
-@linux
-def test_the_launcher_keeps_side_doors_on_loopback_and_lets_it_see_clients_go(block, tmp_path):
-    stats, metrics = block.fixed["proxy_stats"], block.fixed["proxy_metrics"]
-    config = tmp_path / "haproxy.cfg"
-    config.write_text(
-        f"  bind *:{stats}\n  bind :{metrics}\n  bind 127.0.0.1:8000\n  bind *:8001\n"
-        "  option abortonclose\n  option splice-request\n  option splice-response\n"
-    )
-    launcher = flags.write_launcher(tmp_path, script(tmp_path / "real", 'echo "$@"'), block)
-    done = subprocess.run(
-        [launcher, "-db", "-f", config], capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout == f"-db -f {config}\n"
-    assert config.read_text() == (
-        f"  bind 127.0.0.1:{stats}\n  bind 127.0.0.1:{metrics}\n"
-        "  bind 127.0.0.1:8000\n  bind *:8001\n"
-        "  option abortonclose\n  option splice-response\n"
-    )
-
-
 def test_the_python_path_keeps_what_was_there(block, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/one")
     env = flags.base_environment("some-id", block, loopback=True)
