@@ -104,7 +104,7 @@ class GraphApp:
     async def _infer(self, revision: str | None, request: HttpRequest) -> Reply:
         arms, limits, length = self._arms, self._arms.limits, request.json_length
         arms.gate.check()
-        body = await request.body(self._body)
+        body = await request.buffer(self._body)
         with arms.gate:
             decoded, form = decode_body(
                 body, length, limits, lambda: arms.metadata(revision).inputs

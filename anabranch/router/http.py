@@ -44,6 +44,8 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
+Body: TypeAlias = bytes | bytearray
+
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 _JSON = (b"content-type", b"application/json")
 _ID, _LENGTH, _ENCODING = b"x-request-id", b"content-length", b"content-encoding"
@@ -139,8 +141,14 @@ class HttpRequest:
         return _ACCEPT in self._own
 
     async def body(self, rule: BodyRule) -> bytes:
+        """Read the body, as ``buffer`` does, and return it as bytes."""
+        found = await self.buffer(rule)
+        return found if isinstance(found, bytes) else bytes(found)
+
+    async def buffer(self, rule: BodyRule) -> Body:
         """Read the body: at most ``rule.limit`` bytes, also unpacked, and within its time.
 
+        One that came in several pieces can be written to, which saves large tensors a copy.
         Raises TooLarge (before reading, where Content-Length tells), SlowBody, UnsupportedBody,
         InvalidRequest, ClientGone, and Unavailable where too much is on its way.
         """
@@ -153,7 +161,7 @@ class HttpRequest:
         coding = coding_of(self.headers["content-encoding"])
         return body if coding is None else await unpacked(body, coding, limit)
 
-    async def _within(self, rule: BodyRule, reading: Started[bytes]) -> bytes:
+    async def _within(self, rule: BodyRule, reading: Started[Body]) -> Body:
         self._due = rule.time(0)
         try:
             async with asyncio.timeout(self._due) as self._timer:
@@ -172,7 +180,7 @@ class HttpRequest:
         if len(length) > 20 or int(length) > limit:
             raise _over(limit)
 
-    async def _read(self, rule: BodyRule) -> bytes:
+    async def _read(self, rule: BodyRule) -> Body:
         message = await self._next()
         first: bytes = message.get("body", b"")
         if not message.get("more_body", False):
@@ -180,7 +188,7 @@ class HttpRequest:
         body = bytearray()
         try:
             await self._gather(body, message, rule)
-            return bytes(body)
+            return body
         finally:
             rule.arriving.held -= len(body)
 
