@@ -66,15 +66,23 @@ def _elements(value: object, datatype: str) -> Array:
     for item in _flat(value):
         if type(item) not in types:
             raise ValueError(f"{datatype} takes {named}, not {shown(item)}")
+        if isinstance(item, int) and not _is_in_range(item, dtype):
+            raise ValueError(f"{shown(item)} is no {datatype}")
     try:
         with np.errstate(over="ignore"):
             array: Array = np.array(value, dtype=dtype)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"{shown(value)} is no tensor of {datatype}: {error}") from None
+    except (ValueError, OverflowError):
+        raise ValueError(f"{shown(value)} is no tensor of {datatype}") from None
     if any(isinstance(item, list) for item in array.flat) or not _is_finite(array):
         raise ValueError(f"{shown(value)} is no tensor of {datatype}")
     array.flags.writeable = False
     return array
+
+
+def _is_in_range(number: int, dtype: np.dtype[Any]) -> bool:
+    if dtype.kind not in "iu":
+        return True
+    return bool(np.iinfo(dtype).min <= number <= np.iinfo(dtype).max)
 
 
 def _flat(value: object) -> Iterator[object]:

@@ -19,6 +19,9 @@ pytestmark = pytest.mark.e2e
 KILLS = int(os.environ.get("ANABRANCH_KILLS", "5"))
 SECONDS = 1.0
 """The time that a request has."""
+LATEST = 1.1
+"""When it must be answered, in seconds."""
+TRIES = 4
 CODE = """
 import asyncio
 
@@ -87,8 +90,9 @@ def test_a_hung_node_is_given_up_in_time_and_leaves_nothing_running(
     url = f"{engine.graph_url('hanging')}/versions/{revision}/infer"
     with httpx.Client(timeout=10) as client:
         assert value(client.post(url, json=BODY)) == [1, 2]
-        seconds = []
-        for _ in range(2):
+        seconds: list[float] = []
+        # The machine may be busy with something else at the first try.
+        while not seconds or (min(seconds) >= LATEST and len(seconds) < TRIES):
             started = time.monotonic()
             reply = client.post(url, json=BODY, headers={"x-way": way})
             seconds.append(time.monotonic() - started)
@@ -99,8 +103,7 @@ def test_a_hung_node_is_given_up_in_time_and_leaves_nothing_running(
         time.sleep(0.2)
         assert beat.stat().st_size == size
         assert value(client.post(url, json=BODY)) == [1, 2]
-    # The faster of the two: the machine may be busy with something else.
-    assert SECONDS <= min(seconds) < SECONDS + 0.1
+    assert SECONDS <= min(seconds) < LATEST
 
 
 def test_killing_replicas_of_an_idempotent_segment_fails_no_request(

@@ -87,6 +87,14 @@ class AsyncPick(Pick):
         return super().route(context, **inputs)
 
 
+class FailPick(Pick):
+    """Cannot decide."""
+
+    def route(self, context: Context, **inputs: np.ndarray) -> str:
+        super().route(context, **inputs)
+        raise RuntimeError("no idea")
+
+
 class Exit:
     """Tries to take the process down."""
 

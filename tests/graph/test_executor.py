@@ -154,7 +154,8 @@ def test_retries_are_further_attempts(segmented: bool) -> None:
 
 def test_the_callers_fault_is_not_tried_again() -> None:
     with pytest.raises(InvalidRequest):
-        once(graph(component="Blame", idempotent=True, retries=3, on_error={"use": "x"}).output("y", "a"))
+        more = {"idempotent": True, "retries": 3, "on_error": {"use": "x"}}
+        once(graph(component="Blame", **more).output("y", "a"))
 
 
 @pytest.mark.parametrize("segmented", [False, True])

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anabranch.components.contract import Context
-from anabranch.errors import SpecError
+from anabranch.errors import NodeError, SpecError
 from anabranch.graph.builder import Graph
 from anabranch.graph.executor import HeadExecutor
 from anabranch.graph.loopback import loopback
@@ -20,7 +21,8 @@ from anabranch.graph.nodes import load_nodes
 
 ROOT = Path(__file__).parent
 SUMS = ["Sum", "AsyncSum", "SlowSum", "Pair", "Fail"]
-PICKS = ["Pick", "AsyncPick"]
+PICKS = ["Pick", "AsyncPick", "FailPick"]
+CONSTANT = 7
 
 
 @dataclass
@@ -32,7 +34,8 @@ class Part:
     plus: int
     inputs: list[str]
     routes: list[str] = field(default_factory=list)
-    fallback: str | None = None
+    on_error: dict[str, Any] | str | None = None
+    quorum: int | None = None
     away: dict[str, Any] = field(default_factory=dict)
 
 
@@ -41,9 +44,10 @@ def graphs(draw: st.DrawFn) -> list[Part]:
     """Nodes in an order in which each needs only earlier ones."""
     parts: list[Part] = []
     sources = ["x", "y"]
+    skipped: list[str] = []
     for index in range(draw(st.integers(1, 9))):
         name = f"n{index}"
-        earlier = [part.name for part in parts if part.cls != "Pair"]
+        earlier = [part.name for part in parts if part.cls != "Pair" and part.on_error != "skip"]
         routed = bool(earlier) and draw(st.booleans())
         cls = draw(st.sampled_from(PICKS if routed else SUMS))
         part = Part(
@@ -56,17 +60,27 @@ def graphs(draw: st.DrawFn) -> list[Part]:
             part.routes = draw(
                 st.lists(st.sampled_from(earlier), min_size=1, max_size=3, unique=True)
             )
-        elif cls != "Pair" and (cls == "Fail" or draw(st.booleans())):
-            part.fallback = draw(st.sampled_from(sources))
-        apart = [other.name for other in parts if other.away and not other.fallback]
-        if apart and not part.fallback and draw(st.booleans()):
+        elif skipped and draw(st.booleans()):
+            part.inputs += draw(st.lists(st.sampled_from(skipped), min_size=1, max_size=3))
+            part.quorum = draw(st.integers(1, len(part.inputs)))
+        if cls == "FailPick":
+            part.on_error = {"use": draw(st.sampled_from(sources))}
+        elif not routed and cls != "Pair" and (cls == "Fail" or draw(st.booleans())):
+            uses = st.fixed_dictionaries({"use": st.sampled_from(sources)})
+            others = [st.just({"value": [CONSTANT]}), *([st.just("skip")] if parts else [])]
+            part.on_error = draw(st.one_of(uses, *others))
+        apart = [other.name for other in parts if other.away and not other.on_error]
+        if apart and not part.on_error and draw(st.booleans()):
             part.away = {"placement": {"with": draw(st.sampled_from(apart))}}
         elif draw(st.integers(0, 2)) == 0:
             part.away = draw(
                 st.sampled_from([{"resources": {"cpu": 1.0}}, {"placement": {"isolate": True}}])
             )
         parts.append(part)
-        sources += [f"{name}.plus", f"{name}.minus"] if cls == "Pair" else [name]
+        if part.on_error == "skip":
+            skipped.append(name)
+        else:
+            sources += [f"{name}.plus", f"{name}.minus"] if cls == "Pair" else [name]
     return parts
 
 
@@ -75,8 +89,11 @@ def build(parts: list[Part], placed: bool) -> Graph:
     for part in parts:
         inputs = {f"i{index}": source for index, source in enumerate(part.inputs)}
         options: dict[str, Any] = dict(part.away) if placed else {}
-        if part.fallback:
-            options["on_error"] = {"use": part.fallback}
+        if part.on_error:
+            options["on_error"] = part.on_error
+        any_type = {"datatype": "INT64", "shape": [1]}
+        if isinstance(part.on_error, dict) and "value" in part.on_error:
+            options["outputs"] = {"output": any_type}
         if part.routes:
             graph.router(
                 part.name,
@@ -88,18 +105,27 @@ def build(parts: list[Part], placed: bool) -> Graph:
             )
             continue
         if part.cls == "Pair":
-            any_type = {"datatype": "INT64", "shape": [1]}
             options["outputs"] = {"plus": any_type, "minus": any_type}
         graph.combiner(
             part.name,
             component=f"parts.py:{part.cls}",
             args={"name": part.name, "plus": part.plus},
+            quorum=part.quorum,
             inputs=inputs,
             **options,
         )
-    for part in parts:
+    for part in wanted(parts):
         graph.output(part.name, f"{part.name}.plus" if part.cls == "Pair" else part.name)
     return graph
+
+
+def wanted(parts: list[Part]) -> list[Part]:
+    """The nodes that the graph's outputs may name."""
+    return [part for part in parts if part.on_error != "skip"]
+
+
+class Failed(Exception):
+    """A node failed, and nothing is to be done about it."""
 
 
 class Reading:
@@ -107,24 +133,40 @@ class Reading:
 
     def __init__(self, parts: list[Part], inputs: dict[str, int]) -> None:
         self.parts = {part.name: part for part in parts}
-        self.values: dict[str, int] = dict(inputs)
+        self.values: dict[str, int | None] = dict(inputs)
         self.ran: set[str] = set()
 
     def value(self, source: str) -> int:
+        found = self.maybe(source)
+        assert found is not None, "only combiners with a quorum read what may be left out"
+        return found
+
+    def maybe(self, source: str) -> int | None:
+        """The value of a source; None if its node was left out."""
         name, _, output = source.partition(".")
         if name not in self.values:
             self.values[name] = self.run(self.parts[name])
-        return -self.values[name] if output == "minus" else self.values[name]
+        found = self.values[name]
+        return -found if output == "minus" and found is not None else found
 
-    def run(self, part: Part) -> int:
-        total = sum(self.value(source) for source in dict(enumerate(part.inputs)).values())
+    def run(self, part: Part) -> int | None:
+        found = [self.maybe(source) for source in part.inputs]
+        there = [value for value in found if value is not None]
+        if part.quorum is not None and len(there) < part.quorum:
+            return self.stand_in(part)
         self.ran.add(part.name)
+        if part.cls in ("Fail", "FailPick"):
+            return self.stand_in(part)
         if part.routes:
-            return self.value(part.routes[total % len(part.routes)])
-        if part.cls == "Fail":
-            assert part.fallback is not None
-            return self.value(part.fallback)
-        return total + part.plus
+            return self.value(part.routes[sum(there) % len(part.routes)])
+        return sum(there) + part.plus
+
+    def stand_in(self, part: Part) -> int | None:
+        if part.on_error is None:
+            raise Failed(part.name)
+        if isinstance(part.on_error, str):
+            return None
+        return self.value(part.on_error["use"]) if "use" in part.on_error else CONSTANT
 
 
 async def evaluate(
@@ -151,9 +193,8 @@ async def evaluate(
 def test_any_graph_evaluates_as_the_language_says(
     parts: list[Part], x: int, y: int, segmented: bool, data: st.DataObject
 ) -> None:
-    wants = data.draw(
-        st.lists(st.sampled_from([part.name for part in parts]), min_size=1, unique=True)
-    )
+    names = [part.name for part in wanted(parts)]
+    wants = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
     try:
         graph = build(parts, placed=segmented)
         assert graph.plan
@@ -162,7 +203,12 @@ def test_any_graph_evaluates_as_the_language_says(
         assert all(problem.path[3] in ("placement", "on_error") for problem in error.problems)
         graph, segmented = build(parts, placed=False), False
     reading = Reading(parts, {"x": x, "y": y})
-    expected = {name: reading.value(name) for name in wants}
+    try:
+        expected = {name: reading.value(name) for name in wants}
+    except Failed:
+        with pytest.raises(NodeError, match="its quorum is"):
+            asyncio.run(evaluate(graph, segmented, {"x": x, "y": y}, wants, times=1))
+        return
     # Five times, so that fast components move to the loop on the way.
     for result, log in asyncio.run(evaluate(graph, segmented, {"x": x, "y": y}, wants, times=5)):
         assert result == expected

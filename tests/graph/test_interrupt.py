@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_an_exception_never_arrives_outside_of_its_call(pool: ThreadPoolExecutor
 
     found: list[str] = []
     for _ in range(300):
-        calls = [Call(lambda s=draw.random() / 1000: work(s)) for _ in range(4)]
+        calls = [Call(partial(work, draw.random() / 1000)) for _ in range(4)]
         jobs = [pool.submit(job, call) for call in calls]
         time.sleep(draw.random() / 1000)
         for call in calls:
@@ -113,15 +114,14 @@ def lane_of(lanes: Lanes, node: str, places: int = 1) -> Lane:
 
 async def given_up(lane: Lane, work: Callable[[], Any]) -> None:
     """Make a call and give it up once it runs."""
-    started = threading.Event()
+    loop, started = asyncio.get_running_loop(), asyncio.Event()
 
     def begin() -> Any:
-        started.set()
+        loop.call_soon_threadsafe(started.set)
         return work()
 
     task = asyncio.create_task(lane.call(begin))
-    while not started.is_set():
-        await asyncio.sleep(0.001)
+    await started.wait()
     task.cancel()
     await asyncio.wait({task})
 
