@@ -82,3 +82,25 @@ def test_a_graph_shows_segments_and_revisions_with_the_reason_of_a_failure():
 def test_long_data_is_cut():
     output = {"name": "y", "datatype": "FP32", "shape": [999], "data": [0.0] * 999}
     assert reports.outputs_text({"outputs": [output]}).endswith("…")
+
+
+def revision(number: int, pins: dict[str, str]):
+    return {
+        "graph": "g", "revision": number, "state": "live", "author": "", "message": "",
+        "created_at": "2026-01-01T00:00:00+00:00", "digest": "d" * 64, "pins": pins, "spec": "",
+    }  # fmt: skip
+
+
+def test_history_and_diff_show_what_aliases_meant():
+    from anabranch.cli.changes import difference
+    from anabranch.cli.reports import difference_text, history_text
+
+    alias = "models:/m@champion"
+    old, new = revision(1, {alias: "models:/m/3"}), revision(2, {alias: "models:/m/4"})
+    lines = history_text([new, old]).splitlines()
+    assert lines[0].endswith("MODELS")
+    assert lines[1].endswith("m@champion = 4") and lines[2].endswith("m@champion = 3")
+    text = difference_text(difference(old, new, {}, {}))
+    assert f"models:\n  ~ {alias}: models:/m/3 -> models:/m/4" in text
+    assert "-> not there" in difference_text(difference(old, revision(2, {}), {}, {}))
+    assert "MODELS" not in history_text([revision(1, {})])
