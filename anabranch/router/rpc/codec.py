@@ -32,6 +32,7 @@ from anabranch.router.raw import Buffer, decode_raw, raw_buffer
 from anabranch.router.rpc import wire
 from anabranch.router.rpc.contents import FIELDS, decode_contents, encode_contents
 from anabranch.router.rpc.messages import (
+    InferParameter,
     InferRequest,
     InferResponse,
     Message,
@@ -177,7 +178,7 @@ def encode_response(
         id=response.id or "",
     )
     if is_final is not None:
-        message.parameters[FINAL].bool_param = is_final
+        mark_final(message, is_final)
     for output in response.outputs:
         added = message.outputs.add(name=output.name, datatype=output.datatype)
         added.shape.extend(output.array.shape)
@@ -187,6 +188,11 @@ def encode_response(
     if not typed:
         pieces.extend(_raw(response.outputs))
     return pieces
+
+
+def mark_final(response: Message, is_final: bool) -> None:
+    """Say of a ModelInferResponse whether it is the last of its request."""
+    response.parameters[FINAL].CopyFrom(InferParameter(bool_param=is_final))
 
 
 def _raw(outputs: Iterable[OutputTensor]) -> Iterator[Buffer]:

@@ -69,6 +69,7 @@ def parse(kind: Any, data: bytes) -> Message:
         raise InvalidRequest(f"the message is no {name} in Protocol Buffers") from None
 
 
+InferParameter = message_type("InferParameter")
 InferRequest = message_type("ModelInferRequest")
 InferResponse = message_type("ModelInferResponse")
 StreamResponse = message_type("ModelStreamInferResponse")

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from anabranch.router.raw import Buffer
 from anabranch.router.rpc import wire
-from anabranch.router.rpc.codec import FINAL, Decoded
+from anabranch.router.rpc.codec import Decoded, mark_final
 from anabranch.router.rpc.codes import status_of
 from anabranch.router.rpc.messages import InferRequest, InferResponse, StreamResponse
 
@@ -37,7 +37,7 @@ def wants_last(decoded: Decoded) -> bool:
 def last(decoded: Decoded) -> bytes:
     """Return that answer."""
     response = _of(decoded.model, decoded.version, decoded.request.id or "")
-    response.parameters[FINAL].bool_param = True
+    mark_final(response, True)
     return _serialized(StreamResponse(infer_response=response))
 
 
@@ -47,7 +47,7 @@ def failed(error: Exception, request_id: str, message: bytes) -> bytes:
     with suppress(DecodeError):
         asked = InferRequest.FromString(message)
     response = _of(asked.model_name, asked.model_version, asked.id)
-    response.parameters[FINAL].bool_param = True
+    mark_final(response, True)
     details = status_of(error, request_id).details
     return _serialized(StreamResponse(error_message=details, infer_response=response))
 
