@@ -161,3 +161,12 @@ class Blame:
         from anabranch.errors import InvalidRequest
 
         raise InvalidRequest("x must be kind")
+
+
+class Moody(Sum):
+    """Fails where a header says so."""
+
+    def combine(self, context: Context, **inputs: np.ndarray) -> np.ndarray:
+        if context.headers:
+            raise RuntimeError("not today")
+        return super().combine(context, **inputs)
