@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
@@ -50,11 +50,12 @@ class Ahead(Generic[T]):
             raise item
         return item
 
-    @property
-    def is_over(self) -> bool:
-        """Whether it is known already that no item is left."""
-        if self._next is None and not self._queue.empty():
-            self._next = self._queue.get_nowait()
+    async def ends(self, within: float) -> bool:
+        """Whether no item is left, as far as that is known within so many seconds."""
+        if self._next is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within if self._queue.empty() else None):
+                    self._next = await self._queue.get()
         return isinstance(self._next, _End)
 
     async def _read(self, items: AsyncGenerator[T, None]) -> None:

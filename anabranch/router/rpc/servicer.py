@@ -23,6 +23,8 @@ from anabranch.router.rpc.streams import failed, last, part, wants_last
 
 _READ_AHEAD = 2
 """Answers of one request in a stream that are made before the client has taken them."""
+_END_S = 0.005
+"""Time to find out that the first answer was the only one, where it comes from another process."""
 _MICROSECONDS = 1e6
 
 
@@ -98,10 +100,11 @@ class GraphServicer:
         with arms.gate:
             decoded = self._decoded(message, call)
             answers = arms.stream(decoded.request, call.headers, call.id, decoded.version or None)
-            is_last = False
+            is_last, patience = False, _END_S
             async with Ahead(answers, _READ_AHEAD) as ahead:
                 async for response in ahead:
-                    is_last = ahead.is_over
+                    is_last = await ahead.ends(patience)
+                    patience = 0.0
                     await write(part(encode_response(response, decoded.is_typed, is_last)))
             if not is_last and wants_last(decoded):
                 await write(last(decoded))

@@ -65,13 +65,30 @@ def test_the_last_of_what_needs_no_waiting_is_known() -> None:
     async def main() -> None:
         async with Ahead(Numbers(1).items(), 2) as ahead:
             assert await anext(ahead) == 0
-            assert ahead.is_over and ahead.is_over
+            assert await ahead.ends(0) and await ahead.ends(0)
             with pytest.raises(StopAsyncIteration):
                 await anext(ahead)
         async with Ahead(Numbers(2).items(), 5) as ahead:
             assert await anext(ahead) == 0
-            assert not ahead.is_over
+            assert not await ahead.ends(0)
             assert await anext(ahead) == 1
-            assert ahead.is_over
+            assert await ahead.ends(0)
+
+    asyncio.run(main())
+
+
+def test_an_end_is_waited_for_only_so_long() -> None:
+    async def pausing() -> AsyncGenerator[int, None]:
+        yield 1
+        await over.wait()
+
+    over = asyncio.Event()
+
+    async def main() -> None:
+        async with Ahead(pausing(), 2) as ahead:
+            assert await anext(ahead) == 1
+            assert not await ahead.ends(0.01)
+            asyncio.get_running_loop().call_later(0.01, over.set)
+            assert await ahead.ends(10)
 
     asyncio.run(main())

@@ -430,3 +430,14 @@ def test_a_silent_connection_is_closed(arms: MakeArms, monkeypatch: pytest.Monke
         await graph.stop(0)
 
     asyncio.run(main())
+
+
+def test_an_end_that_comes_soon_after_the_only_answer_is_waited_for(arms: MakeArms) -> None:
+    async def main() -> None:
+        graph = arms()
+        Streaming(graph, 1)
+        async with served(graph) as stub:
+            (found,) = await answers(stub, infer_request())
+        assert found.infer_response.parameters["triton_final_response"].bool_param
+
+    asyncio.run(main())
