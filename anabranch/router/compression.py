@@ -52,14 +52,14 @@ def coding_of(header: str) -> str | None:
     return name
 
 
-async def unpacked(body: bytes | bytearray, coding: str, limit: int) -> bytearray:
+async def unpacked(body: bytes | bytearray | memoryview, coding: str, limit: int) -> bytearray:
     """A request's body, unpacked. Raises InvalidRequest, and TooLarge at ``limit`` bytes."""
     if len(body) <= _UNPACKED_INLINE:
         return _unpack(body, coding, limit)
     return await asyncio.to_thread(_unpack, body, coding, limit)
 
 
-def _unpack(body: bytes | bytearray, coding: str, limit: int) -> bytearray:
+def _unpack(body: bytes | bytearray | memoryview, coding: str, limit: int) -> bytearray:
     found = bytearray()
     try:
         for piece in _pieces(body, coding):
@@ -72,7 +72,7 @@ def _unpack(body: bytes | bytearray, coding: str, limit: int) -> bytearray:
     return found
 
 
-def _pieces(body: bytes | bytearray, coding: str) -> Iterator[bytes]:
+def _pieces(body: bytes | bytearray | memoryview, coding: str) -> Iterator[bytes]:
     """What the body unpacks to, in pieces; raises zlib.error."""
     window = _WINDOWS[coding] if coding != "deflate" or _has_zlib_header(body) else _RAW
     left, view, members = b"", memoryview(body), 1
@@ -94,7 +94,7 @@ def _pieces(body: bytes | bytearray, coding: str) -> Iterator[bytes]:
         yield piece
 
 
-def _has_zlib_header(body: bytes | bytearray) -> bool:
+def _has_zlib_header(body: bytes | bytearray | memoryview) -> bool:
     """Whether deflate comes as RFC 9110 says, in the zlib format; some clients leave that out."""
     return len(body) >= 2 and body[0] & 15 == 8 and int.from_bytes(body[:2], "big") % 31 == 0
 

@@ -44,8 +44,10 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-Body: TypeAlias = bytes | bytearray
+Body: TypeAlias = bytes | bytearray | memoryview
 
+_ALIGNED = 8
+"""Size of the largest elements of a tensor, in bytes."""
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 _JSON = (b"content-type", b"application/json")
 _ID, _LENGTH, _ENCODING = b"x-request-id", b"content-length", b"content-encoding"
@@ -185,19 +187,21 @@ class HttpRequest:
         first: bytes = message.get("body", b"")
         if not message.get("more_body", False):
             return _within(first, rule.limit)
-        body = bytearray()
+        # Bytes in front, so that the tensors behind the JSON are aligned.
+        padding = -(self.json_length or 0) % _ALIGNED
+        body = bytearray(padding)
         try:
             await self._gather(body, message, rule)
-            return body
+            return memoryview(body)[padding:] if padding else body
         finally:
-            rule.arriving.held -= len(body)
+            rule.arriving.held -= len(body) - padding
 
     async def _gather(self, body: bytearray, message: Message, rule: BodyRule) -> None:
         """Put the pieces of a body together, the one in ``message`` first."""
-        started = time.monotonic()
+        started, most = time.monotonic(), rule.limit + len(body)
         for _ in range(MAX_PIECES):
             piece: bytes = message.get("body", b"")
-            if len(body) + len(piece) > rule.limit:
+            if len(body) + len(piece) > most:
                 raise _over(rule.limit)
             rule.arriving.add(len(piece))
             body += piece

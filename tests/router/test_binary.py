@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +19,11 @@ from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import InferenceResponse, OutputTensor, TensorMetadata
 from anabranch.router.encoding import Form, encode_response
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.header import Header
+from anabranch.router.http import BodyRule, HttpRequest
 from anabranch.router.limits import Limits
 from anabranch.router.oip import Decoded, decode_body
-from anabranch.router.raw import encode_raw
+from anabranch.router.raw import decode_raw, encode_raw
 from tests.router.tensors import arrays, same_bits
 
 LIMITS = Limits()
@@ -210,3 +216,38 @@ def test_what_cannot_be_asked_with_a_bare_body(
     with pytest.raises(InvalidRequest) as caught:
         decode(raw, 0, *declared)
     assert reason in str(caught.value)
+
+
+def test_the_client_in_the_documentation_works(graph: Callable[..., str]) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text()
+    (script,) = re.findall(r"^```python\n(import json.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(script.replace("http://localhost:8000/v2/models/demo", graph()), names)
+    np.testing.assert_array_equal(names["found"], names["x"] * 2)
+
+
+def read(pieces: list[bytes], length: int, limit: int) -> Any:
+    """The buffer that a request in pieces is read into."""
+    messages = iter([{"type": "http.request", "body": one, "more_body": True} for one in pieces])
+
+    async def receive() -> Any:
+        return next(messages, {"type": "http.request", "body": b""})
+
+    headers = [(b"inference-header-content-length", str(length).encode())]
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+    rule = BodyRule.of(Limits(max_body=limit))
+    found = asyncio.run(HttpRequest(scope, receive).buffer(rule))
+    assert rule.arriving.held == 0
+    return found
+
+
+@pytest.mark.parametrize("length", range(1, 18))
+def test_tensors_of_a_body_in_pieces_lie_where_they_were_read(length: int) -> None:
+    sent = b" " * length + np.arange(3.0).tobytes()
+    body = read([sent[:5], sent[5:]], length, len(sent))
+    assert bytes(body) == sent
+    behind = memoryview(body)[length:]
+    array = decode_raw(Header("x", "FP64", [3]), behind, LIMITS)
+    assert np.shares_memory(array, np.frombuffer(behind, np.uint8))
+    with pytest.raises(TooLarge, match=f"over the limit of {len(sent) - 1} bytes"):
+        read([sent[:5], sent[5:]], length, len(sent) - 1)
