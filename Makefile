@@ -10,7 +10,7 @@ READY  := $(VENV)/.ready
 PARALLEL := --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-gpu check format bench schema proto lock clean
+.PHONY: help setup demo test test-unit test-gpu check format bench schema proto swagger lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,20 @@ schema: setup ## Write the JSON Schema of the language
 proto: setup ## Compile the messages of the protocol over gRPC
 	$(BIN)/python -m grpc_tools.protoc --proto_path=anabranch/router/rpc \
 		--descriptor_set_out=anabranch/router/rpc/open_inference.binpb open_inference.proto
+
+SWAGGER := 5.35.0
+SWAGGER_SHA256 := 1b8e891893404ea4c3558b6a87e2a3e494e7eedba41168c2ece5800a391a6ea6
+swagger: ## Fetch the page that documents graphs
+	mkdir -p build/swagger
+	curl -fsSL -o build/swagger/ui.tgz \
+		https://registry.npmjs.org/swagger-ui-dist/-/swagger-ui-dist-$(SWAGGER).tgz
+	echo "$(SWAGGER_SHA256)  build/swagger/ui.tgz" | sha256sum --check --quiet
+	tar xzf build/swagger/ui.tgz -C build/swagger
+	for name in swagger-ui-bundle.js swagger-ui.css; do \
+		grep -v 'sourceMappingURL=' build/swagger/package/$$name \
+		| gzip -9 -n > anabranch/router/swagger/$$name.gz; done
+	cp build/swagger/package/LICENSE build/swagger/package/NOTICE \
+		build/swagger/package/swagger-ui-bundle.js.LICENSE.txt anabranch/router/swagger/
 
 lock: setup ## Resolve requirements.lock anew (torch and xgboost stay ranges: their builds depend on the machine)
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \

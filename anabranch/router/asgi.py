@@ -7,6 +7,8 @@
 | POST | ``/v2/models/<graph>[/versions/<N>]/infer`` | inference |
 | POST | ``/v2/models/<graph>[/versions/<N>]/generate`` | inference in plain JSON |
 | POST | ``/v2/models/<graph>[/versions/<N>]/generate_stream`` | the same as server-sent events |
+| GET | ``/v2/models/<graph>[/versions/<N>]/openapi.json`` | the OpenAPI document of these |
+| GET | ``/v2/models/<graph>[/versions/<N>]/docs`` | the same as a page to try them |
 
 ``<N>`` is the number of any revision in the routing table. A request to it goes there whatever the
 weights are, has no copy sent to a mirror, and is left out of the revision's statistics: these speak
@@ -22,6 +24,7 @@ from typing import NoReturn, TypeAlias
 
 from anabranch.components.hints import hint
 from anabranch.errors import NotFound
+from anabranch.router import docs_page
 from anabranch.router.arms import Arms
 from anabranch.router.encoding import encode_metadata, encode_response
 from anabranch.router.errors import Reply
@@ -40,6 +43,7 @@ from anabranch.router.http import (
     json_reply,
 )
 from anabranch.router.oip import decode_body
+from anabranch.router.openapi import document
 from anabranch.router.stepping import Started
 from anabranch.router.streams import EventStream, begin, to_events
 
@@ -65,6 +69,9 @@ class GraphApp:
             "/infer": {"POST": self._infer},
             "/generate": {"POST": self._generate},
             "/generate_stream": {"POST": self._generate_stream},
+            "/openapi.json": {"GET": self._openapi},
+            "/docs": {"GET": self._docs},
+            **{f"/docs/{name}": {"GET": partial(self._asset, name)} for name in docs_page.FILES},
         }
         self._routes = {path: _bound(found, None) for path, found in self._endpoints.items()}
         self._app = HttpApp(self._handle, sends_id)
@@ -100,6 +107,16 @@ class GraphApp:
 
     async def _ready(self, revision: str | None, request: HttpRequest) -> Reply:
         return json_reply({"name": self._arms.name, "ready": True})
+
+    async def _openapi(self, revision: str | None, request: HttpRequest) -> Reply:
+        path = self._prefix if revision is None else f"{self._prefix}{_VERSIONS}{revision}"
+        return json_reply(document(self._arms.metadata(revision), path))
+
+    async def _docs(self, revision: str | None, request: HttpRequest) -> Reply:
+        return docs_page.page(self._arms.name, request.path.endswith("/"))
+
+    async def _asset(self, name: str, revision: str | None, request: HttpRequest) -> Reply:
+        return docs_page.asset(name, request.headers.get("accept-encoding", ""))
 
     async def _infer(self, revision: str | None, request: HttpRequest) -> Reply:
         arms, limits, length = self._arms, self._arms.limits, request.json_length
