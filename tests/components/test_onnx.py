@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from anabranch.components.binding import bind
+from anabranch.components.datatypes import to_dtype
 from anabranch.errors import LoadError
 
 pytest.importorskip("onnxruntime")
@@ -11,7 +12,7 @@ onnx = pytest.importorskip("onnx")
 
 from onnx import TensorProto, helper  # noqa: E402
 
-FLOAT, TEXT = TensorProto.FLOAT, TensorProto.STRING
+FLOAT, TEXT, BF16 = TensorProto.FLOAT, TensorProto.STRING, TensorProto.BFLOAT16
 X = np.arange(8, dtype=np.float32).reshape(2, 4)
 
 
@@ -42,6 +43,10 @@ def root(tmp_path_factory):
     pieces = helper.make_tensor_sequence_value_info("y", FLOAT, None)
     split = helper.make_node("SplitToSequence", ["x"], ["y"], axis=0)
     save(folder / "sequence.onnx", [split], [tensor("x")], [pieces])
+    save(folder / "in16.onnx", [same], [tensor("x", BF16)], [tensor("y", BF16)])
+    cast = helper.make_node("Cast", ["x"], ["y"], to=BF16)
+    save(folder / "out16.onnx", [cast], [tensor("x")], [tensor("y", BF16)])
+    save(folder / "scalar.onnx", [same], [tensor("x", FLOAT, [])], [tensor("y", FLOAT, [])])
     (folder / "broken.onnx").write_text("not a model")
     return folder
 
@@ -99,11 +104,17 @@ def test_a_converted_classifier(node, tmp_path, zipmap):
     [
         (X.astype(np.float64), "input 'x' has datatype FP64, expected FP32"),
         (X[:, :3], r"input 'x' has shape \[2, 3\], expected \[-1, 4\]"),
+        (X.astype(to_dtype("BF16")), "input 'x' has datatype BF16, expected FP32"),
     ],
 )
 def test_inputs_are_checked(predictor, array, message):
     with pytest.raises(ValueError, match=message):
         predictor("double.onnx").call(x=array)
+
+
+def test_bf16_is_refused_where_the_model_says_nothing(predictor):
+    with pytest.raises(ValueError, match="an input is BF16"):
+        predictor("scalar.onnx").call(x=np.zeros((), to_dtype("BF16")))
 
 
 @pytest.mark.parametrize(
@@ -113,6 +124,8 @@ def test_inputs_are_checked(predictor, array, message):
         ("two.onnx", {}, "two.onnx takes the inputs in_left, right, the node has x"),
         ("double.onnx", {"args": {"outputs": ["z"]}}, r"no output 'z' \(available: y\)"),
         ("sequence.onnx", {}, r"gives 'y' as seq\(tensor\(float\)\), which cannot be a tensor"),
+        ("in16.onnx", {}, "in16.onnx has 'x' as BF16"),
+        ("out16.onnx", {}, "out16.onnx has 'y' as BF16, .* cast it inside of the model"),
         ("double.onnx", {"args": {"threads": 0}}, "at least one thread is needed"),
         ("double.onnx", {"method": "run"}, "has no methods to choose from"),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from anabranch.components import registry
 from anabranch.components.binding import bind
+from anabranch.components.datatypes import to_dtype
 from anabranch.errors import LoadError
 
 sklearn = pytest.importorskip("sklearn")
@@ -67,6 +68,14 @@ def test_a_skops_pipeline(predictor, root):
 def test_workers_are_set_on_every_part(predictor):
     assert predictor("forest.joblib").instance._model.n_jobs == 1
     assert predictor("forest.joblib", args={"n_jobs": 2}).instance._model.n_jobs == 2
+
+
+def test_bf16_is_taken_as_the_numbers_that_it_is(predictor):
+    rows = X[:5].astype(to_dtype("BF16"))
+    for model in ("line.skops", "forest.joblib"):
+        bound = predictor(model, method="predict_proba", inputs={"x": "x"})
+        expected = bound.call(x=rows.astype(np.float32))
+        np.testing.assert_array_equal(bound.call(x=rows), expected)
 
 
 def test_the_number_of_features_is_checked(predictor):

@@ -11,6 +11,7 @@ import numpy as np
 from anabranch.components.arrays import Array
 from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import CannotLoad
+from anabranch.components.datatypes import BF16
 from anabranch.components.extras import require
 from anabranch.components.hints import hint
 from anabranch.components.registry import Finding, register
@@ -56,6 +57,8 @@ class OnnxModel:
         inputs = self._session.get_inputs()
         self._names = [one.name for one in inputs]
         self._order = order_of(node, self._names)
+        for one in inputs:
+            _refuse_bf16(node, one.name, one.type)
         self._specs = [_spec(one) for one in inputs]
         self._outputs = _outputs(node, self._session.get_outputs(), outputs)
 
@@ -106,6 +109,7 @@ def _outputs(node: Predictor, there: Sequence[Any], wanted: list[str] | None) ->
             raise CannotLoad(
                 f"args.outputs: {node.model} has no output {name!r}{hint(name, types)}"
             )
+        _refuse_bf16(node, name, types[name])
         if not types[name].startswith("tensor(") and not _is_map(types[name]):
             raise CannotLoad(
                 f"{node.model} gives {name!r} as {types[name]}, which cannot be a tensor: "
@@ -114,12 +118,22 @@ def _outputs(node: Predictor, there: Sequence[Any], wanted: list[str] | None) ->
     return names
 
 
+def _refuse_bf16(node: Predictor, name: str, kind: str) -> None:
+    if kind == "tensor(bfloat16)":
+        raise CannotLoad(
+            f"{node.model} has {name!r} as BF16, which ONNX Runtime's Python does not pass on: "
+            "cast it inside of the model, so that it is FP32 outside"
+        )
+
+
 def _is_map(kind: str) -> bool:
     return kind.startswith("seq(map(")
 
 
 def _fed(array: Array) -> Array:
-    """Return texts as ``str``, which is all that ONNX Runtime reads."""
+    """Return texts as ``str``, which is all that ONNX Runtime reads; a ValueError for BF16."""
+    if array.dtype == BF16:
+        raise ValueError("an input is BF16, which ONNX Runtime's Python does not pass on: cast it")
     if array.dtype.kind not in "OS":
         return array
     texts = [text.decode() if isinstance(text, bytes) else text for text in array.flat]

@@ -8,9 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from anabranch.components.arrays import Array
 from anabranch.components.artefacts import model_file, reading, suffix
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
+from anabranch.components.datatypes import BF16
 from anabranch.components.extras import require
 from anabranch.components.hints import listing
 from anabranch.components.registry import Finding, register
@@ -81,7 +84,8 @@ class SklearnModel:
         (array,) = inputs.values()
         if self._features is not None:
             self._check_features(array)
-        return self._call(array)
+        # scikit-learn takes BF16 for texts; FP32 holds the same numbers.
+        return self._call(array.astype(np.float32) if array.dtype == BF16 else array)
 
     def _check_features(self, array: Array) -> None:
         if array.ndim != 2 or array.shape[1] != self._features:
