@@ -17,6 +17,7 @@ from anabranch.components.contract import Context
 from anabranch.graph.executor import HeadExecutor
 from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.multiplexing import parameter_of
+from anabranch.graph.lowering.notices import counted
 from anabranch.graph.lowering.policy import REQUESTS
 from anabranch.graph.lowering.segments import HandleCall, ask, longest_call, received, shipped
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
@@ -49,7 +50,7 @@ class HostedHead:
             )
             for segment in plan.segments[1:]
         }
-        self._executor = HeadExecutor(plan, hosted.bound, calls)
+        self._executor = HeadExecutor(plan, hosted.bound, calls, counted())
         self.head = LocalHead(self._executor)
 
     @classmethod

@@ -3,27 +3,22 @@
 Serve's own choice leaves out replicas that have died. It does not see those that time out or are
 out of reach, and since it prefers short queues, one that fails fast gets the most calls.
 
-Serve makes its choice in the process that calls, with the class below. Which replica a call went to
-is noted in an ``Attempt`` that the caller leaves in a context variable.
+Serve makes its choice in the process that calls, with the class below, which it sends there by
+value.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
-from ray.exceptions import RayError, RayTaskError, UserCodeException
 from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
 from ray.serve.config import RequestRouterConfig
-from ray.serve.exceptions import RayServeException
 from ray.serve.request_router import PendingRequest, ReplicaID, RunningReplica
 
 from anabranch.graph.breaker import Breakers
+from anabranch.graph.lowering.attempts import current
 from anabranch.specs.models import Scaling
 
 PATH = f"{__name__}.BreakingRouter"
@@ -36,52 +31,6 @@ def router_options(scaling: Scaling | None) -> dict[str, Any]:
     if most == 1:
         return {}
     return {"request_router_config": RequestRouterConfig(request_router_class=PATH)}  # type: ignore[arg-type]
-
-
-class Attempt:
-    """One call through a handle, and how it ended."""
-
-    def __init__(self) -> None:
-        self._breakers: Breakers | None = None
-        self._replica = ""
-
-    def sent(self, breakers: Breakers, replica: str) -> None:
-        """Note the replica that the call goes to; the last one counts."""
-        if self._breakers is not None:
-            self.ended(None)
-        self._breakers, self._replica = breakers, replica
-        breakers.began(replica, time.monotonic())
-
-    def ended(self, ok: bool | None) -> None:
-        """Tell the replica's breaker; None where the end says nothing of the replica."""
-        if self._breakers is not None:
-            self._breakers.ended(self._replica, ok, time.monotonic())
-
-
-_CURRENT: ContextVar[Attempt | None] = ContextVar("attempt", default=None)
-
-
-@contextmanager
-def attempting(is_late: Callable[[], bool]) -> Iterator[None]:
-    """Judge the replica that a call goes to which is made and awaited within.
-
-    It has failed if it is out of reach, or if the call is cancelled and ``is_late``. What it raises
-    itself is an answer.
-    """
-    attempt = Attempt()
-    token = _CURRENT.set(attempt)
-    ok: bool | None = True
-    try:
-        yield
-    except asyncio.CancelledError:
-        ok = False if is_late() else None
-        raise
-    except (RayError, RayServeException) as error:
-        ok = isinstance(error, RayTaskError | UserCodeException)
-        raise
-    finally:
-        _CURRENT.reset(token)
-        attempt.ended(ok)
 
 
 class BreakingRouter(PowerOfTwoChoicesRequestRouter):
@@ -116,7 +65,7 @@ class BreakingRouter(PowerOfTwoChoicesRequestRouter):
     ) -> RunningReplica:
         """Note which replica a call gets: Serve has no public hook that knows both."""
         replica = await super()._choose_replica_for_request(pending_request, is_retry=is_retry)
-        attempt = _CURRENT.get()
+        attempt = current()
         if attempt is not None:
             attempt.sent(self._breakers, replica.replica_id.unique_id)
         return replica

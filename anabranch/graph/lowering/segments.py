@@ -11,9 +11,10 @@ from typing import Any
 
 from anabranch.components.contract import Context
 from anabranch.graph.executor import SegmentExecutor
-from anabranch.graph.lowering.breaking import attempting
+from anabranch.graph.lowering.attempts import attempting
 from anabranch.graph.lowering.failures import translated
 from anabranch.graph.lowering.hosting import Handle, Hosted
+from anabranch.graph.lowering.notices import counted
 from anabranch.graph.lowering.policy import REQUESTS
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
 from anabranch.graph.plan import Plan, Segment
@@ -32,7 +33,7 @@ class SegmentReplica:
         del peers
         self._hosted = hosted = await Hosted.start(spec, segment)
         plan = hosted.loaded.plan
-        self._executor = SegmentExecutor(plan, hosted.segment(segment), hosted.bound)
+        self._executor = SegmentExecutor(plan, hosted.segment(segment), hosted.bound, counted())
         self._requests = 0
 
     async def evaluate(
