@@ -14,6 +14,7 @@ MODULES = (
     "anabranch.components.runtimes.catboost",
     "anabranch.components.runtimes.huggingface",
     "anabranch.components.runtimes.lightgbm",
+    "anabranch.components.runtimes.mlflow",
     "anabranch.components.runtimes.onnx",
     "anabranch.components.runtimes.open_inference",
     "anabranch.components.runtimes.sklearn",

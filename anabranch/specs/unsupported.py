@@ -15,7 +15,6 @@ from anabranch.specs.text import FieldPath, safe_path
 from anabranch.specs.wording import Said
 
 PLANNED: dict[str, frozenset[str]] = {
-    "predictor": frozenset({"mlflow"}),
     "router": frozenset({"epsilon_greedy", "thompson"}),
     "explainer": frozenset(
         [

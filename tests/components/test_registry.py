@@ -10,7 +10,7 @@ from anabranch.specs.models import NODE_TYPES
 
 BUILTINS = {
     "transformer": "argmax cast rename scale select softmax threshold",
-    "predictor": "catboost huggingface lightgbm onnx open_inference sklearn torch xgboost",
+    "predictor": "catboost huggingface lightgbm mlflow onnx open_inference sklearn torch xgboost",
     "combiner": "concat first max mean vote weighted_mean",
     "router": "rules weighted",
     "explainer": "",
@@ -38,12 +38,13 @@ def test_formats_that_can_run_code_are_marked():
         "lightgbm": ["m.txt"],
         "catboost": ["m.cbm"],
         "open_inference": [],
+        "mlflow": ["folder"],
         "huggingface": ["folder"],
     }
     assert files.keys() == set(registry.names("predictor"))
     kinds = {name: registry.get("predictor", name) for name in files}
     can = [file for name in files for file in files[name] if kinds[name].executes_code(file)]
-    assert can == ["m.joblib", "m.pt2"]
+    assert can == ["m.joblib", "m.pt2", "folder"]
 
 
 def test_an_unknown_built_in_suggests(node):

@@ -1,0 +1,81 @@
+"""The runtime ``mlflow``: whatever model MLflow can load as a ``python_function``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from anabranch.components.arrays import Array
+from anabranch.components.artefacts import model_path, reading
+from anabranch.components.contract import CannotLoad, Context
+from anabranch.components.extras import require
+from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes.mlflow.frames import converter, outputs
+from anabranch.components.runtimes.signatures import no_method, no_model
+from anabranch.errors import InvalidRequest
+from anabranch.specs.models import NodeBase, Predictor
+
+
+@register("predictor", "mlflow")
+class MlflowModel:
+    """A folder with an ``MLmodel`` file, called as its signature says.
+
+    Tensors go by name, a single one whatever its name. Columns come as one matrix, or as an input
+    for each by name, [rows] or [rows, 1]. A data frame in the answer gives an output for each of
+    its columns. Request parameters that the signature lists go to the model as ``params``. Loading
+    one runs code.
+    """
+
+    def __init__(self, node: Predictor, root: Path) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        pyfunc = require("mlflow.pyfunc", "mlflow")
+        path = model_path(node, root)
+        _check_folder(path)
+        with reading(node, root):
+            self._model = pyfunc.load_model(str(path), suppress_warnings=True)
+            signature = self._model.metadata.signature
+            schema = None if signature is None else signature.inputs
+            self._convert = converter(require("pandas", "mlflow"), node, schema)
+        params = None if signature is None else signature.params
+        self._params = {one.name: one for one in params or ()}
+        # A context bars a node from batching, so only models with parameters ask for it.
+        self.predict = self._with_params if self._params else self._plain
+
+    @staticmethod
+    def executes_code(model: str) -> bool:
+        """Tell that loading the model may run code, whatever its flavour."""
+        return True
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a missing model, and a method."""
+        predictor = cast(Predictor, node)
+        yield from no_model(predictor)
+        yield from no_method(predictor, "mlflow")
+
+    def _plain(self, /, **inputs: Array) -> Any:
+        return outputs(self._model.predict(self._convert(inputs)))
+
+    def _with_params(self, /, *, context: Context, **inputs: Array) -> Any:
+        params = self._checked(context.parameters)
+        return outputs(self._model.predict(self._convert(inputs), params=params))
+
+    def _checked(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the parameters that the model takes; InvalidRequest for one of another type."""
+        given = {name: parameters.get(name) for name in self._params}
+        found = {name: value for name, value in given.items() if value is not None}
+        for name, value in found.items():
+            spec = self._params[name]
+            try:
+                type(spec).validate_param_spec(value, spec)
+            except Exception as error:
+                text = " ".join(str(error).split())
+                raise InvalidRequest(f"parameter {name!r}: {text[:300]}") from None
+        return found
+
+
+def _check_folder(path: Path) -> None:
+    if not (path / "MLmodel").is_file():
+        raise CannotLoad(f"{path.name} is no folder with a file MLmodel, as save_model writes it")
