@@ -203,6 +203,7 @@ def _environment(
     return {
         **flags.base_environment(state.id, block, options.is_loopback()),
         **flags.serve_environment(block),
+        **flags.zygote_environment(Path(state.runtime)),
         **_proxy_environment(Path(state.runtime), block, warn),
         "ANABRANCH_HOME": str(home),
         "ANABRANCH_HTTP_HOST": options.host(),

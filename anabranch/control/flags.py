@@ -19,6 +19,7 @@ from pathlib import Path
 import anabranch
 from anabranch.control.haproxy import BUFFER
 from anabranch.control.ports import PortBlock
+from anabranch.graph.lowering.launcher import ZYGOTE
 
 MARK = "ANABRANCH_ENGINE_ID"
 """Variable that every process of an engine inherits; its value is the engine's id."""
@@ -68,6 +69,11 @@ def serve_environment(block: PortBlock) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(block.replica_grpc[1]),
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(DRAIN_S),
     }
+
+
+def zygote_environment(runtime: Path) -> dict[str, str]:
+    """Where replicas are forked from; elsewhere forking is not safe for all libraries."""
+    return {ZYGOTE: str(runtime / "zygote.sock")} if sys.platform == "linux" else {}
 
 
 def plain_proxy_environment() -> dict[str, str]:

@@ -16,6 +16,7 @@ from anabranch.control.reconcile import App, Status, parse_app
 from anabranch.errors import Unavailable
 from anabranch.graph.lowering.breaking import router_options
 from anabranch.graph.lowering.hosting import start_reason
+from anabranch.graph.lowering.launcher import FORK
 from anabranch.graph.lowering.scaling import is_autoscaled, scaling_options
 from anabranch.graph.lowering.segments import SegmentReplica, actor_options
 from anabranch.graph.plan import HEAD, Plan, Segment
@@ -53,10 +54,19 @@ class Release:
     running: int = 0
     """How many routers there are now, where their number follows the load."""
 
-    def environment(self) -> dict[str, Any]:
-        """The runtime environment of the revision's replicas."""
+    def environment(self, segment: Segment) -> dict[str, Any]:
+        """The runtime environment of a segment's replicas."""
         variables = {"ANABRANCH_GRAPH": self.graph, REVISION_VARIABLE: str(self.revision)}
+        variables |= self.runtime_env.get("env_vars", {})
+        if _may_be_forked(segment):
+            variables[FORK] = "1"
         return {**self.runtime_env, "env_vars": variables}
+
+
+def _may_be_forked(segment: Segment) -> bool:
+    """Whether a replica can do with what the zygote was started with: one thread, and no GPU."""
+    wanted = segment.resources
+    return wanted is None or ((wanted.cpu or 0) <= 1 and not wanted.gpu)
 
 
 def details() -> dict[str, Any]:
@@ -224,7 +234,7 @@ def _options(release: Release, segment: Segment) -> dict[str, Any]:
     """
     return {
         **scaling_options(segment.scaling, release.running if segment.name == HEAD else 0),
-        "ray_actor_options": actor_options(segment, release.environment()),
+        "ray_actor_options": actor_options(segment, release.environment(segment)),
         "max_ongoing_requests": _MANY,
         "max_constructor_retry_count": 1,
         "max_surge_percent": 100,

@@ -11,7 +11,7 @@ from ray.serve._private.common import ReplicaState
 from anabranch.control import serving
 from anabranch.control.lifecycle import Situation
 from anabranch.control.store import Graph, RevisionInfo
-from anabranch.graph.lowering.segments import replicas
+from anabranch.graph.lowering.scaling import fewest
 from anabranch.graph.plan import Plan
 from anabranch.router.gateway import GraphState
 from anabranch.router.table import Part, app_name
@@ -23,7 +23,7 @@ _SICK = ("UNHEALTHY", "DEPLOY_FAILED")
 
 
 def graph_view(graph: Graph, now: Situation, apps: Apps, url: str) -> dict[str, Any]:
-    """A graph in short; ``state`` is live, deploying, unhealthy, failed or deleting."""
+    """A graph in short; ``state`` is live, asleep, deploying, unhealthy, failed or deleting."""
     return {
         "graph": graph.name,
         "state": _state(now, apps.get(graph.name, {})),
@@ -42,7 +42,9 @@ def _state(now: Situation, router: Mapping[str, Any]) -> str:
         return "failed"
     if _status(router) in _SICK:
         return "unhealthy"
-    return "live" if _running(router, serving.ROUTER) else "deploying"
+    if _running(router, serving.ROUTER):
+        return "live"
+    return "asleep" if _is_asleep(router) else "deploying"
 
 
 def inlined(graph: str, apps: Apps) -> int | None:
@@ -83,7 +85,7 @@ def segments_view(plan: Plan, number: int, apps: Apps) -> list[dict[str, Any]]:
             {
                 "name": segment.name,
                 "nodes": list(segment.nodes),
-                "replicas": deployment.get("target_num_replicas", replicas(segment)),
+                "replicas": deployment.get("target_num_replicas", fewest(segment.scaling)),
                 "running": _running(app, name),
             }
         )
@@ -95,9 +97,9 @@ def ready_state(now: Situation, apps: Apps) -> GraphState | None:
     if now.live is None:
         return _first_state(now.coming[-1]) if now.coming else None
     app = apps.get(now.graph)
-    running = app is not None and _running(app, serving.ROUTER) > 0
+    ready = app is not None and (_running(app, serving.ROUTER) > 0 or _is_asleep(app))
     return GraphState(
-        revision=now.live, live=True, ready=running, reason="" if running else _why(now.live, app)
+        revision=now.live, live=True, ready=ready, reason="" if ready else _why(now.live, app)
     )
 
 
@@ -117,6 +119,13 @@ def _running(app: Mapping[str, Any], deployment: str) -> int:
     """How many replicas of a deployment run."""
     found = app.get("deployments", {}).get(deployment, {}).get("replicas", ())
     return sum(replica["state"] == ReplicaState.RUNNING for replica in found)
+
+
+def _is_asleep(router: Mapping[str, Any]) -> bool:
+    """Whether a router that is well has no replica because nobody asks: a request will wake it."""
+    found = router.get("deployments", {}).get(serving.ROUTER, {})
+    config = found.get("deployment_config", {}).get("autoscaling_config") or {}
+    return config.get("min_replicas") == 0 and _status(router) == "RUNNING"
 
 
 def _status(app: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from anabranch.components.contract import Bound
 from anabranch.errors import AnabranchError
 from anabranch.graph.loading import Loaded, open_graph
 from anabranch.graph.lowering.multiplexing import Multiplexing
+from anabranch.graph.lowering.zygote import tell_used
 from anabranch.graph.nodes import load_nodes, run_hook, unload_nodes
 from anabranch.graph.plan import Segment
 
@@ -53,11 +54,13 @@ class Hosted:
     async def start(cls, spec: str, segment: str) -> Self:
         """Compile ``spec``, then construct and load the segment's nodes; raises StartError."""
         quiet_serve()
+        show_downloads()
         async with _marked():
             loaded = open_graph(Path.cwd() / spec)
             nodes = loaded.plan.segment(segment).nodes
             hosted = cls(loaded, await load_nodes(loaded.plan, nodes, loaded.root))
             await hosted.check_health()
+        tell_used()
         return hosted
 
     def segment(self, name: str) -> Segment:
@@ -83,6 +86,14 @@ class Hosted:
 def quiet_serve() -> None:
     """Keep Serve from making a log record of every request, which costs more than the request."""
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
+
+
+def show_downloads() -> None:
+    """Let a replica's log tell how far the download of its model has come."""
+    log = logging.getLogger("anabranch.artefacts")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
 
 
 @asynccontextmanager

@@ -180,8 +180,3 @@ def actor_options(segment: Segment, runtime_env: Mapping[str, Any]) -> dict[str,
         }
         options |= {name: value for name, value in named.items() if value is not None}
     return options
-
-
-def replicas(segment: Segment) -> int:
-    """How many replicas a segment has."""
-    return (segment.scaling.replicas if segment.scaling else None) or 1

@@ -15,7 +15,7 @@ from anabranch.errors import NodeError
 from anabranch.graph.executor import HeadExecutor
 from anabranch.graph.loading import Loaded, open_graph
 from anabranch.graph.lowering.hosting import Hosted, StartError, start_reason
-from anabranch.graph.lowering.segments import HandleCall, SegmentReplica, actor_options, replicas
+from anabranch.graph.lowering.segments import HandleCall, SegmentReplica, actor_options
 from anabranch.graph.plan import HEAD, Segment
 from anabranch.specs.models import Resources, Scaling
 from anabranch.specs.units import Size
@@ -224,11 +224,6 @@ def test_resources_become_actor_options() -> None:
         "accelerator_type": "H100",
         "runtime_env": {},
     }
-
-
-def test_replicas_default_to_one() -> None:
-    assert replicas(Segment("a", ("a",))) == 1
-    assert replicas(Segment("a", ("a",), scaling=Scaling(replicas=3))) == 3
 
 
 def test_fixture_has_two_segments(folder: Path) -> None:
