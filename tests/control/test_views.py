@@ -12,7 +12,6 @@ from anabranch.control.lifecycle import Member, Situation
 from anabranch.control.records import Graph
 from anabranch.control.views import graph_view, ready_state
 
-
 GRAPH = Graph("digits", "present", 1, 0.0, 1, {}, {})
 
 
