@@ -92,7 +92,10 @@ def _text(name: str, index: int, item: object) -> str:
         problem = "not text in UTF-8"
     except TypeError:
         problem = f"of type {type(item).__name__}, neither text nor bytes"
-    raise UnencodableOutput(f"output {name!r}: element {index} is {problem}; JSON cannot carry it")
+    instead = ", binary data can" if isinstance(item, bytes) else ""
+    raise UnencodableOutput(
+        f"output {name!r}: element {index} is {problem}; JSON cannot carry it{instead}"
+    )
 
 
 def _valid(item: object) -> str:

@@ -76,7 +76,12 @@ def test_numbers_that_are_not_finite_become_null() -> None:
 
 
 @pytest.mark.parametrize(
-    ("item", "reason"), [(b"\xff", "not text"), (3, "int"), ("\ud800", "UTF-8")]
+    ("item", "reason"),
+    [
+        (b"\xff", "not text in UTF-8; JSON cannot carry it, binary data can"),
+        (3, "int, neither text nor bytes; JSON cannot carry it$"),
+        ("\ud800", "not text in UTF-8; JSON cannot carry it$"),
+    ],
 )
 def test_bytes_that_json_cannot_carry_are_refused(item: object, reason: str) -> None:
     array = np.array(["fine", item], dtype=object)
