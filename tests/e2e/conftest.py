@@ -117,10 +117,22 @@ def outside() -> Iterator[Web]:
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory, outside: Web) -> Iterator[Engine]:
+def mlflow_url() -> str:
+    """Where the engine looks for MLflow's tracking server, which only its tests start."""
+    return f"http://127.0.0.1:{free_ports(1)[0]}"
+
+
+@pytest.fixture(scope="session")
+def engine(
+    tmp_path_factory: pytest.TempPathFactory, outside: Web, mlflow_url: str
+) -> Iterator[Engine]:
     names = ("http-port", "grpc-port", "dashboard-port")
     ports = dict(zip(names, free_ports(3), strict=True))
-    env = {"ANABRANCH_WEBHOOKS": f"{outside.url}/", "ANABRANCH_PROMETHEUS": outside.url}
+    env = {
+        "ANABRANCH_WEBHOOKS": f"{outside.url}/",
+        "ANABRANCH_PROMETHEUS": outside.url,
+        "MLFLOW_TRACKING_URI": mlflow_url,
+    }
     one = Engine(tmp_path_factory.mktemp("engine"), ports, env)
     try:
         one.up()
