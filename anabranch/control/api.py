@@ -43,7 +43,7 @@ from anabranch.control.endpoints import (
 from anabranch.control.hub import Hub
 from anabranch.control.intents import read_intent
 from anabranch.control.ledger import Ledger
-from anabranch.control.lifecycle import Change, Situation
+from anabranch.control.lifecycle import Change, Operation, Situation
 from anabranch.control.reconciler import Reconciler
 from anabranch.control.records import write_text
 from anabranch.control.releases import Releases
@@ -58,7 +58,7 @@ from anabranch.control.views import (
     revision_view,
     segments_view,
 )
-from anabranch.errors import AnabranchError, NotFound, SpecError
+from anabranch.errors import AnabranchError, Conflict, NotFound, SpecError
 from anabranch.router.errors import MethodNotAllowed, error_reply
 from anabranch.router.gateway import GraphState
 from anabranch.router.tally import Report
@@ -97,6 +97,7 @@ class ControlApi:
             f"{_GRAPH}/revisions": {"GET": self._revisions, "POST": self._deploy},
             f"{_GRAPH}/revisions/(?P<revision>[0-9]{{1,9}})": {"GET": self._revision},
             f"{_GRAPH}/revisions/(?P<revision>[0-9]{{1,9}})/files": {"GET": self._files},
+            f"{_GRAPH}/(?P<action>load|unload)": {"POST": self._load},
             f"{_GRAPH}/logs": {"GET": self._logs},
             "/events": {"GET": self._events},
         }
@@ -133,7 +134,8 @@ class ControlApi:
         raise NotFound(
             f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
-            "/traffic, /promote, /abort, /rollback, /rollout, /rollout/<action> and /compare"
+            "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
+            "/rollout/<action> and /compare"
         )
 
     async def _list(self, call: Call) -> Answer:
@@ -197,6 +199,13 @@ class ControlApi:
         await self._desk.change(graph.name, _deleted)
         return answer(202, {"graph": graph.name, "state": "deleting"})
 
+    async def _load(self, call: Call) -> Answer:
+        """Take a graph down for a while, or bring it back."""
+        graph = await asyncio.to_thread(self._present, call.graph)
+        operation = lifecycle.loaded if call.action == "load" else lifecycle.unloaded
+        stored = await self._desk.change(graph.name, lambda now, at, grace: _kept(operation, now))
+        return answer(202, {"graph": graph.name, "state": stored.situation.state})
+
     async def _revisions(self, call: Call) -> Answer:
         limit = whole_number(call.query, "limit", _NEWEST, MAX_REVISIONS)
         await asyncio.to_thread(self._present, call.graph)
@@ -258,6 +267,12 @@ def _call(found: Mapping[str, str], query: str, body: bytes) -> Call:
 
 def _deleted(now: Situation, at: float, grace: float) -> Change:
     return lifecycle.deleted(now)
+
+
+def _kept(operation: Operation, now: Situation) -> Change:
+    if now.state in lifecycle.GONE:
+        raise Conflict(f"graph {now.graph!r} is being deleted")
+    return operation(now)
 
 
 def _log_folder() -> Path:

@@ -27,7 +27,9 @@ from anabranch.specs.models import Rollout
 RevisionState: TypeAlias = Literal[
     "pending", "deploying", "ready", "live", "warm", "retired", "failed"
 ]
-GraphState: TypeAlias = Literal["present", "deleting", "deleted"]
+GraphState: TypeAlias = Literal["present", "unloaded", "deleting", "deleted"]
+"""An unloaded graph keeps its revisions and traffic, but nothing of it runs."""
+GONE: frozenset[GraphState] = frozenset({"deleting", "deleted"})
 UP: frozenset[RevisionState] = frozenset({"ready", "live", "warm"})
 COMING: frozenset[RevisionState] = frozenset({"pending", "deploying"})
 SUMS = (1e-300, 1e300)
@@ -334,7 +336,7 @@ def mirrored(now: Situation, mirrors: Mapping[int, float], at: float, grace: flo
 
 def redeployed(now: Situation, number: int) -> Change:
     """Bring a revision that is down up again, to replace the stable one."""
-    if now.state != "present":
+    if now.state in GONE:
         raise Conflict(f"graph {now.graph!r} was deleted; deploy it again")
     member = now.members.get(number)
     if member is not None and member.state in UP | COMING:
@@ -416,7 +418,7 @@ def deleted(now: Situation) -> Change:
 
     No effect if it is going or gone.
     """
-    if now.state != "present":
+    if now.state in GONE:
         return Change(now)
     members = {
         number: replace(member, state="retired", reason="the graph was deleted", expires_at=None)
@@ -432,6 +434,27 @@ def gone(now: Situation) -> Change:
     if now.state != "deleting":
         return Change(now)
     return Change(replace(now, state="deleted"), (Note(None, "deleted"),))
+
+
+def unloaded(now: Situation) -> Change:
+    """Take all of the graph down, to come back as it is; no effect if that has been done.
+
+    Conflict while a revision is on its way or a rollout in progress.
+    """
+    if now.state == "unloaded":
+        return Change(now)
+    if now.live is None or now.coming:
+        what = f"revision {now.coming[-1]} is on its way" if now.coming else "it has no revision"
+        raise Conflict(f"graph {now.graph!r} cannot be unloaded: {what}")
+    _no_rollout(now, "traffic")
+    return Change(replace(now, state="unloaded"), (Note(None, "unloaded"),))
+
+
+def loaded(now: Situation) -> Change:
+    """Bring an unloaded graph back; no effect on one that is there."""
+    if now.state == "present":
+        return Change(now)
+    return Change(replace(now, state="present"), (Note(None, "loaded"),))
 
 
 def _with(now: Situation, member: Member) -> Situation:

@@ -17,7 +17,7 @@ from typing import Any
 
 from anabranch.control import lifecycle, serving
 from anabranch.control.desk import Desk
-from anabranch.control.lifecycle import Change, Situation
+from anabranch.control.lifecycle import GONE, Change, Situation
 from anabranch.control.reconcile import (
     Action,
     App,
@@ -183,8 +183,10 @@ class Reconciler:
         return found
 
     def _desired(self, now: Situation) -> Desired:
-        if now.state != "present":
+        if now.state in GONE:
             return Desired(now.graph, deleted=True)
+        if now.state == "unloaded":
+            return Desired(now.graph)
         find = self._catalogue.of(now.graph)
         return Desired(
             now.graph,

@@ -169,6 +169,8 @@ def _present(now: Situation) -> None:
         raise NotFound(f"graph {now.graph!r} was deleted")
     if now.state == "deleting":
         raise Conflict(f"graph {now.graph!r} is being deleted")
+    if now.state == "unloaded":
+        raise Conflict(f"graph {now.graph!r} is unloaded; load it first")
 
 
 def _if_present(operation: Timed) -> Timed:

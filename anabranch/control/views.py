@@ -23,7 +23,9 @@ _SICK = ("UNHEALTHY", "DEPLOY_FAILED")
 
 
 def graph_view(graph: Graph, now: Situation, apps: Apps, url: str) -> dict[str, Any]:
-    """A graph in short; ``state`` is live, asleep, deploying, unhealthy, failed or deleting."""
+    """A graph in short; ``state`` is live, asleep, deploying, unhealthy, failed, unloaded or
+    deleting.
+    """
     return {
         "graph": graph.name,
         "state": _state(now, apps.get(graph.name, {})),
@@ -34,8 +36,8 @@ def graph_view(graph: Graph, now: Situation, apps: Apps, url: str) -> dict[str, 
 
 
 def _state(now: Situation, router: Mapping[str, Any]) -> str:
-    if now.state == "deleting":
-        return "deleting"
+    if now.state in ("unloaded", "deleting"):
+        return now.state
     if now.coming:
         return "deploying"
     if now.live is None:
@@ -96,6 +98,8 @@ def ready_state(now: Situation, apps: Apps) -> GraphState | None:
     """How a graph is doing that has a stable revision, or its first on the way; else None."""
     if now.live is None:
         return _first_state(now.coming[-1]) if now.coming else None
+    if now.state == "unloaded":
+        return GraphState(revision=now.live, live=False, ready=False, reason="it is unloaded")
     app = apps.get(now.graph)
     ready = app is not None and (_running(app, serving.ROUTER) > 0 or _is_asleep(app))
     return GraphState(

@@ -6,23 +6,30 @@
 | GET | ``/v2/health/live`` | 200 |
 | GET | ``/v2/health/ready`` | 200 if every live graph can answer, else 503 |
 | POST | ``/v2/repository/index`` | all graphs, or only those ready |
+| POST | ``/v2/repository/models/<graph>/load`` | 200 once the graph answers again |
+| POST | ``/v2/repository/models/<graph>/unload`` | 200; it keeps all but its replicas |
 | any | ``/v2/models/<graph>/…`` | 404, or 503 for a graph that is not live yet |
 | any | ``/control/v1/…`` | the control API |
+
+Loading and unloading change something, so they need the token of the control API.
 
 It never sends CORS headers: no web page of another origin may read what it answers.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import NoReturn, Protocol, TypedDict
+from urllib.parse import quote
 
 import msgspec
 
 from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest, NotFound, Unavailable
-from anabranch.router.errors import Headers, Reply
+from anabranch.router.errors import Headers, MethodNotAllowed, Reply
 from anabranch.router.http import (
     Answer,
     BodyRule,
@@ -41,13 +48,18 @@ UPLOADS = 4
 """Largest bodies of the control API that may be on their way at once."""
 CONTROL = "/control/v1"
 _MODELS = "/v2/models/"
-_EXTENSIONS = ("model_repository",)
+_REPOSITORY = "/v2/repository/models/"
+_EXTENSIONS = ("binary_tensor_data", "generate", "model_repository", "parameters")
+LOOKS = 600
+"""How often loading looks whether a graph answers; all in all for two minutes."""
+_LOOK_S = 0.2
 
 
 class GraphState(TypedDict):
     """How a graph is doing; ``reason`` says why it is not ready.
 
-    ``revision`` is the live one, or where ``live`` is False the first, still on its way.
+    ``revision`` is the stable one, or the first, still on its way; ``live`` tells whether it should
+    answer: not while the first is on its way, nor when the graph is unloaded.
     """
 
     revision: int
@@ -126,6 +138,8 @@ class Gateway:
         methods = self._routes.get(path.removesuffix("/"))
         if methods is not None:
             return await dispatch(request, methods)
+        if path.startswith(_REPOSITORY):
+            return await self._repository(request, path.removeprefix(_REPOSITORY))
         if path.startswith(_MODELS):
             await self._no_model(path.removeprefix(_MODELS).split("/")[0])
         raise NotFound(f"there is no path {path[:256]!r}{hint(path[:256], self._routes)}")
@@ -156,6 +170,36 @@ class Gateway:
             [_entry(name, g) for name, g in graphs.items() if g["ready"] or not only_ready]
         )
 
+    async def _repository(self, request: HttpRequest, path: str) -> Reply:
+        name, _, action = path.removesuffix("/").partition("/")
+        if action not in ("load", "unload"):
+            raise NotFound(f"there is no path {request.path[:256]!r}; use …/load or …/unload")
+        if request.method != "POST":
+            raise MethodNotAllowed(request.method, ["POST"])
+        refusal = self._control.refusal(request.headers)
+        if refusal is not None:
+            return refusal
+        _check_load(await request.body(self._body))
+        target = f"/graphs/{quote(name, safe='')}/{action}"
+        status, headers, answer = await self._control.handle("POST", target, "", b"")
+        if status >= HTTPStatus.BAD_REQUEST:
+            return Reply(status, answer, headers)
+        if action == "load":
+            await self._until_ready(name)
+        return json_reply({})
+
+    async def _until_ready(self, name: str) -> None:
+        reason = ""
+        for _ in range(LOOKS):
+            graph = (await self._control.graphs()).get(name)
+            if graph is None:
+                raise NotFound(f"graph {name!r} was deleted meanwhile")
+            if graph["ready"]:
+                return
+            reason = graph["reason"]
+            await asyncio.sleep(_LOOK_S)
+        raise Unavailable(f"graph {name!r} is not ready yet: {reason}")
+
     async def _no_model(self, name: str) -> NoReturn:
         graphs = await self._control.graphs()
         if name in graphs:
@@ -181,6 +225,23 @@ def _decode_index(body: bytes) -> _Index:
         return msgspec.json.decode(body, type=_Index)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"not a repository index request: {error}") from None
+
+
+class _Load(msgspec.Struct):
+    parameters: dict[str, object] | None = None
+
+
+def _check_load(body: bytes) -> None:
+    """Refuse parameters, which would load something else than what was deployed."""
+    try:
+        found = msgspec.json.decode(body, type=_Load) if body.strip() else _Load()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"not a request to load or unload: {error}") from None
+    unknown = [name for name in found.parameters or () if name != "unload_dependents"]
+    if unknown:
+        raise InvalidRequest(
+            f"parameter {unknown[0][:64]!r} is not supported: a graph is loaded as it was deployed"
+        )
 
 
 def _entry(name: str, graph: GraphState) -> dict[str, str]:

@@ -107,6 +107,27 @@ def test_a_deleted_graph_is_deleting_and_then_gone(engine: TestPlane) -> None:
         assert status == 404 and "'digits' was deleted" in answer["error"]
 
 
+def test_a_graph_is_unloaded_and_loaded(engine: TestPlane) -> None:
+    engine.up(1)
+    for _ in range(2):
+        assert engine.call("POST", "/graphs/digits/unload") == (
+            202,
+            {"graph": "digits", "state": "unloaded"},
+        )
+    assert engine.call("GET", "/graphs/digits")[1]["state"] == "unloaded"
+    reason = {"revision": 1, "live": False, "ready": False, "reason": "it is unloaded"}
+    assert asyncio.run(engine.api.states()) == {"digits": reason}
+    status, answer = engine.call("POST", "/graphs/digits/rollback")
+    assert status == 409 and "load it first" in answer["error"]
+    assert engine.call("POST", "/graphs/digits/load") == (
+        202,
+        {"graph": "digits", "state": "present"},
+    )
+    assert engine.call("POST", "/graphs/unknown/load")[0] == 404
+    engine.call("DELETE", "/graphs/digits")
+    assert engine.call("POST", "/graphs/digits/load")[0] == 409
+
+
 def test_events_can_be_followed(engine: TestPlane) -> None:
     engine.deploy("a")
     engine.deploy("b")

@@ -25,6 +25,7 @@ from anabranch.control.lifecycle import (
     expired,
     failed,
     gone,
+    loaded,
     looked,
     mirrored,
     paused,
@@ -36,6 +37,7 @@ from anabranch.control.lifecycle import (
     split,
     started,
     stepped,
+    unloaded,
 )
 from anabranch.control.rollouts import Measurement, RolloutState
 from anabranch.errors import Conflict, InvalidRequest, NotFound
@@ -729,6 +731,37 @@ def test_deleting_and_being_gone_happen_once() -> None:
 def test_a_graph_deployed_again_is_not_gone() -> None:
     now = after(deleted, deploy(2), now=ONE)
     assert gone(now) == Change(now)
+
+
+def test_an_unloaded_graph_keeps_all_that_it_has() -> None:
+    change = unloaded(TWO)
+    assert change.situation == replace(TWO, state="unloaded")
+    assert kinds(change) == [(None, "unloaded")]
+    assert unloaded(change.situation) == Change(change.situation)
+    back = loaded(change.situation)
+    assert back.situation == TWO and kinds(back) == [(None, "loaded")]
+    assert loaded(TWO) == Change(TWO)
+
+
+def test_an_unloaded_graph_comes_back_with_a_new_revision_or_goes() -> None:
+    down = after(unloaded, now=TWO)
+    assert after(deploy(3), now=down).state == "present"
+    assert after(deleted, now=down).state == "deleting"
+    assert after(deleted, gone, now=down).state == "deleted"
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (after(deploy(2), now=ONE), "revision 2 is on its way"),
+        (after(deploy(1)), "revision 1 is on its way"),
+        (Situation("digits"), "it has no revision"),
+        (ROLLED, "rollout of revision 2 moves the traffic"),
+    ],
+)
+def test_what_is_in_motion_cannot_be_unloaded(now: Situation, words: str) -> None:
+    with pytest.raises(Conflict, match=words):
+        unloaded(now)
 
 
 # As data

@@ -362,6 +362,24 @@ def test_a_start_that_raises_is_logged_and_tried_again(site: Site) -> None:
     site.run(scenario)
 
 
+def test_an_unloaded_graph_goes_router_first_and_comes_back_as_it_was(site: Site) -> None:
+    async def scenario() -> None:
+        await site.deploy()
+        await site.deploy(Intent("canary", 10.0))
+        before = site.running()
+        site.serve.done.clear()
+        await site.desk.change(G, lambda now, at, grace: lifecycle.unloaded(now))
+        await site.settled()
+        assert site.serve.done[0] == "delete digits"
+        assert site.serve.apps == {}
+        assert site.situation().state == "unloaded"
+        await site.desk.change(G, lambda now, at, grace: lifecycle.loaded(now))
+        await site.until(lambda: site.running() == before)
+        await site.settled()
+
+    site.run(scenario)
+
+
 def test_a_deleted_graph_is_marked_when_all_of_it_is_gone(site: Site) -> None:
     def deleted(now: Situation, at: float, grace: float) -> Change:
         return lifecycle.deleted(now)

@@ -65,7 +65,7 @@ def test_server_metadata(serve: Serve) -> None:
         assert httpx.get(url + path).json() == {
             "name": "anabranch",
             "version": version("anabranch"),
-            "extensions": ["model_repository"],
+            "extensions": ["binary_tensor_data", "generate", "model_repository", "parameters"],
         }
 
 
@@ -147,6 +147,79 @@ def test_a_graph_that_is_not_live_yet_is_unavailable_not_unknown(serve: Serve) -
 @pytest.mark.parametrize("path", ["/", "/v2/health", "/v2/nothing", "/control", "/favicon.ico"])
 def test_any_other_path_is_a_json_404(serve: Serve, path: str) -> None:
     message(httpx.get(serve(gateway()) + path), 404)
+
+
+class Repository(Control):
+    """Loads and unloads; what is being loaded is ready at the third look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+        self.looks = 0
+
+    async def graphs(self) -> Mapping[str, GraphState]:
+        self.looks += 1
+        self.states["spam"]["ready"] = self.looks > 2
+        return self.states
+
+    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+        return None if headers.get("authorization") == "Bearer t" else Reply(401, b"{}")
+
+    async def handle(
+        self, method: str, path: str, query: str, body: bytes
+    ) -> tuple[int, Headers, bytes]:
+        self.asked.append(f"{method} {path}")
+        known = path.split("/")[2] in self.states
+        return (202, (), b"{}") if known else (404, (), b'{"error":"no graph"}')
+
+
+def repository(url: str, path: str, **request: Any) -> httpx.Response:
+    headers = {"authorization": "Bearer t"} | request.pop("headers", {})
+    return httpx.post(f"{url}/v2/repository/models/{path}", headers=headers, **request)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"parameters": {"unload_dependents": false}}'])
+def test_graphs_are_loaded_and_unloaded(
+    serve: Serve, body: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anabranch.router.gateway._LOOK_S", 0.001)
+    control = Repository()
+    url = serve(gateway(control))
+    for path in ("digits/unload", "spam/load"):
+        reply = repository(url, path, content=body)
+        assert (reply.status_code, reply.json()) == (200, {})
+    assert control.asked == ["POST /graphs/digits/unload", "POST /graphs/spam/load"]
+    assert control.looks == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "request_", "status"),
+    [
+        ("spam/load", {"headers": {"authorization": "Bearer x"}}, 401),
+        ("spam/load", {"content": b'{"parameters": {"config": "{}"}}'}, 400),
+        ("spam/load", {"content": b"["}, 400),
+        ("ham/unload", {}, 404),
+        ("ham%2Fx/unload", {}, 404),
+        ("spam/reload", {}, 404),
+        ("spam", {}, 404),
+        ("", {}, 404),
+    ],
+)
+def test_what_cannot_be_loaded(serve: Serve, path: str, request_: Any, status: int) -> None:
+    control = Repository()
+    assert repository(serve(gateway(control)), path, **request_).status_code == status
+    assert status == 404 or control.asked == []
+
+
+def test_loading_does_not_wait_for_ever(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anabranch.router.gateway._LOOK_S", 0.001)
+    monkeypatch.setattr("anabranch.router.gateway.LOOKS", 2)
+    control = Repository()
+    control.states["spam"]["reason"] = "its router starts"
+    told = message(repository(serve(gateway(control)), "spam/load"), 503)
+    assert told == "graph 'spam' is not ready yet: its router starts"
+    url = serve(gateway())
+    assert httpx.get(f"{url}/v2/repository/models/spam/load").status_code == 405
 
 
 def test_wrong_methods(serve: Serve) -> None:

@@ -1,0 +1,125 @@
+"""Streams over real HTTP: from the router's own head, from a segment, from another revision."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import Engine, Given, error, spec
+
+pytestmark = pytest.mark.e2e
+
+CODE = """
+import asyncio
+import numpy as np
+
+
+class Talk:
+    async def predict(self, x, context):
+        asked, made = context.parameters, 0
+        try:
+            for index in range(asked.get("upto", 3)):
+                made += 1
+                yield np.array([f"{index}," + " " * asked.get("size", 0)], object)
+                if asked.get("fail"):
+                    raise RuntimeError("not today")
+                await asyncio.sleep(asked.get("pause", 0))
+        finally:
+            print("ended", context.id, "after", made, flush=True)
+"""
+WAYS = ["head/versions/1", "segment", "head/versions/2"]
+
+
+def graph(name: str, isolate: bool) -> dict[str, Any]:
+    talk = {"type": "predictor", "component": "components.py:Talk", "inputs": {"x": "x"}}
+    talk["outputs"] = {"text": {"datatype": "BYTES", "shape": [1]}}
+    made = spec(name, talk={**talk, "placement": {"isolate": isolate}})
+    made["spec"]["timeout"] = "20s"
+    return made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def deployed(given_once: Given) -> None:
+    given_once.deployed(graph("segment", isolate=True), CODE)
+    given_once.deployed(graph("head", isolate=False), CODE)
+    given_once.beside(graph("head", isolate=False), CODE, "--canary", "0")
+
+
+def ask(**parameters: Any) -> dict[str, Any]:
+    return {"x": [1.0, 2.0], "parameters": parameters}
+
+
+def events(lines: Iterator[str]) -> Iterator[Any]:
+    return (json.loads(line.removeprefix("data: ")) for line in lines if line)
+
+
+def stream(engine: Engine, way: str, **parameters: Any) -> list[Any]:
+    url = f"{engine.graph_url(way)}/generate_stream"
+    reply = httpx.post(url, json=ask(**parameters), timeout=60)
+    assert reply.headers["content-type"] == "text/event-stream; charset=utf-8"
+    return list(events(reply.iter_lines()))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_result_arrives_when_it_is_made(engine: Engine, way: str) -> None:
+    url = f"{engine.graph_url(way)}/generate_stream"
+    with httpx.stream("POST", url, json=ask(pause=0.3), timeout=60) as reply:
+        lines = events(reply.iter_lines())
+        times = [(event["text_output"], time.monotonic()) for event in lines]
+    assert [text for text, _ in times] == ["0,", "1,", "2,", ""]
+    assert all(0.15 < after - before < 2 for (_, before), (_, after) in pairwise(times))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_generate_joins_and_infer_refuses(engine: Engine, way: str) -> None:
+    url = engine.graph_url(way)
+    reply = httpx.post(f"{url}/generate", json=ask(upto=50), timeout=60)
+    assert reply.json()["text_output"] == "".join(f"{index}," for index in range(50))
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}
+    reply = httpx.post(f"{url}/infer", json={"inputs": [tensor]}, timeout=60)
+    assert "node 'talk' streams" in error(reply, 400)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_errors_and_the_deadline_are_the_last_event(engine: Engine, way: str) -> None:
+    found = stream(engine, way, fail=True)
+    assert found[-1] == {"error": "node 'talk' failed: RuntimeError: not today"}
+    begun = time.monotonic()
+    found = stream(engine, way, pause=60, timeout=1_000_000)
+    assert time.monotonic() - begun < 2
+    assert "did not answer within 1s" in found[-1]["error"]
+
+
+def made_before_the_end(engine: Engine, way: str, own: str) -> int:
+    """How many results the component had made when it was told to end."""
+    name, mark = way.partition("/")[0], f"ended {own} after "
+    deadline = time.monotonic() + 20
+    while mark not in (log := engine.command("logs", name, "--tail", "10000").stdout):
+        assert time.monotonic() < deadline, log
+    return int(log.partition(mark)[2].split()[0])
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_client_that_hangs_up_ends_the_component(engine: Engine, way: str) -> None:
+    """Within a second: each result takes 0.2."""
+    url, own = f"{engine.graph_url(way)}/generate_stream", f"gone-{WAYS.index(way)}"
+    body = {**ask(upto=100, pause=0.2), "id": own}
+    with httpx.stream("POST", url, json=body, timeout=60) as reply:
+        next(reply.iter_lines())
+    assert made_before_the_end(engine, way, own) <= 6
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_client_that_reads_nothing_stops_the_component(engine: Engine, way: str) -> None:
+    """What was made is what fits into the buffers on the way, not all of 2,000 pieces."""
+    url, own = f"{engine.graph_url(way)}/generate_stream", f"stuck-{WAYS.index(way)}"
+    body = {**ask(upto=2000, size=100_000), "id": own}
+    with httpx.stream("POST", url, json=body, timeout=60):
+        time.sleep(1.5)
+    assert made_before_the_end(engine, way, own) < 500
