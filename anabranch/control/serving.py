@@ -196,7 +196,9 @@ def _router(release: Release, limits: Limits) -> serve.Application:
 
 
 def _head(release: Release, limits: Limits) -> serve.Application:
-    decorate: Any = serve.deployment(name=HEAD, **_options(release, release.plan.head))
+    head = release.plan.head
+    options = _options(release, head) | router_options(head.scaling)
+    decorate: Any = serve.deployment(name=HEAD, **options)
     return decorate(HeadReplica).bind(  # type: ignore[no-any-return]
         release.spec, _segments_app(release)
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 import weakref
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -72,8 +74,9 @@ class LocalGraph:
     async def _evaluate(
         self, inputs: Mapping[str, Array], outputs: Sequence[str] | None, context: Context
     ) -> dict[str, Array]:
+        deadline = time.monotonic() + self._plan.timeout
         async with asyncio.timeout(self._plan.timeout):
-            return await self._executor.run(inputs, context, outputs)
+            return await self._executor.run(inputs, replace(context, deadline=deadline), outputs)
 
     def close(self) -> None:
         """Unload every node."""

@@ -155,7 +155,9 @@ class RemoteHead:
     ) -> Evaluated:
         """Evaluate the graph's outputs, or only those named; cancelling this cancels it there."""
         sent = _sent(inputs, context, outputs)
-        found, seconds = await ask(self._name, self._infer, *sent)
+        found, seconds = await ask(
+            self._name, self._infer, *sent, is_late=lambda: context.remaining() == 0
+        )
         return Evaluated(found, seconds)
 
     def stream(

@@ -124,3 +124,22 @@ def test_killing_replicas_of_an_idempotent_segment_fails_no_request(
 
 def replicas(engine: Engine) -> list[int]:
     return [one.pid for one in actor_processes(engine, "ServeReplica:mortal.r1:echo")]
+
+
+def test_a_frozen_replica_is_left_out(engine: Engine, given: Given) -> None:
+    """Its calls time out and are made again; its circuit breaker soon spares them that."""
+    limits = {"scaling": {"replicas": 2}, "idempotent": True, "retries": 3, "timeout": "200ms"}
+    name = given.deployed(spec("frozen", echo=node("Echo", **limits)), CODE)
+    frozen = actor_processes(engine, "ServeReplica:frozen.r1:echo")[0]
+    frozen.suspend()
+    try:
+        with httpx.Client(timeout=10) as client:
+            slow = 0
+            for _ in range(60):
+                started = time.monotonic()
+                assert value(client.post(f"{engine.graph_url(name)}/infer", json=BODY)) == [1, 2]
+                slow += time.monotonic() - started >= 0.2
+    finally:
+        frozen.resume()
+    # Five open the breaker, and a few probes follow; by chance alone it would be half of all.
+    assert slow < 15
