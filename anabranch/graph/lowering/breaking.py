@@ -3,8 +3,7 @@
 Serve's own choice leaves out replicas that have died. It does not see those that time out or are
 out of reach, and since it prefers short queues, one that fails fast gets the most calls.
 
-Serve makes its choice in the process that calls, with the class below, which it sends there by
-value.
+Serve makes its choice in the process that calls, with the class below, which it sends there.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import random
 import time
 from typing import Any
 
+from ray import cloudpickle
 from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequestRouter
 from ray.serve.config import RequestRouterConfig
 from ray.serve.request_router import PendingRequest, ReplicaID, RunningReplica
@@ -21,16 +21,18 @@ from anabranch.graph.breaker import Breakers
 from anabranch.graph.lowering.attempts import current
 from anabranch.specs.models import Scaling
 
-PATH = f"{__name__}.BreakingRouter"
-"""Where Serve finds the class."""
-
 
 def router_options(scaling: Scaling | None) -> dict[str, Any]:
     """The options of a Serve deployment that guard its replicas; none for a single one."""
     most = 1 if scaling is None else scaling.max or scaling.replicas or 1
     if most == 1:
         return {}
-    return {"request_router_config": RequestRouterConfig(request_router_class=PATH)}  # type: ignore[arg-type]
+    config = RequestRouterConfig()
+    # By its name, Serve refuses a class of one's own for an application's first deployment, lest
+    # HAProxy pass it by. Ours have no route: all of their calls go through handles.
+    sent: bytes = cloudpickle.dumps(BreakingRouter)  # type: ignore[no-untyped-call]
+    config.set_serialized_request_router_cls(sent)
+    return {"request_router_config": config}
 
 
 class BreakingRouter(PowerOfTwoChoicesRequestRouter):

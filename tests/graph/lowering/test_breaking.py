@@ -8,15 +8,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ray import serve
 from ray.exceptions import ActorDiedError, RayTaskError
+from ray.serve._private.build_app import _has_custom_request_router
+from ray.serve._private.config import DeploymentConfig
 from ray.serve._private.request_router.request_router import RequestRouter
 from ray.serve.exceptions import BackPressureError
 
 from anabranch.errors import NodeError, Unavailable
 from anabranch.graph.breaker import FAILURES, Breakers
-from anabranch.graph.lowering import breaking
 from anabranch.graph.lowering.attempts import attempting, current
-from anabranch.graph.lowering.breaking import PATH, BreakingRouter, router_options
+from anabranch.graph.lowering.breaking import BreakingRouter, router_options
 from anabranch.specs.models import Scaling
 
 
@@ -25,9 +27,6 @@ def test_serve_still_has_the_method_in_which_a_call_gets_its_replica() -> None:
     assert list(own.parameters) == list(
         inspect.signature(RequestRouter._choose_replica_for_request).parameters
     )
-    module, _, name = PATH.rpartition(".")
-    assert getattr(inspect.getmodule(BreakingRouter), name) is BreakingRouter
-    assert module == breaking.__name__
 
 
 @pytest.mark.parametrize(
@@ -38,6 +37,15 @@ def test_only_replicas_that_may_have_others_beside_them_are_guarded(
     scaling: Scaling | None, guarded: bool
 ) -> None:
     assert bool(router_options(scaling)) == guarded
+
+
+def test_serve_takes_the_class_to_the_callers_even_for_the_first_deployment() -> None:
+    options = router_options(Scaling(replicas=2))
+    app = serve.deployment(name="a", **options)(object).bind()
+    assert not _has_custom_request_router(app._bound_deployment)
+    sent = app._bound_deployment._deployment_config.to_proto_bytes()
+    config = DeploymentConfig.from_proto_bytes(sent).request_router_config
+    assert config.get_request_router_class() is BreakingRouter
 
 
 def died() -> Exception:
