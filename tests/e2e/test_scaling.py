@@ -1,0 +1,151 @@
+"""Replicas come and go with the load, and a graph that nobody asks sleeps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import Engine, Given, actor_processes, error, node, spec, value
+
+pytestmark = pytest.mark.e2e
+
+CODE = """
+import asyncio
+import os
+import time
+
+import numpy as np
+
+
+class Add:
+    def transform(self, x):
+        return x + 1
+
+
+class SlowToLoad:
+    def load(self):
+        time.sleep(float(os.environ.get("LOAD_S", "2")))
+
+    def transform(self, x):
+        return x + 1
+
+
+class Busy:
+    async def transform(self, x):
+        await asyncio.sleep(0.1)
+        return x + 1
+
+
+class Calls:
+    def __init__(self, fails=False):
+        self.calls, self.fails = 0, fails
+
+    def transform(self, x):
+        if self.fails:
+            raise ValueError("it cannot")
+        self.calls += 1
+        return np.full_like(x, self.calls)
+"""
+SLEEPY = {"min": 0, "max": 1, "downscale_delay": "500ms"}
+
+
+def until(happened: Callable[[], bool], seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it has not happened"
+        time.sleep(0.05)
+
+
+def sleeps(engine: Engine, name: str) -> bool:
+    routers = actor_processes(engine, f"ServeReplica:{name}:router")
+    return engine.graph(name)["state"] == "asleep" and not routers
+
+
+def ask_at_once(engine: Engine, name: str, count: int) -> tuple[list[httpx.Response], float]:
+    started = time.monotonic()
+    with ThreadPoolExecutor(count) as clients:
+        replies = list(clients.map(lambda _: engine.infer(name), range(count)))
+    return replies, time.monotonic() - started
+
+
+def sleepy(name: str, component: str = "Add", **scaling: Any) -> dict[str, Any]:
+    found = spec(name, add=node(component))
+    found["spec"]["scaling"] = SLEEPY | scaling
+    return found
+
+
+def test_fifty_requests_to_a_sleeping_graph_are_all_answered(engine: Engine, given: Given) -> None:
+    name = given.deployed(sleepy("sleepy"), CODE)
+    until(lambda: sleeps(engine, name))
+    assert httpx.get(f"{engine.url}/v2/health/ready", timeout=20).status_code == 200
+    index = httpx.post(f"{engine.url}/v2/repository/index", timeout=20).json()
+    assert {"name": name, "version": "1", "state": "READY", "reason": ""} in index
+
+    _, cold = ask_at_once(engine, name, 1)
+    until(lambda: sleeps(engine, name))
+    replies, together = ask_at_once(engine, name, 50)
+    assert [value(reply) for reply in replies] == [[2, 3]] * 50
+    assert together < cold + 2
+
+    # A replica that is killed is no reason to fail for long either.
+    (router,) = actor_processes(engine, f"ServeReplica:{name}:router")
+    router.kill()
+    until(lambda: engine.infer(name).status_code == 200)
+
+
+def test_more_than_may_wait_are_refused_at_once(engine: Engine, given: Given) -> None:
+    name = given.deployed(sleepy("narrow", "SlowToLoad", max_queue=4), CODE)
+    until(lambda: sleeps(engine, name))
+    replies, _ = ask_at_once(engine, name, 20)
+    served = [reply for reply in replies if reply.status_code == 200]
+    refused = [reply for reply in replies if reply.status_code == 503]
+    assert len(served) + len(refused) == 20
+    assert 1 <= len(served) <= 4
+    assert max(reply.elapsed.total_seconds() for reply in refused) < 1.5
+    assert {reply.headers["retry-after"] for reply in refused} == {"1"}
+
+
+def test_a_segment_sleeps_and_wakes_behind_its_router(engine: Engine, given: Given) -> None:
+    graph = spec("half-asleep", add=node("Add", scaling=SLEEPY), more=node("Add", "add"))
+    name = given.deployed(graph, CODE)
+    until(lambda: not actor_processes(engine, f"ServeReplica:{name}.r1:add"))
+    assert engine.graph(name)["state"] == "live"
+    replies, _ = ask_at_once(engine, name, 50)
+    assert [value(reply) for reply in replies] == [[3, 4]] * 50
+
+
+def test_replicas_follow_the_load(engine: Engine, given: Given, load: Callable[..., Any]) -> None:
+    scaling = {
+        "min": 1, "max": 3, "target_ongoing": 2, "upscale_delay": "0s", "downscale_delay": "1s"
+    }  # fmt: skip
+    name = given.deployed(spec("tidal", busy=node("Busy", scaling=scaling)), CODE)
+
+    def running() -> int:
+        return len(actor_processes(engine, f"ServeReplica:{name}.r1:busy"))
+
+    assert running() == 1
+    with load(name, clients=8) as clients:
+        clients.until(lambda: running() == 3)
+    assert clients.failures == {}
+    until(lambda: running() == 1)
+    assert value(engine.infer(name)) == [2, 3]
+
+
+def test_a_router_is_warm_before_it_is_ready(engine: Engine, given: Given) -> None:
+    graph = spec("warm", calls=node("Calls"))
+    graph["spec"]["warmup"] = {"requests": 7, "rows": 2}
+    name = given.deployed(graph, CODE)
+    assert value(engine.infer(name)) == [8, 8]
+
+    graph["spec"]["nodes"]["calls"]["args"] = {"fails": True}
+    done = given.deploy(graph, CODE)
+    assert done.returncode != 0
+    assert "warmup: node 'calls'" in done.stderr
+    assert value(engine.infer(name)) == [9, 9]
+    assert "Traceback" not in done.stderr
+    assert error(engine.infer("no-such-graph"), 404)
