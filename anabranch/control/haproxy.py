@@ -4,7 +4,8 @@
 - With splicing of requests, HAProxy does not notice that a client has gone once the whole request
   is there (seen with 2.8.25), so that work for nobody would go on.
 - A client could take an hour to send a request. Here it must be there within ``REQUEST_S``, or fill
-  HAProxy's buffer by then; only then does a replica hear of it.
+  HAProxy's buffer by then; only then does a replica hear of it. Nor may it stop for longer in the
+  rest of a body, or in taking an answer. It may wait for one as long as that takes.
 - HTTP/1.1 without Host is refused, as RFC 9112 (3.2) says.
 - What HAProxy itself answers is JSON like all other errors, with the status that it means: Serve
   makes a plain 500 of everything. Only where no whole head of a request came is it a page of its
@@ -29,7 +30,8 @@ IDLE_S = 600
 """Time that a client's connection may lie idle between two requests, in seconds."""
 
 _PAGES = {
-    400: "the request cannot be read: it is malformed, has no Host, or its headers are too large",
+    400: "the request cannot be read: it is malformed, it stops in the middle, it has no Host, or "
+    "its headers are too large",
     408: f"the request did not arrive within {REQUEST_S}s",
     502: "the replica ended before it had answered",
     503: "no replica can take the request now; try again later",
@@ -77,6 +79,7 @@ def _frontend(runtime: Path) -> list[str]:
     return [
         _MARK,
         f"timeout http-request {REQUEST_S}s",
+        f"timeout client {REQUEST_S}s",
         f"timeout http-keep-alive {IDLE_S}s",
         "option http-buffer-request",
         "http-request deny deny_status 400 if HTTP_1.1 !{ req.hdr_cnt(host) gt 0 }",

@@ -208,9 +208,9 @@ class HttpRequest:
             if not message.get("more_body", False):
                 return
             if self._timer is not None:
-                self._due = rule.time(len(body))
-                left = started + self._due - time.monotonic()
-                self._timer.reschedule(asyncio.get_running_loop().time() + left)
+                passed = time.monotonic() - started
+                self._due = min(rule.time(len(body)), passed + rule.grace)
+                self._timer.reschedule(asyncio.get_running_loop().time() + self._due - passed)
             message = await self._next()
         raise TooLarge(f"the body comes in more than {MAX_PIECES} pieces")
 

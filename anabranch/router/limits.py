@@ -33,9 +33,9 @@ class Limits:
     them at revisions other than the stable one, so that one that hangs leaves it some."""
     body_timeout: float = 30.0
     """Time that a client may take to send the body."""
-    body_grace: float = 8.0
-    """Time after which a body must have come at ``body_rate`` at least."""
-    body_rate: int = 16 * 2**10
+    body_grace: float = 6.0
+    """Time after which a body must have come at ``body_rate`` at least, and longest pause in it."""
+    body_rate: int = 64 * 2**10
     """Slowest that a body may come after that, in bytes a second."""
     max_arriving: int = 512 * 2**20
     """What all bodies hold that are not there as a whole yet."""

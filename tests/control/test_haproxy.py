@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import socket
@@ -11,7 +12,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,16 +21,18 @@ from typing import Any
 import httpx
 import pytest
 
+from anabranch.components.contract import Context
 from anabranch.control import flags, haproxy
 from anabranch.router.asgi import GraphApp
 from anabranch.router.limits import Limits
-from tests.router.conftest import BODY, make_arms, serving
+from tests.router.conftest import BODY, double, make_arms, serving
 
 BINARY = flags.haproxy_binary()
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux") or BINARY is None, reason="HAProxy is for Linux"
 )
 BLOCK: Any = SimpleNamespace(fixed={"proxy_stats": 18404, "proxy_metrics": 19101})
+WAIT = {"seconds": 2.5}
 ASK = json.dumps(BODY).encode()
 
 CONFIG = """global
@@ -94,7 +97,12 @@ def test_the_launcher_mends_a_configuration_once(tmp_path: Path) -> None:
         "frontend http_frontend\n    bind *:8000\n    use_backend a\n"
         "frontend grpc_frontend\n    bind *:9000\n"
     )
-    assert added.startswith("    # anabranch\n    timeout http-request 8s\n")
+    assert added.startswith("    # anabranch\n    timeout http-request 8s\n    timeout client 8s\n")
+
+
+async def waiting(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+    await asyncio.sleep(context.parameters.get("seconds", 0))
+    return await double(inputs, context)
 
 
 def free_port() -> int:
@@ -140,9 +148,9 @@ def wait_until(happened: Callable[[], bool], seconds: float = 20) -> None:
 
 
 @contextmanager
-def front(limits: Limits | None = None) -> Iterator[str]:
+def front(limits: Limits | None = None, step: Any = double) -> Iterator[str]:
     with ExitStack() as stack:
-        server = stack.enter_context(serving(GraphApp(make_arms(limits=limits))))
+        server = stack.enter_context(serving(GraphApp(make_arms(step, limits))))
         yield stack.enter_context(in_front_of(int(server.rpartition(":")[2])))
 
 
@@ -157,7 +165,7 @@ def hasty() -> Iterator[str]:
     """A front, and a graph, that wait for a second only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(haproxy, "REQUEST_S", 1)
-        with front(Limits(body_grace=1.0, body_rate=10**6, max_ongoing=4)) as found:
+        with front(Limits(body_grace=1.0, max_ongoing=4), waiting) as found:
             yield found
 
 
@@ -287,8 +295,21 @@ def test_large_bodies_that_do_not_come_hold_no_place(hasty: str) -> None:
             assert infer(hasty).status_code == 200
             asked += 1
         assert time.monotonic() - begun < 10
-        assert set(statuses) == {408}
+        # Whoever was first, the proxy or the graph.
+        assert set(statuses) <= {400, 408}
+        for connection in slow:
+            connection.settimeout(5)
+            assert connection.recv(1) == b""
         assert asked > 3
+
+
+@pytest.mark.slow
+def test_a_client_may_wait_long_and_keep_its_connection(hasty: str) -> None:
+    with httpx.Client(timeout=30) as client:
+        for _ in range(2):
+            reply = client.post(f"{hasty}/v2/models/demo/infer", json={**BODY, "parameters": WAIT})
+            assert reply.status_code == 200
+            time.sleep(1.5)
 
 
 @pytest.mark.slow
