@@ -90,6 +90,18 @@ class Handle:
     async def shutdown_async(self) -> None:
         self.shut.set()
 
+    def options(self, stream: bool) -> Any:
+        """A handle whose methods give result after result."""
+        assert stream
+
+        class Streaming:
+            class stream:
+                @staticmethod
+                def remote(*args: Any) -> Any:
+                    return self._replica.stream(*args)
+
+        return Streaming
+
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._replica, name)
 
@@ -149,6 +161,20 @@ def test_it_compares_there_and_sends_a_verdict(
         verdict = await head.compare({"x": X}, Context(), ["y"], expected, Compare(rtol=0.01))
         assert (verdict.agreed, verdict.close) == (agreed, close)
         assert verdict.seconds > 0
+
+    asyncio.run(main())
+
+
+def test_it_streams_result_after_result(folder: Path) -> None:
+    (folder / "parts.py").write_text(
+        "class Mul:\n async def predict(self, x):\n  yield x * 2\n  yield x * 3\n"
+    )
+
+    async def main() -> None:
+        head, _ = await start()
+        found = [one async for one in head.stream({"x": X}, Context(), ["z"])]
+        assert [one.outputs["z"].tolist() for one in found] == [[2, 4], [3, 6]]
+        assert 0 < found[0].seconds < found[1].seconds
 
     asyncio.run(main())
 

@@ -7,6 +7,7 @@ import json
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 
 from anabranch.components.contract import Context
+from anabranch.errors import DeadlineExceeded, NodeError, NotFound, Unavailable
 from anabranch.router.arms import Arms
 from anabranch.router.asgi import GraphApp
+from anabranch.router.core import InferenceRequest
 from anabranch.router.limits import Limits
 from anabranch.router.streams import to_events
-from tests.router.conftest import make_arms, serving
+from tests.router.conftest import Demo, make_arms, serving
 
 Make = Callable[..., Any]
 ASK = {"x": [1, 2]}
@@ -210,5 +213,88 @@ def test_what_was_held_is_released_where_nothing_was_made() -> None:
         with pytest.raises(RuntimeError):
             await anext(to_events(broken(), held, "r1"))
         assert released == [1]
+
+    asyncio.run(main())
+
+
+REQUEST = InferenceRequest({"x": np.ones((1, 2), np.float32)})
+
+
+async def versions(graph: Demo, request: InferenceRequest = REQUEST, **asked: Any) -> list[str]:
+    return [one.model_version async for one in graph.arms.stream(request, {}, "r1", **asked)]
+
+
+def two(second: Any, draws: list[float], limits: Limits | None = None) -> Demo:
+    graph = Demo({1: Counting(), 2: second}, limits, draws)
+    graph.apply({1: 50, 2: 50})
+    return graph
+
+
+def test_a_stream_stays_with_the_revision_that_was_chosen() -> None:
+    async def main() -> None:
+        graph = two(Counting(), [0.1, 0.9])
+        assert await versions(graph) == ["1", "1", "1"]
+        assert await versions(graph) == ["2", "2", "2"]
+        assert await versions(graph, revision="2") == ["2", "2", "2"]
+        arms = graph.arms.report().arms
+        assert [arms[number].requests for number in (1, 2)] == [1, 1]
+        with pytest.raises(NotFound):
+            await versions(graph, revision=9)
+
+    asyncio.run(main())
+
+
+def test_a_revision_is_charged_with_what_goes_wrong_in_mid_stream() -> None:
+    async def breaks(inputs: Any, context: Context) -> AsyncGenerator[dict[str, Any], None]:
+        yield {"doubled": inputs["x"], "rows": np.array(1)}
+        raise NodeError("n", "no luck")
+
+    async def main() -> None:
+        graph = two(breaks, [0.9])
+        found = graph.arms.stream(REQUEST, {}, "r1")
+        await anext(found)
+        with pytest.raises(NodeError):
+            await anext(found)
+        arms = graph.arms.report().arms
+        assert (arms[2].requests, arms[2].errors, arms[1].requests) == (1, 1, 0)
+
+    asyncio.run(main())
+
+
+def test_streams_of_other_revisions_leave_the_stable_one_room() -> None:
+    async def main() -> None:
+        graph = two(Counting(), [0.9, 0.9, 0.1, 0.9], Limits(max_ongoing=2))
+        held = graph.arms.stream(REQUEST, {}, "r1")
+        await anext(held)
+        with pytest.raises(Unavailable, match="others than the stable revision"):
+            await versions(graph)
+        assert await versions(graph) == ["1", "1", "1"]
+        await held.aclose()
+        assert await versions(graph) == ["2", "2", "2"]
+
+    asyncio.run(main())
+
+
+def test_a_stream_that_is_closed_is_not_counted() -> None:
+    async def main() -> None:
+        graph = two(Counting(), [0.9])
+        found = graph.arms.stream(REQUEST, {}, "r1")
+        await anext(found)
+        await found.aclose()
+        assert graph.arms.report().arms[2].requests == 0
+
+    asyncio.run(main())
+
+
+def test_the_time_of_a_request_runs_while_nobody_asks() -> None:
+    async def main() -> None:
+        graph = two(Counting(), [0.1])
+        request = replace(REQUEST, parameters={"timeout": 1})
+        found = graph.arms.stream(request, {}, "r1")
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.sleep(0.001)
+            await anext(found)
+            await asyncio.sleep(0.001)
+            await anext(found)
 
     asyncio.run(main())

@@ -38,9 +38,15 @@ async def pieces(values: AsyncGenerator[Any, None]) -> AsyncGenerator[Piece, Non
         async for value in values:
             await room.acquire()
             piece = Piece(value)
-            weakref.finalize(piece, loop.call_soon_threadsafe, room.release).atexit = False
+            weakref.finalize(piece, _give_back, loop, room).atexit = False
             yield piece
             del piece
+
+
+def _give_back(loop: asyncio.AbstractEventLoop, room: asyncio.Semaphore) -> None:
+    """Called in whichever thread let go of a piece, at whatever time."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(room.release)
 
 
 async def ask_stream(name: str, method: Handle, *args: Any) -> AsyncGenerator[Any, None]:
