@@ -25,15 +25,19 @@ import numpy as np
 from anabranch.components.contract import Bound, Context
 from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest
+from anabranch.graph.interrupt import STUCK
 from anabranch.graph.lanes import Lanes
 from anabranch.graph.plan import Plan, Segment
 from anabranch.graph.policy import Notice, unnoticed
 from anabranch.graph.schedule import StepFactory, closure, ordered, units
-from anabranch.graph.steps import Run, Schedule, Step, first_error
+from anabranch.graph.steps import Run, Schedule, Step
 from anabranch.graph.streaming import Streams
+from anabranch.graph.tasks import LeftBehind, Tasks
 from anabranch.graph.values import UNSET, Convert, accessor, identity, protect
 from anabranch.graph.vertices import Vertices, shared
 
+MAX_LEFT_BEHIND = 100
+"""Calls that may go on for long though they were cancelled."""
 MAX_SCHEDULES = 256
 """Schedules kept for different sets of requested outputs."""
 
@@ -68,6 +72,7 @@ class Evaluator:
     ) -> None:
         self._vertices = Vertices(plan, bound, calls, orchestrates)
         self._lanes = Lanes()
+        self._left_behind = LeftBehind()
         self._steps = StepFactory(self._vertices, bound, calls, self._lanes, self._lazily, notice)
         self._needs_tasks = bool(calls) or self._steps.guarded
         self._empty: list[Any] = [UNSET] * len(self._vertices.slots)
@@ -116,7 +121,9 @@ class Evaluator:
 
     @property
     def stuck(self) -> str | None:
-        """Why no call of some nodes can be made any more; None where all is well."""
+        """Why this process should be replaced, naming nodes; None where all is well."""
+        if self._left_behind.older(STUCK) >= MAX_LEFT_BEHIND:
+            return f"{MAX_LEFT_BEHIND} calls or more go on that were cancelled {STUCK:g}s ago"
         return self._lanes.stuck()
 
     def close(self) -> None:
@@ -124,11 +131,8 @@ class Evaluator:
         self._lanes.close()
 
     async def _run(self, steps: Sequence[Step], frame: list[Any], context: Context) -> None:
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                await Run(frame, context, tasks).start(steps)
-        except BaseExceptionGroup as group:
-            raise first_error(group) from None
+        tasks = Tasks(self._left_behind)
+        await tasks.run(Run(frame, context, tasks).start(steps))
 
     def _compile(self, wants: tuple[str, ...], given: frozenset[str]) -> tuple[Step, ...]:
         """The schedule for ``wants``: the steps that they need without condition, in order."""
@@ -234,7 +238,7 @@ class HeadExecutor:
 
     @property
     def stuck(self) -> str | None:
-        """Why no call of some nodes can be made any more; None where all is well."""
+        """Why this process should be replaced, naming nodes; None where all is well."""
         return self._evaluator.stuck
 
     def close(self) -> None:
@@ -278,7 +282,7 @@ class SegmentExecutor:
 
     @property
     def stuck(self) -> str | None:
-        """Why no call of some nodes can be made any more; None where all is well."""
+        """Why this process should be replaced, naming nodes; None where all is well."""
         return self._evaluator.stuck
 
     def close(self) -> None:

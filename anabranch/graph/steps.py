@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from anabranch.components.contract import Context
-from anabranch.errors import AnabranchError
 from anabranch.graph.lanes import Lane, clock
 from anabranch.graph.pace import SLOW
 from anabranch.graph.policy import FAILURES, Policy
+from anabranch.graph.tasks import Tasks
 from anabranch.graph.values import UNSET, Convert, identity
 
 Frame = list[Any]
@@ -45,7 +45,7 @@ class Run:
 
     __slots__ = ("_tasks", "context", "frame", "launched")
 
-    def __init__(self, frame: Frame, context: Context, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, frame: Frame, context: Context, tasks: Tasks) -> None:
         self.frame = frame
         self.context = context
         self.launched = False
@@ -269,11 +269,3 @@ class RemoteStep:
 
 async def _item(call: Awaitable[Mapping[str, Any]], name: str) -> Any:
     return (await call)[name]
-
-
-def first_error(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The error to report of several: one of ours where there is one."""
-    for error in group.exceptions:
-        if isinstance(error, AnabranchError):
-            return error
-    return group.exceptions[0]
