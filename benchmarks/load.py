@@ -37,12 +37,12 @@ def tool() -> str:
     return "wrk" if shutil.which("wrk") else "python"
 
 
-def load(url: str, connections: int, seconds: int, using: str) -> Load:
+def load(url: str, connections: int, seconds: int, using: str, body: bytes = BODY) -> Load:
     """Ask ``url`` over ``connections`` for ``seconds``. Raises NotMeasured without any answer."""
-    with tempfile.NamedTemporaryFile(suffix=".json") as body:
-        body.write(BODY)
-        body.flush()
-        command = _COMMANDS[using](url, connections, seconds, body.name)
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        file.write(body)
+        file.flush()
+        command = _COMMANDS[using](url, connections, seconds, file.name)
         found = Load(**json.loads(_run(command, seconds)))
     if found.answered == 0:
         raise NotMeasured(f"no request was answered, {found.failed} failed")

@@ -97,7 +97,10 @@ class Batcher:
     def _entry(self, values: Values, context: Context) -> Entry:
         rows = rows_of(self._node, values)
         priority = level(context.parameters)
-        if refuses(self._requests, self._rows, rows, self._limits):
+        if self._pumping and self._refuses(rows):
+            # Many have come at once, and what may start has not yet.
+            self._pump()
+        if self._refuses(rows):
             raise self._full()
         self._number += 1
         now = time.monotonic()
@@ -109,6 +112,9 @@ class Batcher:
             values=values,
             result=asyncio.get_running_loop().create_future(),
         )
+
+    def _refuses(self, rows: int) -> bool:
+        return refuses(self._requests, self._rows, rows, self._limits)
 
     def _full(self) -> Unavailable:
         rows = self._rows + sum(map(total, self._running.values()))

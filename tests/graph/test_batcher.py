@@ -427,6 +427,18 @@ def test_unless_told_otherwise_one_full_batch_may_wait() -> None:
     use(Model, work, max_size=8)
 
 
+def test_a_burst_fills_the_component_and_the_queue() -> None:
+    """As if each had come by itself: a batch runs, and a batch waits."""
+
+    async def work(w: Work) -> None:
+        answers = await asyncio.gather(*(w.ask(n) for n in range(12)), return_exceptions=True)
+        assert numbers(answers[:8]) == [[n] for n in range(8)]
+        assert all(isinstance(each, Unavailable) for each in answers[8:])
+        assert w.model.sizes == [4, 4]
+
+    use(Model, work, max_size=4)
+
+
 def test_a_full_queue_does_not_refuse_while_the_component_is_free() -> None:
     async def work(w: Work) -> None:
         answers = await asyncio.gather(*(w.ask(n) for n in range(2)))

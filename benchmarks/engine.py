@@ -1,0 +1,67 @@
+"""A private engine for the benchmarks of single features, used as a user does: by commands."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from benchmarks.servers.script import HOST, free_port
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine that is up; ``folder`` is for what is deployed."""
+
+    folder: Path
+    port: int
+
+    def command(self, *words: object) -> None:
+        """Run the command line; CalledProcessError if it does not exit 0."""
+        program = Path(sys.executable).with_name("anabranch")
+        subprocess.run(
+            [str(word) for word in (program, *words)],
+            env={**os.environ, "ANABRANCH_HOME": str(self.folder / "home")},
+            stdout=subprocess.DEVNULL,
+            check=True,
+        )
+
+    def deploy(self, root: Path, name: str, spec: dict[str, Any]) -> str:
+        """Deploy a graph from the bundle in ``root``; the URL that takes requests."""
+        head = {"apiVersion": "anabranch/v1", "kind": "InferenceGraph", "metadata": {"name": name}}
+        path = root / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({**head, "spec": spec}))
+        self.command("deploy", path)
+        return f"http://{HOST}:{self.port}/v2/models/{name}/infer"
+
+    def replicas(self, name: str) -> list[psutil.Process]:
+        """The processes in which a graph runs."""
+        title, home = f"ray::ServeReplica:{name}", str(self.folder / "home")
+        return [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if " ".join(process.info["cmdline"] or ()).startswith(title)
+            and process.environ().get("ANABRANCH_HOME") == home
+        ]
+
+
+@contextmanager
+def engine() -> Iterator[Engine]:
+    """Start an engine, and end it with all that it started."""
+    with tempfile.TemporaryDirectory(prefix="ab-", ignore_cleanup_errors=True) as name:
+        one = Engine(Path(name), free_port())
+        others = ("--grpc-port", free_port(), "--dashboard-port", free_port())
+        try:
+            one.command("up", "--http-port", one.port, *others)
+            yield one
+        finally:
+            one.command("down")
