@@ -81,8 +81,10 @@ def beat(given_once: Given) -> Path:
     return path
 
 
-@pytest.mark.parametrize("revision", [1, 2])
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("revision", "way"),
+    [*((1, way) for way in WAYS), (2, "sync-here"), (2, "async-away"), (2, "branch")],
+)
 def test_a_hung_node_is_given_up_in_time_and_leaves_nothing_running(
     engine: Engine, beat: Path, way: str, revision: int
 ) -> None:
