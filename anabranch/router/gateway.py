@@ -18,17 +18,15 @@ It never sends CORS headers: no web page of another origin may read what it answ
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from http import HTTPStatus
 from importlib.metadata import version
-from typing import NoReturn, Protocol, TypedDict
-from urllib.parse import quote
+from typing import Protocol, TypedDict
 
 import msgspec
 
 from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest, NotFound, Unavailable
+from anabranch.router import repository
 from anabranch.router.errors import Headers, MethodNotAllowed, Reply
 from anabranch.router.http import (
     Answer,
@@ -43,16 +41,14 @@ from anabranch.router.http import (
     json_reply,
 )
 from anabranch.router.limits import Arriving, Limits
+from anabranch.router.repository import EXTENSIONS, absent, check_parameters, entry
 
 UPLOADS = 4
 """Largest bodies of the control API that may be on their way at once."""
 CONTROL = "/control/v1"
 _MODELS = "/v2/models/"
 _REPOSITORY = "/v2/repository/models/"
-_EXTENSIONS = ("binary_tensor_data", "generate", "model_repository", "parameters")
-LOOKS = 600
-"""How often loading looks whether a graph answers; all in all for two minutes."""
-_LOOK_S = 0.2
+_ACTIONS: dict[str, repository.Action] = {"load": "load", "unload": "unload"}
 
 
 class GraphState(TypedDict):
@@ -141,12 +137,13 @@ class Gateway:
         if path.startswith(_REPOSITORY):
             return await self._repository(request, path.removeprefix(_REPOSITORY))
         if path.startswith(_MODELS):
-            await self._no_model(path.removeprefix(_MODELS).split("/")[0])
+            name = path.removeprefix(_MODELS).split("/")[0]
+            raise absent(name, await self._control.graphs())
         raise NotFound(f"there is no path {path[:256]!r}{hint(path[:256], self._routes)}")
 
     async def _server(self, request: HttpRequest) -> Reply:
         return json_reply(
-            {"name": "anabranch", "version": version("anabranch"), "extensions": _EXTENSIONS}
+            {"name": "anabranch", "version": version("anabranch"), "extensions": EXTENSIONS}
         )
 
     async def _live(self, request: HttpRequest) -> Reply:
@@ -167,12 +164,12 @@ class Gateway:
         only_ready = _decode_index(body).ready
         graphs = await self._control.graphs()
         return json_reply(
-            [_entry(name, g) for name, g in graphs.items() if g["ready"] or not only_ready]
+            [entry(name, g) for name, g in graphs.items() if g["ready"] or not only_ready]
         )
 
     async def _repository(self, request: HttpRequest, path: str) -> Reply:
         name, _, action = path.removesuffix("/").partition("/")
-        if action not in ("load", "unload"):
+        if action not in _ACTIONS:
             raise NotFound(f"there is no path {request.path[:256]!r}; use …/load or …/unload")
         if request.method != "POST":
             raise MethodNotAllowed(request.method, ["POST"])
@@ -180,33 +177,8 @@ class Gateway:
         if refusal is not None:
             return refusal
         _check_load(await request.body(self._body))
-        target = f"/graphs/{quote(name, safe='')}/{action}"
-        status, headers, answer = await self._control.handle("POST", target, "", b"")
-        if status >= HTTPStatus.BAD_REQUEST:
-            return Reply(status, answer, headers)
-        if action == "load":
-            await self._until_ready(name)
-        return json_reply({})
-
-    async def _until_ready(self, name: str) -> None:
-        reason = ""
-        for _ in range(LOOKS):
-            graph = (await self._control.graphs()).get(name)
-            if graph is None:
-                raise NotFound(f"graph {name!r} was deleted meanwhile")
-            if graph["ready"]:
-                return
-            reason = graph["reason"]
-            await asyncio.sleep(_LOOK_S)
-        raise Unavailable(f"graph {name!r} is not ready yet: {reason}")
-
-    async def _no_model(self, name: str) -> NoReturn:
-        graphs = await self._control.graphs()
-        if name in graphs:
-            reason = graphs[name]["reason"] or "it has no router yet"
-            raise Unavailable(f"graph {name!r} cannot answer now: {reason}")
-        meant = hint(name[:64], graphs) or " (no graph is deployed)"
-        raise NotFound(f"there is no graph {name[:64]!r}{meant}")
+        refused = await repository.change(self._control, name, _ACTIONS[action])
+        return refused or json_reply({})
 
     async def _to_control(self, request: HttpRequest, path: str) -> Reply:
         refusal = self._control.refusal(request.headers)
@@ -232,22 +204,8 @@ class _Load(msgspec.Struct):
 
 
 def _check_load(body: bytes) -> None:
-    """Refuse parameters, which would load something else than what was deployed."""
     try:
         found = msgspec.json.decode(body, type=_Load) if body.strip() else _Load()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"not a request to load or unload: {error}") from None
-    unknown = [name for name in found.parameters or () if name != "unload_dependents"]
-    if unknown:
-        raise InvalidRequest(
-            f"parameter {unknown[0][:64]!r} is not supported: a graph is loaded as it was deployed"
-        )
-
-
-def _entry(name: str, graph: GraphState) -> dict[str, str]:
-    return {
-        "name": name,
-        "version": str(graph["revision"]),
-        "state": "READY" if graph["ready"] else "UNAVAILABLE",
-        "reason": graph["reason"],
-    }
+    check_parameters(found.parameters or ())

@@ -182,7 +182,7 @@ def repository(url: str, path: str, **request: Any) -> httpx.Response:
 def test_graphs_are_loaded_and_unloaded(
     serve: Serve, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anabranch.router.gateway._LOOK_S", 0.001)
+    monkeypatch.setattr("anabranch.router.repository._LOOK_S", 0.001)
     control = Repository()
     url = serve(gateway(control))
     for path in ("digits/unload", "spam/load"):
@@ -212,8 +212,8 @@ def test_what_cannot_be_loaded(serve: Serve, path: str, request_: Any, status: i
 
 
 def test_loading_does_not_wait_for_ever(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anabranch.router.gateway._LOOK_S", 0.001)
-    monkeypatch.setattr("anabranch.router.gateway.LOOKS", 2)
+    monkeypatch.setattr("anabranch.router.repository._LOOK_S", 0.001)
+    monkeypatch.setattr("anabranch.router.repository.LOOKS", 2)
     control = Repository()
     control.states["spam"]["reason"] = "its router starts"
     told = message(repository(serve(gateway(control)), "spam/load"), 503)

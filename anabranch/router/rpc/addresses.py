@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from anabranch.router.gateway import GraphState
+from anabranch.router.gateway import ControlBackend
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Addresses:
     """``host:port`` of each router, by graph; a graph that has a routing table is in it."""
 
 
-class Control(Protocol):
+class Control(ControlBackend, Protocol):
     """What the front needs of the control plane; anything may raise while that is away."""
 
     async def addresses(self, version: int) -> Addresses:
@@ -30,8 +30,4 @@ class Control(Protocol):
 
     async def wake(self, graph: str) -> None:
         """Have a router started of a graph that has none, and return once it answers."""
-        ...
-
-    async def graphs(self) -> Mapping[str, GraphState]:
-        """Return every graph that should be live, by name."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import NamedTuple
 
+import orjson
 from grpc import StatusCode
 
 from anabranch.errors import (
@@ -18,7 +19,7 @@ from anabranch.errors import (
     TooLarge,
     Unavailable,
 )
-from anabranch.router.errors import UnencodableOutput
+from anabranch.router.errors import Reply, UnencodableOutput
 
 logger = logging.getLogger("anabranch.router")
 
@@ -41,6 +42,15 @@ CODES: dict[type[Exception], StatusCode] = {
 """Code of each error; the nearest class in the error's order of bases counts."""
 
 
+_OF_HTTP = {
+    400: StatusCode.INVALID_ARGUMENT,
+    401: StatusCode.UNAUTHENTICATED,
+    404: StatusCode.NOT_FOUND,
+    409: StatusCode.FAILED_PRECONDITION,
+    503: StatusCode.UNAVAILABLE,
+}
+
+
 class Status(NamedTuple):
     """How a call ends that failed; ``trailer`` are pairs of metadata."""
 
@@ -55,6 +65,13 @@ class Ended(Exception):
     def __init__(self, status: Status) -> None:
         self.status = status
         super().__init__(status.details)
+
+
+def refused(reply: Reply, request_id: str) -> Ended:
+    """What the control API said over HTTP, as the end of a call."""
+    code = _OF_HTTP.get(reply.status, StatusCode.INTERNAL)
+    details = shortened(str(orjson.loads(reply.body)["error"]))
+    return Ended(Status(code, details, ((REQUEST_ID, request_id),)))
 
 
 def code_of(error: Exception) -> StatusCode | None:

@@ -4,6 +4,7 @@
 |---|---|
 | ServerLive, ServerReady, ServerMetadata | the front itself |
 | RepositoryIndex | the front, from what the controller says |
+| RepositoryModelLoad, RepositoryModelUnload | the front; they need the control API's token |
 | ModelReady, ModelMetadata, ModelInfer | a router of the graph |
 | ModelStreamInfer | for each request a router of the graph that it names |
 
@@ -13,24 +14,30 @@ Messages to routers pass as they are: of them only the field with the name is re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import grpc
 
-from anabranch.components.hints import hint
-from anabranch.errors import AnabranchError, NotFound, Unavailable
-from anabranch.router.gateway import GraphState
+from anabranch.errors import Unavailable
 from anabranch.router.limits import Gate
+from anabranch.router.repository import (
+    EXTENSIONS,
+    Action,
+    absent,
+    change,
+    check_parameters,
+    entry,
+)
 from anabranch.router.rpc import wire
 from anabranch.router.rpc.addresses import Addresses, Control
 from anabranch.router.rpc.ahead import Ahead
 from anabranch.router.rpc.calls import Call, Method, ServicerContext, answered
-from anabranch.router.rpc.codes import REQUEST_ID
+from anabranch.router.rpc.codes import REQUEST_ID, refused
 from anabranch.router.rpc.forwarding import forward, forward_stream
-from anabranch.router.rpc.messages import SERVICE, parse, request_type, response_type
+from anabranch.router.rpc.messages import SERVICE, Message, parse, request_type, response_type
 from anabranch.router.rpc.pool import Pool, Router
 from anabranch.router.rpc.streams import failed
 
@@ -59,6 +66,8 @@ class Front:
             "ServerReady": self._ready,
             "ServerMetadata": self._metadata,
             "RepositoryIndex": self._index,
+            "RepositoryModelLoad": self._load,
+            "RepositoryModelUnload": self._unload,
             "ModelReady": self._model_ready,
             "ModelMetadata": partial(self._forward, "ModelMetadata"),
             "ModelInfer": partial(self._forward, "ModelInfer"),
@@ -90,7 +99,7 @@ class Front:
             "ServerMetadata",
             name="anabranch",
             version=version("anabranch"),
-            extensions=["model_repository"],
+            extensions=EXTENSIONS,
         )
 
     async def _index(self, message: bytes, call: Call) -> bytes:
@@ -98,16 +107,34 @@ class Front:
         graphs = await self._control.graphs()
         kind = response_type("RepositoryIndex").ModelIndex
         models = [
-            kind(
-                name=name,
-                version=str(graph["revision"]),
-                state="READY" if graph["ready"] else "UNAVAILABLE",
-                reason=graph["reason"],
-            )
+            kind(**entry(name, graph))
             for name, graph in graphs.items()
             if graph["ready"] or not only_ready
         ]
         return _answer("RepositoryIndex", models=models)
+
+    async def _load(self, message: bytes, call: Call) -> bytes:
+        name = await self._changed(
+            "load", parse(request_type("RepositoryModelLoad"), message), call
+        )
+        return _answer("RepositoryModelLoad", model_name=name, isLoaded=True)
+
+    async def _unload(self, message: bytes, call: Call) -> bytes:
+        asked = parse(request_type("RepositoryModelUnload"), message)
+        name = await self._changed("unload", asked, call)
+        return _answer("RepositoryModelUnload", model_name=name, isUnloaded=True)
+
+    async def _changed(self, action: Action, asked: Message, call: Call) -> str:
+        """Load or unload a graph for a caller with the token; the graph's name."""
+        refusal = self._control.refusal(call.headers)
+        if refusal is not None:
+            raise refused(refusal, call.id)
+        check_parameters(asked.parameters)
+        name: str = asked.model_name or asked.repository_name
+        refusal = await change(self._control, name, action)
+        if refusal is not None:
+            raise refused(refusal, call.id)
+        return name
 
     async def _model_ready(self, message: bytes, call: Call) -> bytes:
         """A graph that is there and cannot answer is not ready; that is no error."""
@@ -173,12 +200,3 @@ class Front:
 def _answer(method: str, **fields: Any) -> bytes:
     data: bytes = response_type(method)(**fields).SerializeToString()
     return data
-
-
-def absent(name: str, graphs: Mapping[str, GraphState]) -> AnabranchError:
-    """Why a graph cannot be asked that has no router: there is none of that name, or not yet."""
-    if name in graphs:
-        reason = graphs[name]["reason"] or "it has no router yet"
-        return Unavailable(f"graph {name!r} cannot answer now: {reason}")
-    meant = hint(name[:64], graphs) or " (no graph is deployed)"
-    return NotFound(f"there is no graph {name[:64]!r}{meant}")

@@ -13,6 +13,7 @@ import pytest
 
 from anabranch.errors import Unavailable
 from anabranch.router.arms import Arms
+from anabranch.router.errors import Headers, Reply
 from anabranch.router.gateway import GraphState
 from anabranch.router.limits import Limits
 from anabranch.router.raw import encode_raw
@@ -114,6 +115,8 @@ class FakeControl:
         self._taken = 0
         self._polled = asyncio.Event()
         self.woken: list[str] = []
+        self.handled: list[tuple[str, str]] = []
+        self.answer = Reply(202, b"{}")
         self.on_wake: Callable[[str], Awaitable[None]] = _never_woken
 
     def put(self, **routers: tuple[str, ...]) -> None:
@@ -138,6 +141,16 @@ class FakeControl:
     async def wake(self, graph: str) -> None:
         self.woken.append(graph)
         await self.on_wake(graph)
+
+    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+        known = headers.get("authorization") == "Bearer secret"
+        return None if known else Reply(401, b'{"error": "it needs the token"}')
+
+    async def handle(
+        self, method: str, path: str, query: str, body: bytes
+    ) -> tuple[int, Headers, bytes]:
+        self.handled.append((method, path))
+        return self.answer.status, self.answer.headers, self.answer.body
 
     async def graphs(self) -> Mapping[str, GraphState]:
         if isinstance(self.states, Exception):

@@ -18,9 +18,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from anabranch.components.contract import Context
 from anabranch.errors import Unavailable
 from anabranch.router.arms import Arms
+from anabranch.router.errors import Reply
 from anabranch.router.gateway import GraphState
 from anabranch.router.limits import Limits
 from anabranch.router.rpc import front, pool
+from anabranch.router.rpc.messages import request_type
 from tests.router.conftest import StepHead, make_table
 from tests.router.rpc.conftest import (
     FakeControl,
@@ -535,5 +537,55 @@ def test_while_the_controller_is_away_addresses_stay(monkeypatch: pytest.MonkeyP
             await control.know(other=())
             error = await failure(stub("ModelReady", name="demo"))
             assert error.code() is StatusCode.NOT_FOUND
+
+    asyncio.run(main())
+
+
+TOKEN = (("authorization", "Bearer secret"),)
+
+
+@pytest.mark.parametrize("field", ["model_name", "repository_name"])
+def test_graphs_are_loaded_and_unloaded_with_the_token(field: str) -> None:
+    async def main() -> None:
+        control = FakeControl()
+        control.states = {"demo": state()}
+        name = {field: "demo"}
+        async with fronted(control) as stub:
+            for method in ("RepositoryModelLoad", "RepositoryModelUnload"):
+                error = await failure(stub(method, **name))
+                assert error.code() is StatusCode.UNAUTHENTICATED
+                assert error.details() == "it needs the token"
+            assert control.handled == []
+            found = await stub("RepositoryModelLoad", metadata=TOKEN, **name)
+            assert (found.model_name, found.isLoaded) == ("demo", True)
+            found = await stub("RepositoryModelUnload", metadata=TOKEN, **name)
+            assert (found.model_name, found.isUnloaded) == ("demo", True)
+            assert control.handled == [("POST", f"/graphs/demo/{a}") for a in ("load", "unload")]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (404, StatusCode.NOT_FOUND),
+        (409, StatusCode.FAILED_PRECONDITION),
+        (500, StatusCode.INTERNAL),
+    ],
+)
+def test_what_the_control_api_says_against_it_is_told(status: int, code: StatusCode) -> None:
+    async def main() -> None:
+        control = FakeControl()
+        control.answer = Reply(status, b'{"error": "so it is"}')
+        async with fronted(control) as stub:
+            call = stub("RepositoryModelLoad", model_name="../x", metadata=TOKEN)
+            error = await failure(call)
+            assert (error.code(), error.details()) == (code, "so it is")
+            assert "x-request-id" in trailer(error)
+            assert control.handled == [("POST", "/graphs/..%2Fx/load")]
+            asked = request_type("RepositoryModelLoad")(model_name="demo")
+            asked.parameters["config"].string_param = "{}"
+            error = await failure(stub("RepositoryModelLoad", asked, metadata=TOKEN))
+            assert "parameter 'config' is not supported" in error.details()
 
     asyncio.run(main())

@@ -18,6 +18,7 @@ from anabranch.errors import NodeError
 from anabranch.router.arms import Arms
 from anabranch.router.core import InferenceRequest
 from anabranch.router.limits import Limits
+from anabranch.router.rpc import servicer
 from anabranch.router.rpc.messages import InferRequest, StreamResponse, path
 from anabranch.router.rpc.servicer import shorten
 from tests.router.rpc.conftest import Stub, connected, failure, infer_request, served, trailer
@@ -305,11 +306,11 @@ def test_noise_in_a_stream_does_not_end_it(arms: MakeArms) -> None:
 
 
 class Streaming:
-    """Arms whose graph yields so many responses, and waits after each of them."""
+    """Arms whose graph yields so many responses, and ends once ``may_end`` is set."""
 
     def __init__(self, arms: Arms, count: int) -> None:
-        self.count, self.closed = count, asyncio.Event()
-        self.made = 0
+        self.count, self.made = count, 0
+        self.may_end, self.closed = asyncio.Event(), asyncio.Event()
         self._infer = arms.infer
         arms.stream = self.stream  # type: ignore[method-assign,assignment]
 
@@ -318,23 +319,48 @@ class Streaming:
             for _ in range(self.count):
                 self.made += 1
                 yield await self._infer(*args[:3], lambda response: response, *args[3:])
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
+            await self.may_end.wait()
         finally:
             self.closed.set()
 
 
-def test_an_end_that_comes_later_is_told_to_who_asks_for_it(arms: MakeArms) -> None:
+def is_final(answer: Any) -> bool:
+    return bool(answer.infer_response.parameters["triton_final_response"].bool_param)
+
+
+@pytest.mark.parametrize("asks", [True, False])
+def test_an_end_that_comes_later_is_told_to_who_asks_for_it(arms: MakeArms, asks: bool) -> None:
     async def main() -> None:
         graph = arms()
-        Streaming(graph, 3)
-        asking = infer_request(id="b")
-        asking.parameters["triton_enable_empty_final_response"].bool_param = True
+        streaming = Streaming(graph, 3)
+        asking = infer_request(id="a")
+        asking.parameters["triton_enable_empty_final_response"].bool_param = asks
         async with served(graph) as stub:
-            found = await answers(stub, infer_request(id="a"), asking)
-        assert [answer.infer_response.id for answer in found] == [*"aaabbb", "b"]
-        finals = [a.infer_response.parameters["triton_final_response"].bool_param for a in found]
-        assert finals == [False] * 6 + [True]
-        assert not found[-1].infer_response.outputs
+            call = aiter(stub.stream([asking]))
+            found = [await anext(call) for _ in range(3)]
+            streaming.may_end.set()
+            left = [answer async for answer in call]
+        assert [is_final(answer) for answer in found] == [False] * 3
+        assert [is_final(answer) for answer in left] == [True] * asks
+        assert {answer.infer_response.id for answer in found + left} == {"a"}
+        assert not any(answer.infer_response.outputs for answer in left)
+
+    asyncio.run(main())
+
+
+def test_an_end_that_comes_soon_after_the_only_answer_is_waited_for(
+    arms: MakeArms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(servicer, "_END_S", 10)
+
+    async def main() -> None:
+        graph = arms()
+        streaming = Streaming(graph, 1)
+        async with served(graph) as stub:
+            call = stub.stream([infer_request()])
+            asyncio.get_running_loop().call_later(0.01, streaming.may_end.set)
+            assert is_final(await call.read())
 
     asyncio.run(main())
 
@@ -428,16 +454,5 @@ def test_a_silent_connection_is_closed(arms: MakeArms, monkeypatch: pytest.Monke
         async with connected(f"127.0.0.1:{port}"):
             pass
         await graph.stop(0)
-
-    asyncio.run(main())
-
-
-def test_an_end_that_comes_soon_after_the_only_answer_is_waited_for(arms: MakeArms) -> None:
-    async def main() -> None:
-        graph = arms()
-        Streaming(graph, 1)
-        async with served(graph) as stub:
-            (found,) = await answers(stub, infer_request())
-        assert found.infer_response.parameters["triton_final_response"].bool_param
 
     asyncio.run(main())
