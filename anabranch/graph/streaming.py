@@ -208,9 +208,7 @@ async def _results(
             await asyncio.sleep(0)
 
 
-async def _guarded(
-    node: str, values: AsyncGenerator[Any, None]
-) -> AsyncGenerator[Any, None]:
+async def _guarded(node: str, values: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
     async with aclosing(values):
         while True:
             try:

@@ -7,9 +7,9 @@ replica itself waits until what it gave before has left: that is when Serve lets
 from __future__ import annotations
 
 import asyncio
-import weakref
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from anabranch.graph.lowering.failures import translated
@@ -20,25 +20,30 @@ AHEAD = 4
 
 
 class Piece:
-    """One result on its way, an object of its own so that its end can be seen."""
+    """One result on its way, which tells when Serve has let go of it."""
 
-    __slots__ = ("__weakref__", "value")
+    __slots__ = ("_gone", "value")
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, gone: Callable[[], None] | None = None) -> None:
         self.value = value
+        self._gone = gone
 
     def __reduce__(self) -> tuple[type[Piece], tuple[Any]]:
         return (Piece, (self.value,))
 
+    def __del__(self) -> None:
+        if self._gone is not None:
+            self._gone()
+
 
 async def pieces(values: AsyncGenerator[Any, None]) -> AsyncGenerator[Piece, None]:
     """For a replica's method: ``values``, at most AHEAD of them further than what was sent."""
-    loop, room = asyncio.get_running_loop(), asyncio.Semaphore(AHEAD)
+    room = asyncio.Semaphore(AHEAD)
+    gone = partial(_give_back, asyncio.get_running_loop(), room)
     async with aclosing(values):
         async for value in values:
             await room.acquire()
-            piece = Piece(value)
-            weakref.finalize(piece, _give_back, loop, room).atexit = False
+            piece = Piece(value, gone)
             yield piece
             del piece
 

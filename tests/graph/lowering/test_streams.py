@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import weakref
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -88,9 +87,12 @@ def test_a_stream_that_is_taken_never_stops() -> None:
 
 
 def test_a_piece_crosses_processes() -> None:
-    piece = pickle.loads(pickle.dumps(Piece({"y": [1]})))
-    assert piece.value == {"y": [1]}
-    assert weakref.ref(piece)() is piece
+    told: list[int] = []
+    piece = Piece({"y": [1]}, lambda: told.append(1))
+    assert pickle.loads(pickle.dumps(piece)).value == {"y": [1]}
+    assert told == []
+    del piece
+    assert told == [1]
 
 
 class Response:
