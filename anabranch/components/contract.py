@@ -12,6 +12,7 @@ results one by one. Optional hooks, each sync or async: ``load()``, ``warmup()``
 
 Synchronous methods run in one thread at a time, so a component need not be thread-safe. One that
 is says so by the attribute ``max_concurrency``, the number of threads that may be in it at once.
+What it knows of its tensors once it is loaded it may tell as in ``model_types``.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from anabranch.components.loading import explain
 from anabranch.errors import AnabranchError, LoadError
 from anabranch.graph.plan import Plan
 from anabranch.graph.quorum import check_quorums
+from anabranch.graph.signatures import check_signatures
 from anabranch.graph.streaming import check_streams
 
 logger = logging.getLogger("anabranch.graph")
@@ -26,6 +27,7 @@ async def load_nodes(plan: Plan, names: Iterable[str], root: Path) -> dict[str, 
     check_streams(plan, bound)
     check_quorums(plan, bound)
     await run_hook("load", bound.values(), root)
+    check_signatures(plan, bound)
     return bound
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from anabranch.components.binding import bind
 from anabranch.components.contract import Context
+from anabranch.components.model_types import ModelTensor
 from anabranch.errors import ArtefactError, InvalidRequest, LoadError
 
 pytest.importorskip("sklearn")
@@ -173,6 +174,14 @@ def test_tensors(predictor, root):
         bound.call(x=X.astype(np.float32))
     with pytest.raises(ValueError, match=r"input 'x' has shape \[150, 3\], expected \[-1, 4\]"):
         bound.call(x=X[:, :3])
+
+
+def test_what_the_signature_knows_of_the_inputs(predictor):
+    assert predictor("tensor").instance.input_types == {"x": ModelTensor("FP64", (-1, 4))}
+    assert predictor("columns").instance.input_types == {"x": ModelTensor(None, (-1, 4))}
+    assert predictor("columns", *PLAIN).instance.input_types == {}
+    two = predictor("two", "right_in", "left").instance.input_types
+    assert two == {"left": ModelTensor("FP32", (-1, 2)), "right_in": ModelTensor("INT64", (-1,))}
 
 
 def test_named_tensors(predictor):

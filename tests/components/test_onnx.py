@@ -5,6 +5,7 @@ import pytest
 
 from anabranch.components.binding import bind
 from anabranch.components.datatypes import to_dtype
+from anabranch.components.model_types import ModelTensor
 from anabranch.errors import LoadError
 
 pytest.importorskip("onnxruntime")
@@ -73,6 +74,12 @@ def test_several_go_by_name(predictor):
     np.testing.assert_array_equal(result["sum"], 4 * X)
     only = predictor("two.onnx", inputs=both, args={"outputs": ["sum"]})
     np.testing.assert_array_equal(only.call(right=X, in_left=X), 2 * X)
+
+
+def test_what_the_file_knows_of_its_tensors(predictor):
+    two = predictor("two.onnx", inputs={"right": "x", "in_left": "x"}).instance
+    assert two.input_types == dict.fromkeys(["in_left", "right"], ModelTensor("FP32", (-1, 4)))
+    assert two.output_types == dict.fromkeys(["_0_difference", "sum"], ModelTensor("FP32"))
 
 
 def test_texts(predictor):

@@ -21,7 +21,7 @@ from anabranch.components.runtimes.open_inference import health, server
 from anabranch.components.runtimes.open_inference.server import RemoteError
 from anabranch.components.runtimes.open_inference.wire import BadAnswer, decode
 from anabranch.components.tensor_types import typed
-from anabranch.errors import DeadlineExceeded, NodeError, Unavailable
+from anabranch.errors import DeadlineExceeded, LoadError, NodeError, Unavailable
 from anabranch.graph.loading import load_data
 from anabranch.graph.local import LocalGraph
 from anabranch.graph.plan import Signature
@@ -356,10 +356,6 @@ async def _load_and_leave(bound):
         ({"model": "other"}, "remote model 'other' answered 404"),
         ({"version": "4"}, "remote model 'demo' answered 404"),
         ({"inputs": ("a", "b")}, "remote model 'demo' takes the inputs x, the node has a, b"),
-        ({"outputs": {"double": {"datatype": "FP32", "shape": [-1, 2]}}},
-         "remote model 'demo' has no output 'double'"),
-        ({"outputs": {"doubled": {"datatype": "FP64", "shape": [-1, 2]}}},
-         "output 'doubled' is declared FP64, but remote model 'demo' gives FP32"),
     ],
 )  # fmt: skip
 def test_signatures_that_do_not_fit_are_errors_of_loading(make, fields, message):
@@ -448,6 +444,15 @@ def graph(demo, remote, tmp_path):
     yield build
     for one in made:
         one.close()
+
+
+def test_what_the_metadata_know_is_held_against_the_graph(graph):
+    shape = {"shape": [-1, 2]}
+    assert graph(outputs={"mine": {"datatype": "FP32", **shape}}).run({"pixels": X})
+    with pytest.raises(
+        LoadError, match=r"output 'mine' is FP64.*, but the model gives FP32"
+    ):
+        graph(outputs={"mine": {"datatype": "FP64", **shape}})
 
 
 def test_in_a_graph_with_retries_and_a_stand_in(graph, remote):

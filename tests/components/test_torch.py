@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from anabranch.components.binding import bind
+from anabranch.components.model_types import ModelTensor
 from anabranch.components.runtimes.torch.loading import load
 from anabranch.components.runtimes.torch.warming import examples, free_batch
 from anabranch.errors import LoadError
@@ -146,6 +147,17 @@ def test_whole_numbers_are_not_cast(predictor):
     result = bound.call(x=X[:2], at=np.array([1000, 1001]))
     assert result["output_0"].dtype == np.float32
     assert result["output_1"].tolist() == [1001, 1002]
+
+
+def test_what_a_program_knows_of_its_tensors(predictor):
+    fp32 = ModelTensor("FP32")
+    net = predictor("net.pt2").instance
+    assert net.input_types == {"x": ModelTensor("FP32", (-1, 4))}
+    assert net.output_types == {"output": fp32}
+    assert predictor("named.pt2").instance.output_types == {"double": fp32, "half": fp32}
+    whole = predictor("whole.pt2", args={"dtype": "bf16"}, inputs={"x": "x", "at": "x"}).instance
+    assert whole.output_types == {"output_0": ModelTensor(), "output_1": ModelTensor("INT64")}
+    assert predictor("net.pt").instance.output_types == {}
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ import pytest
 
 from anabranch.components import extras, registry
 from anabranch.components.binding import bind
+from anabranch.components.model_types import ModelTensor
+from anabranch.components.tensor_types import typed
 from anabranch.errors import LoadError
 
 xgboost = pytest.importorskip("xgboost")
@@ -291,3 +293,20 @@ def test_a_missing_library_is_named_with_its_extra(predictor, monkeypatch, runti
     monkeypatch.setattr(extras.importlib, "import_module", refuse)
     with pytest.raises(LoadError, match=rf"pip install 'anabranch\[{runtime}\]'"):
         predictor(runtime)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "method", "shape"),
+    [
+        ("xgboost", "predict", (-1, 3)),
+        ("xgboost", "contribs", (-1, 3, 5)),
+        ("lightgbm", "predict_proba", (-1, 3)),
+        ("catboost", "predict", (-1,)),
+    ],
+)
+def test_what_the_model_knows_of_its_tensors(predictor, runtime, method, shape):
+    bound = predictor(runtime, method=method)
+    assert bound.instance.input_types == {"x": ModelTensor(None, (-1, 4))}
+    (known,) = bound.instance.output_types.values()
+    assert known.shape == shape
+    assert known.agrees(typed(bound.call(x=X).dtype, shape))

@@ -16,6 +16,7 @@ from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.features import (
     Features,
+    answer_types,
     at_least_one_row,
     bad_method,
     bad_threads,
@@ -54,6 +55,9 @@ class CatboostModel:
         self._texts = list(self._model.get_text_feature_indices())
         self._kind = _kind(node.method or "predict", _loss(self._model))
         self._threads = threads
+        self.input_types = self._features.input_types
+        if not self._categories and not self._texts:
+            self.output_types = answer_types(self._call, self._features.count)
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:

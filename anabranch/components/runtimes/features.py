@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.arrays import Array
-from anabranch.components.contract import CannotLoad
+from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
+from anabranch.components.datatypes import to_datatype
 from anabranch.components.hints import hint, listing
+from anabranch.components.model_types import ModelTensor
 from anabranch.components.runtimes.signatures import plain
 from anabranch.specs.models import Predictor
 
@@ -24,7 +26,15 @@ class Features:
     def __init__(self, node: Predictor, count: int, names: Sequence[str] | None) -> None:
         """Raise CannotLoad where the inputs are not the model's features."""
         self.count = count
+        self._input = next(iter(node.inputs))
         self._columns = None if len(node.inputs) == 1 else _columns(node, names)
+
+    @property
+    def input_types(self) -> dict[str, ModelTensor]:
+        """What the model takes: as many features as it was fitted on, as any numbers."""
+        if self._columns is not None:
+            return {}
+        return {self._input: ModelTensor(shape=(-1, self.count))}
 
     def matrix(self, inputs: Mapping[str, Array]) -> Array:
         """Return the inputs as one matrix; a ValueError where they are not the model's features."""
@@ -71,6 +81,12 @@ def at_least_one_row(call: Callable[[Array], Any], matrix: Array) -> Any:
     if len(matrix):
         return call(matrix)
     return call(np.zeros((1, *matrix.shape[1:]), matrix.dtype))[:0]
+
+
+def answer_types(call: Callable[[Array], Any], count: int) -> dict[str, ModelTensor]:
+    """Return what a model gives for rows of so many features, found by asking it for one."""
+    answer = np.asarray(call(np.zeros((1, count), np.float32)))
+    return {DEFAULT_OUTPUT: ModelTensor(to_datatype(answer.dtype), (-1, *answer.shape[1:]))}
 
 
 def both_classes(positive: Array) -> Array:

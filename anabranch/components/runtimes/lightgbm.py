@@ -15,6 +15,7 @@ from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.features import (
     Features,
+    answer_types,
     at_least_one_row,
     bad_method,
     bad_threads,
@@ -56,6 +57,8 @@ class LightgbmModel:
         self._features = Features(node, self._booster.num_feature(), self._booster.feature_name())
         self._options = {**_OPTIONS[node.method or "predict"], "num_threads": threads}
         self._finish = _finish(node.method, text)
+        self.input_types = self._features.input_types
+        self.output_types = answer_types(self._rows, self._features.count)
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:

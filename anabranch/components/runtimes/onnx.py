@@ -14,6 +14,7 @@ from anabranch.components.contract import CannotLoad
 from anabranch.components.datatypes import BF16
 from anabranch.components.extras import require
 from anabranch.components.hints import hint
+from anabranch.components.model_types import ModelTensor, model_tensor
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.signatures import checked, no_method, no_model, order_of, plain
@@ -61,6 +62,9 @@ class OnnxModel:
             _refuse_bf16(node, one.name, one.type)
         self._specs = [_spec(one) for one in inputs]
         self._outputs = _outputs(node, self._session.get_outputs(), outputs)
+        specs = map(model_tensor, self._specs)
+        self.input_types = dict(zip(self._order, specs, strict=True))
+        self.output_types = _output_types(self._session.get_outputs(), self._outputs)
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
@@ -93,7 +97,7 @@ def _session(runtime: Any, path: Path, threads: int) -> Any:
 
 def _spec(argument: Any) -> TensorSpec | None:
     """Return the type of an input; None where its rank is not known."""
-    datatype = _DATATYPES.get(argument.type.removeprefix("tensor(").removesuffix(")"))
+    datatype = _datatype(argument.type)
     if datatype is None or not argument.shape:
         return None
     shape = tuple(size if isinstance(size, int) else -1 for size in argument.shape)
@@ -124,6 +128,19 @@ def _refuse_bf16(node: Predictor, name: str, kind: str) -> None:
             f"{node.model} has {name!r} as BF16, which ONNX Runtime's Python does not pass on: "
             "cast it inside of the model, so that it is FP32 outside"
         )
+
+
+def _output_types(there: Sequence[Any], wanted: Sequence[str]) -> dict[str, ModelTensor]:
+    """Return what is known of the outputs: datatypes, for shapes are often wrong in files."""
+    kinds = {one.name: one.type for one in there}
+    return {
+        plain(name): ModelTensor("FP32" if _is_map(kinds[name]) else _datatype(kinds[name]))
+        for name in wanted
+    }
+
+
+def _datatype(kind: str) -> str | None:
+    return _DATATYPES.get(kind.removeprefix("tensor(").removesuffix(")"))
 
 
 def _is_map(kind: str) -> bool:

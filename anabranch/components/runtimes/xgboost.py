@@ -15,6 +15,7 @@ from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.features import (
     Features,
+    answer_types,
     at_least_one_row,
     bad_method,
     bad_threads,
@@ -49,6 +50,8 @@ class XgboostModel:
         self._trees = _best_trees(self._booster)
         self._features = Features(node, self._booster.num_features(), self._booster.feature_names)
         self._call = self._methods()[node.method or "predict"](self)
+        self.input_types = self._features.input_types
+        self.output_types = answer_types(self._call, self._features.count)
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:

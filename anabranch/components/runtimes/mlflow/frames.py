@@ -11,6 +11,7 @@ from anabranch.components.arrays import Array
 from anabranch.components.contract import CannotLoad
 from anabranch.components.datatypes import to_datatype
 from anabranch.components.hints import listing
+from anabranch.components.model_types import ModelTensor, model_tensor
 from anabranch.components.runtimes.signatures import checked, named_outputs, order_of, plain
 from anabranch.specs.models import Predictor, TensorSpec
 
@@ -28,6 +29,19 @@ def converter(pandas: Any, node: Predictor, schema: Any) -> Convert:
     if schema.is_tensor_spec():
         return _tensors(node, schema.inputs)
     return _columns(pandas, node, schema.inputs)
+
+
+def input_types(node: Predictor, schema: Any) -> dict[str, ModelTensor]:
+    """Return what a schema of tensors, or of one matrix of columns, says of the node's inputs."""
+    if schema is None:
+        return {}
+    if schema.is_tensor_spec():
+        order = order_of(node, [one.name or "input" for one in schema.inputs])
+        specs = (model_tensor(_spec(one)) for one in schema.inputs)
+        return dict(zip(order, specs, strict=True))
+    if len(node.inputs) == 1 and len(schema.inputs) > 1:
+        return {next(iter(node.inputs)): ModelTensor(shape=(-1, len(schema.inputs)))}
+    return {}
 
 
 def _as_they_are(inputs: Mapping[str, Array]) -> Any:

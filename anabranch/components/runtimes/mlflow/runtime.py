@@ -12,7 +12,7 @@ from anabranch.components.artefacts import model_path, reading
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
-from anabranch.components.runtimes.mlflow.frames import converter, outputs
+from anabranch.components.runtimes.mlflow.frames import converter, input_types, outputs
 from anabranch.components.runtimes.signatures import no_method, no_model
 from anabranch.errors import InvalidRequest
 from anabranch.specs.models import NodeBase, Predictor
@@ -38,6 +38,7 @@ class MlflowModel:
             signature = self._model.metadata.signature
             schema = None if signature is None else signature.inputs
             self._convert = converter(require("pandas", "mlflow"), node, schema)
+            self.input_types = input_types(node, schema)
         params = None if signature is None else signature.params
         self._params = {one.name: one for one in params or ()}
         # A context bars a node from batching, so only models with parameters ask for it.

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 from anabranch.components.arrays import Array
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.hints import hint, listing, shown
+from anabranch.components.model_types import ModelTensor
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.open_inference.health import Health
 from anabranch.components.runtimes.open_inference.server import RemoteError, Server
@@ -22,7 +23,7 @@ from anabranch.components.runtimes.open_inference.wire import (
 )
 from anabranch.components.runtimes.signatures import no_method, order_of, plain
 from anabranch.errors import DeadlineExceeded, Unavailable
-from anabranch.specs.models import NodeBase, Predictor, TensorSpec
+from anabranch.specs.models import NodeBase, Predictor
 
 _ASKING = 5.0
 """Longest time to wait for metadata or a probe of health, in seconds."""
@@ -138,12 +139,16 @@ class OpenInferenceModel:
         if inputs:
             order = order_of(self._node, list(inputs), str(self._server))
             self._names = dict(zip(order, inputs, strict=True))
+            kinds = map(ModelTensor, inputs.values())
+            self.input_types = dict(zip(order, kinds, strict=True))
+        if not outputs:
+            return
         for name in self._outputs:
-            if outputs and name not in outputs:
+            if name not in outputs:
                 raise CannotLoad(f"{self._server} has no output {name!r}{hint(name, outputs)}")
-        wanted = {name: outputs[name] for name in self._outputs or outputs if name in outputs}
-        if wanted and self._node.outputs is not None:
-            _check_outputs(self._server, self._node.outputs, wanted)
+        self.output_types = {
+            plain(name): ModelTensor(outputs[name]) for name in self._outputs or outputs
+        }
 
     def _named(self, outputs: Mapping[str, Array]) -> Any:
         missing = [name for name in self._outputs if name not in outputs]
@@ -181,27 +186,14 @@ def _parameters(context: Context) -> dict[str, Any]:
     return {**context.parameters, "timeout": max(1, int(remaining * 1e6))}
 
 
-def _types(metadata: Any, side: str) -> dict[str, Any]:
-    """Return name: datatype of the inputs or outputs that a model's metadata list."""
+def _types(metadata: Any, side: str) -> dict[str, str | None]:
+    """Return name: datatype of the inputs or outputs that a model's metadata list.
+
+    Shapes are left to the server: what metadata say of them differs from kind to kind.
+    """
     try:
         return {str(one["name"]): one.get("datatype") for one in metadata.get(side) or ()}
     except (KeyError, TypeError, AttributeError):
         raise CannotLoad(
             f"the remote model's metadata list no {side} as the protocol says"
         ) from None
-
-
-def _check_outputs(
-    server: Server, declared: Mapping[str, TensorSpec], there: Mapping[str, Any]
-) -> None:
-    """Hold the outputs that the node declares against those that the remote model has."""
-    known = {plain(name): datatype for name, datatype in there.items()}
-    if len(declared) == len(there) == 1:
-        known = dict(zip(declared, there.values(), strict=True))
-    for name, spec in declared.items():
-        if name not in known:
-            raise CannotLoad(f"{server} has no output {name!r}{hint(name, known)}")
-        if known[name] not in (None, spec.datatype):
-            raise CannotLoad(
-                f"output {name!r} is declared {spec.datatype}, but {server} gives {known[name]}"
-            )

@@ -8,13 +8,14 @@ segment reserves.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from anabranch.components.contract import CannotLoad
+from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
+from anabranch.components.model_types import ModelTensor
 from anabranch.components.runtimes.signatures import named_outputs
 from anabranch.specs.models import TensorSpec
 
@@ -46,6 +47,8 @@ class Model:
     device: str
     keywords: Sequence[str] = ()
     """The last of the inputs, which go by name."""
+    outputs: Mapping[str, ModelTensor] = field(default_factory=dict)
+    """What is known of the outputs, once they are on the CPU."""
 
     def call(self, tensors: list[Any]) -> Any:
         """Return the outputs for tensors on the device, as ``named_outputs`` gives them."""
@@ -97,7 +100,25 @@ def _load_export(torch: Any, path: Path, device: str, dtype: Any) -> Model:
         dtypes=[_cast(value, dtype) for value in examples],
         device=device,
         keywords=keys,
+        outputs=_outputs(program, values, dtype),
     )
+
+
+def _outputs(program: Any, values: Mapping[str, Any], dtype: Any) -> dict[str, ModelTensor]:
+    """Return the datatypes that the program was traced with; nothing for nested outputs."""
+    leaves = [values.get(name) for name in program.graph_signature.user_outputs]
+    spec = program.call_spec.out_spec
+    if len(leaves) != spec.num_leaves:
+        return {}
+    found = named_outputs(spec.unflatten(leaves))
+    named = found if isinstance(found, dict) else {DEFAULT_OUTPUT: found}
+    return {name: _output(value, dtype) for name, value in named.items()}
+
+
+def _output(value: Any, dtype: Any) -> ModelTensor:
+    floats = getattr(getattr(value, "dtype", None), "is_floating_point", False)
+    known = None if dtype is not None and floats else _spec(value)
+    return ModelTensor(known.datatype if known is not None else None)
 
 
 def _spec(value: Any) -> TensorSpec | None:

@@ -10,6 +10,7 @@ from anabranch.components.arrays import Array, to_array, to_torch
 from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
+from anabranch.components.model_types import model_tensor
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.signatures import checked, no_method, no_model, order_of
 from anabranch.components.runtimes.torch.devices import NAMES, Cpu, Cuda, choose
@@ -62,6 +63,9 @@ class TorchModel:
             call = with_graphs(self._torch, model, cuda_graphs) if cuda_graphs else model.call
         self._run = (Cpu if self._device == "cpu" else Cuda)(self._torch, call)
         self.max_concurrency = self._run.max_concurrency
+        specs = map(model_tensor, self._specs)
+        self.input_types = dict(zip(self._order, specs, strict=True))
+        self.output_types = model.outputs
 
     @staticmethod
     def executes_code(model: str) -> bool:

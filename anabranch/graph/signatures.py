@@ -1,0 +1,54 @@
+"""What loaded models know of their tensors, held against what the graph says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from anabranch.components.contract import Bound
+from anabranch.components.hints import listing
+from anabranch.components.model_types import ModelTensor
+from anabranch.errors import LoadError
+from anabranch.graph.plan import Plan, PlannedNode, Ref
+from anabranch.specs.models import TensorSpec
+
+
+def check_signatures(plan: Plan, bound: Mapping[str, Bound]) -> None:
+    """Raise LoadError where a model takes or gives other tensors than the graph says."""
+    for name, each in bound.items():
+        node = plan.nodes[name]
+        _check_inputs(plan, node, getattr(each.instance, "input_types", {}))
+        _check_outputs(node, getattr(each.instance, "output_types", {}))
+
+
+def _check_inputs(plan: Plan, node: PlannedNode, known: Mapping[str, ModelTensor]) -> None:
+    for key, ref in node.inputs.items():
+        spec, tensor = _type_of(plan, ref), known.get(key)
+        if spec is not None and tensor is not None and not tensor.agrees(spec):
+            raise LoadError(node.name, f"input {key!r} is {spec}, but the model takes {tensor}")
+
+
+def _check_outputs(node: PlannedNode, known: Mapping[str, ModelTensor]) -> None:
+    if not known or node.outputs is None:
+        return
+    if len(known) == len(node.outputs) == 1:
+        known = dict(zip(node.outputs, known.values(), strict=True))
+    if known.keys() != node.outputs.keys():
+        raise LoadError(
+            node.name,
+            f"the model gives {listing(known)}, the node's outputs are {listing(node.outputs)}",
+        )
+    for name, spec in node.outputs.items():
+        if spec is not None and not known[name].agrees(spec):
+            text = f"output {name!r} is {spec}, but the model gives {known[name]}"
+            raise LoadError(node.name, text)
+
+
+def _type_of(plan: Plan, ref: Ref) -> TensorSpec | None:
+    if ref.node is None:
+        return plan.inputs.get(str(ref.output))
+    outputs = plan.nodes[ref.node].outputs if ref.node in plan.nodes else None
+    if outputs is None:
+        return None
+    if ref.output is None:
+        return next(iter(outputs.values())) if len(outputs) == 1 else None
+    return outputs.get(ref.output)
