@@ -172,7 +172,7 @@ class Policy:
         now = time.monotonic()
         if now - self._logged >= LOG_PERIOD:
             self._logged = now
-            logger.warning("node %r: %s after a failure: %s", self.node, what, str(error)[:500])
+            logger.warning("%s for node %r: %s", what, self.node, str(error)[:500])
 
 
 def unnoticed(node: str, what: str) -> None:

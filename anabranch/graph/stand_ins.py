@@ -34,16 +34,16 @@ def check_stand_ins(draft: Draft) -> Draft:
 def _check(draft: Draft, node: PlannedNode) -> Found:
     yield from _check_quorum(node)
     on_error = node.spec.on_error
-    is_value = isinstance(on_error, StandIn) and on_error.value is not None
-    if node.type == "router" and (is_value or on_error == "skip"):
+    value = on_error.value if isinstance(on_error, StandIn) else None
+    if node.type == "router" and (value is not None or on_error == "skip"):
         yield (
             node_path(node.name, "on_error"),
             "a router gives what one of its routes gives; use `{use: …}` for when it cannot decide",
         )
     elif on_error == "skip":
         yield from _check_readers(draft, node)
-    elif is_value and isinstance(on_error, StandIn) and not _is_wrong(draft, node):
-        yield from _check_value(node, on_error.value)
+    elif value is not None and not _is_wrong(draft, node):
+        yield from _check_value(node, value)
 
 
 def _check_quorum(node: PlannedNode) -> Found:

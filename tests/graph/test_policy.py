@@ -185,7 +185,7 @@ def test_what_is_done_is_told_and_logged(
     asyncio.run(main())
     assert notices == [("a", "retry"), ("a", told)] * 3
     assert [record.message for record in caplog.records] == [
-        "node 'a': retry after a failure: node 'a' failed: RuntimeError: no luck"
+        "retry for node 'a': node 'a' failed: RuntimeError: no luck"
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from anabranch.errors import LoadError, NodeError
 from anabranch.graph.builder import Graph
+from anabranch.graph.values import Skipped
 
 ROOT = Path(__file__).parent
 PARTS = """
@@ -111,6 +113,11 @@ def test_too_few_inputs_name_who_failed_and_why(folder: Path) -> None:
                 "node 'm' failed: 1 of 3 inputs are left, its quorum is 2 "
                 "(node 'a' failed: RuntimeError: no luck; node 'c' failed: RuntimeError: no luck)"
             )
+
+
+def test_what_is_left_out_can_be_told_to_another_process() -> None:
+    """A combiner may have a process of its own."""
+    assert pickle.loads(pickle.dumps(Skipped("no luck"))) == Skipped("no luck")
 
 
 def test_own_combiners_get_a_shorter_list(folder: Path) -> None:
