@@ -54,7 +54,8 @@ class SegmentCall(Protocol):
     ) -> Mapping[str, Any]:
         """Evaluate ``wants`` (vertices of the segment) given the ``values`` of other vertices.
 
-        Values are arrays, dicts of arrays, or for a router that decides there the name of a route.
+        Values are arrays, dicts of arrays, or for a router that decides there the name of a route;
+        or ``Skipped``, for a node that was left out.
         """
         ...
 
