@@ -213,3 +213,32 @@ def test_any_graph_evaluates_as_the_language_says(
     for result, log in asyncio.run(evaluate(graph, segmented, {"x": x, "y": y}, wants, times=5)):
         assert result == expected
         assert sorted(log) == sorted(reading.ran), "each node asked for runs once, and no other"
+
+
+async def given_up(graph: Graph, segmented: bool, wants: list[str], turns: int) -> set[str]:
+    """Cancel a request after so many turns of the loop; the names of tasks that are left."""
+    bound = await load_nodes(graph.plan, graph.plan.nodes, ROOT)
+    executor = loopback(graph.plan, bound) if segmented else HeadExecutor(graph.plan, bound)
+    arrays = {"x": np.array([1]), "y": np.array([2])}
+    request = asyncio.ensure_future(executor.run(arrays, Context(parameters={"log": []}), wants))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    request.cancel()
+    await asyncio.wait((request,))
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    executor.close()
+    return {str(task) for task in left}
+
+
+@settings(max_examples=60)
+@given(graphs(), st.booleans(), st.integers(0, 12))
+def test_whenever_a_request_is_given_up_none_of_its_tasks_is_left(
+    parts: list[Part], segmented: bool, turns: int
+) -> None:
+    try:
+        graph = build(parts, placed=segmented)
+        assert graph.plan
+    except SpecError:
+        graph, segmented = build(parts, placed=False), False
+    wants = [part.name for part in wanted(parts)]
+    assert asyncio.run(given_up(graph, segmented, wants, turns)) == set()
