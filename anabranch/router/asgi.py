@@ -29,21 +29,10 @@ from anabranch.router.arms import Arms
 from anabranch.router.encoding import encode_metadata, encode_response
 from anabranch.router.errors import Reply
 from anabranch.router.generate import decode_generate, encode_answer, encode_each, joined
-from anabranch.router.http import (
-    Answer,
-    BodyRule,
-    CancelOnDisconnect,
-    Handler,
-    HttpApp,
-    HttpRequest,
-    Message,
-    Receive,
-    Send,
-    dispatch,
-    json_reply,
-)
+from anabranch.router.http import Answer, CancelOnDisconnect, Handler, HttpApp, dispatch, json_reply
 from anabranch.router.oip import decode_body
 from anabranch.router.openapi import document
+from anabranch.router.request import BodyRule, HttpRequest, Message, Receive, Send
 from anabranch.router.stepping import Started
 from anabranch.router.streams import EventStream, begin, to_events
 

@@ -28,20 +28,10 @@ from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest, NotFound, Unavailable
 from anabranch.router import repository
 from anabranch.router.errors import Headers, MethodNotAllowed, Reply
-from anabranch.router.http import (
-    Answer,
-    BodyRule,
-    Handler,
-    HttpApp,
-    HttpRequest,
-    Message,
-    Receive,
-    Send,
-    dispatch,
-    json_reply,
-)
+from anabranch.router.http import Answer, Handler, HttpApp, dispatch, json_reply
 from anabranch.router.limits import Arriving, Limits
 from anabranch.router.repository import EXTENSIONS, absent, check_parameters, entry
+from anabranch.router.request import BodyRule, HttpRequest, Message, Receive, Send
 
 UPLOADS = 4
 """Largest bodies of the control API that may be on their way at once."""

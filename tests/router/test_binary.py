@@ -20,10 +20,10 @@ from anabranch.router.core import InferenceResponse, OutputTensor, TensorMetadat
 from anabranch.router.encoding import Form, encode_response
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.header import Header
-from anabranch.router.http import BodyRule, HttpRequest
 from anabranch.router.limits import Limits
 from anabranch.router.oip import Decoded, decode_body
 from anabranch.router.raw import decode_raw, encode_raw
+from anabranch.router.request import BodyRule, HttpRequest
 from tests.router.tensors import arrays, same_bits
 
 LIMITS = Limits()

@@ -11,17 +11,10 @@ import pytest
 
 from anabranch.router.asgi import GraphApp
 from anabranch.router.errors import ClientGone
-from anabranch.router.http import (
-    MAX_PIECES,
-    BodyRule,
-    CancelOnDisconnect,
-    Headers,
-    HttpApp,
-    HttpRequest,
-    json_reply,
-)
+from anabranch.router.http import CancelOnDisconnect, HttpApp, json_reply
 from anabranch.router.keys import key_reader
 from anabranch.router.limits import Limits
+from anabranch.router.request import MAX_PIECES, BodyRule, Headers, HttpRequest
 from anabranch.specs.models import Sticky
 
 Make = Callable[..., Any]

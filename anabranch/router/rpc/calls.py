@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from grpc import StatusCode
 
-from anabranch.router.http import request_id
+from anabranch.router.request import request_id
 from anabranch.router.rpc.codes import REQUEST_ID, status_of
 
 ServicerContext: TypeAlias = Any
