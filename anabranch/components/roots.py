@@ -88,7 +88,8 @@ def _modules_of(root: Path) -> list[str]:
     folder = str(root) + os.sep
     return [
         name
-        for name, module in list(sys.modules.items())
+        # A copy is made in one go; a list of the items would not bear imports in other threads.
+        for name, module in sys.modules.copy().items()
         if any(_is_inside(place, folder) for place in _places(module))
         and name.partition(".")[0] not in (_OURS, "__main__")
     ]

@@ -26,9 +26,21 @@ async def load_nodes(plan: Plan, names: Iterable[str], root: Path) -> dict[str, 
     bound = {name: bind(name, plan.nodes[name].spec, root) for name in names}
     check_streams(plan, bound)
     check_quorums(plan, bound)
-    await run_hook("load", bound.values(), root)
-    check_signatures(plan, bound)
+    await _load(plan, bound, root)
     return bound
+
+
+async def _load(plan: Plan, bound: Mapping[str, Bound], root: Path) -> None:
+    """Load one node after the other; where that fails, let go of what those before it hold."""
+    begun: dict[str, Bound] = {}
+    try:
+        for name, each in bound.items():
+            begun[name] = each
+            await run_hook("load", [each], root)
+        check_signatures(plan, bound)
+    except BaseException:
+        await unload_nodes(begun, root)
+        raise
 
 
 async def run_hook(hook: str, nodes: Iterable[Bound], root: Path) -> None:

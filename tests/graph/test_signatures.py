@@ -14,6 +14,8 @@ from anabranch.graph.local import LocalGraph
 from anabranch.specs.models import TensorSpec
 
 SOURCE = """
+from pathlib import Path
+
 from anabranch.components.model_types import ModelTensor
 
 def tensor(datatype, shape):
@@ -26,6 +28,10 @@ class Model:
 
     def predict(self, x):
         return x
+
+class Marks(Model):
+    def unload(self):
+        Path(__file__).with_name("unloaded").touch()
 
 class Knows:
     def predict(self, x):
@@ -135,3 +141,9 @@ def test_models_that_fit(load, fields):
 def test_models_that_do_not_fit_are_errors_of_loading(load, fields, message):
     with pytest.raises(LoadError, match=rf"^node 'model': {message}"):
         load(**fields)
+
+
+def test_what_was_loaded_is_let_go_where_the_graph_does_not_load(load, tmp_path):
+    with pytest.raises(LoadError):
+        load(cls="Marks", takes={"x": ("FP64", None)})
+    assert (tmp_path / "unloaded").exists()
