@@ -19,7 +19,14 @@ from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.multiplexing import parameter_of
 from anabranch.graph.lowering.notices import counted
 from anabranch.graph.lowering.policy import REQUESTS
-from anabranch.graph.lowering.segments import HandleCall, ask, longest_call, received, shipped
+from anabranch.graph.lowering.segments import (
+    HandleCall,
+    ask,
+    is_over,
+    longest_call,
+    received,
+    shipped,
+)
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
 from anabranch.graph.plan import HEAD
 from anabranch.router.core import Array, Evaluated, Head, Verdict
@@ -155,9 +162,7 @@ class RemoteHead:
     ) -> Evaluated:
         """Evaluate the graph's outputs, or only those named; cancelling this cancels it there."""
         sent = _sent(inputs, context, outputs)
-        found, seconds = await ask(
-            self._name, self._infer, *sent, is_late=lambda: context.remaining() == 0
-        )
+        found, seconds = await ask(self._name, self._infer, *sent, is_late=lambda: is_over(context))
         return Evaluated(found, seconds)
 
     def stream(

@@ -19,6 +19,9 @@ from anabranch.graph.lowering.policy import REQUESTS
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
 from anabranch.graph.plan import Plan, Segment
 
+SLACK = 0.01
+"""Seconds by which timers and clocks of two processes may differ."""
+
 
 class SegmentReplica:
     """One replica of a segment: loads the segment's nodes and evaluates them on request.
@@ -101,7 +104,7 @@ class HandleCall:
         started = time.monotonic()
 
         def is_late() -> bool:
-            return time.monotonic() - started >= self._timeout or context.remaining() == 0
+            return time.monotonic() - started >= self._timeout - SLACK or is_over(context)
 
         method = self._method(context)
         found: Mapping[str, Any] = await ask(self._segment, method, *sent, is_late=is_late)
@@ -145,6 +148,12 @@ async def ask(name: str, method: Handle, *args: Any, is_late: Callable[[], bool]
         except asyncio.CancelledError:
             response.cancel()
             raise
+
+
+def is_over(context: Context) -> bool:
+    """Whether the time of a request is over, or as good as over."""
+    remaining = context.remaining()
+    return remaining is not None and remaining <= SLACK
 
 
 def longest_call(plan: Plan, segment: Segment) -> float:
