@@ -5,7 +5,8 @@ measures the queue and not the processor. What is compared with:
 
 - *capacity*: answers a second with twice as many clients as a batch has rows, so that a full batch
   always waits;
-- *unloaded*: the latency of one request after the other that has a full batch of rows.
+- *unloaded*: the latency of as many clients as a batch has rows. It is printed beside the bare time
+  of one request that has a full batch of rows.
 """
 
 from __future__ import annotations
@@ -47,10 +48,12 @@ def main() -> int:
     os.nice(NICENESS)
     with tempfile.TemporaryDirectory(prefix="ab-") as name, engine() as one:
         url = _deploy(one, Path(name))
-        unloaded = load(url, 1, 3, "python", _body(SIZE))
+        bare = load(url, 1, 3, "python", _body(SIZE))
+        unloaded = load(url, SIZE, 4, "python", _body(1))
         full = load(url, 2 * SIZE, 5, "python", _body(1))
         loop = OpenLoop(url, _body(1), TIMES * full.rate)
         memory = asyncio.run(_overload(one, loop, options.seconds))
+    print(f"one request with {SIZE} rows: p50 {bare.p50:.0f} ms, p99 {bare.p99:.0f} ms")
     return _report(unloaded, full, loop, memory, options.seconds)
 
 

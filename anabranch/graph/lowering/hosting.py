@@ -8,6 +8,7 @@ of the traceback that Serve makes of it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import re
@@ -61,6 +62,9 @@ class Hosted:
             hosted = cls(loaded, await load_nodes(loaded.plan, nodes, loaded.root))
             await hosted.check_health()
         tell_used()
+        # What is here now stays. Each full collection would walk it and stop all requests for
+        # 50 to 90 ms, every few seconds under load.
+        gc.freeze()
         return hosted
 
     def segment(self, name: str) -> Segment:
