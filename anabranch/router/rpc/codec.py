@@ -42,6 +42,7 @@ from anabranch.router.rpc.messages import (
 
 _RAW_INPUTS = InferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 _RAW_OUTPUTS = InferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number
+_TENSORS = {InferRequest.DESCRIPTOR.fields_by_name[name].number for name in ("inputs", "outputs")}
 _MAX_NAME, _MAX_ID = 256, 1024
 _SHARED = "shared_memory_region"
 _CLASSES = "classification"
@@ -79,11 +80,17 @@ def decode_request(message: bytes, limits: Limits) -> Decoded:
 
 
 def _split(message: bytes) -> tuple[bytes, list[memoryview]]:
-    """Take the raw contents out of a message: they are large, and need no copy."""
+    """Take the raw contents out of a message: they are large, and need no copy.
+
+    Fields are counted, also those of inputs and outputs; InvalidRequest, TooLarge.
+    """
     view = memoryview(message)
     raw: list[memoryview] = []
     rest: list[memoryview] = []
+    left = wire.MAX_FIELDS
     for field in wire.fields(message):
+        if field.number in _TENSORS and field.kind == wire.BYTES:
+            left -= len(list(wire.fields(message, field.value, field.end, left)))
         if field.number != _RAW_INPUTS:
             rest.append(view[field.start : field.end])
         elif field.kind == wire.BYTES:

@@ -37,7 +37,7 @@ from anabranch.router.rpc.ahead import Ahead
 from anabranch.router.rpc.calls import Call, Method, ServicerContext, answered
 from anabranch.router.rpc.codes import REQUEST_ID, refused
 from anabranch.router.rpc.forwarding import forward, forward_stream
-from anabranch.router.rpc.messages import SERVICE, Message, parse, request_type, response_type
+from anabranch.router.rpc.messages import SERVICE, parse, request_type, response_type
 from anabranch.router.rpc.pool import Pool, Router
 from anabranch.router.rpc.streams import failed
 
@@ -114,21 +114,19 @@ class Front:
         return _answer("RepositoryIndex", models=models)
 
     async def _load(self, message: bytes, call: Call) -> bytes:
-        name = await self._changed(
-            "load", parse(request_type("RepositoryModelLoad"), message), call
-        )
+        name = await self._change("load", "RepositoryModelLoad", message, call)
         return _answer("RepositoryModelLoad", model_name=name, isLoaded=True)
 
     async def _unload(self, message: bytes, call: Call) -> bytes:
-        asked = parse(request_type("RepositoryModelUnload"), message)
-        name = await self._changed("unload", asked, call)
+        name = await self._change("unload", "RepositoryModelUnload", message, call)
         return _answer("RepositoryModelUnload", model_name=name, isUnloaded=True)
 
-    async def _changed(self, action: Action, asked: Message, call: Call) -> str:
+    async def _change(self, action: Action, method: str, message: bytes, call: Call) -> str:
         """Load or unload a graph for a caller with the token; the graph's name."""
         refusal = self._control.refusal(call.headers)
         if refusal is not None:
             raise refused(refusal, call.id)
+        asked = parse(request_type(method), message)
         check_parameters(asked.parameters)
         name: str = asked.model_name or asked.repository_name
         refusal = await change(self._control, name, action)

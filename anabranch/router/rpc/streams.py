@@ -11,8 +11,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
+from anabranch.errors import RequestError
 from anabranch.router.raw import Buffer
 from anabranch.router.rpc import wire
 from anabranch.router.rpc.codec import Decoded, mark_final
@@ -43,13 +42,16 @@ def last(decoded: Decoded) -> bytes:
 
 def failed(error: Exception, request_id: str, message: bytes) -> bytes:
     """Return the answer to a request that failed; its id is given back if it can be read."""
-    asked = InferRequest()
-    with suppress(DecodeError):
-        asked = InferRequest.FromString(message)
-    response = _of(asked.model_name, asked.model_version, asked.id)
+    response = _of(*(_text(message, field) for field in ("model_name", "model_version", "id")))
     mark_final(response, True)
     details = status_of(error, request_id).details
     return _serialized(StreamResponse(error_message=details, infer_response=response))
+
+
+def _text(message: bytes, field: str) -> str:
+    with suppress(RequestError):
+        return wire.text(message, InferRequest.DESCRIPTOR.fields_by_name[field].number)
+    return ""
 
 
 def _of(name: str, version: str, id: str) -> Any:

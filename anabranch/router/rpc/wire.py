@@ -32,12 +32,14 @@ class Field(NamedTuple):
     end: int
 
 
-def fields(message: bytes) -> Iterator[Field]:
-    """Walk over the fields of a message, not into them.
+def fields(
+    message: bytes, at: int = 0, end: int | None = None, most: int = MAX_FIELDS
+) -> Iterator[Field]:
+    """Walk over the fields of a message, not into them; or of the one inside it up to ``end``.
 
-    Raises InvalidRequest where it is none, TooLarge beyond MAX_FIELDS.
+    Raises InvalidRequest where it is none, TooLarge beyond ``most`` fields.
     """
-    at, size, left = 0, len(message), MAX_FIELDS
+    size, left = len(message) if end is None else end, most
     while at < size:
         if not left:
             raise TooLarge(f"the message has more than {MAX_FIELDS} fields")

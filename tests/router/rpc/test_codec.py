@@ -211,6 +211,17 @@ def test_limits_act_before_memory_is_taken() -> None:
     assert "16777217" in refusal(raw("INT8", b"", [2**24 + 1]), TooLarge)
 
 
+@pytest.mark.parametrize("field", [b"\x22\x00", b"\x18\x01"])
+@pytest.mark.parametrize("tensor", [5, 6])
+def test_fields_of_tensors_are_counted_before_they_take_memory(field: bytes, tensor: int) -> None:
+    many = field * 2**20
+    with pytest.raises(TooLarge, match="more than 4096 fields"):
+        decode_request(wire.head(tensor, len(many)) + many, LIMITS)
+    some = wire.head(tensor, 2 * 100) + field * 100
+    with pytest.raises(TooLarge, match="more than 4096 fields"):
+        decode_request(some * 50, LIMITS)
+
+
 def test_an_input_twice_is_refused() -> None:
     message = typed("FP32", [1.0])
     message.inputs.append(message.inputs[0])
