@@ -20,10 +20,7 @@ from anabranch.graph.batching import (
     Batch,
     Hold,
     Limits,
-    Outcome,
     Rank,
-    Room,
-    Service,
     Waiting,
     due,
     halves,
@@ -33,6 +30,7 @@ from anabranch.graph.batching import (
     refuses,
     total,
 )
+from anabranch.graph.experience import Outcome, Room, Service
 from anabranch.graph.lanes import Lane
 from anabranch.graph.rows import Values, group_of, rows_of, split, stacked
 from anabranch.graph.values import arrays_of
