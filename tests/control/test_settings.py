@@ -25,6 +25,7 @@ def test_variables_override(tmp_path: Path) -> None:
             "ANABRANCH_STORE": "postgresql://db/x",
             "ANABRANCH_HTTP_HOST": "0.0.0.0",
             "ANABRANCH_HTTP_PORT": "9",
+            "ANABRANCH_GRPC_PORT": "10",
             "ANABRANCH_MAX_BODY": "10",
             "ANABRANCH_DEPLOY_TIMEOUT": "1.5",
             "ANABRANCH_GRACE": "0",
@@ -33,7 +34,7 @@ def test_variables_override(tmp_path: Path) -> None:
         }
     )
     assert (settings.store, settings.max_body) == ("postgresql://db/x", 10)
-    assert settings.url == "http://127.0.0.1:9"
+    assert (settings.url, settings.grpc_port) == ("http://127.0.0.1:9", 10)
     assert (settings.deploy_timeout, settings.grace) == (1.5, 0.0)
     assert settings.prometheus == "http://prometheus:9090/prefix"
     assert settings.webhooks == ("https://a/hooks", "http://[::1]:9")
