@@ -137,10 +137,8 @@ def _wake(url: str, notes: Path, replicas: Callable[[], list[psutil.Process]]) -
         client.post(url, json=BODY).raise_for_status()
         answered = time.time()
     told = json.loads(notes.read_text())
-    started = psutil.Process(told["pid"]).create_time()
-    # A module that a fork finds imported was no work of its own.
-    imported = max(started, told["imported"])
-    marks = (asked, started, imported, told["loaded"], told["called"], answered)
+    between = (told[part] for part in ("started", "imported", "loaded", "called"))
+    marks = (asked, *between, answered)
     return [*(later - before for before, later in pairwise(marks)), answered - asked]
 
 

@@ -33,9 +33,19 @@ BASE = (
     "anabranch.router.deployment",
     "anabranch.router.heads",
     "anabranch.graph.lowering.segments",
+    "anabranch.control.loopback",
+    "anabranch.control.controller",  # with the handle of an actor comes its class
+    "ray.serve._private.controller",
+    "ray._private.arrow_serialization",
+    "ray._common.pydantic_compat",
+    "anyio._backends._asyncio",
+    "uvicorn.lifespan.off",
+    "uvicorn.protocols.http.auto",
+    "uvicorn.protocols.websockets.auto",
+    "pydantic.v1",
     "numpy",
 )
-"""What every replica imports."""
+"""What every replica imports, sooner or later."""
 LIBRARIES = frozenset(
     {
         "catboost", "lightgbm", "mlflow", "pandas", "safetensors", "scipy",
