@@ -251,3 +251,15 @@ def test_nothing_is_lost_when_a_router_is_rolled_over(
     for thread in threads:
         thread.join()
     assert outcomes.keys() == {"[2.0, 4.0]", "[3.0, 6.0]"}
+
+
+def test_a_call_wakes_a_graph_that_sleeps(engine: Engine, client: Client, given: Given) -> None:
+    sleepy = spec("rpc-sleepy", y=node("Double"))
+    sleepy["spec"]["scaling"] = {"min": 0, "max": 1, "downscale_delay": "500ms"}
+    name = given.deployed(sleepy, CODE)
+    until(lambda: not actor_processes(engine, f"ServeReplica:{name}:router"))
+    until(lambda: ready(client, name))
+    assert not actor_processes(engine, f"ServeReplica:{name}:router")
+    started = time.monotonic()
+    assert client.infer(name) == [2, 4]
+    print(f"the graph was awake after {time.monotonic() - started:.1f} s")
