@@ -17,6 +17,9 @@ from anabranch.components.binding import bind
 from anabranch.components.contract import Context
 from anabranch.components.tensor_types import TypeConflict, typed
 from anabranch.errors import ArtefactError, LoadError
+from anabranch.graph.executor import HeadExecutor
+from anabranch.graph.loading import load_data
+from anabranch.graph.nodes import load_nodes, unload_nodes
 
 torch = pytest.importorskip("torch")
 tokenizers = pytest.importorskip("tokenizers")
@@ -363,6 +366,42 @@ def test_the_types_are_known_before_the_model_is_loaded(args, shapes):
     assert {spec.shape[0] for spec in four.values()} == {4}
     with pytest.raises(TypeConflict, match=r"takes texts, BYTES\[-1\], not FP32\[2\]"):
         kind.infer({"x": typed(np.dtype(np.float32), (2,))}, args)
+
+
+def test_a_graph_streams_what_the_node_does(root, pipeline):
+    args = {"task": "text-generation", "options": OPTIONS, "stream": True, "device": "cpu"}
+    node = {"type": "predictor", "runtime": "huggingface", "model": "gpt", "args": args}
+    data = {
+        "apiVersion": "anabranch/v1",
+        "kind": "InferenceGraph",
+        "metadata": {"name": "g"},
+        "spec": {
+            "inputs": {"text": {"datatype": "BYTES", "shape": [1]}},
+            "nodes": {"writes": {**node, "inputs": {"text": "text"}}},
+            "outputs": {"more": "writes"},
+        },
+    }
+    plan = load_data(data, root).plan
+    assert str(plan.output_types["more"]) == "BYTES[1]"
+
+    async def run():
+        bound = await load_nodes(plan, plan.nodes, root)
+        executor = HeadExecutor(plan, bound)
+        inputs = {"text": array(TEXTS[0])}
+        try:
+            return [one["more"][0] async for one in executor.stream(inputs, Context(), None)]
+        finally:
+            executor.close()
+            await unload_nodes(bound, root)
+
+    assert "".join(asyncio.run(run())).strip() == generated(pipeline)[0].strip()
+
+
+def test_many_models_of_a_node_cannot_stream(node):
+    args = {"task": "text-generation", "stream": True}
+    fields = {"type": "predictor", "runtime": "huggingface", "model": "m/{model}", "args": args}
+    found = registry.problems(node(**fields, multiplex={}))
+    assert ("args", "stream") in [path for path, _ in found]
 
 
 def test_only_one_input(node):

@@ -201,6 +201,7 @@ def test_columns_of_several_kinds_and_a_parameter(predictor):
     assert found["types"][0].startswith("float32,")
     default = bound.call(**columns, context=Context())
     assert default["scaled_value"].tolist() == [1, 2]
+    assert bound.call(**columns)["scaled_value"].tolist() == [1, 2]  # as `multiplex` calls it
     more = predictor("mixed", "size", "kind", "extra")
     found = more.call(**columns, extra=np.array([0.5, 1.5]), context=Context())
     assert found["scaled_value"].tolist() == [1.5, 3.5]

@@ -103,6 +103,8 @@ class HuggingfaceModel:
             yield ("inputs",), "the runtime 'huggingface' takes one input, the texts"
         if node.args.get("stream") and node.args["task"] != "text-generation":
             yield ("args", "stream"), "only the task text-generation streams"
+        if node.args.get("stream") and predictor.multiplex is not None:
+            yield ("args", "stream"), "a node with `multiplex` cannot stream"
         if node.args["task"] == "zero-shot-classification" and not _labels(node):
             yield ("args", "options"), f"the task needs {_LABELS}, a list of texts"
 

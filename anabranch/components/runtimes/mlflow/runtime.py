@@ -59,8 +59,8 @@ class MlflowModel:
     def _plain(self, /, **inputs: Array) -> Any:
         return outputs(self._model.predict(self._convert(inputs)))
 
-    def _with_params(self, /, *, context: Context, **inputs: Array) -> Any:
-        params = self._checked(context.parameters)
+    def _with_params(self, /, *, context: Context | None = None, **inputs: Array) -> Any:
+        params = self._checked(context.parameters if context is not None else {})
         return outputs(self._model.predict(self._convert(inputs), params=params))
 
     def _checked(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
