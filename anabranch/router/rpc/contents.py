@@ -77,7 +77,7 @@ def _array(header: Header, contents: Message, elements: Any, dtype: np.dtype[Any
     if header.datatype in _NARROW:
         return _narrow(header, elements, dtype)
     if header.datatype in _FLOATS:
-        return _floats(contents, dtype)
+        return _floats(header.datatype, contents, dtype)
     array: Array = np.empty(len(elements), dtype)
     array[:] = list(elements)
     return array
@@ -96,11 +96,17 @@ def _narrow(header: Header, elements: Iterable[int], dtype: np.dtype[Any]) -> Ar
     return wide.astype(dtype)
 
 
-def _floats(contents: Message, dtype: np.dtype[Any]) -> Array:
+def _floats(datatype: str, contents: Message, dtype: np.dtype[Any]) -> Array:
     data: bytes = contents.SerializeToString()
-    view = memoryview(data)
-    packed = [np.frombuffer(view[field.value : field.end], dtype) for field in wire.fields(data)]
-    return np.concatenate([np.empty(0, dtype), *packed])
+    view, number = memoryview(data), _number(datatype, contents)
+    # Beside it there may be fields that the protocol does not know.
+    packed = [view[one.value : one.end] for one in wire.fields(data) if one.number == number]
+    return np.concatenate([np.empty(0, dtype), *(np.frombuffer(one, dtype) for one in packed)])
+
+
+def _number(datatype: str, contents: Message) -> int:
+    number: int = contents.DESCRIPTOR.fields_by_name[FIELDS[datatype]].number
+    return number
 
 
 def encode_contents(output: OutputTensor, contents: Message) -> None:
@@ -109,9 +115,8 @@ def encode_contents(output: OutputTensor, contents: Message) -> None:
     UnencodableOutput where an element of BYTES is neither text nor bytes.
     """
     if output.datatype in _FLOATS:
-        number = contents.DESCRIPTOR.fields_by_name[FIELDS[output.datatype]].number
         data = encode_raw(output.array, output.datatype)
-        contents.MergeFromString(wire.head(number, len(data)) + data)
+        contents.MergeFromString(wire.head(_number(output.datatype, contents), len(data)) + data)
         return
     elements = output.array.ravel().tolist()
     if output.datatype == "BYTES":

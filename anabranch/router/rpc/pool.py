@@ -7,7 +7,6 @@ client is told, for nobody knows how far it came.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
@@ -17,8 +16,6 @@ from grpc import ChannelConnectivity
 
 from anabranch.errors import Unavailable
 from anabranch.router.rpc.messages import path
-
-logger = logging.getLogger("anabranch.router")
 
 CONNECT_S = 1.0
 """How long a call waits for a connection to any of its graph's routers."""

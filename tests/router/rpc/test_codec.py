@@ -165,6 +165,13 @@ def test_elements_are_as_many_as_the_shape_says(shape: list[int]) -> None:
     assert f"hold {len(values)}" in refusal(typed("FP32", values, shape))
 
 
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_fields_that_the_protocol_does_not_know_are_no_elements(datatype: str) -> None:
+    message = typed(datatype, [1.0, 2.0])
+    message.inputs[0].contents.MergeFromString(wire.head(9, 8) + b"12345678")
+    assert decode(message).request.inputs["x"].tolist() == [1, 2]
+
+
 def test_no_contents_are_none() -> None:
     message = InferRequest(model_name="demo")
     message.inputs.add(name="x", datatype="FP32", shape=[2])
