@@ -137,6 +137,18 @@ class Two(Model):
         return {"plus": x, "minus": -x}
 
 
+class Spin(Model):
+    """Takes a fraction of a millisecond, and notes in which thread."""
+
+    def predict(self, x: Array) -> Array:
+        ends = time.perf_counter() + self.seconds
+        self.calls.append(x[:, 0].tolist())
+        self.thread = threading.get_ident()
+        while time.perf_counter() < ends:
+            pass
+        return -x
+
+
 class Curious:
     def predict(self, x: Array, context: Context) -> Array:
         return x
@@ -597,6 +609,34 @@ def test_a_fast_component_moves_to_the_loop_and_still_checks_rows() -> None:
             await w.ask(BAD)
 
     use(Model, work, seconds=0.0)
+
+
+def test_a_component_that_is_not_quite_as_fast_gathers_on_the_loop() -> None:
+    """There it needs no thread, and those that come in the same turn of the loop are a batch."""
+
+    async def work(w: Work) -> None:
+        for _ in range(1000):
+            await w.ask(1)
+            if w.model.thread == threading.get_ident():
+                break
+        assert w.model.thread == threading.get_ident()
+        w.model.calls.clear()
+        answers = await asyncio.gather(*(w.ask(n) for n in range(8)))
+        assert numbers(answers) == [[n] for n in range(8)]
+        assert w.model.sizes == [8]
+
+    use(Spin, work, seconds=0.0002)
+
+
+def test_where_requests_are_held_no_component_is_too_fast_to_gather() -> None:
+    async def work(w: Work) -> None:
+        for number in range(50):
+            assert numbers([await w.ask(number)]) == [[number]]
+        w.model.calls.clear()
+        await asyncio.gather(*(w.ask(n) for n in range(8)))
+        assert w.model.sizes == [8]
+
+    use(Spin, work, seconds=0.0, max_delay="1ms")
 
 
 def test_under_load_every_request_gets_its_own_rows() -> None:
