@@ -62,6 +62,7 @@ class Cuda:
         self._idle: SimpleQueue[Any] = SimpleQueue()
         for _ in range(self.max_concurrency):
             self._idle.put(torch.cuda.Stream())
+        torch.cuda.synchronize()  # the weights are there: these streams wait for no other
 
     def run(self, tensors: list[Any]) -> Any:
         """Return the outputs, on the CPU."""
