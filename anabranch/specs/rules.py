@@ -136,8 +136,8 @@ def _scaled(owner: Map) -> Iterator[Said]:
 
 def _batched(node: Map, kind: str) -> Iterator[Said]:
     if "batching" in node and kind not in _BATCHABLE:
-        kinds = listing([f"{each}s" for each in _BATCHABLE])
-        yield ("batching",), f"is for {kinds}, which work row by row; remove it"
+        kinds = listing(_BATCHABLE)
+        yield ("batching",), f"is for {kinds} nodes, which work row by row; remove it"
 
 
 def _empty(owner: Map, field: str) -> Iterator[Said]:
