@@ -137,7 +137,7 @@ def _scaled(owner: Map) -> Iterator[Said]:
 def _batched(node: Map, kind: str) -> Iterator[Said]:
     if "batching" in node and kind not in _BATCHABLE:
         kinds = listing(_BATCHABLE)
-        yield ("batching",), f"is for {kinds} nodes, which work row by row; remove it"
+        yield ("batching",), f"is for {kinds} nodes, which work by rows; remove it"
 
 
 def _empty(owner: Map, field: str) -> Iterator[Said]:

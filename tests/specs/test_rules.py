@@ -59,7 +59,7 @@ def of_spec(**spec: Any) -> list[str]:
         (BASE | {"scaling": {"min": 5, "max": 1}}, ["scaling.min: min 5 is more than max 1"]),
         (BASE | {"batching": {"max_size": 4}}, []),
         ({"type": "combiner", "strategy": "mean", "inputs": ["a"], "batching": {"max_size": 4}},
-         ["batching: is for `transformer` and `predictor` nodes, which work row by row; remove it"]),
+         ["batching: is for `transformer` and `predictor` nodes, which work by rows; remove it"]),
         (BASE | {"scaling": {}}, ["scaling: is empty; remove it"]),
         (BASE | {"resources": {}}, ["resources: is empty; remove it"]),
         (BASE | {"placement": {}}, ["placement: is empty; remove it"]),
