@@ -204,7 +204,7 @@ def test_what_does_not_fit_is_a_load_error_that_names_the_node(transformer, name
 def test_artefact_errors_name_the_node(bundle, node):
     missing = node(type="predictor", runtime="onnx", model="m.onnx")
     pytest.importorskip("onnxruntime")
-    with pytest.raises(ArtefactError, match=r"node 'n': model: there is no file 'm.onnx'"):
+    with pytest.raises(ArtefactError, match=r"node 'n': model 'm.onnx': there is no file"):
         bind("n", missing, bundle({"other.txt": ""}))
 
 
