@@ -1,15 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import shutil
 
 import numpy as np
 import pytest
 
 from anabranch.components.binding import bind
+from anabranch.components.contract import Context
 from anabranch.components.model_types import ModelTensor
 from anabranch.components.runtimes.torch.loading import load
 from anabranch.components.runtimes.torch.warming import examples, free_batch
 from anabranch.errors import LoadError
+from anabranch.graph.executor import HeadExecutor
+from anabranch.graph.loading import load_data
+from anabranch.graph.nodes import load_nodes
 
 torch = pytest.importorskip("torch")
 
@@ -207,6 +212,45 @@ def test_without_memory_the_request_fails_and_the_memory_is_free_again(predictor
     assert raised.value.__context__ is None  # whose traceback would keep the tensors
     assert emptied == [1]
     assert bound.call(x=X[:2]).shape == (2, 4)
+
+
+def test_a_batch_without_memory_is_halved_until_it_fits(root, net, monkeypatch):
+    node = {"type": "predictor", "runtime": "torch", "model": "net.pt2", "inputs": {"x": "x"}}
+    batching = {"max_size": 8, "max_delay": "200ms"}
+    data = {
+        "apiVersion": "anabranch/v1",
+        "kind": "InferenceGraph",
+        "metadata": {"name": "g"},
+        "spec": {
+            "inputs": {"x": {"datatype": "FP32", "shape": [-1, 4]}},
+            "nodes": {"net": {**node, "args": {"device": "cpu"}, "batching": batching}},
+            "outputs": {"y": "net"},
+        },
+    }
+    plan = load_data(data, root).plan
+    rows, asked = [X[[index % 5]] for index in range(8)], []
+
+    async def run():
+        bound = await load_nodes(plan, plan.nodes, root)
+        whole = bound["net"].instance._run.run
+
+        def small(tensors):
+            asked.append(len(tensors[0]))
+            if asked[-1] > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return whole(tensors)
+
+        monkeypatch.setattr(bound["net"].instance._run, "run", small)
+        executor = HeadExecutor(plan, bound)
+        try:
+            return await asyncio.gather(*(executor.run({"x": x}, Context()) for x in rows))
+        finally:
+            executor.close()
+
+    for x, found in zip(rows, asyncio.run(run()), strict=True):
+        expected = net(torch.tensor(x)).detach().numpy()
+        np.testing.assert_allclose(found["y"], expected, rtol=1e-5)
+    assert max(asked) > 2  # so it was halved
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
