@@ -6,9 +6,10 @@ import pytest
 from ray.serve.schema import ApplicationStatus
 
 from anabranch.control.reconcile import App
-from anabranch.control.serving import REVISION_VARIABLE, observe, reason, unplaceable
+from anabranch.control.serving import REVISION_VARIABLE, Release, observe, reason, unplaceable
 from anabranch.graph.lowering.hosting import StartError
-from anabranch.graph.plan import Segment
+from anabranch.graph.lowering.launcher import FORK
+from anabranch.graph.plan import Plan, Segment
 from anabranch.specs.models import Resources
 from anabranch.specs.units import Size
 
@@ -101,3 +102,24 @@ def test_what_no_machine_has_is_named(wanted: Resources, expected: str) -> None:
     found = unplaceable(Segment("net", ("a", "b"), wanted), NODES)
     assert found.startswith("segment 'net' (nodes a, b) ")
     assert expected in found
+
+
+@pytest.mark.parametrize(
+    ("wanted", "forked"),
+    [
+        (None, True),
+        (Resources(cpu=1), True),
+        (Resources(memory=Size.parse("1GiB")), True),
+        (Resources(cpu=1.5), False),
+        (Resources(gpu=0.5), False),
+    ],
+)
+def test_what_needs_more_threads_or_a_gpu_is_not_forked(
+    wanted: Resources | None, forked: bool
+) -> None:
+    plan = Plan("g", {}, {}, {}, {}, (), 0, 1.0)
+    release = Release("g", 7, "graph.yaml", plan, {"working_dir": "file:///b.zip"})
+    found = release.environment(Segment("net", ("a",), wanted))
+    assert found["working_dir"] == "file:///b.zip"
+    assert found["env_vars"][REVISION_VARIABLE] == "7"
+    assert (FORK in found["env_vars"]) is forked
