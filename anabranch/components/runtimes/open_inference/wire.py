@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from math import prod
 from struct import Struct
 from typing import Any
@@ -44,29 +45,32 @@ def encode(request: Request, inputs: Mapping[str, Array], binary: bool) -> tuple
     Without the extension, a ValueError for numbers that JSON does not have and BYTES that are no
     text.
     """
-    datatypes = {name: to_datatype(array.dtype) for name, array in inputs.items()}
     raw = [_raw(array) for array in inputs.values()] if binary else []
-    tensors = [
-        {
-            "name": name,
-            "datatype": datatypes[name],
-            "shape": array.shape,
-            **(
-                {"parameters": {"binary_data_size": len(raw[index])}}
-                if binary
-                else {"data": _listed(array, name)}
-            ),
-        }
-        for index, (name, array) in enumerate(inputs.items())
-    ]
+    tensors = [_described(name, array) for name, array in inputs.items()]
+    for tensor, array, data in zip_longest(tensors, inputs.values(), raw):
+        if binary:
+            tensor["parameters"] = {"binary_data_size": len(data)}
+        else:
+            tensor["data"] = _listed(array, tensor["name"])
+    header = orjson.dumps(_body(request, tensors, binary), option=orjson.OPT_SERIALIZE_NUMPY)
+    return b"".join([header, *raw]), len(header) if binary else None
+
+
+def _described(name: str, array: Array) -> dict[str, Any]:
+    return {"name": name, "datatype": to_datatype(array.dtype), "shape": array.shape}
+
+
+def _body(request: Request, tensors: list[dict[str, Any]], binary: bool) -> dict[str, Any]:
     extension = {"binary_data_output": True} if binary else {}
-    body = {"inputs": tensors, "parameters": {**request.parameters, **extension}}
+    body: dict[str, Any] = {
+        "inputs": tensors,
+        "parameters": {**request.parameters, **extension},
+    }
     if request.id:
         body["id"] = request.id
     if request.outputs:
         body["outputs"] = [{"name": name} for name in request.outputs]
-    header = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
-    return b"".join([header, *raw]), len(header) if binary else None
+    return body
 
 
 def _raw(array: Array) -> bytes:
