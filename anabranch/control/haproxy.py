@@ -10,6 +10,7 @@
 - What HAProxy itself answers is JSON like all other errors, with the status that it means: Serve
   makes a plain 500 of everything. Only where no whole head of a request came is it a page of its
   own (2.8 takes no other there).
+- So is what Serve's proxy says, in plain text, to those who may not wait for a router that sleeps.
 """
 
 from __future__ import annotations
@@ -83,6 +84,8 @@ def _frontend(runtime: Path) -> list[str]:
         f"timeout http-keep-alive {IDLE_S}s",
         "option http-buffer-request",
         "http-request deny deny_status 400 if HTTP_1.1 !{ req.hdr_cnt(host) gt 0 }",
+        "http-response return status 503 default-errorfiles"
+        " if { status 503 } { res.hdr(content-type) -m beg text/ }",
         *(f"errorfile {status} {_page(runtime, status)}" for status in _PAGES),
     ]
 

@@ -321,10 +321,12 @@ def test_no_server_is_an_error_in_json_that_says_when_to_try_again() -> None:
         assert "no replica" in reply.json()["error"]
 
 
-def test_a_server_that_ends_in_the_middle_is_an_error_in_json() -> None:
+@contextmanager
+def answering(reply: bytes) -> Iterator[int]:
+    """A server that sends this to whoever sends something, and hangs up; its port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def hang_up() -> None:
+        def serve() -> None:
             while True:
                 try:
                     connection, _ = listener.accept()
@@ -332,13 +334,35 @@ def test_a_server_that_ends_in_the_middle_is_an_error_in_json() -> None:
                     return
                 with connection:
                     connection.recv(65_536)
+                    connection.sendall(reply)
 
-        thread = threading.Thread(target=hang_up)
+        thread = threading.Thread(target=serve)
         thread.start()
         try:
-            with in_front_of(listener.getsockname()[1]) as url:
-                reply = infer(url)
-                assert (reply.status_code, list(reply.json())) == (502, ["error"])
+            yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             thread.join()
+
+
+def test_a_server_that_ends_in_the_middle_is_an_error_in_json() -> None:
+    with answering(b"") as port, in_front_of(port) as url:
+        reply = infer(url)
+        assert (reply.status_code, list(reply.json())) == (502, ["error"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "changed"),
+    [("text/plain; charset=utf-8", "Request dropped", True), ("application/json", "{}", False)],
+)
+def test_a_refusal_in_plain_text_becomes_json(kind: str, body: str, changed: bool) -> None:
+    head = f"HTTP/1.1 503 Busy\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n"
+    with (
+        answering(f"{head}retry-after: 7\r\n\r\n{body}".encode()) as port,
+        in_front_of(port) as url,
+    ):
+        reply = infer(url)
+        assert reply.status_code == 503
+        assert reply.headers["content-type"] == "application/json"
+        assert reply.headers["retry-after"] == ("1" if changed else "7")
+        assert list(reply.json()) == (["error"] if changed else [])

@@ -108,6 +108,7 @@ def test_more_than_may_wait_are_refused_at_once(engine: Engine, given: Given) ->
     assert 1 <= len(served) <= 4
     assert max(reply.elapsed.total_seconds() for reply in refused) < 1.5
     assert {reply.headers["retry-after"] for reply in refused} == {"1"}
+    assert all("no replica" in reply.json()["error"] for reply in refused)
 
 
 def test_a_segment_sleeps_and_wakes_behind_its_router(engine: Engine, given: Given) -> None:
