@@ -155,5 +155,6 @@ def test_a_replica_whose_calls_time_out_is_left_out(engine: Engine, given: Given
             assert value(client.post(f"{engine.graph_url(name)}/infer", json=BODY)) == [1, 2]
             seconds.append(time.monotonic() - started)
     slow = sum(one >= 0.2 for one in seconds)
-    # Five open the breaker, and probes follow after 1, 2 and 4 s. By chance it would be a half.
+    # Five open the breaker at the latest, and probes follow after 1, 2 and 4 s. Serve, too, sends
+    # less for some seconds to a replica whose calls do not end.
     assert 0 < slow < 15

@@ -1,7 +1,8 @@
 """Circuit breakers around the replicas that Serve chooses between.
 
-Serve's own choice leaves out replicas that have died. It does not see those that time out or are
-out of reach, and since it prefers short queues, one that fails fast gets the most calls.
+Serve's own choice leaves out replicas that have died. One whose calls time out gets fewer of them,
+for it seems to have a long queue, but Serve forgets that within seconds; and one that is out of
+reach seems to be idle, as its calls fail fast.
 
 Serve makes its choice in the process that calls, with the class below, which it sends there.
 """
