@@ -19,7 +19,7 @@ MAX_QUEUE = 256
 """As many as a router takes at a time."""
 RETRY_AFTER_S = 1.0
 _CALM = (0.5, 3.0)
-_WAKEFUL = (0.1, 0.6)
+_WAKEFUL = (0.2, 1.0)
 """Seconds between two reports of a replica or handle, and over which they are averaged. A request
 that finds nothing running waits for the next report."""
 
