@@ -449,9 +449,7 @@ def graph(demo, remote, tmp_path):
 def test_what_the_metadata_know_is_held_against_the_graph(graph):
     shape = {"shape": [-1, 2]}
     assert graph(outputs={"mine": {"datatype": "FP32", **shape}}).run({"pixels": X})
-    with pytest.raises(
-        LoadError, match=r"output 'mine' is FP64.*, but the model gives FP32"
-    ):
+    with pytest.raises(LoadError, match=r"output 'mine' is FP64.*, but the model gives FP32"):
         graph(outputs={"mine": {"datatype": "FP64", **shape}})
 
 
