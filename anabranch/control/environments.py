@@ -11,7 +11,6 @@ share, as for bundles.
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import tempfile
 import threading
 import venv
 from collections.abc import Mapping
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from anabranch.control.bundles import REQUIREMENTS, digest, write_files
@@ -96,7 +96,8 @@ def _site_packages() -> list[str]:
 
 
 def _installer(python: Path) -> list[str]:
-    if importlib.util.find_spec("pip") is not None:
+    # Not importlib.util: setuptools hooks into that, and warns where distutils is in use.
+    if PathFinder.find_spec("pip") is not None:
         return [
             sys.executable, "-m", "pip", "--python", str(python), "install", "--no-input",
             "--disable-pip-version-check", "--quiet",

@@ -1,4 +1,4 @@
-"""MLflow's movable references, such as ``models:/m@champion``, as they stand when they are deployed.
+"""MLflow's movable references, such as ``models:/m@champion``, as they stand at a deploy.
 
 A revision keeps what each of them meant, and its replicas load just that, also after a restart,
 after a rollback, and when the alias has moved on.

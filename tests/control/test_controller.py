@@ -84,7 +84,8 @@ def test_it_answers_once_the_lease_is_its_own(settings: Settings) -> None:
         assert table is not None
         assert table.weights == {1: 100.0}
         await until(lambda: answers(one))
-        assert set(await one.states()) == {"digits"}
+        # Its bundle is missing, so it may have failed by now; what counts is the answer.
+        assert set(await one.states()) <= {"digits"}
         await stop(one)
         holder.close()
 

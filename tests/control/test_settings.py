@@ -61,5 +61,5 @@ def test_one_prometheus_is_enough() -> None:
 
 
 def test_what_is_wrong_about_models_is_said_at_once() -> None:
-    with pytest.raises(EngineError, match="ANABRANCH_CACHE_SIZE: .*20.* is not a size"):
+    with pytest.raises(EngineError, match=r"ANABRANCH_CACHE_SIZE: .*20.* is not a size"):
         Settings.from_env({"ANABRANCH_CACHE_SIZE": "20"})

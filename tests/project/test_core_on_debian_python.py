@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DEBIAN_PYTHON = Path("/usr/bin/python3")
 UNIT_TESTS = ("specs", "components", "explainers", "graph", "router", "test_errors.py")
-TOOLS = ("pytest", "hypothesis", "jsonschema")
+TOOLS = ("pytest", "hypothesis", "jsonschema", "openapi-spec-validator")
 
 pytestmark = pytest.mark.slow
 

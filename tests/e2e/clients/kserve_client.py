@@ -29,7 +29,7 @@ def requests(binary):
 def check(doubled, words):
     assert doubled.id == "a" and doubled.model_name == "doubler", doubled
     np.testing.assert_array_equal(doubled.get_output_by_name("y").as_numpy(), FLOATS * 2)
-    assert words.id == "b" and words.model_version == "1", words
+    assert words.id == "b" and words.model_name == "words", words
     np.testing.assert_array_equal(words.get_output_by_name("next").as_numpy(), COUNTS + 1)
     same = words.get_output_by_name("same").as_numpy().tolist()
     assert [item.decode() if isinstance(item, bytes) else item for item in same] == TEXTS.tolist()

@@ -17,7 +17,7 @@ from anabranch.graph.loading import Loaded, open_graph
 from anabranch.graph.lowering.hosting import Hosted, StartError, start_reason
 from anabranch.graph.lowering.segments import HandleCall, SegmentReplica, actor_options
 from anabranch.graph.plan import HEAD, Segment
-from anabranch.specs.models import Resources, Scaling
+from anabranch.specs.models import Resources
 from anabranch.specs.units import Size
 
 SPEC = """
