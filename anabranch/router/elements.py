@@ -61,6 +61,13 @@ def _decoder(kind: Any, depth: int) -> msgspec.json.Decoder[list[Any]]:
 
 
 _FLAT = {datatype: _decoder(kind, 1) for datatype, kind in _ELEMENTS.items()}
+_OR_FLOATS = {
+    datatype: _decoder(kind | float, 1)
+    for datatype, kind in _ELEMENTS.items()
+    if datatype.lstrip("U").startswith("INT")
+}
+_EXACT_AS_FLOAT = 2**53
+"""Integers up to here, either side of zero, are numbers of double precision, too."""
 
 
 def decode_elements(header: Header, data: bytes, limits: Limits) -> Array:
@@ -105,11 +112,37 @@ def _not_filled(header: Header, found: int) -> str:
 
 def _decode(header: Header, data: bytes) -> list[Any]:
     try:
-        return _FLAT[header.datatype].decode(data)
+        return _decode_flat(header.datatype, data)
     except msgspec.ValidationError as error:
         raise InvalidRequest(_wrong_element(header, data, str(error))) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidRequest(f"data of input {header.name!r} is not JSON: {error}") from None
+
+
+def _decode_flat(datatype: str, data: bytes) -> list[Any]:
+    """Decode a flat list. JSON has one type of number: 1.0 is an integer, as in JSON Schema.
+
+    (Validation 2020-12, 6.1.1.) Clients whose models hold all numbers as floats write them so.
+    """
+    try:
+        return _FLAT[datatype].decode(data)
+    except msgspec.ValidationError as error:
+        if datatype not in _OR_FLOATS or "got `float`" not in str(error):
+            raise
+    elements = _OR_FLOATS[datatype].decode(data)
+    bounds = np.iinfo(datatype.lower())
+    low, high = max(bounds.min, -_EXACT_AS_FLOAT), min(bounds.max, _EXACT_AS_FLOAT)
+    for index, element in enumerate(elements):
+        if isinstance(element, float):
+            if not element.is_integer():
+                raise msgspec.ValidationError(f"Expected `int`, got `float` - at `$[{index}]`")
+            if not low <= element <= high:
+                raise msgspec.ValidationError(
+                    f"Expected `int` of {low} to {high} where it is written as a float "
+                    f"- at `$[{index}]`"
+                )
+            elements[index] = int(element)
+    return elements
 
 
 def _nested_numbers(header: Header, data: bytes, size: int) -> list[Any]:
@@ -121,7 +154,7 @@ def _nested_numbers(header: Header, data: bytes, size: int) -> list[Any]:
         return []
     flat = b"[" + data.translate(None, b"[]") + b"]"
     try:
-        return _FLAT[header.datatype].decode(flat)
+        return _decode_flat(header.datatype, flat)
     except msgspec.ValidationError as error:
         raise InvalidRequest(_wrong_element(header, flat, str(error), nested=True)) from None
     except msgspec.DecodeError:

@@ -124,6 +124,17 @@ def test_extremes_are_taken_exactly(datatype: str, low: Any, high: Any) -> None:
 
 
 @pytest.mark.parametrize("datatype", INTEGERS)
+def test_integers_may_be_written_as_floats(datatype: str) -> None:
+    bounds = np.iinfo(DTYPES[datatype])
+    low, high = max(int(bounds.min), -(2**53)), min(int(bounds.max), 2**53)
+    text = f"[[{low}.0,{high}.0],[1e0,{bounds.max}]]"
+    body = f'{{"inputs":[{{"name":"x","datatype":"{datatype}","shape":[2,2],"data":{text}}}]}}'
+    array = decode_request(body.encode(), LIMITS).inputs["x"]
+    assert array.dtype == DTYPES[datatype]
+    assert array.tolist() == [[low, high], [1, int(bounds.max)]]
+
+
+@pytest.mark.parametrize("datatype", INTEGERS)
 @pytest.mark.parametrize("side", ["min", "max"])
 def test_integers_out_of_range_are_refused(datatype: str, side: str) -> None:
     beyond = int(getattr(np.iinfo(DTYPES[datatype]), side)) + {"min": -1, "max": 1}[side]
@@ -141,7 +152,12 @@ def test_integers_out_of_range_are_refused(datatype: str, side: str) -> None:
         ("FP32", "3.5e38", "at data[1], which is 3.5e+38"),
         ("FP16", "65520", "Expected `float` < 65520.0"),
         ("FP64", "1e999", "out of range"),
-        ("INT32", "1.0", "got `float`"),
+        ("INT32", "1.0, true", "Expected `int | float`, got `bool` at data[2]"),
+        ("INT32", "1.0, 1.5", "Expected `int`, got `float` at data[2], which is 1.5"),
+        ("UINT8", "-1.0", "Expected `int` of 0 to 255 where it is written as a float at data[1]"),
+        ("INT32", "2147483648.0", "at data[1], which is 2147483648.0"),
+        ("INT64", "9007199254740994.0", "Expected `int` of -9007199254740992 to 900719925474"),
+        ("INT8", "1.0, 128", "Expected `int` <= 127 at data[2], which is 128"),
         ("INT32", "1.5", "Expected `int`, got `float` at data[1], which is 1.5"),
         ("INT32", "true", "got `bool`"),
         ("UINT8", "256", "Expected `int` <= 255 at data[1], which is 256"),
@@ -155,7 +171,7 @@ def test_integers_out_of_range_are_refused(datatype: str, side: str) -> None:
 )
 def test_elements_are_strict_about_their_type(datatype: str, element: str, reason: str) -> None:
     first = {"BOOL": "true", "BYTES": '"a"'}.get(datatype, "1")
-    data = f'"shape":[2],"data":[{first},{element}]'
+    data = f'"shape":[{2 + element.count(",")}],"data":[{first},{element}]'
     body = f'{{"inputs":[{{"name":"x","datatype":"{datatype}",{data}}}]}}'
     with pytest.raises(InvalidRequest) as caught:
         decode_request(body.encode(), LIMITS)
