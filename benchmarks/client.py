@@ -1,8 +1,8 @@
-"""Our own load generator: ``python client.py URL CONNECTIONS SECONDS PATIENCE BODY_FILE``.
+"""Our own load generator: arguments are URL CONNECTIONS SECONDS PATIENCE BODY_FILE [HEADER...].
 
 Keeps one request in flight on every connection. The bytes go straight through asyncio's transports
 (uvloop's where it is there), since a full HTTP client costs more than the servers it is to
-measure. Prints one line of JSON, as ``load.Load`` has it.
+measure. A header is ``Name: value``. Prints one line of JSON, as ``load.Load`` has it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
@@ -46,7 +46,9 @@ class Connection(asyncio.Protocol):
         self.done = asyncio.get_running_loop().create_future()
         self._request = request
         self._tally = tally
-        self._buffer = b""
+        self._head = b""
+        self._missing: int | None = None
+        """Bytes of the reply's body that are still to come; None until its head is there."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start."""
@@ -59,23 +61,31 @@ class Connection(asyncio.Protocol):
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
-        """Take a part of a reply, mostly all of it."""
-        self._buffer += data
-        head = self._buffer.find(_END)
-        if head < 0:
-            return
-        length = _LENGTH.search(self._buffer, 0, head)
-        if length is None:
-            self._transport.close()
-        elif len(self._buffer) >= head + len(_END) + int(length[1]):
+        """Take a part of a reply, mostly all of it. Bodies are counted and not kept."""
+        if self._missing is None:
+            self._begin(data)
+        else:
+            self._missing -= len(data)
+        if self._missing is not None and self._missing <= 0:
             self._answered()
 
+    def _begin(self, data: bytes) -> None:
+        self._head += data
+        end = self._head.find(_END)
+        if end < 0:
+            return
+        length = _LENGTH.search(self._head, 0, end)
+        if length is None:
+            self._transport.close()
+        else:
+            self._missing = end + len(_END) + int(length[1]) - len(self._head)
+
     def _answered(self) -> None:
-        if self._buffer.startswith(b"HTTP/1.1 200"):
+        if self._head.startswith(b"HTTP/1.1 200"):
             self._tally.latencies.append(time.perf_counter() - self._sent)
         else:
             self._tally.failed += 1
-        self._buffer = b""
+        self._head, self._missing = b"", None
         if not self._tally.is_over():
             self._send()
         elif not self.done.done():
@@ -108,16 +118,19 @@ async def keep_asking(host: str, port: int, request: bytes, tally: Tally, patien
         transport.close()
 
 
-def message(url: str, body: bytes) -> tuple[str, int, bytes]:
-    """Host, port, and the bytes of a request."""
+def message(url: str, body: bytes, more: Mapping[str, str] = {}) -> tuple[str, int, bytes]:
+    """Host, port, and the bytes of a request with ``more`` headers."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or 80
-    head = (
-        f"POST {parts.path or '/'} HTTP/1.1\r\nHost: {host}:{port}\r\n"
-        f"Content-Type: application/json\r\nX-User: ada\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return host, port, head.encode() + body
+    headers = {
+        "Host": f"{host}:{port}",
+        "Content-Type": "application/json",
+        "X-User": "ada",
+        "Content-Length": str(len(body)),
+        **more,
+    }
+    lines = [f"POST {parts.path or '/'} HTTP/1.1", *map(": ".join, headers.items())]
+    return host, port, "\r\n".join(lines).encode() + _END + body
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
@@ -125,14 +138,8 @@ def percentile(ordered: Sequence[float], share: float) -> float:
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)] if ordered else 0.0
 
 
-async def ask(url: str, connections: int, seconds: float, patience: float, body: bytes) -> str:
-    """Load ``url`` and describe the result."""
-    host, port, request = message(url, body)
-    start = time.perf_counter()
-    tally = Tally(seconds)
-    asking = (keep_asking(host, port, request, tally, patience) for _ in range(connections))
-    await asyncio.gather(*asking)
-    took = time.perf_counter() - start
+def described(tally: Tally, took: float) -> str:
+    """What happened in ``took`` seconds, as a line of JSON."""
     ordered = sorted(tally.latencies)
     return json.dumps(
         {
@@ -145,7 +152,20 @@ async def ask(url: str, connections: int, seconds: float, patience: float, body:
     )
 
 
+async def ask(
+    url: str, connections: int, seconds: float, patience: float, body: bytes, *headers: str
+) -> str:
+    """Load ``url`` and describe the result."""
+    more = dict(header.split(": ", 1) for header in headers)
+    host, port, request = message(url, body, more)
+    start = time.perf_counter()
+    tally = Tally(seconds)
+    asking = (keep_asking(host, port, request, tally, patience) for _ in range(connections))
+    await asyncio.gather(*asking)
+    return described(tally, time.perf_counter() - start)
+
+
 if __name__ == "__main__":
-    url, connections, seconds, patience, path = sys.argv[1:]
+    url, connections, seconds, patience, path, *headers = sys.argv[1:]
     body = Path(path).read_bytes()
-    print(run(ask(url, int(connections), float(seconds), float(patience), body)))
+    print(run(ask(url, int(connections), float(seconds), float(patience), body, *headers)))

@@ -1,6 +1,7 @@
 """Puts load on a URL and says how it went: with wrk where it is installed, else with our client.
 
-Both run in a process of their own, as patient as the server (see ``contenders.NICENESS``).
+Both run in a process of their own, as patient as the server (see ``contenders.NICENESS``); so does
+our client of gRPC.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.request import BODY
@@ -37,40 +40,72 @@ def tool() -> str:
     return "wrk" if shutil.which("wrk") else "python"
 
 
-def load(url: str, connections: int, seconds: int, using: str, body: bytes = BODY) -> Load:
-    """Ask ``url`` over ``connections`` for ``seconds``. Raises NotMeasured without any answer."""
+def load(
+    url: str,
+    connections: int,
+    seconds: int,
+    using: str,
+    body: bytes = BODY,
+    headers: Mapping[str, str] = {},
+    patience: int = PATIENCE_S,
+) -> Load:
+    """Ask ``url`` over ``connections`` for ``seconds``. Raises NotMeasured without any answer.
+
+    ``using`` is ``wrk``, ``python`` or ``grpc``; for the last, ``url`` is a host with a port, and
+    ``body`` a ModelInferRequest.
+    """
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         file.write(body)
         file.flush()
-        command = _COMMANDS[using](url, connections, seconds, file.name)
-        found = Load(**json.loads(_run(command, seconds)))
+        lines = [f"{name}: {value}" for name, value in headers.items()]
+        command = _COMMANDS[using](url, connections, seconds, patience, file.name, lines)
+        found = Load(**json.loads(_run(command, seconds + 3 * patience)))
     if found.answered == 0:
         raise NotMeasured(f"no request was answered, {found.failed} failed")
     return found
 
 
-def _wrk(url: str, connections: int, seconds: int, body: str) -> list[str]:
+def _wrk(
+    url: str, connections: int, seconds: int, patience: int, body: str, headers: list[str]
+) -> list[str]:
     return [
         *("wrk", "--threads", "1", "--connections", str(connections)),
-        *("--duration", f"{seconds}s", "--timeout", f"{PATIENCE_S}s"),
+        *("--duration", f"{seconds}s", "--timeout", f"{patience}s"),
+        *(f"--header={header}" for header in headers),
         *("--script", str(HERE / "wrk.lua"), url, "--", body),
     ]
 
 
-def _python(url: str, connections: int, seconds: int, body: str) -> list[str]:
-    client = str(HERE / "client.py")
-    return [sys.executable, client, url, str(connections), str(seconds), str(PATIENCE_S), body]
+def _client(
+    module: str,
+    url: str,
+    connections: int,
+    seconds: int,
+    patience: int,
+    body: str,
+    headers: list[str],
+) -> list[str]:
+    numbers = map(str, (connections, seconds, patience))
+    return [sys.executable, "-m", f"benchmarks.{module}", url, *numbers, body, *headers]
 
 
-_COMMANDS = {"wrk": _wrk, "python": _python}
+_COMMANDS: Mapping[str, Callable[[str, int, int, int, str, list[str]], list[str]]] = {
+    "wrk": _wrk,
+    "python": partial(_client, "client"),
+    "grpc": partial(_client, "grpc_client"),
+}
 
 
-def _run(command: list[str], seconds: int) -> str:
-    """The last line that the generator prints."""
-    limit = seconds + 3 * PATIENCE_S
+def _run(command: list[str], limit: float) -> str:
+    """The last line that the generator prints, within ``limit`` seconds."""
     try:
         done = subprocess.run(
-            niced(command), capture_output=True, text=True, timeout=limit, check=True
+            niced(command),
+            cwd=HERE.parent,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=True,
         )
     except subprocess.TimeoutExpired:
         raise NotMeasured(f"the load did not end within {limit} s") from None

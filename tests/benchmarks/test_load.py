@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import grpc
 import pytest
 
+from anabranch.router.rpc.messages import SERVICE
 from benchmarks import request
 from benchmarks.client import percentile
 from benchmarks.load import load
@@ -32,6 +35,16 @@ class Refuse(Reply):
     status = 500
 
 
+class Large(Reply):
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        is_right = self.headers.get_all("x-length") == ["3"] and body == bytes(2**20)
+        self.send_response(200 if is_right else 400)
+        self.send_header("content-length", str(2**22))
+        self.end_headers()
+        self.wfile.write(bytes(2**22))
+
+
 @contextmanager
 def serving(handler: type[Reply]) -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
@@ -41,6 +54,19 @@ def serving(handler: type[Reply]) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
         thread.join()
+
+
+@contextmanager
+def serving_grpc(infer: Callable[..., bytes | None]) -> Iterator[str]:
+    options = [("grpc.max_receive_message_length", -1)]
+    server = grpc.server(ThreadPoolExecutor(2), options=options)
+    method = grpc.unary_unary_rpc_method_handler(infer)
+    handlers = grpc.method_handlers_generic_handler(SERVICE, {"ModelInfer": method})
+    server.add_generic_rpc_handlers((handlers,))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None).wait()
 
 
 def test_answers_are_counted_and_timed() -> None:
@@ -54,6 +80,29 @@ def test_answers_are_counted_and_timed() -> None:
 def test_a_server_that_only_fails_is_not_measured() -> None:
     with serving(Refuse) as url, pytest.raises(NotMeasured, match="no request was answered"):
         load(url, connections=1, seconds=1, using="python")
+
+
+def test_large_bodies_go_with_their_headers_and_come_back_whole() -> None:
+    with serving(Large) as url:
+        found = load(url, 1, 1, "python", bytes(2**20), {"X-Length": "3"}, patience=20)
+    assert found.answered > 0
+    assert found.failed == 0
+
+
+def test_calls_over_grpc_are_counted_and_timed() -> None:
+    with serving_grpc(lambda message, _: message) as target:
+        found = load(target, 2, 1, "grpc", bytes(2**23))
+    assert found.answered > 0
+    assert found.failed == 0
+    assert 0 < found.p50 <= found.p99
+
+
+def test_a_call_that_fails_is_no_answer() -> None:
+    def fail(message: bytes, context: grpc.ServicerContext) -> None:
+        context.abort(grpc.StatusCode.INTERNAL, "no")
+
+    with serving_grpc(fail) as target, pytest.raises(NotMeasured, match="no request was answered"):
+        load(target, 1, 1, "grpc", b"")
 
 
 def test_percentiles() -> None:
