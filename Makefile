@@ -48,8 +48,12 @@ format: setup ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup ## Measure against the peers, in an environment of their own
-	$(BIN)/python -m benchmarks
+BENCHMARKS := benchmarks benchmarks.batching benchmarks.overload benchmarks.payloads \
+	benchmarks.coldstart
+bench: setup ## Run all benchmarks, each against its goals and its peers
+	@missed=; for name in $(BENCHMARKS); do echo "==> $$name"; \
+		$(BIN)/python -m $$name || missed="$$missed $$name"; done; \
+	test -z "$$missed" || { echo "goals missed, or not measured:$$missed" >&2; exit 1; }
 
 schema: setup ## Write the JSON Schema of the language
 	$(BIN)/anabranch schema > anabranch/specs/schema.json.new
