@@ -8,6 +8,11 @@ do, so that the next replica finds them.
 
 The first replica starts as Ray starts it, and the launcher starts the zygote beside it, or a new
 one where it has died. It ends with Ray's daemon on the machine.
+
+Ray draws its ids, those of calls too, from generators in C++ that are seeded from one pool in the
+process, and forks after the first draw share the pool: two replicas then give two calls the same
+id, and the actor that gets both crashes. So nothing is drawn here, and a zygote that finds that
+something was ends itself: replicas then start as Ray starts them.
 """
 
 from __future__ import annotations
@@ -66,8 +71,38 @@ def main() -> None:
             return
         # Nobody waits for the children: this makes the system forget them by itself.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        _draw_no_class_ids()
         _import(BASE)
         _serve(listener)
+
+
+def _draw_no_class_ids() -> None:
+    """Let the system number the classes of actors that are imported, not Ray's generator."""
+    import ray.actor
+    from ray import ActorClassID
+
+    class Numbered:
+        @staticmethod
+        def from_random() -> ActorClassID:
+            return ActorClassID(os.urandom(ActorClassID.size()))
+
+    setattr(ray.actor, "ActorClassID", Numbered)  # noqa: B010  # it is no public name
+
+
+def _forks_draw_apart() -> bool:
+    """Whether two forks get different ids from Ray."""
+    from ray import ObjectRef
+
+    drawn = set()
+    for _ in range(2):
+        reader, writer = os.pipe()
+        if os.fork() == 0:
+            os.write(writer, ObjectRef.from_random().binary())
+            os._exit(0)
+        os.close(writer)
+        drawn.add(os.read(reader, 64))  # empty if the fork died: then they are alike, too
+        os.close(reader)
+    return len(drawn) == 2
 
 
 def _bound(listener: socket.socket, path: str) -> bool:
@@ -91,6 +126,8 @@ def _daemon_lives() -> bool:
 def _serve(listener: socket.socket) -> None:
     wanted: list[str] = []
     gc.freeze()
+    if not _forks_draw_apart():
+        return
     while _daemon_lives():
         readable, _, _ = select.select([listener], [], [], _LOOK_S)
         if readable:
@@ -100,6 +137,8 @@ def _serve(listener: socket.socket) -> None:
             _import(wanted)
             wanted.clear()
             gc.freeze()
+            if not _forks_draw_apart():
+                return
 
 
 def _answer(listener: socket.socket) -> Sequence[str]:

@@ -16,10 +16,9 @@ COUNTS = np.array([1, -(2**62), 7], np.int64)
 def inputs(module, binary=None):
     """The inputs of both graphs; ``binary`` only means something over HTTP."""
     extra = {} if binary is None else {"binary_data": binary}
-    x = module.InferInput("x", [3, 2], "FP32")
-    x.set_data_from_numpy(FLOATS if binary is not False else np.abs(FLOATS[[0, 2]]), **extra)
-    if binary is False:
-        x.set_shape([2, 2])
+    floats = FLOATS if binary is not False else np.abs(FLOATS[[0, 2]])
+    x = module.InferInput("x", floats.shape, "FP32")
+    x.set_data_from_numpy(floats, **extra)
     text = module.InferInput("text", [3], "BYTES")
     plain = np.array(["café", "", "text"], np.object_)
     text.set_data_from_numpy(plain if binary is False else TEXTS, **extra)

@@ -228,3 +228,20 @@ def test_what_asks_for_more_is_no_fork(
 
     assert order(CONTEXT, "PYTHON") is not None
     assert order(context, language) is None
+
+
+DRAWS = """
+import sys
+from anabranch.graph.lowering import zygote
+if "--as-ray-does" not in sys.argv:
+    zygote._draw_no_class_ids()
+zygote._import(zygote.BASE)
+print(zygote._forks_draw_apart())
+"""
+
+
+@pytest.mark.parametrize(("words", "apart"), [((), "True"), (("--as-ray-does",), "False")])
+def test_forks_give_their_calls_different_ids(words: tuple[str, ...], apart: str) -> None:
+    command = [sys.executable, "-c", DRAWS, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == [apart]
