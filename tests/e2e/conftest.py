@@ -421,6 +421,14 @@ async def _reply(reader: StreamReader) -> Reply:
     return Reply(int(status.split()[1]), headers, content)
 
 
+def until(happened: Callable[[], bool], seconds: float = 40) -> None:
+    """Wait until something has happened."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, "it has not happened"
+        time.sleep(0.05)
+
+
 def value(reply: httpx.Response | Reply, output: str = "y") -> list[float]:
     """The data of one output of a good reply."""
     assert reply.status_code == 200, reply.text

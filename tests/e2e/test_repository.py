@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import Engine, Given, actor_processes, error, node, spec, value
+from tests.e2e.conftest import Engine, Given, actor_processes, error, node, spec, until, value
 
 pytestmark = pytest.mark.e2e
 
@@ -46,6 +46,8 @@ def test_a_graph_is_unloaded_and_comes_back_as_it_was(engine: Engine, given: Giv
     assert engine.graph(name)["state"] == "unloaded"
 
     assert repository(engine, f"models/{name}/load", **token).status_code == 200
+    # The proxy hears of the router a moment later; until then the gateway answers for it.
+    until(lambda: httpx.get(f"{engine.graph_url(name)}/ready").status_code == 200)
     assert value(engine.infer(name)) == [2, 4]
     assert entry(engine, name)["state"] == "READY"
     assert len(actor_processes(engine, f"ServeReplica:{name}:router")) == 1

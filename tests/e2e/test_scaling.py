@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import Engine, Given, actor_processes, error, node, spec, value
+from tests.e2e.conftest import Engine, Given, actor_processes, error, node, spec, until, value
 
 pytestmark = pytest.mark.e2e
 
@@ -53,13 +53,6 @@ class Calls:
         return np.full_like(x, self.calls)
 """
 SLEEPY = {"min": 0, "max": 1, "downscale_delay": "500ms"}
-
-
-def until(happened: Callable[[], bool], seconds: float = 40) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it has not happened"
-        time.sleep(0.05)
 
 
 def sleeps(engine: Engine, name: str) -> bool:

@@ -3,7 +3,7 @@
 import sys
 
 from open_inference.openapi.client import OpenInferenceClient
-from open_inference.openapi.errors import NotFoundError
+from open_inference.openapi.core.api_error import ApiError
 from open_inference.openapi.types import InferenceRequest, RequestInput
 
 if __name__ == "__main__":
@@ -28,8 +28,8 @@ if __name__ == "__main__":
     assert by_name == {"same": ["é", ""], "next": [2, 3]}, by_name
     try:
         client.model_infer("doublet", request=request)
-    except NotFoundError as error:
-        assert "doubler" in str(error.body), error.body
+    except ApiError as error:
+        assert error.status_code == 404 and "doubler" in str(error.body), error
     else:
         raise AssertionError("an unknown graph answered")
     print("all is well")
