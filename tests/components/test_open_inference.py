@@ -113,6 +113,8 @@ async def never_ends(remote, scope, receive, send):
     await send({"type": "http.response.start", "status": 200, "headers": []})
     for _ in range(64):
         await send({"type": "http.response.body", "body": b" " * 2**16, "more_body": True})
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 @pytest.fixture(scope="module")

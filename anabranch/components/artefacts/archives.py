@@ -186,14 +186,14 @@ class _Counted:
 class _CarefulInfo(tarfile.TarInfo):
     """Refuses what would be held in memory whole: enormous headers, and maps of sparse files."""
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        found = super().frombuf(buf, encoding, errors)
-        is_file = found.isreg() or found.isdir() or found.islnk() or found.issym() or found.isdev()
-        if found.type == tarfile.GNUTYPE_SPARSE:
-            raise ArtefactError(_special(found.name))
-        if not is_file and found.size > _MOST_HEADER:
+    def _proc_member(self, opened: tarfile.TarFile) -> Self:
+        """What tarfile calls for each header, before it reads what comes with it."""
+        is_file = self.isreg() or self.isdir() or self.islnk() or self.issym() or self.isdev()
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            raise ArtefactError(_special(self.name))
+        if not is_file and self.size > _MOST_HEADER:
             raise ArtefactError(f"a header in the archive is over {shown_size(_MOST_HEADER)}")
+        found: Self = super()._proc_member(opened)  # type: ignore[misc]
         return found
 
     def _proc_gnusparse_10(self, *_: object) -> None:

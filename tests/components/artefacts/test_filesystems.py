@@ -28,9 +28,9 @@ SECRET = "a-very-secret-key"
 def endpoint() -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from moto.server import ThreadedMotoServer
+        moto = pytest.importorskip("moto.server")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server = moto.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
