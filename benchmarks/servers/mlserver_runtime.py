@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-
+import mlserver_start
 from components import evaluate
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
-from script import HOST, arguments, free_port
+from script import arguments
 
 
 class Five(MLModel):
@@ -24,25 +21,5 @@ class Five(MLModel):
         )
 
 
-def write_settings(folder: Path, port: int) -> None:
-    """No worker processes and no debug mode: the fastest way that MLServer has."""
-    server = {
-        "host": HOST,
-        "http_port": port,
-        "grpc_port": free_port(),
-        "metrics_port": free_port(),
-        "parallel_workers": 0,
-        "debug": False,
-    }
-    model = {"name": "five", "implementation": "mlserver_runtime.Five"}
-    (folder / "settings.json").write_text(json.dumps(server))
-    (folder / "model-settings.json").write_text(json.dumps(model))
-
-
 if __name__ == "__main__":
-    import sys
-
-    told = arguments()
-    write_settings(told.folder, told.port)
-    program = str(Path(sys.executable).with_name("mlserver"))
-    os.execv(program, [program, "start", str(told.folder)])
+    mlserver_start.main(arguments(), {"name": "five", "implementation": "mlserver_runtime.Five"})
