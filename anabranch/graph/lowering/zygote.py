@@ -72,8 +72,8 @@ def main() -> None:
         # Nobody waits for the children: this makes the system forget them by itself.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         _draw_no_class_ids()
-        _import(BASE)
-        _serve(listener)
+        if _is_ready_with(BASE):
+            _serve(listener)
 
 
 def _draw_no_class_ids() -> None:
@@ -87,6 +87,13 @@ def _draw_no_class_ids() -> None:
             return ActorClassID(os.urandom(ActorClassID.size()))
 
     setattr(ray.actor, "ActorClassID", Numbered)  # noqa: B010  # it is no public name
+
+
+def _is_ready_with(names: Sequence[str]) -> bool:
+    """Import modules for all later forks; False if these would share ids from then on."""
+    _import(names)
+    gc.freeze()
+    return _forks_draw_apart()
 
 
 def _forks_draw_apart() -> bool:
@@ -125,20 +132,15 @@ def _daemon_lives() -> bool:
 
 def _serve(listener: socket.socket) -> None:
     wanted: list[str] = []
-    gc.freeze()
-    if not _forks_draw_apart():
-        return
     while _daemon_lives():
         readable, _, _ = select.select([listener], [], [], _LOOK_S)
         if readable:
             with suppress(Exception):  # what makes no sense must not end it
                 wanted += _answer(listener)
         elif wanted:
-            _import(wanted)
-            wanted.clear()
-            gc.freeze()
-            if not _forks_draw_apart():
+            if not _is_ready_with(wanted):
                 return
+            wanted.clear()
 
 
 def _answer(listener: socket.socket) -> Sequence[str]:
