@@ -32,6 +32,7 @@ CONTROL = "/control/v1"
 TIMEOUT_S = 120.0
 """Longest wait for one answer, in seconds."""
 _PAUSE_S = 0.2
+_REACHED_S = 10.0
 _UP = ("ready", "live", "warm")
 _DOWN = ("failed", "retired")
 _ERRORS: Mapping[int, type[AnabranchError]] = {
@@ -160,6 +161,7 @@ class ControlClient:
             revision = self._try_revision(name, number, deadline)
             state = str(revision.get("state", last))
             if state in _UP:
+                self._until_reached(name)
                 return revision
             if state in _DOWN:
                 raise DeployError(f"{name} revision {number} {state}: {revision.get('reason')}")
@@ -258,6 +260,19 @@ class ControlClient:
     def infer(self, name: str, body: Json) -> Json:
         """Send an inference request of the Open Inference Protocol."""
         return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/infer", json=body))
+
+    def _until_reached(self, name: str) -> None:
+        """Wait until requests come to a graph's router: the proxy hears of it a moment late.
+
+        Not for long, since a graph may have other reasons to refuse requests.
+        """
+        deadline = time.monotonic() + _REACHED_S
+        while time.monotonic() < deadline:
+            try:
+                self._get(f"/v2/models/{quote(name, safe='')}/ready")
+                return
+            except (EngineUnreachable, Unavailable):
+                time.sleep(_PAUSE_S)
 
     def _is_there(self, name: str) -> bool:
         """Whether anything of a graph is left, or may be while the engine cannot answer."""

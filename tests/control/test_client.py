@@ -194,6 +194,13 @@ def test_waiting_ends_with_whatever_is_up(server, client, state):
     assert client.wait("g", 3, 30, lambda text: None)["state"] == state
 
 
+def test_waiting_ends_only_once_the_proxy_knows_the_graph(server, client):
+    unknown = (503, {"error": "graph 'g' cannot answer now: it has no router yet"})
+    server.will(revision("live"), unknown, unknown, (200, {"name": "g", "ready": True}))
+    assert client.wait("g", 3, 30)["state"] == "live"
+    assert [path for _, path, _, _ in server.seen[1:]] == ["/v2/models/g/ready"] * 3
+
+
 def test_a_revision_that_is_down_again_is_a_failure(server, client):
     server.will(revision("retired", "the graph was deleted"))
     with pytest.raises(DeployError, match="g revision 3 retired: the graph was deleted"):
