@@ -21,7 +21,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 METHODS = {
     "transformer": "transform",
@@ -34,6 +34,26 @@ METHODS = {
 
 DEFAULT_OUTPUT = "output"
 """Name of the output of a component that returns a bare array."""
+
+
+class Choice(str):
+    """A route as a router may return it that wants to learn from the reward of its choice.
+
+    ``features`` are what it knew of the request when it chose.
+    """
+
+    __slots__ = ("features",)
+
+    features: tuple[float, ...]
+
+    def __new__(cls, route: str, features: tuple[float, ...] = ()) -> Self:
+        """Make a choice of a route."""
+        choice = super().__new__(cls, route)
+        choice.features = features
+        return choice
+
+    def __reduce__(self) -> tuple[type[Choice], tuple[str, tuple[float, ...]]]:
+        return Choice, (str(self), self.features)
 
 
 class CannotLoad(Exception):
@@ -54,6 +74,8 @@ class Context:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Request-level parameters of the protocol."""
     deadline: float | None = None
+    path: dict[str, str] = field(default_factory=dict)
+    """What routers have picked for the request so far: router to route; kept by the executor."""
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, never below 0; None where there is no deadline."""

@@ -267,12 +267,18 @@ class ControlClient:
         Not for long, since a graph may have other reasons to refuse requests.
         """
         deadline = time.monotonic() + _REACHED_S
-        while time.monotonic() < deadline:
-            try:
-                self._get(f"/v2/models/{quote(name, safe='')}/ready")
-                return
-            except (EngineUnreachable, Unavailable):
-                time.sleep(_PAUSE_S)
+        while not self._is_reached(name) and time.monotonic() < deadline:
+            time.sleep(_PAUSE_S)
+
+    def _is_reached(self, name: str) -> bool:
+        """Whether requests come to a graph's router; or never will, as it was deleted."""
+        try:
+            self._get(f"/v2/models/{quote(name, safe='')}/ready")
+        except (EngineUnreachable, Unavailable):
+            return False
+        except NotFound:
+            pass
+        return True
 
     def _is_there(self, name: str) -> bool:
         """Whether anything of a graph is left, or may be while the engine cannot answer."""

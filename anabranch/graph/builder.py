@@ -44,7 +44,7 @@ from anabranch.specs.models import (
     TensorSpec,
     TrafficRule,
 )
-from anabranch.specs.units import Duration
+from anabranch.specs.units import Duration, Percentage
 
 Component = str | type
 Fields = Mapping[str, Any]
@@ -221,6 +221,9 @@ class Graph:
         sha256: str | None = None,
         data: str | os.PathLike[str] | None = None,
         inputs: Mapping[str, str] | None = None,
+        colocate: bool | None = None,
+        sample: Percentage | str | None = None,
+        seed: int = 0,
         **options: Unpack[NodeOptions],
     ) -> Self:
         """Add an explainer of a node, or of the whole graph if ``explains`` is None."""
@@ -235,6 +238,9 @@ class Graph:
             sha256=sha256,
             data=None if data is None else os.fspath(data),
             inputs=inputs,
+            colocate=colocate,
+            sample=None if sample is None else str(sample),
+            seed=seed or None,
         )
 
     def traffic(

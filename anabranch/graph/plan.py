@@ -13,6 +13,8 @@ from typing import Any
 from anabranch.errors import Problem
 from anabranch.specs.models import NodeBase, Resources, Scaling, TensorSpec
 
+EXPLAIN_TIMEOUT_S = 60.0
+"""Longest time for an explanation where its node does not say."""
 HEAD = "head"
 """Name of the segment that holds the graph's entry and runs inside the router."""
 
@@ -63,6 +65,16 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class ExplainerTerms:
+    """What a caller needs to know of an explainer."""
+
+    timeout: float
+    """Longest time that an explanation may take, in seconds."""
+    share: float = 0.0
+    """Share of the live traffic that is explained, 0 to 1."""
+
+
+@dataclass(frozen=True)
 class Signature:
     """All that a caller needs to know of a plan: what a request carries, what comes back, by when.
 
@@ -72,6 +84,9 @@ class Signature:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec | None]
     timeout: float
+    explainers: Mapping[str, ExplainerTerms] = field(default_factory=dict)
+    routers: tuple[str, ...] = ()
+    """Nodes that pick a route."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +107,13 @@ class Plan:
     @property
     def signature(self) -> Signature:
         """What requests and answers look like."""
-        return Signature(self.inputs, self.output_types, self.timeout)
+        return Signature(
+            self.inputs,
+            self.output_types,
+            self.timeout,
+            {name: _terms(node.spec) for name, node in self.nodes.items() if _explains(node)},
+            tuple(name for name, node in self.nodes.items() if node.type == "router"),
+        )
 
     @property
     def head(self) -> Segment:
@@ -108,3 +129,15 @@ class Plan:
         from anabranch.graph.render import plan_to_json
 
         return plan_to_json(self)
+
+
+def _explains(node: PlannedNode) -> bool:
+    return node.type == "explainer"
+
+
+def _terms(spec: NodeBase) -> ExplainerTerms:
+    timeout, sample = spec.timeout, getattr(spec, "sample", None)
+    return ExplainerTerms(
+        EXPLAIN_TIMEOUT_S if timeout is None else timeout.seconds,
+        0.0 if sample is None else sample.share,
+    )

@@ -189,7 +189,7 @@ class StepFactory:
         }
         for key, other in routes_of(self._policies, node).items():
             branches[key] = Branch(other.slot, other.schedule, other.access)
-        return JoinStep(slots[node.name], slots[pick_of(node.name)], branches)
+        return JoinStep(node.name, slots[node.name], slots[pick_of(node.name)], branches)
 
     def _remote(self, unit: Unit, wants: Collection[str], needed: Collection[str]) -> RemoteStep:
         """One call for those vertices of the unit that anything outside the segment reads.

@@ -170,8 +170,9 @@ class JoinStep:
 
     leaves = False
 
-    def __init__(self, slot: int, pick: int, branches: Mapping[str, Branch]) -> None:
+    def __init__(self, router: str, slot: int, pick: int, branches: Mapping[str, Branch]) -> None:
         self.slot = slot
+        self._router = router
         self._pick = pick
         self._branches = branches
 
@@ -181,7 +182,7 @@ class JoinStep:
 
     def inline(self, frame: Frame, context: Context) -> None:
         """Evaluate the branch here and now."""
-        branch = self._branches[frame[self._pick]]
+        branch = self._taken(frame[self._pick], context)
         for step in branch.schedule():
             if frame[step.slot] is UNSET:
                 step.inline(frame, context)
@@ -193,7 +194,7 @@ class JoinStep:
         if isinstance(frame[self._pick], Future):
             frame[self.slot] = run.spawn(self._later(run))
             return
-        branch = self._branches[frame[self._pick]]
+        branch = self._taken(frame[self._pick], run.context)
         run.begin(branch.schedule())
         value = frame[branch.slot]
         if not isinstance(value, Future):
@@ -203,8 +204,13 @@ class JoinStep:
         else:
             frame[self.slot] = run.spawn(self._converted(run, branch))
 
+    def _taken(self, pick: str, context: Context) -> Branch:
+        """The branch of a pick, which goes into the record of the request."""
+        context.path[self._router] = pick
+        return self._branches[pick]
+
     async def _later(self, run: Run) -> Any:
-        branch = self._branches[await run.value(self._pick)]
+        branch = self._taken(await run.value(self._pick), run.context)
         run.begin(branch.schedule())
         return await self._converted(run, branch)
 

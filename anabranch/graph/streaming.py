@@ -146,7 +146,8 @@ class Streams:
             pick = pick_of(vertex)
             await self._evaluator.fill(frame, given, [pick], context)
             routers.insert(0, nodes[vertex])
-            vertex = str(frame[self._vertices.slots[pick]])
+            context.path[vertex] = frame[self._vertices.slots[pick]]
+            vertex = str(context.path[vertex])
         return vertex, _through(nodes.get(vertex), routers)
 
     async def _streams(self, vertex: str) -> bool:

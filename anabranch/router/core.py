@@ -40,6 +40,8 @@ class Evaluated:
 
     outputs: Mapping[str, Array]
     seconds: float
+    path: Mapping[str, str] = field(default_factory=dict)
+    """What routers picked: router to route."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,10 @@ class InferenceResponse:
     outputs: list[OutputTensor]
     seconds: float = 0.0
     """How long the evaluation took, where it ran; clients are not told."""
+    path: Mapping[str, str] = field(default_factory=dict)
+    """What routers picked: router to route."""
+    parameters: dict[str, bool | int | float | str] = field(default_factory=dict)
+    """What the answer says beside its tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +221,9 @@ class InferenceCore:
         outputs = [_output(name, results[name]) for name in names]
         if len(self._types) < len(self._outputs):
             self._learn(outputs)
-        return InferenceResponse(self.name, self.version, request.id, outputs, found.seconds)
+        return InferenceResponse(
+            self.name, self.version, request.id, outputs, found.seconds, found.path
+        )
 
     async def compare(
         self,

@@ -44,6 +44,8 @@ def encode_response(response: InferenceResponse, form: Form = JSON_ONLY) -> Repl
     }
     if response.id is not None:
         document["id"] = response.id
+    if response.parameters:
+        document["parameters"] = response.parameters
     tail: list[Buffer] = []
     document["outputs"] = [_encode_tensor(output, form, tail) for output in response.outputs]
     head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)

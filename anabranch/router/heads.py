@@ -93,14 +93,13 @@ class HeadReplica:
         outputs: Outputs,
         context: Context,
         remaining: float | None,
-    ) -> tuple[Mapping[str, Array], float]:
+    ) -> Evaluated:
         """Return outputs by name, and the seconds that they took.
 
         ``remaining`` is the time left, in seconds, on the caller's clock.
         """
         self._requests += 1
-        found = await self._hosted.head.run(inputs, received(context, remaining), outputs)
-        return found.outputs, found.seconds
+        return await self._hosted.head.run(inputs, received(context, remaining), outputs)
 
     def stream(
         self,
@@ -162,8 +161,10 @@ class RemoteHead:
     ) -> Evaluated:
         """Evaluate the graph's outputs, or only those named; cancelling this cancels it there."""
         sent = _sent(inputs, context, outputs)
-        found, seconds = await ask(self._name, self._infer, *sent, is_late=lambda: is_over(context))
-        return Evaluated(found, seconds)
+        found: Evaluated = await ask(
+            self._name, self._infer, *sent, is_late=lambda: is_over(context)
+        )
+        return found
 
     def stream(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None

@@ -25,7 +25,7 @@ class LocalHead:
         """Evaluate the graph's outputs, or only those named, and take the time."""
         started = time.perf_counter()
         found = await self._executor.run(inputs, context, outputs)
-        return Evaluated(found, time.perf_counter() - started)
+        return Evaluated(found, time.perf_counter() - started, context.path)
 
     async def stream(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
@@ -34,7 +34,7 @@ class LocalHead:
         started = time.perf_counter()
         async with aclosing(self._executor.stream(inputs, context, outputs)) as results:
             async for found in results:
-                yield Evaluated(found, time.perf_counter() - started)
+                yield Evaluated(found, time.perf_counter() - started, context.path)
 
     async def compare(
         self,

@@ -22,7 +22,7 @@ _LONGEST_KEY = 500
 """Longer keys are written with a ``?``, since parsers look no further for their colon."""
 _NODE_FIELDS = (
     "type", "component", "runtime", "strategy", "explains", "model", "sha256", "multiplex", "data",
-    "method",
+    "method", "colocate", "sample", "seed",
     "args", "inputs", "quorum", "routes", "rules", "otherwise", "outputs", "resources",
     "scaling", "placement", "batching", "timeout", "idempotent", "retries", "on_error",
 )  # fmt: skip

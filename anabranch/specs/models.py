@@ -22,7 +22,7 @@ from pydantic import (
     Tag,
 )
 
-from anabranch.specs.units import Duration, Size
+from anabranch.specs.units import Duration, Percentage, Size
 
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64",
@@ -362,8 +362,16 @@ class Explainer(NodeBase):
     """A fitted explainer."""
     sha256: Annotated[str, Field(pattern=SHA256)] | None = None
     data: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
-    """A sample to fit on at start."""
+    """A sample to fit on at start: .npy, .npz or .csv."""
     inputs: dict[ParameterName, Source] = {}
+    """Parameter: source; what the explained node receives, or the graph, if left out."""
+    colocate: bool | None = None
+    """Whether to explain a copy of the node in the explainer's own process; if left out, only a
+    node that has no process of its own, or whose code the method looks into."""
+    sample: Percentage | None = None
+    """Share of the live traffic that is explained off the request path, such as 1%."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    """Seed of all that is random in an explanation, unless a request names its own."""
 
 
 Node = Annotated[

@@ -1,4 +1,4 @@
-"""Durations and sizes: numbers that always carry their unit.
+"""Durations, sizes and percentages: numbers that always carry their unit.
 
 Bare numbers are refused, since a reader cannot tell seconds from milliseconds.
 """
@@ -19,6 +19,7 @@ _DURATION_UNITS = {"us": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3
 _SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _MAX_DURATION = 365 * 24 * 3600 * 10**9
 _MAX_SIZE = 2**60
+_SHARE_UNITS = {"%": 1000}
 
 
 class _Quantity(int):
@@ -112,3 +113,18 @@ class Size(_Quantity):
     _example = "512MiB"
     _zero = "0B"
     _pattern = re.compile(r"([0-9]{1,19}(?:\.[0-9]{1,9})?)(B|KiB|MiB|GiB|TiB)")
+
+
+class Percentage(_Quantity):
+    """A share in thousandths of a percent; written ``1%``, ``0.05%``."""
+
+    _units = _SHARE_UNITS
+    _limit = 100 * 1000
+    _example = "1%"
+    _zero = "0%"
+    _pattern = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,3})?)(%)")
+
+    @property
+    def share(self) -> float:
+        """The percentage as a number from 0 to 1."""
+        return int(self) / self._limit

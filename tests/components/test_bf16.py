@@ -124,5 +124,5 @@ def test_casts_to_bf16_round_to_the_nearest(node, value, nearest):
 
 
 def test_casts_from_bf16_check_the_range(node):
-    with pytest.raises(ValueError, match=r"cast: 300\.0 does not fit UINT8"):
+    with pytest.raises(ValueError, match=r"cast: 300(\.0)? does not fit UINT8"):
         run(node, "transformer", "cast", bf16([300]), datatype="UINT8")

@@ -247,13 +247,18 @@ async def collect(bound, text, **parameters):
     return [piece async for piece in bound.call(x=array(text), context=context)]
 
 
+def text_of(pieces):
+    """The text of a stream; some versions decode it together with the prompt, some alone."""
+    return "".join(piece[0] for piece in pieces).strip().removeprefix("##")
+
+
 def test_streams_give_the_same_text_in_pieces(predictor, pipeline):
     bound = predictor("gpt", "text-generation", options=OPTIONS, stream=True)
     assert bound.is_stream
     pieces = asyncio.run(collect(bound, TEXTS[0]))
     assert len(pieces) > 1
     assert all(piece.shape == (1,) for piece in pieces)
-    assert "".join(piece[0] for piece in pieces).strip() == generated(pipeline)[0].strip()
+    assert text_of(pieces) == generated(pipeline)[0].strip()
     fewer = asyncio.run(collect(bound, TEXTS[0], max_new_tokens=2))
     assert "".join(piece[0] for piece in pieces).startswith("".join(piece[0] for piece in fewer))
     more = asyncio.run(collect(bound, TEXTS[0], max_new_tokens=1000))
@@ -267,7 +272,7 @@ def test_streams_side_by_side(predictor, pipeline):
     async def run():
         return await asyncio.gather(*(collect(bound, text) for text in TEXTS))
 
-    found = ["".join(piece[0] for piece in pieces).strip() for pieces in asyncio.run(run())]
+    found = [text_of(pieces) for pieces in asyncio.run(run())]
     assert found == [text.strip() for text in generated(pipeline)]
     asyncio.run(bound.unload())
 
@@ -394,7 +399,7 @@ def test_a_graph_streams_what_the_node_does(root, pipeline):
             executor.close()
             await unload_nodes(bound, root)
 
-    assert "".join(asyncio.run(run())).strip() == generated(pipeline)[0].strip()
+    assert text_of([[piece] for piece in asyncio.run(run())]) == generated(pipeline)[0].strip()
 
 
 def test_many_models_of_a_node_cannot_stream(node):

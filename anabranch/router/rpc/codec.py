@@ -48,6 +48,12 @@ _SHARED = "shared_memory_region"
 _CLASSES = "classification"
 FINAL = "triton_final_response"
 """Parameter of an answer in a stream: whether it is the last of its request."""
+_CHOICES = {
+    bool: "bool_param",
+    int: "int64_param",
+    float: "double_param",
+    str: "string_param",
+}
 ModelMetadataResponse = response_type("ModelMetadata")
 
 
@@ -186,6 +192,8 @@ def encode_response(
     )
     if is_final is not None:
         mark_final(message, is_final)
+    for name, value in response.parameters.items():
+        message.parameters[name].CopyFrom(InferParameter(**{_choice(value): value}))
     for output in response.outputs:
         added = message.outputs.add(name=output.name, datatype=output.datatype)
         added.shape.extend(output.array.shape)
@@ -195,6 +203,11 @@ def encode_response(
     if not typed:
         pieces.extend(_raw(response.outputs))
     return pieces
+
+
+def _choice(value: bool | int | float | str) -> str:
+    """The field of InferParameter that takes a value of this type."""
+    return _CHOICES[type(value)]
 
 
 def mark_final(response: Message, is_final: bool) -> None:
