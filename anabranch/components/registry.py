@@ -17,6 +17,9 @@ Optional static methods say what can be known before the first request:
   tell. It is called only when ``args`` are well-typed.
 - ``executes_code(model)``: whether a model file of that name can run code when it is loaded; by
   URI it needs its digest then.
+- ``fits(explained)``, of an explainer: why it cannot explain a node of that spec, or for None the
+  whole graph; None where it can. The attribute ``looks_inside`` tells that it needs the explained
+  component itself and not only its answers.
 """
 
 from __future__ import annotations
@@ -57,6 +60,10 @@ class Kind:
     check: Callable[[NodeBase], Iterable[Finding]]
     executes_code: Callable[[str], bool]
     """Whether loading the model of that path or URI may run code."""
+    fits: Callable[[NodeBase | None], str | None]
+    """Of an explainer: why it cannot explain a node, or the whole graph."""
+    looks_inside: bool
+    """Of an explainer: whether it needs the explained component itself."""
 
     def factory(self, node: NodeBase, root: Path) -> Any:
         """Construct the built-in for a node whose ``problems`` are none.
@@ -84,6 +91,8 @@ def register(node_type: str, name: str) -> Callable[[_Class], _Class]:
             infer=getattr(cls, "infer", _nothing_known),
             check=getattr(cls, "check", _nothing_wrong),
             executes_code=getattr(cls, "executes_code", _runs_nothing),
+            fits=getattr(cls, "fits", _fits_all),
+            looks_inside=bool(getattr(cls, "looks_inside", False)),
         )
         return cls
 
@@ -100,6 +109,10 @@ def _nothing_wrong(node: NodeBase) -> Iterable[Finding]:
 
 def _runs_nothing(model: str) -> bool:
     return False
+
+
+def _fits_all(explained: NodeBase | None) -> str | None:
+    return None
 
 
 def names(node_type: str) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ class Scale(_PerInput):
             "multiply_by": multiply_by,
             "add": add,
         }
-        self._steps = [
+        self._steps: list[tuple[np.ufunc, Array]] = [
             (_STEPS[name], np.asarray(value, dtype=np.float64))
             for name, value in given.items()
             if value is not None
