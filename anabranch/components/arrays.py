@@ -30,7 +30,7 @@ def to_array(value: object) -> Array:
 
 def _foreign(value: object) -> Array:
     """Return any array-like as an array of whatever dtype."""
-    if isinstance(value, np.ma.MaskedArray) and np.any(np.ma.getmaskarray(value)):
+    if isinstance(value, np.ma.MaskedArray) and np.any(value.mask):
         raise TypeError("a masked array cannot be a tensor: fill the masked values first")
     if isinstance(value, np.ndarray):
         return np.asarray(value)

@@ -73,7 +73,7 @@ def _floating(array: Array, what: str) -> np.dtype[Any]:
 
 
 Factor = float | list[float]
-_STEPS = {
+_STEPS: Mapping[str, np.ufunc] = {
     "subtract": np.subtract,
     "divide_by": np.divide,
     "multiply_by": np.multiply,
