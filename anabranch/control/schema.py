@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from anabranch.errors import EngineError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 CONTROLLER = "controller"
 """Name of the lease of whoever acts on the store."""
 _OPENING = 0x616E6162
@@ -81,6 +81,30 @@ leases = sa.Table(
     sa.Column("name", sa.String(63), primary_key=True),
     sa.Column("holder", sa.Text, nullable=False),
     sa.Column("beat", sa.BigInteger, nullable=False),
+)
+feedback = sa.Table(
+    "feedback",
+    tables,
+    # What is beyond the newest million is told by the number.
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("graph", sa.String(63), nullable=False),
+    # A digest of the request's id, which may be long and of any characters.
+    sa.Column("key", sa.String(32), nullable=False),
+    sa.Column("token", sa.String(32), nullable=False),
+    sa.Column("reward", sa.Float, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Index("feedback_by_key", "graph", "key", unique=True),
+    sa.Index("feedback_by_at", "at"),
+    sqlite_autoincrement=True,
+)
+bandits = sa.Table(
+    "bandits",
+    tables,
+    sa.Column("graph", sa.String(63), primary_key=True),
+    sa.Column("router", sa.String(63), primary_key=True),
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
 )
 
 
@@ -151,8 +175,13 @@ def _to_3(connection: Connection) -> None:
     connection.exec_driver_sql(_TO_3)
 
 
+def _to_4(connection: Connection) -> None:
+    """Rewards that were counted, and what routers have learned of them."""
+    tables.create_all(connection, tables=[feedback, bandits])
+
+
 def _free_lease(connection: Connection) -> None:
     connection.execute(leases.insert().values(name=CONTROLLER, holder="", beat=0))
 
 
-_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _to_2, 2: _to_3}
+_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _to_2, 2: _to_3, 3: _to_4}
