@@ -1,0 +1,124 @@
+"""The explained node as a function of one tensor, which is how libraries see a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from anabranch.components.contract import CannotLoad
+from anabranch.components.datatypes import to_dtype
+from anabranch.components.hints import hint, listing
+from anabranch.errors import InvalidRequest
+from anabranch.explainers.model import Array, Model
+
+
+class Function:
+    """One input to one output of a model; rows are dimension 0 of both.
+
+    A node with several inputs is explained in the one that ``input`` names, while the others stay
+    what they are in the row (``held``). Without a name they are taken for columns where the method
+    allows it (``columns``): a matrix [rows, inputs] of which each input, [rows] or [rows, 1], is
+    one feature.
+    """
+
+    def __init__(
+        self, model: Model, input: str | None, output: str | None, *, columns: bool = False
+    ) -> None:
+        """Raise CannotLoad where it is not clear which input or output is meant."""
+        self._model = model
+        self._output = _output(model, output)
+        self.columns: tuple[str, ...] = ()
+        names = tuple(model.inputs)
+        if input is None and len(names) > 1 and columns:
+            self.columns = names
+        self.input = _one("input", input, names) if not self.columns else names[0]
+
+    @property
+    def output(self) -> str:
+        """Name of the output; known at the latest once the model has been called."""
+        return self._output or ""
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The inputs that stay what they are."""
+        return tuple(n for n in self._model.inputs if n != self.input and not self.columns)
+
+    def rows(self, inputs: Mapping[str, Array]) -> Array:
+        """Return what is explained of a request's tensors."""
+        if self.columns:
+            return np.column_stack([_column(inputs[name], name) for name in self.columns])
+        return inputs[self.input]
+
+    def held(self, inputs: Mapping[str, Array], row: int) -> dict[str, Array]:
+        """Return the other inputs of one row, each with a single row."""
+        return {name: inputs[name][row : row + 1] for name in self.others}
+
+    def __call__(self, rows: Array, held: Mapping[str, Array] | None = None) -> Array:
+        """Return the model's output for rows; ``held`` goes along with each of them."""
+        answers = self._model({**self._parts(rows), **_repeated(held or {}, len(rows))})
+        if self._output is None:
+            self._output = _only(answers)
+        if self._output not in answers:
+            there = hint(self._output, answers)
+            raise ValueError(f"the explained node gave no output {self._output!r}{there}")
+        return np.asarray(answers[self._output])
+
+    def _parts(self, rows: Array) -> dict[str, Array]:
+        if not self.columns:
+            return {self.input: self._cast(self.input, rows)}
+        return {
+            name: self._cast(name, rows[:, [i]] if self._is_tall(name) else rows[:, i])
+            for i, name in enumerate(self.columns)
+        }
+
+    def _is_tall(self, name: str) -> bool:
+        spec = self._model.inputs[name]
+        return spec is not None and len(spec.shape) == 2
+
+    def _cast(self, name: str, array: Array) -> Array:
+        spec = self._model.inputs[name]
+        return array if spec is None else array.astype(to_dtype(spec.datatype), copy=False)
+
+
+def _output(model: Model, wanted: str | None) -> str | None:
+    if model.outputs is None:
+        return wanted
+    return _one("output", wanted, tuple(model.outputs))
+
+
+def _one(what: str, wanted: str | None, names: Sequence[str]) -> str:
+    if wanted is None:
+        if len(names) == 1:
+            return names[0]
+        raise CannotLoad(
+            f"the explained node has the {what}s {listing(names)}; name one: args: {{{what}: ...}}"
+        )
+    if wanted not in names:
+        raise CannotLoad(f"the explained node has no {what} {wanted!r}{hint(wanted, names)}")
+    return wanted
+
+
+def _only(answers: Mapping[str, Any]) -> str:
+    if len(answers) != 1:
+        raise ValueError(
+            f"the explained node gave the outputs {listing(sorted(answers))}; "
+            "name one: args: {output: ...}"
+        )
+    return next(iter(answers))
+
+
+def _column(array: Array, name: str) -> Array:
+    if array.ndim == 2 and array.shape[1] == 1:
+        return array[:, 0]
+    if array.ndim != 1:
+        raise InvalidRequest(
+            f"input {name!r} has shape {list(array.shape)}, expected [-1] or [-1, 1]: the inputs "
+            "of the explained node are taken for its features; name one: args: {input: ...}"
+        )
+    return array
+
+
+def _repeated(held: Mapping[str, Array], count: int) -> dict[str, Array]:
+    return {name: np.repeat(array, count, axis=0) for name, array in held.items()}
