@@ -85,8 +85,8 @@ class Signature:
     outputs: Mapping[str, TensorSpec | None]
     timeout: float
     explainers: Mapping[str, ExplainerTerms] = field(default_factory=dict)
-    routers: tuple[str, ...] = ()
-    """Nodes that pick a route."""
+    routers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Nodes that pick a route, and the routes of each."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Plan:
             self.output_types,
             self.timeout,
             {name: _terms(node.spec) for name, node in self.nodes.items() if _explains(node)},
-            tuple(name for name, node in self.nodes.items() if node.type == "router"),
+            {name: node.routes for name, node in self.nodes.items() if node.type == "router"},
         )
 
     @property

@@ -8,7 +8,7 @@ counted of them.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,6 +21,8 @@ from anabranch.router.core import (
     InferenceResponse,
     ModelMetadata,
 )
+from anabranch.router.decisions import ROUTING, Made, decided
+from anabranch.router.decisions import routing as routing_of
 from anabranch.router.limits import Gate, Limits
 from anabranch.router.mirror import HEADER, Mirrors
 from anabranch.router.sketch import observe
@@ -40,6 +42,8 @@ class Arm:
 
     core: InferenceCore
     tally: Tally
+    routers: Collection[str] = ()
+    """Nodes that pick a route."""
 
 
 class Routing:
@@ -56,6 +60,7 @@ class Routing:
         self.rule = table.policy.compare or Compare()
         self.sketch = table.sketch
         self.versions = tuple(str(number) for number in sorted(arms))
+        self._splits = len(table.weights) > 1
 
     def arm(self, revision: int | str) -> Arm:
         """The arm of a revision; NotFound if there is none."""
@@ -73,6 +78,10 @@ class Routing:
         if number is None:
             number = self.split.choose(headers, request.parameters, request.id or request_id)
         return number
+
+    def decides(self, arm: Arm) -> bool:
+        """Whether there was something to decide about a request that the arm answered."""
+        return self._splits or bool(arm.routers)
 
     def is_to_blame(self, arm: Arm, request: InferenceRequest, error: Exception) -> bool:
         """Whether an error is the arm's and not the caller's.
@@ -111,6 +120,8 @@ class Arms:
         self._draw = draw
         self._tallies: dict[int, Tally] = {}
         self._mirrors = Mirrors(limits)
+        self.made = Made()
+        """The decisions of late, for the rewards that are to come."""
         self._routing: Routing | None = None
 
     @property
@@ -130,8 +141,9 @@ class Arms:
         self._mirrors.keep(table.mirrors)
 
     def _arm(self, table: RoutingTable, number: int) -> Arm:
-        core = InferenceCore(self.name, table.revisions[number], self._heads(number), number)
-        return Arm(core, self._tallies.setdefault(number, Tally()))
+        signature = table.revisions[number]
+        core = InferenceCore(self.name, signature, self._heads(number), number)
+        return Arm(core, self._tallies.setdefault(number, Tally()), signature.routers)
 
     async def infer(
         self,
@@ -207,9 +219,19 @@ class Arms:
         request_id: str,
     ) -> InferenceResponse:
         if arm is routing.stable:
-            return await arm.core.infer(request, headers, request_id)
-        with self._guests:
-            return await arm.core.infer(request, headers, request_id)
+            response = await arm.core.infer(request, headers, request_id)
+        else:
+            with self._guests:
+                response = await arm.core.infer(request, headers, request_id)
+        if routing.decides(arm):
+            self._decided(arm, response, request_id)
+        return response
+
+    def _decided(self, arm: Arm, response: InferenceResponse, request_id: str) -> None:
+        """Remember what was decided about a request, and tell it in the answer; 1 to 2 us."""
+        decision = decided(response.id or request_id, arm.core.revision, response.path)
+        self.made.add(decision, response.outputs)
+        response.parameters[ROUTING] = routing_of(decision)
 
     async def stream(
         self,
@@ -254,8 +276,12 @@ class Arms:
         with ExitStack() as held:
             if arm is not routing.stable:
                 held.enter_context(self._guests)
+            untold = routing.decides(arm)
             async with aclosing(arm.core.stream(request, headers, request_id)) as responses:
                 async for response in responses:
+                    if untold:
+                        self._decided(arm, response, request_id)
+                        untold = False
                     yield response
 
     def metadata(self, revision: int | str | None = None) -> ModelMetadata:

@@ -151,6 +151,7 @@ class InferenceCore:
 
     def __init__(self, name: str, signature: Signature, head: Head, revision: int) -> None:
         self.name = name
+        self.revision = revision
         self.version = str(revision)
         self._signature = signature
         self._timeout = signature.timeout

@@ -162,7 +162,7 @@ async def encode_each(
         async for response in responses:
             text = _text_output(metadata, response) or text
             yield _dumped(_document(response, text) | {"done": False})
-            last = replace(response, outputs=[])
+            last = replace(response, outputs=[], parameters={})
     yield _dumped(_document(last, None) | ({TEXT_OUTPUT: ""} if text else {}) | {"done": True})
 
 
@@ -174,6 +174,8 @@ def _document(response: InferenceResponse, text: str | None) -> dict[str, Any]:
     }
     if response.id is not None:
         document["id"] = response.id
+    if response.parameters:
+        document["parameters"] = response.parameters
     for output in response.outputs:
         document[TEXT_OUTPUT if output.name == text else output.name] = _value(output)
     return document
