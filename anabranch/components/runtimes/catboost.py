@@ -16,6 +16,7 @@ from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.features import (
     Features,
+    TreeShap,
     answer_types,
     at_least_one_row,
     bad_method,
@@ -29,6 +30,7 @@ from anabranch.specs.models import NodeBase, Predictor
 _FORMATS = {".cbm": "cbm", ".json": "json"}
 _METHODS = ("predict", "predict_proba", "raw")
 _CLASSIFIERS = frozenset({"Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll"})
+_BINARY = frozenset({"Logloss", "CrossEntropy"})
 _COUNTS = frozenset({"Poisson", "Tweedie"})
 """Losses of regressions whose raw value is the logarithm of the prediction."""
 
@@ -78,6 +80,16 @@ class CatboostModel:
         if self._categories or self._texts:
             return self._call(self._pool(matrix) if len(matrix) else matrix)
         return cast(Array, at_least_one_row(self._call, numeric(matrix)))
+
+    def tree_shap(self, /, **inputs: Array) -> TreeShap:
+        """Return how much each feature of each row adds to the raw value, as CatBoost knows it."""
+        pool = self._pool(self._features.matrix(inputs))
+        return TreeShap.of(
+            self._model.get_feature_importance(pool, type="ShapValues", thread_count=self._threads),
+            self._model.predict(pool, prediction_type="RawFormulaVal", thread_count=self._threads),
+            self._features.names,
+            is_binary=_loss(self._model) in _BINARY,
+        )
 
     def _pool(self, matrix: Array) -> Any:
         return self._catboost.Pool(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ class Features:
     def __init__(self, node: Predictor, count: int, names: Sequence[str] | None) -> None:
         """Raise CannotLoad where the inputs are not the model's features."""
         self.count = count
+        self.names = tuple(names or ())
         self._input = next(iter(node.inputs))
         self._columns = None if len(node.inputs) == 1 else _columns(node, names)
 
@@ -47,6 +49,30 @@ class Features:
                 f"the model was fitted on {self.count} features"
             )
         return array
+
+
+@dataclass(frozen=True)
+class TreeShap:
+    """What each feature adds to each raw score of a row: Tree SHAP as the library itself has it.
+
+    ``attributions`` are [rows, targets, features], ``base`` and ``scores`` [rows, targets], FP64.
+    A binary classifier has one raw score, that of class 1; here that of class 0, its negative,
+    comes before it.
+    """
+
+    attributions: Array
+    base: Array
+    scores: Array
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, values: Any, scores: Any, names: tuple[str, ...], *, is_binary: bool) -> TreeShap:
+        """Read values [rows, targets * (features + 1)], the base last, and scores of any rank."""
+        raw = np.asarray(scores, np.float64).reshape(len(scores), -1)
+        parts = np.asarray(values, np.float64).reshape(*raw.shape, -1)
+        if is_binary and raw.shape[1] == 1:
+            raw, parts = np.hstack([-raw, raw]), np.hstack([-parts, parts])
+        return cls(parts[..., :-1], parts[..., -1], raw, names)
 
 
 def _columns(node: Predictor, names: Sequence[str] | None) -> list[str]:

@@ -15,6 +15,7 @@ from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.features import (
     Features,
+    TreeShap,
     answer_types,
     at_least_one_row,
     bad_method,
@@ -56,7 +57,8 @@ class LightgbmModel:
             self._booster = lightgbm.Booster(model_str=text)
         self._features = Features(node, self._booster.num_feature(), self._booster.feature_name())
         self._options = {**_OPTIONS[node.method or "predict"], "num_threads": threads}
-        self._finish = _finish(node.method, text)
+        self._objective = _objective(text)
+        self._finish = _finish(node.method, self._objective)
         self.input_types = self._features.input_types
         self.output_types = answer_types(self._rows, self._features.count)
 
@@ -77,6 +79,17 @@ class LightgbmModel:
         """Return what the method gives for each row."""
         return cast(Array, at_least_one_row(self._rows, numeric(self._features.matrix(inputs))))
 
+    def tree_shap(self, /, **inputs: Array) -> TreeShap:
+        """Return how much each feature of each row adds to the raw score, as LightGBM knows it."""
+        matrix = numeric(self._features.matrix(inputs))
+        threads = {"num_threads": self._options["num_threads"]}
+        return TreeShap.of(
+            self._booster.predict(matrix, pred_contrib=True, **threads),
+            self._booster.predict(matrix, raw_score=True, **threads),
+            self._features.names,
+            is_binary=self._objective == "binary",
+        )
+
     def _rows(self, matrix: Array) -> Any:
         return self._finish(self._booster.predict(matrix, **self._options))
 
@@ -91,12 +104,15 @@ def _check_whole(text: str, model: str) -> None:
         raise CannotLoad(f"{model} is not whole: its trees are not as long as it says")
 
 
-def _finish(method: str | None, text: str) -> Callable[[Any], Any]:
+def _objective(text: str) -> str:
+    found = re.search(r"^objective=(\S*)", text, re.MULTILINE)
+    return found[1] if found is not None else "none"
+
+
+def _finish(method: str | None, objective: str) -> Callable[[Any], Any]:
     """Return what is left to do to the values of ``Booster.predict``."""
     if method != "predict_proba":
         return lambda values: values
-    found = re.search(r"^objective=(\S*)", text, re.MULTILINE)
-    objective = found[1] if found is not None else "none"
     if objective == "binary":
         return both_classes
     if objective in ("multiclass", "multiclassova"):

@@ -59,6 +59,11 @@ class SklearnModel:
         # Models fitted on data frames would warn on every call that arrays carry no names.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
+    @property
+    def estimator(self) -> Any:
+        """The fitted estimator, for explainers that look into it."""
+        return self._model
+
     @staticmethod
     def executes_code(model: str) -> bool:
         """Tell whether loading the file may run code: all but skops may."""

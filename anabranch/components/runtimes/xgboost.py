@@ -15,6 +15,7 @@ from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.features import (
     Features,
+    TreeShap,
     answer_types,
     at_least_one_row,
     bad_method,
@@ -74,6 +75,16 @@ class XgboostModel:
         except self._xgboost.core.XGBoostError as error:
             raise ValueError(_first_line(error)) from None
 
+    def tree_shap(self, /, **inputs: Array) -> TreeShap:
+        """Return how much each feature of each row adds to the margin, as XGBoost knows itself."""
+        matrix = numeric(self._features.matrix(inputs))
+        return TreeShap.of(
+            self._details(matrix, pred_contribs=True),
+            self._values(matrix, "margin"),
+            self._features.names,
+            is_binary=_objective(self._booster).startswith("binary:"),
+        )
+
     @staticmethod
     def _methods() -> dict[str, Callable[[XgboostModel], Callable[[Array], Any]]]:
         return {
@@ -98,7 +109,7 @@ class XgboostModel:
         return booster.predict(data, iteration_range=self._trees, validate_features=False, **what)
 
     def _probabilities(self) -> Callable[[Array], Any]:
-        objective = json.loads(self._booster.save_config())["learner"]["objective"]["name"]
+        objective = _objective(self._booster)
         if objective == _BINARY:
             return lambda matrix: both_classes(self._values(matrix))
         if objective == _MULTICLASS:
@@ -120,6 +131,10 @@ def _load(xgboost: Any, path: Path, model: str, threads: int) -> Any:
         raise CannotLoad(f"cannot load {model}: {_first_line(error)}") from None
     booster.set_param({"nthread": threads})
     return booster
+
+
+def _objective(booster: Any) -> str:
+    return str(json.loads(booster.save_config())["learner"]["objective"]["name"])
 
 
 def _first_line(error: Exception) -> str:
