@@ -126,6 +126,7 @@ metrics = st.one_of(
     *(_limits(f"latency_p{share}", durations | multiples) for share in (50, 95, 99)),
     _limits("agreement", shares),
     _limits("prediction_shift", shares),
+    _limits("reward", st.floats(-1e9, 1e9) | multiples),
     _limits("promql", st.floats(-1e300, 1e300) | multiples, query='up{graph="$graph"}'),
 )
 analyses = _some(

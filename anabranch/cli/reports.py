@@ -8,7 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from anabranch.cli.console import table
-from anabranch.cli.traffic_reports import arms_text, mirrors_text, percent, rollout_text
+from anabranch.cli.traffic_reports import (
+    arms_text,
+    feedback_text,
+    mirrors_text,
+    percent,
+    rollout_text,
+)
 from anabranch.errors import Problem, SpecError
 
 Json = dict[str, Any]
@@ -52,6 +58,7 @@ def _graph_parts(found: Json) -> Iterator[str]:
     """The sections on a graph, the most urgent first; those with nothing to say are empty."""
     yield f"{found['graph']} is {found['state']} at {found['url']}{_carried(found)}"
     yield arms_text(found["arms"]) if found["arms"] else ""
+    yield feedback_text(found["arms"])
     yield mirrors_text(found["mirrors"]) if found["mirrors"] else ""
     yield rollout_text(found["rollout"], datetime.now(UTC)) if _matters(found) else ""
     segments = [

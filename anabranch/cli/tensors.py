@@ -24,6 +24,14 @@ def read_data(text: str) -> Json:
     return body
 
 
+def labels(text: str) -> Any:
+    """The label or labels that ``--truth`` gives: JSON, or else text as it is."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def is_request(data: Json) -> bool:
     """Whether it is a request of the Open Inference Protocol, not values by input."""
     tensors = data.get("inputs")

@@ -31,6 +31,25 @@ def arms_text(arms: Sequence[Json]) -> str:
     return table(columns, rows)
 
 
+def feedback_text(arms: Sequence[Json]) -> str:
+    """Rewards for the arms' answers and for the routes that led to them; empty without any."""
+    rows = [row for arm in arms for row in _feedback_rows(arm)]
+    return table(("FEEDBACK", "ROUTE", "REWARDS", "MEAN", "ACCURACY"), rows) if rows else ""
+
+
+def _feedback_rows(arm: Json) -> Iterator[tuple[str, ...]]:
+    name, found = f"r{arm['revision']}", arm["feedback"]
+    if found["rewards"]:
+        yield (name, "", *_rewards(found))
+    for route in found["routes"]:
+        yield (name, f"{route['router']} > {route['route']}", *_rewards(route))
+
+
+def _rewards(found: Json) -> tuple[str, str, str]:
+    error = "" if found["reward_error"] is None else f" ± {found['reward_error']:.2g}"
+    return str(found["rewards"]), f"{found['reward']:.4g}{error}", fraction(found["accuracy"])
+
+
 def mirrors_text(mirrors: Sequence[Json]) -> str:
     """Mirrors with what became of their copies lately."""
     rows = [

@@ -6,6 +6,7 @@
 | latency_p50, _p95, _p99 | quantile of the arm's evaluation times, in seconds | requests |
 | agreement | copies that agreed / copies that were answered or failed | those copies |
 | prediction_shift | distance between the arms' distributions of outputs | those of the lesser arm |
+| reward | mean of the rewards for the arm's answers | rewards |
 | promql | what Prometheus answers | requests and copies of the candidate |
 
 Fewer samples than ``min_samples``, no value, or one that is not a number: inconclusive. A limit
@@ -141,6 +142,9 @@ class _Look:
             base = self._usable(self.gauge.stable(self.window, self.name), "of stable, ")
             if isinstance(base, Measurement):
                 return base
+            if base < 0:
+                below = f"{limit} of stable {self.gauge.shown(base)}, which is below zero"
+                return self._blank("inconclusive", f"{bound} {below}")
             text, number = f" = {limit} of stable {self.gauge.shown(base)}", number * base
         if math.isnan(number):
             return self._blank("inconclusive", f"{bound} is not a number{text}")
@@ -192,6 +196,10 @@ def _error_rate(tally: Tally) -> _Reading:
 
 def _latency(share: float, tally: Tally) -> _Reading:
     return _Reading(tally.latency.quantile(share), tally.latency.total)
+
+
+def _reward(tally: Tally) -> _Reading:
+    return _Reading(tally.rewards.mean, tally.rewards.count)
 
 
 def _agreement(window: Window, _name: str) -> _Reading:
@@ -246,5 +254,6 @@ _GAUGES: Mapping[str, _Gauge] = {
     "latency_p99": _of_latency(0.99),
     "agreement": _Gauge(_agreement, _nothing, of="copies"),
     "prediction_shift": _Gauge(_shift, _nothing),
+    "reward": _Gauge(*_by_arm(_reward), of="rewards"),
     "promql": _Gauge(_of_candidate, _of_stable),
 }

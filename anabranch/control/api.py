@@ -153,17 +153,20 @@ class ControlApi:
 
     async def _show(self, call: Call) -> Answer:
         limit = whole_number(call.query, "limit", _NEWEST, MAX_REVISIONS)
-        lately = self._ledger.recent(call.graph)  # here: the ledger is for one thread
-        return answer(200, await asyncio.to_thread(self._view, call.graph, limit, *lately))
+        # Here: the ledger is for one thread.
+        lately, ever = self._ledger.recent(call.graph), self._ledger.totals(call.graph)
+        return answer(200, await asyncio.to_thread(self._view, call.graph, limit, *lately, ever))
 
-    def _view(self, name: str, limit: int, recent: Report, seconds: float) -> dict[str, Any]:
+    def _view(
+        self, name: str, limit: int, recent: Report, seconds: float, totals: Report
+    ) -> dict[str, Any]:
         graph = self._present(name)
         now = self._store.situation(name).situation
         apps = self._reconciler.applications
         return {
             **graph_view(graph, now, apps, self._url),
             "inlined": inlined(name, apps),
-            "arms": arms_view(now, recent, seconds),
+            "arms": arms_view(now, recent, seconds, totals),
             "mirrors": mirrors_view(now, recent, seconds),
             "rollout": None if now.rollout is None else rollout_view(now.rollout),
             "revisions": [revision_view(one) for one in self._newest(now, limit)],

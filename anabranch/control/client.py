@@ -261,6 +261,10 @@ class ControlClient:
         """Send an inference request of the Open Inference Protocol."""
         return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/infer", json=body))
 
+    def feedback(self, name: str, body: Json) -> Json:
+        """Tell how good an answer was; says whether that counts."""
+        return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/feedback", json=body))
+
     def _until_reached(self, name: str) -> None:
         """Wait until requests come to a graph's router: the proxy hears of it a moment late.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -25,8 +26,9 @@ from anabranch.control.plane import Plane
 from anabranch.control.settings import Settings
 from anabranch.control.store import Store
 from anabranch.control.tasks import forever
-from anabranch.errors import EngineError, Unavailable
+from anabranch.errors import EngineError, RequestError, Unavailable
 from anabranch.router.errors import error_reply
+from anabranch.router.feedback import Entry, Outcome
 from anabranch.router.gateway import GraphState
 from anabranch.router.polling import ACTOR, NAMESPACE
 from anabranch.router.rpc.addresses import Addresses
@@ -106,6 +108,20 @@ class Controller:
     async def report(self, graph: str, replica: str, report: Report) -> None:
         """What a router has counted so far."""
         self._ledger.take(graph, replica, report)
+
+    async def remember(self, graph: str, replica: str, made: Sequence[tuple[str, bytes]]) -> None:
+        """What a router has decided; see ``Memory``. Unavailable while the store is not ours."""
+        self._acting().memory.remember(graph, made)
+
+    async def recall(self, graph: str, replica: str, ids: Sequence[str]) -> Sequence[bytes | None]:
+        """What any router of the graph has decided; likewise."""
+        return self._acting().memory.recall(graph, ids)
+
+    async def reward(
+        self, graph: str, replica: str, entries: Sequence[Entry]
+    ) -> Sequence[Outcome | RequestError]:
+        """Rewards that a router was told; see ``Counter``. Likewise."""
+        return await self._acting().rewards.count(graph, entries)
 
     async def _published(self) -> None:
         """Wait until the hub has the tables of the store; Unavailable if that does not come."""

@@ -108,6 +108,10 @@ class Hub:
         self._announce()
         topic.changed = _rung(topic.changed)
 
+    def graphs(self) -> frozenset[str]:
+        """Names of the graphs that have a table."""
+        return frozenset(name for name, topic in self._topics.items() if topic.table is not None)
+
     def routers(self, graph: str) -> frozenset[str]:
         """Names of the routers that are there, as far as their polls tell."""
         return frozenset(self._known(self._topic(graph)))

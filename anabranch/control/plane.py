@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from anabranch.control.api import ControlApi
 from anabranch.control.desk import Desk
+from anabranch.control.feedback import Counter, Memory
 from anabranch.control.hub import Hub
 from anabranch.control.lease import Lease
 from anabranch.control.ledger import Ledger
@@ -39,6 +40,9 @@ class Plane:
         self.reconciler = Reconciler(
             settings, store, releases, catalogue, self._desk, lambda: self._lease.held
         )
+        self.rewards = Counter(store.database, catalogue.of)
+        self.memory = Memory()
+        self._desk.watch(lambda: self.memory.keep(hub.graphs()))
         self.api = ControlApi(settings, store, releases, self.reconciler, self._desk, hub, ledger)
         self._work = {
             "the reconciler": self.reconciler.run,

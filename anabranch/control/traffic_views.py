@@ -15,7 +15,7 @@ from anabranch.control.lifecycle import Situation
 from anabranch.control.rollouts import RolloutState
 from anabranch.control.store import Stored
 from anabranch.control.views import timestamp
-from anabranch.router.tally import Histogram, MirrorTally, Report, Tally
+from anabranch.router.tally import Histogram, MirrorTally, Report, Rewards, Tally
 
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
@@ -36,8 +36,13 @@ def _named(shares: Mapping[int, float]) -> dict[str, float]:
     return {str(number): share for number, share in sorted(shares.items())}
 
 
-def arms_view(now: Situation, recent: Report, seconds: float) -> list[dict[str, Any]]:
-    """Every arm with its part in the traffic, and how it did in the last ``seconds``."""
+def arms_view(
+    now: Situation, recent: Report, seconds: float, totals: Report
+) -> list[dict[str, Any]]:
+    """Every arm with its part in the traffic, and how it did in the last ``seconds``.
+
+    Its rewards are those of all the time: they come late.
+    """
     total = math.fsum(now.weights.values())
     return [
         {
@@ -46,6 +51,7 @@ def arms_view(now: Situation, recent: Report, seconds: float) -> list[dict[str, 
             "weight": weight,
             "share": 100 * weight / total if total else 0.0,
             **_rates(recent.arm(number), seconds),
+            "feedback": _feedback(totals.arm(number)),
         }
         for number, weight in sorted(now.weights.items())
     ]
@@ -56,6 +62,26 @@ def _rates(tally: Tally, seconds: float) -> dict[str, Any]:
         "requests_per_second": _ratio(tally.requests, seconds),
         "error_rate": _ratio(tally.errors, tally.requests),
         "latency": _quantiles(tally.latency),
+    }
+
+
+def _feedback(tally: Tally) -> dict[str, Any]:
+    """What was told of an arm's answers, and of each route that led to them."""
+    routes = [
+        {"router": router, "route": route, **_rewards(found)}
+        for (router, route), found in sorted(tally.routes.items())
+    ]
+    return {**_rewards(tally.rewards), "routes": routes}
+
+
+def _rewards(found: Rewards) -> dict[str, Any]:
+    """Numbers of rewards and of rows with a truth; means of both, null where there are none."""
+    return {
+        "rewards": found.count,
+        "reward": found.mean,
+        "reward_error": found.error,
+        "judged": found.judged,
+        "accuracy": found.accuracy,
     }
 
 

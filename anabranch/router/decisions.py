@@ -166,6 +166,11 @@ class Made:
         entry = self._entries.get(id)
         return None if entry is None else entry.answered()
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there are decisions that were not told yet."""
+        return bool(self._news)
+
     def news(self, most: int) -> list[tuple[str, bytes]]:
         """Take the oldest decisions that were not told yet, at most so many, each by its id.
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
 import ray
 
+from anabranch.errors import RequestError
 from anabranch.router.arms import Arms
+from anabranch.router.feedback import Entry, Outcome
 from anabranch.router.table import RoutingTable
 from anabranch.router.tally import Report
 
@@ -33,12 +36,21 @@ POLL_S = 60.0
 """A poll that takes longer is lost: the controller answers after half of that at the latest."""
 SEND_S = 5.0
 """Likewise for a report."""
+ASK_S = 2.0
+"""Likewise for what a client waits for."""
+SHARED = 2000
+"""Decisions that are told in one call."""
+_PIECE = 100
+"""Decisions that are made ready at a time, which is a millisecond in which nothing else is done."""
 LEAVE_S = 1.0
 """Likewise for the last report, and the last word."""
 
 
 class TableSource(Protocol):
-    """Where tables come from and sums go to."""
+    """Where tables come from, and sums and decisions go to."""
+
+    breaks: int
+    """How often it was lost: what it remembered of decisions may be gone."""
 
     async def next(self, generation: int) -> RoutingTable | None:
         """Wait for a table of another generation than ``generation``; 0 stands for none yet.
@@ -49,6 +61,10 @@ class TableSource(Protocol):
 
     async def report(self, report: Report) -> None:
         """Take a router's sums; raises if they may not have arrived."""
+        ...
+
+    async def remember(self, made: Sequence[tuple[str, bytes]]) -> None:
+        """Take decisions by their ids, packed; raises likewise."""
         ...
 
 
@@ -70,6 +86,7 @@ class ControllerSource:
     def __init__(self, graph: str, replica: str) -> None:
         self.address = ""
         """Where the router answers gRPC, once it does; polls tell it."""
+        self.breaks = 0
         self._graph = graph
         self._replica = replica
         self._actor: Any = None
@@ -83,6 +100,7 @@ class ControllerSource:
                 )
             except Exception as error:
                 logger.info("no table from the controller: %s", _line(error))
+                self.breaks += 1
                 await asyncio.sleep(RETRY_S)
             else:
                 return table
@@ -90,6 +108,20 @@ class ControllerSource:
     async def report(self, report: Report) -> None:
         """Send the sums; raises where the controller is away."""
         await self._call(SEND_S, "report", report)
+
+    async def remember(self, made: Sequence[tuple[str, bytes]]) -> None:
+        """Send decisions; raises where the controller is away."""
+        await self._call(SEND_S, "remember", made)
+
+    async def recall(self, ids: Sequence[str]) -> Sequence[bytes | None]:
+        """Ask for decisions of other routers; raises likewise."""
+        found: Sequence[bytes | None] = await self._call(ASK_S, "recall", ids)
+        return found
+
+    async def reward(self, entries: Sequence[Entry]) -> Sequence[Outcome | RequestError]:
+        """Have rewards counted; raises likewise."""
+        found: Sequence[Outcome | RequestError] = await self._call(ASK_S, "reward", entries)
+        return found
 
     async def leave(self) -> None:
         """Say that this router ends, so that no change waits for it; it matters little if that is
@@ -112,7 +144,10 @@ class ControllerSource:
 
 
 class Follower:
-    """Keeps a router's arms up to date, and sends what they count. ``interval`` is in seconds."""
+    """Keeps a router's arms up to date, and sends what they count and decide.
+
+    ``interval`` is in seconds.
+    """
 
     def __init__(
         self, arms: Arms, source: TableSource, sink: Sink, interval: float = REPORT_S
@@ -124,6 +159,7 @@ class Follower:
         self._generation = 0
         self._sent: tuple[int, ...] = ()
         self._idle = 0.0
+        self._breaks = 0
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -131,18 +167,19 @@ class Follower:
         while not self._generation:
             await self._step()
         self._tasks = [
-            asyncio.create_task(work) for work in (self._follow(), self._tell(), self._show())
+            asyncio.create_task(work)
+            for work in (self._follow(), self._tell(), self._share(), self._show())
         ]
 
     async def close(self) -> None:
-        """Stop, cancel the copies on their way to mirrors, and send what was counted since."""
+        """Stop, cancel the copies on their way to mirrors, and send what has come since."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._arms.close()
         with suppress(Exception):
             async with asyncio.timeout(LEAVE_S):
-                await self._tell_once()
+                await asyncio.gather(self._tell_once(), self._share_once())
 
     async def _follow(self) -> None:
         while True:
@@ -189,12 +226,43 @@ class Follower:
             await self._source.report(report)
             self._sent, self._idle = counted, 0.0
 
+    async def _share(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self._share_once()
+            except Exception as error:
+                logger.info("no decisions to the controller: %s", _line(error))
+
+    async def _share_once(self) -> None:
+        """Send the decisions that are news; all of them where the controller has been away."""
+        made, breaks = self._arms.made, self._source.breaks
+        if breaks != self._breaks:
+            made.retell()
+            self._breaks = breaks
+        while made.has_news:
+            news: list[tuple[str, bytes]] = []
+            try:
+                await self._gather(news)
+                await self._source.remember(news)
+            except BaseException:
+                made.retell([id for id, _ in news])
+                raise
+
+    async def _gather(self, news: list[tuple[str, bytes]]) -> None:
+        made = self._arms.made
+        while made.has_news and len(news) < SHARED:
+            news += made.news(_PIECE)
+            await asyncio.sleep(0)
+
 
 def _counted(report: Report) -> tuple[int, ...]:
     """Numbers of which some differ whenever anything was counted."""
     mirrors = report.mirrors.values()
+    arms = report.arms.values()
     return (
-        sum(tally.requests for tally in report.arms.values()),
+        sum(tally.requests for tally in arms),
+        sum(tally.rewards.count + tally.repeated for tally in arms),
         sum(tally.selected for tally in mirrors),
         sum(tally.compared + tally.errors for tally in mirrors),
     )

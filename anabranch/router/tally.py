@@ -12,9 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, Self, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 Bin: TypeAlias = int | str
+Route: TypeAlias = tuple[str, str]
+"""A router, and what it picked."""
 _Key = TypeVar("_Key")
 _Tally = TypeVar("_Tally", "Tally", "MirrorTally")
 
@@ -91,6 +93,7 @@ class _OfCounts(Protocol):
 
 _OfNumbers: TypeAlias = Callable[[int, int], int]
 _OfTimes: TypeAlias = Callable[[Histogram, Histogram], Histogram]
+_OfRewards: TypeAlias = Callable[["Rewards", "Rewards"], "Rewards"]
 
 
 def _within(seconds: float) -> float:
@@ -98,6 +101,75 @@ def _within(seconds: float) -> float:
     if SHORTEST <= seconds <= LONGEST:
         return seconds
     return LONGEST if seconds > LONGEST else SHORTEST
+
+
+class Judged(NamedTuple):
+    """Rows of an answer that were held against the truth, and how many of them were right."""
+
+    right: int
+    rows: int
+
+
+@dataclass(slots=True)
+class Rewards:
+    """Rewards, and what the truth said of the answers."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    """Sum of the squares."""
+    right: int = 0
+    """Rows of answers that were as the truth, of those in ``judged``."""
+    judged: int = 0
+
+    @property
+    def mean(self) -> float | None:
+        """The mean reward; None without any."""
+        return self.total / self.count if self.count else None
+
+    @property
+    def error(self) -> float | None:
+        """The mean's standard error; None for less than two rewards."""
+        if self.count < 2:
+            return None
+        spread = max(self.squares - self.total**2 / self.count, 0.0) / (self.count - 1)
+        return math.sqrt(spread / self.count)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of rows that were right; None without any."""
+        return self.right / self.judged if self.judged else None
+
+    def add(self, reward: float, judged: Judged | None) -> None:
+        """Count one reward."""
+        self.count += 1
+        self.total += reward
+        self.squares += reward * reward
+        if judged is not None:
+            self.right += judged.right
+            self.judged += judged.rows
+
+    def plus(self, other: Self) -> Self:
+        """Both together."""
+        return type(self)(
+            self.count + other.count,
+            self.total + other.total,
+            self.squares + other.squares,
+            self.right + other.right,
+            self.judged + other.judged,
+        )
+
+    def minus(self, earlier: Self) -> Self:
+        """What came since ``earlier``; rewards may be below zero, so it is the count that tells."""
+        if earlier.count >= self.count:
+            return type(self)()
+        return type(self)(
+            self.count - earlier.count,
+            self.total - earlier.total,
+            max(self.squares - earlier.squares, 0.0),
+            _left(self.right, earlier.right),
+            _left(self.judged, earlier.judged),
+        )
 
 
 @dataclass(slots=True)
@@ -115,6 +187,11 @@ class Tally:
     """Evaluation times of successes and failures, without the hop to another process."""
     outputs: dict[str, dict[Bin, int]] = field(default_factory=dict)
     """How often each bin of each output's values came, where the table asks for a sketch."""
+    rewards: Rewards = field(default_factory=Rewards)
+    routes: dict[Route, Rewards] = field(default_factory=dict)
+    """The same by what routers picked."""
+    repeated: int = 0
+    """Rewards that did not count, for requests that had theirs already."""
 
     def record(self, seconds: float) -> None:
         """Count a request that was answered after so long."""
@@ -127,18 +204,30 @@ class Tally:
         self.errors += 1
         count_kind(self.kinds, kind)
 
+    def reward(self, reward: float, judged: Judged | None, picks: Mapping[str, str]) -> None:
+        """Count a reward for a request on whose way routers made these ``picks``."""
+        self.rewards.add(reward, judged)
+        for route in picks.items():
+            self.routes.setdefault(route, Rewards()).add(reward, judged)
+
     def plus(self, other: Self) -> Self:
         """Both together."""
-        return self._with(other, _added, _sum, Histogram.plus)
+        return self._with(other, _added, _sum, Histogram.plus, Rewards.plus)
 
     def minus(self, earlier: Self) -> Self:
         """What came since ``earlier``."""
-        return self._with(earlier, _left, _difference, Histogram.minus)
+        return self._with(earlier, _left, _difference, Histogram.minus, Rewards.minus)
 
-    def _with(self, other: Self, of: _OfNumbers, bins: _OfCounts, times: _OfTimes) -> Self:
+    def _with(
+        self, other: Self, of: _OfNumbers, bins: _OfCounts, times: _OfTimes, rewards: _OfRewards
+    ) -> Self:
         outputs = {
             name: bins(self.outputs.get(name, {}), other.outputs.get(name, {}))
             for name in self.outputs | other.outputs
+        }
+        routes = {
+            route: rewards(self.routes.get(route, Rewards()), other.routes.get(route, Rewards()))
+            for route in self.routes | other.routes
         }
         return type(self)(
             requests=of(self.requests, other.requests),
@@ -146,6 +235,9 @@ class Tally:
             kinds=bins(self.kinds, other.kinds),
             latency=times(self.latency, other.latency),
             outputs={name: found for name, found in outputs.items() if found},
+            rewards=rewards(self.rewards, other.rewards),
+            routes={route: found for route, found in routes.items() if found.count},
+            repeated=of(self.repeated, other.repeated),
         )
 
 

@@ -326,7 +326,8 @@ class Router(NodeBase):
 
     type: Literal["router"]
     strategy: str | None = None
-    """A built-in: weighted, rules."""
+    """A built-in: weighted, rules; or one that learns from rewards: epsilon_greedy, thompson, ucb1,
+    linucb."""
     routes: (
         Annotated[
             Annotated[dict[NodeName, Share], Field(min_length=1), Tag(MAP)]
@@ -446,6 +447,7 @@ MetricName = Literal[
     "latency_p99",
     "agreement",
     "prediction_shift",
+    "reward",
     "promql",
 ]
 METRICS: tuple[str, ...] = get_args(MetricName)
@@ -455,7 +457,8 @@ class Metric(Model):
     """One condition of a rollout's analysis."""
 
     metric: MetricName
-    """What is measured; agreement is of a mirror's answers with those that clients got."""
+    """What is measured; agreement is of a mirror's answers with those that clients got, and reward
+    the mean of what feedback says of the answers."""
     max: Limit | None = None
     """Largest value allowed: a number, for latencies a duration, or a multiple of the stable
     revision's value such as 1.2x."""
@@ -475,7 +478,7 @@ class Analysis(Model):
     consecutive_error_limit: Annotated[int, Field(ge=0)] = 4
     """Looks in a row that may find no value because of an error; one more ends the rollout."""
     min_samples: Annotated[int, Field(ge=1)] = 1
-    """Requests of the candidate below which a look is inconclusive."""
+    """Requests of the candidate, or rewards for them, below which a look is inconclusive."""
     metrics: list[Metric] = Field(min_length=1)
 
 

@@ -132,5 +132,6 @@ _SUITS: Mapping[str, Suits] = {
     "latency_p99": _latency,
     "agreement": _share,
     "prediction_shift": _share,
+    "reward": _any_number,
     "promql": _any_number,
 }

@@ -69,6 +69,14 @@ def told(candidate: float | None, stable: float | None = None, requests: int = 5
     return window(tally(requests), tally(requests), outside=answer)
 
 
+def paid(*rewards: float) -> Tally:
+    """An arm with these rewards for its answers."""
+    found = tally(len(rewards))
+    for reward in rewards:
+        found.rewards.add(reward, None)
+    return found
+
+
 WHY = "no connection"
 CASES: dict[str, tuple[Metric, Window, int, Verdict, str]] = {
     # --- what is measured
@@ -113,6 +121,26 @@ CASES: dict[str, tuple[Metric, Window, int, Verdict, str]] = {
         metric("prediction_shift", max=0.1),
         window(tally(4, classes={0: 4}), tally(2, classes={1: 2})), 1,
         "fail", "prediction_shift 1 > max 0.1, over 2 requests",
+    ),
+    "well rewarded": (
+        metric("reward", min="0.95x"), window(paid(1, 0.9), paid(1, 1)), 1,
+        "pass", "reward 0.95 >= min 0.95 = 0.95x of stable 1, over 2 rewards",
+    ),
+    "rewarded less": (
+        metric("reward", min=0.5), window(paid(1, -0.5)), 1,
+        "fail", "reward 0.25 < min 0.5, over 2 rewards",
+    ),
+    "few rewards": (
+        metric("reward", min=0.5), window(paid(1, 1).plus(tally(100))), 3,
+        "inconclusive", "reward: 2 rewards < min_samples (3)",
+    ),
+    "few rewards of stable": (
+        metric("reward", min="1x"), window(paid(1, 1), tally(100)), 1,
+        "inconclusive", "reward: of stable, 0 rewards < min_samples (1)",
+    ),
+    "a multiple of less than nothing": (
+        metric("reward", min="0.95x"), window(paid(-1), paid(-2)), 1,
+        "inconclusive", "reward: min 0.95x of stable -2, which is below zero",
     ),
     "Prometheus is content": (
         metric("promql", min=2), told(2), 1,

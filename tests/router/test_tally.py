@@ -19,8 +19,10 @@ from anabranch.router.tally import (
     OTHER,
     SHORTEST,
     Histogram,
+    Judged,
     MirrorTally,
     Report,
+    Rewards,
     Tally,
     keep_latest,
     merged,
@@ -33,8 +35,17 @@ durations = st.floats(SHORTEST, LONGEST, allow_nan=False)
 histograms = st.builds(Histogram, st.dictionaries(st.integers(-345, 288), counts, max_size=4))
 kinds = st.dictionaries(st.sampled_from(["NodeError", "Unavailable", "other"]), counts)
 bins = st.dictionaries(st.integers(0, 3) | st.sampled_from(["=a", "nan", "#7"]), counts, min_size=1)
+sums = st.integers(-(10**6), 10**6).map(float)  # whole, so that they add up in any order
+rewards = st.builds(
+    Rewards, count=counts, total=sums, squares=sums.map(abs), right=counts, judged=counts
+)
 tallies = st.builds(
     Tally,
+    rewards=rewards,
+    routes=st.dictionaries(
+        st.tuples(st.just("chooser"), st.sampled_from(["forest", "net"])), rewards, max_size=2
+    ),
+    repeated=counts,
     requests=counts,
     errors=counts,
     kinds=kinds,
@@ -54,7 +65,7 @@ reports = st.builds(
     arms=st.dictionaries(revisions, tallies, max_size=2),
     mirrors=st.dictionaries(revisions, mirror_tallies, max_size=2),
 )
-ANY = pytest.mark.parametrize("kind", [histograms, tallies, mirror_tallies, reports])
+ANY = pytest.mark.parametrize("kind", [histograms, rewards, tallies, mirror_tallies, reports])
 
 
 def filled(seconds: Any) -> Histogram:
@@ -191,9 +202,9 @@ def test_results_share_nothing_with_what_they_came_from(
 
 
 def numbers(value: Any) -> list[int]:
-    """Return every number in a sum."""
-    if isinstance(value, int):
-        return [value]
+    """Return every count in a sum; sums of rewards may be below zero."""
+    if isinstance(value, int | float):
+        return [value] if isinstance(value, int) else []
     inner = value.values() if isinstance(value, dict) else parts(value)
     return [number for one in inner for number in numbers(one)]
 
@@ -226,6 +237,8 @@ def spoil(value: Any) -> None:
         for one in value.values():
             spoil(one)
         value.clear()
+    elif isinstance(value, Rewards):
+        value.add(7.0, Judged(1, 1))
     elif not isinstance(value, int):
         for one in parts(value):
             spoil(one)
@@ -241,6 +254,51 @@ def test_pending_copies_are_those_of_now() -> None:
     now, then = MirrorTally(pending=3), MirrorTally(pending=9)
     assert now.minus(then).pending == 3
     assert now.plus(then).pending == 12
+
+
+# Rewards
+
+
+def rewarded(*values: float) -> Rewards:
+    found = Rewards()
+    for value in values:
+        found.add(value, None)
+    return found
+
+
+def test_nothing_has_no_mean_and_one_reward_no_error() -> None:
+    assert (Rewards().mean, Rewards().error, Rewards().accuracy) == (None, None, None)
+    assert (rewarded(2.0).mean, rewarded(2.0).error) == (2.0, None)
+
+
+def test_mean_and_error_are_those_of_the_sample() -> None:
+    data = np.random.default_rng(5).normal(-3, 2, 500)
+    found = rewarded(*data)
+    assert found.mean == pytest.approx(data.mean())
+    assert found.error == pytest.approx(data.std(ddof=1) / math.sqrt(500))
+    assert rewarded(*[0.1] * 9).error == pytest.approx(0, abs=1e-8)
+
+
+def test_accuracy_is_the_share_of_rows_that_were_right() -> None:
+    found = rewarded(1.0)
+    found.add(0.5, Judged(right=1, rows=2))
+    found.add(0.0, Judged(right=0, rows=1))
+    assert found.accuracy == pytest.approx(1 / 3)
+
+
+def test_a_window_may_hold_less_than_nothing() -> None:
+    before = rewarded(1.0, 2.0)
+    assert rewarded(1.0, 2.0, -7.0).minus(before) == Rewards(1, -7.0, 49.0)
+
+
+def test_a_reward_counts_for_every_route_on_the_way() -> None:
+    tally = Tally()
+    tally.reward(1.0, Judged(1, 1), {"a": "x", "b": "y"})
+    tally.reward(0.0, None, {"a": "z"})
+    assert (tally.rewards.count, tally.rewards.accuracy) == (2, 1.0)
+    assert {route: found.mean for route, found in tally.routes.items()} == {
+        ("a", "x"): 1.0, ("b", "y"): 1.0, ("a", "z"): 0.0,
+    }  # fmt: skip
 
 
 # Tallies
