@@ -15,6 +15,7 @@ from ray.serve.schema import ApplicationStatus
 from anabranch.control.reconcile import App, Status, parse_app
 from anabranch.errors import Unavailable
 from anabranch.graph.lowering.breaking import router_options
+from anabranch.graph.lowering.explaining import ExplainerReplica
 from anabranch.graph.lowering.hosting import start_reason
 from anabranch.graph.lowering.launcher import FORK
 from anabranch.graph.lowering.scaling import is_autoscaled, scaling_options
@@ -222,6 +223,10 @@ def _segment(
 ) -> serve.Application:
     options = _options(release, segment) | router_options(segment.scaling)
     decorate: Any = serve.deployment(name=name, **options)
+    if segment.name in release.plan.signature.explainers:
+        return decorate(ExplainerReplica).bind(  # type: ignore[no-any-return]
+            release.spec, segment.name, peers, _segments_app(release)
+        )
     return decorate(SegmentReplica).bind(  # type: ignore[no-any-return]
         release.spec, segment.name, peers
     )

@@ -8,6 +8,7 @@ from anabranch.graph.acyclic import check_acyclic
 from anabranch.graph.batchable import check_batching
 from anabranch.graph.conditions import check_conditions
 from anabranch.graph.draft import Draft
+from anabranch.graph.explaining import check_explainers
 from anabranch.graph.plan import Plan
 from anabranch.graph.prune import prune
 from anabranch.graph.resolve import resolve_sources
@@ -23,6 +24,7 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     check_types,
     check_stand_ins,
     check_batching,
+    check_explainers,
     prune,
     segment,
 )

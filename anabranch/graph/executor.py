@@ -193,6 +193,12 @@ class HeadExecutor:
         values = await self._evaluator.evaluate(inputs, wants, context)
         return {name: access(values[index]) for name, index, access in takes}
 
+    async def values(
+        self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> list[Any]:
+        """The values of ``wants``, in order, given those of other vertices; raises as ``run``."""
+        return await self._evaluator.evaluate(given, wants, context)
+
     async def stream(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None = None
     ) -> AsyncGenerator[dict[str, Array], None]:

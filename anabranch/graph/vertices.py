@@ -68,9 +68,14 @@ def shared(plan: Plan, vertex: str) -> bool:
 
 
 def readers(plan: Plan) -> dict[str, int]:
-    """How many inputs, routes, stand-ins and graph outputs read each vertex."""
+    """How many inputs, routes, stand-ins and graph outputs read each vertex.
+
+    Explainers are left out: they evaluate for themselves.
+    """
     count: dict[str, int] = {}
     for node in plan.nodes.values():
+        if node.type == "explainer":
+            continue
         refs = [*node.inputs.values(), *(Ref(route, None) for route in node.routes)]
         if node.fallback is not None:
             refs.append(node.fallback)

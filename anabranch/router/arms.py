@@ -21,14 +21,18 @@ from anabranch.router.core import (
     InferenceResponse,
     ModelMetadata,
 )
-from anabranch.router.decisions import ROUTING, Made, decided
+from anabranch.router.decisions import ROUTING, Decision, Made, decided
 from anabranch.router.decisions import routing as routing_of
+from anabranch.router.explaining import EXPLAIN, Explainers, NoExplainer, Reach
+from anabranch.router.explaining import beside as explained_beside
+from anabranch.router.explaining import nothing_explains
 from anabranch.router.limits import Gate, Limits
 from anabranch.router.mirror import HEADER, Mirrors
+from anabranch.router.samples import Samples
 from anabranch.router.sketch import observe
 from anabranch.router.split import DRAW, Draw, Split
 from anabranch.router.table import RoutingTable
-from anabranch.router.tally import Report, Tally, keep_latest
+from anabranch.router.tally import Judged, Report, Tally, keep_latest
 from anabranch.specs.models import Compare
 
 Answer = TypeVar("Answer")
@@ -42,6 +46,7 @@ class Arm:
 
     core: InferenceCore
     tally: Tally
+    explainers: Explainers
     routers: Collection[str] = ()
     """Nodes that pick a route."""
 
@@ -90,6 +95,8 @@ class Routing:
         """
         if not isinstance(error, RequestError):
             return True
+        if isinstance(error, NoExplainer):
+            return False
         is_wrong = isinstance(error, InvalidRequest) and arm is not self.stable
         return is_wrong and self.stable.core.takes(request)
 
@@ -107,6 +114,8 @@ class Arms:
         heads: Callable[[int], Head],
         limits: Limits,
         draw: Draw = DRAW,
+        explainers: Reach = nothing_explains,
+        samples: Samples | None = None,
     ) -> None:
         self.name = graph
         self.limits = limits
@@ -116,7 +125,11 @@ class Arms:
         self._guests = Gate(
             max(1, limits.max_ongoing * 3 // 4), "may be at others than the stable revision"
         )
+        self.explain_gate = Gate(max(1, limits.max_ongoing // 4), "may wait for explanations")
+        """Held by requests while they wait for an explanation, so that predictions have places."""
         self._heads = heads
+        self._reach = explainers
+        self._samples = samples or Samples(limits)
         self._draw = draw
         self._tallies: dict[int, Tally] = {}
         self._mirrors = Mirrors(limits)
@@ -143,7 +156,9 @@ class Arms:
     def _arm(self, table: RoutingTable, number: int) -> Arm:
         signature = table.revisions[number]
         core = InferenceCore(self.name, signature, self._heads(number), number)
-        return Arm(core, self._tallies.setdefault(number, Tally()), signature.routers)
+        explainers = Explainers(core, signature.explainers, self._reach(number))
+        tally = self._tallies.setdefault(number, Tally())
+        return Arm(core, tally, explainers, signature.routers)
 
     async def infer(
         self,
@@ -163,8 +178,41 @@ class Arms:
         if revision is not None:
             arm = routing.arm(revision)
             return encode(await self._evaluate(routing, arm, request, headers, request_id))
-        split, number = routing.split, routing.choose(request, headers, request_id)
-        if split.mirrored and HEADER not in headers:
+        number = routing.choose(request, headers, request_id)
+        explainers = routing.arms[number].explainers
+        names = self._samples.drawn(explainers, self._draw) if explainers.shares else ()
+        if not names or HEADER in headers:
+            return await self._routed(routing, number, request, headers, request_id, encode)
+        with self._samples.kept(request, headers, request_id) as copy:
+            answer = await self._routed(routing, number, request, headers, request_id, encode)
+        self._samples.send(explainers, names, copy)
+        return answer
+
+    async def explain(
+        self,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        request_id: str,
+        revision: int | str | None = None,
+    ) -> bytes:
+        """Explain a request, in JSON, by an explainer of the revision that ``infer`` would choose.
+
+        The caller holds a place of ``explain_gate``. Raises as ``infer`` does.
+        """
+        routing = self.routing
+        number = routing.choose(request, headers, request_id) if revision is None else revision
+        return await routing.arm(number).explainers.explain(request, headers, request_id)
+
+    async def _routed(
+        self,
+        routing: Routing,
+        number: int,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        request_id: str,
+        encode: Encode[Answer],
+    ) -> Answer:
+        if routing.split.mirrored and HEADER not in headers:
             return await self._mirrored(routing, number, request, headers, request_id, encode)
         arm = routing.arms[number]
         return (await self._counted(routing, arm, request, headers, request_id, encode))[1]
@@ -218,6 +266,25 @@ class Arms:
         headers: Mapping[str, str],
         request_id: str,
     ) -> InferenceResponse:
+        if EXPLAIN not in request.parameters:
+            return await self._predicted(routing, arm, request, headers, request_id)
+        others = None if arm is routing.stable else routing.stable.explainers
+        explanation = explained_beside(
+            arm.explainers, others, request, headers, request_id, self.explain_gate
+        )
+        with explanation as told:
+            response = await self._predicted(routing, arm, request, headers, request_id)
+            response.parameters |= await told()
+        return response
+
+    async def _predicted(
+        self,
+        routing: Routing,
+        arm: Arm,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        request_id: str,
+    ) -> InferenceResponse:
         if arm is routing.stable:
             response = await arm.core.infer(request, headers, request_id)
         else:
@@ -245,6 +312,10 @@ class Arms:
         A graph that does not stream gives one response. No copy goes to mirrors: what they would
         be compared with is there only at the end.
         """
+        if EXPLAIN in request.parameters:
+            raise InvalidRequest(
+                f"parameter {EXPLAIN!r} is for infer, whose reply comes whole; ask infer or explain"
+            )
         routing = self.routing
         routed = revision is None
         number = routing.choose(request, headers, request_id) if revision is None else revision
@@ -284,6 +355,19 @@ class Arms:
                         untold = False
                     yield response
 
+    def rewarded(self, decision: Decision, reward: float | None, judged: Judged | None) -> None:
+        """Count a reward for a decision; None for one that came again.
+
+        Of a revision that this router has never known, or not for long, nothing is counted.
+        """
+        tally = self._tallies.get(decision.revision)
+        if tally is None:
+            return
+        if reward is None:
+            tally.repeated += 1
+        else:
+            tally.reward(reward, judged, decision.picks)
+
     def metadata(self, revision: int | str | None = None) -> ModelMetadata:
         """Describe a revision; without a number the stable one, and say which ones there are."""
         routing = self.routing
@@ -296,8 +380,9 @@ class Arms:
         return Report(self._tallies, self._mirrors.tallies)
 
     async def close(self) -> None:
-        """Cancel the copies that are on their way to mirrors."""
+        """Cancel the copies that are on their way to mirrors and explainers."""
         await self._mirrors.close()
+        await self._samples.close()
 
 
 def _look(routing: Routing, arm: Arm, response: InferenceResponse) -> None:

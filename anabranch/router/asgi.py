@@ -5,8 +5,10 @@
 | GET | ``/v2/models/<graph>[/versions/<N>]`` | model metadata |
 | GET | ``/v2/models/<graph>[/versions/<N>]/ready`` | ``{"name", "ready"}`` |
 | POST | ``/v2/models/<graph>[/versions/<N>]/infer`` | inference |
+| POST | ``/v2/models/<graph>[/versions/<N>]/explain`` | an explanation |
 | POST | ``/v2/models/<graph>[/versions/<N>]/generate`` | inference in plain JSON |
 | POST | ``/v2/models/<graph>[/versions/<N>]/generate_stream`` | the same as server-sent events |
+| POST | ``/v2/models/<graph>/feedback`` | a reward for an answer, see ``feedback`` |
 | GET | ``/v2/models/<graph>[/versions/<N>]/openapi.json`` | the OpenAPI document of these |
 | GET | ``/v2/models/<graph>[/versions/<N>]/docs`` | the same as a page to try them |
 
@@ -28,6 +30,7 @@ from anabranch.router import docs_page
 from anabranch.router.arms import Arms
 from anabranch.router.encoding import encode_metadata, encode_response
 from anabranch.router.errors import Reply
+from anabranch.router.feedback import MAX_BODY, Feedback
 from anabranch.router.generate import decode_generate, encode_answer, encode_each, joined
 from anabranch.router.http import Answer, CancelOnDisconnect, Handler, HttpApp, dispatch, json_reply
 from anabranch.router.oip import decode_body
@@ -45,10 +48,10 @@ _VERSIONS = "/versions/"
 class GraphApp:
     """ASGI application of one graph, for Serve's route prefix ``/v2/models/<graph>``.
 
-    ``sends_id`` is as in ``HttpApp``.
+    ``sends_id`` is as in ``HttpApp``; rewards are taken only where there is ``feedback``.
     """
 
-    def __init__(self, arms: Arms, sends_id: bool = True) -> None:
+    def __init__(self, arms: Arms, sends_id: bool = True, feedback: Feedback | None = None) -> None:
         self._arms = arms
         self._body = BodyRule.of(arms.limits)
         self._prefix = f"/v2/models/{arms.name}"
@@ -56,6 +59,7 @@ class GraphApp:
             "": {"GET": self._metadata},
             "/ready": {"GET": self._ready},
             "/infer": {"POST": self._infer},
+            "/explain": {"POST": self._explain},
             "/generate": {"POST": self._generate},
             "/generate_stream": {"POST": self._generate_stream},
             "/openapi.json": {"GET": self._openapi},
@@ -63,6 +67,8 @@ class GraphApp:
             **{f"/docs/{name}": {"GET": partial(self._asset, name)} for name in docs_page.FILES},
         }
         self._routes = {path: _bound(found, None) for path, found in self._endpoints.items()}
+        if feedback is not None:
+            self._routes["/feedback"] = {"POST": partial(self._feedback, feedback)}
         self._app = HttpApp(self._handle, sends_id)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -87,9 +93,7 @@ class GraphApp:
 
     def _not_found(self, path: str) -> NoReturn:
         path = path[:256]
-        raise NotFound(
-            f"graph {self._arms.name!r} has no path {path!r}{hint(path, self._endpoints)}"
-        )
+        raise NotFound(f"graph {self._arms.name!r} has no path {path!r}{hint(path, self._routes)}")
 
     async def _metadata(self, revision: str | None, request: HttpRequest) -> Reply:
         return json_reply(encode_metadata(self._arms.metadata(revision)))
@@ -122,6 +126,16 @@ class GraphApp:
             with CancelOnDisconnect(request.receive):
                 return await running
 
+    async def _explain(self, revision: str | None, request: HttpRequest) -> Reply:
+        arms, limits, length = self._arms, self._arms.limits, request.json_length
+        arms.explain_gate.check()
+        body = await request.buffer(self._body)
+        with arms.explain_gate:
+            decoded, _ = decode_body(body, length, limits, lambda: arms.metadata(revision).inputs)
+            with CancelOnDisconnect(request.receive):
+                found = await arms.explain(decoded, request.headers, request.id, revision)
+        return Reply(200, found)
+
     async def _generate(self, revision: str | None, request: HttpRequest) -> Reply:
         arms, metadata = self._arms, self._arms.metadata(revision)
         arms.gate.check()
@@ -144,6 +158,12 @@ class GraphApp:
             events = to_events(encode_each(responses, metadata), held.pop_all(), request.id)
         with CancelOnDisconnect(request.receive):
             return await begin(events)
+
+    async def _feedback(self, feedback: Feedback, request: HttpRequest) -> Reply:
+        feedback.gate.check()
+        body = await request.body(self._body._replace(limit=MAX_BODY))
+        with feedback.gate:
+            return json_reply(await feedback.take(body))
 
 
 def _bound(methods: dict[str, Endpoint], revision: str | None) -> dict[str, Handler]:

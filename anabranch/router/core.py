@@ -241,14 +241,17 @@ class InferenceCore:
         running = Started(self._head.compare(request.inputs, context, asked, expected, rule))
         return running.value if running.done else await self._within(seconds, running)
 
-    def check(self, request: InferenceRequest) -> float:
-        """Return how long the request may take, in seconds; InvalidRequest if it is not taken."""
+    def check(self, request: InferenceRequest, most: float | None = None) -> float:
+        """Return how long the request may take, in seconds; InvalidRequest if it is not taken.
+
+        That is ``most``, the graph's time if left out, or less if the request asks for less.
+        """
         self._check_inputs(request.inputs)
         if request.outputs:
             self._check_outputs(request.outputs)
         if PRIORITY in request.parameters:
             level(request.parameters)
-        return self._seconds(request.parameters)
+        return self._seconds(request.parameters, self._timeout if most is None else most)
 
     def takes(self, request: InferenceRequest) -> bool:
         """Whether ``check`` lets the request pass."""
@@ -272,16 +275,16 @@ class InferenceCore:
             f"graph {self.name!r} did not answer within {seconds:g}s, the time this request had"
         )
 
-    def _seconds(self, parameters: Mapping[str, Any]) -> float:
-        """Return how long the request may take: the graph's time, or less if it asks for less."""
+    def _seconds(self, parameters: Mapping[str, Any], most: float) -> float:
+        """Return how long the request may take: so many seconds, or less if it asks for less."""
         if TIMEOUT not in parameters:
-            return self._timeout
+            return most
         value = parameters[TIMEOUT]
         if type(value) is not int or value < 0:
             raise InvalidRequest(
                 f"parameter {TIMEOUT!r} must be a whole number of microseconds, got {value!r}"
             )
-        return min(self._timeout, value / 1e6) if value else self._timeout
+        return min(most, value / 1e6) if value else most
 
     def _check_inputs(self, inputs: Mapping[str, Array]) -> None:
         expected = self._expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 
 import ray
 from ray import serve
@@ -11,11 +12,14 @@ from ray import serve
 from anabranch.graph.lowering.policy import ONGOING, REQUESTS
 from anabranch.router.arms import Arms
 from anabranch.router.asgi import GraphApp
+from anabranch.router.explainers import HandleExplain
+from anabranch.router.feedback import Feedback
 from anabranch.router.heads import Heads, HostedHead
 from anabranch.router.limits import Limits
-from anabranch.router.metrics import Metrics
+from anabranch.router.metrics import Metrics, counted_samples
 from anabranch.router.polling import ControllerSource, Follower
 from anabranch.router.rpc.running import RouterServer
+from anabranch.router.samples import Samples
 
 _FAREWELL_S = 0.3
 """Time in which the front takes a router off its list."""
@@ -32,8 +36,12 @@ class Router:
         self, graph: str, spec: str, revision: int, segments_app: str, limits: Limits
     ) -> None:
         self._hosted = await HostedHead.start(spec, segments_app)
-        self._arms = Arms(graph, Heads(graph, revision, self._hosted.head), limits)
+        heads = Heads(graph, revision, self._hosted.head)
+        samples = Samples(limits, counted_samples(graph))
+        explainers = partial(HandleExplain, graph)
+        self._arms = Arms(graph, heads, limits, explainers=explainers, samples=samples)
         self._source = ControllerSource(graph, _replica())
+        self._feedback = Feedback(self._arms, self._source)
         self._follower = Follower(self._arms, self._source, Metrics(graph))
         self._rpc = RouterServer(self._arms)
         await self._rpc.start(rpc_host())
@@ -43,7 +51,7 @@ class Router:
 
     def __serve_build_asgi_app__(self) -> GraphApp:
         """Serve's hook for an application that is made in the replica."""
-        return GraphApp(self._arms, sends_id=False)
+        return GraphApp(self._arms, sends_id=False, feedback=self._feedback)
 
     async def wake(self) -> None:
         """For the front: a call that waits until there is a router, and so has Serve start one."""

@@ -56,6 +56,7 @@ class HostedHead:
                 parameter_of(plan, segment),
             )
             for segment in plan.segments[1:]
+            if segment.name not in plan.signature.explainers
         }
         self._executor = HeadExecutor(plan, hosted.bound, calls, counted())
         self.head = LocalHead(self._executor)
@@ -154,7 +155,7 @@ class RemoteHead:
         self._infer: Any = handle.infer
         self._compare: Any = handle.compare
         self._handle = handle
-        weakref.finalize(self, _let_go, asyncio.get_running_loop(), handle)
+        shut_down_with(self, handle)
 
     async def run(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
@@ -185,6 +186,11 @@ class RemoteHead:
         sent = _sent(inputs, context, outputs)
         verdict: Verdict = await ask(self._name, self._compare, *sent, dict(expected), rule)
         return verdict
+
+
+def shut_down_with(owner: object, handle: Handle) -> None:
+    """Shut a handle down once its owner is gone, on the loop that runs now."""
+    weakref.finalize(owner, _let_go, asyncio.get_running_loop(), handle)
 
 
 def _let_go(loop: asyncio.AbstractEventLoop, handle: Handle) -> None:

@@ -43,6 +43,10 @@ class Limits:
     """Copies on their way to mirrors, of one router."""
     max_mirror_bytes: int = 16 * 2**20
     """What copies hold, also while their requests are evaluated: tensors and parameters."""
+    max_samples: int = 8
+    """Samples of the traffic on their way to explainers, of one router."""
+    max_sample_bytes: int = 16 * 2**20
+    """What samples hold, also while their requests are evaluated: tensors and parameters."""
 
 
 class Gate:

@@ -22,6 +22,7 @@ from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 from ray.util import metrics as ray_metrics
 
+from anabranch.router.samples import Notice, Outcome
 from anabranch.router.table import RoutingTable
 from anabranch.router.tally import Histogram, MirrorTally, Report, Tally, middle
 
@@ -105,6 +106,53 @@ ARM: tuple[Definition[Tally], ...] = (
         labels=("le",),
     ),
 )
+REWARD: tuple[Definition[Tally], ...] = (
+    Definition(
+        "anabranch_arm_rewards_total",
+        "counter",
+        "Rewards that counted for the arm's answers.",
+        lambda tally: {(): tally.rewards.count},
+    ),
+    Definition(
+        "anabranch_arm_reward_sum",
+        "gauge",
+        "Sum of these, which may shrink; over their number, the mean.",
+        lambda tally: {(): tally.rewards.total},
+    ),
+    Definition(
+        "anabranch_arm_rewards_repeated_total",
+        "counter",
+        "Rewards that did not count, for requests that had theirs already.",
+        lambda tally: {(): tally.repeated},
+    ),
+    Definition(
+        "anabranch_arm_judged_total",
+        "counter",
+        "Rows of answers that were held against the truth.",
+        lambda tally: {(): tally.rewards.judged},
+    ),
+    Definition(
+        "anabranch_arm_right_total",
+        "counter",
+        "Rows of these that were right.",
+        lambda tally: {(): tally.rewards.right},
+    ),
+    Definition(
+        "anabranch_route_rewards_total",
+        "counter",
+        "Rewards for requests that a router of the graph sent along a route.",
+        lambda tally: {route: found.count for route, found in tally.routes.items()},
+        labels=("router", "route"),
+    ),
+    Definition(
+        "anabranch_route_reward_sum",
+        "gauge",
+        "Sum of these, which may shrink.",
+        lambda tally: {route: found.total for route, found in tally.routes.items()},
+        labels=("router", "route"),
+    ),
+)
+"""Those of arms for which there was any feedback."""
 MIRROR: tuple[Definition[MirrorTally], ...] = (
     Definition(
         "anabranch_mirror_selected_total",
@@ -167,7 +215,7 @@ RECENT: tuple[Definition[MirrorTally], ...] = (
     ),
 )
 """What is read of the latest copies alone."""
-DEFINITIONS: tuple[Definition[Any], ...] = (WEIGHT, *ARM, *MIRROR, *RECENT)
+DEFINITIONS: tuple[Definition[Any], ...] = (WEIGHT, *ARM, *REWARD, *MIRROR, *RECENT)
 
 
 class _Metric(Protocol):
@@ -254,6 +302,9 @@ class Metrics:
         for revision, arm in report.arms.items():
             for of_arm in ARM:
                 self._put(of_arm, revision, arm)
+            if arm.rewards.count or arm.repeated:
+                for of_rewards in REWARD:
+                    self._put(of_rewards, revision, arm)
         for revision, mirror in report.mirrors.items():
             for of_mirror in MIRROR:
                 self._put(of_mirror, revision, mirror)
@@ -268,3 +319,22 @@ class Metrics:
             values = (self._graph, str(revision), *own)
             tags = dict(zip((*LABELS, *one.labels), values, strict=True))
             self._metrics[one.name].put(value, tags)
+
+
+SAMPLES = "anabranch_explainer_samples_total"
+
+
+def counted_samples(graph: str) -> Notice:
+    """What counts the samples of a router that were sent to explainers, as a metric of Ray."""
+    counter = ray_metrics.Counter(
+        SAMPLES,
+        "Requests that were drawn to be explained, by outcome: explained, failed, or dropped, "
+        "because too many, or too large ones, were on their way.",
+        (*LABELS, "node", "outcome"),
+    )
+
+    def notice(revision: str, explainer: str, outcome: Outcome) -> None:
+        tags = {"graph": graph, "revision": revision, "node": explainer, "outcome": outcome}
+        counter.inc(1, tags)
+
+    return notice

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from anabranch.errors import Problem
 from anabranch.specs.models import (
     BUILTIN_FIELD,
-    Explainer,
     InferenceGraph,
     NodeBase,
 )
@@ -15,24 +14,9 @@ from anabranch.specs.text import FieldPath, safe_path
 from anabranch.specs.wording import Said
 
 PLANNED: dict[str, frozenset[str]] = {
-    "router": frozenset({"epsilon_greedy", "thompson"}),
     "explainer": frozenset(
         [
-            "anchor_tabular",
-            "anchor_text",
-            "anchor_image",
-            "kernel_shap",
-            "tree_shap",
-            "ale",
-            "partial_dependence",
-            "partial_dependence_variance",
-            "permutation_importance",
             "similarity",
-            "integrated_gradients",
-            "saliency",
-            "deep_lift",
-            "occlusion",
-            "layer_gradcam",
         ]
     ),
 }
@@ -56,9 +40,6 @@ def _node(path: FieldPath, node: NodeBase) -> Iterator[Said]:
 
 def _kind(path: FieldPath, node: NodeBase) -> Iterator[Said]:
     """What the node is, apart from how it runs."""
-    if isinstance(node, Explainer):
-        yield path, _cannot("an explainer")
-        return
     kind = str(getattr(node, "type", ""))
     field = BUILTIN_FIELD.get(kind, "")
     name = getattr(node, field, None)

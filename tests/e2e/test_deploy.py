@@ -135,11 +135,12 @@ def test_the_first_revision_of_a_graph_may_fail(engine: Engine, given: Given) ->
 
 def test_what_is_not_supported_yet_is_said_and_not_ignored(given: Given) -> None:
     graph = times("early", 2)
-    explainer = {"type": "explainer", "explains": "times", "method": "anchor_tabular"}
-    graph["spec"]["nodes"]["why"] = explainer
+    router = {"type": "router", "strategy": "thompson", "routes": ["times"]}
+    graph["spec"]["nodes"]["pick"] = router
+    graph["spec"]["outputs"]["y"] = "pick"
     done = given.deploy(graph, GOOD)
     assert done.returncode == 1
-    assert "spec.nodes.why: an explainer is not supported yet" in done.stderr
+    assert "router strategy thompson is not supported yet" in done.stderr
 
 
 def test_a_deleted_graph_is_gone(engine: Engine, given: Given) -> None:

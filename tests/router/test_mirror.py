@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError, Unavailable
+from anabranch.router.copies import size_of
 from anabranch.router.limits import Limits
-from anabranch.router.mirror import size_of
 from anabranch.router.tally import MirrorTally
 from anabranch.specs.models import Traffic
 
@@ -197,12 +197,12 @@ def test_a_hung_mirror_holds_what_it_may_and_no_more(
             if len(held) < cap and sum(held) + size <= limits.max_mirror_bytes:
                 held.append(size)
             assert tally(graph).pending == len(held)
-            assert graph.arms._mirrors._bytes == sum(held)
+            assert graph.arms._mirrors._copies.held == sum(held)
         assert tally(graph).selected == len(rows)
         await graph.arms.close()
         await settle()
         found = tally(graph)
-        assert (found.pending, graph.arms._mirrors._bytes) == (0, 0)
+        assert (found.pending, graph.arms._mirrors._copies.held) == (0, 0)
         assert found.kinds == ({"Cancelled": found.sent} if found.sent else {})
 
     asyncio.run(main())
@@ -224,15 +224,15 @@ def test_copies_are_bounded_while_their_requests_are_evaluated(demo: Demo, ends:
     async def main() -> None:
         asked = [asyncio.create_task(graph.ask(body=tensor(100), gone=gone)) for _ in range(10)]
         await settle()
-        assert mirrors._bytes == 1600
+        assert mirrors._copies.held == 1600
         (gone if ends == "gone" else go_on).set()
         await asyncio.gather(*asked)
         if ends == "answered":
             assert (tally(graph).sent, tally(graph).dropped) == (1, 9)
-        assert mirrors._bytes == (1608 if ends == "answered" else 0)
+        assert mirrors._copies.held == (1608 if ends == "answered" else 0)
         await graph.arms.close()
         await settle()
-        assert mirrors._bytes == 0
+        assert mirrors._copies.held == 0
 
     asyncio.run(main())
 

@@ -12,7 +12,7 @@ import gc
 import json
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -27,6 +27,10 @@ from anabranch.graph.plan import Segment
 
 _MARK = "anabranch cannot start: "
 _MARKED = re.compile(re.escape(_MARK) + r'("(?:[^"\\\n]|\\.)*")')
+
+
+Load = Callable[[Loaded], Awaitable[Mapping[str, Bound]]]
+"""Constructs and loads what a replica hosts."""
 
 
 class StartError(Exception):
@@ -52,14 +56,20 @@ class Hosted:
         self._multiplexing.start()
 
     @classmethod
-    async def start(cls, spec: str, segment: str) -> Self:
-        """Compile ``spec``, then construct and load the segment's nodes; raises StartError."""
+    async def start(cls, spec: str, segment: str, load: Load | None = None) -> Self:
+        """Compile ``spec``, then construct and load the segment's nodes; raises StartError.
+
+        ``load`` is what does the latter, where it takes more than the nodes themselves.
+        """
         quiet_serve()
         show_downloads()
         async with _marked():
             loaded = open_graph(Path.cwd() / spec)
-            nodes = loaded.plan.segment(segment).nodes
-            hosted = cls(loaded, await load_nodes(loaded.plan, nodes, loaded.root))
+            if load is None:
+                nodes = loaded.plan.segment(segment).nodes
+                hosted = cls(loaded, await load_nodes(loaded.plan, nodes, loaded.root))
+            else:
+                hosted = cls(loaded, await load(loaded))
             await hosted.check_health()
         tell_used()
         # What is here now stays. Each full collection would walk it and stop all requests for

@@ -1,0 +1,97 @@
+"""The answers of explainers, kept for those who ask the same again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from anabranch.components.contract import Context
+
+MOST_ENTRIES = 1024
+MOST_BYTES = 32 * 2**20
+OWN = frozenset({"target", "seed"})
+"""Request parameters that explainers read."""
+_NEVER = frozenset({"timeout", "priority", "explain", "explainer"})
+"""Request parameters that change nothing about an explanation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An explainer's answer. It crosses processes as it is."""
+
+    method: str
+    explanations: bytes
+    """A list in JSON."""
+    seconds: float
+    model_calls: int = 0
+    model_rows: int = 0
+    cached: bool = False
+
+
+class Answers:
+    """The latest answers of one explainer, within bounds."""
+
+    def __init__(self, entries: int = MOST_ENTRIES, size: int = MOST_BYTES) -> None:
+        self._entries = entries
+        self._size = size
+        self._held = 0
+        self._answers: OrderedDict[bytes, Found] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._answers)
+
+    def get(self, key: bytes) -> Found | None:
+        """The answer of that key, which is then the latest; None if there is none."""
+        found = self._answers.get(key)
+        if found is not None:
+            self._answers.move_to_end(key)
+        return found
+
+    def put(self, key: bytes, found: Found) -> None:
+        """Keep an answer; those that were not asked for longest make room."""
+        if len(found.explanations) > self._size:
+            return
+        old = self._answers.pop(key, None)
+        self._held += len(found.explanations) - (len(old.explanations) if old else 0)
+        self._answers[key] = found
+        while self._held > self._size or len(self._answers) > self._entries:
+            _, dropped = self._answers.popitem(last=False)
+            self._held -= len(dropped.explanations)
+
+
+def key_of(
+    inputs: Mapping[str, np.ndarray[Any, Any]], context: Context, reads_request: bool
+) -> bytes:
+    """What two requests have in common that have the same explanation.
+
+    ``reads_request`` tells that the model, or the explainer, may go by more of a request than its
+    tensors and the parameters that all explainers read.
+    """
+    digest = hashlib.blake2b(digest_size=32)
+    for name in sorted(inputs):
+        array = inputs[name]
+        _add(digest, (name, array.dtype.str, repr(array.shape)))
+        if array.dtype == object:
+            _add(digest, map(repr, array.ravel().tolist()))
+        else:
+            digest.update(array.tobytes())
+    parameters = context.parameters
+    wanted = parameters.keys() - _NEVER if reads_request else parameters.keys() & OWN
+    _add(digest, (f"{name}={parameters[name]!r}" for name in sorted(wanted)))
+    if reads_request:
+        _add(digest, (f"{name}: {text}" for name, text in sorted(context.headers.items())))
+    return digest.digest()
+
+
+def _add(digest: Any, texts: Iterable[str]) -> None:
+    """Add texts so that no other ones make the same bytes."""
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    digest.update(b"\xff" * 8)
