@@ -9,6 +9,7 @@ from functools import cache
 from importlib import import_module
 
 MODULES = (
+    "anabranch.components.bandits",
     "anabranch.components.combiners",
     "anabranch.components.routers",
     "anabranch.components.runtimes.catboost",

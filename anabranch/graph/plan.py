@@ -120,6 +120,17 @@ class Plan:
         """The segment that runs inside the router."""
         return self.segments[0]
 
+    def type_of(self, ref: Ref) -> TensorSpec | None:
+        """The type of what ``ref`` names; None where it is not known."""
+        if ref.node is None:
+            return self.inputs.get(str(ref.output))
+        outputs = self.nodes[ref.node].outputs if ref.node in self.nodes else None
+        if outputs is None:
+            return None
+        if ref.output is None:
+            return next(iter(outputs.values())) if len(outputs) == 1 else None
+        return outputs.get(ref.output)
+
     def segment(self, name: str) -> Segment:
         """The segment of that name; KeyError if there is none."""
         return {segment.name: segment for segment in self.segments}[name]

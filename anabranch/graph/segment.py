@@ -9,12 +9,13 @@ come back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
 import networkx as nx
 
+from anabranch.components.bandits.nodes import strategy_of
 from anabranch.graph.draft import Draft, FieldPath, edges, node_path
 from anabranch.graph.plan import HEAD, PlannedNode, Segment
 from anabranch.specs.models import NodeBase, Resources, Scaling
@@ -35,6 +36,7 @@ def segment(draft: Draft) -> Draft:
     graph = split_routers({name: draft.nodes[name] for name in draft.order}, away)
     for group in remote:
         _check_convex(graph, group, mistakes)
+        mistakes += _learners(draft, group)
     draft = replace(draft, segments=segments).with_problems(mistakes)
     return replace(draft, hops=0 if mistakes else _critical_path_hops(draft, graph))
 
@@ -61,6 +63,21 @@ def _asks_alone(node: PlannedNode) -> bool:
     spec = node.spec
     isolated = spec.placement is not None and bool(spec.placement.isolate)
     return bool(spec.resources or spec.scaling or isolated or node.type == "explainer")
+
+
+def _learners(draft: Draft, group: tuple[str, ...]) -> Iterator[tuple[FieldPath, str]]:
+    """Routers that learn get what was learned in the head alone."""
+    for name in group:
+        spec = draft.nodes[name].spec
+        if strategy_of(spec) is None:
+            continue
+        asked = [field for field in ("resources", "scaling", "placement") if getattr(spec, field)]
+        others = ", ".join(other for other in group if other != name)
+        what = f"remove `{asked[0]}`" if asked else f"{others} must not be tied to it"
+        yield (
+            node_path(name, *asked[:1]),
+            f"{name!r} learns from rewards, and so runs in the head: {what}",
+        )
 
 
 def _build(draft: Draft, group: tuple[str, ...], mistakes: Mistakes) -> Segment:

@@ -8,8 +8,7 @@ from anabranch.components.contract import Bound
 from anabranch.components.hints import listing
 from anabranch.components.model_types import ModelTensor
 from anabranch.errors import LoadError
-from anabranch.graph.plan import Plan, PlannedNode, Ref
-from anabranch.specs.models import TensorSpec
+from anabranch.graph.plan import Plan, PlannedNode
 
 
 def check_signatures(plan: Plan, bound: Mapping[str, Bound]) -> None:
@@ -22,7 +21,7 @@ def check_signatures(plan: Plan, bound: Mapping[str, Bound]) -> None:
 
 def _check_inputs(plan: Plan, node: PlannedNode, known: Mapping[str, ModelTensor]) -> None:
     for key, ref in node.inputs.items():
-        spec, tensor = _type_of(plan, ref), known.get(key)
+        spec, tensor = plan.type_of(ref), known.get(key)
         if spec is not None and tensor is not None and not tensor.agrees(spec):
             raise LoadError(node.name, f"input {key!r} is {spec}, but the model takes {tensor}")
 
@@ -41,14 +40,3 @@ def _check_outputs(node: PlannedNode, known: Mapping[str, ModelTensor]) -> None:
         if spec is not None and not known[name].agrees(spec):
             text = f"output {name!r} is {spec}, but the model gives {known[name]}"
             raise LoadError(node.name, text)
-
-
-def _type_of(plan: Plan, ref: Ref) -> TensorSpec | None:
-    if ref.node is None:
-        return plan.inputs.get(str(ref.output))
-    outputs = plan.nodes[ref.node].outputs if ref.node in plan.nodes else None
-    if outputs is None:
-        return None
-    if ref.output is None:
-        return next(iter(outputs.values())) if len(outputs) == 1 else None
-    return outputs.get(ref.output)

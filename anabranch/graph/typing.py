@@ -55,15 +55,15 @@ def _check_node(draft: Draft, node: PlannedNode) -> Draft:
 
 def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
     """What the node returns, as far as its kind can tell."""
-    if node.type == "router":
-        return _unify_routes(draft, node)
     builtin = registry.builtin_of(node.spec)
     if builtin is None or registry.is_planned(node.type, builtin):
-        return None, []
+        return _unify_routes(draft, node) if node.type == "router" else (None, [])
     kind = registry.get(node.type, builtin)
     types = {key: draft.type_of(ref) for key, ref in node.inputs.items()}
     try:
         found = kind.infer(types, node.spec.args)
+        if node.type == "router":
+            return _unify_routes(draft, node)
         return (found, []) if quorum_of(node) is None else _of_any_subset(node, kind, found, types)
     except TypeConflict as conflict:
         return None, [(node_path(node.name), f"{conflict} ({_trails(draft, node)})")]

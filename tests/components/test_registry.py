@@ -12,7 +12,7 @@ BUILTINS = {
     "transformer": "argmax cast rename scale select softmax threshold",
     "predictor": "catboost huggingface lightgbm mlflow onnx open_inference sklearn torch xgboost",
     "combiner": "concat first max mean vote weighted_mean",
-    "router": "rules weighted",
+    "router": "epsilon_greedy linucb rules thompson ucb1 weighted",
     "explainer": "",
 }
 

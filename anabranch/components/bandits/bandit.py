@@ -1,0 +1,220 @@
+"""What all strategies that learn share: routes, discounting, least shares, draws."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+
+from anabranch.components.arrays import Array
+from anabranch.components.bandits.state import State, Sums
+from anabranch.components.hints import hint, shown
+from anabranch.components.registry import Finding
+from anabranch.components.weights import Weights
+from anabranch.specs.models import NodeBase, Router
+
+MinShare: TypeAlias = float | dict[str, float]
+"""``min_share`` as a spec gives it: of every route, or route: share."""
+Interval: TypeAlias = tuple[float, float]
+
+MAX_REWARD = 1e9
+"""Largest size of a reward that need not be from 0 to 1."""
+_NORMAL = 1.959964
+"""Standard deviations either side of the mean within which 95 % of a normal distribution are."""
+_TOLERANCE = 1e-9
+_DIGEST = 32
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a route stands: what people look at."""
+
+    rewards: int
+    """How many were counted."""
+    weight: float
+    """How many they count for by now; fewer where there is a decay."""
+    mean: float
+    """Expected reward, by prior and rewards."""
+    interval: Interval | None
+    """Where the mean is, with 95 %, or the strategy's confidence; None where that is not known."""
+    share: float | None
+    """Share of the requests that the route gets now; None where that depends on the request."""
+    posterior: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of what is believed of the route."""
+
+
+class Mind(ABC):
+    """How a strategy decides while nothing new is learned. It is called from one thread at a time.
+
+    What it knows is never changed: a new state means a new mind.
+    """
+
+    @abstractmethod
+    def choose(self) -> str:
+        """Draw a route."""
+
+    @abstractmethod
+    def shares(self) -> dict[str, float]:
+        """How often each route would be drawn now."""
+
+
+class Bandit(ABC):
+    """A router that learns. A subclass is one strategy; its constructor ends with ``learn``.
+
+    ``decay`` is a half-life: after so many rewards, of whichever routes, one counts for half.
+    ``min_share`` is the share of the requests that each route gets at least. ``seed`` makes all
+    draws of a replica repeatable, for tests.
+    """
+
+    def __init__(
+        self, node: Router, decay: float | None, min_share: MinShare, seed: int | None
+    ) -> None:
+        self.routes = tuple(node.routes or ())
+        self._keep = 1.0 if decay is None else 0.5 ** (1.0 / decay)
+        self._rng = np.random.default_rng(seed)
+        self._random = self._rng.random
+        self._least = shares_of(min_share, self.routes)
+        self._forced = math.fsum(self._least.values())
+        self._floor = Weights(self._least) if self._forced else None
+
+    @abstractmethod
+    def learn(self, state: State | None) -> None:
+        """Decide from now on by what was learned; by the priors alone if there is nothing."""
+
+    @abstractmethod
+    def route(self, /, **inputs: Array) -> str:
+        """Return the name of a route."""
+
+    @abstractmethod
+    def standings(self, state: State) -> dict[str, Standing]:
+        """How each route stands; what is drawn for that is the same for the same state."""
+
+    @classmethod
+    def size(cls, inputs: Mapping[str, Any], args: Mapping[str, Any]) -> int:
+        """Number of features that the strategy learns from, given the types of its inputs."""
+        return 0
+
+    @property
+    @abstractmethod
+    def family(self) -> str:
+        """Strategies of one family learn the same from the same rewards: unit, real or linear."""
+
+    def wrong_reward(self, reward: float) -> str | None:
+        """Why a finite reward is not one that the strategy can learn from."""
+        return None if 0.0 <= reward <= 1.0 else f"must be from 0 to 1, not {shown(reward)}"
+
+    def key(self, size: int) -> str:
+        """Name of the state: equal for strategies that can go on with each other's.
+
+        At most 64 characters, from the family, the routes in any order, and how many features.
+        """
+        routes = "\n".join(sorted(self.routes))
+        digest = hashlib.sha256(routes.encode()).hexdigest()[:_DIGEST]
+        return "-".join([self.family, *([str(size)] if size else []), digest])
+
+    def after(
+        self, state: State, route: str, reward: float, features: Sequence[float] = ()
+    ) -> State:
+        """The state after one more reward of a route."""
+        return state.after(route, reward, features, self._keep)
+
+    def _must(self) -> str | None:
+        """A route, as often as the least shares ask for one; None if the strategy may decide."""
+        if self._floor is None:
+            return None
+        point = self._random()
+        return self._floor.pick(point / self._forced) if point < self._forced else None
+
+    def _with_least(self, shares: Mapping[str, float]) -> dict[str, float]:
+        """Shares where the strategy decides on all that the least shares leave it."""
+        free = max(0.0, 1.0 - self._forced)
+        return {route: self._least[route] + free * shares[route] for route in self.routes}
+
+
+class ContextFree(Bandit):
+    """A strategy that does not look at the request."""
+
+    _mind: Mind
+
+    @abstractmethod
+    def mind(self, state: State, rng: np.random.Generator) -> Mind:
+        """How to decide by a state."""
+
+    def learn(self, state: State | None) -> None:
+        """Decide from now on by what was learned; by the priors alone if there is nothing."""
+        self._mind = self.mind(state or State.empty(self.routes), self._rng)
+
+    def route(self, /, **inputs: Array) -> str:
+        """Return the name of a route."""
+        return self._must() or self._mind.choose()
+
+    def _shares(self, state: State) -> dict[str, float]:
+        return self._with_least(self.mind(state, np.random.default_rng(0)).shares())
+
+
+def shares_of(given: MinShare, routes: Sequence[str]) -> dict[str, float]:
+    """The least share of every route."""
+    if isinstance(given, Mapping):
+        return {route: given.get(route, 0.0) for route in routes}
+    return dict.fromkeys(routes, given)
+
+
+def normal_interval(sums: Sums) -> Interval | None:
+    """Where the mean of a route is, with 95 %, as the normal approximation has it."""
+    if sums.count <= 1.0:
+        return None
+    width = _NORMAL * math.sqrt(sums.spread / (sums.count - 1.0) / sums.count)
+    return sums.mean - width, sums.mean + width
+
+
+def problems(node: NodeBase, strategy: str) -> Iterable[Finding]:
+    """Find what is wrong with a router that learns, whatever its strategy."""
+    router = cast(Router, node)
+    if router.routes is None:
+        yield ("routes",), f"the strategy {strategy!r} needs routes, a list of nodes"
+    elif isinstance(router.routes, dict):
+        yield ("routes",), f"the strategy {strategy!r} finds the weights; write a list of nodes"
+    for name in ("rules", "otherwise"):
+        if getattr(router, name) is not None:
+            yield (name,), f"{name} belongs to the strategy 'rules', not {strategy!r}"
+    yield from _wrong_shares(router)
+    yield from at_least(router, "decay", 1.0)
+    yield from at_least(router, "seed", 0)
+
+
+def _wrong_shares(router: Router) -> Iterable[Finding]:
+    given: Any = router.args.get("min_share", 0.0)
+    routes = tuple(router.routes or ())
+    named = given if isinstance(given, Mapping) else {}
+    for route in named:
+        if route not in routes:
+            yield ("args", "min_share", route), f"no such route{hint(route, routes)}"
+    shares = shares_of(given, routes)
+    for route, share in shares.items():
+        if not 0 <= share <= 1:
+            place = ("args", "min_share", *([route] if route in named else []))
+            yield place, f"must be from 0 to 1, not {shown(share)}"
+            return
+    total = math.fsum(shares.values())
+    if total > 1 + _TOLERANCE:
+        yield (
+            ("args", "min_share"),
+            f"the least shares of {len(routes)} routes are {total:g} together, more than 1",
+        )
+
+
+def at_least(router: Router, name: str, least: float, most: float = math.inf) -> Iterable[Finding]:
+    """Find an argument below what it may be, or above."""
+    value = router.args.get(name)
+    if value is not None and not least <= cast(float, value) <= most:
+        bounds = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+        yield ("args", name), f"must be {bounds}, not {shown(value)}"
+
+
+Draws: TypeAlias = Callable[[np.random.Generator, int], np.ndarray[Any, np.dtype[np.float64]]]
+"""So many draws of the mean of every route, one row each."""

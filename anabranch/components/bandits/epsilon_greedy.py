@@ -1,0 +1,127 @@
+"""The simplest strategy: the best route so far, and now and then any."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import cast
+
+import numpy as np
+
+from anabranch.components.bandits import priors
+from anabranch.components.bandits.bandit import (
+    MAX_REWARD,
+    ContextFree,
+    Mind,
+    MinShare,
+    Standing,
+    at_least,
+    normal_interval,
+    problems,
+)
+from anabranch.components.bandits.priors import Given, Mean
+from anabranch.components.bandits.state import State
+from anabranch.components.hints import shown
+from anabranch.components.registry import Finding, register
+from anabranch.components.weights import Weights
+from anabranch.specs.models import NodeBase, Router
+
+_NONE = Mean(0.0, 0.0)
+
+
+@register("router", "epsilon_greedy")
+class EpsilonGreedy(ContextFree):
+    """The route of the largest mean reward, but for a share ``epsilon`` any, all as often.
+
+    Sutton and Barto, "Reinforcement Learning", 2018, section 2.2. With ``anneal`` the share falls
+    once there are so many rewards: it is ``epsilon * anneal / n`` after n, as in epsilon-n-greedy
+    of Auer, Cesa-Bianchi and Fischer, "Finite-time Analysis of the Multiarmed Bandit Problem",
+    2002. ``prior`` is ``{mean, weight}``; without one a route without rewards has a mean of 0.
+    Rewards are any numbers.
+    """
+
+    family = "real"
+
+    def __init__(
+        self,
+        node: Router,
+        *,
+        epsilon: float = 0.1,
+        anneal: float | None = None,
+        prior: Given | None = None,
+        decay: float | None = None,
+        min_share: MinShare = 0.0,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(node, decay, min_share, seed)
+        self._epsilon = epsilon
+        self._anneal = math.inf if anneal is None else anneal
+        self._priors = priors.read(Mean, prior, self.routes, _NONE)
+        self.learn(None)
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find wrong routes, shares and priors."""
+        router = cast(Router, node)
+        yield from problems(router, "epsilon_greedy")
+        yield from at_least(router, "epsilon", 0.0, 1.0)
+        yield from at_least(router, "anneal", 1.0)
+        yield from priors.problems(Mean, router)
+
+    def mind(self, state: State, rng: np.random.Generator) -> Mind:
+        """How to decide by a state: shares that are known."""
+        believed = self._believed(state)
+        most = max(one.mean for one in believed.values())
+        best = [route for route, one in believed.items() if one.mean == most]
+        count = math.fsum(sums.count for sums in state.routes.values())
+        epsilon = self._epsilon * (self._anneal / count if count > self._anneal else 1.0)
+        any_of = epsilon / len(self.routes)
+        greedy = {route: (1.0 - epsilon) / len(best) for route in best}
+        return _Shares({route: any_of + greedy.get(route, 0.0) for route in self.routes}, rng)
+
+    def wrong_reward(self, reward: float) -> str | None:
+        """Why a finite reward is not one that the strategy can learn from."""
+        return wrong_size(reward)
+
+    def standings(self, state: State) -> dict[str, Standing]:
+        """How each route stands; the interval is the normal approximation's."""
+        believed, shares = self._believed(state), self._shares(state)
+        return {
+            route: Standing(
+                sums.rewards,
+                sums.count,
+                believed[route].mean,
+                normal_interval(sums),
+                shares[route],
+                asdict(believed[route]),
+            )
+            for route, sums in ((route, state.routes[route]) for route in self.routes)
+        }
+
+    def _believed(self, state: State) -> dict[str, Mean]:
+        return {route: self._priors[route].after(state.routes[route]) for route in self.routes}
+
+
+class _Shares(Mind):
+    """Every route with its share."""
+
+    def __init__(self, shares: Mapping[str, float], rng: np.random.Generator) -> None:
+        self._known = dict(shares)
+        self._weights = Weights(shares)
+        self._random = rng.random
+
+    def choose(self) -> str:
+        """Draw a route."""
+        return self._weights.pick(self._random())
+
+    def shares(self) -> dict[str, float]:
+        """How often each route is drawn."""
+        return self._known
+
+
+def wrong_size(reward: float) -> str | None:
+    """Why a reward that may be any number is still not one to calculate with."""
+    if abs(reward) <= MAX_REWARD:
+        return None
+    return f"must be from -{MAX_REWARD:g} to {MAX_REWARD:g}, not {shown(reward)}"

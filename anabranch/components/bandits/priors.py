@@ -1,0 +1,151 @@
+"""What is believed of a route before its rewards, and after them.
+
+Each kind is conjugate: belief and rewards make a belief of the same kind (Murphy, "Conjugate
+Bayesian analysis of the Gaussian distribution", 2007, for the Gaussian).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, TypeAlias, TypeVar
+
+from anabranch.components.bandits.state import Sums
+from anabranch.components.hints import hint, listing, shown
+from anabranch.components.registry import Finding
+from anabranch.specs.models import Router
+
+Given: TypeAlias = dict[str, float] | dict[str, dict[str, float]]
+"""``prior`` as a spec gives it: one for all routes, or route: prior."""
+
+_LEAST = 1e-6
+"""Smallest value of a parameter that must be more than 0."""
+_LARGEST = 1e9
+
+_Belief = TypeVar("_Belief")
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean, and how many rewards it counts for."""
+
+    mean: float
+    weight: float
+
+    def after(self, sums: Sums) -> Mean:
+        """The belief after rewards; the prior's mean while nothing has any weight."""
+        weight = self.weight + sums.count
+        if not weight:
+            return self
+        return Mean((self.weight * self.mean + sums.count * sums.mean) / weight, weight)
+
+
+@dataclass(frozen=True, slots=True)
+class Beta:
+    """Of the mean of rewards from 0 to 1, each of which counts as that much of a success."""
+
+    alpha: float
+    beta: float
+
+    @property
+    def mean(self) -> float:
+        """The expected mean."""
+        return self.alpha / (self.alpha + self.beta)
+
+    def after(self, sums: Sums) -> Beta:
+        """The belief after rewards."""
+        won = min(max(sums.count * sums.mean, 0.0), sums.count)
+        return Beta(self.alpha + won, self.beta + sums.count - won)
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussian:
+    """Of the mean and the variance of rewards: a normal-inverse-gamma distribution.
+
+    The mean is known as well as from ``weight`` rewards; the variance is inverse-gamma of ``shape``
+    and ``scale``.
+    """
+
+    mean: float
+    weight: float
+    shape: float = 1.0
+    scale: float = 1.0
+
+    @property
+    def width(self) -> float:
+        """Scale of the mean's distribution, Student's t with 2 ``shape`` degrees of freedom."""
+        return math.sqrt(self.scale / (self.shape * self.weight))
+
+    def after(self, sums: Sums) -> Gaussian:
+        """The belief after rewards."""
+        weight = self.weight + sums.count
+        off = sums.mean - self.mean
+        return Gaussian(
+            self.mean + off * sums.count / weight,
+            weight,
+            self.shape + sums.count / 2,
+            self.scale + (sums.spread + off * off * self.weight * sums.count / weight) / 2,
+        )
+
+
+def unit_information(routes: Iterable[Sums]) -> Gaussian:
+    """A prior worth one reward, of the scale of those that there were over all routes.
+
+    After Kass and Wasserman, "A Reference Bayesian Test for Nested Hypotheses", 1995. So nobody
+    needs to say how large rewards are, and a route without any is worth a try.
+    """
+    known = [sums for sums in routes if sums.count]
+    count = math.fsum(sums.count for sums in known)
+    if not count:
+        return Gaussian(0.0, 1.0)
+    mean = math.fsum(sums.count * sums.mean for sums in known) / count
+    off = (sums.spread + sums.count * (sums.mean - mean) ** 2 for sums in known)
+    variance = math.fsum(off) / count
+    return Gaussian(mean, 1.0, 1.0, variance if variance > 0 else 1.0)
+
+
+def read(
+    kind: type[_Belief], given: Given | None, routes: Sequence[str], default: _Belief
+) -> dict[str, _Belief]:
+    """The prior of every route; ``default`` for those that ``given`` says nothing of."""
+    if given is None:
+        return dict.fromkeys(routes, default)
+    if _is_common(given):
+        return dict.fromkeys(routes, kind(**given))
+    named: Mapping[str, Any] = given
+    return {route: kind(**named[route]) if route in named else default for route in routes}
+
+
+def problems(kind: type[Any], router: Router) -> Iterator[Finding]:
+    """What is wrong with the prior of a node that is meant to be of a kind."""
+    given: Any = router.args.get("prior")
+    routes = tuple(router.routes or ())
+    if given is None:
+        return
+    if _is_common(given):
+        yield from _wrong(kind, given, ("args", "prior"))
+        return
+    for route, one in given.items():
+        if route not in routes:
+            yield ("args", "prior", route), f"no such route{hint(route, routes)}"
+        else:
+            yield from _wrong(kind, one, ("args", "prior", route))
+
+
+def _is_common(given: Mapping[str, Any]) -> bool:
+    return not any(isinstance(value, Mapping) for value in given.values())
+
+
+def _wrong(kind: type[Any], given: Any, place: tuple[str | int, ...]) -> Iterator[Finding]:
+    known = {one.name: one for one in fields(kind)}
+    for name, value in given.items():
+        if name not in known:
+            yield (*place, name), f"no parameter of this prior{hint(name, known)}"
+        elif name == "mean" and not abs(value) <= _LARGEST:
+            yield (*place, name), f"must be from -{_LARGEST:g} to {_LARGEST:g}, not {shown(value)}"
+        elif name != "mean" and not _LEAST <= value <= _LARGEST:
+            yield (*place, name), f"must be from {_LEAST:g} to {_LARGEST:g}, not {shown(value)}"
+    missing = [name for name, one in known.items() if one.default is MISSING and name not in given]
+    if missing:
+        yield place, f"this prior needs {listing(missing)}"

@@ -1,0 +1,141 @@
+"""Thompson sampling: each route as often as it is likely to be the best one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Literal, TypeAlias, cast
+
+import numpy as np
+
+from anabranch.components.bandits import priors
+from anabranch.components.bandits.bandit import (
+    ContextFree,
+    Draws,
+    Mind,
+    MinShare,
+    Standing,
+    problems,
+)
+from anabranch.components.bandits.epsilon_greedy import wrong_size
+from anabranch.components.bandits.priors import Beta, Gaussian, Given
+from anabranch.components.bandits.state import State
+from anabranch.components.registry import Finding, register
+from anabranch.specs.models import NodeBase, Router
+
+_FLAT = Beta(1.0, 1.0)
+_BLOCK = 64
+"""Decisions that are drawn at once: one call of NumPy for each would take most of their time."""
+_LOOK = 10_000
+"""Draws for what people look at."""
+_TAILS = (0.025, 0.975)
+
+_Belief: TypeAlias = Beta | Gaussian
+
+
+@register("router", "thompson")
+class Thompson(ContextFree):
+    """A mean is drawn for each route from what is believed of it; the route of the largest wins.
+
+    Thompson, "On the Likelihood that One Unknown Probability Exceeds Another", 1933; Russo et al.,
+    "A Tutorial on Thompson Sampling", 2018. With ``rewards: beta`` they are from 0 to 1, and one of
+    0.3 counts as 0.3 successes and 0.7 failures; the ``prior`` is ``{alpha, beta}``, 1 and 1 unless
+    told otherwise. With ``rewards: gaussian`` they are any numbers, of unknown mean and variance;
+    the ``prior`` is ``{mean, weight}`` and maybe ``shape`` and ``scale`` of the variance, and
+    without one it is worth a single reward of the scale of all that there were.
+    """
+
+    def __init__(
+        self,
+        node: Router,
+        *,
+        rewards: Literal["beta", "gaussian"] = "beta",
+        prior: Given | None = None,
+        decay: float | None = None,
+        min_share: MinShare = 0.0,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(node, decay, min_share, seed)
+        self._gaussian = rewards == "gaussian"
+        self._given = prior
+        self.learn(None)
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find wrong routes, shares and priors."""
+        router = cast(Router, node)
+        yield from problems(router, "thompson")
+        kind = Gaussian if router.args.get("rewards") == "gaussian" else Beta
+        yield from priors.problems(kind, router)
+
+    @property
+    def family(self) -> str:
+        """What the rewards may be."""
+        return "real" if self._gaussian else "unit"
+
+    def mind(self, state: State, rng: np.random.Generator) -> Mind:
+        """How to decide by a state: by draws from what is believed."""
+        return _Sampler(self.routes, self._draws(state), rng)
+
+    def wrong_reward(self, reward: float) -> str | None:
+        """Why a finite reward is not one that the strategy can learn from."""
+        return wrong_size(reward) if self._gaussian else super().wrong_reward(reward)
+
+    def standings(self, state: State) -> dict[str, Standing]:
+        """How each route stands; shares and intervals are of 10,000 draws."""
+        believed, shares = self._believed(state), self._shares(state)
+        tails = np.quantile(self._draws(state)(np.random.default_rng(0), _LOOK), _TAILS, axis=0)
+        return {
+            route: Standing(
+                state.routes[route].rewards,
+                state.routes[route].count,
+                believed[route].mean,
+                (float(low), float(high)),
+                shares[route],
+                asdict(believed[route]),
+            )
+            for route, low, high in zip(self.routes, *tails, strict=True)
+        }
+
+    def _believed(self, state: State) -> Mapping[str, _Belief]:
+        default = priors.unit_information(state.routes.values()) if self._gaussian else _FLAT
+        before = priors.read(type(default), self._given, self.routes, default)
+        return {route: before[route].after(state.routes[route]) for route in self.routes}
+
+    def _draws(self, state: State) -> Draws:
+        believed: Sequence[Any] = list(self._believed(state).values())
+        return _of_gaussians(believed) if self._gaussian else _of_betas(believed)
+
+
+def _of_betas(believed: Sequence[Beta]) -> Draws:
+    alpha, beta = [one.alpha for one in believed], [one.beta for one in believed]
+    return lambda rng, count: rng.beta(alpha, beta, (count, len(alpha)))
+
+
+def _of_gaussians(believed: Sequence[Gaussian]) -> Draws:
+    mean = np.array([one.mean for one in believed])
+    width = np.array([one.width for one in believed])
+    freedom = [2.0 * one.shape for one in believed]
+    return lambda rng, count: mean + width * rng.standard_t(freedom, (count, len(mean)))
+
+
+class _Sampler(Mind):
+    """Draws blocks of decisions; what is left of one goes when something is learned."""
+
+    def __init__(self, routes: Sequence[str], draws: Draws, rng: np.random.Generator) -> None:
+        self._routes = routes
+        self._draws = draws
+        self._rng = rng
+        self._drawn: list[int] = []
+
+    def choose(self) -> str:
+        """Draw a route."""
+        if not self._drawn:
+            self._drawn = self._draws(self._rng, _BLOCK).argmax(axis=1).tolist()
+        return self._routes[self._drawn.pop()]
+
+    def shares(self) -> dict[str, float]:
+        """How likely each route is to be the best one."""
+        best = self._draws(self._rng, _LOOK).argmax(axis=1)
+        counts = np.bincount(best, minlength=len(self._routes))
+        return dict(zip(self._routes, (counts / _LOOK).tolist(), strict=True))
