@@ -29,6 +29,7 @@ class Function:
         """Raise CannotLoad where it is not clear which input or output is meant."""
         self._model = model
         self._output = _output(model, output)
+        self._fallback: np.dtype[Any] | None = None
         self.columns: tuple[str, ...] = ()
         names = tuple(model.inputs)
         if input is None and len(names) > 1 and columns:
@@ -55,6 +56,17 @@ class Function:
         """Return the other inputs of one row, each with a single row."""
         return {name: inputs[name][row : row + 1] for name in self.others}
 
+    def rounded(self, sample: Array) -> Array:
+        """Return a sample in FP64 after a cast to what the input takes, where that is FP32.
+
+        From then on, an input of which nothing is known takes the sample's datatype, if a float.
+        """
+        if sample.dtype.kind == "f":
+            self._fallback = sample.dtype
+        dtype = self._dtype(self.input)
+        kept = sample.astype(np.float32) if dtype == np.float32 else sample
+        return kept.astype(np.float64)
+
     def __call__(self, rows: Array, held: Mapping[str, Array] | None = None) -> Array:
         """Return the model's output for rows; ``held`` goes along with each of them."""
         answers = self._model({**self._parts(rows), **_repeated(held or {}, len(rows))})
@@ -78,8 +90,12 @@ class Function:
         return spec is not None and len(spec.shape) == 2
 
     def _cast(self, name: str, array: Array) -> Array:
+        dtype = self._dtype(name)
+        return array if dtype is None else array.astype(dtype, copy=False)
+
+    def _dtype(self, name: str) -> np.dtype[Any] | None:
         spec = self._model.inputs[name]
-        return array if spec is None else array.astype(to_dtype(spec.datatype), copy=False)
+        return self._fallback if spec is None else to_dtype(spec.datatype)
 
 
 def _output(model: Model, wanted: str | None) -> str | None:

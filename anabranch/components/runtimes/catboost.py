@@ -52,14 +52,14 @@ class CatboostModel:
         with reading(node, root):
             self._model = _load(self._catboost, path, node.model or "")
         names = self._model.feature_names_
-        self._features = Features(node, len(names), names)
+        self.features = Features(node, len(names), names)
         self._categories = list(self._model.get_cat_feature_indices())
         self._texts = list(self._model.get_text_feature_indices())
         self._kind = _kind(node.method or "predict", _loss(self._model))
         self._threads = threads
-        self.input_types = self._features.input_types
+        self.input_types = self.features.input_types
         if not self._categories and not self._texts:
-            self.output_types = answer_types(self._call, self._features.count)
+            self.output_types = answer_types(self._call, self.features.count)
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:
@@ -76,18 +76,17 @@ class CatboostModel:
 
     def predict(self, /, **inputs: Array) -> Array:
         """Return what the method gives for each row."""
-        matrix = self._features.matrix(inputs)
+        matrix = self.features.matrix(inputs)
         if self._categories or self._texts:
             return self._call(self._pool(matrix) if len(matrix) else matrix)
         return cast(Array, at_least_one_row(self._call, numeric(matrix)))
 
     def tree_shap(self, /, **inputs: Array) -> TreeShap:
         """Return how much each feature of each row adds to the raw value, as CatBoost knows it."""
-        pool = self._pool(self._features.matrix(inputs))
+        pool = self._pool(self.features.matrix(inputs))
         return TreeShap.of(
             self._model.get_feature_importance(pool, type="ShapValues", thread_count=self._threads),
             self._model.predict(pool, prediction_type="RawFormulaVal", thread_count=self._threads),
-            self._features.names,
             is_binary=_loss(self._model) in _BINARY,
         )
 

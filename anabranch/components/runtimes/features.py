@@ -28,6 +28,7 @@ class Features:
         """Raise CannotLoad where the inputs are not the model's features."""
         self.count = count
         self.names = tuple(names or ())
+        """As the model has them; none where it has none."""
         self._input = next(iter(node.inputs))
         self._columns = None if len(node.inputs) == 1 else _columns(node, names)
 
@@ -63,16 +64,15 @@ class TreeShap:
     attributions: Array
     base: Array
     scores: Array
-    names: tuple[str, ...]
 
     @classmethod
-    def of(cls, values: Any, scores: Any, names: tuple[str, ...], *, is_binary: bool) -> TreeShap:
+    def of(cls, values: Any, scores: Any, *, is_binary: bool) -> TreeShap:
         """Read values [rows, targets * (features + 1)], the base last, and scores of any rank."""
         raw = np.asarray(scores, np.float64).reshape(len(scores), -1)
         parts = np.asarray(values, np.float64).reshape(*raw.shape, -1)
         if is_binary and raw.shape[1] == 1:
             raw, parts = np.hstack([-raw, raw]), np.hstack([-parts, parts])
-        return cls(parts[..., :-1], parts[..., -1], raw, names)
+        return cls(parts[..., :-1], parts[..., -1], raw)
 
 
 def _columns(node: Predictor, names: Sequence[str] | None) -> list[str]:

@@ -55,12 +55,12 @@ class LightgbmModel:
             text = path.read_text(encoding="utf-8")
             _check_whole(text, node.model or "")
             self._booster = lightgbm.Booster(model_str=text)
-        self._features = Features(node, self._booster.num_feature(), self._booster.feature_name())
+        self.features = Features(node, self._booster.num_feature(), self._booster.feature_name())
         self._options = {**_OPTIONS[node.method or "predict"], "num_threads": threads}
         self._objective = _objective(text)
         self._finish = _finish(node.method, self._objective)
-        self.input_types = self._features.input_types
-        self.output_types = answer_types(self._rows, self._features.count)
+        self.input_types = self.features.input_types
+        self.output_types = answer_types(self._rows, self.features.count)
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:
@@ -77,16 +77,15 @@ class LightgbmModel:
 
     def predict(self, /, **inputs: Array) -> Array:
         """Return what the method gives for each row."""
-        return cast(Array, at_least_one_row(self._rows, numeric(self._features.matrix(inputs))))
+        return cast(Array, at_least_one_row(self._rows, numeric(self.features.matrix(inputs))))
 
     def tree_shap(self, /, **inputs: Array) -> TreeShap:
         """Return how much each feature of each row adds to the raw score, as LightGBM knows it."""
-        matrix = numeric(self._features.matrix(inputs))
+        matrix = numeric(self.features.matrix(inputs))
         threads = {"num_threads": self._options["num_threads"]}
         return TreeShap.of(
             self._booster.predict(matrix, pred_contrib=True, **threads),
             self._booster.predict(matrix, raw_score=True, **threads),
-            self._features.names,
             is_binary=self._objective == "binary",
         )
 

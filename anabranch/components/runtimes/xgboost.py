@@ -49,10 +49,10 @@ class XgboostModel:
         with reading(node, root):
             self._booster = _load(self._xgboost, path, node.model or "", threads)
         self._trees = _best_trees(self._booster)
-        self._features = Features(node, self._booster.num_features(), self._booster.feature_names)
+        self.features = Features(node, self._booster.num_features(), self._booster.feature_names)
         self._call = self._methods()[node.method or "predict"](self)
-        self.input_types = self._features.input_types
-        self.output_types = answer_types(self._call, self._features.count)
+        self.input_types = self.features.input_types
+        self.output_types = answer_types(self._call, self.features.count)
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:
@@ -69,7 +69,7 @@ class XgboostModel:
 
     def predict(self, /, **inputs: Array) -> Array:
         """Return what the method gives for each row."""
-        matrix = numeric(self._features.matrix(inputs))
+        matrix = numeric(self.features.matrix(inputs))
         try:
             return cast(Array, at_least_one_row(self._call, matrix))
         except self._xgboost.core.XGBoostError as error:
@@ -77,11 +77,10 @@ class XgboostModel:
 
     def tree_shap(self, /, **inputs: Array) -> TreeShap:
         """Return how much each feature of each row adds to the margin, as XGBoost knows itself."""
-        matrix = numeric(self._features.matrix(inputs))
+        matrix = numeric(self.features.matrix(inputs))
         return TreeShap.of(
             self._details(matrix, pred_contribs=True),
             self._values(matrix, "margin"),
-            self._features.names,
             is_binary=_objective(self._booster).startswith("binary:"),
         )
 

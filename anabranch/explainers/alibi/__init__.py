@@ -1,0 +1,1 @@
+"""Explainers of Alibi, which is under the Business Source License 1.1."""

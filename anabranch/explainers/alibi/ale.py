@@ -1,0 +1,91 @@
+"""Accumulated local effects: how the score changes with a feature, where the sample has rows.
+
+Apley and Zhu: Visualizing the Effects of Predictor Variables in Black Box Supervised Learning
+Models, JRSS B 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from anabranch.components.registry import Finding, register
+from anabranch.explainers.alibi.library import library
+from anabranch.explainers.alibi.whole import Curves
+from anabranch.explainers.explanation import Curve
+from anabranch.explainers.tabular import no_texts
+from anabranch.specs.models import Explainer, NodeBase
+
+
+@register("explainer", "ale")
+class Ale(Curves):
+    """A curve for each feature, around 0; arguments are those of Alibi's ``ALE``."""
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        features: list[str] | None = None,
+        min_bin_points: int = 4,
+        check_feature_resolution: bool = True,
+        low_resolution_threshold: int = 10,
+        extrapolate_constant: bool = True,
+        extrapolate_constant_perc: float = 10.0,
+        extrapolate_constant_min: float = 0.1,
+        feature_names: list[str] | None = None,
+        label: str | None = None,
+        input: str | None = None,
+        output: str | None = None,
+    ) -> None:
+        super().__init__(
+            node,
+            root,
+            input=input,
+            output=output,
+            feature_names=feature_names,
+            label=label,
+            features=features,
+        )
+        self._min_bin_points = min_bin_points
+        self._options = {
+            "check_feature_resolution": check_feature_resolution,
+            "low_resolution_threshold": low_resolution_threshold,
+            "extrapolate_constant": extrapolate_constant,
+            "extrapolate_constant_perc": extrapolate_constant_perc,
+            "extrapolate_constant_min": extrapolate_constant_min,
+        }
+
+    @staticmethod
+    def fits(explained: NodeBase | None) -> str | None:
+        """Tell why a node cannot be explained: all that take numbers can."""
+        return no_texts(explained, "ale")
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a missing sample, and bins without points."""
+        yield from Curves.check(node)
+        args: Mapping[str, Any] = node.args
+        if args.get("min_bin_points", 1) < 1:
+            yield ("args", "min_bin_points"), "must be at least 1"
+
+    def compute(self) -> Any:
+        """Return Alibi's explanation."""
+        explainer = library().ALE(
+            self.progress.watched(self.scores), feature_names=list(self.names), **self._options
+        )
+        return explainer.explain(
+            self.sample.x, features=self.chosen, min_bin_points=self._min_bin_points
+        )
+
+    def of_target(self, chosen: int) -> dict[str, Any]:
+        """Return a curve for each feature."""
+        found = zip(
+            self.chosen_names, self.data["feature_values"], self.data["ale_values"], strict=True
+        )
+        curves = [
+            Curve(feature=name, grid=tuple(grid.tolist()), values=tuple(values[:, chosen].tolist()))
+            for name, grid, values in found
+        ]
+        return {"feature_names": self.chosen_names, "curves": tuple(curves)}

@@ -1,0 +1,159 @@
+"""Anchors of texts: words that hold the answer in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from anabranch.components.contract import CannotLoad
+from anabranch.components.extras import require
+from anabranch.components.loading import inside
+from anabranch.components.registry import Finding, register
+from anabranch.errors import InvalidRequest
+from anabranch.explainers.alibi.anchors import Anchors, bad_search
+from anabranch.explainers.alibi.library import library, quiet
+from anabranch.explainers.model import Array
+from anabranch.specs.models import Explainer, NodeBase
+
+_NUMBERS = ("xgboost", "lightgbm", "catboost", "torch")
+"""Runtimes that take no texts by themselves."""
+
+
+@register("explainer", "anchor_text")
+class AnchorText(Anchors):
+    """Words of which, where they stand, the model predicts the same class: BYTES [rows] to it.
+
+    ``sampling_strategy`` says what other words become: ``unknown`` the word UNK, ``similarity``
+    words with a similar vector, of a spaCy pipeline in the folder ``spacy_model``. Without one,
+    spaCy's rules for ``language`` split the text into words. The other arguments are Alibi's.
+    """
+
+    cls = "AnchorText"
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        sampling_strategy: Literal["unknown", "similarity"] = "unknown",
+        sample_proba: float = 0.5,
+        top_n: int | None = None,
+        temperature: float | None = None,
+        use_proba: bool | None = None,
+        spacy_model: str | None = None,
+        language: str = "en",
+        threshold: float = 0.95,
+        delta: float = 0.1,
+        tau: float = 0.15,
+        batch_size: int = 100,
+        coverage_samples: int = 10_000,
+        beam_size: int = 1,
+        stop_on_first: bool = True,
+        max_anchor_size: int | None = None,
+        min_samples_start: int = 100,
+        input: str | None = None,
+        output: str | None = None,
+    ) -> None:
+        super().__init__(node, root, input=input, output=output)
+        self._pipeline = (spacy_model, language)
+        self._strategy = sampling_strategy
+        options = {"top_n": top_n, "temperature": temperature, "use_proba": use_proba}
+        given = {name: value for name, value in options.items() if value is not None}
+        self._options = {"sample_proba": sample_proba, **given}
+        self._rank = 1
+        self._search = {
+            "threshold": threshold,
+            "delta": delta,
+            "tau": tau,
+            "batch_size": batch_size,
+            "coverage_samples": coverage_samples,
+            "beam_size": beam_size,
+            "stop_on_first": stop_on_first,
+            "max_anchor_size": max_anchor_size,
+            "min_samples_start": min_samples_start,
+        }
+
+    @staticmethod
+    def fits(explained: NodeBase | None) -> str | None:
+        """Tell why a node cannot be explained: its runtime takes numbers only."""
+        runtime = getattr(explained, "runtime", None)
+        if runtime in _NUMBERS:
+            return f"anchor_text explains texts, but the runtime {runtime} takes numbers"
+        return None
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a sample, options of another strategy, and numbers no search can work with."""
+        yield from bad_search(node)
+        args: Mapping[str, Any] = node.args
+        if getattr(node, "data", None) is not None:
+            yield ("data",), "anchor_text is fitted on nothing; remove it"
+        if not 0 < args.get("sample_proba", 0.5) <= 1:
+            yield ("args", "sample_proba"), "must be above 0 and at most 1"
+        if args.get("sampling_strategy", "unknown") == "unknown":
+            for name in ("top_n", "temperature", "use_proba"):
+                if args.get(name) is not None:
+                    yield ("args", name), "belongs to sampling_strategy: similarity"
+        elif args.get("spacy_model") is None and getattr(node, "model", None) is None:
+            yield (
+                ("args", "spacy_model"),
+                "sampling_strategy similarity needs spacy_model, the folder of a spaCy pipeline "
+                "with word vectors",
+            )
+
+    def prepare(self) -> None:
+        """Find out in which rank the model takes texts."""
+        spec = self.model.inputs[self.function.input]
+        self._rank = 1 if spec is None else len(spec.shape)
+
+    def make(self) -> Any:
+        """Return Alibi's explainer."""
+        # Imported with Alibi, which needs it: else its absence would be told of first.
+        alibi = library()
+        try:
+            return alibi.AnchorText(
+                self.predicted,
+                sampling_strategy=self._strategy,
+                nlp=self._nlp(),
+                seed=self.node.seed,
+                **self._options,
+            )
+        except (ValueError, KeyError) as error:
+            raise CannotLoad(f"anchor_text: {' '.join(str(error).split())}") from None
+
+    def _nlp(self) -> Any:
+        folder, language = self._pipeline
+        spacy = require("spacy", "explain")
+        with quiet():
+            if folder is not None:
+                return spacy.load(inside(folder, self.root, folders=True))
+            try:
+                return spacy.blank(language)
+            except ImportError:
+                raise CannotLoad(f"spaCy has no rules for the language {language!r}") from None
+
+    def rows(self, inputs: Mapping[str, Array]) -> Array:
+        """Return the texts of a request [rows]; InvalidRequest where they are none."""
+        texts = self.function.rows(inputs)
+        if texts.dtype.kind not in "OSU" or texts.size != len(texts):
+            raise InvalidRequest(
+                f"anchor_text explains BYTES [-1], not {texts.dtype}{list(texts.shape)}"
+            )
+        self._rank = texts.ndim
+        return texts.reshape(-1)
+
+    def to_library(self, row: Array) -> str:
+        """Return a text; InvalidRequest where it has no words."""
+        value: Any = row
+        text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        if not text.strip():
+            raise InvalidRequest("anchor_text explains words, but the text has none")
+        return text
+
+    def from_library(self, rows: Any) -> Array:
+        """Return texts [rows], or in the rank that the model takes."""
+        texts: Array = np.array(list(rows), dtype=object)
+        return texts.reshape(len(texts), *[1] * (self._rank - 1))

@@ -1,0 +1,150 @@
+"""What the three anchor methods share: a rule that holds the predicted class in place.
+
+Ribeiro, Singh and Guestrin: Anchors: High-Precision Model-Agnostic Explanations, AAAI 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from anabranch.components.contract import Context
+from anabranch.errors import InvalidRequest
+from anabranch.explainers.alibi.joined import joined
+from anabranch.explainers.alibi.library import library, quiet, saved
+from anabranch.explainers.answers import labels, plain_label
+from anabranch.explainers.asked import target_of
+from anabranch.explainers.base import Method
+from anabranch.explainers.explanation import Explanation
+from anabranch.explainers.model import Array
+from anabranch.explainers.plain import plain
+from anabranch.explainers.seeding import seeded
+from anabranch.specs.models import NodeBase
+
+_MOST = 1_000_000
+_DROPPED = frozenset({"examples", "instance", "instances"})
+"""Parts of ``raw`` that are left out: drawn rows, and the row itself, which the client has."""
+
+
+class Anchors(Method):
+    """A search for the rule, row by row; each starts from the seed, whatever other rows there are.
+
+    ``cls`` is Alibi's class, ``make`` constructs it, and ``_search`` are arguments of its
+    ``explain``.
+    """
+
+    cls = ""
+    _search: Mapping[str, Any]
+    explainer: Any
+    """Alibi's, from ``load`` on."""
+    _held: Mapping[str, Array] | None = None
+
+    @staticmethod
+    def executes_code(model: str) -> bool:
+        """Tell that loading a saved explainer runs code: it is pickled."""
+        return True
+
+    def load(self) -> None:
+        """Load the fitted explainer, or make one."""
+        super().load()
+        self.prepare()
+        if self.node.model is not None:
+            self.explainer = saved(self.node, self.root, self.cls, self.predicted)
+        else:
+            with quiet(), unwrapped():
+                self.explainer = self.make()
+
+    def prepare(self) -> None:
+        """Find out what must be known before the model can be asked."""
+
+    def make(self) -> Any:
+        """Return Alibi's explainer, ready to explain."""
+        raise NotImplementedError
+
+    def rows(self, inputs: Mapping[str, Array]) -> Array:
+        """Return the rows of a request."""
+        return self.function.rows(inputs)
+
+    def to_library(self, row: Array) -> Any:
+        """Return a row as Alibi takes it."""
+        return row
+
+    def from_library(self, rows: Any) -> Array:
+        """Return rows as the model takes them."""
+        return np.asarray(rows)
+
+    def predicted(self, rows: Any) -> Array:
+        """Return the class of each row, as Alibi asks for it."""
+        if self.function.others and self._held is None:
+            # Alibi tries a row when it is made, but what goes along with it no one knows yet.
+            return np.zeros(len(rows), np.int64)
+        return labels(self.function(self.from_library(rows), self._held))
+
+    def found(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the rule, and what else there is to say of it, from Alibi's data."""
+        return {"rule": tuple(map(str, data["anchor"]))}
+
+    def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
+        """Return a rule for each row."""
+        rows = self.rows(inputs)
+        return [
+            self._explained(context, row, self.function.held(inputs, index))
+            for index, row in enumerate(rows)
+        ]
+
+    def _explained(self, context: Context, row: Array, held: Mapping[str, Array]) -> Explanation:
+        self._held = held
+        instance = self.to_library(row)
+        with seeded(self.seed(context)), quiet(), joined():
+            found = self.explainer.explain(instance, **self._search)
+        data = dict(found.data)
+        raw = {name: part for name, part in data["raw"].items() if name not in _DROPPED}
+        return self.explanation(
+            context,
+            target=_explained_class(data["raw"]["prediction"], target_of(context)),
+            precision=float(np.ravel(data["precision"])[0]),
+            coverage=float(np.ravel(data["coverage"])[0]),
+            library=plain({**data, "raw": raw}),
+            **self.found(data),
+        )
+
+
+def _explained_class(prediction: Any, wanted: int | None) -> int | str:
+    label = plain_label(np.ravel(prediction)[0])
+    if wanted is not None and wanted != label:
+        raise InvalidRequest(
+            f"parameter 'target' is {wanted}, but anchors explain the predicted class, {label}"
+        )
+    return label
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raise what the model raised, which Alibi hides behind an error of its own."""
+    exceptions = library("alibi.exceptions")
+    try:
+        yield
+    except exceptions.PredictorCallError as error:
+        raise (error.__cause__ or error) from None
+
+
+def bad_search(node: NodeBase) -> Iterable[tuple[tuple[str, str], str]]:
+    """Find numbers that no search can work with."""
+    args: Mapping[str, Any] = node.args
+    for name in ("threshold", "delta", "tau"):
+        if not 0 < args.get(name, 0.5) <= 1:
+            yield ("args", name), "must be above 0 and at most 1"
+    for name in ("batch_size", "coverage_samples", "beam_size", "min_samples_start"):
+        if not 1 <= args.get(name, 1) <= _MOST:
+            yield ("args", name), f"must be from 1 to {_MOST}"
+    if args.get("max_anchor_size") is not None and args["max_anchor_size"] < 1:
+        yield ("args", "max_anchor_size"), "must be at least 1"
+
+
+def only_data_or_model(node: NodeBase) -> Iterable[tuple[tuple[str], str]]:
+    """Find a sample to fit on beside an explainer that is fitted already."""
+    if getattr(node, "data", None) is not None and getattr(node, "model", None) is not None:
+        yield ("data",), "the model is a fitted explainer, so there is nothing to fit; remove one"

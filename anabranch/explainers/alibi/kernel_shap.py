@@ -1,0 +1,138 @@
+"""Kernel SHAP: what each feature adds to the score of any model.
+
+Lundberg and Lee: A Unified Approach to Interpreting Model Predictions, NeurIPS 2017.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from anabranch.components.contract import Context
+from anabranch.components.registry import Finding, register
+from anabranch.explainers.alibi.anchors import only_data_or_model
+from anabranch.explainers.alibi.library import library, quiet, saved
+from anabranch.explainers.answers import target
+from anabranch.explainers.asked import target_of
+from anabranch.explainers.explanation import Explanation
+from anabranch.explainers.model import Array
+from anabranch.explainers.plain import plain
+from anabranch.explainers.seeding import seeded
+from anabranch.explainers.tabular import Categories, Tabular, needs_data, no_texts
+from anabranch.specs.models import Explainer, NodeBase
+
+
+@register("explainer", "kernel_shap")
+class KernelShap(Tabular):
+    """SHAP values by samples of which features are known; the rows of ``data`` stand for unknown.
+
+    ``link`` is the unit: that of the score, or its log-odds (``logit``). ``groups`` (name:
+    features) are added as one. The other arguments are those of Alibi's ``KernelShap``.
+    """
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        link: Literal["identity", "logit"] = "identity",
+        nsamples: int | None = None,
+        l1_reg: str | float = "auto",
+        summarise_background: bool | Literal["auto"] = False,
+        n_background_samples: int = 300,
+        groups: dict[str, list[str]] | None = None,
+        feature_names: list[str] | None = None,
+        categorical_names: Categories | None = None,
+        label: str | None = None,
+        input: str | None = None,
+        output: str | None = None,
+    ) -> None:
+        super().__init__(
+            node, root, input=input, output=output, feature_names=feature_names, label=label
+        )
+        self._link = link
+        self._categories = categorical_names
+        self._groups = groups
+        self._background = {
+            "summarise_background": summarise_background,
+            "n_background_samples": n_background_samples,
+        }
+        self._sampling = {"nsamples": "auto" if nsamples is None else nsamples, "l1_reg": l1_reg}
+
+    @staticmethod
+    def fits(explained: NodeBase | None) -> str | None:
+        """Tell why a node cannot be explained: all that take numbers can."""
+        return no_texts(explained, "kernel_shap")
+
+    @staticmethod
+    def executes_code(model: str) -> bool:
+        """Tell that loading a saved explainer runs code: it is pickled."""
+        return True
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a missing sample, and numbers of samples below 1."""
+        yield from needs_data(node, ", or a model: an explainer that was fitted and saved")
+        yield from only_data_or_model(node)
+        args: Mapping[str, Any] = node.args
+        for name in ("nsamples", "n_background_samples"):
+            if args.get(name) is not None and args[name] < 1:
+                yield ("args", name), "must be at least 1"
+
+    def load(self) -> None:
+        """Fit on the sample, which asks the model for each of its rows, or load what was fitted."""
+        super().load()
+        if self.node.model is not None:
+            predictor = self.progress.watched(self.scores)
+            self._explainer = saved(self.node, self.root, "KernelShap", predictor)
+            background = self._explainer.background_data
+            rows = background if isinstance(background, np.ndarray) else background.data
+            self.name(rows.shape[1], self._explainer.feature_names or ())
+            return
+        sample = self.read()
+        with self.progress.work(f"kernel_shap is fitted on {len(sample.x)} rows"), quiet():
+            self._explainer = self._fitted(sample.x)
+
+    def _fitted(self, x: Array) -> Any:
+        explainer = library().KernelShap(
+            self.progress.watched(self.scores),
+            link=self._link,
+            feature_names=list(self.names),
+            categorical_names=self.categories(self._categories) or None,
+            seed=self.node.seed,
+        )
+        grouped: dict[str, Any] = {}
+        if self._groups is not None:
+            grouped["group_names"] = list(self._groups)
+            grouped["groups"] = [self.indices(names) for names in self._groups.values()]
+        with seeded(self.node.seed):
+            return explainer.fit(x, **self._background, **grouped)
+
+    def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
+        """Return what each feature adds to the target's score, for each row."""
+        rows = self.matrix(inputs)
+        with seeded(self.seed(context)), quiet():
+            found = self._explainer.explain(rows, silent=True, **self._sampling)
+        data, wanted = found.data, target_of(context)
+        return [self._of_row(context, data, index, wanted) for index in range(len(rows))]
+
+    def _of_row(
+        self, context: Context, data: Mapping[str, Any], index: int, wanted: int | None
+    ) -> Explanation:
+        scores = np.asarray(data["raw"]["raw_prediction"]).reshape(-1, len(data["shap_values"]))
+        chosen = target(scores[index], wanted)
+        values = [one[index] for one in data["shap_values"]]
+        return self.explanation(
+            context,
+            target=chosen if len(values) > 1 else self.function.output,
+            feature_names=tuple(self._groups or self.names),
+            attributions=plain(values[chosen]),
+            base_value=plain(np.ravel(data["expected_value"])[chosen]),
+            prediction=plain(scores[index, chosen]),
+            library=plain(
+                {**data, "shap_values": values, "raw": {"raw_prediction": scores[index]}}
+            ),
+        )

@@ -1,0 +1,201 @@
+"""Partial dependence, and the variance of it as a measure of importance.
+
+Friedman: Greedy Function Approximation, Annals of Statistics 2001; Greenwell, Boehmke and McCarthy:
+A Simple and Effective Model-Based Variable Importance Measure, 2018.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from anabranch.components.contract import CannotLoad
+from anabranch.components.registry import Finding, register
+from anabranch.explainers.alibi.library import library
+from anabranch.explainers.alibi.whole import Curves, together
+from anabranch.explainers.explanation import Curve
+from anabranch.explainers.model import Array
+from anabranch.explainers.plain import plain
+from anabranch.explainers.tabular import Categories, no_texts
+from anabranch.specs.models import Explainer, NodeBase
+
+
+class _Grids(Curves):
+    """What both methods share: a grid for each feature."""
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        percentiles: list[float] | None,
+        grid_resolution: int,
+        categorical_names: Categories | None,
+        **common: Any,
+    ) -> None:
+        super().__init__(node, root, **common)
+        self._categories = categorical_names
+        self._grid = {
+            "percentiles": tuple(percentiles or (0.0, 1.0)),
+            "grid_resolution": grid_resolution,
+        }
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a missing sample, and what is no grid."""
+        yield from Curves.check(node)
+        args: Mapping[str, Any] = node.args
+        if args.get("grid_resolution", 2) < 2:
+            yield ("args", "grid_resolution"), "must be at least 2"
+        cuts = args.get("percentiles") or [0.0, 1.0]
+        if len(cuts) != 2 or not 0 <= cuts[0] < cuts[1] <= 1:
+            yield ("args", "percentiles"), "must be two numbers from 0 to 1, the lower one first"
+
+    def grids(self, cls: Any) -> Any:
+        """Return Alibi's explainer of that class."""
+        return cls(
+            self.progress.watched(self.scores),
+            feature_names=list(self.names),
+            categorical_names=self.categories(self._categories) or None,
+        )
+
+    def asked(self, explain: Any, **options: Any) -> Any:
+        """Return Alibi's explanation; CannotLoad where it cannot make a grid."""
+        try:
+            return explain(self.sample.x, **self._grid, **options)
+        except ValueError as error:
+            raise CannotLoad(f"{self.node.method}: {' '.join(str(error).split())}") from None
+
+    def curve(self, feature: int, grid: Array, values: Array) -> Curve:
+        """Return the curve of a feature, over the names of its categories where it has some."""
+        names = self.categories(self._categories).get(feature)
+        points = grid.tolist() if names is None else [names[int(index)] for index in grid]
+        return Curve(feature=self.names[feature], grid=tuple(points), values=tuple(values.tolist()))
+
+
+@register("explainer", "partial_dependence")
+class PartialDependence(_Grids):
+    """A curve for each feature: the mean score where all rows of the sample have that value.
+
+    ``kind`` ``both`` adds each row's own curve to ``library``. The other arguments are those of
+    Alibi's ``PartialDependence``.
+    """
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        features: list[str] | None = None,
+        kind: Literal["average", "both"] = "average",
+        percentiles: list[float] | None = None,
+        grid_resolution: int = 100,
+        feature_names: list[str] | None = None,
+        categorical_names: Categories | None = None,
+        label: str | None = None,
+        input: str | None = None,
+        output: str | None = None,
+    ) -> None:
+        super().__init__(
+            node,
+            root,
+            input=input,
+            output=output,
+            feature_names=feature_names,
+            label=label,
+            features=features,
+            percentiles=percentiles,
+            grid_resolution=grid_resolution,
+            categorical_names=categorical_names,
+        )
+        self._kind = kind
+
+    @staticmethod
+    def fits(explained: NodeBase | None) -> str | None:
+        """Tell why a node cannot be explained: all that take numbers can."""
+        return no_texts(explained, "partial_dependence")
+
+    def compute(self) -> Any:
+        """Return Alibi's explanation."""
+        explainer = self.grids(library().PartialDependence)
+        explainer._compute_pd = lambda grid, features, X: together(
+            explainer.predictor, grid, features, X
+        )
+        return self.asked(explainer.explain, features=self.chosen, kind=self._kind)
+
+    def of_target(self, chosen: int) -> dict[str, Any]:
+        """Return a curve for each feature."""
+        found = zip(self.chosen, self.data["feature_values"], self.data["pd_values"], strict=True)
+        curves = [self.curve(feature, grid, values[chosen]) for feature, grid, values in found]
+        return {"feature_names": self.chosen_names, "curves": tuple(curves)}
+
+
+@register("explainer", "partial_dependence_variance")
+class PartialDependenceVariance(_Grids):
+    """How much the partial dependence varies: with each feature, or with each pair (interaction).
+
+    ``method`` says which. The other arguments are those of Alibi's ``PartialDependenceVariance``.
+    """
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        features: list[str] | None = None,
+        method: Literal["importance", "interaction"] = "importance",
+        percentiles: list[float] | None = None,
+        grid_resolution: int = 100,
+        feature_names: list[str] | None = None,
+        categorical_names: Categories | None = None,
+        label: str | None = None,
+        input: str | None = None,
+        output: str | None = None,
+    ) -> None:
+        super().__init__(
+            node,
+            root,
+            input=input,
+            output=output,
+            feature_names=feature_names,
+            label=label,
+            features=features,
+            percentiles=percentiles,
+            grid_resolution=grid_resolution,
+            categorical_names=categorical_names,
+        )
+        self._method = method
+
+    @staticmethod
+    def fits(explained: NodeBase | None) -> str | None:
+        """Tell why a node cannot be explained: all that take numbers can."""
+        return no_texts(explained, "partial_dependence_variance")
+
+    def compute(self) -> Any:
+        """Return Alibi's explanation."""
+        explainer = self.grids(library().PartialDependenceVariance)
+        inner = explainer.pd_explainer
+        inner._compute_pd = lambda grid, features, X: together(inner.predictor, grid, features, X)
+        pairs = self._method == "interaction"
+        if pairs and len(self.chosen) < 2:
+            raise CannotLoad("an interaction is one of at least two features")
+        features = list(combinations(self.chosen, 2)) if pairs else self.chosen
+        return self.asked(explainer.explain, features=features, method=self._method)
+
+    def of_target(self, chosen: int) -> dict[str, Any]:
+        """Return the importance of each feature, and its curve; or that of each pair."""
+        if self._method == "interaction":
+            pairs = tuple(" × ".join(pair) for pair in combinations(self.chosen_names, 2))
+            values = np.asarray(self.data["feature_interaction"])[chosen]
+            return {"feature_names": pairs, "attributions": plain(values)}
+        found = zip(self.chosen, self.data["feature_values"], self.data["pd_values"], strict=True)
+        curves = [self.curve(feature, grid, values[chosen]) for feature, grid, values in found]
+        return {
+            "feature_names": self.chosen_names,
+            "attributions": plain(np.asarray(self.data["feature_importance"])[chosen]),
+            "curves": tuple(curves),
+        }

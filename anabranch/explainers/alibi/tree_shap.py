@@ -1,0 +1,145 @@
+"""Tree SHAP: what each feature adds to the score of trees, exactly.
+
+Lundberg, Erion and Lee: Consistent Individualized Feature Attribution for Tree Ensembles, 2018;
+the path-dependent form, which needs no sample. Boosted trees of XGBoost, LightGBM and CatBoost
+answer themselves, as SHAP would ask them to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anabranch.components.contract import CannotLoad, Context
+from anabranch.components.hints import listing
+from anabranch.components.registry import Finding, register
+from anabranch.components.runtimes.features import TreeShap as Values
+from anabranch.errors import InvalidRequest
+from anabranch.explainers.alibi.library import library, quiet
+from anabranch.explainers.answers import target
+from anabranch.explainers.asked import target_of
+from anabranch.explainers.explanation import Explanation
+from anabranch.explainers.fitting import fitting
+from anabranch.explainers.model import Array
+from anabranch.explainers.plain import plain
+from anabranch.explainers.tabular import Tabular, no_model
+from anabranch.specs.models import Explainer, NodeBase
+
+_RUNTIMES = ("sklearn", "xgboost", "lightgbm", "catboost")
+
+
+@register("explainer", "tree_shap")
+class TreeShap(Tabular):
+    """SHAP values of the trees' raw score: log-odds of boosted classifiers, else the score itself.
+
+    For forests of scikit-learn that is the probability. A binary classifier with one raw score
+    has two targets, of which the first is the second's negative.
+    """
+
+    looks_inside = True
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        feature_names: list[str] | None = None,
+        output: str | None = None,
+    ) -> None:
+        super().__init__(node, root, input=None, output=output, feature_names=feature_names)
+
+    @staticmethod
+    def fits(explained: NodeBase | None) -> str | None:
+        """Tell why a node cannot be explained: no predictor of trees."""
+        if explained is None:
+            return "tree_shap looks into one predictor, and the whole graph is more than that"
+        runtime = getattr(explained, "runtime", None)
+        if runtime not in _RUNTIMES or explained.component is not None:
+            return f"tree_shap looks into trees: predictors of the runtimes {listing(_RUNTIMES)}"
+        if getattr(explained, "multiplex", None) is not None:
+            return "tree_shap looks into one model, and a multiplexed node has many"
+        return None
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a sample or a saved explainer, of which it needs none."""
+        yield from no_model(node)
+        if getattr(node, "data", None) is not None:
+            yield ("data",), "tree_shap is fitted on nothing, the trees know enough; remove it"
+
+    def load(self) -> None:
+        """Look into the model; CannotLoad where it is not made of trees."""
+        super().load()
+        instance = self.model.instance
+        if hasattr(instance, "tree_shap"):
+            self._values = instance.tree_shap
+            self.name(instance.features.count, instance.features.names)
+        elif hasattr(instance, "estimator"):
+            self._values = self._of_sklearn(instance.estimator)
+        else:
+            raise self._misfit(type(instance).__name__)
+
+    def _of_sklearn(self, estimator: Any) -> Any:
+        alibi = library()
+        try:
+            with quiet():
+                explainer = alibi.TreeShap(estimator, model_output="raw").fit()
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise self._misfit(f"{type(estimator).__name__} ({reason})") from None
+        count = getattr(estimator, "n_features_in_", None)
+        if count is not None:
+            self.name(count, [str(name) for name in getattr(estimator, "feature_names_in_", ())])
+        is_binary = len(getattr(estimator, "classes_", ())) == 2
+
+        def values(**inputs: Array) -> Values:
+            with quiet():
+                found = explainer.explain(self.matrix(inputs))
+            return _read(found.data, is_binary=is_binary)
+
+        return values
+
+    def _misfit(self, what: str) -> CannotLoad:
+        there = listing(fitting(self.model.node, from_outside=True))
+        return CannotLoad(f"tree_shap explains trees, but the model is {what}; what fits: {there}")
+
+    def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
+        """Return what each feature adds to the target's raw score, for each row."""
+        try:
+            values: Values = self._values(**inputs)
+        except ValueError as error:
+            raise InvalidRequest(f"tree_shap: {error}") from None
+        wanted = target_of(context)
+        return [self._of_row(context, values, row, wanted) for row in range(len(values.scores))]
+
+    def _of_row(
+        self, context: Context, values: Values, row: int, wanted: int | None
+    ) -> Explanation:
+        chosen = target(values.scores[row], wanted)
+        several = values.scores.shape[1] > 1
+        return self.explanation(
+            context,
+            target=chosen if several else self.function.output or None,
+            feature_names=self.names,
+            attributions=plain(values.attributions[row, chosen]),
+            base_value=plain(values.base[row, chosen]),
+            prediction=plain(values.scores[row, chosen]),
+            library=plain(
+                {
+                    "shap_values": values.attributions[row],
+                    "expected_value": values.base[row],
+                    "raw": {"raw_prediction": values.scores[row]},
+                }
+            ),
+        )
+
+
+def _read(data: dict[str, Any], *, is_binary: bool) -> Values:
+    """Return Alibi's values in the form of the boosted trees'."""
+    parts = np.stack(data["shap_values"], axis=1)
+    base = np.broadcast_to(np.ravel(data["expected_value"])[: parts.shape[1]], parts.shape[:2])
+    raw = np.asarray(data["raw"]["raw_prediction"]).reshape(len(parts), -1)
+    return Values.of(np.dstack([parts, base]), raw, is_binary=is_binary)

@@ -1,0 +1,127 @@
+"""Methods that speak of the model as a whole, over a sample, whatever rows a request has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anabranch.components.contract import Context
+from anabranch.components.registry import Finding
+from anabranch.explainers.alibi.library import quiet
+from anabranch.explainers.answers import target
+from anabranch.explainers.asked import target_of
+from anabranch.explainers.explanation import Explanation
+from anabranch.explainers.model import Array
+from anabranch.explainers.plain import plain
+from anabranch.explainers.tabular import Tabular, needs_data, no_model
+from anabranch.specs.models import Explainer, NodeBase
+
+MOST = 4_000_000
+"""Most numbers in the rows of one call of the model."""
+
+
+class Whole(Tabular):
+    """A method whose result is found once, when it is loaded: it lasts as long as the model."""
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        input: str | None,
+        output: str | None,
+        feature_names: list[str] | None,
+        label: str | None,
+        features: list[str] | None,
+    ) -> None:
+        super().__init__(
+            node, root, input=input, output=output, feature_names=feature_names, label=label
+        )
+        self._features = features
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find a missing sample, or a saved explainer, which there is none of."""
+        yield from needs_data(node)
+        yield from no_model(node)
+
+    def load(self) -> None:
+        """Read the sample and find what there is to say of it."""
+        super().load()
+        self.sample = self.read()
+        self._chosen = self.indices(self._features or self.names)
+        with self.progress.work(f"{self.node.method} over {len(self.sample.x)} rows"):
+            self.find()
+
+    def find(self) -> None:
+        """Find the result and keep it."""
+        raise NotImplementedError
+
+    @property
+    def chosen(self) -> list[int]:
+        """The features that are looked at, by index."""
+        return self._chosen
+
+    @property
+    def chosen_names(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(self.names[index] for index in self._chosen)
+
+
+class Curves(Whole):
+    """A method that has something to say of each target of the model.
+
+    Unless a request names one, it is the class that has the highest score over all of the sample.
+    """
+
+    data: Mapping[str, Any]
+    """Alibi's."""
+
+    def find(self) -> None:
+        """Ask Alibi."""
+        self._mean = self.scores(self.sample.x).mean(axis=0)
+        with quiet():
+            self.data = self.compute().data
+        self._plain = plain(dict(self.data))
+
+    def compute(self) -> Any:
+        """Return Alibi's explanation."""
+        raise NotImplementedError
+
+    def of_target(self, chosen: int) -> dict[str, Any]:
+        """Return what there is to say of a target."""
+        raise NotImplementedError
+
+    def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
+        """Return one explanation of the model as a whole."""
+        chosen = target(self._mean, target_of(context))
+        name = chosen if len(self._mean) > 1 else self.function.output
+        fields = self.of_target(chosen)
+        return [self.explanation(context, target=name, library=self._plain, **fields)]
+
+
+def together(predictor: Any, grid: Array, features: Array, x: Array) -> tuple[Array, Array]:
+    """Return partial dependence and individual expectations as Alibi does, in few calls.
+
+    Alibi calls the model for each point of the grid (``PartialDependence._compute_pd``). ``x`` is
+    [rows, features], ``grid`` [points, chosen features]; the results are [targets, points] and
+    [targets, rows, points].
+    """
+    most = max(1, MOST // x.size)
+    parts = [
+        _answers(predictor, grid[start : start + most], features, x)
+        for start in range(0, len(grid), most)
+    ]
+    answers = np.concatenate(parts)
+    means = np.array([np.mean(one, axis=0) for one in answers])
+    return means.T, answers.T
+
+
+def _answers(predictor: Any, grid: Array, features: Array, x: Array) -> Array:
+    rows = np.tile(x, (len(grid), 1))
+    rows[:, features] = np.repeat(grid, len(x), axis=0)
+    answers: Array = np.asarray(predictor(rows))
+    return answers.reshape(len(grid), len(x), -1)
