@@ -22,6 +22,15 @@ MODULES = (
     "anabranch.components.runtimes.torch",
     "anabranch.components.runtimes.xgboost",
     "anabranch.components.transformers",
+    "anabranch.explainers.alibi.ale",
+    "anabranch.explainers.alibi.anchor_image",
+    "anabranch.explainers.alibi.anchor_tabular",
+    "anabranch.explainers.alibi.anchor_text",
+    "anabranch.explainers.alibi.kernel_shap",
+    "anabranch.explainers.alibi.partial_dependence",
+    "anabranch.explainers.alibi.permutation_importance",
+    "anabranch.explainers.alibi.tree_shap",
+    "anabranch.explainers.captum.methods",
 )
 
 

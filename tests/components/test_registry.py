@@ -13,7 +13,11 @@ BUILTINS = {
     "predictor": "catboost huggingface lightgbm mlflow onnx open_inference sklearn torch xgboost",
     "combiner": "concat first max mean vote weighted_mean",
     "router": "epsilon_greedy linucb rules thompson ucb1 weighted",
-    "explainer": "",
+    "explainer": (
+        "ale anchor_image anchor_tabular anchor_text deep_lift integrated_gradients kernel_shap "
+        "layer_gradcam occlusion partial_dependence partial_dependence_variance "
+        "permutation_importance saliency tree_shap"
+    ),
 }
 
 

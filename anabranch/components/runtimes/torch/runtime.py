@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -37,6 +37,8 @@ class TorchModel:
     before the first request. ``cuda_graphs`` lists numbers of rows for which the work of the GPU is
     recorded once and played back: smaller batches are filled up with zeros, larger ones run as
     usual. Both need a ``torch.export`` program.
+
+    ``model`` is the model as it was loaded, for those who look into it.
     """
 
     def __init__(
@@ -57,14 +59,14 @@ class TorchModel:
             raise CannotLoad("args.cuda_graphs needs a CUDA device, but the model runs on the CPU")
         with reading(node, root):
             model = load(self._torch, path, NAMES[self._device], self._dtype)
-            self._order, self._specs = order_of(node, model.names), model.specs
+            self.model, self.order = model, order_of(node, model.names)
             if compile:
                 model = compiled(self._torch, model)
             call = with_graphs(self._torch, model, cuda_graphs) if cuda_graphs else model.call
         self._run = (Cpu if self._device == "cpu" else Cuda)(self._torch, call)
         self.max_concurrency = self._run.max_concurrency
-        specs = map(model_tensor, self._specs)
-        self.input_types = dict(zip(self._order, specs, strict=True))
+        specs = map(model_tensor, model.specs)
+        self.input_types = dict(zip(self.order, specs, strict=True))
         self.output_types = model.outputs
 
     @staticmethod
@@ -87,15 +89,19 @@ class TorchModel:
 
         A MemoryError where the device has no memory left for them; what it had taken is free again.
         """
-        tensors = [
-            self._cast(to_torch(checked(inputs[name], spec, name)))
-            for name, spec in zip(self._order, self._specs, strict=True)
-        ]
+        tensors = self.tensors(inputs)
         shapes = "inputs of shape " + ", ".join(str(list(one.shape)) for one in tensors)
         outputs = in_memory(self._torch, lambda: self._calculate(tensors), shapes)
         return cast(
             "Array | dict[str, Array]", each(lambda one: to_array(self._back(one)), outputs)
         )
+
+    def tensors(self, inputs: Mapping[str, Array]) -> list[Any]:
+        """Return a node's inputs as the model takes them, in the order of its own, on the CPU."""
+        return [
+            self._cast(to_torch(checked(inputs[name], spec, name)))
+            for name, spec in zip(self.order, self.model.specs, strict=True)
+        ]
 
     def _calculate(self, tensors: list[Any]) -> Any:
         with self._torch.inference_mode():

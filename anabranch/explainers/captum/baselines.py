@@ -1,0 +1,67 @@
+"""The input of which nothing is known, against which a method holds a row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anabranch.components.contract import CannotLoad
+from anabranch.components.loading import inside
+from anabranch.errors import InvalidRequest
+from anabranch.explainers.captum.attribution import Rows, picked
+from anabranch.explainers.networks import Network
+
+ZERO = "zero"
+
+
+class Baseline:
+    """A number for every place of a row, or one row from a file of the bundle (.npy)."""
+
+    def __init__(self, given: float | str, root: Path) -> None:
+        """Read the file; CannotLoad where it holds no row of numbers."""
+        self._row: Any = 0.0 if given == ZERO else given
+        if isinstance(self._row, str):
+            self._row = _read(self._row, root)
+
+    def of(self, rows: Rows) -> Any:
+        """Return the baseline as one row [1, ...]; InvalidRequest where its shape is another."""
+        first = rows.explained[:1].detach()
+        if isinstance(self._row, float | int):
+            return first.new_full(first.shape, self._row)
+        if self._row.shape != tuple(first.shape[1:]):
+            raise InvalidRequest(
+                f"the rows to explain have shape {list(first.shape[1:])}, but the baseline is a "
+                f"row of shape {list(self._row.shape)}"
+            )
+        return first.new_tensor(self._row)[None]
+
+
+def missed(attributions: Any, rows: Rows, base: list[float]) -> list[float]:
+    """Return by how much each row's attributions do not add up to prediction minus base value."""
+    sums = attributions.detach().double().reshape(len(base), -1).sum(1).tolist()
+    triples = zip(sums, rows.predictions, base, strict=True)
+    return [total - (prediction - low) for total, prediction, low in triples]
+
+
+def base_values(network: Network, baseline: Any, rows: Rows) -> list[float]:
+    """Return the score of each row's target where the explained input is the baseline."""
+    count = len(rows.explained)
+    if rows.others:
+        scores = network.scores(baseline.expand(count, *baseline.shape[1:]), rows.others)
+    else:
+        scores = network.scores(baseline, ())
+        scores = scores.expand(count, *scores.shape[1:])
+    return picked(scores, rows.targets)
+
+
+def _read(name: str, root: Path) -> np.ndarray[Any, Any]:
+    path = inside(name, root)
+    try:
+        row = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise CannotLoad(f"cannot read the baseline {name}: {error}") from None
+    if not isinstance(row, np.ndarray) or row.dtype.kind not in "fiu":
+        raise CannotLoad(f"the baseline {name} holds no array of numbers (.npy)")
+    return row

@@ -1,0 +1,316 @@
+"""The methods, each a thin layer over Captum's own class."""
+
+from __future__ import annotations
+
+from math import prod
+from operator import gt
+from pathlib import Path
+from typing import Any, Literal
+
+from anabranch.components.extras import require
+from anabranch.components.registry import register
+from anabranch.errors import InvalidRequest
+from anabranch.explainers.captum.attribution import ROWS, Attribution, Found, Rows
+from anabranch.explainers.captum.baselines import ZERO, Baseline, base_values, missed
+from anabranch.explainers.networks import Network
+from anabranch.specs.models import Explainer
+
+_MOST_PARTS = 256
+
+
+@register("explainer", "integrated_gradients")
+class IntegratedGradients(Attribution):
+    """Gradients along the way from ``baseline`` to the row, in ``n_steps`` by ``method``.
+
+    Attributions add up to the prediction minus the base value, but for what the steps miss:
+    ``library.convergence_delta``. With a ``tolerance`` the way of a row is cut in two, four, …,
+    at most 256 parts of as many steps until it misses no more; ``library.n_steps`` counts them.
+    Sundararajan et al., "Axiomatic Attribution for Deep Networks" (2017).
+    """
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        baseline: float | str = ZERO,
+        n_steps: int = 50,
+        method: Literal[
+            "gausslegendre",
+            "riemann_right",
+            "riemann_left",
+            "riemann_middle",
+            "riemann_trapezoid",
+        ] = "gausslegendre",
+        tolerance: float | None = None,
+        input: str | None = None,
+        output: str | None = None,
+        feature_names: list[str] | None = None,
+        internal_batch_size: int = ROWS,
+    ) -> None:
+        super().__init__(
+            node, root, input=input, output=output,
+            feature_names=feature_names, internal_batch_size=internal_batch_size,
+        )  # fmt: skip
+        self._baseline = Baseline(baseline, root)
+        self._steps, self._rule, self._tolerance = n_steps, method, tolerance
+
+    def attribute(self, rows: Rows) -> Found:
+        """Return the attributions and what they miss."""
+        baseline = self._baseline.of(rows)
+        base = base_values(self.network, baseline, rows)
+        found = self._integrated(rows, baseline, 1)
+        deltas, parts = missed(found, rows, base), [1] * len(base)
+        while wrong := [row for row, delta in enumerate(deltas) if self._misses(delta)]:
+            count = 2 * parts[wrong[0]]
+            if count > _MOST_PARTS:
+                break
+            found[wrong] = self._integrated(rows.only(wrong), baseline, count)
+            deltas = missed(found, rows, base)
+            parts = [count if row in wrong else before for row, before in enumerate(parts)]
+        library = [
+            {"convergence_delta": delta, "n_steps": count * self._steps}
+            for delta, count in zip(deltas, parts, strict=True)
+        ]
+        return Found(found, {"base_value": base, "library": library})
+
+    def _misses(self, delta: float) -> bool:
+        return self._tolerance is not None and abs(delta) > self._tolerance
+
+    def _integrated(self, rows: Rows, baseline: Any, count: int) -> Any:
+        """Return the sum over ``count`` parts of the way, each with all the steps."""
+        way = rows.explained.detach() - baseline
+        total = self.network.torch.zeros_like(way)
+        for part in range(count):
+            total += self._part(
+                rows,
+                start=baseline + way * (part / count) if part else baseline,
+                end=baseline + way * ((part + 1) / count) if part + 1 < count else rows.explained,
+            )
+        return total
+
+    def _part(self, rows: Rows, start: Any, end: Any) -> Any:
+        many = len(rows.explained) * self._steps > self.most
+        found = self.captum.IntegratedGradients(self.network.explained).attribute(
+            end,
+            baselines=start,
+            target=rows.targets,
+            additional_forward_args=rows.others or None,
+            n_steps=self._steps,
+            method=self._rule,
+            internal_batch_size=self.most if many else None,
+        )
+        return found.detach()
+
+
+@register("explainer", "saliency")
+class Saliency(Attribution):
+    """The gradient of the answer by the row; its size only, unless ``abs`` is false.
+
+    Simonyan et al., "Deep Inside Convolutional Networks" (2013).
+    """
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        abs: bool = True,
+        input: str | None = None,
+        output: str | None = None,
+        feature_names: list[str] | None = None,
+        internal_batch_size: int = ROWS,
+    ) -> None:
+        super().__init__(
+            node, root, input=input, output=output,
+            feature_names=feature_names, internal_batch_size=internal_batch_size,
+        )  # fmt: skip
+        self._abs = abs
+
+    def attribute(self, rows: Rows) -> Found:
+        """Return the gradients."""
+        return Found(
+            self.captum.Saliency(self.network.explained).attribute(
+                rows.explained,
+                target=rows.targets,
+                abs=self._abs,
+                additional_forward_args=rows.others or None,
+            )
+        )
+
+
+@register("explainer", "deep_lift")
+class DeepLift(Attribution):
+    """What each place adds on the way from ``baseline`` to the row, by the rescale rule.
+
+    Attributions add up to the prediction minus the base value, but for what max pooling and softmax
+    miss: ``library.convergence_delta``. It hooks the activations of the network: those of a
+    ``torch.export`` program, or the modules of a component's own; TorchScript takes no hooks.
+    Shrikumar et al., "Learning Important Features Through Propagating Activation Differences"
+    (2017).
+    """
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        baseline: float | str = ZERO,
+        input: str | None = None,
+        output: str | None = None,
+        feature_names: list[str] | None = None,
+        internal_batch_size: int = ROWS,
+    ) -> None:
+        super().__init__(
+            node, root, input=input, output=output,
+            feature_names=feature_names, internal_batch_size=internal_batch_size,
+        )  # fmt: skip
+        self._baseline = Baseline(baseline, root)
+
+    def look_inside(self) -> Network:
+        """Return the network with its activations as modules."""
+        return Network(self.model, self.function, _hooks().with_activations)
+
+    def attribute(self, rows: Rows) -> Found:
+        """Return the attributions."""
+        baseline = self._baseline.of(rows)
+        found = self.captum.DeepLift(self.network.explained).attribute(
+            rows.explained,
+            baselines=baseline,
+            target=rows.targets,
+            additional_forward_args=rows.others or None,
+        )
+        base = base_values(self.network, baseline, rows)
+        library = [{"convergence_delta": delta} for delta in missed(found, rows, base)]
+        return Found(found, {"base_value": base, "library": library})
+
+
+@register("explainer", "occlusion")
+class Occlusion(Attribution):
+    """How the answer falls where a window of the row is covered with ``baseline``.
+
+    ``sliding_window_shapes`` is the window's size in each dimension of a row, or one number for all
+    of them; ``strides`` is how far it moves each time. Zeiler and Fergus, "Visualizing and
+    Understanding Convolutional Networks" (2013).
+    """
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        sliding_window_shapes: list[int] | int = 1,
+        strides: list[int] | int = 1,
+        baseline: float | str = ZERO,
+        input: str | None = None,
+        output: str | None = None,
+        feature_names: list[str] | None = None,
+        internal_batch_size: int = ROWS,
+    ) -> None:
+        super().__init__(
+            node, root, input=input, output=output,
+            feature_names=feature_names, internal_batch_size=internal_batch_size,
+        )  # fmt: skip
+        self._baseline = Baseline(baseline, root)
+        self._window, self._strides = sliding_window_shapes, strides
+
+    def attribute(self, rows: Rows) -> Found:
+        """Return the mean fall over the windows that cover each place."""
+        shape = tuple(rows.explained.shape[1:])
+        window = _sizes("sliding_window_shapes", self._window, shape)
+        baseline = self._baseline.of(rows)
+        count = len(rows.explained)
+        windows = prod(shape)  # at most one begins at each place
+        found = self.captum.Occlusion(self.network.explained).attribute(
+            rows.explained.detach(),
+            sliding_window_shapes=window,
+            strides=_sizes("strides", self._strides, window),
+            baselines=baseline,
+            target=rows.targets,
+            additional_forward_args=rows.others or None,
+            perturbations_per_eval=max(1, min(windows, self.most // count)),
+        )
+        return Found(found, {"base_value": base_values(self.network, baseline, rows)})
+
+
+@register("explainer", "layer_gradcam")
+class LayerGradCam(Attribution):
+    """Where in the picture the convolution ``layer`` speaks for the answer.
+
+    The layer's map is enlarged to the picture's height and width, by ``interpolate``; it is as the
+    layer gave it in ``library.layer``. With ``relu_attributions`` only what speaks for the answer
+    stays. It hooks the layer, which TorchScript does not take. Selvaraju et al., "Grad-CAM" (2017).
+    """
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        layer: str,
+        relu_attributions: bool = False,
+        interpolate: Literal["nearest", "bilinear"] = "nearest",
+        input: str | None = None,
+        output: str | None = None,
+        feature_names: list[str] | None = None,
+        internal_batch_size: int = ROWS,
+    ) -> None:
+        super().__init__(
+            node, root, input=input, output=output,
+            feature_names=feature_names, internal_batch_size=internal_batch_size,
+        )  # fmt: skip
+        self._name, self._relu, self._mode = layer, relu_attributions, interpolate
+        self._layer: Any = None
+
+    def look_inside(self) -> Network:
+        """Return the network with a hook for the layer."""
+
+        def rewrite(module: Any) -> Any:
+            found, self._layer = _hooks().with_layer(module, self._name)
+            return found
+
+        return Network(self.model, self.function, rewrite)
+
+    def attribute(self, rows: Rows) -> Found:
+        """Return the layer's maps at the size of the pictures."""
+        found = self.captum.LayerGradCam(self.network.explained, self._layer).attribute(
+            rows.explained,
+            target=rows.targets,
+            additional_forward_args=rows.others or None,
+            relu_attributions=self._relu,
+        )
+        maps = found.detach()
+        if maps.ndim < 3:
+            raise ValueError(
+                f"the layer {self._name!r} gives {list(maps.shape[1:])} for a row, which is no "
+                "map; name a convolution, or what follows one"
+            )
+        return Found(self._enlarged(maps, rows), {"library": [{"layer": m} for m in maps.tolist()]})
+
+    def _enlarged(self, maps: Any, rows: Rows) -> Any:
+        """Return the maps at the rows' height and width; as they are where rows have none."""
+        sizes = tuple(rows.explained.shape[2:])
+        if len(sizes) != maps.ndim - 2:
+            return maps
+        mode = _LINEAR[len(sizes)] if self._mode == "bilinear" else self._mode
+        return self.captum.LayerAttribution.interpolate(maps, sizes, mode)
+
+
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+"""What ``bilinear`` means by the number of dimensions of a map."""
+
+
+def _hooks() -> Any:
+    return require("anabranch.explainers.networks.hooks", "torch")
+
+
+def _sizes(name: str, given: list[int] | int, limits: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a size for each dimension, none above its limit; one number is cut to the limits."""
+    if isinstance(given, int):
+        return tuple(min(given, limit) for limit in limits)
+    if len(given) != len(limits) or any(map(gt, given, limits)):
+        raise InvalidRequest(
+            f"args.{name} is {given}, but there must be one size for each dimension of a row, "
+            f"at most {list(limits)}"
+        )
+    return tuple(given)
