@@ -297,11 +297,27 @@ class Graph:
         those wanted, all if None. Nodes are loaded at the first call and kept. Raises SpecError,
         LoadError, ArtefactError, InvalidRequest, NodeError or DeadlineExceeded.
         """
-        if self._local is None:
-            self._local = LocalGraph(self.plan, self.root)
         lowered = {name.lower(): value for name, value in (headers or {}).items()}
         context = Context(headers=lowered, parameters=dict(parameters or {}))
-        return self._local.run(inputs, outputs, context)
+        return self._here().run(inputs, outputs, context)
+
+    def explain(
+        self, inputs: Mapping[str, Any], explainer: str | None = None, **parameters: Any
+    ) -> dict[str, Any]:
+        """Explain what the graph makes of some inputs, in this process, as ``/explain`` does.
+
+        ``inputs`` are as in ``run``; ``explainer`` is needed only where there are several;
+        ``parameters`` are those of a request, such as ``target`` and ``seed``. The answer holds
+        ``explanations``, one for each row or one for the model as a whole. An explainer is loaded
+        at the first call, with the nodes that it asks, and kept. Raises as ``run`` does, and
+        DeadlineExceeded after the explainer's time.
+        """
+        return self._here().explain(inputs, explainer, Context(parameters=parameters))
+
+    def _here(self) -> LocalGraph:
+        if self._local is None:
+            self._local = LocalGraph(self.plan, self.root)
+        return self._local
 
     def __enter__(self) -> Self:
         return self
@@ -310,7 +326,7 @@ class Graph:
         self.close()
 
     def close(self) -> None:
-        """Unload the nodes that ``run`` has loaded."""
+        """Unload the nodes that ``run`` and ``explain`` have loaded."""
         if self._local is not None:
             self._local.close()
             self._local = None

@@ -1,16 +1,19 @@
-"""The answers of explainers, kept for those who ask the same again."""
+"""The answers of explainers: who is asked, what is answered, what is kept for who asks again."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from anabranch.components.contract import Context
+from anabranch.components.hints import hint, listing
+from anabranch.errors import InvalidRequest
 
 MOST_ENTRIES = 1024
 MOST_BYTES = 32 * 2**20
@@ -31,6 +34,45 @@ class Found:
     model_calls: int = 0
     model_rows: int = 0
     cached: bool = False
+
+    def document(self, explainer: str) -> dict[str, Any]:
+        """The answer as orjson takes it."""
+        return {
+            "explainer": explainer,
+            "method": self.method,
+            "explanations": orjson.Fragment(self.explanations),
+            "timing": {
+                "seconds": self.seconds,
+                "model_calls": self.model_calls,
+                "model_rows": self.model_rows,
+                "cached": self.cached,
+            },
+        }
+
+
+class NoExplainer(InvalidRequest):
+    """A request asks for an explanation of what has none, or not that one."""
+
+
+def chosen(names: Collection[str], asked: Any, graph: str, parameter: str) -> str:
+    """The explainer that a parameter asks for: by its name, or the only one for True or None."""
+    if not names:
+        raise NoExplainer(f"graph {graph} has no explainers")
+    if asked is True or asked is None:
+        if len(names) == 1:
+            return next(iter(names))
+        raise NoExplainer(
+            f"graph {graph} has several explainers ({listing(names)}); name one of them in "
+            f"parameter {parameter!r}"
+        )
+    if not isinstance(asked, str):
+        raise InvalidRequest(
+            f"parameter {parameter!r} must be the name of an explainer ({listing(names)}), got "
+            f"{asked!r}"
+        )
+    if asked not in names:
+        raise NoExplainer(f"graph {graph} has no explainer {asked[:64]!r}{hint(asked, names)}")
+    return asked
 
 
 class Answers:

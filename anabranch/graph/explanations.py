@@ -21,7 +21,7 @@ import orjson
 
 from anabranch.components.binding import bind
 from anabranch.components.contract import Bound, Context
-from anabranch.errors import DeadlineExceeded, NodeError, Unavailable
+from anabranch.errors import DeadlineExceeded, LoadError, NodeError, Unavailable
 from anabranch.explainers.explanation import Explanation
 from anabranch.graph.asking import Array, AskedModel, Asking, Values
 from anabranch.graph.executor import HeadExecutor, SegmentCall
@@ -30,9 +30,9 @@ from anabranch.graph.explaining import Reach, reach
 from anabranch.graph.lanes import Lane, Lanes
 from anabranch.graph.nodes import load_nodes, run_hook, unload_nodes
 from anabranch.graph.plan import Plan, PlannedNode, Ref
-from anabranch.graph.values import Form, accessor, form_of, protect
+from anabranch.graph.values import Form, accessor, form_of
 from anabranch.graph.vertices import vertex_of
-from anabranch.specs.models import Explainer, Predictor, TensorSpec
+from anabranch.specs.models import Explainer, Predictor
 
 MAX_QUEUE = 16
 """Explanations that may wait where ``scaling.max_queue`` does not say."""
@@ -99,7 +99,10 @@ class Explaining:
             asks = Asks(where, executor, reached)
             own = _bound(where, root)
             asks.attach(own.instance, copies)
-            await run_hook("load", [own], root)
+            try:
+                await run_hook("load", [own], root)
+            except (NodeError, Unavailable, DeadlineExceeded) as error:
+                raise LoadError(name, f"load() asked the model: {error}") from None
         except BaseException:
             await unload_nodes(copies, root)
             raise
@@ -206,7 +209,7 @@ class Asks:
         where = self._where
         copy = None if where.target is None else copies.get(where.target.name)
         instance = None if copy is None else copy.instance
-        inputs = {key: _type_of(self._plan, ref) for key, ref in where.takes.items()}
+        inputs = {key: self._plan.type_of(ref) for key, ref in where.takes.items()}
         types = self._plan.output_types if where.target is None else where.target.outputs
         self._model = AskedModel(where, self._evaluate, instance, inputs, types)
         attach = getattr(explainer, "attach", None)
@@ -229,8 +232,8 @@ class Asks:
     ) -> dict[str, Any]:
         """What some references name, given the graph's inputs."""
         wants = tuple(dict.fromkeys(vertex_of(ref) for ref in refs.values()))
-        given = {name: protect(value) for name, value in given.items()}
-        found = dict(zip(wants, await self._executor.values(given, wants, context), strict=True))
+        values = await self._executor.values(_written(given), wants, context)
+        found = dict(zip(wants, values, strict=True))
         return {key: self._access(ref, found[vertex_of(ref)]) for key, ref in refs.items()}
 
     def _access(self, ref: Ref, value: Any) -> Any:
@@ -241,7 +244,8 @@ class Asks:
         where, target = self._where, self._where.target
         if target is None:
             return await self._taken(self._plan.outputs, values, context)
-        given = self._given(target, values) if where.is_alone else _written(values)
+        values = _written(values)
+        given = self._given(target, values) if where.is_alone else values
         if self._call is not None:
             value = (await self._call(given, (target.name,), context))[target.name]
         else:
@@ -251,7 +255,7 @@ class Asks:
     def _given(self, target: PlannedNode, values: Values) -> dict[str, Any]:
         """The values of the vertices that a node reads, such that it receives ``values``."""
         given: dict[str, Any] = {}
-        for key, array in _written(values).items():
+        for key, array in values.items():
             ref = target.inputs[key]
             if ref.node is None or not self._is_named(ref):
                 given[vertex_of(ref)] = array
@@ -274,13 +278,6 @@ def _outputs(node: PlannedNode, value: Any) -> Values:
     if isinstance(value, dict):
         return value
     return {next(iter(node.outputs)) if node.outputs else "output": value}
-
-
-def _type_of(plan: Plan, ref: Ref) -> TensorSpec | None:
-    if ref.node is None:
-        return plan.inputs.get(str(ref.output))
-    outputs = plan.nodes[ref.node].outputs or {}
-    return next(iter(outputs.values()), None) if ref.output is None else outputs.get(ref.output)
 
 
 def _bound(where: Reach, root: Path) -> Threaded:

@@ -13,13 +13,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import orjson
 
 from anabranch.components.arrays import to_array
 from anabranch.components.contract import Bound, Context
 from anabranch.components.datatypes import matches
 from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest
-from anabranch.graph.executor import HeadExecutor
+from anabranch.graph.executor import HeadExecutor, SegmentCall
+from anabranch.graph.explained import chosen
+from anabranch.graph.explanations import Explaining
 from anabranch.graph.nodes import load_nodes, unload_nodes
 from anabranch.graph.plan import Plan
 from anabranch.graph.values import protect
@@ -57,6 +60,7 @@ class LocalGraph:
         self._bound: dict[str, Bound] = wait(load_nodes(plan, names, root))
         self._executor = wait(self._build())
         self._finalizer = weakref.finalize(self, self._executor.close)
+        self._explainers: dict[str, Explaining] = {}
 
     async def _build(self) -> HeadExecutor:
         return HeadExecutor(self._plan, self._bound)
@@ -78,10 +82,40 @@ class LocalGraph:
         async with asyncio.timeout(self._plan.timeout):
             return await self._executor.run(inputs, replace(context, deadline=deadline), outputs)
 
+    def explain(
+        self, inputs: Mapping[str, Any], explainer: str | None, context: Context
+    ) -> dict[str, Any]:
+        """Explain the rows of one request; see ``Graph.explain``."""
+        name = chosen(
+            self._plan.signature.explainers, explainer, repr(self._plan.name), "explainer"
+        )
+        arrays = checked_inputs(self._plan, inputs)
+        if name not in self._explainers:
+            plan = _in_one_process(self._plan)
+            self._explainers[name] = wait(Explaining.load(plan, name, self._root, _no_call))
+        found = wait(self._explainers[name].explain(arrays, context))
+        document: dict[str, Any] = orjson.loads(orjson.dumps(found.document(name)))
+        return document
+
     def close(self) -> None:
         """Unload every node."""
+        for explaining in self._explainers.values():
+            wait(unload_nodes(explaining.bound, self._root))
+            explaining.close()
         wait(unload_nodes(self._bound, self._root))
         self._finalizer()
+
+
+def _in_one_process(plan: Plan) -> Plan:
+    """The plan with all nodes in the head, but for explainers."""
+    explainers = plan.signature.explainers
+    others = tuple(part for part in plan.segments if part.name in explainers)
+    nodes = tuple(name for name in plan.nodes if name not in explainers)
+    return replace(plan, segments=(replace(plan.head, nodes=nodes), *others))
+
+
+def _no_call(segment: str) -> SegmentCall:
+    raise AssertionError(f"segment {segment!r} is in this process")
 
 
 def checked_inputs(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Array]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from anabranch.errors import InvalidRequest, NotFound, RequestError
+from anabranch.graph.explained import NoExplainer
 from anabranch.router.core import (
     Head,
     InferenceCore,
@@ -23,9 +24,8 @@ from anabranch.router.core import (
 )
 from anabranch.router.decisions import ROUTING, Decision, Made, decided
 from anabranch.router.decisions import routing as routing_of
-from anabranch.router.explaining import EXPLAIN, Explainers, NoExplainer, Reach
+from anabranch.router.explaining import EXPLAIN, Explainers, Reach, nothing_explains
 from anabranch.router.explaining import beside as explained_beside
-from anabranch.router.explaining import nothing_explains
 from anabranch.router.limits import Gate, Limits
 from anabranch.router.mirror import HEADER, Mirrors
 from anabranch.router.samples import Samples
@@ -297,8 +297,8 @@ class Arms:
     def _decided(self, arm: Arm, response: InferenceResponse, request_id: str) -> None:
         """Remember what was decided about a request, and tell it in the answer; 1 to 2 us."""
         decision = decided(response.id or request_id, arm.core.revision, response.path)
-        self.made.add(decision, response.outputs)
         response.parameters[ROUTING] = routing_of(decision)
+        self.made.add(decision, response.outputs)
 
     async def stream(
         self,

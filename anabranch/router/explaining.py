@@ -15,9 +15,8 @@ from typing import Any, Protocol
 import orjson
 
 from anabranch.components.contract import Context
-from anabranch.components.hints import hint, listing
-from anabranch.errors import DeadlineExceeded, InvalidRequest, Unavailable
-from anabranch.graph.explained import Found
+from anabranch.errors import DeadlineExceeded, Unavailable
+from anabranch.graph.explained import Found, NoExplainer, chosen
 from anabranch.graph.plan import ExplainerTerms
 from anabranch.router.core import Array, InferenceCore, InferenceRequest
 from anabranch.router.errors import status_of
@@ -29,10 +28,6 @@ EXPLAINER = "explainer"
 """Parameter of a request for an explanation: the name of the explainer."""
 IN_TIME = 0.95
 """Share of a request's time that its explanation may take, so that the prediction is in time."""
-
-
-class NoExplainer(InvalidRequest):
-    """A request asks for an explanation of what has none, or not that one."""
 
 
 class Explain(Protocol):
@@ -70,28 +65,8 @@ class Explainers:
 
     def named(self, asked: Any, parameter: str) -> str:
         """The explainer that a parameter asks for: its name, or True or None for the only one."""
-        names = listing(self._terms)
-        if not self._terms:
-            raise NoExplainer(
-                f"graph {self._core.name!r} (revision {self.version}) has no explainers"
-            )
-        if asked is True or asked is None:
-            if len(self._terms) == 1:
-                return next(iter(self._terms))
-            raise NoExplainer(
-                f"graph {self._core.name!r} has several explainers ({names}); name one of them in "
-                f"parameter {parameter!r}"
-            )
-        if not isinstance(asked, str):
-            raise InvalidRequest(
-                f"parameter {parameter!r} must be the name of an explainer ({names}), got {asked!r}"
-            )
-        if asked not in self._terms:
-            raise NoExplainer(
-                f"graph {self._core.name!r} has no explainer {asked[:64]!r}"
-                + hint(asked, self._terms)
-            )
-        return asked
+        graph = f"{self._core.name!r} (revision {self.version})"
+        return chosen(self._terms, asked, graph, parameter)
 
     async def explain(
         self, request: InferenceRequest, headers: Mapping[str, str], request_id: str
@@ -130,7 +105,7 @@ class Explainers:
     ) -> bool:
         """Have a request of the live traffic explained for metrics and log; whether that went well.
 
-        Errors end here, for a task that fails keeps all that it held until Python's collector comes.
+        Errors end here: a task that fails keeps what it held until Python's collector comes by.
         """
         try:
             seconds = self._core.check(request, self._terms[name].timeout)
@@ -147,18 +122,7 @@ class Explainers:
         }
         if request_id is not None:
             document["id"] = request_id
-        document |= {
-            "explainer": name,
-            "method": found.method,
-            "explanations": orjson.Fragment(found.explanations),
-            "timing": {
-                "seconds": found.seconds,
-                "model_calls": found.model_calls,
-                "model_rows": found.model_rows,
-                "cached": found.cached,
-            },
-        }
-        return orjson.dumps(document)
+        return orjson.dumps(document | found.document(name))
 
     async def answered(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
 
 from ray import serve
 
@@ -14,8 +13,8 @@ from anabranch.graph.asking import Array
 from anabranch.graph.explained import Found
 from anabranch.graph.explanations import Explaining
 from anabranch.graph.loading import Loaded
-from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.explanation_metrics import Shown
+from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.multiplexing import parameter_of
 from anabranch.graph.lowering.policy import REQUESTS
 from anabranch.graph.lowering.segments import HandleCall, longest_call, received
