@@ -18,7 +18,7 @@ MAX_ROWS = 16
 MAX_BYTES = 64 * 2**10
 """Likewise for the size of an output."""
 MAX_LABEL = 256
-"""Longest label, in bytes: what is longer is text, and no label."""
+"""Longest label, in characters or bytes: what is longer is text, and no label."""
 
 
 def is_small(output: OutputTensor) -> bool:
@@ -44,15 +44,18 @@ def answer_of(outputs: Iterable[OutputTensor]) -> Answer | None:
 def _labels(array: Array) -> Answer | None:
     if array.dtype.kind not in "biuOUS" or array.size != len(array):
         return None
-    found = [
-        _text(label) if isinstance(label, bytes) else label for label in array.ravel().tolist()
-    ]
-    is_short = all(not isinstance(label, str) or len(label) <= MAX_LABEL for label in found)
-    return tuple(found) if is_short else None
+    found = tuple(map(_label, array.ravel().tolist()))
+    return found if all(label is not None for label in found) else None  # type: ignore[return-value]
 
 
-def _text(label: bytes) -> str:
-    return label[: MAX_LABEL + 1].decode(errors="replace")
+def _label(value: object) -> Label | None:
+    """A label as text in UTF-8 or a number; None for what is none."""
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str | bytes) and len(value) <= MAX_LABEL:
+        data = value.encode(errors="replace") if isinstance(value, str) else value
+        return data.decode(errors="replace")
+    return None
 
 
 def _winners(array: Array) -> Answer | None:

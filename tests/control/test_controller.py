@@ -17,7 +17,9 @@ from anabranch.control.controller import Controller
 from anabranch.control.lease import Lease
 from anabranch.control.settings import Settings
 from anabranch.control.store import Store
-from anabranch.errors import EngineError, Unavailable
+from anabranch.errors import EngineError, NotFound, Unavailable
+from anabranch.router.decisions import Decision
+from anabranch.router.feedback import Entry
 from anabranch.router.tally import Report, Tally
 from tests.control.planes import SPEC
 
@@ -170,3 +172,30 @@ def test_reports_are_taken_before_the_store_is_open(settings: Settings) -> None:
         return found
 
     assert asyncio.run(scenario()) == 2
+
+
+def test_rewards_and_decisions_wait_for_the_store(settings: Settings) -> None:
+    one_reward = Entry(Decision("a", 1, {}), 1.0, "token")
+
+    async def scenario() -> None:
+        holder = Store.open(settings.store)
+        lease = Lease(holder, ttl=600)
+        assert lease.try_acquire()
+        one = await controller(settings)
+        for call in (
+            one.remember("digits", "router", [("a", b"")]),
+            one.recall("digits", "router", ["a"]),
+            one.reward("digits", "router", [one_reward]),
+        ):
+            with pytest.raises(Unavailable):
+                await call
+        lease.release()
+        await until(lambda: answers(one))
+        await one.remember("digits", "router", [("a", b"packed")])
+        assert await one.recall("digits", "other router", ["a", "b"]) == [b"packed", None]
+        (refused,) = await one.reward("digits", "router", [one_reward])
+        assert isinstance(refused, NotFound)
+        await stop(one)
+        holder.close()
+
+    asyncio.run(scenario())

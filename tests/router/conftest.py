@@ -43,7 +43,7 @@ class StepHead:
     ) -> Evaluated:
         self.asked = outputs
         self.seen.append(context)
-        return Evaluated(await self.step(inputs, context), 0.001)
+        return Evaluated(await self.step(inputs, context), 0.001, context.path)
 
     async def stream(
         self, inputs: Mapping[str, Any], context: Context, outputs: Sequence[str] | None
@@ -52,7 +52,7 @@ class StepHead:
         self.seen.append(context)
         async with aclosing(streamed(self.step, inputs, context)) as results:
             async for found in results:
-                yield Evaluated(found, 0.001)
+                yield Evaluated(found, 0.001, context.path)
 
     async def compare(
         self,
@@ -86,14 +86,16 @@ async def double(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
 
 
 def make_signature(
-    inputs: Mapping[str, tuple[str, tuple[int, ...]]] | None = None, timeout: float = 60.0
+    inputs: Mapping[str, tuple[str, tuple[int, ...]]] | None = None,
+    timeout: float = 60.0,
+    routers: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Signature:
     types = {
         name: TensorSpec(datatype=datatype, shape=shape)
         for name, (datatype, shape) in (inputs or {"x": ("FP32", (-1, 2))}).items()
     }
     outputs = {"doubled": TensorSpec(datatype="FP32", shape=(-1, 2)), "rows": None}
-    return Signature(types, outputs, timeout)
+    return Signature(types, outputs, timeout, routers=routers or {})
 
 
 def make_core(step: Step = double, **signature: Any) -> InferenceCore:

@@ -10,7 +10,7 @@ import pytest
 
 from anabranch.router.metrics import BOUNDS, DEFINITIONS, LABELS, QUANTILES, WINDOW, Metrics
 from anabranch.router.table import RoutingTable
-from anabranch.router.tally import Histogram, MirrorTally, Report, Tally
+from anabranch.router.tally import Histogram, Judged, MirrorTally, Report, Tally
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
 
@@ -95,6 +95,23 @@ def test_counters_grow_by_what_the_sums_have_grown(metrics: Metrics, recorder: R
     assert recorder.get("arm_errors_total", "3", "NodeError") == 3
     assert recorder.get("arm_errors_total", "4", "Unavailable") == 3
     assert recorder.get("arm_errors_total", "3", "Unavailable") is None
+
+
+def test_rewards_show_once_there_are_any(metrics: Metrics, recorder: Recorder) -> None:
+    tally = Tally()
+    metrics.flush(Report({3: tally}))
+    assert recorder.get("arm_reward_sum", "3") is None
+    tally.reward(-2.0, Judged(1, 2), {"chooser": "net"})
+    tally.reward(0.5, None, {})
+    tally.repeated += 1
+    metrics.flush(Report({3: tally}))
+    assert recorder.get("arm_rewards_total", "3") == 2
+    assert recorder.get("arm_reward_sum", "3") == -1.5
+    assert recorder.get("arm_rewards_repeated_total", "3") == 1
+    assert recorder.get("arm_judged_total", "3") == 2
+    assert recorder.get("arm_right_total", "3") == 1
+    assert recorder.get("route_rewards_total", "3", "chooser", "net") == 1
+    assert recorder.get("route_reward_sum", "3", "chooser", "net") == -2.0
 
 
 def test_sums_that_start_anew_never_count_backwards(metrics: Metrics, recorder: Recorder) -> None:
@@ -257,7 +274,7 @@ def test_the_metrics_are_what_ray_takes() -> None:
 def test_counters_and_no_others_are_called_total(recorder: Recorder, metrics: Metrics) -> None:
     assert len(recorder.kinds) == len(DEFINITIONS)
     for name, kind in recorder.kinds.items():
-        assert re.fullmatch(r"anabranch_(arm|mirror)_[a-z_]+", name)
+        assert re.fullmatch(r"anabranch_(arm|route|mirror)_[a-z_]+", name)
         assert name.endswith("_total") is (kind == "counter")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
 from anabranch.components.contract import Context
+from anabranch.router.decisions import Decision, unpacked
 from anabranch.router.table import RoutingTable
 from anabranch.router.tally import Report
 
@@ -38,6 +39,9 @@ class FakeSource:
         self.reports: list[int] = []
         self.reported = asyncio.Event()
         self.refusals = 0
+        self.breaks = 0
+        self.shared: list[str] = []
+        self.heard = asyncio.Event()
 
     def put(self, answer: Any) -> None:
         self._answers.put_nowait(answer)
@@ -56,6 +60,19 @@ class FakeSource:
             raise ConnectionError("away")
         self.reports.append(sum(tally.requests for tally in report.arms.values()))
         self.reported.set()
+
+    async def remember(self, made: Sequence[tuple[str, bytes]]) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise ConnectionError("away")
+        assert all(unpacked(packed).id == id for id, packed in made)
+        self.shared += [id for id, _ in made]
+        self.heard.set()
+
+    async def has_heard(self, count: int) -> None:
+        while len(self.shared) < count:
+            self.heard.clear()
+            await self.heard.wait()
 
     async def polled_with(self, generation: int) -> None:
         while generation not in self.polls:
@@ -239,6 +256,78 @@ def test_a_controller_that_is_away_does_not_keep_a_router_from_ending(
     asyncio.run(main())
 
 
+async def decide(graph: Any, *ids: str) -> None:
+    for id in ids:
+        await graph.ask(headers={"x-request-id": id})
+
+
+def test_decisions_are_told_in_pieces_until_they_arrive(
+    demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polling, "SHARED", 4)
+    monkeypatch.setattr(polling, "_PIECE", 2)
+    ids = [f"id-{number}" for number in range(9)]
+
+    async def main() -> None:
+        graph = demo({1: double, 2: double}, draws=[0.0] * 9)
+        source = FakeSource(graph.table({1: 1, 2: 1}))
+        follower = Follower(graph.arms, source, FakeSink(), interval=0)
+        await follower.start()
+        source.refusals = 3
+        await decide(graph, *ids)
+        await source.has_heard(9)
+        assert sorted(source.shared) == ids
+        await follower.close()
+        assert len(source.shared) == 9
+
+    asyncio.run(main())
+
+
+def test_a_controller_that_was_away_is_told_all_again(demo: Demo) -> None:
+    async def main() -> None:
+        graph = demo({1: double, 2: double}, draws=[0.0] * 3)
+        source = FakeSource(graph.table({1: 1, 2: 1}))
+        follower = Follower(graph.arms, source, FakeSink(), interval=0)
+        await follower.start()
+        await decide(graph, "a", "b")
+        await source.has_heard(2)
+        source.shared.clear()
+        source.breaks += 1
+        await source.has_heard(2)
+        assert source.shared == ["a", "b"]
+        await follower.close()
+
+    asyncio.run(main())
+
+
+def test_the_last_decisions_are_told_before_the_end(demo: Demo) -> None:
+    class Deaf(FakeSource):
+        async def report(self, report: Report) -> None:
+            raise ConnectionError("away")
+
+    async def main() -> list[str]:
+        graph = demo({1: double, 2: double}, draws=[0.0] * 2)
+        source = Deaf(graph.table({1: 1, 2: 1}))
+        follower = Follower(graph.arms, source, FakeSink(), interval=60)
+        await follower.start()
+        await decide(graph, "a", "b")
+        assert source.shared == []
+        await follower.close()
+        return source.shared
+
+    assert asyncio.run(main()) == ["a", "b"]
+
+
+def test_rewards_alone_are_a_change(demo: Demo) -> None:
+    graph = demo({1: double})
+    graph.apply({1: 1})
+    before = polling._counted(graph.arms.report())
+    graph.arms.rewarded(Decision("a", 1, {}), -1.0, None)
+    counted = polling._counted(graph.arms.report())
+    graph.arms.rewarded(Decision("a", 1, {}), None, None)
+    assert before != counted != polling._counted(graph.arms.report())
+
+
 class FakeMethod:
     def __init__(self, actor: FakeActor, name: str) -> None:
         self._actor, self._name = actor, name
@@ -289,6 +378,7 @@ def test_the_controller_is_found_again_whenever_it_is_away(
     assert set(fake.asked) == {("anabranch-controller", "anabranch")}
     assert dead.calls == [("table", "demo", "one", 0, "")]
     assert alive.calls == [("table", "demo", "one", 0, ""), ("table", "demo", "one", 5, "")]
+    assert source.breaks == 3
 
 
 def test_a_report_that_did_not_arrive_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
