@@ -11,10 +11,14 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from anabranch.components.binding import bind
-from anabranch.components.contract import DEFAULT_OUTPUT, Context
+from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad, Context
+from anabranch.errors import AnabranchError
 from anabranch.specs.models import Node, NodeBase, TensorSpec
 
 _NODE: TypeAdapter[NodeBase] = TypeAdapter(Node)
+
+REFUSED = (CannotLoad, AnabranchError)
+"""What an explainer that cannot be loaded may raise."""
 
 
 def node(**fields: Any) -> NodeBase:
@@ -51,7 +55,7 @@ class Local:
         return found if isinstance(found, dict) else {DEFAULT_OUTPUT: found}
 
 
-def explainer(model: Any, root: Path, method: str, **fields: Any) -> Any:
+def explainer(model: Any, root: Path, method: str, /, **fields: Any) -> Any:
     """Make an explainer of a model and load it, as the engine does."""
     bound = bind(
         "why", node(**{"type": "explainer", "method": method, "inputs": {}, **fields}), root

@@ -1,0 +1,247 @@
+"""Kernel SHAP over models of breast cancer, against the library called directly."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from anabranch.components import registry
+from anabranch.errors import InvalidRequest
+from tests.explainers.local import REFUSED, Local, ask, explainer, node, tensor
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    library = pytest.importorskip("alibi.explainers")
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+ARGS = {"nsamples": 64}
+
+
+@pytest.fixture(scope="module")
+def model(cancer):
+    spec = node(type="predictor", runtime="sklearn", model="forest.joblib", method="predict_proba")
+    return Local(spec, cancer.root, {"x": tensor("FP32", 8)})
+
+
+@pytest.fixture(scope="module")
+def why(cancer, model):
+    return explainer(model, cancer.root, "kernel_shap", data="sample.npz", args=ARGS)
+
+
+def direct(cancer, rows, seed=0, nsamples=64, **options):
+    found = library.KernelShap(cancer.forest.predict_proba, seed=seed, **options)
+    found.fit(cancer.x[:100].astype(np.float64))
+    return found.explain(rows.astype(np.float64), silent=True, nsamples=nsamples).data
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_it_says_what_the_library_says(cancer, why, seed):
+    rows = cancer.x[[3, 200, 400]]
+    expected = direct(cancer, rows, seed)
+    found = ask(why, {"x": rows}, seed=seed)
+    classes = cancer.forest.predict(rows)
+    assert [one["target"] for one in found] == classes.tolist()
+    for row, one in enumerate(found):
+        target = classes[row]
+        np.testing.assert_allclose(
+            one["attributions"], expected["shap_values"][target][row], atol=1e-6
+        )
+        assert one["base_value"] == pytest.approx(expected["expected_value"][target], abs=1e-6)
+        assert one["library"]["shap_values"][0] == pytest.approx(
+            expected["shap_values"][0][row].tolist(), abs=1e-6
+        )
+        assert one["feature_names"] == cancer.names
+        assert (one["method"], one["seed"]) == ("kernel_shap", seed)
+
+
+def test_equal_seeds_give_equal_answers_and_others_do_not(cancer, why):
+    x = {"x": cancer.x[:1]}
+    assert ask(why, x, seed=3) == ask(why, x, seed=3)
+    assert ask(why, x, seed=3)[0]["attributions"] != ask(why, x, seed=4)[0]["attributions"]
+
+
+def test_the_target_may_be_named(cancer, why):
+    x = {"x": cancer.x[:1]}
+    zero, one = (ask(why, x, target=target)[0] for target in (0, 1))
+    np.testing.assert_allclose(zero["attributions"], -np.array(one["attributions"]), atol=1e-9)
+    assert (zero["target"], one["target"]) == (0, 1)
+    assert zero["prediction"] + one["prediction"] == pytest.approx(1)
+    with pytest.raises(InvalidRequest, match="'target' is 2, but the explained node gives 2"):
+        ask(why, x, target=2)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"target": "1"}, "parameter 'target' must be a whole number .* not '1'"),
+        ({"target": True}, "parameter 'target' must be a whole number .* not True"),
+        ({"seed": -1}, "parameter 'seed' must be a whole number from 0 to 4294967295, not -1"),
+        ({"seed": 2**32}, "parameter 'seed' must be a whole number"),
+        ({"seed": 0.5}, "parameter 'seed' must be a whole number"),
+    ],
+)
+def test_parameters_are_strict(cancer, why, parameters, message):
+    with pytest.raises(InvalidRequest, match=message):
+        ask(why, {"x": cancer.x[:1]}, **parameters)
+
+
+@pytest.mark.parametrize("shape", [(1, 7), (8,), (1, 2, 4)])
+def test_rows_must_have_the_features(why, shape):
+    with pytest.raises(
+        InvalidRequest, match=r"kernel_shap explains numbers \[-1, 8\], not float32"
+    ):
+        ask(why, {"x": np.zeros(shape, np.float32)})
+
+
+def test_the_global_generator_comes_back_as_it_was(cancer, why):
+    np.random.seed(5)
+    expected = np.random.random(3)
+    np.random.seed(5)
+    ask(why, {"x": cancer.x[:1]})
+    np.testing.assert_array_equal(np.random.random(3), expected)
+
+
+def test_the_model_is_asked_once_for_all_that_is_drawn_for_a_row(cancer, model, why):
+    model.calls.clear()
+    ask(why, {"x": cancer.x[:2]})
+    assert max(model.calls) == 64 * 100
+    assert sorted(model.calls)[:-2] == [1, 1, 2]
+
+
+LINEAR = """
+import numpy as np
+
+class Part:
+    def __init__(self, weights, kind):
+        self.weights, self.kind = np.array(weights), kind
+
+    def predict(self, x):
+        score = x @ self.weights
+        if self.kind == "column":
+            return score[:, None]
+        p = 1 / (1 + np.exp(-score))
+        return score if self.kind == "number" else np.stack([1 - p, p], axis=1)
+"""
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    weights=st.lists(st.floats(-2, 2), min_size=3, max_size=3),
+    rows=st.lists(st.lists(st.floats(-3, 3), min_size=3, max_size=3), min_size=1, max_size=3),
+    kind=st.sampled_from(["number", "column", "classes"]),
+    link=st.sampled_from(["identity", "logit"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_values_add_up_to_the_prediction(tmp_path_factory, weights, rows, kind, link, seed):
+    root = tmp_path_factory.mktemp("linear")
+    (root / "part.py").write_text(LINEAR)
+    np.save(root / "sample.npy", np.random.default_rng(0).normal(size=(10, 3)))
+    spec = node(type="predictor", component="part.py:Part", args={"weights": weights, "kind": kind})
+    model = Local(spec, root, {"x": tensor("FP64", 3)})
+    link = link if kind == "classes" else "identity"
+    why = explainer(model, root, "kernel_shap", data="sample.npy", args={"link": link})
+    x = np.array(rows)
+    answers = model({"x": x})["output"].reshape(len(x), -1)
+    for row, one in enumerate(ask(why, {"x": x}, seed=seed)):
+        total = one["base_value"] + sum(one["attributions"])
+        assert total == pytest.approx(one["prediction"], abs=1e-6)
+        score = answers[row, one["target"] if kind == "classes" else 0]
+        unit = np.log(score / (1 - score)) if link == "logit" else score
+        assert one["prediction"] == pytest.approx(unit, abs=1e-6)
+        assert one["feature_names"] == ["x0", "x1", "x2"]
+
+
+def test_groups_are_added_as_one(cancer, model):
+    groups = {"size": cancer.names[:4], "shape": cancer.names[4:]}
+    why = explainer(
+        model, cancer.root, "kernel_shap", data="few.npy",
+        args={"groups": groups, "feature_names": cancer.names},
+    )  # fmt: skip
+    (found,) = ask(why, {"x": cancer.x[:1]})
+    assert found["feature_names"] == ["size", "shape"]
+    assert len(found["attributions"]) == 2
+    total = found["base_value"] + sum(found["attributions"])
+    assert total == pytest.approx(found["prediction"])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({}, "data: kernel_shap needs data, a sample to fit on: .npy, .npz or .csv, or a model"),
+        ({"data": "sample.npz", "model": "m"}, "data: the model is a fitted explainer"),
+        ({"data": "sample.npz", "args": {"nsamples": 0}}, "args.nsamples: must be at least 1"),
+        ({"data": "sample.npz", "args": {"link": "log"}}, "'log' is not one of identity, logit"),
+        ({"data": "sample.npz", "args": {"samples": 3}}, "unknown argument .*nsamples"),
+        ({"data": "sample.npz", "args": {"input": "y"}}, "no input 'y'.*available: x"),
+        ({"data": "sample.npz", "args": {"feature_names": ["a"]}}, "1 names of features, but 8"),
+        (
+            {"data": "sample.npz", "args": {"groups": {"a": ["mean_radios"]}}},
+            "no feature 'mean_radios' .did you mean 'mean_radius'",
+        ),
+        ({"data": "gone.npz"}, "there is no file 'gone.npz'"),
+    ],
+)
+def test_mistakes_are_named(cancer, model, fields, message):
+    with pytest.raises(REFUSED, match=message) as raised:
+        explainer(model, cancer.root, "kernel_shap", **fields)
+    assert str(cancer.root) not in str(raised.value)
+
+
+def test_several_outputs_are_told_apart_by_name(cancer):
+    (cancer.root / "two.py").write_text(
+        "class Part:\n    def predict(self, x):\n        return {'a': x[:, 0], 'b': x[:, 1]}\n"
+    )
+    spec = node(type="predictor", component="two.py:Part")
+    model = Local(spec, cancer.root, {"x": tensor("FP32", 8)}, {"a": None, "b": None})
+    with pytest.raises(REFUSED, match="has the outputs a, b; name one: args: {output: ...}"):
+        explainer(model, cancer.root, "kernel_shap", data="few.npy")
+    why = explainer(model, cancer.root, "kernel_shap", data="few.npy", args={"output": "b"})
+    (found,) = ask(why, {"x": cancer.x[:1]})
+    assert found["target"] == "b"
+    assert found["prediction"] == pytest.approx(cancer.x[0, 1])
+    with pytest.raises(InvalidRequest, match="gives 1 score"):
+        ask(why, {"x": cancer.x[:1]}, target=1)
+    model.outputs = None
+    with pytest.raises(ValueError, match="gave the outputs a, b; name one"):
+        explainer(model, cancer.root, "kernel_shap", data="few.npy")
+
+
+def test_inputs_of_one_feature_each_are_columns(cancer, tmp_path):
+    (tmp_path / "sum.py").write_text(
+        "class Part:\n    def predict(self, age, size):\n        return age + 2 * size[:, 0]\n"
+    )
+    (tmp_path / "sample.csv").write_text("age,size\n0,0\n1,1\n2,4\n")
+    spec = node(type="predictor", component="sum.py:Part", inputs={"age": "age", "size": "size"})
+    types = {"age": tensor("INT64"), "size": tensor("FP32", 1)}
+    model = Local(spec, tmp_path, types)
+    why = explainer(model, tmp_path, "kernel_shap", data="sample.csv")
+    (found,) = ask(why, {"age": np.array([3]), "size": np.array([[1.0]], np.float32)})
+    assert found["feature_names"] == ["age", "size"]
+    np.testing.assert_allclose(found["attributions"], [2, 2 * (1 - 5 / 3)], atol=1e-6)
+    wide = {"age": np.array([3]), "size": np.zeros((1, 2))}
+    with pytest.raises(InvalidRequest, match=r"input 'size' has shape \[1, 2\], expected"):
+        ask(why, wide)
+    with pytest.raises(REFUSED, match=r"more inputs than the one that args.input names"):
+        explainer(model, tmp_path, "kernel_shap", data="sample.csv", args={"input": "size"})
+
+
+def test_a_model_of_labels_in_text_cannot_be_explained(cancer, tmp_path):
+    (tmp_path / "text.py").write_text(
+        "import numpy as np\nclass Part:\n    def predict(self, x):\n"
+        "        return np.array(['a'] * len(x), dtype=object)\n"
+    )
+    np.save(tmp_path / "x.npy", cancer.x[:5])
+    model = Local(node(type="predictor", component="text.py:Part"), tmp_path, {"x": None})
+    with pytest.raises(ValueError, match="gives BYTES, but this method explains numbers"):
+        explainer(model, tmp_path, "kernel_shap", data="x.npy")
+
+
+def test_what_it_fits():
+    fits = registry.get("explainer", "kernel_shap").fits
+    assert fits(None) is None
+    assert fits(node(type="transformer", method="softmax")) is None
+    assert "takes texts" in fits(node(type="predictor", runtime="huggingface"))
