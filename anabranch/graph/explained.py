@@ -17,10 +17,12 @@ from anabranch.errors import InvalidRequest
 
 MOST_ENTRIES = 1024
 MOST_BYTES = 32 * 2**20
-OWN = frozenset({"target", "seed"})
+OWN = frozenset({"target", "seed", "truth"})
 """Request parameters that explainers read."""
 _NEVER = frozenset({"timeout", "priority", "explain", "explainer"})
 """Request parameters that change nothing about an explanation."""
+_NUMBERS = frozenset({"x-request-id", "traceparent", "tracestate"})
+"""Headers by which requests are told apart; nothing goes by them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,8 @@ def key_of(
     wanted = parameters.keys() - _NEVER if reads_request else parameters.keys() & OWN
     _add(digest, (f"{name}={parameters[name]!r}" for name in sorted(wanted)))
     if reads_request:
-        _add(digest, (f"{name}: {text}" for name, text in sorted(context.headers.items())))
+        headers = sorted(item for item in context.headers.items() if item[0] not in _NUMBERS)
+        _add(digest, (f"{name}: {text}" for name, text in headers))
     return digest.digest()
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ray import serve
 
 from anabranch.components.contract import Context
+from anabranch.errors import AnabranchError
 from anabranch.graph.explained import Found
 from anabranch.graph.lowering.hosting import Handle
 from anabranch.graph.lowering.segments import ask, is_over, shipped
@@ -29,7 +30,10 @@ class HandleExplain:
         """Explain a request; cancelling this cancels it there."""
         sent = dict(inputs), shipped(context), context.remaining(), sampled
         method: Any = self._handle(name).explain
-        found: Found = await ask(name, method, *sent, is_late=lambda: is_over(context))
+        found: Found | AnabranchError
+        found = await ask(name, method, *sent, is_late=lambda: is_over(context))
+        if isinstance(found, AnabranchError):
+            raise found
         return found
 
     def _handle(self, name: str) -> Handle:

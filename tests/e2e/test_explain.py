@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import httpx
+import numpy as np
 import pytest
 
-from tests.e2e.conftest import BODY, Engine, Given, error, node, spec, value
+from anabranch.router.raw import encode_raw
+from anabranch.router.rpc.messages import InferParameter, InferRequest, path, response_type
+from tests.e2e.conftest import BODY, Engine, Given, error, node, spec, until, value
 
 pytestmark = pytest.mark.e2e
 
@@ -35,18 +43,15 @@ class Why:
 
     def explain(self, x, context):
         time.sleep(context.parameters.get("sleep", 0))
-        if context.parameters.get("die"):
-            os._exit(1)
         if context.parameters.get("fail"):
             raise RuntimeError("no idea")
         both = self.model({"x": np.concatenate([x, x + 1])})["output"]
         return {"of": both[: len(x)].tolist(), "plus": both[len(x) :].tolist(), "pid": os.getpid()}
 
 
-class Hangs(Why):
-    def explain(self, x):
-        while True:
-            pass
+class Broken(Why):
+    def load(self):
+        raise RuntimeError("no idea of anything")
 '''
 WHY = {"type": "explainer", "component": "components.py:Why", "explains": "times"}
 
@@ -74,15 +79,119 @@ def found(reply: httpx.Response) -> dict[str, Any]:
     return answer
 
 
-@pytest.mark.parametrize("place", [{}, {"scaling": {"replicas": 2}}], ids=["copied", "called"])
-def test_a_component_explains_over_http(
-    engine: Engine, given: Given, place: dict[str, Any]
-) -> None:
-    name = given.deployed(explained(f"explained-{len(place)}", **place), CODE)
-    answer = found(ask(engine, name, path="/versions/1"))
-    assert answer["explainer"] == "why" and answer["model_version"] == "1"
+@pytest.fixture(scope="module")
+def graph(given_once: Given) -> str:
+    """A graph whose explained node has a deployment of two replicas."""
+    more = {"timeout": "5s", "scaling": {"replicas": 1, "max_queue": 1}, "sample": "50%"}
+    return given_once.deployed(explained("explained", why=more, scaling={"replicas": 2}), CODE)
+
+
+def test_a_component_explains_over_http(engine: Engine, graph: str) -> None:
+    answer = found(ask(engine, graph, path="/versions/1"))
+    assert (answer["explainer"], answer["model_version"]) == ("why", "1")
     (one,) = answer["explanations"]
-    assert one["method"] == "components.py:Why" and one["seed"] == 0
+    assert (one["method"], one["seed"]) == ("components.py:Why", 0)
     assert one["library"]["of"] == [[20, 40]] and one["library"]["plus"] == [[30, 50]]
     assert answer["timing"]["model_calls"] == 1 and answer["timing"]["model_rows"] == 2
-    assert value(engine.infer(name)) == [20, 40]
+    assert found(ask(engine, graph))["timing"]["cached"]
+    assert value(engine.infer(graph)) == [20, 40]
+
+
+def test_what_goes_wrong_is_told(engine: Engine, graph: str) -> None:
+    assert error(ask(engine, graph, fail=True), 500) == "node 'why' failed: RuntimeError: no idea"
+    assert "no explainer 'who'" in error(ask(engine, graph, explainer="who"), 400)
+    late = error(ask(engine, graph, sleep=1, timeout=200_000), 504)
+    assert "'why'" in late and "within 0.2s" in late
+    until(lambda: ask(engine, graph).status_code == 200)
+
+
+def test_a_prediction_comes_with_its_explanation_or_without(engine: Engine, graph: str) -> None:
+    both = engine.infer(graph, {**BODY, "parameters": {"explain": True}})
+    assert value(both) == [20, 40]
+    told = both.json()["parameters"]
+    alone = found(ask(engine, graph))
+    assert told["explained"] is True
+    assert json.loads(told["explanation"])["explanations"] == alone["explanations"]
+    late = engine.infer(
+        graph, {**BODY, "parameters": {"explain": "why", "sleep": 2, "timeout": 500_000}}
+    )
+    assert value(late) == [20, 40]
+    told = late.json()["parameters"]
+    assert told["explained"] is False and told["explanation_error"].startswith("late: ")
+
+
+def test_a_full_queue_refuses_and_harms_no_prediction(
+    engine: Engine, graph: str, load: Callable[..., Any]
+) -> None:
+    """One is in progress and one waits; the load goes on while each takes its time."""
+    until(lambda: ask(engine, graph, sleep=0.01).status_code == 200)
+    with load(graph, clients=4) as predictions, ThreadPoolExecutor(6) as pool:
+        replies = list(pool.map(lambda n: ask(engine, graph, sleep=1.5 + n / 1000), range(6)))
+        predictions.until_asked(100)
+    assert predictions.failures == {} and len(predictions.answers) == 1
+    refused = [reply for reply in replies if reply.status_code != 200]
+    assert len(refused) >= 3
+    for reply in refused:
+        assert "'why' has its queue full" in error(reply, 503)
+        assert int(reply.headers["retry-after"]) >= 1
+
+
+def test_a_killed_explainer_harms_no_prediction_and_comes_back(
+    engine: Engine, graph: str, load: Callable[..., Any]
+) -> None:
+    until(lambda: ask(engine, graph, n=1).status_code == 200)
+    pid = found(ask(engine, graph, n=1))["explanations"][0]["library"]["pid"]
+    with load(graph, clients=4) as predictions:
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: ask(engine, graph, n=1, timeout=2_000_000).status_code == 200)
+        predictions.until_asked(20)
+    assert predictions.failures == {} and len(predictions.answers) == 1
+    assert found(ask(engine, graph, n=1))["explanations"][0]["library"]["pid"] != pid
+
+
+def test_a_share_of_the_traffic_is_explained_in_the_log(
+    engine: Engine, given_once: Given, graph: str
+) -> None:
+    for _ in range(20):
+        assert value(engine.infer(graph)) == [20, 40]
+    given_once.until_logged(graph, '"node":"why"')
+    lines = [line for line in engine.command("logs", graph).stdout.splitlines() if '"node"' in line]
+    told = json.loads(lines[-1][lines[-1].index("{") :])
+    assert (told["graph"], told["revision"], told["node"]) == (graph, "1", "why")
+    assert told["explanations"]
+
+
+def test_a_prediction_is_explained_over_grpc(engine: Engine, graph: str) -> None:
+    request = InferRequest(
+        model_name=graph, parameters={"explain": InferParameter(bool_param=True)}
+    )
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 2])
+    request.raw_input_contents.append(encode_raw(np.float32([[1, 2]]), "FP32"))
+    with grpc.insecure_channel(f"127.0.0.1:{engine.ports['grpc-port']}") as channel:
+        call = channel.unary_unary(path("ModelInfer"))
+        reply = response_type("ModelInfer").FromString(
+            call(request.SerializeToString(), timeout=20, wait_for_ready=True)
+        )
+    assert reply.parameters["explained"].bool_param
+    told = json.loads(reply.parameters["explanation"].string_param)
+    assert told["explanations"][0]["library"]["of"] == [[20, 40]]
+
+
+def test_each_revision_explains_itself_by_a_copy_in_the_explainer(
+    engine: Engine, given: Given
+) -> None:
+    name = given.deployed(explained("explained-twice"), CODE)
+    given.beside(
+        explained("explained-twice"), CODE.replace("x * self.by", "-x * self.by"), "--canary", "1"
+    )
+    for number, sign in (("1", 1), ("2", -1)):
+        (one,) = found(ask(engine, name, f"/versions/{number}"))["explanations"]
+        # The second revision's other node has turned the sign before.
+        assert one["library"]["of"] == [[20, 40]]
+        assert one["library"]["plus"] == [[30, 50] if sign > 0 else [10, 30]]
+
+
+def test_an_explainer_that_cannot_start_fails_the_revision(given: Given) -> None:
+    done = given.deploy(explained("unexplained", why={"component": "components.py:Broken"}), CODE)
+    assert done.returncode == 1
+    assert "'why'" in done.stderr and "no idea of anything" in done.stderr

@@ -9,6 +9,7 @@ from contextlib import suppress
 from ray import serve
 
 from anabranch.components.contract import Bound, Context
+from anabranch.errors import AnabranchError
 from anabranch.graph.asking import Array
 from anabranch.graph.explained import Found
 from anabranch.graph.explanations import Explaining
@@ -47,15 +48,19 @@ class ExplainerReplica:
         inputs: Mapping[str, Array],
         context: Context,
         remaining: float | None,
-        sampled: bool = False,
-    ) -> Found:
+        sampled: bool,
+    ) -> Found | AnabranchError:
         """Explain a request; ``remaining`` is the time left, in seconds, on the caller's clock.
 
-        What is ``sampled`` of the traffic is shown in metrics and in the log.
+        What is ``sampled`` of the traffic is shown in metrics and in the log. An error of ours is
+        returned: Serve logs what is raised with its traceback, also that the queue is full.
         """
         self._requests += 1
-        with self._shown.counted():
+        try:
             found = await self._explaining.explain(inputs, received(context, remaining))
+        except AnabranchError as error:
+            self._shown.failed(error)
+            return error
         self._shown.explained(found)
         if sampled:
             self._shown.sampled(found, context.id)

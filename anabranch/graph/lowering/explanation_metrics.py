@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 from ray.util import metrics
 
-from anabranch.errors import DeadlineExceeded, RequestError, Unavailable
+from anabranch.errors import AnabranchError, DeadlineExceeded, RequestError, Unavailable
 from anabranch.graph.explained import Found
 
 LABELS = ("graph", "revision", "node")
@@ -58,14 +57,9 @@ class Shown:
         if not logger.handlers:
             logger.addHandler(logging.StreamHandler())
 
-    @contextmanager
-    def counted(self) -> Iterator[None]:
-        """Count an explanation that fails within."""
-        try:
-            yield
-        except Exception as error:
-            self._total.inc(1, {**self._tags, "outcome": _outcome(error)})
-            raise
+    def failed(self, error: AnabranchError) -> None:
+        """Count an explanation that did not come about."""
+        self._total.inc(1, {**self._tags, "outcome": _outcome(error)})
 
     def explained(self, found: Found) -> None:
         """Count an explanation."""
@@ -120,7 +114,7 @@ def line(about: Mapping[str, Any], explanations: list[Any]) -> str:
     return text.decode()
 
 
-def _outcome(error: Exception) -> str:
+def _outcome(error: AnabranchError) -> str:
     if isinstance(error, RequestError):
         return "refused"
     if isinstance(error, Unavailable):
