@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import (
+    bandit_command,
     engine_commands,
     graph_commands,
     request_commands,
@@ -29,6 +30,7 @@ for module in (
     graph_commands,
     traffic_commands,
     revision_commands,
+    bandit_command,
     request_commands,
     spec_commands,
 ):

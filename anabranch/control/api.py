@@ -12,8 +12,8 @@
 | GET | ``/graphs/<graph>/logs?tail=100`` | plain text |
 | GET | ``/events?graph=&after=0&limit=100`` | ``{"events": [...]}`` |
 
-What moves traffic is in ``traffic_api``. It runs in the controller; who may call it is checked
-before, in ``gateway``.
+What moves traffic is in ``traffic_api``, what routers have learned in ``bandit_api``. All runs in
+the controller; who may call it is checked before, in ``gateway``.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 import ray
 
 from anabranch.control import lifecycle, logs
+from anabranch.control.bandit_api import BanditApi
 from anabranch.control.desk import Desk
 from anabranch.control.endpoints import (
     JSON,
@@ -84,6 +85,7 @@ class ControlApi:
         desk: Desk,
         hub: Hub,
         ledger: Ledger,
+        bandits: BanditApi,
     ) -> None:
         self._url = settings.url
         self._store = store
@@ -91,6 +93,7 @@ class ControlApi:
         self._reconciler = reconciler
         self._desk = desk
         self._ledger = ledger
+        self._bandits = bandits
         routes: dict[str, dict[str, Endpoint]] = {
             "/graphs": {"GET": self._list},
             _GRAPH: {"GET": self._show, "DELETE": self._delete},
@@ -101,7 +104,8 @@ class ControlApi:
             f"{_GRAPH}/logs": {"GET": self._logs},
             "/events": {"GET": self._events},
         }
-        for path, methods in TrafficApi(store, desk, hub, ledger).routes.items():
+        below = TrafficApi(store, desk, hub, ledger).routes | bandits.routes
+        for path, methods in below.items():
             routes[f"{_GRAPH}{path}"] = methods
         self._routes = [(re.compile(f"{path}/?"), methods) for path, methods in routes.items()]
 
@@ -135,7 +139,7 @@ class ControlApi:
             f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
             "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
-            "/rollout/<action> and /compare"
+            "/rollout/<action>, /compare, /bandits and /bandits/reset"
         )
 
     async def _list(self, call: Call) -> Answer:
@@ -200,6 +204,7 @@ class ControlApi:
     async def _delete(self, call: Call) -> Answer:
         graph = await asyncio.to_thread(self._present, call.graph)
         await self._desk.change(graph.name, _deleted)
+        await self._bandits.forget(graph.name)
         return answer(202, {"graph": graph.name, "state": "deleting"})
 
     async def _load(self, call: Call) -> Answer:

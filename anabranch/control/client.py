@@ -226,6 +226,14 @@ class ControlClient:
         """What the copies to the mirrors of a graph have shown."""
         return self._get(f"{_graph_path(name)}/compare")
 
+    def bandits(self, name: str) -> Json:
+        """What the routers of a graph have learned from rewards, as far as its revisions are up."""
+        return self._get(f"{_graph_path(name)}/bandits")
+
+    def reset_bandits(self, name: str, router: str | None = None) -> Json:
+        """Forget what a router has learned, or all of them; gives what ``bandits`` gives then."""
+        return self._post(f"{_graph_path(name)}/bandits/reset", _given(router=router))
+
     def delete(self, name: str) -> None:
         """Ask for a graph to go."""
         self._send("DELETE", _graph_path(name))

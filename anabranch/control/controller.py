@@ -30,6 +30,7 @@ from anabranch.errors import EngineError, RequestError, Unavailable
 from anabranch.router.errors import error_reply
 from anabranch.router.feedback import Entry, Outcome
 from anabranch.router.gateway import GraphState
+from anabranch.router.learning import Lessons
 from anabranch.router.polling import ACTOR, NAMESPACE
 from anabranch.router.rpc.addresses import Addresses
 from anabranch.router.table import RoutingTable
@@ -122,6 +123,11 @@ class Controller:
     ) -> Sequence[Outcome | RequestError]:
         """Rewards that a router was told; see ``Counter``. Likewise."""
         return await self._acting().rewards.count(graph, entries)
+
+    async def learned(self, graph: str, replica: str, version: int) -> Lessons:
+        """The long poll of whoever hosts routers that learn; see ``Bandits``."""
+        await self._published()
+        return await self._acting().bandits.learned(graph, version)
 
     async def _published(self) -> None:
         """Wait until the hub has the tables of the store; Unavailable if that does not come."""

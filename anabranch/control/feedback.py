@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from anabranch.control.bandits import refusal
 from anabranch.control.database import Database
 from anabranch.control.schema import feedback
 from anabranch.control.tables import Find
@@ -156,7 +157,7 @@ class Counter:
     def _of_graph(self, graph: str, entries: Sequence[Entry]) -> list[Outcome | RequestError]:
         """Count a group in one transaction."""
         find = self._outlines(graph)
-        refused = [_refusal(find, entry.decision) for entry in entries]
+        refused = [_refusal(find, entry) for entry in entries]
         sound = [one for one, error in zip(entries, refused, strict=True) if error is None]
         with self._database.write() as connection:
             outcomes = iter(self._of_sound(connection, graph, sound))
@@ -208,15 +209,16 @@ def prune(connection: Connection, now: float, rows: int = MAX_ROWS) -> None:
     connection.execute(feedback.delete().where(old))
 
 
-def _refusal(find: Find, decision: Decision) -> RequestError | None:
-    """What is wrong with a decision, which may be made up; None if the revision could make it."""
+def _refusal(find: Find, entry: Entry) -> RequestError | None:
+    """What is wrong with a reward for a decision, which may be made up; None if it can count."""
+    decision = entry.decision
     try:
         outline = find(decision.revision)
     except NotFound as error:
         return error
     if outline is None:
         return NotFound(f"revision {decision.revision} does not compile any more")
-    return _mistake(outline.signature, decision)
+    return _mistake(outline.signature, decision) or refusal(outline, decision, entry.reward)
 
 
 def _mistake(signature: Signature, decision: Decision) -> RequestError | None:

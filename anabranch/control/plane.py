@@ -7,6 +7,8 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 from anabranch.control.api import ControlApi
+from anabranch.control.bandit_api import BanditApi
+from anabranch.control.bandits import Bandits
 from anabranch.control.desk import Desk
 from anabranch.control.feedback import Counter, Memory
 from anabranch.control.hub import Hub
@@ -40,10 +42,14 @@ class Plane:
         self.reconciler = Reconciler(
             settings, store, releases, catalogue, self._desk, lambda: self._lease.held
         )
-        self.rewards = Counter(store.database, catalogue.of)
+        self.bandits = Bandits(store.database, catalogue.of)
+        self.rewards = Counter(store.database, catalogue.of, [self.bandits])
         self.memory = Memory()
         self._desk.watch(lambda: self.memory.keep(hub.graphs()))
-        self.api = ControlApi(settings, store, releases, self.reconciler, self._desk, hub, ledger)
+        self.api = ControlApi(
+            settings, store, releases, self.reconciler, self._desk, hub, ledger,
+            BanditApi(store, catalogue, self.bandits),
+        )  # fmt: skip
         self._work = {
             "the reconciler": self.reconciler.run,
             "the driver of rollouts": RolloutDriver(store, self._desk, ledger, settings).run,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -17,6 +17,7 @@ from anabranch.control.releases import Releases
 from anabranch.control.rollouts import RolloutState
 from anabranch.control.store import Store, Stored
 from anabranch.errors import SpecError
+from anabranch.graph.learners import Learner, learners
 from anabranch.graph.plan import Signature
 from anabranch.router.table import RoutingTable
 from anabranch.specs.models import Traffic
@@ -35,6 +36,8 @@ class Outline:
     policy: Traffic
     remote: bool
     """Whether it has segments outside the head."""
+    learners: Mapping[str, Learner] = field(default_factory=dict)
+    """Routers that learn, by name."""
 
 
 Find: TypeAlias = Callable[[int], Outline | None]
@@ -61,7 +64,7 @@ class Catalogue:
             return None
         plan = loaded.plan
         policy = loaded.graph.spec.traffic or Traffic()
-        return Outline(plan.signature, policy, len(plan.segments) > 1)
+        return Outline(plan.signature, policy, len(plan.segments) > 1, learners(plan))
 
 
 def build(stored: Stored, find: Find) -> RoutingTable | None:

@@ -15,6 +15,7 @@ from ray import serve
 
 from anabranch.components.contract import Context
 from anabranch.graph.executor import HeadExecutor
+from anabranch.graph.learners import learners
 from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.multiplexing import parameter_of
 from anabranch.graph.lowering.notices import counted
@@ -30,7 +31,9 @@ from anabranch.graph.lowering.segments import (
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
 from anabranch.graph.plan import HEAD
 from anabranch.router.core import Array, Evaluated, Head, Verdict
+from anabranch.router.learning import Learning
 from anabranch.router.local import LocalHead
+from anabranch.router.polling import ControllerSource
 from anabranch.router.table import app_name
 from anabranch.router.warmup import warm_up
 from anabranch.specs.models import Compare
@@ -60,12 +63,14 @@ class HostedHead:
         }
         self._executor = HeadExecutor(plan, hosted.bound, calls, counted())
         self.head = LocalHead(self._executor)
+        self._learning = Learning(learners(plan, hosted.bound), ControllerSource(plan.name))
 
     @classmethod
     async def start(cls, spec: str, segments_app: str) -> HostedHead:
-        """Load the head of ``spec``, and warm it up. Raises StartError."""
+        """Load the head of ``spec``, let it learn, and warm it up. Raises StartError."""
         hosted = await Hosted.start(spec, HEAD)
         found = cls(hosted, segments_app)
+        await found._learning.start()
         warmup = hosted.loaded.graph.spec.warmup
         if warmup is not None:
             await warm_up(found.head, found.plan, warmup, hosted.loaded.root)
@@ -77,6 +82,7 @@ class HostedHead:
 
     async def unload(self) -> None:
         """Let threads go and components release what they hold."""
+        await self._learning.close()
         self.head.close()
         await self._hosted.unload()
 

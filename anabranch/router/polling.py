@@ -18,6 +18,7 @@ import ray
 from anabranch.errors import RequestError
 from anabranch.router.arms import Arms
 from anabranch.router.feedback import Entry, Outcome
+from anabranch.router.learning import Lessons
 from anabranch.router.table import RoutingTable
 from anabranch.router.tally import Report
 
@@ -81,9 +82,12 @@ class Sink(Protocol):
 
 
 class ControllerSource:
-    """The controller's actor. ``replica`` names the router among those of its graph."""
+    """The controller's actor.
 
-    def __init__(self, graph: str, replica: str) -> None:
+    ``replica`` names the router among those of its graph; nobody else tells or counts anything.
+    """
+
+    def __init__(self, graph: str, replica: str = "") -> None:
         self.address = ""
         """Where the router answers gRPC, once it does; polls tell it."""
         self.breaks = 0
@@ -121,6 +125,11 @@ class ControllerSource:
     async def reward(self, entries: Sequence[Entry]) -> Sequence[Outcome | RequestError]:
         """Have rewards counted; raises likewise."""
         found: Sequence[Outcome | RequestError] = await self._call(ASK_S, "reward", entries)
+        return found
+
+    async def learned(self, version: int) -> Lessons:
+        """Wait for what routers of the graph have learned; raises likewise."""
+        found: Lessons = await self._call(POLL_S, "learned", version)
         return found
 
     async def leave(self) -> None:
@@ -179,7 +188,8 @@ class Follower:
         await self._arms.close()
         with suppress(Exception):
             async with asyncio.timeout(LEAVE_S):
-                await asyncio.gather(self._tell_once(), self._share_once())
+                last = self._tell_once(), self._share_once()
+                await asyncio.gather(*last, return_exceptions=True)
 
     async def _follow(self) -> None:
         while True:

@@ -59,6 +59,7 @@ def test_help_lists_every_command_without_importing_ray(home):
     for command in (
         "up", "down", "run", "deploy", "status", "infer", "delete", "validate", "logs", "history",
         "diff", "rollback", "traffic", "promote", "abort", "compare", "rollout",
+        "bandit",
     ):  # fmt: skip
         assert f"\n  {command} " in done.stdout
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
@@ -178,6 +179,7 @@ def test_wrong_usage_exits_2_and_names_the_option(home, arguments, named):
         ("promote", "pair"),
         ("abort", "pair"),
         ("compare", "pair"),
+        ("bandit", "pair"),
         ("rollout", "pair"),
         ("infer", "pair", "--data", "{}"),
         ("infer", "pair", "--input", "x=1"),

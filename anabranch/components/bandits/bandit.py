@@ -108,6 +108,12 @@ class Bandit(ABC):
         """Why a finite reward is not one that the strategy can learn from."""
         return None if 0.0 <= reward <= 1.0 else f"must be from 0 to 1, not {shown(reward)}"
 
+    def wrong_features(self, features: Sequence[float], size: int) -> str | None:
+        """Why finite features of a request are not ``size`` that the strategy can learn from."""
+        if len(features) == size:
+            return None
+        return f"it learns from {size} features of each request, not {len(features)}"
+
     def key(self, size: int) -> str:
         """Name of the state: equal for strategies that can go on with each other's.
 

@@ -28,6 +28,7 @@ from anabranch.specs.models import NodeBase, Router, TensorSpec
 MAX_FEATURES = 64
 MAX_NORM = 1e6
 """Largest Euclidean norm of the features of a request."""
+_TOO_LARGE = f"the features of a router must be finite, and of a norm of at most {MAX_NORM:g}"
 _FLOATS = ("FP16", "FP32", "FP64", "BF16")
 _Vector = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -111,6 +112,11 @@ class LinUCB(Bandit):
         """Why a finite reward is not one that the strategy can learn from."""
         return wrong_size(reward)
 
+    def wrong_features(self, features: Sequence[float], size: int) -> str | None:
+        """Why finite features of a request are not ``size`` that the strategy can learn from."""
+        wrong = super().wrong_features(features, size)
+        return wrong or (None if math.hypot(*features) <= MAX_NORM else _TOO_LARGE)
+
     def standings(self, state: State) -> dict[str, Standing]:
         """How each route stands: its mean over all requests, and θ as the posterior."""
         return {route: self._standing(state.routes[route]) for route in self.routes}
@@ -132,9 +138,7 @@ class LinUCB(Bandit):
         if self._size is not None and x.size != self._size:
             raise InvalidRequest(f"a router takes {self._size} features, not {x.size}")
         if not x.dot(x) <= MAX_NORM**2:
-            raise InvalidRequest(
-                f"the features of a router must be finite, and of a norm of at most {MAX_NORM:g}"
-            )
+            raise InvalidRequest(_TOO_LARGE)
         return x
 
     def _ready(self, size: int) -> _Bounds:

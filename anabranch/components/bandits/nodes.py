@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import cast
+
 from anabranch.components import registry
 from anabranch.components.bandits.bandit import Bandit
 from anabranch.specs.models import NodeBase
@@ -14,3 +17,9 @@ def strategy_of(node: NodeBase) -> type[Bandit] | None:
         return None
     cls = registry.get("router", name).cls
     return cls if issubclass(cls, Bandit) else None
+
+
+def bandit_of(node: NodeBase) -> Bandit:
+    """The strategy of a router that learns, of its own: it shares no draws with any other."""
+    name = registry.builtin_of(node) or ""
+    return cast(Bandit, registry.get("router", name).factory(node, Path()))
