@@ -31,6 +31,7 @@ MODULES = (
     "anabranch.explainers.alibi.permutation_importance",
     "anabranch.explainers.alibi.tree_shap",
     "anabranch.explainers.captum.methods",
+    "anabranch.explainers.similarity",
 )
 
 

@@ -13,13 +13,7 @@ from anabranch.specs.models import (
 from anabranch.specs.text import FieldPath, safe_path
 from anabranch.specs.wording import Said
 
-PLANNED: dict[str, frozenset[str]] = {
-    "explainer": frozenset(
-        [
-            "similarity",
-        ]
-    ),
-}
+PLANNED: dict[str, frozenset[str]] = {}
 """Built-ins that the language knows and a later version will bring, by node type."""
 
 

@@ -16,7 +16,7 @@ BUILTINS = {
     "explainer": (
         "ale anchor_image anchor_tabular anchor_text deep_lift integrated_gradients kernel_shap "
         "layer_gradcam occlusion partial_dependence partial_dependence_variance "
-        "permutation_importance saliency tree_shap"
+        "permutation_importance saliency similarity tree_shap"
     ),
 }
 

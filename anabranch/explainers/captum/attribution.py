@@ -11,12 +11,14 @@ from anabranch.components.contract import Context
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding
 from anabranch.errors import InvalidRequest
+from anabranch.explainers.alibi.library import quiet
 from anabranch.explainers.answers import target as class_of
 from anabranch.explainers.asked import target_of
 from anabranch.explainers.base import Method
 from anabranch.explainers.explanation import Explanation
 from anabranch.explainers.model import Array
 from anabranch.explainers.networks import Network, misfit
+from anabranch.explainers.tabular import no_model
 from anabranch.specs.models import Explainer, NodeBase
 
 ROWS = 256
@@ -83,7 +85,10 @@ class Attribution(Method):
 
     @staticmethod
     def check(node: NodeBase) -> Iterator[Finding]:
-        """Find sizes below 1."""
+        """Find sizes below 1, and what nothing is fitted on or loaded from."""
+        yield from no_model(node)
+        if cast(Explainer, node).data is not None:
+            yield ("data",), f"{cast(Explainer, node).method} is fitted on nothing; remove it"
         for name in _SIZES:
             given = cast("list[int] | int", node.args.get(name, 1))
             if (min(given, default=0) if isinstance(given, list) else given) < 1:
@@ -106,7 +111,7 @@ class Attribution(Method):
     def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
         """Explain each row; InvalidRequest for a target that there is not."""
         wanted, seed = target_of(context), self.seed(context)
-        with self.network.session(seed):
+        with self.network.session(seed), quiet():
             explained, others = self.network.tensors(inputs)
             return [
                 one

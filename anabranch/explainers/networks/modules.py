@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
 
-from anabranch.components.hints import listing
+from anabranch.components.hints import hint, listing
 from anabranch.components.runtimes.torch.loading import Model
 
 
@@ -41,3 +42,37 @@ def _chosen(outputs: Any, name: str) -> Any:
         f"the module gives the outputs {listing(outputs)}"
         + (f", none is {name!r}" if name else "; name one: args: {output: ...}")
     )
+
+
+class Weighted(torch.nn.Module):
+    """An explained model of which only the weights of one layer are seen, or all where it is None.
+
+    ValueError where there is no such layer with weights that take gradients.
+    """
+
+    def __init__(self, explained: Explained, layer: str | None) -> None:
+        super().__init__()
+        self.explained = explained
+        whole = "explained.module."
+        self._seen = whole if layer is None else f"{whole}{layer}."
+        if layer is not None and not any(self.named_parameters()):
+            names = (name.removeprefix(whole) for name, _ in super().named_parameters())
+            layers = {name.rpartition(".")[0] for name in names}
+            raise ValueError(f"no layer {layer!r} has weights{hint(layer, filter(None, layers))}")
+        if not any(weight.requires_grad for weight in self.parameters()):
+            raise ValueError("none of its weights takes gradients (requires_grad)")
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        """Return the explained output."""
+        return self.explained(*tensors)
+
+    def named_parameters(
+        self, *args: Any, **options: Any
+    ) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """Yield the weights that are seen."""
+        found = super().named_parameters(*args, **options)
+        return (one for one in found if one[0].startswith(self._seen))
+
+    def train(self, mode: bool = True) -> Self:
+        """Leave the model as it is."""
+        return self

@@ -49,7 +49,7 @@ class Network:
         _check_rows(loaded)
         if rewrite is not None:
             loaded = replace(loaded, module=rewrite(loaded.module))
-        self._input, self._device = function.input, loaded.device
+        self._input, self.device = function.input, loaded.device
         self._at = list(loaded.names).index(function.input)
         modules = require("anabranch.explainers.networks.modules", "torch")
         self.explained = modules.Explained(loaded, self._at, function.output)
@@ -59,7 +59,7 @@ class Network:
 
         InvalidRequest where the explained one is not FP16, BF16, FP32 or FP64.
         """
-        found = [one.to(self._device) for one in self._tensors(inputs)]
+        found = [one.to(self.device) for one in self._tensors(inputs)]
         explained = found.pop(self._at)
         if not explained.is_floating_point():
             dtype = str(explained.dtype).removeprefix("torch.")
@@ -84,7 +84,7 @@ class Network:
     def session(self, seed: int) -> Iterator[None]:
         """Record gradients, and draw from ``seed``; torch's own generators go on as before."""
         torch = self.torch
-        gpus = [self._device] if str(self._device).startswith("cuda") else []
+        gpus = [self.device] if str(self.device).startswith("cuda") else []
         with (
             torch.random.fork_rng(devices=gpus),
             torch.inference_mode(False),
