@@ -26,7 +26,7 @@ from anabranch.errors import InvalidRequest, NotFound, RequestError, Unavailable
 from anabranch.graph.plan import Signature
 from anabranch.graph.recovery import STAND_IN
 from anabranch.router.decisions import Decision, Rewarded
-from anabranch.router.feedback import Entry, Outcome
+from anabranch.router.feedback import TOO_EARLY, Entry, Outcome
 from anabranch.router.grouping import Grouped
 
 logger = logging.getLogger("anabranch.control")
@@ -35,6 +35,8 @@ MAX_REMEMBERED = 100_000
 """Decisions of one graph that are remembered."""
 REMEMBERED_S = 86_400.0
 """How long they are, in seconds."""
+FILLED_S = 10.0
+"""Time in which routers tell a new controller what they remember, in seconds."""
 MAX_ROWS = 1_000_000
 """Rewards of all graphs whose ids are kept, about."""
 KEPT_S = 30 * 86_400.0
@@ -55,6 +57,11 @@ class Memory:
         self._limit = limit
         self._clock = clock
         self._graphs: dict[str, OrderedDict[str, tuple[float, bytes]]] = {}
+        self._filled_at = float("-inf")
+
+    def begin(self) -> None:
+        """From now on routers tell what they remember."""
+        self._filled_at = self._clock() + FILLED_S
 
     def remember(self, graph: str, made: Iterable[tuple[str, bytes]]) -> None:
         """Take decisions by their ids; of several with one id, the last."""
@@ -67,9 +74,10 @@ class Memory:
             known.popitem(last=False)
 
     def recall(self, graph: str, ids: Iterable[str]) -> list[bytes | None]:
-        """The decisions of these ids; None where one is not known."""
+        """The decisions of these ids; None where one is not known, or TOO_EARLY."""
         known = self._graphs.get(graph, OrderedDict())
-        return [found[1] if (found := known.get(id)) else None for id in ids]
+        missing = TOO_EARLY if self._clock() < self._filled_at else None
+        return [found[1] if (found := known.get(id)) else missing for id in ids]
 
     def keep(self, graphs: Collection[str]) -> None:
         """Drop what is remembered of other graphs."""

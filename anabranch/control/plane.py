@@ -62,7 +62,8 @@ class Plane:
         return await loop.run_in_executor(self._lease_thread, self._lease.acquire, timeout)
 
     async def publish(self) -> None:
-        """Put the tables of all graphs in force."""
+        """Put the tables of all graphs in force, and begin to listen to their routers."""
+        self.memory.begin()
         await self._desk.publish_all()
 
     async def run(self) -> None:

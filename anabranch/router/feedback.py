@@ -39,6 +39,9 @@ ON_ITS_WAY_S = 1.5
 _PAUSE_S = 0.2
 """Time between two tries."""
 
+TOO_EARLY = b""
+"""In place of a decision: who is asked has not heard from all routers yet."""
+
 T = TypeVar("T")
 _Reward = Annotated[float, Meta(ge=-MAX_REWARD, le=MAX_REWARD)]
 
@@ -74,7 +77,10 @@ class FeedbackSource(Protocol):
     """Where decisions of other routers come from, and rewards go to. Both raise when it is away."""
 
     async def recall(self, ids: Sequence[str]) -> Sequence[bytes | None]:
-        """The decisions about requests of these ids, packed; None where it is not known."""
+        """The decisions about requests of these ids, packed.
+
+        None where it is not known, and TOO_EARLY where nobody can say so yet.
+        """
         ...
 
     async def reward(self, entries: Sequence[Entry]) -> Sequence[Outcome | RequestError]:
@@ -122,29 +128,33 @@ class Feedback:
         if given.truth is None:
             return told
         # Only who remembers the request knows what was answered.
-        known = await self._find(told.id)
-        is_same = known is not None and (known.revision, known.path) == (told.revision, told.path)
-        return known if known is not None and is_same else told
+        known = self._arms.made.find(told.id) or await self._recalled(told.id)
+        if isinstance(known, Decision) and (known.revision, known.path) == (
+            told.revision,
+            told.path,
+        ):
+            return known
+        return told
 
     async def _known(self, id: str) -> Decision:
         """The decision about the request of an id, also one that is just being told."""
         left = ON_ITS_WAY_S
-        while (found := await self._find(id)) is None:
-            if left <= 0:
-                raise NotFound(
-                    f"no request with id {id[:64]!r} is remembered; the `routing` that its reply "
-                    "carried can be given instead, however late"
-                )
+        while left > 0:
+            found = self._arms.made.find(id) or await self._recalled(id)
+            if isinstance(found, Decision):
+                return found
+            if found is None:
+                left -= _PAUSE_S
             await asyncio.sleep(_PAUSE_S)
-            left -= _PAUSE_S
-        return found
+        raise NotFound(
+            f"no request with id {id[:64]!r} is remembered; the `routing` that its reply "
+            "carried can be given instead, however late"
+        )
 
-    async def _find(self, id: str) -> Decision | None:
-        own = self._arms.made.find(id)
-        if own is not None:
-            return own
+    async def _recalled(self, id: str) -> Decision | bytes | None:
+        """The decision that another router made; TOO_EARLY, or None if there is none."""
         found = await _persistently(lambda: self._recall(id))
-        return None if found is None else unpacked(found)
+        return unpacked(found) if found else found
 
 
 async def _persistently(call: Callable[[], Awaitable[T]]) -> T:

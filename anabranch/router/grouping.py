@@ -49,7 +49,7 @@ class Grouped(Generic[Item, Result]):
                         future.set_exception(error)
 
     def _next(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        group = []
+        group: list[tuple[Item, asyncio.Future[Result]]] = []
         while self._waiting and len(group) < self._most:
             one = self._waiting.popleft()
             if not one[1].done():

@@ -19,7 +19,7 @@ from anabranch.control.settings import Settings
 from anabranch.control.store import Store
 from anabranch.errors import EngineError, NotFound, Unavailable
 from anabranch.router.decisions import Decision
-from anabranch.router.feedback import Entry
+from anabranch.router.feedback import TOO_EARLY, Entry
 from anabranch.router.tally import Report, Tally
 from tests.control.planes import SPEC
 
@@ -192,7 +192,7 @@ def test_rewards_and_decisions_wait_for_the_store(settings: Settings) -> None:
         lease.release()
         await until(lambda: answers(one))
         await one.remember("digits", "router", [("a", b"packed")])
-        assert await one.recall("digits", "other router", ["a", "b"]) == [b"packed", None]
+        assert await one.recall("digits", "other router", ["a", "b"]) == [b"packed", TOO_EARLY]
         (refused,) = await one.reward("digits", "router", [one_reward])
         assert isinstance(refused, NotFound)
         await stop(one)

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from sqlalchemy.engine import Connection
 
 from anabranch.control import feedback as module
-from anabranch.control.feedback import KEPT_S, REMEMBERED_S, Counter, Memory, prune
+from anabranch.control.feedback import (
+    FILLED_S,
+    KEPT_S,
+    REMEMBERED_S,
+    Counter,
+    Memory,
+    prune,
+)
 from anabranch.control.lease import Lease
 from anabranch.control.schema import feedback
 from anabranch.control.store import Store
@@ -21,7 +28,7 @@ from anabranch.errors import InvalidRequest, LeaseLost, NotFound, RequestError
 from anabranch.graph.plan import Signature
 from anabranch.graph.recovery import STAND_IN
 from anabranch.router.decisions import Decision, Rewarded
-from anabranch.router.feedback import Entry, Outcome
+from anabranch.router.feedback import TOO_EARLY, Entry, Outcome
 from anabranch.specs.models import Traffic
 
 NOW = 1_000_000_000.0
@@ -318,6 +325,16 @@ def test_a_day_later_they_are_forgotten() -> None:
     clock.now = REMEMBERED_S + 1
     memory.remember("digits", [("c", b"3")])
     assert memory.recall("digits", "abc") == [None, b"2", b"3"]
+
+
+def test_at_the_beginning_nobody_can_say_that_an_id_is_unknown() -> None:
+    clock = Clock()
+    memory = Memory(clock=clock)
+    memory.begin()
+    memory.remember("digits", [("a", b"1")])
+    assert memory.recall("digits", "ab") == [b"1", TOO_EARLY]
+    clock.now = FILLED_S
+    assert memory.recall("digits", "ab") == [b"1", None]
 
 
 def test_a_graph_that_is_gone_is_forgotten() -> None:

@@ -21,7 +21,14 @@ from anabranch.router import feedback as module
 from anabranch.router.arms import Arms
 from anabranch.router.asgi import GraphApp
 from anabranch.router.decisions import ROUTING, from_routing
-from anabranch.router.feedback import MAX_BODY, MAX_REWARD, Entry, Feedback, Outcome
+from anabranch.router.feedback import (
+    MAX_BODY,
+    MAX_REWARD,
+    TOO_EARLY,
+    Entry,
+    Feedback,
+    Outcome,
+)
 from anabranch.router.tally import Tally
 from tests.strategies import json_values
 
@@ -40,6 +47,7 @@ class Source:
 
     def __init__(self) -> None:
         self.known: dict[str, bytes] = {}
+        self.early = 0
         self.counted: dict[str, Entry] = {}
         self.refuses: RequestError | None = None
         self.away = 0
@@ -47,6 +55,9 @@ class Source:
 
     async def recall(self, ids: Sequence[str]) -> list[bytes | None]:
         self._call()
+        if self.early:
+            self.early -= 1
+            return [TOO_EARLY] * len(ids)
         return [self.known.get(id) for id in ids]
 
     async def reward(self, entries: Sequence[Entry]) -> list[Outcome | RequestError]:
@@ -254,6 +265,22 @@ def test_an_unknown_id_is_not_found(arms: Callable[..., Arms]) -> None:
         assert status == 404
         assert "no request with id 'nobody' is remembered" in answer["error"]
         assert graph.source.sent == []
+
+    play(main())
+
+
+def test_who_has_not_heard_from_all_is_asked_again(
+    arms: Callable[..., Arms], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        one, other = Graph(arms), Graph(arms)
+        await one.asked(id="a")
+        other.source.early = 10
+        other.source.known = dict(one.arms.made.news(9))
+        assert (await other.told(id="a", reward=1))[0] == 200
+        monkeypatch.setattr(module, "PATIENCE_S", 0.02)
+        other.source.early = 10**9
+        assert (await other.told(id="b", reward=1))[0] == 503
 
     play(main())
 

@@ -1,0 +1,260 @@
+"""Rewards find their way back: once each, through any router, late, and whatever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import BODY, Engine, Given, actor_processes, error, node, spec, until
+
+pytestmark = pytest.mark.e2e
+
+NAME = "paid"
+ROUTERS = 3
+CODE = """
+class Times:
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+
+    def transform(self, x):
+        return x * self.factor
+"""
+
+
+def graph(rollout: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Two routes behind a router, in three replicas; the answer to BODY is class 1."""
+    found = spec(NAME, one=node("Times"), two=node("Times", args={"factor": 2.0}))
+    pick = {"type": "router", "strategy": "weighted", "routes": {"one": 50, "two": 50}}
+    found["spec"]["nodes"]["pick"] = pick
+    found["spec"] |= {"outputs": {"y": "pick"}, "scaling": {"replicas": ROUTERS}}
+    if rollout is not None:
+        found["spec"]["rollout"] = rollout
+    return found
+
+
+@pytest.fixture(scope="module")
+def paid(given_once: Given, engine: Engine) -> str:
+    given_once.deployed(graph(), CODE)
+    until(lambda: len(routers(engine)) == ROUTERS)
+    return NAME
+
+
+def routers(engine: Engine) -> list[int]:
+    return [one.pid for one in actor_processes(engine, f"ServeReplica:{NAME}:router")]
+
+
+class Client:
+    """Asks and tells, each on a connection of its own, so that any router may get it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.url = engine.graph_url(NAME)
+
+    def ask(self, id: str) -> dict[str, Any]:
+        """The routing of the answer."""
+        reply = httpx.post(f"{self.url}/infer", json=BODY | {"id": id}, timeout=60)
+        assert reply.status_code == 200, reply.text
+        found: dict[str, Any] = json.loads(reply.json()["parameters"]["routing"])
+        return found
+
+    def tell(self, **body: Any) -> httpx.Response:
+        """Feedback, again while the controller is away or has not heard from all routers."""
+        while True:
+            reply = httpx.post(f"{self.url}/feedback", json=body, timeout=60)
+            if reply.status_code != 503:
+                return reply
+
+    def told(self, **body: Any) -> bool:
+        """Whether it counted."""
+        reply = self.tell(**body)
+        assert reply.status_code == 200, reply.text
+        return bool(reply.json()["counted"])
+
+
+@pytest.fixture
+def client(engine: Engine, paid: str) -> Client:
+    return Client(engine)
+
+
+def arm(engine: Engine, revision: int = 1) -> dict[str, Any]:
+    found: dict[str, Any] = next(
+        one for one in engine.graph(NAME)["arms"] if one["revision"] == revision
+    )["feedback"]
+    return found
+
+
+# Once, and what is wrong
+
+
+def test_twice_counts_once_and_nonsense_is_refused(client: Client) -> None:
+    routing = client.ask("first")
+    assert routing["path"]["pick"] in ("one", "two")
+    assert client.tell(id="first", reward=0.5).json() == {
+        "id": "first", "counted": True, "reward": 0.5,
+    }  # fmt: skip
+    for again in ({"id": "first"}, {"routing": json.dumps(routing)}):
+        assert client.tell(**again, reward=1).json() == {
+            "id": "first", "counted": False, "reward": 0.5,
+        }  # fmt: skip
+    assert "no request with id 'nobody'" in error(client.tell(id="nobody", reward=1), 404)
+    assert "give either" in error(client.tell(reward=1), 400)
+    assert "Expected `float" in error(client.tell(id="first", reward="good"), 400)
+    for number in ("NaN", "Infinity", "1e999"):
+        body = f'{{"id": "first", "reward": {number}}}'
+        error(httpx.post(f"{client.url}/feedback", content=body, timeout=60), 400)
+
+
+@pytest.mark.parametrize(
+    ("forged", "status", "message"),
+    [
+        ({"path": {"pick": "three"}}, 400, "no route 'three'"),
+        ({"path": {"other": "one"}}, 400, "no router 'other'"),
+        ({"revision": 999}, 404, "no revision 999"),
+        ({"features": {"pick": [None]}}, 400, "not the routing of a reply"),
+    ],
+)
+def test_made_up_routing_is_refused(
+    client: Client, forged: dict[str, Any], status: int, message: str
+) -> None:
+    routing = json.dumps(client.ask("forged") | forged)
+    assert message in error(client.tell(routing=routing, reward=1), status)
+
+
+def test_at_the_same_time_it_counts_once(client: Client) -> None:
+    client.ask("together")
+    with ThreadPoolExecutor(12) as pool:
+        found = list(pool.map(lambda n: client.told(id="together", reward=n), range(24)))
+    assert sum(found) == 1
+
+
+def test_any_router_takes_it_at_once(client: Client, engine: Engine) -> None:
+    """With three routers, most are told of what another has decided a moment ago."""
+
+    def once(number: int) -> bool:
+        client.ask(f"any-{number}")
+        return client.told(id=f"any-{number}", reward=1, truth=[number % 2])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(once, range(40)))
+    until(lambda: arm(engine)["judged"] == 40)
+    found = arm(engine)
+    assert found["accuracy"] == 0.5
+    assert {one["route"] for one in found["routes"]} == {"one", "two"}
+    assert sum(one["rewards"] for one in found["routes"]) == found["rewards"]
+
+
+def test_the_command_line_tells_and_shows_it(client: Client, engine: Engine) -> None:
+    client.ask("typed")
+    done = engine.command("feedback", NAME, "typed", "--truth", "1")
+    assert (done.returncode, done.stdout) == (0, "reward 1 counted\n"), done.stderr
+    done = engine.command("feedback", NAME, "typed", "--reward", "-3")
+    assert "had its reward already, 1" in done.stdout
+    assert engine.command("feedback", NAME, "nobody", "--reward", "1").returncode == 1
+    assert "FEEDBACK" in engine.command("status", NAME).stdout
+
+
+# Whatever dies
+
+
+def test_the_controller_dies_and_nothing_is_lost_or_counted_twice(
+    client: Client, engine: Engine
+) -> None:
+    routings = {id: client.ask(id) for id in map("killed-{}".format, range(60))}
+    counted: dict[str, int] = dict.fromkeys(routings, 0)
+    begun = threading.Event()
+
+    def tell(id: str) -> None:
+        for _ in range(3):
+            counted[id] += client.told(id=id, reward=1)
+            begun.set()
+
+    with ThreadPoolExecutor(6) as pool:
+        calls = [pool.submit(tell, id) for id in routings]
+        begun.wait(30)
+        (controller,) = actor_processes(engine, "Controller")
+        os.kill(controller.pid, signal.SIGKILL)
+        for call in calls:
+            call.result()
+    assert set(counted.values()) == {1}
+    # Routers have told the new one what they know.
+    assert not any(client.told(routing=json.dumps(one), reward=1) for one in routings.values())
+
+
+def test_all_routers_die_and_what_was_acknowledged_stays(client: Client, engine: Engine) -> None:
+    early = {f"early-{number}": client.ask(f"early-{number}") for number in range(10)}
+    assert all(client.told(id=id, reward=1) for id in early)
+    late = {f"late-{number}": client.ask(f"late-{number}") for number in range(10)}
+    known = {f"known-{number}": client.ask(f"known-{number}") for number in range(10)}
+    # Whatever one of another router's is found by, the controller has been told.
+    until(lambda: all(client.tell(id=id, truth=[1, 1]).status_code == 400 for id in known))
+    before = set(routers(engine))
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: bool(set(routers(engine)) - before) and is_ready(client))
+    assert not any(client.told(id=id, reward=1) for id in early)
+    assert all(client.told(routing=json.dumps(one), reward=1) for one in late.values())
+    assert all(client.told(id=id, reward=1) for id in known)
+    until(lambda: len(set(routers(engine)) - before) == ROUTERS)
+
+
+def is_ready(client: Client) -> bool:
+    try:
+        return httpx.get(f"{client.url}/ready", timeout=60).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+# Rollouts
+
+
+@contextmanager
+def rewarding(client: Client, worth: Callable[[str], float]) -> Iterator[None]:
+    """Somebody asks, and rewards each answer by the revision that gave it."""
+    stop = threading.Event()
+    count = iter(range(10_000))
+
+    def go() -> None:
+        while not stop.is_set():
+            id = f"rolled-{next(count)}-{threading.get_ident()}"
+            revision = str(client.ask(id)["revision"])
+            client.told(id=id, reward=worth(revision))
+
+    with ThreadPoolExecutor(4) as pool:
+        running = [pool.submit(go) for _ in range(4)]
+        try:
+            yield
+        finally:
+            stop.set()
+        for one in running:
+            one.result()
+
+
+def phase(engine: Engine) -> dict[str, Any]:
+    reply = engine.api("GET", f"/graphs/{NAME}/rollout")
+    assert reply.status_code == 200, reply.text
+    return dict(reply.json())
+
+
+@pytest.mark.parametrize(("good", "ends"), [(False, "aborted"), (True, "promoted")])
+def test_a_rollout_goes_by_rewards(
+    client: Client, engine: Engine, given_once: Given, good: bool, ends: str
+) -> None:
+    stable = str(engine.graph(NAME)["live"])
+    metric = {"metric": "reward", "min": "0.9x"}
+    analysis = {"interval": "1s", "min_samples": 10, "metrics": [metric]}
+    rollout = {"steps": [50], "hold": "2s", "analysis": analysis}
+    with rewarding(client, lambda revision: 1.0 if good or revision == stable else 0.2):
+        given_once.beside(graph(rollout), CODE + f"# {good}\n")
+        until(lambda: phase(engine)["phase"] == ends)
+    found = phase(engine)
+    assert "reward" in json.dumps(found["measurements"])
+    if ends == "aborted":
+        assert "reward 0.2 < min 0.9 = 0.9x of stable 1" in found["reason"]
