@@ -1,0 +1,216 @@
+"""Routers that learn, on a real engine: three replicas with one state, whatever dies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import BODY, Engine, Given, actor_processes, error, node, spec, until
+
+pytestmark = pytest.mark.e2e
+
+NAME = "arms"
+REPLICAS = 3
+REQUESTS = 2_000
+CLIENTS = 8
+ARMS = {"good": 0.9, "fair": 0.6, "poor": 0.3}
+SWAPPED = {"good": 0.3, "fair": 0.6, "poor": 0.9}
+CODE = """
+import os
+import numpy as np
+
+
+class Who:
+    def transform(self, x):
+        return np.array([[os.getpid()]], np.float64)
+"""
+
+
+def graph(**args: Any) -> dict[str, Any]:
+    """A router of each kind over the same routes; a request takes the one whose output it wants."""
+    found = spec(NAME, **{arm: node("Who") for arm in ARMS})
+    for strategy in ("thompson", "ucb1", "linucb"):
+        found["spec"]["nodes"][strategy] = {
+            "type": "router", "strategy": strategy, "routes": list(ARMS), "args": args
+        }  # fmt: skip
+    found["spec"]["nodes"]["linucb"]["inputs"] = {"x": "x"}
+    found["spec"]["outputs"] = {name: name for name in ("thompson", "ucb1", "linucb")}
+    found["spec"]["scaling"] = {"replicas": REPLICAS}
+    return found
+
+
+@pytest.fixture(scope="module")
+def arms(given_once: Given, engine: Engine) -> Iterator[str]:
+    given_once.deployed(graph(), CODE)
+    until(lambda: len(routers(engine)) == REPLICAS)
+    yield NAME
+
+
+def routers(engine: Engine) -> list[int]:
+    return [one.pid for one in actor_processes(engine, f"ServeReplica:{NAME}:router")]
+
+
+@dataclass
+class Game:
+    """Clients that ask, and pay for every answer as the world has it."""
+
+    url: str
+    strategy: str
+    means: Mapping[str, float]
+    seed: int = 1
+    routes: Counter[str] = field(default_factory=Counter)
+    acknowledged: int = 0
+    """Rewards that were taken, each for good, and once however often it was told."""
+
+    def play(self, requests: int) -> Counter[str]:
+        """Take so many turns; the routes that the answers came by."""
+        asyncio.run(self._all(requests))
+        return self.routes
+
+    async def _all(self, requests: int) -> None:
+        rng = random.Random(self.seed)
+        turns = iter(range(requests))
+        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+            await asyncio.gather(*(self._one(client, turns, rng) for _ in range(CLIENTS)))
+
+    async def _one(
+        self, client: httpx.AsyncClient, turns: Iterator[int], rng: random.Random
+    ) -> None:
+        for turn in turns:
+            body = BODY | {"id": f"{self.strategy}-{self.seed}-{turn}"}
+            body |= {"outputs": [{"name": self.strategy}]}
+            reply = await self._sent(client, "infer", body)
+            routing = reply["parameters"]["routing"]
+            route = json.loads(routing)["path"][self.strategy]
+            told = {"id": body["id"], "routing": routing}
+            self.routes[route] += 1
+            reward = float(rng.random() < self.means[route])
+            by_id, by_routing = ({key: text, "reward": reward} for key, text in told.items())
+            if turn % 2 or await self._sent(client, "feedback", by_id) is None:
+                # Who knew of the request may have died: what its reply carried does as well.
+                assert await self._sent(client, "feedback", by_routing)
+            self.acknowledged += 1
+
+    async def _sent(self, client: httpx.AsyncClient, path: str, body: Any) -> Any:
+        """Send until it is answered, for routers may die; None for an id that nobody knows."""
+        while True:
+            try:
+                reply = await client.post(f"{self.url}/{path}", json=body)
+            except httpx.TransportError:
+                continue
+            if reply.status_code == 200:
+                return reply.json()
+            if reply.status_code == 404 and path == "feedback":
+                return None
+            assert reply.status_code in (500, 502, 503, 504), reply.text
+            await asyncio.sleep(0.05)
+
+
+def learned(engine: Engine, strategy: str) -> dict[str, Any]:
+    with engine.control() as control:
+        found = control.bandits(NAME)["bandits"]
+    return next(one for one in found if one["router"] == strategy)
+
+
+@pytest.mark.parametrize("strategy", ["thompson", "ucb1"])
+def test_the_best_arm_gets_most_of_2000_requests(engine: Engine, arms: str, strategy: str) -> None:
+    game = Game(engine.graph_url(arms), strategy, ARMS)
+    routes = game.play(REQUESTS)
+    assert routes.total() == game.acknowledged == REQUESTS
+    assert routes["good"] >= 0.85 * REQUESTS, routes
+    found = learned(engine, strategy)
+    assert {one["route"]: one["rewards"] for one in found["routes"]} == dict(routes)
+
+
+def test_all_replicas_hear_what_any_of_them_was_told(engine: Engine, arms: str) -> None:
+    """With no request in between, so that only the state can have told them."""
+    url = engine.graph_url(arms)
+    with engine.control() as control:
+        control.reset_bandits(arms, "linucb")
+    for turn in range(20):
+        for route in ARMS:
+            routing = {
+                "id": f"told-{route}-{turn}", "revision": 1, "path": {"linucb": route},
+                "features": {"linucb": [1.0, 2.0]},
+            }  # fmt: skip
+            body = {"routing": json.dumps(routing), "reward": 5.0 * (route == "poor")}
+            assert httpx.post(f"{url}/feedback", json=body, timeout=60).json()["counted"]
+    seen: dict[int, str] = {}
+
+    def all_know() -> bool:
+        body = BODY | {"outputs": [{"name": "linucb"}]}
+        reply = httpx.post(f"{url}/infer", json=body, timeout=60).json()
+        pid = int(reply["outputs"][0]["data"][0])
+        routing = json.loads(reply["parameters"]["routing"])
+        assert routing["features"]["linucb"] == [1.0, 2.0]
+        seen[pid] = routing["path"]["linucb"]
+        return list(seen.values()) == ["poor"] * REPLICAS
+
+    until(all_know)
+
+
+def test_what_cannot_be_learned_is_refused(engine: Engine, arms: str) -> None:
+    url = f"{engine.graph_url(arms)}/feedback"
+
+    def told(reward: float, router: str, **more: Any) -> str:
+        routing = {"id": "wrong", "revision": 1, "path": {router: "good"}, **more}
+        body = {"routing": json.dumps(routing), "reward": reward}
+        return error(httpx.post(url, json=body, timeout=60), 400)
+
+    assert "its rewards must be from 0 to 1, not 1.5" in told(1.5, "thompson")
+    assert "it learns from 2 features of each request, not 0" in told(1.0, "linucb")
+    many = {"linucb": [1.0, 2.0, 3.0]}
+    assert "it learns from 2 features of each request, not 3" in told(1.0, "linucb", features=many)
+
+
+def test_no_reward_is_lost_when_all_routers_die(engine: Engine, arms: str) -> None:
+    before = learned(engine, "thompson")["rewards"]
+    game = Game(engine.graph_url(arms), "thompson", ARMS, seed=2)
+    playing = threading.Thread(target=game.play, args=[600])
+    playing.start()
+    until(lambda: game.acknowledged > 150)
+    old = routers(engine)
+    assert len(old) == REPLICAS
+    for pid in old:
+        os.kill(pid, signal.SIGKILL)
+    playing.join()
+    assert set(routers(engine)).isdisjoint(old)
+    assert learned(engine, "thompson")["rewards"] - before == game.acknowledged == 600
+    assert game.routes["good"] >= 0.9 * game.routes.total(), game.routes
+
+
+def test_a_new_revision_goes_on_and_notices_a_swap(
+    engine: Engine, arms: str, given_once: Given
+) -> None:
+    before = learned(engine, "thompson")["rewards"]
+    given_once.deployed(graph(decay=100.0), CODE)
+    given_once.settled(NAME, 2)
+    now = learned(engine, "thompson")
+    assert (now["revisions"], now["rewards"]) == ([2], before)
+    url = engine.graph_url(arms)
+    routes = Game(url, "thompson", ARMS, seed=3).play(100)
+    assert routes["good"] >= 80, routes
+    Game(url, "thompson", SWAPPED, seed=4).play(800)
+    routes = Game(url, "thompson", SWAPPED, seed=5).play(200)
+    assert routes["poor"] >= 140, routes
+
+
+def test_what_was_learned_is_shown_and_reset(engine: Engine, arms: str) -> None:
+    shown = engine.command("bandit", arms, "--router", "ucb1")
+    assert shown.returncode == 0, shown.stderr
+    assert shown.stdout.startswith("ucb1: ucb1 in r")
+    done = engine.command("bandit", arms, "--router", "ucb1", "--reset", "-o", "json")
+    assert {one["rewards"] for one in json.loads(done.stdout)["bandits"]} == {0}
+    kinds = [one["kind"] for one in engine.api("GET", f"/events?graph={arms}").json()["events"]]
+    assert "bandit_reset" in kinds
