@@ -36,7 +36,7 @@ Evaluate: TypeAlias = Callable[[Values, Context], Awaitable[Values]]
 """Evaluates the model for some rows."""
 T = TypeVar("T")
 
-PART_S = 0.004
+PART_S = 0.0025
 """How long a part may keep a deployment busy that also answers predictions, in seconds."""
 FIRST_ROWS = 32
 MOST_ROWS = 1024

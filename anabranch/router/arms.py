@@ -375,6 +375,12 @@ class Arms:
             return routing.arm(revision).core.metadata()
         return routing.stable.core.metadata(routing.versions)
 
+    def explainers(self, revision: int | str | None = None) -> tuple[str, ...]:
+        """The explainers of a revision, without a number of the stable one."""
+        routing = self.routing
+        arm = routing.stable if revision is None else routing.arm(revision)
+        return arm.explainers.names
+
     def report(self) -> Report:
         """All that was counted so far: the sums themselves, which go on growing."""
         return Report(self._tallies, self._mirrors.tallies)

@@ -103,7 +103,9 @@ class GraphApp:
 
     async def _openapi(self, revision: str | None, request: HttpRequest) -> Reply:
         path = self._prefix if revision is None else f"{self._prefix}{_VERSIONS}{revision}"
-        return json_reply(document(self._arms.metadata(revision), path))
+        feedback = revision is None and "/feedback" in self._routes
+        metadata, explainers = self._arms.metadata(revision), self._arms.explainers(revision)
+        return json_reply(document(metadata, path, feedback, explainers))
 
     async def _docs(self, revision: str | None, request: HttpRequest) -> Reply:
         return docs_page.page(self._arms.name, request.path.endswith("/"))

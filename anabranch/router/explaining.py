@@ -57,6 +57,7 @@ class Explainers:
     ) -> None:
         self.version = core.version
         """Number of the revision."""
+        self.names = tuple(terms)
         self._core = core
         self._terms = terms
         self._ask = ask

@@ -11,7 +11,9 @@ from math import prod
 from typing import Any, TypeAlias
 
 from anabranch.router.core import ModelMetadata, TensorMetadata
+from anabranch.router.decisions import MAX_ID
 from anabranch.router.errors import STATUS
+from anabranch.router.feedback import MAX_REWARD
 
 Json: TypeAlias = dict[str, Any]
 
@@ -45,6 +47,31 @@ _ERROR: Json = {
     "required": ["error"],
     "properties": {"error": {"type": "string"}},
 }
+_LABEL: Json = {"type": ["boolean", "number", "string"]}
+_FEEDBACK: Json = {
+    "type": "object",
+    "additionalProperties": False,
+    "oneOf": [{"required": ["id"]}, {"required": ["routing"]}],
+    "anyOf": [{"required": ["reward"]}, {"required": ["truth"]}],
+    "properties": {
+        "id": {"type": "string", "minLength": 1, "maxLength": MAX_ID},
+        "routing": {"type": "string", "description": "That parameter of the reply."},
+        "reward": {"type": "number", "minimum": -MAX_REWARD, "maximum": MAX_REWARD},
+        "truth": {
+            "description": "The right label, or a list of one for each row.",
+            "anyOf": [_LABEL, {"type": "array", "items": _LABEL}],
+        },
+    },
+}
+_COUNTED: Json = {
+    "type": "object",
+    "required": ["id", "counted", "reward"],
+    "properties": {
+        "id": {"type": "string"},
+        "counted": {"type": "boolean", "description": "False where it had its reward already."},
+        "reward": {"type": "number", "description": "The one that counts."},
+    },
+}
 _BINARY_HEADER: Json = {
     "name": "Inference-Header-Content-Length",
     "in": "header",
@@ -53,8 +80,14 @@ _BINARY_HEADER: Json = {
 }
 
 
-def document(metadata: ModelMetadata, path: str) -> Json:
-    """The document of the graph whose endpoints are below ``path``, as JSON-able data."""
+def document(
+    metadata: ModelMetadata, path: str, feedback: bool = False, explainers: Sequence[str] = ()
+) -> Json:
+    """The document of the graph whose endpoints are below ``path``, as JSON-able data.
+
+    ``feedback`` says whether it takes rewards there, ``explainers`` are those that explain there.
+    """
+    explain = {f"{path}/explain": {"post": _explain(metadata, explainers)}} if explainers else {}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -66,10 +99,12 @@ def document(metadata: ModelMetadata, path: str) -> Json:
             path: {"get": _get("metadata", "Inputs and outputs of the graph")},
             f"{path}/ready": {"get": _get("ready", "Whether the graph answers")},
             f"{path}/infer": {"post": _infer(metadata)},
+            **explain,
             f"{path}/generate": {"post": _generate(metadata, "generate", "application/json")},
             f"{path}/generate_stream": {
                 "post": _generate(metadata, "generate_stream", "text/event-stream")
             },
+            **({f"{path}/feedback": {"post": _feedback()}} if feedback else {}),
         },
         "components": {"schemas": _schemas(metadata), "responses": {"Error": _error_response()}},
     }
@@ -99,7 +134,8 @@ def _get(name: str, summary: str) -> Json:
     }
 
 
-def _infer(metadata: ModelMetadata) -> Json:
+def _request(metadata: ModelMetadata, parameters: Json) -> Json:
+    """A request with all inputs; its example has ``parameters`` if there are any."""
     request: Json = {"schema": {"$ref": "#/components/schemas/InferRequest"}}
     values = _examples(metadata.inputs)
     if values is not None:
@@ -112,8 +148,34 @@ def _infer(metadata: ModelMetadata) -> Json:
                     "data": values[tensor.name],
                 }
                 for tensor in metadata.inputs
-            ]
+            ],
+            **({"parameters": parameters} if parameters else {}),
         }
+    return request
+
+
+def _explain(metadata: ModelMetadata, explainers: Sequence[str]) -> Json:
+    request = _request(metadata, {"explainer": explainers[0]})
+    response = {"schema": {"$ref": "#/components/schemas/ExplainResponse"}}
+    return {
+        "tags": ["Explanations"],
+        "operationId": "explain",
+        "summary": "An explanation of the answer",
+        "description": "Parameters: `explainer`, needed where there are several "
+        f"({', '.join(explainers)}); `target`, the class that is explained; `seed`; `timeout`.",
+        "parameters": [_BINARY_HEADER],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": request, "application/octet-stream": {}},
+        },
+        "responses": _responses(
+            "One explanation for each row, or one of the model", {"application/json": response}
+        ),
+    }
+
+
+def _infer(metadata: ModelMetadata) -> Json:
+    request = _request(metadata, {})
     response = {"schema": {"$ref": "#/components/schemas/InferResponse"}}
     return {
         "tags": ["Open Inference Protocol v2"],
@@ -152,6 +214,19 @@ def _generate(metadata: ModelMetadata, name: str, answer: str) -> Json:
     }
 
 
+def _feedback() -> Json:
+    summary = "How good an answer was"
+    schema = {"$ref": "#/components/schemas/Feedback"}
+    counted = {"$ref": "#/components/schemas/Counted"}
+    return {
+        "tags": ["Feedback"],
+        "operationId": "feedback",
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": _responses("Whether it counts", {"application/json": {"schema": counted}}),
+    }
+
+
 def _sizes(tensor: TensorMetadata) -> list[int]:
     return [1 if size < 0 else size for size in tensor.shape]
 
@@ -182,6 +257,8 @@ def _schemas(metadata: ModelMetadata) -> Json:
     return {
         "Error": _ERROR,
         "Parameters": _PARAMETERS,
+        "Feedback": _FEEDBACK,
+        "Counted": _COUNTED,
         "InferRequest": {
             "type": "object",
             "required": ["inputs"],
@@ -196,6 +273,25 @@ def _schemas(metadata: ModelMetadata) -> Json:
             "type": "object",
             "required": ["model_name", "model_version", "outputs"],
             "properties": {**_header(), "outputs": _tensors(metadata.outputs, exact=False)},
+        },
+        "ExplainResponse": {
+            "type": "object",
+            "required": ["model_name", "model_version", "explainer", "method", "explanations"],
+            "properties": {
+                **_header(),
+                "explainer": {"type": "string"},
+                "method": {"type": "string"},
+                "explanations": {"type": "array", "items": {"type": "object"}},
+                "timing": {
+                    "type": "object",
+                    "properties": {
+                        "seconds": {"type": "number"},
+                        "model_calls": {"type": "integer"},
+                        "model_rows": {"type": "integer"},
+                        "cached": {"type": "boolean"},
+                    },
+                },
+            },
         },
         "GenerateRequest": {
             "type": "object",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from anabranch.components.datatypes import DTYPES, to_dtype
+from anabranch.graph.explained import Found
 from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.docs_page import FILES
 from anabranch.router.generate import decode_generate
@@ -72,8 +73,50 @@ def test_examples_are_requests_that_the_graph_takes(model: ModelMetadata) -> Non
 def test_the_document_is_valid(datatype: str) -> None:
     types = (TensorMetadata("x", datatype, (-1, 2)), TensorMetadata("s", datatype, ()))
     for outputs in (types, ()):
-        found = document(ModelMetadata("demo", ("1",), "anabranch", types, outputs), PATH)
-        OpenAPIV31SpecValidator(found).validate()
+        model = ModelMetadata("demo", ("1",), "anabranch", types, outputs)
+        for feedback in (False, True):
+            found = document(model, PATH, feedback)
+            OpenAPIV31SpecValidator(found).validate()
+            assert (f"{PATH}/feedback" in found["paths"]) is feedback
+
+
+def test_a_graph_with_explainers_tells_how_they_are_asked() -> None:
+    types = (TensorMetadata("x", "FP32", (-1, 2)),)
+    model = ModelMetadata("demo", ("1",), "anabranch", types, types)
+    assert f"{PATH}/explain" not in document(model, PATH)["paths"]
+    found = document(model, PATH, explainers=("how", "why"))
+    OpenAPIV31SpecValidator(found).validate()
+    decoded, _ = decode_body(example(found, "explain"), None, Limits(), lambda: types)
+    assert decoded.parameters == {"explainer": "how"}
+    answer = Found("ale", b"[{}]", 0.1).document("how")
+    answer |= {"model_name": "demo", "model_version": "1", "explanations": [{}]}
+    validate(found, "ExplainResponse", answer)
+
+
+@pytest.mark.parametrize(
+    ("body", "fits"),
+    [
+        ({"id": "a", "reward": 1}, True),
+        ({"routing": "{}", "truth": ["cat", 1, True]}, True),
+        ({"id": "a", "reward": -0.5, "truth": 3}, True),
+        ({"id": "a"}, False),
+        ({"reward": 1}, False),
+        ({"id": "a", "routing": "{}", "reward": 1}, False),
+        ({"id": "", "reward": 1}, False),
+        ({"id": "a", "reward": 1e10}, False),
+        ({"id": "a", "reward": True}, False),
+        ({"id": "a", "reward": 1, "more": 1}, False),
+        ({"id": "a", "truth": [[1]]}, False),
+    ],
+)
+def test_the_schema_knows_what_feedback_is(body: Any, fits: bool) -> None:
+    types = (TensorMetadata("x", "FP32", (-1, 2)),)
+    found = document(ModelMetadata("demo", ("1",), "anabranch", types, types), PATH, True)
+    if fits:
+        validate(found, "Feedback", body)
+    else:
+        with pytest.raises(jsonschema.ValidationError):
+            validate(found, "Feedback", body)
 
 
 @pytest.mark.parametrize(
