@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from anabranch.components.hints import hint
-from anabranch.control.bandits import Bandits, Key
+from anabranch.control.bandits import Bandits, Key, Row, read_state
 from anabranch.control.endpoints import Answer, Call, Endpoint, answer, read_body
 from anabranch.control.lifecycle import Situation
 from anabranch.control.store import Store
@@ -102,15 +102,11 @@ def learning(now: Situation, find: Find) -> list[_Shown]:
     return found
 
 
-def bandit_view(shown: _Shown, states: Mapping[Key, tuple[str, float]]) -> dict[str, Any]:
-    """A router for people and programs; ``states`` are those of its graph, and when they changed.
-
-    ValueError for a state that cannot be read.
-    """
-    learner = shown.learner
-    row = states.get((shown.router, learner.key))
-    state = learner.empty if row is None else learner.read(row[0])
-    standings = learner.bandit.standings(state)
+def bandit_view(shown: _Shown, states: Mapping[Key, Row]) -> dict[str, Any]:
+    """A router for people and programs; ``states`` are all those of its graph."""
+    learner, key = shown.learner, (shown.router, shown.learner.key)
+    row = states.get(key)
+    standings = learner.bandit.standings(read_state(key, learner, row))
     return {
         "router": shown.router,
         "strategy": learner.spec.strategy,

@@ -37,6 +37,8 @@ PAUSE_S = 0.25
 
 Key: TypeAlias = tuple[str, str]
 """A router, and the key of its state."""
+Row: TypeAlias = tuple[str, float]
+"""A state as JSON, and when it last changed, as a Unix time."""
 
 
 def refusal(outline: Outline, decision: Decision, reward: float) -> InvalidRequest | None:
@@ -94,7 +96,7 @@ class Bandits:
             return
         known = _load(connection, graph, {router for router, _ in lessons})
         for key, taught in lessons.items():
-            state = _state(graph, key, taught[0][0], known.get(key))
+            state = read_state(key, taught[0][0], known.get(key))
             for learner, one in taught:
                 state = _after(state, key[0], learner, one)
             _save(connection, graph, key, state, key in known, self._clock())
@@ -124,7 +126,7 @@ class Bandits:
                 topic.read = Lessons(now, {key: text for key, (text, _) in rows.items()})
             return topic.read
 
-    def states(self, graph: str) -> dict[Key, tuple[str, float]]:
+    def states(self, graph: str) -> dict[Key, Row]:
         """Every state of a graph as JSON, and when it last changed; from any thread."""
         with self._database.read() as connection:
             return _load(connection, graph)
@@ -183,20 +185,20 @@ def _after(state: State, router: str, learner: Learner, one: Rewarded) -> State:
     return learner.bandit.after(state, one.decision.path[router], one.reward, features)
 
 
-def _state(graph: str, key: Key, learner: Learner, row: tuple[str, float] | None) -> State:
+def read_state(key: Key, learner: Learner, row: Row | None) -> State:
     """What was learned; nothing where that cannot be read, as after a downgrade."""
     if row is None:
         return learner.empty
     try:
         return learner.read(row[0])
     except ValueError as error:
-        logger.error("%s: what %r has learned cannot be read: %s", graph, key[0], error)
+        logger.error("what router %r has learned cannot be read: %s", key[0], error)
         return learner.empty
 
 
 def _load(
     connection: Connection, graph: str, routers: Collection[str] | None = None
-) -> dict[Key, tuple[str, float]]:
+) -> dict[Key, Row]:
     """The states of a graph; those of some routers are held until the transaction ends."""
     c = bandits.c
     query = sa.select(c.router, c.key, c.state, c.updated_at).where(c.graph == graph)

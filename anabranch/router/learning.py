@@ -87,7 +87,8 @@ class Learning:
             text = lessons.states.get((name, learner.key))
             if text != self._heard[name]:
                 self._heard[name] = text
-                _teach(name, learner, text)
+                # In a thread: it is work, and requests are answered meanwhile.
+                await asyncio.to_thread(_teach, name, learner, text)
 
 
 def _teach(name: str, learner: Learner, text: str | None) -> None:

@@ -188,8 +188,11 @@ def test_versions_come_with_pauses(store: Store, monkeypatch: pytest.MonkeyPatch
 
 def test_a_new_controller_never_gives_a_version_that_the_old_one_gave(store: Store) -> None:
     async def run() -> None:
-        old = (await learning(store).learned("duo", 0)).version
-        assert (await learning(store).learned("duo", 0)).version > old
+        old = learning(store)
+        await asyncio.to_thread(learn, old, store, rewarded(1.0))
+        before, after = [await one.learned("duo", 0) for one in (old, learning(store))]
+        assert after.version > before.version
+        assert after.states == before.states != {}
 
     asyncio.run(run())
 

@@ -97,14 +97,20 @@ class LinUCB(Bandit):
         return found
 
     def learn(self, state: State | None) -> None:
-        """Decide from now on by what was learned; by the prior alone if there is nothing."""
-        self._state = state or State.empty(self.routes)
-        self._bounds: _Bounds | None = None
+        """Decide from now on by what was learned; by the prior alone if there is nothing.
+
+        Takes a millisecond or more where there are many features. Decisions may go on meanwhile.
+        """
+        known = state or State.empty(self.routes)
+        size = next((len(one.moment) for one in known.routes.values() if one.moment), self._size)
+        self._bounds = None if size is None else self._ready(known, size)
 
     def route(self, /, **inputs: Array) -> str:
         """Return a ``Choice`` of a route with the features; InvalidRequest for wrong ones."""
         x = self._features(inputs)
-        bounds = self._bounds or self._ready(x.size)
+        bounds = self._bounds
+        if bounds is None:  # nothing was learned, and nobody said how many features there are
+            bounds = self._bounds = self._ready(State.empty(self.routes), x.size)
         best = bounds.best(x)
         return Choice(self._must() or best, tuple(x.tolist()))
 
@@ -141,11 +147,9 @@ class LinUCB(Bandit):
             raise InvalidRequest(_TOO_LARGE)
         return x
 
-    def _ready(self, size: int) -> _Bounds:
-        """The bounds by what is learned, worked out at the first request after it came."""
-        self._bounds = _Bounds(self.routes, self._state, size, self._alpha, self._ridge)
+    def _ready(self, state: State, size: int) -> _Bounds:
         self._size = size
-        return self._bounds
+        return _Bounds(self.routes, state, size, self._alpha, self._ridge)
 
 
 class _Bounds:
