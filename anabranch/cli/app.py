@@ -10,6 +10,7 @@ import typer
 from anabranch.cli import (
     bandit_command,
     engine_commands,
+    explain_command,
     graph_commands,
     request_commands,
     revision_commands,
@@ -32,6 +33,7 @@ for module in (
     revision_commands,
     bandit_command,
     request_commands,
+    explain_command,
     spec_commands,
 ):
     module.register(app)

@@ -64,6 +64,25 @@ SpecFile = Annotated[
 GraphName = Annotated[
     str, typer.Argument(metavar="GRAPH", help="Name of the graph.", autocompletion=graph_names)
 ]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        "-d",
+        metavar="JSON|@FILE|@-",
+        help="Values by input, such as '{\"x\": [[1, 2]]}', or a whole request of the Open"
+        " Inference Protocol; inline, @file, or @- for stdin.",
+    ),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        "-i",
+        metavar="NAME=VALUE",
+        help="One tensor: nested JSON lists, or @file.json or @file.npy. Repeatable.",
+    ),
+]
 Timeout = Annotated[
     float,
     typer.Option(

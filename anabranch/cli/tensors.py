@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 
 from anabranch.errors import InvalidRequest
 
 Json = dict[str, Any]
+
+
+def read(data: str | None, inputs: Sequence[str] | None) -> Json:
+    """What ``--data`` or ``--input`` give; BadParameter unless it is exactly one of them."""
+    if (data is None) == (not inputs):
+        raise typer.BadParameter("give either --data or at least one --input")
+    return read_inputs(inputs or []) if data is None else read_data(data)
+
+
+def body(given: Json, metadata: Callable[[], Json]) -> Json:
+    """A request from what ``read`` gave: as it is, or typed as the graph's metadata say.
+
+    Raises what ``request_for`` does.
+    """
+    return given if is_request(given) else request_for(metadata(), given)
 
 
 def read_data(text: str) -> Json:
@@ -27,9 +42,14 @@ def read_data(text: str) -> Json:
 def labels(text: str) -> Any:
     """The label or labels that ``--truth`` gives: JSON, or else text as it is."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_refuse)
     except ValueError:
         return text
+
+
+def _refuse(constant: str) -> NoReturn:
+    """NaN and the infinities are no JSON."""
+    raise ValueError(constant)
 
 
 def is_request(data: Json) -> bool:

@@ -273,6 +273,10 @@ class ControlClient:
         """Tell how good an answer was; says whether that counts."""
         return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/feedback", json=body))
 
+    def explain(self, name: str, body: Json) -> Json:
+        """Ask for explanations: an inference request, whose parameters may name the explainer."""
+        return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/explain", json=body))
+
     def _until_reached(self, name: str) -> None:
         """Wait until requests come to a graph's router: the proxy hears of it a moment late.
 

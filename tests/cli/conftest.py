@@ -1,4 +1,5 @@
-"""The command line against the real control API over HTTP; the reconciler's part is played."""
+"""The command line against the real control API over HTTP; the reconciler's part is played, and
+that of graphs."""
 
 from __future__ import annotations
 
@@ -33,6 +34,10 @@ class Served(TestPlane):
         self.home = folder / "home"
         self.failure = ""
         """Why revisions fail to come up; empty if they do not."""
+        self.graphs: dict[str, Any] = {}
+        """What a graph would answer, by method and path."""
+        self.asked: list[Any] = []
+        """Bodies of the requests to graphs."""
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         url = f"http://127.0.0.1:{self.server.server_address[1]}"
         write_state(self.home, EngineState("id", url, "", "", "", "", 1, ready=True))
@@ -81,11 +86,18 @@ def _handler(plane: Served) -> type[BaseHTTPRequestHandler]:
         def answer(self) -> None:
             path, _, query = self.path.partition("?")
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            if (played := plane.graphs.get(f"{self.command} {path}")) is not None:
+                plane.asked.append(json.loads(body or "null"))
+                self.reply(200, [], json.dumps(played).encode())
+                return
             status, headers, content = asyncio.run(
                 plane.api.handle(self.command, path.removeprefix(CONTROL), query, body)
             )
             if status == 202:
                 plane.reconcile()
+            self.reply(status, headers, content)
+
+        def reply(self, status: int, headers: Any, content: bytes) -> None:
             self.send_response(status)
             for name, value in headers:
                 self.send_header(name.decode(), value.decode())

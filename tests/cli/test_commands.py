@@ -59,7 +59,7 @@ def test_help_lists_every_command_without_importing_ray(home):
     for command in (
         "up", "down", "run", "deploy", "status", "infer", "delete", "validate", "logs", "history",
         "diff", "rollback", "traffic", "promote", "abort", "compare", "rollout",
-        "bandit",
+        "bandit", "explain", "feedback",
     ):  # fmt: skip
         assert f"\n  {command} " in done.stdout
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
