@@ -110,3 +110,14 @@ def test_shape_and_elements_of_any_array_survive(case):
     array = np.random.default_rng(seed).integers(0, 9, shape)
     assert tensors.nested_shape("x", array.tolist()) == shape
     assert tensors.flat(array.tolist()) == array.ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cat", "cat"), ("3", 3), ("true", True), ('"3"', "3"), ('["a", 1]', ["a", 1]), ("", ""),
+        ("NaN", "NaN"), ("-Infinity", "-Infinity"), ("[1", "[1"),
+    ],
+)  # fmt: skip
+def test_labels_are_json_or_text(text, expected):
+    assert tensors.labels(text) == expected

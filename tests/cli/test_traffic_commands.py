@@ -296,3 +296,18 @@ def test_run_replaces_whatever_the_rollout_block_says(engine):
         for number in (1, 2):
             _deploy(client, Path(engine.file(SPEC + ROLLOUT)), 30)
             assert engine.store.graph("digits").live == number
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "give --reward, --truth or both"),
+        (("--reward", "nan"), "must be a finite number"),
+        (("--reward", "inf"), "must be a finite number"),
+        (("--reward", "good"), "valid number"),
+    ],
+)
+def test_feedback_wants_a_reward_or_the_truth(engine, options, message):
+    done = engine.run("feedback", "digits", "7f", *options)
+    assert done.exit_code == 2
+    assert message in done.output

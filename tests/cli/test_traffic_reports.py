@@ -144,3 +144,22 @@ def test_an_idle_arm_has_dashes():
         "error_rate": None, "latency": {"p50": None, "p95": None, "p99": None},
     }  # fmt: skip
     assert reports.arms_text([arm]).splitlines()[1].split()[-5:] == ["-"] * 5
+
+
+def rewards(count, mean, error=None, accuracy=None):
+    return {"rewards": count, "reward": mean, "reward_error": error, "judged": 0,
+            "accuracy": accuracy}  # fmt: skip
+
+
+def test_feedback_shows_arms_and_routes_that_had_any():
+    route = {"router": "chooser", "route": "net", **rewards(2, -0.5, 0.125)}
+    arms = [
+        {"revision": 1, "feedback": {**rewards(0, None), "routes": []}},
+        {"revision": 2, "feedback": {**rewards(3, 0.25, 0.125, 0.5), "routes": [route]}},
+    ]
+    assert reports.feedback_text(arms[:1]) == ""
+    assert [line.rstrip() for line in reports.feedback_text(arms).splitlines()] == [
+        "FEEDBACK  ROUTE          REWARDS  MEAN         ACCURACY",
+        "r2        -              3        0.25 ± 0.12  50 %",
+        "r2        chooser > net  2        -0.5 ± 0.12  -",
+    ]

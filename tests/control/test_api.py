@@ -11,7 +11,7 @@ import pytest
 from anabranch.control import lifecycle
 from anabranch.control.lifecycle import Intent
 from anabranch.control.schema import revisions
-from anabranch.router.tally import MirrorTally, Report, Tally
+from anabranch.router.tally import Judged, MirrorTally, Report, Tally
 from tests.control.planes import ROLLOUT, SPEC, TestPlane
 
 
@@ -275,6 +275,27 @@ def test_arms_show_their_share_and_what_they_measured(engine: TestPlane) -> None
     assert candidate["error_rate"] == 0.1
     assert candidate["requests_per_second"] > 0
     assert candidate["latency"]["p99"] == pytest.approx(0.01, rel=0.03)
+
+
+def test_arms_show_all_the_rewards_that_routers_know_of(engine: TestPlane) -> None:
+    engine.up(1)
+    tally = Tally()
+    for reward in (1.0, 0.0, 0.5):
+        tally.reward(reward, Judged(1, 2), {"chooser": "net"})
+    engine.ledger.take("digits", "router", Report(arms={1: tally}))
+    (arm,) = engine.call("GET", "/graphs/digits")[1]["arms"]
+    seen = {"rewards": 3, "reward": 0.5, "judged": 6, "accuracy": 0.5}
+    assert arm["feedback"].items() >= seen.items()
+    (route,) = arm["feedback"]["routes"]
+    assert route.items() >= {"router": "chooser", "route": "net", **seen}.items()
+    assert route["reward_error"] == pytest.approx(0.5 / 3**0.5)
+
+
+def test_what_was_decided_is_forgotten_with_the_graph(engine: TestPlane) -> None:
+    engine.up(1)
+    engine.plane.memory.remember("digits", [("a", b"packed")])
+    assert engine.call("DELETE", "/graphs/digits")[0] == 202
+    assert engine.plane.memory.recall("digits", ["a"]) == [None]
 
 
 def test_the_ledger_is_for_the_thread_of_the_loop(

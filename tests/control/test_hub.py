@@ -242,3 +242,12 @@ def test_no_version_of_addresses_comes_twice_when_a_controller_starts_anew() -> 
         assert after.version > before.version
 
     asyncio.run(scenario())
+
+
+def test_graphs_are_those_with_a_table() -> None:
+    hub = Hub()
+    hub.put(table(1))
+    hub.put(table(1, "iris"))
+    hub.drop("digits")
+    hub.leave("wine", "a")
+    assert hub.graphs() == {"iris"}
