@@ -33,7 +33,8 @@ class AnchorImage(Anchors):
     A row is an image [height, width] or with ``channels`` first or last, or a flat one of the
     ``image_shape`` that is told. ``data``, a sample of images, lies behind what is left out;
     without it, that is of the superpixel's mean colour. ``attributions`` are 1 for the pixels of
-    the rule, 0 elsewhere. The other arguments are Alibi's.
+    the rule, 0 elsewhere. ``precision_samples`` and ``resample`` are those of ``anchor_tabular``,
+    the others Alibi's.
     """
 
     cls = "AnchorImage"
@@ -56,6 +57,8 @@ class AnchorImage(Anchors):
         beam_size: int = 1,
         max_anchor_size: int | None = None,
         min_samples_start: int = 100,
+        precision_samples: int = 2000,
+        resample: bool = False,
         input: str | None = None,
         output: str | None = None,
     ) -> None:
@@ -64,6 +67,7 @@ class AnchorImage(Anchors):
         self._channels = channels
         self._segmentation = segmentation_fn
         self._segmentation_kwargs = segmentation_kwargs
+        self._precision_samples, self._resample = precision_samples, resample
         self._search = {
             "p_sample": p_sample,
             "threshold": threshold,

@@ -20,7 +20,9 @@ from anabranch.specs.models import Explainer, NodeBase
 class AnchorTabular(Tabular, Anchors):
     """Conditions on features of which, where they hold, the model predicts the same class.
 
-    Arguments are those of Alibi's ``AnchorTabular``; ``disc_perc`` are percentiles at which
+    ``precision`` is measured on ``precision_samples`` fresh rows (0: what the search claims), and
+    ``resample`` lets the search draw rows for each candidate (see ``search``). The other arguments
+    are those of Alibi's ``AnchorTabular``; ``disc_perc`` are percentiles at which
     numbers are cut into bins. ``categorical_names`` names what the numbers of a feature stand for.
     """
 
@@ -40,6 +42,8 @@ class AnchorTabular(Tabular, Anchors):
         beam_size: int = 1,
         max_anchor_size: int | None = None,
         min_samples_start: int = 100,
+        precision_samples: int = 2000,
+        resample: bool = False,
         disc_perc: list[float] | None = None,
         feature_names: list[str] | None = None,
         categorical_names: Categories | None = None,
@@ -52,6 +56,7 @@ class AnchorTabular(Tabular, Anchors):
         )
         self._percentiles = tuple(disc_perc or (25, 50, 75))
         self._categories = categorical_names
+        self._precision_samples, self._resample = precision_samples, resample
         self._search = {
             "threshold": threshold,
             "delta": delta,

@@ -28,7 +28,8 @@ class AnchorText(Anchors):
 
     ``sampling_strategy`` says what other words become: ``unknown`` the word UNK, ``similarity``
     words with a similar vector, of a spaCy pipeline in the folder ``spacy_model``. Without one,
-    spaCy's rules for ``language`` split the text into words. The other arguments are Alibi's.
+    spaCy's rules for ``language`` split the text into words. ``precision_samples`` and ``resample``
+    are those of ``anchor_tabular``, the others Alibi's.
     """
 
     cls = "AnchorText"
@@ -54,6 +55,8 @@ class AnchorText(Anchors):
         stop_on_first: bool = True,
         max_anchor_size: int | None = None,
         min_samples_start: int = 100,
+        precision_samples: int = 2000,
+        resample: bool = False,
         input: str | None = None,
         output: str | None = None,
     ) -> None:
@@ -64,6 +67,7 @@ class AnchorText(Anchors):
         given = {name: value for name, value in options.items() if value is not None}
         self._options = {"sample_proba": sample_proba, **given}
         self._rank = 1
+        self._precision_samples, self._resample = precision_samples, resample
         self._search = {
             "threshold": threshold,
             "delta": delta,

@@ -13,8 +13,8 @@ import numpy as np
 
 from anabranch.components.contract import Context
 from anabranch.errors import InvalidRequest
-from anabranch.explainers.alibi.joined import joined
 from anabranch.explainers.alibi.library import library, quiet, saved
+from anabranch.explainers.alibi.search import searching
 from anabranch.explainers.answers import labels, plain_label
 from anabranch.explainers.asked import target_of
 from anabranch.explainers.base import Method
@@ -33,11 +33,13 @@ class Anchors(Method):
     """A search for the rule, row by row; each starts from the seed, whatever other rows there are.
 
     ``cls`` is Alibi's class, ``make`` constructs it, and ``_search`` are arguments of its
-    ``explain``.
+    ``explain``. ``precision`` is that of ``_precision_samples`` fresh rows.
     """
 
     cls = ""
     _search: Mapping[str, Any]
+    _precision_samples: int
+    _resample: bool
     explainer: Any
     """Alibi's, from ``load`` on."""
     _held: Mapping[str, Array] | None = None
@@ -98,18 +100,26 @@ class Anchors(Method):
     def _explained(self, context: Context, row: Array, held: Mapping[str, Array]) -> Explanation:
         self._held = held
         instance = self.to_library(row)
-        with seeded(self.seed(context)), quiet(), joined():
+        with seeded(self.seed(context)), quiet(), searching(resample=self._resample) as searches:
             found = self.explainer.explain(instance, **self._search)
+            precision = self._precision(searches[-1], found.data)
         data = dict(found.data)
         raw = {name: part for name, part in data["raw"].items() if name not in _DROPPED}
         return self.explanation(
             context,
             target=_explained_class(data["raw"]["prediction"], target_of(context)),
-            precision=float(np.ravel(data["precision"])[0]),
+            precision=precision,
             coverage=float(np.ravel(data["coverage"])[0]),
             library=plain({**data, "raw": raw}),
             **self.found(data),
         )
+
+    def _precision(self, search: Any, data: Mapping[str, Any]) -> float:
+        """Return the precision on fresh rows, or Alibi's own where there are to be none."""
+        if not self._precision_samples:
+            return float(np.ravel(data["precision"])[0])
+        measured: float = search.precision(self._precision_samples, self._search["batch_size"])
+        return measured
 
 
 def _explained_class(prediction: Any, wanted: int | None) -> int | str:
@@ -137,6 +147,8 @@ def bad_search(node: NodeBase) -> Iterable[tuple[tuple[str, str], str]]:
     for name in ("threshold", "delta", "tau"):
         if not 0 < args.get(name, 0.5) <= 1:
             yield ("args", name), "must be above 0 and at most 1"
+    if not 0 <= args.get("precision_samples", 0) <= _MOST:
+        yield ("args", "precision_samples"), f"must be from 0 to {_MOST}"
     for name in ("batch_size", "coverage_samples", "beam_size", "min_samples_start"):
         if not 1 <= args.get(name, 1) <= _MOST:
             yield ("args", name), f"must be from 1 to {_MOST}"

@@ -197,7 +197,7 @@ def test_several_outputs_are_told_apart_by_name(cancer):
     )
     spec = node(type="predictor", component="two.py:Part")
     model = Local(spec, cancer.root, {"x": tensor("FP32", 8)}, {"a": None, "b": None})
-    with pytest.raises(REFUSED, match="has the outputs a, b; name one: args: {output: ...}"):
+    with pytest.raises(REFUSED, match=r"has the outputs a, b; name one: args: \{output"):
         explainer(model, cancer.root, "kernel_shap", data="few.npy")
     why = explainer(model, cancer.root, "kernel_shap", data="few.npy", args={"output": "b"})
     (found,) = ask(why, {"x": cancer.x[:1]})

@@ -127,8 +127,10 @@ def boosted(cancer, library_name, root):
         data = xgboost.DMatrix(x, y, feature_names=cancer.names)
         booster = xgboost.train({"objective": "binary:logistic", "max_depth": 3}, data, 10)
         booster.save_model(root / "model.ubj")
-        return "model.ubj", booster.predict(data, output_margin=True), booster.predict(
-            data, pred_contribs=True
+        return (
+            "model.ubj",
+            booster.predict(data, output_margin=True),
+            booster.predict(data, pred_contribs=True),
         )
     if library_name == "lightgbm":
         lightgbm = pytest.importorskip("lightgbm")
@@ -136,11 +138,15 @@ def boosted(cancer, library_name, root):
         booster = lightgbm.train({"objective": "binary", "verbose": -1}, data, 10)
         booster.save_model(root / "model.txt")
         wrapped = library.TreeShap(booster).fit().explain(x).data
-        values = np.hstack([wrapped["shap_values"][1], np.full((len(x), 1), wrapped["expected_value"][1])])
+        values = np.hstack(
+            [wrapped["shap_values"][1], np.full((len(x), 1), wrapped["expected_value"][1])]
+        )
         return "model.txt", booster.predict(x, raw_score=True), values
     catboost = pytest.importorskip("catboost")
     options = {"iterations": 10, "depth": 3, "verbose": False, "allow_writing_files": False}
-    classifier = catboost.CatBoostClassifier(**options).fit(catboost.Pool(x, y, feature_names=cancer.names))
+    classifier = catboost.CatBoostClassifier(**options).fit(
+        catboost.Pool(x, y, feature_names=cancer.names)
+    )
     classifier.save_model(root / "model.cbm")
     wrapped = library.TreeShap(classifier).fit().explain(x).data
     base = np.full((len(x), 1), np.ravel(wrapped["expected_value"])[0])
@@ -215,7 +221,9 @@ def test_categories_of_catboost(tmp_path):
 @given(
     seed=st.integers(0, 1000),
     name=st.sampled_from([name for name in TREES if "Classifier" in name]),
-    rows=st.lists(st.lists(st.floats(-2, 2, width=32), min_size=3, max_size=3), min_size=1, max_size=4),
+    rows=st.lists(
+        st.lists(st.floats(-2, 2, width=32), min_size=3, max_size=3), min_size=1, max_size=4
+    ),
 )
 def test_values_add_up_for_any_small_forest(tmp_path_factory, seed, name, rows):
     root = tmp_path_factory.mktemp("forest")
