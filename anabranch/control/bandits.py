@@ -20,8 +20,8 @@ from sqlalchemy.engine import Connection
 from anabranch.components.bandits import State
 from anabranch.control import situations
 from anabranch.control.database import Database
-from anabranch.control.lifecycle import Note
-from anabranch.control.schema import bandits
+from anabranch.control.lifecycle import GONE, Note
+from anabranch.control.schema import bandits, graphs
 from anabranch.control.tables import Find, Outline
 from anabranch.errors import InvalidRequest
 from anabranch.graph.learners import Learner
@@ -92,7 +92,7 @@ class Bandits:
     def learn(self, connection: Connection, graph: str, counted: Sequence[Rewarded]) -> None:
         """Learn from rewards, in the transaction that counts them; called in a thread."""
         lessons = _by_key(self._outlines(graph), counted)
-        if not lessons:
+        if not lessons or _is_gone(connection, graph):
             return
         known = _load(connection, graph, {router for router, _ in lessons})
         for key, taught in lessons.items():
@@ -194,6 +194,12 @@ def read_state(key: Key, learner: Learner, row: Row | None) -> State:
     except ValueError as error:
         logger.error("what router %r has learned cannot be read: %s", key[0], error)
         return learner.empty
+
+
+def _is_gone(connection: Connection, graph: str) -> bool:
+    """Whether a graph is deleted: what comes late must not be there when it comes back."""
+    state = sa.select(graphs.c.state).where(graphs.c.name == graph)
+    return connection.scalar(state) in GONE
 
 
 def _load(

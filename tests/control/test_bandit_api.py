@@ -124,6 +124,7 @@ def test_a_graph_without_any_shows_none(plane: Learning) -> None:
 def test_a_graph_that_comes_back_begins_anew(plane: Learning) -> None:
     plane.learn(rewarded(1.0))
     assert plane.call("DELETE", "/graphs/duo")[0] == 202
+    plane.learn(rewarded(1.0))  # too late
     plane.change("duo", lifecycle.gone)
     assert plane.call("GET", "/graphs/duo/bandits")[0] == 404
     plane.revision(pick=PICK)
