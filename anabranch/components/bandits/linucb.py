@@ -16,8 +16,8 @@ from anabranch.components.bandits.bandit import (
     at_least,
     normal_interval,
     problems,
+    wrong_size,
 )
-from anabranch.components.bandits.epsilon_greedy import wrong_size
 from anabranch.components.bandits.state import State, Sums
 from anabranch.components.contract import Choice
 from anabranch.components.registry import Finding, register

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -11,13 +10,12 @@ import numpy as np
 from anabranch.components.bandits import priors
 from anabranch.components.bandits.bandit import (
     ContextFree,
-    Draws,
     Mind,
     MinShare,
     Standing,
     problems,
+    wrong_size,
 )
-from anabranch.components.bandits.epsilon_greedy import wrong_size
 from anabranch.components.bandits.priors import Beta, Gaussian, Given
 from anabranch.components.bandits.state import State
 from anabranch.components.registry import Finding, register
@@ -31,6 +29,8 @@ _LOOK = 10_000
 _TAILS = (0.025, 0.975)
 
 _Belief: TypeAlias = Beta | Gaussian
+Draws: TypeAlias = Callable[[np.random.Generator, int], np.ndarray[Any, np.dtype[np.float64]]]
+"""So many draws of the mean of every route, one row each."""
 
 
 @register("router", "thompson")
@@ -83,19 +83,12 @@ class Thompson(ContextFree):
 
     def standings(self, state: State) -> dict[str, Standing]:
         """How each route stands; shares and intervals are of 10,000 draws."""
-        believed, shares = self._believed(state), self._shares(state)
-        tails = np.quantile(self._draws(state)(np.random.default_rng(0), _LOOK), _TAILS, axis=0)
-        return {
-            route: Standing(
-                state.routes[route].rewards,
-                state.routes[route].count,
-                believed[route].mean,
-                (float(low), float(high)),
-                shares[route],
-                asdict(believed[route]),
-            )
-            for route, low, high in zip(self.routes, *tails, strict=True)
+        drawn = self._draws(state)(np.random.default_rng(0), _LOOK)
+        tails = np.quantile(drawn, _TAILS, axis=0).T.tolist()
+        intervals = {
+            route: (low, high) for route, (low, high) in zip(self.routes, tails, strict=True)
         }
+        return self._standings(state, self._believed(state), intervals.get)
 
     def _believed(self, state: State) -> Mapping[str, _Belief]:
         default = priors.unit_information(state.routes.values()) if self._gaussian else _FLAT

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import cast
 
 import numpy as np
@@ -78,19 +77,8 @@ class UCB1(ContextFree):
 
     def standings(self, state: State) -> dict[str, Standing]:
         """How each route stands: its confidence bounds, its share of 1,000 requests from here."""
-        believed, shares = self._believed(state), self._shares(state)
-        bounds = _Bounds(believed)
-        return {
-            route: Standing(
-                sums.rewards,
-                sums.count,
-                believed[route].mean,
-                bounds.interval(route),
-                shares[route],
-                asdict(believed[route]),
-            )
-            for route, sums in ((route, state.routes[route]) for route in self.routes)
-        }
+        believed = self._believed(state)
+        return self._standings(state, believed, _Bounds(believed).interval)
 
     def _believed(self, state: State) -> dict[str, Mean]:
         return {route: self._priors[route].after(state.routes[route]) for route in self.routes}
