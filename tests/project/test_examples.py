@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,24 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the explained example with its forest trained."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for module in ("sklearn", "joblib", "alibi.explainers"):
+            pytest.importorskip(module)
+    folder = tmp_path_factory.mktemp("examples") / "explained"
+    shutil.copytree(EXAMPLES / "explained", folder, ignore=shutil.ignore_patterns("models"))
+    subprocess.run([sys.executable, folder / "train.py"], check=True)
+    return folder
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_examples_are_light_graphs(name: str) -> None:
     plan = Graph.load(EXAMPLES / name / "graph.yaml").plan
     assert plan.name == name
-    assert len(plan.segments) == 1
+    assert {part.name for part in plan.segments} == {"head", *plan.signature.explainers}
     assert plan.critical_path_hops == 0
     assert plan.warnings == ()
 
@@ -98,3 +112,20 @@ def test_resources_on_the_network_make_two_segments_and_one_hop(digits: Path) ->
     plan = load_text(heavy, "graph.yaml", digits).plan
     assert [segment.nodes for segment in plan.segments[1:]] == [("net",)]
     assert plan.critical_path_hops == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_forest_says_why(explained: Path) -> None:
+    with np.load(explained / "models" / "held_out.npz") as held_out:
+        cells, truth = held_out["x"][:20], held_out["y"][:20]
+    with Graph.load(explained / "graph.yaml") as graph:
+        probabilities = graph.run({"cells": cells})["probabilities"]
+        assert (probabilities.argmax(axis=1) == truth).mean() > 0.8
+        for row, one in enumerate(
+            graph.explain({"cells": cells}, "shap", target=1)["explanations"]
+        ):
+            assert one["feature_names"][0] == "radius"
+            told = sum(one["attributions"]) + one["base_value"]
+            np.testing.assert_allclose(told, probabilities[row, 1], atol=1e-6)
+        (rule,) = graph.explain({"cells": cells[:1]}, "rule", seed=1)["explanations"]
+        assert rule["rule"] and rule["precision"] > 0.9

@@ -1,0 +1,207 @@
+"""Predictions beside an explainer that never rests: ``python -m benchmarks.explain_load``.
+
+Requests leave 200 times a second, by turns without and with an explainer whose queue is full: each
+explanation asks the model for ten seconds without a pause, and as many more wait as may. Two graphs
+are measured: one whose model is in the router, so that the explainer has a copy, and one whose
+model has a deployment of its own, which the explainer calls.
+
+The load, the engine and the explainer share the machine. Last, the explainer's process is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.client import percentile
+from benchmarks.contenders import NICENESS
+from benchmarks.engine import Engine, engine
+from benchmarks.open_loop import Answer, OpenLoop
+
+RATE = 200
+"""Predictions a second."""
+ASKED = 20
+"""Explanations that are asked for, a second."""
+EXPLAIN_S = 10
+WARM_UP_S = 1.0
+BACK_S = 15
+SLOWER_MS, SLOWER = 5.0, 0.1
+"""How much later the 99th percentile may come: the larger of milliseconds and a share."""
+COMPONENTS = f"""
+import time
+
+import numpy as np
+
+
+class Model:
+    def __init__(self):
+        draws = np.random.default_rng(0)
+        self.layers = [draws.normal(size=(30, 256)), draws.normal(size=(256, 2))]
+
+    def predict(self, x):
+        return np.tanh(x @ self.layers[0]) @ self.layers[1]
+
+
+class Why:
+    def attach(self, model):
+        self.model = model
+
+    def explain(self, x):
+        ends = time.monotonic() + {EXPLAIN_S}
+        rows = np.repeat(x, 2048, axis=0)
+        while time.monotonic() < ends:
+            self.model({{"x": rows}})
+        return "nothing"
+"""
+
+
+@dataclass
+class Phase:
+    """Predictions of one kind: alone, or beside explanations."""
+
+    answers: list[Answer] = field(default_factory=list)
+    broken: int = 0
+
+    @property
+    def p99(self) -> float:
+        """The 99th percentile of the latency, in milliseconds."""
+        return percentile(sorted(answer.seconds for answer in self.answers), 0.99) * 1e3
+
+    @property
+    def p50(self) -> float:
+        """The median, in milliseconds."""
+        return percentile(sorted(answer.seconds for answer in self.answers), 0.5) * 1e3
+
+    @property
+    def failed(self) -> int:
+        """Predictions that did not come."""
+        return self.broken + sum(answer.status != 200 for answer in self.answers)
+
+
+def main() -> int:
+    """Measure and print; 1 if a goal is missed."""
+    options = _options()
+    os.nice(NICENESS)
+    goals: list[tuple[str, bool]] = []
+    with tempfile.TemporaryDirectory(prefix="ab-") as name, engine() as one:
+        (Path(name) / "components.py").write_text(COMPONENTS)
+        for graph, more in (("copied", {}), ("called", {"scaling": {"replicas": 1}})):
+            url = one.deploy(Path(name), graph, _spec(more))
+            goals += asyncio.run(_measured(graph, url, options))
+            goals.append(asyncio.run(_killed(one, graph, url)))
+    for text, met in goals:
+        print("met   " if met else "MISSED", text)
+    return 0 if all(met for _, met in goals) else 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.explain_load")
+    parser.add_argument("--seconds", type=float, default=6, help="of each turn (default: 6)")
+    parser.add_argument("--turns", type=int, default=3, help="of each kind (default: 3)")
+    return parser.parse_args()
+
+
+def _spec(more: dict[str, Any]) -> dict[str, Any]:
+    model = {"type": "predictor", "component": "components.py:Model", "inputs": {"x": "x"}, **more}
+    why = {
+        "type": "explainer", "component": "components.py:Why", "explains": "model",
+        "timeout": f"{EXPLAIN_S}s", "scaling": {"replicas": 1, "max_queue": 4},
+    }  # fmt: skip
+    return {
+        "inputs": {"x": {"datatype": "FP64", "shape": [-1, 30]}},
+        "nodes": {"model": model, "why": why},
+        "outputs": {"y": "model"},
+    }
+
+
+def _body() -> bytes:
+    tensor = {"name": "x", "datatype": "FP64", "shape": [1, 30], "data": [0.5] * 30}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+async def _turn(url: str, seconds: float, into: Phase, explained: bool) -> list[Answer]:
+    """One turn; what was answered to who asked for explanations."""
+    predictions = OpenLoop(url, _body(), RATE)
+    explanations = OpenLoop(url.removesuffix("infer") + "explain", _body(), ASKED)
+    beside = None
+    if explained:
+        beside = asyncio.create_task(explanations.run(seconds + WARM_UP_S))
+    await predictions.run(seconds + WARM_UP_S)
+    start = min(answer.at for answer in predictions.answers) + WARM_UP_S
+    into.answers += [answer for answer in predictions.answers if answer.at >= start]
+    into.broken += predictions.broken
+    if beside is not None:
+        await beside
+    return explanations.answers
+
+
+async def _measured(name: str, url: str, options: argparse.Namespace) -> list[tuple[str, bool]]:
+    alone, beside = Phase(), Phase()
+    asked: list[Answer] = []
+    for _ in range(options.turns):
+        await _turn(url, options.seconds, alone, explained=False)
+        asked += await _turn(url, options.seconds, beside, explained=True)
+        # Those that still wait are done for after their time.
+        await asyncio.sleep(1)
+    refused = [answer for answer in asked if answer.status == 503]
+    print(
+        f"{name}: alone p50 {alone.p50:.2f} ms, p99 {alone.p99:.2f} ms; beside explanations "
+        f"p50 {beside.p50:.2f} ms, p99 {beside.p99:.2f} ms; of {len(asked)} explanations "
+        f"{len(refused)} were refused, p99 {_p99(refused):.1f} ms"
+    )
+    limit = alone.p99 + max(SLOWER_MS, SLOWER * alone.p99)
+    return [
+        (f"{name}: p99 {beside.p99:.2f} ms (goal: {limit:.2f})", beside.p99 <= limit),
+        (f"{name}: {beside.failed} predictions failed (goal: 0)", beside.failed == 0),
+        (f"{name}: the queue was full: {len(refused)} refused", len(refused) > 0),
+    ]
+
+
+def _p99(answers: Sequence[Answer]) -> float:
+    return percentile(sorted(answer.seconds for answer in answers), 0.99) * 1e3 if answers else 0.0
+
+
+async def _killed(one: Engine, name: str, url: str) -> tuple[str, bool]:
+    """Kill the explainer below predictions; when it explains again, and what they felt of it."""
+    phase = Phase()
+    load = asyncio.create_task(_turn(url, BACK_S, phase, explained=False))
+    await asyncio.sleep(WARM_UP_S)
+    (replica,) = one.replicas(f"{name}.r1:why")
+    replica.kill()
+    started, took = time.monotonic(), float("inf")
+    while time.monotonic() - started < BACK_S:
+        await asyncio.sleep(0.1)
+        found = one.replicas(f"{name}.r1:why")
+        if found and found[0].pid != replica.pid and await _takes(url):
+            took = time.monotonic() - started
+            break
+    await load
+    text = (
+        f"{name}: killed, back after {took:.1f} s (goal: {BACK_S}), meanwhile p99 "
+        f"{phase.p99:.2f} ms and {phase.failed} predictions failed (goal: 0)"
+    )
+    return text, took <= BACK_S and phase.failed == 0
+
+
+async def _takes(url: str) -> bool:
+    """Whether the explainer works on a request: then it is given up, and late."""
+    body = json.loads(_body()) | {"parameters": {"timeout": 300_000}}
+    once = OpenLoop(url.removesuffix("infer") + "explain", json.dumps(body).encode(), 40)
+    await once.run(0.1)
+    return any(answer.status == 504 for answer in once.answers)
+
+
+if __name__ == "__main__":
+    began = time.monotonic()
+    code = main()
+    print(f"after {time.monotonic() - began:.0f} s")
+    sys.exit(code)
