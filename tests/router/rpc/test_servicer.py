@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 
-from anabranch.components.contract import Context
+from anabranch.components.contract import Choice, Context
 from anabranch.errors import NodeError
 from anabranch.router.arms import Arms
 from anabranch.router.core import InferenceRequest
+from anabranch.router.decisions import Decision, from_routing
 from anabranch.router.limits import Limits
 from anabranch.router.rpc import servicer
 from anabranch.router.rpc.messages import InferRequest, StreamResponse, path
@@ -137,6 +138,26 @@ def test_every_answer_carries_the_request_id(arms: MakeArms) -> None:
             assert dict(await call.trailing_metadata())["x-request-id"] == "a-1"
             call = stub("ModelInfer", infer_request(), metadata=(("x-request-id", "a 1"),))
             assert len(dict(await call.trailing_metadata())["x-request-id"]) == 32
+
+    asyncio.run(main())
+
+
+def test_an_answer_carries_what_was_decided_about_its_request(arms: MakeArms) -> None:
+    async def chosen(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        context.path["chooser"] = Choice("net", (0.5,))
+        return await double(inputs, context)
+
+    async def main() -> None:
+        async with served(arms(chosen, routers={"chooser": ("forest", "net")})) as stub:
+            answer = await stub("ModelInfer", infer_request(id="mine"))
+            found = from_routing(answer.parameters["routing"].string_param)
+            assert found == Decision("mine", 3, {"chooser": "net"}, {"chooser": (0.5,)})
+            call = stub("ModelInfer", infer_request())
+            own = from_routing((await call).parameters["routing"].string_param)
+            assert own.id == dict(await call.trailing_metadata())["x-request-id"]
+            (first,) = await answers(stub, infer_request(id="mine"))
+            text = first.infer_response.parameters["routing"].string_param
+            assert from_routing(text) == found
 
     asyncio.run(main())
 
