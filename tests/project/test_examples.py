@@ -128,4 +128,4 @@ def test_the_forest_says_why(explained: Path) -> None:
             told = sum(one["attributions"]) + one["base_value"]
             np.testing.assert_allclose(told, probabilities[row, 1], atol=1e-6)
         (rule,) = graph.explain({"cells": cells[:1]}, "rule", seed=1)["explanations"]
-        assert rule["rule"] and rule["precision"] > 0.9
+        assert rule["rule"] and rule["library"]["precision"] > 0.9
