@@ -20,7 +20,8 @@ def scores(answers: Array) -> Array:
     if answers.ndim > 2:
         shape = list(answers.shape)
         raise ValueError(f"the explained node gives {shape}, expected [rows] or [rows, classes]")
-    return answers.reshape(len(answers), -1).astype(np.float64)
+    columns: Array = answers[:, None] if answers.ndim == 1 else answers
+    return columns.astype(np.float64)
 
 
 def target(row: Array, wanted: int | None) -> int:

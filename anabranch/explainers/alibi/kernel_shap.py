@@ -114,6 +114,8 @@ class KernelShap(Tabular):
     def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
         """Return what each feature adds to the target's score, for each row."""
         rows = self.matrix(inputs)
+        if not len(rows):
+            return []
         with seeded(self.seed(context)), quiet():
             found = self._explainer.explain(rows, silent=True, **self._sampling)
         data, wanted = found.data, target_of(context)

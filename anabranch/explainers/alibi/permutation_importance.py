@@ -40,7 +40,7 @@ Metric = Literal[
     "mean_absolute_percentage_error",
 ]
 _LABELS = frozenset({"accuracy", "precision", "recall", "f1"})
-_SCORES = frozenset({"log_loss", "roc_auc"})
+_WANTED = {"log_loss": "probabilities", "roc_auc": "the score of class 1"}
 _HIGHER_IS_BETTER = _LABELS | {"roc_auc", "r2"}
 
 
@@ -93,11 +93,9 @@ class PermutationImportance(Whole):
         metrics = args.get("metrics") or []
         if not metrics:
             yield ("args", "metrics"), "at least one metric is needed"
-        if len({_wants(metric) for metric in metrics}) > 1:
-            yield (
-                ("args", "metrics"),
-                "some want classes, some probabilities or numbers: split them",
-            )
+        wanted = {_wants(metric) for metric in metrics}
+        if len(wanted) > 1:
+            yield ("args", "metrics"), f"some want {' and some '.join(sorted(wanted))}: split them"
         if args.get("n_repeats", 1) < 1:
             yield ("args", "n_repeats"), "must be at least 1"
 
@@ -159,16 +157,13 @@ class PermutationImportance(Whole):
         }
 
     def _answers(self, rows: Array) -> Array:
-        answers = self.function(rows)
-        match _wants(self._metrics[0]):
-            case "classes":
-                return _texts(labels(answers))
-            case "probabilities":
-                found = scores(answers)
-                is_binary_score = self._metrics[0] == "roc_auc" and found.shape[1] == 2
-                return found[:, 1] if is_binary_score or found.shape[1] == 1 else found
+        answers, wants = self.function(rows), _wants(self._metrics[0])
+        if wants == "classes":
+            return _texts(labels(answers))
         found = scores(answers)
-        return found[:, 0] if found.shape[1] == 1 else found
+        if found.shape[1] == 1 or (found.shape[1] == 2 and wants == "the score of class 1"):
+            return found[:, -1]
+        return found
 
 
 def _join(explainer: Any) -> None:
@@ -202,9 +197,8 @@ def _join(explainer: Any) -> None:
 
 
 def _wants(metric: str) -> str:
-    if metric in _LABELS:
-        return "classes"
-    return metric if metric == "roc_auc" else "probabilities" if metric in _SCORES else "numbers"
+    """Return what a metric compares with what is true."""
+    return "classes" if metric in _LABELS else _WANTED.get(metric, "numbers")
 
 
 def _truth(y: Array, wants: str) -> Array:

@@ -96,8 +96,9 @@ class TreeShap(Tabular):
         is_binary = len(getattr(estimator, "classes_", ())) == 2
 
         def values(**inputs: Array) -> Values:
+            matrix = self.matrix(inputs)
             with quiet():
-                found = explainer.explain(self.matrix(inputs))
+                found = explainer.explain(matrix)
             return _read(found.data, is_binary=is_binary)
 
         return values
@@ -108,6 +109,8 @@ class TreeShap(Tabular):
 
     def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
         """Return what each feature adds to the target's raw score, for each row."""
+        if not all(len(array) for array in inputs.values()):
+            return []
         try:
             values: Values = self._values(**inputs)
         except ValueError as error:
