@@ -259,6 +259,34 @@ def test_an_explanation_that_is_given_up_is_interrupted_and_its_place_free() -> 
     asyncio.run(main())
 
 
+def test_an_explanation_that_is_cancelled_asks_the_model_no_more() -> None:
+    plan = plan_of(b=node("Times", "a", **REMOTE), w=why("Late", explains="b"))
+    ended = asyncio.Event()
+
+    def calls(name: str) -> SegmentCall:
+        async def call(*asked: Any) -> Mapping[str, Any]:
+            explainers.STARTED.set()
+            try:
+                return await asyncio.Event().wait()  # type: ignore[return-value]
+            finally:
+                ended.set()
+
+        return call
+
+    async def main() -> None:
+        explaining = await loaded(plan, calls)
+        task = asyncio.create_task(ask(explaining, 1))
+        await asyncio.to_thread(explainers.STARTED.wait, 20)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(20):
+            await ended.wait()
+        explaining.close()
+
+    asyncio.run(main())
+
+
 def test_a_request_with_less_time_ends_earlier() -> None:
     async def main() -> None:
         explaining = await loaded(slow(0))

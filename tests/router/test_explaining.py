@@ -72,8 +72,13 @@ class Graph:
         return ask
 
     async def ask(
-        self, path: str, headers: Mapping[str, str] | None = None, **parameters: Any
+        self,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        gone: asyncio.Event | None = None,
+        **parameters: Any,
     ) -> tuple[int, Any]:
+        """Status and body; (0, None) where the client hung up, as it does after ``gone``."""
         sent: list[Any] = []
         body = json.dumps({**BODY, "id": "q", "parameters": parameters}).encode()
         messages = iter([{"type": "http.request", "body": body}])
@@ -81,8 +86,8 @@ class Graph:
         async def receive() -> Any:
             message = next(messages, None)
             if message is None:
-                await asyncio.Event().wait()
-            return message
+                await (gone or asyncio.Event()).wait()
+            return message or {"type": "http.disconnect"}
 
         async def send(message: Any) -> None:
             sent.append(message)
@@ -90,6 +95,8 @@ class Graph:
         raw = [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         scope = {"type": "http", "method": "POST", "headers": raw}
         await self.app({**scope, "path": f"/v2/models/demo{path}"}, receive, send)
+        if not sent:
+            return 0, None
         self.headers = dict(sent[0]["headers"])
         return sent[0]["status"], json.loads(sent[1]["body"])
 
@@ -194,6 +201,18 @@ def test_an_explanation_has_the_time_of_its_node_or_less(terms: ExplainerTerms) 
     assert status == 504
     assert "explainer 'why' of graph 'demo' did not answer within 0.05s" in answer["error"]
     assert graph.cancelled == 1
+
+
+def test_an_explanation_ends_with_its_client() -> None:
+    graph = Graph(forever)
+
+    async def main() -> tuple[int, Any]:
+        gone = asyncio.Event()
+        gone.set()
+        return await graph.ask("/explain", gone=gone)
+
+    assert asyncio.run(main()) == (0, None)
+    assert graph.cancelled == 1 and graph.arms.explain_gate.inside == 0
 
 
 def test_beside_a_prediction_comes_what_explain_answers() -> None:

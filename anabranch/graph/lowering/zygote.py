@@ -38,6 +38,7 @@ BASE = (
     "anabranch.router.deployment",
     "anabranch.router.heads",
     "anabranch.graph.lowering.segments",
+    "anabranch.graph.lowering.explaining",
     "anabranch.control.loopback",
     "anabranch.control.controller",  # with the handle of an actor comes its class
     "ray.serve._private.controller",
