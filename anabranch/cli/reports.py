@@ -36,6 +36,18 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
         "",
         table(("SEGMENT", "NODES", "RESOURCES"), segments),
     ]
+    explainers = [
+        (
+            name,
+            node["explains"]["node"] or "the whole graph",
+            ", ".join(node["explains"]["copies"]) or "-",
+            ", ".join(node["explains"]["calls"]) or "-",
+        )
+        for name, node in plan["nodes"].items()
+        if "explains" in node
+    ]
+    if explainers:
+        lines += ["", table(("EXPLAINER", "EXPLAINS", "HAS COPIES OF", "CALLS"), explainers)]
     if plan["warnings"]:
         lines += ["", *(f"warning: {warning}" for warning in plan["warnings"])]
     if changes is not None:

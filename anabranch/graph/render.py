@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from anabranch.graph.explaining import reach
 from anabranch.graph.plan import Plan, PlannedNode, Ref, Segment
 from anabranch.graph.vertices import vertex_of
 from anabranch.specs.models import TensorSpec
@@ -51,12 +52,24 @@ def _dump(model: Any) -> dict[str, Any] | None:
 def _node(plan: Plan, node: PlannedNode) -> dict[str, Any]:
     home = next(part.name for part in plan.segments if node.name in part.nodes)
     outputs = node.outputs
+    explained = {"explains": _explained(plan, node.name)} if node.type == "explainer" else {}
     return {
         "type": node.type,
+        **explained,
         "segment": home,
         "inputs": {key: str(ref) for key, ref in node.inputs.items()},
         "routes": list(node.routes),
         "outputs": None if outputs is None else {key: _type(spec) for key, spec in outputs.items()},
+    }
+
+
+def _explained(plan: Plan, name: str) -> dict[str, Any]:
+    """What an explainer explains, the nodes that it has copies of, and the segments it calls."""
+    found = reach(plan, name)
+    return {
+        "node": None if found.target is None else found.target.name,
+        "copies": list(found.copied),
+        "calls": list(found.called),
     }
 
 
@@ -86,6 +99,9 @@ def _arrows(node: PlannedNode) -> Iterator[str]:
         yield f"{_end(ref)} -->{label} node_{node.name}"
     for route in node.routes:
         yield f"node_{route} -.-> node_{node.name}"
+    explains = getattr(node.spec, "explains", None)
+    if explains is not None:
+        yield f"node_{explains} -.->|explained by| node_{node.name}"
     if node.fallback is not None:
         yield f"{_end(node.fallback)} -.->|on error| node_{node.name}"
 

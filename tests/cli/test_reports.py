@@ -49,11 +49,22 @@ def test_changes_of_files_are_by_name():
 
 
 def test_a_plan_shows_what_a_deploy_would_change():
-    plan = {"name": "g", "segments": [], "critical_path_hops": 0, "warnings": ["w"]}
+    plan = {"name": "g", "segments": [], "nodes": {}, "critical_path_hops": 0, "warnings": ["w"]}
     assert "warning: w" in reports.plan_text(plan, [])
     assert reports.plan_text(plan, []).endswith("against what runs:\n  no change")
     assert reports.plan_text(plan, ["+ node a"]).endswith("  + node a")
     assert "against" not in reports.plan_text(plan, None)
+
+
+def test_a_plan_shows_what_explainers_ask():
+    explains = {"node": None, "copies": ["a", "b"], "calls": []}
+    plan = {
+        "name": "g", "segments": [], "critical_path_hops": 0, "warnings": [],
+        "nodes": {"a": {"type": "transformer"}, "why": {"type": "explainer", "explains": explains}},
+    }  # fmt: skip
+    *_, head, row = reports.plan_text(plan, None).splitlines()
+    assert head.split("  ")[0] == "EXPLAINER"
+    assert row.split() == ["why", "the", "whole", "graph", "a,", "b", "-"]
 
 
 def test_a_graph_shows_segments_and_revisions_with_the_reason_of_a_failure():

@@ -53,3 +53,16 @@ def test_json() -> None:
     assert found["critical_path_hops"] == 1
     assert found["warnings"] == []
     assert json.loads(json.dumps(found)) == found
+
+
+def test_explainers() -> None:
+    built = graph().explainer("why", component="c.py:Why", explains="net")
+    text = to_mermaid(built.plan)
+    assert '  subgraph seg_why ["why"]\n    node_why[/"why"/]\n  end\n' in text
+    assert "  node_scale -->|x| node_why\n  node_net -.->|explained by| node_why\n" in text
+    found = plan_to_json(built.plan)
+    assert found["nodes"]["why"]["explains"] == {
+        "node": "net", "copies": ["scale"], "calls": ["net"],
+    }  # fmt: skip
+    assert "explains" not in found["nodes"]["net"]
+    assert found["critical_path_hops"] == 1
