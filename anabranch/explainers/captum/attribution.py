@@ -15,6 +15,7 @@ from anabranch.explainers.alibi.library import quiet
 from anabranch.explainers.answers import target as class_of
 from anabranch.explainers.asked import target_of
 from anabranch.explainers.base import Method
+from anabranch.explainers.captum.baselines import Baseline
 from anabranch.explainers.explanation import Explanation
 from anabranch.explainers.model import Array
 from anabranch.explainers.networks import Network, misfit
@@ -39,6 +40,16 @@ class Rows:
     """The class of each row, [rows]; None where the network gives one number."""
     predictions: list[float]
     """The score of each row's target."""
+    baseline: Any = None
+    """One row of which nothing is known [1, ...], where the method has one."""
+    base_values: list[float] = field(default_factory=list)
+    """The score of each row's target at the baseline."""
+
+    def missed(self, attributions: Any) -> list[float]:
+        """Return by how much each row's attributions do not add up to what they should."""
+        sums = attributions.detach().double().reshape(len(self.predictions), -1).sum(1).tolist()
+        triples = zip(sums, self.predictions, self.base_values, strict=True)
+        return [total - (prediction - low) for total, prediction, low in triples]
 
     def only(self, chosen: list[int]) -> Rows:
         """Return some of the rows, by their numbers."""
@@ -47,6 +58,8 @@ class Rows:
             tuple(other[chosen] for other in self.others),
             None if self.targets is None else self.targets[chosen],
             [self.predictions[row] for row in chosen],
+            self.baseline,
+            [self.base_values[row] for row in chosen],
         )
 
 
@@ -73,10 +86,12 @@ class Attribution(Method):
         output: str | None,
         feature_names: list[str] | None,
         internal_batch_size: int,
+        baseline: float | str | None = None,
     ) -> None:
         super().__init__(node, root, input=input, output=output)
         self._names = None if feature_names is None else tuple(feature_names)
         self.most = internal_batch_size
+        self._baseline = None if baseline is None else Baseline(baseline, root)
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
@@ -127,12 +142,16 @@ class Attribution(Method):
     def _chunk(
         self, context: Context, wanted: int | None, explained: Any, others: tuple[Any, ...]
     ) -> list[Explanation]:
-        scores = self.network.scores(explained, others)
+        baseline = None if self._baseline is None else self._baseline.of(explained)
+        scores, base = self._scores(explained, others, baseline)
         targets = self._targets(scores, wanted)
-        rows = Rows(explained, others, targets, picked(scores, targets))
+        low = [] if base is None else _picked(base, targets)
+        rows = Rows(explained, others, targets, _picked(scores, targets), baseline, low)
         found = self.attribute(rows)
         classes = [None] * len(scores) if targets is None else targets.tolist()
         facts = {"prediction": rows.predictions, **found.facts}
+        if base is not None:
+            facts["base_value"] = rows.base_values
         attributions = found.attributions.detach().double().cpu().tolist()
         return [
             self.explanation(
@@ -144,6 +163,17 @@ class Attribution(Method):
             )
             for row in range(len(scores))
         ]
+
+    def _scores(self, explained: Any, others: tuple[Any, ...], baseline: Any) -> tuple[Any, Any]:
+        """Return the scores of rows, and where there is a baseline, those at it."""
+        if baseline is None:
+            return self.network.scores(explained, others), None
+        count, cat = len(explained), self.network.torch.cat
+        low = baseline.expand(count, *baseline.shape[1:]) if others else baseline
+        both = self.network.scores(
+            cat([explained.detach(), low]), tuple(cat([other, other]) for other in others)
+        )
+        return both[:count], both[count:].expand(count, *both.shape[1:])
 
     def _targets(self, scores: Any, wanted: int | None) -> Any:
         """Return the class to explain for each row: the wanted one, or else the most likely."""
@@ -157,7 +187,7 @@ class Attribution(Method):
         return self.network.torch.tensor(classes, device=scores.device)
 
 
-def picked(scores: Any, targets: Any) -> list[float]:
+def _picked(scores: Any, targets: Any) -> list[float]:
     """Return the score of each row's target."""
     chosen = scores if targets is None else scores.gather(1, targets[:, None])[:, 0]
     found: list[float] = chosen.double().cpu().tolist()

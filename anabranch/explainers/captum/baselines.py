@@ -10,8 +10,6 @@ import numpy as np
 from anabranch.components.contract import CannotLoad
 from anabranch.components.loading import inside
 from anabranch.errors import InvalidRequest
-from anabranch.explainers.captum.attribution import Rows, picked
-from anabranch.explainers.networks import Network
 
 ZERO = "zero"
 
@@ -25,9 +23,9 @@ class Baseline:
         if isinstance(self._row, str):
             self._row = _read(self._row, root)
 
-    def of(self, rows: Rows) -> Any:
+    def of(self, rows: Any) -> Any:
         """Return the baseline as one row [1, ...]; InvalidRequest where its shape is another."""
-        first = rows.explained[:1].detach()
+        first = rows[:1].detach()
         if isinstance(self._row, float | int):
             return first.new_full(first.shape, self._row)
         if self._row.shape != tuple(first.shape[1:]):
@@ -36,24 +34,6 @@ class Baseline:
                 f"row of shape {list(self._row.shape)}"
             )
         return first.new_tensor(self._row)[None]
-
-
-def missed(attributions: Any, rows: Rows, base: list[float]) -> list[float]:
-    """Return by how much each row's attributions do not add up to prediction minus base value."""
-    sums = attributions.detach().double().reshape(len(base), -1).sum(1).tolist()
-    triples = zip(sums, rows.predictions, base, strict=True)
-    return [total - (prediction - low) for total, prediction, low in triples]
-
-
-def base_values(network: Network, baseline: Any, rows: Rows) -> list[float]:
-    """Return the score of each row's target where the explained input is the baseline."""
-    count = len(rows.explained)
-    if rows.others:
-        scores = network.scores(baseline.expand(count, *baseline.shape[1:]), rows.others)
-    else:
-        scores = network.scores(baseline, ())
-        scores = scores.expand(count, *scores.shape[1:])
-    return picked(scores, rows.targets)
 
 
 def _read(name: str, root: Path) -> np.ndarray[Any, Any]:

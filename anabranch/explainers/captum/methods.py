@@ -11,7 +11,7 @@ from anabranch.components.extras import require
 from anabranch.components.registry import register
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.captum.attribution import ROWS, Attribution, Found, Rows
-from anabranch.explainers.captum.baselines import ZERO, Baseline, base_values, missed
+from anabranch.explainers.captum.baselines import ZERO
 from anabranch.explainers.networks import Network
 from anabranch.specs.models import Explainer
 
@@ -51,34 +51,33 @@ class IntegratedGradients(Attribution):
         super().__init__(
             node, root, input=input, output=output,
             feature_names=feature_names, internal_batch_size=internal_batch_size,
+            baseline=baseline,
         )  # fmt: skip
-        self._baseline = Baseline(baseline, root)
         self._steps, self._rule, self._tolerance = n_steps, method, tolerance
 
     def attribute(self, rows: Rows) -> Found:
         """Return the attributions and what they miss."""
-        baseline = self._baseline.of(rows)
-        base = base_values(self.network, baseline, rows)
-        found = self._integrated(rows, baseline, 1)
-        deltas, parts = missed(found, rows, base), [1] * len(base)
+        found = self._integrated(rows, 1)
+        deltas, parts = rows.missed(found), [1] * len(rows.predictions)
         while wrong := [row for row, delta in enumerate(deltas) if self._misses(delta)]:
             count = 2 * parts[wrong[0]]
             if count > _MOST_PARTS:
                 break
-            found[wrong] = self._integrated(rows.only(wrong), baseline, count)
-            deltas = missed(found, rows, base)
+            found[wrong] = self._integrated(rows.only(wrong), count)
+            deltas = rows.missed(found)
             parts = [count if row in wrong else before for row, before in enumerate(parts)]
         library = [
             {"convergence_delta": delta, "n_steps": count * self._steps}
             for delta, count in zip(deltas, parts, strict=True)
         ]
-        return Found(found, {"base_value": base, "library": library})
+        return Found(found, {"library": library})
 
     def _misses(self, delta: float) -> bool:
         return self._tolerance is not None and abs(delta) > self._tolerance
 
-    def _integrated(self, rows: Rows, baseline: Any, count: int) -> Any:
+    def _integrated(self, rows: Rows, count: int) -> Any:
         """Return the sum over ``count`` parts of the way, each with all the steps."""
+        baseline = rows.baseline
         way = rows.explained.detach() - baseline
         total = self.network.torch.zeros_like(way)
         for part in range(count):
@@ -164,8 +163,8 @@ class DeepLift(Attribution):
         super().__init__(
             node, root, input=input, output=output,
             feature_names=feature_names, internal_batch_size=internal_batch_size,
+            baseline=baseline,
         )  # fmt: skip
-        self._baseline = Baseline(baseline, root)
 
     def look_inside(self) -> Network:
         """Return the network with its activations as modules."""
@@ -173,16 +172,14 @@ class DeepLift(Attribution):
 
     def attribute(self, rows: Rows) -> Found:
         """Return the attributions."""
-        baseline = self._baseline.of(rows)
         found = self.captum.DeepLift(self.network.explained).attribute(
             rows.explained,
-            baselines=baseline,
+            baselines=rows.baseline,
             target=rows.targets,
             additional_forward_args=rows.others or None,
         )
-        base = base_values(self.network, baseline, rows)
-        library = [{"convergence_delta": delta} for delta in missed(found, rows, base)]
-        return Found(found, {"base_value": base, "library": library})
+        library = [{"convergence_delta": delta} for delta in rows.missed(found)]
+        return Found(found, {"library": library})
 
 
 @register("explainer", "occlusion")
@@ -210,27 +207,26 @@ class Occlusion(Attribution):
         super().__init__(
             node, root, input=input, output=output,
             feature_names=feature_names, internal_batch_size=internal_batch_size,
+            baseline=baseline,
         )  # fmt: skip
-        self._baseline = Baseline(baseline, root)
         self._window, self._strides = sliding_window_shapes, strides
 
     def attribute(self, rows: Rows) -> Found:
         """Return the mean fall over the windows that cover each place."""
         shape = tuple(rows.explained.shape[1:])
         window = _sizes("sliding_window_shapes", self._window, shape)
-        baseline = self._baseline.of(rows)
         count = len(rows.explained)
         windows = prod(shape)  # at most one begins at each place
         found = self.captum.Occlusion(self.network.explained).attribute(
             rows.explained.detach(),
             sliding_window_shapes=window,
             strides=_sizes("strides", self._strides, window),
-            baselines=baseline,
+            baselines=rows.baseline,
             target=rows.targets,
             additional_forward_args=rows.others or None,
             perturbations_per_eval=max(1, min(windows, self.most // count)),
         )
-        return Found(found, {"base_value": base_values(self.network, baseline, rows)})
+        return Found(found)
 
 
 @register("explainer", "layer_gradcam")
@@ -290,7 +286,7 @@ class LayerGradCam(Attribution):
     def _enlarged(self, maps: Any, rows: Rows) -> Any:
         """Return the maps at the rows' height and width; as they are where rows have none."""
         sizes = tuple(rows.explained.shape[2:])
-        if len(sizes) != maps.ndim - 2:
+        if len(sizes) != maps.ndim - 2 or sizes == tuple(maps.shape[2:]):
             return maps
         mode = _LINEAR[len(sizes)] if self._mode == "bilinear" else self._mode
         return self.captum.LayerAttribution.interpolate(maps, sizes, mode)

@@ -84,13 +84,16 @@ class Network:
     def session(self, seed: int) -> Iterator[None]:
         """Record gradients, and draw from ``seed``; torch's own generators go on as before."""
         torch = self.torch
-        gpus = [self.device] if str(self.device).startswith("cuda") else []
+        gpus = [self.device] if self.device.startswith("cuda") else []
         with (
             torch.random.fork_rng(devices=gpus),
             torch.inference_mode(False),
             torch.enable_grad(),
         ):
-            torch.manual_seed(seed)
+            # Not torch.manual_seed: it remembers each call for devices that are not there.
+            torch.default_generator.manual_seed(seed)
+            if gpus:
+                torch.cuda.manual_seed(seed)
             yield
 
 
