@@ -2,7 +2,6 @@
 
     AnabranchError
     ├── SpecError              a spec that does not compile; carries every Problem found
-    ├── NotSupportedError      a valid spec asks for something this version does not do
     ├── LoadError              a node's code or model cannot be loaded; names the node
     ├── ArtefactError          a model file is missing, untrusted or does not match its digest
     ├── RequestError           the caller's fault
@@ -85,10 +84,6 @@ def _bounded(lines: list[str]) -> str:
             break
         kept.append(line)
     return "\n".join(kept)
-
-
-class NotSupportedError(AnabranchError):
-    """The spec is valid but asks for something that this version does not do yet."""
 
 
 class LoadError(AnabranchError):

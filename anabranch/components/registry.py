@@ -36,7 +36,6 @@ from anabranch.components.builtins import import_all
 from anabranch.components.hints import hint, shown
 from anabranch.components.tensor_types import Args, Types
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES, NodeBase
-from anabranch.specs.unsupported import PLANNED
 
 Finding: TypeAlias = tuple[tuple[str | int, ...], str]
 """A mistake: path of the field below the node, and what is wrong with it."""
@@ -148,11 +147,6 @@ def unknown(node_type: str, name: str) -> str:
     return f"unknown {node_type} {field} {shown(name)}{hint(name, names(node_type))}"
 
 
-def is_planned(node_type: str, name: str) -> bool:
-    """Whether the language knows a built-in that this version does not bring yet."""
-    return name not in _registry(node_type) and name in PLANNED.get(node_type, ())
-
-
 def problems(node: NodeBase) -> list[Finding]:
     """Return every mistake in how a node uses its built-in; nothing is loaded or run."""
     found = [*_input_problems(node), *_place_problems(node)]
@@ -161,8 +155,6 @@ def problems(node: NodeBase) -> list[Finding]:
         return found
     kind = _registry(type_of(node)).get(name)
     if kind is None:
-        if is_planned(type_of(node), name):
-            return found
         return [*found, ((BUILTIN_FIELD[type_of(node)],), unknown(type_of(node), name))]
     ill_typed = constructor_problems(kind.cls, node.args, f"{kind.type} {name!r}")
     return [*found, *_trust_problems(kind, node), *(ill_typed or kind.check(node))]

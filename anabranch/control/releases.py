@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -22,11 +22,10 @@ from anabranch.control.environments import Environments
 from anabranch.control.serving import Release
 from anabranch.control.settings import Settings
 from anabranch.control.store import Revision
-from anabranch.errors import InvalidRequest, NotSupportedError
+from anabranch.errors import InvalidRequest
 from anabranch.graph.loading import Loaded, load_text
 from anabranch.graph.plan import Plan
 from anabranch.specs.models import Rollout
-from anabranch.specs.unsupported import unsupported
 
 _KEPT = 256
 """Compiled specs kept in memory."""
@@ -58,9 +57,8 @@ class Releases:
     def receive(self, graph: str, data: bytes) -> Received:
         """Check and keep a bundle for ``graph``.
 
-        Raises TooLarge, SpecError, InvalidRequest, or NotSupportedError for what the language
-        says but this version does not act on, and Unavailable where MLflow's tracking server is
-        asked what a reference means and does not answer. A rollout may only call what the
+        Raises TooLarge, SpecError, InvalidRequest, and Unavailable where MLflow's tracking server
+        is asked what a reference means and does not answer. A rollout may only call what the
         settings allow.
         """
         files = unpack(data, self._max_size)
@@ -70,9 +68,6 @@ class Releases:
             raise InvalidRequest(
                 f"the spec in the bundle is for graph {loaded.graph.name!r}, not {graph!r}"
             )
-        problems = unsupported(loaded.graph)
-        if problems:
-            raise NotSupportedError("\n".join(str(replace(each, file=name)) for each in problems))
         self.check(loaded.graph.spec.rollout)
         references.check(loaded.graph, self._artefacts)
         pins = references.pins(loaded.graph, self._artefacts)

@@ -56,7 +56,7 @@ def _check_node(draft: Draft, node: PlannedNode) -> Draft:
 def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
     """What the node returns, as far as its kind can tell."""
     builtin = registry.builtin_of(node.spec)
-    if builtin is None or registry.is_planned(node.type, builtin):
+    if builtin is None:
         return _unify_routes(draft, node) if node.type == "router" else (None, [])
     kind = registry.get(node.type, builtin)
     types = {key: draft.type_of(ref) for key, ref in node.inputs.items()}

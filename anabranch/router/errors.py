@@ -27,7 +27,6 @@ from anabranch.errors import (
     InvalidRequest,
     NodeError,
     NotFound,
-    NotSupportedError,
     RequestError,
     TooLarge,
     Unavailable,
@@ -85,7 +84,6 @@ STATUS: dict[type[Exception], int] = {
     RequestError: 400,
     NodeError: 500,
     UnencodableOutput: 500,
-    NotSupportedError: 501,
     Unavailable: 503,
     DeadlineExceeded: 504,
 }

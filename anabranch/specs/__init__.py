@@ -5,7 +5,6 @@ from anabranch.specs.dump import to_yaml
 from anabranch.specs.loader import Document, parse, read
 from anabranch.specs.models import InferenceGraph
 from anabranch.specs.schema import json_schema
-from anabranch.specs.unsupported import unsupported
 
 __all__ = [
     "Checked",
@@ -17,5 +16,4 @@ __all__ = [
     "parse",
     "read",
     "to_yaml",
-    "unsupported",
 ]

@@ -151,14 +151,6 @@ def test_a_spec_with_mistakes_is_refused_with_all_of_them(engine: TestPlane) -> 
     assert engine.call("GET", "/graphs")[1] == {"graphs": []}
 
 
-def test_what_is_not_supported_yet_is_refused(engine: TestPlane) -> None:
-    explainer = "    why: {type: explainer, explains: two, method: anchor_tabular}\n"
-    spec = SPEC.replace("  outputs:", f"{explainer}  outputs:")
-    status, answer = engine.deploy(spec=spec)
-    assert status == 501
-    assert "graph.yaml" in answer["error"] and "not supported yet" in answer["error"]
-
-
 @pytest.mark.parametrize(
     ("method", "path", "query", "status", "words"),
     [

@@ -133,16 +133,6 @@ def test_the_first_revision_of_a_graph_may_fail(engine: Engine, given: Given) ->
     assert value(engine.infer("still-born")) == [2, 4]
 
 
-def test_what_is_not_supported_yet_is_said_and_not_ignored(given: Given) -> None:
-    graph = times("early", 2)
-    router = {"type": "router", "strategy": "thompson", "routes": ["times"]}
-    graph["spec"]["nodes"]["pick"] = router
-    graph["spec"]["outputs"]["y"] = "pick"
-    done = given.deploy(graph, GOOD)
-    assert done.returncode == 1
-    assert "router strategy thompson is not supported yet" in done.stderr
-
-
 def test_a_deleted_graph_is_gone(engine: Engine, given: Given) -> None:
     name = given.deployed(times("short-lived", 2, placement={"isolate": True}), GOOD)
     assert engine.command("delete", name).returncode == 0

@@ -31,7 +31,6 @@ EXPECTED = [
     (errors.NodeError("n", "m"), 500),
     (errors.Unavailable("m"), 503),
     (errors.DeadlineExceeded("m"), 504),
-    (errors.NotSupportedError("m"), 501),
     (MethodNotAllowed("PUT", ["GET"]), 405),
     (SlowBody("m"), 408),
     (UnsupportedBody("m"), 415),

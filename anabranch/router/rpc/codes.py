@@ -14,7 +14,6 @@ from anabranch.errors import (
     InvalidRequest,
     NodeError,
     NotFound,
-    NotSupportedError,
     RequestError,
     TooLarge,
     Unavailable,
@@ -35,7 +34,6 @@ CODES: dict[type[Exception], StatusCode] = {
     Conflict: StatusCode.FAILED_PRECONDITION,
     NodeError: StatusCode.INTERNAL,
     UnencodableOutput: StatusCode.INTERNAL,
-    NotSupportedError: StatusCode.UNIMPLEMENTED,
     Unavailable: StatusCode.UNAVAILABLE,
     DeadlineExceeded: StatusCode.DEADLINE_EXCEEDED,
 }
