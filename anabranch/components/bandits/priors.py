@@ -20,7 +20,9 @@ Given: TypeAlias = dict[str, float] | dict[str, dict[str, float]]
 """``prior`` as a spec gives it: one for all routes, or route: prior."""
 
 _LEAST = 1e-6
-"""Smallest value of a parameter that must be more than 0."""
+"""Smallest value of a parameter that must be more than 0, unless it says otherwise."""
+_LEAST_OF = {"shape": 0.5}
+"""With fewer than one degree of freedom, draws from Student's t leave the range of floats."""
 _LARGEST = 1e9
 
 _Belief = TypeVar("_Belief")
@@ -144,8 +146,8 @@ def _wrong(kind: type[Any], given: Any, place: tuple[str | int, ...]) -> Iterato
             yield (*place, name), f"no parameter of this prior{hint(name, known)}"
         elif name == "mean" and not abs(value) <= _LARGEST:
             yield (*place, name), f"must be from -{_LARGEST:g} to {_LARGEST:g}, not {shown(value)}"
-        elif name != "mean" and not _LEAST <= value <= _LARGEST:
-            yield (*place, name), f"must be from {_LEAST:g} to {_LARGEST:g}, not {shown(value)}"
+        elif name != "mean" and not (least := _LEAST_OF.get(name, _LEAST)) <= value <= _LARGEST:
+            yield (*place, name), f"must be from {least:g} to {_LARGEST:g}, not {shown(value)}"
     missing = [name for name, one in known.items() if one.default is MISSING and name not in given]
     if missing:
         yield place, f"this prior needs {listing(missing)}"

@@ -399,6 +399,12 @@ def test_inputs_that_are_no_features(
             {"rewards": "gaussian", "prior": {"mean": 1e10, "weight": 1}},
             ("mean", "must be from -1e+09 to 1e+09"),
         ),
+        (
+            "thompson",
+            {},
+            {"rewards": "gaussian", "prior": {"mean": 0, "weight": 1, "shape": 0.1}},
+            ("shape", "must be from 0.5 to 1e+09"),
+        ),
         ("epsilon_greedy", {}, {"epsilon": 1.1}, ("epsilon", "must be from 0 to 1")),
         ("epsilon_greedy", {}, {"anneal": 0}, ("anneal", "must be at least 1")),
         ("ucb1", {}, {"min_share": 0.51}, ("min_share", "1.02 together, more than 1")),
