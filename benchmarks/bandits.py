@@ -209,7 +209,8 @@ def _goals(ucb1: Curve, bound: Curve) -> int:
     goals = [(f"regret of ucb1: at most {share:.2f} of its bound (goal: 1)", share <= 1)]
     for one in (*STRATEGIES, LINEAR):
         taken = decision_seconds(one) * 1e6
-        goals.append((f"a decision of {one.title}: {taken:.2f} us (goal: {GOAL_US:g})", taken <= GOAL_US))
+        text = f"a decision of {one.title}: {taken:.2f} us (goal: {GOAL_US:g})"
+        goals.append((text, taken <= GOAL_US))
     for text, met in goals:
         print("met   " if met else "MISSED", text)
     return 0 if all(met for _, met in goals) else 1
