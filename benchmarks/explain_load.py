@@ -1,9 +1,11 @@
 """Predictions beside an explainer that never rests: ``python -m benchmarks.explain_load``.
 
 Requests leave 200 times a second, by turns without and with an explainer whose queue is full: each
-explanation asks the model for ten seconds without a pause, and as many more wait as may. Two graphs
-are measured: one whose model is in the router, so that the explainer has a copy, and one whose
-model has a deployment of its own, which the explainer calls.
+explanation asks the model for ten seconds without a pause, until it is given up at the end of the
+turn, and as many more wait as may. Figures are medians over turns, each of which has a percentile
+of its own: so a burst of something else on the machine spoils one turn and not the figure. Two
+graphs are measured: one whose model is in the router, so that the explainer has a copy, and one
+whose model has a deployment of its own, which the explainer calls.
 
 The load, the engine and the explainer share the machine. Last, the explainer's process is killed.
 """
@@ -20,6 +22,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.client import percentile
@@ -66,25 +69,31 @@ class Why:
 
 @dataclass
 class Phase:
-    """Predictions of one kind: alone, or beside explanations."""
+    """Turns of one kind: predictions alone, or beside explanations; latencies in milliseconds."""
 
-    answers: list[Answer] = field(default_factory=list)
-    broken: int = 0
+    medians: list[float] = field(default_factory=list)
+    tails: list[float] = field(default_factory=list)
+    """The 99th percentile of each turn."""
+    failed: int = 0
+    """Predictions that did not come."""
 
-    @property
-    def p99(self) -> float:
-        """The 99th percentile of the latency, in milliseconds."""
-        return percentile(sorted(answer.seconds for answer in self.answers), 0.99) * 1e3
+    def add(self, loop: OpenLoop) -> None:
+        """Add a turn, without its first second."""
+        start = min(answer.at for answer in loop.answers) + WARM_UP_S
+        seconds = sorted(answer.seconds for answer in loop.answers if answer.at >= start)
+        self.medians.append(percentile(seconds, 0.5) * 1e3)
+        self.tails.append(percentile(seconds, 0.99) * 1e3)
+        self.failed += loop.broken + sum(answer.status != 200 for answer in loop.answers)
 
     @property
     def p50(self) -> float:
-        """The median, in milliseconds."""
-        return percentile(sorted(answer.seconds for answer in self.answers), 0.5) * 1e3
+        """The median over all turns of their medians."""
+        return median(self.medians)
 
     @property
-    def failed(self) -> int:
-        """Predictions that did not come."""
-        return self.broken + sum(answer.status != 200 for answer in self.answers)
+    def p99(self) -> float:
+        """The median over all turns of their 99th percentiles."""
+        return median(self.tails)
 
 
 def main() -> int:
@@ -105,8 +114,8 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.explain_load")
-    parser.add_argument("--seconds", type=float, default=6, help="of each turn (default: 6)")
-    parser.add_argument("--turns", type=int, default=3, help="of each kind (default: 3)")
+    parser.add_argument("--seconds", type=float, default=4, help="of each turn (default: 4)")
+    parser.add_argument("--turns", type=int, default=5, help="of each kind (default: 5)")
     return parser.parse_args()
 
 
@@ -123,24 +132,28 @@ def _spec(more: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _body() -> bytes:
+def _body(**parameters: int) -> bytes:
     tensor = {"name": "x", "datatype": "FP64", "shape": [1, 30], "data": [0.5] * 30}
-    return json.dumps({"inputs": [tensor]}).encode()
+    return json.dumps({"inputs": [tensor], "parameters": parameters}).encode()
+
+
+def _explanations(url: str, seconds: float, rate: float) -> OpenLoop:
+    """Asks for explanations, each of which is given up after ``seconds``."""
+    return OpenLoop(f"{url.removesuffix('infer')}explain", _body(timeout=int(seconds * 1e6)), rate)
 
 
 async def _turn(url: str, seconds: float, into: Phase, explained: bool) -> list[Answer]:
     """One turn; what was answered to who asked for explanations."""
     predictions = OpenLoop(url, _body(), RATE)
-    explanations = OpenLoop(url.removesuffix("infer") + "explain", _body(), ASKED)
-    beside = None
-    if explained:
-        beside = asyncio.create_task(explanations.run(seconds + WARM_UP_S))
-    await predictions.run(seconds + WARM_UP_S)
-    start = min(answer.at for answer in predictions.answers) + WARM_UP_S
-    into.answers += [answer for answer in predictions.answers if answer.at >= start]
-    into.broken += predictions.broken
-    if beside is not None:
-        await beside
+    if not explained:
+        await predictions.run(seconds + WARM_UP_S)
+        into.add(predictions)
+        return []
+    explanations = _explanations(url, seconds, ASKED)
+    await asyncio.gather(
+        predictions.run(seconds + WARM_UP_S), explanations.run(seconds + WARM_UP_S)
+    )
+    into.add(predictions)
     return explanations.answers
 
 
@@ -150,7 +163,6 @@ async def _measured(name: str, url: str, options: argparse.Namespace) -> list[tu
     for _ in range(options.turns):
         await _turn(url, options.seconds, alone, explained=False)
         asked += await _turn(url, options.seconds, beside, explained=True)
-        # Those that still wait are done for after their time.
         await asyncio.sleep(1)
     refused = [answer for answer in asked if answer.status == 503]
     print(
@@ -194,8 +206,7 @@ async def _killed(one: Engine, name: str, url: str) -> tuple[str, bool]:
 
 async def _takes(url: str) -> bool:
     """Whether the explainer works on a request: then it is given up, and late."""
-    body = json.loads(_body()) | {"parameters": {"timeout": 300_000}}
-    once = OpenLoop(url.removesuffix("infer") + "explain", json.dumps(body).encode(), 40)
+    once = _explanations(url, 0.3, 40)
     await once.run(0.1)
     return any(answer.status == 504 for answer in once.answers)
 
