@@ -20,7 +20,7 @@ import numpy as np
 import orjson
 
 from anabranch.components.binding import bind
-from anabranch.components.contract import Bound, Context
+from anabranch.components.contract import DEFAULT_OUTPUT, Bound, CannotLoad, Context
 from anabranch.errors import DeadlineExceeded, LoadError, NodeError, Unavailable
 from anabranch.explainers.explanation import Explanation
 from anabranch.graph.asking import Array, AskedModel, Asking, Values
@@ -93,20 +93,18 @@ class Explaining:
         """
         where = reach(plan, name)
         copies = await load_nodes(where.plan, where.copied, root)
+        bound = dict(copies)
         try:
             reached = {segment: calls(segment) for segment in where.called}
             executor = HeadExecutor(where.plan, copies, reached)
             asks = Asks(where, executor, reached)
-            own = _bound(where, root)
+            bound[name] = own = _bound(where, root)
             asks.attach(own.instance, copies)
-            try:
-                await run_hook("load", [own], root)
-            except (NodeError, Unavailable, DeadlineExceeded) as error:
-                raise LoadError(name, f"load() asked the model: {error}") from None
+            await _load(own, root)
         except BaseException:
-            await unload_nodes(copies, root)
+            await unload_nodes(bound, root)
             raise
-        return cls(where, {**copies, name: own}, executor, asks)
+        return cls(where, bound, executor, asks)
 
     async def explain(self, inputs: Mapping[str, Array], context: Context) -> Found:
         """Explain the rows of one request, given the graph's inputs.
@@ -213,8 +211,15 @@ class Asks:
         types = self._plan.output_types if where.target is None else where.target.outputs
         self._model = AskedModel(where, self._evaluate, instance, inputs, types)
         attach = getattr(explainer, "attach", None)
-        if callable(attach):
+        if not callable(attach):
+            return
+        name = where.node.name
+        try:
             attach(self._model)
+        except CannotLoad as error:
+            raise LoadError(name, str(error)) from None
+        except Exception as error:
+            raise LoadError(name, f"attach() raised {type(error).__name__}: {error}") from None
 
     def asked(self, asking: Asking) -> Any:
         """Within, calls to the model from this thread belong to an explanation."""
@@ -222,10 +227,8 @@ class Asks:
 
     def prepared(self, asking: Asking, inputs: Values) -> dict[str, Any]:
         """What the explainer receives, given the graph's inputs; waits for it, in a thread."""
-        return asking.wait(self._prepared(inputs, asking.context), self._loop)
-
-    async def _prepared(self, inputs: Values, context: Context) -> dict[str, Any]:
-        return await self._taken(self._where.node.inputs, inputs, context)
+        taken = self._taken(self._where.node.inputs, inputs, asking.context)
+        return asking.wait(taken, self._loop)
 
     async def _taken(
         self, refs: Mapping[str, Ref], given: Values, context: Context
@@ -277,7 +280,7 @@ def _written(values: Values) -> dict[str, Any]:
 def _outputs(node: PlannedNode, value: Any) -> Values:
     if isinstance(value, dict):
         return value
-    return {next(iter(node.outputs)) if node.outputs else "output": value}
+    return {next(iter(node.outputs)) if node.outputs else DEFAULT_OUTPUT: value}
 
 
 def _bound(where: Reach, root: Path) -> Threaded:
@@ -287,6 +290,14 @@ def _bound(where: Reach, root: Path) -> Threaded:
     )
     own = bind(where.node.name, spec, root)
     return Threaded(own.node, own.instance, own.call, own.is_async, own.wants_context)
+
+
+async def _load(own: Bound, root: Path) -> None:
+    """Load the explainer itself; a model that fails it then is named beside it."""
+    try:
+        await run_hook("load", [own], root)
+    except (NodeError, Unavailable, DeadlineExceeded) as error:
+        raise LoadError(own.node, f"load() asked the model: {error}") from None
 
 
 def _reads_request(where: Reach, bound: Mapping[str, Bound]) -> bool:

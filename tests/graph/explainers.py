@@ -88,6 +88,13 @@ class Late(Why):
         pass
 
 
+class Picky(Why):
+    """Takes no model."""
+
+    def attach(self, model: Model) -> None:
+        raise ValueError("not this one")
+
+
 class Rows(Why):
     """One explanation of the common shape for each row."""
 

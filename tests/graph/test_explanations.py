@@ -162,6 +162,11 @@ def test_an_explainer_that_cannot_start_is_named_with_the_reason() -> None:
         explained(plan)
 
 
+def test_an_explainer_that_takes_no_model_is_named_with_the_reason() -> None:
+    with pytest.raises(LoadError, match=r"'w'.*attach\(\) raised ValueError: not this one"):
+        explained(plan_of(w=why("Picky", explains="b")))
+
+
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_a_deployment_is_asked_in_parts_and_several_at_once(
     replicas: int, monkeypatch: pytest.MonkeyPatch
