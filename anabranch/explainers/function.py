@@ -50,7 +50,10 @@ class Function:
         """Return what is explained of a request's tensors."""
         if self.columns:
             return np.column_stack([_column(inputs[name], name) for name in self.columns])
-        return inputs[self.input]
+        rows = inputs[self.input]
+        if self._fallback is None and rows.dtype.kind == "f":
+            self._fallback = rows.dtype
+        return rows
 
     def held(self, inputs: Mapping[str, Array], row: int) -> dict[str, Array]:
         """Return the other inputs of one row, each with a single row."""
@@ -59,7 +62,8 @@ class Function:
     def rounded(self, sample: Array) -> Array:
         """Return a sample in FP64 after a cast to what the input takes, where that is FP32.
 
-        From then on, an input of which nothing is known takes the sample's datatype, if a float.
+        From then on, an input of which nothing is known takes the sample's datatype, if a float;
+        without a sample, that of the first request.
         """
         if sample.dtype.kind == "f":
             self._fallback = sample.dtype

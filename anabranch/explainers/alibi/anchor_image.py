@@ -12,8 +12,8 @@ from anabranch.components.contract import CannotLoad
 from anabranch.components.registry import Finding, register
 from anabranch.errors import InvalidRequest
 from anabranch.explainers import samples
-from anabranch.explainers.alibi.anchors import Anchors, bad_search, only_data_or_model
-from anabranch.explainers.alibi.library import library
+from anabranch.explainers.alibi.anchors import Anchors, bad_search
+from anabranch.explainers.alibi.library import already_fitted, library
 from anabranch.explainers.model import Array
 from anabranch.explainers.tabular import no_texts
 from anabranch.specs.models import Explainer, NodeBase
@@ -89,7 +89,7 @@ class AnchorImage(Anchors):
     def check(node: NodeBase) -> Iterable[Finding]:
         """Find shapes that are no image's, and numbers that no search can work with."""
         yield from bad_search(node)
-        yield from only_data_or_model(node)
+        yield from already_fitted(node, "segmentation_fn", "segmentation_kwargs")
         args: Mapping[str, Any] = node.args
         shape = args.get("image_shape")
         if shape is not None and (len(shape) not in (2, 3) or min(shape) < 1):

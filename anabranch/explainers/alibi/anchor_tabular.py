@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.registry import Finding, register
-from anabranch.explainers.alibi.anchors import Anchors, bad_search, only_data_or_model
-from anabranch.explainers.alibi.library import library
+from anabranch.explainers.alibi.anchors import Anchors, bad_search
+from anabranch.explainers.alibi.library import already_fitted, library
 from anabranch.explainers.model import Array
 from anabranch.explainers.tabular import Categories, Tabular, needs_data, no_texts
 from anabranch.specs.models import Explainer, NodeBase
+
+_FIXED = ("disc_perc", "feature_names", "categorical_names", "label")
 
 
 @register("explainer", "anchor_tabular")
@@ -77,7 +79,7 @@ class AnchorTabular(Tabular, Anchors):
     def check(node: NodeBase) -> Iterable[Finding]:
         """Find a missing sample, and numbers that no search can work with."""
         yield from needs_data(node, ", or a model: an explainer that was fitted and saved")
-        yield from only_data_or_model(node)
+        yield from already_fitted(node, *_FIXED)
         yield from bad_search(node)
         if any(not 0 < cut < 100 for cut in _cuts(node)):
             yield ("args", "disc_perc"), "percentiles are above 0 and below 100"

@@ -14,12 +14,14 @@ from anabranch.components.loading import inside
 from anabranch.components.registry import Finding, register
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.alibi.anchors import Anchors, bad_search
-from anabranch.explainers.alibi.library import library, quiet
+from anabranch.explainers.alibi.library import already_fitted, library, quiet
 from anabranch.explainers.model import Array
 from anabranch.specs.models import Explainer, NodeBase
 
 _NUMBERS = ("xgboost", "lightgbm", "catboost", "torch")
 """Runtimes that take no texts by themselves."""
+_SIMILARITY = ("top_n", "temperature", "use_proba")
+_FIXED = ("sampling_strategy", "sample_proba", *_SIMILARITY, "spacy_model", "language")
 
 
 @register("explainer", "anchor_text")
@@ -92,13 +94,14 @@ class AnchorText(Anchors):
     def check(node: NodeBase) -> Iterable[Finding]:
         """Find a sample, options of another strategy, and numbers no search can work with."""
         yield from bad_search(node)
+        yield from already_fitted(node, *_FIXED)
         args: Mapping[str, Any] = node.args
         if getattr(node, "data", None) is not None:
             yield ("data",), "anchor_text is fitted on nothing; remove it"
         if not 0 < args.get("sample_proba", 0.5) <= 1:
             yield ("args", "sample_proba"), "must be above 0 and at most 1"
         if args.get("sampling_strategy", "unknown") == "unknown":
-            for name in ("top_n", "temperature", "use_proba"):
+            for name in _SIMILARITY:
                 if args.get(name) is not None:
                     yield ("args", name), "belongs to sampling_strategy: similarity"
         elif args.get("spacy_model") is None and getattr(node, "model", None) is None:

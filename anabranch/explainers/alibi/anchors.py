@@ -154,9 +154,3 @@ def bad_search(node: NodeBase) -> Iterable[tuple[tuple[str, str], str]]:
             yield ("args", name), f"must be from 1 to {_MOST}"
     if args.get("max_anchor_size") is not None and args["max_anchor_size"] < 1:
         yield ("args", "max_anchor_size"), "must be at least 1"
-
-
-def only_data_or_model(node: NodeBase) -> Iterable[tuple[tuple[str], str]]:
-    """Find a sample to fit on beside an explainer that is fitted already."""
-    if getattr(node, "data", None) is not None and getattr(node, "model", None) is not None:
-        yield ("data",), "the model is a fitted explainer, so there is nothing to fit; remove one"

@@ -13,8 +13,7 @@ import numpy as np
 
 from anabranch.components.contract import Context
 from anabranch.components.registry import Finding, register
-from anabranch.explainers.alibi.anchors import only_data_or_model
-from anabranch.explainers.alibi.library import library, quiet, saved
+from anabranch.explainers.alibi.library import already_fitted, library, quiet, saved
 from anabranch.explainers.answers import target
 from anabranch.explainers.asked import target_of
 from anabranch.explainers.explanation import Explanation
@@ -23,6 +22,16 @@ from anabranch.explainers.plain import plain
 from anabranch.explainers.seeding import seeded
 from anabranch.explainers.tabular import Categories, Tabular, needs_data, no_texts
 from anabranch.specs.models import Explainer, NodeBase
+
+_FIXED = (
+    "link",
+    "summarise_background",
+    "n_background_samples",
+    "groups",
+    "feature_names",
+    "categorical_names",
+    "label",
+)
 
 
 @register("explainer", "kernel_shap")
@@ -56,6 +65,7 @@ class KernelShap(Tabular):
         self._link = link
         self._categories = categorical_names
         self._groups = groups
+        self._group_names = tuple(groups or ())
         self._background = {
             "summarise_background": summarise_background,
             "n_background_samples": n_background_samples,
@@ -76,7 +86,7 @@ class KernelShap(Tabular):
     def check(node: NodeBase) -> Iterable[Finding]:
         """Find a missing sample, and numbers of samples below 1."""
         yield from needs_data(node, ", or a model: an explainer that was fitted and saved")
-        yield from only_data_or_model(node)
+        yield from already_fitted(node, *_FIXED)
         args: Mapping[str, Any] = node.args
         for name in ("nsamples", "n_background_samples"):
             if args.get(name) is not None and args[name] < 1:
@@ -90,7 +100,9 @@ class KernelShap(Tabular):
             self._explainer = saved(self.node, self.root, "KernelShap", predictor)
             background = self._explainer.background_data
             rows = background if isinstance(background, np.ndarray) else background.data
-            self.name(rows.shape[1], self._explainer.feature_names or ())
+            names = tuple(self._explainer.feature_names or ())
+            self._group_names = names if self._explainer.use_groups else ()
+            self.name(rows.shape[1], () if self._group_names else names)
             return
         sample = self.read()
         with self.progress.work(f"kernel_shap is fitted on {len(sample.x)} rows"), quiet():
@@ -106,7 +118,7 @@ class KernelShap(Tabular):
         )
         grouped: dict[str, Any] = {}
         if self._groups is not None:
-            grouped["group_names"] = list(self._groups)
+            grouped["group_names"] = list(self._group_names)
             grouped["groups"] = [self.indices(names) for names in self._groups.values()]
         with seeded(self.node.seed):
             return explainer.fit(x, **self._background, **grouped)
@@ -130,7 +142,7 @@ class KernelShap(Tabular):
         return self.explanation(
             context,
             target=chosen if len(values) > 1 else self.function.output,
-            feature_names=tuple(self._groups or self.names),
+            feature_names=self._group_names or self.names,
             attributions=plain(values[chosen]),
             base_value=plain(np.ravel(data["expected_value"])[chosen]),
             prediction=plain(scores[index, chosen]),

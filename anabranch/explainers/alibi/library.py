@@ -12,7 +12,8 @@ from anabranch.components.artefacts import reading
 from anabranch.components.artefacts.paths import model_path
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
-from anabranch.specs.models import Explainer
+from anabranch.components.registry import Finding
+from anabranch.specs.models import Explainer, NodeBase
 
 LICENCE = "Alibi is under the Business Source License 1.1, which is not an open-source licence"
 
@@ -49,3 +50,14 @@ def saved(node: Explainer, root: Path, cls: str, predictor: Callable[..., Any]) 
     if type(explainer).__name__ != cls:
         raise CannotLoad(f"model {node.model!r} is a saved {type(explainer).__name__}, not {cls}")
     return explainer
+
+
+def already_fitted(node: NodeBase, *fixed: str) -> Iterator[Finding]:
+    """Find what a saved explainer has of its own: a sample, and the arguments ``fixed``."""
+    if getattr(node, "model", None) is None:
+        return
+    if getattr(node, "data", None) is not None:
+        yield ("data",), "the model is a fitted explainer, so there is nothing to fit; remove one"
+    for name in fixed:
+        if name in node.args:
+            yield ("args", name), "the model is a fitted explainer, which has its own; remove this"

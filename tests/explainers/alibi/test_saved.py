@@ -78,6 +78,32 @@ def test_saved_explainers_of_texts_and_images(tmp_path):
     assert np.shape(pixels["attributions"]) == (8, 8)
 
 
+def test_groups_are_saved_too(cancer, model):
+    sample = cancer.x[:20].astype(np.float64)
+    groups = {"group_names": ["size", "shape"], "groups": [[0, 1, 2, 3], [4, 5, 6, 7]]}
+    explaining = library.KernelShap(cancer.forest.predict_proba, seed=0).fit(sample, **groups)
+    explaining.save(cancer.root / "saved" / "groups")
+    why = explainer(model, cancer.root, "kernel_shap", model="saved/groups")
+    (found,) = ask(why, {"x": cancer.x[:1]})
+    assert found["feature_names"] == ["size", "shape"]
+    assert found["base_value"] + sum(found["attributions"]) == pytest.approx(found["prediction"])
+
+
+@pytest.mark.parametrize(
+    ("method", "args"),
+    [
+        ("kernel_shap", {"link": "logit", "feature_names": ["a"]}),
+        ("anchor_tabular", {"disc_perc": [50.0]}),
+        ("anchor_text", {"language": "de"}),
+        ("anchor_image", {"segmentation_fn": "quickshift"}),
+    ],
+)
+def test_what_is_fixed_in_a_saved_explainer(method, args):
+    found = registry.problems(node(type="explainer", method=method, model="m", args=args))
+    assert [path for path, _ in found] == [("args", name) for name in args]
+    assert all("which has its own; remove this" in message for _, message in found)
+
+
 def test_a_saved_explainer_of_another_method(cancer, model):
     fitted(cancer, library.KernelShap).save(cancer.root / "saved" / "shap")
     with pytest.raises(REFUSED, match="is a saved KernelShap, not AnchorTabular"):
