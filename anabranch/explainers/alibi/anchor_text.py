@@ -132,6 +132,14 @@ class AnchorText(Anchors):
             raise CannotLoad(f"anchor_text: {' '.join(str(error).split())}") from None
 
     def _nlp(self) -> Any:
+        nlp = self._words()
+        if self._strategy == "unknown" and "lexeme_prob" not in nlp.vocab.lookups.tables:
+            # Alibi would load how likely words are, for seconds and in few languages only; that
+            # goes into the choice of similar words and into nothing else.
+            nlp.vocab.lookups.add_table("lexeme_prob", {})
+        return nlp
+
+    def _words(self) -> Any:
         folder, language = self._pipeline
         spacy = require("spacy", "explain")
         with quiet():

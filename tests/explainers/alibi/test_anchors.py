@@ -340,6 +340,15 @@ def test_labels_of_texts(texts):
     assert (found["target"], found["rule"]) == ("good", ["great"])
 
 
+def test_any_language_that_spacy_has_rules_for(texts):
+    root, _ = texts
+    spec = node(type="predictor", component="part.py:Part", inputs={"text": "text"})
+    model = Local(spec, root, {"text": tensor("BYTES")})
+    why = explainer(model, root, "anchor_text", args={"language": "fr"})
+    text = np.array(["l'awful et great"], dtype=object)
+    assert set(ask(why, {"text": text})[0]["rule"]) <= {"l'", "awful", "et", "great"}
+
+
 def test_words_come_from_a_pipeline_of_the_bundle(texts):
     root, _ = texts
     spacy.blank("de").to_disk(root / "german")
