@@ -340,6 +340,29 @@ def test_labels_of_texts(texts):
     assert (found["target"], found["rule"]) == ("good", ["great"])
 
 
+@pytest.mark.slow
+def test_similar_words_say_what_the_library_says(texts):
+    root, classifier = texts
+    nlp, draw = spacy.blank("en"), np.random.default_rng(0)
+    for word in (*GOOD, *BAD, "a", "film", "movie", "by", "someone"):
+        nlp.vocab.set_vector(word, draw.normal(size=8).astype(np.float32))
+    nlp.to_disk(root / "vectors")
+    spec = node(type="predictor", component="part.py:Part", inputs={"text": "text"})
+    model = Local(spec, root, {"text": tensor("BYTES")})
+    options = {"top_n": 5, "temperature": 2.0, "use_proba": True, "sample_proba": 0.7}
+    args = {"sampling_strategy": "similarity", "spacy_model": "vectors", **options}
+    why = explainer(model, root, "anchor_text", args=args)
+    (found,) = ask(why, {"text": np.array(["a bad film by someone"], dtype=object)}, seed=1)
+    direct = library.AnchorText(
+        classifier.predict_proba, "similarity", spacy.load(root / "vectors"), seed=1, **options
+    )
+    np.random.seed(1)
+    expected = direct.explain("a bad film by someone").data
+    assert found["rule"] == expected["anchor"]
+    assert found["coverage"] == pytest.approx(expected["coverage"], abs=1e-6)
+    assert found["library"]["raw"]["mean"] == pytest.approx(expected["raw"]["mean"], abs=1e-6)
+
+
 def test_any_language_that_spacy_has_rules_for(texts):
     root, _ = texts
     spec = node(type="predictor", component="part.py:Part", inputs={"text": "text"})
