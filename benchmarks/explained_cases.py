@@ -120,9 +120,9 @@ def _network(pictures: np.ndarray, digits: np.ndarray) -> Any:
     torch.manual_seed(0)
     net = torch.nn.Sequential()
     for name, layer in (
-        ("conv", torch.nn.Conv2d(1, 32, 3, padding=1)), ("act", torch.nn.ReLU()),
-        ("more", torch.nn.Conv2d(32, 32, 3, padding=1)), ("again", torch.nn.ReLU()),
-        ("flat", torch.nn.Flatten()), ("fc", torch.nn.Linear(2048, 10)),
+        ("conv", torch.nn.Conv2d(1, 64, 3, padding=1)), ("act", torch.nn.ReLU()),
+        ("more", torch.nn.Conv2d(64, 64, 3, padding=1)), ("again", torch.nn.ReLU()),
+        ("flat", torch.nn.Flatten()), ("fc", torch.nn.Linear(4096, 10)),
     ):  # fmt: skip
         net.add_module(name, layer)
     optimizer = torch.optim.Adam(net.parameters(), lr=0.01)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+import numpy as np
+
 from anabranch.components.contract import Context
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding
@@ -36,14 +38,21 @@ class Rows:
     """The input that is explained, [rows, ...]."""
     others: tuple[Any, ...]
     """The network's other inputs, in its order."""
-    targets: Any
-    """The class of each row, [rows]; None where the network gives one number."""
+    classes: list[int] | None
+    """The class of each row; None where the network gives one number."""
     predictions: list[float]
-    """The score of each row's target."""
+    """The score of each row's class."""
     baseline: Any = None
     """One row of which nothing is known [1, ...], where the method has one."""
     base_values: list[float] = field(default_factory=list)
-    """The score of each row's target at the baseline."""
+    """The score of each row's class at the baseline."""
+
+    @property
+    def target(self) -> int | list[int] | None:
+        """The classes as Captum takes them, quickest where it is one for all rows."""
+        if self.classes is None or len(set(self.classes)) > 1:
+            return self.classes
+        return self.classes[0]
 
     def missed(self, attributions: Any) -> list[float]:
         """Return by how much each row's attributions do not add up to what they should."""
@@ -56,7 +65,7 @@ class Rows:
         return Rows(
             self.explained.detach()[chosen].requires_grad_(),
             tuple(other[chosen] for other in self.others),
-            None if self.targets is None else self.targets[chosen],
+            None if self.classes is None else [self.classes[row] for row in chosen],
             [self.predictions[row] for row in chosen],
             self.baseline,
             [self.base_values[row] for row in chosen],
@@ -144,11 +153,10 @@ class Attribution(Method):
     ) -> list[Explanation]:
         baseline = None if self._baseline is None else self._baseline.of(explained)
         scores, base = self._scores(explained, others, baseline)
-        targets = self._targets(scores, wanted)
-        low = [] if base is None else _picked(base, targets)
-        rows = Rows(explained, others, targets, _picked(scores, targets), baseline, low)
+        classes = _classes(scores, wanted)
+        low = [] if base is None else _picked(base, classes)
+        rows = Rows(explained, others, classes, _picked(scores, classes), baseline, low)
         found = self.attribute(rows)
-        classes = [None] * len(scores) if targets is None else targets.tolist()
         facts = {"prediction": rows.predictions, **found.facts}
         if base is not None:
             facts["base_value"] = rows.base_values
@@ -156,7 +164,7 @@ class Attribution(Method):
         return [
             self.explanation(
                 context,
-                target=classes[row],
+                target=None if classes is None else classes[row],
                 feature_names=self._names,
                 attributions=attributions[row],
                 **{name: values[row] for name, values in facts.items()},
@@ -164,31 +172,39 @@ class Attribution(Method):
             for row in range(len(scores))
         ]
 
-    def _scores(self, explained: Any, others: tuple[Any, ...], baseline: Any) -> tuple[Any, Any]:
-        """Return the scores of rows, and where there is a baseline, those at it."""
+    def _scores(
+        self, explained: Any, others: tuple[Any, ...], baseline: Any
+    ) -> tuple[Array, Array | None]:
+        """Return the scores of rows in FP64, and where there is a baseline, those at it."""
         if baseline is None:
-            return self.network.scores(explained, others), None
+            return _on_cpu(self.network.scores(explained, others)), None
         count, cat = len(explained), self.network.torch.cat
         low = baseline.expand(count, *baseline.shape[1:]) if others else baseline
         both = self.network.scores(
             cat([explained.detach(), low]), tuple(cat([other, other]) for other in others)
         )
-        return both[:count], both[count:].expand(count, *both.shape[1:])
-
-    def _targets(self, scores: Any, wanted: int | None) -> Any:
-        """Return the class to explain for each row: the wanted one, or else the most likely."""
-        if scores.ndim == 1:
-            if wanted:
-                raise InvalidRequest(
-                    f"parameter 'target' is {wanted}, but the network gives one number for a row"
-                )
-            return None
-        classes = [class_of(row, wanted) for row in scores.double().cpu().numpy()]
-        return self.network.torch.tensor(classes, device=scores.device)
+        scores = _on_cpu(both)
+        return scores[:count], np.broadcast_to(scores[count:], (count, *scores.shape[1:]))
 
 
-def _picked(scores: Any, targets: Any) -> list[float]:
-    """Return the score of each row's target."""
-    chosen = scores if targets is None else scores.gather(1, targets[:, None])[:, 0]
-    found: list[float] = chosen.double().cpu().tolist()
+def _on_cpu(scores: Any) -> Array:
+    found: Array = scores.double().cpu().numpy()
+    return found
+
+
+def _classes(scores: Array, wanted: int | None) -> list[int] | None:
+    """Return the class to explain for each row: the wanted one, or else the most likely."""
+    if scores.ndim == 2:
+        return [class_of(row, wanted) for row in scores]
+    if wanted:
+        raise InvalidRequest(
+            f"parameter 'target' is {wanted}, but the network gives one number for a row"
+        )
+    return None
+
+
+def _picked(scores: Array, classes: list[int] | None) -> list[float]:
+    """Return the score of each row's class."""
+    chosen = scores if classes is None else scores[np.arange(len(classes)), classes]
+    found: list[float] = chosen.tolist()
     return found

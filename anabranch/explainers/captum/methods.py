@@ -93,7 +93,7 @@ class IntegratedGradients(Attribution):
         found = self.captum.IntegratedGradients(self.network.explained).attribute(
             end,
             baselines=start,
-            target=rows.targets,
+            target=rows.target,
             additional_forward_args=rows.others or None,
             n_steps=self._steps,
             method=self._rule,
@@ -131,7 +131,7 @@ class Saliency(Attribution):
         return Found(
             self.captum.Saliency(self.network.explained).attribute(
                 rows.explained,
-                target=rows.targets,
+                target=rows.target,
                 abs=self._abs,
                 additional_forward_args=rows.others or None,
             )
@@ -175,7 +175,7 @@ class DeepLift(Attribution):
         found = self.captum.DeepLift(self.network.explained).attribute(
             rows.explained,
             baselines=rows.baseline,
-            target=rows.targets,
+            target=rows.target,
             additional_forward_args=rows.others or None,
         )
         library = [{"convergence_delta": delta} for delta in rows.missed(found)]
@@ -222,7 +222,7 @@ class Occlusion(Attribution):
             sliding_window_shapes=window,
             strides=_sizes("strides", self._strides, window),
             baselines=rows.baseline,
-            target=rows.targets,
+            target=rows.target,
             additional_forward_args=rows.others or None,
             perturbations_per_eval=max(1, min(windows, self.most // count)),
         )
@@ -271,7 +271,7 @@ class LayerGradCam(Attribution):
         """Return the layer's maps at the size of the pictures."""
         found = self.captum.LayerGradCam(self.network.explained, self._layer).attribute(
             rows.explained,
-            target=rows.targets,
+            target=rows.target,
             additional_forward_args=rows.others or None,
             relu_attributions=self._relu,
         )
