@@ -128,33 +128,31 @@ class Feedback:
         if given.truth is None:
             return told
         # Only who remembers the request knows what was answered.
-        known = self._arms.made.find(told.id) or await self._recalled(told.id)
-        if isinstance(known, Decision) and (known.revision, known.path) == (
-            told.revision,
-            told.path,
-        ):
-            return known
-        return told
+        known = await self._find(told.id)
+        is_same = known is not None and (known.revision, known.path) == (told.revision, told.path)
+        return known if known is not None and is_same else told
 
     async def _known(self, id: str) -> Decision:
         """The decision about the request of an id, also one that is just being told."""
         left = ON_ITS_WAY_S
-        while left > 0:
-            found = self._arms.made.find(id) or await self._recalled(id)
-            if isinstance(found, Decision):
-                return found
-            if found is None:
-                left -= _PAUSE_S
+        while (found := await self._find(id)) is None:
+            if left <= 0:
+                raise NotFound(
+                    f"no request with id {id[:64]!r} is remembered; the `routing` that its reply "
+                    "carried can be given instead, however late"
+                )
             await asyncio.sleep(_PAUSE_S)
-        raise NotFound(
-            f"no request with id {id[:64]!r} is remembered; the `routing` that its reply "
-            "carried can be given instead, however late"
-        )
+            left -= _PAUSE_S
+        return found
 
-    async def _recalled(self, id: str) -> Decision | bytes | None:
-        """The decision that another router made; TOO_EARLY, or None if there is none."""
-        found = await _persistently(lambda: self._recall(id))
-        return unpacked(found) if found else found
+    async def _find(self, id: str) -> Decision | None:
+        """The decision that this router or another made, as soon as that can be said."""
+        while (own := self._arms.made.find(id)) is None:
+            found = await _persistently(lambda: self._recall(id))
+            if found != TOO_EARLY:
+                return None if found is None else unpacked(found)
+            await asyncio.sleep(_PAUSE_S)
+        return own
 
 
 async def _persistently(call: Callable[[], Awaitable[T]]) -> T:

@@ -278,6 +278,9 @@ def test_who_has_not_heard_from_all_is_asked_again(
         other.source.early = 10
         other.source.known = dict(one.arms.made.news(9))
         assert (await other.told(id="a", reward=1))[0] == 200
+        told = json.dumps({"id": "a", "revision": 3, "path": {"chooser": "forest"}})
+        other.source.early = 10
+        assert (await other.told(routing=told, truth=[1, 0]))[0] == 200
         monkeypatch.setattr(module, "PATIENCE_S", 0.02)
         other.source.early = 10**9
         assert (await other.told(id="b", reward=1))[0] == 503
