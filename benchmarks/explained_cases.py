@@ -90,6 +90,18 @@ class Counted:
         return self.predictor(rows)
 
 
+class Passes:
+    """Counts how often rows pass through a network, and how many; removed by ``remove``."""
+
+    def __init__(self, network: Any) -> None:
+        self.calls = self.rows = 0
+        self.remove = network.register_forward_pre_hook(self._count).remove
+
+    def _count(self, network: Any, given: tuple[Any, ...]) -> None:
+        self.calls += 1
+        self.rows += len(given[0])
+
+
 @dataclass(frozen=True)
 class Case:
     """A method: as a node that explains another, and as a call of its library."""
