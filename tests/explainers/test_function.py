@@ -68,7 +68,7 @@ def test_a_sample_is_what_the_input_can_hold():
     sample = np.full((1, 2), 0.1)
     assert Function(model(x=tensor("FP64", 2)), None, None).rounded(sample)[0, 0] == 0.1
     rounded = Function(model(x=tensor("FP32", 2)), None, None).rounded(sample)
-    assert rounded[0, 0] == np.float32(0.1) != 0.1
+    assert rounded[0, 0] == float(np.float32(0.1)) != 0.1
 
 
 def test_what_is_not_clear_is_asked_for_by_name():
