@@ -27,6 +27,8 @@ def plain(value: Any) -> Any:
             return value.decode(errors="replace")
         case np.ndarray() if value.size > MOST:
             return {"omitted": f"{value.dtype}{list(value.shape)}"}
+        case np.ndarray() if value.dtype.kind in "biuf" and np.isfinite(value).all():
+            return value.tolist()
         case np.ndarray() | np.generic():
             return plain(value.tolist())
         case Mapping():

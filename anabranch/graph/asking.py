@@ -3,8 +3,8 @@
 Rows are asked in parts. What a copy in this process is asked has no reader but the explanation, so
 there only memory bounds a part. A deployment of the node also answers predictions, and what is one
 call to it keeps them waiting: with ``batching`` a part is one batch, of the lowest priority;
-without, parts are as large as take ``PART_S``, and no more of them are on their way than there are
-replicas.
+without, parts are as large as take ``PART_S``, no more of them are on their way than there are
+replicas, and after each there is a rest as long as it took.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Evaluate: TypeAlias = Callable[[Values, Context], Awaitable[Values]]
 """Evaluates the model for some rows."""
 T = TypeVar("T")
 
-PART_S = 0.0025
+PART_S = 0.004
 """How long a part may keep a deployment busy that also answers predictions, in seconds."""
 FIRST_ROWS = 32
 MOST_ROWS = 1024
@@ -101,14 +101,15 @@ class Parts:
             return cls(target.batching.max_size, target.batching.max_size, None)
         return cls(FIRST_ROWS, MOST_ROWS, PART_S)
 
-    def took(self, rows: int, seconds: float) -> None:
-        """Note how long a part took."""
+    def took(self, rows: int, seconds: float) -> float:
+        """Note how long a part took; returns how long to rest, in seconds."""
         if self._seconds is None:
-            return
+            return 0.0
         if seconds > self._seconds:
             self.rows = max(1, min(self.rows, rows) // 2)
         elif rows == self.rows and seconds < self._seconds / 2:
             self.rows = min(self.rows * 2, self._most)
+        return seconds
 
 
 _CURRENT: ContextVar[Asking | None] = ContextVar("asking", default=None)
@@ -210,10 +211,13 @@ class AskedModel:
         return {**context.parameters, PRIORITY: LOWEST_LEVEL}
 
     async def _part(self, values: Values, context: Context, rows: int) -> Values:
-        async with self._limit:
-            started = time.perf_counter()
+        await self._limit.acquire()
+        started, rest = time.perf_counter(), 0.0
+        try:
             found = await self._evaluate(values, context)
-            self._parts.took(rows, time.perf_counter() - started)
+            rest = self._parts.took(rows, time.perf_counter() - started)
+        finally:
+            self._loop.call_later(rest, self._limit.release)
         return found
 
 
