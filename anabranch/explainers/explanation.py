@@ -9,7 +9,6 @@ A method fills in what it knows and leaves the rest out. ``to_json`` is what cli
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
@@ -77,8 +76,6 @@ def _plain(value: Any) -> Any:
     match value:
         case Curve() | Example():
             return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-        case tuple() | list():
+        case tuple():
             return [_plain(item) for item in value]
-        case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
     return value
