@@ -118,8 +118,8 @@ _CURRENT: ContextVar[Asking | None] = ContextVar("asking", default=None)
 class AskedModel:
     """A ``Model`` over an asynchronous function, for the explanations of one explainer.
 
-    ``inputs`` and ``outputs`` are as in ``Model``; ``replicas`` is how many calls may be on their
-    way to a deployment of the node.
+    ``inputs``, ``outputs`` and ``instance`` are as in ``Model``. A deployment of the node may have
+    as many calls on their way as it has replicas.
     """
 
     def __init__(

@@ -14,6 +14,7 @@ import networkx as nx
 
 from anabranch.components import registry
 from anabranch.components.hints import listing
+from anabranch.explainers.fitting import fitting
 from anabranch.graph.draft import Draft, FieldPath, edges, node_path
 from anabranch.graph.plan import Plan, PlannedNode, Ref
 from anabranch.graph.vertices import vertex_of
@@ -98,8 +99,8 @@ def _method(
     reason = kind.fits(subject)
     if reason is not None:
         what = "the whole graph" if explained is None else repr(explained.name)
-        fitting = _fitting(explained)
-        instead = f"what fits: {', '.join(fitting)}" if fitting else "a `component` may"
+        others = fitting(subject)
+        instead = f"what fits: {', '.join(others)}" if others else "a `component` may"
         yield (
             node_path(node.name, "method"),
             f"{method} cannot explain {what}: {reason}; {instead}",
@@ -109,13 +110,6 @@ def _method(
             node_path(node.name, "colocate"),
             f"method {method} looks into the model, so it needs a copy of it; remove this",
         )
-
-
-def _fitting(explained: PlannedNode | None) -> list[str]:
-    """The methods that fit."""
-    subject = None if explained is None else explained.spec
-    names = registry.names("explainer")
-    return [name for name in names if registry.get("explainer", name).fits(subject) is None]
 
 
 def _sources(node: PlannedNode, explained: PlannedNode) -> Iterator[Mistake]:

@@ -22,6 +22,7 @@ from anabranch.router.arms import Arms
 from anabranch.router.decisions import MAX_ID, Decision, from_routing, unpacked
 from anabranch.router.grouping import Grouped
 from anabranch.router.limits import Gate
+from anabranch.router.parsing import parsed
 from anabranch.router.tally import Judged
 
 logger = logging.getLogger("anabranch.router")
@@ -166,15 +167,7 @@ async def _persistently(call: Callable[[], Awaitable[T]]) -> T:
 
 
 def _given(body: bytes) -> _Given:
-    try:
-        given = _read(body)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"not feedback: {error}") from None
-    except RecursionError:
-        raise InvalidRequest("the body is nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        problem = str(error).removeprefix("JSON is malformed: ")
-        raise InvalidRequest(f"the body is not JSON: {problem}") from None
+    given = parsed(_read, body, "the body", "not feedback")
     if (given.id is None) == (given.routing is None):
         raise InvalidRequest("give either `id` or `routing`")
     if given.reward is None and given.truth is None:

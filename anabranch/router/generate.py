@@ -35,6 +35,7 @@ from anabranch.router.elements import decode_elements
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.header import Header
 from anabranch.router.limits import Limits
+from anabranch.router.parsing import parsed
 
 TEXT_INPUT, TEXT_OUTPUT = "text_input", "text_output"
 
@@ -57,30 +58,18 @@ def decode_generate(body: bytes, metadata: ModelMetadata, limits: Limits) -> Inf
 
     Raises InvalidRequest or TooLarge.
     """
-    fields = _parsed(_decode_object, body, "the body")
+    fields = parsed(_decode_object, body, "the body")
     fields = {_input_name(name, metadata): raw for name, raw in fields.items()}
     known = {tensor.name: tensor for tensor in metadata.inputs}
-    own_id = _parsed(_decode_id, fields.pop("id", b"null"), "'id'") if "id" not in known else None
+    own_id = parsed(_decode_id, fields.pop("id", b"null"), "'id'") if "id" not in known else None
     given = fields.pop("parameters", b"null") if "parameters" not in known else b"null"
-    parameters = dict(_parsed(_decode_parameters, given, "'parameters'") or {})
+    parameters = dict(parsed(_decode_parameters, given, "'parameters'") or {})
     for name in fields.keys() - known.keys():
         if name in parameters:
             raise InvalidRequest(f"parameter {name[:64]!r} is there twice")
         parameters[name] = _parameter(name, fields.pop(name), known)
     inputs = {name: _tensor(known[name], bytes(raw), limits) for name, raw in fields.items()}
     return InferenceRequest(inputs, id=own_id, parameters=parameters)
-
-
-def _parsed(decode: Any, data: bytes | msgspec.Raw, what: str) -> Any:
-    try:
-        return decode(data)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"{what}: {error}") from None
-    except RecursionError:
-        raise InvalidRequest(f"{what} is nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        problem = str(error).removeprefix("JSON is malformed: ")
-        raise InvalidRequest(f"{what} is not JSON: {problem}") from None
 
 
 def _input_name(name: str, metadata: ModelMetadata) -> str:
@@ -121,7 +110,7 @@ def _shape_of_texts(name: str, raw: bytes, depth: int) -> list[int]:
     kind: Any = str
     for _ in range(depth):
         kind = list[kind]
-    value = _parsed(msgspec.json.Decoder(kind).decode, raw, f"input {name!r}")
+    value = parsed(msgspec.json.Decoder(kind).decode, raw, f"input {name!r}")
     shape = []
     for _ in range(depth):
         shape.append(len(value))

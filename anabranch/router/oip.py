@@ -32,6 +32,7 @@ from anabranch.router.elements import decode_elements
 from anabranch.router.encoding import JSON_ONLY, Form
 from anabranch.router.header import Header
 from anabranch.router.limits import Limits
+from anabranch.router.parsing import parsed
 from anabranch.router.raw import Buffer, decode_raw
 
 Parameters: TypeAlias = dict[str, bool | int | float | str]
@@ -122,15 +123,7 @@ def _form(parameters: Parameters, outputs: Sequence[_Output], limits: Limits) ->
 
 
 def _envelope(document: Buffer) -> _Request:
-    try:
-        return _decode_envelope(document)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"not an inference request: {error}") from None
-    except RecursionError:
-        raise InvalidRequest("the body is nested too deeply") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        problem = str(error).removeprefix("JSON is malformed: ")
-        raise InvalidRequest(f"the body is not JSON: {problem}") from None
+    return parsed(_decode_envelope, document, "the body", "not an inference request")
 
 
 def _check_count(count: int, what: str, limits: Limits) -> None:

@@ -21,6 +21,7 @@ class Told:
     def __init__(self) -> None:
         self.lessons = Lessons(0)
         self.away = False
+        self.asked = 0
         self._changed = asyncio.Event()
 
     def tell(self, states: Mapping[tuple[str, str], str]) -> None:
@@ -29,6 +30,7 @@ class Told:
         self._changed = asyncio.Event()
 
     async def learned(self, version: int) -> Lessons:
+        self.asked += 1
         while self.away or self.lessons.version == version:
             if self.away:
                 raise ConnectionError
@@ -125,8 +127,10 @@ def test_a_state_that_cannot_be_read_changes_nothing(text: str) -> None:
 
 def test_where_nothing_learns_nobody_is_asked() -> None:
     async def run() -> None:
-        following = Learning({}, Told())
+        told = Told()
+        following = Learning({}, told)
         await following.start()
         await following.close()
+        assert told.asked == 0
 
     asyncio.run(run())

@@ -70,7 +70,12 @@ class _Grids(Curves):
         except ValueError as error:
             raise CannotLoad(f"{self.node.method}: {' '.join(str(error).split())}") from None
 
-    def curve(self, feature: int, grid: Array, values: Array) -> Curve:
+    def curves(self, chosen: int) -> tuple[Curve, ...]:
+        """Return the curve of each feature for a target."""
+        found = zip(self.chosen, self.data["feature_values"], self.data["pd_values"], strict=True)
+        return tuple(self._curve(feature, grid, values[chosen]) for feature, grid, values in found)
+
+    def _curve(self, feature: int, grid: Array, values: Array) -> Curve:
         """Return the curve of a feature, over the names of its categories where it has some."""
         names = self.categories(self._categories).get(feature)
         points = grid.tolist() if names is None else [names[int(index)] for index in grid]
@@ -129,9 +134,7 @@ class PartialDependence(_Grids):
 
     def of_target(self, chosen: int) -> dict[str, Any]:
         """Return a curve for each feature."""
-        found = zip(self.chosen, self.data["feature_values"], self.data["pd_values"], strict=True)
-        curves = [self.curve(feature, grid, values[chosen]) for feature, grid, values in found]
-        return {"feature_names": self.chosen_names, "curves": tuple(curves)}
+        return {"feature_names": self.chosen_names, "curves": self.curves(chosen)}
 
 
 @register("explainer", "partial_dependence_variance")
@@ -192,10 +195,8 @@ class PartialDependenceVariance(_Grids):
             pairs = tuple(" × ".join(pair) for pair in combinations(self.chosen_names, 2))
             values = np.asarray(self.data["feature_interaction"])[chosen]
             return {"feature_names": pairs, "attributions": plain(values)}
-        found = zip(self.chosen, self.data["feature_values"], self.data["pd_values"], strict=True)
-        curves = [self.curve(feature, grid, values[chosen]) for feature, grid, values in found]
         return {
             "feature_names": self.chosen_names,
             "attributions": plain(np.asarray(self.data["feature_importance"])[chosen]),
-            "curves": tuple(curves),
+            "curves": self.curves(chosen),
         }

@@ -10,7 +10,7 @@ were drawn for the other and happen to follow the condition. In these, the featu
 each other as they do in the sample, which they do not in rows that are drawn for the candidate
 itself. So the precision that it claims may be far above that on fresh rows (on breast cancer
 0.95 against 0.6). ``precision`` draws fresh ones; ``resample`` lets the search itself do without
-the others' rows, which takes two to three times the rows.
+the others' rows, which takes up to three times the rows.
 """
 
 from __future__ import annotations
