@@ -21,7 +21,7 @@ $(READY): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet \
-		-c requirements.lock -e '.[torch,sklearn,onnx,xgboost,lightgbm,catboost,mlflow,huggingface,explain,s3,postgres,dev]'
+		-c requirements.lock -e '.[torch,sklearn,onnx,xgboost,lightgbm,catboost,mlflow,huggingface,explain,drift,s3,postgres,kafka,parquet,dev]'
 	@touch $@
 
 demo: setup ## Train, serve and check a real ensemble over HTTP, then take it down
@@ -80,7 +80,8 @@ swagger: ## Fetch the page that documents graphs
 lock: setup ## Resolve requirements.lock anew (torch and xgboost stay ranges: their builds depend on the machine)
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
 		--extra sklearn --extra onnx --extra xgboost --extra lightgbm --extra catboost \
-		--extra mlflow --extra huggingface --extra explain --extra s3 --extra postgres \
+		--extra mlflow --extra huggingface --extra explain --extra drift --extra s3 \
+		--extra postgres --extra kafka --extra parquet \
 		--extra dev --no-annotate \
 		--no-emit-index-url --no-emit-find-links --no-emit-package torch \
 		--no-emit-package xgboost --custom-compile-command "make lock" \

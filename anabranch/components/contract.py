@@ -23,6 +23,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from anabranch.telemetry.trace import Trace
+
 METHODS = {
     "transformer": "transform",
     "predictor": "predict",
@@ -76,6 +78,8 @@ class Context:
     deadline: float | None = None
     path: dict[str, str] = field(default_factory=dict)
     """What routers have picked for the request so far: router to route; kept by the executor."""
+    trace: Trace | None = None
+    """Where to record what is done for the request; None for most."""
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, never below 0; None where there is no deadline."""

@@ -448,6 +448,7 @@ MetricName = Literal[
     "agreement",
     "prediction_shift",
     "reward",
+    "drift",
     "promql",
 ]
 METRICS: tuple[str, ...] = get_args(MetricName)
@@ -457,8 +458,9 @@ class Metric(Model):
     """One condition of a rollout's analysis."""
 
     metric: MetricName
-    """What is measured; agreement is of a mirror's answers with those that clients got, and reward
-    the mean of what feedback says of the answers."""
+    """What is measured; agreement is of a mirror's answers with those that clients got, reward
+    the mean of what feedback says of the answers, and drift the highest score of the candidate's
+    monitors, where above 1 is drift."""
     max: Limit | None = None
     """Largest value allowed: a number, for latencies a duration, or a multiple of the stable
     revision's value such as 1.2x."""
@@ -511,6 +513,60 @@ class Warmup(Model):
     """An inference request in JSON, relative to the spec; tensors of zeros if left out."""
 
 
+class Reference(Model):
+    """What a monitor compares with: exactly one of the fields."""
+
+    data: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    """A sample of what is watched: .npy, .npz or .csv, relative to the spec."""
+    first: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
+    """The first so many rows that the revision gets."""
+
+
+class Monitor(Model):
+    """Watches the data of a graph off the request path, and says when it drifts."""
+
+    component: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    """Your class with ``score(**inputs)``, as for nodes; instead of ``method``."""
+    method: str | None = None
+    """A built-in, such as ks or mahalanobis."""
+    args: dict[str, Argument] = {}
+    """Keyword arguments of the constructor."""
+    watches: Annotated[list[Source], Field(min_length=1, max_length=64)] | None = None
+    """Graph inputs, nodes or ``node.output``; all inputs of the graph if left out."""
+    reference: Reference | None = None
+    """What is compared with, where the method compares."""
+    window: Annotated[int, Field(ge=2, le=100_000)] = 200
+    """Rows that are looked at together."""
+    sample: Percentage | None = None
+    """Share of the requests that is looked at; all if left out."""
+
+
+class RequestLog(Model):
+    """Which requests and replies are logged, as CloudEvents, and where to."""
+
+    sample: Percentage | None = None
+    """Share of the requests that is logged; all if left out."""
+    to: Annotated[str, Field(min_length=1, max_length=2048)] = "file"
+    """``file``, a folder of the engine; or a URL that ANABRANCH_REQUEST_LOGS allows:
+    ``http(s)://host/path``, or ``kafka://host:port/topic``."""
+    format: Literal["jsonl", "parquet"] = "jsonl"
+    """Of files."""
+    redact: Annotated[list[TensorName], Field(min_length=1, max_length=256)] | None = None
+    """Tensors of which only datatype and shape are logged, inputs or outputs."""
+    max_tensor: Size | None = None
+    """Larger tensors are logged by datatype and shape alone; 64KiB if left out."""
+
+
+class Telemetry(Model):
+    """What the graph tells of its requests, besides its metrics."""
+
+    trace: Percentage | None = None
+    """Share of the requests that is traced, unless a traceparent decides; the engine's
+    ANABRANCH_TRACE_RATIO if left out."""
+    requests: RequestLog | None = None
+    """Requests and replies to log; none if left out."""
+
+
 class Metadata(Model):
     """What the graph is called."""
 
@@ -537,6 +593,9 @@ class Spec(Model):
     """What a router does before its first request."""
     traffic: Traffic | None = None
     rollout: Rollout | None = None
+    monitors: Annotated[dict[NodeName, Monitor], Field(max_length=32)] | None = None
+    """What watches the data, by name."""
+    telemetry: Telemetry | None = None
 
 
 class InferenceGraph(Model):
