@@ -28,9 +28,10 @@ from anabranch.telemetry.definitions import (
 from anabranch.telemetry.registry import REGISTRY, Registry
 
 Item = TypeVar("Item")
-Deliver: TypeAlias = Callable[[Sequence[Item]], None]
-"""Delivers items, or raises where none of them arrived. Called in the outlet's thread; may take as
-long as it likes, but should give up by itself after some seconds."""
+Deliver: TypeAlias = Callable[[Sequence[Item]], int | None]
+"""Delivers items; says how many arrived where that is not all, and raises where none did. Called in
+the outlet's thread; may take as long as it likes, but should give up by itself after some seconds.
+"""
 Reason: TypeAlias = Literal["full", "failed", "late", "closed"]
 
 BATCH = 512
@@ -105,8 +106,11 @@ class Outlet(Generic[Item]):
         self._work.set()
         return True
 
-    def close(self, timeout: float = CLOSING_S) -> None:
-        """Deliver what is there, for ``timeout`` seconds at most; the rest is dropped."""
+    def close(self, timeout: float = CLOSING_S) -> bool:
+        """Deliver what is there, for ``timeout`` seconds at most; the rest is dropped.
+
+        False if a call still hangs then.
+        """
         with self._lock:
             self._closed = True
         self._closing.set()
@@ -117,6 +121,7 @@ class Outlet(Generic[Item]):
             left = len(self._items)
             self._forget([self._items.popleft()[1] for _ in range(left)])
             self._dropped["closed"].value += left
+        return self._thread is None or not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:
@@ -124,7 +129,8 @@ class Outlet(Generic[Item]):
             self._work.clear()
             while batch := self._next():
                 self._give(batch)
-                self._closing.wait(PAUSE_S)
+                if len(batch) < BATCH:
+                    self._closing.wait(PAUSE_S)
             if self._closing.is_set():
                 return
 
@@ -133,15 +139,17 @@ class Outlet(Generic[Item]):
             return [self._items.popleft() for _ in range(min(BATCH, len(self._items)))]
 
     def _give(self, batch: list[tuple[Item, int]]) -> None:
+        arrived, lost = 0, self._dropped["failed"]
         try:
-            self._deliver([item for item, _ in batch])
+            told = self._deliver([item for item, _ in batch])
+            arrived = len(batch) if told is None else told
         except Exception as error:
             self._say(error)
-            outcome = self._dropped["late" if isinstance(error, TimeoutError) else "failed"]
-        else:
-            outcome = self._sent
+            if isinstance(error, TimeoutError):
+                lost = self._dropped["late"]
         with self._lock:
-            outcome.value += len(batch)
+            self._sent.value += arrived
+            lost.value += len(batch) - arrived
             self._forget([size for _, size in batch])
 
     def _forget(self, sizes: Sequence[int]) -> None:

@@ -112,6 +112,17 @@ def test_a_sink_that_fails_drops_and_the_next_are_tried(error: Exception, reason
     assert found["sent"] == found["waiting"] == 0
 
 
+def test_what_arrived_of_a_batch_is_sent_and_the_rest_failed() -> None:
+    registry = Registry()
+    one: Outlet[int] = Outlet("g", "traces", lambda items: len(items) // 2, registry=registry)
+    for number in range(101):
+        one.offer(number)
+    assert one.close(timeout=30)
+    found = counts(registry)
+    assert 0 < found["sent"] <= 50
+    assert found["sent"] + found["dropped/failed"] == found["selected"] == 101
+
+
 def test_a_closed_outlet_takes_nothing_and_counts_it() -> None:
     sink, registry = Sink(), Registry()
     with opened(sink, registry) as one:
@@ -127,11 +138,11 @@ def test_closing_waits_for_no_sink_that_hangs() -> None:
     one.offer(0)
     assert sink.entered.wait(30)
     one.offer(1)
-    one.close(timeout=0.01)
+    assert not one.close(timeout=0.01)
     found = counts(registry)
     assert found["dropped/closed"] == found["waiting"] == 1
     sink.gate.set()
-    one.close(timeout=30)
+    assert one.close(timeout=30)
     assert sink.items == [0]
     assert counts(registry)["sent"] == 1
 
