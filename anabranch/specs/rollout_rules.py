@@ -124,6 +124,11 @@ def _any_number(limit: Limit, relative: bool) -> Iterator[str]:
         yield "must be a number, or a multiple of stable, such as 1.2x"
 
 
+def _score(limit: Limit, relative: bool) -> Iterator[str]:
+    if isinstance(limit, str) or limit < 0:
+        yield "must be a score, in which 1 is where drift begins, such as 1"
+
+
 Suits: TypeAlias = Callable[[Limit, bool], Iterator[str]]
 _SUITS: Mapping[str, Suits] = {
     "error_rate": _rate,
@@ -133,5 +138,6 @@ _SUITS: Mapping[str, Suits] = {
     "agreement": _share,
     "prediction_shift": _share,
     "reward": _any_number,
+    "drift": _score,
     "promql": _any_number,
 }

@@ -89,9 +89,9 @@ def test_every_metric_needs_a_limit(name: str) -> None:
 @pytest.mark.parametrize(
     ("limit", "allowed"),
     [
-        (0, {"error_rate", "agreement", "prediction_shift", "reward", "promql"}),
-        (1.0, {"error_rate", "agreement", "prediction_shift", "reward", "promql"}),
-        (1.01, {"reward", "promql"}),
+        (0, {"error_rate", "agreement", "prediction_shift", "reward", "drift", "promql"}),
+        (1.0, {"error_rate", "agreement", "prediction_shift", "reward", "drift", "promql"}),
+        (1.01, {"reward", "drift", "promql"}),
         (-1, {"reward", "promql"}),
         ("1.2x", {"error_rate", "reward", "promql", *LATENCIES}),
         ("250ms", {*LATENCIES}),
