@@ -47,12 +47,11 @@ def diff(
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Show what differs between two revisions: their specs, their plans, their files."""
-    from anabranch.cli.changes import changes_between
     from anabranch.cli.reports import difference_text
 
     before, after = shares.revision(first), shares.revision(second)
     with options.client(home) as client:
-        found = changes_between(client, graph, before, after)
+        found = client.diff(graph, before, after)
     if output is options.Format.JSON:
         result_json(found)
     else:

@@ -10,9 +10,11 @@
 | GET | ``/graphs/<graph>/revisions/<N>`` | one revision |
 | GET | ``/graphs/<graph>/revisions/<N>/files`` | ``{"files": {path: mark of its content}}`` |
 | GET | ``/graphs/<graph>/logs?tail=100`` | plain text |
-| GET | ``/events?graph=&after=0&limit=100`` | ``{"events": [...]}`` |
+| GET | ``/events?graph=&after=0&limit=100`` | ``{"events": [...]}``, oldest first |
+| GET | ``/events?graph=&newest=100`` | the newest events, oldest first |
 
-What moves traffic is in ``traffic_api``, what routers have learned in ``bandit_api``. All runs in
+What moves traffic is in ``traffic_api``, what routers have learned in ``bandit_api``, what a revision
+is in ``console_api``. All runs in
 the controller; who may call it is checked before, in ``gateway``.
 """
 
@@ -29,6 +31,7 @@ import ray
 
 from anabranch.control import lifecycle, logs
 from anabranch.control.bandit_api import BanditApi
+from anabranch.control.console_api import ConsoleApi
 from anabranch.control.desk import Desk
 from anabranch.control.endpoints import (
     JSON,
@@ -105,6 +108,7 @@ class ControlApi:
             "/events": {"GET": self._events},
         }
         below = TrafficApi(store, desk, hub, ledger).routes | bandits.routes
+        below |= ConsoleApi(store, releases).routes
         for path, methods in below.items():
             routes[f"{_GRAPH}{path}"] = methods
         self._routes = [(re.compile(f"{path}/?"), methods) for path, methods in routes.items()]
@@ -256,13 +260,15 @@ class ControlApi:
         return 200, TEXT, "".join(f"{line}\n" for line in lines).encode()
 
     async def _events(self, call: Call) -> Answer:
-        graph = call.query.get("graph")
-        events: list[Event] = await asyncio.to_thread(
-            self._store.events,
-            None if graph is None else write_text(graph),
-            whole_number(call.query, "after", 0, 2**53),
-            whole_number(call.query, "limit", 100, MAX_EVENTS),
-        )
+        graph, query = call.query.get("graph"), call.query
+        name = None if graph is None else write_text(graph)
+        if "newest" in query:
+            count = whole_number(query, "newest", 100, MAX_EVENTS)
+            events: list[Event] = await asyncio.to_thread(self._store.newest_events, name, count)
+        else:
+            after = whole_number(query, "after", 0, 2**53)
+            count = whole_number(query, "limit", 100, MAX_EVENTS)
+            events = await asyncio.to_thread(self._store.events, name, after, count)
         return answer(200, {"events": [asdict(event) for event in events]})
 
 

@@ -112,10 +112,9 @@ class ControlClient:
         """One revision with its state and, where it failed, the reason."""
         return self._get(f"{_graph_path(name)}/revisions/{number}")
 
-    def files(self, name: str, number: int) -> dict[str, str]:
-        """The files of a revision, each with a mark that changes with its content."""
-        found: dict[str, str] = self._get(f"{_graph_path(name)}/revisions/{number}/files")["files"]
-        return found
+    def diff(self, name: str, first: int, second: int) -> Json:
+        """What differs between two revisions; see ``control.differences``."""
+        return self._get(f"{_graph_path(name)}/revisions/{second}/diff", {"from": first})
 
     def deploy(
         self,

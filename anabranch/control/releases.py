@@ -86,6 +86,10 @@ class Releases:
         """The files of a revision, each with a mark of its content; NotFound if they are gone."""
         return self._bundles.marks(revision.digest)
 
+    def member(self, revision: Revision, name: str) -> bytes | None:
+        """One file of a revision's bundle, None if it has no such file; NotFound if it is gone."""
+        return self._bundles.read(revision.digest, name)
+
     def plan(self, revision: Revision) -> Plan:
         """The compiled graph of a revision; SpecError if this version cannot compile it."""
         return self.loaded(revision).plan

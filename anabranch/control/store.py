@@ -121,6 +121,14 @@ class Store:
         with self.database.read() as connection:
             return [event_of(row) for row in connection.execute(query).mappings()]
 
+    def newest_events(self, graph: str | None, count: int) -> list[Event]:
+        """The last ``count`` events, oldest first."""
+        query = sa.select(events).order_by(events.c.id.desc()).limit(count)
+        if graph is not None:
+            query = query.where(events.c.graph == graph)
+        with self.database.read() as connection:
+            return [event_of(row) for row in connection.execute(query).mappings()][::-1]
+
     def add_revision(
         self,
         name: str,

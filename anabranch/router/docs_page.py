@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-from functools import cache
 from html import escape
-from importlib import resources
 
-from anabranch.errors import NotFound
-from anabranch.router.compression import accepted
+from anabranch.router import assets
 from anabranch.router.errors import Headers, Reply
 
-_TYPES = {
-    "swagger-ui-bundle.js": b"text/javascript; charset=utf-8",
-    "swagger-ui.css": b"text/css; charset=utf-8",
-    "init.js": b"text/javascript; charset=utf-8",
-}
-FILES = tuple(_TYPES)
+FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "init.js")
 """What the page loads, from below its own address."""
 
 # Swagger UI sets styles from its script. Nothing comes from, or goes to, anywhere else.
@@ -31,6 +22,7 @@ _HEADERS: Headers = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
+_CACHED: Headers = ((b"cache-control", b"max-age=3600"),)
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -61,21 +53,4 @@ def page(title: str, is_folder: bool) -> Reply:
 
 def asset(name: str, accept: str) -> Reply:
     """A file of the page, compressed if an Accept-Encoding header lets it."""
-    if name not in _TYPES:
-        raise NotFound(f"the page has no file {name[:64]!r}")
-    headers: Headers = (
-        (b"content-type", _TYPES[name]),
-        (b"cache-control", b"max-age=3600"),
-        (b"x-content-type-options", b"nosniff"),
-        (b"vary", b"accept-encoding"),
-    )
-    if accepted(accept) == "gzip":
-        return Reply(200, _packed(name), (*headers, (b"content-encoding", b"gzip")))
-    return Reply(200, gzip.decompress(_packed(name)), headers)
-
-
-@cache
-def _packed(name: str) -> bytes:
-    folder = resources.files("anabranch.router") / "swagger"
-    packed = folder / f"{name}.gz"
-    return packed.read_bytes() if packed.is_file() else gzip.compress((folder / name).read_bytes())
+    return assets.asset("swagger", name, accept, _CACHED)

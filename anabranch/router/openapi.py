@@ -137,21 +137,27 @@ def _get(name: str, summary: str) -> Json:
 def _request(metadata: ModelMetadata, parameters: Json) -> Json:
     """A request with all inputs; its example has ``parameters`` if there are any."""
     request: Json = {"schema": {"$ref": "#/components/schemas/InferRequest"}}
-    values = _examples(metadata.inputs)
-    if values is not None:
-        request["example"] = {
-            "inputs": [
-                {
-                    "name": tensor.name,
-                    "datatype": tensor.datatype,
-                    "shape": _sizes(tensor),
-                    "data": values[tensor.name],
-                }
-                for tensor in metadata.inputs
-            ],
-            **({"parameters": parameters} if parameters else {}),
-        }
+    example = request_example(metadata.inputs)
+    if example is not None:
+        request["example"] = example | ({"parameters": parameters} if parameters else {})
     return request
+
+
+def request_example(inputs: Sequence[TensorMetadata]) -> Json | None:
+    """A request with tensors of zeros and empty texts; None where it would be too large."""
+    values = _examples(inputs)
+    if values is None:
+        return None
+    tensors = [
+        {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": _sizes(tensor),
+            "data": values[tensor.name],
+        }
+        for tensor in inputs
+    ]
+    return {"inputs": tensors}
 
 
 def _explain(metadata: ModelMetadata, explainers: Sequence[str]) -> Json:

@@ -1,8 +1,8 @@
 """What people read."""
 
 from anabranch.cli import reports
-from anabranch.cli.changes import file_changes, spec_changes
 from anabranch.cli.console import table
+from anabranch.control.differences import file_changes, spec_changes
 
 OLD = {
     "spec": {
@@ -103,8 +103,8 @@ def revision(number: int, pins: dict[str, str]):
 
 
 def test_history_and_diff_show_what_aliases_meant():
-    from anabranch.cli.changes import difference
     from anabranch.cli.reports import difference_text, history_text
+    from anabranch.control.differences import difference
 
     alias = "models:/m@champion"
     old, new = revision(1, {alias: "models:/m/3"}), revision(2, {alias: "models:/m/4"})

@@ -248,7 +248,7 @@ def test_diff(engine):
 
 
 def test_a_spec_of_an_older_language_is_compared_as_text(two):
-    from anabranch.cli.changes import difference
+    from anabranch.control.differences import difference
 
     old = {"graph": "g", "revision": 1, "digest": "a", "spec": "apiVersion: anabranch/v0\n"}
     new = {"graph": "g", "revision": 2, "digest": "a", "spec": SPEC.replace("NAME", "g")}

@@ -1,0 +1,51 @@
+"""What a request's headers tell of where it comes from: of this machine, or of a web page elsewhere.
+
+A browser on this machine can be led here by any web page. Two things keep such a page out where no
+token is asked for. A name of its own that leads to loopback (DNS rebinding) shows in ``Host``, which
+must be a name or address of loopback. And a request that a page of another origin makes shows in
+``Sec-Fetch-Site`` (W3C Fetch Metadata), or in ``Origin`` from browsers that do not send that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from anabranch.router.errors import Reply, error_body
+
+_OWN = frozenset({"same-origin", "none"})
+"""Of the page itself, or of the user: typed, or from a bookmark."""
+_FOREIGN = Reply(403, error_body("a web page of another origin may not ask for this"))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a ``Host`` header, with a port or without, names this machine's loopback interface."""
+    try:
+        name = urlsplit(f"//{host}").hostname
+    except ValueError:
+        return False
+    if name is None or "@" in host or "/" in host:
+        return False
+    return name == "localhost" or _is_loopback_address(name)
+
+
+def foreign(headers: Mapping[str, str]) -> Reply | None:
+    """The refusal of a request that a page of another origin has made; None for all others.
+
+    Headers have names in lower case. Clients that are no browsers send none of these.
+    """
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+    if site is not None:
+        return None if site in _OWN else _FOREIGN
+    if origin is None:
+        return None
+    own = origin.partition("://")[2].lower() == headers.get("host", "").lower()
+    return None if own else _FOREIGN
+
+
+def _is_loopback_address(name: str) -> bool:
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
