@@ -7,7 +7,7 @@ room for two readings: what a lenient parser would repair is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -15,13 +15,14 @@ from anabranch.errors import InvalidRequest
 from anabranch.specs.models import Rollout
 
 _URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<scheme>https?|kafka)://(?P<host>[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<path>/[^?#]*)?(?P<query>\?[^#]*)?",
     re.IGNORECASE,
 )
 _PLAIN = re.compile(r"[!-\[\]-~]{1,2048}")
 """Visible ASCII without the backslash."""
-_PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": 80, "https": 443, "kafka": 9092}
+HTTP = ("http", "https")
 _MOST_DECODINGS = 8
 
 
@@ -43,10 +44,10 @@ class Destination:
         return place == there and other.path[: len(self.path)] == self.path
 
 
-def parse(url: str) -> Destination | None:
-    """Take a URL apart; None if it is not a plain http or https URL without a user or fragment."""
+def parse(url: str, schemes: Container[str] = HTTP) -> Destination | None:
+    """Take a URL apart; None if it is not a plain one without a user or fragment, of ``schemes``."""
     match = _URL.fullmatch(url) if _PLAIN.fullmatch(url) else None
-    if match is None:
+    if match is None or match["scheme"].lower() not in schemes:
         return None
     scheme, path = match["scheme"].lower(), match["path"] or ""
     port = int(match["port"] or _PORTS[scheme])
@@ -56,10 +57,10 @@ def parse(url: str) -> Destination | None:
     return Destination(scheme, match["host"].lower(), port, segments, match["query"] or "")
 
 
-def allowed(url: str, prefixes: Iterable[str]) -> bool:
-    """Whether ``url`` is at or below one of the URLs in ``prefixes``."""
-    target = parse(url)
-    places = [place for prefix in prefixes if (place := parse(prefix)) is not None]
+def allowed(url: str, prefixes: Iterable[str], schemes: Container[str] = HTTP) -> bool:
+    """Whether ``url`` is at or below one of the URLs in ``prefixes``, which are of ``schemes``."""
+    target = parse(url, schemes)
+    places = [place for prefix in prefixes if (place := parse(prefix, schemes)) is not None]
     return target is not None and any(place.covers(target) for place in places)
 
 

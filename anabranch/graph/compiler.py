@@ -16,6 +16,7 @@ from anabranch.graph.segment import segment
 from anabranch.graph.stand_ins import check_stand_ins
 from anabranch.graph.typing import check_types
 from anabranch.specs.checks import Partial
+from anabranch.specs.models import Telemetry
 
 PASSES: tuple[Callable[[Draft], Draft], ...] = (
     check_conditions,
@@ -53,4 +54,5 @@ def to_plan(draft: Draft) -> Plan:
         critical_path_hops=draft.hops,
         timeout=timeout.seconds if timeout is not None else DEFAULT_TIMEOUT,
         warnings=draft.warnings,
+        telemetry=draft.source.telemetry or Telemetry(),
     )

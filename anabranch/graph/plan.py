@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anabranch.errors import Problem
-from anabranch.specs.models import NodeBase, Resources, Scaling, TensorSpec
+from anabranch.specs.models import NodeBase, Resources, Scaling, Telemetry, TensorSpec
 
 EXPLAIN_TIMEOUT_S = 60.0
 """Longest time for an explanation where its node does not say."""
@@ -87,6 +87,8 @@ class Signature:
     explainers: Mapping[str, ExplainerTerms] = field(default_factory=dict)
     routers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Nodes that pick a route, and the routes of each."""
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    """What the graph tells of its requests."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Plan:
     timeout: float
     """Longest time that a request may take, in seconds."""
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
+    telemetry: Telemetry = field(default_factory=Telemetry)
 
     @property
     def signature(self) -> Signature:
@@ -113,6 +116,7 @@ class Plan:
             self.timeout,
             {name: _terms(node.spec) for name, node in self.nodes.items() if _explains(node)},
             {name: node.routes for name, node in self.nodes.items() if node.type == "router"},
+            self.telemetry,
         )
 
     @property

@@ -24,6 +24,7 @@ from anabranch.specs.models import (
     NodeBase,
     Scaling,
     Source,
+    Telemetry,
     TensorSpec,
 )
 from anabranch.specs.raw import as_list, as_map
@@ -63,6 +64,8 @@ class Partial:
     scaling: Scaling | None = None
     conditions: Mapping[int, str] = field(default_factory=dict)
     """Conditions of the traffic's rules, by index."""
+    telemetry: Telemetry | None = None
+    """Of a valid graph only: no pass judges it."""
     broken: frozenset[str] = frozenset()
 
     @classmethod
@@ -78,6 +81,7 @@ class Partial:
             spec.timeout,
             spec.scaling,
             {index: rule.when for index, rule in enumerate(rules)},
+            spec.telemetry,
         )
 
 

@@ -39,6 +39,7 @@ SHA256 = r"^[0-9a-f]{64}$"
 LIMIT = r"^[0-9]{1,15}(\.[0-9]{1,9})?(x|us|ms|s|m|h)$"
 TARGET = r"^(stable|candidate|r[1-9][0-9]{0,8})$"
 URL = r"^https?://[^\s/?#@]+(/[^\s#]*)?$"
+LOG_SINK = r"^(file|https?://[^\s/?#@]+(/[^\s#]*)?|kafka://[^\s/?#@]+/[A-Za-z0-9._-]{1,249})$"
 
 GraphName = Annotated[str, Field(pattern=GRAPH_NAME)]
 NodeName = Annotated[str, Field(pattern=NODE_NAME)]
@@ -546,13 +547,14 @@ class RequestLog(Model):
 
     sample: Percentage | None = None
     """Share of the requests that is logged; all if left out."""
-    to: Annotated[str, Field(min_length=1, max_length=2048)] = "file"
+    to: Annotated[str, Field(pattern=LOG_SINK, max_length=2048)] = "file"
     """``file``, a folder of the engine; or a URL that ANABRANCH_REQUEST_LOGS allows:
     ``http(s)://host/path``, or ``kafka://host:port/topic``."""
     format: Literal["jsonl", "parquet"] = "jsonl"
-    """Of files."""
+    """Of files that are complete; the one that is being written is JSON lines."""
     redact: Annotated[list[TensorName], Field(min_length=1, max_length=256)] | None = None
-    """Tensors of which only datatype and shape are logged, inputs or outputs."""
+    """Inputs or outputs of which only datatype and shape are logged; messages of errors, which may
+    quote them, are left out then."""
     max_tensor: Size | None = None
     """Larger tensors are logged by datatype and shape alone; 64KiB if left out."""
 

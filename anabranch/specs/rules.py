@@ -13,6 +13,7 @@ from typing import Any
 
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES
 from anabranch.specs.raw import Map, as_list, as_map, as_number, under
+from anabranch.specs.request_log_rules import request_log_rules
 from anabranch.specs.rollout_rules import rollout_rules
 from anabranch.specs.scaling_rules import scaling_rules
 from anabranch.specs.text import listing, nearest
@@ -47,6 +48,7 @@ def broken_rules(data: Any) -> Iterator[Said]:
         yield from under(("spec", "nodes", name), _node(as_map(node)))
     yield from under(("spec", "traffic", "sticky"), _sticky(spec))
     yield from under(("spec", "rollout"), rollout_rules(as_map(spec.get("rollout"))))
+    yield from under(("spec", "telemetry", "requests"), request_log_rules(spec))
 
 
 def _name(name: str, inputs: Map) -> Iterator[Said]:

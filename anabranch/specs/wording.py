@@ -41,6 +41,7 @@ _NAMES = {
     models.LIMIT: "a number, a duration such as 250ms, or a multiple of stable such as 1.2x",
     models.TARGET: "a target of traffic: stable, candidate, or a revision such as r7",
     models.URL: "an http:// or https:// URL without user, password and fragment",
+    models.LOG_SINK: "`file`, an http:// or https:// URL, or kafka://host:port/topic",
 }
 ALL_FIELDS = sorted({name for node in models.NODE_TYPES.values() for name in node.model_fields})
 

@@ -1,0 +1,24 @@
+"""Rules over several fields of a request log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from anabranch.specs.raw import Map, as_list, as_map
+from anabranch.specs.text import did_you_mean
+from anabranch.specs.wording import Said
+
+FILE = "file"
+"""Where a log goes that is a folder of the engine."""
+
+
+def request_log_rules(spec: Map) -> Iterator[Said]:
+    """Every rule that the request log of ``spec`` breaks; its parts may be anything."""
+    log = as_map(as_map(spec.get("telemetry")).get("requests"))
+    tensors = [name for part in ("inputs", "outputs") for name in as_map(spec.get(part))]
+    for index, name in enumerate(as_list(log.get("redact"))):
+        if isinstance(name, str) and tensors and name not in tensors:
+            hint = did_you_mean(name, tensors)
+            yield ("redact", index), f"the graph has no input or output of this name{hint}"
+    if "format" in log and log.get("to", FILE) != FILE:
+        yield ("format",), "is of files; remove it, or log to `file`"
