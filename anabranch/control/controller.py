@@ -22,19 +22,23 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from anabranch.control.endpoints import Answer
 from anabranch.control.hub import PATIENCE_S, Hub
 from anabranch.control.ledger import Ledger
+from anabranch.control.meters import Meters
 from anabranch.control.plane import Plane
 from anabranch.control.settings import Settings
 from anabranch.control.store import Store
 from anabranch.control.tasks import forever
 from anabranch.errors import EngineError, RequestError, Unavailable
+from anabranch.graph.lowering.controlling import ACTOR, NAMESPACE
+from anabranch.graph.lowering.exporting import start_exporting
 from anabranch.router.errors import error_reply
 from anabranch.router.feedback import Entry, Outcome
 from anabranch.router.gateway import GraphState
 from anabranch.router.learning import Lessons
-from anabranch.router.polling import ACTOR, NAMESPACE
 from anabranch.router.rpc.addresses import Addresses
 from anabranch.router.table import RoutingTable
 from anabranch.router.tally import Report
+from anabranch.telemetry.registry import REGISTRY, Snapshot, merged
+from anabranch.telemetry.span import Span
 
 logger = logging.getLogger("anabranch.control")
 
@@ -53,6 +57,8 @@ class Controller:
         self._settings = settings
         self._hub = Hub()
         self._ledger = Ledger()
+        self._meters = Meters()
+        start_exporting(tells=False)
         self._built: Plane | None = None
         """Made once: each has a lease of its own, and would have to wait for the others'."""
         self._plane: Plane | None = None
@@ -110,6 +116,16 @@ class Controller:
         """What a router has counted so far."""
         self._ledger.take(graph, replica, report)
 
+    async def counted(
+        self, process: str, sums: Snapshot, base: Snapshot | None, is_last: bool
+    ) -> bool:
+        """What a process has counted so far; see ``Meters.take``."""
+        return self._meters.take(process, sums, base, is_last)
+
+    async def metrics(self) -> Snapshot:
+        """What all processes of the engine have counted, this one included."""
+        return merged([self._meters.totals(), REGISTRY.snapshot()])
+
     async def remember(self, graph: str, replica: str, made: Sequence[tuple[str, bytes]]) -> None:
         """What a router has decided; see ``Memory``. Unavailable while the store is not ours."""
         self._acting().memory.remember(graph, made)
@@ -128,6 +144,14 @@ class Controller:
         """The long poll of whoever hosts routers that learn; see ``Bandits``."""
         await self._published()
         return await self._acting().bandits.learned(graph, version)
+
+    async def traced(self, spans: Sequence[Span]) -> None:
+        """Spans that are to be shown. Unavailable while the store is not ours."""
+        self._acting().traces.take(spans)
+
+    async def trace(self, trace_id: str) -> dict[str, Any]:
+        """The spans of a trace, see ``RecentTraces.view``. NotFound without any."""
+        return self._acting().traces.view(trace_id)
 
     async def _published(self) -> None:
         """Wait until the hub has the tables of the store; Unavailable if that does not come."""

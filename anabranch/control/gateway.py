@@ -14,12 +14,13 @@ from ray import serve
 
 from anabranch.control.endpoints import Answer
 from anabranch.errors import Unavailable
+from anabranch.graph.lowering.controlling import ACTOR, NAMESPACE
 from anabranch.graph.lowering.hosting import quiet_serve
 from anabranch.router.errors import Reply, error_body
 from anabranch.router.gateway import Gateway, GraphState
 from anabranch.router.limits import Limits
-from anabranch.router.polling import ACTOR, NAMESPACE
 from anabranch.router.rpc.addresses import Addresses
+from anabranch.telemetry.registry import Snapshot
 
 GATEWAY_APP = "anabranch.gateway"
 """Has a dot, so that no graph can have the same name."""
@@ -55,6 +56,11 @@ class ControllerLink:
         found: Addresses = await self._call("addresses", version)
         return found
 
+    async def metrics(self) -> Snapshot:
+        """What the engine's processes have counted; Unavailable while the controller restarts."""
+        found: Snapshot = await self._call("metrics")
+        return found
+
     def refusal(self, headers: Mapping[str, str]) -> Reply | None:
         """401 for a caller without the token."""
         return None if self._let_in(headers.get("authorization", "")) else _UNAUTHORIZED
@@ -85,18 +91,20 @@ class ControllerLink:
 class GatewayReplica:
     """One replica of the gateway; it answers all that no graph's router does."""
 
-    def __init__(self, digest: str, limits: Limits, max_upload: int) -> None:
+    def __init__(self, digest: str, limits: Limits, max_upload: int, loopback: bool) -> None:
         quiet_serve()
         link = ControllerLink(digest)
-        self._gateway = Gateway(link, limits, max_upload=max_upload, sends_id=False)
+        self._gateway = Gateway(
+            link, limits, max_upload=max_upload, sends_id=False, loopback=loopback
+        )
 
     def __serve_build_asgi_app__(self) -> Gateway:
         """Serve's hook for an application that is made in the replica."""
         return self._gateway
 
 
-def gateway_app(token: str, limits: Limits, max_upload: int) -> serve.Application:
-    """The gateway's Serve application, for the route prefix ``/``."""
+def gateway_app(token: str, limits: Limits, max_upload: int, loopback: bool) -> serve.Application:
+    """The gateway's Serve application, for the route prefix ``/``; see ``Gateway``."""
     decorate: Any = serve.deployment(
         name="gateway",
         ray_actor_options={"num_cpus": 0},
@@ -107,5 +115,5 @@ def gateway_app(token: str, limits: Limits, max_upload: int) -> serve.Applicatio
     )
     ingress = serve.ingress()(GatewayReplica)
     return decorate(ingress).bind(  # type: ignore[no-any-return]
-        token_digest(token), limits, max_upload
+        token_digest(token), limits, max_upload, loopback
     )

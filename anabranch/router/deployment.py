@@ -39,10 +39,14 @@ class Router:
         heads = Heads(graph, revision, self._hosted.head)
         samples = Samples(limits, counted_samples(graph))
         explainers = partial(HandleExplain, graph)
-        self._arms = Arms(graph, heads, limits, explainers=explainers, samples=samples)
+        self._arms = Arms(
+            graph, heads, limits, explainers=explainers, samples=samples,
+            sampler=self._hosted.sampler(),
+        )  # fmt: skip
         self._source = ControllerSource(graph, _replica())
         self._feedback = Feedback(self._arms, self._source)
-        self._follower = Follower(self._arms, self._source, Metrics(graph))
+        self._metrics = Metrics(graph)
+        self._follower = Follower(self._arms, self._source, self._metrics)
         self._rpc = RouterServer(self._arms)
         await self._rpc.start(rpc_host())
         await self._follower.start()
@@ -71,6 +75,7 @@ class Router:
             await follower.close()
             await self._source.leave()
             await self._end_calls()
+            self._metrics.flush(self._arms.report())
         if hosted is not None:
             await hosted.unload()
 

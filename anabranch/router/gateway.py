@@ -5,19 +5,23 @@
 | GET | ``/v2`` | server metadata |
 | GET | ``/v2/health/live`` | 200 |
 | GET | ``/v2/health/ready`` | 200 if every live graph can answer, else 503 |
+| GET | ``/metrics`` | what all processes of the engine have counted, for Prometheus |
 | POST | ``/v2/repository/index`` | all graphs, or only those ready |
 | POST | ``/v2/repository/models/<graph>/load`` | 200 once the graph answers again |
 | POST | ``/v2/repository/models/<graph>/unload`` | 200; it keeps all but its replicas |
 | any | ``/v2/models/<graph>/…`` | 404, or 503 for a graph that is not live yet |
 | any | ``/control/v1/…`` | the control API |
+| GET | ``/console…`` | a page that shows what runs; see ``console`` |
 
-Loading and unloading change something, so they need the token of the control API.
+Loading and unloading change something, so they need the token of the control API. A web page of
+another origin is refused even with the token.
 
 It never sends CORS headers: no web page of another origin may read what it answers.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Protocol, TypedDict
@@ -27,11 +31,15 @@ import msgspec
 from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest, NotFound, Unavailable
 from anabranch.router import repository
+from anabranch.router.access import foreign
+from anabranch.router.console import CONSOLE, Console
 from anabranch.router.errors import Headers, MethodNotAllowed, Reply
 from anabranch.router.http import Answer, Handler, HttpApp, dispatch, json_reply
 from anabranch.router.limits import Arriving, Limits
 from anabranch.router.repository import EXTENSIONS, absent, check_parameters, entry
 from anabranch.router.request import BodyRule, HttpRequest, Message, Receive, Send
+from anabranch.telemetry.exposition import exposition
+from anabranch.telemetry.registry import Snapshot
 
 UPLOADS = 4
 """Largest bodies of the control API that may be on their way at once."""
@@ -61,6 +69,10 @@ class ControlBackend(Protocol):
         """Return every graph that should be live, by name."""
         ...
 
+    async def metrics(self) -> Snapshot:
+        """Return what the engine's processes have counted, as one."""
+        ...
+
     def refusal(self, headers: Mapping[str, str]) -> Reply | None:
         """Return the answer for a caller who may not use the control API; None for who may.
 
@@ -87,7 +99,8 @@ class Gateway:
     """ASGI application for Serve's route prefix ``/``; ``sends_id`` is as in ``HttpApp``.
 
     ``max_upload`` bounds bodies of the control API, in bytes, and ``upload_timeout`` the time for
-    sending one, in seconds.
+    sending one, in seconds. ``loopback`` says that the engine listens on loopback only: then the
+    console can be read without a token.
     """
 
     def __init__(
@@ -97,8 +110,10 @@ class Gateway:
         max_upload: int = 512 * 2**20,
         upload_timeout: float = 600.0,
         sends_id: bool = True,
+        loopback: bool = False,
     ) -> None:
         self._control = control
+        self._console = Console(control, loopback)
         self._limits = limits
         self._body = BodyRule.of(limits)
         self._upload = self._body._replace(
@@ -106,6 +121,7 @@ class Gateway:
         )
         self._routes: dict[str, dict[str, Handler]] = {
             "/v2": {"GET": self._server},
+            "/metrics": {"GET": self._metrics},
             "/v2/health/live": {"GET": self._live},
             "/v2/health/ready": {"GET": self._ready},
             "/v2/repository/index": {"POST": self._index},
@@ -121,6 +137,8 @@ class Gateway:
         path = request.path
         if path.startswith(f"{CONTROL}/"):
             return await self._to_control(request, path.removeprefix(CONTROL))
+        if path == CONSOLE or path.startswith(f"{CONSOLE}/"):
+            return await self._console.answer(request, path.removeprefix(CONSOLE))
         methods = self._routes.get(path.removesuffix("/"))
         if methods is not None:
             return await dispatch(request, methods)
@@ -135,6 +153,13 @@ class Gateway:
         return json_reply(
             {"name": "anabranch", "version": version("anabranch"), "extensions": EXTENSIONS}
         )
+
+    async def _metrics(self, request: HttpRequest) -> Reply:
+        snapshot = await self._control.metrics()
+        kind, text = await asyncio.to_thread(
+            exposition, snapshot, request.headers.get("accept", "")
+        )
+        return Reply(200, text, ((b"content-type", kind.encode()),))
 
     async def _live(self, request: HttpRequest) -> Reply:
         return json_reply({"live": True})
@@ -163,15 +188,18 @@ class Gateway:
             raise NotFound(f"there is no path {request.path[:256]!r}; use …/load or …/unload")
         if request.method != "POST":
             raise MethodNotAllowed(request.method, ["POST"])
-        refusal = self._control.refusal(request.headers)
+        refusal = self._refusal(request)
         if refusal is not None:
             return refusal
         _check_load(await request.body(self._body))
         refused = await repository.change(self._control, name, _ACTIONS[action])
         return refused or json_reply({})
 
+    def _refusal(self, request: HttpRequest) -> Reply | None:
+        return foreign(request.headers) or self._control.refusal(request.headers)
+
     async def _to_control(self, request: HttpRequest, path: str) -> Reply:
-        refusal = self._control.refusal(request.headers)
+        refusal = self._refusal(request)
         if refusal is not None:
             return refusal
         body = await request.body(self._upload)

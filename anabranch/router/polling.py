@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import ray
 
 from anabranch.errors import RequestError
+from anabranch.graph.lowering.controlling import ACTOR, NAMESPACE
 from anabranch.router.arms import Arms
 from anabranch.router.feedback import Entry, Outcome
 from anabranch.router.learning import Lessons
@@ -23,9 +24,6 @@ from anabranch.router.table import RoutingTable
 from anabranch.router.tally import Report
 
 logger = logging.getLogger("anabranch.router")
-
-ACTOR = "anabranch-controller"
-NAMESPACE = "anabranch"
 
 REPORT_S = 0.5
 """Time between two reports, where something has changed."""

@@ -33,6 +33,18 @@ class Metric:
     bounds: tuple[float, ...] = ()
     across: Across = "sum"
     """How the values of a gauge in several processes make one."""
+    is_sum: bool = False
+    """Whether it is a gauge only because it may shrink: a sum, which outlives its process."""
+
+    @property
+    def lasts(self) -> bool:
+        """Whether what a process has counted is kept when it has ended."""
+        return self.is_sum or self.kind != "gauge"
+
+
+def bound_label(bound: float) -> str:
+    """The value of the label ``le`` for the upper bound of a bucket."""
+    return "+Inf" if bound == math.inf else str(bound)
 
 
 METRICS: dict[str, Metric] = {}
@@ -50,6 +62,10 @@ def _counter(name: str, text: str, *labels: str) -> Metric:
 
 def _gauge(name: str, text: str, *labels: str, across: Across = "sum") -> Metric:
     return _define(Metric(f"anabranch_{name}", "gauge", text, labels, across=across))
+
+
+def _sum(name: str, text: str, *labels: str) -> Metric:
+    return _define(Metric(f"anabranch_{name}", "gauge", text, labels, is_sum=True))
 
 
 def _histogram(name: str, text: str, *labels: str, bounds: tuple[float, ...] = SECONDS) -> Metric:
@@ -93,7 +109,7 @@ ARM_LATENCY = _histogram(
     "arm_latency_seconds", "Time to evaluate a request, without the hop to the arm.", *_ARM
 )
 ARM_REWARDS = _counter("arm_rewards", "Rewards that counted for the arm's answers.", *_ARM)
-ARM_REWARD_SUM = _gauge(
+ARM_REWARD_SUM = _sum(
     "arm_reward_sum", "Sum of these, which may shrink; over their number, the mean.", *_ARM
 )
 ARM_REWARDS_REPEATED = _counter(
@@ -108,7 +124,7 @@ ROUTE_REWARDS = _counter(
     "Rewards for requests that a router of the graph sent along a route.",
     *_ARM, "router", "route",
 )  # fmt: skip
-ROUTE_REWARD_SUM = _gauge(
+ROUTE_REWARD_SUM = _sum(
     "route_reward_sum", "Sum of these, which may shrink.", *_ARM, "router", "route"
 )
 

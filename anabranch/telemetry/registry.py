@@ -148,6 +148,34 @@ def merged(snapshots: Iterable[Snapshot]) -> dict[str, dict[Labels, Value]]:
     return result
 
 
+def minus(now: Snapshot, before: Snapshot) -> dict[str, dict[Labels, Value]]:
+    """What sums have grown by, all of them where they began anew; gauges are as they are now."""
+    return {
+        name: {
+            key: _less(METRICS[name], value, before[name][key])
+            if METRICS[name].lasts and key in before.get(name, {})
+            else value
+            for key, value in values.items()
+        }
+        for name, values in now.items()
+    }
+
+
+def lasting(snapshot: Snapshot) -> dict[str, dict[Labels, Value]]:
+    """What is left of a process that has ended: its sums."""
+    return {name: dict(cells) for name, cells in snapshot.items() if METRICS[name].lasts}
+
+
+def _less(metric: Metric, now: Value, before: Value) -> Value:
+    if isinstance(now, Observed) and isinstance(before, Observed):
+        counts = tuple(a - b for a, b in zip(now.counts, before.counts, strict=True))
+        if min(counts) < 0:
+            return now
+        return Observed(counts, now.total - before.total, now.exemplars)
+    assert not isinstance(now, Observed) and not isinstance(before, Observed)
+    return now - before if now >= before or metric.is_sum else now
+
+
 def _both(metric: Metric, one: Value, other: Value) -> Value:
     if isinstance(one, Observed) and isinstance(other, Observed):
         counts = tuple(a + b for a, b in zip(one.counts, other.counts, strict=True))

@@ -11,6 +11,8 @@ from anabranch.errors import InvalidRequest, Unavailable
 from anabranch.router.errors import Headers, Reply
 from anabranch.router.gateway import Gateway, GraphState
 from anabranch.router.limits import Limits
+from anabranch.telemetry.definitions import ARM_REQUESTS
+from anabranch.telemetry.registry import Registry, Snapshot
 
 Serve = Callable[[Any], str]
 
@@ -19,6 +21,7 @@ class Control:
     """A control plane that knows two graphs and repeats what it is asked."""
 
     def __init__(self, ready: bool = True) -> None:
+        self.counted = Registry()
         self.states: dict[str, GraphState] = {
             "digits": {"revision": 4, "live": True, "ready": True, "reason": ""},
             "spam": {
@@ -31,6 +34,9 @@ class Control:
 
     async def graphs(self) -> Mapping[str, GraphState]:
         return self.states
+
+    async def metrics(self) -> Snapshot:
+        return self.counted.snapshot()
 
     def refusal(self, headers: Mapping[str, str]) -> Reply | None:
         return None if headers.get("authorization") != "Bearer wrong" else Reply(401, b"{}")
@@ -45,6 +51,9 @@ class Control:
 
 
 class Down(Control):
+    async def metrics(self) -> Snapshot:
+        raise Unavailable("the controller does not answer", 3)
+
     async def graphs(self) -> Mapping[str, GraphState]:
         raise Unavailable("the controller does not answer", 3)
 
@@ -67,6 +76,25 @@ def test_server_metadata(serve: Serve) -> None:
             "version": version("anabranch"),
             "extensions": ["binary_tensor_data", "generate", "model_repository", "parameters"],
         }
+
+
+def test_metrics_come_in_the_format_that_is_asked_for(serve: Serve) -> None:
+    control = Control()
+    control.counted.number(ARM_REQUESTS, "digits", "4").value = 7
+    url = f"{serve(gateway(control))}/metrics"
+    line = 'anabranch_arm_requests_total{graph="digits",revision="4"} 7.0\n'
+    classic = httpx.get(url, headers={"accept": "text/plain"})
+    assert classic.status_code == 200 and line in classic.text
+    assert classic.headers["content-type"].startswith("text/plain; version=0.0.4")
+    open_metrics = httpx.get(url, headers={"accept": "application/openmetrics-text"})
+    assert line in open_metrics.text and open_metrics.text.endswith("# EOF\n")
+    assert open_metrics.headers["content-type"].startswith("application/openmetrics-text")
+    assert httpx.post(url).status_code == 405
+
+
+def test_without_a_control_plane_there_are_no_metrics(serve: Serve) -> None:
+    response = httpx.get(f"{serve(gateway(Down()))}/metrics")
+    assert message(response, 503) == "the controller does not answer"
 
 
 def test_live_and_ready(serve: Serve) -> None:

@@ -19,6 +19,7 @@ from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.multiplexing import parameter_of
 from anabranch.graph.lowering.policy import REQUESTS
 from anabranch.graph.lowering.segments import HandleCall, longest_call, received
+from anabranch.graph.lowering.tracing import entered, within
 from anabranch.graph.plan import Plan
 
 
@@ -32,6 +33,7 @@ class ExplainerReplica:
         self, spec: str, segment: str, peers: list[Handle], segments_app: str
     ) -> None:
         del peers
+        self._segment = segment
 
         async def load(loaded: Loaded) -> Mapping[str, Bound]:
             calls = Called(loaded.plan, segments_app)
@@ -57,7 +59,7 @@ class ExplainerReplica:
         """
         self._requests += 1
         try:
-            found = await self._explaining.explain(inputs, received(context, remaining))
+            found = await self._explain(inputs, received(context, remaining))
         except AnabranchError as error:
             self._shown.failed(error)
             return error
@@ -65,6 +67,12 @@ class ExplainerReplica:
         if sampled:
             self._shown.sampled(found, context.id)
         return found
+
+    async def _explain(self, inputs: Mapping[str, Array], context: Context) -> Found:
+        if context.trace is None:
+            return await self._explaining.explain(inputs, context)
+        with entered(context.trace, "explainer", self._segment) as recording:
+            return await self._explaining.explain(inputs, within(context, recording))
 
     async def check_health(self) -> None:
         """Serve's health check: that of the components."""

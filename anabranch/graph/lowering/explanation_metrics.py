@@ -1,23 +1,24 @@
-"""What an explainer's replica shows of its explanations: metrics of Ray, and a log of samples."""
+"""What an explainer's replica shows of its explanations: metrics, and a log of samples."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import orjson
-from ray.util import metrics
 
 from anabranch.errors import AnabranchError, DeadlineExceeded, RequestError, Unavailable
 from anabranch.graph.explained import Found
+from anabranch.graph.lowering.here import here
+from anabranch.telemetry.definitions import (
+    ATTRIBUTION,
+    ATTRIBUTION_ROWS,
+    EXPLANATION_SECONDS,
+    EXPLANATIONS,
+)
+from anabranch.telemetry.registry import REGISTRY, Registry
 
-LABELS = ("graph", "revision", "node")
-TOTAL = "anabranch_explanations_total"
-SECONDS = "anabranch_explanation_seconds_total"
-ATTRIBUTION = "anabranch_attribution_total"
-ROWS = "anabranch_attribution_rows_total"
 MAX_FEATURES = 64
 """Features of an explainer that have a label of their own."""
 OTHER = "other"
@@ -31,27 +32,9 @@ logger = logging.getLogger("anabranch.explanations")
 class Shown:
     """The explanations of one explainer in this process."""
 
-    def __init__(self, node: str) -> None:
-        self._tags = {
-            "graph": os.environ.get("ANABRANCH_GRAPH", ""),
-            "revision": os.environ.get("ANABRANCH_REVISION", ""),
-            "node": node,
-        }
-        self._total = metrics.Counter(
-            TOTAL,
-            "Explanations that were asked for, by outcome: explained, cached, refused, full, late, "
-            "failed.",
-            (*LABELS, "outcome"),
-        )
-        self._seconds = metrics.Counter(
-            SECONDS, "Time that explanations took, in seconds; those from the cache count.", LABELS
-        )
-        self._attribution = metrics.Counter(
-            ATTRIBUTION,
-            "Sum of what each feature added to the target in samples of the traffic, without sign.",
-            (*LABELS, "feature"),
-        )
-        self._rows = metrics.Counter(ROWS, "Rows of these samples.", LABELS)
+    def __init__(self, node: str, registry: Registry = REGISTRY) -> None:
+        self._labels = (*here(), node)
+        self._registry = registry
         self._features: dict[str, str] = {}
         logger.setLevel(logging.INFO)
         if not logger.handlers:
@@ -59,14 +42,13 @@ class Shown:
 
     def failed(self, error: AnabranchError) -> None:
         """Count an explanation that did not come about."""
-        self._total.inc(1, {**self._tags, "outcome": _outcome(error)})
+        self._registry.number(EXPLANATIONS, *self._labels, _outcome(error)).value += 1
 
     def explained(self, found: Found) -> None:
         """Count an explanation."""
         outcome = "cached" if found.cached else "explained"
-        self._total.inc(1, {**self._tags, "outcome": outcome})
-        if found.seconds > 0:
-            self._seconds.inc(found.seconds, self._tags)
+        self._registry.number(EXPLANATIONS, *self._labels, outcome).value += 1
+        self._registry.number(EXPLANATION_SECONDS, *self._labels).value += found.seconds
 
     def sampled(self, found: Found, request_id: str) -> None:
         """Show a sample of the traffic: its attributions, and one line of JSON in the log."""
@@ -77,11 +59,10 @@ class Shown:
             rows += bool(sizes)
             for feature, size in sizes.items():
                 label = self._label(feature)
-                if size > 0:
-                    self._attribution.inc(size, {**self._tags, "feature": label})
-        if rows:
-            self._rows.inc(rows, self._tags)
-        logger.info(line({**self._tags, "id": request_id, "seconds": found.seconds}, explanations))
+                self._registry.number(ATTRIBUTION, *self._labels, label).value += size
+        self._registry.number(ATTRIBUTION_ROWS, *self._labels).value += rows
+        about = dict(zip(ATTRIBUTION_ROWS.labels, self._labels, strict=True))
+        logger.info(line({**about, "id": request_id, "seconds": found.seconds}, explanations))
 
     def _label(self, feature: str) -> str:
         if feature not in self._features and len(self._features) < MAX_FEATURES:

@@ -20,10 +20,13 @@ from typing import Any, Self
 from anabranch.components.contract import Bound
 from anabranch.errors import AnabranchError
 from anabranch.graph.loading import Loaded, open_graph
+from anabranch.graph.lowering.exporting import start_exporting, stop_exporting
 from anabranch.graph.lowering.multiplexing import Multiplexing
+from anabranch.graph.lowering.tracing import show_traces
 from anabranch.graph.lowering.zygote import tell_used
 from anabranch.graph.nodes import load_nodes, run_hook, unload_nodes
 from anabranch.graph.plan import Segment
+from anabranch.telemetry.tracing import TRACES
 
 _MARK = "anabranch cannot start: "
 _MARKED = re.compile(re.escape(_MARK) + r'("(?:[^"\\\n]|\\.)*")')
@@ -62,6 +65,8 @@ class Hosted:
         ``load`` is what does the latter, where it takes more than the nodes themselves.
         """
         quiet_serve()
+        start_exporting()
+        show_traces()
         show_downloads()
         async with _marked():
             loaded = open_graph(Path.cwd() / spec)
@@ -95,6 +100,8 @@ class Hosted:
         """Let components release what they hold; what fails is logged, not raised."""
         self._multiplexing.stop()
         await unload_nodes(self.bound, self.loaded.root)
+        await asyncio.to_thread(TRACES.close)
+        await asyncio.to_thread(stop_exporting)
 
 
 def quiet_serve() -> None:

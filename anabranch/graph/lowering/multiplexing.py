@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -18,27 +17,27 @@ from typing import Any
 from ray import serve
 from ray.serve._private.common import RequestRoutingInfo
 from ray.serve.context import _get_global_client
-from ray.util import metrics
 
 from anabranch.components.contract import Bound
 from anabranch.components.multiplex import Multiplexed
+from anabranch.graph.lowering.here import here
 from anabranch.graph.plan import Plan, Segment
 from anabranch.specs.models import Predictor
+from anabranch.telemetry import definitions
+from anabranch.telemetry.registry import REGISTRY, Registry
 
 logger = logging.getLogger("anabranch.graph")
 
 INTERVAL_S = 0.1
 """Time between two looks at what is loaded."""
-LABELS = ("graph", "revision", "node")
-COUNTERS = {
-    "hits": "Requests that found their model in memory, or on its way there.",
-    "misses": "Requests that had their model loaded.",
-    "failures": "Loads that failed; a model that does not exist is one.",
-    "evictions": "Models that were let go to make room.",
-    "load_seconds": "Time that loading took, in seconds.",
+SUMS = {
+    "hits": definitions.MULTIPLEX_HITS,
+    "misses": definitions.MULTIPLEX_MISSES,
+    "failures": definitions.MULTIPLEX_FAILURES,
+    "evictions": definitions.MULTIPLEX_EVICTIONS,
+    "load_seconds": definitions.MULTIPLEX_LOAD_SECONDS,
 }
-"""Sums of a ``CacheTally`` and what they are; each is ``anabranch_multiplex_<name>_total``."""
-LOADED = "anabranch_multiplex_loaded"
+"""The metrics of the sums of a ``CacheTally``."""
 
 
 def parameter_of(plan: Plan, segment: Segment) -> str | None:
@@ -65,20 +64,20 @@ class Multiplexing:
     def start(self) -> None:
         """Begin; does nothing where no node is multiplexed."""
         if self._nodes:
-            self._task = asyncio.get_running_loop().create_task(self._run(_Metrics()))
+            self._task = asyncio.get_running_loop().create_task(self._run())
 
     def stop(self) -> None:
         """Stop telling."""
         if self._task is not None:
             self._task.cancel()
 
-    async def _run(self, shown: _Metrics) -> None:
+    async def _run(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL_S)
             try:
                 self._tell()
                 for name, node in self._nodes.items():
-                    shown.put(name, node)
+                    show(name, node)
             except Exception as error:
                 logger.warning("what models are loaded was not told: %s", error)
 
@@ -95,25 +94,9 @@ class Multiplexing:
         self._told = loaded
 
 
-class _Metrics:
-    def __init__(self) -> None:
-        self._counters = {
-            key: metrics.Counter(f"anabranch_multiplex_{key}_total", text, LABELS)
-            for key, text in COUNTERS.items()
-        }
-        self._loaded = metrics.Gauge(LOADED, "Models in memory, or on their way there.", LABELS)
-        self._last: dict[tuple[str, str], float] = {}
-        self._of = {
-            "graph": os.environ.get("ANABRANCH_GRAPH", ""),
-            "revision": os.environ.get("ANABRANCH_REVISION", ""),
-        }
-
-    def put(self, name: str, node: Multiplexed) -> None:
-        """Take the sums of one node as they are now."""
-        tags = {**self._of, "node": name}
-        self._loaded.set(len(node.loaded), tags)
-        for key, total in asdict(node.tally).items():
-            growth = total - self._last.get((name, key), 0)
-            self._last[name, key] = total
-            if growth > 0:
-                self._counters[key].inc(growth, tags)
+def show(name: str, node: Multiplexed, registry: Registry = REGISTRY) -> None:
+    """Take the sums of one node as they are now."""
+    labels = (*here(), name)
+    registry.number(definitions.MULTIPLEX_LOADED, *labels).value = len(node.loaded)
+    for key, total in asdict(node.tally).items():
+        registry.number(SUMS[key], *labels).value = total

@@ -17,7 +17,9 @@ from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.notices import counted
 from anabranch.graph.lowering.policy import REQUESTS
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
+from anabranch.graph.lowering.tracing import entered, hop, within
 from anabranch.graph.plan import Plan, Segment
+from anabranch.telemetry.tracing import recorded
 
 SLACK = 0.01
 """Seconds by which timers and clocks of two processes may differ."""
@@ -48,7 +50,11 @@ class SegmentReplica:
     ) -> Mapping[str, Any]:
         """Evaluate ``wants``; ``remaining`` is the time left, in seconds, on the caller's clock."""
         self._requests += 1
-        return await self._executor.run(values, wants, received(context, remaining))
+        here = received(context, remaining)
+        if here.trace is None:
+            return await self._executor.run(values, wants, here)
+        with entered(here.trace, "segment", self._executor.segment.name) as recording:
+            return await self._executor.run(values, wants, within(here, recording))
 
     async def streaming(self) -> frozenset[str]:
         """The nodes here that stream."""
@@ -59,7 +65,12 @@ class SegmentReplica:
     ) -> AsyncGenerator[Piece, None]:
         """The values of a node that streams; ``remaining`` is as in ``evaluate``."""
         self._requests += 1
-        return pieces(self._executor.stream(values, want, received(context, remaining)))
+        here = received(context, remaining)
+        if here.trace is None:
+            return pieces(self._executor.stream(values, want, here))
+        recording = entered(here.trace, "segment", self._executor.segment.name)
+        found = self._executor.stream(values, want, within(here, recording))
+        return pieces(recorded(recording, found))
 
     async def check_health(self) -> None:
         """Serve's health check: that of the components."""
@@ -100,6 +111,14 @@ class HandleCall:
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
     ) -> Mapping[str, Any]:
         """Evaluate ``wants`` in the segment; cancelling this cancels it there."""
+        if context.trace is None:
+            return await self._call(values, wants, context)
+        with hop(context.trace, self._segment) as recording:
+            return await self._call(values, wants, within(context, recording))
+
+    async def _call(
+        self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> Mapping[str, Any]:
         sent = dict(values), wants, shipped(context), context.remaining()
         started = time.monotonic()
 
@@ -127,6 +146,15 @@ class HandleCall:
         self, values: Mapping[str, Any], want: str, context: Context
     ) -> AsyncGenerator[Any, None]:
         """The values of a node that streams; closing the iterator cancels it there."""
+        if context.trace is None:
+            return self._call_stream(values, want, context)
+        recording = hop(context.trace, self._segment)
+        found = self._call_stream(values, want, within(context, recording))
+        return recorded(recording, found)
+
+    def _call_stream(
+        self, values: Mapping[str, Any], want: str, context: Context
+    ) -> AsyncGenerator[Any, None]:
         sent = dict(values), want, shipped(context), context.remaining()
         return ask_stream(self._segment, self._handle.options(stream=True).stream, *sent)
 

@@ -17,52 +17,41 @@ from anabranch.errors import (
     Unavailable,
 )
 from anabranch.graph.explained import Found
-from anabranch.graph.lowering import explanation_metrics
 from anabranch.graph.lowering.explanation_metrics import (
-    ATTRIBUTION,
     MAX_FEATURES,
     MAX_LINE,
     OTHER,
-    ROWS,
-    SECONDS,
-    TOTAL,
     Shown,
     line,
 )
-
-
-class Recorder:
-    """Takes the place of Ray's metrics, and adds up what is counted."""
-
-    def __init__(self) -> None:
-        self.sums: dict[tuple[str, ...], float] = {}
-
-    def Counter(self, name: str, text: str, labels: tuple[str, ...]) -> Any:
-        recorder = self
-
-        class Counter:
-            def inc(self, value: float, tags: dict[str, str]) -> None:
-                assert value > 0 and set(tags) == set(labels)
-                own = tuple(tags[label] for label in labels[3:])
-                key = (name, *own)
-                recorder.sums[key] = recorder.sums.get(key, 0) + value
-
-        return Counter()
+from anabranch.telemetry.definitions import (
+    ATTRIBUTION,
+    ATTRIBUTION_ROWS,
+    EXPLANATION_SECONDS,
+    EXPLANATIONS,
+    Metric,
+)
+from anabranch.telemetry.registry import Registry
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    found = Recorder()
-    monkeypatch.setattr(explanation_metrics, "metrics", found)
-    return found
+def registry() -> Registry:
+    return Registry()
+
+
+def sums(registry: Registry, metric: Metric) -> dict[tuple[str, ...], Any]:
+    """The values of a metric by its labels after graph, revision and node."""
+    cells = registry.snapshot().get(metric.name, {})
+    assert {labels[2] for labels in cells} <= {"why"}
+    return {labels[3:]: value for labels, value in cells.items()}
 
 
 def found(*explanations: Any, **more: Any) -> Found:
     return Found("shap", orjson.dumps(list(explanations)), more.pop("seconds", 0.5), **more)
 
 
-def test_explanations_are_counted_by_outcome(recorder: Recorder) -> None:
-    shown = Shown("why")
+def test_explanations_are_counted_by_outcome(registry: Registry) -> None:
+    shown = Shown("why", registry)
     shown.explained(found())
     shown.explained(found(cached=True, seconds=0.25))
     errors: list[AnabranchError] = [
@@ -70,32 +59,33 @@ def test_explanations_are_counted_by_outcome(recorder: Recorder) -> None:
     ]  # fmt: skip
     for error in errors:
         shown.failed(error)
-    outcomes = {key[1]: count for key, count in recorder.sums.items() if key[0] == TOTAL}
     names = ("explained", "cached", "full", "late", "failed", "refused")
-    assert outcomes == dict.fromkeys(names, 1)
-    assert recorder.sums[(SECONDS,)] == 0.75
+    assert sums(registry, EXPLANATIONS) == {(name,): 1 for name in names}
+    assert sums(registry, EXPLANATION_SECONDS) == {(): 0.75}
 
 
-def test_samples_add_up_attributions_without_sign(recorder: Recorder) -> None:
-    shown = Shown("why")
+def test_samples_add_up_attributions_without_sign(registry: Registry) -> None:
+    shown = Shown("why", registry)
     one = {"feature_names": ["age", "income"], "attributions": [0.5, -0.25]}
     other = {"feature_names": ["age", "income"], "attributions": [-1, 0]}
     shown.sampled(found(one, other), "a")
     shown.sampled(found({"rule": ["age > 3"]}, "text"), "b")
-    assert recorder.sums == {(ATTRIBUTION, "age"): 1.5, (ATTRIBUTION, "income"): 0.25, (ROWS,): 2}
+    assert sums(registry, ATTRIBUTION) == {("age",): 1.5, ("income",): 0.25}
+    assert sums(registry, ATTRIBUTION_ROWS) == {(): 2}
 
 
-def test_features_that_have_a_label_are_bounded(recorder: Recorder) -> None:
+def test_features_that_have_a_label_are_bounded(registry: Registry) -> None:
     names = [f"f{index}" for index in range(MAX_FEATURES + 9)]
-    Shown("why").sampled(found({"feature_names": names, "attributions": [1] * len(names)}), "a")
-    labels = {key[1]: value for key, value in recorder.sums.items() if key[0] == ATTRIBUTION}
-    assert len(labels) == MAX_FEATURES + 1 and labels[OTHER] == 9
+    Shown("why", registry).sampled(
+        found({"feature_names": names, "attributions": [1] * len(names)}), "a"
+    )
+    labels = sums(registry, ATTRIBUTION)
+    assert len(labels) == MAX_FEATURES + 1 and labels[(OTHER,)] == 9
 
 
-@pytest.mark.usefixtures("recorder")
-def test_a_sample_is_one_line_of_json(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_sample_is_one_line_of_json(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="anabranch.explanations"):
-        Shown("why").sampled(found({"rule": ["a > 1"], "library": {"raw": "much"}}), "q")
+        Shown("why", registry).sampled(found({"rule": ["a > 1"], "library": {"raw": "much"}}), "q")
     told = json.loads(caplog.records[-1].getMessage())
     assert (told["node"], told["id"], told["seconds"]) == ("why", "q", 0.5)
     assert told["explanations"] == [{"rule": ["a > 1"]}]

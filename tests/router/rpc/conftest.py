@@ -22,6 +22,7 @@ from anabranch.router.rpc.messages import InferRequest, path, request_type, resp
 from anabranch.router.rpc.running import FrontServer, RouterServer
 from anabranch.router.rpc.server import Server
 from anabranch.router.rpc.servicer import GraphServicer
+from anabranch.telemetry.registry import Snapshot
 
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
@@ -156,6 +157,9 @@ class FakeControl:
         if isinstance(self.states, Exception):
             raise self.states
         return self.states
+
+    async def metrics(self) -> Snapshot:
+        return {}
 
 
 @asynccontextmanager
