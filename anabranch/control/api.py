@@ -12,10 +12,11 @@
 | GET | ``/graphs/<graph>/logs?tail=100`` | plain text |
 | GET | ``/events?graph=&after=0&limit=100`` | ``{"events": [...]}``, oldest first |
 | GET | ``/events?graph=&newest=100`` | the newest events, oldest first |
+| GET | ``/traces/<trace id>`` | ``{"trace_id", "spans": [...]}``, see ``traces`` |
 
-What moves traffic is in ``traffic_api``, what routers have learned in ``bandit_api``, what a revision
-is in ``console_api``. All runs in
-the controller; who may call it is checked before, in ``gateway``.
+What moves traffic is in ``traffic_api``, what routers have learned in ``bandit_api``, what a
+revision is in ``console_api``. All runs in the controller; who may call it is checked before, in
+``gateway``.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ from anabranch.control.records import write_text
 from anabranch.control.releases import Releases
 from anabranch.control.settings import Settings
 from anabranch.control.store import Event, Graph, Revision, RevisionInfo, Store
+from anabranch.control.traces import RecentTraces
 from anabranch.control.traffic_api import TrafficApi
 from anabranch.control.traffic_views import arms_view, mirrors_view, rollout_view
 from anabranch.control.views import (
@@ -89,6 +91,7 @@ class ControlApi:
         hub: Hub,
         ledger: Ledger,
         bandits: BanditApi,
+        traces: RecentTraces,
     ) -> None:
         self._url = settings.url
         self._store = store
@@ -97,6 +100,7 @@ class ControlApi:
         self._desk = desk
         self._ledger = ledger
         self._bandits = bandits
+        self._traces = traces
         routes: dict[str, dict[str, Endpoint]] = {
             "/graphs": {"GET": self._list},
             _GRAPH: {"GET": self._show, "DELETE": self._delete},
@@ -106,6 +110,7 @@ class ControlApi:
             f"{_GRAPH}/(?P<action>load|unload)": {"POST": self._load},
             f"{_GRAPH}/logs": {"GET": self._logs},
             "/events": {"GET": self._events},
+            "/traces/(?P<trace>[0-9a-f]{32})": {"GET": self._trace},
         }
         below = TrafficApi(store, desk, hub, ledger).routes | bandits.routes
         below |= ConsoleApi(store, releases).routes
@@ -141,6 +146,7 @@ class ControlApi:
             return methods[method], match.groupdict()
         raise NotFound(
             f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
+            ", /traces/<trace id>"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
             "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
             "/rollout/<action>, /compare, /bandits and /bandits/reset"
@@ -271,12 +277,16 @@ class ControlApi:
             events = await asyncio.to_thread(self._store.events, name, after, count)
         return answer(200, {"events": [asdict(event) for event in events]})
 
+    async def _trace(self, call: Call) -> Answer:
+        return answer(200, self._traces.view(call.trace))
+
 
 def _call(found: Mapping[str, str], query: str, body: bytes) -> Call:
     fields: Query = read_query(query)
     revision = int(found.get("revision", 0))
     graph = write_text(found.get("graph", ""))  # not every database takes any text
-    return Call(graph, revision, found.get("action", ""), fields, body)
+    action, trace = found.get("action", ""), found.get("trace", "")
+    return Call(graph, revision, action, fields, body, trace)
 
 
 def _deleted(now: Situation, at: float, grace: float) -> Change:

@@ -37,13 +37,14 @@ ModelT = TypeVar("ModelT", bound=Model)
 
 @dataclass(frozen=True)
 class Call:
-    """A request to one endpoint. ``graph``, ``revision`` and ``action`` come from the path."""
+    """A request to one endpoint; all but ``query`` and ``body`` come from the path."""
 
     graph: str
     revision: int
     action: str
     query: Query
     body: bytes
+    trace: str = ""
 
 
 Endpoint: TypeAlias = Callable[[Call], Awaitable[Answer]]

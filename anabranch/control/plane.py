@@ -21,6 +21,7 @@ from anabranch.control.settings import Settings
 from anabranch.control.store import Store
 from anabranch.control.tables import Catalogue
 from anabranch.control.tasks import forever
+from anabranch.control.traces import RecentTraces
 from anabranch.control.webhooks import Deliveries
 from anabranch.errors import Unavailable
 
@@ -45,10 +46,11 @@ class Plane:
         self.bandits = Bandits(store.database, catalogue.of)
         self.rewards = Counter(store.database, catalogue.of, [self.bandits])
         self.memory = Memory()
+        self.traces = RecentTraces()
         self._desk.watch(lambda: self.memory.keep(hub.graphs()))
         self.api = ControlApi(
             settings, store, releases, self.reconciler, self._desk, hub, ledger,
-            BanditApi(store, catalogue, self.bandits),
+            BanditApi(store, catalogue, self.bandits), self.traces,
         )  # fmt: skip
         self._work = {
             "the reconciler": self.reconciler.run,

@@ -14,7 +14,8 @@
 | ANABRANCH_PROMETHEUS | URL of the Prometheus server that `promql` asks | none |
 | ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
 
-Those about models that come by URI are in ``components.artefacts.settings``.
+Those about models that come by URI are in ``components.artefacts.settings``, those about traces in
+``telemetry.trace_settings``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Self
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.control.destinations import parse
 from anabranch.errors import ArtefactError, EngineError
+from anabranch.telemetry.trace_settings import TraceSettings
 
 _GIB = 2**30
 
@@ -49,6 +51,7 @@ class Settings:
     prometheus: str = ""
     webhooks: tuple[str, ...] = ()
     artefacts: ArtefactSettings = field(default_factory=ArtefactSettings.from_env)
+    traces: TraceSettings = field(default_factory=TraceSettings)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
@@ -68,6 +71,7 @@ class Settings:
             prometheus=",".join(_urls(env, "ANABRANCH_PROMETHEUS", most=1)),
             webhooks=_urls(env, "ANABRANCH_WEBHOOKS"),
             artefacts=_artefacts(env),
+            traces=TraceSettings.from_env(env),
         )
 
     @property

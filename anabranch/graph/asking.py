@@ -182,7 +182,9 @@ class AskedModel:
 
     async def _all(self, values: Values, context: Context) -> Values:
         rows = _rows(self._name, values)
-        context = replace(context, path={}, parameters=self._parameters(context))
+        # What an explanation asks the model is not recorded call by call: there are thousands.
+        parameters = self._parameters(context)
+        context = replace(context, path={}, parameters=parameters, trace=None)
         size = sum(array.nbytes for array in values.values()) // max(rows or 1, 1)
         largest = max(1, MOST_BYTES // max(size, 1))
         if rows is None or rows <= min(self._parts.rows, largest):

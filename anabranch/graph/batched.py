@@ -89,5 +89,8 @@ class BatchedStep(NodeStep):
         return {key: convert(frame[slot]) for key, slot, convert in self._parameters}
 
     async def _attempt(self, run: Run) -> Any:
-        values = self._values(run.frame)
-        return self._finish(await self._batcher.submit(values, run.context))
+        values, context = self._values(run.frame), run.context
+        if context.trace is None:
+            return self._finish(await self._batcher.submit(values, context))
+        with self._recording(context.trace) as recording:
+            return self._finish(await self._batcher.submit(values, context, recording))

@@ -34,6 +34,8 @@ from anabranch.graph.experience import Outcome, Room, Service
 from anabranch.graph.lanes import Lane
 from anabranch.graph.rows import Values, group_of, rows_of, split, stacked
 from anabranch.graph.values import arrays_of
+from anabranch.telemetry.span import Attribute
+from anabranch.telemetry.tracing import Recording
 
 
 @dataclass(slots=True, eq=False)
@@ -42,6 +44,8 @@ class Entry(Waiting):
 
     values: Values
     result: asyncio.Future[Any]
+    recording: Recording | None = None
+    """The span of its node, where the request is traced."""
 
     def settle(self, found: Any) -> None:
         """Hand over a value, or the error to raise; nobody may want it any more."""
@@ -71,13 +75,17 @@ class Batcher:
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
 
-    async def submit(self, values: Values, context: Context) -> Any:
+    async def submit(
+        self, values: Values, context: Context, recording: Recording | None = None
+    ) -> Any:
         """What the component returns for one request: an array, or a dict of arrays.
 
+        ``recording`` is the span of the node, where the request is traced.
         Raises NodeError, Unavailable where no more may wait, and DeadlineExceeded where the
         request's time is over before its turn.
         """
         entry = self._entry(values, context)
+        entry.recording = recording
         group = group_of(values)
         insort(self._groups.setdefault(group, []), entry, key=_rank)
         self._requests += 1
@@ -197,6 +205,9 @@ class Batcher:
 
     async def _run(self, batch: Sequence[Entry]) -> None:
         started = time.monotonic()
+        for each in batch:
+            if each.recording is not None:
+                each.recording.waited(f"queue {self._node}", {"anabranch.node": self._node})
         try:
             await self._solve(batch)
         except asyncio.CancelledError:
@@ -249,6 +260,26 @@ class Batcher:
 
     async def _together(self, part: Sequence[Entry]) -> list[Any]:
         """One call for all of a part; what it returns, split."""
+        traced = [each.recording for each in part if each.recording is not None]
+        if not traced:
+            return await self._called(part)
+        with self._recording(part, traced):
+            return await self._called(part)
+
+    def _recording(self, part: Sequence[Entry], traced: Sequence[Recording]) -> Recording:
+        """The span of a call: below the first request's, and linked to all of them."""
+        about: dict[str, Attribute] = {
+            "anabranch.node": self._node,
+            "anabranch.batch.requests": len(part),
+            "anabranch.batch.rows": total(part),
+        }
+        places = [recording.trace for recording in traced]
+        batch = Recording(places[0], f"batch {self._node}", about, links=places)
+        for recording in traced:
+            recording.link(batch.trace)
+        return batch
+
+    async def _called(self, part: Sequence[Entry]) -> list[Any]:
         sizes = [each.rows for each in part]
         requests = [each.values for each in part]
 

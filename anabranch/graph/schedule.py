@@ -147,11 +147,20 @@ class StepFactory:
             "finish": self._finish(node, vertex),
             "lane": self._lanes[node.name],
             "policy": self._policies.of_node(node),
+            "about": self._about(node),
         }
         if node.spec.batching is not None:
             return BatchedStep(bound, node.spec, self._parameters(node), **common)
         invoke = refusing(vertex) if bound.is_stream else self._invoke(node)
         return NodeStep(invoke=invoke, **common)
+
+    def _about(self, node: PlannedNode) -> Mapping[str, str]:
+        """What traces say of a node."""
+        return {
+            "anabranch.graph": self._vertices.plan.name,
+            "anabranch.node": node.name,
+            "anabranch.node.type": node.type,
+        }
 
     def source(self, name: str) -> tuple[Invoke, Convert]:
         """How a node that streams is called, and how what it yields becomes its value."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import Future
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from anabranch.components.contract import Context
@@ -18,6 +18,8 @@ from anabranch.graph.pace import SLOW
 from anabranch.graph.policy import FAILURES, Policy
 from anabranch.graph.tasks import Tasks
 from anabranch.graph.values import UNSET, Convert, identity
+from anabranch.telemetry.trace import Trace
+from anabranch.telemetry.tracing import Recording
 
 Frame = list[Any]
 Invoke = Callable[[Frame, Context], Any]
@@ -102,8 +104,10 @@ class NodeStep:
         finish: Convert,
         lane: Lane,
         policy: Policy | None,
+        about: Mapping[str, str],
     ) -> None:
         self.slot = slot
+        self._about = about
         self._needs = tuple(needs)
         self._invoke = invoke
         self._finish = finish
@@ -119,7 +123,8 @@ class NodeStep:
         """Run the component here and now."""
         started = clock()
         try:
-            frame[self.slot] = self._finish(self._invoke(frame, context))
+            invoke = self._invoke if context.trace is None else self._recorded
+            frame[self.slot] = self._finish(invoke(frame, context))
         except (Exception, SystemExit) as error:
             raise self._lane.error(error) from error
         finally:
@@ -153,7 +158,29 @@ class NodeStep:
 
     async def _attempt(self, run: Run) -> Any:
         frame, context = run.frame, run.context
+        if context.trace is not None:
+            return await self._recorded_attempt(frame, context, context.trace)
         return self._finish(await self._lane.call(lambda: self._invoke(frame, context)))
+
+    def _recording(self, trace: Trace) -> Recording:
+        return Recording(trace, f"node {self._lane.node}", dict(self._about))
+
+    def _recorded(self, frame: Frame, context: Context) -> Any:
+        """Invoke the component for a request that is traced."""
+        assert context.trace is not None
+        with self._recording(context.trace) as recording:
+            return self._invoke(frame, replace(context, trace=recording.trace))
+
+    async def _recorded_attempt(self, frame: Frame, context: Context, trace: Trace) -> Any:
+        with self._recording(trace) as recording:
+            within = replace(context, trace=recording.trace)
+
+            def invoke() -> Any:
+                if not self._lane.is_async:
+                    recording.waited(f"queue {self._lane.node}", self._about)
+                return self._invoke(frame, within)
+
+            return self._finish(await self._lane.call(invoke))
 
 
 @dataclass(frozen=True)

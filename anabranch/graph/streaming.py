@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, Protocol
 
 from anabranch.components.contract import Bound, Context
@@ -24,6 +25,7 @@ from anabranch.graph.steps import Frame
 from anabranch.graph.values import Convert, identity, route_converter
 from anabranch.graph.vertices import Vertices, vertex_of
 from anabranch.specs.models import NodeBase
+from anabranch.telemetry.tracing import Recording, recorded
 
 Values = Mapping[str, Any]
 """Values by vertex."""
@@ -172,7 +174,11 @@ class Streams:
         if home is not None:
             return self._calls[home].stream(self._read(frame, sources), node, context)
         invoke, finish = self._steps.source(node)
-        return _results(node, invoke(frame, context), finish)
+        if context.trace is None:
+            return _results(node, invoke(frame, context), finish)
+        recording = Recording(context.trace, f"node {node}", {"anabranch.node": node})
+        within = replace(context, trace=recording.trace)
+        return recorded(recording, _results(node, invoke(frame, within), finish))
 
 
 def _at(vertices: Vertices, name: str) -> str | None:

@@ -7,8 +7,9 @@ counted of them.
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass
 from typing import TypeVar
@@ -28,12 +29,15 @@ from anabranch.router.explaining import EXPLAIN, Explainers, Reach, nothing_expl
 from anabranch.router.explaining import beside as explained_beside
 from anabranch.router.limits import Gate, Limits
 from anabranch.router.mirror import HEADER, Mirrors
+from anabranch.router.request_log.recording import ArmLog, RequestLogs
 from anabranch.router.samples import Samples
 from anabranch.router.sketch import observe
 from anabranch.router.split import DRAW, Draw, Split
 from anabranch.router.table import RoutingTable
 from anabranch.router.tally import Judged, Report, Tally, keep_latest
+from anabranch.router.tracing import below
 from anabranch.specs.models import Compare
+from anabranch.telemetry.sampling import UNTRACED, Sampler
 
 Answer = TypeVar("Answer")
 Encode = Callable[[InferenceResponse], Answer]
@@ -49,6 +53,8 @@ class Arm:
     explainers: Explainers
     routers: Collection[str] = ()
     """Nodes that pick a route."""
+    log: ArmLog | None = None
+    """Where its requests are logged."""
 
 
 class Routing:
@@ -116,8 +122,12 @@ class Arms:
         draw: Draw = DRAW,
         explainers: Reach = nothing_explains,
         samples: Samples | None = None,
+        sampler: Sampler = UNTRACED,
+        logs: RequestLogs | None = None,
     ) -> None:
         self.name = graph
+        self.sampler = sampler
+        """Which requests are traced; adapters ask it."""
         self.limits = limits
         self.gate = Gate(limits.max_ongoing)
         """Adapters hold it from before they read a request's body until its reply is encoded."""
@@ -131,6 +141,7 @@ class Arms:
         self._reach = explainers
         self._samples = samples or Samples(limits)
         self._draw = draw
+        self._logs = logs
         self._tallies: dict[int, Tally] = {}
         self._mirrors = Mirrors(limits)
         self.made = Made()
@@ -150,6 +161,7 @@ class Arms:
             number: before.get(number) or self._arm(table, number) for number in table.revisions
         }
         self._routing = Routing(table, arms, self._draw)
+        self._retire([arm for number, arm in before.items() if number not in arms])
         keep_latest(self._tallies, arms)
         self._mirrors.keep(table.mirrors)
 
@@ -158,7 +170,13 @@ class Arms:
         core = InferenceCore(self.name, signature, self._heads(number), number)
         explainers = Explainers(core, signature.explainers, self._reach(number))
         tally = self._tallies.setdefault(number, Tally())
-        return Arm(core, tally, explainers, signature.routers)
+        log = None if self._logs is None else self._logs.of(number, signature)
+        return Arm(core, tally, explainers, signature.routers, log)
+
+    def _retire(self, gone: Iterable[Arm]) -> None:
+        for arm in gone:
+            if self._logs is not None and arm.log is not None:
+                self._logs.retire(arm.log)
 
     async def infer(
         self,
@@ -177,7 +195,7 @@ class Arms:
         routing = self.routing
         if revision is not None:
             arm = routing.arm(revision)
-            return encode(await self._evaluate(routing, arm, request, headers, request_id))
+            return (await self._answered(routing, arm, request, headers, request_id, encode))[1]
         number = routing.choose(request, headers, request_id)
         explainers = routing.arms[number].explainers
         names = self._samples.drawn(explainers, self._draw) if explainers.shares else ()
@@ -248,14 +266,39 @@ class Arms:
     ) -> tuple[InferenceResponse, Answer]:
         started = time.perf_counter()
         try:
-            response = await self._evaluate(routing, arm, request, headers, request_id)
-            answer = encode(response)
+            response, answer = await self._answered(
+                routing, arm, request, headers, request_id, encode
+            )
         except Exception as error:
             if routing.is_to_blame(arm, request, error):
                 arm.tally.fail(type(error).__name__, time.perf_counter() - started)
             raise
         arm.tally.record(response.seconds)
         _look(routing, arm, response)
+        return response, answer
+
+    async def _answered(
+        self,
+        routing: Routing,
+        arm: Arm,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        request_id: str,
+        encode: Encode[Answer],
+    ) -> tuple[InferenceResponse, Answer]:
+        """Evaluate a request, and log it where that is asked for and it is drawn."""
+        log = arm.log
+        entry = None if log is None else log.begin(request, headers, request_id)
+        if log is None or entry is None:
+            response = await self._evaluate(routing, arm, request, headers, request_id)
+            return response, encode(response)
+        try:
+            response = await self._evaluate(routing, arm, request, headers, request_id)
+            answer = encode(response)
+        except Exception as error:
+            log.failed(entry, error)
+            raise
+        log.answered(entry, response)
         return response, answer
 
     async def _evaluate(
@@ -285,14 +328,27 @@ class Arms:
         headers: Mapping[str, str],
         request_id: str,
     ) -> InferenceResponse:
-        if arm is routing.stable:
-            response = await arm.core.infer(request, headers, request_id)
+        if request.trace is None:
+            response = await self._asked(routing, arm, request, headers, request_id)
         else:
-            with self._guests:
-                response = await arm.core.infer(request, headers, request_id)
+            with below(request, f"arm r{arm.core.version}", revision=arm.core.revision):
+                response = await self._asked(routing, arm, request, headers, request_id)
         if routing.decides(arm):
             self._decided(arm, response, request_id)
         return response
+
+    async def _asked(
+        self,
+        routing: Routing,
+        arm: Arm,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        request_id: str,
+    ) -> InferenceResponse:
+        if arm is routing.stable:
+            return await arm.core.infer(request, headers, request_id)
+        with self._guests:
+            return await arm.core.infer(request, headers, request_id)
 
     def _decided(self, arm: Arm, response: InferenceResponse, request_id: str) -> None:
         """Remember what was decided about a request, and tell it in the answer; 1 to 2 us."""
@@ -345,6 +401,9 @@ class Arms:
         request_id: str,
     ) -> AsyncGenerator[InferenceResponse, None]:
         with ExitStack() as held:
+            held.enter_context(
+                below(request, f"arm r{arm.core.version}", revision=arm.core.revision)
+            )
             if arm is not routing.stable:
                 held.enter_context(self._guests)
             untold = routing.decides(arm)
@@ -386,9 +445,11 @@ class Arms:
         return Report(self._tallies, self._mirrors.tallies)
 
     async def close(self) -> None:
-        """Cancel the copies that are on their way to mirrors and explainers."""
+        """Cancel the copies that are on their way to mirrors and explainers, and end the logs."""
         await self._mirrors.close()
         await self._samples.close()
+        if self._logs is not None:
+            await asyncio.to_thread(self._logs.close)
 
 
 def _look(routing: Routing, arm: Arm, response: InferenceResponse) -> None:

@@ -38,6 +38,7 @@ from anabranch.router.openapi import document
 from anabranch.router.request import BodyRule, HttpRequest, Message, Receive, Send
 from anabranch.router.stepping import Started
 from anabranch.router.streams import EventStream, begin, to_events
+from anabranch.router.tracing import HttpTraces
 
 Endpoint: TypeAlias = Callable[[str | None, HttpRequest], Awaitable[Answer]]
 """Answers a request to the revision of that number; without one, to the graph."""
@@ -69,7 +70,8 @@ class GraphApp:
         self._routes = {path: _bound(found, None) for path, found in self._endpoints.items()}
         if feedback is not None:
             self._routes["/feedback"] = {"POST": partial(self._feedback, feedback)}
-        self._app = HttpApp(self._handle, sends_id)
+        traces = HttpTraces(arms.name, arms.sampler, self._route)
+        self._app = HttpApp(self._handle, sends_id, traces)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -80,6 +82,16 @@ class GraphApp:
         path = request.path.removeprefix(self._prefix).removesuffix("/")
         methods = self._routes.get(path) or self._versioned(path)
         return await dispatch(request, methods)
+
+    def _route(self, path: str) -> str | None:
+        """The template of a path, as traces name it; None for one that there is not."""
+        path = path.removeprefix(self._prefix).removesuffix("/")
+        if path in self._routes:
+            return f"/v2/models/{{model}}{path}"
+        _, slash, rest = path.removeprefix(_VERSIONS).partition("/")
+        if path.startswith(_VERSIONS) and slash + rest in self._endpoints:
+            return f"/v2/models/{{model}}{_VERSIONS}{{version}}{slash}{rest}"
+        return None
 
     def _versioned(self, path: str) -> dict[str, Handler]:
         if not path.startswith(_VERSIONS):
@@ -121,6 +133,7 @@ class GraphApp:
             decoded, form = decode_body(
                 body, length, limits, lambda: arms.metadata(revision).inputs
             )
+            decoded.trace = request.trace
             encode = partial(encode_response, form=form)
             running = Started(arms.infer(decoded, request.headers, request.id, encode, revision))
             if running.done:
@@ -134,6 +147,7 @@ class GraphApp:
         body = await request.buffer(self._body)
         with arms.explain_gate:
             decoded, _ = decode_body(body, length, limits, lambda: arms.metadata(revision).inputs)
+            decoded.trace = request.trace
             with CancelOnDisconnect(request.receive):
                 found = await arms.explain(decoded, request.headers, request.id, revision)
         return Reply(200, found)
@@ -144,6 +158,7 @@ class GraphApp:
         body = await request.body(self._body)
         with arms.gate:
             decoded = decode_generate(body, metadata, arms.limits)
+            decoded.trace = request.trace
             responses = arms.stream(decoded, request.headers, request.id, revision)
             with CancelOnDisconnect(request.receive):
                 found = await joined(responses, arms.limits.max_body)
@@ -156,6 +171,7 @@ class GraphApp:
         with ExitStack() as held:
             held.enter_context(arms.gate)
             decoded = decode_generate(body, metadata, arms.limits)
+            decoded.trace = request.trace
             responses = arms.stream(decoded, request.headers, request.id, revision)
             events = to_events(encode_each(responses, metadata), held.pop_all(), request.id)
         with CancelOnDisconnect(request.receive):

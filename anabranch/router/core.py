@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from anabranch.graph.plan import Signature
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.stepping import Started
 from anabranch.specs.models import Compare, TensorSpec
+from anabranch.telemetry.trace import Trace
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 T = TypeVar("T")
@@ -99,6 +100,9 @@ class InferenceRequest:
     id: str | None = None
     """The caller's identifier, given back in the response."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    trace: Trace | None = None
+    """Where to record what is done for it; None for most."""
+    protocol: Literal["http", "grpc"] = "http"
 
 
 @dataclass(slots=True)
@@ -176,7 +180,7 @@ class InferenceCore:
         """
         seconds = self.check(request)
         deadline = time.monotonic() + seconds
-        context = Context(request.id or request_id, headers or {}, request.parameters, deadline)
+        context = context_of(request, headers, request_id, deadline)
         running = Started(self._head.run(request.inputs, context, request.outputs or None))
         found = running.value if running.done else await self._within(seconds, running)
         return self._response(request, found, request.outputs or self._outputs)
@@ -194,7 +198,7 @@ class InferenceCore:
         """
         seconds = self.check(request)
         deadline = time.monotonic() + seconds
-        context = Context(request.id or request_id, headers or {}, request.parameters, deadline)
+        context = context_of(request, headers, request_id, deadline)
         results = self._head.stream(request.inputs, context, request.outputs or None)
         async with aclosing(results):
             while (found := await self._next(results, deadline, seconds)) is not None:
@@ -236,7 +240,7 @@ class InferenceCore:
         """Evaluate a request as ``infer`` does, to see whether its answer is as ``expected``."""
         seconds = self.check(request)
         deadline = time.monotonic() + seconds
-        context = Context(request.id or "", headers, request.parameters, deadline)
+        context = context_of(request, headers, "", deadline)
         asked = request.outputs or None
         running = Started(self._head.compare(request.inputs, context, asked, expected, rule))
         return running.value if running.done else await self._within(seconds, running)
@@ -333,6 +337,15 @@ class InferenceCore:
             tuple(_metadata(name, spec) for name, spec in self._signature.inputs.items()),
             tuple(_metadata(name, spec) for name, spec in known),
         )
+
+
+def context_of(
+    request: InferenceRequest, headers: Mapping[str, str] | None, request_id: str, deadline: float
+) -> Context:
+    """What components may know of a request; ``headers`` have names in lower case."""
+    return Context(
+        request.id or request_id, headers or {}, request.parameters, deadline, trace=request.trace
+    )
 
 
 def _wrong_type(name: str, spec: TensorSpec, array: Array) -> str:

@@ -12,6 +12,7 @@ from anabranch.errors import AnabranchError
 from anabranch.graph.explained import Found
 from anabranch.graph.lowering.hosting import Handle
 from anabranch.graph.lowering.segments import ask, is_over, shipped
+from anabranch.graph.lowering.tracing import hop, within
 from anabranch.router.core import Array
 from anabranch.router.heads import shut_down_with
 from anabranch.router.table import app_name
@@ -28,6 +29,14 @@ class HandleExplain:
         self, name: str, inputs: Mapping[str, Array], context: Context, sampled: bool
     ) -> Found:
         """Explain a request; cancelling this cancels it there."""
+        if context.trace is None:
+            return await self._ask(name, inputs, context, sampled)
+        with hop(context.trace, name) as recording:
+            return await self._ask(name, inputs, within(context, recording), sampled)
+
+    async def _ask(
+        self, name: str, inputs: Mapping[str, Array], context: Context, sampled: bool
+    ) -> Found:
         sent = dict(inputs), shipped(context), context.remaining(), sampled
         method: Any = self._handle(name).explain
         found: Found | AnabranchError

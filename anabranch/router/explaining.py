@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
@@ -18,9 +19,10 @@ from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, Unavailable
 from anabranch.graph.explained import Found, NoExplainer, chosen
 from anabranch.graph.plan import ExplainerTerms
-from anabranch.router.core import Array, InferenceCore, InferenceRequest
+from anabranch.router.core import Array, InferenceCore, InferenceRequest, context_of
 from anabranch.router.errors import status_of
 from anabranch.router.limits import Gate
+from anabranch.router.tracing import below
 
 EXPLAIN = "explain"
 """Parameter of inference: true, or the name of an explainer."""
@@ -89,10 +91,13 @@ class Explainers:
     ) -> Found:
         """Have a request explained that was checked; DeadlineExceeded after so many seconds."""
         deadline = time.monotonic() + seconds
-        context = Context(request.id or request_id, headers, request.parameters, deadline)
+        # A copy of its own: its prediction may be made meanwhile.
+        request = replace(request)
         try:
             async with asyncio.timeout(seconds) as limit:
-                return await self._ask(name, request.inputs, context, sampled)
+                with below(request, f"explanation {name}", node=name, sampled=sampled):
+                    context = context_of(request, headers, request_id, deadline)
+                    return await self._ask(name, request.inputs, context, sampled)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -205,7 +210,7 @@ def failed(name: str, error: Exception) -> Told:
 def _copied(request: InferenceRequest) -> InferenceRequest:
     """The request with tensors of its own: components of the head may work in place."""
     inputs = {name: array.copy() for name, array in request.inputs.items()}
-    return InferenceRequest(inputs, request.outputs, request.id, request.parameters)
+    return replace(request, inputs=inputs)
 
 
 def nothing_explains(revision: int) -> Explain:

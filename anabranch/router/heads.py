@@ -29,6 +29,7 @@ from anabranch.graph.lowering.segments import (
     shipped,
 )
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
+from anabranch.graph.lowering.tracing import entered, hop, within
 from anabranch.graph.plan import HEAD
 from anabranch.router.core import Array, Evaluated, Head, Verdict
 from anabranch.router.learning import Learning
@@ -37,6 +38,9 @@ from anabranch.router.polling import ControllerSource
 from anabranch.router.table import app_name
 from anabranch.router.warmup import warm_up
 from anabranch.specs.models import Compare
+from anabranch.telemetry.sampling import Sampler
+from anabranch.telemetry.trace_settings import TraceSettings
+from anabranch.telemetry.tracing import recorded
 
 Outputs = tuple[str, ...] | None
 """The outputs that are asked for; None for all."""
@@ -76,6 +80,12 @@ class HostedHead:
             await warm_up(found.head, found.plan, warmup, hosted.loaded.root)
         return found
 
+    def sampler(self) -> Sampler:
+        """Which requests a router that carries the revision traces."""
+        settings, telemetry = TraceSettings.from_env(), self._hosted.loaded.graph.spec.telemetry
+        asked = None if telemetry is None else telemetry.trace
+        return Sampler(settings.ratio if asked is None else asked / 100, settings.exported)
+
     async def check_health(self) -> None:
         """Raise StartError, naming the node, if a component says that it is unwell."""
         await self._hosted.check_health(self._executor.stuck)
@@ -106,7 +116,11 @@ class HeadReplica:
         ``remaining`` is the time left, in seconds, on the caller's clock.
         """
         self._requests += 1
-        return await self._hosted.head.run(inputs, received(context, remaining), outputs)
+        here = received(context, remaining)
+        if here.trace is None:
+            return await self._hosted.head.run(inputs, here, outputs)
+        with entered(here.trace, "segment", HEAD) as recording:
+            return await self._hosted.head.run(inputs, within(here, recording), outputs)
 
     def stream(
         self,
@@ -117,7 +131,12 @@ class HeadReplica:
     ) -> AsyncGenerator[Piece, None]:
         """Give result after result of a graph that may stream, each with the seconds so far."""
         self._requests += 1
-        return pieces(self._hosted.head.stream(inputs, received(context, remaining), outputs))
+        here = received(context, remaining)
+        if here.trace is None:
+            return pieces(self._hosted.head.stream(inputs, here, outputs))
+        recording = entered(here.trace, "segment", HEAD)
+        found = self._hosted.head.stream(inputs, within(here, recording), outputs)
+        return pieces(recorded(recording, found))
 
     async def compare(
         self,
@@ -134,7 +153,11 @@ class HeadReplica:
         """
         self._requests += 1
         here = received(context, remaining)
-        return await self._hosted.head.compare(inputs, here, outputs, expected, rule)
+        if here.trace is None:
+            return await self._hosted.head.compare(inputs, here, outputs, expected, rule)
+        with entered(here.trace, "segment", HEAD) as recording:
+            here = within(here, recording)
+            return await self._hosted.head.compare(inputs, here, outputs, expected, rule)
 
     async def check_health(self) -> None:
         """Serve's health check: that of the components."""
@@ -167,6 +190,14 @@ class RemoteHead:
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
     ) -> Evaluated:
         """Evaluate the graph's outputs, or only those named; cancelling this cancels it there."""
+        if context.trace is None:
+            return await self._run(inputs, context, outputs)
+        with hop(context.trace, self._name) as recording:
+            return await self._run(inputs, within(context, recording), outputs)
+
+    async def _run(
+        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
+    ) -> Evaluated:
         sent = _sent(inputs, context, outputs)
         found: Evaluated = await ask(
             self._name, self._infer, *sent, is_late=lambda: is_over(context)
@@ -177,8 +208,12 @@ class RemoteHead:
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
     ) -> AsyncGenerator[Evaluated, None]:
         """Evaluate a graph that may stream; closing the iterator cancels it there."""
-        sent = _sent(inputs, context, outputs)
-        return ask_stream(self._name, self._handle.options(stream=True).stream, *sent)
+        method = self._handle.options(stream=True).stream
+        if context.trace is None:
+            return ask_stream(self._name, method, *_sent(inputs, context, outputs))
+        recording = hop(context.trace, self._name)
+        sent = _sent(inputs, within(context, recording), outputs)
+        return recorded(recording, ask_stream(self._name, method, *sent))
 
     async def compare(
         self,
@@ -189,6 +224,20 @@ class RemoteHead:
         rule: Compare,
     ) -> Verdict:
         """Evaluate likewise, and compare there with the outputs that are ``expected``."""
+        if context.trace is None:
+            return await self._verdict(inputs, context, outputs, expected, rule)
+        with hop(context.trace, self._name) as recording:
+            here = within(context, recording)
+            return await self._verdict(inputs, here, outputs, expected, rule)
+
+    async def _verdict(
+        self,
+        inputs: Mapping[str, Array],
+        context: Context,
+        outputs: Sequence[str] | None,
+        expected: Mapping[str, Array],
+        rule: Compare,
+    ) -> Verdict:
         sent = _sent(inputs, context, outputs)
         verdict: Verdict = await ask(self._name, self._compare, *sent, dict(expected), rule)
         return verdict

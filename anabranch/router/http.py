@@ -19,6 +19,7 @@ from anabranch.router.errors import ClientGone, MethodNotAllowed, Reply, error_r
 from anabranch.router.request import ID, HttpRequest, Message, Receive, Send
 from anabranch.router.streams import HEADERS as EVENT_HEADERS
 from anabranch.router.streams import EventStream
+from anabranch.router.tracing import RESPONSE, HttpTraces, answered_http
 
 STALLED_S = 30.0
 """Longest time that a client may take nothing of a stream, in seconds."""
@@ -77,12 +78,15 @@ class HttpApp:
     """An ASGI application around one handler.
 
     ``sends_id`` is False behind a server that adds ``x-request-id`` to responses itself, as Ray
-    Serve does, so that clients do not see it twice.
+    Serve does, so that clients do not see it twice. Requests are traced where ``traces`` says so.
     """
 
-    def __init__(self, handler: Handler, sends_id: bool = True) -> None:
+    def __init__(
+        self, handler: Handler, sends_id: bool = True, traces: HttpTraces | None = None
+    ) -> None:
         self._handler = handler
         self._sends_id = sends_id
+        self._traces = traces
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection of any type."""
@@ -95,17 +99,27 @@ class HttpApp:
             await send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, request: HttpRequest, send: Send) -> None:
+        recording = None if self._traces is None else self._traces.begin(request)
+        if recording is None:
+            await self._answer(request, send)
+            return
+        with recording:
+            answered_http(recording, await self._answer(request, send))
+
+    async def _answer(self, request: HttpRequest, send: Send) -> int:
+        """Answer a request; the status, or 0 where its client has gone."""
         reply: Answer
         try:
             reply = await self._handler(request)
         except ClientGone:
-            return
+            return 0
         except Exception as error:
             reply = error_reply(error, request.id)
         if isinstance(reply, EventStream):
             await self._stream(request, reply, send)
-        else:
-            await self._send(request, reply, send)
+            return 200
+        await self._send(request, reply, send)
+        return reply.status
 
     async def _stream(self, request: HttpRequest, reply: EventStream, send: Send) -> None:
         headers = [*EVENT_HEADERS, *self._id(request)]
@@ -118,7 +132,10 @@ class HttpApp:
                 await send({"type": "http.response.body", "body": b""})
 
     def _id(self, request: HttpRequest) -> list[tuple[bytes, bytes]]:
-        return [(ID, request.id.encode())] if self._sends_id else []
+        found = [(ID, request.id.encode())] if self._sends_id else []
+        if request.trace is not None:
+            found.append((RESPONSE.encode(), request.trace.traceparent.encode()))
+        return found
 
     async def _send(self, request: HttpRequest, reply: Reply, send: Send) -> None:
         if len(reply.body) > SMALLEST and request.accepts_coding:

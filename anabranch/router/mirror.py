@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -19,6 +19,7 @@ from anabranch.router.copies import Copies, Copy, size_of
 from anabranch.router.core import Array, InferenceCore, InferenceRequest, InferenceResponse, Verdict
 from anabranch.router.limits import Limits
 from anabranch.router.tally import MirrorTally, keep_latest
+from anabranch.router.tracing import below
 from anabranch.specs.models import Compare
 
 HEADER = "x-anabranch-mirror"
@@ -132,7 +133,10 @@ async def _outcome(core: InferenceCore, parcel: Parcel, revision: str) -> Outcom
     collector comes by.
     """
     headers = parcel.copy.headers | {HEADER: revision}
+    # A copy of its own: several mirrors share the request.
+    request = replace(parcel.copy.request)
     try:
-        return await core.compare(parcel.copy.request, headers, parcel.expected, parcel.rule)
+        with below(request, f"mirror r{revision}", revision=core.revision, mirror=True):
+            return await core.compare(request, headers, parcel.expected, parcel.rule)
     except Exception as error:
         return type(error).__name__

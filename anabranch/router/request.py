@@ -22,6 +22,7 @@ from anabranch.router.compression import coding_of, unpacked
 from anabranch.router.errors import ClientGone, HeadersTooLarge, SlowBody
 from anabranch.router.limits import Arriving, Limits
 from anabranch.router.stepping import Started
+from anabranch.telemetry.trace import Trace
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -36,8 +37,8 @@ _ALIGNED = 8
 _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 _LENGTH, _ENCODING = b"content-length", b"content-encoding"
 _BINARY = b"inference-header-content-length"
-_ACCEPT, _HOST = b"accept-encoding", b"host"
-_OWN = frozenset((ID, _LENGTH, _ENCODING, _ACCEPT, _HOST, _BINARY))
+_ACCEPT, _HOST, _TRACE = b"accept-encoding", b"host", b"traceparent"
+_OWN = frozenset((ID, _LENGTH, _ENCODING, _ACCEPT, _HOST, _BINARY, _TRACE))
 """Headers that every request is looked through for."""
 _SEPARATORS = {"cookie": "; "}
 """What stands between the values of a header that came several times, if no comma."""
@@ -71,6 +72,7 @@ class HttpRequest:
 
     __slots__ = (
         "_due", "_own", "_size", "_timer", "headers", "id", "method", "path", "receive", "scope",
+        "trace",
     )  # fmt: skip
 
     def __init__(self, scope: Message, receive: Receive) -> None:
@@ -89,6 +91,8 @@ class HttpRequest:
             if name in _OWN:
                 self._own[name] = value
         self.id = request_id(self._own.get(ID))
+        self.trace: Trace | None = None
+        """Where to record what is done for it; None for most."""
 
     def check_headers(self, limit: int) -> None:
         """Raise HeadersTooLarge where names and values together are over ``limit`` bytes.
@@ -116,6 +120,11 @@ class HttpRequest:
                 f"Inference-Header-Content-Length {text[:64]!r} is not a number of bytes"
             )
         return int(text)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the client says what trace the request belongs to."""
+        return _TRACE in self._own
 
     @property
     def accepts_coding(self) -> bool:

@@ -9,6 +9,7 @@ from grpc import StatusCode
 
 from anabranch.router.request import request_id
 from anabranch.router.rpc.codes import REQUEST_ID, status_of
+from anabranch.telemetry.trace import Trace
 
 ServicerContext: TypeAlias = Any
 """A ``grpc.aio.ServicerContext``; gRPC ships no types."""
@@ -17,7 +18,7 @@ ServicerContext: TypeAlias = Any
 class Call:
     """One call: its metadata as ``headers``, its id, the time that its client gives it."""
 
-    __slots__ = ("context", "headers", "id")
+    __slots__ = ("context", "headers", "id", "trace")
 
     def __init__(self, context: ServicerContext) -> None:
         self.context = context
@@ -27,6 +28,8 @@ class Call:
         """By name, in lower case as gRPC sends them; without values that are binary."""
         given = self.headers.get(REQUEST_ID)
         self.id = request_id(given.encode() if given else None)
+        self.trace: Trace | None = None
+        """Where to record what is done for it; None for most."""
 
     def remaining(self) -> float | None:
         """Seconds until the client's deadline; None where it has none."""

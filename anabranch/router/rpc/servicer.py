@@ -6,10 +6,12 @@ that HTTP has too.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
+from grpc import StatusCode
 
 from anabranch.errors import NotFound
 from anabranch.router.arms import Arms
@@ -17,9 +19,13 @@ from anabranch.router.core import TIMEOUT, InferenceRequest
 from anabranch.router.rpc.ahead import Ahead
 from anabranch.router.rpc.calls import Call, Method, ServicerContext, answered
 from anabranch.router.rpc.codec import Decoded, decode_request, encode_metadata, encode_response
-from anabranch.router.rpc.codes import REQUEST_ID
+from anabranch.router.rpc.codes import REQUEST_ID, code_of
 from anabranch.router.rpc.messages import SERVICE, Message, parse, request_type, response_type
 from anabranch.router.rpc.streams import failed, last, part, wants_last
+from anabranch.router.tracing import answered_call, of_call
+
+Answer = TypeVar("Answer")
+Answers: TypeAlias = Callable[[bytes, Call], Awaitable[Answer]]
 
 _READ_AHEAD = 2
 """Answers of one request in a stream that are made before the client has taken them."""
@@ -42,11 +48,32 @@ class GraphServicer:
             "ModelInfer": self._infer,
         }
         found = {
-            name: grpc.unary_unary_rpc_method_handler(answered(one))
+            name: grpc.unary_unary_rpc_method_handler(answered(self._traced(name, one)))
             for name, one in methods.items()
         }
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, found)
+
+    def _traced(self, name: str, method: Answers[Answer]) -> Answers[Answer]:
+        """A method whose calls are recorded, where they are sampled."""
+        arms = self._arms
+
+        async def traced(message: bytes, call: Call) -> Answer:
+            recording = of_call(arms.sampler, call.headers, arms.name, SERVICE, name, call.id)
+            if recording is None:
+                return await method(message, call)
+            call.trace = recording.trace
+            code = StatusCode.OK
+            try:
+                return await method(message, call)
+            except Exception as error:
+                code = code_of(error) or StatusCode.INTERNAL
+                raise
+            finally:
+                answered_call(recording, code)
+                recording.end()
+
+        return traced
 
     async def _ready(self, message: bytes, call: Call) -> bytes:
         self._revision(parse(request_type("ModelReady"), message))
@@ -83,6 +110,7 @@ class GraphServicer:
         decoded = decode_request(message, self._arms.limits)
         self._check_name(decoded.model)
         shorten(decoded.request, call.remaining())
+        decoded.request.trace = call.trace
         return decoded
 
     async def _stream(self, messages: AsyncIterator[bytes], context: ServicerContext) -> None:
@@ -91,11 +119,13 @@ class GraphServicer:
         context.set_trailing_metadata(((REQUEST_ID, call.id),))
         async for message in messages:
             try:
-                await self._answer(message, call, context.write)
+                await self._traced("ModelStreamInfer", partial(self._answer, context.write))(
+                    message, call
+                )
             except Exception as error:
                 await context.write(failed(error, call.id, message))
 
-    async def _answer(self, message: bytes, call: Call, write: Callable[[bytes], Any]) -> None:
+    async def _answer(self, write: Callable[[bytes], Any], message: bytes, call: Call) -> None:
         arms = self._arms
         with arms.gate:
             decoded = self._decoded(message, call)

@@ -1,0 +1,169 @@
+"""Recording spans, and where they go: to a collector, and what is to be shown to the engine.
+
+A span is recorded only for a request that carries a ``Trace``; where there is none, nothing is to
+be called here.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from types import TracebackType
+from typing import Self, TypeVar
+
+from anabranch.telemetry.otlp import OtlpDelivery
+from anabranch.telemetry.outlet import Deliver, Outlet
+from anabranch.telemetry.span import Attribute, Failure, Kind, Span
+from anabranch.telemetry.trace import Trace
+from anabranch.telemetry.trace_settings import TraceSettings
+
+Item = TypeVar("Item")
+
+MOST = 16_384
+"""Spans that may wait in a process; a second of them in a router that is busy."""
+MOST_BYTES = 32 * 2**20
+MOST_SHOWN = 2048
+"""The same of those that are to be shown."""
+_SIZE = 1024
+"""Bytes of a span, about."""
+
+
+class Traces:
+    """Where the spans of a process go; both ways out are made with their first span."""
+
+    def __init__(self, env: Mapping[str, str] = os.environ) -> None:
+        self._env = env
+        self._lock = threading.Lock()
+        self._exported: Outlet[Span] | None = None
+        self._shown: Outlet[Span] | None = None
+        self._tell: Deliver[Span] | None = None
+        self._settings: TraceSettings | None = None
+
+    def show(self, tell: Deliver[Span]) -> None:
+        """Have spans that are to be shown delivered so from now on."""
+        self._tell = tell
+
+    def take(self, span: Span) -> None:
+        """Take a span that has ended; never waits, never fails."""
+        settings = self._settings
+        if settings is None:
+            settings = self._settings = TraceSettings.from_env(self._env)
+        if settings.exported:
+            (self._exported or self._open_exported(settings)).offer(span, _SIZE)
+        if self._tell is not None and span.place.is_shown:
+            (self._shown or self._open_shown(self._tell)).offer(span, _SIZE)
+
+    def close(self) -> None:
+        """Deliver what waits, for a few seconds at most; the process ends."""
+        for outlet in (self._exported, self._shown):
+            if outlet is not None:
+                outlet.close()
+
+    def _open_exported(self, settings: TraceSettings) -> Outlet[Span]:
+        with self._lock:
+            if self._exported is None:
+                deliver = OtlpDelivery(settings, self._env)
+                self._exported = Outlet(self._graph, "traces", deliver, MOST, MOST_BYTES)
+            return self._exported
+
+    def _open_shown(self, tell: Deliver[Span]) -> Outlet[Span]:
+        with self._lock:
+            if self._shown is None:
+                self._shown = Outlet(self._graph, "traces-shown", tell, MOST_SHOWN)
+            return self._shown
+
+    @property
+    def _graph(self) -> str:
+        return self._env.get("ANABRANCH_GRAPH", "")
+
+
+TRACES = Traces()
+"""Where the spans of this process go."""
+
+
+class Recording:
+    """A span under way: a context manager, which records it at its end.
+
+    ``trace`` is the place of the span itself: what is done within is recorded below that.
+    """
+
+    __slots__ = ("_clock", "_failure", "_kind", "_links", "_name", "_parent", "_start",
+                 "attributes", "trace")  # fmt: skip
+
+    def __init__(
+        self,
+        parent: Trace,
+        name: str,
+        attributes: dict[str, Attribute],
+        kind: Kind = "internal",
+        links: Iterable[Trace] = (),
+    ) -> None:
+        self.trace = parent.child()
+        self.attributes = attributes
+        """More may be added until the end."""
+        self._parent = parent
+        self._name = name
+        self._kind: Kind = kind
+        self._links = tuple(links)
+        self._failure: Failure | None = None
+        self._start, self._clock = time.time_ns(), time.perf_counter_ns()
+
+    def link(self, other: Trace) -> None:
+        """Point to a span that has to do with this one."""
+        self._links += (other,)
+
+    def waited(self, name: str, attributes: Mapping[str, Attribute]) -> None:
+        """Record that the work has waited for its turn, from the start until now."""
+        self._take(self.trace.child(), self.trace.span_id, name, "internal", attributes)
+
+    def fail(self, failure: Failure) -> None:
+        """Note that the work has failed, though nothing is raised."""
+        self._failure = failure
+
+    def end(self) -> None:
+        """Record the span; once."""
+        self._take(
+            self.trace, self._parent.span_id, self._name, self._kind,
+            self.attributes, self._failure, self._links,
+        )  # fmt: skip
+
+    def _take(
+        self,
+        place: Trace,
+        parent_id: str,
+        name: str,
+        kind: Kind,
+        attributes: Mapping[str, Attribute],
+        failure: Failure | None = None,
+        links: tuple[Trace, ...] = (),
+    ) -> None:
+        """Hand over a span from the start until now."""
+        end = self._start + time.perf_counter_ns() - self._clock
+        span = Span(place, parent_id, name, kind, self._start, end, attributes, failure, links)
+        TRACES.take(span)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        if error is not None and not isinstance(error, GeneratorExit):
+            self.fail(Failure.of(error))
+        self.end()
+
+
+async def recorded(
+    recording: Recording, values: AsyncGenerator[Item, None]
+) -> AsyncGenerator[Item, None]:
+    """What ``values`` gives; the span ends with it."""
+    with recording:
+        async with aclosing(values):
+            async for value in values:
+                yield value
