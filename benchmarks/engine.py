@@ -6,9 +6,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,19 @@ class Engine:
 
     folder: Path
     port: int
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://{HOST}:{self.port}"
 
     def command(self, *words: object) -> None:
         """Run the command line; CalledProcessError if it does not exit 0."""
         program = Path(sys.executable).with_name("anabranch")
         subprocess.run(
             [str(word) for word in (program, *words)],
-            env={**os.environ, "ANABRANCH_HOME": str(self.folder / "home")},
+            env={**os.environ, **self.env, "ANABRANCH_HOME": str(self.folder / "home")},
             stdout=subprocess.DEVNULL,
             check=True,
         )
@@ -41,7 +47,7 @@ class Engine:
         path = root / f"{name}.yaml"
         path.write_text(yaml.safe_dump({**head, "spec": spec}))
         self.command("deploy", path)
-        return f"http://{HOST}:{self.port}/v2/models/{name}/infer"
+        return f"{self.url}/v2/models/{name}/infer"
 
     def replicas(self, name: str) -> list[psutil.Process]:
         """The processes in which a graph runs."""
@@ -55,10 +61,10 @@ class Engine:
 
 
 @contextmanager
-def engine() -> Iterator[Engine]:
-    """Start an engine, and end it with all that it started."""
+def engine(env: Mapping[str, str] = {}) -> Iterator[Engine]:
+    """Start an engine, with more in its environment, and end it with all that it started."""
     with tempfile.TemporaryDirectory(prefix="ab-", ignore_cleanup_errors=True) as name:
-        one = Engine(Path(name), free_port())
+        one = Engine(Path(name), free_port(), env)
         others = ("--grpc-port", free_port(), "--dashboard-port", free_port())
         try:
             one.command("up", "--http-port", one.port, *others)
