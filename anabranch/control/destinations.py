@@ -45,7 +45,7 @@ class Destination:
 
 
 def parse(url: str, schemes: Container[str] = HTTP) -> Destination | None:
-    """Take a URL apart; None if it is not a plain one without a user or fragment, of ``schemes``."""
+    """Take a URL apart; None if it is not a plain one of ``schemes``, without user and fragment."""
     match = _URL.fullmatch(url) if _PLAIN.fullmatch(url) else None
     if match is None or match["scheme"].lower() not in schemes:
         return None

@@ -1,0 +1,196 @@
+"""What is kept of a request and its reply for the log, on the request path.
+
+Arrays are copied: components may work in place, and may hand out buffers that they use again. What
+is not to be logged is not kept in the first place, so it cannot get out later.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from anabranch.components.datatypes import to_datatype
+from anabranch.errors import AnabranchError
+from anabranch.router.core import Array, InferenceRequest, InferenceResponse
+from anabranch.router.errors import status_of
+
+Hidden: TypeAlias = Literal["redacted", "omitted"]
+"""Why a tensor's data is not there: its name says so, or its size."""
+
+MAX_TENSOR = 64 * 2**10
+"""Bytes of the largest tensor that is logged, where the spec does not say."""
+MAX_PARAMETERS = 16 * 2**10
+"""Characters of the parameters of a request beyond which they are left out."""
+MAX_MESSAGE = 2048
+"""Longest message of an error, in characters."""
+_PREFIX = 4
+"""Bytes before each element of BYTES in its raw form."""
+_OVERHEAD = 1024
+"""Bytes that an entry takes beside its tensors, about."""
+_OBJECT = 64
+"""Bytes that an element of BYTES takes beside its characters, about."""
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTensor:
+    """A tensor as it is logged; ``array`` is None where its data is hidden."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    array: Array | None
+    hidden: Hidden | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why there was no reply: class and message of the error, and the status of HTTP."""
+
+    kind: str
+    status: int
+    message: str | None
+    """None where it is redacted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What of an arm's requests may be kept."""
+
+    redact: frozenset[str] = frozenset()
+    max_tensor: int = MAX_TENSOR
+    """Bytes of the raw form of a tensor."""
+    known: Collection[str] = ()
+    """The graph's inputs: a tensor that it does not have may be a redacted one, misspelt."""
+    most: int = 2**20
+    """Bytes of all tensors of an entry together."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """A request with its reply, on the way to the log."""
+
+    id: str
+    graph: str
+    revision: int
+    protocol: str
+    at: float
+    """When it came, in Unix seconds."""
+    own_id: str | None
+    """The caller's identifier in the request."""
+    parameters: Mapping[str, Any] | None
+    """None where they are left out, for their size."""
+    asked: tuple[str, ...]
+    """Outputs that were asked for; all if empty."""
+    inputs: list[KeptTensor]
+    traceparent: str | None = None
+    outputs: list[KeptTensor] = field(default_factory=list)
+    path: Mapping[str, str] = field(default_factory=dict)
+    """What routers picked: router to route."""
+    seconds: float = 0.0
+    failure: Failure | None = None
+    size: int = 0
+    """Bytes that the entry holds, about."""
+
+
+def begin(
+    rule: Rule,
+    graph: str,
+    revision: int,
+    request: InferenceRequest,
+    headers: Mapping[str, str],
+    request_id: str,
+) -> Entry:
+    """Keep a request before it is evaluated."""
+    parameters = dict(request.parameters)
+    characters = sum(len(text) for text in _texts(parameters))
+    tensors = [(name, to_datatype(array.dtype), array) for name, array in request.inputs.items()]
+    entry = Entry(
+        request_id,
+        graph,
+        revision,
+        request.protocol,
+        time.time(),
+        request.id,
+        parameters if characters <= MAX_PARAMETERS else None,
+        request.outputs,
+        [],
+        _traceparent(request, headers),
+        size=_OVERHEAD + (characters if characters <= MAX_PARAMETERS else 0),
+    )
+    entry.inputs = [_kept(rule, entry, *tensor, tensor[0] in rule.known) for tensor in tensors]
+    return entry
+
+
+def answered(rule: Rule, entry: Entry, response: InferenceResponse) -> None:
+    """Add the reply."""
+    entry.path, entry.seconds = response.path, response.seconds
+    entry.outputs = [
+        _kept(rule, entry, output.name, output.datatype, output.array)
+        for output in response.outputs
+    ]
+
+
+def failed(rule: Rule, entry: Entry, error: Exception) -> None:
+    """Add the error that stands in the reply's place.
+
+    Nobody knows what a component quotes in its message, so it is kept only if nothing is redacted.
+    """
+    entry.seconds = time.time() - entry.at
+    message = str(error) if isinstance(error, AnabranchError) else "internal error"
+    entry.failure = Failure(
+        type(error).__name__,
+        status_of(error) or 500,
+        None if rule.redact else message[:MAX_MESSAGE],
+    )
+
+
+def _kept(
+    rule: Rule, entry: Entry, name: str, datatype: str, array: Array, is_known: bool = True
+) -> KeptTensor:
+    if name in rule.redact:
+        return KeptTensor(name, datatype, array.shape, None, "redacted")
+    left = min(rule.max_tensor, rule.most - entry.size)
+    if not is_known or raw_size(array, left) > left:
+        return KeptTensor(name, datatype, array.shape, None, "omitted")
+    try:
+        kept = KeptTensor(name, datatype, array.shape, array.copy())
+    except MemoryError:
+        return KeptTensor(name, datatype, array.shape, None, "omitted")
+    entry.size += _held(array)
+    return kept
+
+
+def raw_size(array: Array, most: int) -> int:
+    """Bytes of an array's raw form; where that is over ``most``, some number over it.
+
+    No more elements of BYTES are looked at than fit into ``most``.
+    """
+    if array.dtype != object:
+        return array.nbytes
+    size = _PREFIX * array.size
+    if size <= most:
+        size += sum(len(item) if isinstance(item, bytes) else len(item.encode("utf-8", "replace"))
+                    for item in array.ravel().tolist())  # fmt: skip
+    return size
+
+
+def _held(array: Array) -> int:
+    if array.dtype != object:
+        return array.nbytes
+    return array.nbytes + sum(_OBJECT + len(item) for item in array.ravel().tolist())
+
+
+def _texts(parameters: Mapping[str, Any]) -> Iterable[str]:
+    return [*parameters, *(value for value in parameters.values() if isinstance(value, str))]
+
+
+def _traceparent(request: InferenceRequest, headers: Mapping[str, str]) -> str | None:
+    """Where the request is in a trace: in ours, or in the caller's where that is not recorded."""
+    if request.trace is not None:
+        return f"00-{request.trace.trace_id}-{request.trace.span_id}-01"
+    text = headers.get("traceparent", "")
+    return text if _TRACEPARENT(text) else None

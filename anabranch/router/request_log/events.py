@@ -1,0 +1,145 @@
+"""An entry of the request log as a CloudEvent 1.0 in structured JSON, and back.
+
+Sources: ``spec.md``, ``formats/json-format.md`` and ``extensions/distributed-tracing.md`` of
+https://github.com/cloudevents/spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import orjson
+
+from anabranch.router.request_log.entries import Entry, KeptTensor
+from anabranch.router.request_log.tensors import LoggedTensor, encode_tensor
+
+TYPE = "io.anabranch.inference.v1"
+JSON = "application/json"
+
+
+class AskedOutput(msgspec.Struct):
+    """An output that a request asked for."""
+
+    name: str
+
+
+class LoggedRequest(msgspec.Struct):
+    """A request as a log has it: one of the Open Inference Protocol, see ``tensors``."""
+
+    inputs: list[LoggedTensor]
+    id: str | None = None
+    parameters: dict[str, Any] = {}
+    outputs: list[AskedOutput] = []
+
+
+class LoggedResponse(msgspec.Struct):
+    """A reply as a log has it."""
+
+    outputs: list[LoggedTensor]
+
+
+class Data(msgspec.Struct):
+    """The data of an event, as far as it is read again."""
+
+    request: LoggedRequest
+    response: LoggedResponse | None = None
+    omitted: list[str] = []
+    """Parts of the request that were too large to be logged."""
+
+
+class Event(msgspec.Struct):
+    """An event, as far as it is read again."""
+
+    id: str
+    type: str
+    data: Data
+
+
+def encode(entry: Entry, most: int) -> bytes:
+    """An entry as one line of JSON, without its end.
+
+    Where that is over ``most`` bytes, no tensor has its data.
+    """
+    text = orjson.dumps(_event(entry), option=orjson.OPT_SERIALIZE_NUMPY)
+    if len(text) <= most:
+        return text
+    bare = replace(
+        entry,
+        inputs=[_without(tensor) for tensor in entry.inputs],
+        outputs=[_without(tensor) for tensor in entry.outputs],
+    )
+    return orjson.dumps(_event(bare))
+
+
+def _without(tensor: KeptTensor) -> KeptTensor:
+    return replace(tensor, array=None, hidden=tensor.hidden or "omitted")
+
+
+def _event(entry: Entry) -> Mapping[str, Any]:
+    event: dict[str, Any] = {
+        "specversion": "1.0",
+        "id": entry.id,
+        "source": f"/v2/models/{entry.graph}/versions/{entry.revision}",
+        "type": TYPE,
+        "time": _timestamp(entry.at),
+        "datacontenttype": JSON,
+    }
+    if entry.traceparent is not None:
+        event["traceparent"] = entry.traceparent
+    event["data"] = _data(entry)
+    return event
+
+
+def _data(entry: Entry) -> Mapping[str, Any]:
+    data: dict[str, Any] = {
+        "graph": entry.graph,
+        "revision": entry.revision,
+        "endpoint": "infer",
+        "protocol": entry.protocol,
+        "seconds": round(entry.seconds, 7),
+        "request": _request(entry),
+    }
+    if entry.parameters is None:
+        data["omitted"] = ["parameters"]
+    if entry.path:
+        data["path"] = dict(entry.path)
+    if entry.failure is None:
+        data["response"] = _response(entry)
+    else:
+        data["error"] = _error(entry)
+    return data
+
+
+def _request(entry: Entry) -> Mapping[str, Any]:
+    request: dict[str, Any] = {} if entry.own_id is None else {"id": entry.own_id}
+    if entry.parameters:
+        request["parameters"] = entry.parameters
+    request["inputs"] = [encode_tensor(tensor) for tensor in entry.inputs]
+    if entry.asked:
+        request["outputs"] = [{"name": name} for name in entry.asked]
+    return request
+
+
+def _response(entry: Entry) -> Mapping[str, Any]:
+    response: dict[str, Any] = {
+        "model_name": entry.graph,
+        "model_version": str(entry.revision),
+        "outputs": [encode_tensor(tensor) for tensor in entry.outputs],
+    }
+    return response if entry.own_id is None else {**response, "id": entry.own_id}
+
+
+def _error(entry: Entry) -> Mapping[str, Any]:
+    failure = entry.failure
+    assert failure is not None
+    error: dict[str, Any] = {"class": failure.kind, "status": failure.status}
+    return error | ({"redacted": True} if failure.message is None else {"message": failure.message})
+
+
+def _timestamp(seconds: float) -> str:
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,66 @@
+"""What the request log is told through the engine's environment.
+
+| variable | meaning | default |
+|---|---|---|
+| ANABRANCH_REQUEST_LOG_DIR | folder of the files, one below it a graph | requests in the home |
+| ANABRANCH_REQUEST_LOG_SIZE | most bytes of a graph's files: the oldest are deleted | 1 GiB |
+| ANABRANCH_KAFKA_CONFIG | file of properties for librdkafka, a ``name=value`` a line | none |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from anabranch.errors import EngineError
+
+SIZE = 2**30
+_LEAST = 2**20
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """Settings of the request logs of one engine."""
+
+    folder: Path
+    size: int = SIZE
+    kafka: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
+        """Read ``env``; EngineError names a variable that is not what it must be."""
+        home = Path(env.get("ANABRANCH_HOME") or Path.home() / ".anabranch")
+        folder = Path(env.get("ANABRANCH_REQUEST_LOG_DIR") or home / "requests").absolute()
+        return cls(folder, _size(env), _properties(env.get("ANABRANCH_KAFKA_CONFIG", "")))
+
+
+def _size(env: Mapping[str, str]) -> int:
+    text = env.get("ANABRANCH_REQUEST_LOG_SIZE") or str(SIZE)
+    if not (text.isascii() and text.isdigit() and _LEAST <= int(text) < 2**63):
+        raise EngineError(
+            f"ANABRANCH_REQUEST_LOG_SIZE={text[:64]!r} is not a number of bytes from {_LEAST} on"
+        )
+    return int(text)
+
+
+def _properties(path: str) -> dict[str, str]:
+    """Read a file of properties; lines that are empty or start with # say nothing."""
+    if not path:
+        return {}
+    try:
+        lines = Path(path).read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"ANABRANCH_KAFKA_CONFIG: {path!r} cannot be read: {error}") from None
+    found = {}
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not equals:
+            # The line may hold a password, so it is not shown.
+            raise EngineError(f"ANABRANCH_KAFKA_CONFIG: {path}:{number} is not name=value")
+        found[name.strip()] = value.strip()
+    return found
