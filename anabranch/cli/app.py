@@ -9,6 +9,7 @@ import typer
 
 from anabranch.cli import (
     bandit_command,
+    dashboards_command,
     engine_commands,
     explain_command,
     graph_commands,
@@ -35,6 +36,7 @@ for module in (
     request_commands,
     explain_command,
     spec_commands,
+    dashboards_command,
 ):
     module.register(app)
 

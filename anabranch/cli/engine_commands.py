@@ -30,6 +30,7 @@ def up(
     http_port: options.HttpPort = 8000,
     grpc_port: options.GrpcPort = 9000,
     dashboard_port: options.DashboardPort = 8265,
+    dashboard_host: options.DashboardHost = "127.0.0.1",
     max_body: options.MaxBody = "64MiB",
     object_store: options.ObjectStore = "512MiB",
     output: options.Output = options.Format.TABLE,
@@ -38,7 +39,9 @@ def up(
     from anabranch.control.engine import EngineOptions
     from anabranch.control.engine_state import resolve_home
 
-    wanted = EngineOptions(host, http_port, grpc_port, dashboard_port, max_body, object_store)
+    wanted = EngineOptions(
+        host, http_port, grpc_port, dashboard_port, max_body, object_store, dashboard_host
+    )
     info = _up(resolve_home(home), wanted)
     if output is options.Format.JSON:
         result_json(asdict(info))

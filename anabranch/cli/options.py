@@ -144,6 +144,13 @@ GrpcPort = Annotated[int, typer.Option("--grpc-port", min=1, max=65535, help="Po
 DashboardPort = Annotated[
     int, typer.Option("--dashboard-port", min=1, max=65535, help="Port of the Ray dashboard.")
 ]
+DashboardHost = Annotated[
+    str,
+    typer.Option(
+        "--dashboard-host",
+        help="IPv4 address that the Ray dashboard listens on, which knows no password.",
+    ),
+]
 Host = Annotated[
     str, typer.Option("--host", help="IPv4 address to listen on; 0.0.0.0 for every one.")
 ]

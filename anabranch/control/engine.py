@@ -56,16 +56,15 @@ class EngineOptions:
     dashboard_port: int = 8265
     max_body: str = "64MiB"
     object_store: str = "512MiB"
+    dashboard_host: str = "127.0.0.1"
 
     def host(self) -> str:
         """The host as an IPv4 address; EngineError if it is none."""
-        text = "127.0.0.1" if self.http_host == "localhost" else self.http_host
-        try:
-            return str(ipaddress.IPv4Address(text))
-        except ValueError:
-            raise EngineError(
-                f"--host {self.http_host!r} is not an IPv4 address such as 127.0.0.1 or 0.0.0.0"
-            ) from None
+        return _address("--host", self.http_host)
+
+    def dashboard(self) -> str:
+        """The host of the Ray dashboard, likewise."""
+        return _address("--dashboard-host", self.dashboard_host)
 
     def is_loopback(self) -> bool:
         """Whether nothing outside this machine may reach the engine."""
@@ -73,7 +72,20 @@ class EngineOptions:
 
     def reached_at(self) -> str:
         """The address at which this machine reaches the engine."""
-        return "127.0.0.1" if self.host() == "0.0.0.0" else self.host()
+        return _reached_at(self.host())
+
+
+def _address(option: str, text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address("127.0.0.1" if text == "localhost" else text))
+    except ValueError:
+        raise EngineError(
+            f"{option} {text!r} is not an IPv4 address such as 127.0.0.1 or 0.0.0.0"
+        ) from None
+
+
+def _reached_at(host: str) -> str:
+    return "127.0.0.1" if host == "0.0.0.0" else host
 
 
 def _silent(message: str) -> None:
@@ -138,7 +150,7 @@ def _join(home: Path, state: EngineState, say: Say) -> EngineInfo:
 def _start(home: Path, options: EngineOptions, say: Say, warn: Say) -> EngineInfo:
     host = options.host()
     ports.require_free(host, {"--http-port": options.http_port, "--grpc-port": options.grpc_port})
-    ports.require_free("127.0.0.1", {"--dashboard-port": options.dashboard_port})
+    ports.require_free(options.dashboard(), {"--dashboard-port": options.dashboard_port})
     block = ports.claim(str(home))
     state = _new_state(home, options, block)
     write_state(home, state)
@@ -158,7 +170,7 @@ def _new_state(home: Path, options: EngineOptions, block: ports.PortBlock) -> En
         id=uuid.uuid4().hex,
         http=f"http://{host}:{options.http_port}",
         grpc=f"{host}:{options.grpc_port}",
-        dashboard=f"http://127.0.0.1:{options.dashboard_port}",
+        dashboard=f"http://{_reached_at(options.dashboard())}:{options.dashboard_port}",
         address=f"127.0.0.1:{block.fixed['gcs']}",
         runtime=str(_new_runtime()),
     )
@@ -200,6 +212,11 @@ def _environment(
             f"{options.http_host} can be reached from other machines, and so can the ports of"
             " Ray, which know no password: let only trusted machines through to this one"
         )
+    if not ipaddress.IPv4Address(options.dashboard()).is_loopback:
+        warn(
+            f"the Ray dashboard on {options.dashboard_host} knows no password and runs code for"
+            " whoever asks: let only trusted machines through to it"
+        )
     return {
         **flags.base_environment(state.id, block, options.is_loopback()),
         **flags.serve_environment(block),
@@ -236,7 +253,7 @@ def _head_arguments(
         "--runtime-env-agent-port": fixed["runtime_env_agent"],
         "--metrics-export-port": fixed["metrics"],
         "--worker-port-list": ",".join(map(str, block.workers)),
-        "--dashboard-host": "127.0.0.1",
+        "--dashboard-host": options.dashboard(),
         "--dashboard-port": options.dashboard_port,
         "--include-dashboard": "true",
         "--include-log-monitor": "false",

@@ -88,6 +88,8 @@ def test_hosts(host, loopback):
 def test_other_hosts_are_refused(host):
     with pytest.raises(EngineError, match="--host"):
         engine.EngineOptions(http_host=host).host()
+    with pytest.raises(EngineError, match="--dashboard-host"):
+        engine.EngineOptions(dashboard_host=host).dashboard()
 
 
 @pytest.mark.parametrize("option", ["max_body", "object_store"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+import shutil
 import subprocess
 from importlib.resources import files
 from pathlib import Path
@@ -12,10 +14,27 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from ray.dashboard.modules.metrics import metrics_head as ray_dashboards
 
 from anabranch.control import flags, ports
+from anabranch.telemetry.dashboards.promql import JOBS
 
 ROOT = Path(__file__).parents[2]
+ENGINE = ("head", "worker")
+COLLECTOR = ROOT / "deploy" / "otel" / "collector.yml"
+CONFIGURATIONS = [
+    COLLECTOR,
+    ROOT / "deploy" / "prometheus" / "prometheus.yml",
+    ROOT / "deploy" / "grafana" / "provisioning" / "datasources" / "anabranch.yml",
+]
+PORTS = {
+    "head": {"8000", "8265"},
+    "prometheus": {"9090"},
+    "grafana": {"3000"},
+    "collector": {"4317", "4318"},
+    "jaeger": {"4317", "16686"},
+}
+"""Where the containers listen."""
 SCRIPTS = sorted((ROOT / "deploy" / "docker").iterdir())
 
 
@@ -45,9 +64,14 @@ def test_the_schema_would_catch_a_mistake(compose: dict[str, Any]) -> None:
         jsonschema.validate(wrong, json.loads(vendored.read_text()))
 
 
-def test_head_and_worker_share_the_home(compose: dict[str, Any]) -> None:
-    homes = [service["volumes"][0] for service in compose["services"].values()]
-    assert homes == ["home:/data", "home:/data"]
+def test_head_and_worker_share_the_home_and_nobody_else_sees_it(compose: dict[str, Any]) -> None:
+    homes = {
+        name: volume
+        for name, service in compose["services"].items()
+        for volume in service.get("volumes", ())
+        if volume.startswith("home:")
+    }
+    assert homes == dict.fromkeys(ENGINE, "home:/data")
     assert "ANABRANCH_HOME=/data" in instructions("ENV")
 
 
@@ -56,12 +80,89 @@ def test_only_loopback_is_published(compose: dict[str, Any]) -> None:
     assert published and all(port.startswith("127.0.0.1:") for port in published)
 
 
+def test_services_have_no_rights_and_one_version(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert re.fullmatch(r"[a-z/-]+:v?\d+\.\d+\.\d+", service["image"]), name
+
+
+def test_what_is_mounted_is_there(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            assert source in compose["volumes"] or (ROOT / source).exists(), volume
+            assert source in compose["volumes"] or volume.endswith(":ro"), volume
+
+
+def test_addresses_within_are_those_of_services(compose: dict[str, Any]) -> None:
+    found = re.findall(r"http://([a-z]+):(\d+)", json.dumps(compose))
+    for path in CONFIGURATIONS:
+        found += re.findall(r"\b([a-z]+):(\d{4,5})\b", path.read_text())
+    assert found
+    for name, port in found:
+        assert port in PORTS[name], (name, port)
+    assert set(compose["services"]) >= set(PORTS)
+
+
+def test_head_and_worker_send_their_spans_to_the_collector(compose: dict[str, Any]) -> None:
+    places = {
+        compose["services"][name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] for name in ENGINE
+    }
+    (place,) = places
+    receiver = yaml.safe_load(COLLECTOR.read_text())["receivers"]["otlp"]["protocols"]["http"]
+    assert place.rpartition(":")[2] == receiver["endpoint"].rpartition(":")[2]
+
+
+def test_the_collector_s_pipelines_are_made_of_what_is_defined() -> None:
+    config = yaml.safe_load(COLLECTOR.read_text())
+    for pipeline in config["service"]["pipelines"].values():
+        for kind in ("receivers", "processors", "exporters"):
+            assert set(pipeline[kind]) == set(config[kind])
+
+
+def test_grafana_finds_dashboards_where_they_are_mounted(compose: dict[str, Any]) -> None:
+    mounted = {volume.split(":")[1] for volume in compose["services"]["grafana"]["volumes"]}
+    provisioning = ROOT / "deploy" / "grafana" / "provisioning"
+    providers = yaml.safe_load((provisioning / "dashboards" / "anabranch.yml").read_text())
+    assert {one["options"]["path"] for one in providers["providers"]} <= mounted
+    sources = yaml.safe_load((provisioning / "datasources" / "anabranch.yml").read_text())
+    known = {one["uid"] for one in sources["datasources"]}
+    for source in sources["datasources"]:
+        for link in source.get("jsonData", {}).get("exemplarTraceIdDestinations", ()):
+            assert link["datasourceUid"] in known
+
+
+def test_grafana_knows_how_often_prometheus_scrapes() -> None:
+    prometheus = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    path = ROOT / "deploy" / "grafana" / "provisioning" / "datasources" / "anabranch.yml"
+    source = yaml.safe_load(path.read_text())["datasources"][0]
+    assert source["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
+    assert source["name"] == ray_dashboards.DEFAULT_PROMETHEUS_NAME
+    assert {job["job_name"] for job in prometheus["scrape_configs"]} == set(JOBS.values())
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool of the package prometheus is not installed"
+)
+def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
+    text = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text()
+    config = tmp_path / "prometheus.yml"
+    config.write_text(text.replace("/etc/prometheus", str(ROOT / "deploy" / "prometheus")))
+    done = subprocess.run(
+        ["promtool", "check", "config", "--lint-fatal", config], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 rule files found" in done.stdout
+
+
 def test_worker_has_the_flags_of_the_head(compose: dict[str, Any]) -> None:
     block = ports.claim("compose")
     block.guard.close()
     head = flags.base_environment("engine", block, loopback=False)
     head |= flags.serve_environment(block)
     head |= flags.haproxy_environment(Path("/r"), Path("/h"), block)
+    head |= compose["services"]["head"]["environment"]
     worker = compose["services"]["worker"]["environment"]
     assert worker == {name: head.get(name) for name in worker}
 
@@ -91,5 +192,5 @@ def test_scripts_are_copied_executable_and_well_formed(script: Path) -> None:
 
 
 def test_commands_are_the_scripts(compose: dict[str, Any]) -> None:
-    commands = {service["command"][0] for service in compose["services"].values()}
+    commands = {compose["services"][name]["command"][0] for name in ENGINE}
     assert commands == {script.name for script in SCRIPTS}

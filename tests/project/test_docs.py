@@ -13,11 +13,13 @@ import pytest
 import yaml
 
 from anabranch import Graph
+from anabranch.cli.app import app
 from anabranch.graph.loading import load_data, load_text
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICKSTART = ROOT / "examples" / "quickstart"
+GROUPS = {group.typer_instance.info.name for group in app.registered_groups}
 
 
 def fences(*languages: str) -> list[str]:
@@ -88,16 +90,22 @@ def test_make_targets_exist() -> None:
     assert documented == targets
 
 
+def command_of(words: list[str]) -> tuple[str, ...]:
+    """The command's name: two words where the first is a group of commands."""
+    group = words[0] in GROUPS
+    return tuple(words[: 1 + group])
+
+
 def test_commands_and_their_options_exist() -> None:
-    asked: dict[str, set[str]] = {}
-    for command, *arguments in commands("anabranch"):
-        options = {word.split("=")[0] for word in arguments if word.startswith("-")}
-        asked.setdefault(command, set()).update(options)
+    asked: dict[tuple[str, ...], set[str]] = {}
+    for words in commands("anabranch"):
+        options = {word.split("=")[0] for word in words[1:] if word.startswith("-")}
+        asked.setdefault(command_of(words), set()).update(options)
     program = Path(sys.executable).with_name("anabranch")
     for command, options in asked.items():
-        if command.startswith("-"):
+        if command[0].startswith("-"):
             continue
-        done = subprocess.run([program, command, "--help"], capture_output=True, text=True)
+        done = subprocess.run([program, *command, "--help"], capture_output=True, text=True)
         assert done.returncode == 0, f"anabranch {command}: {done.stderr}"
         missing = {one for one in options if one not in done.stdout}
         assert not missing, f"anabranch {command} has no {missing}"

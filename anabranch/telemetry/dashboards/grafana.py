@@ -1,0 +1,325 @@
+"""Dashboards as Grafana's JSON: panels are data, and are laid out from left to right.
+
+The JSON is of schema version 42, that of Grafana 12; newer ones migrate it.
+https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from anabranch.telemetry.dashboards.promql import Expr, Source, named
+
+SCHEMA_VERSION = 42
+COLUMNS = 24
+"""Width of a dashboard, in Grafana's units."""
+_SMALL, _LARGE = 4, 8
+"""Heights of a panel."""
+_DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+
+Json: TypeAlias = dict[str, Any]
+Kind: TypeAlias = Literal["timeseries", "stat", "state-timeline", "heatmap", "table"]
+Unit: TypeAlias = Literal["reqps", "ops", "s", "percentunit", "percent", "short", "cps"]
+"""Grafana's names of units: requests, operations and counts a second, seconds, ratios, numbers."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query of a panel. ``legend`` names its series, with labels in ``{{}}``."""
+
+    expr: Expr
+    legend: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel. ``alarm`` is the value from which on it is red; ``note`` precedes the help."""
+
+    title: str
+    unit: Unit
+    queries: tuple[Query, ...]
+    kind: Kind = "timeseries"
+    width: int = 8
+    note: str = ""
+    stacked: bool = False
+    alarm: float | None = None
+    exemplars: bool = False
+    signed: bool = False
+    """Whether values may be below 0."""
+
+    def description(self) -> str:
+        """What is shown, in the words of the metrics' definitions."""
+        metrics = dict.fromkeys(metric for query in self.queries for metric in query.expr.metrics)
+        texts = [f"`{metric.name}`: {metric.help}" for metric in metrics]
+        return "\n\n".join([self.note, *texts] if self.note else texts)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Panels under a heading, which may be folded away, as what only some graphs have is."""
+
+    title: str
+    panels: tuple[Panel, ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A label's values to choose from: of a series such as ``up{job="x"}``."""
+
+    name: str
+    title: str
+    series: str
+    label: str
+    many: bool = False
+    newest: bool = False
+    """Whether the highest number comes first."""
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A dashboard; ``name`` is the end of its uid."""
+
+    name: str
+    title: str
+    description: str
+    variables: tuple[Variable, ...]
+    sections: tuple[Section, ...]
+
+    def panels(self) -> Iterator[Panel]:
+        """All panels, in order."""
+        for section in self.sections:
+            yield from section.panels
+
+
+def to_json(dashboard: Dashboard, source: Source) -> Json:
+    """The dashboard as Grafana reads it, over the metrics of an export."""
+    tag = "anabranch" if source == "gateway" else "anabranch-ray"
+    return {
+        "uid": f"{tag}-{dashboard.name}",
+        "title": dashboard.title if source == "gateway" else f"{dashboard.title} (Ray)",
+        "description": dashboard.description,
+        "tags": [tag],
+        "schemaVersion": SCHEMA_VERSION,
+        "version": 1,
+        "editable": True,
+        "graphTooltip": 1,
+        "refresh": "10s",
+        "time": {"from": "now-30m", "to": "now"},
+        "timezone": "browser",
+        "annotations": {"list": []},
+        "links": [_link(tag)],
+        "templating": {"list": _variables(dashboard.variables, source)},
+        "panels": list(_laid_out(dashboard.sections, source)),
+    }
+
+
+def _link(tag: str) -> Json:
+    """From each of our dashboards to the others, for the same graph and time."""
+    return {
+        "title": "Dashboards",
+        "type": "dashboards",
+        "tags": [tag],
+        "asDropdown": False,
+        "includeVars": True,
+        "keepTime": True,
+        "targetBlank": False,
+    }
+
+
+def _variables(variables: Sequence[Variable], source: Source) -> list[Json]:
+    datasource = {
+        "name": "datasource",
+        "label": "Prometheus",
+        "type": "datasource",
+        "query": "prometheus",
+        "regex": "",
+        "refresh": 1,
+        "hide": 0,
+    }
+    return [datasource, *(_variable(one, source) for one in variables)]
+
+
+def _variable(variable: Variable, source: Source) -> Json:
+    query = f"label_values({named(variable.series, source)}, {variable.label})"
+    every = {"current": {"text": ["All"], "value": ["$__all"]}, "allValue": ".+"}
+    return {
+        "name": variable.name,
+        "label": variable.title,
+        "type": "query",
+        "datasource": _DATASOURCE,
+        "definition": query,
+        "query": {"query": query, "refId": f"variable-{variable.name}"},
+        "refresh": 2,
+        "regex": "",
+        "sort": 4 if variable.newest else 3,
+        "multi": variable.many,
+        "includeAll": variable.many,
+        "hide": 0,
+        **(every if variable.many else {}),
+    }
+
+
+def _laid_out(sections: Sequence[Section], source: Source) -> Iterator[Json]:
+    """Rows and panels with their places; a folded row holds its panels itself."""
+    top, number = 0, 1
+    for section in sections:
+        row = _row(section, number, top)
+        panels = list(_placed(section.panels, source, number + 1, top + 1))
+        number += 1 + len(panels)
+        bottom = max(one["gridPos"]["y"] + one["gridPos"]["h"] for one in panels)
+        top = top + 1 if section.folded else bottom
+        if section.folded:
+            yield {**row, "panels": panels}
+        else:
+            yield row
+            yield from panels
+
+
+def _row(section: Section, number: int, top: int) -> Json:
+    return {
+        "id": number,
+        "type": "row",
+        "title": section.title,
+        "collapsed": section.folded,
+        "gridPos": {"x": 0, "y": top, "w": COLUMNS, "h": 1},
+        "panels": [],
+    }
+
+
+def _placed(panels: Sequence[Panel], source: Source, number: int, top: int) -> Iterator[Json]:
+    left = height = 0
+    for place, panel in enumerate(panels):
+        if left + panel.width > COLUMNS:
+            left, top, height = 0, top + height, 0
+        tall = _SMALL if panel.kind == "stat" else _LARGE
+        yield _panel(panel, source) | {
+            "id": number + place,
+            "gridPos": {"x": left, "y": top, "w": panel.width, "h": tall},
+        }
+        left, height = left + panel.width, max(height, tall)
+
+
+def _panel(panel: Panel, source: Source) -> Json:
+    letters = zip(string.ascii_uppercase, panel.queries, strict=False)
+    return {
+        "type": panel.kind,
+        "title": panel.title,
+        "description": named(panel.description(), source),
+        "datasource": _DATASOURCE,
+        "targets": [_target(query, letter, panel, source) for letter, query in letters],
+        **_LOOKS[panel.kind](panel),
+    }
+
+
+def _target(query: Query, letter: str, panel: Panel, source: Source) -> Json:
+    instant = panel.kind in ("stat", "table")
+    return {
+        "refId": letter,
+        "datasource": _DATASOURCE,
+        "editorMode": "code",
+        "expr": named(query.expr.text, source),
+        "legendFormat": query.legend,
+        "instant": instant,
+        "range": not instant,
+        # Ray's gauges have none.
+        "exemplar": panel.exemplars and source == "gateway",
+        **({"format": panel.kind} if panel.kind in ("heatmap", "table") else {}),
+    }
+
+
+def _timeseries(panel: Panel) -> Json:
+    stacking = "normal" if panel.stacked else "none"
+    custom = {
+        "drawStyle": "line",
+        "lineWidth": 1,
+        "fillOpacity": 30 if panel.stacked else 8,
+        "showPoints": "never",
+        "spanNulls": False,
+        "stacking": {"mode": stacking, "group": "A"},
+        "thresholdsStyle": {"mode": "off" if panel.alarm is None else "line"},
+    }
+    return {
+        "fieldConfig": _fields(panel, custom),
+        "options": {
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+            "tooltip": {"mode": "multi", "sort": "desc"},
+        },
+    }
+
+
+def _stat(panel: Panel) -> Json:
+    return {
+        "fieldConfig": _fields(panel, {}),
+        "options": {
+            "colorMode": "value",
+            "graphMode": "none",
+            "textMode": "auto",
+            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        },
+    }
+
+
+def _state_timeline(panel: Panel) -> Json:
+    mapping = {"0": {"text": "no", "color": "transparent"}, "1": {"text": "yes", "color": "blue"}}
+    fields = _fields(panel, {"fillOpacity": 80, "lineWidth": 0})
+    fields["defaults"]["mappings"] = [{"type": "value", "options": mapping}]
+    return {
+        "fieldConfig": fields,
+        "options": {
+            "mergeValues": True,
+            "showValue": "never",
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False},
+            "tooltip": {"mode": "single", "sort": "none"},
+        },
+    }
+
+
+def _heatmap(panel: Panel) -> Json:
+    return {
+        "fieldConfig": {"defaults": {}, "overrides": []},
+        "options": {
+            "calculate": False,
+            "cellGap": 1,
+            "color": {"mode": "scheme", "scheme": "Spectral", "steps": 64},
+            "exemplars": {"color": "rgba(255,0,255,0.7)"},
+            "yAxis": {"unit": panel.unit, "axisPlacement": "left"},
+            "tooltip": {"mode": "single", "yHistogram": True},
+            "legend": {"show": True},
+        },
+    }
+
+
+def _table(panel: Panel) -> Json:
+    return {
+        "fieldConfig": _fields(panel, {"align": "auto"}),
+        "options": {"showHeader": True, "cellHeight": "sm"},
+        "transformations": [
+            {"id": "organize", "options": {"excludeByName": {"Time": True}}},
+        ],
+    }
+
+
+_LOOKS = {
+    "timeseries": _timeseries,
+    "stat": _stat,
+    "state-timeline": _state_timeline,
+    "heatmap": _heatmap,
+    "table": _table,
+}
+
+
+def _fields(panel: Panel, custom: Json) -> Json:
+    steps: list[Json] = [{"color": "green", "value": None}]
+    if panel.alarm is not None:
+        steps.append({"color": "red", "value": panel.alarm})
+    defaults = {
+        "unit": panel.unit,
+        "thresholds": {"mode": "absolute", "steps": steps},
+        "custom": custom,
+        **({} if panel.signed else {"min": 0}),
+    }
+    return {"defaults": defaults, "overrides": []}
