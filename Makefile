@@ -10,7 +10,7 @@ READY  := $(VENV)/.ready
 PARALLEL := --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-gpu check format bench schema proto swagger lock clean
+.PHONY: help setup demo test test-unit test-gpu check format bench schema proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,20 @@ swagger: ## Fetch the page that documents graphs
 		| gzip -9 -n > anabranch/router/swagger/$$name.gz; done
 	cp build/swagger/package/LICENSE build/swagger/package/NOTICE \
 		build/swagger/package/swagger-ui-bundle.js.LICENSE.txt anabranch/router/swagger/
+
+DAGRE := 3.1.3
+DAGRE_SHA256 := 12441833c8af49e5a241d94bfd53159875965876b3f4f3214abafe1ed6a9ee4c
+dagre: ## Fetch the library that lays out the console's drawings of graphs
+	mkdir -p build/dagre
+	curl -fsSL -o build/dagre/dagre.tgz \
+		https://registry.npmjs.org/@dagrejs/dagre/-/dagre-$(DAGRE).tgz
+	echo "$(DAGRE_SHA256)  build/dagre/dagre.tgz" | sha256sum --check --quiet
+	tar xzf build/dagre/dagre.tgz -C build/dagre
+	mkdir -p anabranch/router/console
+	grep -v 'sourceMappingURL=' build/dagre/package/dist/dagre.esm.js \
+		| gzip -9 -n > anabranch/router/console/dagre.js.gz
+	cp build/dagre/package/dist/dagre.esm.js.LEGAL.txt \
+		anabranch/router/console/dagre.js.LICENSE.txt
 
 lock: setup ## Resolve requirements.lock anew (torch and xgboost stay ranges: their builds depend on the machine)
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \

@@ -11,6 +11,7 @@ import ray
 from ray import serve
 
 from anabranch.control.controller import start_controller
+from anabranch.control.flags import LOOPBACK
 from anabranch.control.front import FRONT_APP, front_app
 from anabranch.control.gateway import GATEWAY_APP, gateway_app
 from anabranch.control.settings import Settings
@@ -62,7 +63,9 @@ def ensure_token(path: Path) -> str:
 def _start_faces(settings: Settings, token: str) -> None:
     """Start what answers for no single graph, over HTTP and over gRPC."""
     limits = Limits(max_body=settings.max_body)
-    gateway = gateway_app(token, limits, settings.max_bundle)
+    gateway = gateway_app(
+        token, limits, settings.max_bundle, loopback=os.environ.get(LOOPBACK) == "1"
+    )
     front = front_app(token, settings.http_host, settings.grpc_port, limits)
     targets = [
         serve.RunTarget(gateway, GATEWAY_APP, "/"),

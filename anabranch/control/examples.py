@@ -1,4 +1,4 @@
-"""A request that a revision takes: that of its warm-up, or else tensors of zeros and empty texts."""
+"""A request that a revision takes: that of its warm-up, or else zeros and empty texts."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from ray.serve._private.common import ReplicaState
 
 from anabranch.control import serving
 from anabranch.control.lifecycle import Situation
+from anabranch.control.rollouts import RolloutState
 from anabranch.control.store import Graph, RevisionInfo
 from anabranch.graph.lowering.scaling import fewest
 from anabranch.graph.plan import Plan
@@ -32,7 +33,13 @@ def graph_view(graph: Graph, now: Situation, apps: Apps, url: str) -> dict[str, 
         "live": now.live,
         "created_at": timestamp(graph.created_at),
         "url": f"{url}/v2/models/{graph.name}",
+        "rollout": None if now.rollout is None else _rollout(now.rollout),
     }
+
+
+def _rollout(state: RolloutState) -> dict[str, Any]:
+    """A rollout in short: the candidate, where it stands, and its share in percent."""
+    return {"revision": state.revision, "phase": state.phase, "weight": state.weight}
 
 
 def _state(now: Situation, router: Mapping[str, Any]) -> str:

@@ -1,9 +1,9 @@
-"""What a request's headers tell of where it comes from: of this machine, or of a web page elsewhere.
+"""What headers tell of where a request comes from: this machine, or a web page elsewhere.
 
-A browser on this machine can be led here by any web page. Two things keep such a page out where no
-token is asked for. A name of its own that leads to loopback (DNS rebinding) shows in ``Host``, which
-must be a name or address of loopback. And a request that a page of another origin makes shows in
-``Sec-Fetch-Site`` (W3C Fetch Metadata), or in ``Origin`` from browsers that do not send that.
+A browser on this machine can be led here by any web page. Two things keep such a page out where
+no token is asked for. A name of its own that leads to loopback (DNS rebinding) shows in ``Host``,
+which must be a name or address of loopback. And a request that a page of another origin makes shows
+in ``Sec-Fetch-Site`` (W3C Fetch Metadata), or in ``Origin`` from browsers that do not send that.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FOREIGN = Reply(403, error_body("a web page of another origin may not ask for t
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a ``Host`` header, with a port or without, names this machine's loopback interface."""
+    """Whether a ``Host`` header, with a port or without, names the loopback interface."""
     try:
         name = urlsplit(f"//{host}").hostname
     except ValueError:

@@ -1,0 +1,31 @@
+// The list of graphs.
+
+import { h } from "./dom.js";
+import { duration, NONE, percent, percents, rate } from "./format.js";
+import { badge, nothing, table } from "./parts.js";
+
+const lately = ({ numbers }) => numbers ?? {};
+
+const COLUMNS = [
+  ["Graph", ({ graph }) => h("a", { href: `#/graphs/${encodeURIComponent(graph)}` }, graph)],
+  ["State", ({ state }) => badge(state)],
+  ["Stable", ({ live }) => (live === null ? NONE : `r${live}`)],
+  ["Requests", (row) => rate(lately(row).per_second), "number"],
+  ["Failed", (row) => percent(lately(row).error_rate), "number"],
+  ["p50", (row) => duration(lately(row).p50), "number"],
+  ["p99", (row) => duration(lately(row).p99), "number"],
+  ["Rollout", ({ rollout }) => rollout &&
+    [badge(rollout.phase), ` r${rollout.revision} at ${percents(rollout.weight)}`]],
+];
+
+export function overview(state) {
+  const graphs = state.overview?.graphs;
+  return [
+    h("h1", {}, "Graphs"),
+    !graphs
+      ? nothing("Waiting for the engine …")
+      : graphs.length
+        ? table("All graphs, with what they did in the last ten seconds", COLUMNS, graphs, ({ graph }) => graph)
+        : nothing(["No graph is deployed. ", h("code", {}, "anabranch deploy FILE"), " deploys one."]),
+  ];
+}

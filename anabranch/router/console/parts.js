@@ -1,0 +1,39 @@
+// What several views have in common.
+
+import { h } from "./dom.js";
+import { when, whole } from "./format.js";
+
+const GOOD = new Set(["live", "promoted", "pass", "ready", "passed", "ok"]);
+const BAD = new Set(["failed", "unhealthy", "aborted", "fail", "error", "drift"]);
+const BUSY = new Set(["deploying", "running", "paused", "pending", "inconclusive", "deleting"]);
+
+// A word for a state; what it means is in the word, the colour only helps.
+export function badge(state) {
+  const kind = GOOD.has(state) ? "good" : BAD.has(state) ? "bad" : BUSY.has(state) ? "busy" : "";
+  return h("span", { class: `badge ${kind}` }, state ?? "–");
+}
+
+export const time = (at) =>
+  h("time", { datetime: at.toISOString(), title: whole(at) }, when(at));
+
+export const button = (action, label, fields = {}, kind = "") =>
+  h("button", { type: "button", class: kind, "data-action": action, ...fields }, label);
+
+// A table whose rows turn into cards on a phone: each cell knows its column. A column is
+// [title, cell of a row, class].
+export function table(caption, columns, rows, key) {
+  return h("div", { class: "scroll" },
+    h("table", { class: "grid" },
+      h("caption", { class: "hidden" }, caption),
+      h("thead", {}, h("tr", {}, columns.map(([title, , kind]) => h("th", { scope: "col", class: kind }, title)))),
+      h("tbody", {}, rows.map((row) =>
+        h("tr", { "data-key": key?.(row) }, columns.map(([title, cell, kind], index) =>
+          h(index ? "td" : "th", { class: kind, "data-title": title, scope: index ? null : "row" }, cell(row))))))));
+}
+
+export const section = (title, ...content) => {
+  const id = `section-${title.toLowerCase().replaceAll(/\W+/g, "-")}`;
+  return h("section", { "aria-labelledby": id, "data-key": id }, h("h2", { id }, title), content);
+};
+
+export const nothing = (text) => h("p", { class: "nothing" }, text);

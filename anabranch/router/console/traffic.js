@@ -1,0 +1,123 @@
+// The drawing of a graph with live numbers; its arms, mirrors, nodes and monitors.
+
+import { share } from "./charts.js";
+import { h } from "./dom.js";
+import { drawing } from "./drawing.js";
+import { duration, NONE, percent, percents, plain, rate, short } from "./format.js";
+import { badge, button, nothing, section, table } from "./parts.js";
+
+export function traffic(state) {
+  const { page } = state;
+  return [picture(state), arms(page.graph), mirrors(page.graph), nodes(state), monitors(page.monitors)];
+}
+
+// The revision whose plan is drawn: what was chosen, or else the stable one.
+export function drawnRevision({ page }) {
+  const up = revisionsUp(page.graph);
+  return up.includes(page.chosen) ? page.chosen : (page.graph.live ?? up[0]);
+}
+
+// Those whose numbers may be looked at, the newest first.
+export const revisionsUp = (graph) =>
+  graph.revisions.map((one) => one.revision).filter((number) =>
+    number === graph.live || [...graph.arms, ...graph.mirrors].some((one) => one.revision === number));
+
+export function numbersOf(page, revision) {
+  const { nodes = {}, routes = {}, hops = {}, replicas = {} } = page.numbers ?? {};
+  const arm = page.graph.arms.find((one) => one.revision === revision);
+  return {
+    requests: arm?.requests_per_second ?? null,
+    nodes: nodes[revision] ?? {},
+    routes: routes[revision] ?? {},
+    hops: hops[revision] ?? {},
+    replicas: replicas[revision] ?? {},
+  };
+}
+
+function picture(state) {
+  const { page, route } = state;
+  const revision = drawnRevision(state);
+  if (revision === undefined) return section("Drawing", nothing("No revision is up yet."));
+  const plan = page.plans[revision];
+  const up = revisionsUp(page.graph);
+  return section("Drawing",
+    h("div", { class: "bar-of-controls" },
+      h("label", {}, "Revision ",
+        h("select", { "data-change": "choose", "data-value": revision }, up.map((number) =>
+          h("option", { value: number }, `r${number}`)))),
+      h("span", { class: "legend" }, "Calls a second and median time of each node, over the last ten seconds.")),
+    plan === undefined
+      ? h("div", { class: "drawing empty" })
+      : plan.error
+        ? nothing(plan.error)
+        : drawing(`${route.graph} r${revision}`, plan, numbersOf(page, revision)));
+}
+
+const ARMS = [
+  ["Revision", (arm) => [`r${arm.revision} `, badge(arm.state)]],
+  ["Share", (arm) => [share(arm.share), ` ${percents(arm.share)}`], "share-cell"],
+  ["Requests", (arm) => rate(arm.requests_per_second), "number"],
+  ["Failed", (arm) => percent(arm.error_rate), "number"],
+  ["p50", (arm) => duration(arm.latency.p50), "number"],
+  ["p95", (arm) => duration(arm.latency.p95), "number"],
+  ["p99", (arm) => duration(arm.latency.p99), "number"],
+  ["Reward", (arm) => short(arm.feedback.reward), "number"],
+];
+
+function arms(graph) {
+  const several = graph.arms.length > 1;
+  return section("Arms",
+    table("Revisions that take part in the traffic", ARMS, graph.arms, (arm) => `r${arm.revision}`),
+    h("div", { class: "actions" },
+      several && button("promote", "Promote …"),
+      several && button("abort", "Abort candidate …"),
+      button("traffic", "Set traffic …"),
+      button("rollback", "Roll back …")));
+}
+
+const MIRRORS = [
+  ["Revision", (mirror) => [`r${mirror.revision} `, badge(mirror.state)]],
+  ["Copies", (mirror) => percents(mirror.percent), "number"],
+  ["Sent", (mirror) => rate(mirror.sent_per_second), "number"],
+  ["Dropped", (mirror) => rate(mirror.dropped_per_second), "number"],
+  ["Agreement", (mirror) => percent(mirror.agreement), "number"],
+  ["Failed", (mirror) => percent(mirror.error_rate), "number"],
+];
+
+const mirrors = (graph) =>
+  graph.mirrors.length > 0 &&
+  section("Mirrors", table("Revisions that get copies", MIRRORS, graph.mirrors, (mirror) => `r${mirror.revision}`));
+
+const NODES = [
+  ["Node", ({ name }) => name],
+  ["Type", ({ node }) => node.type],
+  ["Segment", ({ node }) => node.segment],
+  ["Calls", ({ lately }) => rate(lately?.per_second), "number"],
+  ["p50", ({ lately }) => duration(lately?.p50), "number"],
+  ["p99", ({ lately }) => duration(lately?.p99), "number"],
+  ["Failed", ({ lately }) => (lately ? rate(lately.failed_per_second ?? 0) : NONE), "number"],
+  ["Waits p99", ({ lately }) => duration(lately?.queue_p99), "number"],
+];
+
+function nodes(state) {
+  const revision = drawnRevision(state);
+  const plan = state.page.plans[revision];
+  if (!plan?.nodes) return null;
+  const found = numbersOf(state.page, revision).nodes;
+  const rows = Object.entries(plan.nodes).map(([name, node]) => ({ name, node, lately: found[name] }));
+  return section("Nodes", table(`Nodes of revision ${revision}`, NODES, rows, ({ name }) => name));
+}
+
+const MONITORS = [
+  ["Monitor", (one) => one.monitor],
+  ["Revision", (one) => `r${one.revision}`],
+  ["State", (one) => badge(one.drift === null || one.drift === undefined ? "waiting" : one.drift ? "drift" : "ok")],
+  ["Score", (one) => short(one.score), "number"],
+  ["Rows", (one) => plain(one.rows), "number"],
+  ["Features", (one) => (one.features ?? []).slice(0, 5).join(", ")],
+];
+
+const monitors = (found) =>
+  found?.length > 0 &&
+  section("Monitors", table("What watches the data: above 1 is drift", MONITORS, found,
+    (one) => `${one.revision} ${one.monitor}`));

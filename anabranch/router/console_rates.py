@@ -1,0 +1,203 @@
+"""What a graph did lately, from two snapshots of the engine's metrics: the numbers of the console.
+
+Rates are per second, latencies in seconds; quantiles lie within a bucket by linear interpolation,
+as Prometheus' ``histogram_quantile`` has them. What nothing is known of is None.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from math import inf
+from typing import Any, TypeAlias
+
+from anabranch.telemetry.definitions import (
+    HOP_DURATION,
+    NODE_DURATION,
+    NODE_ERRORS,
+    QUEUE_DURATION,
+    REPLICAS,
+    REQUEST_DURATION,
+    REQUESTS,
+    REQUESTS_IN_FLIGHT,
+    ROUTE_REQUESTS,
+    Metric,
+)
+from anabranch.telemetry.registry import Labels, Observed, Snapshot, Value
+
+Numbers: TypeAlias = dict[str, Any]
+
+WINDOW_S = 10.0
+"""Time over which rates are taken."""
+_FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
+"""Statuses of gRPC that are the server's fault, as 5xx are over HTTP."""
+_QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_DIGITS = 4
+"""Significant digits: finer differences are not worth sending."""
+
+
+class Window:
+    """The snapshots of the last WINDOW_S seconds; ``clock`` is monotonic, in seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._taken: deque[tuple[float, Snapshot]] = deque()
+
+    def take(self, snapshot: Snapshot) -> dict[str, Numbers]:
+        """Add a snapshot; the numbers of every graph in it, by name, over the time there is."""
+        now = self._clock()
+        self._taken.append((now, snapshot))
+        while len(self._taken) > 2 and now - self._taken[1][0] >= WINDOW_S:
+            self._taken.popleft()
+        since, before = self._taken[0]
+        return numbers(before, snapshot, now - since)
+
+    def forget(self) -> None:
+        """Begin anew: nobody has looked for a while."""
+        self._taken.clear()
+
+
+def numbers(before: Snapshot, after: Snapshot, seconds: float) -> dict[str, Numbers]:
+    """The numbers of every graph, from snapshots that were taken ``seconds`` apart, by its name."""
+    change = _Change(before, after, seconds)
+    graphs = {labels[0] for cells in after.values() for labels in cells}
+    return {graph: _graph(change, graph) for graph in sorted(graphs)}
+
+
+def _graph(change: _Change, graph: str) -> Numbers:
+    return {
+        "requests": _requests(change, graph),
+        "nodes": _by_revision(change.nodes(graph)),
+        "routes": _by_revision(change.routes(graph)),
+        "hops": _by_revision(change.hops(graph)),
+        "replicas": _by_revision(change.replicas(graph)),
+    }
+
+
+def _requests(change: _Change, graph: str) -> Numbers:
+    counted = list(change.grown(REQUESTS, graph))
+    total = sum(count for _, count in counted)
+    failed = sum(count for labels, count in counted if is_fault(labels[2]))
+    return {
+        "per_second": change.rate(total),
+        "failed_per_second": change.rate(failed),
+        "error_rate": _rounded(failed / total) if total else None,
+        "in_flight": change.now(REQUESTS_IN_FLIGHT, graph),
+        **change.quantiles(REQUEST_DURATION, graph),
+    }
+
+
+def is_fault(code: str) -> bool:
+    """Whether a status, a number of HTTP or a name of gRPC, says that the server failed."""
+    return code.startswith("5") or code in _FAULTS
+
+
+class _Change:
+    """What happened between two snapshots."""
+
+    def __init__(self, before: Snapshot, after: Snapshot, seconds: float) -> None:
+        self._before, self._after, self._seconds = before, after, seconds
+
+    def rate(self, count: float) -> float | None:
+        return _rounded(count / self._seconds) if self._seconds > 0 else None
+
+    def grown(self, metric: Metric, graph: str) -> Iterator[tuple[Labels, float]]:
+        """By how much each counter of a graph has grown, by its labels but for the graph."""
+        for labels, value in self._cells(metric, graph):
+            before = self._before.get(metric.name, {}).get(labels, 0.0)
+            assert not isinstance(value, Observed) and not isinstance(before, Observed)
+            yield labels[1:], value - before if value >= before else value
+
+    def observed(self, metric: Metric, graph: str) -> Iterator[tuple[Labels, list[int]]]:
+        """How many values came into each bucket of a graph's histograms, likewise."""
+        for labels, value in self._cells(metric, graph):
+            before = self._before.get(metric.name, {}).get(labels)
+            assert isinstance(value, Observed)
+            yield labels[1:], _news(value, before if isinstance(before, Observed) else None)
+
+    def now(self, metric: Metric, graph: str) -> float | None:
+        """The sum of a graph's gauges."""
+        found = [value for _, value in self._cells(metric, graph)]
+        return sum(one for one in found if not isinstance(one, Observed)) if found else None
+
+    def quantiles(self, metric: Metric, graph: str) -> Numbers:
+        """Those of all of a graph's histograms together."""
+        columns = zip(*(counts for _, counts in self.observed(metric, graph)), strict=True)
+        return quantiles(metric, [sum(column) for column in columns])
+
+    def timed(self, metric: Metric, graph: str) -> dict[Labels, Numbers]:
+        """Rate and quantiles of each of a graph's histograms."""
+        return {
+            labels: {"per_second": self.rate(sum(counts)), **quantiles(metric, counts)}
+            for labels, counts in self.observed(metric, graph)
+        }
+
+    def nodes(self, graph: str) -> Mapping[Labels, Numbers]:
+        found = self.timed(NODE_DURATION, graph)
+        for labels, count in self.grown(NODE_ERRORS, graph):
+            node = found.setdefault(labels[:2], {"per_second": self.rate(0.0)})
+            node["failed_per_second"] = _added(node.get("failed_per_second"), self.rate(count))
+        for labels, waits in self.timed(QUEUE_DURATION, graph).items():
+            if labels in found:
+                found[labels]["queue_p99"] = waits["p99"]
+        return found
+
+    def routes(self, graph: str) -> Mapping[Labels, float | None]:
+        return {labels: self.rate(n) for labels, n in self.grown(ROUTE_REQUESTS, graph)}
+
+    def hops(self, graph: str) -> Mapping[Labels, Numbers]:
+        return self.timed(HOP_DURATION, graph)
+
+    def replicas(self, graph: str) -> Mapping[Labels, float]:
+        found = ((labels[1:], value) for labels, value in self._cells(REPLICAS, graph))
+        return {labels: n for labels, n in found if not isinstance(n, Observed) and n}
+
+    def _cells(self, metric: Metric, graph: str) -> Iterator[tuple[Labels, Value]]:
+        cells = self._after.get(metric.name, {})
+        return ((labels, value) for labels, value in cells.items() if labels[0] == graph)
+
+
+def _news(now: Observed, before: Observed | None) -> list[int]:
+    """What came since; all of it where a histogram began anew."""
+    if before is None or now.number < before.number:
+        return list(now.counts)
+    return [max(0, new - old) for new, old in zip(now.counts, before.counts, strict=True)]
+
+
+def quantiles(metric: Metric, counts: Sequence[int]) -> Numbers:
+    """Quantiles of values that lie in the buckets of a histogram; None without any."""
+    return {name: _quantile(metric.bounds, counts, share) for name, share in _QUANTILES.items()}
+
+
+def _quantile(bounds: Sequence[float], counts: Sequence[int], share: float) -> float | None:
+    total = sum(counts)
+    if not total:
+        return None
+    wanted, below, lower = share * total, 0, 0.0
+    for bound, reached in zip(bounds, accumulate(counts), strict=True):
+        if reached >= wanted and reached > below:
+            part = (wanted - below) / (reached - below)
+            return _rounded(lower if bound == inf else lower + part * (bound - lower))
+        below, lower = reached, bound
+    return None
+
+
+def _added(one: float | None, other: float | None) -> float | None:
+    return other if one is None else one if other is None else one + other
+
+
+def _by_revision(found: Mapping[Labels, Any]) -> Numbers:
+    """Values by revision, and below that by each further label."""
+    result: Numbers = {}
+    for labels, value in found.items():
+        place = result
+        for label in labels[:-1]:
+            place = place.setdefault(label, {})
+        place[labels[-1]] = value
+    return result
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")
