@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from anabranch.components.artefacts.settings import PINS
-from anabranch.control import destinations, references
+from anabranch.control import destinations, log_sinks, references
 from anabranch.control.bundles import (
     MANIFEST,
     REQUIREMENTS,
@@ -24,7 +24,7 @@ from anabranch.control.settings import Settings
 from anabranch.control.store import Revision
 from anabranch.errors import InvalidRequest
 from anabranch.graph.loading import Loaded, load_text
-from anabranch.graph.plan import Plan
+from anabranch.graph.plan import Plan, Signature
 from anabranch.specs.models import Rollout
 
 _KEPT = 256
@@ -50,6 +50,7 @@ class Releases:
         self._max_size = settings.max_bundle
         self._artefacts = settings.artefacts
         self._webhooks, self._prometheus = settings.webhooks, settings.prometheus
+        self._request_logs = settings.request_logs
         self._bundles = BundleStore(settings.bundles)
         self._environments = Environments(settings.environments, settings.install_timeout)
         self._compiled = lru_cache(_KEPT)(load_text)
@@ -58,8 +59,8 @@ class Releases:
         """Check and keep a bundle for ``graph``.
 
         Raises TooLarge, SpecError, InvalidRequest, and Unavailable where MLflow's tracking server
-        is asked what a reference means and does not answer. A rollout may only call what the
-        settings allow.
+        is asked what a reference means and does not answer. A rollout may only call, and a
+        request log only go to, what the settings allow.
         """
         files = unpack(data, self._max_size)
         name = spec_name(files)
@@ -69,6 +70,7 @@ class Releases:
                 f"the spec in the bundle is for graph {loaded.graph.name!r}, not {graph!r}"
             )
         self.check(loaded.graph.spec.rollout)
+        log_sinks.check(loaded.plan.telemetry.requests, self._request_logs)
         references.check(loaded.graph, self._artefacts)
         pins = references.pins(loaded.graph, self._artefacts)
         digest = self._bundles.put(files)
@@ -77,6 +79,11 @@ class Releases:
     def check(self, rollout: Rollout | None) -> None:
         """InvalidRequest for a rollout that would call what the settings do not allow."""
         destinations.check(rollout, self._webhooks, self._prometheus)
+
+    def signature(self, plan: Plan) -> Signature:
+        """What routers are told of a plan: what the settings do not allow is left out."""
+        telemetry = log_sinks.permitted(plan.telemetry, self._request_logs)
+        return replace(plan.signature, telemetry=telemetry)
 
     def loaded(self, revision: Revision) -> Loaded:
         """The compiled spec of a revision; SpecError if this version cannot compile it."""

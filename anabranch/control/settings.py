@@ -13,22 +13,25 @@
 | ANABRANCH_GRACE | seconds that a replaced or aborted revision stays up | 600 |
 | ANABRANCH_PROMETHEUS | URL of the Prometheus server that `promql` asks | none |
 | ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
+| ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
 
 Those about models that come by URI are in ``components.artefacts.settings``, those about traces in
-``telemetry.trace_settings``.
+``telemetry.trace_settings``, the others about request logs in ``router.request_log.settings``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from anabranch.components.artefacts.settings import ArtefactSettings
-from anabranch.control.destinations import parse
+from anabranch.control.destinations import HTTP, parse
+from anabranch.control.log_sinks import SCHEMES
 from anabranch.errors import ArtefactError, EngineError
+from anabranch.router.request_log.settings import LogSettings
 from anabranch.telemetry.trace_settings import TraceSettings
 
 _GIB = 2**30
@@ -50,12 +53,14 @@ class Settings:
     grace: float = 600.0
     prometheus: str = ""
     webhooks: tuple[str, ...] = ()
+    request_logs: tuple[str, ...] = ()
     artefacts: ArtefactSettings = field(default_factory=ArtefactSettings.from_env)
     traces: TraceSettings = field(default_factory=TraceSettings)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
         """Read ``env``; EngineError names a variable that is not what it must be."""
+        LogSettings.from_env(env)  # here too, so that what is wrong is said by `up`
         home = Path(env.get("ANABRANCH_HOME") or Path.home() / ".anabranch").absolute()
         return cls(
             home=home,
@@ -70,6 +75,7 @@ class Settings:
             grace=_number(env, "ANABRANCH_GRACE", cls.grace),
             prometheus=",".join(_urls(env, "ANABRANCH_PROMETHEUS", most=1)),
             webhooks=_urls(env, "ANABRANCH_WEBHOOKS"),
+            request_logs=_urls(env, "ANABRANCH_REQUEST_LOGS", schemes=SCHEMES),
             artefacts=_artefacts(env),
             traces=TraceSettings.from_env(env),
         )
@@ -118,10 +124,12 @@ def _number(env: Mapping[str, str], name: str, default: float) -> float:
     return value
 
 
-def _urls(env: Mapping[str, str], name: str, most: int | None = None) -> tuple[str, ...]:
+def _urls(
+    env: Mapping[str, str], name: str, most: int | None = None, schemes: Container[str] = HTTP
+) -> tuple[str, ...]:
     urls = tuple(url for part in env.get(name, "").split(",") if (url := part.strip()))
     for url in urls[:most]:
-        place = parse(url)
+        place = parse(url, schemes)
         if place is None or place.query:
             raise EngineError(f"{name}: {url!r} is not a URL such as http://host:9090/path")
     if most is not None and len(urls) > most:

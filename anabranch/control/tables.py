@@ -64,7 +64,9 @@ class Catalogue:
             return None
         plan = loaded.plan
         policy = loaded.graph.spec.traffic or Traffic()
-        return Outline(plan.signature, policy, len(plan.segments) > 1, learners(plan))
+        return Outline(
+            self._releases.signature(plan), policy, len(plan.segments) > 1, learners(plan)
+        )
 
 
 def build(stored: Stored, find: Find) -> RoutingTable | None:

@@ -7,7 +7,6 @@ counted of them.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack, aclosing
@@ -445,11 +444,9 @@ class Arms:
         return Report(self._tallies, self._mirrors.tallies)
 
     async def close(self) -> None:
-        """Cancel the copies that are on their way to mirrors and explainers, and end the logs."""
+        """Cancel the copies that are on their way to mirrors and explainers."""
         await self._mirrors.close()
         await self._samples.close()
-        if self._logs is not None:
-            await asyncio.to_thread(self._logs.close)
 
 
 def _look(routing: Routing, arm: Arm, response: InferenceResponse) -> None:

@@ -18,6 +18,8 @@ from anabranch.router.heads import Heads, HostedHead
 from anabranch.router.limits import Limits
 from anabranch.router.metrics import Metrics, counted_samples
 from anabranch.router.polling import ControllerSource, Follower
+from anabranch.router.request_log.recording import RequestLogs
+from anabranch.router.request_log.settings import LogSettings
 from anabranch.router.rpc.running import RouterServer
 from anabranch.router.samples import Samples
 
@@ -38,12 +40,14 @@ class Router:
         self._hosted = await HostedHead.start(spec, segments_app)
         heads = Heads(graph, revision, self._hosted.head)
         samples = Samples(limits, counted_samples(graph))
+        replica = _replica()
+        self._logs = RequestLogs(graph, replica, LogSettings.from_env())
         explainers = partial(HandleExplain, graph)
         self._arms = Arms(
             graph, heads, limits, explainers=explainers, samples=samples,
-            sampler=self._hosted.sampler(),
+            sampler=self._hosted.sampler(), logs=self._logs,
         )  # fmt: skip
-        self._source = ControllerSource(graph, _replica())
+        self._source = ControllerSource(graph, replica)
         self._feedback = Feedback(self._arms, self._source)
         self._metrics = Metrics(graph)
         self._follower = Follower(self._arms, self._source, self._metrics)
@@ -75,6 +79,7 @@ class Router:
             await follower.close()
             await self._source.leave()
             await self._end_calls()
+            await asyncio.to_thread(self._logs.close)
             self._metrics.flush(self._arms.report())
         if hosted is not None:
             await hosted.unload()

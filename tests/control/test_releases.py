@@ -8,6 +8,7 @@ from anabranch.control.bundles import pack, write_files
 from anabranch.control.releases import Releases
 from anabranch.control.settings import Settings
 from anabranch.errors import InvalidRequest
+from anabranch.graph.loading import load_text
 from tests.control.planes import ROLLOUT, SPEC
 
 
@@ -51,3 +52,15 @@ def test_promql_needs_a_server(tmp_path: Path) -> None:
         releases(tmp_path).receive("digits", data)
     allowing = releases(tmp_path, ANABRANCH_PROMETHEUS="http://prometheus:9090")
     assert "promql" in allowing.receive("digits", data).spec
+
+
+def test_a_request_log_may_only_go_where_the_settings_allow(tmp_path: Path) -> None:
+    telemetry = "  telemetry: {requests: {to: http://sink/x}}\n"
+    data = bundle(tmp_path / "source", f"{SPEC}{telemetry}")
+    with pytest.raises(InvalidRequest, match=r"telemetry.requests.to: 'http://sink/x' is not"):
+        releases(tmp_path).receive("digits", data)
+    allowing = releases(tmp_path, ANABRANCH_REQUEST_LOGS="http://sink")
+    plan = load_text(allowing.receive("digits", data).spec).plan
+    assert allowing.signature(plan).telemetry.requests is not None
+    # Settings of a later start do not allow it any more.
+    assert releases(tmp_path).signature(plan).telemetry.requests is None

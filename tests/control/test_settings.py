@@ -31,6 +31,7 @@ def test_variables_override(tmp_path: Path) -> None:
             "ANABRANCH_GRACE": "0",
             "ANABRANCH_PROMETHEUS": "http://prometheus:9090/prefix",
             "ANABRANCH_WEBHOOKS": " https://a/hooks, http://[::1]:9 ,",
+            "ANABRANCH_REQUEST_LOGS": "http://a/logs,kafka://b:9092",
         }
     )
     assert (settings.store, settings.max_body) == ("postgresql://db/x", 10)
@@ -38,6 +39,7 @@ def test_variables_override(tmp_path: Path) -> None:
     assert (settings.deploy_timeout, settings.grace) == (1.5, 0.0)
     assert settings.prometheus == "http://prometheus:9090/prefix"
     assert settings.webhooks == ("https://a/hooks", "http://[::1]:9")
+    assert settings.request_logs == ("http://a/logs", "kafka://b:9092")
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "nan", "inf"])
@@ -53,6 +55,17 @@ def test_what_is_not_a_number_is_named(value: str) -> None:
 def test_what_is_not_a_plain_url_is_named(name: str, value: str) -> None:
     with pytest.raises(EngineError, match=f"{name}: '{re.escape(value)}' is not a URL"):
         Settings.from_env({name: value})
+
+
+@pytest.mark.parametrize("value", ["kafka:9092", "kafka://u@a", "file", "ftp://a"])
+def test_a_log_goes_to_plain_urls(value: str) -> None:
+    with pytest.raises(EngineError, match=f"ANABRANCH_REQUEST_LOGS: '{re.escape(value)}' is not"):
+        Settings.from_env({"ANABRANCH_REQUEST_LOGS": value})
+
+
+def test_what_is_wrong_with_request_logs_is_said_at_once() -> None:
+    with pytest.raises(EngineError, match="ANABRANCH_REQUEST_LOG_SIZE='1GiB' is not a number"):
+        Settings.from_env({"ANABRANCH_REQUEST_LOG_SIZE": "1GiB"})
 
 
 def test_one_prometheus_is_enough() -> None:

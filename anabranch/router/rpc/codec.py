@@ -81,6 +81,7 @@ def decode_request(message: bytes, limits: Limits) -> Decoded:
         _outputs(found),
         found.id or None,
         parameters(found.parameters, "the request"),
+        protocol="grpc",
     )
     return Decoded(found.model_name, found.model_version, request, not raw and bool(found.inputs))
 
