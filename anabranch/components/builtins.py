@@ -32,6 +32,10 @@ MODULES = (
     "anabranch.explainers.alibi.tree_shap",
     "anabranch.explainers.captum.methods",
     "anabranch.explainers.similarity",
+    "anabranch.monitors.alibi_detect",
+    "anabranch.monitors.distributions",
+    "anabranch.monitors.outliers",
+    "anabranch.monitors.sketch",
 )
 
 

@@ -56,7 +56,7 @@ class Kind:
     cls: _AnyClass
     infer: Callable[[Types, Args], Types | None]
     """Types of the outputs, given those of the inputs; None where not even names are known."""
-    check: Callable[[NodeBase], Iterable[Finding]]
+    check: Callable[[Any], Iterable[Finding]]
     executes_code: Callable[[str], bool]
     """Whether loading the model of that path or URI may run code."""
     fits: Callable[[NodeBase | None], str | None]
@@ -74,7 +74,10 @@ class Kind:
         return self.cls(**injected(self.cls, node, root), **node.args)
 
 
-_KINDS: dict[str, dict[str, Kind]] = {node_type: {} for node_type in NODE_TYPES}
+MONITOR = "monitor"
+"""Beside the types of nodes: what watches data."""
+
+_KINDS: dict[str, dict[str, Kind]] = {kind: {} for kind in (*NODE_TYPES, MONITOR)}
 
 
 def register(node_type: str, name: str) -> Callable[[_Class], _Class]:
@@ -143,7 +146,7 @@ def type_of(node: NodeBase) -> str:
 
 def unknown(node_type: str, name: str) -> str:
     """Return the message for a built-in that is not there."""
-    field = BUILTIN_FIELD[node_type]
+    field = "method" if node_type == MONITOR else BUILTIN_FIELD[node_type]
     return f"unknown {node_type} {field} {shown(name)}{hint(name, names(node_type))}"
 
 

@@ -1,0 +1,173 @@
+"""Methods that tell rows which are unlike the reference, and whether there are too many.
+
+The reference is split: on one half a method learns what is usual, the scores of the other half say
+what is an outlier, namely a score above all but the share ``contamination`` of them. How many of a
+window's rows are then outliers by chance has a distribution of its own, whatever the data, the
+method and the scores: rows that are exchangeable with the other half rank among it at random, so
+the chance of k or more above the r-th largest of its m is that of k or more window rows among the
+k + r - 1 largest of all (the negative hypergeometric distribution; split conformal prediction:
+Vovk, Gammerman, Shafer: "Algorithmic learning in a random world", 2005).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from anabranch.components.extras import require
+from anabranch.components.registry import register
+from anabranch.monitors.base import Comparing, Finding, unlike
+from anabranch.monitors.statistics import hypergeometric_log_tail
+from anabranch.monitors.table import Array, Table, Unfit
+
+
+class Outliers(Comparing):
+    """Counts outliers; what is usual is up to ``learn`` and ``rate``."""
+
+    least = 40
+
+    def __init__(
+        self, *, false_alarm_rate: float = 0.01, contamination: float = 0.01, seed: int = 0
+    ) -> None:
+        super().__init__(false_alarm_rate=false_alarm_rate)
+        self._share = contamination
+        self._seed = seed
+
+    @staticmethod
+    def check(monitor: Any) -> Iterable[tuple[tuple[str | int, ...], str]]:
+        """Yield what is wrong with the arguments."""
+        yield from Comparing.check(monitor)
+        if not 0 < monitor.args.get("contamination", 0.01) < 0.5:
+            yield ("args", "contamination"), "must be between 0 and 0.5, such as 0.01"
+        if not 0 <= monitor.args.get("seed", 0) < 2**32:
+            yield ("args", "seed"), "must be 0 to 4294967295"
+
+    def learn(self, rows: Array) -> None:
+        """Learn what is usual from rows [rows, features] without missing values."""
+        raise NotImplementedError
+
+    def rate(self, rows: Array) -> Array:
+        """How unusual each of the rows is [rows]: the larger, the more."""
+        raise NotImplementedError
+
+    def fit(self, reference: Table) -> None:
+        """Learn from one half, in an order drawn by the seed, and rate the other."""
+        self._reference = reference
+        rows = reference.numbers("an outlier detector")
+        if np.isinf(rows).any():
+            raise Unfit("the reference holds infinities")
+        order = np.random.default_rng(self._seed).permutation(len(rows))
+        half = len(rows) // 2
+        self._usual = _medians(rows)
+        self.learn(self._filled(rows[order[:half]]))
+        known = np.sort(self.rate(self._filled(rows[order[half:]])))
+        self._m = len(known)
+        self._r = max(1, math.floor(self._share * self._m))
+        self._limit = known[-self._r]
+
+    def look(self, window: Table, number: int) -> Finding:
+        """Count the outliers; the share of them stands for the window as its only feature."""
+        unlike(self._reference, window)
+        rows = window.numbers("an outlier detector")
+        finite = ~np.isinf(rows).any(axis=1)
+        outliers = int((~finite).sum())
+        if finite.any():
+            outliers += int((self.rate(self._filled(rows[finite])) > self._limit).sum())
+        log_p = self._log_p(outliers, len(rows))
+        found = self.found(["outliers"], [outliers / len(rows)], np.array([log_p]), number)
+        return Finding(found.score, found.features, outliers)
+
+    def _log_p(self, outliers: int, rows: int) -> float:
+        """The logarithm of the chance of as many outliers or more."""
+        highest = outliers + self._r - 1
+        return hypergeometric_log_tail(outliers, rows, highest, rows + self._m)
+
+    def _filled(self, rows: Array) -> Array:
+        """With medians of the reference where values are missing."""
+        return np.where(np.isnan(rows), self._usual, rows)
+
+
+def _medians(rows: Array) -> Array:
+    """Of each column; 0 where all is missing."""
+    known = [column[~np.isnan(column)] for column in rows.T]
+    return np.array([np.median(one) if len(one) else 0.0 for one in known])
+
+
+@register("monitor", "mahalanobis")
+class Mahalanobis(Outliers):
+    """The distance of Mahalanobis from the mean of the reference.
+
+    Features are scaled first, and the covariance is shrunk towards a sphere, as much as its
+    sampling error asks for (Ledoit, Wolf: "A well-conditioned estimator for large-dimensional
+    covariance matrices", 2004), so that few rows, constant features and features that follow from
+    others do no harm.
+    """
+
+    def learn(self, rows: Array) -> None:
+        """Mean, scale and covariance."""
+        self._mean = rows.mean(axis=0)
+        spread = rows.std(axis=0)
+        self._scale = np.where(spread > 0, spread, 1.0)
+        covariance = shrunk_covariance((rows - self._mean) / self._scale)
+        self._whiten = np.linalg.cholesky(np.linalg.inv(covariance))
+
+    def rate(self, rows: Array) -> Array:
+        """The squared distance of each row."""
+        found: Array = (((rows - self._mean) / self._scale @ self._whiten) ** 2).sum(axis=1)
+        return found
+
+
+def shrunk_covariance(rows: Array) -> Array:
+    """The covariance matrix of centred rows [rows, features], shrunk after Ledoit and Wolf."""
+    n, p = rows.shape
+    sample = rows.T @ rows / n
+    mu = max(np.trace(sample) / p, 1e-12)
+    target = mu * np.eye(p)
+    distance = ((sample - target) ** 2).sum()
+    error = ((rows**2).T @ (rows**2) / n - sample**2).sum() / n
+    share = min(1.0, error / distance) if distance > 0 else 1.0
+    # A trace of the target stays, so that the matrix can always be inverted.
+    share = max(share, 1e-6)
+    found: Array = share * target + (1 - share) * sample
+    return found
+
+
+@register("monitor", "isolation_forest")
+class IsolationForest(Outliers):
+    """scikit-learn's isolation forest of ``trees`` trees (Liu, Ting, Zhou: "Isolation forest",
+    2008).
+    """
+
+    def __init__(
+        self,
+        *,
+        false_alarm_rate: float = 0.01,
+        contamination: float = 0.01,
+        seed: int = 0,
+        trees: int = 100,
+    ) -> None:
+        super().__init__(false_alarm_rate=false_alarm_rate, contamination=contamination, seed=seed)
+        self._trees = trees
+
+    @staticmethod
+    def check(monitor: Any) -> Iterable[tuple[tuple[str | int, ...], str]]:
+        """Yield what is wrong with the arguments."""
+        yield from Outliers.check(monitor)
+        if not 1 <= monitor.args.get("trees", 100) <= 1000:
+            yield ("args", "trees"), "must be 1 to 1000"
+
+    def learn(self, rows: Array) -> None:
+        """Grow the forest."""
+        ensemble = require("sklearn.ensemble", "sklearn")
+        self._forest = ensemble.IsolationForest(
+            n_estimators=self._trees, random_state=self._seed, n_jobs=1
+        )
+        self._forest.fit(rows)
+
+    def rate(self, rows: Array) -> Array:
+        """How early each row is alone."""
+        found: Array = -self._forest.score_samples(rows)
+        return found
