@@ -29,8 +29,9 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """The failure that an error is."""
-        return cls(type(error).__name__, str(error)[:MAX_TEXT])
+        """The failure that an error is, or that has caused it: ours only add the node's name."""
+        first = error.__cause__ or error
+        return cls(type(first).__name__, str(first)[:MAX_TEXT])
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from anabranch.control.client import ControlClient
 from anabranch.errors import NotFound
 from tests.control import web
 from tests.control.web import Web
+from tests.telemetry.collector import Collector, collecting
 
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]}
 """A request for the graphs that ``spec`` makes."""
@@ -117,6 +118,13 @@ def outside() -> Iterator[Web]:
 
 
 @pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    """An OpenTelemetry collector, to which the engine exports what a client has it trace."""
+    with collecting() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
 def mlflow_url() -> str:
     """Where the engine looks for MLflow's tracking server, which only its tests start."""
     return f"http://127.0.0.1:{free_ports(1)[0]}"
@@ -124,7 +132,7 @@ def mlflow_url() -> str:
 
 @pytest.fixture(scope="session")
 def engine(
-    tmp_path_factory: pytest.TempPathFactory, outside: Web, mlflow_url: str
+    tmp_path_factory: pytest.TempPathFactory, outside: Web, mlflow_url: str, collector: Collector
 ) -> Iterator[Engine]:
     names = ("http-port", "grpc-port", "dashboard-port")
     ports = dict(zip(names, free_ports(3), strict=True))
@@ -132,6 +140,8 @@ def engine(
         "ANABRANCH_WEBHOOKS": f"{outside.url}/",
         "ANABRANCH_PROMETHEUS": outside.url,
         "MLFLOW_TRACKING_URI": mlflow_url,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_url,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
     }
     one = Engine(tmp_path_factory.mktemp("engine"), ports, env)
     try:
