@@ -80,6 +80,8 @@ class Context:
     """What routers have picked for the request so far: router to route; kept by the executor."""
     trace: Trace | None = None
     """Where to record what is done for the request; None for most."""
+    is_traffic: bool = True
+    """False for what no client has asked: warm-up, and what an explanation asks the model."""
 
     def remaining(self) -> float | None:
         """Seconds until the deadline, never below 0; None where there is no deadline."""

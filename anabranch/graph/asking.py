@@ -173,7 +173,7 @@ class AskedModel:
         """The explanation that this thread works for, or one that works for it may have."""
         ongoing = tuple(self._ongoing)
         found = _CURRENT.get() or (ongoing[0] if len(ongoing) == 1 else None)
-        return found or Asking(Context())
+        return found or Asking(Context(is_traffic=False))
 
     def _typed(self, name: str, value: Any) -> Array:
         """A value as the model would get it in a prediction: of the declared datatype."""

@@ -28,6 +28,8 @@ class BatchLane(Lane):
     nothing would gather there anyway. Where requests are to be ``held``, it never does.
     """
 
+    queues = False
+
     def __init__(self, bound: Bound, lanes: Lanes, held: bool) -> None:
         super().__init__(bound, lanes)
         self._pace = Pace(0.0 if held else DIRECT)
@@ -70,8 +72,8 @@ class BatchedStep(NodeStep):
         **step: Any,
     ) -> None:
         self._parameters = tuple(parameters)
-        self._batcher = Batcher(bound, lane, limits_of(spec))
         super().__init__(invoke=self._alone(bound), lane=lane, **step)
+        self._batcher = Batcher(bound, lane, limits_of(spec), self._counts)
 
     def _alone(self, bound: Bound) -> Invoke:
         """How one request is run on the loop: by the rules that hold in a batch, too."""

@@ -30,6 +30,7 @@ from anabranch.graph.batching import (
     refuses,
     total,
 )
+from anabranch.graph.counts import NodeCounts
 from anabranch.graph.experience import Outcome, Room, Service
 from anabranch.graph.lanes import Lane
 from anabranch.graph.rows import Values, group_of, rows_of, split, stacked
@@ -44,6 +45,9 @@ class Entry(Waiting):
 
     values: Values
     result: asyncio.Future[Any]
+    at: float
+    """When it came, on the monotonic clock, in seconds."""
+    is_traffic: bool
     recording: Recording | None = None
     """The span of its node, where the request is traced."""
 
@@ -60,12 +64,15 @@ class Batcher:
     ``max_concurrency`` says, only for full batches.
     """
 
-    def __init__(self, bound: Bound, lane: Lane, limits: Limits) -> None:
+    def __init__(
+        self, bound: Bound, lane: Lane, limits: Limits, counts: NodeCounts | None = None
+    ) -> None:
         self._node = bound.node
         self._call = bound.call
         self._lane = lane
         self._slots = max(1, int(getattr(bound.instance, "max_concurrency", 1)))
         self._limits = limits
+        self._counts = counts
         self._room = Room(limits.max_size)
         self._service = Service()
         self._groups: dict[Hashable, list[Entry]] = {}
@@ -117,6 +124,8 @@ class Batcher:
             deadline=context.deadline,
             values=values,
             result=asyncio.get_running_loop().create_future(),
+            at=now,
+            is_traffic=context.is_traffic,
         )
 
     def _refuses(self, rows: int) -> bool:
@@ -205,6 +214,10 @@ class Batcher:
 
     async def _run(self, batch: Sequence[Entry]) -> None:
         started = time.monotonic()
+        if self._counts is not None:
+            for each in batch:
+                if each.is_traffic:
+                    self._counts.waited(started - each.at)
         for each in batch:
             if each.recording is not None:
                 each.recording.waited(f"queue {self._node}", {"anabranch.node": self._node})
@@ -289,7 +302,11 @@ class Batcher:
         async def awaited() -> list[Any]:
             return self._split(await self._call(**stacked(requests)), sizes)
 
-        found: list[Any] = await self._lane.call(awaited if self._lane.is_async else call)
+        counts = self._counts if any(each.is_traffic for each in part) else None
+        if counts is not None:
+            counts.batch(len(part), total(part))
+        work = awaited if self._lane.is_async else call
+        found: list[Any] = await self._lane.call(work, counts=counts)
         return found
 
     def _split(self, value: Any, sizes: Sequence[int]) -> list[Any]:

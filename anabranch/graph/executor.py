@@ -25,6 +25,7 @@ import numpy as np
 from anabranch.components.contract import Bound, Context
 from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest
+from anabranch.graph.counts import Counts
 from anabranch.graph.interrupt import STUCK
 from anabranch.graph.lanes import Lanes
 from anabranch.graph.plan import Plan, Segment
@@ -70,11 +71,14 @@ class Evaluator:
         calls: Mapping[str, SegmentCall],
         orchestrates: bool,
         notice: Notice = unnoticed,
+        counts: Counts | None = None,
     ) -> None:
         self._vertices = Vertices(plan, bound, calls, orchestrates)
         self._lanes = Lanes()
         self._left_behind = LeftBehind()
-        self._steps = StepFactory(self._vertices, bound, calls, self._lanes, self._lazily, notice)
+        self._steps = StepFactory(
+            self._vertices, bound, calls, self._lanes, self._lazily, notice, counts
+        )
         self._needs_tasks = bool(calls) or self._steps.guarded
         self._empty: list[Any] = [UNSET] * len(self._vertices.slots)
         self._schedule = lru_cache(MAX_SCHEDULES)(self._compile)
@@ -165,9 +169,10 @@ class HeadExecutor:
         bound: Mapping[str, Bound],
         calls: Mapping[str, SegmentCall] | None = None,
         notice: Notice = unnoticed,
+        counts: Counts | None = None,
     ) -> None:
         self._plan = plan
-        self._evaluator = Evaluator(plan, bound, calls or {}, orchestrates=True, notice=notice)
+        self._evaluator = Evaluator(plan, bound, calls or {}, True, notice, counts)
         self._access = {
             name: (str(ref.output), identity)
             if ref.node is None
@@ -262,10 +267,11 @@ class SegmentExecutor:
         segment: Segment,
         bound: Mapping[str, Bound],
         notice: Notice = unnoticed,
+        counts: Counts | None = None,
     ) -> None:
         self.segment = segment
         self._bound = bound
-        self._evaluator = Evaluator(plan, bound, {}, orchestrates=False, notice=notice)
+        self._evaluator = Evaluator(plan, bound, {}, False, notice, counts)
 
     async def run(
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context

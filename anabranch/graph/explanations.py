@@ -135,7 +135,8 @@ class Explaining:
         """Explain in a thread, within the explainer's time and the request's."""
         left = context.remaining()
         seconds = self._timeout if left is None else min(self._timeout, left)
-        context = replace(context, deadline=time.monotonic() + seconds, path={})
+        deadline = time.monotonic() + seconds
+        context = replace(context, deadline=deadline, path={}, is_traffic=False)
         asking = Asking(context)
         self._enter(asking)
         try:

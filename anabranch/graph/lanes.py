@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
-from anabranch.components.contract import Bound
+from anabranch.components.contract import Bound, Context
 from anabranch.errors import (
     AnabranchError,
     DeadlineExceeded,
@@ -21,8 +21,10 @@ from anabranch.errors import (
     RequestError,
     Unavailable,
 )
+from anabranch.graph.counts import NodeCounts
 from anabranch.graph.interrupt import GRACE, STUCK, Call, stuck
 from anabranch.graph.pace import Pace
+from anabranch.graph.values import Convert, identity
 
 MAX_THREADS = 16
 """Threads per process that slow synchronous components share."""
@@ -70,12 +72,23 @@ class Lanes:
             self._pool = None
 
 
+class Done(NamedTuple):
+    """What a component has returned, how long it took, and when it began, by ``clock``."""
+
+    value: Any
+    seconds: float
+    started: float = 0.0
+
+
 class Lane:
     """Calls one component. Synchronous ones get at most ``max_concurrency`` threads at a time.
 
     ``max_concurrency`` is an attribute of the component and 1 unless it says otherwise, so a
     component need not be thread-safe.
     """
+
+    queues = True
+    """Whether requests wait for their turn here, and not before."""
 
     def __init__(self, bound: Bound, lanes: Lanes) -> None:
         self.node = bound.node
@@ -107,13 +120,40 @@ class Lane:
         if self._pace.on_loop(seconds, now):
             self._lanes.off_loop += 1
 
-    async def call(self, call: Callable[[], Any]) -> Any:
-        """Await a coroutine function, or run a synchronous one in a thread."""
+    async def call(
+        self,
+        call: Callable[[], Any],
+        finish: Convert = identity,
+        counts: NodeCounts | None = None,
+        context: Context | None = None,
+    ) -> Any:
+        """Await a coroutine function, or run a synchronous one in a thread; give what it finishes.
+
+        The call counts in ``counts``, for the request of that ``context``.
+        """
+        if counts is None:
+            return finish((await self._run(call, None)).value)
+        counts.in_flight.value += 1
+        try:
+            done = await self._run(call, counts)
+            found = finish(done.value)
+        except AnabranchError as error:
+            counts.failed(error)
+            raise
+        finally:
+            counts.in_flight.value -= 1
+        counts.answered(done.seconds, context)
+        return found
+
+    async def _run(self, call: Callable[[], Any], counts: NodeCounts | None) -> Done:
+        asked = clock()
         if self.is_async:
-            return await _guard(self.node, call)
+            return Done(await _guard(self.node, call), clock() - asked)
         await self._limit.acquire()
         if self._is_here:
             self._limit.release()
+            if counts is not None and self.queues:
+                counts.waited(clock() - asked)
             return self._here(call)
         loop = asyncio.get_running_loop()
         one = Call(call)
@@ -122,12 +162,14 @@ class Lane:
         # The place is free when the thread is done, not when the caller has given up waiting.
         future.add_done_callback(lambda done: self._hand_back(done, one, loop))
         try:
-            value, _ = await asyncio.wrap_future(future)
+            done = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             one.given_up = time.monotonic()
             loop.call_later(GRACE, one.interrupt)
             raise
-        return value
+        if counts is not None and self.queues:
+            counts.waited(done.started - asked)
+        return done
 
     async def free(self) -> None:
         """Wait until a thread may be in the component."""
@@ -139,18 +181,16 @@ class Lane:
         """Whether a call that has its place runs on the loop."""
         return self._pace.inline
 
-    def _timed(self, call: Callable[[], Any]) -> tuple[Any, float]:
+    def _timed(self, call: Callable[[], Any]) -> Done:
         started = clock()
         try:
-            return call(), clock() - started
+            return Done(call(), clock() - started, started)
         except (Exception, SystemExit) as error:
             raise translate(self.node, error) from error
 
-    def _hand_back(
-        self, done: Future[tuple[Any, float]], one: Call, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def _hand_back(self, done: Future[Done], one: Call, loop: asyncio.AbstractEventLoop) -> None:
         """In the thread: give the place back on the loop, unless that has ended before the call."""
-        seconds = None if done.cancelled() or done.exception() else done.result()[1]
+        seconds = None if done.cancelled() or done.exception() else done.result().seconds
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(self._release, one, seconds)
 
@@ -166,16 +206,17 @@ class Lane:
         if not self._pace.inline and self._pace.in_thread(seconds):
             self._lanes.off_loop -= 1
 
-    def _here(self, call: Callable[[], Any]) -> Any:
+    def _here(self, call: Callable[[], Any]) -> Done:
         """Call a component that moved to the loop while this call waited for its place."""
         started = clock()
         try:
-            return call()
+            value = call()
         except (Exception, SystemExit) as error:
             raise translate(self.node, error) from error
         finally:
             now = clock()
             self.note(now - started, now)
+        return Done(value, now - started, started)
 
 
 async def _guard(node: str, call: Callable[[], Any]) -> Any:

@@ -11,6 +11,7 @@ from anabranch.components.contract import Bound
 from anabranch.components.hints import hint
 from anabranch.errors import NodeError
 from anabranch.graph.batched import BatchedStep, lane_of
+from anabranch.graph.counts import Counts, NodeCounts
 from anabranch.graph.invoke import invoker, refusing
 from anabranch.graph.lanes import Lanes
 from anabranch.graph.plan import PlannedNode, Ref
@@ -113,11 +114,13 @@ class StepFactory:
         lanes: Lanes,
         lazily: Callable[[str], Schedule],
         notice: Notice,
+        counts: Counts | None = None,
     ) -> None:
         self._vertices = vertices
         self._bound = bound
         self._calls = calls
         self._lazily = lazily
+        self.counts = counts
         self._lanes = {
             name: lane_of(each, lanes, vertices.plan.nodes[name].spec)
             for name, each in bound.items()
@@ -148,6 +151,7 @@ class StepFactory:
             "lane": self._lanes[node.name],
             "policy": self._policies.of_node(node),
             "about": self._about(node),
+            "counts": self.node_counts(node.name),
         }
         if node.spec.batching is not None:
             return BatchedStep(bound, node.spec, self._parameters(node), **common)
@@ -161,6 +165,10 @@ class StepFactory:
             "anabranch.node": node.name,
             "anabranch.node.type": node.type,
         }
+
+    def node_counts(self, name: str) -> NodeCounts | None:
+        """What is counted of a node, if anything is."""
+        return None if self.counts is None else self.counts.node(name)
 
     def source(self, name: str) -> tuple[Invoke, Convert]:
         """How a node that streams is called, and how what it yields becomes its value."""
@@ -198,7 +206,8 @@ class StepFactory:
         }
         for key, other in routes_of(self._policies, node).items():
             branches[key] = Branch(other.slot, other.schedule, other.access)
-        return JoinStep(node.name, slots[node.name], slots[pick_of(node.name)], branches)
+        slot, pick = slots[node.name], slots[pick_of(node.name)]
+        return JoinStep(node.name, slot, pick, branches, self.counts)
 
     def _remote(self, unit: Unit, wants: Collection[str], needed: Collection[str]) -> RemoteStep:
         """One call for those vertices of the unit that anything outside the segment reads.

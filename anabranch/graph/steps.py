@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from anabranch.components.contract import Context
+from anabranch.graph.counts import Counts, NodeCounts
 from anabranch.graph.lanes import Lane, clock
 from anabranch.graph.pace import SLOW
 from anabranch.graph.policy import FAILURES, Policy
@@ -105,9 +106,11 @@ class NodeStep:
         lane: Lane,
         policy: Policy | None,
         about: Mapping[str, str],
+        counts: NodeCounts | None = None,
     ) -> None:
         self.slot = slot
         self._about = about
+        self._counts = counts
         self._needs = tuple(needs)
         self._invoke = invoke
         self._finish = finish
@@ -126,7 +129,13 @@ class NodeStep:
             invoke = self._invoke if context.trace is None else self._recorded
             frame[self.slot] = self._finish(invoke(frame, context))
         except (Exception, SystemExit) as error:
-            raise self._lane.error(error) from error
+            found = self._lane.error(error)
+            if self._counts is not None and context.is_traffic:
+                self._counts.failed(found)
+            raise found from error
+        else:
+            if self._counts is not None and context.is_traffic:
+                self._counts.answered(clock() - started, context)
         finally:
             lane, now = self._lane, clock()
             if now - started > SLOW or lane.suspected:
@@ -160,7 +169,11 @@ class NodeStep:
         frame, context = run.frame, run.context
         if context.trace is not None:
             return await self._recorded_attempt(frame, context, context.trace)
-        return self._finish(await self._lane.call(lambda: self._invoke(frame, context)))
+        return await self._called(lambda: self._invoke(frame, context), context)
+
+    async def _called(self, invoke: Callable[[], Any], context: Context) -> Any:
+        counts = self._counts if context.is_traffic else None
+        return await self._lane.call(invoke, self._finish, counts, context)
 
     def _recording(self, trace: Trace) -> Recording:
         return Recording(trace, f"node {self._lane.node}", dict(self._about))
@@ -180,7 +193,7 @@ class NodeStep:
                     recording.waited(f"queue {self._lane.node}", self._about)
                 return self._invoke(frame, within)
 
-            return self._finish(await self._lane.call(invoke))
+            return await self._called(invoke, within)
 
 
 @dataclass(frozen=True)
@@ -197,8 +210,16 @@ class JoinStep:
 
     leaves = False
 
-    def __init__(self, router: str, slot: int, pick: int, branches: Mapping[str, Branch]) -> None:
+    def __init__(
+        self,
+        router: str,
+        slot: int,
+        pick: int,
+        branches: Mapping[str, Branch],
+        counts: Counts | None = None,
+    ) -> None:
         self.slot = slot
+        self._counts = counts
         self._router = router
         self._pick = pick
         self._branches = branches
@@ -234,6 +255,8 @@ class JoinStep:
     def _taken(self, pick: str, context: Context) -> Branch:
         """The branch of a pick, which goes into the record of the request."""
         context.path[self._router] = pick
+        if self._counts is not None and context.is_traffic:
+            self._counts.routed(self._router, pick)
         return self._branches[pick]
 
     async def _later(self, run: Run) -> Any:

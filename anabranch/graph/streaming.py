@@ -16,8 +16,9 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from anabranch.components.contract import Bound, Context
-from anabranch.errors import InvalidRequest, LoadError, NodeError
-from anabranch.graph.lanes import translate
+from anabranch.errors import AnabranchError, InvalidRequest, LoadError, NodeError
+from anabranch.graph.counts import NodeCounts
+from anabranch.graph.lanes import clock, translate
 from anabranch.graph.plan import Plan, PlannedNode
 from anabranch.graph.schedule import StepFactory, closure
 from anabranch.graph.segment import pick_of
@@ -149,7 +150,10 @@ class Streams:
             await self._evaluator.fill(frame, given, [pick], context)
             routers.insert(0, nodes[vertex])
             context.path[vertex] = frame[self._vertices.slots[pick]]
-            vertex = str(context.path[vertex])
+            route = str(context.path[vertex])
+            if self._steps.counts is not None and context.is_traffic:
+                self._steps.counts.routed(vertex, route)
+            vertex = route
         return vertex, _through(nodes.get(vertex), routers)
 
     async def _streams(self, vertex: str) -> bool:
@@ -175,10 +179,17 @@ class Streams:
             return self._calls[home].stream(self._read(frame, sources), node, context)
         invoke, finish = self._steps.source(node)
         if context.trace is None:
-            return _results(node, invoke(frame, context), finish)
+            return self._counted(node, _results(node, invoke(frame, context), finish), context)
         recording = Recording(context.trace, f"node {node}", {"anabranch.node": node})
         within = replace(context, trace=recording.trace)
-        return recorded(recording, _results(node, invoke(frame, within), finish))
+        results = _results(node, invoke(frame, within), finish)
+        return recorded(recording, self._counted(node, results, context))
+
+    def _counted(
+        self, node: str, results: AsyncGenerator[Any, None], context: Context
+    ) -> AsyncGenerator[Any, None]:
+        counts = self._steps.node_counts(node) if context.is_traffic else None
+        return results if counts is None else counted(results, counts, context)
 
 
 def _at(vertices: Vertices, name: str) -> str | None:
@@ -213,6 +224,25 @@ async def _results(
             yield finish(value)
             # A component that never waits must not hold the loop.
             await asyncio.sleep(0)
+
+
+async def counted(
+    results: AsyncGenerator[Any, None], counts: NodeCounts, context: Context
+) -> AsyncGenerator[Any, None]:
+    """A stream, which counts as one call from its first result to its last."""
+    started = clock()
+    counts.in_flight.value += 1
+    try:
+        async with aclosing(results):
+            async for result in results:
+                yield result
+    except AnabranchError as error:
+        counts.failed(error)
+        raise
+    else:
+        counts.answered(clock() - started, context)
+    finally:
+        counts.in_flight.value -= 1
 
 
 async def _guarded(node: str, values: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:

@@ -28,6 +28,7 @@ from anabranch.components.hints import hint
 from anabranch.errors import NotFound
 from anabranch.router import docs_page
 from anabranch.router.arms import Arms
+from anabranch.router.counting import ENDPOINTS, OTHER, HttpCounts, Requests
 from anabranch.router.encoding import encode_metadata, encode_response
 from anabranch.router.errors import Reply
 from anabranch.router.feedback import MAX_BODY, Feedback
@@ -71,7 +72,8 @@ class GraphApp:
         if feedback is not None:
             self._routes["/feedback"] = {"POST": partial(self._feedback, feedback)}
         traces = HttpTraces(arms.name, arms.sampler, self._route)
-        self._app = HttpApp(self._handle, sends_id, traces)
+        counts = HttpCounts(Requests(arms.name, "http"), self._endpoint)
+        self._app = HttpApp(self._handle, sends_id, traces, counts)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -82,6 +84,11 @@ class GraphApp:
         path = request.path.removeprefix(self._prefix).removesuffix("/")
         methods = self._routes.get(path) or self._versioned(path)
         return await dispatch(request, methods)
+
+    def _endpoint(self, path: str) -> str:
+        """The endpoint of a path, as metrics name it."""
+        name = (self._route(path) or "").rpartition("/")[2]
+        return name if name in ENDPOINTS else OTHER
 
     def _route(self, path: str) -> str | None:
         """The template of a path, as traces name it; None for one that there is not."""

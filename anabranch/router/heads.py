@@ -7,6 +7,7 @@ the whole graph of its revision; ``RemoteHead`` is how a router reaches it.
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
@@ -14,8 +15,10 @@ from typing import Any
 from ray import serve
 
 from anabranch.components.contract import Context
+from anabranch.graph.counts import Counts
 from anabranch.graph.executor import HeadExecutor
 from anabranch.graph.learners import learners
+from anabranch.graph.lowering.here import counts_here
 from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.multiplexing import parameter_of
 from anabranch.graph.lowering.notices import counted
@@ -38,6 +41,7 @@ from anabranch.router.polling import ControllerSource
 from anabranch.router.table import app_name
 from anabranch.router.warmup import warm_up
 from anabranch.specs.models import Compare
+from anabranch.telemetry.registry import Distribution
 from anabranch.telemetry.sampling import Sampler
 from anabranch.telemetry.trace_settings import TraceSettings
 from anabranch.telemetry.tracing import recorded
@@ -55,17 +59,19 @@ class HostedHead:
     def __init__(self, hosted: Hosted, segments_app: str) -> None:
         self.plan = plan = hosted.loaded.plan
         self._hosted = hosted
+        counts = counts_here()
         calls = {
             segment.name: HandleCall(
                 segment.name,
                 serve.get_deployment_handle(segment.name, segments_app),
                 longest_call(plan, segment),
                 parameter_of(plan, segment),
+                counts.hop(segment.name),
             )
             for segment in plan.segments[1:]
             if segment.name not in plan.signature.explainers
         }
-        self._executor = HeadExecutor(plan, hosted.bound, calls, counted())
+        self._executor = HeadExecutor(plan, hosted.bound, calls, counted(), counts)
         self.head = LocalHead(self._executor)
         self._learning = Learning(learners(plan, hosted.bound), ControllerSource(plan.name))
 
@@ -78,6 +84,7 @@ class HostedHead:
         warmup = hosted.loaded.graph.spec.warmup
         if warmup is not None:
             await warm_up(found.head, found.plan, warmup, hosted.loaded.root)
+        hosted.is_ready(HEAD)
         return found
 
     def sampler(self) -> Sampler:
@@ -176,10 +183,12 @@ class HeadReplica:
 class RemoteHead:
     """A ``Head`` in a ``HeadReplica``, through its Serve handle.
 
-    A call waits for a replica where there is none; it is the caller who gives it a time.
+    A call waits for a replica where there is none; it is the caller who gives it a time. Calls that
+    are answered count in ``hops``.
     """
 
-    def __init__(self, revision: int, handle: Handle) -> None:
+    def __init__(self, revision: int, handle: Handle, hops: Distribution | None = None) -> None:
+        self._hops = hops
         self._name = f"r{revision}.{HEAD}"
         self._infer: Any = handle.infer
         self._compare: Any = handle.compare
@@ -199,10 +208,16 @@ class RemoteHead:
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
     ) -> Evaluated:
         sent = _sent(inputs, context, outputs)
+        started = time.monotonic()
         found: Evaluated = await ask(
             self._name, self._infer, *sent, is_late=lambda: is_over(context)
         )
+        self._hopped(started)
         return found
+
+    def _hopped(self, started: float) -> None:
+        if self._hops is not None:
+            self._hops.observe(time.monotonic() - started)
 
     def stream(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
@@ -239,7 +254,9 @@ class RemoteHead:
         rule: Compare,
     ) -> Verdict:
         sent = _sent(inputs, context, outputs)
+        started = time.monotonic()
         verdict: Verdict = await ask(self._name, self._compare, *sent, dict(expected), rule)
+        self._hopped(started)
         return verdict
 
 
@@ -284,4 +301,5 @@ class Heads:
         handle = serve.get_deployment_handle(
             HEAD, application, _check_exists=False, _record_telemetry=False
         )
-        return RemoteHead(revision, handle)
+        hops = Counts(self._graph, str(revision)).hop(HEAD)
+        return RemoteHead(revision, handle, hops)

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from anabranch.router.compression import SMALLEST, packed
+from anabranch.router.counting import HttpCounts
 from anabranch.router.errors import ClientGone, MethodNotAllowed, Reply, error_reply
 from anabranch.router.request import ID, HttpRequest, Message, Receive, Send
 from anabranch.router.streams import HEADERS as EVENT_HEADERS
@@ -78,12 +79,18 @@ class HttpApp:
     """An ASGI application around one handler.
 
     ``sends_id`` is False behind a server that adds ``x-request-id`` to responses itself, as Ray
-    Serve does, so that clients do not see it twice. Requests are traced where ``traces`` says so.
+    Serve does, so that clients do not see it twice. Requests are traced where ``traces`` says so,
+    and counted in ``counts``.
     """
 
     def __init__(
-        self, handler: Handler, sends_id: bool = True, traces: HttpTraces | None = None
+        self,
+        handler: Handler,
+        sends_id: bool = True,
+        traces: HttpTraces | None = None,
+        counts: HttpCounts | None = None,
     ) -> None:
+        self._counts = counts
         self._handler = handler
         self._sends_id = sends_id
         self._traces = traces
@@ -99,12 +106,23 @@ class HttpApp:
             await send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, request: HttpRequest, send: Send) -> None:
+        if self._counts is None:
+            await self._traced(request, send)
+            return
+        started, status = self._counts.began(), 0
+        try:
+            status = await self._traced(request, send)
+        finally:
+            self._counts.ended(request, status, started)
+
+    async def _traced(self, request: HttpRequest, send: Send) -> int:
         recording = None if self._traces is None else self._traces.begin(request)
         if recording is None:
-            await self._answer(request, send)
-            return
+            return await self._answer(request, send)
         with recording:
-            answered_http(recording, await self._answer(request, send))
+            status = await self._answer(request, send)
+            answered_http(recording, status)
+        return status
 
     async def _answer(self, request: HttpRequest, send: Send) -> int:
         """Answer a request; the status, or 0 where its client has gone."""
@@ -116,12 +134,11 @@ class HttpApp:
         except Exception as error:
             reply = error_reply(error, request.id)
         if isinstance(reply, EventStream):
-            await self._stream(request, reply, send)
-            return 200
+            return await self._stream(request, reply, send)
         await self._send(request, reply, send)
         return reply.status
 
-    async def _stream(self, request: HttpRequest, reply: EventStream, send: Send) -> None:
+    async def _stream(self, request: HttpRequest, reply: EventStream, send: Send) -> int:
         headers = [*EVENT_HEADERS, *self._id(request)]
         async with aclosing(reply.rest):
             with suppress(ClientGone), CancelOnDisconnect(request.receive):
@@ -130,6 +147,8 @@ class HttpApp:
                 async for event in reply.rest:
                     await _send_piece(send, event)
                 await send({"type": "http.response.body", "body": b""})
+                return 200
+        return 0
 
     def _id(self, request: HttpRequest) -> list[tuple[bytes, bytes]]:
         found = [(ID, request.id.encode())] if self._sends_id else []

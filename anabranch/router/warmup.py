@@ -29,7 +29,9 @@ async def warm_up(head: Head, plan: Plan, warmup: Warmup, root: Path) -> None:
         request = _request(plan.inputs, warmup, root)
         InferenceCore(plan.name, plan.signature, head, 0).check(request)
         for _ in range(warmup.requests):
-            await head.run(request.inputs, Context("warmup"), request.outputs or None)
+            await head.run(
+                request.inputs, Context("warmup", is_traffic=False), request.outputs or None
+            )
     except AnabranchError as error:
         raise StartError(f"warmup: {error}") from None
 

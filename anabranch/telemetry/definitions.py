@@ -138,7 +138,7 @@ NODE_ERRORS = _counter(
     "node_errors", "Calls of a node's component that failed, by class of error.", *_NODE, "kind"
 )
 NODE_IN_FLIGHT = _gauge(
-    "node_in_flight", "Calls of a node's component that are under way off the event loop.", *_NODE
+    "node_in_flight", "Calls of a node's component that wait or are under way, on the event loop left out.", *_NODE
 )
 QUEUE_DURATION = _histogram(
     "queue_duration_seconds",

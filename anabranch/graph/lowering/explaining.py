@@ -43,6 +43,7 @@ class ExplainerReplica:
         self._hosted = await Hosted.start(spec, segment, load)
         self._shown = Shown(segment)
         self._requests = 0
+        self._hosted.is_ready(segment)
         step_aside()
 
     async def explain(

@@ -1,9 +1,11 @@
-"""What this process serves, as its metrics are labelled: one revision of one graph."""
+"""What this process serves: one revision of one graph, and what it counts of that."""
 
 from __future__ import annotations
 
 import os
 from typing import NamedTuple
+
+from anabranch.graph.counts import Counts
 
 
 class Here(NamedTuple):
@@ -16,3 +18,8 @@ class Here(NamedTuple):
 def here() -> Here:
     """What the engine has told this process."""
     return Here(os.environ.get("ANABRANCH_GRAPH", ""), os.environ.get("ANABRANCH_REVISION", ""))
+
+
+def counts_here() -> Counts:
+    """What this process counts of the nodes that it serves."""
+    return Counts(*here())

@@ -12,6 +12,7 @@ import gc
 import json
 import logging
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,11 +22,14 @@ from anabranch.components.contract import Bound
 from anabranch.errors import AnabranchError
 from anabranch.graph.loading import Loaded, open_graph
 from anabranch.graph.lowering.exporting import start_exporting, stop_exporting
+from anabranch.graph.lowering.here import here
 from anabranch.graph.lowering.multiplexing import Multiplexing
 from anabranch.graph.lowering.tracing import show_traces
 from anabranch.graph.lowering.zygote import tell_used
 from anabranch.graph.nodes import load_nodes, run_hook, unload_nodes
 from anabranch.graph.plan import Segment
+from anabranch.telemetry.definitions import REPLICA_START
+from anabranch.telemetry.registry import REGISTRY
 from anabranch.telemetry.tracing import TRACES
 
 _MARK = "anabranch cannot start: "
@@ -52,9 +56,10 @@ def start_reason(text: str) -> str | None:
 class Hosted:
     """The nodes of one segment, loaded from the bundle in the working folder."""
 
-    def __init__(self, loaded: Loaded, bound: Mapping[str, Bound]) -> None:
+    def __init__(self, loaded: Loaded, bound: Mapping[str, Bound], started: float) -> None:
         self.loaded = loaded
         self.bound = bound
+        self._started = started
         self._multiplexing = Multiplexing(bound)
         self._multiplexing.start()
 
@@ -64,6 +69,7 @@ class Hosted:
 
         ``load`` is what does the latter, where it takes more than the nodes themselves.
         """
+        started = time.monotonic()
         quiet_serve()
         start_exporting()
         show_traces()
@@ -72,15 +78,20 @@ class Hosted:
             loaded = open_graph(Path.cwd() / spec)
             if load is None:
                 nodes = loaded.plan.segment(segment).nodes
-                hosted = cls(loaded, await load_nodes(loaded.plan, nodes, loaded.root))
+                hosted = cls(loaded, await load_nodes(loaded.plan, nodes, loaded.root), started)
             else:
-                hosted = cls(loaded, await load(loaded))
+                hosted = cls(loaded, await load(loaded), started)
             await hosted.check_health()
         tell_used()
         # What is here now stays. Each full collection would walk it and stop all requests for
         # 50 to 90 ms, every few seconds under load.
         gc.freeze()
         return hosted
+
+    def is_ready(self, segment: str) -> None:
+        """Count the time that it took until this replica of a segment could answer."""
+        seconds = time.monotonic() - self._started
+        REGISTRY.distribution(REPLICA_START, *here(), segment).observe(seconds)
 
     def segment(self, name: str) -> Segment:
         """The segment of that name."""

@@ -13,12 +13,14 @@ from anabranch.components.contract import Context
 from anabranch.graph.executor import SegmentExecutor
 from anabranch.graph.lowering.attempts import attempting
 from anabranch.graph.lowering.failures import translated
+from anabranch.graph.lowering.here import counts_here
 from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.notices import counted
 from anabranch.graph.lowering.policy import REQUESTS
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
 from anabranch.graph.lowering.tracing import entered, hop, within
 from anabranch.graph.plan import Plan, Segment
+from anabranch.telemetry.registry import Distribution
 from anabranch.telemetry.tracing import recorded
 
 SLACK = 0.01
@@ -38,8 +40,10 @@ class SegmentReplica:
         del peers
         self._hosted = hosted = await Hosted.start(spec, segment)
         plan = hosted.loaded.plan
-        self._executor = SegmentExecutor(plan, hosted.segment(segment), hosted.bound, counted())
+        here = hosted.segment(segment)
+        self._executor = SegmentExecutor(plan, here, hosted.bound, counted(), counts_here())
         self._requests = 0
+        hosted.is_ready(segment)
 
     async def evaluate(
         self,
@@ -90,7 +94,8 @@ class HandleCall:
     """A ``SegmentCall`` through a Serve handle.
 
     ``timeout`` is how long a call may take at most, in seconds. ``multiplex`` is the parameter of
-    the request whose value says what model is asked: its requests go where it is loaded.
+    the request whose value says what model is asked: its requests go where it is loaded. Calls that
+    are answered count in ``hops``.
     """
 
     def __init__(
@@ -99,8 +104,10 @@ class HandleCall:
         handle: Handle,
         timeout: float = math.inf,
         multiplex: str | None = None,
+        hops: Distribution | None = None,
     ) -> None:
         self._segment = segment
+        self._hops = hops
         self._timeout = timeout
         self._multiplex = multiplex
         self._evaluate = handle.evaluate
@@ -127,6 +134,8 @@ class HandleCall:
 
         method = self._method(context)
         found: Mapping[str, Any] = await ask(self._segment, method, *sent, is_late=is_late)
+        if self._hops is not None and context.is_traffic:
+            self._hops.observe(time.monotonic() - started)
         return found
 
     def _method(self, context: Context) -> Any:

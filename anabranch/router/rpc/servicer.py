@@ -16,6 +16,7 @@ from grpc import StatusCode
 from anabranch.errors import NotFound
 from anabranch.router.arms import Arms
 from anabranch.router.core import TIMEOUT, InferenceRequest
+from anabranch.router.counting import OTHER, Requests
 from anabranch.router.rpc.ahead import Ahead
 from anabranch.router.rpc.calls import Call, Method, ServicerContext, answered
 from anabranch.router.rpc.codec import Decoded, decode_request, encode_metadata, encode_response
@@ -32,6 +33,8 @@ _READ_AHEAD = 2
 _END_S = 0.005
 """Time to find out that the first answer was the only one, where it comes from another process."""
 _MICROSECONDS = 1e6
+_ENDPOINTS = {"ModelInfer": "infer", "ModelStreamInfer": "generate_stream"}
+"""How metrics name methods."""
 
 
 class GraphServicer:
@@ -39,6 +42,7 @@ class GraphServicer:
 
     def __init__(self, arms: Arms) -> None:
         self._arms = arms
+        self._requests = Requests(arms.name, "grpc")
 
     def handlers(self) -> Any:
         """The methods as gRPC's server takes them."""
@@ -48,11 +52,29 @@ class GraphServicer:
             "ModelInfer": self._infer,
         }
         found = {
-            name: grpc.unary_unary_rpc_method_handler(answered(self._traced(name, one)))
+            name: grpc.unary_unary_rpc_method_handler(answered(self._counted(name, one)))
             for name, one in methods.items()
         }
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, found)
+
+    def _counted(self, name: str, method: Answers[Answer]) -> Answers[Answer]:
+        """A method whose calls are counted, and recorded where they are sampled."""
+        endpoint, traced = _ENDPOINTS.get(name, OTHER), self._traced(name, method)
+
+        async def counted(message: bytes, call: Call) -> Answer:
+            started, code = self._requests.began(), StatusCode.CANCELLED
+            try:
+                answer = await traced(message, call)
+                code = StatusCode.OK
+                return answer
+            except Exception as error:
+                code = code_of(error) or StatusCode.INTERNAL
+                raise
+            finally:
+                self._requests.ended(endpoint, code.name, started, call.trace)
+
+        return counted
 
     def _traced(self, name: str, method: Answers[Answer]) -> Answers[Answer]:
         """A method whose calls are recorded, where they are sampled."""
@@ -60,9 +82,9 @@ class GraphServicer:
 
         async def traced(message: bytes, call: Call) -> Answer:
             recording = of_call(arms.sampler, call.headers, arms.name, SERVICE, name, call.id)
+            call.trace = None if recording is None else recording.trace
             if recording is None:
                 return await method(message, call)
-            call.trace = recording.trace
             code = StatusCode.OK
             try:
                 return await method(message, call)
@@ -117,11 +139,10 @@ class GraphServicer:
         """Answer the requests of a stream, one after the other."""
         call = Call(context)
         context.set_trailing_metadata(((REQUEST_ID, call.id),))
+        answer = self._counted("ModelStreamInfer", partial(self._answer, context.write))
         async for message in messages:
             try:
-                await self._traced("ModelStreamInfer", partial(self._answer, context.write))(
-                    message, call
-                )
+                await answer(message, call)
             except Exception as error:
                 await context.write(failed(error, call.id, message))
 

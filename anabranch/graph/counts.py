@@ -1,0 +1,75 @@
+"""What a process counts of the nodes that it runs, of one revision of one graph.
+
+Only requests of clients and copies of them count. What warms a graph up, and what an explanation
+asks the model, thousands of times, does not (``Context.is_traffic``); nor does anything in a
+notebook, where there are no counts at all. All of it is counted on the event loop.
+"""
+
+from __future__ import annotations
+
+import time
+
+from anabranch.components.contract import Context
+from anabranch.telemetry import definitions
+from anabranch.telemetry.registry import REGISTRY, Distribution, Registry
+
+
+class NodeCounts:
+    """What is counted of one node."""
+
+    __slots__ = ("_failures", "_labels", "_registry", "duration", "in_flight", "queue")
+
+    def __init__(self, registry: Registry, graph: str, revision: str, node: str) -> None:
+        self._registry = registry
+        self._labels = graph, revision, node
+        self.duration = registry.distribution(definitions.NODE_DURATION, *self._labels)
+        self.in_flight = registry.number(definitions.NODE_IN_FLIGHT, *self._labels)
+        self.queue: Distribution | None = None
+
+    def answered(self, seconds: float, context: Context | None = None) -> None:
+        """Count a call that took so long; a traced request's is an example of such calls."""
+        self.duration.observe(seconds)
+        if context is not None and context.trace is not None:
+            self.duration.witness(seconds, context.trace.trace_id, time.time())
+
+    def failed(self, error: BaseException) -> None:
+        """Count a call that failed."""
+        kind = type(error).__name__
+        self._registry.number(definitions.NODE_ERRORS, *self._labels, kind).value += 1
+
+    def waited(self, seconds: float) -> None:
+        """Count a request that waited so long for its turn."""
+        if self.queue is None:
+            self.queue = self._registry.distribution(definitions.QUEUE_DURATION, *self._labels)
+        self.queue.observe(seconds)
+
+    def batch(self, requests: int, rows: int) -> None:
+        """Count a call with a batch."""
+        for metric, size in (
+            (definitions.BATCH_REQUESTS, requests),
+            (definitions.BATCH_SIZE, rows),
+        ):
+            self._registry.distribution(metric, *self._labels).observe(size)
+
+
+class Counts:
+    """What this process counts of the nodes of one revision."""
+
+    def __init__(self, graph: str, revision: str, registry: Registry = REGISTRY) -> None:
+        self._graph = graph
+        self._revision = revision
+        self._registry = registry
+
+    def node(self, name: str) -> NodeCounts:
+        """The counts of a node."""
+        return NodeCounts(self._registry, self._graph, self._revision, name)
+
+    def routed(self, router: str, route: str) -> None:
+        """Count a request that a router sent along a route."""
+        labels = self._graph, self._revision, router, route
+        self._registry.number(definitions.ROUTE_REQUESTS, *labels).value += 1
+
+    def hop(self, segment: str) -> Distribution:
+        """The times of calls to a segment."""
+        labels = self._graph, self._revision, segment
+        return self._registry.distribution(definitions.HOP_DURATION, *labels)
