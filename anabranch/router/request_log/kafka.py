@@ -54,6 +54,7 @@ class KafkaSink:
                 "client.id": "anabranch",
                 "compression.type": "lz4",
                 "linger.ms": 20,
+                "log_level": 2,  # the outlet says what is wrong, once a minute
                 **(properties or {}),
                 "bootstrap.servers": place.netloc,
                 "message.timeout.ms": int(timeout * 1000),
@@ -65,13 +66,14 @@ class KafkaSink:
         """Produce events and wait for their reports; Unavailable if none arrived."""
         deadline = time.monotonic() + self._timeout
         self._arrived = self._settled = given = 0
+        self._error = ""
         for event in events:
             given += self._produce(event, deadline)
         self._producer.flush(max(0.0, deadline - time.monotonic()))
         if self._settled < given:
             self._producer.purge()
             self._producer.flush(self._timeout)
-        if given and not self._arrived:
+        if not self._arrived:
             raise Unavailable(self._error or f"no broker took it within {self._timeout:g} s")
         return self._arrived
 

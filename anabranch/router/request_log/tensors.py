@@ -82,7 +82,8 @@ def _is_exact(flat: Array) -> bool:
         return True
     if flat.itemsize == 4 and bool((np.abs(flat) == _AMBIGUOUS).any()):
         return False
-    return bool(np.isfinite(flat).all())
+    with np.errstate(invalid="ignore"):  # some bits that are no number
+        return bool(np.isfinite(flat).all())
 
 
 def _numbers(flat: Array) -> dict[str, Any]:
