@@ -17,6 +17,7 @@ from typing import Any
 
 from anabranch.control import lifecycle, serving
 from anabranch.control.desk import Desk
+from anabranch.control.fleet import Fleet
 from anabranch.control.lifecycle import GONE, Change, Situation
 from anabranch.control.reconcile import (
     Action,
@@ -82,6 +83,7 @@ class Reconciler:
         """Unix time at which the next warm revision is to go."""
         self.applications: Mapping[str, Any] = {}
         """What Serve last said of its applications."""
+        self._fleet = Fleet()
         self.settled = asyncio.Event()
         """Set while nothing is left to do but to wait until warm revisions expire."""
         desk.watch(self.wake)
@@ -122,6 +124,7 @@ class Reconciler:
             return False
         acting = set(self._acting)  # what is observed of these may be older than what they did
         self.applications = await asyncio.to_thread(serving.details)
+        self._fleet.see(self.applications)
         observed = serving.observe(self.applications)
         self._forgive(observed)
         wanted = await self._wanted()

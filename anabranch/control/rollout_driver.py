@@ -23,6 +23,7 @@ from anabranch.control.gates import Gate, question
 from anabranch.control.lifecycle import Change, Situation
 from anabranch.control.outgoing import Caller
 from anabranch.control.promql import Prometheus
+from anabranch.control.rollout_metrics import RolloutMetrics
 from anabranch.control.rollouts import Measurement, Move, RolloutState
 from anabranch.control.settings import Settings
 from anabranch.control.store import Stored
@@ -107,6 +108,7 @@ class RolloutDriver:
         self._prometheus = Prometheus(settings.prometheus, self._caller)
         self._clock, self._sleep = clock, sleep
         self._marks: dict[str, _Mark] = {}
+        self._metrics = RolloutMetrics()
         self._jobs: dict[tuple[str, str], asyncio.Task[None]] = {}
         """By graph and kind: what is going on."""
 
@@ -128,6 +130,7 @@ class RolloutDriver:
             logger.exception("cannot read the store; trying again in %gs", _RETRY)
             return _RETRY
         at = self._clock()
+        self._metrics.see(one.situation for one in stored)
         cases = [case for one in stored if (case := self._case(one.situation, at)) is not None]
         self._marks = {case.graph: case.mark for case in cases}
         for case in cases:
@@ -173,6 +176,7 @@ class RolloutDriver:
             case.graph,
             lambda now, at, grace: lifecycle.looked(_at_look(now, case, at), found, at, grace),
         )
+        self._metrics.judged(case.graph, found)
         state = stored.situation.rollout
         if state is not None and state.verdict in ("pass", "fail"):
             self._marks[case.graph] = replace(case.mark, since=state.looked_at, sums=sums)

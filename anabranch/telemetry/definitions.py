@@ -79,7 +79,8 @@ _NODE = ("graph", "revision", "node")
 REQUESTS = _counter(
     "requests",
     "Requests that a router answered, by endpoint (infer, explain, generate, generate_stream, "
-    "feedback, other), protocol (http, grpc) and status: the number of HTTP, the name of gRPC.",
+    "feedback, other), protocol (http, grpc) and status: the number of HTTP, the name of gRPC. "
+    "Status 499 or CANCELLED: the client hung up before.",
     *("graph", "endpoint", "protocol", "code"),
 )
 REQUEST_DURATION = _histogram(
@@ -175,7 +176,7 @@ REPLICA_START = _histogram(
     *_ARM, "segment",
 )  # fmt: skip
 COLD_STARTS = _counter(
-    "cold_starts", "Replicas that were started for a segment that had none.", *_ARM, "segment"
+    "cold_starts", "Replicas that were started for a segment that had gone to sleep: that was scaled to zero.", *_ARM, "segment"
 )
 
 # Mirrors.
@@ -223,7 +224,7 @@ ROLLOUT_STEP = _gauge(
 )  # fmt: skip
 ROLLOUT_VERDICTS = _counter(
     "rollout_verdicts",
-    "Looks at a metric of a rollout's analysis, by verdict: passed, failed, inconclusive, error.",
+    "Looks at a metric of a rollout's analysis, by verdict: pass, fail, inconclusive, error.",
     "graph", "metric", "verdict",
 )  # fmt: skip
 
