@@ -6,6 +6,8 @@ import { arranged, shortened } from "./layout.js";
 
 const narrow = matchMedia("(max-width: 700px)");
 const kept = new Map(); // arranged plans, by what they are of
+const WIDEST = 1180; // of the page's content, in pixels
+const SMALLEST = 0.68; // scale at which a drawing can still be read
 
 function arrangedOnce(key, plan) {
   const direction = narrow.matches ? "TB" : "LR";
@@ -18,7 +20,8 @@ function arrangedOnce(key, plan) {
 export function drawing(key, plan, numbers) {
   const found = arrangedOnce(key, plan);
   const { width, height } = found;
-  return h("div", { class: "drawing", "data-key": `drawing ${key}`, tabindex: 0, role: "region",
+  const room = Math.min(WIDEST, innerWidth - 40);
+  return h("div", { class: room / width < SMALLEST ? "drawing" : "drawing fits", "data-key": `drawing ${key}`, tabindex: 0, role: "region",
     "aria-label": "Drawing of the graph" },
     svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "group",
       "aria-label": `${plan.name}: ${Object.keys(plan.nodes).length} nodes in ${found.boxes.length} segments` },
@@ -41,13 +44,13 @@ function segment(box, { hops, replicas }) {
   const { name } = box.segment;
   const hop = hops[name];
   const running = replicas[name]?.running;
-  const notes = [hop && `hop ${duration(hop.p99)} p99`, running && `${running} running`].filter(Boolean);
+  const notes = [running && `${running} up`, hop && `hop ${duration(hop.p50)}`].filter(Boolean).join(" · ");
+  const left = box.x - box.width / 2;
+  const top = box.y - box.height / 2;
   return svg("g", { class: "segment" },
-    svg("rect", { x: box.x - box.width / 2, y: box.y - box.height / 2, width: box.width,
-      height: box.height, rx: 10 }),
-    svg("text", { x: box.x - box.width / 2 + 10, y: box.y - box.height / 2 + 15 },
-      svg("title", {}, `segment ${name}`),
-      [name, ...notes].join(" · ")));
+    svg("rect", { x: left, y: top, width: box.width, height: box.height, rx: 10 }),
+    svg("text", { x: left + 10, y: top + 14 }, svg("title", {}, `segment ${name}`), shortened(name)),
+    notes && svg("text", { x: left + box.width - 10, y: top + box.height - 6, "text-anchor": "end" }, notes));
 }
 
 const pill = (place) =>
@@ -82,11 +85,10 @@ function node(place, planned, found) {
 function line(edge, plan, numbers) {
   const flow = edge.kind === "route" ? numbers.routes[edge.to]?.[edge.from] : flowOf(edge, plan, numbers);
   const label = edge.kind === "route" && flow !== undefined ? rate(flow) : "";
-  const [x, y] = middle(edge.points);
   return svg("g", { class: `edge ${edge.kind}` },
     svg("path", { d: curve(edge.points), "stroke-width": thickness(flow), "marker-end": `url(#arrow-${edge.kind})` },
       svg("title", {}, `${edge.labels.join(", ")}${flow === undefined || flow === null ? "" : `: ${rate(flow)}`}`)),
-    label && svg("text", { x, y: y - 5, "text-anchor": "middle" }, label));
+    label && svg("text", { x: edge.x, y: edge.y + 4, "text-anchor": "middle" }, label));
 }
 
 // What runs along an edge: as much as its node is called, or as there are requests.
@@ -96,11 +98,6 @@ function flowOf({ from, to }, plan, numbers) {
 }
 
 const thickness = (flow) => (flow > 0 ? Math.min(4, 1.25 + Math.log10(1 + flow) * 0.8).toFixed(1) : 1.25);
-
-const middle = (points) => {
-  const { x, y } = points[Math.floor(points.length / 2)];
-  return [x, y];
-};
 
 // A smooth line through dagre's points: straight ends, and curves through the middles between them.
 function curve(points) {

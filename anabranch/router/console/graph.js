@@ -2,8 +2,8 @@
 
 import { sparkline } from "./charts.js";
 import { h } from "./dom.js";
-import { duration, percent, plain, rate } from "./format.js";
-import { badge, nothing } from "./parts.js";
+import { duration, percent, rate, short } from "./format.js";
+import { badge, MOST_POINTS, nothing } from "./parts.js";
 import { playground } from "./playground.js";
 import { revisions } from "./revisions.js";
 import { rollout } from "./rollout.js";
@@ -15,14 +15,13 @@ export const TABS = {
   revisions: ["Revisions", revisions],
   playground: ["Playground", playground],
 };
-export const MOST_POINTS = 120;
 
 const TILES = [
   ["Requests", "per_second", rate],
   ["Failed", "error_rate", percent],
   ["p50", "p50", duration],
   ["p99", "p99", duration],
-  ["In flight", "in_flight", plain],
+  ["In flight", "in_flight", short],
 ];
 
 export function graphPage(state) {

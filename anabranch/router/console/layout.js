@@ -6,6 +6,8 @@ const HEIGHT = 64;
 const PILL = 30;
 const CHARACTER = 7.4; // of a name, in pixels
 const LONGEST = 26; // of a name, in characters
+const SPACE = { LR: { nodesep: 24, ranksep: 44, least: 150 }, TB: { nodesep: 16, ranksep: 34, least: 118 } };
+const LABEL = { width: 52, height: 14, labelpos: "c" };
 
 export const shortened = (name) =>
   name.length > LONGEST ? `${name.slice(0, LONGEST - 1)}…` : name;
@@ -14,8 +16,9 @@ const width = (name, least) => Math.max(least, shortened(name).length * CHARACTE
 
 // {width, height, nodes, pills, boxes, edges} of a plan; `direction` is LR or TB.
 export function arranged(plan, direction) {
+  const { nodesep, ranksep, least } = SPACE[direction];
   const graph = new Graph({ compound: true })
-    .setGraph({ rankdir: direction, nodesep: 26, ranksep: 54, marginx: 12, marginy: 12 })
+    .setGraph({ rankdir: direction, nodesep, ranksep, marginx: 10, marginy: 10 })
     .setDefaultEdgeLabel(() => ({}));
   for (const name of Object.keys(plan.inputs)) pill(graph, `in:${name}`, name);
   for (const name of Object.keys(plan.outputs)) pill(graph, `out:${name}`, name);
@@ -23,14 +26,14 @@ export function arranged(plan, direction) {
     if (!segment.nodes.length) continue;
     graph.setNode(`segment:${segment.name}`, { segment });
     for (const name of segment.nodes) {
-      graph.setNode(name, { name, width: width(name, 158), height: HEIGHT });
+      graph.setNode(name, { name, width: width(name, least), height: HEIGHT });
       graph.setParent(name, `segment:${segment.name}`);
     }
   }
   for (const edge of edges(plan)) {
     const known = graph.edge(edge.from, edge.to);
     if (known) known.labels.push(edge.label);
-    else graph.setEdge(edge.from, edge.to, { ...edge, labels: [edge.label] });
+    else graph.setEdge(edge.from, edge.to, { ...edge, ...(edge.kind === "route" && LABEL), labels: [edge.label] });
   }
   layout(graph);
   return drawn(graph);

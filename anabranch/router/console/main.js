@@ -6,9 +6,9 @@ import { signIn } from "./dialogs.js";
 import { h, patch, setValues } from "./dom.js";
 import { Feed } from "./feed.js";
 import { span, when } from "./format.js";
-import { graphPage, MOST_POINTS } from "./graph.js";
+import { graphPage } from "./graph.js";
 import { overview } from "./overview.js";
-import { button } from "./parts.js";
+import { button, MOST_POINTS } from "./parts.js";
 import { example, follow, newTrace, send } from "./requests.js";
 import { pair } from "./revisions.js";
 import { drawnRevision } from "./traffic.js";
@@ -19,6 +19,7 @@ const state = {
   line: { state: "connecting", since: new Date(), reason: "" },
   engine: { answers: true },
   overview: undefined,
+  histories: new Map(), // requests a second of each graph
   page: newPage(),
   heard: null,
   now: new Date(),
@@ -69,12 +70,20 @@ function render() {
     patch(banner, problem());
     patch(main, state.route.graph ? graphPage(state) : overview(state));
     setValues(main);
+    centre();
     fetchMissing();
   });
 }
 
+const isAlive = () => state.line.state === "open" && state.engine.answers;
+
+function note(history, value) {
+  history.push(value);
+  history.splice(0, history.length - MOST_POINTS);
+}
+
 function head() {
-  const alive = state.line.state === "open" && state.engine.answers;
+  const alive = isAlive();
   return [
     h("a", { class: "brand", href: "#/" }, "anabranch"),
     h("span", { class: `line ${alive ? "good" : "bad"}` }, alive ? "live" : state.line.state === "connecting" ? "connecting" : "not live"),
@@ -97,6 +106,15 @@ function problem() {
       " Requests are still answered.", from);
   }
   return null;
+}
+
+// A drawing that is wider than its place begins in its middle.
+const centred = new WeakSet();
+function centre() {
+  const drawing = main.querySelector(".drawing:has(svg)");
+  if (!drawing || centred.has(drawing)) return;
+  centred.add(drawing);
+  drawing.scrollLeft = (drawing.scrollWidth - drawing.clientWidth) / 2;
 }
 
 // What the page shows but events do not bring: plans, differences, an example.
@@ -216,9 +234,12 @@ matchMedia("(max-width: 700px)").addEventListener("change", render);
 
 setInterval(() => {
   state.now = new Date();
-  const { history, numbers } = state.page;
-  history.push(state.line.state === "open" && state.engine.answers ? (numbers?.requests ?? null) : null);
-  history.splice(0, history.length - MOST_POINTS);
+  const alive = isAlive();
+  note(state.page.history, alive ? (state.page.numbers?.requests ?? null) : null);
+  for (const { graph, numbers } of state.overview?.graphs ?? []) {
+    if (!state.histories.has(graph)) state.histories.set(graph, []);
+    note(state.histories.get(graph), alive ? (numbers?.per_second ?? null) : null);
+  }
   render();
 }, 1000);
 

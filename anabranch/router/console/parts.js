@@ -3,6 +3,8 @@
 import { h } from "./dom.js";
 import { when, whole } from "./format.js";
 
+export const MOST_POINTS = 120; // seconds of the past that small charts show
+
 const GOOD = new Set(["live", "promoted", "pass", "ready", "passed", "ok"]);
 const BAD = new Set(["failed", "unhealthy", "aborted", "fail", "error", "drift"]);
 const BUSY = new Set(["deploying", "running", "paused", "pending", "inconclusive", "deleting"]);

@@ -50,7 +50,7 @@ function answer({ reply }) {
       ` in ${duration(reply.seconds)}`,
       reply.document?.model_version && ` by r${reply.document.model_version}`),
     reply.explains && reply.ok && explanations(reply.document),
-    h("pre", { class: "json", tabindex: 0, role: "region", "aria-label": "Reply" },
+    h("pre", { class: "json", tabindex: 0, role: "region", "aria-label": "Body of the reply" },
       reply.text.length > LONGEST ? `${reply.text.slice(0, LONGEST)}…` : reply.text));
 }
 

@@ -24,7 +24,7 @@ export async function send(graph, { to, text }, traceId, explainer) {
   const seconds = (performance.now() - started) / 1000;
   const document = parsed(answer);
   return { ok: reply.ok, status: reply.status, statusText: reply.statusText, seconds, document, explains: explainer,
-    text: document === null ? answer : JSON.stringify(document, null, 2) };
+    text: document === null ? answer : written(document) };
 }
 
 function asking(text, explainer) {

@@ -18,7 +18,7 @@ const columns = (graph) => [
   ["Author", (one) => one.author],
   ["Message", (one) => [one.message, one.reason && h("span", { class: "reason" }, one.reason)], "wide"],
   ["Bundle", (one) => h("code", { title: one.digest }, one.digest.slice(0, 10))],
-  ["", (one) => one.revision !== graph.live && one.live_at &&
+  ["Action", (one) => one.revision !== graph.live && one.live_at &&
     button("rollback", "Roll back …", { "data-revision": one.revision, "aria-label": `Roll back to revision ${one.revision}` })],
 ];
 
@@ -42,7 +42,7 @@ export function pair(page) {
 }
 
 function shown(found) {
-  const changes = [...found.spec, ...found.plan, ...found.models, ...found.files.map((name) => `file ${name}`)];
+  const changes = ["spec", "plan", "models", "files"].flatMap((part) => found[part].map((text) => `${part}: ${text}`));
   if (!changes.length && !found.text) return nothing("They are equal.");
   return [
     h("ul", { class: "changes" }, changes.map((text) => h("li", {}, text))),

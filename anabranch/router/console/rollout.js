@@ -46,7 +46,7 @@ const MEASUREMENTS = [
   ["Value", (one) => short(one.value), "number"],
   ["Limit", (one) => short(one.limit), "number"],
   ["Samples", (one) => one.samples, "number"],
-  ["Comparison", (one) => one.message],
+  ["Comparison", (one) => one.message, "wide"],
 ];
 
 const measurements = (found, caption) => table(caption, MEASUREMENTS, found, (one) => one.metric);
