@@ -48,6 +48,12 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
     ]
     if explainers:
         lines += ["", table(("EXPLAINER", "EXPLAINS", "HAS COPIES OF", "CALLS"), explainers)]
+    monitors = [
+        (name, one["method"], ", ".join(one["watches"]), f"{one['window']} rows")
+        for name, one in plan.get("monitors", {}).items()
+    ]
+    if monitors:
+        lines += ["", table(("MONITOR", "METHOD", "WATCHES", "WINDOW"), monitors)]
     if plan["warnings"]:
         lines += ["", *(f"warning: {warning}" for warning in plan["warnings"])]
     if changes is not None:

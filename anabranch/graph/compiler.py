@@ -15,6 +15,7 @@ from anabranch.graph.resolve import resolve_sources
 from anabranch.graph.segment import segment
 from anabranch.graph.stand_ins import check_stand_ins
 from anabranch.graph.typing import check_types
+from anabranch.graph.watching import check_monitors
 from anabranch.specs.checks import Partial
 from anabranch.specs.models import Telemetry
 
@@ -26,6 +27,7 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     check_stand_ins,
     check_batching,
     check_explainers,
+    check_monitors,
     prune,
     segment,
 )
@@ -55,4 +57,5 @@ def to_plan(draft: Draft) -> Plan:
         timeout=timeout.seconds if timeout is not None else DEFAULT_TIMEOUT,
         warnings=draft.warnings,
         telemetry=draft.source.telemetry or Telemetry(),
+        monitors=draft.monitors,
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import networkx as nx
 
 from anabranch.errors import Problem
-from anabranch.graph.plan import PlannedNode, Ref, Segment
+from anabranch.graph.plan import PlannedMonitor, PlannedNode, Ref, Segment
 from anabranch.specs.checks import Partial
 from anabranch.specs.models import TensorSpec
 
@@ -29,6 +29,7 @@ class Draft:
     order: tuple[str, ...] = ()
     segments: tuple[Segment, ...] = ()
     hops: int = 0
+    monitors: Mapping[str, PlannedMonitor] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
 

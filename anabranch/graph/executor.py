@@ -28,6 +28,7 @@ from anabranch.errors import InvalidRequest
 from anabranch.graph.counts import Counts
 from anabranch.graph.interrupt import STUCK
 from anabranch.graph.lanes import Lanes
+from anabranch.graph.observing import Observer, Offer
 from anabranch.graph.plan import Plan, Segment
 from anabranch.graph.policy import Notice, unnoticed
 from anabranch.graph.schedule import StepFactory, closure, ordered, units
@@ -36,6 +37,7 @@ from anabranch.graph.streaming import Streams
 from anabranch.graph.tasks import LeftBehind, Tasks
 from anabranch.graph.values import UNSET, Convert, accessor, identity, protect
 from anabranch.graph.vertices import Vertices, shared
+from anabranch.telemetry.logs import NODE, REQUESTS
 
 MAX_LEFT_BEHIND = 100
 """Calls that may go on for long though they were cancelled."""
@@ -72,8 +74,11 @@ class Evaluator:
         orchestrates: bool,
         notice: Notice = unnoticed,
         counts: Counts | None = None,
+        offer: Offer | None = None,
     ) -> None:
         self._vertices = Vertices(plan, bound, calls, orchestrates)
+        watched = None if offer is None else Observer(plan, self._vertices, bound, offer)
+        self._observer = watched or None
         self._lanes = Lanes()
         self._left_behind = LeftBehind()
         self._steps = StepFactory(
@@ -88,6 +93,7 @@ class Evaluator:
         self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
     ) -> list[Any]:
         """The values of ``wants``, in order, given the values of other vertices."""
+        REQUESTS.set((context,))
         slots = self._vertices.slots
         frame = self.frame(given)
         steps = self._schedule(wants, frozenset(given))
@@ -97,12 +103,16 @@ class Evaluator:
             for step in steps:
                 if frame[step.slot] is UNSET:
                     step.inline(frame, context)
+        NODE.set("")
+        if self._observer is not None:
+            self._observer.see(frame, context)
         return [_settled(frame[slots[name]]) for name in wants]
 
     def stream(
         self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
     ) -> AsyncGenerator[Mapping[str, Any], None]:
         """The values of ``wants`` by name, and if one of them streams, its further ones."""
+        REQUESTS.set((context,))
         return self._streams.run(given, wants, context)
 
     def frame(self, given: Mapping[str, Any]) -> list[Any]:
@@ -118,6 +128,11 @@ class Evaluator:
         """Evaluate what of ``wants`` a frame lacks that began with ``given``."""
         await self._run(self._schedule(tuple(wants), frozenset(given)), frame, context)
         frame[:] = map(_settled, frame)
+
+    def see(self, frame: list[Any], context: Context) -> None:
+        """Let monitors look at the frame of a request."""
+        if self._observer is not None:
+            self._observer.see(frame, context)
 
     @property
     def off_loop(self) -> int:
@@ -170,9 +185,10 @@ class HeadExecutor:
         calls: Mapping[str, SegmentCall] | None = None,
         notice: Notice = unnoticed,
         counts: Counts | None = None,
+        offer: Offer | None = None,
     ) -> None:
         self._plan = plan
-        self._evaluator = Evaluator(plan, bound, calls or {}, True, notice, counts)
+        self._evaluator = Evaluator(plan, bound, calls or {}, True, notice, counts, offer)
         self._access = {
             name: (str(ref.output), identity)
             if ref.node is None
@@ -268,10 +284,11 @@ class SegmentExecutor:
         bound: Mapping[str, Bound],
         notice: Notice = unnoticed,
         counts: Counts | None = None,
+        offer: Offer | None = None,
     ) -> None:
         self.segment = segment
         self._bound = bound
-        self._evaluator = Evaluator(plan, bound, {}, False, notice, counts)
+        self._evaluator = Evaluator(plan, bound, {}, False, notice, counts, offer)
 
     async def run(
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context

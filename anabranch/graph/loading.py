@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from anabranch.errors import Problem, SpecError
 from anabranch.graph.compiler import run_passes, to_plan
+from anabranch.graph.draft import Draft
 from anabranch.graph.plan import Plan
+from anabranch.graph.watching import check_references
 from anabranch.specs.checks import check
 from anabranch.specs.loader import Document, parse, read
 from anabranch.specs.models import InferenceGraph
@@ -27,7 +29,8 @@ class Loaded:
 def open_graph(path: str | Path) -> Loaded:
     """Read and compile the spec at ``path``. Raises SpecError with every mistake in it."""
     path = Path(path)
-    return _compile(read(path), path.parent.resolve())
+    root = path.parent.resolve()
+    return _compile(read(path), root, lambda draft: check_references(draft, root))
 
 
 def load_text(data: bytes | str, file: str = "<spec>", root: Path | None = None) -> Loaded:
@@ -48,9 +51,14 @@ def _bare(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(replace(problem, position=None, file=None) for problem in problems)
 
 
-def _compile(document: Document, root: Path) -> Loaded:
+def _as_it_is(draft: Draft) -> Draft:
+    return draft
+
+
+def _compile(document: Document, root: Path, files: Callable[[Draft], Draft] = _as_it_is) -> Loaded:
+    """``files`` is a further pass, where the files beside the spec are there to look at."""
     checked = check(document)
-    draft = run_passes(checked.partial)
+    draft = files(run_passes(checked.partial))
     problems = [*checked.problems, *(_place(document, problem) for problem in draft.problems)]
     if problems or checked.graph is None:
         raise SpecError(sorted(problems, key=_by_position))

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anabranch.errors import Problem
-from anabranch.specs.models import NodeBase, Resources, Scaling, Telemetry, TensorSpec
+from anabranch.specs.models import Monitor, NodeBase, Resources, Scaling, Telemetry, TensorSpec
 
 EXPLAIN_TIMEOUT_S = 60.0
 """Longest time for an explanation where its node does not say."""
+MONITORS = "monitors"
+"""Name of the deployment in which all monitors of a revision look at its data."""
 HEAD = "head"
 """Name of the segment that holds the graph's entry and runs inside the router."""
 
@@ -52,6 +54,15 @@ class PlannedNode:
     routes: tuple[str, ...]
     fallback: Ref | None
     outputs: Mapping[str, TensorSpec | None] | None
+
+
+@dataclass(frozen=True)
+class PlannedMonitor:
+    """A monitor with what it watches resolved, by the sources of the spec."""
+
+    name: str
+    spec: Monitor
+    watches: Mapping[str, Ref]
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,7 @@ class Plan:
     """Longest time that a request may take, in seconds."""
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     telemetry: Telemetry = field(default_factory=Telemetry)
+    monitors: Mapping[str, PlannedMonitor] = field(default_factory=dict)
 
     @property
     def signature(self) -> Signature:

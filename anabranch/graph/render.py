@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from anabranch.graph.explaining import reach
-from anabranch.graph.plan import Plan, PlannedNode, Ref, Segment
+from anabranch.graph.plan import Plan, PlannedMonitor, PlannedNode, Ref, Segment
 from anabranch.graph.vertices import vertex_of
 from anabranch.specs.models import TensorSpec
 
@@ -33,6 +33,16 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
             name: {"source": str(ref), "type": _type(plan.output_types.get(name))}
             for name, ref in plan.outputs.items()
         },
+        "monitors": {name: _monitor(monitor) for name, monitor in plan.monitors.items()},
+    }
+
+
+def _monitor(monitor: PlannedMonitor) -> dict[str, Any]:
+    spec = monitor.spec
+    return {
+        "method": spec.component or spec.method,
+        "watches": list(monitor.watches),
+        "window": spec.window,
     }
 
 

@@ -20,7 +20,7 @@ def resolve_sources(draft: Draft) -> Draft:
     nodes = {name: _plan_node(source, name, node, mistakes) for name, node in source.nodes.items()}
     outputs: dict[str, Ref] = {}
     for name, text in source.outputs.items():
-        ref = _resolve(source, text, ("spec", "outputs", name), mistakes)
+        ref = resolve(source, text, ("spec", "outputs", name), mistakes)
         if ref is not None:
             outputs[name] = ref
     return replace(draft, nodes=nodes, outputs=outputs).with_problems(mistakes)
@@ -29,12 +29,12 @@ def resolve_sources(draft: Draft) -> Draft:
 def _plan_node(source: Partial, name: str, node: NodeBase, mistakes: Mistakes) -> PlannedNode:
     refs: dict[str, Ref] = {}
     for key, text in _inputs(node):
-        ref = _resolve(source, text, node_path(name, "inputs", key), mistakes)
+        ref = resolve(source, text, node_path(name, "inputs", key), mistakes)
         if ref is not None:
             refs[str(key)] = ref
     fallback = None
     if isinstance(node.on_error, StandIn) and node.on_error.use is not None:
-        fallback = _resolve(source, node.on_error.use, node_path(name, "on_error", "use"), mistakes)
+        fallback = resolve(source, node.on_error.use, node_path(name, "on_error", "use"), mistakes)
     for path, target in _named_nodes(name, node):
         _check_node(source, name, target, path, mistakes)
     return PlannedNode(
@@ -90,7 +90,7 @@ def _check_node(
         mistakes.append((path, f"{target!r} is an explainer, which gives no tensors"))
 
 
-def _resolve(source: Partial, text: str, path: FieldPath, mistakes: Mistakes) -> Ref | None:
+def resolve(source: Partial, text: str, path: FieldPath, mistakes: Mistakes) -> Ref | None:
     """The reference for ``text``; None where it cannot be judged or is wrong."""
     if text in source.inputs:
         return Ref(None, text)

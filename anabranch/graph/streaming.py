@@ -26,6 +26,7 @@ from anabranch.graph.steps import Frame
 from anabranch.graph.values import Convert, identity, route_converter
 from anabranch.graph.vertices import Vertices, vertex_of
 from anabranch.specs.models import NodeBase
+from anabranch.telemetry.logs import NODE
 from anabranch.telemetry.tracing import Recording, recorded
 
 Values = Mapping[str, Any]
@@ -91,6 +92,10 @@ class Evaluates(Protocol):
         """Evaluate what of ``wants`` the frame does not hold yet."""
         ...
 
+    def see(self, frame: Frame, context: Context) -> None:
+        """Let monitors look at a frame."""
+        ...
+
 
 class Streams:
     """Evaluates vertices, of which one may stream."""
@@ -126,6 +131,7 @@ class Streams:
         sources = self._sources(node, given) if node else []
         rest = [want for want in wants if want not in streaming]
         await self._evaluator.fill(frame, given, [*rest, *sources], context)
+        self._evaluator.see(frame, context)
         first = self._read(frame, rest)
         if node is None:
             yield first
@@ -178,6 +184,7 @@ class Streams:
         if home is not None:
             return self._calls[home].stream(self._read(frame, sources), node, context)
         invoke, finish = self._steps.source(node)
+        NODE.set(node)
         if context.trace is None:
             return self._counted(node, _results(node, invoke(frame, context), finish), context)
         recording = Recording(context.trace, f"node {node}", {"anabranch.node": node})

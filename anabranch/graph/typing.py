@@ -28,7 +28,7 @@ def check_types(draft: Draft) -> Draft:
     return draft.with_problems(
         problem
         for name, ref in draft.outputs.items()
-        for problem in _check_ref(draft, ref, ("spec", "outputs", name))
+        for problem in check_ref(draft, ref, ("spec", "outputs", name))
     )
 
 
@@ -36,7 +36,7 @@ def _check_node(draft: Draft, node: PlannedNode) -> Draft:
     problems = [
         problem
         for key, ref in node.inputs.items()
-        for problem in _check_ref(
+        for problem in check_ref(
             draft, ref, node_path(node.name, "inputs", int(key) if node.listed else key)
         )
     ]
@@ -150,7 +150,7 @@ def _check_fallback(
     if node.fallback is None:
         return []
     path = node_path(node.name, "on_error", "use")
-    problems = _check_ref(draft, node.fallback, path)
+    problems = check_ref(draft, node.fallback, path)
     if outputs is not None and len(outputs) > 1:
         problems.append((path, f"{node.name!r} has several outputs; one source cannot stand in"))
     given = draft.type_of(node.fallback)
@@ -160,7 +160,7 @@ def _check_fallback(
     return problems
 
 
-def _check_ref(draft: Draft, ref: Ref, path: FieldPath) -> list[tuple[FieldPath, str]]:
+def check_ref(draft: Draft, ref: Ref, path: FieldPath) -> list[tuple[FieldPath, str]]:
     """A bare name needs a single output; a named output must be one that the node has."""
     node = draft.nodes.get(ref.node or "")
     if node is None or node.outputs is None:

@@ -68,8 +68,8 @@ class Method:
 
     least: ClassVar[int] = 0
     """Fewest rows of a reference; 0 where none is taken."""
-    scores: ClassVar[bool] = True
-    """Whether it tells drift."""
+    takes_texts: ClassVar[bool] = False
+    """Whether features may hold texts."""
 
     def fit(self, reference: Table) -> None:
         """Take what is compared with; Unfit says why that cannot be."""

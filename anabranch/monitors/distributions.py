@@ -54,6 +54,8 @@ class ChiSquare(Comparing):
     together; see ``homogeneity``.
     """
 
+    takes_texts = True
+
     def fit(self, reference: Table) -> None:
         """Count the reference; Unfit if a feature has too many values to be categories."""
         self._reference = reference
@@ -80,6 +82,8 @@ class Drift(Comparing):
     Texts and truth values are categories; ``categories`` names features, or watched tensors, that
     are too though they hold numbers, such as labels.
     """
+
+    takes_texts = True
 
     def __init__(
         self, *, false_alarm_rate: float = 0.01, categories: list[str] | None = None
@@ -135,6 +139,8 @@ class PopulationStabilityIndex(Comparing):
     error rate for each size of window. Hence the p-value is that of the chi-square test of the same
     counts, which the index approaches and which keeps its level better far out.
     """
+
+    takes_texts = True
 
     def __init__(
         self, *, false_alarm_rate: float = 0.01, bins: int = 10, threshold: float = 0.1

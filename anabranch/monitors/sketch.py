@@ -113,7 +113,7 @@ class Sketch(Method):
     Takes no reference and gives no score. Texts are left out.
     """
 
-    scores = False
+    takes_texts = True
 
     def __init__(self) -> None:
         self._sketches: dict[str, QuantileSketch] = {}

@@ -136,7 +136,7 @@ def _fisher(count: int, marked: int, drawn: int, total: int) -> float:
 
 
 def hypergeometric_log_tail(count: int, marked: int, drawn: int, total: int) -> float:
-    """Logarithm of the chance that of ``total``, ``drawn`` hold ``count`` or more ``marked`` ones."""
+    """The logarithm of the chance that ``drawn`` of ``total`` hold ``count`` ``marked`` or more."""
     low, high = max(0, drawn + marked - total), min(drawn, marked)
     if count <= low:
         return 0.0

@@ -20,6 +20,7 @@ from anabranch.specs.models import (
     Condition,
     GraphName,
     InferenceGraph,
+    Monitor,
     Node,
     NodeBase,
     Scaling,
@@ -42,6 +43,7 @@ _NODE: TypeAdapter[NodeBase] = TypeAdapter(Node)
 _OUTPUT: TypeAdapter[str] = TypeAdapter(Source)
 _DURATION = TypeAdapter(Duration)
 _SCALING = TypeAdapter(Scaling)
+_MONITOR = TypeAdapter(Monitor)
 _CONDITION: TypeAdapter[str] = TypeAdapter(Condition)
 _DISPENSABLE = NodeBase.model_fields.keys() - {"component", "args"}
 """Fields of a node that say how it runs, not what it does."""
@@ -66,6 +68,7 @@ class Partial:
     """Conditions of the traffic's rules, by index."""
     telemetry: Telemetry | None = None
     """Of a valid graph only: no pass judges it."""
+    monitors: Mapping[str, Monitor] = field(default_factory=dict)
     broken: frozenset[str] = frozenset()
 
     @classmethod
@@ -82,6 +85,7 @@ class Partial:
             spec.scaling,
             {index: rule.when for index, rule in enumerate(rules)},
             spec.telemetry,
+            spec.monitors or {},
         )
 
 
@@ -141,6 +145,7 @@ def _partial(data: Any, mistakes: list[FieldPath]) -> Partial:
         timeout=_accepted(_DURATION, spec.get("timeout")),
         scaling=_accepted(_SCALING, spec.get("scaling")),
         conditions=_conditions(as_map(spec.get("traffic"))),
+        monitors=_valid(as_map(spec.get("monitors")), _MONITOR, wrong.get("monitors", {})),
         broken=frozenset(broken - inputs.keys() - nodes.keys()),
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES
+from anabranch.specs.monitor_rules import monitor_rules
 from anabranch.specs.raw import Map, as_list, as_map, as_number, under
 from anabranch.specs.request_log_rules import request_log_rules
 from anabranch.specs.rollout_rules import rollout_rules
@@ -23,6 +24,7 @@ from anabranch.specs.wording import Said, guess_type
 RESERVED = {
     "head": "the segment that runs inside the router",
     "router": "the deployment that takes the graph's requests",
+    "monitors": "the deployment that watches the graph's data",
 }
 """Names that no node may have, and what has them."""
 _EXAMPLES = {
@@ -48,6 +50,7 @@ def broken_rules(data: Any) -> Iterator[Said]:
         yield from under(("spec", "nodes", name), _node(as_map(node)))
     yield from under(("spec", "traffic", "sticky"), _sticky(spec))
     yield from under(("spec", "rollout"), rollout_rules(as_map(spec.get("rollout"))))
+    yield from under(("spec",), monitor_rules(spec))
     yield from under(("spec", "telemetry", "requests"), request_log_rules(spec))
 
 

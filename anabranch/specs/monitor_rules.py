@@ -1,0 +1,41 @@
+"""What needs more than one field of the monitors to judge, and no knowledge of their methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from anabranch.specs.models import Monitor
+from anabranch.specs.raw import Map, as_list, as_map, under
+from anabranch.specs.text import nearest
+from anabranch.specs.wording import Said
+
+
+def monitor_rules(spec: Map) -> Iterator[Said]:
+    """Every rule that the monitors of a spec break; its parts may be anything."""
+    monitors = as_map(spec.get("monitors"))
+    for name, monitor in monitors.items():
+        yield from under(("monitors", name), _monitor(as_map(monitor)))
+    if spec.get("monitors") == {}:
+        yield ("monitors",), "is empty; remove it"
+    if not monitors:
+        yield from under(("rollout", "analysis", "metrics"), _judged(spec))
+
+
+def _monitor(monitor: Map) -> Iterator[Said]:
+    known = Monitor.model_fields
+    meant = {field if field in known else nearest(field, known) or field for field in monitor}
+    if {"component", "method"} <= monitor.keys():
+        yield ("method",), "a monitor has either `component` or `method`; remove one"
+    elif not meant & {"component", "method"}:
+        yield (), "needs either `component`, your class, or a built-in `method` such as drift"
+    reference = monitor.get("reference")
+    if isinstance(reference, Mapping) and ("data" in reference) == ("first" in reference):
+        yield ("reference",), "needs either `data`, a file, or `first`, a number of rows"
+
+
+def _judged(spec: Map) -> Iterator[Said]:
+    """Drift is measured by monitors."""
+    analysis = as_map(as_map(spec.get("rollout")).get("analysis"))
+    for index, metric in enumerate(as_list(analysis.get("metrics"))):
+        if as_map(metric).get("metric") == "drift":
+            yield (index, "metric"), "`drift` is measured by `monitors`, and the graph has none"
