@@ -248,9 +248,21 @@ class ControlClient:
                 )
             time.sleep(_PAUSE_S)
 
-    def logs(self, name: str, tail: int) -> str:
-        """The last ``tail`` lines that the graph's replicas wrote."""
-        return self._send("GET", f"{_graph_path(name)}/logs", params={"tail": tail}).text
+    def logs(
+        self,
+        name: str,
+        tail: int = 100,
+        after: str | None = None,
+        node: str | None = None,
+        revision: int | None = None,
+        request_id: str | None = None,
+    ) -> Json:
+        """The last ``tail`` lines that the graph's replicas logged, or those ``after`` a cursor.
+
+        Of a node, a revision, a request, where these are given; see ``control.logs``.
+        """
+        asked = _given(tail=tail, after=after, node=node, revision=revision, request_id=request_id)
+        return self._get(f"{_graph_path(name)}/logs", asked)
 
     def events(self, graph: str | None = None, after: int = 0) -> list[Json]:
         """Events with an id above ``after``, oldest first, of one graph or of all."""
@@ -260,9 +272,13 @@ class ControlClient:
         found: list[Json] = self._get(f"{CONTROL}/events", params)["events"]
         return found
 
-    def metadata(self, name: str) -> Json:
+    def metadata(self, name: str, revision: int | None = None) -> Json:
         """Name, inputs and outputs of a graph, as the Open Inference Protocol gives them."""
-        return self._get(f"/v2/models/{quote(name, safe='')}")
+        return self._get(_model_path(name, revision))
+
+    def graph_url(self, name: str, revision: int | None = None) -> str:
+        """Where a graph, or one of its revisions, answers the Open Inference Protocol."""
+        return f"{self._url}{_model_path(name, revision)}"
 
     def infer(self, name: str, body: Json) -> Json:
         """Send an inference request of the Open Inference Protocol."""
@@ -347,6 +363,11 @@ def _given(**fields: Any) -> Json:
 
 def _graph_path(name: str) -> str:
     return f"{CONTROL}/graphs/{quote(name, safe='')}"
+
+
+def _model_path(name: str, revision: int | None) -> str:
+    path = f"/v2/models/{quote(name, safe='')}"
+    return path if revision is None else f"{path}/versions/{revision}"
 
 
 def _json(reply: httpx.Response) -> Json:

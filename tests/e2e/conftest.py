@@ -138,6 +138,7 @@ def engine(
     ports = dict(zip(names, free_ports(3), strict=True))
     env = {
         "ANABRANCH_WEBHOOKS": f"{outside.url}/",
+        "ANABRANCH_REQUEST_LOGS": f"{outside.url}/logs",
         "ANABRANCH_PROMETHEUS": outside.url,
         "MLFLOW_TRACKING_URI": mlflow_url,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_url,
