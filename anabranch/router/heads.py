@@ -91,7 +91,7 @@ class HostedHead:
         """Which requests a router that carries the revision traces."""
         settings, telemetry = TraceSettings.from_env(), self._hosted.loaded.graph.spec.telemetry
         asked = None if telemetry is None else telemetry.trace
-        return Sampler(settings.ratio if asked is None else asked / 100, settings.exported)
+        return Sampler(settings.ratio if asked is None else asked.share, settings.exported)
 
     async def check_health(self) -> None:
         """Raise StartError, naming the node, if a component says that it is unwell."""
