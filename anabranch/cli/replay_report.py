@@ -17,6 +17,7 @@ _OUTCOMES: dict[Outcome, str] = {
 _SKIPPED: dict[Skipped, str] = {
     "unreadable": "not a request, such as a line that is cut off",
     "error": "answered with an error when it was logged",
+    "streamed": "answered piece by piece",
     "redacted": "not logged in full, for its names",
     "omitted": "not logged in full, for its size",
 }

@@ -31,9 +31,9 @@ from anabranch.router.request_log.tensors import LoggedTensor, decode_tensor
 from anabranch.specs.models import Compare
 
 Outcome: TypeAlias = Literal["equal", "close", "differs", "failed"]
-Skipped: TypeAlias = Literal["unreadable", "error", "redacted", "omitted"]
-"""Why a request is not sent: its line is no event, it was answered with an error, or what it would
-take was not logged."""
+Skipped: TypeAlias = Literal["unreadable", "error", "streamed", "redacted", "omitted"]
+"""Why a request is not sent: its line is no event, it was answered with an error or piece by piece,
+or what it would take was not logged."""
 
 SHOWN = 10
 """Requests that did not come out well of which is told."""
@@ -105,7 +105,7 @@ def prepare(event: Event | None) -> Parcel | Skipped:
         return "unreadable"
     request, response = event.data.request, event.data.response
     if response is None:
-        return "error"
+        return "error" if event.data.responses is None else "streamed"
     if event.data.omitted:
         return "omitted"
     known = [tensor for tensor in response.outputs if not tensor.is_hidden]

@@ -377,8 +377,12 @@ class Arms:
         arm = routing.arm(number)
         started = time.perf_counter()
         seconds = None
+        responses = self._stream(routing, arm, request, headers, request_id)
+        entry = None if arm.log is None else arm.log.begin(request, headers, request_id)
+        if arm.log is not None and entry is not None:
+            responses = arm.log.followed(entry, responses)
         try:
-            async with aclosing(self._stream(routing, arm, request, headers, request_id)) as it:
+            async with aclosing(responses) as it:
                 async for response in it:
                     seconds = response.seconds
                     if routed:

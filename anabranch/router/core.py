@@ -103,6 +103,7 @@ class InferenceRequest:
     trace: Trace | None = None
     """Where to record what is done for it; None for most."""
     protocol: Literal["http", "grpc"] = "http"
+    endpoint: Literal["infer", "generate"] = "infer"
 
 
 @dataclass(slots=True)

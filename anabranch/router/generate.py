@@ -69,7 +69,7 @@ def decode_generate(body: bytes, metadata: ModelMetadata, limits: Limits) -> Inf
             raise InvalidRequest(f"parameter {name[:64]!r} is there twice")
         parameters[name] = _parameter(name, fields.pop(name), known)
     inputs = {name: _tensor(known[name], bytes(raw), limits) for name, raw in fields.items()}
-    return InferenceRequest(inputs, id=own_id, parameters=parameters)
+    return InferenceRequest(inputs, id=own_id, parameters=parameters, endpoint="generate")
 
 
 def _input_name(name: str, metadata: ModelMetadata) -> str:

@@ -40,7 +40,7 @@ def test_as_json() -> None:
         "close": 0,
         "differs": 1,
         "failed": 1,
-        "skipped": {"unreadable": 0, "error": 0, "redacted": 2, "omitted": 0},
+        "skipped": {"unreadable": 0, "error": 0, "streamed": 0, "redacted": 2, "omitted": 0},
         "remarks": [
             {
                 "id": "a",

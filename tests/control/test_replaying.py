@@ -94,6 +94,13 @@ def test_what_cannot_be_sent(logged: Event | None, reason: str) -> None:
     assert prepare(logged) == reason
 
 
+def test_a_reply_in_parts_is_not_asked_for_again() -> None:
+    logged = event()
+    assert logged.data.response is not None
+    logged.data.responses, logged.data.response = [logged.data.response] * 2, None
+    assert prepare(logged) == "streamed"
+
+
 def test_a_tensor_that_cannot_be_read() -> None:
     logged = event()
     logged.data.request.inputs[0].shape = [7]

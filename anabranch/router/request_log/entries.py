@@ -26,6 +26,10 @@ MAX_PARAMETERS = 16 * 2**10
 """Characters of the parameters of a request beyond which they are left out."""
 MAX_MESSAGE = 2048
 """Longest message of an error, in characters."""
+MAX_PARTS = 1000
+"""Parts of a reply that are logged of a graph that streams."""
+_PART = 256
+"""Bytes that a tensor takes beside its data, about."""
 _PREFIX = 4
 """Bytes before each element of BYTES in its raw form."""
 _OVERHEAD = 1024
@@ -76,6 +80,7 @@ class Entry:
     id: str
     graph: str
     revision: int
+    endpoint: str
     protocol: str
     at: float
     """When it came, in Unix seconds."""
@@ -87,11 +92,14 @@ class Entry:
     """Outputs that were asked for; all if empty."""
     inputs: list[KeptTensor]
     traceparent: str | None = None
-    outputs: list[KeptTensor] = field(default_factory=list)
+    parts: list[list[KeptTensor]] = field(default_factory=list)
+    """Outputs of the reply; where the graph streams, of each part of it."""
     path: Mapping[str, str] = field(default_factory=dict)
     """What routers picked: router to route."""
     seconds: float = 0.0
     failure: Failure | None = None
+    is_cut: bool = False
+    """Whether there were more parts than are kept."""
     size: int = 0
     """Bytes that the entry holds, about."""
 
@@ -112,6 +120,7 @@ def begin(
         request_id,
         graph,
         revision,
+        request.endpoint,
         request.protocol,
         time.time(),
         request.id,
@@ -126,12 +135,18 @@ def begin(
 
 
 def answered(rule: Rule, entry: Entry, response: InferenceResponse) -> None:
-    """Add the reply."""
+    """Add the reply, or a part of it."""
     entry.path, entry.seconds = response.path, response.seconds
-    entry.outputs = [
-        _kept(rule, entry, output.name, output.datatype, output.array)
-        for output in response.outputs
-    ]
+    if len(entry.parts) == MAX_PARTS:
+        entry.is_cut = True
+        return
+    entry.parts.append(
+        [
+            _kept(rule, entry, output.name, output.datatype, output.array)
+            for output in response.outputs
+        ]
+    )
+    entry.size += _PART * len(response.outputs)
 
 
 def failed(rule: Rule, entry: Entry, error: Exception) -> None:

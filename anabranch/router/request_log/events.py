@@ -6,7 +6,7 @@ https://github.com/cloudevents/spec.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -47,8 +47,10 @@ class Data(msgspec.Struct):
 
     request: LoggedRequest
     response: LoggedResponse | None = None
+    responses: list[LoggedResponse] | None = None
+    """The parts of the reply of a graph that streams."""
     omitted: list[str] = []
-    """Parts of the request that were too large to be logged."""
+    """What was too large to be logged: the request's parameters, the last parts of the reply."""
 
 
 class Event(msgspec.Struct):
@@ -70,7 +72,7 @@ def encode(entry: Entry, most: int) -> bytes:
     bare = replace(
         entry,
         inputs=[_without(tensor) for tensor in entry.inputs],
-        outputs=[_without(tensor) for tensor in entry.outputs],
+        parts=[[_without(tensor) for tensor in part] for part in entry.parts],
     )
     return orjson.dumps(_event(bare))
 
@@ -98,19 +100,22 @@ def _data(entry: Entry) -> Mapping[str, Any]:
     data: dict[str, Any] = {
         "graph": entry.graph,
         "revision": entry.revision,
-        "endpoint": "infer",
+        "endpoint": entry.endpoint,
         "protocol": entry.protocol,
         "seconds": round(entry.seconds, 7),
         "request": _request(entry),
     }
-    if entry.parameters is None:
-        data["omitted"] = ["parameters"]
+    omitted = ["parameters"] * (entry.parameters is None) + ["responses"] * entry.is_cut
+    if omitted:
+        data["omitted"] = omitted
     if entry.path:
         data["path"] = dict(entry.path)
-    if entry.failure is None:
-        data["response"] = _response(entry)
-    else:
+    if entry.failure is not None:
         data["error"] = _error(entry)
+    elif len(entry.parts) == 1:
+        data["response"] = _response(entry, entry.parts[0])
+    else:
+        data["responses"] = [_response(entry, part) for part in entry.parts]
     return data
 
 
@@ -124,11 +129,11 @@ def _request(entry: Entry) -> Mapping[str, Any]:
     return request
 
 
-def _response(entry: Entry) -> Mapping[str, Any]:
+def _response(entry: Entry, outputs: Iterable[KeptTensor]) -> Mapping[str, Any]:
     response: dict[str, Any] = {
         "model_name": entry.graph,
         "model_version": str(entry.revision),
-        "outputs": [encode_tensor(tensor) for tensor in entry.outputs],
+        "outputs": [encode_tensor(tensor) for tensor in outputs],
     }
     return response if entry.own_id is None else {**response, "id": entry.own_id}
 

@@ -6,7 +6,8 @@ Nothing here can fail a request or hold it up.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
 
 from anabranch.graph.plan import Signature
 from anabranch.router.core import InferenceRequest, InferenceResponse
@@ -53,6 +54,20 @@ class ArmLog:
         return entries.begin(
             self._rule, origin.graph, origin.revision, request, headers, request_id
         )
+
+    async def followed(
+        self, entry: Entry, responses: AsyncGenerator[InferenceResponse, None]
+    ) -> AsyncGenerator[InferenceResponse, None]:
+        """Pass the parts of a reply on, and log the request once there are no more."""
+        try:
+            async with aclosing(responses):
+                async for response in responses:
+                    entries.answered(self._rule, entry, response)
+                    yield response
+        except Exception as error:
+            self.failed(entry, error)
+            raise
+        self._shared.offer(self, entry)
 
     def answered(self, entry: Entry, response: InferenceResponse) -> None:
         """Log a request with its reply."""

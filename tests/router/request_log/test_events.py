@@ -93,6 +93,20 @@ def test_where_it_is_in_a_trace() -> None:
     assert "traceparent" not in event(rule, request(), response(), traceparent="anything")
 
 
+def test_a_reply_in_parts() -> None:
+    entry = entries.begin(Rule(known=("x",)), "demo", 3, request(endpoint="generate"), {}, "id-1")
+    for number in range(3):
+        part = response(OutputTensor("y", "INT64", np.array([number])))
+        entries.answered(Rule(), entry, part)
+    data = orjson.loads(encode(entry, PLENTY))["data"]
+    assert (data["endpoint"], "response" in data) == ("generate", False)
+    assert [one["outputs"][0]["data"] for one in data["responses"]] == [[0], [1], [2]]
+    for _ in range(entries.MAX_PARTS):
+        entries.answered(Rule(), entry, response())
+    cut = orjson.loads(encode(entry, PLENTY))["data"]
+    assert (len(cut["responses"]), cut["omitted"]) == (entries.MAX_PARTS, ["responses"])
+
+
 def test_an_error_stands_in_the_place_of_the_reply() -> None:
     failure = event(Rule(known=("x",)), request(), NodeError("net", "it broke"))["data"]
     assert "response" not in failure
@@ -179,7 +193,7 @@ def test_what_is_redacted_never_gets_out(
         outputs = [OutputTensor("hidden", kind, secret)] if is_output else []
         answer = quoting if fails else response(*outputs)
         entry = kept(rule, InferenceRequest(inputs), answer)
-        held = {one.name: one.array for one in (*entry.inputs, *entry.outputs)}
+        held = {one.name: one.array for part in (entry.inputs, *entry.parts) for one in part}
         assert held.get("hidden") is None
         text = encode(entry, most)
         assert b"S3CRET-7391" not in text

@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from anabranch.components.contract import Context
 from anabranch.errors import NodeError
 from anabranch.router.arms import Arms
 from anabranch.router.asgi import GraphApp
+from anabranch.router.core import InferenceRequest
 from anabranch.router.limits import Limits
 from anabranch.router.request_log.recording import RequestLogs
 from anabranch.router.request_log.settings import LogSettings
@@ -160,6 +161,32 @@ def test_a_revision_that_goes_has_its_file_closed(logged: Callable[..., Logged])
     assert [event["data"]["revision"] for event in one.events()] == [1, 2, 2]
     one.apply({1: {}, 2: {}}, 3)
     assert one.counts()["sent"] == 3
+
+
+async def spelled(inputs: Mapping[str, Any], context: Context) -> Any:
+    for number in range(3):
+        yield {"doubled": inputs["x"] + number, "rows": np.array(1)}
+    if inputs["x"][0, 0] == 13:
+        raise NodeError("net", "it broke")
+
+
+def test_a_graph_that_streams(logged: Callable[..., Logged]) -> None:
+    one = logged({3: {}}, step=spelled)
+
+    async def stream(first: float, most: int = 9) -> None:
+        asked = InferenceRequest({"x": np.array([[first, 0]], np.float32)}, endpoint="generate")
+        responses = one.arms.stream(asked, {}, f"id-{first:g}")
+        async with aclosing(responses):
+            for _ in range(most):
+                await anext(responses, None)
+
+    asyncio.run(stream(1))
+    with pytest.raises(NodeError):
+        asyncio.run(stream(13))
+    asyncio.run(stream(2, most=1))  # the client hangs up: nobody knows what it would have got
+    whole, failed = (event["data"] for event in one.events())
+    assert [part["outputs"][0]["data"] for part in whole["responses"]] == [[1, 0], [2, 1], [3, 2]]
+    assert (failed["error"]["class"], failed["endpoint"]) == ("NodeError", "generate")
 
 
 def test_a_sink_that_cannot_be_opened_costs_events_and_nothing_else(
