@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +10,6 @@ from anabranch.cli import options
 from anabranch.cli.completion import graph_names
 from anabranch.cli.console import note, progress, result, result_json
 
-_PAUSE_S = 1.0
 _SHOWN = 10
 """Revisions that ``status`` shows, beside those that are up."""
 
@@ -118,25 +116,22 @@ def logs(
     home: options.Home = None,
     tail: Annotated[int, typer.Option("--tail", min=0, max=10_000, help="Last lines.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
+    node: Annotated[str | None, typer.Option("--node", help="Lines of one node.")] = None,
+    revision: Annotated[
+        int | None, typer.Option("--revision", min=1, help="Lines of one revision.")
+    ] = None,
+    request_id: Annotated[
+        str | None, typer.Option("--request-id", help="Lines about one request.")
+    ] = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show what a graph's replicas wrote."""
-    from anabranch.cli.following import new_lines
-    from anabranch.cli.running import TAIL
+    """Show what a graph's replicas logged and printed, in the order of time."""
+    from anabranch.cli.log_lines import lines, text
 
+    wanted = {"node": node, "revision": revision, "request_id": request_id}
     with options.client(home) as client:
-        seen = client.logs(graph, max(tail, TAIL) if follow else tail).splitlines()
-        _print_lines(seen[-tail:] if tail else [], output)
-        while follow:
-            time.sleep(_PAUSE_S)
-            now = client.logs(graph, max(tail, TAIL)).splitlines()
-            _print_lines(new_lines(seen, now), output)
-            seen = now
-
-
-def _print_lines(lines: list[str], output: options.Format) -> None:
-    for line in lines:
-        if output is options.Format.JSON:
-            result_json({"line": line}, indent=None)
-        else:
-            result(line)
+        for line in lines(client, graph, tail, follow, **wanted):
+            if output is options.Format.JSON:
+                result_json(line, indent=None)
+            else:
+                result(text(line))

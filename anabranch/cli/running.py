@@ -8,15 +8,12 @@ from pathlib import Path
 
 from anabranch.cli.console import note, progress, result
 from anabranch.cli.deploying import REPLACE, deploy_and_wait
-from anabranch.cli.following import new_lines
+from anabranch.cli.log_lines import PAUSE_S, text
 from anabranch.control.bundles import pack
 from anabranch.control.client import ControlClient
 from anabranch.control.settings import Settings
 from anabranch.errors import AnabranchError
 
-TAIL = 1000
-"""Lines of log that are asked for at a time."""
-_LOG_PAUSE_S = 1.0
 _WATCH_MS = 500
 
 
@@ -80,14 +77,14 @@ def _redeploy(client: ControlClient, file: Path, timeout: float) -> None:
 
 def _print_logs(home: Path, name: str) -> None:
     """Print what the graph logs from now on; a hiccup of the engine is sat out."""
-    seen: list[str] | None = None
+    after = None
     pause = threading.Event()
     with ControlClient.of_home(home) as client:
-        while not pause.wait(_LOG_PAUSE_S):
+        while not pause.wait(PAUSE_S):
             try:
-                now = client.logs(name, TAIL).splitlines()
+                found = client.logs(name, 0, after)
             except AnabranchError:
                 continue
-            for line in new_lines(now if seen is None else seen, now):
-                result(line)
-            seen = now
+            for line in found["lines"]:
+                result(text(line))
+            after = found["cursor"]

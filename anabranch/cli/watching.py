@@ -30,7 +30,7 @@ def watch(fetch: Callable[[], T], text: Callable[[T], str], *, as_json: bool) ->
         sys.stdout.write(_CLEAR)
     last: Any = None
     while True:
-        found = fetch() if last is None else _patiently(fetch)
+        found = fetch() if last is None else patiently(fetch)
         if redraws:
             size = shutil.get_terminal_size()
             sys.stdout.write(screen(text(found), size.columns, size.lines))
@@ -41,7 +41,7 @@ def watch(fetch: Callable[[], T], text: Callable[[T], str], *, as_json: bool) ->
         time.sleep(PAUSE_S)
 
 
-def _patiently(fetch: Callable[[], T]) -> T:
+def patiently(fetch: Callable[[], T]) -> T:
     """What ``fetch`` gives, as soon as the engine answers again; its error if that takes long."""
     from anabranch.control.client import EngineUnreachable
     from anabranch.errors import Unavailable

@@ -1,4 +1,4 @@
-"""The control API, below ``/control/v1``; every answer is JSON but that of ``logs``.
+"""The control API, below ``/control/v1``; every answer is JSON.
 
 | method | path | answers |
 |---|---|---|
@@ -9,7 +9,7 @@
 | POST | ``/graphs/<graph>/revisions?author=&message=&intent=`` | 202, for a body that is a bundle |
 | GET | ``/graphs/<graph>/revisions/<N>`` | one revision |
 | GET | ``/graphs/<graph>/revisions/<N>/files`` | ``{"files": {path: mark of its content}}`` |
-| GET | ``/graphs/<graph>/logs?tail=100`` | plain text |
+| GET | ``/graphs/<graph>/logs?tail=100&after=&node=&revision=&request_id=`` | see ``logs`` |
 | GET | ``/events?graph=&after=0&limit=100`` | ``{"events": [...]}``, oldest first |
 | GET | ``/events?graph=&newest=100`` | the newest events, oldest first |
 | GET | ``/traces/<trace id>`` | ``{"trace_id", "spans": [...]}``, see ``traces`` |
@@ -36,7 +36,6 @@ from anabranch.control.console_api import ConsoleApi
 from anabranch.control.desk import Desk
 from anabranch.control.endpoints import (
     JSON,
-    TEXT,
     Answer,
     Call,
     Endpoint,
@@ -259,11 +258,15 @@ class ControlApi:
 
     async def _logs(self, call: Call) -> Answer:
         await asyncio.to_thread(self._present, call.graph)
-        count = whole_number(call.query, "tail", 100, logs.MAX_LINES)
-        lines = await asyncio.to_thread(
-            logs.tail, self._reconciler.applications, _log_folder(), call.graph, count
-        )
-        return 200, TEXT, "".join(f"{line}\n" for line in lines).encode()
+        query = call.query
+        count = whole_number(query, "tail", 100, logs.MAX_LINES)
+        revision = whole_number(query, "revision", 0, 10**9) if "revision" in query else None
+        wanted = logs.Wanted(query.get("node", ""), revision, query.get("request_id", ""))
+        found = await asyncio.to_thread(
+            logs.read, self._reconciler.applications, _log_folder(), call.graph, wanted, count,
+            query.get("after"),
+        )  # fmt: skip
+        return answer(200, found._asdict())
 
     async def _events(self, call: Call) -> Answer:
         graph, query = call.query.get("graph"), call.query

@@ -30,6 +30,7 @@ from anabranch.control.tasks import forever
 from anabranch.errors import EngineError, RequestError, Unavailable
 from anabranch.graph.lowering.controlling import ACTOR, NAMESPACE
 from anabranch.graph.lowering.exporting import start_exporting
+from anabranch.graph.lowering.logs import write_logs
 from anabranch.router.errors import error_reply
 from anabranch.router.feedback import Entry, Outcome
 from anabranch.router.gateway import GraphState
@@ -58,6 +59,7 @@ class Controller:
         self._hub = Hub()
         self._ledger = Ledger()
         self._meters = Meters()
+        write_logs()
         start_exporting(tells=False)
         self._built: Plane | None = None
         """Made once: each has a lease of its own, and would have to wait for the others'."""

@@ -25,7 +25,6 @@ Answer: TypeAlias = tuple[int, Headers, bytes]
 Query: TypeAlias = Mapping[str, str]
 
 JSON: Headers = ((b"content-type", b"application/json"),)
-TEXT: Headers = ((b"content-type", b"text/plain; charset=utf-8"),)
 MAX_BODY = 64 * 2**10
 """Largest body that is not a bundle, in bytes."""
 _MAX_FIELDS = 32

@@ -15,7 +15,7 @@ from ray import serve
 from anabranch.control.gateway import ControllerLink, token_digest
 from anabranch.control.serving import ROUTER
 from anabranch.errors import EngineError, Unavailable
-from anabranch.graph.lowering.hosting import quiet_serve
+from anabranch.graph.lowering.logs import write_logs
 from anabranch.graph.lowering.segments import ask
 from anabranch.router.limits import Limits
 from anabranch.router.rpc.running import FrontServer
@@ -75,7 +75,7 @@ class FrontReplica:
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, digest: str, host: str, port: int, limits: Limits
     ) -> None:
-        quiet_serve()
+        write_logs()
         self._server = FrontServer(FrontControl(digest), limits)
         await _patiently(self._server, host, port)
 

@@ -15,7 +15,7 @@ from ray import serve
 from anabranch.control.endpoints import Answer
 from anabranch.errors import Unavailable
 from anabranch.graph.lowering.controlling import ACTOR, NAMESPACE
-from anabranch.graph.lowering.hosting import quiet_serve
+from anabranch.graph.lowering.logs import write_logs
 from anabranch.router.errors import Reply, error_body
 from anabranch.router.gateway import Gateway, GraphState
 from anabranch.router.limits import Limits
@@ -92,7 +92,7 @@ class GatewayReplica:
     """One replica of the gateway; it answers all that no graph's router does."""
 
     def __init__(self, digest: str, limits: Limits, max_upload: int, loopback: bool) -> None:
-        quiet_serve()
+        write_logs()
         link = ControllerLink(digest)
         self._gateway = Gateway(
             link, limits, max_upload=max_upload, sends_id=False, loopback=loopback

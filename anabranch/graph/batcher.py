@@ -35,6 +35,7 @@ from anabranch.graph.experience import Outcome, Room, Service
 from anabranch.graph.lanes import Lane
 from anabranch.graph.rows import Values, group_of, rows_of, split, stacked
 from anabranch.graph.values import arrays_of
+from anabranch.telemetry.logs import NODE, REQUESTS
 from anabranch.telemetry.span import Attribute
 from anabranch.telemetry.tracing import Recording
 
@@ -44,6 +45,7 @@ class Entry(Waiting):
     """A request that waits, with its inputs, and where its value or error goes."""
 
     values: Values
+    context: Context
     result: asyncio.Future[Any]
     at: float
     """When it came, on the monotonic clock, in seconds."""
@@ -123,6 +125,7 @@ class Batcher:
             due=due(now, context.deadline, self._limits),
             deadline=context.deadline,
             values=values,
+            context=context,
             result=asyncio.get_running_loop().create_future(),
             at=now,
             is_traffic=context.is_traffic,
@@ -293,6 +296,8 @@ class Batcher:
         return batch
 
     async def _called(self, part: Sequence[Entry]) -> list[Any]:
+        REQUESTS.set(tuple(each.context for each in part))
+        NODE.set(self._node)
         sizes = [each.rows for each in part]
         requests = [each.values for each in part]
 

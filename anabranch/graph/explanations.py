@@ -33,6 +33,7 @@ from anabranch.graph.plan import Plan, PlannedNode, Ref
 from anabranch.graph.values import Form, accessor, form_of
 from anabranch.graph.vertices import vertex_of
 from anabranch.specs.models import Explainer, Predictor
+from anabranch.telemetry.logs import NODE, REQUESTS
 
 MAX_QUEUE = 16
 """Explanations that may wait where ``scaling.max_queue`` does not say."""
@@ -139,6 +140,8 @@ class Explaining:
         context = replace(context, deadline=deadline, path={}, is_traffic=False)
         asking = Asking(context)
         self._enter(asking)
+        REQUESTS.set((context,))
+        NODE.set(self._node.name)
         try:
             async with asyncio.timeout(seconds) as limit:
                 data = await self._lane.call(partial(self._run, asking, inputs))

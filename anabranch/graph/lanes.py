@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, NamedTuple
 
 from anabranch.components.contract import Bound, Context
@@ -158,7 +159,7 @@ class Lane:
         loop = asyncio.get_running_loop()
         one = Call(call)
         self.calls.add(one)
-        future = self._lanes.pool.submit(self._timed, one.run)
+        future = self._lanes.pool.submit(copy_context().run, self._timed, one.run)
         # The place is free when the thread is done, not when the caller has given up waiting.
         future.add_done_callback(lambda done: self._hand_back(done, one, loop))
         try:

@@ -19,6 +19,7 @@ from anabranch.graph.pace import SLOW
 from anabranch.graph.policy import FAILURES, Policy
 from anabranch.graph.tasks import Tasks
 from anabranch.graph.values import UNSET, Convert, identity
+from anabranch.telemetry.logs import NODE
 from anabranch.telemetry.trace import Trace
 from anabranch.telemetry.tracing import Recording
 
@@ -115,6 +116,7 @@ class NodeStep:
         self._invoke = invoke
         self._finish = finish
         self._lane = lane
+        self._node = lane.node
         self._policy = policy
         self.leaves = lane.is_async
 
@@ -124,6 +126,7 @@ class NodeStep:
 
     def inline(self, frame: Frame, context: Context) -> None:
         """Run the component here and now."""
+        NODE.set(self._node)
         started = clock()
         try:
             invoke = self._invoke if context.trace is None else self._recorded
@@ -167,6 +170,7 @@ class NodeStep:
 
     async def _attempt(self, run: Run) -> Any:
         frame, context = run.frame, run.context
+        NODE.set(self._node)
         if context.trace is not None:
             return await self._recorded_attempt(frame, context, context.trace)
         return await self._called(lambda: self._invoke(frame, context), context)
@@ -176,7 +180,7 @@ class NodeStep:
         return await self._lane.call(invoke, self._finish, counts, context)
 
     def _recording(self, trace: Trace) -> Recording:
-        return Recording(trace, f"node {self._lane.node}", dict(self._about))
+        return Recording(trace, f"node {self._node}", dict(self._about))
 
     def _recorded(self, frame: Frame, context: Context) -> Any:
         """Invoke the component for a request that is traced."""
@@ -190,7 +194,7 @@ class NodeStep:
 
             def invoke() -> Any:
                 if not self._lane.is_async:
-                    recording.waited(f"queue {self._lane.node}", self._about)
+                    recording.waited(f"queue {self._node}", self._about)
                 return self._invoke(frame, within)
 
             return await self._called(invoke, within)

@@ -98,7 +98,12 @@ def test_a_deploy_sends_bundle_author_message_and_token(server, client):
         (lambda c: c.diff("g", 1, 2), "GET /control/v1/graphs/g/revisions/2/diff?from=1",
          {"text": ""}, {"text": ""}),
         (lambda c: c.delete("g"), "DELETE /control/v1/graphs/g", {}, None),
-        (lambda c: c.logs("g", 7), "GET /control/v1/graphs/g/logs?tail=7", "a\nb\n", "a\nb\n"),
+        (
+            lambda c: c.logs("g", 7, node="n", revision=2, after="1:5"),
+            "GET /control/v1/graphs/g/logs?tail=7&after=1%3A5&node=n&revision=2",
+            {"lines": [], "cursor": "1:9"},
+            {"lines": [], "cursor": "1:9"},
+        ),
         (lambda c: c.events("g", 5), "GET /control/v1/events?after=5&graph=g", {"events": []}, []),
         (lambda c: c.events(), "GET /control/v1/events?after=0", {"events": []}, []),
         (lambda c: c.metadata("g"), "GET /v2/models/g", {"name": "g"}, {"name": "g"}),

@@ -36,9 +36,6 @@ class Shown:
         self._labels = (*here(), node)
         self._registry = registry
         self._features: dict[str, str] = {}
-        logger.setLevel(logging.INFO)
-        if not logger.handlers:
-            logger.addHandler(logging.StreamHandler())
 
     def failed(self, error: AnabranchError) -> None:
         """Count an explanation that did not come about."""

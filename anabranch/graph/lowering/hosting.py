@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import logging
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -23,6 +22,7 @@ from anabranch.errors import AnabranchError
 from anabranch.graph.loading import Loaded, open_graph
 from anabranch.graph.lowering.exporting import start_exporting, stop_exporting
 from anabranch.graph.lowering.here import here
+from anabranch.graph.lowering.logs import write_logs
 from anabranch.graph.lowering.multiplexing import Multiplexing
 from anabranch.graph.lowering.tracing import show_traces
 from anabranch.graph.lowering.zygote import tell_used
@@ -70,10 +70,9 @@ class Hosted:
         ``load`` is what does the latter, where it takes more than the nodes themselves.
         """
         started = time.monotonic()
-        quiet_serve()
+        write_logs()
         start_exporting()
         show_traces()
-        show_downloads()
         async with _marked():
             loaded = open_graph(Path.cwd() / spec)
             if load is None:
@@ -113,19 +112,6 @@ class Hosted:
         await unload_nodes(self.bound, self.loaded.root)
         await asyncio.to_thread(TRACES.close)
         await asyncio.to_thread(stop_exporting)
-
-
-def quiet_serve() -> None:
-    """Keep Serve from making a log record of every request, which costs more than the request."""
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-
-
-def show_downloads() -> None:
-    """Let a replica's log tell how far the download of its model has come."""
-    log = logging.getLogger("anabranch.artefacts")
-    log.setLevel(logging.INFO)
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler())
 
 
 @asynccontextmanager
