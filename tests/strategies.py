@@ -8,6 +8,7 @@ files) exists.
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
@@ -141,6 +142,7 @@ percents = st.integers(1, 100) | st.floats(0.001, 100)
 urls = st.sampled_from(
     ["http://127.0.0.1:9/x", "https://hooks.example/a/b?c=d&e=%20", "http://[::1]"]
 )
+percentages = st.integers(1, 100).map(lambda number: f"{number}%")
 rollouts = _some(
     {"steps": st.lists(percents, min_size=1, max_size=4, unique=True).map(sorted)},
     {
@@ -151,6 +153,18 @@ rollouts = _some(
         "gate": urls,
     },
 )
+
+
+def _telemetry(tensors: Sequence[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """What a graph with these inputs and outputs tells of its requests."""
+    log = {
+        "sample": percentages,
+        "redact": st.lists(st.sampled_from(tensors), min_size=1, max_size=3),
+        "max_tensor": sizes,
+    }
+    to_files = _some({}, log | {"format": st.sampled_from(["jsonl", "parquet"])})
+    elsewhere = _some({"to": urls | st.just("kafka://[::1]:9/a.topic")}, log)
+    return _at_least_one({"trace": percentages, "requests": to_files | elsewhere})
 
 
 def _options(unsupported: bool) -> st.SearchStrategy[dict[str, Any]]:
@@ -208,6 +222,7 @@ def graph_data(draw: st.DrawFn, max_nodes: int = 6, unsupported: bool = True) ->
         "scaling": replicas | autoscaling if unsupported else replicas,
         "traffic": traffic,
         "rollout": rollouts,
+        "telemetry": _telemetry([*inputs, *outputs]),
     }
     labels = st.dictionaries(texts.filter(bool), texts | tricky_texts, min_size=1, max_size=2)
     return {

@@ -35,6 +35,7 @@ from anabranch.specs.models import (
     Compare,
     InferenceGraph,
     Placement,
+    RequestLog,
     Resources,
     Rollout,
     Rule,
@@ -92,6 +93,7 @@ class Graph:
         self._outputs: dict[str, str] = {}
         self._traffic: Any = None
         self._rollout: Any = None
+        self._telemetry: Any = None
         self._loaded: Loaded | None = None
         self._local: LocalGraph | None = None
 
@@ -115,6 +117,7 @@ class Graph:
         )
         graph._inputs, graph._nodes, graph._outputs = body["inputs"], body["nodes"], body["outputs"]
         graph._traffic, graph._rollout = body.get("traffic"), body.get("rollout")
+        graph._telemetry = body.get("telemetry")
         return graph
 
     def input(self, name: str, datatype: str, shape: Sequence[int]) -> Self:
@@ -261,6 +264,17 @@ class Graph:
         self._rollout = plain(rollout if rollout is not None else fields)
         return self._changed()
 
+    def telemetry(
+        self,
+        *,
+        trace: Percentage | str | None = None,
+        requests: RequestLog | Fields | None = None,
+    ) -> Self:
+        """Say what the graph tells of its requests: a share that is traced, and a log."""
+        given = {"trace": None if trace is None else str(trace), "requests": requests}
+        self._telemetry = {key: plain(value) for key, value in given.items() if value is not None}
+        return self._changed()
+
     @property
     def spec(self) -> InferenceGraph:
         """The validated spec. Raises SpecError with every mistake."""
@@ -363,6 +377,7 @@ class Graph:
             "scaling": self._scaling,
             "traffic": self._traffic,
             "rollout": self._rollout,
+            "telemetry": self._telemetry,
         }
         return {
             "apiVersion": "anabranch/v1",

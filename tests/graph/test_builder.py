@@ -106,6 +106,7 @@ def full() -> Graph:
             webhooks=["https://hooks.example/x"],
             gate="http://127.0.0.1:9/gate",
         )
+        .telemetry(trace="1%", requests={"sample": "10%", "redact": ["y"], "format": "parquet"})
     )
 
 
@@ -126,6 +127,7 @@ def test_everything_that_yaml_can_say_can_be_built() -> None:
         "anchor_tabular",
         "on_error",
         "sha256",
+        "telemetry",
     ):
         assert word in text
 
