@@ -62,6 +62,7 @@ def test_any_raw_tensor_survives_bit_for_bit(tensors: list[tuple[str, Any]]) -> 
         message.raw_input_contents.append(encode_raw(array, datatype))
     found = decode(message)
     assert (found.model, found.version, found.request.id) == ("demo", "3", "a")
+    assert found.request.protocol == "grpc"
     assert not found.is_typed
     assert len(found.request.inputs) == len(tensors)
     for index, (_, array) in enumerate(tensors):
