@@ -1,4 +1,4 @@
-"""A request that a revision takes: that of its warm-up, or else zeros and empty texts."""
+"""A request that a revision takes: that of its warm-up, or else one made of zeros."""
 
 from __future__ import annotations
 

@@ -106,7 +106,8 @@ class Feed:
                         yield b"event: %s\ndata: %s\n\n" % (topic[0].encode(), found)
                 try:
                     left = spoken + self._beat - time.monotonic()
-                    await asyncio.wait_for(changed.wait(), max(0.0, left))
+                    async with asyncio.timeout(max(0.0, left)):
+                        await changed.wait()
                 except TimeoutError:
                     spoken = time.monotonic()
                     yield _BEAT
@@ -115,7 +116,7 @@ class Feed:
     def _counted(self, graph: str) -> Iterator[None]:
         if self._looking.total() >= MAX_CONSOLES:
             raise Unavailable(f"{MAX_CONSOLES} consoles are open already; close one", 30)
-        if graph and graph not in self._looking and len(self._looking) > MAX_GRAPHS:
+        if graph not in self._looking and graph and len(self._watched()) >= MAX_GRAPHS:
             raise Unavailable(f"consoles show {MAX_GRAPHS} graphs already; close one", 30)
         self._looking[graph] += 1
         self._hurry.set()
@@ -134,7 +135,8 @@ class Feed:
                 await self._ask()
                 self._hurry.clear()
                 try:
-                    await asyncio.wait_for(self._hurry.wait(), self._pause)
+                    async with asyncio.timeout(self._pause):
+                        await self._hurry.wait()
                 except TimeoutError:
                     continue
         finally:
@@ -153,15 +155,18 @@ class Feed:
             self._put({("engine", ""): {"answers": True, "since": None, "reason": ""}} | found)
 
     def _gone(self, error: Exception) -> dict[str, Any]:
+        """What is told of a controller that does not answer; faults are logged once."""
+        known = orjson.loads(self._documents.get(("engine", ""), b"null"))
+        is_new = known is None or known["answers"]
         if isinstance(error, TimeoutError):
             reason = f"the controller does not answer within {self._patience:g}s"
         elif status_of(error) is not None:
             reason = str(error)
         else:
-            logger.exception("the console cannot be kept up to date", exc_info=error)
             reason = "internal error; the log of the gateway has more"
-        known = orjson.loads(self._documents.get(("engine", ""), b"null"))
-        since = self._clock() if known is None or known["answers"] else known["since"]
+            if is_new:
+                logger.error("the console cannot be kept up to date", exc_info=error)
+        since = self._clock() if is_new else known["since"]
         return {"answers": False, "since": since, "reason": reason}
 
     async def _found(self) -> dict[Topic, Any]:
@@ -171,10 +176,13 @@ class Feed:
         for graph in graphs:
             graph["numbers"] = numbers.get(graph["graph"], {}).get("requests")
         found: dict[Topic, Any] = {("overview", ""): {"graphs": graphs}}
-        watched = [graph for graph in self._looking if graph]
+        watched = self._watched()
         for documents in await asyncio.gather(*(self._graph(graph) for graph in watched)):
             found |= documents
         return found | {("numbers", graph): numbers.get(graph) for graph in watched}
+
+    def _watched(self) -> list[str]:
+        return [graph for graph in self._looking if graph]
 
     async def _graph(self, graph: str) -> dict[Topic, Any]:
         path = f"/graphs/{quote(graph, safe='')}"

@@ -144,7 +144,7 @@ def _request(metadata: ModelMetadata, parameters: Json) -> Json:
 
 
 def request_example(inputs: Sequence[TensorMetadata]) -> Json | None:
-    """A request with tensors of zeros and empty texts; None where it would be too large."""
+    """A request with tensors of zeros; None where it would be too large."""
     values = _examples(inputs)
     if values is None:
         return None

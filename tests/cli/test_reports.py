@@ -2,15 +2,6 @@
 
 from anabranch.cli import reports
 from anabranch.cli.console import table
-from anabranch.control.differences import file_changes, spec_changes
-
-OLD = {
-    "spec": {
-        "inputs": {"x": {"datatype": "FP32", "shape": [1]}},
-        "nodes": {"a": {"type": "transformer", "method": "scale"}, "b": {"type": "predictor"}},
-        "outputs": {"y": "a"},
-    }
-}
 
 
 def test_columns_line_up_and_gaps_show():
@@ -21,31 +12,6 @@ def test_columns_line_up_and_gaps_show():
 
 def test_a_cell_never_breaks_the_line():
     assert table(("REASON",), [("one\ntwo",)]) == "REASON\none two"
-
-
-def test_no_change_is_no_line():
-    assert list(spec_changes(OLD, OLD)) == []
-
-
-def test_changes_name_nodes_and_parts():
-    new = {
-        "spec": {
-            **OLD["spec"],
-            "nodes": {"a": {"type": "transformer", "method": "cast"}, "c": {"type": "combiner"}},
-            "outputs": {"y": "c"},
-        }
-    }
-    assert list(spec_changes(OLD, new)) == [
-        "- node b",
-        "~ node a: method",
-        "+ node c",
-        "~ outputs",
-    ]
-
-
-def test_changes_of_files_are_by_name():
-    old, new = {"a": "1", "b": "1", "c": "1"}, {"a": "1", "b": "2", "d": "1"}
-    assert list(file_changes(old, new)) == ["~ b", "- c", "+ d"]
 
 
 def test_a_plan_shows_what_a_deploy_would_change():

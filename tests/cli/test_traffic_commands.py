@@ -247,16 +247,6 @@ def test_diff(engine):
         engine.text("diff", "digits", "1", "9")
 
 
-def test_a_spec_of_an_older_language_is_compared_as_text(two):
-    from anabranch.control.differences import difference
-
-    old = {"graph": "g", "revision": 1, "digest": "a", "spec": "apiVersion: anabranch/v0\n"}
-    new = {"graph": "g", "revision": 2, "digest": "a", "spec": SPEC.replace("NAME", "g")}
-    found = difference(old, new, {}, {})
-    assert "+ node one" in found["spec"]
-    assert "-apiVersion: anabranch/v0" in found["text"]
-
-
 def test_status_draws_arms_mirrors_and_the_rollout(two):
     two.text("deploy", two.file(SPEC + ROLLOUT))
     two.text("traffic", "digits", "--mirror", "r1=10")

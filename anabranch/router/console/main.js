@@ -94,16 +94,16 @@ function head() {
 function problem() {
   const { line, engine, heard, now } = state;
   const from = heard && ` What you see is from ${when(heard)}.`;
-  const ticking = (since) => h("span", { "aria-hidden": "true" }, ` For ${span((now - since) / 1000)}.`);
+  const ticking = (since) => h("span", { "aria-hidden": "true" }, ` for ${span((now - since) / 1000)}`);
   if (line.state === "locked") {
     return h("p", {}, "Reading needs the engine's token here. ", button("signIn", "Enter token"));
   }
   if (line.state === "lost") {
-    return h("p", {}, h("strong", {}, "The engine is gone: "), `${line.reason}.`, ticking(line.since), from, " Trying again.");
+    return h("p", {}, h("strong", {}, "The engine is gone", ticking(line.since)), `: ${line.reason}.`, from, " Trying again.");
   }
   if (!engine.answers) {
-    return h("p", {}, h("strong", {}, "The controller is gone: "), `${engine.reason}.`, ticking(new Date(engine.since * 1000)),
-      " Requests are still answered.", from);
+    return h("p", {}, h("strong", {}, "The controller is gone", ticking(new Date(engine.since * 1000))), `: ${engine.reason}.`,
+      " Graphs answer all the same.", from);
   }
   return null;
 }

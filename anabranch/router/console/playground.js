@@ -33,7 +33,7 @@ function request(page, play) {
 
 const ORIGINS = {
   warmup: "The request of the revision's warm-up.",
-  zeros: "Made from the signature: zeros and empty texts.",
+  zeros: "Made from the signature.",
 };
 
 // The explainers of the revision that is asked.
