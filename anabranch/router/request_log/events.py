@@ -17,6 +17,7 @@ import orjson
 from anabranch.router.request_log.entries import Entry, KeptTensor
 from anabranch.router.request_log.tensors import LoggedTensor, encode_tensor
 
+VERSION = "1.0"
 TYPE = "io.anabranch.inference.v1"
 JSON = "application/json"
 
@@ -83,7 +84,7 @@ def _without(tensor: KeptTensor) -> KeptTensor:
 
 def _event(entry: Entry) -> Mapping[str, Any]:
     event: dict[str, Any] = {
-        "specversion": "1.0",
+        "specversion": VERSION,
         "id": entry.id,
         "source": f"/v2/models/{entry.graph}/versions/{entry.revision}",
         "type": TYPE,

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from anabranch.components.extras import require
+from anabranch.router.request_log.events import VERSION
 
 JSONL, PARQUET = ".jsonl", ".parquet"
 _GROUP = 2**22
@@ -107,6 +108,8 @@ def _groups(path: Path) -> Iterator[list[dict[str, Any]]]:
 def _row(line: bytes) -> dict[str, Any] | None:
     try:
         event = _decode_line(line)
+        if event.specversion != VERSION:
+            return None
         summary = _decode_summary(event.data)
         data = bytes(event.data).decode()
     except (msgspec.MsgspecError, UnicodeDecodeError):
