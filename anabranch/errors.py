@@ -87,14 +87,14 @@ def _bounded(lines: list[str]) -> str:
 
 
 class LoadError(AnabranchError):
-    """A node could not be constructed or loaded."""
+    """A node could not be constructed or loaded; or a monitor, as ``what`` says then."""
 
-    def __init__(self, node: str, reason: str) -> None:
-        self.node, self.reason = node, reason
-        super().__init__(f"node {node!r}: {reason}")
+    def __init__(self, node: str, reason: str, what: str = "node") -> None:
+        self.node, self.reason, self.what = node, reason, what
+        super().__init__(f"{what} {node!r}: {reason}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.node, self.reason))
+        return (type(self), (self.node, self.reason, self.what))
 
 
 class ArtefactError(AnabranchError):

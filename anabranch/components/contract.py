@@ -31,8 +31,9 @@ METHODS = {
     "combiner": "combine",
     "router": "route",
     "explainer": "explain",
+    "monitor": "score",
 }
-"""The method that a component of each node type must have."""
+"""The method that a component of each node type must have, or that of a monitor."""
 
 DEFAULT_OUTPUT = "output"
 """Name of the output of a component that returns a bare array."""

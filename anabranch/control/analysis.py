@@ -7,6 +7,7 @@
 | agreement | copies that agreed / copies that were answered or failed | those copies |
 | prediction_shift | distance between the arms' distributions of outputs | those of the lesser arm |
 | reward | mean of the rewards for the arm's answers | rewards |
+| drift | highest score of a window of the candidate's monitors, drift above 1 | rows of windows |
 | promql | what Prometheus answers | requests and copies of the candidate |
 
 Fewer samples than ``min_samples``, no value, or one that is not a number: inconclusive. A limit
@@ -24,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
+from anabranch.control.monitoring import NO_DRIFT, Drift
 from anabranch.control.rollouts import Measurement, Verdict, weightiest
 from anabranch.router.sketch import shift
 from anabranch.router.tally import MirrorTally, Report, Tally
@@ -55,14 +57,19 @@ class Window:
     stable: Tally
     mirror: MirrorTally
     external: Mapping[str, Outside] = field(default_factory=dict)
+    drift: Drift = NO_DRIFT
+    """Of the candidate's monitors."""
 
 
-def window_between(before: Report, after: Report, candidate: int, stable: int) -> Window:
-    """What came for two revisions between two states of the sums."""
+def window_between(
+    before: Report, after: Report, candidate: int, stable: int, drift: Drift = NO_DRIFT
+) -> Window:
+    """What came for two revisions between two states of the sums, with ``drift`` meanwhile."""
     return Window(
         after.arm(candidate).minus(before.arm(candidate)),
         after.arm(stable).minus(before.arm(stable)),
         after.mirror(candidate).minus(before.mirror(candidate)),
+        drift=drift,
     )
 
 
@@ -215,6 +222,10 @@ def _shift(window: Window, _name: str) -> _Reading:
     return _Reading(shift(candidate.outputs, stable.outputs), lesser)
 
 
+def _drift(window: Window, _name: str) -> _Reading:
+    return _Reading(window.drift.score, window.drift.rows)
+
+
 def _of_candidate(window: Window, name: str) -> _Reading:
     found = window.external.get(name, _UNKNOWN).candidate
     mirror = window.mirror
@@ -255,5 +266,6 @@ _GAUGES: Mapping[str, _Gauge] = {
     "agreement": _Gauge(_agreement, _nothing, of="copies"),
     "prediction_shift": _Gauge(_shift, _nothing),
     "reward": _Gauge(*_by_arm(_reward), of="rewards"),
+    "drift": _Gauge(_drift, _nothing, of="rows of windows"),
     "promql": _Gauge(_of_candidate, _of_stable),
 }

@@ -15,8 +15,8 @@
 | GET | ``/traces/<trace id>`` | ``{"trace_id", "spans": [...]}``, see ``traces`` |
 
 What moves traffic is in ``traffic_api``, what routers have learned in ``bandit_api``, what a
-revision is in ``console_api``. All runs in the controller; who may call it is checked before, in
-``gateway``.
+revision is in ``console_api``, what monitors have found in ``monitoring``. All runs in the
+controller; who may call it is checked before, in ``gateway``.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from anabranch.control.hub import Hub
 from anabranch.control.intents import read_intent
 from anabranch.control.ledger import Ledger
 from anabranch.control.lifecycle import Change, Operation, Situation
+from anabranch.control.monitoring import MonitorApi
 from anabranch.control.reconciler import Reconciler
 from anabranch.control.records import write_text
 from anabranch.control.releases import Releases
@@ -91,6 +92,7 @@ class ControlApi:
         ledger: Ledger,
         bandits: BanditApi,
         traces: RecentTraces,
+        monitors: MonitorApi,
     ) -> None:
         self._url = settings.url
         self._store = store
@@ -112,7 +114,7 @@ class ControlApi:
             "/traces/(?P<trace>[0-9a-f]{32})": {"GET": self._trace},
         }
         below = TrafficApi(store, desk, hub, ledger).routes | bandits.routes
-        below |= ConsoleApi(store, releases).routes
+        below |= ConsoleApi(store, releases).routes | monitors.routes
         for path, methods in below.items():
             routes[f"{_GRAPH}{path}"] = methods
         self._routes = [(re.compile(f"{path}/?"), methods) for path, methods in routes.items()]
@@ -148,7 +150,7 @@ class ControlApi:
             ", /traces/<trace id>"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
             "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
-            "/rollout/<action>, /compare, /bandits and /bandits/reset"
+            "/rollout/<action>, /compare, /monitors, /bandits and /bandits/reset"
         )
 
     async def _list(self, call: Call) -> Answer:

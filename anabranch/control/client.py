@@ -225,6 +225,10 @@ class ControlClient:
         """What the copies to the mirrors of a graph have shown."""
         return self._get(f"{_graph_path(name)}/compare")
 
+    def monitors(self, name: str) -> Json:
+        """What the monitors of a graph have found, as far as its revisions are up."""
+        return self._get(f"{_graph_path(name)}/monitors")
+
     def bandits(self, name: str) -> Json:
         """What the routers of a graph have learned from rewards, as far as its revisions are up."""
         return self._get(f"{_graph_path(name)}/bandits")

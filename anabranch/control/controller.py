@@ -31,6 +31,7 @@ from anabranch.errors import EngineError, RequestError, Unavailable
 from anabranch.graph.lowering.controlling import ACTOR, NAMESPACE
 from anabranch.graph.lowering.exporting import start_exporting
 from anabranch.graph.lowering.logs import write_logs
+from anabranch.graph.monitoring import Result, Turn
 from anabranch.router.errors import error_reply
 from anabranch.router.feedback import Entry, Outcome
 from anabranch.router.gateway import GraphState
@@ -146,6 +147,12 @@ class Controller:
         """The long poll of whoever hosts routers that learn; see ``Bandits``."""
         await self._published()
         return await self._acting().bandits.learned(graph, version)
+
+    async def monitored(
+        self, graph: str, revision: int, results: Sequence[Result], turns: Sequence[Turn]
+    ) -> None:
+        """What a revision's monitors know; see ``Monitors``. Unavailable likewise."""
+        await self._acting().monitors.take(graph, revision, results, turns)
 
     async def traced(self, spans: Sequence[Span]) -> None:
         """Spans that are to be shown. Unavailable while the store is not ours."""

@@ -14,6 +14,7 @@ from anabranch.control.feedback import Counter, Memory
 from anabranch.control.hub import Hub
 from anabranch.control.lease import Lease
 from anabranch.control.ledger import Ledger
+from anabranch.control.monitoring import MonitorApi, Monitors
 from anabranch.control.reconciler import Reconciler
 from anabranch.control.releases import Releases
 from anabranch.control.rollout_driver import RolloutDriver
@@ -47,14 +48,19 @@ class Plane:
         self.rewards = Counter(store.database, catalogue.of, [self.bandits])
         self.memory = Memory()
         self.traces = RecentTraces()
+        self.monitors = Monitors(store)
+        self._desk.watch(lambda: self.monitors.keep(hub.graphs()))
         self._desk.watch(lambda: self.memory.keep(hub.graphs()))
         self.api = ControlApi(
             settings, store, releases, self.reconciler, self._desk, hub, ledger,
             BanditApi(store, catalogue, self.bandits), self.traces,
+            MonitorApi(store, self.monitors),
         )  # fmt: skip
         self._work = {
             "the reconciler": self.reconciler.run,
-            "the driver of rollouts": RolloutDriver(store, self._desk, ledger, settings).run,
+            "the driver of rollouts": RolloutDriver(
+                store, self._desk, ledger, settings, self.monitors
+            ).run,
             "the delivery to webhooks": Deliveries(store, settings).run,
         }
 

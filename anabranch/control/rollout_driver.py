@@ -21,6 +21,7 @@ from anabranch.control import lifecycle, rollouts
 from anabranch.control.analysis import Outside, Window, judge, named, window_between
 from anabranch.control.gates import Gate, question
 from anabranch.control.lifecycle import Change, Situation
+from anabranch.control.monitoring import Drift
 from anabranch.control.outgoing import Caller
 from anabranch.control.promql import Prometheus
 from anabranch.control.rollout_metrics import RolloutMetrics
@@ -68,6 +69,14 @@ class Sums(Protocol):
         ...
 
 
+class Drifts(Protocol):
+    """Where the scores of monitors come from; ``Monitors`` is one."""
+
+    def drift(self, graph: str, revision: int, since: float) -> Drift:
+        """The highest score since a Unix time."""
+        ...
+
+
 @dataclass(frozen=True)
 class _Mark:
     """Where a window began."""
@@ -97,12 +106,14 @@ class RolloutDriver:
         desk: Changes,
         ledger: Sums,
         settings: Settings,
+        monitors: Drifts,
         *,
         caller: Caller | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store, self._desk, self._ledger = store, desk, ledger
+        self._monitors = monitors
         self._caller = caller or Caller()
         self._gate = Gate(settings.webhooks, self._caller, sleep)
         self._prometheus = Prometheus(settings.prometheus, self._caller)
@@ -170,7 +181,8 @@ class RolloutDriver:
     async def _look(self, case: _Case) -> None:
         """Judge the window, and let the verdict have its consequences."""
         sums = self._ledger.watched(case.graph)
-        window = window_between(case.mark.sums, sums, case.state.revision, case.stable)
+        drift = self._monitors.drift(case.graph, case.state.revision, case.mark.since)
+        window = window_between(case.mark.sums, sums, case.state.revision, case.stable, drift)
         found = await self._measured(case, window)
         stored = await self._desk.change(
             case.graph,

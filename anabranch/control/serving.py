@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import ray
@@ -18,9 +19,10 @@ from anabranch.graph.lowering.breaking import router_options
 from anabranch.graph.lowering.explaining import ExplainerReplica
 from anabranch.graph.lowering.hosting import start_reason
 from anabranch.graph.lowering.launcher import FORK
+from anabranch.graph.lowering.monitoring import MonitorReplica
 from anabranch.graph.lowering.scaling import is_autoscaled, scaling_options
 from anabranch.graph.lowering.segments import SegmentReplica, actor_options
-from anabranch.graph.plan import HEAD, Plan, Segment
+from anabranch.graph.plan import HEAD, MONITORS, Plan, Segment
 from anabranch.router.deployment import RouterIngress
 from anabranch.router.heads import HeadReplica
 from anabranch.router.limits import Limits
@@ -210,19 +212,28 @@ def _segments_app(release: Release) -> str:
 
 
 def _segments(release: Release, limits: Limits) -> serve.Application:
-    first, *others = release.plan.segments[1:]
-    peers = [_segment(release, segment, segment.name, []) for segment in others]
-    return _segment(release, first, first.name, peers)
+    """All of them in one application, which is what the first refers to."""
+    builders = [partial(_segment, release, each) for each in release.plan.segments[1:]]
+    builders += [partial(_monitors, release)] if release.plan.monitors else []
+    first, *others = builders
+    return first([each([]) for each in others])
+
+
+def _monitors(release: Release, peers: list[serve.Application]) -> serve.Application:
+    """One replica, which reserves nothing."""
+    options = _options(release, Segment(MONITORS, ()))
+    decorate: Any = serve.deployment(name=MONITORS, **options)
+    return decorate(MonitorReplica).bind(release.spec, peers)  # type: ignore[no-any-return]
 
 
 _BUILDERS = {"router": _router, "head": _head, "segments": _segments}
 
 
 def _segment(
-    release: Release, segment: Segment, name: str, peers: list[serve.Application]
+    release: Release, segment: Segment, peers: list[serve.Application]
 ) -> serve.Application:
     options = _options(release, segment) | router_options(segment.scaling)
-    decorate: Any = serve.deployment(name=name, **options)
+    decorate: Any = serve.deployment(name=segment.name, **options)
     if segment.name in release.plan.signature.explainers:
         return decorate(ExplainerReplica).bind(  # type: ignore[no-any-return]
             release.spec, segment.name, peers, _segments_app(release)

@@ -35,7 +35,7 @@ class Outline:
     signature: Signature
     policy: Traffic
     remote: bool
-    """Whether it has segments outside the head."""
+    """Whether it runs anything beside its head: segments, or monitors."""
     learners: Mapping[str, Learner] = field(default_factory=dict)
     """Routers that learn, by name."""
 
@@ -64,9 +64,9 @@ class Catalogue:
             return None
         plan = loaded.plan
         policy = loaded.graph.spec.traffic or Traffic()
-        return Outline(
-            self._releases.signature(plan), policy, len(plan.segments) > 1, learners(plan)
-        )
+        signature = self._releases.signature(plan)
+        beside = len(plan.segments) > 1 or bool(plan.monitors)
+        return Outline(signature, policy, beside, learners(plan))
 
 
 def build(stored: Stored, find: Find) -> RoutingTable | None:

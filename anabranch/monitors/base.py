@@ -125,7 +125,8 @@ def unlike(reference: Table, window: Table) -> None:
     """Raise Unfit where a window has other features than the reference."""
     if reference.names != window.names:
         raise Unfit(
-            f"there are {len(window.names)} features, the reference has {len(reference.names)}"
+            f"there are {len(window.names)} features from {window.names[0]} on, the reference has "
+            f"{len(reference.names)} from {reference.names[0]} on"
         )
     for name, one, other in zip(window.names, reference.columns, window.columns, strict=True):
         if one.dtype.kind != other.dtype.kind:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from anabranch.components.contract import CannotLoad
 from anabranch.components.hints import hint, listing
 from anabranch.components.loading import inside
-from anabranch.monitors.table import Array, Table, Unfit, table_of
+from anabranch.monitors.table import Array
 
 MAX_BYTES = 256 * 2**20
 """Largest file, unpacked."""
@@ -20,17 +20,16 @@ MAX_BYTES = 256 * 2**20
 
 def check_format(data: str) -> None:
     """CannotLoad where a file is of no format that is read."""
-    kind = PurePosixPath(data).suffix
-    if kind not in _READERS:
+    if PurePosixPath(data).suffix not in _READERS:
         raise CannotLoad(f"{data!r} is none of {listing(_READERS)}")
 
 
-def read(data: str, root: Path, watches: Mapping[str, str]) -> Table:
-    """Read the sample in ``data``, a path in ``root``, of what is watched.
+def read(data: str, root: Path, watches: Sequence[str]) -> dict[str, Array]:
+    """Read the sample in ``data``, a path in ``root``: each of the watched tensors [rows, ...].
 
-    ``watches`` are the watched sources, each with another name that it goes by. A .npy holds the
-    only one [rows, ...]; a .npz an array for each, by its name; a .csv a column for each feature,
-    such as ``age`` or ``pixels[3]``, by its name, or where none has such a name, in order.
+    A .npy holds the only one; a .npz one array for each, by its name; a .csv numbers or texts, the
+    columns of a tensor by its name or those of its features, such as ``age`` or ``pixels[3]``; if
+    only one is watched, and no column is called so, all columns are its features.
 
     Raises CannotLoad where the file is missing, too large, or no such sample.
     """
@@ -39,7 +38,7 @@ def read(data: str, root: Path, watches: Mapping[str, str]) -> Table:
     try:
         _check_size(path)
         return _READERS[path.suffix](path, watches)
-    except (CannotLoad, Unfit) as error:
+    except CannotLoad as error:
         raise CannotLoad(f"reference {data!r}: {error}") from None
     except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, csv.Error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -55,50 +54,55 @@ def _check_size(path: Path) -> None:
         raise CannotLoad(f"it has {size} bytes, at most {MAX_BYTES} are read: take a sample of it")
 
 
-def _npy(path: Path, watches: Mapping[str, str]) -> Table:
+def _npy(path: Path, watches: Sequence[str]) -> dict[str, Array]:
     if len(watches) != 1:
         raise CannotLoad(f"it holds one array, and {listing(watches)} are watched; write a .npz")
     # Mapped first, so that a header cannot ask for more memory than the file is long.
-    return table_of({next(iter(watches)): np.array(np.load(path, "r", allow_pickle=False))})
+    return {watches[0]: np.array(np.load(path, "r", allow_pickle=False))}
 
 
-def _npz(path: Path, watches: Mapping[str, str]) -> Table:
+def _npz(path: Path, watches: Sequence[str]) -> dict[str, Array]:
     with np.load(path, allow_pickle=False) as arrays:
-        found: dict[str, Array] = {}
-        for name, other in watches.items():
-            key = name if name in arrays else other
-            if key not in arrays:
+        for name in watches:
+            if name not in arrays:
                 raise CannotLoad(f"it has no array {name!r}{hint(name, arrays.files)}")
-            found[name] = arrays[key]
-    return table_of(found)
+        return {name: arrays[name] for name in watches}
 
 
-def _csv(path: Path, watches: Mapping[str, str]) -> Table:
+def _csv(path: Path, watches: Sequence[str]) -> dict[str, Array]:
     with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = [row for row in csv.reader(file) if row] or [[]]
-    header = [name.strip() for name in header]
-    if len(set(map(len, [header, *rows]))) > 1:
+        lines = [row for row in csv.reader(file) if row]
+    if not lines:
+        raise CannotLoad("it is empty")
+    if len({len(line) for line in lines}) > 1:
         raise CannotLoad("its lines have different numbers of fields")
-    tensors = {name.partition("[")[0] for name in header}
-    wanted = [name for name in header if name.partition("[")[0] in watches]
-    if not tensors & watches.keys():
-        wanted = header
-    columns = {name: _column([row[header.index(name)] for row in rows]) for name in wanted}
-    if not columns:
-        raise CannotLoad("it has no columns")
-    values = tuple(columns.values())
-    return Table(tuple(columns), values, tuple(one.dtype.kind == "U" for one in values))
+    header, *rows = lines
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(header):
+        places.setdefault(name.strip().partition("[")[0], []).append(place)
+    if len(watches) == 1 and watches[0] not in places:
+        places = {watches[0]: list(range(len(header)))}
+    for name in watches:
+        if name not in places:
+            raise CannotLoad(f"it has no column of {name!r}{hint(name, places)}")
+    return {name: _tensor([[row[i] for i in places[name]] for row in rows]) for name in watches}
 
 
-def _column(texts: list[str]) -> Array:
-    """Numbers where all are that, or empty; else texts."""
+def _tensor(texts: list[list[str]]) -> Array:
+    """Numbers where all are that, or empty, else texts; [rows, columns], of one column [rows]."""
+    found: Array
     try:
-        return np.array([float(text) if text.strip() else np.nan for text in texts])
+        found = np.array([[_number(text) for text in row] for row in texts])
     except ValueError:
-        return np.array(texts, np.str_)
+        found = np.array(texts, np.str_)
+    return found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found
 
 
-_READERS: dict[str, Callable[[Path, Mapping[str, str]], Table]] = {
+def _number(text: str) -> float:
+    return float(text) if text.strip() else np.nan
+
+
+_READERS: dict[str, Callable[[Path, Sequence[str]], dict[str, Array]]] = {
     ".npy": _npy,
     ".npz": _npz,
     ".csv": _csv,

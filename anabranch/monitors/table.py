@@ -74,7 +74,7 @@ def table_of(tensors: Mapping[str, Array]) -> Table:
             raise Unfit(f"{name} makes {len(names)} features; a monitor takes 1 to {MAX_FEATURES}")
         kind = kind_of(tensor.dtype)
         flat = tensor.reshape(len(tensor), -1)
-        flat = flat.astype(np.float64) if kind in "biuf" else _texts(flat)
+        flat = flat.astype(np.float64) if kind in "biuf" else as_texts(flat)
         columns += list(flat.T)
         categorical += [kind not in "iuf"] * flat.shape[1]
     if len({len(column) for column in columns}) > 1:
@@ -87,7 +87,8 @@ def _feature(name: str, at: tuple[int, ...]) -> str:
     return f"{name}[{','.join(map(str, at))}]" if at else name
 
 
-def _texts(values: Array) -> Array:
+def as_texts(values: Array) -> Array:
+    """Texts or bytes of any kind as NumPy's texts, cut to a length that a category may have."""
     texts = [
         one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one)
         for one in values.ravel().tolist()

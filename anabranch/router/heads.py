@@ -31,6 +31,7 @@ from anabranch.graph.lowering.segments import (
     received,
     shipped,
 )
+from anabranch.graph.lowering.sending import sender_for
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
 from anabranch.graph.lowering.tracing import entered, hop, within
 from anabranch.graph.plan import HEAD
@@ -71,7 +72,9 @@ class HostedHead:
             for segment in plan.segments[1:]
             if segment.name not in plan.signature.explainers
         }
-        self._executor = HeadExecutor(plan, hosted.bound, calls, counted(), counts)
+        self._sender = sender_for(plan, segments_app)
+        offer = None if self._sender is None else self._sender.offer
+        self._executor = HeadExecutor(plan, hosted.bound, calls, counted(), counts, offer)
         self.head = LocalHead(self._executor)
         self._learning = Learning(learners(plan, hosted.bound), ControllerSource(plan.name))
 
@@ -100,6 +103,8 @@ class HostedHead:
     async def unload(self) -> None:
         """Let threads go and components release what they hold."""
         await self._learning.close()
+        if self._sender is not None:
+            await asyncio.to_thread(self._sender.close)
         self.head.close()
         await self._hosted.unload()
 

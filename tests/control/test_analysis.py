@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from anabranch.control.analysis import (
     named,
     window_between,
 )
+from anabranch.control.monitoring import Drift
 from anabranch.control.rollouts import Verdict
 from anabranch.router.tally import MirrorTally, Report, Tally
 from anabranch.specs.models import METRICS, Analysis, Metric
@@ -75,6 +77,11 @@ def paid(*rewards: float) -> Tally:
     for reward in rewards:
         found.rewards.add(reward, None)
     return found
+
+
+def drifting(score: float, rows: int) -> Window:
+    """What the candidate's monitors have found."""
+    return replace(window(tally(5)), drift=Drift(score, rows))
 
 
 WHY = "no connection"
@@ -280,6 +287,18 @@ CASES: dict[str, tuple[Metric, Window, int, Verdict, str]] = {
         metric("prediction_shift", max=0.1),
         window(tally(9, classes={1: 9}), tally(2, classes={2: 2})), 3,
         "inconclusive", "prediction_shift: 2 requests < min_samples (3)",
+    ),
+    "as in the reference": (
+        metric("drift", max=1), drifting(1.0, 400), 1,
+        "pass", "drift 1 <= max 1, over 400 rows of windows",
+    ),
+    "drift": (
+        metric("drift", max=1), drifting(2.5, 400), 1,
+        "fail", "drift 2.5 > max 1, over 400 rows of windows",
+    ),
+    "no window yet": (
+        metric("drift", max=1), window(tally(5)), 1,
+        "inconclusive", "drift: 0 rows of windows < min_samples (1)",
     ),
     "Prometheus knows nothing": (
         metric("promql", max=1), told(None), 1,

@@ -14,6 +14,7 @@ import pytest
 
 from anabranch.control import lifecycle
 from anabranch.control.lifecycle import Change, Intent, Note, Situation
+from anabranch.control.monitoring import NO_DRIFT, Drift
 from anabranch.control.outgoing import Caller, Reply
 from anabranch.control.rollout_driver import RolloutDriver
 from anabranch.control.rollouts import RolloutState
@@ -51,6 +52,7 @@ class World:
     """By graph and revision: requests and errors."""
     reply: Callable[[str, Any], Coroutine[Any, Any, Reply]] | None = None
     calls: list[tuple[float, str, Any]] = field(default_factory=list)
+    drifts: dict[int, Drift] = field(default_factory=dict)
     broken: int = 0
     """Times that the store, and then the desk, will fail."""
     crash_at: int = -1
@@ -107,6 +109,9 @@ class World:
         json.dumps([note.data for note in change.notes], allow_nan=False)
         await self.point()
         return Stored(change.situation, 1)
+
+    def drift(self, graph: str, revision: int, since: float) -> Drift:
+        return self.drifts.get(revision, NO_DRIFT) if self.now > since else NO_DRIFT
 
     def watched(self, graph: str) -> Report:
         return Report(
@@ -171,7 +176,7 @@ def drive(world: World, until: Until, seconds: float = 600.0) -> None:
 
     async def run() -> None:
         driver = RolloutDriver(
-            world, world, world, settings,
+            world, world, world, settings, world,
             caller=Outside(world), clock=world.clock, sleep=world.sleep,
         )  # fmt: skip
         task = asyncio.create_task(driver.run())
@@ -610,3 +615,24 @@ def _check_history(world: World, plan: dict[str, Any]) -> None:
     asked = [question["move"] for _, url, question in world.calls if url == GATE]
     assert set(asked) == ({"step", "promote"} if "gate" in plan else set())
     assert len(asked) <= 3
+
+
+@pytest.mark.parametrize(
+    ("drift", "ends"),
+    [(Drift(0.4, 400), "promoted"), (Drift(1.7, 400), "aborted")],
+)
+def test_a_rollout_goes_by_the_monitors_of_its_candidate(drift: Drift, ends: str) -> None:
+    world = World(drifts={1: Drift(9.0, 400), 2: drift})
+    world.begin(analysis=analysis({"metric": "drift", "max": 1}))
+    drive(world, over(world))
+    assert world.state().phase == ends
+
+
+def test_before_the_first_window_drift_is_not_known() -> None:
+    world = World()
+    world.begin(analysis=analysis({"metric": "drift", "max": 1}))
+    wait(world, 60)
+    assert world.state().active and world.state().step == 0
+    (found,) = world.state().found
+    assert found.verdict == "inconclusive"
+    assert found.message == "drift: 0 rows of windows < min_samples (1)"

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from ray import serve
+
 from anabranch.components.contract import Context
 from anabranch.graph.executor import SegmentExecutor
 from anabranch.graph.lowering.attempts import attempting
@@ -17,6 +19,7 @@ from anabranch.graph.lowering.here import counts_here
 from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.notices import counted
 from anabranch.graph.lowering.policy import REQUESTS
+from anabranch.graph.lowering.sending import sender_for
 from anabranch.graph.lowering.streams import Piece, ask_stream, pieces
 from anabranch.graph.lowering.tracing import entered, hop, within
 from anabranch.graph.plan import Plan, Segment
@@ -41,7 +44,9 @@ class SegmentReplica:
         self._hosted = hosted = await Hosted.start(spec, segment)
         plan = hosted.loaded.plan
         here = hosted.segment(segment)
-        self._executor = SegmentExecutor(plan, here, hosted.bound, counted(), counts_here())
+        self._sender = sender_for(plan, serve.get_replica_context().app_name)
+        offer = None if self._sender is None else self._sender.offer
+        self._executor = SegmentExecutor(plan, here, hosted.bound, counted(), counts_here(), offer)
         self._requests = 0
         hosted.is_ready(segment)
 
@@ -87,6 +92,8 @@ class SegmentReplica:
     async def __del__(self) -> None:
         hosted = getattr(self, "_hosted", None)
         if hosted is not None:
+            if self._sender is not None:
+                await asyncio.to_thread(self._sender.close)
             await hosted.unload()
 
 

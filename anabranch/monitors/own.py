@@ -1,0 +1,100 @@
+"""Monitors that are classes of the user's.
+
+A class with ``score(**tensors)``, called with each window; the parameters are what is watched, a
+tensor [rows, ...] each, ``net.scores`` as ``net_scores``. It returns the window's score as a
+number, in units of the threshold, so that above 1 is drift, or a map of ``score`` and ``outliers``:
+how many rows were outliers, or a mask [rows]. With ``fit(**tensors)`` it gets the ``reference``
+first.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anabranch.components.contract import METHODS, CannotLoad
+from anabranch.components.loading import explain, load_class
+from anabranch.components.parameters import check_names, is_async, parameters_of
+from anabranch.components.registry import MONITOR
+from anabranch.components.roots import active
+from anabranch.monitors.base import Finding
+from anabranch.monitors.table import Array, Unfit
+from anabranch.specs.models import Monitor
+
+
+class Own:
+    """A component, constructed and checked; ``names`` are its parameters by what is watched."""
+
+    def __init__(self, spec: Monitor, root: Path, names: Mapping[str, str]) -> None:
+        """CannotLoad says what is wrong with the class."""
+        self._names = names
+        self._component = spec.component or ""
+        self._root = root
+        with active(root):
+            self._instance = self._constructed(spec)
+        self._score = self._method(METHODS[MONITOR])
+        self._fit = self._method("fit") if hasattr(self._instance, "fit") else None
+        if (self._fit is None) != (spec.reference is None):
+            raise CannotLoad(
+                f"{self._component} has fit(), which takes a `reference`, and none is given"
+                if self._fit is not None
+                else f"{self._component} has no fit(), which would take the `reference`"
+            )
+
+    def _constructed(self, spec: Monitor) -> Any:
+        cls = load_class(self._component, self._root)
+        parameters = parameters_of(cls)
+        if parameters is not None:
+            owner = f"the constructor of {self._component}"
+            check_names(owner, "args", list(spec.args), parameters)
+        try:
+            return cls(**spec.args)
+        except (Exception, SystemExit) as error:
+            raise CannotLoad(
+                f"the constructor of {self._component} raised {explain(error, self._root)}"
+            ) from None
+
+    def _method(self, name: str) -> Any:
+        method = getattr(self._instance, name, None)
+        owner = f"{type(self._instance).__name__}.{name}()"
+        if not callable(method):
+            raise CannotLoad(f"{self._component} has no method {name}(), which a monitor needs")
+        if is_async(method) or inspect.isgeneratorfunction(method):
+            raise CannotLoad(f"{owner} must be a plain method: it has a process of its own")
+        parameters = parameters_of(method)
+        if parameters is not None:
+            check_names(owner, "watches", list(self._names.values()), parameters)
+        return method
+
+    def fit(self, reference: Mapping[str, Array]) -> None:
+        """Give it the reference; Unfit says what it raised."""
+        if self._fit is not None:
+            self._called("fit", self._fit, reference)
+
+    def look(self, window: Mapping[str, Array], number: int) -> Finding:
+        """Have a window scored; Unfit says what it raised, or returned that it may not."""
+        found = self._called("score", self._score, window)
+        score: Any = found.get("score") if isinstance(found, Mapping) else found
+        outliers = found.get("outliers", 0) if isinstance(found, Mapping) else 0
+        try:
+            score, count = float(score), int(np.sum(outliers))
+        except (TypeError, ValueError):
+            raise Unfit(
+                f"score() returned {str(found)[:80]!r}; expected a number, or a map of `score` and "
+                "`outliers`"
+            ) from None
+        rows = len(next(iter(window.values())))
+        if not np.isfinite(score) or not 0 <= count <= rows:
+            raise Unfit(f"score() returned the score {score:g} and {count} outliers of {rows} rows")
+        return Finding(score, outliers=count)
+
+    def _called(self, name: str, method: Any, tensors: Mapping[str, Array]) -> Any:
+        given = {self._names[source]: tensor for source, tensor in tensors.items()}
+        try:
+            return method(**given)
+        except (Exception, SystemExit) as error:
+            raise Unfit(f"{name}() raised {explain(error, self._root)}") from None
