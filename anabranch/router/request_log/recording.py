@@ -22,6 +22,8 @@ from anabranch.telemetry.outlet import Outlet
 from anabranch.telemetry.registry import REGISTRY, Registry
 
 OUTLET = "requests"
+MOST = 8192
+"""Requests that may wait: what a router that is busy answers in a second."""
 _MOST = 2**20
 """Bytes of all tensors of one entry, or of its largest one if the spec allows that to be larger."""
 
@@ -133,7 +135,7 @@ class RequestLogs:
         if log is None:
             return None
         if self._outlet is None:
-            self._outlet = Outlet(self._graph, OUTLET, self._deliver, registry=self._registry)
+            self._outlet = Outlet(self._graph, OUTLET, self._deliver, MOST, registry=self._registry)
         found = ArmLog(log, signature, Origin(self._graph, revision, self._router), self)
         self._kept.add(found)
         return found
