@@ -7,6 +7,7 @@ a draw by weight. Nothing here can fail a request.
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -22,7 +23,10 @@ logger = logging.getLogger("anabranch.router")
 Draw = Callable[[], float]
 """Returns a number of at least 0 and below 1."""
 # One's own, since components may seed the generator that all share.
-DRAW: Draw = random.Random().random
+_GENERATOR = random.Random()
+# Replicas are forks of one process, and would all draw the same numbers.
+os.register_at_fork(after_in_child=_GENERATOR.seed)
+DRAW: Draw = _GENERATOR.random
 
 
 class Split:

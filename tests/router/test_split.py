@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from fractions import Fraction
@@ -246,3 +248,18 @@ def test_mirrors_get_their_share(percent: float) -> None:
         assert abs(found - 50_000 * share) <= 4 * math.sqrt(50_000 * share * (1 - share))
     both = sum(draw == (2, 3) for draw in draws)
     assert abs(both - 25_000 * percent / 100) <= 4 * math.sqrt(25_000 * percent / 100) + 1
+
+
+def test_forks_draw_numbers_of_their_own() -> None:
+    code = """
+import os
+from anabranch.router.split import DRAW
+for _ in range(3):
+    if os.fork() == 0:
+        print(DRAW(), flush=True)
+        os._exit(0)
+    os.wait()
+print(DRAW())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert len(set(done.stdout.split())) == 4, done.stderr
