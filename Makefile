@@ -10,7 +10,7 @@ READY  := $(VENV)/.ready
 PARALLEL := --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-gpu check format bench schema proto swagger dagre lock clean
+.PHONY: help setup demo test test-unit test-gpu check format bench schema metrics proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ bench: setup ## Run all benchmarks, each against its goals and its peers
 schema: setup ## Write the JSON Schema of the language
 	$(BIN)/anabranch schema > anabranch/specs/schema.json.new
 	mv anabranch/specs/schema.json.new anabranch/specs/schema.json
+
+metrics: setup ## Write the tables of docs/metrics.md
+	$(BIN)/python -m anabranch.telemetry.metrics_page docs/metrics.md
 
 proto: setup ## Compile the messages of the protocol over gRPC
 	$(BIN)/python -m grpc_tools.protoc --proto_path=anabranch/router/rpc \

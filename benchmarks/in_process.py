@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,9 +14,13 @@ import numpy as np
 
 from anabranch.components.contract import Context
 from anabranch.graph.builder import Graph
+from anabranch.graph.counts import Counts
 from anabranch.graph.executor import HeadExecutor
 from anabranch.graph.loading import load_text
 from anabranch.graph.nodes import load_nodes
+from anabranch.router.counting import Requests
+from anabranch.router.tally import Tally
+from anabranch.telemetry.registry import Registry
 from benchmarks.nothing import First, Pass
 from benchmarks.traffic import REVISIONS, draw_seconds, status_seconds, sticky_seconds
 
@@ -48,6 +53,7 @@ def figures() -> list[Figure]:
     return [
         Figure("executor, five nodes that do nothing", five * 1e6, "µs a request", 15),
         Figure(f"executor, a chain of {CHAIN}", chain * 1e6 / CHAIN, "µs a node", 2),
+        Figure("metrics of a request, five nodes", counting_seconds() * 1e6, "µs a request", 5),
         Figure(f"validate and compile {SPEC_NODES} nodes", _compile_seconds(), "s", 1),
         Figure("choice of an arm by weight", draw_seconds() * 1e6, "µs a request", 2),
         Figure("choice of an arm by a sticky header", sticky_seconds() * 1e6, "µs a request", 5),
@@ -118,16 +124,54 @@ def _request_seconds(graph: Graph, requests: int) -> float:
 
 
 async def _measure(graph: Graph, requests: int) -> float:
-    plan = graph.plan
-    bound = await load_nodes(plan, plan.nodes, Path.cwd())
-    executor = HeadExecutor(plan, bound)
     inputs = {"x": np.ones((1, 4), np.float32)}
-    try:
+    async with _executor(graph) as executor:
         await _ask(executor, inputs, WARM_UP)
         times = [await _ask(executor, inputs, requests) for _ in range(REPEATS)]
+    return statistics.median(times) / requests
+
+
+@asynccontextmanager
+async def _executor(graph: Graph, counts: Counts | None = None) -> AsyncIterator[HeadExecutor]:
+    plan = graph.plan
+    bound = await load_nodes(plan, plan.nodes, Path.cwd())
+    executor = HeadExecutor(plan, bound, counts=counts)
+    try:
+        yield executor
     finally:
         executor.close()
-    return statistics.median(times) / requests
+
+
+def counting_seconds(requests: int = 5_000) -> float:
+    """What counting a request takes: itself and its arm in the router, and each of five nodes."""
+    return asyncio.run(_counting(requests))
+
+
+async def _counting(requests: int) -> float:
+    """With counts and without, turn by turn, so that both get the same of a busy machine."""
+    registry, inputs = Registry(), {"x": np.ones((1, 4), np.float32)}
+    graph, router, tally = five_nodes(), Requests("five", "http", registry), Tally()
+    differences = []
+    async with (
+        _executor(graph) as bare,
+        _executor(graph, Counts("five", "1", registry)) as counted,
+    ):
+        for executor in (bare, counted):
+            await _ask(executor, inputs, WARM_UP)
+        for _ in range(4 * REPEATS):
+            without = await _ask(bare, inputs, requests)
+            within = await _ask(counted, inputs, requests)
+            differences.append(within - without + _count(router, tally, requests))
+    return statistics.median(differences) / requests
+
+
+def _count(router: Requests, tally: Tally, requests: int) -> float:
+    start = time.perf_counter()
+    for _ in range(requests):
+        began = router.began()
+        tally.record(0.001)
+        router.ended("infer", 200, began, None)
+    return time.perf_counter() - start
 
 
 async def _ask(executor: HeadExecutor, inputs: dict[str, np.ndarray], requests: int) -> float:

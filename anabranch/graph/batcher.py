@@ -307,9 +307,10 @@ class Batcher:
         async def awaited() -> list[Any]:
             return self._split(await self._call(**stacked(requests)), sizes)
 
-        counts = self._counts if any(each.is_traffic for each in part) else None
+        traffic = [each for each in part if each.is_traffic]
+        counts = self._counts if traffic else None
         if counts is not None:
-            counts.batch(len(part), total(part))
+            counts.batch(len(traffic), total(traffic))
         work = awaited if self._lane.is_async else call
         found: list[Any] = await self._lane.call(work, counts=counts)
         return found
