@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 
 from tests.control.web import Web
 from tests.e2e.conftest import Engine, Given, node, spec, until, value
@@ -86,6 +87,7 @@ def test_a_thousand_logged_requests_are_answered_equally_again(
 
 
 def test_what_is_redacted_and_what_fails(engine: Engine, given: Given) -> None:
+    pytest.importorskip("pyarrow")
     name = given.deployed(graph("log-redacted", redact=["x"], format="parquet"), CODE)
     folder = engine.home / "requests" / name
     secret = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [7391, 0.5]}]}
