@@ -1,7 +1,7 @@
 """Spans on their way to an OpenTelemetry collector, by the SDK's own exporters.
 
-All of it happens in the thread of an outlet: the libraries are imported there, and connections are
-made there, since replicas are forks of a process that may have neither.
+Connections are made in the thread of an outlet, since replicas are forks of a process that may have
+none.
 """
 
 from __future__ import annotations
@@ -36,44 +36,45 @@ class OtlpDelivery:
     def __init__(self, settings: TraceSettings, env: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
         self._env = env
-        self._export: Callable[[Sequence[Span]], bool] | None = None
+        self._resource: Resource | None = None
+        self._exporter: SpanExporter | None = None
+
+    def prepare(self) -> None:
+        """Import what it takes, before requests have to share the interpreter with that."""
+        import opentelemetry.sdk.trace  # noqa: F401
+
+        exporter_class(self._settings.protocol)
+        self._resource = resource_of(self._env)
 
     def __call__(self, spans: Sequence[Span]) -> None:
         """Deliver a batch. Raises NotExported, after the exporter has tried for ten seconds or so.
 
         OTEL_EXPORTER_OTLP_TIMEOUT says for how long.
         """
-        if self._export is None:
-            self._export = _exporting(self._settings, self._env)
-        if not self._export(spans):
+        from opentelemetry.sdk.trace.export import SpanExportResult
+
+        if self._resource is None:
+            self.prepare()
+        if self._exporter is None:
+            # The outlet tells once what each attempt would tell.
+            logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
+            self._exporter = exporter_class(self._settings.protocol)()
+        made = [readable(span, self._resource) for span in spans]
+        if self._exporter.export(made) is not SpanExportResult.SUCCESS:
             raise NotExported(f"{self._settings.endpoint} did not take {len(spans)} spans")
 
 
-def _exporting(settings: TraceSettings, env: Mapping[str, str]) -> Callable[[Sequence[Span]], bool]:
-    from opentelemetry.sdk.trace.export import SpanExportResult
-
-    # The outlet tells once what each attempt would tell.
-    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
-    exporter, resource = _exporter(settings), resource_of(env)
-
-    def export(spans: Sequence[Span]) -> bool:
-        made = [readable(span, resource) for span in spans]
-        return exporter.export(made) is SpanExportResult.SUCCESS
-
-    return export
-
-
-def _exporter(settings: TraceSettings) -> SpanExporter:
-    """The exporter of a protocol, which reads the rest in the environment."""
-    if settings.protocol == "grpc":
+def exporter_class(protocol: str) -> Callable[[], SpanExporter]:
+    """What makes an exporter of a protocol, which reads the rest in the environment."""
+    if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
             OTLPSpanExporter as GrpcExporter,
         )
 
-        return GrpcExporter()
+        return GrpcExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    return OTLPSpanExporter()
+    return OTLPSpanExporter
 
 
 def resource_of(env: Mapping[str, str]) -> Resource:
@@ -89,7 +90,7 @@ def resource_of(env: Mapping[str, str]) -> Resource:
     )
 
 
-def readable(span: Span, resource: Resource) -> ReadableSpan:
+def readable(span: Span, resource: Resource | None) -> ReadableSpan:
     """A span as the SDK's exporters take it."""
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
+from functools import cached_property
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -40,19 +41,20 @@ class Traces:
         self._exported: Outlet[Span] | None = None
         self._shown: Outlet[Span] | None = None
         self._tell: Deliver[Span] | None = None
-        self._settings: TraceSettings | None = None
 
     def show(self, tell: Deliver[Span]) -> None:
         """Have spans that are to be shown delivered so from now on."""
         self._tell = tell
 
+    def prepare(self) -> None:
+        """Import what exporting takes, where spans are exported, while nothing waits for it."""
+        if self._settings.exported:
+            self._delivery.prepare()
+
     def take(self, span: Span) -> None:
         """Take a span that has ended; never waits, never fails."""
-        settings = self._settings
-        if settings is None:
-            settings = self._settings = TraceSettings.from_env(self._env)
-        if settings.exported:
-            (self._exported or self._open_exported(settings)).offer(span, _SIZE)
+        if self._settings.exported:
+            (self._exported or self._open_exported()).offer(span, _SIZE)
         if self._tell is not None and span.place.is_shown:
             (self._shown or self._open_shown(self._tell)).offer(span, _SIZE)
 
@@ -62,10 +64,18 @@ class Traces:
             if outlet is not None:
                 outlet.close()
 
-    def _open_exported(self, settings: TraceSettings) -> Outlet[Span]:
+    @cached_property
+    def _settings(self) -> TraceSettings:
+        return TraceSettings.from_env(self._env)
+
+    @cached_property
+    def _delivery(self) -> OtlpDelivery:
+        return OtlpDelivery(self._settings, self._env)
+
+    def _open_exported(self) -> Outlet[Span]:
         with self._lock:
             if self._exported is None:
-                deliver = OtlpDelivery(settings, self._env)
+                deliver = self._delivery
                 self._exported = Outlet(self._graph, "traces", deliver, MOST, MOST_BYTES)
             return self._exported
 

@@ -29,6 +29,7 @@ from anabranch.router.arms import Arms
 from anabranch.router.asgi import GraphApp
 from anabranch.router.limits import Limits
 from anabranch.router.table import RoutingTable
+from anabranch.telemetry.trace import Trace
 from tests.router.conftest import StepHead, double, make_arms, serving
 
 X = np.array([[1.0, 2.0], [3.0, -4.5]], np.float32)
@@ -248,7 +249,10 @@ def test_connections_are_kept_and_shared(make, remote):
     assert len([path for path in remote.paths() if path.endswith("/infer")]) == 10
 
 
-def test_what_travels_along(make, node, tmp_path):
+@pytest.mark.parametrize(
+    "trace", [None, Trace("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")]
+)
+def test_what_travels_along(make, node, tmp_path, trace):
     seen = []
 
     async def step(inputs, context):
@@ -258,13 +262,14 @@ def test_what_travels_along(make, node, tmp_path):
     with serving(GraphApp(make_arms(step))) as url:
         spec = node(type="predictor", runtime="open_inference", args={"url": url, "model": "demo"})
         context = Context(
-            "id-7", {"traceparent": "00-a", "cookie": "secret"}, {"k": 1}, time.monotonic() + 2
-        )
+            "id-7", {"traceparent": "00-a", "cookie": "secret"}, {"k": 1}, time.monotonic() + 2,
+            trace=trace,
+        )  # fmt: skip
         ask(bind("far", spec, tmp_path), x=X, context=context)
     (there,) = seen
     assert there.id == "id-7"
     assert there.parameters["k"] == 1
-    assert there.headers["traceparent"] == "00-a"
+    assert there.headers["traceparent"] == (trace.traceparent if trace else "00-a")
     assert "cookie" not in there.headers
     assert 0 < there.remaining() <= 2
 

@@ -73,6 +73,7 @@ class Hosted:
         write_logs()
         start_exporting()
         show_traces()
+        TRACES.prepare()
         async with _marked():
             loaded = open_graph(Path.cwd() / spec)
             if load is None:

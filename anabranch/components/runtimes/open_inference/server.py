@@ -65,6 +65,9 @@ class Server:
         """Send a body within the time that the request has left; return the answer."""
         remaining = context.remaining()
         passed_on = {name: context.headers[name] for name in _FORWARDED if name in context.headers}
+        if context.trace is not None:
+            # So the other server's spans come below the node's.
+            passed_on["traceparent"] = context.trace.traceparent
         if context.id:
             passed_on["x-request-id"] = context.id
         seconds = LONGEST if remaining is None else remaining
