@@ -58,7 +58,7 @@ export function waterfall(spans) {
     h("tbody", {}, [...nested(spans)].map(({ span, depth }) =>
       h("tr", { class: isError(span) ? "failed" : null },
         h("th", { scope: "row", class: `depth-${Math.min(depth, 8)}`, title: attributesOf(span) },
-          span.name, isError(span) && h("span", { class: "badge bad" }, "error")),
+          span.name, isError(span) && h("span", { class: "badge bad", title: span.error }, "error")),
         h("td", { class: "number" }, duration(span.seconds)),
         h("td", { class: "bar" },
           svg("svg", { viewBox: "0 0 1000 10", preserveAspectRatio: "none", "aria-hidden": "true" },
@@ -67,9 +67,9 @@ export function waterfall(spans) {
               width: Math.max(3, (1000 * span.seconds) / total), height: 10 })))))));
 }
 
-const isError = (span) => String(span.status).toLowerCase() === "error";
+const isError = (span) => span.status === "error";
 const attributesOf = (span) =>
-  Object.entries(span.attributes ?? {}).map(([name, value]) => `${name}: ${value}`).join("\n");
+  Object.entries(span.attributes).map(([name, value]) => `${name}: ${value}`).join("\n");
 
 function* nested(spans) {
   const below = Map.groupBy(spans, (span) => span.parent_id ?? "");

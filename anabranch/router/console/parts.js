@@ -6,8 +6,8 @@ import { when, whole } from "./format.js";
 export const MOST_POINTS = 120; // seconds of the past that small charts show
 
 const GOOD = new Set(["live", "promoted", "pass", "ready", "passed", "ok"]);
-const BAD = new Set(["failed", "unhealthy", "aborted", "fail", "error", "drift"]);
-const BUSY = new Set(["deploying", "running", "paused", "pending", "inconclusive", "deleting"]);
+const BAD = new Set(["failed", "unhealthy", "aborted", "fail", "error", "drift", "failing"]);
+const BUSY = new Set(["deploying", "running", "paused", "pending", "inconclusive", "deleting", "gathering", "waiting"]);
 
 // A word for a state; what it means is in the word, the colour only helps.
 export function badge(state) {

@@ -75,5 +75,16 @@ function event({ id, at, kind, revision, message, data }) {
     found.length > 0 &&
       h("details", {},
         h("summary", {}, `Evidence: ${found.length} ${found.length === 1 ? "metric" : "metrics"}`),
-        measurements(found, "What the look found")));
+        measurements(found, "What the look found")),
+    data.features?.length > 0 &&
+      h("details", {},
+        h("summary", {}, `Evidence: ${data.features.length} ${data.features.length === 1 ? "feature" : "features"}`),
+        table("What the monitor found", FEATURES, data.features, ({ name }) => name)));
 }
+
+const FEATURES = [
+  ["Feature", ({ name }) => name],
+  ["Score", ({ score }) => short(score), "number"],
+  ["Statistic", ({ statistic }) => short(statistic), "number"],
+  ["p", ({ p_value }) => short(p_value), "number"],
+];

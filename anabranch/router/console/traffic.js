@@ -3,7 +3,7 @@
 import { share } from "./charts.js";
 import { h } from "./dom.js";
 import { drawing } from "./drawing.js";
-import { duration, NONE, percent, percents, plain, rate, short } from "./format.js";
+import { duration, NONE, percent, percents, rate, short } from "./format.js";
 import { badge, button, nothing, section, table } from "./parts.js";
 
 export function traffic(state) {
@@ -109,15 +109,21 @@ function nodes(state) {
 }
 
 const MONITORS = [
-  ["Monitor", (one) => one.monitor],
+  ["Monitor", (one) => [`${one.monitor} `, badge(one.state)]],
   ["Revision", (one) => `r${one.revision}`],
-  ["State", (one) => badge(one.drift === null || one.drift === undefined ? "waiting" : one.drift ? "drift" : "ok")],
+  ["Method", (one) => one.method],
   ["Score", (one) => short(one.score), "number"],
-  ["Rows", (one) => plain(one.rows), "number"],
-  ["Features", (one) => (one.features ?? []).slice(0, 5).join(", ")],
+  ["Rows", (one) => one.rows, "number"],
+  ["Outliers", (one) => percent(one.outlier_share), "number"],
+  ["Furthest features", (one) => one.error || furthest(one.features), "wide"],
 ];
+const MOST_FEATURES = 4;
+
+const furthest = (features) =>
+  features.slice(0, MOST_FEATURES).map(({ name, score }) => `${name} ${short(score)}`).join(", ");
 
 const monitors = (found) =>
   found?.length > 0 &&
-  section("Monitors", table("What watches the data: above 1 is drift", MONITORS, found,
-    (one) => `${one.revision} ${one.monitor}`));
+  section("Monitors",
+    h("p", { class: "legend" }, "A score above 1 is drift."),
+    table("What watches the data", MONITORS, found, (one) => `${one.revision} ${one.monitor}`));
