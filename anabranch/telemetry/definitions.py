@@ -294,7 +294,8 @@ MONITOR_ERRORS = _counter("monitor_errors", "Windows that a monitor failed on.",
 # What leaves the engine.
 OUTLET_SELECTED = _counter(
     "outlet_selected",
-    "Items for an outlet (traces, requests, monitor:<name>): those sent, dropped and waiting.",
+    "Items for an outlet (traces, traces-shown, requests, monitor:<name>): those sent, dropped and "
+    "waiting.",
     "graph", "outlet",
 )  # fmt: skip
 OUTLET_SENT = _counter("outlet_sent", "Items that were delivered.", "graph", "outlet")
