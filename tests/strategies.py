@@ -7,6 +7,7 @@ files) exists.
 
 from __future__ import annotations
 
+import math
 import string
 from collections.abc import Sequence
 from typing import Any
@@ -187,6 +188,23 @@ def _retried(options: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.builds(dict.__or__, st.just(options), _some({}, retries))
 
 
+def _has_features(shape: Sequence[int]) -> bool:
+    """Whether a tensor has rows, of no more features than three monitored ones may have."""
+    return bool(shape) and math.prod(max(size, 1) for size in shape[1:]) <= 300
+
+
+def _monitors(inputs: list[str]) -> st.SearchStrategy[dict[str, Any]]:
+    """Monitors of some of the inputs."""
+    watches = st.lists(st.sampled_from(inputs), min_size=1, max_size=3, unique=True)
+    common = {"window": st.integers(2, 999), "sample": st.sampled_from(["1%", "12.5%"])}
+    first = st.fixed_dictionaries({"first": st.integers(40, 999)})
+    one = _some({"method": st.just("sketch"), "watches": watches}, common) | _some(
+        {"method": st.just("drift"), "watches": watches, "reference": first},
+        {**common, "args": st.just({"false_alarm_rate": 0.05})},
+    )
+    return st.dictionaries(node_names, one, min_size=1, max_size=2)
+
+
 @st.composite
 def graph_data(draw: st.DrawFn, max_nodes: int = 6, unsupported: bool = True) -> dict[str, Any]:
     """A graph as plain data, as YAML would give it; see ``graphs``."""
@@ -224,6 +242,9 @@ def graph_data(draw: st.DrawFn, max_nodes: int = 6, unsupported: bool = True) ->
         "rollout": rollouts,
         "telemetry": _telemetry([*inputs, *outputs]),
     }
+    watchable = [name for name, tensor in inputs.items() if _has_features(tensor["shape"])]
+    if watchable:
+        optional["monitors"] = _monitors(watchable)
     labels = st.dictionaries(texts.filter(bool), texts | tricky_texts, min_size=1, max_size=2)
     return {
         "apiVersion": "anabranch/v1",

@@ -35,6 +35,7 @@ from anabranch.specs.models import (
     Compare,
     InferenceGraph,
     Placement,
+    Reference,
     RequestLog,
     Resources,
     Rollout,
@@ -94,6 +95,7 @@ class Graph:
         self._traffic: Any = None
         self._rollout: Any = None
         self._telemetry: Any = None
+        self._monitors: dict[str, Any] = {}
         self._loaded: Loaded | None = None
         self._local: LocalGraph | None = None
 
@@ -118,6 +120,7 @@ class Graph:
         graph._inputs, graph._nodes, graph._outputs = body["inputs"], body["nodes"], body["outputs"]
         graph._traffic, graph._rollout = body.get("traffic"), body.get("rollout")
         graph._telemetry = body.get("telemetry")
+        graph._monitors = body.get("monitors", {})
         return graph
 
     def input(self, name: str, datatype: str, shape: Sequence[int]) -> Self:
@@ -264,6 +267,31 @@ class Graph:
         self._rollout = plain(rollout if rollout is not None else fields)
         return self._changed()
 
+    def monitor(
+        self,
+        name: str,
+        *,
+        component: Component | None = None,
+        method: str | None = None,
+        args: Mapping[str, Any] | None = None,
+        watches: Sequence[str] | None = None,
+        reference: Reference | Fields | None = None,
+        window: int = 200,
+        sample: Percentage | str | None = None,
+    ) -> Self:
+        """Add a monitor of some tensors, or of all inputs of the graph."""
+        given = {
+            "component": component_name(component) if isinstance(component, type) else component,
+            "method": method,
+            "args": args,
+            "watches": watches,
+            "reference": reference,
+            "window": window,
+            "sample": None if sample is None else str(sample),
+        }
+        monitor = {key: plain(value) for key, value in given.items() if value is not None}
+        return self._put(self._monitors, name, monitor, "monitor")
+
     def telemetry(
         self,
         *,
@@ -378,6 +406,7 @@ class Graph:
             "traffic": self._traffic,
             "rollout": self._rollout,
             "telemetry": self._telemetry,
+            "monitors": self._monitors or None,
         }
         return {
             "apiVersion": "anabranch/v1",

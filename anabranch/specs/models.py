@@ -529,7 +529,8 @@ class Monitor(Model):
     component: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Your class with ``score(**inputs)``, as for nodes; instead of ``method``."""
     method: str | None = None
-    """A built-in, such as ks or mahalanobis."""
+    """A built-in: drift, ks, chi_square, psi, mahalanobis, isolation_forest, alibi_detect,
+    sketch."""
     args: dict[str, Argument] = {}
     """Keyword arguments of the constructor."""
     watches: Annotated[list[Source], Field(min_length=1, max_length=64)] | None = None

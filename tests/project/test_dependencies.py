@@ -86,9 +86,9 @@ def test_the_lock_names_no_place_and_no_platform(word: str) -> None:
     assert word not in LOCK
 
 
-def test_only_explain_holds_numpy_or_python_back() -> None:
+def test_only_explain_and_drift_hold_numpy_or_python_back() -> None:
     extras = {**PROJECT["optional-dependencies"]}
-    del extras["explain"]
+    del extras["explain"], extras["drift"]
     free = [*PROJECT["dependencies"], *(one for extra in extras.values() for one in extra)]
     held = [one for one in map(Requirement, free) if one.marker or one.name == "alibi"]
     assert held == []
