@@ -11,7 +11,7 @@ import numpy as np
 from anabranch.components.hints import hint
 from anabranch.components.registry import register
 from anabranch.monitors.base import Comparing, Finding, unlike
-from anabranch.monitors.bins import Categories, Quantiles
+from anabranch.monitors.bins import Bins, Categories, Quantiles
 from anabranch.monitors.statistics import homogeneity, ks_log_p, ks_statistics
 from anabranch.monitors.table import Array, Table, Unfit
 
@@ -161,7 +161,7 @@ class PopulationStabilityIndex(Comparing):
     def fit(self, reference: Table) -> None:
         """Make the bins; Unfit if a feature of texts has too many values."""
         self._reference = reference
-        self._bins = [
+        self._bins: list[Bins] = [
             Categories(name, column) if category else Quantiles(column, self._number)
             for name, column, category in zip(
                 reference.names, reference.columns, reference.categorical, strict=True
