@@ -23,9 +23,8 @@ from anabranch.telemetry.trace_settings import TraceSettings
 
 Item = TypeVar("Item")
 
-MOST = 16_384
-"""Spans that may wait in a process; a second of them in a router that is busy."""
-MOST_BYTES = 32 * 2**20
+MOST = 8192
+"""Spans that may wait in a process; half a second of them in a router that traces all it can."""
 MOST_SHOWN = 2048
 """The same of those that are to be shown."""
 _SIZE = 1024
@@ -75,8 +74,7 @@ class Traces:
     def _open_exported(self) -> Outlet[Span]:
         with self._lock:
             if self._exported is None:
-                deliver = self._delivery
-                self._exported = Outlet(self._graph, "traces", deliver, MOST, MOST_BYTES)
+                self._exported = Outlet(self._graph, "traces", self._delivery, MOST)
             return self._exported
 
     def _open_shown(self, tell: Deliver[Span]) -> Outlet[Span]:
