@@ -16,7 +16,17 @@ from anabranch.router.errors import Reply, error_body
 
 _OWN = frozenset({"same-origin", "none"})
 """Of the page itself, or of the user: typed, or from a bookmark."""
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
+"""What proxies add to the requests that they pass on."""
 _FOREIGN = Reply(403, error_body("a web page of another origin may not ask for this"))
+
+
+def is_local(headers: Mapping[str, str]) -> bool:
+    """Whether a request to an engine on loopback is of this machine, and meant for it.
+
+    What a reverse proxy passes on is not: it may come from anywhere, under any ``Host``.
+    """
+    return is_loopback(headers.get("host", "")) and not any(name in headers for name in _FORWARDED)
 
 
 def is_loopback(host: str) -> bool:

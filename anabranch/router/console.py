@@ -7,8 +7,8 @@
 | GET | ``/console/api/…`` | what the control API answers there, of the paths in ``_READ`` |
 
 Page and files are the same for everyone. Events and reads need no token where the engine listens
-on loopback and is asked by a name of loopback; else they need that of the control API. All that
-changes something goes to the control API itself, which always needs it.
+on loopback and is asked from this machine by a name of loopback; else they need that of the control
+API. All that changes something goes to the control API itself, which always needs it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Protocol
 from urllib.parse import parse_qs
 
 from anabranch.errors import NotFound
-from anabranch.router.access import foreign, is_loopback
+from anabranch.router.access import foreign, is_local
 from anabranch.router.assets import asset
 from anabranch.router.console_feed import Feed, Source
 from anabranch.router.errors import Headers, MethodNotAllowed, Reply
@@ -80,7 +80,7 @@ class Console:
     def refusal(self, headers: Mapping[str, str]) -> Reply | None:
         """The answer for a caller who may not read; None for who may."""
         refused = foreign(headers)
-        if refused is not None or (self._loopback and is_loopback(headers.get("host", ""))):
+        if refused is not None or (self._loopback and is_local(headers)):
             return refused
         return self._control.refusal(headers)
 

@@ -80,6 +80,8 @@ class Feed:
         self._pause, self._beat, self._patience = pause, beat, patience
         self._clock = clock
         self._window = Window()
+        self._heard = 0.0
+        """When the controller last answered, in Unix time; 0 before it has."""
         self._documents: dict[Topic, bytes] = {}
         self._looking: Counter[str] = Counter()
         """Consoles by the graph that each shows in detail; empty for none."""
@@ -142,6 +144,7 @@ class Feed:
         finally:
             self._poller = None
             self._documents.clear()
+            self._heard = 0.0
             self._window.forget()
 
     async def _ask(self) -> None:
@@ -152,12 +155,14 @@ class Feed:
         except Exception as error:
             self._put({("engine", ""): self._gone(error)})
         else:
+            self._heard = self._clock()
             self._put({("engine", ""): {"answers": True, "since": None, "reason": ""}} | found)
 
     def _gone(self, error: Exception) -> dict[str, Any]:
         """What is told of a controller that does not answer; faults are logged once."""
         known = orjson.loads(self._documents.get(("engine", ""), b"null"))
         is_new = known is None or known["answers"]
+        since = self._heard or self._clock() if is_new else known["since"]
         if isinstance(error, TimeoutError):
             reason = f"the controller does not answer within {self._patience:g}s"
         elif status_of(error) is not None:
@@ -166,7 +171,6 @@ class Feed:
             reason = "internal error; the log of the gateway has more"
             if is_new:
                 logger.error("the console cannot be kept up to date", exc_info=error)
-        since = self._clock() if is_new else known["since"]
         return {"answers": False, "since": since, "reason": reason}
 
     async def _found(self) -> dict[Topic, Any]:

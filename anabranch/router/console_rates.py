@@ -14,6 +14,7 @@ from math import inf
 from typing import Any, TypeAlias
 
 from anabranch.telemetry.definitions import (
+    EXPLANATIONS,
     HOP_DURATION,
     NODE_DURATION,
     NODE_ERRORS,
@@ -34,6 +35,8 @@ WINDOW_S = 10.0
 _FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Statuses of gRPC that are the server's fault, as 5xx are over HTTP."""
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_EXPLAINED = frozenset({"explained", "cached", "refused"})
+"""Outcomes of explanations that are not the explainer's fault."""
 _DIGITS = 4
 """Significant digits: finer differences are not worth sending."""
 
@@ -142,7 +145,21 @@ class _Change:
         for labels, waits in self.timed(QUEUE_DURATION, graph).items():
             if labels in found:
                 found[labels]["queue_p99"] = waits["p99"]
+        found.update(self.explainers(graph))
         return found
+
+    def explainers(self, graph: str) -> Mapping[Labels, Numbers]:
+        """Explanations, and those of them that failed, came late or found no place."""
+        asked: dict[Labels, float] = {}
+        failed: dict[Labels, float] = {}
+        for (*place, outcome), count in self.grown(EXPLANATIONS, graph):
+            node = tuple(place)
+            asked[node] = asked.get(node, 0.0) + count
+            failed[node] = failed.get(node, 0.0) + (0.0 if outcome in _EXPLAINED else count)
+        return {
+            node: {"per_second": self.rate(count), "failed_per_second": self.rate(failed[node])}
+            for node, count in asked.items()
+        }
 
     def routes(self, graph: str) -> Mapping[Labels, float | None]:
         return {labels: self.rate(n) for labels, n in self.grown(ROUTE_REQUESTS, graph)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anabranch.router.access import foreign, is_loopback
+from anabranch.router.access import foreign, is_local, is_loopback
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,15 @@ def test_names_of_loopback(host: str) -> None:
 )  # fmt: skip
 def test_any_other_name_may_have_been_rebound(host: str) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    "name", ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"]
+)
+def test_what_a_proxy_passes_on_is_not_local(name: str) -> None:
+    assert is_local({"host": "localhost:8000", "accept": "*/*"})
+    assert not is_local({"host": "localhost:8000", name: "127.0.0.1"})
+    assert not is_local({"host": "evil.example"}) and not is_local({})
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from anabranch.router.console_rates import Window, is_fault, numbers, quantiles
 from anabranch.telemetry.definitions import (
+    EXPLANATIONS,
     HOP_DURATION,
     NODE_DURATION,
     NODE_ERRORS,
@@ -60,6 +61,8 @@ def test_nodes_routes_hops_and_replicas_are_by_revision() -> None:
     registry.number(NODE_ERRORS, "g", "2", "forest", "NodeError").value = 4
     registry.number(NODE_ERRORS, "g", "2", "forest", "DeadlineExceeded").value = 2
     registry.number(NODE_ERRORS, "g", "3", "always-fails", "NodeError").value = 2
+    for outcome, count in (("explained", 5), ("cached", 3), ("late", 2)):
+        registry.number(EXPLANATIONS, "g", "2", "why", outcome).value = count
     registry.number(ROUTE_REQUESTS, "g", "2", "pick", "forest").value = 6
     registry.distribution(HOP_DURATION, "g", "2", "gpu").observe(0.03)
     registry.number(REPLICAS, "g", "2", "gpu", "running").value = 2
@@ -73,6 +76,7 @@ def test_nodes_routes_hops_and_replicas_are_by_revision() -> None:
     assert found["g"]["nodes"]["3"]["always-fails"] == {
         "per_second": 0.0, "failed_per_second": 1.0
     }  # fmt: skip
+    assert found["g"]["nodes"]["2"]["why"] == {"per_second": 5.0, "failed_per_second": 1.0}
     assert found["g"]["routes"] == {"2": {"pick": {"forest": 3.0}}}
     assert found["g"]["hops"]["2"]["gpu"]["per_second"] == 0.5
     assert found["g"]["replicas"] == {"2": {"gpu": {"running": 2}}}
