@@ -12,6 +12,7 @@ zero.
 from __future__ import annotations
 
 import math
+import time
 from itertools import accumulate
 
 from ray.util import metrics as ray_metrics
@@ -43,6 +44,7 @@ class RayMetrics:
             for labels in last.keys() - cells.keys():
                 self._gone(metric, labels)
                 del last[labels]
+            time.sleep(0)  # lets the event loop have the interpreter in between
 
     def _put(
         self, metric: Metric, labels: Labels, value: Value, before: Value | None, again: bool
