@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
+from ray.serve._private.common import ReplicaState
+
 from anabranch.control import serving
 from anabranch.control.reconcile import parse_app
 from anabranch.graph.plan import HEAD
@@ -38,7 +40,9 @@ class Fleet:
         counts: Counter[tuple[str, ...]] = Counter()
         asleep: set[Place] = set()
         for place, deployment in _deployments(applications):
-            states = Counter(str(one["state"]).lower() for one in deployment["replicas"])
+            states = Counter(
+                ReplicaState(one["state"]).value.lower() for one in deployment["replicas"]
+            )
             counts.update({(*place, state): number for state, number in states.items()})
             counts.update({(*place, state): 0 for state in _ALWAYS})
             alive = states.total() - sum(states[state] for state in _ENDING)

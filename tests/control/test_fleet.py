@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ray.serve._private.common import ReplicaState
+
 from anabranch.control.fleet import Fleet
 from anabranch.telemetry.definitions import COLD_STARTS, REPLICAS
 from anabranch.telemetry.registry import Registry
 
 
 def deployment(*states: str, status: str = "HEALTHY") -> dict[str, Any]:
-    return {"status": status, "replicas": [{"state": state} for state in states]}
+    return {"status": status, "replicas": [{"state": ReplicaState(state)} for state in states]}
 
 
 def router(revision: int, *states: str) -> dict[str, Any]:
