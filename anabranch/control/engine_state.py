@@ -14,10 +14,11 @@ FILE = "engine.json"
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """Where an engine answers: two URLs, a ``host:port`` for gRPC, and its home."""
+    """Where an engine answers: URLs, a ``host:port`` for gRPC, and its home."""
 
     http: str
     grpc: str
+    console: str
     dashboard: str
     home: str
 
@@ -40,7 +41,7 @@ class EngineState:
 
     def info(self, home: Path) -> EngineInfo:
         """What a caller needs to know."""
-        return EngineInfo(self.http, self.grpc, self.dashboard, str(home))
+        return EngineInfo(self.http, self.grpc, f"{self.http}/console", self.dashboard, str(home))
 
 
 def resolve_home(home: str | Path | None = None) -> Path:

@@ -100,10 +100,13 @@ def test_up_deploy_infer_down(new_engine):
     assert info == {
         "http": f"http://127.0.0.1:{engine.ports[0]}",
         "grpc": f"127.0.0.1:{engine.ports[1]}",
+        "console": f"http://127.0.0.1:{engine.ports[0]}/console",
         "dashboard": f"http://127.0.0.1:{engine.ports[2]}",
         "home": str(engine.home),
     }
-    assert httpx.get(info["dashboard"], trust_env=False).status_code == 200
+    for page in ("console", "dashboard"):
+        found = httpx.get(info[page], trust_env=False, follow_redirects=True)
+        assert found.headers["content-type"].startswith("text/html")
     deployed = json.loads(done(engine.run("deploy", EXAMPLE, "-o", "json")).stdout)
     assert deployed == {"graph": "quickstart", "revision": 1, "state": "live"}
     answer = done(engine.run("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))

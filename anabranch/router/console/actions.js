@@ -79,14 +79,12 @@ export function rollback(graph, { revision }) {
     title: `Roll ${graph.graph} back?`,
     confirm: "Roll back",
     kind: "danger",
-    content: known.length
-      ? [
-          h("p", {}, `All traffic goes to the revision below: at once where it is warm, else once it is up again. r${graph.live} ${WARM}`),
-          h("label", {}, "Revision ",
-            h("select", { name: "to", "data-value": revision ?? known[0].revision },
-              known.map((one) => h("option", { value: one.revision }, `r${one.revision} (${one.state})`)))),
-        ]
-      : h("p", {}, "No other revision was ever live."),
+    content: [
+      h("p", {}, `All traffic goes to the revision below: at once where it is warm, else once it is up again. r${graph.live} ${WARM}`),
+      h("label", {}, "Revision ",
+        h("select", { name: "to", "data-value": revision ?? known[0].revision },
+          known.map((one) => h("option", { value: one.revision }, `r${one.revision} (${one.state})`)))),
+    ],
     send: (data) => ["POST", `${graphPath(graph.graph)}/rollback`, { to: Number(data.get("to")) }],
   });
 }

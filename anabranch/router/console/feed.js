@@ -1,6 +1,7 @@
 // The line to the engine: server-sent events, read by fetch, which can carry the token.
 //
-// `line` says how it is: {state: "connecting" | "open" | "lost" | "locked", since: Date, reason}.
+// `line` says how it is: {state, since: Date, reason}; the states are connecting, open, lost (nobody
+// answers), refused (the engine answers that it cannot) and locked (it wants the token).
 
 import { at, authorization } from "./api.js";
 
@@ -38,7 +39,7 @@ export class Feed {
       const problem = await this.listen(signal, () => (pause = FIRST_PAUSE_MS));
       if (signal.aborted) return;
       if (problem.status === 401) return this.say("locked", problem.message);
-      this.say("lost", problem.message);
+      this.say(problem.status ? "refused" : "lost", problem.message);
       await new Promise((done) => setTimeout(done, pause));
       pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
     }
@@ -61,7 +62,9 @@ export class Feed {
       });
       if (!reply.ok) {
         const body = await reply.json().catch(() => null);
-        return { status: reply.status, message: body?.error ?? `status ${reply.status}` };
+        return body?.error
+          ? { status: reply.status, message: body.error }
+          : { message: `it answers with status ${reply.status}` };
       }
       onOpen();
       this.say("open", "");

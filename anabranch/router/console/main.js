@@ -101,6 +101,9 @@ function problem() {
   if (line.state === "lost") {
     return h("p", {}, h("strong", {}, "The engine is gone", ticking(line.since)), `: ${line.reason}.`, from, " Trying again.");
   }
+  if (line.state === "refused") {
+    return h("p", {}, h("strong", {}, "This page is not kept up to date", ticking(line.since)), `: ${line.reason}.`, from);
+  }
   if (!engine.answers) {
     return h("p", {}, h("strong", {}, "The controller is gone", ticking(new Date(engine.since * 1000))), `: ${engine.reason}.`,
       " Graphs answer all the same.", from);

@@ -64,6 +64,8 @@ const ARMS = [
   ["Reward", (arm) => short(arm.feedback.reward), "number"],
 ];
 
+const wasLive = (graph) => graph.revisions.some((one) => one.live_at && one.revision !== graph.live);
+
 function arms(graph) {
   const several = graph.arms.length > 1;
   return section("Arms",
@@ -72,7 +74,7 @@ function arms(graph) {
       several && button("promote", "Promote …"),
       several && button("abort", "Abort candidate …"),
       button("traffic", "Set traffic …"),
-      button("rollback", "Roll back …")));
+      wasLive(graph) && button("rollback", "Roll back …")));
 }
 
 const MIRRORS = [
