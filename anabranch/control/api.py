@@ -241,7 +241,7 @@ class ControlApi:
     def _received(self, call: Call) -> Revision:
         received = self._releases.receive(call.graph, call.body)
         intent = read_intent(call.query.get("intent"), received.rollout)
-        self._releases.check(intent.rollout)
+        self._releases.check(intent.rollout, received.monitored)
         author, message = call.query.get("author", ""), call.query.get("message", "")
         return self._store.add_revision(
             call.graph, received.spec, received.digest,

@@ -194,6 +194,7 @@ def _feature(feature: Feature) -> dict[str, Any]:
         "statistic": feature.statistic,
         "p_value": feature.p_value,
         **feature.summary,
+        **{f"p{round(100 * share):02}": value for share, value in feature.quantiles.items()},
     }
     known = {name: value for name, value in numbers.items() if value is not None}
     return {"name": feature.name} | {n: v for n, v in known.items() if math.isfinite(v)}

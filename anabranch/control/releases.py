@@ -39,6 +39,8 @@ class Received:
     spec: str
     rollout: Rollout | None
     """The block of that name in the spec."""
+    monitored: bool
+    """Whether it has monitors."""
     pins: Mapping[str, str]
     """What each movable reference to a model means now."""
 
@@ -74,11 +76,19 @@ class Releases:
         references.check(loaded.graph, self._artefacts)
         pins = references.pins(loaded.graph, self._artefacts)
         digest = self._bundles.put(files)
-        return Received(digest, files[name].decode("utf-8"), loaded.graph.spec.rollout, pins)
+        text, monitored = files[name].decode("utf-8"), bool(loaded.plan.monitors)
+        return Received(digest, text, loaded.graph.spec.rollout, monitored, pins)
 
-    def check(self, rollout: Rollout | None) -> None:
-        """InvalidRequest for a rollout that would call what the settings do not allow."""
+    def check(self, rollout: Rollout | None, monitored: bool = True) -> None:
+        """InvalidRequest for a rollout that would call what the settings do not allow, or that goes
+        by drift where nothing is ``monitored``.
+        """
         destinations.check(rollout, self._webhooks, self._prometheus)
+        metrics = rollout.analysis.metrics if rollout and rollout.analysis else ()
+        if not monitored and any(metric.metric == "drift" for metric in metrics):
+            raise InvalidRequest(
+                "rollout.analysis: `drift` is measured by `monitors`, and the graph has none"
+            )
 
     def signature(self, plan: Plan) -> Signature:
         """What routers are told of a plan: what the settings do not allow is left out."""

@@ -20,7 +20,7 @@ from anabranch.components.contract import CannotLoad
 from anabranch.errors import LoadError
 from anabranch.graph.observing import Seen, is_sampled, share_of
 from anabranch.graph.plan import Plan, PlannedMonitor
-from anabranch.graph.remembering import Memory, Shelf
+from anabranch.graph.remembering import Memory, Shelf, tidy
 from anabranch.graph.watching import parameter_of
 from anabranch.monitors.base import MAX_REFERENCE, Feature, Finding, Method
 from anabranch.monitors.own import Own
@@ -340,6 +340,8 @@ def load_monitors(plan: Plan, root: Path, folder: Path | None) -> list[Monitorin
 
     ``folder`` keeps what they gather over a restart; None keeps nothing. Raises LoadError.
     """
+    if folder is not None:
+        tidy(folder)
     return [_loaded(plan, planned, root, folder) for planned in plan.monitors.values()]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,6 +33,19 @@ class Memory:
     alarms: int = 0
     calm: int = 0
     drift_since: float | None = None
+
+
+KEPT_REVISIONS = 16
+"""Revisions of a graph, the newest, of which something is kept."""
+
+
+def tidy(folder: Path) -> None:
+    """Remove what was kept of old revisions of a graph; ``folder`` is that of the newest."""
+    revisions = {
+        int(one.name[1:]): one for one in folder.parent.glob("r*") if one.name[1:].isdigit()
+    }
+    for number in sorted(revisions)[:-KEPT_REVISIONS]:
+        shutil.rmtree(revisions[number], ignore_errors=True)
 
 
 class Shelf:

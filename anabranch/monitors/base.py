@@ -49,7 +49,9 @@ class Feature:
     p_value: float | None = None
     """Not corrected for how many features there are."""
     summary: Mapping[str, float] = field(default_factory=dict)
-    """How its values are spread."""
+    """How its values are spread: count, mean and the like."""
+    quantiles: Mapping[float, float] = field(default_factory=dict)
+    """By share, 0 to 1."""
 
 
 @dataclass(frozen=True)

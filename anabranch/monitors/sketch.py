@@ -79,12 +79,15 @@ class QuantileSketch:
         return [*below, (0.0, self._zeros), *above]
 
     def summary(self) -> Mapping[str, float]:
-        """Count, missing values, mean, extremes and quantiles."""
+        """Count, missing values, mean and extremes."""
         found = {"count": float(self.count), "missing": float(self.missing)}
         if self.count:
             found |= {"mean": self._total / self.count, "min": self._least, "max": self._most}
-            found |= {f"p{round(100 * share):02}": self.quantile(share) for share in QUANTILES}
         return found
+
+    def quantiles(self) -> Mapping[float, float]:
+        """The usual quantiles; none where there are no numbers."""
+        return {share: self.quantile(share) for share in QUANTILES} if self.count else {}
 
 
 def _buckets(magnitudes: Array) -> Counter[int]:
@@ -124,6 +127,7 @@ class Sketch(Method):
             if column.dtype.kind == "f":
                 self._sketches.setdefault(name, QuantileSketch()).add(QuantileSketch.of(column))
         features = [
-            Feature(name, summary=sketch.summary()) for name, sketch in self._sketches.items()
+            Feature(name, summary=sketch.summary(), quantiles=sketch.quantiles())
+            for name, sketch in self._sketches.items()
         ]
         return Finding(features=tuple(features))

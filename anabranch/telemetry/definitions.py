@@ -287,6 +287,12 @@ MONITOR_DRIFT = _gauge(
     "monitor_drift", "1 while the monitor says that there is drift, else 0.", *_ARM, "monitor",
     across="max",
 )  # fmt: skip
+MONITOR_QUANTILE = _gauge(
+    "monitor_quantile",
+    "Quantiles of all that a sketch has seen of a feature, by share: 0.05, 0.25, 0.5, 0.75, 0.95; "
+    "64 features have a label.",
+    *_ARM, "monitor", "feature", "quantile", across="max",
+)  # fmt: skip
 MONITOR_OUTLIERS = _counter("monitor_outliers", "Rows that were outliers.", *_ARM, "monitor")
 MONITOR_ALARMS = _counter("monitor_alarms", "Times that drift began.", *_ARM, "monitor")
 MONITOR_ERRORS = _counter("monitor_errors", "Windows that a monitor failed on.", *_ARM, "monitor")
@@ -294,7 +300,7 @@ MONITOR_ERRORS = _counter("monitor_errors", "Windows that a monitor failed on.",
 # What leaves the engine.
 OUTLET_SELECTED = _counter(
     "outlet_selected",
-    "Items for an outlet (traces, traces-shown, requests, monitor:<name>): those sent, dropped and "
+    "Items for an outlet (traces, traces-shown, requests, monitors): those sent, dropped and "
     "waiting.",
     "graph", "outlet",
 )  # fmt: skip

@@ -31,7 +31,7 @@ def duo(engine):
         replace(NEW, monitor="broken", errors=1, error="score() raised RuntimeError: no luck"),
         replace(
             NEW, monitor="spread", method="sketch", windows=1, rows=200, at=1e9,
-            features=(Feature("x", summary={"count": 200.0, "mean": 1.5, "p50": 1.25}),),
+            features=(Feature("x", summary={"count": 200.0, "mean": 1.5}, quantiles={0.5: 1.25}),),
         ),
     ]  # fmt: skip
     asyncio.run(engine.plane.monitors.take("duo", 1, results, ()))

@@ -340,3 +340,12 @@ def test_a_reference_that_does_not_fit_is_named(root: Path, rows: np.ndarray, me
     np.save(root / "r.npy", rows)
     with pytest.raises(LoadError, match=f"^monitor 'm': {message}"):
         loaded(root, reference={"data": "r.npy"}, **KS)
+
+
+def test_only_the_newest_revisions_are_kept(root: Path) -> None:
+    for number in range(1, 30):
+        (root / "kept" / f"r{number}").mkdir(parents=True)
+    (root / "kept" / "other").mkdir()
+    loaded(root, root / "kept" / "r29", **KS, reference={"first": 100})
+    left = {one.name for one in (root / "kept").iterdir()}
+    assert left == {"other", *(f"r{number}" for number in range(14, 30))}

@@ -30,6 +30,7 @@ def test_sketches_of_parts_add_up_to_that_of_the_whole(one: list[float], two: li
     parts.add(QuantileSketch.of(np.array(two, float)))
     whole = QuantileSketch.of(np.array(one + two, float))
     assert parts.summary() == pytest.approx(whole.summary(), rel=1e-9, abs=1e-6)
+    assert parts.quantiles() == whole.quantiles()
 
 
 def test_memory_is_bounded_and_the_small_ones_pay_for_it() -> None:
@@ -55,4 +56,4 @@ def test_the_method_goes_on_from_window_to_window() -> None:
     (feature,) = found.features
     assert found.score is None and feature.name == "x"
     assert feature.summary["count"] == 200 and feature.summary["max"] == 199
-    assert feature.summary["p50"] == pytest.approx(99.5, rel=0.02)
+    assert feature.quantiles[0.5] == pytest.approx(99.5, rel=0.02)

@@ -9,6 +9,7 @@ from anabranch.telemetry.definitions import (
     MONITOR_ERRORS,
     MONITOR_FEATURE_SCORE,
     MONITOR_OUTLIERS,
+    MONITOR_QUANTILE,
     MONITOR_ROWS,
     MONITOR_SCORE,
 )
@@ -41,6 +42,7 @@ class Shown:
             # What came before a restart of the process was counted there.
             cell.value += getattr(result, name) - getattr(self._before, name)
         self._before = result
+        self._quantiles(result)
         if result.score is None:
             return
         self._registry.number(MONITOR_SCORE, *self._labels).value = result.score
@@ -53,6 +55,12 @@ class Shown:
                 scores[label] = max(feature.score, scores.get(label, 0.0))
         for label, score in scores.items():
             self._registry.number(MONITOR_FEATURE_SCORE, *self._labels, label).value = score
+
+    def _quantiles(self, result: Result) -> None:
+        for feature in result.features[:MAX_FEATURES]:
+            for share, value in feature.quantiles.items():
+                cell = (*self._labels, feature.name, f"{share:g}")
+                self._registry.number(MONITOR_QUANTILE, *cell).value = value
 
     def _label(self, feature: str) -> str:
         if len(self._features) < MAX_FEATURES:

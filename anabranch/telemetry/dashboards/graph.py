@@ -13,6 +13,7 @@ from anabranch.telemetry.dashboards.promql import (
     increase,
     level,
     mean,
+    mean_ever,
     per,
     quantile,
     rate,
@@ -215,7 +216,7 @@ _REPLICAS = Section(
             "s",
             (
                 Query(
-                    mean(d.REPLICA_START, *_ARM, "segment", scope=_SCOPE),
+                    mean_ever(d.REPLICA_START, *_ARM, "segment", scope=_SCOPE),
                     f"{{{{segment}}}} {_REVISION}",
                 ),
             ),
@@ -489,6 +490,16 @@ _MONITORS = Section(
                 ),
             ),
             alarm=1,
+        ),
+        Panel(
+            "Quantiles of sketches",
+            "short",
+            (
+                Query(
+                    level(d.MONITOR_QUANTILE, *_WATCHED, "feature", "quantile", scope=_SCOPE),
+                    f"{_MONITOR} {{{{feature}}}} {{{{quantile}}}}",
+                ),
+            ),
         ),
         Panel(
             "Drift",
