@@ -5,7 +5,7 @@ import { confirmed } from "./dialogs.js";
 import { h } from "./dom.js";
 import { percents } from "./format.js";
 
-const WARM = "stays up, warm, for its grace period, and can be gone back to at once.";
+const WARM = "stays up, warm, for its grace period; until then a rollback to it is immediate.";
 
 const candidate = (graph) =>
   Math.max(...graph.arms.map((arm) => arm.revision).filter((number) => number !== graph.live));

@@ -16,7 +16,7 @@ const columns = (graph) => [
   ["State", (one) => badge(one.state)],
   ["Created", (one) => time(new Date(one.created_at))],
   ["Author", (one) => one.author],
-  ["Message", (one) => [one.message, one.reason && h("span", { class: "reason" }, one.reason)], "wide"],
+  ["Message", (one) => [one.message, one.message && one.reason && " · ", one.reason && h("span", { class: "fact" }, one.reason)], "wide"],
   ["Bundle", (one) => h("code", { title: one.digest }, one.digest.slice(0, 10))],
   ["Action", (one) => one.revision !== graph.live && one.live_at &&
     button("rollback", "Roll back …", { "data-revision": one.revision, "aria-label": `Roll back to revision ${one.revision}` })],
