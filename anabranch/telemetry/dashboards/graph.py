@@ -492,16 +492,6 @@ _MONITORS = Section(
             alarm=1,
         ),
         Panel(
-            "Quantiles of sketches",
-            "short",
-            (
-                Query(
-                    level(d.MONITOR_QUANTILE, *_WATCHED, "feature", "quantile", scope=_SCOPE),
-                    f"{_MONITOR} {{{{feature}}}} {{{{quantile}}}}",
-                ),
-            ),
-        ),
-        Panel(
             "Drift",
             "short",
             (Query(level(d.MONITOR_DRIFT, *_WATCHED, scope=_SCOPE), _MONITOR),),
@@ -514,7 +504,6 @@ _MONITORS = Section(
                 Query(rate(d.MONITOR_ROWS, *_WATCHED, scope=_SCOPE), f"{_MONITOR} seen"),
                 Query(rate(d.MONITOR_OUTLIERS, *_WATCHED, scope=_SCOPE), f"{_MONITOR} outliers"),
             ),
-            width=12,
         ),
         Panel(
             "Alarms and errors",
@@ -523,8 +512,17 @@ _MONITORS = Section(
                 Query(increase(d.MONITOR_ALARMS, *_WATCHED, scope=_SCOPE), f"{_MONITOR} alarms"),
                 Query(increase(d.MONITOR_ERRORS, *_WATCHED, scope=_SCOPE), f"{_MONITOR} errors"),
             ),
-            width=12,
             note="Over the time shown.",
+        ),
+        Panel(
+            "Quantiles of sketches",
+            "short",
+            (
+                Query(
+                    level(d.MONITOR_QUANTILE, *_WATCHED, "feature", "quantile", scope=_SCOPE),
+                    f"{_MONITOR} {{{{feature}}}} {{{{quantile}}}}",
+                ),
+            ),
         ),
     ),
     folded=True,
