@@ -28,6 +28,7 @@ import pytest
 
 from anabranch.control.client import ControlClient
 from anabranch.errors import NotFound
+from benchmarks.moody import Moody, moody
 from tests.control import web
 from tests.control.web import Web
 from tests.telemetry.collector import Collector, collecting
@@ -125,6 +126,13 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture(scope="session")
+def sink() -> Iterator[Moody]:
+    """A sink of logged requests that is well, or not."""
+    with moody() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
 def mlflow_url() -> str:
     """Where the engine looks for MLflow's tracking server, which only its tests start."""
     return f"http://127.0.0.1:{free_ports(1)[0]}"
@@ -132,13 +140,17 @@ def mlflow_url() -> str:
 
 @pytest.fixture(scope="session")
 def engine(
-    tmp_path_factory: pytest.TempPathFactory, outside: Web, mlflow_url: str, collector: Collector
+    tmp_path_factory: pytest.TempPathFactory,
+    outside: Web,
+    mlflow_url: str,
+    collector: Collector,
+    sink: Moody,
 ) -> Iterator[Engine]:
     names = ("http-port", "grpc-port", "dashboard-port")
     ports = dict(zip(names, free_ports(3), strict=True))
     env = {
         "ANABRANCH_WEBHOOKS": f"{outside.url}/",
-        "ANABRANCH_REQUEST_LOGS": f"{outside.url}/logs",
+        "ANABRANCH_REQUEST_LOGS": f"{outside.url}/logs,{sink.url}/",
         "ANABRANCH_PROMETHEUS": outside.url,
         "MLFLOW_TRACKING_URI": mlflow_url,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_url,

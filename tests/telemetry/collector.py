@@ -39,22 +39,26 @@ class Received:
 
 @dataclass
 class Collector:
-    """What came in; ``refuses`` and ``hangs`` may be set at any time."""
+    """What came in; ``refuses``, ``hangs`` and ``slow``, in seconds, may be set at any time."""
 
     spans: list[Received] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     refuses: bool = False
     hangs: bool = False
+    slow: float = 0.0
     closing: threading.Event = field(default_factory=threading.Event)
     grpc_url: str = ""
     http_url: str = ""
 
     def take(self, request: Any, headers: dict[str, str]) -> bool:
         """Keep what a request carries; False if it is refused."""
-        if self.hangs:
-            self.closing.wait(60)
-        if self.refuses or self.hangs:
+        hung = self.hangs
+        while self.hangs and not self.closing.wait(0.05):
+            pass
+        if self.refuses or hung:
             return False
+        if self.slow:
+            self.closing.wait(self.slow)
         self.headers.append(headers)
         for group in request.resource_spans:
             resource = _attributes(group.resource.attributes)
