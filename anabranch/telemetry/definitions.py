@@ -139,7 +139,9 @@ NODE_ERRORS = _counter(
     "node_errors", "Calls of a node's component that failed, by class of error.", *_NODE, "kind"
 )
 NODE_IN_FLIGHT = _gauge(
-    "node_in_flight", "Calls of a node's component that wait or are under way, on the event loop left out.", *_NODE
+    "node_in_flight",
+    "Calls of a node's component that wait or are under way, on the event loop left out.",
+    *_NODE,
 )
 QUEUE_DURATION = _histogram(
     "queue_duration_seconds",
@@ -176,8 +178,10 @@ REPLICA_START = _histogram(
     *_ARM, "segment",
 )  # fmt: skip
 COLD_STARTS = _counter(
-    "cold_starts", "Replicas that were started for a segment that had gone to sleep: that was scaled to zero.", *_ARM, "segment"
-)
+    "cold_starts",
+    "Replicas that were started for a segment that was scaled to zero.",
+    *_ARM, "segment",
+)  # fmt: skip
 
 # Mirrors.
 MIRROR_SELECTED = _counter(

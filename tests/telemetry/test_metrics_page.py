@@ -25,7 +25,9 @@ def test_every_metric_is_in_one_row() -> None:
 
 def test_what_is_written_by_hand_stays(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("before\n<!-- begin: written by `make metrics` -->\nstale rows\n<!-- end -->\nafter\n")
+    page.write_text(
+        "before\n<!-- begin: written by `make metrics` -->\nstale rows\n<!-- end -->\nafter\n"
+    )
     main(str(page))
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n")
