@@ -1,4 +1,4 @@
-"""Where monitors look: a copy of what a request has brought about, once it is answered.
+"""Where monitors look: a copy of what a request has brought about, once its outputs are there.
 
 Where nothing in a process is watched, this costs a request one comparison. What failed is not
 looked at, and neither is what no client has asked.
@@ -68,7 +68,7 @@ class Observer:
         return bool(self._points)
 
     def see(self, frame: list[Any], context: Context) -> None:
-        """Look at the frame of a request that was answered; never raises."""
+        """Look at the frame of a request whose outputs are there; never raises."""
         if not context.is_traffic:
             return
         try:

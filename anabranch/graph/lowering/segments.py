@@ -9,8 +9,6 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ray import serve
-
 from anabranch.components.contract import Context
 from anabranch.graph.executor import SegmentExecutor
 from anabranch.graph.lowering.attempts import attempting
@@ -44,7 +42,7 @@ class SegmentReplica:
         self._hosted = hosted = await Hosted.start(spec, segment)
         plan = hosted.loaded.plan
         here = hosted.segment(segment)
-        self._sender = sender_for(plan, serve.get_replica_context().app_name)
+        self._sender = sender_for(plan)
         offer = None if self._sender is None else self._sender.offer
         self._executor = SegmentExecutor(plan, here, hosted.bound, counted(), counts_here(), offer)
         self._requests = 0

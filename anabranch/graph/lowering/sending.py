@@ -66,6 +66,11 @@ class Sender:
         return taken
 
 
-def sender_for(plan: Plan, application: str) -> Sender | None:
-    """The way to a plan's monitors in that application; None where it has none."""
-    return Sender(plan.name, application) if plan.monitors else None
+def sender_for(plan: Plan, application: str | None = None) -> Sender | None:
+    """The way to a plan's monitors in an application, that of this replica if none is named.
+
+    None where the plan has no monitors.
+    """
+    if not plan.monitors:
+        return None
+    return Sender(plan.name, application or serve.get_replica_context().app_name)
