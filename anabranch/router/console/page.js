@@ -1,0 +1,74 @@
+// From the state to what is on the page.
+
+import { token } from "./api.js";
+import { h, patch, setValues } from "./dom.js";
+import { span, when } from "./format.js";
+import { graphPage } from "./graph.js";
+import { fetchMissing } from "./loads.js";
+import { overview } from "./overview.js";
+import { button } from "./parts.js";
+import { isAlive, state } from "./state.js";
+
+const [top, banner, main, notice] = ["top", "banner", "main", "notice"].map((id) => document.getElementById(id));
+const NOTICE_MS = 8000;
+
+// Bring the page in line with the state, with the next frame.
+let due = false;
+export function render() {
+  if (due) return;
+  due = true;
+  requestAnimationFrame(() => {
+    due = false;
+    patch(top, head());
+    patch(banner, problem());
+    patch(main, state.route.graph ? graphPage(state) : overview(state));
+    setValues(main);
+    centre();
+    fetchMissing(render, say);
+  });
+}
+
+function head() {
+  const alive = isAlive();
+  return [
+    h("a", { class: "brand", href: "#/" }, "anabranch"),
+    h("span", { class: `line ${alive ? "good" : "bad"}` }, alive ? "live" : state.line.state === "connecting" ? "connecting" : "not live"),
+    token() ? button("signOut", "Forget token") : button("signIn", "Enter token"),
+  ];
+}
+
+function problem() {
+  const { line, engine, heard, now } = state;
+  const from = heard && ` What you see is from ${when(heard)}.`;
+  const ticking = (since) => h("span", { "aria-hidden": "true" }, ` for ${span((now - since) / 1000)}`);
+  if (line.state === "locked") {
+    return h("p", {}, "Reading needs the engine's token here. ", button("signIn", "Enter token"));
+  }
+  if (line.state === "lost") {
+    return h("p", {}, h("strong", {}, "The engine is gone", ticking(line.since)), `: ${line.reason}.`, from, " Trying again.");
+  }
+  if (line.state === "refused") {
+    return h("p", {}, h("strong", {}, "This page is not kept up to date", ticking(line.since)), `: ${line.reason}.`, from);
+  }
+  if (!engine.answers) {
+    return h("p", {}, h("strong", {}, "The controller is gone", ticking(new Date(engine.since * 1000))), `: ${engine.reason}.`,
+      " Graphs answer all the same.", from);
+  }
+  return null;
+}
+
+// A drawing that is wider than its place begins in its middle.
+const centred = new WeakSet();
+function centre() {
+  const drawing = main.querySelector(".drawing:has(svg)");
+  if (!drawing || centred.has(drawing)) return;
+  centred.add(drawing);
+  drawing.scrollLeft = (drawing.scrollWidth - drawing.clientWidth) / 2;
+}
+
+// Tell what became of something, for a while.
+export function say(text) {
+  patch(notice, h("p", {}, text));
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => patch(notice), NOTICE_MS);
+}
