@@ -17,7 +17,7 @@ from anabranch.graph.loading import Loaded
 from anabranch.graph.lowering.controlling import Controlling
 from anabranch.graph.lowering.explaining import step_aside
 from anabranch.graph.lowering.here import here
-from anabranch.graph.lowering.hosting import Handle, Hosted, StartError
+from anabranch.graph.lowering.hosting import Handle, Hosted
 from anabranch.graph.lowering.monitor_metrics import Shown
 from anabranch.graph.monitoring import Monitoring, Result, Turn, load_monitors
 from anabranch.graph.observing import Seen
@@ -94,9 +94,8 @@ class MonitorReplica:
         """Serve's health check: fails where a look does not come back."""
         since = next((at for at, work in self._waiting if not work.done()), None)
         late = since is not None and time.monotonic() - since > STUCK_S
-        await self._hosted.check_health()
-        if late:
-            raise StartError(f"monitors have looked at the same rows for {STUCK_S:g}s")
+        text = f"its monitors have looked at the same rows for {STUCK_S:g}s"
+        await self._hosted.check_health(text if late else None)
 
     async def __del__(self) -> None:
         hosted = getattr(self, "_hosted", None)
