@@ -90,6 +90,17 @@ def mean(metric: Metric, *by: str, scope: Scope = (), window: str = RATE) -> Exp
     return per(total, calls(metric, *by, scope=scope, window=window))
 
 
+def mean_ever(metric: Metric, *by: str, scope: Scope = ()) -> Expr:
+    """The mean of all values so far, for what each process does once."""
+    return per(*(_all(metric, suffix, by, scope) for suffix in ("_sum", "_count")))
+
+
+def lowest(metric: Metric, *by: str, window: str, scope: Scope = ()) -> Expr:
+    """The lowest that a gauge has been over a window."""
+    selector = _selector(metric, scope)
+    return Expr(f"{_over('min', metric, by)} (min_over_time({selector}[{window}]))", (metric,))
+
+
 def quantile(share: float, metric: Metric, *by: str, scope: Scope = (), window: str = RATE) -> Expr:
     """A quantile of a histogram's values; ``share`` is 0.95 for the 95th percentile."""
     grown = _grown("rate", metric, (*by, "le"), scope, window, "_bucket")
@@ -134,6 +145,10 @@ def _grown(
 ) -> Expr:
     selector = _selector(metric, scope, suffix)
     return Expr(f"{_over('sum', metric, by)} ({function}({selector}[{window}]))", (metric,))
+
+
+def _all(metric: Metric, suffix: str, by: Iterable[str], scope: Scope) -> Expr:
+    return Expr(f"{_over('sum', metric, by)} ({_selector(metric, scope, suffix)})", (metric,))
 
 
 def _over(how: str, metric: Metric, by: Iterable[str]) -> str:

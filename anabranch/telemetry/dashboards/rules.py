@@ -20,6 +20,7 @@ from anabranch.telemetry.dashboards.promql import (
     Source,
     increase,
     level,
+    lowest,
     named,
     per,
     quantile,
@@ -113,7 +114,7 @@ def to_yaml(source: Source) -> dict[str, Any]:
     prefix = "anabranch" if source == "gateway" else "anabranch-ray"
     return {
         "groups": [
-            {"name": f"{prefix}-recordings", "interval": "30s", "rules": recorded},
+            {"name": f"{prefix}-recordings", "rules": recorded},
             {"name": f"{prefix}-alerts", "rules": [_alert(one, source) for one in alerts()]},
         ]
     }
@@ -205,7 +206,8 @@ def _service() -> tuple[Alert, ...]:
 
 def _models() -> tuple[Alert, ...]:
     copies = increase(d.MIRROR_COMPARED, "graph", "revision", window="30m")
-    state = level(d.ROLLOUT_STATE, "graph", scope=('state="aborted"',))
+    aborted: Scope = ('state="aborted"',)
+    before = lowest(d.ROLLOUT_STATE, "graph", window="1h", scope=aborted)
     return (
         Alert(
             "AnabranchMirrorDisagrees",
@@ -229,7 +231,10 @@ def _models() -> tuple[Alert, ...]:
         Alert(
             "AnabranchRolloutAborted",
             "ticket",
-            f"{state.text} == 1 and min_over_time(({state.text})[1h:1m]) == 0",
+            level(d.ROLLOUT_STATE, "graph", scope=aborted)
+            .when("== 1")
+            .both(before.when("== 0"))
+            .text,
             "0s",
             "The rollout of {{ $labels.graph }} was aborted",
             "The candidate of the graph {{ $labels.graph }} was taken back within the last hour.",
