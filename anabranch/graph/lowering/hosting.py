@@ -17,6 +17,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+import ray
+
 from anabranch.components.contract import Bound
 from anabranch.errors import AnabranchError
 from anabranch.graph.loading import Loaded, open_graph
@@ -70,8 +72,9 @@ class Hosted:
         ``load`` is what does the latter, where it takes more than the nodes themselves.
         """
         started = time.monotonic()
-        write_logs()
-        start_exporting()
+        if ray.is_initialized():  # the process is the replica's
+            write_logs()
+            start_exporting()
         show_traces()
         TRACES.prepare()
         async with _marked():
