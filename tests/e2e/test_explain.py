@@ -17,6 +17,8 @@ import pytest
 from anabranch.router.raw import encode_raw
 from anabranch.router.rpc.messages import InferParameter, InferRequest, path, response_type
 from tests.e2e.conftest import BODY, Engine, Given, error, node, spec, until, value
+from tests.e2e.test_traces import Asked
+from tests.telemetry.collector import Collector
 
 pytestmark = pytest.mark.e2e
 
@@ -167,6 +169,23 @@ def test_a_share_of_the_traffic_is_explained_in_the_log(
     told = json.loads(lines[-1][lines[-1].index("{") :])
     assert (told["graph"], told["revision"], told["node"]) == (graph, "1", "why")
     assert told["explanations"]
+
+
+def test_an_explanation_is_a_part_of_its_requests_trace(
+    engine: Engine, collector: Collector, graph: str
+) -> None:
+    asked = Asked()
+    body = {"inputs": [{**BODY["inputs"][0], "data": [70.0, 80.0]}]}
+    url = f"{engine.graph_url(graph)}/explain"
+    found(httpx.post(url, json=body, headers=asked.headers, timeout=60))
+    names = ["node twice", "explainer why", "hop why", "explanation why"]
+    names += ["POST /v2/models/{model}/explain"]
+    until(lambda: {span.name for span in collector.trace(asked.trace).values()} >= set(names))
+    spans = {span.name: span for span in collector.trace(asked.trace).values()}
+    parents = [spans[name].parent_id for name in names]
+    assert parents == [*(spans[name].span_id for name in names[1:]), asked.span]
+    assert spans["explainer why"].process != spans["hop why"].process
+    assert not any("times" in name for name in spans), "the model's calls are not recorded"
 
 
 def test_a_prediction_is_explained_over_grpc(engine: Engine, graph: str) -> None:

@@ -180,11 +180,20 @@ def test_the_engine_keeps_what_is_to_be_shown(
 def test_errors_and_batches_and_mirrors(engine: Engine, collector: Collector, given: Given) -> None:
     batched = {"type": "predictor", "component": "components.py:Slow", "inputs": {"x": "x"}}
     one = spec("traced-more", slow={**batched, "batching": {"max_size": 8}})
+    one["spec"]["telemetry"] = {"trace": "100%"}
     name = given.deployed(one, CODE)
+    check_share(engine, collector, name)
     other = spec("traced-more", bad=node("Broken"))
     given.beside(other, CODE, "--mirror", "100")
     check_batch(engine, collector, name)
     check_error(engine, collector, name)
+
+
+def check_share(engine: Engine, collector: Collector, name: str) -> None:
+    """All requests are traced, as the spec says, unless their callers decide otherwise."""
+    begun = engine.infer(name).headers["traceresponse"].split("-")[1]
+    until(lambda: any(not span.parent_id for span in collector.trace(begun).values()))
+    assert "traceresponse" not in engine.infer(name, headers=Asked(sampled=False).headers).headers
 
 
 def check_batch(engine: Engine, collector: Collector, name: str) -> None:
