@@ -93,7 +93,7 @@ def run(
         host, http_port, grpc_port, dashboard_port, max_body, object_store
     )
     try:
-        _up(folder, wanted)
+        note(f"the console is at {_up(folder, wanted).console}")
         serve_until_interrupted(name, file, folder, timeout, remove=not ours)
     except KeyboardInterrupt:
         note("stopping")

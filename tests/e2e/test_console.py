@@ -275,7 +275,7 @@ def play(browser: Browser) -> None:
         browser.see(trace.get_by_role("row", name=re.compile(rf"\b{name}\b.* µ?m?s")))
     browser.shot("playground")
     browser.press("Explain by why")
-    browser.see(page.locator(".bars").get_by_role("row", name="x1 0.75"))
+    browser.see(page.locator(".bars").get_by_role("row", name="x1 3.75"))
     browser.shot("explanation")
     field.fill("{")
     browser.press("Send")

@@ -55,18 +55,26 @@ function answer({ reply }) {
 }
 
 const explanations = (document) =>
-  (document.explanations ?? []).slice(0, MOST_ROWS).map((one, row, all) =>
+  (document.explanations ?? []).slice(0, MOST_ROWS).map(lifted).map((one, row, all) =>
     h("div", { class: "explanation" },
       all.length > 1 && h("h3", {}, `Row ${row}`),
       h("p", { class: "fact" }, FACTS.filter((name) => one[name] !== undefined)
-        .map((name) => `${name.replace("_", " ")} ${short(one[name]) === "–" ? one[name] : short(one[name])}`).join(" · ")),
+        .map((name) => `${name.replace("_", " ")} ${numberOr(one[name])}`).join(" · ")),
       one.rule && h("p", {}, "The answer stays while ", h("strong", {}, one.rule.join(" and ") || "anything holds")),
       one.attributions !== undefined && bars(largest(one), "Feature", "Attribution"),
       (one.curves ?? []).map((curve) =>
-        bars(curve.grid.map((at, index) => [String(short(at) === "–" ? at : short(at)), curve.values[index]]).slice(0, MOST_BARS), curve.feature, "Effect")),
+        bars(curve.grid.map((at, index) => [numberOr(at), curve.values[index]]).slice(0, MOST_BARS), curve.feature, "Effect")),
       one.examples && bars(one.examples.slice(0, MOST_BARS).map(({ index, score }) => [`row ${index}`, score]), "Sample", "Similarity")));
 
+// An explainer of one's own has its words in `library`: attributions there are drawn as well.
+const lifted = (one) =>
+  ["rule", "attributions", "curves", "examples"].some((name) => name in one) || !Array.isArray(one.library?.attributions)
+    ? one
+    : { ...one, attributions: one.library.attributions, feature_names: one.library.feature_names };
+
 const FACTS = ["target", "prediction", "base_value", "precision", "coverage"];
+
+const numberOr = (value) => (typeof value === "number" ? short(value) : String(value));
 
 // The largest attributions by name, and the sum of all others.
 function largest({ attributions, feature_names: names }) {
