@@ -52,7 +52,8 @@ def _details(one: Json) -> Iterator[str]:
             (feature["name"], *(_number(feature.get(name)) for name in _SUMMARY))
             for feature in features[:_MOST]
         ]
-        yield _listed(one, table(("FEATURE", *map(str.upper, _SUMMARY)), rows))
+        text = table(("FEATURE", *map(str.upper, _SUMMARY)), rows)
+        yield _listed(one, "all rows", text, len(features))
         return
     drifted = [feature for feature in features if (feature.get("score") or 0) > 1]
     if drifted:
@@ -61,14 +62,13 @@ def _details(one: Json) -> Iterator[str]:
             for feature in drifted[:_MOST]
         ]
         text = table(("FEATURE", "SCORE", "STATISTIC", "P-VALUE"), rows)
-        yield _listed(one, text, len(drifted))
+        yield _listed(one, "latest window", text, len(drifted))
 
 
-def _listed(one: Json, text: str, count: int | None = None) -> str:
+def _listed(one: Json, of: str, text: str, count: int) -> str:
     """A table of features under the monitor's name, and how many more there are."""
-    count = len(one["features"]) if count is None else count
     more = f"\n… and {count - _MOST} more" if count > _MOST else ""
-    return f"{one['monitor']}, r{one['revision']}, latest window:\n{text}{more}"
+    return f"{one['monitor']}, r{one['revision']}, {of}:\n{text}{more}"
 
 
 def _number(value: float | None) -> str:

@@ -53,6 +53,7 @@ def test_every_monitor_in_a_line_and_below_what_has_drifted(duo):
     assert title == "inputs, r1, latest window:"
     assert worst.split() == ["x[0]", "3", "0.6", "1e-20"]
     assert more == "… and 2 more"
+    assert spread.splitlines()[0] == "spread, r1, all rows:"
     assert spread.splitlines()[-1].split() == ["x", "1.5", "-", "-", "1.25", "-", "-"]
 
 
