@@ -105,7 +105,7 @@ class Evaluator:
                     step.inline(frame, context)
         NODE.set("")
         if self._observer is not None:
-            self._observer.see(frame, context)
+            self._observer.see(frame, given, context)
         return [_settled(frame[slots[name]]) for name in wants]
 
     def stream(
@@ -129,10 +129,10 @@ class Evaluator:
         await self._run(self._schedule(tuple(wants), frozenset(given)), frame, context)
         frame[:] = map(_settled, frame)
 
-    def see(self, frame: list[Any], context: Context) -> None:
+    def see(self, frame: list[Any], given: Mapping[str, Any], context: Context) -> None:
         """Let monitors look at the frame of a request."""
         if self._observer is not None:
-            self._observer.see(frame, context)
+            self._observer.see(frame, given, context)
 
     @property
     def off_loop(self) -> int:

@@ -58,23 +58,30 @@ class Observer:
 
     def __init__(self, plan: Plan, vertices: Vertices, here: Collection[str], offer: Offer) -> None:
         self._offer = offer
-        self._points: list[tuple[int, Convert, str, float]] = []
+        self._points: list[tuple[str, int, Convert, str, float]] = []
+        """Of each: the node, its slot, and what is watched of it; no name for a graph input."""
         for source, (ref, share) in _watched(plan).items():
             if _is_here(plan, ref, here, vertices.orchestrates):
                 access = identity if ref.node is None else accessor(plan.nodes[ref.node], ref)
-                self._points.append((vertices.slots[vertex_of(ref)], access, source, share))
+                slot = vertices.slots[vertex_of(ref)]
+                self._points.append((ref.node or "", slot, access, source, share))
 
     def __bool__(self) -> bool:
         return bool(self._points)
 
-    def see(self, frame: list[Any], context: Context) -> None:
-        """Look at the frame of a request whose outputs are there; never raises."""
+    def see(self, frame: list[Any], given: Collection[str], context: Context) -> None:
+        """Look at the frame of a request whose outputs are there; never raises.
+
+        Nodes whose values were ``given`` were seen where these were made.
+        """
         if not context.is_traffic:
             return
         try:
-            for slot, access, source, share in self._points:
+            for node, slot, access, source, share in self._points:
                 value = frame[slot]
-                if value is not UNSET and is_sampled(context.id, share):
+                if value is UNSET or node in given:
+                    continue
+                if is_sampled(context.id, share):
                     self._take(source, context.id, value, access)
         except Exception:
             logger.exception("a value was not observed")

@@ -92,8 +92,8 @@ class Evaluates(Protocol):
         """Evaluate what of ``wants`` the frame does not hold yet."""
         ...
 
-    def see(self, frame: Frame, context: Context) -> None:
-        """Let monitors look at a frame."""
+    def see(self, frame: Frame, given: Values, context: Context) -> None:
+        """Let monitors look at a frame that began with the given values."""
         ...
 
 
@@ -131,7 +131,7 @@ class Streams:
         sources = self._sources(node, given) if node else []
         rest = [want for want in wants if want not in streaming]
         await self._evaluator.fill(frame, given, [*rest, *sources], context)
-        self._evaluator.see(frame, context)
+        self._evaluator.see(frame, given, context)
         first = self._read(frame, rest)
         if node is None:
             yield first

@@ -13,7 +13,14 @@ from hypothesis import given, settings
 from anabranch.errors import InvalidRequest, SpecError
 from anabranch.graph.builder import Graph
 from anabranch.graph.loading import load_text, open_graph
-from anabranch.specs.models import Compare, InferenceGraph, Resources, Scaling, TrafficRule
+from anabranch.specs.models import (
+    Compare,
+    InferenceGraph,
+    Reference,
+    Resources,
+    Scaling,
+    TrafficRule,
+)
 from anabranch.specs.units import Duration
 from tests.strategies import graphs
 
@@ -107,6 +114,15 @@ def full() -> Graph:
             gate="http://127.0.0.1:9/gate",
         )
         .telemetry(trace="1%", requests={"sample": "10%", "redact": ["y"], "format": "parquet"})
+        .monitor(
+            "watch",
+            method="drift",
+            args={"false_alarm_rate": 0.05},
+            watches=["x"],
+            reference=Reference(first=500),
+            window=50,
+            sample="10%",
+        )
     )
 
 
@@ -128,6 +144,8 @@ def test_everything_that_yaml_can_say_can_be_built() -> None:
         "on_error",
         "sha256",
         "telemetry",
+        "monitors",
+        "false_alarm_rate",
     ):
         assert word in text
 

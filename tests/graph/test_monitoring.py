@@ -180,10 +180,38 @@ def test_a_segment_sees_its_own_nodes_and_no_others(root: Path) -> None:
         )
         x = np.array([[1.0, 2.0]])
         await executor.run({"x": x, "twice": x}, ("split",), Context("id"))
+        # As when a branch is taken later: what it gave before is handed back.
+        known = {"left": x[:, :1], "right": x[:, 1:]}
+        await executor.run({"x": x, "twice": x, "split": known}, ("split",), Context("id"))
         executor.close()
 
     asyncio.run(run())
     assert [one.source for one in found] == ["split.left"]
+
+
+def test_what_a_graph_that_streams_is_asked_is_seen_once(root: Path) -> None:
+    (root / "s.py").write_text(
+        "class Tokens:\n"
+        "    async def predict(self, x):\n"
+        "        for row in x:\n"
+        "            yield row\n"
+    )
+    data = graph({"m": {"method": "sketch", "watches": ["x"]}})
+    predictor = {"type": "predictor", "component": "s.py:Tokens", "inputs": {"x": "x"}}
+    data["spec"] |= {"nodes": {"tokens": predictor}, "outputs": {"y": "tokens"}}
+    plan = load_data(data, root).plan
+    found: list[Seen] = []
+
+    async def run() -> int:
+        bound = await load_nodes(plan, list(plan.nodes), root)
+        executor = HeadExecutor(plan, bound, offer=lambda one, size: found.append(one))
+        results = executor.stream({"x": np.zeros((3, 2))}, Context("id"))
+        count = len([one async for one in results])
+        executor.close()
+        return count
+
+    assert asyncio.run(run()) == 3
+    assert [one.source for one in found] == ["x"]
 
 
 def test_sizes_count_texts_too() -> None:
