@@ -29,12 +29,22 @@ from anabranch.telemetry.definitions import (
 from anabranch.telemetry.registry import Labels, Observed, Snapshot, Value
 
 Numbers: TypeAlias = dict[str, Any]
+_Cells: TypeAlias = dict[str, dict[Labels, Value]]
 
 WINDOW_S = 10.0
 """Time over which rates are taken."""
 _FAULTS = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"})
 """Statuses of gRPC that are the server's fault, as 5xx are over HTTP."""
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+_SHOWN = frozenset(
+    metric.name
+    for metric in (
+        EXPLANATIONS, HOP_DURATION, NODE_DURATION, NODE_ERRORS, QUEUE_DURATION, REPLICAS,
+        REQUEST_DURATION, REQUESTS, REQUESTS_IN_FLIGHT, ROUTE_REQUESTS,
+    )
+)  # fmt: skip
+_AUXILIARY = frozenset({"feedback", "other"})
+"""Endpoints that ask for no answer of the graph."""
 _EXPLAINED = frozenset({"explained", "cached", "refused"})
 """Outcomes of explanations that are not the explainer's fault."""
 _DIGITS = 4
@@ -64,31 +74,43 @@ class Window:
 
 def numbers(before: Snapshot, after: Snapshot, seconds: float) -> dict[str, Numbers]:
     """The numbers of every graph, from snapshots that were taken ``seconds`` apart, by its name."""
-    change = _Change(before, after, seconds)
-    graphs = {labels[0] for cells in after.values() for labels in cells}
-    return {graph: _graph(change, graph) for graph in sorted(graphs)}
-
-
-def _graph(change: _Change, graph: str) -> Numbers:
+    old, new = _by_graph(before), _by_graph(after)
     return {
-        "requests": _requests(change, graph),
-        "nodes": _by_revision(change.nodes(graph)),
-        "routes": _by_revision(change.routes(graph)),
-        "hops": _by_revision(change.hops(graph)),
-        "replicas": _by_revision(change.replicas(graph)),
+        graph: _graph(_Change(old.get(graph, {}), new[graph], seconds)) for graph in sorted(new)
     }
 
 
-def _requests(change: _Change, graph: str) -> Numbers:
-    counted = list(change.grown(REQUESTS, graph))
+def _by_graph(snapshot: Snapshot) -> dict[str, _Cells]:
+    """The cells of each graph, by metric and by labels but for the graph, which is the first."""
+    found: dict[str, _Cells] = {}
+    for name in _SHOWN & snapshot.keys():
+        cells = snapshot[name]
+        for (graph, *labels), value in cells.items():
+            found.setdefault(graph, {}).setdefault(name, {})[tuple(labels)] = value
+    return found
+
+
+def _graph(change: _Change) -> Numbers:
+    return {
+        "requests": _requests(change),
+        "nodes": _by_revision(change.nodes()),
+        "routes": _by_revision(change.routes()),
+        "hops": _by_revision(change.timed(HOP_DURATION)),
+        "replicas": _by_revision(change.replicas()),
+    }
+
+
+def _requests(change: _Change) -> Numbers:
+    grown = change.grown(REQUESTS)
+    counted = [(labels, count) for labels, count in grown if labels[0] not in _AUXILIARY]
     total = sum(count for _, count in counted)
     failed = sum(count for labels, count in counted if is_fault(labels[2]))
     return {
         "per_second": change.rate(total),
         "failed_per_second": change.rate(failed),
         "error_rate": _rounded(failed / total) if total else None,
-        "in_flight": change.now(REQUESTS_IN_FLIGHT, graph),
-        **change.quantiles(REQUEST_DURATION, graph),
+        "in_flight": change.now(REQUESTS_IN_FLIGHT),
+        **change.quantiles(REQUEST_DURATION),
     }
 
 
@@ -98,61 +120,63 @@ def is_fault(code: str) -> bool:
 
 
 class _Change:
-    """What happened between two snapshots."""
+    """What happened to a graph between two snapshots."""
 
-    def __init__(self, before: Snapshot, after: Snapshot, seconds: float) -> None:
+    def __init__(self, before: _Cells, after: _Cells, seconds: float) -> None:
         self._before, self._after, self._seconds = before, after, seconds
 
     def rate(self, count: float) -> float | None:
         return _rounded(count / self._seconds) if self._seconds > 0 else None
 
-    def grown(self, metric: Metric, graph: str) -> Iterator[tuple[Labels, float]]:
-        """By how much each counter of a graph has grown, by its labels but for the graph."""
-        for labels, value in self._cells(metric, graph):
+    def grown(self, metric: Metric) -> Iterator[tuple[Labels, float]]:
+        """By how much each counter has grown, by its labels."""
+        for labels, value in self._cells(metric):
             before = self._before.get(metric.name, {}).get(labels, 0.0)
             assert not isinstance(value, Observed) and not isinstance(before, Observed)
-            yield labels[1:], value - before if value >= before else value
+            yield labels, value - before if value >= before else value
 
-    def observed(self, metric: Metric, graph: str) -> Iterator[tuple[Labels, list[int]]]:
-        """How many values came into each bucket of a graph's histograms, likewise."""
-        for labels, value in self._cells(metric, graph):
+    def observed(self, metric: Metric) -> Iterator[tuple[Labels, list[int]]]:
+        """How many values came into each bucket of a histogram, likewise."""
+        for labels, value in self._cells(metric):
             before = self._before.get(metric.name, {}).get(labels)
             assert isinstance(value, Observed)
-            yield labels[1:], _news(value, before if isinstance(before, Observed) else None)
+            yield labels, _news(value, before if isinstance(before, Observed) else None)
 
-    def now(self, metric: Metric, graph: str) -> float | None:
-        """The sum of a graph's gauges."""
-        found = [value for _, value in self._cells(metric, graph)]
+    def now(self, metric: Metric) -> float | None:
+        """The sum of a metric's gauges."""
+        found = [value for _, value in self._cells(metric)]
         return sum(one for one in found if not isinstance(one, Observed)) if found else None
 
-    def quantiles(self, metric: Metric, graph: str) -> Numbers:
-        """Those of all of a graph's histograms together."""
-        columns = zip(*(counts for _, counts in self.observed(metric, graph)), strict=True)
+    def quantiles(self, metric: Metric) -> Numbers:
+        """Those of all histograms together whose first label is an endpoint that is asked."""
+        found = self.observed(metric)
+        asked = [counts for labels, counts in found if labels[0] not in _AUXILIARY]
+        columns = zip(*asked, strict=True)
         return quantiles(metric, [sum(column) for column in columns])
 
-    def timed(self, metric: Metric, graph: str) -> dict[Labels, Numbers]:
-        """Rate and quantiles of each of a graph's histograms."""
+    def timed(self, metric: Metric) -> dict[Labels, Numbers]:
+        """Rate and quantiles of each of a metric's histograms."""
         return {
             labels: {"per_second": self.rate(sum(counts)), **quantiles(metric, counts)}
-            for labels, counts in self.observed(metric, graph)
+            for labels, counts in self.observed(metric)
         }
 
-    def nodes(self, graph: str) -> Mapping[Labels, Numbers]:
-        found = self.timed(NODE_DURATION, graph)
-        for labels, count in self.grown(NODE_ERRORS, graph):
+    def nodes(self) -> Mapping[Labels, Numbers]:
+        found = self.timed(NODE_DURATION)
+        for labels, count in self.grown(NODE_ERRORS):
             node = found.setdefault(labels[:2], {"per_second": self.rate(0.0)})
             node["failed_per_second"] = _added(node.get("failed_per_second"), self.rate(count))
-        for labels, waits in self.timed(QUEUE_DURATION, graph).items():
+        for labels, waits in self.timed(QUEUE_DURATION).items():
             if labels in found:
                 found[labels]["queue_p99"] = waits["p99"]
-        found.update(self.explainers(graph))
+        found.update(self.explainers())
         return found
 
-    def explainers(self, graph: str) -> Mapping[Labels, Numbers]:
+    def explainers(self) -> Mapping[Labels, Numbers]:
         """Explanations, and those of them that failed, came late or found no place."""
         asked: dict[Labels, float] = {}
         failed: dict[Labels, float] = {}
-        for (*place, outcome), count in self.grown(EXPLANATIONS, graph):
+        for (*place, outcome), count in self.grown(EXPLANATIONS):
             node = tuple(place)
             asked[node] = asked.get(node, 0.0) + count
             failed[node] = failed.get(node, 0.0) + (0.0 if outcome in _EXPLAINED else count)
@@ -161,19 +185,15 @@ class _Change:
             for node, count in asked.items()
         }
 
-    def routes(self, graph: str) -> Mapping[Labels, float | None]:
-        return {labels: self.rate(n) for labels, n in self.grown(ROUTE_REQUESTS, graph)}
+    def routes(self) -> Mapping[Labels, float | None]:
+        return {labels: self.rate(n) for labels, n in self.grown(ROUTE_REQUESTS)}
 
-    def hops(self, graph: str) -> Mapping[Labels, Numbers]:
-        return self.timed(HOP_DURATION, graph)
+    def replicas(self) -> Mapping[Labels, float]:
+        found = self._after.get(REPLICAS.name, {})
+        return {labels: n for labels, n in found.items() if not isinstance(n, Observed) and n}
 
-    def replicas(self, graph: str) -> Mapping[Labels, float]:
-        found = ((labels[1:], value) for labels, value in self._cells(REPLICAS, graph))
-        return {labels: n for labels, n in found if not isinstance(n, Observed) and n}
-
-    def _cells(self, metric: Metric, graph: str) -> Iterator[tuple[Labels, Value]]:
-        cells = self._after.get(metric.name, {})
-        return ((labels, value) for labels, value in cells.items() if labels[0] == graph)
+    def _cells(self, metric: Metric) -> Iterator[tuple[Labels, Value]]:
+        return iter(self._after.get(metric.name, {}).items())
 
 
 def _news(now: Observed, before: Observed | None) -> list[int]:

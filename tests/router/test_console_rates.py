@@ -41,6 +41,8 @@ def test_requests_are_counted_over_the_time_between_two_snapshots() -> None:
     registry.number(REQUESTS, "digits", "infer", "http", "503").value += 8
     registry.number(REQUESTS, "digits", "infer", "grpc", "INTERNAL").value += 2
     registry.number(REQUESTS, "digits", "infer", "http", "400").value += 100
+    registry.number(REQUESTS, "digits", "other", "http", "200").value += 1000
+    registry.distribution(REQUEST_DURATION, "digits", "other", "http").observe(9.0)
     registry.number(REQUESTS_IN_FLIGHT, "digits").value = 3
     for seconds in (0.002, 0.002, 0.002, 0.2):
         registry.distribution(REQUEST_DURATION, "digits", "infer", "http").observe(seconds)
