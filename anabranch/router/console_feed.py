@@ -175,12 +175,12 @@ class Feed:
 
     async def _found(self) -> dict[Topic, Any]:
         listed, snapshot = await asyncio.gather(self._read("/graphs"), self._source.metrics())
-        numbers = self._window.take(snapshot)
+        watched = self._watched()
+        numbers = self._window.take(snapshot, watched)
         graphs = listed["graphs"]
         for graph in graphs:
             graph["numbers"] = numbers.get(graph["graph"], {}).get("requests")
         found: dict[Topic, Any] = {("overview", ""): {"graphs": graphs}}
-        watched = self._watched()
         for documents in await asyncio.gather(*(self._graph(graph) for graph in watched)):
             found |= documents
         return found | {("numbers", graph): numbers.get(graph) for graph in watched}

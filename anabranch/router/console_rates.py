@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from math import inf
 from typing import Any, TypeAlias
@@ -58,26 +58,38 @@ class Window:
         self._clock = clock
         self._taken: deque[tuple[float, Snapshot]] = deque()
 
-    def take(self, snapshot: Snapshot) -> dict[str, Numbers]:
-        """Add a snapshot; the numbers of every graph in it, by name, over the time there is."""
+    def take(self, snapshot: Snapshot, watched: Collection[str]) -> dict[str, Numbers]:
+        """Add a snapshot; the numbers of the graphs in it, over the time there is.
+
+        Of those that are not ``watched``, only the requests; see ``numbers``.
+        """
         now = self._clock()
         self._taken.append((now, snapshot))
         while len(self._taken) > 2 and now - self._taken[1][0] >= WINDOW_S:
             self._taken.popleft()
         since, before = self._taken[0]
-        return numbers(before, snapshot, now - since)
+        return numbers(before, snapshot, now - since, watched)
 
     def forget(self) -> None:
         """Begin anew: nobody has looked for a while."""
         self._taken.clear()
 
 
-def numbers(before: Snapshot, after: Snapshot, seconds: float) -> dict[str, Numbers]:
-    """The numbers of every graph, from snapshots that were taken ``seconds`` apart, by its name."""
+def numbers(
+    before: Snapshot, after: Snapshot, seconds: float, watched: Collection[str]
+) -> dict[str, Numbers]:
+    """The numbers of graphs by name, from snapshots that were taken ``seconds`` apart.
+
+    Of those that are not ``watched``, only the requests.
+    """
     old, new = _by_graph(before), _by_graph(after)
-    return {
-        graph: _graph(_Change(old.get(graph, {}), new[graph], seconds)) for graph in sorted(new)
-    }
+    found = {}
+    for graph in sorted(new):
+        change = _Change(old.get(graph, {}), new[graph], seconds)
+        found[graph] = {"requests": _requests(change)}
+        if graph in watched:
+            found[graph] |= _details(change)
+    return found
 
 
 def _by_graph(snapshot: Snapshot) -> dict[str, _Cells]:
@@ -90,9 +102,8 @@ def _by_graph(snapshot: Snapshot) -> dict[str, _Cells]:
     return found
 
 
-def _graph(change: _Change) -> Numbers:
+def _details(change: _Change) -> Numbers:
     return {
-        "requests": _requests(change),
         "nodes": _by_revision(change.nodes()),
         "routes": _by_revision(change.routes()),
         "hops": _by_revision(change.timed(HOP_DURATION)),
