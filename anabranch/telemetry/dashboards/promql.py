@@ -28,8 +28,8 @@ RATE = "$__rate_interval"
 """Grafana's window for rates: long enough for the scrape interval."""
 RANGE = "$__range"
 """The time that the dashboard shows."""
-FAILED = "5..|CANCELLED|UNKNOWN|DEADLINE_EXCEEDED|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|DATA_LOSS"
-"""Codes of requests that the engine failed, of HTTP and of gRPC."""
+FAILED = "5..|UNKNOWN|DEADLINE_EXCEEDED|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|DATA_LOSS"
+"""Codes of requests that the engine failed, of HTTP and of gRPC; not of those who hung up."""
 
 
 @dataclass(frozen=True)
