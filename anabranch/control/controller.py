@@ -60,8 +60,9 @@ class Controller:
         self._hub = Hub()
         self._ledger = Ledger()
         self._meters = Meters()
-        write_logs()
-        start_exporting(tells=False)
+        if ray.is_initialized():  # the process is the controller's
+            write_logs()
+            start_exporting(tells=False)
         self._built: Plane | None = None
         """Made once: each has a lease of its own, and would have to wait for the others'."""
         self._plane: Plane | None = None
