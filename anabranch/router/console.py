@@ -23,12 +23,14 @@ from anabranch.router.access import foreign, is_local
 from anabranch.router.assets import asset
 from anabranch.router.console_feed import Feed, Source
 from anabranch.router.errors import Headers, MethodNotAllowed, Reply
-from anabranch.router.http import Answer
+from anabranch.router.http import Answer, json_reply
 from anabranch.router.request import HttpRequest
 from anabranch.router.streams import begin
 
 CONSOLE = "/console"
 _MAX_NAME = 64
+_TRACES = "/traces/"
+"""A trace that is not there may be on its way: the page asks until it is, so that is no error."""
 _READ = re.compile(
     r"/graphs/[^/]{1,64}"
     r"(/(compare|traffic|rollout|monitors|revisions(/[0-9]{1,9}(/(plan|example|diff))?)?))?"
@@ -93,6 +95,8 @@ class Console:
         if _READ.fullmatch(below) is None:
             raise NotFound(f"the console reads nothing at {below[:256]!r}")
         status, headers, body = await self._control.handle("GET", below, query, b"")
+        if status == 404 and below.startswith(_TRACES):
+            return json_reply({"trace_id": below.removeprefix(_TRACES), "spans": []})
         return Reply(status, body, headers)
 
     def _file(self, request: HttpRequest, name: str, headers: Headers) -> Reply:

@@ -188,6 +188,13 @@ class Empty(Control):
         return (200, (), b'{"graphs": []}') if path == "/graphs" else (404, (), b"{}")
 
 
+def test_a_trace_that_has_not_come_yet_has_no_spans(serve: Serve) -> None:
+    url = serve(Gateway(Empty(), Limits(), loopback=True))
+    found = httpx.get(f"{url}/console/api/traces/{'0a' * 16}")
+    assert (found.status_code, found.json()) == (200, {"trace_id": "0a" * 16, "spans": []})
+    assert httpx.get(f"{url}/console/api/graphs/g").status_code == 404
+
+
 def test_events_are_a_stream(serve: Serve) -> None:
     url = serve(Gateway(Empty(), Limits(), loopback=True))
     with httpx.stream("GET", f"{url}/console/events?graph=digits") as reply:
