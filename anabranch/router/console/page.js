@@ -10,7 +10,7 @@ import { button } from "./parts.js";
 import { isAlive, state } from "./state.js";
 
 const [top, banner, main, notice] = ["top", "banner", "main", "notice"].map((id) => document.getElementById(id));
-const NOTICE_MS = 8000;
+const NOTICE_MS = 6000;
 
 // Bring the page in line with the state, with the next frame.
 let due = false;
