@@ -111,11 +111,10 @@ def to_yaml(source: Source) -> dict[str, Any]:
         {"record": named(one.record, source), "expr": named(one.expr.text, source)}
         for one in recordings()
     ]
-    prefix = "anabranch" if source == "gateway" else "anabranch-ray"
     return {
         "groups": [
-            {"name": f"{prefix}-recordings", "rules": recorded},
-            {"name": f"{prefix}-alerts", "rules": [_alert(one, source) for one in alerts()]},
+            {"name": "anabranch-recordings", "rules": recorded},
+            {"name": "anabranch-alerts", "rules": [_alert(one, source) for one in alerts()]},
         ]
     }
 
