@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import sys
-from collections.abc import Iterator
 from contextvars import copy_context
 from typing import Any
 
@@ -27,9 +26,8 @@ class Lines:
         handler = logging.StreamHandler(self._stream)
         handler.setFormatter(JsonFormatter())
         handler.addFilter(Stamp("digits", "3"))
-        self.logger = logging.getLogger("test-lines")
-        self.logger.handlers = [handler]
-        self.logger.setLevel(logging.INFO)
+        self.logger = logging.Logger("test-lines", logging.INFO)
+        self.logger.addHandler(handler)
 
     @property
     def all(self) -> list[dict[str, Any]]:
@@ -37,10 +35,8 @@ class Lines:
 
 
 @pytest.fixture
-def lines() -> Iterator[Lines]:
-    one = Lines()
-    yield one
-    one.logger.handlers = []
+def lines() -> Lines:
+    return Lines()
 
 
 def test_a_line_says_what_it_speaks_of(lines: Lines) -> None:
@@ -88,7 +84,11 @@ def test_errors_come_with_their_traceback(lines: Lines) -> None:
     assert told.startswith("Traceback") and told.endswith("ValueError: no more apples")
 
 
-@pytest.mark.parametrize("extra", [object(), {1: {2}}, float("nan"), "\ud800"])
+@pytest.mark.parametrize(
+    "extra",
+    [object(), {1: {2}}, float("nan"), "\ud800"],
+    ids=["object", "set", "nan", "surrogate"],
+)
 def test_whatever_is_logged_is_one_line_of_json(lines: Lines, extra: Any) -> None:
     lines.logger.info("two\nlines \ud800", extra={"what": extra})
     assert lines.all[0]["message"].startswith("two\nlines ")
