@@ -282,6 +282,22 @@ class Scene:
     began: float = field(default_factory=time.time)
     settled: float = 0.0
     """When all was counted and nothing was on its way."""
+    health: int = 0
+    discovered: list[dict[str, Any]] = field(default_factory=list)
+    scraped: set[str] = field(default_factory=set)
+    rays: set[str] = field(default_factory=set)
+
+    def look_at_ray(self, folder: Path) -> None:
+        """What Ray's dashboard says and has written."""
+        url = f"http://127.0.0.1:{self.engine.ports['dashboard-port']}/api"
+        self.health = httpx.get(f"{url}/prometheus_health", timeout=30).status_code
+        self.discovered = httpx.get(f"{url}/prometheus/sd", timeout=30).json()
+        self.scraped = {
+            target["discoveredLabels"]["__address__"]
+            for target in self.prometheus.targets()
+            if target["labels"]["job"] == JOBS["ray"]
+        }
+        self.rays = {path.name for path in (folder / "dashboards").iterdir()}
 
     def ask(self, asks: list[Ask], clients: int = CLIENTS) -> None:
         asyncio.run(self._all(asks, clients))
@@ -373,6 +389,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             "RAY_metrics_report_interval_ms": "5000",
             "ANABRANCH_REQUEST_LOGS": log,
             "OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_url,
+            # As in docker-compose.yml.
+            "RAY_PROMETHEUS_HOST": f"http://127.0.0.1:{own}",
+            "RAY_METRICS_GRAFANA_DASHBOARD_OUTPUT_DIR": str(folder / "dashboards"),
         }
         home = tmp_path_factory.mktemp("engine")
         engine = Engine(home, dict(zip(names, ports, strict=True)), env)
@@ -381,6 +400,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             with prometheus.running(folder, own, jobs(engine), rules(folder)) as server:
                 one = Scene(engine, server, collector)
                 happen(one, Given(engine, folder), log)
+                one.look_at_ray(folder)
                 engine.down()
                 until(lambda: bool(server.query(f'up{{job="{JOBS["gateway"]}"}} == 0')))
                 yield one
@@ -437,10 +457,13 @@ def until_at_rest(scene: Scene) -> None:
 
 
 def at_rest(scene: Scene, source: Source) -> bool:
-    """Whether an export shows all requests, and nothing is on its way."""
+    """Whether an export shows all requests and spans, and nothing is on its way."""
     waiting = ("requests_in_flight", "mirror_pending", "outlet_waiting")
-    return counted(scene, source) == scene.counted.codes and not any(
-        scene.total(source, name) for name in waiting
+    spans = scene.total(source, "outlet_sent_total", outlet="traces")
+    return (
+        counted(scene, source) == scene.counted.codes
+        and spans == len(scene.collector.spans)
+        and not any(scene.total(source, name) for name in waiting)
     )
 
 
@@ -601,3 +624,12 @@ def test_latencies_have_exemplars_of_traces(scene: Scene) -> None:
     )
     ids = {one["labels"]["trace_id"] for series in found for one in series["exemplars"]}
     assert ids and ids <= {span.trace_id for span in scene.collector.spans}
+
+
+def test_ray_s_dashboard_does_what_docker_compose_relies_on(scene: Scene) -> None:
+    """It finds Prometheus, tells it where the agents are, and writes its own dashboards."""
+    assert scene.health == 200
+    told = {target for group in scene.discovered for target in group["targets"]}
+    assert told == scene.scraped != set()
+    assert {group["labels"]["job"] for group in scene.discovered} == {JOBS["ray"]}
+    assert {"default_grafana_dashboard.json", "serve_grafana_dashboard.json"} <= scene.rays
