@@ -252,8 +252,10 @@ def _timeseries(panel: Panel) -> Json:
 
 
 def _stat(panel: Panel) -> Json:
+    fields = _fields(panel, {})
+    fields["defaults"]["noValue"] = "none"
     return {
-        "fieldConfig": _fields(panel, {}),
+        "fieldConfig": fields,
         "options": {
             "colorMode": "value",
             "graphMode": "none",
