@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError
+from anabranch.graph.counts import Counts
 from anabranch.graph.executor import HeadExecutor
 from anabranch.graph.loading import Loaded, open_graph
 from anabranch.graph.lowering.hosting import Hosted, StartError, start_reason
@@ -17,6 +19,13 @@ from anabranch.graph.lowering.segments import HandleCall, SegmentReplica, actor_
 from anabranch.graph.plan import HEAD, Segment
 from anabranch.specs.models import Resources
 from anabranch.specs.units import Size
+from anabranch.telemetry.definitions import (
+    HOP_DURATION,
+    NODE_DURATION,
+    NODE_ERRORS,
+    REPLICA_START,
+)
+from anabranch.telemetry.registry import REGISTRY, Distribution, Observed, Registry
 
 SPEC = """
 apiVersion: anabranch/v1
@@ -93,12 +102,12 @@ class CollectedReplica(SegmentReplica):
     def __del__(self) -> None: ...
 
 
-async def start() -> tuple[HeadExecutor, DirectHandle]:
+async def start(hops: Distribution | None = None) -> tuple[HeadExecutor, DirectHandle]:
     replica = CollectedReplica.__new__(CollectedReplica)
     await CollectedReplica.__init__(replica, "graph.yaml", "mul", [])
     handle = DirectHandle(replica)
     hosted = await Hosted.start("graph.yaml", HEAD)
-    calls = {"mul": HandleCall("mul", handle)}
+    calls = {"mul": HandleCall("mul", handle, hops=hops)}
     return HeadExecutor(hosted.loaded.plan, hosted.bound, calls), handle
 
 
@@ -225,3 +234,33 @@ def test_resources_become_actor_options() -> None:
 def test_fixture_has_two_segments(folder: Path) -> None:
     loaded: Loaded = open_graph(folder / "graph.yaml")
     assert [segment.name for segment in loaded.plan.segments] == ["head", "mul"]
+
+
+def test_calls_that_are_answered_are_hops(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANABRANCH_GRAPH", "hopping")
+    monkeypatch.setenv("ANABRANCH_REVISION", "3")
+    registry = Registry()
+    hops = Counts("hopping", "3", registry).hop("mul")
+
+    async def main() -> None:
+        executor, handle = await start(hops)
+        for value, context in (
+            (1, Context()),
+            (-5, Context()),
+            (1, Context(is_traffic=False)),
+            (2, Context()),
+        ):
+            with suppress(NodeError):
+                await executor.run({"x": np.array([value], np.float32)}, context)
+        assert len(handle.responses) == 4
+
+    asyncio.run(main())
+    found = registry.snapshot()[HOP_DURATION.name]["hopping", "3", "mul"]
+    assert isinstance(found, Observed) and found.number == 2
+    # The replica counts the node itself, and for how long it had to be waited for.
+    node = REGISTRY.snapshot()[NODE_DURATION.name]["hopping", "3", "mul"]
+    assert isinstance(node, Observed) and node.number == 2
+    errors = REGISTRY.snapshot()[NODE_ERRORS.name]
+    assert errors["hopping", "3", "mul", "NodeError"] == 1
+    starts = REGISTRY.snapshot()[REPLICA_START.name]["hopping", "3", "mul"]
+    assert isinstance(starts, Observed) and starts.number == 1
