@@ -14,7 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DEBIAN_PYTHON = Path("/usr/bin/python3")
-UNIT_TESTS = ("specs", "components", "explainers", "graph", "router", "test_errors.py")
+UNIT_TESTS = (
+    "specs", "components", "explainers", "monitors", "graph", "router", "test_errors.py",
+)  # fmt: skip
 TOOLS = ("pytest", "hypothesis", "jsonschema", "openapi-spec-validator")
 
 pytestmark = pytest.mark.slow
