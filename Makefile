@@ -49,7 +49,8 @@ format: setup ## Format the code and mend what the linter can
 	$(BIN)/ruff format
 
 BENCHMARKS := benchmarks benchmarks.batching benchmarks.overload benchmarks.payloads \
-	benchmarks.coldstart benchmarks.bandits benchmarks.explaining benchmarks.explain_load
+	benchmarks.coldstart benchmarks.bandits benchmarks.explaining benchmarks.explain_load \
+	benchmarks.telemetry benchmarks.sinks
 bench: setup ## Run all benchmarks, each against its goals and its peers
 	@missed=; for name in $(BENCHMARKS); do echo "==> $$name"; \
 		$(BIN)/python -m $$name || missed="$$missed $$name"; done; \
