@@ -89,7 +89,9 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its end."""
-        extra = {name: value for name, value in vars(record).items() if name not in _OWN}
+        given = vars(record).items()
+        # A name with an underscore is some library's own, such as Ray's time in nanoseconds.
+        extra = {name: value for name, value in given if name not in _OWN and name[0] != "_"}
         document: dict[str, Any] = {
             **extra,
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
