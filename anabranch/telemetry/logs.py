@@ -91,7 +91,9 @@ class JsonFormatter(logging.Formatter):
         """Return the line, without its end."""
         given = vars(record).items()
         # A name with an underscore is some library's own, such as Ray's time in nanoseconds.
-        extra = {name: value for name, value in given if name not in _OWN and name[0] != "_"}
+        extra = {
+            name: value for name, value in given if name not in _OWN and not name.startswith("_")
+        }
         document: dict[str, Any] = {
             **extra,
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
