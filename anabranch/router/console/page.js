@@ -45,13 +45,13 @@ function problem() {
     return h("p", {}, "Reading needs the engine's token here. ", button("signIn", "Enter token"));
   }
   if (line.state === "lost") {
-    return h("p", {}, h("strong", {}, "The engine is gone", ticking(line.since)), `: ${line.reason}.`, from, " Trying again.");
+    return h("p", {}, h("strong", {}, "The engine has been gone", ticking(line.since)), `: ${line.reason}.`, from, " Trying again.");
   }
   if (line.state === "refused") {
     return h("p", {}, h("strong", {}, "This page is not kept up to date", ticking(line.since)), `: ${line.reason}.`, from);
   }
   if (!engine.answers) {
-    return h("p", {}, h("strong", {}, "The controller is gone", ticking(new Date(engine.since * 1000))), `: ${engine.reason}.`,
+    return h("p", {}, h("strong", {}, "The controller has been gone", ticking(new Date(engine.since * 1000))), `: ${engine.reason}.`,
       " Graphs answer all the same.", from);
   }
   return null;
