@@ -76,3 +76,8 @@ def test_one_prometheus_is_enough() -> None:
 def test_what_is_wrong_about_models_is_said_at_once() -> None:
     with pytest.raises(EngineError, match=r"ANABRANCH_CACHE_SIZE: .*20.* is not a size"):
         Settings.from_env({"ANABRANCH_CACHE_SIZE": "20"})
+
+
+def test_what_is_wrong_with_traces_is_said_at_once() -> None:
+    with pytest.raises(EngineError, match="ANABRANCH_TRACE_RATIO='2'"):
+        Settings.from_env({"ANABRANCH_TRACE_RATIO": "2"})
