@@ -124,7 +124,8 @@ def test_an_engine_that_is_gone_is_said_to_be_and_comes_back(page: Any, serve: S
     banner = page.get_by_role("alert")
     sync_api.expect(banner).to_be_empty()
     app.gone = True
-    sees(banner.get_by_text(re.compile(r"The engine has been gone for \d+ s: .* What you see is from")))
+    gone = re.compile(r"The engine has been gone for \d+ s: .* What you see is from")
+    sees(banner.get_by_text(gone))
     sees(page.get_by_text("not live"))
     sees(page.get_by_role("link", name=HOSTILE))
     app.gone = False
