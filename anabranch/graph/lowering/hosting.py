@@ -11,6 +11,7 @@ import asyncio
 import gc
 import json
 import re
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -34,6 +35,10 @@ from anabranch.telemetry.definitions import REPLICA_START
 from anabranch.telemetry.registry import REGISTRY
 from anabranch.telemetry.tracing import TRACES
 
+SWITCH_S = 0.0005
+"""Longest time that a thread keeps the others from Python's lock, in seconds. With Python's own 5 ms
+whatever a thread encodes or computes in Python adds as much to each read and write of a request.
+"""
 _MARK = "anabranch cannot start: "
 _MARKED = re.compile(re.escape(_MARK) + r'("(?:[^"\\\n]|\\.)*")')
 
@@ -86,6 +91,7 @@ class Hosted:
                 hosted = cls(loaded, await load(loaded), started)
             await hosted.check_health()
         tell_used()
+        sys.setswitchinterval(SWITCH_S)
         # What is here now stays. Each full collection would walk it and stop all requests for
         # 50 to 90 ms, every few seconds under load.
         gc.freeze()
