@@ -36,8 +36,8 @@ from anabranch.telemetry.registry import REGISTRY
 from anabranch.telemetry.tracing import TRACES
 
 SWITCH_S = 0.0005
-"""Longest time that a thread keeps the others from Python's lock, in seconds. With Python's own 5 ms
-whatever a thread encodes or computes in Python adds as much to each read and write of a request.
+"""Longest time that a thread keeps the others from Python's lock, in seconds. With Python's own 5
+ms what a thread encodes or computes adds as much to each read and write of a request.
 """
 _MARK = "anabranch cannot start: "
 _MARKED = re.compile(re.escape(_MARK) + r'("(?:[^"\\\n]|\\.)*")')
