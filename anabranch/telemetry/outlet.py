@@ -37,7 +37,7 @@ Reason: TypeAlias = Literal["full", "failed", "late", "closed"]
 BATCH = 512
 """Most items that are delivered in one call."""
 PAUSE_S = 0.2
-"""Time in which items gather for the next call."""
+"""The pause that is made unless another is asked for."""
 CLOSING_S = 2.0
 """Longest time that ``close`` waits for what is still there."""
 _QUIET_S = 60.0
@@ -49,7 +49,8 @@ logger = logging.getLogger("anabranch.telemetry")
 class Outlet(Generic[Item]):
     """A queue of at most ``most`` items and ``most_bytes`` bytes, and the thread that empties it.
 
-    ``name`` is its label in the metrics, next to the graph's.
+    ``name`` is its label in the metrics, next to the graph's; ``pause``, in seconds, is the time in
+    which items gather for the next call.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class Outlet(Generic[Item]):
         most: int = 2048,
         most_bytes: int = 16 * 2**20,
         registry: Registry = REGISTRY,
+        pause: float = PAUSE_S,
     ) -> None:
         self._name = name
+        self._pause = pause
         self._deliver = deliver
         self._most, self._most_bytes = most, most_bytes
         self._items: deque[tuple[Item, int]] = deque()
@@ -130,7 +133,7 @@ class Outlet(Generic[Item]):
             while batch := self._next():
                 self._give(batch)
                 if len(batch) < BATCH:
-                    self._closing.wait(PAUSE_S)
+                    self._closing.wait(self._pause)
             if self._closing.is_set():
                 return
 

@@ -25,6 +25,8 @@ Item = TypeVar("Item")
 
 MOST = 8192
 """Spans that may wait in a process; half a second of them in a router that traces all it can."""
+PAUSE_S = 1.0
+"""Time in which spans gather: a call of the exporter takes milliseconds, however few they are."""
 MOST_SHOWN = 2048
 """The same of those that are to be shown."""
 _SIZE = 1024
@@ -74,7 +76,7 @@ class Traces:
     def _open_exported(self) -> Outlet[Span]:
         with self._lock:
             if self._exported is None:
-                self._exported = Outlet(self._graph, "traces", self._delivery, MOST)
+                self._exported = Outlet(self._graph, "traces", self._delivery, MOST, pause=PAUSE_S)
             return self._exported
 
     def _open_shown(self, tell: Deliver[Span]) -> Outlet[Span]:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anabranch.telemetry import outlet
 from anabranch.telemetry.outlet import Outlet
 from anabranch.telemetry.registry import Observed, Registry
 
@@ -50,14 +49,9 @@ class Sink:
         self.items += items
 
 
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlet, "PAUSE_S", 0.0)
-
-
 @contextmanager
 def opened(sink: Sink, registry: Registry, **bounds: int) -> Iterator[Outlet[int]]:
-    one = Outlet("g", "traces", sink, registry=registry, **bounds)
+    one = Outlet("g", "traces", sink, registry=registry, pause=0.0, **bounds)
     try:
         yield one
     finally:
