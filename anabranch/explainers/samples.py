@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,10 @@ from anabranch.components.artefacts import suffix
 from anabranch.components.artefacts.paths import data_path
 from anabranch.components.contract import CannotLoad
 from anabranch.components.hints import hint, listing
+from anabranch.components.sample_files import reading
 from anabranch.explainers.model import Array
 from anabranch.specs.models import Explainer
 
-MAX_BYTES = 256 * 2**20
-"""Largest sample, unpacked."""
 LABEL = "y"
 NAMES = "feature_names"
 
@@ -53,23 +51,8 @@ def read(node: Explainer, root: Path, label: str | None = None) -> Sample:
         raise CannotLoad(f"data {name!r} is none of {listing(_READERS)}")
     if label is not None and kind != ".csv":
         raise CannotLoad(f"'label' names a column of a .csv, but data {name!r} is none")
-    try:
-        _check_size(path)
+    with reading(path, f"data {name!r}"):
         return _checked(reader(path, label))
-    except CannotLoad as error:
-        raise CannotLoad(f"data {name!r}: {error}") from None
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, csv.Error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CannotLoad(f"data {name!r} cannot be read: {reason}") from None
-
-
-def _check_size(path: Path) -> None:
-    size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-    if size > MAX_BYTES:
-        raise CannotLoad(f"it has {size} bytes, at most {MAX_BYTES} are read: take a sample of it")
 
 
 def _checked(sample: Sample) -> Sample:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -12,10 +11,8 @@ import numpy as np
 from anabranch.components.contract import CannotLoad
 from anabranch.components.hints import hint, listing
 from anabranch.components.loading import inside
+from anabranch.components.sample_files import reading
 from anabranch.monitors.table import Array
-
-MAX_BYTES = 256 * 2**20
-"""Largest file, unpacked."""
 
 
 def check_format(data: str) -> None:
@@ -35,23 +32,8 @@ def read(data: str, root: Path, watches: Sequence[str]) -> dict[str, Array]:
     """
     check_format(data)
     path = inside(data, root)
-    try:
-        _check_size(path)
+    with reading(path, f"reference {data!r}"):
         return _READERS[path.suffix](path, watches)
-    except CannotLoad as error:
-        raise CannotLoad(f"reference {data!r}: {error}") from None
-    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, csv.Error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CannotLoad(f"reference {data!r} cannot be read: {reason}") from None
-
-
-def _check_size(path: Path) -> None:
-    size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-    if size > MAX_BYTES:
-        raise CannotLoad(f"it has {size} bytes, at most {MAX_BYTES} are read: take a sample of it")
 
 
 def _npy(path: Path, watches: Sequence[str]) -> dict[str, Array]:

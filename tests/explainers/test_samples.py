@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from anabranch.components import sample_files
 from anabranch.components.contract import CannotLoad
 from anabranch.errors import ArtefactError
 from anabranch.explainers import samples
@@ -70,7 +71,7 @@ def test_nothing_is_unpickled(tmp_path):
 
 
 def test_what_is_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(samples, "MAX_BYTES", 1000)
+    monkeypatch.setattr(sample_files, "MAX_BYTES", 1000)
     np.save(tmp_path / "x.npy", np.zeros((100, 2)))
     np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros((10_000, 20)))
     for name in ("x.npy", "bomb.npz"):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from anabranch.components.contract import CannotLoad
-from anabranch.monitors.references import MAX_BYTES, read
+from anabranch.components.sample_files import MAX_BYTES
+from anabranch.monitors.references import read
 from anabranch.monitors.table import MAX_FEATURES, Unfit, table_of
 
 

@@ -135,9 +135,13 @@ def test_a_gauge_that_is_gone_is_no_number(recorder: Recorder, registry: Registr
     assert recorder.get(REQUESTS_IN_FLIGHT.name, "digits") == 3
 
 
-@pytest.mark.usefixtures("recorder")
-def test_ray_takes_every_metric(registry: Registry) -> None:
+def test_ray_takes_every_metric(recorder: Recorder, registry: Registry) -> None:
     for metric in METRICS.values():
-        cells = registry.distribution if metric.kind == "histogram" else registry.number
-        cells(metric, *metric.labels)
+        if metric.kind == "histogram":
+            registry.distribution(metric, *metric.labels).observe(1)
+        else:
+            registry.number(metric, *metric.labels).value = 1
     RayMetrics().show(registry.snapshot())
+    for metric in METRICS.values():
+        name = f"{metric.name}_count" if metric.kind == "histogram" else metric.name
+        assert recorder.get(name, *metric.labels) == 1

@@ -1,0 +1,36 @@
+"""What all readers of samples (.npy, .npz, .csv) have in common: a bound on size, and one error."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from anabranch.components.contract import CannotLoad
+
+MAX_BYTES = 256 * 2**20
+"""Largest sample, unpacked."""
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Read a sample within: CannotLoad, naming ``what``, if it is too large or cannot be read."""
+    try:
+        _check_size(path)
+        yield
+    except CannotLoad as error:
+        raise CannotLoad(f"{what}: {error}") from None
+    except (ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, csv.Error) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CannotLoad(f"{what} cannot be read: {reason}") from None
+
+
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+    if size > MAX_BYTES:
+        raise CannotLoad(f"it has {size} bytes, at most {MAX_BYTES} are read: take a sample of it")
