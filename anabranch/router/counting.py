@@ -40,7 +40,6 @@ class Requests:
     def ended(self, endpoint: str, code: int | str, started: float, trace: Trace | None) -> None:
         """Count a request out, whose reply had this code; a traced one is an example."""
         seconds = clock() - started
-        self._in_flight.value -= 1
         number = self._codes.get((endpoint, code))
         if number is None:
             labels = self._graph, endpoint, self._protocol, str(code)
@@ -54,6 +53,7 @@ class Requests:
         duration.observe(seconds)
         if trace is not None:
             duration.witness(seconds, trace.trace_id, time.time())
+        self._in_flight.value -= 1  # last: who reads that none is in flight reads that all count
 
 
 class HttpCounts:

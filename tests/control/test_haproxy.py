@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +26,7 @@ from anabranch.control import flags, haproxy
 from anabranch.router.asgi import GraphApp
 from anabranch.router.limits import Limits
 from tests.router.conftest import BODY, double, make_arms, serving
+from tests.waiting import until
 
 BINARY = flags.haproxy_binary()
 pytestmark = pytest.mark.skipif(
@@ -123,7 +124,7 @@ def in_front_of(server: int) -> Iterator[str]:
     launcher = haproxy.write_launcher(folder, str(BINARY), BLOCK)
     process = subprocess.Popen([launcher, "-db", "-f", config], stderr=subprocess.PIPE, text=True)
     try:
-        wait_until(lambda: listens(port) or process.poll() is not None)
+        until(lambda: listens(port) or process.poll() is not None)
         assert process.poll() is None, process.communicate()[1]
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -138,13 +139,6 @@ def listens(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def wait_until(happened: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it has not happened"
-        time.sleep(0.01)
 
 
 @contextmanager

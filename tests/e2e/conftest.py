@@ -32,6 +32,7 @@ from benchmarks.moody import Moody, moody
 from tests.control import web
 from tests.control.web import Web
 from tests.telemetry.collector import Collector, collecting
+from tests.waiting import until
 
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]}
 """A request for the graphs that ``spec`` makes."""
@@ -301,10 +302,7 @@ class Load:
 
     def until(self, happened: Callable[[], bool]) -> None:
         """Keep asking until something has happened."""
-        deadline = time.monotonic() + LONGEST_LOAD_S
-        while not happened():
-            assert time.monotonic() < deadline, "it has not happened"
-            time.sleep(0.02)
+        until(happened, LONGEST_LOAD_S)
 
     def until_asked(self, count: int) -> None:
         """Keep asking until ``count`` more requests were answered."""
@@ -442,14 +440,6 @@ async def _reply(reader: StreamReader) -> Reply:
     headers = {name.lower(): text.strip() for name, _, text in pairs}
     content = await reader.readexactly(int(headers["content-length"]))
     return Reply(int(status.split()[1]), headers, content)
-
-
-def until(happened: Callable[[], bool], seconds: float = 40) -> None:
-    """Wait until something has happened."""
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it has not happened"
-        time.sleep(0.05)
 
 
 def value(reply: httpx.Response | Reply, output: str = "y") -> list[float]:

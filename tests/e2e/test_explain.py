@@ -16,9 +16,10 @@ import pytest
 
 from anabranch.router.raw import encode_raw
 from anabranch.router.rpc.messages import InferParameter, InferRequest, path, response_type
-from tests.e2e.conftest import BODY, Engine, Given, error, node, spec, until, value
+from tests.e2e.conftest import BODY, Engine, Given, error, node, spec, value
 from tests.e2e.test_traces import Asked
 from tests.telemetry.collector import Collector
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import BODY, Engine, Given, actor_processes, error, node, spec, until
+from tests.e2e.conftest import BODY, Engine, Given, actor_processes, error, node, spec
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 

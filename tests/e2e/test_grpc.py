@@ -26,6 +26,7 @@ from anabranch.router.rpc.messages import (
     response_type,
 )
 from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -51,7 +52,6 @@ class Count:
             yield x + i
             await asyncio.sleep(0.01)
 """
-_PATIENCE_S = 60.0
 CLIENTS = 2
 """That ask at a time; more would take the processor from those who answer."""
 
@@ -96,13 +96,6 @@ def client(engine: Engine) -> Iterator[Client]:
     one = Client(engine.ports["grpc-port"])
     with one.channel:
         yield one
-
-
-def until(found: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not found():
-        assert time.monotonic() < deadline, "it has not happened"
-        time.sleep(0.05)
 
 
 def code(call: Callable[[], Any]) -> tuple[grpc.StatusCode, str]:

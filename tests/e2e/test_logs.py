@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import Engine, Given, actor_processes, node, spec, until
+from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
 from tests.e2e.test_traces import Asked
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.e2e.conftest import Engine, Given, actor_processes, node, spec, until
+from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from tests.control.postgres import running_server
 from tests.e2e.conftest import Engine, Given, actor_processes, free_ports, node, spec, value
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -47,10 +47,7 @@ def test_traffic_survives_the_controller_and_the_engine(
     on_postgres.traffic(name, weights={1: 0, 2: 7})
     (controller,) = actor_processes(on_postgres, "Controller")
     os.kill(controller.pid, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while on_postgres.api("GET", f"/graphs/{name}").status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: on_postgres.api("GET", f"/graphs/{name}").status_code == 200, 60)
     assert value(on_postgres.infer(name)) == [3, 6]
     on_postgres.down()
     on_postgres.up()

@@ -28,11 +28,12 @@ import yaml
 from anabranch.control.engine_state import read_state
 from anabranch.telemetry.dashboards.files import files
 from anabranch.telemetry.dashboards.promql import JOBS, PREFIXES, Source
-from tests.e2e.conftest import Engine, Given, free_ports, node, spec, until
+from tests.e2e.conftest import Engine, Given, free_ports, node, spec
 from tests.e2e.test_grpc import Client, asking
 from tests.telemetry import prometheus
 from tests.telemetry.collector import Collector, collecting
 from tests.telemetry.prometheus import Prometheus
+from tests.waiting import until
 
 joblib = pytest.importorskip("joblib")
 linear = pytest.importorskip("sklearn.linear_model")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.control.web import Web
-from tests.e2e.conftest import Engine, Given, node, spec, until, value
+from tests.e2e.conftest import Engine, Given, node, spec, value
+from tests.waiting import until
 
 CODE = """
 class Scale:

@@ -18,8 +18,9 @@ import pytest
 
 from benchmarks.counts import outlet
 from benchmarks.moody import Mood, Moody
-from tests.e2e.conftest import Engine, Given, actor_processes, node, spec, until
+from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
 from tests.telemetry.collector import Collector
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 

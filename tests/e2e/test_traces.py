@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from anabranch.router.rpc.messages import InferResponse, path
-from tests.e2e.conftest import BODY, Engine, Given, node, spec, until
+from tests.e2e.conftest import BODY, Engine, Given, node, spec
 from tests.e2e.test_grpc import Client, asking
 from tests.telemetry.collector import Collector, Received
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 

@@ -24,6 +24,7 @@ from tests.e2e.conftest import (
     spec,
     value,
 )
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -85,10 +86,7 @@ def test_10000_sticky_keys_stay_on_their_arms(engine: Engine, duo: str) -> None:
     assert len(routers) == 2, "one of the two routers never answered"
     # Again, with every other key asked by whichever router gets it, after one of them restarted.
     os.kill(int(min(routers)), signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while len(routers_of(engine, duo) - routers) != 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: len(routers_of(engine, duo) - routers) == 1, 60)
     again = ask_each(url, keys, patient=True)
     assert arms(again) == first
     fresh = {reply.json()["outputs"][0]["data"][1] for reply in again if value(reply)[0] == 1}

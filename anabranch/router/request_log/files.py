@@ -67,7 +67,7 @@ class Files:
         self._rotation = rotation or Rotation()
         self._clock = clock
         self._file: _Lines | None = None
-        self._converting: threading.Thread | None = None
+        self._conversion = _Repeated(self._convert, "anabranch-parquet")
         if format == "parquet":
             parquet.library()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -89,8 +89,7 @@ class Files:
     def close(self) -> None:
         """Close the file in progress."""
         self._end()
-        if self._converting is not None:
-            self._converting.join(_CLOSING_S)
+        self._conversion.join(_CLOSING_S)
 
     def _current(self) -> _Lines:
         file, rotation = self._file, self._rotation
@@ -111,10 +110,8 @@ class Files:
 
     def _complete(self) -> None:
         """Do what is due with files that are complete, on a thread of its own if it takes long."""
-        if self._format == "parquet" and not (self._converting and self._converting.is_alive()):
-            thread = threading.Thread(target=self._convert, name="anabranch-parquet", daemon=True)
-            self._converting = thread
-            thread.start()
+        if self._format == "parquet":
+            self._conversion.ask()
         prune(self._folder, self._rotation.total)
 
     def _convert(self) -> None:
@@ -128,6 +125,42 @@ class Files:
                 logger.exception("%s stays JSON lines", path)
 
 
+class _Repeated:
+    """Work on a thread of its own; asked for while it is being done, it is done once more."""
+
+    def __init__(self, work: Callable[[], None], name: str) -> None:
+        self._work = work
+        self._name = name
+        self._lock = threading.Lock()
+        self._due = False
+        self._thread: threading.Thread | None = None
+
+    def ask(self) -> None:
+        """Have the work done, from its start, after this call."""
+        with self._lock:
+            self._due = True
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+
+    def join(self, seconds: float) -> None:
+        """Wait for what was asked for, but no longer than this."""
+        thread = self._thread
+        if thread is not None:
+            thread.join(seconds)
+
+    def _run(self) -> None:
+        while self._is_due():
+            self._work()
+
+    def _is_due(self) -> bool:
+        with self._lock:
+            due, self._due = self._due, False
+            if not due:
+                self._thread = None
+        return due
+
+
 class _Lines:
     """A file in progress."""
 
@@ -135,11 +168,8 @@ class _Lines:
         self.started = now
         self.size = 0
         start = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        path = folder / f"{prefix}-{start}{JSONL}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        self._descriptor = os.open(path, flags, 0o600)
+        self._descriptor = _locked(folder / f"{prefix}-{start}{JSONL}")
         self.size = os.fstat(self._descriptor).st_size
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def write(self, data: bytes) -> None:
         """Append whole lines; where that fails, as on a full disk, nothing of them is left."""
@@ -155,6 +185,23 @@ class _Lines:
 
     def close(self) -> None:
         os.close(self._descriptor)
+
+
+def _locked(path: Path) -> int:
+    """Open a file to append to, with its lock.
+
+    Between the two, others may take it for one that is complete, and delete it: then, again.
+    """
+    while True:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
 
 
 def _gathered(events: Iterable[bytes]) -> Iterator[list[bytes]]:
@@ -185,7 +232,7 @@ def unlocked(path: Path) -> Iterator[bool]:
         except BlockingIOError:
             yield False
         else:
-            yield True
+            yield os.fstat(descriptor).st_nlink > 0
     finally:
         os.close(descriptor)
 

@@ -7,7 +7,7 @@ import json
 import pickle
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from anabranch.graph.monitoring import Monitoring, Result, Turn, load_monitors
 from anabranch.graph.observing import Seen
 from anabranch.telemetry.definitions import OUTLET_DROPPED, OUTLET_SELECTED, OUTLET_SENT
 from anabranch.telemetry.registry import REGISTRY, Registry
+from tests.waiting import until
 
 CODE = """
 import threading
@@ -88,13 +89,6 @@ def controller(monkeypatch: pytest.MonkeyPatch) -> Controller:
     monkeypatch.setenv("ANABRANCH_REVISION", "3")
     monkeypatch.delenv("ANABRANCH_HOME", raising=False)
     return one
-
-
-def until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 async def started(folder: Path, **monitors: Any) -> CollectedReplica:

@@ -8,8 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 
 from anabranch.graph.lowering import launcher
 from anabranch.graph.lowering.launcher import FORK, ORDINARY, ZYGOTE
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
 
@@ -42,7 +42,7 @@ import sys
 from anabranch.graph.lowering import zygote
 zygote.BASE = ("numpy",)
 zygote.LIBRARIES = frozenset({"wave"})
-zygote._LOOK_S = 0.05
+zygote._LOOK_S = 0.005
 zygote.main()
 """
 
@@ -103,13 +103,6 @@ class Launching:
         self.daemon.wait()
         if self.zygote is not None:
             self.zygote.wait(10)
-
-
-def until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not happened():
-        assert time.monotonic() < deadline, "it has not happened"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")

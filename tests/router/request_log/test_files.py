@@ -146,6 +146,27 @@ os.kill(os.getpid(), signal.SIGKILL)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it is free again
 
 
+def test_a_file_that_is_deleted_before_it_has_its_lock_is_made_again(
+    tmp_path: Path, event: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a router that takes the empty file for a complete one."""
+    flock, taken = fcntl.flock, 2
+
+    def late(descriptor: int, how: int) -> None:
+        nonlocal taken
+        if taken:
+            taken -= 1
+            (path,) = tmp_path.iterdir()
+            path.unlink()
+        flock(descriptor, how)
+
+    files = Files(tmp_path, "r3-a")
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert files.send([event(1)]) == 1
+    assert (taken, lines(tmp_path)) == (0, ["1"])
+    files.close()
+
+
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):

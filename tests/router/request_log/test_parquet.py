@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,28 @@ def test_files_are_converted_once_they_are_complete(tmp_path: Path, event: Any) 
         files.close()  # waits for the conversion
         names = sorted(path.suffix for path in tmp_path.iterdir())
         assert names == [".parquet"] * (number + 1)
+
+
+def test_a_file_that_is_complete_while_others_are_converted_is_converted_too(
+    tmp_path: Path, event: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work, may_go_on = threading.Event(), threading.Event()
+    convert = parquet.convert
+
+    def slow(path: Path) -> Path:
+        at_work.set()
+        assert may_go_on.wait(20)
+        return convert(path)
+
+    monkeypatch.setattr(parquet, "convert", slow)
+    (tmp_path / "r3-dead-1.jsonl").write_bytes(event(1) + b"\n")
+    files = Files(tmp_path, "r3-a", "parquet", Rotation(size=1))
+    assert at_work.wait(20)
+    for number in range(3):
+        files.send([event(number)])
+    threading.Timer(0.05, may_go_on.set).start()  # when close has asked for one more
+    files.close()
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".parquet"] * 4
 
 
 def test_what_was_left_behind_is_converted(tmp_path: Path, event: Any) -> None:
