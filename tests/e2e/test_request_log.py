@@ -14,6 +14,8 @@ from tests.control.web import Web
 from tests.e2e.conftest import Engine, Given, node, spec, value
 from tests.waiting import until
 
+pytestmark = pytest.mark.e2e
+
 CODE = """
 class Scale:
     def __init__(self, by=2.0):

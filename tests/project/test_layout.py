@@ -27,3 +27,8 @@ def test_links_between_documents_lead_somewhere() -> None:
     for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_what_starts_an_engine_is_marked_and_does_not_run_beside_the_others() -> None:
+    for module in (ROOT / "tests" / "e2e").glob("test_*.py"):
+        assert re.search(r"^pytestmark = .*pytest\.mark\.e2e", module.read_text(), re.M), module
