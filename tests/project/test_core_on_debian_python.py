@@ -14,9 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DEBIAN_PYTHON = Path("/usr/bin/python3")
-UNIT_TESTS = (
-    "specs", "components", "explainers", "monitors", "graph", "router", "test_errors.py",
-)  # fmt: skip
+UNIT_TESTS = ("specs", "telemetry", "components", "explainers", "monitors", "graph", "router")
 TOOLS = ("pytest", "hypothesis", "jsonschema", "openapi-spec-validator")
 
 pytestmark = pytest.mark.slow
@@ -74,10 +72,10 @@ def test_core_installs_alone_with_numpy_2(python: Path) -> None:
 
 def test_unit_tests_pass_there(python: Path, tmp_path: Path) -> None:
     # A copy without the package beside it, so that the installed one is what is tested.
-    for name in ("tests", "examples", "docs"):
+    for name in ("tests", "examples", "docs", "deploy"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("models"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    tests = [f"tests/{name}" for name in UNIT_TESTS if (ROOT / "tests" / name).exists()]
+    tests = [f"tests/{name}" for name in UNIT_TESTS]
     output = run(
         python, "-m", "pytest", "-q", "-m", "not e2e and not slow",
         "-p", "no:cacheprovider", *tests,

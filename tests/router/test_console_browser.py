@@ -89,7 +89,7 @@ def sees(locator: Any) -> None:
     sync_api.expect(locator.first).to_be_visible(timeout=20_000)
 
 
-def test_where_reading_needs_the_token_it_is_asked_for(page: Any, serve: Serve) -> None:
+def test_where_reading_needs_the_token_it_is_asked_for(serve: Serve, page: Any) -> None:
     page.goto(f"{serve(Gateway(Control(), Limits(), loopback=False))}/console")
     banner = page.get_by_role("alert")
     sees(banner.get_by_text("Reading needs the engine's token here."))
@@ -107,7 +107,7 @@ def test_where_reading_needs_the_token_it_is_asked_for(page: Any, serve: Serve) 
     sees(banner.get_by_text("Reading needs the engine's token here."))
 
 
-def test_names_are_text_and_never_markup(page: Any, serve: Serve) -> None:
+def test_names_are_text_and_never_markup(serve: Serve, page: Any) -> None:
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.message))
     page.goto(f"{serve(Gateway(Control(), Limits(), loopback=True))}/console")
@@ -117,7 +117,7 @@ def test_names_are_text_and_never_markup(page: Any, serve: Serve) -> None:
     assert page.locator("img").count() == 0 and dialogs == []
 
 
-def test_an_engine_that_is_gone_is_said_to_be_and_comes_back(page: Any, serve: Serve) -> None:
+def test_an_engine_that_is_gone_is_said_to_be_and_comes_back(serve: Serve, page: Any) -> None:
     app = Mortal(Gateway(Control(), Limits(), loopback=True))
     page.goto(f"{serve(app)}/console")
     sees(page.get_by_role("link", name=HOSTILE))
