@@ -82,11 +82,11 @@ class Routing:
             )
         return found
 
-    def choose(self, request: InferenceRequest, headers: Mapping[str, str], request_id: str) -> int:
+    def choose(self, request: InferenceRequest) -> int:
         """The revision that the table says."""
         number = self.split.only
         if number is None:
-            number = self.split.choose(headers, request.parameters, request.id or request_id)
+            number = self.split.choose(request.headers, request.parameters, request.known_as)
         return number
 
     def decides(self, arm: Arm) -> bool:
@@ -180,36 +180,32 @@ class Arms:
     async def infer(
         self,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
         encode: Encode[Answer],
         revision: int | str | None = None,
     ) -> Answer:
         """Answer a request, by the revision that its number or else the table says.
 
-        ``headers`` have names in lower case; ``encode`` is a part of the answer, so that an arm
-        whose outputs the protocol cannot carry is charged with it. Raises as ``InferenceCore``
-        does, and NotFound for a revision that is not there.
+        ``encode`` is a part of the answer, so that an arm whose outputs the protocol cannot carry
+        is charged with it. Raises as ``InferenceCore`` does, and NotFound for a revision that is
+        not there.
         """
         routing = self.routing
         if revision is not None:
             arm = routing.arm(revision)
-            return (await self._answered(routing, arm, request, headers, request_id, encode))[1]
-        number = routing.choose(request, headers, request_id)
+            return (await self._answered(routing, arm, request, encode))[1]
+        number = routing.choose(request)
         explainers = routing.arms[number].explainers
         names = self._samples.drawn(explainers, self._draw) if explainers.shares else ()
-        if not names or HEADER in headers:
-            return await self._routed(routing, number, request, headers, request_id, encode)
-        with self._samples.kept(request, headers, request_id) as copy:
-            answer = await self._routed(routing, number, request, headers, request_id, encode)
+        if not names or HEADER in request.headers:
+            return await self._routed(routing, number, request, encode)
+        with self._samples.kept(request) as copy:
+            answer = await self._routed(routing, number, request, encode)
         self._samples.send(explainers, names, copy)
         return answer
 
     async def explain(
         self,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
         revision: int | str | None = None,
     ) -> bytes:
         """Explain a request, in JSON, by an explainer of the revision that ``infer`` would choose.
@@ -217,39 +213,35 @@ class Arms:
         The caller holds a place of ``explain_gate``. Raises as ``infer`` does.
         """
         routing = self.routing
-        number = routing.choose(request, headers, request_id) if revision is None else revision
-        return await routing.arm(number).explainers.explain(request, headers, request_id)
+        number = routing.choose(request) if revision is None else revision
+        return await routing.arm(number).explainers.explain(request)
 
     async def _routed(
         self,
         routing: Routing,
         number: int,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
         encode: Encode[Answer],
     ) -> Answer:
-        if routing.split.mirrored and HEADER not in headers:
-            return await self._mirrored(routing, number, request, headers, request_id, encode)
+        if routing.split.mirrored and HEADER not in request.headers:
+            return await self._mirrored(routing, number, request, encode)
         arm = routing.arms[number]
-        return (await self._counted(routing, arm, request, headers, request_id, encode))[1]
+        return (await self._counted(routing, arm, request, encode))[1]
 
     async def _mirrored(
         self,
         routing: Routing,
         number: int,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
         encode: Encode[Answer],
     ) -> Answer:
         """Answer by revision ``number``, then send copies to the mirrors that the draw picks."""
         arm, mirrors = routing.arms[number], self._mirrors
         chosen = {n: routing.arms[n].core for n in routing.split.mirrors(number)}
         if not chosen:
-            return (await self._counted(routing, arm, request, headers, request_id, encode))[1]
-        with mirrors.kept(request, headers, request_id) as copy:
-            found = await self._counted(routing, arm, request, headers, request_id, encode)
+            return (await self._counted(routing, arm, request, encode))[1]
+        with mirrors.kept(request) as copy:
+            found = await self._counted(routing, arm, request, encode)
         response, answer = found
         mirrors.send(chosen, copy, response, routing.rule)
         return answer
@@ -259,15 +251,11 @@ class Arms:
         routing: Routing,
         arm: Arm,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
         encode: Encode[Answer],
     ) -> tuple[InferenceResponse, Answer]:
         started = time.perf_counter()
         try:
-            response, answer = await self._answered(
-                routing, arm, request, headers, request_id, encode
-            )
+            response, answer = await self._answered(routing, arm, request, encode)
         except Exception as error:
             if routing.is_to_blame(arm, request, error):
                 arm.tally.fail(type(error).__name__, time.perf_counter() - started)
@@ -281,18 +269,16 @@ class Arms:
         routing: Routing,
         arm: Arm,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
         encode: Encode[Answer],
     ) -> tuple[InferenceResponse, Answer]:
         """Evaluate a request, and log it where that is asked for and it is drawn."""
         log = arm.log
-        entry = None if log is None else log.begin(request, headers, request_id)
+        entry = None if log is None else log.begin(request)
         if log is None or entry is None:
-            response = await self._evaluate(routing, arm, request, headers, request_id)
+            response = await self._evaluate(routing, arm, request)
             return response, encode(response)
         try:
-            response = await self._evaluate(routing, arm, request, headers, request_id)
+            response = await self._evaluate(routing, arm, request)
             answer = encode(response)
         except Exception as error:
             log.failed(entry, error)
@@ -305,17 +291,13 @@ class Arms:
         routing: Routing,
         arm: Arm,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
     ) -> InferenceResponse:
         if EXPLAIN not in request.parameters:
-            return await self._predicted(routing, arm, request, headers, request_id)
+            return await self._predicted(routing, arm, request)
         others = None if arm is routing.stable else routing.stable.explainers
-        explanation = explained_beside(
-            arm.explainers, others, request, headers, request_id, self.explain_gate
-        )
+        explanation = explained_beside(arm.explainers, others, request, self.explain_gate)
         with explanation as told:
-            response = await self._predicted(routing, arm, request, headers, request_id)
+            response = await self._predicted(routing, arm, request)
             response.parameters |= await told()
         return response
 
@@ -324,16 +306,14 @@ class Arms:
         routing: Routing,
         arm: Arm,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
     ) -> InferenceResponse:
         if request.trace is None:
-            response = await self._asked(routing, arm, request, headers, request_id)
+            response = await self._asked(routing, arm, request)
         else:
             with below(request, f"arm r{arm.core.version}", revision=arm.core.revision):
-                response = await self._asked(routing, arm, request, headers, request_id)
+                response = await self._asked(routing, arm, request)
         if routing.decides(arm):
-            self._decided(arm, response, request_id)
+            self._decided(arm, response, request)
         return response
 
     async def _asked(
@@ -341,25 +321,21 @@ class Arms:
         routing: Routing,
         arm: Arm,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
     ) -> InferenceResponse:
         if arm is routing.stable:
-            return await arm.core.infer(request, headers, request_id)
+            return await arm.core.infer(request)
         with self._guests:
-            return await arm.core.infer(request, headers, request_id)
+            return await arm.core.infer(request)
 
-    def _decided(self, arm: Arm, response: InferenceResponse, request_id: str) -> None:
+    def _decided(self, arm: Arm, response: InferenceResponse, request: InferenceRequest) -> None:
         """Remember what was decided about a request, and tell it in the answer; 1 to 2 us."""
-        decision = decided(response.id or request_id, arm.core.revision, response.path)
+        decision = decided(request.known_as, arm.core.revision, response.path)
         response.parameters[ROUTING] = routing_of(decision)
         self.made.add(decision, response.outputs)
 
     async def stream(
         self,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
         revision: int | str | None = None,
     ) -> AsyncGenerator[InferenceResponse, None]:
         """Answer as ``infer`` does, response after response; close the iterator to end it early.
@@ -373,12 +349,12 @@ class Arms:
             )
         routing = self.routing
         routed = revision is None
-        number = routing.choose(request, headers, request_id) if revision is None else revision
+        number = routing.choose(request) if revision is None else revision
         arm = routing.arm(number)
         started = time.perf_counter()
         seconds = None
-        responses = self._stream(routing, arm, request, headers, request_id)
-        entry = None if arm.log is None else arm.log.begin(request, headers, request_id)
+        responses = self._stream(routing, arm, request)
+        entry = None if arm.log is None else arm.log.begin(request)
         if arm.log is not None and entry is not None:
             responses = arm.log.followed(entry, responses)
         try:
@@ -400,8 +376,6 @@ class Arms:
         routing: Routing,
         arm: Arm,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
     ) -> AsyncGenerator[InferenceResponse, None]:
         with ExitStack() as held:
             held.enter_context(
@@ -410,10 +384,10 @@ class Arms:
             if arm is not routing.stable:
                 held.enter_context(self._guests)
             untold = routing.decides(arm)
-            async with aclosing(arm.core.stream(request, headers, request_id)) as responses:
+            async with aclosing(arm.core.stream(request)) as responses:
                 async for response in responses:
                     if untold:
-                        self._decided(arm, response, request_id)
+                        self._decided(arm, response, request)
                         untold = False
                     yield response
 

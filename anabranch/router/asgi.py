@@ -28,6 +28,7 @@ from anabranch.components.hints import hint
 from anabranch.errors import NotFound
 from anabranch.router import docs_page
 from anabranch.router.arms import Arms
+from anabranch.router.core import InferenceRequest
 from anabranch.router.counting import ENDPOINTS, OTHER, HttpCounts, Requests
 from anabranch.router.encoding import encode_metadata, encode_response
 from anabranch.router.errors import Reply
@@ -140,9 +141,9 @@ class GraphApp:
             decoded, form = decode_body(
                 body, length, limits, lambda: arms.metadata(revision).inputs
             )
-            decoded.trace = request.trace
+            _told_of_call(decoded, request)
             encode = partial(encode_response, form=form)
-            running = Started(arms.infer(decoded, request.headers, request.id, encode, revision))
+            running = Started(arms.infer(decoded, encode, revision))
             if running.done:
                 return running.value
             with CancelOnDisconnect(request.receive):
@@ -154,9 +155,9 @@ class GraphApp:
         body = await request.buffer(self._body)
         with arms.explain_gate:
             decoded, _ = decode_body(body, length, limits, lambda: arms.metadata(revision).inputs)
-            decoded.trace = request.trace
+            _told_of_call(decoded, request)
             with CancelOnDisconnect(request.receive):
-                found = await arms.explain(decoded, request.headers, request.id, revision)
+                found = await arms.explain(decoded, revision)
         return Reply(200, found)
 
     async def _generate(self, revision: str | None, request: HttpRequest) -> Reply:
@@ -165,8 +166,8 @@ class GraphApp:
         body = await request.body(self._body)
         with arms.gate:
             decoded = decode_generate(body, metadata, arms.limits)
-            decoded.trace = request.trace
-            responses = arms.stream(decoded, request.headers, request.id, revision)
+            _told_of_call(decoded, request)
+            responses = arms.stream(decoded, revision)
             with CancelOnDisconnect(request.receive):
                 found = await joined(responses, arms.limits.max_body)
         return Reply(200, encode_answer(found, metadata))
@@ -178,8 +179,8 @@ class GraphApp:
         with ExitStack() as held:
             held.enter_context(arms.gate)
             decoded = decode_generate(body, metadata, arms.limits)
-            decoded.trace = request.trace
-            responses = arms.stream(decoded, request.headers, request.id, revision)
+            _told_of_call(decoded, request)
+            responses = arms.stream(decoded, revision)
             events = to_events(encode_each(responses, metadata), held.pop_all(), request.id)
         with CancelOnDisconnect(request.receive):
             return await begin(events)
@@ -189,6 +190,12 @@ class GraphApp:
         body = await request.body(self._body._replace(limit=MAX_BODY))
         with feedback.gate:
             return json_reply(await feedback.take(body))
+
+
+def _told_of_call(decoded: InferenceRequest, request: HttpRequest) -> None:
+    """Add to a request what only its call says."""
+    decoded.headers, decoded.request_id = request.headers, request.id
+    decoded.trace = request.trace
 
 
 def _bound(methods: dict[str, Endpoint], revision: str | None) -> dict[str, Handler]:

@@ -28,7 +28,6 @@ class Copy:
     """A request as it was before its evaluation, and the bytes that it holds."""
 
     request: InferenceRequest
-    headers: dict[str, str]
     size: int
 
 
@@ -43,15 +42,13 @@ class Copies:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @contextmanager
-    def kept(
-        self, request: InferenceRequest, headers: Mapping[str, str], request_id: str
-    ) -> Iterator[Copy | None]:
+    def kept(self, request: InferenceRequest) -> Iterator[Copy | None]:
         """Keep a request while it is evaluated; None if there is no room.
 
         Tensors are copied: components may work in place, and a view may hold far more memory than
         its own size.
         """
-        copy = self._copy(request, headers, request_id)
+        copy = self._copy(request)
         size = 0 if copy is None else copy.size
         self.held += size
         try:
@@ -59,17 +56,15 @@ class Copies:
         finally:
             self.held -= size
 
-    def _copy(
-        self, request: InferenceRequest, headers: Mapping[str, str], request_id: str
-    ) -> Copy | None:
+    def _copy(self, request: InferenceRequest) -> Copy | None:
         parameters = dict(request.parameters)
         size = sum(map(size_of, request.inputs.values())) + _size_of_parameters(parameters)
         inputs = self.copied(request.inputs, size)
         if inputs is None:
             return None
-        own_id = request.id or request_id
-        kept = replace(request, inputs=inputs, id=own_id, parameters=parameters)
-        return Copy(kept, dict(headers), size)
+        headers = dict(request.headers)
+        kept = replace(request, inputs=inputs, parameters=parameters, headers=headers)
+        return Copy(kept, size)
 
     def copied(self, arrays: Mapping[str, Array], size: int) -> dict[str, Array] | None:
         """Copies of tensors that hold ``size`` bytes; None if there is no room."""

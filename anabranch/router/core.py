@@ -100,10 +100,19 @@ class InferenceRequest:
     id: str | None = None
     """The caller's identifier, given back in the response."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of the call, with names in lower case."""
+    request_id: str = ""
+    """Of the call; made up where the caller gave none."""
     trace: Trace | None = None
     """Where to record what is done for it; None for most."""
     protocol: Literal["http", "grpc"] = "http"
     endpoint: Literal["infer", "generate"] = "infer"
+
+    @property
+    def known_as(self) -> str:
+        """The caller's identifier, or else that of the call: what components and rules see."""
+        return self.id or self.request_id
 
 
 @dataclass(slots=True)
@@ -167,31 +176,19 @@ class InferenceCore:
         }
         self._types = {n: spec for n, spec in signature.outputs.items() if spec is not None}
 
-    async def infer(
-        self,
-        request: InferenceRequest,
-        headers: Mapping[str, str] | None = None,
-        request_id: str = "",
-    ) -> InferenceResponse:
+    async def infer(self, request: InferenceRequest) -> InferenceResponse:
         """Check a request, evaluate it within its time, and return what was asked for.
 
-        ``headers`` have names in lower case. Components see the caller's own ``id`` where there
-        is one and else ``request_id``. Raises InvalidRequest, NodeError, Unavailable,
-        DeadlineExceeded.
+        Raises InvalidRequest, NodeError, Unavailable, DeadlineExceeded.
         """
         seconds = self.check(request)
         deadline = time.monotonic() + seconds
-        context = context_of(request, headers, request_id, deadline)
+        context = context_of(request, deadline)
         running = Started(self._head.run(request.inputs, context, request.outputs or None))
         found = running.value if running.done else await self._within(seconds, running)
         return self._response(request, found, request.outputs or self._outputs)
 
-    async def stream(
-        self,
-        request: InferenceRequest,
-        headers: Mapping[str, str] | None = None,
-        request_id: str = "",
-    ) -> AsyncGenerator[InferenceResponse, None]:
+    async def stream(self, request: InferenceRequest) -> AsyncGenerator[InferenceResponse, None]:
         """Answer as ``infer`` does, with response after response where the graph streams.
 
         An output that does not stream is in the first response only. The time of the request
@@ -199,7 +196,7 @@ class InferenceCore:
         """
         seconds = self.check(request)
         deadline = time.monotonic() + seconds
-        context = context_of(request, headers, request_id, deadline)
+        context = context_of(request, deadline)
         results = self._head.stream(request.inputs, context, request.outputs or None)
         async with aclosing(results):
             while (found := await self._next(results, deadline, seconds)) is not None:
@@ -234,14 +231,13 @@ class InferenceCore:
     async def compare(
         self,
         request: InferenceRequest,
-        headers: Mapping[str, str],
         expected: Mapping[str, Array],
         rule: Compare,
     ) -> Verdict:
         """Evaluate a request as ``infer`` does, to see whether its answer is as ``expected``."""
         seconds = self.check(request)
         deadline = time.monotonic() + seconds
-        context = context_of(request, headers, "", deadline)
+        context = context_of(request, deadline)
         asked = request.outputs or None
         running = Started(self._head.compare(request.inputs, context, asked, expected, rule))
         return running.value if running.done else await self._within(seconds, running)
@@ -340,12 +336,10 @@ class InferenceCore:
         )
 
 
-def context_of(
-    request: InferenceRequest, headers: Mapping[str, str] | None, request_id: str, deadline: float
-) -> Context:
-    """What components may know of a request; ``headers`` have names in lower case."""
+def context_of(request: InferenceRequest, deadline: float) -> Context:
+    """What components may know of a request."""
     return Context(
-        request.id or request_id, headers or {}, request.parameters, deadline, trace=request.trace
+        request.known_as, request.headers, request.parameters, deadline, trace=request.trace
     )
 
 

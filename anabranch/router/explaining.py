@@ -71,13 +71,11 @@ class Explainers:
         graph = f"{self._core.name!r} (revision {self.version})"
         return chosen(self._terms, asked, graph, parameter)
 
-    async def explain(
-        self, request: InferenceRequest, headers: Mapping[str, str], request_id: str
-    ) -> bytes:
+    async def explain(self, request: InferenceRequest) -> bytes:
         """Answer a request for an explanation, in JSON."""
         name = self.named(request.parameters.get(EXPLAINER), EXPLAINER)
         seconds = self._core.check(request, self._terms[name].timeout)
-        found = await self.within(seconds, name, request, headers, request_id)
+        found = await self.within(seconds, name, request)
         return self.encoded(name, found, request.id)
 
     async def within(
@@ -85,8 +83,6 @@ class Explainers:
         seconds: float,
         name: str,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
         sampled: bool = False,
     ) -> Found:
         """Have a request explained that was checked; DeadlineExceeded after so many seconds."""
@@ -96,7 +92,7 @@ class Explainers:
         try:
             async with asyncio.timeout(seconds) as limit:
                 with below(request, f"explanation {name}", node=name, sampled=sampled):
-                    context = context_of(request, headers, request_id, deadline)
+                    context = context_of(request, deadline)
                     return await self._ask(name, request.inputs, context, sampled)
         except TimeoutError:
             if not limit.expired():
@@ -106,35 +102,31 @@ class Explainers:
                 f"{seconds:g}s, the time that it had"
             ) from None
 
-    async def sampled(
-        self, name: str, request: InferenceRequest, headers: Mapping[str, str]
-    ) -> bool:
+    async def sampled(self, name: str, request: InferenceRequest) -> bool:
         """Have a request of the live traffic explained for metrics and log; whether that went well.
 
         Errors end here: a task that fails keeps what it held until Python's collector comes by.
         """
         try:
             seconds = self._core.check(request, self._terms[name].timeout)
-            await self.within(seconds, name, request, headers, "", sampled=True)
+            await self.within(seconds, name, request, sampled=True)
         except Exception:
             return False
         return True
 
-    def encoded(self, name: str, found: Found, request_id: str | None) -> bytes:
+    def encoded(self, name: str, found: Found, own_id: str | None) -> bytes:
         """An answer in JSON."""
         document: dict[str, Any] = {
             "model_name": self._core.name,
             "model_version": self.version,
         }
-        if request_id is not None:
-            document["id"] = request_id
+        if own_id is not None:
+            document["id"] = own_id
         return orjson.dumps(document | found.document(name))
 
     async def answered(
         self,
         request: InferenceRequest,
-        headers: Mapping[str, str],
-        request_id: str,
         gate: Gate,
         name: str,
     ) -> Told:
@@ -145,7 +137,7 @@ class Explainers:
         seconds = min(self._terms[name].timeout, IN_TIME * self._core.check(request))
         try:
             with gate:
-                found = await self.within(seconds, name, request, headers, request_id)
+                found = await self.within(seconds, name, request)
         except Exception as error:
             return failed(name, error)
         return {
@@ -159,8 +151,6 @@ def beside(
     explainers: Explainers,
     others: Explainers | None,
     request: InferenceRequest,
-    headers: Mapping[str, str],
-    request_id: str,
     gate: Gate,
 ) -> Iterator[Callable[[], Awaitable[Told]]]:
     """Explain a request, as its parameter asks, while its prediction is made within.
@@ -182,7 +172,7 @@ def beside(
     if name is None:
         yield lambda: _at_once({})
         return
-    work = explainers.answered(_copied(request), headers, request_id, gate, name)
+    work = explainers.answered(_copied(request), gate, name)
     task = asyncio.get_running_loop().create_task(work)
     try:
         yield lambda: task

@@ -62,11 +62,9 @@ class Mirrors:
         self.keep(())
         await self._copies.close()
 
-    def kept(
-        self, request: InferenceRequest, headers: Mapping[str, str], request_id: str
-    ) -> AbstractContextManager[Copy | None]:
+    def kept(self, request: InferenceRequest) -> AbstractContextManager[Copy | None]:
         """Keep a request for mirrors, while it is evaluated; None if there is no room."""
-        return self._copies.kept(request, headers, request_id)
+        return self._copies.kept(request)
 
     def send(
         self,
@@ -132,11 +130,11 @@ async def _outcome(core: InferenceCore, parcel: Parcel, revision: str) -> Outcom
     Errors end here, for a task that fails with one keeps all that the copy held until Python's
     collector comes by.
     """
-    headers = parcel.copy.headers | {HEADER: revision}
     # A copy of its own: several mirrors share the request.
-    request = replace(parcel.copy.request)
+    request = parcel.copy.request
+    request = replace(request, headers={**request.headers, HEADER: revision})
     try:
         with below(request, f"mirror r{revision}", revision=core.revision, mirror=True):
-            return await core.compare(request, headers, parcel.expected, parcel.rule)
+            return await core.compare(request, parcel.expected, parcel.rule)
     except Exception as error:
         return type(error).__name__

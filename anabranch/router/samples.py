@@ -7,7 +7,7 @@ mirrors are, by bounds of their own; those beyond are dropped and counted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Literal, TypeAlias
 
@@ -37,11 +37,9 @@ class Samples:
         """The explainers that are to explain a request, by their shares."""
         return tuple(name for name, share in explainers.shares.items() if draw() < share)
 
-    def kept(
-        self, request: InferenceRequest, headers: Mapping[str, str], request_id: str
-    ) -> AbstractContextManager[Copy | None]:
+    def kept(self, request: InferenceRequest) -> AbstractContextManager[Copy | None]:
         """Keep a request while it is evaluated; None if there is no room."""
-        return self._copies.kept(request, headers, request_id)
+        return self._copies.kept(request)
 
     def send(self, explainers: Explainers, names: Iterable[str], copy: Copy | None) -> None:
         """Have a request explained; ``copy`` is None if there was no room for one."""
@@ -49,9 +47,7 @@ class Samples:
             if copy is None or not self._copies.has_room(copy.size):
                 self._notice(explainers.version, name, "dropped")
                 continue
-            task = self._copies.launch(
-                explainers.sampled(name, copy.request, copy.headers), copy.size
-            )
+            task = self._copies.launch(explainers.sampled(name, copy.request), copy.size)
             task.add_done_callback(self._done(explainers.version, name))
 
     def _done(self, version: str, name: str) -> Callable[[asyncio.Task[bool]], None]:

@@ -35,7 +35,7 @@ def logged(path: Path, *factors: float) -> Path:
     rule, x = Rule(known=("x",)), np.array([[1.0, 2.0]], np.float32)
     lines = []
     for number, factor in enumerate(factors):
-        entry = entries.begin(rule, "demo", 3, InferenceRequest({"x": x}), {}, str(number))
+        entry = entries.begin(rule, "demo", 3, InferenceRequest({"x": x}, request_id=str(number)))
         doubled = OutputTensor("doubled", "FP32", x * np.float32(factor))
         entries.answered(rule, entry, InferenceResponse("demo", "3", None, [doubled]))
         lines.append(encode(entry, 2**20) + b"\n")

@@ -43,7 +43,7 @@ def event(
     inputs = {"x": X} if inputs is None else inputs
     answer = {"doubled": X * 2, "rows": np.array(1)} if answer is None else answer
     rule = rule or Rule(known=inputs)
-    entry = entries.begin(rule, "demo", 3, InferenceRequest(inputs, **request), {}, "id-1")
+    entry = entries.begin(rule, "demo", 3, InferenceRequest(inputs, request_id="id-1", **request))
     tensors = [OutputTensor(name, to_datatype(one.dtype), one) for name, one in answer.items()]
     if error is None:
         entries.answered(rule, entry, InferenceResponse("demo", "3", None, tensors))

@@ -17,8 +17,9 @@ X = np.array([[1, 2]], np.float32)
 
 
 def infer(core: InferenceCore, inputs: dict[str, Any] | None = None, **fields: Any) -> Any:
-    request = InferenceRequest({"x": X} if inputs is None else inputs, **fields)
-    return asyncio.run(core.infer(request, {"x-tier": "gold"}, "generated"))
+    call = {"headers": {"x-tier": "gold"}, "request_id": "generated"}
+    request = InferenceRequest({"x": X} if inputs is None else inputs, **call, **fields)
+    return asyncio.run(core.infer(request))
 
 
 def arrays(response: InferenceResponse) -> dict[str, Any]:

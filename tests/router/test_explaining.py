@@ -163,7 +163,7 @@ def test_a_stream_has_no_place_for_an_explanation() -> None:
 
     async def main() -> None:
         with pytest.raises(InvalidRequest, match="'explain' is for infer"):
-            async for _ in graph.arms.stream(request, {}, "q"):
+            async for _ in graph.arms.stream(request):
                 pass
 
     asyncio.run(main())

@@ -189,7 +189,7 @@ def test_generate_and_the_first_message_of_a_stream_carry_it(arms: Callable[...,
     async def main() -> None:
         graph = Graph(arms, step=step)
         plain = json.dumps({"x": [[1, 2]]}).encode()
-        found = [response async for response in graph.arms.stream(_request(), {}, "r1")]
+        found = [response async for response in graph.arms.stream(_request())]
         assert [list(response.parameters) for response in found] == [[ROUTING], []]
         _, first = await graph.post("generate_stream", plain)
         assert from_routing(first["parameters"][ROUTING]).path == {"chooser": "net"}
@@ -202,7 +202,7 @@ def test_generate_and_the_first_message_of_a_stream_carry_it(arms: Callable[...,
 def _request() -> Any:
     from anabranch.router.core import InferenceRequest
 
-    return InferenceRequest({"x": np.ones((1, 2), np.float32)})
+    return InferenceRequest({"x": np.ones((1, 2), np.float32)}, request_id="r1")
 
 
 # What counts

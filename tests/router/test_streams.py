@@ -221,7 +221,7 @@ REQUEST = InferenceRequest({"x": np.ones((1, 2), np.float32)})
 
 
 async def versions(graph: Demo, request: InferenceRequest = REQUEST, **asked: Any) -> list[str]:
-    return [one.model_version async for one in graph.arms.stream(request, {}, "r1", **asked)]
+    return [one.model_version async for one in graph.arms.stream(request, **asked)]
 
 
 def two(second: Any, draws: list[float], limits: Limits | None = None) -> Demo:
@@ -251,7 +251,7 @@ def test_a_revision_is_charged_with_what_goes_wrong_in_mid_stream() -> None:
 
     async def main() -> None:
         graph = two(breaks, [0.9])
-        found = graph.arms.stream(REQUEST, {}, "r1")
+        found = graph.arms.stream(REQUEST)
         await anext(found)
         with pytest.raises(NodeError):
             await anext(found)
@@ -264,7 +264,7 @@ def test_a_revision_is_charged_with_what_goes_wrong_in_mid_stream() -> None:
 def test_streams_of_other_revisions_leave_the_stable_one_room() -> None:
     async def main() -> None:
         graph = two(Counting(), [0.9, 0.9, 0.1, 0.9], Limits(max_ongoing=2))
-        held = graph.arms.stream(REQUEST, {}, "r1")
+        held = graph.arms.stream(REQUEST)
         await anext(held)
         with pytest.raises(Unavailable, match="others than the stable revision"):
             await versions(graph)
@@ -278,7 +278,7 @@ def test_streams_of_other_revisions_leave_the_stable_one_room() -> None:
 def test_a_stream_that_is_closed_is_not_counted() -> None:
     async def main() -> None:
         graph = two(Counting(), [0.9])
-        found = graph.arms.stream(REQUEST, {}, "r1")
+        found = graph.arms.stream(REQUEST)
         await anext(found)
         await found.aclose()
         assert graph.arms.report().arms[2].requests == 0
@@ -290,7 +290,7 @@ def test_the_time_of_a_request_runs_while_nobody_asks() -> None:
     async def main() -> None:
         graph = two(Counting(), [0.1])
         request = replace(REQUEST, parameters={"timeout": 1})
-        found = graph.arms.stream(request, {}, "r1")
+        found = graph.arms.stream(request)
         with pytest.raises(DeadlineExceeded):
             await asyncio.sleep(0.001)
             await anext(found)

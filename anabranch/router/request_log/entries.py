@@ -104,20 +104,13 @@ class Entry:
     """Bytes that the entry holds, about."""
 
 
-def begin(
-    rule: Rule,
-    graph: str,
-    revision: int,
-    request: InferenceRequest,
-    headers: Mapping[str, str],
-    request_id: str,
-) -> Entry:
+def begin(rule: Rule, graph: str, revision: int, request: InferenceRequest) -> Entry:
     """Keep a request before it is evaluated."""
     parameters = dict(request.parameters)
     characters = sum(len(text) for text in _texts(parameters))
     tensors = [(name, to_datatype(array.dtype), array) for name, array in request.inputs.items()]
     entry = Entry(
-        request_id,
+        request.request_id,
         graph,
         revision,
         request.endpoint,
@@ -127,7 +120,7 @@ def begin(
         parameters if characters <= MAX_PARAMETERS else None,
         request.outputs,
         [],
-        _traceparent(request, headers),
+        _traceparent(request),
         size=_OVERHEAD + (characters if characters <= MAX_PARAMETERS else 0),
     )
     entry.inputs = [_kept(rule, entry, *tensor, tensor[0] in rule.known) for tensor in tensors]
@@ -203,9 +196,9 @@ def _texts(parameters: Mapping[str, Any]) -> Iterable[str]:
     return [*parameters, *(value for value in parameters.values() if isinstance(value, str))]
 
 
-def _traceparent(request: InferenceRequest, headers: Mapping[str, str]) -> str | None:
+def _traceparent(request: InferenceRequest) -> str | None:
     """Where the request is in a trace: in ours, or in the caller's where that is not recorded."""
     if request.trace is not None:
         return f"00-{request.trace.trace_id}-{request.trace.span_id}-01"
-    text = headers.get("traceparent", "")
+    text = request.headers.get("traceparent", "")
     return text if _TRACEPARENT(text) else None

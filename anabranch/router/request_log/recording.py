@@ -6,7 +6,7 @@ Nothing here can fail a request or hold it up.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
 from anabranch.graph.plan import Signature
@@ -46,16 +46,12 @@ class ArmLog:
         )
         self._sink: Sink | None = None
 
-    def begin(
-        self, request: InferenceRequest, headers: Mapping[str, str], request_id: str
-    ) -> Entry | None:
+    def begin(self, request: InferenceRequest) -> Entry | None:
         """Keep a request before it is evaluated, if it is drawn."""
         if self._share is not None and self._shared.draw() >= self._share:
             return None
         origin = self._origin
-        return entries.begin(
-            self._rule, origin.graph, origin.revision, request, headers, request_id
-        )
+        return entries.begin(self._rule, origin.graph, origin.revision, request)
 
     async def followed(
         self, entry: Entry, responses: AsyncGenerator[InferenceResponse, None]

@@ -122,8 +122,6 @@ class GraphServicer:
             decoded = self._decoded(message, call)
             return await self._arms.infer(
                 decoded.request,
-                call.headers,
-                call.id,
                 lambda response: b"".join(encode_response(response, decoded.is_typed)),
                 decoded.version or None,
             )
@@ -132,7 +130,8 @@ class GraphServicer:
         decoded = decode_request(message, self._arms.limits)
         self._check_name(decoded.model)
         shorten(decoded.request, call.remaining())
-        decoded.request.trace = call.trace
+        request = decoded.request
+        request.headers, request.request_id, request.trace = call.headers, call.id, call.trace
         return decoded
 
     async def _stream(self, messages: AsyncIterator[bytes], context: ServicerContext) -> None:
@@ -150,7 +149,7 @@ class GraphServicer:
         arms = self._arms
         with arms.gate:
             decoded = self._decoded(message, call)
-            answers = arms.stream(decoded.request, call.headers, call.id, decoded.version or None)
+            answers = arms.stream(decoded.request, decoded.version or None)
             is_last, patience = False, _END_S
             async with Ahead(answers, _READ_AHEAD) as ahead:
                 async for response in ahead:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 from datetime import datetime
 from typing import Any
 
@@ -35,7 +36,8 @@ def response(*outputs: OutputTensor, **fields: Any) -> InferenceResponse:
 
 
 def kept(rule: Rule, asked: InferenceRequest, answer: Any, **headers: str) -> Entry:
-    entry = entries.begin(rule, "demo", 3, asked, headers, "id-1")
+    asked = dataclasses.replace(asked, headers=headers, request_id="id-1")
+    entry = entries.begin(rule, "demo", 3, asked)
     if isinstance(answer, Exception):
         entries.failed(rule, entry, answer)
     else:
@@ -94,7 +96,7 @@ def test_where_it_is_in_a_trace() -> None:
 
 
 def test_a_reply_in_parts() -> None:
-    entry = entries.begin(Rule(known=("x",)), "demo", 3, request(endpoint="generate"), {}, "id-1")
+    entry = entries.begin(Rule(known=("x",)), "demo", 3, request(endpoint="generate"))
     for number in range(3):
         part = response(OutputTensor("y", "INT64", np.array([number])))
         entries.answered(Rule(), entry, part)
@@ -122,7 +124,7 @@ def test_an_error_stands_in_the_place_of_the_reply() -> None:
 def test_components_that_work_in_place_change_nothing_in_the_log() -> None:
     x = X.copy()
     rule = Rule(known=("x",))
-    entry = entries.begin(rule, "demo", 3, InferenceRequest({"x": x}), {}, "id-1")
+    entry = entries.begin(rule, "demo", 3, InferenceRequest({"x": x}))
     x[:] = 0
     y = np.ones(2)
     entries.answered(rule, entry, response(OutputTensor("y", "FP64", y)))

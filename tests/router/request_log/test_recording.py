@@ -174,8 +174,12 @@ def test_a_graph_that_streams(logged: Callable[..., Logged]) -> None:
     one = logged({3: {}}, step=spelled)
 
     async def stream(first: float, most: int = 9) -> None:
-        asked = InferenceRequest({"x": np.array([[first, 0]], np.float32)}, endpoint="generate")
-        responses = one.arms.stream(asked, {}, f"id-{first:g}")
+        asked = InferenceRequest(
+            {"x": np.array([[first, 0]], np.float32)},
+            endpoint="generate",
+            request_id=f"id-{first:g}",
+        )
+        responses = one.arms.stream(asked)
         async with aclosing(responses):
             for _ in range(most):
                 await anext(responses, None)

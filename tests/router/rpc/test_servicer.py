@@ -335,11 +335,11 @@ class Streaming:
         self._infer = arms.infer
         arms.stream = self.stream  # type: ignore[method-assign,assignment]
 
-    async def stream(self, *args: Any) -> AsyncIterator[Any]:
+    async def stream(self, request: Any, revision: Any = None) -> AsyncIterator[Any]:
         try:
             for _ in range(self.count):
                 self.made += 1
-                yield await self._infer(*args[:3], lambda response: response, *args[3:])
+                yield await self._infer(request, lambda response: response, revision)
                 await asyncio.sleep(0)
             await self.may_end.wait()
         finally:
