@@ -16,6 +16,7 @@ from anabranch.components.contract import Context
 from anabranch.errors import NodeError, Unavailable
 from anabranch.router.table import app_name
 from anabranch.specs.models import Compare
+from tests.graph.lowering.handles import Handle
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -59,57 +60,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "parts.py").write_text(PARTS)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-class Response:
-    """What a Serve handle returns: awaited once, and it can be cancelled."""
-
-    def __init__(self, call: Any) -> None:
-        self.task = asyncio.ensure_future(call)
-        self.cancelled = False
-
-    def __await__(self) -> Any:
-        return asyncio.shield(self.task).__await__()
-
-    def cancel(self) -> None:
-        self.cancelled = self.task.cancel()
-
-
-class Handle:
-    """Reaches a replica in this process."""
-
-    def __init__(self, replica: Any) -> None:
-        self._replica = replica
-        self.responses: list[Response] = []
-        self.called = asyncio.Event()
-        self.shut = asyncio.Event()
-
-    async def shutdown_async(self) -> None:
-        self.shut.set()
-
-    def options(self, stream: bool) -> Any:
-        """A handle whose methods give result after result."""
-        assert stream
-
-        class Streaming:
-            class stream:
-                @staticmethod
-                def remote(*args: Any) -> Any:
-                    return self._replica.stream(*args)
-
-        return Streaming
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._replica, name)
-
-        class Method:
-            @staticmethod
-            def remote(*args: Any) -> Response:
-                self.responses.append(Response(method(*args)))
-                self.called.set()
-                return self.responses[-1]
-
-        return Method
 
 
 class CollectedReplica(HeadReplica):

@@ -4,7 +4,6 @@ import asyncio
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from anabranch.telemetry.definitions import (
     REPLICA_START,
 )
 from anabranch.telemetry.registry import REGISTRY, Distribution, Observed, Registry
+from tests.graph.lowering.handles import Handle
 
 SPEC = """
 apiVersion: anabranch/v1
@@ -64,48 +64,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-class DirectResponse:
-    """What a Serve handle returns: awaited once, and it can be cancelled."""
-
-    def __init__(self, call: Any) -> None:
-        self.task = asyncio.ensure_future(call)
-        self.cancelled = False
-
-    def __await__(self) -> Any:
-        return asyncio.shield(self.task).__await__()
-
-    def cancel(self) -> None:
-        self.cancelled = self.task.cancel()
-
-
-class DirectHandle:
-    """Reaches a replica in this process, by the interface of a Serve handle."""
-
-    def __init__(self, replica: SegmentReplica) -> None:
-        self._replica = replica
-        self.responses: list[DirectResponse] = []
-        self.called = asyncio.Event()
-
-    @property
-    def evaluate(self) -> DirectHandle:
-        return self
-
-    def remote(self, *args: Any) -> DirectResponse:
-        self.responses.append(DirectResponse(self._replica.evaluate(*args)))
-        self.called.set()
-        return self.responses[-1]
-
-
 class CollectedReplica(SegmentReplica):
     """Python collects it here; Serve awaits its asynchronous ``__del__`` instead."""
 
     def __del__(self) -> None: ...
 
 
-async def start(hops: Distribution | None = None) -> tuple[HeadExecutor, DirectHandle]:
+async def start(hops: Distribution | None = None) -> tuple[HeadExecutor, Handle]:
     replica = CollectedReplica.__new__(CollectedReplica)
     await CollectedReplica.__init__(replica, "graph.yaml", "mul", [])
-    handle = DirectHandle(replica)
+    handle = Handle(replica)
     hosted = await Hosted.start("graph.yaml", HEAD)
     calls = {"mul": HandleCall("mul", handle, hops=hops)}
     return HeadExecutor(hosted.loaded.plan, hosted.bound, calls), handle
