@@ -131,17 +131,19 @@ def test_a_call_over_grpc_is_one_trace(engine: Engine, collector: Collector, thr
     asked = Asked()
     client = Client(engine.ports["grpc-port"])
     with client.channel as channel:
-        answer = channel.unary_unary(
+        answer, call = channel.unary_unary(
             path("ModelInfer"),
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=InferResponse.FromString,
-        )(asking(three), timeout=20, metadata=tuple(asked.headers.items()))
+        ).with_call(asking(three), timeout=20, metadata=tuple(asked.headers.items()))
+        told = dict(call.trailing_metadata())["traceresponse"]
     assert answer.model_name == three
     spans = spans_of(collector, asked, 10)
     method = "inference.GRPCInferenceService/ModelInfer"
     assert tree(spans, asked) == {"client": [method], method: ["arm r1"], **BELOW}
-    call = named(spans, method).attributes
-    assert (call["rpc.system"], call["rpc.grpc.status_code"]) == ("grpc", 0)
+    span = named(spans, method)
+    assert told == f"00-{asked.trace}-{span.span_id}-01"
+    assert (span.attributes["rpc.system"], span.attributes["rpc.grpc.status_code"]) == ("grpc", 0)
 
 
 def test_what_is_not_sampled_leaves_no_span(

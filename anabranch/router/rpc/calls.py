@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
-from grpc import StatusCode
-
 from anabranch.router.request import request_id
 from anabranch.router.rpc.codes import REQUEST_ID, status_of
 from anabranch.telemetry.trace import Trace
@@ -18,7 +16,7 @@ ServicerContext: TypeAlias = Any
 class Call:
     """One call: its metadata as ``headers``, its id, the time that its client gives it."""
 
-    __slots__ = ("context", "headers", "id", "trace")
+    __slots__ = ("context", "headers", "id", "trace", "trailer")
 
     def __init__(self, context: ServicerContext) -> None:
         self.context = context
@@ -30,6 +28,8 @@ class Call:
         self.id = request_id(given.encode() if given else None)
         self.trace: Trace | None = None
         """Where to record what is done for it; None for most."""
+        self.trailer: dict[str, str] = {REQUEST_ID: self.id}
+        """What its client is told at the end, beside the status."""
 
     def remaining(self) -> float | None:
         """Seconds until the client's deadline; None where it has none."""
@@ -38,12 +38,8 @@ class Call:
 
     async def fail(self, error: Exception) -> None:
         """End the call as an error says; never returns."""
-        status = status_of(error, self.id)
-        await self.abort(*status)
-
-    async def abort(self, code: StatusCode, details: str, trailer: Any) -> None:
-        """End the call with a status; never returns."""
-        await self.context.abort(code, details, trailer)
+        code, details, trailer = status_of(error, self.id)
+        await self.context.abort(code, details, tuple({**self.trailer, **dict(trailer)}.items()))
 
 
 Method: TypeAlias = Callable[[bytes, Call], Awaitable[bytes]]
@@ -60,7 +56,7 @@ def answered(method: Method) -> Callable[[bytes, ServicerContext], Awaitable[byt
         except Exception as error:
             await call.fail(error)
             raise
-        context.set_trailing_metadata(((REQUEST_ID, call.id),))
+        context.set_trailing_metadata(tuple(call.trailer.items()))
         return found
 
     return answer

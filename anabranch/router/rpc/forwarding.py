@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 from grpc import StatusCode
@@ -12,8 +12,11 @@ from anabranch.errors import DeadlineExceeded, Unavailable
 from anabranch.router.rpc.calls import Call
 from anabranch.router.rpc.codes import REQUEST_ID, RETRY_AFTER, Ended, Status, shortened
 from anabranch.router.rpc.pool import Router
+from anabranch.router.tracing import RESPONSE
 
 _RESERVED = ("grpc-", ":")
+_TOLD = frozenset((REQUEST_ID, RETRY_AFTER, RESPONSE))
+"""What a router says at the end of a call that its client is told."""
 _OWN = frozenset((REQUEST_ID, "user-agent", "content-type", "te"))
 """Metadata that is not passed on as it came."""
 
@@ -22,9 +25,11 @@ async def forward(router: Router, method: str, message: bytes, call: Call) -> by
     """Have a router answer a call. What is raised becomes the call's status."""
     with router:
         try:
-            answer: bytes = await router.unary(method)(
+            running = router.unary(method)(
                 message, timeout=call.remaining(), metadata=_metadata(call)
             )
+            answer: bytes = await running
+            call.trailer |= _told(await running.trailing_metadata())
         except AioRpcError as error:
             raise _ended(error) from None
         return answer
@@ -52,13 +57,16 @@ def _metadata(call: Call) -> list[tuple[str, Any]]:
     return [*kept, (REQUEST_ID, call.id)]
 
 
+def _told(trailer: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value for name, value in trailer if name in _TOLD}
+
+
 def _ended(error: AioRpcError) -> Exception:
     """Return what a router said, or what it means that gRPC says something in its place."""
-    trailer = dict(error.trailing_metadata() or ())
+    told = _told(error.trailing_metadata() or ())
     code, details = error.code(), error.details() or ""
-    if REQUEST_ID in trailer:
-        kept = tuple((name, trailer[name]) for name in (REQUEST_ID, RETRY_AFTER) if name in trailer)
-        return Ended(Status(code, shortened(details), kept))
+    if REQUEST_ID in told:
+        return Ended(Status(code, shortened(details), tuple(told.items())))
     if code is StatusCode.UNAVAILABLE:
         return Unavailable("the router ended before it answered; try again")
     if code is StatusCode.DEADLINE_EXCEEDED:

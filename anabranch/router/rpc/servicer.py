@@ -23,7 +23,7 @@ from anabranch.router.rpc.codec import Decoded, decode_request, encode_metadata,
 from anabranch.router.rpc.codes import REQUEST_ID, code_of
 from anabranch.router.rpc.messages import SERVICE, Message, parse, request_type, response_type
 from anabranch.router.rpc.streams import failed, last, part, wants_last
-from anabranch.router.tracing import answered_call, of_call
+from anabranch.router.tracing import RESPONSE, answered_call, of_call
 
 Answer = TypeVar("Answer")
 Answers: TypeAlias = Callable[[bytes, Call], Awaitable[Answer]]
@@ -85,6 +85,7 @@ class GraphServicer:
             call.trace = None if recording is None else recording.trace
             if recording is None:
                 return await method(message, call)
+            call.trailer[RESPONSE] = recording.trace.traceparent
             code = StatusCode.OK
             try:
                 return await method(message, call)

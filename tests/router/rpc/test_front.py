@@ -23,6 +23,8 @@ from anabranch.router.gateway import GraphState
 from anabranch.router.limits import Limits
 from anabranch.router.rpc import front, pool
 from anabranch.router.rpc.messages import request_type
+from anabranch.telemetry import tracing
+from anabranch.telemetry.tracing import Traces
 from tests.router.conftest import StepHead, make_table
 from tests.router.rpc.conftest import (
     FakeControl,
@@ -215,6 +217,25 @@ def test_what_a_router_says_comes_through_as_it_is() -> None:
             assert error.code() is StatusCode.NOT_FOUND
 
     asyncio.run(main())
+
+
+def test_the_end_of_a_call_tells_its_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "TRACES", Traces({}))
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    asked = (("traceparent", f"00-{trace}-00f067aa0ba902b7-01"), ("tracestate", "anabranch=show"))
+
+    async def main() -> None:
+        async with graph(times(1)) as (_, stub):
+            call = stub("ModelInfer", infer_request(), metadata=asked)
+            told = dict(await call.trailing_metadata())["traceresponse"]
+            assert told.startswith(f"00-{trace}-") and told != asked[0][1]
+            error = await failure(stub("ModelInfer", infer_request(version="9"), metadata=asked))
+            assert trailer(error)["traceresponse"].startswith(f"00-{trace}-")
+            call = stub("ModelInfer", infer_request())
+            assert "traceresponse" not in dict(await call.trailing_metadata())
+
+    asyncio.run(main())
+    tracing.TRACES.close()
 
 
 def test_metadata_and_the_deadline_travel_on() -> None:
