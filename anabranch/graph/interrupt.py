@@ -6,7 +6,7 @@ sleep, once it comes back to Python. Most calls that are given up end by themsel
 there is a short grace first.
 
 The exception must hit no other code than the call's own. It is raised only while the call is known
-to run, which a lock decides, and on its way out the call takes back what has not arrived.
+to run, which a lock decides, and on its way out the call waits for what has not arrived.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 GRACE = 0.2
@@ -63,13 +64,24 @@ class Call:
         with self._lock:
             thread, self._thread = self._thread, None
         if self._raised and thread is not None:
-            _raise(thread, None)
+            _settle(thread)
 
 
-def _raise(thread: int, error: type[BaseException] | None) -> None:
-    """Raise an error in a thread; None takes back one that has not arrived."""
-    given = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), given)
+def _raise(thread: int, error: type[BaseException]) -> None:
+    """Raise an error in a thread, in place of one that has not arrived."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+
+
+def _settle(thread: int) -> None:
+    """Have what may still be on its way to this thread arrive here.
+
+    To take it back instead would leave Python 3.11 looking for it for ever: each call in the
+    process is slower then, and one that is traced, as by a debugger, never begins.
+    """
+    with suppress(Interrupted):
+        _raise(thread, Interrupted)  # in place of the first, or after it has arrived
+        for _ in range(2):
+            pass  # Python looks for exceptions at the end of each turn
 
 
 def stuck(calls: Iterable[Call], now: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -59,6 +60,40 @@ def test_an_interrupt_before_and_after_the_call_hits_nothing(pool: ThreadPoolExe
     assert pool.submit(late.run).result(10) == 2
     late.interrupt()
     assert pool.submit(sum, range(100_000)).result(10) == 4_999_950_000
+
+
+def test_python_does_not_go_on_looking_for_an_exception_that_has_arrived() -> None:
+    """Python 3.11 would, and then never begin a call that is traced."""
+    script = """
+import sys, threading
+from anabranch.graph.interrupt import Call, Interrupted
+
+def spin():
+    started.set()
+    while True:
+        pass
+
+def run(call):
+    try:
+        call.run()
+    except Interrupted:
+        print("interrupted")
+
+for number in range(3):
+    started = threading.Event()
+    call = Call(spin)
+    thread = threading.Thread(target=run, args=[call])
+    thread.start()
+    started.wait()
+    call.interrupt()
+    thread.join()
+sys.settrace(lambda *about: None)
+(lambda: print("traced"))()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == [*["interrupted"] * 3, "traced"]
 
 
 @pytest.fixture
