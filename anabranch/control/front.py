@@ -15,6 +15,7 @@ from ray import serve
 from anabranch.control.gateway import ControllerLink, token_digest
 from anabranch.control.serving import ROUTER
 from anabranch.errors import EngineError, Unavailable
+from anabranch.graph.lowering.launcher import FORKED
 from anabranch.graph.lowering.logs import write_logs
 from anabranch.graph.lowering.segments import ask
 from anabranch.router.limits import Limits
@@ -102,7 +103,11 @@ def front_app(token: str, host: str, port: int, limits: Limits) -> serve.Applica
     """The front's Serve application, which has no route; it runs on the engine's own machine."""
     decorate: Any = serve.deployment(
         name="front",
-        ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
+        ray_actor_options={
+            "num_cpus": 0,
+            "resources": {"node:__internal_head__": 0.001},
+            "runtime_env": FORKED,
+        },
         max_ongoing_requests=100,
         health_check_period_s=_HEALTH_PERIOD,
         graceful_shutdown_wait_loop_s=0.2,

@@ -15,6 +15,7 @@ from ray import serve
 from anabranch.control.endpoints import Answer
 from anabranch.errors import Unavailable
 from anabranch.graph.lowering.controlling import ACTOR, NAMESPACE
+from anabranch.graph.lowering.launcher import FORKED
 from anabranch.graph.lowering.logs import write_logs
 from anabranch.router.errors import Reply, error_body
 from anabranch.router.gateway import Gateway, GraphState
@@ -107,7 +108,7 @@ def gateway_app(token: str, limits: Limits, max_upload: int, loopback: bool) -> 
     """The gateway's Serve application, for the route prefix ``/``; see ``Gateway``."""
     decorate: Any = serve.deployment(
         name="gateway",
-        ray_actor_options={"num_cpus": 0},
+        ray_actor_options={"num_cpus": 0, "runtime_env": FORKED},
         max_ongoing_requests=100_000,
         max_surge_percent=100,
         rolling_update_percentage=1.0,

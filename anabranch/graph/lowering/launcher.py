@@ -18,6 +18,10 @@ ORDINARY = "ANABRANCH_SETUP_WORKER"
 """Variable that holds the path of Ray's own script."""
 FORK = "ANABRANCH_FORK"
 """Variable that a worker which may be a fork has in its runtime environment."""
+FORKED = {"env_vars": {FORK: "1"}}
+"""The runtime environment of such a worker that needs nothing else."""
+_NO_JOB = "ffffffff"
+"""Ray's name for the job of workers that wait for one."""
 _CONTEXT = "--serialized-runtime-env-context="
 _LANGUAGE = "--language="
 
@@ -26,10 +30,16 @@ def main(arguments: list[str]) -> None:
     """Become a worker, or stand in for one until it ends."""
     order = _order(arguments)
     if order is None or not _forked(order):
-        if order is not None:
+        if order is not None or _is_first():
             _start_zygote()
         script = os.environ[ORDINARY]
         os.execv(sys.executable, [sys.executable, script, *arguments])
+
+
+def _is_first() -> bool:
+    """Whether a zygote would serve the job of this worker, and none was started yet."""
+    known = os.environ.get("RAY_JOB_ID", _NO_JOB) != _NO_JOB
+    return known and ZYGOTE in os.environ and not os.access(os.environ[ZYGOTE], os.F_OK)
 
 
 def _order(arguments: list[str]) -> "dict[str, object] | None":

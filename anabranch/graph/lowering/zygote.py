@@ -6,8 +6,8 @@ zygote runs no user code, opens no connection to Ray and has one thread, which m
 It learns from replicas which large libraries they use, and imports these while it has nothing to
 do, so that the next replica finds them.
 
-The first replica starts as Ray starts it, and the launcher starts the zygote beside it, or a new
-one where it has died. It ends with Ray's daemon on the machine.
+The first worker of the engine's job starts as Ray starts it, and the launcher starts the zygote
+beside it, or a new one where it has died. It ends with Ray's daemon on the machine.
 
 Ray draws its ids, those of calls too, from generators in C++ that are seeded from one pool in the
 process, and forks after the first draw share the pool: two replicas then give two calls the same

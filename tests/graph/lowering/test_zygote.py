@@ -77,11 +77,12 @@ class Launching:
             return True
         return False
 
-    def launch(self, *words: str, **more: str) -> subprocess.Popen[str]:
+    def launch(self, *words: str, forks: bool = True, **more: str) -> subprocess.Popen[str]:
         """Run the launcher as Ray's daemon does."""
+        variables = {"GREETING": "hello", "PYTHONPATH": str(self.root)}
         context = {
             "command_prefix": ["cd", str(self.root), "&&"],
-            "env_vars": {FORK: "1", "GREETING": "hello", "PYTHONPATH": str(self.root)},
+            "env_vars": {FORK: "1", **variables} if forks else variables,
             "py_executable": sys.executable,
         }
         option = f"--serialized-runtime-env-context={json.dumps(context)}"
@@ -172,10 +173,13 @@ def test_it_learns_what_replicas_import(launching: Launching) -> None:
     until(lambda: bool(launching.found()["wave"]))
 
 
-def test_without_a_zygote_ray_starts_the_worker_and_a_zygote_comes_up(tmp_path: Path) -> None:
+@pytest.mark.parametrize("forks", [True, False])
+def test_without_a_zygote_ray_starts_the_worker_and_a_zygote_comes_up(
+    tmp_path: Path, forks: bool
+) -> None:
     one = Launching(tmp_path)
     try:
-        out, _ = one.launch("--a").communicate(timeout=30)
+        out, _ = one.launch("--a", forks=forks).communicate(timeout=30)
         assert out.startswith("ordinary ")
         until(one.listens)
     finally:
@@ -194,6 +198,22 @@ def test_a_zygote_takes_the_place_of_a_dead_one_and_ends_with_the_daemon(tmp_pat
     finally:
         one.close()
     assert second.returncode == 0
+
+
+def test_a_worker_that_is_no_fork_brings_up_the_first_zygote_of_its_job_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "z.sock"
+    monkeypatch.delenv(ZYGOTE, raising=False)
+    monkeypatch.setenv("RAY_JOB_ID", "01000000")
+    assert not launcher._is_first()
+    monkeypatch.setenv(ZYGOTE, str(path))
+    assert launcher._is_first()
+    path.touch()
+    assert not launcher._is_first()
+    path.unlink()
+    monkeypatch.setenv("RAY_JOB_ID", "ffffffff")  # of a worker that waits for a job
+    assert not launcher._is_first()
 
 
 CONTEXT = {"env_vars": {FORK: "1"}, "py_executable": sys.executable, "command_prefix": []}
