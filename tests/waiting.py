@@ -1,4 +1,4 @@
-"""Waiting for what happens soon, without a guess of when."""
+"""Waiting for what happens or holds soon, without a guess of when."""
 
 from __future__ import annotations
 
@@ -12,3 +12,15 @@ def until(happened: Callable[[], object], seconds: float = 60) -> None:
     while not happened():
         assert time.monotonic() < deadline, "it has not happened"
         time.sleep(0.01)
+
+
+def until_true(check: Callable[[], None], seconds: float = 60) -> None:
+    """Return when a check raises no AssertionError; the last one if it still does by then."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.05)

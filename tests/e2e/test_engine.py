@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import httpx
@@ -85,13 +85,16 @@ def done(result):
 
 def listening(found):
     """Addresses that processes listen on, beyond loopback."""
-    return {
-        (process.name(), connection.laddr.port)
-        for process in found
-        for connection in process.net_connections(kind="tcp")
-        if connection.status == psutil.CONN_LISTEN
-        and connection.laddr.ip not in ("127.0.0.1", "::ffff:127.0.0.1", "::1")
-    }
+    addresses = set()
+    for process in found:
+        with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+            addresses |= {
+                (process.name(), connection.laddr.port)
+                for connection in process.net_connections(kind="tcp")
+                if connection.status == psutil.CONN_LISTEN
+                and connection.laddr.ip not in ("127.0.0.1", "::ffff:127.0.0.1", "::1")
+            }
+    return addresses
 
 
 def test_up_deploy_infer_down(new_engine):
