@@ -19,7 +19,7 @@ from pathlib import Path
 import anabranch
 from anabranch.control.haproxy import BUFFER
 from anabranch.control.ports import PortBlock
-from anabranch.graph.lowering.launcher import ZYGOTE
+from anabranch.graph.lowering.launcher import HOOK, ZYGOTE
 
 MARK = "ANABRANCH_ENGINE_ID"
 """Variable that every process of an engine inherits; its value is the engine's id."""
@@ -31,8 +31,6 @@ DRAIN_S = 2
 """Shortest time that a replaced replica goes on serving, in seconds."""
 LONGEST_FOLDER = 25
 """Longest runtime folder for which HAProxy's sockets fit into the 107 bytes of a socket's path."""
-_WORKER_HOOK = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
-"""Variable that names a function for every worker to call before anything else."""
 _FOREIGN = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR", "RAY_TMPDIR")
 
 
@@ -47,7 +45,7 @@ def base_environment(engine_id: str, block: PortBlock, loopback: bool) -> dict[s
         # Off, 127.0.0.1 stays what it is in the dashboard's processes too, which call no hook.
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if loopback else "1",
         "PYTHONPATH": _python_path(env),
-        _WORKER_HOOK: "anabranch.control.loopback.keep_loopback",
+        HOOK: "anabranch.control.loopback.keep_loopback",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "DASHBOARD_METRIC_PORT": str(block.fixed["dashboard_metrics"]),

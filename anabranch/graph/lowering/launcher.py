@@ -16,6 +16,8 @@ ZYGOTE = "ANABRANCH_ZYGOTE"
 """Variable that holds the path of the zygote's socket."""
 ORDINARY = "ANABRANCH_SETUP_WORKER"
 """Variable that holds the path of Ray's own script."""
+HOOK = "__RAY_WORKER_PROCESS_SETUP_HOOK_ENV_VAR"
+"""Ray's variable that holds the name of a function that each worker calls first."""
 FORK = "ANABRANCH_FORK"
 """Variable that a worker which may be a fork has in its runtime environment."""
 FORKED = {"env_vars": {FORK: "1"}}

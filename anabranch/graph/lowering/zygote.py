@@ -31,7 +31,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from anabranch.graph.lowering.launcher import ZYGOTE
+from anabranch.graph.lowering.launcher import HOOK, ZYGOTE
 
 BASE = (
     "ray.serve._private.replica",
@@ -72,9 +72,17 @@ def main() -> None:
             return
         # Nobody waits for the children: this makes the system forget them by itself.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        _set_up()
         _draw_no_class_ids()
         if _is_ready_with(BASE):
             _serve(listener)
+
+
+def _set_up() -> None:
+    """Do what Ray's workers do first, before anything is imported that is to be changed by it."""
+    if name := os.environ.get(HOOK):
+        module, _, function = name.rpartition(".")
+        getattr(importlib.import_module(module), function)()
 
 
 def _draw_no_class_ids() -> None:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from anabranch.graph.lowering import launcher
-from anabranch.graph.lowering.launcher import FORK, ORDINARY, ZYGOTE
+from anabranch.graph.lowering.launcher import FORK, HOOK, ORDINARY, ZYGOTE
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
@@ -29,7 +29,7 @@ found = {
     "argv": sys.argv, "cwd": os.getcwd(), "path": sys.path, "pid": os.getpid(),
     "parent": os.getppid(), "group": os.getpgid(0), "nice": os.getpriority(os.PRIO_PROCESS, 0),
     "environment": dict(os.environ), "wave": "wave" in sys.modules, "main": __name__,
-    "random": float(numpy.random.rand()),
+    "random": float(numpy.random.rand()), "hooked": getattr(sys, "hooked", None),
 }
 print(json.dumps(found), flush=True)
 if "--wait" in sys.argv:
@@ -47,6 +47,18 @@ zygote.main()
 """
 
 
+HOOKS = """
+import sys
+
+def hook():
+    sys.hooked = "numpy" not in sys.modules
+"""
+
+
+def _inherited() -> list[str]:
+    return [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+
+
 class Launching:
     """A folder with a zygote's socket, and a daemon that the zygote lives with."""
 
@@ -54,6 +66,7 @@ class Launching:
         self.root = root
         self.worker = root / "worker.py"
         self.worker.write_text(WORKER)
+        (root / "hooks.py").write_text(HOOKS)
         (root / "ordinary.py").write_text("import sys; print('ordinary', *sys.argv[1:])")
         self.daemon = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
         self.environment = {
@@ -62,6 +75,8 @@ class Launching:
             ORDINARY: str(root / "ordinary.py"),
             "RAY_RAYLET_PID": str(self.daemon.pid),
             "RAY_JOB_ID": "01000000",
+            HOOK: "hooks.hook",
+            "PYTHONPATH": os.pathsep.join([str(root), *_inherited()]),
         }
         self.zygote: subprocess.Popen[bytes] | None = None
 
@@ -126,6 +141,11 @@ def test_a_fork_is_what_a_new_process_would_be(launching: Launching) -> None:
     assert found["main"] == "__main__"
     assert found["environment"]["GREETING"] == "hello"
     assert found["environment"]["RAY_JOB_ID"] == "01000000"
+
+
+def test_what_workers_do_first_was_done_before_anything_was_imported(launching: Launching) -> None:
+    """Such as to see to it that Serve, which is imported later, listens on loopback only."""
+    assert launching.found()["hooked"] is True
 
 
 def test_forks_draw_different_numbers(launching: Launching) -> None:
