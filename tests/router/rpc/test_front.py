@@ -383,6 +383,7 @@ def test_a_router_that_leaves_ends_its_calls_first() -> None:
 def test_a_controller_that_starts_anew_takes_no_router_away() -> None:
     async def main() -> None:
         async with graph(times(2)) as (control, stub):
+            assert await value(stub("ModelInfer", infer_request())) == 2  # now it is connected
             await control.know(demo=())
             assert await value(stub("ModelInfer", infer_request())) == 2
             assert control.woken == []
