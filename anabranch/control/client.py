@@ -160,7 +160,7 @@ class ControlClient:
             revision = self._try_revision(name, number, deadline)
             state = str(revision.get("state", last))
             if state in _UP:
-                self._until_reached(name)
+                self.until_reached(name)
                 return revision
             if state in _DOWN:
                 raise DeployError(f"{name} revision {number} {state}: {revision.get('reason')}")
@@ -296,7 +296,7 @@ class ControlClient:
         """Ask for explanations: an inference request, whose parameters may name the explainer."""
         return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/explain", json=body))
 
-    def _until_reached(self, name: str) -> None:
+    def until_reached(self, name: str) -> None:
         """Wait until requests come to a graph's router: the proxy hears of it a moment late.
 
         Not for long, since a graph may have other reasons to refuse requests.

@@ -1,7 +1,8 @@
 """Brings Serve and the control plane up on a fresh Ray: ``python -m anabranch.control.driver``.
 
 Runs once per ``anabranch up``, beside the head process so that imports overlap, and leaves when
-the gateway answers. Everything it needs comes by environment and arguments.
+the gateway answers, and the graphs that are ready. Everything it needs comes by environment and
+arguments.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import socket
 import sys
 import time
 
+from anabranch.control.client import ControlClient
 from anabranch.control.live import wait_live
 from anabranch.control.loopback import keep_loopback
 from anabranch.control.settings import Settings
@@ -34,7 +36,7 @@ def main() -> None:
 
 
 def boot_engine(address: str, settings: Settings, deadline: float) -> None:
-    """Connect to Ray at ``address``, start Serve, boot the control plane, wait for the gateway."""
+    """Connect to Ray at ``address``, start Serve, boot the control plane, wait for who answers."""
     import ray
     from ray import serve
 
@@ -46,8 +48,12 @@ def boot_engine(address: str, settings: Settings, deadline: float) -> None:
         http_options={"host": settings.http_host, "port": settings.http_port},
         proxy_location="HeadOnly",
     )
-    boot(settings)
+    states = boot(settings)
     wait_live(settings.url, deadline - time.monotonic())
+    with ControlClient(settings.url, settings.token_file.read_text().strip()) as control:
+        for name, state in states.items():
+            if state["ready"]:
+                control.until_reached(name)
     ray.shutdown()
 
 
