@@ -296,14 +296,15 @@ class ControlClient:
         """Ask for explanations: an inference request, whose parameters may name the explainer."""
         return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/explain", json=body))
 
-    def until_reached(self, name: str) -> None:
-        """Wait until requests come to a graph's router: the proxy hears of it a moment late.
+    def until_reached(self, *names: str) -> None:
+        """Wait until requests come to the routers of graphs: the proxy hears of them a moment late.
 
-        Not for long, since a graph may have other reasons to refuse requests.
+        Not for long, however many, since a graph may have other reasons to refuse requests.
         """
         deadline = time.monotonic() + _REACHED_S
-        while not self._is_reached(name) and time.monotonic() < deadline:
-            time.sleep(_PAUSE_S)
+        for name in names:
+            while not self._is_reached(name) and time.monotonic() < deadline:
+                time.sleep(_PAUSE_S)
 
     def _is_reached(self, name: str) -> bool:
         """Whether requests come to a graph's router; or never will, as it was deleted."""

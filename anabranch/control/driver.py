@@ -51,9 +51,7 @@ def boot_engine(address: str, settings: Settings, deadline: float) -> None:
     states = boot(settings)
     wait_live(settings.url, deadline - time.monotonic())
     with ControlClient(settings.url, settings.token_file.read_text().strip()) as control:
-        for name, state in states.items():
-            if state["ready"]:
-                control.until_reached(name)
+        control.until_reached(*(name for name, state in states.items() if state["ready"]))
     ray.shutdown()
 
 
