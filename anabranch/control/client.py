@@ -16,6 +16,7 @@ from urllib.parse import quote
 import httpx
 
 from anabranch.control.engine_state import require_state
+from anabranch.control.live import holds
 from anabranch.errors import (
     AnabranchError,
     Conflict,
@@ -302,14 +303,16 @@ class ControlClient:
         Not for long, however many, since a graph may have other reasons to refuse requests.
         """
         deadline = time.monotonic() + _REACHED_S
-        for name in names:
-            while not self._is_reached(name) and time.monotonic() < deadline:
-                time.sleep(_PAUSE_S)
+        while not holds(lambda: all(map(self._is_reached, names))):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(_PAUSE_S)
 
     def _is_reached(self, name: str) -> bool:
-        """Whether requests come to a graph's router; or never will, as it was deleted."""
+        """Whether a new connection comes to a graph's router; or never will, as it was deleted."""
         try:
-            self._get(f"/v2/models/{quote(name, safe='')}/ready")
+            path = f"/v2/models/{quote(name, safe='')}/ready"
+            self._send("GET", path, headers={"connection": "close"})
         except (EngineUnreachable, Unavailable):
             return False
         except NotFound:

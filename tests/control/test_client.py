@@ -28,6 +28,7 @@ class Scripted(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers = deque()
         self.seen = []
+        self.clients = []
 
     @property
     def url(self):
@@ -43,6 +44,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         self.server.seen.append((self.command, self.path, self.headers["authorization"], body))
+        self.server.clients.append(self.client_address)
         answers = self.server.answers
         status, content = answers.popleft() if len(answers) > 1 else answers[0]
         data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
@@ -201,9 +203,20 @@ def test_waiting_ends_with_whatever_is_up(server, client, state):
 
 def test_waiting_ends_only_once_the_proxy_knows_the_graph(server, client):
     unknown = (503, {"error": "graph 'g' cannot answer now: it has no router yet"})
-    server.will(revision("live"), unknown, unknown, (200, {"name": "g", "ready": True}))
+    known = (200, {"name": "g", "ready": True})
+    # One process of it may not know it yet when another does.
+    server.will(revision("live"), unknown, known, known, unknown, known)
     assert client.wait("g", 3, 30)["state"] == "live"
-    assert [path for _, path, _, _ in server.seen[1:]] == ["/v2/models/g/ready"] * 3
+    assert [path for _, path, _, _ in server.seen[1:]] == ["/v2/models/g/ready"] * (4 + 5)
+    assert len(set(server.clients[1:])) == 4 + 5
+
+
+def test_of_many_graphs_each_is_asked_for_until_all_are_known(server, client):
+    unknown, known = (503, {"error": "no router yet"}), (200, {"ready": True})
+    server.will(known, unknown, (404, {"error": "deleted"}), known)
+    client.until_reached("a", "b")
+    asked = [path.split("/")[3] for _, path, _, _ in server.seen]
+    assert asked == ["a", "b"] * (1 + 5)
 
 
 def test_a_revision_that_is_down_again_is_a_failure(server, client):

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Engine, Given, actor_processes, error, node, spec, value
-from tests.waiting import until
+from tests.waiting import until_true
 
 pytestmark = pytest.mark.e2e
 
@@ -36,9 +36,8 @@ def test_a_graph_is_unloaded_and_comes_back_as_it_was(engine: Engine, given: Giv
     assert value(engine.infer(name)) == [2, 4]
 
     assert repository(engine, f"models/{name}/unload", **token).status_code == 200
-    while engine.infer(name).status_code == 200:
-        pass  # its replicas are being drained
-    assert "it is unloaded" in error(engine.infer(name), 503)
+    # Its replicas are drained meanwhile, and the proxy is two processes when it hears of it.
+    until_true(lambda: no_longer_answers(engine, name))
     found = entry(engine, name)
     assert found == {
         "name": name, "version": "1", "state": "UNAVAILABLE", "reason": "it is unloaded",
@@ -48,10 +47,16 @@ def test_a_graph_is_unloaded_and_comes_back_as_it_was(engine: Engine, given: Giv
 
     assert repository(engine, f"models/{name}/load", **token).status_code == 200
     # The proxy hears of the router a moment later; until then the gateway answers for it.
-    until(lambda: httpx.get(f"{engine.graph_url(name)}/ready").status_code == 200)
+    with engine.control() as control:
+        control.until_reached(name)
     assert value(engine.infer(name)) == [2, 4]
     assert entry(engine, name)["state"] == "READY"
     assert len(actor_processes(engine, f"ServeReplica:{name}:router")) == 1
+
+
+def no_longer_answers(engine: Engine, name: str) -> None:
+    for _ in range(5):
+        assert "it is unloaded" in error(engine.infer(name), 503)
 
 
 def test_the_document_of_a_graph_and_its_example(engine: Engine, given: Given) -> None:
