@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -31,6 +32,9 @@ from anabranch.router.table import Part, app_name
 ROUTER = "router"
 REVISION_VARIABLE = "ANABRANCH_REVISION"
 """In the environment of every replica; also how a router's revision is read back from Serve."""
+_STARTING = threading.Lock()
+"""Serve 2.60 pickles what a deployment is configured with by way of a registry that all threads
+share, so that two at once may fail: "… is not registered for pickle by value"."""
 _MANY = 100_000
 """More requests than a replica ever has: the router's own gate is what bounds them."""
 _HEALTH_PERIOD = 5.0
@@ -131,12 +135,13 @@ def start(part: Part, release: Release, limits: Limits) -> None:
     if is_autoscaled(release.plan.head.scaling):
         release = replace(release, running=_running(release.graph))
     route = f"/v2/models/{release.graph}" if part == "router" else None
-    target = _BUILDERS[part](release, limits)
-    serve.run_many(
-        [serve.RunTarget(target, name, route)],
-        wait_for_ingress_deployment_creation=False,
-        wait_for_applications_running=False,
-    )
+    with _STARTING:
+        target = _BUILDERS[part](release, limits)
+        serve.run_many(
+            [serve.RunTarget(target, name, route)],
+            wait_for_ingress_deployment_creation=False,
+            wait_for_applications_running=False,
+        )
 
 
 def _running(graph: str) -> int:

@@ -1,15 +1,27 @@
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from ray import serve
+from ray.serve import config
 from ray.serve.schema import ApplicationStatus
 
 from anabranch.control.reconcile import App
-from anabranch.control.serving import REVISION_VARIABLE, Release, observe, reason, unplaceable
+from anabranch.control.serving import (
+    REVISION_VARIABLE,
+    Release,
+    observe,
+    reason,
+    start,
+    unplaceable,
+)
 from anabranch.graph.lowering.hosting import StartError
 from anabranch.graph.lowering.launcher import FORK
 from anabranch.graph.plan import Plan, Segment
+from anabranch.router.limits import Limits
 from anabranch.specs.models import Resources
 from anabranch.specs.units import Size
 
@@ -123,3 +135,21 @@ def test_what_needs_more_threads_or_a_gpu_is_not_forked(
     assert found["working_dir"] == "file:///b.zip"
     assert found["env_vars"][REVISION_VARIABLE] == "7"
     assert (FORK in found["env_vars"]) is forked
+
+
+def test_many_that_start_at_once_do_not_get_into_each_others_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dumps = config.cloudpickle.dumps
+    monkeypatch.setattr(serve, "run_many", lambda targets, **options: None)
+
+    def slow_dumps(*given: Any) -> bytes:
+        time.sleep(0.01)  # others get their turn while a module is registered
+        return bytes(dumps(*given))
+
+    monkeypatch.setattr(config.cloudpickle, "dumps", slow_dumps)
+    plan = Plan("g", {}, {}, {}, {}, (Segment("head", ()), Segment("net", ("a",))), 0, 1.0)
+    release = Release("g", 7, "graph.yaml", plan, {})
+    with ThreadPoolExecutor(8) as threads:
+        for begun in [threads.submit(start, "segments", release, Limits()) for _ in range(16)]:
+            begun.result(60)
