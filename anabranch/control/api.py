@@ -251,6 +251,8 @@ class ControlApi:
     async def _revision(self, call: Call) -> Answer:
         await asyncio.to_thread(self._present, call.graph)
         revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)
+        # Who waits for a revision to be up asks it something next.
+        await self._desk.until_in_force(call.graph)
         return answer(200, revision_view(revision) | {"spec": revision.spec})
 
     async def _files(self, call: Call) -> Answer:

@@ -303,7 +303,7 @@ class ControlClient:
         Not for long, however many, since a graph may have other reasons to refuse requests.
         """
         deadline = time.monotonic() + _REACHED_S
-        while not holds(lambda: all(map(self._is_reached, names))):
+        while not holds(self._url, lambda: all(map(self._is_reached, names))):
             if time.monotonic() > deadline:
                 return
             time.sleep(_PAUSE_S)

@@ -65,6 +65,11 @@ class Desk:
         """Put in force what the store says of a graph; for what was written there directly."""
         await self._to_the_end(graph, lambda: self._store.situation(graph))
 
+    async def until_in_force(self, graph: str) -> None:
+        """Wait until what the store says of a graph now is in force, if it can be put so."""
+        async with self._lock(graph):
+            pass
+
     async def catch_up(self, stored: Stored) -> None:
         """Put in force what is not yet, as where the database went away right after a change."""
         if self._is_news(stored):

@@ -1,20 +1,23 @@
 """Whether a gateway answers, and whether it goes on to.
 
 HAProxy takes each change as a new process. The one before it goes on taking connections until it
-has heard of that: some 10 ms, and 0.6 s where the signal gets lost and Serve sends it again. So one
-answer of what is new does not tell that the next will be; several on new connections do.
+has heard of that: some 20 ms, and half a second where the signal gets lost and Serve sends it again
+(seen with Ray 2.60). So what one answer tells, the next may deny.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import httpx
+import psutil
 
 from anabranch.errors import EngineError
 
 _PAUSE_S = 0.05
+_PROXY = "haproxy"
 _IN_A_ROW = 5
 _BETWEEN_S = 0.02
 
@@ -28,20 +31,41 @@ def wait_live(url: str, timeout: float, check: Callable[[], None] = lambda: None
     deadline = time.monotonic() + timeout
     anew = httpx.Limits(max_keepalive_connections=0)
     with httpx.Client(base_url=url, timeout=5.0, trust_env=False, limits=anew) as client:
-        while not holds(lambda: _is_live(client)):
+        while not holds(url, lambda: _is_live(client)):
             check()
             if time.monotonic() > deadline:
                 raise EngineError(f"the gateway does not answer at {url}/v2/health/live")
             time.sleep(_PAUSE_S)
 
 
-def holds(what: Callable[[], bool]) -> bool:
-    """Whether something that a request on a new connection tells holds several times in a row."""
+def holds(url: str, what: Callable[[], bool]) -> bool:
+    """Whether what a request to ``url`` on a new connection tells is so, and stays so.
+
+    On the proxy's machine that is certain once a single process takes connections; elsewhere the
+    same answer several times in a row has to do.
+    """
+    return sum(1 for _ in _proxies(urlsplit(url).port)) <= 1 and _is_steady(what)
+
+
+def _is_steady(what: Callable[[], bool]) -> bool:
     for _ in range(_IN_A_ROW):
         if not what():
             return False
         time.sleep(_BETWEEN_S)
     return True
+
+
+def _proxies(port: int | None) -> Iterator[psutil.Process]:
+    """Processes of HAProxy on this machine that take connections at a port."""
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"] != _PROXY:
+            continue
+        try:
+            found = process.net_connections("tcp")
+        except psutil.Error:  # it is gone, or not ours
+            continue
+        if any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in found):
+            yield process
 
 
 def _is_live(client: httpx.Client) -> bool:

@@ -5,6 +5,7 @@ import gc
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,6 +153,34 @@ def test_a_change_is_put_in_force_also_if_nobody_waits_for_it_any_more(office: O
         assert office.told == 2
         assert await office.generation() == office.store.situation(G).generation
         assert office.store.situation(G).situation.live == 1
+
+    asyncio.run(scenario())
+
+
+def test_one_can_wait_until_what_is_stored_is_in_force(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored, go_on = threading.Event(), threading.Event()
+    build = desk_module.build
+
+    def slow(*given: Any) -> Any:
+        stored.set()
+        go_on.wait(10)
+        return build(*given)
+
+    async def scenario() -> None:
+        office.store.add_revision(G, spec(), "d")
+        monkeypatch.setattr(desk_module, "build", slow)
+        changing = asyncio.create_task(office.desk.change(G, arrived(1)))
+        await asyncio.to_thread(stored.wait, 10)
+        assert office.store.situation(G).situation.live == 1
+        waiting = asyncio.create_task(office.desk.until_in_force(G))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        go_on.set()
+        await waiting
+        assert await office.generation() == office.store.situation(G).generation
+        await changing
 
     asyncio.run(scenario())
 

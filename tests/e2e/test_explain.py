@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -106,7 +107,8 @@ def test_what_goes_wrong_is_told(engine: Engine, graph: str) -> None:
     assert error(ask(engine, graph, fail=True), 500) == "node 'why' failed: RuntimeError: no idea"
     assert "no explainer 'who'" in error(ask(engine, graph, explainer="who"), 400)
     late = error(ask(engine, graph, sleep=1, timeout=200_000), 504)
-    assert "'why'" in late and "within 0.2s" in late
+    # The router says so, or the explainer, which has what is left of it.
+    assert "'why'" in late and re.search(r"within 0\.(2|1\d+)s", late), late
     until(lambda: ask(engine, graph).status_code == 200)
 
 
@@ -132,7 +134,7 @@ def test_a_slow_explainer_with_a_full_queue_harms_no_prediction(
     until(lambda: ask(engine, graph, sleep=0.01).status_code == 200)
 
     def one(number: int) -> httpx.Response:
-        return ask(engine, graph, sleep=10 + number / 1000, timeout=2_000_000)
+        return ask(engine, graph, sleep=10 + number / 1000, timeout=5_000_000)
 
     with load(graph, clients=4) as predictions, ThreadPoolExecutor(6) as pool:
         replies = list(pool.map(one, range(6)))
@@ -154,7 +156,7 @@ def test_a_killed_explainer_harms_no_prediction_and_comes_back(
     pid = found(ask(engine, graph, n=1))["explanations"][0]["library"]["pid"]
     with load(graph, clients=4) as predictions:
         os.kill(pid, signal.SIGKILL)
-        until(lambda: ask(engine, graph, n=1, timeout=2_000_000).status_code == 200)
+        until(lambda: ask(engine, graph, n=1).status_code == 200)
         predictions.until_asked(20)
     assert predictions.failures == {} and len(predictions.answers) == 1
     assert found(ask(engine, graph, n=1))["explanations"][0]["library"]["pid"] != pid

@@ -194,7 +194,7 @@ def test_a_hung_mirror_is_bounded(engine: Engine, given: Given) -> None:
 def test_a_client_that_goes_away_takes_its_copy_along(engine: Engine, given: Given) -> None:
     left = start(engine, given, "left", "Sleepy")
     for count in range(1, 5):
-        with httpx.Client(timeout=0.2) as client, pytest.raises(httpx.ReadTimeout):
+        with httpx.Client(timeout=1) as client, pytest.raises(httpx.ReadTimeout):
             client.post(left.url, json=BODY)
         given.until_logged("left", f"given up {count}")
     left.ask("healthy", 1)
