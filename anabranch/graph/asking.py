@@ -38,6 +38,7 @@ T = TypeVar("T")
 
 PART_S = 0.004
 """How long a part may keep a deployment busy that also answers predictions, in seconds."""
+_CALM = 16
 FIRST_ROWS = 32
 MOST_ROWS = 1024
 MOST_BYTES = 64 * 2**20
@@ -85,12 +86,20 @@ class Asking:
 
 
 class Parts:
-    """How many rows the next part has, by how long those before it took."""
+    """How many rows the next part has, by how long those before it took.
+
+    A call takes time by itself, which fewer rows do not save: what a part of one row takes is left
+    out of what its rows take.
+    """
 
     def __init__(self, first: int, most: int, seconds: float | None) -> None:
         self.rows = min(first, most)
         self._most = most
         self._seconds = seconds
+        self._call: float | None = None
+        """What a part of one row took of late, in seconds."""
+        self._calm = 0
+        """Parts until one may be larger again."""
 
     @classmethod
     def of(cls, target: NodeBase | None, is_remote: bool) -> Parts:
@@ -105,10 +114,15 @@ class Parts:
         """Note how long a part took; returns how long to rest, in seconds."""
         if self._seconds is None:
             return 0.0
-        if seconds > self._seconds:
-            self.rows = max(1, min(self.rows, rows) // 2)
-        elif rows == self.rows and seconds < self._seconds / 2:
-            self.rows = min(self.rows * 2, self._most)
+        if rows == 1:
+            known = seconds if self._call is None else self._call
+            self._call = known + (seconds - known) / 4
+        of_rows = seconds - (self._call or 0.0)
+        if of_rows > self._seconds:
+            self.rows, self._calm = max(1, min(self.rows, rows) // 2), _CALM
+        elif rows == self.rows and of_rows < self._seconds / 2:
+            self.rows = self.rows if self._calm else min(self.rows * 2, self._most)
+            self._calm = max(0, self._calm - 1)
         return seconds
 
 
