@@ -231,7 +231,7 @@ def test_parts_are_as_large_as_their_rows_allow_whatever_a_call_takes(
     call: float, row: float, noise: list[float]
 ) -> None:
     parts = Parts(32, 1024, 0.004)
-    for turn in range(400):
+    for _ in range(400):
         parts.took(parts.rows, call + row * parts.rows)
     sizes = []
     for turn in range(200):
