@@ -12,11 +12,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from statistics import median_low
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
@@ -39,7 +41,6 @@ T = TypeVar("T")
 PART_S = 0.004
 """How long a part may keep a deployment busy that also answers predictions, in seconds."""
 _CALM = 16
-FIRST_ROWS = 32
 MOST_ROWS = 1024
 MOST_BYTES = 64 * 2**20
 """Bytes of inputs in a part, wherever it goes."""
@@ -92,38 +93,43 @@ class Parts:
     out of what its rows take.
     """
 
-    def __init__(self, first: int, most: int, seconds: float | None) -> None:
-        self.rows = min(first, most)
+    def __init__(self, most: int, seconds: float | None) -> None:
+        self.rows = most if seconds is None else 1
         self._most = most
         self._seconds = seconds
-        self._call: float | None = None
-        """What a part of one row took of late, in seconds."""
-        self._calm = 0
-        """Parts until one may be larger again."""
+        self._calls: deque[float] = deque(maxlen=_CALM)
+        """What parts of one row took of late, in seconds."""
+        self._calm = 1
+        """Parts until one may be larger; of the first two, one may have found everything cold."""
 
     @classmethod
     def of(cls, target: NodeBase | None, is_remote: bool) -> Parts:
         """Parts for a node; for a copy, or the whole graph, as large as they may be."""
         if not is_remote or target is None:
-            return cls(2**31, 2**31, None)
+            return cls(2**31, None)
         if target.batching is not None:
-            return cls(target.batching.max_size, target.batching.max_size, None)
-        return cls(FIRST_ROWS, MOST_ROWS, PART_S)
+            return cls(target.batching.max_size, None)
+        return cls(MOST_ROWS, PART_S)
 
     def took(self, rows: int, seconds: float) -> float:
         """Note how long a part took; returns how long to rest, in seconds."""
         if self._seconds is None:
             return 0.0
-        if rows == 1:
-            known = seconds if self._call is None else self._call
-            self._call = known + (seconds - known) / 4
-        of_rows = seconds - (self._call or 0.0)
+        of_rows = seconds - self._call(rows, seconds)
         if of_rows > self._seconds:
             self.rows, self._calm = max(1, min(self.rows, rows) // 2), _CALM
         elif rows == self.rows and of_rows < self._seconds / 2:
             self.rows = self.rows if self._calm else min(self.rows * 2, self._most)
             self._calm = max(0, self._calm - 1)
         return seconds
+
+    def _call(self, rows: int, seconds: float) -> float:
+        """What a call with hardly a row takes, in seconds; a part tells more about it."""
+        if rows > 1 and self._calls and seconds < median_low(self._calls):
+            self._calls.clear()
+        if rows == 1 or not self._calls:
+            self._calls.append(seconds)
+        return median_low(self._calls)
 
 
 _CURRENT: ContextVar[Asking | None] = ContextVar("asking", default=None)

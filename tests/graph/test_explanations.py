@@ -171,7 +171,6 @@ def test_an_explainer_that_takes_no_model_is_named_with_the_reason() -> None:
 def test_a_deployment_is_asked_in_parts_and_several_at_once(
     replicas: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "FIRST_ROWS", 4)
     monkeypatch.setattr(asking, "MOST_ROWS", 4)
     plan = plan_of(b=node("Times", "a", scaling={"replicas": replicas}), w=why(explains="b"))
     x = np.arange(22, dtype=np.float32).reshape(11, 2)
@@ -214,7 +213,7 @@ def test_where_the_node_batches_a_part_is_a_batch_of_the_lowest_priority() -> No
 
 @given(st.lists(st.floats(1e-5, 1.0), max_size=30))
 def test_parts_stay_within_bounds(seconds: list[float]) -> None:
-    parts = Parts(32, 1024, 0.004)
+    parts = Parts(1024, 0.004)
     for one in seconds:
         before = parts.rows
         parts.took(before, one)
@@ -223,22 +222,24 @@ def test_parts_stay_within_bounds(seconds: list[float]) -> None:
 
 
 @given(
+    cold=st.floats(0, 10),
     call=st.floats(0, 0.1),
     row=st.floats(1e-7, 0.1),
-    noise=st.lists(st.floats(0.8, 1.2), max_size=9),
+    noise=st.lists(st.floats(0.9, 1.1), max_size=9),
 )
 def test_parts_are_as_large_as_their_rows_allow_whatever_a_call_takes(
-    call: float, row: float, noise: list[float]
+    cold: float, call: float, row: float, noise: list[float]
 ) -> None:
-    parts = Parts(32, 1024, 0.004)
+    parts = Parts(1024, 0.004)
+    parts.took(1, cold)
     for _ in range(400):
         parts.took(parts.rows, call + row * parts.rows)
     sizes = []
     for turn in range(200):
         sizes.append(parts.rows)
         parts.took(parts.rows, call + row * parts.rows * (noise[turn % len(noise)] if noise else 1))
-    # Their rows take up to 4 ms, but for one in a while, which is tried whether that has changed.
-    assert sum(size > 1 and size * row > 0.006 for size in sizes) <= len(sizes) // 10
+    # Beside a part of one row, theirs take up to 4 ms, but for one in a while: that may change.
+    assert sum((size - 1) * row > 0.006 for size in sizes) <= len(sizes) // 10
     wanted = min(0.004 / row / 4, 1024)
     assert sum(size < wanted / 2 for size in sizes) <= len(sizes) // 10
 
