@@ -39,8 +39,10 @@ Evaluate: TypeAlias = Callable[[Values, Context], Awaitable[Values]]
 T = TypeVar("T")
 
 PART_S = 0.004
-"""How long a part may keep a deployment busy that also answers predictions, in seconds."""
+"""How long the rows of a part may keep a deployment busy that also answers predictions, in seconds,
+beside what a call takes by itself."""
 _CALM = 16
+"""Parts after one that took too long before they may grow again."""
 MOST_ROWS = 1024
 MOST_BYTES = 64 * 2**20
 """Bytes of inputs in a part, wherever it goes."""
