@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -107,8 +106,7 @@ def test_what_goes_wrong_is_told(engine: Engine, graph: str) -> None:
     assert error(ask(engine, graph, fail=True), 500) == "node 'why' failed: RuntimeError: no idea"
     assert "no explainer 'who'" in error(ask(engine, graph, explainer="who"), 400)
     late = error(ask(engine, graph, sleep=1, timeout=200_000), 504)
-    # The router says so, or the explainer, which has what is left of it.
-    assert "'why'" in late and re.search(r"within 0\.(2|1\d+)s", late), late
+    assert "'why'" in late and "within 0.2s" in late
     until(lambda: ask(engine, graph).status_code == 200)
 
 

@@ -170,14 +170,13 @@ def test_a_thousand_slow_connections(engine: Engine, record_property: Any) -> No
         client = stack.enter_context(httpx.Client(timeout=30, trust_env=False))
         healthy_p99(engine, client, 0.5)
         before = healthy_p99(engine, client, 3)
-        starts = slow_starts()
+        starts, begun = slow_starts(), time.monotonic()
         slow = [stack.enter_context(connect(engine)) for _ in range(SLOW)]
         # The third kind fills buffers on the way, and is left when they are full.
         for connection, start in zip(slow, starts, strict=False):
             connection.setblocking(False)
             with suppress(BlockingIOError):
                 connection.send(start)
-        begun = time.monotonic()
         during = healthy_p99(engine, client, 5)
         # Each is told so, or finds its connection closed.
         for connection in slow:

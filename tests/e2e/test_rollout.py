@@ -110,7 +110,7 @@ def test_a_candidate_that_fails_is_out_in_time(
         ended = events(engine, rolled, "rollout_aborted")[-1]
         running.until_asked(200)
     (start,) = begun
-    assert ended["at"] - start["at"] < 2 * INTERVAL + 3
+    assert ended["at"] - start["at"] < 2 * INTERVAL + 1
     live = engine.graph(rolled)["live"]
     assert weights(engine, rolled) == {live: 100}
     failed = {text for text in running.answers if "error" in text}
@@ -158,7 +158,7 @@ def test_a_good_candidate_is_promoted_and_then_rolled_back_at_once(
         running.until_asked(300)
     assert steps[-1:] == [50]
     assert running.failures == {}
-    assert took < 2
+    assert took < 1
     assert {who for asked, who in running.timeline if asked > back + 1} == {"1"}
     assert {who for _, who in running.timeline} == {"1", str(number)}
 

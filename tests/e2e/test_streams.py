@@ -73,8 +73,7 @@ def test_each_result_arrives_when_it_is_made(engine: Engine, way: str) -> None:
         lines = events(reply.iter_lines())
         times = [(event["text_output"], time.monotonic()) for event in lines]
     assert [text for text, _ in times] == ["0,", "1,", "2,", ""]
-    assert times[-1][1] - times[0][1] > 0.5
-    assert all(after - before < 2 for (_, before), (_, after) in pairwise(times))
+    assert all(0.15 < after - before < 2 for (_, before), (_, after) in pairwise(times))
 
 
 @pytest.mark.parametrize("way", WAYS)

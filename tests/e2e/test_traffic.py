@@ -72,7 +72,7 @@ def test_5000_requests_at_even_weights_are_split_evenly(engine: Engine, duo: str
     engine.traffic(duo, weights={1: 50, 2: 50})
     found = Counter(arms(ask_each(f"{engine.graph_url(duo)}/infer", [{}] * 5000)))
     chi_square = sum((found[arm] - 2500) ** 2 / 2500 for arm in (1, 2))
-    assert math.erfc(math.sqrt(chi_square / 2)) > 1e-6, found
+    assert math.erfc(math.sqrt(chi_square / 2)) > 0.001, found
 
 
 def test_10000_sticky_keys_stay_on_their_arms(engine: Engine, duo: str) -> None:

@@ -218,6 +218,7 @@ def test_parts_stay_within_bounds(seconds: list[float]) -> None:
         before = parts.rows
         parts.took(before, one)
         assert 1 <= parts.rows <= 1024
+        assert parts.rows <= 2 * before
         assert (parts.rows >= before) or one > 0.004
 
 
