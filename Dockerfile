@@ -10,7 +10,7 @@ COPY anabranch anabranch
 RUN pip install --no-cache-dir -c requirements.lock ".[${EXTRAS}]" \
     && useradd --create-home --uid 1000 anabranch \
     && install --directory --owner anabranch --mode 700 /data \
-    && install --directory --owner anabranch --mode 755 /dashboards
+    && install --directory --owner anabranch --mode 755 /dashboards /discovery
 COPY deploy/docker/anabranch-head deploy/docker/anabranch-worker /usr/local/bin/
 
 # The home of the engine: the store, the token, bundles and logs.

@@ -64,8 +64,8 @@ metrics: setup ## Write the tables of docs/metrics.md
 	$(BIN)/python -m anabranch.telemetry.metrics_page docs/metrics.md
 
 proto: setup ## Compile the messages of the protocol over gRPC
-	$(BIN)/python -m grpc_tools.protoc --proto_path=anabranch/router/rpc \
-		--descriptor_set_out=anabranch/router/rpc/open_inference.binpb open_inference.proto
+	$(BIN)/python -m grpc_tools.protoc --proto_path=anabranch/router/grpc \
+		--descriptor_set_out=anabranch/router/grpc/open_inference.binpb open_inference.proto
 
 SWAGGER := 5.35.0
 SWAGGER_SHA256 := 1b8e891893404ea4c3558b6a87e2a3e494e7eedba41168c2ece5800a391a6ea6
@@ -77,9 +77,9 @@ swagger: ## Fetch the page that documents graphs
 	tar xzf build/swagger/ui.tgz -C build/swagger
 	for name in swagger-ui-bundle.js swagger-ui.css; do \
 		grep -v 'sourceMappingURL=' build/swagger/package/$$name \
-		| gzip -9 -n > anabranch/router/swagger/$$name.gz; done
+		| gzip -9 -n > anabranch/router/http/swagger/$$name.gz; done
 	cp build/swagger/package/LICENSE build/swagger/package/NOTICE \
-		build/swagger/package/swagger-ui-bundle.js.LICENSE.txt anabranch/router/swagger/
+		build/swagger/package/swagger-ui-bundle.js.LICENSE.txt anabranch/router/http/swagger/
 
 DAGRE := 3.1.3
 DAGRE_SHA256 := 12441833c8af49e5a241d94bfd53159875965876b3f4f3214abafe1ed6a9ee4c
@@ -89,11 +89,11 @@ dagre: ## Fetch the library that lays out the console's drawings of graphs
 		https://registry.npmjs.org/@dagrejs/dagre/-/dagre-$(DAGRE).tgz
 	echo "$(DAGRE_SHA256)  build/dagre/dagre.tgz" | sha256sum --check --quiet
 	tar xzf build/dagre/dagre.tgz -C build/dagre
-	mkdir -p anabranch/router/console
+	mkdir -p anabranch/router/console/static
 	grep -v 'sourceMappingURL=' build/dagre/package/dist/dagre.esm.js \
-		| gzip -9 -n > anabranch/router/console/dagre.js.gz
+		| gzip -9 -n > anabranch/router/console/static/dagre.js.gz
 	cp build/dagre/package/dist/dagre.esm.js.LEGAL.txt \
-		anabranch/router/console/dagre.js.LICENSE.txt
+		anabranch/router/console/static/dagre.js.LICENSE.txt
 
 lock: setup ## Resolve requirements.lock anew (torch and xgboost stay ranges: their builds depend on the machine)
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \

@@ -27,8 +27,8 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 
-from anabranch.control import processes
-from anabranch.control.flags import MARK
+from anabranch.control.engine import processes
+from anabranch.control.engine.flags import MARK
 from benchmarks import environments
 from benchmarks.contenders import SERVERS
 from benchmarks.engine import Engine, engine

@@ -23,8 +23,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from anabranch.control import processes
-from anabranch.control.flags import MARK
+from anabranch.control.engine import processes
+from anabranch.control.engine.flags import MARK
 from benchmarks.engine import Engine, engine
 from benchmarks.servers.script import HOST, free_port
 

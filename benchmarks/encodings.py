@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from anabranch.router.rpc.messages import InferRequest, InferResponse, path
+from anabranch.router.grpc.messages import InferRequest, InferResponse, path
 from benchmarks.grpc_client import OPTIONS
 
 Floats = npt.NDArray[np.float32]

@@ -14,12 +14,12 @@ import numpy as np
 
 from anabranch.components.contract import Context
 from anabranch.graph.builder import Graph
-from anabranch.graph.counts import Counts
-from anabranch.graph.executor import HeadExecutor
-from anabranch.graph.loading import load_text
-from anabranch.graph.nodes import load_nodes
-from anabranch.router.counting import Requests
-from anabranch.router.tally import Tally
+from anabranch.graph.calls.counts import Counts
+from anabranch.graph.compile.loading import load_text
+from anabranch.graph.execute.executor import HeadExecutor
+from anabranch.graph.execute.nodes import load_nodes
+from anabranch.router.measure.requests import Requests
+from anabranch.router.measure.tally import Tally
 from anabranch.telemetry.registry import Registry
 from benchmarks.nothing import First, Pass
 from benchmarks.traffic import REVISIONS, draw_seconds, status_seconds, sticky_seconds

@@ -28,8 +28,8 @@ import grpc
 import httpx
 import numpy as np
 
-from anabranch.control import processes
-from anabranch.control.flags import MARK
+from anabranch.control.engine import processes
+from anabranch.control.engine.flags import MARK
 from benchmarks import environments
 from benchmarks.encodings import BINARY, ENCODINGS, JSON, MODEL, Address, Encoding, Floats, Request
 from benchmarks.load import Load, load

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from anabranch.control import processes
-from anabranch.control.flags import MARK
+from anabranch.control.engine import processes
+from anabranch.control.engine.flags import MARK
 from benchmarks import request
 from benchmarks.contenders import GRAPH, NICENESS, SERVERS, Contender
 from benchmarks.environments import python_of

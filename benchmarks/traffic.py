@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from anabranch.control import lifecycle
-from anabranch.control.hub import Hub
-from anabranch.control.ledger import Ledger
-from anabranch.control.lifecycle import Change, Situation
-from anabranch.control.plane import Plane
-from anabranch.control.settings import Settings
-from anabranch.control.store import Store
-from anabranch.graph.plan import Signature
-from anabranch.router.split import Split
+from anabranch.control.lifecycle import operations
+from anabranch.control.lifecycle.operations import Change, Situation
+from anabranch.control.observe.totals import Ledger
+from anabranch.control.parts import Plane
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.store import Store
+from anabranch.control.traffic.topics import Hub
+from anabranch.graph.plan.plan import Signature
 from anabranch.router.table import RoutingTable
+from anabranch.router.traffic.split import Split
 from anabranch.specs.models import Sticky, Traffic
 from benchmarks.contenders import GRAPH
 
@@ -80,11 +80,11 @@ async def _status_seconds(home: Path) -> float:
 
 
 def _arrived(number: int) -> Callable[[Situation], Change]:
-    return lambda now: lifecycle.arrived(now, number, time.time(), 0.0)
+    return lambda now: operations.arrived(now, number, time.time(), 0.0)
 
 
 def _expired(now: Situation) -> Change:
-    return lifecycle.expired(now, time.time() + lifecycle.LINGER)
+    return operations.expired(now, time.time() + operations.LINGER)
 
 
 def _median(work: Callable[[], object]) -> float:

@@ -7,18 +7,18 @@ from typing import Annotated
 
 import typer
 
-from anabranch.cli import (
-    bandit_command,
-    dashboards_command,
-    engine_commands,
-    explain_command,
-    graph_commands,
-    monitor_command,
-    replay_command,
-    request_commands,
-    revision_commands,
-    spec_commands,
-    traffic_commands,
+from anabranch.cli.commands import (
+    bandit,
+    dashboards,
+    engine,
+    explain,
+    graph,
+    monitors,
+    replay,
+    request,
+    revision,
+    spec,
+    traffic,
 )
 
 app = typer.Typer(
@@ -30,17 +30,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (
-    engine_commands,
-    graph_commands,
-    traffic_commands,
-    revision_commands,
-    bandit_command,
-    monitor_command,
-    request_commands,
-    replay_command,
-    explain_command,
-    spec_commands,
-    dashboards_command,
+    engine,
+    graph,
+    traffic,
+    revision,
+    bandit,
+    monitors,
+    request,
+    replay,
+    explain,
+    spec,
+    dashboards,
 ):
     module.register(app)
 

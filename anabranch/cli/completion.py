@@ -7,8 +7,8 @@ from anabranch.errors import AnabranchError
 
 def graph_names(incomplete: str) -> list[str]:
     """Graphs of the running engine that start with ``incomplete``; none if there is no engine."""
-    from anabranch.control.client import ControlClient
-    from anabranch.control.engine_state import resolve_home
+    from anabranch.client.client import ControlClient
+    from anabranch.client.engine_state import resolve_home
 
     try:
         with ControlClient.of_home(resolve_home()) as client:

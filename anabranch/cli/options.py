@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from anabranch.cli import shares
 from anabranch.cli.completion import graph_names
+from anabranch.cli.input import shares
 
 if TYPE_CHECKING:
-    from anabranch.control.client import ControlClient
+    from anabranch.client.client import ControlClient
 
 
 class Format(StrEnum):
@@ -42,8 +42,8 @@ def length(text: Any) -> str:
 
 def client(home: Path | None) -> ControlClient:
     """Client of the engine of a home; EngineError if none is running there."""
-    from anabranch.control.client import ControlClient
-    from anabranch.control.engine_state import resolve_home
+    from anabranch.client.client import ControlClient
+    from anabranch.client.engine_state import resolve_home
 
     return ControlClient.of_home(resolve_home(home))
 
@@ -148,7 +148,7 @@ DashboardHost = Annotated[
     str,
     typer.Option(
         "--dashboard-host",
-        help="IPv4 address that the Ray dashboard listens on, which knows no password.",
+        help="IPv4 address that the Ray dashboard listens on. Its token travels unencrypted.",
     ),
 ]
 Host = Annotated[

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from anabranch.components.arrays import to_array
 from anabranch.components.binding import bind
 from anabranch.components.contract import DEFAULT_OUTPUT, METHODS, Bound, CannotLoad, Context
-from anabranch.components.datatypes import matches, to_datatype, to_dtype
 from anabranch.components.registry import Kind, get, names, problems, register
-from anabranch.components.tensor_types import TypeConflict
+from anabranch.components.tensors.arrays import to_array
+from anabranch.components.tensors.datatypes import matches, to_datatype, to_dtype
+from anabranch.components.tensors.types import TypeConflict
 
 __all__ = [
     "DEFAULT_OUTPUT",

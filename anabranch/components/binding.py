@@ -9,10 +9,8 @@ from typing import Any
 
 from anabranch.components import registry
 from anabranch.components.contract import METHODS, Bound, CannotLoad
-from anabranch.components.conversion import with_tensors
 from anabranch.components.hints import hint
-from anabranch.components.loading import explain, load_class
-from anabranch.components.multiplex import Multiplexed
+from anabranch.components.models.multiplex import Multiplexed
 from anabranch.components.parameters import (
     Parameters,
     check_names,
@@ -21,7 +19,9 @@ from anabranch.components.parameters import (
     is_context,
     parameters_of,
 )
-from anabranch.components.roots import active
+from anabranch.components.source.classes import explain, load_class
+from anabranch.components.source.roots import active
+from anabranch.components.tensors.conversion import with_tensors
 from anabranch.errors import ArtefactError, LoadError
 from anabranch.specs.models import NodeBase, Predictor
 

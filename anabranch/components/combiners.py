@@ -12,12 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from anabranch.components.arrays import Array
 from anabranch.components.contract import DEFAULT_OUTPUT
-from anabranch.components.datatypes import kind_of
 from anabranch.components.hints import listing, shown
 from anabranch.components.registry import Finding, register
-from anabranch.components.tensor_types import (
+from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.datatypes import kind_of
+from anabranch.components.tensors.types import (
     Args,
     TypeConflict,
     Types,

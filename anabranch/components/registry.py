@@ -34,7 +34,7 @@ from anabranch.components.artefacts import check_trust, is_mlflow, is_uri
 from anabranch.components.artefacts.uris import problem, redacted
 from anabranch.components.builtins import import_all
 from anabranch.components.hints import hint, shown
-from anabranch.components.tensor_types import Args, Types
+from anabranch.components.tensors.types import Args, Types
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES, NodeBase
 
 Finding: TypeAlias = tuple[tuple[str | int, ...], str]

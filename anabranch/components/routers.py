@@ -6,10 +6,10 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from anabranch.components.arrays import Array
 from anabranch.components.contract import Context
 from anabranch.components.registry import Finding, register
 from anabranch.components.rules import Condition, mistakes, prepared
+from anabranch.components.tensors.arrays import Array
 from anabranch.components.weights import Weights
 from anabranch.specs.models import NodeBase, Router
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.components.arrays import Array, to_bf16
 from anabranch.components.contract import DEFAULT_OUTPUT
-from anabranch.components.datatypes import BF16, kind_of, to_datatype, to_dtype
 from anabranch.components.hints import hint, shown
 from anabranch.components.registry import Finding, register
-from anabranch.components.tensor_types import (
+from anabranch.components.tensors.arrays import Array, to_bf16
+from anabranch.components.tensors.datatypes import BF16, kind_of, to_datatype, to_dtype
+from anabranch.components.tensors.types import (
     Args,
     TypeConflict,
     Types,

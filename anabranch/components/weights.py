@@ -7,8 +7,10 @@ edges between the shares are computed as fractions, and rounded once.
 from __future__ import annotations
 
 import math
+import os
+import random
 from bisect import bisect_right
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from fractions import Fraction
 from itertools import accumulate
 from typing import Generic, TypeVar
@@ -73,3 +75,12 @@ def _not_below(edge: Fraction) -> float:
     """The least float that is not below ``edge``: a float is below one if below the other."""
     near = float(edge)
     return math.nextafter(near, math.inf) if Fraction(near) < edge else near
+
+
+Draw = Callable[[], float]
+"""Returns a number of at least 0 and below 1."""
+# One's own, since components may seed the generator that all share.
+_GENERATOR = random.Random()
+# Replicas are forks of one process, and would all draw the same numbers.
+os.register_at_fork(after_in_child=_GENERATOR.seed)
+DRAW: Draw = _GENERATOR.random

@@ -19,26 +19,26 @@ import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from anabranch.control.endpoints import Answer
-from anabranch.control.hub import PATIENCE_S, Hub
-from anabranch.control.ledger import Ledger
-from anabranch.control.meters import Meters
-from anabranch.control.plane import Plane
-from anabranch.control.settings import Settings
-from anabranch.control.store import Store
+from anabranch.control.api.endpoints import Answer
+from anabranch.control.observe.process_sums import Meters
+from anabranch.control.observe.totals import Ledger
+from anabranch.control.parts import Plane
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.store import Store
 from anabranch.control.tasks import forever
+from anabranch.control.traffic.topics import PATIENCE_S, Hub
 from anabranch.errors import EngineError, RequestError, Unavailable
-from anabranch.graph.lowering.controlling import ACTOR, NAMESPACE
-from anabranch.graph.lowering.exporting import start_exporting
-from anabranch.graph.lowering.logs import write_logs
-from anabranch.graph.monitoring import Result, Turn
+from anabranch.graph.monitor.windows import Result, Turn
 from anabranch.router.errors import error_reply
-from anabranch.router.feedback import Entry, Outcome
-from anabranch.router.gateway import GraphState
-from anabranch.router.learning import Lessons
-from anabranch.router.rpc.addresses import Addresses
+from anabranch.router.gateway.backend import GraphState
+from anabranch.router.grpc.addresses import Addresses
+from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
-from anabranch.router.tally import Report
+from anabranch.router.traffic.feedback import Entry, Outcome
+from anabranch.router.traffic.learning import Lessons
+from anabranch.serve.calls.controller import ACTOR, NAMESPACE
+from anabranch.serve.export.exporter import start_exporting
+from anabranch.serve.export.logs import write_logs
 from anabranch.telemetry.registry import REGISTRY, Snapshot, merged
 from anabranch.telemetry.span import Span
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.datatypes import to_dtype
 from anabranch.components.hints import hint, listing
+from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.model import Array, Model
 

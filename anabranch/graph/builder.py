@@ -25,10 +25,10 @@ from typing import Any, Self, TypedDict, Unpack
 from pydantic import BaseModel
 
 from anabranch.components.contract import Context
-from anabranch.graph.loading import Loaded, load_data, open_graph
+from anabranch.graph.compile.loading import Loaded, load_data, open_graph
+from anabranch.graph.compile.render import to_mermaid
 from anabranch.graph.local import Array, LocalGraph
-from anabranch.graph.plan import Plan
-from anabranch.graph.render import to_mermaid
+from anabranch.graph.plan.plan import Plan
 from anabranch.specs.dump import to_yaml
 from anabranch.specs.models import (
     Batching,

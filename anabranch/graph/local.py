@@ -15,17 +15,17 @@ from typing import Any, TypeVar
 import numpy as np
 import orjson
 
-from anabranch.components.arrays import to_array
 from anabranch.components.contract import Bound, Context
-from anabranch.components.datatypes import matches
 from anabranch.components.hints import hint
+from anabranch.components.tensors.arrays import to_array
+from anabranch.components.tensors.datatypes import matches
 from anabranch.errors import InvalidRequest
-from anabranch.graph.executor import HeadExecutor, SegmentCall
-from anabranch.graph.explained import chosen
-from anabranch.graph.explanations import Explaining
-from anabranch.graph.nodes import load_nodes, unload_nodes
-from anabranch.graph.plan import Plan
-from anabranch.graph.values import protect
+from anabranch.graph.calls.values import protect
+from anabranch.graph.execute.executor import HeadExecutor, SegmentCall
+from anabranch.graph.execute.nodes import load_nodes, unload_nodes
+from anabranch.graph.explain.answers import chosen
+from anabranch.graph.explain.explainer import Explaining
+from anabranch.graph.plan.plan import Plan
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.contract import METHODS, CannotLoad
-from anabranch.components.loading import explain, load_class
 from anabranch.components.parameters import check_names, is_async, parameters_of
 from anabranch.components.registry import MONITOR
-from anabranch.components.roots import active
+from anabranch.components.source.classes import explain, load_class
+from anabranch.components.source.roots import active
 from anabranch.monitors.base import Finding
 from anabranch.monitors.table import Array, Unfit
 from anabranch.specs.models import Monitor

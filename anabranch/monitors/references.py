@@ -10,8 +10,8 @@ import numpy as np
 
 from anabranch.components.contract import CannotLoad
 from anabranch.components.hints import hint, listing
-from anabranch.components.loading import inside
 from anabranch.components.sample_files import reading
+from anabranch.components.source.classes import inside
 from anabranch.monitors.table import Array
 
 

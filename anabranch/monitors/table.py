@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.components.datatypes import kind_of
+from anabranch.components.tensors.datatypes import kind_of
 
 Array = np.ndarray[Any, Any]
 

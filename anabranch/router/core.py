@@ -17,11 +17,11 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from anabranch.components.contract import Context
-from anabranch.components.datatypes import fits, to_datatype, to_dtype
 from anabranch.components.hints import hint, listing
+from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
 from anabranch.errors import DeadlineExceeded, InvalidRequest
-from anabranch.graph.batching import PRIORITY, level
-from anabranch.graph.plan import Signature
+from anabranch.graph.batch.batching import PRIORITY, level
+from anabranch.graph.plan.plan import Signature
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.stepping import Started
 from anabranch.specs.models import Compare, TensorSpec

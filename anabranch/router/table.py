@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from anabranch.graph.plan import Signature
+from anabranch.graph.plan.plan import Signature
 from anabranch.specs.models import Traffic
 
+ROUTER = "router"
+"""Name of the deployment of a graph's router in its Serve application."""
 Part: TypeAlias = Literal["router", "segments", "head"]
 
 

@@ -18,7 +18,7 @@ from components import Floats, Negate
 from negate_ports import noted
 from script import HOST, arguments, free_port
 
-from anabranch.router.rpc.messages import SERVICE, InferRequest, InferResponse
+from anabranch.router.grpc.messages import SERVICE, InferRequest, InferResponse
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

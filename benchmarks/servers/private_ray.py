@@ -10,8 +10,9 @@ from typing import Any
 
 from script import HOST, Arguments, arguments, free_port, sleep_until_stopped, stoppable
 
-from anabranch.control import flags, ports
-from anabranch.control.loopback import keep_loopback
+from anabranch.control.engine import flags, ports
+from anabranch.control.engine.loopback import keep_loopback
+from anabranch.control.engine.tokens import ensure_token
 
 OBJECT_STORE = 512 * 2**20
 
@@ -67,7 +68,9 @@ def _set_environment(block: ports.PortBlock, folder: Path, tuned: bool) -> None:
     """Serve reads its flags when it is imported, here and in every process that starts later."""
     for name in [name for name in os.environ if name.startswith("RAY_")]:
         del os.environ[name]
-    os.environ |= flags.base_environment(os.environ[flags.MARK], block, loopback=True)
+    ray_token = folder / "ray-token"
+    ensure_token(ray_token)
+    os.environ |= flags.base_environment(os.environ[flags.MARK], block, True, ray_token)
     if tuned:
         os.environ |= flags.serve_environment(block) | _proxy(block, folder)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from anabranch.components import registry
-from anabranch.graph.loading import load_data
+from anabranch.graph.compile.loading import load_data
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
-from anabranch.router.rpc.messages import SERVICE
+from anabranch.router.grpc.messages import SERVICE
 from benchmarks import request
 from benchmarks.client import percentile
 from benchmarks.load import load

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 
 from anabranch.graph.builder import Graph
+from anabranch.router.grpc.codec import decode_request
 from anabranch.router.limits import Limits
-from anabranch.router.oip import decode_body
-from anabranch.router.rpc.codec import decode_request
+from anabranch.router.oip.decode import decode_body
 from benchmarks.encodings import BINARY, ENCODINGS, GRPC, JSON, LENGTH
 from benchmarks.load import Load
 from benchmarks.payloads import CASES, CONTENDERS, FLOOR, OURS, PAYLOADS, PEER, SERVERS, table

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from anabranch.graph.builder import Graph
-from anabranch.graph.loading import load_text
+from anabranch.graph.compile.loading import load_text
 from benchmarks.contenders import CONTENDERS, GRAPH, HANDLE, ISOLATED, OURS, SERVERS, SINGLE
 from benchmarks.in_process import Figure, spec_of
 from benchmarks.load import Load

@@ -20,7 +20,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import ray.serve  # noqa: F401
 
-from anabranch.control.engine_state import EngineState, write_state
+from anabranch.client.engine_state import EngineState, write_state
 from tests.control.planes import SPEC, TestPlane
 
 CONTROL = "/control/v1"

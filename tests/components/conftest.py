@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter
 
-from anabranch.components import roots
+from anabranch.components.source import roots
 from anabranch.specs.models import Node, NodeBase
 
 _NODE: TypeAdapter[NodeBase] = TypeAdapter(Node)

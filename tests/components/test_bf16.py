@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from anabranch.components import registry
 from anabranch.components.binding import bind
-from anabranch.components.datatypes import BF16, DTYPES, matches, to_datatype
-from anabranch.components.tensor_types import TypeConflict, common, floating
+from anabranch.components.tensors.datatypes import BF16, DTYPES, matches, to_datatype
+from anabranch.components.tensors.types import TypeConflict, common, floating
 from anabranch.specs.models import TensorSpec
 
 SHAPES = array_shapes(min_dims=1, max_dims=2, min_side=1, max_side=4)

@@ -12,8 +12,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from anabranch.components import registry
 from anabranch.components.binding import bind
-from anabranch.components.datatypes import DTYPES, matches, to_datatype
-from anabranch.components.tensor_types import TypeConflict
+from anabranch.components.tensors.datatypes import DTYPES, matches, to_datatype
+from anabranch.components.tensors.types import TypeConflict
 from anabranch.specs.models import TensorSpec
 
 NUMBERS = [dtype for dtype in DTYPES.values() if dtype.kind not in "OV"]  # BF16: test_bf16.py

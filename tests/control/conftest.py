@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.control.store import Store
+from anabranch.control.store.store import Store
 from tests.control.postgres import Server, running_server
 
 with warnings.catch_warnings():

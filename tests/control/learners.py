@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from anabranch.control.tables import Outline
-from anabranch.graph.learners import learners
-from anabranch.graph.loading import load_data
-from anabranch.router.decisions import Decision, Rewarded
+from anabranch.control.traffic.tables import Outline
+from anabranch.graph.compile.loading import load_data
+from anabranch.graph.plan.learners import learners
+from anabranch.router.traffic.decisions import Decision, Rewarded
 from anabranch.specs.models import Traffic
 
 _IDS = itertools.count()

@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from anabranch.control import lifecycle
-from anabranch.control.bundles import pack, write_files
-from anabranch.control.hub import Hub
-from anabranch.control.ledger import Ledger
-from anabranch.control.lifecycle import Operation
-from anabranch.control.plane import Plane
-from anabranch.control.settings import Settings
-from anabranch.control.store import Store
+from anabranch.control.lifecycle import operations
+from anabranch.control.lifecycle.operations import Operation
+from anabranch.control.observe.totals import Ledger
+from anabranch.control.parts import Plane
+from anabranch.control.release.bundles import pack, write_files
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.store import Store
+from anabranch.control.traffic.topics import Hub
 
 GRACE = 600.0
 SPEC = """
@@ -80,14 +80,14 @@ class TestPlane:
 
     def arrive(self, number: int, name: str = "digits", at: float = 1e9) -> None:
         """A revision is up."""
-        self.change(name, lambda now: lifecycle.arrived(now, number, at, GRACE))
+        self.change(name, lambda now: operations.arrived(now, number, at, GRACE))
 
     def fail(self, number: int, reason: str, name: str = "digits") -> None:
-        self.change(name, lambda now: lifecycle.failed(now, number, reason))
+        self.change(name, lambda now: operations.failed(now, number, reason))
 
     def expire(self, name: str = "digits") -> None:
         """The grace period of every warm revision is over."""
-        self.change(name, lambda now: lifecycle.expired(now, 1e12))
+        self.change(name, lambda now: operations.expired(now, 1e12))
 
     def up(self, count: int, name: str = "digits") -> None:
         """Deploy one revision after the other, each replacing the one before."""

@@ -11,16 +11,16 @@ from typing import Any
 import orjson
 import pytest
 
-from anabranch.control import plane as plane_module
-from anabranch.control import serving
+from anabranch.control import parts as plane_module
 from anabranch.control.controller import Controller
-from anabranch.control.lease import Lease
-from anabranch.control.settings import Settings
-from anabranch.control.store import Store
+from anabranch.control.reconcile import serving
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.lease import Lease
+from anabranch.control.store.store import Store
 from anabranch.errors import EngineError, NotFound, Unavailable
-from anabranch.router.decisions import Decision
-from anabranch.router.feedback import TOO_EARLY, Entry
-from anabranch.router.tally import Report, Tally
+from anabranch.router.measure.tally import Report, Tally
+from anabranch.router.traffic.decisions import Decision
+from anabranch.router.traffic.feedback import TOO_EARLY, Entry
 from tests.control.planes import SPEC
 
 GRAPHS = ("GET", "/graphs", "", b"")

@@ -26,7 +26,7 @@ import httpx
 import psutil
 import pytest
 
-from anabranch.control.client import ControlClient
+from anabranch.client.client import ControlClient
 from anabranch.errors import NotFound
 from benchmarks.moody import Moody, moody
 from tests.control import web

@@ -14,9 +14,9 @@ import httpx
 import psutil
 import pytest
 
-from anabranch.control import processes
-from anabranch.control.engine_state import read_state
-from anabranch.control.flags import OVERRIDE
+from anabranch.client.engine_state import read_state
+from anabranch.control.engine import processes
+from anabranch.control.engine.flags import OVERRIDE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "graph.yaml"

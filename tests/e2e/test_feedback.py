@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from anabranch.control.live import holds
+from anabranch.client.live import holds
 from tests.e2e.conftest import BODY, Engine, Given, actor_processes, error, node, spec
 from tests.waiting import until
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from anabranch.router.rpc.messages import InferResponse, path
+from anabranch.router.grpc.messages import InferResponse, path
 from tests.e2e.conftest import BODY, Engine, Given, node, spec
 from tests.e2e.test_grpc import Client, asking
 from tests.telemetry.collector import Collector, Received

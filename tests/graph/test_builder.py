@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from anabranch.errors import InvalidRequest, SpecError
 from anabranch.graph.builder import Graph
-from anabranch.graph.loading import load_text, open_graph
+from anabranch.graph.compile.loading import load_text, open_graph
 from anabranch.specs.models import (
     Compare,
     InferenceGraph,

@@ -16,7 +16,8 @@ import pytest
 import yaml
 from ray.dashboard.modules.metrics import metrics_head as ray_dashboards
 
-from anabranch.control import flags, ports
+from anabranch.client.engine_state import RAY_TOKEN_FILE
+from anabranch.control.engine import flags, ports
 from anabranch.telemetry.dashboards.promql import JOBS
 
 ROOT = Path(__file__).parents[2]
@@ -159,12 +160,35 @@ def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
 def test_worker_has_the_flags_of_the_head(compose: dict[str, Any]) -> None:
     block = ports.claim("compose")
     block.guard.close()
-    head = flags.base_environment("engine", block, loopback=False)
+    head = flags.base_environment("engine", block, False, Path("/data/ray-token"))
     head |= flags.serve_environment(block)
     head |= flags.haproxy_environment(Path("/r"), Path("/h"), block)
     head |= compose["services"]["head"]["environment"]
     worker = compose["services"]["worker"]["environment"]
     assert worker == {name: head.get(name) for name in worker}
+
+
+def test_every_node_asks_for_the_token_in_the_shared_home(compose: dict[str, Any]) -> None:
+    worker = next(script for script in SCRIPTS if script.name == "anabranch-worker").read_text()
+    assert f'RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$ANABRANCH_HOME/{RAY_TOKEN_FILE}"' in worker
+
+
+def test_prometheus_shows_ray_the_token_and_grafana_cannot_read_it(
+    compose: dict[str, Any],
+) -> None:
+    prometheus = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text())
+    (ray,) = [job for job in prometheus["scrape_configs"] if job["job_name"] == JOBS["ray"]]
+    (found,) = ray["http_sd_configs"]
+    assert found["authorization"] == {"credentials_file": f"discovery/{RAY_TOKEN_FILE}"}
+    head = next(script for script in SCRIPTS if script.name == "anabranch-head").read_text()
+    assert f'-m 640 "$ANABRANCH_HOME/{RAY_TOKEN_FILE}" /discovery/{RAY_TOKEN_FILE}' in head
+    readers = {
+        name
+        for name, service in compose["services"].items()
+        if any(volume.startswith("discovery:") for volume in service.get("volumes", ()))
+    }
+    assert readers == {"head", "prometheus"}
+    assert compose["services"]["prometheus"]["group_add"] == ["1000"]
 
 
 def test_image_runs_as_an_ordinary_user() -> None:

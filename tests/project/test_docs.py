@@ -14,7 +14,7 @@ import yaml
 
 from anabranch import Graph
 from anabranch.cli.app import app
-from anabranch.graph.loading import load_data, load_text
+from anabranch.graph.compile.loading import load_data, load_text
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from anabranch import Graph
-from anabranch.graph.loading import load_text
+from anabranch.graph.compile.loading import load_text
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/graph.yaml"))

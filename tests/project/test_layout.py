@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from anabranch.graph.compiler import PASSES
+from anabranch.graph.compile.compiler import PASSES
 
 ROOT = Path(__file__).parents[2]
 

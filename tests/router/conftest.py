@@ -15,12 +15,12 @@ import pytest
 import uvicorn
 
 from anabranch.components.contract import Context
-from anabranch.graph.plan import Signature
-from anabranch.router.arms import Arms
-from anabranch.router.asgi import GraphApp
+from anabranch.graph.plan.plan import Signature
 from anabranch.router.core import Evaluated, InferenceCore, Verdict
+from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import Limits
 from anabranch.router.table import RoutingTable
+from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import Compare, TensorSpec
 
 Step = Callable[[Mapping[str, Any], Context], Awaitable[dict[str, Any]]]

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from anabranch.components.datatypes import DTYPES, kind_of
+from anabranch.components.tensors.datatypes import DTYPES, kind_of
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)

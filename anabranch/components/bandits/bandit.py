@@ -11,10 +11,10 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from anabranch.components.arrays import Array
 from anabranch.components.bandits.state import State, Sums
 from anabranch.components.hints import hint, shown
 from anabranch.components.registry import Finding
+from anabranch.components.tensors.arrays import Array
 from anabranch.components.weights import Weights
 from anabranch.specs.models import NodeBase, Router
 

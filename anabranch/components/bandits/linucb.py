@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from anabranch.components.arrays import Array
 from anabranch.components.bandits.bandit import (
     Bandit,
     MinShare,
@@ -21,7 +20,8 @@ from anabranch.components.bandits.bandit import (
 from anabranch.components.bandits.state import State, Sums
 from anabranch.components.contract import Choice
 from anabranch.components.registry import Finding, register
-from anabranch.components.tensor_types import TypeConflict, Types
+from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.types import TypeConflict, Types
 from anabranch.errors import InvalidRequest
 from anabranch.specs.models import NodeBase, Router, TensorSpec
 

@@ -8,7 +8,6 @@ from typing import cast
 
 import numpy as np
 
-from anabranch.components.arrays import Array
 from anabranch.components.bandits import priors
 from anabranch.components.bandits.bandit import (
     ContextFree,
@@ -20,6 +19,7 @@ from anabranch.components.bandits.bandit import (
 from anabranch.components.bandits.priors import Given, Mean
 from anabranch.components.bandits.state import State
 from anabranch.components.registry import Finding, register
+from anabranch.components.tensors.arrays import Array
 from anabranch.specs.models import NodeBase, Router
 
 _HOPEFUL = Mean(1.0, 0.0)

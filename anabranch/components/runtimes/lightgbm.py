@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
-from anabranch.components.arrays import Array
 from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
@@ -24,7 +23,8 @@ from anabranch.components.runtimes.features import (
     numeric,
 )
 from anabranch.components.runtimes.signatures import no_model
-from anabranch.components.tensor_types import Args, Types
+from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.types import Args, Types
 from anabranch.specs.models import NodeBase, Predictor
 
 _OPTIONS: dict[str, dict[str, bool]] = {

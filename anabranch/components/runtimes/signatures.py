@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from anabranch.components.arrays import Array
 from anabranch.components.contract import CannotLoad
-from anabranch.components.datatypes import matches
 from anabranch.components.hints import listing
+from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.datatypes import matches
 from anabranch.specs.models import Predictor, TensorSpec
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.loading import inside
 from anabranch.components.registry import Finding, register
+from anabranch.components.source.classes import inside
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.alibi.anchors import Anchors, bad_search
 from anabranch.explainers.alibi.library import already_fitted, library, quiet

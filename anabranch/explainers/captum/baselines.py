@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.loading import inside
+from anabranch.components.source.classes import inside
 from anabranch.errors import InvalidRequest
 
 ZERO = "zero"

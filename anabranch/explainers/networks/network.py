@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from anabranch.components.arrays import to_torch
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.runtimes.torch import TorchModel
 from anabranch.components.runtimes.torch.loading import Model as LoadedModel
+from anabranch.components.tensors.arrays import to_torch
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.function import Function
 from anabranch.explainers.model import Array, Model

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from anabranch.components.datatypes import to_datatype
+from anabranch.components.tensors.datatypes import to_datatype
 from anabranch.errors import AnabranchError
 from anabranch.router.core import Array, InferenceRequest, InferenceResponse
 from anabranch.router.errors import status_of

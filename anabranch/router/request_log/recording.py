@@ -9,14 +9,14 @@ import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
-from anabranch.graph.plan import Signature
+from anabranch.components.weights import DRAW, Draw
+from anabranch.graph.plan.plan import Signature
 from anabranch.router.core import InferenceRequest, InferenceResponse
 from anabranch.router.request_log import entries
 from anabranch.router.request_log.entries import MAX_TENSOR, Entry, Rule
 from anabranch.router.request_log.events import encode
 from anabranch.router.request_log.settings import LogSettings
 from anabranch.router.request_log.sinks import Origin, Sink, open_sink
-from anabranch.router.split import DRAW, Draw
 from anabranch.specs.models import RequestLog
 from anabranch.telemetry.outlet import Outlet
 from anabranch.telemetry.registry import REGISTRY, Registry

@@ -22,13 +22,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from anabranch.components.datatypes import kind_of
+from anabranch.components.tensors.datatypes import kind_of
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array
-from anabranch.router.elements import decode_elements
-from anabranch.router.header import Header
 from anabranch.router.limits import Limits
-from anabranch.router.raw import decode_raw, raw_buffer
+from anabranch.router.oip.elements import decode_elements
+from anabranch.router.oip.header import Header
+from anabranch.router.oip.raw import decode_raw, raw_buffer
 from anabranch.router.request_log.entries import KeptTensor
 
 UTF8, BASE64 = "utf-8", "base64"

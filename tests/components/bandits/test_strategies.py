@@ -14,7 +14,7 @@ from anabranch.components import registry
 from anabranch.components.bandits import Bandit, LinUCB, State
 from anabranch.components.bandits.linucb import MAX_FEATURES
 from anabranch.components.contract import Choice
-from anabranch.components.tensor_types import TypeConflict
+from anabranch.components.tensors.types import TypeConflict
 from anabranch.errors import InvalidRequest
 from anabranch.specs.models import Router, TensorSpec
 from tests.components.bandits.worlds import ARMS, bandit, play

@@ -15,12 +15,12 @@ import pytest
 
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError
-from anabranch.router.arms import Arms
-from anabranch.router.asgi import GraphApp
 from anabranch.router.core import InferenceRequest
+from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import Limits
 from anabranch.router.request_log.recording import RequestLogs
 from anabranch.router.request_log.settings import LogSettings
+from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import RequestLog, Telemetry
 from anabranch.telemetry import outlet
 from anabranch.telemetry.registry import Observed, Registry

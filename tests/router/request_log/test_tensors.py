@@ -10,7 +10,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 
-from anabranch.components.datatypes import DTYPES
+from anabranch.components.tensors.datatypes import DTYPES
 from anabranch.errors import InvalidRequest
 from anabranch.router.request_log.entries import KeptTensor
 from anabranch.router.request_log.tensors import LoggedTensor, decode_tensor, encode_tensor

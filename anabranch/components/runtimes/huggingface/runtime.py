@@ -8,7 +8,6 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from anabranch.components.arrays import Array
 from anabranch.components.artefacts import model_path, reading
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
@@ -20,7 +19,8 @@ from anabranch.components.runtimes.signatures import no_method, no_model
 from anabranch.components.runtimes.torch.devices import choose
 from anabranch.components.runtimes.torch.memory import in_memory
 from anabranch.components.runtimes.torch.runtime import DTYPES
-from anabranch.components.tensor_types import Args, TypeConflict, Types
+from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.types import Args, TypeConflict, Types
 from anabranch.specs.models import NodeBase, Predictor
 
 _LABELS = "candidate_labels"

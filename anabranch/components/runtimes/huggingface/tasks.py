@@ -11,7 +11,7 @@ import numpy as np
 
 from anabranch.components.contract import DEFAULT_OUTPUT
 from anabranch.components.runtimes.huggingface.loading import Parts
-from anabranch.components.tensor_types import Args, Types
+from anabranch.components.tensors.types import Args, Types
 from anabranch.specs.models import TensorSpec
 
 Answer: TypeAlias = Callable[[list[str]], Any]

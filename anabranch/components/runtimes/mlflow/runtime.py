@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from anabranch.components.arrays import Array
 from anabranch.components.artefacts import model_path, reading
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.mlflow.frames import converter, input_types, outputs
 from anabranch.components.runtimes.signatures import no_method, no_model
+from anabranch.components.tensors.arrays import Array
 from anabranch.errors import InvalidRequest
 from anabranch.specs.models import NodeBase, Predictor
 

@@ -7,10 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
-from anabranch.components.arrays import Array
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.hints import hint, listing, shown
-from anabranch.components.model_types import ModelTensor
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.open_inference.health import Health
 from anabranch.components.runtimes.open_inference.server import RemoteError, Server
@@ -22,6 +20,8 @@ from anabranch.components.runtimes.open_inference.wire import (
     encode,
 )
 from anabranch.components.runtimes.signatures import no_method, order_of, plain
+from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.model_types import ModelTensor
 from anabranch.errors import DeadlineExceeded, Unavailable
 from anabranch.specs.models import NodeBase, Predictor
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.model_types import ModelTensor
 from anabranch.components.runtimes.signatures import named_outputs
+from anabranch.components.tensors.model_types import ModelTensor
 from anabranch.specs.models import TensorSpec
 
 _DATATYPES = {

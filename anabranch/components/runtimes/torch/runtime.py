@@ -6,11 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from anabranch.components.arrays import Array, to_array, to_torch
 from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.model_types import model_tensor
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.signatures import checked, no_method, no_model, order_of
 from anabranch.components.runtimes.torch.devices import NAMES, Cpu, Cuda, choose
@@ -19,6 +17,8 @@ from anabranch.components.runtimes.torch.loading import load
 from anabranch.components.runtimes.torch.memory import in_memory
 from anabranch.components.runtimes.torch.outputs import each
 from anabranch.components.runtimes.torch.warming import compiled
+from anabranch.components.tensors.arrays import Array, to_array, to_torch
+from anabranch.components.tensors.model_types import model_tensor
 from anabranch.specs.models import NodeBase, Predictor
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}

@@ -1,0 +1,38 @@
+"""``bandit``: what the routers of a graph have learned from rewards."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from anabranch.cli import options
+from anabranch.cli.terminal import result, result_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(bandit)
+
+
+def bandit(
+    graph: options.GraphName,
+    router: Annotated[
+        str | None, typer.Option("--router", metavar="NAME", help="Only this one.")
+    ] = None,
+    reset: Annotated[
+        bool, typer.Option("--reset", help="Forget what was learned, and begin with the priors.")
+    ] = False,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Show or reset what the routers of a graph have learned from rewards."""
+    from anabranch.cli.reports.bandit import bandits_text, only
+
+    with options.client(home) as client:
+        found = client.reset_bandits(graph, router) if reset else client.bandits(graph)
+    shown = only(found, router)
+    if output is options.Format.JSON:
+        result_json(shown)
+    else:
+        result(bandits_text(shown))

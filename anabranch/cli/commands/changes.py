@@ -1,0 +1,38 @@
+"""What differs between a file and the revision that answers now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anabranch.client.client import ControlClient, Json
+from anabranch.control.release.bundles import pack
+from anabranch.control.release.differences import spec_changes, spec_of
+from anabranch.control.settings.settings import Settings
+from anabranch.errors import EngineError, NotFound
+from anabranch.graph.compile.loading import open_graph
+
+
+def changes_against_live(file: Path, home: Path) -> list[str] | None:
+    """One line per change, none if nothing changes; None where there is no engine to ask."""
+    loaded = open_graph(file)
+    try:
+        with ControlClient.of_home(home) as client:
+            live = _live(client, loaded.graph.name)
+    except EngineError:
+        return None
+    if live is None:
+        return [f"{loaded.graph.name} is new"]
+    digest = pack(file, Settings.from_env().max_bundle).digest
+    return list(spec_changes(spec_of(live), loaded.graph.to_dict())) + _file_changes(live, digest)
+
+
+def _live(client: ControlClient, name: str) -> Json | None:
+    try:
+        number = client.graph(name).get("live")
+        return None if number is None else client.revision(name, number)
+    except NotFound:
+        return None
+
+
+def _file_changes(live: Json, digest: str) -> list[str]:
+    return [] if live["digest"] == digest else ["~ files of the bundle"]

@@ -1,0 +1,113 @@
+"""``up``, ``down`` and ``run``: commands that start and stop engines."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from anabranch.cli import options
+from anabranch.cli.terminal import note, progress, result, result_json, warn
+
+if TYPE_CHECKING:
+    from anabranch.client.engine_state import EngineInfo
+    from anabranch.control.engine.engine import EngineOptions
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(run)
+
+
+def up(
+    home: options.Home = None,
+    host: options.Host = "127.0.0.1",
+    http_port: options.HttpPort = 8000,
+    grpc_port: options.GrpcPort = 9000,
+    dashboard_port: options.DashboardPort = 8265,
+    dashboard_host: options.DashboardHost = "127.0.0.1",
+    max_body: options.MaxBody = "64MiB",
+    object_store: options.ObjectStore = "512MiB",
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Start an engine in the background, with every graph that its store holds."""
+    from anabranch.client.engine_state import resolve_home
+    from anabranch.control.engine.engine import EngineOptions
+
+    wanted = EngineOptions(
+        host, http_port, grpc_port, dashboard_port, max_body, object_store, dashboard_host
+    )
+    info = _up(resolve_home(home), wanted)
+    if output is options.Format.JSON:
+        result_json(asdict(info))
+    else:
+        result(
+            "\n".join(
+                f"{name.replace('_', ' '):<15}  {value}" for name, value in asdict(info).items()
+            )
+        )
+
+
+def down(home: options.Home = None, output: options.Output = options.Format.TABLE) -> None:
+    """Stop the engine. Its graphs stay in the store and come back with `up`."""
+    from anabranch.client.engine_state import resolve_home
+    from anabranch.control.engine import engine
+
+    folder = resolve_home(home)
+    with progress("stopping the engine"):
+        stopped = engine.down(folder)
+    if output is options.Format.JSON:
+        result_json({"stopped": stopped, "home": str(folder)})
+    else:
+        result(f"the engine in {folder} is down" if stopped else f"no engine runs in {folder}")
+
+
+def run(
+    file: options.SpecFile,
+    home: options.Home = None,
+    host: options.Host = "127.0.0.1",
+    http_port: options.HttpPort = 8000,
+    grpc_port: options.GrpcPort = 9000,
+    dashboard_port: options.DashboardPort = 8265,
+    timeout: options.Timeout = 120.0,
+    max_body: options.MaxBody = "64MiB",
+    object_store: options.ObjectStore = "512MiB",
+) -> None:
+    """Serve a graph while you work on it: deploy, show logs, deploy again on every change.
+
+    Starts an engine if none runs. Ctrl-C takes down what this command brought up.
+    """
+    from anabranch.cli.commands.run import serve_until_interrupted
+    from anabranch.client.engine_state import read_state, resolve_home
+    from anabranch.control.engine import engine
+    from anabranch.graph.compile.loading import open_graph
+
+    # A shell that starts jobs in the background has them ignore Ctrl-C; then nothing would tidy up.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    name = open_graph(file).graph.name
+    folder = resolve_home(home)
+    state = read_state(folder)
+    ours = state is None or not engine.is_running(state)
+    wanted = engine.EngineOptions(
+        host, http_port, grpc_port, dashboard_port, max_body, object_store
+    )
+    try:
+        note(f"the console is at {_up(folder, wanted).console}")
+        serve_until_interrupted(name, file, folder, timeout, remove=not ours)
+    except KeyboardInterrupt:
+        note("stopping")
+    finally:
+        if ours:
+            engine.down(folder)
+
+
+def _up(home: Path, wanted: EngineOptions) -> EngineInfo:
+    from anabranch.control.engine import engine
+
+    with progress("starting the engine") as say:
+        return engine.up(home, wanted, say=say, warn=warn)

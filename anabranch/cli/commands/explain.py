@@ -1,0 +1,108 @@
+"""``explain``: why a graph answers a request as it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from anabranch.cli import options
+from anabranch.cli.terminal import note, result, result_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(explain)
+
+
+def explain(
+    graph: options.GraphName,
+    data: options.Data = None,
+    inputs: options.Inputs = None,
+    explainer: Annotated[
+        str | None,
+        typer.Option("--explainer", "-e", help="Which one, where the graph has several."),
+    ] = None,
+    target: Annotated[
+        int | None,
+        typer.Option(
+            "--target", min=0, help="The class to explain, from 0; the predicted one if left out."
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, max=2**32 - 1, help="Of all that is random in it."),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="Draw it: .png, .svg or .pdf."),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page that needs nothing else."),
+    ] = None,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Explain a graph's answer to one request, row by row.
+
+    Datatypes and shapes come from the graph, unless --data is a whole request.
+    """
+    from anabranch.cli.input import tensors
+    from anabranch.cli.reports.explanation import explanations_text
+
+    _check_files(plot, html)
+    given = tensors.read(data, inputs)
+    asked = {"explainer": explainer, "target": target, "seed": seed}
+    with options.client(home) as client:
+        body = tensors.body(given, lambda: client.metadata(graph))
+        answer = client.explain(graph, _with_parameters(body, asked))
+    if plot is not None:
+        _plot(answer, plot)
+    if html is not None:
+        _write_page(answer, html)
+    if output is options.Format.JSON:
+        result_json(answer)
+    else:
+        result(explanations_text(answer))
+
+
+def _with_parameters(body: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in asked.items() if value is not None}
+    if not given:
+        return body
+    before = body.get("parameters", {})
+    return {**body, "parameters": {**(before if isinstance(before, dict) else {}), **given}}
+
+
+def _check_files(plot: Path | None, html: Path | None) -> None:
+    """Find out before anything is asked that a picture cannot be written; BadParameter if so."""
+    from anabranch.explainers.drawing import FORMATS
+
+    if plot is not None and plot.suffix not in FORMATS:
+        raise typer.BadParameter(f"--plot {plot} must end in one of {', '.join(FORMATS)}")
+    for option, path in (("--plot", plot), ("--html", html)):
+        if path is not None and not path.parent.is_dir():
+            raise typer.BadParameter(f"{option} {path}: there is no folder {path.parent}")
+
+
+def _plot(answer: dict[str, Any], path: Path) -> None:
+    from anabranch.components.contract import CannotLoad
+    from anabranch.explainers import drawing
+
+    try:
+        drawing.plot(answer, path)
+    except (CannotLoad, OSError) as error:
+        raise typer.BadParameter(f"--plot {path}: {error}") from None
+    note(f"drawn: {path}")
+
+
+def _write_page(answer: dict[str, Any], path: Path) -> None:
+    from anabranch.explainers import drawing
+
+    try:
+        path.write_text(drawing.to_html(answer), "utf-8")
+    except OSError as error:
+        raise typer.BadParameter(f"--html {path}: {error}") from None
+    note(f"written: {path}")

@@ -1,0 +1,137 @@
+"""``deploy``, ``status``, ``delete`` and ``logs``: commands about graphs on an engine."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from anabranch.cli import options
+from anabranch.cli.completion import graph_names
+from anabranch.cli.terminal import note, progress, result, result_json
+
+_SHOWN = 10
+"""Revisions that ``status`` shows, beside those that are up."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(deploy)
+    app.command()(status)
+    app.command()(delete)
+    app.command()(logs)
+
+
+def deploy(
+    file: options.SpecFile,
+    canary: options.Canary = None,
+    mirror: options.Mirror = None,
+    rollout: options.Rollout = None,
+    hold: options.Hold = None,
+    now: options.Now = False,
+    home: options.Home = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the revision is up.")
+    ] = True,
+    timeout: options.Timeout = 120.0,
+    author: options.Author = "",
+    message: options.Message = "",
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Deploy a graph as a new revision. The one before it answers until the new one is up.
+
+    Then the new one takes over, or as the spec's `rollout` block or one of the options says.
+    """
+    from anabranch.cli.commands.deploy import deploy_and_wait, send
+    from anabranch.cli.input.intents import intent
+    from anabranch.cli.reports.graph import outcome_text
+
+    wanted = intent(canary, mirror, rollout, hold, now)
+    with options.client(home) as client:
+        with progress(f"deploying {file}") as say:
+            if wait:
+                done = deploy_and_wait(client, file, timeout, say, author, message, wanted)
+            else:
+                done = send(client, file, author, message, wanted)
+        if output is options.Format.JSON:
+            result_json(done)
+            return
+        text, hint = outcome_text(done, client.graph(done["graph"], limit=1))
+    result(text)
+    if hint:
+        note(hint)
+
+
+def status(
+    graph: Annotated[
+        str | None,
+        typer.Argument(metavar="GRAPH", help="One graph.", autocompletion=graph_names),
+    ] = None,
+    home: options.Home = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on, and show every change.")
+    ] = False,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Show the graphs of the engine, or one graph: traffic, rollout, segments, revisions."""
+    from anabranch.cli.commands.watch import watch as watch_for_ever
+    from anabranch.cli.reports.graph import status_text
+
+    as_json = output is options.Format.JSON
+    with options.client(home) as client:
+
+        def fetch() -> dict[str, Any]:
+            return {"graphs": client.graphs()} if graph is None else client.graph(graph, _SHOWN)
+
+        if watch:
+            watch_for_ever(fetch, status_text, as_json=as_json)
+        found = fetch()
+    if as_json:
+        result_json(found)
+    else:
+        result(status_text(found))
+
+
+def delete(
+    graph: options.GraphName,
+    home: options.Home = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is gone.")] = True,
+    timeout: options.Timeout = 120.0,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Take a graph down. Its revisions stay on record."""
+    with options.client(home) as client, progress(f"deleting {graph}"):
+        client.delete(graph)
+        if wait:
+            client.wait_gone(graph, timeout)
+    state = "deleted" if wait else "deleting"
+    if output is options.Format.JSON:
+        result_json({"graph": graph, "state": state})
+    else:
+        result(f"{graph} is {'gone' if wait else 'going'}")
+
+
+def logs(
+    graph: options.GraphName,
+    home: options.Home = None,
+    tail: Annotated[int, typer.Option("--tail", min=0, max=10_000, help="Last lines.")] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
+    node: Annotated[str | None, typer.Option("--node", help="Lines of one node.")] = None,
+    revision: Annotated[
+        int | None, typer.Option("--revision", min=1, help="Lines of one revision.")
+    ] = None,
+    request_id: Annotated[
+        str | None, typer.Option("--request-id", help="Lines about one request.")
+    ] = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Show what a graph's replicas logged and printed, in the order of time."""
+    from anabranch.cli.commands.log_lines import lines, text
+
+    wanted = {"node": node, "revision": revision, "request_id": request_id}
+    with options.client(home) as client:
+        for line in lines(client, graph, tail, follow, **wanted):
+            if output is options.Format.JSON:
+                result_json(line, indent=None)
+            else:
+                result(text(line))

@@ -1,0 +1,43 @@
+"""Lines of a graph's log, as people read them, and how they are followed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from anabranch.cli.commands.watch import patiently
+
+if TYPE_CHECKING:
+    from anabranch.client.client import ControlClient
+
+PAUSE_S = 1.0
+"""Time between two looks at what is new."""
+
+
+def text(line: dict[str, Any]) -> str:
+    """One line, and below it the traceback, if there is one."""
+    at = line["time"][:23].replace("T", " ")
+    node = f"{line['node']}: " if line.get("node") else ""
+    asked = f" (request {line['request_id']})" if line.get("request_id") else ""
+    level = line.get("level", "")
+    head = f"{at} {level:<7} [{line['replica']}] {node}{line['message']}{asked}".strip()
+    told = str(line.get("exception") or "").splitlines()
+    return "\n".join([head, *(f"    {one}" for one in told)])
+
+
+def lines(
+    client: ControlClient, graph: str, tail: int, follow: bool, **wanted: Any
+) -> Iterator[dict[str, Any]]:
+    """The last ``tail`` lines, and then new ones, for ever where they are followed.
+
+    ``wanted`` are the filters that ``ControlClient.logs`` takes. An engine that does not answer for
+    a while is waited for.
+    """
+    found = client.logs(graph, tail, **wanted)
+    yield from found["lines"]
+    while follow:
+        time.sleep(PAUSE_S)
+        found = patiently(partial(client.logs, graph, after=found["cursor"], **wanted))
+        yield from found["lines"]

@@ -1,0 +1,29 @@
+"""``monitors``: what the monitors of a graph have found."""
+
+from __future__ import annotations
+
+import typer
+
+from anabranch.cli import options
+from anabranch.cli.terminal import result, result_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(monitors)
+
+
+def monitors(
+    graph: options.GraphName,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Show what the monitors of a graph have found: drift and outliers in its data."""
+    from anabranch.cli.reports.monitors import monitors_text
+
+    with options.client(home) as client:
+        found = client.monitors(graph)
+    if output is options.Format.JSON:
+        result_json(found)
+    else:
+        result(monitors_text(found))

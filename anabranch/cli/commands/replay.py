@@ -1,0 +1,97 @@
+"""``replay``: a request log once more, to see whether a graph still answers as it did."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anabranch.cli import options
+from anabranch.cli.input import shares
+from anabranch.cli.terminal import Say, progress, result, result_json
+
+if TYPE_CHECKING:
+    from anabranch.client.replay import Replayed
+
+_NEWS = 1000
+"""Replies between two words on how far it is."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command()(replay)
+
+
+def replay(
+    logs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="LOG", help="Request logs: files, folders, or patterns such as 'logs/r3-*'."
+        ),
+    ],
+    graph: options.GraphName,
+    revision: Annotated[
+        int | None,
+        typer.Option(
+            "--revision",
+            parser=shares.revision,
+            metavar="REVISION",
+            help="Send it all there, such as r3; by the traffic's rules if left out.",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, help="Most requests to send.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", min=0.001, max=1e6, help="Most requests a second."),
+    ] = None,
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", min=1, max=256, help="Requests at the same time.")
+    ] = 8,
+    rtol: Annotated[
+        float, typer.Option("--rtol", min=0, max=1, help="Relative tolerance of close numbers.")
+    ] = 1e-3,
+    atol: Annotated[
+        float, typer.Option("--atol", min=0, help="Absolute tolerance of close numbers.")
+    ] = 1e-6,
+    timeout: options.Timeout = 120.0,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Send logged requests again, and compare the replies with those logged.
+
+    Exits with 1 if a reply differs or is an error, or if there was nothing to send.
+    """
+    from anabranch.cli.reports.replay import replay_json, replay_text
+    from anabranch.client import replay
+    from anabranch.router.request_log.reading import log_files, read
+    from anabranch.specs.models import Compare
+
+    files = log_files(logs)
+    rule, pace = Compare(rtol=rtol, atol=atol), replay.Pace(concurrency, rate, limit)
+    with options.client(home) as client:
+        client.metadata(graph, revision)
+        url = client.graph_url(graph, revision)
+    with progress(f"replaying {len(files)} files to {url}") as say:
+        found = asyncio.run(
+            replay.replay(url, read(files), rule, pace, timeout, _every(_NEWS, say))
+        )
+    if output is options.Format.JSON:
+        result_json(replay_json(graph, revision, found))
+    else:
+        result(replay_text(graph, revision, found))
+    if not found.is_good:
+        raise typer.Exit(1)
+
+
+def _every(count: int, say: Say) -> Callable[[Replayed], None]:
+    """Say how far it is, with every so many-th reply."""
+
+    def said(found: Replayed) -> None:
+        if found.sent % count == 0:
+            say(f"{found.sent} requests, {found.sent - found.outcomes['equal']} not equal")
+
+    return said

@@ -1,0 +1,87 @@
+"""``infer``, one request to a graph, and ``feedback``, how good its answer was."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+import typer
+
+from anabranch.cli import options
+from anabranch.cli.terminal import result, result_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(infer)
+    app.command()(feedback)
+
+
+def infer(
+    graph: options.GraphName,
+    data: options.Data = None,
+    inputs: options.Inputs = None,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Send one request to a graph and print its answer.
+
+    Datatypes and shapes come from the graph, unless --data is a whole request.
+    """
+    from anabranch.cli.input import tensors
+    from anabranch.cli.reports.graph import outputs_text
+
+    given = tensors.read(data, inputs)
+    with options.client(home) as client:
+        answer = client.infer(graph, tensors.body(given, lambda: client.metadata(graph)))
+    if output is options.Format.JSON:
+        result_json(answer)
+    else:
+        result(outputs_text(answer))
+
+
+def feedback(
+    graph: options.GraphName,
+    id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="The request's id, or the `routing` that its reply carried."
+        ),
+    ],
+    reward: Annotated[
+        float | None,
+        typer.Option("--reward", "-r", help="How good the answer was; more is better."),
+    ] = None,
+    truth: Annotated[
+        str | None,
+        typer.Option(
+            "--truth",
+            "-t",
+            metavar="LABEL|JSON",
+            help="The right label, or a list of one for each row; the share of the answer's rows"
+            " that agree is the reward where --reward is left out.",
+        ),
+    ] = None,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Tell how good the answer to a request was, once for each request."""
+    from anabranch.cli.input import tensors
+
+    if reward is None and truth is None:
+        raise typer.BadParameter("give --reward, --truth or both")
+    if reward is not None and not math.isfinite(reward):
+        raise typer.BadParameter(f"--reward must be a finite number, got {reward}")
+    body: dict[str, Any] = {"routing" if id.startswith("{") else "id": id}
+    if reward is not None:
+        body["reward"] = reward
+    if truth is not None:
+        body["truth"] = tensors.labels(truth)
+    with options.client(home) as client:
+        found = client.feedback(graph, body)
+    if output is options.Format.JSON:
+        result_json(found)
+    elif found["counted"]:
+        result(f"reward {found['reward']:g} counted")
+    else:
+        result(f"not counted: this request had its reward already, {found['reward']:g}")

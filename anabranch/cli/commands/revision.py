@@ -1,0 +1,94 @@
+"""``history``, ``diff`` and ``rollback``: the revisions of a graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from anabranch.cli import options
+from anabranch.cli.input import shares
+from anabranch.cli.terminal import note, progress, result, result_json
+
+if TYPE_CHECKING:
+    from anabranch.client.client import ControlClient, Json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(history)
+    app.command()(diff)
+    app.command()(rollback)
+
+
+def history(
+    graph: options.GraphName,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, max=10_000, help="Newest revisions.")
+    ] = 100,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """List the revisions of a graph, newest first."""
+    from anabranch.cli.reports.graph import history_text
+
+    with options.client(home) as client:
+        found = client.revisions(graph, limit)
+    if output is options.Format.JSON:
+        result_json({"graph": graph, "revisions": found})
+    else:
+        result(history_text(found))
+
+
+def diff(
+    graph: options.GraphName,
+    first: Annotated[str, typer.Argument(metavar="A", help="A revision, such as r3.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one, such as r4.")],
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Show what differs between two revisions: their specs, their plans, their files."""
+    from anabranch.cli.reports.graph import difference_text
+
+    before, after = shares.revision(first), shares.revision(second)
+    with options.client(home) as client:
+        found = client.diff(graph, before, after)
+    if output is options.Format.JSON:
+        result_json(found)
+    else:
+        result(difference_text(found))
+
+
+def rollback(
+    graph: options.GraphName,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="REVISION", help="Such as r3; the one before if left out."),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the revision is live.")
+    ] = True,
+    timeout: options.Timeout = 120.0,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Go back to an earlier revision: at once while it is warm, else by bringing it up again."""
+    number = None if to is None else shares.revision(to)
+    with options.client(home) as client:
+        found = client.rollback(graph, number)
+        if found["state"] != "live" and wait:
+            found = _brought_up(client, graph, found["revision"], timeout)
+    if output is options.Format.JSON:
+        result_json(found)
+        return
+    result(f"{graph} revision {found['revision']} is {found['state']}")
+    if "routers" in found:
+        from anabranch.cli.reports.traffic import routers_text
+
+        note(routers_text(found))
+
+
+def _brought_up(client: ControlClient, graph: str, number: int, timeout: float) -> Json:
+    with progress(f"{graph} revision {number} is down; bringing it up again") as say:
+        up = client.wait(graph, number, timeout, say)
+    return client.traffic(graph) | {"revision": number, "state": up["state"]}

@@ -1,0 +1,89 @@
+"""``validate``, ``plan`` and ``schema``: commands that need no engine."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anabranch.cli import options
+from anabranch.cli.terminal import result, result_json
+from anabranch.errors import SpecError
+
+
+class PlanFormat(StrEnum):
+    """What ``plan`` prints on stdout."""
+
+    TABLE = "table"
+    JSON = "json"
+    MERMAID = "mermaid"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(validate)
+    app.command()(plan)
+    app.command()(schema)
+
+
+def validate(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Specs.", exists=True, dir_okay=False),
+    ],
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Check specs and print every mistake with its line and column."""
+    failures = {str(file): _mistakes(file) for file in files}
+    if output is options.Format.JSON:
+        from anabranch.cli.reports.graph import validation_json
+
+        result_json(validation_json(failures))
+    else:
+        for file, error in failures.items():
+            result(f"{file}: ok" if error is None else str(error))
+    if any(failures.values()):
+        raise typer.Exit(1)
+
+
+def plan(
+    file: options.SpecFile,
+    home: options.Home = None,
+    output: Annotated[
+        PlanFormat, typer.Option("--output", "-o", help="How to print the plan.")
+    ] = PlanFormat.TABLE,
+) -> None:
+    """Show how a graph will run: segments, hops, resources, and what a deploy would change."""
+    from anabranch.cli.reports.graph import plan_text
+    from anabranch.graph.compile.loading import open_graph
+    from anabranch.graph.compile.render import plan_to_json, to_mermaid
+
+    loaded = open_graph(file)
+    if output is PlanFormat.MERMAID:
+        result(to_mermaid(loaded.plan))
+    elif output is PlanFormat.JSON:
+        result_json(plan_to_json(loaded.plan))
+    else:
+        from anabranch.cli.commands.changes import changes_against_live
+        from anabranch.client.engine_state import resolve_home
+
+        result(plan_text(plan_to_json(loaded.plan), changes_against_live(file, resolve_home(home))))
+
+
+def schema() -> None:
+    """Print the JSON Schema of the language, for editors."""
+    from anabranch.specs.schema import json_schema
+
+    result_json(json_schema())
+
+
+def _mistakes(file: Path) -> SpecError | None:
+    from anabranch.graph.compile.loading import open_graph
+
+    try:
+        open_graph(file)
+    except SpecError as error:
+        return error
+    return None

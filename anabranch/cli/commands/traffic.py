@@ -1,0 +1,134 @@
+"""``traffic``, ``promote``, ``abort``, ``compare`` and ``rollout``: traffic between revisions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from anabranch.cli import options
+from anabranch.cli.input import shares
+from anabranch.cli.terminal import note, result, result_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Json = dict[str, Any]
+
+
+Action = StrEnum("Action", ["status", "pause", "resume", "promote", "abort"])
+"""What may be done about a rollout."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command()(traffic)
+    app.command()(promote)
+    app.command()(abort)
+    app.command()(compare)
+    app.command()(rollout)
+
+
+def traffic(
+    graph: options.GraphName,
+    weights: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="REVISION=WEIGHT",
+            help="Weights, such as r3=90 r4=10; only their ratio counts, and what is left out gets"
+            " none. Without any, and without --mirror, show what is.",
+        ),
+    ] = None,
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mirror",
+            metavar="REVISION=PERCENT",
+            help="Copy a share of the requests to a revision, such as r5=25; 0 ends it."
+            " Repeatable.",
+        ),
+    ] = None,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Show or set how requests are spread over the revisions of a graph."""
+    from anabranch.cli.reports.traffic import traffic_text
+
+    split, copied = shares.weights(weights or []), shares.percentages(mirror or [])
+    with options.client(home) as client:
+        changes = bool(split or copied)
+        found = client.set_traffic(graph, split, copied) if changes else client.traffic(graph)
+    _print(found, output, traffic_text)
+
+
+def promote(
+    graph: options.GraphName,
+    revision: Annotated[
+        str | None,
+        typer.Argument(metavar="[REVISION]", help="Such as r4; the candidate if left out."),
+    ] = None,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Make a revision the stable one, with all traffic. The one before stays warm for a while."""
+    number = None if revision is None else shares.revision(revision)
+    with options.client(home) as client:
+        found = client.promote(graph, number)
+    _print(found, output, lambda now: f"{graph} revision {now['live']} is live, with all traffic")
+
+
+def abort(
+    graph: options.GraphName,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Give all traffic back to the stable revision, and end a rollout."""
+    with options.client(home) as client:
+        found = client.abort(graph)
+    _print(found, output, lambda now: f"{graph} revision {now['live']} has all traffic again")
+
+
+def compare(
+    graph: options.GraphName,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Show what the copies to the mirrors of a graph have shown."""
+    from anabranch.cli.reports.traffic import compare_text
+
+    with options.client(home) as client:
+        _print(client.compare(graph), output, compare_text)
+
+
+def rollout(
+    graph: options.GraphName,
+    action: Annotated[Action, typer.Argument(help="What to do.")] = Action.status,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Show, pause, resume, promote or abort the rollout of a graph."""
+    from datetime import UTC, datetime
+
+    from anabranch.cli.reports.traffic import rollout_hint, rollout_text
+
+    with options.client(home) as client:
+        if action is not Action.status:
+            client.move_rollout(graph, action)
+        found = client.rollout(graph)
+    _print(found, output, lambda now: rollout_text(now, datetime.now(UTC)))
+    hint = rollout_hint(found, graph)
+    if hint is not None:
+        note(hint)
+
+
+def _print(found: Json, output: options.Format, text: Callable[[Json], str]) -> None:
+    """Print a result, and how far it is in force."""
+    from anabranch.cli.reports.traffic import routers_text
+
+    if output is options.Format.JSON:
+        result_json(found)
+        return
+    result(text(found))
+    if "routers" in found:
+        note(routers_text(found))

@@ -1,0 +1,62 @@
+"""Showing something again and again: redrawn on a terminal, one state after the other elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from anabranch.cli.terminal import note, result, result_json
+
+PAUSE_S = 1.0
+TRIES = 60
+"""How often an engine that does not answer is asked again."""
+_HOME, _CLEAR, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[2J", "\x1b[K", "\x1b[J"
+
+T = TypeVar("T")
+
+
+def watch(fetch: Callable[[], T], text: Callable[[T], str], *, as_json: bool) -> None:
+    """Show what ``fetch`` gives, for ever.
+
+    On a terminal ``text`` is drawn over what stands there, every second, since it may tell how
+    long something takes. Elsewhere it is printed where something has changed; JSON as one line.
+    A controller that restarts meanwhile is waited for.
+    """
+    redraws = sys.stdout.isatty() and not as_json
+    if redraws:
+        sys.stdout.write(_CLEAR)
+    last: Any = None
+    while True:
+        found = fetch() if last is None else patiently(fetch)
+        if redraws:
+            size = shutil.get_terminal_size()
+            sys.stdout.write(screen(text(found), size.columns, size.lines))
+            sys.stdout.flush()
+        elif found != last:
+            result_json(found, indent=None) if as_json else result(text(found))
+        last = found
+        time.sleep(PAUSE_S)
+
+
+def patiently(fetch: Callable[[], T]) -> T:
+    """What ``fetch`` gives, as soon as the engine answers again; its error if that takes long."""
+    from anabranch.client.client import EngineUnreachable
+    from anabranch.errors import Unavailable
+
+    for attempt in range(TRIES):
+        try:
+            return fetch()
+        except (EngineUnreachable, Unavailable) as error:
+            if not attempt:
+                note(f"{error}; waiting for it")
+        time.sleep(PAUSE_S)
+    return fetch()
+
+
+def screen(text: str, columns: int, rows: int) -> str:
+    """``text`` drawn over what stands on the terminal, without a flicker, as far as it fits."""
+    lines = (f"{line[:columns]}{_REST_OF_LINE}\n" for line in text.splitlines()[: rows - 1])
+    return f"{_HOME}{''.join(lines)}{_REST}"

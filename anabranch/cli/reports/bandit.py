@@ -1,0 +1,69 @@
+"""What ``anabranch bandit`` prints, from the JSON of the engine. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from anabranch.cli.reports.traffic import bar, percent
+from anabranch.cli.terminal import table
+from anabranch.components.hints import hint
+from anabranch.errors import NotFound
+
+Json = dict[str, Any]
+_MOST = 4
+"""Numbers of a vector that are written out."""
+
+
+def only(found: Json, router: str | None) -> Json:
+    """One router of a graph, or all; NotFound for one that does not learn, or that there is not."""
+    names = [one["router"] for one in found["bandits"]]
+    if router is None:
+        return found
+    if router not in names:
+        raise NotFound(f"no router that learns is called {router!r}{hint(router, names)}")
+    return found | {"bandits": [one for one in found["bandits"] if one["router"] == router]}
+
+
+def bandits_text(found: Json) -> str:
+    """Routers that learn, each with its routes."""
+    if not found["bandits"]:
+        return f"no router of {found['graph']} learns from rewards"
+    return "\n\n".join(_bandit_text(one) for one in found["bandits"])
+
+
+def _bandit_text(one: Json) -> str:
+    revisions = ", ".join(f"r{number}" for number in one["revisions"])
+    rewards = f"{one['rewards']} reward{'' if one['rewards'] == 1 else 's'}"
+    since = f", the last at {one['updated_at']}" if one["updated_at"] else ""
+    rows = [
+        (
+            route["route"], *_share(route["share"]), route["rewards"], f"{route['weight']:.4g}",
+            f"{route['mean']:.4g}", _interval(route["interval"]), _posterior(route["posterior"]),
+        )
+        for route in one["routes"]
+    ]  # fmt: skip
+    columns = ("ROUTE", "SHARE", "", "REWARDS", "WEIGHT", "MEAN", "95 %", "POSTERIOR")
+    return f"{one['router']}: {one['strategy']} in {revisions}, {rewards}{since}\n" + table(
+        columns, rows
+    )
+
+
+def _share(share: float | None) -> tuple[str, str]:
+    """As a bar and a number; one that depends on the request has neither."""
+    return ("", "by features") if share is None else (bar(100 * share), percent(100 * share))
+
+
+def _interval(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.4g} to {interval[1]:.4g}"
+
+
+def _posterior(posterior: Json) -> str:
+    return ", ".join(f"{name} {_value(value)}" for name, value in posterior.items())
+
+
+def _value(value: Any) -> str:
+    if not isinstance(value, list):
+        return "-" if value is None else f"{value:.4g}"
+    more = ", …" if len(value) > _MOST else ""
+    return f"[{', '.join(f'{number:.3g}' for number in value[:_MOST])}{more}]"

@@ -1,0 +1,217 @@
+"""What the commands print, from the JSON of the engine and the compiler. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from anabranch.cli.reports.traffic import (
+    arms_text,
+    feedback_text,
+    mirrors_text,
+    percent,
+    rollout_text,
+)
+from anabranch.cli.terminal import table
+from anabranch.errors import Problem, SpecError
+
+Json = dict[str, Any]
+_LONGEST_DATA = 200
+_DIGEST = 12
+"""Digits of a digest that are shown."""
+
+
+def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
+    """A plan for people; ``changes`` is None where there is no engine to compare with."""
+    hops = plan["critical_path_hops"]
+    segments = [
+        (segment["name"], ", ".join(segment["nodes"]), _resources(segment["resources"]))
+        for segment in plan["segments"]
+    ]
+    lines = [
+        f"{plan['name']}: {_count(len(segments), 'segment')}, "
+        f"{_count(hops, 'hop')} on the critical path",
+        "",
+        table(("SEGMENT", "NODES", "RESOURCES"), segments),
+    ]
+    explainers = [
+        (
+            name,
+            node["explains"]["node"] or "the whole graph",
+            ", ".join(node["explains"]["copies"]) or "-",
+            ", ".join(node["explains"]["calls"]) or "-",
+        )
+        for name, node in plan["nodes"].items()
+        if "explains" in node
+    ]
+    if explainers:
+        lines += ["", table(("EXPLAINER", "EXPLAINS", "HAS COPIES OF", "CALLS"), explainers)]
+    monitors = [
+        (name, one["method"], ", ".join(one["watches"]), f"{one['window']} rows")
+        for name, one in plan.get("monitors", {}).items()
+    ]
+    if monitors:
+        lines += ["", table(("MONITOR", "METHOD", "WATCHES", "WINDOW"), monitors)]
+    if plan["warnings"]:
+        lines += ["", *(f"warning: {warning}" for warning in plan["warnings"])]
+    if changes is not None:
+        lines += ["", "against what runs:", *(f"  {change}" for change in changes or ["no change"])]
+    return "\n".join(lines)
+
+
+def status_text(found: Json) -> str:
+    """Graphs of an engine, or one graph with its traffic and its revisions, newest first."""
+    if "graphs" in found:
+        rows = [
+            (graph["graph"], graph["live"], graph["state"], graph["url"])
+            for graph in found["graphs"]
+        ]
+        return table(("GRAPH", "REVISION", "STATE", "URL"), rows) if rows else "no graphs"
+    return "\n\n".join(part for part in _graph_parts(found) if part)
+
+
+def _graph_parts(found: Json) -> Iterator[str]:
+    """The sections on a graph, the most urgent first; those with nothing to say are empty."""
+    yield f"{found['graph']} is {found['state']} at {found['url']}{_carried(found)}"
+    yield arms_text(found["arms"]) if found["arms"] else ""
+    yield feedback_text(found["arms"])
+    yield mirrors_text(found["mirrors"]) if found["mirrors"] else ""
+    yield rollout_text(found["rollout"], datetime.now(UTC)) if _matters(found) else ""
+    segments = [
+        (one["name"], ", ".join(one["nodes"]), f"{one['running']}/{one['replicas']}")
+        for one in found["segments"]
+    ]
+    yield table(("SEGMENT", "NODES", "REPLICAS"), segments) if segments else ""
+    revisions = [
+        (f"r{one['revision']}", one["state"], one["author"], one["message"], one["reason"])
+        for one in found["revisions"]
+    ]
+    yield table(("REVISION", "STATE", "AUTHOR", "MESSAGE", "REASON"), revisions)
+
+
+def _matters(found: Json) -> bool:
+    """Whether a rollout goes on, or its candidate is still up to be looked at."""
+    rollout = found["rollout"]
+    if rollout is None or rollout["phase"] in ("running", "paused"):
+        return rollout is not None
+    states = {one["revision"]: one["state"] for one in found["revisions"]}
+    return states.get(rollout["revision"]) in ("warm", "ready")
+
+
+def _carried(found: Json) -> str:
+    """While routers carry another revision than the stable one, requests take a hop."""
+    if found["live"] is None or found["inlined"] == found["live"]:
+        return ""
+    return f"; its routers do not carry r{found['live']} yet"
+
+
+def outcome_text(done: Json, graph: Json) -> tuple[str, str]:
+    """What a deploy has come to, and what to do next; that is empty where nothing is."""
+    name, number = done["graph"], done["revision"]
+    text = f"{name} revision {number} is {done['state']}"
+    if done["state"] != "ready":
+        return text, ""
+    rollout = graph["rollout"]
+    if rollout is not None and rollout["revision"] == number:
+        step = f"step {rollout['step']} of {len(rollout['steps'])}: {percent(rollout['weight'])}"
+        return f"{text} in a rollout, {step} of the traffic", (
+            f"next: `anabranch status {name} --watch`, or `anabranch rollout {name} pause`, "
+            "`promote` or `abort`"
+        )
+    mirrors = {one["revision"]: one["percent"] for one in graph["mirrors"]}
+    if number in mirrors:
+        return f"{text} and gets a copy of {percent(mirrors[number])} of the requests", (
+            f"next: `anabranch compare {name}`, then `anabranch promote {name} r{number}` or "
+            f"`anabranch traffic {name} --mirror r{number}=0`"
+        )
+    share = next((arm["share"] for arm in graph["arms"] if arm["revision"] == number), 0.0)
+    return f"{text} with {percent(share)} of the traffic", (
+        f"next: `anabranch status {name}`, then `anabranch promote {name} r{number}` or "
+        f"`anabranch abort {name}`"
+    )
+
+
+def history_text(revisions: Sequence[Json]) -> str:
+    """The revisions of a graph, in the order given."""
+    rows = [
+        (
+            f"r{one['revision']}", one["state"], _local(one["created_at"]), one["author"],
+            one["digest"][:_DIGEST], one["message"],
+        )
+        for one in revisions
+    ]  # fmt: skip
+    heads = ("REVISION", "STATE", "DEPLOYED", "AUTHOR", "DIGEST", "MESSAGE")
+    if not any(one.get("pins", {}) for one in revisions):
+        return table(heads, rows)
+    models = [_models(one.get("pins", {})) for one in revisions]
+    return table((*heads, "MODELS"), [(*row, text) for row, text in zip(rows, models, strict=True)])
+
+
+def _models(pins: Mapping[str, str]) -> str:
+    """What an alias of MLflow's registry meant, such as ``m@champion = 3``."""
+    return ", ".join(
+        f"{reference.removeprefix('models:/')} = {fixed.rpartition('/')[2]}"
+        for reference, fixed in sorted(pins.items())
+    )
+
+
+def _local(moment: str) -> str:
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def difference_text(found: Json) -> str:
+    """What differs between two revisions; see ``changes.difference``."""
+    sections = {"spec": found["spec"], "plan": found["plan"], "files": found["files"]}
+    if found["models"]:
+        sections["models"] = found["models"]
+    lines = [f"{found['graph']} r{found['from']} -> r{found['to']}"]
+    for name, changes in sections.items():
+        lines += [f"{name}:", *(f"  {change}" for change in changes or ["no change"])]
+    return "\n".join([*lines, *(["", found["text"]] if found["text"] else [])])
+
+
+def validation_json(failures: Mapping[str, SpecError | None]) -> Json:
+    """``{"valid", "files": [{"file", "valid", "problems": [...]}]}``."""
+    files = [
+        {
+            "file": file,
+            "valid": error is None,
+            "problems": [_problem(problem) for problem in error.problems] if error else [],
+        }
+        for file, error in failures.items()
+    ]
+    return {"valid": not any(failures.values()), "files": files}
+
+
+def outputs_text(answer: Json) -> str:
+    """An inference response for people: one line per output."""
+    rows = [
+        (output["name"], output["datatype"], output["shape"], _data(output.get("data")))
+        for output in answer.get("outputs", [])
+    ]
+    return table(("OUTPUT", "DATATYPE", "SHAPE", "DATA"), rows)
+
+
+def _problem(problem: Problem) -> Json:
+    where = problem.position
+    return {
+        "line": where.line if where else None,
+        "column": where.column if where else None,
+        "path": ".".join(str(part) for part in problem.path),
+        "message": problem.message,
+    }
+
+
+def _data(data: Any) -> str:
+    text = json.dumps(data, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_DATA else f"{text[: _LONGEST_DATA - 1]}…"
+
+
+def _resources(resources: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{name} {value}" for name, value in (resources or {}).items())
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,399 @@
+"""Client of an engine: the control API, and the protocol as far as the command line needs it.
+
+Synchronous, and without Ray: whoever only talks to an engine starts in a blink.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+from urllib.parse import quote
+
+import httpx
+
+from anabranch.client.engine_state import require_state
+from anabranch.client.live import holds
+from anabranch.errors import (
+    AnabranchError,
+    Conflict,
+    DeadlineExceeded,
+    DeployError,
+    EngineError,
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
+
+CONTROL = "/control/v1"
+TIMEOUT_S = 120.0
+"""Longest wait for one answer, in seconds."""
+_PAUSE_S = 0.2
+_REACHED_S = 10.0
+_UP = ("ready", "live", "warm")
+_DOWN = ("failed", "retired")
+_ERRORS: Mapping[int, type[AnabranchError]] = {
+    400: InvalidRequest,
+    401: EngineError,
+    403: EngineError,
+    404: NotFound,
+    409: Conflict,
+    413: TooLarge,
+    422: DeployError,
+    501: DeployError,
+    503: Unavailable,
+    504: DeadlineExceeded,
+}
+
+Json = dict[str, Any]
+
+
+class ControlClient:
+    """Talks to the engine at ``url``; ``token`` opens the control API. Use as a context manager.
+
+    Every method raises EngineError when the engine cannot be reached or refuses the token, and
+    otherwise the error that the engine names, in the engine's words.
+    """
+
+    def __init__(self, url: str, token: str, *, timeout: float = TIMEOUT_S) -> None:
+        self._url = url
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"authorization": f"Bearer {token}"},
+            timeout=httpx.Timeout(timeout, connect=5.0),
+            trust_env=False,
+        )
+
+    @classmethod
+    def of_home(cls, home: Path) -> Self:
+        """Client of the engine of ``home``; EngineError if none is running there."""
+        state = require_state(home)
+        try:
+            token = (home / "token").read_text().strip()
+        except OSError as error:
+            raise EngineError(f"cannot read the token of the engine: {error}") from error
+        return cls(state.http, token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def graphs(self) -> list[Json]:
+        """Every graph with its live revision and state."""
+        found: list[Json] = self._get(f"{CONTROL}/graphs")["graphs"]
+        return found
+
+    def graph(self, name: str, limit: int | None = None) -> Json:
+        """One graph with its arms, mirrors, rollout, and its ``limit`` newest revisions."""
+        return self._get(_graph_path(name), None if limit is None else {"limit": limit})
+
+    def revisions(self, name: str, limit: int) -> list[Json]:
+        """The ``limit`` newest revisions of a graph, newest first."""
+        found: list[Json] = self._get(f"{_graph_path(name)}/revisions", {"limit": limit})[
+            "revisions"
+        ]
+        return found
+
+    def revision(self, name: str, number: int) -> Json:
+        """One revision with its state and, where it failed, the reason."""
+        return self._get(f"{_graph_path(name)}/revisions/{number}")
+
+    def diff(self, name: str, first: int, second: int) -> Json:
+        """What differs between two revisions; see ``control.differences``."""
+        return self._get(f"{_graph_path(name)}/revisions/{second}/diff", {"from": first})
+
+    def deploy(
+        self,
+        name: str,
+        bundle: bytes,
+        *,
+        author: str = "",
+        message: str = "",
+        intent: Json | None = None,
+    ) -> Json:
+        """Send a bundle: ``{"graph", "revision", "state"}`` of the revision that it becomes.
+
+        ``intent`` has a ``kind`` (replace, canary, mirror or rollout), a ``percent`` of a canary or
+        a mirror, and a ``rollout`` whose fields stand in for those of the spec's block. Without
+        it, that block decides.
+        """
+        params = {"author": author, "message": message}
+        if intent is not None:
+            params["intent"] = json.dumps(intent)
+        reply = self._send(
+            "POST",
+            f"{_graph_path(name)}/revisions",
+            params=params,
+            content=bundle,
+            headers={"content-type": "application/zip"},
+        )
+        return _json(reply)
+
+    def wait(
+        self, name: str, number: int, timeout: float, say: Callable[[str], None] = print
+    ) -> Json:
+        """Wait until a revision is up, and does what it was deployed for.
+
+        One that replaces another is live then, and a canary, a mirror or the candidate of a rollout
+        is ready; whatever comes of it right after, such as ``warm``, is given as it is. An engine
+        that restarts meanwhile is waited for. ``say`` hears of every new state. Raises DeployError
+        with the node and the reason if the revision fails, or after ``timeout`` seconds, which does
+        not stop the deploy.
+        """
+        deadline = time.monotonic() + timeout
+        last = ""
+        while True:
+            revision = self._try_revision(name, number, deadline)
+            state = str(revision.get("state", last))
+            if state in _UP:
+                self.until_reached(name)
+                return revision
+            if state in _DOWN:
+                raise DeployError(f"{name} revision {number} {state}: {revision.get('reason')}")
+            if state != last:
+                say(f"{name} revision {number} is {state}")
+            last = state
+            if time.monotonic() > deadline:
+                raise DeployError(
+                    f"{name} revision {number} is not up after {timeout:g} s; the deploy goes"
+                    f" on: look at it with `anabranch status {name}`"
+                )
+            time.sleep(_PAUSE_S)
+
+    def traffic(self, name: str) -> Json:
+        """Weights and mirrors of a graph, each by revision."""
+        return self._get(f"{_graph_path(name)}/traffic")
+
+    def set_traffic(
+        self,
+        name: str,
+        weights: Mapping[int, float] | None = None,
+        mirrors: Mapping[int, float] | None = None,
+    ) -> Json:
+        """Set the weights of arms, and the percentages of mirrors; both together or none.
+
+        Like everything that moves traffic, this comes back once the change is in force; the
+        answer's ``routers`` says how many of them have confirmed it.
+        """
+        given = {"weights": weights, "mirrors": mirrors}
+        body = {
+            part: {str(number): share for number, share in shares.items()}
+            for part, shares in given.items()
+            if shares
+        }
+        return self._put(f"{_graph_path(name)}/traffic", body)
+
+    def promote(self, name: str, revision: int | None = None) -> Json:
+        """Make a revision the stable one, with all traffic; the candidate if none is named."""
+        return self._post(f"{_graph_path(name)}/promote", _given(revision=revision))
+
+    def abort(self, name: str) -> Json:
+        """Give all traffic back to the stable revision."""
+        return self._post(f"{_graph_path(name)}/abort")
+
+    def rollback(self, name: str, to: int | None = None) -> Json:
+        """Go back to a revision; to the stable one before this one if none is named.
+
+        The answer's ``state`` is ``live`` if that one was up, and that of a deploy if it has to
+        come up first.
+        """
+        return self._post(f"{_graph_path(name)}/rollback", _given(to=to))
+
+    def rollout(self, name: str) -> Json:
+        """The last rollout of a graph, also if it is over; NotFound if there was none."""
+        return self._get(f"{_graph_path(name)}/rollout")
+
+    def move_rollout(self, name: str, action: str) -> Json:
+        """Pause, resume, promote or abort the rollout in progress."""
+        return self._post(f"{_graph_path(name)}/rollout/{quote(action, safe='')}")
+
+    def compare(self, name: str) -> Json:
+        """What the copies to the mirrors of a graph have shown."""
+        return self._get(f"{_graph_path(name)}/compare")
+
+    def monitors(self, name: str) -> Json:
+        """What the monitors of a graph have found, as far as its revisions are up."""
+        return self._get(f"{_graph_path(name)}/monitors")
+
+    def bandits(self, name: str) -> Json:
+        """What the routers of a graph have learned from rewards, as far as its revisions are up."""
+        return self._get(f"{_graph_path(name)}/bandits")
+
+    def reset_bandits(self, name: str, router: str | None = None) -> Json:
+        """Forget what a router has learned, or all of them; gives what ``bandits`` gives then."""
+        return self._post(f"{_graph_path(name)}/bandits/reset", _given(router=router))
+
+    def delete(self, name: str) -> None:
+        """Ask for a graph to go."""
+        self._send("DELETE", _graph_path(name))
+
+    def wait_gone(self, name: str, timeout: float) -> None:
+        """Wait until nothing of a graph is left; EngineError after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while self._is_there(name):
+            if time.monotonic() > deadline:
+                raise EngineError(
+                    f"{name} is not gone after {timeout:g} s; it goes on: look at it with"
+                    " `anabranch status`"
+                )
+            time.sleep(_PAUSE_S)
+
+    def logs(
+        self,
+        name: str,
+        tail: int = 100,
+        after: str | None = None,
+        node: str | None = None,
+        revision: int | None = None,
+        request_id: str | None = None,
+    ) -> Json:
+        """The last ``tail`` lines that the graph's replicas logged, or those ``after`` a cursor.
+
+        Of a node, a revision, a request, where these are given; see ``control.logs``.
+        """
+        asked = _given(tail=tail, after=after, node=node, revision=revision, request_id=request_id)
+        return self._get(f"{_graph_path(name)}/logs", asked)
+
+    def events(self, graph: str | None = None, after: int = 0) -> list[Json]:
+        """Events with an id above ``after``, oldest first, of one graph or of all."""
+        params: dict[str, str | int] = {"after": after}
+        if graph is not None:
+            params["graph"] = graph
+        found: list[Json] = self._get(f"{CONTROL}/events", params)["events"]
+        return found
+
+    def metadata(self, name: str, revision: int | None = None) -> Json:
+        """Name, inputs and outputs of a graph, as the Open Inference Protocol gives them."""
+        return self._get(_model_path(name, revision))
+
+    def graph_url(self, name: str, revision: int | None = None) -> str:
+        """Where a graph, or one of its revisions, answers the Open Inference Protocol."""
+        return f"{self._url}{_model_path(name, revision)}"
+
+    def infer(self, name: str, body: Json) -> Json:
+        """Send an inference request of the Open Inference Protocol."""
+        return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/infer", json=body))
+
+    def feedback(self, name: str, body: Json) -> Json:
+        """Tell how good an answer was; says whether that counts."""
+        return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/feedback", json=body))
+
+    def explain(self, name: str, body: Json) -> Json:
+        """Ask for explanations: an inference request, whose parameters may name the explainer."""
+        return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/explain", json=body))
+
+    def until_reached(self, *names: str) -> None:
+        """Wait until requests come to the routers of graphs: the proxy hears of them a moment late.
+
+        Not for long, however many, since a graph may have other reasons to refuse requests.
+        """
+        deadline = time.monotonic() + _REACHED_S
+        while not holds(self._url, lambda: all(map(self._is_reached, names))):
+            if time.monotonic() > deadline:
+                return
+            time.sleep(_PAUSE_S)
+
+    def _is_reached(self, name: str) -> bool:
+        """Whether a new connection comes to a graph's router; or never will, as it was deleted."""
+        try:
+            path = f"/v2/models/{quote(name, safe='')}/ready"
+            self._send("GET", path, headers={"connection": "close"})
+        except (EngineUnreachable, Unavailable):
+            return False
+        except NotFound:
+            pass
+        return True
+
+    def _is_there(self, name: str) -> bool:
+        """Whether anything of a graph is left, or may be while the engine cannot answer."""
+        try:
+            self.graph(name)
+        except NotFound:
+            return False
+        except (EngineUnreachable, Unavailable):
+            return True
+        return True
+
+    def _try_revision(self, name: str, number: int, deadline: float) -> Json:
+        """A revision, or nothing where the engine cannot answer just now."""
+        try:
+            return self.revision(name, number)
+        except (EngineUnreachable, Unavailable):
+            if time.monotonic() > deadline:
+                raise
+            return {}
+
+    def _get(self, path: str, params: Mapping[str, str | int] | None = None) -> Json:
+        return _json(self._send("GET", path, params=params))
+
+    def _post(self, path: str, body: Json | None = None) -> Json:
+        return _json(self._send("POST", path, json=body or {}))
+
+    def _put(self, path: str, body: Json) -> Json:
+        return _json(self._send("PUT", path, json=body))
+
+    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        try:
+            reply = self._http.request(method, path, **request)
+        except httpx.TimeoutException as error:
+            raise EngineUnreachable(f"the engine at {self._url} did not answer in time") from error
+        except httpx.HTTPError as error:
+            raise EngineUnreachable(
+                f"the engine at {self._url} cannot be reached ({error}): is it still up?"
+            ) from error
+        if reply.is_error:
+            _raise(reply)
+        return reply
+
+
+class EngineUnreachable(EngineError):
+    """The engine does not answer, perhaps only for a moment."""
+
+
+def _given(**fields: Any) -> Json:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _graph_path(name: str) -> str:
+    return f"{CONTROL}/graphs/{quote(name, safe='')}"
+
+
+def _model_path(name: str, revision: int | None) -> str:
+    path = f"/v2/models/{quote(name, safe='')}"
+    return path if revision is None else f"{path}/versions/{revision}"
+
+
+def _json(reply: httpx.Response) -> Json:
+    try:
+        content = reply.json()
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise EngineError(f"{reply.url} did not answer with a JSON object")
+    return content
+
+
+def _raise(reply: httpx.Response) -> NoReturn:
+    """Raise what an error reply says; what did not come from anabranch may pass, if it is a 5xx."""
+    try:
+        text = str(reply.json()["error"])
+        kind = _ERRORS.get(reply.status_code, AnabranchError)
+    except (ValueError, KeyError, TypeError):
+        text = f"{reply.request.method} {reply.url} answered {reply.status_code}"
+        kind = Unavailable if reply.is_server_error else EngineError
+    raise kind(text)

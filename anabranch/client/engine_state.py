@@ -1,0 +1,92 @@
+"""What is known about the engine of a home: ``engine.json`` in it. No Ray here."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from anabranch.errors import EngineError
+
+FILE = "engine.json"
+RAY_TOKEN_FILE = "ray-token"
+"""File in a home with the token that Ray's servers, its dashboard too, ask for."""
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """Where an engine answers: URLs, a ``host:port`` for gRPC, and its home.
+
+    ``dashboard_token`` is the file with the token that the Ray dashboard asks for.
+    """
+
+    http: str
+    grpc: str
+    console: str
+    dashboard: str
+    dashboard_token: str
+    home: str
+
+
+@dataclass(frozen=True)
+class EngineState:
+    """An engine that was started. ``pid`` is its head process, None until that is started.
+
+    ``runtime`` is its private folder; ``ready`` tells whether it ever answered.
+    """
+
+    id: str
+    http: str
+    grpc: str
+    dashboard: str
+    address: str
+    runtime: str
+    pid: int | None = None
+    ready: bool = False
+
+    def info(self, home: Path) -> EngineInfo:
+        """What a caller needs to know."""
+        return EngineInfo(
+            http=self.http,
+            grpc=self.grpc,
+            console=f"{self.http}/console",
+            dashboard=self.dashboard,
+            dashboard_token=str(home / RAY_TOKEN_FILE),
+            home=str(home),
+        )
+
+
+def resolve_home(home: str | Path | None = None) -> Path:
+    """The home asked for, else ``ANABRANCH_HOME``, else ``~/.anabranch``; absolute."""
+    chosen = home or os.environ.get("ANABRANCH_HOME") or Path.home() / ".anabranch"
+    return Path(chosen).expanduser().absolute()
+
+
+def read_state(home: Path) -> EngineState | None:
+    """The engine last started in ``home``; None if there is none or the file is damaged."""
+    try:
+        return EngineState(**json.loads((home / FILE).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_state(home: Path, state: EngineState) -> None:
+    """Replace the file in one step, so that no reader sees half of it."""
+    draft = home / f"{FILE}.new"
+    draft.write_text(json.dumps(asdict(state), indent=2) + "\n")
+    draft.chmod(0o600)
+    draft.replace(home / FILE)
+
+
+def clear_state(home: Path) -> None:
+    """Forget the engine of ``home``."""
+    (home / FILE).unlink(missing_ok=True)
+
+
+def require_state(home: Path) -> EngineState:
+    """The engine of ``home``; EngineError if none was started there."""
+    state = read_state(home)
+    if state is None or not state.ready:
+        raise EngineError(f"no engine is running in {home}: start one with `anabranch up`")
+    return state

@@ -1,0 +1,305 @@
+"""The control API, below ``/control/v1``; every answer is JSON.
+
+| method | path | answers |
+|---|---|---|
+| GET | ``/graphs`` | ``{"graphs": [...]}`` |
+| GET | ``/graphs/<graph>?limit=100`` | the graph: traffic, rollout, segments, newest revisions |
+| DELETE | ``/graphs/<graph>`` | 202; the graph is gone once a GET answers 404 |
+| GET | ``/graphs/<graph>/revisions?limit=100`` | ``{"revisions": [...]}``, newest first |
+| POST | ``/graphs/<graph>/revisions?author=&message=&intent=`` | 202, for a body that is a bundle |
+| GET | ``/graphs/<graph>/revisions/<N>`` | one revision |
+| GET | ``/graphs/<graph>/revisions/<N>/files`` | ``{"files": {path: mark of its content}}`` |
+| GET | ``/graphs/<graph>/logs?tail=100&after=&node=&revision=&request_id=`` | see ``logs`` |
+| GET | ``/events?graph=&after=0&limit=100`` | ``{"events": [...]}``, oldest first |
+| GET | ``/events?graph=&newest=100`` | the newest events, oldest first |
+| GET | ``/traces/<trace id>`` | ``{"trace_id", "spans": [...]}``, see ``traces`` |
+
+What moves traffic is in ``traffic_api``, what routers have learned in ``bandit_api``, what a
+revision is in ``console_api``, what monitors have found in ``monitoring``. All runs in the
+controller; who may call it is checked before, in ``gateway``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from anabranch.control.api.bandits import BanditApi
+from anabranch.control.api.console import ConsoleApi
+from anabranch.control.api.endpoints import (
+    JSON,
+    Answer,
+    Call,
+    Endpoint,
+    Query,
+    answer,
+    read_query,
+    whole_number,
+)
+from anabranch.control.api.intents import read_intent
+from anabranch.control.api.monitors import MonitorApi
+from anabranch.control.api.traffic import TrafficApi
+from anabranch.control.api.traffic_views import arms_view, mirrors_view, rollout_view
+from anabranch.control.api.views import (
+    graph_view,
+    inlined,
+    ready_state,
+    revision_view,
+    segments_view,
+)
+from anabranch.control.lifecycle import operations
+from anabranch.control.lifecycle.operations import Change, Operation, Situation
+from anabranch.control.observe import logs
+from anabranch.control.observe.totals import Ledger
+from anabranch.control.observe.traces import RecentTraces
+from anabranch.control.reconcile.reconciler import Reconciler
+from anabranch.control.reconcile.serving import log_folder
+from anabranch.control.release.releases import Releases
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.records import write_text
+from anabranch.control.store.store import Event, Graph, Revision, RevisionInfo, Store
+from anabranch.control.traffic.topics import Hub
+from anabranch.control.traffic.writer import Desk
+from anabranch.errors import AnabranchError, Conflict, NotFound, SpecError
+from anabranch.router.errors import MethodNotAllowed, error_reply
+from anabranch.router.gateway.backend import GraphState
+from anabranch.router.measure.tally import Report
+
+_GRAPH = r"/graphs/(?P<graph>[^/]{1,64})"
+MAX_EVENTS = 1000
+MAX_REVISIONS = 10_000
+_NEWEST = 100
+"""Revisions that are listed unless the query says otherwise."""
+_MAX_NOTE = 1000
+"""Longest author or message, in characters."""
+
+
+class ControlApi:
+    """Answers the control API from the store, Serve and the bundles."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        releases: Releases,
+        reconciler: Reconciler,
+        desk: Desk,
+        hub: Hub,
+        ledger: Ledger,
+        bandits: BanditApi,
+        traces: RecentTraces,
+        monitors: MonitorApi,
+    ) -> None:
+        self._url = settings.url
+        self._store = store
+        self._releases = releases
+        self._reconciler = reconciler
+        self._desk = desk
+        self._ledger = ledger
+        self._bandits = bandits
+        self._traces = traces
+        routes: dict[str, dict[str, Endpoint]] = {
+            "/graphs": {"GET": self._list},
+            _GRAPH: {"GET": self._show, "DELETE": self._delete},
+            f"{_GRAPH}/revisions": {"GET": self._revisions, "POST": self._deploy},
+            f"{_GRAPH}/revisions/(?P<revision>[0-9]{{1,9}})": {"GET": self._revision},
+            f"{_GRAPH}/revisions/(?P<revision>[0-9]{{1,9}})/files": {"GET": self._files},
+            f"{_GRAPH}/(?P<action>load|unload)": {"POST": self._load},
+            f"{_GRAPH}/logs": {"GET": self._logs},
+            "/events": {"GET": self._events},
+            "/traces/(?P<trace>[0-9a-f]{32})": {"GET": self._trace},
+        }
+        below = TrafficApi(store, desk, hub, ledger).routes | bandits.routes
+        below |= ConsoleApi(store, releases).routes | monitors.routes
+        for path, methods in below.items():
+            routes[f"{_GRAPH}{path}"] = methods
+        self._routes = [(re.compile(f"{path}/?"), methods) for path, methods in routes.items()]
+
+    async def handle(self, method: str, path: str, query: str, body: bytes) -> Answer:
+        """Answer one request; errors become replies."""
+        try:
+            endpoint, found = self._endpoint(method, path)
+            return await endpoint(_call(found, query, body))
+        except SpecError as error:
+            return answer(400, {"error": str(error)})
+        except Exception as error:
+            reply = error_reply(error, "control")
+            return reply.status, (*JSON, *reply.headers), reply.body
+
+    async def states(self) -> dict[str, GraphState]:
+        """Every graph that should be live, for the gateway."""
+        stored = await asyncio.to_thread(self._store.situations)
+        apps = self._reconciler.applications
+        states = {one.situation.graph: ready_state(one.situation, apps) for one in stored}
+        return {graph: state for graph, state in states.items() if state is not None}
+
+    def _endpoint(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
+        for pattern, methods in self._routes:
+            match = pattern.fullmatch(path)
+            if match is None:
+                continue
+            if method not in methods:
+                raise MethodNotAllowed(method, methods)
+            return methods[method], match.groupdict()
+        raise NotFound(
+            f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
+            ", /traces/<trace id>"
+            ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
+            "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
+            "/rollout/<action>, /compare, /monitors, /bandits and /bandits/reset"
+        )
+
+    async def _list(self, call: Call) -> Answer:
+        graphs, stored = await asyncio.to_thread(
+            lambda: (self._store.graphs(), self._store.situations())
+        )
+        now = {one.situation.graph: one.situation for one in stored}
+        apps = self._reconciler.applications
+        views = [
+            graph_view(graph, now[graph.name], apps, self._url)
+            for graph in graphs
+            if graph.name in now
+        ]
+        return answer(200, {"graphs": views})
+
+    async def _show(self, call: Call) -> Answer:
+        limit = whole_number(call.query, "limit", _NEWEST, MAX_REVISIONS)
+        # Here: the ledger is for one thread.
+        lately, ever = self._ledger.recent(call.graph), self._ledger.totals(call.graph)
+        return answer(200, await asyncio.to_thread(self._view, call.graph, limit, *lately, ever))
+
+    def _view(
+        self, name: str, limit: int, recent: Report, seconds: float, totals: Report
+    ) -> dict[str, Any]:
+        graph = self._present(name)
+        now = self._store.situation(name).situation
+        apps = self._reconciler.applications
+        return {
+            **graph_view(graph, now, apps, self._url),
+            "inlined": inlined(name, apps),
+            "arms": arms_view(now, recent, seconds, totals),
+            "mirrors": mirrors_view(now, recent, seconds),
+            "rollout": None if now.rollout is None else rollout_view(now.rollout),
+            "revisions": [revision_view(one) for one in self._newest(now, limit)],
+            "segments": self._segments(now, apps),
+        }
+
+    def _newest(self, now: Situation, limit: int) -> list[RevisionInfo]:
+        """The newest revisions, and all others that are up or on their way."""
+        newest = self._store.revisions(now.graph, limit)
+        missing = now.members.keys() - {revision.number for revision in newest}
+        others = [self._store.revision(now.graph, one) for one in sorted(missing, reverse=True)]
+        return [*newest, *others]
+
+    def _present(self, name: str) -> Graph:
+        graph = self._store.graph(name)
+        if graph.state == "deleted":
+            raise NotFound(f"graph {name!r} was deleted")
+        return graph
+
+    def _segments(self, now: Situation, apps: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Those of the stable revision, or of the first one on its way."""
+        shown = now.live if now.live is not None else max(now.coming, default=None)
+        if shown is None:
+            return []
+        try:
+            plan = self._releases.plan(self._store.revision(now.graph, shown))
+        except AnabranchError:
+            return []
+        return segments_view(plan, shown, apps)
+
+    async def _delete(self, call: Call) -> Answer:
+        graph = await asyncio.to_thread(self._present, call.graph)
+        await self._desk.change(graph.name, _deleted)
+        await self._bandits.forget(graph.name)
+        return answer(202, {"graph": graph.name, "state": "deleting"})
+
+    async def _load(self, call: Call) -> Answer:
+        """Take a graph down for a while, or bring it back."""
+        graph = await asyncio.to_thread(self._present, call.graph)
+        operation = operations.loaded if call.action == "load" else operations.unloaded
+        stored = await self._desk.change(graph.name, lambda now, at, grace: _kept(operation, now))
+        return answer(202, {"graph": graph.name, "state": stored.situation.state})
+
+    async def _revisions(self, call: Call) -> Answer:
+        limit = whole_number(call.query, "limit", _NEWEST, MAX_REVISIONS)
+        await asyncio.to_thread(self._present, call.graph)
+        found = await asyncio.to_thread(self._store.revisions, call.graph, limit)
+        return answer(200, {"graph": call.graph, "revisions": [revision_view(r) for r in found]})
+
+    async def _deploy(self, call: Call) -> Answer:
+        revision = await asyncio.to_thread(self._received, call)
+        await self._desk.publish(call.graph)
+        return answer(
+            202, {"graph": call.graph, "revision": revision.number, "state": revision.state}
+        )
+
+    def _received(self, call: Call) -> Revision:
+        received = self._releases.receive(call.graph, call.body)
+        intent = read_intent(call.query.get("intent"), received.rollout)
+        self._releases.check(intent.rollout, received.monitored)
+        author, message = call.query.get("author", ""), call.query.get("message", "")
+        return self._store.add_revision(
+            call.graph, received.spec, received.digest,
+            author[:_MAX_NOTE], message[:_MAX_NOTE], intent, received.pins,
+        )  # fmt: skip
+
+    async def _revision(self, call: Call) -> Answer:
+        await asyncio.to_thread(self._present, call.graph)
+        revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)
+        # Who waits for a revision to be up asks it something next.
+        await self._desk.until_in_force(call.graph)
+        return answer(200, revision_view(revision) | {"spec": revision.spec})
+
+    async def _files(self, call: Call) -> Answer:
+        await asyncio.to_thread(self._present, call.graph)
+        revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)
+        return answer(200, {"files": await asyncio.to_thread(self._releases.files, revision)})
+
+    async def _logs(self, call: Call) -> Answer:
+        await asyncio.to_thread(self._present, call.graph)
+        query = call.query
+        count = whole_number(query, "tail", 100, logs.MAX_LINES)
+        revision = whole_number(query, "revision", 0, 10**9) if "revision" in query else None
+        wanted = logs.Wanted(query.get("node", ""), revision, query.get("request_id", ""))
+        found = await asyncio.to_thread(
+            logs.read, self._reconciler.applications, log_folder(), call.graph, wanted, count,
+            query.get("after"),
+        )  # fmt: skip
+        return answer(200, found._asdict())
+
+    async def _events(self, call: Call) -> Answer:
+        graph, query = call.query.get("graph"), call.query
+        name = None if graph is None else write_text(graph)
+        if "newest" in query:
+            count = whole_number(query, "newest", 100, MAX_EVENTS)
+            events: list[Event] = await asyncio.to_thread(self._store.newest_events, name, count)
+        else:
+            after = whole_number(query, "after", 0, 2**53)
+            count = whole_number(query, "limit", 100, MAX_EVENTS)
+            events = await asyncio.to_thread(self._store.events, name, after, count)
+        return answer(200, {"events": [asdict(event) for event in events]})
+
+    async def _trace(self, call: Call) -> Answer:
+        return answer(200, self._traces.view(call.trace))
+
+
+def _call(found: Mapping[str, str], query: str, body: bytes) -> Call:
+    fields: Query = read_query(query)
+    revision = int(found.get("revision", 0))
+    graph = write_text(found.get("graph", ""))  # not every database takes any text
+    action, trace = found.get("action", ""), found.get("trace", "")
+    return Call(graph, revision, action, fields, body, trace)
+
+
+def _deleted(now: Situation, at: float, grace: float) -> Change:
+    return operations.deleted(now)
+
+
+def _kept(operation: Operation, now: Situation) -> Change:
+    if now.state in operations.GONE:
+        raise Conflict(f"graph {now.graph!r} is being deleted")
+    return operation(now)

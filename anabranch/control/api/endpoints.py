@@ -1,0 +1,123 @@
+"""What the endpoints of the control API share: calls, answers, and strict reading of what comes.
+
+A body is JSON of at most 64 KiB. What is unknown, repeated, of another type or no finite number is
+refused, and named.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias, TypeVar
+from urllib.parse import parse_qs
+
+import orjson
+
+from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.router.errors import Headers
+from anabranch.router.gateway.backend import ControlAnswer
+from anabranch.specs.models import Model
+from anabranch.specs.text import FieldPath, safe_path
+from anabranch.specs.wording import Said, mistakes
+
+Answer: TypeAlias = ControlAnswer
+Query: TypeAlias = Mapping[str, str]
+
+JSON: Headers = ((b"content-type", b"application/json"),)
+MAX_BODY = 64 * 2**10
+"""Largest body that is not a bundle, in bytes."""
+_MAX_FIELDS = 32
+_MAX_DIGITS = 400
+"""Longest number in a body; the largest float has 309 digits."""
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request to one endpoint; all but ``query`` and ``body`` come from the path."""
+
+    graph: str
+    revision: int
+    action: str
+    query: Query
+    body: bytes
+    trace: str = ""
+
+
+Endpoint: TypeAlias = Callable[[Call], Awaitable[Answer]]
+
+
+def answer(status: int, content: Any) -> Answer:
+    """An answer of JSON."""
+    return status, JSON, orjson.dumps(content)
+
+
+def read_query(text: str) -> Query:
+    """The fields of a query, each as it was last given."""
+    try:
+        fields = parse_qs(text, max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        raise InvalidRequest(f"the query has more than {_MAX_FIELDS} fields") from None
+    return {name: values[-1] for name, values in fields.items()}
+
+
+def whole_number(query: Query, name: str, default: int, largest: int) -> int:
+    """A number in the query; InvalidRequest names one that is none, or too large."""
+    text = query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= largest):
+        raise InvalidRequest(f"{name}={text[:32]!r} is not a whole number from 0 to {largest}")
+    return int(text)
+
+
+def read_body(body: bytes, model: type[ModelT]) -> ModelT:
+    """A body as ``model``; an empty one stands for ``{}``."""
+    if len(body) > MAX_BODY:
+        raise TooLarge(f"the body has {len(body)} bytes; this takes at most {MAX_BODY}")
+    return checked(read_json(body, "the body") if body.strip() else {}, model, "the body")
+
+
+def read_json(text: bytes | str, what: str) -> Any:
+    """JSON without repeated keys, NaN and infinities; InvalidRequest says what is wrong."""
+    try:
+        return json.loads(
+            text, object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_whole
+        )
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"{what} is not JSON that can be read: {error}") from None
+
+
+def checked(data: Any, model: type[ModelT], what: str, place: FieldPath = ()) -> ModelT:
+    """Data as ``model``; InvalidRequest lists all that is wrong with it, as fields of ``place``."""
+    if not isinstance(data, Mapping):
+        raise InvalidRequest(f"{what} must be a JSON object")
+    refuse(what, [((*place, *path), text) for path, text in mistakes(model, data)])
+    return model.model_validate(data)
+
+
+def refuse(what: str, said: Iterable[Said]) -> None:
+    """Raise InvalidRequest if anything was said against a part of ``what``."""
+    texts = [f"{'.'.join(map(str, safe_path(path))) or what}: {text}" for path, text in said]
+    if texts:
+        raise InvalidRequest("; ".join(texts))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        counts = Counter(name for name, _ in pairs)
+        (twice, _), *_ = counts.most_common(1)
+        raise ValueError(f"{twice[:64]!r} is given twice")
+    return found
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a number of JSON")
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)

@@ -1,0 +1,34 @@
+"""The control API's endpoint that shows monitors."""
+
+from __future__ import annotations
+
+import asyncio
+
+from anabranch.control.api.endpoints import Answer, Call, Endpoint, answer
+from anabranch.control.observe.monitors import Monitors, Present
+from anabranch.errors import NotFound
+
+
+class MonitorApi:
+    """Answers what shows monitors.
+
+    | method | path below ``/graphs/<graph>`` | answers |
+    |---|---|---|
+    | GET | ``/monitors`` | every monitor of the revisions that are up |
+    """
+
+    def __init__(self, store: Present, monitors: Monitors) -> None:
+        self._store = store
+        self._monitors = monitors
+
+    @property
+    def routes(self) -> dict[str, dict[str, Endpoint]]:
+        """Endpoints by path below the graph, and by method."""
+        return {"/monitors": {"GET": self._show}}
+
+    async def _show(self, call: Call) -> Answer:
+        now = (await asyncio.to_thread(self._store.situation, call.graph)).situation
+        if now.state == "deleted":
+            raise NotFound(f"graph {call.graph!r} was deleted")
+        found = self._monitors.view(call.graph, now.members)
+        return answer(200, {"graph": call.graph, "monitors": found})

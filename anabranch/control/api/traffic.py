@@ -1,0 +1,270 @@
+"""The control API's endpoints that move traffic between the revisions of a graph.
+
+| method | path below ``/graphs/<graph>`` | body | answers |
+|---|---|---|---|
+| GET | ``/traffic`` | | weights and mirrors |
+| PUT | ``/traffic`` | ``{"weights": {"3": 90, "4": 10}, "mirrors": {"5": 25}}`` | the same |
+| POST | ``/promote`` | ``{"revision": 4}``; the candidate if left out | the same |
+| POST | ``/abort`` | | the same |
+| POST | ``/rollback`` | ``{"to": 3}``; the one before if left out | the same, or 202 |
+| GET | ``/rollout`` | | the last rollout |
+| POST | ``/rollout/<pause, resume, promote or abort>`` | | the same |
+| GET | ``/compare`` | | what the mirrors have shown |
+
+What changed the traffic is in force when the answer comes: ``routers`` says how many of the routers
+that are known have confirmed it. A rollback to a revision that is down any more answers 202, since
+that one has to come up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from anabranch.control.api.endpoints import Answer, Call, Endpoint, answer, read_body
+from anabranch.control.api.traffic_views import compare_view, rollout_view, traffic_view
+from anabranch.control.lifecycle import operations
+from anabranch.control.lifecycle.operations import Change, Situation
+from anabranch.control.lifecycle.rollouts import RolloutState
+from anabranch.control.observe.totals import Ledger
+from anabranch.control.store.store import Store, Stored
+from anabranch.control.traffic.topics import Hub
+from anabranch.control.traffic.writer import Desk, Timed
+from anabranch.errors import Conflict, InvalidRequest, NotFound
+from anabranch.specs.models import Model, Percent, Share
+
+CONFIRMATION_S = 1.0
+"""Longest wait for routers to confirm a change, in seconds."""
+_MAX_SHARES = 1000
+_DIGITS = 9
+
+
+def _number(text: str) -> str:
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS and text[0] != "0"):
+        raise ValueError("is not the number of a revision, such as 3")
+    return text
+
+
+Number = Annotated[str, AfterValidator(_number)]
+Revision = Annotated[int, Field(ge=1, le=10**_DIGITS - 1)]
+
+
+class _Nothing(Model):
+    """No field at all."""
+
+
+class _Traffic(Model):
+    weights: Annotated[dict[Number, Share], Field(max_length=_MAX_SHARES)] | None = None
+    mirrors: Annotated[dict[Number, Percent], Field(max_length=_MAX_SHARES)] | None = None
+
+
+class _Promote(Model):
+    revision: Revision | None = None
+
+
+class _Rollback(Model):
+    to: Revision | None = None
+
+
+class TrafficApi:
+    """Answers what moves traffic, and what shows it."""
+
+    def __init__(self, store: Store, desk: Desk, hub: Hub, ledger: Ledger) -> None:
+        self._store = store
+        self._desk = desk
+        self._hub = hub
+        self._ledger = ledger
+
+    @property
+    def routes(self) -> dict[str, dict[str, Endpoint]]:
+        """Endpoints by path below the graph, and by method."""
+        return {
+            "/traffic": {"GET": self._show, "PUT": self._split},
+            "/promote": {"POST": self._promote},
+            "/abort": {"POST": self._abort},
+            "/rollback": {"POST": self._rollback},
+            "/rollout": {"GET": self._rollout},
+            f"/rollout/(?P<action>{'|'.join(_ACTIONS)})": {"POST": self._act},
+            "/compare": {"GET": self._compare},
+        }
+
+    async def _show(self, call: Call) -> Answer:
+        return answer(200, traffic_view(await self._stored(call.graph)))
+
+    async def _split(self, call: Call) -> Answer:
+        wanted = read_body(call.body, _Traffic)
+        if not wanted.weights and not wanted.mirrors:
+            raise InvalidRequest('give "weights", "mirrors" or both, each with a revision at least')
+        weights, mirrors = _by_number(wanted.weights), _by_number(wanted.mirrors)
+        return await self._changed(call.graph, _redirected(weights, mirrors))
+
+    async def _promote(self, call: Call) -> Answer:
+        number = read_body(call.body, _Promote).revision
+        return await self._changed(call.graph, _promoted(number))
+
+    async def _abort(self, call: Call) -> Answer:
+        read_body(call.body, _Nothing)
+        return await self._changed(call.graph, operations.aborted)
+
+    async def _rollback(self, call: Call) -> Answer:
+        to = read_body(call.body, _Rollback).to
+        target = await asyncio.to_thread(self._target, call.graph, to)
+        stored = await self._desk.change(call.graph, _back(target))
+        if stored.situation.live == target:
+            return await self._confirmed(stored, {"revision": target, "state": "live"})
+        state = stored.situation.members[target].state
+        return answer(202, traffic_view(stored) | {"revision": target, "state": state})
+
+    def _target(self, graph: str, to: int | None) -> int:
+        """The revision to go back to, which was up once."""
+        _present(now := self._store.situation(graph).situation)
+        if to is None:
+            _no_candidate(now)
+            to = self._store.previous(graph)
+        if to is None:
+            raise Conflict(f"graph {graph!r} has no revision to go back to")
+        revision = self._store.revision(graph, to)
+        if revision.state == "failed" and revision.live_at is None:
+            raise Conflict(f"revision {to} of graph {graph!r} never came up: {revision.reason}")
+        return to
+
+    async def _rollout(self, call: Call) -> Answer:
+        return answer(200, rollout_view(_last((await self._stored(call.graph)).situation)))
+
+    async def _act(self, call: Call) -> Answer:
+        read_body(call.body, _Nothing)
+        return await self._changed(call.graph, _ACTIONS[call.action])
+
+    async def _compare(self, call: Call) -> Answer:
+        stored = await self._stored(call.graph)
+        return answer(200, compare_view(stored.situation, self._ledger.totals(call.graph)))
+
+    async def _stored(self, graph: str) -> Stored:
+        stored = await asyncio.to_thread(self._store.situation, graph)
+        _present(stored.situation)
+        return stored
+
+    async def _changed(self, graph: str, operation: Timed) -> Answer:
+        return await self._confirmed(await self._desk.change(graph, _if_present(operation)))
+
+    async def _confirmed(self, stored: Stored, more: Mapping[str, Any] | None = None) -> Answer:
+        """Wait until a change is in force, and say how things stand."""
+        now = stored.situation
+        confirmed, known = await self._hub.confirmed(now.graph, stored.generation, CONFIRMATION_S)
+        rollout = None if now.rollout is None else rollout_view(now.rollout)
+        view = traffic_view(stored) | {"rollout": rollout, **(more or {})}
+        return answer(200, view | {"routers": {"confirmed": confirmed, "known": known}})
+
+
+def _by_number(shares: Mapping[str, float] | None) -> dict[int, float]:
+    return {int(number): share for number, share in (shares or {}).items()}
+
+
+def _present(now: Situation) -> None:
+    if now.state == "deleted":
+        raise NotFound(f"graph {now.graph!r} was deleted")
+    if now.state == "deleting":
+        raise Conflict(f"graph {now.graph!r} is being deleted")
+    if now.state == "unloaded":
+        raise Conflict(f"graph {now.graph!r} is unloaded; load it first")
+
+
+def _if_present(operation: Timed) -> Timed:
+    def checked(now: Situation, at: float, grace: float) -> Change:
+        _present(now)
+        return operation(now, at, grace)
+
+    return checked
+
+
+def _redirected(weights: Mapping[int, float], mirrors: Mapping[int, float]) -> Timed:
+    """Set weights and mirrors together, or neither."""
+
+    def operation(now: Situation, at: float, grace: float) -> Change:
+        change = operations.split(now, weights) if weights else Change(now)
+        if not mirrors:
+            return change
+        after = operations.mirrored(change.situation, mirrors, at, grace)
+        return replace(after, notes=(*change.notes, *after.notes))
+
+    return operation
+
+
+def _promoted(number: int | None) -> Timed:
+    def operation(now: Situation, at: float, grace: float) -> Change:
+        return operations.preferred(now, _candidate(now) if number is None else number, at, grace)
+
+    return operation
+
+
+def _candidate(now: Situation) -> int:
+    """The newest arm beside the stable one, or else the only mirror."""
+    if now.candidate is not None:
+        return now.candidate
+    if len(now.mirrors) == 1:
+        return next(iter(now.mirrors))
+    names = ", ".join(f"r{n} ({now.members[n].state})" for n in sorted(now.up)) or "none"
+    raise Conflict(f"graph {now.graph!r} has no one candidate; name a revision that is up: {names}")
+
+
+def _no_candidate(now: Situation) -> None:
+    if now.candidate is not None:
+        raise Conflict(
+            f"revision {now.candidate} takes part in the traffic of {now.graph!r} beside revision "
+            f"{now.live}: `abort` takes it out, and `rollback --to N` says which one you mean"
+        )
+
+
+def _back(to: int) -> Timed:
+    """Make a revision the stable one again."""
+
+    def operation(now: Situation, at: float, grace: float) -> Change:
+        if to in now.coming:
+            raise Conflict(f"revision {to} of graph {now.graph!r} is on its way already")
+        return operations.rolled_back(now, to, at, grace)
+
+    return _if_present(operation)
+
+
+def _last(now: Situation) -> RolloutState:
+    if now.rollout is None:
+        coming = [n for n in now.coming if now.members[n].intent.kind == "rollout"]
+        later = f" yet; that of revision {coming[0]} begins once it is up" if coming else ""
+        raise NotFound(f"graph {now.graph!r} has had no rollout{later}")
+    return now.rollout
+
+
+def _active(now: Situation) -> RolloutState:
+    state = _last(now)
+    if not state.active:
+        raise Conflict(f"the rollout of revision {state.revision} is over: it was {state.phase}")
+    return state
+
+
+def _pause(now: Situation, at: float, grace: float) -> Change:
+    return operations.paused(now, "user", "", at)
+
+
+def _resume(now: Situation, at: float, grace: float) -> Change:
+    return operations.resumed(now, at)
+
+
+def _finish(now: Situation, at: float, grace: float) -> Change:
+    return operations.preferred(now, _active(now).revision, at, grace)
+
+
+def _give_up(now: Situation, at: float, grace: float) -> Change:
+    _active(now)
+    return operations.aborted(now, at, grace)
+
+
+_ACTIONS: Mapping[str, Timed] = {
+    "pause": _pause,
+    "resume": _resume,
+    "promote": _finish,
+    "abort": _give_up,
+}

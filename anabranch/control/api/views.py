@@ -1,0 +1,145 @@
+"""What the control API says of graphs, revisions and segments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from anabranch.control.lifecycle.operations import Situation
+from anabranch.control.lifecycle.rollouts import RolloutState
+from anabranch.control.reconcile import serving
+from anabranch.control.store.store import Graph, RevisionInfo
+from anabranch.control.timestamps import timestamp
+from anabranch.graph.plan.plan import Plan
+from anabranch.router.gateway.backend import GraphState
+from anabranch.router.table import ROUTER, Part, app_name
+from anabranch.serve.scaling.scaling import fewest
+
+Apps = Mapping[str, Any]
+"""Serve's details of its applications, by name."""
+
+_SICK = ("UNHEALTHY", "DEPLOY_FAILED")
+
+
+def graph_view(graph: Graph, now: Situation, apps: Apps, url: str) -> dict[str, Any]:
+    """A graph in short; ``state`` is live, asleep, deploying, unhealthy, failed, unloaded or
+    deleting.
+    """
+    return {
+        "graph": graph.name,
+        "state": _state(now, apps.get(graph.name, {})),
+        "live": now.live,
+        "created_at": timestamp(graph.created_at),
+        "url": f"{url}/v2/models/{graph.name}",
+        "rollout": None if now.rollout is None else _rollout(now.rollout),
+    }
+
+
+def _rollout(state: RolloutState) -> dict[str, Any]:
+    """A rollout in short: the candidate, where it stands, and its share in percent."""
+    return {"revision": state.revision, "phase": state.phase, "weight": state.weight}
+
+
+def _state(now: Situation, router: Mapping[str, Any]) -> str:
+    if now.state in ("unloaded", "deleting"):
+        return now.state
+    if now.coming:
+        return "deploying"
+    if now.live is None:
+        return "failed"
+    if _status(router) in _SICK:
+        return "unhealthy"
+    if _running(router, ROUTER):
+        return "live"
+    return "asleep" if _is_asleep(router) else "deploying"
+
+
+def inlined(graph: str, apps: Apps) -> int | None:
+    """The revision that every router of a graph carries; None while they are being rolled."""
+    router = apps.get(graph)
+    if router is None or _status(router) == "DEPLOYING":
+        return None
+    return serving.router_revision(router)
+
+
+def revision_view(revision: RevisionInfo) -> dict[str, Any]:
+    """A revision without its spec."""
+    return {
+        "graph": revision.graph,
+        "revision": revision.number,
+        "state": revision.state,
+        "reason": revision.reason,
+        "author": revision.author,
+        "message": revision.message,
+        "created_at": timestamp(revision.created_at),
+        "digest": revision.digest,
+        "intent": revision.intent.to_json(),
+        "pins": dict(revision.pins),
+        "live_at": _timestamp(revision.live_at),
+        "expires_at": _timestamp(revision.expires_at),
+    }
+
+
+def segments_view(plan: Plan, number: int, apps: Apps) -> list[dict[str, Any]]:
+    """A revision's segments, each with how many of its replicas run."""
+    views = []
+    for index, segment in enumerate(plan.segments):
+        part: Part = "segments" if index else "router"
+        app = apps.get(app_name(plan.name, part, number), {})
+        name = segment.name if index else ROUTER
+        deployment = app.get("deployments", {}).get(name, {})
+        views.append(
+            {
+                "name": segment.name,
+                "nodes": list(segment.nodes),
+                "replicas": deployment.get("target_num_replicas", fewest(segment.scaling)),
+                "running": _running(app, name),
+            }
+        )
+    return views
+
+
+def ready_state(now: Situation, apps: Apps) -> GraphState | None:
+    """How a graph is doing that has a stable revision, or its first on the way; else None."""
+    if now.live is None:
+        return _first_state(now.coming[-1]) if now.coming else None
+    if now.state == "unloaded":
+        return GraphState(revision=now.live, live=False, ready=False, reason="it is unloaded")
+    app = apps.get(now.graph)
+    ready = app is not None and (_running(app, ROUTER) > 0 or _is_asleep(app))
+    return GraphState(
+        revision=now.live, live=True, ready=ready, reason="" if ready else _why(now.live, app)
+    )
+
+
+def _first_state(number: int) -> GraphState:
+    reason = f"revision {number} is being deployed"
+    return GraphState(revision=number, live=False, ready=False, reason=reason)
+
+
+def _why(live: int, app: Mapping[str, Any] | None) -> str:
+    """While a router is being rolled, the replicas of the old revision answer."""
+    if app is None:
+        return f"revision {live} is being brought back"
+    return serving.reason(app) or "no replica of its router runs"
+
+
+def _running(app: Mapping[str, Any], deployment: str) -> int:
+    """How many replicas of a deployment run."""
+    return serving.replica_states(app.get("deployments", {}).get(deployment, {}))["running"]
+
+
+def _is_asleep(router: Mapping[str, Any]) -> bool:
+    """Whether a router that is well has no replica because nobody asks: a request will wake it."""
+    found = router.get("deployments", {}).get(ROUTER, {})
+    config = found.get("deployment_config", {}).get("autoscaling_config") or {}
+    return config.get("min_replicas") == 0 and _status(router) == "RUNNING"
+
+
+def _status(app: Mapping[str, Any]) -> str:
+    status = app.get("status", "")
+    return str(getattr(status, "value", status))
+
+
+def _timestamp(seconds: float | None) -> str | None:
+    return None if seconds is None else timestamp(seconds)

@@ -1,0 +1,62 @@
+"""Brings the control plane up on a Ray that already runs Serve."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import ray
+from ray import serve
+
+from anabranch.control.controller import start_controller
+from anabranch.control.engine.flags import LOOPBACK
+from anabranch.control.engine.tokens import ensure_token
+from anabranch.control.settings.settings import Settings
+from anabranch.errors import EngineError
+from anabranch.router.gateway.backend import GraphState
+from anabranch.router.limits import Limits
+from anabranch.serve.replicas.front import FRONT_APP, front_app
+from anabranch.serve.replicas.gateway import GATEWAY_APP, gateway_app
+
+_ACTOR_TIMEOUT = 60.0
+
+
+def boot(settings: Settings, settle_timeout: float = 60.0) -> dict[str, GraphState]:
+    """Start the controller, the gateway and gRPC's front; wait until the store's graphs are back.
+
+    Waits at most ``settle_timeout`` seconds and returns how each graph is doing; those that are
+    not ready are still being worked on. Raises EngineError if one of them does not come up.
+    Harmless where all run.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True)
+    token = ensure_token(settings.token_file)
+    controller: Any = start_controller(settings)
+    settled = controller.settle.remote(settle_timeout)
+    _start_faces(settings, token)
+    try:
+        states: dict[str, GraphState] = ray.get(settled, timeout=settle_timeout + _ACTOR_TIMEOUT)
+    except ray.exceptions.RayError as error:
+        raise EngineError(f"the controller does not start: {_cause(error)}") from None
+    return states
+
+
+def _start_faces(settings: Settings, token: str) -> None:
+    """Start what answers for no single graph, over HTTP and over gRPC."""
+    limits = Limits(max_body=settings.max_body)
+    gateway = gateway_app(
+        token, limits, settings.max_bundle, loopback=os.environ.get(LOOPBACK) == "1"
+    )
+    front = front_app(token, settings.http_host, settings.grpc_port, limits)
+    targets = [
+        serve.RunTarget(gateway, GATEWAY_APP, "/"),
+        serve.RunTarget(front, FRONT_APP, None),
+    ]
+    try:
+        serve.run_many(targets)
+    except (RuntimeError, ray.exceptions.RayError) as error:
+        raise EngineError(f"the gateway does not start: {_cause(error)}") from None
+
+
+def _cause(error: BaseException) -> str:
+    cause = getattr(error, "cause", None) or error
+    return str(cause).strip().splitlines()[-1]

@@ -1,0 +1,93 @@
+"""Brings Serve and the control plane up on a fresh Ray.
+
+Run as ``python -m anabranch.control.engine.driver``.
+
+Runs once per ``anabranch up``, beside the head process so that imports overlap, and leaves when
+the gateway answers, and the graphs that are ready. Everything it needs comes by environment and
+arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import socket
+import sys
+import time
+
+from anabranch.client.client import ControlClient
+from anabranch.client.live import wait_live
+from anabranch.control.engine.loopback import keep_loopback
+from anabranch.control.settings.settings import Settings
+from anabranch.errors import AnabranchError, EngineError
+
+NAMESPACE = "anabranch"
+_PAUSE_S = 0.05
+
+
+def main() -> None:
+    """Boot the engine whose Ray answers at the address given; exit 1 with the reason if not."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("address")
+    parser.add_argument("--timeout", type=float, required=True)
+    options = parser.parse_args()
+    try:
+        boot_engine(options.address, Settings.from_env(), time.monotonic() + options.timeout)
+    except AnabranchError as error:
+        sys.exit(f"error: {error}")
+
+
+def boot_engine(address: str, settings: Settings, deadline: float) -> None:
+    """Connect to Ray at ``address``, start Serve, boot the control plane, wait for who answers."""
+    import ray
+    from ray import serve
+
+    from anabranch.control.engine.boot import boot
+
+    keep_loopback()
+    _connect(address, deadline)
+    serve.start(
+        http_options={"host": settings.http_host, "port": settings.http_port},
+        proxy_location="HeadOnly",
+    )
+    states = boot(settings)
+    wait_live(settings.url, deadline - time.monotonic())
+    with ControlClient(settings.url, settings.token_file.read_text().strip()) as control:
+        control.until_reached(*(name for name, state in states.items() if state["ready"]))
+    ray.shutdown()
+
+
+def _connect(address: str, deadline: float) -> None:
+    """Connect as soon as Ray can take a driver; its last complaint once time is up."""
+    host, port = address.rsplit(":", 1)
+    while not _accepts(host, int(port)):
+        if time.monotonic() > deadline:
+            raise EngineError(f"Ray does not answer at {address}")
+        time.sleep(_PAUSE_S)
+    while True:
+        try:
+            _join(address)
+            return
+        except (ConnectionError, RuntimeError) as error:
+            if time.monotonic() > deadline:
+                raise EngineError(f"cannot connect to Ray at {address}: {error}") from error
+            time.sleep(_PAUSE_S)
+
+
+def _join(address: str) -> None:
+    import ray
+
+    level = logging.WARNING
+    ray.init(address, namespace=NAMESPACE, log_to_driver=False, logging_level=level)
+
+
+def _accepts(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    main()

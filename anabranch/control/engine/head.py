@@ -1,0 +1,41 @@
+"""The head process of an engine: ``python -m anabranch.control.engine.head start --head …``.
+
+Runs Ray's own command line, without the Ray Client server: it would be one more open port and
+one more process to start, and nothing uses it. Workers are started by our launcher.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from anabranch.control.engine.loopback import keep_loopback
+from anabranch.serve.workers import launcher
+
+
+def main() -> None:
+    """Run ``ray`` with the arguments of this process."""
+    if launcher.ZYGOTE in os.environ:
+        _start_workers_by_launcher()
+    from ray.scripts import scripts
+
+    keep_loopback()
+    # Ray starts the server wherever its dependencies are installed; there is no flag against it.
+    vars(scripts)["get_ray_client_dependency_error"] = lambda: ImportError("not wanted")
+    ray_command: Callable[[], None] = scripts.main
+    ray_command()
+
+
+def _start_workers_by_launcher() -> None:
+    """Ray joins this name to a folder, and a path that starts at the root stays what it is."""
+    from ray._private import ray_constants
+    from ray._private.workers import __path__ as workers
+
+    script = Path(next(iter(workers))) / ray_constants.SETUP_WORKER_FILENAME
+    os.environ[launcher.ORDINARY] = str(script)
+    vars(ray_constants)["SETUP_WORKER_FILENAME"] = launcher.__file__
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The processes of one engine: found by the mark in their environment, and stopped.
+
+A process id alone proves nothing, because ids are used again. Every process of an engine inherits
+a variable that holds the engine's id; only those are ever signalled. Some of Ray's helpers write
+their title over their environment: those are known by the files they hold open in the engine's
+private folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import psutil
+
+from anabranch.control.engine.flags import MARK
+from anabranch.errors import EngineError
+
+GRACE_S = 10.0
+"""How long the head may take to stop its children, in seconds."""
+TERM_S = 3.0
+"""How long what is left after that may take."""
+KILL_S = 5.0
+"""How long the system may take to remove a killed process."""
+
+
+def has_mark(pid: int, engine_id: str) -> bool:
+    """Whether process ``pid`` lives and belongs to the engine."""
+    try:
+        return _mark_of(psutil.Process(pid)) == engine_id
+    except psutil.Error:
+        return False
+
+
+def of_engine(engine_id: str, runtime: Path) -> list[psutil.Process]:
+    """Every living process of the engine."""
+    return [process for process in _own() if _belongs(process, engine_id, runtime)]
+
+
+def stop(engine_id: str, head: int | None, runtime: Path) -> None:
+    """Stop the engine's processes: first the head, which stops its children, then all the rest.
+
+    Raises EngineError if one of them cannot be ended.
+    """
+    known = of_engine(engine_id, runtime)
+    leader = [process for process in known if process.pid == head]
+    _signal(leader, "terminate", GRACE_S)
+    for action, patience in (("terminate", TERM_S), ("kill", KILL_S), ("kill", KILL_S)):
+        known = _alive({*known, *of_engine(engine_id, runtime)})
+        if not known:
+            return
+        _signal(known, action, patience)
+    left = _alive({*known, *of_engine(engine_id, runtime)})
+    if left:
+        raise EngineError(f"could not end processes {sorted(process.pid for process in left)}")
+
+
+def _own() -> Iterator[psutil.Process]:
+    user = os.getuid()
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and process.uids().real == user:
+                yield process
+        except psutil.Error:
+            continue
+
+
+def _belongs(process: psutil.Process, engine_id: str, runtime: Path) -> bool:
+    try:
+        environment = process.environ()
+        if MARK in environment or "PATH" in environment:
+            return environment.get(MARK) == engine_id
+        return any(Path(file.path).is_relative_to(runtime) for file in process.open_files())
+    except (psutil.Error, OSError):
+        return False
+
+
+def _mark_of(process: psutil.Process) -> str | None:
+    return process.environ().get(MARK)
+
+
+def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    return [process for process in processes if _is_alive(process)]
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    """Whether it still runs; a zombie that its parent has not reaped yet does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _signal(processes: list[psutil.Process], action: str, patience: float) -> None:
+    for process in processes:
+        try:
+            getattr(process, action)()
+        except psutil.Error:
+            continue
+    psutil.wait_procs(processes, timeout=patience)

@@ -1,0 +1,563 @@
+"""What may happen to the revisions of a graph: pure functions from one situation to the next.
+
+| state | the revision |
+|---|---|
+| pending, deploying | is on its way, and will do what its intent says once it is up |
+| ready | is up: an arm beside the stable one, of whatever weight, or a mirror |
+| live | is the stable one; exactly one, or none before the first |
+| warm | was replaced or aborted, and stays up until its grace period is over |
+| retired | was up once, and is down |
+| failed | never came up, or was given up for a newer one |
+
+Times are Unix times; ``grace`` is in seconds. Operations raise InvalidRequest or NotFound for what
+makes no sense, and Conflict for what the situation does not allow; nothing has changed then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+from anabranch.control.lifecycle import rollouts
+from anabranch.control.lifecycle.rollouts import Measurement, PausedBy, RolloutState
+from anabranch.errors import Conflict, InvalidRequest, NotFound
+from anabranch.specs.models import Rollout
+
+RevisionState: TypeAlias = Literal[
+    "pending", "deploying", "ready", "live", "warm", "retired", "failed"
+]
+GraphState: TypeAlias = Literal["present", "unloaded", "deleting", "deleted"]
+"""An unloaded graph keeps its revisions and traffic, but nothing of it runs."""
+GONE: frozenset[GraphState] = frozenset({"deleting", "deleted"})
+UP: frozenset[RevisionState] = frozenset({"ready", "live", "warm"})
+COMING: frozenset[RevisionState] = frozenset({"pending", "deploying"})
+SUMS = (1e-300, 1e300)
+"""Least and largest sum of weights: between them floats keep their precision."""
+LINGER = 2.0
+"""Shortest grace period, in seconds: until no router sends anything any more."""
+
+
+@dataclass(frozen=True)
+class Intent:
+    """What a revision is deployed for. ``percent`` is of a canary or a mirror."""
+
+    kind: Literal["replace", "canary", "mirror", "rollout"] = "replace"
+    percent: float = 100.0
+    rollout: Rollout | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON-able data that ``from_json`` reads back."""
+        plan = self.rollout.model_dump(mode="json", exclude_defaults=True) if self.rollout else None
+        return {"kind": self.kind, "percent": self.percent, "rollout": plan}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Intent:
+        """Read what ``to_json`` wrote; pydantic's ValidationError where the rollout is none."""
+        plan = data.get("rollout")
+        rollout = None if plan is None else Rollout.model_validate(plan)
+        return cls(data.get("kind", "replace"), data.get("percent", 100.0), rollout)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A revision as far as the lifecycle goes."""
+
+    number: int
+    state: RevisionState = "pending"
+    intent: Intent = Intent()
+    reason: str = ""
+    expires_at: float | None = None
+    """When a warm one goes."""
+    live_at: float | None = None
+    """When it last became the stable one."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """A graph: its revisions that are up or on their way, and its traffic.
+
+    ``members`` holds retired and failed ones only where an operation has just made them so.
+    """
+
+    graph: str
+    state: GraphState = "present"
+    live: int | None = None
+    members: Mapping[int, Member] = field(default_factory=dict)
+    weights: Mapping[int, float] = field(default_factory=dict)
+    mirrors: Mapping[int, float] = field(default_factory=dict)
+    rollout: RolloutState | None = None
+    """The last one, also when it is over."""
+
+    @property
+    def up(self) -> frozenset[int]:
+        """Revisions that run."""
+        return frozenset(n for n, member in self.members.items() if member.state in UP)
+
+    @property
+    def coming(self) -> tuple[int, ...]:
+        """Revisions on their way, oldest first."""
+        return tuple(sorted(n for n, member in self.members.items() if member.state in COMING))
+
+    @property
+    def candidate(self) -> int | None:
+        """The newest arm that is not the stable one."""
+        return max((number for number in self.weights if number != self.live), default=None)
+
+
+@dataclass(frozen=True)
+class Note:
+    """An event to log; ``notify`` are the URLs to call about it."""
+
+    revision: int | None
+    kind: str
+    message: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    notify: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Change:
+    """What an operation makes of a situation."""
+
+    situation: Situation
+    notes: tuple[Note, ...] = ()
+
+
+Operation: TypeAlias = Callable[[Situation], Change]
+
+
+def created(now: Situation, number: int, intent: Intent) -> Change:
+    """A new revision was recorded. One that is to take over supersedes those still on their way."""
+    _check_intent(now, intent)
+    return _coming(now, number, intent, Note(number, "revision_created", _described(intent)))
+
+
+def _coming(now: Situation, number: int, intent: Intent, note: Note) -> Change:
+    gone = now.coming if intent.kind in ("replace", "rollout") else ()
+    cleared = _given_up(now, gone, f"superseded by revision {number}")
+    after = _with(cleared.situation, Member(number, intent=intent))
+    return Change(replace(after, state="present"), (*cleared.notes, note))
+
+
+def _given_up(now: Situation, numbers: Iterable[int], reason: str) -> Change:
+    """Revisions on their way do not get there."""
+    after, notes = now, []
+    for number in numbers:
+        after = _with(after, replace(now.members[number], state="failed", reason=reason))
+        notes.append(Note(number, "deploy_failed", reason))
+    return Change(after, tuple(notes))
+
+
+def _check_intent(now: Situation, intent: Intent) -> None:
+    kinds = ("replace", *_INTENTS)
+    if intent.kind not in kinds:
+        raise InvalidRequest(f"no intent {str(intent.kind)[:64]!r}; there are: {', '.join(kinds)}")
+    if not _is_share(intent.percent) or (intent.kind == "mirror" and not intent.percent):
+        least = "above 0" if intent.kind == "mirror" else "0"
+        raise InvalidRequest(
+            f"a {intent.kind} takes {least} to 100 percent, got {str(intent.percent)[:64]}"
+        )
+    if (intent.kind == "rollout") != (intent.rollout is not None):
+        raise InvalidRequest("a plan is for a rollout, and a rollout needs one")
+    if intent.kind == "canary":
+        _no_rollout(now, "weights")
+        _nothing_takes_over(now)
+
+
+def _nothing_takes_over(now: Situation) -> None:
+    """A canary that came up after a rollout began would take from its weights, and one that came
+    up before a replacement would lose its own. A graph's first revision is waited for in any case.
+    """
+    for number in now.coming:
+        kind = now.members[number].intent.kind
+        if kind == "rollout" or (kind == "replace" and now.live is not None):
+            what = "be rolled out" if kind == "rollout" else "become the stable one"
+            raise Conflict(
+                f"revision {number} of graph {now.graph!r} is on its way to {what}; deploy "
+                "the canary when that is over, or a replacement instead"
+            )
+
+
+def started(now: Situation, number: int) -> Change:
+    """A revision is being brought up; no effect unless it is pending."""
+    member = now.members.get(number)
+    if member is None or member.state != "pending":
+        return Change(now)
+    return Change(_with(now, replace(member, state="deploying")), (Note(number, "deploy_started"),))
+
+
+def failed(now: Situation, number: int, reason: str) -> Change:
+    """A revision on its way is given up; no effect on any other."""
+    return _given_up(now, (number,) if number in now.coming else (), reason)
+
+
+def arrived(now: Situation, number: int, at: float, grace: float) -> Change:
+    """A revision on its way is up: do what it was deployed for. The first one just goes live."""
+    member = now.members.get(number)
+    if member is None or member.state not in COMING:
+        return Change(now)
+    up = _with(now, replace(member, state="ready", reason=""))
+    if now.live is None or member.intent.kind == "replace":
+        return promoted(up, number, at, grace)
+    note = Note(number, "ready", _described(member.intent))
+    return _and(note, _INTENTS[member.intent.kind](up, member, at, grace))
+
+
+def _canary(now: Situation, member: Member, at: float, grace: float) -> Change:
+    share = member.intent.percent
+    total = sum(now.weights.values())
+    rest = {number: weight / total * (100 - share) for number, weight in now.weights.items()}
+    return _weighted(now, rest | {member.number: share})
+
+
+def _mirror(now: Situation, member: Member, at: float, grace: float) -> Change:
+    return mirrored(now, {member.number: member.intent.percent}, at, grace)
+
+
+def _rollout(now: Situation, member: Member, at: float, grace: float) -> Change:
+    """Only the stable revision and the new one share the traffic of a rollout."""
+    assert member.intent.rollout is not None and now.live is not None
+    state = rollouts.begin(member.number, member.intent.rollout, at)
+    cleared = _over(now, f"superseded by the rollout of revision {member.number}")
+    started = _at_step(cleared.situation, state)
+    alone = _cooled(started, at, grace, f"revision {member.number} is rolled out")
+    note = _told(state, "rollout_started", f"step 1 of {len(state.plan.steps)}: {state.weight:g} %")
+    return Change(alone, (*cleared.notes, note))
+
+
+_INTENTS: Mapping[str, Callable[[Situation, Member, float, float], Change]] = {
+    "canary": _canary,
+    "mirror": _mirror,
+    "rollout": _rollout,
+}
+
+
+def promoted(now: Situation, number: int, at: float, grace: float) -> Change:
+    """Make a revision that is up the stable one, with all traffic.
+
+    The other arms stay warm for their grace period; mirrors stay mirrors.
+    """
+    member = _up(now, number)
+    over = _concluded(now, number)
+    now = over.situation
+    if now.live == number and now.weights == {number: 100.0}:
+        return over
+    live_at = member.live_at if member.state == "live" else at
+    fresh = replace(member, state="live", reason="", expires_at=None, live_at=live_at)
+    after = replace(
+        _with(now, fresh), live=number, weights={number: 100.0},
+        mirrors={n: share for n, share in now.mirrors.items() if n != number},
+    )  # fmt: skip
+    after = _cooled(after, at, grace, f"replaced by revision {number}")
+    return Change(after, (*over.notes, Note(number, "promoted")))
+
+
+def preferred(now: Situation, number: int, at: float, grace: float) -> Change:
+    """Promote a revision because somebody says so: older ones on their way come too late."""
+    older = [coming for coming in now.coming if coming < number]
+    cleared = _given_up(now, older, f"superseded by the promotion of revision {number}")
+    return _then(cleared, promoted(cleared.situation, number, at, grace))
+
+
+def rolled_back(now: Situation, number: int, at: float, grace: float) -> Change:
+    """Go back to a revision: at once if it is up, else by bringing it up again.
+
+    Whatever is on its way is given up, or it would overtake the rollback. So is a rollout in
+    progress where the revision has to come up first.
+    """
+    if number in now.up:
+        reason = f"superseded by the rollback to revision {number}"
+        cleared = _given_up(now, now.coming, reason)
+        return _then(cleared, promoted(cleared.situation, number, at, grace))
+    asked = redeployed(now, number)
+    if now.rollout is None or not now.rollout.active:
+        return asked
+    return _then(asked, aborted(asked.situation, at, grace, f"rollback to revision {number}"))
+
+
+def _concluded(now: Situation, number: int) -> Change:
+    """The rollout, if one is in progress, has reached its goal if that is revision ``number``."""
+    state = now.rollout
+    if state is None or not state.active or state.revision != number:
+        return _over(now, f"revision {number} was promoted")
+    state = replace(state, phase="promoted", paused_by=None, reason="")
+    note = _told(state, "rollout_promoted", f"revision {number} is the stable one")
+    return Change(replace(now, rollout=state), (note,))
+
+
+def aborted(now: Situation, at: float, grace: float, reason: str = "") -> Change:
+    """Give all traffic back to the stable revision; the other arms stay warm for inspection."""
+    if now.live is None:
+        raise Conflict(f"graph {now.graph!r} has no live revision to go back to")
+    over = _over(now, reason or "aborted")
+    now = over.situation
+    arms = [number for number in now.weights if number != now.live]
+    if not arms and not over.notes:
+        raise Conflict(f"nothing to abort: revision {now.live} of {now.graph!r} has all traffic")
+    after = _only(now, at, grace, f"aborted: {reason}" if reason else "aborted")
+    return Change(after, (*over.notes, *(Note(arm, "aborted", reason) for arm in arms)))
+
+
+def split(now: Situation, weights: Mapping[int, float]) -> Change:
+    """Set the weights of arms; arms that are left out get none, and stay arms."""
+    _no_rollout(now, "weights")
+    for number in weights:
+        _up(now, number)
+    least, most = SUMS
+    bad = {n: weight for n, weight in weights.items() if not 0 <= weight <= most}
+    if bad:
+        text = ", ".join(f"r{number}={weight}" for number, weight in bad.items())
+        raise InvalidRequest(f"a weight is a number from 0 to {most:g}, got {text[:256]}")
+    if not least <= sum(weights.values()) <= most:
+        raise InvalidRequest(f"the sum of the weights must be from {least:g} to {most:g}")
+    kept = {number: 0.0 for number in now.weights if number not in weights}
+    return _weighted(now, kept | {number: float(weight) for number, weight in weights.items()})
+
+
+def mirrored(now: Situation, mirrors: Mapping[int, float], at: float, grace: float) -> Change:
+    """Set the percentages of some mirrors; 0 ends one, which stays warm if it is no arm."""
+    for number, share in mirrors.items():
+        _up(now, number)
+        if number == now.live:
+            raise InvalidRequest(f"revision {number} is the stable one; it cannot mirror itself")
+        if not _is_share(share):
+            raise InvalidRequest(f"a mirror takes 0 to 100 percent, got r{number}={share}")
+    if now.rollout is not None and now.rollout.revision in mirrors:
+        _no_rollout(now, "copies")
+    share_of = {**now.mirrors, **mirrors}
+    kept = {number: float(share) for number, share in share_of.items() if share > 0}
+    awake = {number: _awake(now.members[number]) for number in kept if number in mirrors}
+    after = replace(now, mirrors=kept, members={**now.members, **awake})
+    after = _cooled(after, at, grace, "no longer a mirror")
+    text = ", ".join(f"r{number}={share:g}" for number, share in sorted(mirrors.items()))
+    return Change(after, (Note(None, "mirrors_changed", text),) if after != now else ())
+
+
+def redeployed(now: Situation, number: int) -> Change:
+    """Bring a revision that is down up again, to replace the stable one."""
+    if now.state in GONE:
+        raise Conflict(f"graph {now.graph!r} was deleted; deploy it again")
+    member = now.members.get(number)
+    if member is not None and member.state in UP | COMING:
+        raise Conflict(f"revision {number} of graph {now.graph!r} is {member.state}, not down")
+    return _coming(now, number, Intent(), Note(number, "redeployed"))
+
+
+def stepped(now: Situation, at: float) -> Change:
+    """Go to the next step of the rollout; Conflict if it is paused or there is none."""
+    before = _active(now)
+    if before.phase == "paused" or before.is_last:
+        why = "is paused" if before.phase == "paused" else "is in its last step"
+        raise Conflict(f"the rollout of revision {before.revision} {why}")
+    state = rollouts.stepped(before, at)
+    text = f"step {state.step + 1} of {len(state.plan.steps)}: {state.weight:g} %"
+    return Change(_at_step(now, state), (_told(state, "rollout_step", text),))
+
+
+def paused(now: Situation, by: PausedBy, reason: str, at: float) -> Change:
+    """Stop the rollout where it is. Of one that is paused, only the user's pause still counts."""
+    state = _active(now)
+    if state.phase == "paused" and (by != "user" or state.paused_by == "user"):
+        return Change(now)
+    state = rollouts.paused(state, by, reason, at)
+    return Change(replace(now, rollout=state), (_told(state, "rollout_paused", reason or by),))
+
+
+def resumed(now: Situation, at: float) -> Change:
+    """Let a paused rollout go on."""
+    state = _active(now)
+    if state.phase != "paused":
+        raise Conflict(f"the rollout of revision {state.revision} is not paused")
+    state = rollouts.resumed(state, at)
+    return Change(replace(now, rollout=state), (_told(state, "rollout_resumed"),))
+
+
+def looked(now: Situation, found: list[Measurement], at: float, grace: float) -> Change:
+    """Take a look at the metrics into account; the evidence goes into the log."""
+    before = _active(now)
+    state = rollouts.looked(before, found, at)
+    data = {"measurements": [asdict(one) for one in found], "step": state.step + 1}
+    verdict = state.verdict or "inconclusive"
+    text = "; ".join(one.message for one in found)
+    note = replace(_told(state, f"analysis_{verdict}", text), data=data, notify=())
+    if state.phase == "aborted":
+        counted = replace(state, phase=before.phase)  # the abortion ends it, once
+        return _and(note, aborted(replace(now, rollout=counted), at, grace, state.reason))
+    notes = [] if _is_no_news(before, state) else [note]
+    if state.phase != before.phase:
+        kind = "rollout_paused" if state.phase == "paused" else "rollout_resumed"
+        notes.append(_told(state, kind, state.reason))
+    return Change(replace(now, rollout=state), tuple(notes))
+
+
+def _is_no_news(before: RolloutState, state: RolloutState) -> bool:
+    """Whether a rollout just goes on waiting: one that is paused for weeks must not fill the log.
+
+    Failures and errors are counted, and end it some time, so they are always news.
+    """
+    waits = before.phase == state.phase == "paused"
+    return waits and before.verdict == state.verdict and state.verdict in ("pass", "inconclusive")
+
+
+def expired(now: Situation, at: float) -> Change:
+    """Retire the warm revisions whose time is over."""
+    gone = [
+        member
+        for member in now.members.values()
+        if member.state == "warm" and (member.expires_at is None or member.expires_at <= at)
+    ]
+    after = now
+    for member in gone:
+        after = _with(after, replace(member, state="retired", expires_at=None))
+    return Change(after, tuple(Note(member.number, "retired") for member in gone))
+
+
+def deleted(now: Situation) -> Change:
+    """Ask for the graph to go; its revisions are retired and stay on record.
+
+    No effect if it is going or gone.
+    """
+    if now.state in GONE:
+        return Change(now)
+    members = {
+        number: replace(member, state="retired", reason="the graph was deleted", expires_at=None)
+        for number, member in now.members.items()
+    }
+    over = _over(now, "the graph was deleted")
+    after = Situation(now.graph, "deleting", None, members, rollout=over.situation.rollout)
+    return Change(after, (*over.notes, Note(None, "delete_requested")))
+
+
+def gone(now: Situation) -> Change:
+    """Nothing of the graph runs any more; no effect if it was deployed again."""
+    if now.state != "deleting":
+        return Change(now)
+    return Change(replace(now, state="deleted"), (Note(None, "deleted"),))
+
+
+def unloaded(now: Situation) -> Change:
+    """Take all of the graph down, to come back as it is; no effect if that has been done.
+
+    Conflict while a revision is on its way or a rollout in progress.
+    """
+    if now.state == "unloaded":
+        return Change(now)
+    if now.live is None or now.coming:
+        what = f"revision {now.coming[-1]} is on its way" if now.coming else "it has no revision"
+        raise Conflict(f"graph {now.graph!r} cannot be unloaded: {what}")
+    _no_rollout(now, "traffic")
+    return Change(replace(now, state="unloaded"), (Note(None, "unloaded"),))
+
+
+def loaded(now: Situation) -> Change:
+    """Bring an unloaded graph back; no effect on one that is there."""
+    if now.state == "present":
+        return Change(now)
+    return Change(replace(now, state="present"), (Note(None, "loaded"),))
+
+
+def _with(now: Situation, member: Member) -> Situation:
+    return replace(now, members={**now.members, member.number: member})
+
+
+def _is_share(percent: float) -> bool:
+    return 0 <= percent <= 100
+
+
+def _and(note: Note, change: Change) -> Change:
+    return replace(change, notes=(note, *change.notes))
+
+
+def _then(first: Change, second: Change) -> Change:
+    return replace(second, notes=(*first.notes, *second.notes))
+
+
+def _up(now: Situation, number: int) -> Member:
+    member = now.members.get(number)
+    if member is not None and member.state in UP:
+        return member
+    names = ", ".join(f"r{n} ({now.members[n].state})" for n in sorted(now.up)) or "none"
+    state = f"is {member.state}" if member is not None else "does not run"
+    kind = Conflict if member is not None else NotFound
+    raise kind(f"revision {number} of graph {now.graph!r} {state}; up are: {names}")
+
+
+def _awake(member: Member) -> Member:
+    """A warm revision takes part again."""
+    if member.state != "warm":
+        return member
+    return replace(member, state="ready", reason="", expires_at=None)
+
+
+def _weighted(now: Situation, weights: Mapping[int, float]) -> Change:
+    members = {**now.members, **{n: _awake(now.members[n]) for n in weights}}
+    after = replace(now, weights=dict(weights), members=members)
+    text = ", ".join(f"r{number}={weight:g}" for number, weight in sorted(weights.items()))
+    return Change(after, (Note(None, "weights_changed", text),) if after != now else ())
+
+
+def _only(now: Situation, at: float, grace: float, reason: str) -> Situation:
+    """The stable revision alone; the other arms go warm, but for those that are mirrors."""
+    assert now.live is not None
+    return _cooled(replace(now, weights={now.live: 100.0}), at, grace, reason)
+
+
+def _cooled(now: Situation, at: float, grace: float, reason: str) -> Situation:
+    """Whatever is up without a part in the traffic is warm from now on."""
+    members = {}
+    for number, member in now.members.items():
+        has_part = number in now.weights or number in now.mirrors
+        if member.state in ("ready", "live") and not has_part:
+            expires = at + max(grace, LINGER)
+            member = replace(member, state="warm", reason=reason, expires_at=expires)
+        members[number] = member
+    return replace(now, members=members)
+
+
+def _at_step(now: Situation, state: RolloutState) -> Situation:
+    assert now.live is not None
+    weights = {now.live: 100.0 - state.weight, state.revision: state.weight}
+    mirrors = dict(now.mirrors)
+    if state.mirror:
+        mirrors[state.revision] = state.mirror
+    return replace(now, weights=weights, mirrors=mirrors, rollout=state)
+
+
+def _over(now: Situation, reason: str) -> Change:
+    """End a rollout that is in progress, if there is one, and its mirror."""
+    state = now.rollout
+    if state is None or not state.active:
+        return Change(now)
+    ended = replace(state, phase="aborted", paused_by=None, reason=reason)
+    mirrors = {n: s for n, s in now.mirrors.items() if n != state.revision or not state.mirror}
+    after = replace(now, rollout=ended, mirrors=mirrors)
+    return Change(after, (_told(ended, "rollout_aborted", reason),))
+
+
+def _active(now: Situation) -> RolloutState:
+    if now.rollout is None or not now.rollout.active:
+        raise Conflict(f"no rollout of graph {now.graph!r} is in progress")
+    return now.rollout
+
+
+def _no_rollout(now: Situation, what: str) -> None:
+    state = now.rollout
+    if state is not None and state.active:
+        raise Conflict(
+            f"the rollout of revision {state.revision} moves the {what} of {now.graph!r}; "
+            "abort or promote it first"
+        )
+
+
+def _told(state: RolloutState, kind: str, message: str = "") -> Note:
+    """An event of a rollout, of which its webhooks hear."""
+    data = {"step": state.step + 1, "weight": state.weight, "phase": state.phase}
+    return Note(state.revision, kind, message, data, tuple(state.plan.webhooks or ()))
+
+
+def _described(intent: Intent) -> str:
+    if intent.kind == "replace":
+        return ""
+    shares = intent.rollout.steps if intent.rollout else [intent.percent]
+    return f"{intent.kind} {', '.join(f'{share:g}' for share in shares)} %"

@@ -1,0 +1,99 @@
+"""The parts of a controller, put together on one store; they act only while it has the lease."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+from anabranch.control.api.api import ControlApi
+from anabranch.control.api.bandits import BanditApi
+from anabranch.control.api.monitors import MonitorApi
+from anabranch.control.observe.monitors import Monitors
+from anabranch.control.observe.totals import Ledger
+from anabranch.control.observe.traces import RecentTraces
+from anabranch.control.reconcile.reconciler import Reconciler
+from anabranch.control.release.releases import Releases
+from anabranch.control.rollout.driver import RolloutDriver
+from anabranch.control.rollout.webhooks import Deliveries
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.lease import Lease
+from anabranch.control.store.store import Store
+from anabranch.control.tasks import forever
+from anabranch.control.traffic.bandits import Bandits
+from anabranch.control.traffic.feedback import Counter, Memory
+from anabranch.control.traffic.tables import Catalogue
+from anabranch.control.traffic.topics import Hub
+from anabranch.control.traffic.writer import Desk
+from anabranch.errors import Unavailable
+
+logger = logging.getLogger("anabranch.control")
+
+_RENEWAL_S = 1.0
+
+
+class Plane:
+    """All that reads and writes one store; building it starts nothing."""
+
+    def __init__(self, settings: Settings, store: Store, hub: Hub, ledger: Ledger) -> None:
+        self._lease = Lease(store)
+        # Its own thread: a lease must not be lost because all others are busy.
+        self._lease_thread = ThreadPoolExecutor(1, "lease")
+        releases = Releases(settings)
+        catalogue = Catalogue(store, releases)
+        self._desk = Desk(store, catalogue, hub, ledger, settings.grace)
+        self.reconciler = Reconciler(
+            settings, store, releases, catalogue, self._desk, lambda: self._lease.held
+        )
+        self.bandits = Bandits(store.database, catalogue.of)
+        self.rewards = Counter(store.database, catalogue.of, [self.bandits])
+        self.memory = Memory()
+        self.traces = RecentTraces()
+        self.monitors = Monitors(store)
+        self._desk.watch(lambda: self.monitors.keep(hub.graphs()))
+        self._desk.watch(lambda: self.memory.keep(hub.graphs()))
+        self.api = ControlApi(
+            settings, store, releases, self.reconciler, self._desk, hub, ledger,
+            BanditApi(store, catalogue, self.bandits), self.traces,
+            MonitorApi(store, self.monitors),
+        )  # fmt: skip
+        self._work = {
+            "the reconciler": self.reconciler.run,
+            "the driver of rollouts": RolloutDriver(
+                store, self._desk, ledger, settings, self.monitors
+            ).run,
+            "the delivery to webhooks": Deliveries(store, settings).run,
+        }
+
+    async def acquire(self, timeout: float) -> bool:
+        """Try to get the lease for some seconds."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._lease_thread, self._lease.acquire, timeout)
+
+    async def publish(self) -> None:
+        """Put the tables of all graphs in force, and begin to listen to their routers."""
+        self.memory.begin()
+        await self._desk.publish_all()
+
+    async def run(self) -> None:
+        """Act until the lease is lost."""
+        tasks = [asyncio.create_task(forever(name, work)) for name, work in self._work.items()]
+        try:
+            while True:
+                if not await self._renewed():
+                    return
+                await asyncio.sleep(_RENEWAL_S)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _renewed(self) -> bool:
+        """Whether the lease is still ours. Where the store does not answer, nobody can take it,
+        and nothing can be written either.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._lease_thread, self._lease.renew)
+        except Unavailable as error:
+            logger.warning("cannot renew the lease: %s", error)
+            return True

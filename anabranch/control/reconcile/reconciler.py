@@ -1,0 +1,327 @@
+"""The loop that makes Serve what the store says: observe, decide, act, for every graph.
+
+Each graph is acted on by one task at a time, and graphs do not wait for each other. Nothing is
+remembered that a restart may not lose: what runs is read from Serve, what should run from the
+store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from anabranch.control.lifecycle import operations
+from anabranch.control.lifecycle.decide import (
+    Action,
+    App,
+    Arrive,
+    Delete,
+    Desired,
+    Fail,
+    MarkDeleted,
+    Start,
+    Wait,
+    decide,
+)
+from anabranch.control.lifecycle.operations import GONE, Change, Situation
+from anabranch.control.reconcile import serving
+from anabranch.control.reconcile.fleet import Fleet
+from anabranch.control.release.releases import Releases
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.store import Store
+from anabranch.control.traffic.tables import Catalogue
+from anabranch.control.traffic.writer import Desk
+from anabranch.errors import AnabranchError, NotFound
+from anabranch.router.limits import Limits
+from anabranch.router.table import app_name
+
+logger = logging.getLogger("anabranch.control")
+
+_BUSY_PAUSE = 0.1
+_IDLE_PAUSE = 2.0
+_FIRST_RETRY = 1.0
+_LONGEST_RETRY = 60.0
+_MOST_LAUNCHES = 8
+"""Revisions that are started at a time: each may install for minutes, and must leave threads to
+those who use the store.
+"""
+
+
+class Reconciler:
+    """Runs until it is cancelled; ``wake`` makes it look at once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        releases: Releases,
+        catalogue: Catalogue,
+        desk: Desk,
+        may_act: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._releases = releases
+        self._catalogue = catalogue
+        self._desk = desk
+        self._may_act = may_act
+        self._limits = Limits(max_body=settings.max_body)
+        self._deploy_timeout = settings.deploy_timeout
+        self._launches = asyncio.Semaphore(_MOST_LAUNCHES)
+        self._woken = asyncio.Event()
+        self._acting: dict[str, asyncio.Task[None]] = {}
+        self._since: dict[tuple[str, int], float] = {}
+        """When each revision on its way was started, on the monotonic clock."""
+        self._rolled: dict[str, int] = {}
+        """The revision that each router was last rolled to: Serve shows it a moment late."""
+        self._retries: dict[tuple[str, int | None], tuple[float, float]] = {}
+        """Per application and revision, when to try again and how long to wait after that."""
+        self._next_expiry = float("inf")
+        """Unix time at which the next warm revision is to go."""
+        self.applications: Mapping[str, Any] = {}
+        """What Serve last said of its applications."""
+        self._fleet = Fleet()
+        self.settled = asyncio.Event()
+        """Set while nothing is left to do but to wait until warm revisions expire."""
+        desk.watch(self.wake)
+
+    def wake(self) -> None:
+        """Look at the store now; something was written to it."""
+        self.settled.clear()
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Reconcile for ever."""
+        while True:
+            self._woken.clear()
+            try:
+                busy = await self._tick()
+            except Exception:
+                logger.exception("cannot reconcile; trying again in %gs", _IDLE_PAUSE)
+                await asyncio.sleep(_IDLE_PAUSE)
+                continue
+            if busy:
+                self.settled.clear()
+            elif not self._woken.is_set():
+                self.settled.set()
+            await self._pause(_BUSY_PAUSE if busy else self._idle())
+
+    def _idle(self) -> float:
+        return max(0.0, min(_IDLE_PAUSE, self._next_expiry - self._desk.clock()))
+
+    async def _pause(self, seconds: float) -> None:
+        # Not wait_for: in Python 3.11 it may swallow a cancellation.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
+
+    async def _tick(self) -> bool:
+        """Look once and start what is to be done; says whether something still is."""
+        if not self._may_act():
+            return False
+        acting = set(self._acting)  # what is observed of these may be older than what they did
+        self.applications = await asyncio.to_thread(serving.details)
+        self._fleet.see(self.applications)
+        observed = serving.observe(self.applications)
+        self._forgive(observed)
+        wanted = await self._wanted()
+        for graph in observed.keys() - wanted.keys():
+            wanted[graph] = Desired(graph, deleted=True)
+        busy = False
+        for graph, desired in wanted.items():
+            if graph in acting or graph in self._acting:
+                busy = True
+                continue
+            actions = [
+                action
+                for action in decide(desired, self._with_rolled(graph, observed.get(graph, {})))
+                if not self._postponed(graph, action)
+            ]
+            busy = busy or bool(actions)
+            if any(not isinstance(action, Wait) for action in actions):
+                self._begin(desired, actions)
+        return busy
+
+    def _with_rolled(self, graph: str, apps: Mapping[str, App]) -> Mapping[str, App]:
+        """What runs, with the router's revision as last asked for while Serve is on its way."""
+        router, rolled = apps.get(graph), self._rolled.get(graph)
+        if router is None or router.status != "deploying" or rolled is None:
+            return apps
+        return {**apps, graph: replace(router, revision=rolled)}
+
+    def _forgive(self, observed: Mapping[str, Mapping[str, App]]) -> None:
+        """What runs may fail anew without having to wait for longer than the first time."""
+        for apps in observed.values():
+            for name, app in apps.items():
+                if app.status == "running":
+                    self._retries.pop((name, app.revision), None)
+        long_ago = time.monotonic() - 2 * _LONGEST_RETRY  # nobody wants these any more
+        self._retries = {
+            target: retry for target, retry in self._retries.items() if retry[0] > long_ago
+        }
+
+    def _postponed(self, graph: str, action: Action) -> bool:
+        """Whether an action would repeat too soon what just failed."""
+        if not isinstance(action, Start):
+            return False
+        due, _ = self._retries.get(_target(graph, action), (0.0, 0.0))
+        return time.monotonic() < due
+
+    async def _wanted(self) -> dict[str, Desired]:
+        """What should run, after the warm revisions whose time is over were retired."""
+        now, self._next_expiry = self._desk.clock(), float("inf")
+        found: dict[str, Desired] = {}
+        for stored in await asyncio.to_thread(self._store.situations):
+            await self._desk.catch_up(stored)
+            situation = stored.situation
+            if _next_expiry(situation) <= now:
+                situation = (await self._desk.change(situation.graph, _expired)).situation
+            self._next_expiry = min(self._next_expiry, _next_expiry(situation))
+            found[situation.graph] = await asyncio.to_thread(self._desired, situation)
+        coming = {(graph, one) for graph, desired in found.items() for one in desired.coming}
+        self._since = {key: since for key, since in self._since.items() if key in coming}
+        return found
+
+    def _desired(self, now: Situation) -> Desired:
+        if now.state in GONE:
+            return Desired(now.graph, deleted=True)
+        if now.state == "unloaded":
+            return Desired(now.graph)
+        find = self._catalogue.of(now.graph)
+        return Desired(
+            now.graph,
+            live=now.live,
+            arms=frozenset(number for number, weight in now.weights.items() if weight > 0),
+            up=now.up,
+            coming=now.coming,
+            remote=frozenset(
+                number
+                for number in (*now.up, *now.coming)
+                # One that does not compile is started all the same: that will say why.
+                if (outline := find(number)) is not None and outline.remote
+            ),
+            overdue=frozenset(number for number in now.coming if self._is_overdue(now, number)),
+        )
+
+    def _is_overdue(self, now: Situation, number: int) -> bool:
+        """Whether a revision has had its time; what it takes to start it does not count."""
+        if now.members[number].state != "deploying" or now.graph in self._acting:
+            return False
+        since = self._since.setdefault((now.graph, number), time.monotonic())
+        return time.monotonic() - since > self._deploy_timeout
+
+    def _begin(self, desired: Desired, actions: list[Action]) -> None:
+        task = asyncio.create_task(self._act(desired, actions))
+        self._acting[desired.graph] = task
+        task.add_done_callback(lambda ended: self._ended(desired.graph, ended))
+
+    def _ended(self, graph: str, task: asyncio.Task[None]) -> None:
+        del self._acting[graph]
+        self._woken.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s: cannot act; trying again", graph, exc_info=error)
+
+    async def _act(self, desired: Desired, actions: list[Action]) -> None:
+        for action in actions:
+            if not self._may_act():
+                return
+            try:
+                await self._apply(desired, action)
+            except Exception as error:
+                await self._failed(desired, action, error)
+
+    async def _apply(self, desired: Desired, action: Action) -> None:
+        graph = desired.graph
+        match action:
+            case Start():
+                await self._start(desired, action)
+            case Delete(app):
+                await asyncio.to_thread(serving.delete, app)
+            case Arrive(number):
+                await self._arrive(graph, number)
+            case Fail(number, reason):
+                await self._give_up(graph, number, reason)
+            case MarkDeleted():
+                await self._gone(graph)
+            case Wait():
+                pass
+
+    async def _arrive(self, graph: str, number: int) -> None:
+        await self._desk.change(
+            graph, lambda now, at, grace: operations.arrived(now, number, at, grace)
+        )
+
+    async def _give_up(self, graph: str, number: int, reason: str) -> None:
+        named = await asyncio.to_thread(self._with_nodes, graph, number, reason)
+        await self._desk.change(graph, lambda now, at, grace: operations.failed(now, number, named))
+
+    def _with_nodes(self, graph: str, number: int, reason: str) -> str:
+        """A reason in which segments come with the names of their nodes."""
+        with suppress(AnabranchError):
+            plan = self._releases.plan(self._store.revision(graph, number))
+            for segment in plan.segments:
+                named = f"segment {segment.name!r} (nodes {', '.join(segment.nodes)}):"
+                reason = reason.replace(f"segment {segment.name!r}:", named)
+        return reason
+
+    async def _gone(self, graph: str) -> None:
+        """Nothing of a graph runs; one that the store never had is none of its business."""
+        with suppress(NotFound):
+            await self._desk.change(graph, lambda now, at, grace: operations.gone(now))
+        self._rolled.pop(graph, None)
+
+    async def _start(self, desired: Desired, action: Start) -> None:
+        graph, number = desired.graph, action.revision
+        if action.retry:
+            self._back_off(graph, action)
+        if number in desired.coming:
+            await self._desk.change(graph, lambda now, at, grace: operations.started(now, number))
+        async with self._launches:
+            await asyncio.to_thread(self._launch, action, graph, number in desired.coming)
+        if action.part == "router":
+            self._rolled[graph] = number
+
+    def _launch(self, action: Start, graph: str, is_new: bool) -> None:
+        release = self._releases.release(self._store.revision(graph, action.revision))
+        missing = serving.lacking(release.plan) if is_new else ""
+        if missing:
+            raise AnabranchError(missing)
+        serving.start(action.part, release, self._limits)
+
+    async def _failed(self, desired: Desired, action: Action, error: Exception) -> None:
+        """A revision on its way that cannot be started has failed; all else is tried again."""
+        logger.warning("%s: %s: %s", desired.graph, action, error)
+        known = isinstance(error, AnabranchError)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        if not isinstance(action, Start):
+            return
+        if action.revision in desired.coming:
+            await self._give_up(desired.graph, action.revision, reason)
+            return
+        self._back_off(desired.graph, action)
+        await asyncio.to_thread(
+            self._store.log, desired.graph, action.revision, "start_failed", reason
+        )
+
+    def _back_off(self, graph: str, action: Start) -> None:
+        target = _target(graph, action)
+        _, pause = self._retries.get(target, (0.0, _FIRST_RETRY))
+        self._retries[target] = (time.monotonic() + pause, min(pause * 2, _LONGEST_RETRY))
+
+
+def _target(graph: str, action: Start) -> tuple[str, int]:
+    return app_name(graph, action.part, action.revision), action.revision
+
+
+def _next_expiry(now: Situation) -> float:
+    """Unix time at which the next warm revision of a graph is to go."""
+    warm = (one for one in now.members.values() if one.state == "warm")
+    return min((one.expires_at or 0.0 for one in warm), default=float("inf"))
+
+
+def _expired(now: Situation, at: float, grace: float) -> Change:
+    return operations.expired(now, at)

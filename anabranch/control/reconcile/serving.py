@@ -1,0 +1,253 @@
+"""Serve as the controller sees it: what applications there are, and how to start and stop them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve._private.client import ServeControllerClient
+from ray.serve._private.common import ReplicaState
+from ray.serve.context import _get_global_client
+from ray.serve.schema import ApplicationStatus
+
+from anabranch.control.lifecycle.decide import App, Status, parse_app
+from anabranch.control.release.release import REVISION_VARIABLE, Release
+from anabranch.errors import Unavailable
+from anabranch.graph.plan.plan import HEAD, MONITORS, Plan, Segment
+from anabranch.router.limits import Limits
+from anabranch.router.table import ROUTER, Part, app_name
+from anabranch.serve.calls.breaking import router_options
+from anabranch.serve.replicas.base import start_reason
+from anabranch.serve.replicas.explainer import ExplainerReplica
+from anabranch.serve.replicas.head import HeadReplica
+from anabranch.serve.replicas.monitors import MonitorReplica
+from anabranch.serve.replicas.router import RouterIngress
+from anabranch.serve.replicas.segment import SegmentReplica, actor_options
+from anabranch.serve.scaling.scaling import is_autoscaled, scaling_options
+
+_STARTING = threading.Lock()
+"""Serve 2.60 pickles what a deployment is configured with by way of a registry that all threads
+share, so that two at once may fail: "… is not registered for pickle by value"."""
+_MANY = 100_000
+"""More requests than a replica ever has: the router's own gate is what bounds them."""
+_HEALTH_PERIOD = 5.0
+_DRAIN_EXTRA = 5.0
+
+_STATUS: dict[ApplicationStatus, Status] = {
+    ApplicationStatus.DEPLOYING: "deploying",
+    ApplicationStatus.RUNNING: "running",
+    ApplicationStatus.UNHEALTHY: "unhealthy",
+    ApplicationStatus.DEPLOY_FAILED: "failed",
+    ApplicationStatus.DELETING: "deleting",
+}
+
+
+def details() -> dict[str, Any]:
+    """Serve's applications in full, by name: status, message, deployments, replicas."""
+    found: dict[str, Any] = _client().get_serve_details()["applications"]
+    return found
+
+
+def observe(applications: Mapping[str, Any]) -> dict[str, dict[str, App]]:
+    """What runs, by graph and by application."""
+    graphs: dict[str, dict[str, App]] = {}
+    for name, application in applications.items():
+        parsed = parse_app(name)
+        status = _STATUS.get(ApplicationStatus(application["status"]))
+        if parsed is None or status is None:
+            continue
+        graph, part, number = parsed
+        revision = router_revision(application) if part == "router" else number
+        graphs.setdefault(graph, {})[name] = App(status, revision, reason(application))
+    return graphs
+
+
+def router_revision(application: Mapping[str, Any]) -> int | None:
+    """The revision that a router application is to run; None if Serve does not say."""
+    router = application["deployments"].get(ROUTER) or {}
+    options = router.get("deployment_config", {}).get("ray_actor_options") or {}
+    variables = (options.get("runtime_env") or {}).get("env_vars") or {}
+    number = variables.get(REVISION_VARIABLE, "")
+    return int(number) if number.isdigit() else None
+
+
+def replica_states(deployment: Mapping[str, Any]) -> Counter[str]:
+    """How many replicas of a deployment are in each state, such as "running"."""
+    replicas = deployment.get("replicas", ())
+    return Counter(ReplicaState(replica["state"]).value.lower() for replica in replicas)
+
+
+def log_folder() -> Path:
+    """The folder in which Ray keeps the logs of this machine's processes."""
+    node: Any = ray._private.worker._global_node
+    return Path(node.get_logs_dir_path())
+
+
+def reason(application: Mapping[str, Any]) -> str:
+    """Why an application is not well, as one line; empty if nothing is wrong."""
+    deployments = application["deployments"]
+    messages = {name: deployments[name]["message"] for name in sorted(deployments)}
+    marked = [found for text in messages.values() if (found := start_reason(text)) is not None]
+    if marked:
+        return "; ".join(dict.fromkeys(marked))
+    plain = [_plain(name, text) for name, text in messages.items() if text]
+    return "; ".join(plain) or _last_line(application["message"])
+
+
+def _plain(deployment: str, text: str) -> str:
+    """What Serve says of a deployment that did not get as far as to say something itself."""
+    segment = HEAD if deployment == ROUTER else deployment
+    if "ActorDiedError" in text:
+        return f"segment {segment!r}: its process died while it started; see its log"
+    return f"segment {segment!r}: {_last_line(text)}"
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:1000] if lines else ""
+
+
+def start(part: Part, release: Release, limits: Limits) -> None:
+    """Start a part of a release in its application; returns before it is healthy."""
+    name = app_name(release.graph, part, release.revision)
+    if is_autoscaled(release.plan.head.scaling):
+        release = replace(release, running=_running(release.graph))
+    route = f"/v2/models/{release.graph}" if part == "router" else None
+    with _STARTING:
+        target = _BUILDERS[part](release, limits)
+        serve.run_many(
+            [serve.RunTarget(target, name, route)],
+            wait_for_ingress_deployment_creation=False,
+            wait_for_applications_running=False,
+        )
+
+
+def _running(graph: str) -> int:
+    """How many routers Serve wants of a graph now; 0 where it has none."""
+    router = details().get(graph, {}).get("deployments", {}).get(ROUTER, {})
+    return int(router.get("target_num_replicas") or 0)
+
+
+def delete(name: str) -> None:
+    """Take an application down; returns before it is gone."""
+    _client().delete_apps([name], blocking=False)
+
+
+def _client() -> ServeControllerClient:
+    client = _get_global_client()
+    if client is None:
+        raise Unavailable("Ray Serve does not run")
+    return client
+
+
+def lacking(plan: Plan) -> str:
+    """What a segment asks of one machine that none of the cluster has; empty if nothing."""
+    every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    nodes = [node["Resources"] for node in every if node["Alive"]]
+    return "; ".join(text for segment in plan.segments if (text := unplaceable(segment, nodes)))
+
+
+def unplaceable(segment: Segment, nodes: list[Mapping[str, float]]) -> str:
+    """Why no machine with these resources can ever take the segment; empty if one can."""
+    wanted = _wanted(segment)
+    if any(all(node.get(name, 0) >= size for name, size in wanted.items()) for node in nodes):
+        return ""
+    asked = ", ".join(f"{size:g} {name}" for name, size in wanted.items())
+    most = ", ".join(
+        f"{max((n.get(name, 0) for n in nodes), default=0):g} {name}" for name in wanted
+    )
+    return (
+        f"segment {segment.name!r} (nodes {', '.join(segment.nodes)}) asks for {asked}; "
+        f"the most that any machine of the cluster has is {most}"
+    )
+
+
+def _wanted(segment: Segment) -> dict[str, float]:
+    options = actor_options(segment, {})
+    accelerator = options.get("accelerator_type")
+    wanted = {
+        "CPU": float(options["num_cpus"]),
+        "GPU": float(options.get("num_gpus", 0)),
+        "memory": float(options.get("memory", 0)),
+        f"accelerator_type:{accelerator}": 0.001 if accelerator else 0.0,
+    }
+    return {name: size for name, size in wanted.items() if size}
+
+
+def _router(release: Release, limits: Limits) -> serve.Application:
+    decorate: Any = serve.deployment(name=ROUTER, **_options(release, release.plan.head))
+    return decorate(RouterIngress).bind(  # type: ignore[no-any-return]
+        release.graph, release.spec, release.revision, _segments_app(release), limits
+    )
+
+
+def _head(release: Release, limits: Limits) -> serve.Application:
+    head = release.plan.head
+    options = _options(release, head) | router_options(head.scaling)
+    decorate: Any = serve.deployment(name=HEAD, **options)
+    return decorate(HeadReplica).bind(  # type: ignore[no-any-return]
+        release.spec, _segments_app(release)
+    )
+
+
+def _segments_app(release: Release) -> str:
+    return app_name(release.graph, "segments", release.revision)
+
+
+def _segments(release: Release, limits: Limits) -> serve.Application:
+    """All of them in one application, which is what the first refers to."""
+    builders = [partial(_segment, release, each) for each in release.plan.segments[1:]]
+    builders += [partial(_monitors, release)] if release.plan.monitors else []
+    first, *others = builders
+    return first([each([]) for each in others])
+
+
+def _monitors(release: Release, peers: list[serve.Application]) -> serve.Application:
+    """One replica, which reserves nothing."""
+    options = _options(release, Segment(MONITORS, ()))
+    decorate: Any = serve.deployment(name=MONITORS, **options)
+    return decorate(MonitorReplica).bind(release.spec, peers)  # type: ignore[no-any-return]
+
+
+_BUILDERS = {"router": _router, "head": _head, "segments": _segments}
+
+
+def _segment(
+    release: Release, segment: Segment, peers: list[serve.Application]
+) -> serve.Application:
+    options = _options(release, segment) | router_options(segment.scaling)
+    decorate: Any = serve.deployment(name=segment.name, **options)
+    if segment.name in release.plan.signature.explainers:
+        return decorate(ExplainerReplica).bind(  # type: ignore[no-any-return]
+            release.spec, segment.name, peers, _segments_app(release)
+        )
+    return decorate(SegmentReplica).bind(  # type: ignore[no-any-return]
+        release.spec, segment.name, peers
+    )
+
+
+def _options(release: Release, segment: Segment) -> dict[str, Any]:
+    """Options common to all deployments.
+
+    A surge of 100 % starts new replicas before old ones stop; one try of the constructor is
+    enough, since its failure ends the deployment of the revision; a replica drains for as long as
+    a request may take.
+    """
+    return {
+        **scaling_options(segment.scaling, release.running if segment.name == HEAD else 0),
+        "ray_actor_options": actor_options(segment, release.environment(segment)),
+        "max_ongoing_requests": _MANY,
+        "max_constructor_retry_count": 1,
+        "max_surge_percent": 100,
+        "rolling_update_percentage": 1.0,
+        "health_check_period_s": _HEALTH_PERIOD,
+        "graceful_shutdown_wait_loop_s": 0.2,
+        "graceful_shutdown_timeout_s": release.plan.timeout + _DRAIN_EXTRA,
+    }

@@ -1,0 +1,108 @@
+"""Python environments for bundles that bring a ``requirements.txt``.
+
+An environment is a thin layer over the engine's own: what the engine has is seen through, what
+the requirements name in another version lies in front of it. So nothing is copied, installs are
+quick, and two graphs with different dependencies run side by side.
+
+The layer is on disk in the engine's home, which on a cluster must be a folder that all machines
+share, as for bundles.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import venv
+from collections.abc import Mapping
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from anabranch.control.release.bundles import REQUIREMENTS, digest, write_files
+from anabranch.errors import DeployError
+
+_COMPLETE = "anabranch-complete"
+_SHOWN_LINES = 5
+
+
+class Environments:
+    """Environments in ``folder``, one for each set of requirements."""
+
+    def __init__(self, folder: Path, timeout: float) -> None:
+        self._folder = folder
+        self._timeout = timeout
+        self._making: dict[str, threading.Lock] = {}
+
+    def python(self, files: Mapping[str, bytes]) -> Path | None:
+        """The interpreter for a bundle's files, made if need be; None if it asks for nothing.
+
+        Raises DeployError with the installer's last words.
+        """
+        if not _asks(files.get(REQUIREMENTS, b"")):
+            return None
+        folder = self._folder / _key(files)
+        with self._making.setdefault(folder.name, threading.Lock()):
+            if not (folder / _COMPLETE).exists():
+                self._make(folder, files)
+        return folder / "bin" / "python"
+
+    def _make(self, folder: Path, files: Mapping[str, bytes]) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(folder, symlinks=True, with_pip=False)
+        layer = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+        (layer / "_anabranch_engine.pth").write_text(
+            "".join(f"import site; site.addsitedir({path!r})\n" for path in _site_packages())
+        )
+        with tempfile.TemporaryDirectory() as source:
+            write_files(files, Path(source))
+            self._install(folder / "bin" / "python", Path(source))
+        (folder / _COMPLETE).touch()
+
+    def _install(self, python: Path, source: Path) -> None:
+        command = [*_installer(python), "-r", REQUIREMENTS]
+        try:
+            done = subprocess.run(
+                command, cwd=source, timeout=self._timeout, check=False, text=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise DeployError(
+                f"{REQUIREMENTS}: the install did not end within {self._timeout:g}s"
+            ) from None
+        if done.returncode != 0:
+            lines = [line for line in done.stdout.splitlines() if line.strip()]
+            raise DeployError(f"{REQUIREMENTS}: {' | '.join(lines[-_SHOWN_LINES:])}")
+
+
+def _asks(requirements: bytes) -> bool:
+    lines = requirements.decode("utf-8", "replace").splitlines()
+    return any(line.split("#", 1)[0].strip() for line in lines)
+
+
+def _key(files: Mapping[str, bytes]) -> str:
+    """Name of the environment. Requirements may name files beside them, so then those count too."""
+    requirements = files[REQUIREMENTS]
+    own = digest(files).encode() if b"/" in requirements or b"-" in requirements[:1] else b""
+    parts = (requirements, own, sys.version.encode(), sys.prefix.encode())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
+
+
+def _site_packages() -> list[str]:
+    return list(dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]))
+
+
+def _installer(python: Path) -> list[str]:
+    # Not importlib.util: setuptools hooks into that, and warns where distutils is in use.
+    if PathFinder.find_spec("pip") is not None:
+        return [
+            sys.executable, "-m", "pip", "--python", str(python), "install", "--no-input",
+            "--disable-pip-version-check", "--quiet",
+        ]  # fmt: skip
+    uv = shutil.which("uv")
+    if uv is None:
+        raise DeployError(f"{REQUIREMENTS}: neither pip nor uv is there to install it")
+    return [uv, "pip", "install", "--python", str(python), "--quiet"]

@@ -1,0 +1,137 @@
+"""From a stored revision to what it takes to run it: plan, bundle and environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from anabranch.components.artefacts.settings import PINS
+from anabranch.control.release import references
+from anabranch.control.release.bundles import (
+    MANIFEST,
+    REQUIREMENTS,
+    BundleStore,
+    manifest_spec,
+    spec_name,
+    unpack,
+)
+from anabranch.control.release.environments import Environments
+from anabranch.control.release.release import Release
+from anabranch.control.settings import destinations, log_sinks
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.store import Revision
+from anabranch.errors import InvalidRequest
+from anabranch.graph.compile.loading import Loaded, load_text
+from anabranch.graph.plan.plan import Plan, Signature
+from anabranch.specs.models import Rollout
+
+_KEPT = 256
+"""Compiled specs kept in memory."""
+
+
+@dataclass(frozen=True)
+class Received:
+    """A bundle that was checked, compiled and kept; ``spec`` is the text of its spec."""
+
+    digest: str
+    spec: str
+    rollout: Rollout | None
+    """The block of that name in the spec."""
+    monitored: bool
+    """Whether it has monitors."""
+    pins: Mapping[str, str]
+    """What each movable reference to a model means now."""
+
+
+class Releases:
+    """Bundles, and the plans and environments that follow from them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._max_size = settings.max_bundle
+        self._artefacts = settings.artefacts
+        self._webhooks, self._prometheus = settings.webhooks, settings.prometheus
+        self._request_logs = settings.request_logs
+        self._bundles = BundleStore(settings.bundles)
+        self._environments = Environments(settings.environments, settings.install_timeout)
+        self._compiled = lru_cache(_KEPT)(load_text)
+
+    def receive(self, graph: str, data: bytes) -> Received:
+        """Check and keep a bundle for ``graph``.
+
+        Raises TooLarge, SpecError, InvalidRequest, and Unavailable where MLflow's tracking server
+        is asked what a reference means and does not answer. A rollout may only call, and a
+        request log only go to, what the settings allow.
+        """
+        files = unpack(data, self._max_size)
+        name = spec_name(files)
+        loaded = load_text(files[name], name)
+        if loaded.graph.name != graph:
+            raise InvalidRequest(
+                f"the spec in the bundle is for graph {loaded.graph.name!r}, not {graph!r}"
+            )
+        self.check(loaded.graph.spec.rollout)
+        log_sinks.check(loaded.plan.telemetry.requests, self._request_logs)
+        references.check(loaded.graph, self._artefacts)
+        pins = references.pins(loaded.graph, self._artefacts)
+        digest = self._bundles.put(files)
+        text, monitored = files[name].decode("utf-8"), bool(loaded.plan.monitors)
+        return Received(digest, text, loaded.graph.spec.rollout, monitored, pins)
+
+    def check(self, rollout: Rollout | None, monitored: bool = True) -> None:
+        """InvalidRequest for a rollout that would call what the settings do not allow, or that goes
+        by drift where nothing is ``monitored``.
+        """
+        destinations.check(rollout, self._webhooks, self._prometheus)
+        metrics = rollout.analysis.metrics if rollout and rollout.analysis else ()
+        if not monitored and any(metric.metric == "drift" for metric in metrics):
+            raise InvalidRequest(
+                "rollout.analysis: `drift` is measured by `monitors`, and the graph has none"
+            )
+
+    def signature(self, plan: Plan) -> Signature:
+        """What routers are told of a plan: what the settings do not allow is left out."""
+        telemetry = log_sinks.permitted(plan.telemetry, self._request_logs)
+        return replace(plan.signature, telemetry=telemetry)
+
+    def loaded(self, revision: Revision) -> Loaded:
+        """The compiled spec of a revision; SpecError if this version cannot compile it."""
+        return self._compiled(revision.spec)
+
+    def files(self, revision: Revision) -> dict[str, str]:
+        """The files of a revision, each with a mark of its content; NotFound if they are gone."""
+        return self._bundles.marks(revision.digest)
+
+    def member(self, revision: Revision, name: str) -> bytes | None:
+        """One file of a revision's bundle, None if it has no such file; NotFound if it is gone."""
+        return self._bundles.read(revision.digest, name)
+
+    def plan(self, revision: Revision) -> Plan:
+        """The compiled graph of a revision; SpecError if this version cannot compile it."""
+        return self.loaded(revision).plan
+
+    def release(self, revision: Revision) -> Release:
+        """All that it takes to run ``revision``; installs its requirements if they are new.
+
+        Raises DeployError if that fails, NotFound if the bundle is gone.
+        """
+        plan = self.plan(revision)
+        spec = manifest_spec(self._bundles.read(revision.digest, MANIFEST))
+        return Release(revision.graph, revision.number, spec, plan, self._environment(revision))
+
+    def _environment(self, revision: Revision) -> dict[str, Any]:
+        """The Ray runtime environment: the bundle as working folder, and its interpreter."""
+        path = self._bundles.path(revision.digest)
+        environment: dict[str, Any] = {"working_dir": path.as_uri()}
+        if revision.pins:
+            environment["env_vars"] = {PINS: json.dumps(dict(revision.pins))}
+        if self._bundles.read(revision.digest, REQUIREMENTS) is not None:
+            python = self._environments.python(unpack(path.read_bytes(), _UNLIMITED))
+            environment |= {"py_executable": str(python)} if python is not None else {}
+        return environment
+
+
+_UNLIMITED = 2**62
+"""For bundles that were checked when they came."""

@@ -1,0 +1,298 @@
+"""The loop that moves rollouts: looks at the metrics, asks gates, steps, promotes and aborts.
+
+All that matters is in the store: the driver can die anywhere, and another goes on at the same step
+and weight. It remembers only where each window began. A new driver begins a window anew, and looks
+once that is an interval long; a gate that had been asked before may be asked again.
+
+A look and a gate of one graph do not wait for each other, nor for those of another graph. What is
+done about their outcome is decided inside the transaction, by what the rollout is then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeAlias
+
+from anabranch.control.lifecycle import operations, rollouts
+from anabranch.control.lifecycle.analysis import (
+    Drift,
+    Outside,
+    Window,
+    judge,
+    named,
+    window_between,
+)
+from anabranch.control.lifecycle.operations import Change, Situation
+from anabranch.control.lifecycle.rollouts import Measurement, Move, RolloutState
+from anabranch.control.rollout.gates import Gate, question
+from anabranch.control.rollout.metrics import RolloutMetrics
+from anabranch.control.rollout.outgoing import Caller
+from anabranch.control.rollout.promql import Prometheus
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.store import Stored
+from anabranch.errors import Conflict
+from anabranch.router.measure.tally import Report
+from anabranch.specs.models import Metric
+
+logger = logging.getLogger("anabranch.control")
+
+_BUSY, _IDLE = 0.15, 0.5
+"""Seconds between two looks at the store, with and without a rollout in progress."""
+_RETRY = 1.0
+_LATE = 1.0, 0.25
+"""A window that begins so much later than its step, or after its last look, is a new driver's: in
+seconds, and as a share of the interval; the longer of both.
+"""
+
+
+class Situations(Protocol):
+    """Where situations are read; ``Store`` is one."""
+
+    def situations(self) -> list[Stored]:
+        """How every graph stands."""
+        ...
+
+
+class Changes(Protocol):
+    """Where situations are changed; ``Desk`` is one."""
+
+    async def change(
+        self, graph: str, operation: Callable[[Situation, float, float], Change]
+    ) -> Stored:
+        """Apply an operation."""
+        ...
+
+
+class Sums(Protocol):
+    """Where counts come from; ``Ledger`` is one."""
+
+    def watched(self, graph: str) -> Report:
+        """Sums of which differences are windows."""
+        ...
+
+
+class Drifts(Protocol):
+    """Where the scores of monitors come from; ``Monitors`` is one."""
+
+    def drift(self, graph: str, revision: int, since: float) -> Drift:
+        """The highest score since a Unix time."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Mark:
+    """Where a window began."""
+
+    revision: int
+    step: int
+    since: float
+    sums: Report
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A rollout as it was when something about it became due."""
+
+    graph: str
+    stable: int
+    state: RolloutState
+    mark: _Mark
+
+
+class RolloutDriver:
+    """Runs until it is cancelled. ``clock`` gives Unix time."""
+
+    def __init__(
+        self,
+        store: Situations,
+        desk: Changes,
+        ledger: Sums,
+        settings: Settings,
+        monitors: Drifts,
+        *,
+        caller: Caller | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store, self._desk, self._ledger = store, desk, ledger
+        self._monitors = monitors
+        self._caller = caller or Caller()
+        self._gate = Gate(settings.webhooks, self._caller, sleep)
+        self._prometheus = Prometheus(settings.prometheus, self._caller)
+        self._clock, self._sleep = clock, sleep
+        self._marks: dict[str, _Mark] = {}
+        self._metrics = RolloutMetrics()
+        self._jobs: dict[tuple[str, str], asyncio.Task[None]] = {}
+        """By graph and kind: what is going on."""
+
+    async def run(self) -> None:
+        """Drive all rollouts for ever."""
+        try:
+            while True:
+                await self._sleep(await self._look_around())
+        finally:
+            for job in self._jobs.values():
+                job.cancel()
+            await self._caller.close()
+
+    async def _look_around(self) -> float:
+        """Start what is due, and say how long to wait until the next time."""
+        try:
+            stored = await asyncio.to_thread(self._store.situations)
+        except Exception:
+            logger.exception("cannot read the store; trying again in %gs", _RETRY)
+            return _RETRY
+        at = self._clock()
+        self._metrics.see(one.situation for one in stored)
+        cases = [case for one in stored if (case := self._case(one.situation, at)) is not None]
+        self._marks = {case.graph: case.mark for case in cases}
+        for case in cases:
+            self._begin(case, at)
+        return _BUSY if cases else _IDLE
+
+    def _case(self, now: Situation, at: float) -> _Case | None:
+        state = now.rollout
+        if state is None or not state.active or now.live is None:
+            return None
+        mark = self._marks.get(now.graph)
+        if mark is None or (mark.revision, mark.step) != (state.revision, state.step):
+            mark = _Mark(state.revision, state.step, at, self._ledger.watched(now.graph))
+        return _Case(now.graph, now.live, state, mark)
+
+    def _begin(self, case: _Case, at: float) -> None:
+        """Start a task for what is due, unless one of its kind is at work."""
+        move = rollouts.next_move(case.state, at)
+        if move is None or (move == "look" and _is_short(case, at)):
+            return
+        kind = "look" if move == "look" else "go"
+        if (case.graph, kind) not in self._jobs:
+            work = self._look(case) if move == "look" else self._go(case, move)
+            job = asyncio.create_task(self._do(case.graph, work))
+            self._jobs[case.graph, kind] = job
+            job.add_done_callback(lambda _: self._jobs.pop((case.graph, kind)))
+
+    async def _do(self, graph: str, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Conflict as error:
+            logger.debug("%s: overtaken: %s", graph, error)
+        except Exception:
+            logger.exception("%s: the rollout cannot go on; trying again", graph)
+            await self._sleep(_RETRY)
+
+    async def _look(self, case: _Case) -> None:
+        """Judge the window, and let the verdict have its consequences."""
+        sums = self._ledger.watched(case.graph)
+        drift = self._monitors.drift(case.graph, case.state.revision, case.mark.since)
+        window = window_between(case.mark.sums, sums, case.state.revision, case.stable, drift)
+        found = await self._measured(case, window)
+        stored = await self._desk.change(
+            case.graph,
+            lambda now, at, grace: operations.looked(_at_look(now, case, at), found, at, grace),
+        )
+        self._metrics.judged(case.graph, found)
+        state = stored.situation.rollout
+        if state is not None and state.verdict in ("pass", "fail"):
+            self._marks[case.graph] = replace(case.mark, since=state.looked_at, sums=sums)
+
+    async def _measured(self, case: _Case, window: Window) -> list[Measurement]:
+        """Measure what the routers know first: if that fails, no server outside is waited for."""
+        analysis = case.state.plan.analysis
+        assert analysis is not None
+        metrics = named(analysis.metrics)
+        found = judge([one for one in metrics if not _is_outside(one[1])], window, analysis)
+        outside = [one for one in metrics if _is_outside(one[1])]
+        if not outside or rollouts.overall(found) == "fail":
+            return found
+        asked = await asyncio.gather(*(self._asked(case, metric) for _, metric in outside))
+        external = {name: answer for (name, _), answer in zip(outside, asked, strict=True)}
+        return found + judge(outside, replace(window, external=external), analysis)
+
+    async def _asked(self, case: _Case, metric: Metric) -> Outside:
+        return await self._prometheus.outside(metric, case.graph, case.state.revision, case.stable)
+
+    async def _go(self, case: _Case, move: Move) -> None:
+        """Make a move, if the gate has nothing against it."""
+        refusal = await self._refusal(case, move)
+        make = _MOVES[move] if refusal is None else _stopped(refusal)
+        await self._desk.change(
+            case.graph,
+            lambda now, at, grace: make(_at_move(now, case, move, at), at, grace),
+        )
+
+    async def _refusal(self, case: _Case, move: Move) -> str | None:
+        gate = case.state.plan.gate
+        if gate is None or move == "pause":
+            return None
+        asked = question(case.graph, case.stable, case.state, move, self._clock())
+        return await self._gate.refusal(gate, asked)
+
+
+def _is_short(case: _Case, at: float) -> bool:
+    """Whether the window is one that a new driver began, and not an interval long yet."""
+    analysis = case.state.plan.analysis
+    interval = analysis.interval.seconds if analysis else 0.0
+    seconds, share = _LATE
+    is_new = case.mark.since - case.state.looked_at > max(seconds, share * interval)
+    return is_new and at - case.mark.since < interval
+
+
+def _is_outside(metric: Metric) -> bool:
+    return metric.metric == "promql"
+
+
+def _in_step(now: Situation, case: _Case) -> RolloutState:
+    """The rollout, if it is still the one of the case and in the same step."""
+    state = now.rollout
+    is_same = state is not None and (state.revision, state.step) == (
+        case.state.revision,
+        case.state.step,
+    )
+    if state is None or not is_same or now.live != case.stable:
+        raise Conflict(f"the rollout of graph {now.graph!r} has moved on")
+    return state
+
+
+def _at_look(now: Situation, case: _Case, at: float) -> Situation:
+    """The situation, if a look is still due in it."""
+    if rollouts.next_move(_in_step(now, case), at) != "look":
+        raise Conflict(f"no look at graph {now.graph!r} is due any more")
+    return now
+
+
+def _at_move(now: Situation, case: _Case, move: Move, at: float) -> Situation:
+    """The situation, if a move is still due in it, whether or not a look is due too."""
+    state = replace(_in_step(now, case), looked_at=at)
+    if rollouts.next_move(state, at) != move:
+        raise Conflict(f"the rollout of graph {now.graph!r} may not {move} any more")
+    return now
+
+
+_Make: TypeAlias = Callable[[Situation, float, float], Change]
+
+
+def _step(now: Situation, at: float, grace: float) -> Change:
+    return operations.stepped(now, at)
+
+
+def _promote(now: Situation, at: float, grace: float) -> Change:
+    assert now.rollout is not None
+    return operations.promoted(now, now.rollout.revision, at, grace)
+
+
+def _pause(now: Situation, at: float, grace: float) -> Change:
+    assert now.rollout is not None
+    state = now.rollout
+    reason = f"step {state.step + 1} of {len(state.plan.steps)} lasts until it is resumed"
+    return operations.paused(now, "step", reason, at)
+
+
+def _stopped(refusal: str) -> _Make:
+    return lambda now, at, grace: operations.paused(now, "gate", refusal, at)
+
+
+_MOVES: Mapping[Move, _Make] = {"step": _step, "promote": _promote, "pause": _pause}

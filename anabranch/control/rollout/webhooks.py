@@ -1,0 +1,129 @@
+"""Delivers what the outbox holds: tells webhooks of the transitions of rollouts.
+
+Each hook gets one call at a time, in the order of the events, and waits for no other hook. A call
+that fails is tried again, later each time, before the next is made; after the last attempt it is
+given up, which is an event in the log. A call may come twice after a crash, and is known by its
+event's ``id``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from anabranch.control.rollout.outgoing import Caller
+from anabranch.control.settings.destinations import allowed, shown
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.outbox import Delivery
+from anabranch.control.store.store import Store
+
+logger = logging.getLogger("anabranch.control")
+
+ATTEMPTS = 5
+FIRST_PAUSE = 1.0
+"""Seconds before the second attempt; each further one waits twice as long."""
+MAX_HOOKS = 64
+"""Hooks that are called at the same time."""
+_LOOK = 0.25
+"""Seconds between two looks into the outbox."""
+_RETRY = 2.0
+_MAX_BODY = 4096
+
+
+class Deliveries:
+    """Calls webhooks until it is cancelled."""
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        caller: Caller | None = None,
+        clock: Callable[[], float] = time.time,
+        chance: random.Random | None = None,
+    ) -> None:
+        self._store = store
+        self._prefixes = settings.webhooks
+        self._caller = caller or Caller()
+        self._clock = clock
+        self._chance = chance or random.Random()
+        self._calling: dict[str, asyncio.Task[None]] = {}
+        """By URL."""
+        self._woken = asyncio.Event()
+
+    async def run(self) -> None:
+        """Deliver for ever."""
+        try:
+            while True:
+                self._woken.clear()
+                await self._look()
+                # Not wait_for: in Python 3.11 it may swallow a cancellation.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK):
+                        await self._woken.wait()
+        finally:
+            for task in self._calling.values():
+                task.cancel()
+            await self._caller.close()
+
+    async def _look(self) -> None:
+        """Start what is due, of each hook that is not being called the first."""
+        try:
+            due = await asyncio.to_thread(
+                self._store.outbox.due, self._clock(), MAX_HOOKS, tuple(self._calling)
+            )
+        except Exception:
+            logger.exception("cannot read the outbox; trying again in %gs", _RETRY)
+            await asyncio.sleep(_RETRY)
+            return
+        for delivery in due:
+            if delivery.url not in self._calling and len(self._calling) < MAX_HOOKS:
+                task = asyncio.create_task(self._try(delivery))
+                self._calling[delivery.url] = task
+                task.add_done_callback(partial(self._ended, delivery.url))
+
+    def _ended(self, url: str, _task: object) -> None:
+        del self._calling[url]
+        self._woken.set()
+
+    async def _try(self, delivery: Delivery) -> None:
+        try:
+            await self._deliver(delivery)
+        except Exception:
+            logger.exception("cannot note what became of a webhook; trying again in %gs", _RETRY)
+            await asyncio.sleep(_RETRY)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        outbox = self._store.outbox
+        if not allowed(delivery.url, self._prefixes):
+            await self._give_up(delivery, "it is not below what ANABRANCH_WEBHOOKS allows")
+            return
+        reply = await self._caller.call("POST", delivery.url, _MAX_BODY, json=delivery.body)
+        if reply.ok:
+            await asyncio.to_thread(outbox.delivered, delivery.id)
+        elif delivery.attempts + 1 >= ATTEMPTS:
+            await self._give_up(delivery, f"{ATTEMPTS} attempts failed; the last: {reply}")
+        else:
+            due_at = self._clock() + pause(delivery.attempts, self._chance)
+            await asyncio.to_thread(outbox.postponed, delivery.id, due_at)
+
+    async def _give_up(self, delivery: Delivery, reason: str) -> None:
+        """Log first: after a crash in between there are two events rather than none."""
+        await asyncio.to_thread(
+            self._store.log,
+            delivery.graph,
+            delivery.body.get("revision"),
+            "webhook_failed",
+            f"{shown(delivery.url)}: {reason}",
+            {"event": delivery.event_id},
+        )
+        await asyncio.to_thread(self._store.outbox.given_up, delivery.id)
+
+
+def pause(failed: int, chance: random.Random) -> float:
+    """Seconds to wait after so many failures before this one: doubling, less up to a half."""
+    return FIRST_PAUSE * 2.0**failed * chance.uniform(0.5, 1.0)

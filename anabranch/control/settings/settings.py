@@ -1,0 +1,137 @@
+"""What an engine is told through its environment; every Ray process of the engine reads the same.
+
+| variable | meaning | default |
+|---|---|---|
+| ANABRANCH_HOME | folder of the store, the token, bundles, environments and logs | ~/.anabranch |
+| ANABRANCH_STORE | SQLAlchemy URL of the store | a SQLite file in the home |
+| ANABRANCH_HTTP_HOST, ANABRANCH_HTTP_PORT | where the engine answers | 127.0.0.1, 8000 |
+| ANABRANCH_GRPC_PORT | port of the gRPC server, on the same host | 9000 |
+| ANABRANCH_MAX_BODY | most bytes of a request's body | 64 MiB |
+| ANABRANCH_MAX_BUNDLE | most bytes of a bundle, packed or not | 1 GiB |
+| ANABRANCH_DEPLOY_TIMEOUT | most seconds until a revision must be healthy | 600 |
+| ANABRANCH_INSTALL_TIMEOUT | most seconds for a bundle's requirements.txt | 600 |
+| ANABRANCH_GRACE | seconds that a replaced or aborted revision stays up | 600 |
+| ANABRANCH_PROMETHEUS | URL of the Prometheus server that `promql` asks | none |
+| ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
+| ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
+
+Those about models that come by URI are in ``components.artefacts.settings``, those about traces in
+``telemetry.trace_settings``, the others about request logs in ``router.request_log.settings``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from anabranch.components.artefacts.settings import ArtefactSettings
+from anabranch.control.settings.destinations import HTTP, parse
+from anabranch.control.settings.log_sinks import SCHEMES
+from anabranch.errors import ArtefactError, EngineError
+from anabranch.router.request_log.settings import LogSettings
+from anabranch.telemetry.trace_settings import TraceSettings
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one engine; sizes in bytes, times in seconds."""
+
+    home: Path
+    store: str
+    http_host: str = "127.0.0.1"
+    http_port: int = 8000
+    grpc_port: int = 9000
+    max_body: int = 64 * 2**20
+    max_bundle: int = _GIB
+    deploy_timeout: float = 600.0
+    install_timeout: float = 600.0
+    grace: float = 600.0
+    prometheus: str = ""
+    webhooks: tuple[str, ...] = ()
+    request_logs: tuple[str, ...] = ()
+    artefacts: ArtefactSettings = field(default_factory=ArtefactSettings.from_env)
+    traces: TraceSettings = field(default_factory=TraceSettings)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
+        """Read ``env``; EngineError names a variable that is not what it must be."""
+        LogSettings.from_env(env)  # here too, so that what is wrong is said by `up`
+        home = Path(env.get("ANABRANCH_HOME") or Path.home() / ".anabranch").absolute()
+        return cls(
+            home=home,
+            store=env.get("ANABRANCH_STORE") or f"sqlite:///{home / 'store.db'}",
+            http_host=env.get("ANABRANCH_HTTP_HOST") or cls.http_host,
+            http_port=int(_number(env, "ANABRANCH_HTTP_PORT", cls.http_port)),
+            grpc_port=int(_number(env, "ANABRANCH_GRPC_PORT", cls.grpc_port)),
+            max_body=int(_number(env, "ANABRANCH_MAX_BODY", cls.max_body)),
+            max_bundle=int(_number(env, "ANABRANCH_MAX_BUNDLE", cls.max_bundle)),
+            deploy_timeout=_number(env, "ANABRANCH_DEPLOY_TIMEOUT", cls.deploy_timeout),
+            install_timeout=_number(env, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout),
+            grace=_number(env, "ANABRANCH_GRACE", cls.grace),
+            prometheus=",".join(_urls(env, "ANABRANCH_PROMETHEUS", most=1)),
+            webhooks=_urls(env, "ANABRANCH_WEBHOOKS"),
+            request_logs=_urls(env, "ANABRANCH_REQUEST_LOGS", schemes=SCHEMES),
+            artefacts=_artefacts(env),
+            traces=TraceSettings.from_env(env),
+        )
+
+    @property
+    def url(self) -> str:
+        """Where clients on this machine reach the engine."""
+        host = "127.0.0.1" if self.http_host in ("0.0.0.0", "::") else self.http_host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.http_port}"
+
+    @property
+    def bundles(self) -> Path:
+        """Folder of the bundles, ``<digest>.zip`` each."""
+        return self.home / "bundles"
+
+    @property
+    def environments(self) -> Path:
+        """Folder of the Python environments that bundles with requirements run in."""
+        return self.home / "environments"
+
+    @property
+    def token_file(self) -> Path:
+        """File that holds the token of the control API."""
+        return self.home / "token"
+
+
+def _artefacts(env: Mapping[str, str]) -> ArtefactSettings:
+    """Read here too, so that what is wrong is said by `up`, not by every replica."""
+    _urls(env, "ANABRANCH_MLFLOW_TRUSTED")
+    try:
+        return ArtefactSettings.from_env(env)
+    except ArtefactError as error:
+        raise EngineError(str(error)) from None
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise EngineError(f"{name}={text!r} is not a number of at least 0")
+    return value
+
+
+def _urls(
+    env: Mapping[str, str], name: str, most: int | None = None, schemes: Container[str] = HTTP
+) -> tuple[str, ...]:
+    urls = tuple(url for part in env.get(name, "").split(",") if (url := part.strip()))
+    for url in urls[:most]:
+        place = parse(url, schemes)
+        if place is None or place.query:
+            raise EngineError(f"{name}: {url!r} is not a URL such as http://host:9090/path")
+    if most is not None and len(urls) > most:
+        raise EngineError(f"{name} takes one URL, got {len(urls)}")
+    return urls

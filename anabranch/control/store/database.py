@@ -1,0 +1,198 @@
+"""Transactions on SQLite and PostgreSQL that behave the same.
+
+A writer takes its lock first and waits for others; a reader sees one moment of the store and waits
+for nobody. Once fenced, a writer's transaction also holds the lease, so that a controller that
+lost it, and does not know yet, changes nothing.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine
+
+from anabranch.control.store.schema import CONTROLLER, leases, prepare
+from anabranch.errors import EngineError, LeaseLost, Unavailable
+
+BUSY_TIMEOUT = 10.0
+"""Longest time that a writer waits for another, in seconds."""
+STALL_TIMEOUT = 10.0
+"""How long a transaction may stand still before PostgreSQL ends it, in seconds: a process that is
+frozen in the middle of one must not keep the lease from the others."""
+
+_PAUSE = 0.01
+"""Time between two tries of what SQLite does not wait for, in seconds."""
+_READS = "anabranch_reads"
+"""Execution option of connections that only read."""
+_DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+"""The driver where the URL names none."""
+_OURS = (
+    sa.exc.IntegrityError,
+    sa.exc.DataError,
+    sa.exc.ProgrammingError,
+    sa.exc.NotSupportedError,
+)
+"""Errors that say that the statement was wrong; all others say that the database is in trouble."""
+
+
+class Database:
+    """A store's database. Safe to use from several threads and processes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._writer = engine
+        self._reader = engine.execution_options(**_reading(engine))
+        self._holder: str | None = None
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connect, create what is missing, migrate what is old; EngineError says what is wrong."""
+        database = cls(_connect(url))
+        try:
+            with database.write() as connection:
+                prepare(connection)
+        except Exception as error:
+            database.close()
+            if isinstance(error, Unavailable):
+                raise EngineError(f"cannot open the store: {error}") from error
+            raise
+        return database
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._writer.dispose()
+
+    def fence(self, holder: str) -> None:
+        """From now on every write needs the lease to be this holder's."""
+        self._holder = holder
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one moment and takes no lock that a writer waits for."""
+        with _known_errors(), self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self, fenced: bool = True) -> Iterator[Connection]:
+        """A transaction that changes all that it wants to, or nothing where anything is raised.
+
+        LeaseLost if another holds the lease; Unavailable if the database cannot be reached.
+        """
+        with _known_errors(), self._writer.begin() as connection:
+            if fenced and self._holder is not None:
+                _check_lease(connection, self._holder)
+            yield connection
+
+
+def _check_lease(connection: Connection, holder: str) -> None:
+    """Hold the lease's row until the transaction ends: nobody takes it over before."""
+    row = sa.select(leases.c.holder).where(leases.c.name == CONTROLLER).with_for_update(read=True)
+    if connection.scalar(row) != holder:
+        raise LeaseLost("another controller holds the store, or none does yet; try again")
+
+
+@contextmanager
+def _known_errors() -> Iterator[None]:
+    try:
+        yield
+    except _OURS:
+        raise
+    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
+        cause = getattr(error, "orig", None) or error
+        text = " ".join(str(cause).split())
+        raise Unavailable(f"the store does not answer: {text}") from error
+
+
+def _connect(url: str) -> Engine:
+    try:
+        parsed = sa.make_url(url)
+        parsed = parsed.set(drivername=_DRIVERS.get(parsed.drivername, parsed.drivername))
+        engine = sa.create_engine(parsed, pool_pre_ping=True, **_pool(parsed))
+    except (sa.exc.ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+        raise EngineError(f"cannot open the store: {error}") from error
+    except ImportError as error:
+        raise EngineError(
+            f"cannot open the store: {error}; for PostgreSQL: pip install 'anabranch[postgres]'"
+        ) from error
+    _CONFIGURE.get(engine.dialect.name, _refuse)(engine, parsed)
+    return engine
+
+
+def _pool(url: URL) -> dict[str, Any]:
+    """Never wait for a connection: who waits may hold one that the others wait for."""
+    is_in_memory = url.get_backend_name() == "sqlite" and not url.database
+    return {} if is_in_memory else {"max_overflow": -1}
+
+
+def _refuse(engine: Engine, url: URL) -> None:
+    raise EngineError(
+        f"cannot open the store: {engine.dialect.name} is not supported; use a URL that begins "
+        "with sqlite:/// or postgresql://"
+    )
+
+
+def _use_sqlite(engine: Engine, url: URL) -> None:
+    if url.database:
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+
+
+def _use_postgresql(engine: Engine, url: URL) -> None:
+    sa.event.listen(engine, "connect", _configure_postgresql)
+
+
+_CONFIGURE = {"sqlite": _use_sqlite, "postgresql": _use_postgresql}
+
+
+def _reading(engine: Engine) -> dict[str, Any]:
+    """Execution options of readers. In SQLite's WAL mode every reader sees one moment anyway."""
+    if engine.dialect.name == "postgresql":
+        return {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    return {_READS: True}
+
+
+def _configure_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions of its own
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
+    _use_wal(cursor)
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _use_wal(cursor: Any) -> None:
+    """Let readers and a writer go side by side.
+
+    For this change alone SQLite does not wait: it takes over a lock that others hold only for a
+    moment, and says at once that the database is locked.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PAUSE)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Let a writer take its lock at once: one that starts as a reader cannot wait for it later."""
+    reads = connection.get_execution_options().get(_READS, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _configure_postgresql(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = {int(BUSY_TIMEOUT * 1000)}")
+    cursor.execute(f"SET idle_in_transaction_session_timeout = {int(STALL_TIMEOUT * 1000)}")
+    cursor.close()
+    connection.commit()

@@ -1,0 +1,99 @@
+"""Calls to webhooks that are still to be made.
+
+A call is written in the transaction of the change that it tells of, so none is lost and none tells
+of what did not happen. One that was made just before a crash is made again: receivers know it by
+the event's id.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+
+from anabranch.control.store.database import Database
+from anabranch.control.store.schema import events, outbox
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One call to make: ``body`` is JSON-able, ``attempts`` counts those that failed."""
+
+    id: int
+    event_id: int
+    graph: str
+    url: str
+    body: dict[str, Any]
+    attempts: int
+
+
+class Outbox:
+    """The calls of one store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, now: float, limit: int = 100, but: Collection[str] = ()) -> list[Delivery]:
+        """Calls whose time has come at Unix time ``now``, the longest due first; none to the URLs
+        in ``but``.
+
+        Only the oldest call to a URL is ever due, so that each hears of the events in their order.
+        """
+        oldest = sa.select(sa.func.min(outbox.c.id)).group_by(outbox.c.url)
+        query = (
+            sa.select(outbox.c.id.label("delivery"), outbox.c.url, outbox.c.attempts, events)
+            .join(events, events.c.id == outbox.c.event_id)
+            .where(outbox.c.id.in_(oldest), outbox.c.due_at <= now)
+            .where(outbox.c.url.not_in(tuple(but)))
+            .order_by(outbox.c.due_at, outbox.c.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return [_delivery(row) for row in connection.execute(query).mappings()]
+
+    def delivered(self, id: int) -> None:
+        """Strike a call that was answered."""
+        self._remove(id)
+
+    def given_up(self, id: int) -> None:
+        """Strike a call that will not be tried again."""
+        self._remove(id)
+
+    def postponed(self, id: int, due_at: float) -> None:
+        """Try a call again at Unix time ``due_at``."""
+        with self._database.write() as connection:
+            connection.execute(
+                outbox.update()
+                .where(outbox.c.id == id)
+                .values(due_at=due_at, attempts=outbox.c.attempts + 1)
+            )
+
+    def _remove(self, id: int) -> None:
+        with self._database.write() as connection:
+            connection.execute(outbox.delete().where(outbox.c.id == id))
+
+
+def put(connection: Connection, event_id: int, urls: Iterable[str], at: float) -> None:
+    """Note the calls about an event, due at once."""
+    for url in urls:
+        connection.execute(
+            outbox.insert().values(event_id=event_id, url=url, due_at=at, attempts=0)
+        )
+
+
+def _delivery(row: RowMapping) -> Delivery:
+    body = {
+        "graph": row["graph"],
+        "revision": row["revision"],
+        "event": row["kind"],
+        "message": row["message"],
+        "data": json.loads(row["data"]) if row["data"] else {},
+        "id": row["id"],
+        "at": datetime.fromtimestamp(row["at"], UTC).isoformat(timespec="milliseconds"),
+    }
+    return Delivery(row["delivery"], row["id"], row["graph"], row["url"], body, row["attempts"])

@@ -1,0 +1,219 @@
+"""The store: what should run. Graphs, their immutable revisions, traffic, and an event log.
+
+SQLite in the engine's home by default, PostgreSQL by its URL. Every method is one transaction.
+What may happen to a graph is decided in ``lifecycle``; the store applies it to what it holds,
+alone with the graph's row, so that two writers never decide on the same situation.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from anabranch.control.lifecycle import operations
+from anabranch.control.lifecycle.operations import Intent, Member, Note, Operation
+from anabranch.control.store import situations
+from anabranch.control.store.database import Database
+from anabranch.control.store.outbox import Outbox
+from anabranch.control.store.records import (
+    Event,
+    Graph,
+    Revision,
+    RevisionInfo,
+    Stored,
+    event_of,
+    graph_of,
+    info_of,
+    revision_of,
+    write_text,
+)
+from anabranch.control.store.schema import events, graphs, revisions
+
+__all__ = ["Event", "Graph", "Revision", "RevisionInfo", "Store", "Stored"]
+
+_INFO = [column for column in revisions.c if column.name != "spec"]
+
+
+class Store:
+    """Desired state, kept in a database. Safe to use from several threads and processes.
+
+    Methods raise Unavailable where the database does not answer, and those that write LeaseLost
+    once the store is fenced and the lease is another's.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.outbox = Outbox(database)
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Connect, create what is missing, migrate what is old; EngineError says what is wrong."""
+        return cls(Database.open(url))
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.database.close()
+
+    def fence(self, holder: str) -> None:
+        """From now on, change something only while ``holder`` has the lease."""
+        self.database.fence(holder)
+
+    def graphs(self) -> list[Graph]:
+        """All graphs but the deleted ones, by name."""
+        query = sa.select(graphs).where(graphs.c.state != "deleted").order_by(graphs.c.name)
+        with self.database.read() as connection:
+            return [graph_of(row) for row in connection.execute(query).mappings()]
+
+    def graph(self, name: str) -> Graph:
+        """The graph of that name, deleted or not; NotFound lists the others."""
+        with self.database.read() as connection:
+            query = sa.select(graphs).where(graphs.c.name == name)
+            row = connection.execute(query).mappings().first()
+            if row is None:
+                raise situations.unknown_graph(connection, name)
+            return graph_of(row)
+
+    def revisions(self, name: str, limit: int | None = None) -> list[RevisionInfo]:
+        """Revisions of a graph, newest first, at most ``limit``."""
+        query = sa.select(*_INFO).where(revisions.c.graph == name)
+        newest = query.order_by(revisions.c.number.desc()).limit(limit)
+        with self.database.read() as connection:
+            return [info_of(row) for row in connection.execute(newest).mappings()]
+
+    def revision(self, name: str, number: int) -> Revision:
+        """One revision with its spec; NotFound names the ones there are."""
+        with self.database.read() as connection:
+            return _revision(connection, name, number)
+
+    def previous(self, name: str) -> int | None:
+        """The revision that was the stable one before; None if there was none."""
+        query = (
+            sa.select(revisions.c.number)
+            .join(graphs, graphs.c.name == revisions.c.graph)
+            .where(revisions.c.graph == name, revisions.c.live_at.is_not(None))
+            .where(revisions.c.number != sa.func.coalesce(graphs.c.live, 0))
+            .order_by(revisions.c.live_at.desc(), revisions.c.number.desc())
+            .limit(1)
+        )
+        with self.database.read() as connection:
+            return connection.scalar(query)
+
+    def situation(self, name: str) -> Stored:
+        """How a graph stands, deleted or not; NotFound lists the others."""
+        with self.database.read() as connection:
+            return situations.load(connection, name)
+
+    def situations(self) -> list[Stored]:
+        """How every graph stands but the deleted ones, by name."""
+        with self.database.read() as connection:
+            return situations.load_all(connection)
+
+    def events(self, graph: str | None = None, after: int = 0, limit: int = 100) -> list[Event]:
+        """Events with an id above ``after``, oldest first, at most ``limit``."""
+        query = sa.select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
+        if graph is not None:
+            query = query.where(events.c.graph == graph)
+        with self.database.read() as connection:
+            return [event_of(row) for row in connection.execute(query).mappings()]
+
+    def newest_events(self, graph: str | None, count: int) -> list[Event]:
+        """The last ``count`` events, oldest first."""
+        query = sa.select(events).order_by(events.c.id.desc()).limit(count)
+        if graph is not None:
+            query = query.where(events.c.graph == graph)
+        with self.database.read() as connection:
+            return [event_of(row) for row in connection.execute(query).mappings()][::-1]
+
+    def add_revision(
+        self,
+        name: str,
+        spec: str,
+        digest: str,
+        author: str = "",
+        message: str = "",
+        intent: Intent | None = None,
+        pins: Mapping[str, str] | None = None,
+    ) -> Revision:
+        """Append a pending revision; the graph comes to be, or comes back, with its first.
+
+        Raises what ``operations.created`` raises where the intent does not fit how things stand.
+        """
+        with self._writing(name, create=True) as (connection, before):
+            number = situations.last_number(connection, name) + 1
+            change = operations.created(before.situation, number, intent or Intent())
+            record = {
+                "spec": spec,
+                "digest": digest,
+                "author": write_text(author),
+                "message": write_text(message),
+                "pins": json.dumps(dict(pins or {})),
+            }
+            _insert(connection, name, change.situation.members[number], record)
+            situations.save(connection, before, change)
+            return _revision(connection, name, number)
+
+    def change(self, name: str, operation: Operation) -> Stored:
+        """Apply an operation of ``lifecycle``; gives how the graph stands after it.
+
+        NotFound for an unknown graph; whatever the operation raises comes through. Nothing has
+        changed then.
+        """
+        with self._writing(name) as (connection, before):
+            return situations.save(connection, before, operation(before.situation))
+
+    def log(
+        self,
+        graph: str,
+        revision: int | None,
+        kind: str,
+        message: str,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Append an event."""
+        with self.database.write() as connection:
+            situations.log(connection, graph, Note(revision, kind, message, data or {}))
+
+    @contextmanager
+    def _writing(self, name: str, create: bool = False) -> Iterator[tuple[Connection, Stored]]:
+        """A transaction that holds the graph's row, created first where it is missing."""
+        with self.database.write() as connection:
+            if create:
+                _create_graph(connection, name)
+            yield connection, situations.load(connection, name, hold=True)
+
+
+def _create_graph(connection: Connection, name: str) -> None:
+    if connection.scalar(sa.select(graphs.c.name).where(graphs.c.name == name)) is not None:
+        return
+    values = {"name": name, "state": "present", "live": None, "created_at": time.time()}
+    try:
+        with connection.begin_nested():
+            connection.execute(graphs.insert().values(**values))
+    except sa.exc.IntegrityError:
+        pass  # another writer was first
+
+
+def _insert(connection: Connection, name: str, member: Member, record: dict[str, str]) -> None:
+    connection.execute(
+        revisions.insert().values(
+            graph=name,
+            number=member.number,
+            created_at=time.time(),
+            **record,
+            **situations.member_values(member),
+        )
+    )
+
+
+def _revision(connection: Connection, name: str, number: int) -> Revision:
+    query = sa.select(revisions).where(revisions.c.graph == name, revisions.c.number == number)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise situations.unknown_revision(connection, name, number)
+    return revision_of(row)

@@ -1,0 +1,225 @@
+"""What routers learn from rewards: kept in the store, told to all replicas.
+
+A state changes in the transaction that counts the rewards, so one that is acknowledged is learned,
+and learned once. Replicas poll for the states; those of a graph go out at most four times a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from anabranch.components.bandits import State
+from anabranch.control.lifecycle.operations import GONE, Note
+from anabranch.control.store import situations
+from anabranch.control.store.database import Database
+from anabranch.control.store.schema import bandits, graphs
+from anabranch.control.traffic.tables import Find, Outline
+from anabranch.errors import InvalidRequest
+from anabranch.graph.plan.learners import Learner
+from anabranch.router.traffic.decisions import Decision, Rewarded
+from anabranch.router.traffic.learning import Lessons
+
+logger = logging.getLogger("anabranch.control")
+
+PATIENCE_S = 30.0
+"""Longest time that a poll waits for a change."""
+PAUSE_S = 0.25
+"""Time between two versions of a graph's lessons."""
+
+Key: TypeAlias = tuple[str, str]
+"""A router, and the key of its state."""
+Row: TypeAlias = tuple[str, float]
+"""A state as JSON, and when it last changed, as a Unix time."""
+
+
+def refusal(outline: Outline, decision: Decision, reward: float) -> InvalidRequest | None:
+    """Why a router on the path of a decision could not learn from a reward for it."""
+    for router in decision.picks:
+        learner = outline.learners.get(router)
+        wrong = learner and learner.refusal(reward, decision.features.get(router, ()))
+        if wrong:
+            return InvalidRequest(f"router {router!r} cannot learn from this: {wrong}")
+    return None
+
+
+@dataclass
+class _Topic:
+    """The lessons of one graph."""
+
+    version: int
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set, and replaced, with every version."""
+    told_at: float = float("-inf")
+    timer: asyncio.TimerHandle | None = None
+    """Of the next version, where there is to be one."""
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    read: Lessons = field(default_factory=lambda: Lessons(0))
+
+
+class Bandits:
+    """The states of all graphs. Only asyncio, on one loop, but for what says otherwise.
+
+    ``outlines`` gives the outlines of a graph's revisions, ``clock`` Unix time; ``patience`` is in
+    seconds.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        outlines: Callable[[str], Find],
+        clock: Callable[[], float] = time.time,
+        patience: float = PATIENCE_S,
+    ) -> None:
+        self._database = database
+        self._outlines = outlines
+        self._clock = clock
+        self._patience = patience
+        self._topics: dict[str, _Topic] = {}
+        self._learning: set[str] = set()
+        """Graphs of which something was learned that may not be committed yet."""
+        # Never one that a controller before this one has given.
+        self._first = time.time_ns()
+
+    def learn(self, connection: Connection, graph: str, counted: Sequence[Rewarded]) -> None:
+        """Learn from rewards, in the transaction that counts them; called in a thread."""
+        lessons = _by_key(self._outlines(graph), counted)
+        if not lessons or _is_gone(connection, graph):
+            return
+        known = _load(connection, graph, {router for router, _ in lessons})
+        for key, taught in lessons.items():
+            state = read_state(key, taught[0][0], known.get(key))
+            for learner, one in taught:
+                state = _after(state, key[0], learner, one)
+            _save(connection, graph, key, state, key in known, self._clock())
+        self._learning.add(graph)
+
+    def committed(self, graphs: Collection[str]) -> None:
+        """Tell of what was learned of these graphs, now or some time after the last version."""
+        for graph in self._learning.intersection(graphs):
+            self._learning.discard(graph)
+            self._publish(graph)
+
+    async def learned(self, graph: str, version: int) -> Lessons:
+        """A replica asks for lessons of another version than it has; 0 stands for none yet.
+
+        After the patience the answer is the same again. Raises Unavailable where the store does
+        not answer.
+        """
+        topic = self._topic(graph)
+        if topic.version == version:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._patience):
+                    await topic.changed.wait()
+        async with topic.reading:
+            if topic.read.version != topic.version:
+                now = topic.version  # what is read may be newer, but never older
+                rows = await asyncio.to_thread(self.states, graph)
+                topic.read = Lessons(now, {key: text for key, (text, _) in rows.items()})
+            return topic.read
+
+    def states(self, graph: str) -> dict[Key, Row]:
+        """Every state of a graph as JSON, and when it last changed; from any thread."""
+        with self._database.read() as connection:
+            return _load(connection, graph)
+
+    async def reset(self, graph: str, router: str | None) -> None:
+        """Forget what a router has learned, or all of them, and say so in the log of events."""
+        await asyncio.to_thread(self._forget, graph, router, True)
+        self._publish(graph)
+
+    async def drop(self, graph: str) -> None:
+        """A graph is deleted."""
+        await asyncio.to_thread(self._forget, graph, None, False)
+        self._publish(graph)
+
+    def _forget(self, graph: str, router: str | None, told: bool) -> None:
+        rows = bandits.delete().where(bandits.c.graph == graph)
+        with self._database.write() as connection:
+            connection.execute(rows if router is None else rows.where(bandits.c.router == router))
+            if told:
+                who = "all routers have" if router is None else f"router {router!r} has"
+                note = Note(None, "bandit_reset", f"what {who} learned was forgotten")
+                situations.log(connection, graph, note)
+
+    def _publish(self, graph: str) -> None:
+        loop, topic = asyncio.get_running_loop(), self._topic(graph)
+        if topic.timer is None:
+            wait = max(0.0, topic.told_at + PAUSE_S - loop.time())
+            topic.timer = loop.call_later(wait, self._tell, topic)
+
+    def _tell(self, topic: _Topic) -> None:
+        topic.timer = None
+        topic.told_at = asyncio.get_running_loop().time()
+        topic.version += 1
+        topic.changed.set()
+        topic.changed = asyncio.Event()
+
+    def _topic(self, graph: str) -> _Topic:
+        return self._topics.setdefault(graph, _Topic(self._first))
+
+
+def _by_key(find: Find, counted: Iterable[Rewarded]) -> dict[Key, list[tuple[Learner, Rewarded]]]:
+    """The rewards that each state is to learn from, in their order."""
+    found: dict[Key, list[tuple[Learner, Rewarded]]] = {}
+    for one in counted:
+        outline = find(one.decision.revision)
+        known = {} if outline is None else outline.learners
+        for router in one.decision.picks:
+            learner = known.get(router)
+            if learner is not None:
+                found.setdefault((router, learner.key), []).append((learner, one))
+    return found
+
+
+def _after(state: State, router: str, learner: Learner, one: Rewarded) -> State:
+    features = one.decision.features.get(router, ())
+    return learner.bandit.after(state, one.decision.path[router], one.reward, features)
+
+
+def read_state(key: Key, learner: Learner, row: Row | None) -> State:
+    """What was learned; nothing where that cannot be read, as after a downgrade."""
+    if row is None:
+        return learner.empty
+    try:
+        return learner.read(row[0])
+    except ValueError as error:
+        logger.error("what router %r has learned cannot be read: %s", key[0], error)
+        return learner.empty
+
+
+def _is_gone(connection: Connection, graph: str) -> bool:
+    """Whether a graph is deleted: what comes late must not be there when it comes back."""
+    state = sa.select(graphs.c.state).where(graphs.c.name == graph)
+    return connection.scalar(state) in GONE
+
+
+def _load(
+    connection: Connection, graph: str, routers: Collection[str] | None = None
+) -> dict[Key, Row]:
+    """The states of a graph; those of some routers are held until the transaction ends."""
+    c = bandits.c
+    query = sa.select(c.router, c.key, c.state, c.updated_at).where(c.graph == graph)
+    if routers is not None:
+        query = query.where(c.router.in_(routers)).with_for_update()
+    return {(router, key): (state, at) for router, key, state, at in connection.execute(query)}
+
+
+def _save(
+    connection: Connection, graph: str, key: Key, state: State, known: bool, at: float
+) -> None:
+    place = {"graph": graph, "router": key[0], "key": key[1]}
+    values = {"state": state.to_json(), "updated_at": at}
+    if known:
+        where = [bandits.c[name] == value for name, value in place.items()]
+        connection.execute(bandits.update().where(*where).values(**values))
+    else:
+        connection.execute(bandits.insert().values(**place, **values))

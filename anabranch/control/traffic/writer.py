@@ -1,0 +1,131 @@
+"""The one place where changes to graphs are made: store, routing table, and whoever must know.
+
+Changes of one graph happen one after the other, so that its tables go out in their order. A change
+that has begun is put in force, also where the one who asked for it has gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeAlias
+from weakref import WeakValueDictionary
+
+from anabranch.control.lifecycle.operations import Change, Situation
+from anabranch.control.observe.totals import Ledger
+from anabranch.control.store.store import Store, Stored
+from anabranch.control.traffic.tables import Catalogue, build, grace
+from anabranch.control.traffic.topics import Hub
+
+logger = logging.getLogger("anabranch.control")
+
+Timed: TypeAlias = Callable[[Situation, float, float], Change]
+"""A change of a situation, at a Unix time, with a grace period in seconds."""
+
+
+class Desk:
+    """Applies lifecycle operations. ``default_grace`` is in seconds, ``clock`` gives Unix time."""
+
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        hub: Hub,
+        ledger: Ledger,
+        default_grace: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._hub = hub
+        self._ledger = ledger
+        self._default = default_grace
+        self.clock = clock
+        """Gives the time that all changes are made at."""
+        self._listeners: list[Callable[[], None]] = []
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """Only those in use: graphs that nobody has are asked for too."""
+        self._under_way: set[asyncio.Task[Stored]] = set()
+        self._in_force: dict[str, int] = {}
+        """The generation of each graph that was last put in force."""
+
+    def watch(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after every change."""
+        self._listeners.append(listener)
+
+    async def change(self, graph: str, operation: Timed) -> Stored:
+        """Apply an operation and put its outcome in force; raises what the operation raises."""
+        return await self._to_the_end(
+            graph, lambda: self._store.change(graph, lambda now: self._timed(now, operation))
+        )
+
+    async def publish(self, graph: str) -> None:
+        """Put in force what the store says of a graph; for what was written there directly."""
+        await self._to_the_end(graph, lambda: self._store.situation(graph))
+
+    async def until_in_force(self, graph: str) -> None:
+        """Wait until what the store says of a graph now is in force, if it can be put so."""
+        async with self._lock(graph):
+            pass
+
+    async def catch_up(self, stored: Stored) -> None:
+        """Put in force what is not yet, as where the database went away right after a change."""
+        if self._is_news(stored):
+            async with self._lock(stored.situation.graph):
+                if self._is_news(stored):
+                    await self._put(stored)
+
+    def _is_news(self, stored: Stored) -> bool:
+        return self._in_force.get(stored.situation.graph, 0) < stored.generation
+
+    async def publish_all(self) -> None:
+        """Put in force all that the store says."""
+        for stored in await asyncio.to_thread(self._store.situations):
+            await self.publish(stored.situation.graph)
+
+    def _lock(self, graph: str) -> asyncio.Lock:
+        return self._locks.setdefault(graph, asyncio.Lock())
+
+    async def _to_the_end(self, graph: str, work: Callable[[], Stored]) -> Stored:
+        """Do work on the store and put its outcome in force, also if the caller is cancelled."""
+        task = asyncio.create_task(self._done(graph, work))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return await asyncio.shield(task)
+
+    async def _done(self, graph: str, work: Callable[[], Stored]) -> Stored:
+        async with self._lock(graph):
+            stored = await asyncio.to_thread(work)
+            await self._put(stored)
+        for listener in self._listeners:
+            listener()
+        return stored
+
+    def _timed(self, now: Situation, operation: Timed) -> Change:
+        """Apply an operation with the grace period of the policy in force.
+
+        That may be the policy of a revision that only the operation makes an arm, so it is tried
+        first to see.
+        """
+        at = self.clock()
+        tried = operation(now, at, self._default)
+        period = grace(
+            now.weights, tried.situation.weights, self._catalogue.of(now.graph), self._default
+        )
+        return tried if period == self._default else operation(now, at, period)
+
+    async def _put(self, stored: Stored) -> None:
+        graph = stored.situation.graph
+        try:
+            table = await asyncio.to_thread(build, stored, self._catalogue.of(graph))
+        except Exception:
+            logger.exception("%s: no routing table", graph)
+            return
+        if table is None:
+            self._hub.drop(graph)
+            self._ledger.forget(graph)
+        else:
+            self._hub.put(table)
+        self._in_force[graph] = stored.generation

@@ -1,0 +1,241 @@
+"""How one component is called: on the loop, in a thread, or as a coroutine.
+
+Whatever a component raises becomes a NodeError that names the node. Errors that a component may
+raise on purpose (a RequestError blames the caller; Unavailable, DeadlineExceeded) pass unchanged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any, NamedTuple
+
+from anabranch.components.contract import Bound, Context
+from anabranch.errors import (
+    AnabranchError,
+    DeadlineExceeded,
+    NodeError,
+    RequestError,
+    Unavailable,
+)
+from anabranch.graph.calls.counts import NodeCounts
+from anabranch.graph.calls.interrupt import GRACE, STUCK, Call, stuck
+from anabranch.graph.calls.pace import Pace
+from anabranch.graph.calls.values import Convert, identity
+
+MAX_THREADS = 16
+"""Threads per process that slow synchronous components share."""
+
+clock = time.perf_counter
+
+
+class Lanes:
+    """What the components of one process share: the threads, and whether all run on the loop."""
+
+    def __init__(self) -> None:
+        self.off_loop = 0
+        """Components that do not run on the loop just now."""
+        self._pool: ThreadPoolExecutor | None = None
+        self._members: list[Lane] = []
+
+    @property
+    def pool(self) -> ThreadPoolExecutor:
+        """The shared threads, started when first needed."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="anabranch-node")
+        return self._pool
+
+    def add(self, lane: Lane) -> None:
+        """Count a component in; its first call is in a thread."""
+        self._members.append(lane)
+        self.off_loop += 1
+
+    def stuck(self) -> str | None:
+        """Why no call can be made any more, naming the nodes; None where calls can."""
+        now = time.monotonic()
+        counts = {lane: count for lane in self._members if (count := stuck(lane.calls, now))}
+        full = [lane.node for lane, count in counts.items() if count >= lane.places]
+        if not full and sum(counts.values()) >= MAX_THREADS:
+            full = [lane.node for lane in counts]
+        if not full:
+            return None
+        names = ", ".join(map(repr, full))
+        return f"node {names}: calls that were given up {STUCK:g}s ago still hold its threads"
+
+    def close(self) -> None:
+        """Let the threads go; calls under way are not waited for."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+class Done(NamedTuple):
+    """What a component has returned, how long it took, and when it began, by ``clock``."""
+
+    value: Any
+    seconds: float
+    started: float = 0.0
+
+
+class Lane:
+    """Calls one component. Synchronous ones get at most ``max_concurrency`` threads at a time.
+
+    ``max_concurrency`` is an attribute of the component and 1 unless it says otherwise, so a
+    component need not be thread-safe.
+    """
+
+    queues = True
+    """Whether requests wait for their turn here, and not before."""
+
+    def __init__(self, bound: Bound, lanes: Lanes) -> None:
+        self.node = bound.node
+        self.is_async = bound.is_async
+        self._lanes = lanes
+        self._pace = Pace()
+        self.places = max(1, int(getattr(bound.instance, "max_concurrency", 1)))
+        self.calls: set[Call] = set()
+        """Calls in threads that are under way, waited for or not."""
+        self._limit = asyncio.Semaphore(self.places)
+        lanes.add(self)
+
+    @property
+    def inline(self) -> bool:
+        """True while the component runs on the loop."""
+        return self._pace.inline
+
+    def error(self, error: BaseException) -> AnabranchError:
+        """The error that the rest of the engine sees for what the component raised."""
+        return translate(self.node, error)
+
+    @property
+    def suspected(self) -> bool:
+        """True after a slow call on the loop: then the next one counts, even a fast one."""
+        return self._pace.was_slow
+
+    def note(self, seconds: float, now: float) -> None:
+        """Note a call on the loop that ended at ``now``, where it was slow or suspected to be."""
+        if self._pace.on_loop(seconds, now):
+            self._lanes.off_loop += 1
+
+    async def call(
+        self,
+        call: Callable[[], Any],
+        finish: Convert = identity,
+        counts: NodeCounts | None = None,
+        context: Context | None = None,
+    ) -> Any:
+        """Await a coroutine function, or run a synchronous one in a thread; give what it finishes.
+
+        The call counts in ``counts``, for the request of that ``context``.
+        """
+        if counts is None:
+            return finish((await self._run(call, None)).value)
+        counts.in_flight.value += 1
+        try:
+            done = await self._run(call, counts)
+            found = finish(done.value)
+        except AnabranchError as error:
+            counts.failed(error)
+            raise
+        finally:
+            counts.in_flight.value -= 1
+        counts.answered(done.seconds, context)
+        return found
+
+    async def _run(self, call: Callable[[], Any], counts: NodeCounts | None) -> Done:
+        asked = clock()
+        if self.is_async:
+            return Done(await _guard(self.node, call), clock() - asked)
+        await self._limit.acquire()
+        if self._is_here:
+            self._limit.release()
+            if counts is not None and self.queues:
+                counts.waited(clock() - asked)
+            return self._here(call)
+        loop = asyncio.get_running_loop()
+        one = Call(call)
+        self.calls.add(one)
+        future = self._lanes.pool.submit(copy_context().run, self._timed, one.run)
+        # The place is free when the thread is done, not when the caller has given up waiting.
+        future.add_done_callback(lambda done: self._hand_back(done, one, loop))
+        try:
+            done = await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            one.given_up = time.monotonic()
+            loop.call_later(GRACE, one.interrupt)
+            raise
+        if counts is not None and self.queues:
+            counts.waited(done.started - asked)
+        return done
+
+    async def free(self) -> None:
+        """Wait until a thread may be in the component."""
+        async with self._limit:
+            pass
+
+    @property
+    def _is_here(self) -> bool:
+        """Whether a call that has its place runs on the loop."""
+        return self._pace.inline
+
+    def _timed(self, call: Callable[[], Any]) -> Done:
+        started = clock()
+        try:
+            return Done(call(), clock() - started, started)
+        except (Exception, SystemExit) as error:
+            raise translate(self.node, error) from error
+
+    def _hand_back(self, done: Future[Done], one: Call, loop: asyncio.AbstractEventLoop) -> None:
+        """In the thread: give the place back on the loop, unless that has ended before the call."""
+        seconds = None if done.cancelled() or done.exception() else done.result().seconds
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self._release, one, seconds)
+
+    def _release(self, one: Call, seconds: float | None) -> None:
+        self.calls.discard(one)
+        self._limit.release()
+        # The place that was just given back is the one that calls on the loop take.
+        if seconds is not None:
+            self._learn(seconds)
+
+    def _learn(self, seconds: float) -> None:
+        """Note a call in a thread."""
+        if not self._pace.inline and self._pace.in_thread(seconds):
+            self._lanes.off_loop -= 1
+
+    def _here(self, call: Callable[[], Any]) -> Done:
+        """Call a component that moved to the loop while this call waited for its place."""
+        started = clock()
+        try:
+            value = call()
+        except (Exception, SystemExit) as error:
+            raise translate(self.node, error) from error
+        finally:
+            now = clock()
+            self.note(now - started, now)
+        return Done(value, now - started, started)
+
+
+async def _guard(node: str, call: Callable[[], Any]) -> Any:
+    try:
+        return await call()
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise NodeError(node, "it cancelled itself") from error
+    except (Exception, SystemExit) as error:
+        raise translate(node, error) from error
+
+
+def translate(node: str, error: BaseException) -> AnabranchError:
+    """The error that the rest of the engine sees for what a component raised."""
+    if isinstance(error, (RequestError, NodeError, Unavailable, DeadlineExceeded)):
+        return error
+    text = str(error).strip()
+    kind = type(error).__name__
+    return NodeError(node, f"{kind}: {text[:500]}" if text else kind)

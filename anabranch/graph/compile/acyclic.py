@@ -1,0 +1,48 @@
+"""Pass: refuse graphs in which a node needs itself.
+
+Each strongly connected component is reported once, by one cycle in it, so that a tangle of many
+cycles stays one message. Nodes on a cycle are left out of ``order``; all others are in it, so the
+later passes can still judge them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import networkx as nx
+
+from anabranch.graph.compile.draft import Draft, FieldPath, edges
+
+MAX_SHOWN = 12
+
+
+def check_acyclic(draft: Draft) -> Draft:
+    """Order the nodes so that each comes after all that it may need."""
+    graph = edges(draft.nodes)
+    position = {name: index for index, name in enumerate(draft.nodes)}
+    mistakes = []
+    tangled: set[str] = set()
+    for component in nx.strongly_connected_components(graph):
+        if len(component) > 1:
+            mistakes.append(_describe(graph, component, position))
+            tangled |= component
+        elif graph.has_edge(*(list(component) * 2)):
+            name = next(iter(component))
+            path = graph.edges[name, name]["path"]
+            mistakes.append((path, f"node {name!r} needs itself"))
+            tangled.add(name)
+    graph.remove_nodes_from(tangled)
+    order = tuple(nx.lexicographical_topological_sort(graph, key=position.__getitem__))
+    return replace(draft, order=order).with_problems(mistakes)
+
+
+def _describe(
+    graph: nx.DiGraph[str], component: set[str], position: dict[str, int]
+) -> tuple[FieldPath, str]:
+    start = min(component, key=position.__getitem__)
+    inside = graph.subgraph(component)
+    back = min(inside.predecessors(start), key=position.__getitem__)
+    cycle = nx.shortest_path(inside, start, back)
+    shown = cycle if len(cycle) <= MAX_SHOWN else [*cycle[: MAX_SHOWN - 1], "…", cycle[-1]]
+    text = " → ".join([*shown, start])
+    return graph.edges[back, start]["path"], f"the nodes form a cycle: {text}"

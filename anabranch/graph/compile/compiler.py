@@ -1,0 +1,61 @@
+"""The compiler: a list of small, pure, named passes from a spec to a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from anabranch.graph.compile.acyclic import check_acyclic
+from anabranch.graph.compile.batchable import check_batching
+from anabranch.graph.compile.conditions import check_conditions
+from anabranch.graph.compile.draft import Draft
+from anabranch.graph.compile.explaining import check_explainers
+from anabranch.graph.compile.prune import prune
+from anabranch.graph.compile.resolve import resolve_sources
+from anabranch.graph.compile.segment import segment
+from anabranch.graph.compile.stand_ins import check_stand_ins
+from anabranch.graph.compile.typing import check_types
+from anabranch.graph.compile.watching import check_monitors
+from anabranch.graph.plan.plan import Plan
+from anabranch.specs.checks import Partial
+from anabranch.specs.models import Telemetry
+
+PASSES: tuple[Callable[[Draft], Draft], ...] = (
+    check_conditions,
+    resolve_sources,
+    check_acyclic,
+    check_types,
+    check_stand_ins,
+    check_batching,
+    check_explainers,
+    check_monitors,
+    prune,
+    segment,
+)
+DEFAULT_TIMEOUT = 60.0
+"""Longest time that a request may take where the spec does not say, in seconds."""
+
+
+def run_passes(source: Partial) -> Draft:
+    """Run every pass; the draft's ``problems`` holds all mistakes."""
+    draft = Draft(source)
+    for each in PASSES:
+        draft = each(draft)
+    return draft
+
+
+def to_plan(draft: Draft) -> Plan:
+    """The plan of a draft without mistakes."""
+    timeout = draft.source.timeout
+    return Plan(
+        name=str(draft.source.name),
+        inputs=draft.source.inputs,
+        nodes={name: draft.nodes[name] for name in draft.order},
+        outputs=draft.outputs,
+        output_types={name: draft.type_of(ref) for name, ref in draft.outputs.items()},
+        segments=draft.segments,
+        critical_path_hops=draft.hops,
+        timeout=timeout.seconds if timeout is not None else DEFAULT_TIMEOUT,
+        warnings=draft.warnings,
+        telemetry=draft.source.telemetry or Telemetry(),
+        monitors=draft.monitors,
+    )

@@ -1,0 +1,76 @@
+"""From a file to a plan, reporting every mistake of every layer at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from anabranch.errors import Problem, SpecError
+from anabranch.graph.compile.compiler import run_passes, to_plan
+from anabranch.graph.compile.draft import Draft
+from anabranch.graph.compile.watching import check_references
+from anabranch.graph.plan.plan import Plan
+from anabranch.specs.checks import check
+from anabranch.specs.loader import Document, parse, read
+from anabranch.specs.models import InferenceGraph
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A spec that compiled; ``root`` is the folder its relative paths start from."""
+
+    graph: InferenceGraph
+    plan: Plan
+    root: Path
+
+
+def open_graph(path: str | Path) -> Loaded:
+    """Read and compile the spec at ``path``. Raises SpecError with every mistake in it."""
+    path = Path(path)
+    root = path.parent.resolve()
+    return _compile(read(path), root, lambda draft: check_references(draft, root))
+
+
+def load_text(data: bytes | str, file: str = "<spec>", root: Path | None = None) -> Loaded:
+    """Compile a spec given as text. Raises SpecError with every mistake in it."""
+    return _compile(parse(data, file), root or Path.cwd())
+
+
+def load_data(data: Any, root: Path | None = None) -> Loaded:
+    """Compile a spec given as plain data. Raises SpecError, whose problems have no positions."""
+    try:
+        loaded = _compile(Document(data), root or Path.cwd())
+    except SpecError as error:
+        raise SpecError(_bare(error.problems)) from None
+    return replace(loaded, plan=replace(loaded.plan, warnings=_bare(loaded.plan.warnings)))
+
+
+def _bare(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    return tuple(replace(problem, position=None, file=None) for problem in problems)
+
+
+def _as_it_is(draft: Draft) -> Draft:
+    return draft
+
+
+def _compile(document: Document, root: Path, files: Callable[[Draft], Draft] = _as_it_is) -> Loaded:
+    """``files`` is a further pass, where the files beside the spec are there to look at."""
+    checked = check(document)
+    draft = files(run_passes(checked.partial))
+    problems = [*checked.problems, *(_place(document, problem) for problem in draft.problems)]
+    if problems or checked.graph is None:
+        raise SpecError(sorted(problems, key=_by_position))
+    plan = to_plan(draft)
+    warnings = tuple(_place(document, warning) for warning in plan.warnings)
+    return Loaded(checked.graph, replace(plan, warnings=warnings), root)
+
+
+def _place(document: Document, problem: Problem) -> Problem:
+    return document.problem(problem.path, problem.message)
+
+
+def _by_position(problem: Problem) -> tuple[int, int]:
+    where = problem.position
+    return (where.line, where.column) if where is not None else (0, 0)

@@ -1,0 +1,138 @@
+"""Pictures of a plan: JSON for programs, Mermaid for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from anabranch.graph.compile.explaining import reach
+from anabranch.graph.plan.plan import Plan, PlannedMonitor, PlannedNode, Ref, Segment
+from anabranch.graph.plan.vertices import vertex_of
+from anabranch.specs.models import TensorSpec
+
+SHAPES = {
+    "transformer": ("[", "]"),
+    "predictor": ("[[", "]]"),
+    "combiner": ("{{", "}}"),
+    "router": ("{", "}"),
+    "explainer": ("[/", "/]"),
+}
+"""Mermaid's brackets for each node type."""
+
+
+def plan_to_json(plan: Plan) -> dict[str, Any]:
+    """JSON-able summary: segments, hops, warnings, nodes and types."""
+    return {
+        "name": plan.name,
+        "segments": [_segment(segment) for segment in plan.segments],
+        "critical_path_hops": plan.critical_path_hops,
+        "warnings": [str(warning) for warning in plan.warnings],
+        "inputs": {name: str(spec) for name, spec in plan.inputs.items()},
+        "nodes": {name: _node(plan, node) for name, node in plan.nodes.items()},
+        "outputs": {
+            name: {"source": str(ref), "type": _type(plan.output_types.get(name))}
+            for name, ref in plan.outputs.items()
+        },
+        "monitors": {name: _monitor(monitor) for name, monitor in plan.monitors.items()},
+    }
+
+
+def _monitor(monitor: PlannedMonitor) -> dict[str, Any]:
+    spec = monitor.spec
+    return {
+        "method": spec.component or spec.method,
+        "watches": list(monitor.watches),
+        "window": spec.window,
+    }
+
+
+def _segment(segment: Segment) -> dict[str, Any]:
+    return {
+        "name": segment.name,
+        "nodes": list(segment.nodes),
+        "resources": _dump(segment.resources),
+        "scaling": _dump(segment.scaling),
+    }
+
+
+def _dump(model: Any) -> dict[str, Any] | None:
+    return None if model is None else model.model_dump(mode="json", exclude_none=True)
+
+
+def _node(plan: Plan, node: PlannedNode) -> dict[str, Any]:
+    home = next(part.name for part in plan.segments if node.name in part.nodes)
+    outputs = node.outputs
+    explained = {"explains": _explained(plan, node.name)} if node.type == "explainer" else {}
+    return {
+        "type": node.type,
+        **explained,
+        "segment": home,
+        "inputs": {key: str(ref) for key, ref in node.inputs.items()},
+        "routes": list(node.routes),
+        "outputs": None if outputs is None else {key: _type(spec) for key, spec in outputs.items()},
+    }
+
+
+def _explained(plan: Plan, name: str) -> dict[str, Any]:
+    """What an explainer explains, the nodes that it has copies of, and the segments it calls."""
+    found = reach(plan, name)
+    return {
+        "node": None if found.target is None else found.target.name,
+        "copies": list(found.copied),
+        "calls": list(found.called),
+    }
+
+
+def _type(spec: TensorSpec | None) -> str | None:
+    return None if spec is None else str(spec)
+
+
+def to_mermaid(plan: Plan) -> str:
+    """A Mermaid flowchart: segments as boxes, routes and stand-ins as dotted arrows."""
+    lines = ["flowchart LR"]
+    lines += [f"  in_{name}([{_label(name, spec)}])" for name, spec in plan.inputs.items()]
+    for segment in plan.segments:
+        if segment.nodes:
+            lines += [f'  subgraph seg_{segment.name} ["{_title(segment)}"]']
+            lines += [f"    {_shape(plan.nodes[name])}" for name in segment.nodes]
+            lines += ["  end"]
+    lines += [f"  out_{name}([{_quoted(name)}])" for name in plan.outputs]
+    for node in plan.nodes.values():
+        lines += [f"  {line}" for line in _arrows(node)]
+    lines += [f"  {_end(ref)} --> out_{name}" for name, ref in plan.outputs.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _arrows(node: PlannedNode) -> Iterator[str]:
+    for key, ref in node.inputs.items():
+        label = "" if node.listed else f"|{key}|"
+        yield f"{_end(ref)} -->{label} node_{node.name}"
+    for route in node.routes:
+        yield f"node_{route} -.-> node_{node.name}"
+    explains = getattr(node.spec, "explains", None)
+    if explains is not None:
+        yield f"node_{explains} -.->|explained by| node_{node.name}"
+    if node.fallback is not None:
+        yield f"{_end(node.fallback)} -.->|on error| node_{node.name}"
+
+
+def _end(ref: Ref) -> str:
+    return ("in_" if ref.node is None else "node_") + vertex_of(ref)
+
+
+def _shape(node: PlannedNode) -> str:
+    left, right = SHAPES[node.type]
+    return f"node_{node.name}{left}{_quoted(node.name)}{right}"
+
+
+def _title(segment: Segment) -> str:
+    asked = _dump(segment.resources) or {}
+    return ", ".join([segment.name, *(f"{key} {value}" for key, value in asked.items())])
+
+
+def _label(name: str, spec: TensorSpec) -> str:
+    return _quoted(f"{name}: {spec}")
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', "#quot;") + '"'

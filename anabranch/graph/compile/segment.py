@@ -1,0 +1,230 @@
+"""Pass: decide which nodes share a process.
+
+The head orchestrates: it runs in the router and calls every other segment itself. So all nodes
+that ask for nothing (no ``resources``, ``scaling`` or ``isolate``) run in the head, wherever they
+stand in the graph, and cost no hop; only a node that asks for a process of its own costs one. A
+segment other than the head is called as a whole, so it must be convex: no path may leave it and
+come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import pairwise
+
+import networkx as nx
+
+from anabranch.components.bandits.nodes import strategy_of
+from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
+from anabranch.graph.plan.plan import HEAD, PlannedNode, Segment
+from anabranch.graph.plan.vertices import pick_of
+from anabranch.specs.models import NodeBase, Resources, Scaling
+from anabranch.specs.units import Size
+
+Mistakes = list[tuple[FieldPath, str]]
+
+
+def segment(draft: Draft) -> Draft:
+    """Group the nodes into segments, the head first, and count the hops."""
+    mistakes: Mistakes = []
+    groups = _groups(draft)
+    remote = [group for group in groups if _asks(draft, group)]
+    away = {name for group in remote for name in group}
+    inside = tuple(name for name in draft.order if name not in away)
+    head = Segment(HEAD, inside, scaling=draft.source.scaling)
+    segments = (head, *(_build(draft, group, mistakes) for group in remote))
+    graph = split_routers({name: draft.nodes[name] for name in draft.order}, away)
+    for group in remote:
+        _check_convex(graph, group, mistakes)
+        mistakes += _learners(draft, group)
+    draft = replace(draft, segments=segments).with_problems(mistakes)
+    return replace(draft, hops=0 if mistakes else _critical_path_hops(draft, graph))
+
+
+def _groups(draft: Draft) -> list[tuple[str, ...]]:
+    """Nodes tied to each other by ``placement.with``, in order of evaluation."""
+    ties: nx.Graph[str] = nx.Graph()
+    ties.add_nodes_from(draft.order)
+    for name in draft.order:
+        placement = draft.nodes[name].spec.placement
+        other = placement.with_ if placement is not None else None
+        if other is not None and other in ties:
+            ties.add_edge(name, other)
+    rank = {name: index for index, name in enumerate(draft.order)}
+    groups = [tuple(sorted(group, key=rank.__getitem__)) for group in nx.connected_components(ties)]
+    return sorted(groups, key=lambda group: rank[group[0]])
+
+
+def _asks(draft: Draft, group: tuple[str, ...]) -> bool:
+    return any(_asks_alone(draft.nodes[name]) for name in group)
+
+
+def _asks_alone(node: PlannedNode) -> bool:
+    spec = node.spec
+    isolated = spec.placement is not None and bool(spec.placement.isolate)
+    return bool(spec.resources or spec.scaling or isolated or node.type == "explainer")
+
+
+def _learners(draft: Draft, group: tuple[str, ...]) -> Iterator[tuple[FieldPath, str]]:
+    """Routers that learn get what was learned in the head alone."""
+    for name in group:
+        spec = draft.nodes[name].spec
+        if strategy_of(spec) is None:
+            continue
+        asked = [field for field in ("resources", "scaling", "placement") if getattr(spec, field)]
+        others = ", ".join(other for other in group if other != name)
+        what = f"remove `{asked[0]}`" if asked else f"{others} must not be tied to it"
+        yield (
+            node_path(name, *asked[:1]),
+            f"{name!r} learns from rewards, and so runs in the head: {what}",
+        )
+
+
+def _build(draft: Draft, group: tuple[str, ...], mistakes: Mistakes) -> Segment:
+    specs = {name: draft.nodes[name].spec for name in group}
+    for name, spec in specs.items():
+        if len(group) > 1 and spec.placement is not None and spec.placement.isolate:
+            others = ", ".join(other for other in group if other != name)
+            mistakes.append(
+                (
+                    node_path(name, "placement", "isolate"),
+                    f"{name!r} is isolated, yet tied to {others}",
+                )
+            )
+        if len(group) > 1 and spec.on_error != "fail":
+            mistakes.append(
+                (
+                    node_path(name, "on_error"),
+                    f"{name!r} shares a process with others, where a stand-in is out of reach; "
+                    "give it a process of its own",
+                )
+            )
+    owner = next((name for name, spec in specs.items() if spec.resources or spec.scaling), group[0])
+    return Segment(
+        name=owner,
+        nodes=group,
+        resources=_sum_resources(specs, mistakes),
+        scaling=_one_scaling(specs, mistakes),
+    )
+
+
+def _sum_resources(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Resources | None:
+    """A segment reserves what its nodes ask for together."""
+    asked = {name: spec.resources for name, spec in specs.items() if spec.resources is not None}
+    if not asked:
+        return None
+    accelerators = {item.accelerator: name for name, item in asked.items() if item.accelerator}
+    if len(accelerators) > 1:
+        listed = ", ".join(f"{name} wants {kind}" for kind, name in accelerators.items())
+        name = next(reversed(accelerators.values()))
+        mistakes.append(
+            (
+                node_path(name, "resources", "accelerator"),
+                f"one process, two accelerators: {listed}",
+            )
+        )
+    memory = [item.memory for item in asked.values() if item.memory is not None]
+    return Resources(
+        cpu=_total([item.cpu for item in asked.values()]),
+        gpu=_total([item.gpu for item in asked.values()]),
+        memory=Size(sum(memory)) if memory else None,
+        accelerator=next(iter(accelerators), None),
+    )
+
+
+def _total(amounts: list[float | None]) -> float | None:
+    given = [amount for amount in amounts if amount is not None]
+    return sum(given) if given else None
+
+
+def _one_scaling(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Scaling | None:
+    asked = {name: spec.scaling for name, spec in specs.items() if spec.scaling is not None}
+    distinct = list(dict.fromkeys(asked.values()))
+    if len(distinct) > 1:
+        first, second, *_ = asked
+        mistakes.append(
+            (
+                node_path(second, "scaling"),
+                f"{first!r} and {second!r} share a process but scale differently; keep one",
+            )
+        )
+    return distinct[0] if distinct else None
+
+
+def split_routers(nodes: Mapping[str, PlannedNode], away: set[str]) -> nx.DiGraph[str]:
+    """The dependency graph with every router outside the head split in two.
+
+    Such a router decides in its own segment, but the branch it picks is evaluated by the head.
+    """
+    graph = edges(nodes)
+    for name in away:
+        node = nodes[name]
+        if node.type != "router":
+            continue
+        sources = {ref.node for ref in node.inputs.values() if ref.node is not None}
+        graph.remove_edges_from([(source, name) for source in sources - set(node.routes)])
+        graph.add_edges_from((source, pick_of(name)) for source in sources & nodes.keys())
+        graph.add_edge(pick_of(name), name)
+    return graph
+
+
+def _inside(graph: nx.DiGraph[str], group: tuple[str, ...]) -> set[str]:
+    """The vertices of a segment: for a router, where it decides."""
+    return {pick_of(name) if pick_of(name) in graph else name for name in group}
+
+
+def _check_convex(graph: nx.DiGraph[str], group: tuple[str, ...], mistakes: Mistakes) -> None:
+    inside = _inside(graph, group)
+    leaving = sorted(set().union(*(graph.successors(name) for name in inside)) - inside)
+    for start in leaving:
+        after = {start, *nx.descendants(graph, start)}
+        entry = next(
+            (name for name in sorted(inside) if after & set(graph.predecessors(name))), None
+        )
+        if entry is None:
+            continue
+        origin = min(set(graph.predecessors(start)) & inside)
+        path = [origin, *nx.shortest_path(graph, start, entry)]
+        mistakes.append(
+            (
+                node_path(_node_of(entry), "placement"),
+                f"{', '.join(group)} cannot share a process: a path leaves it and comes back: "
+                f"{_readable(path)}",
+            )
+        )
+        return
+
+
+def _node_of(vertex: str) -> str:
+    return vertex.removesuffix("#pick")
+
+
+def _readable(path: list[str]) -> str:
+    """A path for people; the branch that a router picks is evaluated in the head."""
+    steps = [name if name != pick_of(_node_of(name)) else _node_of(name) for name in path]
+    joined = {name for name, after in pairwise(steps) if name == after}
+    shown = [f"{name} (joined in the head)" if name in joined else name for name in steps]
+    return " → ".join(dict.fromkeys(shown))
+
+
+def _critical_path_hops(draft: Draft, graph: nx.DiGraph[str]) -> int:
+    """Most hops that a request can have to make one after the other."""
+    home = {
+        vertex: part.name
+        for part in draft.segments[1:]
+        if draft.nodes[part.nodes[0]].type != "explainer"
+        for vertex in _inside(graph, part.nodes)
+    }
+    whole: nx.DiGraph[str] = nx.DiGraph()
+    for vertex in graph:
+        whole.add_node(home.get(vertex, f"={vertex}"))
+    for source, target in graph.edges:
+        ends = home.get(source, f"={source}"), home.get(target, f"={target}")
+        if ends[0] != ends[1]:
+            whole.add_edge(*ends)
+    hops: dict[str, int] = {}
+    for vertex in nx.topological_sort(whole):
+        before = max((hops[source] for source in whole.predecessors(vertex)), default=0)
+        hops[vertex] = before + (not vertex.startswith("="))
+    return max(hops.values(), default=0)

@@ -1,0 +1,320 @@
+"""The demand-driven executor: one evaluator for notebooks, routers and segment replicas.
+
+A request asks for outputs; a vertex runs only if something asked asks for it, and once per
+request. Each set of wanted vertices is compiled once into a *schedule*, a list of steps in order
+of evaluation; a request copies a frame of empty slots and runs the steps over it. A slot holds a
+value, or a future where the value is still being made. A step whose inputs are values runs at
+once; one that waits for a future becomes a task. So a graph of fast synchronous nodes runs as a
+plain loop, and one with slow or remote nodes runs as a data-flow, with everything that leaves the
+process started before the rest.
+
+Routers are two vertices: the *pick*, which decides, and the *join*, which evaluates the schedule of
+the node that was picked and takes over its value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from anabranch.components.contract import Bound, Context
+from anabranch.components.hints import hint
+from anabranch.errors import InvalidRequest
+from anabranch.graph.calls.counts import Counts
+from anabranch.graph.calls.interrupt import STUCK
+from anabranch.graph.calls.lanes import Lanes
+from anabranch.graph.calls.tasks import LeftBehind, Tasks
+from anabranch.graph.calls.values import UNSET, Convert, accessor, identity, protect
+from anabranch.graph.execute.observing import Observer, Offer
+from anabranch.graph.execute.policy import Notice, unnoticed
+from anabranch.graph.execute.run import Run, Schedule, Step
+from anabranch.graph.execute.schedule import StepFactory, closure, ordered, units
+from anabranch.graph.execute.streaming import Streams
+from anabranch.graph.plan.plan import Plan, Segment
+from anabranch.graph.plan.vertices import Vertices, shared
+from anabranch.telemetry.logs import NODE, REQUESTS
+
+MAX_LEFT_BEHIND = 100
+"""Calls that may go on for long though they were cancelled."""
+MAX_SCHEDULES = 256
+"""Schedules kept for different sets of requested outputs."""
+
+Array = np.ndarray[Any, Any]
+Take = tuple[str, int, Convert]
+"""An output, its place among the values that come back, and how to get it out of there."""
+
+
+class SegmentCall(Protocol):
+    """How one segment is reached from another process: the seam for node calls."""
+
+    async def __call__(
+        self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> Mapping[str, Any]:
+        """Evaluate ``wants`` (vertices of the segment) given the ``values`` of other vertices.
+
+        Values are arrays, dicts of arrays, or for a router that decides there the name of a route;
+        or ``Skipped``, for a node that was left out.
+        """
+        ...
+
+
+class Evaluator:
+    """Evaluates vertices of a plan; those without a ``Bound`` here are given or called."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        bound: Mapping[str, Bound],
+        calls: Mapping[str, SegmentCall],
+        orchestrates: bool,
+        notice: Notice = unnoticed,
+        counts: Counts | None = None,
+        offer: Offer | None = None,
+    ) -> None:
+        self._vertices = Vertices(plan, bound, calls, orchestrates)
+        watched = None if offer is None else Observer(plan, self._vertices, bound, offer)
+        self._observer = watched or None
+        self._lanes = Lanes()
+        self._left_behind = LeftBehind()
+        self._steps = StepFactory(
+            self._vertices, bound, calls, self._lanes, self._lazily, notice, counts
+        )
+        self._needs_tasks = bool(calls) or self._steps.guarded
+        self._empty: list[Any] = [UNSET] * len(self._vertices.slots)
+        self._schedule = lru_cache(MAX_SCHEDULES)(self._compile)
+        self._streams = Streams(self._vertices, bound, calls, self._steps, self)
+
+    async def evaluate(
+        self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> list[Any]:
+        """The values of ``wants``, in order, given the values of other vertices."""
+        REQUESTS.set((context,))
+        slots = self._vertices.slots
+        frame = self.frame(given)
+        steps = self._schedule(wants, frozenset(given))
+        if self._lanes.off_loop or self._needs_tasks:
+            await self._run(steps, frame, context)
+        else:
+            for step in steps:
+                if frame[step.slot] is UNSET:
+                    step.inline(frame, context)
+        NODE.set("")
+        if self._observer is not None:
+            self._observer.see(frame, given, context)
+        return [_settled(frame[slots[name]]) for name in wants]
+
+    def stream(
+        self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> AsyncGenerator[Mapping[str, Any], None]:
+        """The values of ``wants`` by name, and if one of them streams, its further ones."""
+        REQUESTS.set((context,))
+        return self._streams.run(given, wants, context)
+
+    def frame(self, given: Mapping[str, Any]) -> list[Any]:
+        """A frame of empty slots, but for the values of some vertices."""
+        slots, frame = self._vertices.slots, self._empty.copy()
+        for name, value in given.items():
+            frame[slots[name]] = value
+        return frame
+
+    async def fill(
+        self, frame: list[Any], given: Mapping[str, Any], wants: Sequence[str], context: Context
+    ) -> None:
+        """Evaluate what of ``wants`` a frame lacks that began with ``given``."""
+        await self._run(self._schedule(tuple(wants), frozenset(given)), frame, context)
+        frame[:] = map(_settled, frame)
+
+    def see(self, frame: list[Any], given: Mapping[str, Any], context: Context) -> None:
+        """Let monitors look at the frame of a request."""
+        if self._observer is not None:
+            self._observer.see(frame, given, context)
+
+    @property
+    def off_loop(self) -> int:
+        """How many components do not run on the event loop just now."""
+        return self._lanes.off_loop
+
+    @property
+    def stuck(self) -> str | None:
+        """Why this process should be replaced, naming nodes; None where all is well."""
+        if self._left_behind.older(STUCK) >= MAX_LEFT_BEHIND:
+            return f"{MAX_LEFT_BEHIND} calls or more go on that were cancelled {STUCK:g}s ago"
+        return self._lanes.stuck()
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._lanes.close()
+
+    async def _run(self, steps: Sequence[Step], frame: list[Any], context: Context) -> None:
+        tasks = Tasks(self._left_behind)
+        await tasks.run(Run(frame, context, tasks).start(steps))
+
+    def _compile(self, wants: tuple[str, ...], given: frozenset[str]) -> tuple[Step, ...]:
+        """The schedule for ``wants``: the steps that they need without condition, in order."""
+        vertices = self._vertices
+        needed = closure(vertices, wants, given)
+        order = ordered(vertices, units(vertices, needed), given)
+        return tuple(self._steps.build(unit, wants, needed) for unit in order)
+
+    def _lazily(self, want: str) -> Schedule:
+        """The schedule of a branch, compiled when first taken."""
+        given = self._vertices.inputs
+
+        def schedule() -> Sequence[Step]:
+            return self._schedule((want,), given)
+
+        return schedule
+
+
+def _settled(value: Any) -> Any:
+    return value.result() if isinstance(value, asyncio.Future) else value
+
+
+class HeadExecutor:
+    """Evaluates a graph's outputs. Without ``calls``, the whole graph runs in this process."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        bound: Mapping[str, Bound],
+        calls: Mapping[str, SegmentCall] | None = None,
+        notice: Notice = unnoticed,
+        counts: Counts | None = None,
+        offer: Offer | None = None,
+    ) -> None:
+        self._plan = plan
+        self._evaluator = Evaluator(plan, bound, calls or {}, True, notice, counts, offer)
+        self._access = {
+            name: (str(ref.output), identity)
+            if ref.node is None
+            else (ref.node, accessor(plan.nodes[ref.node], ref))
+            for name, ref in plan.outputs.items()
+        }
+        self._asked = lru_cache(MAX_SCHEDULES)(self._ask)
+        self._all = tuple(plan.outputs)
+        self._shared = frozenset(name for name in plan.inputs if shared(plan, name))
+
+    async def run(
+        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None = None
+    ) -> dict[str, Array]:
+        """Evaluate ``outputs`` (all, if None) for one request.
+
+        ``inputs`` holds an array for every graph input; its types are the caller's to check.
+        Raises NodeError, DeadlineExceeded, Unavailable, and InvalidRequest for an unknown output.
+        """
+        names = self._all if outputs is None else tuple(outputs)
+        wants, takes = self._asked(names)
+        if self._shared:
+            inputs = self._protected(inputs)
+        values = await self._evaluator.evaluate(inputs, wants, context)
+        return {name: access(values[index]) for name, index, access in takes}
+
+    async def values(
+        self, given: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> list[Any]:
+        """The values of ``wants``, in order, given those of other vertices; raises as ``run``."""
+        return await self._evaluator.evaluate(given, wants, context)
+
+    async def stream(
+        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None = None
+    ) -> AsyncGenerator[dict[str, Array], None]:
+        """Evaluate ``outputs`` (all, if None) of a graph in which a node may stream.
+
+        What does not stream comes with the first of the results, of which there is but one if
+        nothing does. Closing the iterator closes the component's. Raises as ``run`` does.
+        """
+        wants, takes = self._asked(self._all if outputs is None else tuple(outputs))
+        inputs = self._protected(inputs)
+        async with aclosing(self._evaluator.stream(inputs, wants, context)) as found:
+            async for values in found:
+                yield {
+                    name: access(values[wants[index]])
+                    for name, index, access in takes
+                    if wants[index] in values
+                }
+
+    def _protected(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        return {
+            name: protect(value) if name in self._shared else value
+            for name, value in inputs.items()
+        }
+
+    def _ask(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], list[Take]]:
+        """What to evaluate for some outputs, and how to take each from what comes back."""
+        for name in names:
+            if name not in self._access:
+                raise InvalidRequest(
+                    f"graph {self._plan.name!r} has no output {name!r}"
+                    + hint(name, list(self._access))
+                )
+        wants = tuple(dict.fromkeys(self._access[name][0] for name in names))
+        takes = []
+        for name in names:
+            vertex, access = self._access[name]
+            takes.append((name, wants.index(vertex), access))
+        return wants, takes
+
+    @property
+    def off_loop(self) -> int:
+        """How many components do not run on the event loop just now."""
+        return self._evaluator.off_loop
+
+    @property
+    def stuck(self) -> str | None:
+        """Why this process should be replaced, naming nodes; None where all is well."""
+        return self._evaluator.stuck
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._evaluator.close()
+
+
+class SegmentExecutor:
+    """Evaluates vertices of one segment, in the segment's own process."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        segment: Segment,
+        bound: Mapping[str, Bound],
+        notice: Notice = unnoticed,
+        counts: Counts | None = None,
+        offer: Offer | None = None,
+    ) -> None:
+        self.segment = segment
+        self._bound = bound
+        self._evaluator = Evaluator(plan, bound, {}, False, notice, counts, offer)
+
+    async def run(
+        self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> dict[str, Any]:
+        """The values of ``wants``; the other half of ``SegmentCall``."""
+        found = await self._evaluator.evaluate(values, wants, context)
+        return dict(zip(wants, found, strict=True))
+
+    @property
+    def streaming(self) -> frozenset[str]:
+        """The nodes here that stream."""
+        return frozenset(name for name, each in self._bound.items() if each.is_stream)
+
+    async def stream(
+        self, values: Mapping[str, Any], want: str, context: Context
+    ) -> AsyncGenerator[Any, None]:
+        """The values of a node that streams, given those of other vertices."""
+        async with aclosing(self._evaluator.stream(values, (want,), context)) as results:
+            async for found in results:
+                yield found[want]
+
+    @property
+    def stuck(self) -> str | None:
+        """Why this process should be replaced, naming nodes; None where all is well."""
+        return self._evaluator.stuck
+
+    def close(self) -> None:
+        """Let the threads go."""
+        self._evaluator.close()

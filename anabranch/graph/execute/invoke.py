@@ -1,0 +1,77 @@
+"""How a node's inputs are taken from a frame and handed to its component.
+
+Specialised for the common shapes: this runs for every node of every request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from anabranch.components.contract import Bound, Context
+from anabranch.errors import InvalidRequest
+from anabranch.graph.calls.values import Convert, identity
+from anabranch.graph.execute.run import Frame
+from anabranch.graph.execute.steps import Invoke
+
+Parameter = tuple[str, int, Convert]
+
+
+def invoker(bound: Bound, parameters: Sequence[Parameter], listed: bool) -> Invoke:
+    """A function of a frame and a context that calls the component."""
+    if listed:
+        return _with_list(bound, parameters)
+    if bound.wants_context:
+        return _with_context(bound, parameters)
+    if any(convert is not identity for _, _, convert in parameters):
+        return _with_conversions(bound, parameters)
+    return _plain(bound, parameters)
+
+
+def _plain(bound: Bound, parameters: Sequence[Parameter]) -> Invoke:
+    call = bound.call
+    pairs = [(key, slot) for key, slot, _ in parameters]
+    if len(pairs) == 1:
+        key, slot = pairs[0]
+        return lambda frame, context: call(**{key: frame[slot]})
+    return lambda frame, context: call(**{key: frame[slot] for key, slot in pairs})
+
+
+def _with_conversions(bound: Bound, parameters: Sequence[Parameter]) -> Invoke:
+    call = bound.call
+
+    def invoke(frame: Frame, context: Context) -> Any:
+        return call(**{key: convert(frame[slot]) for key, slot, convert in parameters})
+
+    return invoke
+
+
+def _with_context(bound: Bound, parameters: Sequence[Parameter]) -> Invoke:
+    call = bound.call
+
+    def invoke(frame: Frame, context: Context) -> Any:
+        values = {key: convert(frame[slot]) for key, slot, convert in parameters}
+        return call(**values, context=context)
+
+    return invoke
+
+
+def _with_list(bound: Bound, parameters: Sequence[Parameter]) -> Invoke:
+    call, wants_context = bound.call, bound.wants_context
+
+    def invoke(frame: Frame, context: Context) -> Any:
+        values = [convert(frame[slot]) for _, slot, convert in parameters]
+        return call(values, context=context) if wants_context else call(values)
+
+    return invoke
+
+
+def refusing(node: str) -> Invoke:
+    """What runs in place of a node that streams, where a single answer is asked for."""
+
+    def refuse(frame: Frame, context: Context) -> NoReturn:
+        raise InvalidRequest(
+            f"node {node!r} streams its answer: ask generate_stream, or ModelStreamInfer over gRPC"
+        )
+
+    return refuse

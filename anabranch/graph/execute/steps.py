@@ -1,0 +1,263 @@
+"""The steps of a schedule: run a node, follow a router's pick, call another segment.
+
+``inline`` runs a step at once, where nothing leaves the loop; ``begin`` starts it within a
+``Run``, leaving a value or a task in the step's slot.
+"""
+
+from __future__ import annotations
+
+from asyncio import Future
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from anabranch.components.contract import Context
+from anabranch.graph.calls.counts import Counts, NodeCounts
+from anabranch.graph.calls.lanes import Lane, clock
+from anabranch.graph.calls.pace import SLOW
+from anabranch.graph.calls.values import UNSET, Convert, identity
+from anabranch.graph.execute.policy import FAILURES, Policy
+from anabranch.graph.execute.run import Frame, Run, Schedule
+from anabranch.telemetry.logs import NODE
+from anabranch.telemetry.trace import Trace
+from anabranch.telemetry.tracing import Recording
+
+Invoke = Callable[[Frame, Context], Any]
+
+
+class NodeStep:
+    """Runs a component in this process. A router's decision is one too."""
+
+    leaves = False
+
+    def __init__(
+        self,
+        slot: int,
+        needs: Sequence[int],
+        invoke: Invoke,
+        finish: Convert,
+        lane: Lane,
+        policy: Policy | None,
+        about: Mapping[str, str],
+        counts: NodeCounts | None = None,
+    ) -> None:
+        self.slot = slot
+        self._about = about
+        self._counts = counts
+        self._needs = tuple(needs)
+        self._invoke = invoke
+        self._finish = finish
+        self._lane = lane
+        self._node = lane.node
+        self._policy = policy
+        self.leaves = lane.is_async
+
+    def done(self, frame: Frame) -> bool:
+        """True once the node has run or is running."""
+        return frame[self.slot] is not UNSET
+
+    def inline(self, frame: Frame, context: Context) -> None:
+        """Run the component here and now."""
+        NODE.set(self._node)
+        started = clock()
+        try:
+            invoke = self._invoke if context.trace is None else self._recorded
+            frame[self.slot] = self._finish(invoke(frame, context))
+        except (Exception, SystemExit) as error:
+            found = self._lane.error(error)
+            if self._counts is not None and context.is_traffic:
+                self._counts.failed(found)
+            raise found from error
+        else:
+            if self._counts is not None and context.is_traffic:
+                self._counts.answered(clock() - started, context)
+        finally:
+            lane, now = self._lane, clock()
+            if now - started > SLOW or lane.suspected:
+                lane.note(now - started, now)
+
+    def begin(self, run: Run) -> None:
+        """Run the component at once if it may and can, else as a task."""
+        if not self._lane.inline or run.pending(self._needs):
+            run.frame[self.slot] = run.spawn(self._later(run))
+        elif self._policy is None:
+            self.inline(run.frame, run.context)
+        else:
+            self._try(self._policy, run)
+
+    def _try(self, policy: Policy, run: Run) -> None:
+        """Run the component at once; only what is done about a failure needs a task."""
+        policy.began()
+        try:
+            self.inline(run.frame, run.context)
+        except FAILURES as error:
+            again = policy.recover(error, lambda: self._attempt(run), run)
+            run.frame[self.slot] = run.spawn(again)
+
+    async def _later(self, run: Run) -> Any:
+        await run.settle(self._needs)
+        if self._policy is None:
+            return await self._attempt(run)
+        return await self._policy.apply(lambda: self._attempt(run), run)
+
+    async def _attempt(self, run: Run) -> Any:
+        frame, context = run.frame, run.context
+        NODE.set(self._node)
+        if context.trace is not None:
+            return await self._recorded_attempt(frame, context, context.trace)
+        return await self._called(lambda: self._invoke(frame, context), context)
+
+    async def _called(self, invoke: Callable[[], Any], context: Context) -> Any:
+        counts = self._counts if context.is_traffic else None
+        return await self._lane.call(invoke, self._finish, counts, context)
+
+    def _recording(self, trace: Trace) -> Recording:
+        return Recording(trace, f"node {self._node}", dict(self._about))
+
+    def _recorded(self, frame: Frame, context: Context) -> Any:
+        """Invoke the component for a request that is traced."""
+        assert context.trace is not None
+        with self._recording(context.trace) as recording:
+            return self._invoke(frame, replace(context, trace=recording.trace))
+
+    async def _recorded_attempt(self, frame: Frame, context: Context, trace: Trace) -> Any:
+        with self._recording(trace) as recording:
+            within = replace(context, trace=recording.trace)
+
+            def invoke() -> Any:
+                if not self._lane.is_async:
+                    recording.waited(f"queue {self._node}", self._about)
+                return self._invoke(frame, within)
+
+            return await self._called(invoke, within)
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One route of a router: where its value comes from, and how it becomes the router's."""
+
+    slot: int
+    schedule: Schedule
+    convert: Convert
+
+
+class JoinStep:
+    """Evaluates the branch that a router has picked and takes over its value."""
+
+    leaves = False
+
+    def __init__(
+        self,
+        router: str,
+        slot: int,
+        pick: int,
+        branches: Mapping[str, Branch],
+        counts: Counts | None = None,
+    ) -> None:
+        self.slot = slot
+        self._counts = counts
+        self._router = router
+        self._pick = pick
+        self._branches = branches
+
+    def done(self, frame: Frame) -> bool:
+        """True once the branch was evaluated or is under way."""
+        return frame[self.slot] is not UNSET
+
+    def inline(self, frame: Frame, context: Context) -> None:
+        """Evaluate the branch here and now."""
+        branch = self._taken(frame[self._pick], context)
+        for step in branch.schedule():
+            if frame[step.slot] is UNSET:
+                step.inline(frame, context)
+        frame[self.slot] = branch.convert(frame[branch.slot])
+
+    def begin(self, run: Run) -> None:
+        """Begin the branch; a task is needed only where something is still being made."""
+        frame = run.frame
+        if isinstance(frame[self._pick], Future):
+            frame[self.slot] = run.spawn(self._later(run))
+            return
+        branch = self._taken(frame[self._pick], run.context)
+        run.begin(branch.schedule())
+        value = frame[branch.slot]
+        if not isinstance(value, Future):
+            frame[self.slot] = branch.convert(value)
+        elif branch.convert is identity:
+            frame[self.slot] = value
+        else:
+            frame[self.slot] = run.spawn(self._converted(run, branch))
+
+    def _taken(self, pick: str, context: Context) -> Branch:
+        """The branch of a pick, which goes into the record of the request."""
+        context.path[self._router] = pick
+        if self._counts is not None and context.is_traffic:
+            self._counts.routed(self._router, pick)
+        return self._branches[pick]
+
+    async def _later(self, run: Run) -> Any:
+        branch = self._taken(await run.value(self._pick), run.context)
+        run.begin(branch.schedule())
+        return await self._converted(run, branch)
+
+    async def _converted(self, run: Run, branch: Branch) -> Any:
+        return branch.convert(await run.value(branch.slot))
+
+
+class RemoteStep:
+    """Calls another segment for the values of some of its vertices, all in one call."""
+
+    leaves = True
+
+    def __init__(
+        self,
+        call: Callable[..., Coroutine[Any, Any, Mapping[str, Any]]],
+        wants: Mapping[str, int],
+        needs: Mapping[str, int],
+        policy: Policy | None,
+    ) -> None:
+        self.slot = next(iter(wants.values()))
+        self._call = call
+        self._wants = wants
+        self._needs = needs
+        self._policy = policy
+
+    def done(self, frame: Frame) -> bool:
+        """True once every wanted value is there or on its way."""
+        return all(frame[slot] is not UNSET for slot in self._wants.values())
+
+    def inline(self, frame: Frame, context: Context) -> None:
+        """Never called: a graph with remote segments does not run inline."""
+        raise AssertionError("a remote segment cannot be evaluated inline")
+
+    def begin(self, run: Run) -> None:
+        """Start the call; what the segment gave for this request before is handed back to it."""
+        frame = run.frame
+        wants = {name: slot for name, slot in self._wants.items() if frame[slot] is UNSET}
+        known = {name: slot for name, slot in self._wants.items() if name not in wants}
+        later = self._later(run, tuple(wants), {**self._needs, **known})
+        if len(wants) == 1:
+            ((name, slot),) = wants.items()
+            frame[slot] = run.spawn(_item(later, name))
+            return
+        call = run.spawn(later)
+        for name, slot in wants.items():
+            frame[slot] = run.spawn(_item(call, name))
+
+    async def _later(
+        self, run: Run, wants: tuple[str, ...], needs: Mapping[str, int]
+    ) -> Mapping[str, Any]:
+        await run.settle(tuple(needs.values()))
+        values = {name: run.frame[slot] for name, slot in needs.items()}
+
+        def attempt() -> Coroutine[Any, Any, Mapping[str, Any]]:
+            return self._call(values, wants, run.context)
+
+        if self._policy is None:
+            return await attempt()
+        found: Mapping[str, Any] = await self._policy.apply(attempt, run)
+        return found
+
+
+async def _item(call: Awaitable[Mapping[str, Any]], name: str) -> Any:
+    return (await call)[name]

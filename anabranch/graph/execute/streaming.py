@@ -1,0 +1,268 @@
+"""Graphs that stream: a predictor yields its results one by one, and so does the graph.
+
+What a node streams goes straight to the graph's outputs, through routers at most: whatever else
+read it would have to wait for its end. The code of a node says whether it streams, so this is
+checked when that is loaded, and a process asks another once which of its nodes do.
+
+A stream is pulled: its node goes on only when the next result is asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, Protocol
+
+from anabranch.components.contract import Bound, Context
+from anabranch.errors import AnabranchError, InvalidRequest, LoadError, NodeError
+from anabranch.graph.calls.counts import NodeCounts
+from anabranch.graph.calls.lanes import clock, translate
+from anabranch.graph.calls.values import Convert, identity, route_converter
+from anabranch.graph.execute.run import Frame
+from anabranch.graph.execute.schedule import StepFactory, closure
+from anabranch.graph.plan.plan import Plan, PlannedNode
+from anabranch.graph.plan.vertices import Vertices, pick_of, vertex_of
+from anabranch.specs.models import NodeBase
+from anabranch.telemetry.logs import NODE
+from anabranch.telemetry.tracing import Recording, recorded
+
+Values = Mapping[str, Any]
+"""Values by vertex."""
+
+
+def check_streams(plan: Plan, bound: Mapping[str, Bound]) -> None:
+    """Raise LoadError, naming node and reader, if what a node streams goes anywhere else."""
+    for name, each in bound.items():
+        if each.is_stream:
+            _check_readers(plan, name, name)
+            _check_policy(name, plan.nodes[name].spec)
+
+
+def _check_readers(plan: Plan, streaming: str, read: str) -> None:
+    for node in plan.nodes.values():
+        reads = [vertex_of(ref) for ref in node.inputs.values()]
+        reads += [vertex_of(node.fallback)] if node.fallback else []
+        if read in reads:
+            raise LoadError(
+                streaming,
+                f"it streams, so only outputs of the graph and routers may read it, "
+                f"and {node.name!r} does",
+            )
+        if read in node.routes:
+            _check_readers(plan, streaming, node.name)
+
+
+def _check_policy(name: str, spec: NodeBase) -> None:
+    has = {
+        "retries": bool(spec.retries),
+        "on_error": spec.on_error != "fail",
+        "timeout": spec.timeout is not None,
+        "batching": spec.batching is not None,
+    }
+    for field, is_there in has.items():
+        if is_there:
+            raise LoadError(name, f"it streams, and `{field}` is for nodes that do not; remove it")
+
+
+class SegmentStreams(Protocol):
+    """How streams in another process are reached."""
+
+    async def streaming(self) -> frozenset[str]:
+        """The nodes of the segment that stream."""
+        ...
+
+    def stream(self, values: Values, want: str, context: Context) -> AsyncGenerator[Any, None]:
+        """The values of a node that streams, given the values of other vertices."""
+        ...
+
+
+class Evaluates(Protocol):
+    """What streams need of an evaluator."""
+
+    def frame(self, given: Values) -> Frame:
+        """A frame that holds the given values."""
+        ...
+
+    async def fill(
+        self, frame: Frame, given: Values, wants: Sequence[str], context: Context
+    ) -> None:
+        """Evaluate what of ``wants`` the frame does not hold yet."""
+        ...
+
+    def see(self, frame: Frame, given: Values, context: Context) -> None:
+        """Let monitors look at a frame that began with the given values."""
+        ...
+
+
+class Streams:
+    """Evaluates vertices, of which one may stream."""
+
+    def __init__(
+        self,
+        vertices: Vertices,
+        bound: Mapping[str, Bound],
+        calls: Mapping[str, Any],
+        steps: StepFactory,
+        evaluator: Evaluates,
+    ) -> None:
+        self._vertices = vertices
+        self._bound = bound
+        self._calls: Mapping[str, SegmentStreams] = calls
+        self._steps = steps
+        self._evaluator = evaluator
+
+    async def run(
+        self, given: Values, wants: Sequence[str], context: Context
+    ) -> AsyncGenerator[Values, None]:
+        """All of ``wants`` at once; if one of them streams, then further values of that one.
+
+        Raises InvalidRequest if several do. Closing the iterator closes the component's.
+        """
+        frame = self._evaluator.frame(given)
+        found = {want: await self._resolve(frame, given, want, context) for want in wants}
+        streaming = [want for want in wants if await self._streams(found[want][0])]
+        if len(streaming) > 1:
+            names = " and ".join(repr(found[want][0]) for want in streaming)
+            raise InvalidRequest(f"nodes {names} both stream; ask for outputs of one of them")
+        node = found[streaming[0]][0] if streaming else None
+        sources = self._sources(node, given) if node else []
+        rest = [want for want in wants if want not in streaming]
+        await self._evaluator.fill(frame, given, [*rest, *sources], context)
+        self._evaluator.see(frame, given, context)
+        first = self._read(frame, rest)
+        if node is None:
+            yield first
+            return
+        want, convert = streaming[0], found[streaming[0]][1]
+        async with aclosing(self._source(frame, node, sources, context)) as values:
+            async for value in values:
+                yield {**first, want: convert(value)}
+                first = {}
+
+    def _read(self, frame: Frame, names: Sequence[str]) -> Values:
+        return {name: frame[self._vertices.slots[name]] for name in names}
+
+    async def _resolve(
+        self, frame: Frame, given: Values, vertex: str, context: Context
+    ) -> tuple[str, Convert]:
+        """The node behind the routers that a vertex leads through, and how its value comes out."""
+        nodes = self._vertices.plan.nodes
+        routers: list[PlannedNode] = []
+        while vertex in nodes and nodes[vertex].type == "router" and vertex not in given:
+            pick = pick_of(vertex)
+            await self._evaluator.fill(frame, given, [pick], context)
+            routers.insert(0, nodes[vertex])
+            context.path[vertex] = frame[self._vertices.slots[pick]]
+            route = str(context.path[vertex])
+            if self._steps.counts is not None and context.is_traffic:
+                self._steps.counts.routed(vertex, route)
+            vertex = route
+        return vertex, _through(nodes.get(vertex), routers)
+
+    async def _streams(self, vertex: str) -> bool:
+        if vertex in self._bound:
+            return self._bound[vertex].is_stream
+        home = self._vertices.home.get(vertex)
+        return home is not None and vertex in await self._calls[home].streaming()
+
+    def _sources(self, node: str, given: Values) -> list[str]:
+        """What a node needs; where it is elsewhere, what it needs from outside its segment."""
+        vertices = self._vertices
+        home = vertices.home.get(node)
+        inside = {name for name in closure(vertices, [node], given) if _at(vertices, name) == home}
+        inside = inside if home else {node}
+        needs = [need for name in sorted(inside) for need in vertices.needs[name]]
+        return [need for need in dict.fromkeys(needs) if need not in inside]
+
+    def _source(
+        self, frame: Frame, node: str, sources: Sequence[str], context: Context
+    ) -> AsyncGenerator[Any, None]:
+        home = self._vertices.home.get(node)
+        if home is not None:
+            return self._calls[home].stream(self._read(frame, sources), node, context)
+        invoke, finish = self._steps.source(node)
+        NODE.set(node)
+        if context.trace is None:
+            return self._counted(node, _results(node, invoke(frame, context), finish), context)
+        recording = Recording(context.trace, f"node {node}", {"anabranch.node": node})
+        within = replace(context, trace=recording.trace)
+        results = _results(node, invoke(frame, within), finish)
+        return recorded(recording, self._counted(node, results, context))
+
+    def _counted(
+        self, node: str, results: AsyncGenerator[Any, None], context: Context
+    ) -> AsyncGenerator[Any, None]:
+        counts = self._steps.node_counts(node) if context.is_traffic else None
+        return results if counts is None else counted(results, counts, context)
+
+
+def _at(vertices: Vertices, name: str) -> str | None:
+    return vertices.home.get(name)
+
+
+def _through(node: PlannedNode | None, routers: Sequence[PlannedNode]) -> Convert:
+    """The conversions of all routers that a node's value goes through, the nearest first."""
+    converts = []
+    for router in routers:
+        if node is not None:
+            converts.append(route_converter(router, node))
+        node = router
+    converts = [convert for convert in converts if convert is not identity]
+    if not converts:
+        return identity
+
+    def convert(value: Any) -> Any:
+        for one in converts:
+            value = one(value)
+        return value
+
+    return convert
+
+
+async def _results(
+    node: str, values: AsyncGenerator[Any, None], finish: Convert
+) -> AsyncGenerator[Any, None]:
+    """What a component yields, checked; whatever it raises becomes an error that names the node."""
+    async with aclosing(_guarded(node, values)) as guarded:
+        async for value in guarded:
+            yield finish(value)
+            # A component that never waits must not hold the loop.
+            await asyncio.sleep(0)
+
+
+async def counted(
+    results: AsyncGenerator[Any, None], counts: NodeCounts, context: Context
+) -> AsyncGenerator[Any, None]:
+    """A stream, which counts as one call from its first result to its last."""
+    started = clock()
+    counts.in_flight.value += 1
+    try:
+        async with aclosing(results):
+            async for result in results:
+                yield result
+    except AnabranchError as error:
+        counts.failed(error)
+        raise
+    else:
+        counts.answered(clock() - started, context)
+    finally:
+        counts.in_flight.value -= 1
+
+
+async def _guarded(node: str, values: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
+    async with aclosing(values):
+        while True:
+            try:
+                value = await anext(values)
+            except StopAsyncIteration:
+                return
+            except asyncio.CancelledError as error:
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():
+                    raise
+                raise NodeError(node, "it cancelled itself") from error
+            except (Exception, SystemExit) as error:
+                raise translate(node, error) from error
+            yield value

@@ -1,0 +1,390 @@
+"""Monitors at work: from values of requests to windows, and from windows to what was found.
+
+All of a revision's monitors live in one process, where one thread does all of this. A monitor that
+watches several tensors looks at the requests of which it has got all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from anabranch.components import registry
+from anabranch.components.contract import CannotLoad
+from anabranch.errors import LoadError
+from anabranch.graph.compile.watching import parameter_of
+from anabranch.graph.execute.observing import Seen, is_sampled, share_of
+from anabranch.graph.monitor.memory import Memory, Shelf, tidy
+from anabranch.graph.plan.plan import Plan, PlannedMonitor
+from anabranch.monitors.base import MAX_REFERENCE, Feature, Finding, Method
+from anabranch.monitors.own import Own
+from anabranch.monitors.references import read
+from anabranch.monitors.table import Array, Unfit, table_of
+
+Tensors = Mapping[str, Array]
+"""Watched tensors [rows, ...] by source, of equal numbers of rows."""
+
+MOST_PENDING = 1024
+"""Requests of which a monitor has got only some tensors, and may get the others."""
+MIN_KEPT = 1000
+"""Rows of a reference that are kept however short the windows are."""
+CALM = 2
+"""Windows without drift in a row after which it has ended."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a monitor knows; it crosses processes as it is."""
+
+    monitor: str
+    method: str
+    watches: tuple[str, ...]
+    window: int
+    """Rows of a window."""
+    rows: int = 0
+    """Rows that were looked at, all windows together."""
+    windows: int = 0
+    gathered: int = 0
+    """Rows of the reference that is being gathered, or of the next window."""
+    wanted: int = 0
+    """How many of these it takes."""
+    has_reference: bool = True
+    score: float | None = None
+    """Of the latest window, in units of the threshold: above 1 is drift. None before the first."""
+    drift_since: float | None = None
+    """When the drift began that lasts, in Unix seconds."""
+    outliers: int = 0
+    """Of all windows."""
+    alarms: int = 0
+    features: tuple[Feature, ...] = ()
+    """Of the latest window, those with the highest scores first."""
+    at: float | None = None
+    """When the latest window was full."""
+    errors: int = 0
+    error: str = ""
+    """Why the latest window, or the reference, could not be looked at."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Drift began or ended."""
+
+    monitor: str
+    began: bool
+    at: float
+    score: float
+    features: tuple[Feature, ...]
+    """Those that have drifted, the worst first."""
+
+
+class Look(Protocol):
+    """A method at work, whoever wrote it."""
+
+    def fit(self, reference: Tensors) -> None:
+        """Take a reference; Unfit says why that cannot be."""
+        ...
+
+    def look(self, window: Tensors, number: int) -> Finding:
+        """Look at a window; Unfit likewise."""
+        ...
+
+
+class BuiltIn:
+    """A built-in method, which sees tensors as a table."""
+
+    def __init__(self, method: Method) -> None:
+        self._method = method
+
+    def fit(self, reference: Tensors) -> None:
+        """Take a reference; Unfit says why that cannot be."""
+        table = table_of(reference)
+        if table.rows < self._method.least:
+            raise Unfit(f"it has {table.rows} rows, and {self._method.least} are the least")
+        self._method.fit(table)
+
+    def look(self, window: Tensors, number: int) -> Finding:
+        """Look at a window; Unfit likewise."""
+        return self._method.look(table_of(window), number)
+
+
+class Gathering:
+    """Rows of requests on their way to a window."""
+
+    def __init__(self, sources: Iterable[str]) -> None:
+        self._sources = tuple(sources)
+        self._pending: OrderedDict[str, dict[str, Array]] = OrderedDict()
+        self._parts: list[Tensors] = []
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self.rows = 0
+
+    def add(self, seen: Seen) -> None:
+        """Take a tensor of a request; Unfit where it has other rows or shapes than others."""
+        if len(self._sources) == 1:
+            self._complete({seen.source: seen.array})
+            return
+        tensors = self._pending.setdefault(seen.request, {})
+        tensors[seen.source] = seen.array
+        if len(tensors) == len(self._sources):
+            self._complete(self._pending.pop(seen.request))
+        elif len(self._pending) > MOST_PENDING:
+            self._pending.popitem(last=False)
+
+    def _complete(self, tensors: dict[str, Array]) -> None:
+        if not all(tensor.ndim for tensor in tensors.values()):
+            raise Unfit("a single value is watched; a monitor looks at rows (dimension 0)")
+        if len({len(tensor) for tensor in tensors.values()}) > 1:
+            sizes = ", ".join(f"{name} {len(tensor)}" for name, tensor in tensors.items())
+            raise Unfit(f"the tensors of a request have different numbers of rows: {sizes}")
+        shapes = {name: tensor.shape[1:] for name, tensor in tensors.items()}
+        if self._parts and shapes != self._shapes:
+            raise Unfit(f"requests differ in the shapes of rows: {self._shapes} and {shapes}")
+        self._shapes = shapes
+        self._parts.append(tensors)
+        self.rows += len(next(iter(tensors.values())))
+
+    def take(self, rows: int) -> Tensors:
+        """So many rows, which there must be, in the order in which they came."""
+        whole = {
+            name: np.concatenate([part[name] for part in self._parts]) for name in self._sources
+        }
+        self.rows -= rows
+        self._parts = [{name: array[rows:] for name, array in whole.items()}] if self.rows else []
+        return {name: array[:rows] for name, array in whole.items()}
+
+
+class Sampling:
+    """A uniform sample of at most ``most`` rows of a stream (bottom-k sampling by random keys)."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._random = np.random.default_rng(0)
+        self._keys: Array = np.empty(0)
+        self.kept: dict[str, Array] = {}
+        self.seen = 0
+
+    def add(self, tensors: Tensors) -> None:
+        """Take more rows."""
+        count = len(next(iter(tensors.values())))
+        self.seen += count
+        keys = np.concatenate([self._keys, self._random.random(count)])
+        rows = {
+            name: np.concatenate([self.kept[name], array]) if self.kept else array
+            for name, array in tensors.items()
+        }
+        chosen = np.sort(np.argsort(keys)[: self._most])
+        self._keys = keys[chosen]
+        self.kept = {name: array[chosen] for name, array in rows.items()}
+
+
+class Monitoring:
+    """One monitor. ``clock`` gives Unix time."""
+
+    def __init__(
+        self,
+        planned: PlannedMonitor,
+        look: Look,
+        shelf: Shelf | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._planned = planned
+        self._spec = spec = planned.spec
+        self._look = look
+        self._shelf = shelf
+        self._clock = clock
+        self._share = share_of(planned)
+        self._first = None if spec.reference is None else spec.reference.first
+        self._gathering = Gathering(planned.watches)
+        self._sampling = Sampling(kept(spec.window))
+        self._memory = Memory() if shelf is None else shelf.memory()
+        self._finding = Finding()
+        self._at: float | None = None
+        self._error, self._errors = "", 0
+        self._turns: list[Turn] = []
+        self._ready = self._first is None or self._recalled()
+
+    @property
+    def name(self) -> str:
+        """Its name in the spec."""
+        return self._planned.name
+
+    def _recalled(self) -> bool:
+        """Whether the reference that was gathered before a restart is there, and fits."""
+        reference = None if self._shelf is None else self._shelf.reference()
+        if reference is None or reference.keys() != self._planned.watches.keys():
+            return False
+        return self._fitted(reference)
+
+    def take(self, seen: Iterable[Seen]) -> bool:
+        """Take values; whether that brought news: a window was full, or something went wrong."""
+        before = self._memory.windows, self._errors, self._ready
+        for one in seen:
+            if one.source in self._planned.watches and is_sampled(one.request, self._share):
+                try:
+                    self._gathering.add(one)
+                except Unfit as error:
+                    self._failed(error)
+                self._work()
+        return (self._memory.windows, self._errors, self._ready) != before
+
+    def turns(self) -> list[Turn]:
+        """Drifts that began or ended since this was asked last."""
+        found, self._turns = self._turns, []
+        return found
+
+    def result(self) -> Result:
+        """What it knows now."""
+        memory, finding = self._memory, self._finding
+        by_score = sorted(finding.features, key=lambda each: -(each.score or 0))
+        gathered = self._gathering.rows + (0 if self._ready else self._sampling.seen)
+        return Result(
+            self.name,
+            self._spec.component or self._spec.method or "",
+            tuple(self._planned.watches),
+            self._spec.window,
+            memory.rows,
+            memory.windows,
+            gathered,
+            self._spec.window if self._ready else self._first or 0,
+            self._ready,
+            finding.score,
+            memory.drift_since,
+            memory.outliers,
+            memory.alarms,
+            tuple(by_score),
+            self._at,
+            self._errors,
+            self._error,
+        )
+
+    def _work(self) -> None:
+        while True:
+            left = self._spec.window
+            if not self._ready:
+                left = min(left, (self._first or 0) - self._sampling.seen)
+            if self._gathering.rows < left:
+                return
+            rows = self._gathering.take(left)
+            if self._ready:
+                self._window(rows)
+            else:
+                self._reference(rows)
+
+    def _reference(self, rows: Tensors) -> None:
+        self._sampling.add(rows)
+        if self._sampling.seen < (self._first or 0):
+            return
+        reference, self._sampling = self._sampling.kept, Sampling(kept(self._spec.window))
+        self._ready = self._fitted(reference)
+        if self._ready and self._shelf is not None:
+            self._shelf.keep(reference)
+
+    def _fitted(self, reference: Tensors) -> bool:
+        try:
+            self._look.fit(reference)
+        except (Unfit, CannotLoad) as error:
+            self._failed(error)
+            return False
+        self._error = ""
+        return True
+
+    def _window(self, rows: Tensors) -> None:
+        memory = self._memory
+        memory.windows += 1
+        try:
+            finding = self._look.look(rows, memory.windows)
+        except (Unfit, CannotLoad) as error:
+            self._failed(error)
+        else:
+            self._error = ""
+            self._finding, self._at = finding, self._clock()
+            memory.rows += self._spec.window
+            memory.outliers += finding.outliers
+            self._turn(finding)
+        if self._shelf is not None:
+            self._shelf.remember(memory)
+
+    def _failed(self, error: Exception) -> None:
+        self._errors += 1
+        self._error = str(error)
+
+    def _turn(self, finding: Finding) -> None:
+        """Drift begins with one window above the threshold, and ends after a few below it."""
+        memory = self._memory
+        if finding.score is None or self._at is None:
+            return
+        memory.calm = 0 if finding.score > 1 else memory.calm + 1
+        if finding.score > 1 and memory.drift_since is None:
+            memory.drift_since = self._at
+            memory.alarms += 1
+            drifted = [each for each in finding.features if (each.score or 0) > 1]
+            drifted.sort(key=lambda each: -(each.score or 0))
+            self._turns.append(Turn(self.name, True, self._at, finding.score, tuple(drifted)))
+        elif memory.drift_since is not None and memory.calm >= CALM:
+            memory.drift_since = None
+            self._turns.append(Turn(self.name, False, self._at, finding.score, ()))
+
+
+def kept(window: int) -> int:
+    """Rows of a reference that are kept for windows of so many rows."""
+    return max(MIN_KEPT, MAX_REFERENCE * window)
+
+
+def load_monitors(plan: Plan, root: Path, folder: Path | None) -> list[Monitoring]:
+    """Every monitor of a plan, with the references that are in files of the bundle in ``root``.
+
+    ``folder`` keeps what they gather over a restart; None keeps nothing. Raises LoadError.
+    """
+    if folder is not None:
+        tidy(folder)
+    return [_loaded(plan, planned, root, folder) for planned in plan.monitors.values()]
+
+
+def _loaded(plan: Plan, planned: PlannedMonitor, root: Path, folder: Path | None) -> Monitoring:
+    spec = planned.spec
+    shelf = None if folder is None else Shelf(folder, planned.name)
+    try:
+        look = _look(planned, root)
+        if spec.reference is not None and spec.reference.data is not None:
+            look.fit(_sample(plan, planned, spec.reference.data, root))
+    except (CannotLoad, Unfit) as error:
+        raise LoadError(planned.name, str(error), "monitor") from None
+    return Monitoring(planned, look, shelf)
+
+
+def _look(planned: PlannedMonitor, root: Path) -> Look:
+    spec = planned.spec
+    if spec.component is not None:
+        return Own(spec, root, {source: parameter_of(source) for source in planned.watches})
+    kind = registry.get(registry.MONITOR, spec.method or "")
+    return BuiltIn(kind.cls(**spec.args))
+
+
+def _sample(plan: Plan, planned: PlannedMonitor, data: str, root: Path) -> Tensors:
+    """The reference in a file, in the shapes of what is watched, as far as these are known."""
+    tensors = read(data, root, list(planned.watches))
+    for source, ref in planned.watches.items():
+        spec = plan.type_of(ref)
+        if spec is not None and -1 not in spec.shape[1:]:
+            tensors[source] = _shaped(data, source, tensors[source], spec.shape[1:])
+    sampling = Sampling(kept(planned.spec.window))
+    if len({len(tensor) for tensor in tensors.values()}) > 1:
+        raise CannotLoad(f"reference {data!r} has different numbers of rows for what is watched")
+    sampling.add(tensors)
+    return sampling.kept
+
+
+def _shaped(data: str, source: str, tensor: Array, inner: tuple[int, ...]) -> Array:
+    have = tensor.shape[1:]
+    if not tensor.ndim or int(np.prod(have)) != int(np.prod(inner)):
+        raise CannotLoad(
+            f"reference {data!r} has rows of {list(have)} values for {source!r}, which are "
+            f"{list(inner)} in the graph"
+        )
+    shaped: Any = tensor.reshape(len(tensor), *inner)
+    return np.asarray(shaped)

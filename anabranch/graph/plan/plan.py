@@ -1,0 +1,163 @@
+"""The plan: what the compiler knows about a graph before the first request.
+
+A plan is an immutable value. It holds the resolved graph (nodes, their sources, their types), the
+segments, and the order of evaluation. Executors and the lowering to Ray Serve read nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from anabranch.errors import Problem
+from anabranch.specs.models import Monitor, NodeBase, Resources, Scaling, Telemetry, TensorSpec
+
+EXPLAIN_TIMEOUT_S = 60.0
+"""Longest time for an explanation where its node does not say."""
+MONITORS = "monitors"
+"""Name of the deployment in which all monitors of a revision look at its data."""
+HEAD = "head"
+"""Name of the segment that holds the graph's entry and runs inside the router."""
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A resolved source: a graph input (``node`` is None), or one output of a node.
+
+    ``output`` is None for the only output of a node, whatever its name.
+    """
+
+    node: str | None
+    output: str | None
+
+    def __str__(self) -> str:
+        if self.node is None:
+            return str(self.output)
+        return self.node if self.output is None else f"{self.node}.{self.output}"
+
+
+@dataclass(frozen=True)
+class PlannedNode:
+    """A node with its sources resolved.
+
+    ``inputs`` keeps the order of the spec; for a combiner over a list the keys are "0", "1", …
+    and ``listed`` is True. ``routes`` is empty but for routers. ``outputs`` is None where nothing
+    is known about what the node returns.
+    """
+
+    name: str
+    spec: NodeBase
+    type: str
+    inputs: Mapping[str, Ref]
+    listed: bool
+    routes: tuple[str, ...]
+    fallback: Ref | None
+    outputs: Mapping[str, TensorSpec | None] | None
+
+
+@dataclass(frozen=True)
+class PlannedMonitor:
+    """A monitor with what it watches resolved, by the sources of the spec."""
+
+    name: str
+    spec: Monitor
+    watches: Mapping[str, Ref]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Nodes that run in one process, in order of evaluation."""
+
+    name: str
+    nodes: tuple[str, ...]
+    resources: Resources | None = None
+    scaling: Scaling | None = None
+
+
+@dataclass(frozen=True)
+class ExplainerTerms:
+    """What a caller needs to know of an explainer."""
+
+    timeout: float
+    """Longest time that an explanation may take, in seconds."""
+    share: float = 0.0
+    """Share of the live traffic that is explained, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """All that a caller needs to know of a plan: what a request carries, what comes back, by when.
+
+    ``outputs`` holds None for an output of unknown type; ``timeout`` is in seconds.
+    """
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec | None]
+    timeout: float
+    explainers: Mapping[str, ExplainerTerms] = field(default_factory=dict)
+    routers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Nodes that pick a route, and the routes of each."""
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    """What the graph tells of its requests."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A compiled graph. ``segments[0]`` is the head. ``nodes`` is in order of evaluation."""
+
+    name: str
+    inputs: Mapping[str, TensorSpec]
+    nodes: Mapping[str, PlannedNode]
+    outputs: Mapping[str, Ref]
+    output_types: Mapping[str, TensorSpec | None]
+    segments: tuple[Segment, ...]
+    critical_path_hops: int
+    timeout: float
+    """Longest time that a request may take, in seconds."""
+    warnings: tuple[Problem, ...] = field(default=(), compare=False)
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    monitors: Mapping[str, PlannedMonitor] = field(default_factory=dict)
+
+    @property
+    def signature(self) -> Signature:
+        """What requests and answers look like."""
+        return Signature(
+            self.inputs,
+            self.output_types,
+            self.timeout,
+            {name: _terms(node.spec) for name, node in self.nodes.items() if _explains(node)},
+            {name: node.routes for name, node in self.nodes.items() if node.type == "router"},
+            self.telemetry,
+        )
+
+    @property
+    def head(self) -> Segment:
+        """The segment that runs inside the router."""
+        return self.segments[0]
+
+    def type_of(self, ref: Ref) -> TensorSpec | None:
+        """The type of what ``ref`` names; None where it is not known."""
+        if ref.node is None:
+            return self.inputs.get(str(ref.output))
+        outputs = self.nodes[ref.node].outputs if ref.node in self.nodes else None
+        if outputs is None:
+            return None
+        if ref.output is None:
+            return next(iter(outputs.values())) if len(outputs) == 1 else None
+        return outputs.get(ref.output)
+
+    def segment(self, name: str) -> Segment:
+        """The segment of that name; KeyError if there is none."""
+        return {segment.name: segment for segment in self.segments}[name]
+
+
+def _explains(node: PlannedNode) -> bool:
+    return node.type == "explainer"
+
+
+def _terms(spec: NodeBase) -> ExplainerTerms:
+    timeout, sample = spec.timeout, getattr(spec, "sample", None)
+    return ExplainerTerms(
+        EXPLAIN_TIMEOUT_S if timeout is None else timeout.seconds,
+        0.0 if sample is None else sample.share,
+    )

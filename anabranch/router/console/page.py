@@ -1,0 +1,103 @@
+"""The console: a page below ``/console`` that shows what runs, and lets people act on it.
+
+| method | path | answers |
+|---|---|---|
+| GET | ``/console`` | the page; files that it needs lie below |
+| GET | ``/console/events?graph=`` | server-sent events; see ``console_feed`` |
+| GET | ``/console/api/…`` | what the control API answers there, of the paths in ``_READ`` |
+
+Page and files are the same for everyone. Events and reads need no token where the engine listens
+on loopback and is asked from this machine by a name of loopback; else they need that of the control
+API. All that changes something goes to the control API itself, which always needs it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Protocol
+from urllib.parse import parse_qs
+
+from anabranch.errors import NotFound
+from anabranch.router.console.feed import Feed, Source
+from anabranch.router.errors import Headers, MethodNotAllowed, Reply
+from anabranch.router.http.access import foreign, is_local
+from anabranch.router.http.app import Answer, json_reply
+from anabranch.router.http.assets import asset
+from anabranch.router.http.event_stream import begin
+from anabranch.router.http.request import HttpRequest
+
+CONSOLE = "/console"
+_MAX_NAME = 64
+_TRACES = "/traces/"
+"""A trace that is not there may be on its way: the page asks until it is, so that is no error."""
+_READ = re.compile(
+    r"/graphs/[^/]{1,64}"
+    r"(/(compare|traffic|rollout|monitors|revisions(/[0-9]{1,9}(/(plan|example|diff))?)?))?"
+    r"|/graphs|/events|/traces/[0-9a-f]{32}"
+)
+# Nothing comes from, or goes to, anywhere else, and no other page may put this one into a frame.
+_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    b"connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+)
+_FILE: Headers = ((b"cache-control", b"no-cache"),)
+"""The page and its files belong together, so none may be of another version."""
+_PAGE: Headers = (
+    *_FILE,
+    (b"content-security-policy", _POLICY),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+
+
+class Backend(Source, Protocol):
+    """The line to the control plane."""
+
+    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+        """Return the answer for a caller without the token; None for who has it."""
+        ...
+
+
+class Console:
+    """Answers all below ``/console``; ``loopback`` says that the engine listens there only."""
+
+    def __init__(self, control: Backend, loopback: bool) -> None:
+        self._control = control
+        self._loopback = loopback
+        self._feed = Feed(control)
+
+    async def answer(self, request: HttpRequest, path: str) -> Answer:
+        """Answer a request; ``path`` is what follows ``/console``."""
+        if request.method not in ("GET", "HEAD"):
+            raise MethodNotAllowed(request.method, ["GET", "HEAD"])
+        if not path:
+            return Reply(307, b"", ((b"location", b"console/"),))
+        if path == "/":
+            return self._file(request, "index.html", _PAGE)
+        if path == "/events" or path.startswith("/api/"):
+            return self.refusal(request.headers) or await self._read(request, path)
+        return self._file(request, path.removeprefix("/"), _FILE)
+
+    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+        """The answer for a caller who may not read; None for who may."""
+        refused = foreign(headers)
+        if refused is not None or (self._loopback and is_local(headers)):
+            return refused
+        return self._control.refusal(headers)
+
+    async def _read(self, request: HttpRequest, path: str) -> Answer:
+        query = request.scope.get("query_string", b"").decode("latin-1")
+        if path == "/events":
+            graph = parse_qs(query, max_num_fields=8).get("graph", [""])[-1]
+            return await begin(self._feed.events(graph[:_MAX_NAME]))
+        below = path.removeprefix("/api")
+        if _READ.fullmatch(below) is None:
+            raise NotFound(f"the console reads nothing at {below[:256]!r}")
+        status, headers, body = await self._control.handle("GET", below, query, b"")
+        if status == 404 and below.startswith(_TRACES):
+            return json_reply({"trace_id": below.removeprefix(_TRACES), "spans": []})
+        return Reply(status, body, headers)
+
+    def _file(self, request: HttpRequest, name: str, headers: Headers) -> Reply:
+        return asset("console/static", name, request.headers.get("accept-encoding", ""), headers)

@@ -1,0 +1,185 @@
+"""The HTTP face of the engine: everything that belongs to no single graph.
+
+| method | path | answers |
+|---|---|---|
+| GET | ``/v2`` | server metadata |
+| GET | ``/v2/health/live`` | 200 |
+| GET | ``/v2/health/ready`` | 200 if every live graph can answer, else 503 |
+| GET | ``/metrics`` | what all processes of the engine have counted, for Prometheus |
+| POST | ``/v2/repository/index`` | all graphs, or only those ready |
+| POST | ``/v2/repository/models/<graph>/load`` | 200 once the graph answers again |
+| POST | ``/v2/repository/models/<graph>/unload`` | 200; it keeps all but its replicas |
+| any | ``/v2/models/<graph>/…`` | 404, or 503 for a graph that is not live yet |
+| any | ``/control/v1/…`` | the control API |
+| GET | ``/console…`` | a page that shows what runs; see ``console`` |
+
+Loading and unloading change something, so they need the token of the control API. A web page of
+another origin is refused even with the token.
+
+It never sends CORS headers: no web page of another origin may read what it answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import version
+
+import msgspec
+
+from anabranch.components.hints import hint
+from anabranch.errors import InvalidRequest, NotFound, Unavailable
+from anabranch.router.console.page import CONSOLE, Console
+from anabranch.router.errors import MethodNotAllowed, Reply
+from anabranch.router.gateway import repository
+from anabranch.router.gateway.backend import ControlBackend
+from anabranch.router.gateway.repository import EXTENSIONS, absent, check_parameters, entry
+from anabranch.router.http.access import foreign
+from anabranch.router.http.app import Answer, Handler, HttpApp, dispatch, json_reply
+from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
+from anabranch.router.limits import Arriving, Limits
+from anabranch.telemetry.exposition import exposition
+
+UPLOADS = 4
+"""Largest bodies of the control API that may be on their way at once."""
+CONTROL = "/control/v1"
+_MODELS = "/v2/models/"
+_REPOSITORY = "/v2/repository/models/"
+_ACTIONS: dict[str, repository.Action] = {"load": "load", "unload": "unload"}
+
+
+class _Index(msgspec.Struct):
+    ready: bool = False
+
+
+class Gateway:
+    """ASGI application for Serve's route prefix ``/``; ``sends_id`` is as in ``HttpApp``.
+
+    ``max_upload`` bounds bodies of the control API, in bytes, and ``upload_timeout`` the time for
+    sending one, in seconds. ``loopback`` says that the engine listens on loopback only: then the
+    console can be read without a token.
+    """
+
+    def __init__(
+        self,
+        control: ControlBackend,
+        limits: Limits,
+        max_upload: int = 512 * 2**20,
+        upload_timeout: float = 600.0,
+        sends_id: bool = True,
+        loopback: bool = False,
+    ) -> None:
+        self._control = control
+        self._console = Console(control, loopback)
+        self._limits = limits
+        self._body = BodyRule.of(limits)
+        self._upload = self._body._replace(
+            limit=max_upload, timeout=upload_timeout, arriving=Arriving(UPLOADS * max_upload)
+        )
+        self._routes: dict[str, dict[str, Handler]] = {
+            "/v2": {"GET": self._server},
+            "/metrics": {"GET": self._metrics},
+            "/v2/health/live": {"GET": self._live},
+            "/v2/health/ready": {"GET": self._ready},
+            "/v2/repository/index": {"POST": self._index},
+        }
+        self._app = HttpApp(self._handle, sends_id)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
+        await self._app(scope, receive, send)
+
+    async def _handle(self, request: HttpRequest) -> Answer:
+        request.check_headers(self._limits.max_headers)
+        path = request.path
+        if path.startswith(f"{CONTROL}/"):
+            return await self._to_control(request, path.removeprefix(CONTROL))
+        if path == CONSOLE or path.startswith(f"{CONSOLE}/"):
+            return await self._console.answer(request, path.removeprefix(CONSOLE))
+        methods = self._routes.get(path.removesuffix("/"))
+        if methods is not None:
+            return await dispatch(request, methods)
+        if path.startswith(_REPOSITORY):
+            return await self._repository(request, path.removeprefix(_REPOSITORY))
+        if path.startswith(_MODELS):
+            name = path.removeprefix(_MODELS).split("/")[0]
+            raise absent(name, await self._control.graphs())
+        raise NotFound(f"there is no path {path[:256]!r}{hint(path[:256], self._routes)}")
+
+    async def _server(self, request: HttpRequest) -> Reply:
+        return json_reply(
+            {"name": "anabranch", "version": version("anabranch"), "extensions": EXTENSIONS}
+        )
+
+    async def _metrics(self, request: HttpRequest) -> Reply:
+        snapshot = await self._control.metrics()
+        kind, text = await asyncio.to_thread(
+            exposition, snapshot, request.headers.get("accept", "")
+        )
+        return Reply(200, text, ((b"content-type", kind.encode()),))
+
+    async def _live(self, request: HttpRequest) -> Reply:
+        return json_reply({"live": True})
+
+    async def _ready(self, request: HttpRequest) -> Reply:
+        graphs = await self._control.graphs()
+        waiting = [
+            f"{name} ({g['reason']})" for name, g in graphs.items() if g["live"] and not g["ready"]
+        ]
+        if waiting:
+            raise Unavailable(f"graphs are not ready: {', '.join(waiting)}")
+        # The protocol calls the field of this answer "live"; what clients look for is "ready".
+        return json_reply({"live": True, "ready": True})
+
+    async def _index(self, request: HttpRequest) -> Reply:
+        body = await request.body(self._body)
+        only_ready = _decode_index(body).ready
+        graphs = await self._control.graphs()
+        return json_reply(
+            [entry(name, g) for name, g in graphs.items() if g["ready"] or not only_ready]
+        )
+
+    async def _repository(self, request: HttpRequest, path: str) -> Reply:
+        name, _, action = path.removesuffix("/").partition("/")
+        if action not in _ACTIONS:
+            raise NotFound(f"there is no path {request.path[:256]!r}; use …/load or …/unload")
+        if request.method != "POST":
+            raise MethodNotAllowed(request.method, ["POST"])
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        _check_load(await request.body(self._body))
+        refused = await repository.change(self._control, name, _ACTIONS[action])
+        return refused or json_reply({})
+
+    def _refusal(self, request: HttpRequest) -> Reply | None:
+        return foreign(request.headers) or self._control.refusal(request.headers)
+
+    async def _to_control(self, request: HttpRequest, path: str) -> Reply:
+        refusal = self._refusal(request)
+        if refusal is not None:
+            return refusal
+        body = await request.body(self._upload)
+        query = request.scope.get("query_string", b"").decode("latin-1")
+        status, headers, answer = await self._control.handle(request.method, path, query, body)
+        return Reply(status, answer, headers)
+
+
+def _decode_index(body: bytes) -> _Index:
+    if not body:
+        return _Index()
+    try:
+        return msgspec.json.decode(body, type=_Index)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"not a repository index request: {error}") from None
+
+
+class _Load(msgspec.Struct):
+    parameters: dict[str, object] | None = None
+
+
+def _check_load(body: bytes) -> None:
+    try:
+        found = msgspec.json.decode(body, type=_Load) if body.strip() else _Load()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"not a request to load or unload: {error}") from None
+    check_parameters(found.parameters or ())

@@ -1,0 +1,200 @@
+"""The front: one gRPC server for all graphs. It finds the graph by the model's name in the message.
+
+| method | answers |
+|---|---|
+| ServerLive, ServerReady, ServerMetadata | the front itself |
+| RepositoryIndex | the front, from what the controller says |
+| RepositoryModelLoad, RepositoryModelUnload | the front; they need the control API's token |
+| ModelReady, ModelMetadata, ModelInfer | a router of the graph |
+| ModelStreamInfer | for each request a router of the graph that it names |
+
+Messages to routers pass as they are: of them only the field with the name is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import grpc
+
+from anabranch.errors import Unavailable
+from anabranch.router.gateway.repository import (
+    EXTENSIONS,
+    Action,
+    absent,
+    change,
+    check_parameters,
+    entry,
+)
+from anabranch.router.grpc import wire
+from anabranch.router.grpc.addresses import Addresses, Control
+from anabranch.router.grpc.ahead import Ahead
+from anabranch.router.grpc.calls import Call, Method, ServicerContext, answered
+from anabranch.router.grpc.codes import REQUEST_ID, refused
+from anabranch.router.grpc.forwarding import forward, forward_stream
+from anabranch.router.grpc.messages import SERVICE, parse, request_type, response_type
+from anabranch.router.grpc.pool import Pool, Router
+from anabranch.router.grpc.streams import failed
+from anabranch.router.limits import Gate
+
+MAX_CALLS = 1024
+"""Calls in progress at a time, requests of streams not counted."""
+_PIPELINED = 8
+"""Requests of one stream that are in progress at a time."""
+_READ_AHEAD = 2
+"""Answers to each of them that are kept until those before are through."""
+_MODEL_NAME = 1
+"""Field of the model's name in every message that is passed on."""
+
+
+class Front:
+    """The front's methods, and the routers that it knows."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._pool = Pool()
+        self._gate = Gate(MAX_CALLS, "may pass through the front")
+
+    def handlers(self) -> Any:
+        """The methods as gRPC's server takes them."""
+        methods: dict[str, Method] = {
+            "ServerLive": self._live,
+            "ServerReady": self._ready,
+            "ServerMetadata": self._metadata,
+            "RepositoryIndex": self._index,
+            "RepositoryModelLoad": self._load,
+            "RepositoryModelUnload": self._unload,
+            "ModelReady": self._model_ready,
+            "ModelMetadata": partial(self._forward, "ModelMetadata"),
+            "ModelInfer": partial(self._forward, "ModelInfer"),
+        }
+        found = {
+            name: grpc.unary_unary_rpc_method_handler(answered(one))
+            for name, one in methods.items()
+        }
+        found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
+        return grpc.method_handlers_generic_handler(SERVICE, found)
+
+    def apply(self, addresses: Addresses) -> None:
+        """Know these routers from now on."""
+        self._pool.apply(addresses.routers)
+
+    def close(self) -> None:
+        """Let all connections to routers go."""
+        self._pool.close()
+
+    async def _live(self, message: bytes, call: Call) -> bytes:
+        return _answer("ServerLive", live=True)
+
+    async def _ready(self, message: bytes, call: Call) -> bytes:
+        graphs = await self._control.graphs()
+        return _answer("ServerReady", ready=all(g["ready"] for g in graphs.values() if g["live"]))
+
+    async def _metadata(self, message: bytes, call: Call) -> bytes:
+        return _answer(
+            "ServerMetadata",
+            name="anabranch",
+            version=version("anabranch"),
+            extensions=EXTENSIONS,
+        )
+
+    async def _index(self, message: bytes, call: Call) -> bytes:
+        only_ready = parse(request_type("RepositoryIndex"), message).ready
+        graphs = await self._control.graphs()
+        kind = response_type("RepositoryIndex").ModelIndex
+        models = [
+            kind(**entry(name, graph))
+            for name, graph in graphs.items()
+            if graph["ready"] or not only_ready
+        ]
+        return _answer("RepositoryIndex", models=models)
+
+    async def _load(self, message: bytes, call: Call) -> bytes:
+        name = await self._change("load", "RepositoryModelLoad", message, call)
+        return _answer("RepositoryModelLoad", model_name=name, isLoaded=True)
+
+    async def _unload(self, message: bytes, call: Call) -> bytes:
+        name = await self._change("unload", "RepositoryModelUnload", message, call)
+        return _answer("RepositoryModelUnload", model_name=name, isUnloaded=True)
+
+    async def _change(self, action: Action, method: str, message: bytes, call: Call) -> str:
+        """Load or unload a graph for a caller with the token; the graph's name."""
+        refusal = self._control.refusal(call.headers)
+        if refusal is not None:
+            raise refused(refusal, call.id)
+        asked = parse(request_type(method), message)
+        check_parameters(asked.parameters)
+        name: str = asked.model_name or asked.repository_name
+        refusal = await change(self._control, name, action)
+        if refusal is not None:
+            raise refused(refusal, call.id)
+        return name
+
+    async def _model_ready(self, message: bytes, call: Call) -> bytes:
+        """A graph that is there and cannot answer is not ready; that is no error."""
+        graph = wire.text(message, _MODEL_NAME)
+        ring = self._pool.ring(graph)
+        if ring is not None and ring.is_asleep:
+            # To ask is no reason to wake it.
+            return _answer("ModelReady", ready=await self._is_ready(graph))
+        try:
+            return await self._forward("ModelReady", message, call)
+        except Unavailable:
+            return _answer("ModelReady", ready=False)
+
+    async def _is_ready(self, graph: str) -> bool:
+        graphs = await self._control.graphs()
+        return graph in graphs and graphs[graph]["ready"]
+
+    async def _forward(self, method: str, message: bytes, call: Call) -> bytes:
+        with self._gate:
+            router = await self._router(wire.text(message, _MODEL_NAME))
+            return await forward(router, method, message, call)
+
+    async def _router(self, graph: str) -> Router:
+        ring = self._pool.ring(graph)
+        if ring is None:
+            raise absent(graph, await self._control.graphs())
+        if ring.is_asleep:
+            await self._control.wake(graph)
+        return await ring.pick(graph)
+
+    async def _stream(self, messages: AsyncIterator[bytes], context: ServicerContext) -> None:
+        """Answer the requests of a stream in their order; several are in progress at a time."""
+        call = Call(context)
+        context.set_trailing_metadata(((REQUEST_ID, call.id),))
+        begun: set[Ahead[bytes]] = set()
+        try:
+            async with Ahead(self._begin(messages, call, begun), _PIPELINED - 1) as requests:
+                async for answers in requests:
+                    async with answers:
+                        async for answer in answers:
+                            await context.write(answer)
+                    begun.discard(answers)
+        finally:
+            await asyncio.gather(*(answers.close() for answers in begun))
+
+    async def _begin(
+        self, messages: AsyncIterator[bytes], call: Call, begun: set[Ahead[bytes]]
+    ) -> AsyncGenerator[Ahead[bytes], None]:
+        async for message in messages:
+            answers = Ahead(self._answers(message, call), _READ_AHEAD)
+            begun.add(answers)
+            yield answers
+
+    async def _answers(self, message: bytes, call: Call) -> AsyncGenerator[bytes, None]:
+        try:
+            router = await self._router(wire.text(message, _MODEL_NAME))
+            async for answer in forward_stream(router, message, call):
+                yield answer
+        except Exception as error:
+            yield failed(error, call.id, message)
+
+
+def _answer(method: str, **fields: Any) -> bytes:
+    data: bytes = response_type(method)(**fields).SerializeToString()
+    return data

@@ -1,0 +1,172 @@
+"""The gRPC face of one graph: the protocol's methods for a model, over the graph's arms.
+
+It takes bytes and answers bytes; what a request may be and what is answered is decided in the core
+that HTTP has too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+import grpc
+from grpc import StatusCode
+
+from anabranch.errors import NotFound
+from anabranch.router.core import TIMEOUT, InferenceRequest
+from anabranch.router.grpc.ahead import Ahead
+from anabranch.router.grpc.calls import Call, Method, ServicerContext, answered
+from anabranch.router.grpc.codec import Decoded, decode_request, encode_metadata, encode_response
+from anabranch.router.grpc.codes import REQUEST_ID, code_of
+from anabranch.router.grpc.messages import SERVICE, Message, parse, request_type, response_type
+from anabranch.router.grpc.streams import failed, last, part, wants_last
+from anabranch.router.grpc.tracing import answered_call, of_call
+from anabranch.router.measure.requests import OTHER, Requests
+from anabranch.router.tracing import RESPONSE
+from anabranch.router.traffic.arms import Arms
+
+Answer = TypeVar("Answer")
+Answers: TypeAlias = Callable[[bytes, Call], Awaitable[Answer]]
+
+_READ_AHEAD = 2
+"""Answers of one request in a stream that are made before the client has taken them."""
+_END_S = 0.005
+"""Time to find out that the first answer was the only one, where it comes from another process."""
+_MICROSECONDS = 1e6
+_ENDPOINTS = {"ModelInfer": "infer", "ModelStreamInfer": "generate_stream"}
+"""How metrics name methods."""
+
+
+class GraphServicer:
+    """Answers calls about one graph."""
+
+    def __init__(self, arms: Arms) -> None:
+        self._arms = arms
+        self._requests = Requests(arms.name, "grpc")
+
+    def handlers(self) -> Any:
+        """The methods as gRPC's server takes them."""
+        methods: dict[str, Method] = {
+            "ModelReady": self._ready,
+            "ModelMetadata": self._metadata,
+            "ModelInfer": self._infer,
+        }
+        found = {
+            name: grpc.unary_unary_rpc_method_handler(answered(self._counted(name, one)))
+            for name, one in methods.items()
+        }
+        found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
+        return grpc.method_handlers_generic_handler(SERVICE, found)
+
+    def _counted(self, name: str, method: Answers[Answer]) -> Answers[Answer]:
+        """A method whose calls are counted, and recorded where they are sampled."""
+        endpoint, traced = _ENDPOINTS.get(name, OTHER), self._traced(name, method)
+
+        async def counted(message: bytes, call: Call) -> Answer:
+            started, code = self._requests.began(), StatusCode.CANCELLED
+            try:
+                answer = await traced(message, call)
+                code = StatusCode.OK
+                return answer
+            except Exception as error:
+                code = code_of(error) or StatusCode.INTERNAL
+                raise
+            finally:
+                self._requests.ended(endpoint, code.name, started, call.trace)
+
+        return counted
+
+    def _traced(self, name: str, method: Answers[Answer]) -> Answers[Answer]:
+        """A method whose calls are recorded, where they are sampled."""
+        arms = self._arms
+
+        async def traced(message: bytes, call: Call) -> Answer:
+            recording = of_call(arms.sampler, call.headers, arms.name, SERVICE, name, call.id)
+            call.trace = None if recording is None else recording.trace
+            if recording is None:
+                return await method(message, call)
+            call.trailer[RESPONSE] = recording.trace.traceparent
+            code = StatusCode.OK
+            try:
+                return await method(message, call)
+            except Exception as error:
+                code = code_of(error) or StatusCode.INTERNAL
+                raise
+            finally:
+                answered_call(recording, code)
+                recording.end()
+
+        return traced
+
+    async def _ready(self, message: bytes, call: Call) -> bytes:
+        self._revision(parse(request_type("ModelReady"), message))
+        data: bytes = response_type("ModelReady")(ready=True).SerializeToString()
+        return data
+
+    async def _metadata(self, message: bytes, call: Call) -> bytes:
+        revision = self._revision(parse(request_type("ModelMetadata"), message))
+        return encode_metadata(self._arms.metadata(revision))
+
+    def _revision(self, asked: Message) -> str | None:
+        """The revision that a request names, which must be there; None for the graph."""
+        self._check_name(asked.name)
+        if asked.version:
+            self._arms.routing.arm(asked.version)
+        return asked.version or None
+
+    def _check_name(self, name: str) -> None:
+        if name != self._arms.name:
+            raise NotFound(f"there is no graph {name[:64]!r} here (there is: {self._arms.name!r})")
+
+    async def _infer(self, message: bytes, call: Call) -> bytes:
+        with self._arms.gate:
+            decoded = self._decoded(message, call)
+            return await self._arms.infer(
+                decoded.request,
+                lambda response: b"".join(encode_response(response, decoded.is_typed)),
+                decoded.version or None,
+            )
+
+    def _decoded(self, message: bytes, call: Call) -> Decoded:
+        decoded = decode_request(message, self._arms.limits)
+        self._check_name(decoded.model)
+        shorten(decoded.request, call.remaining())
+        request = decoded.request
+        request.headers, request.request_id, request.trace = call.headers, call.id, call.trace
+        return decoded
+
+    async def _stream(self, messages: AsyncIterator[bytes], context: ServicerContext) -> None:
+        """Answer the requests of a stream, one after the other."""
+        call = Call(context)
+        context.set_trailing_metadata(((REQUEST_ID, call.id),))
+        answer = self._counted("ModelStreamInfer", partial(self._answer, context.write))
+        async for message in messages:
+            try:
+                await answer(message, call)
+            except Exception as error:
+                await context.write(failed(error, call.id, message))
+
+    async def _answer(self, write: Callable[[bytes], Any], message: bytes, call: Call) -> None:
+        arms = self._arms
+        with arms.gate:
+            decoded = self._decoded(message, call)
+            answers = arms.stream(decoded.request, decoded.version or None)
+            is_last, patience = False, _END_S
+            async with Ahead(answers, _READ_AHEAD) as ahead:
+                async for response in ahead:
+                    is_last = await ahead.ends(patience)
+                    patience = 0.0
+                    await write(part(encode_response(response, decoded.is_typed, is_last)))
+            if not is_last and wants_last(decoded):
+                await write(last(decoded))
+
+
+def shorten(request: InferenceRequest, remaining: float | None) -> None:
+    """Have the client's deadline, in seconds from now, count where it is the shorter time."""
+    asked = request.parameters.get(TIMEOUT, 0)
+    if remaining is None or type(asked) is not int:
+        return
+    left = max(1, int(remaining * _MICROSECONDS))
+    if asked == 0 or asked > left:
+        request.parameters = {**request.parameters, TIMEOUT: left}

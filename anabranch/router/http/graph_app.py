@@ -1,0 +1,210 @@
+"""The HTTP face of one graph: everything under ``/v2/models/<graph>``.
+
+| method | path | answers |
+|---|---|---|
+| GET | ``/v2/models/<graph>[/versions/<N>]`` | model metadata |
+| GET | ``/v2/models/<graph>[/versions/<N>]/ready`` | ``{"name", "ready"}`` |
+| POST | ``/v2/models/<graph>[/versions/<N>]/infer`` | inference |
+| POST | ``/v2/models/<graph>[/versions/<N>]/explain`` | an explanation |
+| POST | ``/v2/models/<graph>[/versions/<N>]/generate`` | inference in plain JSON |
+| POST | ``/v2/models/<graph>[/versions/<N>]/generate_stream`` | the same as server-sent events |
+| POST | ``/v2/models/<graph>/feedback`` | a reward for an answer, see ``feedback`` |
+| GET | ``/v2/models/<graph>[/versions/<N>]/openapi.json`` | the OpenAPI document of these |
+| GET | ``/v2/models/<graph>[/versions/<N>]/docs`` | the same as a page to try them |
+
+``<N>`` is the number of any revision in the routing table. A request to it goes there whatever the
+weights are, has no copy sent to a mirror, and is left out of the revision's statistics: these speak
+of the traffic that the table sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import NoReturn, TypeAlias
+
+from anabranch.components.hints import hint
+from anabranch.errors import NotFound
+from anabranch.router.core import InferenceRequest
+from anabranch.router.errors import Reply
+from anabranch.router.http import openapi_page
+from anabranch.router.http.app import (
+    Answer,
+    CancelOnDisconnect,
+    Handler,
+    HttpApp,
+    dispatch,
+    json_reply,
+)
+from anabranch.router.http.counting import HttpCounts
+from anabranch.router.http.event_stream import EventStream, begin, to_events
+from anabranch.router.http.openapi import document
+from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
+from anabranch.router.http.tracing import HttpTraces
+from anabranch.router.measure.requests import ENDPOINTS, OTHER, Requests
+from anabranch.router.oip.decode import decode_body
+from anabranch.router.oip.encode import encode_metadata, encode_response
+from anabranch.router.oip.generate import decode_generate, encode_answer, encode_each, joined
+from anabranch.router.stepping import Started
+from anabranch.router.traffic.arms import Arms
+from anabranch.router.traffic.feedback import MAX_BODY, Feedback
+
+Endpoint: TypeAlias = Callable[[str | None, HttpRequest], Awaitable[Answer]]
+"""Answers a request to the revision of that number; without one, to the graph."""
+
+_VERSIONS = "/versions/"
+
+
+class GraphApp:
+    """ASGI application of one graph, for Serve's route prefix ``/v2/models/<graph>``.
+
+    ``sends_id`` is as in ``HttpApp``; rewards are taken only where there is ``feedback``.
+    """
+
+    def __init__(self, arms: Arms, sends_id: bool = True, feedback: Feedback | None = None) -> None:
+        self._arms = arms
+        self._body = BodyRule.of(arms.limits)
+        self._prefix = f"/v2/models/{arms.name}"
+        self._endpoints: dict[str, dict[str, Endpoint]] = {
+            "": {"GET": self._metadata},
+            "/ready": {"GET": self._ready},
+            "/infer": {"POST": self._infer},
+            "/explain": {"POST": self._explain},
+            "/generate": {"POST": self._generate},
+            "/generate_stream": {"POST": self._generate_stream},
+            "/openapi.json": {"GET": self._openapi},
+            "/docs": {"GET": self._docs},
+            **{f"/docs/{name}": {"GET": partial(self._asset, name)} for name in openapi_page.FILES},
+        }
+        self._routes = {path: _bound(found, None) for path, found in self._endpoints.items()}
+        if feedback is not None:
+            self._routes["/feedback"] = {"POST": partial(self._feedback, feedback)}
+        traces = HttpTraces(arms.name, arms.sampler, self._route)
+        counts = HttpCounts(Requests(arms.name, "http"), self._endpoint)
+        self._app = HttpApp(self._handle, sends_id, traces, counts)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one ASGI connection."""
+        await self._app(scope, receive, send)
+
+    async def _handle(self, request: HttpRequest) -> Answer:
+        request.check_headers(self._arms.limits.max_headers)
+        path = request.path.removeprefix(self._prefix).removesuffix("/")
+        methods = self._routes.get(path) or self._versioned(path)
+        return await dispatch(request, methods)
+
+    def _endpoint(self, path: str) -> str:
+        """The endpoint of a path, as metrics name it."""
+        name = (self._route(path) or "").rpartition("/")[2]
+        return name if name in ENDPOINTS else OTHER
+
+    def _route(self, path: str) -> str | None:
+        """The template of a path, as traces name it; None for one that there is not."""
+        path = path.removeprefix(self._prefix).removesuffix("/")
+        if path in self._routes:
+            return f"/v2/models/{{model}}{path}"
+        _, slash, rest = path.removeprefix(_VERSIONS).partition("/")
+        if path.startswith(_VERSIONS) and slash + rest in self._endpoints:
+            return f"/v2/models/{{model}}{_VERSIONS}{{version}}{slash}{rest}"
+        return None
+
+    def _versioned(self, path: str) -> dict[str, Handler]:
+        if not path.startswith(_VERSIONS):
+            self._not_found(path)
+        number, slash, rest = path.removeprefix(_VERSIONS).partition("/")
+        self._arms.routing.arm(number)
+        endpoint = self._endpoints.get(slash + rest)
+        if endpoint is None:
+            self._not_found(path)
+        return _bound(endpoint, number)
+
+    def _not_found(self, path: str) -> NoReturn:
+        path = path[:256]
+        raise NotFound(f"graph {self._arms.name!r} has no path {path!r}{hint(path, self._routes)}")
+
+    async def _metadata(self, revision: str | None, request: HttpRequest) -> Reply:
+        return json_reply(encode_metadata(self._arms.metadata(revision)))
+
+    async def _ready(self, revision: str | None, request: HttpRequest) -> Reply:
+        return json_reply({"name": self._arms.name, "ready": True})
+
+    async def _openapi(self, revision: str | None, request: HttpRequest) -> Reply:
+        path = self._prefix if revision is None else f"{self._prefix}{_VERSIONS}{revision}"
+        feedback = revision is None and "/feedback" in self._routes
+        metadata, explainers = self._arms.metadata(revision), self._arms.explainers(revision)
+        return json_reply(document(metadata, path, feedback, explainers))
+
+    async def _docs(self, revision: str | None, request: HttpRequest) -> Reply:
+        return openapi_page.page(self._arms.name, request.path.endswith("/"))
+
+    async def _asset(self, name: str, revision: str | None, request: HttpRequest) -> Reply:
+        return openapi_page.asset(name, request.headers.get("accept-encoding", ""))
+
+    async def _infer(self, revision: str | None, request: HttpRequest) -> Reply:
+        arms, limits, length = self._arms, self._arms.limits, request.json_length
+        arms.gate.check()
+        body = await request.buffer(self._body)
+        with arms.gate:
+            decoded, form = decode_body(
+                body, length, limits, lambda: arms.metadata(revision).inputs
+            )
+            _told_of_call(decoded, request)
+            encode = partial(encode_response, form=form)
+            running = Started(arms.infer(decoded, encode, revision))
+            if running.done:
+                return running.value
+            with CancelOnDisconnect(request.receive):
+                return await running
+
+    async def _explain(self, revision: str | None, request: HttpRequest) -> Reply:
+        arms, limits, length = self._arms, self._arms.limits, request.json_length
+        arms.explain_gate.check()
+        body = await request.buffer(self._body)
+        with arms.explain_gate:
+            decoded, _ = decode_body(body, length, limits, lambda: arms.metadata(revision).inputs)
+            _told_of_call(decoded, request)
+            with CancelOnDisconnect(request.receive):
+                found = await arms.explain(decoded, revision)
+        return Reply(200, found)
+
+    async def _generate(self, revision: str | None, request: HttpRequest) -> Reply:
+        arms, metadata = self._arms, self._arms.metadata(revision)
+        arms.gate.check()
+        body = await request.body(self._body)
+        with arms.gate:
+            decoded = decode_generate(body, metadata, arms.limits)
+            _told_of_call(decoded, request)
+            responses = arms.stream(decoded, revision)
+            with CancelOnDisconnect(request.receive):
+                found = await joined(responses, arms.limits.max_body)
+        return Reply(200, encode_answer(found, metadata))
+
+    async def _generate_stream(self, revision: str | None, request: HttpRequest) -> EventStream:
+        arms, metadata = self._arms, self._arms.metadata(revision)
+        arms.gate.check()
+        body = await request.body(self._body)
+        with ExitStack() as held:
+            held.enter_context(arms.gate)
+            decoded = decode_generate(body, metadata, arms.limits)
+            _told_of_call(decoded, request)
+            responses = arms.stream(decoded, revision)
+            events = to_events(encode_each(responses, metadata), held.pop_all(), request.id)
+        with CancelOnDisconnect(request.receive):
+            return await begin(events)
+
+    async def _feedback(self, feedback: Feedback, request: HttpRequest) -> Reply:
+        feedback.gate.check()
+        body = await request.body(self._body._replace(limit=MAX_BODY))
+        with feedback.gate:
+            return json_reply(await feedback.take(body))
+
+
+def _told_of_call(decoded: InferenceRequest, request: HttpRequest) -> None:
+    """Add to a request what only its call says."""
+    decoded.headers, decoded.request_id = request.headers, request.id
+    decoded.trace = request.trace
+
+
+def _bound(methods: dict[str, Endpoint], revision: str | None) -> dict[str, Handler]:
+    return {method: partial(endpoint, revision) for method, endpoint in methods.items()}

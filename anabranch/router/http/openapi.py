@@ -1,0 +1,383 @@
+"""The OpenAPI 3.1 document of a graph: its endpoints with its own tensors, and requests to try.
+
+The examples fit the graph's signature: dimensions that may have any size are 1, numbers are 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from math import prod
+from typing import Any, TypeAlias
+
+from anabranch.router.core import ModelMetadata, TensorMetadata
+from anabranch.router.errors import STATUS
+from anabranch.router.traffic.decisions import MAX_ID
+from anabranch.router.traffic.feedback import MAX_REWARD
+
+Json: TypeAlias = dict[str, Any]
+
+MAX_EXAMPLE = 2**18
+"""Elements of an example; a larger one would be too much for a page."""
+
+_INTEGERS = {
+    f"{prefix}INT{bits}": {
+        "type": "integer",
+        "minimum": 0 if prefix else -(2 ** (bits - 1)),
+        "maximum": 2 ** (bits - (not prefix)) - 1,
+    }
+    for prefix in ("", "U")
+    for bits in (8, 16, 32, 64)
+}
+_ELEMENTS: dict[str, Json] = {
+    "BOOL": {"type": "boolean"},
+    "BYTES": {"type": "string"},
+    **_INTEGERS,
+    **{name: {"type": "number"} for name in ("FP16", "BF16", "FP32", "FP64")},
+}
+"""The schema of a JSON element, by datatype."""
+_EXAMPLES: dict[str, Any] = {"boolean": False, "string": "text", "integer": 0, "number": 0.0}
+_PARAMETERS: Json = {
+    "type": "object",
+    "description": "`timeout`, in microseconds, lowers the time that the request may take.",
+    "additionalProperties": {"type": ["boolean", "number", "string"]},
+}
+_ERROR: Json = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {"error": {"type": "string"}},
+}
+_LABEL: Json = {"type": ["boolean", "number", "string"]}
+_FEEDBACK: Json = {
+    "type": "object",
+    "additionalProperties": False,
+    "oneOf": [{"required": ["id"]}, {"required": ["routing"]}],
+    "anyOf": [{"required": ["reward"]}, {"required": ["truth"]}],
+    "properties": {
+        "id": {"type": "string", "minLength": 1, "maxLength": MAX_ID},
+        "routing": {"type": "string", "description": "That parameter of the reply."},
+        "reward": {"type": "number", "minimum": -MAX_REWARD, "maximum": MAX_REWARD},
+        "truth": {
+            "description": "The right label, or a list of one for each row.",
+            "anyOf": [_LABEL, {"type": "array", "items": _LABEL}],
+        },
+    },
+}
+_COUNTED: Json = {
+    "type": "object",
+    "required": ["id", "counted", "reward"],
+    "properties": {
+        "id": {"type": "string"},
+        "counted": {"type": "boolean", "description": "False where it had its reward already."},
+        "reward": {"type": "number", "description": "The one that counts."},
+    },
+}
+_BINARY_HEADER: Json = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "description": "Bytes of the JSON in front, where tensors follow it as raw bytes.",
+    "schema": {"type": "integer", "minimum": 0},
+}
+
+
+def document(
+    metadata: ModelMetadata, path: str, feedback: bool = False, explainers: Sequence[str] = ()
+) -> Json:
+    """The document of the graph whose endpoints are below ``path``, as JSON-able data.
+
+    ``feedback`` says whether it takes rewards there, ``explainers`` are those that explain there.
+    """
+    explain = {f"{path}/explain": {"post": _explain(metadata, explainers)}} if explainers else {}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": metadata.name,
+            "version": ", ".join(metadata.versions),
+            "description": "A graph served by anabranch over the Open Inference Protocol v2.",
+        },
+        "paths": {
+            path: {"get": _get("metadata", "Inputs and outputs of the graph")},
+            f"{path}/ready": {"get": _get("ready", "Whether the graph answers")},
+            f"{path}/infer": {"post": _infer(metadata)},
+            **explain,
+            f"{path}/generate": {"post": _generate(metadata, "generate", "application/json")},
+            f"{path}/generate_stream": {
+                "post": _generate(metadata, "generate_stream", "text/event-stream")
+            },
+            **({f"{path}/feedback": {"post": _feedback()}} if feedback else {}),
+        },
+        "components": {"schemas": _schemas(metadata), "responses": {"Error": _error_response()}},
+    }
+
+
+def _error_response() -> Json:
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {
+        "description": "What was wrong, and what would have been right.",
+        "content": {"application/json": {"schema": schema}},
+    }
+
+
+def _responses(description: str, content: Json) -> Json:
+    """The good response, and an error for each status that there is."""
+    error = {"$ref": "#/components/responses/Error"}
+    errors = {str(int(HTTPStatus(status))): error for status in sorted(set(STATUS.values()))}
+    return {"200": {"description": description, "content": content}, **errors}
+
+
+def _get(name: str, summary: str) -> Json:
+    return {
+        "tags": ["Open Inference Protocol v2"],
+        "operationId": name,
+        "summary": summary,
+        "responses": _responses(summary, {"application/json": {"schema": {"type": "object"}}}),
+    }
+
+
+def _request(metadata: ModelMetadata, parameters: Json) -> Json:
+    """A request with all inputs; its example has ``parameters`` if there are any."""
+    request: Json = {"schema": {"$ref": "#/components/schemas/InferRequest"}}
+    example = request_example(metadata.inputs)
+    if example is not None:
+        request["example"] = example | ({"parameters": parameters} if parameters else {})
+    return request
+
+
+def request_example(inputs: Sequence[TensorMetadata]) -> Json | None:
+    """A request with tensors of zeros; None where it would be too large."""
+    values = _examples(inputs)
+    if values is None:
+        return None
+    tensors = [
+        {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": _sizes(tensor),
+            "data": values[tensor.name],
+        }
+        for tensor in inputs
+    ]
+    return {"inputs": tensors}
+
+
+def _explain(metadata: ModelMetadata, explainers: Sequence[str]) -> Json:
+    request = _request(metadata, {"explainer": explainers[0]})
+    response = {"schema": {"$ref": "#/components/schemas/ExplainResponse"}}
+    return {
+        "tags": ["Explanations"],
+        "operationId": "explain",
+        "summary": "An explanation of the answer",
+        "description": "Parameters: `explainer`, needed where there are several "
+        f"({', '.join(explainers)}); `target`, the class that is explained; `seed`; `timeout`.",
+        "parameters": [_BINARY_HEADER],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": request, "application/octet-stream": {}},
+        },
+        "responses": _responses(
+            "One explanation for each row, or one of the model", {"application/json": response}
+        ),
+    }
+
+
+def _infer(metadata: ModelMetadata) -> Json:
+    request = _request(metadata, {})
+    response = {"schema": {"$ref": "#/components/schemas/InferResponse"}}
+    return {
+        "tags": ["Open Inference Protocol v2"],
+        "operationId": "infer",
+        "summary": "Inference",
+        "parameters": [_BINARY_HEADER],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": request, "application/octet-stream": {}},
+        },
+        "responses": _responses(
+            "The outputs that were asked for",
+            {"application/json": response, "application/octet-stream": {}},
+        ),
+    }
+
+
+def _generate(metadata: ModelMetadata, name: str, answer: str) -> Json:
+    request: Json = {"schema": {"$ref": "#/components/schemas/GenerateRequest"}}
+    values = _examples(metadata.inputs)
+    if values is not None:
+        request["example"] = {
+            tensor.name: _value(values[tensor.name], _sizes(tensor)) for tensor in metadata.inputs
+        }
+    stream = answer == "text/event-stream"
+    summary = "Inference in plain JSON"
+    return {
+        "tags": ["Open Inference Protocol v2"],
+        "operationId": name,
+        "summary": f"{summary}, result by result" if stream else summary,
+        "requestBody": {"required": True, "content": {"application/json": request}},
+        "responses": _responses(
+            "A result in each event" if stream else "The outputs",
+            {answer: {"schema": {"$ref": "#/components/schemas/GenerateResponse"}}},
+        ),
+    }
+
+
+def _feedback() -> Json:
+    summary = "How good an answer was"
+    schema = {"$ref": "#/components/schemas/Feedback"}
+    counted = {"$ref": "#/components/schemas/Counted"}
+    return {
+        "tags": ["Feedback"],
+        "operationId": "feedback",
+        "summary": summary,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": _responses("Whether it counts", {"application/json": {"schema": counted}}),
+    }
+
+
+def _sizes(tensor: TensorMetadata) -> list[int]:
+    return [1 if size < 0 else size for size in tensor.shape]
+
+
+def _examples(tensors: Sequence[TensorMetadata]) -> Mapping[str, list[Any]] | None:
+    """Flat data for each tensor; None where it would be too much."""
+    sizes = {tensor.name: prod(_sizes(tensor)) for tensor in tensors}
+    if sum(sizes.values()) > MAX_EXAMPLE:
+        return None
+    return {
+        tensor.name: [_EXAMPLES[_ELEMENTS[tensor.datatype]["type"]]] * sizes[tensor.name]
+        for tensor in tensors
+    }
+
+
+def _value(flat: list[Any], sizes: Sequence[int]) -> Any:
+    """A tensor as generate takes it: one element by itself, others nested."""
+    if len(flat) == 1:
+        return flat[0]
+    for size in reversed(sizes[1:]):
+        flat = [flat[at : at + size] for at in range(0, len(flat), size)] if size else []
+    return flat
+
+
+def _schemas(metadata: ModelMetadata) -> Json:
+    parameters = {"$ref": "#/components/schemas/Parameters"}
+    names = [tensor.name for tensor in metadata.inputs]
+    return {
+        "Error": _ERROR,
+        "Parameters": _PARAMETERS,
+        "Feedback": _FEEDBACK,
+        "Counted": _COUNTED,
+        "InferRequest": {
+            "type": "object",
+            "required": ["inputs"],
+            "properties": {
+                "id": {"type": "string", "maxLength": 1024},
+                "parameters": parameters,
+                "inputs": _tensors(metadata.inputs, exact=True),
+                "outputs": _asked(metadata),
+            },
+        },
+        "InferResponse": {
+            "type": "object",
+            "required": ["model_name", "model_version", "outputs"],
+            "properties": {**_header(), "outputs": _tensors(metadata.outputs, exact=False)},
+        },
+        "ExplainResponse": {
+            "type": "object",
+            "required": ["model_name", "model_version", "explainer", "method", "explanations"],
+            "properties": {
+                **_header(),
+                "explainer": {"type": "string"},
+                "method": {"type": "string"},
+                "explanations": {"type": "array", "items": {"type": "object"}},
+                "timing": {
+                    "type": "object",
+                    "properties": {
+                        "seconds": {"type": "number"},
+                        "model_calls": {"type": "integer"},
+                        "model_rows": {"type": "integer"},
+                        "cached": {"type": "boolean"},
+                    },
+                },
+            },
+        },
+        "GenerateRequest": {
+            "type": "object",
+            "required": names if "text_input" in names or not _has_text(metadata) else [],
+            "properties": {
+                **{tensor.name: _plain(tensor) for tensor in metadata.inputs},
+                "id": {"type": "string", "maxLength": 1024},
+                "parameters": parameters,
+            },
+        },
+        "GenerateResponse": {
+            "type": "object",
+            "required": ["model_name", "model_version"],
+            "properties": _header(),
+        },
+    }
+
+
+def _has_text(metadata: ModelMetadata) -> bool:
+    return any(tensor.datatype == "BYTES" for tensor in metadata.inputs)
+
+
+def _header() -> Json:
+    return {name: {"type": "string"} for name in ("model_name", "model_version", "id")}
+
+
+def _asked(metadata: ModelMetadata) -> Json:
+    return {
+        "type": "array",
+        "description": "Outputs that are asked for; all of them without it. "
+        f"Known: {', '.join(tensor.name for tensor in metadata.outputs) or 'none yet'}.",
+        "items": {
+            "type": "object",
+            "required": ["name"],
+            "properties": {
+                "name": {"type": "string"},
+                "parameters": {"$ref": "#/components/schemas/Parameters"},
+            },
+        },
+    }
+
+
+def _tensors(tensors: Sequence[TensorMetadata], exact: bool) -> Json:
+    """A list of tensors; where it is not ``exact``, others may be among them."""
+    known = [_tensor(tensor, exact) for tensor in tensors]
+    return {"type": "array", "items": {"anyOf": known if exact and known else [*known, {}]}}
+
+
+def _tensor(tensor: TensorMetadata, exact: bool) -> Json:
+    element = _ELEMENTS[tensor.datatype]
+    if not exact:
+        # NaN and the infinities are null.
+        element = {"type": [element["type"], "null"]}
+    dimensions = [
+        {"type": "integer", "minimum": 0} if size < 0 else {"const": size} for size in tensor.shape
+    ]
+    return {
+        "title": tensor.name,
+        "type": "object",
+        "required": ["name", "datatype", "shape"],
+        "properties": {
+            "name": {"const": tensor.name},
+            "datatype": {"const": tensor.datatype},
+            "shape": {
+                "type": "array",
+                "prefixItems": dimensions,
+                "minItems": len(dimensions),
+                "maxItems": len(dimensions),
+            }
+            if dimensions
+            else {"type": "array", "maxItems": 0},
+            "data": {"type": "array", "items": {"anyOf": [element, {"type": "array"}]}},
+            "parameters": {"$ref": "#/components/schemas/Parameters"},
+        },
+    }
+
+
+def _plain(tensor: TensorMetadata) -> Json:
+    element = _ELEMENTS[tensor.datatype]
+    return {
+        "description": f"{tensor.datatype}{list(tensor.shape)}",
+        "anyOf": [element, {"type": "array"}],
+    }

@@ -1,0 +1,227 @@
+"""The ``data`` of a JSON tensor: bytes to an array, strictly of one datatype and shape.
+
+Data comes flat or nested. Decoding nested lists as they are takes some 130 bytes for each inner
+list and stops the event loop for seconds on a large tensor. So the brackets are compared with those
+that the shape calls for, as bytes, and taken out; what is left is flat.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from math import prod
+from types import GenericAlias
+from typing import Annotated, Any
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from anabranch.components.hints import shown
+from anabranch.components.tensors.arrays import to_bf16
+from anabranch.components.tensors.datatypes import BF16
+from anabranch.errors import InvalidRequest
+from anabranch.router.core import Array
+from anabranch.router.limits import Limits
+from anabranch.router.oip.header import Header, dtype_of, size_of
+
+_SHOW_VALUES_BELOW = 2**16
+"""Data longer than this, in bytes, is not decoded a second time to show the wrong value."""
+_STRUCTURE = b"[],"
+_NOT_STRUCTURE = bytes(set(range(256)) - set(_STRUCTURE))
+_NO_ELEMENTS = b"[], \t\r\n"
+_IS_NESTED = re.compile(rb"\[[ \t\r\n]*\[").match
+
+# Half-way between the largest finite number and what would be next: from there on, rounding to the
+# nearest gives infinity.
+_BOUNDS = {"FP16": 65520.0, "FP32": 3.4028235677973366e38, "BF16": 3.39617752923046e38}
+
+
+def _integer(low: int, high: int) -> Any:
+    return Annotated[int, Meta(ge=low, le=high)]
+
+
+_ELEMENTS: dict[str, Any] = {
+    "BOOL": bool,
+    **{f"UINT{bits}": _integer(0, 2**bits - 1) for bits in (8, 16, 32)},
+    # Its upper bound is more than a constraint can hold; NumPy refuses what is over it.
+    "UINT64": Annotated[int, Meta(ge=0)],
+    **{f"INT{bits}": _integer(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    **{name: Annotated[float, Meta(gt=-bound, lt=bound)] for name, bound in _BOUNDS.items()},
+    "FP64": float,
+    "BYTES": str,
+}
+"""What the JSON elements of a datatype must be."""
+
+
+def _decoder(kind: Any, depth: int) -> msgspec.json.Decoder[list[Any]]:
+    for _ in range(depth):
+        kind = GenericAlias(list, (kind,))
+    return msgspec.json.Decoder(kind)
+
+
+_FLAT = {datatype: _decoder(kind, 1) for datatype, kind in _ELEMENTS.items()}
+_OR_FLOATS = {
+    datatype: _decoder(kind | float, 1)
+    for datatype, kind in _ELEMENTS.items()
+    if datatype.lstrip("U").startswith("INT")
+}
+_EXACT_AS_FLOAT = 2**53
+"""Integers up to here, either side of zero, are numbers of double precision, too."""
+
+
+def decode_elements(header: Header, data: bytes, limits: Limits) -> Array:
+    """Return JSON ``data`` as an array of the datatype and shape that the header says.
+
+    ``data`` is well-formed JSON. Raises InvalidRequest, and TooLarge before elements take memory.
+    """
+    dtype = dtype_of(header)
+    size = size_of(header, limits)
+    nested = len(header.shape) > 1 and _IS_NESTED(data) is not None
+    if header.datatype == "BYTES":
+        elements = _nested_strings(header, data) if nested else _decode(header, data)
+    else:
+        _check_filled(header, data, size)
+        elements = _nested_numbers(header, data, size) if nested else _decode(header, data)
+    if len(elements) != size:
+        raise InvalidRequest(_not_filled(header, len(elements)))
+    try:
+        if dtype is BF16:
+            return to_bf16(np.array(elements, np.float64)).reshape(header.shape)
+        return np.array(elements, dtype=dtype).reshape(header.shape)
+    except OverflowError:
+        raise InvalidRequest(_over_64_bits(header, elements)) from None
+
+
+def _check_filled(header: Header, data: bytes, size: int) -> None:
+    """Count the elements by their commas, before they are decoded."""
+    commas = data.count(b",")
+    if size and commas + 1 == size:
+        return
+    found = commas + 1 if data.translate(None, _NO_ELEMENTS) else 0
+    if found != size:
+        raise InvalidRequest(_not_filled(header, found))
+
+
+def _not_filled(header: Header, found: int) -> str:
+    return (
+        f"input {header.name!r} of shape {header.shape} needs {prod(header.shape)} elements, "
+        f"its data holds {found}"
+    )
+
+
+def _decode(header: Header, data: bytes) -> list[Any]:
+    try:
+        return _decode_flat(header.datatype, data)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(_wrong_element(header, data, str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"data of input {header.name!r} is not JSON: {error}") from None
+
+
+def _decode_flat(datatype: str, data: bytes) -> list[Any]:
+    """Decode a flat list. JSON has one type of number: 1.0 is an integer, as in JSON Schema.
+
+    (Validation 2020-12, 6.1.1.) Clients whose models hold all numbers as floats write them so.
+    """
+    try:
+        return _FLAT[datatype].decode(data)
+    except msgspec.ValidationError as error:
+        if datatype not in _OR_FLOATS or "got `float`" not in str(error):
+            raise
+    elements = _OR_FLOATS[datatype].decode(data)
+    bounds = np.iinfo(datatype.lower())
+    low, high = max(bounds.min, -_EXACT_AS_FLOAT), min(bounds.max, _EXACT_AS_FLOAT)
+    for index, element in enumerate(elements):
+        if isinstance(element, float):
+            if not element.is_integer():
+                raise msgspec.ValidationError(f"Expected `int`, got `float` - at `$[{index}]`")
+            if not low <= element <= high:
+                raise msgspec.ValidationError(
+                    f"Expected `int` of {low} to {high} where it is written as a float "
+                    f"- at `$[{index}]`"
+                )
+            elements[index] = int(element)
+    return elements
+
+
+def _nested_numbers(header: Header, data: bytes, size: int) -> list[Any]:
+    """Return the elements of nested lists in row-major order."""
+    found = data.translate(None, _NOT_STRUCTURE)
+    if found != _structure(header.shape, len(found)):
+        raise InvalidRequest(_not_nested(header))
+    if size == 0:
+        return []
+    flat = b"[" + data.translate(None, b"[]") + b"]"
+    try:
+        return _decode_flat(header.datatype, flat)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(_wrong_element(header, flat, str(error), nested=True)) from None
+    except msgspec.DecodeError:
+        # One list is empty where another has one element too many.
+        raise InvalidRequest(_not_nested(header)) from None
+
+
+def _structure(shape: list[int], most: int) -> bytes | None:
+    """Return the brackets and commas of lists nested as ``shape``; None if over ``most`` bytes.
+
+    Below a dimension of 0 there is nothing to be seen of the others.
+    """
+    visible = shape[: shape.index(0) + 1] if 0 in shape else shape
+    text = b""
+    for size in reversed(visible):
+        if size * (len(text) + 1) > most:
+            return None
+        text = b"[" + ((text + b",") * size)[:-1] + b"]"
+    return text
+
+
+def _nested_strings(header: Header, data: bytes) -> list[Any]:
+    """Return the strings of nested lists in row-major order; they may hold brackets and commas."""
+    try:
+        level = _decoder(str, len(header.shape)).decode(data)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(_wrong_element(header, data, str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"data of input {header.name!r} is not JSON: {error}") from None
+    rows, *inner = header.shape
+    fits = len(level) == rows
+    for size in inner:
+        fits = fits and set(map(len, level)) <= {size}
+        level = list(chain.from_iterable(level))
+    if not fits:
+        raise InvalidRequest(_not_nested(header))
+    return level
+
+
+def _not_nested(header: Header) -> str:
+    return f"data of input {header.name!r} is not nested as its shape {header.shape} says"
+
+
+def _wrong_element(header: Header, data: bytes, reason: str, nested: bool = False) -> str:
+    """Name the element that is not of the datatype, and its value if finding it is cheap.
+
+    ``nested`` tells that ``data`` was nested as the shape says before it was made flat.
+    """
+    problem, _, place = reason.partition(" - at `$")
+    path = [int(index) for index in re.findall(r"\d+", place)]
+    shown_path = np.unravel_index(path[0], header.shape) if nested and path else path
+    where = "".join(f"[{index}]" for index in shown_path)
+    text = f"input {header.name!r} is {header.datatype}: {problem} at data{where}"
+    if len(data) >= _SHOW_VALUES_BELOW:
+        return text
+    try:
+        value: Any = msgspec.json.decode(data)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return text
+    for index in path:
+        value = value[index]
+    return f"{text}, which is {shown(value)}"
+
+
+def _over_64_bits(header: Header, elements: list[int]) -> str:
+    index = next(index for index, value in enumerate(elements) if value >= 2**64)
+    return (
+        f"input {header.name!r} is {header.datatype}: element {index}, "
+        f"which is {shown(elements[index])}, is out of range"
+    )

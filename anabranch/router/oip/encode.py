@@ -1,0 +1,122 @@
+"""Answers of Open Inference Protocol v2 over HTTP: responses to JSON, and binary tensors behind it.
+
+- Data is flat, in row-major order.
+- NaN and the infinities have no JSON and are ``null`` in it.
+- BYTES are JSON strings, so text in UTF-8. An output of other bytes can only be binary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from anabranch.router.core import InferenceResponse, ModelMetadata, OutputTensor, TensorMetadata
+from anabranch.router.errors import Reply, UnencodableOutput
+from anabranch.router.oip.raw import Buffer, raw_buffer
+
+_OCTETS = (b"content-type", b"application/octet-stream")
+_LENGTH = b"inference-header-content-length"
+
+
+class Form(NamedTuple):
+    """Which outputs of an answer are to be binary."""
+
+    is_binary: bool = False
+    """All those that are not in ``own``."""
+    own: Mapping[str, bool] = {}
+
+    def of(self, output: str) -> bool:
+        """Whether that output is to be binary."""
+        return self.own.get(output, self.is_binary)
+
+
+JSON_ONLY = Form()
+
+
+def encode_response(response: InferenceResponse, form: Form = JSON_ONLY) -> Reply:
+    """Encode an answer, its data flat in row-major order. Raises UnencodableOutput."""
+    document: dict[str, Any] = {
+        "model_name": response.model_name,
+        "model_version": response.model_version,
+    }
+    if response.id is not None:
+        document["id"] = response.id
+    if response.parameters:
+        document["parameters"] = response.parameters
+    tail: list[Buffer] = []
+    document["outputs"] = [_encode_tensor(output, form, tail) for output in response.outputs]
+    head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not tail:
+        return Reply(200, head)
+    return Reply(200, b"".join([head, *tail]), (_OCTETS, (_LENGTH, str(len(head)).encode())))
+
+
+def _encode_tensor(output: OutputTensor, form: Form, tail: list[Buffer]) -> dict[str, Any]:
+    """Return a tensor as JSON-able data; a binary one leaves its bytes in ``tail``."""
+    tensor: dict[str, Any] = {
+        "name": output.name,
+        "datatype": output.datatype,
+        "shape": output.array.shape,
+    }
+    if form is not JSON_ONLY and form.of(output.name):
+        data = _encode_raw(output)
+        tail.append(data)
+        tensor["parameters"] = {"binary_data_size": len(data)}
+    else:
+        tensor["data"] = _encode_data(output)
+    return tensor
+
+
+def _encode_raw(output: OutputTensor) -> Buffer:
+    try:
+        return raw_buffer(output.array, output.datatype)
+    except UnencodableOutput as error:
+        raise UnencodableOutput(f"output {output.name!r}: {error}") from None
+
+
+def _encode_data(output: OutputTensor) -> Any:
+    flat = np.ascontiguousarray(output.array.ravel())
+    if output.datatype == "BYTES":
+        return [_text(output.name, index, item) for index, item in enumerate(flat.tolist())]
+    if output.datatype == "BF16":
+        with np.errstate(invalid="ignore"):  # some bits that are no number
+            return flat.astype(np.float32)
+    return flat if flat.dtype.isnative else flat.astype(flat.dtype.newbyteorder("="))
+
+
+def _text(name: str, index: int, item: object) -> str:
+    try:
+        return item.decode() if isinstance(item, bytes) else _valid(item)
+    except UnicodeError:
+        problem = "not text in UTF-8"
+    except TypeError:
+        problem = f"of type {type(item).__name__}, neither text nor bytes"
+    instead = ", binary data can" if isinstance(item, bytes) else ""
+    raise UnencodableOutput(
+        f"output {name!r}: element {index} is {problem}; JSON cannot carry it{instead}"
+    )
+
+
+def _valid(item: object) -> str:
+    if not isinstance(item, str):
+        raise TypeError
+    item.encode()
+    return item
+
+
+def encode_metadata(metadata: ModelMetadata) -> Mapping[str, Any]:
+    """Return the model metadata response as JSON-able data."""
+    return {
+        "name": metadata.name,
+        "versions": metadata.versions,
+        "platform": metadata.platform,
+        "inputs": [_encode_type(tensor) for tensor in metadata.inputs],
+        "outputs": [_encode_type(tensor) for tensor in metadata.outputs],
+    }
+
+
+def _encode_type(tensor: TensorMetadata) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape}

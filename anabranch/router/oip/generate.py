@@ -1,0 +1,259 @@
+"""The generate extension: requests and answers as plain JSON objects, made for text.
+
+After ``generate_rest.yaml`` of the Open Inference Protocol and Triton's generate extension. A
+request's keys are the graph's inputs, ``parameters`` and ``id``; ``text_input`` stands for the only
+BYTES input, ``text_output`` for the only BYTES output, where none has that name. Further scalars
+are parameters. A value is a scalar or nested lists; dimensions of 1 are put before it where the
+input has more. In answers, a tensor of one element is a scalar, any other one nested lists.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import msgspec
+import numpy as np
+import orjson
+
+from anabranch.components.hints import hint
+from anabranch.components.tensors.datatypes import BF16
+from anabranch.errors import InvalidRequest
+from anabranch.router.core import (
+    Array,
+    InferenceRequest,
+    InferenceResponse,
+    ModelMetadata,
+    OutputTensor,
+    TensorMetadata,
+)
+from anabranch.router.errors import UnencodableOutput
+from anabranch.router.limits import Limits
+from anabranch.router.oip.elements import decode_elements
+from anabranch.router.oip.header import Header
+from anabranch.router.oip.parsing import parsed
+
+TEXT_INPUT, TEXT_OUTPUT = "text_input", "text_output"
+
+Parameter: TypeAlias = bool | int | float | str | list[str]
+
+_OPENING = re.compile(rb"[\[ \t\r\n]*").match
+_STRUCTURE = b"[],"
+_NO_ELEMENTS = b"[], \t\r\n"
+_NOT_STRUCTURE = bytes(set(range(256)) - set(_STRUCTURE))
+_OVERHEAD = 64
+"""Bytes that a piece of text takes beside its characters."""
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_parameters = msgspec.json.Decoder(dict[str, Parameter] | None).decode
+_decode_parameter = msgspec.json.Decoder(Parameter).decode
+_decode_id = msgspec.json.Decoder(str | None).decode
+
+
+def decode_generate(body: bytes, metadata: ModelMetadata, limits: Limits) -> InferenceRequest:
+    """Decode a request to the graph that ``metadata`` describes.
+
+    Raises InvalidRequest or TooLarge.
+    """
+    fields = parsed(_decode_object, body, "the body")
+    fields = {_input_name(name, metadata): raw for name, raw in fields.items()}
+    known = {tensor.name: tensor for tensor in metadata.inputs}
+    own_id = parsed(_decode_id, fields.pop("id", b"null"), "'id'") if "id" not in known else None
+    given = fields.pop("parameters", b"null") if "parameters" not in known else b"null"
+    parameters = dict(parsed(_decode_parameters, given, "'parameters'") or {})
+    for name in fields.keys() - known.keys():
+        if name in parameters:
+            raise InvalidRequest(f"parameter {name[:64]!r} is there twice")
+        parameters[name] = _parameter(name, fields.pop(name), known)
+    inputs = {name: _tensor(known[name], bytes(raw), limits) for name, raw in fields.items()}
+    return InferenceRequest(inputs, id=own_id, parameters=parameters, endpoint="generate")
+
+
+def _input_name(name: str, metadata: ModelMetadata) -> str:
+    if name != TEXT_INPUT:
+        return name
+    return _stand_in(name, metadata.inputs)
+
+
+def _stand_in(name: str, tensors: Iterable[TensorMetadata]) -> str:
+    """The only BYTES tensor, unless one has the name itself."""
+    texts = [tensor.name for tensor in tensors if tensor.datatype == "BYTES"]
+    return texts[0] if len(texts) == 1 else name
+
+
+def _parameter(name: str, raw: msgspec.Raw, known: Mapping[str, Any]) -> Any:
+    try:
+        return _decode_parameter(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise InvalidRequest(f"there is no input {name[:64]!r}{hint(name[:64], known)}") from None
+
+
+def _tensor(tensor: TensorMetadata, raw: bytes, limits: Limits) -> Array:
+    opening = _OPENING(raw)
+    depth = opening.group().count(b"[") if opening else 0
+    if depth > limits.max_rank:
+        raise InvalidRequest(f"input {tensor.name!r} is nested too deeply")
+    text = tensor.datatype == "BYTES"
+    shape = _shape_of_texts(tensor.name, raw, depth) if text else _shape_of_numbers(raw, depth)
+    lacking = len(tensor.shape) - depth if depth else max(1, len(tensor.shape))
+    if lacking > 0:
+        raw = b"[" * lacking + raw + b"]" * lacking
+        shape = [1] * lacking + shape
+    array = decode_elements(Header(tensor.name, tensor.datatype, shape), raw, limits)
+    return array if depth or tensor.shape else array.reshape(())
+
+
+def _shape_of_texts(name: str, raw: bytes, depth: int) -> list[int]:
+    kind: Any = str
+    for _ in range(depth):
+        kind = list[kind]
+    value = parsed(msgspec.json.Decoder(kind).decode, raw, f"input {name!r}")
+    shape = []
+    for _ in range(depth):
+        shape.append(len(value))
+        value = value[0] if value else []
+    return shape
+
+
+def _shape_of_numbers(raw: bytes, depth: int) -> list[int]:
+    """The sizes of lists that are nested regularly, by the brackets and commas of the first ones.
+
+    Irregular ones give a shape that their data does not fit.
+    """
+    structure = raw.translate(None, _NOT_STRUCTURE)
+    counts = [
+        structure.count(b",", 0, max(structure.find(b"]" * closing), 0)) + 1
+        for closing in range(1, depth + 1)
+    ]
+    sizes = [count // before for before, count in pairwise([1, *counts])]
+    if sizes and not raw.translate(None, _NO_ELEMENTS):
+        sizes[0] = 0
+    return sizes[::-1]
+
+
+def encode_answer(response: InferenceResponse | None, metadata: ModelMetadata) -> bytes:
+    """The answer of generate; None stands for a stream that was empty. Raises UnencodableOutput."""
+    if response is None:
+        response = InferenceResponse(metadata.name, metadata.versions[-1], None, [])
+    return _dumped(_document(response, _text_output(metadata, response)))
+
+
+async def encode_each(
+    responses: AsyncGenerator[InferenceResponse, None], metadata: ModelMetadata
+) -> AsyncGenerator[bytes, None]:
+    """The answers of generate_stream; ``done`` is true in one more, without further outputs."""
+    last = InferenceResponse(metadata.name, metadata.versions[-1], None, [])
+    text: str | None = None
+    async with aclosing(responses):
+        async for response in responses:
+            text = _text_output(metadata, response) or text
+            yield _dumped(_document(response, text) | {"done": False})
+            last = replace(response, outputs=[], parameters={})
+    yield _dumped(_document(last, None) | ({TEXT_OUTPUT: ""} if text else {}) | {"done": True})
+
+
+def _document(response: InferenceResponse, text: str | None) -> dict[str, Any]:
+    """``text`` is the output that goes by ``text_output``."""
+    document: dict[str, Any] = {
+        "model_name": response.model_name,
+        "model_version": response.model_version,
+    }
+    if response.id is not None:
+        document["id"] = response.id
+    if response.parameters:
+        document["parameters"] = response.parameters
+    for output in response.outputs:
+        document[TEXT_OUTPUT if output.name == text else output.name] = _value(output)
+    return document
+
+
+def _dumped(document: Mapping[str, Any]) -> bytes:
+    """As JSON; NaN and the infinities are ``null``."""
+    return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _text_output(metadata: ModelMetadata, response: InferenceResponse) -> str | None:
+    """The graph's only output of datatype BYTES.
+
+    Where nobody knows the types of the graph's outputs, those of the response count.
+    """
+    types = {output.name: output.datatype for output in response.outputs}
+    types |= {tensor.name: tensor.datatype for tensor in metadata.outputs}
+    texts = [name for name, datatype in types.items() if datatype == "BYTES"]
+    return texts[0] if len(texts) == 1 and types.get(TEXT_OUTPUT, "BYTES") == "BYTES" else None
+
+
+def _value(output: OutputTensor) -> Any:
+    array = output.array
+    if output.datatype == "BYTES":
+        flat = [_text(output.name, item) for item in array.ravel().tolist()]
+        return flat[0] if array.size == 1 else _nested(flat, array.shape)
+    array = array.astype(np.float32) if array.dtype == BF16 else array
+    if array.size == 1:
+        return array.item()
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+
+
+def _nested(flat: list[str], shape: tuple[int, ...]) -> Any:
+    array = np.empty(len(flat), object)
+    array[:] = flat
+    return array.reshape(shape).tolist()
+
+
+def _text(name: str, item: object) -> str:
+    try:
+        text = item.decode() if isinstance(item, bytes) else item
+        if isinstance(text, str):
+            text.encode()
+            return text
+    except UnicodeError:
+        pass
+    raise UnencodableOutput(
+        f"output {name!r} holds what is not text in UTF-8; JSON cannot carry it"
+    )
+
+
+async def joined(
+    responses: AsyncGenerator[InferenceResponse, None], most: int
+) -> InferenceResponse | None:
+    """All responses as one: the texts of a stream, one after the other; None if there is none.
+
+    Raises InvalidRequest for a stream of anything else, and for text of over ``most`` bytes.
+    """
+    first: InferenceResponse | None = None
+    further: dict[str, list[str]] = {}
+    size = 0
+    async with aclosing(responses):
+        async for response in responses:
+            if first is None:
+                first = response
+                continue
+            for output in response.outputs:
+                text = _streamed(output)
+                further.setdefault(output.name, []).append(text)
+                size += len(text) + _OVERHEAD
+            if size > most:
+                raise InvalidRequest(f"the text is over {most} bytes; ask generate_stream")
+    return first if first is None or not further else _with_texts(first, further)
+
+
+def _streamed(output: OutputTensor) -> str:
+    if output.datatype == "BYTES" and output.array.size == 1:
+        return _text(output.name, output.array.item())
+    raise InvalidRequest(
+        f"output {output.name!r} streams {output.datatype}{list(output.array.shape)}, "
+        "and only single texts can be joined; ask generate_stream"
+    )
+
+
+def _with_texts(first: InferenceResponse, further: Mapping[str, list[str]]) -> InferenceResponse:
+    outputs = []
+    for output in first.outputs:
+        if output.name in further:
+            whole = "".join([_streamed(output), *further[output.name]])
+            output = replace(output, array=np.array([whole], object))
+        outputs.append(output)
+    return replace(first, outputs=outputs)

@@ -1,0 +1,48 @@
+"""What a tensor of a request says of itself, checked before its elements take memory."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anabranch.components.hints import shown
+from anabranch.components.tensors.datatypes import DTYPES, to_dtype
+from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.router.limits import Limits
+
+
+class Header(NamedTuple):
+    """Name, datatype and shape of an input."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    """Sizes per dimension, none below 0."""
+
+
+def dtype_of(header: Header) -> np.dtype[Any]:
+    """Return the NumPy dtype of the datatype; InvalidRequest where there is no such datatype."""
+    try:
+        return to_dtype(header.datatype)
+    except ValueError as error:
+        upper = header.datatype.upper()
+        meant = f"; did you mean {upper!r}?" if upper in DTYPES else ""
+        raise InvalidRequest(f"input {header.name!r}: {error}{meant}") from None
+
+
+def size_of(header: Header, limits: Limits) -> int:
+    """Return the number of elements that the shape stands for; TooLarge over the limits."""
+    name, _, shape = header
+    if len(shape) > limits.max_rank:
+        raise TooLarge(
+            f"input {name!r} has {len(shape)} dimensions, over the limit of {limits.max_rank}"
+        )
+    size = prod(shape)
+    if max(size, *shape, 0) > limits.max_elements:
+        raise TooLarge(
+            f"input {name!r} of shape {shown(shape)} is over the limit of "
+            f"{limits.max_elements} elements"
+        )
+    return size

@@ -1,0 +1,99 @@
+"""How a router's strategies hear of what was learned: by long poll from the controller.
+
+Whatever fails is tried again, for ever; meanwhile they decide by what they heard last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from anabranch.graph.plan.learners import Learner
+
+logger = logging.getLogger("anabranch.router")
+
+RETRY_S = 0.2
+"""Time before another try of what went wrong."""
+FIRST_S = 2.0
+"""Longest time that a new replica waits for what was learned before it came."""
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """All that the routers of a graph have learned. ``version`` changes with it and is never 0."""
+
+    version: int
+    states: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """State as JSON, by router and the key of its state."""
+
+
+class LessonSource(Protocol):
+    """Where lessons come from."""
+
+    async def learned(self, version: int) -> Lessons:
+        """Wait for lessons of another version than ``version``; 0 stands for none yet.
+
+        After a while they may also be the same ones again. Raises where the controller is away.
+        """
+        ...
+
+
+class Learning:
+    """Keeps the routers of this process that learn up to date."""
+
+    def __init__(self, learners: Mapping[str, Learner], source: LessonSource) -> None:
+        self._learners = learners
+        self._source = source
+        self._version = 0
+        self._heard: dict[str, str | None] = dict.fromkeys(learners)
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Return once what was learned is known, or the controller seems to be away.
+
+        Goes on in the background; does nothing where nothing learns.
+        """
+        if not self._learners:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_S):
+                await self._step()
+        self._following = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Stop."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._step()
+
+    async def _step(self) -> None:
+        """Hear of the next lessons, and hand over what is new in them."""
+        try:
+            lessons = await self._source.learned(self._version)
+        except Exception as error:
+            logger.info("no lessons from the controller: %s", error)
+            await asyncio.sleep(RETRY_S)
+            return
+        self._version = lessons.version
+        for name, learner in self._learners.items():
+            text = lessons.states.get((name, learner.key))
+            if text != self._heard[name]:
+                self._heard[name] = text
+                # In a thread: it is work, and requests are answered meanwhile.
+                await asyncio.to_thread(_teach, name, learner, text)
+
+
+def _teach(name: str, learner: Learner, text: str | None) -> None:
+    """Hand a state over. One that cannot be read, as of a later version, changes nothing."""
+    try:
+        learner.bandit.learn(None if text is None else learner.read(text))
+    except ValueError as error:
+        logger.error("router %r goes on without what was learned: %s", name, error)

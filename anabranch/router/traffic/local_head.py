@@ -1,0 +1,54 @@
+"""The head of a revision in this process; in a router, that of the revision it carries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+
+from anabranch.components.contract import Context
+from anabranch.graph.execute.executor import HeadExecutor
+from anabranch.router.core import Array, Evaluated, Verdict
+from anabranch.router.traffic.agreement import compare
+from anabranch.specs.models import Compare
+
+
+class LocalHead:
+    """A ``Head`` around the executor of a whole graph."""
+
+    def __init__(self, executor: HeadExecutor) -> None:
+        self._executor = executor
+
+    async def run(
+        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
+    ) -> Evaluated:
+        """Evaluate the graph's outputs, or only those named, and take the time."""
+        started = time.perf_counter()
+        found = await self._executor.run(inputs, context, outputs)
+        return Evaluated(found, time.perf_counter() - started, context.path)
+
+    async def stream(
+        self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
+    ) -> AsyncGenerator[Evaluated, None]:
+        """Evaluate a graph that may stream; each result has the time since the start."""
+        started = time.perf_counter()
+        async with aclosing(self._executor.stream(inputs, context, outputs)) as results:
+            async for found in results:
+                yield Evaluated(found, time.perf_counter() - started, context.path)
+
+    async def compare(
+        self,
+        inputs: Mapping[str, Array],
+        context: Context,
+        outputs: Sequence[str] | None,
+        expected: Mapping[str, Array],
+        rule: Compare,
+    ) -> Verdict:
+        """Evaluate likewise, and compare with the outputs that are ``expected``."""
+        found = await self.run(inputs, context, outputs)
+        comparison = compare(expected, found.outputs, rule)
+        return Verdict(comparison.agreed, comparison.close, found.seconds)
+
+    def close(self) -> None:
+        """Let the executor's threads go."""
+        self._executor.close()

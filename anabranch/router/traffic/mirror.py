@@ -1,0 +1,140 @@
+"""Copies of requests to mirrors, off the request path.
+
+A copy starts once its request has been evaluated, as a task of its own, so the client waits for
+nothing, and nothing that goes wrong here can reach it. The mirror evaluates the copy and compares;
+only its verdict comes back. What copies may hold is bounded, from before their request's evaluation
+to the verdict: those beyond are dropped and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeAlias
+
+from anabranch.router.core import Array, InferenceCore, InferenceRequest, InferenceResponse, Verdict
+from anabranch.router.limits import Limits
+from anabranch.router.measure.tally import MirrorTally, keep_latest
+from anabranch.router.tracing import below
+from anabranch.router.traffic.copies import Copies, Copy, size_of
+from anabranch.specs.models import Compare
+
+HEADER = "x-anabranch-mirror"
+"""In the headers of a copy: the revision that it went to. What bears it is not mirrored again."""
+
+Outcome: TypeAlias = Verdict | str
+"""A verdict, or the class of the error in its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """All that goes to a mirror: a copy, and the outputs that the client gets."""
+
+    copy: Copy
+    expected: dict[str, Array]
+    rule: Compare
+    size: int
+
+
+class Mirrors:
+    """The mirrors of one router."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.tallies: dict[int, MirrorTally] = {}
+        """By revision; those of the last former mirrors stay."""
+        self._copies = Copies(limits.max_mirrors, limits.max_mirror_bytes)
+        self._wanted: frozenset[int] = frozenset()
+        self._tasks: dict[asyncio.Task[Outcome], int] = {}
+
+    def keep(self, wanted: Iterable[int]) -> None:
+        """Send to these revisions from now on; copies on their way to others are cancelled."""
+        self._wanted = frozenset(wanted)
+        keep_latest(self.tallies, self._wanted)
+        for task, revision in self._tasks.items():
+            if revision not in self._wanted:
+                task.cancel()
+
+    async def close(self) -> None:
+        """Cancel all copies, wait a second for them to end, and send no more."""
+        self.keep(())
+        await self._copies.close()
+
+    def kept(self, request: InferenceRequest) -> AbstractContextManager[Copy | None]:
+        """Keep a request for mirrors, while it is evaluated; None if there is no room."""
+        return self._copies.kept(request)
+
+    def send(
+        self,
+        mirrors: Mapping[int, InferenceCore],
+        copy: Copy | None,
+        response: InferenceResponse,
+        rule: Compare,
+    ) -> None:
+        """Send a request to the mirrors that were selected for it, and ``response`` to compare.
+
+        ``copy`` is None if there was no room for one.
+        """
+        parcel = self._packed(copy, response, rule)
+        for revision, core in mirrors.items():
+            if revision in self._wanted:
+                self._send(revision, core, parcel, response.seconds)
+
+    def _packed(
+        self, copy: Copy | None, response: InferenceResponse, rule: Compare
+    ) -> Parcel | None:
+        if copy is None:
+            return None
+        outputs = {output.name: output.array for output in response.outputs}
+        size = copy.size + sum(map(size_of, outputs.values()))
+        expected = self._copies.copied(outputs, size)
+        return None if expected is None else Parcel(copy, expected, rule, size)
+
+    def _send(
+        self, revision: int, core: InferenceCore, parcel: Parcel | None, seconds: float
+    ) -> None:
+        tally = self.tallies.setdefault(revision, MirrorTally())
+        tally.selected += 1
+        if parcel is None or not self._copies.has_room(parcel.size):
+            tally.dropped += 1
+            return
+        tally.sent += 1
+        tally.pending += 1
+        task = self._copies.launch(_outcome(core, parcel, str(revision)), parcel.size)
+        self._tasks[task] = revision
+        task.add_done_callback(partial(self._done, tally, seconds))
+
+    def _done(self, tally: MirrorTally, seconds: float, task: asyncio.Task[Outcome]) -> None:
+        del self._tasks[task]
+        tally.pending -= 1
+        outcome = "Cancelled" if task.cancelled() else task.result()
+        if isinstance(outcome, str):
+            tally.fail(outcome)
+        else:
+            _compared(tally, outcome, seconds)
+
+
+def _compared(tally: MirrorTally, verdict: Verdict, seconds: float) -> None:
+    tally.compared += 1
+    tally.agreed += verdict.agreed
+    tally.close += verdict.close
+    tally.latency.add(verdict.seconds)
+    tally.primary.add(seconds)
+
+
+async def _outcome(core: InferenceCore, parcel: Parcel, revision: str) -> Outcome:
+    """Let a mirror evaluate and compare, within the time of its graph.
+
+    Errors end here, for a task that fails with one keeps all that the copy held until Python's
+    collector comes by.
+    """
+    # A copy of its own: several mirrors share the request.
+    request = parcel.copy.request
+    request = replace(request, headers={**request.headers, HEADER: revision})
+    try:
+        with below(request, f"mirror r{revision}", revision=core.revision, mirror=True):
+            return await core.compare(request, parcel.expected, parcel.rule)
+    except Exception as error:
+        return type(error).__name__

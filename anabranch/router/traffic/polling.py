@@ -1,0 +1,205 @@
+"""How a router learns its table and tells its sums: from and to the controller, which may be away.
+
+Long poll: a router asks for a table of another generation than the one that it has, and the answer
+comes when there is one. Asking again is also how it says that it has put the table in force.
+Whatever fails is tried again, for ever; meanwhile the table that is there stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from anabranch.router.measure.tally import Report
+from anabranch.router.table import RoutingTable
+from anabranch.router.traffic.arms import Arms
+
+logger = logging.getLogger("anabranch.router")
+
+REPORT_S = 0.5
+"""Time between two reports, where something has changed."""
+IDLE_REPORT_S = 10.0
+"""The same where nothing has: for a controller that has started anew."""
+RETRY_S = 0.2
+"""Time before another try of what went wrong."""
+POLL_S = 60.0
+"""A poll that takes longer is lost: the controller answers after half of that at the latest."""
+SEND_S = 5.0
+"""Likewise for a report."""
+ASK_S = 2.0
+"""Likewise for what a client waits for."""
+SHARED = 2000
+"""Decisions that are told in one call."""
+_PIECE = 100
+"""Decisions that are made ready at a time, which is a millisecond in which nothing else is done."""
+LEAVE_S = 1.0
+"""Likewise for the last report, and the last word."""
+
+
+class TableSource(Protocol):
+    """Where tables come from, and sums and decisions go to."""
+
+    breaks: int
+    """How often it was lost: what it remembered of decisions may be gone."""
+
+    async def next(self, generation: int) -> RoutingTable | None:
+        """Wait for a table of another generation than ``generation``; 0 stands for none yet.
+
+        After a while it may also be the same one again. None means that the graph is gone.
+        """
+        ...
+
+    async def report(self, report: Report) -> None:
+        """Take a router's sums; raises if they may not have arrived."""
+        ...
+
+    async def remember(self, made: Sequence[tuple[str, bytes]]) -> None:
+        """Take decisions by their ids, packed; raises likewise."""
+        ...
+
+
+class Sink(Protocol):
+    """Where a router's own metrics go."""
+
+    def flush(self, report: Report) -> None:
+        """Show these sums."""
+        ...
+
+    def weights(self, table: RoutingTable) -> None:
+        """Show the weights of a table."""
+        ...
+
+
+class Follower:
+    """Keeps a router's arms up to date, and sends what they count and decide.
+
+    ``interval`` is in seconds.
+    """
+
+    def __init__(
+        self, arms: Arms, source: TableSource, sink: Sink, interval: float = REPORT_S
+    ) -> None:
+        self._arms = arms
+        self._source = source
+        self._sink = sink
+        self._interval = interval
+        self._generation = 0
+        self._sent: tuple[int, ...] = ()
+        self._idle = 0.0
+        self._breaks = 0
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Return when the first table is in force; go on in the background."""
+        while not self._generation:
+            await self._step()
+        self._tasks = [
+            asyncio.create_task(work)
+            for work in (self._follow(), self._tell(), self._share(), self._show())
+        ]
+
+    async def close(self) -> None:
+        """Stop, cancel the copies on their way to mirrors, and send what has come since."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._arms.close()
+        with suppress(Exception):
+            async with asyncio.timeout(LEAVE_S):
+                last = self._tell_once(), self._share_once()
+                await asyncio.gather(*last, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._step()
+
+    async def _step(self) -> None:
+        """Put the next table in force. One that cannot be used changes nothing."""
+        try:
+            table = await self._source.next(self._generation)
+            if table is not None:
+                self._apply(table)
+                return
+        except Exception:
+            logger.exception("a routing table of graph %r was not taken", self._arms.name)
+        await asyncio.sleep(RETRY_S)
+
+    def _apply(self, table: RoutingTable) -> None:
+        if table.generation != self._generation:
+            self._arms.apply(table)
+            self._generation = table.generation
+            self._sink.weights(table)
+
+    async def _show(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                self._sink.flush(self._arms.report())
+            except Exception:
+                logger.exception("the metrics of graph %r are not up to date", self._arms.name)
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self._tell_once()
+            except Exception as error:
+                logger.info("no report to the controller: %s", line_of(error))
+
+    async def _tell_once(self) -> None:
+        report = self._arms.report()
+        counted = _counted(report)
+        self._idle += self._interval
+        if counted != self._sent or self._idle >= IDLE_REPORT_S:
+            await self._source.report(report)
+            self._sent, self._idle = counted, 0.0
+
+    async def _share(self) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self._share_once()
+            except Exception as error:
+                logger.info("no decisions to the controller: %s", line_of(error))
+
+    async def _share_once(self) -> None:
+        """Send the decisions that are news; all of them where the controller has been away."""
+        made, breaks = self._arms.made, self._source.breaks
+        if breaks != self._breaks:
+            made.retell()
+            self._breaks = breaks
+        while made.has_news:
+            news: list[tuple[str, bytes]] = []
+            try:
+                await self._gather(news)
+                await self._source.remember(news)
+            except BaseException:
+                made.retell([id for id, _ in news])
+                raise
+
+    async def _gather(self, news: list[tuple[str, bytes]]) -> None:
+        made = self._arms.made
+        while made.has_news and len(news) < SHARED:
+            news += made.news(_PIECE)
+            await asyncio.sleep(0)
+
+
+def _counted(report: Report) -> tuple[int, ...]:
+    """Numbers of which some differ whenever anything was counted."""
+    mirrors = report.mirrors.values()
+    arms = report.arms.values()
+    return (
+        sum(tally.requests for tally in arms),
+        sum(tally.rewards.count + tally.repeated for tally in arms),
+        sum(tally.selected for tally in mirrors),
+        sum(tally.compared + tally.errors for tally in mirrors),
+    )
+
+
+def line_of(error: BaseException) -> str:
+    """The kind of an error and the first line of its text."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

@@ -1,0 +1,76 @@
+"""The way to a revision's monitors: off the request path, and never in its way.
+
+A process that sees what is watched puts copies into an ``Outlet``. Its thread packs them and has
+them sent, a few times a second; what does not fit, or does not arrive in time, is dropped and
+counted. The replica of the monitors may hang or die, and nobody else notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Sequence
+
+from ray import serve
+
+from anabranch.errors import Unavailable
+from anabranch.graph.execute.observing import Seen
+from anabranch.graph.plan.plan import MONITORS, Plan
+from anabranch.serve.calls.attempts import Handle
+from anabranch.telemetry.outlet import Outlet
+
+MOST, MOST_BYTES = 4096, 4 * 2**20
+"""Values that may wait in a process, and their bytes."""
+SEND_S = 5.0
+"""Longest time that values may take to be looked at."""
+
+
+class Sender:
+    """Where a process puts what is watched in it. Made on the loop that is to send."""
+
+    def __init__(self, graph: str, application: str) -> None:
+        self._application = application
+        self._loop = asyncio.get_running_loop()
+        self._handle: Handle = None
+        self._outlet: Outlet[Seen] = Outlet(graph, MONITORS, self._deliver, MOST, MOST_BYTES)
+        self.offer = self._outlet.offer
+
+    def close(self) -> None:
+        """Send what is there, for a moment at most."""
+        self._outlet.close(0.5)
+
+    def _deliver(self, batch: Sequence[Seen]) -> None:
+        """In the outlet's thread, which packs too, for that may take as long as many requests."""
+        data = pickle.dumps(batch, pickle.HIGHEST_PROTOCOL)
+        work = asyncio.run_coroutine_threadsafe(self._send(data), self._loop)
+        try:
+            taken = work.result(SEND_S + 1)
+        except TimeoutError:
+            work.cancel()
+            raise
+        if not taken:
+            raise Unavailable("the monitors have too much to look at")
+
+    async def _send(self, data: bytes) -> bool:
+        if self._handle is None:
+            self._handle = serve.get_deployment_handle(
+                MONITORS, self._application, _check_exists=False, _record_telemetry=False
+            )
+        response = self._handle.watch.remote(data)
+        try:
+            async with asyncio.timeout(SEND_S):
+                taken: bool = await response
+        except BaseException:
+            response.cancel()
+            raise
+        return taken
+
+
+def sender_for(plan: Plan, application: str | None = None) -> Sender | None:
+    """The way to a plan's monitors in an application, that of this replica if none is named.
+
+    None where the plan has no monitors.
+    """
+    if not plan.monitors:
+        return None
+    return Sender(plan.name, application or serve.get_replica_context().app_name)

@@ -1,0 +1,68 @@
+"""What a monitor has found, as metrics of its process."""
+
+from __future__ import annotations
+
+from anabranch.graph.monitor.windows import Monitoring, Result
+from anabranch.telemetry.definitions import (
+    MONITOR_ALARMS,
+    MONITOR_DRIFT,
+    MONITOR_ERRORS,
+    MONITOR_FEATURE_SCORE,
+    MONITOR_OUTLIERS,
+    MONITOR_QUANTILE,
+    MONITOR_ROWS,
+    MONITOR_SCORE,
+)
+from anabranch.telemetry.registry import OTHER, REGISTRY, Registry
+
+MAX_FEATURES = 64
+"""Features of a monitor that have a label of their own."""
+
+
+class Shown:
+    """The metrics of one monitor of a revision."""
+
+    def __init__(
+        self, graph: str, revision: str, monitor: Monitoring, registry: Registry = REGISTRY
+    ) -> None:
+        self._labels = (graph, revision, monitor.name)
+        self._registry = registry
+        self._features: set[str] = set()
+        self._counters = {
+            "rows": registry.number(MONITOR_ROWS, *self._labels),
+            "outliers": registry.number(MONITOR_OUTLIERS, *self._labels),
+            "alarms": registry.number(MONITOR_ALARMS, *self._labels),
+            "errors": registry.number(MONITOR_ERRORS, *self._labels),
+        }
+        self._before = monitor.result()
+
+    def show(self, result: Result) -> None:
+        """Show what is known after one more window."""
+        for name, cell in self._counters.items():
+            # What came before a restart of the process was counted there.
+            cell.value += getattr(result, name) - getattr(self._before, name)
+        self._before = result
+        self._quantiles(result)
+        if result.score is None:
+            return
+        self._registry.number(MONITOR_SCORE, *self._labels).value = result.score
+        drift = self._registry.number(MONITOR_DRIFT, *self._labels)
+        drift.value = 0.0 if result.drift_since is None else 1.0
+        scores: dict[str, float] = {}
+        for feature in result.features:
+            if feature.score is not None:
+                label = self._label(feature.name)
+                scores[label] = max(feature.score, scores.get(label, 0.0))
+        for label, score in scores.items():
+            self._registry.number(MONITOR_FEATURE_SCORE, *self._labels, label).value = score
+
+    def _quantiles(self, result: Result) -> None:
+        for feature in result.features[:MAX_FEATURES]:
+            for share, value in feature.quantiles.items():
+                cell = (*self._labels, feature.name, f"{share:g}")
+                self._registry.number(MONITOR_QUANTILE, *cell).value = value
+
+    def _label(self, feature: str) -> str:
+        if len(self._features) < MAX_FEATURES:
+            self._features.add(feature)
+        return feature if feature in self._features else OTHER

@@ -1,0 +1,25 @@
+"""What this process serves: one revision of one graph, and what it counts of that."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from anabranch.graph.calls.counts import Counts
+
+
+class Here(NamedTuple):
+    """Values of the labels ``graph`` and ``revision``; empty outside the engine."""
+
+    graph: str
+    revision: str
+
+
+def here() -> Here:
+    """What the engine has told this process."""
+    return Here(os.environ.get("ANABRANCH_GRAPH", ""), os.environ.get("ANABRANCH_REVISION", ""))
+
+
+def counts_here() -> Counts:
+    """What this process counts of the nodes that it serves."""
+    return Counts(*here())

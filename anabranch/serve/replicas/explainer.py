@@ -1,0 +1,120 @@
+"""An explainer as a Serve deployment: apart from the request path, and behind everything on it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+
+from ray import serve
+
+from anabranch.components.contract import Bound, Context
+from anabranch.errors import AnabranchError
+from anabranch.graph.compile.loading import Loaded
+from anabranch.graph.explain.answers import Found
+from anabranch.graph.explain.explainer import Explaining
+from anabranch.graph.explain.model import Array
+from anabranch.graph.plan.plan import Plan
+from anabranch.serve.calls.attempts import Handle
+from anabranch.serve.calls.handle import HandleCall, longest_call, received
+from anabranch.serve.calls.tracing import entered, within
+from anabranch.serve.export.explanation_metrics import Shown
+from anabranch.serve.export.multiplexed_models import parameter_of
+from anabranch.serve.replicas.base import Hosted
+from anabranch.serve.scaling.policy import REQUESTS
+
+
+class ExplainerReplica:
+    """One replica of an explainer; it asks the other segments, in the application ``segments_app``.
+
+    ``peers`` are these segments, named for the same reason as in ``SegmentReplica``.
+    """
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, spec: str, segment: str, peers: list[Handle], segments_app: str
+    ) -> None:
+        del peers
+        self._segment = segment
+
+        async def load(loaded: Loaded) -> Mapping[str, Bound]:
+            calls = Called(loaded.plan, segments_app)
+            self._explaining = await Explaining.load(loaded.plan, segment, loaded.root, calls)
+            return self._explaining.bound
+
+        self._hosted = await Hosted.start(spec, segment, load)
+        self._shown = Shown(segment)
+        self._requests = 0
+        self._hosted.is_ready(segment)
+        step_aside()
+
+    async def explain(
+        self,
+        inputs: Mapping[str, Array],
+        context: Context,
+        remaining: float | None,
+        sampled: bool,
+    ) -> Found | AnabranchError:
+        """Explain a request; ``remaining`` is the time left, in seconds, on the caller's clock.
+
+        What is ``sampled`` of the traffic is shown in metrics and in the log. An error of ours is
+        returned: Serve logs what is raised with its traceback, also that the queue is full.
+        """
+        self._requests += 1
+        try:
+            found = await self._explain(inputs, received(context, remaining))
+        except AnabranchError as error:
+            self._shown.failed(error)
+            return error
+        self._shown.explained(found)
+        if sampled:
+            self._shown.sampled(found, context.id)
+        return found
+
+    async def _explain(self, inputs: Mapping[str, Array], context: Context) -> Found:
+        if context.trace is None:
+            return await self._explaining.explain(inputs, context)
+        with entered(context.trace, "explainer", self._segment) as recording:
+            return await self._explaining.explain(inputs, within(context, recording))
+
+    async def check_health(self) -> None:
+        """Serve's health check: that of the components."""
+        await self._hosted.check_health(self._explaining.stuck)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's hook for what ``RequestPolicy`` goes by."""
+        return {REQUESTS: self._requests}
+
+    async def __del__(self) -> None:
+        hosted = getattr(self, "_hosted", None)
+        if hosted is not None:
+            self._explaining.close()
+            await hosted.unload()
+
+
+class Called:
+    """How an explainer calls the segments of its revision."""
+
+    def __init__(self, plan: Plan, application: str) -> None:
+        self._plan = plan
+        self._application = application
+
+    def __call__(self, name: str) -> HandleCall:
+        """The call to a segment, whether or not it is there yet."""
+        segment = self._plan.segment(name)
+        handle = serve.get_deployment_handle(
+            name, self._application, _check_exists=False, _record_telemetry=False
+        )
+        return HandleCall(
+            name, handle, longest_call(self._plan, segment), parameter_of(self._plan, segment)
+        )
+
+
+def step_aside() -> None:
+    """Let this process have only the time of processors that nothing else wants, on Linux.
+
+    It holds for this thread and for those that it starts from now on. What has to answer a
+    prediction then takes the processor from an explanation at once.
+    """
+    if hasattr(os, "SCHED_IDLE"):
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

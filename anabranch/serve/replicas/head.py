@@ -1,0 +1,174 @@
+"""Heads in processes of their own: every revision but the one that a router carries.
+
+``HeadReplica`` is the deployment ``head`` of the application ``<graph>.r<N>.head`` and evaluates
+the whole graph of its revision; ``RemoteHead`` is how a router reaches it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+
+from ray import serve
+
+from anabranch.components.contract import Context
+from anabranch.graph.execute.executor import HeadExecutor
+from anabranch.graph.plan.learners import learners
+from anabranch.graph.plan.plan import HEAD
+from anabranch.router.core import Array, Evaluated, Verdict
+from anabranch.router.traffic.learning import Learning
+from anabranch.router.traffic.local_head import LocalHead
+from anabranch.serve.calls.controller import ControllerSource
+from anabranch.serve.calls.handle import (
+    HandleCall,
+    longest_call,
+    received,
+)
+from anabranch.serve.calls.remote_head import Outputs
+from anabranch.serve.calls.sending import sender_for
+from anabranch.serve.calls.streams import Piece, pieces
+from anabranch.serve.calls.tracing import entered, within
+from anabranch.serve.export.multiplexed_models import parameter_of
+from anabranch.serve.export.recoveries import counted
+from anabranch.serve.identity import counts_here
+from anabranch.serve.replicas.base import Hosted
+from anabranch.serve.replicas.warmup import warm_up
+from anabranch.serve.scaling.policy import REQUESTS
+from anabranch.specs.models import Compare
+from anabranch.telemetry.sampling import Sampler
+from anabranch.telemetry.trace_settings import TraceSettings
+from anabranch.telemetry.tracing import recorded
+
+
+class HostedHead:
+    """A revision's head, loaded from the bundle in the working folder.
+
+    The other segments are in the Serve application ``segments_app``.
+    """
+
+    def __init__(self, hosted: Hosted, segments_app: str) -> None:
+        self.plan = plan = hosted.loaded.plan
+        self._hosted = hosted
+        counts = counts_here()
+        calls = {
+            segment.name: HandleCall(
+                segment.name,
+                serve.get_deployment_handle(segment.name, segments_app),
+                longest_call(plan, segment),
+                parameter_of(plan, segment),
+                counts.hop(segment.name),
+            )
+            for segment in plan.segments[1:]
+            if segment.name not in plan.signature.explainers
+        }
+        self._sender = sender_for(plan, segments_app)
+        offer = None if self._sender is None else self._sender.offer
+        self._executor = HeadExecutor(plan, hosted.bound, calls, counted(), counts, offer)
+        self.head = LocalHead(self._executor)
+        self._learning = Learning(learners(plan, hosted.bound), ControllerSource(plan.name))
+
+    @classmethod
+    async def start(cls, spec: str, segments_app: str) -> HostedHead:
+        """Load the head of ``spec``, let it learn, and warm it up. Raises StartError."""
+        hosted = await Hosted.start(spec, HEAD)
+        found = cls(hosted, segments_app)
+        await found._learning.start()
+        warmup = hosted.loaded.graph.spec.warmup
+        if warmup is not None:
+            await warm_up(found.head, found.plan, warmup, hosted.loaded.root)
+        hosted.is_ready(HEAD)
+        return found
+
+    def sampler(self) -> Sampler:
+        """Which requests a router that carries the revision traces."""
+        settings, telemetry = TraceSettings.from_env(), self._hosted.loaded.graph.spec.telemetry
+        asked = None if telemetry is None else telemetry.trace
+        return Sampler(settings.ratio if asked is None else asked.share, settings.exported)
+
+    async def check_health(self) -> None:
+        """Raise StartError, naming the node, if a component says that it is unwell."""
+        await self._hosted.check_health(self._executor.stuck)
+
+    async def unload(self) -> None:
+        """Let threads go and components release what they hold."""
+        await self._learning.close()
+        if self._sender is not None:
+            await asyncio.to_thread(self._sender.close)
+        self.head.close()
+        await self._hosted.unload()
+
+
+class HeadReplica:
+    """One replica of a revision's head; evaluates the whole graph on request."""
+
+    async def __init__(self, spec: str, segments_app: str) -> None:  # type: ignore[misc]
+        self._hosted = await HostedHead.start(spec, segments_app)
+        self._requests = 0
+
+    async def infer(
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Outputs,
+        context: Context,
+        remaining: float | None,
+    ) -> Evaluated:
+        """Return outputs by name, and the seconds that they took.
+
+        ``remaining`` is the time left, in seconds, on the caller's clock.
+        """
+        self._requests += 1
+        here = received(context, remaining)
+        if here.trace is None:
+            return await self._hosted.head.run(inputs, here, outputs)
+        with entered(here.trace, "segment", HEAD) as recording:
+            return await self._hosted.head.run(inputs, within(here, recording), outputs)
+
+    def stream(
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Outputs,
+        context: Context,
+        remaining: float | None,
+    ) -> AsyncGenerator[Piece, None]:
+        """Give result after result of a graph that may stream, each with the seconds so far."""
+        self._requests += 1
+        here = received(context, remaining)
+        if here.trace is None:
+            return pieces(self._hosted.head.stream(inputs, here, outputs))
+        recording = entered(here.trace, "segment", HEAD)
+        found = self._hosted.head.stream(inputs, within(here, recording), outputs)
+        return pieces(recorded(recording, found))
+
+    async def compare(
+        self,
+        inputs: Mapping[str, Array],
+        outputs: Outputs,
+        context: Context,
+        remaining: float | None,
+        expected: Mapping[str, Array],
+        rule: Compare,
+    ) -> Verdict:
+        """Evaluate likewise; return how that compares with the outputs that are ``expected``.
+
+        So what goes back is small, whatever the size of the outputs.
+        """
+        self._requests += 1
+        here = received(context, remaining)
+        if here.trace is None:
+            return await self._hosted.head.compare(inputs, here, outputs, expected, rule)
+        with entered(here.trace, "segment", HEAD) as recording:
+            here = within(here, recording)
+            return await self._hosted.head.compare(inputs, here, outputs, expected, rule)
+
+    async def check_health(self) -> None:
+        """Serve's health check: that of the components."""
+        await self._hosted.check_health()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's hook for what ``RequestPolicy`` goes by."""
+        return {REQUESTS: self._requests}
+
+    async def __del__(self) -> None:
+        hosted = getattr(self, "_hosted", None)
+        if hosted is not None:
+            await hosted.unload()

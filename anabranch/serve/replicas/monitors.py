@@ -1,0 +1,175 @@
+"""Monitors as a Serve deployment: apart from the request path, and behind everything on it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import pickle
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from anabranch.components.contract import Bound
+from anabranch.graph.compile.loading import Loaded
+from anabranch.graph.execute.observing import Seen
+from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
+from anabranch.graph.plan.plan import MONITORS
+from anabranch.serve.calls.attempts import Handle
+from anabranch.serve.calls.controller import Controlling
+from anabranch.serve.export.monitor_metrics import Shown
+from anabranch.serve.identity import here
+from anabranch.serve.replicas.base import Hosted
+from anabranch.serve.replicas.explainer import step_aside
+
+MOST_WAITING = 8
+"""Calls that may wait for the monitors; further ones are refused."""
+STUCK_S = 120.0
+"""A look that takes longer does not come back: a new process helps."""
+TELL_S = 5.0
+"""Longest time that the controller's answer is waited for."""
+RETRY_S = 1.0
+"""Time before it is told again what it has not heard."""
+AGAIN_S = 10.0
+"""Time after which the controller is told again, though nothing has changed: it may be new."""
+FOLDER = "monitors"
+"""In the engine's home: what monitors must not forget."""
+
+logger = logging.getLogger("anabranch.monitors")
+
+
+class MonitorReplica:
+    """The one replica of all monitors of a revision.
+
+    ``peers`` are the other deployments of the application, named for the same reason as in
+    ``SegmentReplica``.
+    """
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, spec: str, peers: list[Handle]
+    ) -> None:
+        del peers
+        monitors: list[Monitoring] = []
+
+        async def load(loaded: Loaded) -> Mapping[str, Bound]:
+            monitors.extend(
+                await asyncio.to_thread(load_monitors, loaded.plan, loaded.root, _folder())
+            )
+            return {}
+
+        self._hosted = await Hosted.start(spec, MONITORS, load)
+        self._hosted.is_ready(MONITORS)
+        self._monitors = monitors
+        self._shown = [Shown(*here(), monitor) for monitor in monitors]
+        self._teller = Teller([monitor.result() for monitor in monitors])
+        # Before the thread that works is there, so that it holds for that.
+        step_aside()
+        self._worker = ThreadPoolExecutor(1, "anabranch-monitors")
+        self._waiting: list[tuple[float, Future[None]]] = []
+        self._teller.start()
+
+    async def watch(self, data: bytes) -> bool:
+        """Look at values that a ``Sender`` has packed; False where too many calls wait."""
+        self._waiting = [one for one in self._waiting if not one[1].done()]
+        if len(self._waiting) >= MOST_WAITING:
+            return False
+        work = self._worker.submit(self._look, data)
+        self._waiting.append((time.monotonic(), work))
+        await asyncio.wrap_future(work)
+        return True
+
+    def _look(self, data: bytes) -> None:
+        values: Sequence[Seen] = pickle.loads(data)
+        news = [
+            monitor
+            for monitor, shown in zip(self._monitors, self._shown, strict=True)
+            if _looked(monitor, shown, values)
+        ]
+        if news:
+            turns = [turn for monitor in news for turn in monitor.turns()]
+            self._teller.tell([monitor.result() for monitor in self._monitors], turns)
+
+    async def check_health(self) -> None:
+        """Serve's health check: fails where a look does not come back."""
+        since = next((at for at, work in self._waiting if not work.done()), None)
+        late = since is not None and time.monotonic() - since > STUCK_S
+        text = f"its monitors have looked at the same rows for {STUCK_S:g}s"
+        await self._hosted.check_health(text if late else None)
+
+    async def __del__(self) -> None:
+        hosted = getattr(self, "_hosted", None)
+        if hosted is not None:
+            self._teller.close()
+            self._worker.shutdown(wait=False, cancel_futures=True)
+            await hosted.unload()
+
+
+def _looked(monitor: Monitoring, shown: Shown, values: Sequence[Seen]) -> bool:
+    """Have one monitor look at values; whether there is news. It never takes others with it."""
+    try:
+        news = monitor.take(values)
+        if news:
+            shown.show(monitor.result())
+    except Exception:
+        logger.exception("monitor %r failed", monitor.name)
+        return False
+    return news
+
+
+class Teller:
+    """Tells the controller what monitors know, from a thread; says again what it has not heard."""
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        self._results = results
+        self._controller = Controlling()
+        self._turns: list[Turn] = []
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="anabranch-teller", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End soon."""
+        self._closed.set()
+        self._news.set()
+
+    def tell(self, results: Sequence[Result], turns: Sequence[Turn]) -> None:
+        """Tell soon what is known now; ``turns`` are to become events."""
+        with self._lock:
+            self._results = results
+            self._turns += turns
+        self._news.set()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            if self._once():
+                self._news.wait(AGAIN_S)
+                self._news.clear()
+            else:
+                self._closed.wait(RETRY_S)
+
+    def _once(self) -> bool:
+        with self._lock:
+            results, turns = self._results, tuple(self._turns)
+        graph, revision = here()
+        try:
+            self._controller.ask("monitored", graph, int(revision), results, turns, timeout=TELL_S)
+        except Exception as error:
+            logger.info("the controller was not told: %s: %s", type(error).__name__, error)
+            return False
+        with self._lock:
+            del self._turns[: len(turns)]
+        return True
+
+
+def _folder() -> Path | None:
+    """Where monitors of this revision keep what they must not forget."""
+    home = os.environ.get("ANABRANCH_HOME")
+    graph, revision = here()
+    return None if not home or not graph else Path(home) / FOLDER / graph / f"r{revision}"

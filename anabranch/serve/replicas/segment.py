@@ -1,0 +1,107 @@
+"""A segment as a Serve deployment, and the call that reaches it from the head's process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from anabranch.components.contract import Context
+from anabranch.graph.execute.executor import SegmentExecutor
+from anabranch.graph.plan.plan import Segment
+from anabranch.serve.calls.attempts import Handle
+from anabranch.serve.calls.handle import received
+from anabranch.serve.calls.sending import sender_for
+from anabranch.serve.calls.streams import Piece, pieces
+from anabranch.serve.calls.tracing import entered, within
+from anabranch.serve.export.recoveries import counted
+from anabranch.serve.identity import counts_here
+from anabranch.serve.replicas.base import Hosted
+from anabranch.serve.scaling.policy import REQUESTS
+from anabranch.telemetry.tracing import recorded
+
+
+class SegmentReplica:
+    """One replica of a segment: loads the segment's nodes and evaluates them on request.
+
+    ``peers`` are the other segments of the revision. A Serve application is what its first
+    deployment refers to, and segments never call each other, so they are only named here.
+    """
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, spec: str, segment: str, peers: list[Handle]
+    ) -> None:
+        del peers
+        self._hosted = hosted = await Hosted.start(spec, segment)
+        plan = hosted.loaded.plan
+        here = hosted.segment(segment)
+        self._sender = sender_for(plan)
+        offer = None if self._sender is None else self._sender.offer
+        self._executor = SegmentExecutor(plan, here, hosted.bound, counted(), counts_here(), offer)
+        self._requests = 0
+        hosted.is_ready(segment)
+
+    async def evaluate(
+        self,
+        values: Mapping[str, Any],
+        wants: tuple[str, ...],
+        context: Context,
+        remaining: float | None,
+    ) -> Mapping[str, Any]:
+        """Evaluate ``wants``; ``remaining`` is the time left, in seconds, on the caller's clock."""
+        self._requests += 1
+        here = received(context, remaining)
+        if here.trace is None:
+            return await self._executor.run(values, wants, here)
+        with entered(here.trace, "segment", self._executor.segment.name) as recording:
+            return await self._executor.run(values, wants, within(here, recording))
+
+    async def streaming(self) -> frozenset[str]:
+        """The nodes here that stream."""
+        return self._executor.streaming
+
+    def stream(
+        self, values: Mapping[str, Any], want: str, context: Context, remaining: float | None
+    ) -> AsyncGenerator[Piece, None]:
+        """The values of a node that streams; ``remaining`` is as in ``evaluate``."""
+        self._requests += 1
+        here = received(context, remaining)
+        if here.trace is None:
+            return pieces(self._executor.stream(values, want, here))
+        recording = entered(here.trace, "segment", self._executor.segment.name)
+        found = self._executor.stream(values, want, within(here, recording))
+        return pieces(recorded(recording, found))
+
+    async def check_health(self) -> None:
+        """Serve's health check: that of the components."""
+        await self._hosted.check_health(self._executor.stuck)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's hook for what ``RequestPolicy`` goes by."""
+        return {REQUESTS: self._requests}
+
+    async def __del__(self) -> None:
+        hosted = getattr(self, "_hosted", None)
+        if hosted is not None:
+            if self._sender is not None:
+                await asyncio.to_thread(self._sender.close)
+            await hosted.unload()
+
+
+def actor_options(segment: Segment, runtime_env: Mapping[str, Any]) -> dict[str, Any]:
+    """Ray actor options of a segment's replicas.
+
+    A segment that asks for no CPU reserves none, so that a laptop fits many graphs: Ray only
+    counts CPUs, it does not fence them.
+    """
+    wanted = segment.resources
+    options: dict[str, Any] = {"num_cpus": 0, "runtime_env": dict(runtime_env)}
+    if wanted is not None:
+        named = {
+            "num_cpus": wanted.cpu,
+            "num_gpus": wanted.gpu,
+            "memory": None if wanted.memory is None else int(wanted.memory),
+            "accelerator_type": wanted.accelerator,
+        }
+        options |= {name: value for name, value in named.items() if value is not None}
+    return options

@@ -1,0 +1,303 @@
+"""The commands that move traffic, against the real control API over HTTP."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from anabranch.errors import Conflict, DeployError, InvalidRequest, NotFound
+from anabranch.router.measure.tally import MirrorTally, Report
+from tests.control.planes import ROLLOUT, SPEC
+
+
+def test_a_deploy_says_what_it_has_come_to(engine):
+    done = engine.run("deploy", engine.file())
+    assert done.stdout == "digits revision 1 is live\n"
+    assert "next:" not in done.stderr
+
+
+def test_a_canary_says_its_share_and_what_comes_next(engine):
+    engine.text("deploy", engine.file())
+    done = engine.run("deploy", engine.file(), "--canary", "12.5", "-m", "try it")
+    assert done.stdout == "digits revision 2 is ready with 12.5 % of the traffic\n"
+    assert "`anabranch promote digits r2` or `anabranch abort digits`" in done.stderr
+    assert engine.json("traffic", "digits")["weights"] == {"1": 87.5, "2": 12.5}
+    assert engine.store.revision("digits", 2).message == "try it"
+
+
+def test_a_mirror_says_its_share_and_where_to_look(engine):
+    engine.text("deploy", engine.file())
+    done = engine.run("deploy", engine.file(), "--mirror", "25")
+    assert done.stdout == "digits revision 2 is ready and gets a copy of 25 % of the requests\n"
+    assert "`anabranch compare digits`" in done.stderr
+    assert "`anabranch traffic digits --mirror r2=0`" in done.stderr
+
+
+def test_a_rollout_says_its_step(engine):
+    engine.text("deploy", engine.file())
+    done = engine.run("deploy", engine.file(SPEC + ROLLOUT))
+    expected = "digits revision 2 is ready in a rollout, step 1 of 3: 5 % of the traffic\n"
+    assert done.stdout == expected
+    assert "`anabranch status digits --watch`" in done.stderr
+
+
+def test_options_stand_in_for_the_block(engine):
+    engine.text("deploy", engine.file())
+    file = engine.file(SPEC + ROLLOUT)
+    engine.text("deploy", file, "--rollout", "1,2", "--hold", "3s")
+    plan = engine.json("rollout", "digits")["plan"]
+    assert (plan["steps"], plan["hold"]) == ([1, 2], "3s")
+    assert plan["analysis"]["interval"] == "10s"
+    assert engine.text("deploy", file, "--now") == "digits revision 3 is live\n"
+
+
+def test_a_deploy_as_json(engine):
+    assert engine.json("deploy", engine.file()) == {
+        "graph": "digits", "revision": 1, "state": "live"
+    }  # fmt: skip
+    found = engine.json("deploy", engine.file(), "--canary", "5")
+    assert found == {"graph": "digits", "revision": 2, "state": "ready"}
+
+
+def test_a_deploy_that_nobody_waits_for(engine):
+    done = engine.run("deploy", engine.file(), "--no-wait")
+    assert done.stdout == "digits revision 1 is pending\n"
+
+
+def test_a_deploy_that_fails_gives_the_reason(engine):
+    engine.failure = "node 'two': no such file"
+    with pytest.raises(DeployError, match="digits revision 1 failed: node 'two': no such file"):
+        engine.text("deploy", engine.file())
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (("--canary", "nan"), "nan"),
+        (("--canary", "101"), "101"),
+        (("--mirror", "-5"), "-5"),
+        (("--rollout", "50,25"), "50,25"),
+        (("--hold", "2"), "2"),
+        (("--hold", "2m"), "--rollout"),
+        (("--canary", "5", "--mirror", "5"), "only one of"),
+        (("--canary", "5", "--now"), "only one of"),
+    ],
+)
+def test_wrong_options_of_deploy(engine, options, named):
+    done = engine.run("deploy", engine.file(), *options)
+    assert done.exit_code == 2
+    assert named in done.stderr
+    assert engine.store.graphs() == []
+
+
+@pytest.fixture
+def two(engine):
+    """Revision 1 is warm, 2 is live."""
+    engine.up(2)
+    return engine
+
+
+def test_traffic_is_shown(two):
+    text = two.text("traffic", "digits")
+    assert text.startswith("ARM  WEIGHT  TRAFFIC")
+    assert "r2   100     " + "█" * 20 + "  100 %" in text
+
+
+def test_traffic_is_set(two):
+    done = two.run("traffic", "digits", "r2=3", "1=1")
+    assert done.exit_code == 0, done.output
+    assert "r1   1       █████" in done.stdout
+    assert "75 %" in done.stdout
+    assert "no router" in done.stderr
+    assert two.store.situation("digits").situation.weights == {1: 1, 2: 3}
+
+
+def test_mirrors_are_set(two):
+    found = two.json("traffic", "digits", "--mirror", "r1=2.5")
+    assert found["mirrors"] == {"1": 2.5}
+    assert found["weights"] == {"2": 100}
+    assert "MIRROR  COPIES\nr1      2.5 %" in two.text("traffic", "digits")
+    two.text("traffic", "digits", "r2=1", "--mirror", "r1=0")
+    assert two.store.situation("digits").situation.mirrors == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("r1=nan",), "nan"),
+        (("r1=1", "1=2"), "twice"),
+        (("one=1",), "'one'"),
+        (("r1",), "REVISION=NUMBER"),
+        (("--mirror", "r1=101"), "101"),
+    ],
+)
+def test_traffic_that_makes_no_sense_is_wrong_usage(two, arguments, named):
+    done = two.run("traffic", "digits", *arguments)
+    assert done.exit_code == 2
+    assert named in done.stderr
+    assert two.store.situation("digits").situation.weights == {2: 100}
+
+
+def test_what_the_engine_refuses_is_in_its_words(two):
+    with pytest.raises(InvalidRequest, match="sum"):
+        two.text("traffic", "digits", "r1=0", "r2=0")
+    with pytest.raises(NotFound, match="up are: r1"):
+        two.text("traffic", "digits", "r9=1")
+    with pytest.raises(Conflict, match="no one candidate"):
+        two.text("promote", "digits")
+    with pytest.raises(Conflict, match="nothing to abort"):
+        two.text("abort", "digits")
+    with pytest.raises(NotFound, match="no rollout"):
+        two.text("rollout", "digits")
+
+
+def test_promote(two):
+    two.text("deploy", two.file(), "--canary", "5")
+    assert two.text("promote", "digits") == "digits revision 3 is live, with all traffic\n"
+    assert two.json("promote", "digits", "r1")["live"] == 1
+
+
+def test_abort(two):
+    two.text("deploy", two.file(), "--canary", "5")
+    assert two.text("abort", "digits") == "digits revision 2 has all traffic again\n"
+
+
+def test_rollback_at_once(two):
+    assert two.text("rollback", "digits") == "digits revision 1 is live\n"
+    found = two.json("rollback", "digits", "--to", "r2")
+    assert (found["revision"], found["state"], found["live"]) == (2, "live", 2)
+
+
+def test_rollback_to_what_is_down_waits_until_it_is_up(two):
+    two.expire()
+    done = two.run("rollback", "digits", "--to", "1")
+    assert done.stdout == "digits revision 1 is live\n"
+    assert "bringing it up again" in done.stderr
+    two.expire()
+    found = two.json("rollback", "digits", "--to", "2", "--no-wait")
+    assert (found["revision"], found["state"]) == (2, "pending")
+    two.expire()
+    found = two.json("rollback", "digits", "--to", "1")
+    assert (found["revision"], found["state"], found["live"]) == (1, "live", 1)
+
+
+def test_rollback_with_a_candidate_asks_what_is_meant(two):
+    two.text("deploy", two.file(), "--canary", "5")
+    with pytest.raises(Conflict, match="`abort` takes it out"):
+        two.text("rollback", "digits")
+
+
+def test_rollout(two):
+    two.text("deploy", two.file(SPEC + ROLLOUT))
+    text = two.text("rollout", "digits")
+    assert text.startswith("rollout of r3: running, step 1 of 3: 5 %")
+    assert "judged by error_rate <= 0.01" in text
+    done = two.run("rollout", "digits", "pause")
+    assert "rollout of r3: paused (user)" in done.stdout
+    assert "`anabranch rollout digits resume`" in done.stderr
+    assert two.json("rollout", "digits", "resume")["phase"] == "running"
+    assert "promoted" in two.text("rollout", "digits", "promote")
+    with pytest.raises(Conflict, match="over"):
+        two.text("rollout", "digits", "abort")
+    assert two.run("rollout", "digits", "hurry").exit_code == 2
+
+
+def test_compare(two):
+    assert "no mirrors" in two.text("compare", "digits")
+    two.text("deploy", two.file(), "--mirror", "100")
+    tally = MirrorTally(selected=8, sent=7, dropped=1, compared=4, agreed=3, close=1, errors=1)
+    tally.kinds["NodeError"] = 1
+    tally.latency.add(0.3)
+    tally.primary.add(0.1)
+    two.ledger.take("digits", "router", Report(mirrors={3: tally}))
+    text = two.text("compare", "digits")
+    assert (
+        "r3      100 %   8         7     1        4         75 %       1      1       20 %" in text
+    )
+    assert "difference" in text
+    assert "errors of r3: 1 NodeError" in text
+    assert two.json("compare", "digits")["mirrors"][0]["agreed"] == 3
+
+
+def test_history(two):
+    lines = two.text("history", "digits").splitlines()
+    assert lines[0].split() == ["REVISION", "STATE", "DEPLOYED", "AUTHOR", "DIGEST", "MESSAGE"]
+    assert [line.split()[:2] for line in lines[1:]] == [["r2", "live"], ["r1", "warm"]]
+    assert len(two.text("history", "digits", "-n", "1").splitlines()) == 2
+    found = two.json("history", "digits")
+    assert [one["revision"] for one in found["revisions"]] == [2, 1]
+
+
+def test_diff(engine):
+    engine.text("deploy", engine.file())
+    changed = SPEC.replace("placement: {isolate: true}", "idempotent: true")
+    engine.text("deploy", engine.file(changed))
+    text = engine.text("diff", "digits", "1", "r2")
+    assert text.startswith("digits r1 -> r2\nspec:\n  ~ node two: idempotent, placement\nplan:\n")
+    assert "  - segment two\n" in text
+    assert "  ~ segment head: nodes\n" in text
+    assert "  ~ critical_path_hops: 1 -> 0\n" in text
+    assert "files:\n  ~ graph.yaml\n" in text
+    assert "\n--- r1\n+++ r2\n" in text
+    same = engine.json("diff", "digits", "1", "1")
+    assert (same["spec"], same["plan"], same["files"], same["text"]) == ([], [], [], "")
+    assert engine.text("diff", "digits", "1", "1").count("no change") == 3
+    with pytest.raises(NotFound, match="no revision 9"):
+        engine.text("diff", "digits", "1", "9")
+
+
+def test_status_draws_arms_mirrors_and_the_rollout(two):
+    two.text("deploy", two.file(SPEC + ROLLOUT))
+    two.text("traffic", "digits", "--mirror", "r1=10")
+    text = two.text("status", "digits")
+    assert "r2   live   ███████████████████░  95 %" in text
+    assert "r3   ready  █░░░░░░░░░░░░░░░░░░░  5 %" in text
+    assert "r1      ready  10 %" in text
+    assert "rollout of r3: running, step 1 of 3: 5 %" in text
+    assert "REVISION  STATE" in text
+    found = two.json("status", "digits")
+    assert [arm["revision"] for arm in found["arms"]] == [2, 3]
+
+
+def test_status_shows_a_rollout_that_is_over_while_its_candidate_is_up(two):
+    two.text("deploy", two.file(SPEC + ROLLOUT))
+    two.text("rollout", "digits", "abort")
+    assert "rollout of r3: aborted" in two.text("status", "digits")
+    two.expire()
+    assert "rollout of" not in two.text("status", "digits")
+    two.text("deploy", two.file(SPEC + ROLLOUT))
+    two.text("rollout", "digits", "promote")
+    assert "rollout of" not in two.text("status", "digits")
+
+
+def test_status_lists_graphs(two):
+    assert two.text("status").startswith("GRAPH   REVISION  STATE")
+    assert json.loads(two.text("status", "-o", "json"))["graphs"][0]["live"] == 2
+
+
+def test_run_replaces_whatever_the_rollout_block_says(engine):
+    from pathlib import Path
+
+    from anabranch.cli.commands.run import _deploy
+    from anabranch.client.client import ControlClient
+
+    with ControlClient.of_home(engine.home) as client:
+        for number in (1, 2):
+            _deploy(client, Path(engine.file(SPEC + ROLLOUT)), 30)
+            assert engine.store.graph("digits").live == number
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ((), "give --reward, --truth or both"),
+        (("--reward", "nan"), "must be a finite number"),
+        (("--reward", "inf"), "must be a finite number"),
+        (("--reward", "good"), "valid number"),
+    ],
+)
+def test_feedback_wants_a_reward_or_the_truth(engine, options, message):
+    done = engine.run("feedback", "digits", "7f", *options)
+    assert done.exit_code == 2
+    assert message in done.output

@@ -1,0 +1,83 @@
+"""What people read."""
+
+from anabranch.cli.reports import graph
+from anabranch.cli.terminal import table
+
+
+def test_columns_line_up_and_gaps_show():
+    assert table(("NAME", "N"), [("long name", 1), ("b", None)]) == (
+        "NAME       N\nlong name  1\nb          -"
+    )
+
+
+def test_a_cell_never_breaks_the_line():
+    assert table(("REASON",), [("one\ntwo",)]) == "REASON\none two"
+
+
+def test_a_plan_shows_what_a_deploy_would_change():
+    plan = {"name": "g", "segments": [], "nodes": {}, "critical_path_hops": 0, "warnings": ["w"]}
+    assert "warning: w" in graph.plan_text(plan, [])
+    assert graph.plan_text(plan, []).endswith("against what runs:\n  no change")
+    assert graph.plan_text(plan, ["+ node a"]).endswith("  + node a")
+    assert "against" not in graph.plan_text(plan, None)
+
+
+def test_a_plan_shows_what_explainers_ask():
+    explains = {"node": None, "copies": ["a", "b"], "calls": []}
+    plan = {
+        "name": "g", "segments": [], "critical_path_hops": 0, "warnings": [],
+        "nodes": {"a": {"type": "transformer"}, "why": {"type": "explainer", "explains": explains}},
+    }  # fmt: skip
+    *_, head, row = graph.plan_text(plan, None).splitlines()
+    assert head.split("  ")[0] == "EXPLAINER"
+    assert row.split() == ["why", "the", "whole", "graph", "a,", "b", "-"]
+
+
+def test_a_graph_shows_segments_and_revisions_with_the_reason_of_a_failure():
+    text = graph.status_text(
+        {
+            "graph": "g",
+            "state": "live",
+            "live": 1,
+            "inlined": 1,
+            "url": "http://localhost",
+            "arms": [],
+            "mirrors": [],
+            "rollout": None,
+            "segments": [{"name": "head", "nodes": ["a", "b"], "running": 1, "replicas": 2}],
+            "revisions": [
+                {"revision": 2, "state": "failed", "author": "", "message": "", "reason": "node a"},
+                {"revision": 1, "state": "live", "author": "me", "message": "hi", "reason": ""},
+            ],
+        }
+    )
+    assert "head     a, b   1/2" in text
+    assert "r2        failed  -       -        node a" in text
+    assert "carry" not in text
+
+
+def test_long_data_is_cut():
+    output = {"name": "y", "datatype": "FP32", "shape": [999], "data": [0.0] * 999}
+    assert graph.outputs_text({"outputs": [output]}).endswith("…")
+
+
+def revision(number: int, pins: dict[str, str]):
+    return {
+        "graph": "g", "revision": number, "state": "live", "author": "", "message": "",
+        "created_at": "2026-01-01T00:00:00+00:00", "digest": "d" * 64, "pins": pins, "spec": "",
+    }  # fmt: skip
+
+
+def test_history_and_diff_show_what_aliases_meant():
+    from anabranch.cli.reports.graph import difference_text, history_text
+    from anabranch.control.release.differences import difference
+
+    alias = "models:/m@champion"
+    old, new = revision(1, {alias: "models:/m/3"}), revision(2, {alias: "models:/m/4"})
+    lines = history_text([new, old]).splitlines()
+    assert lines[0].endswith("MODELS")
+    assert lines[1].endswith("m@champion = 4") and lines[2].endswith("m@champion = 3")
+    text = difference_text(difference(old, new, {}, {}))
+    assert f"models:\n  ~ {alias}: models:/m/3 -> models:/m/4" in text
+    assert "-> not there" in difference_text(difference(old, revision(2, {}), {}, {}))
+    assert "MODELS" not in history_text([revision(1, {})])

@@ -1,0 +1,280 @@
+"""The client against a real HTTP server that answers what each test scripts."""
+
+import json
+import threading
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from anabranch.client.client import ControlClient
+from anabranch.client.engine_state import EngineState, write_state
+from anabranch.errors import (
+    AnabranchError,
+    Conflict,
+    DeployError,
+    EngineError,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+)
+
+
+class Scripted(ThreadingHTTPServer):
+    """Gives the scripted answers one after the other, the last one for ever."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.answers = deque()
+        self.seen = []
+        self.clients = []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def will(self, *answers):
+        self.answers.extend(answers)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.server.seen.append((self.command, self.path, self.headers["authorization"], body))
+        self.server.clients.append(self.client_address)
+        answers = self.server.answers
+        status, content = answers.popleft() if len(answers) > 1 else answers[0]
+        data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_PUT = do_DELETE = answer
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Scripted() as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def client(server):
+    with ControlClient(server.url, "a-token") as client:
+        yield client
+
+
+def revision(state, reason=""):
+    return 200, {"revision": 3, "state": state, "reason": reason}
+
+
+def test_a_deploy_sends_bundle_author_message_and_token(server, client):
+    server.will((202, {"graph": "g", "revision": 3, "state": "pending"}))
+    assert client.deploy("g", b"zip", author="me", message="a b")["revision"] == 3
+    path = "/control/v1/graphs/g/revisions?author=me&message=a+b"
+    assert server.seen == [("POST", path, "Bearer a-token", b"zip")]
+
+
+@pytest.mark.parametrize(
+    ("call", "request_line", "answer", "expected"),
+    [
+        (lambda c: c.graphs(), "GET /control/v1/graphs", {"graphs": [{}]}, [{}]),
+        (lambda c: c.graph("g"), "GET /control/v1/graphs/g", {"live": 1}, {"live": 1}),
+        (lambda c: c.graph("a/../b"), "GET /control/v1/graphs/a%2F..%2Fb", {}, {}),
+        (lambda c: c.graph("g", 5), "GET /control/v1/graphs/g?limit=5", {"live": 1}, {"live": 1}),
+        (lambda c: c.revisions("g", 5), "GET /control/v1/graphs/g/revisions?limit=5",
+         {"revisions": [{}]}, [{}]),
+        (lambda c: c.traffic("g"), "GET /control/v1/graphs/g/traffic", {"live": 1}, {"live": 1}),
+        (lambda c: c.rollout("g"), "GET /control/v1/graphs/g/rollout", {"step": 1}, {"step": 1}),
+        (lambda c: c.compare("g"), "GET /control/v1/graphs/g/compare", {"live": 1}, {"live": 1}),
+        (lambda c: c.revision("g", 2), "GET /control/v1/graphs/g/revisions/2", {}, {}),
+        (lambda c: c.diff("g", 1, 2), "GET /control/v1/graphs/g/revisions/2/diff?from=1",
+         {"text": ""}, {"text": ""}),
+        (lambda c: c.delete("g"), "DELETE /control/v1/graphs/g", {}, None),
+        (
+            lambda c: c.logs("g", 7, node="n", revision=2, after="1:5"),
+            "GET /control/v1/graphs/g/logs?tail=7&after=1%3A5&node=n&revision=2",
+            {"lines": [], "cursor": "1:9"},
+            {"lines": [], "cursor": "1:9"},
+        ),
+        (lambda c: c.events("g", 5), "GET /control/v1/events?after=5&graph=g", {"events": []}, []),
+        (lambda c: c.events(), "GET /control/v1/events?after=0", {"events": []}, []),
+        (lambda c: c.metadata("g"), "GET /v2/models/g", {"name": "g"}, {"name": "g"}),
+        (lambda c: c.infer("g", {}), "POST /v2/models/g/infer", {"outputs": []}, {"outputs": []}),
+    ],
+)  # fmt: skip
+def test_endpoints(server, client, call, request_line, answer, expected):
+    server.will((200, answer))
+    assert call(client) == expected
+    ((method, path, _, _),) = server.seen
+    assert f"{method} {path}" == request_line
+
+
+def test_a_deploy_sends_what_it_is_for(server, client):
+    server.will((202, {"graph": "g", "revision": 3, "state": "pending"}))
+    client.deploy("g", b"zip", intent={"kind": "canary", "percent": 2.5})
+    ((_, path, _, _),) = server.seen
+    (text,) = parse_qs(urlsplit(path).query)["intent"]
+    assert json.loads(text) == {"kind": "canary", "percent": 2.5}
+
+
+@pytest.mark.parametrize(
+    ("call", "request_line", "body"),
+    [
+        (lambda c: c.set_traffic("g", {3: 90, 4: 0.5}), "PUT traffic",
+         {"weights": {"3": 90, "4": 0.5}}),
+        (lambda c: c.set_traffic("g", mirrors={5: 25}), "PUT traffic", {"mirrors": {"5": 25}}),
+        (lambda c: c.set_traffic("g", {3: 1}, {5: 0}), "PUT traffic",
+         {"weights": {"3": 1}, "mirrors": {"5": 0}}),
+        (lambda c: c.promote("g"), "POST promote", {}),
+        (lambda c: c.promote("g", 4), "POST promote", {"revision": 4}),
+        (lambda c: c.abort("g"), "POST abort", {}),
+        (lambda c: c.rollback("g"), "POST rollback", {}),
+        (lambda c: c.rollback("g", 3), "POST rollback", {"to": 3}),
+        (lambda c: c.move_rollout("g", "pause"), "POST rollout/pause", {}),
+    ],
+)  # fmt: skip
+def test_what_moves_traffic(server, client, call, request_line, body):
+    server.will((200, {"live": 3}))
+    assert call(client) == {"live": 3}
+    ((method, path, token, sent),) = server.seen
+    below = path.removeprefix("/control/v1/graphs/g/")
+    assert (f"{method} {below}", token) == (request_line, "Bearer a-token")
+    assert json.loads(sent) == body
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, InvalidRequest),
+        (409, Conflict),
+        (401, EngineError),
+        (404, NotFound),
+        (500, AnabranchError),
+        (501, DeployError),
+        (503, Unavailable),
+        (418, AnabranchError),
+    ],
+)
+def test_errors_are_in_the_words_of_the_engine(server, client, status, error):
+    server.will((status, {"error": "the engine's words"}))
+    with pytest.raises(error, match=r"^the engine's words$"):
+        client.graphs()
+
+
+def test_what_a_proxy_answers_is_named_by_its_status(server, client):
+    server.will((502, "Bad Gateway"), (404, "nothing here"), (200, "not JSON"), (200, [1]))
+    with pytest.raises(Unavailable, match="answered 502"):
+        client.graphs()
+    with pytest.raises(EngineError, match="answered 404"):
+        client.graphs()
+    for _ in range(2):
+        with pytest.raises(EngineError, match="JSON object"):
+            client.graphs()
+
+
+def test_an_engine_that_is_gone_is_said_to_be(server):
+    server.server_close()
+    with ControlClient(server.url, "token") as client, pytest.raises(EngineError, match="still up"):
+        client.graphs()
+
+
+def test_waiting_tells_of_every_state_and_ends_with_live(server, client):
+    server.will(revision("pending"), revision("deploying"), revision("deploying"), revision("live"))
+    said = []
+    assert client.wait("g", 3, 30, said.append)["state"] == "live"
+    assert said == ["g revision 3 is pending", "g revision 3 is deploying"]
+
+
+@pytest.mark.parametrize("state", ["live", "ready", "warm"])
+def test_waiting_ends_with_whatever_is_up(server, client, state):
+    server.will(revision("deploying"), revision(state))
+    assert client.wait("g", 3, 30, lambda text: None)["state"] == state
+
+
+def test_waiting_ends_only_once_the_proxy_knows_the_graph(server, client):
+    unknown = (503, {"error": "graph 'g' cannot answer now: it has no router yet"})
+    known = (200, {"name": "g", "ready": True})
+    # One process of it may not know it yet when another does.
+    server.will(revision("live"), unknown, known, known, unknown, known)
+    assert client.wait("g", 3, 30)["state"] == "live"
+    assert [path for _, path, _, _ in server.seen[1:]] == ["/v2/models/g/ready"] * (4 + 5)
+    assert len(set(server.clients[1:])) == 4 + 5
+
+
+def test_of_many_graphs_each_is_asked_for_until_all_are_known(server, client):
+    unknown, known = (503, {"error": "no router yet"}), (200, {"ready": True})
+    server.will(known, unknown, (404, {"error": "deleted"}), known)
+    client.until_reached("a", "b")
+    asked = [path.split("/")[3] for _, path, _, _ in server.seen]
+    assert asked == ["a", "b"] * (1 + 5)
+
+
+def test_a_revision_that_is_down_again_is_a_failure(server, client):
+    server.will(revision("retired", "the graph was deleted"))
+    with pytest.raises(DeployError, match="g revision 3 retired: the graph was deleted"):
+        client.wait("g", 3, 30)
+
+
+def test_waiting_survives_a_restart_of_the_controller(server, client):
+    restarting = (503, {"error": "the controller is restarting"})
+    server.will(revision("deploying"), restarting, (500, "proxy"), revision("live"))
+    said = []
+    assert client.wait("g", 3, 30, said.append)["state"] == "live"
+    assert said == ["g revision 3 is deploying"]
+
+
+def test_a_failure_gives_the_reason(server, client):
+    server.will(revision("failed", "node 'net': no such file"))
+    with pytest.raises(DeployError, match="g revision 3 failed: node 'net': no such file"):
+        client.wait("g", 3, 30)
+
+
+def test_running_out_of_time_says_that_the_deploy_goes_on(server, client):
+    server.will(revision("deploying"))
+    with pytest.raises(DeployError, match=r"goes on: look at it with `anabranch status g`"):
+        client.wait("g", 3, 0, lambda text: None)
+
+
+def test_running_out_of_time_while_the_engine_is_away(server, client):
+    server.will((503, {"error": "restarting"}))
+    with pytest.raises(Unavailable, match="restarting"):
+        client.wait("g", 3, 0)
+
+
+def test_waiting_until_a_graph_is_gone(server, client):
+    server.will((200, {}), (503, {"error": "restarting"}), (404, {"error": "no graph 'g'"}))
+    client.wait_gone("g", 30)
+    assert len(server.seen) == 3
+
+
+def test_a_graph_that_stays_is_an_error(server, client):
+    server.will((200, {}))
+    with pytest.raises(EngineError, match="not gone"):
+        client.wait_gone("g", 0)
+
+
+def test_home_without_engine_and_home_without_token(tmp_path):
+    with pytest.raises(EngineError, match=f"no engine is running in {tmp_path}"):
+        ControlClient.of_home(tmp_path)
+    write_state(tmp_path, EngineState("id", "http://127.0.0.1:1", "", "", "", "", 1, ready=True))
+    with pytest.raises(EngineError, match="token"):
+        ControlClient.of_home(tmp_path)
+
+
+def test_url_and_token_come_from_the_home(tmp_path, server):
+    write_state(tmp_path, EngineState("id", server.url, "", "", "", "", 1, ready=True))
+    (tmp_path / "token").write_text("from-the-home\n")
+    server.will((200, {"graphs": []}))
+    with ControlClient.of_home(tmp_path) as client:
+        client.graphs()
+    assert server.seen[0][2] == "Bearer from-the-home"

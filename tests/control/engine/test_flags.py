@@ -1,0 +1,99 @@
+"""What an engine puts into the environment of its processes."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+from anabranch.control.engine import flags, ports
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="HAProxy is for Linux")
+
+TOKEN = flags.Path("/home/ray-token")
+
+
+@pytest.fixture
+def block():
+    block = ports.claim("flags")
+    block.guard.close()
+    return block
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o700)
+    return str(path)
+
+
+def test_another_ray_in_the_environment_is_left_out(block, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "198.51.100.1:6379")
+    env = flags.base_environment("some-id", block, True, TOKEN)
+    assert "RAY_ADDRESS" not in env
+    assert env[flags.MARK] == "some-id"
+
+
+def test_the_package_is_importable_from_anywhere(block, tmp_path):
+    env = flags.base_environment("some-id", block, True, TOKEN)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", "import anabranch.control.engine.flags"],
+        env=env,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert done.returncode == 0
+
+
+def test_every_file_of_haproxy_lies_in_the_private_folder(block, tmp_path):
+    env = flags.haproxy_environment(tmp_path, tmp_path / "haproxy", block)
+    paths = [value for value in env.values() if "/" in value]
+    assert len(paths) == 6
+    assert all(path.startswith(str(tmp_path)) for path in paths)
+
+
+@linux
+@pytest.mark.parametrize(("text", "problem"), [("exit 0", None), ("exit 3", "exits with 3")])
+def test_a_binary_is_tried_before_it_is_used(tmp_path, text, problem):
+    binary = script(tmp_path / "haproxy", text)
+    found = flags.haproxy_problem(binary, flags.Path("/tmp/short"))
+    assert found is None if problem is None else problem in str(found)
+
+
+@linux
+def test_what_keeps_haproxy_from_running_is_said(tmp_path):
+    short = flags.Path("/tmp/short")
+    assert "no haproxy binary" in str(flags.haproxy_problem(None, short))
+    assert "does not run" in str(flags.haproxy_problem(str(tmp_path / "missing"), short))
+    long = flags.Path("/tmp") / ("x" * 40)
+    assert "107 bytes" in str(flags.haproxy_problem(script(tmp_path / "h", "exit 0"), long))
+
+
+def test_the_override_comes_first_and_path_last(tmp_path):
+    assert flags.haproxy_binary({flags.OVERRIDE: "/somewhere/haproxy"}) == "/somewhere/haproxy"
+    assert flags.haproxy_binary({"PATH": str(tmp_path)}) in {None, flags.haproxy_binary({})}
+
+
+def test_the_python_path_keeps_what_was_there(block, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/one")
+    env = flags.base_environment("some-id", block, True, TOKEN)
+    assert env["PYTHONPATH"].split(os.pathsep)[0] == "/one"
+
+
+def test_every_ray_process_asks_for_this_engine_s_token_whatever_another_ray_has(
+    block, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of-another-ray")
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/of/another/ray")
+    env = flags.base_environment("some-id", block, True, tmp_path / "ray-token")
+    assert env["RAY_AUTH_MODE"] == "token"
+    assert env["RAY_AUTH_TOKEN_PATH"] == str(tmp_path / "ray-token")
+    assert "RAY_AUTH_TOKEN" not in env
+
+
+@linux
+def test_the_zygote_is_handed_modules_that_are_there(tmp_path):
+    given = flags.zygote_environment(tmp_path)[flags.MODULES].split(",")
+    assert "anabranch.control.controller" in given
+    assert all(importlib.util.find_spec(name) for name in given)

@@ -1,0 +1,64 @@
+"""Ports of an engine: its own, whatever else is on the machine."""
+
+import socket
+
+import pytest
+
+from anabranch.control.engine import ports
+from anabranch.errors import EngineError
+
+
+@pytest.fixture
+def listener():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def test_two_claims_share_no_port():
+    one, two = ports.claim("same home"), ports.claim("same home")
+    try:
+        used = [
+            {
+                *block.fixed.values(),
+                *block.workers,
+                *range(*block.replica_http),
+                *range(*block.replica_grpc),
+            }
+            for block in (one, two)
+        ]
+        assert not used[0] & used[1]
+        assert one.guard.getsockname() != two.guard.getsockname()
+    finally:
+        one.guard.close()
+        two.guard.close()
+
+
+def test_ranges_of_one_block_do_not_overlap():
+    block = ports.claim("a home")
+    block.guard.close()
+    singles = set(block.fixed.values())
+    assert len(singles) == len(ports.FIXED)
+    assert not singles & set(block.workers)
+    for used in (singles, set(block.workers), set(range(*block.replica_grpc))):
+        assert not used & set(range(*block.replica_http))
+
+
+def test_a_block_is_free_again_once_its_guard_is_closed():
+    first = ports.claim("a home")
+    base = first.guard.getsockname()
+    first.guard.close()
+    second = ports.claim("a home")
+    second.guard.close()
+    assert second.guard.fileno() == -1
+    assert first.fixed == second.fixed and base[1] in ports.BLOCKS
+
+
+def test_a_port_in_use_is_named_with_its_option(listener):
+    port = listener.getsockname()[1]
+    with pytest.raises(EngineError, match=rf"port {port} .* --http-port"):
+        ports.require_free("127.0.0.1", {"--http-port": port})
+
+
+def test_one_port_for_two_options_is_refused():
+    with pytest.raises(EngineError, match="--http-port and --grpc-port are both 18999"):
+        ports.require_free("127.0.0.1", {"--http-port": 18999, "--grpc-port": 18999})

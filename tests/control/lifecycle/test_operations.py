@@ -1,0 +1,796 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from anabranch.control.lifecycle.operations import (
+    LINGER,
+    Change,
+    Intent,
+    Member,
+    Operation,
+    Situation,
+    aborted,
+    arrived,
+    created,
+    deleted,
+    expired,
+    failed,
+    gone,
+    loaded,
+    looked,
+    mirrored,
+    paused,
+    preferred,
+    promoted,
+    redeployed,
+    resumed,
+    rolled_back,
+    split,
+    started,
+    stepped,
+    unloaded,
+)
+from anabranch.control.lifecycle.rollouts import Measurement, RolloutState
+from anabranch.errors import Conflict, InvalidRequest, NotFound
+from anabranch.specs.models import Rollout
+from tests.control.machine import LifecycleMachine
+
+AT, GRACE = 1000.0, 30.0
+PLAN = Rollout.model_validate(
+    {
+        "steps": [10, 50],
+        "analysis": {"interval": "10s", "metrics": [{"metric": "error_rate", "max": 0.01}]},
+        "webhooks": ["http://127.0.0.1:9/hook"],
+    }
+)
+AGREEING = Rollout.model_validate({"steps": [10, 50], "hold": "1s", "mirror": 100})
+ROLLOUT = Intent("rollout", rollout=PLAN)
+PASS = Measurement("error_rate", "pass", "0 <= 0.01", 0.0, 0.01, 100)
+FAIL = Measurement("error_rate", "fail", "0.2 > 0.01", 0.2, 0.01, 100)
+UNSURE = Measurement("error_rate", "inconclusive", "no samples")
+
+
+def after(*operations: Operation, now: Situation | None = None) -> Situation:
+    """The situation after some operations, as the store keeps it."""
+    now = now or Situation("digits")
+    for operation in operations:
+        situation = operation(now).situation
+        kept = {n: m for n, m in situation.members.items() if m.state not in ("retired", "failed")}
+        now = replace(situation, members=kept)
+    return now
+
+
+def deploy(number: int, intent: Intent | None = None) -> Operation:
+    return lambda now: created(now, number, intent or Intent())
+
+
+def arrive(number: int, at: float = AT) -> Operation:
+    return lambda now: arrived(now, number, at, GRACE)
+
+
+def up(number: int, intent: Intent | None = None) -> Operation:
+    """Deploy a revision and bring it up."""
+
+    def both(now: Situation) -> Change:
+        coming = created(now, number, intent or Intent())
+        change = arrived(coming.situation, number, AT, GRACE)
+        return replace(change, notes=(*coming.notes, *change.notes))
+
+    return both
+
+
+def promote(number: int) -> Operation:
+    return lambda now: promoted(now, number, AT, GRACE)
+
+
+def abort(now: Situation) -> Change:
+    return aborted(now, AT, GRACE, "no good")
+
+
+def share(weights: Mapping[int, float]) -> Operation:
+    return lambda now: split(now, weights)
+
+
+def copy(mirrors: Mapping[int, float]) -> Operation:
+    return lambda now: mirrored(now, mirrors, AT, GRACE)
+
+
+def look(*found: Measurement, at: float = AT) -> Operation:
+    return lambda now: looked(now, list(found), at, GRACE)
+
+
+def states(now: Situation) -> dict[int, str]:
+    return {number: member.state for number, member in sorted(now.members.items())}
+
+
+def kinds(change: Change) -> list[tuple[int | None, str]]:
+    return [(note.revision, note.kind) for note in change.notes]
+
+
+CANARY = Intent("canary", 10.0)
+MIRROR = Intent("mirror", 25.0)
+ONE = after(up(1))
+TWO = after(up(2, CANARY), now=ONE)
+COPIED = after(up(2, MIRROR), now=ONE)
+ROLLED = after(up(2, ROLLOUT), now=ONE)
+WARM = after(up(2), now=ONE)
+
+
+# Deploying
+
+
+def test_a_new_revision_is_pending() -> None:
+    change = created(Situation("digits"), 1, CANARY)
+    assert change.situation.members == {1: Member(1, intent=CANARY)}
+    assert change.situation.coming == (1,) and change.situation.up == frozenset()
+    assert [(note.kind, note.message) for note in change.notes] == [
+        ("revision_created", "canary 10 %")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("intent", "text"),
+    [
+        (Intent(), ""),
+        (Intent("canary", 0.5), "canary 0.5 %"),
+        (Intent("mirror", 100.0), "mirror 100 %"),
+        (ROLLOUT, "rollout 10, 50 %"),
+    ],
+)
+def test_an_event_says_what_a_revision_is_for(intent: Intent, text: str) -> None:
+    assert created(ONE, 2, intent).notes[-1].message == text
+
+
+@pytest.mark.parametrize("intent", [Intent(), ROLLOUT])
+def test_what_takes_over_supersedes_what_is_on_its_way(intent: Intent) -> None:
+    now = after(deploy(2, CANARY), deploy(3, CANARY), deploy(4, MIRROR), now=ONE)
+    change = created(now, 5, intent)
+    members = change.situation.members
+    assert states(change.situation) == {
+        1: "live", 2: "failed", 3: "failed", 4: "failed", 5: "pending"
+    }  # fmt: skip
+    assert {members[n].reason for n in now.coming} == {"superseded by revision 5"}
+    assert kinds(change) == [*((n, "deploy_failed") for n in now.coming), (5, "revision_created")]
+
+
+@pytest.mark.parametrize(
+    ("first", "intent"), [(CANARY, CANARY), (CANARY, MIRROR), (Intent(), MIRROR)]
+)
+def test_what_comes_beside_supersedes_nothing(first: Intent, intent: Intent) -> None:
+    now = after(deploy(2, first), deploy(3, intent), now=ONE)
+    assert now.coming == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("intent", "text"),
+    [
+        (Intent("canary", 100.5), "a canary takes 0 to 100 percent, got 100.5"),
+        (Intent("canary", -1), "a canary takes 0 to 100 percent, got -1"),
+        (Intent("canary", math.nan), "got nan"),
+        (Intent("mirror", 0.0), "a mirror takes above 0 to 100 percent, got 0.0"),
+        (Intent("mirror", math.inf), "got inf"),
+        (Intent("shadow"), "no intent 'shadow'; there are: replace, canary, mirror, rollout"),  # type: ignore[arg-type]
+        (Intent("rollout"), "a rollout needs one"),
+        (Intent("canary", 5, PLAN), "a plan is for a rollout"),
+    ],
+)
+def test_an_intent_that_makes_no_sense_is_refused(intent: Intent, text: str) -> None:
+    with pytest.raises(InvalidRequest, match=text):
+        created(ONE, 2, intent)
+
+
+def test_a_canary_cannot_take_from_a_rollout() -> None:
+    with pytest.raises(Conflict, match="the rollout of revision 2 moves the weights of 'digits'"):
+        created(ROLLED, 3, CANARY)
+    coming = after(deploy(2, ROLLOUT), now=ONE)
+    with pytest.raises(Conflict, match="revision 2 of graph 'digits' is on its way to be rolled"):
+        created(coming, 3, CANARY)
+    assert created(ROLLED, 3, MIRROR).situation.coming == (3,)
+
+
+def test_a_canary_would_lose_its_share_to_a_replacement_on_its_way() -> None:
+    coming = after(deploy(2), now=ONE)
+    with pytest.raises(Conflict, match="revision 2 of graph 'digits' is on its way to become the"):
+        created(coming, 3, CANARY)
+    first = after(deploy(1), deploy(2, CANARY), arrive(1), arrive(2))
+    assert first.live == 1 and first.weights == {1: 90.0, 2: 10.0}
+
+
+def test_deploying_brings_a_deleted_graph_back() -> None:
+    for now in (after(deleted, now=TWO), after(deleted, gone, now=TWO)):
+        back = after(up(3), now=now)
+        assert (back.state, back.live, back.weights) == ("present", 3, {3: 100.0})
+
+
+# On its way
+
+
+def test_only_a_pending_revision_starts() -> None:
+    now = after(deploy(2), now=ONE)
+    change = started(now, 2)
+    assert states(change.situation)[2] == "deploying" and kinds(change) == [(2, "deploy_started")]
+    for number in (1, 2, 7):
+        assert started(change.situation, number) == Change(change.situation)
+
+
+def test_only_a_revision_on_its_way_fails() -> None:
+    for now in (after(deploy(2), now=ONE), after(deploy(2), lambda n: started(n, 2), now=ONE)):
+        change = failed(now, 2, "no file")
+        assert change.situation.members[2] == Member(2, "failed", reason="no file")
+        assert [(n.kind, n.message) for n in change.notes] == [("deploy_failed", "no file")]
+    for number in (1, 7):
+        assert failed(ONE, number, "no") == Change(ONE)
+
+
+@pytest.mark.parametrize("intent", [Intent(), CANARY, MIRROR, ROLLOUT])
+def test_the_first_revision_goes_live_whatever_it_is_for(intent: Intent) -> None:
+    change = arrived(after(deploy(1, intent)), 1, AT, GRACE)
+    now = change.situation
+    assert (now.live, now.weights, now.mirrors, now.rollout) == (1, {1: 100.0}, {}, None)
+    assert now.members[1].live_at == AT and kinds(change) == [(1, "promoted")]
+
+
+def test_arrival_is_told_once() -> None:
+    for number in (1, 7):
+        assert arrived(ONE, number, AT, GRACE) == Change(ONE)
+
+
+def test_a_replacement_takes_all_traffic_and_leaves_the_old_one_warm() -> None:
+    change = arrived(after(deploy(2), now=ONE), 2, AT, GRACE)
+    now = change.situation
+    assert (now.live, now.weights) == (2, {2: 100.0}) and kinds(change) == [(2, "promoted")]
+    old = now.members[1]
+    assert (old.state, old.reason, old.expires_at) == ("warm", "replaced by revision 2", AT + GRACE)
+
+
+@pytest.mark.parametrize(("grace", "stays"), [(0.0, LINGER), (1.0, LINGER), (600.0, 600.0)])
+def test_a_replaced_revision_lingers_until_no_router_sends_to_it(
+    grace: float, stays: float
+) -> None:
+    now = arrived(after(deploy(2), now=ONE), 2, AT, grace).situation
+    assert now.members[1].expires_at == AT + stays
+
+
+def test_a_canary_takes_its_share_from_all_arms() -> None:
+    assert TWO.weights == {1: 90.0, 2: 10.0} and states(TWO) == {1: "live", 2: "ready"}
+    assert TWO.candidate == 2
+    three = after(up(3, Intent("canary", 50.0)), now=TWO)
+    assert three.weights == {1: 45.0, 2: 5.0, 3: 50.0} and three.candidate == 3
+
+
+@pytest.mark.parametrize(("percent", "weights"), [(0.0, {1: 100, 2: 0}), (100.0, {1: 0, 2: 100})])
+def test_a_canary_of_nothing_and_of_all(percent: float, weights: dict[int, float]) -> None:
+    assert after(up(2, Intent("canary", percent)), now=ONE).weights == weights
+
+
+@pytest.mark.parametrize("weight", [1e-300, 1e300, 3.0])
+def test_a_canary_beside_arms_of_any_weight(weight: float) -> None:
+    now = after(share({1: weight}), up(2, CANARY), now=ONE)
+    assert now.weights == {1: pytest.approx(90.0), 2: 10.0}
+
+
+def test_a_mirror_gets_copies_and_no_weight() -> None:
+    change = up(2, MIRROR)(ONE)
+    now = change.situation
+    assert (now.weights, now.mirrors, states(now)[2]) == ({1: 100.0}, {2: 25.0}, "ready")
+    assert kinds(change)[1:] == [(2, "ready"), (None, "mirrors_changed")]
+
+
+# Promotion and its reverse
+
+
+def test_promotion_keeps_mirrors_and_cools_arms() -> None:
+    now = after(up(3, MIRROR), up(4, CANARY), promote(4), now=TWO)
+    assert states(now) == {1: "warm", 2: "warm", 3: "ready", 4: "live"}
+    assert (now.weights, now.mirrors) == ({4: 100.0}, {3: 25.0})
+
+
+def test_a_promoted_mirror_is_one_no_longer() -> None:
+    now = after(promote(2), now=COPIED)
+    assert (now.live, now.mirrors, now.members[2].expires_at) == (2, {}, None)
+
+
+def test_promoting_a_warm_revision_is_a_rollback() -> None:
+    change = promoted(WARM, 1, AT + 5, GRACE)
+    now = change.situation
+    assert (now.live, now.weights, states(now)) == (1, {1: 100.0}, {1: "live", 2: "warm"})
+    assert now.members[1] == Member(1, "live", live_at=AT + 5)
+    assert kinds(change) == [(1, "promoted")]
+
+
+def test_going_back_gives_up_what_is_on_its_way() -> None:
+    """Or it would overtake the rollback."""
+    for intent in (Intent(), ROLLOUT, CANARY, MIRROR):
+        now = after(deploy(3, intent), now=WARM)
+        change = rolled_back(now, 1, AT + 5, GRACE)
+        reason = "superseded by the rollback to revision 1"
+        assert kinds(change) == [(3, "deploy_failed"), (1, "promoted")]
+        assert change.situation.members[3].reason == reason
+        later = after(arrive(3), now=change.situation)
+        assert (later.live, later.weights) == (1, {1: 100.0})
+
+
+def test_going_back_to_the_stable_one_calls_off_a_deploy() -> None:
+    change = rolled_back(after(deploy(3), now=WARM), 2, AT, GRACE)
+    assert states(change.situation) == {1: "warm", 2: "live", 3: "failed"}
+
+
+def test_going_back_to_what_is_down_ends_a_rollout_at_once() -> None:
+    """Until it is up, the candidate must not get more and more."""
+    change = rolled_back(ROLLED, 9, AT, GRACE)
+    now = change.situation
+    assert now.coming == (9,) and now.weights == {1: 100.0} and states(now)[2] == "warm"
+    assert kinds(change) == [(9, "redeployed"), (2, "rollout_aborted"), (2, "aborted")]
+    assert state_of(now).reason == "rollback to revision 9"
+    assert after(arrive(9), now=now).live == 9
+    assert kinds(rolled_back(TWO, 9, AT, GRACE)) == [(9, "redeployed")]
+
+
+def test_what_somebody_promotes_is_not_overtaken_by_an_older_one() -> None:
+    now = after(deploy(2), up(3, MIRROR), now=ONE)
+    change = preferred(now, 3, AT, GRACE)
+    assert kinds(change) == [(2, "deploy_failed"), (3, "promoted")]
+    assert change.situation.members[2].reason == "superseded by the promotion of revision 3"
+    assert after(arrive(2), now=change.situation).live == 3
+
+
+def test_what_is_newer_than_what_somebody_promotes_still_comes() -> None:
+    now = after(lambda n: preferred(n, 2, AT, GRACE), now=after(deploy(3), now=TWO))
+    assert (now.live, now.coming) == (2, (3,))
+
+
+def test_a_rollout_that_ends_well_does_not_call_off_a_rollback() -> None:
+    now = after(lambda n: redeployed(n, 9), promote(2), now=ROLLED)
+    assert (now.live, now.coming) == (2, (9,))
+
+
+def test_promoting_the_stable_one_with_all_traffic_changes_nothing() -> None:
+    assert promoted(ONE, 1, AT + 5, GRACE) == Change(ONE)
+
+
+def test_promoting_the_stable_one_takes_the_others_out() -> None:
+    now = promoted(TWO, 1, AT + 5, GRACE).situation
+    assert (now.live, now.weights, states(now)[2]) == (1, {1: 100.0}, "warm")
+    assert now.members[1].live_at == AT
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "text"),
+    [
+        (2, Conflict, r"revision 2 of graph 'digits' is pending; up are: r1 \(live\)"),
+        (7, NotFound, r"revision 7 of graph 'digits' does not run; up are: r1 \(live\)"),
+    ],
+)
+@pytest.mark.parametrize("operation", [promote, lambda n: share({n: 1}), lambda n: copy({n: 1})])
+def test_what_does_not_run_takes_no_traffic(
+    operation: Callable[[int], Operation], number: int, kind: type[Exception], text: str
+) -> None:
+    with pytest.raises(kind, match=text):
+        operation(number)(after(deploy(2), now=ONE))
+
+
+def test_aborting_gives_all_back_to_the_stable_one() -> None:
+    now = after(up(3, MIRROR), up(4, CANARY), now=TWO)
+    change = abort(now)
+    assert change.situation.weights == {1: 100.0} and change.situation.mirrors == {3: 25.0}
+    assert states(change.situation) == {1: "live", 2: "warm", 3: "ready", 4: "warm"}
+    assert change.situation.members[4].reason == "aborted: no good"
+    assert kinds(change) == [(2, "aborted"), (4, "aborted")]
+
+
+def test_aborting_also_when_the_stable_one_had_nothing() -> None:
+    assert abort(after(share({2: 1}), now=TWO)).situation.weights == {1: 100.0}
+
+
+@pytest.mark.parametrize(
+    ("now", "text"),
+    [
+        (Situation("digits"), "has no live revision to go back to"),
+        (ONE, "nothing to abort: revision 1 of 'digits' has all traffic"),
+        (COPIED, "nothing to abort"),
+    ],
+)
+def test_nothing_to_abort(now: Situation, text: str) -> None:
+    with pytest.raises(Conflict, match=text):
+        abort(now)
+
+
+def test_redeploying_brings_a_revision_that_is_down_back_to_replace() -> None:
+    now = after(up(3), lambda n: expired(n, AT + 99), deploy(4), now=WARM)
+    assert sorted(now.members) == [3, 4]
+    change = redeployed(now, 1)
+    assert states(change.situation) == {1: "pending", 3: "live", 4: "failed"}
+    assert kinds(change) == [(4, "deploy_failed"), (1, "redeployed")]
+    assert after(arrive(1), now=change.situation).live == 1
+
+
+@pytest.mark.parametrize(
+    ("now", "number", "text"),
+    [
+        (ONE, 1, "revision 1 of graph 'digits' is live, not down"),
+        (WARM, 1, "is warm, not down"),
+        (after(deploy(2), now=ONE), 2, "is pending, not down"),
+        (after(deleted, now=ONE), 1, "graph 'digits' was deleted"),
+        (after(deleted, gone, now=ONE), 1, "graph 'digits' was deleted"),
+    ],
+)
+def test_redeploying_what_is_not_down(now: Situation, number: int, text: str) -> None:
+    with pytest.raises(Conflict, match=text):
+        redeployed(now, number)
+
+
+def test_redeploying_is_never_refused_for_a_rollout() -> None:
+    """Going back must work at any time; the rollout ends when the revision is up."""
+    now = after(lambda n: redeployed(n, 9), arrive(9), now=ROLLED)
+    assert now.live == 9 and now.rollout is not None and now.rollout.phase == "aborted"
+
+
+# Weights and mirrors
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ({1: 70, 2: 30}, {1: 70.0, 2: 30.0}),
+        ({2: 1}, {1: 0.0, 2: 1.0}),
+        ({1: 99.95, 2: 0.05}, {1: 99.95, 2: 0.05}),
+        ({1: 1, 2: 0}, {1: 1.0, 2: 0.0}),
+        ({1: 1e300}, {1: 1e300, 2: 0.0}),
+    ],
+)
+def test_weights_are_relative(weights: dict[int, float], expected: dict[int, float]) -> None:
+    change = split(TWO, weights)
+    assert change.situation.weights == expected
+    assert all(isinstance(weight, float) for weight in change.situation.weights.values())
+    assert kinds(change) == [(None, "weights_changed")]
+
+
+def test_a_weight_wakes_a_warm_revision() -> None:
+    now = split(WARM, {1: 50, 2: 50}).situation
+    assert now.members[1] == Member(1, "ready", live_at=AT)
+
+
+def test_the_same_weights_change_nothing() -> None:
+    assert split(TWO, {1: 90, 2: 10}) == Change(TWO)
+
+
+@pytest.mark.parametrize("weight", [-1, -1e-300, math.nan, math.inf, -math.inf, 1e301, 10**400])
+def test_a_weight_that_is_none_is_refused(weight: float) -> None:
+    with pytest.raises(InvalidRequest, match=r"a weight is a number from 0 to 1e\+300, got r2="):
+        split(TWO, {1: 0.5, 2: weight})
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [{}, {1: 0}, {1: 0, 2: 0}, {1: 1e300, 2: 1e300}, {1: 5e-324}, {1: 10**300, 2: 10**300}],
+)
+def test_a_sum_that_cannot_be_shared_is_refused(weights: dict[int, float]) -> None:
+    with pytest.raises(InvalidRequest, match="the sum of the weights must be from 1e-300 to 1e"):
+        split(TWO, weights)
+
+
+def test_a_rollout_alone_moves_weights() -> None:
+    with pytest.raises(Conflict, match="abort or promote it first"):
+        split(ROLLED, {1: 1})
+
+
+def test_mirrors_are_set_one_by_one() -> None:
+    now = after(up(3, MIRROR), copy({2: 50}), now=COPIED)
+    assert now.mirrors == {2: 50.0, 3: 25.0}
+    assert mirrored(now, {2: 50}, AT, GRACE) == Change(now)
+    assert mirrored(now, {}, AT, GRACE) == Change(now)
+
+
+def test_a_mirror_that_ends_stays_warm_unless_it_is_an_arm() -> None:
+    now = after(copy({2: 0}), now=COPIED)
+    assert (now.mirrors, now.members[2].state) == ({}, "warm")
+    assert now.members[2].reason == "no longer a mirror"
+    both = after(copy({2: 5}), copy({2: 0}), now=TWO)
+    assert both == TWO
+
+
+def test_a_warm_revision_may_become_a_mirror() -> None:
+    now = after(copy({1: 5}), now=WARM)
+    assert (now.mirrors, now.members[1].state, now.members[1].expires_at) == (
+        {1: 5.0},
+        "ready",
+        None,
+    )
+
+
+@pytest.mark.parametrize("percent", [-1, 100.5, math.nan, math.inf])
+def test_a_share_of_copies_is_of_a_hundred(percent: float) -> None:
+    with pytest.raises(InvalidRequest, match=r"a mirror takes 0 to 100 percent, got r2="):
+        mirrored(COPIED, {2: percent}, AT, GRACE)
+
+
+def test_the_stable_one_cannot_mirror_itself() -> None:
+    with pytest.raises(InvalidRequest, match="revision 1 is the stable one"):
+        mirrored(COPIED, {1: 5}, AT, GRACE)
+
+
+def test_the_copies_of_a_rollout_are_its_own() -> None:
+    rolled = after(up(2, Intent("rollout", rollout=AGREEING)), up(3, MIRROR), now=ONE)
+    assert rolled.mirrors == {2: 100.0, 3: 25.0}
+    with pytest.raises(Conflict, match="the rollout of revision 2 moves the copies"):
+        mirrored(rolled, {2: 0}, AT, GRACE)
+    assert mirrored(rolled, {3: 0}, AT, GRACE).situation.mirrors == {2: 100.0}
+
+
+# Rollouts
+
+
+def state_of(now: Situation) -> RolloutState:
+    assert now.rollout is not None
+    return now.rollout
+
+
+def test_a_rollout_begins_with_the_stable_one_and_the_new_one_alone() -> None:
+    now = after(up(3, MIRROR), now=TWO)
+    change = up(4, ROLLOUT)(now)
+    assert change.situation.weights == {1: 90.0, 4: 10.0} and change.situation.mirrors == {3: 25.0}
+    assert states(change.situation) == {1: "live", 2: "warm", 3: "ready", 4: "ready"}
+    assert change.situation.members[2].reason == "revision 4 is rolled out"
+    assert kinds(change)[1:] == [(4, "ready"), (4, "rollout_started")]
+    note = change.notes[-1]
+    assert (note.message, note.notify) == ("step 1 of 2: 10 %", ("http://127.0.0.1:9/hook",))
+    assert note.data == {"step": 1, "weight": 10.0, "phase": "running"}
+
+
+def test_a_rollout_ends_the_one_before_it() -> None:
+    first = after(up(2, Intent("rollout", rollout=AGREEING)), now=ONE)
+    change = up(3, ROLLOUT)(first)
+    now = change.situation
+    assert (now.weights, now.mirrors, states(now)[2]) == ({1: 90.0, 3: 10.0}, {}, "warm")
+    assert kinds(change)[2:] == [(2, "rollout_aborted"), (3, "rollout_started")]
+
+
+def test_steps_go_to_the_last_and_no_further() -> None:
+    change = stepped(ROLLED, AT + 9)
+    now = change.situation
+    assert now.weights == {1: 50.0, 2: 50.0} and state_of(now).since == AT + 9
+    assert [(n.kind, n.message) for n in change.notes] == [("rollout_step", "step 2 of 2: 50 %")]
+    with pytest.raises(Conflict, match="the rollout of revision 2 is in its last step"):
+        stepped(now, AT)
+
+
+def test_a_paused_rollout_takes_no_step() -> None:
+    now = after(lambda n: paused(n, "user", "", AT), now=ROLLED)
+    with pytest.raises(Conflict, match="the rollout of revision 2 is paused"):
+        stepped(now, AT)
+
+
+def test_promotion_by_its_rollout_completes_it() -> None:
+    change = promoted(ROLLED, 2, AT, GRACE)
+    assert state_of(change.situation).phase == "promoted"
+    assert kinds(change) == [(2, "rollout_promoted"), (2, "promoted")]
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_promotion_of_another_ends_it_with_its_copies(number: int) -> None:
+    rolled = after(up(2, Intent("rollout", rollout=AGREEING)), up(3, MIRROR), now=ONE)
+    change = promoted(rolled, number, AT, GRACE)
+    now = change.situation
+    assert (now.live, now.weights, states(now)[2]) == (number, {number: 100.0}, "warm")
+    assert 2 not in now.mirrors
+    assert state_of(now).phase == "aborted"
+    assert state_of(now).reason == f"revision {number} was promoted"
+    assert kinds(change) == [(2, "rollout_aborted"), (number, "promoted")]
+
+
+def test_a_replacement_arriving_ends_it_too() -> None:
+    now = after(up(3), now=ROLLED)
+    assert (now.live, state_of(now).phase, states(now)[2]) == (3, "aborted", "warm")
+
+
+def test_aborting_a_rollout_keeps_its_candidate_for_inspection() -> None:
+    rolled = after(up(2, Intent("rollout", rollout=AGREEING)), now=ONE)
+    change = abort(rolled)
+    now = change.situation
+    assert (now.weights, now.mirrors) == ({1: 100.0}, {})
+    assert now.members[2].expires_at == AT + GRACE
+    assert (state_of(now).phase, state_of(now).reason) == ("aborted", "no good")
+    assert kinds(change) == [(2, "rollout_aborted"), (2, "aborted")]
+
+
+@pytest.mark.parametrize("by", ["user", "gate", "inconclusive", "step"])
+def test_pausing_and_going_on(by: Any) -> None:
+    change = paused(ROLLED, by, "why", AT)
+    state = state_of(change.situation)
+    assert (state.phase, state.paused_by, state.reason) == ("paused", by, "why")
+    assert change.situation.weights == ROLLED.weights
+    assert [(n.kind, n.message) for n in change.notes] == [("rollout_paused", "why")]
+    assert paused(change.situation, by, "again", AT) == Change(change.situation)
+    change = resumed(change.situation, AT + 5)
+    assert state_of(change.situation).phase == "running"
+    assert kinds(change) == [(2, "rollout_resumed")]
+
+
+def test_only_the_user_pauses_what_is_paused() -> None:
+    """Else a look that passes would let go on what the user stopped."""
+    by_user = after(lambda n: paused(n, "user", "", AT), now=ROLLED)
+    assert paused(by_user, "gate", "refused", AT) == Change(by_user)
+    by_gate = after(lambda n: paused(n, "gate", "refused", AT), now=ROLLED)
+    assert state_of(paused(by_gate, "user", "", AT).situation).paused_by == "user"
+
+
+def test_what_runs_cannot_be_resumed() -> None:
+    with pytest.raises(Conflict, match="the rollout of revision 2 is not paused"):
+        resumed(ROLLED, AT)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        lambda now: stepped(now, AT),
+        lambda now: paused(now, "user", "", AT),
+        lambda now: resumed(now, AT),
+        look(PASS),
+    ],
+)
+@pytest.mark.parametrize("now", [ONE, after(abort, now=ROLLED), after(promote(2), now=ROLLED)])
+def test_without_a_rollout_nothing_moves(operation: Operation, now: Situation) -> None:
+    with pytest.raises(Conflict, match="no rollout of graph 'digits' is in progress"):
+        operation(now)
+
+
+def test_a_look_that_passes_is_logged_with_its_evidence() -> None:
+    change = looked(ROLLED, [PASS], AT + 10, GRACE)
+    assert state_of(change.situation).verdict == "pass"
+    assert change.situation.weights == ROLLED.weights
+    (note,) = change.notes
+    assert (note.kind, note.message, note.notify) == ("analysis_pass", "0 <= 0.01", ())
+    assert note.data["step"] == 1
+    assert note.data["measurements"] == [
+        {"metric": "error_rate", "verdict": "pass", "value": 0.0, "limit": 0.01, "samples": 100,
+         "message": "0 <= 0.01"}
+    ]  # fmt: skip
+
+
+def test_a_look_that_fails_sends_all_traffic_back_at_once() -> None:
+    change = looked(ROLLED, [FAIL], AT + 10, GRACE)
+    now, state = change.situation, state_of(change.situation)
+    assert now.weights == {1: 100.0} and now.members[2].expires_at == AT + 10 + GRACE
+    assert state.phase == "aborted" and "0.2 > 0.01" in state.reason
+    assert state.failures == {"error_rate": 1} and state.verdict == "fail"
+    assert kinds(change) == [(2, "analysis_fail"), (2, "rollout_aborted"), (2, "aborted")]
+    assert change.notes[1].message == state.reason and change.notes[1].notify
+
+
+def test_a_rollout_that_waits_for_weeks_does_not_fill_the_log() -> None:
+    waiting = after(look(UNSURE), now=ROLLED)
+    change = looked(waiting, [UNSURE], AT + 20, GRACE)
+    assert change.notes == () and state_of(change.situation).looked_at == AT + 20
+    held = after(lambda n: paused(n, "user", "", AT), look(PASS), now=ROLLED)
+    assert looked(held, [PASS], AT + 20, GRACE).notes == ()
+    assert kinds(looked(held, [UNSURE], AT + 20, GRACE)) == [(2, "analysis_inconclusive")]
+    assert looked(held, [FAIL], AT + 20, GRACE).notes[0].kind == "analysis_fail"
+
+
+def test_the_last_look_is_kept_to_be_shown() -> None:
+    now = after(look(PASS), lambda n: stepped(n, AT), now=ROLLED)
+    assert state_of(now).found == (PASS,)
+
+
+def test_an_unsure_look_pauses_and_a_good_one_goes_on() -> None:
+    change = looked(ROLLED, [UNSURE], AT + 10, GRACE)
+    assert state_of(change.situation).paused_by == "inconclusive"
+    assert kinds(change) == [(2, "analysis_inconclusive"), (2, "rollout_paused")]
+    change = looked(change.situation, [PASS], AT + 20, GRACE)
+    assert state_of(change.situation).phase == "running"
+    assert kinds(change) == [(2, "analysis_pass"), (2, "rollout_resumed")]
+
+
+def test_a_look_without_measurements_promotes_nothing() -> None:
+    change = looked(ROLLED, [], AT + 10, GRACE)
+    assert state_of(change.situation).phase == "paused"
+    assert kinds(change)[0] == (2, "analysis_inconclusive")
+
+
+# The end
+
+
+def test_warm_revisions_retire_when_their_time_is_over() -> None:
+    assert expired(WARM, AT + GRACE - 0.01) == Change(WARM)
+    change = expired(WARM, AT + GRACE)
+    assert states(change.situation) == {1: "retired", 2: "live"}
+    assert change.situation.members[1].expires_at is None and kinds(change) == [(1, "retired")]
+
+
+def test_a_warm_revision_without_an_end_retires_at_once() -> None:
+    now = replace(ONE, members={**ONE.members, 2: Member(2, "warm")})
+    assert states(expired(now, 0.0).situation)[2] == "retired"
+
+
+def test_deleting_retires_all() -> None:
+    change = deleted(after(deploy(3, MIRROR), now=ROLLED))
+    now = change.situation
+    assert states(now) == {1: "retired", 2: "retired", 3: "retired"}
+    assert (now.state, now.live, now.weights, now.mirrors) == ("deleting", None, {}, {})
+    assert state_of(now).phase == "aborted"
+    assert kinds(change) == [(2, "rollout_aborted"), (None, "delete_requested")]
+
+
+def test_deleting_and_being_gone_happen_once() -> None:
+    going = after(deleted, now=ONE)
+    assert deleted(going) == Change(going)
+    change = gone(going)
+    assert change.situation.state == "deleted" and kinds(change) == [(None, "deleted")]
+    assert deleted(change.situation) == Change(change.situation) == gone(change.situation)
+
+
+def test_a_graph_deployed_again_is_not_gone() -> None:
+    now = after(deleted, deploy(2), now=ONE)
+    assert gone(now) == Change(now)
+
+
+def test_an_unloaded_graph_keeps_all_that_it_has() -> None:
+    change = unloaded(TWO)
+    assert change.situation == replace(TWO, state="unloaded")
+    assert kinds(change) == [(None, "unloaded")]
+    assert unloaded(change.situation) == Change(change.situation)
+    back = loaded(change.situation)
+    assert back.situation == TWO and kinds(back) == [(None, "loaded")]
+    assert loaded(TWO) == Change(TWO)
+
+
+def test_an_unloaded_graph_comes_back_with_a_new_revision_or_goes() -> None:
+    down = after(unloaded, now=TWO)
+    assert after(deploy(3), now=down).state == "present"
+    assert after(deleted, now=down).state == "deleting"
+    assert after(deleted, gone, now=down).state == "deleted"
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        (after(deploy(2), now=ONE), "revision 2 is on its way"),
+        (after(deploy(1)), "revision 1 is on its way"),
+        (Situation("digits"), "it has no revision"),
+        (ROLLED, "rollout of revision 2 moves the traffic"),
+    ],
+)
+def test_what_is_in_motion_cannot_be_unloaded(now: Situation, words: str) -> None:
+    with pytest.raises(Conflict, match=words):
+        unloaded(now)
+
+
+# As data
+
+
+@pytest.mark.parametrize("plan", [PLAN, AGREEING])
+def test_intents_come_back_from_json(plan: Rollout) -> None:
+    for intent in (Intent(), CANARY, Intent("rollout", rollout=plan)):
+        assert Intent.from_json(json.loads(json.dumps(intent.to_json()))) == intent
+
+
+def test_an_intent_may_leave_out_what_is_usual() -> None:
+    assert Intent.from_json({}) == Intent()
+    assert Intent.from_json({"kind": "mirror"}) == Intent("mirror", 100.0)
+
+
+def test_nothing_is_changed_in_place() -> None:
+    """Situations are shared between threads."""
+    before = json.dumps([ROLLED.weights, ROLLED.mirrors, states(ROLLED)])
+    operations: list[Operation] = [
+        up(3), up(3, MIRROR), promote(1), promote(2), abort, deleted, look(FAIL), look(PASS),
+        partial(stepped, at=AT), lambda now: expired(now, math.inf),
+    ]  # fmt: skip
+    for operation in operations:
+        operation(ROLLED)
+        assert json.dumps([ROLLED.weights, ROLLED.mirrors, states(ROLLED)]) == before
+
+
+def test_whatever_happens_in_any_order() -> None:
+    run_state_machine_as_test(
+        LifecycleMachine, settings=settings(max_examples=100, stateful_step_count=40, deadline=None)
+    )

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anabranch.control.observe import totals as module
+from anabranch.control.observe.totals import MAX_SILENT, SILENCE, Ledger
+from anabranch.router.measure.tally import MirrorTally, Report, Tally, merged
+
+G = "digits"
+
+
+@dataclass
+class Clock:
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def ledger(clock: Clock) -> Ledger:
+    return Ledger(clock)
+
+
+def arms(**requests: int) -> Report:
+    """A report by revision: ``arms(r1=5)``."""
+    return Report({int(name[1:]): Tally(requests=count) for name, count in requests.items()})
+
+
+def counted(report: Report) -> dict[int, int]:
+    return {number: tally.requests for number, tally in report.arms.items()}
+
+
+def test_the_last_report_of_each_router_counts(ledger: Ledger) -> None:
+    for report in (arms(r1=3), arms(r1=5, r2=1), arms(r1=5, r2=1)):
+        ledger.take(G, "a", report)
+    ledger.take(G, "b", arms(r1=10))
+    assert counted(ledger.totals(G)) == {1: 15, 2: 1}
+
+
+def test_graphs_are_apart(ledger: Ledger) -> None:
+    ledger.take(G, "a", arms(r1=3))
+    ledger.take("other", "a", arms(r1=4))
+    assert counted(ledger.totals(G)) == {1: 3}
+    ledger.forget(G)
+    assert counted(ledger.totals(G)) == {}
+    assert counted(ledger.totals("other")) == {1: 4}
+    ledger.forget("unknown")
+
+
+def test_an_unknown_graph_has_counted_nothing(ledger: Ledger) -> None:
+    assert ledger.totals(G) == ledger.watched(G) == Report()
+    assert ledger.recent(G) == (Report(), 0.0)
+
+
+def test_what_a_router_counted_before_it_was_heard_of_is_in_no_window(ledger: Ledger) -> None:
+    ledger.take(G, "a", arms(r1=1000))
+    ledger.take(G, "a", arms(r1=1007, r2=3))
+    assert counted(ledger.watched(G)) == {1: 7, 2: 3}
+    assert counted(ledger.totals(G)) == {1: 1007, 2: 3}
+
+
+def test_a_router_that_began_anew_adds_to_what_it_had(ledger: Ledger) -> None:
+    ledger.take(G, "a", arms(r1=10, r2=10))
+    ledger.take(G, "a", arms(r1=4, r2=12))
+    assert counted(ledger.totals(G)) == {1: 14, 2: 12}
+    assert counted(ledger.watched(G)) == {1: 4, 2: 2}
+
+
+def test_an_arm_that_a_router_no_longer_reports_stays(ledger: Ledger) -> None:
+    ledger.take(G, "a", arms(r1=10, r2=10))
+    ledger.take(G, "a", arms(r2=11))
+    ledger.take(G, "a", arms(r1=2, r2=11))
+    assert counted(ledger.totals(G)) == {1: 12, 2: 11}
+
+
+def test_copies_on_their_way_are_those_of_now(ledger: Ledger) -> None:
+    def copies(selected: int, pending: int) -> Report:
+        return Report({}, {2: MirrorTally(selected=selected, sent=selected, pending=pending)})
+
+    ledger.take(G, "a", copies(5, 3))
+    ledger.take(G, "b", copies(7, 2))
+    assert ledger.totals(G).mirror(2) == MirrorTally(selected=12, sent=12, pending=5)
+    ledger.take(G, "a", copies(9, 0))
+    assert ledger.totals(G).mirror(2) == MirrorTally(selected=16, sent=16, pending=2)
+    ledger.take(G, "a", copies(9, 1))
+    assert ledger.watched(G).mirror(2) == MirrorTally(selected=4, sent=4, pending=3)
+
+
+def test_answers_to_copies_count_when_they_come(ledger: Ledger) -> None:
+    sent = MirrorTally(selected=4, sent=4, pending=4)
+    answered = MirrorTally(selected=4, sent=4, compared=3, agreed=2, errors=1)
+    ledger.take(G, "a", Report({}, {2: sent}))
+    ledger.take(G, "a", Report({}, {2: answered}))
+    assert ledger.totals(G).mirror(2) == answered
+
+
+def test_what_came_lately(ledger: Ledger, clock: Clock) -> None:
+    for second in range(61):
+        clock.now = float(second)
+        ledger.take(G, "a", arms(r1=second * 5))
+    report, seconds = ledger.recent(G)
+    assert 10 <= seconds < 11.5
+    assert report.arm(1).requests / seconds == pytest.approx(5, rel=0.12)
+
+
+def test_what_came_lately_after_silence_is_little(ledger: Ledger, clock: Clock) -> None:
+    ledger.take(G, "a", arms(r1=0))
+    clock.now = 0.5
+    ledger.take(G, "a", arms(r1=100))
+    clock.now = 60.0
+    report, seconds = ledger.recent(G)
+    assert (report.arm(1).requests, seconds) == (100, 60.0)
+    clock.now = 71.0
+    report, seconds = ledger.recent(G)
+    assert (report.arm(1).requests, seconds) == (0, 11.0)
+
+
+def test_what_came_lately_is_without_the_history_of_a_router(ledger: Ledger, clock: Clock) -> None:
+    ledger.take(G, "a", arms(r1=10**6))
+    clock.now = 5.0
+    ledger.take(G, "a", arms(r1=10**6 + 10))
+    report, seconds = ledger.recent(G)
+    assert (report.arm(1).requests, seconds) == (10, 5.0)
+
+
+def test_memory_is_bounded_and_nothing_is_lost(
+    ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_DROPPED", 500)
+    for number in range(2000):
+        clock.now = number * SILENCE / 10
+        ledger.take(G, f"router-{number}", arms(r1=3))
+    account = ledger._accounts[G]
+    assert len(account.routers) <= MAX_SILENT + 10
+    assert len(account.dropped) <= 500
+    assert len(account.marks) <= 12
+    assert counted(ledger.totals(G)) == {1: 6000}
+
+
+def test_routers_that_are_heard_of_are_kept_however_many(ledger: Ledger, clock: Clock) -> None:
+    for turn in range(1, 4):
+        clock.now = turn * SILENCE / 2
+        for number in range(200):
+            ledger.take(G, f"router-{number}", arms(r1=turn))
+    assert counted(ledger.totals(G)) == {1: 600}
+
+
+def test_a_router_that_speaks_again_counts_nothing_twice(ledger: Ledger, clock: Clock) -> None:
+    ledger.take(G, "quiet", arms(r1=50))
+    clock.now = 2 * SILENCE
+    for number in range(MAX_SILENT):
+        ledger.take(G, f"router-{number}", arms(r1=1))
+    clock.now = 4 * SILENCE
+    ledger.take(G, "new", arms())
+    assert "quiet" not in ledger._accounts[G].routers
+    ledger.take(G, "quiet", arms(r1=52))
+    assert counted(ledger.totals(G)) == {1: 50 + MAX_SILENT}
+    ledger.take(G, "quiet", arms(r1=59))
+    assert counted(ledger.totals(G)) == {1: 57 + MAX_SILENT}
+
+
+def work(sums: Report, revision: int, good: int, bad: int) -> None:
+    """What a router counts of some requests that are all copied too."""
+    tally = sums.arms.setdefault(revision, Tally())
+    for _ in range(good):
+        tally.record(0.01)
+    for _ in range(bad):
+        tally.fail("NodeError", 0.02)
+    copies = sums.mirrors.setdefault(revision, MirrorTally())
+    copies.selected, copies.sent = copies.selected + good + bad, copies.sent + good + bad
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["work", "work", "tell", "tell", "again", "die", "wait"]),
+        st.sampled_from("abc"),
+        st.integers(1, 3),
+        st.integers(0, 5),
+        st.integers(0, 2),
+        st.floats(0, 700),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_totals_are_exact_and_never_shrink(
+    steps: list[tuple[str, str, int, int, int, float]],
+) -> None:
+    """Whatever is reported, in whatever rhythm: known at last is all that each router told."""
+    clock = Clock()
+    ledger = Ledger(clock)
+    routers = {name: Report() for name in "abc"}
+    told: dict[str, Report] = {}
+    generation = dict.fromkeys("abc", 0)
+    for kind, name, revision, good, bad, pause in steps:
+        before = ledger.totals(G)
+        if kind == "work":
+            work(routers[name], revision, good, bad)
+        elif kind in ("tell", "again"):
+            for _ in range(2 if kind == "again" else 1):
+                ledger.take(G, f"{name}{generation[name]}", copy.deepcopy(routers[name]))
+            told[f"{name}{generation[name]}"] = copy.deepcopy(routers[name])
+        elif kind == "die":
+            generation[name] += 1
+            routers[name] = Report()
+        else:
+            clock.now += pause
+            ledger.recent(G)
+        after = ledger.totals(G)
+        assert after == merged(told)
+        assert all(after.arm(n).requests >= t.requests for n, t in before.arms.items())
+        watched = ledger.watched(G)
+        assert all(t.requests <= after.arm(n).requests for n, t in watched.arms.items())

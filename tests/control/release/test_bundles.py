@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from anabranch.control.release.bundles import (
+    BundleStore,
+    digest,
+    pack,
+    spec_name,
+    unpack,
+    write_files,
+)
+from anabranch.errors import InvalidRequest, NotFound, TooLarge
+
+LIMIT = 2**20
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "graph"
+    write_files({"graph.yaml": b"kind: InferenceGraph", "models/net.pt2": b"\0" * 1000}, root)
+    return root
+
+
+def packed(folder: Path) -> dict[str, bytes]:
+    return unpack(pack(folder / "graph.yaml", LIMIT).data, LIMIT)
+
+
+def archive(*entries: tuple[str, bytes], mode: int = stat.S_IFREG | 0o644) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as target:
+        for name, content in entries:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            target.writestr(info, content)
+    return buffer.getvalue()
+
+
+def test_holds_the_spec_and_what_lies_beside_it(folder: Path) -> None:
+    files = packed(folder)
+    assert sorted(files) == ["anabranch.json", "graph.yaml", "models/net.pt2"]
+    assert spec_name(files) == "graph.yaml"
+
+
+def test_digest_is_of_the_content_alone(folder: Path, tmp_path: Path) -> None:
+    first = pack(folder / "graph.yaml", LIMIT)
+    os.utime(folder / "graph.yaml", (1, 1))
+    (folder / "models" / "net.pt2").chmod(0o600)
+    assert pack(folder / "graph.yaml", LIMIT) == first
+    assert digest(unpack(first.data, LIMIT)) == first.digest
+    (folder / "models" / "net.pt2").write_bytes(b"\1" * 1000)
+    assert pack(folder / "graph.yaml", LIMIT).digest != first.digest
+
+
+def test_leaves_out_what_is_hidden_generated_or_elsewhere(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("secret")
+    (folder / "outside").symlink_to(tmp_path / "secret")
+    (folder / "loop").symlink_to(folder)
+    (folder / "inside").symlink_to(folder / "graph.yaml")
+    for name in (".git/config", "__pycache__/x.pyc", "env/pyvenv.cfg", "env/x.py", ".hidden"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x")
+    assert sorted(packed(folder)) == ["anabranch.json", "graph.yaml", "inside", "models/net.pt2"]
+
+
+def test_ignore_file_matches_names_folders_and_paths(folder: Path) -> None:
+    (folder / ".anabranchignore").write_text("# data\n*.csv\nraw/\n/notes/a.txt\n")
+    for name in ("x.csv", "data/y.csv", "raw/z.bin", "notes/a.txt", "notes/b.txt"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("x")
+    assert "notes/b.txt" in packed(folder)
+    assert len(packed(folder)) == 4
+
+
+def test_too_large_a_folder_names_the_limit(folder: Path) -> None:
+    with pytest.raises(TooLarge, match=r"over the limit of 1000B; leave files out by .anabranch"):
+        pack(folder / "graph.yaml", 1000)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["graph.yaml", "/bundle/x", "bundle/../x", "bundle/a/../../x", "bundle//x", "other/x",
+     "bundle/a\\..\\x", "bundle/C:/x", "bundle/."],
+)  # fmt: skip
+def test_paths_that_leave_the_folder_are_refused(name: str) -> None:
+    with pytest.raises(InvalidRequest, match="not a path below bundle/"):
+        unpack(archive((name, b"x")), LIMIT)
+
+
+def test_links_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="is a link"):
+        unpack(archive(("bundle/x", b"/etc/passwd"), mode=stat.S_IFLNK | 0o777), LIMIT)
+
+
+def test_a_file_cannot_be_a_folder_too() -> None:
+    with pytest.raises(InvalidRequest, match="'a' in the bundle is both a file and a folder"):
+        unpack(archive(("bundle/a", b"1"), ("bundle/a/b", b"2")), LIMIT)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_files_of_one_name_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="two files of one name"):
+        unpack(archive(("bundle/x", b"1"), ("bundle/x", b"2")), LIMIT)
+
+
+def test_a_bomb_is_stopped_at_the_limit() -> None:
+    bomb = archive(("bundle/a", b"\0" * (LIMIT // 2)), ("bundle/b", b"\0" * LIMIT))
+    assert len(bomb) < LIMIT // 100
+    with pytest.raises(TooLarge, match="over the limit of 1MiB"):
+        unpack(bomb, LIMIT)
+
+
+@given(st.binary(max_size=200))
+def test_noise_is_refused_with_a_typed_error(noise: bytes) -> None:
+    with pytest.raises(InvalidRequest):
+        unpack(noise, LIMIT)
+
+
+@given(position=st.integers(0, 10_000), value=st.integers(0, 255))
+def test_a_damaged_zip_is_read_or_refused(position: int, value: int) -> None:
+    data = bytearray(archive(("bundle/graph.yaml", b"kind: x" * 20), ("bundle/b", b"b")))
+    data[position % len(data)] = value
+    with contextlib.suppress(InvalidRequest, TooLarge):
+        unpack(bytes(data), LIMIT)
+
+
+@pytest.mark.parametrize("manifest", [None, b"[]", b"{}", b"{", b'{"spec": 1}', b'{"spec": "no"}'])
+def test_a_bundle_must_name_its_spec(manifest: bytes | None) -> None:
+    files = {"graph.yaml": b""} | ({} if manifest is None else {"anabranch.json": manifest})
+    with pytest.raises(InvalidRequest, match=r"anabranch\.json"):
+        spec_name(files)
+
+
+def test_stored_bundles_come_back(folder: Path, tmp_path: Path) -> None:
+    store = BundleStore(tmp_path / "bundles")
+    name = store.put(packed(folder))
+    assert store.put(packed(folder)) == name
+    assert store.path(name).read_bytes() == pack(folder / "graph.yaml", LIMIT).data
+    assert store.read(name, "requirements.txt") is None
+    assert store.read(name, "graph.yaml") == b"kind: InferenceGraph"
+    assert unpack(store.path(name).read_bytes(), LIMIT) == packed(folder)
+
+
+@pytest.mark.parametrize("name", ["0" * 64, "../secret", ""])
+def test_unknown_bundles_are_not_found(tmp_path: Path, name: str) -> None:
+    with pytest.raises(NotFound):
+        BundleStore(tmp_path).path(name)

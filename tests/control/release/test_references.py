@@ -1,0 +1,126 @@
+"""MLflow's aliases, as a deploy takes them down. A real server: ``tests/e2e/test_mlflow.py``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from anabranch.control.release.bundles import pack, write_files
+from anabranch.control.release.releases import Releases
+from anabranch.control.settings.settings import Settings
+from anabranch.control.store.store import Store
+from anabranch.errors import InvalidRequest, Unavailable
+from tests.control.web import Answer, Asked, Web, running
+
+SKOPS = "models:/m@champion#model.skops"
+PICKLE = "models:/m@champion#model.pkl"
+SHA256 = "0" * 64
+
+
+@pytest.fixture
+def tracking() -> Iterator[Web]:
+    def alias(asked: Asked) -> Answer:
+        known = {"champion": "3", "next": "5"}
+        version = known.get(asked.query.get("alias", ""))
+        body = {"model_version": {"version": version}} if version else {"message": "no alias"}
+        return Answer(200 if version else 404, json.dumps(body).encode())
+
+    with running(alias) as web:
+        yield web
+
+
+def graph(*nodes: str) -> str:
+    named = {f"n{number}": f"{{{text}, inputs: {{x: x}}}}" for number, text in enumerate(nodes)}
+    return f"""
+apiVersion: anabranch/v1
+kind: InferenceGraph
+metadata: {{name: digits}}
+spec:
+  inputs: {{x: {{datatype: FP32, shape: [-1]}}}}
+  nodes: {{{", ".join(f"{name}: {text}" for name, text in named.items())}}}
+  outputs: {{{", ".join(f"y{name}: {name}" for name in named)}}}
+"""
+
+
+def predictor(model: str, more: str = "") -> str:
+    return f"type: predictor, runtime: sklearn, model: '{model}'{more}"
+
+
+class Desk:
+    def __init__(self, folder: Path, **env: str) -> None:
+        self._folder = folder
+        self.settings = Settings.from_env({"ANABRANCH_HOME": str(folder / "home"), **env})
+        self.releases = Releases(self.settings)
+
+    def receive(self, *nodes: str) -> Any:
+        source = self._folder / "source"
+        write_files({"graph.yaml": graph(*nodes).encode()}, source)
+        return self.releases.receive("digits", pack(source / "graph.yaml", 2**20).data)
+
+
+def test_what_moves_is_pinned_once(tmp_path: Path, tracking: Web) -> None:
+    desk = Desk(tmp_path, MLFLOW_TRACKING_URI=tracking.url)
+    received = desk.receive(
+        predictor(SKOPS), predictor(SKOPS), predictor("models:/m@next#model.skops"),
+        predictor("models:/m/7#model.skops"), predictor("models/m.skops"),
+    )  # fmt: skip
+    assert received.pins == {"models:/m@champion": "models:/m/3", "models:/m@next": "models:/m/5"}
+    assert len(tracking.asked) == 2
+
+
+def test_nothing_is_asked_where_nothing_moves(tmp_path: Path, tracking: Web) -> None:
+    desk = Desk(tmp_path, MLFLOW_TRACKING_URI=tracking.url)
+    assert desk.receive(predictor("models:/m/7#m.skops")).pins == {}
+    assert tracking.asked == []
+
+
+def test_an_alias_that_is_not_there_names_the_node(tmp_path: Path, tracking: Web) -> None:
+    desk = Desk(tmp_path, MLFLOW_TRACKING_URI=tracking.url)
+    with pytest.raises(InvalidRequest, match=r"node 'n0': model 'models:/m@none': .*no alias"):
+        desk.receive(predictor("models:/m@none#m.skops"))
+
+
+def test_no_server_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequest, match="MLFLOW_TRACKING_URI is not set"):
+        Desk(tmp_path).receive(predictor(SKOPS))
+    with pytest.raises(Unavailable, match=r"node 'n0': .* the tracking server does not answer"):
+        Desk(tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:1").receive(predictor(SKOPS))
+
+
+@pytest.mark.parametrize("trusted", ["", "https://other", "URL/below"])
+def test_what_can_run_code_needs_trust(tmp_path: Path, tracking: Web, trusted: str) -> None:
+    env = {
+        "MLFLOW_TRACKING_URI": tracking.url,
+        "ANABRANCH_MLFLOW_TRUSTED": trusted.replace("URL", tracking.url),
+    }
+    with pytest.raises(InvalidRequest, match=r"node 'n0': .* is not in ANABRANCH_MLFLOW_TRUSTED"):
+        Desk(tmp_path, **env).receive(predictor(PICKLE))
+
+
+def test_trust_in_the_server_is_enough_and_so_is_a_digest(tmp_path: Path, tracking: Web) -> None:
+    env = {"MLFLOW_TRACKING_URI": f"{tracking.url}/"}
+    digest = f", sha256: '{SHA256}'"
+    assert Desk(tmp_path, **env).receive(predictor(PICKLE, digest)).pins
+    env["ANABRANCH_MLFLOW_TRUSTED"] = f"https://other, {tracking.url}"
+    assert Desk(tmp_path, **env).receive(predictor(PICKLE)).pins
+
+
+def test_a_revision_keeps_its_pins_and_its_replicas_get_them(
+    tmp_path: Path, tracking: Web, url: str
+) -> None:
+    desk, store = Desk(tmp_path, MLFLOW_TRACKING_URI=tracking.url), Store.open(url)
+    received = desk.receive(predictor(SKOPS))
+    pins = {"models:/m@champion": "models:/m/3"}
+    store.add_revision("digits", received.spec, received.digest, pins=received.pins)
+    revision = store.revision("digits", 1)
+    assert revision.pins == pins and store.revisions("digits")[0].pins == pins
+    release = desk.releases.release(revision)
+    assert json.loads(release.runtime_env["env_vars"]["ANABRANCH_PINS"]) == pins
+    variables = release.environment(release.plan.head)["env_vars"]
+    assert variables["ANABRANCH_PINS"] == json.dumps(pins)
+    assert variables["ANABRANCH_GRAPH"] == "digits"
+    store.close()

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anabranch.control.release.bundles import pack, write_files
+from anabranch.control.release.releases import Releases
+from anabranch.control.settings.settings import Settings
+from anabranch.errors import InvalidRequest
+from anabranch.graph.compile.loading import load_text
+from tests.control.planes import ROLLOUT, SPEC
+
+
+def bundle(folder: Path, spec: str) -> bytes:
+    write_files({"graph.yaml": spec.replace("NAME", "digits").encode(), "parts.py": b""}, folder)
+    return pack(folder / "graph.yaml", 2**20).data
+
+
+def releases(folder: Path, **env: str) -> Releases:
+    return Releases(Settings.from_env({"ANABRANCH_HOME": str(folder / "home"), **env}))
+
+
+def test_a_bundle_is_for_its_own_graph(tmp_path: Path) -> None:
+    data = bundle(tmp_path / "source", SPEC)
+    with pytest.raises(InvalidRequest, match="is for graph 'digits', not 'iris'"):
+        releases(tmp_path).receive("iris", data)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("gate: http://hooks/gate", "rollout.gate: 'http://hooks/gate' is not below"),
+        ("webhooks: [http://hooks/x, http://other/x]", "rollout.webhooks: 'http://hooks/x' .*"),
+    ],
+)
+def test_a_rollout_may_only_call_what_the_settings_allow(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    data = bundle(tmp_path / "source", f"{SPEC}{ROLLOUT}    {line}\n")
+    with pytest.raises(InvalidRequest, match=message):
+        releases(tmp_path).receive("digits", data)
+    allowing = releases(tmp_path, ANABRANCH_WEBHOOKS="http://hooks,http://other")
+    assert "rollout:" in allowing.receive("digits", data).spec
+
+
+def test_promql_needs_a_server(tmp_path: Path) -> None:
+    metric = "metrics: [{metric: promql, max: 1, query: up}]"
+    spec = SPEC + ROLLOUT.replace("metrics: [{metric: error_rate, max: 0.01}]", metric)
+    data = bundle(tmp_path / "source", spec)
+    with pytest.raises(InvalidRequest, match="set ANABRANCH_PROMETHEUS"):
+        releases(tmp_path).receive("digits", data)
+    allowing = releases(tmp_path, ANABRANCH_PROMETHEUS="http://prometheus:9090")
+    assert "promql" in allowing.receive("digits", data).spec
+
+
+def test_a_request_log_may_only_go_where_the_settings_allow(tmp_path: Path) -> None:
+    telemetry = "  telemetry: {requests: {to: http://sink/x}}\n"
+    data = bundle(tmp_path / "source", f"{SPEC}{telemetry}")
+    with pytest.raises(InvalidRequest, match=r"telemetry.requests.to: 'http://sink/x' is not"):
+        releases(tmp_path).receive("digits", data)
+    allowing = releases(tmp_path, ANABRANCH_REQUEST_LOGS="http://sink")
+    plan = load_text(allowing.receive("digits", data).spec).plan
+    assert allowing.signature(plan).telemetry.requests is not None
+    # Settings of a later start do not allow it any more.
+    assert releases(tmp_path).signature(plan).telemetry.requests is None

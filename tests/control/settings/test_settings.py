@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from anabranch.control.settings.settings import Settings
+from anabranch.errors import EngineError
+
+
+def test_defaults_follow_from_the_home(tmp_path: Path) -> None:
+    settings = Settings.from_env({"ANABRANCH_HOME": str(tmp_path)})
+    assert settings.store == f"sqlite:///{tmp_path / 'store.db'}"
+    assert settings.bundles == tmp_path / "bundles"
+    assert settings.token_file == tmp_path / "token"
+    assert (settings.url, settings.max_body) == ("http://127.0.0.1:8000", 64 * 2**20)
+    assert (settings.grace, settings.prometheus, settings.webhooks) == (600.0, "", ())
+
+
+def test_variables_override(tmp_path: Path) -> None:
+    settings = Settings.from_env(
+        {
+            "ANABRANCH_HOME": str(tmp_path),
+            "ANABRANCH_STORE": "postgresql://db/x",
+            "ANABRANCH_HTTP_HOST": "0.0.0.0",
+            "ANABRANCH_HTTP_PORT": "9",
+            "ANABRANCH_GRPC_PORT": "10",
+            "ANABRANCH_MAX_BODY": "10",
+            "ANABRANCH_DEPLOY_TIMEOUT": "1.5",
+            "ANABRANCH_GRACE": "0",
+            "ANABRANCH_PROMETHEUS": "http://prometheus:9090/prefix",
+            "ANABRANCH_WEBHOOKS": " https://a/hooks, http://[::1]:9 ,",
+            "ANABRANCH_REQUEST_LOGS": "http://a/logs,kafka://b:9092",
+        }
+    )
+    assert (settings.store, settings.max_body) == ("postgresql://db/x", 10)
+    assert (settings.url, settings.grpc_port) == ("http://127.0.0.1:9", 10)
+    assert (settings.deploy_timeout, settings.grace) == (1.5, 0.0)
+    assert settings.prometheus == "http://prometheus:9090/prefix"
+    assert settings.webhooks == ("https://a/hooks", "http://[::1]:9")
+    assert settings.request_logs == ("http://a/logs", "kafka://b:9092")
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "nan", "inf"])
+def test_what_is_not_a_number_is_named(value: str) -> None:
+    with pytest.raises(EngineError, match=f"ANABRANCH_MAX_BODY='{value}'"):
+        Settings.from_env({"ANABRANCH_MAX_BODY": value})
+
+
+@pytest.mark.parametrize(
+    "name", ["ANABRANCH_PROMETHEUS", "ANABRANCH_WEBHOOKS", "ANABRANCH_MLFLOW_TRUSTED"]
+)
+@pytest.mark.parametrize("value", ["prometheus:9090", "ftp://a", "http://u@a", "http://a?b=c", "*"])
+def test_what_is_not_a_plain_url_is_named(name: str, value: str) -> None:
+    with pytest.raises(EngineError, match=f"{name}: '{re.escape(value)}' is not a URL"):
+        Settings.from_env({name: value})
+
+
+@pytest.mark.parametrize("value", ["kafka:9092", "kafka://u@a", "file", "ftp://a"])
+def test_a_log_goes_to_plain_urls(value: str) -> None:
+    with pytest.raises(EngineError, match=f"ANABRANCH_REQUEST_LOGS: '{re.escape(value)}' is not"):
+        Settings.from_env({"ANABRANCH_REQUEST_LOGS": value})
+
+
+def test_what_is_wrong_with_request_logs_is_said_at_once() -> None:
+    with pytest.raises(EngineError, match="ANABRANCH_REQUEST_LOG_SIZE='1GiB' is not a number"):
+        Settings.from_env({"ANABRANCH_REQUEST_LOG_SIZE": "1GiB"})
+
+
+def test_one_prometheus_is_enough() -> None:
+    with pytest.raises(EngineError, match="ANABRANCH_PROMETHEUS takes one URL, got 2"):
+        Settings.from_env({"ANABRANCH_PROMETHEUS": "http://a,http://b"})
+
+
+def test_what_is_wrong_about_models_is_said_at_once() -> None:
+    with pytest.raises(EngineError, match=r"ANABRANCH_CACHE_SIZE: .*20.* is not a size"):
+        Settings.from_env({"ANABRANCH_CACHE_SIZE": "20"})
+
+
+def test_what_is_wrong_with_traces_is_said_at_once() -> None:
+    with pytest.raises(EngineError, match="ANABRANCH_TRACE_RATIO='2'"):
+        Settings.from_env({"ANABRANCH_TRACE_RATIO": "2"})

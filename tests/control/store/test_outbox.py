@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from anabranch.control.lifecycle.operations import Change, Note, Situation
+from anabranch.control.store.outbox import Delivery
+from anabranch.control.store.store import Store
+
+FAR = 1e12
+
+
+def telling(*notes: Note) -> Callable[[Situation], Change]:
+    return lambda now: Change(now, notes)
+
+
+def due(store: Store, now: float = FAR, limit: int = 100) -> list[Delivery]:
+    return store.outbox.due(now, limit)
+
+
+@pytest.fixture
+def graph(store: Store) -> Store:
+    store.add_revision("digits", "spec", "d")
+    return store
+
+
+def test_a_note_calls_each_of_its_urls(graph: Store) -> None:
+    data = {"step": 1, "weight": 5.0}
+    graph.change("digits", telling(Note(1, "rollout_step", "5 %", data, ("http://a", "http://b"))))
+    event = graph.events()[-1]
+    first, second = due(graph)
+    assert (first.url, second.url) == ("http://a", "http://b")
+    assert (first.event_id, first.graph, first.attempts) == (event.id, "digits", 0)
+    at = datetime.fromisoformat(first.body.pop("at"))
+    assert at.timestamp() == pytest.approx(event.at, abs=0.001)
+    assert first.body == {
+        "graph": "digits",
+        "revision": 1,
+        "event": "rollout_step",
+        "message": "5 %",
+        "data": data,
+        "id": event.id,
+    }
+
+
+def test_what_nobody_wants_to_hear_of_is_not_called(graph: Store) -> None:
+    graph.change("digits", telling(Note(None, "weights_changed")))
+    assert due(graph) == []
+
+
+def test_a_change_that_raises_calls_nobody(graph: Store) -> None:
+    def wrong(now: Situation) -> Change:
+        return Change(now, (Note(1, "a", notify=("http://a",)), Note(1, "b", notify=(None,))))  # type: ignore[arg-type]
+
+    with pytest.raises(Exception, match="url"):
+        graph.change("digits", wrong)
+    assert due(graph) == [] and [event.kind for event in graph.events()] == ["revision_created"]
+
+
+@pytest.mark.parametrize("end", ["delivered", "given_up"])
+def test_a_call_that_is_over_is_not_made_again(graph: Store, end: str) -> None:
+    graph.change("digits", telling(Note(1, "a", notify=("http://a", "http://b"))))
+    first, second = due(graph)
+    getattr(graph.outbox, end)(first.id)
+    getattr(graph.outbox, end)(first.id)
+    assert due(graph) == [second]
+
+
+def test_a_postponed_call_waits_and_counts(graph: Store) -> None:
+    graph.change("digits", telling(Note(1, "a", notify=("http://a", "http://b"))))
+    first, second = due(graph)
+    graph.outbox.postponed(first.id, FAR)
+    assert due(graph, now=FAR - 1) == [second]
+    late = due(graph)
+    assert [(one.id, one.attempts) for one in late] == [(second.id, 0), (first.id, 1)]
+
+
+def test_a_url_hears_of_events_in_their_order(graph: Store) -> None:
+    graph.change("digits", telling(Note(1, "a", notify=("http://a", "http://b"))))
+    graph.change("digits", telling(Note(1, "b", notify=("http://b", "http://a"))))
+    first, second = due(graph)
+    assert [(one.url, one.body["event"]) for one in (first, second)] == [
+        ("http://a", "a"),
+        ("http://b", "a"),
+    ]
+    graph.outbox.postponed(first.id, FAR)
+    graph.outbox.delivered(second.id)
+    assert [(one.url, one.body["event"]) for one in due(graph, FAR - 1)] == [("http://b", "b")]
+    graph.outbox.given_up(first.id)
+    found = [(one.url, one.body["event"]) for one in due(graph)]
+    assert found == [("http://b", "b"), ("http://a", "b")]
+
+
+def test_urls_can_be_left_out(graph: Store) -> None:
+    graph.change("digits", telling(Note(1, "a", notify=("http://a", "http://b"))))
+    found = graph.outbox.due(FAR, 1, ("http://a",))
+    assert [one.url for one in found] == ["http://b"]
+
+
+def test_nothing_is_due_before_its_time_and_no_more_than_asked_for(graph: Store) -> None:
+    urls = tuple(f"http://{n}" for n in range(5))
+    graph.change("digits", telling(Note(1, "a", notify=urls)))
+    assert due(graph, now=0.0) == []
+    assert [one.url for one in due(graph, limit=3)] == list(urls[:3])
+
+
+def test_calls_outlive_the_process(url: str) -> None:
+    first = Store.open(url)
+    first.add_revision("digits", "spec", "d")
+    first.change("digits", telling(Note(1, "a", notify=("http://a",))))
+    expected: list[Any] = due(first)
+    first.close()
+    second = Store.open(url)
+    assert due(second) == expected
+    second.close()

@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+from anabranch.control.traffic.topics import Hub
+from anabranch.router.table import RoutingTable
+
+T = TypeVar("T")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def table(generation: int, graph: str = "digits") -> RoutingTable:
+    return RoutingTable(graph, generation, 1, {1: 100.0})
+
+
+def started(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    return asyncio.ensure_future(work)
+
+
+async def turns(count: int = 5) -> None:
+    """Let everything that can go on do so."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_a_router_without_a_table_gets_the_one_there_is() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        hub.put(table(3))
+        assert await hub.table("digits", "a", 0) == table(3)
+        assert await hub.table("digits", "b", 2) == table(3)
+        assert await hub.table("digits", "c", 9) == table(3)  # of a store that was set back
+
+    asyncio.run(scenario())
+
+
+def test_a_router_waits_for_its_first_table() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        poll = started(hub.table("digits", "a", 0))
+        await turns()
+        hub.put(table(1, "iris"))
+        await turns()
+        assert not poll.done()
+        hub.put(table(1))
+        assert await poll == table(1)
+
+    asyncio.run(scenario())
+
+
+def test_all_who_wait_are_woken_at_once() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        hub.put(table(1))
+        polls = [started(hub.table("digits", str(i), 1)) for i in range(100)]
+        await turns()
+        assert not any(poll.done() for poll in polls)
+        hub.put(table(2))
+        assert await asyncio.gather(*polls) == [table(2)] * 100
+
+    asyncio.run(scenario())
+
+
+def test_patience_ends_with_the_same_table_or_with_none() -> None:
+    async def scenario() -> None:
+        hub = Hub(patience=0.01)
+        hub.put(table(1))
+        assert await hub.table("digits", "a", 1) == table(1)
+        assert await hub.table("unknown", "a", 1) is None
+
+    asyncio.run(scenario())
+
+
+def test_waiters_of_a_dropped_graph_get_none_and_later_ones_wait_for_it_to_come_back() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        hub.put(table(1))
+        poll = started(hub.table("digits", "a", 1))
+        await turns()
+        hub.drop("digits")
+        assert await poll is None
+        assert hub.routers("digits") == frozenset()
+        later = started(hub.table("digits", "b", 0))
+        await turns()
+        assert not later.done()
+        hub.put(table(2))
+        assert await later == table(2)
+
+    asyncio.run(scenario())
+
+
+def test_an_older_table_does_not_replace_a_newer_one() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        hub.put(table(2))
+        poll = started(hub.table("digits", "a", 2))
+        await turns()
+        hub.put(table(1))
+        hub.put(table(2))
+        await turns()
+        assert not poll.done()
+        hub.put(table(3))
+        assert await poll == table(3)
+
+    asyncio.run(scenario())
+
+
+def test_asking_again_is_the_acknowledgement() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        hub.put(table(1))
+        polls = {name: started(hub.table("digits", name, 1)) for name in "ab"}
+        await turns()
+        assert await hub.confirmed("digits", 1) == (2, 2)
+        hub.put(table(2))
+        waiting = started(hub.confirmed("digits", 2, timeout=60))
+        await asyncio.gather(*polls.values())
+        again = [started(hub.table("digits", "a", 2))]
+        await turns()
+        assert not waiting.done()
+        again.append(started(hub.table("digits", "b", 2)))
+        assert await waiting == (2, 2)
+        for poll in again:
+            poll.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_who_does_not_acknowledge_is_taken_for_gone_until_it_polls_again() -> None:
+    async def scenario() -> None:
+        hub = Hub(patience=0.01)
+        hub.put(table(2))
+        await hub.table("digits", "quick", 2)
+        await hub.table("digits", "stuck", 1)
+        assert await hub.confirmed("digits", 2, timeout=0.01) == (1, 2)
+        assert await hub.confirmed("digits", 2, timeout=60) == (1, 1)
+        await hub.table("digits", "stuck", 2)
+        assert await hub.confirmed("digits", 2, timeout=60) == (2, 2)
+
+    asyncio.run(scenario())
+
+
+def test_nobody_waits_for_a_router_that_leaves() -> None:
+    async def scenario() -> None:
+        hub = Hub(patience=0.01)
+        hub.put(table(2))
+        await hub.table("digits", "stays", 2)
+        await hub.table("digits", "leaves", 1)
+        waiting = started(hub.confirmed("digits", 2, timeout=60))
+        await turns()
+        assert not waiting.done()
+        hub.leave("digits", "leaves")
+        assert await waiting == (1, 1)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("passed", "known"), [(39.0, 1), (41.0, 0)])
+def test_who_has_not_polled_for_long_is_gone(passed: float, known: int) -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        hub = Hub(patience=0.01, clock=clock)
+        hub.put(table(1))
+        await hub.table("digits", "a", 1)
+        clock.now += passed
+        assert await hub.confirmed("digits", 1, timeout=0) == (known, known)
+        assert len(hub.routers("digits")) == known
+
+    asyncio.run(scenario())
+
+
+def test_routers_that_died_are_forgotten_also_if_nothing_changes() -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        hub = Hub(patience=0.001, clock=clock)
+        hub.put(table(1))
+        for number in range(10):
+            clock.now += 30.0
+            await hub.table("digits", f"router {number}", 1)
+        assert len(hub._topics["digits"].routers) == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_graph_without_routers_is_confirmed_at_once() -> None:
+    assert asyncio.run(Hub().confirmed("digits", 7, timeout=60)) == (0, 0)
+
+
+def test_the_front_waits_for_addresses_and_hears_of_each_change() -> None:
+    async def scenario() -> None:
+        hub = Hub()
+        first = await hub.addresses(0)
+        assert first.routers == {}
+        poll = started(hub.addresses(first.version))
+        hub.put(table(1))
+        found = await poll
+        assert found.routers == {"digits": ()}
+        for replica, address in (("a", "h:1"), ("b", ""), ("c", "h:2")):
+            started(hub.table("digits", replica, 1, address))
+        await turns()
+        found = await hub.addresses(found.version)
+        assert found.routers == {"digits": ("h:1", "h:2")}
+        poll = started(hub.addresses(found.version))
+        await turns()
+        assert not poll.done()
+        hub.leave("digits", "a")
+        found = await poll
+        assert found.routers == {"digits": ("h:2",)}
+        hub.drop("digits")
+        assert (await hub.addresses(found.version)).routers == {}
+
+    asyncio.run(scenario())
+
+
+def test_a_poll_that_says_nothing_new_wakes_no_front() -> None:
+    async def scenario() -> None:
+        hub = Hub(patience=0.01)
+        hub.put(table(1))
+        await hub.table("digits", "a", 0, "h:1")
+        found = await hub.addresses(0)
+        await hub.table("digits", "a", 1, "h:1")
+        assert await hub.addresses(found.version) is found
+
+    asyncio.run(scenario())
+
+
+def test_no_version_of_addresses_comes_twice_when_a_controller_starts_anew() -> None:
+    async def scenario() -> None:
+        before = await Hub().addresses(0)
+        after = await Hub().addresses(before.version)
+        assert after.version > before.version
+
+    asyncio.run(scenario())
+
+
+def test_graphs_are_those_with_a_table() -> None:
+    hub = Hub()
+    hub.put(table(1))
+    hub.put(table(1, "iris"))
+    hub.drop("digits")
+    hub.leave("wine", "a")
+    assert hub.graphs() == {"iris"}

@@ -1,0 +1,237 @@
+"""The passes: what they refuse, with which words, and what they plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from anabranch.errors import SpecError
+from anabranch.graph.builder import Graph
+from anabranch.graph.plan.plan import Plan
+from anabranch.specs.models import Scaling
+
+X = {"x": "x"}
+
+
+def base() -> Graph:
+    return Graph("g").input("x", "FP32", [-1, 4])
+
+
+def step(graph: Graph, name: str, source: str = "x", **options: Any) -> Graph:
+    return graph.transformer(name, component="c.py:C", inputs={"x": source}, **options)
+
+
+def problems(graph: Graph) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        assert graph.plan
+    return [str(problem) for problem in caught.value.problems]
+
+
+def segments(plan: Plan) -> dict[str, tuple[str, ...]]:
+    return {segment.name: segment.nodes for segment in plan.segments}
+
+
+def test_a_light_graph_is_one_segment_without_hops() -> None:
+    graph = step(step(step(base(), "a"), "b", "a"), "c", "b").output("y", "c")
+    assert segments(graph.plan) == {"head": ("a", "b", "c")}
+    assert graph.plan.critical_path_hops == 0
+
+
+def test_a_node_with_resources_costs_one_hop_and_leaves_the_rest_in_the_head() -> None:
+    graph = step(step(step(base(), "a"), "b", "a", resources={"cpu": 1.0}), "c", "b")
+    plan = graph.output("y", "c").plan
+    assert segments(plan) == {"head": ("a", "c"), "b": ("b",)}
+    assert plan.critical_path_hops == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"resources": {"gpu": 0.5}}, {"scaling": {"replicas": 2}}, {"placement": {"isolate": True}}],
+)
+def test_each_way_to_ask_for_a_process(options: dict[str, Any]) -> None:
+    plan = step(step(base(), "a"), "b", "a", **options).output("y", "b").plan
+    assert segments(plan) == {"head": ("a",), "b": ("b",)}
+
+
+def test_the_scaling_of_the_graph_is_that_of_its_head() -> None:
+    graph = Graph("g", scaling={"replicas": 3}).input("x", "FP32", [-1, 4])
+    step(step(graph, "a"), "b", "a", scaling={"replicas": 2}).output("y", "b")
+    found = {segment.name: segment.scaling for segment in graph.plan.segments}
+    assert found == {"head": Scaling(replicas=3), "b": Scaling(replicas=2)}
+    assert step(base(), "a").output("y", "a").plan.head.scaling is None
+
+
+def test_hops_count_one_after_the_other_not_side_by_side() -> None:
+    graph = base()
+    for name in ("a", "b"):
+        step(graph, name, resources={"cpu": 1.0})
+    graph.combiner("both", strategy="mean", inputs=["a", "b"]).output("y", "both")
+    assert graph.plan.critical_path_hops == 1
+    step(graph, "c", "both", resources={"cpu": 1.0}).output("z", "c")
+    assert graph.plan.critical_path_hops == 2
+
+
+def test_tied_nodes_share_a_segment_and_add_their_resources() -> None:
+    graph = step(base(), "a", resources={"cpu": 1.0, "memory": "1GiB"})
+    step(graph, "b", "a", resources={"cpu": 0.5, "memory": "512MiB"}, placement={"with": "a"})
+    plan = graph.output("y", "b").plan
+    assert segments(plan) == {"head": (), "a": ("a", "b")}
+    found = plan.segment("a").resources
+    assert found is not None
+    assert (found.cpu, str(found.memory)) == (1.5, "1536MiB")
+    assert plan.critical_path_hops == 1
+
+
+def test_ties_between_light_nodes_leave_them_in_the_head() -> None:
+    plan = step(step(base(), "a"), "b", "a", placement={"with": "a"}).output("y", "b").plan
+    assert segments(plan) == {"head": ("a", "b")}
+
+
+def test_a_segment_must_be_convex() -> None:
+    graph = step(step(base(), "a", resources={"cpu": 1.0}), "between", "a")
+    step(graph, "b", "between", placement={"with": "a"}).output("y", "b")
+    assert problems(graph) == [
+        "spec.nodes.b.placement: a, b cannot share a process: "
+        "a path leaves it and comes back: a → between → b"
+    ]
+
+
+def test_a_router_elsewhere_is_joined_in_the_head() -> None:
+    graph = step(step(base(), "a"), "b")
+    graph.router("pick", component="c.py:R", routes=["a", "b"], resources={"cpu": 1.0})
+    step(graph, "after", "pick", placement={"with": "pick"}).output("y", "after")
+    assert problems(graph) == [
+        "spec.nodes.after.placement: pick, after cannot share a process: a path leaves it and "
+        "comes back: pick (joined in the head) → after"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("left", "right", "words"),
+    [
+        (
+            {"resources": {"gpu": 1.0, "accelerator": "H100"}},
+            {"resources": {"gpu": 1.0, "accelerator": "A100"}},
+            "one process, two accelerators: a wants H100, b wants A100",
+        ),
+        (
+            {"scaling": {"replicas": 1}},
+            {"scaling": {"replicas": 2}},
+            "'a' and 'b' share a process but scale differently",
+        ),
+        ({"placement": {"isolate": True}}, {}, "'a' is isolated, yet tied to b"),
+        (
+            {"resources": {"cpu": 1.0}, "on_error": {"use": "x"}},
+            {},
+            "'a' shares a process with others, where a stand-in is out of reach",
+        ),
+    ],
+)
+def test_tied_nodes_that_contradict_each_other(
+    left: dict[str, Any], right: dict[str, Any], words: str
+) -> None:
+    graph = step(base(), "a", **left)
+    step(graph, "b", "a", placement={"with": "a"}, **right).output("y", "b")
+    (found,) = problems(graph)
+    assert words in found
+
+
+def test_cycles_are_shown_once_for_each_tangle() -> None:
+    graph = step(step(step(base(), "a", "c"), "b", "a"), "c", "b")
+    step(graph, "self", "self").output("y", "c").output("z", "self")
+    assert problems(graph) == [
+        "spec.nodes.a.inputs.x: the nodes form a cycle: a → b → c → a",
+        "spec.nodes.self.inputs.x: node 'self' needs itself",
+    ]
+
+
+def test_a_cycle_through_a_route_and_one_through_a_stand_in() -> None:
+    graph = step(base(), "a", "pick").router("pick", component="c.py:R", routes=["a"])
+    step(graph, "b", on_error={"use": "c"})
+    step(graph, "c", "b").output("y", "pick").output("z", "c")
+    assert problems(graph) == [
+        "spec.nodes.a.inputs.x: the nodes form a cycle: a → pick → a",
+        "spec.nodes.b.on_error.use: the nodes form a cycle: b → c → b",
+    ]
+
+
+def test_unknown_names_say_what_was_meant() -> None:
+    graph = step(base(), "scale", "y").output("y", "scal")
+    found = problems(graph)
+    assert found[0].startswith("spec.nodes.scale.inputs.x: there is no graph input or node 'y'")
+    assert found[1].startswith(
+        "spec.outputs.y: there is no graph input or node 'scal' (did you mean 'scale'?"
+    )
+
+
+def test_fields_that_take_a_node_refuse_inputs_and_the_node_itself() -> None:
+    graph = step(base(), "a", placement={"with": "x"})
+    graph.router("pick", component="c.py:R", routes=["pick", "nowhere", "x"]).output("y", "pick")
+    graph.output("z", "a")
+    found = "\n".join(problems(graph))
+    assert "spec.nodes.a.placement.with: 'x' is a graph input; this field takes a node" in found
+    assert "spec.nodes.pick.routes.0: node 'pick' names itself" in found
+    assert "spec.nodes.pick.routes.1: there is no node 'nowhere'" in found
+    assert "spec.nodes.pick.routes.2: 'x' is a graph input" in found
+
+
+def test_outputs_that_a_node_does_not_have() -> None:
+    outputs = {"left": ("FP32", [-1]), "right": ("FP32", [-1])}
+    graph = step(base(), "a", outputs=outputs).output("y", "a").output("z", "a.lef")
+    graph.output("w", "x.y")
+    found = problems(graph)
+    assert "spec.outputs.y: 'a' has several outputs; name one of: a.left, a.right" in found
+    assert any("'a' has no output 'lef' (did you mean 'left'?" in text for text in found)
+    assert "spec.outputs.w: 'x' is a graph input, which has no outputs; write 'x'" in found
+
+
+def test_conflicting_types_are_shown_with_their_whole_path() -> None:
+    graph = step(base(), "a", outputs={"output": ("FP32", [-1, 3])})
+    step(graph, "b", outputs={"output": ("FP32", [-1, 5])})
+    graph.combiner("mean", strategy="mean", inputs=["a", "b"]).output("y", "mean")
+    (found,) = problems(graph)
+    assert found.startswith("spec.nodes.mean: ")
+    assert "x → a: FP32[-1, 3]; x → b: FP32[-1, 5]" in found
+
+
+def test_routes_must_return_the_same_type() -> None:
+    graph = step(base(), "a", outputs={"output": ("FP32", [-1, 3])})
+    step(graph, "b", outputs={"label": ("INT64", [-1])})
+    graph.router("pick", strategy="weighted", routes={"a": 1.0, "b": 1.0}).output("y", "pick")
+    (found,) = problems(graph)
+    assert "routes 'a' and 'b' return different types" in found
+    assert "x → a: FP32[-1, 3]; x → b: INT64[-1]" in found
+
+
+def test_a_stand_in_must_be_of_the_same_type() -> None:
+    graph = step(base(), "a", outputs={"output": ("INT64", [-1])}, on_error={"use": "x"})
+    (found,) = problems(graph.output("y", "a"))
+    assert found == "spec.nodes.a.on_error.use: x is FP32[-1, 4], but 'a' returns INT64[-1]"
+
+
+def test_declared_outputs_are_held_against_what_a_built_in_returns() -> None:
+    graph = base().transformer("top", method="argmax", inputs=X, outputs={"output": ("FP32", [-1])})
+    (found,) = problems(graph.output("y", "top"))
+    assert "spec.nodes.top.outputs.output: declared FP32[-1], but the node returns INT64" in found
+
+
+def test_what_nothing_asks_for_is_left_out_with_a_warning() -> None:
+    plan = step(step(base(), "a"), "unused").output("y", "a").plan
+    assert list(plan.nodes) == ["a"]
+    assert [str(warning) for warning in plan.warnings] == [
+        "spec.nodes.unused: no output asks for node 'unused'; it will not run"
+    ]
+
+
+def test_types_flow_through_routers_to_the_outputs() -> None:
+    graph = step(base(), "a", outputs={"p": ("FP32", [-1, 3])})
+    step(graph, "b", outputs={"q": ("FP32", [2, 3])})
+    graph.router("pick", strategy="weighted", routes={"a": 1.0, "b": 1.0}).output("y", "pick")
+    assert str(graph.plan.output_types["y"]) == "FP32[2, 3]"
+
+
+def test_the_order_of_evaluation_respects_every_need() -> None:
+    graph = step(base(), "late", "early")
+    step(graph, "early").output("y", "late")
+    assert list(graph.plan.nodes) == ["early", "late"]

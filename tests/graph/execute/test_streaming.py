@@ -1,0 +1,272 @@
+"""Graphs that stream, in one process and with every node in a segment of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anabranch.components.contract import Context
+from anabranch.errors import InvalidRequest, LoadError, NodeError
+from anabranch.graph.builder import Graph
+from anabranch.graph.execute.executor import HeadExecutor
+from anabranch.graph.execute.loopback import loopback
+from anabranch.graph.execute.nodes import load_nodes
+
+ROOT = Path(__file__).parent
+ONE = {"x": np.array([1])}
+Use = Callable[[HeadExecutor], Coroutine[Any, Any, Any]]
+both = pytest.mark.parametrize("segmented", [False, True])
+
+
+def graph() -> Graph:
+    return Graph("g", root=ROOT).input("x", "INT64", [-1])
+
+
+def node(built: Graph, name: str, component: str, segmented: bool = False, **more: Any) -> Graph:
+    options = {"inputs": {"x": "x"}, "placement": {"isolate": segmented}, **more}
+    return built.predictor(name, component=f"streamers.py:{component}", **options)
+
+
+def use(built: Graph, work: Use, segmented: bool = False) -> Any:
+    async def main() -> Any:
+        plan = built.plan
+        bound = await load_nodes(plan, plan.nodes, ROOT)
+        executor = loopback(plan, bound) if segmented else HeadExecutor(plan, bound)
+        try:
+            async with asyncio.timeout(30):
+                return await work(executor)
+        finally:
+            executor.close()
+
+    return asyncio.run(main())
+
+
+def context(**parameters: Any) -> Context:
+    return Context(parameters={"log": [], **parameters})
+
+
+def collected(
+    built: Graph, segmented: bool = False, outputs: Any = None, **parameters: Any
+) -> tuple[list[dict[str, Any]], list[Any]]:
+    """All results, and what was logged meanwhile."""
+    asked = context(**parameters)
+
+    async def work(executor: HeadExecutor) -> list[dict[str, Any]]:
+        results = executor.stream(ONE, asked, outputs)
+        return [{name: array.tolist() for name, array in one.items()} async for one in results]
+
+    return use(built, work, segmented), asked.parameters["log"]
+
+
+@both
+def test_a_graph_streams_what_its_node_yields(segmented: bool) -> None:
+    built = node(graph(), "count", "Count", segmented).output("y", "count")
+    found, log = collected(built, segmented)
+    assert found == [{"y": [1]}, {"y": [2]}, {"y": [3]}]
+    assert log == [0, 1, 2, "closed"]
+
+
+@both
+def test_a_graph_that_does_not_stream_gives_one_result(segmented: bool) -> None:
+    built = node(graph(), "once", "Once", segmented).output("y", "once").output("z", "x")
+    assert collected(built, segmented) == ([{"y": [10], "z": [1]}], ["once"])
+
+
+@both
+def test_a_stream_that_yields_nothing_is_empty(segmented: bool) -> None:
+    built = node(graph(), "count", "Count", segmented, args={"upto": 0}).output("y", "count")
+    assert collected(built, segmented) == ([], ["closed"])
+
+
+@both
+def test_what_does_not_stream_comes_with_the_first_result(segmented: bool) -> None:
+    built = node(graph(), "once", "Once", segmented)
+    built = node(built, "count", "Count", segmented, inputs={"x": "once"}, args={"upto": 2})
+    built = built.output("y", "count").output("z", "once")
+    found, log = collected(built, segmented)
+    assert found == [{"y": [10], "z": [10]}, {"y": [11]}]
+    assert log == ["once", 0, 1, "closed"]
+
+
+@both
+def test_only_what_was_asked_for_runs(segmented: bool) -> None:
+    built = node(node(graph(), "once", "Once", segmented), "count", "Count", segmented)
+    built = built.output("y", "count").output("z", "once")
+    assert collected(built, segmented, ["z"]) == ([{"z": [10]}], ["once"])
+    assert collected(built, segmented, ["y"])[1] == [0, 1, 2, "closed"]
+
+
+@both
+def test_several_outputs_of_one_stream(segmented: bool) -> None:
+    two = {name: {"datatype": "INT64", "shape": [-1]} for name in ("plus", "minus")}
+    built = node(graph(), "two", "Two", segmented, outputs=two, args={"upto": 2})
+    built = built.output("a", "two.plus").output("b", "two.minus")
+    assert collected(built, segmented)[0] == [{"a": [1], "b": [-1]}, {"a": [2], "b": [-2]}]
+
+
+@both
+@pytest.mark.parametrize(
+    ("to", "expected", "ran"),
+    [
+        ("count", [{"y": [1]}, {"y": [2]}], ["pick", 0, 1, "closed"]),
+        ("once", [{"y": [10]}], ["pick", "once"]),
+    ],
+)
+def test_a_router_may_lead_to_a_stream(
+    segmented: bool, to: str, expected: list[Any], ran: list[Any]
+) -> None:
+    built = node(graph(), "count", "Count", segmented, args={"upto": 2})
+    built = node(built, "once", "Once", segmented)
+    built = built.router("pick", component="streamers.py:Pick", routes=["count", "once"])
+    assert collected(built.output("y", "pick"), segmented, to=to) == (expected, ran)
+
+
+def routed() -> Graph:
+    two = {name: {"datatype": "INT64", "shape": [-1]} for name in ("plus", "minus")}
+    built = node(graph(), "two", "Two", args={"upto": 2}, outputs=two)
+    built = node(node(built, "count", "Count", args={"upto": 1}), "once", "Once")
+    built = built.router("inner", component="streamers.py:Pick", routes=["two"])
+    return built.router("outer", component="streamers.py:Pick", routes=["inner"])
+
+
+def test_routers_may_follow_one_another() -> None:
+    class Path:
+        """First ``inner``, then ``two``."""
+
+        def __init__(self) -> None:
+            self.left = ["inner", "two"]
+
+        def __str__(self) -> str:
+            return self.left.pop(0)
+
+    built = routed().output("a", "outer.plus").output("b", "outer.minus")
+    found, log = collected(built, to=Path())
+    assert found == [{"a": [1], "b": [-1]}, {"a": [2], "b": [-2]}]
+    assert log == ["pick", "pick", 0, 1, "closed"]
+
+
+@both
+def test_two_streams_at_once_are_refused(segmented: bool) -> None:
+    built = node(node(graph(), "one", "Count", segmented), "two", "Count", segmented)
+    built = built.output("y", "one").output("z", "two")
+    with pytest.raises(InvalidRequest, match="nodes 'one' and 'two' both stream"):
+        collected(built, segmented)
+    assert len(collected(built, segmented, ["z"])[0]) == 3
+
+
+@both
+def test_one_answer_of_a_stream_is_refused(segmented: bool) -> None:
+    built = node(graph(), "count", "Count", segmented).output("y", "count")
+    with pytest.raises(InvalidRequest, match="'count' streams its answer: ask generate_stream"):
+        use(built, lambda executor: executor.run(ONE, context()), segmented)
+
+
+@both
+@pytest.mark.parametrize(
+    ("component", "words"),
+    [
+        ("Break", "node 'a' failed: RuntimeError: no more"),
+        ("Leave", "node 'a' failed: it cancelled itself"),
+        ("Wrong", "node 'a' failed: it returned None"),
+    ],
+)
+def test_a_failure_in_mid_stream_names_the_node(
+    segmented: bool, component: str, words: str
+) -> None:
+    async def work(executor: HeadExecutor) -> None:
+        results = executor.stream(ONE, context())
+        assert (await anext(results))["y"].tolist() == [1]
+        with pytest.raises(NodeError, match=words):
+            await anext(results)
+
+    use(node(graph(), "a", component, segmented).output("y", "a"), work, segmented)
+
+
+@both
+def test_closing_the_iterator_closes_the_components(segmented: bool) -> None:
+    asked = context()
+
+    async def work(executor: HeadExecutor) -> None:
+        async with aclosing(executor.stream(ONE, asked)) as results:
+            await anext(results)
+
+    use(node(graph(), "count", "Count", segmented).output("y", "count"), work, segmented)
+    assert asked.parameters["log"] == [0, "closed"]
+
+
+@both
+def test_a_cancelled_task_cancels_the_component(segmented: bool) -> None:
+    asked = context()
+
+    async def work(executor: HeadExecutor) -> None:
+        results = executor.stream(ONE, asked)
+        await anext(results)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await anext(results)
+
+    use(node(graph(), "wait", "Wait", segmented).output("y", "wait"), work, segmented)
+    assert asked.parameters["log"] == ["closed"]
+
+
+def test_a_component_that_never_waits_leaves_others_the_loop() -> None:
+    async def work(executor: HeadExecutor) -> int:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        assert len([one async for one in executor.stream(ONE, context())]) == 50
+        task.cancel()
+        return turns
+
+    built = node(graph(), "count", "Count", args={"upto": 50}).output("y", "count")
+    assert use(built, work) >= 49
+
+
+def loaded(built: Graph) -> None:
+    asyncio.run(load_nodes(built.plan, built.plan.nodes, ROOT))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"idempotent": True, "retries": 1}, "`retries`"),
+        ({"on_error": {"use": "once"}}, "`on_error`"),
+        ({"timeout": "1s"}, "`timeout`"),
+    ],
+)
+def test_what_only_holds_for_single_answers_is_refused(more: Any, words: str) -> None:
+    built = node(node(graph(), "once", "Once"), "count", "Count", **more)
+    with pytest.raises(LoadError, match=f"node 'count': it streams, and {words} is for nodes"):
+        loaded(built.output("y", "count"))
+
+
+def readers() -> dict[str, Graph]:
+    base = node(graph(), "count", "Count").output("y", "count")
+    behind = node(graph(), "count", "Count")
+    behind = behind.router("pick", component="streamers.py:Pick", routes=["count"])
+    backup = node(node(graph(), "count", "Count"), "once", "Once", on_error={"use": "count"})
+    return {
+        "a node": node(base, "once", "Once", inputs={"x": "count"}).output("z", "once"),
+        "a node behind a router": node(behind, "once", "Once", inputs={"x": "pick"}).output(
+            "z", "once"
+        ),
+        "a stand-in": backup.output("z", "once"),
+    }
+
+
+@pytest.mark.parametrize("case", ["a node", "a node behind a router", "a stand-in"])
+def test_nothing_but_outputs_and_routers_may_read_a_stream(case: str) -> None:
+    with pytest.raises(LoadError, match=r"'count': it streams, so only .* and 'once' does"):
+        loaded(readers()[case])

@@ -1,9 +1,0 @@
-"""Imports Ray Serve once, apart from the rule that warnings are errors: it warns of itself."""
-
-from __future__ import annotations
-
-import warnings
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")
-    import ray.serve  # noqa: F401

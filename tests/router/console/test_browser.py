@@ -1,0 +1,133 @@
+"""The console in a browser, against a gateway alone: where it may not read, and where it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+import pytest
+
+from anabranch.router.errors import Headers, Reply
+from anabranch.router.gateway.app import Gateway
+from anabranch.router.limits import Limits
+from anabranch.telemetry.registry import Registry, Snapshot
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on PATH"),
+]
+
+Serve = Callable[[Any], str]
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+class Control:
+    """A control plane with one graph of a hostile name; the token is ``right``."""
+
+    async def graphs(self) -> dict[str, Any]:
+        return {}
+
+    async def metrics(self) -> Snapshot:
+        return Registry().snapshot()
+
+    def refusal(self, headers: Any) -> Reply | None:
+        allowed = headers.get("authorization") == "Bearer right"
+        return None if allowed else Reply(401, b'{"error": "this needs the token"}')
+
+    async def handle(
+        self, method: str, path: str, query: str, body: bytes
+    ) -> tuple[int, Headers, bytes]:
+        if path != "/graphs":
+            return 404, (), b'{"error": "not there"}'
+        graph = {"graph": HOSTILE, "state": "live", "live": 3, "rollout": None}
+        return 200, (), orjson.dumps({"graphs": [graph]})
+
+
+class Mortal:
+    """An application that can be gone for a while: what it streams ends, what comes fails."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+        self.gone = False
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.gone:
+            raise ConnectionError("gone")
+
+        async def receive_until_gone() -> Any:
+            if scope["type"] != "http":
+                return await receive()
+            waiting = asyncio.ensure_future(receive())
+            while not self.gone:
+                done, _ = await asyncio.wait([waiting], timeout=0.05)
+                if done:
+                    return waiting.result()
+            waiting.cancel()
+            return {"type": "http.disconnect"}
+
+        await self.app(scope, receive_until_gone, send)
+
+
+@pytest.fixture
+def page() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        try:
+            yield chromium.new_page()
+        finally:
+            chromium.close()
+
+
+def sees(locator: Any) -> None:
+    sync_api.expect(locator.first).to_be_visible(timeout=20_000)
+
+
+def test_where_reading_needs_the_token_it_is_asked_for(serve: Serve, page: Any) -> None:
+    page.goto(f"{serve(Gateway(Control(), Limits(), loopback=False))}/console")
+    banner = page.get_by_role("alert")
+    sees(banner.get_by_text("Reading needs the engine's token here."))
+    banner.get_by_role("button", name="Enter token").click()
+    field = page.get_by_role("textbox", name="Token")
+    sync_api.expect(field).to_be_focused()
+    field.fill("wrong")
+    page.keyboard.press("Enter")
+    sees(page.get_by_text("That is not the token of this engine."))
+    field.fill("right")
+    page.keyboard.press("Enter")
+    sees(page.get_by_role("link", name=HOSTILE))
+    sync_api.expect(banner).to_be_empty()
+    page.get_by_role("button", name="Forget token").click()
+    sees(banner.get_by_text("Reading needs the engine's token here."))
+
+
+def test_names_are_text_and_never_markup(serve: Serve, page: Any) -> None:
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    page.goto(f"{serve(Gateway(Control(), Limits(), loopback=True))}/console")
+    page.get_by_role("link", name=HOSTILE).click()
+    sees(page.get_by_role("heading", name=HOSTILE))
+    sees(page.get_by_text("There is no graph of this name, or not any more."))
+    assert page.locator("img").count() == 0 and dialogs == []
+
+
+def test_an_engine_that_is_gone_is_said_to_be_and_comes_back(serve: Serve, page: Any) -> None:
+    app = Mortal(Gateway(Control(), Limits(), loopback=True))
+    page.goto(f"{serve(app)}/console")
+    sees(page.get_by_role("link", name=HOSTILE))
+    banner = page.get_by_role("alert")
+    sync_api.expect(banner).to_be_empty()
+    app.gone = True
+    gone = re.compile(r"The engine has been gone for \d+ s: .* What you see is from")
+    sees(banner.get_by_text(gone))
+    sees(page.get_by_text("not live"))
+    sees(page.get_by_role("link", name=HOSTILE))
+    app.gone = False
+    sync_api.expect(banner).to_be_empty(timeout=20_000)
+    sees(page.get_by_text("live", exact=True))

@@ -1,0 +1,185 @@
+"""A client of plain stubs, and a graph of one step behind a real gRPC server on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from anabranch.errors import Unavailable
+from anabranch.router.errors import Headers, Reply
+from anabranch.router.gateway.backend import GraphState
+from anabranch.router.grpc.addresses import Addresses
+from anabranch.router.grpc.messages import InferRequest, path, request_type, response_type
+from anabranch.router.grpc.running import FrontServer, RouterServer
+from anabranch.router.grpc.server import Server
+from anabranch.router.grpc.servicer import GraphServicer
+from anabranch.router.limits import Limits
+from anabranch.router.oip.raw import encode_raw
+from anabranch.router.traffic.arms import Arms
+from anabranch.telemetry.registry import Snapshot
+
+UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+
+
+class Stub:
+    """The protocol's methods on a channel: ``stub("ModelReady", name="demo")``."""
+
+    def __init__(self, channel: Any) -> None:
+        self.channel = channel
+
+    def __call__(self, method: str, request: Any = None, **fields: Any) -> Any:
+        options = {k: fields.pop(k) for k in ("metadata", "timeout") if k in fields}
+        request = request_type(method)(**fields) if request is None else request
+        return self.raw(method, request.SerializeToString(), **options)
+
+    def raw(self, method: str, message: bytes, **options: Any) -> Any:
+        options = {"timeout": 30, **options}
+        read = response_type(method).FromString
+        return self.channel.unary_unary(path(method), response_deserializer=read)(
+            message, **options
+        )
+
+    def stream(self, requests: Any = None, **options: Any) -> Any:
+        method = "ModelStreamInfer"
+        return self.channel.stream_stream(
+            path(method),
+            request_serializer=request_type(method).SerializeToString,
+            response_deserializer=response_type(method).FromString,
+        )(requests, **options)
+
+
+def infer_request(
+    name: str = "demo", raw: bool = True, id: str = "", version: str = "", **inputs: Any
+) -> Any:
+    """A request for arrays, or where none are given for the input of the graph in these tests."""
+    message = InferRequest(model_name=name, id=id, model_version=version)
+    arrays = inputs or {"x": np.array([[1, 2], [3, 4]], np.float32)}
+    for key, array in arrays.items():
+        tensor = message.inputs.add(name=key, datatype="FP32", shape=array.shape)
+        if raw:
+            message.raw_input_contents.append(encode_raw(array, "FP32"))
+        else:
+            tensor.contents.fp32_contents.extend(array.ravel().tolist())
+    return message
+
+
+@asynccontextmanager
+async def connected(address: str) -> AsyncIterator[Stub]:
+    async with grpc.aio.insecure_channel(address, options=UNLIMITED) as channel:
+        yield Stub(channel)
+
+
+@asynccontextmanager
+async def served(arms: Arms, limits: Limits | None = None) -> AsyncIterator[Stub]:
+    """A graph behind its own server."""
+    server = Server([GraphServicer(arms).handlers()], limits or arms.limits)
+    port = await server.start("127.0.0.1")
+    try:
+        async with connected(f"127.0.0.1:{port}") as stub:
+            yield stub
+    finally:
+        await server.stop(0)
+
+
+async def failure(call: Any) -> grpc.aio.AioRpcError:
+    """How a call fails that must; what is told of it is fit for a client."""
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    error = raised.value
+    details = str(error.details())
+    assert len(details.encode()) <= 2048
+    assert "Traceback" not in details and "/" not in details.replace(" / ", ""), details
+    return error
+
+
+def trailer(error: Any) -> dict[str, Any]:
+    return dict(error.trailing_metadata())
+
+
+async def _never_woken(graph: str) -> None:
+    raise Unavailable(f"graph {graph!r} cannot be woken")
+
+
+class FakeControl:
+    """What the controller says: addresses as they are put in, graphs as they are set."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, GraphState] | Exception = {}
+        self._addresses = Addresses()
+        self._changed = asyncio.Event()
+        self._taken = 0
+        self._polled = asyncio.Event()
+        self.woken: list[str] = []
+        self.handled: list[tuple[str, str]] = []
+        self.answer = Reply(202, b"{}")
+        self.on_wake: Callable[[str], Awaitable[None]] = _never_woken
+
+    def put(self, **routers: tuple[str, ...]) -> None:
+        self._addresses = Addresses(self._addresses.version + 1, routers)
+        self._changed.set()
+
+    async def know(self, **routers: tuple[str, ...]) -> None:
+        """Put addresses in, and wait until the front has them."""
+        self.put(**routers)
+        while self._taken != self._addresses.version:
+            self._polled.clear()
+            await self._polled.wait()
+
+    async def addresses(self, version: int) -> Addresses:
+        self._taken = version
+        self._polled.set()
+        while self._addresses.version == version:
+            await self._changed.wait()
+            self._changed.clear()
+        return self._addresses
+
+    async def wake(self, graph: str) -> None:
+        self.woken.append(graph)
+        await self.on_wake(graph)
+
+    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+        known = headers.get("authorization") == "Bearer secret"
+        return None if known else Reply(401, b'{"error": "it needs the token"}')
+
+    async def handle(
+        self, method: str, path: str, query: str, body: bytes
+    ) -> tuple[int, Headers, bytes]:
+        self.handled.append((method, path))
+        return self.answer.status, self.answer.headers, self.answer.body
+
+    async def graphs(self) -> Mapping[str, GraphState]:
+        if isinstance(self.states, Exception):
+            raise self.states
+        return self.states
+
+    async def metrics(self) -> Snapshot:
+        return {}
+
+
+@asynccontextmanager
+async def fronted(control: FakeControl, limits: Limits | None = None) -> AsyncIterator[Stub]:
+    """A client of a front that knows what the control says."""
+    front = FrontServer(control, limits or Limits())
+    port = await front.start("127.0.0.1", 0)
+    try:
+        async with connected(f"127.0.0.1:{port}") as stub:
+            yield stub
+    finally:
+        await front.stop(0)
+
+
+@asynccontextmanager
+async def router(arms: Arms) -> AsyncIterator[RouterServer]:
+    """A graph's own server."""
+    server = RouterServer(arms)
+    await server.start("127.0.0.1")
+    try:
+        yield server
+    finally:
+        await server.stop(0)

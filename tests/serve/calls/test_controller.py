@@ -1,0 +1,99 @@
+"""How a router reaches the controller, which may be away at any time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from anabranch.router.measure.tally import Report
+from anabranch.serve.calls import controller
+from anabranch.serve.calls.controller import ControllerSource
+
+
+class FakeMethod:
+    def __init__(self, actor: FakeActor, name: str) -> None:
+        self._actor, self._name = actor, name
+
+    async def remote(self, *args: Any) -> Any:
+        self._actor.calls.append((self._name, *args))
+        if self._actor.error is not None:
+            raise self._actor.error
+        return "answer"
+
+
+class FakeActor:
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.calls: list[Any] = []
+
+    def __getattr__(self, name: str) -> FakeMethod:
+        return FakeMethod(self, name)
+
+
+class FakeRay:
+    """Finds one actor after the other; an exception among them is raised."""
+
+    def __init__(self, *found: Any) -> None:
+        self._found = iter(found)
+        self.asked: list[tuple[str, str]] = []
+
+    def get_actor(self, name: str, namespace: str) -> Any:
+        self.asked.append((name, namespace))
+        found = next(self._found)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+
+def test_the_controller_is_found_again_whenever_it_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dead, alive = FakeActor(ConnectionError("died")), FakeActor()
+    fake = FakeRay(ValueError("no such actor"), dead, ValueError("not yet"), alive)
+    monkeypatch.setattr(controller, "ray", fake)
+    source = ControllerSource("demo", "one")
+
+    async def main() -> list[Any]:
+        return [await source.next(0), await source.next(5)]
+
+    assert asyncio.run(main()) == ["answer", "answer"]
+    assert set(fake.asked) == {("anabranch-controller", "anabranch")}
+    assert dead.calls == [("table", "demo", "one", 0, "")]
+    assert alive.calls == [("table", "demo", "one", 0, ""), ("table", "demo", "one", 5, "")]
+    assert source.breaks == 3
+
+
+def test_a_report_that_did_not_arrive_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    dead, alive = FakeActor(ConnectionError("died")), FakeActor()
+    monkeypatch.setattr(controller, "ray", FakeRay(dead, alive))
+    source = ControllerSource("demo", "one")
+
+    async def main() -> None:
+        with pytest.raises(ConnectionError):
+            await source.report(Report())
+        await source.report(Report())
+
+    asyncio.run(main())
+    assert alive.calls == [("report", "demo", "one", Report())]
+
+
+def test_a_poll_that_nobody_answers_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    polls = 0
+
+    class Lost(FakeActor):
+        def __getattr__(self, name: str) -> Any:
+            return self
+
+        async def remote(self, *args: Any) -> Any:
+            nonlocal polls
+            polls += 1
+            if polls == 1:
+                await asyncio.Event().wait()
+            return "answer"
+
+    monkeypatch.setattr(controller, "ray", FakeRay(Lost(), Lost()))
+    monkeypatch.setattr(controller, "POLL_S", 0.01)
+    assert asyncio.run(ControllerSource("demo", "one").next(0)) == "answer"
+    assert polls == 2

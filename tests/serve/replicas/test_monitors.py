@@ -1,0 +1,264 @@
+"""The replica of monitors, and the way to it, without Serve."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from anabranch.errors import Unavailable
+from anabranch.graph.compile.loading import open_graph
+from anabranch.graph.execute.observing import Seen
+from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
+from anabranch.serve.calls.sending import MOST, Sender
+from anabranch.serve.export.monitor_metrics import MAX_FEATURES, Shown
+from anabranch.serve.replicas import monitors
+from anabranch.serve.replicas.base import StartError
+from anabranch.serve.replicas.monitors import MOST_WAITING, STUCK_S, MonitorReplica, Teller
+from anabranch.telemetry.definitions import OUTLET_DROPPED, OUTLET_SELECTED, OUTLET_SENT
+from anabranch.telemetry.registry import REGISTRY, Registry
+from tests.waiting import until
+
+CODE = """
+import threading
+
+class Held:
+    begun, release = threading.Event(), threading.Event()
+
+    def score(self, x):
+        self.begun.set()
+        self.release.wait(60)
+        return 0.5
+"""
+KS = {"method": "ks", "reference": {"first": 100}, "window": 50}
+
+
+def graph(**monitors: Any) -> str:
+    body = {
+        "inputs": {"x": {"datatype": "FP64", "shape": [-1, 2]}},
+        "nodes": {"a": {"type": "transformer", "method": "softmax", "inputs": {"x": "x"}}},
+        "outputs": {"y": "a"},
+        "monitors": monitors,
+    }
+    about = {"apiVersion": "anabranch/v1", "kind": "InferenceGraph", "metadata": {"name": "g"}}
+    return json.dumps(about | {"spec": body})
+
+
+def rows(count: int, shift: float = 0.0, columns: int = 2) -> list[Seen]:
+    values = np.random.default_rng(0).normal(shift, 1, (count, columns))
+    return [Seen("x", str(index), row[None]) for index, row in enumerate(values)]
+
+
+class Controller:
+    """Hears what a teller tells, once it is there."""
+
+    def __init__(self) -> None:
+        self.away = threading.Event()
+        self.told: list[tuple[str, int, Sequence[Result], Sequence[Turn]]] = []
+        self.refused = 0
+
+    def ask(self, method: str, *arguments: Any, timeout: float) -> None:
+        assert method == "monitored"
+        if self.away.is_set():
+            self.refused += 1
+            raise TimeoutError("it is away")
+        self.told.append(arguments)  # type: ignore[arg-type]
+
+
+class CollectedReplica(MonitorReplica):
+    """Python collects it here; Serve awaits its asynchronous ``__del__`` instead."""
+
+    def __del__(self) -> None: ...
+
+
+@pytest.fixture
+def controller(monkeypatch: pytest.MonkeyPatch) -> Controller:
+    one = Controller()
+    monkeypatch.setattr(monitors, "Controlling", lambda: one)
+    monkeypatch.setattr(monitors, "RETRY_S", 0.01)
+    monkeypatch.setattr(monitors, "step_aside", lambda: None)
+    monkeypatch.setenv("ANABRANCH_GRAPH", "g")
+    monkeypatch.setenv("ANABRANCH_REVISION", "3")
+    monkeypatch.delenv("ANABRANCH_HOME", raising=False)
+    return one
+
+
+async def started(folder: Path, **monitors: Any) -> CollectedReplica:
+    (folder / "graph.json").write_text(graph(**monitors))
+    (folder / "c.py").write_text(CODE)
+    replica = CollectedReplica.__new__(CollectedReplica)
+    await CollectedReplica.__init__(replica, "graph.json", [])
+    return replica
+
+
+async def ended(replica: CollectedReplica) -> None:
+    await MonitorReplica.__del__(replica)
+
+
+def test_what_is_found_is_told_also_to_a_controller_that_was_away(
+    tmp_path: Path, controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    controller.away.set()
+
+    async def main() -> None:
+        replica = await started(tmp_path, one=KS, two={"method": "sketch", "window": 50})
+        assert await replica.watch(pickle.dumps(rows(100)))
+        assert await replica.watch(pickle.dumps(rows(50, shift=3)))
+        await asyncio.to_thread(until, lambda: controller.refused > 1)
+        controller.away.clear()
+        await asyncio.to_thread(until, lambda: any(told[3] for told in controller.told))
+        await replica.check_health()
+        await ended(replica)
+
+    asyncio.run(main())
+    (heard,) = [told for told in controller.told if told[3]]
+    name, revision, results, turns = heard
+    assert (name, revision) == ("g", 3)
+    assert [(one.monitor, one.windows) for one in results] == [("one", 1), ("two", 3)]
+    assert [(turn.monitor, turn.began) for turn in turns] == [("one", True)]
+    snapshot = REGISTRY.snapshot()
+    assert snapshot["anabranch_monitor_rows_total"]["g", "3", "two"] >= 150
+    assert snapshot["anabranch_monitor_drift"]["g", "3", "one"] == 1
+    assert ("g", "3", "two", "x[0]", "0.5") in snapshot["anabranch_monitor_quantile"]
+
+
+def test_a_look_that_hangs_refuses_others_and_makes_the_replica_unwell(
+    tmp_path: Path, controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def main() -> None:
+        replica = await started(tmp_path, held={"component": "c.py:Held", "window": 2})
+        held: Any = replica._monitors[0]._look
+        calls = [
+            asyncio.create_task(replica.watch(pickle.dumps(rows(2)))) for _ in range(MOST_WAITING)
+        ]
+        assert await asyncio.to_thread(held._instance.begun.wait, 10)
+        assert not await replica.watch(pickle.dumps(rows(2)))
+        await replica.check_health()
+        now = time.monotonic()
+        monkeypatch.setattr(monitors.time, "monotonic", lambda: now + STUCK_S + 1)
+        with pytest.raises(StartError, match="looked at the same rows for 120s"):
+            await replica.check_health()
+        monkeypatch.undo()
+        held._instance.release.set()
+        assert all(await asyncio.gather(*calls))
+        await ended(replica)
+
+    asyncio.run(main())
+
+
+def test_a_reference_that_is_missing_is_why_it_cannot_start(
+    tmp_path: Path, controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.npy").touch()
+    with pytest.raises(StartError, match=r"monitor 'one': reference 'r.npy' cannot be read"):
+        asyncio.run(started(tmp_path, one={**KS, "reference": {"data": "r.npy"}}))
+
+
+# --- the way there
+
+
+class Handle:
+    """A handle of Serve whose replica answers as it is told to."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.batches: list[Sequence[Seen]] = []
+        self.watch = self
+
+    def remote(self, data: bytes) -> Any:
+        self.batches.append(pickle.loads(data))
+        return asyncio.ensure_future(self._answered())
+
+    async def _answered(self) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        if self.answer is None:
+            await asyncio.sleep(3600)
+        return self.answer
+
+
+def counted(graph: str) -> tuple[float, float, float]:
+    """What was selected, sent and dropped by the outlet of a graph."""
+    cells = REGISTRY.snapshot()
+
+    def total(name: str) -> float:
+        found = cells.get(name, {}).items()
+        return sum(value for key, value in found if key[:2] == (graph, "monitors"))  # type: ignore[misc]
+
+    return total(OUTLET_SELECTED.name), total(OUTLET_SENT.name), total(OUTLET_DROPPED.name)
+
+
+@pytest.mark.parametrize(
+    ("answer", "sent"),
+    [(True, True), (False, False), (Unavailable("gone"), False), (None, False)],
+)
+def test_what_is_offered_is_sent_or_dropped(
+    answer: Any, sent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"sending-{answer}"
+    monkeypatch.setattr("anabranch.serve.calls.sending.SEND_S", 0.1)
+
+    async def main() -> Handle:
+        sender = Sender(name, "g.r3")
+        sender._handle = handle = Handle(answer)
+        for one in rows(5):
+            assert sender.offer(one, 100)
+        await asyncio.to_thread(until, lambda: sum(counted(name)[1:]) == 5)
+        await asyncio.to_thread(sender.close)
+        return handle
+
+    handle = asyncio.run(main())
+    assert [one.request for batch in handle.batches for one in batch] == list("01234")
+    assert counted(name) == ((5, 5, 0) if sent else (5, 0, 5))
+
+
+def test_only_so_many_values_wait() -> None:
+    async def main() -> list[bool]:
+        sender = Sender("full", "g.r3")
+        sender._handle = Handle(None)
+        found = [sender.offer(one, 100) for one in rows(1) * (MOST + 10)]
+        found.append(sender.offer(rows(1)[0], 5 * 2**20))
+        await asyncio.to_thread(sender.close)
+        return found
+
+    found = asyncio.run(main())
+    assert sum(found) == MOST and not any(found[MOST:])
+    selected, sent, dropped = counted("full")
+    assert selected == MOST + 11 and sent == 0 and dropped >= 11
+
+
+def test_only_so_many_features_have_a_label(tmp_path: Path) -> None:
+    registry = Registry()
+    data = json.loads(graph(one=KS))
+    data["spec"]["inputs"]["x"]["shape"] = [-1, 100]
+    (tmp_path / "graph.json").write_text(json.dumps(data))
+    one: Monitoring
+    (one,) = load_monitors(open_graph(tmp_path / "graph.json").plan, tmp_path, None)
+    shown = Shown("g", "3", one, registry)
+    one.take(rows(150, columns=100))
+    shown.show(one.result())
+    cells = registry.snapshot()["anabranch_monitor_feature_score"]
+    assert len(cells) == MAX_FEATURES + 1
+    assert ("g", "3", "one", "other") in cells
+    assert registry.snapshot()["anabranch_monitor_rows_total"] == {("g", "3", "one"): 50}
+
+
+def test_a_teller_ends(controller: Controller) -> None:
+    teller = Teller([])
+    teller.start()
+    until(lambda: bool(controller.told))
+    teller.close()
+    teller._thread.join(10)
+    assert not teller._thread.is_alive()

@@ -1,0 +1,280 @@
+"""Workers as forks of the zygote, and as Ray starts them where there is no way to fork."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from anabranch.serve.workers import launcher
+from anabranch.serve.workers.launcher import FORK, HOOK, ORDINARY, ZYGOTE
+from tests.waiting import until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
+
+WORKER = """
+import json, os, sys, time
+import numpy
+found = {
+    "argv": sys.argv, "cwd": os.getcwd(), "path": sys.path, "pid": os.getpid(),
+    "parent": os.getppid(), "group": os.getpgid(0), "nice": os.getpriority(os.PRIO_PROCESS, 0),
+    "environment": dict(os.environ), "wave": "wave" in sys.modules, "main": __name__,
+    "random": float(numpy.random.rand()), "hooked": getattr(sys, "hooked", None),
+}
+print(json.dumps(found), flush=True)
+if "--wait" in sys.argv:
+    time.sleep(60)
+if "--fail" in sys.argv:
+    raise ValueError("it fails")
+"""
+ZYGOTE_CODE = """
+import sys
+from anabranch.serve.workers import zygote
+zygote.BASE = ("numpy",)
+zygote.LIBRARIES = frozenset({"wave"})
+zygote._LOOK_S = 0.005
+zygote.main()
+"""
+
+
+HOOKS = """
+import sys
+
+def hook():
+    sys.hooked = "numpy" not in sys.modules
+"""
+
+
+def _inherited() -> list[str]:
+    return [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+
+
+class Launching:
+    """A folder with a zygote's socket, and a daemon that the zygote lives with."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.worker = root / "worker.py"
+        self.worker.write_text(WORKER)
+        (root / "hooks.py").write_text(HOOKS)
+        (root / "ordinary.py").write_text("import sys; print('ordinary', *sys.argv[1:])")
+        self.daemon = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"])
+        self.environment = {
+            **os.environ,
+            ZYGOTE: str(root / "z.sock"),
+            ORDINARY: str(root / "ordinary.py"),
+            "RAY_RAYLET_PID": str(self.daemon.pid),
+            "RAY_JOB_ID": "01000000",
+            HOOK: "hooks.hook",
+            "PYTHONPATH": os.pathsep.join([str(root), *_inherited()]),
+        }
+        self.zygote: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-P", "-c", ZYGOTE_CODE]
+        self.zygote = subprocess.Popen(command, env=self.environment)
+        until(self.listens)
+        return self.zygote
+
+    def listens(self) -> bool:
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as line:
+            line.connect(self.environment[ZYGOTE])
+            return True
+        return False
+
+    def launch(self, *words: str, forks: bool = True, **more: str) -> subprocess.Popen[str]:
+        """Run the launcher as Ray's daemon does."""
+        variables = {"GREETING": "hello", "PYTHONPATH": str(self.root)}
+        context = {
+            "command_prefix": ["cd", str(self.root), "&&"],
+            "env_vars": {FORK: "1", **variables} if forks else variables,
+            "py_executable": sys.executable,
+        }
+        option = f"--serialized-runtime-env-context={json.dumps(context)}"
+        command = [sys.executable, launcher.__file__, str(self.worker), *words, option]
+        return subprocess.Popen(
+            [*command, "--language=PYTHON"], env={**self.environment, **more}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def found(self, *words: str, **more: str) -> dict[str, Any]:
+        """What a worker says of itself."""
+        out, error = self.launch(*words, **more).communicate(timeout=30)
+        assert out.startswith("{"), (out, error)
+        told: dict[str, Any] = json.loads(out)
+        return told
+
+    def close(self) -> None:
+        self.daemon.kill()
+        self.daemon.wait()
+        if self.zygote is not None:
+            self.zygote.wait(10)
+
+
+@pytest.fixture(scope="module")
+def launching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launching]:
+    one = Launching(tmp_path_factory.mktemp("zygote"))
+    one.start()
+    yield one
+    one.close()
+
+
+def test_a_fork_is_what_a_new_process_would_be(launching: Launching) -> None:
+    zygote = launching.zygote
+    assert zygote is not None
+    found = launching.found("--a", "b c")
+    assert found["argv"] == [str(launching.worker), "--a", "b c"]
+    assert found["cwd"] == str(launching.root)
+    assert found["path"][:2] == [str(launching.root), str(launching.root)]
+    assert found["parent"] == zygote.pid
+    assert found["group"] == found["pid"] != zygote.pid
+    assert found["main"] == "__main__"
+    assert found["environment"]["GREETING"] == "hello"
+    assert found["environment"]["RAY_JOB_ID"] == "01000000"
+
+
+def test_what_workers_do_first_was_done_before_anything_was_imported(launching: Launching) -> None:
+    """Such as to see to it that Serve, which is imported later, listens on loopback only."""
+    assert launching.found()["hooked"] is True
+
+
+def test_forks_draw_different_numbers(launching: Launching) -> None:
+    assert launching.found()["random"] != launching.found()["random"]
+
+
+def test_a_fork_that_fails_tells_why(launching: Launching) -> None:
+    _, error = launching.launch("--fail").communicate(timeout=30)
+    assert "ValueError: it fails" in error
+
+
+def test_the_launcher_lives_as_long_as_the_worker(launching: Launching) -> None:
+    with launching.launch("--wait") as stand_in:
+        assert stand_in.stdout is not None
+        worker = psutil.Process(json.loads(stand_in.stdout.readline())["pid"])
+        assert stand_in.poll() is None
+        worker.kill()
+        assert stand_in.wait(10) == 0
+    until(lambda: not worker.is_running())  # the zygote leaves no zombie
+    assert launching.zygote is not None and launching.zygote.poll() is None
+
+
+def test_what_makes_no_sense_does_not_end_the_zygote(launching: Launching) -> None:
+    for message in (b"", b"\0\0", b"\xff\xff\xff\xff", b"\0\0\0\2[]", b"\0\0\0\2{}", b"\0\0\0\4{"):
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(launching.environment[ZYGOTE])
+            line.sendall(message)
+    assert launching.found()["parent"] == launching.zygote.pid  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("more", [{"RAY_JOB_ID": "02000000"}, {"RAY_RAYLET_PID": "1"}])
+def test_a_worker_of_another_job_or_daemon_is_no_fork(
+    launching: Launching, more: dict[str, str]
+) -> None:
+    out, _ = launching.launch("--a", **more).communicate(timeout=30)
+    assert out.startswith(f"ordinary {launching.worker} --a --serialized")
+
+
+def test_it_learns_what_replicas_import(launching: Launching) -> None:
+    assert not launching.found()["wave"]
+    told = "import wave; from anabranch.serve.workers import zygote as z; "
+    told += "z.LIBRARIES = {'wave'}; z.tell_used()"
+    command = [sys.executable, "-c", told]
+    subprocess.run(command, env=launching.environment, check=True, timeout=30)
+    until(lambda: bool(launching.found()["wave"]))
+
+
+@pytest.mark.parametrize("forks", [True, False])
+def test_without_a_zygote_ray_starts_the_worker_and_a_zygote_comes_up(
+    tmp_path: Path, forks: bool
+) -> None:
+    one = Launching(tmp_path)
+    try:
+        out, _ = one.launch("--a", forks=forks).communicate(timeout=30)
+        assert out.startswith("ordinary ")
+        until(one.listens)
+    finally:
+        one.close()
+
+
+def test_a_zygote_takes_the_place_of_a_dead_one_and_ends_with_the_daemon(tmp_path: Path) -> None:
+    one = Launching(tmp_path)
+    try:
+        first = one.start()
+        first.send_signal(signal.SIGKILL)
+        first.wait(10)
+        assert not one.listens()
+        second = one.start()
+        assert one.found()["parent"] == second.pid
+    finally:
+        one.close()
+    assert second.returncode == 0
+
+
+def test_a_worker_that_is_no_fork_brings_up_the_first_zygote_of_its_job_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "z.sock"
+    monkeypatch.delenv(ZYGOTE, raising=False)
+    monkeypatch.setenv("RAY_JOB_ID", "01000000")
+    assert not launcher._is_first()
+    monkeypatch.setenv(ZYGOTE, str(path))
+    assert launcher._is_first()
+    path.touch()
+    assert not launcher._is_first()
+    path.unlink()
+    monkeypatch.setenv("RAY_JOB_ID", "ffffffff")  # of a worker that waits for a job
+    assert not launcher._is_first()
+
+
+CONTEXT = {"env_vars": {FORK: "1"}, "py_executable": sys.executable, "command_prefix": []}
+
+
+@pytest.mark.parametrize(
+    ("context", "language"),
+    [
+        (CONTEXT, "JAVA"),
+        (CONTEXT | {"env_vars": {}}, "PYTHON"),
+        (CONTEXT | {"py_executable": "/another/python"}, "PYTHON"),
+        (CONTEXT | {"command_prefix": ["source", "activate", "&&"]}, "PYTHON"),
+        (CONTEXT | {"command_prefix": ["cd", "/a", "&&", "run", "&&"]}, "PYTHON"),
+        (CONTEXT | {"override_worker_entrypoint": "/worker.py"}, "PYTHON"),
+    ],
+)
+def test_what_asks_for_more_is_no_fork(
+    context: dict[str, Any], language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ZYGOTE, "/somewhere")
+
+    def order(context: dict[str, Any], language: str) -> dict[str, object] | None:
+        text = json.dumps(context)
+        return launcher._order([f"{launcher._CONTEXT}{text}", f"--language={language}"])
+
+    assert order(CONTEXT, "PYTHON") is not None
+    assert order(context, language) is None
+
+
+DRAWS = """
+import sys
+from anabranch.serve.workers import zygote
+if "--as-ray-does" not in sys.argv:
+    zygote._draw_no_class_ids()
+zygote._import(zygote.BASE)
+print(zygote._forks_draw_apart())
+"""
+
+
+@pytest.mark.parametrize(("words", "apart"), [((), "True"), (("--as-ray-does",), "False")])
+def test_forks_give_their_calls_different_ids(words: tuple[str, ...], apart: str) -> None:
+    command = [sys.executable, "-c", DRAWS, *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == [apart]
