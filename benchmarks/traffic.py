@@ -11,11 +11,11 @@ from pathlib import Path
 
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Situation
-from anabranch.control.observe.totals import Ledger
-from anabranch.control.parts import Plane
+from anabranch.control.observe.totals import ArmTotals
+from anabranch.control.parts import ControllerParts
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
-from anabranch.control.traffic.topics import Hub
+from anabranch.control.traffic.topics import TableTopics
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.split import Split
@@ -62,7 +62,7 @@ def status_seconds() -> float:
 async def _status_seconds(home: Path) -> float:
     settings = Settings.from_env({"ANABRANCH_HOME": str(home)})
     store = Store.open(settings.store)
-    plane = Plane(settings, store, Hub(), Ledger())
+    plane = ControllerParts(settings, store, TableTopics(), ArmTotals())
     await plane.acquire(10.0)
     spec = (GRAPH / "graph.yaml").read_text()
     for _ in range(REVISIONS):

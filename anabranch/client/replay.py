@@ -24,7 +24,7 @@ from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import kind_of
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import TIMEOUT
-from anabranch.router.request_log.events import Event, LoggedRequest
+from anabranch.router.request_log.events import LogEvent, LoggedRequest
 from anabranch.router.request_log.tensors import LoggedTensor, decode_tensor
 from anabranch.router.traffic.agreement import compare
 from anabranch.router.traffic.explaining import EXPLAIN
@@ -43,7 +43,7 @@ _CONNECT_S = 5.0
 
 
 @dataclass(frozen=True)
-class Parcel:
+class ReplayRequest:
     """A request that can be sent, and what is expected of its reply."""
 
     id: str
@@ -89,7 +89,7 @@ class Replayed:
 
 
 @dataclass(frozen=True)
-class Pace:
+class ReplayPace:
     """How fast to send."""
 
     concurrency: int = 8
@@ -99,7 +99,7 @@ class Pace:
     """Most requests."""
 
 
-def prepare(event: Event | None) -> Parcel | Skipped:
+def prepare(event: LogEvent | None) -> ReplayRequest | Skipped:
     """What to send for an event, or why nothing can be."""
     if event is None:
         return "unreadable"
@@ -118,7 +118,7 @@ def prepare(event: Event | None) -> Parcel | Skipped:
         body, length = _encoded(event.id, request)
     except (InvalidRequest, ValueError):
         return "unreadable"
-    return Parcel(event.id, body, length, expected)
+    return ReplayRequest(event.id, body, length, expected)
 
 
 def _encoded(id: str, request: LoggedRequest) -> tuple[bytes, int | None]:
@@ -139,9 +139,9 @@ def _is_json(tensors: list[LoggedTensor]) -> bool:
 
 async def replay(
     url: str,
-    events: Iterator[Event | None],
+    events: Iterator[LogEvent | None],
     rule: Compare,
-    pace: Pace,
+    pace: ReplayPace,
     timeout: float,
     said: Callable[[Replayed], None] = lambda found: None,
 ) -> Replayed:
@@ -177,8 +177,8 @@ async def replay(
 
 
 def _parcels(
-    events: Iterator[Event | None], found: Replayed, limit: int | None
-) -> Iterator[Parcel]:
+    events: Iterator[LogEvent | None], found: Replayed, limit: int | None
+) -> Iterator[ReplayRequest]:
     left = limit
     for event in events:
         if left == 0:
@@ -204,7 +204,7 @@ class _Sending:
     async def close(self) -> None:
         await self._http.aclose()
 
-    async def judged(self, parcel: Parcel) -> tuple[Outcome, str]:
+    async def judged(self, parcel: ReplayRequest) -> tuple[Outcome, str]:
         headers = {"content-type": "application/octet-stream"}
         if parcel.json_length is not None:
             headers[LENGTH_HEADER] = str(parcel.json_length)

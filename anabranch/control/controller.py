@@ -19,14 +19,14 @@ import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from anabranch.control.api.endpoints import Answer
-from anabranch.control.observe.process_sums import Meters
-from anabranch.control.observe.totals import Ledger
-from anabranch.control.parts import Plane
+from anabranch.control.api.endpoints import ApiAnswer
+from anabranch.control.observe.process_sums import ProcessSums
+from anabranch.control.observe.totals import ArmTotals
+from anabranch.control.parts import ControllerParts
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.tasks import forever
-from anabranch.control.traffic.topics import PATIENCE_S, Hub
+from anabranch.control.traffic.topics import PATIENCE_S, TableTopics
 from anabranch.errors import EngineError, RequestError, Unavailable
 from anabranch.graph.monitor.windows import Result, Turn
 from anabranch.router.errors import error_reply
@@ -34,7 +34,7 @@ from anabranch.router.gateway.backend import GraphState
 from anabranch.router.grpc.addresses import Addresses
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
-from anabranch.router.traffic.feedback import Entry, Outcome
+from anabranch.router.traffic.feedback import RewardEntry, RewardOutcome
 from anabranch.router.traffic.learning import Lessons
 from anabranch.serve.calls.controller import ACTOR, NAMESPACE
 from anabranch.serve.export.exporter import start_exporting
@@ -57,22 +57,22 @@ class Controller:
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         self._settings = settings
-        self._hub = Hub()
-        self._ledger = Ledger()
-        self._meters = Meters()
+        self._hub = TableTopics()
+        self._ledger = ArmTotals()
+        self._meters = ProcessSums()
         if ray.is_initialized():  # the process is the controller's
             write_logs()
             start_exporting(tells=False)
-        self._built: Plane | None = None
+        self._built: ControllerParts | None = None
         """Made once: each has a lease of its own, and would have to wait for the others'."""
-        self._plane: Plane | None = None
+        self._plane: ControllerParts | None = None
         """Once the lease is ours."""
         self._problem = "the controller is starting"
         self._told = asyncio.Event()
         """Set once the store is open and ours, or could not be opened."""
         self._running = asyncio.create_task(forever("the controller", self._live))
 
-    async def handle(self, method: str, path: str, query: str, body: bytes) -> Answer:
+    async def handle(self, method: str, path: str, query: str, body: bytes) -> ApiAnswer:
         """Answer a request to the control API that was let in."""
         try:
             plane = self._acting()
@@ -103,7 +103,7 @@ class Controller:
     async def table(
         self, graph: str, replica: str, generation: int, address: str = ""
     ) -> RoutingTable | None:
-        """The long poll of a router; see ``Hub``. Unavailable while the store is not ours."""
+        """The long poll of a router, see ``TableTopics``. Unavailable without the lease."""
         await self._published()
         return await self._hub.table(graph, replica, generation, address)
 
@@ -123,7 +123,7 @@ class Controller:
     async def counted(
         self, process: str, sums: Snapshot, base: Snapshot | None, is_last: bool
     ) -> bool:
-        """What a process has counted so far; see ``Meters.take``."""
+        """What a process has counted so far; see ``ProcessSums.take``."""
         return self._meters.take(process, sums, base, is_last)
 
     async def metrics(self) -> Snapshot:
@@ -139,8 +139,8 @@ class Controller:
         return self._acting().memory.recall(graph, ids)
 
     async def reward(
-        self, graph: str, replica: str, entries: Sequence[Entry]
-    ) -> Sequence[Outcome | RequestError]:
+        self, graph: str, replica: str, entries: Sequence[RewardEntry]
+    ) -> Sequence[RewardOutcome | RequestError]:
         """Rewards that a router was told; see ``Counter``. Likewise."""
         return await self._acting().rewards.count(graph, entries)
 
@@ -171,7 +171,7 @@ class Controller:
                     await self._told.wait()
             self._acting()
 
-    def _acting(self) -> Plane:
+    def _acting(self) -> ControllerParts:
         if self._plane is None:
             raise Unavailable(self._problem)
         return self._plane
@@ -181,7 +181,7 @@ class Controller:
         plane = self._built
         if plane is None:
             store = await self._opened()
-            plane = self._built = Plane(self._settings, store, self._hub, self._ledger)
+            plane = self._built = ControllerParts(self._settings, store, self._hub, self._ledger)
         while not await plane.acquire(_TRY_S):
             self._problem = "another controller holds the lease of the store"
         await plane.publish()

@@ -10,7 +10,7 @@ from anabranch.control.api.api import ControlApi
 from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.observe.monitors import Monitors
-from anabranch.control.observe.totals import Ledger
+from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
 from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.release.releases import Releases
@@ -21,10 +21,10 @@ from anabranch.control.store.lease import Lease
 from anabranch.control.store.store import Store
 from anabranch.control.tasks import forever
 from anabranch.control.traffic.bandits import Bandits
-from anabranch.control.traffic.feedback import Counter, Memory
+from anabranch.control.traffic.feedback import DecisionMemory, RewardCounter
 from anabranch.control.traffic.tables import Catalogue
-from anabranch.control.traffic.topics import Hub
-from anabranch.control.traffic.writer import Desk
+from anabranch.control.traffic.topics import TableTopics
+from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import Unavailable
 
 logger = logging.getLogger("anabranch.control")
@@ -32,22 +32,24 @@ logger = logging.getLogger("anabranch.control")
 _RENEWAL_S = 1.0
 
 
-class Plane:
+class ControllerParts:
     """All that reads and writes one store; building it starts nothing."""
 
-    def __init__(self, settings: Settings, store: Store, hub: Hub, ledger: Ledger) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, hub: TableTopics, ledger: ArmTotals
+    ) -> None:
         self._lease = Lease(store)
         # Its own thread: a lease must not be lost because all others are busy.
         self._lease_thread = ThreadPoolExecutor(1, "lease")
         releases = Releases(settings)
         catalogue = Catalogue(store, releases)
-        self._desk = Desk(store, catalogue, hub, ledger, settings.grace)
+        self._desk = TrafficWriter(store, catalogue, hub, ledger, settings.grace)
         self.reconciler = Reconciler(
             settings, store, releases, catalogue, self._desk, lambda: self._lease.held
         )
         self.bandits = Bandits(store.database, catalogue.of)
-        self.rewards = Counter(store.database, catalogue.of, [self.bandits])
-        self.memory = Memory()
+        self.rewards = RewardCounter(store.database, catalogue.of, [self.bandits])
+        self.memory = DecisionMemory()
         self.traces = RecentTraces()
         self.monitors = Monitors(store)
         self._desk.watch(lambda: self.monitors.keep(hub.graphs()))

@@ -1,6 +1,6 @@
 """What all built-in methods share, whichever library they use.
 
-A method is a class over ``Method`` in a module that ``builtins.MODULES`` lists::
+A method is a class over ``ExplainerMethod`` in a module that ``builtins.MODULES`` lists::
 
     @register("explainer", "saliency")
     class Saliency(Method):
@@ -35,18 +35,18 @@ from anabranch.components.contract import Context
 from anabranch.explainers.asked import seed_of
 from anabranch.explainers.explanation import Explanation
 from anabranch.explainers.function import Function
-from anabranch.explainers.model import Model
+from anabranch.explainers.model import ExplainedModel
 from anabranch.specs.models import Explainer
 
 
-class Method:
+class ExplainerMethod:
     """A built-in explainer: its node, its folder, and the model that it explains."""
 
     columns: ClassVar[bool] = False
     """Whether a node with several inputs may be explained as a matrix of them."""
     looks_inside: ClassVar[bool] = False
     """Whether it needs the component itself and not only its answers."""
-    model: Model
+    model: ExplainedModel
     """Set by ``attach``."""
     function: Function
     """The model as a function of one tensor, from ``load`` on."""
@@ -57,7 +57,7 @@ class Method:
         self.node, self.root = node, root
         self._ports = (input, output)
 
-    def attach(self, model: Model) -> None:
+    def attach(self, model: ExplainedModel) -> None:
         """Take the model; nothing is asked of it yet."""
         self.model = model
 

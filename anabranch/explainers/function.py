@@ -11,7 +11,7 @@ from anabranch.components.contract import CannotLoad
 from anabranch.components.hints import hint, listing
 from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import InvalidRequest
-from anabranch.explainers.model import Array, Model
+from anabranch.explainers.model import Array, ExplainedModel
 
 
 class Function:
@@ -24,7 +24,7 @@ class Function:
     """
 
     def __init__(
-        self, model: Model, input: str | None, output: str | None, *, columns: bool = False
+        self, model: ExplainedModel, input: str | None, output: str | None, *, columns: bool = False
     ) -> None:
         """Raise CannotLoad where it is not clear which input or output is meant."""
         self._model = model
@@ -102,7 +102,7 @@ class Function:
         return self._fallback if spec is None else to_dtype(spec.datatype)
 
 
-def _output(model: Model, wanted: str | None) -> str | None:
+def _output(model: ExplainedModel, wanted: str | None) -> str | None:
     if model.outputs is None:
         return wanted
     return _one("output", wanted, tuple(model.outputs))

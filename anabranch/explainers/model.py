@@ -16,7 +16,7 @@ from anabranch.specs.models import NodeBase, TensorSpec
 Array: TypeAlias = np.ndarray[Any, Any]
 
 
-class Model(Protocol):
+class ExplainedModel(Protocol):
     """The explained node, or the whole graph where ``node`` is None; callable from any thread."""
 
     node: NodeBase | None

@@ -15,7 +15,7 @@ _EVERY = 5.0
 """Seconds between two lines."""
 
 
-class Progress:
+class ExplanationProgress:
     """Logs how often a model was asked, every few seconds while ``work`` lasts."""
 
     def __init__(self) -> None:

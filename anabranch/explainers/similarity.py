@@ -20,12 +20,12 @@ from anabranch.explainers import samples
 from anabranch.explainers.alibi.library import library, quiet
 from anabranch.explainers.answers import target as class_of
 from anabranch.explainers.asked import target_of
-from anabranch.explainers.base import Method
+from anabranch.explainers.base import ExplainerMethod
 from anabranch.explainers.explanation import Example, Explanation
 from anabranch.explainers.model import Array
 from anabranch.explainers.networks import Network, misfit
 from anabranch.explainers.plain import plain
-from anabranch.explainers.progress import Progress
+from anabranch.explainers.progress import ExplanationProgress
 from anabranch.explainers.tabular import needs_data, no_model
 from anabranch.specs.models import Explainer, NodeBase
 
@@ -42,7 +42,7 @@ _DTYPES = {"torch.float16": np.float16, "torch.float32": np.float32, "torch.floa
 
 
 @register("explainer", "similarity")
-class Similarity(Method):
+class Similarity(ExplainerMethod):
     """The ``top`` rows of ``data`` (x and y) that speak most for the answer, by ``sim_fn``.
 
     The row's own class is the target, or for ``task: regression`` the request's parameter
@@ -102,7 +102,7 @@ class Similarity(Method):
         with self._gradients(self.node.seed):
             y = self._truths(x, sample.y)
             self._explainer = self._created(x)
-            with Progress().work(f"similarity takes the gradients of {len(x)} rows"):
+            with ExplanationProgress().work(f"similarity takes the gradients of {len(x)} rows"):
                 self._explainer.fit(x, y)
         self._count = len(x)
 

@@ -12,16 +12,16 @@ from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest
 from anabranch.explainers import samples
 from anabranch.explainers.answers import scores
-from anabranch.explainers.base import Method
+from anabranch.explainers.base import ExplainerMethod
 from anabranch.explainers.model import Array
-from anabranch.explainers.progress import Progress
+from anabranch.explainers.progress import ExplanationProgress
 from anabranch.specs.models import Explainer, NodeBase
 
 Categories = dict[str, list[str]]
 """Names of the categories that a feature's numbers 0, 1, ... stand for, by the feature's name."""
 
 
-class Tabular(Method):
+class Tabular(ExplainerMethod):
     """A method over named features."""
 
     columns = True
@@ -43,7 +43,7 @@ class Tabular(Method):
         super().__init__(node, root, input=input, output=output)
         self._given_names = tuple(feature_names or ())
         self._label = label
-        self.progress = Progress()
+        self.progress = ExplanationProgress()
 
     def read(self) -> samples.Sample:
         """Read the sample that the node names, and take the names of features from it.

@@ -65,7 +65,7 @@ class Finding:
     """Rows that were outliers."""
 
 
-class Method:
+class MonitorMethod:
     """A built-in: without a reference, unless ``least`` says otherwise."""
 
     least: ClassVar[int] = 0
@@ -81,7 +81,7 @@ class Method:
         raise NotImplementedError
 
 
-class Comparing(Method):
+class Comparing(MonitorMethod):
     """Compares with a reference, by p-values."""
 
     least = 10

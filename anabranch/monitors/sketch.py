@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from anabranch.components.registry import register
-from anabranch.monitors.base import Feature, Finding, Method
+from anabranch.monitors.base import Feature, Finding, MonitorMethod
 from anabranch.monitors.table import Array, Table
 
 ACCURACY = 0.01
@@ -110,7 +110,7 @@ def _bounded(counts: Counter[int]) -> Counter[int]:
 
 
 @register("monitor", "sketch")
-class Sketch(Method):
+class Sketch(MonitorMethod):
     """Mean, extremes and quantiles of every feature, of all rows so far.
 
     Takes no reference and gives no score. Texts are left out.

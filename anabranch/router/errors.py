@@ -90,7 +90,7 @@ STATUS: dict[type[Exception], int] = {
 """Status of each error; the nearest class in the error's order of bases counts."""
 
 
-class Reply(NamedTuple):
+class HttpReply(NamedTuple):
     """A complete response; ``headers`` come beside Content-Type, Content-Length and the id."""
 
     status: int
@@ -98,7 +98,7 @@ class Reply(NamedTuple):
     headers: Headers = ()
 
 
-def error_reply(error: Exception, request_id: str) -> Reply:
+def error_reply(error: Exception, request_id: str) -> HttpReply:
     """Return the response to an error: its status and ``{"error": "..."}``.
 
     What is not in STATUS is a fault of the server: its traceback goes to the log, and the client
@@ -107,8 +107,8 @@ def error_reply(error: Exception, request_id: str) -> Reply:
     status = status_of(error)
     if status is None:
         logger.error("request %s failed", request_id, exc_info=error)
-        return Reply(500, error_body(f"internal error; request id {request_id}"))
-    return Reply(status, error_body(str(error)), _headers(error))
+        return HttpReply(500, error_body(f"internal error; request id {request_id}"))
+    return HttpReply(status, error_body(str(error)), _headers(error))
 
 
 def status_of(error: Exception) -> int | None:

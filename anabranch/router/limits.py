@@ -16,7 +16,7 @@ from anabranch.errors import Unavailable
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """Limits on requests; sizes in bytes, times in seconds."""
 
     max_body: int = 64 * 2**20
@@ -49,7 +49,7 @@ class Limits:
     """What samples hold, also while their requests are evaluated: tensors and parameters."""
 
 
-class Gate:
+class ConcurrencyLimit:
     """Lets at most ``limit`` through at a time: ``with gate: ...`` raises Unavailable beyond.
 
     ``whose`` says in the error who takes no more.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from anabranch.router.core import InferenceRequest
 from anabranch.telemetry.span import Attribute, Kind
-from anabranch.telemetry.tracing import Recording
+from anabranch.telemetry.tracing import SpanRecording
 
 PARENT, STATE, RESPONSE = "traceparent", "tracestate", "traceresponse"
 """Headers, and gRPC's metadata: a trace as callers give it, and as they are told of it."""
@@ -29,7 +29,7 @@ def below(
         return
     named = {f"anabranch.{key}": value for key, value in attributes.items()}
     try:
-        with Recording(parent, name, named, kind) as recording:
+        with SpanRecording(parent, name, named, kind) as recording:
             request.trace = recording.trace
             yield
     finally:

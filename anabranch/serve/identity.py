@@ -8,16 +8,16 @@ from typing import NamedTuple
 from anabranch.graph.calls.counts import Counts
 
 
-class Here(NamedTuple):
+class Identity(NamedTuple):
     """Values of the labels ``graph`` and ``revision``; empty outside the engine."""
 
     graph: str
     revision: str
 
 
-def here() -> Here:
+def here() -> Identity:
     """What the engine has told this process."""
-    return Here(os.environ.get("ANABRANCH_GRAPH", ""), os.environ.get("ANABRANCH_REVISION", ""))
+    return Identity(os.environ.get("ANABRANCH_GRAPH", ""), os.environ.get("ANABRANCH_REVISION", ""))
 
 
 def counts_here() -> Counts:

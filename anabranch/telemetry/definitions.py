@@ -23,7 +23,7 @@ COUNTS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, mat
 
 
 @dataclass(frozen=True)
-class Metric:
+class MetricDefinition:
     """One metric. ``bounds`` are the upper bounds of a histogram's buckets, the last infinite."""
 
     name: str
@@ -47,29 +47,31 @@ def bound_label(bound: float) -> str:
     return "+Inf" if bound == math.inf else str(bound)
 
 
-METRICS: dict[str, Metric] = {}
+METRICS: dict[str, MetricDefinition] = {}
 """Every metric by its name, in the order of the docs."""
 
 
-def _define(metric: Metric) -> Metric:
+def _define(metric: MetricDefinition) -> MetricDefinition:
     METRICS[metric.name] = metric
     return metric
 
 
-def _counter(name: str, text: str, *labels: str) -> Metric:
-    return _define(Metric(f"anabranch_{name}_total", "counter", text, labels))
+def _counter(name: str, text: str, *labels: str) -> MetricDefinition:
+    return _define(MetricDefinition(f"anabranch_{name}_total", "counter", text, labels))
 
 
-def _gauge(name: str, text: str, *labels: str, across: Across = "sum") -> Metric:
-    return _define(Metric(f"anabranch_{name}", "gauge", text, labels, across=across))
+def _gauge(name: str, text: str, *labels: str, across: Across = "sum") -> MetricDefinition:
+    return _define(MetricDefinition(f"anabranch_{name}", "gauge", text, labels, across=across))
 
 
-def _sum(name: str, text: str, *labels: str) -> Metric:
-    return _define(Metric(f"anabranch_{name}", "gauge", text, labels, is_sum=True))
+def _sum(name: str, text: str, *labels: str) -> MetricDefinition:
+    return _define(MetricDefinition(f"anabranch_{name}", "gauge", text, labels, is_sum=True))
 
 
-def _histogram(name: str, text: str, *labels: str, bounds: tuple[float, ...] = SECONDS) -> Metric:
-    return _define(Metric(f"anabranch_{name}", "histogram", text, labels, bounds))
+def _histogram(
+    name: str, text: str, *labels: str, bounds: tuple[float, ...] = SECONDS
+) -> MetricDefinition:
+    return _define(MetricDefinition(f"anabranch_{name}", "histogram", text, labels, bounds))
 
 
 _ARM = ("graph", "revision")

@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar as Shown
 
-from anabranch.telemetry.definitions import METRICS, Metric, bound_label
+from anabranch.telemetry.definitions import METRICS, MetricDefinition, bound_label
 from anabranch.telemetry.registry import Exemplar, Labels, Observed, Snapshot, Value
 
 
@@ -55,7 +55,7 @@ _KINDS = {
 }
 
 
-def _add(family: Family, metric: Metric, labels: Labels, value: Value) -> None:
+def _add(family: Family, metric: MetricDefinition, labels: Labels, value: Value) -> None:
     named = dict(zip(metric.labels, labels, strict=True))
     if not isinstance(value, Observed):
         family.add_sample(metric.name, named, value)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from anabranch.telemetry.definitions import METRICS, SECONDS, Metric, bound_label
+from anabranch.telemetry.definitions import METRICS, SECONDS, MetricDefinition, bound_label
 
 BEGIN = "<!-- begin: written by `make metrics` -->"
 END = "<!-- end -->"
@@ -50,12 +50,12 @@ def _short(name: str) -> str:
     return name.removeprefix("anabranch_")
 
 
-def _table(metrics: Iterable[Metric]) -> str:
+def _table(metrics: Iterable[MetricDefinition]) -> str:
     head = ["| metric | kind | labels | what it is |", "|---|---|---|---|"]
     return "\n".join([*head, *map(_row, metrics)])
 
 
-def _row(metric: Metric) -> str:
+def _row(metric: MetricDefinition) -> str:
     labels = ", ".join(f"`{label}`" for label in metric.labels)
     return f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help} |"
 

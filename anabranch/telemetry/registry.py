@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeAlias
 
-from anabranch.telemetry.definitions import METRICS, Metric
+from anabranch.telemetry.definitions import METRICS, MetricDefinition
 
 Labels: TypeAlias = tuple[str, ...]
 
@@ -100,19 +100,19 @@ class Registry:
         self._numbers: dict[str, dict[Labels, Number]] = {}
         self._distributions: dict[str, dict[Labels, Distribution]] = {}
 
-    def number(self, metric: Metric, *labels: str) -> Number:
+    def number(self, metric: MetricDefinition, *labels: str) -> Number:
         """The cell of a counter or gauge; ``labels`` are values in the order of the metric's."""
         cells = self._numbers.setdefault(metric.name, {})
         key = _key(metric, labels, cells)
         return cells.get(key) or cells.setdefault(key, Number())
 
-    def distribution(self, metric: Metric, *labels: str) -> Distribution:
+    def distribution(self, metric: MetricDefinition, *labels: str) -> Distribution:
         """The cell of a histogram; likewise."""
         cells = self._distributions.setdefault(metric.name, {})
         key = _key(metric, labels, cells)
         return cells.get(key) or cells.setdefault(key, Distribution(metric.bounds))
 
-    def forget(self, metric: Metric, *labels: str) -> None:
+    def forget(self, metric: MetricDefinition, *labels: str) -> None:
         """Drop a cell: of a gauge whose subject is gone."""
         self._numbers.get(metric.name, {}).pop(labels, None)
 
@@ -126,7 +126,7 @@ class Registry:
         return found
 
 
-def _key(metric: Metric, labels: Labels, cells: Mapping[Labels, object]) -> Labels:
+def _key(metric: MetricDefinition, labels: Labels, cells: Mapping[Labels, object]) -> Labels:
     if len(labels) != len(metric.labels):
         raise ValueError(f"{metric.name} has the labels {metric.labels}, got {labels}")
     if labels in cells or len(cells) < MAX_SERIES:
@@ -166,7 +166,7 @@ def lasting(snapshot: Snapshot) -> dict[str, dict[Labels, Value]]:
     return {name: dict(cells) for name, cells in snapshot.items() if METRICS[name].lasts}
 
 
-def _less(metric: Metric, now: Value, before: Value) -> Value:
+def _less(metric: MetricDefinition, now: Value, before: Value) -> Value:
     if isinstance(now, Observed) and isinstance(before, Observed):
         counts = tuple(a - b for a, b in zip(now.counts, before.counts, strict=True))
         if min(counts) < 0:
@@ -176,7 +176,7 @@ def _less(metric: Metric, now: Value, before: Value) -> Value:
     return now - before if now >= before or metric.is_sum else now
 
 
-def _both(metric: Metric, one: Value, other: Value) -> Value:
+def _both(metric: MetricDefinition, one: Value, other: Value) -> Value:
     if isinstance(one, Observed) and isinstance(other, Observed):
         counts = tuple(a + b for a, b in zip(one.counts, other.counts, strict=True))
         latest = dict(one.exemplars)

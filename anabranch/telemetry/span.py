@@ -20,7 +20,7 @@ MAX_TEXT = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class SpanFailure:
     """How the work of a span failed."""
 
     kind: str
@@ -28,7 +28,7 @@ class Failure:
     text: str = ""
 
     @classmethod
-    def of(cls, error: BaseException) -> Failure:
+    def of(cls, error: BaseException) -> SpanFailure:
         """The failure that an error is, or that has caused it: ours only add the node's name."""
         first = error.__cause__ or error
         return cls(type(first).__name__, str(first)[:MAX_TEXT])
@@ -47,7 +47,7 @@ class Span:
     start: int
     end: int
     attributes: Mapping[str, Attribute]
-    failure: Failure | None = None
+    failure: SpanFailure | None = None
     links: tuple[Trace, ...] = ()
 
     def view(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Self, TypeVar
 
 from anabranch.telemetry.otlp import OtlpDelivery
 from anabranch.telemetry.outlet import Deliver, Outlet
-from anabranch.telemetry.span import Attribute, Failure, Kind, Span
+from anabranch.telemetry.span import Attribute, Kind, Span, SpanFailure
 from anabranch.telemetry.trace import Trace
 from anabranch.telemetry.trace_settings import TraceSettings
 
@@ -94,7 +94,7 @@ TRACES = Traces()
 """Where the spans of this process go."""
 
 
-class Recording:
+class SpanRecording:
     """A span under way: a context manager, which records it at its end.
 
     ``trace`` is the place of the span itself: what is done within is recorded below that.
@@ -118,7 +118,7 @@ class Recording:
         self._name = name
         self._kind: Kind = kind
         self._links = tuple(links)
-        self._failure: Failure | None = None
+        self._failure: SpanFailure | None = None
         self._start, self._clock = time.time_ns(), time.perf_counter_ns()
 
     def link(self, other: Trace) -> None:
@@ -129,7 +129,7 @@ class Recording:
         """Record that the work has waited for its turn, from the start until now."""
         self._take(self.trace.child(), self.trace.span_id, name, "internal", attributes)
 
-    def fail(self, failure: Failure) -> None:
+    def fail(self, failure: SpanFailure) -> None:
         """Note that the work has failed, though nothing is raised."""
         self._failure = failure
 
@@ -147,7 +147,7 @@ class Recording:
         name: str,
         kind: Kind,
         attributes: Mapping[str, Attribute],
-        failure: Failure | None = None,
+        failure: SpanFailure | None = None,
         links: tuple[Trace, ...] = (),
     ) -> None:
         """Hand over a span from the start until now."""
@@ -165,12 +165,12 @@ class Recording:
         tb: TracebackType | None,
     ) -> None:
         if error is not None and not isinstance(error, GeneratorExit):
-            self.fail(Failure.of(error))
+            self.fail(SpanFailure.of(error))
         self.end()
 
 
 async def recorded(
-    recording: Recording, values: AsyncGenerator[Item, None]
+    recording: SpanRecording, values: AsyncGenerator[Item, None]
 ) -> AsyncGenerator[Item, None]:
     """What ``values`` gives; the span ends with it."""
     with recording:

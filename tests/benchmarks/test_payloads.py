@@ -4,7 +4,7 @@ import numpy as np
 
 from anabranch.graph.builder import Graph
 from anabranch.router.grpc.codec import decode_request
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_body
 from benchmarks.encodings import BINARY, ENCODINGS, GRPC, JSON, LENGTH
 from benchmarks.load import Load
@@ -21,10 +21,10 @@ def test_every_encoding_carries_the_tensor() -> None:
     text, binary = JSON.request(IMAGE), BINARY.request(IMAGE)
     length = int(binary.headers[LENGTH])
     over_http = [
-        decode_body(body, size, Limits(), tuple)
+        decode_body(body, size, RequestLimits(), tuple)
         for body, size in ((text.body, None), (binary.body, length))
     ]
-    over_grpc = decode_request(GRPC.request(IMAGE).body, Limits())
+    over_grpc = decode_request(GRPC.request(IMAGE).body, RequestLimits())
     assert [one.form.is_binary for one in over_http] == [False, True]
     assert not over_grpc.is_typed
     for one in (*over_http, over_grpc):
@@ -35,7 +35,7 @@ def test_the_largest_payload_is_within_the_limits() -> None:
     largest = PAYLOADS[-1]
     assert largest.size == 16 * 2**20
     bodies = [len(one.request(largest.tensor()).body) for one in ENCODINGS]
-    assert max(bodies) < Limits().max_body
+    assert max(bodies) < RequestLimits().max_body
 
 
 def test_the_graph_changes_the_sign() -> None:

@@ -13,17 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anabranch.client import replay
-from anabranch.client.replay import Pace, Parcel, Replayed, difference, judge, prepare
+from anabranch.client.replay import Replayed, ReplayPace, ReplayRequest, difference, judge, prepare
 from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import to_datatype
 from anabranch.errors import NodeError
 from anabranch.router.core import InferenceRequest, InferenceResponse, OutputTensor
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_body
 from anabranch.router.request_log import entries
-from anabranch.router.request_log.entries import Rule
-from anabranch.router.request_log.events import Event, encode
+from anabranch.router.request_log.entries import LogRule
+from anabranch.router.request_log.events import LogEvent, encode
 from anabranch.specs.models import Compare
 from tests.router.conftest import make_arms, serving
 from tests.router.tensors import arrays, same_bits
@@ -35,21 +35,21 @@ X = np.array([[1.0, 2.0]], np.float32)
 def event(
     inputs: Mapping[str, Any] | None = None,
     answer: Mapping[str, Any] | None = None,
-    rule: Rule | None = None,
+    rule: LogRule | None = None,
     error: Exception | None = None,
     **request: Any,
-) -> Event:
+) -> LogEvent:
     """An event as it is read from a log."""
     inputs = {"x": X} if inputs is None else inputs
     answer = {"doubled": X * 2, "rows": np.array(1)} if answer is None else answer
-    rule = rule or Rule(known=inputs)
+    rule = rule or LogRule(known=inputs)
     entry = entries.begin(rule, "demo", 3, InferenceRequest(inputs, request_id="id-1", **request))
     tensors = [OutputTensor(name, to_datatype(one.dtype), one) for name, one in answer.items()]
     if error is None:
         entries.answered(rule, entry, InferenceResponse("demo", "3", None, tensors))
     else:
         entries.failed(rule, entry, error)
-    return msgspec.json.decode(encode(entry, 2**20), type=Event)
+    return msgspec.json.decode(encode(entry, 2**20), type=LogEvent)
 
 
 @settings(max_examples=200)
@@ -59,8 +59,8 @@ def test_a_request_is_sent_as_it_came(drawn: tuple[str, Any], others: bool) -> N
     _, array = drawn
     inputs = {"x": array, "z": X} if others else {"x": array}
     parcel = prepare(event(inputs, {"y": array}, parameters={"p": 1}, outputs=("y",)))
-    assert isinstance(parcel, Parcel)
-    request, form = decode_body(parcel.body, parcel.json_length, Limits(), list)
+    assert isinstance(parcel, ReplayRequest)
+    request, form = decode_body(parcel.body, parcel.json_length, RequestLimits(), list)
     assert request.inputs.keys() == inputs.keys()
     for name, one in inputs.items():
         assert same_bits(request.inputs[name], one)
@@ -74,8 +74,8 @@ def test_a_request_is_sent_as_it_came(drawn: tuple[str, Any], others: bool) -> N
 def test_what_is_not_sent_along() -> None:
     asked = {"timeout": 5, "explain": True, "tier": "gold"}
     parcel = prepare(event(parameters=asked, id="own"))
-    assert isinstance(parcel, Parcel)
-    request, _ = decode_body(parcel.body, parcel.json_length, Limits(), list)
+    assert isinstance(parcel, ReplayRequest)
+    request, _ = decode_body(parcel.body, parcel.json_length, RequestLimits(), list)
     assert (request.parameters, request.id) == ({"tier": "gold"}, "replay-id-1")
 
 
@@ -84,13 +84,13 @@ def test_what_is_not_sent_along() -> None:
     [
         (None, "unreadable"),
         (event(error=NodeError("net", "broke")), "error"),
-        (event(rule=Rule(frozenset({"x"}), known=("x",))), "redacted"),
-        (event(rule=Rule(frozenset({"doubled", "rows"}), known=("x",))), "redacted"),
-        (event(rule=Rule(max_tensor=1, known=("x",))), "omitted"),
+        (event(rule=LogRule(frozenset({"x"}), known=("x",))), "redacted"),
+        (event(rule=LogRule(frozenset({"doubled", "rows"}), known=("x",))), "redacted"),
+        (event(rule=LogRule(max_tensor=1, known=("x",))), "omitted"),
         (event(parameters={"a": "b" * 2**20}), "omitted"),
     ],
 )
-def test_what_cannot_be_sent(logged: Event | None, reason: str) -> None:
+def test_what_cannot_be_sent(logged: LogEvent | None, reason: str) -> None:
     assert prepare(logged) == reason
 
 
@@ -108,8 +108,8 @@ def test_a_tensor_that_cannot_be_read() -> None:
 
 
 def test_outputs_that_are_hidden_do_not_count() -> None:
-    parcel = prepare(event(rule=Rule(frozenset({"rows"}), known=("x",))))
-    assert isinstance(parcel, Parcel)
+    parcel = prepare(event(rule=LogRule(frozenset({"rows"}), known=("x",))))
+    assert isinstance(parcel, ReplayRequest)
     assert parcel.expected.keys() == {"doubled"}
 
 
@@ -166,17 +166,17 @@ def graph() -> Iterator[str]:
         yield f"{url}/v2/models/demo"
 
 
-def replayed(url: str, events: list[Event | None], **pace: Any) -> Replayed:
-    return asyncio.run(replay.replay(url, iter(events), RULE, Pace(**pace), 30))
+def replayed(url: str, events: list[LogEvent | None], **pace: Any) -> Replayed:
+    return asyncio.run(replay.replay(url, iter(events), RULE, ReplayPace(**pace), 30))
 
 
-def of(number: float, times: float = 2) -> Event:
+def of(number: float, times: float = 2) -> LogEvent:
     x = np.array([[number, 1]], np.float32)
     return event({"x": x}, {"doubled": x * np.float32(times), "rows": np.array(1)})
 
 
 def test_a_replay(graph: str) -> None:
-    good: list[Event | None] = [of(number) for number in range(50) if number != 13]
+    good: list[LogEvent | None] = [of(number) for number in range(50) if number != 13]
     found = replayed(graph, [*good, of(1, 2.0001), of(2, 3), of(13), None])
     assert found.outcomes == {"equal": 49, "close": 1, "differs": 1, "failed": 1}
     assert (found.sent, found.is_good, found.skipped) == (52, False, {"unreadable": 1})
@@ -194,11 +194,11 @@ def test_only_the_first_remarks_are_kept(graph: str) -> None:
 
 
 def test_nothing_is_read_ahead_of_the_limit(graph: str) -> None:
-    def endless() -> Iterator[Event]:
+    def endless() -> Iterator[LogEvent]:
         while True:
             yield of(1)
 
-    found = asyncio.run(replay.replay(graph, endless(), RULE, Pace(4, limit=20), 30))
+    found = asyncio.run(replay.replay(graph, endless(), RULE, ReplayPace(4, limit=20), 30))
     assert found.outcomes == {"equal": 20}
 
 

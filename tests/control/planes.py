@@ -9,12 +9,12 @@ from typing import Any
 
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Operation
-from anabranch.control.observe.totals import Ledger
-from anabranch.control.parts import Plane
+from anabranch.control.observe.totals import ArmTotals
+from anabranch.control.parts import ControllerParts
 from anabranch.control.release.bundles import pack, write_files
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
-from anabranch.control.traffic.topics import Hub
+from anabranch.control.traffic.topics import TableTopics
 
 GRACE = 600.0
 SPEC = """
@@ -45,9 +45,9 @@ class TestPlane:
         settings = Settings.from_env({"ANABRANCH_HOME": str(folder / "home")})
         self.folder = folder
         self.store = Store.open(settings.store)
-        self.hub = Hub()
-        self.ledger = Ledger()
-        self.plane = Plane(settings, self.store, self.hub, self.ledger)
+        self.hub = TableTopics()
+        self.ledger = ArmTotals()
+        self.plane = ControllerParts(settings, self.store, self.hub, self.ledger)
         self.api = self.plane.api
         assert asyncio.run(self.plane.acquire(10))
 

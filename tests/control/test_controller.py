@@ -20,7 +20,7 @@ from anabranch.control.store.store import Store
 from anabranch.errors import EngineError, NotFound, Unavailable
 from anabranch.router.measure.tally import Report, Tally
 from anabranch.router.traffic.decisions import Decision
-from anabranch.router.traffic.feedback import TOO_EARLY, Entry
+from anabranch.router.traffic.feedback import TOO_EARLY, RewardEntry
 from tests.control.planes import SPEC
 
 GRAPHS = ("GET", "/graphs", "", b"")
@@ -144,15 +144,15 @@ def test_a_store_that_goes_away_at_the_start_is_not_opened_twice(
 ) -> None:
     """Each plane has a lease of its own, and would have to wait for that of the one before."""
     opened: list[str] = []
-    publish, tries = plane_module.Plane.publish, iter([True, False])
+    publish, tries = plane_module.ControllerParts.publish, iter([True, False])
 
-    async def away(plane: plane_module.Plane) -> None:
+    async def away(plane: plane_module.ControllerParts) -> None:
         opened.append(plane._lease.holder)
         if next(tries):
             raise Unavailable("the store does not answer")
         await publish(plane)
 
-    monkeypatch.setattr(plane_module.Plane, "publish", away)
+    monkeypatch.setattr(plane_module.ControllerParts, "publish", away)
 
     async def scenario() -> None:
         one = await controller(settings)
@@ -175,7 +175,7 @@ def test_reports_are_taken_before_the_store_is_open(settings: Settings) -> None:
 
 
 def test_rewards_and_decisions_wait_for_the_store(settings: Settings) -> None:
-    one_reward = Entry(Decision("a", 1, {}), 1.0, "token")
+    one_reward = RewardEntry(Decision("a", 1, {}), 1.0, "token")
 
     async def scenario() -> None:
         holder = Store.open(settings.store)

@@ -10,7 +10,7 @@ from anabranch.explainers import progress
 
 def test_long_work_is_told_of(caplog, monkeypatch):
     monkeypatch.setattr(progress, "_EVERY", -1.0)
-    watch = progress.Progress()
+    watch = progress.ExplanationProgress()
     model = watch.watched(lambda rows: rows * 2)
     with caplog.at_level(logging.INFO, logger="anabranch.explainers"):
         model(np.ones(7))
@@ -29,7 +29,7 @@ def test_long_work_is_told_of(caplog, monkeypatch):
 
 
 def test_work_that_fails_is_not_done(caplog):
-    watch = progress.Progress()
+    watch = progress.ExplanationProgress()
     with (
         caplog.at_level(logging.INFO, logger="anabranch.explainers"),
         pytest.raises(ValueError, match="no"),

@@ -10,7 +10,7 @@ import numpy as np
 
 from anabranch.components.contract import Context
 from anabranch.explainers.explanation import Explanation
-from anabranch.explainers.model import Model
+from anabranch.explainers.model import ExplainedModel
 
 STARTED = threading.Event()
 RELEASE = threading.Event()
@@ -53,9 +53,9 @@ class Fail:
 class Why:
     """Returns what it got and what the model makes of it, which it asks twice."""
 
-    model: Model
+    model: ExplainedModel
 
-    def attach(self, model: Model) -> None:
+    def attach(self, model: ExplainedModel) -> None:
         self.model = model
 
     def load(self) -> None:
@@ -91,7 +91,7 @@ class Late(Why):
 class Picky(Why):
     """Takes no model."""
 
-    def attach(self, model: Model) -> None:
+    def attach(self, model: ExplainedModel) -> None:
         raise ValueError("not this one")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from anabranch.components import registry
 from anabranch.components.contract import CannotLoad
-from anabranch.monitors.base import Comparing, Finding, Method
+from anabranch.monitors.base import Comparing, Finding, MonitorMethod
 from anabranch.monitors.distributions import (
     ChiSquare,
     Drift,
@@ -28,7 +28,7 @@ def table(**tensors: Any) -> Table:
     return table_of({name: np.asarray(tensor) for name, tensor in tensors.items()})
 
 
-def fitted(method: Method, reference: Table) -> Method:
+def fitted(method: MonitorMethod, reference: Table) -> MonitorMethod:
     method.fit(reference)
     return method
 

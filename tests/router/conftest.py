@@ -18,7 +18,7 @@ from anabranch.components.contract import Context
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.core import Evaluated, InferenceCore, Verdict
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import Compare, TensorSpec
@@ -112,9 +112,9 @@ def make_table(
     return RoutingTable("demo", generation, fields.pop("stable", min(weights)), weights, **fields)
 
 
-def make_arms(step: Step = double, limits: Limits | None = None, **signature: Any) -> Arms:
+def make_arms(step: Step = double, limits: RequestLimits | None = None, **signature: Any) -> Arms:
     """A graph of one revision, 3."""
-    arms = Arms("demo", lambda revision: StepHead(step), limits or Limits())
+    arms = Arms("demo", lambda revision: StepHead(step), limits or RequestLimits())
     arms.apply(make_table(revisions={3: make_signature(**signature)}))
     return arms
 
@@ -125,13 +125,13 @@ class Demo:
     def __init__(
         self,
         steps: Mapping[int, Step],
-        limits: Limits | None = None,
+        limits: RequestLimits | None = None,
         draws: Sequence[float] = (),
     ) -> None:
         self.heads = {number: StepHead(step) for number, step in steps.items()}
         self.made: list[int] = []
         left = iter(draws)
-        self.arms = Arms("demo", self._head, limits or Limits(), lambda: next(left))
+        self.arms = Arms("demo", self._head, limits or RequestLimits(), lambda: next(left))
         self.app = GraphApp(self.arms)
 
     def _head(self, revision: int) -> StepHead:

@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 
 from anabranch.errors import Unavailable
-from anabranch.router.limits import Gate
+from anabranch.router.limits import ConcurrencyLimit
 
 
 def test_a_gate_lets_so_many_through_at_a_time() -> None:
-    gate = Gate(2)
+    gate = ConcurrencyLimit(2)
     with gate, gate:
         with pytest.raises(Unavailable, match="2 requests are in progress") as caught, gate:
             pass
@@ -17,7 +17,7 @@ def test_a_gate_lets_so_many_through_at_a_time() -> None:
 
 
 def test_a_failure_inside_frees_its_place() -> None:
-    gate = Gate(1)
+    gate = ConcurrencyLimit(1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError), gate:
             raise ZeroDivisionError

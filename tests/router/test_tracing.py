@@ -10,7 +10,7 @@ import pytest
 
 from anabranch.components.contract import Context
 from anabranch.errors import InvalidRequest, NodeError
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.telemetry import tracing
 from anabranch.telemetry.span import Span
 from anabranch.telemetry.tracing import Traces
@@ -81,7 +81,7 @@ def test_only_what_is_the_servers_fault_is_an_error(
     told: list[Span], demo: type[Demo], step: Any, status: int, failed: str | None
 ) -> None:
     async def main() -> None:
-        one = demo({3: step}, Limits())
+        one = demo({3: step}, RequestLimits())
         one.apply({3: 100.0})
         assert (await one.ask(headers=HEADERS))[0] == status
 

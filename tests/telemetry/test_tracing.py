@@ -16,10 +16,10 @@ from anabranch.telemetry.definitions import (
     OUTLET_WAITING,
 )
 from anabranch.telemetry.registry import REGISTRY
-from anabranch.telemetry.span import Failure, Span
+from anabranch.telemetry.span import Span, SpanFailure
 from anabranch.telemetry.trace import Trace
 from anabranch.telemetry.trace_settings import TraceSettings
-from anabranch.telemetry.tracing import Recording, Traces
+from anabranch.telemetry.tracing import SpanRecording, Traces
 from tests.telemetry.collector import Collector, collecting
 
 ROOT = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "")
@@ -70,8 +70,8 @@ def test_spans_reach_a_collector(
     found = traces(monkeypatch, collector, protocol, graph)
     with (
         pytest.raises(ZeroDivisionError),
-        Recording(ROOT, "request", {"n": 1, "ok": True}, "server") as above,
-        Recording(above.trace, "node a", {"anabranch.node": "a"}, links=[above.trace]),
+        SpanRecording(ROOT, "request", {"n": 1, "ok": True}, "server") as above,
+        SpanRecording(above.trace, "node a", {"anabranch.node": "a"}, links=[above.trace]),
     ):
         raise ZeroDivisionError("by nought")
     found.close()
@@ -96,7 +96,7 @@ def test_what_a_collector_does_not_take_is_counted(
     found = traces(monkeypatch, collector, protocol, graph)
     setattr(collector, mood, True)
     for _ in range(1000):
-        Recording(ROOT, "request", {}).end()
+        SpanRecording(ROOT, "request", {}).end()
     found.close()
     counted = counts(graph)
     assert counted["selected"] == 1000 and counted["sent"] == 0 < counted["failed"]
@@ -110,10 +110,10 @@ def test_spans_that_are_to_be_shown_go_another_way(monkeypatch: pytest.MonkeyPat
     found = Traces({"ANABRANCH_GRAPH": "shown"})
     monkeypatch.setattr(tracing, "TRACES", found)
     found.show(told.extend)
-    with Recording(Trace(ROOT.trace_id, "", "anabranch=show"), "request", {}) as recording:
+    with SpanRecording(Trace(ROOT.trace_id, "", "anabranch=show"), "request", {}) as recording:
         recording.waited("queue a", {})
-        recording.fail(Failure("503"))
-    Recording(ROOT, "request", {}).end()
+        recording.fail(SpanFailure("503"))
+    SpanRecording(ROOT, "request", {}).end()
     found.close()
     assert [span.name for span in told] == ["queue a", "request"]
     queue, request = (span.view() for span in told)

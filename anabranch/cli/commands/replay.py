@@ -71,7 +71,7 @@ def replay(
     from anabranch.specs.models import Compare
 
     files = log_files(logs)
-    rule, pace = Compare(rtol=rtol, atol=atol), replay.Pace(concurrency, rate, limit)
+    rule, pace = Compare(rtol=rtol, atol=atol), replay.ReplayPace(concurrency, rate, limit)
     with options.client(home) as client:
         client.metadata(graph, revision)
         url = client.graph_url(graph, revision)

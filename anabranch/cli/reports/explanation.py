@@ -10,9 +10,9 @@ import numpy as np
 from anabranch.cli.terminal import table
 from anabranch.explainers.drawing.panels import (
     Bars,
+    DrawnPanel,
     Heat,
     Line,
-    Panel,
     Part,
     Said,
     headline,
@@ -46,7 +46,7 @@ def _headline(answer: Mapping[str, Any]) -> str:
     return f"{headline(answer)}{by}{took}{cached}"
 
 
-def _panel(panel: Panel) -> str:
+def _panel(panel: DrawnPanel) -> str:
     facts = ", ".join(f"{name} {value}" for name, value in panel.facts)
     above = f"{panel.title}: {facts}" if panel.title else facts
     return "\n".join(filter(None, [above, *_parts(panel.parts)]))

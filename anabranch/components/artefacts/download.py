@@ -22,14 +22,14 @@ from typing import IO
 
 from anabranch.components.artefacts.cache import CONTENT
 from anabranch.components.artefacts.digests import file_digest, folder_digest
-from anabranch.components.artefacts.progress import Progress
+from anabranch.components.artefacts.progress import TransferProgress
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import (
     CHUNK,
-    Interrupted,
+    ArtefactSource,
     RemoteFile,
-    Source,
     Stream,
+    TransferInterrupted,
     check_size,
     shown_size,
 )
@@ -49,7 +49,7 @@ class Download:
 
     def __init__(
         self,
-        source: Source,
+        source: ArtefactSource,
         folder: Path,
         what: str,
         settings: ArtefactSettings,
@@ -61,7 +61,7 @@ class Download:
         self._settings = settings
         self._room = room
         self._deadline = deadline
-        self._progress = Progress(what, source.size)
+        self._progress = TransferProgress(what, source.size)
         self._came = 0
         self._room_for = 0
         self.resumed = False
@@ -131,7 +131,7 @@ class Download:
             _write(target, chunk)
             self._progress.add(len(chunk))
         if file.size is not None and size != file.size:
-            raise Interrupted(f"it ended after {size} of {file.size} bytes")
+            raise TransferInterrupted(f"it ended after {size} of {file.size} bytes")
         target.flush()
         os.fsync(target.fileno())
         return digest.hexdigest()

@@ -15,9 +15,9 @@ from anabranch.components.artefacts.archives import unpack
 from anabranch.components.artefacts.cache import CONTENT, Cache, Meta
 from anabranch.components.artefacts.digests import file_digest
 from anabranch.components.artefacts.download import Download, Refused
-from anabranch.components.artefacts.progress import Progress
+from anabranch.components.artefacts.progress import TransferProgress
 from anabranch.components.artefacts.settings import ArtefactSettings
-from anabranch.components.artefacts.sources import Interrupted, Source, open_source
+from anabranch.components.artefacts.sources import ArtefactSource, TransferInterrupted, open_source
 from anabranch.components.artefacts.uris import filename, is_archive, is_mlflow, redacted
 from anabranch.errors import ArtefactError
 
@@ -58,7 +58,7 @@ def _retried(work: Callable[[], T], deadline: float) -> T:
     for pause in (*_PAUSES_S, None):
         try:
             return work()
-        except Interrupted as error:
+        except TransferInterrupted as error:
             if pause is None or time.monotonic() + pause > deadline:
                 raise ArtefactError(f"cannot be fetched: {error}") from None
             logger.warning("a download broke off, trying again in %gs: %s", pause, error)
@@ -77,27 +77,27 @@ class _Wanted:
 
     def path(self) -> Path:
         """Return its local path. Raises Interrupted where another try may help."""
-        source: Source | None = None
+        source: ArtefactSource | None = None
         if self._sha256 is None:
             source = self._opened()
             key = _key("marked", self._origin(), source.fingerprint or _now(source))
         else:
             key = _key("sha256", self._name, self._sha256)
-        waiting = Progress(redacted(self._uri), None).waiting
+        waiting = TransferProgress(redacted(self._uri), None).waiting
         found = self._cache.obtain(
             key, lambda partial: self._fill(partial, source or self._opened()),
             self.deadline, waiting,
         )  # fmt: skip
         return _root(*found)
 
-    def _opened(self) -> Source:
+    def _opened(self) -> ArtefactSource:
         return open_source(self._uri, self._settings)
 
     def _origin(self) -> str:
         """Return what tells a reference from the same words elsewhere."""
         return f"{self._settings.tracking} {self._uri}" if is_mlflow(self._uri) else self._uri
 
-    def _fill(self, partial: Path, source: Source) -> Meta:
+    def _fill(self, partial: Path, source: ArtefactSource) -> Meta:
         """Download; starts over where what an earlier try left does not fit."""
         first = self._download(source, partial)
         try:
@@ -109,13 +109,13 @@ class _Wanted:
             self._download(source, partial).run(self._sha256)
         return {"origin": redacted(self._uri), "shape": self._shaped(partial, source)}
 
-    def _download(self, source: Source, partial: Path) -> Download:
+    def _download(self, source: ArtefactSource, partial: Path) -> Download:
         return Download(
             source, partial, redacted(self._uri), self._settings, self._cache.make_room,
             self.deadline,
         )  # fmt: skip
 
-    def _shaped(self, partial: Path, source: Source) -> str:
+    def _shaped(self, partial: Path, source: ArtefactSource) -> str:
         """Unpack an archive; returns what the content is."""
         if source.is_folder or not is_archive(self._name):
             return "folder" if source.is_folder else "file"
@@ -148,5 +148,5 @@ def _key(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _now(source: Source) -> str:
+def _now(source: ArtefactSource) -> str:
     return f"{source.size} {int(time.time() // _UNMARKED_S)}"

@@ -10,7 +10,13 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from anabranch.components.artefacts.settings import ArtefactSettings
-from anabranch.components.artefacts.sources import CHUNK, Interrupted, RemoteFile, Source, Stream
+from anabranch.components.artefacts.sources import (
+    CHUNK,
+    ArtefactSource,
+    RemoteFile,
+    Stream,
+    TransferInterrupted,
+)
 from anabranch.components.artefacts.uris import SCHEMES, filename, redacted, scheme
 from anabranch.errors import ArtefactError
 
@@ -20,19 +26,19 @@ _PASSING = (OSError, TimeoutError)
 _MOST_TEXT = 300
 
 
-def open_source(uri: str, settings: ArtefactSettings) -> Source:
+def open_source(uri: str, settings: ArtefactSettings) -> ArtefactSource:
     """List the file, or all files below the folder, that a URI means."""
     with _mapped(uri):
         system, place = _system(uri)
         described = system.info(place)
         if described["type"] != "directory":
             file = _described(filename(uri), described)
-            return Source([file], _reader(system, uri, {file.path: place}))
+            return ArtefactSource([file], _reader(system, uri, {file.path: place}))
         found = system.find(place, detail=True)
     top = place.rstrip("/") + "/"
     places = {one.removeprefix(top): one for one in found if not one.endswith("/")}
     files = [_described(path, found[one]) for path, one in places.items()]
-    return Source(files, _reader(system, uri, places), is_folder=True)
+    return ArtefactSource(files, _reader(system, uri, places), is_folder=True)
 
 
 def _system(uri: str) -> tuple[Any, str]:
@@ -76,14 +82,14 @@ def _mapped(uri: str) -> Iterator[None]:
     """Turn what the libraries raise into ours; their texts may quote requests with signatures."""
     try:
         yield
-    except (ArtefactError, Interrupted):
+    except (ArtefactError, TransferInterrupted):
         raise
     except FileNotFoundError:
         raise ArtefactError("there is no such file or folder") from None
     except PermissionError as error:
         raise ArtefactError(f"access is denied: {_text(error)}") from None
     except _PASSING as error:
-        raise Interrupted(_text(error)) from None
+        raise TransferInterrupted(_text(error)) from None
     except Exception as error:
         raise ArtefactError(_text(error)) from None
 

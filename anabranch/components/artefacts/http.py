@@ -18,11 +18,11 @@ import httpx
 
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.sources import (
-    Interrupted,
+    ArtefactSource,
     Read,
     RemoteFile,
-    Source,
     Stream,
+    TransferInterrupted,
 )
 from anabranch.components.artefacts.uris import filename, redacted
 from anabranch.errors import ArtefactError
@@ -37,9 +37,9 @@ _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 Headers: TypeAlias = Mapping[str, str]
 
 
-def open_source(uri: str, settings: ArtefactSettings) -> Source:
+def open_source(uri: str, settings: ArtefactSettings) -> ArtefactSource:
     """List the one file that a URL means, by asking for its first byte."""
-    return Source([probe(uri, filename(uri))], reader({filename(uri): uri}))
+    return ArtefactSource([probe(uri, filename(uri))], reader({filename(uri): uri}))
 
 
 def probe(url: str, path: str, headers: Headers | None = None) -> RemoteFile:
@@ -64,7 +64,7 @@ def reader(urls: Mapping[str, str], headers: Headers | None = None) -> Read:
             sent |= {"range": f"bytes={start}-", "if-range": file.mark}
         with _get(urls[file.path], sent) as response:
             if _mark(response) not in (None, file.mark):
-                raise Interrupted("it changed meanwhile")
+                raise TransferInterrupted("it changed meanwhile")
             yield Stream(_start(response, start), _chunks(response))
 
     return read
@@ -97,7 +97,9 @@ def _get(url: str, headers: Headers) -> Iterator[httpx.Response]:
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
         raise ArtefactError(f"it is not a URL to fetch: {redacted(str(error))}") from None
     except httpx.HTTPError as error:
-        raise Interrupted(f"{type(error).__name__}: {redacted(str(error))}".rstrip(": ")) from None
+        raise TransferInterrupted(
+            f"{type(error).__name__}: {redacted(str(error))}".rstrip(": ")
+        ) from None
 
 
 def _check(response: httpx.Response) -> None:
@@ -106,7 +108,7 @@ def _check(response: httpx.Response) -> None:
         raise ArtefactError("it redirects from https to http")
     status = response.status_code
     if status in _PASSING:
-        raise Interrupted(f"the server answers {status} {response.reason_phrase}")
+        raise TransferInterrupted(f"the server answers {status} {response.reason_phrase}")
     if status not in (200, 206, 416):
         raise ArtefactError(f"the server answers {status} {response.reason_phrase}")
     encoding = response.headers.get("content-encoding", "identity")
@@ -129,7 +131,9 @@ def _chunks(response: httpx.Response) -> Iterator[bytes]:
     try:
         yield from response.iter_raw()
     except httpx.HTTPError as error:
-        raise Interrupted(f"{type(error).__name__}: {redacted(str(error))}".rstrip(": ")) from None
+        raise TransferInterrupted(
+            f"{type(error).__name__}: {redacted(str(error))}".rstrip(": ")
+        ) from None
 
 
 def _mark(response: httpx.Response) -> str | None:

@@ -23,7 +23,12 @@ from anabranch.components.artefacts import filesystems
 from anabranch.components.artefacts.digests import MAX_FILES
 from anabranch.components.artefacts.http import probe, reader, tls
 from anabranch.components.artefacts.settings import ArtefactSettings
-from anabranch.components.artefacts.sources import MODULES, Interrupted, RemoteFile, Source
+from anabranch.components.artefacts.sources import (
+    MODULES,
+    ArtefactSource,
+    RemoteFile,
+    TransferInterrupted,
+)
 from anabranch.components.artefacts.uris import is_inner, redacted, scheme
 from anabranch.errors import ArtefactError
 
@@ -50,7 +55,7 @@ def resolve(reference: str, settings: ArtefactSettings) -> str:
         return f"models:/{name}/{int(found['model_version']['version'])}"
 
 
-def open_source(uri: str, settings: ArtefactSettings) -> Source:
+def open_source(uri: str, settings: ArtefactSettings) -> ArtefactSource:
     """List the files of the model, or of the run's artefacts, that a reference means."""
     server, reference = _Server(settings), resolve(uri, settings)
     with _understood():
@@ -109,7 +114,7 @@ class _Server:
         except httpx.InvalidURL:
             raise ArtefactError("MLFLOW_TRACKING_URI is not a URL") from None
         except httpx.HTTPError as error:
-            raise Interrupted(
+            raise TransferInterrupted(
                 f"the tracking server does not answer ({type(error).__name__})"
             ) from None
         return _answer(reply)
@@ -121,7 +126,7 @@ def _answer(reply: httpx.Response) -> Json:
     except ValueError:
         body = None
     if reply.status_code >= 500:
-        raise Interrupted(f"the tracking server answers {reply.status_code}")
+        raise TransferInterrupted(f"the tracking server answers {reply.status_code}")
     if not isinstance(body, dict) or reply.status_code != 200:
         said = body.get("message", "") if isinstance(body, dict) else ""
         text = f": {redacted(str(said))[:300]}" if said else ""
@@ -173,7 +178,7 @@ def _of_run(server: _Server, run: str, path: str) -> str:
     return f"{found['info']['artifact_uri'].rstrip('/')}/{path}"
 
 
-def _proxied(server: _Server, place: str) -> Source:
+def _proxied(server: _Server, place: str) -> ArtefactSource:
     """List what the server serves at a place: a folder, or else a file."""
     top = urlsplit(place).path.strip("/")
     if not is_inner(top):
@@ -182,7 +187,7 @@ def _proxied(server: _Server, place: str) -> Source:
     is_folder = bool(urls)
     urls = urls or {top.rpartition("/")[2]: server.file(top)}
     files = [_marked(probe(url, path, server.headers)) for path, url in urls.items()]
-    return Source(files, reader(urls, server.headers), is_folder)
+    return ArtefactSource(files, reader(urls, server.headers), is_folder)
 
 
 def _marked(file: RemoteFile) -> RemoteFile:

@@ -12,7 +12,7 @@ logger = logging.getLogger("anabranch.artefacts")
 _EVERY_S = 5.0
 
 
-class Progress:
+class TransferProgress:
     """Logs bytes, share and rate of what is counted; ``total`` is None where it is not known."""
 
     def __init__(self, what: str, total: int | None) -> None:

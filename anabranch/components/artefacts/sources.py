@@ -31,7 +31,7 @@ MODULES: dict[str, str] = {
 """Scheme: the module whose ``open_source`` takes it."""
 
 
-class Interrupted(Exception):
+class TransferInterrupted(Exception):
     """A transfer broke off for a reason that may pass; it is tried again."""
 
 
@@ -55,7 +55,7 @@ Read: TypeAlias = Callable[[RemoteFile, int], AbstractContextManager[Stream]]
 
 
 @dataclass(frozen=True)
-class Source:
+class ArtefactSource:
     """What a reference stands for now."""
 
     files: Sequence[RemoteFile]
@@ -80,10 +80,10 @@ class Source:
 class Opener(Protocol):
     """``open_source`` of a module: list what ``uri`` means. Raises what ``Read`` does."""
 
-    def __call__(self, uri: str, settings: ArtefactSettings) -> Source: ...  # noqa: D102
+    def __call__(self, uri: str, settings: ArtefactSettings) -> ArtefactSource: ...  # noqa: D102
 
 
-def open_source(uri: str, settings: ArtefactSettings) -> Source:
+def open_source(uri: str, settings: ArtefactSettings) -> ArtefactSource:
     """List what ``uri`` means. Raises Interrupted, or ArtefactError naming what is wrong."""
     opener: Opener = importlib.import_module(MODULES[scheme(uri)]).open_source
     source = opener(uri, settings)
@@ -91,7 +91,7 @@ def open_source(uri: str, settings: ArtefactSettings) -> Source:
     return source
 
 
-def _check(source: Source, settings: ArtefactSettings) -> None:
+def _check(source: ArtefactSource, settings: ArtefactSettings) -> None:
     if not source.files:
         raise ArtefactError("there is nothing at that place")
     if len(source.files) > MAX_FILES:

@@ -9,7 +9,7 @@ however many replicas decide, there is one state. Without any, a strategy goes b
 from anabranch.components.bandits.bandit import Bandit, Standing
 from anabranch.components.bandits.epsilon_greedy import EpsilonGreedy
 from anabranch.components.bandits.linucb import LinUCB
-from anabranch.components.bandits.state import State, Sums
+from anabranch.components.bandits.state import RouteSums, State
 from anabranch.components.bandits.thompson import Thompson
 from anabranch.components.bandits.ucb1 import UCB1
 
@@ -18,8 +18,8 @@ __all__ = [
     "Bandit",
     "EpsilonGreedy",
     "LinUCB",
+    "RouteSums",
     "Standing",
     "State",
-    "Sums",
     "Thompson",
 ]

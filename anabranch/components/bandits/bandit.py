@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from anabranch.components.bandits.state import State, Sums
+from anabranch.components.bandits.state import RouteSums, State
 from anabranch.components.hints import hint, shown
 from anabranch.components.registry import Finding
 from anabranch.components.tensors.arrays import Array
@@ -48,7 +48,7 @@ class Standing:
     """Parameters of what is believed of the route."""
 
 
-class Mind(ABC):
+class Decider(ABC):
     """How a strategy decides while nothing new is learned. It is called from one thread at a time.
 
     What it knows is never changed: a new state means a new mind.
@@ -145,10 +145,10 @@ class Bandit(ABC):
 class ContextFree(Bandit):
     """A strategy that does not look at the request."""
 
-    _mind: Mind
+    _mind: Decider
 
     @abstractmethod
-    def mind(self, state: State, rng: np.random.Generator) -> Mind:
+    def mind(self, state: State, rng: np.random.Generator) -> Decider:
         """How to decide by a state."""
 
     def learn(self, state: State | None) -> None:
@@ -188,7 +188,7 @@ def shares_of(given: MinShare, routes: Sequence[str]) -> dict[str, float]:
     return dict.fromkeys(routes, given)
 
 
-def normal_interval(sums: Sums) -> Interval | None:
+def normal_interval(sums: RouteSums) -> Interval | None:
     """Where the mean of a route is, with 95 %, as the normal approximation has it."""
     if sums.count <= 1.0:
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from anabranch.components.bandits import priors
 from anabranch.components.bandits.bandit import (
     ContextFree,
-    Mind,
+    Decider,
     MinShare,
     Standing,
     at_least,
@@ -19,13 +19,13 @@ from anabranch.components.bandits.bandit import (
     problems,
     wrong_size,
 )
-from anabranch.components.bandits.priors import Given, Mean
+from anabranch.components.bandits.priors import Given, PriorMean
 from anabranch.components.bandits.state import State
 from anabranch.components.registry import Finding, register
 from anabranch.components.weights import Weights
 from anabranch.specs.models import NodeBase, Router
 
-_NONE = Mean(0.0, 0.0)
+_NONE = PriorMean(0.0, 0.0)
 
 
 @register("router", "epsilon_greedy")
@@ -55,7 +55,7 @@ class EpsilonGreedy(ContextFree):
         super().__init__(node, decay, min_share, seed)
         self._epsilon = epsilon
         self._anneal = math.inf if anneal is None else anneal
-        self._priors = priors.read(Mean, prior, self.routes, _NONE)
+        self._priors = priors.read(PriorMean, prior, self.routes, _NONE)
         self.learn(None)
 
     @staticmethod
@@ -65,9 +65,9 @@ class EpsilonGreedy(ContextFree):
         yield from problems(router, "epsilon_greedy")
         yield from at_least(router, "epsilon", 0.0, 1.0)
         yield from at_least(router, "anneal", 1.0)
-        yield from priors.problems(Mean, router)
+        yield from priors.problems(PriorMean, router)
 
-    def mind(self, state: State, rng: np.random.Generator) -> Mind:
+    def mind(self, state: State, rng: np.random.Generator) -> Decider:
         """How to decide by a state: shares that are known."""
         believed = self._believed(state)
         most = max(one.mean for one in believed.values())
@@ -88,11 +88,11 @@ class EpsilonGreedy(ContextFree):
             state, self._believed(state), lambda route: normal_interval(state.routes[route])
         )
 
-    def _believed(self, state: State) -> dict[str, Mean]:
+    def _believed(self, state: State) -> dict[str, PriorMean]:
         return {route: self._priors[route].after(state.routes[route]) for route in self.routes}
 
 
-class _Shares(Mind):
+class _Shares(Decider):
     """Every route with its share."""
 
     def __init__(self, shares: Mapping[str, float], rng: np.random.Generator) -> None:

@@ -17,7 +17,7 @@ from anabranch.components.bandits.bandit import (
     problems,
     wrong_size,
 )
-from anabranch.components.bandits.state import State, Sums
+from anabranch.components.bandits.state import RouteSums, State
 from anabranch.components.contract import Choice
 from anabranch.components.registry import Finding, register
 from anabranch.components.tensors.arrays import Array
@@ -127,7 +127,7 @@ class LinUCB(Bandit):
         """How each route stands: its mean over all requests, and θ as the posterior."""
         return {route: self._standing(state.routes[route]) for route in self.routes}
 
-    def _standing(self, sums: Sums) -> Standing:
+    def _standing(self, sums: RouteSums) -> Standing:
         interval = normal_interval(sums)
         if not sums.moment:
             return Standing(sums.rewards, sums.count, sums.mean, interval, None, {"theta": None})
@@ -180,7 +180,7 @@ class _Bounds:
         return self._routes[found]
 
 
-def _solved(sums: Sums, size: int, ridge: float) -> tuple[_Vector, _Vector]:
+def _solved(sums: RouteSums, size: int, ridge: float) -> tuple[_Vector, _Vector]:
     """θ, and a matrix R with RᵀR = A⁻¹, so that xᵀ A⁻¹ x is the square of the norm of R x.
 
     Through the eigenvalues of the sum of x xᵀ: those are at least 0, whatever rounding says.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeAlias, TypeVar
 
-from anabranch.components.bandits.state import Sums
+from anabranch.components.bandits.state import RouteSums
 from anabranch.components.hints import hint, listing, shown
 from anabranch.components.registry import Finding
 from anabranch.specs.models import Router
@@ -29,18 +29,18 @@ _Belief = TypeVar("_Belief")
 
 
 @dataclass(frozen=True, slots=True)
-class Mean:
+class PriorMean:
     """A mean, and how many rewards it counts for."""
 
     mean: float
     weight: float
 
-    def after(self, sums: Sums) -> Mean:
+    def after(self, sums: RouteSums) -> PriorMean:
         """The belief after rewards; the prior's mean while nothing has any weight."""
         weight = self.weight + sums.count
         if not weight:
             return self
-        return Mean((self.weight * self.mean + sums.count * sums.mean) / weight, weight)
+        return PriorMean((self.weight * self.mean + sums.count * sums.mean) / weight, weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Beta:
         """The expected mean."""
         return self.alpha / (self.alpha + self.beta)
 
-    def after(self, sums: Sums) -> Beta:
+    def after(self, sums: RouteSums) -> Beta:
         """The belief after rewards."""
         won = min(max(sums.count * sums.mean, 0.0), sums.count)
         return Beta(self.alpha + won, self.beta + sums.count - won)
@@ -79,7 +79,7 @@ class Gaussian:
         """Scale of the mean's distribution, Student's t with 2 ``shape`` degrees of freedom."""
         return math.sqrt(self.scale / (self.shape * self.weight))
 
-    def after(self, sums: Sums) -> Gaussian:
+    def after(self, sums: RouteSums) -> Gaussian:
         """The belief after rewards."""
         weight = self.weight + sums.count
         off = sums.mean - self.mean
@@ -91,7 +91,7 @@ class Gaussian:
         )
 
 
-def unit_information(routes: Iterable[Sums]) -> Gaussian:
+def unit_information(routes: Iterable[RouteSums]) -> Gaussian:
     """A prior worth one reward, of the scale of those that there were over all routes.
 
     After Kass and Wasserman, "A Reference Bayesian Test for Nested Hypotheses", 1995. So nobody

@@ -20,7 +20,7 @@ _Weight = Annotated[float, Field(ge=0)]
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
+class RouteSums:
     """What is known of one route. All but ``rewards`` is discounted where there is a decay."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -37,7 +37,7 @@ class Sums:
     moment: tuple[float, ...] = ()
     """Sum of reward times x."""
 
-    def aged(self, keep: float) -> Sums:
+    def aged(self, keep: float) -> RouteSums:
         """The same, with everything counting ``keep`` as much as before."""
         return replace(
             self,
@@ -47,12 +47,12 @@ class Sums:
             moment=_scaled(self.moment, keep),
         )
 
-    def plus(self, reward: float, features: Sequence[float] = ()) -> Sums:
+    def plus(self, reward: float, features: Sequence[float] = ()) -> RouteSums:
         """One more reward; mean and spread as Welford's method updates them."""
         count = self.count + 1.0
         from_before = reward - self.mean
         mean = self.mean + from_before / count
-        return Sums(
+        return RouteSums(
             self.rewards + 1,
             count,
             mean,
@@ -82,14 +82,14 @@ class State:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
-    routes: dict[str, Sums]
+    routes: dict[str, RouteSums]
     version: Literal[1] = field(default=1, kw_only=True)
     """Of the JSON that it is kept as."""
 
     @classmethod
     def empty(cls, routes: Sequence[str]) -> Self:
         """Nothing learned yet."""
-        return cls({route: Sums() for route in routes})
+        return cls({route: RouteSums() for route in routes})
 
     def after(
         self, route: str, reward: float, features: Sequence[float] = (), keep: float = 1.0
@@ -118,7 +118,7 @@ class State:
         return found
 
 
-def _aged(routes: Mapping[str, Sums], keep: float) -> dict[str, Sums]:
+def _aged(routes: Mapping[str, RouteSums], keep: float) -> dict[str, RouteSums]:
     return {name: sums.aged(keep) for name, sums in routes.items()}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from anabranch.components.bandits import priors
 from anabranch.components.bandits.bandit import (
     ContextFree,
-    Mind,
+    Decider,
     MinShare,
     Standing,
     problems,
@@ -73,7 +73,7 @@ class Thompson(ContextFree):
         """What the rewards may be."""
         return "real" if self._gaussian else "unit"
 
-    def mind(self, state: State, rng: np.random.Generator) -> Mind:
+    def mind(self, state: State, rng: np.random.Generator) -> Decider:
         """How to decide by a state: by draws from what is believed."""
         return _Sampler(self.routes, self._draws(state), rng)
 
@@ -112,7 +112,7 @@ def _of_gaussians(believed: Sequence[Gaussian]) -> Draws:
     return lambda rng, count: mean + width * rng.standard_t(freedom, (count, len(mean)))
 
 
-class _Sampler(Mind):
+class _Sampler(Decider):
     """Draws blocks of decisions; what is left of one goes when something is learned."""
 
     def __init__(self, routes: Sequence[str], draws: Draws, rng: np.random.Generator) -> None:

@@ -11,18 +11,18 @@ import numpy as np
 from anabranch.components.bandits import priors
 from anabranch.components.bandits.bandit import (
     ContextFree,
-    Mind,
+    Decider,
     MinShare,
     Standing,
     problems,
 )
-from anabranch.components.bandits.priors import Given, Mean
+from anabranch.components.bandits.priors import Given, PriorMean
 from anabranch.components.bandits.state import State
 from anabranch.components.registry import Finding, register
 from anabranch.components.tensors.arrays import Array
 from anabranch.specs.models import NodeBase, Router
 
-_HOPEFUL = Mean(1.0, 0.0)
+_HOPEFUL = PriorMean(1.0, 0.0)
 _LOOK = 1_000
 """Decisions for what people look at."""
 
@@ -52,7 +52,7 @@ class UCB1(ContextFree):
         seed: int | None = None,
     ) -> None:
         super().__init__(node, decay, min_share, seed)
-        self._priors = priors.read(Mean, prior, self.routes, _HOPEFUL)
+        self._priors = priors.read(PriorMean, prior, self.routes, _HOPEFUL)
         self.learn(None)
 
     @staticmethod
@@ -60,7 +60,7 @@ class UCB1(ContextFree):
         """Find wrong routes, shares and priors."""
         router = cast(Router, node)
         yield from problems(router, "ucb1")
-        yield from priors.problems(Mean, router)
+        yield from priors.problems(PriorMean, router)
 
     def mind(self, state: State, rng: np.random.Generator) -> _Bounds:
         """How to decide by a state."""
@@ -80,14 +80,14 @@ class UCB1(ContextFree):
         believed = self._believed(state)
         return self._standings(state, believed, _Bounds(believed).interval)
 
-    def _believed(self, state: State) -> dict[str, Mean]:
+    def _believed(self, state: State) -> dict[str, PriorMean]:
         return {route: self._priors[route].after(state.routes[route]) for route in self.routes}
 
 
-class _Bounds(Mind):
+class _Bounds(Decider):
     """Confidence bounds, which narrow with every request that is sent to a route."""
 
-    def __init__(self, believed: Mapping[str, Mean]) -> None:
+    def __init__(self, believed: Mapping[str, PriorMean]) -> None:
         self._means = [one.mean for one in believed.values()]
         self._counts = [one.weight for one in believed.values()]
         self._places = {route: place for place, route in enumerate(believed)}

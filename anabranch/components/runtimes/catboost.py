@@ -15,7 +15,7 @@ from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.features import (
     Features,
-    TreeShap,
+    ShapTrees,
     answer_types,
     at_least_one_row,
     bad_method,
@@ -81,10 +81,10 @@ class CatboostModel:
             return self._call(self._pool(matrix) if len(matrix) else matrix)
         return cast(Array, at_least_one_row(self._call, numeric(matrix)))
 
-    def tree_shap(self, /, **inputs: Array) -> TreeShap:
+    def tree_shap(self, /, **inputs: Array) -> ShapTrees:
         """Return how much each feature of each row adds to the raw value, as CatBoost knows it."""
         pool = self._pool(self.features.matrix(inputs))
-        return TreeShap.of(
+        return ShapTrees.of(
             self._model.get_feature_importance(pool, type="ShapValues", thread_count=self._threads),
             self._model.predict(pool, prediction_type="RawFormulaVal", thread_count=self._threads),
             is_binary=_loss(self._model) in _BINARY,

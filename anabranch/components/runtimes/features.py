@@ -53,7 +53,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class TreeShap:
+class ShapTrees:
     """What each feature adds to each raw score of a row: Tree SHAP as the library itself has it.
 
     ``attributions`` are [rows, targets, features], ``base`` and ``scores`` [rows, targets], FP64.
@@ -66,7 +66,7 @@ class TreeShap:
     scores: Array
 
     @classmethod
-    def of(cls, values: Any, scores: Any, *, is_binary: bool) -> TreeShap:
+    def of(cls, values: Any, scores: Any, *, is_binary: bool) -> ShapTrees:
         """Read values [rows, targets * (features + 1)], the base last, and scores of any rank."""
         raw = np.asarray(scores, np.float64).reshape(len(scores), -1)
         parts = np.asarray(values, np.float64).reshape(*raw.shape, -1)

@@ -14,7 +14,7 @@ from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.features import (
     Features,
-    TreeShap,
+    ShapTrees,
     answer_types,
     at_least_one_row,
     bad_method,
@@ -79,11 +79,11 @@ class LightgbmModel:
         """Return what the method gives for each row."""
         return cast(Array, at_least_one_row(self._rows, numeric(self.features.matrix(inputs))))
 
-    def tree_shap(self, /, **inputs: Array) -> TreeShap:
+    def tree_shap(self, /, **inputs: Array) -> ShapTrees:
         """Return how much each feature of each row adds to the raw score, as LightGBM knows it."""
         matrix = numeric(self.features.matrix(inputs))
         threads = {"num_threads": self._options["num_threads"]}
-        return TreeShap.of(
+        return ShapTrees.of(
             self._booster.predict(matrix, pred_contrib=True, **threads),
             self._booster.predict(matrix, raw_score=True, **threads),
             is_binary=self._objective == "binary",

@@ -14,7 +14,7 @@ from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.features import (
     Features,
-    TreeShap,
+    ShapTrees,
     answer_types,
     at_least_one_row,
     bad_method,
@@ -75,10 +75,10 @@ class XgboostModel:
         except self._xgboost.core.XGBoostError as error:
             raise ValueError(_first_line(error)) from None
 
-    def tree_shap(self, /, **inputs: Array) -> TreeShap:
+    def tree_shap(self, /, **inputs: Array) -> ShapTrees:
         """Return how much each feature of each row adds to the margin, as XGBoost knows itself."""
         matrix = numeric(self.features.matrix(inputs))
-        return TreeShap.of(
+        return ShapTrees.of(
             self._details(matrix, pred_contribs=True),
             self._values(matrix, "margin"),
             is_binary=_objective(self._booster).startswith("binary:"),

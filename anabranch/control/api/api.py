@@ -31,8 +31,8 @@ from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.console import ConsoleApi
 from anabranch.control.api.endpoints import (
     JSON,
-    Answer,
-    Call,
+    ApiAnswer,
+    ApiCall,
     Endpoint,
     Query,
     answer,
@@ -53,16 +53,16 @@ from anabranch.control.api.views import (
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Operation, Situation
 from anabranch.control.observe import logs
-from anabranch.control.observe.totals import Ledger
+from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
 from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.reconcile.serving import log_folder
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.records import write_text
-from anabranch.control.store.store import Event, Graph, Revision, RevisionInfo, Store
-from anabranch.control.traffic.topics import Hub
-from anabranch.control.traffic.writer import Desk
+from anabranch.control.store.store import Event, GraphRecord, Revision, RevisionInfo, Store
+from anabranch.control.traffic.topics import TableTopics
+from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, Conflict, NotFound, SpecError
 from anabranch.router.errors import MethodNotAllowed, error_reply
 from anabranch.router.gateway.backend import GraphState
@@ -86,9 +86,9 @@ class ControlApi:
         store: Store,
         releases: Releases,
         reconciler: Reconciler,
-        desk: Desk,
-        hub: Hub,
-        ledger: Ledger,
+        desk: TrafficWriter,
+        hub: TableTopics,
+        ledger: ArmTotals,
         bandits: BanditApi,
         traces: RecentTraces,
         monitors: MonitorApi,
@@ -118,7 +118,7 @@ class ControlApi:
             routes[f"{_GRAPH}{path}"] = methods
         self._routes = [(re.compile(f"{path}/?"), methods) for path, methods in routes.items()]
 
-    async def handle(self, method: str, path: str, query: str, body: bytes) -> Answer:
+    async def handle(self, method: str, path: str, query: str, body: bytes) -> ApiAnswer:
         """Answer one request; errors become replies."""
         try:
             endpoint, found = self._endpoint(method, path)
@@ -152,7 +152,7 @@ class ControlApi:
             "/rollout/<action>, /compare, /monitors, /bandits and /bandits/reset"
         )
 
-    async def _list(self, call: Call) -> Answer:
+    async def _list(self, call: ApiCall) -> ApiAnswer:
         graphs, stored = await asyncio.to_thread(
             lambda: (self._store.graphs(), self._store.situations())
         )
@@ -165,7 +165,7 @@ class ControlApi:
         ]
         return answer(200, {"graphs": views})
 
-    async def _show(self, call: Call) -> Answer:
+    async def _show(self, call: ApiCall) -> ApiAnswer:
         limit = whole_number(call.query, "limit", _NEWEST, MAX_REVISIONS)
         # Here: the ledger is for one thread.
         lately, ever = self._ledger.recent(call.graph), self._ledger.totals(call.graph)
@@ -194,7 +194,7 @@ class ControlApi:
         others = [self._store.revision(now.graph, one) for one in sorted(missing, reverse=True)]
         return [*newest, *others]
 
-    def _present(self, name: str) -> Graph:
+    def _present(self, name: str) -> GraphRecord:
         graph = self._store.graph(name)
         if graph.state == "deleted":
             raise NotFound(f"graph {name!r} was deleted")
@@ -211,33 +211,33 @@ class ControlApi:
             return []
         return segments_view(plan, shown, apps)
 
-    async def _delete(self, call: Call) -> Answer:
+    async def _delete(self, call: ApiCall) -> ApiAnswer:
         graph = await asyncio.to_thread(self._present, call.graph)
         await self._desk.change(graph.name, _deleted)
         await self._bandits.forget(graph.name)
         return answer(202, {"graph": graph.name, "state": "deleting"})
 
-    async def _load(self, call: Call) -> Answer:
+    async def _load(self, call: ApiCall) -> ApiAnswer:
         """Take a graph down for a while, or bring it back."""
         graph = await asyncio.to_thread(self._present, call.graph)
         operation = operations.loaded if call.action == "load" else operations.unloaded
         stored = await self._desk.change(graph.name, lambda now, at, grace: _kept(operation, now))
         return answer(202, {"graph": graph.name, "state": stored.situation.state})
 
-    async def _revisions(self, call: Call) -> Answer:
+    async def _revisions(self, call: ApiCall) -> ApiAnswer:
         limit = whole_number(call.query, "limit", _NEWEST, MAX_REVISIONS)
         await asyncio.to_thread(self._present, call.graph)
         found = await asyncio.to_thread(self._store.revisions, call.graph, limit)
         return answer(200, {"graph": call.graph, "revisions": [revision_view(r) for r in found]})
 
-    async def _deploy(self, call: Call) -> Answer:
+    async def _deploy(self, call: ApiCall) -> ApiAnswer:
         revision = await asyncio.to_thread(self._received, call)
         await self._desk.publish(call.graph)
         return answer(
             202, {"graph": call.graph, "revision": revision.number, "state": revision.state}
         )
 
-    def _received(self, call: Call) -> Revision:
+    def _received(self, call: ApiCall) -> Revision:
         received = self._releases.receive(call.graph, call.body)
         intent = read_intent(call.query.get("intent"), received.rollout)
         self._releases.check(intent.rollout, received.monitored)
@@ -247,19 +247,19 @@ class ControlApi:
             author[:_MAX_NOTE], message[:_MAX_NOTE], intent, received.pins,
         )  # fmt: skip
 
-    async def _revision(self, call: Call) -> Answer:
+    async def _revision(self, call: ApiCall) -> ApiAnswer:
         await asyncio.to_thread(self._present, call.graph)
         revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)
         # Who waits for a revision to be up asks it something next.
         await self._desk.until_in_force(call.graph)
         return answer(200, revision_view(revision) | {"spec": revision.spec})
 
-    async def _files(self, call: Call) -> Answer:
+    async def _files(self, call: ApiCall) -> ApiAnswer:
         await asyncio.to_thread(self._present, call.graph)
         revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)
         return answer(200, {"files": await asyncio.to_thread(self._releases.files, revision)})
 
-    async def _logs(self, call: Call) -> Answer:
+    async def _logs(self, call: ApiCall) -> ApiAnswer:
         await asyncio.to_thread(self._present, call.graph)
         query = call.query
         count = whole_number(query, "tail", 100, logs.MAX_LINES)
@@ -271,7 +271,7 @@ class ControlApi:
         )  # fmt: skip
         return answer(200, found._asdict())
 
-    async def _events(self, call: Call) -> Answer:
+    async def _events(self, call: ApiCall) -> ApiAnswer:
         graph, query = call.query.get("graph"), call.query
         name = None if graph is None else write_text(graph)
         if "newest" in query:
@@ -283,16 +283,16 @@ class ControlApi:
             events = await asyncio.to_thread(self._store.events, name, after, count)
         return answer(200, {"events": [asdict(event) for event in events]})
 
-    async def _trace(self, call: Call) -> Answer:
+    async def _trace(self, call: ApiCall) -> ApiAnswer:
         return answer(200, self._traces.view(call.trace))
 
 
-def _call(found: Mapping[str, str], query: str, body: bytes) -> Call:
+def _call(found: Mapping[str, str], query: str, body: bytes) -> ApiCall:
     fields: Query = read_query(query)
     revision = int(found.get("revision", 0))
     graph = write_text(found.get("graph", ""))  # not every database takes any text
     action, trace = found.get("action", ""), found.get("trace", "")
-    return Call(graph, revision, action, fields, body, trace)
+    return ApiCall(graph, revision, action, fields, body, trace)
 
 
 def _deleted(now: Situation, at: float, grace: float) -> Change:

@@ -19,14 +19,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from anabranch.components.hints import hint
-from anabranch.control.api.endpoints import Answer, Call, Endpoint, answer, read_body
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, read_body
 from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.store.store import Store
 from anabranch.control.timestamps import timestamp
 from anabranch.control.traffic.bandits import Bandits, Key, Row, read_state
 from anabranch.control.traffic.tables import Catalogue, Find
 from anabranch.errors import NotFound
-from anabranch.graph.plan.learners import Learner
+from anabranch.graph.plan.learners import LearningRouter
 from anabranch.specs.models import Model, NodeName
 
 
@@ -39,7 +39,7 @@ class _Shown:
     """A router that learns, and the revisions in which it does so."""
 
     router: str
-    learner: Learner
+    learner: LearningRouter
     revisions: list[int]
 
 
@@ -63,10 +63,10 @@ class BanditApi:
         """A graph is deleted: one of the same name begins anew."""
         await self._bandits.drop(graph)
 
-    async def _show(self, call: Call) -> Answer:
+    async def _show(self, call: ApiCall) -> ApiAnswer:
         return answer(200, await asyncio.to_thread(self._view, call.graph))
 
-    async def _reset(self, call: Call) -> Answer:
+    async def _reset(self, call: ApiCall) -> ApiAnswer:
         router = read_body(call.body, _Reset).router
         shown = await asyncio.to_thread(self._shown, call.graph)
         known = {one.router for one in shown}

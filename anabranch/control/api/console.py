@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from anabranch.control.api.endpoints import Answer, Call, Endpoint, answer, whole_number
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, whole_number
 from anabranch.control.api.views import revision_view
 from anabranch.control.release.differences import difference
 from anabranch.control.release.examples import example
@@ -41,16 +41,16 @@ class ConsoleApi:
             f"{REVISION}/diff": {"GET": self._diff},
         }
 
-    async def _plan(self, call: Call) -> Answer:
+    async def _plan(self, call: ApiCall) -> ApiAnswer:
         revision = await self._revision(call, call.revision)
         plan = await asyncio.to_thread(self._releases.plan, revision)
         return answer(200, plan_to_json(plan))
 
-    async def _example(self, call: Call) -> Answer:
+    async def _example(self, call: ApiCall) -> ApiAnswer:
         revision = await self._revision(call, call.revision)
         return answer(200, await asyncio.to_thread(example, self._releases, revision))
 
-    async def _diff(self, call: Call) -> Answer:
+    async def _diff(self, call: ApiCall) -> ApiAnswer:
         after = await self._revision(call, call.revision)
         first = whole_number(call.query, "from", max(1, call.revision - 1), _MOST)
         before = await self._revision(call, first)
@@ -61,7 +61,7 @@ class ConsoleApi:
         files = [{}, {}] if same else [self._releases.files(one) for one in (before, after)]
         return difference(_whole(before), _whole(after), *files)
 
-    async def _revision(self, call: Call, number: int) -> Revision:
+    async def _revision(self, call: ApiCall, number: int) -> Revision:
         return await asyncio.to_thread(self._stored, call.graph, number)
 
     def _stored(self, graph: str, number: int) -> Revision:

@@ -22,7 +22,7 @@ from anabranch.specs.models import Model
 from anabranch.specs.text import FieldPath, safe_path
 from anabranch.specs.wording import Said, mistakes
 
-Answer: TypeAlias = ControlAnswer
+ApiAnswer: TypeAlias = ControlAnswer
 Query: TypeAlias = Mapping[str, str]
 
 JSON: Headers = ((b"content-type", b"application/json"),)
@@ -36,7 +36,7 @@ ModelT = TypeVar("ModelT", bound=Model)
 
 
 @dataclass(frozen=True)
-class Call:
+class ApiCall:
     """A request to one endpoint; all but ``query`` and ``body`` come from the path."""
 
     graph: str
@@ -47,10 +47,10 @@ class Call:
     trace: str = ""
 
 
-Endpoint: TypeAlias = Callable[[Call], Awaitable[Answer]]
+Endpoint: TypeAlias = Callable[[ApiCall], Awaitable[ApiAnswer]]
 
 
-def answer(status: int, content: Any) -> Answer:
+def answer(status: int, content: Any) -> ApiAnswer:
     """An answer of JSON."""
     return status, JSON, orjson.dumps(content)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from anabranch.control.api.endpoints import Answer, Call, Endpoint, answer
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer
 from anabranch.control.observe.monitors import Monitors, Present
 from anabranch.errors import NotFound
 
@@ -26,7 +26,7 @@ class MonitorApi:
         """Endpoints by path below the graph, and by method."""
         return {"/monitors": {"GET": self._show}}
 
-    async def _show(self, call: Call) -> Answer:
+    async def _show(self, call: ApiCall) -> ApiAnswer:
         now = (await asyncio.to_thread(self._store.situation, call.graph)).situation
         if now.state == "deleted":
             raise NotFound(f"graph {call.graph!r} was deleted")

@@ -25,15 +25,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from anabranch.control.api.endpoints import Answer, Call, Endpoint, answer, read_body
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, read_body
 from anabranch.control.api.traffic_views import compare_view, rollout_view, traffic_view
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Situation
 from anabranch.control.lifecycle.rollouts import RolloutState
-from anabranch.control.observe.totals import Ledger
+from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.store.store import Store, Stored
-from anabranch.control.traffic.topics import Hub
-from anabranch.control.traffic.writer import Desk, Timed
+from anabranch.control.traffic.topics import TableTopics
+from anabranch.control.traffic.writer import Timed, TrafficWriter
 from anabranch.errors import Conflict, InvalidRequest, NotFound
 from anabranch.specs.models import Model, Percent, Share
 
@@ -73,7 +73,9 @@ class _Rollback(Model):
 class TrafficApi:
     """Answers what moves traffic, and what shows it."""
 
-    def __init__(self, store: Store, desk: Desk, hub: Hub, ledger: Ledger) -> None:
+    def __init__(
+        self, store: Store, desk: TrafficWriter, hub: TableTopics, ledger: ArmTotals
+    ) -> None:
         self._store = store
         self._desk = desk
         self._hub = hub
@@ -92,25 +94,25 @@ class TrafficApi:
             "/compare": {"GET": self._compare},
         }
 
-    async def _show(self, call: Call) -> Answer:
+    async def _show(self, call: ApiCall) -> ApiAnswer:
         return answer(200, traffic_view(await self._stored(call.graph)))
 
-    async def _split(self, call: Call) -> Answer:
+    async def _split(self, call: ApiCall) -> ApiAnswer:
         wanted = read_body(call.body, _Traffic)
         if not wanted.weights and not wanted.mirrors:
             raise InvalidRequest('give "weights", "mirrors" or both, each with a revision at least')
         weights, mirrors = _by_number(wanted.weights), _by_number(wanted.mirrors)
         return await self._changed(call.graph, _redirected(weights, mirrors))
 
-    async def _promote(self, call: Call) -> Answer:
+    async def _promote(self, call: ApiCall) -> ApiAnswer:
         number = read_body(call.body, _Promote).revision
         return await self._changed(call.graph, _promoted(number))
 
-    async def _abort(self, call: Call) -> Answer:
+    async def _abort(self, call: ApiCall) -> ApiAnswer:
         read_body(call.body, _Nothing)
         return await self._changed(call.graph, operations.aborted)
 
-    async def _rollback(self, call: Call) -> Answer:
+    async def _rollback(self, call: ApiCall) -> ApiAnswer:
         to = read_body(call.body, _Rollback).to
         target = await asyncio.to_thread(self._target, call.graph, to)
         stored = await self._desk.change(call.graph, _back(target))
@@ -132,14 +134,14 @@ class TrafficApi:
             raise Conflict(f"revision {to} of graph {graph!r} never came up: {revision.reason}")
         return to
 
-    async def _rollout(self, call: Call) -> Answer:
+    async def _rollout(self, call: ApiCall) -> ApiAnswer:
         return answer(200, rollout_view(_last((await self._stored(call.graph)).situation)))
 
-    async def _act(self, call: Call) -> Answer:
+    async def _act(self, call: ApiCall) -> ApiAnswer:
         read_body(call.body, _Nothing)
         return await self._changed(call.graph, _ACTIONS[call.action])
 
-    async def _compare(self, call: Call) -> Answer:
+    async def _compare(self, call: ApiCall) -> ApiAnswer:
         stored = await self._stored(call.graph)
         return answer(200, compare_view(stored.situation, self._ledger.totals(call.graph)))
 
@@ -148,10 +150,10 @@ class TrafficApi:
         _present(stored.situation)
         return stored
 
-    async def _changed(self, graph: str, operation: Timed) -> Answer:
+    async def _changed(self, graph: str, operation: Timed) -> ApiAnswer:
         return await self._confirmed(await self._desk.change(graph, _if_present(operation)))
 
-    async def _confirmed(self, stored: Stored, more: Mapping[str, Any] | None = None) -> Answer:
+    async def _confirmed(self, stored: Stored, more: Mapping[str, Any] | None = None) -> ApiAnswer:
         """Wait until a change is in force, and say how things stand."""
         now = stored.situation
         confirmed, known = await self._hub.confirmed(now.graph, stored.generation, CONFIRMATION_S)

@@ -8,7 +8,7 @@ from typing import Any
 from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.reconcile import serving
-from anabranch.control.store.store import Graph, RevisionInfo
+from anabranch.control.store.store import GraphRecord, RevisionInfo
 from anabranch.control.timestamps import timestamp
 from anabranch.graph.plan.plan import Plan
 from anabranch.router.gateway.backend import GraphState
@@ -21,7 +21,7 @@ Apps = Mapping[str, Any]
 _SICK = ("UNHEALTHY", "DEPLOY_FAILED")
 
 
-def graph_view(graph: Graph, now: Situation, apps: Apps, url: str) -> dict[str, Any]:
+def graph_view(graph: GraphRecord, now: Situation, apps: Apps, url: str) -> dict[str, Any]:
     """A graph in short; ``state`` is live, asleep, deploying, unhealthy, failed, unloaded or
     deleting.
     """

@@ -14,7 +14,7 @@ from anabranch.control.engine.tokens import ensure_token
 from anabranch.control.settings.settings import Settings
 from anabranch.errors import EngineError
 from anabranch.router.gateway.backend import GraphState
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.serve.replicas.front import FRONT_APP, front_app
 from anabranch.serve.replicas.gateway import GATEWAY_APP, gateway_app
 
@@ -42,7 +42,7 @@ def boot(settings: Settings, settle_timeout: float = 60.0) -> dict[str, GraphSta
 
 def _start_faces(settings: Settings, token: str) -> None:
     """Start what answers for no single graph, over HTTP and over gRPC."""
-    limits = Limits(max_body=settings.max_body)
+    limits = RequestLimits(max_body=settings.max_body)
     gateway = gateway_app(
         token, limits, settings.max_bundle, loopback=os.environ.get(LOOPBACK) == "1"
     )

@@ -33,14 +33,14 @@ from anabranch.specs.models import Analysis, Limit, Metric
 
 
 @dataclass(frozen=True)
-class Drift:
+class DriftScore:
     """The highest score of a revision's monitors in some time, over so many rows of windows."""
 
     score: float | None = None
     rows: int = 0
 
 
-NO_DRIFT = Drift()
+NO_DRIFT = DriftScore()
 """Where no window was full."""
 
 
@@ -61,22 +61,22 @@ class Outside:
 
 
 @dataclass(frozen=True)
-class Window:
+class AnalysisWindow:
     """What came since the last look that had a say. ``external`` is by name of the metric."""
 
     candidate: Tally
     stable: Tally
     mirror: MirrorTally
     external: Mapping[str, Outside] = field(default_factory=dict)
-    drift: Drift = NO_DRIFT
+    drift: DriftScore = NO_DRIFT
     """Of the candidate's monitors."""
 
 
 def window_between(
-    before: Report, after: Report, candidate: int, stable: int, drift: Drift = NO_DRIFT
-) -> Window:
+    before: Report, after: Report, candidate: int, stable: int, drift: DriftScore = NO_DRIFT
+) -> AnalysisWindow:
     """What came for two revisions between two states of the sums, with ``drift`` meanwhile."""
-    return Window(
+    return AnalysisWindow(
         after.arm(candidate).minus(before.arm(candidate)),
         after.arm(stable).minus(before.arm(stable)),
         after.mirror(candidate).minus(before.mirror(candidate)),
@@ -96,13 +96,15 @@ def named(metrics: Iterable[Metric]) -> list[tuple[str, Metric]]:
 
 
 def judge(
-    metrics: Iterable[tuple[str, Metric]], window: Window, analysis: Analysis
+    metrics: Iterable[tuple[str, Metric]], window: AnalysisWindow, analysis: Analysis
 ) -> list[Measurement]:
     """One look at several metrics, each by its name."""
     return [measure(metric, window, analysis, name) for name, metric in metrics]
 
 
-def measure(metric: Metric, window: Window, analysis: Analysis, name: str = "") -> Measurement:
+def measure(
+    metric: Metric, window: AnalysisWindow, analysis: Analysis, name: str = ""
+) -> Measurement:
     """One look at one metric, under its own name if none is given."""
     return _Look(name or metric.metric, _GAUGES[metric.metric], window, analysis).at(metric)
 
@@ -116,7 +118,7 @@ class _Reading:
     error: str = ""
 
 
-_Read: TypeAlias = Callable[[Window, str], _Reading]
+_Read: TypeAlias = Callable[[AnalysisWindow, str], _Reading]
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class _Look:
 
     name: str
     gauge: _Gauge
-    window: Window
+    window: AnalysisWindow
     analysis: Analysis
 
     def at(self, metric: Metric) -> Measurement:
@@ -220,36 +222,36 @@ def _reward(tally: Tally) -> _Reading:
     return _Reading(tally.rewards.mean, tally.rewards.count)
 
 
-def _agreement(window: Window, _name: str) -> _Reading:
+def _agreement(window: AnalysisWindow, _name: str) -> _Reading:
     """A copy that ended with an error did not agree."""
     mirror = window.mirror
     copies = mirror.compared + mirror.errors
     return _Reading(mirror.agreed / copies if copies else None, copies)
 
 
-def _shift(window: Window, _name: str) -> _Reading:
+def _shift(window: AnalysisWindow, _name: str) -> _Reading:
     candidate, stable = window.candidate, window.stable
     lesser = min(candidate.requests, stable.requests)
     return _Reading(shift(candidate.outputs, stable.outputs), lesser)
 
 
-def _drift(window: Window, _name: str) -> _Reading:
+def _drift(window: AnalysisWindow, _name: str) -> _Reading:
     return _Reading(window.drift.score, window.drift.rows)
 
 
-def _of_candidate(window: Window, name: str) -> _Reading:
+def _of_candidate(window: AnalysisWindow, name: str) -> _Reading:
     found = window.external.get(name, _UNKNOWN).candidate
     mirror = window.mirror
     copies = mirror.compared + mirror.errors
     return _Reading(found.value, window.candidate.requests + copies, found.error)
 
 
-def _of_stable(window: Window, name: str) -> _Reading:
+def _of_stable(window: AnalysisWindow, name: str) -> _Reading:
     found = window.external.get(name, _UNKNOWN).stable
     return _Reading(found.value, window.stable.requests, found.error)
 
 
-def _nothing(window: Window, name: str) -> _Reading:
+def _nothing(window: AnalysisWindow, name: str) -> _Reading:
     """What is a comparison with stable already has no value of stable alone."""
     return _Reading(None, 0)
 

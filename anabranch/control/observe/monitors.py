@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from anabranch.control.lifecycle.analysis import Drift
+from anabranch.control.lifecycle.analysis import DriftScore
 from anabranch.control.store.store import Stored
 from anabranch.control.timestamps import timestamp
 from anabranch.graph.monitor.windows import Result, Turn
@@ -92,12 +92,12 @@ class Monitors:
                 self._events.log, graph, revision, kind, said(turn), _evidence(turn)
             )
 
-    def drift(self, graph: str, revision: int, since: float) -> Drift:
+    def drift(self, graph: str, revision: int, since: float) -> DriftScore:
         """The highest score of the windows of a revision since a Unix time."""
         told = self._told.get(graph, {}).get(revision, _Told())
         found = [window for window in told.windows if window.at > since]
         score = max((window.score for window in found), default=None)
-        return Drift(score, sum(window.rows for window in found))
+        return DriftScore(score, sum(window.rows for window in found))
 
     def keep(self, graphs: Collection[str]) -> None:
         """Forget all but these graphs."""

@@ -37,7 +37,7 @@ class _Process:
         return minus(self.sums, self.base) if self.base else self.sums
 
 
-class Meters:
+class ProcessSums:
     """The sums of all processes; ``clock`` is monotonic, in seconds. For one thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

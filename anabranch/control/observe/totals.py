@@ -54,7 +54,7 @@ class _Account:
     """Earlier states of ``watched``, oldest first."""
 
 
-class Ledger:
+class ArmTotals:
     """Sums of all graphs' reports; ``clock`` is monotonic, in seconds. For one thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

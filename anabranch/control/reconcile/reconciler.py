@@ -35,9 +35,9 @@ from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.traffic.tables import Catalogue
-from anabranch.control.traffic.writer import Desk
+from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, NotFound
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.table import app_name
 
 logger = logging.getLogger("anabranch.control")
@@ -61,7 +61,7 @@ class Reconciler:
         store: Store,
         releases: Releases,
         catalogue: Catalogue,
-        desk: Desk,
+        desk: TrafficWriter,
         may_act: Callable[[], bool],
     ) -> None:
         self._store = store
@@ -69,7 +69,7 @@ class Reconciler:
         self._catalogue = catalogue
         self._desk = desk
         self._may_act = may_act
-        self._limits = Limits(max_body=settings.max_body)
+        self._limits = RequestLimits(max_body=settings.max_body)
         self._deploy_timeout = settings.deploy_timeout
         self._launches = asyncio.Semaphore(_MOST_LAUNCHES)
         self._woken = asyncio.Event()

@@ -21,7 +21,7 @@ from anabranch.control.lifecycle.decide import App, Status, parse_app
 from anabranch.control.release.release import REVISION_VARIABLE, Release
 from anabranch.errors import Unavailable
 from anabranch.graph.plan.plan import HEAD, MONITORS, Plan, Segment
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.table import ROUTER, Part, app_name
 from anabranch.serve.calls.breaking import router_options
 from anabranch.serve.replicas.base import start_reason
@@ -114,7 +114,7 @@ def _last_line(text: str) -> str:
     return lines[-1][:1000] if lines else ""
 
 
-def start(part: Part, release: Release, limits: Limits) -> None:
+def start(part: Part, release: Release, limits: RequestLimits) -> None:
     """Start a part of a release in its application; returns before it is healthy."""
     name = app_name(release.graph, part, release.revision)
     if is_autoscaled(release.plan.head.scaling):
@@ -181,14 +181,14 @@ def _wanted(segment: Segment) -> dict[str, float]:
     return {name: size for name, size in wanted.items() if size}
 
 
-def _router(release: Release, limits: Limits) -> serve.Application:
+def _router(release: Release, limits: RequestLimits) -> serve.Application:
     decorate: Any = serve.deployment(name=ROUTER, **_options(release, release.plan.head))
     return decorate(RouterIngress).bind(  # type: ignore[no-any-return]
         release.graph, release.spec, release.revision, _segments_app(release), limits
     )
 
 
-def _head(release: Release, limits: Limits) -> serve.Application:
+def _head(release: Release, limits: RequestLimits) -> serve.Application:
     head = release.plan.head
     options = _options(release, head) | router_options(head.scaling)
     decorate: Any = serve.deployment(name=HEAD, **options)
@@ -201,7 +201,7 @@ def _segments_app(release: Release) -> str:
     return app_name(release.graph, "segments", release.revision)
 
 
-def _segments(release: Release, limits: Limits) -> serve.Application:
+def _segments(release: Release, limits: RequestLimits) -> serve.Application:
     """All of them in one application, which is what the first refers to."""
     builders = [partial(_segment, release, each) for each in release.plan.segments[1:]]
     builders += [partial(_monitors, release)] if release.plan.monitors else []

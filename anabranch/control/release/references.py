@@ -53,11 +53,11 @@ def _movable(graph: InferenceGraph) -> Iterator[tuple[str, str]]:
 def _resolved(node: str, reference: str, settings: ArtefactSettings) -> str:
     # Here, for they take an HTTP client that most deploys never need.
     from anabranch.components.artefacts.mlflow import resolve
-    from anabranch.components.artefacts.sources import Interrupted
+    from anabranch.components.artefacts.sources import TransferInterrupted
 
     try:
         return resolve(reference, settings)
     except ArtefactError as error:
         raise InvalidRequest(f"node {node!r}: model {reference!r}: {error}") from None
-    except Interrupted as error:
+    except TransferInterrupted as error:
         raise Unavailable(f"node {node!r}: model {reference!r}: {error}") from None

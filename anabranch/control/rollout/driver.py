@@ -19,9 +19,9 @@ from typing import Any, Protocol, TypeAlias
 
 from anabranch.control.lifecycle import operations, rollouts
 from anabranch.control.lifecycle.analysis import (
-    Drift,
+    AnalysisWindow,
+    DriftScore,
     Outside,
-    Window,
     judge,
     named,
     window_between,
@@ -67,7 +67,7 @@ class Changes(Protocol):
         ...
 
 
-class Sums(Protocol):
+class WatchedTotals(Protocol):
     """Where counts come from; ``Ledger`` is one."""
 
     def watched(self, graph: str) -> Report:
@@ -78,7 +78,7 @@ class Sums(Protocol):
 class Drifts(Protocol):
     """Where the scores of monitors come from; ``Monitors`` is one."""
 
-    def drift(self, graph: str, revision: int, since: float) -> Drift:
+    def drift(self, graph: str, revision: int, since: float) -> DriftScore:
         """The highest score since a Unix time."""
         ...
 
@@ -110,7 +110,7 @@ class RolloutDriver:
         self,
         store: Situations,
         desk: Changes,
-        ledger: Sums,
+        ledger: WatchedTotals,
         settings: Settings,
         monitors: Drifts,
         *,
@@ -199,7 +199,7 @@ class RolloutDriver:
         if state is not None and state.verdict in ("pass", "fail"):
             self._marks[case.graph] = replace(case.mark, since=state.looked_at, sums=sums)
 
-    async def _measured(self, case: _Case, window: Window) -> list[Measurement]:
+    async def _measured(self, case: _Case, window: AnalysisWindow) -> list[Measurement]:
         """Measure what the routers know first: if that fails, no server outside is waited for."""
         analysis = case.state.plan.analysis
         assert analysis is not None

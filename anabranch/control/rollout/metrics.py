@@ -11,7 +11,7 @@ from anabranch.telemetry.definitions import (
     ROLLOUT_STATE,
     ROLLOUT_STEP,
     ROLLOUT_VERDICTS,
-    Metric,
+    MetricDefinition,
 )
 from anabranch.telemetry.registry import REGISTRY, Registry
 
@@ -21,11 +21,11 @@ class RolloutMetrics:
 
     def __init__(self, registry: Registry = REGISTRY) -> None:
         self._registry = registry
-        self._shown: dict[tuple[Metric, tuple[str, ...]], float] = {}
+        self._shown: dict[tuple[MetricDefinition, tuple[str, ...]], float] = {}
 
     def see(self, situations: Iterable[Situation]) -> None:
         """Show where the latest rollout of each graph stands."""
-        shown: dict[tuple[Metric, tuple[str, ...]], float] = {}
+        shown: dict[tuple[MetricDefinition, tuple[str, ...]], float] = {}
         for now in situations:
             state = now.rollout
             if state is None:

@@ -17,7 +17,7 @@ TIMEOUT = 5.0
 
 
 @dataclass(frozen=True)
-class Reply:
+class OutgoingReply:
     """What came back; ``status`` is None where nothing did, and ``error`` says why."""
 
     status: int | None
@@ -45,15 +45,15 @@ class Caller:
         self._timeout = timeout
         self._http: httpx.AsyncClient | None = None
 
-    async def call(self, method: str, url: str, most: int, **request: Any) -> Reply:
+    async def call(self, method: str, url: str, most: int, **request: Any) -> OutgoingReply:
         """Call, and read at most ``most`` bytes of the answer. Never raises for what goes wrong."""
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._call(method, url, most, request)
         except TimeoutError:
-            return Reply(None, error=f"no answer within {self._timeout:g} s")
+            return OutgoingReply(None, error=f"no answer within {self._timeout:g} s")
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            return Reply(None, error=f"unreachable: {error or type(error).__name__}")
+            return OutgoingReply(None, error=f"unreachable: {error or type(error).__name__}")
 
     async def close(self) -> None:
         """Close all connections; a call after that opens new ones."""
@@ -61,14 +61,16 @@ class Caller:
         if http is not None:
             await http.aclose()
 
-    async def _call(self, method: str, url: str, most: int, request: dict[str, Any]) -> Reply:
+    async def _call(
+        self, method: str, url: str, most: int, request: dict[str, Any]
+    ) -> OutgoingReply:
         async with self._client().stream(method, url, **request) as response:
             body = b""
             async for chunk in response.aiter_raw():
                 body += chunk
                 if len(body) > most:
                     break
-            return Reply(response.status_code, body[:most], len(body) > most)
+            return OutgoingReply(response.status_code, body[:most], len(body) > most)
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:  # made late: it takes a while, and most graphs call nobody

@@ -30,7 +30,7 @@ MAX_DATA = 32768
 
 
 @dataclass(frozen=True)
-class Graph:
+class GraphRecord:
     """A graph by name; ``live`` is the stable revision, None before the first."""
 
     name: str
@@ -90,9 +90,9 @@ class Stored:
     generation: int
 
 
-def graph_of(row: RowMapping) -> Graph:
+def graph_of(row: RowMapping) -> GraphRecord:
     """Read a row of ``graphs``."""
-    return Graph(
+    return GraphRecord(
         row["name"], row["state"], row["live"], row["created_at"], row["generation"],
         read_shares(row["weights"]), read_shares(row["mirrors"]),
     )  # fmt: skip

@@ -23,7 +23,7 @@ from anabranch.control.store.database import Database
 from anabranch.control.store.outbox import Outbox
 from anabranch.control.store.records import (
     Event,
-    Graph,
+    GraphRecord,
     Revision,
     RevisionInfo,
     Stored,
@@ -35,7 +35,7 @@ from anabranch.control.store.records import (
 )
 from anabranch.control.store.schema import events, graphs, revisions
 
-__all__ = ["Event", "Graph", "Revision", "RevisionInfo", "Store", "Stored"]
+__all__ = ["Event", "GraphRecord", "Revision", "RevisionInfo", "Store", "Stored"]
 
 _INFO = [column for column in revisions.c if column.name != "spec"]
 
@@ -64,13 +64,13 @@ class Store:
         """From now on, change something only while ``holder`` has the lease."""
         self.database.fence(holder)
 
-    def graphs(self) -> list[Graph]:
+    def graphs(self) -> list[GraphRecord]:
         """All graphs but the deleted ones, by name."""
         query = sa.select(graphs).where(graphs.c.state != "deleted").order_by(graphs.c.name)
         with self.database.read() as connection:
             return [graph_of(row) for row in connection.execute(query).mappings()]
 
-    def graph(self, name: str) -> Graph:
+    def graph(self, name: str) -> GraphRecord:
         """The graph of that name, deleted or not; NotFound lists the others."""
         with self.database.read() as connection:
             query = sa.select(graphs).where(graphs.c.name == name)

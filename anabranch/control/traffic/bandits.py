@@ -24,7 +24,7 @@ from anabranch.control.store.database import Database
 from anabranch.control.store.schema import bandits, graphs
 from anabranch.control.traffic.tables import Find, Outline
 from anabranch.errors import InvalidRequest
-from anabranch.graph.plan.learners import Learner
+from anabranch.graph.plan.learners import LearningRouter
 from anabranch.router.traffic.decisions import Decision, Rewarded
 from anabranch.router.traffic.learning import Lessons
 
@@ -167,9 +167,11 @@ class Bandits:
         return self._topics.setdefault(graph, _Topic(self._first))
 
 
-def _by_key(find: Find, counted: Iterable[Rewarded]) -> dict[Key, list[tuple[Learner, Rewarded]]]:
+def _by_key(
+    find: Find, counted: Iterable[Rewarded]
+) -> dict[Key, list[tuple[LearningRouter, Rewarded]]]:
     """The rewards that each state is to learn from, in their order."""
-    found: dict[Key, list[tuple[Learner, Rewarded]]] = {}
+    found: dict[Key, list[tuple[LearningRouter, Rewarded]]] = {}
     for one in counted:
         outline = find(one.decision.revision)
         known = {} if outline is None else outline.learners
@@ -180,12 +182,12 @@ def _by_key(find: Find, counted: Iterable[Rewarded]) -> dict[Key, list[tuple[Lea
     return found
 
 
-def _after(state: State, router: str, learner: Learner, one: Rewarded) -> State:
+def _after(state: State, router: str, learner: LearningRouter, one: Rewarded) -> State:
     features = one.decision.features.get(router, ())
     return learner.bandit.after(state, one.decision.path[router], one.reward, features)
 
 
-def read_state(key: Key, learner: Learner, row: Row | None) -> State:
+def read_state(key: Key, learner: LearningRouter, row: Row | None) -> State:
     """What was learned; nothing where that cannot be read, as after a downgrade."""
     if row is None:
         return learner.empty

@@ -26,7 +26,7 @@ from anabranch.errors import InvalidRequest, NotFound, RequestError, Unavailable
 from anabranch.graph.execute.recovery import STAND_IN
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.traffic.decisions import Decision, Rewarded
-from anabranch.router.traffic.feedback import TOO_EARLY, Entry, Outcome
+from anabranch.router.traffic.feedback import TOO_EARLY, RewardEntry, RewardOutcome
 from anabranch.router.traffic.grouping import Grouped
 
 logger = logging.getLogger("anabranch.control")
@@ -44,11 +44,11 @@ KEPT_S = 30 * 86_400.0
 _PRUNING_S = 10.0
 """Time between two looks for rows that are too many or too old."""
 
-_Taken: TypeAlias = tuple[str, Outcome]
+_Taken: TypeAlias = tuple[str, RewardOutcome]
 """The token of the reward that counts for an id, and what it came to."""
 
 
-class Memory:
+class DecisionMemory:
     """The latest decisions of every graph, packed; ``clock`` is monotonic, in seconds."""
 
     def __init__(
@@ -89,7 +89,7 @@ def _is_old(known: OrderedDict[str, tuple[float, bytes]], now: float) -> bool:
     return now - known[next(iter(known))][0] > REMEMBERED_S
 
 
-class Learner(Protocol):
+class RewardListener(Protocol):
     """What learns from rewards."""
 
     def learn(self, connection: Connection, graph: str, counted: Sequence[Rewarded]) -> None:
@@ -105,7 +105,7 @@ class Learner(Protocol):
         ...
 
 
-class Counter:
+class RewardCounter:
     """Counts rewards, each of which all ``learners`` learn from.
 
     ``outlines`` gives the outlines of a graph's revisions, ``clock`` Unix time.
@@ -115,7 +115,7 @@ class Counter:
         self,
         database: Database,
         outlines: Callable[[str], Find],
-        learners: Sequence[Learner] = (),
+        learners: Sequence[RewardListener] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
@@ -125,7 +125,9 @@ class Counter:
         self._pruned_at = float("-inf")
         self._count = Grouped(self._counted)
 
-    async def count(self, graph: str, entries: Sequence[Entry]) -> Sequence[Outcome | RequestError]:
+    async def count(
+        self, graph: str, entries: Sequence[RewardEntry]
+    ) -> Sequence[RewardOutcome | RequestError]:
         """Count rewards for a graph's decisions; what comes back is stored for good.
 
         A decision that cannot be the graph's is answered by an error, InvalidRequest or NotFound.
@@ -134,9 +136,9 @@ class Counter:
         return await self._count((graph, entries))
 
     async def _counted(
-        self, calls: Sequence[tuple[str, Sequence[Entry]]]
-    ) -> list[Sequence[Outcome | RequestError]]:
-        by_graph: dict[str, list[Entry]] = {}
+        self, calls: Sequence[tuple[str, Sequence[RewardEntry]]]
+    ) -> list[Sequence[RewardOutcome | RequestError]]:
+        by_graph: dict[str, list[RewardEntry]] = {}
         for graph, entries in calls:
             by_graph.setdefault(graph, []).extend(entries)
         try:
@@ -152,8 +154,8 @@ class Counter:
         return [[next(outcomes[graph]) for _ in entries] for graph, entries in calls]
 
     def _stored(
-        self, by_graph: Mapping[str, Sequence[Entry]]
-    ) -> dict[str, list[Outcome | RequestError]]:
+        self, by_graph: Mapping[str, Sequence[RewardEntry]]
+    ) -> dict[str, list[RewardOutcome | RequestError]]:
         found = {graph: self._of_graph(graph, entries) for graph, entries in by_graph.items()}
         now = self._clock()
         if now - self._pruned_at >= _PRUNING_S:
@@ -162,7 +164,9 @@ class Counter:
                 prune(connection, now)
         return found
 
-    def _of_graph(self, graph: str, entries: Sequence[Entry]) -> list[Outcome | RequestError]:
+    def _of_graph(
+        self, graph: str, entries: Sequence[RewardEntry]
+    ) -> list[RewardOutcome | RequestError]:
         """Count a group in one transaction."""
         find = self._outlines(graph)
         refused = [_refusal(find, entry) for entry in entries]
@@ -172,16 +176,16 @@ class Counter:
         return [next(outcomes) if error is None else error for error in refused]
 
     def _of_sound(
-        self, connection: Connection, graph: str, entries: Sequence[Entry]
-    ) -> list[Outcome]:
+        self, connection: Connection, graph: str, entries: Sequence[RewardEntry]
+    ) -> list[RewardOutcome]:
         now = self._clock()
         keys = [_key(entry.decision.id) for entry in entries]
         taken = _taken(connection, graph, keys)
-        fresh: dict[str, Entry] = {}
+        fresh: dict[str, RewardEntry] = {}
         for key, entry in zip(keys, entries, strict=True):
             if key not in taken:
                 fresh[key] = entry
-                taken[key] = entry.token, Outcome(True, entry.reward)
+                taken[key] = entry.token, RewardOutcome(True, entry.reward)
         if fresh:
             rows = [_row(graph, key, entry, now) for key, entry in fresh.items()]
             connection.execute(feedback.insert(), rows)
@@ -199,10 +203,13 @@ def _taken(connection: Connection, graph: str, keys: Sequence[str]) -> dict[str,
     """The rewards that count already, by key."""
     c = feedback.c
     query = sa.select(c.key, c.token, c.reward).where(c.graph == graph, c.key.in_(set(keys)))
-    return {key: (token, Outcome(True, reward)) for key, token, reward in connection.execute(query)}
+    return {
+        key: (token, RewardOutcome(True, reward))
+        for key, token, reward in connection.execute(query)
+    }
 
 
-def _row(graph: str, key: str, entry: Entry, now: float) -> dict[str, Any]:
+def _row(graph: str, key: str, entry: RewardEntry, now: float) -> dict[str, Any]:
     return {"graph": graph, "key": key, "token": entry.token, "reward": entry.reward, "at": now}
 
 
@@ -217,7 +224,7 @@ def prune(connection: Connection, now: float, rows: int = MAX_ROWS) -> None:
     connection.execute(feedback.delete().where(old))
 
 
-def _refusal(find: Find, entry: Entry) -> RequestError | None:
+def _refusal(find: Find, entry: RewardEntry) -> RequestError | None:
     """What is wrong with a reward for a decision, which may be made up; None if it can count."""
     decision = entry.decision
     try:

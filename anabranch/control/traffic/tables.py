@@ -17,7 +17,7 @@ from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.release.releases import Releases
 from anabranch.control.store.store import Store, Stored
 from anabranch.errors import SpecError
-from anabranch.graph.plan.learners import Learner, learners
+from anabranch.graph.plan.learners import LearningRouter, learners
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.table import RoutingTable
 from anabranch.specs.models import Traffic
@@ -36,7 +36,7 @@ class Outline:
     policy: Traffic
     remote: bool
     """Whether it runs anything beside its head: segments, or monitors."""
-    learners: Mapping[str, Learner] = field(default_factory=dict)
+    learners: Mapping[str, LearningRouter] = field(default_factory=dict)
     """Routers that learn, by name."""
 
 

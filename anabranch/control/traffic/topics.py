@@ -43,7 +43,7 @@ class _Topic:
     """Set, and replaced, with every poll."""
 
 
-class Hub:
+class TableTopics:
     """The tables in force. ``patience`` is in seconds, ``clock`` any that only grows."""
 
     def __init__(

@@ -14,10 +14,10 @@ from typing import TypeAlias
 from weakref import WeakValueDictionary
 
 from anabranch.control.lifecycle.operations import Change, Situation
-from anabranch.control.observe.totals import Ledger
+from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.store.store import Store, Stored
 from anabranch.control.traffic.tables import Catalogue, build, grace
-from anabranch.control.traffic.topics import Hub
+from anabranch.control.traffic.topics import TableTopics
 
 logger = logging.getLogger("anabranch.control")
 
@@ -25,15 +25,15 @@ Timed: TypeAlias = Callable[[Situation, float, float], Change]
 """A change of a situation, at a Unix time, with a grace period in seconds."""
 
 
-class Desk:
+class TrafficWriter:
     """Applies lifecycle operations. ``default_grace`` is in seconds, ``clock`` gives Unix time."""
 
     def __init__(
         self,
         store: Store,
         catalogue: Catalogue,
-        hub: Hub,
-        ledger: Ledger,
+        hub: TableTopics,
+        ledger: ArmTotals,
         default_grace: float,
         clock: Callable[[], float] = time.time,
     ) -> None:

@@ -17,7 +17,7 @@ from anabranch.explainers.alibi.library import library, quiet, saved
 from anabranch.explainers.alibi.search import searching
 from anabranch.explainers.answers import labels, plain_label
 from anabranch.explainers.asked import target_of
-from anabranch.explainers.base import Method
+from anabranch.explainers.base import ExplainerMethod
 from anabranch.explainers.explanation import Explanation
 from anabranch.explainers.model import Array
 from anabranch.explainers.plain import plain
@@ -29,7 +29,7 @@ _DROPPED = frozenset({"examples", "instance", "instances"})
 """Parts of ``raw`` that are left out: drawn rows, and the row itself, which the client has."""
 
 
-class Anchors(Method):
+class Anchors(ExplainerMethod):
     """A search for the rule, row by row; each starts from the seed, whatever other rows there are.
 
     ``cls`` is Alibi's class, ``make`` constructs it, and ``_search`` are arguments of its

@@ -16,7 +16,7 @@ import numpy as np
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.hints import listing
 from anabranch.components.registry import Finding, register
-from anabranch.components.runtimes.features import TreeShap as Values
+from anabranch.components.runtimes.features import ShapTrees as Values
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.alibi.library import library, quiet
 from anabranch.explainers.answers import target

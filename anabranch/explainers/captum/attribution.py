@@ -16,7 +16,7 @@ from anabranch.errors import InvalidRequest
 from anabranch.explainers.alibi.library import quiet
 from anabranch.explainers.answers import target as class_of
 from anabranch.explainers.asked import target_of
-from anabranch.explainers.base import Method
+from anabranch.explainers.base import ExplainerMethod
 from anabranch.explainers.captum.baselines import Baseline
 from anabranch.explainers.explanation import Explanation
 from anabranch.explainers.model import Array
@@ -73,7 +73,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Found:
+class Attributions:
     """What a method says of rows, as tensors and lists of as many."""
 
     attributions: Any
@@ -81,7 +81,7 @@ class Found:
     """Further fields of the explanation of each row."""
 
 
-class Attribution(Method):
+class Attribution(ExplainerMethod):
     """A method of Captum: ``attribute`` is all that they differ in."""
 
     looks_inside: ClassVar[bool] = True
@@ -128,7 +128,7 @@ class Attribution(Method):
         """Return the explained network, as the method needs it."""
         return Network(self.model, self.function)
 
-    def attribute(self, rows: Rows) -> Found:
+    def attribute(self, rows: Rows) -> Attributions:
         """Return what Captum says of the rows."""
         raise NotImplementedError
 

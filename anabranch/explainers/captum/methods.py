@@ -10,7 +10,7 @@ from typing import Any, Literal
 from anabranch.components.extras import require
 from anabranch.components.registry import register
 from anabranch.errors import InvalidRequest
-from anabranch.explainers.captum.attribution import ROWS, Attribution, Found, Rows
+from anabranch.explainers.captum.attribution import ROWS, Attribution, Attributions, Rows
 from anabranch.explainers.captum.baselines import ZERO
 from anabranch.explainers.networks import Network
 from anabranch.specs.models import Explainer
@@ -55,7 +55,7 @@ class IntegratedGradients(Attribution):
         )  # fmt: skip
         self._steps, self._rule, self._tolerance = n_steps, method, tolerance
 
-    def attribute(self, rows: Rows) -> Found:
+    def attribute(self, rows: Rows) -> Attributions:
         """Return the attributions and what they miss."""
         found = self._integrated(rows, 1)
         deltas, parts = rows.missed(found), [1] * len(rows.predictions)
@@ -70,7 +70,7 @@ class IntegratedGradients(Attribution):
             {"convergence_delta": delta, "n_steps": count * self._steps}
             for delta, count in zip(deltas, parts, strict=True)
         ]
-        return Found(found, {"library": library})
+        return Attributions(found, {"library": library})
 
     def _misses(self, delta: float) -> bool:
         return self._tolerance is not None and abs(delta) > self._tolerance
@@ -126,9 +126,9 @@ class Saliency(Attribution):
         )  # fmt: skip
         self._abs = abs
 
-    def attribute(self, rows: Rows) -> Found:
+    def attribute(self, rows: Rows) -> Attributions:
         """Return the gradients."""
-        return Found(
+        return Attributions(
             self.captum.Saliency(self.network.explained).attribute(
                 rows.explained,
                 target=rows.target,
@@ -170,7 +170,7 @@ class DeepLift(Attribution):
         """Return the network with its activations as modules."""
         return Network(self.model, self.function, _hooks().with_activations)
 
-    def attribute(self, rows: Rows) -> Found:
+    def attribute(self, rows: Rows) -> Attributions:
         """Return the attributions."""
         found = self.captum.DeepLift(self.network.explained).attribute(
             rows.explained,
@@ -179,7 +179,7 @@ class DeepLift(Attribution):
             additional_forward_args=rows.others or None,
         )
         library = [{"convergence_delta": delta} for delta in rows.missed(found)]
-        return Found(found, {"library": library})
+        return Attributions(found, {"library": library})
 
 
 @register("explainer", "occlusion")
@@ -211,7 +211,7 @@ class Occlusion(Attribution):
         )  # fmt: skip
         self._window, self._strides = sliding_window_shapes, strides
 
-    def attribute(self, rows: Rows) -> Found:
+    def attribute(self, rows: Rows) -> Attributions:
         """Return the mean fall over the windows that cover each place."""
         shape = tuple(rows.explained.shape[1:])
         window = _sizes("sliding_window_shapes", self._window, shape)
@@ -226,7 +226,7 @@ class Occlusion(Attribution):
             additional_forward_args=rows.others or None,
             perturbations_per_eval=max(1, min(windows, self.most // count)),
         )
-        return Found(found)
+        return Attributions(found)
 
 
 @register("explainer", "layer_gradcam")
@@ -267,7 +267,7 @@ class LayerGradCam(Attribution):
 
         return Network(self.model, self.function, rewrite)
 
-    def attribute(self, rows: Rows) -> Found:
+    def attribute(self, rows: Rows) -> Attributions:
         """Return the layer's maps at the size of the pictures."""
         found = self.captum.LayerGradCam(self.network.explained, self._layer).attribute(
             rows.explained,
@@ -281,7 +281,9 @@ class LayerGradCam(Attribution):
                 f"the layer {self._name!r} gives {list(maps.shape[1:])} for a row, which is no "
                 "map; name a convolution, or what follows one"
             )
-        return Found(self._enlarged(maps, rows), {"library": [{"layer": m} for m in maps.tolist()]})
+        return Attributions(
+            self._enlarged(maps, rows), {"library": [{"layer": m} for m in maps.tolist()]}
+        )
 
     def _enlarged(self, maps: Any, rows: Rows) -> Any:
         """Return the maps at the rows' height and width; as they are where rows have none."""

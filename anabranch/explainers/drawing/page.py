@@ -10,10 +10,10 @@ import numpy as np
 
 from anabranch.explainers.drawing.panels import (
     Bars,
+    DrawnPanel,
     Heat,
     Json,
     Line,
-    Panel,
     Said,
     headline,
     left_out,
@@ -103,7 +103,7 @@ def _subtitle(answer: Json) -> Iterator[str]:
         yield f"{left_out(answer)} more rows are not shown"
 
 
-def _section(panel: Panel) -> str:
+def _section(panel: DrawnPanel) -> str:
     facts = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in panel.facts
     )

@@ -61,7 +61,7 @@ Part: TypeAlias = Bars | Heat | Line | Said
 
 
 @dataclass(frozen=True)
-class Panel:
+class DrawnPanel:
     """One explanation."""
 
     title: str
@@ -76,12 +76,12 @@ def headline(answer: Json) -> str:
     return f"{answer.get('model_name', 'model')}: {answer.get('method', 'explanation')}"
 
 
-def panels(answer: Json) -> list[Panel]:
+def panels(answer: Json) -> list[DrawnPanel]:
     """Return a panel for each explanation, at most MOST_PANELS; ``left_out`` counts the rest."""
     found = answer.get("explanations", [])
     several = len(found) > 1
     return [
-        Panel(
+        DrawnPanel(
             title=f"row {index}" if several else "",
             facts=tuple(_facts(one)),
             parts=tuple(_parts(one)),

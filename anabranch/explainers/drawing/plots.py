@@ -14,10 +14,10 @@ import numpy as np
 from anabranch.components.extras import require
 from anabranch.explainers.drawing.panels import (
     Bars,
+    DrawnPanel,
     Heat,
     Json,
     Line,
-    Panel,
     Part,
     Said,
     headline,
@@ -80,7 +80,7 @@ def _draw(figure: Any, answer: Json) -> None:
         place.set_axis_off()
 
 
-def _cells(panel: Panel) -> Iterator[_Cell]:
+def _cells(panel: DrawnPanel) -> Iterator[_Cell]:
     facts = [f"{name} {value}".replace(" ", "\u00a0") for name, value in panel.facts]
     above = [panel.title, textwrap.fill("  ".join(facts), _TEXT)]
     for part in panel.parts:

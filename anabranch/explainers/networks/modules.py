@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 
 from anabranch.components.hints import hint, listing
-from anabranch.components.runtimes.torch.loading import Model
+from anabranch.components.runtimes.torch.loading import LoadedTorchModel
 
 
 class Explained(torch.nn.Module):
@@ -17,7 +17,7 @@ class Explained(torch.nn.Module):
     It takes the explained input, and then the model's other inputs in their order.
     """
 
-    def __init__(self, model: Model, at: int, output: str) -> None:
+    def __init__(self, model: LoadedTorchModel, at: int, output: str) -> None:
         """``at`` is the place of the explained input; ``output`` is empty for the only one."""
         super().__init__()
         self.module = model.module
@@ -44,7 +44,7 @@ def _chosen(outputs: Any, name: str) -> Any:
     )
 
 
-class Weighted(torch.nn.Module):
+class WeightedModule(torch.nn.Module):
     """An explained model of which only the weights of one layer are seen, or all where it is None.
 
     ValueError where there is no such layer with weights that take gradients.

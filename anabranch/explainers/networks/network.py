@@ -10,11 +10,11 @@ from typing import Any
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.runtimes.torch import TorchModel
-from anabranch.components.runtimes.torch.loading import Model as LoadedModel
+from anabranch.components.runtimes.torch.loading import LoadedTorchModel as LoadedModel
 from anabranch.components.tensors.arrays import to_torch
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.function import Function
-from anabranch.explainers.model import Array, Model
+from anabranch.explainers.model import Array, ExplainedModel
 from anabranch.specs.models import NodeBase, Predictor
 
 _NEEDS = "it looks into a PyTorch model: runtime torch, or a component with an attribute `module`"
@@ -38,7 +38,7 @@ class Network:
     """
 
     def __init__(
-        self, model: Model, function: Function, rewrite: Callable[[Any], Any] | None = None
+        self, model: ExplainedModel, function: Function, rewrite: Callable[[Any], Any] | None = None
     ) -> None:
         """Look into ``model``; CannotLoad where there is no network, or none that takes any rows.
 
@@ -98,7 +98,7 @@ class Network:
 
 
 def _inside(
-    torch: Any, model: Model
+    torch: Any, model: ExplainedModel
 ) -> tuple[LoadedModel, Callable[[Mapping[str, Array]], list[Any]]]:
     """Return the network with the node's parameters as its inputs' names, and how to call it."""
     instance = model.instance

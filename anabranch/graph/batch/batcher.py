@@ -18,8 +18,8 @@ from anabranch.components.contract import Bound, Context
 from anabranch.errors import AnabranchError, DeadlineExceeded, Unavailable
 from anabranch.graph.batch.batching import (
     Batch,
+    BatchLimits,
     Hold,
-    Limits,
     Rank,
     Waiting,
     due,
@@ -30,18 +30,18 @@ from anabranch.graph.batch.batching import (
     refuses,
     total,
 )
-from anabranch.graph.batch.experience import Outcome, Room, Service
+from anabranch.graph.batch.experience import BatchOutcome, Room, Service
 from anabranch.graph.batch.rows import Values, group_of, rows_of, split, stacked
 from anabranch.graph.calls.counts import NodeCounts
 from anabranch.graph.calls.lanes import Lane
 from anabranch.graph.calls.values import arrays_of
 from anabranch.telemetry.logs import NODE, REQUESTS
 from anabranch.telemetry.span import Attribute
-from anabranch.telemetry.tracing import Recording
+from anabranch.telemetry.tracing import SpanRecording
 
 
 @dataclass(slots=True, eq=False)
-class Entry(Waiting):
+class BatchEntry(Waiting):
     """A request that waits, with its inputs, and where its value or error goes."""
 
     values: Values
@@ -50,7 +50,7 @@ class Entry(Waiting):
     at: float
     """When it came, on the monotonic clock, in seconds."""
     is_traffic: bool
-    recording: Recording | None = None
+    recording: SpanRecording | None = None
     """The span of its node, where the request is traced."""
 
     def settle(self, found: Any) -> None:
@@ -67,7 +67,7 @@ class Batcher:
     """
 
     def __init__(
-        self, bound: Bound, lane: Lane, limits: Limits, counts: NodeCounts | None = None
+        self, bound: Bound, lane: Lane, limits: BatchLimits, counts: NodeCounts | None = None
     ) -> None:
         self._node = bound.node
         self._call = bound.call
@@ -77,15 +77,15 @@ class Batcher:
         self._counts = counts
         self._room = Room(limits.max_size)
         self._service = Service()
-        self._groups: dict[Hashable, list[Entry]] = {}
+        self._groups: dict[Hashable, list[BatchEntry]] = {}
         self._requests = self._rows = self._number = 0
-        self._running: dict[asyncio.Task[None], Sequence[Entry]] = {}
+        self._running: dict[asyncio.Task[None], Sequence[BatchEntry]] = {}
         self._given_up: set[asyncio.Task[None] | None] = set()
         self._pumping = False
         self._timer: asyncio.TimerHandle | None = None
 
     async def submit(
-        self, values: Values, context: Context, recording: Recording | None = None
+        self, values: Values, context: Context, recording: SpanRecording | None = None
     ) -> Any:
         """What the component returns for one request: an array, or a dict of arrays.
 
@@ -109,7 +109,7 @@ class Batcher:
             raise found
         return found
 
-    def _entry(self, values: Values, context: Context) -> Entry:
+    def _entry(self, values: Values, context: Context) -> BatchEntry:
         rows = rows_of(self._node, values)
         priority = level(context.parameters)
         if self._pumping and self._refuses(rows):
@@ -119,7 +119,7 @@ class Batcher:
             raise self._full()
         self._number += 1
         now = time.monotonic()
-        return Entry(
+        return BatchEntry(
             rows=rows,
             rank=rank(now, priority, self._number),
             due=due(now, context.deadline, self._limits),
@@ -172,7 +172,7 @@ class Batcher:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(hold.until - now, self._pump)
 
-    def _start(self, batch: Batch[Entry]) -> None:
+    def _start(self, batch: Batch[BatchEntry]) -> None:
         queue = self._groups[batch.group]
         self._forget(batch.group, queue, 0, len(batch.take) + len(batch.late))
         for each in batch.late:
@@ -182,7 +182,7 @@ class Batcher:
             self._running[task] = batch.take
             task.add_done_callback(self._ended)
 
-    def _forget(self, group: Hashable, queue: list[Entry], start: int, end: int) -> None:
+    def _forget(self, group: Hashable, queue: list[BatchEntry], start: int, end: int) -> None:
         self._requests -= end - start
         self._rows -= total(queue[start:end])
         del queue[start:end]
@@ -198,7 +198,7 @@ class Batcher:
             task.result()
         self._pump()
 
-    def _give_up(self, group: Hashable, entry: Entry) -> None:
+    def _give_up(self, group: Hashable, entry: BatchEntry) -> None:
         """Take a request that nobody waits for out of the queue, or end what runs for it alone."""
         queue = self._groups.get(group, [])
         index = bisect_left(queue, entry.rank, key=_rank)
@@ -215,7 +215,7 @@ class Batcher:
             f"node {self._node!r} was not free before the time of the request was over"
         )
 
-    async def _run(self, batch: Sequence[Entry]) -> None:
+    async def _run(self, batch: Sequence[BatchEntry]) -> None:
         started = time.monotonic()
         if self._counts is not None:
             for each in batch:
@@ -233,13 +233,13 @@ class Batcher:
             await self._lane.free()
         self._service.note(total(batch), time.monotonic() - started)
 
-    async def _solve(self, batch: Sequence[Entry]) -> None:
+    async def _solve(self, batch: Sequence[BatchEntry]) -> None:
         """Answer every request of a batch, halving it while it fails.
 
         One guilty request among n takes at most 1 + 2 log2(n) calls. Where requests keep failing
         alone, one after the other and alike, the rest is called one by one.
         """
-        parts, outcome = [batch], Outcome()
+        parts, outcome = [batch], BatchOutcome()
         while parts:
             part = self._wanted(parts.pop())
             if not part:
@@ -254,7 +254,7 @@ class Batcher:
                     each.settle(value)
         self._room.learn(outcome)
 
-    def _wanted(self, part: Sequence[Entry]) -> list[Entry]:
+    def _wanted(self, part: Sequence[BatchEntry]) -> list[BatchEntry]:
         now = time.monotonic()
         for each in part:
             if each.deadline is not None and each.deadline <= now:
@@ -262,8 +262,8 @@ class Batcher:
         return [each for each in part if not each.result.done()]
 
     def _failed(
-        self, part: Sequence[Entry], error: AnabranchError, outcome: Outcome
-    ) -> list[Sequence[Entry]]:
+        self, part: Sequence[BatchEntry], error: AnabranchError, outcome: BatchOutcome
+    ) -> list[Sequence[BatchEntry]]:
         """What to call after a part has failed, last first."""
         outcome.fail(len(part), total(part), error)
         if len(part) == 1 or isinstance(error, (Unavailable, DeadlineExceeded)):
@@ -274,7 +274,7 @@ class Batcher:
             return [(each,) for each in reversed(part)]
         return list(reversed(halves(part)))
 
-    async def _together(self, part: Sequence[Entry]) -> list[Any]:
+    async def _together(self, part: Sequence[BatchEntry]) -> list[Any]:
         """One call for all of a part; what it returns, split."""
         traced = [each.recording for each in part if each.recording is not None]
         if not traced:
@@ -282,7 +282,9 @@ class Batcher:
         with self._recording(part, traced):
             return await self._called(part)
 
-    def _recording(self, part: Sequence[Entry], traced: Sequence[Recording]) -> Recording:
+    def _recording(
+        self, part: Sequence[BatchEntry], traced: Sequence[SpanRecording]
+    ) -> SpanRecording:
         """The span of a call: below the first request's, and linked to all of them."""
         about: dict[str, Attribute] = {
             "anabranch.node": self._node,
@@ -290,12 +292,12 @@ class Batcher:
             "anabranch.batch.rows": total(part),
         }
         places = [recording.trace for recording in traced]
-        batch = Recording(places[0], f"batch {self._node}", about, links=places)
+        batch = SpanRecording(places[0], f"batch {self._node}", about, links=places)
         for recording in traced:
             recording.link(batch.trace)
         return batch
 
-    async def _called(self, part: Sequence[Entry]) -> list[Any]:
+    async def _called(self, part: Sequence[BatchEntry]) -> list[Any]:
         REQUESTS.set(tuple(each.context for each in part))
         NODE.set(self._node)
         sizes = [each.rows for each in part]
@@ -319,5 +321,5 @@ class Batcher:
         return split(self._node, arrays_of(self._node, value), sizes)
 
 
-def _rank(entry: Entry) -> Rank:
+def _rank(entry: BatchEntry) -> Rank:
     return entry.rank

@@ -30,7 +30,7 @@ Rank: TypeAlias = tuple[float, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchLimits:
     """The ``batching`` of a node; times in seconds."""
 
     max_size: int
@@ -40,14 +40,14 @@ class Limits:
     """Most requests that may wait; None: as many as have ``max_size`` rows together."""
 
 
-def limits_of(spec: NodeBase) -> Limits:
+def limits_of(spec: NodeBase) -> BatchLimits:
     """The limits of a node that has ``batching``."""
     batching, timeout = spec.batching, spec.timeout
     assert batching is not None
     delay = batching.max_delay.seconds if batching.max_delay is not None else 0.0
     if timeout is not None:
         delay = min(delay, timeout.seconds / 2)
-    return Limits(batching.max_size, delay, batching.max_queue)
+    return BatchLimits(batching.max_size, delay, batching.max_queue)
 
 
 @dataclass(slots=True, eq=False)
@@ -100,7 +100,7 @@ def rank(arrived: float, priority: int, number: int) -> Rank:
     return arrived + STEP * (priority - 1), number
 
 
-def due(arrived: float, deadline: float | None, limits: Limits) -> float:
+def due(arrived: float, deadline: float | None, limits: BatchLimits) -> float:
     """Until when a request may be held: for ``max_delay``, but at most half of its time."""
     held = limits.max_delay
     if deadline is not None:
@@ -108,14 +108,14 @@ def due(arrived: float, deadline: float | None, limits: Limits) -> float:
     return arrived + held
 
 
-def refuses(requests: int, rows: int, more: int, limits: Limits) -> bool:
+def refuses(requests: int, rows: int, more: int, limits: BatchLimits) -> bool:
     """Whether a request with ``more`` rows may not wait behind ``requests`` with ``rows``."""
     if limits.max_queue is not None:
         return requests >= limits.max_queue
     return requests > 0 and rows + more > limits.max_size
 
 
-def next_batch(groups: Groups[W], now: float, limits: Limits, busy: bool) -> Batch[W] | Hold:
+def next_batch(groups: Groups[W], now: float, limits: BatchLimits, busy: bool) -> Batch[W] | Hold:
     """What to call the component with now, or how long to hold.
 
     ``busy`` says that it is in another call: then only a full batch goes beside that, for others
@@ -154,7 +154,7 @@ def _first(group: Hashable, queue: Sequence[W], now: float, size: int) -> Batch[
     return Batch(group, tuple(take), tuple(late), full)
 
 
-def _crowded(groups: Groups[W], limits: Limits) -> bool:
+def _crowded(groups: Groups[W], limits: BatchLimits) -> bool:
     """Whether no further request may wait, so that holding would only refuse."""
     return limits.max_queue is not None and sum(map(len, groups.values())) >= limits.max_queue
 

@@ -10,7 +10,7 @@ LONGEST_RETRY = 60
 """Most seconds after which a client is told to try again."""
 
 
-class Outcome:
+class BatchOutcome:
     """What came of one batch, call by call."""
 
     __slots__ = ("_alike", "_exhausted", "_is_memory", "_last", "_succeeded", "failed")
@@ -87,7 +87,7 @@ class Room:
         self._streak = 0
         self.rows = most
 
-    def learn(self, outcome: Outcome) -> None:
+    def learn(self, outcome: BatchOutcome) -> None:
         """Note a batch."""
         if outcome.is_broken:
             self.rows, self._streak = 1, 0

@@ -23,11 +23,11 @@ STUCK = 30.0
 """Seconds after which a call that was given up counts as stuck."""
 
 
-class Interrupted(BaseException):
+class CallInterrupted(BaseException):
     """Raised in a component whose call nobody waits for; no ``except Exception`` catches it."""
 
 
-class Call:
+class InterruptibleCall:
     """One call of a component in a thread. ``run`` it once; ``interrupt`` it from any other."""
 
     __slots__ = ("_lock", "_raised", "_thread", "_work", "given_up")
@@ -54,7 +54,7 @@ class Call:
         with self._lock:
             if self._thread is not None and not self._raised:
                 self._raised = True
-                _raise(self._thread, Interrupted)
+                _raise(self._thread, CallInterrupted)
 
     def _leave(self) -> None:
         """No exception is raised after this; one that is on its way arrives within it or never.
@@ -78,12 +78,12 @@ def _settle(thread: int) -> None:
     To take it back instead would leave Python 3.11 looking for it for ever: each call in the
     process is slower then, and one that is traced, as by a debugger, never begins.
     """
-    with suppress(Interrupted):
-        _raise(thread, Interrupted)  # in place of the first, or after it has arrived
+    with suppress(CallInterrupted):
+        _raise(thread, CallInterrupted)  # in place of the first, or after it has arrived
         for _ in range(2):
             pass  # Python looks for exceptions at the end of each turn
 
 
-def stuck(calls: Iterable[Call], now: float) -> int:
+def stuck(calls: Iterable[InterruptibleCall], now: float) -> int:
     """How many of the calls that go on were given up long ago."""
     return sum(call.given_up is not None and now - call.given_up > STUCK for call in calls)

@@ -23,8 +23,8 @@ from anabranch.errors import (
     Unavailable,
 )
 from anabranch.graph.calls.counts import NodeCounts
-from anabranch.graph.calls.interrupt import GRACE, STUCK, Call, stuck
-from anabranch.graph.calls.pace import Pace
+from anabranch.graph.calls.interrupt import GRACE, STUCK, InterruptibleCall, stuck
+from anabranch.graph.calls.pace import CallPace
 from anabranch.graph.calls.values import Convert, identity
 
 MAX_THREADS = 16
@@ -95,9 +95,9 @@ class Lane:
         self.node = bound.node
         self.is_async = bound.is_async
         self._lanes = lanes
-        self._pace = Pace()
+        self._pace = CallPace()
         self.places = max(1, int(getattr(bound.instance, "max_concurrency", 1)))
-        self.calls: set[Call] = set()
+        self.calls: set[InterruptibleCall] = set()
         """Calls in threads that are under way, waited for or not."""
         self._limit = asyncio.Semaphore(self.places)
         lanes.add(self)
@@ -157,7 +157,7 @@ class Lane:
                 counts.waited(clock() - asked)
             return self._here(call)
         loop = asyncio.get_running_loop()
-        one = Call(call)
+        one = InterruptibleCall(call)
         self.calls.add(one)
         future = self._lanes.pool.submit(copy_context().run, self._timed, one.run)
         # The place is free when the thread is done, not when the caller has given up waiting.
@@ -189,13 +189,15 @@ class Lane:
         except (Exception, SystemExit) as error:
             raise translate(self.node, error) from error
 
-    def _hand_back(self, done: Future[Done], one: Call, loop: asyncio.AbstractEventLoop) -> None:
+    def _hand_back(
+        self, done: Future[Done], one: InterruptibleCall, loop: asyncio.AbstractEventLoop
+    ) -> None:
         """In the thread: give the place back on the loop, unless that has ended before the call."""
         seconds = None if done.cancelled() or done.exception() else done.result().seconds
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(self._release, one, seconds)
 
-    def _release(self, one: Call, seconds: float | None) -> None:
+    def _release(self, one: InterruptibleCall, seconds: float | None) -> None:
         self.calls.discard(one)
         self._limit.release()
         # The place that was just given back is the one that calls on the loop take.

@@ -24,7 +24,7 @@ FIRST_STREAK = 3
 LONGEST_STREAK = 256
 
 
-class Pace:
+class CallPace:
     """Decides, call by call, whether one component runs ``inline``."""
 
     __slots__ = ("_fast", "_needed", "_streak", "_very_slow_at", "inline", "was_slow")

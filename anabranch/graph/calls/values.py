@@ -35,7 +35,7 @@ class Skipped:
     reason: str
 
 
-class Form(Enum):
+class ValueForm(Enum):
     """How a node's value is kept."""
 
     SINGLE = "single"
@@ -43,11 +43,11 @@ class Form(Enum):
     OPEN = "open"
 
 
-def form_of(node: PlannedNode) -> Form:
+def form_of(node: PlannedNode) -> ValueForm:
     """The form in which this node's value is kept."""
     if node.outputs is None:
-        return Form.OPEN
-    return Form.SINGLE if len(node.outputs) == 1 else Form.MULTI
+        return ValueForm.OPEN
+    return ValueForm.SINGLE if len(node.outputs) == 1 else ValueForm.MULTI
 
 
 def identity(value: Any) -> Any:
@@ -58,9 +58,9 @@ def identity(value: Any) -> Any:
 def accessor(node: PlannedNode, ref: Ref) -> Convert:
     """How to get what ``ref`` names out of the node's value."""
     form = form_of(node)
-    if form is Form.SINGLE:
+    if form is ValueForm.SINGLE:
         return identity
-    if form is Form.MULTI:
+    if form is ValueForm.MULTI:
         key = str(ref.output)
         return lambda value: value[key]
     return lambda value: _pick(node.name, value, ref.output)
@@ -85,13 +85,13 @@ def route_converter(router: PlannedNode, target: PlannedNode) -> Convert:
     source, goal = form_of(target), form_of(router)
     if source is goal:
         return identity
-    if goal is Form.SINGLE:
+    if goal is ValueForm.SINGLE:
         return lambda value: _pick(target.name, value, None)
-    if goal is Form.MULTI:
+    if goal is ValueForm.MULTI:
         wanted = tuple(router.outputs or ())
         return lambda value: {key: _pick(target.name, value, key) for key in wanted}
     only = next(iter(target.outputs or ()), DEFAULT_OUTPUT)
-    if source is Form.MULTI or only == DEFAULT_OUTPUT:
+    if source is ValueForm.MULTI or only == DEFAULT_OUTPUT:
         return identity
     return lambda value: {only: value}
 
@@ -100,9 +100,9 @@ def finisher(node: PlannedNode) -> Convert:
     """How what a component returned becomes the node's value; raises NodeError if it may not."""
     form, declared = form_of(node), node.spec.outputs or {}
     checks = {name: _checker(node.name, name, spec) for name, spec in declared.items()}
-    if form is Form.MULTI:
+    if form is ValueForm.MULTI:
         return _finish_multi(node.name, tuple(node.outputs or ()), checks)
-    if form is Form.SINGLE:
+    if form is ValueForm.SINGLE:
         only = next(iter(node.outputs or ()))
         return _finish_single(node.name, only, checks.get(only))
     return lambda value: arrays_of(node.name, value)

@@ -128,7 +128,7 @@ def _sources(node: PlannedNode, explained: PlannedNode) -> Iterator[Mistake]:
 
 
 @dataclass(frozen=True)
-class Reach:
+class ExplainedPart:
     """Where an explainer's model is, and what it takes to ask it."""
 
     plan: Plan
@@ -152,7 +152,7 @@ class Reach:
         return self.target is not None and self.target.type != "router"
 
 
-def reach(plan: Plan, name: str) -> Reach:
+def explained_part(plan: Plan, name: str) -> ExplainedPart:
     """Where the explainer of that name finds its model."""
     node = plan.nodes[name]
     spec = node.spec
@@ -167,7 +167,7 @@ def reach(plan: Plan, name: str) -> Reach:
     if target is not None and not whole and remote is None:
         copied.add(target.name)
     called = {home[each] for each in needed - copied} | ({remote} if remote else set())
-    return Reach(
+    return ExplainedPart(
         plan=_plainly(plan, copied, target),
         node=node,
         target=target,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from anabranch.graph.compile.explaining import reach
+from anabranch.graph.compile.explaining import explained_part
 from anabranch.graph.plan.plan import Plan, PlannedMonitor, PlannedNode, Ref, Segment
 from anabranch.graph.plan.vertices import vertex_of
 from anabranch.specs.models import TensorSpec
@@ -75,7 +75,7 @@ def _node(plan: Plan, node: PlannedNode) -> dict[str, Any]:
 
 def _explained(plan: Plan, name: str) -> dict[str, Any]:
     """What an explainer explains, the nodes that it has copies of, and the segments it calls."""
-    found = reach(plan, name)
+    found = explained_part(plan, name)
     return {
         "node": None if found.target is None else found.target.name,
         "copies": list(found.copied),

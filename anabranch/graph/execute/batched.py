@@ -10,7 +10,7 @@ from anabranch.graph.batch.batcher import Batcher
 from anabranch.graph.batch.batching import limits_of
 from anabranch.graph.batch.rows import check_rows, rows_of
 from anabranch.graph.calls.lanes import Lane, Lanes
-from anabranch.graph.calls.pace import Pace
+from anabranch.graph.calls.pace import CallPace
 from anabranch.graph.calls.values import arrays_of
 from anabranch.graph.execute.invoke import Parameter
 from anabranch.graph.execute.run import Frame, Run
@@ -33,8 +33,8 @@ class BatchLane(Lane):
 
     def __init__(self, bound: Bound, lanes: Lanes, held: bool) -> None:
         super().__init__(bound, lanes)
-        self._pace = Pace(0.0 if held else DIRECT)
-        self._batches = Pace()
+        self._pace = CallPace(0.0 if held else DIRECT)
+        self._batches = CallPace()
 
     @property
     def _is_here(self) -> bool:

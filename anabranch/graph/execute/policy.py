@@ -34,7 +34,7 @@ Notice = Callable[[str, str], None]
 logger = logging.getLogger("anabranch.graph")
 
 
-class StandIn(Protocol):
+class NodeStandIn(Protocol):
     """What takes the place of the value of a node that has failed."""
 
     @property
@@ -48,7 +48,7 @@ class StandIn(Protocol):
 
 
 @dataclass(frozen=True)
-class Fallback:
+class FallbackStandIn:
     """Another source, which is evaluated only now."""
 
     slot: int
@@ -63,7 +63,7 @@ class Fallback:
 
 
 @dataclass(frozen=True)
-class Constant:
+class ConstantStandIn:
     """A value that the frame of a request completes."""
 
     value: Callable[[list[Any]], Any]
@@ -75,7 +75,7 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Skip:
+class SkipStandIn:
     """Nothing: combiners with a quorum go on without the node."""
 
     what = "skip"
@@ -86,11 +86,11 @@ class Skip:
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedStandIn:
     """A stand-in for the only value of a call to another segment."""
 
     vertex: str
-    stand_in: StandIn
+    stand_in: NodeStandIn
 
     @property
     def what(self) -> str:
@@ -111,7 +111,7 @@ class Policy:
         notice: Notice,
         retries: int = 0,
         timeout: Duration | None = None,
-        stand_in: StandIn | None = None,
+        stand_in: NodeStandIn | None = None,
     ) -> None:
         self.node = node
         self._notice = notice

@@ -11,13 +11,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from anabranch.graph.calls.values import Convert, Skipped
-from anabranch.graph.execute.policy import Constant, Fallback, Named, Notice, Policy, Skip, StandIn
+from anabranch.graph.execute.policy import (
+    ConstantStandIn,
+    FallbackStandIn,
+    NamedStandIn,
+    NodeStandIn,
+    Notice,
+    Policy,
+    SkipStandIn,
+)
 from anabranch.graph.execute.run import Frame, Schedule
 from anabranch.graph.plan.constants import constant
 from anabranch.graph.plan.plan import PlannedNode, Ref, Segment
 from anabranch.graph.plan.vertices import Vertices, pick_of, vertex_of
-from anabranch.specs.models import NodeBase
-from anabranch.specs.models import StandIn as StandInSpec
+from anabranch.specs.models import NodeBase, StandIn
 
 STAND_IN = "#on_error"
 """What a router picks that could not decide: no node can have this name."""
@@ -53,10 +60,12 @@ class Policies:
             self._of_segments[name] = self._call_policy(self._vertices.plan.segment(name))
         return self._of_segments[name]
 
-    def fallback(self, node: PlannedNode, ref: Ref) -> Fallback:
+    def fallback(self, node: PlannedNode, ref: Ref) -> FallbackStandIn:
         """Another source in place of the node's value."""
         vertex = vertex_of(ref)
-        return Fallback(self._vertices.slots[vertex], self._lazily(vertex), self._access(ref))
+        return FallbackStandIn(
+            self._vertices.slots[vertex], self._lazily(vertex), self._access(ref)
+        )
 
     def _node_policy(self, node: PlannedNode) -> Policy | None:
         spec, segment = node.spec, self._segments[node.name]
@@ -72,11 +81,11 @@ class Policies:
         node = self._vertices.plan.nodes[segment.name]
         stand_in = self._stand_in(node)
         vertex = pick_of(node.name) if node.type == "router" else node.name
-        named = Named(vertex, stand_in) if stand_in is not None else None
+        named = NamedStandIn(vertex, stand_in) if stand_in is not None else None
         return self._policy(node.name, self._again(segment), node.spec, named)
 
     def _policy(
-        self, name: str, retries: int, spec: NodeBase, stand_in: StandIn | None
+        self, name: str, retries: int, spec: NodeBase, stand_in: NodeStandIn | None
     ) -> Policy | None:
         if not retries and spec.timeout is None and stand_in is None:
             return None
@@ -87,18 +96,18 @@ class Policies:
         specs = [self._vertices.plan.nodes[name].spec for name in segment.nodes]
         return max(spec.retries for spec in specs) if all(s.idempotent for s in specs) else 0
 
-    def _stand_in(self, node: PlannedNode) -> StandIn | None:
+    def _stand_in(self, node: PlannedNode) -> NodeStandIn | None:
         if node.spec.on_error == "skip":
-            return Skip()
-        if isinstance(node.spec.on_error, StandInSpec) and node.spec.on_error.value is not None:
+            return SkipStandIn()
+        if isinstance(node.spec.on_error, StandIn) and node.spec.on_error.value is not None:
             return self._constant(node, node.spec.on_error.value)
         if node.fallback is None:
             return None
         if node.type == "router":
-            return Constant(lambda frame: STAND_IN)
+            return ConstantStandIn(lambda frame: STAND_IN)
         return self.fallback(node, node.fallback)
 
-    def _constant(self, node: PlannedNode, value: object) -> Constant:
+    def _constant(self, node: PlannedNode, value: object) -> ConstantStandIn:
         """The compiler has checked that the node has one output, and its type."""
         (spec,) = (node.outputs or {}).values()
         assert spec is not None
@@ -107,7 +116,7 @@ class Policies:
             (self._vertices.slots[vertex_of(ref)], self._access(ref))
             for ref in node.inputs.values()
         ]
-        return Constant(lambda frame: found.of_rows(_rows(frame, reads)))
+        return ConstantStandIn(lambda frame: found.of_rows(_rows(frame, reads)))
 
 
 def _rows(frame: Frame, reads: Sequence[tuple[int, Convert]]) -> int:
@@ -119,6 +128,6 @@ def _rows(frame: Frame, reads: Sequence[tuple[int, Convert]]) -> int:
     return 1
 
 
-def routes_of(policies: Policies, node: PlannedNode) -> Mapping[str, Fallback]:
+def routes_of(policies: Policies, node: PlannedNode) -> Mapping[str, FallbackStandIn]:
     """What a router that could not decide is to give instead of one of its routes."""
     return {} if node.fallback is None else {STAND_IN: policies.fallback(node, node.fallback)}

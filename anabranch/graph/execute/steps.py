@@ -20,7 +20,7 @@ from anabranch.graph.execute.policy import FAILURES, Policy
 from anabranch.graph.execute.run import Frame, Run, Schedule
 from anabranch.telemetry.logs import NODE
 from anabranch.telemetry.trace import Trace
-from anabranch.telemetry.tracing import Recording
+from anabranch.telemetry.tracing import SpanRecording
 
 Invoke = Callable[[Frame, Context], Any]
 
@@ -111,8 +111,8 @@ class NodeStep:
         counts = self._counts if context.is_traffic else None
         return await self._lane.call(invoke, self._finish, counts, context)
 
-    def _recording(self, trace: Trace) -> Recording:
-        return Recording(trace, f"node {self._node}", dict(self._about))
+    def _recording(self, trace: Trace) -> SpanRecording:
+        return SpanRecording(trace, f"node {self._node}", dict(self._about))
 
     def _recorded(self, frame: Frame, context: Context) -> Any:
         """Invoke the component for a request that is traced."""

@@ -26,7 +26,7 @@ from anabranch.graph.plan.plan import Plan, PlannedNode
 from anabranch.graph.plan.vertices import Vertices, pick_of, vertex_of
 from anabranch.specs.models import NodeBase
 from anabranch.telemetry.logs import NODE
-from anabranch.telemetry.tracing import Recording, recorded
+from anabranch.telemetry.tracing import SpanRecording, recorded
 
 Values = Mapping[str, Any]
 """Values by vertex."""
@@ -186,7 +186,7 @@ class Streams:
         NODE.set(node)
         if context.trace is None:
             return self._counted(node, _results(node, invoke(frame, context), finish), context)
-        recording = Recording(context.trace, f"node {node}", {"anabranch.node": node})
+        recording = SpanRecording(context.trace, f"node {node}", {"anabranch.node": node})
         within = replace(context, trace=recording.trace)
         results = _results(node, invoke(frame, within), finish)
         return recorded(recording, self._counted(node, results, context))

@@ -26,7 +26,7 @@ _NUMBERS = frozenset({"x-request-id", "traceparent", "tracestate"})
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ExplainerReply:
     """An explainer's answer. It crosses processes as it is."""
 
     method: str
@@ -84,19 +84,19 @@ class Answers:
         self._entries = entries
         self._size = size
         self._held = 0
-        self._answers: OrderedDict[bytes, Found] = OrderedDict()
+        self._answers: OrderedDict[bytes, ExplainerReply] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._answers)
 
-    def get(self, key: bytes) -> Found | None:
+    def get(self, key: bytes) -> ExplainerReply | None:
         """The answer of that key, which is then the latest; None if there is none."""
         found = self._answers.get(key)
         if found is not None:
             self._answers.move_to_end(key)
         return found
 
-    def put(self, key: bytes, found: Found) -> None:
+    def put(self, key: bytes, found: ExplainerReply) -> None:
         """Keep an answer; those that were not asked for longest make room."""
         if len(found.explanations) > self._size:
             return

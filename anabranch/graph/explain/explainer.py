@@ -24,11 +24,11 @@ from anabranch.components.contract import DEFAULT_OUTPUT, Bound, CannotLoad, Con
 from anabranch.errors import DeadlineExceeded, LoadError, NodeError, Unavailable
 from anabranch.explainers.explanation import Explanation
 from anabranch.graph.calls.lanes import Lane, Lanes
-from anabranch.graph.calls.values import Form, accessor, form_of
-from anabranch.graph.compile.explaining import Reach, reach
+from anabranch.graph.calls.values import ValueForm, accessor, form_of
+from anabranch.graph.compile.explaining import ExplainedPart, explained_part
 from anabranch.graph.execute.executor import HeadExecutor, SegmentCall
 from anabranch.graph.execute.nodes import load_nodes, run_hook, unload_nodes
-from anabranch.graph.explain.answers import Answers, Found, key_of
+from anabranch.graph.explain.answers import Answers, ExplainerReply, key_of
 from anabranch.graph.explain.model import Array, AskedModel, Asking, Values
 from anabranch.graph.plan.plan import Plan, PlannedNode, Ref
 from anabranch.graph.plan.vertices import vertex_of
@@ -67,7 +67,7 @@ class Explaining:
     """An explainer and its model, on the loop that it was loaded on."""
 
     def __init__(
-        self, where: Reach, bound: Mapping[str, Bound], executor: HeadExecutor, asks: Asks
+        self, where: ExplainedPart, bound: Mapping[str, Bound], executor: HeadExecutor, asks: Asks
     ) -> None:
         name = where.node.name
         self.bound = bound
@@ -92,7 +92,7 @@ class Explaining:
 
         Raises LoadError or ArtefactError, each naming the node.
         """
-        where = reach(plan, name)
+        where = explained_part(plan, name)
         copies = await load_nodes(where.plan, where.copied, root)
         bound = dict(copies)
         try:
@@ -107,7 +107,7 @@ class Explaining:
             raise
         return cls(where, bound, executor, asks)
 
-    async def explain(self, inputs: Mapping[str, Array], context: Context) -> Found:
+    async def explain(self, inputs: Mapping[str, Array], context: Context) -> ExplainerReply:
         """Explain the rows of one request, given the graph's inputs.
 
         Raises InvalidRequest, NodeError, DeadlineExceeded, and Unavailable where too many wait.
@@ -132,7 +132,7 @@ class Explaining:
         self._lanes.close()
         self._executor.close()
 
-    async def _within(self, inputs: Values, context: Context, started: float) -> Found:
+    async def _within(self, inputs: Values, context: Context, started: float) -> ExplainerReply:
         """Explain in a thread, within the explainer's time and the request's."""
         left = context.remaining()
         seconds = self._timeout if left is None else min(self._timeout, left)
@@ -156,7 +156,7 @@ class Explaining:
             self._inside.discard(asking)
             asking.end()
         took = time.perf_counter() - started
-        return Found(self._method, data, took, asking.calls, asking.rows)
+        return ExplainerReply(self._method, data, took, asking.calls, asking.rows)
 
     def _enter(self, asking: Asking) -> None:
         """Take a place; those whose thread goes on though nobody waits keep theirs."""
@@ -198,7 +198,7 @@ class Asks:
     """The model of one explainer: how its inputs come about, and how it is asked."""
 
     def __init__(
-        self, where: Reach, executor: HeadExecutor, calls: Mapping[str, SegmentCall]
+        self, where: ExplainedPart, executor: HeadExecutor, calls: Mapping[str, SegmentCall]
     ) -> None:
         self._where = where
         self._plan = where.plan
@@ -273,7 +273,7 @@ class Asks:
     def _is_named(self, ref: Ref) -> bool:
         """Whether a node's value is kept as a dict."""
         form = form_of(self._plan.nodes[str(ref.node)])
-        return form is Form.MULTI or (form is Form.OPEN and ref.output is not None)
+        return form is ValueForm.MULTI or (form is ValueForm.OPEN and ref.output is not None)
 
 
 def _written(values: Values) -> dict[str, Any]:
@@ -287,7 +287,7 @@ def _outputs(node: PlannedNode, value: Any) -> Values:
     return {next(iter(node.outputs)) if node.outputs else DEFAULT_OUTPUT: value}
 
 
-def _bound(where: Reach, root: Path) -> Threaded:
+def _bound(where: ExplainedPart, root: Path) -> Threaded:
     """The explainer, with the inputs that it receives."""
     spec = where.node.spec.model_copy(
         update={"inputs": {key: str(ref) for key, ref in where.node.inputs.items()}}
@@ -304,7 +304,7 @@ async def _load(own: Bound, root: Path) -> None:
         raise LoadError(own.node, f"load() asked the model: {error}") from None
 
 
-def _reads_request(where: Reach, bound: Mapping[str, Bound]) -> bool:
+def _reads_request(where: ExplainedPart, bound: Mapping[str, Bound]) -> bool:
     """Whether the explainer or its model may go by more of a request than its tensors."""
     if where.node.spec.component is not None and bound[where.node.name].wants_context:
         return True

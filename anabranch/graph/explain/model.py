@@ -29,7 +29,7 @@ from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import DeadlineExceeded, NodeError
 from anabranch.graph.batch.batching import LOWEST_LEVEL, PRIORITY
 from anabranch.graph.calls.tasks import LeftBehind, Tasks
-from anabranch.graph.compile.explaining import Reach
+from anabranch.graph.compile.explaining import ExplainedPart
 from anabranch.specs.models import NodeBase, TensorSpec
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -88,7 +88,7 @@ class Asking:
             future.cancel()
 
 
-class Parts:
+class PartSizes:
     """How many rows the next part has, by how long those before it took.
 
     A call takes time by itself, which fewer rows do not save: what a part of one row takes is left
@@ -105,7 +105,7 @@ class Parts:
         """Parts until one may be larger; of the first two, one may have found everything cold."""
 
     @classmethod
-    def of(cls, target: NodeBase | None, is_remote: bool) -> Parts:
+    def of(cls, target: NodeBase | None, is_remote: bool) -> PartSizes:
         """Parts for a node; for a copy, or the whole graph, as large as they may be."""
         if not is_remote or target is None:
             return cls(2**31, None)
@@ -146,7 +146,7 @@ class AskedModel:
 
     def __init__(
         self,
-        reach: Reach,
+        reach: ExplainedPart,
         evaluate: Evaluate,
         instance: Any,
         inputs: Mapping[str, TensorSpec | None],
@@ -159,7 +159,7 @@ class AskedModel:
         self.instance = instance
         self._name = reach.node.name if target is None else target.name
         self._evaluate = evaluate
-        self._parts = Parts.of(self.node, reach.remote is not None)
+        self._parts = PartSizes.of(self.node, reach.remote is not None)
         self._is_batched = self.node is not None and self.node.batching is not None
         self._places = _replicas(self.node) if reach.remote is not None else 1
         self._limit = asyncio.Semaphore(self._places)

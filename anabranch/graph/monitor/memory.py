@@ -24,7 +24,7 @@ logger = logging.getLogger("anabranch.monitors")
 
 
 @dataclass
-class Memory:
+class MonitorMemory:
     """Counts over all windows; ``calm`` are those without drift at the end."""
 
     windows: int = 0
@@ -48,7 +48,7 @@ def tidy(folder: Path) -> None:
         shutil.rmtree(revisions[number], ignore_errors=True)
 
 
-class Shelf:
+class MonitorFiles:
     """The files of one monitor in a folder. What cannot be written or read is logged and done
     without.
     """
@@ -57,17 +57,17 @@ class Shelf:
         self._counts = folder / f"{monitor}.json"
         self._sample = folder / f"{monitor}.npz"
 
-    def memory(self) -> Memory:
+    def memory(self) -> MonitorMemory:
         """The counts; from zero where there are none."""
         try:
-            return Memory(**json.loads(self._counts.read_text()))
+            return MonitorMemory(**json.loads(self._counts.read_text()))
         except FileNotFoundError:
-            return Memory()
+            return MonitorMemory()
         except (OSError, ValueError, TypeError) as error:
             logger.warning("%s cannot be read, counts begin anew: %s", self._counts.name, error)
-            return Memory()
+            return MonitorMemory()
 
-    def remember(self, memory: Memory) -> None:
+    def remember(self, memory: MonitorMemory) -> None:
         """Keep the counts."""
         self._write(self._counts, lambda path: path.write_text(json.dumps(asdict(memory))))
 

@@ -20,9 +20,9 @@ from anabranch.components.contract import CannotLoad
 from anabranch.errors import LoadError
 from anabranch.graph.compile.watching import parameter_of
 from anabranch.graph.execute.observing import Seen, is_sampled, share_of
-from anabranch.graph.monitor.memory import Memory, Shelf, tidy
+from anabranch.graph.monitor.memory import MonitorFiles, MonitorMemory, tidy
 from anabranch.graph.plan.plan import Plan, PlannedMonitor
-from anabranch.monitors.base import MAX_REFERENCE, Feature, Finding, Method
+from anabranch.monitors.base import MAX_REFERENCE, Feature, Finding, MonitorMethod
 from anabranch.monitors.own import Own
 from anabranch.monitors.references import read
 from anabranch.monitors.table import Array, Unfit, table_of
@@ -98,7 +98,7 @@ class Look(Protocol):
 class BuiltIn:
     """A built-in method, which sees tensors as a table."""
 
-    def __init__(self, method: Method) -> None:
+    def __init__(self, method: MonitorMethod) -> None:
         self._method = method
 
     def fit(self, reference: Tensors) -> None:
@@ -189,7 +189,7 @@ class Monitoring:
         self,
         planned: PlannedMonitor,
         look: Look,
-        shelf: Shelf | None = None,
+        shelf: MonitorFiles | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._planned = planned
@@ -201,7 +201,7 @@ class Monitoring:
         self._first = None if spec.reference is None else spec.reference.first
         self._gathering = Gathering(planned.watches)
         self._sampling = Sampling(kept(spec.window))
-        self._memory = Memory() if shelf is None else shelf.memory()
+        self._memory = MonitorMemory() if shelf is None else shelf.memory()
         self._finding = Finding()
         self._at: float | None = None
         self._error, self._errors = "", 0
@@ -347,7 +347,7 @@ def load_monitors(plan: Plan, root: Path, folder: Path | None) -> list[Monitorin
 
 def _loaded(plan: Plan, planned: PlannedMonitor, root: Path, folder: Path | None) -> Monitoring:
     spec = planned.spec
-    shelf = None if folder is None else Shelf(folder, planned.name)
+    shelf = None if folder is None else MonitorFiles(folder, planned.name)
     try:
         look = _look(planned, root)
         if spec.reference is not None and spec.reference.data is not None:

@@ -29,7 +29,7 @@ _FLOATS: tuple[tuple[type, ...], str] = ((int, float), "numbers")
 
 
 @dataclass(frozen=True)
-class Constant:
+class TypedConstant:
     """An array of the type, or of one row of it."""
 
     array: Array
@@ -44,11 +44,11 @@ class Constant:
         return found
 
 
-def constant(value: object, spec: TensorSpec) -> Constant:
+def constant(value: object, spec: TensorSpec) -> TypedConstant:
     """Return the constant of type ``spec``; a ValueError says why ``value`` is none."""
     array = _elements(value, spec.datatype)
     if fits(spec.shape, array.shape):
-        return Constant(array, is_row=False)
+        return TypedConstant(array, is_row=False)
     is_row = spec.shape[:1] == (-1,)
     inner = spec.shape[1:] if is_row else spec.shape
     if array.ndim == 0 and -1 not in inner:
@@ -57,7 +57,7 @@ def constant(value: object, spec: TensorSpec) -> Constant:
     if not fits(inner, array.shape):
         of_row = f", nor {list(inner)}, one row of it" if is_row else ""
         raise ValueError(f"shape {list(array.shape)} is not that of {spec}{of_row}")
-    return Constant(array, is_row)
+    return TypedConstant(array, is_row)
 
 
 def _elements(value: object, datatype: str) -> Array:

@@ -14,7 +14,7 @@ from anabranch.specs.models import Router
 
 
 @dataclass(frozen=True)
-class Learner:
+class LearningRouter:
     """A router that learns, and from how many features: 0 where it looks at none."""
 
     spec: Router
@@ -26,7 +26,7 @@ class Learner:
         """Name of what it learns: revisions with the same go on with each other's."""
         return self.bandit.key(self.size)
 
-    def is_like(self, other: Learner) -> bool:
+    def is_like(self, other: LearningRouter) -> bool:
         """Whether both learn and decide alike."""
         return self.key == other.key and self.spec == other.spec
 
@@ -47,10 +47,10 @@ class Learner:
         return self.bandit.wrong_features(features, self.size)
 
 
-def learners(plan: Plan, bound: Mapping[str, Bound] | None = None) -> dict[str, Learner]:
+def learners(plan: Plan, bound: Mapping[str, Bound] | None = None) -> dict[str, LearningRouter]:
     """All routers of a plan that learn, by name: those that are ``bound``, or new ones."""
     return {
-        name: Learner(
+        name: LearningRouter(
             cast(Router, node.spec),
             bandit_of(node.spec) if bound is None else bound[name].instance,
             strategy.size(_types(plan, node), node.spec.args),

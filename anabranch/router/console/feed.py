@@ -29,7 +29,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from anabranch.errors import Unavailable
-from anabranch.router.console.rates import Window
+from anabranch.router.console.rates import RateWindow
 from anabranch.router.errors import Headers, status_of
 from anabranch.telemetry.registry import Snapshot
 
@@ -51,7 +51,7 @@ Topic: TypeAlias = tuple[str, str]
 """Name of the event, and the graph that it is of; empty for all."""
 
 
-class Source(Protocol):
+class FeedSource(Protocol):
     """Where the poller asks; the line to the controller is one."""
 
     async def handle(
@@ -70,7 +70,7 @@ class Feed:
 
     def __init__(
         self,
-        source: Source,
+        source: FeedSource,
         pause: float = PAUSE_S,
         beat: float = BEAT_S,
         patience: float = PATIENCE_S,
@@ -79,7 +79,7 @@ class Feed:
         self._source = source
         self._pause, self._beat, self._patience = pause, beat, patience
         self._clock = clock
-        self._window = Window()
+        self._window = RateWindow()
         self._heard = 0.0
         """When the controller last answered, in Unix time; 0 before it has."""
         self._documents: dict[Topic, bytes] = {}

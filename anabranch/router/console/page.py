@@ -19,8 +19,8 @@ from typing import Protocol
 from urllib.parse import parse_qs
 
 from anabranch.errors import NotFound
-from anabranch.router.console.feed import Feed, Source
-from anabranch.router.errors import Headers, MethodNotAllowed, Reply
+from anabranch.router.console.feed import Feed, FeedSource
+from anabranch.router.errors import Headers, HttpReply, MethodNotAllowed
 from anabranch.router.http.access import foreign, is_local
 from anabranch.router.http.app import Answer, json_reply
 from anabranch.router.http.assets import asset
@@ -51,10 +51,10 @@ _PAGE: Headers = (
 )
 
 
-class Backend(Source, Protocol):
+class Backend(FeedSource, Protocol):
     """The line to the control plane."""
 
-    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
         """Return the answer for a caller without the token; None for who has it."""
         ...
 
@@ -72,14 +72,14 @@ class Console:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(request.method, ["GET", "HEAD"])
         if not path:
-            return Reply(307, b"", ((b"location", b"console/"),))
+            return HttpReply(307, b"", ((b"location", b"console/"),))
         if path == "/":
             return self._file(request, "index.html", _PAGE)
         if path == "/events" or path.startswith("/api/"):
             return self.refusal(request.headers) or await self._read(request, path)
         return self._file(request, path.removeprefix("/"), _FILE)
 
-    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
         """The answer for a caller who may not read; None for who may."""
         refused = foreign(headers)
         if refused is not None or (self._loopback and is_local(headers)):
@@ -97,7 +97,7 @@ class Console:
         status, headers, body = await self._control.handle("GET", below, query, b"")
         if status == 404 and below.startswith(_TRACES):
             return json_reply({"trace_id": below.removeprefix(_TRACES), "spans": []})
-        return Reply(status, body, headers)
+        return HttpReply(status, body, headers)
 
-    def _file(self, request: HttpRequest, name: str, headers: Headers) -> Reply:
+    def _file(self, request: HttpRequest, name: str, headers: Headers) -> HttpReply:
         return asset("console/static", name, request.headers.get("accept-encoding", ""), headers)

@@ -24,7 +24,7 @@ from anabranch.telemetry.definitions import (
     REQUESTS,
     REQUESTS_IN_FLIGHT,
     ROUTE_REQUESTS,
-    Metric,
+    MetricDefinition,
 )
 from anabranch.telemetry.registry import Labels, Observed, Snapshot, Value
 
@@ -51,7 +51,7 @@ _DIGITS = 4
 """Significant digits: finer differences are not worth sending."""
 
 
-class Window:
+class RateWindow:
     """The snapshots of the last WINDOW_S seconds; ``clock`` is monotonic, in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -139,33 +139,33 @@ class _Change:
     def rate(self, count: float) -> float | None:
         return _rounded(count / self._seconds) if self._seconds > 0 else None
 
-    def grown(self, metric: Metric) -> Iterator[tuple[Labels, float]]:
+    def grown(self, metric: MetricDefinition) -> Iterator[tuple[Labels, float]]:
         """By how much each counter has grown, by its labels."""
         for labels, value in self._cells(metric):
             before = self._before.get(metric.name, {}).get(labels, 0.0)
             assert not isinstance(value, Observed) and not isinstance(before, Observed)
             yield labels, value - before if value >= before else value
 
-    def observed(self, metric: Metric) -> Iterator[tuple[Labels, list[int]]]:
+    def observed(self, metric: MetricDefinition) -> Iterator[tuple[Labels, list[int]]]:
         """How many values came into each bucket of a histogram, likewise."""
         for labels, value in self._cells(metric):
             before = self._before.get(metric.name, {}).get(labels)
             assert isinstance(value, Observed)
             yield labels, _news(value, before if isinstance(before, Observed) else None)
 
-    def now(self, metric: Metric) -> float | None:
+    def now(self, metric: MetricDefinition) -> float | None:
         """The sum of a metric's gauges."""
         found = [value for _, value in self._cells(metric)]
         return sum(one for one in found if not isinstance(one, Observed)) if found else None
 
-    def quantiles(self, metric: Metric) -> Numbers:
+    def quantiles(self, metric: MetricDefinition) -> Numbers:
         """Those of all histograms together whose first label is an endpoint that is asked."""
         found = self.observed(metric)
         asked = [counts for labels, counts in found if labels[0] not in _AUXILIARY]
         columns = zip(*asked, strict=True)
         return quantiles(metric, [sum(column) for column in columns])
 
-    def timed(self, metric: Metric) -> dict[Labels, Numbers]:
+    def timed(self, metric: MetricDefinition) -> dict[Labels, Numbers]:
         """Rate and quantiles of each of a metric's histograms."""
         return {
             labels: {"per_second": self.rate(sum(counts)), **quantiles(metric, counts)}
@@ -203,7 +203,7 @@ class _Change:
         found = self._after.get(REPLICAS.name, {})
         return {labels: n for labels, n in found.items() if not isinstance(n, Observed) and n}
 
-    def _cells(self, metric: Metric) -> Iterator[tuple[Labels, Value]]:
+    def _cells(self, metric: MetricDefinition) -> Iterator[tuple[Labels, Value]]:
         return iter(self._after.get(metric.name, {}).items())
 
 
@@ -214,7 +214,7 @@ def _news(now: Observed, before: Observed | None) -> list[int]:
     return [max(0, new - old) for new, old in zip(now.counts, before.counts, strict=True)]
 
 
-def quantiles(metric: Metric, counts: Sequence[int]) -> Numbers:
+def quantiles(metric: MetricDefinition, counts: Sequence[int]) -> Numbers:
     """Quantiles of values that lie in the buckets of a histogram; None without any."""
     return {name: _quantile(metric.bounds, counts, share) for name, share in _QUANTILES.items()}
 

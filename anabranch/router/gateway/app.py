@@ -29,14 +29,14 @@ import msgspec
 from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest, NotFound, Unavailable
 from anabranch.router.console.page import CONSOLE, Console
-from anabranch.router.errors import MethodNotAllowed, Reply
+from anabranch.router.errors import HttpReply, MethodNotAllowed
 from anabranch.router.gateway import repository
 from anabranch.router.gateway.backend import ControlBackend
 from anabranch.router.gateway.repository import EXTENSIONS, absent, check_parameters, entry
 from anabranch.router.http.access import foreign
 from anabranch.router.http.app import Answer, Handler, HttpApp, dispatch, json_reply
 from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
-from anabranch.router.limits import Arriving, Limits
+from anabranch.router.limits import Arriving, RequestLimits
 from anabranch.telemetry.exposition import exposition
 
 UPLOADS = 4
@@ -62,7 +62,7 @@ class Gateway:
     def __init__(
         self,
         control: ControlBackend,
-        limits: Limits,
+        limits: RequestLimits,
         max_upload: int = 512 * 2**20,
         upload_timeout: float = 600.0,
         sends_id: bool = True,
@@ -105,22 +105,22 @@ class Gateway:
             raise absent(name, await self._control.graphs())
         raise NotFound(f"there is no path {path[:256]!r}{hint(path[:256], self._routes)}")
 
-    async def _server(self, request: HttpRequest) -> Reply:
+    async def _server(self, request: HttpRequest) -> HttpReply:
         return json_reply(
             {"name": "anabranch", "version": version("anabranch"), "extensions": EXTENSIONS}
         )
 
-    async def _metrics(self, request: HttpRequest) -> Reply:
+    async def _metrics(self, request: HttpRequest) -> HttpReply:
         snapshot = await self._control.metrics()
         kind, text = await asyncio.to_thread(
             exposition, snapshot, request.headers.get("accept", "")
         )
-        return Reply(200, text, ((b"content-type", kind.encode()),))
+        return HttpReply(200, text, ((b"content-type", kind.encode()),))
 
-    async def _live(self, request: HttpRequest) -> Reply:
+    async def _live(self, request: HttpRequest) -> HttpReply:
         return json_reply({"live": True})
 
-    async def _ready(self, request: HttpRequest) -> Reply:
+    async def _ready(self, request: HttpRequest) -> HttpReply:
         graphs = await self._control.graphs()
         waiting = [
             f"{name} ({g['reason']})" for name, g in graphs.items() if g["live"] and not g["ready"]
@@ -130,7 +130,7 @@ class Gateway:
         # The protocol calls the field of this answer "live"; what clients look for is "ready".
         return json_reply({"live": True, "ready": True})
 
-    async def _index(self, request: HttpRequest) -> Reply:
+    async def _index(self, request: HttpRequest) -> HttpReply:
         body = await request.body(self._body)
         only_ready = _decode_index(body).ready
         graphs = await self._control.graphs()
@@ -138,7 +138,7 @@ class Gateway:
             [entry(name, g) for name, g in graphs.items() if g["ready"] or not only_ready]
         )
 
-    async def _repository(self, request: HttpRequest, path: str) -> Reply:
+    async def _repository(self, request: HttpRequest, path: str) -> HttpReply:
         name, _, action = path.removesuffix("/").partition("/")
         if action not in _ACTIONS:
             raise NotFound(f"there is no path {request.path[:256]!r}; use …/load or …/unload")
@@ -151,17 +151,17 @@ class Gateway:
         refused = await repository.change(self._control, name, _ACTIONS[action])
         return refused or json_reply({})
 
-    def _refusal(self, request: HttpRequest) -> Reply | None:
+    def _refusal(self, request: HttpRequest) -> HttpReply | None:
         return foreign(request.headers) or self._control.refusal(request.headers)
 
-    async def _to_control(self, request: HttpRequest, path: str) -> Reply:
+    async def _to_control(self, request: HttpRequest, path: str) -> HttpReply:
         refusal = self._refusal(request)
         if refusal is not None:
             return refusal
         body = await request.body(self._upload)
         query = request.scope.get("query_string", b"").decode("latin-1")
         status, headers, answer = await self._control.handle(request.method, path, query, body)
-        return Reply(status, answer, headers)
+        return HttpReply(status, answer, headers)
 
 
 def _decode_index(body: bytes) -> _Index:

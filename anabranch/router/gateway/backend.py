@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, TypeAlias, TypedDict
 
-from anabranch.router.errors import Headers, Reply
+from anabranch.router.errors import Headers, HttpReply
 from anabranch.telemetry.registry import Snapshot
 
 ControlAnswer: TypeAlias = tuple[int, Headers, bytes]
@@ -36,7 +36,7 @@ class ControlBackend(Protocol):
         """Return what the engine's processes have counted, as one."""
         ...
 
-    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
         """Return the answer for a caller who may not use the control API; None for who may.
 
         It is asked before the body is read. Headers have names in lower case.

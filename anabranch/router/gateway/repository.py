@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from anabranch.components.hints import hint
 from anabranch.errors import AnabranchError, InvalidRequest, NotFound, Unavailable
-from anabranch.router.errors import Reply
+from anabranch.router.errors import HttpReply
 
 if TYPE_CHECKING:
     from anabranch.router.gateway.backend import ControlBackend, GraphState
@@ -27,7 +27,7 @@ _LOOK_S = 0.2
 Action = Literal["load", "unload"]
 
 
-async def change(control: ControlBackend, name: str, action: Action) -> Reply | None:
+async def change(control: ControlBackend, name: str, action: Action) -> HttpReply | None:
     """Load or unload a graph; None once that is done, or what the control API says against it.
 
     Raises NotFound for a graph that is deleted meanwhile, Unavailable for one that does not come.
@@ -35,7 +35,7 @@ async def change(control: ControlBackend, name: str, action: Action) -> Reply | 
     target = f"/graphs/{quote(name, safe='')}/{action}"
     status, headers, answer = await control.handle("POST", target, "", b"")
     if status >= HTTPStatus.BAD_REQUEST:
-        return Reply(status, answer, headers)
+        return HttpReply(status, answer, headers)
     if action == "load":
         await _until_ready(control, name)
     return None

@@ -13,7 +13,7 @@ ServicerContext: TypeAlias = Any
 """A ``grpc.aio.ServicerContext``; gRPC ships no types."""
 
 
-class Call:
+class GrpcCall:
     """One call: its metadata as ``headers``, its id, the time that its client gives it."""
 
     __slots__ = ("context", "headers", "id", "trace", "trailer")
@@ -42,7 +42,7 @@ class Call:
         await self.context.abort(code, details, tuple({**self.trailer, **dict(trailer)}.items()))
 
 
-Method: TypeAlias = Callable[[bytes, Call], Awaitable[bytes]]
+Method: TypeAlias = Callable[[bytes, GrpcCall], Awaitable[bytes]]
 """Answers one message with one."""
 
 
@@ -50,7 +50,7 @@ def answered(method: Method) -> Callable[[bytes, ServicerContext], Awaitable[byt
     """Return a method as gRPC takes it: what it raises becomes the call's status."""
 
     async def answer(message: bytes, context: ServicerContext) -> bytes:
-        call = Call(context)
+        call = GrpcCall(context)
         try:
             found = await method(message, call)
         except Exception as error:

@@ -36,7 +36,7 @@ from anabranch.router.grpc.messages import (
     parse,
     response_type,
 )
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.header import Header
 from anabranch.router.oip.raw import Buffer, decode_raw, raw_buffer
 
@@ -58,7 +58,7 @@ ModelMetadataResponse = response_type("ModelMetadata")
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
+class DecodedMessage:
     """A message that asks for inference."""
 
     model: str
@@ -69,7 +69,7 @@ class Decoded:
     """Whether its tensors came as typed contents."""
 
 
-def decode_request(message: bytes, limits: Limits) -> Decoded:
+def decode_request(message: bytes, limits: RequestLimits) -> DecodedMessage:
     """Decode a ModelInferRequest. Raises InvalidRequest or TooLarge."""
     envelope, raw = _split(message)
     found = parse(InferRequest, envelope)
@@ -83,7 +83,9 @@ def decode_request(message: bytes, limits: Limits) -> Decoded:
         parameters(found.parameters, "the request"),
         protocol="grpc",
     )
-    return Decoded(found.model_name, found.model_version, request, not raw and bool(found.inputs))
+    return DecodedMessage(
+        found.model_name, found.model_version, request, not raw and bool(found.inputs)
+    )
 
 
 def _split(message: bytes) -> tuple[bytes, list[memoryview]]:
@@ -111,12 +113,12 @@ def _check_lengths(found: Message) -> None:
             raise InvalidRequest(f"{what} has {len(text)} characters, over the limit of {most}")
 
 
-def _check_count(count: int, what: str, limits: Limits) -> None:
+def _check_count(count: int, what: str, limits: RequestLimits) -> None:
     if count > limits.max_tensors:
         raise TooLarge(f"{count} {what} are over the limit of {limits.max_tensors}")
 
 
-def _inputs(found: Message, raw: list[memoryview], limits: Limits) -> dict[str, Array]:
+def _inputs(found: Message, raw: list[memoryview], limits: RequestLimits) -> dict[str, Array]:
     if raw and len(raw) != len(found.inputs):
         raise InvalidRequest(
             f"raw_input_contents hold {len(raw)} tensors for {len(found.inputs)} inputs; "
@@ -142,7 +144,7 @@ def _header(tensor: Message) -> Header:
     return Header(name, tensor.datatype, shape)
 
 
-def _tensor(header: Header, tensor: Message, raw: Buffer | None, limits: Limits) -> Array:
+def _tensor(header: Header, tensor: Message, raw: Buffer | None, limits: RequestLimits) -> Array:
     if raw is None:
         return decode_contents(header, tensor.contents, limits)
     if tensor.HasField("contents"):

@@ -18,7 +18,7 @@ from anabranch.errors import (
     TooLarge,
     Unavailable,
 )
-from anabranch.router.errors import Reply, UnencodableOutput
+from anabranch.router.errors import HttpReply, UnencodableOutput
 
 logger = logging.getLogger("anabranch.router")
 
@@ -65,7 +65,7 @@ class Ended(Exception):
         super().__init__(status.details)
 
 
-def refused(reply: Reply, request_id: str) -> Ended:
+def refused(reply: HttpReply, request_id: str) -> Ended:
     """What the control API said over HTTP, as the end of a call."""
     code = _OF_HTTP.get(reply.status, StatusCode.INTERNAL)
     details = shortened(str(orjson.loads(reply.body)["error"]))

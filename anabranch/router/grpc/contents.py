@@ -13,7 +13,7 @@ from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array, OutputTensor
 from anabranch.router.grpc import wire
 from anabranch.router.grpc.messages import Message
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.header import Header, dtype_of, size_of
 from anabranch.router.oip.raw import as_bytes, encode_raw
 
@@ -40,7 +40,7 @@ would take many times as long, and some NaNs would lose their bits.
 """
 
 
-def decode_contents(header: Header, contents: Message, limits: Limits) -> Array:
+def decode_contents(header: Header, contents: Message, limits: RequestLimits) -> Array:
     """Return typed contents as an array of the datatype and shape that the header says.
 
     Raises TooLarge for a shape over the limits, and InvalidRequest where the elements are in

@@ -9,9 +9,9 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from anabranch.errors import DeadlineExceeded, Unavailable
-from anabranch.router.grpc.calls import Call
+from anabranch.router.grpc.calls import GrpcCall
 from anabranch.router.grpc.codes import REQUEST_ID, RETRY_AFTER, Ended, Status, shortened
-from anabranch.router.grpc.pool import Router
+from anabranch.router.grpc.pool import PooledRouter
 from anabranch.router.tracing import RESPONSE
 
 _RESERVED = ("grpc-", ":")
@@ -21,7 +21,7 @@ _OWN = frozenset((REQUEST_ID, "user-agent", "content-type", "te"))
 """Metadata that is not passed on as it came."""
 
 
-async def forward(router: Router, method: str, message: bytes, call: Call) -> bytes:
+async def forward(router: PooledRouter, method: str, message: bytes, call: GrpcCall) -> bytes:
     """Have a router answer a call. What is raised becomes the call's status."""
     with router:
         try:
@@ -35,7 +35,9 @@ async def forward(router: Router, method: str, message: bytes, call: Call) -> by
         return answer
 
 
-async def forward_stream(router: Router, message: bytes, call: Call) -> AsyncGenerator[bytes, None]:
+async def forward_stream(
+    router: PooledRouter, message: bytes, call: GrpcCall
+) -> AsyncGenerator[bytes, None]:
     """Have a router answer one request of a stream, with any number of messages."""
     with router:
         running = router.stream([message], timeout=call.remaining(), metadata=_metadata(call))
@@ -48,7 +50,7 @@ async def forward_stream(router: Router, message: bytes, call: Call) -> AsyncGen
             running.cancel()
 
 
-def _metadata(call: Call) -> list[tuple[str, Any]]:
+def _metadata(call: GrpcCall) -> list[tuple[str, Any]]:
     kept = [
         (name, value)
         for name, value in call.context.invocation_metadata()

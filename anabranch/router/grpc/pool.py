@@ -32,7 +32,7 @@ _OPTIONS = [
 _UNDER_WAY = (ChannelConnectivity.IDLE, ChannelConnectivity.CONNECTING)
 
 
-class Router:
+class PooledRouter:
     """A channel to one router; ``with router: ...`` around each call keeps it open for that."""
 
     def __init__(self, address: str) -> None:
@@ -83,7 +83,7 @@ class Ring:
     """The routers of one graph, in turn."""
 
     def __init__(self) -> None:
-        self._routers: dict[str, Router] = {}
+        self._routers: dict[str, PooledRouter] = {}
         self._turn = 0
         self._listed = False
 
@@ -108,10 +108,10 @@ class Ring:
             self._routers.pop(address).retire()
         for address in wanted:
             if address not in self._routers:
-                self._routers[address] = Router(address)
+                self._routers[address] = PooledRouter(address)
                 self._routers[address].state()
 
-    async def pick(self, graph: str) -> Router:
+    async def pick(self, graph: str) -> PooledRouter:
         """The next router whose connection stands; Unavailable where none does in time."""
         ends = asyncio.get_running_loop().time() + CONNECT_S
         while True:
@@ -123,7 +123,7 @@ class Ring:
                 raise Unavailable(f"no router of graph {graph!r} can be reached; try again later")
             await asyncio.sleep(_LOOK_S)
 
-    def _next(self) -> tuple[Router | None, bool]:
+    def _next(self) -> tuple[PooledRouter | None, bool]:
         """The next router that is connected; if there is none, whether one may be soon."""
         routers = tuple(self._routers.values())
         may_come = False

@@ -8,9 +8,9 @@ from collections.abc import Set
 
 from anabranch.router.grpc.addresses import Addresses, Control
 from anabranch.router.grpc.front import Front
-from anabranch.router.grpc.server import SERVING, UNKNOWN, Server
+from anabranch.router.grpc.server import SERVING, UNKNOWN, GrpcServer
 from anabranch.router.grpc.servicer import GraphServicer
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 
 logger = logging.getLogger("anabranch.router")
@@ -24,7 +24,7 @@ class RouterServer:
 
     def __init__(self, arms: Arms) -> None:
         self._arms = arms
-        self._server = Server([GraphServicer(arms).handlers()], arms.limits)
+        self._server = GrpcServer([GraphServicer(arms).handlers()], arms.limits)
         self.address = ""
 
     async def start(self, host: str) -> None:
@@ -41,10 +41,10 @@ class RouterServer:
 class FrontServer:
     """The engine's gRPC server, which follows the addresses of routers."""
 
-    def __init__(self, control: Control, limits: Limits) -> None:
+    def __init__(self, control: Control, limits: RequestLimits) -> None:
         self._control = control
         self._front = Front(control)
-        self._server = Server([self._front.handlers()], limits)
+        self._server = GrpcServer([self._front.handlers()], limits)
         self._known: Set[str] = frozenset()
         self._following: asyncio.Task[None] | None = None
 

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from anabranch.errors import EngineError
 from anabranch.router.grpc.messages import POOL, SERVICE
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
@@ -33,7 +33,7 @@ _PING_EVERY_MS = 10_000
 """Clients that ask so more often are told to go."""
 
 
-def options(limits: Limits) -> list[tuple[str, int]]:
+def options(limits: RequestLimits) -> list[tuple[str, int]]:
     """Options of a server: sizes in bytes, times in milliseconds."""
     return [
         ("grpc.so_reuseport", 0),
@@ -51,10 +51,10 @@ def options(limits: Limits) -> list[tuple[str, int]]:
     ]
 
 
-class Server:
+class GrpcServer:
     """One gRPC server on one address; everything of it is on the loop that it is started on."""
 
-    def __init__(self, handlers: Iterable[Any], limits: Limits) -> None:
+    def __init__(self, handlers: Iterable[Any], limits: RequestLimits) -> None:
         self._server: Any = grpc.aio.server(handlers=tuple(handlers), options=options(limits))
         self._health: Any = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

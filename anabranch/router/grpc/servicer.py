@@ -16,8 +16,13 @@ from grpc import StatusCode
 from anabranch.errors import NotFound
 from anabranch.router.core import TIMEOUT, InferenceRequest
 from anabranch.router.grpc.ahead import Ahead
-from anabranch.router.grpc.calls import Call, Method, ServicerContext, answered
-from anabranch.router.grpc.codec import Decoded, decode_request, encode_metadata, encode_response
+from anabranch.router.grpc.calls import GrpcCall, Method, ServicerContext, answered
+from anabranch.router.grpc.codec import (
+    DecodedMessage,
+    decode_request,
+    encode_metadata,
+    encode_response,
+)
 from anabranch.router.grpc.codes import REQUEST_ID, code_of
 from anabranch.router.grpc.messages import SERVICE, Message, parse, request_type, response_type
 from anabranch.router.grpc.streams import failed, last, part, wants_last
@@ -27,7 +32,7 @@ from anabranch.router.tracing import RESPONSE
 from anabranch.router.traffic.arms import Arms
 
 Answer = TypeVar("Answer")
-Answers: TypeAlias = Callable[[bytes, Call], Awaitable[Answer]]
+Answers: TypeAlias = Callable[[bytes, GrpcCall], Awaitable[Answer]]
 
 _READ_AHEAD = 2
 """Answers of one request in a stream that are made before the client has taken them."""
@@ -63,7 +68,7 @@ class GraphServicer:
         """A method whose calls are counted, and recorded where they are sampled."""
         endpoint, traced = _ENDPOINTS.get(name, OTHER), self._traced(name, method)
 
-        async def counted(message: bytes, call: Call) -> Answer:
+        async def counted(message: bytes, call: GrpcCall) -> Answer:
             started, code = self._requests.began(), StatusCode.CANCELLED
             try:
                 answer = await traced(message, call)
@@ -81,7 +86,7 @@ class GraphServicer:
         """A method whose calls are recorded, where they are sampled."""
         arms = self._arms
 
-        async def traced(message: bytes, call: Call) -> Answer:
+        async def traced(message: bytes, call: GrpcCall) -> Answer:
             recording = of_call(arms.sampler, call.headers, arms.name, SERVICE, name, call.id)
             call.trace = None if recording is None else recording.trace
             if recording is None:
@@ -99,12 +104,12 @@ class GraphServicer:
 
         return traced
 
-    async def _ready(self, message: bytes, call: Call) -> bytes:
+    async def _ready(self, message: bytes, call: GrpcCall) -> bytes:
         self._revision(parse(request_type("ModelReady"), message))
         data: bytes = response_type("ModelReady")(ready=True).SerializeToString()
         return data
 
-    async def _metadata(self, message: bytes, call: Call) -> bytes:
+    async def _metadata(self, message: bytes, call: GrpcCall) -> bytes:
         revision = self._revision(parse(request_type("ModelMetadata"), message))
         return encode_metadata(self._arms.metadata(revision))
 
@@ -119,7 +124,7 @@ class GraphServicer:
         if name != self._arms.name:
             raise NotFound(f"there is no graph {name[:64]!r} here (there is: {self._arms.name!r})")
 
-    async def _infer(self, message: bytes, call: Call) -> bytes:
+    async def _infer(self, message: bytes, call: GrpcCall) -> bytes:
         with self._arms.gate:
             decoded = self._decoded(message, call)
             return await self._arms.infer(
@@ -128,7 +133,7 @@ class GraphServicer:
                 decoded.version or None,
             )
 
-    def _decoded(self, message: bytes, call: Call) -> Decoded:
+    def _decoded(self, message: bytes, call: GrpcCall) -> DecodedMessage:
         decoded = decode_request(message, self._arms.limits)
         self._check_name(decoded.model)
         shorten(decoded.request, call.remaining())
@@ -138,7 +143,7 @@ class GraphServicer:
 
     async def _stream(self, messages: AsyncIterator[bytes], context: ServicerContext) -> None:
         """Answer the requests of a stream, one after the other."""
-        call = Call(context)
+        call = GrpcCall(context)
         context.set_trailing_metadata(((REQUEST_ID, call.id),))
         answer = self._counted("ModelStreamInfer", partial(self._answer, context.write))
         async for message in messages:
@@ -147,7 +152,7 @@ class GraphServicer:
             except Exception as error:
                 await context.write(failed(error, call.id, message))
 
-    async def _answer(self, write: Callable[[bytes], Any], message: bytes, call: Call) -> None:
+    async def _answer(self, write: Callable[[bytes], Any], message: bytes, call: GrpcCall) -> None:
         arms = self._arms
         with arms.gate:
             decoded = self._decoded(message, call)

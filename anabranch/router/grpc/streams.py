@@ -13,7 +13,7 @@ from typing import Any
 
 from anabranch.errors import RequestError
 from anabranch.router.grpc import wire
-from anabranch.router.grpc.codec import Decoded, mark_final
+from anabranch.router.grpc.codec import DecodedMessage, mark_final
 from anabranch.router.grpc.codes import status_of
 from anabranch.router.grpc.messages import InferRequest, InferResponse, StreamResponse
 from anabranch.router.oip.raw import Buffer
@@ -28,12 +28,12 @@ def part(pieces: list[Buffer]) -> bytes:
     return b"".join((wire.head(_RESPONSE, size), *pieces))
 
 
-def wants_last(decoded: Decoded) -> bool:
+def wants_last(decoded: DecodedMessage) -> bool:
     """Whether a client asks for an answer that says no more than that it is the last."""
     return decoded.request.parameters.get(_WANTS_EMPTY_FINAL) is True
 
 
-def last(decoded: Decoded) -> bytes:
+def last(decoded: DecodedMessage) -> bytes:
     """Return that answer."""
     response = _of(decoded.model, decoded.version, decoded.request.id or "")
     mark_final(response, True)

@@ -6,8 +6,8 @@ from grpc import StatusCode
 
 from anabranch.router.tracing import GRAPH, PARENT, REQUEST, STATE
 from anabranch.telemetry.sampling import Sampler
-from anabranch.telemetry.span import Attribute, Failure
-from anabranch.telemetry.tracing import Recording
+from anabranch.telemetry.span import Attribute, SpanFailure
+from anabranch.telemetry.tracing import SpanRecording
 
 _FAULTS = frozenset(
     (
@@ -20,7 +20,7 @@ _FAULTS = frozenset(
 
 def of_call(
     sampler: Sampler, headers: dict[str, str], graph: str, service: str, method: str, id: str
-) -> Recording | None:
+) -> SpanRecording | None:
     """The span of a call over gRPC; None for one that is not sampled."""
     given = headers.get(PARENT)
     parent = sampler.drawn() if given is None else sampler.continued(given, headers.get(STATE, ""))
@@ -30,11 +30,11 @@ def of_call(
         "rpc.system": "grpc", "rpc.service": service, "rpc.method": method,
         GRAPH: graph, REQUEST: id,
     }  # fmt: skip
-    return Recording(parent, f"{service}/{method}", attributes, "server")
+    return SpanRecording(parent, f"{service}/{method}", attributes, "server")
 
 
-def answered_call(recording: Recording, code: StatusCode) -> None:
+def answered_call(recording: SpanRecording, code: StatusCode) -> None:
     """Note how a call over gRPC ended."""
     recording.attributes["rpc.grpc.status_code"] = code.value[0]
     if code in _FAULTS:
-        recording.fail(Failure(code.name))
+        recording.fail(SpanFailure(code.name))

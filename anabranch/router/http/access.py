@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from anabranch.router.errors import Reply, error_body
+from anabranch.router.errors import HttpReply, error_body
 
 _OWN = frozenset({"same-origin", "none"})
 """Of the page itself, or of the user: typed, or from a bookmark."""
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 """What proxies add to the requests that they pass on."""
-_FOREIGN = Reply(403, error_body("a web page of another origin may not ask for this"))
+_FOREIGN = HttpReply(403, error_body("a web page of another origin may not ask for this"))
 
 
 def is_local(headers: Mapping[str, str]) -> bool:
@@ -40,7 +40,7 @@ def is_loopback(host: str) -> bool:
     return name == "localhost" or _is_loopback_address(name)
 
 
-def foreign(headers: Mapping[str, str]) -> Reply | None:
+def foreign(headers: Mapping[str, str]) -> HttpReply | None:
     """The refusal of a request that a page of another origin has made; None for all others.
 
     Headers have names in lower case. Clients that are no browsers send none of these.

@@ -1,6 +1,6 @@
 """What the router's and the gateway's ASGI applications have in common: HTTP in, HTTP out.
 
-``HttpApp`` wraps one coroutine function from ``HttpRequest`` to ``Reply``. It sees to the rest of
+``HttpApp`` wraps one coroutine function from ``HttpRequest`` to ``HttpReply``, and does the rest of
 ASGI: lifespan events, refusing WebSockets, the request id, and turning exceptions into responses.
 """
 
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from anabranch.router.errors import ClientGone, MethodNotAllowed, Reply, error_reply
+from anabranch.router.errors import ClientGone, HttpReply, MethodNotAllowed, error_reply
 from anabranch.router.http.compression import SMALLEST, packed
 from anabranch.router.http.counting import HttpCounts
 from anabranch.router.http.event_stream import HEADERS as EVENT_HEADERS
@@ -72,7 +72,7 @@ class CancelOnDisconnect:
             raise ClientGone from None
 
 
-Answer: TypeAlias = Reply | EventStream
+Answer: TypeAlias = HttpReply | EventStream
 Handler: TypeAlias = Callable[[HttpRequest], Awaitable[Answer]]
 
 
@@ -157,7 +157,7 @@ class HttpApp:
             found.append((RESPONSE.encode(), request.trace.traceparent.encode()))
         return found
 
-    async def _send(self, request: HttpRequest, reply: Reply, send: Send) -> None:
+    async def _send(self, request: HttpRequest, reply: HttpReply, send: Send) -> None:
         if len(reply.body) > SMALLEST and request.accepts_coding:
             reply = await packed(reply, request.headers["accept-encoding"])
         headers = [(b"content-length", str(len(reply.body)).encode()), *reply.headers]
@@ -194,6 +194,6 @@ async def dispatch(request: HttpRequest, methods: Mapping[str, Handler]) -> Answ
     return await handler(request)
 
 
-def json_reply(document: Any, status: int = 200) -> Reply:
+def json_reply(document: Any, status: int = 200) -> HttpReply:
     """Return a response whose body is ``document`` as JSON."""
-    return Reply(status, orjson.dumps(document))
+    return HttpReply(status, orjson.dumps(document))

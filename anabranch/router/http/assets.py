@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 
 from anabranch.errors import NotFound
-from anabranch.router.errors import Headers, Reply
+from anabranch.router.errors import Headers, HttpReply
 from anabranch.router.http.compression import accepted
 
 _TYPES = {
@@ -18,7 +18,7 @@ _TYPES = {
 }
 
 
-def asset(folder: str, name: str, accept: str, headers: Headers = ()) -> Reply:
+def asset(folder: str, name: str, accept: str, headers: Headers = ()) -> HttpReply:
     """A file of a folder below ``anabranch/router``, compressed if Accept-Encoding allows that.
 
     It may lie there as ``<name>.gz``. NotFound where there is none of that name.
@@ -34,8 +34,8 @@ def asset(folder: str, name: str, accept: str, headers: Headers = ()) -> Reply:
         *headers,
     )
     if accepted(accept) == "gzip":
-        return Reply(200, packed, (*headers, (b"content-encoding", b"gzip")))
-    return Reply(200, gzip.decompress(packed), headers)
+        return HttpReply(200, packed, (*headers, (b"content-encoding", b"gzip")))
+    return HttpReply(200, gzip.decompress(packed), headers)
 
 
 @cache

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.errors import Headers, Reply, UnsupportedBody
+from anabranch.router.errors import Headers, HttpReply, UnsupportedBody
 
 SMALLEST = 1024
 """Bodies of at most so many bytes are sent as they are."""
@@ -116,7 +116,7 @@ def accepted(header: str) -> str | None:
     return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
 
 
-async def packed(reply: Reply, accept: str) -> Reply:
+async def packed(reply: HttpReply, accept: str) -> HttpReply:
     """A reply in the coding that an Accept-Encoding header asks for, if it is worth it."""
     if len(reply.body) <= SMALLEST or any(n == b"content-encoding" for n, _ in reply.headers):
         return reply

@@ -27,7 +27,7 @@ from typing import NoReturn, TypeAlias
 from anabranch.components.hints import hint
 from anabranch.errors import NotFound
 from anabranch.router.core import InferenceRequest
-from anabranch.router.errors import Reply
+from anabranch.router.errors import HttpReply
 from anabranch.router.http import openapi_page
 from anabranch.router.http.app import (
     Answer,
@@ -123,25 +123,25 @@ class GraphApp:
         path = path[:256]
         raise NotFound(f"graph {self._arms.name!r} has no path {path!r}{hint(path, self._routes)}")
 
-    async def _metadata(self, revision: str | None, request: HttpRequest) -> Reply:
+    async def _metadata(self, revision: str | None, request: HttpRequest) -> HttpReply:
         return json_reply(encode_metadata(self._arms.metadata(revision)))
 
-    async def _ready(self, revision: str | None, request: HttpRequest) -> Reply:
+    async def _ready(self, revision: str | None, request: HttpRequest) -> HttpReply:
         return json_reply({"name": self._arms.name, "ready": True})
 
-    async def _openapi(self, revision: str | None, request: HttpRequest) -> Reply:
+    async def _openapi(self, revision: str | None, request: HttpRequest) -> HttpReply:
         path = self._prefix if revision is None else f"{self._prefix}{_VERSIONS}{revision}"
         feedback = revision is None and "/feedback" in self._routes
         metadata, explainers = self._arms.metadata(revision), self._arms.explainers(revision)
         return json_reply(document(metadata, path, feedback, explainers))
 
-    async def _docs(self, revision: str | None, request: HttpRequest) -> Reply:
+    async def _docs(self, revision: str | None, request: HttpRequest) -> HttpReply:
         return openapi_page.page(self._arms.name, request.path.endswith("/"))
 
-    async def _asset(self, name: str, revision: str | None, request: HttpRequest) -> Reply:
+    async def _asset(self, name: str, revision: str | None, request: HttpRequest) -> HttpReply:
         return openapi_page.asset(name, request.headers.get("accept-encoding", ""))
 
-    async def _infer(self, revision: str | None, request: HttpRequest) -> Reply:
+    async def _infer(self, revision: str | None, request: HttpRequest) -> HttpReply:
         arms, limits, length = self._arms, self._arms.limits, request.json_length
         arms.gate.check()
         body = await request.buffer(self._body)
@@ -157,7 +157,7 @@ class GraphApp:
             with CancelOnDisconnect(request.receive):
                 return await running
 
-    async def _explain(self, revision: str | None, request: HttpRequest) -> Reply:
+    async def _explain(self, revision: str | None, request: HttpRequest) -> HttpReply:
         arms, limits, length = self._arms, self._arms.limits, request.json_length
         arms.explain_gate.check()
         body = await request.buffer(self._body)
@@ -166,9 +166,9 @@ class GraphApp:
             _told_of_call(decoded, request)
             with CancelOnDisconnect(request.receive):
                 found = await arms.explain(decoded, revision)
-        return Reply(200, found)
+        return HttpReply(200, found)
 
-    async def _generate(self, revision: str | None, request: HttpRequest) -> Reply:
+    async def _generate(self, revision: str | None, request: HttpRequest) -> HttpReply:
         arms, metadata = self._arms, self._arms.metadata(revision)
         arms.gate.check()
         body = await request.body(self._body)
@@ -178,7 +178,7 @@ class GraphApp:
             responses = arms.stream(decoded, revision)
             with CancelOnDisconnect(request.receive):
                 found = await joined(responses, arms.limits.max_body)
-        return Reply(200, encode_answer(found, metadata))
+        return HttpReply(200, encode_answer(found, metadata))
 
     async def _generate_stream(self, revision: str | None, request: HttpRequest) -> EventStream:
         arms, metadata = self._arms, self._arms.metadata(revision)
@@ -193,7 +193,7 @@ class GraphApp:
         with CancelOnDisconnect(request.receive):
             return await begin(events)
 
-    async def _feedback(self, feedback: Feedback, request: HttpRequest) -> Reply:
+    async def _feedback(self, feedback: Feedback, request: HttpRequest) -> HttpReply:
         feedback.gate.check()
         body = await request.body(self._body._replace(limit=MAX_BODY))
         with feedback.gate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from anabranch.router.errors import Headers, Reply
+from anabranch.router.errors import Headers, HttpReply
 from anabranch.router.http import assets
 
 FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "init.js")
@@ -41,16 +41,16 @@ _PAGE = """<!doctype html>
 """
 
 
-def page(title: str, is_folder: bool) -> Reply:
+def page(title: str, is_folder: bool) -> HttpReply:
     """The page; ``is_folder`` tells that its address ends with a slash.
 
     Addresses in it are relative, so that it also works behind a proxy that changes paths.
     """
     below, document = ("", "../openapi.json") if is_folder else ("docs/", "openapi.json")
     text = _PAGE.format(title=escape(title), below=below, document=document)
-    return Reply(200, text.encode(), _HEADERS)
+    return HttpReply(200, text.encode(), _HEADERS)
 
 
-def asset(name: str, accept: str) -> Reply:
+def asset(name: str, accept: str) -> HttpReply:
     """A file of the page, compressed if an Accept-Encoding header lets it."""
     return assets.asset("http/swagger", name, accept, _CACHED)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, TypeAlias
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.errors import ClientGone, HeadersTooLarge, SlowBody
 from anabranch.router.http.compression import coding_of, unpacked
-from anabranch.router.limits import Arriving, Limits
+from anabranch.router.limits import Arriving, RequestLimits
 from anabranch.router.stepping import Started
 from anabranch.telemetry.trace import Trace
 
@@ -45,7 +45,7 @@ _SEPARATORS = {"cookie": "; "}
 
 
 class BodyRule(NamedTuple):
-    """What a body may be; see ``Limits`` for the times and the rate."""
+    """What a body may be; see ``RequestLimits`` for the times and the rate."""
 
     limit: int
     """Most bytes, also unpacked."""
@@ -55,7 +55,7 @@ class BodyRule(NamedTuple):
     arriving: Arriving
 
     @classmethod
-    def of(cls, limits: Limits) -> BodyRule:
+    def of(cls, limits: RequestLimits) -> BodyRule:
         """The rule for requests that are to be answered by graphs."""
         arriving = Arriving(limits.max_arriving)
         return cls(

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from anabranch.router.http.request import HttpRequest
 from anabranch.router.tracing import GRAPH, PARENT, REQUEST, STATE
 from anabranch.telemetry.sampling import Sampler
-from anabranch.telemetry.span import Attribute, Failure
+from anabranch.telemetry.span import Attribute, SpanFailure
 from anabranch.telemetry.trace import Trace
-from anabranch.telemetry.tracing import Recording
+from anabranch.telemetry.tracing import SpanRecording
 
 _FAULT = 500
 
@@ -22,7 +22,7 @@ class HttpTraces:
         self._sampler = sampler
         self._route = route
 
-    def begin(self, request: HttpRequest) -> Recording | None:
+    def begin(self, request: HttpRequest) -> SpanRecording | None:
         """The span of a request, which is told of it; None for one that is not sampled."""
         if request.is_traced:
             headers = request.headers
@@ -31,7 +31,7 @@ class HttpTraces:
             parent = self._sampler.drawn()
         return None if parent is None else self._recording(parent, request)
 
-    def _recording(self, parent: Trace, request: HttpRequest) -> Recording:
+    def _recording(self, parent: Trace, request: HttpRequest) -> SpanRecording:
         route = self._route(request.path)
         attributes: dict[str, Attribute] = {
             "http.request.method": request.method,
@@ -42,14 +42,14 @@ class HttpTraces:
         if route is not None:
             attributes["http.route"] = route
         name = request.method if route is None else f"{request.method} {route}"
-        recording = Recording(parent, name, attributes, "server")
+        recording = SpanRecording(parent, name, attributes, "server")
         request.trace = recording.trace
         return recording
 
 
-def answered_http(recording: Recording, status: int) -> None:
+def answered_http(recording: SpanRecording, status: int) -> None:
     """Note how a request over HTTP was answered; 0 where its client has gone."""
     if status:
         recording.attributes["http.response.status_code"] = status
     if status >= _FAULT:
-        recording.fail(Failure(str(status)))
+        recording.fail(SpanFailure(str(status)))

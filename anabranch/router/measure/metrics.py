@@ -14,7 +14,7 @@ from typing import TypeAlias, TypeVar
 from anabranch.router.measure.tally import Histogram, MirrorTally, Report, Tally, middle
 from anabranch.router.table import RoutingTable
 from anabranch.telemetry import definitions
-from anabranch.telemetry.definitions import SECONDS, Metric
+from anabranch.telemetry.definitions import SECONDS, MetricDefinition
 from anabranch.telemetry.registry import REGISTRY, Observed, Registry
 
 Values: TypeAlias = Mapping[tuple[str, ...], float]
@@ -35,11 +35,11 @@ def _by_kind(tally: Tally | MirrorTally) -> Values:
     return {(kind,): count for kind, count in tally.kinds.items()}
 
 
-ARM: Mapping[Metric, _Read[Tally]] = {
+ARM: Mapping[MetricDefinition, _Read[Tally]] = {
     definitions.ARM_REQUESTS: _one(lambda tally: tally.requests),
     definitions.ARM_ERRORS: _by_kind,
 }
-REWARD: Mapping[Metric, _Read[Tally]] = {
+REWARD: Mapping[MetricDefinition, _Read[Tally]] = {
     definitions.ARM_REWARDS: _one(lambda tally: tally.rewards.count),
     definitions.ARM_REWARD_SUM: _one(lambda tally: tally.rewards.total),
     definitions.ARM_REWARDS_REPEATED: _one(lambda tally: tally.repeated),
@@ -53,7 +53,7 @@ REWARD: Mapping[Metric, _Read[Tally]] = {
     },
 }
 """Those of arms for which there was any feedback."""
-MIRROR: Mapping[Metric, _Read[MirrorTally]] = {
+MIRROR: Mapping[MetricDefinition, _Read[MirrorTally]] = {
     definitions.MIRROR_SELECTED: _one(lambda tally: tally.selected),
     definitions.MIRROR_SENT: _one(lambda tally: tally.sent),
     definitions.MIRROR_DROPPED: _one(lambda tally: tally.dropped),
@@ -120,12 +120,14 @@ class Metrics:
             del self._recent[revision]
             self._difference(revision, MirrorTally())
 
-    def _put(self, metrics: Mapping[Metric, _Read[_T]], revision: int, subject: _T) -> None:
+    def _put(
+        self, metrics: Mapping[MetricDefinition, _Read[_T]], revision: int, subject: _T
+    ) -> None:
         for metric, read in metrics.items():
             for own, value in read(subject).items():
                 self._set(metric, revision, value, *own)
 
-    def _set(self, metric: Metric, revision: int, value: float, *own: str) -> None:
+    def _set(self, metric: MetricDefinition, revision: int, value: float, *own: str) -> None:
         cell = self._registry.number(metric, self._graph, str(revision), *own)
         cell.value = value
 

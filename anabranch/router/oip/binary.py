@@ -16,7 +16,7 @@ from typing import NoReturn
 from anabranch.components.hints import listing
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array, TensorMetadata
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.header import Header, dtype_of
 from anabranch.router.oip.raw import Buffer, decode_raw, single_bytes
 
@@ -64,7 +64,9 @@ def split(body: Buffer, length: int) -> tuple[memoryview, Tail]:
     return whole[:length], Tail(whole[length:])
 
 
-def only_input(body: Buffer, inputs: Sequence[TensorMetadata], limits: Limits) -> dict[str, Array]:
+def only_input(
+    body: Buffer, inputs: Sequence[TensorMetadata], limits: RequestLimits
+) -> dict[str, Array]:
     """Return the input that a raw binary request is.
 
     Its shape is the declared one, a single dimension of any size as long as the body makes it. A

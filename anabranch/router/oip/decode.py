@@ -27,10 +27,10 @@ from msgspec import Meta
 from anabranch.components.hints import shown
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import Array, InferenceRequest, TensorMetadata
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.binary import Tail, only_input, split
 from anabranch.router.oip.elements import decode_elements
-from anabranch.router.oip.encode import JSON_ONLY, Form
+from anabranch.router.oip.encode import JSON_ONLY, ResponseForm
 from anabranch.router.oip.header import Header
 from anabranch.router.oip.parsing import parsed
 from anabranch.router.oip.raw import Buffer, decode_raw
@@ -71,16 +71,19 @@ _NO_TAIL = Tail()
 _decode_envelope = msgspec.json.Decoder(_Request).decode
 
 
-class Decoded(NamedTuple):
+class DecodedBody(NamedTuple):
     """A request, and the form in which its answer is asked for."""
 
     request: InferenceRequest
-    form: Form
+    form: ResponseForm
 
 
 def decode_body(
-    body: Buffer, length: int | None, limits: Limits, inputs: Callable[[], Sequence[TensorMetadata]]
-) -> Decoded:
+    body: Buffer,
+    length: int | None,
+    limits: RequestLimits,
+    inputs: Callable[[], Sequence[TensorMetadata]],
+) -> DecodedBody:
     """Decode the body of an HTTP request whose first ``length`` bytes are JSON, None for all.
 
     ``inputs`` gives what the graph takes, for a request that does not say: a length of 0 stands for
@@ -89,17 +92,19 @@ def decode_body(
     if length is None:
         return _decode(body, _NO_TAIL, limits)
     if length == 0:
-        return Decoded(InferenceRequest(only_input(body, inputs(), limits)), Form(is_binary=True))
+        return DecodedBody(
+            InferenceRequest(only_input(body, inputs(), limits)), ResponseForm(is_binary=True)
+        )
     document, tail = split(body, length)
     return _decode(document, tail, limits)
 
 
-def decode_request(document: Buffer, limits: Limits) -> InferenceRequest:
+def decode_request(document: Buffer, limits: RequestLimits) -> InferenceRequest:
     """Decode an inference request in JSON. Raises InvalidRequest or TooLarge."""
     return _decode(document, _NO_TAIL, limits).request
 
 
-def _decode(document: Buffer, tail: Tail, limits: Limits) -> Decoded:
+def _decode(document: Buffer, tail: Tail, limits: RequestLimits) -> DecodedBody:
     envelope = _envelope(document)
     _check_count(len(envelope.inputs), "inputs", limits)
     inputs: dict[str, Array] = {}
@@ -111,22 +116,24 @@ def _decode(document: Buffer, tail: Tail, limits: Limits) -> Decoded:
     parameters, outputs = envelope.parameters or {}, envelope.outputs or ()
     form = _form(parameters, outputs, limits) if parameters or outputs else JSON_ONLY
     names = tuple(dict.fromkeys([output.name for output in outputs])) if outputs else ()
-    return Decoded(InferenceRequest(inputs, names, envelope.id, parameters), form)
+    return DecodedBody(InferenceRequest(inputs, names, envelope.id, parameters), form)
 
 
-def _form(parameters: Parameters, outputs: Sequence[_Output], limits: Limits) -> Form:
+def _form(
+    parameters: Parameters, outputs: Sequence[_Output], limits: RequestLimits
+) -> ResponseForm:
     """Return what is asked of the outputs, and take it out of the request's ``parameters``."""
     _check_count(len(outputs), "outputs", limits)
     is_binary = _take_flag(parameters, "binary_data_output", "the request")
     own = _forms(outputs)
-    return Form(bool(is_binary), own) if own or is_binary else JSON_ONLY
+    return ResponseForm(bool(is_binary), own) if own or is_binary else JSON_ONLY
 
 
 def _envelope(document: Buffer) -> _Request:
     return parsed(_decode_envelope, document, "the body", "not an inference request")
 
 
-def _check_count(count: int, what: str, limits: Limits) -> None:
+def _check_count(count: int, what: str, limits: RequestLimits) -> None:
     if count > limits.max_tensors:
         raise TooLarge(f"{count} {what} are over the limit of {limits.max_tensors}")
 
@@ -159,7 +166,7 @@ def _refuse(parameters: Parameters, whose: str) -> None:
             raise InvalidRequest(f"parameter {name!r} of {whose} is not supported: {instead}")
 
 
-def _decode_tensor(tensor: _Input, tail: Tail, limits: Limits) -> Array:
+def _decode_tensor(tensor: _Input, tail: Tail, limits: RequestLimits) -> Array:
     """Return the tensor as an array of its datatype and shape."""
     size = _binary_size(tensor) if tensor.parameters else None
     header = Header(tensor.name, tensor.datatype, tensor.shape)

@@ -22,7 +22,7 @@ from anabranch.components.tensors.arrays import to_bf16
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.header import Header, dtype_of, size_of
 
 _SHOW_VALUES_BELOW = 2**16
@@ -70,7 +70,7 @@ _EXACT_AS_FLOAT = 2**53
 """Integers up to here, either side of zero, are numbers of double precision, too."""
 
 
-def decode_elements(header: Header, data: bytes, limits: Limits) -> Array:
+def decode_elements(header: Header, data: bytes, limits: RequestLimits) -> Array:
     """Return JSON ``data`` as an array of the datatype and shape that the header says.
 
     ``data`` is well-formed JSON. Raises InvalidRequest, and TooLarge before elements take memory.

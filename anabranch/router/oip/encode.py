@@ -14,14 +14,14 @@ import numpy as np
 import orjson
 
 from anabranch.router.core import InferenceResponse, ModelMetadata, OutputTensor, TensorMetadata
-from anabranch.router.errors import Reply, UnencodableOutput
+from anabranch.router.errors import HttpReply, UnencodableOutput
 from anabranch.router.oip.raw import Buffer, raw_buffer
 
 _OCTETS = (b"content-type", b"application/octet-stream")
 _LENGTH = b"inference-header-content-length"
 
 
-class Form(NamedTuple):
+class ResponseForm(NamedTuple):
     """Which outputs of an answer are to be binary."""
 
     is_binary: bool = False
@@ -33,10 +33,10 @@ class Form(NamedTuple):
         return self.own.get(output, self.is_binary)
 
 
-JSON_ONLY = Form()
+JSON_ONLY = ResponseForm()
 
 
-def encode_response(response: InferenceResponse, form: Form = JSON_ONLY) -> Reply:
+def encode_response(response: InferenceResponse, form: ResponseForm = JSON_ONLY) -> HttpReply:
     """Encode an answer, its data flat in row-major order. Raises UnencodableOutput."""
     document: dict[str, Any] = {
         "model_name": response.model_name,
@@ -50,11 +50,11 @@ def encode_response(response: InferenceResponse, form: Form = JSON_ONLY) -> Repl
     document["outputs"] = [_encode_tensor(output, form, tail) for output in response.outputs]
     head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     if not tail:
-        return Reply(200, head)
-    return Reply(200, b"".join([head, *tail]), (_OCTETS, (_LENGTH, str(len(head)).encode())))
+        return HttpReply(200, head)
+    return HttpReply(200, b"".join([head, *tail]), (_OCTETS, (_LENGTH, str(len(head)).encode())))
 
 
-def _encode_tensor(output: OutputTensor, form: Form, tail: list[Buffer]) -> dict[str, Any]:
+def _encode_tensor(output: OutputTensor, form: ResponseForm, tail: list[Buffer]) -> dict[str, Any]:
     """Return a tensor as JSON-able data; a binary one leaves its bytes in ``tail``."""
     tensor: dict[str, Any] = {
         "name": output.name,

@@ -32,7 +32,7 @@ from anabranch.router.core import (
     TensorMetadata,
 )
 from anabranch.router.errors import UnencodableOutput
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.elements import decode_elements
 from anabranch.router.oip.header import Header
 from anabranch.router.oip.parsing import parsed
@@ -53,7 +53,9 @@ _decode_parameter = msgspec.json.Decoder(Parameter).decode
 _decode_id = msgspec.json.Decoder(str | None).decode
 
 
-def decode_generate(body: bytes, metadata: ModelMetadata, limits: Limits) -> InferenceRequest:
+def decode_generate(
+    body: bytes, metadata: ModelMetadata, limits: RequestLimits
+) -> InferenceRequest:
     """Decode a request to the graph that ``metadata`` describes.
 
     Raises InvalidRequest or TooLarge.
@@ -91,7 +93,7 @@ def _parameter(name: str, raw: msgspec.Raw, known: Mapping[str, Any]) -> Any:
         raise InvalidRequest(f"there is no input {name[:64]!r}{hint(name[:64], known)}") from None
 
 
-def _tensor(tensor: TensorMetadata, raw: bytes, limits: Limits) -> Array:
+def _tensor(tensor: TensorMetadata, raw: bytes, limits: RequestLimits) -> Array:
     opening = _OPENING(raw)
     depth = opening.group().count(b"[") if opening else 0
     if depth > limits.max_rank:

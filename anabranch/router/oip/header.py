@@ -10,7 +10,7 @@ import numpy as np
 from anabranch.components.hints import shown
 from anabranch.components.tensors.datatypes import DTYPES, to_dtype
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 
 
 class Header(NamedTuple):
@@ -32,7 +32,7 @@ def dtype_of(header: Header) -> np.dtype[Any]:
         raise InvalidRequest(f"input {header.name!r}: {error}{meant}") from None
 
 
-def size_of(header: Header, limits: Limits) -> int:
+def size_of(header: Header, limits: RequestLimits) -> int:
     """Return the number of elements that the shape stands for; TooLarge over the limits."""
     name, _, shape = header
     if len(shape) > limits.max_rank:

@@ -17,7 +17,7 @@ import numpy as np
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array
 from anabranch.router.errors import UnencodableOutput
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.header import Header, dtype_of, size_of
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -27,7 +27,7 @@ _LENGTH = Struct("<I")
 _MAX_LENGTH = 2**32 - 1
 
 
-def decode_raw(header: Header, data: Buffer, limits: Limits) -> Array:
+def decode_raw(header: Header, data: Buffer, limits: RequestLimits) -> Array:
     """Return raw bytes as an array of the datatype and shape that the header says.
 
     The array can be written to. It shares the memory of ``data`` where that can be written to and

@@ -51,7 +51,7 @@ class KeptTensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class LoggedFailure:
     """Why there was no reply: class and message of the error, and the status of HTTP."""
 
     kind: str
@@ -61,7 +61,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class LogRule:
     """What of an arm's requests may be kept."""
 
     redact: frozenset[str] = frozenset()
@@ -74,7 +74,7 @@ class Rule:
 
 
 @dataclass(slots=True)
-class Entry:
+class LogEntry:
     """A request with its reply, on the way to the log."""
 
     id: str
@@ -97,19 +97,19 @@ class Entry:
     path: Mapping[str, str] = field(default_factory=dict)
     """What routers picked: router to route."""
     seconds: float = 0.0
-    failure: Failure | None = None
+    failure: LoggedFailure | None = None
     is_cut: bool = False
     """Whether there were more parts than are kept."""
     size: int = 0
     """Bytes that the entry holds, about."""
 
 
-def begin(rule: Rule, graph: str, revision: int, request: InferenceRequest) -> Entry:
+def begin(rule: LogRule, graph: str, revision: int, request: InferenceRequest) -> LogEntry:
     """Keep a request before it is evaluated."""
     parameters = dict(request.parameters)
     characters = sum(len(text) for text in _texts(parameters))
     tensors = [(name, to_datatype(array.dtype), array) for name, array in request.inputs.items()]
-    entry = Entry(
+    entry = LogEntry(
         request.request_id,
         graph,
         revision,
@@ -127,7 +127,7 @@ def begin(rule: Rule, graph: str, revision: int, request: InferenceRequest) -> E
     return entry
 
 
-def answered(rule: Rule, entry: Entry, response: InferenceResponse) -> None:
+def answered(rule: LogRule, entry: LogEntry, response: InferenceResponse) -> None:
     """Add the reply, or a part of it."""
     entry.path, entry.seconds = response.path, response.seconds
     if len(entry.parts) == MAX_PARTS:
@@ -142,14 +142,14 @@ def answered(rule: Rule, entry: Entry, response: InferenceResponse) -> None:
     entry.size += _PART * len(response.outputs)
 
 
-def failed(rule: Rule, entry: Entry, error: Exception) -> None:
+def failed(rule: LogRule, entry: LogEntry, error: Exception) -> None:
     """Add the error that stands in the reply's place.
 
     Nobody knows what a component quotes in its message, so it is kept only if nothing is redacted.
     """
     entry.seconds = time.time() - entry.at
     message = str(error) if isinstance(error, AnabranchError) else "internal error"
-    entry.failure = Failure(
+    entry.failure = LoggedFailure(
         type(error).__name__,
         status_of(error) or 500,
         None if rule.redact else message[:MAX_MESSAGE],
@@ -157,7 +157,7 @@ def failed(rule: Rule, entry: Entry, error: Exception) -> None:
 
 
 def _kept(
-    rule: Rule, entry: Entry, name: str, datatype: str, array: Array, is_known: bool = True
+    rule: LogRule, entry: LogEntry, name: str, datatype: str, array: Array, is_known: bool = True
 ) -> KeptTensor:
     if name in rule.redact:
         return KeptTensor(name, datatype, array.shape, None, "redacted")

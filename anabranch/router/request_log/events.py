@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from anabranch.router.request_log.entries import Entry, KeptTensor
+from anabranch.router.request_log.entries import KeptTensor, LogEntry
 from anabranch.router.request_log.tensors import LoggedTensor, encode_tensor
 
 VERSION = "1.0"
@@ -54,7 +54,7 @@ class Data(msgspec.Struct):
     """What was too large to be logged: the request's parameters, the last parts of the reply."""
 
 
-class Event(msgspec.Struct):
+class LogEvent(msgspec.Struct):
     """An event, as far as it is read again."""
 
     id: str
@@ -62,7 +62,7 @@ class Event(msgspec.Struct):
     data: Data
 
 
-def encode(entry: Entry, most: int) -> bytes:
+def encode(entry: LogEntry, most: int) -> bytes:
     """An entry as one line of JSON, without its end.
 
     Where that is over ``most`` bytes, no tensor has its data.
@@ -82,7 +82,7 @@ def _without(tensor: KeptTensor) -> KeptTensor:
     return replace(tensor, array=None, hidden=tensor.hidden or "omitted")
 
 
-def _event(entry: Entry) -> Mapping[str, Any]:
+def _event(entry: LogEntry) -> Mapping[str, Any]:
     event: dict[str, Any] = {
         "specversion": VERSION,
         "id": entry.id,
@@ -97,7 +97,7 @@ def _event(entry: Entry) -> Mapping[str, Any]:
     return event
 
 
-def _data(entry: Entry) -> Mapping[str, Any]:
+def _data(entry: LogEntry) -> Mapping[str, Any]:
     data: dict[str, Any] = {
         "graph": entry.graph,
         "revision": entry.revision,
@@ -120,7 +120,7 @@ def _data(entry: Entry) -> Mapping[str, Any]:
     return data
 
 
-def _request(entry: Entry) -> Mapping[str, Any]:
+def _request(entry: LogEntry) -> Mapping[str, Any]:
     request: dict[str, Any] = {} if entry.own_id is None else {"id": entry.own_id}
     if entry.parameters:
         request["parameters"] = entry.parameters
@@ -130,7 +130,7 @@ def _request(entry: Entry) -> Mapping[str, Any]:
     return request
 
 
-def _response(entry: Entry, outputs: Iterable[KeptTensor]) -> Mapping[str, Any]:
+def _response(entry: LogEntry, outputs: Iterable[KeptTensor]) -> Mapping[str, Any]:
     response: dict[str, Any] = {
         "model_name": entry.graph,
         "model_version": str(entry.revision),
@@ -139,7 +139,7 @@ def _response(entry: Entry, outputs: Iterable[KeptTensor]) -> Mapping[str, Any]:
     return response if entry.own_id is None else {**response, "id": entry.own_id}
 
 
-def _error(entry: Entry) -> Mapping[str, Any]:
+def _error(entry: LogEntry) -> Mapping[str, Any]:
     failure = entry.failure
     assert failure is not None
     error: dict[str, Any] = {"class": failure.kind, "status": failure.status}

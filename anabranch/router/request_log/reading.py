@@ -11,12 +11,12 @@ import msgspec
 
 from anabranch.errors import InvalidRequest
 from anabranch.router.request_log import parquet
-from anabranch.router.request_log.events import TYPE, Event
+from anabranch.router.request_log.events import TYPE, LogEvent
 from anabranch.router.request_log.parquet import JSONL, PARQUET
 
 MAX_LINE = 64 * 2**20
 """Bytes of the longest line that is read."""
-_decode = msgspec.json.Decoder(Event).decode
+_decode = msgspec.json.Decoder(LogEvent).decode
 
 
 class LogFile(NamedTuple):
@@ -61,7 +61,7 @@ def _begun(path: Path) -> tuple[str, str]:
     return path.stem.rpartition("-")[2], str(path)
 
 
-def read(files: Iterable[LogFile]) -> Iterator[Event | None]:
+def read(files: Iterable[LogFile]) -> Iterator[LogEvent | None]:
     """The events of files; None stands for what is no event, such as a line that is cut off.
 
     What is written to a file after it was looked for is not read: a log may be sent to the graph
@@ -76,7 +76,7 @@ def read(files: Iterable[LogFile]) -> Iterator[Event | None]:
             raise InvalidRequest(f"{str(file.path)!r} is not Parquet: {error}") from None
 
 
-def _event(text: bytes) -> Event | None:
+def _event(text: bytes) -> LogEvent | None:
     try:
         event = _decode(text)
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -13,10 +13,10 @@ from anabranch.components.weights import DRAW, Draw
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.core import InferenceRequest, InferenceResponse
 from anabranch.router.request_log import entries
-from anabranch.router.request_log.entries import MAX_TENSOR, Entry, Rule
+from anabranch.router.request_log.entries import MAX_TENSOR, LogEntry, LogRule
 from anabranch.router.request_log.events import encode
 from anabranch.router.request_log.settings import LogSettings
-from anabranch.router.request_log.sinks import Origin, Sink, open_sink
+from anabranch.router.request_log.sinks import LogSink, Origin, open_sink
 from anabranch.specs.models import RequestLog
 from anabranch.telemetry.outlet import Outlet
 from anabranch.telemetry.registry import REGISTRY, Registry
@@ -41,12 +41,12 @@ class ArmLog:
         self._shared = shared
         self._share = None if log.sample is None else log.sample.share
         max_tensor = MAX_TENSOR if log.max_tensor is None else int(log.max_tensor)
-        self._rule = Rule(
+        self._rule = LogRule(
             frozenset(log.redact or ()), max_tensor, signature.inputs, max(_MOST, max_tensor)
         )
-        self._sink: Sink | None = None
+        self._sink: LogSink | None = None
 
-    def begin(self, request: InferenceRequest) -> Entry | None:
+    def begin(self, request: InferenceRequest) -> LogEntry | None:
         """Keep a request before it is evaluated, if it is drawn."""
         if self._share is not None and self._shared.draw() >= self._share:
             return None
@@ -54,7 +54,7 @@ class ArmLog:
         return entries.begin(self._rule, origin.graph, origin.revision, request)
 
     async def followed(
-        self, entry: Entry, responses: AsyncGenerator[InferenceResponse, None]
+        self, entry: LogEntry, responses: AsyncGenerator[InferenceResponse, None]
     ) -> AsyncGenerator[InferenceResponse, None]:
         """Pass the parts of a reply on, and log the request once there are no more."""
         try:
@@ -67,17 +67,17 @@ class ArmLog:
             raise
         self._shared.offer(self, entry)
 
-    def answered(self, entry: Entry, response: InferenceResponse) -> None:
+    def answered(self, entry: LogEntry, response: InferenceResponse) -> None:
         """Log a request with its reply."""
         entries.answered(self._rule, entry, response)
         self._shared.offer(self, entry)
 
-    def failed(self, entry: Entry, error: Exception) -> None:
+    def failed(self, entry: LogEntry, error: Exception) -> None:
         """Log a request with the error in the reply's place."""
         entries.failed(self._rule, entry, error)
         self._shared.offer(self, entry)
 
-    def send(self, kept: Sequence[Entry]) -> int:
+    def send(self, kept: Sequence[LogEntry]) -> int:
         """Deliver entries, in the outlet's thread; how many arrived. Raises if none did."""
         if self._sink is None:
             self._sink = open_sink(self._log, self._origin, self._shared.settings)
@@ -93,7 +93,7 @@ class ArmLog:
             logger.exception("the request log to %s was not closed properly", self._log.to)
 
 
-def _encoded(kept: Sequence[Entry], most: int) -> Iterator[bytes]:
+def _encoded(kept: Sequence[LogEntry], most: int) -> Iterator[bytes]:
     """Events; one that cannot be encoded is left out, and so counts as one that failed."""
     for entry in kept:
         try:
@@ -121,7 +121,7 @@ class RequestLogs:
         self._graph = graph
         self._router = router
         self._registry = registry
-        self._outlet: Outlet[tuple[ArmLog, Entry]] | None = None
+        self._outlet: Outlet[tuple[ArmLog, LogEntry]] | None = None
         self._kept: set[ArmLog] = set()
         self._gone: set[ArmLog] = set()
 
@@ -141,7 +141,7 @@ class RequestLogs:
         self._kept.discard(log)
         self._gone.add(log)
 
-    def offer(self, log: ArmLog, entry: Entry) -> None:
+    def offer(self, log: ArmLog, entry: LogEntry) -> None:
         """Have an entry delivered to a log; never waits."""
         assert self._outlet is not None
         self._outlet.offer((log, entry), entry.size)
@@ -152,8 +152,8 @@ class RequestLogs:
             for log in (*self._kept, *self._gone):
                 log.close()
 
-    def _deliver(self, items: Sequence[tuple[ArmLog, Entry]]) -> int:
-        by_log: dict[ArmLog, list[Entry]] = {}
+    def _deliver(self, items: Sequence[tuple[ArmLog, LogEntry]]) -> int:
+        by_log: dict[ArmLog, list[LogEntry]] = {}
         for log, entry in items:
             by_log.setdefault(log, []).append(entry)
         arrived = 0

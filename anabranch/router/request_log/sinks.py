@@ -13,7 +13,7 @@ from anabranch.router.request_log.settings import LogSettings
 from anabranch.specs.models import RequestLog
 
 
-class Sink(Protocol):
+class LogSink(Protocol):
     """Takes events, one thread at a time; blocks for some seconds at most."""
 
     @property
@@ -40,26 +40,26 @@ class Origin:
     """The replica of the graph's router."""
 
 
-def open_sink(log: RequestLog, origin: Origin, settings: LogSettings) -> Sink:
+def open_sink(log: RequestLog, origin: Origin, settings: LogSettings) -> LogSink:
     """Open what a log goes to. Raises what its library does, and CannotLoad without that."""
     return _OPENERS[log.to.partition("://")[0]](log, origin, settings)
 
 
-def _files(log: RequestLog, origin: Origin, settings: LogSettings) -> Sink:
+def _files(log: RequestLog, origin: Origin, settings: LogSettings) -> LogSink:
     folder = settings.folder / origin.graph
     rotation = Rotation(total=settings.size)
     return Files(folder, f"r{origin.revision}-{origin.router}", log.format, rotation)
 
 
-def _http(log: RequestLog, origin: Origin, settings: LogSettings) -> Sink:
+def _http(log: RequestLog, origin: Origin, settings: LogSettings) -> LogSink:
     return HttpSink(log.to)
 
 
-def _kafka(log: RequestLog, origin: Origin, settings: LogSettings) -> Sink:
+def _kafka(log: RequestLog, origin: Origin, settings: LogSettings) -> LogSink:
     return KafkaSink(log.to, settings.kafka)
 
 
-_OPENERS: dict[str, Callable[[RequestLog, Origin, LogSettings], Sink]] = {
+_OPENERS: dict[str, Callable[[RequestLog, Origin, LogSettings], LogSink]] = {
     "file": _files,
     "http": _http,
     "https": _http,

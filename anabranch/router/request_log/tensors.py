@@ -25,7 +25,7 @@ import numpy as np
 from anabranch.components.tensors.datatypes import kind_of
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.elements import decode_elements
 from anabranch.router.oip.header import Header
 from anabranch.router.oip.raw import decode_raw, raw_buffer
@@ -35,7 +35,7 @@ UTF8, BASE64 = "utf-8", "base64"
 # The shortest text that names this number among those of 32 bits names, read with 64 bits and then
 # rounded to 32, its neighbour. It is the only one: all were tried.
 _AMBIGUOUS = np.float32(7.038531e-26)
-_LIMITS = Limits(max_elements=2**31)
+_LIMITS = RequestLimits(max_elements=2**31)
 """For logs, whose tensors are bounded when they are written."""
 
 

@@ -23,7 +23,7 @@ from anabranch.router.core import (
     InferenceResponse,
     ModelMetadata,
 )
-from anabranch.router.limits import Gate, Limits
+from anabranch.router.limits import ConcurrencyLimit, RequestLimits
 from anabranch.router.measure.sketch import observe
 from anabranch.router.measure.tally import Judged, Report, Tally, keep_latest
 from anabranch.router.request_log.recording import ArmLog, RequestLogs
@@ -31,7 +31,7 @@ from anabranch.router.table import RoutingTable
 from anabranch.router.tracing import below
 from anabranch.router.traffic.decisions import ROUTING, Decision, Made, decided
 from anabranch.router.traffic.decisions import routing as routing_of
-from anabranch.router.traffic.explaining import EXPLAIN, Explainers, Reach, nothing_explains
+from anabranch.router.traffic.explaining import EXPLAIN, Explainers, ExplainersOf, nothing_explains
 from anabranch.router.traffic.explaining import beside as explained_beside
 from anabranch.router.traffic.mirror import HEADER, Mirrors
 from anabranch.router.traffic.samples import Samples
@@ -118,9 +118,9 @@ class Arms:
         self,
         graph: str,
         heads: Callable[[int], Head],
-        limits: Limits,
+        limits: RequestLimits,
         draw: Draw = DRAW,
-        explainers: Reach = nothing_explains,
+        explainers: ExplainersOf = nothing_explains,
         samples: Samples | None = None,
         sampler: Sampler = UNTRACED,
         logs: RequestLogs | None = None,
@@ -129,13 +129,15 @@ class Arms:
         self.sampler = sampler
         """Which requests are traced; adapters ask it."""
         self.limits = limits
-        self.gate = Gate(limits.max_ongoing)
+        self.gate = ConcurrencyLimit(limits.max_ongoing)
         """Adapters hold it from before they read a request's body until its reply is encoded."""
         # What hangs in others must not use up the places of the stable revision.
-        self._guests = Gate(
+        self._guests = ConcurrencyLimit(
             max(1, limits.max_ongoing * 3 // 4), "may be at others than the stable revision"
         )
-        self.explain_gate = Gate(max(1, limits.max_ongoing // 4), "may wait for explanations")
+        self.explain_gate = ConcurrencyLimit(
+            max(1, limits.max_ongoing // 4), "may wait for explanations"
+        )
         """Held by requests while they wait for an explanation, so that predictions have places."""
         self._heads = heads
         self._reach = explainers

@@ -17,11 +17,11 @@ import orjson
 
 from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, Unavailable
-from anabranch.graph.explain.answers import Found, NoExplainer, chosen
+from anabranch.graph.explain.answers import ExplainerReply, NoExplainer, chosen
 from anabranch.graph.plan.plan import ExplainerTerms
 from anabranch.router.core import Array, InferenceCore, InferenceRequest, context_of
 from anabranch.router.errors import status_of
-from anabranch.router.limits import Gate
+from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.tracing import below
 
 EXPLAIN = "explain"
@@ -37,7 +37,7 @@ class Explain(Protocol):
 
     async def __call__(
         self, name: str, inputs: Mapping[str, Array], context: Context, sampled: bool
-    ) -> Found:
+    ) -> ExplainerReply:
         """Explain a request; ``sampled`` has the explainer show the result in metrics and log.
 
         Raises InvalidRequest, NodeError, Unavailable or DeadlineExceeded.
@@ -45,7 +45,7 @@ class Explain(Protocol):
         ...
 
 
-Reach = Callable[[int], Explain]
+ExplainersOf = Callable[[int], Explain]
 """What asks the explainers of a revision."""
 Told = dict[str, bool | int | float | str]
 """Parameters of a reply."""
@@ -84,7 +84,7 @@ class Explainers:
         name: str,
         request: InferenceRequest,
         sampled: bool = False,
-    ) -> Found:
+    ) -> ExplainerReply:
         """Have a request explained that was checked; DeadlineExceeded after so many seconds."""
         deadline = time.monotonic() + seconds
         # A copy of its own: its prediction may be made meanwhile.
@@ -114,7 +114,7 @@ class Explainers:
             return False
         return True
 
-    def encoded(self, name: str, found: Found, own_id: str | None) -> bytes:
+    def encoded(self, name: str, found: ExplainerReply, own_id: str | None) -> bytes:
         """An answer in JSON."""
         document: dict[str, Any] = {
             "model_name": self._core.name,
@@ -127,7 +127,7 @@ class Explainers:
     async def answered(
         self,
         request: InferenceRequest,
-        gate: Gate,
+        gate: ConcurrencyLimit,
         name: str,
     ) -> Told:
         """Explain a request whose prediction is made meanwhile; parameters of the reply.
@@ -151,7 +151,7 @@ def beside(
     explainers: Explainers,
     others: Explainers | None,
     request: InferenceRequest,
-    gate: Gate,
+    gate: ConcurrencyLimit,
 ) -> Iterator[Callable[[], Awaitable[Told]]]:
     """Explain a request, as its parameter asks, while its prediction is made within.
 
@@ -206,7 +206,9 @@ def _copied(request: InferenceRequest) -> InferenceRequest:
 def nothing_explains(revision: int) -> Explain:
     """In place of what asks explainers, where they are out of reach."""
 
-    async def ask(name: str, inputs: Mapping[str, Array], context: Context, sampled: bool) -> Found:
+    async def ask(
+        name: str, inputs: Mapping[str, Array], context: Context, sampled: bool
+    ) -> ExplainerReply:
         raise Unavailable(f"explainer {name!r} of revision {revision} is out of reach")
 
     return ask

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from anabranch.errors import InvalidRequest, NotFound, RequestError, Unavailable
-from anabranch.router.limits import Gate
+from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.measure.tally import Judged
 from anabranch.router.oip.parsing import parsed
 from anabranch.router.traffic.arms import Arms
@@ -59,7 +59,7 @@ class _Given(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 _read = msgspec.json.Decoder(_Given).decode
 
 
-class Entry(NamedTuple):
+class RewardEntry(NamedTuple):
     """A reward on its way; ``token`` is the same when it is sent again, and no other's."""
 
     decision: Decision
@@ -67,7 +67,7 @@ class Entry(NamedTuple):
     token: str
 
 
-class Outcome(NamedTuple):
+class RewardOutcome(NamedTuple):
     """Whether a reward counts, and the one that does: the first for its id."""
 
     counted: bool
@@ -84,7 +84,9 @@ class FeedbackSource(Protocol):
         """
         ...
 
-    async def reward(self, entries: Sequence[Entry]) -> Sequence[Outcome | RequestError]:
+    async def reward(
+        self, entries: Sequence[RewardEntry]
+    ) -> Sequence[RewardOutcome | RequestError]:
         """Count rewards, for good once this returns."""
         ...
 
@@ -94,7 +96,7 @@ class Feedback:
 
     def __init__(self, arms: Arms, source: FeedbackSource) -> None:
         self._arms = arms
-        self.gate = Gate(MAX_ONGOING, "may wait for their rewards to be stored")
+        self.gate = ConcurrencyLimit(MAX_ONGOING, "may wait for their rewards to be stored")
         self._recall = Grouped(source.recall)
         self._reward = Grouped(source.reward)
 
@@ -115,7 +117,7 @@ class Feedback:
     async def _taken(self, given: _Given) -> dict[str, Any]:
         decision = await self._decision(given)
         judged = _judged(decision, given.truth)
-        entry = Entry(decision, _worth(given.reward, judged), os.urandom(16).hex())
+        entry = RewardEntry(decision, _worth(given.reward, judged), os.urandom(16).hex())
         outcome = await _persistently(lambda: self._reward(entry))
         if isinstance(outcome, RequestError):
             raise outcome

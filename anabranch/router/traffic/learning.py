@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from anabranch.graph.plan.learners import Learner
+from anabranch.graph.plan.learners import LearningRouter
 
 logger = logging.getLogger("anabranch.router")
 
@@ -45,7 +45,7 @@ class LessonSource(Protocol):
 class Learning:
     """Keeps the routers of this process that learn up to date."""
 
-    def __init__(self, learners: Mapping[str, Learner], source: LessonSource) -> None:
+    def __init__(self, learners: Mapping[str, LearningRouter], source: LessonSource) -> None:
         self._learners = learners
         self._source = source
         self._version = 0
@@ -91,7 +91,7 @@ class Learning:
                 await asyncio.to_thread(_teach, name, learner, text)
 
 
-def _teach(name: str, learner: Learner, text: str | None) -> None:
+def _teach(name: str, learner: LearningRouter, text: str | None) -> None:
     """Hand a state over. One that cannot be read, as of a later version, changes nothing."""
     try:
         learner.bandit.learn(None if text is None else learner.read(text))

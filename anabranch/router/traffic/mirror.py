@@ -16,7 +16,7 @@ from functools import partial
 from typing import TypeAlias
 
 from anabranch.router.core import Array, InferenceCore, InferenceRequest, InferenceResponse, Verdict
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import MirrorTally, keep_latest
 from anabranch.router.tracing import below
 from anabranch.router.traffic.copies import Copies, Copy, size_of
@@ -30,7 +30,7 @@ Outcome: TypeAlias = Verdict | str
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class MirrorCopy:
     """All that goes to a mirror: a copy, and the outputs that the client gets."""
 
     copy: Copy
@@ -42,7 +42,7 @@ class Parcel:
 class Mirrors:
     """The mirrors of one router."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RequestLimits) -> None:
         self.tallies: dict[int, MirrorTally] = {}
         """By revision; those of the last former mirrors stay."""
         self._copies = Copies(limits.max_mirrors, limits.max_mirror_bytes)
@@ -84,16 +84,16 @@ class Mirrors:
 
     def _packed(
         self, copy: Copy | None, response: InferenceResponse, rule: Compare
-    ) -> Parcel | None:
+    ) -> MirrorCopy | None:
         if copy is None:
             return None
         outputs = {output.name: output.array for output in response.outputs}
         size = copy.size + sum(map(size_of, outputs.values()))
         expected = self._copies.copied(outputs, size)
-        return None if expected is None else Parcel(copy, expected, rule, size)
+        return None if expected is None else MirrorCopy(copy, expected, rule, size)
 
     def _send(
-        self, revision: int, core: InferenceCore, parcel: Parcel | None, seconds: float
+        self, revision: int, core: InferenceCore, parcel: MirrorCopy | None, seconds: float
     ) -> None:
         tally = self.tallies.setdefault(revision, MirrorTally())
         tally.selected += 1
@@ -124,7 +124,7 @@ def _compared(tally: MirrorTally, verdict: Verdict, seconds: float) -> None:
     tally.primary.add(seconds)
 
 
-async def _outcome(core: InferenceCore, parcel: Parcel, revision: str) -> Outcome:
+async def _outcome(core: InferenceCore, parcel: MirrorCopy, revision: str) -> Outcome:
     """Let a mirror evaluate and compare, within the time of its graph.
 
     Errors end here, for a task that fails with one keeps all that the copy held until Python's

@@ -61,7 +61,7 @@ class TableSource(Protocol):
         ...
 
 
-class Sink(Protocol):
+class MetricsSink(Protocol):
     """Where a router's own metrics go."""
 
     def flush(self, report: Report) -> None:
@@ -80,7 +80,7 @@ class Follower:
     """
 
     def __init__(
-        self, arms: Arms, source: TableSource, sink: Sink, interval: float = REPORT_S
+        self, arms: Arms, source: TableSource, sink: MetricsSink, interval: float = REPORT_S
     ) -> None:
         self._arms = arms
         self._source = source

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from anabranch.components.weights import Draw
 from anabranch.router.core import InferenceRequest
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.copies import Copies, Copy
 from anabranch.router.traffic.explaining import Explainers
 from anabranch.telemetry import definitions
@@ -31,7 +31,7 @@ def unnoticed(revision: str, explainer: str, outcome: Outcome) -> None:
 class Samples:
     """The samples of one router."""
 
-    def __init__(self, limits: Limits, notice: Notice = unnoticed) -> None:
+    def __init__(self, limits: RequestLimits, notice: Notice = unnoticed) -> None:
         self._copies = Copies(limits.max_samples, limits.max_sample_bytes)
         self._notice = notice
 

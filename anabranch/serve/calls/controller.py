@@ -13,7 +13,7 @@ import ray
 from anabranch.errors import RequestError
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
-from anabranch.router.traffic.feedback import Entry, Outcome
+from anabranch.router.traffic.feedback import RewardEntry, RewardOutcome
 from anabranch.router.traffic.learning import Lessons
 from anabranch.router.traffic.polling import ASK_S, LEAVE_S, POLL_S, RETRY_S, SEND_S, line_of
 
@@ -23,7 +23,7 @@ ACTOR = "anabranch-controller"
 NAMESPACE = "anabranch"
 
 
-class Controlling:
+class ControllerCalls:
     """Calls of the controller that wait for its answer; for one thread, and never an event loop's.
 
     It may be away at any time. Whoever asks says again later what did not arrive.
@@ -84,9 +84,11 @@ class ControllerSource:
         found: Sequence[bytes | None] = await self._call(ASK_S, "recall", ids)
         return found
 
-    async def reward(self, entries: Sequence[Entry]) -> Sequence[Outcome | RequestError]:
+    async def reward(
+        self, entries: Sequence[RewardEntry]
+    ) -> Sequence[RewardOutcome | RequestError]:
         """Have rewards counted; raises likewise."""
-        found: Sequence[Outcome | RequestError] = await self._call(ASK_S, "reward", entries)
+        found: Sequence[RewardOutcome | RequestError] = await self._call(ASK_S, "reward", entries)
         return found
 
     async def learned(self, version: int) -> Lessons:

@@ -9,7 +9,7 @@ from ray import serve
 
 from anabranch.components.contract import Context
 from anabranch.errors import AnabranchError
-from anabranch.graph.explain.answers import Found
+from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.router.core import Array
 from anabranch.router.table import app_name
 from anabranch.serve.calls.attempts import Handle
@@ -27,7 +27,7 @@ class HandleExplain:
 
     async def __call__(
         self, name: str, inputs: Mapping[str, Array], context: Context, sampled: bool
-    ) -> Found:
+    ) -> ExplainerReply:
         """Explain a request; cancelling this cancels it there."""
         if context.trace is None:
             return await self._ask(name, inputs, context, sampled)
@@ -36,10 +36,10 @@ class HandleExplain:
 
     async def _ask(
         self, name: str, inputs: Mapping[str, Array], context: Context, sampled: bool
-    ) -> Found:
+    ) -> ExplainerReply:
         sent = dict(inputs), shipped(context), context.remaining(), sampled
         method: Any = self._handle(name).explain
-        found: Found | AnabranchError
+        found: ExplainerReply | AnabranchError
         found = await ask(name, method, *sent, is_late=lambda: is_over(context))
         if isinstance(found, AnabranchError):
             raise found

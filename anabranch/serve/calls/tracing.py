@@ -9,23 +9,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from anabranch.components.contract import Context
-from anabranch.serve.calls.controller import Controlling
+from anabranch.serve.calls.controller import ControllerCalls
 from anabranch.serve.identity import here
 from anabranch.telemetry.span import Attribute, Span
 from anabranch.telemetry.trace import Trace
-from anabranch.telemetry.tracing import TRACES, Recording
+from anabranch.telemetry.tracing import TRACES, SpanRecording
 
 _TELL_S = 5.0
 """Longest time that the controller's answer is waited for."""
 
 
-def hop(trace: Trace, callee: str) -> Recording:
+def hop(trace: Trace, callee: str) -> SpanRecording:
     """The span of a call into another process, as its caller records it."""
     about: dict[str, Attribute] = {"anabranch.segment": callee}
-    return Recording(trace, f"hop {callee}", about, "client")
+    return SpanRecording(trace, f"hop {callee}", about, "client")
 
 
-def entered(trace: Trace, what: str, name: str) -> Recording:
+def entered(trace: Trace, what: str, name: str) -> SpanRecording:
     """The span of the same call in the process that answers it."""
     graph, revision = here()
     about: dict[str, Attribute] = {
@@ -33,17 +33,17 @@ def entered(trace: Trace, what: str, name: str) -> Recording:
         "anabranch.revision": int(revision or 0),
         "anabranch.segment": name,
     }
-    return Recording(trace, f"{what} {name}", about, "server")
+    return SpanRecording(trace, f"{what} {name}", about, "server")
 
 
-def within(context: Context, recording: Recording) -> Context:
+def within(context: Context, recording: SpanRecording) -> Context:
     """The context of what is done within a span."""
     return replace(context, trace=recording.trace)
 
 
 def show_traces() -> None:
     """Have spans of this process that are to be shown sent to the controller from now on."""
-    controller = Controlling()
+    controller = ControllerCalls()
 
     def tell(spans: Sequence[Span]) -> None:
         controller.ask("traced", spans, timeout=_TELL_S)

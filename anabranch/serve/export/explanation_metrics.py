@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from anabranch.errors import AnabranchError, DeadlineExceeded, RequestError, Unavailable
-from anabranch.graph.explain.answers import Found
+from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.serve.identity import here
 from anabranch.telemetry.definitions import (
     ATTRIBUTION,
@@ -29,7 +29,7 @@ MAX_LINE = 4000
 logger = logging.getLogger("anabranch.explanations")
 
 
-class Shown:
+class ExplanationMetrics:
     """The explanations of one explainer in this process."""
 
     def __init__(self, node: str, registry: Registry = REGISTRY) -> None:
@@ -41,13 +41,13 @@ class Shown:
         """Count an explanation that did not come about."""
         self._registry.number(EXPLANATIONS, *self._labels, _outcome(error)).value += 1
 
-    def explained(self, found: Found) -> None:
+    def explained(self, found: ExplainerReply) -> None:
         """Count an explanation."""
         outcome = "cached" if found.cached else "explained"
         self._registry.number(EXPLANATIONS, *self._labels, outcome).value += 1
         self._registry.number(EXPLANATION_SECONDS, *self._labels).value += found.seconds
 
-    def sampled(self, found: Found, request_id: str) -> None:
+    def sampled(self, found: ExplainerReply, request_id: str) -> None:
         """Show a sample of the traffic: its attributions, and one line of JSON in the log."""
         explanations = orjson.loads(found.explanations)
         rows = 0

@@ -19,7 +19,7 @@ MAX_FEATURES = 64
 """Features of a monitor that have a label of their own."""
 
 
-class Shown:
+class MonitorMetrics:
     """The metrics of one monitor of a revision."""
 
     def __init__(

@@ -17,7 +17,7 @@ from itertools import accumulate
 
 from ray.util import metrics as ray_metrics
 
-from anabranch.telemetry.definitions import METRICS, Metric, bound_label
+from anabranch.telemetry.definitions import METRICS, MetricDefinition, bound_label
 from anabranch.telemetry.registry import Labels, Observed, Snapshot, Value
 
 
@@ -47,7 +47,12 @@ class RayMetrics:
             time.sleep(0)  # lets the event loop have the interpreter in between
 
     def _put(
-        self, metric: Metric, labels: Labels, value: Value, before: Value | None, again: bool
+        self,
+        metric: MetricDefinition,
+        labels: Labels,
+        value: Value,
+        before: Value | None,
+        again: bool,
     ) -> None:
         if isinstance(value, Observed):
             seen = before if isinstance(before, Observed) and not again else None
@@ -61,7 +66,7 @@ class RayMetrics:
                 self._counter(metric).inc(growth, _tags(metric, labels))
 
     def _put_histogram(
-        self, metric: Metric, labels: Labels, value: Observed, seen: Observed | None
+        self, metric: MetricDefinition, labels: Labels, value: Observed, seen: Observed | None
     ) -> None:
         tags = _tags(metric, labels)
         below = tuple(accumulate(value.counts))
@@ -73,13 +78,13 @@ class RayMetrics:
         self._gauge(f"{metric.name}_sum", metric.help, metric.labels).set(value.total, tags)
         self._gauge(f"{metric.name}_count", metric.help, metric.labels).set(below[-1], tags)
 
-    def _gone(self, metric: Metric, labels: Labels) -> None:
+    def _gone(self, metric: MetricDefinition, labels: Labels) -> None:
         """NaN is what Ray does not export."""
         if metric.kind == "gauge":
             gauge = self._gauge(metric.name, metric.help, metric.labels)
             gauge.set(math.nan, _tags(metric, labels))
 
-    def _counter(self, metric: Metric) -> ray_metrics.Counter:
+    def _counter(self, metric: MetricDefinition) -> ray_metrics.Counter:
         name = metric.name
         if name not in self._counters:
             self._counters[name] = ray_metrics.Counter(name, metric.help, metric.labels)
@@ -91,5 +96,5 @@ class RayMetrics:
         return self._gauges[name]
 
 
-def _tags(metric: Metric, labels: Labels) -> dict[str, str]:
+def _tags(metric: MetricDefinition, labels: Labels) -> dict[str, str]:
     return dict(zip(metric.labels, labels, strict=True))

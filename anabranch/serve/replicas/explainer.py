@@ -11,14 +11,14 @@ from ray import serve
 from anabranch.components.contract import Bound, Context
 from anabranch.errors import AnabranchError
 from anabranch.graph.compile.loading import Loaded
-from anabranch.graph.explain.answers import Found
+from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.graph.explain.explainer import Explaining
 from anabranch.graph.explain.model import Array
 from anabranch.graph.plan.plan import Plan
 from anabranch.serve.calls.attempts import Handle
 from anabranch.serve.calls.handle import HandleCall, longest_call, received
 from anabranch.serve.calls.tracing import entered, within
-from anabranch.serve.export.explanation_metrics import Shown
+from anabranch.serve.export.explanation_metrics import ExplanationMetrics
 from anabranch.serve.export.multiplexed_models import parameter_of
 from anabranch.serve.replicas.base import Hosted
 from anabranch.serve.scaling.policy import REQUESTS
@@ -42,7 +42,7 @@ class ExplainerReplica:
             return self._explaining.bound
 
         self._hosted = await Hosted.start(spec, segment, load)
-        self._shown = Shown(segment)
+        self._shown = ExplanationMetrics(segment)
         self._requests = 0
         self._hosted.is_ready(segment)
         step_aside()
@@ -53,7 +53,7 @@ class ExplainerReplica:
         context: Context,
         remaining: float | None,
         sampled: bool,
-    ) -> Found | AnabranchError:
+    ) -> ExplainerReply | AnabranchError:
         """Explain a request; ``remaining`` is the time left, in seconds, on the caller's clock.
 
         What is ``sampled`` of the traffic is shown in metrics and in the log. An error of ours is
@@ -70,7 +70,7 @@ class ExplainerReplica:
             self._shown.sampled(found, context.id)
         return found
 
-    async def _explain(self, inputs: Mapping[str, Array], context: Context) -> Found:
+    async def _explain(self, inputs: Mapping[str, Array], context: Context) -> ExplainerReply:
         if context.trace is None:
             return await self._explaining.explain(inputs, context)
         with entered(context.trace, "explainer", self._segment) as recording:

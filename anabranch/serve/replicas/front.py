@@ -14,7 +14,7 @@ from ray import serve
 
 from anabranch.errors import EngineError, Unavailable
 from anabranch.router.grpc.running import FrontServer
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.table import ROUTER
 from anabranch.serve.calls.handle import ask
 from anabranch.serve.export.logs import write_logs
@@ -74,7 +74,7 @@ class FrontReplica:
     """The one replica of the front."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, digest: str, host: str, port: int, limits: Limits
+        self, digest: str, host: str, port: int, limits: RequestLimits
     ) -> None:
         write_logs()
         self._server = FrontServer(FrontControl(digest), limits)
@@ -99,7 +99,7 @@ async def _patiently(server: FrontServer, host: str, port: int) -> None:
         await asyncio.sleep(_PAUSE_S)
 
 
-def front_app(token: str, host: str, port: int, limits: Limits) -> serve.Application:
+def front_app(token: str, host: str, port: int, limits: RequestLimits) -> serve.Application:
     """The front's Serve application, which has no route; it runs on the engine's own machine."""
     decorate: Any = serve.deployment(
         name="front",

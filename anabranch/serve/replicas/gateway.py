@@ -13,11 +13,11 @@ import ray
 from ray import serve
 
 from anabranch.errors import Unavailable
-from anabranch.router.errors import Reply, error_body
+from anabranch.router.errors import HttpReply, error_body
 from anabranch.router.gateway.app import Gateway
 from anabranch.router.gateway.backend import ControlAnswer, GraphState
 from anabranch.router.grpc.addresses import Addresses
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.serve.calls.controller import ACTOR, NAMESPACE
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.workers.launcher import FORKED
@@ -26,7 +26,7 @@ from anabranch.telemetry.registry import Snapshot
 GATEWAY_APP = "anabranch.gateway"
 """Has a dot, so that no graph can have the same name."""
 _RETRY_AFTER = 2
-_UNAUTHORIZED = Reply(
+_UNAUTHORIZED = HttpReply(
     401,
     error_body("the control API needs the engine's token: Authorization: Bearer <token>"),
     ((b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")),
@@ -62,7 +62,7 @@ class ControllerLink:
         found: Snapshot = await self._call("metrics")
         return found
 
-    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
         """401 for a caller without the token."""
         return None if self._let_in(headers.get("authorization", "")) else _UNAUTHORIZED
 
@@ -92,7 +92,7 @@ class ControllerLink:
 class GatewayReplica:
     """One replica of the gateway; it answers all that no graph's router does."""
 
-    def __init__(self, digest: str, limits: Limits, max_upload: int, loopback: bool) -> None:
+    def __init__(self, digest: str, limits: RequestLimits, max_upload: int, loopback: bool) -> None:
         write_logs()
         link = ControllerLink(digest)
         self._gateway = Gateway(
@@ -104,7 +104,9 @@ class GatewayReplica:
         return self._gateway
 
 
-def gateway_app(token: str, limits: Limits, max_upload: int, loopback: bool) -> serve.Application:
+def gateway_app(
+    token: str, limits: RequestLimits, max_upload: int, loopback: bool
+) -> serve.Application:
     """The gateway's Serve application, for the route prefix ``/``; see ``Gateway``."""
     decorate: Any = serve.deployment(
         name="gateway",

@@ -18,8 +18,8 @@ from anabranch.graph.execute.observing import Seen
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
 from anabranch.graph.plan.plan import MONITORS
 from anabranch.serve.calls.attempts import Handle
-from anabranch.serve.calls.controller import Controlling
-from anabranch.serve.export.monitor_metrics import Shown
+from anabranch.serve.calls.controller import ControllerCalls
+from anabranch.serve.export.monitor_metrics import MonitorMetrics
 from anabranch.serve.identity import here
 from anabranch.serve.replicas.base import Hosted
 from anabranch.serve.replicas.explainer import step_aside
@@ -62,7 +62,7 @@ class MonitorReplica:
         self._hosted = await Hosted.start(spec, MONITORS, load)
         self._hosted.is_ready(MONITORS)
         self._monitors = monitors
-        self._shown = [Shown(*here(), monitor) for monitor in monitors]
+        self._shown = [MonitorMetrics(*here(), monitor) for monitor in monitors]
         self._teller = Teller([monitor.result() for monitor in monitors])
         # Before the thread that works is there, so that it holds for that.
         step_aside()
@@ -106,7 +106,7 @@ class MonitorReplica:
             await hosted.unload()
 
 
-def _looked(monitor: Monitoring, shown: Shown, values: Sequence[Seen]) -> bool:
+def _looked(monitor: Monitoring, shown: MonitorMetrics, values: Sequence[Seen]) -> bool:
     """Have one monitor look at values; whether there is news. It never takes others with it."""
     try:
         news = monitor.take(values)
@@ -123,7 +123,7 @@ class Teller:
 
     def __init__(self, results: Sequence[Result]) -> None:
         self._results = results
-        self._controller = Controlling()
+        self._controller = ControllerCalls()
         self._turns: list[Turn] = []
         self._lock = threading.Lock()
         self._news = threading.Event()

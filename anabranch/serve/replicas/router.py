@@ -11,7 +11,7 @@ from ray import serve
 
 from anabranch.router.grpc.running import RouterServer
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.metrics import Metrics
 from anabranch.router.request_log.recording import RequestLogs
 from anabranch.router.request_log.settings import LogSettings
@@ -29,7 +29,7 @@ _FAREWELL_S = 0.3
 """Time in which the front takes a router off its list."""
 
 
-class Router:
+class RouterReplica:
     """One replica of a graph's router; it answers ``/v2/models/<graph>``.
 
     It carries ``revision``, whose spec is at the path ``spec`` of the bundle and whose other
@@ -37,7 +37,7 @@ class Router:
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, graph: str, spec: str, revision: int, segments_app: str, limits: Limits
+        self, graph: str, spec: str, revision: int, segments_app: str, limits: RequestLimits
     ) -> None:
         self._hosted = await HostedHead.start(spec, segments_app)
         heads = Heads(graph, revision, self._hosted.head)
@@ -106,5 +106,5 @@ def _replica() -> str:
         return os.urandom(8).hex()
 
 
-RouterIngress = serve.ingress()(Router)
+RouterIngress = serve.ingress()(RouterReplica)
 """Router, as Serve takes it: called with ASGI's scope, receive and send, with no request object."""

@@ -12,7 +12,7 @@ from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import AnabranchError, InvalidRequest
 from anabranch.graph.plan.plan import Plan
 from anabranch.router.core import Array, Head, InferenceCore, InferenceRequest
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_request
 from anabranch.serve.replicas.base import StartError
 from anabranch.specs.models import TensorSpec, Warmup
@@ -43,7 +43,7 @@ def _request(inputs: Mapping[str, TensorSpec], warmup: Warmup, root: Path) -> In
         body = (root / warmup.data).read_bytes()
     except OSError as error:
         raise InvalidRequest(f"data {warmup.data!r} cannot be read: {error.strerror}") from None
-    return decode_request(body, Limits())
+    return decode_request(body, RequestLimits())
 
 
 def _zeros(spec: TensorSpec, rows: int) -> Array:

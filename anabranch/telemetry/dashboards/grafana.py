@@ -35,7 +35,7 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Panel:
+class GrafanaPanel:
     """One panel. ``alarm`` is the value from which on it is red; ``note`` precedes the help."""
 
     title: str
@@ -62,7 +62,7 @@ class Section:
     """Panels under a heading, which may be folded away, as what only some graphs have is."""
 
     title: str
-    panels: tuple[Panel, ...]
+    panels: tuple[GrafanaPanel, ...]
     folded: bool = False
 
 
@@ -89,7 +89,7 @@ class Dashboard:
     variables: tuple[Variable, ...]
     sections: tuple[Section, ...]
 
-    def panels(self) -> Iterator[Panel]:
+    def panels(self) -> Iterator[GrafanaPanel]:
         """All panels, in order."""
         for section in self.sections:
             yield from section.panels
@@ -190,7 +190,9 @@ def _row(section: Section, number: int, top: int) -> Json:
     }
 
 
-def _placed(panels: Sequence[Panel], source: Source, number: int, top: int) -> Iterator[Json]:
+def _placed(
+    panels: Sequence[GrafanaPanel], source: Source, number: int, top: int
+) -> Iterator[Json]:
     left = height = 0
     for place, panel in enumerate(panels):
         if left + panel.width > COLUMNS:
@@ -203,7 +205,7 @@ def _placed(panels: Sequence[Panel], source: Source, number: int, top: int) -> I
         left, height = left + panel.width, max(height, tall)
 
 
-def _panel(panel: Panel, source: Source) -> Json:
+def _panel(panel: GrafanaPanel, source: Source) -> Json:
     letters = zip(string.ascii_uppercase, panel.queries, strict=False)
     return {
         "type": panel.kind,
@@ -215,7 +217,7 @@ def _panel(panel: Panel, source: Source) -> Json:
     }
 
 
-def _target(query: Query, letter: str, panel: Panel, source: Source) -> Json:
+def _target(query: Query, letter: str, panel: GrafanaPanel, source: Source) -> Json:
     instant = panel.kind in ("stat", "table")
     return {
         "refId": letter,
@@ -231,7 +233,7 @@ def _target(query: Query, letter: str, panel: Panel, source: Source) -> Json:
     }
 
 
-def _timeseries(panel: Panel) -> Json:
+def _timeseries(panel: GrafanaPanel) -> Json:
     stacking = "normal" if panel.stacked else "none"
     custom = {
         "drawStyle": "line",
@@ -251,7 +253,7 @@ def _timeseries(panel: Panel) -> Json:
     }
 
 
-def _stat(panel: Panel) -> Json:
+def _stat(panel: GrafanaPanel) -> Json:
     fields = _fields(panel, {})
     fields["defaults"]["noValue"] = "none"
     return {
@@ -265,7 +267,7 @@ def _stat(panel: Panel) -> Json:
     }
 
 
-def _state_timeline(panel: Panel) -> Json:
+def _state_timeline(panel: GrafanaPanel) -> Json:
     mapping = {"0": {"text": "no", "color": "transparent"}, "1": {"text": "yes", "color": "blue"}}
     fields = _fields(panel, {"fillOpacity": 80, "lineWidth": 0})
     fields["defaults"]["mappings"] = [{"type": "value", "options": mapping}]
@@ -280,7 +282,7 @@ def _state_timeline(panel: Panel) -> Json:
     }
 
 
-def _heatmap(panel: Panel) -> Json:
+def _heatmap(panel: GrafanaPanel) -> Json:
     return {
         "fieldConfig": {"defaults": {}, "overrides": []},
         "options": {
@@ -295,7 +297,7 @@ def _heatmap(panel: Panel) -> Json:
     }
 
 
-def _table(panel: Panel) -> Json:
+def _table(panel: GrafanaPanel) -> Json:
     return {
         "fieldConfig": _fields(panel, {"align": "auto"}),
         "options": {"showHeader": True, "cellHeight": "sm"},
@@ -314,7 +316,7 @@ _LOOKS = {
 }
 
 
-def _fields(panel: Panel, custom: Json) -> Json:
+def _fields(panel: GrafanaPanel, custom: Json) -> Json:
     steps: list[Json] = [{"color": "green", "value": None}]
     if panel.alarm is not None:
         steps.append({"color": "red", "value": panel.alarm})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anabranch.telemetry import definitions as d
-from anabranch.telemetry.dashboards.grafana import Dashboard, Panel, Query, Section, Variable
+from anabranch.telemetry.dashboards.grafana import Dashboard, GrafanaPanel, Query, Section, Variable
 from anabranch.telemetry.dashboards.promql import (
     RATE,
     Scope,
@@ -30,13 +30,13 @@ _AT = "{{node}} r{{revision}}"
 _REQUESTS = Section(
     "Requests",
     (
-        Panel(
+        GrafanaPanel(
             "Requests by code",
             "reqps",
             (Query(rate(d.REQUESTS, "code", scope=_SCOPE), "{{code}}"),),
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Requests by endpoint",
             "reqps",
             (
@@ -47,12 +47,12 @@ _REQUESTS = Section(
             ),
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "In flight",
             "short",
             (Query(level(d.REQUESTS_IN_FLIGHT, scope=_SCOPE), "in flight"),),
         ),
-        Panel(
+        GrafanaPanel(
             "Latency",
             "s",
             tuple(
@@ -62,7 +62,7 @@ _REQUESTS = Section(
             width=12,
             exemplars=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Distribution of latency",
             "s",
             (Query(buckets(d.REQUEST_DURATION, _SCOPE), "{{le}}"),),
@@ -76,28 +76,28 @@ _REQUESTS = Section(
 _ARMS = Section(
     "Revisions",
     (
-        Panel(
+        GrafanaPanel(
             "Weights",
             "percentunit",
             (Query(level(d.ARM_WEIGHT, *_ARM, scope=_SCOPE), _REVISION),),
             width=6,
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Requests",
             "reqps",
             (Query(rate(d.ARM_REQUESTS, *_ARM, scope=_SCOPE), _REVISION),),
             width=6,
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Errors by kind",
             "reqps",
             (Query(rate(d.ARM_ERRORS, *_ARM, "kind", scope=_SCOPE), f"{_REVISION} {{{{kind}}}}"),),
             width=6,
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "95th percentile",
             "s",
             (Query(quantile(0.95, d.ARM_LATENCY, *_ARM, scope=_SCOPE), _REVISION),),
@@ -110,29 +110,29 @@ _ARMS = Section(
 _NODES = Section(
     "Nodes",
     (
-        Panel(
+        GrafanaPanel(
             "Calls",
             "ops",
             (Query(calls(d.NODE_DURATION, *_NODE, scope=_SCOPE), _AT),),
         ),
-        Panel(
+        GrafanaPanel(
             "Mean time",
             "s",
             (Query(mean(d.NODE_DURATION, *_NODE, scope=_SCOPE), _AT),),
         ),
-        Panel(
+        GrafanaPanel(
             "95th percentile",
             "s",
             (Query(quantile(0.95, d.NODE_DURATION, *_NODE, scope=_SCOPE), _AT),),
             exemplars=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Errors by kind",
             "ops",
             (Query(rate(d.NODE_ERRORS, *_NODE, "kind", scope=_SCOPE), f"{_AT} {{{{kind}}}}"),),
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Recoveries",
             "ops",
             (
@@ -143,7 +143,7 @@ _NODES = Section(
             ),
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Under way off the event loop",
             "short",
             (Query(level(d.NODE_IN_FLIGHT, *_NODE, scope=_SCOPE), _AT),),
@@ -154,7 +154,7 @@ _NODES = Section(
 _HOPS = Section(
     "Hops, queues and batches",
     (
-        Panel(
+        GrafanaPanel(
             "Calls into other processes",
             "ops",
             (
@@ -164,7 +164,7 @@ _HOPS = Section(
                 ),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "95th percentile of a hop",
             "s",
             (
@@ -175,22 +175,22 @@ _HOPS = Section(
             ),
             exemplars=True,
         ),
-        Panel(
+        GrafanaPanel(
             "95th percentile of the wait for a turn",
             "s",
             (Query(quantile(0.95, d.QUEUE_DURATION, *_NODE, scope=_SCOPE), _AT),),
         ),
-        Panel(
+        GrafanaPanel(
             "Mean rows of a batch",
             "short",
             (Query(mean(d.BATCH_SIZE, *_NODE, scope=_SCOPE), _AT),),
         ),
-        Panel(
+        GrafanaPanel(
             "Mean requests in a batch",
             "short",
             (Query(mean(d.BATCH_REQUESTS, *_NODE, scope=_SCOPE), _AT),),
         ),
-        Panel(
+        GrafanaPanel(
             "Batches",
             "ops",
             (Query(calls(d.BATCH_SIZE, *_NODE, scope=_SCOPE), _AT),),
@@ -201,7 +201,7 @@ _HOPS = Section(
 _REPLICAS = Section(
     "Replicas",
     (
-        Panel(
+        GrafanaPanel(
             "Replicas",
             "short",
             (
@@ -211,7 +211,7 @@ _REPLICAS = Section(
                 ),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Mean time to start",
             "s",
             (
@@ -221,7 +221,7 @@ _REPLICAS = Section(
                 ),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Cold starts",
             "short",
             (
@@ -237,7 +237,7 @@ _REPLICAS = Section(
 _ROUTES = Section(
     "Routes",
     (
-        Panel(
+        GrafanaPanel(
             "Requests by route",
             "reqps",
             (
@@ -249,7 +249,7 @@ _ROUTES = Section(
             width=12,
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Mean reward by route",
             "short",
             (
@@ -272,7 +272,7 @@ _ROUTES = Section(
 _MIRRORS = Section(
     "Mirrors",
     (
-        Panel(
+        GrafanaPanel(
             "Copies",
             "ops",
             tuple(
@@ -285,7 +285,7 @@ _MIRRORS = Section(
                 )
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Agreement",
             "percentunit",
             tuple(
@@ -299,7 +299,7 @@ _MIRRORS = Section(
                 for metric, name in ((d.MIRROR_AGREED, "agreed"), (d.MIRROR_CLOSE, "close"))
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Errors by kind",
             "ops",
             (
@@ -308,13 +308,13 @@ _MIRRORS = Section(
                 ),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "On their way",
             "short",
             (Query(level(d.MIRROR_PENDING, *_ARM, scope=_SCOPE), _REVISION),),
             width=12,
         ),
-        Panel(
+        GrafanaPanel(
             "Slower than the client's arm by",
             "s",
             (
@@ -333,7 +333,7 @@ _MIRRORS = Section(
 _EXPLANATIONS = Section(
     "Explanations",
     (
-        Panel(
+        GrafanaPanel(
             "Explanations by outcome",
             "ops",
             (
@@ -344,7 +344,7 @@ _EXPLANATIONS = Section(
             width=6,
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Mean time",
             "s",
             (
@@ -362,7 +362,7 @@ _EXPLANATIONS = Section(
             ),
             width=6,
         ),
-        Panel(
+        GrafanaPanel(
             "Samples of the traffic by outcome",
             "ops",
             (
@@ -374,7 +374,7 @@ _EXPLANATIONS = Section(
             width=6,
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Mean attribution of the features",
             "short",
             (
@@ -394,7 +394,7 @@ _EXPLANATIONS = Section(
 _REWARDS = Section(
     "Rewards",
     (
-        Panel(
+        GrafanaPanel(
             "Rewards",
             "ops",
             (
@@ -402,7 +402,7 @@ _REWARDS = Section(
                 Query(rate(d.ARM_REWARDS_REPEATED, *_ARM, scope=_SCOPE), f"{_REVISION} repeated"),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Mean reward",
             "short",
             (
@@ -417,7 +417,7 @@ _REWARDS = Section(
             note="Over the time shown.",
             signed=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Accuracy",
             "percentunit",
             (
@@ -437,7 +437,7 @@ _REWARDS = Section(
 _MODELS = Section(
     "Models that share a replica",
     (
-        Panel(
+        GrafanaPanel(
             "Models asked for",
             "ops",
             (
@@ -447,7 +447,7 @@ _MODELS = Section(
                 Query(rate(d.MULTIPLEX_EVICTIONS, *_NODE, scope=_SCOPE), f"{_AT} let go"),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Mean time to load",
             "s",
             (
@@ -460,7 +460,7 @@ _MODELS = Section(
                 ),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Models in memory",
             "short",
             (Query(level(d.MULTIPLEX_LOADED, *_NODE, scope=_SCOPE), _AT),),
@@ -474,13 +474,13 @@ _MONITOR = "{{monitor}} r{{revision}}"
 _MONITORS = Section(
     "Monitors",
     (
-        Panel(
+        GrafanaPanel(
             "Distance from the reference",
             "short",
             (Query(level(d.MONITOR_SCORE, *_WATCHED, scope=_SCOPE), _MONITOR),),
             alarm=1,
         ),
-        Panel(
+        GrafanaPanel(
             "Distance by feature",
             "short",
             (
@@ -491,13 +491,13 @@ _MONITORS = Section(
             ),
             alarm=1,
         ),
-        Panel(
+        GrafanaPanel(
             "Drift",
             "short",
             (Query(level(d.MONITOR_DRIFT, *_WATCHED, scope=_SCOPE), _MONITOR),),
             kind="state-timeline",
         ),
-        Panel(
+        GrafanaPanel(
             "Rows",
             "cps",
             (
@@ -505,7 +505,7 @@ _MONITORS = Section(
                 Query(rate(d.MONITOR_OUTLIERS, *_WATCHED, scope=_SCOPE), f"{_MONITOR} outliers"),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Alarms and errors",
             "short",
             (
@@ -514,7 +514,7 @@ _MONITORS = Section(
             ),
             note="Over the time shown.",
         ),
-        Panel(
+        GrafanaPanel(
             "Quantiles of sketches",
             "short",
             (
@@ -531,7 +531,7 @@ _MONITORS = Section(
 _OUTLETS = Section(
     "Telemetry",
     (
-        Panel(
+        GrafanaPanel(
             "Items",
             "cps",
             (
@@ -539,7 +539,7 @@ _OUTLETS = Section(
                 Query(rate(d.OUTLET_SENT, "outlet", scope=_SCOPE), "{{outlet}} delivered"),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Dropped",
             "cps",
             (
@@ -549,7 +549,7 @@ _OUTLETS = Section(
                 ),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Waiting",
             "short",
             (Query(level(d.OUTLET_WAITING, "outlet", scope=_SCOPE), "{{outlet}}"),),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anabranch.telemetry import definitions as d
-from anabranch.telemetry.dashboards.grafana import Dashboard, Panel, Query, Section, Variable
+from anabranch.telemetry.dashboards.grafana import Dashboard, GrafanaPanel, Query, Section, Variable
 from anabranch.telemetry.dashboards.promql import (
     FAILED,
     RANGE,
@@ -24,14 +24,14 @@ _REVISION = "{{graph}} r{{revision}}"
 _NOW = Section(
     "Now",
     (
-        Panel(
+        GrafanaPanel(
             "Requests",
             "reqps",
             (Query(rate(d.REQUESTS, scope=_SCOPE), "requests"),),
             kind="stat",
             width=4,
         ),
-        Panel(
+        GrafanaPanel(
             "Failed",
             "percentunit",
             (Query(share(rate(d.REQUESTS, scope=_BAD), rate(d.REQUESTS, scope=_SCOPE)), "failed"),),
@@ -40,21 +40,21 @@ _NOW = Section(
             note="Share of requests that the engine failed; what callers got wrong is left out.",
             alarm=0.01,
         ),
-        Panel(
+        GrafanaPanel(
             "99th percentile",
             "s",
             (Query(quantile(0.99, d.REQUEST_DURATION, scope=_SCOPE), "p99"),),
             kind="stat",
             width=4,
         ),
-        Panel(
+        GrafanaPanel(
             "In flight",
             "short",
             (Query(level(d.REQUESTS_IN_FLIGHT, scope=_SCOPE), "in flight"),),
             kind="stat",
             width=4,
         ),
-        Panel(
+        GrafanaPanel(
             "Drifting monitors",
             "short",
             (Query(level(d.MONITOR_DRIFT, *d.MONITOR_DRIFT.labels, scope=_SCOPE).summed(), "now"),),
@@ -62,7 +62,7 @@ _NOW = Section(
             width=4,
             alarm=1,
         ),
-        Panel(
+        GrafanaPanel(
             "Telemetry dropped",
             "short",
             (Query(increase(d.OUTLET_DROPPED, scope=_SCOPE, window=RANGE), "dropped"),),
@@ -77,20 +77,20 @@ _NOW = Section(
 _REQUESTS = Section(
     "Requests",
     (
-        Panel(
+        GrafanaPanel(
             "Requests",
             "reqps",
             (Query(rate(d.REQUESTS, "graph", scope=_SCOPE), "{{graph}}"),),
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Failed requests by code",
             "reqps",
             (Query(rate(d.REQUESTS, "graph", "code", scope=_BAD), "{{graph}} {{code}}"),),
             note="What the engine failed; what callers got wrong is left out.",
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Share of failed requests",
             "percentunit",
             (
@@ -104,17 +104,17 @@ _REQUESTS = Section(
             ),
             alarm=0.01,
         ),
-        Panel(
+        GrafanaPanel(
             "Median latency",
             "s",
             (Query(quantile(0.5, d.REQUEST_DURATION, "graph", scope=_SCOPE), "{{graph}}"),),
         ),
-        Panel(
+        GrafanaPanel(
             "99th percentile of latency",
             "s",
             (Query(quantile(0.99, d.REQUEST_DURATION, "graph", scope=_SCOPE), "{{graph}}"),),
         ),
-        Panel(
+        GrafanaPanel(
             "In flight",
             "short",
             (Query(level(d.REQUESTS_IN_FLIGHT, "graph", scope=_SCOPE), "{{graph}}"),),
@@ -126,23 +126,23 @@ _REQUESTS = Section(
 _REVISIONS = Section(
     "Revisions",
     (
-        Panel(
+        GrafanaPanel(
             "Weights",
             "percentunit",
             (Query(level(d.ARM_WEIGHT, "graph", "revision", scope=_SCOPE), _REVISION),),
         ),
-        Panel(
+        GrafanaPanel(
             "Requests by revision",
             "reqps",
             (Query(rate(d.ARM_REQUESTS, "graph", "revision", scope=_SCOPE), _REVISION),),
             stacked=True,
         ),
-        Panel(
+        GrafanaPanel(
             "Errors by revision",
             "reqps",
             (Query(rate(d.ARM_ERRORS, "graph", "revision", scope=_SCOPE), _REVISION),),
         ),
-        Panel(
+        GrafanaPanel(
             "Rollouts",
             "short",
             (
@@ -153,7 +153,7 @@ _REVISIONS = Section(
             ),
             kind="state-timeline",
         ),
-        Panel(
+        GrafanaPanel(
             "Verdicts",
             "cps",
             (
@@ -163,7 +163,7 @@ _REVISIONS = Section(
                 ),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Replicas",
             "short",
             (
@@ -180,7 +180,7 @@ _REVISIONS = Section(
 _DRIFT = Section(
     "Drift and mirrors",
     (
-        Panel(
+        GrafanaPanel(
             "Distance from the reference",
             "short",
             (
@@ -192,7 +192,7 @@ _DRIFT = Section(
             width=12,
             alarm=1,
         ),
-        Panel(
+        GrafanaPanel(
             "Agreement of mirrors",
             "percentunit",
             (
@@ -212,7 +212,7 @@ _DRIFT = Section(
 _OUTLETS = Section(
     "Telemetry",
     (
-        Panel(
+        GrafanaPanel(
             "Delivered",
             "cps",
             (
@@ -221,7 +221,7 @@ _OUTLETS = Section(
                 ),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Dropped",
             "cps",
             (
@@ -231,7 +231,7 @@ _OUTLETS = Section(
                 ),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Waiting",
             "short",
             (

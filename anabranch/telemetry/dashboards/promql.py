@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from anabranch.telemetry.definitions import Metric
+from anabranch.telemetry.definitions import MetricDefinition
 
 Source: TypeAlias = Literal["gateway", "ray"]
 """Who exports: the gateway at ``/metrics``, or Ray's agents."""
@@ -37,7 +37,7 @@ class Expr:
     """An expression, and the metrics that it reads."""
 
     text: str
-    metrics: tuple[Metric, ...]
+    metrics: tuple[MetricDefinition, ...]
 
     def when(self, comparison: str) -> Expr:
         """Only values for which a comparison such as ``> 0`` holds."""
@@ -59,55 +59,57 @@ class Expr:
         return _joined(f"({self.text}) and{labels} ({other.text})", self, other)
 
 
-def rate(metric: Metric, *by: str, scope: Scope = (), window: str = RATE) -> Expr:
+def rate(metric: MetricDefinition, *by: str, scope: Scope = (), window: str = RATE) -> Expr:
     """How fast a counter grows, a second, for each value of the labels ``by``."""
     return _grown("rate", metric, by, scope, window)
 
 
-def increase(metric: Metric, *by: str, scope: Scope = (), window: str = RANGE) -> Expr:
+def increase(metric: MetricDefinition, *by: str, scope: Scope = (), window: str = RANGE) -> Expr:
     """By how much a counter grew."""
     return _grown("increase", metric, by, scope, window)
 
 
-def change(metric: Metric, *by: str, scope: Scope = (), window: str = RANGE) -> Expr:
+def change(metric: MetricDefinition, *by: str, scope: Scope = (), window: str = RANGE) -> Expr:
     """By how much a gauge changed."""
     return _grown("delta", metric, by, scope, window)
 
 
-def level(metric: Metric, *by: str, scope: Scope = ()) -> Expr:
+def level(metric: MetricDefinition, *by: str, scope: Scope = ()) -> Expr:
     """What a gauge is now; processes are put together as the definition says."""
     return Expr(f"{_over(metric.across, metric, by)} ({_selector(metric, scope)})", (metric,))
 
 
-def calls(metric: Metric, *by: str, scope: Scope = (), window: str = RATE) -> Expr:
+def calls(metric: MetricDefinition, *by: str, scope: Scope = (), window: str = RATE) -> Expr:
     """How many values a histogram takes, a second."""
     return _grown("rate", metric, by, scope, window, "_count")
 
 
-def mean(metric: Metric, *by: str, scope: Scope = (), window: str = RATE) -> Expr:
+def mean(metric: MetricDefinition, *by: str, scope: Scope = (), window: str = RATE) -> Expr:
     """The mean of a histogram's values."""
     total = _grown("rate", metric, by, scope, window, "_sum")
     return per(total, calls(metric, *by, scope=scope, window=window))
 
 
-def mean_ever(metric: Metric, *by: str, scope: Scope = ()) -> Expr:
+def mean_ever(metric: MetricDefinition, *by: str, scope: Scope = ()) -> Expr:
     """The mean of all values so far, for what each process does once."""
     return per(*(_all(metric, suffix, by, scope) for suffix in ("_sum", "_count")))
 
 
-def lowest(metric: Metric, *by: str, window: str, scope: Scope = ()) -> Expr:
+def lowest(metric: MetricDefinition, *by: str, window: str, scope: Scope = ()) -> Expr:
     """The lowest that a gauge has been over a window."""
     selector = _selector(metric, scope)
     return Expr(f"{_over('min', metric, by)} (min_over_time({selector}[{window}]))", (metric,))
 
 
-def quantile(share: float, metric: Metric, *by: str, scope: Scope = (), window: str = RATE) -> Expr:
+def quantile(
+    share: float, metric: MetricDefinition, *by: str, scope: Scope = (), window: str = RATE
+) -> Expr:
     """A quantile of a histogram's values; ``share`` is 0.95 for the 95th percentile."""
     grown = _grown("rate", metric, (*by, "le"), scope, window, "_bucket")
     return Expr(f"histogram_quantile({share}, {grown.text})", (metric,))
 
 
-def buckets(metric: Metric, scope: Scope = ()) -> Expr:
+def buckets(metric: MetricDefinition, scope: Scope = ()) -> Expr:
     """How many values fell below each bound, for a heatmap."""
     return _grown("increase", metric, ("le",), scope, RATE, "_bucket")
 
@@ -125,7 +127,7 @@ def share(part: Expr, whole: Expr) -> Expr:
     return per(Expr(f"({part.text} or 0 * {whole.text})", part.metrics), whole)
 
 
-def series(metric: Metric, scope: Scope = ()) -> str:
+def series(metric: MetricDefinition, scope: Scope = ()) -> str:
     """The metric's own series, for Grafana's ``label_values``."""
     return _selector(metric, scope)
 
@@ -137,7 +139,7 @@ def named(text: str, source: Source) -> str:
 
 def _grown(
     function: str,
-    metric: Metric,
+    metric: MetricDefinition,
     by: Iterable[str],
     scope: Scope,
     window: str,
@@ -147,11 +149,11 @@ def _grown(
     return Expr(f"{_over('sum', metric, by)} ({function}({selector}[{window}]))", (metric,))
 
 
-def _all(metric: Metric, suffix: str, by: Iterable[str], scope: Scope) -> Expr:
+def _all(metric: MetricDefinition, suffix: str, by: Iterable[str], scope: Scope) -> Expr:
     return Expr(f"{_over('sum', metric, by)} ({_selector(metric, scope, suffix)})", (metric,))
 
 
-def _over(how: str, metric: Metric, by: Iterable[str]) -> str:
+def _over(how: str, metric: MetricDefinition, by: Iterable[str]) -> str:
     labels = tuple(by)
     unknown = set(labels) - {*metric.labels, "le"}
     if unknown:
@@ -159,7 +161,7 @@ def _over(how: str, metric: Metric, by: Iterable[str]) -> str:
     return f"{how} by ({', '.join(labels)})" if labels else how
 
 
-def _selector(metric: Metric, scope: Scope, suffix: str = "") -> str:
+def _selector(metric: MetricDefinition, scope: Scope, suffix: str = "") -> str:
     known = [one for one in scope if re.split("[=!]", one)[0] in metric.labels]
     return f"{metric.name}{suffix}{{{', '.join(known)}}}" if known else f"{metric.name}{suffix}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from anabranch.telemetry import definitions as d
-from anabranch.telemetry.dashboards.grafana import Dashboard, Panel, Query, Section, Variable
+from anabranch.telemetry.dashboards.grafana import Dashboard, GrafanaPanel, Query, Section, Variable
 from anabranch.telemetry.dashboards.promql import (
     Expr,
     Scope,
@@ -31,21 +31,23 @@ def _against(make: Callable[[Scope], Expr]) -> tuple[Query, ...]:
     return (Query(make(_CANDIDATE), "candidate"), Query(make(_STABLE), "stable"))
 
 
-def _latency(title: str, part: float) -> Panel:
-    return Panel(title, "s", _against(lambda scope: quantile(part, d.ARM_LATENCY, scope=scope)))
+def _latency(title: str, part: float) -> GrafanaPanel:
+    return GrafanaPanel(
+        title, "s", _against(lambda scope: quantile(part, d.ARM_LATENCY, scope=scope))
+    )
 
 
 _COURSE = Section(
     "Course",
     (
-        Panel(
+        GrafanaPanel(
             "State",
             "short",
             (Query(level(d.ROLLOUT_STATE, "state", scope=_GRAPH), "{{state}}"),),
             kind="state-timeline",
             width=12,
         ),
-        Panel(
+        GrafanaPanel(
             "The candidate's share of the traffic",
             "percentunit",
             (
@@ -59,7 +61,7 @@ _COURSE = Section(
             ),
             width=6,
         ),
-        Panel(
+        GrafanaPanel(
             "Step",
             "percent",
             (Query(level(d.ROLLOUT_STEP, "revision", scope=_GRAPH), _REVISION),),
@@ -71,12 +73,12 @@ _COURSE = Section(
 _EVIDENCE = Section(
     "Candidate against stable",
     (
-        Panel(
+        GrafanaPanel(
             "Requests",
             "reqps",
             _against(lambda scope: rate(d.ARM_REQUESTS, scope=scope)),
         ),
-        Panel(
+        GrafanaPanel(
             "Share of errors",
             "percentunit",
             _against(
@@ -85,7 +87,7 @@ _EVIDENCE = Section(
                 )
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Errors by kind",
             "reqps",
             (
@@ -98,7 +100,7 @@ _EVIDENCE = Section(
         _latency("Median latency", 0.5),
         _latency("95th percentile", 0.95),
         _latency("99th percentile", 0.99),
-        Panel(
+        GrafanaPanel(
             "Agreement of the mirrored candidate",
             "percentunit",
             (
@@ -111,7 +113,7 @@ _EVIDENCE = Section(
                 ),
             ),
         ),
-        Panel(
+        GrafanaPanel(
             "Drift",
             "short",
             (
@@ -122,7 +124,7 @@ _EVIDENCE = Section(
             ),
             alarm=1,
         ),
-        Panel(
+        GrafanaPanel(
             "Mean reward",
             "short",
             _against(
@@ -139,7 +141,7 @@ _EVIDENCE = Section(
 _VERDICTS = Section(
     "Verdicts",
     (
-        Panel(
+        GrafanaPanel(
             "Looks by verdict",
             "cps",
             (
@@ -150,7 +152,7 @@ _VERDICTS = Section(
             ),
             width=12,
         ),
-        Panel(
+        GrafanaPanel(
             "Looks over the time shown",
             "short",
             (Query(increase(d.ROLLOUT_VERDICTS, "metric", "verdict", scope=_GRAPH), ""),),

@@ -27,7 +27,7 @@ from anabranch.telemetry.dashboards.promql import (
     rate,
     share,
 )
-from anabranch.telemetry.definitions import Metric
+from anabranch.telemetry.definitions import MetricDefinition
 
 Severity: TypeAlias = Literal["page", "ticket"]
 
@@ -54,7 +54,7 @@ _WINDOWS = ("5m", "30m", "1h", "6h", "3d")
 
 
 @dataclass(frozen=True)
-class Recording:
+class RecordingRule:
     """A query whose result is kept under the name ``record``."""
 
     record: str
@@ -74,14 +74,14 @@ class Alert:
     description: str
 
 
-def recordings() -> tuple[Recording, ...]:
+def recordings() -> tuple[RecordingRule, ...]:
     """All recording rules: ``anabranch:<what>:<operation>``."""
     return (
-        Recording("anabranch:requests:rate5m", rate(d.REQUESTS, "graph", window="5m")),
-        *(Recording(_failed(window), _failing(_BAD, window)) for window in _WINDOWS),
-        Recording("anabranch:requests_turned_away:ratio_rate5m", _failing(_TURNED_AWAY, "5m")),
+        RecordingRule("anabranch:requests:rate5m", rate(d.REQUESTS, "graph", window="5m")),
+        *(RecordingRule(_failed(window), _failing(_BAD, window)) for window in _WINDOWS),
+        RecordingRule("anabranch:requests_turned_away:ratio_rate5m", _failing(_TURNED_AWAY, "5m")),
         *_quantiles("request_duration_seconds", d.REQUEST_DURATION, "graph", "endpoint"),
-        Recording(
+        RecordingRule(
             "anabranch:arm_errors:ratio_rate5m",
             share(
                 rate(d.ARM_ERRORS, "graph", "revision", window="5m"),
@@ -90,7 +90,7 @@ def recordings() -> tuple[Recording, ...]:
         ),
         *_quantiles("arm_latency_seconds", d.ARM_LATENCY, "graph", "revision"),
         *_quantiles("node_duration_seconds", d.NODE_DURATION, "graph", "revision", "node"),
-        Recording(
+        RecordingRule(
             "anabranch:mirror_agreed:ratio_rate30m",
             per(
                 rate(d.MIRROR_AGREED, "graph", "revision", window="30m"),
@@ -146,9 +146,9 @@ def _failing(codes: Scope, window: str) -> Expr:
     )
 
 
-def _quantiles(name: str, metric: Metric, *by: str) -> Iterator[Recording]:
+def _quantiles(name: str, metric: MetricDefinition, *by: str) -> Iterator[RecordingRule]:
     for part in (0.5, 0.95, 0.99):
-        yield Recording(
+        yield RecordingRule(
             f"anabranch:{name}:p{part * 100:.0f}_rate5m",
             quantile(part, metric, *by, window="5m"),
         )

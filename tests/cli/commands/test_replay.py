@@ -16,7 +16,7 @@ from anabranch.client.engine_state import EngineState, write_state
 from anabranch.router.core import InferenceRequest, InferenceResponse, OutputTensor
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.request_log import entries
-from anabranch.router.request_log.entries import Rule
+from anabranch.router.request_log.entries import LogRule
 from anabranch.router.request_log.events import encode
 from tests.router.conftest import make_arms, serving
 
@@ -32,7 +32,7 @@ def home(tmp_path: Path) -> Iterator[Path]:
 
 def logged(path: Path, *factors: float) -> Path:
     """A log of requests whose answers were so many times the input."""
-    rule, x = Rule(known=("x",)), np.array([[1.0, 2.0]], np.float32)
+    rule, x = LogRule(known=("x",)), np.array([[1.0, 2.0]], np.float32)
     lines = []
     for number, factor in enumerate(factors):
         entry = entries.begin(rule, "demo", 3, InferenceRequest({"x": x}, request_id=str(number)))

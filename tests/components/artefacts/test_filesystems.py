@@ -17,7 +17,7 @@ from anabranch.components.artefacts import filesystems, sources
 from anabranch.components.artefacts.digests import path_digest
 from anabranch.components.artefacts.fetching import fetched
 from anabranch.components.artefacts.settings import ArtefactSettings
-from anabranch.components.artefacts.sources import Interrupted
+from anabranch.components.artefacts.sources import TransferInterrupted
 from anabranch.errors import ArtefactError
 
 MODEL = bytes(range(256)) * 40_000
@@ -97,7 +97,7 @@ def test_a_transfer_goes_on_where_it_broke_off(
         starts.append(stream.tell())
         for count, chunk in enumerate(plain(stream)):
             if count == 4 and len(starts) == 1:
-                raise Interrupted("the network")
+                raise TransferInterrupted("the network")
             yield chunk
 
     monkeypatch.setattr(filesystems, "_chunks", broken)

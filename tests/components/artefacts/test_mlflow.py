@@ -18,7 +18,7 @@ from anabranch.components.artefacts.digests import path_digest
 from anabranch.components.artefacts.fetching import fetched
 from anabranch.components.artefacts.mlflow import resolve
 from anabranch.components.artefacts.settings import ArtefactSettings
-from anabranch.components.artefacts.sources import Interrupted
+from anabranch.components.artefacts.sources import TransferInterrupted
 from anabranch.errors import ArtefactError
 from tests.control.web import Answer, Asked, Web, running
 
@@ -211,7 +211,7 @@ def test_a_server_that_is_down(here: ArtefactSettings, tracking: Tracking) -> No
     tracking.broken = Answer(503)
     with pytest.raises(ArtefactError, match="cannot be fetched: the tracking server answers 503"):
         fetched("models:/m/1", None, here)
-    with pytest.raises(Interrupted, match="the tracking server does not answer"):
+    with pytest.raises(TransferInterrupted, match="the tracking server does not answer"):
         resolve("models:/m@champion", replace(here, tracking="http://127.0.0.1:1"))
 
 

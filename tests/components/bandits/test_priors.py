@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.components.bandits import State, Sums
-from anabranch.components.bandits.priors import Beta, Gaussian, Mean, read, unit_information
+from anabranch.components.bandits.priors import Beta, Gaussian, PriorMean, read, unit_information
 
 units = st.lists(st.floats(0, 1), max_size=20)
 numbers = st.lists(st.floats(-1e3, 1e3), max_size=20)
@@ -52,10 +52,10 @@ def test_a_gaussian_is_updated_as_its_closed_form_says(
 def test_a_mean_counts_as_its_weight_of_rewards(
     values: list[float], mean: float, weight: float
 ) -> None:
-    found = Mean(mean, weight).after(sums(values))
+    found = PriorMean(mean, weight).after(sums(values))
     together = (weight * mean + math.fsum(values)) / (weight + len(values))
     assert found.mean == pytest.approx(together, abs=1e-9)
-    assert Mean(mean, 0.0).after(sums([])) == Mean(mean, 0.0)
+    assert PriorMean(mean, 0.0).after(sums([])) == PriorMean(mean, 0.0)
 
 
 @given(st.lists(numbers, min_size=1, max_size=4))

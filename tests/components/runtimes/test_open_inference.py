@@ -26,7 +26,7 @@ from anabranch.graph.compile.loading import load_data
 from anabranch.graph.local import LocalGraph
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.telemetry.trace import Trace
@@ -197,7 +197,7 @@ async def echo(inputs, context):
 def mirror():
     """A graph that returns what it is sent, in a tensor of each datatype."""
     types = {name: typed(array.dtype, array.shape) for name, array in TENSORS.items()}
-    arms = Arms("mirror", lambda revision: StepHead(echo), Limits())
+    arms = Arms("mirror", lambda revision: StepHead(echo), RequestLimits())
     arms.apply(RoutingTable("mirror", 1, 1, {1: 100.0}, revisions={1: Signature(types, types, 60)}))
     with serving(GraphApp(arms)) as url:
         yield url

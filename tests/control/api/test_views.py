@@ -10,9 +10,9 @@ from ray.serve.schema import ApplicationStatus
 
 from anabranch.control.api.views import graph_view, ready_state
 from anabranch.control.lifecycle.operations import Member, Situation
-from anabranch.control.store.records import Graph
+from anabranch.control.store.records import GraphRecord
 
-GRAPH = Graph("digits", "present", 1, 0.0, 1, {}, {})
+GRAPH = GraphRecord("digits", "present", 1, 0.0, 1, {}, {})
 
 
 def apps(status: str, replicas: int, lowest: int | None) -> dict[str, Any]:

@@ -24,7 +24,7 @@ import pytest
 from anabranch.components.contract import Context
 from anabranch.control.engine import flags, haproxy
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from tests.router.conftest import BODY, double, make_arms, serving
 from tests.waiting import until
 
@@ -142,7 +142,7 @@ def listens(port: int) -> bool:
 
 
 @contextmanager
-def front(limits: Limits | None = None, step: Any = double) -> Iterator[str]:
+def front(limits: RequestLimits | None = None, step: Any = double) -> Iterator[str]:
     with ExitStack() as stack:
         server = stack.enter_context(serving(GraphApp(make_arms(step, limits))))
         yield stack.enter_context(in_front_of(int(server.rpartition(":")[2])))
@@ -159,7 +159,7 @@ def hasty() -> Iterator[str]:
     """A front, and a graph, that wait for a second only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(haproxy, "REQUEST_S", 1)
-        with front(Limits(body_grace=1.0, max_ongoing=4), waiting) as found:
+        with front(RequestLimits(body_grace=1.0, max_ongoing=4), waiting) as found:
             yield found
 
 

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.control.lifecycle.analysis import (
-    Drift,
+    AnalysisWindow,
+    DriftScore,
     External,
     Outside,
-    Window,
     judge,
     measure,
     named,
@@ -45,9 +45,11 @@ def window(
     stable: Tally | None = None,
     mirror: MirrorTally | None = None,
     outside: Outside | None = None,
-) -> Window:
+) -> AnalysisWindow:
     external = {} if outside is None else {"promql": outside}
-    return Window(candidate or tally(), stable or tally(), mirror or MirrorTally(), external)
+    return AnalysisWindow(
+        candidate or tally(), stable or tally(), mirror or MirrorTally(), external
+    )
 
 
 def metric(name: str, **limits: Any) -> Metric:
@@ -65,7 +67,7 @@ def analysis(min_samples: int = 1) -> Analysis:
     )
 
 
-def told(candidate: float | None, stable: float | None = None, requests: int = 5) -> Window:
+def told(candidate: float | None, stable: float | None = None, requests: int = 5) -> AnalysisWindow:
     """What Prometheus told of two arms with so many requests each."""
     answer = Outside(External(candidate), External(stable))
     return window(tally(requests), tally(requests), outside=answer)
@@ -79,13 +81,13 @@ def paid(*rewards: float) -> Tally:
     return found
 
 
-def drifting(score: float, rows: int) -> Window:
+def drifting(score: float, rows: int) -> AnalysisWindow:
     """What the candidate's monitors have found."""
-    return replace(window(tally(5)), drift=Drift(score, rows))
+    return replace(window(tally(5)), drift=DriftScore(score, rows))
 
 
 WHY = "no connection"
-CASES: dict[str, tuple[Metric, Window, int, Verdict, str]] = {
+CASES: dict[str, tuple[Metric, AnalysisWindow, int, Verdict, str]] = {
     # --- what is measured
     "no failures": (
         metric("error_rate", max=0.01), window(tally(10)), 1,
@@ -377,7 +379,7 @@ def test_metrics_of_one_kind_keep_apart() -> None:
     names = ["error_rate", "promql", "error_rate 2", "promql 2"]
     assert [name for name, _ in metrics] == names
     external = {"promql": Outside(External(0)), "promql 2": Outside(External(9))}
-    seen = Window(tally(9, 1), tally(10), MirrorTally(), external)
+    seen = AnalysisWindow(tally(9, 1), tally(10), MirrorTally(), external)
     found = judge(metrics, seen, analysis())
     assert [one.metric for one in found] == names
     assert [one.verdict for one in found] == ["pass", "pass", "fail", "fail"]

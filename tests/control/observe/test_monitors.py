@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anabranch.control.lifecycle.analysis import Drift
+from anabranch.control.lifecycle.analysis import DriftScore
 from anabranch.control.observe.monitors import MOST_REVISIONS, Monitors, said
 from anabranch.graph.monitor.windows import Result, Turn
 from anabranch.monitors.base import Feature
@@ -46,21 +46,21 @@ class Told:
 def test_drift_is_the_highest_score_of_windows_since() -> None:
     told = Told()
     told.tell(NEW)
-    assert told.monitors.drift("g", 1, 0) == Drift()
+    assert told.monitors.drift("g", 1, 0) == DriftScore()
     for at, windows, score in ((110, 1, 0.5), (120, 2, 1.5), (130, 3, 0.7)):
         told.now = at
         told.tell(looked(windows, score))
         told.tell(looked(windows, score))  # said again, and no window more
-    assert told.monitors.drift("g", 1, 0) == Drift(1.5, 600)
-    assert told.monitors.drift("g", 1, 120) == Drift(0.7, 200)
-    assert told.monitors.drift("g", 1, 130) == Drift()
-    assert told.monitors.drift("g", 2, 0) == told.monitors.drift("other", 1, 0) == Drift()
+    assert told.monitors.drift("g", 1, 0) == DriftScore(1.5, 600)
+    assert told.monitors.drift("g", 1, 120) == DriftScore(0.7, 200)
+    assert told.monitors.drift("g", 1, 130) == DriftScore()
+    assert told.monitors.drift("g", 2, 0) == told.monitors.drift("other", 1, 0) == DriftScore()
 
 
 def test_a_controller_that_starts_anew_knows_the_latest_window() -> None:
     told = Told()
     told.tell(looked(7, 1.5))
-    assert told.monitors.drift("g", 1, 1e9 - 1) == Drift(1.5, 200)
+    assert told.monitors.drift("g", 1, 1e9 - 1) == DriftScore(1.5, 200)
 
 
 def test_turns_become_events_with_their_evidence() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from anabranch.control.observe.process_sums import KEEP_S, SILENCE_S, Meters
+from anabranch.control.observe.process_sums import KEEP_S, SILENCE_S, ProcessSums
 from anabranch.telemetry.definitions import (
     ARM_LATENCY,
     ARM_REQUESTS,
@@ -40,19 +40,19 @@ class Process:
         for _ in range(requests):
             self.registry.distribution(ARM_LATENCY, *ARM).observe(0.2)
 
-    def tell(self, meters: Meters, is_last: bool = False) -> None:
+    def tell(self, meters: ProcessSums, is_last: bool = False) -> None:
         snapshot = self.registry.snapshot()
         if not meters.take(self.name, snapshot, None, is_last):
             assert meters.take(self.name, snapshot, self.told, is_last)
         self.told = snapshot
 
 
-def requests(meters: Meters) -> Any:
+def requests(meters: ProcessSums) -> Any:
     return meters.totals()[ARM_REQUESTS.name][ARM]
 
 
 def test_processes_add_up() -> None:
-    meters = Meters()
+    meters = ProcessSums()
     for name, count in (("a", 2), ("b", 3)):
         process = Process(name)
         process.count(count)
@@ -65,7 +65,7 @@ def test_processes_add_up() -> None:
 
 
 def test_what_is_told_again_does_not_count_again() -> None:
-    meters, process = Meters(), Process("a")
+    meters, process = ProcessSums(), Process("a")
     process.count(2)
     process.tell(meters)
     process.tell(meters)
@@ -75,7 +75,7 @@ def test_what_is_told_again_does_not_count_again() -> None:
 
 
 def test_only_what_has_changed_need_be_told() -> None:
-    meters, process = Meters(), Process("a")
+    meters, process = ProcessSums(), Process("a")
     process.count(2)
     process.tell(meters)
     process.count(3)
@@ -86,13 +86,13 @@ def test_only_what_has_changed_need_be_told() -> None:
 
 
 def test_an_unknown_process_has_to_tell_all() -> None:
-    meters = Meters()
+    meters = ProcessSums()
     assert not meters.take("a", {ARM_REQUESTS.name: {ARM: 7.0}})
     assert meters.totals() == {}
 
 
 def test_sums_outlive_their_process_and_gauges_do_not() -> None:
-    meters, process = Meters(), Process("a")
+    meters, process = ProcessSums(), Process("a")
     process.count(4)
     process.registry.number(ARM_REWARD_SUM, *ARM).value = -2.5
     process.tell(meters, is_last=True)
@@ -105,7 +105,7 @@ def test_sums_outlive_their_process_and_gauges_do_not() -> None:
 
 def test_a_process_that_is_silent_has_ended_and_may_come_back() -> None:
     clock = Clock()
-    meters, process = Meters(clock), Process("a")
+    meters, process = ProcessSums(clock), Process("a")
     process.count(4)
     process.tell(meters)
     clock.now += SILENCE_S
@@ -120,9 +120,9 @@ def test_a_process_that_is_silent_has_ended_and_may_come_back() -> None:
 def test_a_new_controller_counts_only_what_the_one_before_was_not_told() -> None:
     process = Process("a")
     process.count(100)
-    process.tell(Meters())
+    process.tell(ProcessSums())
     process.count(3)
-    meters = Meters()
+    meters = ProcessSums()
     process.tell(meters)
     assert requests(meters) == 3
     assert meters.totals()[ARM_LATENCY.name][ARM].number == 3  # type: ignore[union-attr]
@@ -133,14 +133,14 @@ def test_a_new_controller_counts_only_what_the_one_before_was_not_told() -> None
 
 
 def test_sums_that_began_anew_count_whole() -> None:
-    meters = Meters()
+    meters = ProcessSums()
     assert meters.take("a", {ARM_REQUESTS.name: {ARM: 4.0}}, {ARM_REQUESTS.name: {ARM: 9.0}})
     assert requests(meters) == 4
 
 
 def test_what_nobody_counts_any_more_is_dropped_after_a_while() -> None:
     clock = Clock()
-    meters, gone, stays = Meters(clock), Process("a"), Process("b")
+    meters, gone, stays = ProcessSums(clock), Process("a"), Process("b")
     gone.count(4)
     gone.registry.number(ARM_REQUESTS, "spam", "1").value = 1
     gone.tell(meters, is_last=True)

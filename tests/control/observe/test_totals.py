@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.control.observe import totals as module
-from anabranch.control.observe.totals import MAX_SILENT, SILENCE, Ledger
+from anabranch.control.observe.totals import MAX_SILENT, SILENCE, ArmTotals
 from anabranch.router.measure.tally import MirrorTally, Report, Tally, merged
 
 G = "digits"
@@ -28,8 +28,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def ledger(clock: Clock) -> Ledger:
-    return Ledger(clock)
+def ledger(clock: Clock) -> ArmTotals:
+    return ArmTotals(clock)
 
 
 def arms(**requests: int) -> Report:
@@ -41,14 +41,14 @@ def counted(report: Report) -> dict[int, int]:
     return {number: tally.requests for number, tally in report.arms.items()}
 
 
-def test_the_last_report_of_each_router_counts(ledger: Ledger) -> None:
+def test_the_last_report_of_each_router_counts(ledger: ArmTotals) -> None:
     for report in (arms(r1=3), arms(r1=5, r2=1), arms(r1=5, r2=1)):
         ledger.take(G, "a", report)
     ledger.take(G, "b", arms(r1=10))
     assert counted(ledger.totals(G)) == {1: 15, 2: 1}
 
 
-def test_graphs_are_apart(ledger: Ledger) -> None:
+def test_graphs_are_apart(ledger: ArmTotals) -> None:
     ledger.take(G, "a", arms(r1=3))
     ledger.take("other", "a", arms(r1=4))
     assert counted(ledger.totals(G)) == {1: 3}
@@ -58,33 +58,33 @@ def test_graphs_are_apart(ledger: Ledger) -> None:
     ledger.forget("unknown")
 
 
-def test_an_unknown_graph_has_counted_nothing(ledger: Ledger) -> None:
+def test_an_unknown_graph_has_counted_nothing(ledger: ArmTotals) -> None:
     assert ledger.totals(G) == ledger.watched(G) == Report()
     assert ledger.recent(G) == (Report(), 0.0)
 
 
-def test_what_a_router_counted_before_it_was_heard_of_is_in_no_window(ledger: Ledger) -> None:
+def test_what_a_router_counted_before_it_was_heard_of_is_in_no_window(ledger: ArmTotals) -> None:
     ledger.take(G, "a", arms(r1=1000))
     ledger.take(G, "a", arms(r1=1007, r2=3))
     assert counted(ledger.watched(G)) == {1: 7, 2: 3}
     assert counted(ledger.totals(G)) == {1: 1007, 2: 3}
 
 
-def test_a_router_that_began_anew_adds_to_what_it_had(ledger: Ledger) -> None:
+def test_a_router_that_began_anew_adds_to_what_it_had(ledger: ArmTotals) -> None:
     ledger.take(G, "a", arms(r1=10, r2=10))
     ledger.take(G, "a", arms(r1=4, r2=12))
     assert counted(ledger.totals(G)) == {1: 14, 2: 12}
     assert counted(ledger.watched(G)) == {1: 4, 2: 2}
 
 
-def test_an_arm_that_a_router_no_longer_reports_stays(ledger: Ledger) -> None:
+def test_an_arm_that_a_router_no_longer_reports_stays(ledger: ArmTotals) -> None:
     ledger.take(G, "a", arms(r1=10, r2=10))
     ledger.take(G, "a", arms(r2=11))
     ledger.take(G, "a", arms(r1=2, r2=11))
     assert counted(ledger.totals(G)) == {1: 12, 2: 11}
 
 
-def test_copies_on_their_way_are_those_of_now(ledger: Ledger) -> None:
+def test_copies_on_their_way_are_those_of_now(ledger: ArmTotals) -> None:
     def copies(selected: int, pending: int) -> Report:
         return Report({}, {2: MirrorTally(selected=selected, sent=selected, pending=pending)})
 
@@ -97,7 +97,7 @@ def test_copies_on_their_way_are_those_of_now(ledger: Ledger) -> None:
     assert ledger.watched(G).mirror(2) == MirrorTally(selected=4, sent=4, pending=3)
 
 
-def test_answers_to_copies_count_when_they_come(ledger: Ledger) -> None:
+def test_answers_to_copies_count_when_they_come(ledger: ArmTotals) -> None:
     sent = MirrorTally(selected=4, sent=4, pending=4)
     answered = MirrorTally(selected=4, sent=4, compared=3, agreed=2, errors=1)
     ledger.take(G, "a", Report({}, {2: sent}))
@@ -105,7 +105,7 @@ def test_answers_to_copies_count_when_they_come(ledger: Ledger) -> None:
     assert ledger.totals(G).mirror(2) == answered
 
 
-def test_what_came_lately(ledger: Ledger, clock: Clock) -> None:
+def test_what_came_lately(ledger: ArmTotals, clock: Clock) -> None:
     for second in range(61):
         clock.now = float(second)
         ledger.take(G, "a", arms(r1=second * 5))
@@ -114,7 +114,7 @@ def test_what_came_lately(ledger: Ledger, clock: Clock) -> None:
     assert report.arm(1).requests / seconds == pytest.approx(5, rel=0.12)
 
 
-def test_what_came_lately_after_silence_is_little(ledger: Ledger, clock: Clock) -> None:
+def test_what_came_lately_after_silence_is_little(ledger: ArmTotals, clock: Clock) -> None:
     ledger.take(G, "a", arms(r1=0))
     clock.now = 0.5
     ledger.take(G, "a", arms(r1=100))
@@ -126,7 +126,9 @@ def test_what_came_lately_after_silence_is_little(ledger: Ledger, clock: Clock) 
     assert (report.arm(1).requests, seconds) == (0, 11.0)
 
 
-def test_what_came_lately_is_without_the_history_of_a_router(ledger: Ledger, clock: Clock) -> None:
+def test_what_came_lately_is_without_the_history_of_a_router(
+    ledger: ArmTotals, clock: Clock
+) -> None:
     ledger.take(G, "a", arms(r1=10**6))
     clock.now = 5.0
     ledger.take(G, "a", arms(r1=10**6 + 10))
@@ -135,7 +137,7 @@ def test_what_came_lately_is_without_the_history_of_a_router(ledger: Ledger, clo
 
 
 def test_memory_is_bounded_and_nothing_is_lost(
-    ledger: Ledger, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    ledger: ArmTotals, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_DROPPED", 500)
     for number in range(2000):
@@ -148,7 +150,7 @@ def test_memory_is_bounded_and_nothing_is_lost(
     assert counted(ledger.totals(G)) == {1: 6000}
 
 
-def test_routers_that_are_heard_of_are_kept_however_many(ledger: Ledger, clock: Clock) -> None:
+def test_routers_that_are_heard_of_are_kept_however_many(ledger: ArmTotals, clock: Clock) -> None:
     for turn in range(1, 4):
         clock.now = turn * SILENCE / 2
         for number in range(200):
@@ -156,7 +158,7 @@ def test_routers_that_are_heard_of_are_kept_however_many(ledger: Ledger, clock: 
     assert counted(ledger.totals(G)) == {1: 600}
 
 
-def test_a_router_that_speaks_again_counts_nothing_twice(ledger: Ledger, clock: Clock) -> None:
+def test_a_router_that_speaks_again_counts_nothing_twice(ledger: ArmTotals, clock: Clock) -> None:
     ledger.take(G, "quiet", arms(r1=50))
     clock.now = 2 * SILENCE
     for number in range(MAX_SILENT):
@@ -200,7 +202,7 @@ def test_totals_are_exact_and_never_shrink(
 ) -> None:
     """Whatever is reported, in whatever rhythm: known at last is all that each router told."""
     clock = Clock()
-    ledger = Ledger(clock)
+    ledger = ArmTotals(clock)
     routers = {name: Report() for name in "abc"}
     told: dict[str, Report] = {}
     generation = dict.fromkeys("abc", 0)

@@ -16,15 +16,15 @@ import pytest
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.decide import App, Delete, Desired, Part, parse_app
 from anabranch.control.lifecycle.operations import Change, Intent, Situation
-from anabranch.control.observe.totals import Ledger
+from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.reconcile import reconciler
 from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Revision, Store
 from anabranch.control.traffic.tables import Catalogue
-from anabranch.control.traffic.topics import Hub
-from anabranch.control.traffic.writer import Desk
+from anabranch.control.traffic.topics import TableTopics
+from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, DeployError
 from anabranch.graph.plan.plan import Plan
 from anabranch.router.table import app_name
@@ -119,8 +119,8 @@ class Site:
         self.store = Store.open(settings.store)
         self.releases = FakeReleases(settings)
         catalogue = Catalogue(self.store, self.releases)
-        hub = Hub(patience=0.001)
-        self.desk = Desk(self.store, catalogue, hub, Ledger(), 600.0, lambda: self.now)
+        hub = TableTopics(patience=0.001)
+        self.desk = TrafficWriter(self.store, catalogue, hub, ArmTotals(), 600.0, lambda: self.now)
         self.reconciler = Reconciler(
             settings, self.store, self.releases, catalogue, self.desk, lambda: self.may_act
         )

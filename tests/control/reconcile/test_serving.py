@@ -19,7 +19,7 @@ from anabranch.control.reconcile.serving import (
 )
 from anabranch.control.release.release import Release
 from anabranch.graph.plan.plan import Plan, Segment
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.serve.replicas.base import StartError
 from anabranch.serve.workers.launcher import FORK
 from anabranch.specs.models import Resources
@@ -151,5 +151,7 @@ def test_many_that_start_at_once_do_not_get_into_each_others_way(
     plan = Plan("g", {}, {}, {}, {}, (Segment("head", ()), Segment("net", ("a",))), 0, 1.0)
     release = Release("g", 7, "graph.yaml", plan, {})
     with ThreadPoolExecutor(8) as threads:
-        for begun in [threads.submit(start, "segments", release, Limits()) for _ in range(16)]:
+        for begun in [
+            threads.submit(start, "segments", release, RequestLimits()) for _ in range(16)
+        ]:
             begun.result(60)

@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 import pytest
 
 from anabranch.control.lifecycle import operations
-from anabranch.control.lifecycle.analysis import NO_DRIFT, Drift
+from anabranch.control.lifecycle.analysis import NO_DRIFT, DriftScore
 from anabranch.control.lifecycle.operations import Change, Intent, Note, Situation
 from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.rollout.driver import RolloutDriver
-from anabranch.control.rollout.outgoing import Caller, Reply
+from anabranch.control.rollout.outgoing import Caller, OutgoingReply
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Stored
 from anabranch.errors import Conflict, Unavailable
@@ -50,9 +50,9 @@ class World:
     notes: list[tuple[float, Note]] = field(default_factory=list)
     sums: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     """By graph and revision: requests and errors."""
-    reply: Callable[[str, Any], Coroutine[Any, Any, Reply]] | None = None
+    reply: Callable[[str, Any], Coroutine[Any, Any, OutgoingReply]] | None = None
     calls: list[tuple[float, str, Any]] = field(default_factory=list)
-    drifts: dict[int, Drift] = field(default_factory=dict)
+    drifts: dict[int, DriftScore] = field(default_factory=dict)
     broken: int = 0
     """Times that the store, and then the desk, will fail."""
     crash_at: int = -1
@@ -110,7 +110,7 @@ class World:
         await self.point()
         return Stored(change.situation, 1)
 
-    def drift(self, graph: str, revision: int, since: float) -> Drift:
+    def drift(self, graph: str, revision: int, since: float) -> DriftScore:
         return self.drifts.get(revision, NO_DRIFT) if self.now > since else NO_DRIFT
 
     def watched(self, graph: str) -> Report:
@@ -156,7 +156,7 @@ class Outside(Caller):
         super().__init__()
         self._world = world
 
-    async def call(self, method: str, url: str, most: int, **request: Any) -> Reply:
+    async def call(self, method: str, url: str, most: int, **request: Any) -> OutgoingReply:
         world = self._world
         await world.point()
         world.calls.append((world.now, url, request.get("json") or request.get("params")))
@@ -202,14 +202,14 @@ def analysis(*metrics: dict[str, Any], **limits: Any) -> dict[str, Any]:
     return {"interval": "10s", "metrics": list(metrics or (ERRORS,)), **limits}
 
 
-def always(reply: Reply) -> Callable[[str, Any], Coroutine[Any, Any, Reply]]:
-    async def answer(url: str, request: Any) -> Reply:
+def always(reply: OutgoingReply) -> Callable[[str, Any], Coroutine[Any, Any, OutgoingReply]]:
+    async def answer(url: str, request: Any) -> OutgoingReply:
         return reply
 
     return answer
 
 
-async def never(url: str, request: Any) -> Reply:
+async def never(url: str, request: Any) -> OutgoingReply:
     await asyncio.Event().wait()
     raise AssertionError
 
@@ -332,7 +332,7 @@ def test_a_rollout_without_analysis_goes_by_time(world: World) -> None:
 
 
 def test_a_gate_that_agrees_is_asked_before_each_move(world: World) -> None:
-    world.reply = always(Reply(200))
+    world.reply = always(OutgoingReply(200))
     world.begin(hold="20s", gate=GATE)
     drive(world, over(world))
     assert world.state().phase == "promoted"
@@ -342,7 +342,7 @@ def test_a_gate_that_agrees_is_asked_before_each_move(world: World) -> None:
 
 
 def test_a_gate_that_refuses_pauses_until_resume(world: World) -> None:
-    world.reply = always(Reply(403, b"change freeze"))
+    world.reply = always(OutgoingReply(403, b"change freeze"))
     world.begin(hold="20s", gate=GATE)
     wait(world, 300)
     state = world.state()
@@ -352,14 +352,14 @@ def test_a_gate_that_refuses_pauses_until_resume(world: World) -> None:
     world.graphs[G] = operations.resumed(world.graphs[G], world.now).situation
     wait(world, 300)
     assert (world.state().paused_by, len(world.calls)) == ("gate", 2)
-    world.reply = always(Reply(204))
+    world.reply = always(OutgoingReply(204))
     world.graphs[G] = operations.resumed(world.graphs[G], world.now).situation
     drive(world, over(world))
     assert world.state().phase == "promoted"
 
 
 def test_a_gate_that_is_down_pauses(world: World) -> None:
-    world.reply = always(Reply(None, error="unreachable: refused"))
+    world.reply = always(OutgoingReply(None, error="unreachable: refused"))
     world.begin(hold="20s", gate=GATE)
     wait(world, 60)
     assert world.state().paused_by == "gate"
@@ -367,7 +367,7 @@ def test_a_gate_that_is_down_pauses(world: World) -> None:
 
 
 def test_a_manual_step_does_not_ask_its_gate_before_resume(world: World) -> None:
-    world.reply = always(Reply(200))
+    world.reply = always(OutgoingReply(200))
     world.begin(gate=GATE)
     wait(world, 20)
     assert not world.calls
@@ -386,9 +386,9 @@ def test_while_a_gate_thinks_a_bad_candidate_is_found_out(world: World) -> None:
 
 
 def test_a_gates_answer_that_comes_too_late_changes_nothing(world: World) -> None:
-    async def slow(url: str, request: Any) -> Reply:
+    async def slow(url: str, request: Any) -> OutgoingReply:
         world.graphs[G] = operations.paused(world.graphs[G], "user", "stop", world.now).situation
-        return Reply(200)
+        return OutgoingReply(200)
 
     world.reply = slow
     world.begin(hold="20s", gate=GATE)
@@ -397,10 +397,10 @@ def test_a_gates_answer_that_comes_too_late_changes_nothing(world: World) -> Non
 
 
 def test_a_gate_that_is_slower_than_the_looks_is_still_heard(world: World) -> None:
-    async def slow(url: str, request: Any) -> Reply:
+    async def slow(url: str, request: Any) -> OutgoingReply:
         for _ in range(1000):  # more than two intervals
             await asyncio.sleep(0)
-        return Reply(200)
+        return OutgoingReply(200)
 
     world.reply = slow
     world.begin(analysis=analysis(), gate=GATE)
@@ -428,9 +428,9 @@ def test_what_hangs_for_one_graph_holds_up_no_other(world: World, field: str) ->
 PROMQL = {"metric": "promql", "query": 'x{r="$revision", s="$stable"}', "max": 2}
 
 
-def answered(value: str) -> Callable[[str, Any], Coroutine[Any, Any, Reply]]:
+def answered(value: str) -> Callable[[str, Any], Coroutine[Any, Any, OutgoingReply]]:
     body = {"status": "success", "data": {"resultType": "scalar", "result": [0, value]}}
-    return always(Reply(200, json.dumps(body).encode()))
+    return always(OutgoingReply(200, json.dumps(body).encode()))
 
 
 def test_prometheus_is_asked_at_each_look(world: World) -> None:
@@ -452,7 +452,7 @@ def test_prometheus_may_end_a_rollout(world: World) -> None:
 
 
 def test_a_prometheus_that_is_down_holds_the_rollout_and_ends_it_at_last(world: World) -> None:
-    world.reply = always(Reply(None, error="unreachable: refused"))
+    world.reply = always(OutgoingReply(None, error="unreachable: refused"))
     world.begin(analysis=analysis(ERRORS, PROMQL))
     drive(world, over(world))
     assert [note.kind for note in world.told()[:5]] == ["analysis_error"] * 5
@@ -472,9 +472,9 @@ def test_a_bad_candidate_does_not_wait_for_prometheus(world: World) -> None:
 
 
 def test_a_look_that_comes_too_late_changes_nothing(world: World) -> None:
-    async def slow(url: str, request: Any) -> Reply:
+    async def slow(url: str, request: Any) -> OutgoingReply:
         world.begin(analysis=analysis(PROMQL))  # another rollout by then
-        return Reply(400)
+        return OutgoingReply(400)
 
     world.reply = slow
     world.begin(analysis=analysis(PROMQL))
@@ -576,7 +576,9 @@ def test_it_can_die_anywhere_and_goes_on_at_the_same_step(case: str) -> None:
 
 
 def _die_once(world: World, plan: dict[str, Any]) -> None:
-    answer = Reply(200, b'{"status":"success","data":{"resultType":"scalar","result":[0,"1"]}}')
+    answer = OutgoingReply(
+        200, b'{"status":"success","data":{"resultType":"scalar","result":[0,"1"]}}'
+    )
     world.reply = always(answer)
     world.begin(**plan)
     seen: list[tuple[int, float]] = []
@@ -619,10 +621,10 @@ def _check_history(world: World, plan: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("drift", "ends"),
-    [(Drift(0.4, 400), "promoted"), (Drift(1.7, 400), "aborted")],
+    [(DriftScore(0.4, 400), "promoted"), (DriftScore(1.7, 400), "aborted")],
 )
-def test_a_rollout_goes_by_the_monitors_of_its_candidate(drift: Drift, ends: str) -> None:
-    world = World(drifts={1: Drift(9.0, 400), 2: drift})
+def test_a_rollout_goes_by_the_monitors_of_its_candidate(drift: DriftScore, ends: str) -> None:
+    world = World(drifts={1: DriftScore(9.0, 400), 2: drift})
     world.begin(analysis=analysis({"metric": "drift", "max": 1}))
     drive(world, over(world))
     assert world.state().phase == ends

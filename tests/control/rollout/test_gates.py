@@ -9,7 +9,7 @@ import pytest
 
 from anabranch.control.lifecycle.rollouts import begin, stepped
 from anabranch.control.rollout.gates import ATTEMPTS, Gate, question
-from anabranch.control.rollout.outgoing import Caller, Reply
+from anabranch.control.rollout.outgoing import Caller, OutgoingReply
 from anabranch.specs.models import Rollout
 from tests.control.web import Answer, running
 
@@ -84,10 +84,10 @@ class LateCaller(Caller):
 
     late = 2
 
-    async def call(self, *args: Any, **request: Any) -> Reply:
+    async def call(self, *args: Any, **request: Any) -> OutgoingReply:
         self.late -= 1
         if self.late >= 0:
-            return Reply(None, error="no answer within 5 s")
+            return OutgoingReply(None, error="no answer within 5 s")
         return await super().call(*args, **request)
 
 

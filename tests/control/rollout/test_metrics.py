@@ -9,13 +9,18 @@ from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.lifecycle.rollouts import Measurement, begin
 from anabranch.control.rollout.metrics import RolloutMetrics
 from anabranch.specs.models import Rollout
-from anabranch.telemetry.definitions import ROLLOUT_STATE, ROLLOUT_STEP, ROLLOUT_VERDICTS, Metric
+from anabranch.telemetry.definitions import (
+    ROLLOUT_STATE,
+    ROLLOUT_STEP,
+    ROLLOUT_VERDICTS,
+    MetricDefinition,
+)
 from anabranch.telemetry.registry import Registry
 
 STATE = begin(4, Rollout.model_validate({"steps": [5, 50], "hold": "1s"}), 0.0)
 
 
-def values(registry: Registry, metric: Metric) -> dict[tuple[str, ...], Any]:
+def values(registry: Registry, metric: MetricDefinition) -> dict[tuple[str, ...], Any]:
     return dict(registry.snapshot().get(metric.name, {}))
 
 

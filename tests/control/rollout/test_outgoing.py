@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from anabranch.control.rollout.outgoing import Caller, Reply
+from anabranch.control.rollout.outgoing import Caller, OutgoingReply
 from tests.control.web import Answer, running
 
 
 def call(
     url: str, method: str = "POST", timeout: float = 5.0, most: int = 100, **how: Any
-) -> Reply:
-    async def once() -> Reply:
+) -> OutgoingReply:
+    async def once() -> OutgoingReply:
         caller = Caller(timeout)
         try:
             return await caller.call("POST", url, most, **how)
@@ -54,9 +54,9 @@ def test_only_2xx_is_ok(status: int) -> None:
 
 
 def test_a_reply_without_body_is_told_by_its_status() -> None:
-    assert str(Reply(503)) == "status 503"
-    assert str(Reply(503, b"x" * 300)) == f"status 503: {'x' * 200}"
-    assert str(Reply(500, b"\xff\0")) == "status 500: \N{REPLACEMENT CHARACTER}\0"
+    assert str(OutgoingReply(503)) == "status 503"
+    assert str(OutgoingReply(503, b"x" * 300)) == f"status 503: {'x' * 200}"
+    assert str(OutgoingReply(500, b"\xff\0")) == "status 500: \N{REPLACEMENT CHARACTER}\0"
 
 
 def test_a_body_is_read_up_to_a_bound() -> None:
@@ -109,7 +109,7 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_caller_goes_on_after_it_was_closed() -> None:
-    async def twice(url: str) -> list[Reply]:
+    async def twice(url: str) -> list[OutgoingReply]:
         caller = Caller()
         await caller.close()
         found = []

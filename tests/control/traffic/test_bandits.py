@@ -12,12 +12,12 @@ from anabranch.control.store.schema import bandits as table
 from anabranch.control.store.store import Store
 from anabranch.control.traffic import bandits as module
 from anabranch.control.traffic.bandits import Bandits, refusal
-from anabranch.control.traffic.feedback import Counter
+from anabranch.control.traffic.feedback import RewardCounter
 from anabranch.control.traffic.tables import Outline
 from anabranch.errors import InvalidRequest, LeaseLost
 from anabranch.graph.execute.recovery import STAND_IN
 from anabranch.router.traffic.decisions import Decision, Rewarded
-from anabranch.router.traffic.feedback import Entry
+from anabranch.router.traffic.feedback import RewardEntry
 from tests.control.learners import outline, rewarded
 
 OUTLINES: Mapping[int, Outline] = {
@@ -236,10 +236,10 @@ def test_what_can_be_learned_is_not(
 def test_a_reward_is_counted_and_learned_once_or_refused(store: Store) -> None:
     async def run() -> None:
         bandits = learning(store)
-        counter = Counter(store.database, lambda graph: OUTLINES.get, [bandits])
-        good = Entry(Decision("one", 1, {"pick": "a"}), 1.0, "token")
-        bad = Entry(Decision("two", 1, {"pick": "b"}), 5.0, "token")
-        again = Entry(Decision("one", 1, {"pick": "a"}), 0.0, "another")
+        counter = RewardCounter(store.database, lambda graph: OUTLINES.get, [bandits])
+        good = RewardEntry(Decision("one", 1, {"pick": "a"}), 1.0, "token")
+        bad = RewardEntry(Decision("two", 1, {"pick": "b"}), 5.0, "token")
+        again = RewardEntry(Decision("one", 1, {"pick": "a"}), 0.0, "another")
         first, refused = await counter.count("duo", [good, bad])
         assert first == (True, 1.0)
         assert isinstance(refused, InvalidRequest)

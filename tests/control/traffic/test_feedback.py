@@ -19,8 +19,8 @@ from anabranch.control.traffic.feedback import (
     FILLED_S,
     KEPT_S,
     REMEMBERED_S,
-    Counter,
-    Memory,
+    DecisionMemory,
+    RewardCounter,
     prune,
 )
 from anabranch.control.traffic.tables import Find, Outline
@@ -28,7 +28,7 @@ from anabranch.errors import InvalidRequest, LeaseLost, NotFound, RequestError
 from anabranch.graph.execute.recovery import STAND_IN
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.traffic.decisions import Decision, Rewarded
-from anabranch.router.traffic.feedback import TOO_EARLY, Entry, Outcome
+from anabranch.router.traffic.feedback import TOO_EARLY, RewardEntry, RewardOutcome
 from anabranch.specs.models import Traffic
 
 NOW = 1_000_000_000.0
@@ -49,9 +49,9 @@ def outlines(graph: str) -> Find:
     return find
 
 
-def entry(id: str, reward: float = 1.0, token: str | None = None, **decision: Any) -> Entry:
+def entry(id: str, reward: float = 1.0, token: str | None = None, **decision: Any) -> RewardEntry:
     made = Decision(id, **{"revision": 3, "path": PATH, **decision})
-    return Entry(made, reward, token or next(_tokens))
+    return RewardEntry(made, reward, token or next(_tokens))
 
 
 class Learner:
@@ -80,11 +80,11 @@ def learner() -> Learner:
 
 
 @pytest.fixture
-def counter(store: Store, learner: Learner) -> Counter:
-    return Counter(store.database, outlines, [learner], clock=lambda: NOW)
+def counter(store: Store, learner: Learner) -> RewardCounter:
+    return RewardCounter(store.database, outlines, [learner], clock=lambda: NOW)
 
 
-def count(counter: Counter, *entries: Entry, graph: str = "digits") -> list[Any]:
+def count(counter: RewardCounter, *entries: RewardEntry, graph: str = "digits") -> list[Any]:
     return list(asyncio.run(counter.count(graph, entries)))
 
 
@@ -97,50 +97,50 @@ def rows(store: Store) -> list[tuple[str, float]]:
 # Once for each id
 
 
-def test_it_is_stored_and_learned(counter: Counter, store: Store, learner: Learner) -> None:
+def test_it_is_stored_and_learned(counter: RewardCounter, store: Store, learner: Learner) -> None:
     one = entry("a", 0.5, features={"chooser": (1.0, 2.0)})
-    assert count(counter, one) == [Outcome(True, 0.5)]
+    assert count(counter, one) == [RewardOutcome(True, 0.5)]
     assert rows(store) == [("digits", 0.5)]
     assert learner.seen == [Rewarded(one.decision, 0.5, NOW)]
     assert learner.done == ["digits"]
 
 
 def test_the_first_counts_and_is_told_to_the_others(
-    counter: Counter, store: Store, learner: Learner
+    counter: RewardCounter, store: Store, learner: Learner
 ) -> None:
     found = count(counter, entry("a", 1.0), entry("b", 2.0), entry("a", 3.0))
-    assert found == [Outcome(True, 1.0), Outcome(True, 2.0), Outcome(False, 1.0)]
-    assert count(counter, entry("b", 4.0)) == [Outcome(False, 2.0)]
+    assert found == [RewardOutcome(True, 1.0), RewardOutcome(True, 2.0), RewardOutcome(False, 1.0)]
+    assert count(counter, entry("b", 4.0)) == [RewardOutcome(False, 2.0)]
     assert [one.reward for one in learner.seen] == [1.0, 2.0]
     assert len(rows(store)) == 2
 
 
-def test_what_is_sent_again_is_no_second_one(counter: Counter, learner: Learner) -> None:
+def test_what_is_sent_again_is_no_second_one(counter: RewardCounter, learner: Learner) -> None:
     one = entry("a", 1.0)
-    assert count(counter, one) == count(counter, one) == [Outcome(True, 1.0)]
-    assert count(counter, one, one) == [Outcome(True, 1.0)] * 2
+    assert count(counter, one) == count(counter, one) == [RewardOutcome(True, 1.0)]
+    assert count(counter, one, one) == [RewardOutcome(True, 1.0)] * 2
     assert len(learner.seen) == 1
 
 
-def test_graphs_have_ids_of_their_own(counter: Counter, store: Store) -> None:
-    assert count(counter, entry("a", 1.0), graph="digits") == [Outcome(True, 1.0)]
-    assert count(counter, entry("a", 2.0), graph="iris") == [Outcome(True, 2.0)]
+def test_graphs_have_ids_of_their_own(counter: RewardCounter, store: Store) -> None:
+    assert count(counter, entry("a", 1.0), graph="digits") == [RewardOutcome(True, 1.0)]
+    assert count(counter, entry("a", 2.0), graph="iris") == [RewardOutcome(True, 2.0)]
     assert rows(store) == [("digits", 1.0), ("iris", 2.0)]
 
 
 def test_a_store_that_is_opened_again_knows_what_counted(url: str) -> None:
     for wanted in (True, False, False):
         store = Store.open(url)
-        found = count(Counter(store.database, outlines), entry("a", 1.0))
-        assert found == [Outcome(wanted, 1.0)]
+        found = count(RewardCounter(store.database, outlines), entry("a", 1.0))
+        assert found == [RewardOutcome(wanted, 1.0)]
         store.close()
 
 
 @pytest.mark.parametrize("id", ["x" * 1024, "\U0001f333" * 1024, "a\x00b", "'; --", "ä", " "])
-def test_ids_are_of_any_characters(counter: Counter, id: str) -> None:
-    assert count(counter, entry(id)) == [Outcome(True, 1.0)]
-    assert count(counter, entry(id)) == [Outcome(False, 1.0)]
-    assert count(counter, entry(id + "!")) == [Outcome(True, 1.0)]
+def test_ids_are_of_any_characters(counter: RewardCounter, id: str) -> None:
+    assert count(counter, entry(id)) == [RewardOutcome(True, 1.0)]
+    assert count(counter, entry(id)) == [RewardOutcome(False, 1.0)]
+    assert count(counter, entry(id + "!")) == [RewardOutcome(True, 1.0)]
 
 
 def test_many_at_once_go_in_few_transactions(
@@ -157,7 +157,7 @@ def test_many_at_once_go_in_few_transactions(
     monkeypatch.setattr(store.database, "write", counted)
 
     async def main() -> list[Any]:
-        counter = Counter(store.database, outlines, [learner])
+        counter = RewardCounter(store.database, outlines, [learner])
         calls = [counter.count("digits", [entry(f"{n % 300}", n)]) for n in range(600)]
         return [one for call in await asyncio.gather(*calls) for one in call]
 
@@ -172,7 +172,7 @@ def test_many_at_once_go_in_few_transactions(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
-def test_each_id_counts_once_however_rewards_come(counter: Counter, data: Any) -> None:
+def test_each_id_counts_once_however_rewards_come(counter: RewardCounter, data: Any) -> None:
     """Calls of several routers at the same time, with repeats, against a dictionary."""
     run = next(_tokens)
     sent = [
@@ -198,17 +198,17 @@ def test_each_id_counts_once_however_rewards_come(counter: Counter, data: Any) -
         found = await asyncio.gather(*(counter.count("digits", call) for call in calls))
         return [one for call in found for one in call]
 
-    model: dict[str, Entry] = {}
+    model: dict[str, RewardEntry] = {}
     for one, outcome in zip(entries, asyncio.run(main()), strict=True):
         first = model.setdefault(one.decision.id, one)
-        assert outcome == Outcome(first.token == one.token, first.reward)
+        assert outcome == RewardOutcome(first.token == one.token, first.reward)
 
 
 # All or nothing
 
 
 def test_what_cannot_be_learned_does_not_count(
-    counter: Counter, store: Store, learner: Learner, caplog: pytest.LogCaptureFixture
+    counter: RewardCounter, store: Store, learner: Learner, caplog: pytest.LogCaptureFixture
 ) -> None:
     learner.fails = True
     with pytest.raises(ZeroDivisionError):
@@ -216,10 +216,12 @@ def test_what_cannot_be_learned_does_not_count(
     assert (rows(store), learner.done) == ([], [])
     assert "rewards for digits are not counted" in caplog.text
     learner.fails = False
-    assert count(counter, entry("a")) == [Outcome(True, 1.0)]
+    assert count(counter, entry("a")) == [RewardOutcome(True, 1.0)]
 
 
-def test_without_the_lease_nothing_counts(counter: Counter, store: Store, learner: Learner) -> None:
+def test_without_the_lease_nothing_counts(
+    counter: RewardCounter, store: Store, learner: Learner
+) -> None:
     holder = Lease(store, ttl=600)
     assert holder.try_acquire()
     store.fence("somebody else")
@@ -250,25 +252,25 @@ def test_without_the_lease_nothing_counts(counter: Counter, store: Store, learne
     ],
 )
 def test_what_the_graph_cannot_have_decided_is_refused(
-    counter: Counter, store: Store, decision: Any, kind: type[RequestError], message: str
+    counter: RewardCounter, store: Store, decision: Any, kind: type[RequestError], message: str
 ) -> None:
     refused, counted = count(counter, entry("a", **decision), entry("b"))
     assert type(refused) is kind
     with pytest.raises(kind, match=message):
         raise refused
-    assert counted == Outcome(True, 1.0)
+    assert counted == RewardOutcome(True, 1.0)
     assert len(rows(store)) == 1
 
 
 @pytest.mark.parametrize("path", [{}, {"chooser": STAND_IN}, {"second": "b", "chooser": "net"}])
-def test_what_it_can_have_decided_counts(counter: Counter, path: Any) -> None:
-    assert count(counter, entry("a", path=path)) == [Outcome(True, 1.0)]
+def test_what_it_can_have_decided_counts(counter: RewardCounter, path: Any) -> None:
+    assert count(counter, entry("a", path=path)) == [RewardOutcome(True, 1.0)]
 
 
 # Pruned
 
 
-def test_the_oldest_rows_are_let_go_of(counter: Counter, store: Store) -> None:
+def test_the_oldest_rows_are_let_go_of(counter: RewardCounter, store: Store) -> None:
     for number in range(6):
         count(counter, entry(f"{number}", number))
     with store.database.write() as connection:
@@ -282,11 +284,14 @@ def test_the_oldest_rows_are_let_go_of(counter: Counter, store: Store) -> None:
 def test_they_are_looked_for_now_and_then(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT_S", 100.0)
     now = NOW
-    counter = Counter(store.database, outlines, clock=lambda: now)
+    counter = RewardCounter(store.database, outlines, clock=lambda: now)
     count(counter, entry("a"))
     now += 101
     count(counter, entry("b"))
-    assert count(counter, entry("a"), entry("b")) == [Outcome(True, 1.0), Outcome(False, 1.0)]
+    assert count(counter, entry("a"), entry("b")) == [
+        RewardOutcome(True, 1.0),
+        RewardOutcome(False, 1.0),
+    ]
 
 
 # Remembered
@@ -301,7 +306,7 @@ class Clock:
 
 
 def test_decisions_of_all_routers_are_remembered() -> None:
-    memory = Memory()
+    memory = DecisionMemory()
     memory.remember("digits", [("a", b"1"), ("b", b"2")])
     memory.remember("digits", [("a", b"3")])
     memory.remember("iris", [("c", b"4")])
@@ -310,7 +315,7 @@ def test_decisions_of_all_routers_are_remembered() -> None:
 
 
 def test_the_oldest_are_forgotten() -> None:
-    memory = Memory(limit=3)
+    memory = DecisionMemory(limit=3)
     memory.remember("digits", [(id, b"") for id in "abc"])
     memory.remember("digits", [(id, b"") for id in "ad"])
     assert memory.recall("digits", "abcd") == [b"", None, b"", b""]
@@ -318,7 +323,7 @@ def test_the_oldest_are_forgotten() -> None:
 
 def test_a_day_later_they_are_forgotten() -> None:
     clock = Clock()
-    memory = Memory(clock=clock)
+    memory = DecisionMemory(clock=clock)
     memory.remember("digits", [("a", b"1")])
     clock.now = REMEMBERED_S / 2
     memory.remember("digits", [("b", b"2")])
@@ -329,7 +334,7 @@ def test_a_day_later_they_are_forgotten() -> None:
 
 def test_at_the_beginning_nobody_can_say_that_an_id_is_unknown() -> None:
     clock = Clock()
-    memory = Memory(clock=clock)
+    memory = DecisionMemory(clock=clock)
     memory.begin()
     memory.remember("digits", [("a", b"1")])
     assert memory.recall("digits", "ab") == [b"1", TOO_EARLY]
@@ -338,7 +343,7 @@ def test_at_the_beginning_nobody_can_say_that_an_id_is_unknown() -> None:
 
 
 def test_a_graph_that_is_gone_is_forgotten() -> None:
-    memory = Memory()
+    memory = DecisionMemory()
     memory.remember("digits", [("a", b"1")])
     memory.remember("iris", [("a", b"2")])
     memory.keep({"iris"})

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from anabranch.control.traffic.topics import Hub
+from anabranch.control.traffic.topics import TableTopics
 from anabranch.router.table import RoutingTable
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ async def turns(count: int = 5) -> None:
 
 def test_a_router_without_a_table_gets_the_one_there_is() -> None:
     async def scenario() -> None:
-        hub = Hub()
+        hub = TableTopics()
         hub.put(table(3))
         assert await hub.table("digits", "a", 0) == table(3)
         assert await hub.table("digits", "b", 2) == table(3)
@@ -47,7 +47,7 @@ def test_a_router_without_a_table_gets_the_one_there_is() -> None:
 
 def test_a_router_waits_for_its_first_table() -> None:
     async def scenario() -> None:
-        hub = Hub()
+        hub = TableTopics()
         poll = started(hub.table("digits", "a", 0))
         await turns()
         hub.put(table(1, "iris"))
@@ -61,7 +61,7 @@ def test_a_router_waits_for_its_first_table() -> None:
 
 def test_all_who_wait_are_woken_at_once() -> None:
     async def scenario() -> None:
-        hub = Hub()
+        hub = TableTopics()
         hub.put(table(1))
         polls = [started(hub.table("digits", str(i), 1)) for i in range(100)]
         await turns()
@@ -74,7 +74,7 @@ def test_all_who_wait_are_woken_at_once() -> None:
 
 def test_patience_ends_with_the_same_table_or_with_none() -> None:
     async def scenario() -> None:
-        hub = Hub(patience=0.01)
+        hub = TableTopics(patience=0.01)
         hub.put(table(1))
         assert await hub.table("digits", "a", 1) == table(1)
         assert await hub.table("unknown", "a", 1) is None
@@ -84,7 +84,7 @@ def test_patience_ends_with_the_same_table_or_with_none() -> None:
 
 def test_waiters_of_a_dropped_graph_get_none_and_later_ones_wait_for_it_to_come_back() -> None:
     async def scenario() -> None:
-        hub = Hub()
+        hub = TableTopics()
         hub.put(table(1))
         poll = started(hub.table("digits", "a", 1))
         await turns()
@@ -102,7 +102,7 @@ def test_waiters_of_a_dropped_graph_get_none_and_later_ones_wait_for_it_to_come_
 
 def test_an_older_table_does_not_replace_a_newer_one() -> None:
     async def scenario() -> None:
-        hub = Hub()
+        hub = TableTopics()
         hub.put(table(2))
         poll = started(hub.table("digits", "a", 2))
         await turns()
@@ -118,7 +118,7 @@ def test_an_older_table_does_not_replace_a_newer_one() -> None:
 
 def test_asking_again_is_the_acknowledgement() -> None:
     async def scenario() -> None:
-        hub = Hub()
+        hub = TableTopics()
         hub.put(table(1))
         polls = {name: started(hub.table("digits", name, 1)) for name in "ab"}
         await turns()
@@ -139,7 +139,7 @@ def test_asking_again_is_the_acknowledgement() -> None:
 
 def test_who_does_not_acknowledge_is_taken_for_gone_until_it_polls_again() -> None:
     async def scenario() -> None:
-        hub = Hub(patience=0.01)
+        hub = TableTopics(patience=0.01)
         hub.put(table(2))
         await hub.table("digits", "quick", 2)
         await hub.table("digits", "stuck", 1)
@@ -153,7 +153,7 @@ def test_who_does_not_acknowledge_is_taken_for_gone_until_it_polls_again() -> No
 
 def test_nobody_waits_for_a_router_that_leaves() -> None:
     async def scenario() -> None:
-        hub = Hub(patience=0.01)
+        hub = TableTopics(patience=0.01)
         hub.put(table(2))
         await hub.table("digits", "stays", 2)
         await hub.table("digits", "leaves", 1)
@@ -170,7 +170,7 @@ def test_nobody_waits_for_a_router_that_leaves() -> None:
 def test_who_has_not_polled_for_long_is_gone(passed: float, known: int) -> None:
     async def scenario() -> None:
         clock = Clock()
-        hub = Hub(patience=0.01, clock=clock)
+        hub = TableTopics(patience=0.01, clock=clock)
         hub.put(table(1))
         await hub.table("digits", "a", 1)
         clock.now += passed
@@ -183,7 +183,7 @@ def test_who_has_not_polled_for_long_is_gone(passed: float, known: int) -> None:
 def test_routers_that_died_are_forgotten_also_if_nothing_changes() -> None:
     async def scenario() -> None:
         clock = Clock()
-        hub = Hub(patience=0.001, clock=clock)
+        hub = TableTopics(patience=0.001, clock=clock)
         hub.put(table(1))
         for number in range(10):
             clock.now += 30.0
@@ -194,12 +194,12 @@ def test_routers_that_died_are_forgotten_also_if_nothing_changes() -> None:
 
 
 def test_a_graph_without_routers_is_confirmed_at_once() -> None:
-    assert asyncio.run(Hub().confirmed("digits", 7, timeout=60)) == (0, 0)
+    assert asyncio.run(TableTopics().confirmed("digits", 7, timeout=60)) == (0, 0)
 
 
 def test_the_front_waits_for_addresses_and_hears_of_each_change() -> None:
     async def scenario() -> None:
-        hub = Hub()
+        hub = TableTopics()
         first = await hub.addresses(0)
         assert first.routers == {}
         poll = started(hub.addresses(first.version))
@@ -225,7 +225,7 @@ def test_the_front_waits_for_addresses_and_hears_of_each_change() -> None:
 
 def test_a_poll_that_says_nothing_new_wakes_no_front() -> None:
     async def scenario() -> None:
-        hub = Hub(patience=0.01)
+        hub = TableTopics(patience=0.01)
         hub.put(table(1))
         await hub.table("digits", "a", 0, "h:1")
         found = await hub.addresses(0)
@@ -237,15 +237,15 @@ def test_a_poll_that_says_nothing_new_wakes_no_front() -> None:
 
 def test_no_version_of_addresses_comes_twice_when_a_controller_starts_anew() -> None:
     async def scenario() -> None:
-        before = await Hub().addresses(0)
-        after = await Hub().addresses(before.version)
+        before = await TableTopics().addresses(0)
+        after = await TableTopics().addresses(before.version)
         assert after.version > before.version
 
     asyncio.run(scenario())
 
 
 def test_graphs_are_those_with_a_table() -> None:
-    hub = Hub()
+    hub = TableTopics()
     hub.put(table(1))
     hub.put(table(1, "iris"))
     hub.drop("digits")

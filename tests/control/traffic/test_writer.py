@@ -11,14 +11,14 @@ import pytest
 
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Intent, Situation
-from anabranch.control.observe.totals import Ledger
+from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.traffic import writer as desk_module
 from anabranch.control.traffic.tables import Catalogue
-from anabranch.control.traffic.topics import Hub
-from anabranch.control.traffic.writer import Desk, Timed
+from anabranch.control.traffic.topics import TableTopics
+from anabranch.control.traffic.writer import Timed, TrafficWriter
 from anabranch.errors import NotFound, Unavailable
 from anabranch.router.measure.tally import Report, Tally
 
@@ -40,10 +40,10 @@ class Office:
     """A desk with all that it needs."""
 
     def __init__(self, store: Store, home: Path) -> None:
-        self.store, self.hub, self.ledger = store, Hub(patience=0.01), Ledger()
+        self.store, self.hub, self.ledger = store, TableTopics(patience=0.01), ArmTotals()
         releases = Releases(Settings.from_env({"ANABRANCH_HOME": str(home)}))
         catalogue = Catalogue(store, releases)
-        self.desk = Desk(store, catalogue, self.hub, self.ledger, 600.0, lambda: NOW)
+        self.desk = TrafficWriter(store, catalogue, self.hub, self.ledger, 600.0, lambda: NOW)
         self.told = 0
         self.desk.watch(self.tell)
 

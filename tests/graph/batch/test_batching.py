@@ -15,8 +15,8 @@ from anabranch.graph.batch.batching import (
     LOWEST_LEVEL,
     STEP,
     Batch,
+    BatchLimits,
     Hold,
-    Limits,
     Waiting,
     due,
     halves,
@@ -55,7 +55,7 @@ def decide(
     most: int | None = None,
 ) -> tuple[str, list[int]] | float | None:
     """The group and the numbers of those that go; or until when to hold."""
-    found = next_batch(groups, now, Limits(size, max_queue=most), busy)
+    found = next_batch(groups, now, BatchLimits(size, max_queue=most), busy)
     if isinstance(found, Hold):
         return found.until
     return str(found.group), [each.rank[1] for each in found.take]
@@ -119,9 +119,9 @@ def test_a_group_that_is_due_does_not_wait_for_one_that_is_not() -> None:
 
 def test_those_whose_time_is_over_do_not_count() -> None:
     queue = [waiting(0, 5, time=1), waiting(1, 2), waiting(2, 5, time=1), waiting(3, 3)]
-    found = next_batch({"g": queue}, NOW + 1, Limits(5), busy=False)
+    found = next_batch({"g": queue}, NOW + 1, BatchLimits(5), busy=False)
     assert found == Batch("g", (queue[1], queue[3]), (queue[0], queue[2]), full=True)
-    none = next_batch({"g": queue[:1]}, NOW + 1, Limits(5), busy=True)
+    none = next_batch({"g": queue[:1]}, NOW + 1, BatchLimits(5), busy=True)
     assert none == Batch("g", (), (queue[0],), full=False)
 
 
@@ -161,33 +161,33 @@ def test_priorities_that_are_none(value: Any) -> None:
     ("requests", "rows", "more", "limits", "expected"),
     [
         # As many rows as one batch has, unless the spec says otherwise.
-        (0, 0, 999, Limits(8), False),
-        (7, 7, 1, Limits(8), False),
-        (8, 8, 1, Limits(8), True),
-        (1, 5, 4, Limits(8), True),
-        (8, 8, 0, Limits(8), False),
+        (0, 0, 999, BatchLimits(8), False),
+        (7, 7, 1, BatchLimits(8), False),
+        (8, 8, 1, BatchLimits(8), True),
+        (1, 5, 4, BatchLimits(8), True),
+        (8, 8, 0, BatchLimits(8), False),
         # Then requests count, whatever they hold.
-        (99, 9999, 999, Limits(8, max_queue=100), False),
-        (100, 100, 1, Limits(8, max_queue=100), True),
-        (0, 0, 1, Limits(8, max_queue=1), False),
-        (1, 1, 1, Limits(8, max_queue=1), True),
+        (99, 9999, 999, BatchLimits(8, max_queue=100), False),
+        (100, 100, 1, BatchLimits(8, max_queue=100), True),
+        (0, 0, 1, BatchLimits(8, max_queue=1), False),
+        (1, 1, 1, BatchLimits(8, max_queue=1), True),
     ],
 )
 def test_how_many_may_wait(
-    requests: int, rows: int, more: int, limits: Limits, expected: bool
+    requests: int, rows: int, more: int, limits: BatchLimits, expected: bool
 ) -> None:
     assert refuses(requests, rows, more, limits) is expected
 
 
 def test_nothing_is_held_for_more_than_half_of_its_time() -> None:
-    limits = Limits(8, max_delay=0.01)
+    limits = BatchLimits(8, max_delay=0.01)
     assert due(NOW, None, limits) == NOW + 0.01
     assert due(NOW, NOW + 1, limits) == NOW + 0.01
     assert due(NOW, NOW + 0.004, limits) == pytest.approx(NOW + 0.002)
     node = NodeBase.model_validate(
         {"batching": {"max_size": 4, "max_delay": "1s"}, "timeout": "500ms"}
     )
-    assert limits_of(node) == Limits(4, 0.25)
+    assert limits_of(node) == BatchLimits(4, 0.25)
 
 
 # Properties.
@@ -208,7 +208,7 @@ def test_nothing_is_lost_doubled_or_mixed(
     crowded: bool,
 ) -> None:
     """Drain a queue, as the batcher does: every decision keeps the promises of the module."""
-    limits = Limits(size, delay, len(requests) or 1 if crowded else None)
+    limits = BatchLimits(size, delay, len(requests) or 1 if crowded else None)
     groups: Queues = {}
     for number, (group, rows, came, priority, time) in enumerate(requests):
         one = waiting(number, rows, came, priority, time=time)

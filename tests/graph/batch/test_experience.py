@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.errors import NodeError
-from anabranch.graph.batch.experience import LONGEST_RETRY, Outcome, Room, Service
+from anabranch.graph.batch.experience import LONGEST_RETRY, BatchOutcome, Room, Service
 
 BROKEN = NodeError("a", "RuntimeError: broken")
 MEMORY = NodeError("a", "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB")
 
 
-def outcome(*calls: tuple[int, NodeError | None]) -> Outcome:
+def outcome(*calls: tuple[int, NodeError | None]) -> BatchOutcome:
     """Calls for so many requests of one row, and what came of them."""
-    found = Outcome()
+    found = BatchOutcome()
     for requests, error in calls:
         if error is None:
             found.succeed()

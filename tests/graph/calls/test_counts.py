@@ -19,7 +19,7 @@ from anabranch.graph.calls.counts import Counts
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
 from anabranch.telemetry import definitions
-from anabranch.telemetry.definitions import Metric
+from anabranch.telemetry.definitions import MetricDefinition
 from anabranch.telemetry.registry import Observed, Registry
 from anabranch.telemetry.trace import Trace
 
@@ -102,16 +102,16 @@ class Counted:
             except AnabranchError:
                 assert (inputs["x"] < 0).any()
 
-    def of(self, metric: Metric) -> dict[tuple[str, ...], Any]:
+    def of(self, metric: MetricDefinition) -> dict[tuple[str, ...], Any]:
         return dict(self._registry.snapshot().get(metric.name, {}))
 
-    def number(self, metric: Metric) -> int:
+    def number(self, metric: MetricDefinition) -> int:
         """How many values there are of the node."""
         found = self.of(metric).get(NODE)
         assert found is None or isinstance(found, Observed)
         return 0 if found is None else found.number
 
-    def total(self, metric: Metric) -> float:
+    def total(self, metric: MetricDefinition) -> float:
         found = self.of(metric)[NODE]
         assert isinstance(found, Observed)
         return found.total

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from anabranch.components.contract import Bound
-from anabranch.graph.calls.interrupt import GRACE, STUCK, Call, Interrupted, stuck
+from anabranch.graph.calls.interrupt import GRACE, STUCK, CallInterrupted, InterruptibleCall, stuck
 from anabranch.graph.calls.lanes import MAX_THREADS, Lane, Lanes
 
 
@@ -39,22 +39,22 @@ def spin(started: threading.Event, swallow: bool = False) -> None:
 @pytest.mark.parametrize("swallow", [False, True])
 def test_an_endless_loop_is_interrupted(pool: ThreadPoolExecutor, swallow: bool) -> None:
     started = threading.Event()
-    call = Call(lambda: spin(started, swallow))
+    call = InterruptibleCall(lambda: spin(started, swallow))
     done = pool.submit(call.run)
     assert started.wait(10)
     call.interrupt()
-    with pytest.raises(Interrupted):
+    with pytest.raises(CallInterrupted):
         done.result(10)
 
 
 def test_a_call_that_is_not_interrupted_returns_and_raises_as_it_is() -> None:
-    assert Call(lambda: 3).run() == 3
+    assert InterruptibleCall(lambda: 3).run() == 3
     with pytest.raises(ZeroDivisionError):
-        Call(lambda: 1 // 0).run()
+        InterruptibleCall(lambda: 1 // 0).run()
 
 
 def test_an_interrupt_before_and_after_the_call_hits_nothing(pool: ThreadPoolExecutor) -> None:
-    early, late = Call(lambda: 1), Call(lambda: 2)
+    early, late = InterruptibleCall(lambda: 1), InterruptibleCall(lambda: 2)
     early.interrupt()
     assert pool.submit(early.run).result(10) == 1
     assert pool.submit(late.run).result(10) == 2
@@ -111,12 +111,12 @@ def test_an_exception_never_arrives_outside_of_its_call(pool: ThreadPoolExecutor
     draw = random.Random(1)
     stray: list[BaseException] = []
 
-    def job(call: Call) -> str:
+    def job(call: InterruptibleCall) -> str:
         try:
             try:
                 call.run()
                 found = "returned"
-            except Interrupted:
+            except CallInterrupted:
                 found = "interrupted"
             sum(index for index in range(300))
         except BaseException as error:
@@ -131,7 +131,7 @@ def test_an_exception_never_arrives_outside_of_its_call(pool: ThreadPoolExecutor
 
     found: list[str] = []
     for _ in range(300):
-        calls = [Call(partial(work, draw.random() / 300)) for _ in range(4)]
+        calls = [InterruptibleCall(partial(work, draw.random() / 300)) for _ in range(4)]
         jobs = [pool.submit(job, call) for call in calls]
         time.sleep(draw.random() / 1000)
         for call in calls:
@@ -143,7 +143,7 @@ def test_an_exception_never_arrives_outside_of_its_call(pool: ThreadPoolExecutor
 
 
 def test_stuck_is_what_was_given_up_long_ago() -> None:
-    calls = [Call(lambda: None) for _ in range(3)]
+    calls = [InterruptibleCall(lambda: None) for _ in range(3)]
     assert stuck(calls, 100.0) == 0
     calls[0].given_up, calls[1].given_up = 100.0, 101.0
     assert stuck(calls, 100.0 + STUCK) == 0

@@ -12,26 +12,26 @@ from anabranch.graph.calls.pace import (
     SLOW,
     VERY_SLOW,
     WINDOW,
-    Pace,
+    CallPace,
 )
 
 
-def fast(pace: Pace, times: int) -> None:
+def fast(pace: CallPace, times: int) -> None:
     for _ in range(times):
         pace.in_thread(FAST)
 
 
-def demote(pace: Pace, now: float) -> None:
+def demote(pace: CallPace, now: float) -> None:
     pace.on_loop(2 * SLOW, now)
     pace.on_loop(2 * SLOW, now + 0.1)
 
 
 def test_a_component_starts_in_threads() -> None:
-    assert not Pace().inline
+    assert not CallPace().inline
 
 
 def test_it_moves_to_the_loop_after_a_streak_of_fast_calls() -> None:
-    pace = Pace()
+    pace = CallPace()
     fast(pace, FIRST_STREAK - 1)
     assert not pace.inline
     assert pace.in_thread(FAST)
@@ -40,20 +40,20 @@ def test_it_moves_to_the_loop_after_a_streak_of_fast_calls() -> None:
 
 def test_what_counts_as_fast_may_be_less_or_nothing() -> None:
     for limit, calls in ((FAST / 5, FAST / 4), (0.0, 1e-6)):
-        pace = Pace(limit)
+        pace = CallPace(limit)
         assert not any(pace.in_thread(calls) for _ in range(100))
 
 
 def test_a_slow_call_ends_the_streak() -> None:
-    pace = Pace()
+    pace = CallPace()
     fast(pace, FIRST_STREAK - 1)
     pace.in_thread(2 * FAST)
     fast(pace, FIRST_STREAK - 1)
     assert not pace.inline
 
 
-def promoted() -> Pace:
-    pace = Pace()
+def promoted() -> CallPace:
+    pace = CallPace()
     fast(pace, FIRST_STREAK)
     return pace
 
@@ -87,7 +87,7 @@ def test_very_slow_calls_that_are_far_apart_are_forgiven() -> None:
 
 
 def test_each_time_it_must_be_fast_for_twice_as_long() -> None:
-    pace = Pace()
+    pace = CallPace()
     needed = FIRST_STREAK
     for round_ in range(12):
         fast(pace, needed - 1)
@@ -100,7 +100,7 @@ def test_each_time_it_must_be_fast_for_twice_as_long() -> None:
 
 @given(st.lists(st.floats(0, 1), max_size=200))
 def test_it_never_moves_to_the_loop_on_a_slow_call(calls: list[float]) -> None:
-    pace = Pace()
+    pace = CallPace()
     for seconds in calls:
         if pace.inline:
             break

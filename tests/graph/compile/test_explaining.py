@@ -9,7 +9,7 @@ import pytest
 
 from anabranch.components import registry
 from anabranch.errors import SpecError
-from anabranch.graph.compile.explaining import reach
+from anabranch.graph.compile.explaining import explained_part
 from anabranch.graph.compile.loading import load_data
 from anabranch.graph.plan.plan import Plan
 from anabranch.graph.plan.vertices import shared
@@ -89,7 +89,7 @@ def test_a_method_that_looks_inside_needs_a_copy() -> None:
     (said,) = mistakes(p={**predictor, "scaling": {"replicas": 2}}, w={**fine, "colocate": False})
     assert said.startswith("spec.nodes.w.colocate: method inner looks into the model")
     plan = plan_of(p={**predictor, "scaling": {"replicas": 2}}, w=fine)
-    assert reach(plan, "w").copied == ("p",)
+    assert explained_part(plan, "w").copied == ("p",)
 
 
 @pytest.mark.usefixtures("methods")
@@ -167,7 +167,7 @@ REMOTE = {"scaling": {"replicas": 2}}
 def test_where_the_model_is(
     nodes: dict[str, Any], copied: tuple[str, ...], called: tuple[str, ...], remote: str | None
 ) -> None:
-    found = reach(plan_of(**nodes), "w")
+    found = explained_part(plan_of(**nodes), "w")
     assert (found.copied, found.called, found.remote) == (copied, called, remote)
 
 
@@ -178,7 +178,7 @@ def test_a_router_is_explained_with_all_that_leads_to_its_routes() -> None:
         "w": why(explains="pick"),
     }
     plan = plan_of(output="pick", **nodes)
-    found = reach(plan, "w")
+    found = explained_part(plan, "w")
     assert set(found.copied) == {"a", "b", "c", "pick"}
     assert [str(ref) for ref in found.takes.values()] == ["x"]
 
@@ -188,7 +188,7 @@ def test_copies_are_asked_without_batching_and_stand_ins() -> None:
         "b": node("Times", "a", batching={"max_size": 8}, on_error={"use": "a"}),
         "w": why(explains="b"),
     }
-    found = reach(plan_of(**nodes), "w")
+    found = explained_part(plan_of(**nodes), "w")
     copy = found.plan.nodes["b"]
     assert (copy.spec.batching, copy.spec.on_error, copy.fallback) == (None, "fail", None)
 

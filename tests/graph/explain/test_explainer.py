@@ -21,9 +21,9 @@ from anabranch.graph.execute.executor import SegmentCall, SegmentExecutor
 from anabranch.graph.execute.loopback import LoopbackCall
 from anabranch.graph.execute.nodes import load_nodes
 from anabranch.graph.explain import model
-from anabranch.graph.explain.answers import Answers, Found, key_of
+from anabranch.graph.explain.answers import Answers, ExplainerReply, key_of
 from anabranch.graph.explain.explainer import Explaining
-from anabranch.graph.explain.model import Parts
+from anabranch.graph.explain.model import PartSizes
 from anabranch.graph.plan.plan import Plan
 from tests.graph import explainers
 from tests.graph.compile.test_explaining import REMOTE, node, plan_of, why
@@ -213,7 +213,7 @@ def test_where_the_node_batches_a_part_is_a_batch_of_the_lowest_priority() -> No
 
 @given(st.lists(st.floats(1e-5, 1.0), max_size=30))
 def test_parts_stay_within_bounds(seconds: list[float]) -> None:
-    parts = Parts(1024, 0.004)
+    parts = PartSizes(1024, 0.004)
     for one in seconds:
         before = parts.rows
         parts.took(before, one)
@@ -231,7 +231,7 @@ def test_parts_stay_within_bounds(seconds: list[float]) -> None:
 def test_parts_are_as_large_as_their_rows_allow_whatever_a_call_takes(
     cold: float, call: float, row: float, noise: list[float]
 ) -> None:
-    parts = Parts(1024, 0.004)
+    parts = PartSizes(1024, 0.004)
     parts.took(1, cold)
     for _ in range(400):
         parts.took(parts.rows, call + row * parts.rows)
@@ -249,7 +249,7 @@ def slow(queue: int, **fields: Any) -> Plan:
     return plan_of(w=why("Sometimes", explains="b", scaling={"max_queue": queue}, **fields))
 
 
-def ask(explaining: Explaining, x: Any, **context: Any) -> Coroutine[Any, Any, Found]:
+def ask(explaining: Explaining, x: Any, **context: Any) -> Coroutine[Any, Any, ExplainerReply]:
     return explaining.explain({"x": np.float32([[x, x]])}, Context(**context))
 
 
@@ -370,9 +370,9 @@ def test_keys_are_equal_for_equal_requests_alone(one: Any, other: Any) -> None:
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 40)), max_size=60))
 def test_what_is_kept_is_bounded_and_the_latest(puts: list[tuple[int, int]]) -> None:
     answers = Answers(entries=4, size=100)
-    kept: dict[bytes, Found] = {}
+    kept: dict[bytes, ExplainerReply] = {}
     for key, size in puts:
-        found = Found("m", b" " * size, 0.0)
+        found = ExplainerReply("m", b" " * size, 0.0)
         name = bytes([key])
         answers.put(name, found)
         kept.pop(name, None)

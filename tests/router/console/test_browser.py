@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 import pytest
 
-from anabranch.router.errors import Headers, Reply
+from anabranch.router.errors import Headers, HttpReply
 from anabranch.router.gateway.app import Gateway
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.telemetry.registry import Registry, Snapshot
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -37,9 +37,9 @@ class Control:
     async def metrics(self) -> Snapshot:
         return Registry().snapshot()
 
-    def refusal(self, headers: Any) -> Reply | None:
+    def refusal(self, headers: Any) -> HttpReply | None:
         allowed = headers.get("authorization") == "Bearer right"
-        return None if allowed else Reply(401, b'{"error": "this needs the token"}')
+        return None if allowed else HttpReply(401, b'{"error": "this needs the token"}')
 
     async def handle(
         self, method: str, path: str, query: str, body: bytes
@@ -90,7 +90,7 @@ def sees(locator: Any) -> None:
 
 
 def test_where_reading_needs_the_token_it_is_asked_for(serve: Serve, page: Any) -> None:
-    page.goto(f"{serve(Gateway(Control(), Limits(), loopback=False))}/console")
+    page.goto(f"{serve(Gateway(Control(), RequestLimits(), loopback=False))}/console")
     banner = page.get_by_role("alert")
     sees(banner.get_by_text("Reading needs the engine's token here."))
     banner.get_by_role("button", name="Enter token").click()
@@ -110,7 +110,7 @@ def test_where_reading_needs_the_token_it_is_asked_for(serve: Serve, page: Any) 
 def test_names_are_text_and_never_markup(serve: Serve, page: Any) -> None:
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.message))
-    page.goto(f"{serve(Gateway(Control(), Limits(), loopback=True))}/console")
+    page.goto(f"{serve(Gateway(Control(), RequestLimits(), loopback=True))}/console")
     page.get_by_role("link", name=HOSTILE).click()
     sees(page.get_by_role("heading", name=HOSTILE))
     sees(page.get_by_text("There is no graph of this name, or not any more."))
@@ -118,7 +118,7 @@ def test_names_are_text_and_never_markup(serve: Serve, page: Any) -> None:
 
 
 def test_an_engine_that_is_gone_is_said_to_be_and_comes_back(serve: Serve, page: Any) -> None:
-    app = Mortal(Gateway(Control(), Limits(), loopback=True))
+    app = Mortal(Gateway(Control(), RequestLimits(), loopback=True))
     page.goto(f"{serve(app)}/console")
     sees(page.get_by_role("link", name=HOSTILE))
     banner = page.get_by_role("alert")

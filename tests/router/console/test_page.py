@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from anabranch.router.errors import Headers, Reply
+from anabranch.router.errors import Headers, HttpReply
 from anabranch.router.gateway.app import Gateway
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.telemetry.registry import Registry, Snapshot
 
 Serve = Callable[[Any], str]
@@ -28,8 +28,8 @@ class Control:
     async def metrics(self) -> Snapshot:
         return Registry().snapshot()
 
-    def refusal(self, headers: Any) -> Reply | None:
-        return None if headers.get("authorization") == "Bearer right" else Reply(401, b"{}")
+    def refusal(self, headers: Any) -> HttpReply | None:
+        return None if headers.get("authorization") == "Bearer right" else HttpReply(401, b"{}")
 
     async def handle(
         self, method: str, path: str, query: str, body: bytes
@@ -41,12 +41,12 @@ class Control:
 
 @pytest.fixture
 def url(serve: Serve) -> str:
-    return serve(Gateway(Control(), Limits(), loopback=True))
+    return serve(Gateway(Control(), RequestLimits(), loopback=True))
 
 
 @pytest.fixture
 def public(serve: Serve) -> str:
-    return serve(Gateway(Control(), Limits(), loopback=False))
+    return serve(Gateway(Control(), RequestLimits(), loopback=False))
 
 
 def test_the_page_and_all_that_it_loads_come_from_the_engine(url: str) -> None:
@@ -189,14 +189,14 @@ class Empty(Control):
 
 
 def test_a_trace_that_has_not_come_yet_has_no_spans(serve: Serve) -> None:
-    url = serve(Gateway(Empty(), Limits(), loopback=True))
+    url = serve(Gateway(Empty(), RequestLimits(), loopback=True))
     found = httpx.get(f"{url}/console/api/traces/{'0a' * 16}")
     assert (found.status_code, found.json()) == (200, {"trace_id": "0a" * 16, "spans": []})
     assert httpx.get(f"{url}/console/api/graphs/g").status_code == 404
 
 
 def test_events_are_a_stream(serve: Serve) -> None:
-    url = serve(Gateway(Empty(), Limits(), loopback=True))
+    url = serve(Gateway(Empty(), RequestLimits(), loopback=True))
     with httpx.stream("GET", f"{url}/console/events?graph=digits") as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         assert reply.headers["cache-control"] == "no-cache"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.router.console.rates import Window, is_fault, numbers, quantiles
+from anabranch.router.console.rates import RateWindow, is_fault, numbers, quantiles
 from anabranch.telemetry.definitions import (
     EXPLANATIONS,
     HOP_DURATION,
@@ -107,7 +107,7 @@ def test_nothing_is_known_at_first_and_of_what_did_not_happen() -> None:
 
 def test_the_window_slides() -> None:
     registry, clock = Registry(), Clock()
-    window = Window(clock)
+    window = RateWindow(clock)
     cell = registry.number(REQUESTS, "g", "infer", "http", "200")
     rates = []
     for second in range(40):

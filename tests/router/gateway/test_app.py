@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from anabranch.errors import InvalidRequest, Unavailable
-from anabranch.router.errors import Headers, Reply
+from anabranch.router.errors import Headers, HttpReply
 from anabranch.router.gateway.app import Gateway
 from anabranch.router.gateway.backend import GraphState
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.telemetry.definitions import ARM_REQUESTS
 from anabranch.telemetry.registry import Registry, Snapshot
 
@@ -39,8 +39,8 @@ class Control:
     async def metrics(self) -> Snapshot:
         return self.counted.snapshot()
 
-    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
-        return None if headers.get("authorization") != "Bearer wrong" else Reply(401, b"{}")
+    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
+        return None if headers.get("authorization") != "Bearer wrong" else HttpReply(401, b"{}")
 
     async def handle(
         self, method: str, path: str, query: str, body: bytes
@@ -60,7 +60,7 @@ class Down(Control):
 
 
 def gateway(control: Control | None = None, **settings: Any) -> Gateway:
-    return Gateway(control or Control(), Limits(), **settings)
+    return Gateway(control or Control(), RequestLimits(), **settings)
 
 
 def message(response: httpx.Response, status: int) -> str:
@@ -191,8 +191,8 @@ class Repository(Control):
         self.states["spam"]["ready"] = self.looks > 2
         return self.states
 
-    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
-        return None if headers.get("authorization") == "Bearer t" else Reply(401, b"{}")
+    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
+        return None if headers.get("authorization") == "Bearer t" else HttpReply(401, b"{}")
 
     async def handle(
         self, method: str, path: str, query: str, body: bytes

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from anabranch.errors import Unavailable
-from anabranch.router.errors import Headers, Reply
+from anabranch.router.errors import Headers, HttpReply
 from anabranch.router.gateway.backend import GraphState
 from anabranch.router.grpc.addresses import Addresses
 from anabranch.router.grpc.messages import InferRequest, path, request_type, response_type
 from anabranch.router.grpc.running import FrontServer, RouterServer
-from anabranch.router.grpc.server import Server
+from anabranch.router.grpc.server import GrpcServer
 from anabranch.router.grpc.servicer import GraphServicer
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.raw import encode_raw
 from anabranch.router.traffic.arms import Arms
 from anabranch.telemetry.registry import Snapshot
@@ -76,9 +76,9 @@ async def connected(address: str) -> AsyncIterator[Stub]:
 
 
 @asynccontextmanager
-async def served(arms: Arms, limits: Limits | None = None) -> AsyncIterator[Stub]:
+async def served(arms: Arms, limits: RequestLimits | None = None) -> AsyncIterator[Stub]:
     """A graph behind its own server."""
-    server = Server([GraphServicer(arms).handlers()], limits or arms.limits)
+    server = GrpcServer([GraphServicer(arms).handlers()], limits or arms.limits)
     port = await server.start("127.0.0.1")
     try:
         async with connected(f"127.0.0.1:{port}") as stub:
@@ -117,7 +117,7 @@ class FakeControl:
         self._polled = asyncio.Event()
         self.woken: list[str] = []
         self.handled: list[tuple[str, str]] = []
-        self.answer = Reply(202, b"{}")
+        self.answer = HttpReply(202, b"{}")
         self.on_wake: Callable[[str], Awaitable[None]] = _never_woken
 
     def put(self, **routers: tuple[str, ...]) -> None:
@@ -143,9 +143,9 @@ class FakeControl:
         self.woken.append(graph)
         await self.on_wake(graph)
 
-    def refusal(self, headers: Mapping[str, str]) -> Reply | None:
+    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
         known = headers.get("authorization") == "Bearer secret"
-        return None if known else Reply(401, b'{"error": "it needs the token"}')
+        return None if known else HttpReply(401, b'{"error": "it needs the token"}')
 
     async def handle(
         self, method: str, path: str, query: str, body: bytes
@@ -163,9 +163,9 @@ class FakeControl:
 
 
 @asynccontextmanager
-async def fronted(control: FakeControl, limits: Limits | None = None) -> AsyncIterator[Stub]:
+async def fronted(control: FakeControl, limits: RequestLimits | None = None) -> AsyncIterator[Stub]:
     """A client of a front that knows what the control says."""
-    front = FrontServer(control, limits or Limits())
+    front = FrontServer(control, limits or RequestLimits())
     port = await front.start("127.0.0.1", 0)
     try:
         async with connected(f"127.0.0.1:{port}") as stub:

@@ -12,15 +12,15 @@ from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import InferenceResponse, OutputTensor
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.grpc import wire
-from anabranch.router.grpc.codec import Decoded, decode_request, encode_response
+from anabranch.router.grpc.codec import DecodedMessage, decode_request, encode_response
 from anabranch.router.grpc.contents import FIELDS, decode_contents
 from anabranch.router.grpc.messages import InferRequest, InferResponse
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.header import Header
 from anabranch.router.oip.raw import decode_raw, encode_raw
 from tests.router.tensors import arrays, same_bits
 
-LIMITS = Limits()
+LIMITS = RequestLimits()
 TYPED = tuple(FIELDS)
 
 
@@ -30,7 +30,7 @@ def elements(datatype: str, array: Any) -> Any:
     return array.ravel().tolist()
 
 
-def decode(message: Any, limits: Limits = LIMITS) -> Decoded:
+def decode(message: Any, limits: RequestLimits = LIMITS) -> DecodedMessage:
     return decode_request(message.SerializeToString(), limits)
 
 
@@ -50,7 +50,7 @@ def raw(datatype: str, data: bytes, shape: Any) -> Any:
 
 def refusal(message: Any, error: type[Exception] = InvalidRequest, **limits: Any) -> str:
     with pytest.raises(error) as raised:
-        decode(message, Limits(**limits))
+        decode(message, RequestLimits(**limits))
     return str(raised.value)
 
 

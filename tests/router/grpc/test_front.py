@@ -17,11 +17,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from anabranch.components.contract import Context
 from anabranch.errors import Unavailable
-from anabranch.router.errors import Reply
+from anabranch.router.errors import HttpReply
 from anabranch.router.gateway.backend import GraphState
 from anabranch.router.grpc import front, pool
 from anabranch.router.grpc.messages import request_type
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.telemetry import tracing
 from anabranch.telemetry.tracing import Traces
@@ -75,8 +75,8 @@ class Gated:
             await self.cancelled.get()
 
 
-def arms_of(step: Step, name: str = "demo", limits: Limits | None = None) -> Arms:
-    found = Arms(name, lambda revision: StepHead(step), limits or Limits())
+def arms_of(step: Step, name: str = "demo", limits: RequestLimits | None = None) -> Arms:
+    found = Arms(name, lambda revision: StepHead(step), limits or RequestLimits())
     found.apply(replace(make_table(), graph=name))
     return found
 
@@ -130,7 +130,7 @@ async def _copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 @asynccontextmanager
 async def graph(
-    step: Step, name: str = "demo", limits: Limits | None = None
+    step: Step, name: str = "demo", limits: RequestLimits | None = None
 ) -> AsyncIterator[tuple[FakeControl, Stub]]:
     """One graph with one router behind a front."""
     control = FakeControl()
@@ -206,7 +206,7 @@ def test_noise_is_refused_here(noise: bytes) -> None:
 
 def test_what_a_router_says_comes_through_as_it_is() -> None:
     async def main() -> None:
-        async with graph(times(1), limits=Limits(max_ongoing=0)) as (_, stub):
+        async with graph(times(1), limits=RequestLimits(max_ongoing=0)) as (_, stub):
             metadata = (("x-request-id", "mine"),)
             error = await failure(stub("ModelInfer", infer_request(), metadata=metadata))
             assert error.code() is StatusCode.UNAVAILABLE
@@ -457,7 +457,7 @@ def test_so_many_requests_of_a_stream_are_in_progress_and_no_more() -> None:
 def test_messages_over_the_limit_end_at_the_front() -> None:
     async def main() -> None:
         control = FakeControl()
-        limits = Limits(max_body=1000)
+        limits = RequestLimits(max_body=1000)
         async with router(arms_of(times(1))) as one, fronted(control, limits) as stub:
             await control.know(demo=(one.address,))
             large = infer_request(x=np.zeros((200, 2), np.float32))
@@ -598,7 +598,7 @@ def test_graphs_are_loaded_and_unloaded_with_the_token(field: str) -> None:
 def test_what_the_control_api_says_against_it_is_told(status: int, code: StatusCode) -> None:
     async def main() -> None:
         control = FakeControl()
-        control.answer = Reply(status, b'{"error": "so it is"}')
+        control.answer = HttpReply(status, b'{"error": "so it is"}')
         async with fronted(control) as stub:
             call = stub("RepositoryModelLoad", model_name="../x", metadata=TOKEN)
             error = await failure(call)

@@ -17,12 +17,12 @@ import numpy as np
 from grpc import StatusCode
 
 from anabranch.router.grpc.messages import StreamResponse, path
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from tests.router.conftest import make_arms
 from tests.router.grpc.conftest import FakeControl, Stub, fronted, infer_request, router
 
 MESSAGES = int(os.environ.get("ANABRANCH_FUZZ", "1000"))
-LIMITS = Limits(max_body=2**20)
+LIMITS = RequestLimits(max_body=2**20)
 ALLOWED = {StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.RESOURCE_EXHAUSTED}
 FORBIDDEN = ("Traceback", ".py", "/home", "/usr", "/tmp", "site-packages", "Error(")
 DATATYPES = ("FP32", "BOOL", "BYTES", "INT8", "UINT64", "FP16", "BF16", "fp32", "", "FP128")

@@ -19,7 +19,7 @@ from anabranch.router.core import InferenceRequest
 from anabranch.router.grpc import servicer
 from anabranch.router.grpc.messages import InferRequest, StreamResponse, path
 from anabranch.router.grpc.servicer import shorten
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.decisions import Decision, from_routing
 from tests.router.grpc.conftest import Stub, connected, failure, infer_request, served, trailer
@@ -239,7 +239,7 @@ def test_cancelling_a_call_cancels_the_work(arms: MakeArms) -> None:
 def test_a_full_replica_says_when_to_come_again(arms: MakeArms) -> None:
     async def main() -> None:
         step = Hanging()
-        async with served(arms(step, Limits(max_ongoing=1))) as stub:
+        async with served(arms(step, RequestLimits(max_ongoing=1))) as stub:
             first = stub("ModelInfer", infer_request())
             await step.begun.wait()
             error = await failure(stub("ModelInfer", infer_request()))
@@ -253,7 +253,7 @@ def test_a_full_replica_says_when_to_come_again(arms: MakeArms) -> None:
 
 def test_messages_over_the_limit_are_refused(arms: MakeArms) -> None:
     async def main() -> None:
-        async with served(arms(limits=Limits(max_body=1000))) as stub:
+        async with served(arms(limits=RequestLimits(max_body=1000))) as stub:
             await stub("ModelInfer", infer_request())
             large = infer_request(x=np.zeros((200, 2), np.float32))
             error = await failure(stub("ModelInfer", large))
@@ -264,7 +264,7 @@ def test_messages_over_the_limit_are_refused(arms: MakeArms) -> None:
 
 def test_what_a_compressed_message_unpacks_to_is_limited_too(arms: MakeArms) -> None:
     async def main() -> None:
-        async with served(arms(limits=Limits(max_body=100_000))) as stub:
+        async with served(arms(limits=RequestLimits(max_body=100_000))) as stub:
             small = infer_request(x=np.zeros((100, 2), np.float32))
             large = infer_request(x=np.zeros((10**6, 2), np.float32))
             assert len(gzip.compress(large.SerializeToString())) < 100_000
@@ -280,7 +280,7 @@ def test_what_a_compressed_message_unpacks_to_is_limited_too(arms: MakeArms) -> 
 
 def test_too_much_metadata_is_refused(arms: MakeArms) -> None:
     async def main() -> None:
-        async with served(arms(limits=Limits(max_headers=4096))) as stub:
+        async with served(arms(limits=RequestLimits(max_headers=4096))) as stub:
             metadata = (("x-long", "a" * 5000),)
             error = await failure(stub("ModelInfer", infer_request(), metadata=metadata))
             assert error.code() is StatusCode.RESOURCE_EXHAUSTED
@@ -465,7 +465,7 @@ def test_a_silent_connection_is_closed(arms: MakeArms, monkeypatch: pytest.Monke
     monkeypatch.setattr(server, "_HANDSHAKE_MS", 300)
 
     async def main() -> None:
-        graph = server.Server([], Limits())
+        graph = server.GrpcServer([], RequestLimits())
         port = await graph.start("127.0.0.1")
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(5):

@@ -13,12 +13,12 @@ from anabranch.router.errors import ClientGone
 from anabranch.router.http.app import CancelOnDisconnect, HttpApp, json_reply
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.request import MAX_PIECES, BodyRule, Headers, HttpRequest
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.keys import key_reader
 from anabranch.specs.models import Sticky
 
 Make = Callable[..., Any]
-RULE = BodyRule.of(Limits(max_body=3, body_timeout=1.0, max_arriving=6))
+RULE = BodyRule.of(RequestLimits(max_body=3, body_timeout=1.0, max_arriving=6))
 
 
 def call(app: Any, scope: dict[str, Any], *messages: dict[str, Any]) -> list[dict[str, Any]]:
@@ -102,7 +102,9 @@ def test_a_body_of_undeclared_length_in_one_piece_is_measured() -> None:
 
 
 async def length_of(request: HttpRequest) -> Any:
-    rule = BodyRule.of(Limits(max_body=10**6, body_timeout=30.0, body_grace=0.2, body_rate=1000))
+    rule = BodyRule.of(
+        RequestLimits(max_body=10**6, body_timeout=30.0, body_grace=0.2, body_rate=1000)
+    )
     return json_reply(len(await request.body(rule)))
 
 

@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.errors import Reply, UnsupportedBody
+from anabranch.router.errors import HttpReply, UnsupportedBody
 from anabranch.router.http.compression import MAX_MEMBERS, accepted, coding_of, packed, unpacked
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from tests.router.conftest import BODY, make_arms, serving
 
 LIMIT = 2**20
@@ -158,17 +158,17 @@ def test_any_header_is_read(header: str) -> None:
     assert accepted(header) in (None, "gzip", "deflate")
 
 
-def pack(body: bytes, accept: str = "gzip") -> Reply:
-    return asyncio.run(packed(Reply(200, body), accept))
+def pack(body: bytes, accept: str = "gzip") -> HttpReply:
+    return asyncio.run(packed(HttpReply(200, body), accept))
 
 
 def test_small_answers_and_those_that_do_not_shrink_are_sent_as_they_are() -> None:
-    assert pack(b"x" * 1024) == Reply(200, b"x" * 1024)
+    assert pack(b"x" * 1024) == HttpReply(200, b"x" * 1024)
     noise = np.random.default_rng(1).bytes(200_000)
     for body in (noise, noise[:2000]):
-        assert pack(body) == Reply(200, body, ((b"vary", b"accept-encoding"),))
+        assert pack(body) == HttpReply(200, body, ((b"vary", b"accept-encoding"),))
     assert pack(b"x" * 2000, "br").headers == ((b"vary", b"accept-encoding"),)
-    done = Reply(200, b"x" * 2000, ((b"content-encoding", b"gzip"),))
+    done = HttpReply(200, b"x" * 2000, ((b"content-encoding", b"gzip"),))
     assert asyncio.run(packed(done, "gzip")) is done
 
 
@@ -183,7 +183,7 @@ def test_other_answers_are_packed(size: int) -> None:
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     with ExitStack() as stack:
-        limits = Limits(max_body=LIMIT)
+        limits = RequestLimits(max_body=LIMIT)
         yield stack.enter_context(serving(GraphApp(make_arms(limits=limits)))) + "/v2/models/demo"
 
 

@@ -14,7 +14,7 @@ from anabranch.components.contract import Context
 from anabranch.errors import NodeError
 from anabranch.router.http.app import HttpApp
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.requests import Requests
 from anabranch.telemetry.definitions import REQUEST_DURATION, REQUESTS, REQUESTS_IN_FLIGHT
 from anabranch.telemetry.registry import REGISTRY, Observed, Registry
@@ -97,7 +97,7 @@ def test_each_reply_counts_once(serve: Serve, grown: Grown) -> None:
 
 
 def test_what_is_refused_for_its_size_counts(serve: Serve, grown: Grown) -> None:
-    limits = Limits(max_body=10, max_headers=2000)
+    limits = RequestLimits(max_body=10, max_headers=2000)
     url = f"{serve(GraphApp(make_arms(moody, limits)))}/v2/models/demo"
     assert httpx.post(f"{url}/infer", json=BODY).status_code == 413
     assert httpx.get(url, headers={"x-long": "x" * 2000}).status_code == 431

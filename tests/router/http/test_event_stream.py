@@ -19,7 +19,7 @@ from anabranch.errors import DeadlineExceeded, NodeError, NotFound, Unavailable
 from anabranch.router.core import InferenceRequest
 from anabranch.router.http.event_stream import to_events
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from tests.router.conftest import Demo, make_arms, serving
 
@@ -54,7 +54,9 @@ class Counting:
             self.closed.set()
 
 
-def start(stack: ExitStack, step: Any, limits: Limits | None = None, **signature: Any) -> Any:
+def start(
+    stack: ExitStack, step: Any, limits: RequestLimits | None = None, **signature: Any
+) -> Any:
     arms = make_arms(step, limits, **signature)
     return arms, stack.enter_context(serving(GraphApp(arms))) + "/v2/models/demo"
 
@@ -153,7 +155,7 @@ def test_streams_are_counted_like_other_requests() -> None:
 
 def test_a_stream_holds_its_place_until_it_ends() -> None:
     with ExitStack() as stack:
-        _, url = start(stack, Counting(), Limits(max_ongoing=1))
+        _, url = start(stack, Counting(), RequestLimits(max_ongoing=1))
         with httpx.stream("POST", f"{url}/generate_stream", json=ASK | {"hang": True}) as reply:
             raw = reply.iter_raw()
             next(raw)
@@ -224,7 +226,7 @@ async def versions(graph: Demo, request: InferenceRequest = REQUEST, **asked: An
     return [one.model_version async for one in graph.arms.stream(request, **asked)]
 
 
-def two(second: Any, draws: list[float], limits: Limits | None = None) -> Demo:
+def two(second: Any, draws: list[float], limits: RequestLimits | None = None) -> Demo:
     graph = Demo({1: Counting(), 2: second}, limits, draws)
     graph.apply({1: 50, 2: 50})
     return graph
@@ -263,7 +265,7 @@ def test_a_revision_is_charged_with_what_goes_wrong_in_mid_stream() -> None:
 
 def test_streams_of_other_revisions_leave_the_stable_one_room() -> None:
     async def main() -> None:
-        graph = two(Counting(), [0.9, 0.9, 0.1, 0.9], Limits(max_ongoing=2))
+        graph = two(Counting(), [0.9, 0.9, 0.1, 0.9], RequestLimits(max_ongoing=2))
         held = graph.arms.stream(REQUEST)
         await anext(held)
         with pytest.raises(Unavailable, match="others than the stable revision"):

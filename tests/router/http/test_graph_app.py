@@ -17,7 +17,7 @@ import pytest
 
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError, Unavailable
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 
 Body = dict[str, Any]
 Graph = Callable[..., str]
@@ -243,7 +243,7 @@ def test_requests_beyond_the_limit_are_turned_away(graph: Graph, body: Body) -> 
         await asyncio.to_thread(leave.wait)
         return {"doubled": inputs["x"], "rows": inputs["x"]}
 
-    url = graph(hold, Limits(max_ongoing=1))
+    url = graph(hold, RequestLimits(max_ongoing=1))
     answers: list[httpx.Response] = []
     first = threading.Thread(target=lambda: answers.append(post(url, body, timeout=60)))
     first.start()
@@ -269,7 +269,7 @@ def test_the_deadline(graph: Graph, body: Body) -> None:
 
 
 def test_a_body_over_the_limit_by_its_length(graph: Graph) -> None:
-    url = graph(limits=Limits(max_body=1000))
+    url = graph(limits=RequestLimits(max_body=1000))
     told = error(httpx.post(f"{url}/infer", content=b"x" * 1001), 413)
     assert told == "the body is over the limit of 1000 bytes"
     assert b" 413 " in talk(url, head("Content-Length: 99999999999"))
@@ -277,7 +277,7 @@ def test_a_body_over_the_limit_by_its_length(graph: Graph) -> None:
 
 
 def test_a_body_over_the_limit_in_chunks(graph: Graph) -> None:
-    url = graph(limits=Limits(max_body=1000))
+    url = graph(limits=RequestLimits(max_body=1000))
     told = error(httpx.post(f"{url}/infer", content=iter([b"x" * 600] * 3)), 413)
     assert told == "the body is over the limit of 1000 bytes"
 
@@ -289,7 +289,9 @@ def test_a_body_in_chunks_within_the_limit(graph: Graph, body: Body) -> None:
 
 
 def test_headers_over_the_limit(graph: Graph, body: Body) -> None:
-    response = post(graph(limits=Limits(max_headers=500)), body, headers={"x-long": "a" * 500})
+    response = post(
+        graph(limits=RequestLimits(max_headers=500)), body, headers={"x-long": "a" * 500}
+    )
     assert "over the limit of 500 bytes" in error(response, 431)
 
 
@@ -300,7 +302,7 @@ def test_other_encodings_are_refused_clearly(graph: Graph, body: Body) -> None:
 
 
 def test_a_client_that_does_not_send_its_body_is_not_waited_for(graph: Graph) -> None:
-    url = graph(limits=Limits(body_timeout=0.05))
+    url = graph(limits=RequestLimits(body_timeout=0.05))
     answer = talk(url, head("Content-Length: 10").replace(b"Connection: close\r\n", b"") + b"{")
     assert b" 408 " in answer.splitlines()[0]
     assert b"the body did not arrive within 0.05s" in answer
@@ -317,7 +319,7 @@ def test_work_stops_when_the_client_hangs_up(graph: Graph, body: Body) -> None:
             stopped.set()
         return {}
 
-    url = graph(watch, Limits(max_ongoing=1))
+    url = graph(watch, RequestLimits(max_ongoing=1))
     data = json.dumps(body).encode()
     where = urlsplit(url)
     with socket.create_connection((where.hostname, where.port)) as connection:

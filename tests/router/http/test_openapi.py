@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from anabranch.components.tensors.datatypes import DTYPES, to_dtype
-from anabranch.graph.explain.answers import Found
+from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.router.core import ModelMetadata, TensorMetadata
 from anabranch.router.http.openapi import MAX_EXAMPLE, document
 from anabranch.router.http.openapi_page import FILES
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_body
 from anabranch.router.oip.generate import decode_generate
 from tests.router.conftest import BODY
@@ -59,12 +59,12 @@ def fits(array: Any, tensor: TensorMetadata) -> bool:
 def test_examples_are_requests_that_the_graph_takes(model: ModelMetadata) -> None:
     found = document(model, PATH)
     body = example(found, "infer")
-    decoded, _ = decode_body(body, None, Limits(), lambda: model.inputs)
+    decoded, _ = decode_body(body, None, RequestLimits(), lambda: model.inputs)
     assert all(fits(decoded.inputs[tensor.name], tensor) for tensor in model.inputs)
     validate(found, "InferRequest", json.loads(body))
     if not any(0 in tensor.shape for tensor in model.inputs):
         body = example(found, "generate")
-        decoded = decode_generate(body, model, Limits())
+        decoded = decode_generate(body, model, RequestLimits())
         assert all(fits(decoded.inputs[tensor.name], tensor) for tensor in model.inputs)
         validate(found, "GenerateRequest", json.loads(body))
 
@@ -86,9 +86,9 @@ def test_a_graph_with_explainers_tells_how_they_are_asked() -> None:
     assert f"{PATH}/explain" not in document(model, PATH)["paths"]
     found = document(model, PATH, explainers=("how", "why"))
     OpenAPIV31SpecValidator(found).validate()
-    decoded, _ = decode_body(example(found, "explain"), None, Limits(), lambda: types)
+    decoded, _ = decode_body(example(found, "explain"), None, RequestLimits(), lambda: types)
     assert decoded.parameters == {"explainer": "how"}
-    answer = Found("ale", b"[{}]", 0.1).document("how")
+    answer = ExplainerReply("ale", b"[{}]", 0.1).document("how")
     answer |= {"model_name": "demo", "model_version": "1", "explanations": [{}]}
     validate(found, "ExplainResponse", answer)
 

@@ -19,14 +19,14 @@ from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import InferenceResponse, OutputTensor, TensorMetadata
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.http.request import BodyRule, HttpRequest
-from anabranch.router.limits import Limits
-from anabranch.router.oip.decode import Decoded, decode_body
-from anabranch.router.oip.encode import Form, encode_response
+from anabranch.router.limits import RequestLimits
+from anabranch.router.oip.decode import DecodedBody, decode_body
+from anabranch.router.oip.encode import ResponseForm, encode_response
 from anabranch.router.oip.header import Header
 from anabranch.router.oip.raw import decode_raw, encode_raw
 from tests.router.tensors import arrays, same_bits
 
-LIMITS = Limits()
+LIMITS = RequestLimits()
 X = TensorMetadata("x", "FP32", (-1, 2))
 TWO = np.array([[1.5, -2.0]], np.float32)
 
@@ -36,8 +36,8 @@ def body(*tensors: dict[str, Any], tail: bytes = b"", **fields: Any) -> tuple[by
     return head + tail, len(head)
 
 
-def decode(raw: bytes, length: int | None, *inputs: TensorMetadata, **limits: Any) -> Decoded:
-    return decode_body(raw, length, Limits(**limits), lambda: inputs)
+def decode(raw: bytes, length: int | None, *inputs: TensorMetadata, **limits: Any) -> DecodedBody:
+    return decode_body(raw, length, RequestLimits(**limits), lambda: inputs)
 
 
 def tensor(size: Any = 8, **fields: Any) -> dict[str, Any]:
@@ -74,9 +74,9 @@ def test_binary_and_json_tensors_mix_in_any_order(data: st.DataObject) -> None:
         is_binary = data.draw(st.booleans())
         datatype, array = data.draw(arrays(for_json=not is_binary))
         made.append((datatype, array))
-        (written,) = answer(*encode_response(response((datatype, array)), Form(is_binary))[1:])[0][
-            "outputs"
-        ]
+        (written,) = answer(
+            *encode_response(response((datatype, array)), ResponseForm(is_binary))[1:]
+        )[0]["outputs"]
         tensors.append({**written, "name": f"t{index}"})
         tail += encode_raw(array, datatype) if is_binary else b""
     found = decode(*body(*tensors, tail=tail, id="7")).request
@@ -88,7 +88,7 @@ def test_binary_and_json_tensors_mix_in_any_order(data: st.DataObject) -> None:
 
 @given(st.lists(arrays(), min_size=1, max_size=3))
 def test_answers_survive_bit_for_bit(outputs: list[tuple[str, Any]]) -> None:
-    reply = encode_response(response(*outputs), Form(is_binary=True))
+    reply = encode_response(response(*outputs), ResponseForm(is_binary=True))
     document, binary = answer(reply.body, reply.headers)
     tensors = [{**output, "name": output["name"]} for output in document["outputs"]]
     found = decode(*body(*tensors, tail=b"".join(binary.values()))).request
@@ -122,17 +122,17 @@ def test_an_output_is_binary_where_it_or_else_the_request_says(
 
 def test_what_json_cannot_carry_goes_in_binary() -> None:
     array = np.array([np.nan, np.inf, -np.inf, -0.0], np.float32)
-    reply = encode_response(response(("FP32", array)), Form(is_binary=True))
+    reply = encode_response(response(("FP32", array)), ResponseForm(is_binary=True))
     _, binary = answer(reply.body, reply.headers)
     assert binary["t0"] == array.tobytes()
     texts = np.array([b"\xff", "é"], object)
-    reply = encode_response(response(("BYTES", texts)), Form(is_binary=True))
+    reply = encode_response(response(("BYTES", texts)), ResponseForm(is_binary=True))
     assert answer(reply.body, reply.headers)[1]["t0"] == b"\1\0\0\0\xff\2\0\0\0\xc3\xa9"
 
 
 def test_outputs_that_are_no_bytes_are_named() -> None:
     with pytest.raises(UnencodableOutput, match="output 't0': element 0 is of type int"):
-        encode_response(response(("BYTES", np.array([3], object))), Form(is_binary=True))
+        encode_response(response(("BYTES", np.array([3], object))), ResponseForm(is_binary=True))
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def read(pieces: list[bytes], length: int, limit: int) -> Any:
 
     headers = [(b"inference-header-content-length", str(length).encode())]
     scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
-    rule = BodyRule.of(Limits(max_body=limit))
+    rule = BodyRule.of(RequestLimits(max_body=limit))
     found = asyncio.run(HttpRequest(scope, receive).buffer(rule))
     assert rule.arriving.held == 0
     return found

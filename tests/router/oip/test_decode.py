@@ -13,12 +13,12 @@ from anabranch.components.tensors.datatypes import DTYPES
 from anabranch.errors import InvalidRequest, RequestError, TooLarge
 from anabranch.router.core import InferenceResponse, ModelMetadata, OutputTensor, TensorMetadata
 from anabranch.router.errors import UnencodableOutput
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_request
 from anabranch.router.oip.encode import encode_metadata, encode_response
 from tests.router.tensors import arrays, same_bits
 
-LIMITS = Limits()
+LIMITS = RequestLimits()
 NUMERIC = [name for name in DTYPES if name != "BYTES"]
 
 
@@ -30,7 +30,7 @@ def tensor(**fields: Any) -> dict[str, Any]:
     return {"name": "x", "datatype": "FP32", "shape": [2], "data": [1.0, 2.0]} | fields
 
 
-def decode(*inputs: dict[str, Any], limits: Limits = LIMITS, **fields: Any) -> Any:
+def decode(*inputs: dict[str, Any], limits: RequestLimits = LIMITS, **fields: Any) -> Any:
     return decode_request(json.dumps({"inputs": list(inputs), **fields}).encode(), limits)
 
 
@@ -263,14 +263,18 @@ def test_an_input_given_twice_is_refused() -> None:
 @pytest.mark.parametrize(
     ("limits", "inputs", "reason"),
     [
-        (Limits(max_tensors=1), [tensor(), tensor(name="y")], "2 inputs are over the limit of 1"),
-        (Limits(max_rank=1), [tensor(shape=[1, 2])], "2 dimensions, over the limit of 1"),
-        (Limits(max_elements=1), [tensor()], "over the limit of 1 elements"),
+        (
+            RequestLimits(max_tensors=1),
+            [tensor(), tensor(name="y")],
+            "2 inputs are over the limit of 1",
+        ),
+        (RequestLimits(max_rank=1), [tensor(shape=[1, 2])], "2 dimensions, over the limit of 1"),
+        (RequestLimits(max_elements=1), [tensor()], "over the limit of 1 elements"),
         (LIMITS, [tensor(shape=[2**32, 2**32], data=[])], "over the limit of 16777216"),
         (LIMITS, [tensor(shape=[0, 10**30], data=[])], "over the limit of 16777216"),
     ],
 )
-def test_limits_are_named(limits: Limits, inputs: list[dict[str, Any]], reason: str) -> None:
+def test_limits_are_named(limits: RequestLimits, inputs: list[dict[str, Any]], reason: str) -> None:
     with pytest.raises(TooLarge) as caught:
         decode(*inputs, limits=limits)
     assert reason in str(caught.value)

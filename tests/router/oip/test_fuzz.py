@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import to_datatype, to_dtype
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.raw import encode_raw
 
 EXAMPLES = int(os.environ.get("ANABRANCH_FUZZ", "300"))
@@ -82,7 +82,7 @@ async def _answer(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]
 @pytest.fixture
 def judge(arms: Callable[..., Any], caplog: pytest.LogCaptureFixture) -> Judge:
     """Ask; what is said is short and tells nothing of the server. Returns the status."""
-    app = GraphApp(arms(_answer, Limits(max_body=2**16, max_headers=2**13), inputs=INPUTS))
+    app = GraphApp(arms(_answer, RequestLimits(max_body=2**16, max_headers=2**13), inputs=INPUTS))
     caplog.set_level(logging.WARNING)
 
     def judged(body: list[bytes], headers: Mapping[str, str]) -> int:

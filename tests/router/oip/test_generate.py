@@ -24,7 +24,7 @@ from anabranch.router.core import (
     TensorMetadata,
 )
 from anabranch.router.errors import UnencodableOutput
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.generate import decode_generate, encode_answer, encode_each, joined
 
 
@@ -36,9 +36,9 @@ def metadata(*tensors: tuple[str, str, tuple[int, ...]], outputs: Any = ()) -> M
 TEXT = metadata(("prompt", "BYTES", (1,)), ("top_k", "INT32", (1,)))
 
 
-def decode(document: Any, model: ModelMetadata = TEXT, limits: Limits | None = None) -> Any:
+def decode(document: Any, model: ModelMetadata = TEXT, limits: RequestLimits | None = None) -> Any:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return decode_generate(body, model, limits or Limits())
+    return decode_generate(body, model, limits or RequestLimits())
 
 
 def test_a_request_names_inputs_and_parameters() -> None:
@@ -157,7 +157,7 @@ def test_a_text_input_of_that_name_is_itself() -> None:
 
 def test_limits_hold() -> None:
     with pytest.raises(TooLarge, match="limit of 8 elements"):
-        decode({"x": [0] * 9}, metadata(("x", "INT32", (-1,))), Limits(max_elements=8))
+        decode({"x": [0] * 9}, metadata(("x", "INT32", (-1,))), RequestLimits(max_elements=8))
 
 
 def response(**outputs: Any) -> InferenceResponse:

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from anabranch.errors import InvalidRequest, RequestError, TooLarge
 from anabranch.router.errors import UnencodableOutput
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.header import Header
 from anabranch.router.oip.raw import decode_raw, encode_raw
 from tests.router.tensors import arrays, same_bits
 
-LIMITS = Limits()
+LIMITS = RequestLimits()
 
 
-def decode(datatype: str, shape: list[int], data: Any, limits: Limits = LIMITS) -> Any:
+def decode(datatype: str, shape: list[int], data: Any, limits: RequestLimits = LIMITS) -> Any:
     return decode_raw(Header("x", datatype, shape), data, limits)
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from anabranch.errors import InvalidRequest, NodeError
 from anabranch.router.core import InferenceRequest, InferenceResponse, OutputTensor
 from anabranch.router.request_log import entries
-from anabranch.router.request_log.entries import Entry, Rule
-from anabranch.router.request_log.events import Event, encode
+from anabranch.router.request_log.entries import LogEntry, LogRule
+from anabranch.router.request_log.events import LogEvent, encode
 from anabranch.router.request_log.tensors import decode_tensor
 from anabranch.telemetry.trace import Trace
 from tests.router.tensors import arrays, same_bits
@@ -35,7 +35,7 @@ def response(*outputs: OutputTensor, **fields: Any) -> InferenceResponse:
     return InferenceResponse("demo", "3", None, list(outputs), 0.25, **fields)
 
 
-def kept(rule: Rule, asked: InferenceRequest, answer: Any, **headers: str) -> Entry:
+def kept(rule: LogRule, asked: InferenceRequest, answer: Any, **headers: str) -> LogEntry:
     asked = dataclasses.replace(asked, headers=headers, request_id="id-1")
     entry = entries.begin(rule, "demo", 3, asked)
     if isinstance(answer, Exception):
@@ -45,7 +45,7 @@ def kept(rule: Rule, asked: InferenceRequest, answer: Any, **headers: str) -> En
     return entry
 
 
-def event(rule: Rule, asked: InferenceRequest, answer: Any, **headers: str) -> Any:
+def event(rule: LogRule, asked: InferenceRequest, answer: Any, **headers: str) -> Any:
     text = encode(kept(rule, asked, answer, **headers), PLENTY)
     assert b"\n" not in text
     return orjson.loads(text)
@@ -54,7 +54,7 @@ def event(rule: Rule, asked: InferenceRequest, answer: Any, **headers: str) -> A
 def test_a_request_with_its_reply() -> None:
     asked = request(id="mine", parameters={"tier": "gold"}, outputs=("y",), protocol="grpc")
     answer = response(OutputTensor("y", "INT64", np.array([3])), path={"pick": "net"})
-    found = event(Rule(known=("x",)), asked, answer, traceparent=TRACE, authorization="secret")
+    found = event(LogRule(known=("x",)), asked, answer, traceparent=TRACE, authorization="secret")
     datetime.fromisoformat(found.pop("time"))
     assert found == {
         "specversion": "1.0",
@@ -87,7 +87,7 @@ def test_a_request_with_its_reply() -> None:
 
 
 def test_where_it_is_in_a_trace() -> None:
-    rule = Rule(known=("x",))
+    rule = LogRule(known=("x",))
     ours = request(trace=Trace("a" * 32, "b" * 16))
     assert event(rule, ours, response(), traceparent=TRACE)["traceparent"] == (
         f"00-{'a' * 32}-{'b' * 16}-01"
@@ -96,34 +96,34 @@ def test_where_it_is_in_a_trace() -> None:
 
 
 def test_a_reply_in_parts() -> None:
-    entry = entries.begin(Rule(known=("x",)), "demo", 3, request(endpoint="generate"))
+    entry = entries.begin(LogRule(known=("x",)), "demo", 3, request(endpoint="generate"))
     for number in range(3):
         part = response(OutputTensor("y", "INT64", np.array([number])))
-        entries.answered(Rule(), entry, part)
+        entries.answered(LogRule(), entry, part)
     data = orjson.loads(encode(entry, PLENTY))["data"]
     assert (data["endpoint"], "response" in data) == ("generate", False)
     assert [one["outputs"][0]["data"] for one in data["responses"]] == [[0], [1], [2]]
     for _ in range(entries.MAX_PARTS):
-        entries.answered(Rule(), entry, response())
+        entries.answered(LogRule(), entry, response())
     cut = orjson.loads(encode(entry, PLENTY))["data"]
     assert (len(cut["responses"]), cut["omitted"]) == (entries.MAX_PARTS, ["responses"])
 
 
 def test_an_error_stands_in_the_place_of_the_reply() -> None:
-    failure = event(Rule(known=("x",)), request(), NodeError("net", "it broke"))["data"]
+    failure = event(LogRule(known=("x",)), request(), NodeError("net", "it broke"))["data"]
     assert "response" not in failure
     assert failure["error"] == {
         "class": "NodeError", "status": 500, "message": "node 'net' failed: it broke",
     }  # fmt: skip
-    wrong = event(Rule(), request(), InvalidRequest("x" * 9999))["data"]["error"]
+    wrong = event(LogRule(), request(), InvalidRequest("x" * 9999))["data"]["error"]
     assert (wrong["status"], len(wrong["message"])) == (400, entries.MAX_MESSAGE)
-    unknown = event(Rule(), request(), ValueError("inner detail"))["data"]["error"]
+    unknown = event(LogRule(), request(), ValueError("inner detail"))["data"]["error"]
     assert unknown == {"class": "ValueError", "status": 500, "message": "internal error"}
 
 
 def test_components_that_work_in_place_change_nothing_in_the_log() -> None:
     x = X.copy()
-    rule = Rule(known=("x",))
+    rule = LogRule(known=("x",))
     entry = entries.begin(rule, "demo", 3, InferenceRequest({"x": x}))
     x[:] = 0
     y = np.ones(2)
@@ -135,7 +135,7 @@ def test_components_that_work_in_place_change_nothing_in_the_log() -> None:
 
 
 def test_large_tensors_are_left_out() -> None:
-    rule = Rule(known=("x", "t"), max_tensor=8)
+    rule = LogRule(known=("x", "t"), max_tensor=8)
     texts = np.array(["abcd", ""], object)  # 4 bytes before each
     data = event(rule, InferenceRequest({"x": X, "t": texts}), response())["data"]
     x, t = data["request"]["inputs"]
@@ -145,20 +145,20 @@ def test_large_tensors_are_left_out() -> None:
 
 def test_all_tensors_together_are_bounded() -> None:
     many = {f"x{number}": np.zeros(1000, np.uint8) for number in range(10)}
-    entry = kept(Rule(known=many, most=4000), InferenceRequest(many), response())
+    entry = kept(LogRule(known=many, most=4000), InferenceRequest(many), response())
     assert [one.hidden for one in entry.inputs].count("omitted") >= 7
     assert entry.size <= 4000
 
 
 def test_long_parameters_are_left_out_and_that_is_said() -> None:
-    data = event(Rule(known=("x",)), request(parameters={"a": "b" * 2**20}), response())["data"]
+    data = event(LogRule(known=("x",)), request(parameters={"a": "b" * 2**20}), response())["data"]
     assert data["omitted"] == ["parameters"]
     assert "parameters" not in data["request"]
 
 
 def test_a_tensor_that_the_graph_does_not_have_is_left_out() -> None:
     """It may be a redacted one, misspelt."""
-    rule = Rule(redact=frozenset({"pixels"}), known=("pixels",))
+    rule = LogRule(redact=frozenset({"pixels"}), known=("pixels",))
     wrong = InvalidRequest("unknown input 'pixel'")
     data = event(rule, InferenceRequest({"pixel": X}), wrong)["data"]
     assert data["request"]["inputs"][0]["omitted"]
@@ -166,7 +166,7 @@ def test_a_tensor_that_the_graph_does_not_have_is_left_out() -> None:
 
 def test_an_event_that_is_too_large_keeps_its_types() -> None:
     x = np.zeros(1000, np.int8)
-    entry = kept(Rule(known=("x",)), InferenceRequest({"x": x}), response())
+    entry = kept(LogRule(known=("x",)), InferenceRequest({"x": x}), response())
     text = encode(entry, 1000)
     assert len(text) <= 1000
     assert orjson.loads(text)["data"]["request"]["inputs"] == [
@@ -188,7 +188,7 @@ def test_what_is_redacted_never_gets_out(
     datatype, array = drawn
     marked = np.empty(array.size + 1, object)
     marked[:] = [*array.ravel().tolist(), "S3CRET-7391"]
-    rule = Rule(redact=frozenset({"hidden"}), known=("x", "hidden"))
+    rule = LogRule(redact=frozenset({"hidden"}), known=("x", "hidden"))
     quoting = NodeError("net", f"cannot take {array.ravel().tolist()!r} S3CRET-7391")
     for secret, kind in ((array, datatype), (marked, "BYTES")):
         inputs = {"x": X} if is_output else {"x": X, "hidden": secret}
@@ -218,8 +218,8 @@ def test_events_are_read_again(drawn: tuple[str, Any]) -> None:
     datatype, array = drawn
     asked = InferenceRequest({"x": array}, ("y",), "own", {"p": 1})
     answer = response(OutputTensor("y", datatype, array))
-    text = encode(kept(Rule(known=("x",)), asked, answer), PLENTY)
-    found = msgspec.json.decode(text, type=Event)
+    text = encode(kept(LogRule(known=("x",)), asked, answer), PLENTY)
+    found = msgspec.json.decode(text, type=LogEvent)
     assert (found.id, found.data.request.id) == ("id-1", "own")
     assert found.data.request.parameters == {"p": 1}
     assert [one.name for one in found.data.request.outputs] == ["y"]

@@ -17,7 +17,7 @@ from anabranch.components.contract import Context
 from anabranch.errors import NodeError
 from anabranch.router.core import InferenceRequest
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.request_log.recording import RequestLogs
 from anabranch.router.request_log.settings import LogSettings
 from anabranch.router.traffic.arms import Arms
@@ -50,7 +50,7 @@ class Logged:
         settings = LogSettings(folder)
         self.logs = RequestLogs("demo", "router", settings, lambda: next(draws), self.registry)
         heads = self.graph._head
-        self.arms = Arms("demo", heads, Limits(), lambda: 0.0, logs=self.logs)
+        self.arms = Arms("demo", heads, RequestLimits(), lambda: 0.0, logs=self.logs)
         self.graph.app = GraphApp(self.arms)
         self.folder = folder / "demo"
         self.apply(logs)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, NodeError, NotFound, Unavailable
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.specs.models import Traffic
 
 Demo = Callable[..., Any]
@@ -349,7 +349,9 @@ def test_metadata_is_that_of_the_stable_revision_or_of_the_one_asked_for(demo: D
 
 
 def test_a_revision_that_hangs_does_not_use_up_the_places_of_the_stable_one(demo: Demo) -> None:
-    graph = demo({1: double, 2: forever}, limits=Limits(max_ongoing=8), draws=[0.9] * 10 + [0.1])
+    graph = demo(
+        {1: double, 2: forever}, limits=RequestLimits(max_ongoing=8), draws=[0.9] * 10 + [0.1]
+    )
     graph.apply({1: 1, 2: 1})
 
     async def main() -> Any:

@@ -13,17 +13,17 @@ import pytest
 
 from anabranch.components.contract import Context
 from anabranch.errors import AnabranchError, InvalidRequest, NodeError, Unavailable
-from anabranch.graph.explain.answers import Found
+from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.graph.plan.plan import ExplainerTerms
 from anabranch.router.core import InferenceRequest
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import Tally
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.samples import Samples
 from tests.router.conftest import BODY, StepHead, double, make_signature, make_table
 
-FOUND = Found("kernel_shap", b'[{"method":"kernel_shap"}]', 0.5, 2, 64)
+FOUND = ExplainerReply("kernel_shap", b'[{"method":"kernel_shap"}]', 0.5, 2, 64)
 
 
 class Graph:
@@ -43,7 +43,7 @@ class Graph:
         self.explain = explain
         self.noticed: list[tuple[str, str, str]] = []
         left = iter(draws)
-        limits = table.pop("limits", Limits())
+        limits = table.pop("limits", RequestLimits())
         self.arms = Arms(
             "demo",
             lambda revision: StepHead(step),
@@ -61,7 +61,7 @@ class Graph:
         self.app = GraphApp(self.arms)
 
     def reach(self, revision: int) -> Any:
-        async def ask(name: str, inputs: Any, context: Context, sampled: bool) -> Found:
+        async def ask(name: str, inputs: Any, context: Context, sampled: bool) -> ExplainerReply:
             self.asked.append((revision, name, dict(inputs), context, sampled))
             try:
                 return FOUND if self.explain is None else await self.explain()
@@ -173,7 +173,7 @@ def test_a_stream_has_no_place_for_an_explanation() -> None:
     ("error", "status"), [(Unavailable("full"), 503), (NodeError("why", "no idea"), 500)]
 )
 def test_errors_are_those_of_the_router(error: AnabranchError, status: int) -> None:
-    async def fail() -> Found:
+    async def fail() -> ExplainerReply:
         raise error
 
     graph = Graph(fail)
@@ -188,7 +188,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def forever() -> Found:
+async def forever() -> ExplainerReply:
     await asyncio.Event().wait()
     return FOUND
 
@@ -255,7 +255,7 @@ def test_an_explanation_leaves_the_prediction_in_time() -> None:
     ],
 )
 def test_what_goes_wrong_beside_a_prediction_is_told(error: Exception, said: str) -> None:
-    async def fail() -> Found:
+    async def fail() -> ExplainerReply:
         raise error
 
     status, answer = asked(Graph(fail), "/infer", explain=True)
@@ -286,7 +286,7 @@ def test_the_explainer_sees_what_components_have_not_touched() -> None:
 
 
 def test_those_that_wait_for_explanations_leave_places_to_predictions() -> None:
-    graph = Graph(forever, limits=Limits(max_ongoing=8))
+    graph = Graph(forever, limits=RequestLimits(max_ongoing=8))
 
     async def main() -> None:
         waiting = [asyncio.create_task(graph.ask("/explain")) for _ in range(2)]
@@ -357,7 +357,7 @@ def test_what_is_not_live_traffic_is_not_sampled(path: str, headers: dict[str, s
 
 
 def test_samples_beyond_the_bounds_are_dropped_and_counted() -> None:
-    limits = Limits(max_samples=2)
+    limits = RequestLimits(max_samples=2)
     graph = Graph(forever, SAMPLED, draws=(0.0,) * 9, limits=limits)
 
     async def main() -> None:

@@ -26,9 +26,9 @@ from anabranch.router.traffic.feedback import (
     MAX_BODY,
     MAX_REWARD,
     TOO_EARLY,
-    Entry,
     Feedback,
-    Outcome,
+    RewardEntry,
+    RewardOutcome,
 )
 from tests.strategies import json_values
 
@@ -48,10 +48,10 @@ class Source:
     def __init__(self) -> None:
         self.known: dict[str, bytes] = {}
         self.early = 0
-        self.counted: dict[str, Entry] = {}
+        self.counted: dict[str, RewardEntry] = {}
         self.refuses: RequestError | None = None
         self.away = 0
-        self.sent: list[Entry] = []
+        self.sent: list[RewardEntry] = []
 
     async def recall(self, ids: Sequence[str]) -> list[bytes | None]:
         self._call()
@@ -60,16 +60,16 @@ class Source:
             return [TOO_EARLY] * len(ids)
         return [self.known.get(id) for id in ids]
 
-    async def reward(self, entries: Sequence[Entry]) -> list[Outcome | RequestError]:
+    async def reward(self, entries: Sequence[RewardEntry]) -> list[RewardOutcome | RequestError]:
         self.sent += entries
         self._call()
         return [self._one(entry) for entry in entries]
 
-    def _one(self, entry: Entry) -> Outcome | RequestError:
+    def _one(self, entry: RewardEntry) -> RewardOutcome | RequestError:
         if self.refuses is not None:
             return self.refuses
         first = self.counted.setdefault(entry.decision.id, entry)
-        return Outcome(first.token == entry.token, first.reward)
+        return RewardOutcome(first.token == entry.token, first.reward)
 
     def _call(self) -> None:
         if self.away:

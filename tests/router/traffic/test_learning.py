@@ -7,7 +7,7 @@ import pytest
 
 from anabranch.components.bandits import State
 from anabranch.graph.compile.loading import load_data
-from anabranch.graph.plan.learners import Learner, learners
+from anabranch.graph.plan.learners import LearningRouter, learners
 from anabranch.router.traffic import learning
 from anabranch.router.traffic.learning import Learning, Lessons
 from tests.control.learners import spec
@@ -38,11 +38,11 @@ class Told:
         return self.lessons
 
 
-def learner(strategy: str = "ucb1") -> Learner:
+def learner(strategy: str = "ucb1") -> LearningRouter:
     return learners(load_data(spec(pick={"strategy": strategy})).plan)["pick"]
 
 
-def state(one: Learner, best: str) -> dict[tuple[str, str], str]:
+def state(one: LearningRouter, best: str) -> dict[tuple[str, str], str]:
     """Lessons by which one route is by far the best."""
     found = one.empty
     for _ in range(200):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError, Unavailable
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import MirrorTally
 from anabranch.router.traffic.copies import size_of
 from anabranch.specs.models import Traffic
@@ -184,7 +184,7 @@ def test_a_hung_mirror_holds_what_it_may_and_no_more(
     demo: Demo, rows: list[int], cap: int, kilobytes: int
 ) -> None:
     """Every request gets the answer that it gets without a mirror; the rest is dropped, counted."""
-    limits = Limits(max_mirrors=cap, max_mirror_bytes=kilobytes * 1024)
+    limits = RequestLimits(max_mirrors=cap, max_mirror_bytes=kilobytes * 1024)
     graph, alone = mirrored(demo, forever, limits=limits), demo({1: double})
     alone.apply({1: 1})
 
@@ -218,7 +218,7 @@ def test_copies_are_bounded_while_their_requests_are_evaluated(demo: Demo, ends:
             raise NodeError("n", "no")
         return await double(inputs, context)
 
-    graph = mirrored(demo, forever, wait, limits=Limits(max_mirror_bytes=2048))
+    graph = mirrored(demo, forever, wait, limits=RequestLimits(max_mirror_bytes=2048))
     mirrors = graph.arms._mirrors
 
     async def main() -> None:
@@ -238,7 +238,7 @@ def test_copies_are_bounded_while_their_requests_are_evaluated(demo: Demo, ends:
 
 
 def test_parameters_take_room_too(demo: Demo) -> None:
-    graph = mirrored(demo, double, limits=Limits(max_mirror_bytes=2**16))
+    graph = mirrored(demo, double, limits=RequestLimits(max_mirror_bytes=2**16))
     ask(graph, body=tensor(1) | {"parameters": {"a": 1, "b": "short"}})
     assert tally(graph).sent == 1
     for large in ({"a": "x" * 2**16}, {"x" * 2**16: True}, {f"p{n}": n for n in range(1000)}):
@@ -247,7 +247,7 @@ def test_parameters_take_room_too(demo: Demo) -> None:
 
 
 def test_room_comes_back_when_copies_end(demo: Demo) -> None:
-    graph = mirrored(demo, double, limits=Limits(max_mirrors=1))
+    graph = mirrored(demo, double, limits=RequestLimits(max_mirrors=1))
     for _ in range(5):
         ask(graph)
     assert tally(graph).sent == 5

@@ -16,14 +16,20 @@ from anabranch.errors import (
     NodeError,
     Unavailable,
 )
-from anabranch.graph.explain.answers import Found
-from anabranch.serve.export.explanation_metrics import MAX_FEATURES, MAX_LINE, OTHER, Shown, line
+from anabranch.graph.explain.answers import ExplainerReply
+from anabranch.serve.export.explanation_metrics import (
+    MAX_FEATURES,
+    MAX_LINE,
+    OTHER,
+    ExplanationMetrics,
+    line,
+)
 from anabranch.telemetry.definitions import (
     ATTRIBUTION,
     ATTRIBUTION_ROWS,
     EXPLANATION_SECONDS,
     EXPLANATIONS,
-    Metric,
+    MetricDefinition,
 )
 from anabranch.telemetry.registry import Registry
 
@@ -33,19 +39,21 @@ def registry() -> Registry:
     return Registry()
 
 
-def sums(registry: Registry, metric: Metric) -> dict[tuple[str, ...], Any]:
+def sums(registry: Registry, metric: MetricDefinition) -> dict[tuple[str, ...], Any]:
     """The values of a metric by its labels after graph, revision and node."""
     cells = registry.snapshot().get(metric.name, {})
     assert {labels[2] for labels in cells} <= {"why"}
     return {labels[3:]: value for labels, value in cells.items()}
 
 
-def found(*explanations: Any, **more: Any) -> Found:
-    return Found("shap", orjson.dumps(list(explanations)), more.pop("seconds", 0.5), **more)
+def found(*explanations: Any, **more: Any) -> ExplainerReply:
+    return ExplainerReply(
+        "shap", orjson.dumps(list(explanations)), more.pop("seconds", 0.5), **more
+    )
 
 
 def test_explanations_are_counted_by_outcome(registry: Registry) -> None:
-    shown = Shown("why", registry)
+    shown = ExplanationMetrics("why", registry)
     shown.explained(found())
     shown.explained(found(cached=True, seconds=0.25))
     errors: list[AnabranchError] = [
@@ -59,7 +67,7 @@ def test_explanations_are_counted_by_outcome(registry: Registry) -> None:
 
 
 def test_samples_add_up_attributions_without_sign(registry: Registry) -> None:
-    shown = Shown("why", registry)
+    shown = ExplanationMetrics("why", registry)
     one = {"feature_names": ["age", "income"], "attributions": [0.5, -0.25]}
     other = {"feature_names": ["age", "income"], "attributions": [-1, 0]}
     shown.sampled(found(one, other), "a")
@@ -70,7 +78,7 @@ def test_samples_add_up_attributions_without_sign(registry: Registry) -> None:
 
 def test_features_that_have_a_label_are_bounded(registry: Registry) -> None:
     names = [f"f{index}" for index in range(MAX_FEATURES + 9)]
-    Shown("why", registry).sampled(
+    ExplanationMetrics("why", registry).sampled(
         found({"feature_names": names, "attributions": [1] * len(names)}), "a"
     )
     labels = sums(registry, ATTRIBUTION)
@@ -79,7 +87,9 @@ def test_features_that_have_a_label_are_bounded(registry: Registry) -> None:
 
 def test_a_sample_is_one_line_of_json(registry: Registry, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="anabranch.explanations"):
-        Shown("why", registry).sampled(found({"rule": ["a > 1"], "library": {"raw": "much"}}), "q")
+        ExplanationMetrics("why", registry).sampled(
+            found({"rule": ["a > 1"], "library": {"raw": "much"}}), "q"
+        )
     told = json.loads(caplog.records[-1].getMessage())
     assert (told["node"], told["id"], told["seconds"]) == ("why", "q", 0.5)
     assert told["explanations"] == [{"rule": ["a > 1"]}]

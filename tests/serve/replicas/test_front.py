@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from anabranch.errors import EngineError, Unavailable
-from anabranch.router.limits import Limits
+from anabranch.router.limits import RequestLimits
 from tests.router.grpc.conftest import FakeControl, connected
 
 with warnings.catch_warnings():
@@ -56,7 +56,7 @@ def test_a_new_front_waits_until_the_one_before_has_let_go_of_the_port(
     monkeypatch.setattr(front, "_PAUSE_S", 0.01)
 
     async def main() -> None:
-        server = FrontServer(FakeControl(), Limits())
+        server = FrontServer(FakeControl(), RequestLimits())
         with socket.create_server(("127.0.0.1", 0)) as before:
             port = before.getsockname()[1]
             starting = asyncio.ensure_future(front._patiently(server, "127.0.0.1", port))
@@ -75,7 +75,7 @@ def test_a_port_that_stays_taken_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(front, "_PAUSE_S", 0.01)
 
     async def main(port: int) -> None:
-        server = FrontServer(FakeControl(), Limits())
+        server = FrontServer(FakeControl(), RequestLimits())
         with pytest.raises(EngineError, match=f"port {port} on 127.0.0.1 is in use"):
             await front._patiently(server, "127.0.0.1", port)
         await server.stop(0)

@@ -19,7 +19,7 @@ from anabranch.graph.compile.loading import open_graph
 from anabranch.graph.execute.observing import Seen
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
 from anabranch.serve.calls.sending import MOST, Sender
-from anabranch.serve.export.monitor_metrics import MAX_FEATURES, Shown
+from anabranch.serve.export.monitor_metrics import MAX_FEATURES, MonitorMetrics
 from anabranch.serve.replicas import monitors
 from anabranch.serve.replicas.base import StartError
 from anabranch.serve.replicas.monitors import MOST_WAITING, STUCK_S, MonitorReplica, Teller
@@ -246,7 +246,7 @@ def test_only_so_many_features_have_a_label(tmp_path: Path) -> None:
     (tmp_path / "graph.json").write_text(json.dumps(data))
     one: Monitoring
     (one,) = load_monitors(open_graph(tmp_path / "graph.json").plan, tmp_path, None)
-    shown = Shown("g", "3", one, registry)
+    shown = MonitorMetrics("g", "3", one, registry)
     one.take(rows(150, columns=100))
     shown.show(one.result())
     cells = registry.snapshot()["anabranch_monitor_feature_score"]

@@ -19,7 +19,7 @@ _SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 @dataclass(frozen=True)
-class Parts:
+class PipelineParts:
     """What a task works with; without a ``model`` for tasks that need only the tokenizer."""
 
     transformers: Any
@@ -31,7 +31,7 @@ class Parts:
 
 def load(
     transformers: Any, torch: Any, path: Path, auto: str | None, device: str, dtype: Any
-) -> Parts:
+) -> PipelineParts:
     """Load a folder's tokenizer, and its model by the class ``auto`` of transformers, if any.
 
     CannotLoad for what is no such folder, or has its weights in pickles only.
@@ -43,7 +43,7 @@ def load(
     if auto is not None:
         cls: Callable[..., Any] = getattr(transformers, auto).from_pretrained
         model = cls(path, use_safetensors=True, **_SAFE).to(NAMES[device], dtype).eval()
-    return Parts(transformers, torch, tokenizer, model, NAMES[device])
+    return PipelineParts(transformers, torch, tokenizer, model, NAMES[device])
 
 
 def _check_folder(path: Path, needs_weights: bool) -> None:

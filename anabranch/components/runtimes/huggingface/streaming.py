@@ -11,14 +11,14 @@ from threading import Event
 from typing import Any
 
 from anabranch.components.runtimes import THREADS
-from anabranch.components.runtimes.huggingface.loading import Parts
+from anabranch.components.runtimes.huggingface.loading import PipelineParts
 from anabranch.components.runtimes.huggingface.tasks import MAX_NEW_TOKENS
 
 
 class Streamer:
     """Generates in threads, each of which ends with the token in hand once nobody listens."""
 
-    def __init__(self, parts: Parts, options: Mapping[str, Any]) -> None:
+    def __init__(self, parts: PipelineParts, options: Mapping[str, Any]) -> None:
         self._parts, self._options = parts, {"max_new_tokens": MAX_NEW_TOKENS, **options}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="anabranch-generate")
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from anabranch.components.contract import DEFAULT_OUTPUT
-from anabranch.components.runtimes.huggingface.loading import Parts
+from anabranch.components.runtimes.huggingface.loading import PipelineParts
 from anabranch.components.tensors.types import Args, Types
 from anabranch.specs.models import TensorSpec
 
@@ -29,7 +29,7 @@ class Task:
 
     auto: str | None
     """Class of transformers for the model; None where only the tokenizer is needed."""
-    make: Callable[[Parts, Mapping[str, Any]], Answer]
+    make: Callable[[PipelineParts, Mapping[str, Any]], Answer]
     """Given the model and ``options``, how texts are answered."""
     outputs: Mapping[str, tuple[str, int]]
     """Output: datatype and rank, where no ``top_k`` is asked for."""
@@ -51,7 +51,7 @@ def _top_k(options: Mapping[str, Any]) -> Any:
     return options.get("top_k")
 
 
-def _pipeline(parts: Parts, task: str) -> Any:
+def _pipeline(parts: PipelineParts, task: str) -> Any:
     made = parts.transformers.pipeline(
         task, model=parts.model, tokenizer=parts.tokenizer, device=parts.device
     )
@@ -75,12 +75,12 @@ def _ranked(rows: list[Any], name: str, field: str, single: bool) -> dict[str, A
     return {name: np.array(labels, object), "scores": np.array(scores, np.float32)}
 
 
-def _classify(parts: Parts, options: Mapping[str, Any]) -> Answer:
+def _classify(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
     run, single = _pipeline(parts, "text-classification"), _top_k(options) is None
     return lambda texts: _ranked(run(texts, **options), "labels", "label", single)
 
 
-def _classify_tokens(parts: Parts, options: Mapping[str, Any]) -> Answer:
+def _classify_tokens(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
     run = _pipeline(parts, "token-classification")
 
     def answer(texts: list[str]) -> Any:
@@ -89,7 +89,7 @@ def _classify_tokens(parts: Parts, options: Mapping[str, Any]) -> Answer:
     return answer
 
 
-def _fill(parts: Parts, options: Mapping[str, Any]) -> Answer:
+def _fill(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
     run, single = _pipeline(parts, "fill-mask"), _top_k(options) is None
     mask, wanted = parts.tokenizer.mask_token, {"top_k": 1, **options}
 
@@ -105,7 +105,7 @@ def _fill(parts: Parts, options: Mapping[str, Any]) -> Answer:
     return answer
 
 
-def _choose(parts: Parts, options: Mapping[str, Any]) -> Answer:
+def _choose(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
     run, labels = _pipeline(parts, "zero-shot-classification"), options["candidate_labels"]
 
     def answer(texts: list[str]) -> Any:
@@ -117,20 +117,22 @@ def _choose(parts: Parts, options: Mapping[str, Any]) -> Answer:
     return answer
 
 
-def _generate(parts: Parts, options: Mapping[str, Any]) -> Answer:
+def _generate(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
     run = _pipeline(parts, "text-generation")
     parts.tokenizer.padding_side = "left"
     wanted = {"max_new_tokens": MAX_NEW_TOKENS, "return_full_text": False, **options}
     return lambda texts: _texts([row[0]["generated_text"] for row in run(texts, **wanted)])
 
 
-def _encoded(parts: Parts, texts: list[str], options: Mapping[str, Any], **more: Any) -> Any:
+def _encoded(
+    parts: PipelineParts, texts: list[str], options: Mapping[str, Any], **more: Any
+) -> Any:
     """Return the texts as tokens, cut to what the model takes and filled up to the longest."""
     bounded = parts.tokenizer.model_max_length < 10**6  # else it does not know
     return parts.tokenizer(texts, padding=True, **{"truncation": bounded, **options}, **more)
 
 
-def _tokenize(parts: Parts, options: Mapping[str, Any]) -> Answer:
+def _tokenize(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
     def answer(texts: list[str]) -> Any:
         found = _encoded(parts, texts, options, return_tensors="np")
         names = ("input_ids", "attention_mask")
@@ -139,7 +141,7 @@ def _tokenize(parts: Parts, options: Mapping[str, Any]) -> Answer:
     return answer
 
 
-def _embed(parts: Parts, options: Mapping[str, Any]) -> Answer:
+def _embed(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
     """Return the mean of the last hidden states of a text's tokens."""
 
     def answer(texts: list[str]) -> Any:

@@ -11,7 +11,7 @@ from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.hints import hint, listing, shown
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.open_inference.health import Health
-from anabranch.components.runtimes.open_inference.server import RemoteError, Server
+from anabranch.components.runtimes.open_inference.server import RemoteError, RemoteServer
 from anabranch.components.runtimes.open_inference.wire import (
     LENGTH_HEADER,
     BadAnswer,
@@ -61,7 +61,7 @@ class OpenInferenceModel:
         self._path = f"/v2/models/{quote(model, safe='')}"
         if version is not None:
             self._path += f"/versions/{quote(version, safe='')}"
-        self._server = Server(url, model)
+        self._server = RemoteServer(url, model)
         self._names = {name: name for name in node.inputs}
         self._health = Health()
 

@@ -34,7 +34,7 @@ class RemoteError(Exception):
     """A remote model refused a request or failed on it."""
 
 
-class Server:
+class RemoteServer:
     """Speaks to one server over pooled connections of the loop that it is first used on."""
 
     def __init__(self, url: str, model: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from anabranch.components.contract import CannotLoad
 from anabranch.components.runtimes.torch.devices import Call
-from anabranch.components.runtimes.torch.loading import Model
+from anabranch.components.runtimes.torch.loading import LoadedTorchModel
 from anabranch.components.runtimes.torch.outputs import each
 from anabranch.components.runtimes.torch.sizes import by_size
 from anabranch.components.runtimes.torch.warming import examples, free_batch
@@ -16,7 +16,7 @@ _WARM_UP = 3
 """Calls before recording, in which libraries choose their kernels; as torch's notes advise."""
 
 
-def with_graphs(torch: Any, model: Model, sizes: Sequence[int]) -> Call:
+def with_graphs(torch: Any, model: LoadedTorchModel, sizes: Sequence[int]) -> Call:
     """Return the model's call with its work recorded for each of the ``sizes``, largest first.
 
     CannotLoad where other dimensions than the first may have any size.

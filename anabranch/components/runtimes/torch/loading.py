@@ -34,7 +34,7 @@ _DATATYPES = {
 
 
 @dataclass(frozen=True)
-class Model:
+class LoadedTorchModel:
     """A loaded model: what it takes, and a module that takes it in that order."""
 
     module: Callable[..., Any]
@@ -57,7 +57,7 @@ class Model:
         return named_outputs(self.module(*tensors[:count], **named))
 
 
-def load(torch: Any, path: Path, device: str, dtype: Any) -> Model:
+def load(torch: Any, path: Path, device: str, dtype: Any) -> LoadedTorchModel:
     """Load a model onto a device, its floats as ``dtype`` (as they are, if None).
 
     CannotLoad for a file that is no such model.
@@ -82,7 +82,7 @@ def _format(path: Path) -> str:
     return "export"
 
 
-def _load_export(torch: Any, path: Path, device: str, dtype: Any) -> Model:
+def _load_export(torch: Any, path: Path, device: str, dtype: Any) -> LoadedTorchModel:
     program = torch.export.load(path)
     if device != "cpu":
         program = require("torch.export.passes", "torch").move_to_device_pass(program, device)
@@ -93,7 +93,7 @@ def _load_export(torch: Any, path: Path, device: str, dtype: Any) -> Model:
     keys = list(keywords.context or ())
     values = {one.name: one.meta.get("val") for one in program.graph.nodes}
     examples = [values.get(name) for name in names]
-    return Model(
+    return LoadedTorchModel(
         module=program.module() if dtype is None else program.module().to(dtype),
         names=[*names[: positional.num_children], *keys],
         specs=[_spec(value) for value in examples],
@@ -135,17 +135,17 @@ def _cast(value: Any, dtype: Any) -> Any:
     return dtype if dtype is not None and getattr(found, "is_floating_point", False) else found
 
 
-def _load_script(torch: Any, path: Path, device: str, dtype: Any) -> Model:
+def _load_script(torch: Any, path: Path, device: str, dtype: Any) -> LoadedTorchModel:
     module = torch.jit.load(path, map_location=device).eval()
     if dtype is not None:
         module = module.to(dtype)
     arguments = module.forward.schema.arguments[1:]
     names = [one.name for one in arguments if not one.has_default_value()]
     unknown = [None] * len(names)
-    return Model(module, names, unknown, unknown, device)
+    return LoadedTorchModel(module, names, unknown, unknown, device)
 
 
-_LOADERS: dict[str, Callable[[Any, Path, str, Any], Model]] = {
+_LOADERS: dict[str, Callable[[Any, Path, str, Any], LoadedTorchModel]] = {
     "export": _load_export,
     "script": _load_script,
 }

@@ -6,14 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.runtimes.torch.loading import Model
+from anabranch.components.runtimes.torch.loading import LoadedTorchModel
 from anabranch.specs.models import TensorSpec
 
 _FREE = 2
 """Size of free dimensions while warming up; 0 and 1 are special to the compiler."""
 
 
-def compiled(torch: Any, model: Model) -> Model:
+def compiled(torch: Any, model: LoadedTorchModel) -> LoadedTorchModel:
     """Return the model compiled by ``torch.compile``, with its first calls behind it.
 
     One row is compiled apart from more; after that no number of rows compiles again.
@@ -29,7 +29,7 @@ def compiled(torch: Any, model: Model) -> Model:
     return found
 
 
-def examples(torch: Any, model: Model, rows: int) -> list[Any]:
+def examples(torch: Any, model: LoadedTorchModel, rows: int) -> list[Any]:
     """Return inputs of zeros on the CPU, with so many rows where they are free."""
     return [
         torch.zeros(_sizes(spec, rows), dtype=dtype)
@@ -37,7 +37,7 @@ def examples(torch: Any, model: Model, rows: int) -> list[Any]:
     ]
 
 
-def free_batch(model: Model) -> bool:
+def free_batch(model: LoadedTorchModel) -> bool:
     """Tell whether the first dimension of every input is free, and all others are fixed."""
     return all(
         spec is not None and _is_free(spec) and -1 not in spec.shape[1:] for spec in model.specs
