@@ -14,9 +14,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from anabranch.specs.messages import DATATYPES
 from anabranch.specs.models import NODE_TYPES, InferenceGraph
 from anabranch.specs.rules import RESERVED
-from anabranch.specs.wording import DATATYPES
 
 _LETTERS = string.ascii_letters
 _TENSOR = st.builds(lambda: {"datatype": "FP32", "shape": [-1, 4]})

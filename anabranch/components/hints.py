@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from anabranch.specs.text import clean, nearest
+from anabranch.specs.excerpts import clean, nearest
 
 _MOST = 12
 

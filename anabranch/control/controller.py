@@ -35,7 +35,7 @@ from anabranch.router.grpc.addresses import Addresses
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.feedback import RewardEntry, RewardOutcome
-from anabranch.router.traffic.learning import Lessons
+from anabranch.router.traffic.learned_state import Lessons
 from anabranch.serve.calls.controller import ACTOR, NAMESPACE
 from anabranch.serve.export.exporter import start_exporting
 from anabranch.serve.export.logs import write_logs

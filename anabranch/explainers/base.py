@@ -32,10 +32,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from anabranch.components.contract import Context
-from anabranch.explainers.asked import seed_of
 from anabranch.explainers.explanation import Explanation
 from anabranch.explainers.function import Function
 from anabranch.explainers.model import ExplainedModel
+from anabranch.explainers.parameters import seed_of
 from anabranch.specs.models import Explainer
 
 

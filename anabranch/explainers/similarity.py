@@ -18,13 +18,13 @@ from anabranch.components.registry import Finding, register
 from anabranch.errors import InvalidRequest
 from anabranch.explainers import samples
 from anabranch.explainers.alibi.library import library, quiet
-from anabranch.explainers.answers import target as class_of
-from anabranch.explainers.asked import target_of
 from anabranch.explainers.base import ExplainerMethod
 from anabranch.explainers.explanation import Example, Explanation
+from anabranch.explainers.json_values import plain
 from anabranch.explainers.model import Array
 from anabranch.explainers.networks import Network, misfit
-from anabranch.explainers.plain import plain
+from anabranch.explainers.parameters import target_of
+from anabranch.explainers.predictions import target as class_of
 from anabranch.explainers.progress import ExplanationProgress
 from anabranch.explainers.tabular import needs_data, no_model
 from anabranch.specs.models import Explainer, NodeBase
@@ -145,7 +145,7 @@ class Similarity(ExplainerMethod):
     def _created(self, x: Array) -> Any:
         modules = require("anabranch.explainers.networks.modules", "torch")
         try:
-            weighted = modules.Weighted(self.network.explained, self._layer)
+            weighted = modules.WeightedModule(self.network.explained, self._layer)
         except ValueError as error:
             raise CannotLoad(str(error)) from None
         count = sum(one.numel() for one in weighted.parameters())

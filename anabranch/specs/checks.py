@@ -14,7 +14,9 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from anabranch.errors import Problem
+from anabranch.specs.excerpts import FieldPath, nearest
 from anabranch.specs.loader import MAX_KEPT_PROBLEMS, Document
+from anabranch.specs.messages import ALL_FIELDS, Said, explain
 from anabranch.specs.models import (
     MAX_RULES,
     Condition,
@@ -28,11 +30,9 @@ from anabranch.specs.models import (
     Telemetry,
     TensorSpec,
 )
-from anabranch.specs.raw import as_list, as_map
 from anabranch.specs.rules import broken_rules
-from anabranch.specs.text import FieldPath, nearest
 from anabranch.specs.units import Duration
-from anabranch.specs.wording import ALL_FIELDS, Said, explain
+from anabranch.specs.unvalidated import as_list, as_map
 
 MAX_EXPLAINED = 20_000
 """With more mistakes than this they are only counted: listing them takes memory for all of them."""

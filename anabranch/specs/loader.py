@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 import yaml
 
 from anabranch.errors import Position, Problem, SpecError
+from anabranch.specs.excerpts import FieldPath, clean, quoted, safe_path
 from anabranch.specs.scalars import Scalar, resolve
-from anabranch.specs.text import FieldPath, clean, quoted, safe_path
 
 MAX_BYTES = 1 << 20
 """Largest spec, in bytes; with its aliases expanded it may have no more characters than this."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from anabranch.specs.excerpts import nearest
+from anabranch.specs.messages import Said
 from anabranch.specs.models import Monitor
-from anabranch.specs.raw import Map, as_list, as_map, under
-from anabranch.specs.text import nearest
-from anabranch.specs.wording import Said
+from anabranch.specs.unvalidated import Map, as_list, as_map, under
 
 
 def monitor_rules(spec: Map) -> Iterator[Said]:

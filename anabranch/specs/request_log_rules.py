@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from anabranch.specs.raw import Map, as_list, as_map
-from anabranch.specs.text import did_you_mean
-from anabranch.specs.wording import Said
+from anabranch.specs.excerpts import did_you_mean
+from anabranch.specs.messages import Said
+from anabranch.specs.unvalidated import Map, as_list, as_map
 
 FILE = "file"
 """Where a log goes that is a folder of the engine."""

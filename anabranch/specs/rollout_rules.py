@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
+from anabranch.specs.excerpts import clean, nearest
 from anabranch.specs.limits import parse_limit
+from anabranch.specs.messages import Said
 from anabranch.specs.models import METRICS, Limit
-from anabranch.specs.raw import Map, as_list, as_map, as_number, under
-from anabranch.specs.text import clean, nearest
 from anabranch.specs.units import Duration
-from anabranch.specs.wording import Said
+from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, under
 
 _LIMIT: TypeAdapter[float | str] = TypeAdapter(Limit)
 _METRIC = ("metric", "max", "min", "query")

@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from anabranch.specs.excerpts import listing, nearest
+from anabranch.specs.messages import Said, guess_type
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES
 from anabranch.specs.monitor_rules import monitor_rules
-from anabranch.specs.raw import Map, as_list, as_map, as_number, under
 from anabranch.specs.request_log_rules import request_log_rules
 from anabranch.specs.rollout_rules import rollout_rules
 from anabranch.specs.scaling_rules import scaling_rules
-from anabranch.specs.text import listing, nearest
 from anabranch.specs.units import Duration
-from anabranch.specs.wording import Said, guess_type
+from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, under
 
 RESERVED = {
     "head": "the segment that runs inside the router",

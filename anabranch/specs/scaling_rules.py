@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from anabranch.specs.raw import Map, as_list, as_map, as_number, under
-from anabranch.specs.text import listing, nearest, quoted
+from anabranch.specs.excerpts import listing, nearest, quoted
+from anabranch.specs.messages import Said
 from anabranch.specs.units import Duration
-from anabranch.specs.wording import Said
+from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, under
 
 _AUTOSCALING = ("min", "max", "target_ongoing", "upscale_delay", "downscale_delay", "schedule")
 _SCALING = ("replicas", *_AUTOSCALING)

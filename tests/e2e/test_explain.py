@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from anabranch.router.grpc.messages import InferParameter, InferRequest, path, response_type
-from anabranch.router.oip.raw import encode_raw
+from anabranch.router.oip.raw_tensors import encode_raw
 from tests.e2e.conftest import BODY, Engine, Given, error, node, spec, value
 from tests.e2e.test_traces import Asked
 from tests.telemetry.collector import Collector

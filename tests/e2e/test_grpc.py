@@ -18,7 +18,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from anabranch.router.grpc.messages import SERVICE, InferRequest, path, request_type, response_type
-from anabranch.router.oip.raw import encode_raw
+from anabranch.router.oip.raw_tensors import encode_raw
 from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
 from tests.waiting import until
 

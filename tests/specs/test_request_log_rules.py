@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from anabranch.specs.messages import mistakes
 from anabranch.specs.models import RequestLog
 from anabranch.specs.request_log_rules import request_log_rules
-from anabranch.specs.wording import mistakes
 from tests.strategies import json_values
 
 GRAPH: dict[str, Any] = {"inputs": {"pixels": {}}, "outputs": {"label": "net"}}

@@ -18,9 +18,9 @@ import orjson
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.errors import Headers
 from anabranch.router.gateway.backend import ControlAnswer
+from anabranch.specs.excerpts import FieldPath, safe_path
+from anabranch.specs.messages import Said, mistakes
 from anabranch.specs.models import Model
-from anabranch.specs.text import FieldPath, safe_path
-from anabranch.specs.wording import Said, mistakes
 
 ApiAnswer: TypeAlias = ControlAnswer
 Query: TypeAlias = Mapping[str, str]

@@ -26,7 +26,7 @@ from anabranch.control.traffic.tables import Find, Outline
 from anabranch.errors import InvalidRequest
 from anabranch.graph.plan.learners import LearningRouter
 from anabranch.router.traffic.decisions import Decision, Rewarded
-from anabranch.router.traffic.learning import Lessons
+from anabranch.router.traffic.learned_state import Lessons
 
 logger = logging.getLogger("anabranch.control")
 

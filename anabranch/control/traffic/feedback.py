@@ -27,7 +27,7 @@ from anabranch.graph.execute.recovery import STAND_IN
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.traffic.decisions import Decision, Rewarded
 from anabranch.router.traffic.feedback import TOO_EARLY, RewardEntry, RewardOutcome
-from anabranch.router.traffic.grouping import Grouped
+from anabranch.router.traffic.grouped_calls import Grouped
 
 logger = logging.getLogger("anabranch.control")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from anabranch.components.registry import Finding, register
+from anabranch.explainers.alibi.global_methods import Curves
 from anabranch.explainers.alibi.library import library
-from anabranch.explainers.alibi.whole import Curves
 from anabranch.explainers.explanation import Curve
 from anabranch.explainers.tabular import no_texts
 from anabranch.specs.models import Explainer, NodeBase

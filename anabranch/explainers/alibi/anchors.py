@@ -15,13 +15,13 @@ from anabranch.components.contract import Context
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.alibi.library import library, quiet, saved
 from anabranch.explainers.alibi.search import searching
-from anabranch.explainers.answers import labels, plain_label
-from anabranch.explainers.asked import target_of
 from anabranch.explainers.base import ExplainerMethod
 from anabranch.explainers.explanation import Explanation
+from anabranch.explainers.global_seed import seeded
+from anabranch.explainers.json_values import plain
 from anabranch.explainers.model import Array
-from anabranch.explainers.plain import plain
-from anabranch.explainers.seeding import seeded
+from anabranch.explainers.parameters import target_of
+from anabranch.explainers.predictions import labels, plain_label
 from anabranch.specs.models import NodeBase
 
 _MOST = 1_000_000

@@ -14,12 +14,12 @@ import numpy as np
 from anabranch.components.contract import Context
 from anabranch.components.registry import Finding, register
 from anabranch.explainers.alibi.library import already_fitted, library, quiet, saved
-from anabranch.explainers.answers import target
-from anabranch.explainers.asked import target_of
 from anabranch.explainers.explanation import Explanation
+from anabranch.explainers.global_seed import seeded
+from anabranch.explainers.json_values import plain
 from anabranch.explainers.model import Array
-from anabranch.explainers.plain import plain
-from anabranch.explainers.seeding import seeded
+from anabranch.explainers.parameters import target_of
+from anabranch.explainers.predictions import target
 from anabranch.explainers.tabular import Categories, Tabular, needs_data, no_texts
 from anabranch.specs.models import Explainer, NodeBase
 

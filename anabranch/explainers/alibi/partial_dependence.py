@@ -15,11 +15,11 @@ import numpy as np
 
 from anabranch.components.contract import CannotLoad
 from anabranch.components.registry import Finding, register
+from anabranch.explainers.alibi.global_methods import Curves, together
 from anabranch.explainers.alibi.library import library
-from anabranch.explainers.alibi.whole import Curves, together
 from anabranch.explainers.explanation import Curve
+from anabranch.explainers.json_values import plain
 from anabranch.explainers.model import Array
-from anabranch.explainers.plain import plain
 from anabranch.explainers.tabular import Categories, no_texts
 from anabranch.specs.models import Explainer, NodeBase
 

@@ -15,14 +15,14 @@ import numpy as np
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.registry import Finding, register
 from anabranch.errors import InvalidRequest
+from anabranch.explainers.alibi.global_methods import MOST, Whole
 from anabranch.explainers.alibi.library import library, quiet
-from anabranch.explainers.alibi.whole import MOST, Whole
-from anabranch.explainers.answers import labels, plain_label, scores
-from anabranch.explainers.asked import target_of
 from anabranch.explainers.explanation import Explanation
+from anabranch.explainers.global_seed import seeded
+from anabranch.explainers.json_values import plain
 from anabranch.explainers.model import Array
-from anabranch.explainers.plain import plain
-from anabranch.explainers.seeding import seeded
+from anabranch.explainers.parameters import target_of
+from anabranch.explainers.predictions import labels, plain_label, scores
 from anabranch.explainers.tabular import no_texts
 from anabranch.specs.models import Explainer, NodeBase
 

@@ -19,12 +19,12 @@ from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.features import ShapTrees as Values
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.alibi.library import library, quiet
-from anabranch.explainers.answers import target
-from anabranch.explainers.asked import target_of
+from anabranch.explainers.applicable import fitting
 from anabranch.explainers.explanation import Explanation
-from anabranch.explainers.fitting import fitting
+from anabranch.explainers.json_values import plain
 from anabranch.explainers.model import Array
-from anabranch.explainers.plain import plain
+from anabranch.explainers.parameters import target_of
+from anabranch.explainers.predictions import target
 from anabranch.explainers.tabular import Tabular, no_model
 from anabranch.specs.models import Explainer, NodeBase
 

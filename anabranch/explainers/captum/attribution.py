@@ -14,13 +14,13 @@ from anabranch.components.extras import require
 from anabranch.components.registry import Finding
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.alibi.library import quiet
-from anabranch.explainers.answers import target as class_of
-from anabranch.explainers.asked import target_of
 from anabranch.explainers.base import ExplainerMethod
 from anabranch.explainers.captum.baselines import Baseline
 from anabranch.explainers.explanation import Explanation
 from anabranch.explainers.model import Array
 from anabranch.explainers.networks import Network, misfit
+from anabranch.explainers.parameters import target_of
+from anabranch.explainers.predictions import target as class_of
 from anabranch.explainers.tabular import no_model
 from anabranch.specs.models import Explainer, NodeBase
 

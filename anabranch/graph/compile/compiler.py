@@ -8,13 +8,13 @@ from anabranch.graph.compile.acyclic import check_acyclic
 from anabranch.graph.compile.batchable import check_batching
 from anabranch.graph.compile.conditions import check_conditions
 from anabranch.graph.compile.draft import Draft
-from anabranch.graph.compile.explaining import check_explainers
+from anabranch.graph.compile.explainers import check_explainers
+from anabranch.graph.compile.monitors import check_monitors
 from anabranch.graph.compile.prune import prune
 from anabranch.graph.compile.resolve import resolve_sources
 from anabranch.graph.compile.segment import segment
 from anabranch.graph.compile.stand_ins import check_stand_ins
 from anabranch.graph.compile.typing import check_types
-from anabranch.graph.compile.watching import check_monitors
 from anabranch.graph.plan.plan import Plan
 from anabranch.specs.checks import Partial
 from anabranch.specs.models import Telemetry

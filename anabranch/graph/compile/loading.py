@@ -10,7 +10,7 @@ from typing import Any
 from anabranch.errors import Problem, SpecError
 from anabranch.graph.compile.compiler import run_passes, to_plan
 from anabranch.graph.compile.draft import Draft
-from anabranch.graph.compile.watching import check_references
+from anabranch.graph.compile.monitors import check_references
 from anabranch.graph.plan.plan import Plan
 from anabranch.specs.checks import check
 from anabranch.specs.loader import Document, parse, read

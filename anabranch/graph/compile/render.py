@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from anabranch.graph.compile.explaining import explained_part
+from anabranch.graph.compile.explainers import explained_part
 from anabranch.graph.plan.plan import Plan, PlannedMonitor, PlannedNode, Ref, Segment
 from anabranch.graph.plan.vertices import vertex_of
 from anabranch.specs.models import TensorSpec

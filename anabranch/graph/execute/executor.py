@@ -30,7 +30,7 @@ from anabranch.graph.calls.interrupt import STUCK
 from anabranch.graph.calls.lanes import Lanes
 from anabranch.graph.calls.tasks import LeftBehind, Tasks
 from anabranch.graph.calls.values import UNSET, Convert, accessor, identity, protect
-from anabranch.graph.execute.observing import Observer, Offer
+from anabranch.graph.execute.monitor_copies import Observer, Offer
 from anabranch.graph.execute.policy import Notice, unnoticed
 from anabranch.graph.execute.run import Run, Schedule, Step
 from anabranch.graph.execute.schedule import StepFactory, closure, ordered, units

@@ -25,7 +25,7 @@ from anabranch.errors import DeadlineExceeded, LoadError, NodeError, Unavailable
 from anabranch.explainers.explanation import Explanation
 from anabranch.graph.calls.lanes import Lane, Lanes
 from anabranch.graph.calls.values import ValueForm, accessor, form_of
-from anabranch.graph.compile.explaining import ExplainedPart, explained_part
+from anabranch.graph.compile.explainers import ExplainedPart, explained_part
 from anabranch.graph.execute.executor import HeadExecutor, SegmentCall
 from anabranch.graph.execute.nodes import load_nodes, run_hook, unload_nodes
 from anabranch.graph.explain.answers import Answers, ExplainerReply, key_of

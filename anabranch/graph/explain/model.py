@@ -29,7 +29,7 @@ from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import DeadlineExceeded, NodeError
 from anabranch.graph.batch.batching import LOWEST_LEVEL, PRIORITY
 from anabranch.graph.calls.tasks import LeftBehind, Tasks
-from anabranch.graph.compile.explaining import ExplainedPart
+from anabranch.graph.compile.explainers import ExplainedPart
 from anabranch.specs.models import NodeBase, TensorSpec
 
 Array: TypeAlias = np.ndarray[Any, Any]

@@ -18,14 +18,14 @@ import numpy as np
 from anabranch.components import registry
 from anabranch.components.contract import CannotLoad
 from anabranch.errors import LoadError
-from anabranch.graph.compile.watching import parameter_of
-from anabranch.graph.execute.observing import Seen, is_sampled, share_of
+from anabranch.graph.compile.monitors import parameter_of
+from anabranch.graph.execute.monitor_copies import Seen, is_sampled, share_of
 from anabranch.graph.monitor.memory import MonitorFiles, MonitorMemory, tidy
 from anabranch.graph.plan.plan import Plan, PlannedMonitor
 from anabranch.monitors.base import MAX_REFERENCE, Feature, Finding, MonitorMethod
-from anabranch.monitors.own import Own
 from anabranch.monitors.references import read
 from anabranch.monitors.table import Array, Unfit, table_of
+from anabranch.monitors.user_monitors import Own
 
 Tensors = Mapping[str, Array]
 """Watched tensors [rows, ...] by source, of equal numbers of rows."""

@@ -37,8 +37,8 @@ from anabranch.router.grpc.messages import (
     response_type,
 )
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.header import Header
-from anabranch.router.oip.raw import Buffer, decode_raw, raw_buffer
+from anabranch.router.oip.raw_tensors import Buffer, decode_raw, raw_buffer
+from anabranch.router.oip.tensor_header import Header
 
 _RAW_INPUTS = InferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 _RAW_OUTPUTS = InferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number

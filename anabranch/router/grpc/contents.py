@@ -14,8 +14,8 @@ from anabranch.router.core import Array, OutputTensor
 from anabranch.router.grpc import wire
 from anabranch.router.grpc.messages import Message
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.header import Header, dtype_of, size_of
-from anabranch.router.oip.raw import as_bytes, encode_raw
+from anabranch.router.oip.raw_tensors import as_bytes, encode_raw
+from anabranch.router.oip.tensor_header import Header, dtype_of, size_of
 
 FIELDS = {
     "BOOL": "bool_contents",

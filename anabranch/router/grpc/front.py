@@ -32,12 +32,12 @@ from anabranch.router.gateway.repository import (
 )
 from anabranch.router.grpc import wire
 from anabranch.router.grpc.addresses import Addresses, Control
-from anabranch.router.grpc.ahead import Ahead
 from anabranch.router.grpc.calls import GrpcCall, Method, ServicerContext, answered
 from anabranch.router.grpc.codes import REQUEST_ID, refused
 from anabranch.router.grpc.forwarding import forward, forward_stream
 from anabranch.router.grpc.messages import SERVICE, parse, request_type, response_type
 from anabranch.router.grpc.pool import Pool, PooledRouter
+from anabranch.router.grpc.read_ahead import Ahead
 from anabranch.router.grpc.streams import failed
 from anabranch.router.limits import ConcurrencyLimit
 

@@ -15,7 +15,6 @@ from grpc import StatusCode
 
 from anabranch.errors import NotFound
 from anabranch.router.core import TIMEOUT, InferenceRequest
-from anabranch.router.grpc.ahead import Ahead
 from anabranch.router.grpc.calls import GrpcCall, Method, ServicerContext, answered
 from anabranch.router.grpc.codec import (
     DecodedMessage,
@@ -25,6 +24,7 @@ from anabranch.router.grpc.codec import (
 )
 from anabranch.router.grpc.codes import REQUEST_ID, code_of
 from anabranch.router.grpc.messages import SERVICE, Message, parse, request_type, response_type
+from anabranch.router.grpc.read_ahead import Ahead
 from anabranch.router.grpc.streams import failed, last, part, wants_last
 from anabranch.router.grpc.tracing import answered_call, of_call
 from anabranch.router.measure.requests import OTHER, Requests

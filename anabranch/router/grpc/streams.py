@@ -16,7 +16,7 @@ from anabranch.router.grpc import wire
 from anabranch.router.grpc.codec import DecodedMessage, mark_final
 from anabranch.router.grpc.codes import status_of
 from anabranch.router.grpc.messages import InferRequest, InferResponse, StreamResponse
-from anabranch.router.oip.raw import Buffer
+from anabranch.router.oip.raw_tensors import Buffer
 
 _WANTS_EMPTY_FINAL = "triton_enable_empty_final_response"
 _RESPONSE = StreamResponse.DESCRIPTOR.fields_by_name["infer_response"].number

@@ -28,12 +28,12 @@ from anabranch.components.hints import shown
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import Array, InferenceRequest, TensorMetadata
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.binary import Tail, only_input, split
-from anabranch.router.oip.elements import decode_elements
+from anabranch.router.oip.binary_extension import Tail, only_input, split
 from anabranch.router.oip.encode import JSON_ONLY, ResponseForm
-from anabranch.router.oip.header import Header
-from anabranch.router.oip.parsing import parsed
-from anabranch.router.oip.raw import Buffer, decode_raw
+from anabranch.router.oip.json_body import parsed
+from anabranch.router.oip.json_elements import decode_elements
+from anabranch.router.oip.raw_tensors import Buffer, decode_raw
+from anabranch.router.oip.tensor_header import Header
 
 Parameters: TypeAlias = dict[str, bool | int | float | str]
 

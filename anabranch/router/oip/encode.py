@@ -15,7 +15,7 @@ import orjson
 
 from anabranch.router.core import InferenceResponse, ModelMetadata, OutputTensor, TensorMetadata
 from anabranch.router.errors import HttpReply, UnencodableOutput
-from anabranch.router.oip.raw import Buffer, raw_buffer
+from anabranch.router.oip.raw_tensors import Buffer, raw_buffer
 
 _OCTETS = (b"content-type", b"application/octet-stream")
 _LENGTH = b"inference-header-content-length"

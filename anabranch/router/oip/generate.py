@@ -33,9 +33,9 @@ from anabranch.router.core import (
 )
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.elements import decode_elements
-from anabranch.router.oip.header import Header
-from anabranch.router.oip.parsing import parsed
+from anabranch.router.oip.json_body import parsed
+from anabranch.router.oip.json_elements import decode_elements
+from anabranch.router.oip.tensor_header import Header
 
 TEXT_INPUT, TEXT_OUTPUT = "text_input", "text_output"
 

@@ -26,9 +26,9 @@ from anabranch.components.tensors.datatypes import kind_of
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.elements import decode_elements
-from anabranch.router.oip.header import Header
-from anabranch.router.oip.raw import decode_raw, raw_buffer
+from anabranch.router.oip.json_elements import decode_elements
+from anabranch.router.oip.raw_tensors import decode_raw, raw_buffer
+from anabranch.router.oip.tensor_header import Header
 from anabranch.router.request_log.entries import KeptTensor
 
 UTF8, BASE64 = "utf-8", "base64"

@@ -19,10 +19,10 @@ from msgspec import Meta
 from anabranch.errors import InvalidRequest, NotFound, RequestError, Unavailable
 from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.measure.tally import Judged
-from anabranch.router.oip.parsing import parsed
+from anabranch.router.oip.json_body import parsed
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.decisions import MAX_ID, Decision, from_routing, unpacked
-from anabranch.router.traffic.grouping import Grouped
+from anabranch.router.traffic.grouped_calls import Grouped
 from anabranch.router.traffic.labels import Label, agreeing
 
 logger = logging.getLogger("anabranch.router")

@@ -19,7 +19,7 @@ from anabranch.router.core import Array, InferenceCore, InferenceRequest, Infere
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import MirrorTally, keep_latest
 from anabranch.router.tracing import below
-from anabranch.router.traffic.copies import Copies, Copy, size_of
+from anabranch.router.traffic.request_copies import Copies, Copy, size_of
 from anabranch.specs.models import Compare
 
 HEADER = "x-anabranch-mirror"

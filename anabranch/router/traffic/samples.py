@@ -14,8 +14,8 @@ from typing import Literal, TypeAlias
 from anabranch.components.weights import Draw
 from anabranch.router.core import InferenceRequest
 from anabranch.router.limits import RequestLimits
-from anabranch.router.traffic.copies import Copies, Copy
 from anabranch.router.traffic.explaining import Explainers
+from anabranch.router.traffic.request_copies import Copies, Copy
 from anabranch.telemetry import definitions
 from anabranch.telemetry.registry import REGISTRY, Registry
 

@@ -14,7 +14,7 @@ from anabranch.errors import RequestError
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.feedback import RewardEntry, RewardOutcome
-from anabranch.router.traffic.learning import Lessons
+from anabranch.router.traffic.learned_state import Lessons
 from anabranch.router.traffic.polling import ASK_S, LEAVE_S, POLL_S, RETRY_S, SEND_S, line_of
 
 logger = logging.getLogger("anabranch.router")

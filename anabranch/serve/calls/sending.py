@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ray import serve
 
 from anabranch.errors import Unavailable
-from anabranch.graph.execute.observing import Seen
+from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.plan.plan import MONITORS, Plan
 from anabranch.serve.calls.attempts import Handle
 from anabranch.telemetry.outlet import Outlet

@@ -13,7 +13,7 @@ from typing import Any
 from ray import serve
 
 from anabranch.errors import EngineError, Unavailable
-from anabranch.router.grpc.running import FrontServer
+from anabranch.router.grpc.servers import FrontServer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import ROUTER
 from anabranch.serve.calls.handle import ask

@@ -16,7 +16,7 @@ from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.plan.learners import learners
 from anabranch.graph.plan.plan import HEAD
 from anabranch.router.core import Array, Evaluated, Verdict
-from anabranch.router.traffic.learning import Learning
+from anabranch.router.traffic.learned_state import Learning
 from anabranch.router.traffic.local_head import LocalHead
 from anabranch.serve.calls.controller import ControllerSource
 from anabranch.serve.calls.handle import (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from anabranch.components.contract import Bound
 from anabranch.graph.compile.loading import Loaded
-from anabranch.graph.execute.observing import Seen
+from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
 from anabranch.graph.plan.plan import MONITORS
 from anabranch.serve.calls.attempts import Handle

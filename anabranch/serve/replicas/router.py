@@ -9,7 +9,7 @@ from functools import partial
 import ray
 from ray import serve
 
-from anabranch.router.grpc.running import RouterServer
+from anabranch.router.grpc.servers import RouterServer
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.metrics import Metrics

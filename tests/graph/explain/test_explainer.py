@@ -26,7 +26,7 @@ from anabranch.graph.explain.explainer import Explaining
 from anabranch.graph.explain.model import PartSizes
 from anabranch.graph.plan.plan import Plan
 from tests.graph import explainers
-from tests.graph.compile.test_explaining import REMOTE, node, plan_of, why
+from tests.graph.compile.test_explainers import REMOTE, node, plan_of, why
 
 X = np.float32([[1, 2], [3, 4]])
 

@@ -15,8 +15,8 @@ from anabranch.components.contract import Context
 from anabranch.errors import LoadError
 from anabranch.graph.compile.loading import load_data, open_graph
 from anabranch.graph.execute.executor import HeadExecutor, SegmentExecutor
+from anabranch.graph.execute.monitor_copies import Seen, is_sampled, size_of
 from anabranch.graph.execute.nodes import load_nodes
-from anabranch.graph.execute.observing import Seen, is_sampled, size_of
 from anabranch.graph.monitor.windows import MOST_PENDING, Monitoring, Sampling, kept, load_monitors
 from anabranch.graph.plan.plan import Plan
 

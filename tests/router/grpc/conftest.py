@@ -16,11 +16,11 @@ from anabranch.router.errors import Headers, HttpReply
 from anabranch.router.gateway.backend import GraphState
 from anabranch.router.grpc.addresses import Addresses
 from anabranch.router.grpc.messages import InferRequest, path, request_type, response_type
-from anabranch.router.grpc.running import FrontServer, RouterServer
 from anabranch.router.grpc.server import GrpcServer
+from anabranch.router.grpc.servers import FrontServer, RouterServer
 from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.raw import encode_raw
+from anabranch.router.oip.raw_tensors import encode_raw
 from anabranch.router.traffic.arms import Arms
 from anabranch.telemetry.registry import Snapshot
 

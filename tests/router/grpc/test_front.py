@@ -536,9 +536,9 @@ def test_health_of_each_graph() -> None:
 
 
 def test_while_the_controller_is_away_addresses_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    from anabranch.router.grpc import running
+    from anabranch.router.grpc import servers
 
-    monkeypatch.setattr(running, "RETRY_S", 0.0)
+    monkeypatch.setattr(servers, "RETRY_S", 0.0)
 
     async def main() -> None:
         async with graph(times(2)) as (control, stub):

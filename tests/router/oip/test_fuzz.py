@@ -22,7 +22,7 @@ from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import to_datatype, to_dtype
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.raw import encode_raw
+from anabranch.router.oip.raw_tensors import encode_raw
 
 EXAMPLES = int(os.environ.get("ANABRANCH_FUZZ", "300"))
 fuzz = settings(max_examples=EXAMPLES // 3, suppress_health_check=list(HealthCheck), deadline=None)

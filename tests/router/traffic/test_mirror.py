@@ -17,7 +17,7 @@ from anabranch.components.contract import Context
 from anabranch.errors import NodeError, Unavailable
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import MirrorTally
-from anabranch.router.traffic.copies import size_of
+from anabranch.router.traffic.request_copies import size_of
 from anabranch.specs.models import Traffic
 
 Demo = Callable[..., Any]

@@ -15,7 +15,7 @@ from tests.router.grpc.conftest import FakeControl, connected
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from anabranch.router.grpc.running import FrontServer
+    from anabranch.router.grpc.servers import FrontServer
     from anabranch.serve.replicas import front
     from anabranch.serve.replicas.front import FrontControl
 

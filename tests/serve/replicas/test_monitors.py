@@ -16,7 +16,7 @@ import pytest
 
 from anabranch.errors import Unavailable
 from anabranch.graph.compile.loading import open_graph
-from anabranch.graph.execute.observing import Seen
+from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
 from anabranch.serve.calls.sending import MOST, Sender
 from anabranch.serve.export.monitor_metrics import MAX_FEATURES, MonitorMetrics

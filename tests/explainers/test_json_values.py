@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from anabranch.explainers.plain import MOST, plain
+from anabranch.explainers.json_values import MOST, plain
 
 
 def test_what_libraries_return_becomes_json():

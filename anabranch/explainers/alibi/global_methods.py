@@ -11,11 +11,11 @@ import numpy as np
 from anabranch.components.contract import Context
 from anabranch.components.registry import Finding
 from anabranch.explainers.alibi.library import quiet
-from anabranch.explainers.answers import target
-from anabranch.explainers.asked import target_of
 from anabranch.explainers.explanation import Explanation
+from anabranch.explainers.json_values import plain
 from anabranch.explainers.model import Array
-from anabranch.explainers.plain import plain
+from anabranch.explainers.parameters import target_of
+from anabranch.explainers.predictions import target
 from anabranch.explainers.tabular import Tabular, needs_data, no_model
 from anabranch.specs.models import Explainer, NodeBase
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from anabranch.errors import InvalidRequest
-from anabranch.router.oip.raw import Buffer
+from anabranch.router.oip.raw_tensors import Buffer
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from anabranch.specs import models
-from anabranch.specs.text import FieldPath, did_you_mean, nearest, quoted, shown
+from anabranch.specs.excerpts import FieldPath, did_you_mean, nearest, quoted, shown
 
 Said = tuple[FieldPath, str]
 """Where, and what is wrong there."""

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from anabranch.components.contract import CannotLoad
-from anabranch.monitors.own import Own
 from anabranch.monitors.table import Unfit
+from anabranch.monitors.user_monitors import Own
 from anabranch.specs.models import Monitor
 
 CODE = """

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.specs.text import clean, did_you_mean, listing, nearest, shown
+from anabranch.specs.excerpts import clean, did_you_mean, listing, nearest, shown
 
 
 @given(st.text(max_size=200))

@@ -17,8 +17,8 @@ from anabranch.components.hints import listing
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array, TensorMetadata
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.header import Header, dtype_of
-from anabranch.router.oip.raw import Buffer, decode_raw, single_bytes
+from anabranch.router.oip.raw_tensors import Buffer, decode_raw, single_bytes
+from anabranch.router.oip.tensor_header import Header, dtype_of
 
 HEADER = "Inference-Header-Content-Length"
 

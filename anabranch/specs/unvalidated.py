@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from anabranch.specs.text import FieldPath
-from anabranch.specs.wording import Said
+from anabranch.specs.excerpts import FieldPath
+from anabranch.specs.messages import Said
 
 Map = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from anabranch.explainers.seeding import seeded
+from anabranch.explainers.global_seed import seeded
 
 
 def draw(seed):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from anabranch.explainers.fitting import fitting
+from anabranch.explainers.applicable import fitting
 from tests.explainers.local import node
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from anabranch.components import registry
 from anabranch.errors import SpecError
-from anabranch.graph.compile.explaining import explained_part
+from anabranch.graph.compile.explainers import explained_part
 from anabranch.graph.compile.loading import load_data
 from anabranch.graph.plan.plan import Plan
 from anabranch.graph.plan.vertices import shared

@@ -14,7 +14,7 @@ import networkx as nx
 
 from anabranch.components import registry
 from anabranch.components.hints import listing
-from anabranch.explainers.fitting import fitting
+from anabranch.explainers.applicable import fitting
 from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
 from anabranch.graph.plan.plan import Plan, PlannedNode, Ref
 from anabranch.graph.plan.vertices import vertex_of

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from anabranch.router.grpc.ahead import Ahead
+from anabranch.router.grpc.read_ahead import Ahead
 
 
 class Numbers:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from anabranch.errors import InvalidRequest
-from anabranch.explainers.answers import labels, plain_label, scores, target
+from anabranch.explainers.predictions import labels, plain_label, scores, target
 
 
 def test_scores_have_a_column_for_each_target():

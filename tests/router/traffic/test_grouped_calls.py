@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from anabranch.router.traffic.grouping import Grouped
+from anabranch.router.traffic.grouped_calls import Grouped
 
 
 class Work:

@@ -18,7 +18,7 @@ from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.header import Header, dtype_of, size_of
+from anabranch.router.oip.tensor_header import Header, dtype_of, size_of
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 """Contiguous bytes."""

@@ -23,7 +23,7 @@ from anabranch.components.tensors.datatypes import BF16
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.header import Header, dtype_of, size_of
+from anabranch.router.oip.tensor_header import Header, dtype_of, size_of
 
 _SHOW_VALUES_BELOW = 2**16
 """Data longer than this, in bytes, is not decoded a second time to show the wrong value."""
