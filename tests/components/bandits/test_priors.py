@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.components.bandits import State, Sums
+from anabranch.components.bandits import State, RouteSums
 from anabranch.components.bandits.priors import Beta, Gaussian, PriorMean, read, unit_information
 
 units = st.lists(st.floats(0, 1), max_size=20)
@@ -15,7 +15,7 @@ numbers = st.lists(st.floats(-1e3, 1e3), max_size=20)
 positive = st.floats(0.1, 100)
 
 
-def sums(values: list[float]) -> Sums:
+def sums(values: list[float]) -> RouteSums:
     state = State.empty(("a",))
     for value in values:
         state = state.after("a", value)

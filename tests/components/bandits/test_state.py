@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.components.bandits import State, Sums
+from anabranch.components.bandits import State, RouteSums
 
 ROUTES = ("a", "b", "c")
 NONE: dict[str, Any] = {route: {} for route in ROUTES}
@@ -122,5 +122,5 @@ def test_a_state_of_other_routes_is_refused() -> None:
 
 
 def test_sums_begin_with_nothing() -> None:
-    empty: Mapping[str, Sums] = State.empty(ROUTES).routes
-    assert empty == dict.fromkeys(ROUTES, Sums(0, 0.0, 0.0, 0.0, (), ()))
+    empty: Mapping[str, RouteSums] = State.empty(ROUTES).routes
+    assert empty == dict.fromkeys(ROUTES, RouteSums(0, 0.0, 0.0, 0.0, (), ()))

@@ -66,7 +66,7 @@ def test_python_does_not_go_on_looking_for_an_exception_that_has_arrived() -> No
     """Python 3.11 would, and then never begin a call that is traced."""
     script = """
 import sys, threading
-from anabranch.graph.calls.interrupt import Call, Interrupted
+from anabranch.graph.calls.interrupt import CallInterrupted, InterruptibleCall
 
 def spin():
     started.set()
@@ -76,12 +76,12 @@ def spin():
 def run(call):
     try:
         call.run()
-    except Interrupted:
+    except CallInterrupted:
         print("interrupted")
 
 for number in range(3):
     started = threading.Event()
-    call = Call(spin)
+    call = InterruptibleCall(spin)
     thread = threading.Thread(target=run, args=[call])
     thread.start()
     started.wait()

@@ -21,7 +21,7 @@ from anabranch.graph.execute import executor as executors
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 
 
 async def nothing() -> None:

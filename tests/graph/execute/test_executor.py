@@ -19,7 +19,7 @@ from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.loopback import loopback
 from anabranch.graph.execute.nodes import load_nodes
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 ONE = {"x": np.array([1])}
 Use = Callable[[HeadExecutor], Coroutine[Any, Any, Any]]
 

@@ -13,7 +13,7 @@ from anabranch.errors import LoadError, NodeError
 from anabranch.graph.builder import Graph
 from anabranch.graph.calls.values import Skipped
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 PARTS = """
 class One:
     def __init__(self, value, fails):

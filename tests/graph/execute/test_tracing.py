@@ -20,7 +20,7 @@ from anabranch.telemetry.span import Span
 from anabranch.telemetry.trace import Trace
 from anabranch.telemetry.tracing import Traces
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 PLACES = [Trace(f"{number:032x}", "00f067aa0ba902b7", "anabranch=show") for number in (1, 2, 3)]
 
 
