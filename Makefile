@@ -10,10 +10,10 @@ READY  := $(VENV)/.ready
 PARALLEL := --numprocesses auto --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-gpu check format bench schema metrics proto swagger dagre lock clean
+.PHONY: help setup demo test test-unit test-nightly test-gpu check format bench schema metrics proto swagger dagre lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Create .venv and install anabranch with all that the demo and the tests need
 
@@ -27,12 +27,16 @@ $(READY): pyproject.toml requirements.lock
 demo: setup ## Train, serve and check a real ensemble over HTTP, then take it down
 	@$(BIN)/python examples/digits/demo.py
 
-test: setup ## Run all tests
-	$(BIN)/python -m pytest -m "not e2e" $(PARALLEL)
-	$(BIN)/python -m pytest -m e2e
+test: setup ## Run all tests but those of the night
+	$(BIN)/python -m pytest -m "not e2e and not nightly" $(PARALLEL)
+	$(BIN)/python -m pytest -m "e2e and not nightly"
 
 test-unit: setup ## Run the tests that take no engine and little time
-	$(BIN)/python -m pytest -m "not e2e and not slow" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not e2e and not nightly and not slow" $(PARALLEL)
+
+test-nightly: setup ## Run the tests that are slow and rarely tell anything new
+	$(BIN)/python -m pytest -m "nightly and not e2e" $(PARALLEL)
+	$(BIN)/python -m pytest -m "nightly and e2e"
 
 test-gpu: setup ## Run the tests that need a CUDA device; they are skipped without one
 	$(BIN)/python -m pytest -m gpu
