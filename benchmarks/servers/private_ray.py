@@ -10,7 +10,7 @@ from typing import Any
 
 from script import HOST, Arguments, arguments, free_port, sleep_until_stopped, stoppable
 
-from anabranch.control.engine import flags, ports
+from anabranch.control.engine import flags, haproxy, ports
 from anabranch.control.engine.loopback import keep_loopback
 from anabranch.control.engine.tokens import ensure_token
 
@@ -79,4 +79,5 @@ def _proxy(block: ports.PortBlock, folder: Path) -> dict[str, str]:
     binary = flags.haproxy_binary()
     if binary is None or flags.haproxy_problem(binary, folder) is not None:
         return flags.plain_proxy_environment()
-    return flags.haproxy_environment(folder, flags.write_launcher(folder, binary, block), block)
+    launcher = haproxy.write_launcher(folder, binary, block)
+    return flags.haproxy_environment(folder, launcher, block)
