@@ -28,6 +28,8 @@ from rich.table import Table
 from anabranch.components.bandits import Bandit, State
 from anabranch.components.bandits.nodes import bandit_of
 from anabranch.specs.models import Router
+from benchmarks.options import parse
+from benchmarks.outcome import outcome
 
 ARMS = {"best": 0.9, "middle": 0.6, "worst": 0.3}
 SWAPPED = {"best": 0.3, "middle": 0.6, "worst": 0.9}
@@ -73,7 +75,7 @@ LINEAR = Strategy("linucb", "linucb")
 
 
 def main() -> int:
-    """Measure and print; 1 if a goal is missed."""
+    """Measure and print; return the code of ``outcome``."""
     options = _options()
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     curves = {one.title: _mean(one, options.seeds, _still) for one in STRATEGIES}
@@ -93,7 +95,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bandits", description=__doc__)
     parser.add_argument("--seeds", type=int, default=10, help="worlds (default: 10)")
     parser.add_argument("--plot", metavar="FILE", help="draw the curves, as PNG (needs Matplotlib)")
-    return parser.parse_args()
+    return parse(parser, seeds=1)
 
 
 def _still(number: int) -> Mapping[str, float]:
@@ -211,9 +213,7 @@ def _goals(ucb1: Curve, bound: Curve) -> int:
         taken = decision_seconds(one) * 1e6
         text = f"a decision of {one.title}: {taken:.2f} us (goal: {GOAL_US:g})"
         goals.append((text, taken <= GOAL_US))
-    for text, met in goals:
-        print("met   " if met else "MISSED", text)
-    return 0 if all(met for _, met in goals) else 1
+    return outcome(goals)
 
 
 def decision_seconds(strategy: Strategy) -> float:

@@ -33,6 +33,8 @@ from benchmarks import environments
 from benchmarks.contenders import SERVERS
 from benchmarks.engine import Engine, engine
 from benchmarks.load import Load, load
+from benchmarks.options import add_peers, parse
+from benchmarks.outcome import outcome
 from benchmarks.running import NotMeasured, niced
 from benchmarks.servers.script import HOST, free_port
 
@@ -99,9 +101,10 @@ class Measured:
 
 
 def main() -> int:
-    """Measure and print; 1 if a goal is missed or something could not be measured."""
+    """Measure and print; return the code of ``outcome``."""
     options = _options()
-    measured = [Measured(*case) for case in product((OURS, *PEERS), (False, True))]
+    servers = (OURS, *PEERS) if options.peers else (OURS,)
+    measured = [Measured(*case) for case in product(servers, (False, True))]
     _install(measured)
     with tempfile.TemporaryDirectory(prefix="ab-") as name:
         net = Path(name) / "net.pt2"
@@ -117,13 +120,14 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batching", description=__doc__)
     parser.add_argument("--seconds", type=int, default=3, help="of each load (default: 3)")
     parser.add_argument("--rounds", type=int, default=3, help="of each (default: 3)")
-    return parser.parse_args()
+    add_peers(parser)
+    return parse(parser, seconds=1, rounds=1)
 
 
 def _install(measured: Sequence[Measured]) -> None:
-    for server, peer in PEERS.items():
+    for server in {one.server for one in measured} - {OURS}:
         try:
-            environments.install(peer.environment)
+            environments.install(PEERS[server].environment)
         except environments.NotInstalled as problem:
             for one in measured:
                 one.problem = str(problem) if one.server == server else one.problem
@@ -261,12 +265,7 @@ def _report(measured: Sequence[Measured]) -> int:
     for clients, one in product(CLIENTS, found.values()):
         print(_row(clients, one, found.get((OURS, one.batched))))
     problems = [f"{one.title}: {one.problem}" for one in measured if one.problem]
-    for problem in problems:
-        print("not measured:", problem)
-    goals = _goals(found)
-    for text, met in goals:
-        print("met   " if met else "MISSED", text)
-    return 0 if goals and not problems and all(met for _, met in goals) else 1
+    return outcome(_goals(found), problems)
 
 
 def _row(clients: int, one: Measured, ours: Measured | None) -> str:

@@ -29,6 +29,8 @@ from benchmarks.client import percentile
 from benchmarks.contenders import NICENESS
 from benchmarks.engine import Engine, engine
 from benchmarks.open_loop import Answer, OpenLoop
+from benchmarks.options import parse
+from benchmarks.outcome import outcome
 
 RATE = 200
 """Predictions a second."""
@@ -97,7 +99,7 @@ class Phase:
 
 
 def main() -> int:
-    """Measure and print; 1 if a goal is missed."""
+    """Measure and print; return the code of ``outcome``."""
     options = _options()
     os.nice(NICENESS)
     goals: list[tuple[str, bool]] = []
@@ -107,16 +109,14 @@ def main() -> int:
             url = one.deploy(Path(name), graph, _spec(more))
             goals += asyncio.run(_measured(graph, url, options))
             goals.append(asyncio.run(_killed(one, graph, url)))
-    for text, met in goals:
-        print("met   " if met else "MISSED", text)
-    return 0 if all(met for _, met in goals) else 1
+    return outcome(goals)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.explain_load")
     parser.add_argument("--seconds", type=float, default=4, help="of each turn (default: 4)")
     parser.add_argument("--turns", type=int, default=5, help="of each kind (default: 5)")
-    return parser.parse_args()
+    return parse(parser, seconds=1, turns=1)
 
 
 def _spec(more: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,8 @@ from benchmarks.explained_cases import (
     row_of,
     spec,
 )
+from benchmarks.options import parse
+from benchmarks.outcome import outcome
 
 GOAL = 1.3
 """Most times the library's own time that one explanation may take."""
@@ -100,7 +102,7 @@ class InProcess:
 
 
 def main() -> int:
-    """Measure and print; 1 if a goal is missed."""
+    """Measure and print; return the code of ``outcome``."""
     options = _options()
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory(prefix="ab-") as name:
@@ -116,9 +118,7 @@ def main() -> int:
         ]
         if not options.alone:
             goals += _http(root, options.seconds)
-    for text, met in goals:
-        print("met   " if met else "MISSED", text)
-    return 0 if all(met for _, met in goals) else 1
+    return outcome(goals)
 
 
 def _options() -> argparse.Namespace:
@@ -127,7 +127,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=6, help="over HTTP, each (default: 6)")
     parser.add_argument("--only", nargs="*", help="methods (default: all)")
     parser.add_argument("--alone", action="store_true", help="leave out what goes over HTTP")
-    return parser.parse_args()
+    return parse(parser, times=1, seconds=1)
 
 
 def _case(case: Case, root: Path, times: int) -> Measured:

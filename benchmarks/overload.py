@@ -26,6 +26,8 @@ from benchmarks.contenders import NICENESS
 from benchmarks.engine import Engine, engine
 from benchmarks.load import Load, load
 from benchmarks.open_loop import Answer, OpenLoop
+from benchmarks.options import parse
+from benchmarks.outcome import outcome
 
 SIZE = 32
 MODEL_S = 0.2
@@ -43,7 +45,7 @@ class Model:
 
 
 def main() -> int:
-    """Measure and print; 1 if a goal is missed."""
+    """Measure and print; return the code of ``outcome``."""
     options = _options()
     os.nice(NICENESS)
     with tempfile.TemporaryDirectory(prefix="ab-") as name, engine() as one:
@@ -60,7 +62,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload")
     parser.add_argument("--seconds", type=int, default=15, help="of overload (default: 15)")
-    return parser.parse_args()
+    return parse(parser, seconds=3)
 
 
 def _deploy(one: Engine, root: Path) -> str:
@@ -127,9 +129,7 @@ def _report(
             memory[-1] <= 1.05 * early,
         ),
     ]
-    for text, met in goals:
-        print("met   " if met else "MISSED", text)
-    return 0 if all(met for _, met in goals) else 1
+    return outcome(goals)
 
 
 def _ms(answers: Sequence[Answer], share: float) -> float:

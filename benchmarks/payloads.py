@@ -33,6 +33,8 @@ from anabranch.control.engine.flags import MARK
 from benchmarks import environments
 from benchmarks.encodings import BINARY, ENCODINGS, JSON, MODEL, Address, Encoding, Floats, Request
 from benchmarks.load import Load, load
+from benchmarks.options import add_peers, parse
+from benchmarks.outcome import MET, MISSED, NOT_MEASURED
 from benchmarks.request import WrongAnswer
 from benchmarks.running import NotMeasured, niced
 from benchmarks.servers.negate_ports import GRPC_PORT
@@ -106,23 +108,26 @@ Found = dict[tuple[Contender, Case], list[Load]]
 
 
 def main() -> int:
-    """Measure and print; 1 if a goal is missed."""
+    """Measure and print; return the code of ``outcome``."""
     options = _options()
-    environments.install("mlserver")
+    contenders = tuple(one for one in CONTENDERS if options.peers or one.peer is None)
+    if PEER in contenders:
+        environments.install("mlserver")
     found: Found = defaultdict(list)
     problems: list[str] = []
-    for number, contender in product(range(options.rounds), CONTENDERS):
+    for number, contender in product(range(options.rounds), contenders):
         print(f"round {number + 1} of {options.rounds}: {contender.title}", file=sys.stderr)
         with serving(contender) as address:
             problems += _round(contender, address, options.seconds, found)
-    return _report(found, problems)
+    return _report(found, problems, contenders)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.payloads", description=__doc__)
     parser.add_argument("--seconds", type=int, default=2, help="of each load (default: 2)")
     parser.add_argument("--rounds", type=int, default=2, help="over all servers (default: 2)")
-    return parser.parse_args()
+    add_peers(parser)
+    return parse(parser, seconds=1, rounds=1)
 
 
 @contextmanager
@@ -210,30 +215,35 @@ def _title(case: Case) -> str:
     return f"{case.encoding.title}, {case.payload.title}, {case.connections}"
 
 
-def _report(found: Found, problems: Sequence[str]) -> int:
-    rows = table(found)
+def _report(found: Found, problems: Sequence[str], contenders: Sequence[Contender]) -> int:
+    rows = table(found, contenders)
     _print(rows)
     for problem in problems:
         print(problem)
     verdicts = [row[-1] for row in rows[1:] if row[-1]]
     print(f"goal missed in {verdicts.count('MISSED')} of {len(verdicts)} cases")
-    return 1 if "MISSED" in verdicts else 0
+    if any("not measured" in row for row in rows):
+        return NOT_MEASURED
+    return MISSED if "MISSED" in verdicts else MET
 
 
-def table(found: Found) -> list[list[str]]:
+def table(found: Found, chosen: Sequence[Contender] = CONTENDERS) -> list[list[str]]:
     """A row of headings, and one for each case: figures, ratios, verdict."""
     titles = [f"{one.title}: p50 / p99 ms, rate" for one in CONTENDERS]
     against = [f"× {one.title}" for one in (PEER, FLOOR)]
     head = ["encoding", "tensor", "connections", *titles, *against, f"≥ {GOAL:g} × {PEER.title}"]
-    return [head, *(_row(case, found) for case in CASES)]
+    return [head, *(_row(case, found, chosen) for case in CASES)]
 
 
-def _row(case: Case, found: Found) -> list[str]:
-    loads = [_cell(contender, case, found) for contender in CONTENDERS]
+def _row(case: Case, found: Found, chosen: Sequence[Contender]) -> list[str]:
+    loads = [
+        _cell(contender, case, found) if contender in chosen else "left out"
+        for contender in CONTENDERS
+    ]
     ratios = (_ratio(case, other, found) for other in (PEER, FLOOR))
     cells = ["" if ratio is None else f"{ratio:.2f}" for ratio in ratios]
     told = case.encoding.title, case.payload.title, str(case.connections)
-    return [*told, *loads, *cells, _verdict(case, found)]
+    return [*told, *loads, *cells, _verdict(case, found) if PEER in chosen else ""]
 
 
 def _cell(contender: Contender, case: Case, found: Found) -> str:

@@ -34,6 +34,8 @@ from benchmarks.counts import outlet, until
 from benchmarks.engine import Engine, engine
 from benchmarks.moody import Mood, Moody, moody
 from benchmarks.open_loop import OpenLoop
+from benchmarks.options import parse
+from benchmarks.outcome import outcome
 
 RATE = 200
 """Predictions a second."""
@@ -105,7 +107,7 @@ _SIGNALS: dict[Mood, signal.Signals] = {
 
 
 def main() -> int:
-    """Measure and print; 1 if a goal is missed."""
+    """Measure and print; return the code of ``outcome``."""
     options = _options()
     os.nice(NICENESS)
     goals: list[tuple[str, bool]] = []
@@ -113,15 +115,13 @@ def main() -> int:
         for name in OUTLETS:
             for mood in MOODS:
                 goals += asyncio.run(_phase(bench, name, mood, options.seconds))
-    for text, met in goals:
-        print("met   " if met else "MISSED", text)
-    return 0 if all(met for _, met in goals) else 1
+    return outcome(goals)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sinks")
     parser.add_argument("--seconds", type=float, default=10, help="of each mood (default: 10)")
-    return parser.parse_args()
+    return parse(parser, seconds=1)
 
 
 @contextmanager

@@ -40,6 +40,8 @@ from benchmarks.contenders import GRAPH, NICENESS
 from benchmarks.engine import Engine, engine
 from benchmarks.load import Load, load, tool
 from benchmarks.moody import moody
+from benchmarks.options import parse
+from benchmarks.outcome import outcome
 
 BEFORE = "f5886f5"
 """The last commit without telemetry."""
@@ -47,9 +49,9 @@ ROOT = Path(__file__).parents[1]
 CONNECTIONS = (1, 32)
 WARM_UP_S = 1
 CONSOLES = 5
-PLAIN, TRACED, UNTRACED = "metrics", "traces of 1 %", "the same, not traced"
+BARE, PLAIN, TRACED, UNTRACED = "bare", "metrics", "traces of 1 %", "the same, not traced"
 OPEN, CLOSED = f"{CONSOLES} consoles open", "the same, none open"
-BASES = {PLAIN: "bare", TRACED: UNTRACED, OPEN: CLOSED}
+BASES = {PLAIN: BARE, TRACED: UNTRACED, OPEN: CLOSED}
 """What a variant is compared with where that is not PLAIN: the turn before, or `bare`."""
 NOT_SAMPLED = {"traceparent": f"00-{1:032x}-{1:016x}-00"}
 LEAST = 0.97
@@ -115,7 +117,7 @@ class Variant:
 
 
 def main() -> int:
-    """Measure and print; 1 if a goal is missed."""
+    """Measure and print; return the code of ``outcome``."""
     options = _options()
     os.nice(NICENESS)
     with ExitStack() as stack:
@@ -125,17 +127,15 @@ def main() -> int:
                 print(f"round {number} of {options.rounds}: {variant.title}", flush=True)
                 variant.turn(options.seconds, tool())
     Console(width=120).print(_table(variants))
-    goals = _goals(variants)
-    for text, met in goals:
-        print("met   " if met else "MISSED", text)
-    return 0 if all(met for _, met in goals) else 1
+    lacking = [] if variants[0].title == BARE else [f"{BARE}: the commit {BEFORE} is not here"]
+    return outcome(_goals(variants), lacking)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.telemetry")
     parser.add_argument("--seconds", type=int, default=4, help="of each load (default: 4)")
     parser.add_argument("--rounds", type=int, default=5, help="(default: 5)")
-    return parser.parse_args()
+    return parse(parser, seconds=1, rounds=1)
 
 
 def _variants(stack: ExitStack) -> list[Variant]:
@@ -145,7 +145,7 @@ def _variants(stack: ExitStack) -> list[Variant]:
     found = []
     old = stack.enter_context(_before())
     if old is not None:
-        found.append(Variant("bare", *_deployed(stack, old, "five", {})))
+        found.append(Variant(BARE, *_deployed(stack, old, "five", {})))
     one = stack.enter_context(engine(collector))
     for number, (title, telemetry) in enumerate(VARIANTS.items()):
         found.append(Variant(title, *_deployed(stack, one, f"five-{number}", telemetry)))
@@ -166,7 +166,6 @@ def _before() -> Iterator[Engine | None]:
         tree = Path(name) / "before"
         add = ["git", "-C", str(ROOT), "worktree", "add", "--detach", str(tree), BEFORE]
         if shutil.which("git") is None or subprocess.run(add, capture_output=True).returncode:
-            print(f"bare: not measured, {BEFORE} is not here")
             yield None
             return
         try:
@@ -234,7 +233,7 @@ def _base(variant: Variant, variants: Sequence[Variant]) -> Variant | None:
     """What a variant is compared with."""
     by_title = {one.title: one for one in variants}
     base = by_title.get(BASES.get(variant.title, PLAIN))
-    return None if variant.title == "bare" else base
+    return None if variant.title == BARE else base
 
 
 def _ratios(variant: Variant, variants: Sequence[Variant]) -> str:

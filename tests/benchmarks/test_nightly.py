@@ -1,0 +1,60 @@
+"""Every benchmark measures all of its rows; a missed goal of speed is no failure here.
+
+BentoML and MLServer are left out: to install them takes minutes and the package index.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmarks.outcome import MET, MISSED
+
+ROOT = Path(__file__).parents[2]
+PEERS = ("--no-peers",)
+
+pytestmark = [pytest.mark.slow, pytest.mark.nightly]
+
+
+def assert_measured(name: str, options: Sequence[str] = (), needs: Sequence[str] = ()) -> None:
+    for module in needs:
+        pytest.importorskip(module)
+    command = [sys.executable, "-m", name, "--quick", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode in (MET, MISSED), done.stdout + done.stderr
+    assert "not measured" not in done.stdout
+
+
+def test_bandits() -> None:
+    assert_measured("benchmarks.bandits")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", ["overload", "explain_load", "telemetry", "sinks"])
+def test_a_benchmark_of_the_core(name: str) -> None:
+    assert_measured(f"benchmarks.{name}")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("name", ["benchmarks", "benchmarks.payloads"])
+def test_a_benchmark_with_peers(name: str) -> None:
+    assert_measured(name, PEERS)
+
+
+@pytest.mark.e2e
+def test_batching() -> None:
+    assert_measured("benchmarks.batching", PEERS, needs=["torch"])
+
+
+@pytest.mark.e2e
+def test_cold_starts() -> None:
+    assert_measured("benchmarks.coldstart", needs=["torch"])
+
+
+@pytest.mark.e2e
+def test_explaining() -> None:
+    assert_measured("benchmarks.explaining", needs=["alibi", "captum", "sklearn", "torch"])
