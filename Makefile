@@ -75,10 +75,9 @@ SWAGGER := 5.35.0
 SWAGGER_SHA256 := 1b8e891893404ea4c3558b6a87e2a3e494e7eedba41168c2ece5800a391a6ea6
 swagger: ## Fetch the page that documents graphs
 	mkdir -p build/swagger
-	curl -fsSL -o build/swagger/ui.tgz \
-		https://registry.npmjs.org/swagger-ui-dist/-/swagger-ui-dist-$(SWAGGER).tgz
-	echo "$(SWAGGER_SHA256)  build/swagger/ui.tgz" | sha256sum --check --quiet
-	tar xzf build/swagger/ui.tgz -C build/swagger
+	npm pack --loglevel error swagger-ui-dist@$(SWAGGER) --pack-destination build/swagger
+	cd build/swagger && echo "$(SWAGGER_SHA256)  swagger-ui-dist-$(SWAGGER).tgz" \
+		| sha256sum --check --quiet && tar xzf swagger-ui-dist-$(SWAGGER).tgz
 	for name in swagger-ui-bundle.js swagger-ui.css; do \
 		grep -v 'sourceMappingURL=' build/swagger/package/$$name \
 		| gzip -9 -n > anabranch/router/http/swagger/$$name.gz; done
@@ -89,10 +88,9 @@ DAGRE := 3.1.3
 DAGRE_SHA256 := 12441833c8af49e5a241d94bfd53159875965876b3f4f3214abafe1ed6a9ee4c
 dagre: ## Fetch the library that lays out the console's drawings of graphs
 	mkdir -p build/dagre
-	curl -fsSL -o build/dagre/dagre.tgz \
-		https://registry.npmjs.org/@dagrejs/dagre/-/dagre-$(DAGRE).tgz
-	echo "$(DAGRE_SHA256)  build/dagre/dagre.tgz" | sha256sum --check --quiet
-	tar xzf build/dagre/dagre.tgz -C build/dagre
+	npm pack --loglevel error @dagrejs/dagre@$(DAGRE) --pack-destination build/dagre
+	cd build/dagre && echo "$(DAGRE_SHA256)  dagrejs-dagre-$(DAGRE).tgz" \
+		| sha256sum --check --quiet && tar xzf dagrejs-dagre-$(DAGRE).tgz
 	mkdir -p anabranch/router/console/static
 	grep -v 'sourceMappingURL=' build/dagre/package/dist/dagre.esm.js \
 		| gzip -9 -n > anabranch/router/console/static/dagre.js.gz
