@@ -8,112 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import socket
 import subprocess
-import sys
 import threading
 import time
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
-from anabranch.client.client import ControlClient
 from anabranch.errors import NotFound
 from benchmarks.moody import Moody, moody
 from tests.control import web
 from tests.control.web import Web
+from tests.engines import BODY, Engine, free_ports
 from tests.telemetry.collector import Collector, collecting
 from tests.waiting import until
 
-BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]}
-"""A request for the graphs that ``spec`` makes."""
-HTTP = httpx.Client(
-    timeout=60, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0)
-)
-"""A new connection for each request, but not 20 ms each for certificates that none needs."""
 MOST_REQUESTS = 50_000
 LONGEST_LOAD_S = 180.0
-
-
-@dataclass
-class Engine:
-    """The session's engine."""
-
-    home: Path
-    ports: dict[str, int]
-    env: dict[str, str] = field(default_factory=dict)
-
-    def up(self) -> None:
-        ports = [text for name, port in self.ports.items() for text in (f"--{name}", str(port))]
-        done = self.command("up", *ports)
-        assert done.returncode == 0, done.stderr
-
-    def down(self) -> None:
-        done = self.command("down")
-        assert done.returncode == 0, done.stderr
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.ports['http-port']}"
-
-    @property
-    def token(self) -> str:
-        return (self.home / "token").read_text().strip()
-
-    def control(self) -> ControlClient:
-        return ControlClient.of_home(self.home)
-
-    def graph_url(self, name: str) -> str:
-        return f"{self.url}/v2/models/{name}"
-
-    def infer(self, name: str, body: Any = BODY, **request: Any) -> httpx.Response:
-        return HTTP.post(f"{self.graph_url(name)}/infer", json=body, **request)
-
-    def api(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """One call of the control API, below ``/control/v1``."""
-        headers = {"authorization": f"Bearer {self.token}"}
-        url = f"{self.url}/control/v1{path}"
-        return HTTP.request(method, url, headers=headers, **request)
-
-    def graph(self, name: str) -> dict[str, Any]:
-        """What the control API says of a graph."""
-        reply = self.api("GET", f"/graphs/{name}")
-        assert reply.status_code == 200, reply.text
-        found: dict[str, Any] = reply.json()
-        return found
-
-    def traffic(self, name: str, **change: dict[int, float]) -> dict[str, Any]:
-        """Set ``weights`` or ``mirrors``."""
-        body = {key: {str(n): share for n, share in it.items()} for key, it in change.items()}
-        reply = self.api("PUT", f"/graphs/{name}/traffic", json=body)
-        assert reply.status_code == 200, reply.text
-        found: dict[str, Any] = reply.json()
-        return found
-
-    def command(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        """Run the command line as a user would."""
-        return subprocess.run(
-            [sys.executable, "-m", "anabranch.cli.main", *arguments],
-            env={**os.environ, **self.env, "ANABRANCH_HOME": str(self.home)},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in sockets]
 
 
 @pytest.fixture(scope="session")
@@ -151,8 +69,6 @@ def engine(
     collector: Collector,
     sink: Moody,
 ) -> Iterator[Engine]:
-    names = ("http-port", "grpc-port", "dashboard-port")
-    ports = dict(zip(names, free_ports(3), strict=True))
     env = {
         "ANABRANCH_WEBHOOKS": f"{outside.url}/",
         "ANABRANCH_REQUEST_LOGS": f"{outside.url}/logs,{sink.url}/",
@@ -161,7 +77,7 @@ def engine(
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_url,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
     }
-    one = Engine(tmp_path_factory.mktemp("engine"), ports, env)
+    one = Engine(tmp_path_factory.mktemp("engine"), env)
     try:
         one.up()
         yield one
@@ -348,21 +264,6 @@ def load(engine: Engine) -> Callable[..., Any]:
             thread.join()
 
     return running
-
-
-def actor_processes(engine: Engine, name: str) -> list[psutil.Process]:
-    """Ray names a worker's process after the actor that it runs."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        title = " ".join(process.info["cmdline"] or ())
-        if title.startswith(f"ray::{name}"):
-            try:
-                mine = process.environ().get("ANABRANCH_HOME") == str(engine.home)
-            except psutil.Error:
-                continue
-            if mine:
-                found.append(process)
-    return found
 
 
 @dataclass

@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import BODY, Engine, Given, actor_processes, error, node, spec
+from tests.e2e.conftest import Given, error, node, spec
+from tests.engines import BODY, Engine, actor_processes
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e

@@ -11,7 +11,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.e2e.conftest import Engine, Given, error, spec, value
+from tests.e2e.conftest import Given, error, spec, value
+from tests.engines import Engine
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.e2e

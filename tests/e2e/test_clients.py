@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Engine, Given
+from tests.e2e.conftest import Given
+from tests.engines import Engine
 
 pytestmark = pytest.mark.e2e
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
+from tests.e2e.conftest import Given, node, spec
+from tests.engines import Engine, actor_processes
 
 sync_api = pytest.importorskip("playwright.sync_api")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")

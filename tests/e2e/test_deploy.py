@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Engine, Given, node, spec, value
+from tests.e2e.conftest import Given, node, spec, value
+from tests.engines import Engine
 
 pytestmark = pytest.mark.e2e
 

@@ -3,65 +3,20 @@
 import json
 import os
 import signal
-import socket
 import subprocess
-import sys
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from anabranch.client.engine_state import read_state
-from anabranch.control.engine import processes
 from anabranch.control.engine.flags import OVERRIDE
+from tests.engines import HTTP, Engine, done
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "graph.yaml"
-
-
-class Engine:
-    """An engine of its own home, driven by the command line."""
-
-    def __init__(self, home, ports, env=None):
-        self.home = home
-        self.ports = ports
-        self.env = {**os.environ, **(env or {}), "ANABRANCH_HOME": str(home)}
-
-    def run(self, *arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "anabranch.cli.main", *map(str, arguments)],
-            env=self.env, capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
-
-    def up(self):
-        http, grpc, dashboard = self.ports
-        return self.run(
-            "up", "-o", "json", "--http-port", http, "--grpc-port", grpc,
-            "--dashboard-port", dashboard,
-        )  # fmt: skip
-
-    @property
-    def state(self):
-        return read_state(self.home)
-
-    def processes(self, state):
-        return processes.of_engine(state.id, Path(state.runtime))
-
-    def is_live(self):
-        url = f"http://127.0.0.1:{self.ports[0]}/v2/health/live"
-        try:
-            return httpx.get(url, trust_env=False, timeout=10).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-
-def free_ports(count):
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in sockets]
 
 
 @pytest.fixture
@@ -70,17 +25,19 @@ def new_engine(tmp_path):
     made = []
 
     def make(name="home", env=None):
-        made.append(Engine(tmp_path / name, free_ports(3), env))
+        made.append(Engine(tmp_path / name, env or {}))
         return made[-1]
 
     yield make
     for engine in made:
-        engine.run("down")
+        engine.command("down")
 
 
-def done(result):
-    assert result.returncode == 0, result.stderr
-    return result
+def is_live(engine):
+    try:
+        return HTTP.get(f"{engine.url}/v2/health/live").status_code == 200
+    except httpx.HTTPError:
+        return False
 
 
 def listening(found):
@@ -99,85 +56,85 @@ def listening(found):
 
 def test_up_deploy_infer_down(new_engine):
     engine = new_engine()
-    info = json.loads(done(engine.up()).stdout)
+    info = json.loads(done(engine.start()).stdout)
     assert info == {
-        "http": f"http://127.0.0.1:{engine.ports[0]}",
-        "grpc": f"127.0.0.1:{engine.ports[1]}",
-        "console": f"http://127.0.0.1:{engine.ports[0]}/console",
-        "dashboard": f"http://127.0.0.1:{engine.ports[2]}",
+        "http": f"http://127.0.0.1:{engine.ports.http}",
+        "grpc": f"127.0.0.1:{engine.ports.grpc}",
+        "console": f"http://127.0.0.1:{engine.ports.http}/console",
+        "dashboard": f"http://127.0.0.1:{engine.ports.dashboard}",
+        "dashboard_token": str(engine.home / "ray-token"),
         "home": str(engine.home),
     }
     for page in ("console", "dashboard"):
         found = httpx.get(info[page], trust_env=False, follow_redirects=True)
+        assert found.status_code == 200
         assert found.headers["content-type"].startswith("text/html")
-    deployed = json.loads(done(engine.run("deploy", EXAMPLE, "-o", "json")).stdout)
+    deployed = json.loads(done(engine.command("deploy", EXAMPLE, "-o", "json")).stdout)
     assert deployed == {"graph": "quickstart", "revision": 1, "state": "live"}
-    answer = done(engine.run("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
+    answer = done(engine.command("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
     assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]
-    assert "quickstart  1 " in done(engine.run("status")).stdout
-    assert "no change" in done(engine.run("plan", EXAMPLE)).stdout
-    missing = engine.run("infer", "quickstart", "-d", '{"inputs": []}')
+    assert "quickstart  1 " in done(engine.command("status")).stdout
+    assert "no change" in done(engine.command("plan", EXAMPLE)).stdout
+    missing = engine.command("infer", "quickstart", "-d", '{"inputs": []}')
     assert missing.returncode == 1 and "fruit" in missing.stderr and not missing.stdout
-    done(engine.run("delete", "quickstart"))
-    assert engine.run("status", "quickstart").returncode == 1
+    done(engine.command("delete", "quickstart"))
+    assert engine.command("status", "quickstart").returncode == 1
 
     state = engine.state
-    assert json.loads(done(engine.run("down", "-o", "json")).stdout)["stopped"] is True
+    assert json.loads(done(engine.command("down", "-o", "json")).stdout)["stopped"] is True
     assert engine.processes(state) == []
     assert not Path(state.runtime).exists()
     assert engine.state is None
-    assert json.loads(done(engine.run("down", "-o", "json")).stdout)["stopped"] is False
+    assert json.loads(done(engine.command("down", "-o", "json")).stdout)["stopped"] is False
 
 
 def test_two_engines_side_by_side(new_engine):
     one, two = new_engine("one"), new_engine("two")
-    done(one.up())
-    taken = Engine(two.home, one.ports).up()
+    one.up()
+    taken = Engine(two.home, ports=one.ports).start()
     assert taken.returncode == 1
-    assert f"port {one.ports[0]} " in taken.stderr and "--http-port" in taken.stderr
+    assert f"port {one.ports.http} " in taken.stderr and "--http-port" in taken.stderr
     assert two.state is None
-    done(two.up())
-    done(two.run("deploy", EXAMPLE))
-    assert "no graphs" in done(one.run("status")).stdout
-    done(one.run("down"))
-    assert two.is_live() and not one.is_live()
-    assert done(two.run("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+    two.up()
+    done(two.command("deploy", EXAMPLE))
+    assert "no graphs" in done(one.command("status")).stdout
+    done(one.command("down"))
+    assert is_live(two) and not is_live(one)
+    assert done(two.command("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
 
 
 def test_graphs_come_back_after_a_crash(new_engine):
     engine = new_engine()
-    done(engine.up())
-    done(engine.run("deploy", EXAMPLE))
+    done(engine.start())
+    done(engine.command("deploy", EXAMPLE))
     crashed = engine.state
     for process in engine.processes(crashed):
         with suppress(psutil.NoSuchProcess):  # ended with one before it
             process.kill()
-    done(engine.up())
+    done(engine.start())
     assert engine.state.id != crashed.id
     assert engine.processes(crashed) == []
     assert not Path(crashed.runtime).exists()
-    assert done(engine.run("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+    assert done(engine.command("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
 
 
 def test_down_ends_what_a_dead_head_left(new_engine):
     engine = new_engine()
-    done(engine.up())
+    done(engine.start())
     state = engine.state
     left = [one for one in engine.processes(state) if one.pid != state.pid]
     os.kill(state.pid, signal.SIGSTOP)  # so that it cannot stop its children on the way out
     os.kill(state.pid, signal.SIGKILL)
     assert left
-    done(engine.run("down"))
+    done(engine.command("down"))
     assert engine.processes(state) == []
 
 
 def test_an_interrupted_start_leaves_nothing(new_engine):
     engine = new_engine()
-    http, grpc, dashboard = map(str, engine.ports)
     starting = subprocess.Popen(
-        [sys.executable, "-m", "anabranch.cli.main", "up", "--http-port", http,
-         "--grpc-port", grpc, "--dashboard-port", dashboard],
-        env=engine.env, stderr=subprocess.PIPE, text=True,
+        engine.command_line("up", *engine.ports.options()),
+        env=engine.environment(), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while "starting Ray" not in starting.stderr.readline():
         assert starting.poll() is None
@@ -191,7 +148,7 @@ def test_an_interrupted_start_leaves_nothing(new_engine):
 
 def test_a_start_that_fails_shows_why_and_leaves_nothing(new_engine):
     engine = new_engine(env={"ANABRANCH_STORE": "nosuchdatabase://x"})
-    failed = engine.up()
+    failed = engine.start()
     assert failed.returncode == 1
     assert "nosuchdatabase" in failed.stderr and "driver.log" in failed.stderr
     assert engine.state is None
@@ -199,22 +156,22 @@ def test_a_start_that_fails_shows_why_and_leaves_nothing(new_engine):
 
 def test_without_haproxy_the_default_proxy_answers(new_engine):
     engine = new_engine(env={OVERRIDE: "/nonexistent/haproxy"})
-    warned = done(engine.up())
+    warned = done(engine.start())
     assert "warning: HAProxy cannot run here" in warned.stderr
-    done(engine.run("deploy", EXAMPLE))
-    assert done(engine.run("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+    done(engine.command("deploy", EXAMPLE))
+    assert done(engine.command("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
     names = {process.name() for process in engine.processes(engine.state)}
     assert not any("haproxy" in name.lower() for name in names)
 
 
 def test_up_twice_is_the_same_engine_and_every_server_of_it_stays_on_loopback(new_engine):
     engine = new_engine()
-    first, state = done(engine.up()), engine.state
-    second = done(engine.up())
+    first, state = done(engine.start()), engine.state
+    second = done(engine.start())
     assert second.stdout == first.stdout
     assert "already up" in second.stderr
     assert engine.state == state
-    done(engine.run("deploy", EXAMPLE))
+    done(engine.command("deploy", EXAMPLE))
     assert listening(engine.processes(state)) == set()
 
 
@@ -225,11 +182,9 @@ def test_run_deploys_again_on_change_and_cleans_up(new_engine, tmp_path):
     for file in EXAMPLE.parent.iterdir():
         if file.is_file():
             (work / file.name).write_bytes(file.read_bytes())
-    http, grpc, dashboard = map(str, engine.ports)
     running = subprocess.Popen(
-        [sys.executable, "-m", "anabranch.cli.main", "run", work / "graph.yaml", "--http-port",
-         http, "--grpc-port", grpc, "--dashboard-port", dashboard],
-        env=engine.env, stderr=subprocess.PIPE, text=True,
+        engine.command_line("run", work / "graph.yaml", *engine.ports.options()),
+        env=engine.environment(), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     expect(running, "revision 1 is live")
     (work / "components.py").write_text((work / "components.py").read_text() + "\n# changed\n")

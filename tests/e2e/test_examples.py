@@ -14,7 +14,8 @@ import pytest
 import yaml
 
 from anabranch import Graph
-from tests.e2e.conftest import Engine, value
+from tests.e2e.conftest import value
+from tests.engines import Engine
 
 pytest.importorskip("sklearn")
 pytest.importorskip("torch")

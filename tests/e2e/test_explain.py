@@ -16,8 +16,9 @@ import pytest
 
 from anabranch.router.grpc.messages import InferParameter, InferRequest, path, response_type
 from anabranch.router.oip.raw_tensors import encode_raw
-from tests.e2e.conftest import BODY, Engine, Given, error, node, spec, value
+from tests.e2e.conftest import Given, error, node, spec, value
 from tests.e2e.test_traces import Asked
+from tests.engines import BODY, Engine
 from tests.telemetry.collector import Collector
 from tests.waiting import until
 
@@ -195,7 +196,7 @@ def test_a_prediction_is_explained_over_grpc(engine: Engine, graph: str) -> None
     )
     request.inputs.add(name="x", datatype="FP32", shape=[1, 2])
     request.raw_input_contents.append(encode_raw(np.float32([[1, 2]]), "FP32"))
-    with grpc.insecure_channel(f"127.0.0.1:{engine.ports['grpc-port']}") as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{engine.ports.grpc}") as channel:
         call = channel.unary_unary(path("ModelInfer"))
         reply = response_type("ModelInfer").FromString(
             call(request.SerializeToString(), timeout=20, wait_for_ready=True)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.e2e.conftest import Engine, Given
+from tests.e2e.conftest import Given
+from tests.engines import Engine
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -16,7 +16,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.e2e.conftest import Engine, Given
+from tests.e2e.conftest import Given
+from tests.engines import Engine
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

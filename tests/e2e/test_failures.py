@@ -12,7 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import BODY, Engine, Given, actor_processes, node, spec, value
+from tests.e2e.conftest import Given, node, spec, value
+from tests.engines import BODY, Engine, actor_processes
 
 pytestmark = pytest.mark.e2e
 

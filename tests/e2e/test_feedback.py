@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from anabranch.client.live import holds
-from tests.e2e.conftest import BODY, Engine, Given, actor_processes, error, node, spec
+from tests.e2e.conftest import Given, error, node, spec
+from tests.engines import BODY, Engine, actor_processes
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e

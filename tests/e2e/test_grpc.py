@@ -19,7 +19,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from anabranch.router.grpc.messages import SERVICE, InferRequest, path, request_type, response_type
 from anabranch.router.oip.raw_tensors import encode_raw
-from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
+from tests.e2e.conftest import Given, node, spec
+from tests.engines import Engine, actor_processes
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -87,7 +88,7 @@ def asking(name: str, **fields: Any) -> Any:
 
 @pytest.fixture
 def client(engine: Engine) -> Iterator[Client]:
-    one = Client(engine.ports["grpc-port"])
+    one = Client(engine.ports.grpc)
     with one.channel:
         yield one
 

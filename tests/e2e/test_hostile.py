@@ -15,7 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.conftest import BODY, Engine, Given, actor_processes, error, node, spec
+from tests.e2e.conftest import Given, error, node, spec
+from tests.engines import BODY, Engine, actor_processes
 
 pytestmark = pytest.mark.e2e
 
@@ -114,7 +115,7 @@ def test_json_and_shapes_that_mean_harm(engine: Engine, name: str) -> None:
 
 
 def connect(engine: Engine) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", engine.ports["http-port"]), timeout=30)
+    return socket.create_connection(("127.0.0.1", engine.ports.http), timeout=30)
 
 
 def head(*more: str) -> bytes:

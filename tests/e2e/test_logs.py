@@ -6,17 +6,16 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
+from tests.e2e.conftest import Given, node, spec
 from tests.e2e.test_traces import Asked
+from tests.engines import Engine, actor_processes
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -94,8 +93,7 @@ def test_filters_are_applied_by_the_engine(engine: Engine, name: str) -> None:
 @contextmanager
 def following(engine: Engine, name: str, file: Path) -> Iterator[None]:
     """``anabranch logs --follow``, which writes to a file."""
-    command = [sys.executable, "-m", "anabranch.cli.main", "logs", name, "--follow", "-o", "json"]
-    env = {**os.environ, **engine.env, "ANABRANCH_HOME": str(engine.home)}
+    command, env = engine.command_line("logs", name, "--follow", "-o", "json"), engine.environment()
     with file.open("wb") as output, subprocess.Popen(command, env=env, stdout=output) as process:
         try:
             yield
@@ -126,12 +124,11 @@ def test_following_goes_on_when_replicas_are_replaced(
 
 def test_they_are_in_the_dashboard(engine: Engine, name: str) -> None:
     ask(engine, name, "apple-4")
-    dashboard = f"http://127.0.0.1:{engine.ports['dashboard-port']}"
-    application = httpx.get(f"{dashboard}/api/serve/applications/", timeout=20).json()
+    application = engine.dashboard("/api/serve/applications/").json()
     deployments = application["applications"][name]["deployments"]
     (replica,) = deployments["router"]["replicas"]
     asked = {"node_id": replica["node_id"], "filename": replica["log_file_path"].lstrip("/")}
-    shown = httpx.get(f"{dashboard}/api/v0/logs/file", params={**asked, "lines": 1000}, timeout=20)
+    shown = engine.dashboard("/api/v0/logs/file", params={**asked, "lines": 1000})
     assert shown.status_code == 200, shown.text
     ours = [line for line in shown.text.splitlines() if '"request_id":"apple-4"' in line]
     assert [json.loads(line[line.index("{") :])["logger"] for line in ours] == ["apples", "stdout"]

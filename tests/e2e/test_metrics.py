@@ -16,7 +16,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.conftest import Engine, Given, actor_processes, ask_each, node, spec
+from tests.e2e.conftest import Given, ask_each, node, spec
+from tests.engines import Engine, actor_processes
 from tests.waiting import until, until_true
 
 pytestmark = pytest.mark.e2e

@@ -13,7 +13,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.conftest import BODY, Engine, Given, actor_processes, ask_each, node, spec
+from tests.e2e.conftest import Given, ask_each, node, spec
+from tests.engines import BODY, Engine, actor_processes
 
 pytestmark = pytest.mark.e2e
 

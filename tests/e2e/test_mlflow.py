@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import Engine, Given, spec, value
+from tests.e2e.conftest import Given, spec, value
+from tests.engines import Engine
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,8 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
+from tests.e2e.conftest import Given, node, spec
+from tests.engines import Engine, actor_processes
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e

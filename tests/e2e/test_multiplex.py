@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from tests.e2e.conftest import Engine, Given, error, value
+from tests.e2e.conftest import Given, error, value
+from tests.engines import Engine
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.control.postgres import running_server
-from tests.e2e.conftest import Engine, Given, actor_processes, free_ports, node, spec, value
+from tests.e2e.conftest import Given, node, spec, value
+from tests.engines import Engine, actor_processes
 from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -27,10 +28,9 @@ class Times:
 
 @pytest.fixture
 def on_postgres(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
-    names = ("http-port", "grpc-port", "dashboard-port")
     with running_server() as server, server.database() as url:
         monkeypatch.setenv("ANABRANCH_STORE", url)
-        one = Engine(tmp_path / "home", dict(zip(names, free_ports(3), strict=True)))
+        one = Engine(tmp_path / "home")
         try:
             one.up()
             yield one

@@ -28,8 +28,9 @@ import yaml
 from anabranch.client.engine_state import read_state
 from anabranch.telemetry.dashboards.files import files
 from anabranch.telemetry.dashboards.promql import JOBS, PREFIXES, Source
-from tests.e2e.conftest import Engine, Given, free_ports, node, spec
+from tests.e2e.conftest import Given, node, spec
 from tests.e2e.test_grpc import Client, asking
+from tests.engines import Engine, free_ports
 from tests.telemetry import prometheus
 from tests.telemetry.collector import Collector, collecting
 from tests.telemetry.prometheus import Prometheus
@@ -290,9 +291,8 @@ class Scene:
 
     def look_at_ray(self, folder: Path) -> None:
         """What Ray's dashboard says and has written."""
-        url = f"http://127.0.0.1:{self.engine.ports['dashboard-port']}/api"
-        self.health = httpx.get(f"{url}/prometheus_health", timeout=30).status_code
-        self.discovered = httpx.get(f"{url}/prometheus/sd", timeout=30).json()
+        self.health = self.engine.dashboard("/api/prometheus_health").status_code
+        self.discovered = self.engine.dashboard("/api/prometheus/sd").json()
         self.scraped = {
             target["discoveredLabels"]["__address__"]
             for target in self.prometheus.targets()
@@ -320,7 +320,7 @@ class Scene:
             await asyncio.gather(*(one() for _ in range(clients)))
 
     def ask_grpc(self, count: int) -> None:
-        client = Client(self.engine.ports["grpc-port"])
+        client = Client(self.engine.ports.grpc)
         with client.channel:
             for _ in range(count):
                 message = asking(NAME)
@@ -369,7 +369,7 @@ def jobs(engine: Engine) -> list[dict[str, Any]]:
     state = read_state(engine.home)
     assert state is not None
     discovery = Path(state.runtime) / "ray" / "prom_metrics_service_discovery.json"
-    own = [{"targets": [f"127.0.0.1:{engine.ports['http-port']}"]}]
+    own = [{"targets": [f"127.0.0.1:{engine.ports.http}"]}]
     rays = [{"files": [str(discovery)], "refresh_interval": "1s"}]
     return [
         {"job_name": JOBS["gateway"], "static_configs": own},
@@ -381,8 +381,7 @@ def jobs(engine: Engine) -> list[dict[str, Any]]:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     """All that happens, from the engine's start to its end; Prometheus goes on."""
     folder = tmp_path_factory.mktemp("prometheus")
-    *ports, nobody, own = free_ports(5)
-    names = ("http-port", "grpc-port", "dashboard-port")
+    nobody, own = free_ports(2)
     log = f"http://127.0.0.1:{nobody}/log"
     with collecting() as collector:
         env = {
@@ -395,7 +394,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             "RAY_METRICS_GRAFANA_DASHBOARD_OUTPUT_DIR": str(folder / "dashboards"),
         }
         home = tmp_path_factory.mktemp("engine")
-        engine = Engine(home, dict(zip(names, ports, strict=True)), env)
+        engine = Engine(home, env)
         try:
             engine.up()
             with prometheus.running(folder, own, jobs(engine), rules(folder)) as server:

@@ -9,7 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import BODY, Engine, Given, error, node, spec, value
+from tests.e2e.conftest import Given, error, node, spec, value
+from tests.engines import BODY, Engine
 
 pytestmark = pytest.mark.e2e
 

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.e2e.conftest import Engine, Given, actor_processes, node, spec, value
+from tests.e2e.conftest import Given, node, spec, value
+from tests.engines import Engine, actor_processes
 
 pytestmark = pytest.mark.e2e
 
@@ -27,8 +27,7 @@ def test_the_dashboard_shows_graphs_by_their_names(engine: Engine, given: Given)
     name = given.deployed(
         spec("shown", light=node("Double"), heavy=node("Double", "light", **apart)), CODE
     )
-    url = f"http://127.0.0.1:{engine.ports['dashboard-port']}/api/serve/applications/"
-    found = httpx.get(url, timeout=60).json()["applications"]
+    found = engine.dashboard("/api/serve/applications/").json()["applications"]
     assert set(found[name]["deployments"]) == {"router"}
     assert set(found[f"{name}.r1"]["deployments"]) == {"heavy"}
 

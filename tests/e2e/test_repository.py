@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import Engine, Given, actor_processes, error, node, spec, value
+from tests.e2e.conftest import Given, error, node, spec, value
+from tests.engines import Engine, actor_processes
 from tests.waiting import until_true
 
 pytestmark = pytest.mark.e2e

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.control.web import Web
-from tests.e2e.conftest import Engine, Given, node, spec, value
+from tests.e2e.conftest import Given, node, spec, value
+from tests.engines import Engine
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e

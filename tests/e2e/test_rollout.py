@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.control.web import Answer, Asked, Web
-from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
+from tests.e2e.conftest import Given, node, spec
+from tests.engines import Engine, actor_processes
 
 pytestmark = pytest.mark.e2e
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import xgboost
 
-from tests.e2e.conftest import BODY, Engine, Given, spec, value
+from tests.e2e.conftest import Given, spec, value
+from tests.engines import BODY, Engine
 
 pytestmark = pytest.mark.e2e
 

@@ -18,7 +18,8 @@ import pytest
 
 from benchmarks.counts import outlet
 from benchmarks.moody import Mood, Moody
-from tests.e2e.conftest import Engine, Given, actor_processes, node, spec
+from tests.e2e.conftest import Given, node, spec
+from tests.engines import Engine, actor_processes
 from tests.telemetry.collector import Collector
 from tests.waiting import until
 

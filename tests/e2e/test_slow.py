@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import BODY, Engine, Given, node, spec, value
+from tests.e2e.conftest import Given, node, spec, value
+from tests.engines import BODY, Engine
 
 pytestmark = pytest.mark.e2e
 

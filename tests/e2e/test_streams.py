@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import Engine, Given, error, spec
+from tests.e2e.conftest import Given, error, spec
+from tests.engines import Engine
 
 pytestmark = pytest.mark.e2e
 

@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from anabranch.router.grpc.messages import InferResponse, path
-from tests.e2e.conftest import BODY, Engine, Given, node, spec
+from tests.e2e.conftest import Given, node, spec
 from tests.e2e.test_grpc import Client, asking
+from tests.engines import BODY, Engine
 from tests.telemetry.collector import Collector, Received
 from tests.waiting import until
 
@@ -129,7 +130,7 @@ def test_a_request_through_three_processes_is_one_trace(
 
 def test_a_call_over_grpc_is_one_trace(engine: Engine, collector: Collector, three: str) -> None:
     asked = Asked()
-    client = Client(engine.ports["grpc-port"])
+    client = Client(engine.ports.grpc)
     with client.channel as channel:
         answer, call = channel.unary_unary(
             path("ModelInfer"),

@@ -13,17 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import (
-    Engine,
-    Given,
-    Reply,
-    actor_processes,
-    ask_each,
-    error,
-    node,
-    spec,
-    value,
-)
+from tests.e2e.conftest import Given, Reply, ask_each, error, node, spec, value
+from tests.engines import Engine, actor_processes
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e

@@ -1,0 +1,158 @@
+"""Engines of a home and ports of their own, driven by the command line and over HTTP."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import psutil
+
+from anabranch.client.client import ControlClient
+from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState, read_state
+from anabranch.control.engine import ports, processes
+
+BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]}
+"""A request for the graphs that ``tests.e2e.conftest.spec`` makes."""
+HTTP = httpx.Client(
+    timeout=60, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0)
+)
+"""A new connection for each request, but not 20 ms each for certificates that none needs."""
+OUTSIDE = range(61_000, 65_500)
+"""Ports that Linux hands to no outgoing connection, and that no engine's block holds."""
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free on every interface now, all different."""
+    drawn = iter(random.SystemRandom().sample(OUTSIDE, len(OUTSIDE)))
+    free = (port for port in drawn if ports.is_free("0.0.0.0", port))
+    return [next(free) for _ in range(count)]
+
+
+class Ports(NamedTuple):
+    """The ports that ``anabranch up`` is told."""
+
+    http: int
+    grpc: int
+    dashboard: int
+
+    def options(self) -> list[str]:
+        named = self._asdict().items()
+        return [text for name, port in named for text in (f"--{name}-port", str(port))]
+
+
+def new_ports() -> Ports:
+    return Ports(*free_ports(3))
+
+
+@dataclass
+class Engine:
+    """An engine of its own home; ``env`` is added to this process's environment."""
+
+    home: Path
+    env: Mapping[str, str] = field(default_factory=dict)
+    ports: Ports = field(default_factory=new_ports)
+
+    def start(self) -> subprocess.CompletedProcess[str]:
+        return self.command("up", "-o", "json", *self.ports.options())
+
+    def up(self) -> None:
+        done(self.start())
+
+    def down(self) -> None:
+        done(self.command("down"))
+
+    @property
+    def state(self) -> EngineState | None:
+        return read_state(self.home)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.http}"
+
+    @property
+    def token(self) -> str:
+        return (self.home / "token").read_text().strip()
+
+    def control(self) -> ControlClient:
+        return ControlClient.of_home(self.home)
+
+    def graph_url(self, name: str) -> str:
+        return f"{self.url}/v2/models/{name}"
+
+    def infer(self, name: str, body: Any = BODY, **request: Any) -> httpx.Response:
+        return HTTP.post(f"{self.graph_url(name)}/infer", json=body, **request)
+
+    def api(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """One call of the control API, below ``/control/v1``."""
+        headers = {"authorization": f"Bearer {self.token}"}
+        url = f"{self.url}/control/v1{path}"
+        return HTTP.request(method, url, headers=headers, **request)
+
+    def dashboard(self, path: str, method: str = "GET", **request: Any) -> httpx.Response:
+        """One call of the Ray dashboard, with its token."""
+        token = (self.home / RAY_TOKEN_FILE).read_text().strip()
+        headers = {"authorization": f"Bearer {token}"}
+        url = f"http://127.0.0.1:{self.ports.dashboard}{path}"
+        return HTTP.request(method, url, headers=headers, **request)
+
+    def graph(self, name: str) -> dict[str, Any]:
+        """The control API's description of a graph."""
+        reply = self.api("GET", f"/graphs/{name}")
+        assert reply.status_code == 200, reply.text
+        found: dict[str, Any] = reply.json()
+        return found
+
+    def traffic(self, name: str, **change: dict[int, float]) -> dict[str, Any]:
+        """Set ``weights`` or ``mirrors``."""
+        body = {key: {str(n): share for n, share in it.items()} for key, it in change.items()}
+        reply = self.api("PUT", f"/graphs/{name}/traffic", json=body)
+        assert reply.status_code == 200, reply.text
+        found: dict[str, Any] = reply.json()
+        return found
+
+    def command(self, *arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        """Run the command line as a user would."""
+        return subprocess.run(
+            self.command_line(*arguments),
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def command_line(self, *arguments: object) -> list[str]:
+        return [sys.executable, "-m", "anabranch.cli.main", *map(str, arguments)]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, **self.env, "ANABRANCH_HOME": str(self.home)}
+
+    def processes(self, state: EngineState) -> list[psutil.Process]:
+        return processes.of_engine(state.id, Path(state.runtime))
+
+
+def actor_processes(engine: Engine, name: str) -> list[psutil.Process]:
+    """Processes of an engine's actors whose names begin with ``name``.
+
+    Ray names a worker's process after the actor that it runs.
+    """
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if " ".join(process.info["cmdline"] or ()).startswith(f"ray::{name}"):
+            with suppress(psutil.Error):
+                if process.environ().get("ANABRANCH_HOME") == str(engine.home):
+                    found.append(process)
+    return found
+
+
+def done(result: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
+    """The result of a command that succeeded."""
+    assert result.returncode == 0, result.stderr
+    return result
