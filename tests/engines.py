@@ -18,6 +18,7 @@ import psutil
 from anabranch.client.client import ControlClient
 from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState, read_state
 from anabranch.control.engine import ports, processes
+from tests.waiting import until
 
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]}
 """A request for the graphs that ``tests.e2e.conftest.spec`` makes."""
@@ -25,6 +26,8 @@ HTTP = httpx.Client(
     timeout=60, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0)
 )
 """A new connection for each request, but not 20 ms each for certificates that none needs."""
+PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+"""Serve kills a proxy that is not ready within 5 s, which on a busy machine none is."""
 OUTSIDE = range(61_000, 65_500)
 """Ports that Linux hands to no outgoing connection, and that no engine's block holds."""
 
@@ -59,6 +62,8 @@ class Engine:
     home: Path
     env: Mapping[str, str] = field(default_factory=dict)
     ports: Ports = field(default_factory=new_ports)
+    leaving: set[str] = field(default_factory=set)
+    """Graphs that were deleted, and whose replicas may still be ending."""
 
     def start(self) -> subprocess.CompletedProcess[str]:
         return self.command("up", "-o", "json", *self.ports.options())
@@ -132,20 +137,26 @@ class Engine:
         return [sys.executable, "-m", "anabranch.cli.main", *map(str, arguments)]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, **self.env, "ANABRANCH_HOME": str(self.home)}
+        return {**os.environ, **PATIENT, **self.env, "ANABRANCH_HOME": str(self.home)}
+
+    def until_left(self) -> None:
+        """Wait until the replicas of deleted graphs have ended."""
+        prefixes = [f"ServeReplica:{name}{end}" for name in self.leaving for end in (":", ".r")]
+        until(lambda: not prefixes or not actor_processes(self, *prefixes))
+        self.leaving.clear()
 
     def processes(self, state: EngineState) -> list[psutil.Process]:
         return processes.of_engine(state.id, Path(state.runtime))
 
 
-def actor_processes(engine: Engine, name: str) -> list[psutil.Process]:
-    """Processes of an engine's actors whose names begin with ``name``.
+def actor_processes(engine: Engine, *names: str) -> list[psutil.Process]:
+    """Processes of an engine's actors whose names begin with any of ``names``.
 
     Ray names a worker's process after the actor that it runs.
     """
-    found = []
+    found, titles = [], tuple(f"ray::{name}" for name in names)
     for process in psutil.process_iter(["cmdline"]):
-        if " ".join(process.info["cmdline"] or ()).startswith(f"ray::{name}"):
+        if " ".join(process.info["cmdline"] or ()).startswith(titles):
             with suppress(psutil.Error):
                 if process.environ().get("ANABRANCH_HOME") == str(engine.home):
                     found.append(process)

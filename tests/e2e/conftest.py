@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import tempfile
 import threading
 import time
 from asyncio import StreamReader, StreamWriter
@@ -17,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -62,13 +63,8 @@ def mlflow_url() -> str:
 
 
 @pytest.fixture(scope="session")
-def engine(
-    tmp_path_factory: pytest.TempPathFactory,
-    outside: Web,
-    mlflow_url: str,
-    collector: Collector,
-    sink: Moody,
-) -> Iterator[Engine]:
+def engine(outside: Web, mlflow_url: str, collector: Collector, sink: Moody) -> Iterator[Engine]:
+    """In a folder that anybody may enter, so that the home's own mode is what protects it."""
     env = {
         "ANABRANCH_WEBHOOKS": f"{outside.url}/",
         "ANABRANCH_REQUEST_LOGS": f"{outside.url}/logs,{sink.url}/",
@@ -76,13 +72,19 @@ def engine(
         "MLFLOW_TRACKING_URI": mlflow_url,
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_url,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        # Replaced revisions of one test must not compete with the next.
+        "ANABRANCH_GRACE": "30",
+        # Half of Ray's; gauges that are not shown again within two of them are dropped.
+        "RAY_metrics_report_interval_ms": "5000",
     }
-    one = Engine(tmp_path_factory.mktemp("engine"), env)
-    try:
-        one.up()
-        yield one
-    finally:
-        one.down()
+    with tempfile.TemporaryDirectory(prefix="anabranch-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        one = Engine(Path(folder) / "home", env)
+        try:
+            one.up()
+            yield one
+        finally:
+            one.down()
 
 
 def spec(name: str, **nodes: Any) -> dict[str, Any]:
@@ -146,9 +148,18 @@ class Given:
         options: Sequence[str] = (),
     ) -> subprocess.CompletedProcess[str]:
         """Run ``anabranch deploy`` on a bundle."""
-        self.made.append(str(graph["metadata"]["name"]))
-        path = self.bundle(graph, code, files)
-        return self.engine.command("deploy", str(path), "--timeout", "100s", *options)
+        name = str(graph["metadata"]["name"])
+        return self.deploy_file(name, self.bundle(graph, code, files), options)
+
+    def deploy_file(
+        self, name: str, path: Path, options: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        """Run ``anabranch deploy`` on a spec; nothing of deleted graphs is left when it returns."""
+        self.made.append(name)
+        self.engine.leaving.discard(name)
+        result = self.engine.command("deploy", str(path), "--timeout", "100s", *options)
+        self.engine.until_left()
+        return result
 
     def beside(self, graph: Mapping[str, Any], code: str, *options: str) -> None:
         """Deploy a further revision, as a canary or a mirror or in a rollout."""
@@ -170,11 +181,12 @@ class Given:
             time.sleep(0.2)
 
     def delete_all(self) -> None:
-        """Ask for what was deployed to go. Nobody waits: no other test uses the names."""
+        """Ask for what was deployed to go; the next deployment waits for its replicas to end."""
         with self.engine.control() as control:
             for name in dict.fromkeys(self.made):
                 with suppress(NotFound):
                     control.delete(name)
+                    self.engine.leaving.add(name)
 
 
 @pytest.fixture
@@ -192,6 +204,14 @@ def given_once(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iter
     one.delete_all()
 
 
+class Answered(NamedTuple):
+    """A good answer: when it was asked for and came, on the monotonic clock, and whose it is."""
+
+    asked: float
+    came: float
+    revision: str
+
+
 @dataclass
 class Load:
     """Clients that ask without a pause; ``outcomes`` counts statuses and errors by name."""
@@ -201,9 +221,7 @@ class Load:
     clients: int
     outcomes: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
-    seconds: list[float] = field(default_factory=list)
-    timeline: list[tuple[float, str]] = field(default_factory=list)
-    """When each good answer was asked for, on the monotonic clock, and by which revision it is."""
+    timeline: list[Answered] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -236,16 +254,16 @@ class Load:
     async def _one(self, client: httpx.AsyncClient) -> None:
         ends = time.monotonic() + LONGEST_LOAD_S
         while not self._stop.is_set() and time.monotonic() < ends and self.total < MOST_REQUESTS:
-            started = time.monotonic()
+            asked = time.monotonic()
             try:
                 reply = await client.post(self.url, json=self.body)
                 outcome = str(reply.status_code)
                 self.answers[reply.text] += 1
                 if reply.status_code == 200:
-                    self.timeline.append((started, reply.json()["model_version"]))
+                    revision = str(reply.json()["model_version"])
+                    self.timeline.append(Answered(asked, time.monotonic(), revision))
             except httpx.HTTPError as error:
                 outcome = f"{type(error).__name__}: {error}"
-            self.seconds.append(time.monotonic() - started)
             self.outcomes[outcome] += 1
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import Given, error, spec, value
-from tests.engines import Engine
+from tests.engines import Engine, done
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.e2e
@@ -47,22 +47,18 @@ def network() -> Any:
 
 
 @pytest.fixture(scope="module")
-def graph(engine: Engine, network: Any, tmp_path_factory: Any) -> Iterator[str]:
+def graph(given_once: Given, network: Any) -> str:
     """``y`` is a network in the router's process; ``guard`` and ``narrow`` have their own."""
-    given = Given(engine, tmp_path_factory.mktemp("batching"))
     net = node(runtime="torch", model="net.pt2", batching={"max_size": CLIENTS, "max_queue": 1000})
     own = {"component": "components.py:Guard", "placement": {"isolate": True}}
     guard = node(**own, batching={"max_size": CLIENTS, "max_queue": 1000})
     narrow = node(**own, batching={"max_size": 2, "max_queue": 2})
     built = spec("batching", guard=guard, narrow=narrow, net=net)
     built["spec"]["outputs"] |= {"guard": "guard", "narrow": "narrow"}
-    path = given.bundle(built, CODE)
+    path = given_once.bundle(built, CODE)
     _export(network, path.parent / "net.pt2")
-    given.made.append("batching")
-    done = engine.command("deploy", str(path), "--timeout", "100s")
-    assert done.returncode == 0, done.stderr
-    yield "batching"
-    given.delete_all()
+    done(given_once.deploy_file("batching", path))
+    return "batching"
 
 
 def _export(network: Any, path: Path) -> None:

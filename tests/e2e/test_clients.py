@@ -78,7 +78,7 @@ def test_a_foreign_client_reaches_both_graphs(
 ) -> None:
     python = environment(tmp_path / "environment", CLIENTS[client])
     script = Path(__file__).parent / "clients" / f"{client}.py"
-    http, grpc = (f"127.0.0.1:{engine.ports[f'{kind}-port']}" for kind in ("http", "grpc"))
+    http, grpc = (f"127.0.0.1:{getattr(engine.ports, kind)}" for kind in ("http", "grpc"))
     command = [str(python), str(script), http, grpc]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.stdout.strip() == "all is well", done.stderr[-3000:]

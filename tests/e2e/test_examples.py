@@ -42,14 +42,15 @@ def deployed(engine: Engine) -> Iterator[list[str]]:
     with engine.control() as control:
         for name in names:
             control.delete(name)
-            control.wait_gone(name, 60)
+    engine.leaving.update(names)
 
 
 def deploy(engine: Engine, path: Path, deployed: list[str]) -> str:
+    name = str(yaml.safe_load(path.read_text())["metadata"]["name"])
+    engine.until_left()
+    deployed.append(name)
     done = engine.command("deploy", str(path))
     assert done.returncode == 0, done.stderr
-    name = str(yaml.safe_load(path.read_text())["metadata"]["name"])
-    deployed.append(name)
     return name
 
 

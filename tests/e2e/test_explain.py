@@ -133,7 +133,7 @@ def test_a_slow_explainer_with_a_full_queue_harms_no_prediction(
     until(lambda: ask(engine, graph, sleep=0.01).status_code == 200)
 
     def one(number: int) -> httpx.Response:
-        return ask(engine, graph, sleep=10 + number / 1000, timeout=5_000_000)
+        return ask(engine, graph, sleep=10 + number / 1000, timeout=2_000_000)
 
     with load(graph, clients=4) as predictions, ThreadPoolExecutor(6) as pool:
         replies = list(pool.map(one, range(6)))

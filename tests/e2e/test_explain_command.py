@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import Given
-from tests.engines import Engine
+from tests.engines import Engine, done
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -57,9 +57,7 @@ def graph(given_once: Given) -> str:
     x, y = digits.pictures()
     digits.export(digits.network(), folder / "net.pt2", torch.tensor(x[:2]))
     np.savez(folder / "sample.npz", x=x[:SAMPLE], y=y[:SAMPLE])
-    given_once.made.append("pictures")
-    done = given_once.engine.command("deploy", str(folder / "graph.yaml"), "--timeout", "100s")
-    assert done.returncode == 0, done.stderr
+    done(given_once.deploy_file("pictures", folder / "graph.yaml"))
     return "pictures"
 
 
@@ -69,10 +67,7 @@ def explain(engine: Engine, graph: str, tmp_path: Path) -> Any:
 
     def run(explainer: str, *options: str) -> str:
         words = ("explain", graph, "-i", f"picture=@{tmp_path / 'x.npy'}", "-e", explainer)
-        done = engine.command(*words, *options)
-        assert done.returncode == 0, done.stderr
-        text: str = done.stdout
-        return text
+        return done(engine.command(*words, *options)).stdout
 
     return run
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from tests.e2e.conftest import Given
-from tests.engines import Engine
+from tests.engines import Engine, done
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -124,9 +124,7 @@ def made(given_once: Given) -> SimpleNamespace:
 
 
 def deploy(given: Given, spec: Path) -> None:
-    given.made.append("methods")
-    done = given.engine.command("deploy", str(spec), "--timeout", "100s")
-    assert done.returncode == 0, done.stderr
+    done(given.deploy_file("methods", spec))
 
 
 TEXT = "a good film"

@@ -14,15 +14,13 @@ import pytest
 
 from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import BODY, Engine, actor_processes
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
-KILLS = int(os.environ.get("ANABRANCH_KILLS", "5"))
+KILLS = int(os.environ.get("ANABRANCH_KILLS", "2"))
 SECONDS = 1.0
 """The time that a request has."""
-LATEST = 1.1
-"""When it must be answered, in seconds."""
-TRIES = 4
 CODE = '''
 import asyncio
 
@@ -46,15 +44,16 @@ class AsyncHang(Hang):
 class OneIsSick:
     """The first of the replicas hangs, though it looks well."""
 
-    def __init__(self, mark):
+    def __init__(self, calls):
         try:
-            open(mark, "x").close()
-            self.is_sick = True
+            self.calls = open(calls, "x", buffering=1)
         except FileExistsError:
-            self.is_sick = False
+            self.calls = None
 
     async def transform(self, x):
-        await asyncio.sleep(60 if self.is_sick else 0)
+        if self.calls is not None:
+            self.calls.write(".\\n")
+            await asyncio.sleep(60)
         return x
 
 
@@ -101,27 +100,26 @@ def beat(given_once: Given) -> Path:
     ("revision", "way"),
     [*((1, way) for way in WAYS), (2, "sync-here"), (2, "async-away"), (2, "branch")],
 )
-def test_a_hung_node_is_given_up_in_time_and_leaves_nothing_running(
+def test_a_hung_node_is_given_up_and_leaves_nothing_running(
     engine: Engine, beat: Path, way: str, revision: int
 ) -> None:
     """The first revision is in the router, the second is a canary in processes of its own."""
     url = f"{engine.graph_url('hanging')}/versions/{revision}/infer"
     with httpx.Client(timeout=10) as client:
         assert value(client.post(url, json=BODY)) == [1, 2]
-        seconds: list[float] = []
-        # The machine may be busy with something else at the first try.
-        while not seconds or (min(seconds) >= LATEST and len(seconds) < TRIES):
-            started = time.monotonic()
-            reply = client.post(url, json=BODY, headers={"x-way": way})
-            seconds.append(time.monotonic() - started)
-            assert reply.status_code == 504, reply.text
-        time.sleep(1)
-        size = beat.stat().st_size
-        assert size > 0
-        time.sleep(0.2)
-        assert beat.stat().st_size == size
+        before = beat.stat().st_size
+        reply = client.post(url, json=BODY, headers={"x-way": way})
+        assert reply.status_code == 504, reply.text
+        assert beat.stat().st_size > before
+        until(lambda: is_still(beat))
         assert value(client.post(url, json=BODY)) == [1, 2]
-    assert SECONDS <= min(seconds) < LATEST
+
+
+def is_still(beat: Path) -> bool:
+    """Whether nothing hangs: whatever does adds to the file all the time."""
+    before = beat.stat().st_size
+    time.sleep(0.3)
+    return beat.stat().st_size == before
 
 
 def test_killing_replicas_of_an_idempotent_segment_fails_no_request(
@@ -146,16 +144,13 @@ def replicas(engine: Engine) -> list[int]:
 
 def test_a_replica_whose_calls_time_out_is_left_out(engine: Engine, given: Given) -> None:
     """Its calls are made again elsewhere; its circuit breaker soon spares them the wait."""
-    limits = {"scaling": {"replicas": 2}, "idempotent": True, "retries": 5, "timeout": "200ms"}
-    args = {"args": {"mark": str(given.folder / "sick")}}
+    limits = {"scaling": {"replicas": 2}, "idempotent": True, "retries": 5, "timeout": "500ms"}
+    calls = given.folder / "sick"
+    args = {"args": {"calls": str(calls)}}
     name = given.deployed(spec("sickly", one=node("OneIsSick", **args, **limits)), CODE)
     with httpx.Client(timeout=10) as client:
-        seconds = []
         for _ in range(60):
-            started = time.monotonic()
             assert value(client.post(f"{engine.graph_url(name)}/infer", json=BODY)) == [1, 2]
-            seconds.append(time.monotonic() - started)
-    slow = sum(one >= 0.2 for one in seconds)
     # Five open the breaker at the latest, and probes follow after 1, 2 and 4 s. Serve, too, sends
     # less for some seconds to a replica whose calls do not end.
-    assert 0 < slow < 15
+    assert 0 < len(calls.read_text().splitlines()) < 15

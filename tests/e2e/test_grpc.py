@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -177,10 +176,8 @@ def test_what_belongs_to_no_graph(client: Client, graphs: list[str]) -> None:
 
 def test_a_deadline_holds(client: Client, graphs: list[str]) -> None:
     until(lambda: ready(client, "rpc-sleep"))
-    started = time.monotonic()
     found, _ = code(lambda: client.infer("rpc-sleep", timeout=0.5))
     assert found is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert time.monotonic() - started < 1.5
 
 
 def test_each_request_of_a_stream_names_its_graph(client: Client, graphs: list[str]) -> None:
@@ -202,10 +199,8 @@ def test_the_front_comes_back_by_itself(engine: Engine, client: Client, graphs: 
     until(lambda: ready(client, "rpc-double"))
     (front,) = actor_processes(engine, "ServeReplica:anabranch.grpc:front")
     os.kill(front.pid, signal.SIGKILL)
-    started = time.monotonic()
     until(lambda: ready(client, "rpc-double"))
     assert client.infer("rpc-double") == [2, 4]
-    print(f"the front was back after {time.monotonic() - started:.1f} s")
 
 
 def test_a_router_that_is_killed_is_left_out_at_once(
@@ -245,6 +240,4 @@ def test_a_call_wakes_a_graph_that_sleeps(engine: Engine, client: Client, given:
     until(lambda: not actor_processes(engine, f"ServeReplica:{name}:router"))
     until(lambda: ready(client, name))
     assert not actor_processes(engine, f"ServeReplica:{name}:router")
-    started = time.monotonic()
     assert client.infer(name) == [2, 4]
-    print(f"the graph was awake after {time.monotonic() - started:.1f} s")

@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 
 from tests.e2e.conftest import Given, error, node, spec
 from tests.engines import BODY, Engine, actor_processes
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -26,7 +25,6 @@ class Same:
         return x
 """
 CAP = 64 * 2**20
-SLOW = 1000
 ASK = json.dumps(BODY).encode()
 
 
@@ -155,48 +153,31 @@ def slow_starts() -> Iterator[bytes]:
         yield head("host: x", "content-length: 1000000") + b" " * 100_000
 
 
-def healthy_p99(engine: Engine, client: httpx.Client, seconds: float) -> float:
-    times, ends = [], time.monotonic() + seconds
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.nightly)])
+def test_slow_connections_are_closed_and_in_nobodys_way(engine: Engine, count: int) -> None:
+    """Healthy requests are answered while none of them has been closed yet, and after that."""
     url = f"{engine.graph_url('hostile')}/infer"
-    while time.monotonic() < ends:
-        begun = time.monotonic()
-        assert client.post(url, content=ASK).status_code == 200
-        times.append(time.monotonic() - begun)
-    return sorted(times)[len(times) * 99 // 100]
-
-
-def test_a_thousand_slow_connections(engine: Engine, record_property: Any) -> None:
-    """All closed or refused within ten seconds, and healthy requests hardly notice."""
     with ExitStack() as stack:
         client = stack.enter_context(httpx.Client(timeout=30, trust_env=False))
-        healthy_p99(engine, client, 0.5)
-        before = healthy_p99(engine, client, 3)
-        starts, begun = slow_starts(), time.monotonic()
-        slow = [stack.enter_context(connect(engine)) for _ in range(SLOW)]
+        starts = slow_starts()
+        slow = [stack.enter_context(connect(engine)) for _ in range(count)]
         # The third kind fills buffers on the way, and is left when they are full.
         for connection, start in zip(slow, starts, strict=False):
             connection.setblocking(False)
             with suppress(BlockingIOError):
                 connection.send(start)
-        during = healthy_p99(engine, client, 5)
+        for _ in range(100):
+            assert client.post(url, content=ASK).status_code == 200
         # Each is told so, or finds its connection closed.
         for connection in slow:
             connection.settimeout(20)
             with suppress(ConnectionError):
                 told = connection.recv(65_536)
                 assert not told or told.startswith((b"HTTP/1.1 408", b"HTTP/1.1 400"))
-        closed = time.monotonic() - begun
-    print(f"p99 before {before * 1e3:.1f} ms, during {during * 1e3:.1f} ms, closed {closed:.1f}s")
-    assert closed < 10
-    # On a busy machine a p99 of a few milliseconds moves by itself.
-    assert during <= max(1.5 * before, before + 0.02)
     well(engine)
 
 
 def test_the_router_has_no_connection_left_over(engine: Engine) -> None:
     (process,) = actor_processes(engine, "ServeReplica:hostile:")
-    deadline = time.monotonic() + 30
-    while len(process.net_connections()) > 100:
-        assert time.monotonic() < deadline, len(process.net_connections())
-        time.sleep(0.1)
-    assert psutil.pid_exists(process.pid)
+    until(lambda: len(process.net_connections()) <= 20)
+    assert process.is_running()

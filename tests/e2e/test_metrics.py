@@ -22,7 +22,7 @@ from tests.waiting import until, until_true
 
 pytestmark = pytest.mark.e2e
 
-REQUESTS = 2000
+REQUESTS = 600
 CLIENTS = 16
 CODE = """
 import time

@@ -16,7 +16,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 
 from tests.e2e.conftest import Given, error, value
-from tests.engines import Engine
+from tests.engines import Engine, done
 
 pytestmark = pytest.mark.e2e
 
@@ -57,9 +57,7 @@ def answers(given_once: Given) -> list[list[float]]:
     models = [model(number) for number in range(MODELS)]
     for number, one in enumerate(models):
         joblib.dump(one, path.parent / "models" / f"m{number}.joblib")
-    given_once.made.append("many")
-    done = given_once.engine.command("deploy", str(path), "--timeout", "100s")
-    assert done.returncode == 0, done.stderr
+    done(given_once.deploy_file("many", path))
     return [one.predict(np.array(ROWS)).tolist() for one in models]
 
 

@@ -14,7 +14,7 @@ from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import Engine, actor_processes
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.nightly]
 
 CODE = """
 class Times:
@@ -47,7 +47,7 @@ def test_traffic_survives_the_controller_and_the_engine(
     on_postgres.traffic(name, weights={1: 0, 2: 7})
     (controller,) = actor_processes(on_postgres, "Controller")
     os.kill(controller.pid, signal.SIGKILL)
-    until(lambda: on_postgres.api("GET", f"/graphs/{name}").status_code == 200, 60)
+    until(lambda: on_postgres.api("GET", f"/graphs/{name}").status_code == 200)
     assert value(on_postgres.infer(name)) == [3, 6]
     on_postgres.down()
     on_postgres.up()

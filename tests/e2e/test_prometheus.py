@@ -30,7 +30,7 @@ from anabranch.telemetry.dashboards.files import files
 from anabranch.telemetry.dashboards.promql import JOBS, PREFIXES, Source
 from tests.e2e.conftest import Given, node, spec
 from tests.e2e.test_grpc import Client, asking
-from tests.engines import Engine, free_ports
+from tests.engines import Engine, done, free_ports
 from tests.telemetry import prometheus
 from tests.telemetry.collector import Collector, collecting
 from tests.telemetry.prometheus import Prometheus
@@ -40,6 +40,7 @@ joblib = pytest.importorskip("joblib")
 linear = pytest.importorskip("sklearn.linear_model")
 pytestmark = [
     pytest.mark.e2e,
+    pytest.mark.nightly,
     pytest.mark.slow,
     pytest.mark.skipif(
         shutil.which("prometheus") is None, reason="the package prometheus is not installed"
@@ -351,8 +352,7 @@ def deployed(given: Given, spec: dict[str, Any]) -> None:
     for number, name in enumerate(MODELS):
         model = linear.LinearRegression().fit([[0, 0], [1, 2], [2, 1]], [0, 1, number])
         joblib.dump(model, path.parent / "models" / f"{name}.joblib")
-    done = given.engine.command("deploy", str(path), "--timeout", "100s")
-    assert done.returncode == 0, done.stderr
+    done(given.deploy_file(NAME, path))
 
 
 def rules(folder: Path) -> list[Path]:

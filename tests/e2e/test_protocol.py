@@ -41,15 +41,11 @@ class Moody:
 
 
 @pytest.fixture(scope="module")
-def graph(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    given = Given(engine, tmp_path_factory.mktemp("protocol"))
+def graph(given_once: Given) -> str:
     two = {"output": {"datatype": "FP32", "shape": [-1, 2]}}
     graph = spec("protocol", double=node("Double"), moody=node("Moody", "double", outputs=two))
     graph["spec"]["outputs"]["doubled"] = "double"
-    yield given.deployed(graph, CODE)
-    with engine.control() as control:
-        control.delete("protocol")
-        control.wait_gone("protocol", 60)
+    return given_once.deployed(graph, CODE)
 
 
 def ask(engine: Engine, **changes: Any) -> httpx.Response:

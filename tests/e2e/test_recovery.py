@@ -52,9 +52,9 @@ def test_killing_the_controller_under_load_fails_no_request(
     with load(name) as running:
         (controller,) = actor_processes(engine, "Controller")
         os.kill(controller.pid, signal.SIGKILL)
-        running.until_asked(500)
+        running.until_asked(200)
         running.until(lambda: back(engine, controller.pid))
-        running.until_asked(500)
+        running.until_asked(200)
     assert running.failures == {}
     done = given.deploy(spec(name, double=node("Double"), again=node("Double", "double")), CODE)
     assert done.returncode == 0, done.stderr

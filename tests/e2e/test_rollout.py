@@ -14,6 +14,7 @@ import pytest
 from tests.control.web import Answer, Asked, Web
 from tests.e2e.conftest import Given, node, spec
 from tests.engines import Engine, actor_processes
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -83,8 +84,8 @@ def rollout(engine: Engine, name: str) -> dict[str, Any]:
     return dict(reply.json())
 
 
-def until_phase(engine: Engine, name: str, phase: str, seconds: float) -> dict[str, Any]:
-    deadline = time.monotonic() + seconds
+def until_phase(engine: Engine, name: str, phase: str) -> dict[str, Any]:
+    deadline = time.monotonic() + 90
     while (found := rollout(engine, name))["phase"] != phase:
         assert time.monotonic() < deadline, found
         time.sleep(0.05)
@@ -107,11 +108,15 @@ def test_a_candidate_that_fails_is_out_in_time(
     with load(rolled) as running:
         given_once.beside(answer(rolled, plan(50, metric=ERRORS), every=5), CODE)
         begun = events(engine, rolled, "rollout_started")[started:]
-        until_phase(engine, rolled, "aborted", 30)
-        ended = events(engine, rolled, "rollout_aborted")[-1]
+        until_phase(engine, rolled, "aborted")
         running.until_asked(200)
     (start,) = begun
-    assert ended["at"] - start["at"] < 2 * INTERVAL + 1
+    # Once it may fail; the second time it is out.
+    failures = [
+        one for one in events(engine, rolled, "analysis_fail")
+        if one["revision"] == start["revision"]
+    ]  # fmt: skip
+    assert len(failures) == 2
     live = engine.graph(rolled)["live"]
     assert weights(engine, rolled) == {live: 100}
     failed = {text for text in running.answers if "error" in text}
@@ -119,9 +124,10 @@ def test_a_candidate_that_fails_is_out_in_time(
     assert all("one of those" in text for text in failed)
     assert failed, "no request saw the candidate fail"
     # The last requests, and every one of the stable arm, were good.
-    assert {who for _, who in running.timeline[-100:]} == {str(live)}
-    evidence = events(engine, rolled, "analysis_fail")[-1]["data"]["measurements"]
-    assert evidence[0]["value"] == pytest.approx(0.2, abs=0.05)
+    assert {one.revision for one in running.timeline[-100:]} == {str(live)}
+    (found,) = failures[-1]["data"]["measurements"]
+    # Each of its two replicas fails every fifth, and has begun to count the next five.
+    assert abs(found["value"] * found["samples"] - found["samples"] / 5) <= 2
     states = {one["revision"]: one["state"] for one in engine.graph(rolled)["revisions"]}
     assert states[start["revision"]] == "warm", "it is left up to be looked at"
 
@@ -133,7 +139,7 @@ def test_a_candidate_that_is_three_times_slower_is_stopped(
     steps = plan(50, metric={"metric": "latency_p95", "max": "1.2x"}, hold="15s")
     with load(rolled) as running:
         given_once.beside(answer(rolled, steps, seconds=0.015), CODE)
-        found = until_phase(engine, rolled, "aborted", 30)
+        found = until_phase(engine, rolled, "aborted")
         running.until_asked(50)
     assert "latency_p95" in found["reason"]
     assert running.failures == {}
@@ -144,14 +150,12 @@ def test_a_good_candidate_is_promoted_and_then_rolled_back_at_once(
 ) -> None:
     with load(rolled) as running:
         given_once.beside(answer(rolled, plan(10, 50, metric=ERRORS)), CODE)
-        found = until_phase(engine, rolled, "promoted", 60)
+        found = until_phase(engine, rolled, "promoted")
         number = found["revision"]
         steps = [one["data"]["weight"] for one in events(engine, rolled, "rollout_step")]
         given_once.settled(rolled, inlined=number)
         running.until_asked(300)
-        before = time.monotonic()
         reply = engine.api("POST", f"/graphs/{rolled}/rollback", json={})
-        took = time.monotonic() - before
         assert reply.status_code == 200, reply.text
         back = time.monotonic()
         running.until_asked(200)
@@ -159,11 +163,11 @@ def test_a_good_candidate_is_promoted_and_then_rolled_back_at_once(
         running.until_asked(300)
     assert steps[-1:] == [50]
     assert running.failures == {}
-    assert took < 1
-    assert {who for asked, who in running.timeline if asked > back + 1} == {"1"}
-    assert {who for _, who in running.timeline} == {"1", str(number)}
+    assert {one.revision for one in running.timeline if one.asked > back} == {"1"}
+    assert {one.revision for one in running.timeline} == {"1", str(number)}
 
 
+@pytest.mark.nightly
 def test_the_controller_dies_in_a_step_and_goes_on_there(
     engine: Engine, rolled: str, given_once: Given, load: Callable[..., Any]
 ) -> None:
@@ -179,10 +183,11 @@ def test_the_controller_dies_in_a_step_and_goes_on_there(
         assert (after["step"], after["weight"]) == (before["step"], before["weight"]) == (1, 30)
         assert weights(engine, rolled)[after["revision"]] == 30
         # What it had begun it ends.
-        until_phase(engine, rolled, "promoted", 90)
+        until_phase(engine, rolled, "promoted")
     assert running.failures == {}
 
 
+@pytest.mark.nightly
 def test_a_router_dies_in_a_rollout(
     engine: Engine, rolled: str, given_once: Given, load: Callable[..., Any]
 ) -> None:
@@ -191,14 +196,14 @@ def test_a_router_dies_in_a_rollout(
         given_once.beside(answer(rolled, plan(30, metric=ERRORS, hold="6s")), CODE)
         victim = actor_processes(engine, f"ServeReplica:{rolled}:router")[0]
         os.kill(victim.pid, signal.SIGKILL)
-        until_phase(engine, rolled, "promoted", 90)
+        until_phase(engine, rolled, "promoted")
         running.until_asked(100)
     assert sum(running.failures.values()) <= clients, running.failures
 
 
 def test_without_samples_a_rollout_waits(engine: Engine, rolled: str, given_once: Given) -> None:
     given_once.beside(answer(rolled, plan(5, metric=ERRORS, hold="0s")), CODE)
-    found = until_phase(engine, rolled, "paused", 30)
+    found = until_phase(engine, rolled, "paused")
     assert found["paused_by"] == "inconclusive"
     done = engine.command("rollout", rolled, "status")
     assert done.returncode == 0, done.stderr
@@ -237,12 +242,12 @@ def test_a_rollout_hears_mirrors_prometheus_and_gates_and_tells_webhooks(
     judged |= {"gate": f"{outside.url}/gate", "webhooks": [f"{outside.url}/hook"]}
     with load(rolled) as running:
         given_once.beside(answer(rolled, judged), CODE)
-        found = until_phase(engine, rolled, "paused", 30)
+        found = until_phase(engine, rolled, "paused")
         assert found["paused_by"] == "gate"
         assert "not on a Friday" in found["reason"]
         says.gate = 204
         assert engine.command("rollout", rolled, "resume").returncode == 0
-        found = until_phase(engine, rolled, "promoted", 60)
+        found = until_phase(engine, rolled, "promoted")
     assert running.failures == {}
     assert {one["metric"]: one["verdict"] for one in found["measurements"]} == {
         "agreement": "pass",
@@ -251,11 +256,8 @@ def test_a_rollout_hears_mirrors_prometheus_and_gates_and_tells_webhooks(
     }
     queries = {one.query["query"] for one in outside.asked if one.path == "/api/v1/query"}
     assert queries == {f'up{{graph="{rolled}",revision="{found["revision"]}"}}'}
-    deadline = time.monotonic() + 30
-    expected = ["started", "paused", "resumed", "step", "promoted"]
-    while told(outside, found["revision"]) != [f"rollout_{kind}" for kind in expected]:
-        assert time.monotonic() < deadline, told(outside, found["revision"])
-        time.sleep(0.1)
+    expected = [f"rollout_{kind}" for kind in ("started", "paused", "resumed", "step", "promoted")]
+    until(lambda: told(outside, found["revision"]) == expected)
 
 
 def told(outside: Web, revision: int) -> list[str]:

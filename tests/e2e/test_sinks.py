@@ -26,7 +26,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.e2e
 
 NAME = "sinks"
-SECONDS = float(os.environ.get("ANABRANCH_SINKS", "4"))
+SECONDS = float(os.environ.get("ANABRANCH_SINKS", "2"))
 OUTLETS = ("traces", "requests", "monitors")
 MOST_GROWTH = 20 * 2**20
 CODE = """

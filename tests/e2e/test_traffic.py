@@ -59,16 +59,24 @@ def arms(replies: list[Reply]) -> list[int]:
     return found
 
 
-def test_5000_requests_at_even_weights_are_split_evenly(engine: Engine, duo: str) -> None:
+@pytest.mark.parametrize("count", [1000, pytest.param(5000, marks=pytest.mark.nightly)])
+def test_requests_at_even_weights_are_split_evenly(engine: Engine, duo: str, count: int) -> None:
     engine.traffic(duo, weights={1: 50, 2: 50})
-    found = Counter(arms(ask_each(f"{engine.graph_url(duo)}/infer", [{}] * 5000)))
-    chi_square = sum((found[arm] - 2500) ** 2 / 2500 for arm in (1, 2))
-    assert math.erfc(math.sqrt(chi_square / 2)) > 0.001, found
+
+    def is_even() -> bool:
+        found = Counter(arms(ask_each(f"{engine.graph_url(duo)}/infer", [{}] * count)))
+        chi_square = sum((found[arm] - count / 2) ** 2 / (count / 2) for arm in (1, 2))
+        return math.erfc(math.sqrt(chi_square / 2)) > 0.001
+
+    # One time in a thousand it is not, by chance; twice in a row it is not by chance.
+    assert is_even() or is_even()
 
 
-def test_10000_sticky_keys_stay_on_their_arms(engine: Engine, duo: str) -> None:
+@pytest.mark.parametrize("count", [2000, pytest.param(10_000, marks=pytest.mark.nightly)])
+def test_sticky_keys_stay_on_their_arms(engine: Engine, duo: str, count: int) -> None:
+    """Nothing is drawn: which arm a key belongs to is always the same."""
     url = f"{engine.graph_url(duo)}/infer"
-    keys = [{"x-user": f"user-{number}"} for number in range(10_000)]
+    keys = [{"x-user": f"user-{number}"} for number in range(count)]
     engine.traffic(duo, weights={1: 90, 2: 10})
     replies = ask_each(url, keys)
     first = arms(replies)
@@ -77,7 +85,7 @@ def test_10000_sticky_keys_stay_on_their_arms(engine: Engine, duo: str) -> None:
     assert len(routers) == 2, "one of the two routers never answered"
     # Again, with every other key asked by whichever router gets it, after one of them restarted.
     os.kill(int(min(routers)), signal.SIGKILL)
-    until(lambda: len(routers_of(engine, duo) - routers) == 1, 60)
+    until(lambda: len(routers_of(engine, duo) - routers) == 1)
     again = ask_each(url, keys, patient=True)
     assert arms(again) == first
     fresh = {reply.json()["outputs"][0]["data"][1] for reply in again if value(reply)[0] == 1}
@@ -101,21 +109,22 @@ def test_weights_changed_under_load_are_in_force_at_once(
 ) -> None:
     engine.traffic(duo, weights={1: 1, 2: 0})
     before = {process.pid for process in actor_processes(engine, f"ServeReplica:{duo}")}
-    acknowledged = [(time.monotonic(), 1)]
+    turns: list[tuple[float, float, str]] = []
+    """When a change was acknowledged, when the next one began, and who answers meanwhile."""
     with load(duo) as running:
         for turn in range(20):
             arm = 2 - turn % 2
             engine.traffic(duo, weights={arm: 1, 3 - arm: 0})
-            acknowledged.append((time.monotonic(), arm))
+            acknowledged = time.monotonic()
             running.until_asked(50)
+            turns.append((acknowledged, time.monotonic(), str(arm)))
     assert running.failures == {}
     assert {process.pid for process in actor_processes(engine, f"ServeReplica:{duo}")} == before
-    ends = [at for at, _ in acknowledged[1:]] + [math.inf]
-    for (at, arm), end in zip(acknowledged, ends, strict=True):
-        # What was asked before the next change began is by this arm alone; a change takes a moment.
-        late = {who for asked, who in running.timeline if at + 1 < asked < end - 1}
-        assert late <= {str(arm)}
-    assert {who for _, who in running.timeline} == {"1", "2"}
+    for begun, ended, arm in turns:
+        within = [one for one in running.timeline if begun < one.asked and one.came < ended]
+        # Of the fifty, only those of its eight clients may have been on their way already.
+        assert len(within) >= 40
+        assert {one.revision for one in within} == {arm}
 
 
 def test_a_change_is_in_force_when_the_command_returns(engine: Engine, duo: str) -> None:

@@ -1,0 +1,148 @@
+"""Another user of the machine reaches an engine's ports, but runs nothing there and reads nothing.
+
+Needs to be root, for only root can become that user.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from anabranch.client.engine_state import RAY_TOKEN_FILE
+from tests.e2e import intruder
+from tests.e2e.conftest import Given, node, spec
+from tests.engines import Engine
+from tests.waiting import until
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user"),
+]
+STRANGER = "nobody"
+CODE = """
+class Same:
+    def transform(self, x):
+        return x
+"""
+
+
+@dataclass
+class Attack:
+    """An engine's servers, and what came of trying them."""
+
+    engine: Engine
+    listening: dict[int, str]
+    """Processes by the ports on which they listen."""
+    folder: Path
+
+    def tried(self, ports: list[int], token: str = "", driver: bool = False) -> dict[str, Any]:
+        """What a stranger's attempts at these ports come to."""
+        state = self.engine.state
+        assert state is not None
+        home, runtime = self.engine.home, Path(state.runtime)
+        files = (home, home / "token", home / RAY_TOKEN_FILE, home / "store.db", runtime)
+        told = {
+            "folder": str(self.folder), "token": token, "ports": ports,
+            "address": state.address if driver else "", "files": list(map(str, files)),
+        }  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-I", Path(self.folder, "intruder.py")],
+            input=json.dumps(told), capture_output=True, text=True, timeout=300,
+            user=STRANGER, group="nogroup", extra_groups=[], cwd=self.folder,
+            env={"HOME": str(self.folder), "PATH": os.defpath, "RAY_AUTH_MODE": "token"},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])
+        return found
+
+    @property
+    def written(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir() if path.name[0].isdigit())
+
+    def port_of(self, process: str, answer: dict[str, str]) -> int:
+        """The port of a process at which a call was told to show a token."""
+        ports = [
+            int(call.partition("/")[0])
+            for call, outcome in answer.items()
+            if outcome == "UNAUTHENTICATED"
+        ]
+        return next(port for port in ports if self.listening[port].startswith(process))
+
+
+def servers(engine: Engine) -> dict[int, str]:
+    """Processes of an engine by the TCP ports on which they listen."""
+    state = engine.state
+    assert state is not None
+    found = {}
+    for process in engine.processes(state):
+        with suppress(psutil.NoSuchProcess):
+            for connection in process.net_connections(kind="tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found[connection.laddr.port] = " ".join(process.cmdline()).strip()
+    return found
+
+
+@pytest.fixture(scope="module")
+def attack(engine: Engine, given_once: Given) -> Iterator[Attack]:
+    apart = node("Same", "near", placement={"isolate": True})
+    given_once.deployed(spec("coveted", near=node("Same"), far=apart), CODE)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        (folder / "intruder.py").write_text(Path(intruder.__file__).read_text())
+        yield Attack(engine, servers(engine), folder)
+
+
+@pytest.fixture(scope="module")
+def tried(attack: Attack) -> dict[str, Any]:
+    """What all attempts came to, at every port."""
+    return attack.tried(sorted(attack.listening), driver=True)
+
+
+def test_no_port_runs_anything(attack: Attack, tried: dict[str, Any]) -> None:
+    assert tried["user"] != os.geteuid()
+    assert attack.written == []
+    assert not (attack.folder / "driver").exists()
+    assert "Auth" in tried["driver"], tried["driver"]
+    for kind in ("jobs", "runtime environments"):
+        assert not [where for where, status in tried[kind].items() if status.startswith("2")]
+    for kind in ("ray", "serve"):
+        assert not [where for where, status in tried[kind].items() if status == "OK"]
+
+
+def test_every_server_of_ray_asks_for_the_token(attack: Attack, tried: dict[str, Any]) -> None:
+    """Each kind is met: an attempt at a port that is none of that kind proves nothing."""
+    for call in (*intruder.RAY, *intruder.SERVE):
+        outcomes = {
+            status for where, status in (tried["ray"] | tried["serve"]).items() if call in where
+        }
+        assert "UNAUTHENTICATED" in outcomes, (call, outcomes)
+    for kind in ("jobs", "runtime environments"):
+        assert "401" in tried[kind].values(), tried[kind]
+
+
+def test_nothing_private_can_be_read(tried: dict[str, Any]) -> None:
+    assert len(tried["files"]) == 5
+    assert set(tried["files"].values()) == {"PermissionError"}
+
+
+def test_with_the_token_the_same_attempts_succeed(attack: Attack, tried: dict[str, Any]) -> None:
+    """So that their failure says something."""
+    token = (attack.engine.home / RAY_TOKEN_FILE).read_text().strip()
+    dashboard = attack.engine.ports.dashboard
+    replica = attack.port_of("ray::ServeReplica:coveted", tried["serve"])
+    found = attack.tried([dashboard, replica], token)
+    assert found["jobs"][f"{dashboard}{intruder.JOBS[0]}"] == "200"
+    until(lambda: any(name.startswith(f"{dashboard}-") for name in attack.written))
+    until(lambda: any(name.startswith(f"{replica}-") for name in attack.written))
