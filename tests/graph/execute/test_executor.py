@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -317,6 +316,5 @@ def test_time_is_not_spent_on_branches_that_were_not_picked() -> None:
         rules=[{"when": "'hang' in request.headers", "to": "a"}],
     )  # fmt: skip
     built.transformer("b", component="parts.py:Return", inputs={"x": "x"}).output("y", "pick")
-    started = time.monotonic()
+    # The other branch would take an hour.
     assert once(built, value=np.array([7]))["y"] == [7]
-    assert time.monotonic() - started < 30

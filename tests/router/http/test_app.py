@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -103,7 +102,7 @@ def test_a_body_of_undeclared_length_in_one_piece_is_measured() -> None:
 
 async def length_of(request: HttpRequest) -> Any:
     rule = BodyRule.of(
-        RequestLimits(max_body=10**6, body_timeout=30.0, body_grace=0.2, body_rate=1000)
+        RequestLimits(max_body=10**6, body_timeout=30.0, body_grace=1.0, body_rate=1000)
     )
     return json_reply(len(await request.body(rule)))
 
@@ -121,8 +120,8 @@ def test_a_body_comes_in_so_many_pieces(count: int, status: int) -> None:
     assert call(app, http("/", method="POST"), *pieces(count))[0]["status"] == status
 
 
-def slowly(count: int, size: int, pause: float) -> tuple[int, float]:
-    """Status of a body that comes in pieces with a pause before each; the seconds it took."""
+def slowly(count: int, size: int, pause: float) -> tuple[int, int]:
+    """Status of a body that comes in pieces with a pause before each, and how many were left."""
     waiting, sent = pieces(count, size), []
 
     async def receive() -> dict[str, Any]:
@@ -132,19 +131,18 @@ def slowly(count: int, size: int, pause: float) -> tuple[int, float]:
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    started = time.monotonic()
     asyncio.run(HttpApp(length_of)(http("/", method="POST"), receive, send))
-    return sent[0]["status"], time.monotonic() - started
+    return sent[0]["status"], len(waiting)
 
 
 def test_a_body_that_keeps_its_rate_may_take_long() -> None:
-    assert slowly(30, 100, 0.02)[0] == 200
+    assert slowly(60, 100, 0.02)[0] == 200
 
 
 def test_a_body_that_falls_behind_is_not_waited_for() -> None:
-    status, seconds = slowly(1000, 1, 0.02)
+    status, left = slowly(1000, 1, 0.02)
     assert status == 408
-    assert seconds < 1.0
+    assert left > 900
 
 
 @pytest.mark.parametrize("count", [2, 3])
