@@ -17,7 +17,7 @@ DEBIAN_PYTHON = Path("/usr/bin/python3")
 UNIT_TESTS = ("specs", "telemetry", "components", "explainers", "monitors", "graph", "router")
 TOOLS = ("pytest", "hypothesis", "jsonschema", "openapi-spec-validator")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.nightly, pytest.mark.slow]
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **env: str) -> str:

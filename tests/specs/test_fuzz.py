@@ -1,6 +1,6 @@
 """Mutated specs give a graph or a typed error, and nothing else.
 
-``ANABRANCH_FUZZ`` is the number of examples; 10000 is what a release is tested with.
+``ANABRANCH_FUZZ`` is the number of examples; ``tests/project/test_long_fuzz.py`` takes 10000.
 """
 
 from __future__ import annotations
