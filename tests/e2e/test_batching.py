@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.e2e
 CLIENTS = 64
 BAD = -1.0
 CODE = f"""
+import os
 import time
 
 import numpy as np
@@ -31,6 +33,16 @@ class Guard:
         if (x == {BAD}).any():
             raise ValueError("a bad row")
         return np.stack([x[:, 0], np.full(len(x), len(x), np.float32)], axis=1)
+
+
+class Gated(Guard):
+    def __init__(self, gate: str) -> None:
+        self.gate = gate
+
+    def predict(self, x):
+        while not os.path.exists(self.gate):
+            time.sleep(0.01)
+        return super().predict(x)
 """
 
 
@@ -50,9 +62,13 @@ def network() -> Any:
 def graph(given_once: Given, network: Any) -> str:
     """``y`` is a network in the router's process; ``guard`` and ``narrow`` have their own."""
     net = node(runtime="torch", model="net.pt2", batching={"max_size": CLIENTS, "max_queue": 1000})
-    own = {"component": "components.py:Guard", "placement": {"isolate": True}}
-    guard = node(**own, batching={"max_size": CLIENTS, "max_queue": 1000})
-    narrow = node(**own, batching={"max_size": 2, "max_queue": 2})
+    own: dict[str, Any] = {"placement": {"isolate": True}}
+    wide = {"max_size": CLIENTS, "max_queue": 1000}
+    guard = node(component="components.py:Guard", batching=wide, **own)
+    narrow = node(
+        component="components.py:Gated", args={"gate": str(given_once.folder / "gate")},
+        batching={"max_size": 2, "max_queue": 2}, **own,
+    )  # fmt: skip
     built = spec("batching", guard=guard, narrow=narrow, net=net)
     built["spec"]["outputs"] |= {"guard": "guard", "narrow": "narrow"}
     path = given_once.bundle(built, CODE)
@@ -68,14 +84,21 @@ def _export(network: Any, path: Path) -> None:
 
 
 def ask_all(
-    engine: Engine, rows: Sequence[np.ndarray], output: str, **parameters: Any
+    engine: Engine,
+    rows: Sequence[np.ndarray],
+    output: str,
+    answered: Callable[[int], None] = lambda count: None,
+    **parameters: Any,
 ) -> list[httpx.Response]:
-    """Send every request at once, each from a client of its own."""
+    """Send every request at once, each from a client of its own; tells how many are answered."""
+    counted = itertools.count(1)
 
     async def one(client: httpx.AsyncClient, x: np.ndarray) -> httpx.Response:
         tensor = {"name": "x", "datatype": "FP32", "shape": list(x.shape), "data": x.tolist()}
         body = {"inputs": [tensor], "outputs": [{"name": output}], "parameters": parameters}
-        return await client.post(f"{engine.graph_url('batching')}/infer", json=body)
+        reply = await client.post(f"{engine.graph_url('batching')}/infer", json=body)
+        answered(next(counted))
+        return reply
 
     async def run() -> list[httpx.Response]:
         limits = httpx.Limits(max_connections=CLIENTS)
@@ -117,9 +140,15 @@ def test_one_poisonous_request_among_many_fails_alone(engine: Engine, graph: str
 
 
 def test_what_does_not_fit_in_the_queue_is_told_when_to_come_back(
-    engine: Engine, graph: str
+    engine: Engine, graph: str, given_once: Given
 ) -> None:
-    replies = ask_all(engine, ones(CLIENTS), "narrow")
+    """The component returns when half of them have been refused, and not before."""
+
+    def open_gate(count: int) -> None:
+        if count == CLIENTS // 2:
+            (given_once.folder / "gate").touch()
+
+    replies = ask_all(engine, ones(CLIENTS), "narrow", open_gate)
     refused = [reply for reply in replies if reply.status_code != 200]
     assert len(refused) >= CLIENTS // 2
     for reply in refused:

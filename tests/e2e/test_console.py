@@ -183,18 +183,28 @@ def deploy(given: Given, graph: dict[str, Any]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_a_walk_through_the_console(
-    engine: Engine, given_once: Given, seen: str, browser: Browser, load: Callable[..., Any]
+def test_a_graph_is_watched_and_asked(
+    seen: str, browser: Browser, load: Callable[..., Any]
 ) -> None:
     page = browser.page
     page.goto(browser.url)
     browser.see(page.get_by_role("link", name=NAME, exact=True))
     with load(NAME, clients=2):
         watch(browser)
+    play(browser, 1)
+    browser.is_clean()
+
+
+@pytest.mark.nightly
+def test_a_walk_through_a_rollout(
+    engine: Engine, given_once: Given, seen: str, browser: Browser, load: Callable[..., Any]
+) -> None:
+    browser.open()
+    with load(NAME, clients=2):
         see_the_bad_one_stopped(browser, given_once)
         promote_the_good_one(browser, given_once, engine.token)
     compare(browser)
-    play(browser)
+    play(browser, 3)
     browser.is_clean()
 
 
@@ -260,21 +270,23 @@ def compare(browser: Browser) -> None:
     assert browser.text("r3 is stable").count() == 1
 
 
-def play(browser: Browser) -> None:
+def play(browser: Browser, revision: int) -> None:
     """A request by hand: filled in, answered, traced through both processes, and explained."""
     page = browser.page
     browser.open("playground")
     field = page.get_by_label("Request in JSON")
     sync_api.expect(field).to_have_value(re.compile(r'"data": \[0\.25, 0\.75\]'))
     browser.press("Send")
-    browser.see(page.locator(".standing", has_text=re.compile(r"200 OK in .* by r3")))
-    browser.see(page.locator("pre.json", has_text="4.25"))
+    browser.see(page.locator(".standing", has_text=re.compile(rf"200 OK in .* by r{revision}")))
+    by = 1 if revision == 1 else 2
+    # Three nodes; the first adds what its revision says.
+    browser.see(page.locator("pre.json", has_text=f"{0.25 + by + 2}"))
     trace = page.locator(".waterfall")
     for name in ("first", "second", "last"):
         browser.see(trace.get_by_role("row", name=re.compile(rf"\b{name}\b.* µ?m?s")))
     browser.shot("playground")
     browser.press("Explain by why")
-    browser.see(page.locator(".bars").get_by_role("row", name="x1 3.75"))
+    browser.see(page.locator(".bars").get_by_role("row", name=f"x1 {0.75 + by + 1}"))
     browser.shot("explanation")
 
 

@@ -55,8 +55,10 @@ def listening(found):
 
 
 def test_up_deploy_infer_down(new_engine):
+    """On the way it is told once more to come up, and listens on loopback alone."""
     engine = new_engine()
-    info = json.loads(done(engine.start()).stdout)
+    first = done(engine.start())
+    info = json.loads(first.stdout)
     assert info == {
         "http": f"http://127.0.0.1:{engine.ports.http}",
         "grpc": f"127.0.0.1:{engine.ports.grpc}",
@@ -69,10 +71,16 @@ def test_up_deploy_infer_down(new_engine):
         found = httpx.get(info[page], trust_env=False, follow_redirects=True)
         assert found.status_code == 200
         assert found.headers["content-type"].startswith("text/html")
+    state = engine.state
+    second = done(engine.start())
+    assert second.stdout == first.stdout
+    assert "already up" in second.stderr
+    assert engine.state == state
     deployed = json.loads(done(engine.command("deploy", EXAMPLE, "-o", "json")).stdout)
     assert deployed == {"graph": "quickstart", "revision": 1, "state": "live"}
     answer = done(engine.command("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
     assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]
+    assert listening(engine.processes(state)) == set()
     assert "quickstart  1 " in done(engine.command("status")).stdout
     assert "no change" in done(engine.command("plan", EXAMPLE)).stdout
     missing = engine.command("infer", "quickstart", "-d", '{"inputs": []}')
@@ -80,7 +88,6 @@ def test_up_deploy_infer_down(new_engine):
     done(engine.command("delete", "quickstart"))
     assert engine.command("status", "quickstart").returncode == 1
 
-    state = engine.state
     assert json.loads(done(engine.command("down", "-o", "json")).stdout)["stopped"] is True
     assert engine.processes(state) == []
     assert not Path(state.runtime).exists()
@@ -89,6 +96,7 @@ def test_up_deploy_infer_down(new_engine):
 
 
 def test_two_engines_side_by_side(new_engine):
+    """Each goes its own way, also where the head of one dies and leaves all that it started."""
     one, two = new_engine("one"), new_engine("two")
     one.up()
     taken = Engine(two.home, ports=one.ports).start()
@@ -98,7 +106,13 @@ def test_two_engines_side_by_side(new_engine):
     two.up()
     done(two.command("deploy", EXAMPLE))
     assert "no graphs" in done(one.command("status")).stdout
+    state = one.state
+    left = [process for process in one.processes(state) if process.pid != state.pid]
+    os.kill(state.pid, signal.SIGSTOP)  # so that it cannot stop its children on the way out
+    os.kill(state.pid, signal.SIGKILL)
+    assert left
     done(one.command("down"))
+    assert one.processes(state) == []
     assert is_live(two) and not is_live(one)
     assert done(two.command("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
 
@@ -116,18 +130,6 @@ def test_graphs_come_back_after_a_crash(new_engine):
     assert engine.processes(crashed) == []
     assert not Path(crashed.runtime).exists()
     assert done(engine.command("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
-
-
-def test_down_ends_what_a_dead_head_left(new_engine):
-    engine = new_engine()
-    done(engine.start())
-    state = engine.state
-    left = [one for one in engine.processes(state) if one.pid != state.pid]
-    os.kill(state.pid, signal.SIGSTOP)  # so that it cannot stop its children on the way out
-    os.kill(state.pid, signal.SIGKILL)
-    assert left
-    done(engine.command("down"))
-    assert engine.processes(state) == []
 
 
 def test_an_interrupted_start_leaves_nothing(new_engine):
@@ -162,17 +164,6 @@ def test_without_haproxy_the_default_proxy_answers(new_engine):
     assert done(engine.command("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
     names = {process.name() for process in engine.processes(engine.state)}
     assert not any("haproxy" in name.lower() for name in names)
-
-
-def test_up_twice_is_the_same_engine_and_every_server_of_it_stays_on_loopback(new_engine):
-    engine = new_engine()
-    first, state = done(engine.start()), engine.state
-    second = done(engine.start())
-    assert second.stdout == first.stdout
-    assert "already up" in second.stderr
-    assert engine.state == state
-    done(engine.command("deploy", EXAMPLE))
-    assert listening(engine.processes(state)) == set()
 
 
 def test_run_deploys_again_on_change_and_cleans_up(new_engine, tmp_path):
