@@ -26,7 +26,8 @@ from anabranch.control.parts import ControllerParts
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.tasks import forever
-from anabranch.control.traffic.topics import PATIENCE_S, TableTopics
+from anabranch.control.traffic.topic import PATIENCE_S
+from anabranch.control.traffic.topics import TableTopics
 from anabranch.errors import EngineError, RequestError, Unavailable
 from anabranch.graph.monitor.windows import Result, Turn
 from anabranch.router.errors import error_reply

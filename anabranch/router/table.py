@@ -48,6 +48,11 @@ class RoutingTable:
     """Whether to keep the distribution of outputs per arm."""
 
     @property
+    def version(self) -> int:
+        """The generation, for those who follow the table."""
+        return self.generation
+
+    @property
     def candidate(self) -> int | None:
         """The newest arm that is not the stable one, whatever its weight."""
         return max((number for number in self.weights if number != self.stable), default=None)

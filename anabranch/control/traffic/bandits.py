@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -23,6 +22,7 @@ from anabranch.control.store import situations
 from anabranch.control.store.database import Database
 from anabranch.control.store.schema import bandits, graphs
 from anabranch.control.traffic.tables import Find, Outline
+from anabranch.control.traffic.topic import PATIENCE_S, Topic, first_version
 from anabranch.errors import InvalidRequest
 from anabranch.graph.plan.learners import LearningRouter
 from anabranch.router.traffic.decisions import Decision, Rewarded
@@ -30,8 +30,6 @@ from anabranch.router.traffic.learned_state import Lessons
 
 logger = logging.getLogger("anabranch.control")
 
-PATIENCE_S = 30.0
-"""Longest time that a poll waits for a change."""
 PAUSE_S = 0.25
 """Time between two versions of a graph's lessons."""
 
@@ -52,17 +50,14 @@ def refusal(outline: Outline, decision: Decision, reward: float) -> InvalidReque
 
 
 @dataclass
-class _Topic:
-    """The lessons of one graph."""
+class _Told:
+    """The lessons of one graph; they are read once somebody polls."""
 
-    version: int
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set, and replaced, with every version."""
+    topic: Topic[Lessons | None]
     told_at: float = float("-inf")
     timer: asyncio.TimerHandle | None = None
     """Of the next version, where there is to be one."""
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    read: Lessons = field(default_factory=lambda: Lessons(0))
 
 
 class Bandits:
@@ -83,11 +78,10 @@ class Bandits:
         self._outlines = outlines
         self._clock = clock
         self._patience = patience
-        self._topics: dict[str, _Topic] = {}
+        self._told: dict[str, _Told] = {}
         self._learning: set[str] = set()
         """Graphs of which something was learned that may not be committed yet."""
-        # Never one that a controller before this one has given.
-        self._first = time.time_ns()
+        self._first = first_version()
 
     def learn(self, connection: Connection, graph: str, counted: Sequence[Rewarded]) -> None:
         """Learn from rewards, in the transaction that counts them; called in a thread."""
@@ -114,17 +108,18 @@ class Bandits:
         After the patience the answer is the same again. Raises Unavailable where the store does
         not answer.
         """
-        topic = self._topic(graph)
-        if topic.version == version:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._patience):
-                    await topic.changed.wait()
-        async with topic.reading:
-            if topic.read.version != topic.version:
-                now = topic.version  # what is read may be newer, but never older
-                rows = await asyncio.to_thread(self.states, graph)
-                topic.read = Lessons(now, {key: text for key, (text, _) in rows.items()})
-            return topic.read
+        told = self._of(graph)
+        topic = told.topic
+        await topic.next(version)
+        async with told.reading:
+            if topic.value is not None:
+                return topic.value
+            now = topic.version  # what is read may be newer, but never older
+            rows = await asyncio.to_thread(self.states, graph)
+            lessons = Lessons(now, {key: text for key, (text, _) in rows.items()})
+            if topic.version == now:
+                topic.value = lessons
+            return lessons
 
     def states(self, graph: str) -> dict[Key, Row]:
         """Every state of a graph as JSON, and when it last changed; from any thread."""
@@ -151,20 +146,18 @@ class Bandits:
                 situations.log(connection, graph, note)
 
     def _publish(self, graph: str) -> None:
-        loop, topic = asyncio.get_running_loop(), self._topic(graph)
-        if topic.timer is None:
-            wait = max(0.0, topic.told_at + PAUSE_S - loop.time())
-            topic.timer = loop.call_later(wait, self._tell, topic)
+        loop, told = asyncio.get_running_loop(), self._of(graph)
+        if told.timer is None:
+            wait = max(0.0, told.told_at + PAUSE_S - loop.time())
+            told.timer = loop.call_later(wait, self._tell, told)
 
-    def _tell(self, topic: _Topic) -> None:
-        topic.timer = None
-        topic.told_at = asyncio.get_running_loop().time()
-        topic.version += 1
-        topic.changed.set()
-        topic.changed = asyncio.Event()
+    def _tell(self, told: _Told) -> None:
+        told.timer = None
+        told.told_at = asyncio.get_running_loop().time()
+        told.topic.put(told.topic.version + 1, None)
 
-    def _topic(self, graph: str) -> _Topic:
-        return self._topics.setdefault(graph, _Topic(self._first))
+    def _of(self, graph: str) -> _Told:
+        return self._told.setdefault(graph, _Told(Topic(self._first, None, self._patience)))
 
 
 def _by_key(

@@ -1,6 +1,6 @@
-"""How a router's strategies hear of what was learned: by long poll from the controller.
+"""Polls the controller for what a router's strategies have learned.
 
-Whatever fails is tried again, for ever; meanwhile they decide by what they heard last.
+While it is away they decide by what they heard last.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from anabranch.graph.plan.learners import LearningRouter
+from anabranch.router.following import Follower
 
 logger = logging.getLogger("anabranch.router")
 
-RETRY_S = 0.2
-"""Time before another try of what went wrong."""
 FIRST_S = 2.0
 """Longest time that a new replica waits for what was learned before it came."""
 
@@ -47,10 +46,8 @@ class Learning:
 
     def __init__(self, learners: Mapping[str, LearningRouter], source: LessonSource) -> None:
         self._learners = learners
-        self._source = source
-        self._version = 0
         self._heard: dict[str, str | None] = dict.fromkeys(learners)
-        self._following: asyncio.Task[None] | None = None
+        self._lessons = Follower("lessons", source.learned, self._take)
 
     async def start(self) -> None:
         """Return once what was learned is known, or the controller seems to be away.
@@ -61,28 +58,15 @@ class Learning:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(FIRST_S):
-                await self._step()
-        self._following = asyncio.create_task(self._follow())
+                await self._lessons.step()
+        self._lessons.start()
 
     async def close(self) -> None:
         """Stop."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        await self._lessons.close()
 
-    async def _follow(self) -> None:
-        while True:
-            await self._step()
-
-    async def _step(self) -> None:
-        """Hear of the next lessons, and hand over what is new in them."""
-        try:
-            lessons = await self._source.learned(self._version)
-        except Exception as error:
-            logger.info("no lessons from the controller: %s", error)
-            await asyncio.sleep(RETRY_S)
-            return
-        self._version = lessons.version
+    async def _take(self, lessons: Lessons) -> None:
+        """Hand over what is new in lessons."""
         for name, learner in self._learners.items():
             text = lessons.states.get((name, learner.key))
             if text != self._heard[name]:

@@ -1,8 +1,6 @@
-"""How a router learns its table and tells its sums: from and to the controller, which may be away.
+"""Polls the controller for the routing table, and reports counters and decisions to it.
 
-Long poll: a router asks for a table of another generation than the one that it has, and the answer
-comes when there is one. Asking again is also how it says that it has put the table in force.
-Whatever fails is tried again, for ever; meanwhile the table that is there stays in force.
+The controller may be away. Whatever fails is tried again, for ever.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from anabranch.router.following import Follower, line_of
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
@@ -23,8 +22,6 @@ REPORT_S = 0.5
 """Time between two reports, where something has changed."""
 IDLE_REPORT_S = 10.0
 """The same where nothing has: for a controller that has started anew."""
-RETRY_S = 0.2
-"""Time before another try of what went wrong."""
 POLL_S = 60.0
 """A poll that takes longer is lost: the controller answers after half of that at the latest."""
 SEND_S = 5.0
@@ -48,7 +45,8 @@ class TableSource(Protocol):
     async def next(self, generation: int) -> RoutingTable | None:
         """Wait for a table of another generation than ``generation``; 0 stands for none yet.
 
-        After a while it may also be the same one again. None means that the graph is gone.
+        After a while it may also be the same one again. None means that the graph is gone. Raises
+        where the controller is away.
         """
         ...
 
@@ -73,7 +71,7 @@ class MetricsSink(Protocol):
         ...
 
 
-class Follower:
+class RouterSync:
     """Keeps a router's arms up to date, and sends what they count and decide.
 
     ``interval`` is in seconds.
@@ -86,7 +84,7 @@ class Follower:
         self._source = source
         self._sink = sink
         self._interval = interval
-        self._generation = 0
+        self._tables = Follower(f"routing table of graph {arms.name!r}", source.next, self._apply)
         self._sent: tuple[int, ...] = ()
         self._idle = 0.0
         self._breaks = 0
@@ -94,44 +92,31 @@ class Follower:
 
     async def start(self) -> None:
         """Return when the first table is in force; go on in the background."""
-        while not self._generation:
-            await self._step()
+        while not self._tables.version:
+            await self._tables.step()
+        self._tables.start()
         self._tasks = [
-            asyncio.create_task(work)
-            for work in (self._follow(), self._tell(), self._share(), self._show())
+            asyncio.create_task(work) for work in (self._tell(), self._share(), self._show())
         ]
 
     async def close(self) -> None:
         """Stop, cancel the copies on their way to mirrors, and send what has come since."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(self._tables.close(), *self._tasks, return_exceptions=True)
         await self._arms.close()
         with suppress(Exception):
             async with asyncio.timeout(LEAVE_S):
                 last = self._tell_once(), self._share_once()
                 await asyncio.gather(*last, return_exceptions=True)
 
-    async def _follow(self) -> None:
-        while True:
-            await self._step()
-
-    async def _step(self) -> None:
-        """Put the next table in force. One that cannot be used changes nothing."""
+    async def _apply(self, table: RoutingTable) -> None:
+        """Put a table in force. One that cannot be used changes nothing."""
+        self._arms.apply(table)
         try:
-            table = await self._source.next(self._generation)
-            if table is not None:
-                self._apply(table)
-                return
-        except Exception:
-            logger.exception("a routing table of graph %r was not taken", self._arms.name)
-        await asyncio.sleep(RETRY_S)
-
-    def _apply(self, table: RoutingTable) -> None:
-        if table.generation != self._generation:
-            self._arms.apply(table)
-            self._generation = table.generation
             self._sink.weights(table)
+        except Exception:
+            logger.exception("the metrics of graph %r are not up to date", self._arms.name)
 
     async def _show(self) -> None:
         while True:
@@ -197,9 +182,3 @@ def _counted(report: Report) -> tuple[int, ...]:
         sum(tally.selected for tally in mirrors),
         sum(tally.compared + tally.errors for tally in mirrors),
     )
-
-
-def line_of(error: BaseException) -> str:
-    """The kind of an error and the first line of its text."""
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

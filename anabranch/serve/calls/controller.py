@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
@@ -15,36 +14,50 @@ from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.feedback import RewardEntry, RewardOutcome
 from anabranch.router.traffic.learned_state import Lessons
-from anabranch.router.traffic.polling import ASK_S, LEAVE_S, POLL_S, RETRY_S, SEND_S, line_of
-
-logger = logging.getLogger("anabranch.router")
+from anabranch.router.traffic.polling import ASK_S, LEAVE_S, POLL_S, SEND_S
 
 ACTOR = "anabranch-controller"
 NAMESPACE = "anabranch"
 
 
-class ControllerCalls:
-    """Calls of the controller that wait for its answer; for one thread, and never an event loop's.
+class ControllerActor:
+    """Calls of the controller, from one thread or one event loop.
 
-    It may be away at any time. Whoever asks says again later what did not arrive.
+    It may be away at any time, and is looked for again after each call that failed. Whoever calls
+    says again later what did not arrive.
     """
 
     def __init__(self) -> None:
         self._actor: Any = None
 
     def ask(self, method: str, *arguments: object, timeout: float) -> Any:
-        """What a method answers within ``timeout`` seconds; raises where the controller is away."""
+        """Block until a method has answered, at most ``timeout`` seconds; not for event loops."""
+        with self._forgotten_if_away():
+            return ray.get(getattr(self._found(), method).remote(*arguments), timeout=timeout)
+
+    async def call(self, method: str, *arguments: object, timeout: float | None = None) -> Any:
+        """Await what a method answers within ``timeout`` seconds, or without limit."""
+        async with asyncio.timeout(timeout):
+            with self._forgotten_if_away():
+                actor = self._actor or await asyncio.to_thread(self._found)
+                return await getattr(actor, method).remote(*arguments)
+
+    def _found(self) -> Any:
         if self._actor is None:
             self._actor = ray.get_actor(ACTOR, NAMESPACE)
+        return self._actor
+
+    @contextmanager
+    def _forgotten_if_away(self) -> Iterator[None]:
         try:
-            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=timeout)
+            yield
         except Exception:
             self._actor = None
             raise
 
 
 class ControllerSource:
-    """The controller's actor.
+    """The controller, as what hosts a graph's routers asks it.
 
     ``replica`` names the router among those of its graph; nobody else tells or counts anything.
     """
@@ -55,21 +68,16 @@ class ControllerSource:
         self.breaks = 0
         self._graph = graph
         self._replica = replica
-        self._actor: Any = None
+        self._controller = ControllerActor()
 
     async def next(self, generation: int) -> RoutingTable | None:
-        """Wait for a table, for as long as the controller is away too."""
-        while True:
-            try:
-                table: RoutingTable | None = await self._call(
-                    POLL_S, "table", generation, self.address
-                )
-            except Exception as error:
-                logger.info("no table from the controller: %s", line_of(error))
-                self.breaks += 1
-                await asyncio.sleep(RETRY_S)
-            else:
-                return table
+        """Wait for a table; raises where the controller is away, and counts that."""
+        try:
+            table: RoutingTable | None = await self._call(POLL_S, "table", generation, self.address)
+        except Exception:
+            self.breaks += 1
+            raise
+        return table
 
     async def report(self, report: Report) -> None:
         """Send the sums; raises where the controller is away."""
@@ -101,16 +109,9 @@ class ControllerSource:
         not heard.
         """
         with suppress(Exception):
-            async with asyncio.timeout(LEAVE_S):
-                await self._actor.leave.remote(self._graph, self._replica)
+            await self._call(LEAVE_S, "leave")
 
     async def _call(self, seconds: float, method: str, *arguments: object) -> Any:
-        async with asyncio.timeout(seconds):
-            if self._actor is None:
-                self._actor = await asyncio.to_thread(ray.get_actor, ACTOR, NAMESPACE)
-            try:
-                call = getattr(self._actor, method).remote
-                return await call(self._graph, self._replica, *arguments)
-            except Exception:
-                self._actor = None
-                raise
+        return await self._controller.call(
+            method, self._graph, self._replica, *arguments, timeout=seconds
+        )

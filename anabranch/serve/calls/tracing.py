@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from anabranch.components.contract import Context
-from anabranch.serve.calls.controller import ControllerCalls
+from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.identity import here
 from anabranch.telemetry.span import Attribute, Span
 from anabranch.telemetry.trace import Trace
@@ -43,7 +43,7 @@ def within(context: Context, recording: SpanRecording) -> Context:
 
 def show_traces() -> None:
     """Have spans of this process that are to be shown sent to the controller from now on."""
-    controller = ControllerCalls()
+    controller = ControllerActor()
 
     def tell(spans: Sequence[Span]) -> None:
         controller.ask("traced", spans, timeout=_TELL_S)

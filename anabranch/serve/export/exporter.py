@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import ray
 
-from anabranch.serve.calls.controller import ControllerCalls
+from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.export.ray_metrics import RayMetrics
 from anabranch.telemetry.registry import REGISTRY, Labels, Registry, Snapshot, Value
 
@@ -103,7 +103,7 @@ class Exporter:
 
 
 def _through_ray() -> Tell:
-    controller = ControllerCalls()
+    controller = ControllerActor()
 
     def tell(process: str, sums: Snapshot, base: Snapshot | None, is_last: bool) -> bool:
         seconds = LAST_S if is_last else ASK_S

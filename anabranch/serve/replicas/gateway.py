@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import logging
@@ -18,7 +17,8 @@ from anabranch.router.gateway.app import Gateway
 from anabranch.router.gateway.backend import ControlAnswer, GraphState
 from anabranch.router.grpc.addresses import Addresses
 from anabranch.router.limits import RequestLimits
-from anabranch.serve.calls.controller import ACTOR, NAMESPACE
+from anabranch.router.traffic.polling import POLL_S
+from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.workers.launcher import FORKED
 from anabranch.telemetry.registry import Snapshot
@@ -45,7 +45,7 @@ class ControllerLink:
 
     def __init__(self, digest: str) -> None:
         self._digest = digest
-        self._actor: Any = None
+        self._controller = ControllerActor()
 
     async def graphs(self) -> Mapping[str, GraphState]:
         """Every graph that should be live, by name; Unavailable while the controller restarts."""
@@ -54,7 +54,7 @@ class ControllerLink:
 
     async def addresses(self, version: int) -> Addresses:
         """Where routers answer gRPC, once that is of another version than ``version``."""
-        found: Addresses = await self._call("addresses", version)
+        found: Addresses = await self._call("addresses", version, timeout=POLL_S)
         return found
 
     async def metrics(self) -> Snapshot:
@@ -76,13 +76,10 @@ class ControllerLink:
         same = hmac.compare_digest(token_digest(token.strip()), self._digest)
         return same and scheme.lower() == "bearer"
 
-    async def _call(self, method: str, *args: Any) -> Any:
+    async def _call(self, method: str, *args: object, timeout: float | None = None) -> Any:
         try:
-            if self._actor is None:
-                self._actor = await asyncio.to_thread(ray.get_actor, ACTOR, NAMESPACE)
-            return await getattr(self._actor, method).remote(*args)
+            return await self._controller.call(method, *args, timeout=timeout)
         except (ray.exceptions.RayActorError, ValueError) as error:
-            self._actor = None
             logger.warning("the controller does not answer: %s", error)
             raise Unavailable(
                 "the controller is restarting; try again in a moment", _RETRY_AFTER

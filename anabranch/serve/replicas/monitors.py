@@ -18,7 +18,7 @@ from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
 from anabranch.graph.plan.plan import MONITORS
 from anabranch.serve.calls.attempts import Handle
-from anabranch.serve.calls.controller import ControllerCalls
+from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.export.monitor_metrics import MonitorMetrics
 from anabranch.serve.identity import here
 from anabranch.serve.replicas.base import Hosted
@@ -123,7 +123,7 @@ class Teller:
 
     def __init__(self, results: Sequence[Result]) -> None:
         self._results = results
-        self._controller = ControllerCalls()
+        self._controller = ControllerActor()
         self._turns: list[Turn] = []
         self._lock = threading.Lock()
         self._news = threading.Event()

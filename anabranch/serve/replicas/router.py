@@ -17,7 +17,7 @@ from anabranch.router.request_log.recording import RequestLogs
 from anabranch.router.request_log.settings import LogSettings
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.feedback import Feedback
-from anabranch.router.traffic.polling import Follower
+from anabranch.router.traffic.polling import RouterSync
 from anabranch.router.traffic.samples import Samples, counted_samples
 from anabranch.serve.calls.controller import ControllerSource
 from anabranch.serve.calls.explanations import HandleExplain
@@ -52,10 +52,10 @@ class RouterReplica:
         self._source = ControllerSource(graph, replica)
         self._feedback = Feedback(self._arms, self._source)
         self._metrics = Metrics(graph)
-        self._follower = Follower(self._arms, self._source, self._metrics)
+        self._sync = RouterSync(self._arms, self._source, self._metrics)
         self._rpc = RouterServer(self._arms)
         await self._rpc.start(rpc_host())
-        await self._follower.start()
+        await self._sync.start()
         # Not before there is a table to answer by.
         self._source.address = self._rpc.address
 
@@ -76,9 +76,9 @@ class RouterReplica:
         return {ONGOING: gate.inside, REQUESTS: gate.passed}
 
     async def __del__(self) -> None:
-        follower, hosted = getattr(self, "_follower", None), getattr(self, "_hosted", None)
-        if follower is not None:
-            await follower.close()
+        sync, hosted = getattr(self, "_sync", None), getattr(self, "_hosted", None)
+        if sync is not None:
+            await sync.close()
             await self._source.leave()
             await self._end_calls()
             await asyncio.to_thread(self._logs.close)

@@ -188,7 +188,7 @@ def test_routers_that_died_are_forgotten_also_if_nothing_changes() -> None:
         for number in range(10):
             clock.now += 30.0
             await hub.table("digits", f"router {number}", 1)
-        assert len(hub._topics["digits"].routers) == 2
+        assert len(hub._topics["digits"]._pollers) == 2
 
     asyncio.run(scenario())
 

@@ -119,6 +119,7 @@ class FakeControl:
         self.handled: list[tuple[str, str]] = []
         self.answer = HttpReply(202, b"{}")
         self.on_wake: Callable[[str], Awaitable[None]] = _never_woken
+        self.poll: Callable[[int], Awaitable[Addresses]] = self._next
 
     def put(self, **routers: tuple[str, ...]) -> None:
         self._addresses = Addresses(self._addresses.version + 1, routers)
@@ -132,6 +133,9 @@ class FakeControl:
             await self._polled.wait()
 
     async def addresses(self, version: int) -> Addresses:
+        return await self.poll(version)
+
+    async def _next(self, version: int) -> Addresses:
         self._taken = version
         self._polled.set()
         while self._addresses.version == version:

@@ -16,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from anabranch.components.contract import Context
 from anabranch.errors import Unavailable
+from anabranch.router import following
 from anabranch.router.errors import HttpReply
 from anabranch.router.gateway.backend import GraphState
 from anabranch.router.grpc import front, pool
@@ -533,26 +534,24 @@ def test_health_of_each_graph() -> None:
 
 
 def test_while_the_controller_is_away_addresses_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    from anabranch.router.grpc import servers
-
-    monkeypatch.setattr(servers, "RETRY_S", 0.0)
+    monkeypatch.setattr(following, "RETRY_S", 0.0)
 
     async def main() -> None:
         async with graph(times(2)) as (control, stub):
-            polling, asked = control.addresses, asyncio.Semaphore(0)
+            polling, asked = control.poll, asyncio.Semaphore(0)
 
             async def away(version: int) -> Any:
                 asked.release()
                 await asyncio.sleep(0)
                 raise ConnectionError("away")
 
-            control.addresses = away  # type: ignore[method-assign]
+            control.poll = away
             control.put(demo=(unused(),))  # ends the poll that is under way
             for _ in range(3):
                 await asked.acquire()
             control.put(demo=())
             assert (await stub("ModelReady", name="demo")).ready is False
-            control.addresses = polling  # type: ignore[method-assign]
+            control.poll = polling
             await control.know(other=())
             error = await failure(stub("ModelReady", name="demo"))
             assert error.code() is StatusCode.NOT_FOUND

@@ -8,6 +8,7 @@ import pytest
 from anabranch.components.bandits import State
 from anabranch.graph.compile.loading import load_data
 from anabranch.graph.plan.learners import LearningRouter, learners
+from anabranch.router import following as following_module
 from anabranch.router.traffic import learned_state
 from anabranch.router.traffic.learned_state import Learning, Lessons
 from tests.control.learners import spec
@@ -83,7 +84,7 @@ def test_a_state_that_is_the_same_is_not_taken_over_again() -> None:
         assert one.bandit.route() == "a"
         source.tell({**states, ("pick", "another"): ""})
         asked = source.lessons.version
-        await until(lambda: following._version == asked)
+        await until(lambda: following._lessons.version == asked)
         assert one.bandit.route() == "b"  # it still knows where it sent the one before
         await following.close()
 
@@ -94,7 +95,7 @@ def test_without_a_controller_strategies_go_by_their_priors_until_it_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(learned_state, "FIRST_S", 0.01)
-    monkeypatch.setattr(learned_state, "RETRY_S", 0.001)
+    monkeypatch.setattr(following_module, "RETRY_S", 0.001)
 
     async def run() -> None:
         one, source = learner(), Told()
@@ -118,7 +119,7 @@ def test_a_state_that_cannot_be_read_changes_nothing(text: str) -> None:
         following = Learning({"pick": one}, source)
         await following.start()
         source.tell({("pick", one.key): text})
-        await until(lambda: following._version == source.lessons.version)
+        await until(lambda: following._lessons.version == source.lessons.version)
         assert one.bandit.route() == "b"
         await following.close()
 

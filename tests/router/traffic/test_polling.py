@@ -17,8 +17,9 @@ from anabranch.router.traffic.decisions import Decision, unpacked
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    from anabranch.router import following
     from anabranch.router.traffic import polling
-    from anabranch.router.traffic.polling import Follower
+    from anabranch.router.traffic.polling import RouterSync
 
 Demo = Callable[..., Any]
 
@@ -102,15 +103,15 @@ class FakeSink:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(polling, "RETRY_S", 0.0)
+    monkeypatch.setattr(following, "RETRY_S", 0.0)
 
 
 def test_the_first_table_is_waited_for_and_later_ones_acknowledged(demo: Demo) -> None:
     async def main() -> None:
         graph = demo({1: double, 2: double})
         source, sink = FakeSource(None, OSError("away"), graph.table({1: 1}, 4)), FakeSink()
-        follower = Follower(graph.arms, source, sink, interval=0)
-        await follower.start()
+        sync = RouterSync(graph.arms, source, sink, interval=0)
+        await sync.start()
         assert source.polls == [0, 0, 0]
         assert await graph.versions(1) == [1]
         source.put(graph.table({1: 1}, 4))
@@ -122,7 +123,7 @@ def test_the_first_table_is_waited_for_and_later_ones_acknowledged(demo: Demo) -
         await source.polled_with(3)
         assert await graph.versions(1) == [1]
         assert sink.generations == [4, 7, 3]
-        await follower.close()
+        await sync.close()
 
     asyncio.run(main())
 
@@ -131,8 +132,8 @@ def test_a_table_that_cannot_be_used_is_not_acknowledged(demo: Demo) -> None:
     async def main() -> None:
         graph = demo({1: double, 2: double})
         source = FakeSource(graph.table({1: 1}, 1))
-        follower = Follower(graph.arms, source, FakeSink(), interval=0)
-        await follower.start()
+        sync = RouterSync(graph.arms, source, FakeSink(), interval=0)
+        await sync.start()
         await source.polled_with(1)
         source.put(graph.table({2: 0}, 2))
         source.put(None)
@@ -141,7 +142,7 @@ def test_a_table_that_cannot_be_used_is_not_acknowledged(demo: Demo) -> None:
         await source.polled_with(3)
         assert await graph.versions(1) == [2]
         assert source.polls == [0, 1, 1, 1, 1, 3]
-        await follower.close()
+        await sync.close()
 
     asyncio.run(main())
 
@@ -151,8 +152,8 @@ def test_sums_are_sent_when_they_change_until_they_arrive(demo: Demo, sink_fails
     async def main() -> None:
         graph = demo({1: double})
         source, sink = FakeSource(graph.table({1: 1})), FakeSink(sink_fails)
-        follower = Follower(graph.arms, source, sink, interval=0)
-        await follower.start()
+        sync = RouterSync(graph.arms, source, sink, interval=0)
+        await sync.start()
         await graph.versions(3)
         source.refusals = 2
         await source.told(3)
@@ -161,7 +162,7 @@ def test_sums_are_sent_when_they_change_until_they_arrive(demo: Demo, sink_fails
         await source.told(4)
         assert source.refusals == 0
         assert source.reports.count(3) == 1
-        await follower.close()
+        await sync.close()
 
     asyncio.run(main())
 
@@ -172,13 +173,13 @@ def test_idle_routers_send_their_sums_too_for_a_controller_that_lost_them(
     async def main() -> None:
         graph = demo({1: double})
         source = FakeSource(graph.table({1: 1}))
-        follower = Follower(graph.arms, source, FakeSink(), interval=0)
-        await follower.start()
+        sync = RouterSync(graph.arms, source, FakeSink(), interval=0)
+        await sync.start()
         monkeypatch.setattr(polling, "IDLE_REPORT_S", 0.0)
         await source.told(0)
         source.reports.clear()
         await source.told(0)
-        await follower.close()
+        await sync.close()
 
     asyncio.run(main())
 
@@ -212,11 +213,11 @@ def test_closing_stops_everything_and_cancels_copies(demo: Demo) -> None:
     async def main() -> int:
         graph = demo({1: double, 2: forever}, draws=[0.0])
         source = FakeSource(graph.table({1: 1}, mirrors={2: 50.0}))
-        follower = Follower(graph.arms, source, FakeSink(), interval=0)
-        await follower.start()
+        sync = RouterSync(graph.arms, source, FakeSink(), interval=0)
+        await sync.start()
         await graph.ask()
         assert graph.arms.report().mirrors[2].pending == 1
-        await follower.close()
+        await sync.close()
         assert graph.arms.report().mirrors[2].kinds == {"Cancelled": 1}
         return len(asyncio.all_tasks())
 
@@ -227,11 +228,11 @@ def test_the_last_counts_are_sent_before_the_end(demo: Demo) -> None:
     async def main() -> list[int]:
         graph = demo({1: double})
         source = FakeSource(graph.table({1: 1}))
-        follower = Follower(graph.arms, source, FakeSink(), interval=60)
-        await follower.start()
+        sync = RouterSync(graph.arms, source, FakeSink(), interval=60)
+        await sync.start()
         await graph.versions(5)
         assert source.reports == []
-        await follower.close()
+        await sync.close()
         return source.reports
 
     assert asyncio.run(main()) == [5]
@@ -248,10 +249,10 @@ def test_a_controller_that_is_away_does_not_keep_a_router_from_ending(
 
     async def main() -> None:
         graph = demo({1: double})
-        follower = Follower(graph.arms, Hung(graph.table({1: 1})), FakeSink(), interval=60)
-        await follower.start()
+        sync = RouterSync(graph.arms, Hung(graph.table({1: 1})), FakeSink(), interval=60)
+        await sync.start()
         await graph.versions(1)
-        await follower.close()
+        await sync.close()
 
     asyncio.run(main())
 
@@ -271,13 +272,13 @@ def test_decisions_are_told_in_pieces_until_they_arrive(
     async def main() -> None:
         graph = demo({1: double, 2: double}, draws=[0.0] * 9)
         source = FakeSource(graph.table({1: 1, 2: 1}))
-        follower = Follower(graph.arms, source, FakeSink(), interval=0)
-        await follower.start()
+        sync = RouterSync(graph.arms, source, FakeSink(), interval=0)
+        await sync.start()
         source.refusals = 3
         await decide(graph, *ids)
         await source.has_heard(9)
         assert sorted(source.shared) == ids
-        await follower.close()
+        await sync.close()
         assert len(source.shared) == 9
 
     asyncio.run(main())
@@ -287,15 +288,15 @@ def test_a_controller_that_was_away_is_told_all_again(demo: Demo) -> None:
     async def main() -> None:
         graph = demo({1: double, 2: double}, draws=[0.0] * 3)
         source = FakeSource(graph.table({1: 1, 2: 1}))
-        follower = Follower(graph.arms, source, FakeSink(), interval=0)
-        await follower.start()
+        sync = RouterSync(graph.arms, source, FakeSink(), interval=0)
+        await sync.start()
         await decide(graph, "a", "b")
         await source.has_heard(2)
         source.shared.clear()
         source.breaks += 1
         await source.has_heard(2)
         assert source.shared == ["a", "b"]
-        await follower.close()
+        await sync.close()
 
     asyncio.run(main())
 
@@ -308,11 +309,11 @@ def test_the_last_decisions_are_told_before_the_end(demo: Demo) -> None:
     async def main() -> list[str]:
         graph = demo({1: double, 2: double}, draws=[0.0] * 2)
         source = Deaf(graph.table({1: 1, 2: 1}))
-        follower = Follower(graph.arms, source, FakeSink(), interval=60)
-        await follower.start()
+        sync = RouterSync(graph.arms, source, FakeSink(), interval=60)
+        await sync.start()
         await decide(graph, "a", "b")
         assert source.shared == []
-        await follower.close()
+        await sync.close()
         return source.shared
 
     assert asyncio.run(main()) == ["a", "b"]

@@ -1,0 +1,93 @@
+"""Long polls of the controller, which may be away: asks for a version other than the one held.
+
+Asking again is also how a follower says that it has taken a version. Whatever fails is tried again,
+for ever; meanwhile the version that was taken last stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
+
+logger = logging.getLogger("anabranch.router")
+
+RETRY_S = 0.2
+"""Time before another try of what went wrong."""
+
+
+class Versioned(Protocol):
+    """A value whose version changes with it, and is never 0."""
+
+    @property
+    def version(self) -> int:
+        """The version."""
+        ...
+
+
+VersionedT = TypeVar("VersionedT", bound=Versioned)
+
+
+class Follower(Generic[VersionedT]):
+    """Takes one version after the other of a value that is called ``name`` in the log.
+
+    ``poll`` waits for a version other than the one that it is given, where 0 stands for none yet.
+    It may also answer with the same one after a while, or with None if there is none. ``take``
+    puts a version in force; one that it refuses is not acknowledged.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        poll: Callable[[int], Awaitable[VersionedT | None]],
+        take: Callable[[VersionedT], Awaitable[None]],
+    ) -> None:
+        self.version = 0
+        """The version that was taken last."""
+        self._name = name
+        self._poll = poll
+        self._take = take
+        self._following: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Follow in the background from now on."""
+        self._following = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Stop."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+
+    async def step(self) -> None:
+        """Take the next version, or pause where that fails."""
+        if not await self._stepped():
+            await asyncio.sleep(RETRY_S)
+
+    async def _follow(self) -> None:
+        while True:
+            await self.step()
+
+    async def _stepped(self) -> bool:
+        try:
+            found = await self._poll(self.version)
+        except Exception as error:
+            logger.info("no %s from the controller: %s", self._name, line_of(error))
+            return False
+        if found is None:
+            return False
+        try:
+            if found.version != self.version:
+                await self._take(found)
+        except Exception:
+            logger.exception("%s of version %d not taken", self._name, found.version)
+            return False
+        self.version = found.version
+        return True
+
+
+def line_of(error: BaseException) -> str:
+    """Return the kind of an error and the first line of its text."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
