@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from anabranch.control.lifecycle import operations
-from anabranch.control.lifecycle.operations import Change, Situation
+from anabranch.control.lifecycle.operations import Change, Moment, Situation
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
 from anabranch.control.settings.settings import Settings
@@ -80,11 +80,11 @@ async def _status_seconds(home: Path) -> float:
 
 
 def _arrived(number: int) -> Callable[[Situation], Change]:
-    return lambda now: operations.arrived(now, number, time.time(), 0.0)
+    return lambda now: operations.arrived(now, Moment(time.time(), 0.0), number)
 
 
 def _expired(now: Situation) -> Change:
-    return operations.expired(now, time.time() + operations.LINGER)
+    return operations.expired(now, Moment(time.time() + operations.LINGER, 0.0))
 
 
 def _median(work: Callable[[], object]) -> float:

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from anabranch.control.lifecycle import operations
-from anabranch.control.lifecycle.operations import COMING, SUMS, UP, Change, Intent, Situation
+from anabranch.control.lifecycle.operations import (
+    COMING,
+    SUMS,
+    UP,
+    Change,
+    Intent,
+    Moment,
+    Situation,
+)
 from anabranch.control.lifecycle.rollouts import Measurement, PausedBy, RolloutState
 from anabranch.errors import Conflict, InvalidRequest, NotFound
 from anabranch.specs.models import Rollout
@@ -71,6 +79,10 @@ class LifecycleMachine(RuleBasedStateMachine):
         self.down: dict[int, str] = {}
         self.created = 0
 
+    @property
+    def moment(self) -> Moment:
+        return Moment(self.at, GRACE)
+
     def do(self, operation: Callable[[Situation], Change]) -> Change | None:
         """Apply an operation; one that is refused changes nothing."""
         before = self.now
@@ -124,7 +136,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     def redeploy(self, index: int) -> None:
         number = self.pick(index, self.down)
         if number != 99:
-            done = self.do(lambda now: operations.redeployed(now, number))
+            done = self.do(lambda now: operations.redeployed(now, self.moment, number))
             assert (done is not None) == (self.now.state == "present")
 
     @precondition(lambda self: self.now.members)
@@ -132,24 +144,24 @@ class LifecycleMachine(RuleBasedStateMachine):
     def redeploy_what_is_not_down(self, index: int) -> None:
         number = self.pick(index, self.now.members)
         if number != 99:
-            assert self.do(lambda now: operations.redeployed(now, number)) is None
+            assert self.do(lambda now: operations.redeployed(now, self.moment, number)) is None
 
     @rule(index=PICKS)
     def start(self, index: int) -> None:
         number = self.pick(index, self.now.members)
-        self._never_refused(lambda now: operations.started(now, number))
+        self._never_refused(lambda now: operations.started(now, self.moment, number))
 
     @rule(index=PICKS)
     def fail(self, index: int) -> None:
         number = self.pick(index, self.now.members)
-        self._never_refused(lambda now: operations.failed(now, number, "no\0file"))
+        self._never_refused(lambda now: operations.failed(now, self.moment, number, "no\0file"))
 
     @precondition(lambda self: self.now.coming)
     @rule(index=st.integers(0, 2))
     def arrive(self, index: int) -> None:
         if self.now.coming:
             number = self.now.coming[index % len(self.now.coming)]
-            self._never_refused(lambda now: operations.arrived(now, number, self.at, GRACE))
+            self._never_refused(lambda now: operations.arrived(now, self.moment, number))
             assert number in self.now.up
 
     @precondition(lambda self: self.now.live)
@@ -157,7 +169,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     def promote(self, index: int) -> None:
         number = self.pick(index, self.now.members)
         up = self.now.up
-        done = self.do(lambda now: operations.promoted(now, number, self.at, GRACE))
+        done = self.do(lambda now: operations.promoted(now, self.moment, number))
         assert (done is not None) == (number in up)
         if done is not None:
             assert self.now.live == number and self.now.weights == {number: 100.0}
@@ -167,7 +179,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule(index=PICKS)
     def prefer(self, index: int) -> None:
         number = self.pick(index, self.now.up)
-        done = self.do(lambda now: operations.preferred(now, number, self.at, GRACE))
+        done = self.do(lambda now: operations.preferred(now, self.moment, number))
         if done is not None:
             assert self.now.live == number and min(self.now.coming, default=number) >= number
 
@@ -178,7 +190,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         live, down = self.now.live, number not in self.now.up
         if number == 99:
             return
-        if self.do(lambda now: operations.rolled_back(now, number, self.at, GRACE)) is not None:
+        if self.do(lambda now: operations.rolled_back(now, self.moment, number)) is not None:
             assert self.now.coming == ((number,) if down else ())
             assert self.now.live == (live if down else number)
             assert self.now.rollout is None or not self.now.rollout.active
@@ -186,7 +198,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule()
     def abort(self) -> None:
         live = self.now.live
-        if self.do(lambda now: operations.aborted(now, self.at, GRACE, "no good")) is not None:
+        if self.do(lambda now: operations.aborted(now, self.moment, "no good")) is not None:
             assert self.now.live == live and self.now.weights == {live: 100.0}
             assert self.now.rollout is None or not self.now.rollout.active
 
@@ -197,7 +209,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         among = self.now.members if wrong else self.now.up
         weights = {self.pick(index, among): weight for index, weight in picked.items()}
         weights = weights if wrong else {n: w for n, w in weights.items() if n != 99}
-        if self.do(lambda now: operations.split(now, weights)) is not None:
+        if self.do(lambda now: operations.split(now, self.moment, weights)) is not None:
             assert {n: w for n, w in self.now.weights.items() if w} == {
                 n: w for n, w in weights.items() if w
             }
@@ -208,7 +220,9 @@ class LifecycleMachine(RuleBasedStateMachine):
     def split_wrongly(self, weight: float, other: float) -> None:
         first = self.now.live or 0
         rest = {n: other for n in self.now.up if n != first and weight != 0}
-        assert self.do(lambda now: operations.split(now, {first: weight, **rest})) is None
+        assert (
+            self.do(lambda now: operations.split(now, self.moment, {first: weight, **rest})) is None
+        )
 
     @precondition(lambda self: len(self.now.up) > 1)
     @rule(picked=st.dictionaries(PICKS, PERCENTS | st.just(0.0), min_size=1, max_size=3))
@@ -216,23 +230,23 @@ class LifecycleMachine(RuleBasedStateMachine):
         others = self.now.up - {self.now.live}
         mirrors = {self.pick(index, others): share for index, share in picked.items()}
         mirrors = {n: share for n, share in mirrors.items() if n != 99}
-        if self.do(lambda now: operations.mirrored(now, mirrors, self.at, GRACE)) is not None:
+        if self.do(lambda now: operations.mirrored(now, self.moment, mirrors)) is not None:
             assert {n: self.now.mirrors.get(n, 0) for n in mirrors} == mirrors
 
     @rule(index=PICKS, share=PERCENTS, bad=BAD_PERCENTS)
     def mirror_wrongly(self, index: int, share: float, bad: float) -> None:
         number = self.pick(index, self.now.members)
-        assert self.do(lambda now: operations.mirrored(now, {number: bad}, 0.0, 0.0)) is None
+        assert self.do(lambda now: operations.mirrored(now, self.moment, {number: bad})) is None
         for one in {self.now.live or 99, 99}:
             asked = {one: share}
-            assert self.do(lambda now, a=asked: operations.mirrored(now, a, 0.0, 0.0)) is None
+            assert self.do(lambda now, a=asked: operations.mirrored(now, self.moment, a)) is None
 
     @precondition(lambda self: self.now.rollout)
     @rule()
     def step(self) -> None:
         before = self._rollout()
         may = before.phase == "running" and not before.is_last
-        done = self.do(lambda now: operations.stepped(now, self.at))
+        done = self.do(lambda now: operations.stepped(now, self.moment))
         assert (done is not None) == may
         assert self._rollout().step == before.step + may
 
@@ -240,7 +254,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule(by=st.sampled_from(["user", "gate", "inconclusive", "step"]))
     def pause(self, by: PausedBy) -> None:
         before = self._rollout()
-        done = self.do(lambda now: operations.paused(now, by, "why", self.at))
+        done = self.do(lambda now: operations.paused(now, self.moment, by, "why"))
         assert (done is not None) == before.active
         if done is not None:
             says = by == "user" or before.phase == "running"
@@ -250,14 +264,14 @@ class LifecycleMachine(RuleBasedStateMachine):
     @rule()
     def resume(self) -> None:
         before = self._rollout()
-        done = self.do(lambda now: operations.resumed(now, self.at))
+        done = self.do(lambda now: operations.resumed(now, self.moment))
         assert (done is not None) == (before.phase == "paused")
 
     @precondition(lambda self: self.now.rollout and self.now.rollout.plan.analysis)
     @rule(found=FOUND)
     def look(self, found: list[Measurement]) -> None:
         before = self._rollout()
-        done = self.do(lambda now: operations.looked(now, found, self.at, GRACE))
+        done = self.do(lambda now: operations.looked(now, self.moment, found))
         assert (done is not None) == before.active
         if done is not None:
             assert self._rollout().looked_at == self.at
@@ -273,18 +287,18 @@ class LifecycleMachine(RuleBasedStateMachine):
     def expire(self, seconds: float) -> None:
         self.at += seconds
         due = {n for n, one in self.now.members.items() if (one.expires_at or 1e9) <= self.at}
-        self._never_refused(lambda now: operations.expired(now, self.at), retires=True)
+        self._never_refused(lambda now: operations.expired(now, self.moment), retires=True)
         assert not due & self.now.members.keys() and all(self.down[n] == "retired" for n in due)
 
     @rule(sure=WRONG)
     def delete(self, sure: bool) -> None:
         if self.created and sure:
-            self._never_refused(operations.deleted, retires=True)
+            self._never_refused(lambda now: operations.deleted(now, self.moment), retires=True)
             assert not self.now.members
 
     @rule()
     def gone(self) -> None:
-        self._never_refused(operations.gone)
+        self._never_refused(lambda now: operations.gone(now, self.moment))
 
     def _never_refused(
         self, operation: Callable[[Situation], Change], retires: bool = False

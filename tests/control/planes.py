@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from anabranch.control.lifecycle import operations
-from anabranch.control.lifecycle.operations import Operation
+from anabranch.control.lifecycle.operations import Moment, Operation
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
 from anabranch.control.release.bundles import pack, write_files
@@ -17,6 +18,7 @@ from anabranch.control.store.store import Store
 from anabranch.control.traffic.topics import TableTopics
 
 GRACE = 600.0
+MOMENT = Moment(1e9, GRACE)
 SPEC = """
 apiVersion: anabranch/v1
 kind: InferenceGraph
@@ -75,19 +77,19 @@ class TestPlane:
         body = self.bundle(name, spec)
         return self.call("POST", f"/graphs/{name}/revisions", query, body)
 
-    def change(self, name: str, operation: Operation) -> None:
-        self.store.change(name, operation)
+    def change(self, name: str, operation: Operation, moment: Moment = MOMENT) -> None:
+        self.store.change(name, lambda now: operation(now, moment))
 
     def arrive(self, number: int, name: str = "digits", at: float = 1e9) -> None:
         """A revision is up."""
-        self.change(name, lambda now: operations.arrived(now, number, at, GRACE))
+        self.change(name, partial(operations.arrived, number=number), Moment(at, GRACE))
 
     def fail(self, number: int, reason: str, name: str = "digits") -> None:
-        self.change(name, lambda now: operations.failed(now, number, reason))
+        self.change(name, partial(operations.failed, number=number, reason=reason))
 
     def expire(self, name: str = "digits") -> None:
         """The grace period of every warm revision is over."""
-        self.change(name, lambda now: operations.expired(now, 1e12))
+        self.change(name, operations.expired, Moment(1e12, GRACE))
 
     def up(self, count: int, name: str = "digits") -> None:
         """Deploy one revision after the other, each replacing the one before."""

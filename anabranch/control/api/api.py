@@ -25,6 +25,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from anabranch.control.api.bandits import BanditApi
@@ -51,7 +52,7 @@ from anabranch.control.api.views import (
     segments_view,
 )
 from anabranch.control.lifecycle import operations
-from anabranch.control.lifecycle.operations import Change, Operation, Situation
+from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.observe import logs
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
@@ -213,7 +214,7 @@ class ControlApi:
 
     async def _delete(self, call: ApiCall) -> ApiAnswer:
         graph = await asyncio.to_thread(self._present, call.graph)
-        await self._desk.change(graph.name, _deleted)
+        await self._desk.change(graph.name, operations.deleted)
         await self._bandits.forget(graph.name)
         return answer(202, {"graph": graph.name, "state": "deleting"})
 
@@ -221,7 +222,7 @@ class ControlApi:
         """Take a graph down for a while, or bring it back."""
         graph = await asyncio.to_thread(self._present, call.graph)
         operation = operations.loaded if call.action == "load" else operations.unloaded
-        stored = await self._desk.change(graph.name, lambda now, at, grace: _kept(operation, now))
+        stored = await self._desk.change(graph.name, partial(_kept, operation))
         return answer(202, {"graph": graph.name, "state": stored.situation.state})
 
     async def _revisions(self, call: ApiCall) -> ApiAnswer:
@@ -295,11 +296,7 @@ def _call(found: Mapping[str, str], query: str, body: bytes) -> ApiCall:
     return ApiCall(graph, revision, action, fields, body, trace)
 
 
-def _deleted(now: Situation, at: float, grace: float) -> Change:
-    return operations.deleted(now)
-
-
-def _kept(operation: Operation, now: Situation) -> Change:
+def _kept(operation: Operation, now: Situation, moment: Moment) -> Change:
     if now.state in operations.GONE:
         raise Conflict(f"graph {now.graph!r} is being deleted")
-    return operation(now)
+    return operation(now, moment)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
@@ -28,12 +29,12 @@ from pydantic import AfterValidator, Field
 from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, read_body
 from anabranch.control.api.traffic_views import compare_view, rollout_view, traffic_view
 from anabranch.control.lifecycle import operations
-from anabranch.control.lifecycle.operations import Change, Situation
+from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.store.store import Store, Stored
 from anabranch.control.traffic.topics import TableTopics
-from anabranch.control.traffic.writer import Timed, TrafficWriter
+from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import Conflict, InvalidRequest, NotFound
 from anabranch.specs.models import Model, Percent, Share
 
@@ -102,11 +103,12 @@ class TrafficApi:
         if not wanted.weights and not wanted.mirrors:
             raise InvalidRequest('give "weights", "mirrors" or both, each with a revision at least')
         weights, mirrors = _by_number(wanted.weights), _by_number(wanted.mirrors)
-        return await self._changed(call.graph, _redirected(weights, mirrors))
+        redirected = partial(_redirected, weights=weights, mirrors=mirrors)
+        return await self._changed(call.graph, redirected)
 
     async def _promote(self, call: ApiCall) -> ApiAnswer:
         number = read_body(call.body, _Promote).revision
-        return await self._changed(call.graph, _promoted(number))
+        return await self._changed(call.graph, partial(_promoted, number=number))
 
     async def _abort(self, call: ApiCall) -> ApiAnswer:
         read_body(call.body, _Nothing)
@@ -115,7 +117,8 @@ class TrafficApi:
     async def _rollback(self, call: ApiCall) -> ApiAnswer:
         to = read_body(call.body, _Rollback).to
         target = await asyncio.to_thread(self._target, call.graph, to)
-        stored = await self._desk.change(call.graph, _back(target))
+        back = partial(_if_present, partial(_back, to=target))
+        stored = await self._desk.change(call.graph, back)
         if stored.situation.live == target:
             return await self._confirmed(stored, {"revision": target, "state": "live"})
         state = stored.situation.members[target].state
@@ -150,8 +153,10 @@ class TrafficApi:
         _present(stored.situation)
         return stored
 
-    async def _changed(self, graph: str, operation: Timed) -> ApiAnswer:
-        return await self._confirmed(await self._desk.change(graph, _if_present(operation)))
+    async def _changed(self, graph: str, operation: Operation) -> ApiAnswer:
+        return await self._confirmed(
+            await self._desk.change(graph, partial(_if_present, operation))
+        )
 
     async def _confirmed(self, stored: Stored, more: Mapping[str, Any] | None = None) -> ApiAnswer:
         """Wait until a change is in force, and say how things stand."""
@@ -175,32 +180,24 @@ def _present(now: Situation) -> None:
         raise Conflict(f"graph {now.graph!r} is unloaded; load it first")
 
 
-def _if_present(operation: Timed) -> Timed:
-    def checked(now: Situation, at: float, grace: float) -> Change:
-        _present(now)
-        return operation(now, at, grace)
-
-    return checked
+def _if_present(operation: Operation, now: Situation, moment: Moment) -> Change:
+    _present(now)
+    return operation(now, moment)
 
 
-def _redirected(weights: Mapping[int, float], mirrors: Mapping[int, float]) -> Timed:
+def _redirected(
+    now: Situation, moment: Moment, weights: Mapping[int, float], mirrors: Mapping[int, float]
+) -> Change:
     """Set weights and mirrors together, or neither."""
-
-    def operation(now: Situation, at: float, grace: float) -> Change:
-        change = operations.split(now, weights) if weights else Change(now)
-        if not mirrors:
-            return change
-        after = operations.mirrored(change.situation, mirrors, at, grace)
-        return replace(after, notes=(*change.notes, *after.notes))
-
-    return operation
+    change = operations.split(now, moment, weights) if weights else Change(now)
+    if not mirrors:
+        return change
+    after = operations.mirrored(change.situation, moment, mirrors)
+    return replace(after, notes=(*change.notes, *after.notes))
 
 
-def _promoted(number: int | None) -> Timed:
-    def operation(now: Situation, at: float, grace: float) -> Change:
-        return operations.preferred(now, _candidate(now) if number is None else number, at, grace)
-
-    return operation
+def _promoted(now: Situation, moment: Moment, number: int | None) -> Change:
+    return operations.preferred(now, moment, _candidate(now) if number is None else number)
 
 
 def _candidate(now: Situation) -> int:
@@ -221,15 +218,11 @@ def _no_candidate(now: Situation) -> None:
         )
 
 
-def _back(to: int) -> Timed:
+def _back(now: Situation, moment: Moment, to: int) -> Change:
     """Make a revision the stable one again."""
-
-    def operation(now: Situation, at: float, grace: float) -> Change:
-        if to in now.coming:
-            raise Conflict(f"revision {to} of graph {now.graph!r} is on its way already")
-        return operations.rolled_back(now, to, at, grace)
-
-    return _if_present(operation)
+    if to in now.coming:
+        raise Conflict(f"revision {to} of graph {now.graph!r} is on its way already")
+    return operations.rolled_back(now, moment, to)
 
 
 def _last(now: Situation) -> RolloutState:
@@ -247,26 +240,18 @@ def _active(now: Situation) -> RolloutState:
     return state
 
 
-def _pause(now: Situation, at: float, grace: float) -> Change:
-    return operations.paused(now, "user", "", at)
+def _finish(now: Situation, moment: Moment) -> Change:
+    return operations.preferred(now, moment, _active(now).revision)
 
 
-def _resume(now: Situation, at: float, grace: float) -> Change:
-    return operations.resumed(now, at)
-
-
-def _finish(now: Situation, at: float, grace: float) -> Change:
-    return operations.preferred(now, _active(now).revision, at, grace)
-
-
-def _give_up(now: Situation, at: float, grace: float) -> Change:
+def _give_up(now: Situation, moment: Moment) -> Change:
     _active(now)
-    return operations.aborted(now, at, grace)
+    return operations.aborted(now, moment)
 
 
-_ACTIONS: Mapping[str, Timed] = {
-    "pause": _pause,
-    "resume": _resume,
+_ACTIONS: Mapping[str, Operation] = {
+    "pause": partial(operations.paused, by="user", reason=""),
+    "resume": operations.resumed,
     "promote": _finish,
     "abort": _give_up,
 }

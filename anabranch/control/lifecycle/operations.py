@@ -9,8 +9,9 @@
 | retired | was up once, and is down |
 | failed | never came up, or was given up for a newer one |
 
-Times are Unix times; ``grace`` is in seconds. Operations raise InvalidRequest or NotFound for what
-makes no sense, and Conflict for what the situation does not allow; nothing has changed then.
+An operation takes a situation and a moment; ``created`` needs none. Operations raise InvalidRequest
+or NotFound for what makes no sense, and Conflict for what the situation does not allow; nothing has
+changed then.
 """
 
 from __future__ import annotations
@@ -124,7 +125,17 @@ class Change:
     notes: tuple[Note, ...] = ()
 
 
-Operation: TypeAlias = Callable[[Situation], Change]
+@dataclass(frozen=True)
+class Moment:
+    """When an operation happens."""
+
+    at: float
+    """Unix time."""
+    grace: float
+    """Seconds that a revision without a part in the traffic stays up from then on."""
+
+
+Operation: TypeAlias = Callable[[Situation, Moment], Change]
 
 
 def created(now: Situation, number: int, intent: Intent) -> Change:
@@ -179,7 +190,7 @@ def _nothing_takes_over(now: Situation) -> None:
             )
 
 
-def started(now: Situation, number: int) -> Change:
+def started(now: Situation, moment: Moment, number: int) -> Change:
     """A revision is being brought up; no effect unless it is pending."""
     member = now.members.get(number)
     if member is None or member.state != "pending":
@@ -187,53 +198,53 @@ def started(now: Situation, number: int) -> Change:
     return Change(_with(now, replace(member, state="deploying")), (Note(number, "deploy_started"),))
 
 
-def failed(now: Situation, number: int, reason: str) -> Change:
+def failed(now: Situation, moment: Moment, number: int, reason: str) -> Change:
     """A revision on its way is given up; no effect on any other."""
     return _given_up(now, (number,) if number in now.coming else (), reason)
 
 
-def arrived(now: Situation, number: int, at: float, grace: float) -> Change:
+def arrived(now: Situation, moment: Moment, number: int) -> Change:
     """A revision on its way is up: do what it was deployed for. The first one just goes live."""
     member = now.members.get(number)
     if member is None or member.state not in COMING:
         return Change(now)
     up = _with(now, replace(member, state="ready", reason=""))
     if now.live is None or member.intent.kind == "replace":
-        return promoted(up, number, at, grace)
+        return promoted(up, moment, number)
     note = Note(number, "ready", _described(member.intent))
-    return _and(note, _INTENTS[member.intent.kind](up, member, at, grace))
+    return _and(note, _INTENTS[member.intent.kind](up, moment, member))
 
 
-def _canary(now: Situation, member: Member, at: float, grace: float) -> Change:
+def _canary(now: Situation, moment: Moment, member: Member) -> Change:
     share = member.intent.percent
     total = sum(now.weights.values())
     rest = {number: weight / total * (100 - share) for number, weight in now.weights.items()}
     return _weighted(now, rest | {member.number: share})
 
 
-def _mirror(now: Situation, member: Member, at: float, grace: float) -> Change:
-    return mirrored(now, {member.number: member.intent.percent}, at, grace)
+def _mirror(now: Situation, moment: Moment, member: Member) -> Change:
+    return mirrored(now, moment, {member.number: member.intent.percent})
 
 
-def _rollout(now: Situation, member: Member, at: float, grace: float) -> Change:
+def _rollout(now: Situation, moment: Moment, member: Member) -> Change:
     """Only the stable revision and the new one share the traffic of a rollout."""
     assert member.intent.rollout is not None and now.live is not None
-    state = rollouts.begin(member.number, member.intent.rollout, at)
+    state = rollouts.begin(member.number, member.intent.rollout, moment.at)
     cleared = _over(now, f"superseded by the rollout of revision {member.number}")
     started = _at_step(cleared.situation, state)
-    alone = _cooled(started, at, grace, f"revision {member.number} is rolled out")
+    alone = _cooled(started, moment, f"revision {member.number} is rolled out")
     note = _told(state, "rollout_started", f"step 1 of {len(state.plan.steps)}: {state.weight:g} %")
     return Change(alone, (*cleared.notes, note))
 
 
-_INTENTS: Mapping[str, Callable[[Situation, Member, float, float], Change]] = {
+_INTENTS: Mapping[str, Callable[[Situation, Moment, Member], Change]] = {
     "canary": _canary,
     "mirror": _mirror,
     "rollout": _rollout,
 }
 
 
-def promoted(now: Situation, number: int, at: float, grace: float) -> Change:
+def promoted(now: Situation, moment: Moment, number: int) -> Change:
     """Make a revision that is up the stable one, with all traffic.
 
     The other arms stay warm for their grace period; mirrors stay mirrors.
@@ -243,24 +254,24 @@ def promoted(now: Situation, number: int, at: float, grace: float) -> Change:
     now = over.situation
     if now.live == number and now.weights == {number: 100.0}:
         return over
-    live_at = member.live_at if member.state == "live" else at
+    live_at = member.live_at if member.state == "live" else moment.at
     fresh = replace(member, state="live", reason="", expires_at=None, live_at=live_at)
     after = replace(
         _with(now, fresh), live=number, weights={number: 100.0},
         mirrors={n: share for n, share in now.mirrors.items() if n != number},
     )  # fmt: skip
-    after = _cooled(after, at, grace, f"replaced by revision {number}")
+    after = _cooled(after, moment, f"replaced by revision {number}")
     return Change(after, (*over.notes, Note(number, "promoted")))
 
 
-def preferred(now: Situation, number: int, at: float, grace: float) -> Change:
+def preferred(now: Situation, moment: Moment, number: int) -> Change:
     """Promote a revision because somebody says so: older ones on their way come too late."""
     older = [coming for coming in now.coming if coming < number]
     cleared = _given_up(now, older, f"superseded by the promotion of revision {number}")
-    return _then(cleared, promoted(cleared.situation, number, at, grace))
+    return _then(cleared, promoted(cleared.situation, moment, number))
 
 
-def rolled_back(now: Situation, number: int, at: float, grace: float) -> Change:
+def rolled_back(now: Situation, moment: Moment, number: int) -> Change:
     """Go back to a revision: at once if it is up, else by bringing it up again.
 
     Whatever is on its way is given up, or it would overtake the rollback. So is a rollout in
@@ -269,11 +280,11 @@ def rolled_back(now: Situation, number: int, at: float, grace: float) -> Change:
     if number in now.up:
         reason = f"superseded by the rollback to revision {number}"
         cleared = _given_up(now, now.coming, reason)
-        return _then(cleared, promoted(cleared.situation, number, at, grace))
-    asked = redeployed(now, number)
+        return _then(cleared, promoted(cleared.situation, moment, number))
+    asked = redeployed(now, moment, number)
     if now.rollout is None or not now.rollout.active:
         return asked
-    return _then(asked, aborted(asked.situation, at, grace, f"rollback to revision {number}"))
+    return _then(asked, aborted(asked.situation, moment, f"rollback to revision {number}"))
 
 
 def _concluded(now: Situation, number: int) -> Change:
@@ -286,7 +297,7 @@ def _concluded(now: Situation, number: int) -> Change:
     return Change(replace(now, rollout=state), (note,))
 
 
-def aborted(now: Situation, at: float, grace: float, reason: str = "") -> Change:
+def aborted(now: Situation, moment: Moment, reason: str = "") -> Change:
     """Give all traffic back to the stable revision; the other arms stay warm for inspection."""
     if now.live is None:
         raise Conflict(f"graph {now.graph!r} has no live revision to go back to")
@@ -295,11 +306,11 @@ def aborted(now: Situation, at: float, grace: float, reason: str = "") -> Change
     arms = [number for number in now.weights if number != now.live]
     if not arms and not over.notes:
         raise Conflict(f"nothing to abort: revision {now.live} of {now.graph!r} has all traffic")
-    after = _only(now, at, grace, f"aborted: {reason}" if reason else "aborted")
+    after = _only(now, moment, f"aborted: {reason}" if reason else "aborted")
     return Change(after, (*over.notes, *(Note(arm, "aborted", reason) for arm in arms)))
 
 
-def split(now: Situation, weights: Mapping[int, float]) -> Change:
+def split(now: Situation, moment: Moment, weights: Mapping[int, float]) -> Change:
     """Set the weights of arms; arms that are left out get none, and stay arms."""
     _no_rollout(now, "weights")
     for number in weights:
@@ -315,7 +326,7 @@ def split(now: Situation, weights: Mapping[int, float]) -> Change:
     return _weighted(now, kept | {number: float(weight) for number, weight in weights.items()})
 
 
-def mirrored(now: Situation, mirrors: Mapping[int, float], at: float, grace: float) -> Change:
+def mirrored(now: Situation, moment: Moment, mirrors: Mapping[int, float]) -> Change:
     """Set the percentages of some mirrors; 0 ends one, which stays warm if it is no arm."""
     for number, share in mirrors.items():
         _up(now, number)
@@ -329,12 +340,12 @@ def mirrored(now: Situation, mirrors: Mapping[int, float], at: float, grace: flo
     kept = {number: float(share) for number, share in share_of.items() if share > 0}
     awake = {number: _awake(now.members[number]) for number in kept if number in mirrors}
     after = replace(now, mirrors=kept, members={**now.members, **awake})
-    after = _cooled(after, at, grace, "no longer a mirror")
+    after = _cooled(after, moment, "no longer a mirror")
     text = ", ".join(f"r{number}={share:g}" for number, share in sorted(mirrors.items()))
     return Change(after, (Note(None, "mirrors_changed", text),) if after != now else ())
 
 
-def redeployed(now: Situation, number: int) -> Change:
+def redeployed(now: Situation, moment: Moment, number: int) -> Change:
     """Bring a revision that is down up again, to replace the stable one."""
     if now.state in GONE:
         raise Conflict(f"graph {now.graph!r} was deleted; deploy it again")
@@ -344,46 +355,46 @@ def redeployed(now: Situation, number: int) -> Change:
     return _coming(now, number, Intent(), Note(number, "redeployed"))
 
 
-def stepped(now: Situation, at: float) -> Change:
+def stepped(now: Situation, moment: Moment) -> Change:
     """Go to the next step of the rollout; Conflict if it is paused or there is none."""
     before = _active(now)
     if before.phase == "paused" or before.is_last:
         why = "is paused" if before.phase == "paused" else "is in its last step"
         raise Conflict(f"the rollout of revision {before.revision} {why}")
-    state = rollouts.stepped(before, at)
+    state = rollouts.stepped(before, moment.at)
     text = f"step {state.step + 1} of {len(state.plan.steps)}: {state.weight:g} %"
     return Change(_at_step(now, state), (_told(state, "rollout_step", text),))
 
 
-def paused(now: Situation, by: PausedBy, reason: str, at: float) -> Change:
+def paused(now: Situation, moment: Moment, by: PausedBy, reason: str) -> Change:
     """Stop the rollout where it is. Of one that is paused, only the user's pause still counts."""
     state = _active(now)
     if state.phase == "paused" and (by != "user" or state.paused_by == "user"):
         return Change(now)
-    state = rollouts.paused(state, by, reason, at)
+    state = rollouts.paused(state, by, reason, moment.at)
     return Change(replace(now, rollout=state), (_told(state, "rollout_paused", reason or by),))
 
 
-def resumed(now: Situation, at: float) -> Change:
+def resumed(now: Situation, moment: Moment) -> Change:
     """Let a paused rollout go on."""
     state = _active(now)
     if state.phase != "paused":
         raise Conflict(f"the rollout of revision {state.revision} is not paused")
-    state = rollouts.resumed(state, at)
+    state = rollouts.resumed(state, moment.at)
     return Change(replace(now, rollout=state), (_told(state, "rollout_resumed"),))
 
 
-def looked(now: Situation, found: list[Measurement], at: float, grace: float) -> Change:
+def looked(now: Situation, moment: Moment, found: list[Measurement]) -> Change:
     """Take a look at the metrics into account; the evidence goes into the log."""
     before = _active(now)
-    state = rollouts.looked(before, found, at)
+    state = rollouts.looked(before, found, moment.at)
     data = {"measurements": [asdict(one) for one in found], "step": state.step + 1}
     verdict = state.verdict or "inconclusive"
     text = "; ".join(one.message for one in found)
     note = replace(_told(state, f"analysis_{verdict}", text), data=data, notify=())
     if state.phase == "aborted":
         counted = replace(state, phase=before.phase)  # the abortion ends it, once
-        return _and(note, aborted(replace(now, rollout=counted), at, grace, state.reason))
+        return _and(note, aborted(replace(now, rollout=counted), moment, state.reason))
     notes = [] if _is_no_news(before, state) else [note]
     if state.phase != before.phase:
         kind = "rollout_paused" if state.phase == "paused" else "rollout_resumed"
@@ -400,12 +411,12 @@ def _is_no_news(before: RolloutState, state: RolloutState) -> bool:
     return waits and before.verdict == state.verdict and state.verdict in ("pass", "inconclusive")
 
 
-def expired(now: Situation, at: float) -> Change:
+def expired(now: Situation, moment: Moment) -> Change:
     """Retire the warm revisions whose time is over."""
     gone = [
         member
         for member in now.members.values()
-        if member.state == "warm" and (member.expires_at is None or member.expires_at <= at)
+        if member.state == "warm" and (member.expires_at is None or member.expires_at <= moment.at)
     ]
     after = now
     for member in gone:
@@ -413,7 +424,7 @@ def expired(now: Situation, at: float) -> Change:
     return Change(after, tuple(Note(member.number, "retired") for member in gone))
 
 
-def deleted(now: Situation) -> Change:
+def deleted(now: Situation, moment: Moment) -> Change:
     """Ask for the graph to go; its revisions are retired and stay on record.
 
     No effect if it is going or gone.
@@ -429,14 +440,14 @@ def deleted(now: Situation) -> Change:
     return Change(after, (*over.notes, Note(None, "delete_requested")))
 
 
-def gone(now: Situation) -> Change:
+def gone(now: Situation, moment: Moment) -> Change:
     """Nothing of the graph runs any more; no effect if it was deployed again."""
     if now.state != "deleting":
         return Change(now)
     return Change(replace(now, state="deleted"), (Note(None, "deleted"),))
 
 
-def unloaded(now: Situation) -> Change:
+def unloaded(now: Situation, moment: Moment) -> Change:
     """Take all of the graph down, to come back as it is; no effect if that has been done.
 
     Conflict while a revision is on its way or a rollout in progress.
@@ -450,7 +461,7 @@ def unloaded(now: Situation) -> Change:
     return Change(replace(now, state="unloaded"), (Note(None, "unloaded"),))
 
 
-def loaded(now: Situation) -> Change:
+def loaded(now: Situation, moment: Moment) -> Change:
     """Bring an unloaded graph back; no effect on one that is there."""
     if now.state == "present":
         return Change(now)
@@ -497,19 +508,19 @@ def _weighted(now: Situation, weights: Mapping[int, float]) -> Change:
     return Change(after, (Note(None, "weights_changed", text),) if after != now else ())
 
 
-def _only(now: Situation, at: float, grace: float, reason: str) -> Situation:
+def _only(now: Situation, moment: Moment, reason: str) -> Situation:
     """The stable revision alone; the other arms go warm, but for those that are mirrors."""
     assert now.live is not None
-    return _cooled(replace(now, weights={now.live: 100.0}), at, grace, reason)
+    return _cooled(replace(now, weights={now.live: 100.0}), moment, reason)
 
 
-def _cooled(now: Situation, at: float, grace: float, reason: str) -> Situation:
+def _cooled(now: Situation, moment: Moment, reason: str) -> Situation:
     """Whatever is up without a part in the traffic is warm from now on."""
     members = {}
     for number, member in now.members.items():
         has_part = number in now.weights or number in now.mirrors
         if member.state in ("ready", "live") and not has_part:
-            expires = at + max(grace, LINGER)
+            expires = moment.at + max(moment.grace, LINGER)
             member = replace(member, state="warm", reason=reason, expires_at=expires)
         members[number] = member
     return replace(now, members=members)

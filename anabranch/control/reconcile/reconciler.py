@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from anabranch.control.lifecycle import operations
@@ -28,7 +29,7 @@ from anabranch.control.lifecycle.decide import (
     Wait,
     decide,
 )
-from anabranch.control.lifecycle.operations import GONE, Change, Situation
+from anabranch.control.lifecycle.operations import GONE, Situation
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.fleet import Fleet
 from anabranch.control.release.releases import Releases
@@ -179,7 +180,7 @@ class Reconciler:
             await self._desk.catch_up(stored)
             situation = stored.situation
             if _next_expiry(situation) <= now:
-                situation = (await self._desk.change(situation.graph, _expired)).situation
+                situation = (await self._desk.change(situation.graph, operations.expired)).situation
             self._next_expiry = min(self._next_expiry, _next_expiry(situation))
             found[situation.graph] = await asyncio.to_thread(self._desired, situation)
         coming = {(graph, one) for graph, desired in found.items() for one in desired.coming}
@@ -251,13 +252,11 @@ class Reconciler:
                 pass
 
     async def _arrive(self, graph: str, number: int) -> None:
-        await self._desk.change(
-            graph, lambda now, at, grace: operations.arrived(now, number, at, grace)
-        )
+        await self._desk.change(graph, partial(operations.arrived, number=number))
 
     async def _give_up(self, graph: str, number: int, reason: str) -> None:
         named = await asyncio.to_thread(self._with_nodes, graph, number, reason)
-        await self._desk.change(graph, lambda now, at, grace: operations.failed(now, number, named))
+        await self._desk.change(graph, partial(operations.failed, number=number, reason=named))
 
     def _with_nodes(self, graph: str, number: int, reason: str) -> str:
         """A reason in which segments come with the names of their nodes."""
@@ -271,7 +270,7 @@ class Reconciler:
     async def _gone(self, graph: str) -> None:
         """Nothing of a graph runs; one that the store never had is none of its business."""
         with suppress(NotFound):
-            await self._desk.change(graph, lambda now, at, grace: operations.gone(now))
+            await self._desk.change(graph, operations.gone)
         self._rolled.pop(graph, None)
 
     async def _start(self, desired: Desired, action: Start) -> None:
@@ -279,7 +278,7 @@ class Reconciler:
         if action.retry:
             self._back_off(graph, action)
         if number in desired.coming:
-            await self._desk.change(graph, lambda now, at, grace: operations.started(now, number))
+            await self._desk.change(graph, partial(operations.started, number=number))
         async with self._launches:
             await asyncio.to_thread(self._launch, action, graph, number in desired.coming)
         if action.part == "router":
@@ -321,7 +320,3 @@ def _next_expiry(now: Situation) -> float:
     """Unix time at which the next warm revision of a graph is to go."""
     warm = (one for one in now.members.values() if one.state == "warm")
     return min((one.expires_at or 0.0 for one in warm), default=float("inf"))
-
-
-def _expired(now: Situation, at: float, grace: float) -> Change:
-    return operations.expired(now, at)

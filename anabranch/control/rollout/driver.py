@@ -15,7 +15,8 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeAlias
+from functools import partial
+from typing import Any, Protocol
 
 from anabranch.control.lifecycle import operations, rollouts
 from anabranch.control.lifecycle.analysis import (
@@ -26,7 +27,7 @@ from anabranch.control.lifecycle.analysis import (
     named,
     window_between,
 )
-from anabranch.control.lifecycle.operations import Change, Situation
+from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.lifecycle.rollouts import Measurement, Move, RolloutState
 from anabranch.control.rollout.gates import Gate, question
 from anabranch.control.rollout.metrics import RolloutMetrics
@@ -60,9 +61,7 @@ class Situations(Protocol):
 class Changes(Protocol):
     """Where situations are changed; ``Desk`` is one."""
 
-    async def change(
-        self, graph: str, operation: Callable[[Situation, float, float], Change]
-    ) -> Stored:
+    async def change(self, graph: str, operation: Operation) -> Stored:
         """Apply an operation."""
         ...
 
@@ -190,10 +189,7 @@ class RolloutDriver:
         drift = self._monitors.drift(case.graph, case.state.revision, case.mark.since)
         window = window_between(case.mark.sums, sums, case.state.revision, case.stable, drift)
         found = await self._measured(case, window)
-        stored = await self._desk.change(
-            case.graph,
-            lambda now, at, grace: operations.looked(_at_look(now, case, at), found, at, grace),
-        )
+        stored = await self._desk.change(case.graph, partial(_looked, case=case, found=found))
         self._metrics.judged(case.graph, found)
         state = stored.situation.rollout
         if state is not None and state.verdict in ("pass", "fail"):
@@ -218,11 +214,8 @@ class RolloutDriver:
     async def _go(self, case: _Case, move: Move) -> None:
         """Make a move, if the gate has nothing against it."""
         refusal = await self._refusal(case, move)
-        make = _MOVES[move] if refusal is None else _stopped(refusal)
-        await self._desk.change(
-            case.graph,
-            lambda now, at, grace: make(_at_move(now, case, move, at), at, grace),
-        )
+        moved = partial(_moved, case=case, move=move, refusal=refusal)
+        await self._desk.change(case.graph, moved)
 
     async def _refusal(self, case: _Case, move: Move) -> str | None:
         gate = case.state.plan.gate
@@ -257,42 +250,40 @@ def _in_step(now: Situation, case: _Case) -> RolloutState:
     return state
 
 
-def _at_look(now: Situation, case: _Case, at: float) -> Situation:
-    """The situation, if a look is still due in it."""
-    if rollouts.next_move(_in_step(now, case), at) != "look":
+def _looked(now: Situation, moment: Moment, case: _Case, found: list[Measurement]) -> Change:
+    """Take a look into account, if it is still due."""
+    if rollouts.next_move(_in_step(now, case), moment.at) != "look":
         raise Conflict(f"no look at graph {now.graph!r} is due any more")
-    return now
+    return operations.looked(now, moment, found)
 
 
-def _at_move(now: Situation, case: _Case, move: Move, at: float) -> Situation:
-    """The situation, if a move is still due in it, whether or not a look is due too."""
-    state = replace(_in_step(now, case), looked_at=at)
-    if rollouts.next_move(state, at) != move:
+def _moved(now: Situation, moment: Moment, case: _Case, move: Move, refusal: str | None) -> Change:
+    """Make a move, or pause if the gate refuses it, where the move is still due.
+
+    Whether a look is due too does not matter.
+    """
+    state = replace(_in_step(now, case), looked_at=moment.at)
+    if rollouts.next_move(state, moment.at) != move:
         raise Conflict(f"the rollout of graph {now.graph!r} may not {move} any more")
-    return now
+    if refusal is not None:
+        return operations.paused(now, moment, "gate", refusal)
+    return _MOVES[move](now, moment)
 
 
-_Make: TypeAlias = Callable[[Situation, float, float], Change]
-
-
-def _step(now: Situation, at: float, grace: float) -> Change:
-    return operations.stepped(now, at)
-
-
-def _promote(now: Situation, at: float, grace: float) -> Change:
+def _promote(now: Situation, moment: Moment) -> Change:
     assert now.rollout is not None
-    return operations.promoted(now, now.rollout.revision, at, grace)
+    return operations.promoted(now, moment, now.rollout.revision)
 
 
-def _pause(now: Situation, at: float, grace: float) -> Change:
+def _pause(now: Situation, moment: Moment) -> Change:
     assert now.rollout is not None
     state = now.rollout
     reason = f"step {state.step + 1} of {len(state.plan.steps)} lasts until it is resumed"
-    return operations.paused(now, "step", reason, at)
+    return operations.paused(now, moment, "step", reason)
 
 
-def _stopped(refusal: str) -> _Make:
-    return lambda now, at, grace: operations.paused(now, "gate", refusal, at)
-
-
-_MOVES: Mapping[Move, _Make] = {"step": _step, "promote": _promote, "pause": _pause}
+_MOVES: Mapping[Move, Operation] = {
+    "step": operations.stepped,
+    "promote": _promote,
+    "pause": _pause,
+}

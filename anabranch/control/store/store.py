@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from anabranch.control.lifecycle import operations
-from anabranch.control.lifecycle.operations import Intent, Member, Note, Operation
+from anabranch.control.lifecycle.operations import Change, Intent, Member, Note, Situation
 from anabranch.control.store import situations
 from anabranch.control.store.database import Database
 from anabranch.control.store.outbox import Outbox
@@ -158,14 +158,14 @@ class Store:
             situations.save(connection, before, change)
             return _revision(connection, name, number)
 
-    def change(self, name: str, operation: Operation) -> Stored:
-        """Apply an operation of ``lifecycle``; gives how the graph stands after it.
+    def change(self, name: str, decide: Callable[[Situation], Change]) -> Stored:
+        """Write what ``decide`` makes of the situation; return how the graph stands after it.
 
-        NotFound for an unknown graph; whatever the operation raises comes through. Nothing has
+        NotFound for an unknown graph; whatever ``decide`` raises comes through. Nothing has
         changed then.
         """
         with self._writing(name) as (connection, before):
-            return situations.save(connection, before, operation(before.situation))
+            return situations.save(connection, before, decide(before.situation))
 
     def log(
         self,

@@ -10,19 +10,17 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from dataclasses import replace
+from functools import partial
 from weakref import WeakValueDictionary
 
-from anabranch.control.lifecycle.operations import Change, Situation
+from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.store.store import Store, Stored
 from anabranch.control.traffic.tables import Catalogue, build, grace
 from anabranch.control.traffic.topics import TableTopics
 
 logger = logging.getLogger("anabranch.control")
-
-Timed: TypeAlias = Callable[[Situation, float, float], Change]
-"""A change of a situation, at a Unix time, with a grace period in seconds."""
 
 
 class TrafficWriter:
@@ -55,15 +53,15 @@ class TrafficWriter:
         """Call ``listener`` after every change."""
         self._listeners.append(listener)
 
-    async def change(self, graph: str, operation: Timed) -> Stored:
+    async def change(self, graph: str, operation: Operation) -> Stored:
         """Apply an operation and put its outcome in force; raises what the operation raises."""
         return await self._to_the_end(
-            graph, lambda: self._store.change(graph, lambda now: self._timed(now, operation))
+            graph, partial(self._store.change, graph, partial(self._applied, operation))
         )
 
     async def publish(self, graph: str) -> None:
         """Put in force what the store says of a graph; for what was written there directly."""
-        await self._to_the_end(graph, lambda: self._store.situation(graph))
+        await self._to_the_end(graph, partial(self._store.situation, graph))
 
     async def until_in_force(self, graph: str) -> None:
         """Wait until what the store says of a graph now is in force, if it can be put so."""
@@ -103,18 +101,20 @@ class TrafficWriter:
             listener()
         return stored
 
-    def _timed(self, now: Situation, operation: Timed) -> Change:
+    def _applied(self, operation: Operation, now: Situation) -> Change:
         """Apply an operation with the grace period of the policy in force.
 
         That may be the policy of a revision that only the operation makes an arm, so it is tried
         first to see.
         """
-        at = self.clock()
-        tried = operation(now, at, self._default)
+        moment = Moment(self.clock(), self._default)
+        tried = operation(now, moment)
         period = grace(
             now.weights, tried.situation.weights, self._catalogue.of(now.graph), self._default
         )
-        return tried if period == self._default else operation(now, at, period)
+        if period == self._default:
+            return tried
+        return operation(now, replace(moment, grace=period))
 
     async def _put(self, stored: Stored) -> None:
         graph = stored.situation.graph

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -317,7 +318,7 @@ def test_a_name_of_any_characters_is_just_not_there(engine: TestPlane, name: str
 
 def test_shares_are_of_the_sum_of_the_weights(engine: TestPlane) -> None:
     engine.up(2)
-    engine.change("digits", lambda now: operations.split(now, {1: 3, 2: 1}))
+    engine.change("digits", partial(operations.split, weights={1: 3, 2: 1}))
     arms = engine.call("GET", "/graphs/digits")[1]["arms"]
     assert [(arm["weight"], arm["share"]) for arm in arms] == [(3, 75), (1, 25)]
 

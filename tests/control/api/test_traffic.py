@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -247,7 +248,7 @@ def test_a_rollback_that_was_superseded_may_be_asked_for_again(two: TestPlane) -
 def test_a_rollout_shows_what_the_last_look_found(two: TestPlane) -> None:
     rolled(two)
     found = [Measurement("error_rate", "pass", "error_rate 0 <= max 0.01", 0.0, 0.01, 100)]
-    two.change("digits", lambda now: operations.looked(now, found, AT, 600.0))
+    two.change("digits", partial(operations.looked, found=found))
     view = ok(two.call("GET", "/graphs/digits/rollout"))
     assert view["verdict"] == "pass"
     assert view["measurements"] == [
@@ -367,7 +368,7 @@ def test_a_rollout_is_aborted(two: TestPlane) -> None:
 def test_a_rollout_without_a_hold_waits_for_nobody_in_particular(two: TestPlane) -> None:
     two.deploy()
     plan = Rollout(steps=[10.0])
-    two.change("digits", lambda now: operations.created(now, 3, Intent("rollout", rollout=plan)))
+    two.change("digits", lambda now, _: operations.created(now, 3, Intent("rollout", rollout=plan)))
     two.arrive(3)
     found = ok(two.call("GET", "/graphs/digits/rollout"))
     assert (found["next_look"], found["held_until"]) == (None, None)

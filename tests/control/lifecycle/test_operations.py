@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import settings
@@ -16,7 +16,7 @@ from anabranch.control.lifecycle.operations import (
     Change,
     Intent,
     Member,
-    Operation,
+    Moment,
     Situation,
     aborted,
     arrived,
@@ -45,6 +45,8 @@ from anabranch.specs.models import Rollout
 from tests.control.machine import LifecycleMachine
 
 AT, GRACE = 1000.0, 30.0
+MOMENT = Moment(AT, GRACE)
+Step: TypeAlias = Callable[[Situation], Change]
 PLAN = Rollout.model_validate(
     {
         "steps": [10, 50],
@@ -59,7 +61,7 @@ FAIL = Measurement("error_rate", "fail", "0.2 > 0.01", 0.2, 0.01, 100)
 UNSURE = Measurement("error_rate", "inconclusive", "no samples")
 
 
-def after(*operations: Operation, now: Situation | None = None) -> Situation:
+def after(*operations: Step, now: Situation | None = None) -> Situation:
     """The situation after some operations, as the store keeps it."""
     now = now or Situation("digits")
     for operation in operations:
@@ -69,43 +71,51 @@ def after(*operations: Operation, now: Situation | None = None) -> Situation:
     return now
 
 
-def deploy(number: int, intent: Intent | None = None) -> Operation:
+def deploy(number: int, intent: Intent | None = None) -> Step:
     return lambda now: created(now, number, intent or Intent())
 
 
-def arrive(number: int, at: float = AT) -> Operation:
-    return lambda now: arrived(now, number, at, GRACE)
+def arrive(number: int, at: float = AT) -> Step:
+    return lambda now: arrived(now, Moment(at, GRACE), number)
 
 
-def up(number: int, intent: Intent | None = None) -> Operation:
+def up(number: int, intent: Intent | None = None) -> Step:
     """Deploy a revision and bring it up."""
 
     def both(now: Situation) -> Change:
         coming = created(now, number, intent or Intent())
-        change = arrived(coming.situation, number, AT, GRACE)
+        change = arrived(coming.situation, MOMENT, number)
         return replace(change, notes=(*coming.notes, *change.notes))
 
     return both
 
 
-def promote(number: int) -> Operation:
-    return lambda now: promoted(now, number, AT, GRACE)
+def promote(number: int) -> Step:
+    return lambda now: promoted(now, MOMENT, number)
 
 
 def abort(now: Situation) -> Change:
-    return aborted(now, AT, GRACE, "no good")
+    return aborted(now, MOMENT, "no good")
 
 
-def share(weights: Mapping[int, float]) -> Operation:
-    return lambda now: split(now, weights)
+def delete(now: Situation) -> Change:
+    return deleted(now, MOMENT)
 
 
-def copy(mirrors: Mapping[int, float]) -> Operation:
-    return lambda now: mirrored(now, mirrors, AT, GRACE)
+def end(now: Situation) -> Change:
+    return gone(now, MOMENT)
 
 
-def look(*found: Measurement, at: float = AT) -> Operation:
-    return lambda now: looked(now, list(found), at, GRACE)
+def share(weights: Mapping[int, float]) -> Step:
+    return lambda now: split(now, MOMENT, weights)
+
+
+def copy(mirrors: Mapping[int, float]) -> Step:
+    return lambda now: mirrored(now, MOMENT, mirrors)
+
+
+def look(*found: Measurement, at: float = AT) -> Step:
+    return lambda now: looked(now, Moment(at, GRACE), list(found))
 
 
 def states(now: Situation) -> dict[int, str]:
@@ -206,7 +216,7 @@ def test_a_canary_would_lose_its_share_to_a_replacement_on_its_way() -> None:
 
 
 def test_deploying_brings_a_deleted_graph_back() -> None:
-    for now in (after(deleted, now=TWO), after(deleted, gone, now=TWO)):
+    for now in (after(delete, now=TWO), after(delete, end, now=TWO)):
         back = after(up(3), now=now)
         assert (back.state, back.live, back.weights) == ("present", 3, {3: 100.0})
 
@@ -216,24 +226,27 @@ def test_deploying_brings_a_deleted_graph_back() -> None:
 
 def test_only_a_pending_revision_starts() -> None:
     now = after(deploy(2), now=ONE)
-    change = started(now, 2)
+    change = started(now, MOMENT, 2)
     assert states(change.situation)[2] == "deploying" and kinds(change) == [(2, "deploy_started")]
     for number in (1, 2, 7):
-        assert started(change.situation, number) == Change(change.situation)
+        assert started(change.situation, MOMENT, number) == Change(change.situation)
 
 
 def test_only_a_revision_on_its_way_fails() -> None:
-    for now in (after(deploy(2), now=ONE), after(deploy(2), lambda n: started(n, 2), now=ONE)):
-        change = failed(now, 2, "no file")
+    for now in (
+        after(deploy(2), now=ONE),
+        after(deploy(2), lambda n: started(n, MOMENT, 2), now=ONE),
+    ):
+        change = failed(now, MOMENT, 2, "no file")
         assert change.situation.members[2] == Member(2, "failed", reason="no file")
         assert [(n.kind, n.message) for n in change.notes] == [("deploy_failed", "no file")]
     for number in (1, 7):
-        assert failed(ONE, number, "no") == Change(ONE)
+        assert failed(ONE, MOMENT, number, "no") == Change(ONE)
 
 
 @pytest.mark.parametrize("intent", [Intent(), CANARY, MIRROR, ROLLOUT])
 def test_the_first_revision_goes_live_whatever_it_is_for(intent: Intent) -> None:
-    change = arrived(after(deploy(1, intent)), 1, AT, GRACE)
+    change = arrived(after(deploy(1, intent)), MOMENT, 1)
     now = change.situation
     assert (now.live, now.weights, now.mirrors, now.rollout) == (1, {1: 100.0}, {}, None)
     assert now.members[1].live_at == AT and kinds(change) == [(1, "promoted")]
@@ -241,11 +254,11 @@ def test_the_first_revision_goes_live_whatever_it_is_for(intent: Intent) -> None
 
 def test_arrival_is_told_once() -> None:
     for number in (1, 7):
-        assert arrived(ONE, number, AT, GRACE) == Change(ONE)
+        assert arrived(ONE, MOMENT, number) == Change(ONE)
 
 
 def test_a_replacement_takes_all_traffic_and_leaves_the_old_one_warm() -> None:
-    change = arrived(after(deploy(2), now=ONE), 2, AT, GRACE)
+    change = arrived(after(deploy(2), now=ONE), MOMENT, 2)
     now = change.situation
     assert (now.live, now.weights) == (2, {2: 100.0}) and kinds(change) == [(2, "promoted")]
     old = now.members[1]
@@ -256,7 +269,7 @@ def test_a_replacement_takes_all_traffic_and_leaves_the_old_one_warm() -> None:
 def test_a_replaced_revision_lingers_until_no_router_sends_to_it(
     grace: float, stays: float
 ) -> None:
-    now = arrived(after(deploy(2), now=ONE), 2, AT, grace).situation
+    now = arrived(after(deploy(2), now=ONE), Moment(AT, grace), 2).situation
     assert now.members[1].expires_at == AT + stays
 
 
@@ -300,7 +313,7 @@ def test_a_promoted_mirror_is_one_no_longer() -> None:
 
 
 def test_promoting_a_warm_revision_is_a_rollback() -> None:
-    change = promoted(WARM, 1, AT + 5, GRACE)
+    change = promoted(WARM, Moment(AT + 5, GRACE), 1)
     now = change.situation
     assert (now.live, now.weights, states(now)) == (1, {1: 100.0}, {1: "live", 2: "warm"})
     assert now.members[1] == Member(1, "live", live_at=AT + 5)
@@ -311,7 +324,7 @@ def test_going_back_gives_up_what_is_on_its_way() -> None:
     """Or it would overtake the rollback."""
     for intent in (Intent(), ROLLOUT, CANARY, MIRROR):
         now = after(deploy(3, intent), now=WARM)
-        change = rolled_back(now, 1, AT + 5, GRACE)
+        change = rolled_back(now, Moment(AT + 5, GRACE), 1)
         reason = "superseded by the rollback to revision 1"
         assert kinds(change) == [(3, "deploy_failed"), (1, "promoted")]
         assert change.situation.members[3].reason == reason
@@ -320,45 +333,45 @@ def test_going_back_gives_up_what_is_on_its_way() -> None:
 
 
 def test_going_back_to_the_stable_one_calls_off_a_deploy() -> None:
-    change = rolled_back(after(deploy(3), now=WARM), 2, AT, GRACE)
+    change = rolled_back(after(deploy(3), now=WARM), MOMENT, 2)
     assert states(change.situation) == {1: "warm", 2: "live", 3: "failed"}
 
 
 def test_going_back_to_what_is_down_ends_a_rollout_at_once() -> None:
     """Until it is up, the candidate must not get more and more."""
-    change = rolled_back(ROLLED, 9, AT, GRACE)
+    change = rolled_back(ROLLED, MOMENT, 9)
     now = change.situation
     assert now.coming == (9,) and now.weights == {1: 100.0} and states(now)[2] == "warm"
     assert kinds(change) == [(9, "redeployed"), (2, "rollout_aborted"), (2, "aborted")]
     assert state_of(now).reason == "rollback to revision 9"
     assert after(arrive(9), now=now).live == 9
-    assert kinds(rolled_back(TWO, 9, AT, GRACE)) == [(9, "redeployed")]
+    assert kinds(rolled_back(TWO, MOMENT, 9)) == [(9, "redeployed")]
 
 
 def test_what_somebody_promotes_is_not_overtaken_by_an_older_one() -> None:
     now = after(deploy(2), up(3, MIRROR), now=ONE)
-    change = preferred(now, 3, AT, GRACE)
+    change = preferred(now, MOMENT, 3)
     assert kinds(change) == [(2, "deploy_failed"), (3, "promoted")]
     assert change.situation.members[2].reason == "superseded by the promotion of revision 3"
     assert after(arrive(2), now=change.situation).live == 3
 
 
 def test_what_is_newer_than_what_somebody_promotes_still_comes() -> None:
-    now = after(lambda n: preferred(n, 2, AT, GRACE), now=after(deploy(3), now=TWO))
+    now = after(lambda n: preferred(n, MOMENT, 2), now=after(deploy(3), now=TWO))
     assert (now.live, now.coming) == (2, (3,))
 
 
 def test_a_rollout_that_ends_well_does_not_call_off_a_rollback() -> None:
-    now = after(lambda n: redeployed(n, 9), promote(2), now=ROLLED)
+    now = after(lambda n: redeployed(n, MOMENT, 9), promote(2), now=ROLLED)
     assert (now.live, now.coming) == (2, (9,))
 
 
 def test_promoting_the_stable_one_with_all_traffic_changes_nothing() -> None:
-    assert promoted(ONE, 1, AT + 5, GRACE) == Change(ONE)
+    assert promoted(ONE, Moment(AT + 5, GRACE), 1) == Change(ONE)
 
 
 def test_promoting_the_stable_one_takes_the_others_out() -> None:
-    now = promoted(TWO, 1, AT + 5, GRACE).situation
+    now = promoted(TWO, Moment(AT + 5, GRACE), 1).situation
     assert (now.live, now.weights, states(now)[2]) == (1, {1: 100.0}, "warm")
     assert now.members[1].live_at == AT
 
@@ -372,7 +385,7 @@ def test_promoting_the_stable_one_takes_the_others_out() -> None:
 )
 @pytest.mark.parametrize("operation", [promote, lambda n: share({n: 1}), lambda n: copy({n: 1})])
 def test_what_does_not_run_takes_no_traffic(
-    operation: Callable[[int], Operation], number: int, kind: type[Exception], text: str
+    operation: Callable[[int], Step], number: int, kind: type[Exception], text: str
 ) -> None:
     with pytest.raises(kind, match=text):
         operation(number)(after(deploy(2), now=ONE))
@@ -405,9 +418,9 @@ def test_nothing_to_abort(now: Situation, text: str) -> None:
 
 
 def test_redeploying_brings_a_revision_that_is_down_back_to_replace() -> None:
-    now = after(up(3), lambda n: expired(n, AT + 99), deploy(4), now=WARM)
+    now = after(up(3), lambda n: expired(n, Moment(AT + 99, GRACE)), deploy(4), now=WARM)
     assert sorted(now.members) == [3, 4]
-    change = redeployed(now, 1)
+    change = redeployed(now, MOMENT, 1)
     assert states(change.situation) == {1: "pending", 3: "live", 4: "failed"}
     assert kinds(change) == [(4, "deploy_failed"), (1, "redeployed")]
     assert after(arrive(1), now=change.situation).live == 1
@@ -419,18 +432,18 @@ def test_redeploying_brings_a_revision_that_is_down_back_to_replace() -> None:
         (ONE, 1, "revision 1 of graph 'digits' is live, not down"),
         (WARM, 1, "is warm, not down"),
         (after(deploy(2), now=ONE), 2, "is pending, not down"),
-        (after(deleted, now=ONE), 1, "graph 'digits' was deleted"),
-        (after(deleted, gone, now=ONE), 1, "graph 'digits' was deleted"),
+        (after(delete, now=ONE), 1, "graph 'digits' was deleted"),
+        (after(delete, end, now=ONE), 1, "graph 'digits' was deleted"),
     ],
 )
 def test_redeploying_what_is_not_down(now: Situation, number: int, text: str) -> None:
     with pytest.raises(Conflict, match=text):
-        redeployed(now, number)
+        redeployed(now, MOMENT, number)
 
 
 def test_redeploying_is_never_refused_for_a_rollout() -> None:
     """Going back must work at any time; the rollout ends when the revision is up."""
-    now = after(lambda n: redeployed(n, 9), arrive(9), now=ROLLED)
+    now = after(lambda n: redeployed(n, MOMENT, 9), arrive(9), now=ROLLED)
     assert now.live == 9 and now.rollout is not None and now.rollout.phase == "aborted"
 
 
@@ -448,25 +461,25 @@ def test_redeploying_is_never_refused_for_a_rollout() -> None:
     ],
 )
 def test_weights_are_relative(weights: dict[int, float], expected: dict[int, float]) -> None:
-    change = split(TWO, weights)
+    change = split(TWO, MOMENT, weights)
     assert change.situation.weights == expected
     assert all(isinstance(weight, float) for weight in change.situation.weights.values())
     assert kinds(change) == [(None, "weights_changed")]
 
 
 def test_a_weight_wakes_a_warm_revision() -> None:
-    now = split(WARM, {1: 50, 2: 50}).situation
+    now = split(WARM, MOMENT, {1: 50, 2: 50}).situation
     assert now.members[1] == Member(1, "ready", live_at=AT)
 
 
 def test_the_same_weights_change_nothing() -> None:
-    assert split(TWO, {1: 90, 2: 10}) == Change(TWO)
+    assert split(TWO, MOMENT, {1: 90, 2: 10}) == Change(TWO)
 
 
 @pytest.mark.parametrize("weight", [-1, -1e-300, math.nan, math.inf, -math.inf, 1e301, 10**400])
 def test_a_weight_that_is_none_is_refused(weight: float) -> None:
     with pytest.raises(InvalidRequest, match=r"a weight is a number from 0 to 1e\+300, got r2="):
-        split(TWO, {1: 0.5, 2: weight})
+        split(TWO, MOMENT, {1: 0.5, 2: weight})
 
 
 @pytest.mark.parametrize(
@@ -475,19 +488,19 @@ def test_a_weight_that_is_none_is_refused(weight: float) -> None:
 )
 def test_a_sum_that_cannot_be_shared_is_refused(weights: dict[int, float]) -> None:
     with pytest.raises(InvalidRequest, match="the sum of the weights must be from 1e-300 to 1e"):
-        split(TWO, weights)
+        split(TWO, MOMENT, weights)
 
 
 def test_a_rollout_alone_moves_weights() -> None:
     with pytest.raises(Conflict, match="abort or promote it first"):
-        split(ROLLED, {1: 1})
+        split(ROLLED, MOMENT, {1: 1})
 
 
 def test_mirrors_are_set_one_by_one() -> None:
     now = after(up(3, MIRROR), copy({2: 50}), now=COPIED)
     assert now.mirrors == {2: 50.0, 3: 25.0}
-    assert mirrored(now, {2: 50}, AT, GRACE) == Change(now)
-    assert mirrored(now, {}, AT, GRACE) == Change(now)
+    assert mirrored(now, MOMENT, {2: 50}) == Change(now)
+    assert mirrored(now, MOMENT, {}) == Change(now)
 
 
 def test_a_mirror_that_ends_stays_warm_unless_it_is_an_arm() -> None:
@@ -510,20 +523,20 @@ def test_a_warm_revision_may_become_a_mirror() -> None:
 @pytest.mark.parametrize("percent", [-1, 100.5, math.nan, math.inf])
 def test_a_share_of_copies_is_of_a_hundred(percent: float) -> None:
     with pytest.raises(InvalidRequest, match=r"a mirror takes 0 to 100 percent, got r2="):
-        mirrored(COPIED, {2: percent}, AT, GRACE)
+        mirrored(COPIED, MOMENT, {2: percent})
 
 
 def test_the_stable_one_cannot_mirror_itself() -> None:
     with pytest.raises(InvalidRequest, match="revision 1 is the stable one"):
-        mirrored(COPIED, {1: 5}, AT, GRACE)
+        mirrored(COPIED, MOMENT, {1: 5})
 
 
 def test_the_copies_of_a_rollout_are_its_own() -> None:
     rolled = after(up(2, Intent("rollout", rollout=AGREEING)), up(3, MIRROR), now=ONE)
     assert rolled.mirrors == {2: 100.0, 3: 25.0}
     with pytest.raises(Conflict, match="the rollout of revision 2 moves the copies"):
-        mirrored(rolled, {2: 0}, AT, GRACE)
-    assert mirrored(rolled, {3: 0}, AT, GRACE).situation.mirrors == {2: 100.0}
+        mirrored(rolled, MOMENT, {2: 0})
+    assert mirrored(rolled, MOMENT, {3: 0}).situation.mirrors == {2: 100.0}
 
 
 # Rollouts
@@ -555,22 +568,22 @@ def test_a_rollout_ends_the_one_before_it() -> None:
 
 
 def test_steps_go_to_the_last_and_no_further() -> None:
-    change = stepped(ROLLED, AT + 9)
+    change = stepped(ROLLED, Moment(AT + 9, GRACE))
     now = change.situation
     assert now.weights == {1: 50.0, 2: 50.0} and state_of(now).since == AT + 9
     assert [(n.kind, n.message) for n in change.notes] == [("rollout_step", "step 2 of 2: 50 %")]
     with pytest.raises(Conflict, match="the rollout of revision 2 is in its last step"):
-        stepped(now, AT)
+        stepped(now, MOMENT)
 
 
 def test_a_paused_rollout_takes_no_step() -> None:
-    now = after(lambda n: paused(n, "user", "", AT), now=ROLLED)
+    now = after(lambda n: paused(n, MOMENT, "user", ""), now=ROLLED)
     with pytest.raises(Conflict, match="the rollout of revision 2 is paused"):
-        stepped(now, AT)
+        stepped(now, MOMENT)
 
 
 def test_promotion_by_its_rollout_completes_it() -> None:
-    change = promoted(ROLLED, 2, AT, GRACE)
+    change = promoted(ROLLED, MOMENT, 2)
     assert state_of(change.situation).phase == "promoted"
     assert kinds(change) == [(2, "rollout_promoted"), (2, "promoted")]
 
@@ -578,7 +591,7 @@ def test_promotion_by_its_rollout_completes_it() -> None:
 @pytest.mark.parametrize("number", [1, 3])
 def test_promotion_of_another_ends_it_with_its_copies(number: int) -> None:
     rolled = after(up(2, Intent("rollout", rollout=AGREEING)), up(3, MIRROR), now=ONE)
-    change = promoted(rolled, number, AT, GRACE)
+    change = promoted(rolled, MOMENT, number)
     now = change.situation
     assert (now.live, now.weights, states(now)[2]) == (number, {number: 100.0}, "warm")
     assert 2 not in now.mirrors
@@ -604,47 +617,47 @@ def test_aborting_a_rollout_keeps_its_candidate_for_inspection() -> None:
 
 @pytest.mark.parametrize("by", ["user", "gate", "inconclusive", "step"])
 def test_pausing_and_going_on(by: Any) -> None:
-    change = paused(ROLLED, by, "why", AT)
+    change = paused(ROLLED, MOMENT, by, "why")
     state = state_of(change.situation)
     assert (state.phase, state.paused_by, state.reason) == ("paused", by, "why")
     assert change.situation.weights == ROLLED.weights
     assert [(n.kind, n.message) for n in change.notes] == [("rollout_paused", "why")]
-    assert paused(change.situation, by, "again", AT) == Change(change.situation)
-    change = resumed(change.situation, AT + 5)
+    assert paused(change.situation, MOMENT, by, "again") == Change(change.situation)
+    change = resumed(change.situation, Moment(AT + 5, GRACE))
     assert state_of(change.situation).phase == "running"
     assert kinds(change) == [(2, "rollout_resumed")]
 
 
 def test_only_the_user_pauses_what_is_paused() -> None:
     """Else a look that passes would let go on what the user stopped."""
-    by_user = after(lambda n: paused(n, "user", "", AT), now=ROLLED)
-    assert paused(by_user, "gate", "refused", AT) == Change(by_user)
-    by_gate = after(lambda n: paused(n, "gate", "refused", AT), now=ROLLED)
-    assert state_of(paused(by_gate, "user", "", AT).situation).paused_by == "user"
+    by_user = after(lambda n: paused(n, MOMENT, "user", ""), now=ROLLED)
+    assert paused(by_user, MOMENT, "gate", "refused") == Change(by_user)
+    by_gate = after(lambda n: paused(n, MOMENT, "gate", "refused"), now=ROLLED)
+    assert state_of(paused(by_gate, MOMENT, "user", "").situation).paused_by == "user"
 
 
 def test_what_runs_cannot_be_resumed() -> None:
     with pytest.raises(Conflict, match="the rollout of revision 2 is not paused"):
-        resumed(ROLLED, AT)
+        resumed(ROLLED, MOMENT)
 
 
 @pytest.mark.parametrize(
     "operation",
     [
-        lambda now: stepped(now, AT),
-        lambda now: paused(now, "user", "", AT),
-        lambda now: resumed(now, AT),
+        lambda now: stepped(now, MOMENT),
+        lambda now: paused(now, MOMENT, "user", ""),
+        lambda now: resumed(now, MOMENT),
         look(PASS),
     ],
 )
 @pytest.mark.parametrize("now", [ONE, after(abort, now=ROLLED), after(promote(2), now=ROLLED)])
-def test_without_a_rollout_nothing_moves(operation: Operation, now: Situation) -> None:
+def test_without_a_rollout_nothing_moves(operation: Step, now: Situation) -> None:
     with pytest.raises(Conflict, match="no rollout of graph 'digits' is in progress"):
         operation(now)
 
 
 def test_a_look_that_passes_is_logged_with_its_evidence() -> None:
-    change = looked(ROLLED, [PASS], AT + 10, GRACE)
+    change = looked(ROLLED, Moment(AT + 10, GRACE), [PASS])
     assert state_of(change.situation).verdict == "pass"
     assert change.situation.weights == ROLLED.weights
     (note,) = change.notes
@@ -657,7 +670,7 @@ def test_a_look_that_passes_is_logged_with_its_evidence() -> None:
 
 
 def test_a_look_that_fails_sends_all_traffic_back_at_once() -> None:
-    change = looked(ROLLED, [FAIL], AT + 10, GRACE)
+    change = looked(ROLLED, Moment(AT + 10, GRACE), [FAIL])
     now, state = change.situation, state_of(change.situation)
     assert now.weights == {1: 100.0} and now.members[2].expires_at == AT + 10 + GRACE
     assert state.phase == "aborted" and "0.2 > 0.01" in state.reason
@@ -668,30 +681,30 @@ def test_a_look_that_fails_sends_all_traffic_back_at_once() -> None:
 
 def test_a_rollout_that_waits_for_weeks_does_not_fill_the_log() -> None:
     waiting = after(look(UNSURE), now=ROLLED)
-    change = looked(waiting, [UNSURE], AT + 20, GRACE)
+    change = looked(waiting, Moment(AT + 20, GRACE), [UNSURE])
     assert change.notes == () and state_of(change.situation).looked_at == AT + 20
-    held = after(lambda n: paused(n, "user", "", AT), look(PASS), now=ROLLED)
-    assert looked(held, [PASS], AT + 20, GRACE).notes == ()
-    assert kinds(looked(held, [UNSURE], AT + 20, GRACE)) == [(2, "analysis_inconclusive")]
-    assert looked(held, [FAIL], AT + 20, GRACE).notes[0].kind == "analysis_fail"
+    held = after(lambda n: paused(n, MOMENT, "user", ""), look(PASS), now=ROLLED)
+    assert looked(held, Moment(AT + 20, GRACE), [PASS]).notes == ()
+    assert kinds(looked(held, Moment(AT + 20, GRACE), [UNSURE])) == [(2, "analysis_inconclusive")]
+    assert looked(held, Moment(AT + 20, GRACE), [FAIL]).notes[0].kind == "analysis_fail"
 
 
 def test_the_last_look_is_kept_to_be_shown() -> None:
-    now = after(look(PASS), lambda n: stepped(n, AT), now=ROLLED)
+    now = after(look(PASS), lambda n: stepped(n, MOMENT), now=ROLLED)
     assert state_of(now).found == (PASS,)
 
 
 def test_an_unsure_look_pauses_and_a_good_one_goes_on() -> None:
-    change = looked(ROLLED, [UNSURE], AT + 10, GRACE)
+    change = looked(ROLLED, Moment(AT + 10, GRACE), [UNSURE])
     assert state_of(change.situation).paused_by == "inconclusive"
     assert kinds(change) == [(2, "analysis_inconclusive"), (2, "rollout_paused")]
-    change = looked(change.situation, [PASS], AT + 20, GRACE)
+    change = looked(change.situation, Moment(AT + 20, GRACE), [PASS])
     assert state_of(change.situation).phase == "running"
     assert kinds(change) == [(2, "analysis_pass"), (2, "rollout_resumed")]
 
 
 def test_a_look_without_measurements_promotes_nothing() -> None:
-    change = looked(ROLLED, [], AT + 10, GRACE)
+    change = looked(ROLLED, Moment(AT + 10, GRACE), [])
     assert state_of(change.situation).phase == "paused"
     assert kinds(change)[0] == (2, "analysis_inconclusive")
 
@@ -700,19 +713,19 @@ def test_a_look_without_measurements_promotes_nothing() -> None:
 
 
 def test_warm_revisions_retire_when_their_time_is_over() -> None:
-    assert expired(WARM, AT + GRACE - 0.01) == Change(WARM)
-    change = expired(WARM, AT + GRACE)
+    assert expired(WARM, Moment(AT + GRACE - 0.01, GRACE)) == Change(WARM)
+    change = expired(WARM, Moment(AT + GRACE, GRACE))
     assert states(change.situation) == {1: "retired", 2: "live"}
     assert change.situation.members[1].expires_at is None and kinds(change) == [(1, "retired")]
 
 
 def test_a_warm_revision_without_an_end_retires_at_once() -> None:
     now = replace(ONE, members={**ONE.members, 2: Member(2, "warm")})
-    assert states(expired(now, 0.0).situation)[2] == "retired"
+    assert states(expired(now, Moment(0.0, GRACE)).situation)[2] == "retired"
 
 
 def test_deleting_retires_all() -> None:
-    change = deleted(after(deploy(3, MIRROR), now=ROLLED))
+    change = deleted(after(deploy(3, MIRROR), now=ROLLED), MOMENT)
     now = change.situation
     assert states(now) == {1: "retired", 2: "retired", 3: "retired"}
     assert (now.state, now.live, now.weights, now.mirrors) == ("deleting", None, {}, {})
@@ -721,33 +734,37 @@ def test_deleting_retires_all() -> None:
 
 
 def test_deleting_and_being_gone_happen_once() -> None:
-    going = after(deleted, now=ONE)
-    assert deleted(going) == Change(going)
-    change = gone(going)
+    going = after(delete, now=ONE)
+    assert deleted(going, MOMENT) == Change(going)
+    change = gone(going, MOMENT)
     assert change.situation.state == "deleted" and kinds(change) == [(None, "deleted")]
-    assert deleted(change.situation) == Change(change.situation) == gone(change.situation)
+    assert (
+        deleted(change.situation, MOMENT)
+        == Change(change.situation)
+        == gone(change.situation, MOMENT)
+    )
 
 
 def test_a_graph_deployed_again_is_not_gone() -> None:
-    now = after(deleted, deploy(2), now=ONE)
-    assert gone(now) == Change(now)
+    now = after(delete, deploy(2), now=ONE)
+    assert gone(now, MOMENT) == Change(now)
 
 
 def test_an_unloaded_graph_keeps_all_that_it_has() -> None:
-    change = unloaded(TWO)
+    change = unloaded(TWO, MOMENT)
     assert change.situation == replace(TWO, state="unloaded")
     assert kinds(change) == [(None, "unloaded")]
-    assert unloaded(change.situation) == Change(change.situation)
-    back = loaded(change.situation)
+    assert unloaded(change.situation, MOMENT) == Change(change.situation)
+    back = loaded(change.situation, MOMENT)
     assert back.situation == TWO and kinds(back) == [(None, "loaded")]
-    assert loaded(TWO) == Change(TWO)
+    assert loaded(TWO, MOMENT) == Change(TWO)
 
 
 def test_an_unloaded_graph_comes_back_with_a_new_revision_or_goes() -> None:
-    down = after(unloaded, now=TWO)
+    down = after(partial(unloaded, moment=MOMENT), now=TWO)
     assert after(deploy(3), now=down).state == "present"
-    assert after(deleted, now=down).state == "deleting"
-    assert after(deleted, gone, now=down).state == "deleted"
+    assert after(delete, now=down).state == "deleting"
+    assert after(delete, end, now=down).state == "deleted"
 
 
 @pytest.mark.parametrize(
@@ -761,7 +778,7 @@ def test_an_unloaded_graph_comes_back_with_a_new_revision_or_goes() -> None:
 )
 def test_what_is_in_motion_cannot_be_unloaded(now: Situation, words: str) -> None:
     with pytest.raises(Conflict, match=words):
-        unloaded(now)
+        unloaded(now, MOMENT)
 
 
 # As data
@@ -781,9 +798,9 @@ def test_an_intent_may_leave_out_what_is_usual() -> None:
 def test_nothing_is_changed_in_place() -> None:
     """Situations are shared between threads."""
     before = json.dumps([ROLLED.weights, ROLLED.mirrors, states(ROLLED)])
-    operations: list[Operation] = [
-        up(3), up(3, MIRROR), promote(1), promote(2), abort, deleted, look(FAIL), look(PASS),
-        partial(stepped, at=AT), lambda now: expired(now, math.inf),
+    operations: list[Step] = [
+        up(3), up(3, MIRROR), promote(1), promote(2), abort, delete, look(FAIL), look(PASS),
+        partial(stepped, moment=MOMENT), lambda now: expired(now, Moment(math.inf, GRACE)),
     ]  # fmt: skip
     for operation in operations:
         operation(ROLLED)

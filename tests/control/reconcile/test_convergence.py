@@ -33,7 +33,7 @@ from anabranch.control.lifecycle.decide import (
     decide,
     parse_app,
 )
-from anabranch.control.lifecycle.operations import Change, Intent, Situation
+from anabranch.control.lifecycle.operations import Change, Intent, Moment, Situation
 from anabranch.control.store.store import Store
 from anabranch.errors import Conflict, InvalidRequest, NotFound
 from anabranch.router.table import Part, app_name
@@ -134,6 +134,10 @@ class World:
     def add(self, intent: Intent) -> None:
         self.store.add_revision(self.graph, "{}", "d", intent=intent)
 
+    @property
+    def moment(self) -> Moment:
+        return Moment(self.now, self.grace)
+
     def change(self, operation: Callable[[Situation], Change]) -> None:
         self.store.change(self.graph, operation)
 
@@ -147,38 +151,38 @@ class World:
     def traffic(self, which: int, weight: int) -> None:
         up = sorted(self.situation().up)
         weights = {n: float(weight >> (3 * i) & 7) for i, n in enumerate(up) if which >> i & 1}
-        self.change(lambda now: operations.split(now, weights))
+        self.change(lambda now: operations.split(now, self.moment, weights))
 
     def mirror(self, which: int, percent: int) -> None:
         up = sorted(self.situation().up) or [0]
         shares = {up[which % len(up)]: float(percent % 101)}
-        self.change(lambda now: operations.mirrored(now, shares, self.now, self.grace))
+        self.change(lambda now: operations.mirrored(now, self.moment, shares))
 
     def promote(self, which: int, _: int) -> None:
         up = sorted(self.situation().up) or [0]
         number = up[which % len(up)]
-        self.change(lambda now: operations.preferred(now, number, self.now, self.grace))
+        self.change(lambda now: operations.preferred(now, self.moment, number))
 
     def abort(self, _: int, __: int) -> None:
-        self.change(lambda now: operations.aborted(now, self.now, self.grace))
+        self.change(lambda now: operations.aborted(now, self.moment))
 
     def rollback(self, _: int, __: int) -> None:
         number = self.store.previous(self.graph)
         if number is not None and number not in self.situation().coming:
             target = number
-            self.change(lambda now: operations.rolled_back(now, target, self.now, self.grace))
+            self.change(lambda now: operations.rolled_back(now, self.moment, target))
 
     def step(self, _: int, __: int) -> None:
         state = self.situation().rollout
         if state is not None and state.active and state.is_last:
             number = state.revision
-            self.change(lambda now: operations.promoted(now, number, self.now, self.grace))
+            self.change(lambda now: operations.promoted(now, self.moment, number))
         else:
-            self.change(lambda now: operations.stepped(now, self.now))
+            self.change(lambda now: operations.stepped(now, self.moment))
 
     def delete(self, chance: int, _: int) -> None:
         if chance % 4 == 0:
-            self.change(operations.deleted)
+            self.change(lambda now: operations.deleted(now, self.moment))
 
     # What time brings.
 
@@ -227,7 +231,7 @@ class World:
             self.apply(self.queue.pop(0))
 
     def decide(self) -> list[Action]:
-        self.change(lambda now: operations.expired(now, self.now))
+        self.change(lambda now: operations.expired(now, self.moment))
         observed = self.serve.observed()
         if self.situation().state == "deleted" and not observed:
             return []  # the controller does not even see it
@@ -252,9 +256,9 @@ class World:
             case Arrive(number):
                 self.arrive(number)
             case Fail(number, reason):
-                self.change(lambda now: operations.failed(now, number, reason))
+                self.change(lambda now: operations.failed(now, self.moment, number, reason))
             case MarkDeleted():
-                self.change(operations.gone)
+                self.change(lambda now: operations.gone(now, self.moment))
             case Wait():
                 pass
 
@@ -262,7 +266,7 @@ class World:
         app = self.serve.apps.get(app_name(self.graph, part, number))
         if app is not None and app.status == "deleting":
             return  # Serve would refuse; the controller tries again
-        self.change(lambda now: operations.started(now, number))
+        self.change(lambda now: operations.started(now, self.moment, number))
         if part == "router":
             if self.situation().live is None:
                 self.ran.add(number)
@@ -274,7 +278,7 @@ class World:
         now = self.situation()
         if number in now.coming:
             assert number in self.ran, f"{number} arrives, and has never run"
-        self.change(lambda now: operations.arrived(now, number, self.now, self.grace))
+        self.change(lambda now: operations.arrived(now, self.moment, number))
 
     # What must hold.
 

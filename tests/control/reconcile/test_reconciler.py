@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.decide import App, Delete, Desired, Part, parse_app
-from anabranch.control.lifecycle.operations import Change, Intent, Situation
+from anabranch.control.lifecycle.operations import Intent, Situation
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.reconcile import reconciler
 from anabranch.control.reconcile.reconciler import Reconciler
@@ -219,9 +220,9 @@ def test_each_try_to_bring_a_revision_up_has_its_own_time(site: Site) -> None:
         site.now += 30.0
         await site.until(lambda: site.state(1)[0] == "retired")
         site.serve.stuck.add(f"{G}.r1.head")
-        await site.desk.change(G, lambda now, at, grace: operations.redeployed(now, 1))
+        await site.desk.change(G, partial(operations.redeployed, number=1))
         await site.until(lambda: (G, 1) in site.reconciler._since)
-        await site.desk.change(G, lambda now, at, grace: operations.failed(now, 1, "given up"))
+        await site.desk.change(G, partial(operations.failed, number=1, reason="given up"))
         await site.settled()
         assert site.reconciler._since == {}
 
@@ -321,7 +322,7 @@ def test_a_revision_has_its_time_and_no_longer_also_after_a_restart(site: Site) 
         await site.deploy()
         site.reconciler._deploy_timeout = 0.05
         site.store.add_revision(G, SPEC, "d")
-        await site.desk.change(G, lambda now, at, grace: operations.started(now, 2))
+        await site.desk.change(G, partial(operations.started, number=2))
         site.serve.stuck.add(f"{G}.r2.head")
         site.serve.apps[f"{G}.r2.head"] = App("deploying", 2)  # by a controller before this one
         await site.until(lambda: site.state(2)[0] == "failed")
@@ -369,12 +370,12 @@ def test_an_unloaded_graph_goes_router_first_and_comes_back_as_it_was(site: Site
         await site.deploy(Intent("canary", 10.0))
         before = site.running()
         site.serve.done.clear()
-        await site.desk.change(G, lambda now, at, grace: operations.unloaded(now))
+        await site.desk.change(G, operations.unloaded)
         await site.settled()
         assert site.serve.done[0] == "delete digits"
         assert site.serve.apps == {}
         assert site.situation().state == "unloaded"
-        await site.desk.change(G, lambda now, at, grace: operations.loaded(now))
+        await site.desk.change(G, operations.loaded)
         await site.until(lambda: site.running() == before)
         await site.settled()
 
@@ -382,14 +383,11 @@ def test_an_unloaded_graph_goes_router_first_and_comes_back_as_it_was(site: Site
 
 
 def test_a_deleted_graph_is_marked_when_all_of_it_is_gone(site: Site) -> None:
-    def deleted(now: Situation, at: float, grace: float) -> Change:
-        return operations.deleted(now)
-
     async def scenario() -> None:
         await site.deploy()
         await site.deploy(Intent("canary", 10.0))
         site.serve.done.clear()
-        await site.desk.change(G, deleted)
+        await site.desk.change(G, operations.deleted)
         await site.until(lambda: site.situation().state == "deleted")
         await site.settled()
 

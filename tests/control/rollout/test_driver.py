@@ -14,7 +14,14 @@ import pytest
 
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.analysis import NO_DRIFT, DriftScore
-from anabranch.control.lifecycle.operations import Change, Intent, Note, Situation
+from anabranch.control.lifecycle.operations import (
+    Change,
+    Intent,
+    Moment,
+    Note,
+    Operation,
+    Situation,
+)
 from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.rollout.driver import RolloutDriver
 from anabranch.control.rollout.outgoing import Caller, OutgoingReply
@@ -65,8 +72,13 @@ class World:
         now = Situation(graph)
         for number, aim in ((1, Intent()), (2, intent)):
             now = operations.created(now, number, aim).situation
-            now = operations.arrived(now, number, self.now, 600.0).situation
+            now = operations.arrived(now, Moment(self.now, 600.0), number).situation
         self.graphs[graph] = now
+
+    def apply(self, operation: Callable[..., Change], *arguments: str) -> None:
+        """Do to the first graph what a user asks for."""
+        moment = Moment(self.now, 600.0)
+        self.graphs[G] = operation(self.graphs[G], moment, *arguments).situation
 
     def state(self, graph: str = G) -> RolloutState:
         found = self.graphs[graph].rollout
@@ -94,16 +106,15 @@ class World:
             raise Unavailable("the database is away")
         return [Stored(situation, 1) for situation in self.graphs.values()]
 
-    async def change(
-        self, graph: str, operation: Callable[[Situation, float, float], Change]
-    ) -> Stored:
+    async def change(self, graph: str, operation: Operation) -> Stored:
         await self.point()
         if self.broken:
             self.broken -= 1
             raise Unavailable("the database is away")
         now = self.graphs[graph]
-        assert operation(now, self.now, 60.0) == operation(now, self.now, 60.0)
-        change = operation(now, self.now, 600.0)
+        tried = Moment(self.now, 60.0)
+        assert operation(now, tried) == operation(now, tried)
+        change = operation(now, Moment(self.now, 600.0))
         self.graphs[graph] = change.situation
         self.notes += [(self.now, note) for note in change.notes]
         json.dumps([note.data for note in change.notes], allow_nan=False)
@@ -318,7 +329,7 @@ def test_steps_without_hold_or_analysis_wait_for_resume(world: World) -> None:
         state = world.state()
         assert (state.phase, state.paused_by, state.step) == ("paused", "step", step)
         assert state.reason == f"step {step + 1} of 2 lasts until it is resumed"
-        world.graphs[G] = operations.resumed(world.graphs[G], world.now).situation
+        world.apply(operations.resumed)
     drive(world, over(world))
     assert world.state().phase == "promoted"
 
@@ -349,11 +360,11 @@ def test_a_gate_that_refuses_pauses_until_resume(world: World) -> None:
     assert (state.phase, state.paused_by, state.step) == ("paused", "gate", 0)
     assert state.reason == f"the gate {GATE} refuses: status 403: change freeze"
     assert len(world.calls) == 1
-    world.graphs[G] = operations.resumed(world.graphs[G], world.now).situation
+    world.apply(operations.resumed)
     wait(world, 300)
     assert (world.state().paused_by, len(world.calls)) == ("gate", 2)
     world.reply = always(OutgoingReply(204))
-    world.graphs[G] = operations.resumed(world.graphs[G], world.now).situation
+    world.apply(operations.resumed)
     drive(world, over(world))
     assert world.state().phase == "promoted"
 
@@ -387,7 +398,7 @@ def test_while_a_gate_thinks_a_bad_candidate_is_found_out(world: World) -> None:
 
 def test_a_gates_answer_that_comes_too_late_changes_nothing(world: World) -> None:
     async def slow(url: str, request: Any) -> OutgoingReply:
-        world.graphs[G] = operations.paused(world.graphs[G], "user", "stop", world.now).situation
+        world.apply(operations.paused, "user", "stop")
         return OutgoingReply(200)
 
     world.reply = slow
@@ -486,7 +497,7 @@ def test_a_look_that_comes_too_late_changes_nothing(world: World) -> None:
 
 def test_rollouts_that_are_paused_are_looked_at(world: World) -> None:
     world.begin(analysis=analysis())
-    world.graphs[G] = operations.paused(world.graphs[G], "user", "", world.now).situation
+    world.apply(operations.paused, "user", "")
     began = world.now
     wait(world, 100)
     assert len(world.told("analysis_pass")) == 1  # the others are no news

@@ -14,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from anabranch.control.lifecycle import operations
+from anabranch.control.lifecycle.operations import Moment
 from anabranch.control.store import database as databases
 from anabranch.control.store import lease as leases
 from anabranch.control.store.lease import Lease, is_gone, name_of_holder
 from anabranch.control.store.store import Store
 from anabranch.errors import EngineError, LeaseLost, Unavailable
 
+MOMENT = Moment(1000.0, 600.0)
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
@@ -174,7 +176,7 @@ def test_a_paused_holder_writes_nothing_after_the_takeover(
     clock.now += 4.0
     assert active.try_acquire()
     writes = (
-        partial(store.change, "digits", lambda now: operations.started(now, 1)),
+        partial(store.change, "digits", lambda now: operations.started(now, MOMENT, 1)),
         partial(store.add_revision, "digits", "spec", "d"),
         partial(store.log, "digits", 1, "note", "text"),
         partial(store.outbox.delivered, 1),
@@ -209,7 +211,7 @@ def test_no_takeover_while_the_holder_is_in_the_middle_of_a_write(
         inside.set()
         goes_on.wait(30)
         order.append("written")
-        return operations.started(now, 1)
+        return operations.started(now, MOMENT, 1)
 
     store.add_revision("digits", "spec", "d")
     writer = threading.Thread(target=store.change, args=("digits", slow))
@@ -406,7 +408,7 @@ def _freeze_in_a_write(url: str) -> None:
 
     def freeze(now: operations.Situation) -> operations.Change:
         os.kill(os.getpid(), signal.SIGSTOP)
-        return operations.started(now, 1)
+        return operations.started(now, MOMENT, 1)
 
     try:
         store.change("digits", freeze)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from anabranch.control.lifecycle import operations
-from anabranch.control.lifecycle.operations import Intent
+from anabranch.control.lifecycle.operations import Intent, Moment
 from anabranch.control.store import schema
 from anabranch.control.store.store import Store
 from anabranch.errors import EngineError
@@ -115,7 +115,7 @@ def test_an_old_store_keeps_its_revisions(old: str) -> None:
 
 def test_an_old_store_goes_on(old: str) -> None:
     store = Store.open(old)
-    after = store.change("digits", lambda now: operations.arrived(now, 4, 100.0, 10.0))
+    after = store.change("digits", lambda now: operations.arrived(now, Moment(100.0, 10.0), 4))
     assert (after.situation.live, after.situation.weights) == (4, {4: 100.0})
     assert after.situation.members[3].state == "warm"
     assert store.add_revision("digits", "s5", "d5").number == 5

@@ -4,7 +4,7 @@ import dataclasses
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import sqlalchemy as sa
@@ -12,13 +12,15 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from anabranch.control.lifecycle import operations
-from anabranch.control.lifecycle.operations import Change, Intent, Note, Operation, Situation
+from anabranch.control.lifecycle.operations import Change, Intent, Moment, Note, Situation
 from anabranch.control.store.store import RevisionInfo, Store
 from anabranch.errors import Conflict, InvalidRequest, NotFound
 from anabranch.specs.models import Rollout
 from tests.control.machine import GRACE, LifecycleMachine
 
 AT = 1000.0
+MOMENT = Moment(AT, GRACE)
+Decide: TypeAlias = Callable[[Situation], Change]
 PLAN = Rollout.model_validate(
     {
         "steps": [5, 25.5],
@@ -36,7 +38,7 @@ def add(store: Store, name: str = "digits", intent: Intent | None = None) -> int
 
 
 def arrive(store: Store, number: int, name: str = "digits", at: float = AT) -> None:
-    store.change(name, lambda now: operations.arrived(now, number, at, GRACE))
+    store.change(name, lambda now: operations.arrived(now, Moment(at, GRACE), number))
 
 
 def up(store: Store, intent: Intent | None = None, name: str = "digits", at: float = AT) -> int:
@@ -100,7 +102,7 @@ def test_no_spec_is_read_for_a_list_or_a_change(store: Store) -> None:
 
     sa.event.listen(store.database._writer, "before_cursor_execute", note)
     store.revisions("digits"), store.situations(), store.graphs(), store.previous("digits")
-    store.change("digits", lambda now: operations.promoted(now, 1, AT, GRACE))
+    store.change("digits", lambda now: operations.promoted(now, MOMENT, 1))
     assert statements and not any("spec" in statement for statement in statements)
     store.revision("digits", 1)
     assert "spec" in statements[-1]
@@ -109,7 +111,7 @@ def test_no_spec_is_read_for_a_list_or_a_change(store: Store) -> None:
 def test_texts_that_no_database_takes_are_mended(store: Store) -> None:
     revision = store.add_revision("digits", "spec", "d", "a\0da", "\ud800!")
     assert (revision.author, revision.message) == ("a\N{REPLACEMENT CHARACTER}da", "?!")
-    store.change("digits", lambda now: operations.failed(now, 1, "no\0file" + "x" * 10_000))
+    store.change("digits", lambda now: operations.failed(now, MOMENT, 1, "no\0file" + "x" * 10_000))
     reason = store.revision("digits", 1).reason
     assert reason.startswith("no\N{REPLACEMENT CHARACTER}file") and len(reason) == 8192
 
@@ -117,7 +119,7 @@ def test_texts_that_no_database_takes_are_mended(store: Store) -> None:
 def test_unknown_names_say_what_there_is(store: Store) -> None:
     add(store)
     unknown = "no graph 'digit'; there are: digits"
-    for ask in (store.graph, store.situation, partial(store.change, operation=Change)):
+    for ask in (store.graph, store.situation, partial(store.change, decide=Change)):
         with pytest.raises(NotFound, match=unknown):
             ask("digit")
     with pytest.raises(NotFound, match="has no revision 7; it has 1 to 1"):
@@ -128,9 +130,9 @@ def test_unknown_names_say_what_there_is(store: Store) -> None:
 
 def test_numbers_are_not_used_again_after_deletion(store: Store) -> None:
     up(store)
-    store.change("digits", operations.deleted)
+    store.change("digits", partial(operations.deleted, moment=MOMENT))
     assert store.graph("digits").state == "deleting" and states(store) == {1: "retired"}
-    before = store.change("digits", operations.gone)
+    before = store.change("digits", partial(operations.gone, moment=MOMENT))
     assert store.graphs() == [] and store.situations() == []
     assert store.situation("digits") == before and before.situation.state == "deleted"
     assert add(store) == 2
@@ -145,14 +147,14 @@ def test_the_revision_before_is_the_one_that_was_live_last(store: Store) -> None
     assert store.previous("digits") is None
     up(store, at=20.0), add(store), up(store, at=30.0)
     assert (store.graph("digits").live, store.previous("digits")) == (4, 2)
-    store.change("digits", lambda now: operations.promoted(now, 2, 40.0, GRACE))
+    store.change("digits", lambda now: operations.promoted(now, Moment(40.0, GRACE), 2))
     assert store.previous("digits") == 4
-    store.change("digits", lambda now: operations.expired(now, 1e9))
+    store.change("digits", lambda now: operations.expired(now, Moment(1e9, GRACE)))
     assert store.previous("digits") == 4 and states(store)[4] == "retired"
-    store.change("digits", lambda now: operations.redeployed(now, 4))
-    store.change("digits", lambda now: operations.failed(now, 4, "no file"))
+    store.change("digits", lambda now: operations.redeployed(now, MOMENT, 4))
+    store.change("digits", lambda now: operations.failed(now, MOMENT, 4, "no file"))
     assert store.previous("digits") == 4, "that it was live once stays known"
-    store.change("digits", operations.deleted)
+    store.change("digits", partial(operations.deleted, moment=MOMENT))
     assert store.previous("digits") == 2
     assert store.previous("nothing") is None
 
@@ -162,7 +164,7 @@ def test_the_revision_before_is_the_one_that_was_live_last(store: Store) -> None
 
 def test_a_change_is_written_and_given_back(store: Store) -> None:
     up(store)
-    stored = store.change("digits", lambda now: operations.started(now, 1))
+    stored = store.change("digits", lambda now: operations.started(now, MOMENT, 1))
     assert stored == store.situation("digits") == store.situations()[0]
     up(store, Intent("canary", 10.0)), up(store, Intent("mirror", 25.0))
     now = store.situation("digits").situation
@@ -176,8 +178,14 @@ def test_the_generation_grows_with_changes_only(store: Store) -> None:
     add(store)
     first = store.situation("digits").generation
     assert first > 0
-    assert store.change("digits", lambda now: operations.failed(now, 9, "")).generation == first
-    assert store.change("digits", lambda now: operations.started(now, 1)).generation == first + 1
+    assert (
+        store.change("digits", lambda now: operations.failed(now, MOMENT, 9, "")).generation
+        == first
+    )
+    assert (
+        store.change("digits", lambda now: operations.started(now, MOMENT, 1)).generation
+        == first + 1
+    )
     store.log("digits", 1, "note", "text")
     note = Change(store.situation("digits").situation, (Note(1, "note"),))
     assert store.change("digits", lambda now: note).generation == first + 1
@@ -185,7 +193,7 @@ def test_the_generation_grows_with_changes_only(store: Store) -> None:
 
 
 def _wrong_number(now: Situation) -> Change:
-    return operations.redeployed(now, 7)
+    return operations.redeployed(now, MOMENT, 7)
 
 
 def _refused(now: Situation) -> Change:
@@ -193,7 +201,7 @@ def _refused(now: Situation) -> Change:
 
 
 def _broken(now: Situation) -> Change:
-    after = operations.promoted(now, 2, AT, GRACE)
+    after = operations.promoted(now, MOMENT, 2)
     return Change(after.situation, (*after.notes, Note(1, "x" * 8, data={"a": 1}), None))  # type: ignore[arg-type]
 
 
@@ -202,7 +210,7 @@ def _broken(now: Situation) -> Change:
     [(_refused, Conflict), (_wrong_number, NotFound), (_broken, AttributeError)],
 )
 def test_a_change_that_raises_changes_nothing(
-    store: Store, operation: Operation, kind: type[Exception]
+    store: Store, operation: Decide, kind: type[Exception]
 ) -> None:
     up(store), up(store, Intent("canary", 10.0))
     before = store.situation("digits"), store.revisions("digits"), store.events()
@@ -213,10 +221,10 @@ def test_a_change_that_raises_changes_nothing(
 
 def test_only_what_runs_or_comes_is_a_member(store: Store) -> None:
     up(store), up(store), add(store), up(store, name="iris"), add(store, "wine")
-    stored = store.change("digits", lambda now: operations.failed(now, 3, "no"))
+    stored = store.change("digits", lambda now: operations.failed(now, MOMENT, 3, "no"))
     assert sorted(stored.situation.members) == [1, 2]
-    store.change("digits", lambda now: operations.expired(now, 1e9))
-    store.change("iris", operations.deleted)
+    store.change("digits", lambda now: operations.expired(now, Moment(1e9, GRACE)))
+    store.change("iris", partial(operations.deleted, moment=MOMENT))
     assert {one.situation.graph: sorted(one.situation.members) for one in store.situations()} == {
         "digits": [2],
         "iris": [],
@@ -228,8 +236,10 @@ def test_only_what_runs_or_comes_is_a_member(store: Store) -> None:
 def test_a_rollout_comes_back_as_it_was(url: str) -> None:
     store = Store.open(url)
     up(store), up(store, Intent("rollout", rollout=PLAN))
-    store.change("digits", lambda now: operations.paused(now, "user", "a\n\"b'", AT + 0.1))
-    before = store.change("digits", lambda now: operations.resumed(now, AT + 1 / 3))
+    store.change(
+        "digits", lambda now: operations.paused(now, Moment(AT + 0.1, GRACE), "user", "a\n\"b'")
+    )
+    before = store.change("digits", lambda now: operations.resumed(now, Moment(AT + 1 / 3, GRACE)))
     state = before.situation.rollout
     assert state is not None and state.plan == PLAN and state.held == pytest.approx(0.1)
     store.close()
@@ -286,10 +296,10 @@ def test_concurrent_writers_number_revisions_without_gaps(url: str) -> None:
 def test_concurrent_changes_are_made_one_after_the_other(url: str, store: Store) -> None:
     """Each reads what the one before wrote: none is lost."""
     up(store), up(store, Intent("canary", 50.0))
-    store.change("digits", lambda now: operations.split(now, {1: 1000, 2: 1000}))
+    store.change("digits", lambda now: operations.split(now, MOMENT, {1: 1000, 2: 1000}))
 
     def move(now: Situation) -> Change:
-        return operations.split(now, {1: now.weights[1] - 1, 2: now.weights[2] + 1})
+        return operations.split(now, MOMENT, {1: now.weights[1] - 1, 2: now.weights[2] + 1})
 
     def write() -> None:
         own = Store.open(url)
@@ -329,7 +339,7 @@ def test_readers_never_see_half_a_change(url: str, store: Store) -> None:
 
 
 def _swap(number: int, now: Situation) -> Change:
-    return operations.promoted(now, number, AT, GRACE)
+    return operations.promoted(now, MOMENT, number)
 
 
 def test_many_writers_that_also_read_do_not_wait_for_each_other_for_ever(store: Store) -> None:
@@ -341,7 +351,7 @@ def test_many_writers_that_also_read_do_not_wait_for_each_other_for_ever(store: 
 
     def look_up(name: str, now: Situation) -> Change:
         store.revision(name, 1)
-        return operations.started(now, 1)
+        return operations.started(now, MOMENT, 1)
 
     def write(name: str) -> None:
         barrier.wait(60)
@@ -368,14 +378,14 @@ class StoreMachine(LifecycleMachine):
         self.fixed: dict[int, object] = {}
         self.generation = 0
 
-    def do(self, operation: Operation) -> Change | None:
+    def do(self, operation: Decide) -> Change | None:
         before = self.now
         change = super().do(operation)
         if self.created or (change and change.situation.members):
             self._write(operation, before, change)
         return change
 
-    def _write(self, operation: Operation, before: Situation, change: Change | None) -> None:
+    def _write(self, operation: Decide, before: Situation, change: Change | None) -> None:
         new = [] if change is None else [n for n in change.situation.members if n > self.created]
         if new:
             intent = change.situation.members[new[0]].intent if change else Intent()

@@ -4,13 +4,14 @@ import asyncio
 import gc
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from anabranch.control.lifecycle import operations
-from anabranch.control.lifecycle.operations import Change, Intent, Situation
+from anabranch.control.lifecycle.operations import Change, Intent, Moment, Operation, Situation
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
@@ -18,7 +19,7 @@ from anabranch.control.store.store import Store
 from anabranch.control.traffic import writer as desk_module
 from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.topics import TableTopics
-from anabranch.control.traffic.writer import Timed, TrafficWriter
+from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import NotFound, Unavailable
 from anabranch.router.measure.tally import Report, Tally
 
@@ -66,12 +67,8 @@ def office(tmp_path: Path) -> Iterator[Office]:
     store.close()
 
 
-def arrived(number: int) -> Timed:
-    return lambda now, at, grace: operations.arrived(now, number, at, grace)
-
-
-def deleted(now: Situation, at: float, grace: float) -> Change:
-    return operations.deleted(now)
+def arrived(number: int) -> Operation:
+    return partial(operations.arrived, number=number)
 
 
 def test_a_change_is_stored_published_and_told(office: Office) -> None:
@@ -90,7 +87,7 @@ def test_a_change_is_stored_published_and_told(office: Office) -> None:
 
 
 def test_what_an_operation_raises_comes_through_and_changes_nothing(office: Office) -> None:
-    def refused(now: Situation, at: float, grace: float) -> Change:
+    def refused(now: Situation, moment: Moment) -> Change:
         raise NotFound("no such thing")
 
     async def scenario() -> None:
@@ -137,10 +134,10 @@ def test_a_candidate_says_how_long_it_stays_when_it_is_aborted(office: Office) -
 def test_a_change_is_put_in_force_also_if_nobody_waits_for_it_any_more(office: Office) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow(now: Situation, at: float, grace: float) -> Change:
+    def slow(now: Situation, moment: Moment) -> Change:
         begun.set()
         go_on.wait(10)
-        return operations.arrived(now, 1, at, grace)
+        return operations.arrived(now, moment, 1)
 
     async def scenario() -> None:
         office.store.add_revision(G, spec(), "d")
@@ -210,7 +207,7 @@ def test_what_could_not_be_put_in_force_is_caught_up_with(
 def test_what_is_overtaken_is_not_put_in_force(office: Office) -> None:
     async def scenario() -> None:
         await office.live(1, spec())
-        going = office.store.change(G, operations.deleted)
+        going = office.store.change(G, partial(operations.deleted, moment=Moment(NOW, 600.0)))
         office.store.add_revision(G, spec(), "d")
         await office.desk.publish(G)
         await office.desk.catch_up(going)
@@ -234,7 +231,7 @@ def test_a_deleted_graph_has_no_table_and_no_counts(office: Office) -> None:
     async def scenario() -> None:
         await office.live(1, spec())
         office.ledger.take(G, "a", Report({1: Tally(requests=3)}))
-        await office.desk.change(G, deleted)
+        await office.desk.change(G, operations.deleted)
         assert await office.generation() is None
         assert office.ledger.totals(G) == Report()
 
@@ -259,8 +256,8 @@ def test_changes_at_the_same_time_end_with_the_newest_table(office: Office) -> N
         await office.live(1, spec())
         office.store.add_revision(G, spec(), "d", intent=Intent("canary", 10))
         await office.desk.change(G, arrived(2))
-        splits: list[Timed] = [
-            lambda now, at, grace, share=share: operations.split(now, {1: 100.0 - share, 2: share})  # type: ignore[misc]
+        splits = [
+            partial(operations.split, weights={1: 100.0 - share, 2: float(share)})
             for share in range(1, 21)
         ]
         await asyncio.gather(*(office.desk.change(G, split) for split in splits))
