@@ -21,10 +21,10 @@ from anabranch.serve.calls.tracing import entered, within
 from anabranch.serve.export.explanation_metrics import ExplanationMetrics
 from anabranch.serve.export.multiplexed_models import parameter_of
 from anabranch.serve.replicas.base import Hosted
-from anabranch.serve.scaling.policy import REQUESTS
+from anabranch.serve.replicas.replica import ComponentReplica
 
 
-class ExplainerReplica:
+class ExplainerReplica(ComponentReplica):
     """One replica of an explainer; it asks the other segments, in the application ``segments_app``.
 
     ``peers`` are these segments, named for the same reason as in ``SegmentReplica``.
@@ -41,10 +41,9 @@ class ExplainerReplica:
             self._explaining = await Explaining.load(loaded.plan, segment, loaded.root, calls)
             return self._explaining.bound
 
-        self._hosted = await Hosted.start(spec, segment, load)
+        self._hosted = hosted = await Hosted.start(spec, segment, load)
         self._shown = ExplanationMetrics(segment)
-        self._requests = 0
-        self._hosted.is_ready(segment)
+        hosted.is_ready(segment)
         step_aside()
 
     async def explain(
@@ -76,19 +75,11 @@ class ExplainerReplica:
         with entered(context.trace, "explainer", self._segment) as recording:
             return await self._explaining.explain(inputs, within(context, recording))
 
-    async def check_health(self) -> None:
-        """Serve's health check: that of the components."""
-        await self._hosted.check_health(self._explaining.stuck)
+    def _stuck(self) -> str | None:
+        return self._explaining.stuck
 
-    async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Serve's hook for what ``RequestPolicy`` goes by."""
-        return {REQUESTS: self._requests}
-
-    async def __del__(self) -> None:
-        hosted = getattr(self, "_hosted", None)
-        if hosted is not None:
-            self._explaining.close()
-            await hosted.unload()
+    async def _close(self) -> None:
+        self._explaining.close()
 
 
 class Called:

@@ -32,8 +32,8 @@ from anabranch.serve.export.multiplexed_models import parameter_of
 from anabranch.serve.export.recoveries import counted
 from anabranch.serve.identity import counts_here
 from anabranch.serve.replicas.base import Hosted
+from anabranch.serve.replicas.replica import ComponentReplica
 from anabranch.serve.replicas.warmup import warm_up
-from anabranch.serve.scaling.policy import REQUESTS
 from anabranch.specs.models import Compare
 from anabranch.telemetry.sampling import Sampler
 from anabranch.telemetry.trace_settings import TraceSettings
@@ -85,9 +85,9 @@ class HostedHead:
         asked = None if telemetry is None else telemetry.trace
         return Sampler(settings.ratio if asked is None else asked.share, settings.exported)
 
-    async def check_health(self) -> None:
+    async def check_health(self, stuck: str | None = None) -> None:
         """Raise StartError, naming the node, if a component says that it is unwell."""
-        await self._hosted.check_health(self._executor.stuck)
+        await self._hosted.check_health(stuck or self._executor.stuck)
 
     async def unload(self) -> None:
         """Let threads go and components release what they hold."""
@@ -98,12 +98,12 @@ class HostedHead:
         await self._hosted.unload()
 
 
-class HeadReplica:
+class HeadReplica(ComponentReplica):
     """One replica of a revision's head; evaluates the whole graph on request."""
 
     async def __init__(self, spec: str, segments_app: str) -> None:  # type: ignore[misc]
-        self._hosted = await HostedHead.start(spec, segments_app)
-        self._requests = 0
+        self._hosted = hosted = await HostedHead.start(spec, segments_app)
+        self._head = hosted.head
 
     async def infer(
         self,
@@ -119,9 +119,9 @@ class HeadReplica:
         self._requests += 1
         here = received(context, remaining)
         if here.trace is None:
-            return await self._hosted.head.run(inputs, here, outputs)
+            return await self._head.run(inputs, here, outputs)
         with entered(here.trace, "segment", HEAD) as recording:
-            return await self._hosted.head.run(inputs, within(here, recording), outputs)
+            return await self._head.run(inputs, within(here, recording), outputs)
 
     def stream(
         self,
@@ -134,9 +134,9 @@ class HeadReplica:
         self._requests += 1
         here = received(context, remaining)
         if here.trace is None:
-            return pieces(self._hosted.head.stream(inputs, here, outputs))
+            return pieces(self._head.stream(inputs, here, outputs))
         recording = entered(here.trace, "segment", HEAD)
-        found = self._hosted.head.stream(inputs, within(here, recording), outputs)
+        found = self._head.stream(inputs, within(here, recording), outputs)
         return pieces(recorded(recording, found))
 
     async def compare(
@@ -155,20 +155,7 @@ class HeadReplica:
         self._requests += 1
         here = received(context, remaining)
         if here.trace is None:
-            return await self._hosted.head.compare(inputs, here, outputs, expected, rule)
+            return await self._head.compare(inputs, here, outputs, expected, rule)
         with entered(here.trace, "segment", HEAD) as recording:
             here = within(here, recording)
-            return await self._hosted.head.compare(inputs, here, outputs, expected, rule)
-
-    async def check_health(self) -> None:
-        """Serve's health check: that of the components."""
-        await self._hosted.check_health()
-
-    async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Serve's hook for what ``RequestPolicy`` goes by."""
-        return {REQUESTS: self._requests}
-
-    async def __del__(self) -> None:
-        hosted = getattr(self, "_hosted", None)
-        if hosted is not None:
-            await hosted.unload()
+            return await self._head.compare(inputs, here, outputs, expected, rule)

@@ -23,6 +23,7 @@ from anabranch.serve.export.monitor_metrics import MonitorMetrics
 from anabranch.serve.identity import here
 from anabranch.serve.replicas.base import Hosted
 from anabranch.serve.replicas.explainer import step_aside
+from anabranch.serve.replicas.replica import ComponentReplica
 
 MOST_WAITING = 8
 """Calls that may wait for the monitors; further ones are refused."""
@@ -40,7 +41,7 @@ FOLDER = "monitors"
 logger = logging.getLogger("anabranch.monitors")
 
 
-class MonitorReplica:
+class MonitorReplica(ComponentReplica):
     """The one replica of all monitors of a revision.
 
     ``peers`` are the other deployments of the application, named for the same reason as in
@@ -59,8 +60,8 @@ class MonitorReplica:
             )
             return {}
 
-        self._hosted = await Hosted.start(spec, MONITORS, load)
-        self._hosted.is_ready(MONITORS)
+        self._hosted = hosted = await Hosted.start(spec, MONITORS, load)
+        hosted.is_ready(MONITORS)
         self._monitors = monitors
         self._shown = [MonitorMetrics(*here(), monitor) for monitor in monitors]
         self._teller = Teller([monitor.result() for monitor in monitors])
@@ -91,19 +92,15 @@ class MonitorReplica:
             turns = [turn for monitor in news for turn in monitor.turns()]
             self._teller.tell([monitor.result() for monitor in self._monitors], turns)
 
-    async def check_health(self) -> None:
-        """Serve's health check: fails where a look does not come back."""
+    def _stuck(self) -> str | None:
         since = next((at for at, work in self._waiting if not work.done()), None)
         late = since is not None and time.monotonic() - since > STUCK_S
         text = f"its monitors have looked at the same rows for {STUCK_S:g}s"
-        await self._hosted.check_health(text if late else None)
+        return text if late else None
 
-    async def __del__(self) -> None:
-        hosted = getattr(self, "_hosted", None)
-        if hosted is not None:
-            self._teller.close()
-            self._worker.shutdown(wait=False, cancel_futures=True)
-            await hosted.unload()
+    async def _close(self) -> None:
+        self._teller.close()
+        self._worker.shutdown(wait=False, cancel_futures=True)
 
 
 def _looked(monitor: Monitoring, shown: MonitorMetrics, values: Sequence[Seen]) -> bool:

@@ -23,13 +23,14 @@ from anabranch.serve.calls.controller import ControllerSource
 from anabranch.serve.calls.explanations import HandleExplain
 from anabranch.serve.calls.remote_head import Heads
 from anabranch.serve.replicas.head import HostedHead
+from anabranch.serve.replicas.replica import ComponentReplica
 from anabranch.serve.scaling.policy import ONGOING, REQUESTS
 
 _FAREWELL_S = 0.3
 """Time in which the front takes a router off its list."""
 
 
-class RouterReplica:
+class RouterReplica(ComponentReplica):
     """One replica of a graph's router; it answers ``/v2/models/<graph>``.
 
     It carries ``revision``, whose spec is at the path ``spec`` of the bundle and whose other
@@ -39,15 +40,16 @@ class RouterReplica:
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, graph: str, spec: str, revision: int, segments_app: str, limits: RequestLimits
     ) -> None:
-        self._hosted = await HostedHead.start(spec, segments_app)
-        heads = Heads(graph, revision, self._hosted.head)
+        self._hosted = hosted = await HostedHead.start(spec, segments_app)
+        self._timeout = hosted.plan.timeout
+        heads = Heads(graph, revision, hosted.head)
         samples = Samples(limits, counted_samples(graph))
         replica = _replica()
         self._logs = RequestLogs(graph, replica, LogSettings.from_env())
         explainers = partial(HandleExplain, graph)
         self._arms = Arms(
             graph, heads, limits, explainers=explainers, samples=samples,
-            sampler=self._hosted.sampler(), logs=self._logs,
+            sampler=hosted.sampler(), logs=self._logs,
         )  # fmt: skip
         self._source = ControllerSource(graph, replica)
         self._feedback = Feedback(self._arms, self._source)
@@ -66,30 +68,23 @@ class RouterReplica:
     async def wake(self) -> None:
         """For the front: a call that waits until there is a router, and so has Serve start one."""
 
-    async def check_health(self) -> None:
-        """Serve's health check: that of the head's components."""
-        await self._hosted.check_health()
-
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve's hook for what ``RequestPolicy`` goes by."""
         gate = self._arms.gate
         return {ONGOING: gate.inside, REQUESTS: gate.passed}
 
-    async def __del__(self) -> None:
-        sync, hosted = getattr(self, "_sync", None), getattr(self, "_hosted", None)
-        if sync is not None:
-            await sync.close()
+    async def _close(self) -> None:
+        if hasattr(self, "_sync"):
+            await self._sync.close()
             await self._source.leave()
             await self._end_calls()
             await asyncio.to_thread(self._logs.close)
             self._metrics.flush(self._arms.report())
-        if hosted is not None:
-            await hosted.unload()
 
     async def _end_calls(self) -> None:
         """Let gRPC calls end: the front has to hear first that there will be no more."""
         await asyncio.sleep(_FAREWELL_S)
-        await self._rpc.stop(self._hosted.plan.timeout)
+        await self._rpc.stop(self._timeout)
 
 
 def rpc_host() -> str:

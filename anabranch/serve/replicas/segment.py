@@ -17,11 +17,11 @@ from anabranch.serve.calls.tracing import entered, within
 from anabranch.serve.export.recoveries import counted
 from anabranch.serve.identity import counts_here
 from anabranch.serve.replicas.base import Hosted
-from anabranch.serve.scaling.policy import REQUESTS
+from anabranch.serve.replicas.replica import ComponentReplica
 from anabranch.telemetry.tracing import recorded
 
 
-class SegmentReplica:
+class SegmentReplica(ComponentReplica):
     """One replica of a segment: loads the segment's nodes and evaluates them on request.
 
     ``peers`` are the other segments of the revision. A Serve application is what its first
@@ -38,7 +38,6 @@ class SegmentReplica:
         self._sender = sender_for(plan)
         offer = None if self._sender is None else self._sender.offer
         self._executor = SegmentExecutor(plan, here, hosted.bound, counted(), counts_here(), offer)
-        self._requests = 0
         hosted.is_ready(segment)
 
     async def evaluate(
@@ -72,20 +71,12 @@ class SegmentReplica:
         found = self._executor.stream(values, want, within(here, recording))
         return pieces(recorded(recording, found))
 
-    async def check_health(self) -> None:
-        """Serve's health check: that of the components."""
-        await self._hosted.check_health(self._executor.stuck)
+    def _stuck(self) -> str | None:
+        return self._executor.stuck
 
-    async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Serve's hook for what ``RequestPolicy`` goes by."""
-        return {REQUESTS: self._requests}
-
-    async def __del__(self) -> None:
-        hosted = getattr(self, "_hosted", None)
-        if hosted is not None:
-            if self._sender is not None:
-                await asyncio.to_thread(self._sender.close)
-            await hosted.unload()
+    async def _close(self) -> None:
+        if self._sender is not None:
+            await asyncio.to_thread(self._sender.close)
 
 
 def actor_options(segment: Segment, runtime_env: Mapping[str, Any]) -> dict[str, Any]:

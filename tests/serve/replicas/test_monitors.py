@@ -82,7 +82,7 @@ class CollectedReplica(MonitorReplica):
 @pytest.fixture
 def controller(monkeypatch: pytest.MonkeyPatch) -> Controller:
     one = Controller()
-    monkeypatch.setattr(monitors, "Controlling", lambda: one)
+    monkeypatch.setattr(monitors, "ControllerActor", lambda: one)
     monkeypatch.setattr(monitors, "RETRY_S", 0.01)
     monkeypatch.setattr(monitors, "step_aside", lambda: None)
     monkeypatch.setenv("ANABRANCH_GRAPH", "g")
