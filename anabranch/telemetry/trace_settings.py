@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
 
-from anabranch.errors import EngineError
+from anabranch.environment import Environment, number
 
 RATIO = "ANABRANCH_TRACE_RATIO"
 SERVICE = "OTEL_SERVICE_NAME"
@@ -43,7 +43,16 @@ class TraceSettings:
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
         """Read ``env``; EngineError names a variable that is not what it must be."""
-        return cls(_ratio(env), _endpoint(env), _protocol(env))
+        variables = Environment(env)
+        return cls(
+            variables.read(RATIO, number(most=1), cls.ratio, "a number from 0 to 1"),
+            variables.read(
+                _first(variables, _ENDPOINTS), _url, "", "a URL such as http://127.0.0.1:4318"
+            ),
+            variables.read(
+                _first(variables, _PROTOCOLS), _protocol, cls.protocol, " or ".join(_KNOWN)
+            ),
+        )
 
     @property
     def exported(self) -> bool:
@@ -51,32 +60,19 @@ class TraceSettings:
         return bool(self.endpoint)
 
 
-def _ratio(env: Mapping[str, str]) -> float:
-    text = env.get(RATIO)
-    try:
-        ratio = float(text) if text else 0.0
-    except ValueError:
-        ratio = -1.0
-    if not 0 <= ratio <= 1:
-        raise EngineError(f"{RATIO}={text!r} is not a number from 0 to 1")
-    return ratio
+def _first(variables: Environment, names: tuple[str, ...]) -> str:
+    """Return the first of these variables that is set; the last one if none is."""
+    return next((name for name in names if variables.text(name)), names[-1])
 
 
-def _first(env: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str]:
-    """The first variable that is set, and what it is; the last one and nothing if none is."""
-    return next(((name, text) for name in names if (text := env.get(name, ""))), (names[-1], ""))
-
-
-def _endpoint(env: Mapping[str, str]) -> str:
-    name, text = _first(env, _ENDPOINTS)
+def _url(text: str) -> str:
     parts = urlsplit(text)
-    if text and (parts.scheme not in ("http", "https") or not parts.hostname):
-        raise EngineError(f"{name}={text!r} is not a URL such as http://127.0.0.1:4318")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError
     return text
 
 
-def _protocol(env: Mapping[str, str]) -> str:
-    name, text = _first(env, _PROTOCOLS)
-    if text and text not in _KNOWN:
-        raise EngineError(f"{name}={text!r} is none of {', '.join(_KNOWN)}")
-    return text or _KNOWN[0]
+def _protocol(text: str) -> str:
+    if text not in _KNOWN:
+        raise ValueError
+    return text

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from anabranch.environment import Environment, listed, number
 from anabranch.errors import ArtefactError
 from anabranch.specs.units import Size
 
@@ -41,15 +43,17 @@ class ArtefactSettings:
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
         """Read ``env``; ArtefactError names a variable that is not what it must be."""
-        home = Path(env.get("ANABRANCH_HOME") or Path.home() / ".anabranch")
+        variables = Environment(env, ArtefactError)
         return cls(
-            cache=Path(env.get("ANABRANCH_CACHE") or home / "artefacts").absolute(),
-            cache_size=_size(env, "ANABRANCH_CACHE_SIZE", cls.cache_size),
-            max_size=_size(env, "ANABRANCH_MAX_ARTEFACT", cls.max_size),
-            timeout=_seconds(env, "ANABRANCH_DOWNLOAD_TIMEOUT", cls.timeout),
-            tracking=env.get("MLFLOW_TRACKING_URI", "").strip().rstrip("/"),
-            trusted=_list(env.get("ANABRANCH_MLFLOW_TRUSTED", "")),
-            pins=json.loads(env.get(PINS) or "{}"),
+            cache=variables.read("ANABRANCH_CACHE", Path, variables.home / "artefacts").absolute(),
+            cache_size=variables.read("ANABRANCH_CACHE_SIZE", _bytes, cls.cache_size),
+            max_size=variables.read("ANABRANCH_MAX_ARTEFACT", _bytes, cls.max_size),
+            timeout=variables.read(
+                "ANABRANCH_DOWNLOAD_TIMEOUT", _seconds, cls.timeout, "a number of seconds above 0"
+            ),
+            tracking=variables.text("MLFLOW_TRACKING_URI").strip().rstrip("/"),
+            trusted=_servers(variables.text("ANABRANCH_MLFLOW_TRUSTED")),
+            pins=json.loads(variables.text(PINS, "{}")),
         )
 
     @property
@@ -62,26 +66,13 @@ class ArtefactSettings:
         return self.pins.get(model, model)
 
 
-def _size(env: Mapping[str, str], name: str, default: int) -> int:
-    text = env.get(name)
-    if not text:
-        return default
-    try:
-        return int(Size.parse(text))
-    except ValueError as error:
-        raise ArtefactError(f"{name}: {error}") from None
+def _bytes(text: str) -> int:
+    return int(Size.parse(text))
 
 
-def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
-    text = env.get(name)
-    try:
-        value = float(text) if text else default
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise ArtefactError(f"{name}={text!r} is not a number of seconds above 0")
-    return value
+def _seconds(text: str) -> float:
+    return number(least=sys.float_info.min)(text)
 
 
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(url for part in text.split(",") if (url := part.strip().rstrip("/")))
+def _servers(text: str) -> tuple[str, ...]:
+    return tuple(one for url in listed(text) if (one := url.rstrip("/")))

@@ -30,6 +30,7 @@ from typing import Self
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.control.settings.destinations import HTTP, parse
 from anabranch.control.settings.log_sinks import SCHEMES
+from anabranch.environment import Environment, listed, number
 from anabranch.errors import ArtefactError, EngineError
 from anabranch.router.request_log.settings import LogSettings
 from anabranch.telemetry.trace_settings import TraceSettings
@@ -61,21 +62,22 @@ class Settings:
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
         """Read ``env``; EngineError names a variable that is not what it must be."""
         LogSettings.from_env(env)  # here too, so that what is wrong is said by `up`
-        home = Path(env.get("ANABRANCH_HOME") or Path.home() / ".anabranch").absolute()
+        variables = Environment(env)
+        home = variables.home
         return cls(
             home=home,
-            store=env.get("ANABRANCH_STORE") or f"sqlite:///{home / 'store.db'}",
-            http_host=env.get("ANABRANCH_HTTP_HOST") or cls.http_host,
-            http_port=int(_number(env, "ANABRANCH_HTTP_PORT", cls.http_port)),
-            grpc_port=int(_number(env, "ANABRANCH_GRPC_PORT", cls.grpc_port)),
-            max_body=int(_number(env, "ANABRANCH_MAX_BODY", cls.max_body)),
-            max_bundle=int(_number(env, "ANABRANCH_MAX_BUNDLE", cls.max_bundle)),
-            deploy_timeout=_number(env, "ANABRANCH_DEPLOY_TIMEOUT", cls.deploy_timeout),
-            install_timeout=_number(env, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout),
-            grace=_number(env, "ANABRANCH_GRACE", cls.grace),
-            prometheus=",".join(_urls(env, "ANABRANCH_PROMETHEUS", most=1)),
-            webhooks=_urls(env, "ANABRANCH_WEBHOOKS"),
-            request_logs=_urls(env, "ANABRANCH_REQUEST_LOGS", schemes=SCHEMES),
+            store=variables.text("ANABRANCH_STORE", f"sqlite:///{home / 'store.db'}"),
+            http_host=variables.text("ANABRANCH_HTTP_HOST", cls.http_host),
+            http_port=int(_number(variables, "ANABRANCH_HTTP_PORT", cls.http_port)),
+            grpc_port=int(_number(variables, "ANABRANCH_GRPC_PORT", cls.grpc_port)),
+            max_body=int(_number(variables, "ANABRANCH_MAX_BODY", cls.max_body)),
+            max_bundle=int(_number(variables, "ANABRANCH_MAX_BUNDLE", cls.max_bundle)),
+            deploy_timeout=_number(variables, "ANABRANCH_DEPLOY_TIMEOUT", cls.deploy_timeout),
+            install_timeout=_number(variables, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout),
+            grace=_number(variables, "ANABRANCH_GRACE", cls.grace),
+            prometheus=_prometheus(variables),
+            webhooks=_urls(variables, "ANABRANCH_WEBHOOKS"),
+            request_logs=_urls(variables, "ANABRANCH_REQUEST_LOGS", SCHEMES),
             artefacts=_artefacts(env),
             traces=TraceSettings.from_env(env),
         )
@@ -104,34 +106,28 @@ class Settings:
 
 def _artefacts(env: Mapping[str, str]) -> ArtefactSettings:
     """Read here too, so that what is wrong is said by `up`, not by every replica."""
-    _urls(env, "ANABRANCH_MLFLOW_TRUSTED")
+    _urls(Environment(env), "ANABRANCH_MLFLOW_TRUSTED")
     try:
         return ArtefactSettings.from_env(env)
     except ArtefactError as error:
         raise EngineError(str(error)) from None
 
 
-def _number(env: Mapping[str, str], name: str, default: float) -> float:
-    text = env.get(name)
-    if not text:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise EngineError(f"{name}={text!r} is not a number of at least 0")
-    return value
+def _number(variables: Environment, name: str, default: float) -> float:
+    return variables.read(name, number(), default, "a number of at least 0")
 
 
-def _urls(
-    env: Mapping[str, str], name: str, most: int | None = None, schemes: Container[str] = HTTP
-) -> tuple[str, ...]:
-    urls = tuple(url for part in env.get(name, "").split(",") if (url := part.strip()))
-    for url in urls[:most]:
+def _prometheus(variables: Environment) -> str:
+    urls = _urls(variables, "ANABRANCH_PROMETHEUS")
+    if len(urls) > 1:
+        raise EngineError(f"ANABRANCH_PROMETHEUS takes one URL, got {len(urls)}")
+    return "".join(urls)
+
+
+def _urls(variables: Environment, name: str, schemes: Container[str] = HTTP) -> tuple[str, ...]:
+    urls = listed(variables.text(name))
+    for url in urls:
         place = parse(url, schemes)
         if place is None or place.query:
             raise EngineError(f"{name}: {url!r} is not a URL such as http://host:9090/path")
-    if most is not None and len(urls) > most:
-        raise EngineError(f"{name} takes one URL, got {len(urls)}")
     return urls

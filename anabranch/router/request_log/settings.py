@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from anabranch.errors import EngineError
+from anabranch.environment import Environment
 
 SIZE = 2**30
 _LEAST = 2**20
@@ -32,28 +32,29 @@ class LogSettings:
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
         """Read ``env``; EngineError names a variable that is not what it must be."""
-        home = Path(env.get("ANABRANCH_HOME") or Path.home() / ".anabranch")
-        folder = Path(env.get("ANABRANCH_REQUEST_LOG_DIR") or home / "requests").absolute()
-        return cls(folder, _size(env), _properties(env.get("ANABRANCH_KAFKA_CONFIG", "")))
-
-
-def _size(env: Mapping[str, str]) -> int:
-    text = env.get("ANABRANCH_REQUEST_LOG_SIZE") or str(SIZE)
-    if not (text.isascii() and text.isdigit() and _LEAST <= int(text) < 2**63):
-        raise EngineError(
-            f"ANABRANCH_REQUEST_LOG_SIZE={text[:64]!r} is not a number of bytes from {_LEAST} on"
+        variables = Environment(env)
+        folder = variables.home / "requests"
+        return cls(
+            variables.read("ANABRANCH_REQUEST_LOG_DIR", Path, folder).absolute(),
+            variables.read(
+                "ANABRANCH_REQUEST_LOG_SIZE", _size, SIZE, f"a number of bytes from {_LEAST} on"
+            ),
+            variables.read("ANABRANCH_KAFKA_CONFIG", _properties, {}),
         )
+
+
+def _size(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and _LEAST <= int(text) < 2**63):
+        raise ValueError
     return int(text)
 
 
 def _properties(path: str) -> dict[str, str]:
     """Read a file of properties; lines that are empty or start with # say nothing."""
-    if not path:
-        return {}
     try:
         lines = Path(path).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise EngineError(f"ANABRANCH_KAFKA_CONFIG: {path!r} cannot be read: {error}") from None
+        raise ValueError(f"{path!r} cannot be read: {error}") from None
     found = {}
     for number, line in enumerate(map(str.strip, lines), start=1):
         if not line or line.startswith("#"):
@@ -61,6 +62,6 @@ def _properties(path: str) -> dict[str, str]:
         name, equals, value = line.partition("=")
         if not equals:
             # The line may hold a password, so it is not shown.
-            raise EngineError(f"ANABRANCH_KAFKA_CONFIG: {path}:{number} is not name=value")
+            raise ValueError(f"{path}:{number} is not name=value")
         found[name.strip()] = value.strip()
     return found
