@@ -36,8 +36,6 @@ class Split:
         self._key = key_reader(sticky) if sticky is not None else None
         self._rendezvous = Rendezvous(table.weights)
         self._copies = [(n, percent / 100) for n, percent in table.mirrors.items() if percent > 0]
-        self.mirrored = bool(self._copies)
-        """Whether any request may be copied."""
 
     def choose(
         self, headers: Mapping[str, str], parameters: Mapping[str, Any], request_id: str = ""
@@ -51,6 +49,10 @@ class Split:
                 return ruled
         key = self._key(headers, parameters) if self._key is not None else ""
         return self._rendezvous.pick(key) if key else self._weights.pick(self._draw())
+
+    def is_mirrored(self, answered: int) -> bool:
+        """Whether any request that a revision has ``answered`` may be copied."""
+        return any(n != answered for n, _ in self._copies)
 
     def mirrors(self, answered: int) -> list[int]:
         """Draw the mirrors that get a copy of a request, each by itself.

@@ -227,10 +227,10 @@ def test_no_request_can_fail(
 
 def test_mirrors_are_drawn_one_by_one() -> None:
     chooser = split({1: 1}, forced(0.2499, 0.5, 0.25, 0.4999), {5: 25, 6: 50, 7: 0})
-    assert chooser.mirrored
+    assert chooser.is_mirrored(1)
     assert [chooser.mirrors(1), chooser.mirrors(1)] == [[5], [6]]
-    assert not split({1: 1}, mirrors={7: 0}).mirrored
-    assert not split({1: 1}).mirrored
+    assert not split({1: 1}, mirrors={7: 0}).is_mirrored(1)
+    assert not split({1: 1}).is_mirrored(1)
     assert split({1: 1}, never).mirrors(1) == []
 
 
