@@ -6,41 +6,37 @@ that HTTP has too.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
-from grpc import StatusCode
 
 from anabranch.errors import NotFound
 from anabranch.router.core import TIMEOUT, InferenceRequest
-from anabranch.router.grpc.calls import GrpcCall, Method, ServicerContext, answered
+from anabranch.router.grpc.calls import GrpcCall, ServicerContext, answered
 from anabranch.router.grpc.codec import (
     DecodedMessage,
     decode_request,
     encode_metadata,
     encode_response,
 )
-from anabranch.router.grpc.codes import REQUEST_ID, code_of
+from anabranch.router.grpc.codes import REQUEST_ID
 from anabranch.router.grpc.messages import SERVICE, Message, parse, request_type, response_type
+from anabranch.router.grpc.observing import GrpcObserver
 from anabranch.router.grpc.read_ahead import Ahead
 from anabranch.router.grpc.streams import failed, last, part, wants_last
-from anabranch.router.grpc.tracing import answered_call, of_call
-from anabranch.router.measure.requests import OTHER, Requests
-from anabranch.router.tracing import RESPONSE
+from anabranch.router.measure.requests import Requests
 from anabranch.router.traffic.arms import Arms
 
 Answer = TypeVar("Answer")
-Answers: TypeAlias = Callable[[bytes, GrpcCall], Awaitable[Answer]]
+Answers: TypeAlias = Callable[[bytes, GrpcCall], Coroutine[Any, Any, Answer]]
 
 _READ_AHEAD = 2
 """Answers of one request in a stream that are made before the client has taken them."""
 _END_S = 0.005
 """Time to find out that the first answer was the only one, where it comes from another process."""
 _MICROSECONDS = 1e6
-_ENDPOINTS = {"ModelInfer": "infer", "ModelStreamInfer": "generate_stream"}
-"""How metrics name methods."""
 
 
 class GraphServicer:
@@ -52,57 +48,22 @@ class GraphServicer:
 
     def handlers(self) -> Any:
         """The methods as gRPC's server takes them."""
-        methods: dict[str, Method] = {
+        methods: dict[str, Answers[bytes]] = {
             "ModelReady": self._ready,
             "ModelMetadata": self._metadata,
             "ModelInfer": self._infer,
         }
         found = {
-            name: grpc.unary_unary_rpc_method_handler(answered(self._counted(name, one)))
+            name: grpc.unary_unary_rpc_method_handler(answered(self._observed(name, one)))
             for name, one in methods.items()
         }
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, found)
 
-    def _counted(self, name: str, method: Answers[Answer]) -> Answers[Answer]:
+    def _observed(self, name: str, method: Answers[Answer]) -> Answers[Answer]:
         """A method whose calls are counted, and recorded where they are sampled."""
-        endpoint, traced = _ENDPOINTS.get(name, OTHER), self._traced(name, method)
-
-        async def counted(message: bytes, call: GrpcCall) -> Answer:
-            started, code = self._requests.began(), StatusCode.CANCELLED
-            try:
-                answer = await traced(message, call)
-                code = StatusCode.OK
-                return answer
-            except Exception as error:
-                code = code_of(error) or StatusCode.INTERNAL
-                raise
-            finally:
-                self._requests.ended(endpoint, code.name, started, call.trace)
-
-        return counted
-
-    def _traced(self, name: str, method: Answers[Answer]) -> Answers[Answer]:
-        """A method whose calls are recorded, where they are sampled."""
-        arms = self._arms
-
-        async def traced(message: bytes, call: GrpcCall) -> Answer:
-            recording = of_call(arms.sampler, call.headers, arms.name, SERVICE, name, call.id)
-            call.trace = None if recording is None else recording.trace
-            if recording is None:
-                return await method(message, call)
-            call.trailer[RESPONSE] = recording.trace.traceparent
-            code = StatusCode.OK
-            try:
-                return await method(message, call)
-            except Exception as error:
-                code = code_of(error) or StatusCode.INTERNAL
-                raise
-            finally:
-                answered_call(recording, code)
-                recording.end()
-
-        return traced
+        observed = GrpcObserver(self._requests, self._arms.name, self._arms.sampler, name).observed
+        return lambda message, call: observed(call, method(message, call))
 
     async def _ready(self, message: bytes, call: GrpcCall) -> bytes:
         self._revision(parse(request_type("ModelReady"), message))
@@ -145,7 +106,7 @@ class GraphServicer:
         """Answer the requests of a stream, one after the other."""
         call = GrpcCall(context)
         context.set_trailing_metadata(((REQUEST_ID, call.id),))
-        answer = self._counted("ModelStreamInfer", partial(self._answer, context.write))
+        answer = self._observed("ModelStreamInfer", partial(self._answer, context.write))
         async for message in messages:
             try:
                 await answer(message, call)

@@ -16,11 +16,10 @@ import orjson
 
 from anabranch.router.errors import ClientGone, HttpReply, MethodNotAllowed, error_reply
 from anabranch.router.http.compression import SMALLEST, packed
-from anabranch.router.http.counting import HttpCounts
 from anabranch.router.http.event_stream import HEADERS as EVENT_HEADERS
 from anabranch.router.http.event_stream import EventStream
+from anabranch.router.http.observing import HttpObserver
 from anabranch.router.http.request import ID, HttpRequest, Message, Receive, Send
-from anabranch.router.http.tracing import HttpTraces, answered_http
 from anabranch.router.tracing import RESPONSE
 
 STALLED_S = 30.0
@@ -80,21 +79,18 @@ class HttpApp:
     """An ASGI application around one handler.
 
     ``sends_id`` is False behind a server that adds ``x-request-id`` to responses itself, as Ray
-    Serve does, so that clients do not see it twice. Requests are traced where ``traces`` says so,
-    and counted in ``counts``.
+    Serve does, so that clients do not see it twice. An ``observer`` counts and traces requests.
     """
 
     def __init__(
         self,
         handler: Handler,
         sends_id: bool = True,
-        traces: HttpTraces | None = None,
-        counts: HttpCounts | None = None,
+        observer: HttpObserver | None = None,
     ) -> None:
-        self._counts = counts
         self._handler = handler
         self._sends_id = sends_id
-        self._traces = traces
+        self._observer = observer
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection of any type."""
@@ -107,23 +103,8 @@ class HttpApp:
             await send({"type": "websocket.close", "code": 1000})
 
     async def _http(self, request: HttpRequest, send: Send) -> None:
-        if self._counts is None:
-            await self._traced(request, send)
-            return
-        started, status = self._counts.began(), 0
-        try:
-            status = await self._traced(request, send)
-        finally:
-            self._counts.ended(request, status, started)
-
-    async def _traced(self, request: HttpRequest, send: Send) -> int:
-        recording = None if self._traces is None else self._traces.begin(request)
-        if recording is None:
-            return await self._answer(request, send)
-        with recording:
-            status = await self._answer(request, send)
-            answered_http(recording, status)
-        return status
+        answer = self._answer(request, send)
+        await (answer if self._observer is None else self._observer.observed(request, answer))
 
     async def _answer(self, request: HttpRequest, send: Send) -> int:
         """Answer a request; the status, or 0 where its client has gone."""

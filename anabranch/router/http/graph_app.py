@@ -37,12 +37,10 @@ from anabranch.router.http.app import (
     dispatch,
     json_reply,
 )
-from anabranch.router.http.counting import HttpCounts
 from anabranch.router.http.event_stream import EventStream, begin, to_events
+from anabranch.router.http.observing import HttpObserver
 from anabranch.router.http.openapi import document
 from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
-from anabranch.router.http.tracing import HttpTraces
-from anabranch.router.measure.requests import ENDPOINTS, OTHER, Requests
 from anabranch.router.oip.decode import decode_body
 from anabranch.router.oip.encode import encode_metadata, encode_response
 from anabranch.router.oip.generate import decode_generate, encode_answer, encode_each, joined
@@ -80,9 +78,8 @@ class GraphApp:
         self._routes = {path: _bound(found, None) for path, found in self._endpoints.items()}
         if feedback is not None:
             self._routes["/feedback"] = {"POST": partial(self._feedback, feedback)}
-        traces = HttpTraces(arms.name, arms.sampler, self._route)
-        counts = HttpCounts(Requests(arms.name, "http"), self._endpoint)
-        self._app = HttpApp(self._handle, sends_id, traces, counts)
+        observer = HttpObserver(arms.name, arms.sampler, self._route)
+        self._app = HttpApp(self._handle, sends_id, observer)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -94,13 +91,8 @@ class GraphApp:
         methods = self._routes.get(path) or self._versioned(path)
         return await dispatch(request, methods)
 
-    def _endpoint(self, path: str) -> str:
-        """The endpoint of a path, as metrics name it."""
-        name = (self._route(path) or "").rpartition("/")[2]
-        return name if name in ENDPOINTS else OTHER
-
     def _route(self, path: str) -> str | None:
-        """The template of a path, as traces name it; None for one that there is not."""
+        """The template of a path, as traces and metrics name it; None for one that there is not."""
         path = path.removeprefix(self._prefix).removesuffix("/")
         if path in self._routes:
             return f"/v2/models/{{model}}{path}"

@@ -1,29 +1,39 @@
-"""The spans of requests over HTTP."""
+"""Counts and traces requests over HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from anabranch.router.http.request import HttpRequest
+from anabranch.router.measure.requests import ENDPOINTS, GONE, OTHER, Requests
+from anabranch.router.observing import RequestObserver
 from anabranch.router.tracing import GRAPH, PARENT, REQUEST, STATE
 from anabranch.telemetry.sampling import Sampler
 from anabranch.telemetry.span import Attribute, SpanFailure
 from anabranch.telemetry.trace import Trace
 from anabranch.telemetry.tracing import SpanRecording
 
-_FAULT = 500
+_FAULTS = range(500, 600)
+"""Statuses for which a server is to blame."""
 
 
-class HttpTraces:
-    """Traces the requests of one graph over HTTP; ``route`` gives a path's template, if any."""
+class HttpObserver(RequestObserver[HttpRequest, int]):
+    """Observes the requests of one graph over HTTP; ``route`` gives a path's template, if any.
+
+    Their work returns the status of the reply, 0 where the client has gone.
+    """
 
     def __init__(self, graph: str, sampler: Sampler, route: Callable[[str], str | None]) -> None:
+        super().__init__(Requests(graph, "http"))
         self._graph = graph
         self._sampler = sampler
         self._route = route
 
-    def begin(self, request: HttpRequest) -> SpanRecording | None:
-        """The span of a request, which is told of it; None for one that is not sampled."""
+    def _endpoint(self, request: HttpRequest) -> str:
+        name = (self._route(request.path) or "").rpartition("/")[2]
+        return name if name in ENDPOINTS else OTHER
+
+    def _begin(self, request: HttpRequest) -> SpanRecording | None:
         if request.is_traced:
             headers = request.headers
             parent = self._sampler.continued(headers[PARENT], headers.get(STATE, ""))
@@ -46,10 +56,13 @@ class HttpTraces:
         request.trace = recording.trace
         return recording
 
+    def _code(self, answer: int | None, error: BaseException | None) -> int:
+        return answer or GONE
 
-def answered_http(recording: SpanRecording, status: int) -> None:
-    """Note how a request over HTTP was answered; 0 where its client has gone."""
-    if status:
-        recording.attributes["http.response.status_code"] = status
-    if status >= _FAULT:
-        recording.fail(SpanFailure(str(status)))
+    def _note(self, recording: SpanRecording, code: int | str, error: BaseException | None) -> None:
+        if code != GONE:
+            recording.attributes["http.response.status_code"] = code
+        if error is not None:
+            recording.fail(SpanFailure.of(error))
+        elif code in _FAULTS:
+            recording.fail(SpanFailure(str(code)))

@@ -1,0 +1,78 @@
+"""Counts and traces calls over gRPC."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grpc import StatusCode
+
+from anabranch.router.grpc.calls import GrpcCall
+from anabranch.router.grpc.codes import code_of
+from anabranch.router.grpc.messages import SERVICE
+from anabranch.router.measure.requests import OTHER, Requests
+from anabranch.router.observing import RequestObserver
+from anabranch.router.tracing import GRAPH, PARENT, REQUEST, RESPONSE, STATE
+from anabranch.telemetry.sampling import Sampler
+from anabranch.telemetry.span import Attribute, SpanFailure
+from anabranch.telemetry.tracing import SpanRecording
+
+_ENDPOINTS = {"ModelInfer": "infer", "ModelStreamInfer": "generate_stream"}
+"""How metrics name methods."""
+_FAULTS = frozenset(
+    (
+        StatusCode.UNKNOWN, StatusCode.DEADLINE_EXCEEDED, StatusCode.UNIMPLEMENTED,
+        StatusCode.INTERNAL, StatusCode.UNAVAILABLE, StatusCode.DATA_LOSS,
+    )
+)  # fmt: skip
+"""What a server is to blame for; the rest is the caller's."""
+
+
+class GrpcObserver(RequestObserver[GrpcCall, Any]):
+    """Observes the calls of one method about one graph."""
+
+    def __init__(self, requests: Requests, graph: str, sampler: Sampler, method: str) -> None:
+        super().__init__(requests)
+        self._graph = graph
+        self._sampler = sampler
+        self._method = method
+        self._name = _ENDPOINTS.get(method, OTHER)
+
+    def _endpoint(self, call: GrpcCall) -> str:
+        return self._name
+
+    def _begin(self, call: GrpcCall) -> SpanRecording | None:
+        given = call.headers.get(PARENT)
+        parent = (
+            self._sampler.drawn()
+            if given is None
+            else self._sampler.continued(given, call.headers.get(STATE, ""))
+        )
+        call.trace = None
+        if parent is None:
+            return None
+        attributes: dict[str, Attribute] = {
+            "rpc.system": "grpc", "rpc.service": SERVICE, "rpc.method": self._method,
+            GRAPH: self._graph, REQUEST: call.id,
+        }  # fmt: skip
+        recording = SpanRecording(parent, f"{SERVICE}/{self._method}", attributes, "server")
+        call.trace = recording.trace
+        call.trailer[RESPONSE] = recording.trace.traceparent
+        return recording
+
+    def _code(self, answer: Any, error: BaseException | None) -> str:
+        name: str = _status_of(error).name
+        return name
+
+    def _note(self, recording: SpanRecording, code: int | str, error: BaseException | None) -> None:
+        status = _status_of(error)
+        recording.attributes["rpc.grpc.status_code"] = status.value[0]
+        if status in _FAULTS:
+            recording.fail(SpanFailure(status.name))
+
+
+def _status_of(error: BaseException | None) -> StatusCode:
+    if error is None:
+        return StatusCode.OK
+    if not isinstance(error, Exception):
+        return StatusCode.CANCELLED
+    return code_of(error) or StatusCode.INTERNAL
