@@ -18,7 +18,7 @@ _NOTE = "# Written by `anabranch dashboards export`.\n"
 
 
 def files(source: Source) -> dict[str, str]:
-    """Every file by its path below the folder that they go to."""
+    """Return every file by its path below the folder that they go to."""
     found = {f"grafana/dashboards/anabranch-{one.name}.json": one for one in DASHBOARDS}
     texts = {
         path: json.dumps(to_json(one, source), indent=2, ensure_ascii=False) + "\n"

@@ -6,9 +6,11 @@ https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboa
 
 from __future__ import annotations
 
+import re
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, Literal, TypeAlias
 
 from anabranch.telemetry.dashboards.promql import Expr, Source, named
@@ -19,6 +21,9 @@ COLUMNS = 24
 _SMALL, _LARGE = 4, 8
 """Heights of a panel."""
 _DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
+_LEGEND = {"displayMode": "list", "placement": "bottom", "showLegend": True}
+SHOWN = "Over the time shown."
+"""Note of a panel whose values are over the time that the dashboard shows."""
 
 Json: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["timeseries", "stat", "state-timeline", "heatmap", "table"]
@@ -27,43 +32,46 @@ Unit: TypeAlias = Literal["reqps", "ops", "s", "percentunit", "percent", "short"
 
 
 @dataclass(frozen=True)
-class Query:
-    """One query of a panel. ``legend`` names its series, with labels in ``{{}}``."""
-
-    expr: Expr
-    legend: str
-
-
-@dataclass(frozen=True)
 class GrafanaPanel:
-    """One panel. ``alarm`` is the value from which on it is red; ``note`` precedes the help."""
+    """One panel: its queries by their legends, in which labels stand in ``{}``.
+
+    ``alarm`` is the value from which on it is red, ``note`` precedes the help of its metrics, and
+    ``signed`` says that values may be below 0.
+    """
 
     title: str
     unit: Unit
-    queries: tuple[Query, ...]
+    queries: Mapping[str, Expr]
     kind: Kind = "timeseries"
-    width: int = 8
     note: str = ""
     stacked: bool = False
     alarm: float | None = None
     exemplars: bool = False
     signed: bool = False
-    """Whether values may be below 0."""
 
     def description(self) -> str:
-        """What is shown, in the words of the metrics' definitions."""
-        metrics = dict.fromkeys(metric for query in self.queries for metric in query.expr.metrics)
+        """Return the description, in the words of the metrics' definitions."""
+        metrics = dict.fromkeys(one for expr in self.queries.values() for one in expr.metrics)
         texts = [f"`{metric.name}`: {metric.help}" for metric in metrics]
         return "\n\n".join([self.note, *texts] if self.note else texts)
 
 
-@dataclass(frozen=True)
 class Section:
-    """Panels under a heading, which may be folded away, as what only some graphs have is."""
+    """Panels under a heading, which may be folded away, as what only some graphs have is.
 
-    title: str
-    panels: tuple[GrafanaPanel, ...]
-    folded: bool = False
+    The panels take the ``widths`` in turn.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        *panels: GrafanaPanel,
+        widths: tuple[int, ...] = (8,),
+        folded: bool = False,
+    ) -> None:
+        self.title = title
+        self.panels = tuple(zip(panels, cycle(widths), strict=False))
+        self.folded = folded
 
 
 @dataclass(frozen=True)
@@ -89,14 +97,9 @@ class Dashboard:
     variables: tuple[Variable, ...]
     sections: tuple[Section, ...]
 
-    def panels(self) -> Iterator[GrafanaPanel]:
-        """All panels, in order."""
-        for section in self.sections:
-            yield from section.panels
-
 
 def to_json(dashboard: Dashboard, source: Source) -> Json:
-    """The dashboard as Grafana reads it, over the metrics of an export."""
+    """Return the dashboard as Grafana reads it, over the metrics of an export."""
     tag = "anabranch" if source == "gateway" else "anabranch-ray"
     return {
         "uid": f"{tag}-{dashboard.name}",
@@ -118,7 +121,7 @@ def to_json(dashboard: Dashboard, source: Source) -> Json:
 
 
 def _link(tag: str) -> Json:
-    """From each of our dashboards to the others, for the same graph and time."""
+    """Return the link from each of our dashboards to the others, for the same graph and time."""
     return {
         "title": "Dashboards",
         "type": "dashboards",
@@ -164,67 +167,57 @@ def _variable(variable: Variable, source: Source) -> Json:
 
 
 def _laid_out(sections: Sequence[Section], source: Source) -> Iterator[Json]:
-    """Rows and panels with their places; a folded row holds its panels itself."""
+    """Yield rows and panels with their places; a folded row holds its panels itself."""
     top, number = 0, 1
     for section in sections:
-        row = _row(section, number, top)
-        panels = list(_placed(section.panels, source, number + 1, top + 1))
+        row = {
+            "id": number,
+            "type": "row",
+            "title": section.title,
+            "collapsed": section.folded,
+            "gridPos": {"x": 0, "y": top, "w": COLUMNS, "h": 1},
+            "panels": [],
+        }
+        panels = list(_placed(section, source, number + 1, top + 1))
         number += 1 + len(panels)
         bottom = max(one["gridPos"]["y"] + one["gridPos"]["h"] for one in panels)
         top = top + 1 if section.folded else bottom
-        if section.folded:
-            yield {**row, "panels": panels}
-        else:
-            yield row
-            yield from panels
+        yield from [{**row, "panels": panels}] if section.folded else [row, *panels]
 
 
-def _row(section: Section, number: int, top: int) -> Json:
-    return {
-        "id": number,
-        "type": "row",
-        "title": section.title,
-        "collapsed": section.folded,
-        "gridPos": {"x": 0, "y": top, "w": COLUMNS, "h": 1},
-        "panels": [],
-    }
-
-
-def _placed(
-    panels: Sequence[GrafanaPanel], source: Source, number: int, top: int
-) -> Iterator[Json]:
+def _placed(section: Section, source: Source, number: int, top: int) -> Iterator[Json]:
     left = height = 0
-    for place, panel in enumerate(panels):
-        if left + panel.width > COLUMNS:
+    for place, (panel, width) in enumerate(section.panels):
+        if left + width > COLUMNS:
             left, top, height = 0, top + height, 0
         tall = _SMALL if panel.kind == "stat" else _LARGE
         yield _panel(panel, source) | {
             "id": number + place,
-            "gridPos": {"x": left, "y": top, "w": panel.width, "h": tall},
+            "gridPos": {"x": left, "y": top, "w": width, "h": tall},
         }
-        left, height = left + panel.width, max(height, tall)
+        left, height = left + width, max(height, tall)
 
 
 def _panel(panel: GrafanaPanel, source: Source) -> Json:
-    letters = zip(string.ascii_uppercase, panel.queries, strict=False)
+    letters = zip(string.ascii_uppercase, panel.queries.items(), strict=False)
     return {
         "type": panel.kind,
         "title": panel.title,
         "description": named(panel.description(), source),
         "datasource": _DATASOURCE,
-        "targets": [_target(query, letter, panel, source) for letter, query in letters],
+        "targets": [_target(letter, *query, panel, source) for letter, query in letters],
         **_LOOKS[panel.kind](panel),
     }
 
 
-def _target(query: Query, letter: str, panel: GrafanaPanel, source: Source) -> Json:
+def _target(letter: str, legend: str, expr: Expr, panel: GrafanaPanel, source: Source) -> Json:
     instant = panel.kind in ("stat", "table")
     return {
         "refId": letter,
         "datasource": _DATASOURCE,
         "editorMode": "code",
-        "expr": named(query.expr.text, source),
-        "legendFormat": query.legend,
+        "expr": named(expr.text, source),
+        "legendFormat": re.sub(r"\{\w+\}", r"{\g<0>}", legend),
         "instant": instant,
         "range": not instant,
         # Ray's gauges have none.
@@ -234,77 +227,58 @@ def _target(query: Query, letter: str, panel: GrafanaPanel, source: Source) -> J
 
 
 def _timeseries(panel: GrafanaPanel) -> Json:
-    stacking = "normal" if panel.stacked else "none"
     custom = {
         "drawStyle": "line",
         "lineWidth": 1,
         "fillOpacity": 30 if panel.stacked else 8,
         "showPoints": "never",
         "spanNulls": False,
-        "stacking": {"mode": stacking, "group": "A"},
+        "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "off" if panel.alarm is None else "line"},
     }
-    return {
-        "fieldConfig": _fields(panel, custom),
-        "options": {
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
-            "tooltip": {"mode": "multi", "sort": "desc"},
-        },
-    }
+    tooltip = {"mode": "multi", "sort": "desc"}
+    return _look(_defaults(panel, custom), legend=_LEGEND, tooltip=tooltip)
 
 
 def _stat(panel: GrafanaPanel) -> Json:
-    fields = _fields(panel, {})
-    fields["defaults"]["noValue"] = "none"
-    return {
-        "fieldConfig": fields,
-        "options": {
-            "colorMode": "value",
-            "graphMode": "none",
-            "textMode": "auto",
-            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        },
-    }
+    return _look(
+        _defaults(panel, {}) | {"noValue": "none"},
+        colorMode="value",
+        graphMode="none",
+        textMode="auto",
+        reduceOptions={"calcs": ["lastNotNull"], "fields": "", "values": False},
+    )
 
 
 def _state_timeline(panel: GrafanaPanel) -> Json:
     mapping = {"0": {"text": "no", "color": "transparent"}, "1": {"text": "yes", "color": "blue"}}
-    fields = _fields(panel, {"fillOpacity": 80, "lineWidth": 0})
-    fields["defaults"]["mappings"] = [{"type": "value", "options": mapping}]
-    return {
-        "fieldConfig": fields,
-        "options": {
-            "mergeValues": True,
-            "showValue": "never",
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": False},
-            "tooltip": {"mode": "single", "sort": "none"},
-        },
-    }
+    defaults = _defaults(panel, {"fillOpacity": 80, "lineWidth": 0})
+    return _look(
+        defaults | {"mappings": [{"type": "value", "options": mapping}]},
+        mergeValues=True,
+        showValue="never",
+        legend={**_LEGEND, "showLegend": False},
+        tooltip={"mode": "single", "sort": "none"},
+    )
 
 
 def _heatmap(panel: GrafanaPanel) -> Json:
-    return {
-        "fieldConfig": {"defaults": {}, "overrides": []},
-        "options": {
-            "calculate": False,
-            "cellGap": 1,
-            "color": {"mode": "scheme", "scheme": "Spectral", "steps": 64},
-            "exemplars": {"color": "rgba(255,0,255,0.7)"},
-            "yAxis": {"unit": panel.unit, "axisPlacement": "left"},
-            "tooltip": {"mode": "single", "yHistogram": True},
-            "legend": {"show": True},
-        },
-    }
+    return _look(
+        {},
+        calculate=False,
+        cellGap=1,
+        color={"mode": "scheme", "scheme": "Spectral", "steps": 64},
+        exemplars={"color": "rgba(255,0,255,0.7)"},
+        yAxis={"unit": panel.unit, "axisPlacement": "left"},
+        tooltip={"mode": "single", "yHistogram": True},
+        legend={"show": True},
+    )
 
 
 def _table(panel: GrafanaPanel) -> Json:
-    return {
-        "fieldConfig": _fields(panel, {"align": "auto"}),
-        "options": {"showHeader": True, "cellHeight": "sm"},
-        "transformations": [
-            {"id": "organize", "options": {"excludeByName": {"Time": True}}},
-        ],
-    }
+    organize = {"id": "organize", "options": {"excludeByName": {"Time": True}}}
+    look = _look(_defaults(panel, {"align": "auto"}), showHeader=True, cellHeight="sm")
+    return look | {"transformations": [organize]}
 
 
 _LOOKS = {
@@ -316,14 +290,17 @@ _LOOKS = {
 }
 
 
-def _fields(panel: GrafanaPanel, custom: Json) -> Json:
+def _look(defaults: Json, **options: Any) -> Json:
+    return {"fieldConfig": {"defaults": defaults, "overrides": []}, "options": options}
+
+
+def _defaults(panel: GrafanaPanel, custom: Json) -> Json:
     steps: list[Json] = [{"color": "green", "value": None}]
     if panel.alarm is not None:
         steps.append({"color": "red", "value": panel.alarm})
-    defaults = {
+    return {
         "unit": panel.unit,
         "thresholds": {"mode": "absolute", "steps": steps},
         "custom": custom,
         **({} if panel.signed else {"min": 0}),
     }
-    return {"defaults": defaults, "overrides": []}

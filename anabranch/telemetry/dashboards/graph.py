@@ -2,575 +2,282 @@
 
 from __future__ import annotations
 
-from anabranch.telemetry import definitions as d
-from anabranch.telemetry.dashboards.grafana import Dashboard, GrafanaPanel, Query, Section, Variable
-from anabranch.telemetry.dashboards.promql import (
-    RATE,
-    Scope,
-    buckets,
-    calls,
-    change,
-    increase,
-    level,
-    mean,
-    mean_ever,
-    per,
-    quantile,
-    rate,
-    series,
-    share,
-)
+from dataclasses import replace
 
-_SCOPE: Scope = ('graph="$graph"', 'revision=~"$revision"')
-_ARM = ("revision",)
-_NODE = ("revision", "node")
-_REVISION = "r{{revision}}"
-_AT = "{{node}} r{{revision}}"
+from anabranch.telemetry import definitions as d
+from anabranch.telemetry.dashboards.grafana import SHOWN, Dashboard, Section, Variable
+from anabranch.telemetry.dashboards.grafana import GrafanaPanel as Panel
+from anabranch.telemetry.dashboards.promql import RATE, Queries, per, share
+
+_GRAPH: tuple[str, ...] = ('graph="$graph"',)
+_SCOPE = (*_GRAPH, 'revision=~"$revision"')
+_all = Queries(_SCOPE)
+_arm, _ARM = Queries(_SCOPE, ("revision",)), "r{revision}"
+_node, _NODE = Queries(_SCOPE, ("revision", "node")), "{node} r{revision}"
+_hop, _HOP = Queries(_SCOPE, ("revision", "segment")), "{segment} r{revision}"
+_route, _ROUTE = Queries(_SCOPE, ("router", "route")), "{router} → {route}"
+_monitor, _MONITOR = Queries(_SCOPE, ("revision", "monitor")), "{monitor} r{revision}"
+_outlet, _OUTLET = Queries(_SCOPE, ("outlet",)), "{outlet}"
+_explained = replace(_node, scope=(*_SCOPE, 'outcome=~"explained|cached"'))
 
 _REQUESTS = Section(
     "Requests",
-    (
-        GrafanaPanel(
-            "Requests by code",
-            "reqps",
-            (Query(rate(d.REQUESTS, "code", scope=_SCOPE), "{{code}}"),),
-            stacked=True,
-        ),
-        GrafanaPanel(
-            "Requests by endpoint",
-            "reqps",
-            (
-                Query(
-                    rate(d.REQUESTS, "endpoint", "protocol", scope=_SCOPE),
-                    "{{endpoint}} {{protocol}}",
-                ),
-            ),
-            stacked=True,
-        ),
-        GrafanaPanel(
-            "In flight",
-            "short",
-            (Query(level(d.REQUESTS_IN_FLIGHT, scope=_SCOPE), "in flight"),),
-        ),
-        GrafanaPanel(
-            "Latency",
-            "s",
-            tuple(
-                Query(quantile(one, d.REQUEST_DURATION, scope=_SCOPE), f"{one:.0%}")
-                for one in (0.5, 0.95, 0.99)
-            ),
-            width=12,
-            exemplars=True,
-        ),
-        GrafanaPanel(
-            "Distribution of latency",
-            "s",
-            (Query(buckets(d.REQUEST_DURATION, _SCOPE), "{{le}}"),),
-            kind="heatmap",
-            width=12,
-            exemplars=True,
-        ),
+    Panel("Requests by code", "reqps", {"{code}": _all.rate(d.REQUESTS, "code")}, stacked=True),
+    Panel(
+        "Requests by endpoint",
+        "reqps",
+        {"{endpoint} {protocol}": _all.rate(d.REQUESTS, "endpoint", "protocol")},
+        stacked=True,
     ),
+    Panel("In flight", "short", {"in flight": _all.level(d.REQUESTS_IN_FLIGHT)}),
+    Panel(
+        "Latency",
+        "s",
+        {f"{one:.0%}": _all.quantile(one, d.REQUEST_DURATION) for one in (0.5, 0.95, 0.99)},
+        exemplars=True,
+    ),
+    Panel(
+        "Distribution of latency",
+        "s",
+        {"{le}": _all.buckets(d.REQUEST_DURATION)},
+        kind="heatmap",
+        exemplars=True,
+    ),
+    widths=(8, 8, 8, 12, 12),
 )
-
 _ARMS = Section(
     "Revisions",
-    (
-        GrafanaPanel(
-            "Weights",
-            "percentunit",
-            (Query(level(d.ARM_WEIGHT, *_ARM, scope=_SCOPE), _REVISION),),
-            width=6,
-            stacked=True,
-        ),
-        GrafanaPanel(
-            "Requests",
-            "reqps",
-            (Query(rate(d.ARM_REQUESTS, *_ARM, scope=_SCOPE), _REVISION),),
-            width=6,
-            stacked=True,
-        ),
-        GrafanaPanel(
-            "Errors by kind",
-            "reqps",
-            (Query(rate(d.ARM_ERRORS, *_ARM, "kind", scope=_SCOPE), f"{_REVISION} {{{{kind}}}}"),),
-            width=6,
-            stacked=True,
-        ),
-        GrafanaPanel(
-            "95th percentile",
-            "s",
-            (Query(quantile(0.95, d.ARM_LATENCY, *_ARM, scope=_SCOPE), _REVISION),),
-            width=6,
-            exemplars=True,
-        ),
+    Panel("Weights", "percentunit", {_ARM: _arm.level(d.ARM_WEIGHT)}, stacked=True),
+    Panel("Requests", "reqps", {_ARM: _arm.rate(d.ARM_REQUESTS)}, stacked=True),
+    Panel(
+        "Errors by kind",
+        "reqps",
+        {f"{_ARM} {{kind}}": _arm.rate(d.ARM_ERRORS, "kind")},
+        stacked=True,
     ),
+    Panel("95th percentile", "s", {_ARM: _arm.quantile(0.95, d.ARM_LATENCY)}, exemplars=True),
+    widths=(6,),
 )
-
 _NODES = Section(
     "Nodes",
-    (
-        GrafanaPanel(
-            "Calls",
-            "ops",
-            (Query(calls(d.NODE_DURATION, *_NODE, scope=_SCOPE), _AT),),
-        ),
-        GrafanaPanel(
-            "Mean time",
-            "s",
-            (Query(mean(d.NODE_DURATION, *_NODE, scope=_SCOPE), _AT),),
-        ),
-        GrafanaPanel(
-            "95th percentile",
-            "s",
-            (Query(quantile(0.95, d.NODE_DURATION, *_NODE, scope=_SCOPE), _AT),),
-            exemplars=True,
-        ),
-        GrafanaPanel(
-            "Errors by kind",
-            "ops",
-            (Query(rate(d.NODE_ERRORS, *_NODE, "kind", scope=_SCOPE), f"{_AT} {{{{kind}}}}"),),
-            stacked=True,
-        ),
-        GrafanaPanel(
-            "Recoveries",
-            "ops",
-            (
-                Query(
-                    rate(d.NODE_RECOVERIES, *_NODE, "action", scope=_SCOPE),
-                    f"{_AT}: {{{{action}}}}",
-                ),
-            ),
-            stacked=True,
-        ),
-        GrafanaPanel(
-            "Under way off the event loop",
-            "short",
-            (Query(level(d.NODE_IN_FLIGHT, *_NODE, scope=_SCOPE), _AT),),
-        ),
+    Panel("Calls", "ops", {_NODE: _node.calls(d.NODE_DURATION)}),
+    Panel("Mean time", "s", {_NODE: _node.mean(d.NODE_DURATION)}),
+    Panel("95th percentile", "s", {_NODE: _node.quantile(0.95, d.NODE_DURATION)}, exemplars=True),
+    Panel(
+        "Errors by kind",
+        "ops",
+        {f"{_NODE} {{kind}}": _node.rate(d.NODE_ERRORS, "kind")},
+        stacked=True,
     ),
+    Panel(
+        "Recoveries",
+        "ops",
+        {f"{_NODE}: {{action}}": _node.rate(d.NODE_RECOVERIES, "action")},
+        stacked=True,
+    ),
+    Panel("Under way off the event loop", "short", {_NODE: _node.level(d.NODE_IN_FLIGHT)}),
 )
-
 _HOPS = Section(
     "Hops, queues and batches",
-    (
-        GrafanaPanel(
-            "Calls into other processes",
-            "ops",
-            (
-                Query(
-                    calls(d.HOP_DURATION, *_ARM, "segment", scope=_SCOPE),
-                    f"{{{{segment}}}} {_REVISION}",
-                ),
-            ),
-        ),
-        GrafanaPanel(
-            "95th percentile of a hop",
-            "s",
-            (
-                Query(
-                    quantile(0.95, d.HOP_DURATION, *_ARM, "segment", scope=_SCOPE),
-                    f"{{{{segment}}}} {_REVISION}",
-                ),
-            ),
-            exemplars=True,
-        ),
-        GrafanaPanel(
-            "95th percentile of the wait for a turn",
-            "s",
-            (Query(quantile(0.95, d.QUEUE_DURATION, *_NODE, scope=_SCOPE), _AT),),
-        ),
-        GrafanaPanel(
-            "Mean rows of a batch",
-            "short",
-            (Query(mean(d.BATCH_SIZE, *_NODE, scope=_SCOPE), _AT),),
-        ),
-        GrafanaPanel(
-            "Mean requests in a batch",
-            "short",
-            (Query(mean(d.BATCH_REQUESTS, *_NODE, scope=_SCOPE), _AT),),
-        ),
-        GrafanaPanel(
-            "Batches",
-            "ops",
-            (Query(calls(d.BATCH_SIZE, *_NODE, scope=_SCOPE), _AT),),
-        ),
+    Panel("Calls into other processes", "ops", {_HOP: _hop.calls(d.HOP_DURATION)}),
+    Panel(
+        "95th percentile of a hop", "s", {_HOP: _hop.quantile(0.95, d.HOP_DURATION)}, exemplars=True
     ),
+    Panel(
+        "95th percentile of the wait for a turn",
+        "s",
+        {_NODE: _node.quantile(0.95, d.QUEUE_DURATION)},
+    ),
+    Panel("Mean rows of a batch", "short", {_NODE: _node.mean(d.BATCH_SIZE)}),
+    Panel("Mean requests in a batch", "short", {_NODE: _node.mean(d.BATCH_REQUESTS)}),
+    Panel("Batches", "ops", {_NODE: _node.calls(d.BATCH_SIZE)}),
 )
-
 _REPLICAS = Section(
     "Replicas",
-    (
-        GrafanaPanel(
-            "Replicas",
-            "short",
-            (
-                Query(
-                    level(d.REPLICAS, *_ARM, "segment", "state", scope=_SCOPE),
-                    f"{{{{segment}}}} {_REVISION} {{{{state}}}}",
-                ),
-            ),
-        ),
-        GrafanaPanel(
-            "Mean time to start",
-            "s",
-            (
-                Query(
-                    mean_ever(d.REPLICA_START, *_ARM, "segment", scope=_SCOPE),
-                    f"{{{{segment}}}} {_REVISION}",
-                ),
-            ),
-        ),
-        GrafanaPanel(
-            "Cold starts",
-            "short",
-            (
-                Query(
-                    increase(d.COLD_STARTS, *_ARM, "segment", scope=_SCOPE, window=RATE),
-                    f"{{{{segment}}}} {_REVISION}",
-                ),
-            ),
-        ),
-    ),
+    Panel("Replicas", "short", {f"{_HOP} {{state}}": _hop.level(d.REPLICAS, "state")}),
+    Panel("Mean time to start", "s", {_HOP: _hop.mean_ever(d.REPLICA_START)}),
+    Panel("Cold starts", "short", {_HOP: replace(_hop, window=RATE).increase(d.COLD_STARTS)}),
 )
-
 _ROUTES = Section(
     "Routes",
-    (
-        GrafanaPanel(
-            "Requests by route",
-            "reqps",
-            (
-                Query(
-                    rate(d.ROUTE_REQUESTS, "router", "route", scope=_SCOPE),
-                    "{{router}} → {{route}}",
-                ),
-            ),
-            width=12,
-            stacked=True,
-        ),
-        GrafanaPanel(
-            "Mean reward by route",
-            "short",
-            (
-                Query(
-                    per(
-                        change(d.ROUTE_REWARD_SUM, "router", "route", scope=_SCOPE),
-                        increase(d.ROUTE_REWARDS, "router", "route", scope=_SCOPE),
-                    ),
-                    "{{router}} → {{route}}",
-                ),
-            ),
-            width=12,
-            note="Over the time shown.",
-            signed=True,
-        ),
+    Panel("Requests by route", "reqps", {_ROUTE: _route.rate(d.ROUTE_REQUESTS)}, stacked=True),
+    Panel(
+        "Mean reward by route",
+        "short",
+        {_ROUTE: per(_route.change(d.ROUTE_REWARD_SUM), _route.increase(d.ROUTE_REWARDS))},
+        note=SHOWN,
+        signed=True,
     ),
+    widths=(12,),
     folded=True,
 )
-
 _MIRRORS = Section(
     "Mirrors",
-    (
-        GrafanaPanel(
-            "Copies",
-            "ops",
-            tuple(
-                Query(rate(metric, *_ARM, scope=_SCOPE), f"{_REVISION} {name}")
-                for metric, name in (
-                    (d.MIRROR_SELECTED, "due"),
-                    (d.MIRROR_SENT, "sent"),
-                    (d.MIRROR_DROPPED, "dropped"),
-                    (d.MIRROR_COMPARED, "compared"),
-                )
-            ),
-        ),
-        GrafanaPanel(
-            "Agreement",
-            "percentunit",
-            tuple(
-                Query(
-                    per(
-                        rate(metric, *_ARM, scope=_SCOPE),
-                        rate(d.MIRROR_COMPARED, *_ARM, scope=_SCOPE),
-                    ),
-                    f"{_REVISION} {name}",
-                )
-                for metric, name in ((d.MIRROR_AGREED, "agreed"), (d.MIRROR_CLOSE, "close"))
-            ),
-        ),
-        GrafanaPanel(
-            "Errors by kind",
-            "ops",
-            (
-                Query(
-                    rate(d.MIRROR_ERRORS, *_ARM, "kind", scope=_SCOPE), f"{_REVISION} {{{{kind}}}}"
-                ),
-            ),
-        ),
-        GrafanaPanel(
-            "On their way",
-            "short",
-            (Query(level(d.MIRROR_PENDING, *_ARM, scope=_SCOPE), _REVISION),),
-            width=12,
-        ),
-        GrafanaPanel(
-            "Slower than the client's arm by",
-            "s",
-            (
-                Query(
-                    level(d.MIRROR_LATENCY_DIFFERENCE, *_ARM, "quantile", scope=_SCOPE),
-                    f"{_REVISION} {{{{quantile}}}}",
-                ),
-            ),
-            width=12,
-            signed=True,
-        ),
+    Panel(
+        "Copies",
+        "ops",
+        {
+            f"{_ARM} due": _arm.rate(d.MIRROR_SELECTED),
+            f"{_ARM} sent": _arm.rate(d.MIRROR_SENT),
+            f"{_ARM} dropped": _arm.rate(d.MIRROR_DROPPED),
+            f"{_ARM} compared": _arm.rate(d.MIRROR_COMPARED),
+        },
     ),
+    Panel(
+        "Agreement",
+        "percentunit",
+        {
+            f"{_ARM} agreed": per(_arm.rate(d.MIRROR_AGREED), _arm.rate(d.MIRROR_COMPARED)),
+            f"{_ARM} close": per(_arm.rate(d.MIRROR_CLOSE), _arm.rate(d.MIRROR_COMPARED)),
+        },
+    ),
+    Panel("Errors by kind", "ops", {f"{_ARM} {{kind}}": _arm.rate(d.MIRROR_ERRORS, "kind")}),
+    Panel("On their way", "short", {_ARM: _arm.level(d.MIRROR_PENDING)}),
+    Panel(
+        "Slower than the client's arm by",
+        "s",
+        {f"{_ARM} {{quantile}}": _arm.level(d.MIRROR_LATENCY_DIFFERENCE, "quantile")},
+        signed=True,
+    ),
+    widths=(8, 8, 8, 12, 12),
     folded=True,
 )
-
 _EXPLANATIONS = Section(
     "Explanations",
-    (
-        GrafanaPanel(
-            "Explanations by outcome",
-            "ops",
-            (
-                Query(
-                    rate(d.EXPLANATIONS, *_NODE, "outcome", scope=_SCOPE), f"{_AT} {{{{outcome}}}}"
-                ),
-            ),
-            width=6,
-            stacked=True,
-        ),
-        GrafanaPanel(
-            "Mean time",
-            "s",
-            (
-                Query(
-                    per(
-                        rate(d.EXPLANATION_SECONDS, *_NODE, scope=_SCOPE),
-                        rate(
-                            d.EXPLANATIONS,
-                            *_NODE,
-                            scope=(*_SCOPE, 'outcome=~"explained|cached"'),
-                        ),
-                    ),
-                    _AT,
-                ),
-            ),
-            width=6,
-        ),
-        GrafanaPanel(
-            "Samples of the traffic by outcome",
-            "ops",
-            (
-                Query(
-                    rate(d.EXPLAINER_SAMPLES, *_NODE, "outcome", scope=_SCOPE),
-                    f"{_AT} {{{{outcome}}}}",
-                ),
-            ),
-            width=6,
-            stacked=True,
-        ),
-        GrafanaPanel(
-            "Mean attribution of the features",
-            "short",
-            (
-                Query(
-                    rate(d.ATTRIBUTION, *_NODE, "feature", scope=_SCOPE).for_each(
-                        rate(d.ATTRIBUTION_ROWS, *_NODE, scope=_SCOPE), "feature"
-                    ),
-                    f"{_AT} {{{{feature}}}}",
-                ),
-            ),
-            width=6,
-        ),
+    Panel(
+        "Explanations by outcome",
+        "ops",
+        {f"{_NODE} {{outcome}}": _node.rate(d.EXPLANATIONS, "outcome")},
+        stacked=True,
     ),
+    Panel(
+        "Mean time",
+        "s",
+        {_NODE: per(_node.rate(d.EXPLANATION_SECONDS), _explained.rate(d.EXPLANATIONS))},
+    ),
+    Panel(
+        "Samples of the traffic by outcome",
+        "ops",
+        {f"{_NODE} {{outcome}}": _node.rate(d.EXPLAINER_SAMPLES, "outcome")},
+        stacked=True,
+    ),
+    Panel(
+        "Mean attribution of the features",
+        "short",
+        {
+            f"{_NODE} {{feature}}": _node.rate(d.ATTRIBUTION, "feature").for_each(
+                _node.rate(d.ATTRIBUTION_ROWS), "feature"
+            )
+        },
+    ),
+    widths=(6,),
     folded=True,
 )
-
 _REWARDS = Section(
     "Rewards",
-    (
-        GrafanaPanel(
-            "Rewards",
-            "ops",
-            (
-                Query(rate(d.ARM_REWARDS, *_ARM, scope=_SCOPE), f"{_REVISION} counted"),
-                Query(rate(d.ARM_REWARDS_REPEATED, *_ARM, scope=_SCOPE), f"{_REVISION} repeated"),
-            ),
-        ),
-        GrafanaPanel(
-            "Mean reward",
-            "short",
-            (
-                Query(
-                    per(
-                        change(d.ARM_REWARD_SUM, *_ARM, scope=_SCOPE),
-                        increase(d.ARM_REWARDS, *_ARM, scope=_SCOPE),
-                    ),
-                    _REVISION,
-                ),
-            ),
-            note="Over the time shown.",
-            signed=True,
-        ),
-        GrafanaPanel(
-            "Accuracy",
-            "percentunit",
-            (
-                Query(
-                    share(
-                        rate(d.ARM_RIGHT, *_ARM, scope=_SCOPE),
-                        rate(d.ARM_JUDGED, *_ARM, scope=_SCOPE),
-                    ),
-                    _REVISION,
-                ),
-            ),
-        ),
+    Panel(
+        "Rewards",
+        "ops",
+        {
+            f"{_ARM} counted": _arm.rate(d.ARM_REWARDS),
+            f"{_ARM} repeated": _arm.rate(d.ARM_REWARDS_REPEATED),
+        },
+    ),
+    Panel(
+        "Mean reward",
+        "short",
+        {_ARM: per(_arm.change(d.ARM_REWARD_SUM), _arm.increase(d.ARM_REWARDS))},
+        note=SHOWN,
+        signed=True,
+    ),
+    Panel(
+        "Accuracy", "percentunit", {_ARM: share(_arm.rate(d.ARM_RIGHT), _arm.rate(d.ARM_JUDGED))}
     ),
     folded=True,
 )
-
 _MODELS = Section(
     "Models that share a replica",
-    (
-        GrafanaPanel(
-            "Models asked for",
-            "ops",
-            (
-                Query(rate(d.MULTIPLEX_HITS, *_NODE, scope=_SCOPE), f"{_AT} in memory"),
-                Query(rate(d.MULTIPLEX_MISSES, *_NODE, scope=_SCOPE), f"{_AT} loaded"),
-                Query(rate(d.MULTIPLEX_FAILURES, *_NODE, scope=_SCOPE), f"{_AT} failed"),
-                Query(rate(d.MULTIPLEX_EVICTIONS, *_NODE, scope=_SCOPE), f"{_AT} let go"),
-            ),
-        ),
-        GrafanaPanel(
-            "Mean time to load",
-            "s",
-            (
-                Query(
-                    per(
-                        rate(d.MULTIPLEX_LOAD_SECONDS, *_NODE, scope=_SCOPE),
-                        rate(d.MULTIPLEX_MISSES, *_NODE, scope=_SCOPE),
-                    ),
-                    _AT,
-                ),
-            ),
-        ),
-        GrafanaPanel(
-            "Models in memory",
-            "short",
-            (Query(level(d.MULTIPLEX_LOADED, *_NODE, scope=_SCOPE), _AT),),
-        ),
+    Panel(
+        "Models asked for",
+        "ops",
+        {
+            f"{_NODE} in memory": _node.rate(d.MULTIPLEX_HITS),
+            f"{_NODE} loaded": _node.rate(d.MULTIPLEX_MISSES),
+            f"{_NODE} failed": _node.rate(d.MULTIPLEX_FAILURES),
+            f"{_NODE} let go": _node.rate(d.MULTIPLEX_EVICTIONS),
+        },
     ),
+    Panel(
+        "Mean time to load",
+        "s",
+        {_NODE: per(_node.rate(d.MULTIPLEX_LOAD_SECONDS), _node.rate(d.MULTIPLEX_MISSES))},
+    ),
+    Panel("Models in memory", "short", {_NODE: _node.level(d.MULTIPLEX_LOADED)}),
     folded=True,
 )
-
-_WATCHED = ("revision", "monitor")
-_MONITOR = "{{monitor}} r{{revision}}"
 _MONITORS = Section(
     "Monitors",
-    (
-        GrafanaPanel(
-            "Distance from the reference",
-            "short",
-            (Query(level(d.MONITOR_SCORE, *_WATCHED, scope=_SCOPE), _MONITOR),),
-            alarm=1,
-        ),
-        GrafanaPanel(
-            "Distance by feature",
-            "short",
-            (
-                Query(
-                    level(d.MONITOR_FEATURE_SCORE, *_WATCHED, "feature", scope=_SCOPE),
-                    f"{_MONITOR} {{{{feature}}}}",
-                ),
-            ),
-            alarm=1,
-        ),
-        GrafanaPanel(
-            "Drift",
-            "short",
-            (Query(level(d.MONITOR_DRIFT, *_WATCHED, scope=_SCOPE), _MONITOR),),
-            kind="state-timeline",
-        ),
-        GrafanaPanel(
-            "Rows",
-            "cps",
-            (
-                Query(rate(d.MONITOR_ROWS, *_WATCHED, scope=_SCOPE), f"{_MONITOR} seen"),
-                Query(rate(d.MONITOR_OUTLIERS, *_WATCHED, scope=_SCOPE), f"{_MONITOR} outliers"),
-            ),
-        ),
-        GrafanaPanel(
-            "Alarms and errors",
-            "short",
-            (
-                Query(increase(d.MONITOR_ALARMS, *_WATCHED, scope=_SCOPE), f"{_MONITOR} alarms"),
-                Query(increase(d.MONITOR_ERRORS, *_WATCHED, scope=_SCOPE), f"{_MONITOR} errors"),
-            ),
-            note="Over the time shown.",
-        ),
-        GrafanaPanel(
-            "Quantiles of sketches",
-            "short",
-            (
-                Query(
-                    level(d.MONITOR_QUANTILE, *_WATCHED, "feature", "quantile", scope=_SCOPE),
-                    f"{_MONITOR} {{{{feature}}}} {{{{quantile}}}}",
-                ),
-            ),
-        ),
+    Panel(
+        "Distance from the reference", "short", {_MONITOR: _monitor.level(d.MONITOR_SCORE)}, alarm=1
+    ),
+    Panel(
+        "Distance by feature",
+        "short",
+        {f"{_MONITOR} {{feature}}": _monitor.level(d.MONITOR_FEATURE_SCORE, "feature")},
+        alarm=1,
+    ),
+    Panel("Drift", "short", {_MONITOR: _monitor.level(d.MONITOR_DRIFT)}, kind="state-timeline"),
+    Panel(
+        "Rows",
+        "cps",
+        {
+            f"{_MONITOR} seen": _monitor.rate(d.MONITOR_ROWS),
+            f"{_MONITOR} outliers": _monitor.rate(d.MONITOR_OUTLIERS),
+        },
+    ),
+    Panel(
+        "Alarms and errors",
+        "short",
+        {
+            f"{_MONITOR} alarms": _monitor.increase(d.MONITOR_ALARMS),
+            f"{_MONITOR} errors": _monitor.increase(d.MONITOR_ERRORS),
+        },
+        note=SHOWN,
+    ),
+    Panel(
+        "Quantiles of sketches",
+        "short",
+        {
+            f"{_MONITOR} {{feature}} {{quantile}}": _monitor.level(
+                d.MONITOR_QUANTILE, "feature", "quantile"
+            )
+        },
     ),
     folded=True,
 )
-
 _OUTLETS = Section(
     "Telemetry",
-    (
-        GrafanaPanel(
-            "Items",
-            "cps",
-            (
-                Query(rate(d.OUTLET_SELECTED, "outlet", scope=_SCOPE), "{{outlet}} selected"),
-                Query(rate(d.OUTLET_SENT, "outlet", scope=_SCOPE), "{{outlet}} delivered"),
-            ),
-        ),
-        GrafanaPanel(
-            "Dropped",
-            "cps",
-            (
-                Query(
-                    rate(d.OUTLET_DROPPED, "outlet", "reason", scope=_SCOPE),
-                    "{{outlet}}: {{reason}}",
-                ),
-            ),
-        ),
-        GrafanaPanel(
-            "Waiting",
-            "short",
-            (Query(level(d.OUTLET_WAITING, "outlet", scope=_SCOPE), "{{outlet}}"),),
-        ),
+    Panel(
+        "Items",
+        "cps",
+        {
+            f"{_OUTLET} selected": _outlet.rate(d.OUTLET_SELECTED),
+            f"{_OUTLET} delivered": _outlet.rate(d.OUTLET_SENT),
+        },
     ),
+    Panel("Dropped", "cps", {f"{_OUTLET}: {{reason}}": _outlet.rate(d.OUTLET_DROPPED, "reason")}),
+    Panel("Waiting", "short", {_OUTLET: _outlet.level(d.OUTLET_WAITING)}),
     folded=True,
 )
 
+_ARMS_OF_THE_GRAPH = Queries(_GRAPH).series(d.ARM_WEIGHT)
 GRAPH = Dashboard(
     "graph",
     "anabranch: one graph",
     "Requests, revisions, nodes, hops and replicas of a graph, and what stands beside them.",
     (
-        Variable("graph", "Graph", series(d.ARM_WEIGHT), "graph"),
-        Variable(
-            "revision",
-            "Revision",
-            series(d.ARM_WEIGHT, ('graph="$graph"',)),
-            "revision",
-            many=True,
-        ),
+        Variable("graph", "Graph", Queries().series(d.ARM_WEIGHT), "graph"),
+        Variable("revision", "Revision", _ARMS_OF_THE_GRAPH, "revision", many=True),
     ),
     (
         *(_REQUESTS, _ARMS, _NODES, _HOPS, _REPLICAS),

@@ -40,117 +40,121 @@ class Expr:
     metrics: tuple[MetricDefinition, ...]
 
     def when(self, comparison: str) -> Expr:
-        """Only values for which a comparison such as ``> 0`` holds."""
+        """Keep only values for which a comparison such as ``> 0`` holds."""
         return Expr(f"{self.text} {comparison}", self.metrics)
 
     def summed(self, *by: str) -> Expr:
-        """The sum of the values, for each value of the labels ``by``."""
+        """Return the sum of the values, for each value of the labels ``by``."""
         return Expr(f"{_over('sum', self.metrics[0], by)} ({self.text})", self.metrics)
 
     def for_each(self, other: Expr, label: str) -> Expr:
-        """Divided by what has the same labels, but not this one; nothing where that is 0."""
+        """Divide by an expression with the same labels but this one; no value where that is 0."""
         return _joined(
             f"{self.text} / ignoring ({label}) group_left () ({other.text} > 0)", self, other
         )
 
     def both(self, other: Expr, *on: str) -> Expr:
-        """Only values for which the other has one too, of the same labels ``on``, if any."""
+        """Keep only values for which the other has one too, of the same labels ``on``, if any."""
         labels = f" on ({', '.join(on)})" if on else ""
         return _joined(f"({self.text}) and{labels} ({other.text})", self, other)
 
 
-def rate(metric: MetricDefinition, *by: str, scope: Scope = (), window: str = RATE) -> Expr:
-    """How fast a counter grows, a second, for each value of the labels ``by``."""
-    return _grown("rate", metric, by, scope, window)
+@dataclass(frozen=True)
+class Queries:
+    """Makes expressions over the series of a scope, for each value of the labels ``by``.
 
+    A method's own labels come after these. Without a ``window``, rates are over Grafana's interval,
+    and growth is over the time that the dashboard shows.
+    """
 
-def increase(metric: MetricDefinition, *by: str, scope: Scope = (), window: str = RANGE) -> Expr:
-    """By how much a counter grew."""
-    return _grown("increase", metric, by, scope, window)
+    scope: Scope = ()
+    by: tuple[str, ...] = ()
+    window: str = ""
 
+    def rate(self, metric: MetricDefinition, *by: str) -> Expr:
+        """Return how fast a counter grows, a second."""
+        return self._grown("rate", metric, by)
 
-def change(metric: MetricDefinition, *by: str, scope: Scope = (), window: str = RANGE) -> Expr:
-    """By how much a gauge changed."""
-    return _grown("delta", metric, by, scope, window)
+    def increase(self, metric: MetricDefinition, *by: str) -> Expr:
+        """Return by how much a counter grew."""
+        return self._grown("increase", metric, by, RANGE)
 
+    def change(self, metric: MetricDefinition, *by: str) -> Expr:
+        """Return by how much a gauge changed."""
+        return self._grown("delta", metric, by, RANGE)
 
-def level(metric: MetricDefinition, *by: str, scope: Scope = ()) -> Expr:
-    """What a gauge is now; processes are put together as the definition says."""
-    return Expr(f"{_over(metric.across, metric, by)} ({_selector(metric, scope)})", (metric,))
+    def level(self, metric: MetricDefinition, *by: str) -> Expr:
+        """Return a gauge's value; processes are put together as the definition says."""
+        return self._all(metric.across, metric, by)
 
+    def lowest(self, metric: MetricDefinition, *by: str) -> Expr:
+        """Return the lowest value that a gauge had over the window."""
+        return self._grown("min_over_time", metric, by, how="min")
 
-def calls(metric: MetricDefinition, *by: str, scope: Scope = (), window: str = RATE) -> Expr:
-    """How many values a histogram takes, a second."""
-    return _grown("rate", metric, by, scope, window, "_count")
+    def calls(self, metric: MetricDefinition, *by: str) -> Expr:
+        """Return how many values a histogram takes, a second."""
+        return self._grown("rate", metric, by, suffix="_count")
 
+    def mean(self, metric: MetricDefinition, *by: str) -> Expr:
+        """Return the mean of a histogram's values."""
+        return per(self._grown("rate", metric, by, suffix="_sum"), self.calls(metric, *by))
 
-def mean(metric: MetricDefinition, *by: str, scope: Scope = (), window: str = RATE) -> Expr:
-    """The mean of a histogram's values."""
-    total = _grown("rate", metric, by, scope, window, "_sum")
-    return per(total, calls(metric, *by, scope=scope, window=window))
+    def mean_ever(self, metric: MetricDefinition, *by: str) -> Expr:
+        """Return the mean of all values so far, for events that each process has once."""
+        return per(*(self._all("sum", metric, by, suffix) for suffix in ("_sum", "_count")))
 
+    def quantile(self, part: float, metric: MetricDefinition, *by: str) -> Expr:
+        """Return a quantile of a histogram's values; ``part`` is 0.95 for the 95th percentile."""
+        grown = self._grown("rate", metric, (*by, "le"), suffix="_bucket")
+        return Expr(f"histogram_quantile({part}, {grown.text})", (metric,))
 
-def mean_ever(metric: MetricDefinition, *by: str, scope: Scope = ()) -> Expr:
-    """The mean of all values so far, for what each process does once."""
-    return per(*(_all(metric, suffix, by, scope) for suffix in ("_sum", "_count")))
+    def buckets(self, metric: MetricDefinition) -> Expr:
+        """Return how many values fell below each bound, for a heatmap."""
+        return self._grown("increase", metric, ("le",), suffix="_bucket")
 
+    def series(self, metric: MetricDefinition) -> str:
+        """Return the metric's own series, for Grafana's ``label_values``."""
+        return self._selector(metric)
 
-def lowest(metric: MetricDefinition, *by: str, window: str, scope: Scope = ()) -> Expr:
-    """The lowest that a gauge has been over a window."""
-    selector = _selector(metric, scope)
-    return Expr(f"{_over('min', metric, by)} (min_over_time({selector}[{window}]))", (metric,))
+    def _grown(
+        self,
+        function: str,
+        metric: MetricDefinition,
+        by: tuple[str, ...],
+        window: str = RATE,
+        suffix: str = "",
+        how: str = "sum",
+    ) -> Expr:
+        series = f"{self._selector(metric, suffix)}[{self.window or window}]"
+        return Expr(f"{_over(how, metric, self.by + by)} ({function}({series}))", (metric,))
 
+    def _all(
+        self, how: str, metric: MetricDefinition, by: tuple[str, ...], suffix: str = ""
+    ) -> Expr:
+        over = _over(how, metric, self.by + by)
+        return Expr(f"{over} ({self._selector(metric, suffix)})", (metric,))
 
-def quantile(
-    share: float, metric: MetricDefinition, *by: str, scope: Scope = (), window: str = RATE
-) -> Expr:
-    """A quantile of a histogram's values; ``share`` is 0.95 for the 95th percentile."""
-    grown = _grown("rate", metric, (*by, "le"), scope, window, "_bucket")
-    return Expr(f"histogram_quantile({share}, {grown.text})", (metric,))
-
-
-def buckets(metric: MetricDefinition, scope: Scope = ()) -> Expr:
-    """How many values fell below each bound, for a heatmap."""
-    return _grown("increase", metric, ("le",), scope, RATE, "_bucket")
+    def _selector(self, metric: MetricDefinition, suffix: str = "") -> str:
+        known = [one for one in self.scope if re.split("[=!]", one)[0] in metric.labels]
+        return metric.name + suffix + (f"{{{', '.join(known)}}}" if known else "")
 
 
 def per(one: Expr, other: Expr) -> Expr:
-    """The first for each of the second, which have the same labels; nothing where that is 0."""
+    """Return the first divided by the second, of the same labels; no value where that is 0."""
     return _joined(f"{one.text} / ({other.text} > 0)", one, other)
 
 
 def share(part: Expr, whole: Expr) -> Expr:
-    """What part of the whole, 0 to 1; 0 where there is no part, nothing without a whole.
+    """Return the part of the whole, 0 to 1; 0 where there is no part, no value without a whole.
 
     Both have the same labels.
     """
     return per(Expr(f"({part.text} or 0 * {whole.text})", part.metrics), whole)
 
 
-def series(metric: MetricDefinition, scope: Scope = ()) -> str:
-    """The metric's own series, for Grafana's ``label_values``."""
-    return _selector(metric, scope)
-
-
 def named(text: str, source: Source) -> str:
-    """The text with the names of an export."""
+    """Return the text with the names of an export."""
     return re.sub(r"\banabranch(?=[_:])", f"{PREFIXES[source]}anabranch", text)
-
-
-def _grown(
-    function: str,
-    metric: MetricDefinition,
-    by: Iterable[str],
-    scope: Scope,
-    window: str,
-    suffix: str = "",
-) -> Expr:
-    selector = _selector(metric, scope, suffix)
-    return Expr(f"{_over('sum', metric, by)} ({function}({selector}[{window}]))", (metric,))
-
-
-def _all(metric: MetricDefinition, suffix: str, by: Iterable[str], scope: Scope) -> Expr:
-    return Expr(f"{_over('sum', metric, by)} ({_selector(metric, scope, suffix)})", (metric,))
 
 
 def _over(how: str, metric: MetricDefinition, by: Iterable[str]) -> str:
@@ -159,11 +163,6 @@ def _over(how: str, metric: MetricDefinition, by: Iterable[str]) -> str:
     if unknown:
         raise ValueError(f"{metric.name} has no label {unknown}; it has {metric.labels}")
     return f"{how} by ({', '.join(labels)})" if labels else how
-
-
-def _selector(metric: MetricDefinition, scope: Scope, suffix: str = "") -> str:
-    known = [one for one in scope if re.split("[=!]", one)[0] in metric.labels]
-    return f"{metric.name}{suffix}{{{', '.join(known)}}}" if known else f"{metric.name}{suffix}"
 
 
 def _joined(text: str, *parts: Expr) -> Expr:

@@ -5,171 +5,98 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from anabranch.telemetry import definitions as d
-from anabranch.telemetry.dashboards.grafana import Dashboard, GrafanaPanel, Query, Section, Variable
-from anabranch.telemetry.dashboards.promql import (
-    Expr,
-    Scope,
-    change,
-    increase,
-    level,
-    per,
-    quantile,
-    rate,
-    series,
-    share,
-)
+from anabranch.telemetry.dashboards.grafana import SHOWN, Dashboard, Section, Variable
+from anabranch.telemetry.dashboards.grafana import GrafanaPanel as Panel
+from anabranch.telemetry.dashboards.promql import Expr, Queries, per, share
 
-_GRAPH: Scope = ('graph="$graph"',)
-_CANDIDATE: Scope = (*_GRAPH, 'revision="$candidate"')
-_STABLE: Scope = (*_GRAPH, 'revision="$stable"')
-_BOTH: Scope = (*_GRAPH, 'revision=~"$candidate|$stable"')
-_REVISION = "r{{revision}}"
+_SCOPE = ('graph="$graph"',)
+_graph = Queries(_SCOPE)
+_candidate = Queries((*_SCOPE, 'revision="$candidate"'))
+_stable = Queries((*_SCOPE, 'revision="$stable"'))
+_both = Queries((*_SCOPE, 'revision=~"$candidate|$stable"'), ("revision",))
 
 
-def _against(make: Callable[[Scope], Expr]) -> tuple[Query, ...]:
-    """The same of both revisions."""
-    return (Query(make(_CANDIDATE), "candidate"), Query(make(_STABLE), "stable"))
+def _against(make: Callable[[Queries], Expr]) -> dict[str, Expr]:
+    """Return the same expression of both revisions."""
+    return {"candidate": make(_candidate), "stable": make(_stable)}
 
 
-def _latency(title: str, part: float) -> GrafanaPanel:
-    return GrafanaPanel(
-        title, "s", _against(lambda scope: quantile(part, d.ARM_LATENCY, scope=scope))
-    )
+def _latency(title: str, part: float) -> Panel:
+    return Panel(title, "s", _against(lambda arm: arm.quantile(part, d.ARM_LATENCY)))
 
 
 _COURSE = Section(
     "Course",
-    (
-        GrafanaPanel(
-            "State",
-            "short",
-            (Query(level(d.ROLLOUT_STATE, "state", scope=_GRAPH), "{{state}}"),),
-            kind="state-timeline",
-            width=12,
-        ),
-        GrafanaPanel(
-            "The candidate's share of the traffic",
-            "percentunit",
-            (
-                Query(level(d.ARM_WEIGHT, scope=_CANDIDATE), "by weight"),
-                Query(
-                    share(
-                        rate(d.ARM_REQUESTS, scope=_CANDIDATE), rate(d.ARM_REQUESTS, scope=_GRAPH)
-                    ),
-                    "measured",
-                ),
-            ),
-            width=6,
-        ),
-        GrafanaPanel(
-            "Step",
-            "percent",
-            (Query(level(d.ROLLOUT_STEP, "revision", scope=_GRAPH), _REVISION),),
-            width=6,
-        ),
+    Panel(
+        "State", "short", {"{state}": _graph.level(d.ROLLOUT_STATE, "state")}, kind="state-timeline"
     ),
+    Panel(
+        "The candidate's share of the traffic",
+        "percentunit",
+        {
+            "by weight": _candidate.level(d.ARM_WEIGHT),
+            "measured": share(_candidate.rate(d.ARM_REQUESTS), _graph.rate(d.ARM_REQUESTS)),
+        },
+    ),
+    Panel("Step", "percent", {"r{revision}": _graph.level(d.ROLLOUT_STEP, "revision")}),
+    widths=(12, 6, 6),
 )
-
 _EVIDENCE = Section(
     "Candidate against stable",
-    (
-        GrafanaPanel(
-            "Requests",
-            "reqps",
-            _against(lambda scope: rate(d.ARM_REQUESTS, scope=scope)),
-        ),
-        GrafanaPanel(
-            "Share of errors",
-            "percentunit",
-            _against(
-                lambda scope: share(
-                    rate(d.ARM_ERRORS, scope=scope), rate(d.ARM_REQUESTS, scope=scope)
-                )
-            ),
-        ),
-        GrafanaPanel(
-            "Errors by kind",
-            "reqps",
-            (
-                Query(
-                    rate(d.ARM_ERRORS, "revision", "kind", scope=_BOTH),
-                    f"{_REVISION} {{{{kind}}}}",
-                ),
-            ),
-        ),
-        _latency("Median latency", 0.5),
-        _latency("95th percentile", 0.95),
-        _latency("99th percentile", 0.99),
-        GrafanaPanel(
-            "Agreement of the mirrored candidate",
-            "percentunit",
-            (
-                Query(
-                    per(
-                        rate(d.MIRROR_AGREED, scope=_CANDIDATE),
-                        rate(d.MIRROR_COMPARED, scope=_CANDIDATE),
-                    ),
-                    "agreed",
-                ),
-            ),
-        ),
-        GrafanaPanel(
-            "Drift",
-            "short",
-            (
-                Query(
-                    level(d.MONITOR_SCORE, "revision", "monitor", scope=_BOTH),
-                    f"{{{{monitor}}}} {_REVISION}",
-                ),
-            ),
-            alarm=1,
-        ),
-        GrafanaPanel(
-            "Mean reward",
-            "short",
-            _against(
-                lambda scope: per(
-                    change(d.ARM_REWARD_SUM, scope=scope), increase(d.ARM_REWARDS, scope=scope)
-                )
-            ),
-            note="Over the time shown.",
-            signed=True,
-        ),
+    Panel("Requests", "reqps", _against(lambda arm: arm.rate(d.ARM_REQUESTS))),
+    Panel(
+        "Share of errors",
+        "percentunit",
+        _against(lambda arm: share(arm.rate(d.ARM_ERRORS), arm.rate(d.ARM_REQUESTS))),
+    ),
+    Panel("Errors by kind", "reqps", {"r{revision} {kind}": _both.rate(d.ARM_ERRORS, "kind")}),
+    _latency("Median latency", 0.5),
+    _latency("95th percentile", 0.95),
+    _latency("99th percentile", 0.99),
+    Panel(
+        "Agreement of the mirrored candidate",
+        "percentunit",
+        {"agreed": per(_candidate.rate(d.MIRROR_AGREED), _candidate.rate(d.MIRROR_COMPARED))},
+    ),
+    Panel(
+        "Drift",
+        "short",
+        {"{monitor} r{revision}": _both.level(d.MONITOR_SCORE, "monitor")},
+        alarm=1,
+    ),
+    Panel(
+        "Mean reward",
+        "short",
+        _against(lambda arm: per(arm.change(d.ARM_REWARD_SUM), arm.increase(d.ARM_REWARDS))),
+        note=SHOWN,
+        signed=True,
     ),
 )
-
 _VERDICTS = Section(
     "Verdicts",
-    (
-        GrafanaPanel(
-            "Looks by verdict",
-            "cps",
-            (
-                Query(
-                    rate(d.ROLLOUT_VERDICTS, "metric", "verdict", scope=_GRAPH),
-                    "{{metric}} {{verdict}}",
-                ),
-            ),
-            width=12,
-        ),
-        GrafanaPanel(
-            "Looks over the time shown",
-            "short",
-            (Query(increase(d.ROLLOUT_VERDICTS, "metric", "verdict", scope=_GRAPH), ""),),
-            kind="table",
-            width=12,
-        ),
+    Panel(
+        "Looks by verdict",
+        "cps",
+        {"{metric} {verdict}": _graph.rate(d.ROLLOUT_VERDICTS, "metric", "verdict")},
     ),
+    Panel(
+        "Looks over the time shown",
+        "short",
+        {"": _graph.increase(d.ROLLOUT_VERDICTS, "metric", "verdict")},
+        kind="table",
+    ),
+    widths=(12,),
 )
 
+_CANDIDATES, _REVISIONS = _graph.series(d.ROLLOUT_STEP), _graph.series(d.ARM_WEIGHT)
 ROLLOUT = Dashboard(
     "rollout",
     "anabranch: one rollout",
     "The candidate of a rollout against the stable revision, and the verdicts on it.",
     (
-        Variable("graph", "Graph", series(d.ROLLOUT_STATE), "graph"),
-        Variable("candidate", "Candidate", series(d.ROLLOUT_STEP, _GRAPH), "revision", newest=True),
-        Variable("stable", "Stable", series(d.ARM_WEIGHT, _GRAPH), "revision"),
+        Variable("graph", "Graph", Queries().series(d.ROLLOUT_STATE), "graph"),
+        Variable("candidate", "Candidate", _CANDIDATES, "revision", newest=True),
+        Variable("stable", "Stable", _REVISIONS, "revision"),
     ),
     (_COURSE, _EVIDENCE, _VERDICTS),
 )

@@ -16,15 +16,11 @@ from anabranch.telemetry.dashboards.promql import (
     FAILED,
     JOBS,
     Expr,
+    Queries,
     Scope,
     Source,
-    increase,
-    level,
-    lowest,
     named,
     per,
-    quantile,
-    rate,
     share,
 )
 from anabranch.telemetry.definitions import MetricDefinition
@@ -51,6 +47,10 @@ _BURNS: tuple[tuple[Severity, float, str, str], ...] = (
 _BAD: Scope = (f'code=~"{FAILED}"',)
 _TURNED_AWAY: Scope = ('code=~"503|UNAVAILABLE"',)
 _WINDOWS = ("5m", "30m", "1h", "6h", "3d")
+_REVISION = ("graph", "revision")
+_revision = Queries(by=_REVISION, window="5m")
+_mirror = Queries(by=_REVISION, window="30m")
+_agreement = per(_mirror.rate(d.MIRROR_AGREED), _mirror.rate(d.MIRROR_COMPARED))
 
 
 @dataclass(frozen=True)
@@ -63,58 +63,161 @@ class RecordingRule:
 
 @dataclass(frozen=True)
 class Alert:
-    """A condition that somebody should know of once it has held for ``wait``."""
+    """A condition that somebody should know of once it has held for ``wait``.
+
+    ``expr`` is over the gateway's names and job.
+    """
 
     name: str
     severity: Severity
     expr: str
-    """Over the gateway's names and job."""
     wait: str
     summary: str
     description: str
 
 
-def recordings() -> tuple[RecordingRule, ...]:
-    """All recording rules: ``anabranch:<what>:<operation>``."""
-    return (
-        RecordingRule("anabranch:requests:rate5m", rate(d.REQUESTS, "graph", window="5m")),
-        *(RecordingRule(_failed(window), _failing(_BAD, window)) for window in _WINDOWS),
-        RecordingRule("anabranch:requests_turned_away:ratio_rate5m", _failing(_TURNED_AWAY, "5m")),
-        *_quantiles("request_duration_seconds", d.REQUEST_DURATION, "graph", "endpoint"),
-        RecordingRule(
-            "anabranch:arm_errors:ratio_rate5m",
-            share(
-                rate(d.ARM_ERRORS, "graph", "revision", window="5m"),
-                rate(d.ARM_REQUESTS, "graph", "revision", window="5m"),
-            ),
-        ),
-        *_quantiles("arm_latency_seconds", d.ARM_LATENCY, "graph", "revision"),
-        *_quantiles("node_duration_seconds", d.NODE_DURATION, "graph", "revision", "node"),
-        RecordingRule(
-            "anabranch:mirror_agreed:ratio_rate30m",
-            per(
-                rate(d.MIRROR_AGREED, "graph", "revision", window="30m"),
-                rate(d.MIRROR_COMPARED, "graph", "revision", window="30m"),
-            ),
-        ),
+def _failed(window: str) -> str:
+    return f"anabranch:request_errors:ratio_rate{window}"
+
+
+def _failing(codes: Scope, window: str) -> Expr:
+    """Return the share of the requests that ended with some codes."""
+    part, whole = (Queries(scope, ("graph",), window).rate(d.REQUESTS) for scope in (codes, ()))
+    return share(part, whole)
+
+
+def _quantiles(name: str, metric: MetricDefinition, *by: str) -> Iterator[RecordingRule]:
+    for part in (0.5, 0.95, 0.99):
+        expr = Queries(by=by, window="5m").quantile(part, metric)
+        yield RecordingRule(f"anabranch:{name}:p{part * 100:.0f}_rate5m", expr)
+
+
+RECORDINGS = (
+    RecordingRule("anabranch:requests:rate5m", Queries(window="5m").rate(d.REQUESTS, "graph")),
+    *(RecordingRule(_failed(window), _failing(_BAD, window)) for window in _WINDOWS),
+    RecordingRule("anabranch:requests_turned_away:ratio_rate5m", _failing(_TURNED_AWAY, "5m")),
+    *_quantiles("request_duration_seconds", d.REQUEST_DURATION, "graph", "endpoint"),
+    RecordingRule(
+        "anabranch:arm_errors:ratio_rate5m",
+        share(_revision.rate(d.ARM_ERRORS), _revision.rate(d.ARM_REQUESTS)),
+    ),
+    *_quantiles("arm_latency_seconds", d.ARM_LATENCY, *_REVISION),
+    *_quantiles("node_duration_seconds", d.NODE_DURATION, *_REVISION, "node"),
+    RecordingRule("anabranch:mirror_agreed:ratio_rate30m", _agreement),
+)
+"""All recording rules: ``anabranch:<what>:<operation>``."""
+
+
+def _burn_alert(severity: Severity, burn: float, long: str, short: str) -> Alert:
+    limit = f"> {burn:g} * {1 - OBJECTIVE:.4g}"
+    return Alert(
+        f"AnabranchErrorBudgetBurn{long.upper()}",
+        severity,
+        f"{_failed(long)} {limit} and {_failed(short)} {limit}",
+        "0s" if long == "1h" else "2m",
+        "{{ $labels.graph }} fails {{ $value | humanizePercentage }} of its requests",
+        f"The graph {{{{ $labels.graph }}}} spends the errors that {OBJECTIVE:.1%} of good"
+        f" requests allow {burn:g} times too fast: {{{{ $value | humanizePercentage }}}} of its"
+        f" requests failed over {long}, and go on failing.",
     )
 
 
-def alerts() -> tuple[Alert, ...]:
-    """All alerting rules."""
-    return (*_burns(), *_service(), *_models(), *_engine())
+_aborted = Queries(('state="aborted"',), ("graph",), window="1h")
+_running = Queries(('state="running"',), (*_REVISION, "segment")).level(d.REPLICAS)
+_waiting = Queries(by=("graph",)).level(d.REQUESTS_IN_FLIGHT).when("> 0")
+_copies = _mirror.increase(d.MIRROR_COMPARED).when(f"> {_COPIES}")
+_drifting = Queries(by=d.MONITOR_DRIFT.labels).level(d.MONITOR_DRIFT)
+_dropped = Queries(by=("graph", "outlet", "reason"), window="10m").increase(d.OUTLET_DROPPED)
+_up = f'up{{job="{JOBS["gateway"]}"}}'
+
+ALERTS = (
+    *(_burn_alert(*row) for row in _BURNS),
+    Alert(
+        "AnabranchSlow",
+        "ticket",
+        f'anabranch:request_duration_seconds:p99_rate5m{{endpoint="infer"}} > {SLOW_S:g}',
+        "10m",
+        "{{ $labels.graph }} is slow",
+        "One prediction in a hundred of the graph {{ $labels.graph }} takes longer than"
+        " {{ $value | humanizeDuration }}.",
+    ),
+    Alert(
+        "AnabranchSaturated",
+        "page",
+        f"anabranch:requests_turned_away:ratio_rate5m > {FULL:g}",
+        "5m",
+        "{{ $labels.graph }} turns requests away",
+        "The graph {{ $labels.graph }} answers {{ $value | humanizePercentage }} of its"
+        " requests with 503: its queues are full, or no replica is healthy.",
+    ),
+    Alert(
+        "AnabranchNoReplica",
+        "page",
+        _running.when("== 0").both(_waiting, "graph").text,
+        "2m",
+        "{{ $labels.graph }} r{{ $labels.revision }} has no replica of {{ $labels.segment }}",
+        "No replica of the segment {{ $labels.segment }} runs, and requests of the graph"
+        " {{ $labels.graph }} are waiting.",
+    ),
+    Alert(
+        "AnabranchMirrorDisagrees",
+        "ticket",
+        f"anabranch:mirror_agreed:ratio_rate30m < {AGREEMENT:g} and {_copies.text}",
+        "10m",
+        "{{ $labels.graph }} r{{ $labels.revision }} answers otherwise than its clients got",
+        "The mirror r{{ $labels.revision }} of the graph {{ $labels.graph }} agrees with"
+        " {{ $value | humanizePercentage }} of the answers of the last half hour.",
+    ),
+    Alert(
+        "AnabranchDrift",
+        "ticket",
+        _drifting.when("== 1").text,
+        "5m",
+        "{{ $labels.graph }} r{{ $labels.revision }} drifts by {{ $labels.monitor }}",
+        "What the monitor {{ $labels.monitor }} of the graph {{ $labels.graph }} watches is no"
+        " longer distributed as in its reference.",
+    ),
+    Alert(
+        "AnabranchRolloutAborted",
+        "ticket",
+        _aborted.level(d.ROLLOUT_STATE)
+        .when("== 1")
+        .both(_aborted.lowest(d.ROLLOUT_STATE).when("== 0"))
+        .text,
+        "0s",
+        "The rollout of {{ $labels.graph }} was aborted",
+        "The candidate of the graph {{ $labels.graph }} was taken back within the last hour.",
+    ),
+    Alert(
+        "AnabranchTelemetryDropped",
+        "ticket",
+        _dropped.when("> 0").text,
+        "10m",
+        "{{ $labels.graph }} loses what goes to {{ $labels.outlet }}",
+        "{{ $value | humanize }} items for {{ $labels.outlet }} were dropped in ten minutes, as"
+        " {{ $labels.reason }}.",
+    ),
+    Alert(
+        "AnabranchEngineGone",
+        "page",
+        f"{_up} == 0 or absent({_up})",
+        "1m",
+        "The engine does not answer Prometheus",
+        "The engine's metrics cannot be scraped: it is down, or out of reach.",
+    ),
+)
 
 
 def to_yaml(source: Source) -> dict[str, Any]:
-    """The rules as Prometheus reads them, over the metrics of an export."""
+    """Return the rules as Prometheus reads them, over the metrics of an export."""
     recorded = [
         {"record": named(one.record, source), "expr": named(one.expr.text, source)}
-        for one in recordings()
+        for one in RECORDINGS
     ]
     return {
         "groups": [
             {"name": "anabranch-recordings", "rules": recorded},
-            {"name": "anabranch-alerts", "rules": [_alert(one, source) for one in alerts()]},
+            {"name": "anabranch-alerts", "rules": [_alert(one, source) for one in ALERTS]},
         ]
     }
 
@@ -132,133 +235,3 @@ def _alert(alert: Alert, source: Source) -> dict[str, Any]:
             "runbook_url": f"docs/dashboards.md#{alert.name.lower()}",
         },
     }
-
-
-def _failed(window: str) -> str:
-    return f"anabranch:request_errors:ratio_rate{window}"
-
-
-def _failing(codes: Scope, window: str) -> Expr:
-    """The share of the requests that ended with some codes."""
-    return share(
-        rate(d.REQUESTS, "graph", scope=codes, window=window),
-        rate(d.REQUESTS, "graph", window=window),
-    )
-
-
-def _quantiles(name: str, metric: MetricDefinition, *by: str) -> Iterator[RecordingRule]:
-    for part in (0.5, 0.95, 0.99):
-        yield RecordingRule(
-            f"anabranch:{name}:p{part * 100:.0f}_rate5m",
-            quantile(part, metric, *by, window="5m"),
-        )
-
-
-def _burns() -> Iterator[Alert]:
-    for severity, burn, long, short in _BURNS:
-        limit = f"> {burn:g} * {1 - OBJECTIVE:.4g}"
-        yield Alert(
-            f"AnabranchErrorBudgetBurn{long.upper()}",
-            severity,
-            f"{_failed(long)} {limit} and {_failed(short)} {limit}",
-            "0s" if long == "1h" else "2m",
-            "{{ $labels.graph }} fails {{ $value | humanizePercentage }} of its requests",
-            f"The graph {{{{ $labels.graph }}}} spends the errors that {OBJECTIVE:.1%} of good"
-            f" requests allow {burn:g} times too fast: {{{{ $value | humanizePercentage }}}} of its"
-            f" requests failed over {long}, and go on failing.",
-        )
-
-
-def _service() -> tuple[Alert, ...]:
-    running = level(d.REPLICAS, "graph", "revision", "segment", scope=('state="running"',))
-    waiting = level(d.REQUESTS_IN_FLIGHT, "graph").when("> 0")
-    return (
-        Alert(
-            "AnabranchSlow",
-            "ticket",
-            f'anabranch:request_duration_seconds:p99_rate5m{{endpoint="infer"}} > {SLOW_S:g}',
-            "10m",
-            "{{ $labels.graph }} is slow",
-            "One prediction in a hundred of the graph {{ $labels.graph }} takes longer than"
-            " {{ $value | humanizeDuration }}.",
-        ),
-        Alert(
-            "AnabranchSaturated",
-            "page",
-            f"anabranch:requests_turned_away:ratio_rate5m > {FULL:g}",
-            "5m",
-            "{{ $labels.graph }} turns requests away",
-            "The graph {{ $labels.graph }} answers {{ $value | humanizePercentage }} of its"
-            " requests with 503: its queues are full, or no replica is healthy.",
-        ),
-        Alert(
-            "AnabranchNoReplica",
-            "page",
-            running.when("== 0").both(waiting, "graph").text,
-            "2m",
-            "{{ $labels.graph }} r{{ $labels.revision }} has no replica of {{ $labels.segment }}",
-            "No replica of the segment {{ $labels.segment }} runs, and requests of the graph"
-            " {{ $labels.graph }} are waiting.",
-        ),
-    )
-
-
-def _models() -> tuple[Alert, ...]:
-    copies = increase(d.MIRROR_COMPARED, "graph", "revision", window="30m")
-    aborted: Scope = ('state="aborted"',)
-    before = lowest(d.ROLLOUT_STATE, "graph", window="1h", scope=aborted)
-    return (
-        Alert(
-            "AnabranchMirrorDisagrees",
-            "ticket",
-            f"anabranch:mirror_agreed:ratio_rate30m < {AGREEMENT:g}"
-            f" and {copies.when(f'> {_COPIES}').text}",
-            "10m",
-            "{{ $labels.graph }} r{{ $labels.revision }} answers otherwise than its clients got",
-            "The mirror r{{ $labels.revision }} of the graph {{ $labels.graph }} agrees with"
-            " {{ $value | humanizePercentage }} of the answers of the last half hour.",
-        ),
-        Alert(
-            "AnabranchDrift",
-            "ticket",
-            level(d.MONITOR_DRIFT, *d.MONITOR_DRIFT.labels).when("== 1").text,
-            "5m",
-            "{{ $labels.graph }} r{{ $labels.revision }} drifts by {{ $labels.monitor }}",
-            "What the monitor {{ $labels.monitor }} of the graph {{ $labels.graph }} watches is no"
-            " longer distributed as in its reference.",
-        ),
-        Alert(
-            "AnabranchRolloutAborted",
-            "ticket",
-            level(d.ROLLOUT_STATE, "graph", scope=aborted)
-            .when("== 1")
-            .both(before.when("== 0"))
-            .text,
-            "0s",
-            "The rollout of {{ $labels.graph }} was aborted",
-            "The candidate of the graph {{ $labels.graph }} was taken back within the last hour.",
-        ),
-    )
-
-
-def _engine() -> tuple[Alert, ...]:
-    up = f'up{{job="{JOBS["gateway"]}"}}'
-    return (
-        Alert(
-            "AnabranchTelemetryDropped",
-            "ticket",
-            increase(d.OUTLET_DROPPED, "graph", "outlet", "reason", window="10m").when("> 0").text,
-            "10m",
-            "{{ $labels.graph }} loses what goes to {{ $labels.outlet }}",
-            "{{ $value | humanize }} items for {{ $labels.outlet }} were dropped in ten minutes, as"
-            " {{ $labels.reason }}.",
-        ),
-        Alert(
-            "AnabranchEngineGone",
-            "page",
-            f"{up} == 0 or absent({up})",
-            "1m",
-            "The engine does not answer Prometheus",
-            "The engine's metrics cannot be scraped: it is down, or out of reach.",
-        ),
-    )

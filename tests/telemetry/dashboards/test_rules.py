@@ -12,7 +12,7 @@ import yaml
 
 from anabranch.telemetry.dashboards.files import files
 from anabranch.telemetry.dashboards.promql import JOBS, Source, named
-from anabranch.telemetry.dashboards.rules import alerts, recordings
+from anabranch.telemetry.dashboards.rules import ALERTS, RECORDINGS
 
 ROOT = Path(__file__).parents[3]
 TESTS = sorted((ROOT / "deploy" / "prometheus" / "tests").iterdir())
@@ -65,16 +65,16 @@ def test_each_alert_has_a_test_in_which_it_fires() -> None:
         for check in one["alert_rule_test"]
         if check["exp_alerts"]
     }
-    assert fired == {alert.name for alert in alerts()}
+    assert fired == {alert.name for alert in ALERTS}
 
 
 def test_runbooks_are_there() -> None:
     text = (ROOT / "docs" / "dashboards.md").read_text()
     headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    assert {alert.name for alert in alerts()} <= set(headings)
+    assert {alert.name for alert in ALERTS} <= set(headings)
 
 
 def test_records_that_alerts_read_are_recorded() -> None:
-    recorded = {one.record for one in recordings()}
-    read = {name for alert in alerts() for name in re.findall(r"anabranch:[\w:]+", alert.expr)}
+    recorded = {one.record for one in RECORDINGS}
+    read = {name for alert in ALERTS for name in re.findall(r"anabranch:[\w:]+", alert.expr)}
     assert read and read <= recorded
