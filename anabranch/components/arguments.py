@@ -14,7 +14,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from anabranch.components.hints import hint, shown
+from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import NodeBase
 
 _INJECTED = ("node", "root")

@@ -9,7 +9,6 @@ from typing import Any
 
 from anabranch.components import registry
 from anabranch.components.contract import METHODS, Bound, CannotLoad
-from anabranch.components.hints import hint
 from anabranch.components.models.multiplex import Multiplexed
 from anabranch.components.parameters import (
     Parameters,
@@ -23,6 +22,7 @@ from anabranch.components.source.classes import explain, load_class
 from anabranch.components.source.roots import active
 from anabranch.components.tensors.conversion import with_tensors
 from anabranch.errors import ArtefactError, LoadError
+from anabranch.specs.excerpts import hint
 from anabranch.specs.models import NodeBase, Predictor
 
 _Call = Callable[..., Any]

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from anabranch.components.contract import DEFAULT_OUTPUT
-from anabranch.components.hints import listing, shown
 from anabranch.components.registry import Finding, register
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import kind_of
@@ -30,6 +29,7 @@ from anabranch.components.tensors.types import (
     unify,
     wide,
 )
+from anabranch.specs.excerpts import listing, shown
 from anabranch.specs.models import NodeBase, TensorSpec
 
 

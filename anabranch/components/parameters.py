@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.hints import hint
+from anabranch.specs.excerpts import hint
 
 Parameters = Sequence[inspect.Parameter]
 

@@ -33,8 +33,8 @@ from anabranch.components.arguments import constructor_problems, injected
 from anabranch.components.artefacts import check_trust, is_mlflow, is_uri
 from anabranch.components.artefacts.uris import problem, redacted
 from anabranch.components.builtins import import_all
-from anabranch.components.hints import hint, shown
 from anabranch.components.tensors.types import Args, Types
+from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES, NodeBase
 
 Finding: TypeAlias = tuple[tuple[str | int, ...], str]

@@ -13,7 +13,7 @@ from typing import Any
 
 import cel
 
-from anabranch.components.hints import hint, shown
+from anabranch.specs.excerpts import hint, shown
 
 _VARIABLES = ("request", "inputs")
 _TRAFFIC_VARIABLES = ("request",)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.contract import DEFAULT_OUTPUT
-from anabranch.components.hints import hint, shown
 from anabranch.components.registry import Finding, register
 from anabranch.components.tensors.arrays import Array, to_bf16
 from anabranch.components.tensors.datatypes import BF16, kind_of, to_datatype, to_dtype
@@ -29,6 +28,7 @@ from anabranch.components.tensors.types import (
     typed,
     wide,
 )
+from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import TENSOR_NAME, Datatype, NodeBase, TensorSpec
 
 

@@ -15,7 +15,7 @@ from fractions import Fraction
 from itertools import accumulate
 from typing import Generic, TypeVar
 
-from anabranch.components.hints import listing, shown
+from anabranch.specs.excerpts import listing, shown
 
 K = TypeVar("K", bound=Hashable)
 

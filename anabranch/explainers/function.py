@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.hints import hint, listing
 from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.model import Array, ExplainedModel
+from anabranch.specs.excerpts import hint, listing
 
 
 class Function:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from anabranch.components.contract import Context
-from anabranch.components.hints import shown
 from anabranch.errors import InvalidRequest
+from anabranch.specs.excerpts import shown
 from anabranch.specs.models import Explainer
 
 _MAX_SEED = 2**32 - 1

@@ -13,9 +13,9 @@ import numpy as np
 from anabranch.components.artefacts import suffix
 from anabranch.components.artefacts.paths import data_path
 from anabranch.components.contract import CannotLoad
-from anabranch.components.hints import hint, listing
 from anabranch.components.sample_files import reading
 from anabranch.explainers.model import Array
+from anabranch.specs.excerpts import hint, listing
 from anabranch.specs.models import Explainer
 
 LABEL = "y"

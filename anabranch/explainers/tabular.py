@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest
 from anabranch.explainers import samples
 from anabranch.explainers.base import ExplainerMethod
 from anabranch.explainers.model import Array
 from anabranch.explainers.predictions import scores
 from anabranch.explainers.progress import ExplanationProgress
+from anabranch.specs.excerpts import hint
 from anabranch.specs.models import Explainer, NodeBase
 
 Categories = dict[str, list[str]]

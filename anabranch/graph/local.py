@@ -16,7 +16,6 @@ import numpy as np
 import orjson
 
 from anabranch.components.contract import Bound, Context
-from anabranch.components.hints import hint
 from anabranch.components.tensors.arrays import to_array
 from anabranch.components.tensors.datatypes import matches
 from anabranch.errors import InvalidRequest
@@ -26,6 +25,7 @@ from anabranch.graph.execute.nodes import load_nodes, unload_nodes
 from anabranch.graph.explain.answers import chosen
 from anabranch.graph.explain.explainer import Explaining
 from anabranch.graph.plan.plan import Plan
+from anabranch.specs.excerpts import hint
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.components.hints import hint
 from anabranch.components.registry import register
 from anabranch.monitors.base import Comparing, Finding, unlike
 from anabranch.monitors.bins import Bins, Categories, Quantiles
 from anabranch.monitors.statistics import homogeneity, ks_log_p, ks_statistics
 from anabranch.monitors.table import Array, Table, Unfit
+from anabranch.specs.excerpts import hint
 
 
 @register("monitor", "ks")

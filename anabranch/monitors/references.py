@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.hints import hint, listing
 from anabranch.components.sample_files import reading
 from anabranch.components.source.classes import inside
 from anabranch.monitors.table import Array
+from anabranch.specs.excerpts import hint, listing
 
 
 def check_format(data: str) -> None:

@@ -17,13 +17,13 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from anabranch.components.contract import Context
-from anabranch.components.hints import hint, listing
 from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
 from anabranch.errors import DeadlineExceeded, InvalidRequest
 from anabranch.graph.batch.batching import PRIORITY, level
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.stepping import Started
+from anabranch.specs.excerpts import hint, listing
 from anabranch.specs.models import Compare, TensorSpec
 from anabranch.telemetry.trace import Trace
 

@@ -1,7 +1,7 @@
-"""Words for messages: safe excerpts of what a spec says, and the nearest names to it.
+"""Words for messages: safe excerpts of values and names, and the nearest names that there are.
 
-What stands in a spec may be hostile: control characters are never shown raw, and nothing is shown
-in full length.
+Values and names may be hostile: control characters are never shown raw, and nothing is shown in
+full length. Messages about a spec use backquotes and words, others use Python's quotes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ _MAX_COMPARED = 64
 _MAX_CHOICES = 100
 """Only so many alternatives are compared."""
 _MAX_LISTED = 12
-"""Most alternatives that a message lists."""
+"""Most names that a message lists."""
+_MAX_REPR = 80
+"""Longest ``repr`` in a message, in characters."""
 
 
 def clean(text: str, limit: int = MAX_EXCERPT) -> str:
-    """``text`` with control characters escaped, cut to ``limit`` characters."""
+    """Return ``text`` with control characters escaped, cut to ``limit`` characters."""
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     if cut.isprintable():
         return cut
@@ -32,18 +34,24 @@ def clean(text: str, limit: int = MAX_EXCERPT) -> str:
 
 
 def safe_path(path: FieldPath) -> FieldPath:
-    """``path`` with its names cut and cleaned, so that it can be printed."""
+    """Return ``path`` with its names cut and cleaned, so that it can be printed."""
     limit = MAX_EXCERPT if len(path) <= 8 else 16
     return tuple(clean(part, limit) if isinstance(part, str) else part for part in path)
 
 
 def quoted(text: str) -> str:
-    """``text`` as an excerpt in backquotes."""
+    """Return ``text`` as an excerpt in backquotes."""
     return f"`{clean(text)}`"
 
 
-def shown(value: Any) -> str:
-    """What ``value`` is, in words: ``the text 'x'``, ``the number 3``, ``a map``."""
+def shown(value: object) -> str:
+    """Return ``repr(value)``, cut to a length that suits a message."""
+    text = repr(value)
+    return text if len(text) <= _MAX_REPR else f"{text[: _MAX_REPR - 3]}..."
+
+
+def in_words(value: Any) -> str:
+    """Return a value of a spec in words: ``the text 'x'``, ``the number 3``, ``a map``."""
     match value:
         case None:
             return "nothing"
@@ -61,14 +69,14 @@ def shown(value: Any) -> str:
 
 
 def _number(value: float) -> str:
-    """A number as YAML writes it; ``int`` of any length, without converting it whole."""
+    """Return a number as YAML writes it; ``int`` of any length, without converting it whole."""
     if isinstance(value, int) and abs(value) >= 10**30:
         return f"of about {value.bit_length() * 3 // 10} digits"
     return {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}.get(repr(value), repr(value))
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice that ``word`` most likely means, whatever its case; None if none is near."""
+    """Return the choice that ``word`` most likely means, in any case; None if none is near."""
     if len(word) > _MAX_COMPARED:
         return None
     folded = {choice.casefold(): choice for choice in islice(choices, _MAX_CHOICES)}
@@ -77,7 +85,7 @@ def nearest(word: str, choices: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, choices: Sequence[str]) -> str:
-    """A trailing `` (did you mean `x`?)``, or the choices where none is near and they are few."""
+    """Return `` (did you mean `x`?)``, or the choices where none is near and they are few."""
     match = nearest(word, choices)
     if match is not None:
         return f" (did you mean `{match}`?)"
@@ -86,7 +94,24 @@ def did_you_mean(word: str, choices: Sequence[str]) -> str:
     return ""
 
 
+def hint(name: str, options: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'? available: x, y)``, shortened; empty text without options."""
+    known = sorted(set(options))
+    if not known:
+        return ""
+    close = nearest(name, known)
+    meant = f"did you mean {shown(close)}? " if close is not None else ""
+    return f" ({meant}available: {listing(known)})"
+
+
 def listing(names: Iterable[str]) -> str:
-    """Names as text: ``a``, ``a and b``, ``a, b and c``."""
+    """Return the names in their order with commas; only the first dozen, and how many more."""
+    known = list(names)
+    more = f", … and {len(known) - _MAX_LISTED} more" if len(known) > _MAX_LISTED else ""
+    return ", ".join(clean(name) for name in known[:_MAX_LISTED]) + more
+
+
+def quoted_all(names: Iterable[str]) -> str:
+    """Return names in backquotes: `` `a` ``, `` `a` and `b` ``, `` `a`, `b` and `c` ``."""
     *most, last = [f"`{name}`" for name in names]
     return f"{', '.join(most)} and {last}" if most else last

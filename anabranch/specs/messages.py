@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from anabranch.specs import models
-from anabranch.specs.excerpts import FieldPath, did_you_mean, nearest, quoted, shown
+from anabranch.specs.excerpts import FieldPath, did_you_mean, in_words, nearest, quoted
 
 Said = tuple[FieldPath, str]
 """Where, and what is wrong there."""
@@ -112,7 +112,7 @@ def _unknown_type(path: FieldPath, node: Any) -> Iterator[Said]:
         yield (*path, "type"), f"unknown node type {quoted(written)}{meant}"
     else:
         names = ", ".join(models.NODE_TYPES)
-        yield (*path, "type"), f"must be one of {names}, not {shown(written)}"
+        yield (*path, "type"), f"must be one of {names}, not {in_words(written)}"
     if not isinstance(node, Mapping):
         return
     if likely is not None:
@@ -189,9 +189,9 @@ def _literal(context: Any, value: Any, _: str) -> str:
     choices = re.findall(r"'([^']*)'", context["expected"])
     if choices == ["fail"]:
         choices.append("a map such as {use: other-node}")
-        return f"must be {' or '.join(choices)}, not {shown(value)}"
+        return f"must be {' or '.join(choices)}, not {in_words(value)}"
     if not isinstance(value, str) or len(choices) == 1:
-        return f"must be {' or '.join(choices)}, not {shown(value)}"
+        return f"must be {' or '.join(choices)}, not {in_words(value)}"
     meant = _NUMPY_NAMES.get(value.casefold()) if choices == list(DATATYPES) else None
     hint = f" (did you mean `{meant}`?)" if meant else did_you_mean(value, choices)
     return f"{quoted(value)} is not one of {', '.join(choices)}{hint}"
@@ -199,11 +199,11 @@ def _literal(context: Any, value: Any, _: str) -> str:
 
 def _text(_: Any, value: Any, __: str) -> str:
     hint = "; put it in quotes" if isinstance(value, int | float) else ""
-    return f"must be text, not {shown(value)}{hint}"
+    return f"must be text, not {in_words(value)}{hint}"
 
 
 def _pattern(context: Any, value: Any, _: str) -> str:
-    return f"{shown(value)} is not {_NAMES.get(context['pattern'], 'of the right form')}"
+    return f"{in_words(value)} is not {_NAMES.get(context['pattern'], 'of the right form')}"
 
 
 def _too_long(context: Any, value: Any, _: str) -> str:
@@ -212,18 +212,18 @@ def _too_long(context: Any, value: Any, _: str) -> str:
 
 
 def _shape(_: Any, value: Any, message: str) -> str:
-    return f"{message}, not {shown(value)}"
+    return f"{message}, not {in_words(value)}"
 
 
 def _otherwise(_: Any, value: Any, __: str) -> str:
-    return f"{shown(value)} is not allowed here"
+    return f"{in_words(value)} is not allowed here"
 
 
 Message = Callable[[Any, Any, str], str]
 
 
 def _must_be(what: str) -> Message:
-    return lambda context, value, _: f"must be {what.format(**context)}, not {shown(value)}"
+    return lambda context, value, _: f"must be {what.format(**context)}, not {in_words(value)}"
 
 
 def _fixed(message: str) -> Message:

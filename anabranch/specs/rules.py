@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from anabranch.specs.excerpts import listing, nearest
+from anabranch.specs.excerpts import nearest, quoted_all
 from anabranch.specs.messages import Said, guess_type
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES
 from anabranch.specs.monitor_rules import monitor_rules
@@ -141,7 +141,7 @@ def _scaled(owner: Map) -> Iterator[Said]:
 
 def _batched(node: Map, kind: str) -> Iterator[Said]:
     if "batching" in node and kind not in _BATCHABLE:
-        kinds = listing(_BATCHABLE)
+        kinds = quoted_all(_BATCHABLE)
         yield ("batching",), f"is for {kinds} nodes, which work by rows; remove it"
 
 
@@ -197,7 +197,7 @@ def _sticky(spec: Map) -> Iterator[Said]:
     sticky = as_map(traffic.get("sticky"))
     known = [field for field in ("header", "cookie", "parameter") if field in sticky]
     if len(known) > 1:
-        yield (), f"takes one field, not {listing(known)}"
+        yield (), f"takes one field, not {quoted_all(known)}"
     if not sticky and isinstance(traffic.get("sticky"), Mapping):
         yield (), "needs one of `header`, `cookie` and `parameter`"
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
-from anabranch.specs.excerpts import listing, nearest, quoted
+from anabranch.specs.excerpts import nearest, quoted, quoted_all
 from anabranch.specs.messages import Said
 from anabranch.specs.units import Duration
 from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, under
@@ -24,7 +24,7 @@ def scaling_rules(scaling: Map) -> Iterator[Said]:
     auto = [field for field in _AUTOSCALING if field in scaling]
     low, high = as_number(scaling.get("min")), as_number(scaling.get("max"))
     if "replicas" in scaling and auto:
-        yield ("replicas",), f"a fixed number excludes autoscaling; remove it or {listing(auto)}"
+        yield ("replicas",), f"a fixed number excludes autoscaling; remove it or {quoted_all(auto)}"
     elif auto and not {"max", "replicas"} & {nearest(f, _SCALING) or f for f in scaling}:
         yield (), "autoscaling needs `max`, the most replicas"
     if low is not None and high is not None and low > high:

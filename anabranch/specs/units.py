@@ -13,7 +13,7 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
-from anabranch.specs.excerpts import shown
+from anabranch.specs.excerpts import in_words
 
 _DURATION_UNITS = {"us": 1_000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 _SIZE_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -43,7 +43,7 @@ class _Quantity(int):
         match = cls._pattern.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise ValueError(
-                f"{shown(text)} is not a {cls.__name__.lower()}: write a number with a unit "
+                f"{in_words(text)} is not a {cls.__name__.lower()}: write a number with a unit "
                 f"({', '.join(cls._units)}), such as {cls._example}"
             )
         number, unit = match.groups()

@@ -1,4 +1,4 @@
-"""Words for messages."""
+"""Words for messages are short, printable, and name the nearest choice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.specs.excerpts import clean, did_you_mean, listing, nearest, shown
+from anabranch.specs.excerpts import (
+    clean,
+    did_you_mean,
+    hint,
+    in_words,
+    listing,
+    nearest,
+    quoted_all,
+    shown,
+)
 
 
 @given(st.text(max_size=200))
@@ -28,7 +37,7 @@ def test_excerpts_are_short_and_printable(text: str) -> None:
     ],
 )  # fmt: skip
 def test_values_in_words(value: object, words: str) -> None:
-    assert shown(value) == words
+    assert in_words(value) == words
 
 
 def test_the_nearest_name_whatever_its_case() -> None:
@@ -41,5 +50,22 @@ def test_the_nearest_name_whatever_its_case() -> None:
 
 
 def test_lists_of_names() -> None:
-    assert listing(["a"]) == "`a`"
-    assert listing(["a", "b", "c"]) == "`a`, `b` and `c`"
+    assert quoted_all(["a"]) == "`a`"
+    assert quoted_all(["a", "b", "c"]) == "`a`, `b` and `c`"
+
+
+def test_hint_says_what_was_meant_and_what_there_is() -> None:
+    assert hint("maen", ["max", "mean"]) == " (did you mean 'mean'? available: max, mean)"
+    assert hint("zzz", ["max", "mean"]) == " (available: max, mean)"
+    assert hint("zzz", []) == ""
+
+
+def test_many_names_are_counted() -> None:
+    assert listing(f"n{index}" for index in range(14)).endswith("n11, … and 2 more")
+
+
+def test_hostile_names_stay_short_and_printable() -> None:
+    hostile = "\x1b[31m" + "x" * 100_000
+    for text in (hint(hostile, [hostile]), listing([hostile]), shown(hostile)):
+        assert len(text) < 200
+        assert text.isprintable()

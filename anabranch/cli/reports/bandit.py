@@ -7,8 +7,8 @@ from typing import Any
 
 from anabranch.cli.reports.traffic import bar, percent
 from anabranch.cli.terminal import table
-from anabranch.components.hints import hint
 from anabranch.errors import NotFound
+from anabranch.specs.excerpts import hint
 
 Json = dict[str, Any]
 _MOST = 4

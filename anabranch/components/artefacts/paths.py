@@ -16,9 +16,9 @@ from anabranch.components.artefacts import uris
 from anabranch.components.artefacts.digests import path_digest
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.contract import CannotLoad
-from anabranch.components.hints import listing
 from anabranch.components.source.classes import explain, inside
 from anabranch.errors import ArtefactError
+from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Explainer, Predictor
 
 

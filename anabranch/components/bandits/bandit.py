@@ -12,10 +12,10 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from anabranch.components.bandits.state import RouteSums, State
-from anabranch.components.hints import hint, shown
 from anabranch.components.registry import Finding
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.weights import Weights
+from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import NodeBase, Router
 
 MinShare: TypeAlias = float | dict[str, float]

@@ -12,8 +12,8 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, TypeAlias, TypeVar
 
 from anabranch.components.bandits.state import RouteSums
-from anabranch.components.hints import hint, listing, shown
 from anabranch.components.registry import Finding
+from anabranch.specs.excerpts import hint, listing, shown
 from anabranch.specs.models import Router
 
 Given: TypeAlias = dict[str, float] | dict[str, dict[str, float]]

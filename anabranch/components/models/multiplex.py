@@ -18,10 +18,10 @@ from typing import Any
 
 from anabranch.components.artefacts import is_uri
 from anabranch.components.contract import Bound, Context
-from anabranch.components.hints import hint, shown
 from anabranch.components.models.cache import CacheTally, Held, ModelCache
 from anabranch.components.tensors.arrays import Array
 from anabranch.errors import InvalidRequest, NotFound
+from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import Multiplex, Predictor
 
 PLACE = "{model}"

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
-from anabranch.components.hints import hint, listing
 from anabranch.components.runtimes.signatures import plain
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import to_datatype
 from anabranch.components.tensors.model_types import ModelTensor
+from anabranch.specs.excerpts import hint, listing
 from anabranch.specs.models import Predictor
 
 

@@ -11,13 +11,13 @@ import numpy as np
 from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.hints import hint
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.signatures import checked, no_method, no_model, order_of, plain
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.components.tensors.model_types import ModelTensor, model_tensor
+from anabranch.specs.excerpts import hint
 from anabranch.specs.models import NodeBase, Predictor, TensorSpec
 
 _DATATYPES = {

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.hints import listing
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import matches
+from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Predictor, TensorSpec
 
 

@@ -13,13 +13,13 @@ import numpy as np
 from anabranch.components.artefacts import model_file, reading, suffix
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.hints import listing
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.signatures import no_model
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.components.tensors.types import Args, Types
+from anabranch.specs.excerpts import listing
 from anabranch.specs.models import NodeBase, Predictor
 
 _METHODS = (

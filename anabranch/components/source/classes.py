@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.hints import hint, listing
 from anabranch.components.source.roots import active, files_of, forget, package_of
+from anabranch.specs.excerpts import hint, listing
 
 _Stamp = tuple[int, int] | None
 _stamps: dict[Path, dict[str, _Stamp]] = {}

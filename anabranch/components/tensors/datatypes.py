@@ -11,7 +11,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from anabranch.components.hints import hint
+from anabranch.specs.excerpts import hint
 from anabranch.specs.models import TensorSpec
 
 BF16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)

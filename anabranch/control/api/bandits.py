@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from anabranch.components.hints import hint
 from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, read_body
 from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.store.store import Store
@@ -27,6 +26,7 @@ from anabranch.control.traffic.bandits import Bandits, Key, Row, read_state
 from anabranch.control.traffic.tables import Catalogue, Find
 from anabranch.errors import NotFound
 from anabranch.graph.plan.learners import LearningRouter
+from anabranch.specs.excerpts import hint
 from anabranch.specs.models import Model, NodeName
 
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from anabranch.components.contract import CannotLoad, Context
-from anabranch.components.hints import listing
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.features import ShapTrees as Values
 from anabranch.errors import InvalidRequest
@@ -26,6 +25,7 @@ from anabranch.explainers.model import Array
 from anabranch.explainers.parameters import target_of
 from anabranch.explainers.predictions import target
 from anabranch.explainers.tabular import Tabular, no_model
+from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Explainer, NodeBase
 
 _RUNTIMES = ("sklearn", "xgboost", "lightgbm", "catboost")

@@ -17,7 +17,7 @@ import torch
 from torch import fx, nn
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.hints import hint, shown
+from anabranch.specs.excerpts import hint, shown
 
 _INSTEAD = (
     "write the model with torch.export, or explain a component that has its torch.nn.Module in "

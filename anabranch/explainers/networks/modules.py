@@ -7,8 +7,8 @@ from typing import Any, Self
 
 import torch
 
-from anabranch.components.hints import hint, listing
 from anabranch.components.runtimes.torch.loading import LoadedTorchModel
+from anabranch.specs.excerpts import hint, listing
 
 
 class Explained(torch.nn.Module):

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import networkx as nx
 
 from anabranch.components import registry
-from anabranch.components.hints import listing
 from anabranch.explainers.applicable import fitting
 from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
 from anabranch.graph.plan.plan import Plan, PlannedNode, Ref
 from anabranch.graph.plan.vertices import vertex_of
+from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Explainer, TensorSpec
 
 Mistake = tuple[FieldPath, str]

@@ -18,7 +18,6 @@ import networkx as nx
 from anabranch.components import registry
 from anabranch.components.arguments import constructor_problems
 from anabranch.components.contract import CannotLoad
-from anabranch.components.hints import listing
 from anabranch.components.source.classes import inside
 from anabranch.graph.compile.draft import Draft, FieldPath, edges
 from anabranch.graph.compile.resolve import Mistakes, resolve
@@ -26,6 +25,7 @@ from anabranch.graph.compile.typing import check_ref
 from anabranch.graph.plan.plan import PlannedMonitor, Ref
 from anabranch.monitors.references import check_format
 from anabranch.monitors.table import MAX_FEATURES
+from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Monitor, TensorSpec
 
 Mistake = tuple[FieldPath, str]

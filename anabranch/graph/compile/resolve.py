@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from anabranch.components.hints import hint
 from anabranch.graph.compile.draft import Draft, FieldPath, node_path
 from anabranch.graph.plan.plan import PlannedNode, Ref
 from anabranch.specs.checks import Partial
+from anabranch.specs.excerpts import hint
 from anabranch.specs.models import Explainer, NodeBase, Router, StandIn
 
 Mistakes = list[tuple[FieldPath, str]]

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from anabranch.components.hints import listing
 from anabranch.errors import Problem
 from anabranch.graph.compile.draft import Draft, FieldPath, node_path
 from anabranch.graph.plan.constants import constant
 from anabranch.graph.plan.plan import PlannedNode
 from anabranch.graph.plan.quorums import quorum_of, skippable
+from anabranch.specs.excerpts import listing
 from anabranch.specs.models import StandIn
 
 Found = Iterator[tuple[FieldPath, str]]

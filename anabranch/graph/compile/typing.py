@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from anabranch.components import registry
 from anabranch.components.contract import DEFAULT_OUTPUT
-from anabranch.components.hints import hint
 from anabranch.components.tensors.types import TypeConflict
 from anabranch.graph.compile.draft import Draft, FieldPath, node_path
 from anabranch.graph.plan.plan import PlannedNode, Ref
 from anabranch.graph.plan.quorums import quorum_of
+from anabranch.specs.excerpts import hint
 from anabranch.specs.models import TensorSpec
 
 Outputs = Mapping[str, TensorSpec | None]

@@ -23,7 +23,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from anabranch.components.contract import Bound, Context
-from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest
 from anabranch.graph.calls.counts import Counts
 from anabranch.graph.calls.interrupt import STUCK
@@ -37,6 +36,7 @@ from anabranch.graph.execute.schedule import StepFactory, closure, ordered, unit
 from anabranch.graph.execute.streaming import Streams
 from anabranch.graph.plan.plan import Plan, Segment
 from anabranch.graph.plan.vertices import Vertices, shared
+from anabranch.specs.excerpts import hint
 from anabranch.telemetry.logs import NODE, REQUESTS
 
 MAX_LEFT_BEHIND = 100

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from anabranch.components.contract import Bound
-from anabranch.components.hints import hint
 from anabranch.errors import NodeError
 from anabranch.graph.calls.counts import Counts, NodeCounts
 from anabranch.graph.calls.lanes import Lanes
@@ -29,6 +28,7 @@ from anabranch.graph.execute.run import Schedule, Step
 from anabranch.graph.execute.steps import Branch, Invoke, JoinStep, NodeStep, RemoteStep
 from anabranch.graph.plan.plan import PlannedNode, Ref
 from anabranch.graph.plan.vertices import Vertices, pick_of, vertex_of
+from anabranch.specs.excerpts import hint
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 import orjson
 
 from anabranch.components.contract import Context
-from anabranch.components.hints import hint, listing
 from anabranch.errors import InvalidRequest
+from anabranch.specs.excerpts import hint, listing
 
 MOST_ENTRIES = 1024
 MOST_BYTES = 32 * 2**20

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.components.hints import shown
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import fits, to_dtype
+from anabranch.specs.excerpts import shown
 from anabranch.specs.models import TensorSpec
 
 _TAKES: dict[str, tuple[tuple[type, ...], str]] = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from anabranch.components.contract import Bound
-from anabranch.components.hints import listing
 from anabranch.components.tensors.model_types import ModelTensor
 from anabranch.errors import LoadError
 from anabranch.graph.plan.plan import Plan, PlannedNode
+from anabranch.specs.excerpts import listing
 
 
 def check_signatures(plan: Plan, bound: Mapping[str, Bound]) -> None:

@@ -26,7 +26,6 @@ from importlib.metadata import version
 
 import msgspec
 
-from anabranch.components.hints import hint
 from anabranch.errors import InvalidRequest, NotFound, Unavailable
 from anabranch.router.console.page import CONSOLE, Console
 from anabranch.router.errors import HttpReply, MethodNotAllowed
@@ -37,6 +36,7 @@ from anabranch.router.http.access import foreign
 from anabranch.router.http.app import Answer, Handler, HttpApp, dispatch, json_reply
 from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
 from anabranch.router.limits import Arriving, RequestLimits
+from anabranch.specs.excerpts import hint
 from anabranch.telemetry.exposition import exposition
 
 UPLOADS = 4

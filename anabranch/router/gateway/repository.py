@@ -11,9 +11,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from anabranch.components.hints import hint
 from anabranch.errors import AnabranchError, InvalidRequest, NotFound, Unavailable
 from anabranch.router.errors import HttpReply
+from anabranch.specs.excerpts import hint
 
 if TYPE_CHECKING:
     from anabranch.router.gateway.backend import ControlBackend, GraphState

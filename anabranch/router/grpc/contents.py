@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from anabranch.components.hints import shown
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array, OutputTensor
 from anabranch.router.grpc import wire
@@ -16,6 +15,7 @@ from anabranch.router.grpc.messages import Message
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.raw_tensors import as_bytes, encode_raw
 from anabranch.router.oip.tensor_header import Header, dtype_of, size_of
+from anabranch.specs.excerpts import shown
 
 FIELDS = {
     "BOOL": "bool_contents",

@@ -24,7 +24,6 @@ from contextlib import ExitStack
 from functools import partial
 from typing import NoReturn, TypeAlias
 
-from anabranch.components.hints import hint
 from anabranch.errors import NotFound
 from anabranch.router.core import InferenceRequest
 from anabranch.router.errors import HttpReply
@@ -47,6 +46,7 @@ from anabranch.router.oip.generate import decode_generate, encode_answer, encode
 from anabranch.router.stepping import Started
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.feedback import MAX_BODY, Feedback
+from anabranch.specs.excerpts import hint
 
 Endpoint: TypeAlias = Callable[[str | None, HttpRequest], Awaitable[Answer]]
 """Answers a request to the revision of that number; without one, to the graph."""

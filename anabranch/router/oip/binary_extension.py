@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import NoReturn
 
-from anabranch.components.hints import listing
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array, TensorMetadata
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.raw_tensors import Buffer, decode_raw, single_bytes
 from anabranch.router.oip.tensor_header import Header, dtype_of
+from anabranch.specs.excerpts import listing
 
 HEADER = "Inference-Header-Content-Length"
 

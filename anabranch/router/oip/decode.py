@@ -24,7 +24,6 @@ from typing import Annotated, NamedTuple, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from anabranch.components.hints import shown
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import Array, InferenceRequest, TensorMetadata
 from anabranch.router.limits import RequestLimits
@@ -34,6 +33,7 @@ from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import decode_elements
 from anabranch.router.oip.raw_tensors import Buffer, decode_raw
 from anabranch.router.oip.tensor_header import Header
+from anabranch.specs.excerpts import shown
 
 Parameters: TypeAlias = dict[str, bool | int | float | str]
 

@@ -20,7 +20,6 @@ import msgspec
 import numpy as np
 import orjson
 
-from anabranch.components.hints import hint
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import (
@@ -36,6 +35,7 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import decode_elements
 from anabranch.router.oip.tensor_header import Header
+from anabranch.specs.excerpts import hint
 
 TEXT_INPUT, TEXT_OUTPUT = "text_input", "text_output"
 

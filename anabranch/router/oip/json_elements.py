@@ -17,13 +17,13 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from anabranch.components.hints import shown
 from anabranch.components.tensors.arrays import to_bf16
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.tensor_header import Header, dtype_of, size_of
+from anabranch.specs.excerpts import shown
 
 _SHOW_VALUES_BELOW = 2**16
 """Data longer than this, in bytes, is not decoded a second time to show the wrong value."""

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from anabranch.components.hints import shown
 from anabranch.components.tensors.datatypes import DTYPES, to_dtype
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.limits import RequestLimits
+from anabranch.specs.excerpts import shown
 
 
 class Header(NamedTuple):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.hints import listing
 from anabranch.components.runtimes.torch.devices import NAMES
+from anabranch.specs.excerpts import listing
 
 _SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 

@@ -8,11 +8,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from anabranch.components.contract import CannotLoad
-from anabranch.components.hints import listing
 from anabranch.components.runtimes.signatures import checked, named_outputs, order_of, plain
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import to_datatype
 from anabranch.components.tensors.model_types import ModelTensor, model_tensor
+from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Predictor, TensorSpec
 
 Convert: TypeAlias = Callable[[Mapping[str, Array]], Any]

@@ -8,7 +8,6 @@ from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 from anabranch.components.contract import CannotLoad, Context
-from anabranch.components.hints import hint, listing, shown
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.open_inference.health import Health
 from anabranch.components.runtimes.open_inference.server import RemoteError, RemoteServer
@@ -23,6 +22,7 @@ from anabranch.components.runtimes.signatures import no_method, order_of, plain
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.model_types import ModelTensor
 from anabranch.errors import DeadlineExceeded, Unavailable
+from anabranch.specs.excerpts import hint, listing, shown
 from anabranch.specs.models import NodeBase, Predictor
 
 _ASKING = 5.0

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from anabranch.components.hints import shown
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import to_datatype, to_dtype
+from anabranch.specs.excerpts import shown
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 _LENGTH = Struct("<I")
