@@ -1,16 +1,17 @@
 """The ``args`` of a built-in, checked against its constructor without calling it.
 
-Python annotations are the single source: names, which are required, and what each may be.
+Python annotations are the single source: names, which are required, and what each may be. Where a
+constructor ends in ``**common`` and hands that on, the arguments of its base class count as well.
 """
 
 from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -31,7 +32,7 @@ _WORDS: dict[Any, str] = {
 def injected(cls: type, node: NodeBase, root: Path) -> dict[str, Any]:
     """Return what the constructor asks for beside ``args``: ``node``, ``root``, both or none."""
     offered = {"node": node, "root": root}
-    return {name: offered[name] for name in _INJECTED if name in _signature(cls).parameters}
+    return {name: offered[name] for name in _INJECTED if name in constructor_parameters(cls)}
 
 
 def constructor_problems(
@@ -42,7 +43,7 @@ def constructor_problems(
     return [
         *_unknown(args, accepted, owner),
         *_missing(args, accepted, owner),
-        *_ill_typed(cls, args, accepted),
+        *_ill_typed(args, accepted),
     ]
 
 
@@ -64,12 +65,11 @@ def _missing(
 
 
 def _ill_typed(
-    cls: type, args: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter]
+    args: Mapping[str, Any], accepted: Mapping[str, inspect.Parameter]
 ) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    hints = _hints(cls)
     for name, value in args.items():
-        if name in accepted and not _is_a(hints[name], value):
-            yield ("args", name), f"{shown(value)} is not {describe(hints[name])}"
+        if name in accepted and not _is_a(accepted[name].annotation, value):
+            yield ("args", name), f"{shown(value)} is not {describe(accepted[name].annotation)}"
 
 
 def _is_a(annotation: Any, value: Any) -> bool:
@@ -95,19 +95,25 @@ def describe(annotation: Any) -> str:
 
 
 def _accepted(cls: type) -> dict[str, inspect.Parameter]:
-    parameters = _signature(cls).parameters
-    return {name: one for name, one in parameters.items() if name not in _INJECTED}
+    return {name: one for name, one in constructor_parameters(cls).items() if name not in _INJECTED}
 
 
 @cache
-def _signature(cls: type) -> inspect.Signature:
-    return inspect.signature(cls)
+def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a constructor, and of those that it hands ``**common`` on to."""
+    found: dict[str, inspect.Parameter] = {}
+    for constructor in _constructors(cls):
+        _, *own = inspect.signature(constructor, eval_str=True).parameters.values()
+        named = {one.name: one for one in own if one.kind is not one.VAR_KEYWORD}
+        found = named | found
+        if len(named) == len(own):
+            break
+    return found
 
 
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    constructor: Any = vars(cls).get("__init__", cls.__init__)  # type: ignore[misc]
-    return get_type_hints(constructor)
+def _constructors(cls: type) -> Iterator[Callable[..., None]]:
+    """Yield the constructors that a class and its bases define, in the order of ``super()``."""
+    return (vars(one)["__init__"] for one in cls.__mro__[:-1] if "__init__" in vars(one))
 
 
 @cache

@@ -7,8 +7,8 @@ A method is a class over ``ExplainerMethod`` in a module that ``builtins.MODULES
         columns = False          # whether several inputs may be taken for columns of a matrix
         looks_inside = True      # whether it needs model.instance
 
-        def __init__(self, node: Explainer, root: Path, *, output: str | None = None, ...) -> None:
-            super().__init__(node, root, output=output)
+        def __init__(self, node: Explainer, root: Path, *, abs: bool = True, **common: Any) -> None:
+            super().__init__(node, root, **common)   # input, output
 
         def load(self) -> None:  # import the library, fit; CannotLoad says what does not fit
             super().load()

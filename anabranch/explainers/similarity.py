@@ -67,10 +67,9 @@ class Similarity(ExplainerMethod):
         precompute_grads: bool = True,
         top: int = 5,
         label: str | None = None,
-        input: str | None = None,
-        output: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(node, root, input=input, output=output)
+        super().__init__(node, root, **common)
         self._task, self._loss, self._layer = task, loss or LOSSES[task][0], layer
         self._options = {"sim_fn": sim_fn, "task": task, "precompute_grads": precompute_grads}
         self._top, self._label = top, label

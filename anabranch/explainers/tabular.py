@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,12 +36,11 @@ class Tabular(ExplainerMethod):
         node: Explainer,
         root: Path,
         *,
-        input: str | None,
-        output: str | None,
-        feature_names: list[str] | None,
+        feature_names: list[str] | None = None,
         label: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(node, root, input=input, output=output)
+        super().__init__(node, root, **common)
         self._given_names = tuple(feature_names or ())
         self._label = label
         self.progress = ExplanationProgress()

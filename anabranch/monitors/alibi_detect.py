@@ -26,10 +26,8 @@ class AlibiDetect(Comparing):
     test, for features of 0 and 1.
     """
 
-    def __init__(
-        self, *, false_alarm_rate: float = 0.01, detector: Literal["cvm", "fet"] = "cvm"
-    ) -> None:
-        super().__init__(false_alarm_rate=false_alarm_rate)
+    def __init__(self, *, detector: Literal["cvm", "fet"] = "cvm", **common: Any) -> None:
+        super().__init__(**common)
         self._name = detector
 
     def fit(self, reference: Table) -> None:

@@ -85,10 +85,8 @@ class Drift(Comparing):
 
     takes_texts = True
 
-    def __init__(
-        self, *, false_alarm_rate: float = 0.01, categories: list[str] | None = None
-    ) -> None:
-        super().__init__(false_alarm_rate=false_alarm_rate)
+    def __init__(self, *, categories: list[str] | None = None, **common: Any) -> None:
+        super().__init__(**common)
         self._named = frozenset(categories or ())
 
     def fit(self, reference: Table) -> None:
@@ -142,10 +140,8 @@ class PopulationStabilityIndex(Comparing):
 
     takes_texts = True
 
-    def __init__(
-        self, *, false_alarm_rate: float = 0.01, bins: int = 10, threshold: float = 0.1
-    ) -> None:
-        super().__init__(false_alarm_rate=false_alarm_rate)
+    def __init__(self, *, bins: int = 10, threshold: float = 0.1, **common: Any) -> None:
+        super().__init__(**common)
         self._number = bins
         self._threshold = threshold
 

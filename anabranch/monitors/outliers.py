@@ -29,10 +29,8 @@ class Outliers(Comparing):
 
     least = 40
 
-    def __init__(
-        self, *, false_alarm_rate: float = 0.01, contamination: float = 0.01, seed: int = 0
-    ) -> None:
-        super().__init__(false_alarm_rate=false_alarm_rate)
+    def __init__(self, *, contamination: float = 0.01, seed: int = 0, **common: Any) -> None:
+        super().__init__(**common)
         self._share = contamination
         self._seed = seed
 
@@ -141,15 +139,8 @@ class IsolationForest(Outliers):
     2008).
     """
 
-    def __init__(
-        self,
-        *,
-        false_alarm_rate: float = 0.01,
-        contamination: float = 0.01,
-        seed: int = 0,
-        trees: int = 100,
-    ) -> None:
-        super().__init__(false_alarm_rate=false_alarm_rate, contamination=contamination, seed=seed)
+    def __init__(self, *, trees: int = 100, **common: Any) -> None:
+        super().__init__(**common)
         self._trees = trees
 
     @staticmethod

@@ -27,27 +27,15 @@ class Ale(Curves):
         node: Explainer,
         root: Path,
         *,
-        features: list[str] | None = None,
         min_bin_points: int = 4,
         check_feature_resolution: bool = True,
         low_resolution_threshold: int = 10,
         extrapolate_constant: bool = True,
         extrapolate_constant_perc: float = 10.0,
         extrapolate_constant_min: float = 0.1,
-        feature_names: list[str] | None = None,
-        label: str | None = None,
-        input: str | None = None,
-        output: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            node,
-            root,
-            input=input,
-            output=output,
-            feature_names=feature_names,
-            label=label,
-            features=features,
-        )
+        super().__init__(node, root, **common)
         self._min_bin_points = min_bin_points
         self._options = {
             "check_feature_resolution": check_feature_resolution,

@@ -49,36 +49,14 @@ class AnchorImage(Anchors):
         segmentation_fn: Literal["slic", "felzenszwalb", "quickshift"] = "slic",
         segmentation_kwargs: dict[str, int | float | bool] | None = None,
         p_sample: float = 0.5,
-        threshold: float = 0.95,
-        delta: float = 0.1,
-        tau: float = 0.15,
-        batch_size: int = 100,
-        coverage_samples: int = 10_000,
-        beam_size: int = 1,
-        max_anchor_size: int | None = None,
-        min_samples_start: int = 100,
-        precision_samples: int = 2000,
-        resample: bool = False,
-        input: str | None = None,
-        output: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(node, root, input=input, output=output)
+        super().__init__(node, root, **common)
         self._given_shape = image_shape
         self._channels = channels
         self._segmentation = segmentation_fn
         self._segmentation_kwargs = segmentation_kwargs
-        self._precision_samples, self._resample = precision_samples, resample
-        self._search = {
-            "p_sample": p_sample,
-            "threshold": threshold,
-            "delta": delta,
-            "tau": tau,
-            "batch_size": batch_size,
-            "coverage_samples": coverage_samples,
-            "beam_size": beam_size,
-            "max_anchor_size": max_anchor_size,
-            "min_samples_start": min_samples_start,
-        }
+        self._search["p_sample"] = p_sample
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:

@@ -36,39 +36,13 @@ class AnchorTabular(Tabular, Anchors):
         node: Explainer,
         root: Path,
         *,
-        threshold: float = 0.95,
-        delta: float = 0.1,
-        tau: float = 0.15,
-        batch_size: int = 100,
-        coverage_samples: int = 10_000,
-        beam_size: int = 1,
-        max_anchor_size: int | None = None,
-        min_samples_start: int = 100,
-        precision_samples: int = 2000,
-        resample: bool = False,
         disc_perc: list[float] | None = None,
-        feature_names: list[str] | None = None,
         categorical_names: Categories | None = None,
-        label: str | None = None,
-        input: str | None = None,
-        output: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            node, root, input=input, output=output, feature_names=feature_names, label=label
-        )
+        super().__init__(node, root, **common)
         self._percentiles = tuple(disc_perc or (25, 50, 75))
         self._categories = categorical_names
-        self._precision_samples, self._resample = precision_samples, resample
-        self._search = {
-            "threshold": threshold,
-            "delta": delta,
-            "tau": tau,
-            "batch_size": batch_size,
-            "coverage_samples": coverage_samples,
-            "beam_size": beam_size,
-            "max_anchor_size": max_anchor_size,
-            "min_samples_start": min_samples_start,
-        }
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:

@@ -48,39 +48,17 @@ class AnchorText(Anchors):
         use_proba: bool | None = None,
         spacy_model: str | None = None,
         language: str = "en",
-        threshold: float = 0.95,
-        delta: float = 0.1,
-        tau: float = 0.15,
-        batch_size: int = 100,
-        coverage_samples: int = 10_000,
-        beam_size: int = 1,
         stop_on_first: bool = True,
-        max_anchor_size: int | None = None,
-        min_samples_start: int = 100,
-        precision_samples: int = 2000,
-        resample: bool = False,
-        input: str | None = None,
-        output: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(node, root, input=input, output=output)
+        super().__init__(node, root, **common)
         self._pipeline = (spacy_model, language)
         self._strategy = sampling_strategy
         options = {"top_n": top_n, "temperature": temperature, "use_proba": use_proba}
         given = {name: value for name, value in options.items() if value is not None}
         self._options = {"sample_proba": sample_proba, **given}
         self._rank = 1
-        self._precision_samples, self._resample = precision_samples, resample
-        self._search = {
-            "threshold": threshold,
-            "delta": delta,
-            "tau": tau,
-            "batch_size": batch_size,
-            "coverage_samples": coverage_samples,
-            "beam_size": beam_size,
-            "stop_on_first": stop_on_first,
-            "max_anchor_size": max_anchor_size,
-            "min_samples_start": min_samples_start,
-        }
+        self._search["stop_on_first"] = stop_on_first
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from anabranch.explainers.json_values import plain
 from anabranch.explainers.model import Array
 from anabranch.explainers.parameters import target_of
 from anabranch.explainers.predictions import labels, plain_label
-from anabranch.specs.models import NodeBase
+from anabranch.specs.models import Explainer, NodeBase
 
 _MOST = 1_000_000
 _DROPPED = frozenset({"examples", "instance", "instances"})
@@ -37,12 +38,39 @@ class Anchors(ExplainerMethod):
     """
 
     cls = ""
-    _search: Mapping[str, Any]
-    _precision_samples: int
-    _resample: bool
     explainer: Any
     """Alibi's, from ``load`` on."""
     _held: Mapping[str, Array] | None = None
+
+    def __init__(
+        self,
+        node: Explainer,
+        root: Path,
+        *,
+        threshold: float = 0.95,
+        delta: float = 0.1,
+        tau: float = 0.15,
+        batch_size: int = 100,
+        coverage_samples: int = 10_000,
+        beam_size: int = 1,
+        max_anchor_size: int | None = None,
+        min_samples_start: int = 100,
+        precision_samples: int = 2000,
+        resample: bool = False,
+        **common: Any,
+    ) -> None:
+        super().__init__(node, root, **common)
+        self._precision_samples, self._resample = precision_samples, resample
+        self._search: dict[str, Any] = {
+            "threshold": threshold,
+            "delta": delta,
+            "tau": tau,
+            "batch_size": batch_size,
+            "coverage_samples": coverage_samples,
+            "beam_size": beam_size,
+            "max_anchor_size": max_anchor_size,
+            "min_samples_start": min_samples_start,
+        }
 
     @staticmethod
     def executes_code(model: str) -> bool:

@@ -27,19 +27,9 @@ class Whole(Tabular):
     """A method whose result is found once, when it is loaded: it lasts as long as the model."""
 
     def __init__(
-        self,
-        node: Explainer,
-        root: Path,
-        *,
-        input: str | None,
-        output: str | None,
-        feature_names: list[str] | None,
-        label: str | None,
-        features: list[str] | None,
+        self, node: Explainer, root: Path, *, features: list[str] | None = None, **common: Any
     ) -> None:
-        super().__init__(
-            node, root, input=input, output=output, feature_names=feature_names, label=label
-        )
+        super().__init__(node, root, **common)
         self._features = features
 
     @staticmethod

@@ -53,15 +53,10 @@ class KernelShap(Tabular):
         summarise_background: bool | Literal["auto"] = False,
         n_background_samples: int = 300,
         groups: dict[str, list[str]] | None = None,
-        feature_names: list[str] | None = None,
         categorical_names: Categories | None = None,
-        label: str | None = None,
-        input: str | None = None,
-        output: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            node, root, input=input, output=output, feature_names=feature_names, label=label
-        )
+        super().__init__(node, root, **common)
         self._link = link
         self._categories = categorical_names
         self._groups = groups

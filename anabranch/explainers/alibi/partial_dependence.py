@@ -32,9 +32,9 @@ class _Grids(Curves):
         node: Explainer,
         root: Path,
         *,
-        percentiles: list[float] | None,
-        grid_resolution: int,
-        categorical_names: Categories | None,
+        percentiles: list[float] | None = None,
+        grid_resolution: int = 100,
+        categorical_names: Categories | None = None,
         **common: Any,
     ) -> None:
         super().__init__(node, root, **common)
@@ -95,28 +95,10 @@ class PartialDependence(_Grids):
         node: Explainer,
         root: Path,
         *,
-        features: list[str] | None = None,
         kind: Literal["average", "both"] = "average",
-        percentiles: list[float] | None = None,
-        grid_resolution: int = 100,
-        feature_names: list[str] | None = None,
-        categorical_names: Categories | None = None,
-        label: str | None = None,
-        input: str | None = None,
-        output: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            node,
-            root,
-            input=input,
-            output=output,
-            feature_names=feature_names,
-            label=label,
-            features=features,
-            percentiles=percentiles,
-            grid_resolution=grid_resolution,
-            categorical_names=categorical_names,
-        )
+        super().__init__(node, root, **common)
         self._kind = kind
 
     @staticmethod
@@ -149,28 +131,10 @@ class PartialDependenceVariance(_Grids):
         node: Explainer,
         root: Path,
         *,
-        features: list[str] | None = None,
         method: Literal["importance", "interaction"] = "importance",
-        percentiles: list[float] | None = None,
-        grid_resolution: int = 100,
-        feature_names: list[str] | None = None,
-        categorical_names: Categories | None = None,
-        label: str | None = None,
-        input: str | None = None,
-        output: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            node,
-            root,
-            input=input,
-            output=output,
-            feature_names=feature_names,
-            label=label,
-            features=features,
-            percentiles=percentiles,
-            grid_resolution=grid_resolution,
-            categorical_names=categorical_names,
-        )
+        super().__init__(node, root, **common)
         self._method = method
 
     @staticmethod

@@ -59,24 +59,12 @@ class PermutationImportance(Whole):
         root: Path,
         *,
         metrics: list[Metric],
-        features: list[str] | None = None,
         method: Literal["estimate", "exact"] = "estimate",
         kind: Literal["ratio", "difference"] = "ratio",
         n_repeats: int = 50,
-        feature_names: list[str] | None = None,
-        label: str | None = None,
-        input: str | None = None,
-        output: str | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            node,
-            root,
-            input=input,
-            output=output,
-            feature_names=feature_names,
-            label=label,
-            features=features,
-        )
+        super().__init__(node, root, **common)
         self._metrics = metrics
         self._options = {"method": method, "kind": kind, "n_repeats": n_repeats}
 

@@ -49,7 +49,7 @@ class TreeShap(Tabular):
         feature_names: list[str] | None = None,
         output: str | None = None,
     ) -> None:
-        super().__init__(node, root, input=None, output=output, feature_names=feature_names)
+        super().__init__(node, root, output=output, feature_names=feature_names)
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:

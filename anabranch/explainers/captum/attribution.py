@@ -15,7 +15,7 @@ from anabranch.components.registry import Finding
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.alibi.library import quiet
 from anabranch.explainers.base import ExplainerMethod
-from anabranch.explainers.captum.baselines import Baseline
+from anabranch.explainers.captum.baselines import ZERO, Baseline
 from anabranch.explainers.explanation import Explanation
 from anabranch.explainers.model import Array
 from anabranch.explainers.networks import Network, misfit
@@ -85,22 +85,20 @@ class Attribution(ExplainerMethod):
     """A method of Captum: ``attribute`` is all that they differ in."""
 
     looks_inside: ClassVar[bool] = True
+    _baseline: Baseline | None = None
 
     def __init__(
         self,
         node: Explainer,
         root: Path,
         *,
-        input: str | None,
-        output: str | None,
-        feature_names: list[str] | None,
-        internal_batch_size: int,
-        baseline: float | str | None = None,
+        feature_names: list[str] | None = None,
+        internal_batch_size: int = ROWS,
+        **common: Any,
     ) -> None:
-        super().__init__(node, root, input=input, output=output)
+        super().__init__(node, root, **common)
         self._names = None if feature_names is None else tuple(feature_names)
         self.most = internal_batch_size
-        self._baseline = None if baseline is None else Baseline(baseline, root)
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
@@ -185,6 +183,16 @@ class Attribution(ExplainerMethod):
         )
         scores = _on_cpu(both)
         return scores[:count], np.broadcast_to(scores[count:], (count, *scores.shape[1:]))
+
+
+class BaselineAttribution(Attribution):
+    """A method of Captum that compares a row with ``baseline``, of which nothing is known."""
+
+    def __init__(
+        self, node: Explainer, root: Path, *, baseline: float | str = ZERO, **common: Any
+    ) -> None:
+        super().__init__(node, root, **common)
+        self._baseline = Baseline(baseline, root)
 
 
 def _on_cpu(scores: Any) -> Array:

@@ -10,8 +10,12 @@ from typing import Any, Literal
 from anabranch.components.extras import require
 from anabranch.components.registry import register
 from anabranch.errors import InvalidRequest
-from anabranch.explainers.captum.attribution import ROWS, Attribution, Attributions, Rows
-from anabranch.explainers.captum.baselines import ZERO
+from anabranch.explainers.captum.attribution import (
+    Attribution,
+    Attributions,
+    BaselineAttribution,
+    Rows,
+)
 from anabranch.explainers.networks import Network
 from anabranch.specs.models import Explainer
 
@@ -19,7 +23,7 @@ _MOST_PARTS = 256
 
 
 @register("explainer", "integrated_gradients")
-class IntegratedGradients(Attribution):
+class IntegratedGradients(BaselineAttribution):
     """Gradients along the way from ``baseline`` to the row, in ``n_steps`` by ``method``.
 
     Attributions add up to the prediction minus the base value, but for what the steps miss:
@@ -33,7 +37,6 @@ class IntegratedGradients(Attribution):
         node: Explainer,
         root: Path,
         *,
-        baseline: float | str = ZERO,
         n_steps: int = 50,
         method: Literal[
             "gausslegendre",
@@ -43,16 +46,9 @@ class IntegratedGradients(Attribution):
             "riemann_trapezoid",
         ] = "gausslegendre",
         tolerance: float | None = None,
-        input: str | None = None,
-        output: str | None = None,
-        feature_names: list[str] | None = None,
-        internal_batch_size: int = ROWS,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            node, root, input=input, output=output,
-            feature_names=feature_names, internal_batch_size=internal_batch_size,
-            baseline=baseline,
-        )  # fmt: skip
+        super().__init__(node, root, **common)
         self._steps, self._rule, self._tolerance = n_steps, method, tolerance
 
     def attribute(self, rows: Rows) -> Attributions:
@@ -115,15 +111,9 @@ class Saliency(Attribution):
         root: Path,
         *,
         abs: bool = True,
-        input: str | None = None,
-        output: str | None = None,
-        feature_names: list[str] | None = None,
-        internal_batch_size: int = ROWS,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            node, root, input=input, output=output,
-            feature_names=feature_names, internal_batch_size=internal_batch_size,
-        )  # fmt: skip
+        super().__init__(node, root, **common)
         self._abs = abs
 
     def attribute(self, rows: Rows) -> Attributions:
@@ -139,7 +129,7 @@ class Saliency(Attribution):
 
 
 @register("explainer", "deep_lift")
-class DeepLift(Attribution):
+class DeepLift(BaselineAttribution):
     """What each place adds on the way from ``baseline`` to the row, by the rescale rule.
 
     Attributions add up to the prediction minus the base value, but for what max pooling and softmax
@@ -148,23 +138,6 @@ class DeepLift(Attribution):
     Shrikumar et al., "Learning Important Features Through Propagating Activation Differences"
     (2017).
     """
-
-    def __init__(
-        self,
-        node: Explainer,
-        root: Path,
-        *,
-        baseline: float | str = ZERO,
-        input: str | None = None,
-        output: str | None = None,
-        feature_names: list[str] | None = None,
-        internal_batch_size: int = ROWS,
-    ) -> None:
-        super().__init__(
-            node, root, input=input, output=output,
-            feature_names=feature_names, internal_batch_size=internal_batch_size,
-            baseline=baseline,
-        )  # fmt: skip
 
     def look_inside(self) -> Network:
         """Return the network with its activations as modules."""
@@ -183,7 +156,7 @@ class DeepLift(Attribution):
 
 
 @register("explainer", "occlusion")
-class Occlusion(Attribution):
+class Occlusion(BaselineAttribution):
     """How the answer falls where a window of the row is covered with ``baseline``.
 
     ``sliding_window_shapes`` is the window's size in each dimension of a row, or one number for all
@@ -198,17 +171,9 @@ class Occlusion(Attribution):
         *,
         sliding_window_shapes: list[int] | int = 1,
         strides: list[int] | int = 1,
-        baseline: float | str = ZERO,
-        input: str | None = None,
-        output: str | None = None,
-        feature_names: list[str] | None = None,
-        internal_batch_size: int = ROWS,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            node, root, input=input, output=output,
-            feature_names=feature_names, internal_batch_size=internal_batch_size,
-            baseline=baseline,
-        )  # fmt: skip
+        super().__init__(node, root, **common)
         self._window, self._strides = sliding_window_shapes, strides
 
     def attribute(self, rows: Rows) -> Attributions:
@@ -246,15 +211,9 @@ class LayerGradCam(Attribution):
         layer: str,
         relu_attributions: bool = False,
         interpolate: Literal["nearest", "bilinear"] = "nearest",
-        input: str | None = None,
-        output: str | None = None,
-        feature_names: list[str] | None = None,
-        internal_batch_size: int = ROWS,
+        **common: Any,
     ) -> None:
-        super().__init__(
-            node, root, input=input, output=output,
-            feature_names=feature_names, internal_batch_size=internal_batch_size,
-        )  # fmt: skip
+        super().__init__(node, root, **common)
         self._name, self._relu, self._mode = layer, relu_attributions, interpolate
         self._layer: Any = None
 

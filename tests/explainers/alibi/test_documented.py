@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from pathlib import Path
 
 import pytest
 
 from anabranch.components import registry
+from anabranch.components.arguments import constructor_parameters
 from anabranch.components.builtins import MODULES
 
 DOCUMENT = (Path(__file__).parents[3] / "docs" / "explainers.md").read_text()
@@ -28,5 +28,5 @@ def test_each_module_brings_a_method():
 def test_every_argument_is_told_of(kind):
     assert f"\n| `{kind.name}` |" in DOCUMENT
     named = set(re.findall(r"`(\w+)(?:: [\w,]+)?`", DOCUMENT))
-    arguments = set(inspect.signature(kind.cls).parameters) - {"node", "root"}
+    arguments = set(constructor_parameters(kind.cls)) - {"node", "root"}
     assert arguments <= named
