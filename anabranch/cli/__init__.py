@@ -1,0 +1,1 @@
+"""The command line: reads what people write, asks an engine, and prints; it decides nothing."""

@@ -1,0 +1,1 @@
+"""Graphs from a spec to an answer, without Ray: the builder, the compiler and the executor."""

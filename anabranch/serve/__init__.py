@@ -1,0 +1,1 @@
+"""Everything that runs in Ray's processes and knows Ray; nothing here decides what should run."""

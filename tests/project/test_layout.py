@@ -1,13 +1,167 @@
-"""What the docs say about the package is true of it."""
+"""The package is laid out as its rules and the docs say."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 from anabranch.graph.compile.compiler import PASSES
+from tests.project import layout
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "anabranch"
+MOST_FILES = 18
+KNOWS_RAY = (
+    "serve/",
+    "control/controller.py",
+    *(f"control/engine/{name}.py" for name in ("boot", "driver", "head", "loopback")),
+    "control/reconcile/serving.py",
+)
+NAMES_UPPER = ("components/builtins.py",)
+"""The list of modules that register built-ins, and are imported when one is first asked for."""
+TESTS_OF_NO_MODULE = {
+    "benchmarks/": "mirrors benchmarks/",
+    "e2e/": "everything together, on a real engine",
+    "project/": "the project: its layout, docs, examples and dependencies",
+    "components/bandits/test_strategies.py": "laws of all bandits",
+    "components/runtimes/test_torch_gpu.py": "the part of test_torch.py that needs a GPU",
+    "components/runtimes/test_trees.py": "XGBoost, LightGBM and CatBoost, which are imported once",
+    "components/test_bf16.py": "all built-ins on BF16",
+    "control/reconcile/test_convergence.py": "lifecycle, store and reconciler together",
+    "explainers/alibi/test_documented.py": "all methods against the docs",
+    "explainers/alibi/test_saved.py": "all methods that can be saved",
+    "graph/compile/test_mistakes.py": "mistakes of all passes at once",
+    "graph/execute/test_executor_properties.py": "the executor on random graphs",
+    "graph/execute/test_tracing.py": "spans of nodes, steps and batches",
+    "monitors/test_methods.py": "laws of all methods",
+    "router/console/test_browser.py": "the console's pages, in a browser",
+    "router/grpc/test_counting.py": "calls through a whole server",
+    "router/grpc/test_fuzz.py": "malformed messages to a whole server",
+    "router/oip/test_fuzz.py": "malformed requests to a whole server",
+    "serve/replicas/test_stuck.py": "replicas whose threads are held",
+    "specs/test_bombs.py": "hostile specs",
+    "specs/test_fuzz.py": "mutated specs",
+}
+
+
+def floors() -> layout.Floors:
+    """The floors of the import contract, uppermost first."""
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    contract = next(one for one in tools["importlinter"]["contracts"] if one["type"] == "layers")
+    return [re.findall(r"anabranch\.(\w+)", floor) for floor in contract["layers"]]
+
+
+def test_no_folder_is_crowded() -> None:
+    assert layout.crowded(PACKAGE, MOST_FILES) == []
+
+
+def test_ray_is_imported_in_its_places_only() -> None:
+    assert layout.imports_of(PACKAGE, "ray", KNOWS_RAY) == []
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    assert layout.repeated_classes(PACKAGE) == []
+
+
+def test_every_folder_says_what_is_in_it() -> None:
+    assert layout.untold(PACKAGE) == []
+
+
+def test_no_floor_names_an_upper_one() -> None:
+    assert layout.named_upwards(PACKAGE, floors(), NAMES_UPPER) == []
+
+
+def test_tests_mirror_the_package() -> None:
+    assert layout.unmirrored(PACKAGE, ROOT / "tests", TESTS_OF_NO_MODULE) == []
+
+
+def made_up(folder: Path, **files: str) -> Path:
+    """Write modules by their paths, with `__` for a slash, and return the package's folder."""
+    for name, text in files.items():
+        path = (folder / "house" / name.replace("__", "/")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder / "house"
+
+
+def test_a_crowded_folder_is_found(tmp_path: Path) -> None:
+    package = made_up(tmp_path, attic__a="", attic__b="", cellar__a="")
+    assert layout.crowded(package, 2) == []
+    assert layout.crowded(package, 1) == [f"{package / 'attic'}: 2 files"]
+
+
+def test_every_import_of_ray_is_found(tmp_path: Path) -> None:
+    package = made_up(
+        tmp_path,
+        serve__a="import ray",
+        control__a="import ray",
+        control__b="def f():\n    from ray.util import state\n",
+        control__c="import json, ray.serve as serve",
+        control__d="import rays\nfrom . import ray\ntext = 'import ray'",
+    )
+    found = layout.imports_of(package, "ray", ["serve/", "control/a.py"])
+    assert found == [f"{package / 'control/b.py'}:2", f"{package / 'control/c.py'}:1"]
+
+
+def test_a_class_name_used_twice_is_found(tmp_path: Path) -> None:
+    package = made_up(
+        tmp_path,
+        a="class Door: ...\nclass _Hinge: ...\n@register('window', 'max')\nclass Max: ...",
+        cellar__b="class Door: ...\nclass _Hinge: ...\n@register('door', 'max')\nclass Max: ...",
+        c="def f():\n    class Door: ...",
+    )
+    assert layout.repeated_classes(package) == [
+        f"Door: {package / 'a.py'}, {package / 'cellar/b.py'}"
+    ]
+
+
+def test_a_folder_without_its_sentence_is_found(tmp_path: Path) -> None:
+    package = made_up(tmp_path, missing__a="")
+    texts = {
+        "empty": "",
+        "code": "x = 1",
+        "title": '"""Things"""',
+        "two": '"""All doors. And windows."""',
+        "one": '"""All doors\nof the house, 1.5 m wide or more.\n\nLine by line. Yes."""',
+    }
+    for name, text in texts.items():
+        (package / name).mkdir()
+        (package / name / "__init__.py").write_text(text)
+    found = [Path(one).name for one in layout.untold(package)]
+    assert found == ["code", "empty", "missing", "title", "two"]
+
+
+def test_a_name_of_an_upper_floor_is_found(tmp_path: Path) -> None:
+    package = made_up(
+        tmp_path,
+        attic__a="x = 'house.cellar.a', 'house.attic.b'",
+        left__a="x = 'house.right.a'",
+        right__a='"""Below house.attic."""\nx = \'house.cellar.a\'',
+        cellar__a="run(f'-m house.attic.{module}')",
+        cellar__b="x = 'house.attics', 'a house.', 'house.json'",
+        cellar__c="x = 'house.left'",
+    )
+    storeys = [["attic"], ["left", "right"], ["cellar"]]
+    found = layout.named_upwards(package, storeys, ["cellar/c.py"])
+    assert found == [
+        f"{package / 'cellar/a.py'}:1: -m house.attic.",
+        f"{package / 'left/a.py'}:1: house.right.a",
+    ]
+
+
+def test_a_test_of_no_module_is_found(tmp_path: Path) -> None:
+    package = made_up(tmp_path, a="", cellar__b="")
+    for name in ("test_a", "test_cellar", "cellar/test_b", "cellar/test_a", "e/test_x"):
+        path = tmp_path / "tests" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    exceptions = {"e/": "reasons", "cellar/test_b.py": "none", "test_gone.py": "none"}
+    assert layout.unmirrored(package, tmp_path / "tests", exceptions) == [
+        "cellar/test_a.py tests no module",
+        "cellar/test_b.py needs no exception",
+        "test_gone.py needs no exception",
+    ]
 
 
 def test_the_architecture_lists_every_pass_in_order() -> None:

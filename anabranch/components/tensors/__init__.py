@@ -1,0 +1,1 @@
+"""Tensors between components: arrays, datatypes and types; their encoding is left to protocols."""

@@ -1,0 +1,1 @@
+"""The control API: reads calls and writes answers; it changes nothing itself."""

@@ -1,0 +1,1 @@
+"""Collects the counters, monitors, logs and traces of all processes; nothing acts on them here."""

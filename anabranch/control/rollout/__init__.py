@@ -1,0 +1,1 @@
+"""Moves rollouts: measures, asks gates, steps and tells webhooks, as ``lifecycle`` decides."""

@@ -1,0 +1,1 @@
+"""Settings of an engine from its environment, and the addresses that they let it call."""

@@ -1,0 +1,1 @@
+"""Monitors at work, from values to windows and findings; their methods are in ``monitors``."""

@@ -1,0 +1,1 @@
+"""The gateway: all endpoints that belong to no single graph, over HTTP."""

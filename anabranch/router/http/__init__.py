@@ -1,0 +1,1 @@
+"""HTTP for routers and the gateway: requests, responses and the endpoints of a graph."""

@@ -1,0 +1,1 @@
+"""Traffic between a graph's revisions: splits, mirrors, feedback, explanations, learned state."""

@@ -1,0 +1,1 @@
+"""Calls between Ray's processes, with their errors, retries, breakers and spans."""

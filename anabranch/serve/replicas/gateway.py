@@ -32,7 +32,7 @@ _UNAUTHORIZED = HttpReply(
     ((b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")),
 )
 
-logger = logging.getLogger("anabranch.control")
+logger = logging.getLogger("anabranch.serve")
 
 
 def token_digest(token: str) -> str:

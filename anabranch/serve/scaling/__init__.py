@@ -1,0 +1,1 @@
+"""How many replicas a deployment has, as Serve's autoscaler asks."""
