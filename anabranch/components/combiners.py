@@ -69,7 +69,7 @@ class _Elementwise:
 def _result(
     rule: Callable[[Sequence[np.dtype[Any]]], np.dtype[Any]], dtypes: tuple[np.dtype[Any], ...]
 ) -> np.dtype[Any]:
-    """What ``rule`` says; requests ask it the same again and again."""
+    """Return the datatype by ``rule``, kept: requests ask for the same again and again."""
     return rule(dtypes)
 
 

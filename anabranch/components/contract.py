@@ -85,7 +85,7 @@ class Context:
     """False for what no client has asked: warm-up, and what an explanation asks the model."""
 
     def remaining(self) -> float | None:
-        """Seconds until the deadline, never below 0; None where there is no deadline."""
+        """Return seconds until the deadline, never below 0; None where there is no deadline."""
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
 

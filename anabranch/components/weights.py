@@ -72,7 +72,7 @@ def _total(weights: Mapping[K, float], drawable: Mapping[K, Fraction]) -> Fracti
 
 
 def _not_below(edge: Fraction) -> float:
-    """The least float that is not below ``edge``: a float is below one if below the other."""
+    """Return the least float not below ``edge``: a float is below one if below the other."""
     near = float(edge)
     return math.nextafter(near, math.inf) if Fraction(near) < edge else near
 

@@ -67,7 +67,7 @@ class Explanation:
     """What the library itself returned, as JSON-able data."""
 
     def to_json(self) -> dict[str, Any]:
-        """All that is known, as JSON-able data."""
+        """Return the fields that are known, as JSON-able data."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: _plain(value) for name, value in found.items() if value is not None}
 

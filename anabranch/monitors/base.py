@@ -97,7 +97,7 @@ class Comparing(MonitorMethod):
             yield ("args", "false_alarm_rate"), f"must be between 0 and 1, such as 0.01, not {rate}"
 
     def log_level(self, number: int) -> float:
-        """The logarithm of the level of a window, all features together."""
+        """Return the logarithm of the level of a window, all features together."""
         return math.log(self._rate) - math.log(number) - math.log(number + 1)
 
     def found(
@@ -108,7 +108,7 @@ class Comparing(MonitorMethod):
         number: int,
         limits: Iterable[float] | None = None,
     ) -> Finding:
-        """What p-values of features, as logarithms, say of a window.
+        """Return the finding of a window, from p-values of features as logarithms.
 
         A score is the logarithm of the corrected p-value by that of the level, and no more than
         that of ``limits``, a feature's score by other measures.

@@ -18,7 +18,7 @@ class Bins(Protocol):
     reference: Array
 
     def count(self, values: Array) -> Array:
-        """How many of the values [rows] are in each bin [bins]."""
+        """Return how many of the values [rows] are in each bin [bins]."""
         ...
 
 
@@ -36,7 +36,7 @@ class Categories:
         self.reference = self.count(values)
 
     def count(self, values: Array) -> Array:
-        """How many of the values are in each bin; the last is that of the others."""
+        """Return how many of the values are in each bin; the last is that of the others."""
         found, counts = np.unique(values, return_counts=True)
         at = np.minimum(np.searchsorted(self._known, found), len(self._known) - 1)
         same = self._known[at] == found
@@ -61,7 +61,7 @@ class Quantiles:
         self.reference = self.count(values)
 
     def count(self, values: Array) -> Array:
-        """How many of the values are in each bin: below, the bins, above, missing."""
+        """Return how many of the values are in each bin: below, the bins, above, missing."""
         missing = np.isnan(values)
         places = np.searchsorted(self._edges, values[~missing], "left")
         counts = np.bincount(places, minlength=len(self._edges) + 1)
@@ -69,7 +69,7 @@ class Quantiles:
 
 
 def _edges(known: Array, number: int) -> Array:
-    """Upper bounds of bins of sorted values; before them, the largest number below all values."""
+    """Return bounds of bins of sorted values: the largest number below all, then upper bounds."""
     if not len(known):
         return np.array([])
     share = len(known) / number

@@ -36,7 +36,7 @@ class KolmogorovSmirnov(Comparing):
         return self.found(window.names, statistics, log_p, number)
 
     def compared(self, window: Table) -> tuple[Array, Array]:
-        """The statistic of each feature, and its p-value as a logarithm."""
+        """Return the statistic of each feature, and its p-value as a logarithm."""
         m, n = len(self._sorted), window.rows
         found = ks_statistics(self._sorted, _with_missing_last(window.numbers("ks")))
         return found / (n * m), ks_log_p(found, n, m)
@@ -69,7 +69,7 @@ class ChiSquare(Comparing):
         return self.found(window.names, statistics, log_p, number)
 
     def compared(self, window: Table) -> tuple[Array, Array]:
-        """The statistic of each feature, and its p-value as a logarithm."""
+        """Return the statistic of each feature, and its p-value as a logarithm."""
         pairs = zip(self._bins, window.columns, strict=True)
         found = [homogeneity(bins.count(column), bins.reference) for bins, column in pairs]
         return np.array([one for one, _ in found]), np.array([log_p for _, log_p in found])
@@ -177,8 +177,9 @@ class PopulationStabilityIndex(Comparing):
 
 
 def index(window: Array, reference: Array) -> float:
-    """The population stability index of two rows of counts [bins]; bins that are empty in both are
-    left out.
+    """Return the population stability index of two rows of counts [bins].
+
+    Bins that are empty in both are left out.
     """
     used = window + reference > 0
     q, p = (counts[used] + 0.5 for counts in (window, reference))

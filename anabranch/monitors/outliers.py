@@ -48,7 +48,7 @@ class Outliers(Comparing):
         raise NotImplementedError
 
     def rate(self, rows: Array) -> Array:
-        """How unusual each of the rows is [rows]: the larger, the more."""
+        """Return how unusual each of the rows is [rows]: the larger, the more."""
         raise NotImplementedError
 
     def fit(self, reference: Table) -> None:
@@ -79,17 +79,17 @@ class Outliers(Comparing):
         return Finding(found.score, found.features, outliers)
 
     def _log_p(self, outliers: int, rows: int) -> float:
-        """The logarithm of the chance of as many outliers or more."""
+        """Return the logarithm of the chance of as many outliers or more."""
         highest = outliers + self._r - 1
         return hypergeometric_log_tail(outliers, rows, highest, rows + self._m)
 
     def _filled(self, rows: Array) -> Array:
-        """With medians of the reference where values are missing."""
+        """Return rows with medians of the reference where values are missing."""
         return np.where(np.isnan(rows), self._usual, rows)
 
 
 def _medians(rows: Array) -> Array:
-    """Of each column; 0 where all is missing."""
+    """Return the median of each column; 0 where all is missing."""
     known = [column[~np.isnan(column)] for column in rows.T]
     return np.array([np.median(one) if len(one) else 0.0 for one in known])
 
@@ -105,7 +105,7 @@ class Mahalanobis(Outliers):
     """
 
     def learn(self, rows: Array) -> None:
-        """Mean, scale and covariance."""
+        """Keep mean, scale and covariance."""
         self._mean = rows.mean(axis=0)
         spread = rows.std(axis=0)
         self._scale = np.where(spread > 0, spread, 1.0)
@@ -113,13 +113,13 @@ class Mahalanobis(Outliers):
         self._whiten = np.linalg.cholesky(np.linalg.inv(covariance))
 
     def rate(self, rows: Array) -> Array:
-        """The squared distance of each row."""
+        """Return the squared distance of each row."""
         found: Array = (((rows - self._mean) / self._scale @ self._whiten) ** 2).sum(axis=1)
         return found
 
 
 def shrunk_covariance(rows: Array) -> Array:
-    """The covariance matrix of centred rows [rows, features], shrunk after Ledoit and Wolf."""
+    """Return the covariance of centred rows [rows, features], shrunk after Ledoit and Wolf."""
     n, p = rows.shape
     sample = rows.T @ rows / n
     mu = max(np.trace(sample) / p, 1e-12)
@@ -159,6 +159,6 @@ class IsolationForest(Outliers):
         self._forest.fit(rows)
 
     def rate(self, rows: Array) -> Array:
-        """How early each row is alone."""
+        """Return how early each row is alone."""
         found: Array = -self._forest.score_samples(rows)
         return found

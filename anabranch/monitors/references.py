@@ -16,7 +16,7 @@ from anabranch.specs.excerpts import hint, listing
 
 
 def check_format(data: str) -> None:
-    """CannotLoad where a file is of no format that is read."""
+    """Raise CannotLoad where a file is of no format that is read."""
     if PurePosixPath(data).suffix not in _READERS:
         raise CannotLoad(f"{data!r} is none of {listing(_READERS)}")
 
@@ -71,7 +71,7 @@ def _csv(path: Path, watches: Sequence[str]) -> dict[str, Array]:
 
 
 def _tensor(texts: list[list[str]]) -> Array:
-    """Numbers where all are that, or empty, else texts; [rows, columns], of one column [rows]."""
+    """Return numbers, else texts, [rows, columns], or [rows] of one column; empty is missing."""
     found: Array
     try:
         found = np.array([[_number(text) for text in row] for row in texts])

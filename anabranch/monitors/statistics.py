@@ -25,7 +25,7 @@ customary levels; monitors judge at a hundredth of these and less."""
 
 
 def ks_statistics(reference: Array, window: Array) -> Array:
-    """The two-sample statistic of Kolmogorov and Smirnov of each column, times n times m.
+    """Return the two-sample statistic of Kolmogorov and Smirnov of each column, times n times m.
 
     Whole numbers, so that no p-value hangs on how a quotient was rounded. ``reference`` is
     [m, columns], sorted along its rows; ``window`` is [n, columns], in any order.
@@ -42,7 +42,7 @@ def ks_statistics(reference: Array, window: Array) -> Array:
 
 
 def ks_log_p(statistics: Array, n: int, m: int) -> Array:
-    """Logarithms of the two-sided p-values of ``ks_statistics`` [columns].
+    """Return logarithms of the two-sided p-values of ``ks_statistics`` [columns].
 
     Exact where it matters and both samples are of at most ``EXACT_ROWS``; with ties it is an upper
     bound (Noether: "Note on the Kolmogorov statistic in the discrete case", 1963).
@@ -57,7 +57,7 @@ def ks_log_p(statistics: Array, n: int, m: int) -> Array:
 
 
 def _ks_limit(scaled: Array) -> Array:
-    """Kolmogorov's limit: 2 times the sum of (-1)^(k-1) exp(-2 k² x²)."""
+    """Return Kolmogorov's limit: 2 times the sum of (-1)^(k-1) exp(-2 k² x²)."""
     x = np.maximum(scaled, 0.2)[:, None]
     k = np.arange(1, 60)
     # Without the first term, which is in the logarithm, so that nothing underflows.
@@ -67,7 +67,7 @@ def _ks_limit(scaled: Array) -> Array:
 
 
 def _ks_exact(statistics: Array, n: int, m: int) -> Array:
-    """By counting lattice paths from (0, 0) to (n, m) that leave the band |i m - j n| < statistic.
+    """Count lattice paths from (0, 0) to (n, m) that leave the band |i m - j n| < statistic.
 
     Under the null hypothesis all paths are equally likely (Hodges: "The significance probability of
     the Smirnov two-sample test", 1957). The share of those that have left the band on the way to
@@ -89,7 +89,7 @@ def _ks_exact(statistics: Array, n: int, m: int) -> Array:
 
 
 def homogeneity(window: Array, reference: Array) -> tuple[float, float]:
-    """Pearson's test of whether two rows of counts [categories] come from one distribution.
+    """Return Pearson's test of whether two rows of counts [categories] come from one distribution.
 
     Returns the statistic and the logarithm of the p-value. Categories of which either sample is
     expected to have fewer than ``MIN_EXPECTED`` count together; where even these are too few, they
@@ -114,7 +114,7 @@ def homogeneity(window: Array, reference: Array) -> tuple[float, float]:
 
 
 def _pearson(cells: Array) -> tuple[float, float]:
-    """Of a table [2, categories] without empty columns.
+    """Return the test of a table [2, categories] without empty columns.
 
     Far out, Pearson's statistic is too large by chance where a small count is exceeded, and that of
     the likelihood ratio where one is not reached. So the p-value is that of the lesser of the two,
@@ -129,14 +129,14 @@ def _pearson(cells: Array) -> tuple[float, float]:
 
 
 def _fisher(count: int, marked: int, drawn: int, total: int) -> float:
-    """Twice the smaller tail of the hypergeometric distribution, as a logarithm."""
+    """Return twice the smaller tail of the hypergeometric distribution, as a logarithm."""
     above = hypergeometric_log_tail(count, marked, drawn, total)
     below = hypergeometric_log_tail(marked - count, marked, total - drawn, total)
     return min(0.0, math.log(2) + min(above, below))
 
 
 def hypergeometric_log_tail(count: int, marked: int, drawn: int, total: int) -> float:
-    """The logarithm of the chance that ``drawn`` of ``total`` hold ``count`` ``marked`` or more."""
+    """Return the log of the chance that ``drawn`` of ``total`` hold ``count`` marked or more."""
     low, high = max(0, drawn + marked - total), min(drawn, marked)
     if count <= low:
         return 0.0
@@ -156,7 +156,7 @@ def _log_choose(n: int, k: int) -> float:
 
 
 def chi_square_log_p(statistic: float, freedom: int) -> float:
-    """Logarithm of the chance that a chi-square variable of so many degrees of freedom is larger.
+    """Return the log of the chance that a chi-square variable of so many degrees is larger.
 
     The regularized upper incomplete gamma function: by its series below the mean, by Lentz's
     continued fraction above it (Press et al.: "Numerical Recipes", 2007, section 6.2).
@@ -197,7 +197,7 @@ def _gamma_fraction(a: float, x: float) -> float:
 
 
 def holm(log_p: Array) -> Array:
-    """P-values as logarithms [tests], corrected for how many there are.
+    """Return p-values as logarithms [tests], corrected for how many there are.
 
     Each may be held against the level that is meant for all of them together (Holm: "A simple
     sequentially rejective multiple test procedure", 1979); like Bonferroni's correction, it holds

@@ -37,14 +37,14 @@ class Table:
         return len(self.columns[0]) if self.columns else 0
 
     def numbers(self, method: str) -> Array:
-        """All as a matrix [rows, features]; Unfit names a column of texts."""
+        """Return all features as a matrix [rows, features]; Unfit names a column of texts."""
         for name, column in zip(self.names, self.columns, strict=True):
             if column.dtype.kind == "U":
                 raise Unfit(f"{name} holds texts, and {method} is for numbers; watch another")
         return np.column_stack(self.columns)
 
     def only(self, features: Sequence[int]) -> Table:
-        """Some of the features, by their places."""
+        """Return some of the features, by their places."""
         return Table(
             tuple(self.names[i] for i in features),
             tuple(self.columns[i] for i in features),
@@ -52,12 +52,12 @@ class Table:
         )
 
     def part(self, rows: Array) -> Table:
-        """Some of the rows, by a mask or their places."""
+        """Return some of the rows, by a mask or their places."""
         return Table(self.names, tuple(column[rows] for column in self.columns), self.categorical)
 
 
 def table_of(tensors: Mapping[str, Array]) -> Table:
-    """Tensors [rows, ...] by name as a table; Unfit where they are none.
+    """Return tensors [rows, ...] by name as a table; Unfit where they are none.
 
     The feature of ``age`` [rows] is ``age``, those of ``pixels`` [rows, 64] are ``pixels[0]`` to
     ``pixels[63]``.
@@ -88,7 +88,7 @@ def _feature(name: str, at: tuple[int, ...]) -> str:
 
 
 def as_texts(values: Array) -> Array:
-    """Texts or bytes of any kind as NumPy's texts, cut to a length that a category may have."""
+    """Return texts or bytes as NumPy's texts, cut to a length that a category may have."""
     texts = [
         one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one)
         for one in values.ravel().tolist()

@@ -10,7 +10,6 @@ would keep others out; they are bounded by what they hold together.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import TracebackType
 
 from anabranch.errors import Unavailable
 
@@ -78,12 +77,7 @@ class ConcurrencyLimit:
         self.inside += 1
         self.passed += 1
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.inside -= 1
 
 

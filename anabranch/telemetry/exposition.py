@@ -24,7 +24,7 @@ from anabranch.telemetry.registry import Exemplar, Labels, Observed, Snapshot, V
 
 
 def exposition(snapshot: Snapshot, accept: str = "") -> tuple[str, bytes]:
-    """Its content type and text, for a client with this ``Accept`` header."""
+    """Return the snapshot's content type and text, for a client with this ``Accept`` header."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collected(snapshot))
     encode, content_type = choose_encoder(accept)

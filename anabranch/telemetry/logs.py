@@ -152,7 +152,7 @@ class Printed(TextIOBase):
             self._log(rest)
 
     def fileno(self) -> int:
-        """The file of the original, for what writes to it past Python."""
+        """Return the file of the original, for what writes to it past Python."""
         return self._original.fileno()
 
     @property

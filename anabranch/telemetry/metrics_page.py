@@ -30,7 +30,7 @@ SECTIONS = {
 
 
 def tables() -> str:
-    """All metrics, a table for each section."""
+    """Return all metrics, a table for each section."""
     parts = []
     for title, prefixes in SECTIONS.items():
         rows = [metric for name, metric in METRICS.items() if _short(name).startswith(prefixes)]
@@ -40,7 +40,7 @@ def tables() -> str:
 
 
 def written(page: str) -> str:
-    """A page with the tables in place of what is between its marks."""
+    """Return a page with the tables in place of what is between its marks."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"

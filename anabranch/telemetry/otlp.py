@@ -65,7 +65,7 @@ class OtlpDelivery:
 
 
 def exporter_class(protocol: str) -> Callable[[], SpanExporter]:
-    """What makes an exporter of a protocol, which reads the rest in the environment."""
+    """Return the class of a protocol's exporter, which reads the rest in the environment."""
     if protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
             OTLPSpanExporter as GrpcExporter,
@@ -78,7 +78,7 @@ def exporter_class(protocol: str) -> Callable[[], SpanExporter]:
 
 
 def resource_of(env: Mapping[str, str]) -> Resource:
-    """What the spans of this process have in common."""
+    """Return the attributes that the spans of this process have in common."""
     from opentelemetry.sdk.resources import Resource
 
     return Resource.create(
@@ -91,7 +91,7 @@ def resource_of(env: Mapping[str, str]) -> Resource:
 
 
 def readable(span: Span, resource: Resource | None) -> ReadableSpan:
-    """A span as the SDK's exporters take it."""
+    """Return a span as the SDK's exporters take it."""
     from opentelemetry.sdk.trace import Event, ReadableSpan
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
     from opentelemetry.trace import Link, SpanKind, Status, StatusCode

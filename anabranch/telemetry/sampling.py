@@ -27,14 +27,14 @@ class Sampler:
         self._bound = round(ratio * 2**_BITS) if exported else 0
 
     def drawn(self) -> Trace | None:
-        """The trace of a request that comes with none; None if it is not sampled."""
+        """Return the trace of a request that comes with none; None if it is not sampled."""
         if not self._bound:
             return None
         number = getrandbits(128) or 1
         return Trace(f"{number:032x}", "") if number & _MASK < self._bound else None
 
     def continued(self, traceparent: str, tracestate: str = "") -> Trace | None:
-        """The trace of a request that comes with one, its span the parent of the next."""
+        """Return the trace of a request that comes with one, its span the parent of the next."""
         found = incoming(traceparent, tracestate)
         if found is None:
             return self.drawn()

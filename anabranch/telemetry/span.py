@@ -29,7 +29,7 @@ class SpanFailure:
 
     @classmethod
     def of(cls, error: BaseException) -> SpanFailure:
-        """The failure that an error is, or that has caused it: ours only add the node's name."""
+        """Return the failure of an error or of its cause: ours only add the node's name."""
         first = error.__cause__ or error
         return cls(type(first).__name__, str(first)[:MAX_TEXT])
 
@@ -51,7 +51,7 @@ class Span:
     links: tuple[Trace, ...] = ()
 
     def view(self) -> dict[str, Any]:
-        """The span for people: times in seconds."""
+        """Return the span for people: times in seconds."""
         failed = self.failure
         return {
             "name": self.name,

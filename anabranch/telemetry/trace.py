@@ -46,7 +46,7 @@ class Trace:
         return SHOW in self.state and is_shown(self.state)
 
     def child(self) -> Self:
-        """A new place below this one."""
+        """Return a new place below this one."""
         return replace(self, span_id=f"{getrandbits(64) or 1:016x}")
 
 
@@ -71,12 +71,12 @@ def incoming(traceparent: str, tracestate: str = "") -> Incoming | None:
 
 
 def _state(tracestate: str) -> str:
-    """The tracestate to carry on; empty where it is not valid, or too long."""
+    """Return the tracestate to carry on; empty where it is not valid, or too long."""
     members = [text for part in tracestate.split(",") if (text := part.strip(" \t"))]
     state = ",".join(members)
     return state if len(state) <= _MAX_STATE and all(map(_MEMBER, members)) else ""
 
 
 def is_shown(state: str) -> bool:
-    """Whether a tracestate asks for the spans to be kept for the console."""
+    """Tell whether a tracestate asks for the spans to be kept for the console."""
     return SHOW in state.split(",")

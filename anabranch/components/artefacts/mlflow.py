@@ -95,11 +95,11 @@ class _Server:
         return self._get(f"/api/2.0/mlflow/{method}", query)
 
     def listing(self, path: str) -> Json:
-        """One folder of the files that the server serves."""
+        """Return one folder of the files that the server serves."""
         return self._get("/api/2.0/mlflow-artifacts/artifacts", {"path": path})
 
     def file(self, path: str) -> str:
-        """The URL of one of the files that the server serves."""
+        """Return the URL of one of the files that the server serves."""
         return f"{self.url}/api/2.0/mlflow-artifacts/artifacts/{quote(path)}"
 
     def _get(self, path: str, query: Mapping[str, str]) -> Json:

@@ -60,7 +60,7 @@ class Decider(ABC):
 
     @abstractmethod
     def shares(self) -> dict[str, float]:
-        """How often each route would be drawn now."""
+        """Return how often each route would be drawn now."""
 
 
 class Bandit(ABC):
@@ -72,7 +72,12 @@ class Bandit(ABC):
     """
 
     def __init__(
-        self, node: Router, decay: float | None, min_share: MinShare, seed: int | None
+        self,
+        node: Router,
+        *,
+        decay: float | None = None,
+        min_share: MinShare = 0.0,
+        seed: int | None = None,
     ) -> None:
         self.routes = tuple(node.routes or ())
         self._keep = 1.0 if decay is None else 0.5 ** (1.0 / decay)
@@ -92,11 +97,11 @@ class Bandit(ABC):
 
     @abstractmethod
     def standings(self, state: State) -> dict[str, Standing]:
-        """How each route stands; what is drawn for that is the same for the same state."""
+        """Return how each route stands; draws for that are the same for the same state."""
 
     @classmethod
     def size(cls, inputs: Mapping[str, Any], args: Mapping[str, Any]) -> int:
-        """Number of features that the strategy learns from, given the types of its inputs."""
+        """Return how many features the strategy learns from, given the types of its inputs."""
         return 0
 
     @property
@@ -105,11 +110,11 @@ class Bandit(ABC):
         """Strategies of one family learn the same from the same rewards: unit, real or linear."""
 
     def wrong_reward(self, reward: float) -> str | None:
-        """Why a finite reward is not one that the strategy can learn from."""
+        """Return why a finite reward is not one that the strategy can learn from."""
         return None if 0.0 <= reward <= 1.0 else f"must be from 0 to 1, not {shown(reward)}"
 
     def wrong_features(self, features: Sequence[float], size: int) -> str | None:
-        """Why finite features of a request are not ``size`` that the strategy can learn from."""
+        """Return why finite features are not ``size`` that the strategy can learn from."""
         if len(features) == size:
             return None
         return f"it learns from {size} features of each request, not {len(features)}"
@@ -126,18 +131,18 @@ class Bandit(ABC):
     def after(
         self, state: State, route: str, reward: float, features: Sequence[float] = ()
     ) -> State:
-        """The state after one more reward of a route."""
+        """Return the state after one more reward of a route."""
         return state.after(route, reward, features, self._keep)
 
     def _must(self) -> str | None:
-        """A route, as often as the least shares ask for one; None if the strategy may decide."""
+        """Return a route as often as the least shares ask; None if the strategy may decide."""
         if self._floor is None:
             return None
         point = self._random()
         return self._floor.pick(point / self._forced) if point < self._forced else None
 
     def _with_least(self, shares: Mapping[str, float]) -> dict[str, float]:
-        """Shares where the strategy decides on all that the least shares leave it."""
+        """Return each route's share: the least one, and the strategy's of the rest."""
         free = max(0.0, 1.0 - self._forced)
         return {route: self._least[route] + free * shares[route] for route in self.routes}
 
@@ -149,7 +154,7 @@ class ContextFree(Bandit):
 
     @abstractmethod
     def mind(self, state: State, rng: np.random.Generator) -> Decider:
-        """How to decide by a state."""
+        """Return the decider of a state."""
 
     def learn(self, state: State | None) -> None:
         """Decide from now on by what was learned; by the priors alone if there is nothing."""
@@ -165,7 +170,7 @@ class ContextFree(Bandit):
         believed: Mapping[str, Any],
         interval: Callable[[str], Interval | None],
     ) -> dict[str, Standing]:
-        """How each route stands, given what is believed of it, a dataclass with a ``mean``."""
+        """Return how each route stands by its belief, a dataclass with a ``mean``."""
         mind = self.mind(state, np.random.default_rng(0))
         shares = self._with_least(mind.shares())
         return {
@@ -182,14 +187,14 @@ class ContextFree(Bandit):
 
 
 def shares_of(given: MinShare, routes: Sequence[str]) -> dict[str, float]:
-    """The least share of every route."""
+    """Return the least share of every route."""
     if isinstance(given, Mapping):
         return {route: given.get(route, 0.0) for route in routes}
     return dict.fromkeys(routes, given)
 
 
 def normal_interval(sums: RouteSums) -> Interval | None:
-    """Where the mean of a route is, with 95 %, as the normal approximation has it."""
+    """Return where the mean of a route is, with 95 %, as the normal approximation has it."""
     if sums.count <= 1.0:
         return None
     width = _NORMAL * math.sqrt(sums.spread / (sums.count - 1.0) / sums.count)
@@ -241,7 +246,7 @@ def at_least(router: Router, name: str, least: float, most: float = math.inf) ->
 
 
 def wrong_size(reward: float) -> str | None:
-    """Why a reward that may be any number is still not one to calculate with."""
+    """Return why a reward is too large to calculate with; None where it is not."""
     if abs(reward) <= MAX_REWARD:
         return None
     return f"must be from -{MAX_REWARD:g} to {MAX_REWARD:g}, not {shown(reward)}"

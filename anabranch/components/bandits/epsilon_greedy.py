@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from anabranch.components.bandits import priors
 from anabranch.components.bandits.bandit import (
     ContextFree,
     Decider,
-    MinShare,
     Standing,
     at_least,
     normal_interval,
@@ -48,11 +47,9 @@ class EpsilonGreedy(ContextFree):
         epsilon: float = 0.1,
         anneal: float | None = None,
         prior: Given | None = None,
-        decay: float | None = None,
-        min_share: MinShare = 0.0,
-        seed: int | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(node, decay, min_share, seed)
+        super().__init__(node, **common)
         self._epsilon = epsilon
         self._anneal = math.inf if anneal is None else anneal
         self._priors = priors.read(PriorMean, prior, self.routes, _NONE)
@@ -68,7 +65,7 @@ class EpsilonGreedy(ContextFree):
         yield from priors.problems(PriorMean, router)
 
     def mind(self, state: State, rng: np.random.Generator) -> Decider:
-        """How to decide by a state: shares that are known."""
+        """Return the decider of a state: shares that are known."""
         believed = self._believed(state)
         most = max(one.mean for one in believed.values())
         best = [route for route, one in believed.items() if one.mean == most]
@@ -79,11 +76,11 @@ class EpsilonGreedy(ContextFree):
         return _Shares({route: any_of + greedy.get(route, 0.0) for route in self.routes}, rng)
 
     def wrong_reward(self, reward: float) -> str | None:
-        """Why a finite reward is not one that the strategy can learn from."""
+        """Return why a finite reward is not one that the strategy can learn from."""
         return wrong_size(reward)
 
     def standings(self, state: State) -> dict[str, Standing]:
-        """How each route stands; the interval is the normal approximation's."""
+        """Return how each route stands; the interval is the normal approximation's."""
         return self._standings(
             state, self._believed(state), lambda route: normal_interval(state.routes[route])
         )
@@ -105,5 +102,5 @@ class _Shares(Decider):
         return self._weights.pick(self._random())
 
     def shares(self) -> dict[str, float]:
-        """How often each route is drawn."""
+        """Return how often each route is drawn."""
         return self._known

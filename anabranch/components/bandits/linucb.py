@@ -10,7 +10,6 @@ import numpy as np
 
 from anabranch.components.bandits.bandit import (
     Bandit,
-    MinShare,
     Standing,
     at_least,
     normal_interval,
@@ -54,11 +53,9 @@ class LinUCB(Bandit):
         features: int | None = None,
         alpha: float = 1.0,
         ridge: float = 1.0,
-        decay: float | None = None,
-        min_share: MinShare = 0.0,
-        seed: int | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(node, decay, min_share, seed)
+        super().__init__(node, **common)
         self._names = tuple(node.inputs)
         self._size = features
         self._alpha = alpha
@@ -78,12 +75,12 @@ class LinUCB(Bandit):
 
     @classmethod
     def infer(cls, inputs: Types, args: Mapping[str, Any]) -> None:
-        """Nothing is known of the outputs; TypeConflict where the inputs cannot be features."""
+        """Raise TypeConflict where the inputs cannot be features; the outputs are not known."""
         cls.size(inputs, args)
 
     @classmethod
     def size(cls, inputs: Mapping[str, Any], args: Mapping[str, Any]) -> int:
-        """Number of features; TypeConflict where the types of the inputs do not tell, or clash."""
+        """Return the number of features; TypeConflict where the inputs do not tell it, or clash."""
         sizes = [_size(name, spec) for name, spec in inputs.items()]
         known = None if None in sizes else sum(size or 0 for size in sizes)
         given: int | None = args.get("features")
@@ -115,16 +112,16 @@ class LinUCB(Bandit):
         return Choice(self._must() or best, tuple(x.tolist()))
 
     def wrong_reward(self, reward: float) -> str | None:
-        """Why a finite reward is not one that the strategy can learn from."""
+        """Return why a finite reward is not one that the strategy can learn from."""
         return wrong_size(reward)
 
     def wrong_features(self, features: Sequence[float], size: int) -> str | None:
-        """Why finite features of a request are not ``size`` that the strategy can learn from."""
+        """Return why finite features are not ``size`` that the strategy can learn from."""
         wrong = super().wrong_features(features, size)
         return wrong or (None if math.hypot(*features) <= MAX_NORM else _TOO_LARGE)
 
     def standings(self, state: State) -> dict[str, Standing]:
-        """How each route stands: its mean over all requests, and θ as the posterior."""
+        """Return how each route stands: its mean over all requests, and θ as the posterior."""
         return {route: self._standing(state.routes[route]) for route in self.routes}
 
     def _standing(self, sums: RouteSums) -> Standing:
@@ -169,7 +166,7 @@ class _Bounds:
         self._means = self._product[len(routes) * size :]
 
     def best(self, x: _Vector) -> str:
-        """The route of the largest bound, the first of equal ones."""
+        """Return the route of the largest bound, the first of equal ones."""
         self._matrix.dot(x, out=self._product)
         best, found = -math.inf, 0
         for place, mean in enumerate(self._means.tolist()):
@@ -181,7 +178,7 @@ class _Bounds:
 
 
 def _solved(sums: RouteSums, size: int, ridge: float) -> tuple[_Vector, _Vector]:
-    """θ, and a matrix R with RᵀR = A⁻¹, so that xᵀ A⁻¹ x is the square of the norm of R x.
+    """Return θ, and a matrix R with RᵀR = A⁻¹, so that xᵀ A⁻¹ x is the square of the norm of R x.
 
     Through the eigenvalues of the sum of x xᵀ: those are at least 0, whatever rounding says.
     """
@@ -204,7 +201,7 @@ def _row(name: str, array: Array) -> Array:
 
 
 def _size(name: str, spec: TensorSpec | None) -> int | None:
-    """How many numbers a tensor of one row has; None where that is not known."""
+    """Return how many numbers a tensor of one row has; None where that is not known."""
     if spec is None:
         return None
     if spec.datatype not in _FLOATS:

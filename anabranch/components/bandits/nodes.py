@@ -11,7 +11,7 @@ from anabranch.specs.models import NodeBase
 
 
 def strategy_of(node: NodeBase) -> type[Bandit] | None:
-    """The strategy of a router that learns; None for all other nodes."""
+    """Return the strategy of a router that learns; None for all other nodes."""
     name = registry.builtin_of(node)
     if name is None or registry.type_of(node) != "router" or name not in registry.names("router"):
         return None
@@ -20,6 +20,6 @@ def strategy_of(node: NodeBase) -> type[Bandit] | None:
 
 
 def bandit_of(node: NodeBase) -> Bandit:
-    """The strategy of a router that learns, of its own: it shares no draws with any other."""
+    """Return a strategy of a router that learns, which shares no draws with any other."""
     name = registry.builtin_of(node) or ""
     return cast(Bandit, registry.get("router", name).factory(node, Path()))

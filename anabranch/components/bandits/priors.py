@@ -36,7 +36,7 @@ class PriorMean:
     weight: float
 
     def after(self, sums: RouteSums) -> PriorMean:
-        """The belief after rewards; the prior's mean while nothing has any weight."""
+        """Return the belief after rewards; the prior's mean while nothing has any weight."""
         weight = self.weight + sums.count
         if not weight:
             return self
@@ -56,7 +56,7 @@ class Beta:
         return self.alpha / (self.alpha + self.beta)
 
     def after(self, sums: RouteSums) -> Beta:
-        """The belief after rewards."""
+        """Return the belief after rewards."""
         won = min(max(sums.count * sums.mean, 0.0), sums.count)
         return Beta(self.alpha + won, self.beta + sums.count - won)
 
@@ -80,7 +80,7 @@ class Gaussian:
         return math.sqrt(self.scale / (self.shape * self.weight))
 
     def after(self, sums: RouteSums) -> Gaussian:
-        """The belief after rewards."""
+        """Return the belief after rewards."""
         weight = self.weight + sums.count
         off = sums.mean - self.mean
         return Gaussian(
@@ -92,7 +92,7 @@ class Gaussian:
 
 
 def unit_information(routes: Iterable[RouteSums]) -> Gaussian:
-    """A prior worth one reward, of the scale of those that there were over all routes.
+    """Return a prior worth one reward, of the scale of those that there were over all routes.
 
     After Kass and Wasserman, "A Reference Bayesian Test for Nested Hypotheses", 1995. So nobody
     needs to say how large rewards are, and a route without any is worth a try.
@@ -110,7 +110,7 @@ def unit_information(routes: Iterable[RouteSums]) -> Gaussian:
 def read(
     kind: type[_Belief], given: Given | None, routes: Sequence[str], default: _Belief
 ) -> dict[str, _Belief]:
-    """The prior of every route; ``default`` for those that ``given`` says nothing of."""
+    """Return the prior of every route; ``default`` for those that ``given`` says nothing of."""
     if given is None:
         return dict.fromkeys(routes, default)
     if _is_common(given):
@@ -120,7 +120,7 @@ def read(
 
 
 def problems(kind: type[Any], router: Router) -> Iterator[Finding]:
-    """What is wrong with the prior of a node that is meant to be of a kind."""
+    """Return what is wrong with the prior of a node that is meant to be of a kind."""
     given: Any = router.args.get("prior")
     routes = tuple(router.routes or ())
     if given is None:

@@ -38,7 +38,7 @@ class RouteSums:
     """Sum of reward times x."""
 
     def aged(self, keep: float) -> RouteSums:
-        """The same, with everything counting ``keep`` as much as before."""
+        """Return the sums where every reward counts ``keep`` times as much as before."""
         return replace(
             self,
             count=self.count * keep,
@@ -48,7 +48,7 @@ class RouteSums:
         )
 
     def plus(self, reward: float, features: Sequence[float] = ()) -> RouteSums:
-        """One more reward; mean and spread as Welford's method updates them."""
+        """Return the sums after a reward; Welford's method updates mean and spread."""
         count = self.count + 1.0
         from_before = reward - self.mean
         mean = self.mean + from_before / count
@@ -88,23 +88,23 @@ class State:
 
     @classmethod
     def empty(cls, routes: Sequence[str]) -> Self:
-        """Nothing learned yet."""
+        """Return the state before any reward."""
         return cls({route: RouteSums() for route in routes})
 
     def after(
         self, route: str, reward: float, features: Sequence[float] = (), keep: float = 1.0
     ) -> State:
-        """The state after one more reward of a route, before which all others are discounted."""
+        """Return the state after a reward of a route, before which all others are discounted."""
         aged = self.routes if keep == 1.0 else _aged(self.routes, keep)
         return State({**aged, route: aged[route].plus(reward, features)})
 
     def to_json(self) -> str:
-        """As it is kept; ``read`` gives an equal state."""
+        """Return the state as JSON-able data; ``read`` gives an equal one."""
         return _STATE.dump_json(self).decode()
 
     @classmethod
     def read(cls, text: str, routes: Sequence[str], size: int) -> State:
-        """A state of these routes, over so many features, 0 for none.
+        """Return a state of these routes, over so many features, 0 for none.
 
         ValueError for what is none: a key or a route too many or missing, another type, no finite
         number, a negative weight, sums of another size, another version.

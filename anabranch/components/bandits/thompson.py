@@ -11,7 +11,6 @@ from anabranch.components.bandits import priors
 from anabranch.components.bandits.bandit import (
     ContextFree,
     Decider,
-    MinShare,
     Standing,
     problems,
     wrong_size,
@@ -51,11 +50,9 @@ class Thompson(ContextFree):
         *,
         rewards: Literal["beta", "gaussian"] = "beta",
         prior: Given | None = None,
-        decay: float | None = None,
-        min_share: MinShare = 0.0,
-        seed: int | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(node, decay, min_share, seed)
+        super().__init__(node, **common)
         self._gaussian = rewards == "gaussian"
         self._given = prior
         self.learn(None)
@@ -74,15 +71,15 @@ class Thompson(ContextFree):
         return "real" if self._gaussian else "unit"
 
     def mind(self, state: State, rng: np.random.Generator) -> Decider:
-        """How to decide by a state: by draws from what is believed."""
+        """Return the decider of a state: draws from the beliefs."""
         return _Sampler(self.routes, self._draws(state), rng)
 
     def wrong_reward(self, reward: float) -> str | None:
-        """Why a finite reward is not one that the strategy can learn from."""
+        """Return why a finite reward is not one that the strategy can learn from."""
         return wrong_size(reward) if self._gaussian else super().wrong_reward(reward)
 
     def standings(self, state: State) -> dict[str, Standing]:
-        """How each route stands; shares and intervals are of 10,000 draws."""
+        """Return how each route stands; shares and intervals are of 10,000 draws."""
         drawn = self._draws(state)(np.random.default_rng(0), _LOOK)
         tails = np.quantile(drawn, _TAILS, axis=0).T.tolist()
         intervals = {
@@ -128,7 +125,7 @@ class _Sampler(Decider):
         return self._routes[self._drawn.pop()]
 
     def shares(self) -> dict[str, float]:
-        """How likely each route is to be the best one."""
+        """Return how likely each route is to be the best one."""
         best = self._draws(self._rng, _LOOK).argmax(axis=1)
         counts = np.bincount(best, minlength=len(self._routes))
         return dict(zip(self._routes, (counts / _LOOK).tolist(), strict=True))

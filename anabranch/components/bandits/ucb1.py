@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from anabranch.components.bandits import priors
 from anabranch.components.bandits.bandit import (
     ContextFree,
     Decider,
-    MinShare,
     Standing,
     problems,
 )
@@ -47,11 +46,9 @@ class UCB1(ContextFree):
         node: Router,
         *,
         prior: Given | None = None,
-        decay: float | None = None,
-        min_share: MinShare = 0.0,
-        seed: int | None = None,
+        **common: Any,
     ) -> None:
-        super().__init__(node, decay, min_share, seed)
+        super().__init__(node, **common)
         self._priors = priors.read(PriorMean, prior, self.routes, _HOPEFUL)
         self.learn(None)
 
@@ -63,7 +60,7 @@ class UCB1(ContextFree):
         yield from priors.problems(PriorMean, router)
 
     def mind(self, state: State, rng: np.random.Generator) -> _Bounds:
-        """How to decide by a state."""
+        """Return the decider of a state."""
         return _Bounds(self._believed(state))
 
     def route(self, /, **inputs: Array) -> str:
@@ -76,7 +73,7 @@ class UCB1(ContextFree):
         return forced
 
     def standings(self, state: State) -> dict[str, Standing]:
-        """How each route stands: its confidence bounds, its share of 1,000 requests from here."""
+        """Return how each route stands: its confidence bounds, its share of 1,000 requests."""
         believed = self._believed(state)
         return self._standings(state, believed, _Bounds(believed).interval)
 
@@ -106,11 +103,11 @@ class _Bounds(Decider):
         return self._routes[place]
 
     def took(self, route: str) -> None:
-        """A request was sent to a route for another reason."""
+        """Count a request that went to a route for another reason."""
         self._take(self._places[route])
 
     def interval(self, route: str) -> tuple[float, float] | None:
-        """The bounds of a route's mean; None where nothing is known."""
+        """Return the bounds of a route's mean; None where nothing is known."""
         place = self._places[route]
         if not self._counts[place]:
             return None
@@ -118,7 +115,7 @@ class _Bounds(Decider):
         return self._means[place] - width, self._means[place] + width
 
     def shares(self) -> dict[str, float]:
-        """Shares of the next requests, while no reward comes."""
+        """Return the routes' shares of the next requests, while no reward comes."""
         chosen = [self.choose() for _ in range(_LOOK)]
         return {route: chosen.count(route) / _LOOK for route in self._routes}
 

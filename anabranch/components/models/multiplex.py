@@ -101,7 +101,7 @@ class Multiplexed:
         return self._construct(self._node.model_copy(update={"model": model}))
 
     def _names(self) -> list[str]:
-        """Some of the models that the bundle holds."""
+        """Return some of the models that the bundle holds."""
         before, _, after = self._template.partition(PLACE)
         pattern = re.compile(re.escape(before) + r"([^/]+)" + re.escape(after))
         paths = self._root.glob(self._template.replace(PLACE, "*"))

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from anabranch.components.artefacts import model_file, reading
-from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
+from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding, register
-from anabranch.components.runtimes import THREADS
+from anabranch.components.registry import register
 from anabranch.components.runtimes.features import (
+    BoostedTrees,
     Features,
     ShapTrees,
     answer_types,
     at_least_one_row,
-    bad_method,
-    bad_threads,
     numeric,
 )
-from anabranch.components.runtimes.signatures import no_model
 from anabranch.components.tensors.arrays import Array
-from anabranch.components.tensors.types import Args, Types
-from anabranch.specs.models import NodeBase, Predictor
+from anabranch.specs.models import Predictor
 
 _FORMATS = {".cbm": "cbm", ".json": "json"}
-_METHODS = ("predict", "predict_proba", "raw")
 _CLASSIFIERS = frozenset({"Logloss", "CrossEntropy", "MultiClass", "MultiClassOneVsAll"})
 _BINARY = frozenset({"Logloss", "CrossEntropy"})
 _COUNTS = frozenset({"Poisson", "Tweedie"})
@@ -36,7 +30,7 @@ _COUNTS = frozenset({"Poisson", "Tweedie"})
 
 
 @register("predictor", "catboost")
-class CatboostModel:
+class CatboostModel(BoostedTrees):
     """A CatBoost model; ``predict`` gives a classifier's classes [rows], a regressor's values.
 
     The other methods are ``predict_proba`` (a column for each class) and ``raw``, both FP64.
@@ -44,7 +38,7 @@ class CatboostModel:
     name. ``threads`` (1) calculate one call. Neither format can run code.
     """
 
-    max_concurrency = THREADS
+    methods = ("predict", "predict_proba", "raw")
 
     def __init__(self, node: Predictor, root: Path, *, threads: int = 1) -> None:
         self._catboost = require("catboost", "catboost")
@@ -60,19 +54,6 @@ class CatboostModel:
         self.input_types = self.features.input_types
         if not self._categories and not self._texts:
             self.output_types = answer_types(self._call, self.features.count)
-
-    @staticmethod
-    def infer(inputs: Types, args: Args) -> Types:
-        """Return one output, whose type only the model knows."""
-        return {DEFAULT_OUTPUT: None}
-
-    @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a missing model, an unknown method, and a number of threads below 1."""
-        predictor = cast(Predictor, node)
-        yield from no_model(predictor)
-        yield from bad_method(predictor, _METHODS)
-        yield from bad_threads(predictor)
 
     def predict(self, /, **inputs: Array) -> Array:
         """Return what the method gives for each row."""

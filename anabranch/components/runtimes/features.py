@@ -1,20 +1,23 @@
-"""A model's features: one matrix, or one input for each feature by name."""
+"""Runtimes of boosted trees: a model's features, its methods, and SHAP values of its trees."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import numpy as np
 
 from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
-from anabranch.components.runtimes.signatures import plain
+from anabranch.components.registry import Finding
+from anabranch.components.runtimes import THREADS
+from anabranch.components.runtimes.signatures import no_model, plain
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import to_datatype
 from anabranch.components.tensors.model_types import ModelTensor
+from anabranch.components.tensors.types import Args, Types
 from anabranch.specs.excerpts import hint, listing
-from anabranch.specs.models import Predictor
+from anabranch.specs.models import NodeBase, Predictor
 
 
 class Features:
@@ -50,6 +53,29 @@ class Features:
                 f"the model was fitted on {self.count} features"
             )
         return array
+
+
+class BoostedTrees:
+    """The contract that the runtimes of boosted trees share; each names its ``methods``."""
+
+    max_concurrency = THREADS
+    methods: ClassVar[Sequence[str]]
+
+    @staticmethod
+    def infer(inputs: Types, args: Args) -> Types:
+        """Return one output, whose type only the model knows."""
+        return {DEFAULT_OUTPUT: None}
+
+    @classmethod
+    def check(cls, node: NodeBase) -> Iterable[Finding]:
+        """Find a missing model, an unknown method, and a number of threads below 1."""
+        predictor = cast(Predictor, node)
+        yield from no_model(predictor)
+        if predictor.method is not None and predictor.method not in cls.methods:
+            method, there = predictor.method, hint(predictor.method, cls.methods)
+            yield ("method",), f"the runtime {predictor.runtime!r} has no method {method!r}{there}"
+        if cast(int, node.args.get("threads", 1)) < 1:
+            yield ("args", "threads"), "at least one thread is needed"
 
 
 @dataclass(frozen=True)
@@ -118,16 +144,3 @@ def answer_types(call: Callable[[Array], Any], count: int) -> dict[str, ModelTen
 def both_classes(positive: Array) -> Array:
     """Return the probabilities of both classes, given those of the second."""
     return np.stack([1 - positive, positive], axis=1)
-
-
-def bad_method(node: Predictor, methods: Sequence[str]) -> Iterator[tuple[tuple[str], str]]:
-    """Find a ``method`` that the runtime does not have."""
-    if node.method is not None and node.method not in methods:
-        runtime, there = node.runtime, hint(node.method, methods)
-        yield ("method",), f"the runtime {runtime!r} has no method {node.method!r}{there}"
-
-
-def bad_threads(node: Predictor) -> Iterator[tuple[tuple[str, str], str]]:
-    """Find a number of threads below 1."""
-    if node.args.get("threads", 1) < 1:  # type: ignore[operator]
-        yield ("args", "threads"), "at least one thread is needed"

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from anabranch.components.artefacts import model_file, reading
-from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
+from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding, register
-from anabranch.components.runtimes import THREADS
+from anabranch.components.registry import register
 from anabranch.components.runtimes.features import (
+    BoostedTrees,
     Features,
     ShapTrees,
     answer_types,
     at_least_one_row,
-    bad_method,
-    bad_threads,
     both_classes,
     numeric,
 )
-from anabranch.components.runtimes.signatures import no_model
 from anabranch.components.tensors.arrays import Array
-from anabranch.components.tensors.types import Args, Types
-from anabranch.specs.models import NodeBase, Predictor
+from anabranch.specs.models import Predictor
 
 _OPTIONS: dict[str, dict[str, bool]] = {
     "predict": {},
@@ -38,7 +34,7 @@ _OPTIONS: dict[str, dict[str, bool]] = {
 
 
 @register("predictor", "lightgbm")
-class LightgbmModel:
+class LightgbmModel(BoostedTrees):
     """A Booster; the method ``predict`` is what its ``predict`` gives, in FP64.
 
     Others are ``predict_proba`` (a column for each class), ``raw``, ``contribs`` (SHAP values, the
@@ -46,7 +42,7 @@ class LightgbmModel:
     run code.
     """
 
-    max_concurrency = THREADS
+    methods = tuple(_OPTIONS)
 
     def __init__(self, node: Predictor, root: Path, *, threads: int = 1) -> None:
         lightgbm = require("lightgbm", "lightgbm")
@@ -61,19 +57,6 @@ class LightgbmModel:
         self._finish = _finish(node.method, self._objective)
         self.input_types = self.features.input_types
         self.output_types = answer_types(self._rows, self.features.count)
-
-    @staticmethod
-    def infer(inputs: Types, args: Args) -> Types:
-        """Return one output, whose type only the model knows."""
-        return {DEFAULT_OUTPUT: None}
-
-    @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a missing model, an unknown method, and a number of threads below 1."""
-        predictor = cast(Predictor, node)
-        yield from no_model(predictor)
-        yield from bad_method(predictor, tuple(_OPTIONS))
-        yield from bad_threads(predictor)
 
     def predict(self, /, **inputs: Array) -> Array:
         """Return what the method gives for each row."""

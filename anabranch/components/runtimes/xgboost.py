@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 from anabranch.components.artefacts import model_file, reading
-from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
+from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
-from anabranch.components.registry import Finding, register
-from anabranch.components.runtimes import THREADS
+from anabranch.components.registry import register
 from anabranch.components.runtimes.features import (
+    BoostedTrees,
     Features,
     ShapTrees,
     answer_types,
     at_least_one_row,
-    bad_method,
-    bad_threads,
     both_classes,
     numeric,
 )
-from anabranch.components.runtimes.signatures import no_model
 from anabranch.components.tensors.arrays import Array
-from anabranch.components.tensors.types import Args, Types
-from anabranch.specs.models import NodeBase, Predictor
+from anabranch.specs.models import Predictor
 
 _FORMATS = (".json", ".ubj")
 _BINARY, _MULTICLASS = "binary:logistic", "multi:softprob"
+_METHODS: dict[str, Callable[[XgboostModel], Callable[[Array], Any]]] = {
+    "predict": lambda model: model._values,
+    "predict_proba": lambda model: model._probabilities(),
+    "margin": lambda model: lambda matrix: model._values(matrix, "margin"),
+    "contribs": lambda model: lambda matrix: model._details(matrix, pred_contribs=True),
+    "leaf": lambda model: lambda matrix: model._details(matrix, pred_leaf=True),
+}
 
 
 @register("predictor", "xgboost")
-class XgboostModel:
+class XgboostModel(BoostedTrees):
     """A Booster; the method ``predict`` is what its ``predict`` gives, in FP32.
 
     Others are ``predict_proba`` (a column for each class), ``margin``, ``contribs`` (SHAP values,
@@ -41,7 +44,7 @@ class XgboostModel:
     run code.
     """
 
-    max_concurrency = THREADS
+    methods = tuple(_METHODS)
 
     def __init__(self, node: Predictor, root: Path, *, threads: int = 1) -> None:
         self._xgboost = require("xgboost", "xgboost")
@@ -50,22 +53,9 @@ class XgboostModel:
             self._booster = _load(self._xgboost, path, node.model or "", threads)
         self._trees = _best_trees(self._booster)
         self.features = Features(node, self._booster.num_features(), self._booster.feature_names)
-        self._call = self._methods()[node.method or "predict"](self)
+        self._call = _METHODS[node.method or "predict"](self)
         self.input_types = self.features.input_types
         self.output_types = answer_types(self._call, self.features.count)
-
-    @staticmethod
-    def infer(inputs: Types, args: Args) -> Types:
-        """Return one output, whose type only the model knows."""
-        return {DEFAULT_OUTPUT: None}
-
-    @staticmethod
-    def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a missing model, an unknown method, and a number of threads below 1."""
-        predictor = cast(Predictor, node)
-        yield from no_model(predictor)
-        yield from bad_method(predictor, tuple(XgboostModel._methods()))
-        yield from bad_threads(predictor)
 
     def predict(self, /, **inputs: Array) -> Array:
         """Return what the method gives for each row."""
@@ -83,16 +73,6 @@ class XgboostModel:
             self._values(matrix, "margin"),
             is_binary=_objective(self._booster).startswith("binary:"),
         )
-
-    @staticmethod
-    def _methods() -> dict[str, Callable[[XgboostModel], Callable[[Array], Any]]]:
-        return {
-            "predict": lambda model: model._values,
-            "predict_proba": XgboostModel._probabilities,
-            "margin": lambda model: lambda matrix: model._values(matrix, "margin"),
-            "contribs": lambda model: lambda matrix: model._details(matrix, pred_contribs=True),
-            "leaf": lambda model: lambda matrix: model._details(matrix, pred_leaf=True),
-        }
 
     def _values(self, matrix: Array, kind: str = "value") -> Any:
         # Without a DMatrix, which copies: several times faster from some hundred rows on.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from types import TracebackType
 from typing import Any, TypeAlias
 
 import orjson
@@ -57,12 +56,7 @@ class CancelOnDisconnect:
         if self._task is not None:
             self._task.cancel()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._timer.cancel()
         if self._listener is not None:
             self._listener.cancel()

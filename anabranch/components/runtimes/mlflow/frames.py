@@ -49,7 +49,7 @@ def _as_they_are(inputs: Mapping[str, Array]) -> Any:
 
 
 def _tensors(node: Predictor, there: Sequence[Any]) -> Convert:
-    """Tensors by name; a single one without name is passed bare, as the schema means it."""
+    """Return tensors by name; a single one without name is passed bare, as the schema means it."""
     names = [one.name or "input" for one in there]
     specs = [_spec(one) for one in there]
     order = order_of(node, names)
@@ -70,7 +70,7 @@ def _spec(tensor: Any) -> TensorSpec | None:
 
 
 def _columns(pandas: Any, node: Predictor, there: Sequence[Any]) -> Convert:
-    """A data frame, from one matrix or from one input for each column by name.
+    """Return a data frame, from one matrix or from one input for each column by name.
 
     Columns without a name are numbered by MLflow, and so are the frame's.
     """
