@@ -7,6 +7,8 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import reduce
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,51 @@ def commands(program: str) -> Iterator[list[str]]:
         words = shlex.split(line.replace("\\", ""), comments=True)
         if words[:1] == [program]:
             yield words[1:]
+
+
+def mentions(pattern: str) -> set[tuple[str, str]]:
+    """Return what matches in `code` within prose, each with the name of its document."""
+    code = re.compile(r"`([^`\n]+)`")
+    return {
+        (document.name, text)
+        for document in DOCUMENTS
+        for text in code.findall(document.read_text())
+        if re.fullmatch(pattern, text)
+    }
+
+
+FLOORS = "|".join(path.parent.name for path in (ROOT / "anabranch").glob("*/__init__.py"))
+PATHS = mentions(rf"[\w./-]+/[\w-]+\.py|(?:anabranch/)?(?:{FLOORS})/[\w./-]+")
+NAMES = mentions(rf"anabranch\.(?:{FLOORS})\.[\w.]+")
+
+
+def test_modules_that_are_named_by_path_exist() -> None:
+    assert len(PATHS) > 30
+    missing = [
+        (document, path)
+        for document, path in PATHS
+        if not any((root / path).exists() for root in (ROOT, ROOT / "anabranch"))
+    ]
+    assert not missing
+
+
+def test_what_is_named_with_dots_can_be_imported() -> None:
+    imports = re.compile(r"^from (anabranch[\w.]*) import (\w+)", re.MULTILINE)
+    written = {".".join(one) for text in fences("python") for one in imports.findall(text)}
+    assert NAMES and written
+    for name in {name for _, name in NAMES} | written:
+        assert resolved(name.split(".")) is not None, name
+
+
+def resolved(parts: list[str]) -> object:
+    """Import the longest module that the name begins with, and take the rest from it."""
+    for size in range(len(parts), 0, -1):
+        try:
+            module = import_module(".".join(parts[:size]))
+        except ModuleNotFoundError:
+            continue
+        return reduce(getattr, parts[size:], module)
+    raise ModuleNotFoundError(".".join(parts))
 
 
 @pytest.mark.parametrize("text", [one for one in fences("yaml") if "\nspec:" in one])
