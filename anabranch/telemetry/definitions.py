@@ -1,7 +1,7 @@
-"""Every metric of the engine, as data: registries, exporters, dashboards and docs go by this list.
+"""Definitions of all metrics, as data: registries, exporters, dashboards and docs use this list.
 
 Names and units follow the conventions of Prometheus: seconds, bytes and ratios from 0 to 1; a
-counter ends in ``_total``. Labels are bounded: what a client can make up is never a label.
+counter ends in ``_total``. Labels are bounded: no text that a client chooses is ever a label.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ class MetricDefinition:
     labels: tuple[str, ...]
     bounds: tuple[float, ...] = ()
     across: Across = "sum"
-    """How the values of a gauge in several processes make one."""
+    """How the values of a gauge in several processes are joined to one value."""
     is_sum: bool = False
-    """Whether it is a gauge only because it may shrink: a sum, which outlives its process."""
+    """Whether the gauge is a sum that may shrink, and that outlives its process."""
 
     @property
     def lasts(self) -> bool:
-        """Whether what a process has counted is kept when it has ended."""
+        """Whether the counts of a process are kept when the process has ended."""
         return self.is_sum or self.kind != "gauge"
 
 
 def bound_label(bound: float) -> str:
-    """The value of the label ``le`` for the upper bound of a bucket."""
+    """Return the value of the label ``le`` for the upper bound of a bucket."""
     return "+Inf" if bound == math.inf else str(bound)
 
 
@@ -81,16 +81,16 @@ _NODE = ("graph", "revision", "node")
 REQUESTS = _counter(
     "requests",
     "Requests that a router answered, by endpoint (infer, explain, generate, generate_stream, "
-    "feedback, other), protocol (http, grpc) and status: the number of HTTP, the name of gRPC. "
-    "Status 499 or CANCELLED: the client hung up before.",
+    "feedback, other), protocol (http, grpc) and status: a number for HTTP, a name for gRPC. "
+    "Status 499 or CANCELLED: the client hung up before its reply.",
     *("graph", "endpoint", "protocol", "code"),
 )
 REQUEST_DURATION = _histogram(
     "request_duration_seconds",
-    "Time from a request's head to its reply in the router.",
+    "Time from the arrival of a request's head in the router to the end of its reply.",
     *("graph", "endpoint", "protocol"),
 )
-REQUESTS_IN_FLIGHT = _gauge("requests_in_flight", "Requests that are in a router now.", "graph")
+REQUESTS_IN_FLIGHT = _gauge("requests_in_flight", "Requests in progress in routers.", "graph")
 
 # Arms: revisions that take part in the traffic.
 ARM_WEIGHT = _gauge(
@@ -101,11 +101,11 @@ ARM_WEIGHT = _gauge(
 )
 ARM_REQUESTS = _counter(
     "arm_requests",
-    "Requests that the arm evaluated; those that the caller got wrong are left out.",
+    "Requests that the arm evaluated, without those that the client got wrong.",
     *_ARM,
 )
 ARM_ERRORS = _counter(
-    "arm_errors", "Requests of these that failed, by class of error, such as NodeError.",
+    "arm_errors", "Requests to the arm that failed, by class of error, such as NodeError.",
     *_ARM, "kind",
 )  # fmt: skip
 ARM_LATENCY = _histogram(
@@ -113,28 +113,32 @@ ARM_LATENCY = _histogram(
 )
 ARM_REWARDS = _counter("arm_rewards", "Rewards that counted for the arm's answers.", *_ARM)
 ARM_REWARD_SUM = _sum(
-    "arm_reward_sum", "Sum of these, which may shrink; over their number, the mean.", *_ARM
+    "arm_reward_sum",
+    "Sum of the arm's rewards, which may shrink; divided by their number, the mean.",
+    *_ARM,
 )
 ARM_REWARDS_REPEATED = _counter(
     "arm_rewards_repeated",
-    "Rewards that did not count, for requests that had theirs already.",
+    "Rewards that did not count, since their request had a reward already.",
     *_ARM,
 )
-ARM_JUDGED = _counter("arm_judged", "Rows of answers that were held against the truth.", *_ARM)
-ARM_RIGHT = _counter("arm_right", "Rows of these that were right.", *_ARM)
+ARM_JUDGED = _counter(
+    "arm_judged", "Rows of the arm's answers that were compared with the truth.", *_ARM
+)
+ARM_RIGHT = _counter("arm_right", "Rows of the arm's answers that equalled the truth.", *_ARM)
 ROUTE_REWARDS = _counter(
     "route_rewards",
-    "Rewards for requests that a router of the graph sent along a route.",
+    "Rewards for requests that a router node sent along a route.",
     *_ARM, "router", "route",
 )  # fmt: skip
 ROUTE_REWARD_SUM = _sum(
-    "route_reward_sum", "Sum of these, which may shrink.", *_ARM, "router", "route"
+    "route_reward_sum", "Sum of the rewards of a route, which may shrink.", *_ARM, "router", "route"
 )
 
 # Nodes, routes and hops.
 NODE_DURATION = _histogram(
     "node_duration_seconds",
-    "Time in a node's component, of calls that succeeded; a batch is one call.",
+    "Time in a node's component of successful calls; a batch is one call.",
     *_NODE,
 )
 NODE_ERRORS = _counter(
@@ -142,29 +146,29 @@ NODE_ERRORS = _counter(
 )
 NODE_IN_FLIGHT = _gauge(
     "node_in_flight",
-    "Calls of a node's component that wait or are under way, on the event loop left out.",
+    "Calls of a node's component that wait or run, without calls on the event loop.",
     *_NODE,
 )
 QUEUE_DURATION = _histogram(
     "queue_duration_seconds",
-    "Time that requests waited for their turn in a node that runs in threads or batches.",
+    "Time for which requests waited in the queue of a node that runs in threads or batches.",
     *_NODE,
 )
-BATCH_SIZE = _histogram("batch_size_rows", "Rows of a batch.", *_NODE, bounds=COUNTS)
+BATCH_SIZE = _histogram("batch_size_rows", "Rows in a batch.", *_NODE, bounds=COUNTS)
 BATCH_REQUESTS = _histogram("batch_requests", "Requests in a batch.", *_NODE, bounds=COUNTS)
 ROUTE_REQUESTS = _counter(
     "route_requests",
-    "Requests that a router of the graph sent along a route.",
+    "Requests that a router node sent along a route.",
     *_ARM, "router", "route",
 )  # fmt: skip
 HOP_DURATION = _histogram(
     "hop_duration_seconds",
-    "Time of a call into another process, there and back, with the work that it waits for.",
+    "Time of a call to another process, there and back, the work there included.",
     *_ARM, "segment",
 )  # fmt: skip
 NODE_RECOVERIES = _counter(
     "node_recoveries",
-    "Failed attempts of a node, by what was done: retry, use, value, skip.",
+    "Failed attempts of a node, by the action that followed: retry, use, value, skip.",
     *_NODE, "action",
 )  # fmt: skip
 
@@ -176,56 +180,61 @@ REPLICAS = _gauge(
 )  # fmt: skip
 REPLICA_START = _histogram(
     "replica_start_seconds",
-    "Time that a replica took to load and warm up its nodes.",
+    "Time in which a replica loaded and warmed up its nodes.",
     *_ARM, "segment",
 )  # fmt: skip
 COLD_STARTS = _counter(
     "cold_starts",
-    "Replicas that were started for a segment that was scaled to zero.",
+    "Replicas that were started for a segment at zero replicas.",
     *_ARM, "segment",
 )  # fmt: skip
 
 # Mirrors.
 MIRROR_SELECTED = _counter(
-    "mirror_selected", "Requests of which a copy was due: those sent and those dropped.", *_ARM
-)
-MIRROR_SENT = _counter("mirror_sent", "Copies that were sent.", *_ARM)
-MIRROR_DROPPED = _counter(
-    "mirror_dropped",
-    "Copies that were not sent, because too many, or too large ones, were on their way.",
+    "mirror_selected",
+    "Requests that were selected for a copy: the sent and the dropped copies.",
     *_ARM,
 )
-MIRROR_ERRORS = _counter("mirror_errors", "Copies that failed, by class of error.", *_ARM, "kind")
+MIRROR_SENT = _counter("mirror_sent", "Copies that were sent to the mirror.", *_ARM)
+MIRROR_DROPPED = _counter(
+    "mirror_dropped",
+    "Copies that were not sent, since too many copies, or too many bytes, were on their way.",
+    *_ARM,
+)
+MIRROR_ERRORS = _counter(
+    "mirror_errors", "Copies that the mirror failed, by class of error.", *_ARM, "kind"
+)
 MIRROR_COMPARED = _counter(
     "mirror_compared",
-    "Copies that were answered, and compared with what the client got.",
+    "Copies that the mirror answered, compared with the client's answer.",
     *_ARM,
 )
 MIRROR_AGREED = _counter(
-    "mirror_agreed", "Answers of these that agreed: equal classes, or close where there are none.",
+    "mirror_agreed",
+    "Compared answers that agreed: equal classes, or close values where an output has no classes.",
     *_ARM,
 )  # fmt: skip
 MIRROR_CLOSE = _counter(
-    "mirror_close", "Answers of these whose every element was equal, floats within the tolerance.",
+    "mirror_close", "Compared answers whose elements were all equal, floats within the tolerance.",
     *_ARM,
 )  # fmt: skip
-MIRROR_PENDING = _gauge("mirror_pending", "Copies on their way now.", *_ARM)
+MIRROR_PENDING = _gauge("mirror_pending", "Copies on their way to the mirror.", *_ARM)
 MIRROR_LATENCY_DIFFERENCE = _gauge(
     "mirror_latency_difference_seconds",
-    "How much longer the mirror took than the client's arm, over the last half to one minute: "
-    "the difference of the quantiles; absent without a copy.",
+    "Latency of the mirror minus that of the client's arm, over the last half to one minute: the "
+    "difference of the quantiles; absent without a copy.",
     *_ARM, "quantile", across="max",
 )  # fmt: skip
 
 # Rollouts.
 ROLLOUT_STATE = _gauge(
     "rollout_state",
-    "1 for the state that the graph's latest rollout is in, 0 for the others.",
+    "1 for the state of the graph's latest rollout, 0 for all other states.",
     "graph", "state", across="max",
 )  # fmt: skip
 ROLLOUT_STEP = _gauge(
     "rollout_step_percent",
-    "Share of the traffic that the rollout gives to its candidate now, in percent.",
+    "Share of the traffic that the rollout gives to its candidate, in percent.",
     *_ARM, across="max",
 )  # fmt: skip
 ROLLOUT_VERDICTS = _counter(
@@ -236,84 +245,95 @@ ROLLOUT_VERDICTS = _counter(
 
 # Models that share a replica.
 MULTIPLEX_HITS = _counter(
-    "multiplex_hits", "Requests that found their model in memory, or on its way there.", *_NODE
+    "multiplex_hits", "Requests that found their model loaded, or being loaded.", *_NODE
 )
-MULTIPLEX_MISSES = _counter("multiplex_misses", "Requests that had their model loaded.", *_NODE)
+MULTIPLEX_MISSES = _counter("multiplex_misses", "Requests for which a model was loaded.", *_NODE)
 MULTIPLEX_FAILURES = _counter(
-    "multiplex_failures", "Loads that failed; a model that does not exist is one.", *_NODE
+    "multiplex_failures", "Loads that failed, loads of unknown models included.", *_NODE
 )
 MULTIPLEX_EVICTIONS = _counter(
-    "multiplex_evictions", "Models that were let go to make room.", *_NODE
+    "multiplex_evictions", "Models that were unloaded to make room.", *_NODE
 )
 MULTIPLEX_LOAD_SECONDS = _counter(
-    "multiplex_load_seconds", "Time that loading took, in seconds; over misses, the mean.", *_NODE
+    "multiplex_load_seconds",
+    "Time of all loads, in seconds; divided by the misses, the mean.",
+    *_NODE,
 )
-MULTIPLEX_LOADED = _gauge("multiplex_loaded", "Models in memory now.", *_NODE)
+MULTIPLEX_LOADED = _gauge("multiplex_loaded", "Models in memory.", *_NODE)
 
 # Explainers.
 EXPLANATIONS = _counter(
     "explanations",
-    "Explanations that an explainer was asked for, by outcome: explained, cached, refused (the "
-    "request was wrong), full, late, failed.",
+    "Requests for explanations, by outcome: explained, cached, refused (the request was wrong), "
+    "full, late, failed.",
     *_NODE, "outcome",
 )  # fmt: skip
 EXPLANATION_SECONDS = _counter(
     "explanation_seconds",
-    "Time that explanations took, in seconds; over those explained and cached, the mean.",
+    "Time of all explanations, in seconds; divided by the outcomes explained and cached, the mean.",
     *_NODE,
 )
 EXPLAINER_SAMPLES = _counter(
     "explainer_samples",
-    "Requests that were drawn to be explained, by outcome: explained, failed, or dropped, because "
-    "too many, or too large ones, were on their way.",
+    "Requests that were drawn for an explanation, by outcome: explained, failed, or dropped, since "
+    "too many samples, or too many bytes, were on their way.",
     *_NODE, "outcome",
 )  # fmt: skip
 ATTRIBUTION = _counter(
     "attribution",
-    "Sum of what each feature added to the target in samples of the traffic, without sign; 64 "
-    "features have a label, the others are `other`.",
+    "Sum of the absolute attributions of each feature in samples of the traffic; 64 features have "
+    "a label, the others are `other`.",
     *_NODE, "feature",
 )  # fmt: skip
-ATTRIBUTION_ROWS = _counter("attribution_rows", "Rows of these samples.", *_NODE)
+ATTRIBUTION_ROWS = _counter(
+    "attribution_rows", "Rows of the samples of the traffic that were explained.", *_NODE
+)
 
 # Monitors.
-MONITOR_ROWS = _counter("monitor_rows", "Rows that a monitor has looked at.", *_ARM, "monitor")
+MONITOR_ROWS = _counter("monitor_rows", "Rows that a monitor has received.", *_ARM, "monitor")
 MONITOR_SCORE = _gauge(
     "monitor_score",
-    "How far the latest window is from the reference, of the feature that is furthest: 0 for "
-    "equal, in units of the method's threshold: above 1 is drift. Absent before the first window.",
+    "Distance of the latest window from the reference, for the feature with the largest distance, "
+    "in units of the method's threshold: 0 is equal, above 1 is drift. Absent before the first "
+    "window.",
     *_ARM, "monitor", across="max",
 )  # fmt: skip
 MONITOR_FEATURE_SCORE = _gauge(
     "monitor_feature_score",
-    "The same of each feature; 64 features have a label.",
+    "Distance of the latest window from the reference for each feature, in units of the method's "
+    "threshold; 64 features have a label.",
     *_ARM, "monitor", "feature", across="max",
 )  # fmt: skip
 MONITOR_DRIFT = _gauge(
-    "monitor_drift", "1 while the monitor says that there is drift, else 0.", *_ARM, "monitor",
+    "monitor_drift", "1 while the monitor reports drift, else 0.", *_ARM, "monitor",
     across="max",
 )  # fmt: skip
 MONITOR_QUANTILE = _gauge(
     "monitor_quantile",
-    "Quantiles of all that a sketch has seen of a feature, by share: 0.05, 0.25, 0.5, 0.75, 0.95; "
-    "64 features have a label.",
+    "Quantiles of all values of a feature in a sketch, by share: 0.05, 0.25, 0.5, 0.75, 0.95; 64 "
+    "features have a label.",
     *_ARM, "monitor", "feature", "quantile", across="max",
 )  # fmt: skip
-MONITOR_OUTLIERS = _counter("monitor_outliers", "Rows that were outliers.", *_ARM, "monitor")
-MONITOR_ALARMS = _counter("monitor_alarms", "Times that drift began.", *_ARM, "monitor")
-MONITOR_ERRORS = _counter("monitor_errors", "Windows that a monitor failed on.", *_ARM, "monitor")
+MONITOR_OUTLIERS = _counter(
+    "monitor_outliers", "Rows that a monitor found to be outliers.", *_ARM, "monitor"
+)
+MONITOR_ALARMS = _counter("monitor_alarms", "Beginnings of drift.", *_ARM, "monitor")
+MONITOR_ERRORS = _counter(
+    "monitor_errors", "Windows for which the monitor failed.", *_ARM, "monitor"
+)
 
-# What leaves the engine.
+# Outlets.
 OUTLET_SELECTED = _counter(
     "outlet_selected",
-    "Items for an outlet (traces, traces-shown, requests, monitors): those sent, dropped and "
-    "waiting.",
+    "Items for an outlet (traces, traces-shown, requests, monitors): the sent, dropped and waiting "
+    "items.",
     "graph", "outlet",
 )  # fmt: skip
-OUTLET_SENT = _counter("outlet_sent", "Items that were delivered.", "graph", "outlet")
+OUTLET_SENT = _counter("outlet_sent", "Items that the outlet delivered.", "graph", "outlet")
 OUTLET_DROPPED = _counter(
     "outlet_dropped",
-    "Items that were not, by reason: full (too many waited), failed, late, closed.",
+    "Items that the outlet did not deliver, by reason: full (too many items waited), failed, late, "
+    "closed.",
     "graph", "outlet", "reason",
 )  # fmt: skip
-OUTLET_WAITING = _gauge("outlet_waiting", "Items that wait now.", "graph", "outlet")
+OUTLET_WAITING = _gauge("outlet_waiting", "Items that wait in the outlet.", "graph", "outlet")

@@ -1,6 +1,6 @@
-"""The tables of ``docs/metrics.md``, from the definitions: ``python -m`` this module writes them.
+"""Writes the tables of ``docs/metrics.md`` from the definitions: ``python -m`` this module.
 
-What stands outside the two marks is written by hand.
+The text outside the two marks is written by hand.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ SECTIONS = {
     "Models that share a replica": ("multiplex",),
     "Explainers": ("explan", "explainer", "attribution"),
     "Monitors": ("monitor",),
-    "What leaves the engine": ("outlet",),
+    "Outlets": ("outlet",),
 }
-"""Titles, and how the names below each begin."""
+"""Titles, and the prefixes of the names in each section."""
 
 
 def tables() -> str:
-    """Return all metrics, a table for each section."""
+    """Return all metrics, in a table for each section."""
     parts = []
     for title, prefixes in SECTIONS.items():
         rows = [metric for name, metric in METRICS.items() if _short(name).startswith(prefixes)]
@@ -40,7 +40,7 @@ def tables() -> str:
 
 
 def written(page: str) -> str:
-    """Return a page with the tables in place of what is between its marks."""
+    """Return a page with the tables in place of the text between its marks."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{tables()}\n\n{END}{after}"
