@@ -1,6 +1,7 @@
 """Inference graphs on Ray Serve: build, check, run and deploy them.
 
-``Graph`` and ``Context`` are imported when first used, so that the command line starts quickly.
+``Graph`` builds, loads, checks and evaluates a graph in this process; ``Context`` is the request
+that a component works for; all errors derive from ``AnabranchError``.
 """
 
 from __future__ import annotations

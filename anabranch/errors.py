@@ -1,18 +1,18 @@
-"""Every error that anabranch raises on purpose.
+"""The errors that anabranch raises on purpose.
 
     AnabranchError
     ├── SpecError              a spec that does not compile; carries every Problem found
     ├── LoadError              a node's code or model cannot be loaded; names the node
     ├── ArtefactError          a model file is missing, untrusted or does not match its digest
-    ├── RequestError           the caller's fault
+    ├── RequestError           a mistake of the client
     │   ├── InvalidRequest     malformed body, missing or extra tensor, wrong datatype or shape
     │   ├── NotFound           unknown graph, revision or path
     │   └── TooLarge           a limit on the request was passed
-    ├── NodeError              a node raised, or returned what it may not; names the node
+    ├── NodeError              a node raised, or returned an invalid result; names the node
     ├── Unavailable            queue full or no healthy replica; try again later
     │   └── LeaseLost          another controller holds the store; also an EngineError
     ├── DeadlineExceeded       the request's time ran out
-    ├── Conflict               what is asked for does not fit how things stand; nothing has changed
+    ├── Conflict               the graph's state does not allow the operation; nothing has changed
     ├── DeployError            a revision did not become healthy; names the node and the reason
     └── EngineError            no engine, engine unreachable, wrong token
 
@@ -30,12 +30,12 @@ MAX_MESSAGE = 4096
 
 
 class AnabranchError(Exception):
-    """Base of every error that anabranch raises on purpose."""
+    """Base of all errors that anabranch raises on purpose."""
 
 
 @dataclass(frozen=True)
 class Position:
-    """A place in a file; line and column count from 1."""
+    """A place in a file; ``line`` and ``column`` count from 1."""
 
     line: int
     column: int
@@ -46,7 +46,7 @@ class Problem:
     """One mistake in a spec.
 
     ``path`` is the field, such as ``("spec", "nodes", "forest", "inputs", "x")``.
-    ``position`` is where it stands in ``file``; both are None for graphs built in Python.
+    ``position`` is the field's place in ``file``; both are None for graphs built in Python.
     """
 
     path: tuple[str | int, ...]
@@ -63,7 +63,7 @@ class Problem:
 
 
 class SpecError(AnabranchError):
-    """A spec with mistakes: ``problems`` holds all of them, in the order of the file."""
+    """A spec has mistakes; ``problems`` holds all of them, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -74,7 +74,7 @@ class SpecError(AnabranchError):
 
 
 def _bounded(lines: list[str]) -> str:
-    """Join lines into at most MAX_MESSAGE bytes, saying how many were left out."""
+    """Join lines into at most MAX_MESSAGE bytes, and end with the number of omitted lines."""
     kept: list[str] = []
     size = 0
     for index, line in enumerate(lines):
@@ -87,7 +87,7 @@ def _bounded(lines: list[str]) -> str:
 
 
 class LoadError(AnabranchError):
-    """A node could not be constructed or loaded; or a monitor, as ``what`` says then."""
+    """A node could not be constructed or loaded; or a monitor, where ``what`` is "monitor"."""
 
     def __init__(self, node: str, reason: str, what: str = "node") -> None:
         self.node, self.reason, self.what = node, reason, what
@@ -98,27 +98,27 @@ class LoadError(AnabranchError):
 
 
 class ArtefactError(AnabranchError):
-    """A model file is missing, untrusted, or not the one the spec names."""
+    """A model file is missing, untrusted, or has another digest than the spec gives."""
 
 
 class RequestError(AnabranchError):
-    """The caller's fault."""
+    """A request has a mistake of the client; base of the errors of requests."""
 
 
 class InvalidRequest(RequestError):
-    """A body, tensor, datatype or shape that the graph does not take."""
+    """A request's body, tensor, datatype, shape or parameter is not valid for the graph."""
 
 
 class NotFound(RequestError):
-    """An unknown graph, revision or path."""
+    """A request names an unknown graph, revision or path."""
 
 
 class TooLarge(RequestError):
-    """A request over one of the limits."""
+    """A request exceeds one of the limits on its size."""
 
 
 class NodeError(AnabranchError):
-    """A node raised, or returned what it may not."""
+    """A node raised, or returned an invalid result; ``node`` and ``reason`` say which and why."""
 
     def __init__(self, node: str, reason: str) -> None:
         self.node, self.reason = node, reason
@@ -129,7 +129,7 @@ class NodeError(AnabranchError):
 
 
 class Unavailable(AnabranchError):
-    """Nothing can take the request now; ``retry_after`` is in seconds."""
+    """A queue is full, or no replica is healthy; ``retry_after`` is in seconds."""
 
     def __init__(self, message: str, retry_after: int = 1) -> None:
         self.retry_after = retry_after
@@ -140,15 +140,15 @@ class Unavailable(AnabranchError):
 
 
 class DeadlineExceeded(AnabranchError):
-    """The request's time ran out before its outputs were there."""
+    """The request's deadline passed before its outputs were computed."""
 
 
 class Conflict(AnabranchError):
-    """What is asked for does not fit how things stand; nothing has changed."""
+    """The state of the graph does not allow the operation; nothing has changed."""
 
 
 class DeployError(AnabranchError):
-    """A revision did not become healthy."""
+    """A revision did not become healthy; the message names the node and the reason."""
 
 
 class EngineError(AnabranchError):
@@ -156,4 +156,4 @@ class EngineError(AnabranchError):
 
 
 class LeaseLost(EngineError, Unavailable):
-    """Another controller holds the store, or none does; nothing has changed."""
+    """Another controller holds the store, or no controller does; nothing has changed."""

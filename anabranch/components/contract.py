@@ -1,18 +1,22 @@
-"""The component contract: what a node is once it is loaded.
+"""The component contract: the methods that the engine calls on a node's component.
 
-A component is any class with the method of its type; no base class is needed::
+A component is an instance of any class with the method of its node's type; no base class is
+needed::
 
     class Scale:
         def __init__(self, divide_by: float) -> None: ...
         def transform(self, pixels: np.ndarray) -> np.ndarray: ...
 
-Methods may be ``async``. A predictor whose ``predict`` is an async generator streams: it yields its
-results one by one. Optional hooks, each sync or async: ``load()``, ``warmup()``, ``unload()``,
-``check_health()``. A parameter named ``context`` receives the request's ``Context``.
+The parameters are the node's inputs, NumPy arrays of the datatypes and shapes that the graph
+declares or infers; BYTES are arrays of ``object``. The result is an array, which becomes the output
+``output``, or a dict of arrays by output. Methods may be ``async``. A predictor whose ``predict``
+is an async generator streams: it yields its results one by one. Optional hooks, each sync or async:
+``load()``, ``warmup()``, ``unload()``, ``check_health()``. A parameter named ``context`` receives
+the request's ``Context``.
 
-Synchronous methods run in one thread at a time, so a component need not be thread-safe. One that
-is says so by the attribute ``max_concurrency``, the number of threads that may be in it at once.
-What it knows of its tensors once it is loaded it may tell as in ``model_types``.
+Synchronous methods run in one thread at a time, so a component need not be thread-safe. A
+thread-safe component may have the attribute ``max_concurrency``, the number of threads that may
+call it at the same time. A loaded component may describe its tensors, as in ``model_types``.
 """
 
 from __future__ import annotations
@@ -33,16 +37,17 @@ METHODS = {
     "explainer": "explain",
     "monitor": "score",
 }
-"""The method that a component of each node type must have, or that of a monitor."""
+"""The method that the component of each node type, or of a monitor, must have."""
 
 DEFAULT_OUTPUT = "output"
 """Name of the output of a component that returns a bare array."""
 
 
 class Choice(str):
-    """A route as a router may return it that wants to learn from the reward of its choice.
+    """A route with the features by which a router node chose it; ``route`` may return it.
 
-    ``features`` are what it knew of the request when it chose.
+    ``features`` are finite numbers, at most 1,024. Replies carry them, so that a reward can be
+    learned from later.
     """
 
     __slots__ = ("features",)
@@ -50,7 +55,7 @@ class Choice(str):
     features: tuple[float, ...]
 
     def __new__(cls, route: str, features: tuple[float, ...] = ()) -> Self:
-        """Make a choice of a route."""
+        """Make the choice of ``route`` by ``features``."""
         choice = super().__new__(cls, route)
         choice.features = features
         return choice
@@ -60,43 +65,44 @@ class Choice(str):
 
 
 class CannotLoad(Exception):
-    """Why a node's code or model cannot be loaded; ``bind`` adds the node and makes a LoadError."""
+    """The reason why a node's code or model cannot be loaded; ``bind`` makes a LoadError of it."""
 
 
 @dataclass(slots=True)
 class Context:
-    """What a component may know of the request.
+    """The request that a component works for: id, headers, parameters, deadline and trace.
 
-    ``deadline`` is on the clock of ``time.monotonic``, in seconds; None means none. It never
-    crosses processes: ``remaining`` does.
+    ``deadline`` is on the clock of ``time.monotonic``, in seconds; None means no deadline. The
+    deadline never crosses processes: ``remaining`` does.
     """
 
     id: str = ""
+    """The request's ``id``, or else its ``x-request-id``."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """HTTP headers, names in lower case."""
+    """HTTP headers or gRPC metadata, names in lower case."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    """Request-level parameters of the protocol."""
+    """Parameters of the request, as the protocol has them."""
     deadline: float | None = None
     path: dict[str, str] = field(default_factory=dict)
-    """What routers have picked for the request so far: router to route; kept by the executor."""
+    """The routes chosen for the request so far, by router node; the executor fills it."""
     trace: Trace | None = None
-    """Where to record what is done for the request; None for most."""
+    """The span of the node, below which further spans belong; None unless the request is traced."""
     is_traffic: bool = True
-    """False for what no client has asked: warm-up, and what an explanation asks the model."""
+    """False for calls without a client: warm-up, and an explanation's calls of the model."""
 
     def remaining(self) -> float | None:
-        """Return seconds until the deadline, never below 0; None where there is no deadline."""
+        """Return the seconds until the deadline, at least 0; None where there is no deadline."""
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
 
 @dataclass(frozen=True)
 class Bound:
-    """A node's code, constructed and ready to call.
+    """A node's component, constructed and ready to call.
 
     ``call`` takes the node's inputs as keyword arguments (a combiner over a list takes one list)
-    and, if ``wants_context``, ``context=``. It returns an array, a dict of arrays, or for routers
-    the name of a route. If ``is_async`` it is a coroutine function; if ``is_stream`` it returns an
-    async generator of such results.
+    and, if ``wants_context``, ``context=``. It returns an array, a dict of arrays, or for router
+    nodes the name of a route. If ``is_async``, ``call`` is a coroutine function; if ``is_stream``,
+    it returns an async generator of such results.
     """
 
     node: str
@@ -107,16 +113,16 @@ class Bound:
     is_stream: bool = False
 
     async def load(self) -> None:
-        """Run the component's ``load()`` and then ``warmup()``, where it has them."""
+        """Run the component's ``load()`` and then its ``warmup()``, where it has these methods."""
         await self._hook("load")
         await self._hook("warmup")
 
     async def unload(self) -> None:
-        """Run the component's ``unload()``, where it has one."""
+        """Run the component's ``unload()``, where it has this method."""
         await self._hook("unload")
 
     async def check_health(self) -> None:
-        """Run the component's ``check_health()``, where it has one; it raises when unwell."""
+        """Run the component's ``check_health()``, where it has this method; raise its error."""
         await self._hook("check_health")
 
     async def _hook(self, name: str) -> None:

@@ -12,7 +12,8 @@
     graph.run({"pixels": images})
     graph.save("graph.yaml")
 
-Nothing is checked until the graph is asked for something: then every mistake is reported at once.
+The graph is checked when ``spec``, ``plan``, ``run`` or another result is needed: then all mistakes
+are reported at once.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ Type = TensorSpec | tuple[str, Sequence[int]] | Fields
 
 
 class NodeOptions(TypedDict, total=False):
-    """Optional fields that nodes of every type have."""
+    """Optional fields of nodes of every type."""
 
     args: Fields
     outputs: Mapping[str, Type]
@@ -69,7 +70,11 @@ class NodeOptions(TypedDict, total=False):
 
 
 class Graph:
-    """An inference graph under construction. Every method that adds something returns the graph."""
+    """An inference graph under construction. Every method that declares a part returns the graph.
+
+    ``run`` and ``explain`` load nodes into this process; ``close``, or leaving a ``with`` block,
+    unloads them.
+    """
 
     def __init__(
         self,
@@ -80,9 +85,11 @@ class Graph:
         scaling: Scaling | Fields | None = None,
         root: str | os.PathLike[str] | None = None,
     ) -> None:
-        """Start a graph; relative paths in it start from ``root``, the working folder if None.
+        """Start a graph with a name.
 
-        ``scaling`` is of the graph's routers; nodes have their own.
+        Relative paths in the graph start from ``root``, or from the working folder if it is None.
+        ``timeout`` bounds a request. ``scaling`` holds for the graph's routers; nodes have their
+        own ``scaling``.
         """
         self._name = name
         self._labels = dict(labels or {})
@@ -101,13 +108,13 @@ class Graph:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Graph:
-        """The graph in a YAML file. Raises SpecError with every mistake in it."""
+        """Read a graph from a YAML file. Raise SpecError with all mistakes in the file."""
         loaded = open_graph(Path(path))
         return cls.from_spec(loaded.graph, root=loaded.root)
 
     @classmethod
     def from_spec(cls, spec: InferenceGraph, root: str | os.PathLike[str] | None = None) -> Graph:
-        """The graph of a validated spec."""
+        """Make a graph from a validated spec."""
         data = spec.to_dict()
         body = data["spec"]
         graph = cls(
@@ -124,11 +131,15 @@ class Graph:
         return graph
 
     def input(self, name: str, datatype: str, shape: Sequence[int]) -> Self:
-        """Declare a tensor that a request must carry; -1 in ``shape`` is any size."""
+        """Declare an input: a tensor that every request must carry.
+
+        ``datatype`` is one of the Open Inference Protocol, such as FP32; -1 in ``shape`` stands for
+        any size.
+        """
         return self._put(self._inputs, name, {"datatype": datatype, "shape": list(shape)}, "input")
 
     def output(self, name: str, source: str) -> Self:
-        """Declare an output: a graph input, a node, or ``node.output``."""
+        """Declare an output of the graph, from a graph input, a node, or ``node.output``."""
         return self._put(self._outputs, name, source, "output")
 
     def transformer(
@@ -140,7 +151,10 @@ class Graph:
         method: str | None = None,
         **options: Unpack[NodeOptions],
     ) -> Self:
-        """Add a transformer: a component, or the built-in ``method``."""
+        """Add a transformer: your class as ``component``, or the built-in ``method``.
+
+        ``inputs`` maps parameters of the component to sources.
+        """
         return self._node(
             name, "transformer", options, component=component, method=method, inputs=inputs
         )
@@ -157,7 +171,11 @@ class Graph:
         method: str | None = None,
         **options: Unpack[NodeOptions],
     ) -> Self:
-        """Add a predictor: a component, or a ``runtime`` that serves the file ``model``."""
+        """Add a predictor: your class as ``component``, or a ``runtime`` for the file ``model``.
+
+        ``method`` is the model's method, such as predict_proba. ``inputs`` maps parameters to
+        sources.
+        """
         return self._node(
             name,
             "predictor",
@@ -180,7 +198,10 @@ class Graph:
         quorum: int | None = None,
         **options: Unpack[NodeOptions],
     ) -> Self:
-        """Add a combiner over a list or a map of sources; at least ``quorum`` must be left."""
+        """Add a combiner over a list of sources, or a map of parameters to sources.
+
+        ``quorum`` is the fewest inputs with which the combiner goes on after failures.
+        """
         return self._node(
             name,
             "combiner",
@@ -203,7 +224,11 @@ class Graph:
         inputs: Mapping[str, str] | None = None,
         **options: Unpack[NodeOptions],
     ) -> Self:
-        """Add a router over nodes; its outputs are those of the node that it picks."""
+        """Add a router node; its outputs are those of the route that it chooses.
+
+        ``routes`` are nodes, for the strategy ``weighted`` with weights. The strategy ``rules``
+        takes ``rules``, and ``otherwise`` for requests without a matching rule.
+        """
         return self._node(
             name,
             "router",
@@ -232,7 +257,11 @@ class Graph:
         seed: int = 0,
         **options: Unpack[NodeOptions],
     ) -> Self:
-        """Add an explainer of a node, or of the whole graph if ``explains`` is None."""
+        """Add an explainer of a node, or of the whole graph if ``explains`` is None.
+
+        The explainer is your class as ``component``, or the built-in ``method``, which may be
+        fitted on the file ``data`` or loaded from ``model``.
+        """
         return self._node(
             name,
             "explainer",
@@ -257,13 +286,13 @@ class Graph:
         compare: Compare | Fields | None = None,
         grace: Duration | str | None = None,
     ) -> Self:
-        """Say how requests are spread over revisions."""
+        """Set how requests are split between revisions: sticky keys, rules, grace period."""
         given = {"sticky": sticky, "rules": rules, "compare": compare, "grace": grace}
         self._traffic = {key: plain(value) for key, value in given.items() if value is not None}
         return self._changed()
 
     def rollout(self, rollout: Rollout | Fields | None = None, **fields: Any) -> Self:
-        """Say how a new revision takes over: a Rollout, or its fields."""
+        """Set how a new revision takes over: a Rollout, or its fields as keywords."""
         self._rollout = plain(rollout if rollout is not None else fields)
         return self._changed()
 
@@ -279,7 +308,11 @@ class Graph:
         window: int = 200,
         sample: Percentage | str | None = None,
     ) -> Self:
-        """Add a monitor of some tensors, or of all inputs of the graph."""
+        """Add a monitor of the sources ``watches``, or of all graph inputs if it is None.
+
+        The monitor is your class as ``component``, or the built-in ``method``. ``window`` is in
+        rows.
+        """
         given = {
             "component": component_name(component) if isinstance(component, type) else component,
             "method": method,
@@ -298,31 +331,31 @@ class Graph:
         trace: Percentage | str | None = None,
         requests: RequestLog | Fields | None = None,
     ) -> Self:
-        """Say what the graph tells of its requests: a share that is traced, and a log."""
+        """Set the share of traced requests, and the request log."""
         given = {"trace": None if trace is None else str(trace), "requests": requests}
         self._telemetry = {key: plain(value) for key, value in given.items() if value is not None}
         return self._changed()
 
     @property
     def spec(self) -> InferenceGraph:
-        """The validated spec. Raises SpecError with every mistake."""
+        """The validated spec. Raises SpecError with all mistakes."""
         return self._compiled().graph
 
     @property
     def plan(self) -> Plan:
-        """The compiled plan. Raises SpecError with every mistake."""
+        """The compiled plan. Raises SpecError with all mistakes."""
         return self._compiled().plan
 
     def to_yaml(self) -> str:
-        """The spec as YAML. Raises SpecError with every mistake."""
+        """Return the spec as YAML. Raise SpecError with all mistakes."""
         return to_yaml(self.spec)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the spec as YAML."""
+        """Write the spec to a file, as YAML. Raise SpecError with all mistakes."""
         Path(path).write_text(self.to_yaml(), encoding="utf-8")
 
     def to_mermaid(self) -> str:
-        """The plan as a Mermaid flowchart."""
+        """Return the plan as a Mermaid flowchart. Raise SpecError with all mistakes."""
         return to_mermaid(self.plan)
 
     def run(
@@ -335,9 +368,12 @@ class Graph:
     ) -> dict[str, Array]:
         """Evaluate the graph in this process, without Ray.
 
-        ``inputs`` maps each graph input to an array of its datatype and shape; ``outputs`` names
-        those wanted, all if None. Nodes are loaded at the first call and kept. Raises SpecError,
-        LoadError, ArtefactError, InvalidRequest, NodeError or DeadlineExceeded.
+        ``inputs`` maps each graph input to an array of its datatype and shape. ``outputs`` names
+        the outputs to return, all outputs if None. ``headers`` and ``parameters`` are those of the
+        request's context. The first call loads the nodes, and later calls use them again.
+
+        Return the outputs by name, as arrays. Raise SpecError, LoadError, ArtefactError,
+        InvalidRequest, NodeError or DeadlineExceeded.
         """
         lowered = {name.lower(): value for name, value in (headers or {}).items()}
         context = Context(headers=lowered, parameters=dict(parameters or {}))
@@ -346,13 +382,16 @@ class Graph:
     def explain(
         self, inputs: Mapping[str, Any], explainer: str | None = None, **parameters: Any
     ) -> dict[str, Any]:
-        """Explain what the graph makes of some inputs, in this process, as ``/explain`` does.
+        """Explain the graph's answers to some inputs in this process, as ``/explain`` does.
 
-        ``inputs`` are as in ``run``; ``explainer`` is needed only where there are several;
-        ``parameters`` are those of a request, such as ``target`` and ``seed``. The answer holds
-        ``explanations``, one for each row or one for the model as a whole. An explainer is loaded
-        at the first call, with the nodes that it asks, and kept. Raises as ``run`` does, and
-        DeadlineExceeded after the explainer's time.
+        ``inputs`` are arrays by graph input, as in ``run``. ``explainer`` names the explainer, and
+        is needed only where the graph has several. ``parameters`` are those of a request, such as
+        ``target`` and ``seed``. The first call loads the explainer and the nodes that it calls,
+        and later calls use them again.
+
+        Return the reply of ``/explain``, whose ``explanations`` are one for each row, or one for
+        the model as a whole. Raise as ``run`` does; raise DeadlineExceeded after the explainer's
+        ``timeout``.
         """
         return self._here().explain(inputs, explainer, Context(parameters=parameters))
 
@@ -368,7 +407,7 @@ class Graph:
         self.close()
 
     def close(self) -> None:
-        """Unload the nodes that ``run`` and ``explain`` have loaded."""
+        """Unload the nodes that ``run`` and ``explain`` loaded."""
         if self._local is not None:
             self._local.close()
             self._local = None
@@ -417,14 +456,14 @@ class Graph:
 
 
 def component_name(cls: type) -> str:
-    """The ``package.module:Class`` under which a class can be found again."""
+    """Return the ``package.module:Class`` of a class. Raise ValueError for a nested class."""
     if "." in cls.__qualname__:
         raise ValueError(f"{cls.__qualname__} is not at the top of a module; components must be")
     return f"{cls.__module__}:{cls.__qualname__}"
 
 
 def plain(value: Any) -> Any:
-    """JSON-able data for models, durations, sizes, and containers of them."""
+    """Return models, durations, sizes, and containers of them as JSON-able data."""
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True, exclude_none=True)
     if isinstance(value, Mapping):

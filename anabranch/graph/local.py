@@ -33,14 +33,14 @@ Array = np.ndarray[Any, Any]
 
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """One event loop in a thread of its own, so that ``run`` also works where one runs already."""
+    """Return an event loop in a thread of its own; so ``run`` works below a running loop too."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="anabranch-local", daemon=True).start()
     return loop
 
 
 def wait(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the local loop and wait for it; an interrupt cancels it."""
+    """Run a coroutine on the local loop and wait for its result; an interrupt cancels it."""
     future = asyncio.run_coroutine_threadsafe(work, _loop())
     try:
         return future.result()
@@ -53,7 +53,7 @@ class LocalGraph:
     """A compiled graph with all of its nodes loaded in this process."""
 
     def __init__(self, plan: Plan, root: Path) -> None:
-        """Load every node. Raises LoadError or ArtefactError, each naming the node."""
+        """Load every node. Raise LoadError or ArtefactError with the name of the node."""
         self._plan = plan
         self._root = root
         names = [name for name, node in plan.nodes.items() if node.type != "explainer"]
@@ -107,7 +107,7 @@ class LocalGraph:
 
 
 def _in_one_process(plan: Plan) -> Plan:
-    """The plan with all nodes in the head, but for explainers."""
+    """Return the plan with all nodes but the explainers in the head."""
     explainers = plan.signature.explainers
     others = tuple(part for part in plan.segments if part.name in explainers)
     nodes = tuple(name for name in plan.nodes if name not in explainers)
@@ -119,7 +119,7 @@ def _no_call(segment: str) -> SegmentCall:
 
 
 def checked_inputs(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Array]:
-    """The inputs as arrays of the declared types. Raises InvalidRequest naming the offender."""
+    """Return the inputs as arrays of the declared types. Raise InvalidRequest for a wrong input."""
     for name in inputs:
         if name not in plan.inputs:
             raise InvalidRequest(
