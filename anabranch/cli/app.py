@@ -1,4 +1,4 @@
-"""All commands, put together. Each imports what it needs only when it runs."""
+"""The command line: all commands. A command imports its modules only when it runs."""
 
 from __future__ import annotations
 

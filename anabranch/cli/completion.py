@@ -6,7 +6,7 @@ from anabranch.errors import AnabranchError
 
 
 def graph_names(incomplete: str) -> list[str]:
-    """Graphs of the running engine that start with ``incomplete``; none if there is no engine."""
+    """Return the engine's graphs that start with ``incomplete``; none without an engine."""
     from anabranch.client.client import ControlClient
     from anabranch.client.engine_state import resolve_home
 

@@ -1,4 +1,4 @@
-"""The command ``anabranch``. Exit codes: 0 done, 1 what was asked for failed, 2 wrong usage."""
+"""The command ``anabranch``. Exit codes: 0 success, 1 failure of the operation, 2 wrong usage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def _leave(number: int, frame: object) -> None:
-    """Leave in an orderly way, so that a half-started engine is taken down."""
+    """Exit by an exception, so that a half-started engine is stopped."""
     sys.exit(128 + number)
 
 
@@ -41,7 +41,7 @@ def _summary() -> str:
 
 
 def _save_traceback() -> str:
-    """Write the traceback to a new file, whose name is returned."""
+    """Write the traceback to a new file, and return its name."""
     with tempfile.NamedTemporaryFile(
         "w", prefix="anabranch-error-", suffix=".log", delete=False
     ) as file:

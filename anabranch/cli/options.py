@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """What a command prints on stdout."""
+    """The format in which a command prints its result on stdout."""
 
     TABLE = "table"
     JSON = "json"
 
 
 def duration(text: Any) -> float:
-    """A duration such as 120s, in seconds; BadParameter for anything else."""
+    """Return a duration such as 120s in seconds; raise BadParameter for any other text."""
     from anabranch.specs.units import Duration
 
     if isinstance(text, float):
@@ -35,13 +35,13 @@ def duration(text: Any) -> float:
 
 
 def length(text: Any) -> str:
-    """A duration as text, checked; BadParameter for anything else."""
+    """Return a duration as text; raise BadParameter for any other text."""
     duration(text)
     return str(text)
 
 
 def client(home: Path | None) -> ControlClient:
-    """Client of the engine of a home; EngineError if none is running there."""
+    """Return a client of a home's engine; raise EngineError if none is running there."""
     from anabranch.client.client import ControlClient
     from anabranch.client.engine_state import resolve_home
 
@@ -53,13 +53,14 @@ Home = Annotated[
     typer.Option(
         "--home",
         envvar="ANABRANCH_HOME",
-        help="Folder of the engine: store, token, bundles, logs. [default: ~/.anabranch]",
+        help="Folder of the engine: store, tokens, bundles, logs. [default: ~/.anabranch]",
         show_default=False,
     ),
 ]
-Output = Annotated[Format, typer.Option("--output", "-o", help="How to print the result.")]
+Output = Annotated[Format, typer.Option("--output", "-o", help="Format of the result.")]
 SpecFile = Annotated[
-    Path, typer.Argument(metavar="FILE", help="The graph's spec.", exists=True, dir_okay=False)
+    Path,
+    typer.Argument(metavar="FILE", help="The graph's spec in YAML.", exists=True, dir_okay=False),
 ]
 GraphName = Annotated[
     str, typer.Argument(metavar="GRAPH", help="Name of the graph.", autocompletion=graph_names)
@@ -95,16 +96,20 @@ Timeout = Annotated[
 ]
 Author = Annotated[
     str,
-    typer.Option("--author", envvar="USER", help="Who deploys; on record.", show_envvar=False),
+    typer.Option(
+        "--author", envvar="USER", help="Author of the revision, in its history.", show_envvar=False
+    ),
 ]
-Message = Annotated[str, typer.Option("--message", "-m", help="Why; on record.")]
+Message = Annotated[
+    str, typer.Option("--message", "-m", help="Reason for the revision, in its history.")
+]
 Canary = Annotated[
     float | None,
     typer.Option(
         "--canary",
         parser=shares.percent,
         metavar="PERCENT",
-        help="Give it so much of the traffic, until `promote` or `abort`.",
+        help="Give the revision this share of the traffic, until `promote` or `abort`.",
     ),
 ]
 Mirror = Annotated[
@@ -113,7 +118,7 @@ Mirror = Annotated[
         "--mirror",
         parser=shares.percent,
         metavar="PERCENT",
-        help="Give it copies of so many of the requests, and compare its answers.",
+        help="Give the revision copies of this share of the requests, and compare its answers.",
     ),
 ]
 Rollout = Annotated[
@@ -122,8 +127,8 @@ Rollout = Annotated[
         "--rollout",
         parser=shares.steps,
         metavar="PERCENT,...",
-        help="Move traffic to it in these steps, such as 5,25,50; all else is as the spec's"
-        " `rollout` block says.",
+        help="Move traffic to the revision in these steps, such as 5,25,50; other fields come from"
+        " the spec's `rollout` block.",
     ),
 ]
 Hold = Annotated[
@@ -132,12 +137,14 @@ Hold = Annotated[
         "--hold",
         parser=length,
         metavar="DURATION",
-        help="How long each step of --rollout lasts at least, such as 2m.",
+        help="Shortest time of each step of --rollout, such as 2m.",
     ),
 ]
 Now = Annotated[
     bool,
-    typer.Option("--now", help="Give it all traffic as soon as it is up, whatever the spec says."),
+    typer.Option(
+        "--now", help="Give the revision all traffic as soon as it is up, without a rollout."
+    ),
 ]
 HttpPort = Annotated[int, typer.Option("--http-port", min=1, max=65535, help="Port for HTTP.")]
 GrpcPort = Annotated[int, typer.Option("--grpc-port", min=1, max=65535, help="Port for gRPC.")]
@@ -148,11 +155,11 @@ DashboardHost = Annotated[
     str,
     typer.Option(
         "--dashboard-host",
-        help="IPv4 address that the Ray dashboard listens on. Its token travels unencrypted.",
+        help="IPv4 address on which the Ray dashboard listens. Its token travels unencrypted.",
     ),
 ]
 Host = Annotated[
-    str, typer.Option("--host", help="IPv4 address to listen on; 0.0.0.0 for every one.")
+    str, typer.Option("--host", help="IPv4 address on which the engine listens; 0.0.0.0 for all.")
 ]
 MaxBody = Annotated[str, typer.Option("--max-body", help="Largest request body.")]
 ObjectStore = Annotated[str, typer.Option("--object-store", help="Size of Ray's object store.")]

@@ -1,4 +1,4 @@
-"""What goes to the terminal: results to stdout, everything else to stderr."""
+"""Writes to the terminal: results to stdout, notes and warnings to stderr."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ Say = Callable[[str], None]
 
 
 def result(text: str) -> None:
-    """Print a result."""
+    """Print a result on stdout."""
     sys.stdout.write(text if text.endswith("\n") else f"{text}\n")
     sys.stdout.flush()
 
 
 def result_json(value: Any, *, indent: int | None = 2) -> None:
-    """Print a result as JSON; one line where ``indent`` is None."""
+    """Print a result on stdout as JSON; as one line where ``indent`` is None."""
     result(json.dumps(value, indent=indent, ensure_ascii=False))
 
 
 def note(text: str) -> None:
-    """Say something beside the result."""
+    """Print a note on stderr."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
 def warn(text: str) -> None:
-    """Say something that should not be overlooked."""
+    """Print a warning on stderr."""
     note(f"warning: {text}")
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows in aligned columns under a heading, as text; fields on one line each."""
+    """Return rows in aligned columns under a heading, as text."""
     cells = [list(columns), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     lines = ("  ".join(map(str.ljust, row, widths)).rstrip() for row in cells)
@@ -47,9 +47,9 @@ def _cell(value: object) -> str:
 
 @contextmanager
 def progress(text: str) -> Iterator[Say]:
-    """Show that something takes time: a spinner on a terminal, plain lines elsewhere.
+    """Show progress while the block runs: a spinner on a terminal, plain lines elsewhere.
 
-    Yields what to call with news.
+    Yield the function that shows a new text.
     """
     if not sys.stderr.isatty():
         note(text)

@@ -1,7 +1,7 @@
-"""Combiners: several tensors in, one out, as the output ``output``.
+"""Built-in combiners: several tensors in, one tensor out, as the output ``output``.
 
-All take a list of arrays and never write to them. ``mean``, ``weighted_mean``, ``vote`` and ``max``
-work element by element on tensors of one shape; nothing is broadcast.
+All combiners take a list of arrays and never change them in place. ``mean``, ``weighted_mean``,
+``vote`` and ``max`` work element by element on tensors of one shape, without broadcasting.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from anabranch.specs.models import NodeBase, TensorSpec
 
 
 class _Elementwise:
-    """Combiners of tensors of one shape; ``result`` says the dtype of the result."""
+    """A combiner of tensors of one shape; ``result`` returns the dtype of the result."""
 
     name: ClassVar[str]
 
     @classmethod
     def result(cls, dtypes: Sequence[np.dtype[Any]]) -> np.dtype[Any]:
-        """Return the dtype of the result; TypeConflict for inputs that do not go together."""
+        """Return the dtype of the result; raise TypeConflict for dtypes that do not go together."""
         return common(dtypes, cls.name)
 
     @classmethod
@@ -54,7 +54,7 @@ class _Elementwise:
         return {DEFAULT_OUTPUT: typed(dtype, shape)}
 
     def agreed(self, inputs: Sequence[Array]) -> np.dtype[Any]:
-        """Return the dtype of the result; a ValueError for shapes or dtypes that do not agree."""
+        """Return the dtype of the result; raise ValueError for shapes or dtypes at odds."""
         first = inputs[0].shape
         if any(array.shape != first for array in inputs):
             shapes = listing(str(list(array.shape)) for array in inputs)
@@ -69,13 +69,17 @@ class _Elementwise:
 def _result(
     rule: Callable[[Sequence[np.dtype[Any]]], np.dtype[Any]], dtypes: tuple[np.dtype[Any], ...]
 ) -> np.dtype[Any]:
-    """Return the datatype by ``rule``, kept: requests ask for the same again and again."""
+    """Return the result of ``rule``, cached for later requests."""
     return rule(dtypes)
 
 
 @register("combiner", "mean")
 class Mean(_Elementwise):
-    """The arithmetic mean. Floats keep their datatype; whole numbers and BOOL give FP64."""
+    """Computes the arithmetic mean of each element.
+
+    Takes numbers or BOOL of one shape. Floats keep their datatype; whole numbers and BOOL give
+    FP64.
+    """
 
     name = "mean"
 
@@ -85,7 +89,7 @@ class Mean(_Elementwise):
         return floating(dtypes, cls.name)
 
     def combine(self, inputs: Sequence[Array]) -> Array:
-        """Return the mean of arrays of one shape; NaN wherever one of them is."""
+        """Return the mean of arrays of one shape; an element is NaN where an input is NaN."""
         dtype = self.agreed(inputs)
         with np.errstate(over="ignore", invalid="ignore"):
             total = np.array(inputs[0], dtype=wide(dtype))
@@ -97,10 +101,11 @@ class Mean(_Elementwise):
 
 @register("combiner", "weighted_mean")
 class WeightedMean(_Elementwise):
-    """The mean with weights, which need not sum to 1. Datatypes as for ``mean``.
+    """Computes the weighted mean of each element; weights need not sum to 1.
 
-    ``weights`` is a list in the order of the inputs, or a map: of the parameters for inputs that
-    are a map, of the sources for inputs that are a list. A weight of 0 does not hide a NaN.
+    Takes and gives the datatypes of ``mean``. ``weights`` is a list in the order of the inputs, or
+    a map: from parameters for inputs that are a map, from sources for inputs that are a list. A
+    weight of 0 does not hide a NaN.
     """
 
     name = "weighted_mean"
@@ -136,9 +141,9 @@ class WeightedMean(_Elementwise):
         return self._combine(inputs, self._shares)
 
     def combine_some(self, inputs: Mapping[int, Array]) -> Array:
-        """Return the weighted mean of those inputs that are there, by their places.
+        """Return the weighted mean of the remaining inputs, which are given by their places.
 
-        Their weights are taken for all. Raises ValueError where these sum to 0.
+        Their weights are scaled to sum to 1. Raise ValueError where these weights sum to 0.
         """
         left = [self._shares[place] for place in inputs]
         if not sum(left) > 0:
@@ -167,9 +172,10 @@ def _names(names: Iterable[str]) -> str:
 
 @register("combiner", "vote")
 class Vote(_Elementwise):
-    """The label that most inputs give. Takes whole numbers, BOOL and BYTES of one datatype.
+    """Computes the most frequent label of each element.
 
-    Where labels tie, the one that comes first in the order of the inputs wins.
+    Takes whole numbers, BOOL or BYTES of one shape; gives the inputs' common datatype. Where labels
+    tie, the first label in the order of the inputs wins.
     """
 
     name = "vote"
@@ -193,7 +199,10 @@ class Vote(_Elementwise):
 
 @register("combiner", "max")
 class Max(_Elementwise):
-    """The largest value of each element; NaN wherever one of the inputs is."""
+    """Computes the largest value of each element; NaN where an input is NaN.
+
+    Takes numbers or BOOL of one shape; gives their common datatype.
+    """
 
     name = "max"
 
@@ -207,7 +216,11 @@ class Max(_Elementwise):
 
 @register("combiner", "concat")
 class Concat:
-    """The inputs side by side along ``axis``, the last one if left out."""
+    """Joins the inputs side by side along ``axis``, the last if left out.
+
+    Takes tensors of any datatype with equal sizes in all other dimensions; gives their common
+    datatype. Inputs that do not fit raise ValueError.
+    """
 
     def __init__(self, *, axis: int = -1) -> None:
         self._axis = axis
@@ -229,7 +242,7 @@ class Concat:
         return {DEFAULT_OUTPUT: typed(dtype, shape) if len(known) == len(inputs) else None}
 
     def combine(self, inputs: Sequence[Array]) -> Array:
-        """Return the arrays joined along the axis; a ValueError where they do not fit."""
+        """Return the arrays joined along the axis; raise ValueError where they do not fit."""
         try:
             axis = axis_of(self._axis, inputs[0].ndim)
             dtype = common([array.dtype for array in inputs], "concat", texts=True)
@@ -253,7 +266,7 @@ def _joined(specs: Sequence[TensorSpec], axis: int) -> tuple[int, ...]:
 
 @register("combiner", "first")
 class First:
-    """The first input, whatever the others are; with a quorum, the first that is there."""
+    """Returns the first input, of any type; with a quorum, the first remaining input."""
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:

@@ -9,17 +9,17 @@ To add one, write a class in one file and list that file in ``builtins.MODULES``
 
 The constructor's keyword parameters are the node's ``args``; their annotations are checked. A
 parameter named ``node`` receives the node's spec, one named ``root`` the folder of the bundle.
-Optional static methods say what can be known before the first request:
+Optional static methods describe the built-in before the first request:
 
-- ``infer(inputs, args)``: output name -> type (None: not known); raises ``TypeConflict``. A class
-  without it returns None: not even the names of the outputs are known.
-- ``check(node)``: yields (field path below the node, message) for each mistake that types cannot
-  tell. It is called only when ``args`` are well-typed.
-- ``executes_code(model)``: whether a model file of that name can run code when it is loaded; by
-  URI it needs its digest then.
-- ``fits(explained)``, of an explainer: why it cannot explain a node of that spec, or for None the
-  whole graph; None where it can. The attribute ``looks_inside`` tells that it needs the explained
-  component itself and not only its answers.
+- ``infer(inputs, args)``: return output name -> type (None: unknown), or None where not even the
+  names are known, as for a class without the method; raise ``TypeConflict``.
+- ``check(node)``: yield (field path below the node, message) for each mistake that types do not
+  show. It is called only when ``args`` are well-typed.
+- ``executes_code(model)``: return whether a model file of that name can run code when it is
+  loaded; by URI such a file needs its digest.
+- ``fits(explained)``, of an explainer: return why it cannot explain a node of that spec, or for
+  None the whole graph; None where it can. The attribute ``looks_inside`` says that the explainer
+  reads the explained component itself and not only its answers.
 """
 
 from __future__ import annotations
@@ -65,9 +65,9 @@ class Kind:
     """Of an explainer: whether it needs the explained component itself."""
 
     def factory(self, node: NodeBase, root: Path) -> Any:
-        """Construct the built-in for a node whose ``problems`` are none.
+        """Construct the built-in of a node without ``problems``.
 
-        ArtefactError where its model may run code and comes from a server that nobody trusts.
+        Raise ArtefactError where its model may run code and comes from an untrusted server.
         """
         if needs_trust(node):
             check_trust(str(getattr(node, "model", "")))
@@ -123,7 +123,7 @@ def names(node_type: str) -> tuple[str, ...]:
 
 
 def get(node_type: str, name: str) -> Kind:
-    """Return a built-in; a KeyError names those that there are."""
+    """Return a built-in; raise KeyError with the known names for any other name."""
     kinds = _registry(node_type)
     if name not in kinds:
         raise KeyError(unknown(node_type, name))
@@ -131,7 +131,7 @@ def get(node_type: str, name: str) -> Kind:
 
 
 def builtin_of(node: NodeBase) -> str | None:
-    """Return the name of the built-in that a node asks for; None where it is a component."""
+    """Return the name of a node's built-in; None for a node with a component."""
     if node.component is not None:
         return None
     found: str | None = getattr(node, BUILTIN_FIELD[type_of(node)])
@@ -145,13 +145,13 @@ def type_of(node: NodeBase) -> str:
 
 
 def unknown(node_type: str, name: str) -> str:
-    """Return the message for a built-in that is not there."""
+    """Return the message for an unknown built-in."""
     field = "method" if node_type == MONITOR else BUILTIN_FIELD[node_type]
     return f"unknown {node_type} {field} {shown(name)}{hint(name, names(node_type))}"
 
 
 def problems(node: NodeBase) -> list[Finding]:
-    """Return every mistake in how a node uses its built-in; nothing is loaded or run."""
+    """Return all mistakes in a node's use of its built-in, without loading or running it."""
     found = [*_input_problems(node), *_place_problems(node)]
     name = builtin_of(node)
     if name is None:
@@ -173,7 +173,7 @@ def _trust_problems(kind: Kind, node: NodeBase) -> Iterable[Finding]:
 def needs_trust(node: NodeBase) -> bool:
     """Tell whether only trust in MLflow's tracking server allows loading the node's model.
 
-    Whoever runs the engine grants it; see ``artefacts.check_trust``.
+    The engine's operator grants this trust; see ``artefacts.check_trust``.
     """
     name = builtin_of(node)
     kind = None if name is None else _registry(type_of(node)).get(name)

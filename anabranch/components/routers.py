@@ -1,4 +1,4 @@
-"""Routers: each request goes to one of the node's routes."""
+"""Built-in strategies of router nodes: each request goes to one of the node's routes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anabranch.specs.models import NodeBase, Router
 
 @register("router", "weighted")
 class Weighted:
-    """A random route, as often as its share of the weights; equal shares for a list of routes.
+    """Draws a route at random, by the weights; with equal shares for a list of routes.
 
     ``seed`` makes the sequence of draws repeatable, for tests.
     """
@@ -56,7 +56,7 @@ def _weights(router: Router) -> Mapping[str, float]:
 
 @register("router", "rules")
 class Rules:
-    """The route of the first rule whose condition holds, else ``otherwise``."""
+    """Chooses the route of the first rule whose condition holds, else ``otherwise``."""
 
     def __init__(self, node: Router) -> None:
         self._rules = [(Condition(rule.when), rule.to) for rule in node.rules or ()]
@@ -76,7 +76,7 @@ class Rules:
                 yield ("rules", index, "when"), mistake
 
     def route(self, /, context: Context, **inputs: Array) -> str:
-        """Return the name of a route; a ValueError where no rule holds and nothing else is said."""
+        """Return the name of a route; raise ValueError if no rule holds, without ``otherwise``."""
         variables = self._variables(context, inputs)
         for condition, target in self._rules:
             if condition.holds(variables):

@@ -1,8 +1,8 @@
-"""Transformers: each input becomes an output of its own.
+"""Built-in transformers: each input becomes an output of its own.
 
-A single input gives the output ``output``; several give one output each, named like the parameter.
-No input is written to. Where a calculation gives floats, FP16, FP32, FP64 and BF16 stay what they
-are, whole numbers and BOOL give FP64.
+A single input gives the output ``output``; several inputs give an output each, with the parameter's
+name. Inputs are never changed in place. Where a calculation gives floats, inputs of FP16, FP32,
+FP64 and BF16 keep their datatype; whole numbers and BOOL give FP64.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from anabranch.specs.models import TENSOR_NAME, Datatype, NodeBase, TensorSpec
 
 
 class _PerInput:
-    """Transformers that do the same to every input."""
+    """A transformer that computes each output from one input."""
 
     @classmethod
     def output(cls, spec: TensorSpec, args: Args) -> TensorSpec | None:
-        """Return the type of the output for an input's type; TypeConflict where it cannot be."""
+        """Return the output's type for an input's type; raise TypeConflict if it is invalid."""
         raise NotImplementedError
 
     @classmethod
@@ -47,7 +47,7 @@ class _PerInput:
         return {DEFAULT_OUTPUT: found.popitem()[1]} if len(found) == 1 else found
 
     def apply(self, array: Array) -> Array:
-        """Return what becomes of one array."""
+        """Return the output for one input array."""
         raise NotImplementedError
 
     def transform(self, /, **inputs: Array) -> Array | dict[str, Array]:
@@ -83,10 +83,11 @@ _STEPS: Mapping[str, np.ufunc] = {
 
 @register("transformer", "scale")
 class Scale(_PerInput):
-    """``(x - subtract) / divide_by * multiply_by + add``, in this order; at least one is needed.
+    """Computes ``(x - subtract) / divide_by * multiply_by + add``, in this order.
 
-    Each is a number, or a list with one number for each element of the last axis. A standard
-    scaler is ``{subtract: means, divide_by: deviations}``.
+    At least one argument is needed. Each is a number, or a list with one number for each element
+    of the last axis. A standard scaler is ``{subtract: means, divide_by: deviations}``. Takes
+    numbers or BOOL of any shape; gives floats of the same shape.
     """
 
     def __init__(
@@ -153,10 +154,10 @@ def _check_shape(name: str, factor: Array, array: Array) -> None:
 
 @register("transformer", "cast")
 class Cast(_PerInput):
-    """The same values in another ``datatype``.
+    """Converts a tensor of any shape to another ``datatype``.
 
-    Floats become whole numbers by cutting off the fraction. A value that the datatype cannot hold
-    (NaN or 300 as UINT8) is an error; floats too large for a smaller float become infinite. BYTES
+    The fraction of floats is cut off for whole numbers. A value that the datatype cannot hold (NaN
+    or 300 as UINT8) raises ValueError; floats too large for a smaller float become infinite. BYTES
     are read as numbers, and numbers written as BYTES; BYTES do not become BOOL.
     """
 
@@ -172,7 +173,7 @@ class Cast(_PerInput):
         return typed(dtype, spec.shape)
 
     def apply(self, array: Array) -> Array:
-        """Return the array in the new datatype; the array itself where it has it already."""
+        """Return the array in the new datatype; the array itself if it already has the datatype."""
         if array.dtype == self._dtype:
             return array
         if self._dtype.kind == "O":
@@ -195,7 +196,7 @@ def _to_texts(array: Array) -> Array:
 
 
 def _from_texts(array: Array, dtype: np.dtype[Any]) -> Array:
-    """Return texts as numbers: whole ones exactly, by way of Python's own."""
+    """Return texts as numbers; whole numbers are exact, since Python's ``int`` reads them."""
     if dtype.kind == "b":
         raise ValueError("cast cannot turn BYTES into BOOL")
     read: Callable[[Any], Any] = float if kind_of(dtype) == "f" else int
@@ -218,7 +219,7 @@ def _fitting(number: int, dtype: np.dtype[Any]) -> int:
 
 
 def _check_fits(array: Array, dtype: np.dtype[Any]) -> None:
-    """Raise a ValueError for the first value that a whole-number dtype cannot hold."""
+    """Raise ValueError for the first value that a whole-number dtype cannot hold."""
     limits = np.iinfo(dtype)
     if kind_of(array.dtype) == "f":
         # The limit above is a power of two, which a float holds exactly; the maximum it may not.
@@ -237,9 +238,9 @@ def _does_not_fit(value: object, dtype: np.dtype[Any]) -> str:
 
 @register("transformer", "rename")
 class Rename:
-    """Gives inputs, unchanged, the output names that ``names`` (parameter: output) says.
+    """Returns the inputs unchanged under the output names in ``names`` (parameter: output).
 
-    Inputs that it does not mention keep the name of their parameter.
+    Inputs without an entry keep the name of their parameter. Takes tensors of any type.
     """
 
     def __init__(self, *, names: dict[str, str]) -> None:
@@ -247,7 +248,7 @@ class Rename:
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
-        """Find names of no input, and outputs that would be called the same."""
+        """Find names of unknown inputs, and equal names of outputs."""
         inputs: Mapping[str, str] = getattr(node, "inputs")  # noqa: B009
         names: Any = node.args["names"]
         for name, output in names.items():
@@ -275,9 +276,10 @@ class Rename:
 
 @register("transformer", "select")
 class Select(_PerInput):
-    """The elements ``indices`` along ``axis`` (the last if left out), in that order.
+    """Selects the elements ``indices`` along ``axis`` (the last if left out), in that order.
 
-    A list keeps the axis; a single number drops it. Negative numbers count from the end.
+    A list keeps the axis; a single number drops it. Negative numbers count from the end. Takes
+    tensors of any datatype with at least one dimension; an index out of range raises ValueError.
     """
 
     def __init__(self, *, indices: int | list[int], axis: int = -1) -> None:
@@ -285,7 +287,7 @@ class Select(_PerInput):
 
     @classmethod
     def output(cls, spec: TensorSpec, args: Args) -> TensorSpec | None:
-        """Return the shape with the axis as long as ``indices``, or without it."""
+        """Return the type with the axis as long as ``indices``, or without the axis."""
         axis = axis_of(args.get("axis", -1), len(spec.shape))
         indices = args["indices"]
         _check_indices(indices, spec.shape[axis])
@@ -293,7 +295,7 @@ class Select(_PerInput):
         return typed(dtype_of(spec), (*spec.shape[:axis], *kept, *spec.shape[axis + 1 :]))
 
     def apply(self, array: Array) -> Array:
-        """Return the selected elements as an array of its own."""
+        """Return the selected elements as a new array."""
         axis = _axis(self._axis, array)
         try:
             _check_indices(self._indices, array.shape[axis])
@@ -310,7 +312,7 @@ def _check_indices(indices: int | list[int], size: int) -> None:
 
 
 def _array(value: Any, dtype: np.dtype[Any]) -> Array:
-    """Return what NumPy gave as an array: for rank 0 it gives bare scalars."""
+    """Return a result of NumPy as an array, also where NumPy returns a bare scalar."""
     if isinstance(value, np.ndarray):
         return value
     array = np.empty((), dtype=dtype)
@@ -320,9 +322,10 @@ def _array(value: Any, dtype: np.dtype[Any]) -> Array:
 
 @register("transformer", "softmax")
 class Softmax(_PerInput):
-    """Exponentials that sum to 1 along ``axis`` (the last if left out); gives floats.
+    """Computes exponentials that sum to 1 along ``axis`` (the last if left out).
 
-    Shifted by the maximum, so large values do not overflow. NaN makes its whole row NaN.
+    Takes numbers or BOOL with at least one dimension; gives floats of the same shape. Values are
+    shifted by the maximum, so large values do not overflow. NaN makes its whole row NaN.
     """
 
     def __init__(self, *, axis: int = -1) -> None:
@@ -349,9 +352,10 @@ class Softmax(_PerInput):
 
 @register("transformer", "argmax")
 class Argmax(_PerInput):
-    """The index of the largest value along ``axis`` (the last if left out), as INT64.
+    """Computes the index of the largest value along ``axis`` (the last if left out).
 
-    The axis is dropped. The first wins where several are equal; NaN counts as the largest.
+    Takes numbers or BOOL with at least one dimension; gives INT64 without the axis. The first of
+    several equal values wins; NaN counts as the largest. An empty axis raises ValueError.
     """
 
     def __init__(self, *, axis: int = -1) -> None:
@@ -367,7 +371,7 @@ class Argmax(_PerInput):
         return typed(np.dtype(np.int64), (*spec.shape[:axis], *spec.shape[axis + 1 :]))
 
     def apply(self, array: Array) -> Array:
-        """Return the indices; a ValueError where the axis is empty."""
+        """Return the indices; raise ValueError where the axis is empty."""
         _floating(array, "argmax")
         axis = _axis(self._axis, array)
         if array.shape[axis] == 0:
@@ -377,7 +381,10 @@ class Argmax(_PerInput):
 
 @register("transformer", "threshold")
 class Threshold(_PerInput):
-    """Whether each value is ``at`` or more, as BOOL; NaN never is."""
+    """Compares each value with ``at``: BOOL, true where the value is ``at`` or more.
+
+    Takes numbers or BOOL of any shape; gives BOOL of the same shape. NaN gives false.
+    """
 
     def __init__(self, *, at: float) -> None:
         self._at = float(at)

@@ -1,8 +1,7 @@
 """The language as models: ``apiVersion: anabranch/v1``, ``kind: InferenceGraph``.
 
-Models are immutable and strict: unknown fields and values of another type are errors. What needs
-more than one field to judge lives in ``checks``; what needs the whole graph lives in the
-compiler's passes.
+Models are immutable and strict: unknown fields and values of another type are errors. Rules over
+several fields are in ``checks``; rules over the whole graph are in the compiler's passes.
 """
 
 from __future__ import annotations
@@ -53,11 +52,11 @@ Condition = Annotated[str, Field(min_length=1, max_length=4096)]
 """Text in the Common Expression Language."""
 
 TEXT, NUMBER, LIST, MAP = "«text»", "«number»", "«list»", "«map»"
-"""Tags of the arms of a union that goes by the shape of its value."""
+"""Tags of the arms of a union that is selected by the shape of its value."""
 
 
 def by_shape(*shapes: str, expected: str) -> Discriminator:
-    """Picks the arm of a union by what the value is, so that a mistake is reported once."""
+    """Select the arm of a union by the value's shape, so that a mistake is reported once."""
     found = _shape_in(frozenset(shapes))
     return Discriminator(found, custom_error_type="shape", custom_error_message=expected)
 
@@ -89,7 +88,7 @@ _LARGEST_NUMBER = 10**60
 
 
 def _portable(value: JsonValue) -> JsonValue:
-    """Refuse what cannot be written and read back: infinities, NaN, endless digits or nesting."""
+    """Refuse values that YAML cannot give back: infinities, NaN, endless digits or nesting."""
     level, depth = [value], 0
     while level:
         if depth > MAX_ARGUMENT_DEPTH:
@@ -122,7 +121,8 @@ Limit = Annotated[
         expected="must be a number, a duration such as 250ms, or a multiple of stable such as 1.2x",
     ),
 ]
-"""A limit of a metric: absolute (latencies are durations), or a multiple of the stable one's."""
+"""A limit of a metric: absolute (latencies are durations), or a multiple of the stable
+revision's value."""
 Percent = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Url = Annotated[str, Field(pattern=URL, max_length=2048)]
 
@@ -145,14 +145,14 @@ class TensorSpec(Model):
     datatype: Datatype
     """Datatype of every element."""
     shape: tuple[Dimension, ...] = Field(max_length=16, strict=False)
-    """Sizes per dimension; -1 stands for any size."""
+    """Size of each dimension; -1 stands for any size."""
 
     def __str__(self) -> str:
         return f"{self.datatype}[{', '.join(str(size) for size in self.shape)}]"
 
 
 class Resources(Model):
-    """What each replica of the node's segment reserves; any makes a segment of its own."""
+    """Resources of each replica of the node; any of them gives the node a segment of its own."""
 
     cpu: Annotated[float, Field(ge=0, le=4096, allow_inf_nan=False)] | None = None
     """Logical CPUs, such as 0.5 or 2."""
@@ -165,21 +165,21 @@ class Resources(Model):
 
 
 class Peak(Model):
-    """A known peak: from each time that ``cron`` names, ``for`` so long, at least ``min``."""
+    """A known peak of load: at least ``min`` replicas, from each time of ``cron`` on."""
 
     cron: Annotated[str, Field(min_length=1, max_length=128)]
-    """When it begins: minute, hour, day of the month, month, day of the week, such as
+    """Beginnings of the peak: minute, hour, day of the month, month, day of the week, such as
     `0 8 * * 1-5`."""
     for_: Duration = Field(alias="for")
-    """How long it lasts."""
+    """Length of the peak."""
     min: Annotated[int, Field(ge=1, le=1000)]
-    """Fewest replicas meanwhile."""
+    """Fewest replicas during the peak."""
     timezone: Annotated[str, Field(min_length=1, max_length=64)] = "UTC"
-    """Name of the time zone that ``cron`` is in, such as Europe/Berlin."""
+    """Name of the time zone of ``cron``, such as Europe/Berlin."""
 
 
 class Scaling(Model):
-    """How many replicas: either ``replicas``, or autoscaling between ``min`` and ``max``."""
+    """Number of replicas: either ``replicas``, or autoscaling between ``min`` and ``max``."""
 
     replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
     """A fixed number of replicas."""
@@ -190,17 +190,17 @@ class Scaling(Model):
     target_ongoing: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
     """Requests in progress per replica that autoscaling aims at."""
     upscale_delay: Duration | None = None
-    """How long load must last before replicas are added."""
+    """Time for which load must last before replicas are added."""
     downscale_delay: Duration | None = None
-    """How long idleness must last before replicas are removed."""
+    """Time for which load must be low before replicas are removed."""
     max_queue: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    """Most requests that may wait for a replica; more are refused at once."""
+    """Most requests that may wait for a replica; further requests are refused at once."""
     schedule: Annotated[list[Peak], Field(min_length=1, max_length=64)] | None = None
-    """Known peaks, ahead of which the fewest replicas are raised."""
+    """Known peaks, ahead of which ``min`` is raised."""
 
 
 class Placement(Model):
-    """Where a node runs."""
+    """The process of a node."""
 
     isolate: bool | None = None
     """True puts the node in a process of its own."""
@@ -209,32 +209,32 @@ class Placement(Model):
 
 
 class Batching(Model):
-    """Gathers requests into one call along dimension 0."""
+    """Gathers the rows of several requests into one call, along dimension 0."""
 
     max_size: Annotated[int, Field(ge=1, le=65_536)]
     """Most rows in a batch."""
     max_delay: Duration | None = None
-    """Longest time that a request may be held."""
+    """Longest time for which a request is held for others to join it."""
     max_queue: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """Most requests that may wait."""
+    """Most requests that may wait in the queue; further requests are refused at once."""
 
 
 class StandIn(Model):
-    """On failure, take something else instead: exactly one of the fields."""
+    """The stand-in for the outputs of a failed node: exactly one of the fields."""
 
     use: Source | None = None
-    """A graph input, a node, or node.output; it runs only if this node fails."""
+    """A graph input, a node, or node.output; it is evaluated only if this node fails."""
     value: Argument | None = None
-    """A number, text, or nested lists of them: the node's only output, of its declared type."""
+    """A number, a text, or nested lists of them: the node's only output, of its declared type."""
 
 
 class Multiplex(Model):
-    """Many models of one kind in a few replicas, loaded when they are asked for."""
+    """Many models of one kind in a few replicas, each loaded at its first request."""
 
     parameter: Annotated[str, Field(min_length=1, max_length=64)] = "model"
     """The request parameter that names the model."""
     max_loaded: Annotated[int, Field(ge=1, le=100_000)] = 16
-    """Most models that a replica holds; the one that was used least recently makes room."""
+    """Most models that a replica holds; the least recently used model is unloaded for a new one."""
 
 
 class NodeBase(Model):
@@ -243,19 +243,19 @@ class NodeBase(Model):
     component: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Your class: file.py:Class relative to the spec, or package.module:Class."""
     args: dict[str, Argument] = {}
-    """Keyword arguments of the constructor."""
+    """Keyword arguments of the component's constructor."""
     outputs: dict[TensorName, TensorSpec] | None = None
-    """Declared output tensors; checked on every call."""
+    """Declared datatypes and shapes of the outputs; every result is checked against them."""
     resources: Resources | None = None
     scaling: Scaling | None = None
     placement: Placement | None = None
     batching: Batching | None = None
     timeout: Duration | None = None
-    """Longest time that one attempt may take."""
+    """Longest time of one attempt."""
     idempotent: bool = False
-    """Whether calling the node twice does no harm; only then may it be retried."""
+    """Whether a second call of the node does no harm; only such nodes may have ``retries``."""
     retries: Annotated[int, Field(ge=0, le=10)] = 0
-    """Further attempts after a failure, for nodes that are ``idempotent``."""
+    """Further attempts after a failed one, for nodes that are ``idempotent``."""
     on_error: Annotated[
         Annotated[Literal["fail", "skip"], Tag(TEXT)] | Annotated[StandIn, Tag(MAP)],
         by_shape(
@@ -264,8 +264,8 @@ class NodeBase(Model):
             expected="must be `fail`, `skip`, or a map such as {use: other-node} or {value: 0.0}",
         ),
     ] = "fail"
-    """What happens once every attempt has failed; `skip` leaves the node out of the combiners that
-    read it and have a ``quorum``."""
+    """Action once every attempt has failed: `fail` the request, `skip` the node in the combiners
+    that read it and have a ``quorum``, or a stand-in for its outputs."""
 
 
 class Transformer(NodeBase):
@@ -283,14 +283,14 @@ class Predictor(NodeBase):
 
     type: Literal["predictor"]
     runtime: str | None = None
-    """A built-in model server: sklearn, torch, onnx, xgboost, lightgbm, catboost, mlflow,
+    """A built-in model runtime: sklearn, torch, onnx, xgboost, lightgbm, catboost, mlflow,
     huggingface, open_inference."""
     model: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     """The model's file or folder: a path relative to the spec, or a URI."""
     multiplex: Multiplex | None = None
-    """Many models in this node; ``model`` then holds `{model}`, where the name goes."""
+    """Many models in this node; ``model`` then holds `{model}` in place of the model's name."""
     sha256: Annotated[str, Field(pattern=SHA256)] | None = None
-    """Digest of the model's file; needed for formats that can run code and come by URI."""
+    """SHA-256 digest of the model's file; required by URI for formats that can run code."""
     method: str | None = None
     """Method of the model to call, such as predict_proba."""
     inputs: dict[ParameterName, Source] = Field(min_length=1)
@@ -298,32 +298,32 @@ class Predictor(NodeBase):
 
 
 class Combiner(NodeBase):
-    """Joins several tensors: ``combine(inputs)`` for a list, ``combine(**inputs)`` for a map."""
+    """Joins tensors into one: ``combine(inputs)`` for a list, ``combine(**inputs)`` for a map."""
 
     type: Literal["combiner"]
     strategy: str | None = None
     """A built-in: mean, weighted_mean, vote, max, concat, first."""
     quorum: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Fewest inputs to go on with where others were left out by `on_error: skip`."""
+    """Fewest inputs with which the combiner goes on where `on_error: skip` left out others."""
     inputs: Annotated[
         Annotated[list[Source], Field(min_length=1), Tag(LIST)]
         | Annotated[dict[ParameterName, Source], Field(min_length=1), Tag(MAP)],
         by_shape(LIST, MAP, expected="must be a list of sources, or a map of parameter: source"),
     ]
-    """Sources, in order; or parameter: source."""
+    """A list of sources, in order; or a map of parameter: source."""
 
 
 class Rule(Model):
-    """One line of a ``rules`` router; the first whose condition holds wins."""
+    """A rule of a router node with the strategy ``rules``; the first rule that holds decides."""
 
     when: Condition
     """Condition in the Common Expression Language over ``request`` and ``inputs``."""
     to: NodeName
-    """The node to route to."""
+    """The node that is chosen where the condition holds."""
 
 
 class Router(NodeBase):
-    """Picks one node, whose outputs become its own: ``route(**inputs)``."""
+    """Chooses one of its routes, whose outputs become its own: ``route(**inputs)``."""
 
     type: Literal["router"]
     strategy: str | None = None
@@ -337,43 +337,44 @@ class Router(NodeBase):
         ]
         | None
     ) = None
-    """The nodes to pick from; for ``weighted``, node: weight."""
+    """The nodes to choose from; for ``weighted``, node: weight."""
     rules: Annotated[list[Rule], Field(min_length=1)] | None = None
-    """Conditions of the ``rules`` strategy, first match wins."""
+    """Rules of the ``rules`` strategy; the first one that holds decides."""
     otherwise: NodeName | None = None
-    """Where the ``rules`` strategy sends what no rule matches."""
+    """The route of the ``rules`` strategy for requests that no rule matches."""
     inputs: dict[ParameterName, Source] = {}
-    """Parameter: source, for routers that look at tensors."""
+    """Parameter: source, for strategies and components that read tensors."""
 
     def targets(self) -> tuple[str, ...]:
-        """The nodes that the router may pick, in the order of the spec, each once."""
+        """Return the nodes that may be chosen, in the order of the spec, each once."""
         ruled = [rule.to for rule in self.rules or ()]
         last = [self.otherwise] if self.otherwise else []
         return tuple(dict.fromkeys([*(self.routes or ()), *ruled, *last]))
 
 
 class Explainer(NodeBase):
-    """Explains a node's answers: ``explain(**inputs)``."""
+    """Explains the answers of a node or of the graph: ``explain(**inputs)``."""
 
     type: Literal["explainer"]
     explains: str | None = None
-    """The node to explain; the whole graph if left out."""
+    """The explained node; the whole graph if left out."""
     method: str | None = None
     """A built-in, such as anchor_tabular."""
     model: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
-    """A fitted explainer."""
+    """Folder of a fitted explainer: a path relative to the spec, or a URI."""
     sha256: Annotated[str, Field(pattern=SHA256)] | None = None
+    """SHA-256 digest of the fitted explainer; required if it comes by URI."""
     data: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
-    """A sample to fit on at start: .npy, .npz or .csv."""
+    """A sample on which the explainer is fitted at start: .npy, .npz or .csv."""
     inputs: dict[ParameterName, Source] = {}
-    """Parameter: source; what the explained node receives, or the graph, if left out."""
+    """Parameter: source; the inputs of the explained node or graph if left out."""
     colocate: bool | None = None
-    """Whether to explain a copy of the node in the explainer's own process; if left out, only a
-    node that has no process of its own, or whose code the method looks into."""
+    """Whether the explainer calls a copy of the node in its own process; if left out, it does for
+    nodes without a process of their own, and for methods that read the node's model."""
     sample: Percentage | None = None
-    """Share of the live traffic that is explained off the request path, such as 1%."""
+    """Share of the traffic that is explained off the request path, such as 1%."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
-    """Seed of all that is random in an explanation, unless a request names its own."""
+    """Seed of all random draws of an explanation, unless the request has a ``seed``."""
 
 
 Node = Annotated[
@@ -397,24 +398,28 @@ BUILTIN_FIELD = {
 
 
 class Sticky(Model):
-    """What keeps a caller on one arm: exactly one of the fields."""
+    """The sticky key, by which a client stays on one arm: exactly one of the fields."""
 
     header: Annotated[str, Field(pattern=HEADER_NAME)] | None = None
+    """Name of the header that holds the key."""
     cookie: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """Name of the cookie that holds the key."""
     parameter: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """Name of the request parameter that holds the key."""
 
 
 class TrafficRule(Model):
-    """One condition that sends a request to a revision, whatever the weights say."""
+    """A rule that sends requests to a revision, whatever the weights are."""
 
     when: Condition
     """Condition in the Common Expression Language over ``request``: headers, parameters, id."""
     to: Annotated[str, Field(pattern=TARGET)]
-    """``stable``, ``candidate`` (the newest other arm; no match where there is none), or ``r7``."""
+    """``stable``, ``candidate`` (the newest other arm; without one the rule does not hold), or a
+    revision such as ``r7``."""
 
 
 class Compare(Model):
-    """When the answer of a mirror counts as equal to the one that the client got."""
+    """Tolerances within which a mirror's answer counts as equal to the client's answer."""
 
     rtol: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 1e-3
     """Relative tolerance of floating-point elements."""
@@ -423,21 +428,24 @@ class Compare(Model):
 
 
 MAX_RULES = 64
-"""Most rules of the traffic; each may be evaluated for every request."""
+"""Most traffic rules; each may be evaluated for every request."""
 
 
 class Traffic(Model):
-    """How requests are spread over revisions.
+    """How requests are split between revisions.
 
-    The newest revision that takes part in the traffic has the say.
+    The newest revision that takes part in the traffic decides.
     """
 
     sticky: Sticky | None = None
+    """Key by which a client stays on one arm; each request is drawn by itself if left out."""
     rules: Annotated[list[TrafficRule], Field(min_length=1, max_length=MAX_RULES)] | None = None
-    """First match wins; what none matches goes by ``sticky`` and the weights."""
+    """Rules, of which the first one that holds decides; other requests are split by ``sticky`` and
+    the weights."""
     compare: Compare | None = None
+    """Tolerances for the answers of mirrors."""
     grace: Duration | None = None
-    """How long a revision that was replaced or aborted stays up, for rollback at once; the engine's
+    """Time for which a replaced or aborted revision stays warm, for rollback at once; the engine's
     ANABRANCH_GRACE (10m) if left out."""
 
 
@@ -456,75 +464,78 @@ METRICS: tuple[str, ...] = get_args(MetricName)
 
 
 class Metric(Model):
-    """One condition of a rollout's analysis."""
+    """A metric of a rollout's analysis, with its limits."""
 
     metric: MetricName
-    """What is measured; agreement is of a mirror's answers with those that clients got, reward
-    the mean of what feedback says of the answers, and drift the highest score of the candidate's
-    monitors, where above 1 is drift."""
+    """The measured quantity of the candidate; agreement is that of its answers to copies with the
+    clients' answers, reward the mean of its rewards, and drift the highest score of its monitors,
+    where above 1 is drift."""
     max: Limit | None = None
-    """Largest value allowed: a number, for latencies a duration, or a multiple of the stable
+    """Largest allowed value: a number, for latencies a duration, or a multiple of the stable
     revision's value such as 1.2x."""
     min: Limit | None = None
-    """Smallest value allowed."""
+    """Smallest allowed value, in the forms of ``max``."""
     query: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
-    """Query of the promql metric; $graph, $revision and $stable are filled in."""
+    """Query of the metric promql; $graph, $revision and $stable are filled in."""
 
 
 class Analysis(Model):
-    """How a rollout is judged."""
+    """The rules by which a rollout's candidate is judged."""
 
     interval: Duration
     """Time between two looks at the metrics."""
     failure_limit: Annotated[int, Field(ge=0)] = 0
-    """Failed looks at a metric that are put up with; one more ends the rollout."""
+    """Failed looks at a metric that are tolerated; one more ends the rollout."""
     consecutive_error_limit: Annotated[int, Field(ge=0)] = 4
-    """Looks in a row that may find no value because of an error; one more ends the rollout."""
+    """Errors in a row of a metric that are tolerated; one more ends the rollout."""
     min_samples: Annotated[int, Field(ge=1)] = 1
-    """Requests of the candidate, or rewards for them, below which a look is inconclusive."""
+    """Samples of a metric, such as requests of the candidate or rewards, below which a look is
+    inconclusive."""
     metrics: list[Metric] = Field(min_length=1)
+    """Metrics and their limits; a look passes if all metrics pass."""
 
 
 class Rollout(Model):
-    """How a new revision takes over from the stable one."""
+    """How a new revision takes over from the stable revision, in steps."""
 
     steps: list[Percent] = Field(min_length=1)
-    """Shares of traffic in percent; after the last step the revision is promoted."""
+    """Shares of the traffic in percent; after the last step the candidate is promoted."""
     hold: Duration | None = None
-    """How long each step lasts at least; one interval of the analysis if left out, and without
-    an analysis until `rollout resume`."""
+    """Shortest time of each step; one interval of the analysis if left out, and without an analysis
+    until `rollout resume`."""
     analysis: Analysis | None = None
+    """Rules by which the candidate is judged; without them, steps end by time or by hand."""
     mirror: Percent | None = None
-    """Share of the traffic that is copied to the candidate; 100 if left out and `agreement` is
-    judged, else none."""
+    """Share of the traffic in percent that is copied to the candidate; 100 if left out and
+    `agreement` is judged, else none."""
     webhooks: Annotated[list[Url], Field(min_length=1, max_length=8)] | None = None
-    """Called with JSON at every transition; each must be allowed by ANABRANCH_WEBHOOKS."""
+    """URLs that are called with JSON at every transition; ANABRANCH_WEBHOOKS must allow each."""
     gate: Url | None = None
-    """Asked before each step; anything but a 2xx answer pauses the rollout."""
+    """URL that is called before each further step; any reply but a 2xx pauses the rollout."""
 
 
 class Warmup(Model):
-    """Requests that a replica of the head answers before it is ready."""
+    """Requests that a replica with the head evaluates before it is ready."""
 
     requests: Annotated[int, Field(ge=1, le=1000)] = 1
-    """How many."""
+    """Number of requests."""
     rows: Annotated[int, Field(ge=1, le=65_536)] = 1
-    """Size of dimensions that may have any size."""
+    """Size of each dimension that may have any size."""
     data: Annotated[str, Field(min_length=1, max_length=512)] | None = None
-    """An inference request in JSON, relative to the spec; tensors of zeros if left out."""
+    """File with an inference request in JSON, relative to the spec; zeros if left out."""
 
 
 class Reference(Model):
-    """What a monitor compares with: exactly one of the fields."""
+    """The data with which a monitor compares windows: exactly one of the fields."""
 
     data: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
-    """A sample of what is watched: .npy, .npz or .csv, relative to the spec."""
+    """File with a sample of the watched tensors: .npy, .npz or .csv, relative to the spec."""
     first: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
-    """The first so many rows that the revision gets."""
+    """Number of rows: the first rows that the revision gets are the reference."""
 
 
 class Monitor(Model):
-    """Watches the data of a graph off the request path, and says when it drifts."""
+    """Watches tensors of a graph off the request path, and reports drift and outliers."""
 
     component: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     """Your class with ``score(**inputs)``, as for nodes; instead of ``method``."""
@@ -532,77 +543,83 @@ class Monitor(Model):
     """A built-in: drift, ks, chi_square, psi, mahalanobis, isolation_forest, alibi_detect,
     sketch."""
     args: dict[str, Argument] = {}
-    """Keyword arguments of the constructor."""
+    """Keyword arguments of the constructor of the class or the method."""
     watches: Annotated[list[Source], Field(min_length=1, max_length=64)] | None = None
-    """Graph inputs, nodes or ``node.output``; all inputs of the graph if left out."""
+    """Watched graph inputs, nodes or ``node.output``; all graph inputs if left out."""
     reference: Reference | None = None
-    """What is compared with, where the method compares."""
+    """Data with which windows are compared, for methods that compare."""
     window: Annotated[int, Field(ge=2, le=100_000)] = 200
-    """Rows that are looked at together."""
+    """Rows of a window."""
     sample: Percentage | None = None
-    """Share of the requests that is looked at; all if left out."""
+    """Share of the requests that is monitored; all requests if left out."""
 
 
 class RequestLog(Model):
-    """Which requests and replies are logged, as CloudEvents, and where to."""
+    """The log of requests and replies, as CloudEvents: its share, destination and format."""
 
     sample: Percentage | None = None
-    """Share of the requests that is logged; all if left out."""
+    """Share of the requests that is logged; all requests if left out."""
     to: Annotated[str, Field(pattern=LOG_SINK, max_length=2048)] = "file"
-    """``file``, a folder of the engine; or a URL that ANABRANCH_REQUEST_LOGS allows:
+    """Destination: ``file``, a folder of the engine; or a URL that ANABRANCH_REQUEST_LOGS allows:
     ``http(s)://host/path``, or ``kafka://host:port/topic``."""
     format: Literal["jsonl", "parquet"] = "jsonl"
-    """Of files that are complete; the one that is being written is JSON lines."""
+    """Format of complete files; the file in progress is JSON lines."""
     redact: Annotated[list[TensorName], Field(min_length=1, max_length=256)] | None = None
-    """Inputs or outputs of which only datatype and shape are logged; messages of errors, which may
-    quote them, are left out then."""
+    """Inputs or outputs of which only datatype and shape are logged; with any, messages of errors,
+    which may quote them, are left out."""
     max_tensor: Size | None = None
-    """Larger tensors are logged by datatype and shape alone; 64KiB if left out."""
+    """Largest logged tensor; of larger tensors only datatype and shape are logged; 64KiB if left
+    out."""
 
 
 class Telemetry(Model):
-    """What the graph tells of its requests, besides its metrics."""
+    """Traces and the request log of the graph."""
 
     trace: Percentage | None = None
-    """Share of the requests that is traced, unless a traceparent decides; the engine's
+    """Share of the requests without a traceparent that is traced; the engine's
     ANABRANCH_TRACE_RATIO if left out."""
     requests: RequestLog | None = None
-    """Requests and replies to log; none if left out."""
+    """Log of requests and replies; none if left out."""
 
 
 class Metadata(Model):
-    """What the graph is called."""
+    """Name and labels of the graph."""
 
     name: GraphName
     """Name of the graph; also the model name of the protocol."""
     labels: dict[
         Annotated[str, Field(min_length=1, max_length=63)], Annotated[str, Field(max_length=253)]
     ] = {}
+    """Labels for tools of yours; the engine does not read them."""
 
 
 class Spec(Model):
     """The graph itself."""
 
     inputs: dict[TensorName, TensorSpec] = Field(min_length=1)
-    """Tensors that a request must carry."""
+    """Tensors that every request must carry, by name."""
     nodes: dict[NodeName, Node] = Field(min_length=1)
+    """Nodes by name."""
     outputs: dict[TensorName, Source] = Field(min_length=1)
     """Output tensor: source."""
     timeout: Duration | None = None
-    """Longest time that a request may take; 60s if left out."""
+    """Longest time of a request; 60s if left out."""
     scaling: Scaling | None = None
-    """How many routers, each with the nodes of the head inside; one if left out."""
+    """Number of routers, each with the nodes of the head inside; one router if left out."""
     warmup: Warmup | None = None
-    """What a router does before its first request."""
+    """Requests that a router evaluates before its first request."""
     traffic: Traffic | None = None
+    """How requests are split between revisions."""
     rollout: Rollout | None = None
+    """How a new revision takes over; at once if left out."""
     monitors: Annotated[dict[NodeName, Monitor], Field(max_length=32)] | None = None
-    """What watches the data, by name."""
+    """Monitors by name."""
     telemetry: Telemetry | None = None
+    """Traces and the request log."""
 
 
 class InferenceGraph(Model):
-    """A whole document."""
+    """A whole document: a graph with its name and its spec."""
 
     apiVersion: Literal["anabranch/v1"]
     kind: Literal["InferenceGraph"]
@@ -615,5 +632,5 @@ class InferenceGraph(Model):
         return self.metadata.name
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON-able data without defaults; ``model_validate`` reads it back."""
+        """Return plain JSON-able data without defaults; ``model_validate`` reads it back."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)

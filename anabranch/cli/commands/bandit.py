@@ -1,4 +1,4 @@
-"""``bandit``: what the routers of a graph have learned from rewards."""
+"""``bandit``: the state of a graph's learning routers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ def register(app: typer.Typer) -> None:
 def bandit(
     graph: options.GraphName,
     router: Annotated[
-        str | None, typer.Option("--router", metavar="NAME", help="Only this one.")
+        str | None,
+        typer.Option("--router", metavar="NAME", help="Learning router; all if left out."),
     ] = None,
     reset: Annotated[
-        bool, typer.Option("--reset", help="Forget what was learned, and begin with the priors.")
+        bool, typer.Option("--reset", help="Delete the state, and begin with the priors.")
     ] = False,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show or reset what the routers of a graph have learned from rewards."""
+    """Show or reset the state of a graph's learning routers: rewards and shares of routes."""
     from anabranch.cli.reports.bandit import bandits_text, only
 
     with options.client(home) as client:

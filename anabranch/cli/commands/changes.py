@@ -1,4 +1,4 @@
-"""What differs between a file and the revision that answers now."""
+"""Differences between a file and the stable revision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anabranch.graph.compile.loading import open_graph
 
 
 def changes_against_live(file: Path, home: Path) -> list[str] | None:
-    """One line per change, none if nothing changes; None where there is no engine to ask."""
+    """Return one line per change, none without a change; None without a running engine."""
     loaded = open_graph(file)
     try:
         with ControlClient.of_home(home) as client:

@@ -1,4 +1,4 @@
-"""``dashboards``: what Grafana and Prometheus show and watch of an engine, as files."""
+"""``dashboards``: Grafana dashboards and Prometheus rules of an engine, as files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from anabranch.errors import EngineError
 
 
 class Export(StrEnum):
-    """Whose metrics the files are written for."""
+    """The export of metrics that the files are written for."""
 
     GATEWAY = "gateway"
     RAY = "ray"
@@ -33,14 +33,15 @@ def register(app: typer.Typer) -> None:
 
 def export(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where to write; made if it is not there.")
+        Path,
+        typer.Argument(metavar="DIR", help="Folder of the files; it is made if it is missing."),
     ],
     source: Annotated[
         Export,
-        typer.Option(help="Whose metrics: the gateway's at /metrics, or those of Ray's agents."),
+        typer.Option(help="Export of the metrics: the gateway's /metrics, or Ray's agents."),
     ] = Export.GATEWAY,
 ) -> None:
-    """Write the Grafana dashboards and the Prometheus rules, over those of an older version."""
+    """Write the Grafana dashboards and the Prometheus rules; older files are overwritten."""
     from anabranch.telemetry.dashboards.files import files
 
     for name, text in files("ray" if source is Export.RAY else "gateway").items():

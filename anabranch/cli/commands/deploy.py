@@ -1,4 +1,4 @@
-"""Deploying a file, as ``deploy`` and ``run`` do it."""
+"""Deploys a file, for the commands ``deploy`` and ``run``."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from anabranch.control.settings.settings import Settings
 from anabranch.graph.compile.loading import open_graph
 
 REPLACE: Json = {"kind": "replace"}
-"""The intent of a deploy that takes over as soon as it is up, whatever the spec says."""
+"""The intent of a revision that takes over as soon as it is up, without a rollout."""
 
 
 def send(
     client: ControlClient, file: Path, author: str, message: str, intent: Json | None = None
 ) -> Json:
-    """Check ``file``, pack it with what lies beside it, and send it.
+    """Check ``file``, pack its folder into a bundle, and send the bundle.
 
-    Gives ``{"graph", "revision", "state"}``. Raises SpecError before anything is sent.
+    Return ``{"graph", "revision", "state"}``. Raise SpecError before the bundle is sent.
     """
     loaded = open_graph(file)
     bundle = pack(file, Settings.from_env().max_bundle)
@@ -37,7 +37,7 @@ def deploy_and_wait(
     message: str = "",
     intent: Json | None = None,
 ) -> Json:
-    """Send ``file`` and wait until it is up; DeployError with the node and the reason if not."""
+    """Send ``file`` and wait until its revision is up; raise DeployError if the revision fails."""
     sent = send(client, file, author, message, intent)
     say(f"{sent['graph']} revision {sent['revision']} was sent")
     up = client.wait(sent["graph"], sent["revision"], timeout, say)

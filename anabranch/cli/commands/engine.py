@@ -35,7 +35,7 @@ def up(
     object_store: options.ObjectStore = "512MiB",
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Start an engine in the background, with every graph that its store holds."""
+    """Start an engine in the background, with all graphs in its store."""
     from anabranch.client.engine_state import resolve_home
     from anabranch.control.engine.engine import EngineOptions
 
@@ -78,9 +78,10 @@ def run(
     max_body: options.MaxBody = "64MiB",
     object_store: options.ObjectStore = "512MiB",
 ) -> None:
-    """Serve a graph while you work on it: deploy, show logs, deploy again on every change.
+    """Serve a graph while you work on it: deploy it, print its logs, deploy every change.
 
-    Starts an engine if none runs. Ctrl-C takes down what this command brought up.
+    Starts an engine if none is running. Ctrl-C deletes the graph, or stops the engine if this
+    command started it.
     """
     from anabranch.cli.commands.run import serve_until_interrupted
     from anabranch.client.engine_state import read_state, resolve_home

@@ -1,4 +1,4 @@
-"""``explain``: why a graph answers a request as it does."""
+"""``explain``: explanations of a graph's answer to a request."""
 
 from __future__ import annotations
 
@@ -22,25 +22,31 @@ def explain(
     inputs: options.Inputs = None,
     explainer: Annotated[
         str | None,
-        typer.Option("--explainer", "-e", help="Which one, where the graph has several."),
+        typer.Option(
+            "--explainer", "-e", help="Name of the explainer; needed where the graph has several."
+        ),
     ] = None,
     target: Annotated[
         int | None,
         typer.Option(
-            "--target", min=0, help="The class to explain, from 0; the predicted one if left out."
+            "--target", min=0, help="Explained class, from 0; the predicted class if left out."
         ),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option("--seed", min=0, max=2**32 - 1, help="Of all that is random in it."),
+        typer.Option(
+            "--seed", min=0, max=2**32 - 1, help="Seed of the explanation's random draws."
+        ),
     ] = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", metavar="FILE", help="Draw it: .png, .svg or .pdf."),
+        typer.Option("--plot", metavar="FILE", help="Draw the explanation: .png, .svg or .pdf."),
     ] = None,
     html: Annotated[
         Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a page that needs nothing else."),
+        typer.Option(
+            "--html", metavar="FILE", help="Write the explanation as a self-contained page."
+        ),
     ] = None,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
@@ -77,7 +83,7 @@ def _with_parameters(body: dict[str, Any], asked: dict[str, Any]) -> dict[str, A
 
 
 def _check_files(plot: Path | None, html: Path | None) -> None:
-    """Find out before anything is asked that a picture cannot be written; BadParameter if so."""
+    """Raise BadParameter if a picture or page cannot be written, before the request is sent."""
     from anabranch.explainers.drawing import FORMATS
 
     if plot is not None and plot.suffix not in FORMATS:

@@ -1,4 +1,4 @@
-"""``deploy``, ``status``, ``delete`` and ``logs``: commands about graphs on an engine."""
+"""``deploy``, ``status``, ``delete`` and ``logs``: commands for the graphs of an engine."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ def deploy(
     message: options.Message = "",
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Deploy a graph as a new revision. The one before it answers until the new one is up.
+    """Deploy a graph as a new revision. The stable revision answers until the new one is up.
 
-    Then the new one takes over, or as the spec's `rollout` block or one of the options says.
+    Then the new revision takes over, unless the spec's `rollout` block or an option makes it a
+    canary, a mirror or the candidate of a rollout.
     """
     from anabranch.cli.commands.deploy import deploy_and_wait, send
     from anabranch.cli.input.intents import intent
@@ -65,11 +66,15 @@ def deploy(
 def status(
     graph: Annotated[
         str | None,
-        typer.Argument(metavar="GRAPH", help="One graph.", autocompletion=graph_names),
+        typer.Argument(
+            metavar="GRAPH",
+            help="Name of one graph; all graphs if left out.",
+            autocompletion=graph_names,
+        ),
     ] = None,
     home: options.Home = None,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Go on, and show every change.")
+        bool, typer.Option("--watch", "-w", help="Go on and print every change.")
     ] = False,
     output: options.Output = options.Format.TABLE,
 ) -> None:
@@ -95,11 +100,13 @@ def status(
 def delete(
     graph: options.GraphName,
     home: options.Home = None,
-    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is gone.")] = True,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the graph is deleted.")
+    ] = True,
     timeout: options.Timeout = 120.0,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Take a graph down. Its revisions stay on record."""
+    """Delete a graph. Its revisions stay in the store."""
     with options.client(home) as client, progress(f"deleting {graph}"):
         client.delete(graph)
         if wait:
@@ -114,8 +121,12 @@ def delete(
 def logs(
     graph: options.GraphName,
     home: options.Home = None,
-    tail: Annotated[int, typer.Option("--tail", min=0, max=10_000, help="Last lines.")] = 100,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new lines.")] = False,
+    tail: Annotated[
+        int, typer.Option("--tail", min=0, max=10_000, help="Number of earlier lines.")
+    ] = 100,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on and print new lines.")
+    ] = False,
     node: Annotated[str | None, typer.Option("--node", help="Lines of one node.")] = None,
     revision: Annotated[
         int | None, typer.Option("--revision", min=1, help="Lines of one revision.")
@@ -125,7 +136,7 @@ def logs(
     ] = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show what a graph's replicas logged and printed, in the order of time."""
+    """Print the log lines of a graph's replicas, and their printed lines, in the order of time."""
     from anabranch.cli.commands.log_lines import lines, text
 
     wanted = {"node": node, "revision": revision, "request_id": request_id}

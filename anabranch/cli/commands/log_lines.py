@@ -1,4 +1,4 @@
-"""Lines of a graph's log, as people read them, and how they are followed."""
+"""Lines of a graph's log: as text, and followed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from anabranch.client.client import ControlClient
 
 PAUSE_S = 1.0
-"""Time between two looks at what is new."""
+"""Time between two requests for new lines, in seconds."""
 
 
 def text(line: dict[str, Any]) -> str:
-    """One line, and below it the traceback, if there is one."""
+    """Return one line, and below it the traceback, if there is one."""
     at = line["time"][:23].replace("T", " ")
     node = f"{line['node']}: " if line.get("node") else ""
     asked = f" (request {line['request_id']})" if line.get("request_id") else ""
@@ -30,10 +30,10 @@ def text(line: dict[str, Any]) -> str:
 def lines(
     client: ControlClient, graph: str, tail: int, follow: bool, **wanted: Any
 ) -> Iterator[dict[str, Any]]:
-    """The last ``tail`` lines, and then new ones, for ever where they are followed.
+    """Yield the last ``tail`` lines, and with ``follow`` new lines for ever.
 
-    ``wanted`` are the filters that ``ControlClient.logs`` takes. An engine that does not answer for
-    a while is waited for.
+    ``wanted`` are the filters of ``ControlClient.logs``. With ``follow``, wait for an engine that
+    does not answer for a while.
     """
     found = client.logs(graph, tail, **wanted)
     yield from found["lines"]

@@ -1,4 +1,4 @@
-"""``monitors``: what the monitors of a graph have found."""
+"""``monitors``: the findings of a graph's monitors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def monitors(
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show what the monitors of a graph have found: drift and outliers in its data."""
+    """Show the findings of a graph's monitors: drift and outliers in its tensors."""
     from anabranch.cli.reports.monitors import monitors_text
 
     with options.client(home) as client:

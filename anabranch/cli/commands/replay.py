@@ -1,4 +1,4 @@
-"""``replay``: a request log once more, to see whether a graph still answers as it did."""
+"""``replay``: sends a request log again, and compares the replies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from anabranch.client.replay import Replayed
 
 _NEWS = 1000
-"""Replies between two words on how far it is."""
+"""Replies between two reports of progress."""
 
 
 def register(app: typer.Typer) -> None:
@@ -38,11 +38,11 @@ def replay(
             "--revision",
             parser=shares.revision,
             metavar="REVISION",
-            help="Send it all there, such as r3; by the traffic's rules if left out.",
+            help="Revision that gets all requests, such as r3; the traffic's split if left out.",
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help="Most requests to send.")
+        int | None, typer.Option("--limit", "-n", min=1, help="Largest number of requests.")
     ] = None,
     rate: Annotated[
         float | None,
@@ -61,9 +61,9 @@ def replay(
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Send logged requests again, and compare the replies with those logged.
+    """Send logged requests again, and compare the replies with the logged replies.
 
-    Exits with 1 if a reply differs or is an error, or if there was nothing to send.
+    Exits with 1 if a reply differs or is an error, or if the log holds no request to send.
     """
     from anabranch.cli.reports.replay import replay_json, replay_text
     from anabranch.client import replay
@@ -88,7 +88,7 @@ def replay(
 
 
 def _every(count: int, say: Say) -> Callable[[Replayed], None]:
-    """Say how far it is, with every so many-th reply."""
+    """Return a listener that reports progress at every ``count``-th reply."""
 
     def said(found: Replayed) -> None:
         if found.sent % count == 0:

@@ -1,4 +1,4 @@
-"""``infer``, one request to a graph, and ``feedback``, how good its answer was."""
+"""``infer`` sends one request to a graph, ``feedback`` a reward for its answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def infer(
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Send one request to a graph and print its answer.
+    """Send one request to a graph and print its reply.
 
     Datatypes and shapes come from the graph, unless --data is a whole request.
     """
@@ -45,12 +45,12 @@ def feedback(
     id: Annotated[
         str,
         typer.Argument(
-            metavar="ID", help="The request's id, or the `routing` that its reply carried."
+            metavar="ID", help="The request's id, or the parameter `routing` of its reply."
         ),
     ],
     reward: Annotated[
         float | None,
-        typer.Option("--reward", "-r", help="How good the answer was; more is better."),
+        typer.Option("--reward", "-r", help="Reward for the answer; more is better."),
     ] = None,
     truth: Annotated[
         str | None,
@@ -58,14 +58,14 @@ def feedback(
             "--truth",
             "-t",
             metavar="LABEL|JSON",
-            help="The right label, or a list of one for each row; the share of the answer's rows"
-            " that agree is the reward where --reward is left out.",
+            help="The right label, or a list with one label for each row. Without --reward, the"
+            " reward is the share of the answer's rows with the right label.",
         ),
     ] = None,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Tell how good the answer to a request was, once for each request."""
+    """Send a reward or the truth for the answer to a request; one reward counts for a request."""
     from anabranch.cli.input import tensors
 
     if reward is None and truth is None:

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def history(
     graph: options.GraphName,
     limit: Annotated[
-        int, typer.Option("--limit", "-n", min=1, max=10_000, help="Newest revisions.")
+        int, typer.Option("--limit", "-n", min=1, max=10_000, help="Number of revisions.")
     ] = 100,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
@@ -43,11 +43,11 @@ def history(
 def diff(
     graph: options.GraphName,
     first: Annotated[str, typer.Argument(metavar="A", help="A revision, such as r3.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another one, such as r4.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another revision, such as r4.")],
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show what differs between two revisions: their specs, their plans, their files."""
+    """Show the differences between two revisions: specs, plans, files."""
     from anabranch.cli.reports.graph import difference_text
 
     before, after = shares.revision(first), shares.revision(second)
@@ -63,7 +63,11 @@ def rollback(
     graph: options.GraphName,
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="REVISION", help="Such as r3; the one before if left out."),
+        typer.Option(
+            "--to",
+            metavar="REVISION",
+            help="Revision to go back to, such as r3; the previous stable revision if left out.",
+        ),
     ] = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until the revision is live.")
@@ -72,7 +76,7 @@ def rollback(
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Go back to an earlier revision: at once while it is warm, else by bringing it up again."""
+    """Go back to an earlier revision: at once while it is warm, otherwise after starting it."""
     number = None if to is None else shares.revision(to)
     with options.client(home) as client:
         found = client.rollback(graph, number)

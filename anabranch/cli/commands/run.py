@@ -1,4 +1,4 @@
-"""The loop behind ``anabranch run``."""
+"""The loop of ``anabranch run``: deploy, follow logs, deploy changes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _WATCH_MS = 500
 def serve_until_interrupted(
     name: str, file: Path, home: Path, timeout: float, *, remove: bool
 ) -> None:
-    """Deploy ``file``, again on every change beside it, and print logs, until Ctrl-C.
+    """Deploy ``file`` and every change of its folder, and print the graph's logs, until Ctrl-C.
 
-    The first deploy must succeed; later ones may fail, and what ran before goes on. ``remove``
+    The first deploy must succeed; where a later one fails, the revision before goes on. ``remove``
     deletes the graph at the end.
     """
     with ControlClient.of_home(home) as client:
@@ -39,9 +39,9 @@ def serve_until_interrupted(
 
 
 def _versions(file: Path, sent: str) -> Iterator[str]:
-    """Digest of the bundle of ``file``, each time that it is another one than before.
+    """Yield the digest of the bundle of ``file``, each time that it changes.
 
-    Watching begins a moment after the first deploy, so the first look is taken in any case.
+    Watching begins a moment after the first deploy, so the digest is computed at once.
     """
     from watchfiles import watch
 
@@ -76,7 +76,7 @@ def _redeploy(client: ControlClient, file: Path, timeout: float) -> None:
 
 
 def _print_logs(home: Path, name: str) -> None:
-    """Print what the graph logs from now on; a hiccup of the engine is sat out."""
+    """Print the graph's new log lines for ever; wait for an engine that does not answer."""
     after = None
     pause = threading.Event()
     with ControlClient.of_home(home) as client:

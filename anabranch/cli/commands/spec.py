@@ -14,7 +14,7 @@ from anabranch.errors import SpecError
 
 
 class PlanFormat(StrEnum):
-    """What ``plan`` prints on stdout."""
+    """The format in which ``plan`` prints a plan on stdout."""
 
     TABLE = "table"
     JSON = "json"
@@ -31,11 +31,11 @@ def register(app: typer.Typer) -> None:
 def validate(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="Specs.", exists=True, dir_okay=False),
+        typer.Argument(metavar="FILE...", help="Specs in YAML.", exists=True, dir_okay=False),
     ],
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Check specs and print every mistake with its line and column."""
+    """Check specs and print all mistakes with line and column."""
     failures = {str(file): _mistakes(file) for file in files}
     if output is options.Format.JSON:
         from anabranch.cli.reports.graph import validation_json
@@ -52,10 +52,10 @@ def plan(
     file: options.SpecFile,
     home: options.Home = None,
     output: Annotated[
-        PlanFormat, typer.Option("--output", "-o", help="How to print the plan.")
+        PlanFormat, typer.Option("--output", "-o", help="Format of the plan.")
     ] = PlanFormat.TABLE,
 ) -> None:
-    """Show how a graph will run: segments, hops, resources, and what a deploy would change."""
+    """Show the plan of a graph: segments, hops, resources, and the changes that a deploy makes."""
     from anabranch.cli.reports.graph import plan_text
     from anabranch.graph.compile.loading import open_graph
     from anabranch.graph.compile.render import plan_to_json, to_mermaid

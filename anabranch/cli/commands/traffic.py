@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 
 Action = StrEnum("Action", ["status", "pause", "resume", "promote", "abort"])
-"""What may be done about a rollout."""
+"""Actions on a rollout."""
 
 
 def register(app: typer.Typer) -> None:
@@ -36,8 +36,8 @@ def traffic(
         list[str] | None,
         typer.Argument(
             metavar="REVISION=WEIGHT",
-            help="Weights, such as r3=90 r4=10; only their ratio counts, and what is left out gets"
-            " none. Without any, and without --mirror, show what is.",
+            help="Weights, such as r3=90 r4=10; only their ratio counts, and arms that are left out"
+            " get 0. Without weights and --mirror, show the traffic.",
         ),
     ] = None,
     mirror: Annotated[
@@ -45,14 +45,14 @@ def traffic(
         typer.Option(
             "--mirror",
             metavar="REVISION=PERCENT",
-            help="Copy a share of the requests to a revision, such as r5=25; 0 ends it."
+            help="Copy a share of the requests to a revision, such as r5=25; 0 ends the mirror."
             " Repeatable.",
         ),
     ] = None,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show or set how requests are spread over the revisions of a graph."""
+    """Show or set how requests are split between the revisions of a graph."""
     from anabranch.cli.reports.traffic import traffic_text
 
     split, copied = shares.weights(weights or []), shares.percentages(mirror or [])
@@ -66,12 +66,14 @@ def promote(
     graph: options.GraphName,
     revision: Annotated[
         str | None,
-        typer.Argument(metavar="[REVISION]", help="Such as r4; the candidate if left out."),
+        typer.Argument(
+            metavar="[REVISION]", help="Revision, such as r4; the candidate if left out."
+        ),
     ] = None,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Make a revision the stable one, with all traffic. The one before stays warm for a while."""
+    """Make a revision the stable one, with all traffic. The replaced revision stays warm."""
     number = None if revision is None else shares.revision(revision)
     with options.client(home) as client:
         found = client.promote(graph, number)
@@ -94,7 +96,7 @@ def compare(
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show what the copies to the mirrors of a graph have shown."""
+    """Compare the answers and latencies of a graph's mirrors with those of its arms."""
     from anabranch.cli.reports.traffic import compare_text
 
     with options.client(home) as client:
@@ -103,7 +105,7 @@ def compare(
 
 def rollout(
     graph: options.GraphName,
-    action: Annotated[Action, typer.Argument(help="What to do.")] = Action.status,
+    action: Annotated[Action, typer.Argument(help="Action on the rollout.")] = Action.status,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
@@ -123,7 +125,7 @@ def rollout(
 
 
 def _print(found: Json, output: options.Format, text: Callable[[Json], str]) -> None:
-    """Print a result, and how far it is in force."""
+    """Print a result, and the number of routers that have the change in force."""
     from anabranch.cli.reports.traffic import routers_text
 
     if output is options.Format.JSON:

@@ -1,4 +1,4 @@
-"""Showing something again and again: redrawn on a terminal, one state after the other elsewhere."""
+"""Prints a report again and again: redrawn on a terminal, at every change elsewhere."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from anabranch.cli.terminal import note, result, result_json
 
 PAUSE_S = 1.0
 TRIES = 60
-"""How often an engine that does not answer is asked again."""
+"""Number of further requests to an engine that does not answer."""
 _HOME, _CLEAR, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[2J", "\x1b[K", "\x1b[J"
 
 T = TypeVar("T")
 
 
 def watch(fetch: Callable[[], T], text: Callable[[T], str], *, as_json: bool) -> None:
-    """Show what ``fetch`` gives, for ever.
+    """Print the results of ``fetch`` for ever.
 
-    On a terminal ``text`` is drawn over what stands there, every second, since it may tell how
-    long something takes. Elsewhere it is printed where something has changed; JSON as one line.
-    A controller that restarts meanwhile is waited for.
+    On a terminal ``text`` of the result is redrawn every second, since it may hold remaining times.
+    Elsewhere it is printed at every change; JSON as one line. A controller that restarts is waited
+    for.
     """
     redraws = sys.stdout.isatty() and not as_json
     if redraws:
@@ -42,7 +42,7 @@ def watch(fetch: Callable[[], T], text: Callable[[T], str], *, as_json: bool) ->
 
 
 def patiently(fetch: Callable[[], T]) -> T:
-    """What ``fetch`` gives, as soon as the engine answers again; its error if that takes long."""
+    """Return the result of ``fetch`` as soon as the engine answers; raise its error after TRIES."""
     from anabranch.client.client import EngineUnreachable
     from anabranch.errors import Unavailable
 
@@ -57,6 +57,6 @@ def patiently(fetch: Callable[[], T]) -> T:
 
 
 def screen(text: str, columns: int, rows: int) -> str:
-    """``text`` drawn over what stands on the terminal, without a flicker, as far as it fits."""
+    """Return the control sequences that redraw the terminal with ``text``, cut to its size."""
     lines = (f"{line[:columns]}{_REST_OF_LINE}\n" for line in text.splitlines()[: rows - 1])
     return f"{_HOME}{''.join(lines)}{_REST}"

@@ -1,4 +1,4 @@
-"""What a deploy is for, from the options of ``deploy``."""
+"""The intent of a deploy, from the options of ``deploy``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ def intent(
     hold: str | None = None,
     now: bool = False,
 ) -> Json | None:
-    """The intent to send; None leaves it to the spec. BadParameter for options at odds."""
+    """Return the intent; None leaves it to the spec. Raise BadParameter for options that exclude
+    each other.
+    """
     asked: dict[str, Json] = {}
     if canary is not None:
         asked["--canary"] = {"kind": "canary", "percent": canary}

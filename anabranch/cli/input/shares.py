@@ -1,4 +1,4 @@
-"""Revisions, weights and percentages, as a person types them. What is unclear is refused."""
+"""Reads revisions, weights and percentages from the command line, strictly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?|\.[0-9]{1,15}")
 
 
 def revision(text: Any) -> int:
-    """The number in ``3`` or ``r3``; BadParameter for anything else."""
+    """Return the number in ``3`` or ``r3``; raise BadParameter for any other text."""
     match = _REVISION.fullmatch(str(text))
     if match is None:
         raise typer.BadParameter(f"{text!r} is not a revision, such as 3 or r3")
@@ -22,12 +22,12 @@ def revision(text: Any) -> int:
 
 
 def percent(text: Any) -> float:
-    """A percentage from 0 to 100; BadParameter for anything else."""
+    """Return a percentage from 0 to 100; raise BadParameter for any other text."""
     return _number(str(text), repr(text), most=100.0)
 
 
 def steps(text: Any) -> list[float]:
-    """Percentages by comma, such as ``5,25,50``, each more than the one before."""
+    """Return increasing percentages, such as ``5,25,50``; raise BadParameter for other text."""
     found = [percent(part.strip()) for part in str(text).split(",")]
     for before, step in pairwise(found):
         if step <= before:
@@ -36,12 +36,14 @@ def steps(text: Any) -> list[float]:
 
 
 def weights(pairs: Sequence[str]) -> dict[int, float]:
-    """Weights by revision, from ``r3=90`` or ``3=90``; BadParameter names what is wrong."""
+    """Return weights by revision, from ``r3=90`` or ``3=90``; raise BadParameter if malformed."""
     return _shares(pairs, most=None)
 
 
 def percentages(pairs: Sequence[str]) -> dict[int, float]:
-    """Percentages by revision, from ``r5=25`` or ``5=25``; BadParameter names what is wrong."""
+    """Return percentages by revision, from ``r5=25`` or ``5=25``; raise BadParameter for a wrong
+    pair.
+    """
     return _shares(pairs, most=100.0)
 
 
@@ -59,7 +61,7 @@ def _shares(pairs: Sequence[str], most: float | None) -> dict[int, float]:
 
 
 def _number(text: str, what: str, most: float | None) -> float:
-    """Decimal digits only: no sign, no exponent, no inf and no nan."""
+    """Return a number of decimal digits: no sign, no exponent, no inf and no nan."""
     value = float(text) if _NUMBER.fullmatch(text) else None
     if value is None or (most is not None and value > most):
         limits = "of at least 0" if most is None else f"from 0 to {most:g}"

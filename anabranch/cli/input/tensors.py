@@ -1,4 +1,4 @@
-"""Requests of the Open Inference Protocol, from what a person types."""
+"""Makes requests of the Open Inference Protocol from options of the command line."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ Json = dict[str, Any]
 
 
 def read(data: str | None, inputs: Sequence[str] | None) -> Json:
-    """What ``--data`` or ``--input`` give; BadParameter unless it is exactly one of them."""
+    """Return the values of ``--data`` or ``--input``; raise BadParameter for both or none."""
     if (data is None) == (not inputs):
         raise typer.BadParameter("give either --data or at least one --input")
     return read_inputs(inputs or []) if data is None else read_data(data)
 
 
 def body(given: Json, metadata: Callable[[], Json]) -> Json:
-    """A request from what ``read`` gave: as it is, or typed as the graph's metadata say.
+    """Return the request of ``read``, or make one of its values by the graph's metadata.
 
-    Raises what ``request_for`` does.
+    Raise the errors of ``request_for``.
     """
     return given if is_request(given) else request_for(metadata(), given)
 
 
 def read_data(text: str) -> Json:
-    """The object that ``--data`` gives; BadParameter if it is no JSON object or no such file."""
+    """Return the JSON object of ``--data``; raise BadParameter for other JSON or a missing file."""
     body = _parse(_read(text, "--data") if text.startswith("@") else text, "--data")
     if not isinstance(body, dict):
         raise typer.BadParameter(f"--data must be a JSON object, not {type(body).__name__}")
@@ -40,7 +40,7 @@ def read_data(text: str) -> Json:
 
 
 def labels(text: str) -> Any:
-    """The label or labels that ``--truth`` gives: JSON, or else text as it is."""
+    """Return the label or labels of ``--truth``: JSON, or else the text itself."""
     try:
         return json.loads(text, parse_constant=_refuse)
     except ValueError:
@@ -48,12 +48,12 @@ def labels(text: str) -> Any:
 
 
 def _refuse(constant: str) -> NoReturn:
-    """NaN and the infinities are no JSON."""
+    """Raise ValueError, since NaN and the infinities are no JSON."""
     raise ValueError(constant)
 
 
 def is_request(data: Json) -> bool:
-    """Whether it is a request of the Open Inference Protocol, not values by input."""
+    """Return whether ``data`` are a request of the Open Inference Protocol, not values by input."""
     tensors = data.get("inputs")
     return isinstance(tensors, list) and all(
         isinstance(tensor, dict) and "name" in tensor for tensor in tensors
@@ -61,7 +61,7 @@ def is_request(data: Json) -> bool:
 
 
 def read_inputs(pairs: Sequence[str]) -> dict[str, Any]:
-    """Values of ``--input name=value`` by name, as nested lists; BadParameter if malformed."""
+    """Return the values of ``--input name=value`` by name; raise BadParameter for a wrong pair."""
     values: dict[str, Any] = {}
     for pair in pairs:
         name, separator, text = pair.partition("=")
@@ -74,10 +74,9 @@ def read_inputs(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def request_for(metadata: Json, values: Mapping[str, Any]) -> Json:
-    """A request with ``values``, typed as ``metadata`` of the graph says.
+    """Return a request with ``values``, with datatypes and shapes from the graph's ``metadata``.
 
-    Raises InvalidRequest for a name that the graph does not take, and for a value that does not
-    fill its shape.
+    Raise InvalidRequest for an unknown input, and for a value that does not fill its shape.
     """
     known = {tensor["name"]: tensor for tensor in metadata.get("inputs", [])}
     unknown = [name for name in values if name not in known]
@@ -87,7 +86,7 @@ def request_for(metadata: Json, values: Mapping[str, Any]) -> Json:
 
 
 def nested_shape(name: str, value: Any) -> list[int]:
-    """Shape of nested lists; InvalidRequest if they are ragged. A scalar has shape ``[]``."""
+    """Return the shape of nested lists, ``[]`` for a scalar; raise InvalidRequest if ragged."""
     if not isinstance(value, list):
         return []
     shapes = [nested_shape(name, item) for item in value]
@@ -97,10 +96,10 @@ def nested_shape(name: str, value: Any) -> list[int]:
 
 
 def fit(name: str, shape: Sequence[int], declared: Sequence[int]) -> list[int]:
-    """``shape`` as the graph declares it, where only one reading is possible.
+    """Return ``shape`` in the form that the graph declares, where it is unambiguous.
 
-    One row may be given without its leading dimension: ``[64]`` fits ``[-1, 64]`` as ``[1, 64]``.
-    Raises InvalidRequest for anything that is not the same data.
+    A single row may lack its leading dimension: ``[64]`` fits ``[-1, 64]`` as ``[1, 64]``. Raise
+    InvalidRequest for a shape with another number of elements.
     """
     filled = list(shape)
     if len(shape) < len(declared):
@@ -114,7 +113,7 @@ def fit(name: str, shape: Sequence[int], declared: Sequence[int]) -> list[int]:
 
 
 def flat(value: Any) -> list[Any]:
-    """Elements of nested lists, row by row."""
+    """Return the elements of nested lists, row by row."""
     if not isinstance(value, list):
         return [value]
     return [element for item in value for element in flat(item)]
@@ -145,7 +144,7 @@ def _load_array(path: str, option: str) -> Any:
 
 
 def _read(text: str, option: str) -> str:
-    """What ``@file`` or ``@-`` stands for."""
+    """Return the text of ``@file``, or of stdin for ``@-``."""
     if text == "@-":
         return sys.stdin.read()
     try:

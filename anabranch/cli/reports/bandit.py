@@ -1,4 +1,4 @@
-"""What ``anabranch bandit`` prints, from the JSON of the engine. Pure."""
+"""The report of ``anabranch bandit``, from the JSON of the engine. Pure."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from anabranch.specs.excerpts import hint
 
 Json = dict[str, Any]
 _MOST = 4
-"""Numbers of a vector that are written out."""
+"""Most numbers of a vector that are printed."""
 
 
 def only(found: Json, router: str | None) -> Json:
-    """One router of a graph, or all; NotFound for one that does not learn, or that there is not."""
+    """Return the state of one learning router, or of all; raise NotFound for an unknown name."""
     names = [one["router"] for one in found["bandits"]]
     if router is None:
         return found
     if router not in names:
-        raise NotFound(f"no router that learns is called {router!r}{hint(router, names)}")
+        raise NotFound(f"there is no learning router {router!r}{hint(router, names)}")
     return found | {"bandits": [one for one in found["bandits"] if one["router"] == router]}
 
 
 def bandits_text(found: Json) -> str:
-    """Routers that learn, each with its routes."""
+    """Return the report: learning routers, each with its routes."""
     if not found["bandits"]:
-        return f"no router of {found['graph']} learns from rewards"
+        return f"{found['graph']} has no learning router"
     return "\n\n".join(_bandit_text(one) for one in found["bandits"])
 
 
@@ -50,7 +50,7 @@ def _bandit_text(one: Json) -> str:
 
 
 def _share(share: float | None) -> tuple[str, str]:
-    """As a bar and a number; one that depends on the request has neither."""
+    """Return a share as a bar and a number; "by features" if it depends on the request."""
     return ("", "by features") if share is None else (bar(100 * share), percent(100 * share))
 
 

@@ -1,4 +1,4 @@
-"""What ``explain`` prints, from the answer of ``/explain``. Pure."""
+"""The report of ``anabranch explain``, from the reply of ``/explain``. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from anabranch.explainers.drawing.panels import (
 _BAR = 24
 """Characters of the longest bar."""
 _STRONGEST = 10
-"""Places of a map that are listed."""
+"""Most elements of a map that are listed."""
 _STEPS = "▁▂▃▄▅▆▇█"
 _POINTS = 40
 
@@ -75,7 +75,7 @@ def _bars(part: Bars) -> str:
 
 
 def _bar(value: float, most: float) -> str:
-    """Return a bar; a light one for what speaks against the target. Fields begin with no blank."""
+    """Return a bar; a light bar for a contribution against the target, without blanks in front."""
     length = round(_BAR * abs(value) / most) if most else 0
     return ("█" if value > 0 else "░") * length
 

@@ -1,4 +1,4 @@
-"""What the commands print, from the JSON of the engine and the compiler. Pure."""
+"""Reports on graphs, from the JSON of the engine and the compiler. Pure."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from anabranch.errors import Problem, SpecError
 Json = dict[str, Any]
 _LONGEST_DATA = 200
 _DIGEST = 12
-"""Digits of a digest that are shown."""
+"""Digits of a digest that are printed."""
 
 
 def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
-    """A plan for people; ``changes`` is None where there is no engine to compare with."""
+    """Return the report on a plan; ``changes`` is None without a running engine."""
     hops = plan["critical_path_hops"]
     segments = [
         (segment["name"], ", ".join(segment["nodes"]), _resources(segment["resources"]))
@@ -57,12 +57,16 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
     if plan["warnings"]:
         lines += ["", *(f"warning: {warning}" for warning in plan["warnings"])]
     if changes is not None:
-        lines += ["", "against what runs:", *(f"  {change}" for change in changes or ["no change"])]
+        lines += [
+            "",
+            "changes to the stable revision:",
+            *(f"  {change}" for change in changes or ["no change"]),
+        ]
     return "\n".join(lines)
 
 
 def status_text(found: Json) -> str:
-    """Graphs of an engine, or one graph with its traffic and its revisions, newest first."""
+    """Return the report on all graphs, or on one graph with its traffic and its revisions."""
     if "graphs" in found:
         rows = [
             (graph["graph"], graph["live"], graph["state"], graph["url"])
@@ -73,7 +77,7 @@ def status_text(found: Json) -> str:
 
 
 def _graph_parts(found: Json) -> Iterator[str]:
-    """The sections on a graph, the most urgent first; those with nothing to say are empty."""
+    """Yield the sections on a graph, the most urgent first; some may be empty."""
     yield f"{found['graph']} is {found['state']} at {found['url']}{_carried(found)}"
     yield arms_text(found["arms"]) if found["arms"] else ""
     yield feedback_text(found["arms"])
@@ -92,7 +96,7 @@ def _graph_parts(found: Json) -> Iterator[str]:
 
 
 def _matters(found: Json) -> bool:
-    """Whether a rollout goes on, or its candidate is still up to be looked at."""
+    """Return whether a rollout is in progress, or its candidate is still up."""
     rollout = found["rollout"]
     if rollout is None or rollout["phase"] in ("running", "paused"):
         return rollout is not None
@@ -101,14 +105,14 @@ def _matters(found: Json) -> bool:
 
 
 def _carried(found: Json) -> str:
-    """While routers carry another revision than the stable one, requests take a hop."""
+    """Return a note while routers do not carry the stable revision, since requests then hop."""
     if found["live"] is None or found["inlined"] == found["live"]:
         return ""
     return f"; its routers do not carry r{found['live']} yet"
 
 
 def outcome_text(done: Json, graph: Json) -> tuple[str, str]:
-    """What a deploy has come to, and what to do next; that is empty where nothing is."""
+    """Return the outcome of a deploy, and the next commands, empty where there are none."""
     name, number = done["graph"], done["revision"]
     text = f"{name} revision {number} is {done['state']}"
     if done["state"] != "ready":
@@ -134,7 +138,7 @@ def outcome_text(done: Json, graph: Json) -> tuple[str, str]:
 
 
 def history_text(revisions: Sequence[Json]) -> str:
-    """The revisions of a graph, in the order given."""
+    """Return the table of a graph's revisions, in the given order."""
     rows = [
         (
             f"r{one['revision']}", one["state"], _local(one["created_at"]), one["author"],
@@ -150,7 +154,7 @@ def history_text(revisions: Sequence[Json]) -> str:
 
 
 def _models(pins: Mapping[str, str]) -> str:
-    """What an alias of MLflow's registry meant, such as ``m@champion = 3``."""
+    """Return the resolved aliases of MLflow's registry, such as ``m@champion = 3``."""
     return ", ".join(
         f"{reference.removeprefix('models:/')} = {fixed.rpartition('/')[2]}"
         for reference, fixed in sorted(pins.items())
@@ -162,7 +166,7 @@ def _local(moment: str) -> str:
 
 
 def difference_text(found: Json) -> str:
-    """What differs between two revisions; see ``changes.difference``."""
+    """Return the report on the differences between two revisions."""
     sections = {"spec": found["spec"], "plan": found["plan"], "files": found["files"]}
     if found["models"]:
         sections["models"] = found["models"]
@@ -173,7 +177,7 @@ def difference_text(found: Json) -> str:
 
 
 def validation_json(failures: Mapping[str, SpecError | None]) -> Json:
-    """``{"valid", "files": [{"file", "valid", "problems": [...]}]}``."""
+    """Return ``{"valid", "files": [{"file", "valid", "problems": [...]}]}``."""
     files = [
         {
             "file": file,
@@ -186,7 +190,7 @@ def validation_json(failures: Mapping[str, SpecError | None]) -> Json:
 
 
 def outputs_text(answer: Json) -> str:
-    """An inference response for people: one line per output."""
+    """Return the report on a reply: one line per output."""
     rows = [
         (output["name"], output["datatype"], output["shape"], _data(output.get("data")))
         for output in answer.get("outputs", [])

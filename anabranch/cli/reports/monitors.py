@@ -1,4 +1,4 @@
-"""What ``anabranch monitors`` prints, from the JSON of the engine. Pure."""
+"""The report of ``anabranch monitors``, from the JSON of the engine. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SUMMARY = ("mean", "min", "p05", "p50", "p95", "max")
 
 
 def monitors_text(found: Json) -> str:
-    """Every monitor in a line, and below the features that matter most."""
+    """Return the report: each monitor in a line, and below its most important features."""
     if not found["monitors"]:
         return f"graph {found['graph']} has no monitors"
     rows = [_row(one) for one in found["monitors"]]
@@ -66,7 +66,7 @@ def _details(one: Json) -> Iterator[str]:
 
 
 def _listed(one: Json, of: str, text: str, count: int) -> str:
-    """A table of features under the monitor's name, and how many more there are."""
+    """Return a table of features under the monitor's name, and the number of further features."""
     more = f"\n… and {count - _MOST} more" if count > _MOST else ""
     return f"{one['monitor']}, r{one['revision']}, {of}:\n{text}{more}"
 

@@ -1,4 +1,4 @@
-"""What ``anabranch replay`` prints. Pure."""
+"""The report of ``anabranch replay``. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from anabranch.cli.terminal import table
 from anabranch.client.replay import Outcome, Replayed, Skipped
 
 _OUTCOMES: dict[Outcome, str] = {
-    "equal": "every element",
-    "close": "within the tolerance",
+    "equal": "every element is equal",
+    "close": "every element is within the tolerance",
     "differs": "another answer",
     "failed": "no answer",
 }
@@ -24,7 +24,7 @@ _SKIPPED: dict[Skipped, str] = {
 
 
 def replay_json(graph: str, revision: int | None, found: Replayed) -> dict[str, Any]:
-    """A replay as JSON: counts by outcome, those skipped by reason, and the first differences."""
+    """Return a replay as JSON: counts by outcome, skipped requests by reason, first differences."""
     return {
         "graph": graph,
         "revision": revision,
@@ -37,7 +37,7 @@ def replay_json(graph: str, revision: int | None, found: Replayed) -> dict[str, 
 
 
 def replay_text(graph: str, revision: int | None, found: Replayed) -> str:
-    """A replay for people."""
+    """Return the report on a replay as text."""
     to = graph if revision is None else f"{graph} r{revision}"
     lines = [f"{found.sent} requests to {to} in {found.seconds:.1f} s", ""]
     rows: list[tuple[str, int, str]] = [

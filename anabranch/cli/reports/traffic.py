@@ -1,4 +1,4 @@
-"""What the commands print of traffic, from the JSON of the engine. Pure."""
+"""Reports on traffic, from the JSON of the engine. Pure."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ BAR = 20
 """Width of a bar, in characters."""
 _QUANTILES = ("p50", "p95", "p99")
 _LEAST = 1e-4
-"""Smallest share that is written out."""
+"""Smallest share that is printed."""
 
 
 def arms_text(arms: Sequence[Json]) -> str:
-    """Arms with their part in the traffic, and how they did lately."""
+    """Return the table of arms: shares, and rates, errors and latencies of the last seconds."""
     rows = [
         (
             f"r{arm['revision']}", arm["state"], bar(arm["share"]), percent(arm["share"]),
@@ -32,7 +32,7 @@ def arms_text(arms: Sequence[Json]) -> str:
 
 
 def feedback_text(arms: Sequence[Json]) -> str:
-    """Rewards for the arms' answers and for the routes that led to them; empty without any."""
+    """Return the table of rewards for arms and their routes; empty without rewards."""
     rows = [row for arm in arms for row in _feedback_rows(arm)]
     return table(("FEEDBACK", "ROUTE", "REWARDS", "MEAN", "ACCURACY"), rows) if rows else ""
 
@@ -51,7 +51,7 @@ def _rewards(found: Json) -> tuple[str, str, str]:
 
 
 def mirrors_text(mirrors: Sequence[Json]) -> str:
-    """Mirrors with what became of their copies lately."""
+    """Return the table of mirrors: copies, agreement and errors of the last seconds."""
     rows = [
         (
             f"r{one['revision']}", one["state"], percent(one["percent"]),
@@ -65,7 +65,7 @@ def mirrors_text(mirrors: Sequence[Json]) -> str:
 
 
 def rollout_text(found: Json, now: datetime) -> str:
-    """Where a rollout stands, what it waits for, and what may be done about it."""
+    """Return the report on a rollout: its step, its last look, and the time of its next action."""
     return "\n".join([_headline(found), *(f"  {line}" for line in _rollout_lines(found, now))])
 
 
@@ -81,7 +81,7 @@ def _headline(found: Json) -> str:
 
 
 def _path(steps: Sequence[float], at: int) -> str:
-    """The way of a rollout, with the place where it stands in brackets."""
+    """Return the steps of a rollout, with the present step in brackets."""
     places = [*(f"{step:g}" for step in steps), "stable"]
     places[at] = f"[{places[at]}]"
     return " > ".join(places)
@@ -113,14 +113,14 @@ def _judged(analysis: Json | None) -> Iterator[str]:
 
 
 def rollout_hint(found: Json, graph: str) -> str | None:
-    """What to do about a rollout that waits for somebody."""
+    """Return the next commands for a paused rollout."""
     if found["phase"] != "paused":
         return None
     return f"next: `anabranch rollout {graph} resume`, `promote` or `abort`"
 
 
 def traffic_text(found: Json) -> str:
-    """Weights and mirrors of a graph."""
+    """Return the tables of a graph's weights and mirrors."""
     weights: Mapping[str, float] = found["weights"]
     total = math.fsum(weights.values())
     shares = {number: 100 * weight / total if total else 0.0 for number, weight in weights.items()}
@@ -137,18 +137,18 @@ def traffic_text(found: Json) -> str:
 
 
 def routers_text(found: Json) -> str:
-    """How far a change is in force."""
+    """Return the number of routers that have a change in force, as text."""
     routers = found["routers"]
     confirmed, known = routers["confirmed"], routers["known"]
     if not known:
-        return "no router is there yet; each starts with this"
+        return "no router is running yet; each starts with this change"
     if confirmed == known:
         return f"in force in {'the router' if known == 1 else f'all {known} routers'}"
     return f"in force in {confirmed} of {known} routers; the others get it when they ask again"
 
 
 def compare_text(found: Json) -> str:
-    """What the copies to each mirror have shown, against what the clients got."""
+    """Return the comparison of mirrors with the clients' arms."""
     mirrors = found["mirrors"]
     if not mirrors:
         graph = found["graph"]
@@ -187,7 +187,7 @@ def _counts(kinds: Mapping[str, int]) -> str:
 
 
 def bar(share: float) -> str:
-    """A share in percent as a bar; what is more than nothing shows, and so does what is left."""
+    """Return a share in percent as a bar; shares near 0 and 100 show too."""
     filled = round(share / 100 * BAR)
     if 0 < share < 100:
         filled = min(max(filled, 1), BAR - 1)
@@ -195,12 +195,12 @@ def bar(share: float) -> str:
 
 
 def percent(share: float) -> str:
-    """A share in percent: ``12.5 %``."""
+    """Return a share in percent: ``12.5 %``."""
     return f"{share:.4g} %"
 
 
 def fraction(share: float | None) -> str:
-    """A share from 0 to 1, in percent; a dash without any. All and none are never rounded to."""
+    """Return a share from 0 to 1 in percent, never rounded to 0 or 100; a dash for None."""
     if share is None:
         return "-"
     if 0 < share < _LEAST:
@@ -211,12 +211,12 @@ def fraction(share: float | None) -> str:
 
 
 def rate(value: float | None) -> str:
-    """A rate per second; a dash without any."""
+    """Return a rate per second; a dash for None."""
     return "-" if value is None else f"{value:.1f}" if value < 100 else f"{value:.0f}"
 
 
 def duration(seconds: float | None) -> str:
-    """A length of time in the unit that suits it; a dash without any."""
+    """Return a duration in a suitable unit; a dash for None."""
     if seconds is None:
         return "-"
     for limit, factor, unit in ((1e-3, 1e6, "us"), (1.0, 1e3, "ms"), (120.0, 1.0, "s")):
@@ -234,7 +234,7 @@ def _wait(seconds: float) -> str:
 
 
 def _seconds_to(moment: str | None, now: datetime) -> float | None:
-    """Seconds until an ISO 8601 time, at least 0."""
+    """Return the seconds until an ISO 8601 time, at least 0."""
     if moment is None:
         return None
     return max(0.0, (datetime.fromisoformat(moment) - now.astimezone(UTC)).total_seconds())

@@ -1,9 +1,10 @@
-"""Bandits: routers that learn from rewards which of their routes to take.
+"""Bandits: the strategies of learning routers, which learn from rewards which route is best.
 
-A strategy is a class that is constructed from its node, as every built-in router is. What it has
-learned is a ``State``, an immutable value: ``after`` gives the state after one more reward, and
-``learn`` takes one over, from which ``route`` decides then. So wherever rewards are counted, and
-however many replicas decide, there is one state. Without any, a strategy goes by its priors.
+A strategy is a class that is constructed from its node, like every built-in strategy of router
+nodes. Its knowledge is a ``State``, an immutable value: ``after`` returns the state after one more
+reward, and ``learn`` sets the state by which ``route`` decides. So there is one state, wherever
+rewards are counted and however many replicas decide. Without a state, a strategy decides by its
+priors.
 """
 
 from anabranch.components.bandits.bandit import Bandit, Standing

@@ -1,4 +1,4 @@
-"""What all strategies that learn share: routes, discounting, least shares, draws."""
+"""Base of the strategies of learning routers: routes, discounting, least shares, draws."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import NodeBase, Router
 
 MinShare: TypeAlias = float | dict[str, float]
-"""``min_share`` as a spec gives it: of every route, or route: share."""
+"""``min_share`` as in a spec: a share for every route, or route: share."""
 Interval: TypeAlias = tuple[float, float]
 
 MAX_REWARD = 1e9
-"""Largest size of a reward that need not be from 0 to 1."""
+"""Largest absolute value of a reward, for strategies whose rewards need not be from 0 to 1."""
 _NORMAL = 1.959964
 """Standard deviations either side of the mean within which 95 % of a normal distribution are."""
 _TOLERANCE = 1e-9
@@ -32,26 +32,26 @@ _DIGEST = 32
 
 @dataclass(frozen=True)
 class Standing:
-    """How a route stands: what people look at."""
+    """The state of a route, for people."""
 
     rewards: int
-    """How many were counted."""
+    """Number of counted rewards."""
     weight: float
-    """How many they count for by now; fewer where there is a decay."""
+    """Present weight of these rewards; smaller than their number with a decay."""
     mean: float
     """Expected reward, by prior and rewards."""
     interval: Interval | None
-    """Where the mean is, with 95 %, or the strategy's confidence; None where that is not known."""
+    """Interval of the mean, with 95 % or by the strategy's confidence; None if unknown."""
     share: float | None
-    """Share of the requests that the route gets now; None where that depends on the request."""
+    """Present share of the requests; None where it depends on the request."""
     posterior: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters of what is believed of the route."""
+    """Parameters of the belief about the route."""
 
 
 class Decider(ABC):
-    """How a strategy decides while nothing new is learned. It is called from one thread at a time.
+    """The decisions of a strategy for one state. It is called from one thread at a time.
 
-    What it knows is never changed: a new state means a new mind.
+    A decider never changes its state: a new state means a new decider.
     """
 
     @abstractmethod
@@ -60,14 +60,14 @@ class Decider(ABC):
 
     @abstractmethod
     def shares(self) -> dict[str, float]:
-        """Return how often each route would be drawn now."""
+        """Return the present probability of each route."""
 
 
 class Bandit(ABC):
-    """A router that learns. A subclass is one strategy; its constructor ends with ``learn``.
+    """A learning router. A subclass is one strategy; its constructor ends with ``learn``.
 
-    ``decay`` is a half-life: after so many rewards, of whichever routes, one counts for half.
-    ``min_share`` is the share of the requests that each route gets at least. ``seed`` makes all
+    ``decay`` is a half-life in rewards: after so many rewards for any routes, a reward counts for
+    half. ``min_share`` is the least share of the requests for each route. ``seed`` makes all
     draws of a replica repeatable, for tests.
     """
 
@@ -89,7 +89,7 @@ class Bandit(ABC):
 
     @abstractmethod
     def learn(self, state: State | None) -> None:
-        """Decide from now on by what was learned; by the priors alone if there is nothing."""
+        """Decide from now on by the state; by the priors alone if it is None."""
 
     @abstractmethod
     def route(self, /, **inputs: Array) -> str:
@@ -97,32 +97,33 @@ class Bandit(ABC):
 
     @abstractmethod
     def standings(self, state: State) -> dict[str, Standing]:
-        """Return how each route stands; draws for that are the same for the same state."""
+        """Return the state of each route; draws for it are the same for the same state."""
 
     @classmethod
     def size(cls, inputs: Mapping[str, Any], args: Mapping[str, Any]) -> int:
-        """Return how many features the strategy learns from, given the types of its inputs."""
+        """Return the number of features of the strategy, given the types of its inputs."""
         return 0
 
     @property
     @abstractmethod
     def family(self) -> str:
-        """Strategies of one family learn the same from the same rewards: unit, real or linear."""
+        """The family of strategies that learn the same from rewards: unit, real or linear."""
 
     def wrong_reward(self, reward: float) -> str | None:
-        """Return why a finite reward is not one that the strategy can learn from."""
+        """Return why the strategy cannot learn from a finite reward; None if it can."""
         return None if 0.0 <= reward <= 1.0 else f"must be from 0 to 1, not {shown(reward)}"
 
     def wrong_features(self, features: Sequence[float], size: int) -> str | None:
-        """Return why finite features are not ``size`` that the strategy can learn from."""
+        """Return why the strategy cannot learn from finite features; None if it can."""
         if len(features) == size:
             return None
         return f"it learns from {size} features of each request, not {len(features)}"
 
     def key(self, size: int) -> str:
-        """Name of the state: equal for strategies that can go on with each other's.
+        """Return the name of the state: equal for strategies that can inherit each other's state.
 
-        At most 64 characters, from the family, the routes in any order, and how many features.
+        The name has at most 64 characters, from the family, the routes in any order, and the
+        number of features.
         """
         routes = "\n".join(sorted(self.routes))
         digest = hashlib.sha256(routes.encode()).hexdigest()[:_DIGEST]
@@ -135,29 +136,29 @@ class Bandit(ABC):
         return state.after(route, reward, features, self._keep)
 
     def _must(self) -> str | None:
-        """Return a route as often as the least shares ask; None if the strategy may decide."""
+        """Return a route that the least shares demand; None if the strategy may decide."""
         if self._floor is None:
             return None
         point = self._random()
         return self._floor.pick(point / self._forced) if point < self._forced else None
 
     def _with_least(self, shares: Mapping[str, float]) -> dict[str, float]:
-        """Return each route's share: the least one, and the strategy's of the rest."""
+        """Return the shares of routes, given the strategy's shares beyond the least shares."""
         free = max(0.0, 1.0 - self._forced)
         return {route: self._least[route] + free * shares[route] for route in self.routes}
 
 
 class ContextFree(Bandit):
-    """A strategy that does not look at the request."""
+    """A strategy that decides without the request's features."""
 
     _mind: Decider
 
     @abstractmethod
     def mind(self, state: State, rng: np.random.Generator) -> Decider:
-        """Return the decider of a state."""
+        """Return the decider for a state."""
 
     def learn(self, state: State | None) -> None:
-        """Decide from now on by what was learned; by the priors alone if there is nothing."""
+        """Decide from now on by the state; by the priors alone if it is None."""
         self._mind = self.mind(state or State.empty(self.routes), self._rng)
 
     def route(self, /, **inputs: Array) -> str:
@@ -170,7 +171,7 @@ class ContextFree(Bandit):
         believed: Mapping[str, Any],
         interval: Callable[[str], Interval | None],
     ) -> dict[str, Standing]:
-        """Return how each route stands by its belief, a dataclass with a ``mean``."""
+        """Return the state of each route, given its belief, a dataclass with a ``mean``."""
         mind = self.mind(state, np.random.default_rng(0))
         shares = self._with_least(mind.shares())
         return {

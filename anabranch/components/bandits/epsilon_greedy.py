@@ -1,4 +1,4 @@
-"""The simplest strategy: the best route so far, and now and then any."""
+"""Epsilon-greedy: the best route so far, and for a share of the requests any route."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _NONE = PriorMean(0.0, 0.0)
 
 @register("router", "epsilon_greedy")
 class EpsilonGreedy(ContextFree):
-    """The route of the largest mean reward, but for a share ``epsilon`` any, all as often.
+    """Chooses the route of the largest mean reward, and for a share ``epsilon`` any route.
 
     Sutton and Barto, "Reinforcement Learning", 2018, section 2.2. With ``anneal`` the share falls
-    once there are so many rewards: it is ``epsilon * anneal / n`` after n, as in epsilon-n-greedy
+    after that number of rewards: it is ``epsilon * anneal / n`` after n, as in epsilon-n-greedy
     of Auer, Cesa-Bianchi and Fischer, "Finite-time Analysis of the Multiarmed Bandit Problem",
     2002. ``prior`` is ``{mean, weight}``; without one a route without rewards has a mean of 0.
     Rewards are any numbers.
@@ -65,7 +65,7 @@ class EpsilonGreedy(ContextFree):
         yield from priors.problems(PriorMean, router)
 
     def mind(self, state: State, rng: np.random.Generator) -> Decider:
-        """Return the decider of a state: shares that are known."""
+        """Return the decider for a state: it draws by fixed shares."""
         believed = self._believed(state)
         most = max(one.mean for one in believed.values())
         best = [route for route, one in believed.items() if one.mean == most]
@@ -76,11 +76,11 @@ class EpsilonGreedy(ContextFree):
         return _Shares({route: any_of + greedy.get(route, 0.0) for route in self.routes}, rng)
 
     def wrong_reward(self, reward: float) -> str | None:
-        """Return why a finite reward is not one that the strategy can learn from."""
+        """Return why the strategy cannot learn from a finite reward; None if it can."""
         return wrong_size(reward)
 
     def standings(self, state: State) -> dict[str, Standing]:
-        """Return how each route stands; the interval is the normal approximation's."""
+        """Return the state of each route; the interval is that of the normal approximation."""
         return self._standings(
             state, self._believed(state), lambda route: normal_interval(state.routes[route])
         )
@@ -90,7 +90,7 @@ class EpsilonGreedy(ContextFree):
 
 
 class _Shares(Decider):
-    """Every route with its share."""
+    """Draws routes by fixed shares."""
 
     def __init__(self, shares: Mapping[str, float], rng: np.random.Generator) -> None:
         self._known = dict(shares)
@@ -102,5 +102,5 @@ class _Shares(Decider):
         return self._weights.pick(self._random())
 
     def shares(self) -> dict[str, float]:
-        """Return how often each route is drawn."""
+        """Return the share of each route."""
         return self._known

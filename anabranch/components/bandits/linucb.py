@@ -1,4 +1,4 @@
-"""LinUCB: the route that may be the best one for this request, by its features."""
+"""LinUCB: the route with the largest upper bound for the request's features is chosen."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 @register("router", "linucb")
 class LinUCB(Bandit):
-    """The route with the largest upper confidence bound of a reward that is linear in the features.
+    """Chooses the route with the largest upper bound of a reward that is linear in the features.
 
     Disjoint LinUCB: algorithm 1 of Li, Chu, Langford and Schapire, "A Contextual-Bandit Approach
     to Personalized News Article Recommendation", 2010. For each route A = ``ridge`` I + sum of
     x xᵀ, b = sum of reward times x, and the bound is x·θ + ``alpha`` sqrt(xᵀ A⁻¹ x) with
-    θ = A⁻¹ b. The features x are the router's ``inputs`` one after the other, each a tensor FP of
-    one row; add a constant 1 to them for an intercept. Rewards are any numbers; the bound is meant
-    for some of about the size of 1. The prior of θ is normal with variance 1 / ``ridge``.
+    θ = A⁻¹ b. The features x are the node's ``inputs`` one after the other, each a tensor of floats
+    of one row; add a constant 1 for an intercept. Rewards are any numbers; the bound is meant
+    for rewards of about the size of 1. The prior of θ is normal with variance 1 / ``ridge``.
     """
 
     family = "linear"
@@ -75,12 +75,12 @@ class LinUCB(Bandit):
 
     @classmethod
     def infer(cls, inputs: Types, args: Mapping[str, Any]) -> None:
-        """Raise TypeConflict where the inputs cannot be features; the outputs are not known."""
+        """Return None: outputs are unknown. Raise TypeConflict for inputs that are no features."""
         cls.size(inputs, args)
 
     @classmethod
     def size(cls, inputs: Mapping[str, Any], args: Mapping[str, Any]) -> int:
-        """Return the number of features; TypeConflict where the inputs do not tell it, or clash."""
+        """Return the number of features; raise TypeConflict where it is unknown or inconsistent."""
         sizes = [_size(name, spec) for name, spec in inputs.items()]
         known = None if None in sizes else sum(size or 0 for size in sizes)
         given: int | None = args.get("features")
@@ -94,7 +94,7 @@ class LinUCB(Bandit):
         return found
 
     def learn(self, state: State | None) -> None:
-        """Decide from now on by what was learned; by the prior alone if there is nothing.
+        """Decide from now on by the state; by the prior alone if it is None.
 
         Takes a millisecond or more where there are many features. Decisions may go on meanwhile.
         """
@@ -103,7 +103,7 @@ class LinUCB(Bandit):
         self._bounds = None if size is None else self._ready(known, size)
 
     def route(self, /, **inputs: Array) -> str:
-        """Return a ``Choice`` of a route with the features; InvalidRequest for wrong ones."""
+        """Return a ``Choice`` of a route; raise InvalidRequest for wrong features."""
         x = self._features(inputs)
         bounds = self._bounds
         if bounds is None:  # nothing was learned, and nobody said how many features there are
@@ -112,16 +112,16 @@ class LinUCB(Bandit):
         return Choice(self._must() or best, tuple(x.tolist()))
 
     def wrong_reward(self, reward: float) -> str | None:
-        """Return why a finite reward is not one that the strategy can learn from."""
+        """Return why the strategy cannot learn from a finite reward; None if it can."""
         return wrong_size(reward)
 
     def wrong_features(self, features: Sequence[float], size: int) -> str | None:
-        """Return why finite features are not ``size`` that the strategy can learn from."""
+        """Return why the strategy cannot learn from finite features; None if it can."""
         wrong = super().wrong_features(features, size)
         return wrong or (None if math.hypot(*features) <= MAX_NORM else _TOO_LARGE)
 
     def standings(self, state: State) -> dict[str, Standing]:
-        """Return how each route stands: its mean over all requests, and θ as the posterior."""
+        """Return the state of each route: its mean over all requests, and θ as the posterior."""
         return {route: self._standing(state.routes[route]) for route in self.routes}
 
     def _standing(self, sums: RouteSums) -> Standing:
@@ -150,7 +150,7 @@ class LinUCB(Bandit):
 
 
 class _Bounds:
-    """What the bounds of all routes need, in one matrix: one product answers a request."""
+    """The bounds of all routes in one matrix, so that one product decides a request."""
 
     def __init__(
         self, routes: Sequence[str], state: State, size: int, alpha: float, ridge: float
@@ -166,7 +166,7 @@ class _Bounds:
         self._means = self._product[len(routes) * size :]
 
     def best(self, x: _Vector) -> str:
-        """Return the route of the largest bound, the first of equal ones."""
+        """Return the route of the largest bound, the first of equal routes."""
         self._matrix.dot(x, out=self._product)
         best, found = -math.inf, 0
         for place, mean in enumerate(self._means.tolist()):
@@ -201,7 +201,7 @@ def _row(name: str, array: Array) -> Array:
 
 
 def _size(name: str, spec: TensorSpec | None) -> int | None:
-    """Return how many numbers a tensor of one row has; None where that is not known."""
+    """Return the number of elements of a tensor of one row; None if it is unknown."""
     if spec is None:
         return None
     if spec.datatype not in _FLOATS:

@@ -1,4 +1,4 @@
-"""What is believed of a route before its rewards, and after them.
+"""Beliefs about a route, before and after its rewards.
 
 Each kind is conjugate: belief and rewards make a belief of the same kind (Murphy, "Conjugate
 Bayesian analysis of the Gaussian distribution", 2007, for the Gaussian).
@@ -17,7 +17,7 @@ from anabranch.specs.excerpts import hint, listing, shown
 from anabranch.specs.models import Router
 
 Given: TypeAlias = dict[str, float] | dict[str, dict[str, float]]
-"""``prior`` as a spec gives it: one for all routes, or route: prior."""
+"""``prior`` as in a spec: one prior for all routes, or route: prior."""
 
 _LEAST = 1e-6
 """Smallest value of a parameter that must be more than 0, unless it says otherwise."""
@@ -52,7 +52,7 @@ class Beta:
 
     @property
     def mean(self) -> float:
-        """The expected mean."""
+        """The expected mean reward."""
         return self.alpha / (self.alpha + self.beta)
 
     def after(self, sums: RouteSums) -> Beta:
@@ -110,7 +110,7 @@ def unit_information(routes: Iterable[RouteSums]) -> Gaussian:
 def read(
     kind: type[_Belief], given: Given | None, routes: Sequence[str], default: _Belief
 ) -> dict[str, _Belief]:
-    """Return the prior of every route; ``default`` for those that ``given`` says nothing of."""
+    """Return the prior of every route; ``default`` for routes without an entry in ``given``."""
     if given is None:
         return dict.fromkeys(routes, default)
     if _is_common(given):
@@ -120,7 +120,7 @@ def read(
 
 
 def problems(kind: type[Any], router: Router) -> Iterator[Finding]:
-    """Return what is wrong with the prior of a node that is meant to be of a kind."""
+    """Find the mistakes in the prior of a node, which must be of a kind."""
     given: Any = router.args.get("prior")
     routes = tuple(router.routes or ())
     if given is None:

@@ -1,4 +1,4 @@
-"""What a bandit has learned: sums over the rewards of each route, as an immutable value.
+"""The state of a learning router: sums over the rewards of each route, as an immutable value.
 
 With a decay all sums are discounted by the same factor at every reward, whichever route it is of
 (discounted UCB: Garivier and Moulines, "On Upper-Confidence Bound Policies for Switching Bandit
@@ -21,14 +21,14 @@ _Weight = Annotated[float, Field(ge=0)]
 
 @dataclass(frozen=True, slots=True)
 class RouteSums:
-    """What is known of one route. All but ``rewards`` is discounted where there is a decay."""
+    """The sums of one route. With a decay, all sums but ``rewards`` are discounted."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     rewards: Annotated[int, Field(ge=0)] = 0
-    """How many there were."""
+    """Number of rewards."""
     count: _Weight = 0.0
-    """Their weight: how many they count for by now."""
+    """Present weight of the rewards."""
     mean: float = 0.0
     spread: _Weight = 0.0
     """Sum of the squared differences from the mean."""
@@ -38,7 +38,7 @@ class RouteSums:
     """Sum of reward times x."""
 
     def aged(self, keep: float) -> RouteSums:
-        """Return the sums where every reward counts ``keep`` times as much as before."""
+        """Return the sums discounted by the factor ``keep``."""
         return replace(
             self,
             count=self.count * keep,

@@ -1,4 +1,4 @@
-"""Thompson sampling: each route as often as it is likely to be the best one."""
+"""Thompson sampling: each route is chosen as often as it is likely to be the best."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from anabranch.specs.models import NodeBase, Router
 
 _FLAT = Beta(1.0, 1.0)
 _BLOCK = 64
-"""Decisions that are drawn at once: one call of NumPy for each would take most of their time."""
+"""Decisions of one block of draws; a call of NumPy for each decision would take longer."""
 _LOOK = 10_000
-"""Draws for what people look at."""
+"""Draws for the shares and intervals that people read."""
 _TAILS = (0.025, 0.975)
 
 _Belief: TypeAlias = Beta | Gaussian
 Draws: TypeAlias = Callable[[np.random.Generator, int], np.ndarray[Any, np.dtype[np.float64]]]
-"""So many draws of the mean of every route, one row each."""
+"""Returns draws of the mean of every route: an array [draws, routes]."""
 
 
 @register("router", "thompson")
 class Thompson(ContextFree):
-    """A mean is drawn for each route from what is believed of it; the route of the largest wins.
+    """Draws a mean for each route from the belief about it, and chooses the largest.
 
     Thompson, "On the Likelihood that One Unknown Probability Exceeds Another", 1933; Russo et al.,
     "A Tutorial on Thompson Sampling", 2018. With ``rewards: beta`` they are from 0 to 1, and one of
@@ -67,19 +67,19 @@ class Thompson(ContextFree):
 
     @property
     def family(self) -> str:
-        """What the rewards may be."""
+        """The family: ``real`` for Gaussian rewards, ``unit`` for rewards from 0 to 1."""
         return "real" if self._gaussian else "unit"
 
     def mind(self, state: State, rng: np.random.Generator) -> Decider:
-        """Return the decider of a state: draws from the beliefs."""
+        """Return the decider for a state: it draws from the beliefs."""
         return _Sampler(self.routes, self._draws(state), rng)
 
     def wrong_reward(self, reward: float) -> str | None:
-        """Return why a finite reward is not one that the strategy can learn from."""
+        """Return why the strategy cannot learn from a finite reward; None if it can."""
         return wrong_size(reward) if self._gaussian else super().wrong_reward(reward)
 
     def standings(self, state: State) -> dict[str, Standing]:
-        """Return how each route stands; shares and intervals are of 10,000 draws."""
+        """Return the state of each route; shares and intervals come from 10,000 draws."""
         drawn = self._draws(state)(np.random.default_rng(0), _LOOK)
         tails = np.quantile(drawn, _TAILS, axis=0).T.tolist()
         intervals = {
@@ -110,7 +110,7 @@ def _of_gaussians(believed: Sequence[Gaussian]) -> Draws:
 
 
 class _Sampler(Decider):
-    """Draws blocks of decisions; what is left of one goes when something is learned."""
+    """Draws decisions in blocks; a new state discards the rest of a block."""
 
     def __init__(self, routes: Sequence[str], draws: Draws, rng: np.random.Generator) -> None:
         self._routes = routes
@@ -125,7 +125,7 @@ class _Sampler(Decider):
         return self._routes[self._drawn.pop()]
 
     def shares(self) -> dict[str, float]:
-        """Return how likely each route is to be the best one."""
+        """Return the probability of each route to be the best."""
         best = self._draws(self._rng, _LOOK).argmax(axis=1)
         counts = np.bincount(best, minlength=len(self._routes))
         return dict(zip(self._routes, (counts / _LOOK).tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""UCB1: the route that may be the best one, as far as is known."""
+"""UCB1: the route with the largest upper confidence bound is chosen."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from anabranch.specs.models import NodeBase, Router
 
 _HOPEFUL = PriorMean(1.0, 0.0)
 _LOOK = 1_000
-"""Decisions for what people look at."""
+"""Decisions for the shares that people read."""
 
 
 @register("router", "ucb1")
 class UCB1(ContextFree):
-    """The route with the largest upper confidence bound, mean + sqrt(2 ln t / n).
+    """Chooses the route with the largest upper confidence bound, mean + sqrt(2 ln t / n).
 
     Auer, Cesa-Bianchi and Fischer, "Finite-time Analysis of the Multiarmed Bandit Problem", 2002;
     with a decay, discounted UCB of Garivier and Moulines, 2011. Rewards are from 0 to 1. n counts
@@ -60,7 +60,7 @@ class UCB1(ContextFree):
         yield from priors.problems(PriorMean, router)
 
     def mind(self, state: State, rng: np.random.Generator) -> _Bounds:
-        """Return the decider of a state."""
+        """Return the decider for a state."""
         return _Bounds(self._believed(state))
 
     def route(self, /, **inputs: Array) -> str:
@@ -73,7 +73,7 @@ class UCB1(ContextFree):
         return forced
 
     def standings(self, state: State) -> dict[str, Standing]:
-        """Return how each route stands: its confidence bounds, its share of 1,000 requests."""
+        """Return the state of each route: bounds, and its share of the next 1,000 requests."""
         believed = self._believed(state)
         return self._standings(state, believed, _Bounds(believed).interval)
 
@@ -103,11 +103,11 @@ class _Bounds(Decider):
         return self._routes[place]
 
     def took(self, route: str) -> None:
-        """Count a request that went to a route for another reason."""
+        """Count a request that the least shares sent to a route."""
         self._take(self._places[route])
 
     def interval(self, route: str) -> tuple[float, float] | None:
-        """Return the bounds of a route's mean; None where nothing is known."""
+        """Return the bounds of a route's mean; None without rewards and requests."""
         place = self._places[route]
         if not self._counts[place]:
             return None

@@ -1,4 +1,4 @@
-"""Predictors that serve model files."""
+"""Runtimes: built-in predictors that serve model files, one module or folder each."""
 
 from __future__ import annotations
 

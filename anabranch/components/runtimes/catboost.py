@@ -30,12 +30,12 @@ _COUNTS = frozenset({"Poisson", "Tweedie"})
 
 
 @register("predictor", "catboost")
-class CatboostModel(BoostedTrees):
-    """A CatBoost model; ``predict`` gives a classifier's classes [rows], a regressor's values.
+class CatboostModel:
+    """Serves a CatBoost model; ``predict`` returns a classifier's classes or a regressor's values.
 
     The other methods are ``predict_proba`` (a column for each class) and ``raw``, both FP64.
     Categories and texts are BYTES: in a matrix of BYTES, or with an input for each feature by
-    name. ``threads`` (1) calculate one call. Neither format can run code.
+    name. ``threads`` (1) is the number of threads of a call. Neither format can run code.
     """
 
     methods = ("predict", "predict_proba", "raw")
@@ -56,14 +56,14 @@ class CatboostModel(BoostedTrees):
             self.output_types = answer_types(self._call, self.features.count)
 
     def predict(self, /, **inputs: Array) -> Array:
-        """Return what the method gives for each row."""
+        """Return the method's values [rows] or [rows, columns]."""
         matrix = self.features.matrix(inputs)
         if self._categories or self._texts:
             return self._call(self._pool(matrix) if len(matrix) else matrix)
         return cast(Array, at_least_one_row(self._call, numeric(matrix)))
 
     def tree_shap(self, /, **inputs: Array) -> ShapTrees:
-        """Return how much each feature of each row adds to the raw value, as CatBoost knows it."""
+        """Return each feature's contribution to the raw value of each row, by CatBoost."""
         pool = self._pool(self.features.matrix(inputs))
         return ShapTrees.of(
             self._model.get_feature_importance(pool, type="ShapValues", thread_count=self._threads),
@@ -99,7 +99,7 @@ def _loss(model: Any) -> str:
 
 
 def _kind(method: str, loss: str) -> str:
-    """Return CatBoost's word for what a method gives."""
+    """Return CatBoost's name for the values of a method."""
     if method == "raw":
         return "RawFormulaVal"
     if loss in _CLASSIFIERS:

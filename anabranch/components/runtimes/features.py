@@ -21,10 +21,10 @@ from anabranch.specs.models import NodeBase, Predictor
 
 
 class Features:
-    """Makes the matrix [rows, features] that a model takes of the node's inputs.
+    """Makes the model's matrix [rows, features] from the node's inputs.
 
-    A single input is the matrix. Several are its columns, [rows] or [rows, 1] each, and go by the
-    names of the model's features, written as ``plain`` writes them.
+    A single input is the matrix. Several inputs are its columns, [rows] or [rows, 1] each, with the
+    names of the model's features as ``plain`` writes them.
     """
 
     def __init__(self, node: Predictor, count: int, names: Sequence[str] | None) -> None:
@@ -37,13 +37,13 @@ class Features:
 
     @property
     def input_types(self) -> dict[str, ModelTensor]:
-        """What the model takes: as many features as it was fitted on, as any numbers."""
+        """The types of the model's inputs: as many features as it was fitted on, of any numbers."""
         if self._columns is not None:
             return {}
         return {self._input: ModelTensor(shape=(-1, self.count))}
 
     def matrix(self, inputs: Mapping[str, Array]) -> Array:
-        """Return the inputs as one matrix; a ValueError where they are not the model's features."""
+        """Return the inputs as one matrix; raise ValueError for other features than the model's."""
         if self._columns is not None:
             return np.column_stack([_column(inputs[name], name) for name in self._columns])
         (array,) = inputs.values()
@@ -80,7 +80,7 @@ class BoostedTrees:
 
 @dataclass(frozen=True)
 class ShapTrees:
-    """What each feature adds to each raw score of a row: Tree SHAP as the library itself has it.
+    """Contributions of each feature to each raw score of a row: the library's own Tree SHAP.
 
     ``attributions`` are [rows, targets, features], ``base`` and ``scores`` [rows, targets], FP64.
     A binary classifier has one raw score, that of class 1; here that of class 0, its negative,
@@ -122,21 +122,21 @@ def _column(array: Array, name: str) -> Array:
 
 
 def numeric(matrix: Array) -> Array:
-    """Return a matrix of numbers as model libraries take it: BF16, which few know, as FP32."""
+    """Return a matrix of numbers for a model library: BF16, which few libraries know, as FP32."""
     if matrix.dtype.kind in "OSU":
         raise ValueError("BYTES, but the model takes numbers")
     return matrix if matrix.dtype.kind in "fiub" else matrix.astype(np.float32)
 
 
 def at_least_one_row(call: Callable[[Array], Any], matrix: Array) -> Any:
-    """Call a model that is not made for no rows at all, so that the answer keeps its rank."""
+    """Call a model with at least one row, so that the answer to no rows keeps its rank."""
     if len(matrix):
         return call(matrix)
     return call(np.zeros((1, *matrix.shape[1:]), matrix.dtype))[:0]
 
 
 def answer_types(call: Callable[[Array], Any], count: int) -> dict[str, ModelTensor]:
-    """Return what a model gives for rows of so many features, found by asking it for one."""
+    """Return the types of a model's outputs, found by a call with one row of so many features."""
     answer = np.asarray(call(np.zeros((1, count), np.float32)))
     return {DEFAULT_OUTPUT: ModelTensor(to_datatype(answer.dtype), (-1, *answer.shape[1:]))}
 

@@ -34,12 +34,12 @@ _OPTIONS: dict[str, dict[str, bool]] = {
 
 
 @register("predictor", "lightgbm")
-class LightgbmModel(BoostedTrees):
-    """A Booster; the method ``predict`` is what its ``predict`` gives, in FP64.
+class LightgbmModel:
+    """Serves a Booster; the method ``predict`` is the Booster's own, in FP64.
 
-    Others are ``predict_proba`` (a column for each class), ``raw``, ``contribs`` (SHAP values, the
-    last column is the bias) and ``leaf``. ``threads`` (1) calculate one call. The format cannot
-    run code.
+    Other methods are ``predict_proba`` (a column for each class), ``raw``, ``contribs`` (SHAP
+    values, the last column is the bias) and ``leaf``. ``threads`` (1) is the number of threads of a
+    call. The format cannot run code.
     """
 
     methods = tuple(_OPTIONS)
@@ -59,11 +59,11 @@ class LightgbmModel(BoostedTrees):
         self.output_types = answer_types(self._rows, self.features.count)
 
     def predict(self, /, **inputs: Array) -> Array:
-        """Return what the method gives for each row."""
+        """Return the method's values [rows] or [rows, columns]."""
         return cast(Array, at_least_one_row(self._rows, numeric(self.features.matrix(inputs))))
 
     def tree_shap(self, /, **inputs: Array) -> ShapTrees:
-        """Return how much each feature of each row adds to the raw score, as LightGBM knows it."""
+        """Return each feature's contribution to the raw score of each row, by LightGBM."""
         matrix = numeric(self.features.matrix(inputs))
         threads = {"num_threads": self._options["num_threads"]}
         return ShapTrees.of(
@@ -77,7 +77,7 @@ class LightgbmModel(BoostedTrees):
 
 
 def _check_whole(text: str, model: str) -> None:
-    """Refuse what is no whole model: LightGBM reads past the end of one that was cut off."""
+    """Raise CannotLoad for a truncated file: LightGBM reads past the end of such a file."""
     sizes = re.search(r"^tree_sizes=([0-9 ]*)$", text, re.MULTILINE)
     start, end = text.find("\nTree=0\n") + 1, text.find("\nend of trees\n") + 1
     if not text.startswith("tree\n") or sizes is None:
@@ -92,7 +92,7 @@ def _objective(text: str) -> str:
 
 
 def _finish(method: str | None, objective: str) -> Callable[[Any], Any]:
-    """Return what is left to do to the values of ``Booster.predict``."""
+    """Return the conversion of the values of ``Booster.predict``."""
     if method != "predict_proba":
         return lambda values: values
     if objective == "binary":

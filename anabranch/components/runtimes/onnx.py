@@ -39,11 +39,12 @@ _DATATYPES = {
 
 @register("predictor", "onnx")
 class OnnxModel:
-    """An ONNX model; ``outputs`` picks some of its outputs, ``threads`` (1) calculate one call.
+    """Serves an ONNX model; ``outputs`` selects outputs, ``threads`` (1) is the threads of a call.
 
-    One output is the output ``output``; several keep their names. Inputs go to the model's by
-    name, a single one whatever its name. The lists of maps that converted scikit-learn classifiers
-    give for probabilities become a tensor with one column for each class.
+    A single output is the output ``output``; several outputs keep their names. Inputs go to the
+    model's inputs of the same names; a single input may have any name. The lists of maps that
+    converted scikit-learn classifiers give for probabilities become a tensor with one column for
+    each class.
     """
 
     max_concurrency = THREADS
@@ -131,7 +132,7 @@ def _refuse_bf16(node: Predictor, name: str, kind: str) -> None:
 
 
 def _output_types(there: Sequence[Any], wanted: Sequence[str]) -> dict[str, ModelTensor]:
-    """Return what is known of the outputs: datatypes, for shapes are often wrong in files."""
+    """Return the datatypes of the outputs; shapes in files are often wrong, and are left open."""
     kinds = {one.name: one.type for one in there}
     return {
         plain(name): ModelTensor("FP32" if _is_map(kinds[name]) else _datatype(kinds[name]))
@@ -148,7 +149,7 @@ def _is_map(kind: str) -> bool:
 
 
 def _fed(array: Array) -> Array:
-    """Return texts as ``str``, which is all that ONNX Runtime reads; a ValueError for BF16."""
+    """Return texts as ``str``, which ONNX Runtime needs; raise ValueError for BF16."""
     if array.dtype == BF16:
         raise ValueError("an input is BF16, which ONNX Runtime's Python does not pass on: cast it")
     if array.dtype.kind not in "OS":

@@ -37,7 +37,7 @@ _METHODS = (
 
 @register("predictor", "sklearn")
 class SklearnModel:
-    """A fitted estimator; ``method`` is called on the only input, ``predict`` if left out.
+    """Serves a fitted estimator; ``method`` (``predict``) is called on the only input.
 
     skops files cannot run code: types that skops does not know must be listed in ``trusted``.
     joblib files can; by URI they need a digest. ``n_jobs`` (1 if left out) is set on the estimator
@@ -61,7 +61,7 @@ class SklearnModel:
 
     @property
     def estimator(self) -> Any:
-        """The fitted estimator, for explainers that look into it."""
+        """The fitted estimator, for explainers that read it."""
         return self._model
 
     @staticmethod
@@ -85,7 +85,7 @@ class SklearnModel:
             yield ("method",), "a method may not start with _"
 
     def predict(self, /, **inputs: Array) -> Any:
-        """Return what the estimator's method returns for the only input."""
+        """Return the result of the estimator's method for the only input."""
         (array,) = inputs.values()
         if self._features is not None:
             self._check_features(array)

@@ -35,13 +35,13 @@ _METHODS: dict[str, Callable[[XgboostModel], Callable[[Array], Any]]] = {
 
 
 @register("predictor", "xgboost")
-class XgboostModel(BoostedTrees):
-    """A Booster; the method ``predict`` is what its ``predict`` gives, in FP32.
+class XgboostModel:
+    """Serves a Booster; the method ``predict`` is the Booster's own, in FP32.
 
-    Others are ``predict_proba`` (a column for each class), ``margin``, ``contribs`` (SHAP values,
-    the last column is the bias) and ``leaf``. Where training stopped early, the best iteration
-    counts, as in the scikit-learn wrapper. ``threads`` (1) calculate one call. Neither format can
-    run code.
+    Other methods are ``predict_proba`` (a column for each class), ``margin``, ``contribs`` (SHAP
+    values, the last column is the bias) and ``leaf``. Where training stopped early, the best
+    iteration counts, as in the scikit-learn wrapper. ``threads`` (1) is the number of threads of a
+    call. Neither format can run code.
     """
 
     methods = tuple(_METHODS)
@@ -58,7 +58,7 @@ class XgboostModel(BoostedTrees):
         self.output_types = answer_types(self._call, self.features.count)
 
     def predict(self, /, **inputs: Array) -> Array:
-        """Return what the method gives for each row."""
+        """Return the method's values [rows] or [rows, columns]."""
         matrix = numeric(self.features.matrix(inputs))
         try:
             return cast(Array, at_least_one_row(self._call, matrix))
@@ -66,7 +66,7 @@ class XgboostModel(BoostedTrees):
             raise ValueError(_first_line(error)) from None
 
     def tree_shap(self, /, **inputs: Array) -> ShapTrees:
-        """Return how much each feature of each row adds to the margin, as XGBoost knows itself."""
+        """Return each feature's contribution to the margin of each row, by XGBoost."""
         matrix = numeric(self.features.matrix(inputs))
         return ShapTrees.of(
             self._details(matrix, pred_contribs=True),

@@ -57,7 +57,7 @@ def test_a_reset(duo):
 
 def test_a_graph_in_which_nothing_learns(engine):
     engine.text("deploy", engine.file())
-    assert engine.text("bandit", "digits") == "no router of digits learns from rewards\n"
+    assert engine.text("bandit", "digits") == "digits has no learning router\n"
 
 
 def test_long_vectors_are_cut_short():

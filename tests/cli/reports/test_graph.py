@@ -17,7 +17,7 @@ def test_a_cell_never_breaks_the_line():
 def test_a_plan_shows_what_a_deploy_would_change():
     plan = {"name": "g", "segments": [], "nodes": {}, "critical_path_hops": 0, "warnings": ["w"]}
     assert "warning: w" in graph.plan_text(plan, [])
-    assert graph.plan_text(plan, []).endswith("against what runs:\n  no change")
+    assert graph.plan_text(plan, []).endswith("changes to the stable revision:\n  no change")
     assert graph.plan_text(plan, ["+ node a"]).endswith("  + node a")
     assert "against" not in graph.plan_text(plan, None)
 

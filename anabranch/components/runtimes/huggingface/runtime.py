@@ -28,21 +28,21 @@ _LABELS = "candidate_labels"
 
 @register("predictor", "huggingface")
 class HuggingfaceModel:
-    """A folder that ``save_pretrained`` wrote, and a ``task`` on texts: BYTES [rows].
+    """Serves a folder of ``save_pretrained`` for a ``task`` on texts: BYTES [rows].
 
     ============================ ==================================================================
     text-classification          ``labels`` and ``scores``
     token-classification         a list of entities in JSON for each text
     fill-mask                    ``tokens`` and ``scores`` for the one mask in each text
     zero-shot-classification     a score for each of ``options.candidate_labels``, in their order
-    text-generation              what follows each text; with ``stream`` piece by piece
+    text-generation              the continuation of each text; with ``stream`` in pieces
     feature-extraction           the mean of the last hidden states: an embedding
     tokenize                     ``input_ids`` and ``attention_mask``; needs no model
     ============================ ==================================================================
 
     ``options`` go to the pipeline, such as ``top_k`` (the outputs are [rows, k] then) or
     ``max_new_tokens``. ``device`` and ``dtype`` are as in the runtime ``torch``. The hub is never
-    asked, only safetensors are read, and code in the folder is never run.
+    called, only safetensors are read, and code in the folder is never run.
 
     A stream takes one text at a time; the request parameter ``max_new_tokens`` may ask for less
     than the options allow.
@@ -114,7 +114,7 @@ class HuggingfaceModel:
             self._whole(texts=np.array([self._example], object))
 
     def unload(self) -> None:
-        """Let the threads go."""
+        """End the threads."""
         if self._streamer is not None:
             self._streamer.close()
 

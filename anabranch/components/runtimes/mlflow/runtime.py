@@ -1,4 +1,4 @@
-"""The runtime ``mlflow``: whatever model MLflow can load as a ``python_function``."""
+"""The runtime ``mlflow``: any model that MLflow can load as a ``python_function``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from anabranch.specs.models import NodeBase, Predictor
 
 @register("predictor", "mlflow")
 class MlflowModel:
-    """A folder with an ``MLmodel`` file, called as its signature says.
+    """Serves a folder with an ``MLmodel`` file by its signature.
 
-    Tensors go by name, a single one whatever its name. Columns come as one matrix, or as an input
-    for each by name, [rows] or [rows, 1]. A data frame in the answer gives an output for each of
-    its columns. Request parameters that the signature lists go to the model as ``params``. Loading
-    one runs code.
+    Tensors go by name; a single tensor may have any name. Columns come as one matrix, or as an
+    input for each column by name, [rows] or [rows, 1]. A data frame in the answer gives an output
+    for each of its columns. Request parameters that the signature lists go to the model as
+    ``params``. Loading a model runs code.
     """
 
     def __init__(self, node: Predictor, root: Path) -> None:

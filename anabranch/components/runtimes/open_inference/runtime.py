@@ -1,4 +1,4 @@
-"""The runtime ``open_inference``: a node whose model another server holds."""
+"""The runtime ``open_inference``: a node that calls a model on another server."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ logger = logging.getLogger("anabranch.components")
 
 @register("predictor", "open_inference")
 class OpenInferenceModel:
-    """The model ``model`` (and ``version``) of the server at ``url``, such as a Triton or KServe.
+    """Calls the model ``model`` (and ``version``) of the server at ``url``, such as a Triton.
 
-    It must be ready and take the node's inputs when the graph is loaded: by name, a single one
-    whatever its name. One output is ``output``, several keep their names; ``outputs`` picks some.
-    Tensors travel as raw bytes where the server's metadata name the extension, else as JSON;
-    ``binary`` says which, whatever the metadata say.
+    When the graph is loaded, the model must be ready and take the node's inputs by name; a single
+    input may have any name. A single output is ``output``, several outputs keep their names;
+    ``outputs`` selects outputs. Tensors travel as raw bytes where the server's metadata name the
+    extension, else as JSON; ``binary`` overrides the metadata.
 
     The request's deadline, id and trace travel along. A server that is away or overloaded makes the
-    node fail with Unavailable, so that the node's ``retries`` and ``on_error`` apply; one that says
-    that the model is not ready is spared for a while.
+    node fail with Unavailable, so that the node's ``retries`` and ``on_error`` apply; a server
+    whose model is not ready gets no requests for a while.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class OpenInferenceModel:
     async def check_health(self) -> None:
         """Ask whether the model is ready, and remember the answer.
 
-        It raises nothing: a new process of ours would not mend another server.
+        Raise no error: a new replica would not mend another server.
         """
         try:
             await self._server.probe(f"{self._path}/ready", _ASKING)
@@ -111,9 +111,9 @@ class OpenInferenceModel:
 
         Raises:
             Unavailable: the server cannot be reached, is overloaded, or said that it is not ready.
-            DeadlineExceeded: it gave no answer in the time that the request has left.
-            RemoteError: it refused the request, or failed.
-            BadAnswer: its answer is not what the protocol says.
+            DeadlineExceeded: the server gave no answer before the request's deadline.
+            RemoteError: the server refused the request, or failed.
+            BadAnswer: the server's answer does not follow the protocol.
         """
         if not self._health.is_ready():
             raise Unavailable(f"{self._server} is not ready")

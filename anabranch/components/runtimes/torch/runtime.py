@@ -27,18 +27,18 @@ DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 @register("predictor", "torch")
 class TorchModel:
-    """A model on ``device``: cpu, cuda, or (auto, if left out) cuda where there is one.
+    """Serves a model on ``device``: cpu, cuda, or (auto, the default) cuda where there is one.
 
     A tensor is the output ``output``; a tuple gives ``output_0``, ``output_1``, …; a dict names its
-    outputs. Inputs go to the model's by name, a single one whatever its name.
+    outputs. Inputs go to the model's inputs of the same names; a single input may have any name.
 
-    ``dtype`` (fp32, fp16, bf16) is what the model calculates in: its weights and every float input
-    are cast to it, and outputs of that datatype back to FP32. ``compile`` compiles the program
-    before the first request. ``cuda_graphs`` lists numbers of rows for which the work of the GPU is
-    recorded once and played back: smaller batches are filled up with zeros, larger ones run as
-    usual. Both need a ``torch.export`` program.
+    ``dtype`` (fp32, fp16, bf16) is the datatype in which the model calculates: its weights and
+    every float input are cast to it, and outputs of that datatype back to FP32. ``compile``
+    compiles the program before the first request. ``cuda_graphs`` lists numbers of rows for which
+    the work of the GPU is recorded once and played back: smaller batches are filled up with zeros,
+    larger batches run without a recording. Both need a ``torch.export`` program.
 
-    ``model`` is the model as it was loaded, for those who look into it.
+    ``model`` is the loaded model, for explainers that read it.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class TorchModel:
     def predict(self, /, **inputs: Array) -> Array | dict[str, Array]:
         """Return the model's outputs as arrays on the CPU.
 
-        A MemoryError where the device has no memory left for them; what it had taken is free again.
+        Raise MemoryError where the device lacks memory; the memory of the call is freed.
         """
         tensors = self.tensors(inputs)
         shapes = "inputs of shape " + ", ".join(str(list(one.shape)) for one in tensors)
@@ -97,7 +97,7 @@ class TorchModel:
         )
 
     def tensors(self, inputs: Mapping[str, Array]) -> list[Any]:
-        """Return a node's inputs as the model takes them, in the order of its own, on the CPU."""
+        """Return a node's inputs as tensors on the CPU, in the order of the model's inputs."""
         return [
             self._cast(to_torch(checked(inputs[name], spec, name)))
             for name, spec in zip(self.order, self.model.specs, strict=True)
