@@ -1,6 +1,6 @@
 """Client of an engine: the control API, and the protocol as far as the command line needs it.
 
-Synchronous, and without Ray: whoever only talks to an engine starts in a blink.
+The client is synchronous and imports no Ray, so that a program starts quickly.
 """
 
 from __future__ import annotations
@@ -52,10 +52,11 @@ Json = dict[str, Any]
 
 
 class ControlClient:
-    """Talks to the engine at ``url``; ``token`` opens the control API. Use as a context manager.
+    """Client of the engine at ``url``, with the control token. Use it as a context manager.
 
-    Every method raises EngineError when the engine cannot be reached or refuses the token, and
-    otherwise the error that the engine names, in the engine's words.
+    Methods return the engine's JSON. Each method raises EngineError when the engine cannot be
+    reached or refuses the token, and otherwise the error of the engine's reply, with the engine's
+    message. ``timeout`` bounds each request, in seconds.
     """
 
     def __init__(self, url: str, token: str, *, timeout: float = TIMEOUT_S) -> None:
@@ -69,7 +70,7 @@ class ControlClient:
 
     @classmethod
     def of_home(cls, home: Path) -> Self:
-        """Client of the engine of ``home``; EngineError if none is running there."""
+        """Return a client of the engine of ``home``; raise EngineError if none is running there."""
         state = require_state(home)
         try:
             token = (home / "token").read_text().strip()
@@ -88,27 +89,27 @@ class ControlClient:
         self._http.close()
 
     def graphs(self) -> list[Json]:
-        """Every graph with its live revision and state."""
+        """Return every graph with its stable revision and state."""
         found: list[Json] = self._get(f"{CONTROL}/graphs")["graphs"]
         return found
 
     def graph(self, name: str, limit: int | None = None) -> Json:
-        """One graph with its arms, mirrors, rollout, and its ``limit`` newest revisions."""
+        """Return one graph with its arms, mirrors, rollout, and its ``limit`` newest revisions."""
         return self._get(_graph_path(name), None if limit is None else {"limit": limit})
 
     def revisions(self, name: str, limit: int) -> list[Json]:
-        """The ``limit`` newest revisions of a graph, newest first."""
+        """Return the ``limit`` newest revisions of a graph, newest first."""
         found: list[Json] = self._get(f"{_graph_path(name)}/revisions", {"limit": limit})[
             "revisions"
         ]
         return found
 
     def revision(self, name: str, number: int) -> Json:
-        """One revision with its state and, where it failed, the reason."""
+        """Return one revision with its state and, where it failed, the reason."""
         return self._get(f"{_graph_path(name)}/revisions/{number}")
 
     def diff(self, name: str, first: int, second: int) -> Json:
-        """What differs between two revisions; see ``control.differences``."""
+        """Return the differences between two revisions: specs, plans, files."""
         return self._get(f"{_graph_path(name)}/revisions/{second}/diff", {"from": first})
 
     def deploy(
@@ -120,11 +121,11 @@ class ControlClient:
         message: str = "",
         intent: Json | None = None,
     ) -> Json:
-        """Send a bundle: ``{"graph", "revision", "state"}`` of the revision that it becomes.
+        """Send a bundle, and return ``{"graph", "revision", "state"}`` of its revision.
 
-        ``intent`` has a ``kind`` (replace, canary, mirror or rollout), a ``percent`` of a canary or
-        a mirror, and a ``rollout`` whose fields stand in for those of the spec's block. Without
-        it, that block decides.
+        ``intent`` has a ``kind`` (replace, canary, mirror or rollout), a ``percent`` for a canary
+        or a mirror, and a ``rollout`` whose fields replace those of the spec's block. Without an
+        intent, the spec's block decides.
         """
         params = {"author": author, "message": message}
         if intent is not None:
@@ -141,13 +142,13 @@ class ControlClient:
     def wait(
         self, name: str, number: int, timeout: float, say: Callable[[str], None] = print
     ) -> Json:
-        """Wait until a revision is up, and does what it was deployed for.
+        """Wait until a revision is up and fulfils its intent, and return it.
 
-        One that replaces another is live then, and a canary, a mirror or the candidate of a rollout
-        is ready; whatever comes of it right after, such as ``warm``, is given as it is. An engine
-        that restarts meanwhile is waited for. ``say`` hears of every new state. Raises DeployError
-        with the node and the reason if the revision fails, or after ``timeout`` seconds, which does
-        not stop the deploy.
+        A revision that replaces another is live then; a canary, a mirror or the candidate of a
+        rollout is ready; the state may have changed again, such as to ``warm``. An engine that
+        restarts is waited for. ``say`` is called with every new state. Raise DeployError with the
+        node and the reason if the revision fails, or after ``timeout`` seconds, which does not stop
+        the deploy.
         """
         deadline = time.monotonic() + timeout
         last = ""
@@ -170,7 +171,7 @@ class ControlClient:
             time.sleep(_PAUSE_S)
 
     def traffic(self, name: str) -> Json:
-        """Weights and mirrors of a graph, each by revision."""
+        """Return the weights and mirrors of a graph, each by revision."""
         return self._get(f"{_graph_path(name)}/traffic")
 
     def set_traffic(
@@ -179,10 +180,10 @@ class ControlClient:
         weights: Mapping[int, float] | None = None,
         mirrors: Mapping[int, float] | None = None,
     ) -> Json:
-        """Set the weights of arms, and the percentages of mirrors; both together or none.
+        """Set the weights of arms and the percentages of mirrors, both in one change or neither.
 
-        Like everything that moves traffic, this comes back once the change is in force; the
-        answer's ``routers`` says how many of them have confirmed it.
+        Like all methods that move traffic, return once the change is in force; ``routers`` of the
+        reply holds the number of routers that have confirmed the change.
         """
         given = {"weights": weights, "mirrors": mirrors}
         body = {
@@ -193,7 +194,7 @@ class ControlClient:
         return self._put(f"{_graph_path(name)}/traffic", body)
 
     def promote(self, name: str, revision: int | None = None) -> Json:
-        """Make a revision the stable one, with all traffic; the candidate if none is named."""
+        """Make a revision the stable one, with all traffic; the candidate if it is None."""
         return self._post(f"{_graph_path(name)}/promote", _given(revision=revision))
 
     def abort(self, name: str) -> Json:
@@ -201,15 +202,15 @@ class ControlClient:
         return self._post(f"{_graph_path(name)}/abort")
 
     def rollback(self, name: str, to: int | None = None) -> Json:
-        """Go back to a revision; to the stable one before this one if none is named.
+        """Go back to the revision ``to``; to the previous stable revision if it is None.
 
-        The answer's ``state`` is ``live`` if that one was up, and that of a deploy if it has to
-        come up first.
+        ``state`` of the reply is ``live`` if the revision was up, and that of a deploy if the
+        revision has to start first.
         """
         return self._post(f"{_graph_path(name)}/rollback", _given(to=to))
 
     def rollout(self, name: str) -> Json:
-        """The last rollout of a graph, also if it is over; NotFound if there was none."""
+        """Return the last rollout of a graph, also if it is over; raise NotFound without any."""
         return self._get(f"{_graph_path(name)}/rollout")
 
     def move_rollout(self, name: str, action: str) -> Json:
@@ -217,33 +218,33 @@ class ControlClient:
         return self._post(f"{_graph_path(name)}/rollout/{quote(action, safe='')}")
 
     def compare(self, name: str) -> Json:
-        """What the copies to the mirrors of a graph have shown."""
+        """Return the comparison of a graph's mirrors with its arms."""
         return self._get(f"{_graph_path(name)}/compare")
 
     def monitors(self, name: str) -> Json:
-        """What the monitors of a graph have found, as far as its revisions are up."""
+        """Return the findings of a graph's monitors, for revisions that are up."""
         return self._get(f"{_graph_path(name)}/monitors")
 
     def bandits(self, name: str) -> Json:
-        """What the routers of a graph have learned from rewards, as far as its revisions are up."""
+        """Return the states of a graph's learning routers, for revisions that are up."""
         return self._get(f"{_graph_path(name)}/bandits")
 
     def reset_bandits(self, name: str, router: str | None = None) -> Json:
-        """Forget what a router has learned, or all of them; gives what ``bandits`` gives then."""
+        """Reset one learning router, or all if ``router`` is None; return as ``bandits`` does."""
         return self._post(f"{_graph_path(name)}/bandits/reset", _given(router=router))
 
     def delete(self, name: str) -> None:
-        """Ask for a graph to go."""
+        """Ask the engine to delete a graph; ``wait_gone`` waits for the end."""
         self._send("DELETE", _graph_path(name))
 
     def wait_gone(self, name: str, timeout: float) -> None:
-        """Wait until nothing of a graph is left; EngineError after ``timeout`` seconds."""
+        """Wait until a graph is deleted; raise EngineError after ``timeout`` seconds."""
         deadline = time.monotonic() + timeout
         while self._is_there(name):
             if time.monotonic() > deadline:
                 raise EngineError(
-                    f"{name} is not gone after {timeout:g} s; it goes on: look at it with"
-                    " `anabranch status`"
+                    f"{name} is not deleted after {timeout:g} s; the deletion goes on: look at it"
+                    " with `anabranch status`"
                 )
             time.sleep(_PAUSE_S)
 
@@ -256,15 +257,16 @@ class ControlClient:
         revision: int | None = None,
         request_id: str | None = None,
     ) -> Json:
-        """The last ``tail`` lines that the graph's replicas logged, or those ``after`` a cursor.
+        """Return the last ``tail`` log lines of the graph's replicas, or those ``after`` a cursor.
 
-        Of a node, a revision, a request, where these are given; see ``control.logs``.
+        ``node``, ``revision`` and ``request_id`` filter the lines. The reply has the ``lines`` and
+        a ``cursor`` for the next call.
         """
         asked = _given(tail=tail, after=after, node=node, revision=revision, request_id=request_id)
         return self._get(f"{_graph_path(name)}/logs", asked)
 
     def events(self, graph: str | None = None, after: int = 0) -> list[Json]:
-        """Events with an id above ``after``, oldest first, of one graph or of all."""
+        """Return the events with an id above ``after``, oldest first, of one graph or of all."""
         params: dict[str, str | int] = {"after": after}
         if graph is not None:
             params["graph"] = graph
@@ -272,29 +274,29 @@ class ControlClient:
         return found
 
     def metadata(self, name: str, revision: int | None = None) -> Json:
-        """Name, inputs and outputs of a graph, as the Open Inference Protocol gives them."""
+        """Return name, inputs and outputs of a graph, as the Open Inference Protocol gives them."""
         return self._get(_model_path(name, revision))
 
     def graph_url(self, name: str, revision: int | None = None) -> str:
-        """Where a graph, or one of its revisions, answers the Open Inference Protocol."""
+        """Return the URL at which a graph, or one of its revisions, answers requests."""
         return f"{self._url}{_model_path(name, revision)}"
 
     def infer(self, name: str, body: Json) -> Json:
-        """Send an inference request of the Open Inference Protocol."""
+        """Send an inference request of the Open Inference Protocol, and return the reply."""
         return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/infer", json=body))
 
     def feedback(self, name: str, body: Json) -> Json:
-        """Tell how good an answer was; says whether that counts."""
+        """Send a reward or the truth for an answer; the reply's ``counted`` tells whether it counts."""
         return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/feedback", json=body))
 
     def explain(self, name: str, body: Json) -> Json:
-        """Ask for explanations: an inference request, whose parameters may name the explainer."""
+        """Send an inference request to an explainer, which its parameters may name."""
         return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/explain", json=body))
 
     def until_reached(self, *names: str) -> None:
-        """Wait until requests come to the routers of graphs: the proxy hears of them a moment late.
+        """Wait until requests reach the routers of graphs, of which the proxy learns a moment late.
 
-        Not for long, however many, since a graph may have other reasons to refuse requests.
+        Return after 10 s in any case, since a graph may refuse requests for other reasons.
         """
         deadline = time.monotonic() + _REACHED_S
         while not holds(self._url, lambda: all(map(self._is_reached, names))):
@@ -303,7 +305,7 @@ class ControlClient:
             time.sleep(_PAUSE_S)
 
     def _is_reached(self, name: str) -> bool:
-        """Whether a new connection comes to a graph's router; or never will, as it was deleted."""
+        """Return whether a new connection reaches a graph's router, or the graph was deleted."""
         try:
             path = f"/v2/models/{quote(name, safe='')}/ready"
             self._send("GET", path, headers={"connection": "close"})
@@ -314,7 +316,7 @@ class ControlClient:
         return True
 
     def _is_there(self, name: str) -> bool:
-        """Whether anything of a graph is left, or may be while the engine cannot answer."""
+        """Return whether a graph exists, or may exist while the engine cannot answer."""
         try:
             self.graph(name)
         except NotFound:
@@ -324,7 +326,7 @@ class ControlClient:
         return True
 
     def _try_revision(self, name: str, number: int, deadline: float) -> Json:
-        """A revision, or nothing where the engine cannot answer just now."""
+        """Return a revision, or an empty dict while the engine cannot answer."""
         try:
             return self.revision(name, number)
         except (EngineUnreachable, Unavailable):
@@ -383,7 +385,7 @@ def _json(reply: httpx.Response) -> Json:
 
 
 def _raise(reply: httpx.Response) -> NoReturn:
-    """Raise what an error reply says; what did not come from anabranch may pass, if it is a 5xx."""
+    """Raise the error of a reply; a 5xx that is not anabranch's becomes Unavailable."""
     try:
         text = str(reply.json()["error"])
         kind = _ERRORS.get(reply.status_code, AnabranchError)

@@ -1,4 +1,4 @@
-"""What is known about the engine of a home: ``engine.json`` in it. No Ray here."""
+"""The state of a home's engine: the file ``engine.json``."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from anabranch.errors import EngineError
 
 FILE = "engine.json"
 RAY_TOKEN_FILE = "ray-token"
-"""File in a home with the token that Ray's servers, its dashboard too, ask for."""
+"""File in a home with the Ray token, for which Ray's servers and its dashboard ask."""
 
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """Where an engine answers: URLs, a ``host:port`` for gRPC, and its home.
+    """Addresses of an engine: URLs, a ``host:port`` for gRPC, and its home.
 
-    ``dashboard_token`` is the file with the token that the Ray dashboard asks for.
+    ``dashboard_token`` is the path of the file with the Ray token, for which Ray's dashboard asks.
     """
 
     http: str
@@ -46,7 +46,7 @@ class EngineState:
     ready: bool = False
 
     def info(self, home: Path) -> EngineInfo:
-        """What a caller needs to know."""
+        """Return the addresses of the engine, for programs and people."""
         return EngineInfo(
             http=self.http,
             grpc=self.grpc,
@@ -58,13 +58,13 @@ class EngineState:
 
 
 def resolve_home(home: str | Path | None = None) -> Path:
-    """The home asked for, else ``ANABRANCH_HOME``, else ``~/.anabranch``; absolute."""
+    """Return ``home``, else ``ANABRANCH_HOME``, else ``~/.anabranch``, as absolute path."""
     chosen = home or os.environ.get("ANABRANCH_HOME") or Path.home() / ".anabranch"
     return Path(chosen).expanduser().absolute()
 
 
 def read_state(home: Path) -> EngineState | None:
-    """The engine last started in ``home``; None if there is none or the file is damaged."""
+    """Return the engine last started in ``home``; None without one, or with a damaged file."""
     try:
         return EngineState(**json.loads((home / FILE).read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -80,12 +80,12 @@ def write_state(home: Path, state: EngineState) -> None:
 
 
 def clear_state(home: Path) -> None:
-    """Forget the engine of ``home``."""
+    """Remove the state of the engine of ``home``."""
     (home / FILE).unlink(missing_ok=True)
 
 
 def require_state(home: Path) -> EngineState:
-    """The engine of ``home``; EngineError if none was started there."""
+    """Return the engine of ``home``; raise EngineError if none was started there."""
     state = read_state(home)
     if state is None or not state.ready:
         raise EngineError(f"no engine is running in {home}: start one with `anabranch up`")

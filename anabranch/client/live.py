@@ -1,8 +1,8 @@
-"""Whether a gateway answers, and whether it goes on to.
+"""Checks whether a gateway answers, and goes on to answer.
 
 HAProxy takes each change as a new process. The one before it goes on taking connections until it
 has heard of that: some 20 ms, and half a second where the signal gets lost and Serve sends it again
-(seen with Ray 2.60). So what one answer tells, the next may deny.
+(seen with Ray 2.60). So one reply may differ from the next.
 """
 
 from __future__ import annotations

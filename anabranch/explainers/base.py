@@ -1,16 +1,16 @@
-"""What all built-in methods share, whichever library they use.
+"""Base of all built-in explainer methods, of any library.
 
 A method is a class over ``ExplainerMethod`` in a module that ``builtins.MODULES`` lists::
 
     @register("explainer", "saliency")
     class Saliency(Method):
-        columns = False          # whether several inputs may be taken for columns of a matrix
+        columns = False          # whether several inputs may be joined as columns of a matrix
         looks_inside = True      # whether it needs model.instance
 
         def __init__(self, node: Explainer, root: Path, *, abs: bool = True, **common: Any) -> None:
             super().__init__(node, root, **common)   # input, output
 
-        def load(self) -> None:  # import the library, fit; CannotLoad says what does not fit
+        def load(self) -> None:  # import the library, fit; raise CannotLoad with the reason
             super().load()
 
         def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
@@ -20,10 +20,11 @@ A method is a class over ``ExplainerMethod`` in a module that ``builtins.MODULES
                 self.explanation(context, target=..., attributions=...) for row in rows
             ]
 
-The engine calls the constructor, then ``attach(model)``, then ``load()``; ``function`` is the model
-as a function of one tensor, from then on. ``seed(context)`` and ``asked.target_of(context)`` are
-what the request asked for; ``answers`` reads what a model gives as scores or labels;
-``seeding.seeded(seed)`` seeds NumPy's global generator for a block and gives it back.
+The engine calls the constructor, then ``attach(model)``, then ``load()``; from then on ``function``
+is the model as a function of one tensor [rows, …]. ``seed(context)`` and
+``parameters.target_of(context)`` return parameters of the request; ``predictions`` reads the
+model's outputs as scores or labels; ``global_seed.seeded(seed)`` seeds NumPy's global generator for
+a block and restores it.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ class ExplainerMethod:
     """A built-in explainer: its node, its folder, and the model that it explains."""
 
     columns: ClassVar[bool] = False
-    """Whether a node with several inputs may be explained as a matrix of them."""
+    """Whether several inputs of a node may be explained as columns of a matrix."""
     looks_inside: ClassVar[bool] = False
-    """Whether it needs the component itself and not only its answers."""
+    """Whether the method reads the component itself and not only its answers."""
     model: ExplainedModel
     """Set by ``attach``."""
     function: Function
@@ -58,11 +59,11 @@ class ExplainerMethod:
         self._ports = (input, output)
 
     def attach(self, model: ExplainedModel) -> None:
-        """Take the model; nothing is asked of it yet."""
+        """Store the model, without calling it."""
         self.model = model
 
     def load(self) -> None:
-        """Find out which input and output are meant; CannotLoad where that is not clear."""
+        """Choose the explained input and output; raise CannotLoad where they are ambiguous."""
         self.function = Function(self.model, *self._ports, columns=self.columns)
 
     def seed(self, context: Context) -> int:
@@ -70,5 +71,5 @@ class ExplainerMethod:
         return seed_of(context, self.node)
 
     def explanation(self, context: Context, **found: Any) -> Explanation:
-        """Return what was found, with the method's name and the seed."""
+        """Return an explanation with the found fields, the method's name and the seed."""
         return Explanation(method=self.node.method or "", seed=self.seed(context), **found)

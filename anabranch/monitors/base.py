@@ -1,14 +1,14 @@
-"""What all methods share: what they find, and how they keep their false alarms down.
+"""Base of all built-in monitor methods: their findings, and the bound on false alarms.
 
 A method is a class in a module that ``builtins.MODULES`` lists::
 
     @register("monitor", "ks")
     class KolmogorovSmirnov(Comparing):
-        def fit(self, reference: Table) -> None: ...           # Unfit says what does not fit
+        def fit(self, reference: Table) -> None: ...           # raises Unfit with the reason
         def look(self, window: Table, number: int) -> Finding: ...
 
-``look`` is called with one window after the other, ``number`` being 1 for the first. ``least`` is
-how many rows a reference must have; 0 for a method that takes none.
+``look`` is called with one window after the other; ``number`` counts from 1. ``least`` is the
+fewest rows of a reference; 0 for a method without a reference.
 
 **False alarms.** A monitor looks at window after window for as long as its revision lives, so a
 level for each window would be passed by chance sooner or later. Here the ``false_alarm_rate`` is
@@ -35,54 +35,54 @@ from anabranch.monitors.statistics import holm
 from anabranch.monitors.table import Array, Table, Unfit
 
 MAX_REFERENCE = 10
-"""Rows of a reference that are kept, in windows: more would tell little more."""
+"""Most rows of a reference that are kept, in windows: more rows would add little."""
 
 
 @dataclass(frozen=True)
 class Feature:
-    """What was found of one feature. ``score`` and the rest are None where a method has none."""
+    """The finding on one feature. Fields that a method does not compute are None or empty."""
 
     name: str
     score: float | None = None
     """In units of the threshold: above 1 is drift."""
     statistic: float | None = None
     p_value: float | None = None
-    """Not corrected for how many features there are."""
+    """The p-value, not corrected for the number of features."""
     summary: Mapping[str, float] = field(default_factory=dict)
-    """How its values are spread: count, mean and the like."""
+    """The distribution of the values: count, mean, extremes."""
     quantiles: Mapping[float, float] = field(default_factory=dict)
-    """By share, 0 to 1."""
+    """Quantiles by share, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a method found in a window."""
+    """The finding of a method on one window."""
 
     score: float | None = None
-    """How far the window is from the reference, in units of the threshold: above 1 is drift."""
+    """Distance of the window from the reference, in units of the threshold: above 1 is drift."""
     features: tuple[Feature, ...] = ()
     outliers: int = 0
-    """Rows that were outliers."""
+    """Number of rows that are outliers."""
 
 
 class MonitorMethod:
-    """A built-in: without a reference, unless ``least`` says otherwise."""
+    """A built-in method; it takes a reference if ``least`` is above 0."""
 
     least: ClassVar[int] = 0
-    """Fewest rows of a reference; 0 where none is taken."""
+    """Fewest rows of a reference; 0 for a method without a reference."""
     takes_texts: ClassVar[bool] = False
     """Whether features may hold texts."""
 
     def fit(self, reference: Table) -> None:
-        """Take what is compared with; Unfit says why that cannot be."""
+        """Fit to the reference; raise Unfit where it is unsuitable."""
 
     def look(self, window: Table, number: int) -> Finding:
-        """Look at a window, the ``number``-th; Unfit says why that cannot be."""
+        """Return the finding on the ``number``-th window; raise Unfit where it is unsuitable."""
         raise NotImplementedError
 
 
 class Comparing(MonitorMethod):
-    """Compares with a reference, by p-values."""
+    """A method that compares windows with a reference, by p-values."""
 
     least = 10
 
@@ -91,13 +91,13 @@ class Comparing(MonitorMethod):
 
     @staticmethod
     def check(monitor: Any) -> Iterable[tuple[tuple[str | int, ...], str]]:
-        """Yield what is wrong with the arguments."""
+        """Yield mistakes in the arguments."""
         rate = monitor.args.get("false_alarm_rate", 0.01)
         if not 0 < rate < 1:
             yield ("args", "false_alarm_rate"), f"must be between 0 and 1, such as 0.01, not {rate}"
 
     def log_level(self, number: int) -> float:
-        """Return the logarithm of the level of a window, all features together."""
+        """Return the logarithm of the level of a window, for all its features together."""
         return math.log(self._rate) - math.log(number) - math.log(number + 1)
 
     def found(
@@ -108,10 +108,10 @@ class Comparing(MonitorMethod):
         number: int,
         limits: Iterable[float] | None = None,
     ) -> Finding:
-        """Return the finding of a window, from p-values of features as logarithms.
+        """Return the finding on a window from the logarithms of its features' p-values.
 
-        A score is the logarithm of the corrected p-value by that of the level, and no more than
-        that of ``limits``, a feature's score by other measures.
+        A score is the logarithm of the corrected p-value, divided by the logarithm of the level,
+        and at most the feature's score by other measures in ``limits``.
         """
         scores = holm(log_p) / self.log_level(number)
         if limits is not None:
