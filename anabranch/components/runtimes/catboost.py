@@ -30,7 +30,7 @@ _COUNTS = frozenset({"Poisson", "Tweedie"})
 
 
 @register("predictor", "catboost")
-class CatboostModel:
+class CatboostModel(BoostedTrees):
     """Serves a CatBoost model; ``predict`` returns a classifier's classes or a regressor's values.
 
     The other methods are ``predict_proba`` (a column for each class) and ``raw``, both FP64.

@@ -34,7 +34,7 @@ _OPTIONS: dict[str, dict[str, bool]] = {
 
 
 @register("predictor", "lightgbm")
-class LightgbmModel:
+class LightgbmModel(BoostedTrees):
     """Serves a Booster; the method ``predict`` is the Booster's own, in FP64.
 
     Other methods are ``predict_proba`` (a column for each class), ``raw``, ``contribs`` (SHAP

@@ -35,7 +35,7 @@ _METHODS: dict[str, Callable[[XgboostModel], Callable[[Array], Any]]] = {
 
 
 @register("predictor", "xgboost")
-class XgboostModel:
+class XgboostModel(BoostedTrees):
     """Serves a Booster; the method ``predict`` is the Booster's own, in FP32.
 
     Other methods are ``predict_proba`` (a column for each class), ``margin``, ``contribs`` (SHAP

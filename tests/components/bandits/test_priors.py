@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.components.bandits import State, RouteSums
+from anabranch.components.bandits import RouteSums, State
 from anabranch.components.bandits.priors import Beta, Gaussian, PriorMean, read, unit_information
 
 units = st.lists(st.floats(0, 1), max_size=20)

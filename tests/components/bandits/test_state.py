@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.components.bandits import State, RouteSums
+from anabranch.components.bandits import RouteSums, State
 
 ROUTES = ("a", "b", "c")
 NONE: dict[str, Any] = {route: {} for route in ROUTES}
