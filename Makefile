@@ -5,7 +5,10 @@ PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& echo "$$name" && break; done)
 BIN    := $(VENV)/bin
+# The environment grows by steps: what the demo needs, then all that the tests need.
+DEMO   := $(VENV)/.demo
 READY  := $(VENV)/.ready
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c requirements.lock
 # Engines want the machine for themselves; all other tests share it.
 PARALLEL := --numprocesses auto --dist worksteal
 
@@ -17,14 +20,17 @@ help: ## Show this list
 
 setup: $(READY) ## Create .venv and install anabranch with all that the demo and the tests need
 
-$(READY): pyproject.toml requirements.lock
+$(DEMO): pyproject.toml requirements.lock
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and was not found" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet \
-		-c requirements.lock -e '.[torch,sklearn,onnx,xgboost,lightgbm,catboost,mlflow,huggingface,explain,drift,s3,postgres,kafka,parquet,dev]'
+	$(INSTALL) -e '.[torch,sklearn]'
 	@touch $@
 
-demo: setup ## Train, serve and check a real ensemble over HTTP, then take it down
+$(READY): $(DEMO)
+	$(INSTALL) -e '.[torch,sklearn,onnx,xgboost,lightgbm,catboost,mlflow,huggingface,explain,drift,s3,postgres,kafka,parquet,dev]'
+	@touch $@
+
+demo: $(DEMO) ## Train, serve and check a real ensemble over HTTP, then take it down
 	@$(BIN)/python examples/digits/demo.py
 
 test: setup ## Run all tests but those of the night

@@ -1,8 +1,9 @@
 """Train, serve and check the digits graph: what ``make demo`` runs.
 
-Starts an engine of its own on free ports, deploys the graph, sends every held-out image over HTTP
-with 16 requests in flight, compares the answers with ``graph.run()`` in this process, and takes
-everything down again, also on failure and on Ctrl-C. Exits 1 if anything is not as it should be.
+Starts an engine of its own on free ports, deploys the graph and the variants of ``variants.py``,
+sends every held-out image to each over HTTP with 16 requests in flight, compares the answers with
+``graph.run()`` in this process, and takes everything down again, also on failure and on Ctrl-C.
+Exits 1 if anything is not as it should be.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ import httpx
 import numpy as np
 import numpy.typing as npt
 import train
+from variants import VARIANTS, Variant
 
 import anabranch
+from anabranch.graph.plan.plan import Plan
 
 HERE = Path(__file__).parent
 SPEC = HERE / "graph.yaml"
@@ -38,11 +41,28 @@ Images = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one image, and after how many seconds."""
+    """The digit and the probabilities ``[10]`` of one image, and the latency in seconds."""
 
     digit: int
     probabilities: npt.NDArray[np.float64]
     seconds: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """The answers of one variant, in order of the images, and the seconds from first to last."""
+
+    variant: Variant
+    plan: Plan
+    answers: Sequence[Answer]
+    seconds: float
+
+    def row(self) -> str:
+        """The line of the table of results."""
+        p50, p99 = np.percentile([answer.seconds * 1000 for answer in self.answers], [50, 99])
+        rate = len(self.answers) / self.seconds
+        segments, hops = len(self.plan.segments), self.plan.critical_path_hops
+        return f"{self.variant.title:28}{segments:10}{hops:6}{p50:9.1f}{p99:9.1f}{rate:12.0f}"
 
 
 def main() -> int:
@@ -53,13 +73,23 @@ def main() -> int:
     with np.load(HERE / "models" / "held_out.npz") as held_out:
         images, digits = held_out["pixels"], held_out["digits"]
     with tempfile.TemporaryDirectory(prefix="anabranch-demo-") as home, engine(home) as url:
-        say("Deploying examples/digits")
-        anabranch_command(home, "deploy", str(SPEC))
-        say("The plan")
-        anabranch_command(home, "plan", str(SPEC))
-        say(f"Sending {len(images)} held-out images over HTTP, {IN_FLIGHT} in flight")
-        answers = asyncio.run(ask_all(url, images))
-    return report(answers, digits, largest_difference(answers, images))
+        runs = [run(home, url, variant, images) for variant in VARIANTS]
+    return report(runs, digits, largest_difference(runs, images))
+
+
+def run(home: str, url: str, variant: Variant, images: Images) -> Run:
+    """Deploy a variant, show its plan, and send it all images."""
+    with variant.written(HERE) as spec:
+        plan = anabranch.Graph.load(spec).plan
+        say(f"Deploying {variant.title}")
+        anabranch_command(home, "deploy", str(spec))
+        anabranch_command(home, "plan", str(spec))
+    say(f"Sending {len(images)} held-out images over HTTP, {IN_FLIGHT} in flight")
+    infer = f"{url}/v2/models/{variant.name}/infer"
+    asyncio.run(ask_all(infer, images[: 2 * IN_FLIGHT]))  # connections and caches are ready
+    start = time.perf_counter()
+    answers = asyncio.run(ask_all(infer, images))
+    return Run(variant, plan, answers, time.perf_counter() - start)
 
 
 def say(text: str) -> None:
@@ -109,16 +139,18 @@ def free_ports(count: int) -> list[str]:
 async def ask_all(url: str, images: Images) -> list[Answer]:
     """Send one request for each image, in order of ``images``."""
     slots = asyncio.Semaphore(IN_FLIGHT)
-    async with httpx.AsyncClient(base_url=url, timeout=60, trust_env=False) as client:
-        return await asyncio.gather(*(ask(client, slots, image) for image in images))
+    async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+        return await asyncio.gather(*(ask(client, url, slots, image) for image in images))
 
 
-async def ask(client: httpx.AsyncClient, slots: asyncio.Semaphore, image: Images) -> Answer:
+async def ask(
+    client: httpx.AsyncClient, url: str, slots: asyncio.Semaphore, image: Images
+) -> Answer:
     """Send one image of 64 pixels over the Open Inference Protocol."""
     pixels = {"name": "pixels", "datatype": "FP32", "shape": [1, 64], "data": image.tolist()}
     async with slots:
         start = time.perf_counter()
-        reply = await client.post("/v2/models/digits/infer", json={"inputs": [pixels]})
+        reply = await client.post(url, json={"inputs": [pixels]})
         seconds = time.perf_counter() - start
     outputs: dict[str, Any] = {
         one["name"]: one["data"] for one in reply.raise_for_status().json()["outputs"]
@@ -126,25 +158,28 @@ async def ask(client: httpx.AsyncClient, slots: asyncio.Semaphore, image: Images
     return Answer(outputs["digit"][0], np.array(outputs["probabilities"]), seconds)
 
 
-def largest_difference(answers: Sequence[Answer], images: Images) -> float:
+def largest_difference(runs: Sequence[Run], images: Images) -> float:
     """How far any answer is from what ``graph.run()`` gives in this process."""
     graph = anabranch.Graph.load(SPEC)
     worst = 0.0
-    for answer, image in zip(answers, images, strict=True):
+    for number, image in enumerate(images):
         local = graph.run({"pixels": image[None]})
-        gap = np.abs(local["probabilities"][0] - answer.probabilities).max()
-        worst = max(worst, float(gap), abs(int(local["digit"][0]) - answer.digit))
+        for answer in (one.answers[number] for one in runs):
+            gap = np.abs(local["probabilities"][0] - answer.probabilities).max()
+            worst = max(worst, float(gap), abs(int(local["digit"][0]) - answer.digit))
     return worst
 
 
-def report(answers: Sequence[Answer], digits: npt.NDArray[np.int64], difference: float) -> int:
+def report(runs: Sequence[Run], digits: npt.NDArray[np.int64], difference: float) -> int:
     """Print what was measured; 1 if an answer differs from ``graph.run()``."""
+    answers = runs[0].answers
     right = sum(answer.digit == digit for answer, digit in zip(answers, digits, strict=True))
-    p50, p99 = np.percentile([answer.seconds * 1000 for answer in answers], [50, 99])
     equal = difference <= TOLERANCE
     say("Results")
-    print(f"accuracy    {right / len(answers):.1%} of {len(answers)} images")
-    print(f"latency     p50 {p50:.1f} ms, p99 {p99:.1f} ms")
+    print(f"{'':28}{'segments':>10}{'hops':>6}{'p50 ms':>9}{'p99 ms':>9}{'requests/s':>12}")
+    for one in runs:
+        print(one.row())
+    print(f"\naccuracy    {right / len(answers):.1%} of {len(answers)} images")
     print(f"graph.run() {'agrees' if equal else 'DIFFERS'}: largest difference {difference:.1e}")
     return 0 if equal else 1
 

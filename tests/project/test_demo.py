@@ -33,6 +33,8 @@ def test_the_demo_agrees_with_graph_run_and_leaves_nothing_behind() -> None:
     before = engines()
     done = subprocess.run([sys.executable, DEMO], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    for expected in ("accuracy", "p50", "p99", "graph.run() agrees"):
+    figures = ("accuracy", "p50", "p99", "requests/s", "graph.run() agrees")
+    ways = ("the graph as it is", "without batching", "each node in its own process")
+    for expected in (*figures, *ways):
         assert expected in done.stdout
     assert engines() <= before

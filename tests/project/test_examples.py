@@ -106,6 +106,27 @@ def test_the_ensemble_reads_digits(digits: Path) -> None:
     np.testing.assert_allclose(answer["probabilities"].sum(axis=-1), 1, rtol=1e-5)
 
 
+def test_the_demo_compares_batching_and_processes(digits: Path) -> None:
+    script = f"""
+import sys
+sys.path.insert(0, {str(digits)!r})
+from pathlib import Path
+from variants import VARIANTS
+from anabranch import Graph
+for one in VARIANTS:
+    with one.written(Path({str(digits)!r})) as path:
+        plan = Graph.load(path).plan
+        batched = [name for name, node in plan.nodes.items() if node.spec.batching]
+        print(plan.name, len(plan.segments), plan.critical_path_hops, *batched)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "digits 1 0 forest", "digits-unbatched 1 0", "digits-apart 6 4 forest"
+    ]  # fmt: skip
+
+
 def test_resources_on_the_network_make_two_segments_and_one_hop(digits: Path) -> None:
     text = (digits / "graph.yaml").read_text()
     heavy = text.replace("runtime: torch\n", "runtime: torch\n      resources: {cpu: 1}\n")
