@@ -286,7 +286,7 @@ class ControlClient:
         return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/infer", json=body))
 
     def feedback(self, name: str, body: Json) -> Json:
-        """Send a reward or the truth for an answer; the reply tells whether it counts."""
+        """Send a reward or the truth for an answer, and return whether it counts."""
         return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/feedback", json=body))
 
     def explain(self, name: str, body: Json) -> Json:

@@ -305,7 +305,7 @@ class _Composer:
         target = self._anchors.get(name)
         if target is None:
             inside = any(frame.anchor == name for frame in self._stack)
-            reason = "refers to what it stands in" if inside else "has no anchor before it"
+            reason = "refers to a value that contains it" if inside else "has no anchor before it"
             self._stop(f"the alias {quoted('*' + name)} {reason}", mark)
         frame = self._stack[-1] if self._stack else None
         if frame is not None and frame.is_map() and frame.key is None:

@@ -102,7 +102,7 @@ def _in_order(metric: Map, parsed: Mapping[str, tuple[bool, float]]) -> Iterator
 
 def _latency(limit: Limit, relative: bool) -> Iterator[str]:
     if not isinstance(limit, str):
-        yield f"{limit:g} of what? write {_LATENCY_WORDS}"
+        yield f"{limit:g} has no unit: write {_LATENCY_WORDS}"
 
 
 def _rate(limit: Limit, relative: bool) -> Iterator[str]:

@@ -110,7 +110,7 @@ def _router(node: Map) -> Iterator[Said]:
         if isinstance(routes, list):
             yield ("routes",), "strategy rules takes its nodes from `rules` and `otherwise`"
         if "otherwise" not in _intended(node, "router"):
-            yield (), "strategy rules needs `otherwise`, the node for what no rule matches"
+            yield (), "strategy rules needs `otherwise`, the node for requests that no rule matches"
 
 
 def _repeated(routes: list[Any]) -> Iterator[Said]:

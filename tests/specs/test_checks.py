@@ -213,7 +213,7 @@ def test_one_message_for_each_mistake(node: str, problem: str) -> None:
          "250ms, or a multiple of stable such as 1.2x"),
         ("rollout: {steps: [5], analysis: {interval: 1s, metrics: [{metric: latency_p95, "
          "max: 250}]}}",
-         "rollout.analysis.metrics.0.max: 250 of what? write a latency with its unit, such as "
+         "rollout.analysis.metrics.0.max: 250 has no unit: write a latency with its unit, such as "
          "250ms, or a multiple of stable, such as 1.2x"),
     ],
 )  # fmt: skip

@@ -140,7 +140,7 @@ def test_tags_are_reported(text: str) -> None:
         ("{{a: b}: c}", "f:1:2: a map or list cannot be a key"),
         ("a: &x b\n*x : c", "f:2:1: an alias cannot be a key"),
         ("a: *x", "f:1:4: a: the alias `*x` has no anchor before it"),
-        ("a: &x [*x]", "f:1:8: a.0: the alias `*x` refers to what it stands in"),
+        ("a: &x [*x]", "f:1:8: a.0: the alias `*x` refers to a value that contains it"),
         ('a: "\\0"', "f:1:4: a: NUL and lone surrogates are not allowed, not even escaped"),
         ("a: " + "9" * 100, "has 100 digits; at most 64 are allowed"),
         (b"a: b\nc: \xe9\n", "f:2:4: not UTF-8: the byte 0xE9 is out of place"),

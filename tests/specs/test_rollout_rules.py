@@ -109,7 +109,7 @@ def test_which_limits_suit_which_metric(
     ("metric", "problems"),
     [
         ({"metric": "latency_p99", "max": 250},
-         ["max: 250 of what? write a latency with its unit, such as 250ms, or a multiple of "
+         ["max: 250 has no unit: write a latency with its unit, such as 250ms, or a multiple of "
           "stable, such as 1.2x"]),
         ({"metric": "latency_p99", "max": "99999999999h"},
          ["max: 99999999999h is over the limit of 8760h"]),

@@ -50,7 +50,7 @@ def of_spec(**spec: Any) -> list[str]:
           for field in ("rules", "otherwise")]),
         ({"type": "router", "strategy": "rules", "rules": [], "routes": ["b"]},
          ["routes: strategy rules takes its nodes from `rules` and `otherwise`",
-          ": strategy rules needs `otherwise`, the node for what no rule matches"]),
+          ": strategy rules needs `otherwise`, the node for requests that no rule matches"]),
         (BASE | {"scaling": {"replicas": 2}}, []),
         (BASE | {"scaling": {"max": 2, "min": 0}}, []),
         (BASE | {"scaling": {"replicas": 2, "min": 1, "max": 3}},

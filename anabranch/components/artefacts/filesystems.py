@@ -50,7 +50,7 @@ def _system(uri: str) -> tuple[Any, str]:
         system, place = url_to_fs(uri)
     except ImportError as error:
         raise ArtefactError(
-            f"what reads {scheme(uri)}: is missing ({error}): pip install 'anabranch[{extra}]'"
+            f"the library for {scheme(uri)}: is missing ({error}): pip install 'anabranch[{extra}]'"
         ) from None
     system.invalidate_cache()  # listings are kept for the life of the process
     return system, place

@@ -204,7 +204,9 @@ def _walk(server: _Server, top: str) -> Iterator[str]:
             path = f"{folder}/{entry['path']}".lstrip("/")
             seen += 1
             if seen > MAX_FILES or not is_inner(path):
-                raise ArtefactError(f"the folder holds over {MAX_FILES} files, or what leads out")
+                raise ArtefactError(
+                    f"the folder holds over {MAX_FILES} files, or a link that leads out of it"
+                )
             if entry.get("is_dir"):
                 folders.append(path)
             else:

@@ -93,7 +93,7 @@ def open_source(uri: str, settings: ArtefactSettings) -> ArtefactSource:
 
 def _check(source: ArtefactSource, settings: ArtefactSettings) -> None:
     if not source.files:
-        raise ArtefactError("there is nothing at that place")
+        raise ArtefactError("there is no file or folder at that path")
     if len(source.files) > MAX_FILES:
         raise ArtefactError(f"the folder holds over {MAX_FILES} files")
     for file in source.files:

@@ -105,7 +105,7 @@ def problem(model: str) -> str | None:
         known = ", ".join(SCHEMES)
         return f"the scheme {scheme(model)!r} is not known (available: {known}, and paths)"
     if "#" in model and not is_inner(inner):
-        return "what follows # must be a path inside, such as #model/model.onnx"
+        return "the part behind # must be a path inside the archive, such as #model/model.onnx"
     if "\0" in model or "\n" in model:
         return "a URI has no control characters"
     return _CHECKS.get(scheme(model), _check_place)(place)

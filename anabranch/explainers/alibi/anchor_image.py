@@ -86,8 +86,8 @@ class AnchorImage(Anchors):
             self._shape = known
         else:
             raise CannotLoad(
-                "it is not known what an image is: "
-                "args: {image_shape: [height, width]}, or that with channels"
+                "the shape of an image is unknown: "
+                "give args: {image_shape: [height, width]}, or with channels"
             )
         self._row_shape = known or (self._shape if len(sizes) != 1 else (_size(self._shape),))
         if _size(self._row_shape) != _size(self._shape):

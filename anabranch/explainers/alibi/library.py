@@ -57,7 +57,7 @@ def already_fitted(node: NodeBase, *fixed: str) -> Iterator[Finding]:
     if getattr(node, "model", None) is None:
         return
     if getattr(node, "data", None) is not None:
-        yield ("data",), "the model is a fitted explainer, so there is nothing to fit; remove one"
+        yield ("data",), "the model is a fitted explainer, which needs no data; remove one of them"
     for name in fixed:
         if name in node.args:
             yield ("args", name), "the model is a fitted explainer, which has its own; remove this"

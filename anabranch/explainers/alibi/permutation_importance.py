@@ -91,7 +91,7 @@ class PermutationImportance(Whole):
         """Find the importance for the node's seed."""
         if self.sample.y is None:
             raise CannotLoad(
-                "permutation_importance needs to know what is true: y in a .npz, or args: "
+                "permutation_importance needs the truth of each row: y in a .npz, or args: "
                 "{label: column} of a .csv"
             )
         self._truth = _truth(self.sample.y, _wants(self._metrics[0]))

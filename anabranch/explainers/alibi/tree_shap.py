@@ -105,7 +105,9 @@ class TreeShap(Tabular):
 
     def _misfit(self, what: str) -> CannotLoad:
         there = listing(fitting(self.model.node, from_outside=True))
-        return CannotLoad(f"tree_shap explains trees, but the model is {what}; what fits: {there}")
+        return CannotLoad(
+            f"tree_shap explains trees, but the model is {what}; methods that can: {there}"
+        )
 
     def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
         """Return what each feature adds to the target's raw score, for each row."""

@@ -238,7 +238,7 @@ class LayerGradCam(Attribution):
         if maps.ndim < 3:
             raise ValueError(
                 f"the layer {self._name!r} gives {list(maps.shape[1:])} for a row, which is no "
-                "map; name a convolution, or what follows one"
+                "map; name a convolution, or a layer behind one"
             )
         return Attributions(
             self._enlarged(maps, rows), {"library": [{"layer": m} for m in maps.tolist()]}

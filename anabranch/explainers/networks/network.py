@@ -64,8 +64,8 @@ class Network:
         if not explained.is_floating_point():
             dtype = str(explained.dtype).removeprefix("torch.")
             raise InvalidRequest(
-                f"input {self._input!r} is {dtype}, but only floats can be explained by what a "
-                "network makes of them; explain another input: args: {input: ...}"
+                f"input {self._input!r} is {dtype}, but a network's answer is explained by "
+                "inputs of floats only; explain another input: args: {input: ...}"
             )
         return explained, tuple(found)
 
@@ -75,8 +75,8 @@ class Network:
             answers = self.explained(explained, *others)
         if answers.ndim not in (1, 2) or not answers.is_floating_point():
             raise ValueError(
-                f"the network gives {answers.dtype} of shape {list(answers.shape)}; what can be "
-                "explained are floats of shape [rows] or [rows, classes]"
+                f"the network gives {answers.dtype} of shape {list(answers.shape)}; only "
+                "floats of shape [rows] or [rows, classes] can be explained"
             )
         return answers
 

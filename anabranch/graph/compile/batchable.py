@@ -26,7 +26,7 @@ def _problems(draft: Draft, node: PlannedNode) -> Iterator[tuple[FieldPath, str]
             yield node_path(node.name, "inputs", key), text
     for name, spec in (node.outputs or {}).items():
         if _has_no_rows(spec):
-            text = f"output {name!r} has no rows, along which `batching` splits what comes back"
+            text = f"output {name!r} has no rows, along which `batching` splits results"
             yield node_path(node.name, "batching"), text
 
 

@@ -24,7 +24,7 @@ Mistake = tuple[FieldPath, str]
 
 _SAYS_NOTHING = {
     "outputs": "an explainer gives no tensors",
-    "retries": "an explanation that failed is asked for again by whoever wants it",
+    "retries": "the client repeats a request for an explanation that failed",
     "idempotent": "an explainer is called once for an explanation",
     "on_error": "no node reads an explainer, so nothing needs a stand-in",
 }
@@ -86,7 +86,7 @@ def _explainer(draft: Draft, node: PlannedNode, spec: Explainer) -> Iterator[Mis
     if node.inputs and node.inputs.keys() != received.keys():
         yield (
             node_path(node.name, "inputs"),
-            f"method {method} asks the model with what it explains, so its inputs must have the "
+            f"method {method} calls the model with its own inputs, so they must have the "
             f"model's names: {listing(received)}",
         )
 
@@ -100,7 +100,7 @@ def _method(
     if reason is not None:
         what = "the whole graph" if explained is None else repr(explained.name)
         others = fitting(subject)
-        instead = f"what fits: {', '.join(others)}" if others else "a `component` may"
+        instead = f"methods that can: {', '.join(others)}" if others else "a `component` may"
         yield (
             node_path(node.name, "method"),
             f"{method} cannot explain {what}: {reason}; {instead}",

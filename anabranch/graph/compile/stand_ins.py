@@ -38,7 +38,7 @@ def _check(draft: Draft, node: PlannedNode) -> Found:
     if node.type == "router" and (value is not None or on_error == "skip"):
         yield (
             node_path(node.name, "on_error"),
-            "a router gives what one of its routes gives; use `{use: …}` for when it cannot decide",
+            "a router node has the outputs of its route; use `{use: …}` for when it cannot choose",
         )
     elif on_error == "skip":
         yield from _check_readers(draft, node)

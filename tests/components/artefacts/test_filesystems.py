@@ -138,5 +138,5 @@ def test_a_missing_extra_is_named() -> None:
     command = [sys.executable, "-c", WITHOUT, *uris]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60).stdout.splitlines()
     for line, (scheme, extra) in zip(found, extras.items(), strict=True):
-        assert line.startswith(f"ArtefactError: what reads {scheme}: is missing (")
+        assert line.startswith(f"ArtefactError: the library for {scheme}: is missing (")
         assert line.endswith(f"pip install 'anabranch[{extra}]'")

@@ -237,7 +237,7 @@ def test_categories_are_named(parts):
          "no feature 'z'"),
         ("anchor_image", {"args": {"image_shape": [4]}}, r"must be \[height, width\]"),
         ("anchor_image", {"args": {"p_sample": 1.0}}, "p_sample: must be above 0"),
-        ("anchor_image", {}, "not known what an image is"),
+        ("anchor_image", {}, "the shape of an image is unknown"),
         ("anchor_image", {"data": "x.npy", "args": {"image_shape": [2, 3]}}, r"no images \[2, 3\]"),
         ("anchor_text", {"data": "x.npy"}, "anchor_text is fitted on nothing"),
         ("anchor_text", {"args": {"top_n": 3}}, "belongs to sampling_strategy: similarity"),

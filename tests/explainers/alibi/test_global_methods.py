@@ -203,7 +203,7 @@ def test_categories_are_points_of_the_curve(tmp_path):
         ("permutation_importance", {"data": "sample.npz", "args": {"metrics": ["r2", "f1"]}},
          "some want classes and some numbers: split"),
         ("permutation_importance", {"data": "few.npy", "args": {"metrics": ["f1"]}},
-         "needs to know what is true"),
+         "needs the truth of each row"),
         ("permutation_importance", {"data": "sample.npz",
                                     "args": {"metrics": ["f1"], "n_repeats": 0}}, "at least 1"),
         ("permutation_importance", {"data": "few.npy", "args": {"metrics": ["f1"], "label": "y"}},

@@ -114,7 +114,7 @@ def test_what_is_not_made_of_trees(tmp_path, make, message):
     model = sklearn_model(tmp_path, make(*IRIS), 4)
     with pytest.raises(REFUSED, match=message) as raised:
         explainer(model, tmp_path, "tree_shap")
-    assert "what fits: ale, anchor_image, anchor_tabular" in str(raised.value)
+    assert "methods that can: ale, anchor_image, anchor_tabular" in str(raised.value)
     assert "kernel_shap" in str(raised.value)
     assert str(raised.value).count("tree_shap") == 1
 

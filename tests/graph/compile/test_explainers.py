@@ -74,7 +74,7 @@ def methods() -> Iterator[None]:
 def test_a_method_that_does_not_fit_is_a_mistake_that_names_those_that_do() -> None:
     (said,) = mistakes(w={"type": "explainer", "method": "inner", "explains": "b"})
     assert said.startswith(
-        "spec.nodes.w.method: inner cannot explain 'b': it has no gradients; what fits: "
+        "spec.nodes.w.method: inner cannot explain 'b': it has no gradients; methods that can: "
     )
     assert "outer" in said.partition("what fits:")[2]
     assert "inner" not in said.partition("what fits:")[2]

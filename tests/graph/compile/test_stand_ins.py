@@ -83,7 +83,7 @@ def test_a_router_has_a_stand_in_only_for_its_decision(on_error: Any) -> None:
         "r", component="c.py:R", routes=["a"], inputs={"x": "x"}, on_error=on_error
     )
     (found,) = problems(graph.output("y", "r"))
-    assert found.startswith("spec.nodes.r.on_error: a router gives what one of its routes gives;")
+    assert found.startswith("spec.nodes.r.on_error: a router node has the outputs of its route;")
 
 
 def skipping(quorum: int | None = 1, **combiner: Any) -> Graph:
