@@ -1,4 +1,4 @@
-"""Which methods fit what is to be explained."""
+"""Lists the methods that can explain a node."""
 
 from __future__ import annotations
 

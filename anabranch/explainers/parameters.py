@@ -1,4 +1,4 @@
-"""What a request says of the explanation that it wants: its parameters ``target`` and ``seed``."""
+"""Reads the parameters ``target`` and ``seed`` of a request for an explanation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def seed_of(context: Context, node: Explainer) -> int:
 
 
 def target_of(context: Context) -> int | None:
-    """Return the class that the request wants explained, counted from 0; None: it names none."""
+    """Return the explained class of the request, counted from 0; None without ``target``."""
     return _whole("target", context.parameters.get("target"), _MAX_TARGET)
 
 

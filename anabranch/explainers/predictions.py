@@ -1,4 +1,4 @@
-"""What a model answers for rows, read as classes, scores or labels."""
+"""Reads the outputs of a model for rows as classes, scores or labels."""
 
 from __future__ import annotations
 
@@ -61,6 +61,6 @@ def labels(answers: Array) -> Array:
 
 
 def plain_label(label: Any) -> int | str:
-    """Return a label as JSON knows it."""
+    """Return a label as a JSON value."""
     value = label.item() if isinstance(label, np.generic) else label
     return value.decode(errors="replace") if isinstance(value, bytes) else value

@@ -1,4 +1,4 @@
-"""What is logged of work that takes long, such as fitting an explainer."""
+"""Logs the progress of long work, such as fitting an explainer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EVERY = 5.0
 
 
 class ExplanationProgress:
-    """Logs how often a model was asked, every few seconds while ``work`` lasts."""
+    """Logs the number of calls of a model, every few seconds while ``work`` lasts."""
 
     def __init__(self) -> None:
         self._what = ""
@@ -25,7 +25,7 @@ class ExplanationProgress:
 
     @contextmanager
     def work(self, what: str) -> Iterator[None]:
-        """Log that work begins, how it goes, and how long it took."""
+        """Log the beginning, the progress and the duration of work."""
         self._what = what
         self._calls = self._rows = 0
         self._began = self._told = time.monotonic()
@@ -35,7 +35,7 @@ class ExplanationProgress:
         self._what = ""
 
     def watched(self, predictor: Callable[..., Array]) -> Callable[..., Array]:
-        """Return the same function, counted."""
+        """Return the function with its calls counted."""
 
         def counted(rows: Any) -> Array:
             answers = predictor(rows)

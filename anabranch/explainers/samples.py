@@ -1,4 +1,4 @@
-"""A sample of what a model sees, which explainers are fitted on: .npy, .npz or .csv."""
+"""Samples of a model's inputs, on which explainers are fitted: .npy, .npz or .csv."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = "feature_names"
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows that a model was made for."""
+    """The rows of a sample, with labels and names of features if it has them."""
 
     x: Array
     """Numbers [rows, ...]."""

@@ -1,4 +1,4 @@
-"""Similarity: the samples whose loss pulls the network's weights the way the row's does.
+"""Similarity: the samples whose loss has gradients similar to those of the row's loss.
 
 Charpiat et al., "Input Similarity from the Neural Network Perspective" (NeurIPS 2019), by Alibi.
 """
@@ -43,7 +43,7 @@ _DTYPES = {"torch.float16": np.float16, "torch.float32": np.float32, "torch.floa
 
 @register("explainer", "similarity")
 class Similarity(ExplainerMethod):
-    """The ``top`` rows of ``data`` (x and y) that speak most for the answer, by ``sim_fn``.
+    """The ``top`` rows of ``data`` (x and y) that support the answer most, by ``sim_fn``.
 
     The row's own class is the target, or for ``task: regression`` the request's parameter
     ``truth``. ``loss`` is a function of ``torch.nn.functional``; ``layer`` takes the gradients of
@@ -76,7 +76,7 @@ class Similarity(ExplainerMethod):
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
-        """Tell why a node has no network that could be looked into."""
+        """Return why a node has no readable network; None if it may have one."""
         return misfit(explained)
 
     @staticmethod
@@ -91,7 +91,7 @@ class Similarity(ExplainerMethod):
             yield ("args", "top"), "must be at least 1"
 
     def load(self) -> None:
-        """Compute the gradients of the sample; CannotLoad where it does not fit the network."""
+        """Compute the gradients of the sample; raise CannotLoad where it does not fit."""
         super().load()
         if self.function.others:
             raise CannotLoad("similarity takes networks with a single input")
@@ -106,7 +106,7 @@ class Similarity(ExplainerMethod):
         self._count = len(x)
 
     def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
-        """Return the nearest rows of the sample for each row; InvalidRequest without a truth."""
+        """Return the nearest rows of the sample for each row; InvalidRequest without truth."""
         rows, _ = self.network.tensors(inputs)
         with self._gradients(self.seed(context)):
             targets = self._targets(context, self.network.scores(rows, ()))

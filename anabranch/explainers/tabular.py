@@ -1,4 +1,4 @@
-"""Explainers of matrices [rows, features]: the sample they are fitted on, and names of features."""
+"""Base of explainers of matrices [rows, features]: their sample, and names of features."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ class Tabular(ExplainerMethod):
         return samples.Sample(self.function.rounded(sample.x), sample.y, sample.names)
 
     def name(self, count: int, known: Sequence[str] = ()) -> None:
-        """Name the features: as the args say, or else as they are known, or else x0, x1, ..."""
+        """Name the features by the args, else by the sample or the model, else x0, x1, ..."""
         numbered = [f"x{index}" for index in range(count)]
         self.names = tuple(self._given_names or known or self.function.columns or numbered)
         if len(self.names) != count:
             raise CannotLoad(f"there are {len(self.names)} names of features, but {count} features")
 
     def matrix(self, inputs: Mapping[str, Array]) -> Array:
-        """Return the matrix of a request; InvalidRequest where it is none of these features."""
+        """Return the matrix of a request; raise InvalidRequest for other features."""
         rows = self.function.rows(inputs)
         if rows.ndim != 2 or rows.shape[1] != len(self.names) or rows.dtype.kind in "OSU":
             raise InvalidRequest(
@@ -86,7 +86,7 @@ class Tabular(ExplainerMethod):
         return scores(self.function(rows))
 
     def indices(self, features: Sequence[str]) -> list[int]:
-        """Return where features are, by their names; CannotLoad where there is no such one."""
+        """Return the indices of features by their names; raise CannotLoad for an unknown name."""
         for feature in features:
             if feature not in self.names:
                 raise CannotLoad(f"there is no feature {feature!r}{hint(feature, self.names)}")
@@ -98,14 +98,14 @@ class Tabular(ExplainerMethod):
 
 
 def no_texts(explained: NodeBase | None, method: str) -> str | None:
-    """Tell why a method over numbers cannot explain a node that takes texts."""
+    """Return why a method over numbers cannot explain a node; None unless it takes texts."""
     if getattr(explained, "runtime", None) == "huggingface":
         return f"{method} explains matrices of numbers, but the runtime huggingface takes texts"
     return None
 
 
 def needs_data(node: NodeBase, instead: str = "") -> Iterable[tuple[tuple[str], str]]:
-    """Find a node without the sample that its method is fitted on."""
+    """Find a missing sample."""
     explainer = node
     assert isinstance(explainer, Explainer)
     if explainer.data is None and (not instead or explainer.model is None):
@@ -116,7 +116,7 @@ def needs_data(node: NodeBase, instead: str = "") -> Iterable[tuple[tuple[str], 
 
 
 def no_model(node: NodeBase) -> Iterable[tuple[tuple[str], str]]:
-    """Find a fitted explainer where the method fits nothing that could be kept."""
+    """Find a fitted explainer, for a method that has none."""
     assert isinstance(node, Explainer)
     if node.model is not None:
         yield ("model",), f"{node.method} has nothing fitted that could be loaded; remove it"

@@ -31,14 +31,14 @@ class AlibiDetect(Comparing):
         self._name = detector
 
     def fit(self, reference: Table) -> None:
-        """Make the detector; CannotLoad where alibi-detect is missing."""
+        """Make the detector; raise CannotLoad where alibi-detect is missing."""
         self._reference = reference
         library = require("alibi_detect.cd", "drift", _NOTE)
         rows = reference.numbers(f"alibi_detect {self._name}")
         self._detector = _MAKERS[self._name](library, rows)
 
     def look(self, window: Table, number: int) -> Finding:
-        """Ask the detector for p-values."""
+        """Return the finding from the detector's p-values."""
         unlike(self._reference, window)
         rows = window.numbers(f"alibi_detect {self._name}")
         data = self._detector.predict(rows)["data"]

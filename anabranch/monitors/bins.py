@@ -1,4 +1,4 @@
-"""Bins in which a reference and a window are counted alike."""
+"""Bins in which the values of a reference and of windows are counted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Bins(Protocol):
     reference: Array
 
     def count(self, values: Array) -> Array:
-        """Return how many of the values [rows] are in each bin [bins]."""
+        """Return the number of values [rows] in each bin [bins]."""
         ...
 
 
@@ -36,7 +36,7 @@ class Categories:
         self.reference = self.count(values)
 
     def count(self, values: Array) -> Array:
-        """Return how many of the values are in each bin; the last is that of the others."""
+        """Return the number of values in each bin; the last bin holds all other values."""
         found, counts = np.unique(values, return_counts=True)
         at = np.minimum(np.searchsorted(self._known, found), len(self._known) - 1)
         same = self._known[at] == found
@@ -61,7 +61,7 @@ class Quantiles:
         self.reference = self.count(values)
 
     def count(self, values: Array) -> Array:
-        """Return how many of the values are in each bin: below, the bins, above, missing."""
+        """Return the number of values in each bin: below, the bins, above, missing."""
         missing = np.isnan(values)
         places = np.searchsorted(self._edges, values[~missing], "left")
         counts = np.bincount(places, minlength=len(self._edges) + 1)

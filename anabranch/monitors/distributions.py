@@ -25,18 +25,18 @@ class KolmogorovSmirnov(Comparing):
     """
 
     def fit(self, reference: Table) -> None:
-        """Take the reference; Unfit if it holds texts."""
+        """Store the reference; raise Unfit if it holds texts."""
         self._reference = reference
         self._sorted = np.sort(_with_missing_last(reference.numbers("ks")), axis=0)
 
     def look(self, window: Table, number: int) -> Finding:
-        """Compare every feature."""
+        """Compare every feature of the window with the reference."""
         unlike(self._reference, window)
         statistics, log_p = self.compared(window)
         return self.found(window.names, statistics, log_p, number)
 
     def compared(self, window: Table) -> tuple[Array, Array]:
-        """Return the statistic of each feature, and its p-value as a logarithm."""
+        """Return the statistic of each feature, and the logarithm of its p-value."""
         m, n = len(self._sorted), window.rows
         found = ks_statistics(self._sorted, _with_missing_last(window.numbers("ks")))
         return found / (n * m), ks_log_p(found, n, m)
@@ -57,19 +57,19 @@ class ChiSquare(Comparing):
     takes_texts = True
 
     def fit(self, reference: Table) -> None:
-        """Count the reference; Unfit if a feature has too many values to be categories."""
+        """Count the reference; raise Unfit if a feature has too many values to be categories."""
         self._reference = reference
         columns = zip(reference.names, reference.columns, strict=True)
         self._bins = [Categories(name, column) for name, column in columns]
 
     def look(self, window: Table, number: int) -> Finding:
-        """Compare every feature."""
+        """Compare every feature of the window with the reference."""
         unlike(self._reference, window)
         statistics, log_p = self.compared(window)
         return self.found(window.names, statistics, log_p, number)
 
     def compared(self, window: Table) -> tuple[Array, Array]:
-        """Return the statistic of each feature, and its p-value as a logarithm."""
+        """Return the statistic of each feature, and the logarithm of its p-value."""
         pairs = zip(self._bins, window.columns, strict=True)
         found = [homogeneity(bins.count(column), bins.reference) for bins, column in pairs]
         return np.array([one for one, _ in found]), np.array([log_p for _, log_p in found])
@@ -90,7 +90,7 @@ class Drift(Comparing):
         self._named = frozenset(categories or ())
 
     def fit(self, reference: Table) -> None:
-        """Share the features out; Unfit names a category that is no feature."""
+        """Assign the features to the tests; raise Unfit for a category that is no feature."""
         self._reference = reference
         tensors = {name.partition("[")[0] for name in reference.names}
         for name in self._named - tensors - set(reference.names):
@@ -114,7 +114,7 @@ class Drift(Comparing):
         )
 
     def look(self, window: Table, number: int) -> Finding:
-        """Compare every feature by the test that suits it, and correct for all of them."""
+        """Compare every feature by its test, and correct the p-values for all features."""
         unlike(self._reference, window)
         statistics, log_p = np.zeros(len(window.names)), np.zeros(len(window.names))
         for method, places in self._parts:
@@ -147,7 +147,7 @@ class PopulationStabilityIndex(Comparing):
 
     @staticmethod
     def check(monitor: Any) -> Iterable[tuple[tuple[str | int, ...], str]]:
-        """Yield what is wrong with the arguments."""
+        """Yield mistakes in the arguments."""
         yield from Comparing.check(monitor)
         if not 2 <= monitor.args.get("bins", 10) <= 100:
             yield ("args", "bins"), "must be 2 to 100"
@@ -155,7 +155,7 @@ class PopulationStabilityIndex(Comparing):
             yield ("args", "threshold"), "must be more than 0, such as 0.1"
 
     def fit(self, reference: Table) -> None:
-        """Make the bins; Unfit if a feature of texts has too many values."""
+        """Make the bins; raise Unfit if a feature of texts has too many values."""
         self._reference = reference
         self._bins: list[Bins] = [
             Categories(name, column) if category else Quantiles(column, self._number)
@@ -165,7 +165,7 @@ class PopulationStabilityIndex(Comparing):
         ]
 
     def look(self, window: Table, number: int) -> Finding:
-        """Compare every feature."""
+        """Compare every feature of the window with the reference."""
         unlike(self._reference, window)
         indices, log_p = [], []
         for bins, column in zip(self._bins, window.columns, strict=True):

@@ -1,9 +1,9 @@
-"""Methods that tell rows which are unlike the reference, and whether there are too many.
+"""Methods that find rows unlike the reference, and windows with too many of them.
 
-The reference is split: on one half a method learns what is usual, the scores of the other half say
-what is an outlier, namely a score above all but the share ``contamination`` of them. How many of a
-window's rows are then outliers by chance has a distribution of its own, whatever the data, the
-method and the scores: rows that are exchangeable with the other half rank among it at random, so
+The reference is split: from one half a method learns the usual rows, and the scores of the other
+half define an outlier: a score above all but the share ``contamination`` of them. The number of a
+window's outliers by chance has a distribution of its own, whatever the data, the method and the
+scores are: rows that are exchangeable with the other half rank among it at random, so
 the chance of k or more above the r-th largest of its m is that of k or more window rows among the
 k + r - 1 largest of all (the negative hypergeometric distribution; split conformal prediction:
 Vovk, Gammerman, Shafer: "Algorithmic learning in a random world", 2005).
@@ -25,7 +25,7 @@ from anabranch.monitors.table import Array, Table, Unfit
 
 
 class Outliers(Comparing):
-    """Counts outliers; what is usual is up to ``learn`` and ``rate``."""
+    """Counts outliers; subclasses define unusual rows by ``learn`` and ``rate``."""
 
     least = 40
 
@@ -36,7 +36,7 @@ class Outliers(Comparing):
 
     @staticmethod
     def check(monitor: Any) -> Iterable[tuple[tuple[str | int, ...], str]]:
-        """Yield what is wrong with the arguments."""
+        """Yield mistakes in the arguments."""
         yield from Comparing.check(monitor)
         if not 0 < monitor.args.get("contamination", 0.01) < 0.5:
             yield ("args", "contamination"), "must be between 0 and 0.5, such as 0.01"
@@ -44,15 +44,15 @@ class Outliers(Comparing):
             yield ("args", "seed"), "must be 0 to 4294967295"
 
     def learn(self, rows: Array) -> None:
-        """Learn what is usual from rows [rows, features] without missing values."""
+        """Learn the usual rows from rows [rows, features] without missing values."""
         raise NotImplementedError
 
     def rate(self, rows: Array) -> Array:
-        """Return how unusual each of the rows is [rows]: the larger, the more."""
+        """Return how unusual each row is [rows]; larger is more unusual."""
         raise NotImplementedError
 
     def fit(self, reference: Table) -> None:
-        """Learn from one half, in an order drawn by the seed, and rate the other."""
+        """Learn from one half, drawn by the seed, and rate the other half."""
         self._reference = reference
         rows = reference.numbers("an outlier detector")
         if np.isinf(rows).any():
@@ -67,7 +67,7 @@ class Outliers(Comparing):
         self._limit = known[-self._r]
 
     def look(self, window: Table, number: int) -> Finding:
-        """Count the outliers; the share of them stands for the window as its only feature."""
+        """Count the outliers; their share is the only feature of the finding."""
         unlike(self._reference, window)
         rows = window.numbers("an outlier detector")
         finite = ~np.isinf(rows).any(axis=1)
@@ -105,7 +105,7 @@ class Mahalanobis(Outliers):
     """
 
     def learn(self, rows: Array) -> None:
-        """Keep mean, scale and covariance."""
+        """Compute mean, scale and covariance."""
         self._mean = rows.mean(axis=0)
         spread = rows.std(axis=0)
         self._scale = np.where(spread > 0, spread, 1.0)
@@ -119,7 +119,7 @@ class Mahalanobis(Outliers):
 
 
 def shrunk_covariance(rows: Array) -> Array:
-    """Return the covariance of centred rows [rows, features], shrunk after Ledoit and Wolf."""
+    """Return the covariance matrix of centred rows [rows, features], shrunk by Ledoit and Wolf."""
     n, p = rows.shape
     sample = rows.T @ rows / n
     mu = max(np.trace(sample) / p, 1e-12)
@@ -145,7 +145,7 @@ class IsolationForest(Outliers):
 
     @staticmethod
     def check(monitor: Any) -> Iterable[tuple[tuple[str | int, ...], str]]:
-        """Yield what is wrong with the arguments."""
+        """Yield mistakes in the arguments."""
         yield from Outliers.check(monitor)
         if not 1 <= monitor.args.get("trees", 100) <= 1000:
             yield ("args", "trees"), "must be 1 to 1000"
@@ -159,6 +159,6 @@ class IsolationForest(Outliers):
         self._forest.fit(rows)
 
     def rate(self, rows: Array) -> Array:
-        """Return how early each row is alone."""
+        """Return how early the trees isolate each row."""
         found: Array = -self._forest.score_samples(rows)
         return found

@@ -1,4 +1,4 @@
-"""Samples in files that monitors compare with: .npy, .npz or .csv. Nothing in them is unpickled."""
+"""Reads references of monitors from files: .npy, .npz or .csv, never unpickled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anabranch.specs.excerpts import hint, listing
 
 
 def check_format(data: str) -> None:
-    """Raise CannotLoad where a file is of no format that is read."""
+    """Raise CannotLoad for a file of an unknown format."""
     if PurePosixPath(data).suffix not in _READERS:
         raise CannotLoad(f"{data!r} is none of {listing(_READERS)}")
 

@@ -1,4 +1,4 @@
-"""How values are spread, without a reference: quantile sketches that can be added."""
+"""Distributions of values without a reference: quantile sketches that can be added."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class QuantileSketch:
 
     @classmethod
     def of(cls, values: Array) -> Self:
-        """The sketch of some numbers [rows]; NaN and infinities count as missing."""
+        """Return the sketch of numbers [rows]; NaN and infinities count as missing."""
         sketch = cls()
         known = values[np.isfinite(values)]
         sketch.missing = len(values) - len(known)
@@ -54,7 +54,7 @@ class QuantileSketch:
         return sketch
 
     def add(self, other: QuantileSketch) -> None:
-        """Count what another sketch has counted."""
+        """Add the counts of another sketch."""
         self.count += other.count
         self.missing += other.missing
         self._total += other._total
@@ -65,7 +65,7 @@ class QuantileSketch:
         self._below = _bounded(self._below + other._below)
 
     def quantile(self, share: float) -> float:
-        """The value that this share of the numbers does not exceed; NaN where there are none."""
+        """Return the value that this share of the numbers does not exceed; NaN without numbers."""
         rank = share * (self.count - 1)
         for value, count in self._ascending():
             rank -= count
@@ -79,14 +79,14 @@ class QuantileSketch:
         return [*below, (0.0, self._zeros), *above]
 
     def summary(self) -> Mapping[str, float]:
-        """Count, missing values, mean and extremes."""
+        """Return count, missing values, mean and extremes."""
         found = {"count": float(self.count), "missing": float(self.missing)}
         if self.count:
             found |= {"mean": self._total / self.count, "min": self._least, "max": self._most}
         return found
 
     def quantiles(self) -> Mapping[float, float]:
-        """The usual quantiles; none where there are no numbers."""
+        """Return the quantiles that monitors report; none without numbers."""
         return {share: self.quantile(share) for share in QUANTILES} if self.count else {}
 
 
@@ -122,7 +122,7 @@ class Sketch(MonitorMethod):
         self._sketches: dict[str, QuantileSketch] = {}
 
     def look(self, window: Table, number: int) -> Finding:
-        """Add a window."""
+        """Add a window, and return the finding on all rows so far."""
         for name, column in zip(window.names, window.columns, strict=True):
             if column.dtype.kind == "f":
                 self._sketches.setdefault(name, QuantileSketch()).add(QuantileSketch.of(column))

@@ -1,4 +1,4 @@
-"""What a monitor looks at: watched tensors as rows and features."""
+"""The watched tensors of a monitor as rows and features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_TEXT = 256
 
 
 class Unfit(ValueError):
-    """Why rows cannot be looked at."""
+    """The reason why a method cannot take rows."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ class Table:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return len(self.columns[0]) if self.columns else 0
 
     def numbers(self, method: str) -> Array:
-        """Return all features as a matrix [rows, features]; Unfit names a column of texts."""
+        """Return all columns as a matrix [rows, features]; raise Unfit for a column of texts."""
         for name, column in zip(self.names, self.columns, strict=True):
             if column.dtype.kind == "U":
                 raise Unfit(f"{name} holds texts, and {method} is for numbers; watch another")
         return np.column_stack(self.columns)
 
     def only(self, features: Sequence[int]) -> Table:
-        """Return some of the features, by their places."""
+        """Return the features at some places."""
         return Table(
             tuple(self.names[i] for i in features),
             tuple(self.columns[i] for i in features),
@@ -52,7 +52,7 @@ class Table:
         )
 
     def part(self, rows: Array) -> Table:
-        """Return some of the rows, by a mask or their places."""
+        """Return the rows of a mask or at some places."""
         return Table(self.names, tuple(column[rows] for column in self.columns), self.categorical)
 
 
@@ -88,7 +88,7 @@ def _feature(name: str, at: tuple[int, ...]) -> str:
 
 
 def as_texts(values: Array) -> Array:
-    """Return texts or bytes as NumPy's texts, cut to a length that a category may have."""
+    """Return texts or bytes as NumPy's texts, cut to the longest length of a category."""
     texts = [
         one.decode("utf-8", "replace") if isinstance(one, bytes) else str(one)
         for one in values.ravel().tolist()

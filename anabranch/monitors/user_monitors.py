@@ -1,10 +1,10 @@
-"""Monitors that are classes of the user's.
+"""Monitors of the user's own classes.
 
-A class with ``score(**tensors)``, called with each window; the parameters are what is watched, a
-tensor [rows, ...] each, ``net.scores`` as ``net_scores``. It returns the window's score as a
-number, in units of the threshold, so that above 1 is drift, or a map of ``score`` and ``outliers``:
-how many rows were outliers, or a mask [rows]. With ``fit(**tensors)`` it gets the ``reference``
-first.
+A class has ``score(**tensors)``, which is called with each window; the parameters are the watched
+sources, a tensor [rows, ...] each, ``net.scores`` as ``net_scores``. It returns the window's score
+as a number, in units of the threshold, so that above 1 is drift, or a map of ``score`` and
+``outliers``: the number of outliers, or a mask [rows]. A class with ``fit(**tensors)`` gets the
+``reference`` first.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ class Own:
         return method
 
     def fit(self, reference: Mapping[str, Array]) -> None:
-        """Give it the reference; Unfit says what it raised."""
+        """Call ``fit`` with the reference; raise Unfit with its error."""
         if self._fit is not None:
             self._called("fit", self._fit, reference)
 
     def look(self, window: Mapping[str, Array], number: int) -> Finding:
-        """Have a window scored; Unfit says what it raised, or returned that it may not."""
+        """Call ``score`` with a window; raise Unfit with its error, or for an invalid result."""
         found = self._called("score", self._score, window)
         score: Any = found.get("score") if isinstance(found, Mapping) else found
         outliers = found.get("outliers", 0) if isinstance(found, Mapping) else 0

@@ -20,7 +20,7 @@ from anabranch.specs.models import Explainer, NodeBase
 
 @register("explainer", "ale")
 class Ale(Curves):
-    """A curve for each feature, around 0; arguments are those of Alibi's ``ALE``."""
+    """A curve for each feature, centred at 0; arguments are those of Alibi's ``ALE``."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Ale(Curves):
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
-        """Tell why a node cannot be explained: all that take numbers can."""
+        """Return why a node cannot be explained; None for a node that takes numbers."""
         return no_texts(explained, "ale")
 
     @staticmethod
@@ -68,7 +68,7 @@ class Ale(Curves):
         )
 
     def of_target(self, chosen: int) -> dict[str, Any]:
-        """Return a curve for each feature."""
+        """Return the curves of a target, one for each feature."""
         found = zip(
             self.chosen_names, self.data["feature_values"], self.data["ale_values"], strict=True
         )

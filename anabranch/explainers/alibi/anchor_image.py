@@ -1,4 +1,4 @@
-"""Anchors of images: superpixels that hold the answer in place."""
+"""Anchors of images: superpixels that, while they stay, keep the predicted class."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _SEGMENTS: dict[str, dict[str, Any]] = {
 
 @register("explainer", "anchor_image")
 class AnchorImage(Anchors):
-    """Superpixels of which, where they stay, the model predicts the same class.
+    """Superpixels that keep the predicted class while they stay.
 
     A row is an image [height, width] or with ``channels`` first or last, or a flat one of the
-    ``image_shape`` that is told. ``data``, a sample of images, lies behind what is left out;
-    without it, that is of the superpixel's mean colour. ``attributions`` are 1 for the pixels of
+    ``image_shape`` that is told. ``data``, a sample of images, is the background of omitted
+    superpixels; without it, they get their mean colour. ``attributions`` are 1 for the pixels of
     the rule, 0 elsewhere. ``precision_samples`` and ``resample`` are those of ``anchor_tabular``,
     the others Alibi's.
     """
@@ -60,12 +60,12 @@ class AnchorImage(Anchors):
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
-        """Tell why a node cannot be explained: all that take numbers can."""
+        """Return why a node cannot be explained; None for a node that takes numbers."""
         return no_texts(explained, "anchor_image")
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
-        """Find shapes that are no image's, and numbers that no search can work with."""
+        """Find shapes that are no image's, and invalid parameters of the search."""
         yield from bad_search(node)
         yield from already_fitted(node, "segmentation_fn", "segmentation_kwargs")
         args: Mapping[str, Any] = node.args
@@ -76,7 +76,7 @@ class AnchorImage(Anchors):
             yield ("args", "p_sample"), "must be above 0 and below 1"
 
     def prepare(self) -> None:
-        """Find out what an image is; CannotLoad where neither the args nor the types say so."""
+        """Determine the shape of an image; raise CannotLoad where args and types leave it open."""
         spec = self.model.inputs[self.function.input]
         sizes = () if spec is None else spec.shape[1:]
         known = sizes if sizes and min(sizes) > 0 else None
@@ -126,7 +126,7 @@ class AnchorImage(Anchors):
         return np.moveaxis(image, 0, -1) if self._channels == "first" else image
 
     def rows(self, inputs: Mapping[str, Array]) -> Array:
-        """Return the images of a request; InvalidRequest where they are none of that shape."""
+        """Return the images of a request; raise InvalidRequest for images of another shape."""
         rows = self.function.rows(inputs)
         texts = rows.dtype.kind in "OSU"
         if texts or rows.ndim < 2 or _size(rows.shape[1:]) != _size(self._shape):
@@ -138,7 +138,7 @@ class AnchorImage(Anchors):
         return rows
 
     def to_library(self, row: Array) -> Array:
-        """Return the image; InvalidRequest where nothing is to be seen on it."""
+        """Return the image; raise InvalidRequest for an image of a single colour."""
         image = self._image(row)
         if image.min() == image.max():
             raise InvalidRequest("anchor_image explains images, but all pixels of one are equal")

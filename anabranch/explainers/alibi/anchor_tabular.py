@@ -20,12 +20,13 @@ _FIXED = ("disc_perc", "feature_names", "categorical_names", "label")
 
 @register("explainer", "anchor_tabular")
 class AnchorTabular(Tabular, Anchors):
-    """Conditions on features of which, where they hold, the model predicts the same class.
+    """Conditions on features that keep the predicted class while they hold.
 
-    ``precision`` is measured on ``precision_samples`` fresh rows (0: what the search claims), and
-    ``resample`` lets the search draw rows for each candidate (see ``search``). The other arguments
-    are those of Alibi's ``AnchorTabular``; ``disc_perc`` are percentiles at which
-    numbers are cut into bins. ``categorical_names`` names what the numbers of a feature stand for.
+    ``precision`` is measured on ``precision_samples`` fresh rows (0: the precision that the search
+    reports), and ``resample`` lets the search draw rows for each candidate (see ``search``). The
+    other arguments are those of Alibi's ``AnchorTabular``; ``disc_perc`` are percentiles at which
+    numbers are cut into bins. ``categorical_names`` names the categories for which a feature's
+    numbers stand.
     """
 
     cls = "AnchorTabular"
@@ -46,12 +47,12 @@ class AnchorTabular(Tabular, Anchors):
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
-        """Tell why a node cannot be explained: all that take numbers can."""
+        """Return why a node cannot be explained; None for a node that takes numbers."""
         return no_texts(explained, "anchor_tabular")
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a missing sample, and numbers that no search can work with."""
+        """Find a missing sample, and invalid parameters of the search."""
         yield from needs_data(node, ", or a model: an explainer that was fitted and saved")
         yield from already_fitted(node, *_FIXED)
         yield from bad_search(node)
@@ -59,7 +60,7 @@ class AnchorTabular(Tabular, Anchors):
             yield ("args", "disc_perc"), "percentiles are above 0 and below 100"
 
     def load(self) -> None:
-        """Fit on the sample, or load what was fitted."""
+        """Fit on the sample, or load the fitted explainer."""
         super().load()
         if self.node.model is not None:
             self.name(len(self.explainer.feature_names), self.explainer.feature_names)
@@ -77,7 +78,7 @@ class AnchorTabular(Tabular, Anchors):
             return explainer.fit(sample.x, disc_perc=self._percentiles)
 
     def rows(self, inputs: Mapping[str, Array]) -> Array:
-        """Return the matrix of a request."""
+        """Return the matrix [rows, features] of a request."""
         return self.matrix(inputs)
 
     def from_library(self, rows: Any) -> Array:

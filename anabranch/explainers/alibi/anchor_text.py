@@ -1,4 +1,4 @@
-"""Anchors of texts: words that hold the answer in place."""
+"""Anchors of texts: words that, while they stay, keep the predicted class."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _FIXED = ("sampling_strategy", "sample_proba", *_SIMILARITY, "spacy_model", "lan
 
 @register("explainer", "anchor_text")
 class AnchorText(Anchors):
-    """Words of which, where they stand, the model predicts the same class: BYTES [rows] to it.
+    """Words that keep the predicted class while they stay; the model takes BYTES [rows].
 
-    ``sampling_strategy`` says what other words become: ``unknown`` the word UNK, ``similarity``
-    words with a similar vector, of a spaCy pipeline in the folder ``spacy_model``. Without one,
-    spaCy's rules for ``language`` split the text into words. ``precision_samples`` and ``resample``
-    are those of ``anchor_tabular``, the others Alibi's.
+    ``sampling_strategy`` is the replacement of other words: ``unknown`` the word UNK,
+    ``similarity`` words with a similar vector, of a spaCy pipeline in the folder ``spacy_model``.
+    Without one, spaCy's rules for ``language`` split the text into words. ``precision_samples`` and
+    ``resample`` are those of ``anchor_tabular``, the others Alibi's.
     """
 
     cls = "AnchorText"
@@ -62,7 +62,7 @@ class AnchorText(Anchors):
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
-        """Tell why a node cannot be explained: its runtime takes numbers only."""
+        """Return why a node cannot be explained; None unless its runtime takes numbers only."""
         runtime = getattr(explained, "runtime", None)
         if runtime in _NUMBERS:
             return f"anchor_text explains texts, but the runtime {runtime} takes numbers"
@@ -70,7 +70,7 @@ class AnchorText(Anchors):
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a sample, options of another strategy, and numbers no search can work with."""
+        """Find a sample, options of another strategy, and invalid parameters of the search."""
         yield from bad_search(node)
         yield from already_fitted(node, *_FIXED)
         args: Mapping[str, Any] = node.args
@@ -90,7 +90,7 @@ class AnchorText(Anchors):
             )
 
     def prepare(self) -> None:
-        """Find out in which rank the model takes texts."""
+        """Determine the rank in which the model takes texts."""
         spec = self.model.inputs[self.function.input]
         self._rank = 1 if spec is None else len(spec.shape)
 
@@ -129,7 +129,7 @@ class AnchorText(Anchors):
                 raise CannotLoad(f"spaCy has no rules for the language {language!r}") from None
 
     def rows(self, inputs: Mapping[str, Array]) -> Array:
-        """Return the texts of a request [rows]; InvalidRequest where they are none."""
+        """Return the texts of a request [rows]; raise InvalidRequest for other tensors."""
         texts = self.function.rows(inputs)
         if texts.dtype.kind not in "OSU" or texts.size != len(texts):
             raise InvalidRequest(
@@ -139,7 +139,7 @@ class AnchorText(Anchors):
         return texts.reshape(-1)
 
     def to_library(self, row: Array) -> str:
-        """Return a text; InvalidRequest where it has no words."""
+        """Return a text; raise InvalidRequest for a text without words."""
         value: Any = row
         text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
         if not text.strip():

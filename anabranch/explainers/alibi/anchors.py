@@ -1,4 +1,4 @@
-"""What the three anchor methods share: a rule that holds the predicted class in place.
+"""Base of the three anchor methods: a rule under which the predicted class stays the same.
 
 Ribeiro, Singh and Guestrin: Anchors: High-Precision Model-Agnostic Explanations, AAAI 2018.
 """
@@ -31,7 +31,7 @@ _DROPPED = frozenset({"examples", "instance", "instances"})
 
 
 class Anchors(ExplainerMethod):
-    """A search for the rule, row by row; each starts from the seed, whatever other rows there are.
+    """A search for the rule of each row, which starts from the seed, independent of other rows.
 
     ``cls`` is Alibi's class, ``make`` constructs it, and ``_search`` are arguments of its
     ``explain``. ``precision`` is that of ``_precision_samples`` fresh rows.
@@ -74,7 +74,7 @@ class Anchors(ExplainerMethod):
 
     @staticmethod
     def executes_code(model: str) -> bool:
-        """Tell that loading a saved explainer runs code: it is pickled."""
+        """Return True: a saved explainer is pickled, so loading it runs code."""
         return True
 
     def load(self) -> None:
@@ -88,7 +88,7 @@ class Anchors(ExplainerMethod):
                 self.explainer = self.make()
 
     def prepare(self) -> None:
-        """Find out what must be known before the model can be asked."""
+        """Determine the forms of rows that the model takes."""
 
     def make(self) -> Any:
         """Return Alibi's explainer, ready to explain."""
@@ -99,22 +99,22 @@ class Anchors(ExplainerMethod):
         return self.function.rows(inputs)
 
     def to_library(self, row: Array) -> Any:
-        """Return a row as Alibi takes it."""
+        """Return a row in the form that Alibi takes."""
         return row
 
     def from_library(self, rows: Any) -> Array:
-        """Return rows as the model takes them."""
+        """Return rows in the form that the model takes."""
         return np.asarray(rows)
 
     def predicted(self, rows: Any) -> Array:
-        """Return the class of each row, as Alibi asks for it."""
+        """Return the predicted class of each row, for Alibi."""
         if self.function.others and self._held is None:
             # Alibi tries a row when it is made, but what goes along with it no one knows yet.
             return np.zeros(len(rows), np.int64)
         return labels(self.function(self.from_library(rows), self._held))
 
     def found(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the rule, and what else there is to say of it, from Alibi's data."""
+        """Return the rule with its precision and coverage, from Alibi's data."""
         return {"rule": tuple(map(str, data["anchor"]))}
 
     def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
@@ -161,7 +161,7 @@ def _explained_class(prediction: Any, wanted: int | None) -> int | str:
 
 @contextmanager
 def unwrapped() -> Iterator[None]:
-    """Raise what the model raised, which Alibi hides behind an error of its own."""
+    """Raise the model's error, which Alibi hides behind an error of its own."""
     exceptions = library("alibi.exceptions")
     try:
         yield
@@ -170,7 +170,7 @@ def unwrapped() -> Iterator[None]:
 
 
 def bad_search(node: NodeBase) -> Iterable[tuple[tuple[str, str], str]]:
-    """Find numbers that no search can work with."""
+    """Find invalid parameters of the search."""
     args: Mapping[str, Any] = node.args
     for name in ("threshold", "delta", "tau"):
         if not 0 < args.get(name, 0.5) <= 1:

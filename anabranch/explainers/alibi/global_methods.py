@@ -1,4 +1,4 @@
-"""Methods that speak of the model as a whole, over a sample, whatever rows a request has."""
+"""Methods that explain the model as a whole over a sample, whatever rows a request has."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST = 4_000_000
 
 
 class Whole(Tabular):
-    """A method whose result is found once, when it is loaded: it lasts as long as the model."""
+    """A method whose result is computed once, when it is loaded."""
 
     def __init__(
         self, node: Explainer, root: Path, *, features: list[str] | None = None, **common: Any
@@ -34,12 +34,12 @@ class Whole(Tabular):
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a missing sample, or a saved explainer, which there is none of."""
+        """Find a missing sample, and a saved explainer, which the method does not have."""
         yield from needs_data(node)
         yield from no_model(node)
 
     def load(self) -> None:
-        """Read the sample and find what there is to say of it."""
+        """Read the sample and compute the result."""
         super().load()
         self.sample = self.read()
         self._chosen = self.indices(self._features or self.names)
@@ -47,17 +47,17 @@ class Whole(Tabular):
             self.find()
 
     def find(self) -> None:
-        """Find the result and keep it."""
+        """Compute the result and keep it."""
         raise NotImplementedError
 
     @property
     def chosen(self) -> list[int]:
-        """The features that are looked at, by index."""
+        """The indices of the explained features."""
         return self._chosen
 
     @property
     def chosen_names(self) -> tuple[str, ...]:
-        """Their names."""
+        """The names of the explained features."""
         return tuple(self.names[index] for index in self._chosen)
 
 
@@ -71,7 +71,7 @@ class Curves(Whole):
     """Alibi's."""
 
     def find(self) -> None:
-        """Ask Alibi."""
+        """Compute the result by Alibi."""
         self._mean = self.scores(self.sample.x).mean(axis=0)
         with quiet():
             self.data = self.compute().data
@@ -82,7 +82,7 @@ class Curves(Whole):
         raise NotImplementedError
 
     def of_target(self, chosen: int) -> dict[str, Any]:
-        """Return what there is to say of a target."""
+        """Return the fields of an explanation for a target."""
         raise NotImplementedError
 
     def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:

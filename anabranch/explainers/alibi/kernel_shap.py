@@ -1,4 +1,4 @@
-"""Kernel SHAP: what each feature adds to the score of any model.
+"""Kernel SHAP: each feature's contribution to the score of any model.
 
 Lundberg and Lee: A Unified Approach to Interpreting Model Predictions, NeurIPS 2017.
 """
@@ -36,7 +36,7 @@ _FIXED = (
 
 @register("explainer", "kernel_shap")
 class KernelShap(Tabular):
-    """SHAP values by samples of which features are known; the rows of ``data`` stand for unknown.
+    """SHAP values by sampled sets of known features; rows of ``data`` replace unknown features.
 
     ``link`` is the unit: that of the score, or its log-odds (``logit``). ``groups`` (name:
     features) are added as one. The other arguments are those of Alibi's ``KernelShap``.
@@ -69,12 +69,12 @@ class KernelShap(Tabular):
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
-        """Tell why a node cannot be explained: all that take numbers can."""
+        """Return why a node cannot be explained; None for a node that takes numbers."""
         return no_texts(explained, "kernel_shap")
 
     @staticmethod
     def executes_code(model: str) -> bool:
-        """Tell that loading a saved explainer runs code: it is pickled."""
+        """Return True: a saved explainer is pickled, so loading it runs code."""
         return True
 
     @staticmethod
@@ -88,7 +88,7 @@ class KernelShap(Tabular):
                 yield ("args", name), "must be at least 1"
 
     def load(self) -> None:
-        """Fit on the sample, which asks the model for each of its rows, or load what was fitted."""
+        """Fit on the sample, which calls the model for its rows, or load the fitted explainer."""
         super().load()
         if self.node.model is not None:
             predictor = self.progress.watched(self.scores)
@@ -119,7 +119,7 @@ class KernelShap(Tabular):
             return explainer.fit(x, **self._background, **grouped)
 
     def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
-        """Return what each feature adds to the target's score, for each row."""
+        """Return an explanation for each row: the features' contributions to the target's score."""
         rows = self.matrix(inputs)
         if not len(rows):
             return []

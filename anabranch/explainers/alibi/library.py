@@ -1,4 +1,4 @@
-"""Alibi itself, imported when the first of its explainers is loaded."""
+"""Imports Alibi when the first of its explainers is loaded."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ LICENCE = "Alibi is under the Business Source License 1.1, which is not an open-
 
 
 def library(module: str = "alibi.explainers") -> Any:
-    """Import a module of Alibi; CannotLoad says what is missing and under which licence it is."""
+    """Import a module of Alibi; raise CannotLoad with the missing extra and its licence."""
     with quiet():
         return require(module, "explain", LICENCE)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep warnings back that are for those who write Alibi and what it is made of."""
+    """Suppress warnings that are meant for the developers of Alibi and its libraries."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""Partial dependence, and the variance of it as a measure of importance.
+"""Partial dependence, and its variance as a measure of importance.
 
 Friedman: Greedy Function Approximation, Annals of Statistics 2001; Greenwell, Boehmke and McCarthy:
 A Simple and Effective Model-Based Variable Importance Measure, 2018.
@@ -103,7 +103,7 @@ class PartialDependence(_Grids):
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
-        """Tell why a node cannot be explained: all that take numbers can."""
+        """Return why a node cannot be explained; None for a node that takes numbers."""
         return no_texts(explained, "partial_dependence")
 
     def compute(self) -> Any:
@@ -121,9 +121,10 @@ class PartialDependence(_Grids):
 
 @register("explainer", "partial_dependence_variance")
 class PartialDependenceVariance(_Grids):
-    """How much the partial dependence varies: with each feature, or with each pair (interaction).
+    """The variance of the partial dependence on each feature, or on each pair.
 
-    ``method`` says which. The other arguments are those of Alibi's ``PartialDependenceVariance``.
+    ``method`` is ``importance`` (features) or ``interaction`` (pairs). The other arguments are
+    those of Alibi's ``PartialDependenceVariance``.
     """
 
     def __init__(
@@ -139,7 +140,7 @@ class PartialDependenceVariance(_Grids):
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
-        """Tell why a node cannot be explained: all that take numbers can."""
+        """Return why a node cannot be explained; None for a node that takes numbers."""
         return no_texts(explained, "partial_dependence_variance")
 
     def compute(self) -> Any:
@@ -154,7 +155,7 @@ class PartialDependenceVariance(_Grids):
         return self.asked(explainer.explain, features=features, method=self._method)
 
     def of_target(self, chosen: int) -> dict[str, Any]:
-        """Return the importance of each feature, and its curve; or that of each pair."""
+        """Return the importance of each feature with its curve, or the importance of each pair."""
         if self._method == "interaction":
             pairs = tuple(" × ".join(pair) for pair in combinations(self.chosen_names, 2))
             values = np.asarray(self.data["feature_interaction"])[chosen]

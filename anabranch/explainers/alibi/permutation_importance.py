@@ -1,4 +1,4 @@
-"""Permutation importance: how much worse the model is where a feature is shuffled.
+"""Permutation importance: the loss of the model's quality when a feature is shuffled.
 
 Breiman: Random Forests, 2001; Fisher, Rudin and Dominici: All Models are Wrong, but Many are
 Useful, JMLR 2019.
@@ -48,8 +48,8 @@ _HIGHER_IS_BETTER = _LABELS | {"roc_auc", "r2"}
 class PermutationImportance(Whole):
     """The importance of each feature by the first of ``metrics``; ``library`` has all of them.
 
-    ``data`` needs what is true of each row: ``y`` of a .npz, or the column ``label`` of a .csv.
-    ``kind`` is how the shuffled metric and the plain one are compared; the other arguments are
+    ``data`` needs the truth of each row: ``y`` of a .npz, or the column ``label`` of a .csv.
+    ``kind`` is the comparison of the shuffled and the original metric; the other arguments are
     those of Alibi's ``PermutationImportance``.
     """
 
@@ -70,12 +70,12 @@ class PermutationImportance(Whole):
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
-        """Tell why a node cannot be explained: all that take numbers can."""
+        """Return why a node cannot be explained; None for a node that takes numbers."""
         return no_texts(explained, "permutation_importance")
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a missing sample, and metrics that want different answers of the model."""
+        """Find a missing sample, and metrics that need different outputs of the model."""
         yield from Whole.check(node)
         args: Mapping[str, Any] = node.args
         metrics = args.get("metrics") or []
@@ -88,7 +88,7 @@ class PermutationImportance(Whole):
             yield ("args", "n_repeats"), "must be at least 1"
 
     def find(self) -> None:
-        """Find the importance for the node's seed."""
+        """Compute the importance for the node's seed."""
         if self.sample.y is None:
             raise CannotLoad(
                 "permutation_importance needs the truth of each row: y in a .npz, or args: "

@@ -1,8 +1,8 @@
-"""Tree SHAP: what each feature adds to the score of trees, exactly.
+"""Tree SHAP: each feature's exact contribution to the score of trees.
 
 Lundberg, Erion and Lee: Consistent Individualized Feature Attribution for Tree Ensembles, 2018;
-the path-dependent form, which needs no sample. Boosted trees of XGBoost, LightGBM and CatBoost
-answer themselves, as SHAP would ask them to.
+the path-dependent form, which needs no sample. For boosted trees the libraries XGBoost, LightGBM
+and CatBoost compute the values themselves, as in SHAP.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class TreeShap(Tabular):
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
-        """Tell why a node cannot be explained: no predictor of trees."""
+        """Return why a node cannot be explained; None for a predictor of trees."""
         if explained is None:
             return "tree_shap looks into one predictor, and the whole graph is more than that"
         runtime = getattr(explained, "runtime", None)
@@ -65,13 +65,13 @@ class TreeShap(Tabular):
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a sample or a saved explainer, of which it needs none."""
+        """Find a sample or a saved explainer, which the method does not take."""
         yield from no_model(node)
         if getattr(node, "data", None) is not None:
             yield ("data",), "tree_shap is fitted on nothing, the trees know enough; remove it"
 
     def load(self) -> None:
-        """Look into the model; CannotLoad where it is not made of trees."""
+        """Read the model's trees; raise CannotLoad for a model without trees."""
         super().load()
         instance = self.model.instance
         if hasattr(instance, "tree_shap"):
@@ -110,7 +110,7 @@ class TreeShap(Tabular):
         )
 
     def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
-        """Return what each feature adds to the target's raw score, for each row."""
+        """Return an explanation for each row: the features' contributions to the raw score."""
         if not all(len(array) for array in inputs.values()):
             return []
         try:

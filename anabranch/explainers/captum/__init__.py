@@ -1,4 +1,5 @@
-"""Captum's methods: what the inputs of a PyTorch network add to its answer.
+"""Captum's methods: contributions of the inputs of a PyTorch network to its answer.
 
-They look into the network, so they work on a copy of the explained node in the explainer's process.
+The methods read the network, so they work on a copy of the explained node in the explainer's
+process.
 """

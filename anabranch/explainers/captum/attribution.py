@@ -1,4 +1,4 @@
-"""What Captum's methods share: rows through the network together, in bounded numbers."""
+"""Base of Captum's methods: rows go through the network together, in bounded numbers."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Rows:
 
     @property
     def target(self) -> int | list[int] | None:
-        """The classes as Captum takes them, quickest where it is one for all rows."""
+        """The classes in the form that Captum takes: one number where all rows have one class."""
         if self.classes is None or len(set(self.classes)) > 1:
             return self.classes
         return self.classes[0]
 
     def missed(self, attributions: Any) -> list[float]:
-        """Return by how much each row's attributions do not add up to what they should."""
+        """Return the error of each row's sum of attributions."""
         sums = attributions.detach().double().reshape(len(self.predictions), -1).sum(1).tolist()
         triples = zip(sums, self.predictions, self.base_values, strict=True)
         return [total - (prediction - low) for total, prediction, low in triples]
@@ -74,7 +74,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Attributions:
-    """What a method says of rows, as tensors and lists of as many."""
+    """The attributions of rows, as tensors and lists with an entry a row."""
 
     attributions: Any
     facts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Attributions:
 
 
 class Attribution(ExplainerMethod):
-    """A method of Captum: ``attribute`` is all that they differ in."""
+    """A method of Captum; methods differ in ``attribute`` only."""
 
     looks_inside: ClassVar[bool] = True
     _baseline: Baseline | None = None
@@ -102,12 +102,12 @@ class Attribution(ExplainerMethod):
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
-        """Tell why a node has no network that could be looked into."""
+        """Return why a node has no readable network; None if it may have one."""
         return misfit(explained)
 
     @staticmethod
     def check(node: NodeBase) -> Iterator[Finding]:
-        """Find sizes below 1, and what nothing is fitted on or loaded from."""
+        """Find sizes below 1, and a sample or a fitted explainer, which the methods do not take."""
         yield from no_model(node)
         if cast(Explainer, node).data is not None:
             yield ("data",), f"{cast(Explainer, node).method} is fitted on nothing; remove it"
@@ -117,21 +117,21 @@ class Attribution(ExplainerMethod):
                 yield ("args", name), "must be at least 1"
 
     def load(self) -> None:
-        """Import Captum and look into the network; CannotLoad where it does not fit."""
+        """Import Captum and read the network; raise CannotLoad where it does not fit."""
         super().load()
         self.captum = require("captum.attr", "explain")
         self.network = self.look_inside()
 
     def look_inside(self) -> Network:
-        """Return the explained network, as the method needs it."""
+        """Return the explained network in the form that the method needs."""
         return Network(self.model, self.function)
 
     def attribute(self, rows: Rows) -> Attributions:
-        """Return what Captum says of the rows."""
+        """Return Captum's attributions of the rows."""
         raise NotImplementedError
 
     def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
-        """Explain each row; InvalidRequest for a target that there is not."""
+        """Explain each row; raise InvalidRequest for an unknown target."""
         wanted, seed = target_of(context), self.seed(context)
         with self.network.session(seed), quiet():
             explained, others = self.network.tensors(inputs)

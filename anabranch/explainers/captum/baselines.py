@@ -1,4 +1,4 @@
-"""The input of which nothing is known, against which a method holds a row."""
+"""The baseline: the neutral input with which a method compares a row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Baseline:
             self._row = _read(self._row, root)
 
     def of(self, rows: Any) -> Any:
-        """Return the baseline as one row [1, ...]; InvalidRequest where its shape is another."""
+        """Return the baseline as one row [1, ...]; raise InvalidRequest for another shape."""
         first = rows[:1].detach()
         if isinstance(self._row, float | int):
             return first.new_full(first.shape, self._row)

@@ -23,12 +23,12 @@ _MOST_PARTS = 256
 
 
 @register("explainer", "integrated_gradients")
-class IntegratedGradients(BaselineAttribution):
-    """Gradients along the way from ``baseline`` to the row, in ``n_steps`` by ``method``.
+class IntegratedGradients(Attribution):
+    """Gradients along the path from ``baseline`` to the row, in ``n_steps`` by ``method``.
 
-    Attributions add up to the prediction minus the base value, but for what the steps miss:
-    ``library.convergence_delta``. With a ``tolerance`` the way of a row is cut in two, four, …,
-    at most 256 parts of as many steps until it misses no more; ``library.n_steps`` counts them.
+    Attributions add up to the prediction minus the base value, but for the error of the steps:
+    ``library.convergence_delta``. With a ``tolerance`` the path of a row is cut in two, four, …, at
+    most 256 parts of as many steps until the error is within it; ``library.n_steps`` counts them.
     Sundararajan et al., "Axiomatic Attribution for Deep Networks" (2017).
     """
 
@@ -100,7 +100,7 @@ class IntegratedGradients(BaselineAttribution):
 
 @register("explainer", "saliency")
 class Saliency(Attribution):
-    """The gradient of the answer by the row; its size only, unless ``abs`` is false.
+    """The gradient of the score by the row; its absolute value, unless ``abs`` is false.
 
     Simonyan et al., "Deep Inside Convolutional Networks" (2013).
     """
@@ -129,11 +129,11 @@ class Saliency(Attribution):
 
 
 @register("explainer", "deep_lift")
-class DeepLift(BaselineAttribution):
-    """What each place adds on the way from ``baseline`` to the row, by the rescale rule.
+class DeepLift(Attribution):
+    """The contribution of each element against ``baseline``, by the rescale rule.
 
-    Attributions add up to the prediction minus the base value, but for what max pooling and softmax
-    miss: ``library.convergence_delta``. It hooks the activations of the network: those of a
+    Attributions add up to the prediction minus the base value, but for the error of max pooling and
+    softmax: ``library.convergence_delta``. It hooks the activations of the network: those of a
     ``torch.export`` program, or the modules of a component's own; TorchScript takes no hooks.
     Shrikumar et al., "Learning Important Features Through Propagating Activation Differences"
     (2017).
