@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.contenders import CONTENDERS
 from benchmarks.outcome import MET, MISSED
 
 ROOT = Path(__file__).parents[2]
@@ -40,9 +41,15 @@ def test_a_benchmark_of_the_core(name: str) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("name", ["benchmarks", "benchmarks.payloads"])
-def test_a_benchmark_with_peers(name: str) -> None:
-    assert_measured(name, PEERS)
+@pytest.mark.parametrize("half", [0, 1])
+def test_the_comparison(half: int) -> None:
+    names = [one.name for one in CONTENDERS if one.peer is None][half::2]
+    assert_measured("benchmarks", [*PEERS, "--only", *names])
+
+
+@pytest.mark.e2e
+def test_payloads() -> None:
+    assert_measured("benchmarks.payloads", PEERS)
 
 
 @pytest.mark.e2e
