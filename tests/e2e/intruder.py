@@ -1,7 +1,8 @@
 """Tries every port of an engine as another user of the machine, and prints the outcomes.
 
-Runs by itself, as that user: ``python intruder.py < JSON``. Each attempt that could run code leaves
-a file with its name in ``folder``.
+Runs by itself, as root: ``python intruder.py < JSON``. It becomes the other user after its imports,
+for Python may be installed where that user cannot read. Each attempt that could run code leaves a
+file with its name in ``folder``.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import pwd
 import shlex
 import sys
 from collections.abc import Callable
@@ -18,6 +20,8 @@ from typing import Any
 
 import grpc
 import httpx
+import ray
+from ray.serve.generated.serve_pb2 import ASGIRequest
 
 HOST = "127.0.0.1"
 PATIENCE_S = 5
@@ -84,8 +88,6 @@ class Intruder:
         return self._grpc(port, method, b"")
 
     def serve(self, port: int, method: str) -> str:
-        from ray.serve.generated.serve_pb2 import ASGIRequest
-
         payload = pickle.dumps(Payload(self.write(f"{port}{method.replace('/', '-')}")))
         request = ASGIRequest(
             pickled_request_metadata=payload, request_args=payload, request_kwargs=payload
@@ -104,8 +106,6 @@ class Intruder:
 
     def driver(self, address: str) -> str:
         """Join the engine's Ray, and run a task there."""
-        import ray
-
         try:
             ray.init(address=address, log_to_driver=False)
             ray.get(ray.remote(os.system).remote(self.write("driver")))
@@ -123,8 +123,17 @@ def opened(path: Path) -> str:
     return "OK"
 
 
+def become(name: str) -> None:
+    """Go on as another user, for good."""
+    user = pwd.getpwnam(name)
+    os.setgroups([])
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+
+
 def main() -> None:
     told = json.load(sys.stdin)
+    become(told["user"])
     intruder = Intruder(Path(told["folder"]), told["token"])
     attempts: dict[str, tuple[Callable[[int, str], str], tuple[str, ...]]] = {
         "get": (intruder.get, ("/",)),

@@ -53,13 +53,13 @@ class Attack:
         home, runtime = self.engine.home, Path(state.runtime)
         files = (home, home / "token", home / RAY_TOKEN_FILE, home / "store.db", runtime)
         told = {
-            "folder": str(self.folder), "token": token, "ports": ports,
+            "user": STRANGER, "folder": str(self.folder), "token": token, "ports": ports,
             "address": state.address if driver else "", "files": list(map(str, files)),
         }  # fmt: skip
         done = subprocess.run(
-            [sys.executable, "-I", Path(self.folder, "intruder.py")],
+            [sys.executable, intruder.__file__],
             input=json.dumps(told), capture_output=True, text=True, timeout=300,
-            user=STRANGER, group="nogroup", extra_groups=[], cwd=self.folder,
+            cwd=self.folder,
             env={"HOME": str(self.folder), "PATH": os.defpath, "RAY_AUTH_MODE": "token"},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
@@ -100,7 +100,6 @@ def attack(engine: Engine, given_once: Given) -> Iterator[Attack]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o777)
-        (folder / "intruder.py").write_text(Path(intruder.__file__).read_text())
         yield Attack(engine, servers(engine), folder)
 
 
