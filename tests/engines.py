@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
+import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import httpx
 import psutil
 
+from anabranch.cli import main as cli
 from anabranch.client.client import ControlClient
 from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState, read_state
 from anabranch.control.engine import ports, processes
@@ -66,13 +71,13 @@ class Engine:
     """Graphs that were deleted, and whose replicas may still be ending."""
 
     def start(self) -> subprocess.CompletedProcess[str]:
-        return self.command("up", "-o", "json", *self.ports.options())
+        return self.process("up", "-o", "json", *self.ports.options())
 
     def up(self) -> None:
         done(self.start())
 
     def down(self) -> None:
-        done(self.command("down"))
+        done(self.process("down"))
 
     @property
     def state(self) -> EngineState | None:
@@ -123,15 +128,31 @@ class Engine:
         found: dict[str, Any] = reply.json()
         return found
 
-    def command(self, *arguments: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def process(self, *arguments: object) -> subprocess.CompletedProcess[str]:
         """Run the command line as a user would."""
         return subprocess.run(
             self.command_line(*arguments),
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=300,
         )
+
+    def command(self, *arguments: object) -> subprocess.CompletedProcess[str]:
+        """Run the command line in this process, which has imported it all already."""
+        words = ["anabranch", *map(str, arguments)]
+        out, err = io.TextIOWrapper(io.BytesIO()), io.TextIOWrapper(io.BytesIO())
+        with (
+            patch.object(sys, "argv", words),
+            patch.dict(os.environ, self.environment()),
+            redirect_stdout(out),
+            redirect_stderr(err),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            code = _exit_code()
+        texts = [_written(stream) for stream in (out, err)]
+        return subprocess.CompletedProcess(words, code, *texts)
 
     def command_line(self, *arguments: object) -> list[str]:
         return [sys.executable, "-m", "anabranch.cli.main", *map(str, arguments)]
@@ -147,6 +168,23 @@ class Engine:
 
     def processes(self, state: EngineState) -> list[psutil.Process]:
         return processes.of_engine(state.id, Path(state.runtime))
+
+
+def _exit_code() -> int:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        cli.main()
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    assert isinstance(stream.buffer, io.BytesIO)
+    return stream.buffer.getvalue().decode()
 
 
 def actor_processes(engine: Engine, *names: str) -> list[psutil.Process]:

@@ -30,7 +30,7 @@ def new_engine(tmp_path):
 
     yield make
     for engine in made:
-        engine.command("down")
+        engine.process("down")
 
 
 def is_live(engine):
@@ -76,23 +76,23 @@ def test_up_deploy_infer_down(new_engine):
     assert second.stdout == first.stdout
     assert "already up" in second.stderr
     assert engine.state == state
-    deployed = json.loads(done(engine.command("deploy", EXAMPLE, "-o", "json")).stdout)
+    deployed = json.loads(done(engine.process("deploy", EXAMPLE, "-o", "json")).stdout)
     assert deployed == {"graph": "quickstart", "revision": 1, "state": "live"}
-    answer = done(engine.command("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
+    answer = done(engine.process("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
     assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]
     assert listening(engine.processes(state)) == set()
-    assert "quickstart  1 " in done(engine.command("status")).stdout
-    assert "no change" in done(engine.command("plan", EXAMPLE)).stdout
-    missing = engine.command("infer", "quickstart", "-d", '{"inputs": []}')
+    assert "quickstart  1 " in done(engine.process("status")).stdout
+    assert "no change" in done(engine.process("plan", EXAMPLE)).stdout
+    missing = engine.process("infer", "quickstart", "-d", '{"inputs": []}')
     assert missing.returncode == 1 and "fruit" in missing.stderr and not missing.stdout
-    done(engine.command("delete", "quickstart"))
-    assert engine.command("status", "quickstart").returncode == 1
+    done(engine.process("delete", "quickstart"))
+    assert engine.process("status", "quickstart").returncode == 1
 
-    assert json.loads(done(engine.command("down", "-o", "json")).stdout)["stopped"] is True
+    assert json.loads(done(engine.process("down", "-o", "json")).stdout)["stopped"] is True
     assert engine.processes(state) == []
     assert not Path(state.runtime).exists()
     assert engine.state is None
-    assert json.loads(done(engine.command("down", "-o", "json")).stdout)["stopped"] is False
+    assert json.loads(done(engine.process("down", "-o", "json")).stdout)["stopped"] is False
 
 
 def test_two_engines_side_by_side(new_engine):
@@ -104,23 +104,23 @@ def test_two_engines_side_by_side(new_engine):
     assert f"port {one.ports.http} " in taken.stderr and "--http-port" in taken.stderr
     assert two.state is None
     two.up()
-    done(two.command("deploy", EXAMPLE))
-    assert "no graphs" in done(one.command("status")).stdout
+    done(two.process("deploy", EXAMPLE))
+    assert "no graphs" in done(one.process("status")).stdout
     state = one.state
     left = [process for process in one.processes(state) if process.pid != state.pid]
     os.kill(state.pid, signal.SIGSTOP)  # so that it cannot stop its children on the way out
     os.kill(state.pid, signal.SIGKILL)
     assert left
-    done(one.command("down"))
+    done(one.process("down"))
     assert one.processes(state) == []
     assert is_live(two) and not is_live(one)
-    assert done(two.command("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+    assert done(two.process("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
 
 
 def test_graphs_come_back_after_a_crash(new_engine):
     engine = new_engine()
     done(engine.start())
-    done(engine.command("deploy", EXAMPLE))
+    done(engine.process("deploy", EXAMPLE))
     crashed = engine.state
     for process in engine.processes(crashed):
         with suppress(psutil.NoSuchProcess):  # ended with one before it
@@ -129,7 +129,7 @@ def test_graphs_come_back_after_a_crash(new_engine):
     assert engine.state.id != crashed.id
     assert engine.processes(crashed) == []
     assert not Path(crashed.runtime).exists()
-    assert done(engine.command("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+    assert done(engine.process("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
 
 
 def test_an_interrupted_start_leaves_nothing(new_engine):
@@ -160,8 +160,8 @@ def test_without_haproxy_the_default_proxy_answers(new_engine):
     engine = new_engine(env={OVERRIDE: "/nonexistent/haproxy"})
     warned = done(engine.start())
     assert "warning: HAProxy cannot run here" in warned.stderr
-    done(engine.command("deploy", EXAMPLE))
-    assert done(engine.command("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+    done(engine.process("deploy", EXAMPLE))
+    assert done(engine.process("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
     names = {process.name() for process in engine.processes(engine.state)}
     assert not any("haproxy" in name.lower() for name in names)
 
