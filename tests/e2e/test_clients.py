@@ -72,7 +72,14 @@ def environment(folder: Path, requirement: str) -> Path:
     return python
 
 
-@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    "client",
+    [
+        "triton_client",
+        "openapi_client",
+        pytest.param("kserve_client", marks=pytest.mark.nightly),  # has many dependencies
+    ],
+)
 def test_a_foreign_client_reaches_both_graphs(
     client: str, engine: Engine, both: None, tmp_path: Path
 ) -> None:

@@ -34,7 +34,7 @@ joblib = pytest.importorskip("joblib")
 
 from tests.explainers import digits  # noqa: E402  # it needs torch
 
-pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly, pytest.mark.filterwarnings("ignore")]
 
 FEATURES = 8
 SEED = 5

@@ -24,35 +24,39 @@ import mlflow
 import numpy as np
 from sklearn.linear_model import LinearRegression
 
-slope = float(sys.argv[1])
 x = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
-model = LinearRegression().fit(x, slope * x.sum(axis=1))
-with mlflow.start_run():
-    mlflow.sklearn.log_model(
-        model, name="model", registered_model_name="digits", serialization_format="skops",
-        pip_requirements=[], skops_trusted_types=[],
-    )
-versions = mlflow.MlflowClient().search_model_versions("name='digits'")
-mlflow.MlflowClient().set_registered_model_alias(
-    "digits", "champion", str(max(int(one.version) for one in versions))
-)
+for slope in map(float, sys.argv[1:]):
+    model = LinearRegression().fit(x, slope * x.sum(axis=1))
+    with mlflow.start_run():
+        mlflow.sklearn.log_model(
+            model, name="model", registered_model_name="digits", serialization_format="skops",
+            pip_requirements=[], skops_trusted_types=[],
+        )
 """
 
 
-def log_model(url: str, slope: float) -> None:
-    """Register another version, a model of that slope, and move the alias to it."""
+def log_models(url: str, *slopes: float) -> None:
+    """Register a version for each slope, from 1 on."""
     env = {
         **os.environ, "MLFLOW_TRACKING_URI": url, "GIT_PYTHON_REFRESH": "quiet",
         "MLFLOW_DISABLE_TELEMETRY": "true",
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", LOG, str(slope)],
+        [sys.executable, "-c", LOG, *map(str, slopes)],
         env=env,
         capture_output=True,
         text=True,
         timeout=180,
     )
     assert done.returncode == 0, done.stderr
+
+
+def set_champion(url: str, version: int) -> None:
+    """Move the alias to a version."""
+    alias = {"name": "digits", "alias": "champion", "version": str(version)}
+    path = "/api/2.0/mlflow/registered-models/alias"
+    reply = httpx.post(f"{url}{path}", json=alias, timeout=60)
+    assert reply.status_code == 200, reply.text
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,8 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
 def test_an_alias_that_moved_is_picked_up_by_the_next_deploy(
     engine: Engine, given: Given, tracking: str
 ) -> None:
-    log_model(tracking, slope=2.0)
+    log_models(tracking, 2.0, 5.0)
+    set_champion(tracking, 1)
     model = {
         "type": "predictor", "runtime": "sklearn", "inputs": {"x": "x"},
         "model": "models:/digits@champion#model.skops",
@@ -103,7 +108,7 @@ def test_an_alias_that_moved_is_picked_up_by_the_next_deploy(
     given.deployed(spec(NAME, model=model))
     assert value(engine.infer(NAME)) == pytest.approx([6.0])
 
-    log_model(tracking, slope=5.0)
+    set_champion(tracking, 2)
     assert value(engine.infer(NAME)) == pytest.approx([6.0])
     given.deployed(spec(NAME, model=model))
     assert value(engine.infer(NAME)) == pytest.approx([15.0])
