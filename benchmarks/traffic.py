@@ -62,8 +62,8 @@ def status_seconds() -> float:
 async def _status_seconds(home: Path) -> float:
     settings = Settings.from_env({"ANABRANCH_HOME": str(home)})
     store = Store.open(settings.store)
-    plane = ControllerParts(settings, store, TableTopics(), ArmTotals())
-    await plane.acquire(10.0)
+    control = ControllerParts(settings, store, TableTopics(), ArmTotals())
+    await control.acquire(10.0)
     spec = (GRAPH / "graph.yaml").read_text()
     for _ in range(REVISIONS):
         number = store.add_revision("five", spec, "0" * 64).number
@@ -72,7 +72,7 @@ async def _status_seconds(home: Path) -> float:
     times = []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        status, _, _ = await plane.api.handle("GET", "/graphs/five", "", b"")
+        status, _, _ = await control.api.handle("GET", "/graphs/five", "", b"")
         times.append(time.perf_counter() - start)
         assert status == 200
     store.close()

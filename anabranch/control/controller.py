@@ -58,15 +58,15 @@ class Controller:
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         self._settings = settings
-        self._hub = TableTopics()
-        self._ledger = ArmTotals()
-        self._meters = ProcessSums()
+        self._topics = TableTopics()
+        self._totals = ArmTotals()
+        self._process_sums = ProcessSums()
         if ray.is_initialized():  # the process is the controller's
             write_logs()
             start_exporting(tells=False)
         self._built: ControllerParts | None = None
         """Made once: each has a lease of its own, and would have to wait for the others'."""
-        self._plane: ControllerParts | None = None
+        self._parts: ControllerParts | None = None
         """Once the lease is ours."""
         self._problem = "the controller is starting"
         self._told = asyncio.Event()
@@ -76,12 +76,12 @@ class Controller:
     async def handle(self, method: str, path: str, query: str, body: bytes) -> ApiAnswer:
         """Answer a request to the control API that was let in."""
         try:
-            plane = self._acting()
+            parts = self._acting()
         except Unavailable as error:
             reply = error_reply(error, "control")
             headers = ((b"content-type", b"application/json"), *reply.headers)
             return reply.status, headers, reply.body
-        return await plane.api.handle(method, path, query, body)
+        return await parts.api.handle(method, path, query, body)
 
     async def states(self) -> dict[str, GraphState]:
         """Every graph that should be live, by name; Unavailable before the store is ours."""
@@ -95,9 +95,9 @@ class Controller:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._told.wait()
-                if self._plane is not None:
-                    await self._plane.reconciler.settled.wait()
-        if self._plane is None:
+                if self._parts is not None:
+                    await self._parts.reconciler.settled.wait()
+        if self._parts is None:
             raise EngineError(self._problem)
         return await self.states()
 
@@ -106,30 +106,30 @@ class Controller:
     ) -> RoutingTable | None:
         """The long poll of a router, see ``TableTopics``. Unavailable without the lease."""
         await self._published()
-        return await self._hub.table(graph, replica, generation, address)
+        return await self._topics.table(graph, replica, generation, address)
 
     async def addresses(self, version: int) -> Addresses:
         """The long poll of the front; likewise."""
         await self._published()
-        return await self._hub.addresses(version)
+        return await self._topics.addresses(version)
 
     async def leave(self, graph: str, replica: str) -> None:
         """A router ends."""
-        self._hub.leave(graph, replica)
+        self._topics.leave(graph, replica)
 
     async def report(self, graph: str, replica: str, report: Report) -> None:
         """What a router has counted so far."""
-        self._ledger.take(graph, replica, report)
+        self._totals.take(graph, replica, report)
 
     async def counted(
         self, process: str, sums: Snapshot, base: Snapshot | None, is_last: bool
     ) -> bool:
         """What a process has counted so far; see ``ProcessSums.take``."""
-        return self._meters.take(process, sums, base, is_last)
+        return self._process_sums.take(process, sums, base, is_last)
 
     async def metrics(self) -> Snapshot:
         """What all processes of the engine have counted, this one included."""
-        return merged([self._meters.totals(), REGISTRY.snapshot()])
+        return merged([self._process_sums.totals(), REGISTRY.snapshot()])
 
     async def remember(self, graph: str, replica: str, made: Sequence[tuple[str, bytes]]) -> None:
         """What a router has decided; see ``Memory``. Unavailable while the store is not ours."""
@@ -165,30 +165,30 @@ class Controller:
         return self._acting().traces.view(trace_id)
 
     async def _published(self) -> None:
-        """Wait until the hub has the tables of the store; Unavailable if that does not come."""
-        if self._plane is None:
+        """Wait until all tables of the store are out; Unavailable if that does not come."""
+        if self._parts is None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_S):
                     await self._told.wait()
             self._acting()
 
     def _acting(self) -> ControllerParts:
-        if self._plane is None:
+        if self._parts is None:
             raise Unavailable(self._problem)
-        return self._plane
+        return self._parts
 
     async def _live(self) -> None:
         """Get hold of the store, then act on it; ends the process if the store is lost."""
-        plane = self._built
-        if plane is None:
+        parts = self._built
+        if parts is None:
             store = await self._opened()
-            plane = self._built = ControllerParts(self._settings, store, self._hub, self._ledger)
-        while not await plane.acquire(_TRY_S):
+            parts = self._built = ControllerParts(self._settings, store, self._topics, self._totals)
+        while not await parts.acquire(_TRY_S):
             self._problem = "another controller holds the lease of the store"
-        await plane.publish()
-        self._plane = plane
+        await parts.publish()
+        self._parts = parts
         self._told.set()
-        await plane.run()
+        await parts.run()
         logger.critical("another controller has taken over the store; this one ends")
         os._exit(1)  # Ray starts it again, and it waits for its turn
 

@@ -36,33 +36,33 @@ class ControllerParts:
     """All that reads and writes one store; building it starts nothing."""
 
     def __init__(
-        self, settings: Settings, store: Store, hub: TableTopics, ledger: ArmTotals
+        self, settings: Settings, store: Store, topics: TableTopics, totals: ArmTotals
     ) -> None:
         self._lease = Lease(store)
         # Its own thread: a lease must not be lost because all others are busy.
         self._lease_thread = ThreadPoolExecutor(1, "lease")
         releases = Releases(settings)
         catalogue = Catalogue(store, releases)
-        self._desk = TrafficWriter(store, catalogue, hub, ledger, settings.grace)
+        self._writer = TrafficWriter(store, catalogue, topics, totals, settings.grace)
         self.reconciler = Reconciler(
-            settings, store, releases, catalogue, self._desk, lambda: self._lease.held
+            settings, store, releases, catalogue, self._writer, lambda: self._lease.held
         )
         self.bandits = Bandits(store.database, catalogue.of)
         self.rewards = RewardCounter(store.database, catalogue.of, [self.bandits])
         self.memory = DecisionMemory()
         self.traces = RecentTraces()
         self.monitors = Monitors(store)
-        self._desk.watch(lambda: self.monitors.keep(hub.graphs()))
-        self._desk.watch(lambda: self.memory.keep(hub.graphs()))
+        self._writer.watch(lambda: self.monitors.keep(topics.graphs()))
+        self._writer.watch(lambda: self.memory.keep(topics.graphs()))
         self.api = ControlApi(
-            settings, store, releases, self.reconciler, self._desk, hub, ledger,
+            settings, store, releases, self.reconciler, self._writer, topics, totals,
             BanditApi(store, catalogue, self.bandits), self.traces,
             MonitorApi(store, self.monitors),
         )  # fmt: skip
         self._work = {
             "the reconciler": self.reconciler.run,
             "the driver of rollouts": RolloutDriver(
-                store, self._desk, ledger, settings, self.monitors
+                store, self._writer, totals, settings, self.monitors
             ).run,
             "the delivery to webhooks": Deliveries(store, settings).run,
         }
@@ -75,7 +75,7 @@ class ControllerParts:
     async def publish(self) -> None:
         """Put the tables of all graphs in force, and begin to listen to their routers."""
         self.memory.begin()
-        await self._desk.publish_all()
+        await self._writer.publish_all()
 
     async def run(self) -> None:
         """Act until the lease is lost."""

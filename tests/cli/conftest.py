@@ -21,12 +21,12 @@ with warnings.catch_warnings():
     import ray.serve  # noqa: F401
 
 from anabranch.client.engine_state import EngineState, write_state
-from tests.control.planes import SPEC, TestPlane
+from tests.control.control_api import SPEC, TestControl
 
 CONTROL = "/control/v1"
 
 
-class Served(TestPlane):
+class Served(TestControl):
     """A control plane that answers over HTTP; what is deployed is up at once, or fails."""
 
     def __init__(self, folder: Path) -> None:
@@ -79,22 +79,22 @@ class Served(TestPlane):
         return str(path)
 
 
-def _handler(plane: Served) -> type[BaseHTTPRequestHandler]:
+def _handler(engine: Served) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def answer(self) -> None:
             path, _, query = self.path.partition("?")
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            if (played := plane.graphs.get(f"{self.command} {path}")) is not None:
-                plane.asked.append(json.loads(body or "null"))
+            if (played := engine.graphs.get(f"{self.command} {path}")) is not None:
+                engine.asked.append(json.loads(body or "null"))
                 self.reply(200, [], json.dumps(played).encode())
                 return
             status, headers, content = asyncio.run(
-                plane.api.handle(self.command, path.removeprefix(CONTROL), query, body)
+                engine.api.handle(self.command, path.removeprefix(CONTROL), query, body)
             )
             if status == 202:
-                plane.reconcile()
+                engine.reconcile()
             self.reply(status, headers, content)
 
         def reply(self, status: int, headers: Any, content: bytes) -> None:

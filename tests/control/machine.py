@@ -164,7 +164,7 @@ class LifecycleMachine(RuleBasedStateMachine):
             self._never_refused(lambda now: operations.arrived(now, self.moment, number))
             assert number in self.now.up
 
-    @precondition(lambda self: self.now.live)
+    @precondition(lambda self: self.now.stable)
     @rule(index=PICKS)
     def promote(self, index: int) -> None:
         number = self.pick(index, self.now.members)
@@ -172,37 +172,37 @@ class LifecycleMachine(RuleBasedStateMachine):
         done = self.do(lambda now: operations.promoted(now, self.moment, number))
         assert (done is not None) == (number in up)
         if done is not None:
-            assert self.now.live == number and self.now.weights == {number: 100.0}
+            assert self.now.stable == number and self.now.weights == {number: 100.0}
             assert self.now.rollout is None or not self.now.rollout.active
 
-    @precondition(lambda self: self.now.live)
+    @precondition(lambda self: self.now.stable)
     @rule(index=PICKS)
     def prefer(self, index: int) -> None:
         number = self.pick(index, self.now.up)
         done = self.do(lambda now: operations.preferred(now, self.moment, number))
         if done is not None:
-            assert self.now.live == number and min(self.now.coming, default=number) >= number
+            assert self.now.stable == number and min(self.now.coming, default=number) >= number
 
-    @precondition(lambda self: self.now.live)
+    @precondition(lambda self: self.now.stable)
     @rule(index=PICKS)
     def roll_back(self, index: int) -> None:
         number = self.pick(index, [*self.now.up, *self.down])
-        live, down = self.now.live, number not in self.now.up
+        live, down = self.now.stable, number not in self.now.up
         if number == 99:
             return
         if self.do(lambda now: operations.rolled_back(now, self.moment, number)) is not None:
             assert self.now.coming == ((number,) if down else ())
-            assert self.now.live == (live if down else number)
+            assert self.now.stable == (live if down else number)
             assert self.now.rollout is None or not self.now.rollout.active
 
     @rule()
     def abort(self) -> None:
-        live = self.now.live
+        live = self.now.stable
         if self.do(lambda now: operations.aborted(now, self.moment, "no good")) is not None:
-            assert self.now.live == live and self.now.weights == {live: 100.0}
+            assert self.now.stable == live and self.now.weights == {live: 100.0}
             assert self.now.rollout is None or not self.now.rollout.active
 
-    @precondition(lambda self: self.now.live)
+    @precondition(lambda self: self.now.stable)
     @rule(picked=st.dictionaries(PICKS, WEIGHTS, min_size=1, max_size=3), wrong=WRONG)
     def split(self, picked: dict[int, float], wrong: bool) -> None:
         before = set(self.now.weights)
@@ -215,10 +215,10 @@ class LifecycleMachine(RuleBasedStateMachine):
             }
             assert set(self.now.weights) == before | set(weights)
 
-    @precondition(lambda self: self.now.live)
+    @precondition(lambda self: self.now.stable)
     @rule(weight=BAD_WEIGHTS, other=WEIGHTS)
     def split_wrongly(self, weight: float, other: float) -> None:
-        first = self.now.live or 0
+        first = self.now.stable or 0
         rest = {n: other for n in self.now.up if n != first and weight != 0}
         assert (
             self.do(lambda now: operations.split(now, self.moment, {first: weight, **rest})) is None
@@ -227,7 +227,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.now.up) > 1)
     @rule(picked=st.dictionaries(PICKS, PERCENTS | st.just(0.0), min_size=1, max_size=3))
     def mirror(self, picked: dict[int, float]) -> None:
-        others = self.now.up - {self.now.live}
+        others = self.now.up - {self.now.stable}
         mirrors = {self.pick(index, others): share for index, share in picked.items()}
         mirrors = {n: share for n, share in mirrors.items() if n != 99}
         if self.do(lambda now: operations.mirrored(now, self.moment, mirrors)) is not None:
@@ -237,7 +237,7 @@ class LifecycleMachine(RuleBasedStateMachine):
     def mirror_wrongly(self, index: int, share: float, bad: float) -> None:
         number = self.pick(index, self.now.members)
         assert self.do(lambda now: operations.mirrored(now, self.moment, {number: bad})) is None
-        for one in {self.now.live or 99, 99}:
+        for one in {self.now.stable or 99, 99}:
             asked = {one: share}
             assert self.do(lambda now, a=asked: operations.mirrored(now, self.moment, a)) is None
 
@@ -317,8 +317,8 @@ class LifecycleMachine(RuleBasedStateMachine):
     @invariant()
     def one_revision_is_live_or_nothing_is_up(self) -> None:
         live = [n for n, member in self.now.members.items() if member.state == "live"]
-        assert live == ([] if self.now.live is None else [self.now.live])
-        assert self.now.live is not None or not self.now.up
+        assert live == ([] if self.now.stable is None else [self.now.stable])
+        assert self.now.stable is not None or not self.now.up
         assert self.now.state == "present" or not self.now.members
 
     @invariant()
@@ -326,8 +326,8 @@ class LifecycleMachine(RuleBasedStateMachine):
         now = self.now
         states = {now.members[number].state for number in now.weights}
         assert states <= {"ready", "live"}
-        assert (now.live is None and not now.weights) or now.live in now.weights
-        if now.live is not None:
+        assert (now.stable is None and not now.weights) or now.stable in now.weights
+        if now.stable is not None:
             assert SUMS[0] <= sum(now.weights.values()) <= SUMS[1]
         assert all(isinstance(w, float) and w >= 0 for w in now.weights.values())
 
@@ -351,7 +351,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         state, now = self.now.rollout, self.now
         if state is None or not state.active:
             return
-        assert now.live not in (None, state.revision)
-        assert now.weights == {now.live: 100.0 - state.weight, state.revision: state.weight}
+        assert now.stable not in (None, state.revision)
+        assert now.weights == {now.stable: 100.0 - state.weight, state.revision: state.weight}
         assert now.mirrors.get(state.revision, 0.0) == state.mirror
         assert (state.phase == "paused") == (state.paused_by is not None)

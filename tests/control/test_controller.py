@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from anabranch.control import parts as plane_module
+from anabranch.control import parts as parts_module
 from anabranch.control.controller import Controller
 from anabranch.control.reconcile import serving
 from anabranch.control.settings.settings import Settings
@@ -21,7 +21,7 @@ from anabranch.errors import EngineError, NotFound, Unavailable
 from anabranch.router.measure.tally import Report, Tally
 from anabranch.router.traffic.decisions import Decision
 from anabranch.router.traffic.feedback import TOO_EARLY, RewardEntry
-from tests.control.planes import SPEC
+from tests.control.control_api import SPEC
 
 GRAPHS = ("GET", "/graphs", "", b"")
 
@@ -105,7 +105,7 @@ def test_it_ends_when_another_has_taken_over(
         raise SystemError("a process that has ended goes no further")
 
     monkeypatch.setattr(os, "_exit", end)
-    monkeypatch.setattr(plane_module, "_RENEWAL_S", 0.01)
+    monkeypatch.setattr(parts_module, "_RENEWAL_S", 0.01)
 
     async def scenario() -> None:
         one = await controller(settings)
@@ -142,17 +142,17 @@ def test_a_store_that_cannot_be_opened_is_told_at_once(tmp_path: Path) -> None:
 def test_a_store_that_goes_away_at_the_start_is_not_opened_twice(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each plane has a lease of its own, and would have to wait for that of the one before."""
+    """Parts have a lease of their own, and would have to wait for that of those before."""
     opened: list[str] = []
-    publish, tries = plane_module.ControllerParts.publish, iter([True, False])
+    publish, tries = parts_module.ControllerParts.publish, iter([True, False])
 
-    async def away(plane: plane_module.ControllerParts) -> None:
-        opened.append(plane._lease.holder)
+    async def away(control: parts_module.ControllerParts) -> None:
+        opened.append(control._lease.holder)
         if next(tries):
             raise Unavailable("the store does not answer")
-        await publish(plane)
+        await publish(control)
 
-    monkeypatch.setattr(plane_module.ControllerParts, "publish", away)
+    monkeypatch.setattr(parts_module.ControllerParts, "publish", away)
 
     async def scenario() -> None:
         one = await controller(settings)
@@ -167,7 +167,7 @@ def test_reports_are_taken_before_the_store_is_open(settings: Settings) -> None:
     async def scenario() -> Any:
         one = await controller(settings)
         await one.report("digits", "router", Report({1: Tally(requests=2)}))
-        found = one._ledger.totals("digits").arm(1).requests
+        found = one._totals.totals("digits").arm(1).requests
         await stop(one)
         return found
 

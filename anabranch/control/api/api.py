@@ -87,9 +87,9 @@ class ControlApi:
         store: Store,
         releases: Releases,
         reconciler: Reconciler,
-        desk: TrafficWriter,
-        hub: TableTopics,
-        ledger: ArmTotals,
+        writer: TrafficWriter,
+        topics: TableTopics,
+        totals: ArmTotals,
         bandits: BanditApi,
         traces: RecentTraces,
         monitors: MonitorApi,
@@ -98,8 +98,8 @@ class ControlApi:
         self._store = store
         self._releases = releases
         self._reconciler = reconciler
-        self._desk = desk
-        self._ledger = ledger
+        self._writer = writer
+        self._totals = totals
         self._bandits = bandits
         self._traces = traces
         routes: dict[str, dict[str, Endpoint]] = {
@@ -113,7 +113,7 @@ class ControlApi:
             "/events": {"GET": self._events},
             "/traces/(?P<trace>[0-9a-f]{32})": {"GET": self._trace},
         }
-        below = TrafficApi(store, desk, hub, ledger).routes | bandits.routes
+        below = TrafficApi(store, writer, topics, totals).routes | bandits.routes
         below |= ConsoleApi(store, releases).routes | monitors.routes
         for path, methods in below.items():
             routes[f"{_GRAPH}{path}"] = methods
@@ -168,8 +168,8 @@ class ControlApi:
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         limit = whole_number(call.query, "limit", _NEWEST, MAX_REVISIONS)
-        # Here: the ledger is for one thread.
-        lately, ever = self._ledger.recent(call.graph), self._ledger.totals(call.graph)
+        # Here: the totals are for one thread.
+        lately, ever = self._totals.recent(call.graph), self._totals.totals(call.graph)
         return answer(200, await asyncio.to_thread(self._view, call.graph, limit, *lately, ever))
 
     def _view(
@@ -203,7 +203,7 @@ class ControlApi:
 
     def _segments(self, now: Situation, apps: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Those of the stable revision, or of the first one on its way."""
-        shown = now.live if now.live is not None else max(now.coming, default=None)
+        shown = now.stable if now.stable is not None else max(now.coming, default=None)
         if shown is None:
             return []
         try:
@@ -214,7 +214,7 @@ class ControlApi:
 
     async def _delete(self, call: ApiCall) -> ApiAnswer:
         graph = await asyncio.to_thread(self._present, call.graph)
-        await self._desk.change(graph.name, operations.deleted)
+        await self._writer.change(graph.name, operations.deleted)
         await self._bandits.forget(graph.name)
         return answer(202, {"graph": graph.name, "state": "deleting"})
 
@@ -222,7 +222,7 @@ class ControlApi:
         """Take a graph down for a while, or bring it back."""
         graph = await asyncio.to_thread(self._present, call.graph)
         operation = operations.loaded if call.action == "load" else operations.unloaded
-        stored = await self._desk.change(graph.name, partial(_kept, operation))
+        stored = await self._writer.change(graph.name, partial(_kept, operation))
         return answer(202, {"graph": graph.name, "state": stored.situation.state})
 
     async def _revisions(self, call: ApiCall) -> ApiAnswer:
@@ -233,7 +233,7 @@ class ControlApi:
 
     async def _deploy(self, call: ApiCall) -> ApiAnswer:
         revision = await asyncio.to_thread(self._received, call)
-        await self._desk.publish(call.graph)
+        await self._writer.publish(call.graph)
         return answer(
             202, {"graph": call.graph, "revision": revision.number, "state": revision.state}
         )
@@ -252,7 +252,7 @@ class ControlApi:
         await asyncio.to_thread(self._present, call.graph)
         revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)
         # Who waits for a revision to be up asks it something next.
-        await self._desk.until_in_force(call.graph)
+        await self._writer.until_in_force(call.graph)
         return answer(200, revision_view(revision) | {"spec": revision.spec})
 
     async def _files(self, call: ApiCall) -> ApiAnswer:

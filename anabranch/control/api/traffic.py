@@ -75,12 +75,12 @@ class TrafficApi:
     """Answers what moves traffic, and what shows it."""
 
     def __init__(
-        self, store: Store, desk: TrafficWriter, hub: TableTopics, ledger: ArmTotals
+        self, store: Store, writer: TrafficWriter, topics: TableTopics, totals: ArmTotals
     ) -> None:
         self._store = store
-        self._desk = desk
-        self._hub = hub
-        self._ledger = ledger
+        self._writer = writer
+        self._topics = topics
+        self._totals = totals
 
     @property
     def routes(self) -> dict[str, dict[str, Endpoint]]:
@@ -118,8 +118,8 @@ class TrafficApi:
         to = read_body(call.body, _Rollback).to
         target = await asyncio.to_thread(self._target, call.graph, to)
         back = partial(_if_present, partial(_back, to=target))
-        stored = await self._desk.change(call.graph, back)
-        if stored.situation.live == target:
+        stored = await self._writer.change(call.graph, back)
+        if stored.situation.stable == target:
             return await self._confirmed(stored, {"revision": target, "state": "live"})
         state = stored.situation.members[target].state
         return answer(202, traffic_view(stored) | {"revision": target, "state": state})
@@ -146,7 +146,7 @@ class TrafficApi:
 
     async def _compare(self, call: ApiCall) -> ApiAnswer:
         stored = await self._stored(call.graph)
-        return answer(200, compare_view(stored.situation, self._ledger.totals(call.graph)))
+        return answer(200, compare_view(stored.situation, self._totals.totals(call.graph)))
 
     async def _stored(self, graph: str) -> Stored:
         stored = await asyncio.to_thread(self._store.situation, graph)
@@ -155,13 +155,15 @@ class TrafficApi:
 
     async def _changed(self, graph: str, operation: Operation) -> ApiAnswer:
         return await self._confirmed(
-            await self._desk.change(graph, partial(_if_present, operation))
+            await self._writer.change(graph, partial(_if_present, operation))
         )
 
     async def _confirmed(self, stored: Stored, more: Mapping[str, Any] | None = None) -> ApiAnswer:
         """Wait until a change is in force, and say how things stand."""
         now = stored.situation
-        confirmed, known = await self._hub.confirmed(now.graph, stored.generation, CONFIRMATION_S)
+        confirmed, known = await self._topics.confirmed(
+            now.graph, stored.generation, CONFIRMATION_S
+        )
         rollout = None if now.rollout is None else rollout_view(now.rollout)
         view = traffic_view(stored) | {"rollout": rollout, **(more or {})}
         return answer(200, view | {"routers": {"confirmed": confirmed, "known": known}})
@@ -214,7 +216,7 @@ def _no_candidate(now: Situation) -> None:
     if now.candidate is not None:
         raise Conflict(
             f"revision {now.candidate} takes part in the traffic of {now.graph!r} beside revision "
-            f"{now.live}: `abort` takes it out, and `rollback --to N` says which one you mean"
+            f"{now.stable}: `abort` takes it out, and `rollback --to N` says which one you mean"
         )
 
 

@@ -26,7 +26,7 @@ def traffic_view(stored: Stored) -> dict[str, Any]:
     return {
         "graph": now.graph,
         "generation": stored.generation,
-        "live": now.live,
+        "live": now.stable,
         "weights": _named(now.weights),
         "mirrors": _named(now.mirrors),
     }
@@ -104,12 +104,12 @@ def mirrors_view(now: Situation, recent: Report, seconds: float) -> list[dict[st
 
 def compare_view(now: Situation, totals: Report) -> dict[str, Any]:
     """What the copies to each mirror have shown since it began."""
-    return {"graph": now.graph, "live": now.live, "mirrors": list(_compared(now, totals))}
+    return {"graph": now.graph, "live": now.stable, "mirrors": list(_compared(now, totals))}
 
 
 def _compared(now: Situation, totals: Report) -> Iterator[dict[str, Any]]:
     """The mirrors, and those that have ended but are still up."""
-    ended = {number for number in totals.mirrors if number in now.up and number != now.live}
+    ended = {number for number in totals.mirrors if number in now.up and number != now.stable}
     for number in sorted(now.mirrors.keys() | ended):
         tally = totals.mirror(number)
         copies, primary = _quantiles(tally.latency), _quantiles(tally.primary)

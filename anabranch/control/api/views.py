@@ -28,7 +28,7 @@ def graph_view(graph: GraphRecord, now: Situation, apps: Apps, url: str) -> dict
     return {
         "graph": graph.name,
         "state": _state(now, apps.get(graph.name, {})),
-        "live": now.live,
+        "live": now.stable,
         "created_at": timestamp(graph.created_at),
         "url": f"{url}/v2/models/{graph.name}",
         "rollout": None if now.rollout is None else _rollout(now.rollout),
@@ -45,7 +45,7 @@ def _state(now: Situation, router: Mapping[str, Any]) -> str:
         return now.state
     if now.coming:
         return "deploying"
-    if now.live is None:
+    if now.stable is None:
         return "failed"
     if _status(router) in _SICK:
         return "unhealthy"
@@ -101,14 +101,14 @@ def segments_view(plan: Plan, number: int, apps: Apps) -> list[dict[str, Any]]:
 
 def ready_state(now: Situation, apps: Apps) -> GraphState | None:
     """How a graph is doing that has a stable revision, or its first on the way; else None."""
-    if now.live is None:
+    if now.stable is None:
         return _first_state(now.coming[-1]) if now.coming else None
     if now.state == "unloaded":
-        return GraphState(revision=now.live, live=False, ready=False, reason="it is unloaded")
+        return GraphState(revision=now.stable, live=False, ready=False, reason="it is unloaded")
     app = apps.get(now.graph)
     ready = app is not None and (_running(app, ROUTER) > 0 or _is_asleep(app))
     return GraphState(
-        revision=now.live, live=True, ready=ready, reason="" if ready else _why(now.live, app)
+        revision=now.stable, live=True, ready=ready, reason="" if ready else _why(now.stable, app)
     )
 
 
@@ -117,10 +117,10 @@ def _first_state(number: int) -> GraphState:
     return GraphState(revision=number, live=False, ready=False, reason=reason)
 
 
-def _why(live: int, app: Mapping[str, Any] | None) -> str:
+def _why(stable: int, app: Mapping[str, Any] | None) -> str:
     """While a router is being rolled, the replicas of the old revision answer."""
     if app is None:
-        return f"revision {live} is being brought back"
+        return f"revision {stable} is being brought back"
     return serving.reason(app) or "no replica of its router runs"
 
 

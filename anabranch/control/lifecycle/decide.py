@@ -31,7 +31,7 @@ class Desired:
     """What the store wants of a graph."""
 
     graph: str
-    live: int | None = None
+    stable: int | None = None
     """The stable revision, which routers inline."""
     arms: frozenset[int] = frozenset()
     """Revisions with a weight above 0."""
@@ -153,7 +153,7 @@ class _View:
     def settled(self) -> bool:
         """Whether every router replica inlines the stable revision, or there is none at all."""
         router = self.router
-        return router is None or (router.answers and router.revision == self.desired.live)
+        return router is None or (router.answers and router.revision == self.desired.stable)
 
     def app(self, part: Part, number: int) -> App | None:
         return self.observed.get(app_name(self.desired.graph, part, number))
@@ -179,7 +179,7 @@ class _View:
 def _bring_up(view: _View) -> Iterator[Action]:
     """Bring up the revisions on their way: side by side, but for the first one of a graph."""
     coming = view.desired.coming
-    if view.desired.live is None and coming:
+    if view.desired.stable is None and coming:
         yield from _first(view, coming[0])
         return
     for number in coming:
@@ -237,7 +237,7 @@ def _keep(view: _View) -> Iterator[Action]:
 
 def _repair(view: _View, part: Part, number: int) -> Iterator[Action]:
     app = view.app(part, number)
-    inlined = part == "head" and number == view.desired.live
+    inlined = part == "head" and number == view.desired.stable
     if inlined and view.settled:
         return  # of no use any more
     if app is None:
@@ -258,27 +258,27 @@ def _is_of(router: App, number: int) -> bool:
 
 def _route(view: _View) -> Iterator[Action]:
     """Have a router, and have it inline the stable revision."""
-    live, router = view.desired.live, view.router
-    if live is None:
+    stable, router = view.desired.stable, view.router
+    if stable is None:
         return
     if router is None:
-        if _may_open(view, live):
-            yield Start("router", live)
+        if _may_open(view, stable):
+            yield Start("router", stable)
     elif router.status == "deleting":
         yield Wait()
-    elif _is_of(router, live):
-        yield from _watch(router, live)
-    elif view.runs(live) and _replaceable(view, router):
-        yield Start("router", live)
+    elif _is_of(router, stable):
+        yield from _watch(router, stable)
+    elif view.runs(stable) and _replaceable(view, router):
+        yield Start("router", stable)
 
 
-def _may_open(view: _View, live: int) -> bool:
+def _may_open(view: _View, stable: int) -> bool:
     """Whether a new router would find all that it sends requests to, as far as that can come up."""
-    if live in view.desired.remote:
-        segments = view.app("segments", live)
+    if stable in view.desired.remote:
+        segments = view.app("segments", stable)
         if segments is None or not segments.answers:
             return False
-    return all(view.tried(number) for number in view.desired.arms - {live})
+    return all(view.tried(number) for number in view.desired.arms - {stable})
 
 
 def _replaceable(view: _View, router: App) -> bool:
@@ -287,9 +287,9 @@ def _replaceable(view: _View, router: App) -> bool:
     return outgoing is None or outgoing not in view.desired.up or view.tried(outgoing)
 
 
-def _watch(router: App, live: int) -> Iterator[Action]:
+def _watch(router: App, stable: int) -> Iterator[Action]:
     if router.status == "failed":
-        yield Start("router", live, retry=True)
+        yield Start("router", stable, retry=True)
     elif not router.answers:
         yield Wait()
 
@@ -312,7 +312,7 @@ def _is_leftover(view: _View, name: str) -> bool:
         return not wanted
     assert number is not None
     if part == "head":
-        return number not in wanted or (number == view.desired.live and view.settled)
+        return number not in wanted or (number == view.desired.stable and view.settled)
     return not _needs_segments(view, number)
 
 

@@ -83,7 +83,7 @@ class Situation:
 
     graph: str
     state: GraphState = "present"
-    live: int | None = None
+    stable: int | None = None
     members: Mapping[int, Member] = field(default_factory=dict)
     weights: Mapping[int, float] = field(default_factory=dict)
     mirrors: Mapping[int, float] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class Situation:
     @property
     def candidate(self) -> int | None:
         """The newest arm that is not the stable one."""
-        return max((number for number in self.weights if number != self.live), default=None)
+        return max((number for number in self.weights if number != self.stable), default=None)
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def _nothing_takes_over(now: Situation) -> None:
     """
     for number in now.coming:
         kind = now.members[number].intent.kind
-        if kind == "rollout" or (kind == "replace" and now.live is not None):
+        if kind == "rollout" or (kind == "replace" and now.stable is not None):
             what = "be rolled out" if kind == "rollout" else "become the stable one"
             raise Conflict(
                 f"revision {number} of graph {now.graph!r} is on its way to {what}; deploy "
@@ -209,7 +209,7 @@ def arrived(now: Situation, moment: Moment, number: int) -> Change:
     if member is None or member.state not in COMING:
         return Change(now)
     up = _with(now, replace(member, state="ready", reason=""))
-    if now.live is None or member.intent.kind == "replace":
+    if now.stable is None or member.intent.kind == "replace":
         return promoted(up, moment, number)
     note = Note(number, "ready", _described(member.intent))
     return _and(note, _INTENTS[member.intent.kind](up, moment, member))
@@ -228,7 +228,7 @@ def _mirror(now: Situation, moment: Moment, member: Member) -> Change:
 
 def _rollout(now: Situation, moment: Moment, member: Member) -> Change:
     """Only the stable revision and the new one share the traffic of a rollout."""
-    assert member.intent.rollout is not None and now.live is not None
+    assert member.intent.rollout is not None and now.stable is not None
     state = rollouts.begin(member.number, member.intent.rollout, moment.at)
     cleared = _over(now, f"superseded by the rollout of revision {member.number}")
     started = _at_step(cleared.situation, state)
@@ -252,12 +252,12 @@ def promoted(now: Situation, moment: Moment, number: int) -> Change:
     member = _up(now, number)
     over = _concluded(now, number)
     now = over.situation
-    if now.live == number and now.weights == {number: 100.0}:
+    if now.stable == number and now.weights == {number: 100.0}:
         return over
     live_at = member.live_at if member.state == "live" else moment.at
     fresh = replace(member, state="live", reason="", expires_at=None, live_at=live_at)
     after = replace(
-        _with(now, fresh), live=number, weights={number: 100.0},
+        _with(now, fresh), stable=number, weights={number: 100.0},
         mirrors={n: share for n, share in now.mirrors.items() if n != number},
     )  # fmt: skip
     after = _cooled(after, moment, f"replaced by revision {number}")
@@ -299,13 +299,13 @@ def _concluded(now: Situation, number: int) -> Change:
 
 def aborted(now: Situation, moment: Moment, reason: str = "") -> Change:
     """Give all traffic back to the stable revision; the other arms stay warm for inspection."""
-    if now.live is None:
+    if now.stable is None:
         raise Conflict(f"graph {now.graph!r} has no live revision to go back to")
     over = _over(now, reason or "aborted")
     now = over.situation
-    arms = [number for number in now.weights if number != now.live]
+    arms = [number for number in now.weights if number != now.stable]
     if not arms and not over.notes:
-        raise Conflict(f"nothing to abort: revision {now.live} of {now.graph!r} has all traffic")
+        raise Conflict(f"nothing to abort: revision {now.stable} of {now.graph!r} has all traffic")
     after = _only(now, moment, f"aborted: {reason}" if reason else "aborted")
     return Change(after, (*over.notes, *(Note(arm, "aborted", reason) for arm in arms)))
 
@@ -330,7 +330,7 @@ def mirrored(now: Situation, moment: Moment, mirrors: Mapping[int, float]) -> Ch
     """Set the percentages of some mirrors; 0 ends one, which stays warm if it is no arm."""
     for number, share in mirrors.items():
         _up(now, number)
-        if number == now.live:
+        if number == now.stable:
             raise InvalidRequest(f"revision {number} is the stable one; it cannot mirror itself")
         if not _is_share(share):
             raise InvalidRequest(f"a mirror takes 0 to 100 percent, got r{number}={share}")
@@ -454,7 +454,7 @@ def unloaded(now: Situation, moment: Moment) -> Change:
     """
     if now.state == "unloaded":
         return Change(now)
-    if now.live is None or now.coming:
+    if now.stable is None or now.coming:
         what = f"revision {now.coming[-1]} is on its way" if now.coming else "it has no revision"
         raise Conflict(f"graph {now.graph!r} cannot be unloaded: {what}")
     _no_rollout(now, "traffic")
@@ -510,8 +510,8 @@ def _weighted(now: Situation, weights: Mapping[int, float]) -> Change:
 
 def _only(now: Situation, moment: Moment, reason: str) -> Situation:
     """The stable revision alone; the other arms go warm, but for those that are mirrors."""
-    assert now.live is not None
-    return _cooled(replace(now, weights={now.live: 100.0}), moment, reason)
+    assert now.stable is not None
+    return _cooled(replace(now, weights={now.stable: 100.0}), moment, reason)
 
 
 def _cooled(now: Situation, moment: Moment, reason: str) -> Situation:
@@ -527,8 +527,8 @@ def _cooled(now: Situation, moment: Moment, reason: str) -> Situation:
 
 
 def _at_step(now: Situation, state: RolloutState) -> Situation:
-    assert now.live is not None
-    weights = {now.live: 100.0 - state.weight, state.revision: state.weight}
+    assert now.stable is not None
+    weights = {now.stable: 100.0 - state.weight, state.revision: state.weight}
     mirrors = dict(now.mirrors)
     if state.mirror:
         mirrors[state.revision] = state.mirror

@@ -1,12 +1,12 @@
 """What the routers of every graph have counted, summed: totals that never shrink, and windows.
 
-Each router sends all its sums, again and again; the ledger adds what came since that router's last
+Each router sends all its sums, again and again; here is added what came since that router's last
 report. So a report that is lost, late or doubled changes nothing, and a router that is gone leaves
 its counts behind. Sums that are smaller than before come from a router that began anew: all of
 them are new then.
 
 There are two sums. ``totals`` is all that is known. ``watched`` leaves out every router's first
-report, which may hold hours from before this ledger began, as after a restart of the controller:
+report, which may hold hours from before these totals began, as after a restart of the controller:
 windows are differences of ``watched``.
 """
 
@@ -83,7 +83,7 @@ class ArmTotals:
         return _with_pending(account.total, account)
 
     def watched(self, graph: str) -> Report:
-        """What they have counted since this ledger first heard of each; differences are windows."""
+        """What they have counted since each was first heard of; differences are windows."""
         account = self._accounts.get(graph, _NOTHING)
         return _with_pending(account.watched, account)
 

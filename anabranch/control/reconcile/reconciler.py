@@ -62,13 +62,13 @@ class Reconciler:
         store: Store,
         releases: Releases,
         catalogue: Catalogue,
-        desk: TrafficWriter,
+        writer: TrafficWriter,
         may_act: Callable[[], bool],
     ) -> None:
         self._store = store
         self._releases = releases
         self._catalogue = catalogue
-        self._desk = desk
+        self._writer = writer
         self._may_act = may_act
         self._limits = RequestLimits(max_body=settings.max_body)
         self._deploy_timeout = settings.deploy_timeout
@@ -88,7 +88,7 @@ class Reconciler:
         self._fleet = Fleet()
         self.settled = asyncio.Event()
         """Set while nothing is left to do but to wait until warm revisions expire."""
-        desk.watch(self.wake)
+        writer.watch(self.wake)
 
     def wake(self) -> None:
         """Look at the store now; something was written to it."""
@@ -112,7 +112,7 @@ class Reconciler:
             await self._pause(_BUSY_PAUSE if busy else self._idle())
 
     def _idle(self) -> float:
-        return max(0.0, min(_IDLE_PAUSE, self._next_expiry - self._desk.clock()))
+        return max(0.0, min(_IDLE_PAUSE, self._next_expiry - self._writer.clock()))
 
     async def _pause(self, seconds: float) -> None:
         # Not wait_for: in Python 3.11 it may swallow a cancellation.
@@ -174,13 +174,15 @@ class Reconciler:
 
     async def _wanted(self) -> dict[str, Desired]:
         """What should run, after the warm revisions whose time is over were retired."""
-        now, self._next_expiry = self._desk.clock(), float("inf")
+        now, self._next_expiry = self._writer.clock(), float("inf")
         found: dict[str, Desired] = {}
         for stored in await asyncio.to_thread(self._store.situations):
-            await self._desk.catch_up(stored)
+            await self._writer.catch_up(stored)
             situation = stored.situation
             if _next_expiry(situation) <= now:
-                situation = (await self._desk.change(situation.graph, operations.expired)).situation
+                situation = (
+                    await self._writer.change(situation.graph, operations.expired)
+                ).situation
             self._next_expiry = min(self._next_expiry, _next_expiry(situation))
             found[situation.graph] = await asyncio.to_thread(self._desired, situation)
         coming = {(graph, one) for graph, desired in found.items() for one in desired.coming}
@@ -195,7 +197,7 @@ class Reconciler:
         find = self._catalogue.of(now.graph)
         return Desired(
             now.graph,
-            live=now.live,
+            stable=now.stable,
             arms=frozenset(number for number, weight in now.weights.items() if weight > 0),
             up=now.up,
             coming=now.coming,
@@ -252,11 +254,11 @@ class Reconciler:
                 pass
 
     async def _arrive(self, graph: str, number: int) -> None:
-        await self._desk.change(graph, partial(operations.arrived, number=number))
+        await self._writer.change(graph, partial(operations.arrived, number=number))
 
     async def _give_up(self, graph: str, number: int, reason: str) -> None:
         named = await asyncio.to_thread(self._with_nodes, graph, number, reason)
-        await self._desk.change(graph, partial(operations.failed, number=number, reason=named))
+        await self._writer.change(graph, partial(operations.failed, number=number, reason=named))
 
     def _with_nodes(self, graph: str, number: int, reason: str) -> str:
         """A reason in which segments come with the names of their nodes."""
@@ -270,7 +272,7 @@ class Reconciler:
     async def _gone(self, graph: str) -> None:
         """Nothing of a graph runs; one that the store never had is none of its business."""
         with suppress(NotFound):
-            await self._desk.change(graph, operations.gone)
+            await self._writer.change(graph, operations.gone)
         self._rolled.pop(graph, None)
 
     async def _start(self, desired: Desired, action: Start) -> None:
@@ -278,7 +280,7 @@ class Reconciler:
         if action.retry:
             self._back_off(graph, action)
         if number in desired.coming:
-            await self._desk.change(graph, partial(operations.started, number=number))
+            await self._writer.change(graph, partial(operations.started, number=number))
         async with self._launches:
             await asyncio.to_thread(self._launch, action, graph, number in desired.coming)
         if action.part == "router":

@@ -59,7 +59,7 @@ class Situations(Protocol):
 
 
 class Changes(Protocol):
-    """Where situations are changed; ``Desk`` is one."""
+    """Where situations are changed; ``TrafficWriter`` is one."""
 
     async def change(self, graph: str, operation: Operation) -> Stored:
         """Apply an operation."""
@@ -67,7 +67,7 @@ class Changes(Protocol):
 
 
 class WatchedTotals(Protocol):
-    """Where counts come from; ``Ledger`` is one."""
+    """Where counts come from; ``ArmTotals`` is one."""
 
     def watched(self, graph: str) -> Report:
         """Sums of which differences are windows."""
@@ -108,8 +108,8 @@ class RolloutDriver:
     def __init__(
         self,
         store: Situations,
-        desk: Changes,
-        ledger: WatchedTotals,
+        writer: Changes,
+        totals: WatchedTotals,
         settings: Settings,
         monitors: Drifts,
         *,
@@ -117,7 +117,7 @@ class RolloutDriver:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._store, self._desk, self._ledger = store, desk, ledger
+        self._store, self._writer, self._totals = store, writer, totals
         self._monitors = monitors
         self._caller = caller or Caller()
         self._gate = Gate(settings.webhooks, self._caller, sleep)
@@ -155,12 +155,12 @@ class RolloutDriver:
 
     def _case(self, now: Situation, at: float) -> _Case | None:
         state = now.rollout
-        if state is None or not state.active or now.live is None:
+        if state is None or not state.active or now.stable is None:
             return None
         mark = self._marks.get(now.graph)
         if mark is None or (mark.revision, mark.step) != (state.revision, state.step):
-            mark = _Mark(state.revision, state.step, at, self._ledger.watched(now.graph))
-        return _Case(now.graph, now.live, state, mark)
+            mark = _Mark(state.revision, state.step, at, self._totals.watched(now.graph))
+        return _Case(now.graph, now.stable, state, mark)
 
     def _begin(self, case: _Case, at: float) -> None:
         """Start a task for what is due, unless one of its kind is at work."""
@@ -185,11 +185,11 @@ class RolloutDriver:
 
     async def _look(self, case: _Case) -> None:
         """Judge the window, and let the verdict have its consequences."""
-        sums = self._ledger.watched(case.graph)
+        sums = self._totals.watched(case.graph)
         drift = self._monitors.drift(case.graph, case.state.revision, case.mark.since)
         window = window_between(case.mark.sums, sums, case.state.revision, case.stable, drift)
         found = await self._measured(case, window)
-        stored = await self._desk.change(case.graph, partial(_looked, case=case, found=found))
+        stored = await self._writer.change(case.graph, partial(_looked, case=case, found=found))
         self._metrics.judged(case.graph, found)
         state = stored.situation.rollout
         if state is not None and state.verdict in ("pass", "fail"):
@@ -215,7 +215,7 @@ class RolloutDriver:
         """Make a move, if the gate has nothing against it."""
         refusal = await self._refusal(case, move)
         moved = partial(_moved, case=case, move=move, refusal=refusal)
-        await self._desk.change(case.graph, moved)
+        await self._writer.change(case.graph, moved)
 
     async def _refusal(self, case: _Case, move: Move) -> str | None:
         gate = case.state.plan.gate
@@ -245,7 +245,7 @@ def _in_step(now: Situation, case: _Case) -> RolloutState:
         case.state.revision,
         case.state.step,
     )
-    if state is None or not is_same or now.live != case.stable:
+    if state is None or not is_same or now.stable != case.stable:
         raise Conflict(f"the rollout of graph {now.graph!r} has moved on")
     return state
 

@@ -31,11 +31,11 @@ MAX_DATA = 32768
 
 @dataclass(frozen=True)
 class GraphRecord:
-    """A graph by name; ``live`` is the stable revision, None before the first."""
+    """A graph by name; ``stable`` is a revision, None before the first."""
 
     name: str
     state: GraphState
-    live: int | None
+    stable: int | None
     created_at: float
     generation: int
     """Grows with every change of the graph's situation, also across deletion."""

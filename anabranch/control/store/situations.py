@@ -141,7 +141,7 @@ def _save_graph(connection: Connection, after: Situation, generation: int) -> No
         .where(graphs.c.name == after.graph)
         .values(
             state=after.state,
-            live=after.live,
+            live=after.stable,
             generation=generation,
             weights=write_shares(after.weights),
             mirrors=write_shares(after.mirrors),

@@ -75,11 +75,11 @@ def build(stored: Stored, find: Find) -> RoutingTable | None:
     For a graph whose first revision is on its way: that revision alone.
     """
     now = stored.situation
-    stable = first(now) if now.live is None else now.live
+    stable = first(now) if now.stable is None else now.stable
     if now.state != "present" or stable is None:
         return None
     up = {n: outline for n in sorted(now.up | {stable}) if (outline := find(n)) is not None}
-    weights = now.weights if now.live is not None else {stable: 100.0}
+    weights = now.weights if now.stable is not None else {stable: 100.0}
     known = {number: weight for number, weight in weights.items() if number in up}
     if not any(known.values()):
         return None
@@ -95,7 +95,7 @@ def build(stored: Stored, find: Find) -> RoutingTable | None:
 
 def first(now: Situation) -> int | None:
     """The revision that is to be a graph's first: the oldest on its way."""
-    return now.coming[0] if now.live is None and now.coming else None
+    return now.coming[0] if now.stable is None and now.coming else None
 
 
 def policy(arms: Iterable[int], find: Find) -> Traffic:

@@ -30,15 +30,15 @@ class TrafficWriter:
         self,
         store: Store,
         catalogue: Catalogue,
-        hub: TableTopics,
-        ledger: ArmTotals,
+        topics: TableTopics,
+        totals: ArmTotals,
         default_grace: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
-        self._hub = hub
-        self._ledger = ledger
+        self._topics = topics
+        self._totals = totals
         self._default = default_grace
         self.clock = clock
         """Gives the time that all changes are made at."""
@@ -124,8 +124,8 @@ class TrafficWriter:
             logger.exception("%s: no routing table", graph)
             return
         if table is None:
-            self._hub.drop(graph)
-            self._ledger.forget(graph)
+            self._topics.drop(graph)
+            self._totals.forget(graph)
         else:
-            self._hub.put(table)
+            self._topics.put(table)
         self._in_force[graph] = stored.generation

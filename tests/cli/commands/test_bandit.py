@@ -18,7 +18,7 @@ def duo(engine):
     graph = spec("duo", pick={"strategy": "thompson"}, linear=linear)
     engine.text("deploy", engine.file(json.dumps(graph)))
     with engine.store.database.write() as connection:
-        engine.plane.bandits.learn(connection, "duo", [*[rewarded(1.0)] * 18, rewarded(0.0, "b")])
+        engine.parts.bandits.learn(connection, "duo", [*[rewarded(1.0)] * 18, rewarded(0.0, "b")])
     return engine
 
 

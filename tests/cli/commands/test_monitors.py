@@ -34,7 +34,7 @@ def duo(engine):
             features=(Feature("x", summary={"count": 200.0, "mean": 1.5}, quantiles={0.5: 1.25}),),
         ),
     ]  # fmt: skip
-    asyncio.run(engine.plane.monitors.take("duo", 1, results, ()))
+    asyncio.run(engine.parts.monitors.take("duo", 1, results, ()))
     return engine
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from anabranch.errors import Conflict, DeployError, InvalidRequest, NotFound
 from anabranch.router.measure.tally import MirrorTally, Report
-from tests.control.planes import ROLLOUT, SPEC
+from tests.control.control_api import ROLLOUT, SPEC
 
 
 def test_a_deploy_says_what_it_has_come_to(engine):
@@ -210,7 +210,7 @@ def test_compare(two):
     tally.kinds["NodeError"] = 1
     tally.latency.add(0.3)
     tally.primary.add(0.1)
-    two.ledger.take("digits", "router", Report(mirrors={3: tally}))
+    two.totals.take("digits", "router", Report(mirrors={3: tally}))
     text = two.text("compare", "digits")
     assert (
         "r3      100 %   8         7     1        4         75 %       1      1       20 %" in text
@@ -285,7 +285,7 @@ def test_run_replaces_whatever_the_rollout_block_says(engine):
     with ControlClient.of_home(engine.home) as client:
         for number in (1, 2):
             _deploy(client, Path(engine.file(SPEC + ROLLOUT)), 30)
-            assert engine.store.graph("digits").live == number
+            assert engine.store.graph("digits").stable == number
 
 
 @pytest.mark.parametrize(

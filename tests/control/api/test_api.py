@@ -17,21 +17,21 @@ from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Intent
 from anabranch.control.store.schema import revisions
 from anabranch.router.measure.tally import Judged, MirrorTally, Report, Tally
-from tests.control.planes import ROLLOUT, SPEC, TestPlane
+from tests.control.control_api import ROLLOUT, SPEC, TestControl
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> TestPlane:
-    return TestPlane(tmp_path)
+def engine(tmp_path: Path) -> TestControl:
+    return TestControl(tmp_path)
 
 
-def test_an_empty_engine(engine: TestPlane) -> None:
+def test_an_empty_engine(engine: TestControl) -> None:
     assert engine.call("GET", "/graphs") == (200, {"graphs": []})
     assert engine.call("GET", "/events") == (200, {"events": []})
     assert asyncio.run(engine.api.states()) == {}
 
 
-def test_a_deploy_makes_a_revision(engine: TestPlane) -> None:
+def test_a_deploy_makes_a_revision(engine: TestControl) -> None:
     assert engine.deploy(query="author=ada&message=first%20one") == (
         202,
         {"graph": "digits", "revision": 1, "state": "pending"},
@@ -43,14 +43,14 @@ def test_a_deploy_makes_a_revision(engine: TestPlane) -> None:
     assert "name: digits" in revision["spec"]
 
 
-def test_the_same_bundle_makes_another_revision(engine: TestPlane) -> None:
+def test_the_same_bundle_makes_another_revision(engine: TestControl) -> None:
     engine.deploy()
     assert engine.deploy()[1]["revision"] == 2
     first, second = engine.store.revisions("digits")
     assert first.digest == second.digest
 
 
-def test_a_graph_shows_its_revisions_and_segments(engine: TestPlane) -> None:
+def test_a_graph_shows_its_revisions_and_segments(engine: TestControl) -> None:
     engine.up(1)
     engine.deploy()
     engine.fail(2, "node 'two': no file")
@@ -68,7 +68,7 @@ def test_a_graph_shows_its_revisions_and_segments(engine: TestPlane) -> None:
     ]
 
 
-def test_states_of_graphs_for_the_gateway(engine: TestPlane) -> None:
+def test_states_of_graphs_for_the_gateway(engine: TestControl) -> None:
     engine.deploy("first")
     engine.up(1, "second")
     engine.deploy("third")
@@ -89,7 +89,7 @@ def test_states_of_graphs_for_the_gateway(engine: TestPlane) -> None:
     }
 
 
-def test_a_deleted_graph_is_deleting_and_then_gone(engine: TestPlane) -> None:
+def test_a_deleted_graph_is_deleting_and_then_gone(engine: TestControl) -> None:
     engine.deploy()
     assert engine.call("DELETE", "/graphs/digits") == (
         202,
@@ -112,7 +112,7 @@ def test_a_deleted_graph_is_deleting_and_then_gone(engine: TestPlane) -> None:
         assert status == 404 and "'digits' was deleted" in answer["error"]
 
 
-def test_a_graph_is_unloaded_and_loaded(engine: TestPlane) -> None:
+def test_a_graph_is_unloaded_and_loaded(engine: TestControl) -> None:
     engine.up(1)
     for _ in range(2):
         assert engine.call("POST", "/graphs/digits/unload") == (
@@ -133,7 +133,7 @@ def test_a_graph_is_unloaded_and_loaded(engine: TestPlane) -> None:
     assert engine.call("POST", "/graphs/digits/load")[0] == 409
 
 
-def test_events_can_be_followed(engine: TestPlane) -> None:
+def test_events_can_be_followed(engine: TestControl) -> None:
     engine.deploy("a")
     engine.deploy("b")
     _, all_events = engine.call("GET", "/events")
@@ -146,7 +146,7 @@ def test_events_can_be_followed(engine: TestPlane) -> None:
     assert [event["graph"] for event in rest["events"]] == ["b"]
 
 
-def test_a_spec_with_mistakes_is_refused_with_all_of_them(engine: TestPlane) -> None:
+def test_a_spec_with_mistakes_is_refused_with_all_of_them(engine: TestControl) -> None:
     spec = SPEC.replace("inputs: {x: one}", "inputs: {x: noe}").replace("y: two", "y: tow")
     status, answer = engine.deploy(spec=spec)
     assert status == 400
@@ -180,25 +180,25 @@ def test_a_spec_with_mistakes_is_refused_with_all_of_them(engine: TestPlane) -> 
     ],
 )
 def test_errors_name_the_offender(
-    engine: TestPlane, method: str, path: str, query: str, status: int, words: str
+    engine: TestControl, method: str, path: str, query: str, status: int, words: str
 ) -> None:
     engine.deploy()
     found, answer = engine.call(method, path, query)
     assert (found, words in answer["error"]) == (status, True), answer
 
 
-def test_a_bundle_for_another_graph_is_refused(engine: TestPlane) -> None:
+def test_a_bundle_for_another_graph_is_refused(engine: TestControl) -> None:
     status, answer = engine.call("POST", "/graphs/iris/revisions", body=engine.bundle("digits"))
     assert status == 400
     assert answer["error"] == "the spec in the bundle is for graph 'digits', not 'iris'"
 
 
-def test_405_says_what_is_allowed(engine: TestPlane) -> None:
+def test_405_says_what_is_allowed(engine: TestControl) -> None:
     _, headers, _ = engine.raw("PUT", "/graphs")
     assert headers[b"allow"] == b"GET"
 
 
-def test_files_have_marks_of_their_content(engine: TestPlane) -> None:
+def test_files_have_marks_of_their_content(engine: TestControl) -> None:
     engine.deploy()
     engine.deploy(spec=SPEC + "# changed\n")
     first, second = (
@@ -211,16 +211,16 @@ def test_files_have_marks_of_their_content(engine: TestPlane) -> None:
     assert status == 404 and "no revision 3" in answer["error"]
 
 
-def intent_of(engine: TestPlane, number: int = 1) -> Intent:
+def intent_of(engine: TestControl, number: int = 1) -> Intent:
     return engine.store.revision("digits", number).intent
 
 
-def test_without_a_rollout_block_a_deploy_replaces(engine: TestPlane) -> None:
+def test_without_a_rollout_block_a_deploy_replaces(engine: TestControl) -> None:
     engine.deploy()
     assert intent_of(engine) == Intent("replace")
 
 
-def test_the_rollout_block_of_the_spec_makes_a_rollout(engine: TestPlane) -> None:
+def test_the_rollout_block_of_the_spec_makes_a_rollout(engine: TestControl) -> None:
     engine.deploy(spec=SPEC + ROLLOUT)
     found = intent_of(engine)
     assert found.kind == "rollout"
@@ -228,7 +228,7 @@ def test_the_rollout_block_of_the_spec_makes_a_rollout(engine: TestPlane) -> Non
     assert found.rollout.steps == [5, 25, 50]
 
 
-def test_an_intent_stands_in_for_the_block(engine: TestPlane) -> None:
+def test_an_intent_stands_in_for_the_block(engine: TestControl) -> None:
     query = urlencode({"intent": '{"kind": "canary", "percent": 2.5}'})
     engine.deploy(query=query, spec=SPEC + ROLLOUT)
     assert intent_of(engine) == Intent("canary", 2.5)
@@ -240,30 +240,30 @@ def test_an_intent_stands_in_for_the_block(engine: TestPlane) -> None:
     assert plan.analysis is not None
 
 
-def test_an_intent_that_makes_no_sense_makes_no_revision(engine: TestPlane) -> None:
+def test_an_intent_that_makes_no_sense_makes_no_revision(engine: TestControl) -> None:
     status, answer = engine.deploy(query=urlencode({"intent": '{"kind": "canary", "percent": -1}'}))
     assert status == 400
     assert answer["error"].startswith("percent: must be at least 0")
     assert engine.call("GET", "/graphs")[1] == {"graphs": []}
 
 
-def test_a_rollout_may_not_call_what_the_settings_do_not_allow(engine: TestPlane) -> None:
+def test_a_rollout_may_not_call_what_the_settings_do_not_allow(engine: TestControl) -> None:
     rollout = '{"kind": "rollout", "rollout": {"steps": [1], "gate": "http://inside.example/"}}'
     status, answer = engine.deploy(query=urlencode({"intent": rollout}))
     assert status == 400
     assert "http://inside.example/" in answer["error"]
 
 
-def test_arms_show_their_share_and_what_they_measured(engine: TestPlane) -> None:
+def test_arms_show_their_share_and_what_they_measured(engine: TestControl) -> None:
     engine.up(1)
     engine.deploy(query=urlencode({"intent": '{"kind": "canary", "percent": 20}'}))
     engine.arrive(2)
-    engine.ledger.take("digits", "router", Report(arms={1: Tally(), 2: Tally()}))
+    engine.totals.take("digits", "router", Report(arms={1: Tally(), 2: Tally()}))
     busy = Tally()
     for _ in range(9):
         busy.record(0.01)
     busy.fail("NodeError", 0.01)
-    engine.ledger.take("digits", "router", Report(arms={1: Tally(), 2: busy}))
+    engine.totals.take("digits", "router", Report(arms={1: Tally(), 2: busy}))
     _, graph = engine.call("GET", "/graphs/digits")
     idle, candidate = graph["arms"]
     assert (idle["revision"], idle["state"], idle["weight"], idle["share"]) == (1, "live", 80, 80)
@@ -274,12 +274,12 @@ def test_arms_show_their_share_and_what_they_measured(engine: TestPlane) -> None
     assert candidate["latency"]["p99"] == pytest.approx(0.01, rel=0.03)
 
 
-def test_arms_show_all_the_rewards_that_routers_know_of(engine: TestPlane) -> None:
+def test_arms_show_all_the_rewards_that_routers_know_of(engine: TestControl) -> None:
     engine.up(1)
     tally = Tally()
     for reward in (1.0, 0.0, 0.5):
         tally.reward(reward, Judged(1, 2), {"chooser": "net"})
-    engine.ledger.take("digits", "router", Report(arms={1: tally}))
+    engine.totals.take("digits", "router", Report(arms={1: tally}))
     (arm,) = engine.call("GET", "/graphs/digits")[1]["arms"]
     seen = {"rewards": 3, "reward": 0.5, "judged": 6, "accuracy": 0.5}
     assert arm["feedback"].items() >= seen.items()
@@ -288,59 +288,59 @@ def test_arms_show_all_the_rewards_that_routers_know_of(engine: TestPlane) -> No
     assert route["reward_error"] == pytest.approx(0.5 / 3**0.5)
 
 
-def test_what_was_decided_is_forgotten_with_the_graph(engine: TestPlane) -> None:
+def test_what_was_decided_is_forgotten_with_the_graph(engine: TestControl) -> None:
     engine.up(1)
-    engine.plane.memory.remember("digits", [("a", b"packed")])
+    engine.parts.memory.remember("digits", [("a", b"packed")])
     assert engine.call("DELETE", "/graphs/digits")[0] == 202
-    assert engine.plane.memory.recall("digits", ["a"]) == [None]
+    assert engine.parts.memory.recall("digits", ["a"]) == [None]
 
 
-def test_the_ledger_is_for_the_thread_of_the_loop(
-    engine: TestPlane, monkeypatch: pytest.MonkeyPatch
+def test_the_totals_are_for_the_thread_of_the_loop(
+    engine: TestControl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reports come in there meanwhile, and change what is being summed."""
     threads: list[threading.Thread] = []
-    recent = engine.ledger.recent
+    recent = engine.totals.recent
 
     def asked(graph: str) -> tuple[Report, float]:
         threads.append(threading.current_thread())
         return recent(graph)
 
     engine.up(1)
-    monkeypatch.setattr(engine.ledger, "recent", asked)
+    monkeypatch.setattr(engine.totals, "recent", asked)
     assert engine.call("GET", "/graphs/digits")[0] == 200
     assert threads == [threading.main_thread()]
 
 
 @pytest.mark.parametrize("name", ["\udcff", "a\0b", "a\nb", "ü" * 64])
-def test_a_name_of_any_characters_is_just_not_there(engine: TestPlane, name: str) -> None:
+def test_a_name_of_any_characters_is_just_not_there(engine: TestControl, name: str) -> None:
     engine.up(1)
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/abort"), ("GET", "/compare")):
         status, said = engine.call(method, f"/graphs/{name}{path}")
         assert status == 404 and "there are: digits" in said["error"]
 
 
-def test_shares_are_of_the_sum_of_the_weights(engine: TestPlane) -> None:
+def test_shares_are_of_the_sum_of_the_weights(engine: TestControl) -> None:
     engine.up(2)
     engine.change("digits", partial(operations.split, weights={1: 3, 2: 1}))
     arms = engine.call("GET", "/graphs/digits")[1]["arms"]
     assert [(arm["weight"], arm["share"]) for arm in arms] == [(3, 75), (1, 25)]
 
 
-def test_mirrors_show_what_became_of_their_copies(engine: TestPlane) -> None:
+def test_mirrors_show_what_became_of_their_copies(engine: TestControl) -> None:
     engine.up(1)
     engine.deploy(query=urlencode({"intent": '{"kind": "mirror", "percent": 50}'}))
     engine.arrive(2)
-    engine.ledger.take("digits", "router", Report(mirrors={2: MirrorTally()}))
+    engine.totals.take("digits", "router", Report(mirrors={2: MirrorTally()}))
     tally = MirrorTally(selected=10, sent=8, dropped=2, compared=4, agreed=3, errors=4)
-    engine.ledger.take("digits", "router", Report(mirrors={2: tally}))
+    engine.totals.take("digits", "router", Report(mirrors={2: tally}))
     (mirror,) = engine.call("GET", "/graphs/digits")[1]["mirrors"]
     assert (mirror["revision"], mirror["percent"], mirror["state"]) == (2, 50, "ready")
     assert (mirror["agreement"], mirror["error_rate"]) == (0.75, 0.5)
     assert mirror["sent_per_second"] == pytest.approx(4 * mirror["dropped_per_second"], rel=1e-6)
 
 
-def test_the_newest_revisions_are_listed_and_all_that_are_up(engine: TestPlane) -> None:
+def test_the_newest_revisions_are_listed_and_all_that_are_up(engine: TestControl) -> None:
     engine.up(1)
     for number in range(2, 6):
         engine.deploy()
@@ -353,7 +353,7 @@ def test_the_newest_revisions_are_listed_and_all_that_are_up(engine: TestPlane) 
     assert [revision["revision"] for revision in every["revisions"]] == [5, 4, 3, 2, 1]
 
 
-def test_a_revision_says_why_it_was_deployed_and_until_when_it_is_warm(engine: TestPlane) -> None:
+def test_a_revision_says_why_it_was_deployed_and_until_when_it_is_warm(engine: TestControl) -> None:
     engine.up(2)
     _, first = engine.call("GET", "/graphs/digits/revisions/1")
     assert first["state"] == "warm"
@@ -363,7 +363,7 @@ def test_a_revision_says_why_it_was_deployed_and_until_when_it_is_warm(engine: T
     assert first["intent"] == {"kind": "replace", "percent": 100.0, "rollout": None}
 
 
-def test_nothing_is_known_of_the_routers_before_serve_was_asked(engine: TestPlane) -> None:
+def test_nothing_is_known_of_the_routers_before_serve_was_asked(engine: TestControl) -> None:
     engine.up(1)
     assert engine.call("GET", "/graphs/digits")[1]["inlined"] is None
 
@@ -383,7 +383,7 @@ def statements() -> Iterator[list[str]]:
         event.remove(sqlalchemy.Engine, "before_cursor_execute", tell)
 
 
-def test_a_thousand_revisions_are_no_burden(engine: TestPlane) -> None:
+def test_a_thousand_revisions_are_no_burden(engine: TestControl) -> None:
     """The database is asked about as often for many as for one, and never for all specs."""
     engine.up(1)
     with statements() as of_one:

@@ -8,14 +8,14 @@ import pytest
 
 from anabranch.control.lifecycle import operations
 from anabranch.router.traffic.decisions import Rewarded
+from tests.control.control_api import TestControl
 from tests.control.learners import rewarded, spec
-from tests.control.planes import TestPlane
 
 PICK = {"strategy": "thompson"}
 OTHER = {"strategy": "linucb", "inputs": {"x": "x"}}
 
 
-class Learning(TestPlane):
+class Learning(TestControl):
     """A control plane with a graph in which two routers learn."""
 
     __test__ = False
@@ -30,7 +30,7 @@ class Learning(TestPlane):
 
     def learn(self, *counted: Rewarded) -> None:
         with self.store.database.write() as connection:
-            self.plane.bandits.learn(connection, "duo", counted)
+            self.parts.bandits.learn(connection, "duo", counted)
 
     def shown(self) -> list[dict[str, Any]]:
         status, found = self.call("GET", "/graphs/duo/bandits")
@@ -40,15 +40,15 @@ class Learning(TestPlane):
 
 
 @pytest.fixture
-def plane(tmp_path: Path) -> Learning:
+def control(tmp_path: Path) -> Learning:
     one = Learning(tmp_path)
     one.revision(pick=PICK, other=OTHER)
     return one
 
 
-def test_what_was_learned_is_shown(plane: Learning) -> None:
-    plane.learn(*[rewarded(1.0)] * 8, rewarded(0.0, "b"))
-    pick, other = plane.shown()
+def test_what_was_learned_is_shown(control: Learning) -> None:
+    control.learn(*[rewarded(1.0)] * 8, rewarded(0.0, "b"))
+    pick, other = control.shown()
     assert (pick["router"], pick["strategy"], pick["revisions"]) == ("pick", "thompson", [1])
     assert pick["rewards"] == 9
     assert pick["updated_at"].startswith("20")
@@ -64,36 +64,36 @@ def test_what_was_learned_is_shown(plane: Learning) -> None:
     assert {route["share"] for route in other["routes"]} == {None}
 
 
-def test_features_show_as_parameters(plane: Learning) -> None:
-    plane.learn(*[rewarded(1.0, router="other", other=(1.0, 0.0))] * 50)
-    a, b = plane.shown()[1]["routes"]
+def test_features_show_as_parameters(control: Learning) -> None:
+    control.learn(*[rewarded(1.0, router="other", other=(1.0, 0.0))] * 50)
+    a, b = control.shown()[1]["routes"]
     assert a["posterior"]["theta"] == pytest.approx([50 / 51, 0.0])
     assert b["posterior"] == {"theta": None}
 
 
-def test_revisions_that_decide_alike_are_one(plane: Learning) -> None:
-    plane.revision(pick=PICK, other=OTHER)
-    plane.revision(pick=PICK | {"args": {"min_share": 0.1}})
-    plane.learn(rewarded(1.0))
-    shown = [(one["router"], one["revisions"], one["rewards"]) for one in plane.shown()]
+def test_revisions_that_decide_alike_are_one(control: Learning) -> None:
+    control.revision(pick=PICK, other=OTHER)
+    control.revision(pick=PICK | {"args": {"min_share": 0.1}})
+    control.learn(rewarded(1.0))
+    shown = [(one["router"], one["revisions"], one["rewards"]) for one in control.shown()]
     assert shown == [("pick", [3], 1), ("pick", [1, 2], 1), ("other", [1, 2], 0)]
 
 
-def test_a_reset_of_one_router_or_of_all(plane: Learning) -> None:
+def test_a_reset_of_one_router_or_of_all(control: Learning) -> None:
     def rewards() -> dict[str, int]:
-        return {one["router"]: one["rewards"] for one in plane.shown()}
+        return {one["router"]: one["rewards"] for one in control.shown()}
 
     lessons = rewarded(1.0), rewarded(1.0, router="other", other=(1.0, 0.0))
-    plane.learn(*lessons)
+    control.learn(*lessons)
     assert rewards() == {"pick": 1, "other": 1}
-    status, found = plane.send("POST", "/graphs/duo/bandits/reset", {"router": "pick"})
+    status, found = control.send("POST", "/graphs/duo/bandits/reset", {"router": "pick"})
     assert status == 200
-    assert found["bandits"] == plane.shown()
+    assert found["bandits"] == control.shown()
     assert rewards() == {"pick": 0, "other": 1}
-    plane.learn(*lessons)
-    assert plane.send("POST", "/graphs/duo/bandits/reset")[0] == 200
+    control.learn(*lessons)
+    assert control.send("POST", "/graphs/duo/bandits/reset")[0] == 200
     assert rewards() == {"pick": 0, "other": 0}
-    kinds = [event.kind for event in plane.store.events("duo")]
+    kinds = [event.kind for event in control.store.events("duo")]
     assert kinds.count("bandit_reset") == 2
 
 
@@ -108,24 +108,24 @@ def test_a_reset_of_one_router_or_of_all(plane: Learning) -> None:
     ],
 )
 def test_a_reset_of_what_is_not_there(
-    plane: Learning, path: str, body: dict[str, Any], status: int, message: str
+    control: Learning, path: str, body: dict[str, Any], status: int, message: str
 ) -> None:
-    assert plane.deploy("plain")[0] == 202
-    found = plane.send("POST", f"/graphs/{path}/bandits/reset", body)
+    assert control.deploy("plain")[0] == 202
+    found = control.send("POST", f"/graphs/{path}/bandits/reset", body)
     assert found[0] == status
     assert message in found[1]["error"]
 
 
-def test_a_graph_without_any_shows_none(plane: Learning) -> None:
-    assert plane.deploy("plain")[0] == 202
-    assert plane.call("GET", "/graphs/plain/bandits") == (200, {"graph": "plain", "bandits": []})
+def test_a_graph_without_any_shows_none(control: Learning) -> None:
+    assert control.deploy("plain")[0] == 202
+    assert control.call("GET", "/graphs/plain/bandits") == (200, {"graph": "plain", "bandits": []})
 
 
-def test_a_graph_that_comes_back_begins_anew(plane: Learning) -> None:
-    plane.learn(rewarded(1.0))
-    assert plane.call("DELETE", "/graphs/duo")[0] == 202
-    plane.learn(rewarded(1.0))  # too late
-    plane.change("duo", operations.gone)
-    assert plane.call("GET", "/graphs/duo/bandits")[0] == 404
-    plane.revision(pick=PICK)
-    assert [one["rewards"] for one in plane.shown()] == [0]
+def test_a_graph_that_comes_back_begins_anew(control: Learning) -> None:
+    control.learn(rewarded(1.0))
+    assert control.call("DELETE", "/graphs/duo")[0] == 202
+    control.learn(rewarded(1.0))  # too late
+    control.change("duo", operations.gone)
+    assert control.call("GET", "/graphs/duo/bandits")[0] == 404
+    control.revision(pick=PICK)
+    assert [one["rewards"] for one in control.shown()] == [0]

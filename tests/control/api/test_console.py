@@ -11,18 +11,18 @@ import pytest
 from anabranch.control.lifecycle import operations
 from anabranch.control.release.bundles import pack, write_files
 from anabranch.control.release.examples import MAX_BYTES
-from tests.control.planes import SPEC, TestPlane
+from tests.control.control_api import SPEC, TestControl
 
 REQUEST = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1.5, 2.5]}]}
 WARM = SPEC + "  warmup: {data: request.json}\n"
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> TestPlane:
-    return TestPlane(tmp_path)
+def engine(tmp_path: Path) -> TestControl:
+    return TestControl(tmp_path)
 
 
-def deploy(engine: TestPlane, spec: str, **files: bytes) -> None:
+def deploy(engine: TestControl, spec: str, **files: bytes) -> None:
     content = {name.replace("_", "."): text for name, text in files.items()}
     source = engine.folder / "warm"
     write_files({"graph.yaml": spec.replace("NAME", "digits").encode(), **content}, source)
@@ -31,13 +31,13 @@ def deploy(engine: TestPlane, spec: str, **files: bytes) -> None:
     assert status == 202, answer
 
 
-def example(engine: TestPlane, revision: int = 1) -> Any:
+def example(engine: TestControl, revision: int = 1) -> Any:
     status, found = engine.call("GET", f"/graphs/digits/revisions/{revision}/example")
     assert status == 200, found
     return found
 
 
-def test_the_plan_of_a_revision(engine: TestPlane) -> None:
+def test_the_plan_of_a_revision(engine: TestControl) -> None:
     engine.deploy()
     status, plan = engine.call("GET", "/graphs/digits/revisions/1/plan")
     assert status == 200
@@ -46,7 +46,7 @@ def test_the_plan_of_a_revision(engine: TestPlane) -> None:
     assert plan["outputs"] == {"y": {"source": "two", "type": None}}
 
 
-def test_an_example_is_the_request_of_the_warmup(engine: TestPlane) -> None:
+def test_an_example_is_the_request_of_the_warmup(engine: TestControl) -> None:
     deploy(engine, WARM, request_json=json.dumps(REQUEST).encode())
     assert example(engine) == {"source": "warmup", "request": REQUEST}
 
@@ -54,13 +54,15 @@ def test_an_example_is_the_request_of_the_warmup(engine: TestPlane) -> None:
 @pytest.mark.parametrize(
     "content", [b"no json", b"\xff\xfe", b"[" * 100_000, b" " * MAX_BYTES + b"{}"]
 )
-def test_what_is_no_example_is_made_of_zeros(engine: TestPlane, content: bytes) -> None:
+def test_what_is_no_example_is_made_of_zeros(engine: TestControl, content: bytes) -> None:
     deploy(engine, WARM, request_json=content)
     zeros = {"name": "x", "datatype": "FP32", "shape": [1], "data": [0]}
     assert example(engine) == {"source": "zeros", "request": {"inputs": [zeros]}}
 
 
-def test_texts_are_the_word_text_and_what_would_be_too_large_is_left_out(engine: TestPlane) -> None:
+def test_texts_are_the_word_text_and_what_would_be_too_large_is_left_out(
+    engine: TestControl,
+) -> None:
     texts = SPEC.replace("FP32, shape: [-1]", "BYTES, shape: [2, -1]")
     engine.deploy(spec=texts)
     assert example(engine)["request"]["inputs"][0]["data"] == ["text", "text"]
@@ -68,7 +70,7 @@ def test_texts_are_the_word_text_and_what_would_be_too_large_is_left_out(engine:
     assert example(engine, 2) == {"source": "zeros", "request": None}
 
 
-def test_differences_are_from_the_revision_before_or_from_any(engine: TestPlane) -> None:
+def test_differences_are_from_the_revision_before_or_from_any(engine: TestControl) -> None:
     engine.deploy()
     engine.deploy(spec=SPEC.replace(", placement: {isolate: true}", ""))
     engine.deploy()
@@ -83,14 +85,14 @@ def test_differences_are_from_the_revision_before_or_from_any(engine: TestPlane)
     assert (same["spec"], same["plan"], same["files"], same["text"]) == ([], [], [], "")
 
 
-def test_the_first_revision_differs_in_nothing_from_itself(engine: TestPlane) -> None:
+def test_the_first_revision_differs_in_nothing_from_itself(engine: TestControl) -> None:
     engine.deploy()
     found = engine.call("GET", "/graphs/digits/revisions/1/diff")[1]
     assert (found["from"], found["to"], found["text"]) == (1, 1, "")
 
 
 @pytest.mark.parametrize("what", ["plan", "example", "diff"])
-def test_what_is_not_there_is_said(engine: TestPlane, what: str) -> None:
+def test_what_is_not_there_is_said(engine: TestControl, what: str) -> None:
     assert engine.call("GET", f"/graphs/nobody/revisions/1/{what}")[0] == 404
     engine.deploy()
     status, answer = engine.call("GET", f"/graphs/digits/revisions/9/{what}")
@@ -103,7 +105,7 @@ def test_what_is_not_there_is_said(engine: TestPlane, what: str) -> None:
     assert status == 404 and "was deleted" in answer["error"]
 
 
-def test_the_newest_events_come_in_order(engine: TestPlane) -> None:
+def test_the_newest_events_come_in_order(engine: TestControl) -> None:
     engine.up(3)
     engine.deploy("other")
     every = engine.call("GET", "/events", "graph=digits")[1]["events"]
@@ -114,7 +116,7 @@ def test_the_newest_events_come_in_order(engine: TestPlane) -> None:
     assert engine.call("GET", "/events", "newest=1001")[0] == 400
 
 
-def test_the_list_of_graphs_has_their_rollouts_in_short(engine: TestPlane) -> None:
+def test_the_list_of_graphs_has_their_rollouts_in_short(engine: TestControl) -> None:
     engine.up(1)
     engine.deploy(query='intent={"kind":"rollout","rollout":{"steps":[5,50],"hold":"2m"}}')
     engine.arrive(2)

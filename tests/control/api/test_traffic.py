@@ -16,24 +16,24 @@ from anabranch.control.lifecycle.operations import Intent
 from anabranch.control.lifecycle.rollouts import Measurement
 from anabranch.router.measure.tally import MirrorTally, Report
 from anabranch.specs.models import Rollout
-from tests.control.planes import ROLLOUT, SPEC, TestPlane
+from tests.control.control_api import ROLLOUT, SPEC, TestControl
 
 AT = 1e9
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> TestPlane:
-    return TestPlane(tmp_path)
+def engine(tmp_path: Path) -> TestControl:
+    return TestControl(tmp_path)
 
 
 @pytest.fixture
-def two(engine: TestPlane) -> TestPlane:
+def two(engine: TestControl) -> TestControl:
     """Revision 1 is warm, 2 is live."""
     engine.up(2)
     return engine
 
 
-def beside(engine: TestPlane, kind: str, percent: float) -> int:
+def beside(engine: TestControl, kind: str, percent: float) -> int:
     """A further revision that is up; its number."""
     intent = {"intent": json.dumps({"kind": kind, "percent": percent})}
     status, sent = engine.deploy(query=urlencode(intent))
@@ -42,7 +42,7 @@ def beside(engine: TestPlane, kind: str, percent: float) -> int:
     return int(sent["revision"])
 
 
-def rolled(engine: TestPlane) -> int:
+def rolled(engine: TestControl) -> int:
     """A rollout in its first step; the candidate's number."""
     status, sent = engine.deploy(spec=SPEC + ROLLOUT)
     assert status == 202
@@ -50,11 +50,11 @@ def rolled(engine: TestPlane) -> int:
     return int(sent["revision"])
 
 
-def states(engine: TestPlane) -> dict[int, str]:
+def states(engine: TestControl) -> dict[int, str]:
     return {one.number: one.state for one in engine.store.revisions("digits")}
 
 
-def generation(engine: TestPlane) -> int:
+def generation(engine: TestControl) -> int:
     return engine.store.situation("digits").generation
 
 
@@ -69,7 +69,7 @@ def refused(answer: tuple[int, Any], status: int, *words: str) -> None:
         assert word in answer[1]["error"]
 
 
-def test_traffic_shows_weights_and_mirrors(two: TestPlane) -> None:
+def test_traffic_shows_weights_and_mirrors(two: TestControl) -> None:
     number = beside(two, "mirror", 25)
     assert ok(two.call("GET", "/graphs/digits/traffic")) == {
         "graph": "digits",
@@ -80,7 +80,7 @@ def test_traffic_shows_weights_and_mirrors(two: TestPlane) -> None:
     }
 
 
-def test_weights_and_mirrors_are_set_together(two: TestPlane) -> None:
+def test_weights_and_mirrors_are_set_together(two: TestControl) -> None:
     mirror = beside(two, "mirror", 25)
     body = {"weights": {"2": 9, "1": 0.5}, "mirrors": {str(mirror): 50}}
     found = ok(two.send("PUT", "/graphs/digits/traffic", body))
@@ -91,7 +91,7 @@ def test_weights_and_mirrors_are_set_together(two: TestPlane) -> None:
     assert kinds == ["weights_changed", "mirrors_changed"]
 
 
-def test_if_one_of_both_is_refused_neither_is_set(two: TestPlane) -> None:
+def test_if_one_of_both_is_refused_neither_is_set(two: TestControl) -> None:
     before = generation(two)
     body = {"weights": {"2": 9, "1": 1}, "mirrors": {"7": 50}}
     refused(two.send("PUT", "/graphs/digits/traffic", body), 404, "7")
@@ -130,39 +130,39 @@ def test_if_one_of_both_is_refused_neither_is_set(two: TestPlane) -> None:
     ],
 )
 def test_traffic_that_makes_no_sense_is_refused(
-    two: TestPlane, body: Any, status: int, words: str
+    two: TestControl, body: Any, status: int, words: str
 ) -> None:
     before = generation(two)
     refused(two.send("PUT", "/graphs/digits/traffic", body), status, words)
     assert generation(two) == before
 
 
-def test_the_weights_of_a_rollout_are_its_own(two: TestPlane) -> None:
+def test_the_weights_of_a_rollout_are_its_own(two: TestControl) -> None:
     number = rolled(two)
     answer = two.send("PUT", "/graphs/digits/traffic", {"weights": {"2": 1}})
     refused(answer, 409, f"rollout of revision {number}", "abort or promote")
 
 
-def test_a_promotion_takes_the_candidate(two: TestPlane) -> None:
+def test_a_promotion_takes_the_candidate(two: TestControl) -> None:
     number = beside(two, "canary", 10)
     found = ok(two.send("POST", "/graphs/digits/promote"))
     assert (found["live"], found["weights"]) == (number, {str(number): 100})
     assert states(two)[2] == "warm"
 
 
-def test_a_promotion_takes_the_only_mirror_where_there_is_no_candidate(two: TestPlane) -> None:
+def test_a_promotion_takes_the_only_mirror_where_there_is_no_candidate(two: TestControl) -> None:
     number = beside(two, "mirror", 10)
     assert ok(two.send("POST", "/graphs/digits/promote"))["live"] == number
     assert two.store.situation("digits").situation.mirrors == {}
 
 
-def test_of_two_mirrors_one_has_to_be_named(two: TestPlane) -> None:
+def test_of_two_mirrors_one_has_to_be_named(two: TestControl) -> None:
     first, second = beside(two, "mirror", 10), beside(two, "mirror", 10)
     refused(two.send("POST", "/graphs/digits/promote"), 409, f"r{first} (ready)", f"r{second}")
     assert ok(two.send("POST", "/graphs/digits/promote", {"revision": first}))["live"] == first
 
 
-def test_a_warm_revision_is_promoted_by_name(two: TestPlane) -> None:
+def test_a_warm_revision_is_promoted_by_name(two: TestControl) -> None:
     assert ok(two.send("POST", "/graphs/digits/promote", {"revision": 1}))["live"] == 1
     assert states(two) == {1: "live", 2: "warm"}
 
@@ -180,13 +180,13 @@ def test_a_warm_revision_is_promoted_by_name(two: TestPlane) -> None:
     ],
 )
 def test_promotions_that_make_no_sense_are_refused(
-    two: TestPlane, body: Any, status: int, words: str
+    two: TestControl, body: Any, status: int, words: str
 ) -> None:
     two.deploy()
     refused(two.send("POST", "/graphs/digits/promote", body), status, words)
 
 
-def test_an_abort_gives_all_traffic_back(two: TestPlane) -> None:
+def test_an_abort_gives_all_traffic_back(two: TestControl) -> None:
     number = beside(two, "canary", 10)
     found = ok(two.send("POST", "/graphs/digits/abort"))
     assert found["weights"] == {"2": 100}
@@ -195,19 +195,19 @@ def test_an_abort_gives_all_traffic_back(two: TestPlane) -> None:
 
 
 @pytest.mark.parametrize("path", ["abort", "rollout/abort", "rollout/pause"])
-def test_what_takes_no_fields_refuses_them(two: TestPlane, path: str) -> None:
+def test_what_takes_no_fields_refuses_them(two: TestControl, path: str) -> None:
     rolled(two)
     refused(two.send("POST", f"/graphs/digits/{path}", {"now": True}), 400, "now: unknown field")
 
 
-def test_a_warm_revision_is_back_at_once(two: TestPlane) -> None:
+def test_a_warm_revision_is_back_at_once(two: TestControl) -> None:
     found = ok(two.send("POST", "/graphs/digits/rollback"))
     assert (found["revision"], found["state"], found["weights"]) == (1, "live", {"1": 100})
     found = ok(two.send("POST", "/graphs/digits/rollback"))
     assert (found["revision"], states(two)) == (2, {1: "warm", 2: "live"})
 
 
-def test_a_retired_revision_comes_up_again(two: TestPlane) -> None:
+def test_a_retired_revision_comes_up_again(two: TestControl) -> None:
     two.expire()
     assert states(two)[1] == "retired"
     found = ok(two.send("POST", "/graphs/digits/rollback", {"to": 1}), 202)
@@ -217,25 +217,25 @@ def test_a_retired_revision_comes_up_again(two: TestPlane) -> None:
     assert states(two) == {1: "live", 2: "warm"}
 
 
-def test_a_rollback_is_not_overtaken_by_what_was_on_its_way(two: TestPlane) -> None:
+def test_a_rollback_is_not_overtaken_by_what_was_on_its_way(two: TestControl) -> None:
     assert two.deploy()[0] == 202
     assert ok(two.send("POST", "/graphs/digits/rollback"))["live"] == 1
     failed = ok(two.call("GET", "/graphs/digits/revisions/3"))
     assert failed["state"] == "failed"
     assert failed["reason"] == "superseded by the rollback to revision 1"
     two.arrive(3)
-    assert two.store.graph("digits").live == 1
+    assert two.store.graph("digits").stable == 1
 
 
-def test_a_promotion_is_not_overtaken_by_an_older_deploy(two: TestPlane) -> None:
+def test_a_promotion_is_not_overtaken_by_an_older_deploy(two: TestControl) -> None:
     assert two.deploy()[0] == 202
     number = beside(two, "mirror", 25)
     assert ok(two.send("POST", "/graphs/digits/promote", {"revision": number}))["live"] == number
     two.arrive(3)
-    assert two.store.graph("digits").live == number
+    assert two.store.graph("digits").stable == number
 
 
-def test_a_rollback_that_was_superseded_may_be_asked_for_again(two: TestPlane) -> None:
+def test_a_rollback_that_was_superseded_may_be_asked_for_again(two: TestControl) -> None:
     """The revision was up once, so it did not fail to come up."""
     two.expire()
     ok(two.send("POST", "/graphs/digits/rollback", {"to": 1}), 202)
@@ -245,7 +245,7 @@ def test_a_rollback_that_was_superseded_may_be_asked_for_again(two: TestPlane) -
     assert ok(two.send("POST", "/graphs/digits/rollback", {"to": 1}), 202)["state"] == "pending"
 
 
-def test_a_rollout_shows_what_the_last_look_found(two: TestPlane) -> None:
+def test_a_rollout_shows_what_the_last_look_found(two: TestControl) -> None:
     rolled(two)
     found = [Measurement("error_rate", "pass", "error_rate 0 <= max 0.01", 0.0, 0.01, 100)]
     two.change("digits", partial(operations.looked, found=found))
@@ -257,20 +257,20 @@ def test_a_rollout_shows_what_the_last_look_found(two: TestPlane) -> None:
     ]  # fmt: skip
 
 
-def test_a_rollout_on_its_way_is_told_of(two: TestPlane) -> None:
+def test_a_rollout_on_its_way_is_told_of(two: TestControl) -> None:
     number = ok(two.deploy(spec=SPEC + ROLLOUT), 202)["revision"]
     words = f"that of revision {number} begins once it is up"
     refused(two.call("GET", "/graphs/digits/rollout"), 404, words)
 
 
-def test_a_rollback_goes_to_the_one_that_was_live_last(engine: TestPlane) -> None:
+def test_a_rollback_goes_to_the_one_that_was_live_last(engine: TestControl) -> None:
     engine.up(3)
     two_is_back = engine.send("POST", "/graphs/digits/promote", {"revision": 1})
     assert ok(two_is_back)["live"] == 1
     assert ok(engine.send("POST", "/graphs/digits/rollback"))["revision"] == 3
 
 
-def test_with_a_candidate_it_is_not_clear_what_to_go_back_to(two: TestPlane) -> None:
+def test_with_a_candidate_it_is_not_clear_what_to_go_back_to(two: TestControl) -> None:
     beside(two, "canary", 10)
     refused(two.send("POST", "/graphs/digits/rollback"), 409, "`abort`", "--to")
     assert ok(two.send("POST", "/graphs/digits/rollback", {"to": 1}))["live"] == 1
@@ -288,25 +288,25 @@ def test_with_a_candidate_it_is_not_clear_what_to_go_back_to(two: TestPlane) -> 
     ],
 )
 def test_rollbacks_that_make_no_sense_are_refused(
-    two: TestPlane, body: Any, status: int, words: str
+    two: TestControl, body: Any, status: int, words: str
 ) -> None:
     two.deploy()
     two.fail(3, "no file")
     refused(two.send("POST", "/graphs/digits/rollback", body), status, words)
 
 
-def test_a_first_revision_has_nothing_before_it(engine: TestPlane) -> None:
+def test_a_first_revision_has_nothing_before_it(engine: TestControl) -> None:
     engine.up(1)
     refused(engine.send("POST", "/graphs/digits/rollback"), 409, "no revision to go back to")
 
 
-def test_a_rollback_to_the_stable_revision_takes_the_others_out(two: TestPlane) -> None:
+def test_a_rollback_to_the_stable_revision_takes_the_others_out(two: TestControl) -> None:
     number = beside(two, "canary", 10)
     assert ok(two.send("POST", "/graphs/digits/rollback", {"to": 2}))["weights"] == {"2": 100}
     assert states(two)[number] == "warm"
 
 
-def test_a_graph_that_is_going_takes_no_orders(two: TestPlane) -> None:
+def test_a_graph_that_is_going_takes_no_orders(two: TestControl) -> None:
     ok(two.call("DELETE", "/graphs/digits"), 202)
     for method, path in (
         ("PUT", "traffic"), ("POST", "promote"), ("POST", "abort"), ("POST", "rollback"),
@@ -317,18 +317,18 @@ def test_a_graph_that_is_going_takes_no_orders(two: TestPlane) -> None:
 
 
 @pytest.mark.parametrize("path", ["traffic", "rollout", "compare"])
-def test_an_unknown_graph(two: TestPlane, path: str) -> None:
+def test_an_unknown_graph(two: TestControl, path: str) -> None:
     refused(two.call("GET", f"/graphs/iris/{path}"), 404, "no graph 'iris'; there are: digits")
 
 
-def test_without_a_rollout_there_is_none_to_show(two: TestPlane) -> None:
+def test_without_a_rollout_there_is_none_to_show(two: TestControl) -> None:
     refused(two.call("GET", "/graphs/digits/rollout"), 404, "has had no rollout")
     for action in ("pause", "resume", "promote", "abort"):
         status, _ = two.send("POST", f"/graphs/digits/rollout/{action}")
         assert status in (404, 409)
 
 
-def test_a_rollout_shows_where_it_stands(two: TestPlane) -> None:
+def test_a_rollout_shows_where_it_stands(two: TestControl) -> None:
     number = rolled(two)
     found = ok(two.call("GET", "/graphs/digits/rollout"))
     assert (found["revision"], found["phase"], found["paused_by"]) == (number, "running", None)
@@ -339,7 +339,7 @@ def test_a_rollout_shows_where_it_stands(two: TestPlane) -> None:
     assert ok(two.call("GET", "/graphs/digits"))["rollout"] == found
 
 
-def test_a_rollout_is_paused_and_resumed(two: TestPlane) -> None:
+def test_a_rollout_is_paused_and_resumed(two: TestControl) -> None:
     rolled(two)
     found = ok(two.send("POST", "/graphs/digits/rollout/pause"))["rollout"]
     assert (found["phase"], found["paused_by"]) == ("paused", "user")
@@ -349,7 +349,7 @@ def test_a_rollout_is_paused_and_resumed(two: TestPlane) -> None:
     refused(two.send("POST", "/graphs/digits/rollout/resume"), 409, "not paused")
 
 
-def test_a_rollout_is_promoted(two: TestPlane) -> None:
+def test_a_rollout_is_promoted(two: TestControl) -> None:
     number = rolled(two)
     found = ok(two.send("POST", "/graphs/digits/rollout/promote"))
     assert (found["live"], found["rollout"]["phase"]) == (number, "promoted")
@@ -358,14 +358,14 @@ def test_a_rollout_is_promoted(two: TestPlane) -> None:
     refused(two.send("POST", "/graphs/digits/rollout/abort"), 409, "over", "promoted")
 
 
-def test_a_rollout_is_aborted(two: TestPlane) -> None:
+def test_a_rollout_is_aborted(two: TestControl) -> None:
     number = rolled(two)
     found = ok(two.send("POST", "/graphs/digits/rollout/abort"))
     assert (found["weights"], found["rollout"]["phase"]) == ({"2": 100}, "aborted")
     assert states(two)[number] == "warm"
 
 
-def test_a_rollout_without_a_hold_waits_for_nobody_in_particular(two: TestPlane) -> None:
+def test_a_rollout_without_a_hold_waits_for_nobody_in_particular(two: TestControl) -> None:
     two.deploy()
     plan = Rollout(steps=[10.0])
     two.change("digits", lambda now, _: operations.created(now, 3, Intent("rollout", rollout=plan)))
@@ -374,7 +374,7 @@ def test_a_rollout_without_a_hold_waits_for_nobody_in_particular(two: TestPlane)
     assert (found["next_look"], found["held_until"]) == (None, None)
 
 
-def test_mirrors_are_compared(two: TestPlane) -> None:
+def test_mirrors_are_compared(two: TestControl) -> None:
     number = beside(two, "mirror", 25)
     tally = MirrorTally(
         selected=12, sent=10, dropped=2, compared=6, agreed=3, close=2, errors=2, pending=2,
@@ -383,7 +383,7 @@ def test_mirrors_are_compared(two: TestPlane) -> None:
     for _ in range(6):
         tally.latency.add(0.3)
         tally.primary.add(0.1)
-    two.ledger.take("digits", "router", Report(mirrors={number: tally}))
+    two.totals.take("digits", "router", Report(mirrors={number: tally}))
     answer = ok(two.call("GET", "/graphs/digits/compare"))
     (found,) = answer["mirrors"]
     assert (answer["graph"], answer["live"]) == ("digits", 2)
@@ -397,7 +397,7 @@ def test_mirrors_are_compared(two: TestPlane) -> None:
     assert found["difference"]["p95"] == pytest.approx(0.2, rel=0.06)
 
 
-def test_a_mirror_without_copies_has_no_figures(two: TestPlane) -> None:
+def test_a_mirror_without_copies_has_no_figures(two: TestControl) -> None:
     beside(two, "mirror", 25)
     (found,) = ok(two.call("GET", "/graphs/digits/compare"))["mirrors"]
     assert found["selected"] == 0
@@ -405,9 +405,9 @@ def test_a_mirror_without_copies_has_no_figures(two: TestPlane) -> None:
     assert found["difference"] == {"p50": None, "p95": None, "p99": None}
 
 
-def test_a_mirror_that_has_ended_is_shown_while_it_is_up(two: TestPlane) -> None:
+def test_a_mirror_that_has_ended_is_shown_while_it_is_up(two: TestControl) -> None:
     number = beside(two, "mirror", 25)
-    two.ledger.take("digits", "router", Report(mirrors={number: MirrorTally(selected=1, sent=1)}))
+    two.totals.take("digits", "router", Report(mirrors={number: MirrorTally(selected=1, sent=1)}))
     ok(two.send("PUT", "/graphs/digits/traffic", {"mirrors": {str(number): 0}}))
     (found,) = ok(two.call("GET", "/graphs/digits/compare"))["mirrors"]
     assert (found["percent"], found["state"], found["sent"]) == (0, "warm", 1)
@@ -425,7 +425,7 @@ def test_a_mirror_that_has_ended_is_shown_while_it_is_up(two: TestPlane) -> None
         ("POST rollback", {}),
     ],
 )
-def test_a_change_is_in_force_when_its_answer_comes(two: TestPlane, path: str, body: Any) -> None:
+def test_a_change_is_in_force_when_its_answer_comes(two: TestControl, path: str, body: Any) -> None:
     if path == "POST abort":
         beside(two, "canary", 10)
     method, name = path.split()
@@ -433,7 +433,7 @@ def test_a_change_is_in_force_when_its_answer_comes(two: TestPlane, path: str, b
     holds: dict[str, int] = {}
 
     async def poll(replica: str) -> None:
-        table = await two.hub.table("digits", replica, holds.get(replica, 0))
+        table = await two.topics.table("digits", replica, holds.get(replica, 0))
         assert table is not None
         holds[replica] = table.generation
 
@@ -442,7 +442,7 @@ def test_a_change_is_in_force_when_its_answer_comes(two: TestPlane, path: str, b
             await poll(replica)
 
     async def scenario() -> Any:
-        await two.plane.publish()
+        await two.parts.publish()
         await asyncio.gather(poll("a"), poll("b"))
         routers = [asyncio.create_task(router(name)) for name in ("a", "b")]
         answer = await two.api.handle(method, f"/graphs/digits/{name}", "", data)
@@ -459,13 +459,13 @@ def test_a_change_is_in_force_when_its_answer_comes(two: TestPlane, path: str, b
 
 
 def test_a_router_that_does_not_confirm_is_told_of(
-    two: TestPlane, monkeypatch: pytest.MonkeyPatch
+    two: TestControl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("anabranch.control.api.traffic.CONFIRMATION_S", 0.01)
 
     async def scenario() -> Any:
-        await two.plane.publish()
-        stuck = asyncio.create_task(two.hub.table("digits", "stuck", 0))
+        await two.parts.publish()
+        stuck = asyncio.create_task(two.topics.table("digits", "stuck", 0))
         await stuck
         return await two.api.handle("POST", "/graphs/digits/rollback", "", b"")
 
@@ -474,11 +474,11 @@ def test_a_router_that_does_not_confirm_is_told_of(
     assert json.loads(answer)["routers"] == {"confirmed": 0, "known": 1}
 
 
-def test_a_router_that_has_ended_is_not_waited_for(two: TestPlane) -> None:
+def test_a_router_that_has_ended_is_not_waited_for(two: TestControl) -> None:
     async def scenario() -> Any:
-        await two.plane.publish()
-        await two.hub.table("digits", "ended", 0)
-        two.hub.leave("digits", "ended")
+        await two.parts.publish()
+        await two.topics.table("digits", "ended", 0)
+        two.topics.leave("digits", "ended")
         return await two.api.handle("POST", "/graphs/digits/rollback", "", b"")
 
     _, _, answer = asyncio.run(scenario())

@@ -46,7 +46,7 @@ def apps(status: str, replicas: int, lowest: int | None) -> dict[str, Any]:
 def test_a_graph_that_sleeps_is_ready(
     status: str, replicas: int, lowest: int | None, state: str, ready: bool
 ) -> None:
-    now = Situation("digits", live=1, members={1: Member(1, "live")})
+    now = Situation("digits", stable=1, members={1: Member(1, "live")})
     found = apps(status, replicas, lowest)
     assert graph_view(GRAPH, now, found, "http://a")["state"] == state
     told = ready_state(now, found)

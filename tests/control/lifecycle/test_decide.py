@@ -52,13 +52,13 @@ def first(**fields: Any) -> Desired:
 
 def second(**fields: Any) -> Desired:
     """Revision 2 is on its way beside the stable one."""
-    return Desired(G, live=1, arms=frozenset({1}), up=frozenset({1}), coming=(2,), **fields)
+    return Desired(G, stable=1, arms=frozenset({1}), up=frozenset({1}), coming=(2,), **fields)
 
 
 def stable(number: int = 1, *others: int, arms: tuple[int, ...] = (), **fields: Any) -> Desired:
     """A stable revision, others that are up, and those of them that have weight."""
     up, weighted = frozenset({number, *others}), frozenset({number, *arms})
-    return Desired(G, live=number, arms=weighted, up=up, **fields)
+    return Desired(G, stable=number, arms=weighted, up=up, **fields)
 
 
 TABLE: dict[str, tuple[Desired, dict[str, App], list[Action]]] = {

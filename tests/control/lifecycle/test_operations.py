@@ -212,13 +212,13 @@ def test_a_canary_would_lose_its_share_to_a_replacement_on_its_way() -> None:
     with pytest.raises(Conflict, match="revision 2 of graph 'digits' is on its way to become the"):
         created(coming, 3, CANARY)
     first = after(deploy(1), deploy(2, CANARY), arrive(1), arrive(2))
-    assert first.live == 1 and first.weights == {1: 90.0, 2: 10.0}
+    assert first.stable == 1 and first.weights == {1: 90.0, 2: 10.0}
 
 
 def test_deploying_brings_a_deleted_graph_back() -> None:
     for now in (after(delete, now=TWO), after(delete, end, now=TWO)):
         back = after(up(3), now=now)
-        assert (back.state, back.live, back.weights) == ("present", 3, {3: 100.0})
+        assert (back.state, back.stable, back.weights) == ("present", 3, {3: 100.0})
 
 
 # On its way
@@ -248,7 +248,7 @@ def test_only_a_revision_on_its_way_fails() -> None:
 def test_the_first_revision_goes_live_whatever_it_is_for(intent: Intent) -> None:
     change = arrived(after(deploy(1, intent)), MOMENT, 1)
     now = change.situation
-    assert (now.live, now.weights, now.mirrors, now.rollout) == (1, {1: 100.0}, {}, None)
+    assert (now.stable, now.weights, now.mirrors, now.rollout) == (1, {1: 100.0}, {}, None)
     assert now.members[1].live_at == AT and kinds(change) == [(1, "promoted")]
 
 
@@ -260,7 +260,7 @@ def test_arrival_is_told_once() -> None:
 def test_a_replacement_takes_all_traffic_and_leaves_the_old_one_warm() -> None:
     change = arrived(after(deploy(2), now=ONE), MOMENT, 2)
     now = change.situation
-    assert (now.live, now.weights) == (2, {2: 100.0}) and kinds(change) == [(2, "promoted")]
+    assert (now.stable, now.weights) == (2, {2: 100.0}) and kinds(change) == [(2, "promoted")]
     old = now.members[1]
     assert (old.state, old.reason, old.expires_at) == ("warm", "replaced by revision 2", AT + GRACE)
 
@@ -309,13 +309,13 @@ def test_promotion_keeps_mirrors_and_cools_arms() -> None:
 
 def test_a_promoted_mirror_is_one_no_longer() -> None:
     now = after(promote(2), now=COPIED)
-    assert (now.live, now.mirrors, now.members[2].expires_at) == (2, {}, None)
+    assert (now.stable, now.mirrors, now.members[2].expires_at) == (2, {}, None)
 
 
 def test_promoting_a_warm_revision_is_a_rollback() -> None:
     change = promoted(WARM, Moment(AT + 5, GRACE), 1)
     now = change.situation
-    assert (now.live, now.weights, states(now)) == (1, {1: 100.0}, {1: "live", 2: "warm"})
+    assert (now.stable, now.weights, states(now)) == (1, {1: 100.0}, {1: "live", 2: "warm"})
     assert now.members[1] == Member(1, "live", live_at=AT + 5)
     assert kinds(change) == [(1, "promoted")]
 
@@ -329,7 +329,7 @@ def test_going_back_gives_up_what_is_on_its_way() -> None:
         assert kinds(change) == [(3, "deploy_failed"), (1, "promoted")]
         assert change.situation.members[3].reason == reason
         later = after(arrive(3), now=change.situation)
-        assert (later.live, later.weights) == (1, {1: 100.0})
+        assert (later.stable, later.weights) == (1, {1: 100.0})
 
 
 def test_going_back_to_the_stable_one_calls_off_a_deploy() -> None:
@@ -344,7 +344,7 @@ def test_going_back_to_what_is_down_ends_a_rollout_at_once() -> None:
     assert now.coming == (9,) and now.weights == {1: 100.0} and states(now)[2] == "warm"
     assert kinds(change) == [(9, "redeployed"), (2, "rollout_aborted"), (2, "aborted")]
     assert state_of(now).reason == "rollback to revision 9"
-    assert after(arrive(9), now=now).live == 9
+    assert after(arrive(9), now=now).stable == 9
     assert kinds(rolled_back(TWO, MOMENT, 9)) == [(9, "redeployed")]
 
 
@@ -353,17 +353,17 @@ def test_what_somebody_promotes_is_not_overtaken_by_an_older_one() -> None:
     change = preferred(now, MOMENT, 3)
     assert kinds(change) == [(2, "deploy_failed"), (3, "promoted")]
     assert change.situation.members[2].reason == "superseded by the promotion of revision 3"
-    assert after(arrive(2), now=change.situation).live == 3
+    assert after(arrive(2), now=change.situation).stable == 3
 
 
 def test_what_is_newer_than_what_somebody_promotes_still_comes() -> None:
     now = after(lambda n: preferred(n, MOMENT, 2), now=after(deploy(3), now=TWO))
-    assert (now.live, now.coming) == (2, (3,))
+    assert (now.stable, now.coming) == (2, (3,))
 
 
 def test_a_rollout_that_ends_well_does_not_call_off_a_rollback() -> None:
     now = after(lambda n: redeployed(n, MOMENT, 9), promote(2), now=ROLLED)
-    assert (now.live, now.coming) == (2, (9,))
+    assert (now.stable, now.coming) == (2, (9,))
 
 
 def test_promoting_the_stable_one_with_all_traffic_changes_nothing() -> None:
@@ -372,7 +372,7 @@ def test_promoting_the_stable_one_with_all_traffic_changes_nothing() -> None:
 
 def test_promoting_the_stable_one_takes_the_others_out() -> None:
     now = promoted(TWO, Moment(AT + 5, GRACE), 1).situation
-    assert (now.live, now.weights, states(now)[2]) == (1, {1: 100.0}, "warm")
+    assert (now.stable, now.weights, states(now)[2]) == (1, {1: 100.0}, "warm")
     assert now.members[1].live_at == AT
 
 
@@ -423,7 +423,7 @@ def test_redeploying_brings_a_revision_that_is_down_back_to_replace() -> None:
     change = redeployed(now, MOMENT, 1)
     assert states(change.situation) == {1: "pending", 3: "live", 4: "failed"}
     assert kinds(change) == [(4, "deploy_failed"), (1, "redeployed")]
-    assert after(arrive(1), now=change.situation).live == 1
+    assert after(arrive(1), now=change.situation).stable == 1
 
 
 @pytest.mark.parametrize(
@@ -444,7 +444,7 @@ def test_redeploying_what_is_not_down(now: Situation, number: int, text: str) ->
 def test_redeploying_is_never_refused_for_a_rollout() -> None:
     """Going back must work at any time; the rollout ends when the revision is up."""
     now = after(lambda n: redeployed(n, MOMENT, 9), arrive(9), now=ROLLED)
-    assert now.live == 9 and now.rollout is not None and now.rollout.phase == "aborted"
+    assert now.stable == 9 and now.rollout is not None and now.rollout.phase == "aborted"
 
 
 # Weights and mirrors
@@ -593,7 +593,7 @@ def test_promotion_of_another_ends_it_with_its_copies(number: int) -> None:
     rolled = after(up(2, Intent("rollout", rollout=AGREEING)), up(3, MIRROR), now=ONE)
     change = promoted(rolled, MOMENT, number)
     now = change.situation
-    assert (now.live, now.weights, states(now)[2]) == (number, {number: 100.0}, "warm")
+    assert (now.stable, now.weights, states(now)[2]) == (number, {number: 100.0}, "warm")
     assert 2 not in now.mirrors
     assert state_of(now).phase == "aborted"
     assert state_of(now).reason == f"revision {number} was promoted"
@@ -602,7 +602,7 @@ def test_promotion_of_another_ends_it_with_its_copies(number: int) -> None:
 
 def test_a_replacement_arriving_ends_it_too() -> None:
     now = after(up(3), now=ROLLED)
-    assert (now.live, state_of(now).phase, states(now)[2]) == (3, "aborted", "warm")
+    assert (now.stable, state_of(now).phase, states(now)[2]) == (3, "aborted", "warm")
 
 
 def test_aborting_a_rollout_keeps_its_candidate_for_inspection() -> None:
@@ -728,7 +728,7 @@ def test_deleting_retires_all() -> None:
     change = deleted(after(deploy(3, MIRROR), now=ROLLED), MOMENT)
     now = change.situation
     assert states(now) == {1: "retired", 2: "retired", 3: "retired"}
-    assert (now.state, now.live, now.weights, now.mirrors) == ("deleting", None, {}, {})
+    assert (now.state, now.stable, now.weights, now.mirrors) == ("deleting", None, {}, {})
     assert state_of(now).phase == "aborted"
     assert kinds(change) == [(2, "rollout_aborted"), (None, "delete_requested")]
 

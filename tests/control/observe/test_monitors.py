@@ -11,7 +11,7 @@ from anabranch.control.lifecycle.analysis import DriftScore
 from anabranch.control.observe.monitors import MOST_REVISIONS, Monitors, said
 from anabranch.graph.monitor.windows import Result, Turn
 from anabranch.monitors.base import Feature
-from tests.control.planes import TestPlane
+from tests.control.control_api import TestControl
 
 NEW = Result("inputs", "ks", ("x",), 200)
 FEATURE = Feature("x[3]", 2.5, 0.61, 1e-20)
@@ -111,15 +111,15 @@ def test_memory_is_bounded() -> None:
 
 
 def test_the_api_shows_monitors_of_what_is_up(tmp_path: Path) -> None:
-    plane = TestPlane(tmp_path)
-    plane.deploy("g")
-    plane.arrive(1, "g")
-    asyncio.run(plane.plane.monitors.take("g", 1, [looked(2, 0.5, outliers=4)], ()))
-    asyncio.run(plane.plane.monitors.take("g", 9, [looked(2, 0.5)], ()))
-    status, found = plane.call("GET", "/graphs/g/monitors")
+    control = TestControl(tmp_path)
+    control.deploy("g")
+    control.arrive(1, "g")
+    asyncio.run(control.parts.monitors.take("g", 1, [looked(2, 0.5, outliers=4)], ()))
+    asyncio.run(control.parts.monitors.take("g", 9, [looked(2, 0.5)], ()))
+    status, found = control.call("GET", "/graphs/g/monitors")
     assert status == 200
     (shown,) = found["monitors"]
     assert (shown["monitor"], shown["revision"], shown["method"]) == ("inputs", 1, "ks")
     assert (shown["rows"], shown["outlier_share"], shown["score"]) == (400, 0.01, 0.5)
     assert shown["looked_at"].startswith("2001-09-09")
-    assert plane.call("GET", "/graphs/none/monitors")[0] == 404
+    assert control.call("GET", "/graphs/none/monitors")[0] == 404

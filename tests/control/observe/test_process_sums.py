@@ -40,64 +40,64 @@ class Process:
         for _ in range(requests):
             self.registry.distribution(ARM_LATENCY, *ARM).observe(0.2)
 
-    def tell(self, meters: ProcessSums, is_last: bool = False) -> None:
+    def tell(self, sums: ProcessSums, is_last: bool = False) -> None:
         snapshot = self.registry.snapshot()
-        if not meters.take(self.name, snapshot, None, is_last):
-            assert meters.take(self.name, snapshot, self.told, is_last)
+        if not sums.take(self.name, snapshot, None, is_last):
+            assert sums.take(self.name, snapshot, self.told, is_last)
         self.told = snapshot
 
 
-def requests(meters: ProcessSums) -> Any:
-    return meters.totals()[ARM_REQUESTS.name][ARM]
+def requests(sums: ProcessSums) -> Any:
+    return sums.totals()[ARM_REQUESTS.name][ARM]
 
 
 def test_processes_add_up() -> None:
-    meters = ProcessSums()
+    sums = ProcessSums()
     for name, count in (("a", 2), ("b", 3)):
         process = Process(name)
         process.count(count)
-        process.tell(meters)
-    totals = meters.totals()
-    assert requests(meters) == 5
+        process.tell(sums)
+    totals = sums.totals()
+    assert requests(sums) == 5
     assert totals[ARM_LATENCY.name][ARM].number == 5  # type: ignore[union-attr]
     assert totals[REQUESTS_IN_FLIGHT.name][("digits",)] == 4
     assert totals[ARM_WEIGHT.name][ARM] == 0.5
 
 
 def test_what_is_told_again_does_not_count_again() -> None:
-    meters, process = ProcessSums(), Process("a")
+    sums, process = ProcessSums(), Process("a")
     process.count(2)
-    process.tell(meters)
-    process.tell(meters)
+    process.tell(sums)
+    process.tell(sums)
     process.count(1)
-    process.tell(meters)
-    assert requests(meters) == 3
+    process.tell(sums)
+    assert requests(sums) == 3
 
 
 def test_only_what_has_changed_need_be_told() -> None:
-    meters, process = ProcessSums(), Process("a")
+    sums, process = ProcessSums(), Process("a")
     process.count(2)
-    process.tell(meters)
+    process.tell(sums)
     process.count(3)
     changed = {ARM_REQUESTS.name: process.registry.snapshot()[ARM_REQUESTS.name]}
-    assert meters.take("a", changed)
-    assert requests(meters) == 5
-    assert meters.totals()[ARM_LATENCY.name][ARM].number == 2  # type: ignore[union-attr]
+    assert sums.take("a", changed)
+    assert requests(sums) == 5
+    assert sums.totals()[ARM_LATENCY.name][ARM].number == 2  # type: ignore[union-attr]
 
 
 def test_an_unknown_process_has_to_tell_all() -> None:
-    meters = ProcessSums()
-    assert not meters.take("a", {ARM_REQUESTS.name: {ARM: 7.0}})
-    assert meters.totals() == {}
+    sums = ProcessSums()
+    assert not sums.take("a", {ARM_REQUESTS.name: {ARM: 7.0}})
+    assert sums.totals() == {}
 
 
 def test_sums_outlive_their_process_and_gauges_do_not() -> None:
-    meters, process = ProcessSums(), Process("a")
+    sums, process = ProcessSums(), Process("a")
     process.count(4)
     process.registry.number(ARM_REWARD_SUM, *ARM).value = -2.5
-    process.tell(meters, is_last=True)
-    totals = meters.totals()
-    assert requests(meters) == 4
+    process.tell(sums, is_last=True)
+    totals = sums.totals()
+    assert requests(sums) == 4
     assert totals[ARM_LATENCY.name][ARM].number == 4  # type: ignore[union-attr]
     assert totals[ARM_REWARD_SUM.name] == {ARM: -2.5}
     assert not totals.get(REQUESTS_IN_FLIGHT.name) and not totals.get(ARM_WEIGHT.name)
@@ -105,16 +105,16 @@ def test_sums_outlive_their_process_and_gauges_do_not() -> None:
 
 def test_a_process_that_is_silent_has_ended_and_may_come_back() -> None:
     clock = Clock()
-    meters, process = ProcessSums(clock), Process("a")
+    sums, process = ProcessSums(clock), Process("a")
     process.count(4)
-    process.tell(meters)
+    process.tell(sums)
     clock.now += SILENCE_S
-    assert requests(meters) == 4
-    assert not meters.totals().get(REQUESTS_IN_FLIGHT.name)
+    assert requests(sums) == 4
+    assert not sums.totals().get(REQUESTS_IN_FLIGHT.name)
     process.count(1)
-    process.tell(meters)
-    assert requests(meters) == 5
-    assert meters.totals()[REQUESTS_IN_FLIGHT.name][("digits",)] == 2
+    process.tell(sums)
+    assert requests(sums) == 5
+    assert sums.totals()[REQUESTS_IN_FLIGHT.name][("digits",)] == 2
 
 
 def test_a_new_controller_counts_only_what_the_one_before_was_not_told() -> None:
@@ -122,30 +122,30 @@ def test_a_new_controller_counts_only_what_the_one_before_was_not_told() -> None
     process.count(100)
     process.tell(ProcessSums())
     process.count(3)
-    meters = ProcessSums()
-    process.tell(meters)
-    assert requests(meters) == 3
-    assert meters.totals()[ARM_LATENCY.name][ARM].number == 3  # type: ignore[union-attr]
-    assert meters.totals()[REQUESTS_IN_FLIGHT.name][("digits",)] == 2
+    sums = ProcessSums()
+    process.tell(sums)
+    assert requests(sums) == 3
+    assert sums.totals()[ARM_LATENCY.name][ARM].number == 3  # type: ignore[union-attr]
+    assert sums.totals()[REQUESTS_IN_FLIGHT.name][("digits",)] == 2
     process.count(2)
-    process.tell(meters, is_last=True)
-    assert requests(meters) == 5
+    process.tell(sums, is_last=True)
+    assert requests(sums) == 5
 
 
 def test_sums_that_began_anew_count_whole() -> None:
-    meters = ProcessSums()
-    assert meters.take("a", {ARM_REQUESTS.name: {ARM: 4.0}}, {ARM_REQUESTS.name: {ARM: 9.0}})
-    assert requests(meters) == 4
+    sums = ProcessSums()
+    assert sums.take("a", {ARM_REQUESTS.name: {ARM: 4.0}}, {ARM_REQUESTS.name: {ARM: 9.0}})
+    assert requests(sums) == 4
 
 
 def test_what_nobody_counts_any_more_is_dropped_after_a_while() -> None:
     clock = Clock()
-    meters, gone, stays = ProcessSums(clock), Process("a"), Process("b")
+    sums, gone, stays = ProcessSums(clock), Process("a"), Process("b")
     gone.count(4)
     gone.registry.number(ARM_REQUESTS, "spam", "1").value = 1
-    gone.tell(meters, is_last=True)
+    gone.tell(sums, is_last=True)
     stays.count(1)
     for _ in range(int(KEEP_S)):
         clock.now += 1
-        stays.tell(meters)
-    assert meters.totals()[ARM_REQUESTS.name] == {ARM: 5}
+        stays.tell(sums)
+    assert sums.totals()[ARM_REQUESTS.name] == {ARM: 5}

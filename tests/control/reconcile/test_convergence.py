@@ -245,7 +245,7 @@ class World:
         if now.state != "present":
             return Desired(self.graph, deleted=True)
         arms = frozenset(number for number, weight in now.weights.items() if weight > 0)
-        return Desired(self.graph, now.live, arms, now.up, now.coming, self.remote)
+        return Desired(self.graph, now.stable, arms, now.up, now.coming, self.remote)
 
     def apply(self, action: Action) -> None:
         match action:
@@ -268,7 +268,7 @@ class World:
             return  # Serve would refuse; the controller tries again
         self.change(lambda now: operations.started(now, self.moment, number))
         if part == "router":
-            if self.situation().live is None:
+            if self.situation().stable is None:
                 self.ran.add(number)
             assert number in self.ran, f"the router inlines {number}, which has never run"
             self.rolled = number
@@ -317,17 +317,19 @@ class World:
     def check_end(self) -> None:
         now = self.situation()
         assert not now.coming
-        expected = {self.graph} if now.live is not None else set()
+        expected = {self.graph} if now.stable is not None else set()
         for number in now.up:
             if number in self.remote:
                 expected.add(app_name(self.graph, "segments", number))
-            if number != now.live:
+            if number != now.stable:
                 expected.add(app_name(self.graph, "head", number))
         assert set(self.serve.apps) == expected
         assert all(app.status == "running" for app in self.serve.apps.values())
-        if now.live is not None:
-            assert self.serve.apps[self.graph].inlined == {now.live}
-            assert now.up == {now.live} | set(now.weights) | set(now.mirrors) | self.rolled_out(now)
+        if now.stable is not None:
+            assert self.serve.apps[self.graph].inlined == {now.stable}
+            assert now.up == {now.stable} | set(now.weights) | set(now.mirrors) | self.rolled_out(
+                now
+            )
         assert now.state != "deleting"
 
     def rolled_out(self, now: Situation) -> set[int]:
@@ -367,7 +369,7 @@ def test_traffic_finds_its_revisions_and_all_ends_as_wanted(
     up_first: bool,
 ) -> None:  # fmt: skip
     world = World(store, remote, grace)
-    while up_first and world.situation().live is None:
+    while up_first and world.situation().stable is None:
         for name in list(world.serve.apps):
             world.advance(name, well=True)
         world.act()

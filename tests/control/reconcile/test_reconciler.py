@@ -120,10 +120,12 @@ class Site:
         self.store = Store.open(settings.store)
         self.releases = FakeReleases(settings)
         catalogue = Catalogue(self.store, self.releases)
-        hub = TableTopics(patience=0.001)
-        self.desk = TrafficWriter(self.store, catalogue, hub, ArmTotals(), 600.0, lambda: self.now)
+        topics = TableTopics(patience=0.001)
+        self.writer = TrafficWriter(
+            self.store, catalogue, topics, ArmTotals(), 600.0, lambda: self.now
+        )
         self.reconciler = Reconciler(
-            settings, self.store, self.releases, catalogue, self.desk, lambda: self.may_act
+            settings, self.store, self.releases, catalogue, self.writer, lambda: self.may_act
         )
 
     def run(self, scenario: Callable[[], Any]) -> None:
@@ -182,7 +184,7 @@ def site(tmp_path: Path, serve: FakeServe) -> Iterator[Site]:
 def test_a_new_revision_takes_over_and_is_inlined(site: Site) -> None:
     async def scenario() -> None:
         await site.deploy()
-        assert site.situation().live == 1
+        assert site.situation().stable == 1
         assert site.running() == {G: 1}
         await site.deploy()
         assert site.running() == {G: 2, f"{G}.r1.head": 1}
@@ -220,9 +222,9 @@ def test_each_try_to_bring_a_revision_up_has_its_own_time(site: Site) -> None:
         site.now += 30.0
         await site.until(lambda: site.state(1)[0] == "retired")
         site.serve.stuck.add(f"{G}.r1.head")
-        await site.desk.change(G, partial(operations.redeployed, number=1))
+        await site.writer.change(G, partial(operations.redeployed, number=1))
         await site.until(lambda: (G, 1) in site.reconciler._since)
-        await site.desk.change(G, partial(operations.failed, number=1, reason="given up"))
+        await site.writer.change(G, partial(operations.failed, number=1, reason="given up"))
         await site.settled()
         assert site.reconciler._since == {}
 
@@ -297,7 +299,7 @@ def test_a_revision_that_fails_says_which_nodes_it_was(site: Site) -> None:
         await site.deploy()
         await site.deploy()
         assert site.state(2) == ("failed", "segment 'head' (nodes a): it died")
-        assert site.situation().live == 1
+        assert site.situation().stable == 1
         assert site.running() == {G: 1}
 
     site.run(scenario)
@@ -322,7 +324,7 @@ def test_a_revision_has_its_time_and_no_longer_also_after_a_restart(site: Site) 
         await site.deploy()
         site.reconciler._deploy_timeout = 0.05
         site.store.add_revision(G, SPEC, "d")
-        await site.desk.change(G, partial(operations.started, number=2))
+        await site.writer.change(G, partial(operations.started, number=2))
         site.serve.stuck.add(f"{G}.r2.head")
         site.serve.apps[f"{G}.r2.head"] = App("deploying", 2)  # by a controller before this one
         await site.until(lambda: site.state(2)[0] == "failed")
@@ -370,12 +372,12 @@ def test_an_unloaded_graph_goes_router_first_and_comes_back_as_it_was(site: Site
         await site.deploy(Intent("canary", 10.0))
         before = site.running()
         site.serve.done.clear()
-        await site.desk.change(G, operations.unloaded)
+        await site.writer.change(G, operations.unloaded)
         await site.settled()
         assert site.serve.done[0] == "delete digits"
         assert site.serve.apps == {}
         assert site.situation().state == "unloaded"
-        await site.desk.change(G, operations.loaded)
+        await site.writer.change(G, operations.loaded)
         await site.until(lambda: site.running() == before)
         await site.settled()
 
@@ -387,7 +389,7 @@ def test_a_deleted_graph_is_marked_when_all_of_it_is_gone(site: Site) -> None:
         await site.deploy()
         await site.deploy(Intent("canary", 10.0))
         site.serve.done.clear()
-        await site.desk.change(G, operations.deleted)
+        await site.writer.change(G, operations.deleted)
         await site.until(lambda: site.situation().state == "deleted")
         await site.settled()
 
@@ -429,6 +431,6 @@ def test_a_tick_that_fails_is_not_the_last(site: Site, monkeypatch: pytest.Monke
 
         monkeypatch.setattr(site.serve, "details", details)
         await site.deploy()
-        await site.until(lambda: site.situation().live == 1)
+        await site.until(lambda: site.situation().stable == 1)
 
     site.run(scenario)

@@ -1,7 +1,7 @@
 """What differs between two revisions."""
 
 from anabranch.control.release.differences import difference, file_changes, spec_changes
-from tests.control.planes import SPEC
+from tests.control.control_api import SPEC
 
 OLD = {
     "spec": {

@@ -50,7 +50,7 @@ def predictor(model: str, more: str = "") -> str:
     return f"type: predictor, runtime: sklearn, model: '{model}'{more}"
 
 
-class Desk:
+class Reception:
     def __init__(self, folder: Path, **env: str) -> None:
         self._folder = folder
         self.settings = Settings.from_env({"ANABRANCH_HOME": str(folder / "home"), **env})
@@ -63,8 +63,8 @@ class Desk:
 
 
 def test_what_moves_is_pinned_once(tmp_path: Path, tracking: Web) -> None:
-    desk = Desk(tmp_path, MLFLOW_TRACKING_URI=tracking.url)
-    received = desk.receive(
+    reception = Reception(tmp_path, MLFLOW_TRACKING_URI=tracking.url)
+    received = reception.receive(
         predictor(SKOPS), predictor(SKOPS), predictor("models:/m@next#model.skops"),
         predictor("models:/m/7#model.skops"), predictor("models/m.skops"),
     )  # fmt: skip
@@ -73,22 +73,22 @@ def test_what_moves_is_pinned_once(tmp_path: Path, tracking: Web) -> None:
 
 
 def test_nothing_is_asked_where_nothing_moves(tmp_path: Path, tracking: Web) -> None:
-    desk = Desk(tmp_path, MLFLOW_TRACKING_URI=tracking.url)
-    assert desk.receive(predictor("models:/m/7#m.skops")).pins == {}
+    reception = Reception(tmp_path, MLFLOW_TRACKING_URI=tracking.url)
+    assert reception.receive(predictor("models:/m/7#m.skops")).pins == {}
     assert tracking.asked == []
 
 
 def test_an_alias_that_is_not_there_names_the_node(tmp_path: Path, tracking: Web) -> None:
-    desk = Desk(tmp_path, MLFLOW_TRACKING_URI=tracking.url)
+    reception = Reception(tmp_path, MLFLOW_TRACKING_URI=tracking.url)
     with pytest.raises(InvalidRequest, match=r"node 'n0': model 'models:/m@none': .*no alias"):
-        desk.receive(predictor("models:/m@none#m.skops"))
+        reception.receive(predictor("models:/m@none#m.skops"))
 
 
 def test_no_server_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="MLFLOW_TRACKING_URI is not set"):
-        Desk(tmp_path).receive(predictor(SKOPS))
+        Reception(tmp_path).receive(predictor(SKOPS))
     with pytest.raises(Unavailable, match=r"node 'n0': .* the tracking server does not answer"):
-        Desk(tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:1").receive(predictor(SKOPS))
+        Reception(tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:1").receive(predictor(SKOPS))
 
 
 @pytest.mark.parametrize("trusted", ["", "https://other", "URL/below"])
@@ -98,27 +98,27 @@ def test_what_can_run_code_needs_trust(tmp_path: Path, tracking: Web, trusted: s
         "ANABRANCH_MLFLOW_TRUSTED": trusted.replace("URL", tracking.url),
     }
     with pytest.raises(InvalidRequest, match=r"node 'n0': .* is not in ANABRANCH_MLFLOW_TRUSTED"):
-        Desk(tmp_path, **env).receive(predictor(PICKLE))
+        Reception(tmp_path, **env).receive(predictor(PICKLE))
 
 
 def test_trust_in_the_server_is_enough_and_so_is_a_digest(tmp_path: Path, tracking: Web) -> None:
     env = {"MLFLOW_TRACKING_URI": f"{tracking.url}/"}
     digest = f", sha256: '{SHA256}'"
-    assert Desk(tmp_path, **env).receive(predictor(PICKLE, digest)).pins
+    assert Reception(tmp_path, **env).receive(predictor(PICKLE, digest)).pins
     env["ANABRANCH_MLFLOW_TRUSTED"] = f"https://other, {tracking.url}"
-    assert Desk(tmp_path, **env).receive(predictor(PICKLE)).pins
+    assert Reception(tmp_path, **env).receive(predictor(PICKLE)).pins
 
 
 def test_a_revision_keeps_its_pins_and_its_replicas_get_them(
     tmp_path: Path, tracking: Web, url: str
 ) -> None:
-    desk, store = Desk(tmp_path, MLFLOW_TRACKING_URI=tracking.url), Store.open(url)
-    received = desk.receive(predictor(SKOPS))
+    reception, store = Reception(tmp_path, MLFLOW_TRACKING_URI=tracking.url), Store.open(url)
+    received = reception.receive(predictor(SKOPS))
     pins = {"models:/m@champion": "models:/m/3"}
     store.add_revision("digits", received.spec, received.digest, pins=received.pins)
     revision = store.revision("digits", 1)
     assert revision.pins == pins and store.revisions("digits")[0].pins == pins
-    release = desk.releases.release(revision)
+    release = reception.releases.release(revision)
     assert json.loads(release.runtime_env["env_vars"]["ANABRANCH_PINS"]) == pins
     variables = release.environment(release.plan.head)["env_vars"]
     assert variables["ANABRANCH_PINS"] == json.dumps(pins)

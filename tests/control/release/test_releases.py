@@ -9,7 +9,7 @@ from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.errors import InvalidRequest
 from anabranch.graph.compile.loading import load_text
-from tests.control.planes import ROLLOUT, SPEC
+from tests.control.control_api import ROLLOUT, SPEC
 
 
 def bundle(folder: Path, spec: str) -> bytes:

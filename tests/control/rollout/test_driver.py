@@ -1,4 +1,4 @@
-"""The driver in a model of the world: time, traffic, and a desk that keeps all in memory."""
+"""The driver in a model of the world: time, traffic, and a writer that keeps all in memory."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class World:
     calls: list[tuple[float, str, Any]] = field(default_factory=list)
     drifts: dict[int, DriftScore] = field(default_factory=dict)
     broken: int = 0
-    """Times that the store, and then the desk, will fail."""
+    """Times that the store, and then the writer, will fail."""
     crash_at: int = -1
     points: int = 0
     crashed: bool = False
@@ -242,7 +242,7 @@ def test_a_good_candidate_goes_through_all_steps(world: World) -> None:
     drive(world, watch)
     assert seen == [5, 25, 50, 100]
     assert world.state().phase == "promoted"
-    assert (world.graphs[G].live, dict(world.graphs[G].weights)) == (2, {2: 100.0})
+    assert (world.graphs[G].stable, dict(world.graphs[G].weights)) == (2, {2: 100.0})
     assert 90 <= world.now - began <= 90 + 3 * SLACK
     assert len(world.told("analysis_pass")) == 9
     assert {note.kind for note in world.told()} == {

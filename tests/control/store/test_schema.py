@@ -93,8 +93,8 @@ def test_a_migrated_store_looks_like_a_new_one(url: str, raw: Engine, old: str) 
 def test_an_old_store_keeps_its_graphs_and_gains_weights(old: str) -> None:
     store = Store.open(old)
     digits, gone, iris = store.graphs()
-    assert (digits.live, digits.weights, digits.mirrors) == (3, {3: 100.0}, {})
-    assert (iris.live, iris.weights, iris.state) == (None, {}, "present")
+    assert (digits.stable, digits.weights, digits.mirrors) == (3, {3: 100.0}, {})
+    assert (iris.stable, iris.weights, iris.state) == (None, {}, "present")
     assert (gone.state, gone.created_at) == ("deleting", 12.0)
     assert digits.generation > 0
     store.close()
@@ -116,7 +116,7 @@ def test_an_old_store_keeps_its_revisions(old: str) -> None:
 def test_an_old_store_goes_on(old: str) -> None:
     store = Store.open(old)
     after = store.change("digits", lambda now: operations.arrived(now, Moment(100.0, 10.0), 4))
-    assert (after.situation.live, after.situation.weights) == (4, {4: 100.0})
+    assert (after.situation.stable, after.situation.weights) == (4, {4: 100.0})
     assert after.situation.members[3].state == "warm"
     assert store.add_revision("digits", "s5", "d5").number == 5
     assert store.events()[-1].id == 5

@@ -59,7 +59,7 @@ def test_the_first_revision_creates_the_graph(store: Store) -> None:
     assert (revision.number, revision.state, revision.digest) == (1, "pending", "abc")
     assert (revision.author, revision.message, revision.spec) == ("ada", "first", "spec")
     graph = store.graph("digits")
-    assert (graph.state, graph.live, graph.weights, graph.mirrors) == ("present", None, {}, {})
+    assert (graph.state, graph.stable, graph.weights, graph.mirrors) == ("present", None, {}, {})
     assert store.revision("digits", 1) == revision
 
 
@@ -146,7 +146,7 @@ def test_the_revision_before_is_the_one_that_was_live_last(store: Store) -> None
     arrive(store, 1, at=10.0)
     assert store.previous("digits") is None
     up(store, at=20.0), add(store), up(store, at=30.0)
-    assert (store.graph("digits").live, store.previous("digits")) == (4, 2)
+    assert (store.graph("digits").stable, store.previous("digits")) == (4, 2)
     store.change("digits", lambda now: operations.promoted(now, Moment(40.0, GRACE), 2))
     assert store.previous("digits") == 4
     store.change("digits", lambda now: operations.expired(now, Moment(1e9, GRACE)))
@@ -168,9 +168,9 @@ def test_a_change_is_written_and_given_back(store: Store) -> None:
     assert stored == store.situation("digits") == store.situations()[0]
     up(store, Intent("canary", 10.0)), up(store, Intent("mirror", 25.0))
     now = store.situation("digits").situation
-    assert (now.weights, now.mirrors, now.live) == ({1: 90.0, 2: 10.0}, {3: 25.0}, 1)
+    assert (now.weights, now.mirrors, now.stable) == ({1: 90.0, 2: 10.0}, {3: 25.0}, 1)
     graph = store.graph("digits")
-    assert (graph.weights, graph.mirrors, graph.live) == (now.weights, now.mirrors, now.live)
+    assert (graph.weights, graph.mirrors, graph.stable) == (now.weights, now.mirrors, now.stable)
     assert all(isinstance(number, int) for number in (*graph.weights, *graph.mirrors))
 
 
@@ -334,7 +334,7 @@ def test_readers_never_see_half_a_change(url: str, store: Store) -> None:
 
     together(write, read)
     for now in seen:
-        assert now.live is not None and now.members[now.live].state == "live"
+        assert now.stable is not None and now.members[now.stable].state == "live"
         assert {now.members[number].state for number in now.weights} <= {"live", "ready"}
 
 

@@ -42,7 +42,7 @@ def table(now: Situation, outlines: Mapping[int, Outline] = KNOWN) -> RoutingTab
 def test_every_revision_that_is_up_can_be_reached() -> None:
     now = situation(
         {1: "live", 2: "warm", 3: "ready", 4: "ready", 5: "deploying"},
-        live=1, weights={1: 90.0, 3: 10.0}, mirrors={4: 25.0},
+        stable=1, weights={1: 90.0, 3: 10.0}, mirrors={4: 25.0},
     )  # fmt: skip
     assert table(now) == RoutingTable(
         "digits", 7, 1, {1: 90.0, 3: 10.0}, {4: 25.0},
@@ -74,7 +74,7 @@ def test_where_nothing_is_routed_there_is_no_table(now: Situation) -> None:
 def test_a_revision_that_does_not_compile_does_not_take_the_others_with_it() -> None:
     now = situation(
         {1: "live", 2: "ready", 3: "ready"},
-        live=1, weights={1: 50.0, 2: 50.0}, mirrors={3: 10.0},
+        stable=1, weights={1: 50.0, 2: 50.0}, mirrors={3: 10.0},
     )  # fmt: skip
     found = table(now, {1: KNOWN[1]})
     assert found is not None
@@ -84,12 +84,12 @@ def test_a_revision_that_does_not_compile_does_not_take_the_others_with_it() -> 
 
 @pytest.mark.parametrize("weights", [{1: 100.0}, {1: 100.0, 2: 0.0}])
 def test_without_any_weight_left_there_is_no_table(weights: dict[int, float]) -> None:
-    now = situation({1: "live", 2: "ready"}, live=1, weights=weights)
+    now = situation({1: "live", 2: "ready"}, stable=1, weights=weights)
     assert table(now, {2: KNOWN[2]}) is None
 
 
 def test_the_newest_arm_has_the_say_whatever_its_weight() -> None:
-    now = situation({1: "live", 2: "ready"}, live=1, weights={1: 100.0, 2: 0.0})
+    now = situation({1: "live", 2: "ready"}, stable=1, weights={1: 100.0, 2: 0.0})
     found = table(now)
     assert found is not None
     assert found.policy == KNOWN[2].policy
@@ -113,7 +113,7 @@ def test_distributions_are_kept_while_a_rollout_looks_at_them(
         "analysis": {"interval": "1s", "metrics": [{"metric": metric, "max": 1}]},
     }
     state = RolloutState(2, Rollout.model_validate(plan), phase)
-    now = situation({1: "live", 2: "ready"}, live=1, weights={1: 90.0, 2: 10.0}, rollout=state)
+    now = situation({1: "live", 2: "ready"}, stable=1, weights={1: 90.0, 2: 10.0}, rollout=state)
     found = table(now)
     assert found is not None
     assert found.sketch is expected
@@ -121,7 +121,7 @@ def test_distributions_are_kept_while_a_rollout_looks_at_them(
 
 def test_a_rollout_without_an_analysis_keeps_none() -> None:
     state = RolloutState(2, Rollout.model_validate({"steps": [10]}))
-    now = situation({1: "live", 2: "ready"}, live=1, weights={1: 90.0, 2: 10.0}, rollout=state)
+    now = situation({1: "live", 2: "ready"}, stable=1, weights={1: 90.0, 2: 10.0}, rollout=state)
     found = table(now)
     assert found is not None
     assert not found.sketch

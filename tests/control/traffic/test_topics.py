@@ -36,24 +36,24 @@ async def turns(count: int = 5) -> None:
 
 def test_a_router_without_a_table_gets_the_one_there_is() -> None:
     async def scenario() -> None:
-        hub = TableTopics()
-        hub.put(table(3))
-        assert await hub.table("digits", "a", 0) == table(3)
-        assert await hub.table("digits", "b", 2) == table(3)
-        assert await hub.table("digits", "c", 9) == table(3)  # of a store that was set back
+        topics = TableTopics()
+        topics.put(table(3))
+        assert await topics.table("digits", "a", 0) == table(3)
+        assert await topics.table("digits", "b", 2) == table(3)
+        assert await topics.table("digits", "c", 9) == table(3)  # of a store that was set back
 
     asyncio.run(scenario())
 
 
 def test_a_router_waits_for_its_first_table() -> None:
     async def scenario() -> None:
-        hub = TableTopics()
-        poll = started(hub.table("digits", "a", 0))
+        topics = TableTopics()
+        poll = started(topics.table("digits", "a", 0))
         await turns()
-        hub.put(table(1, "iris"))
+        topics.put(table(1, "iris"))
         await turns()
         assert not poll.done()
-        hub.put(table(1))
+        topics.put(table(1))
         assert await poll == table(1)
 
     asyncio.run(scenario())
@@ -61,12 +61,12 @@ def test_a_router_waits_for_its_first_table() -> None:
 
 def test_all_who_wait_are_woken_at_once() -> None:
     async def scenario() -> None:
-        hub = TableTopics()
-        hub.put(table(1))
-        polls = [started(hub.table("digits", str(i), 1)) for i in range(100)]
+        topics = TableTopics()
+        topics.put(table(1))
+        polls = [started(topics.table("digits", str(i), 1)) for i in range(100)]
         await turns()
         assert not any(poll.done() for poll in polls)
-        hub.put(table(2))
+        topics.put(table(2))
         assert await asyncio.gather(*polls) == [table(2)] * 100
 
     asyncio.run(scenario())
@@ -74,27 +74,27 @@ def test_all_who_wait_are_woken_at_once() -> None:
 
 def test_patience_ends_with_the_same_table_or_with_none() -> None:
     async def scenario() -> None:
-        hub = TableTopics(patience=0.01)
-        hub.put(table(1))
-        assert await hub.table("digits", "a", 1) == table(1)
-        assert await hub.table("unknown", "a", 1) is None
+        topics = TableTopics(patience=0.01)
+        topics.put(table(1))
+        assert await topics.table("digits", "a", 1) == table(1)
+        assert await topics.table("unknown", "a", 1) is None
 
     asyncio.run(scenario())
 
 
 def test_waiters_of_a_dropped_graph_get_none_and_later_ones_wait_for_it_to_come_back() -> None:
     async def scenario() -> None:
-        hub = TableTopics()
-        hub.put(table(1))
-        poll = started(hub.table("digits", "a", 1))
+        topics = TableTopics()
+        topics.put(table(1))
+        poll = started(topics.table("digits", "a", 1))
         await turns()
-        hub.drop("digits")
+        topics.drop("digits")
         assert await poll is None
-        assert hub.routers("digits") == frozenset()
-        later = started(hub.table("digits", "b", 0))
+        assert topics.routers("digits") == frozenset()
+        later = started(topics.table("digits", "b", 0))
         await turns()
         assert not later.done()
-        hub.put(table(2))
+        topics.put(table(2))
         assert await later == table(2)
 
     asyncio.run(scenario())
@@ -102,15 +102,15 @@ def test_waiters_of_a_dropped_graph_get_none_and_later_ones_wait_for_it_to_come_
 
 def test_an_older_table_does_not_replace_a_newer_one() -> None:
     async def scenario() -> None:
-        hub = TableTopics()
-        hub.put(table(2))
-        poll = started(hub.table("digits", "a", 2))
+        topics = TableTopics()
+        topics.put(table(2))
+        poll = started(topics.table("digits", "a", 2))
         await turns()
-        hub.put(table(1))
-        hub.put(table(2))
+        topics.put(table(1))
+        topics.put(table(2))
         await turns()
         assert not poll.done()
-        hub.put(table(3))
+        topics.put(table(3))
         assert await poll == table(3)
 
     asyncio.run(scenario())
@@ -118,18 +118,18 @@ def test_an_older_table_does_not_replace_a_newer_one() -> None:
 
 def test_asking_again_is_the_acknowledgement() -> None:
     async def scenario() -> None:
-        hub = TableTopics()
-        hub.put(table(1))
-        polls = {name: started(hub.table("digits", name, 1)) for name in "ab"}
+        topics = TableTopics()
+        topics.put(table(1))
+        polls = {name: started(topics.table("digits", name, 1)) for name in "ab"}
         await turns()
-        assert await hub.confirmed("digits", 1) == (2, 2)
-        hub.put(table(2))
-        waiting = started(hub.confirmed("digits", 2, timeout=60))
+        assert await topics.confirmed("digits", 1) == (2, 2)
+        topics.put(table(2))
+        waiting = started(topics.confirmed("digits", 2, timeout=60))
         await asyncio.gather(*polls.values())
-        again = [started(hub.table("digits", "a", 2))]
+        again = [started(topics.table("digits", "a", 2))]
         await turns()
         assert not waiting.done()
-        again.append(started(hub.table("digits", "b", 2)))
+        again.append(started(topics.table("digits", "b", 2)))
         assert await waiting == (2, 2)
         for poll in again:
             poll.cancel()
@@ -139,28 +139,28 @@ def test_asking_again_is_the_acknowledgement() -> None:
 
 def test_who_does_not_acknowledge_is_taken_for_gone_until_it_polls_again() -> None:
     async def scenario() -> None:
-        hub = TableTopics(patience=0.01)
-        hub.put(table(2))
-        await hub.table("digits", "quick", 2)
-        await hub.table("digits", "stuck", 1)
-        assert await hub.confirmed("digits", 2, timeout=0.01) == (1, 2)
-        assert await hub.confirmed("digits", 2, timeout=60) == (1, 1)
-        await hub.table("digits", "stuck", 2)
-        assert await hub.confirmed("digits", 2, timeout=60) == (2, 2)
+        topics = TableTopics(patience=0.01)
+        topics.put(table(2))
+        await topics.table("digits", "quick", 2)
+        await topics.table("digits", "stuck", 1)
+        assert await topics.confirmed("digits", 2, timeout=0.01) == (1, 2)
+        assert await topics.confirmed("digits", 2, timeout=60) == (1, 1)
+        await topics.table("digits", "stuck", 2)
+        assert await topics.confirmed("digits", 2, timeout=60) == (2, 2)
 
     asyncio.run(scenario())
 
 
 def test_nobody_waits_for_a_router_that_leaves() -> None:
     async def scenario() -> None:
-        hub = TableTopics(patience=0.01)
-        hub.put(table(2))
-        await hub.table("digits", "stays", 2)
-        await hub.table("digits", "leaves", 1)
-        waiting = started(hub.confirmed("digits", 2, timeout=60))
+        topics = TableTopics(patience=0.01)
+        topics.put(table(2))
+        await topics.table("digits", "stays", 2)
+        await topics.table("digits", "leaves", 1)
+        waiting = started(topics.confirmed("digits", 2, timeout=60))
         await turns()
         assert not waiting.done()
-        hub.leave("digits", "leaves")
+        topics.leave("digits", "leaves")
         assert await waiting == (1, 1)
 
     asyncio.run(scenario())
@@ -170,12 +170,12 @@ def test_nobody_waits_for_a_router_that_leaves() -> None:
 def test_who_has_not_polled_for_long_is_gone(passed: float, known: int) -> None:
     async def scenario() -> None:
         clock = Clock()
-        hub = TableTopics(patience=0.01, clock=clock)
-        hub.put(table(1))
-        await hub.table("digits", "a", 1)
+        topics = TableTopics(patience=0.01, clock=clock)
+        topics.put(table(1))
+        await topics.table("digits", "a", 1)
         clock.now += passed
-        assert await hub.confirmed("digits", 1, timeout=0) == (known, known)
-        assert len(hub.routers("digits")) == known
+        assert await topics.confirmed("digits", 1, timeout=0) == (known, known)
+        assert len(topics.routers("digits")) == known
 
     asyncio.run(scenario())
 
@@ -183,12 +183,12 @@ def test_who_has_not_polled_for_long_is_gone(passed: float, known: int) -> None:
 def test_routers_that_died_are_forgotten_also_if_nothing_changes() -> None:
     async def scenario() -> None:
         clock = Clock()
-        hub = TableTopics(patience=0.001, clock=clock)
-        hub.put(table(1))
+        topics = TableTopics(patience=0.001, clock=clock)
+        topics.put(table(1))
         for number in range(10):
             clock.now += 30.0
-            await hub.table("digits", f"router {number}", 1)
-        assert len(hub._topics["digits"]._pollers) == 2
+            await topics.table("digits", f"router {number}", 1)
+        assert len(topics._topics["digits"]._pollers) == 2
 
     asyncio.run(scenario())
 
@@ -199,38 +199,38 @@ def test_a_graph_without_routers_is_confirmed_at_once() -> None:
 
 def test_the_front_waits_for_addresses_and_hears_of_each_change() -> None:
     async def scenario() -> None:
-        hub = TableTopics()
-        first = await hub.addresses(0)
+        topics = TableTopics()
+        first = await topics.addresses(0)
         assert first.routers == {}
-        poll = started(hub.addresses(first.version))
-        hub.put(table(1))
+        poll = started(topics.addresses(first.version))
+        topics.put(table(1))
         found = await poll
         assert found.routers == {"digits": ()}
         for replica, address in (("a", "h:1"), ("b", ""), ("c", "h:2")):
-            started(hub.table("digits", replica, 1, address))
+            started(topics.table("digits", replica, 1, address))
         await turns()
-        found = await hub.addresses(found.version)
+        found = await topics.addresses(found.version)
         assert found.routers == {"digits": ("h:1", "h:2")}
-        poll = started(hub.addresses(found.version))
+        poll = started(topics.addresses(found.version))
         await turns()
         assert not poll.done()
-        hub.leave("digits", "a")
+        topics.leave("digits", "a")
         found = await poll
         assert found.routers == {"digits": ("h:2",)}
-        hub.drop("digits")
-        assert (await hub.addresses(found.version)).routers == {}
+        topics.drop("digits")
+        assert (await topics.addresses(found.version)).routers == {}
 
     asyncio.run(scenario())
 
 
 def test_a_poll_that_says_nothing_new_wakes_no_front() -> None:
     async def scenario() -> None:
-        hub = TableTopics(patience=0.01)
-        hub.put(table(1))
-        await hub.table("digits", "a", 0, "h:1")
-        found = await hub.addresses(0)
-        await hub.table("digits", "a", 1, "h:1")
-        assert await hub.addresses(found.version) is found
+        topics = TableTopics(patience=0.01)
+        topics.put(table(1))
+        await topics.table("digits", "a", 0, "h:1")
+        found = await topics.addresses(0)
+        await topics.table("digits", "a", 1, "h:1")
+        assert await topics.addresses(found.version) is found
 
     asyncio.run(scenario())
 
@@ -245,9 +245,9 @@ def test_no_version_of_addresses_comes_twice_when_a_controller_starts_anew() -> 
 
 
 def test_graphs_are_those_with_a_table() -> None:
-    hub = TableTopics()
-    hub.put(table(1))
-    hub.put(table(1, "iris"))
-    hub.drop("digits")
-    hub.leave("wine", "a")
-    assert hub.graphs() == {"iris"}
+    topics = TableTopics()
+    topics.put(table(1))
+    topics.put(table(1, "iris"))
+    topics.drop("digits")
+    topics.leave("wine", "a")
+    assert topics.graphs() == {"iris"}

@@ -16,7 +16,7 @@ from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
-from anabranch.control.traffic import writer as desk_module
+from anabranch.control.traffic import writer as writer_module
 from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
@@ -37,33 +37,33 @@ def spec(grace: str | None = None) -> str:
     )
 
 
-class Office:
-    """A desk with all that it needs."""
+class WriterParts:
+    """A traffic writer with all that it needs."""
 
     def __init__(self, store: Store, home: Path) -> None:
-        self.store, self.hub, self.ledger = store, TableTopics(patience=0.01), ArmTotals()
+        self.store, self.topics, self.totals = store, TableTopics(patience=0.01), ArmTotals()
         releases = Releases(Settings.from_env({"ANABRANCH_HOME": str(home)}))
         catalogue = Catalogue(store, releases)
-        self.desk = TrafficWriter(store, catalogue, self.hub, self.ledger, 600.0, lambda: NOW)
+        self.writer = TrafficWriter(store, catalogue, self.topics, self.totals, 600.0, lambda: NOW)
         self.told = 0
-        self.desk.watch(self.tell)
+        self.writer.watch(self.tell)
 
     def tell(self) -> None:
         self.told += 1
 
     async def generation(self, graph: str = G) -> int | None:
-        table = await self.hub.table(graph, "test", 0)
+        table = await self.topics.table(graph, "test", 0)
         return None if table is None else table.generation
 
     async def live(self, number: int, text: str) -> None:
         self.store.add_revision(G, text, "d")
-        await self.desk.change(G, arrived(number))
+        await self.writer.change(G, arrived(number))
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> Iterator[Office]:
+def parts(tmp_path: Path) -> Iterator[WriterParts]:
     store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
-    yield Office(store, tmp_path)
+    yield WriterParts(store, tmp_path)
     store.close()
 
 
@@ -71,35 +71,35 @@ def arrived(number: int) -> Operation:
     return partial(operations.arrived, number=number)
 
 
-def test_a_change_is_stored_published_and_told(office: Office) -> None:
+def test_a_change_is_stored_published_and_told(parts: WriterParts) -> None:
     told: list[int] = []
-    office.desk.watch(lambda: told.append(1))
+    parts.writer.watch(lambda: told.append(1))
 
     async def scenario() -> None:
-        office.store.add_revision(G, spec(), "d")
-        stored = await office.desk.change(G, arrived(1))
-        assert stored.situation.live == 1
-        assert await office.generation() == stored.generation
-        assert office.store.situation(G) == stored
+        parts.store.add_revision(G, spec(), "d")
+        stored = await parts.writer.change(G, arrived(1))
+        assert stored.situation.stable == 1
+        assert await parts.generation() == stored.generation
+        assert parts.store.situation(G) == stored
 
     asyncio.run(scenario())
     assert told == [1]
 
 
-def test_what_an_operation_raises_comes_through_and_changes_nothing(office: Office) -> None:
+def test_what_an_operation_raises_comes_through_and_changes_nothing(parts: WriterParts) -> None:
     def refused(now: Situation, moment: Moment) -> Change:
         raise NotFound("no such thing")
 
     async def scenario() -> None:
-        office.store.add_revision(G, spec(), "d")
-        await office.desk.publish(G)
-        before = await office.generation()
+        parts.store.add_revision(G, spec(), "d")
+        await parts.writer.publish(G)
+        before = await parts.generation()
         with pytest.raises(NotFound, match="no such thing"):
-            await office.desk.change(G, refused)
+            await parts.writer.change(G, refused)
         with pytest.raises(NotFound, match="no graph 'other'"):
-            await office.desk.change("other", arrived(1))
-        assert await office.generation() == before
-        await office.desk.change(G, arrived(1))  # the desk is free again
+            await parts.writer.change("other", arrived(1))
+        assert await parts.generation() == before
+        await parts.writer.change(G, arrived(1))  # the writer is free again
 
     asyncio.run(scenario())
 
@@ -109,29 +109,29 @@ def test_what_an_operation_raises_comes_through_and_changes_nothing(office: Offi
     [(None, None, 600.0), ("5s", None, 600.0), (None, "7s", 7.0), ("5s", "7s", 7.0)],
 )
 def test_the_new_revision_says_how_long_the_old_one_stays(
-    office: Office, old: str | None, new: str | None, expected: float
+    parts: WriterParts, old: str | None, new: str | None, expected: float
 ) -> None:
     async def scenario() -> None:
-        await office.live(1, spec(old))
-        await office.live(2, spec(new))
+        await parts.live(1, spec(old))
+        await parts.live(2, spec(new))
 
     asyncio.run(scenario())
-    member = office.store.situation(G).situation.members[1]
+    member = parts.store.situation(G).situation.members[1]
     assert (member.state, member.expires_at) == ("warm", NOW + expected)
 
 
-def test_a_candidate_says_how_long_it_stays_when_it_is_aborted(office: Office) -> None:
+def test_a_candidate_says_how_long_it_stays_when_it_is_aborted(parts: WriterParts) -> None:
     async def scenario() -> None:
-        await office.live(1, spec("5s"))
-        office.store.add_revision(G, spec("9s"), "d", intent=Intent("canary", 10))
-        await office.desk.change(G, arrived(2))
-        await office.desk.change(G, operations.aborted)
+        await parts.live(1, spec("5s"))
+        parts.store.add_revision(G, spec("9s"), "d", intent=Intent("canary", 10))
+        await parts.writer.change(G, arrived(2))
+        await parts.writer.change(G, operations.aborted)
 
     asyncio.run(scenario())
-    assert office.store.situation(G).situation.members[2].expires_at == NOW + 9.0
+    assert parts.store.situation(G).situation.members[2].expires_at == NOW + 9.0
 
 
-def test_a_change_is_put_in_force_also_if_nobody_waits_for_it_any_more(office: Office) -> None:
+def test_a_change_is_put_in_force_also_if_nobody_waits_for_it_any_more(parts: WriterParts) -> None:
     begun, go_on = threading.Event(), threading.Event()
 
     def slow(now: Situation, moment: Moment) -> Change:
@@ -140,25 +140,25 @@ def test_a_change_is_put_in_force_also_if_nobody_waits_for_it_any_more(office: O
         return operations.arrived(now, moment, 1)
 
     async def scenario() -> None:
-        office.store.add_revision(G, spec(), "d")
-        asked = asyncio.create_task(office.desk.change(G, slow))
+        parts.store.add_revision(G, spec(), "d")
+        asked = asyncio.create_task(parts.writer.change(G, slow))
         await asyncio.to_thread(begun.wait, 10)
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
         go_on.set()
-        await office.desk.publish(G)  # waits for its turn
-        assert office.told == 2
-        assert await office.generation() == office.store.situation(G).generation
-        assert office.store.situation(G).situation.live == 1
+        await parts.writer.publish(G)  # waits for its turn
+        assert parts.told == 2
+        assert await parts.generation() == parts.store.situation(G).generation
+        assert parts.store.situation(G).situation.stable == 1
 
     asyncio.run(scenario())
 
 
 def test_one_can_wait_until_what_is_stored_is_in_force(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    parts: WriterParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored, go_on = threading.Event(), threading.Event()
-    build = desk_module.build
+    build = writer_module.build
 
     def slow(*given: Any) -> Any:
         stored.set()
@@ -166,103 +166,103 @@ def test_one_can_wait_until_what_is_stored_is_in_force(
         return build(*given)
 
     async def scenario() -> None:
-        office.store.add_revision(G, spec(), "d")
-        monkeypatch.setattr(desk_module, "build", slow)
-        changing = asyncio.create_task(office.desk.change(G, arrived(1)))
+        parts.store.add_revision(G, spec(), "d")
+        monkeypatch.setattr(writer_module, "build", slow)
+        changing = asyncio.create_task(parts.writer.change(G, arrived(1)))
         await asyncio.to_thread(stored.wait, 10)
-        assert office.store.situation(G).situation.live == 1
-        waiting = asyncio.create_task(office.desk.until_in_force(G))
+        assert parts.store.situation(G).situation.stable == 1
+        waiting = asyncio.create_task(parts.writer.until_in_force(G))
         await asyncio.sleep(0)
         assert not waiting.done()
         go_on.set()
         await waiting
-        assert await office.generation() == office.store.situation(G).generation
+        assert await parts.generation() == parts.store.situation(G).generation
         await changing
 
     asyncio.run(scenario())
 
 
 def test_what_could_not_be_put_in_force_is_caught_up_with(
-    office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    parts: WriterParts, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def away(*_: object) -> None:
         raise Unavailable("the store does not answer")
 
     async def scenario() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(desk_module, "build", away)
-            await office.live(1, spec())
+            patch.setattr(writer_module, "build", away)
+            await parts.live(1, spec())
         assert "no routing table" in caplog.text
-        assert await office.generation() is None
-        told, stored = office.told, office.store.situation(G)
-        await office.desk.catch_up(stored)
-        assert await office.generation() == stored.generation
-        monkeypatch.setattr(desk_module, "build", away)
-        await office.desk.catch_up(stored)  # nothing to do
-        assert office.told == told  # or the reconciler would wake itself for ever
+        assert await parts.generation() is None
+        told, stored = parts.told, parts.store.situation(G)
+        await parts.writer.catch_up(stored)
+        assert await parts.generation() == stored.generation
+        monkeypatch.setattr(writer_module, "build", away)
+        await parts.writer.catch_up(stored)  # nothing to do
+        assert parts.told == told  # or the reconciler would wake itself for ever
 
     asyncio.run(scenario())
 
 
-def test_what_is_overtaken_is_not_put_in_force(office: Office) -> None:
+def test_what_is_overtaken_is_not_put_in_force(parts: WriterParts) -> None:
     async def scenario() -> None:
-        await office.live(1, spec())
-        going = office.store.change(G, partial(operations.deleted, moment=Moment(NOW, 600.0)))
-        office.store.add_revision(G, spec(), "d")
-        await office.desk.publish(G)
-        await office.desk.catch_up(going)
-        assert await office.generation() == office.store.situation(G).generation
+        await parts.live(1, spec())
+        going = parts.store.change(G, partial(operations.deleted, moment=Moment(NOW, 600.0)))
+        parts.store.add_revision(G, spec(), "d")
+        await parts.writer.publish(G)
+        await parts.writer.catch_up(going)
+        assert await parts.generation() == parts.store.situation(G).generation
 
     asyncio.run(scenario())
 
 
-def test_names_that_no_graph_has_leave_nothing_behind(office: Office) -> None:
+def test_names_that_no_graph_has_leave_nothing_behind(parts: WriterParts) -> None:
     async def scenario() -> None:
         for number in range(20):
             with pytest.raises(NotFound):
-                await office.desk.change(f"g{number}", arrived(1))
+                await parts.writer.change(f"g{number}", arrived(1))
         gc.collect()
-        assert len(office.desk._locks) == 0
+        assert len(parts.writer._locks) == 0
 
     asyncio.run(scenario())
 
 
-def test_a_deleted_graph_has_no_table_and_no_counts(office: Office) -> None:
+def test_a_deleted_graph_has_no_table_and_no_counts(parts: WriterParts) -> None:
     async def scenario() -> None:
-        await office.live(1, spec())
-        office.ledger.take(G, "a", Report({1: Tally(requests=3)}))
-        await office.desk.change(G, operations.deleted)
-        assert await office.generation() is None
-        assert office.ledger.totals(G) == Report()
+        await parts.live(1, spec())
+        parts.totals.take(G, "a", Report({1: Tally(requests=3)}))
+        await parts.writer.change(G, operations.deleted)
+        assert await parts.generation() is None
+        assert parts.totals.totals(G) == Report()
 
     asyncio.run(scenario())
 
 
-def test_at_the_start_every_table_goes_out(office: Office, tmp_path: Path) -> None:
+def test_at_the_start_every_table_goes_out(parts: WriterParts, tmp_path: Path) -> None:
     async def scenario() -> None:
         for graph in ("digits", "iris"):
-            office.store.add_revision(graph, spec(), "d")
-        office.store.add_revision("broken", "nonsense", "d")
-        await office.desk.publish_all()
-        assert await office.generation("digits") == 1
-        assert await office.generation("iris") == 1
-        assert await office.generation("broken") is None
+            parts.store.add_revision(graph, spec(), "d")
+        parts.store.add_revision("broken", "nonsense", "d")
+        await parts.writer.publish_all()
+        assert await parts.generation("digits") == 1
+        assert await parts.generation("iris") == 1
+        assert await parts.generation("broken") is None
 
     asyncio.run(scenario())
 
 
-def test_changes_at_the_same_time_end_with_the_newest_table(office: Office) -> None:
+def test_changes_at_the_same_time_end_with_the_newest_table(parts: WriterParts) -> None:
     async def scenario() -> None:
-        await office.live(1, spec())
-        office.store.add_revision(G, spec(), "d", intent=Intent("canary", 10))
-        await office.desk.change(G, arrived(2))
+        await parts.live(1, spec())
+        parts.store.add_revision(G, spec(), "d", intent=Intent("canary", 10))
+        await parts.writer.change(G, arrived(2))
         splits = [
             partial(operations.split, weights={1: 100.0 - share, 2: float(share)})
             for share in range(1, 21)
         ]
-        await asyncio.gather(*(office.desk.change(G, split) for split in splits))
-        table = await office.hub.table(G, "test", 0)
-        stored = office.store.situation(G)
+        await asyncio.gather(*(parts.writer.change(G, split) for split in splits))
+        table = await parts.topics.table(G, "test", 0)
+        stored = parts.store.situation(G)
         assert table is not None
         assert table.generation == stored.generation
         assert table.weights == stored.situation.weights

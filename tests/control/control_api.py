@@ -38,7 +38,7 @@ ROLLOUT = """\
 """
 
 
-class TestPlane:
+class TestControl:
     """The control API as its callers see it; tests play the reconciler's part."""
 
     __test__ = False
@@ -47,11 +47,11 @@ class TestPlane:
         settings = Settings.from_env({"ANABRANCH_HOME": str(folder / "home")})
         self.folder = folder
         self.store = Store.open(settings.store)
-        self.hub = TableTopics()
-        self.ledger = ArmTotals()
-        self.plane = ControllerParts(settings, self.store, self.hub, self.ledger)
-        self.api = self.plane.api
-        assert asyncio.run(self.plane.acquire(10))
+        self.topics = TableTopics()
+        self.totals = ArmTotals()
+        self.parts = ControllerParts(settings, self.store, self.topics, self.totals)
+        self.api = self.parts.api
+        assert asyncio.run(self.parts.acquire(10))
 
     def raw(
         self, method: str, path: str, query: str = "", body: bytes = b""
