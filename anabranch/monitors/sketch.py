@@ -12,6 +12,7 @@ import numpy as np
 from anabranch.components.registry import register
 from anabranch.monitors.base import Feature, Finding, MonitorMethod
 from anabranch.monitors.table import Array, Table
+from anabranch.telemetry.log_bins import LogBins, quantile
 
 ACCURACY = 0.01
 """A quantile is off by at most this share of itself."""
@@ -19,15 +20,13 @@ MAX_BUCKETS = 1024
 """Most buckets of either sign. Numbers over nine powers of ten take as many; beyond, the smallest
 share one."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-_GAMMA = (1 + ACCURACY) / (1 - ACCURACY)
+_BINS = LogBins(ACCURACY)
 
 
 class QuantileSketch:
-    """DDSketch: counts of numbers in buckets whose bounds grow by a factor.
+    """Counts of numbers of either sign in logarithmic bins, as many as are bounded.
 
-    Sketches of parts add up to exactly that of the whole, and memory is bounded (Masson, Rim, Lee:
-    "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees", VLDB
-    2019).
+    Sketches of parts add up to exactly that of the whole.
     """
 
     def __init__(self) -> None:
@@ -66,16 +65,14 @@ class QuantileSketch:
 
     def quantile(self, share: float) -> float:
         """Return the value that this share of the numbers does not exceed; NaN without numbers."""
-        rank = share * (self.count - 1)
-        for value, count in self._ascending():
-            rank -= count
-            if rank < 0:
-                return min(max(value, self._least), self._most)
-        return math.nan
+        found = quantile(self._ascending(), self.count, share)
+        return math.nan if found is None else min(max(found, self._least), self._most)
 
     def _ascending(self) -> list[tuple[float, int]]:
-        below = [(-_middle(key), self._below[key]) for key in sorted(self._below, reverse=True)]
-        above = [(_middle(key), self._above[key]) for key in sorted(self._above)]
+        below = [
+            (-_BINS.middle(key), self._below[key]) for key in sorted(self._below, reverse=True)
+        ]
+        above = [(_BINS.middle(key), self._above[key]) for key in sorted(self._above)]
         return [*below, (0.0, self._zeros), *above]
 
     def summary(self) -> Mapping[str, float]:
@@ -91,13 +88,8 @@ class QuantileSketch:
 
 
 def _buckets(magnitudes: Array) -> Counter[int]:
-    keys = np.ceil(np.log(magnitudes) / math.log(_GAMMA)).astype(int)
+    keys = np.ceil(np.log(magnitudes) * _BINS.per_log).astype(int)
     return _bounded(Counter(keys.tolist()))
-
-
-def _middle(key: int) -> float:
-    """The value whose relative distance to both bounds of a bucket is the accuracy."""
-    return float(2 * _GAMMA**key / (_GAMMA + 1))
 
 
 def _bounded(counts: Counter[int]) -> Counter[int]:

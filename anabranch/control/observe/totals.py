@@ -17,9 +17,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Protocol, Self, TypeVar
+from typing import TypeVar
 
 from anabranch.router.measure.tally import MirrorTally, Report, Tally
+from anabranch.telemetry.sums import Sums
 
 MAX_SILENT = 64
 """Routers whose last report is kept though they were not heard of for SILENCE seconds."""
@@ -151,11 +152,7 @@ def _news(report: Report, before: Report) -> Report:
     )
 
 
-class _Sums(Protocol):
-    def minus(self, earlier: Self) -> Self: ...
-
-
-_Kind = TypeVar("_Kind", bound=_Sums)
+_Kind = TypeVar("_Kind", bound=Sums)
 
 
 def _fresh(

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from typing import TypeAlias, TypeVar
 
-from anabranch.router.measure.tally import Histogram, MirrorTally, Report, Tally, middle
+from anabranch.router.measure.tally import BINS, Histogram, MirrorTally, Report, Tally
 from anabranch.router.table import RoutingTable
 from anabranch.telemetry import definitions
 from anabranch.telemetry.definitions import SECONDS, MetricDefinition
@@ -147,7 +147,7 @@ def _observed(latency: Histogram) -> Observed:
     inside = [0] * len(SECONDS)
     total = 0.0
     for index, count in latency.counts.items():
-        seconds = middle(index)
+        seconds = BINS.middle(index)
         inside[bisect_left(SECONDS, seconds)] += count
         total += seconds * count
     return Observed(tuple(inside), total)
