@@ -10,6 +10,7 @@ import orjson
 
 from anabranch.errors import AnabranchError, DeadlineExceeded, RequestError, Unavailable
 from anabranch.graph.explain.answers import ExplainerReply
+from anabranch.serve.export.feature_labels import FeatureLabels
 from anabranch.serve.identity import here
 from anabranch.telemetry.definitions import (
     ATTRIBUTION,
@@ -19,10 +20,6 @@ from anabranch.telemetry.definitions import (
 )
 from anabranch.telemetry.registry import REGISTRY, Registry
 
-MAX_FEATURES = 64
-"""Features of an explainer that have a label of their own."""
-OTHER = "other"
-"""The label of all others."""
 MAX_LINE = 4000
 """Longest line of the log, in bytes."""
 
@@ -35,7 +32,7 @@ class ExplanationMetrics:
     def __init__(self, node: str, registry: Registry = REGISTRY) -> None:
         self._labels = (*here(), node)
         self._registry = registry
-        self._features: dict[str, str] = {}
+        self._features = FeatureLabels()
 
     def failed(self, error: AnabranchError) -> None:
         """Count an explanation that did not come about."""
@@ -55,16 +52,11 @@ class ExplanationMetrics:
             sizes = attributions(one)
             rows += bool(sizes)
             for feature, size in sizes.items():
-                label = self._label(feature)
+                label = self._features.of(feature)
                 self._registry.number(ATTRIBUTION, *self._labels, label).value += size
         self._registry.number(ATTRIBUTION_ROWS, *self._labels).value += rows
         about = dict(zip(ATTRIBUTION_ROWS.labels, self._labels, strict=True))
         logger.info(line({**about, "id": request_id, "seconds": found.seconds}, explanations))
-
-    def _label(self, feature: str) -> str:
-        if feature not in self._features and len(self._features) < MAX_FEATURES:
-            self._features[feature] = feature
-        return self._features.get(feature, OTHER)
 
 
 def attributions(explanation: Any) -> Mapping[str, float]:

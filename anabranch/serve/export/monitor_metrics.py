@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from anabranch.graph.monitor.windows import Monitoring, Result
+from anabranch.serve.export.feature_labels import MAX_FEATURES, FeatureLabels
 from anabranch.telemetry.definitions import (
     MONITOR_ALARMS,
     MONITOR_DRIFT,
@@ -13,10 +14,7 @@ from anabranch.telemetry.definitions import (
     MONITOR_ROWS,
     MONITOR_SCORE,
 )
-from anabranch.telemetry.registry import OTHER, REGISTRY, Registry
-
-MAX_FEATURES = 64
-"""Features of a monitor that have a label of their own."""
+from anabranch.telemetry.registry import REGISTRY, Registry
 
 
 class MonitorMetrics:
@@ -27,7 +25,7 @@ class MonitorMetrics:
     ) -> None:
         self._labels = (graph, revision, monitor.name)
         self._registry = registry
-        self._features: set[str] = set()
+        self._features = FeatureLabels()
         self._counters = {
             "rows": registry.number(MONITOR_ROWS, *self._labels),
             "outliers": registry.number(MONITOR_OUTLIERS, *self._labels),
@@ -51,7 +49,7 @@ class MonitorMetrics:
         scores: dict[str, float] = {}
         for feature in result.features:
             if feature.score is not None:
-                label = self._label(feature.name)
+                label = self._features.of(feature.name)
                 scores[label] = max(feature.score, scores.get(label, 0.0))
         for label, score in scores.items():
             self._registry.number(MONITOR_FEATURE_SCORE, *self._labels, label).value = score
@@ -61,8 +59,3 @@ class MonitorMetrics:
             for share, value in feature.quantiles.items():
                 cell = (*self._labels, feature.name, f"{share:g}")
                 self._registry.number(MONITOR_QUANTILE, *cell).value = value
-
-    def _label(self, feature: str) -> str:
-        if len(self._features) < MAX_FEATURES:
-            self._features.add(feature)
-        return feature if feature in self._features else OTHER

@@ -18,12 +18,11 @@ from anabranch.errors import (
 )
 from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.serve.export.explanation_metrics import (
-    MAX_FEATURES,
     MAX_LINE,
-    OTHER,
     ExplanationMetrics,
     line,
 )
+from anabranch.serve.export.feature_labels import MAX_FEATURES
 from anabranch.telemetry.definitions import (
     ATTRIBUTION,
     ATTRIBUTION_ROWS,
@@ -31,7 +30,7 @@ from anabranch.telemetry.definitions import (
     EXPLANATIONS,
     MetricDefinition,
 )
-from anabranch.telemetry.registry import Registry
+from anabranch.telemetry.registry import OTHER, Registry
 
 
 @pytest.fixture

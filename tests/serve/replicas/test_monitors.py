@@ -19,7 +19,8 @@ from anabranch.graph.compile.loading import open_graph
 from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
 from anabranch.serve.calls.sending import MOST, Sender
-from anabranch.serve.export.monitor_metrics import MAX_FEATURES, MonitorMetrics
+from anabranch.serve.export.feature_labels import MAX_FEATURES
+from anabranch.serve.export.monitor_metrics import MonitorMetrics
 from anabranch.serve.replicas import monitors
 from anabranch.serve.replicas.base import StartError
 from anabranch.serve.replicas.monitors import MOST_WAITING, STUCK_S, MonitorReplica, Teller
