@@ -15,6 +15,7 @@ from zlib import crc32
 import numpy as np
 
 from anabranch.components.contract import Context
+from anabranch.components.tensors.memory import size_of
 from anabranch.graph.calls.values import UNSET, Convert, Skipped, accessor, identity
 from anabranch.graph.plan.plan import Plan, PlannedMonitor, Ref
 from anabranch.graph.plan.vertices import Vertices, vertex_of
@@ -23,8 +24,6 @@ Array = np.ndarray[Any, Any]
 
 _OVERHEAD = 256
 """Bytes of an item beside its array."""
-_TEXT = 64
-"""Bytes of a text, as a guess."""
 
 logger = logging.getLogger("anabranch.monitors")
 
@@ -94,13 +93,12 @@ class Observer:
         if not isinstance(value, Skipped):
             array = access(value)
             # A copy: whoever reads the value may change it, and a view may hold a whole request.
-            self._offer(Seen(source, request, array.copy()), size_of(array))
+            self._offer(Seen(source, request, array.copy()), item_size(array))
 
 
-def size_of(array: Array) -> int:
+def item_size(array: Array) -> int:
     """About how many bytes an observed value takes."""
-    inner = array.size * _TEXT if array.dtype == object else array.nbytes
-    return int(inner) + _OVERHEAD
+    return size_of(array) + _OVERHEAD
 
 
 def _watched(plan: Plan) -> Mapping[str, tuple[Ref, float]]:

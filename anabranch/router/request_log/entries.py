@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from anabranch.components.tensors.datatypes import to_datatype
+from anabranch.components.tensors.memory import size_of
 from anabranch.errors import AnabranchError
 from anabranch.router.core import Array, InferenceRequest, InferenceResponse
 from anabranch.router.errors import status_of
@@ -34,8 +35,6 @@ _PREFIX = 4
 """Bytes before each element of BYTES in its raw form."""
 _OVERHEAD = 1024
 """Bytes that an entry takes beside its tensors, about."""
-_OBJECT = 64
-"""Bytes that an element of BYTES takes beside its characters, about."""
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
 
 
@@ -168,7 +167,7 @@ def _kept(
         kept = KeptTensor(name, datatype, array.shape, array.copy())
     except MemoryError:
         return KeptTensor(name, datatype, array.shape, None, "omitted")
-    entry.size += _held(array)
+    entry.size += size_of(array)
     return kept
 
 
@@ -184,12 +183,6 @@ def raw_size(array: Array, most: int) -> int:
         size += sum(len(item) if isinstance(item, bytes) else len(item.encode("utf-8", "replace"))
                     for item in array.ravel().tolist())  # fmt: skip
     return size
-
-
-def _held(array: Array) -> int:
-    if array.dtype != object:
-        return array.nbytes
-    return array.nbytes + sum(_OBJECT + len(item) for item in array.ravel().tolist())
 
 
 def _texts(parameters: Mapping[str, Any]) -> Iterable[str]:

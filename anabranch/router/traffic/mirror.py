@@ -15,11 +15,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
+from anabranch.components.tensors.memory import size_of
 from anabranch.router.core import Array, InferenceCore, InferenceRequest, InferenceResponse, Verdict
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import MirrorTally, keep_latest
 from anabranch.router.tracing import below
-from anabranch.router.traffic.request_copies import Copies, Copy, size_of
+from anabranch.router.traffic.request_copies import Copies, Copy
 from anabranch.specs.models import Compare
 
 HEADER = "x-anabranch-mirror"

@@ -14,12 +14,10 @@ from contextvars import Context as Variables
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from anabranch.components.tensors.memory import TEXT, size_of
 from anabranch.router.core import Array, InferenceRequest
 
 _CLOSE_S = 1.0
-_SAMPLED = 1024
-_TEXT_OVERHEAD = 56
-"""Bytes of a Python string beside its characters."""
 _Result = TypeVar("_Result")
 
 
@@ -105,14 +103,4 @@ class Copies:
 
 def _size_of_parameters(parameters: Mapping[str, Any]) -> int:
     texts = [*parameters, *(value for value in parameters.values() if isinstance(value, str))]
-    return sum(map(len, texts)) + _TEXT_OVERHEAD * 2 * len(parameters)
-
-
-def size_of(array: Array) -> int:
-    """Bytes that a tensor holds; for BYTES with many elements an estimate, from some of them."""
-    if array.dtype != object or not array.size:
-        return array.nbytes
-    # Every so many-th, an odd number of them: patterns mostly have an even period.
-    sample = array.flat[:: array.size // _SAMPLED | 1]
-    texts = sum(len(item) if isinstance(item, str | bytes) else 0 for item in sample)
-    return array.nbytes + array.size * (_TEXT_OVERHEAD + texts // len(sample))
+    return sum(map(len, texts)) + TEXT * 2 * len(parameters)

@@ -15,7 +15,7 @@ from anabranch.components.contract import Context
 from anabranch.errors import LoadError
 from anabranch.graph.compile.loading import load_data, open_graph
 from anabranch.graph.execute.executor import HeadExecutor, SegmentExecutor
-from anabranch.graph.execute.monitor_copies import Seen, is_sampled, size_of
+from anabranch.graph.execute.monitor_copies import Seen, is_sampled, item_size
 from anabranch.graph.execute.nodes import load_nodes
 from anabranch.graph.monitor.windows import MOST_PENDING, Monitoring, Sampling, kept, load_monitors
 from anabranch.graph.plan.plan import Plan
@@ -215,8 +215,8 @@ def test_what_a_graph_that_streams_is_asked_is_seen_once(root: Path) -> None:
 
 
 def test_sizes_count_texts_too() -> None:
-    assert size_of(np.zeros(100)) > 800
-    assert size_of(np.array(["a" * 10] * 100, object)) > 6000
+    assert item_size(np.zeros(100)) > 800
+    assert item_size(np.array(["a" * 10] * 100, object)) > 6000
 
 
 # --- windows

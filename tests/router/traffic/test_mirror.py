@@ -17,7 +17,6 @@ from anabranch.components.contract import Context
 from anabranch.errors import NodeError, Unavailable
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import MirrorTally
-from anabranch.router.traffic.request_copies import size_of
 from anabranch.specs.models import Traffic
 
 Demo = Callable[..., Any]
@@ -408,18 +407,3 @@ def test_tolerances_are_those_of_the_table(demo: Demo) -> None:
     graph.apply({1: 1}, mirrors={2: 50.0}, policy=policy)
     ask(graph)
     assert [(rule.rtol, rule.atol) for rule in rules] == [(0.5, 0.25)]
-
-
-@pytest.mark.parametrize(
-    ("array", "least", "most"),
-    [
-        (np.zeros((3, 5), np.float32), 60, 60),
-        (np.zeros((0, 5), object), 0, 0),
-        (np.array("abc", object), 3, 100),
-        (np.array(["x" * 1000] * 1000, object), 1_000_000, 1_100_000),
-        (np.array([b"x" * 10**6, b""] * 500, object), 4 * 10**8, 6 * 10**8),
-        (np.array([None, 1.5, ("a",)], object), 24, 300),
-    ],
-)
-def test_sizes(array: Any, least: int, most: int) -> None:
-    assert least <= size_of(array) <= most
