@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any, Literal, TypeAlias
@@ -33,7 +33,7 @@ Unit: TypeAlias = Literal["reqps", "ops", "s", "percentunit", "percent", "short"
 
 @dataclass(frozen=True)
 class GrafanaPanel:
-    """One panel: its queries by their legends, in which labels stand in ``{}``.
+    """One panel of one query or several.
 
     ``alarm`` is the value from which on it is red, ``note`` precedes the help of its metrics, and
     ``signed`` says that values may be below 0.
@@ -41,7 +41,7 @@ class GrafanaPanel:
 
     title: str
     unit: Unit
-    queries: Mapping[str, Expr]
+    queries: Expr | tuple[Expr, ...]
     kind: Kind = "timeseries"
     note: str = ""
     stacked: bool = False
@@ -49,9 +49,13 @@ class GrafanaPanel:
     exemplars: bool = False
     signed: bool = False
 
+    def all(self) -> tuple[Expr, ...]:
+        """Return the queries."""
+        return (self.queries,) if isinstance(self.queries, Expr) else self.queries
+
     def description(self) -> str:
         """Return the description, in the words of the metrics' definitions."""
-        metrics = dict.fromkeys(one for expr in self.queries.values() for one in expr.metrics)
+        metrics = dict.fromkeys(metric for query in self.all() for metric in query.metrics)
         texts = [f"`{metric.name}`: {metric.help}" for metric in metrics]
         return "\n\n".join([self.note, *texts] if self.note else texts)
 
@@ -199,25 +203,25 @@ def _placed(section: Section, source: Source, number: int, top: int) -> Iterator
 
 
 def _panel(panel: GrafanaPanel, source: Source) -> Json:
-    letters = zip(string.ascii_uppercase, panel.queries.items(), strict=False)
+    letters = zip(string.ascii_uppercase, panel.all(), strict=False)
     return {
         "type": panel.kind,
         "title": panel.title,
         "description": named(panel.description(), source),
         "datasource": _DATASOURCE,
-        "targets": [_target(letter, *query, panel, source) for letter, query in letters],
+        "targets": [_target(letter, query, panel, source) for letter, query in letters],
         **_LOOKS[panel.kind](panel),
     }
 
 
-def _target(letter: str, legend: str, expr: Expr, panel: GrafanaPanel, source: Source) -> Json:
+def _target(letter: str, query: Expr, panel: GrafanaPanel, source: Source) -> Json:
     instant = panel.kind in ("stat", "table")
     return {
         "refId": letter,
         "datasource": _DATASOURCE,
         "editorMode": "code",
-        "expr": named(expr.text, source),
-        "legendFormat": re.sub(r"\{\w+\}", r"{\g<0>}", legend),
+        "expr": named(query.text, source),
+        "legendFormat": re.sub(r"\{\w+\}", r"{\g<0>}", query.legend),
         "instant": instant,
         "range": not instant,
         # Ray's gauges have none.

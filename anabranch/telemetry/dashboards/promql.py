@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from anabranch.telemetry.definitions import MetricDefinition
@@ -34,18 +34,28 @@ FAILED = "5..|UNKNOWN|DEADLINE_EXCEEDED|UNIMPLEMENTED|INTERNAL|UNAVAILABLE|DATA_
 
 @dataclass(frozen=True)
 class Expr:
-    """An expression, and the metrics that it reads."""
+    """An expression, its metrics, and the name of its series, in which labels stand in ``{}``."""
 
     text: str
     metrics: tuple[MetricDefinition, ...]
+    legend: str = ""
+
+    def called(self, legend: str) -> Expr:
+        """Return the same under another name."""
+        return replace(self, legend=legend)
+
+    def part(self, name: str) -> Expr:
+        """Return the same with a word behind its name, to tell it from others of the panel."""
+        return replace(self, legend=f"{self.legend} {name}")
 
     def when(self, comparison: str) -> Expr:
         """Keep only values for which a comparison such as ``> 0`` holds."""
-        return Expr(f"{self.text} {comparison}", self.metrics)
+        return replace(self, text=f"{self.text} {comparison}")
 
     def summed(self, *by: str) -> Expr:
         """Return the sum of the values, for each value of the labels ``by``."""
-        return Expr(f"{_over('sum', self.metrics[0], by)} ({self.text})", self.metrics)
+        legend = " ".join(f"{{{label}}}" for label in by)
+        return Expr(f"{_over('sum', self.metrics[0], by)} ({self.text})", self.metrics, legend)
 
     def for_each(self, other: Expr, label: str) -> Expr:
         """Divide by an expression with the same labels but this one; no value where that is 0."""
@@ -63,12 +73,13 @@ class Expr:
 class Queries:
     """Makes expressions over the series of a scope, for each value of the labels ``by``.
 
-    A method's own labels come after these. Without a ``window``, rates are over Grafana's interval,
-    and growth is over the time that the dashboard shows.
+    A method's own labels come after these, and so do they in the ``legend``. Without a ``window``,
+    rates are over Grafana's interval, and growth is over the time that the dashboard shows.
     """
 
     scope: Scope = ()
     by: tuple[str, ...] = ()
+    legend: str = ""
     window: str = ""
 
     def rate(self, metric: MetricDefinition, *by: str) -> Expr:
@@ -106,7 +117,7 @@ class Queries:
     def quantile(self, part: float, metric: MetricDefinition, *by: str) -> Expr:
         """Return a quantile of a histogram's values; ``part`` is 0.95 for the 95th percentile."""
         grown = self._grown("rate", metric, (*by, "le"), suffix="_bucket")
-        return Expr(f"histogram_quantile({part}, {grown.text})", (metric,))
+        return self._expr(f"histogram_quantile({part}, {grown.text})", metric, by)
 
     def buckets(self, metric: MetricDefinition) -> Expr:
         """Return how many values fell below each bound, for a heatmap."""
@@ -126,13 +137,17 @@ class Queries:
         how: str = "sum",
     ) -> Expr:
         series = f"{self._selector(metric, suffix)}[{self.window or window}]"
-        return Expr(f"{_over(how, metric, self.by + by)} ({function}({series}))", (metric,))
+        return self._expr(f"{_over(how, metric, self.by + by)} ({function}({series}))", metric, by)
 
     def _all(
         self, how: str, metric: MetricDefinition, by: tuple[str, ...], suffix: str = ""
     ) -> Expr:
         over = _over(how, metric, self.by + by)
-        return Expr(f"{over} ({self._selector(metric, suffix)})", (metric,))
+        return self._expr(f"{over} ({self._selector(metric, suffix)})", metric, by)
+
+    def _expr(self, text: str, metric: MetricDefinition, by: tuple[str, ...]) -> Expr:
+        legend = " ".join([self.legend, *(f"{{{label}}}" for label in by)]).strip()
+        return Expr(text, (metric,), legend)
 
     def _selector(self, metric: MetricDefinition, suffix: str = "") -> str:
         known = [one for one in self.scope if re.split("[=!]", one)[0] in metric.labels]
@@ -149,7 +164,7 @@ def share(part: Expr, whole: Expr) -> Expr:
 
     Both have the same labels.
     """
-    return per(Expr(f"({part.text} or 0 * {whole.text})", part.metrics), whole)
+    return per(replace(part, text=f"({part.text} or 0 * {whole.text})"), whole)
 
 
 def named(text: str, source: Source) -> str:
@@ -167,4 +182,4 @@ def _over(how: str, metric: MetricDefinition, by: Iterable[str]) -> str:
 
 def _joined(text: str, *parts: Expr) -> Expr:
     metrics = dict.fromkeys(metric for part in parts for metric in part.metrics)
-    return Expr(text, tuple(metrics))
+    return Expr(text, tuple(metrics), parts[0].legend)

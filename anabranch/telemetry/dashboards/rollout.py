@@ -13,12 +13,12 @@ _SCOPE = ('graph="$graph"',)
 _graph = Queries(_SCOPE)
 _candidate = Queries((*_SCOPE, 'revision="$candidate"'))
 _stable = Queries((*_SCOPE, 'revision="$stable"'))
-_both = Queries((*_SCOPE, 'revision=~"$candidate|$stable"'), ("revision",))
+_both = Queries((*_SCOPE, 'revision=~"$candidate|$stable"'), ("revision",), "r{revision}")
 
 
-def _against(make: Callable[[Queries], Expr]) -> dict[str, Expr]:
+def _against(make: Callable[[Queries], Expr]) -> tuple[Expr, ...]:
     """Return the same expression of both revisions."""
-    return {"candidate": make(_candidate), "stable": make(_stable)}
+    return make(_candidate).called("candidate"), make(_stable).called("stable")
 
 
 def _latency(title: str, part: float) -> Panel:
@@ -27,18 +27,16 @@ def _latency(title: str, part: float) -> Panel:
 
 _COURSE = Section(
     "Course",
-    Panel(
-        "State", "short", {"{state}": _graph.level(d.ROLLOUT_STATE, "state")}, kind="state-timeline"
-    ),
+    Panel("State", "short", _graph.level(d.ROLLOUT_STATE, "state"), kind="state-timeline"),
     Panel(
         "The candidate's share of the traffic",
         "percentunit",
-        {
-            "by weight": _candidate.level(d.ARM_WEIGHT),
-            "measured": share(_candidate.rate(d.ARM_REQUESTS), _graph.rate(d.ARM_REQUESTS)),
-        },
+        (
+            _candidate.level(d.ARM_WEIGHT).called("by weight"),
+            share(_candidate.rate(d.ARM_REQUESTS), _graph.rate(d.ARM_REQUESTS)).called("measured"),
+        ),
     ),
-    Panel("Step", "percent", {"r{revision}": _graph.level(d.ROLLOUT_STEP, "revision")}),
+    Panel("Step", "percent", _graph.level(d.ROLLOUT_STEP, "revision").called("r{revision}")),
     widths=(12, 6, 6),
 )
 _EVIDENCE = Section(
@@ -49,19 +47,19 @@ _EVIDENCE = Section(
         "percentunit",
         _against(lambda arm: share(arm.rate(d.ARM_ERRORS), arm.rate(d.ARM_REQUESTS))),
     ),
-    Panel("Errors by kind", "reqps", {"r{revision} {kind}": _both.rate(d.ARM_ERRORS, "kind")}),
+    Panel("Errors by kind", "reqps", _both.rate(d.ARM_ERRORS, "kind")),
     _latency("Median latency", 0.5),
     _latency("95th percentile", 0.95),
     _latency("99th percentile", 0.99),
     Panel(
         "Agreement of the mirrored candidate",
         "percentunit",
-        {"agreed": per(_candidate.rate(d.MIRROR_AGREED), _candidate.rate(d.MIRROR_COMPARED))},
+        per(_candidate.rate(d.MIRROR_AGREED), _candidate.rate(d.MIRROR_COMPARED)).called("agreed"),
     ),
     Panel(
         "Drift",
         "short",
-        {"{monitor} r{revision}": _both.level(d.MONITOR_SCORE, "monitor")},
+        _both.level(d.MONITOR_SCORE, "monitor").called("{monitor} r{revision}"),
         alarm=1,
     ),
     Panel(
@@ -74,15 +72,11 @@ _EVIDENCE = Section(
 )
 _VERDICTS = Section(
     "Verdicts",
-    Panel(
-        "Looks by verdict",
-        "cps",
-        {"{metric} {verdict}": _graph.rate(d.ROLLOUT_VERDICTS, "metric", "verdict")},
-    ),
+    Panel("Looks by verdict", "cps", _graph.rate(d.ROLLOUT_VERDICTS, "metric", "verdict")),
     Panel(
         "Looks over the time shown",
         "short",
-        {"": _graph.increase(d.ROLLOUT_VERDICTS, "metric", "verdict")},
+        _graph.increase(d.ROLLOUT_VERDICTS, "metric", "verdict").called(""),
         kind="table",
     ),
     widths=(12,),

@@ -82,8 +82,8 @@ def _failed(window: str) -> str:
 
 def _failing(codes: Scope, window: str) -> Expr:
     """Return the share of the requests that ended with some codes."""
-    part, whole = (Queries(scope, ("graph",), window).rate(d.REQUESTS) for scope in (codes, ()))
-    return share(part, whole)
+    part, whole = (Queries(scope, ("graph",), window=window) for scope in (codes, ()))
+    return share(part.rate(d.REQUESTS), whole.rate(d.REQUESTS))
 
 
 def _quantiles(name: str, metric: MetricDefinition, *by: str) -> Iterator[RecordingRule]:

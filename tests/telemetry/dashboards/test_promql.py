@@ -27,6 +27,16 @@ def test_labels_of_all_queries_come_before_those_of_one() -> None:
     )
 
 
+def test_series_are_named_by_their_labels_unless_told_otherwise() -> None:
+    arm = Queries(by=("revision",), legend="r{revision}")
+    errors = arm.rate(d.ARM_ERRORS, "kind")
+    assert errors.legend == "r{revision} {kind}"
+    assert per(errors, arm.rate(d.ARM_REQUESTS)).when("> 0").legend == errors.legend
+    assert arm.level(d.ARM_WEIGHT).part("now").legend == "r{revision} now"
+    assert arm.level(d.ARM_WEIGHT).called("weight").legend == "weight"
+    assert errors.summed("kind").legend == "{kind}"
+
+
 def test_windows_are_the_dashboards_where_none_is_given() -> None:
     assert "[$__rate_interval]" in Queries().rate(d.REQUESTS).text
     assert "[$__range]" in Queries().increase(d.REQUESTS).text
