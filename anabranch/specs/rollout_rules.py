@@ -126,7 +126,7 @@ def _any_number(limit: Limit, relative: bool) -> Iterator[str]:
 
 def _score(limit: Limit, relative: bool) -> Iterator[str]:
     if isinstance(limit, str) or limit < 0:
-        yield "must be a score, in which 1 is where drift begins, such as 1"
+        yield "must be a score, such as 1, above which there is drift"
 
 
 Suits: TypeAlias = Callable[[Limit, bool], Iterator[str]]

@@ -96,7 +96,7 @@ def _only_for_builtins(node: Map) -> Iterator[Said]:
     if "component" in node and BUILTIN_FIELD[kind] not in node:
         for field in _ONLY_BUILTIN.get(kind, ()):
             if field in node:
-                yield (field,), "says nothing to a `component`; pass it in `args`"
+                yield (field,), "has no meaning for a `component`; pass it in `args`"
     if "sha256" in node and "model" not in _intended(node, kind) and "component" not in node:
         yield ("sha256",), "needs `model`, the file that it is the digest of"
 
@@ -174,8 +174,8 @@ def _retries(node: Map) -> Iterator[Said]:
     if as_number(node.get("retries")) and not meant:
         yield (
             ("retries",),
-            "only a node that may be called twice for one request is called again; "
-            "say so with `idempotent: true`, or remove `retries`",
+            "only a node that may be called twice for one request has retries; "
+            "set `idempotent: true`, or remove `retries`",
         )
 
 
@@ -189,7 +189,7 @@ def _multiplex(node: Map) -> Iterator[Said]:
         yield ("model",), "needs {model} once, where the name of the model goes"
     for field in ("sha256", "batching"):
         if field in node:
-            yield (field,), "is of one model, and `multiplex` has many; remove it"
+            yield (field,), "is the digest of one model, and `multiplex` has many; remove it"
 
 
 def _sticky(spec: Map) -> Iterator[Said]:

@@ -34,7 +34,7 @@ def of_spec(**spec: Any) -> list[str]:
         ({"type": "predictor", "componnet": "c.py:C"}, []),
         ({"type": "predictor", "runtime": "sklearn", "method": "predict", "model": "m"}, []),
         ({"type": "predictor", "component": "c.py:C", "model": "m", "method": "f", "sha256": "0"},
-         [f"{field}: says nothing to a `component`; pass it in `args`"
+         [f"{field}: has no meaning for a `component`; pass it in `args`"
           for field in ("model", "method", "sha256")]),
         ({"type": "predictor", "runtime": "onnx", "sha256": "0"},
          ["sha256: needs `model`, the file that it is the digest of"]),
@@ -72,8 +72,8 @@ def of_spec(**spec: Any) -> list[str]:
         (BASE | {"retries": 0}, []),
         *(
             (BASE | {"retries": 2} | more,
-             ["retries: only a node that may be called twice for one request is called again; "
-              "say so with `idempotent: true`, or remove `retries`"])
+             ["retries: only a node that may be called twice for one request has retries; "
+              "set `idempotent: true`, or remove `retries`"])
             for more in ({}, {"idempotent": False}, {"idempotent": None})
         ),
     ],

@@ -131,7 +131,7 @@ class Download:
             _write(target, chunk)
             self._progress.add(len(chunk))
         if file.size is not None and size != file.size:
-            raise TransferInterrupted(f"it ended after {size} of {file.size} bytes")
+            raise TransferInterrupted(f"the download ended after {size} of {file.size} bytes")
         target.flush()
         os.fsync(target.fileno())
         return digest.hexdigest()
@@ -150,11 +150,11 @@ class Download:
     def _check(self, file: RemoteFile, size: int, more: int) -> None:
         if time.monotonic() > self._deadline:
             raise ArtefactError(
-                f"was not here within {self._settings.timeout:g} s (ANABRANCH_DOWNLOAD_TIMEOUT); "
+                f"did not arrive within {self._settings.timeout:g} s (ANABRANCH_DOWNLOAD_TIMEOUT); "
                 "the next try goes on from there"
             )
         if file.size is not None and size > file.size:
-            raise Refused(f"more came than the {shown_size(file.size)} that it was to have")
+            raise Refused(f"more bytes came than the announced {shown_size(file.size)}")
         self._came += more
         check_size(self._came, self._settings)
         if self._source.size is None and self._came > self._room_for:

@@ -113,7 +113,7 @@ def _check(response: httpx.Response) -> None:
         raise ArtefactError(f"the server answers {status} {response.reason_phrase}")
     encoding = response.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
-        raise ArtefactError(f"the server sends it in the encoding {encoding[:40]!r}, unasked")
+        raise ArtefactError(f"the server sends the file in the encoding {encoding[:40]!r}, unasked")
 
 
 def _start(response: httpx.Response, asked: int) -> int:
@@ -122,7 +122,7 @@ def _start(response: httpx.Response, asked: int) -> int:
         return 0
     match = _RANGE.fullmatch(response.headers.get("content-range", ""))
     if match is None or match[1] is None or int(match[1]) != asked:
-        raise ArtefactError("the server sends another range than was asked for")
+        raise ArtefactError("the server sends another range than requested")
     return asked
 
 

@@ -182,7 +182,7 @@ def _proxied(server: _Server, place: str) -> ArtefactSource:
     """List what the server serves at a place: a folder, or else a file."""
     top = urlsplit(place).path.strip("/")
     if not is_inner(top):
-        raise ArtefactError("the tracking server names a place that leads out")
+        raise ArtefactError("the tracking server names a path that leads out of the folder")
     urls = {path: server.file(f"{top}/{path}") for path in _walk(server, top)}
     is_folder = bool(urls)
     urls = urls or {top.rpartition("/")[2]: server.file(top)}

@@ -98,7 +98,9 @@ def _check(source: ArtefactSource, settings: ArtefactSettings) -> None:
         raise ArtefactError(f"the folder holds over {MAX_FILES} files")
     for file in source.files:
         if not is_inner(file.path):
-            raise ArtefactError(f"the store lists a file {file.path[:200]!r}, which leads out")
+            raise ArtefactError(
+                f"the store lists a file {file.path[:200]!r}, which leads out of the folder"
+            )
     if source.size is not None:
         check_size(source.size, settings)
 

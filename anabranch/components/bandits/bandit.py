@@ -208,7 +208,7 @@ def problems(node: NodeBase, strategy: str) -> Iterable[Finding]:
     if router.routes is None:
         yield ("routes",), f"the strategy {strategy!r} needs routes, a list of nodes"
     elif isinstance(router.routes, dict):
-        yield ("routes",), f"the strategy {strategy!r} finds the weights; write a list of nodes"
+        yield ("routes",), f"the strategy {strategy!r} learns the weights; write a list of nodes"
     for name in ("rules", "otherwise"):
         if getattr(router, name) is not None:
             yield (name,), f"{name} belongs to the strategy 'rules', not {strategy!r}"

@@ -71,7 +71,7 @@ class LinUCB(Bandit):
         yield from at_least(router, "alpha", 0.0)
         yield from at_least(router, "ridge", 1e-6)
         if not router.inputs:
-            yield ("inputs",), "the strategy 'linucb' needs inputs, the features that it goes by"
+            yield ("inputs",), "the strategy 'linucb' needs inputs, its features"
 
     @classmethod
     def infer(cls, inputs: Types, args: Mapping[str, Any]) -> None:
@@ -85,7 +85,7 @@ class LinUCB(Bandit):
         known = None if None in sizes else sum(size or 0 for size in sizes)
         given: int | None = args.get("features")
         if known is None and given is None:
-            raise TypeConflict("how many features there are is not known: say so in args.features")
+            raise TypeConflict("the number of features is unknown: give it as args.features")
         if known is not None and given is not None and known != given:
             raise TypeConflict(f"args.features is {given}, but the inputs have {known} numbers")
         found = given if known is None else known

@@ -75,9 +75,7 @@ class Multiplexed:
     def _name(self, context: Context) -> str:
         parameter = self.rule.parameter
         if parameter not in context.parameters:
-            raise InvalidRequest(
-                f"the parameter {parameter!r} is missing: it names the model to ask"
-            )
+            raise InvalidRequest(f"the parameter {parameter!r} is missing: it names the model")
         name = context.parameters[parameter]
         if not isinstance(name, str) or _NAME.fullmatch(name) is None:
             raise InvalidRequest(

@@ -72,7 +72,7 @@ def _shares(draft: Draft, node: PlannedNode) -> Iterator[Mistake]:
 def _explainer(draft: Draft, node: PlannedNode, spec: Explainer) -> Iterator[Mistake]:
     for field, why in _SAYS_NOTHING.items():
         if field in spec.model_fields_set:
-            yield node_path(node.name, field), f"says nothing here: {why}; remove it"
+            yield node_path(node.name, field), f"has no meaning here: {why}; remove it"
     explained = draft.nodes.get(spec.explains or "")
     if spec.explains is not None and (explained is None or explained.type == "explainer"):
         return  # it is broken itself, or a pass before has said so
@@ -108,7 +108,7 @@ def _method(
     if kind.looks_inside and spec.colocate is False:
         yield (
             node_path(node.name, "colocate"),
-            f"method {method} looks into the model, so it needs a copy of it; remove this",
+            f"method {method} reads the model, so it needs a copy of the node; remove `colocate`",
         )
 
 

@@ -100,8 +100,8 @@ def _watchable(
     if ref.node in draft.nodes and ref.node not in needed and draft.outputs:
         yield (
             path,
-            f"no output needs node {ref.node!r}, so it never runs, and a monitor does not make it: "
-            "watch another, or make it an output",
+            f"no output needs node {ref.node!r}, so it never runs, and a monitor does not make it "
+            "run: watch another node, or make this one an output",
         )
     spec = None if found else draft.type_of(ref)
     if spec is not None and not spec.shape:
@@ -145,7 +145,7 @@ def _reference(name: str, spec: Monitor, method: Any) -> Iterator[Mistake]:
     reference, least = spec.reference, method.least
     if not least:
         if reference is not None:
-            yield _path(name, "reference"), f"{spec.method} compares with nothing; remove this"
+            yield _path(name, "reference"), f"{spec.method} takes no reference; remove this field"
     elif reference is None:
         yield (
             _path(name),
@@ -163,15 +163,15 @@ def _features(draft: Draft, monitor: PlannedMonitor, method: Any) -> Iterator[Mi
         text = listing(f"{source} {_size(spec)}" for source, spec in known.items())
         yield (
             _path(monitor.name),
-            f"watches {count} features ({text}), at most {MAX_FEATURES}: watch a node that makes "
-            "less of them",
+            f"watches {count} features ({text}), at most {MAX_FEATURES}: watch a node "
+            "with fewer features",
         )
     texts = [source for source, spec in known.items() if spec.datatype == "BYTES"]
     if texts and not method.takes_texts:
         yield (
             _path(monitor.name),
             f"{monitor.spec.method} is for numbers, and {listing(texts)} holds texts: use "
-            "chi_square or drift, or watch another",
+            "chi_square or drift, or watch another source",
         )
 
 

@@ -19,7 +19,7 @@ def prune(draft: Draft) -> Draft:
     wanted = set(roots).union(*(nx.ancestors(graph, root) for root in roots))
     unused = [name for name in draft.nodes if name not in wanted]
     warnings = tuple(
-        Problem(node_path(name), f"no output asks for node {name!r}; it will not run")
+        Problem(node_path(name), f"no output needs node {name!r}; it will not run")
         for name in unused
     )
     return replace(

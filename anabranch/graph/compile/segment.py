@@ -96,8 +96,8 @@ def _build(draft: Draft, group: tuple[str, ...], mistakes: Mistakes) -> Segment:
             mistakes.append(
                 (
                     node_path(name, "on_error"),
-                    f"{name!r} shares a process with others, where a stand-in is out of reach; "
-                    "give it a process of its own",
+                    f"{name!r} shares a process with other nodes, where a stand-in is out of "
+                    "reach; give it a process of its own",
                 )
             )
     owner = next((name for name, spec in specs.items() if spec.resources or spec.scaling), group[0])

@@ -24,7 +24,10 @@ def check_stand_ins(draft: Draft) -> Draft:
     """Check constants, who reads nodes that may be left out, and quorums."""
     problems = [found for node in draft.nodes.values() for found in _check(draft, node)]
     warnings = tuple(
-        Problem(node_path(node.name, "quorum"), "no input has `on_error: skip`, so it says nothing")
+        Problem(
+            node_path(node.name, "quorum"),
+            "no input has `on_error: skip`, so `quorum` has no effect",
+        )
         for node in draft.nodes.values()
         if quorum_of(node) is not None and not skippable(draft.nodes, node)
     )

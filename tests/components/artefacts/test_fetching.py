@@ -238,7 +238,7 @@ def test_a_slow_transfer_ends_in_time(
 ) -> None:
     served.gate, served.cut = threading.Event(), []
     threading.Timer(0.6, served.gate.set).start()
-    with pytest.raises(ArtefactError, match=r"was not here within 0.5 s \(ANABRANCH_DOWNLOAD"):
+    with pytest.raises(ArtefactError, match=r"did not arrive within 0.5 s \(ANABRANCH_DOWNLOAD"):
         fetched(model, None, replace(settings, timeout=0.5))
     assert left(settings)
 
@@ -251,7 +251,7 @@ def test_a_slow_transfer_ends_in_time(
         ("/broken.onnx", "cannot be fetched: the server answers 503"),
         ("/circle.onnx", "there are over 5 redirects"),
         ("/file.onnx", "it is not a URL to fetch"),
-        ("/packed.onnx", "the server sends it in the encoding 'gzip', unasked"),
+        ("/packed.onnx", "the server sends the file in the encoding 'gzip', unasked"),
     ],
 )
 def test_answers_that_are_no_file(

@@ -124,7 +124,7 @@ def test_a_router_elsewhere_is_joined_in_the_head() -> None:
         (
             {"resources": {"cpu": 1.0}, "on_error": {"use": "x"}},
             {},
-            "'a' shares a process with others, where a stand-in is out of reach",
+            "'a' shares a process with other nodes, where a stand-in is out of reach",
         ),
     ],
 )
@@ -220,7 +220,7 @@ def test_what_nothing_asks_for_is_left_out_with_a_warning() -> None:
     plan = step(step(base(), "a"), "unused").output("y", "a").plan
     assert list(plan.nodes) == ["a"]
     assert [str(warning) for warning in plan.warnings] == [
-        "spec.nodes.unused: no output asks for node 'unused'; it will not run"
+        "spec.nodes.unused: no output needs node 'unused'; it will not run"
     ]
 
 

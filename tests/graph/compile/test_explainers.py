@@ -76,8 +76,8 @@ def test_a_method_that_does_not_fit_is_a_mistake_that_names_those_that_do() -> N
     assert said.startswith(
         "spec.nodes.w.method: inner cannot explain 'b': it has no gradients; methods that can: "
     )
-    assert "outer" in said.partition("what fits:")[2]
-    assert "inner" not in said.partition("what fits:")[2]
+    assert "outer" in said.partition("methods that can:")[2]
+    assert "inner" not in said.partition("methods that can:")[2]
     (whole,) = mistakes(w={"type": "explainer", "method": "inner"})
     assert "inner cannot explain the whole graph: it has no gradients" in whole
 
@@ -87,7 +87,7 @@ def test_a_method_that_looks_inside_needs_a_copy() -> None:
     predictor = {"type": "predictor", "component": f"{HERE}:Times", "inputs": {"x": "x"}}
     fine = {"type": "explainer", "method": "inner", "explains": "p"}
     (said,) = mistakes(p={**predictor, "scaling": {"replicas": 2}}, w={**fine, "colocate": False})
-    assert said.startswith("spec.nodes.w.colocate: method inner looks into the model")
+    assert said.startswith("spec.nodes.w.colocate: method inner reads the model")
     plan = plan_of(p={**predictor, "scaling": {"replicas": 2}}, w=fine)
     assert explained_part(plan, "w").copied == ("p",)
 
@@ -96,7 +96,7 @@ def test_a_method_that_looks_inside_needs_a_copy() -> None:
 def test_the_inputs_of_a_method_are_named_as_those_of_the_model() -> None:
     explainer = {"type": "explainer", "method": "outer", "explains": "b"}
     (said,) = mistakes(w={**explainer, "inputs": {"z": "a"}})
-    assert said.startswith("spec.nodes.w.inputs: method outer asks the model")
+    assert said.startswith("spec.nodes.w.inputs: method outer calls the model")
     assert plan_of(w={**explainer, "inputs": {"x": "a"}})
 
 
@@ -112,7 +112,7 @@ def test_the_inputs_of_a_method_are_named_as_those_of_the_model() -> None:
 def test_fields_that_say_nothing_are_mistakes(field: str, value: Any) -> None:
     more = {"idempotent": True} if field == "retries" else {}
     said = mistakes(w=why(explains="b", **{field: value}, **more))
-    assert f"spec.nodes.w.{field}: says nothing here" in "\n".join(said)
+    assert f"spec.nodes.w.{field}: has no meaning here" in "\n".join(said)
 
 
 def test_an_explainer_shares_no_process() -> None:

@@ -72,7 +72,7 @@ def test_what_is_watched_is_resolved() -> None:
         ("{method: ks, watches: [x]}",
          "ks compares with a `reference`: {data: FILE}, or {first: N} rows"),
         ("{method: sketch, watches: [x], reference: {first: 50}}",
-         "reference: sketch compares with nothing; remove this"),
+         "reference: sketch takes no reference; remove this field"),
         ("{method: ks, watches: [x], reference: {first: 5}}",
          "reference.first: ks needs at least 10 rows"),
         ("{method: ks, watches: [x], reference: {first: 50, data: d.npy}}",
@@ -87,11 +87,12 @@ def test_what_is_watched_is_resolved() -> None:
         ("{method: psi, watches: [x], reference: {first: 50}, args: {bins: 1}}",
          "args.bins: must be 2 to 100"),
         ("{method: ks, watches: [words], reference: {first: 50}}",
-         "ks is for numbers, and words holds texts: use chi_square or drift, or watch another"),
+         "ks is for numbers, and words holds texts: use chi_square or drift, or watch another "
+         "source"),
         ("{method: sketch, watches: [one]}",
          "watches.0: 'one' is FP32[], a single value; a monitor looks at rows (dimension 0)"),
         ("{method: sketch, watches: [big]}",
-         "watches 1056 features (big 1056), at most 1024: watch a node that makes less of them"),
+         "watches 1056 features (big 1056), at most 1024: watch a node with fewer features"),
         ("{method: sketch, watches: [x, x]}", "watches.1: 'x' is already in the list"),
         ("{method: sketch, watches: [y]}",
          "watches.0: there is no graph input or node 'y' (available: a, big, idle, one, pair, "
@@ -106,7 +107,7 @@ def test_what_is_watched_is_resolved() -> None:
          "watches.0: 'why' is an explainer, which gives no tensors"),
         ("{method: sketch, watches: [idle]}",
          "watches.0: no output needs node 'idle', so it never runs, and a monitor does not make "
-         "it: watch another, or make it an output"),
+         "it run: watch another node, or make this one an output"),
     ],
 )  # fmt: skip
 def test_mistakes(monitor: str, problem: str) -> None:

@@ -118,7 +118,7 @@ def test_a_quorum_is_no_more_than_there_are_inputs() -> None:
 def test_a_quorum_without_anything_to_leave_out_says_nothing() -> None:
     graph = base(outputs=FP32).combiner("m", strategy="mean", inputs=["a", "x"], quorum=1)
     assert [str(warning) for warning in graph.output("y", "m").plan.warnings] == [
-        "spec.nodes.m.quorum: no input has `on_error: skip`, so it says nothing"
+        "spec.nodes.m.quorum: no input has `on_error: skip`, so `quorum` has no effect"
     ]
 
 
