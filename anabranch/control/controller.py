@@ -25,7 +25,7 @@ from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
-from anabranch.control.tasks import forever
+from anabranch.control.tasks import forever, within
 from anabranch.control.traffic.topic import PATIENCE_S
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.errors import EngineError, RequestError, Unavailable
@@ -167,9 +167,7 @@ class Controller:
     async def _published(self) -> None:
         """Wait until all tables of the store are out; Unavailable if that does not come."""
         if self._parts is None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(PATIENCE_S):
-                    await self._told.wait()
+            await within(PATIENCE_S, self._told)
             self._acting()
 
     def _acting(self) -> ControllerParts:

@@ -1,10 +1,11 @@
-"""Work that never ends: started again when it fails, never silently gone."""
+"""Runs work that never ends, and waits for events that may never come."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 logger = logging.getLogger("anabranch.control")
 
@@ -22,3 +23,11 @@ async def forever(
         except Exception:
             logger.exception("%s has failed; starting it again", name)
         await asyncio.sleep(pause)
+
+
+async def within(seconds: float, event: asyncio.Event) -> None:
+    """Wait for an event, at most some seconds."""
+    # Not wait_for: in Python 3.11 it may swallow a cancellation.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

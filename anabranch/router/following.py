@@ -17,16 +17,13 @@ RETRY_S = 0.2
 """Time before another try of what went wrong."""
 
 
-class Versioned(Protocol):
-    """A value whose version changes with it, and is never 0."""
-
+class _Versioned(Protocol):
     @property
-    def version(self) -> int:
-        """The version."""
-        ...
+    def version(self) -> int: ...
 
 
-VersionedT = TypeVar("VersionedT", bound=Versioned)
+VersionedT = TypeVar("VersionedT", bound=_Versioned)
+"""Has a version that changes with it, and is never 0."""
 
 
 class Follower(Generic[VersionedT]):

@@ -299,14 +299,16 @@ def _concluded(now: Situation, number: int) -> Change:
 
 def aborted(now: Situation, moment: Moment, reason: str = "") -> Change:
     """Give all traffic back to the stable revision; the other arms stay warm for inspection."""
-    if now.stable is None:
+    stable = now.stable
+    if stable is None:
         raise Conflict(f"graph {now.graph!r} has no live revision to go back to")
     over = _over(now, reason or "aborted")
     now = over.situation
-    arms = [number for number in now.weights if number != now.stable]
+    arms = [number for number in now.weights if number != stable]
     if not arms and not over.notes:
-        raise Conflict(f"nothing to abort: revision {now.stable} of {now.graph!r} has all traffic")
-    after = _only(now, moment, f"aborted: {reason}" if reason else "aborted")
+        raise Conflict(f"nothing to abort: revision {stable} of {now.graph!r} has all traffic")
+    alone = replace(now, weights={stable: 100.0})
+    after = _cooled(alone, moment, f"aborted: {reason}" if reason else "aborted")
     return Change(after, (*over.notes, *(Note(arm, "aborted", reason) for arm in arms)))
 
 
@@ -506,12 +508,6 @@ def _weighted(now: Situation, weights: Mapping[int, float]) -> Change:
     after = replace(now, weights=dict(weights), members=members)
     text = ", ".join(f"r{number}={weight:g}" for number, weight in sorted(weights.items()))
     return Change(after, (Note(None, "weights_changed", text),) if after != now else ())
-
-
-def _only(now: Situation, moment: Moment, reason: str) -> Situation:
-    """The stable revision alone; the other arms go warm, but for those that are mirrors."""
-    assert now.stable is not None
-    return _cooled(replace(now, weights={now.stable: 100.0}), moment, reason)
 
 
 def _cooled(now: Situation, moment: Moment, reason: str) -> Situation:

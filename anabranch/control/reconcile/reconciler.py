@@ -35,6 +35,7 @@ from anabranch.control.reconcile.fleet import Fleet
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
+from anabranch.control.tasks import within
 from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, NotFound
@@ -109,16 +110,10 @@ class Reconciler:
                 self.settled.clear()
             elif not self._woken.is_set():
                 self.settled.set()
-            await self._pause(_BUSY_PAUSE if busy else self._idle())
+            await within(_BUSY_PAUSE if busy else self._idle(), self._woken)
 
     def _idle(self) -> float:
         return max(0.0, min(_IDLE_PAUSE, self._next_expiry - self._writer.clock()))
-
-    async def _pause(self, seconds: float) -> None:
-        # Not wait_for: in Python 3.11 it may swallow a cancellation.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._woken.wait()
 
     async def _tick(self) -> bool:
         """Look once and start what is to be done; says whether something still is."""

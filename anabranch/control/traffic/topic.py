@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from anabranch.control.tasks import within
+
 PATIENCE_S = 30.0
 """Longest time that a poll waits for a change."""
 FORGOTTEN_S = 40.0
@@ -63,7 +65,7 @@ class Topic(Generic[ValueT]):
     async def next(self, held: int) -> ValueT:
         """Wait for a version other than ``held``; the same value again once patience is over."""
         if self.version in (0, held):
-            await _within(self._patience, self._changed)
+            await within(self._patience, self._changed)
         return self.value
 
     def heard(self, name: str, held: int, address: str = "") -> None:
@@ -106,13 +108,6 @@ class Topic(Generic[ValueT]):
 
     def _behind(self, version: int) -> list[str]:
         return [name for name, one in self.pollers().items() if one.version < version]
-
-
-async def _within(seconds: float, event: asyncio.Event) -> None:
-    # Not wait_for: in Python 3.11 it may swallow a cancellation.
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()
 
 
 def _rung(event: asyncio.Event) -> asyncio.Event:

@@ -72,10 +72,6 @@ class TableTopics:
         """Return the names of the graphs that have a table."""
         return frozenset(name for name, topic in self._topics.items() if topic.value is not None)
 
-    def routers(self, graph: str) -> frozenset[str]:
-        """Return the names of the routers that are there, as far as their polls tell."""
-        return frozenset(self._topic(graph).pollers())
-
     async def confirmed(self, graph: str, generation: int, timeout: float = 1.0) -> tuple[int, int]:
         """Wait until all routers of a graph have a table, see ``Topic.confirmed``."""
         found = await self._topic(graph).confirmed(generation, timeout)

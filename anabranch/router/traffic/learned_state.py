@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from anabranch.graph.plan.learners import LearningRouter
 from anabranch.router.following import Follower
@@ -30,24 +29,17 @@ class Lessons:
     """State as JSON, by router and the key of its state."""
 
 
-class LessonSource(Protocol):
-    """Where lessons come from."""
-
-    async def learned(self, version: int) -> Lessons:
-        """Wait for lessons of another version than ``version``; 0 stands for none yet.
-
-        After a while they may also be the same ones again. Raises where the controller is away.
-        """
-        ...
-
-
 class Learning:
-    """Keeps the routers of this process that learn up to date."""
+    """Keeps the routers of this process that learn up to date, see ``Follower`` for ``poll``."""
 
-    def __init__(self, learners: Mapping[str, LearningRouter], source: LessonSource) -> None:
+    def __init__(
+        self,
+        learners: Mapping[str, LearningRouter],
+        poll: Callable[[int], Awaitable[Lessons | None]],
+    ) -> None:
         self._learners = learners
         self._heard: dict[str, str | None] = dict.fromkeys(learners)
-        self._lessons = Follower("lessons", source.learned, self._take)
+        self._lessons = Follower("lessons", poll, self._take)
 
     async def start(self) -> None:
         """Return once what was learned is known, or the controller seems to be away.

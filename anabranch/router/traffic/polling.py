@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -96,7 +96,12 @@ class RouterSync:
             await self._tables.step()
         self._tables.start()
         self._tasks = [
-            asyncio.create_task(work) for work in (self._tell(), self._share(), self._show())
+            asyncio.create_task(self._repeat(work, name))
+            for work, name in (
+                (self._tell, "report to the controller"),
+                (self._share, "decisions to the controller"),
+                (self._show, "metrics"),
+            )
         ]
 
     async def close(self) -> None:
@@ -107,34 +112,32 @@ class RouterSync:
         await self._arms.close()
         with suppress(Exception):
             async with asyncio.timeout(LEAVE_S):
-                last = self._tell_once(), self._share_once()
+                last = self._tell(), self._share()
                 await asyncio.gather(*last, return_exceptions=True)
 
     async def _apply(self, table: RoutingTable) -> None:
         """Put a table in force. One that cannot be used changes nothing."""
         self._arms.apply(table)
+        self._shown(lambda: self._sink.weights(table))
+
+    async def _repeat(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await work()
+            except Exception as error:
+                logger.info("no %s of graph %r: %s", name, self._arms.name, line_of(error))
+
+    async def _show(self) -> None:
+        self._shown(lambda: self._sink.flush(self._arms.report()))
+
+    def _shown(self, work: Callable[[], None]) -> None:
         try:
-            self._sink.weights(table)
+            work()
         except Exception:
             logger.exception("the metrics of graph %r are not up to date", self._arms.name)
 
-    async def _show(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval)
-            try:
-                self._sink.flush(self._arms.report())
-            except Exception:
-                logger.exception("the metrics of graph %r are not up to date", self._arms.name)
-
     async def _tell(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval)
-            try:
-                await self._tell_once()
-            except Exception as error:
-                logger.info("no report to the controller: %s", line_of(error))
-
-    async def _tell_once(self) -> None:
         report = self._arms.report()
         counted = _counted(report)
         self._idle += self._interval
@@ -143,14 +146,6 @@ class RouterSync:
             self._sent, self._idle = counted, 0.0
 
     async def _share(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval)
-            try:
-                await self._share_once()
-            except Exception as error:
-                logger.info("no decisions to the controller: %s", line_of(error))
-
-    async def _share_once(self) -> None:
         """Send the decisions that are news; all of them where the controller has been away."""
         made, breaks = self._arms.made, self._source.breaks
         if breaks != self._breaks:

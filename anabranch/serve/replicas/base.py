@@ -1,4 +1,4 @@
-"""What every replica does with the nodes that it hosts: load, check, unload.
+"""Loads, checks and unloads the nodes that a replica hosts, and answers what Serve asks of it.
 
 A replica runs with the unpacked bundle as its working folder, so that a spec's relative paths
 hold. When it cannot start, the reason is raised on one marked line, which the controller picks out
@@ -16,7 +16,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import ray
 
@@ -30,6 +30,7 @@ from anabranch.serve.export.exporter import start_exporting, stop_exporting
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.export.multiplexed_models import Multiplexing
 from anabranch.serve.identity import here
+from anabranch.serve.scaling.policy import REQUESTS
 from anabranch.serve.workers.zygote import tell_used
 from anabranch.telemetry.definitions import REPLICA_START
 from anabranch.telemetry.registry import REGISTRY
@@ -122,6 +123,40 @@ class Hosted:
         await unload_nodes(self.bound, self.loaded.root)
         await asyncio.to_thread(TRACES.close)
         await asyncio.to_thread(stop_exporting)
+
+
+class _Components(Protocol):
+    async def check_health(self, stuck: str | None = None) -> None: ...
+
+    async def unload(self) -> None: ...
+
+
+class ComponentReplica:
+    """Base of replicas, with what Serve calls by name; they set ``_hosted`` once that is loaded."""
+
+    _hosted: _Components
+    _requests = 0
+    """How many requests the replica was asked, ever."""
+
+    async def check_health(self) -> None:
+        """Serve's health check: that of the components, and of what else may be stuck."""
+        await self._hosted.check_health(self._stuck())
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Serve's hook for what ``RequestPolicy`` goes by."""
+        return {REQUESTS: self._requests}
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_hosted"):
+            await self._close()
+            await self._hosted.unload()
+
+    def _stuck(self) -> str | None:
+        """Return what does not come back, so that a new process is needed."""
+        return None
+
+    async def _close(self) -> None:
+        """End what runs beside the components."""
 
 
 @asynccontextmanager

@@ -20,8 +20,7 @@ from anabranch.serve.calls.handle import HandleCall, longest_call, received
 from anabranch.serve.calls.tracing import entered, within
 from anabranch.serve.export.explanation_metrics import ExplanationMetrics
 from anabranch.serve.export.multiplexed_models import parameter_of
-from anabranch.serve.replicas.base import Hosted
-from anabranch.serve.replicas.replica import ComponentReplica
+from anabranch.serve.replicas.base import ComponentReplica, Hosted
 
 
 class ExplainerReplica(ComponentReplica):

@@ -31,8 +31,7 @@ from anabranch.serve.calls.tracing import entered, within
 from anabranch.serve.export.multiplexed_models import parameter_of
 from anabranch.serve.export.recoveries import counted
 from anabranch.serve.identity import counts_here
-from anabranch.serve.replicas.base import Hosted
-from anabranch.serve.replicas.replica import ComponentReplica
+from anabranch.serve.replicas.base import ComponentReplica, Hosted
 from anabranch.serve.replicas.warmup import warm_up
 from anabranch.specs.models import Compare
 from anabranch.telemetry.sampling import Sampler
@@ -65,7 +64,7 @@ class HostedHead:
         offer = None if self._sender is None else self._sender.offer
         self._executor = HeadExecutor(plan, hosted.bound, calls, counted(), counts, offer)
         self.head = LocalHead(self._executor)
-        self._learning = Learning(learners(plan, hosted.bound), ControllerSource(plan.name))
+        self._learning = Learning(learners(plan, hosted.bound), ControllerSource(plan.name).learned)
 
     @classmethod
     async def start(cls, spec: str, segments_app: str) -> HostedHead:

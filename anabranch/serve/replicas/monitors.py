@@ -21,9 +21,8 @@ from anabranch.serve.calls.attempts import Handle
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.export.monitor_metrics import MonitorMetrics
 from anabranch.serve.identity import here
-from anabranch.serve.replicas.base import Hosted
+from anabranch.serve.replicas.base import ComponentReplica, Hosted
 from anabranch.serve.replicas.explainer import step_aside
-from anabranch.serve.replicas.replica import ComponentReplica
 
 MOST_WAITING = 8
 """Calls that may wait for the monitors; further ones are refused."""

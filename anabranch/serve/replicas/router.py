@@ -22,8 +22,8 @@ from anabranch.router.traffic.samples import Samples, counted_samples
 from anabranch.serve.calls.controller import ControllerSource
 from anabranch.serve.calls.explanations import HandleExplain
 from anabranch.serve.calls.remote_head import Heads
+from anabranch.serve.replicas.base import ComponentReplica
 from anabranch.serve.replicas.head import HostedHead
-from anabranch.serve.replicas.replica import ComponentReplica
 from anabranch.serve.scaling.policy import ONGOING, REQUESTS
 
 _FAREWELL_S = 0.3

@@ -16,8 +16,7 @@ from anabranch.serve.calls.streams import Piece, pieces
 from anabranch.serve.calls.tracing import entered, within
 from anabranch.serve.export.recoveries import counted
 from anabranch.serve.identity import counts_here
-from anabranch.serve.replicas.base import Hosted
-from anabranch.serve.replicas.replica import ComponentReplica
+from anabranch.serve.replicas.base import ComponentReplica, Hosted
 from anabranch.telemetry.tracing import recorded
 
 

@@ -90,7 +90,7 @@ def test_waiters_of_a_dropped_graph_get_none_and_later_ones_wait_for_it_to_come_
         await turns()
         topics.drop("digits")
         assert await poll is None
-        assert topics.routers("digits") == frozenset()
+        assert topics._topics["digits"].pollers() == {}
         later = started(topics.table("digits", "b", 0))
         await turns()
         assert not later.done()
@@ -175,7 +175,7 @@ def test_who_has_not_polled_for_long_is_gone(passed: float, known: int) -> None:
         await topics.table("digits", "a", 1)
         clock.now += passed
         assert await topics.confirmed("digits", 1, timeout=0) == (known, known)
-        assert len(topics.routers("digits")) == known
+        assert len(topics._topics["digits"].pollers()) == known
 
     asyncio.run(scenario())
 

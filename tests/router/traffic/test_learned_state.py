@@ -62,7 +62,7 @@ def test_strategies_hear_of_what_was_learned_before_they_start_and_after() -> No
     async def run() -> None:
         one, source = learner(), Told()
         source.tell(state(one, "b"))
-        following = Learning({"pick": one}, source)
+        following = Learning({"pick": one}, source.learned)
         await following.start()
         assert one.bandit.route() == "b"
         source.tell(state(one, "a"))
@@ -79,7 +79,7 @@ def test_a_state_that_is_the_same_is_not_taken_over_again() -> None:
         one, source = learner(), Told()
         states = {("pick", one.key): one.empty.after("a", 0.5).after("b", 0.5).to_json()}
         source.tell(states)
-        following = Learning({"pick": one}, source)
+        following = Learning({"pick": one}, source.learned)
         await following.start()
         assert one.bandit.route() == "a"
         source.tell({**states, ("pick", "another"): ""})
@@ -100,7 +100,7 @@ def test_without_a_controller_strategies_go_by_their_priors_until_it_comes(
     async def run() -> None:
         one, source = learner(), Told()
         source.away = True
-        following = Learning({"pick": one}, source)
+        following = Learning({"pick": one}, source.learned)
         await following.start()
         assert {one.bandit.route() for _ in range(2)} == {"a", "b"}
         source.away = False
@@ -116,7 +116,7 @@ def test_a_state_that_cannot_be_read_changes_nothing(text: str) -> None:
     async def run() -> None:
         one, source = learner(), Told()
         source.tell(state(one, "b"))
-        following = Learning({"pick": one}, source)
+        following = Learning({"pick": one}, source.learned)
         await following.start()
         source.tell({("pick", one.key): text})
         await until(lambda: following._lessons.version == source.lessons.version)
@@ -129,7 +129,7 @@ def test_a_state_that_cannot_be_read_changes_nothing(text: str) -> None:
 def test_where_nothing_learns_nobody_is_asked() -> None:
     async def run() -> None:
         told = Told()
-        following = Learning({}, told)
+        following = Learning({}, told.learned)
         await following.start()
         await following.close()
         assert told.asked == 0

@@ -7,10 +7,10 @@ import inspect
 
 from ray import serve
 
+from anabranch.serve.replicas.base import ComponentReplica
 from anabranch.serve.replicas.explainer import ExplainerReplica
 from anabranch.serve.replicas.head import HeadReplica
 from anabranch.serve.replicas.monitors import MonitorReplica
-from anabranch.serve.replicas.replica import ComponentReplica
 from anabranch.serve.replicas.router import RouterIngress, RouterReplica
 from anabranch.serve.replicas.segment import SegmentReplica
 from anabranch.serve.scaling.policy import REQUESTS
