@@ -24,16 +24,14 @@ class RequestObserver(ABC, Generic[Request, Answer]):
         """Begin the span of a request, and tell it; None for one that is not sampled."""
 
     @abstractmethod
-    def _code(self, answer: Answer | None, error: BaseException | None) -> int | str:
-        """Return the code of an answer, or of the error in its place, as metrics name it."""
-
-    @abstractmethod
-    def _note(self, recording: SpanRecording, code: int | str, error: BaseException | None) -> None:
-        """Note in a span how its request was answered."""
-
-    @abstractmethod
-    def _endpoint(self, request: Request) -> str:
-        """Return the endpoint of a request, as metrics name it."""
+    def _answered(
+        self,
+        request: Request,
+        recording: SpanRecording | None,
+        answer: Answer | None,
+        error: BaseException | None,
+    ) -> tuple[str, int | str]:
+        """Note the answer in the span, or the error in its place; the labels endpoint and code."""
 
     async def observed(self, request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
         """Do the work of a request: counted, and recorded where the request is sampled."""
@@ -47,11 +45,9 @@ class RequestObserver(ABC, Generic[Request, Answer]):
             error = raised
             raise
         finally:
-            code = self._code(answer, error)
-            trace = None
+            endpoint, code = self._answered(request, recording, answer, error)
             if recording is not None:
-                trace = recording.trace
-                self._note(recording, code, error)
                 recording.end()
-            self._requests.ended(self._endpoint(request), code, started, trace)
+            trace = None if recording is None else recording.trace
+            self._requests.ended(endpoint, code, started, trace)
             error = None  # or its traceback would hold this frame, which holds it

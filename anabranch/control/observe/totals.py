@@ -17,9 +17,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from operator import attrgetter
 from typing import TypeVar
 
-from anabranch.router.measure.tally import MirrorTally, Report, Tally
+from anabranch.router.measure.tally import Report
 from anabranch.telemetry.sums import Sums
 
 MAX_SILENT = 64
@@ -147,8 +148,8 @@ def _with_pending(report: Report, account: _Account) -> Report:
 
 def _news(report: Report, before: Report) -> Report:
     return Report(
-        arms=_fresh(report.arms, before.arms, _requests),
-        mirrors=_fresh(report.mirrors, before.mirrors, _selected),
+        arms=_fresh(report.arms, before.arms, attrgetter("requests")),
+        mirrors=_fresh(report.mirrors, before.mirrors, attrgetter("selected")),
     )
 
 
@@ -166,11 +167,3 @@ def _fresh(
         for revision, tally in now.items()
         if tally != before.get(revision)
     }
-
-
-def _requests(tally: Tally) -> int:
-    return tally.requests
-
-
-def _selected(tally: MirrorTally) -> int:
-    return tally.selected

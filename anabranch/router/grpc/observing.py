@@ -35,18 +35,12 @@ class GrpcObserver(RequestObserver[GrpcCall, Any]):
         self._graph = graph
         self._sampler = sampler
         self._method = method
-        self._name = _ENDPOINTS.get(method, OTHER)
-
-    def _endpoint(self, call: GrpcCall) -> str:
-        return self._name
+        self._endpoint = _ENDPOINTS.get(method, OTHER)
 
     def _begin(self, call: GrpcCall) -> SpanRecording | None:
-        given = call.headers.get(PARENT)
-        parent = (
-            self._sampler.drawn()
-            if given is None
-            else self._sampler.continued(given, call.headers.get(STATE, ""))
-        )
+        given, sampler = call.headers.get(PARENT), self._sampler
+        state = call.headers.get(STATE, "")
+        parent = sampler.drawn() if given is None else sampler.continued(given, state)
         call.trace = None
         if parent is None:
             return None
@@ -59,18 +53,22 @@ class GrpcObserver(RequestObserver[GrpcCall, Any]):
         call.trailer[RESPONSE] = recording.trace.traceparent
         return recording
 
-    def _code(self, answer: Any, error: BaseException | None) -> str:
-        name: str = _status_of(error).name
-        return name
+    def _answered(
+        self,
+        call: GrpcCall,
+        recording: SpanRecording | None,
+        answer: Any,
+        error: BaseException | None,
+    ) -> tuple[str, str]:
+        code = _code(error)
+        if recording is not None:
+            recording.attributes["rpc.grpc.status_code"] = code.value[0]
+            if code in _FAULTS:
+                recording.fail(SpanFailure(code.name))
+        return self._endpoint, code.name
 
-    def _note(self, recording: SpanRecording, code: int | str, error: BaseException | None) -> None:
-        status = _status_of(error)
-        recording.attributes["rpc.grpc.status_code"] = status.value[0]
-        if status in _FAULTS:
-            recording.fail(SpanFailure(status.name))
 
-
-def _status_of(error: BaseException | None) -> StatusCode:
+def _code(error: BaseException | None) -> StatusCode:
     if error is None:
         return StatusCode.OK
     if not isinstance(error, Exception):

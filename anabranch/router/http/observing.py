@@ -29,10 +29,6 @@ class HttpObserver(RequestObserver[HttpRequest, int]):
         self._sampler = sampler
         self._route = route
 
-    def _endpoint(self, request: HttpRequest) -> str:
-        name = (self._route(request.path) or "").rpartition("/")[2]
-        return name if name in ENDPOINTS else OTHER
-
     def _begin(self, request: HttpRequest) -> SpanRecording | None:
         if request.is_traced:
             headers = request.headers
@@ -56,13 +52,19 @@ class HttpObserver(RequestObserver[HttpRequest, int]):
         request.trace = recording.trace
         return recording
 
-    def _code(self, answer: int | None, error: BaseException | None) -> int:
-        return answer or GONE
-
-    def _note(self, recording: SpanRecording, code: int | str, error: BaseException | None) -> None:
-        if code != GONE:
-            recording.attributes["http.response.status_code"] = code
-        if error is not None:
-            recording.fail(SpanFailure.of(error))
-        elif code in _FAULTS:
-            recording.fail(SpanFailure(str(code)))
+    def _answered(
+        self,
+        request: HttpRequest,
+        recording: SpanRecording | None,
+        answer: int | None,
+        error: BaseException | None,
+    ) -> tuple[str, int]:
+        if recording is not None:
+            if answer:
+                recording.attributes["http.response.status_code"] = answer
+            if answer in _FAULTS:
+                recording.fail(SpanFailure(str(answer)))
+            if error is not None:
+                recording.fail(SpanFailure.of(error))
+        name = (self._route(request.path) or "").rpartition("/")[2]
+        return name if name in ENDPOINTS else OTHER, answer or GONE

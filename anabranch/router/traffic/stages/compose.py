@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from anabranch.components.weights import Draw
 from anabranch.router.core import InferenceCore
@@ -17,16 +18,16 @@ from anabranch.router.traffic.mirror import Mirrors
 from anabranch.router.traffic.samples import Samples
 from anabranch.router.traffic.split import Split
 from anabranch.router.traffic.stages.contract import Answering, Evaluation
-from anabranch.router.traffic.stages.counted import Counted
-from anabranch.router.traffic.stages.decided import Decided
-from anabranch.router.traffic.stages.encoded import Encoded
-from anabranch.router.traffic.stages.explained import Explained
-from anabranch.router.traffic.stages.limited import Limited
-from anabranch.router.traffic.stages.logged import Logged
-from anabranch.router.traffic.stages.mirrored import Mirrored
-from anabranch.router.traffic.stages.sampled import Sampled
-from anabranch.router.traffic.stages.sketched import Sketched
-from anabranch.router.traffic.stages.traced import Traced
+from anabranch.router.traffic.stages.copied import mirrored, sampled
+from anabranch.router.traffic.stages.counted import counted, sketched
+from anabranch.router.traffic.stages.evaluating import (
+    decided,
+    encoded,
+    explained,
+    limited,
+    traced,
+)
+from anabranch.router.traffic.stages.logged import logged
 from anabranch.specs.models import Compare
 
 
@@ -71,34 +72,31 @@ class StageComposer:
 
     def numbered(self, number: int) -> Answering:
         """The way of requests that name the revision: they are logged, and not counted."""
-        arm = self._arms[number]
-        others = None if arm is self._stable else self._stable.explainers
-        explained = Explained(
-            self._evaluation(arm), arm.explainers, others, self._shared.explaining
-        )
-        encoded = Encoded(explained)
-        return encoded if arm.log is None else Logged(encoded, arm.log)
-
-    def _evaluation(self, arm: Arm) -> Evaluation:
-        stage: Evaluation = arm.core
+        arm, core, shared = self._arms[number], self._arms[number].core, self._shared
+        stage = Evaluation(core.infer, core.stream)
+        others = None
         if arm is not self._stable:
-            stage = Limited(stage, self._shared.guests)
-        stage = Traced(stage, arm.core.revision)
+            stage, others = limited(stage, shared.guests), self._stable.explainers
+        stage = traced(stage, core.revision)
         if arm.routers or len(self._table.weights) > 1:
-            stage = Decided(stage, arm.core.revision, self._shared.made)
-        return stage
+            stage = decided(stage, core.revision, shared.made)
+        answering = encoded(explained(stage, arm.explainers, others, shared.explaining))
+        return answering if arm.log is None else logged(answering, arm.log)
 
     def routed(self, number: int, numbered: Answering) -> Answering:
         """The way of requests that the table sends: that of ``numbered`` ones, and what counts."""
-        arm, shared = self._arms[number], self._shared
-        stable = None if arm is self._stable else self._stable.core
-        stage: Answering = Counted(numbered, arm.tally, stable)
-        if self._table.sketch:
-            stage = Sketched(stage, arm.tally)
+        arm, table, shared = self._arms[number], self._table, self._shared
+        stage = counted(numbered, arm.tally, None if arm is self._stable else self._stable.core)
+        if table.sketch:
+            stage = sketched(stage, arm.tally)
         if self._split.is_mirrored(number):
-            cores = {n: self._arms[n].core for n in self._table.mirrors}
-            rule = self._table.policy.compare or Compare()
-            stage = Mirrored(stage, number, self._split, cores, shared.mirrors, rule)
+            rule = table.policy.compare or Compare()
+            stage = mirrored(stage, partial(self._mirrors, number), shared.mirrors, rule)
         if arm.explainers.shares:
-            stage = Sampled(stage, arm.explainers, shared.samples, shared.draw)
+            draw = partial(shared.samples.drawn, arm.explainers, shared.draw)
+            stage = sampled(stage, draw, shared.samples, arm.explainers)
         return stage
+
+    def _mirrors(self, number: int) -> Mapping[int, InferenceCore]:
+        """Draw the mirrors of a request that an arm answers."""
+        return {one: self._arms[one].core for one in self._split.mirrors(number)}

@@ -1,8 +1,9 @@
-"""What a stage is: it does its part for a request, and has the stage within do the rest."""
+"""What stages take and give."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
 from anabranch.router.core import InferenceRequest, InferenceResponse
@@ -11,29 +12,31 @@ Answer = TypeVar("Answer")
 Encode = Callable[[InferenceResponse], Answer]
 """A protocol's encoder."""
 Responses: TypeAlias = AsyncGenerator[InferenceResponse, None]
+Stream: TypeAlias = Callable[[InferenceRequest], Responses]
+"""Evaluates a request, response after response; the caller encodes them."""
 
 
-class Evaluation(Protocol):
-    """A stage in which a request is evaluated; the innermost one is an ``InferenceCore``."""
+class AnswerOnce(Protocol):
+    """Evaluates a request, and encodes the response for its protocol."""
 
-    def infer(self, request: InferenceRequest) -> Awaitable[InferenceResponse]:
-        """Evaluate a request."""
-        ...
-
-    def stream(self, request: InferenceRequest) -> Responses:
-        """Evaluate a request, response after response."""
-        ...
-
-
-class Answering(Protocol):
-    """A stage in which a request is answered: evaluated, and encoded for its protocol."""
-
-    def infer(
-        self, request: InferenceRequest, encode: Encode[Answer]
+    def __call__(
+        self, request: InferenceRequest, encode: Encode[Answer], /
     ) -> Awaitable[tuple[InferenceResponse, Answer]]:
-        """Answer a request."""
+        """Return the response, and what ``encode`` makes of it."""
         ...
 
-    def stream(self, request: InferenceRequest) -> Responses:
-        """Answer a request, response after response, which the caller encodes."""
-        ...
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A stage in which a request is evaluated; the innermost one is a core's."""
+
+    infer: Callable[[InferenceRequest], Awaitable[InferenceResponse]]
+    stream: Stream
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """A stage in which a request is answered: evaluated, and encoded."""
+
+    infer: AnswerOnce
+    stream: Stream

@@ -1,4 +1,4 @@
-"""Counts the requests that the table sends to an arm."""
+"""Stages that count the requests that a table sends to an arm, and the values of its outputs."""
 
 from __future__ import annotations
 
@@ -8,59 +8,79 @@ from contextlib import aclosing
 from anabranch.errors import InvalidRequest, RequestError
 from anabranch.graph.explain.answers import NoExplainer
 from anabranch.router.core import InferenceCore, InferenceRequest, InferenceResponse
+from anabranch.router.measure.sketch import observe
 from anabranch.router.measure.tally import Tally
 from anabranch.router.traffic.stages.contract import Answer, Answering, Encode, Responses
 
 
-class Counted:
-    """Counts answers and the arm's errors in its tally.
+def counted(inner: Answering, tally: Tally, stable: InferenceCore | None) -> Answering:
+    """Count answers and the arm's errors; what was cancelled is neither.
 
     ``stable`` is the core of the stable revision; None for an arm that is the stable one.
     """
 
-    def __init__(self, inner: Answering, tally: Tally, stable: InferenceCore | None) -> None:
-        self.inner = inner
-        self._tally = tally
-        self._stable = stable
+    def failed(request: InferenceRequest, error: Exception, started: float) -> None:
+        if _is_to_blame(stable, request, error):
+            tally.fail(type(error).__name__, time.perf_counter() - started)
 
     async def infer(
-        self, request: InferenceRequest, encode: Encode[Answer]
+        request: InferenceRequest, encode: Encode[Answer]
     ) -> tuple[InferenceResponse, Answer]:
-        """Answer a request, and count it with the time of its evaluation."""
         started = time.perf_counter()
         try:
-            found = await self.inner.infer(request, encode)
+            found = await inner.infer(request, encode)
         except Exception as error:
-            self._failed(request, error, started)
+            failed(request, error, started)
             raise
-        self._tally.record(found[0].seconds)
+        tally.record(found[0].seconds)
         return found
 
-    async def stream(self, request: InferenceRequest) -> Responses:
-        """Answer a request, and count it after the last response."""
+    async def stream(request: InferenceRequest) -> Responses:
         started = time.perf_counter()
         seconds = None
         try:
-            async with aclosing(self.inner.stream(request)) as responses:
+            async with aclosing(inner.stream(request)) as responses:
                 async for response in responses:
                     seconds = response.seconds
                     yield response
         except Exception as error:
-            self._failed(request, error, started)
+            failed(request, error, started)
             raise
-        self._tally.record(time.perf_counter() - started if seconds is None else seconds)
+        tally.record(time.perf_counter() - started if seconds is None else seconds)
 
-    def _failed(self, request: InferenceRequest, error: Exception, started: float) -> None:
-        if self._is_to_blame(request, error):
-            self._tally.fail(type(error).__name__, time.perf_counter() - started)
+    return Answering(infer, stream)
 
-    def _is_to_blame(self, request: InferenceRequest, error: Exception) -> bool:
-        """Whether an error is the arm's and not the caller's.
 
-        A request that the stable revision would have taken is no mistake of the caller.
-        """
-        if not isinstance(error, RequestError):
-            return True
-        if isinstance(error, NoExplainer) or not isinstance(error, InvalidRequest):
-            return False
-        return self._stable is not None and self._stable.takes(request)
+def _is_to_blame(stable: InferenceCore | None, request: InferenceRequest, error: Exception) -> bool:
+    """Whether an error is the arm's and not the caller's.
+
+    A request that the stable revision would have taken is no mistake of the caller.
+    """
+    if not isinstance(error, RequestError):
+        return True
+    if isinstance(error, NoExplainer) or not isinstance(error, InvalidRequest):
+        return False
+    return stable is not None and stable.takes(request)
+
+
+def sketched(inner: Answering, tally: Tally) -> Answering:
+    """Count the values of outputs."""
+
+    def look(response: InferenceResponse) -> None:
+        for output in response.outputs:
+            observe(tally.outputs, output.name, output.array)
+
+    async def infer(
+        request: InferenceRequest, encode: Encode[Answer]
+    ) -> tuple[InferenceResponse, Answer]:
+        found = await inner.infer(request, encode)
+        look(found[0])
+        return found
+
+    async def stream(request: InferenceRequest) -> Responses:
+        async with aclosing(inner.stream(request)) as responses:
+            async for response in responses:
+                look(response)
+                yield response
+
+    return Answering(infer, stream)
