@@ -10,8 +10,11 @@ import typer
 
 from anabranch.cli.completion import graph_names
 from anabranch.cli.input import shares
+from anabranch.cli.terminal import result, result_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from anabranch.client.client import ControlClient
 
 
@@ -38,6 +41,14 @@ def length(text: Any) -> str:
     """Return a duration as text; raise BadParameter for any other text."""
     duration(text)
     return str(text)
+
+
+def show(found: Any, output: Format, text: Callable[[Any], str]) -> None:
+    """Print a result as JSON, or as the text that ``text`` makes of it."""
+    if output is Format.JSON:
+        result_json(found)
+    else:
+        result(text(found))
 
 
 def client(home: Path | None) -> ControlClient:

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.terminal import result, result_json
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +32,4 @@ def bandit(
     with options.client(home) as client:
         found = client.reset_bandits(graph, router) if reset else client.bandits(graph)
     shown = only(found, router)
-    if output is options.Format.JSON:
-        result_json(shown)
-    else:
-        result(bandits_text(shown))
+    options.show(shown, output, bandits_text)

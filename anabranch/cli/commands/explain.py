@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.terminal import note, result, result_json
+from anabranch.cli.terminal import note
 
 
 def register(app: typer.Typer) -> None:
@@ -68,10 +68,7 @@ def explain(
         _plot(answer, plot)
     if html is not None:
         _write_page(answer, html)
-    if output is options.Format.JSON:
-        result_json(answer)
-    else:
-        result(explanations_text(answer))
+    options.show(answer, output, explanations_text)
 
 
 def _with_parameters(body: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:

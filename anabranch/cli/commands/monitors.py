@@ -5,7 +5,6 @@ from __future__ import annotations
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.terminal import result, result_json
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +22,4 @@ def monitors(
 
     with options.client(home) as client:
         found = client.monitors(graph)
-    if output is options.Format.JSON:
-        result_json(found)
-    else:
-        result(monitors_text(found))
+    options.show(found, output, monitors_text)

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.terminal import result, result_json
 
 
 def register(app: typer.Typer) -> None:
@@ -34,10 +33,7 @@ def infer(
     given = tensors.read(data, inputs)
     with options.client(home) as client:
         answer = client.infer(graph, tensors.body(given, lambda: client.metadata(graph)))
-    if output is options.Format.JSON:
-        result_json(answer)
-    else:
-        result(outputs_text(answer))
+    options.show(answer, output, outputs_text)
 
 
 def feedback(
@@ -79,9 +75,10 @@ def feedback(
         body["truth"] = tensors.labels(truth)
     with options.client(home) as client:
         found = client.feedback(graph, body)
-    if output is options.Format.JSON:
-        result_json(found)
-    elif found["counted"]:
-        result(f"reward {found['reward']:g} counted")
-    else:
-        result(f"not counted: this request had its reward already, {found['reward']:g}")
+    options.show(found, output, _feedback_text)
+
+
+def _feedback_text(found: dict[str, Any]) -> str:
+    if found["counted"]:
+        return f"reward {found['reward']:g} counted"
+    return f"not counted: this request had its reward already, {found['reward']:g}"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anabranch.cli import options
+from anabranch.cli.commands.traffic import show_traffic
 from anabranch.cli.input import shares
-from anabranch.cli.terminal import note, progress, result, result_json
+from anabranch.cli.terminal import progress, result, result_json
 
 if TYPE_CHECKING:
     from anabranch.client.client import ControlClient, Json
@@ -53,10 +54,7 @@ def diff(
     before, after = shares.revision(first), shares.revision(second)
     with options.client(home) as client:
         found = client.diff(graph, before, after)
-    if output is options.Format.JSON:
-        result_json(found)
-    else:
-        result(difference_text(found))
+    options.show(found, output, difference_text)
 
 
 def rollback(
@@ -82,14 +80,8 @@ def rollback(
         found = client.rollback(graph, number)
         if found["state"] != "live" and wait:
             found = _brought_up(client, graph, found["revision"], timeout)
-    if output is options.Format.JSON:
-        result_json(found)
-        return
-    result(f"{graph} revision {found['revision']} is {found['state']}")
-    if "routers" in found:
-        from anabranch.cli.reports.traffic import routers_text
-
-        note(routers_text(found))
+    text = f"{graph} revision {found['revision']} is {found['state']}"
+    show_traffic(found, output, lambda _: text)
 
 
 def _brought_up(client: ControlClient, graph: str, number: int, timeout: float) -> Json:

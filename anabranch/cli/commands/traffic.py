@@ -9,7 +9,7 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.input import shares
-from anabranch.cli.terminal import note, result, result_json
+from anabranch.cli.terminal import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def traffic(
     with options.client(home) as client:
         changes = bool(split or copied)
         found = client.set_traffic(graph, split, copied) if changes else client.traffic(graph)
-    _print(found, output, traffic_text)
+    show_traffic(found, output, traffic_text)
 
 
 def promote(
@@ -77,7 +77,9 @@ def promote(
     number = None if revision is None else shares.revision(revision)
     with options.client(home) as client:
         found = client.promote(graph, number)
-    _print(found, output, lambda now: f"{graph} revision {now['live']} is live, with all traffic")
+    show_traffic(
+        found, output, lambda now: f"{graph} revision {now['live']} is live, with all traffic"
+    )
 
 
 def abort(
@@ -88,7 +90,8 @@ def abort(
     """Give all traffic back to the stable revision, and end a rollout."""
     with options.client(home) as client:
         found = client.abort(graph)
-    _print(found, output, lambda now: f"{graph} revision {now['live']} has all traffic again")
+    text = f"{graph} revision {found['live']} has all traffic again"
+    show_traffic(found, output, lambda _: text)
 
 
 def compare(
@@ -100,7 +103,7 @@ def compare(
     from anabranch.cli.reports.traffic import compare_text
 
     with options.client(home) as client:
-        _print(client.compare(graph), output, compare_text)
+        show_traffic(client.compare(graph), output, compare_text)
 
 
 def rollout(
@@ -118,19 +121,16 @@ def rollout(
         if action is not Action.status:
             client.move_rollout(graph, action)
         found = client.rollout(graph)
-    _print(found, output, lambda now: rollout_text(now, datetime.now(UTC)))
+    show_traffic(found, output, lambda now: rollout_text(now, datetime.now(UTC)))
     hint = rollout_hint(found, graph)
     if hint is not None:
         note(hint)
 
 
-def _print(found: Json, output: options.Format, text: Callable[[Json], str]) -> None:
+def show_traffic(found: Json, output: options.Format, text: Callable[[Json], str]) -> None:
     """Print a result, and the number of routers that have the change in force."""
     from anabranch.cli.reports.traffic import routers_text
 
-    if output is options.Format.JSON:
-        result_json(found)
-        return
-    result(text(found))
-    if "routers" in found:
+    options.show(found, output, text)
+    if output is not options.Format.JSON and "routers" in found:
         note(routers_text(found))

@@ -38,6 +38,17 @@ JSON_ONLY = ResponseForm()
 
 def encode_response(response: InferenceResponse, form: ResponseForm = JSON_ONLY) -> HttpReply:
     """Encode an answer, its data flat in row-major order. Raises UnencodableOutput."""
+    document = described(response)
+    tail: list[Buffer] = []
+    document["outputs"] = [_encode_tensor(output, form, tail) for output in response.outputs]
+    head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not tail:
+        return HttpReply(200, head)
+    return HttpReply(200, b"".join([head, *tail]), (_OCTETS, (_LENGTH, str(len(head)).encode())))
+
+
+def described(response: InferenceResponse) -> dict[str, Any]:
+    """Return an answer without its outputs: model, version, id and parameters."""
     document: dict[str, Any] = {
         "model_name": response.model_name,
         "model_version": response.model_version,
@@ -46,12 +57,7 @@ def encode_response(response: InferenceResponse, form: ResponseForm = JSON_ONLY)
         document["id"] = response.id
     if response.parameters:
         document["parameters"] = response.parameters
-    tail: list[Buffer] = []
-    document["outputs"] = [_encode_tensor(output, form, tail) for output in response.outputs]
-    head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-    if not tail:
-        return HttpReply(200, head)
-    return HttpReply(200, b"".join([head, *tail]), (_OCTETS, (_LENGTH, str(len(head)).encode())))
+    return document
 
 
 def _encode_tensor(output: OutputTensor, form: ResponseForm, tail: list[Buffer]) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from anabranch.router.core import (
 )
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import RequestLimits
+from anabranch.router.oip.encode import described
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import decode_elements
 from anabranch.router.oip.tensor_header import Header
@@ -158,15 +159,8 @@ async def encode_each(
 
 
 def _document(response: InferenceResponse, text: str | None) -> dict[str, Any]:
-    """``text`` is the output that goes by ``text_output``."""
-    document: dict[str, Any] = {
-        "model_name": response.model_name,
-        "model_version": response.model_version,
-    }
-    if response.id is not None:
-        document["id"] = response.id
-    if response.parameters:
-        document["parameters"] = response.parameters
+    """Return an answer as JSON-able data; the output ``text`` goes by ``text_output``."""
+    document = described(response)
     for output in response.outputs:
         document[TEXT_OUTPUT if output.name == text else output.name] = _value(output)
     return document
