@@ -36,7 +36,7 @@ Skipped: TypeAlias = Literal["unreadable", "error", "streamed", "redacted", "omi
 or what it would take was not logged."""
 
 SHOWN = 10
-"""Requests that did not come out well of which is told."""
+"""Most requests with a bad outcome that are reported."""
 _EXACT = Compare(rtol=0.0, atol=0.0)
 _LEFT_OUT = frozenset((TIMEOUT, EXPLAIN))
 _CONNECT_S = 5.0
@@ -44,7 +44,7 @@ _CONNECT_S = 5.0
 
 @dataclass(frozen=True)
 class ReplayRequest:
-    """A request that can be sent, and what is expected of its reply."""
+    """A request to send, and its expected reply."""
 
     id: str
     body: bytes
@@ -54,7 +54,7 @@ class ReplayRequest:
 
 @dataclass(frozen=True)
 class Remark:
-    """What was wrong with the reply to a request."""
+    """The difference between a reply and the logged one."""
 
     id: str
     outcome: Outcome
@@ -63,12 +63,12 @@ class Remark:
 
 @dataclass
 class Replayed:
-    """How a replay has come out so far."""
+    """The results of a replay so far."""
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     skipped: Counter[Skipped] = field(default_factory=Counter)
     remarks: list[Remark] = field(default_factory=list)
-    """The first of those that differ or failed."""
+    """The first replies that differ or failed."""
     seconds: float = 0.0
 
     @property
@@ -78,7 +78,7 @@ class Replayed:
 
     @property
     def is_good(self) -> bool:
-        """Whether something was sent, and all replies were equal or close."""
+        """Whether a request was sent, and all replies were equal or close."""
         return self.sent > 0 and self.sent == self.outcomes["equal"] + self.outcomes["close"]
 
     def note(self, id: str, outcome: Outcome, detail: str) -> None:
@@ -90,17 +90,17 @@ class Replayed:
 
 @dataclass(frozen=True)
 class ReplayPace:
-    """How fast to send."""
+    """The pace of a replay."""
 
     concurrency: int = 8
     rate: float | None = None
     """Most requests a second."""
     limit: int | None = None
-    """Most requests."""
+    """Most requests in all."""
 
 
 def prepare(event: LogEvent | None) -> ReplayRequest | Skipped:
-    """What to send for an event, or why nothing can be."""
+    """Return the request of an event, or the reason why it is skipped."""
     if event is None:
         return "unreadable"
     request, response = event.data.request, event.data.response
@@ -245,7 +245,7 @@ def judge(
 
 
 def difference(expected: Mapping[str, Array], given: Mapping[str, Array], rule: Compare) -> str:
-    """The first thing that differs, in words."""
+    """Return the first difference in words."""
     for name, array in expected.items():
         if name not in given:
             return f"output {name!r} is missing"
@@ -261,7 +261,7 @@ def difference(expected: Mapping[str, Array], given: Mapping[str, Array], rule: 
 
 
 def _first(array: Array, other: Array, rule: Compare) -> str:
-    """The first element that differs."""
+    """Return the first different element."""
     one, two = array.reshape(-1), other.reshape(-1)
     low, high = 0, one.size
     while high - low > 1:  # halves: one has the first difference

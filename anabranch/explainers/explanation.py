@@ -18,56 +18,56 @@ Nested: TypeAlias = "float | list[Nested]"
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """How the model's answer goes with one feature."""
+    """The course of the model's answer along one feature."""
 
     feature: str
     grid: tuple[float | str, ...]
     """Values of the feature, in order."""
     values: tuple[float, ...]
-    """The effect at each of them, on the target."""
+    """The effect on the target at each value."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A sample that the model was trained on, and how much it speaks for the answer."""
+    """A training sample, and its support for the answer."""
 
     index: int
-    """Which row of the data it is, from 0."""
+    """Number of the row in the data, from 0."""
     score: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What a method says of one row, or of the model as a whole."""
+    """The explanation of one row, or of the model as a whole."""
 
     method: str
     """Name of the method, as in the spec."""
     seed: int
-    """Seed of all that was random."""
+    """Seed of the random draws."""
     target: int | str | None = None
-    """What is explained: a class by its index, or an output by its name."""
+    """The explained class by its index, or the explained output by its name."""
     feature_names: tuple[str, ...] | None = None
     attributions: Nested | None = None
-    """What each feature, pixel or token adds to the target, in the shape of the row; or the
+    """Contribution of each feature, pixel or token to the target, in the shape of the row; or the
     importance of each feature."""
     rule: tuple[str, ...] | None = None
-    """Conditions that hold the answer in place, of which all hold for the row."""
+    """Conditions that all hold for the row, and that keep its answer."""
     base_value: float | None = None
-    """The target's value where nothing is known of the row."""
+    """The target's value without any knowledge of the row."""
     prediction: float | None = None
     """The target's value for the row, in the unit of ``attributions``."""
     precision: float | None = None
-    """Share of rows of which the rule holds that get the same answer, 0 to 1."""
+    """Share of the rows under the rule that get the same answer, 0 to 1."""
     coverage: float | None = None
-    """Share of all rows of which the rule holds, 0 to 1."""
+    """Share of all rows that are under the rule, 0 to 1."""
     curves: tuple[Curve, ...] | None = None
     examples: tuple[Example, ...] | None = None
-    """The nearest first."""
+    """Similar training samples, the nearest first."""
     library: Any = None
-    """What the library itself returned, as JSON-able data."""
+    """Values that the library itself returned, as JSON-able data."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields that are known, as JSON-able data."""
+        """Return the filled fields as JSON-able data."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: _plain(value) for name, value in found.items() if value is not None}
 

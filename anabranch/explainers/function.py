@@ -1,4 +1,4 @@
-"""The explained node as a function of one tensor, which is how libraries see a model."""
+"""The explained node as a function of one tensor, in the form that libraries take."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Function:
     def __init__(
         self, model: ExplainedModel, input: str | None, output: str | None, *, columns: bool = False
     ) -> None:
-        """Raise CannotLoad where it is not clear which input or output is meant."""
+        """Raise CannotLoad where the explained input or output is ambiguous."""
         self._model = model
         self._output = _output(model, output)
         self._fallback: np.dtype[Any] | None = None
@@ -38,16 +38,16 @@ class Function:
 
     @property
     def output(self) -> str:
-        """Name of the output; known at the latest once the model has been called."""
+        """Name of the output; known after the first call of the model at the latest."""
         return self._output or ""
 
     @property
     def others(self) -> tuple[str, ...]:
-        """The inputs that stay what they are."""
+        """Names of the inputs that stay as they are in the row."""
         return tuple(n for n in self._model.inputs if n != self.input and not self.columns)
 
     def rows(self, inputs: Mapping[str, Array]) -> Array:
-        """Return what is explained of a request's tensors."""
+        """Return the explained tensor of a request's tensors."""
         if self.columns:
             return np.column_stack([_column(inputs[name], name) for name in self.columns])
         rows = inputs[self.input]
@@ -72,7 +72,7 @@ class Function:
         return kept.astype(np.float64)
 
     def __call__(self, rows: Array, held: Mapping[str, Array] | None = None) -> Array:
-        """Return the model's output for rows; ``held`` goes along with each of them."""
+        """Return the model's output for rows; each row is sent with the inputs ``held``."""
         answers = self._model({**self._parts(rows), **_repeated(held or {}, len(rows))})
         if self._output is None:
             self._output = _only(answers)

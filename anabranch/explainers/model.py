@@ -22,15 +22,16 @@ class ExplainedModel(Protocol):
     node: NodeBase | None
     """The spec of the node."""
     inputs: Mapping[str, TensorSpec | None]
-    """Types of its inputs by parameter; None where they are not known."""
+    """Types of the node's inputs by parameter; None for unknown types."""
     outputs: Mapping[str, TensorSpec | None] | None
-    """Types of its outputs; None where not even their names are known."""
+    """Types of the node's outputs; None where not even their names are known."""
     instance: Any
-    """The component itself, for methods that look into it; None where only calls reach it."""
+    """The component itself, for methods that read it; None where only calls reach the node."""
 
     def __call__(self, inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Evaluate rows (dimension 0), as many as there are: large calls are split and spread.
+        """Evaluate any number of rows (dimension 0); large calls are split.
 
-        Waits for the answer. Raises NodeError, Unavailable or DeadlineExceeded as a request would.
+        Wait for the answer, and return arrays by output. Raise NodeError, Unavailable or
+        DeadlineExceeded as a request would.
         """
         ...

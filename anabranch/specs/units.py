@@ -34,9 +34,9 @@ class _Quantity(int):
 
     @classmethod
     def parse(cls, text: Any) -> Self:
-        """Read ``text``; a ValueError names what is allowed.
+        """Read ``text``; raise ValueError with the allowed units.
 
-        What is finer than a base unit is rounded to the nearest.
+        A fraction of a base unit is rounded to the nearest.
         """
         if isinstance(text, cls):
             return text
@@ -53,7 +53,7 @@ class _Quantity(int):
         return cls(value)
 
     def __str__(self) -> str:
-        """The shortest text that ``parse`` reads as this value, in the largest unit that fits."""
+        """Return the shortest text that ``parse`` reads as this value."""
         if self == 0:
             return self._zero
         unit, factor = next(iter(self._units.items()))

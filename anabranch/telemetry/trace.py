@@ -1,6 +1,6 @@
-"""A place in a trace, as requests carry it through the engine.
+"""A place in a trace, which requests carry through the engine.
 
-After W3C Trace Context, https://www.w3.org/TR/trace-context/.
+The formats are those of W3C Trace Context, https://www.w3.org/TR/trace-context/.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from random import getrandbits
 from typing import NamedTuple, Self
 
 SHOW = "anabranch=show"
-"""Member of a tracestate that has the engine keep the spans of a request, for its console."""
+"""Member of a tracestate by which the engine keeps a request's spans, for its console."""
 _MAX_STATE = 512
 """Longest tracestate that is carried on, in characters."""
 _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?").fullmatch
@@ -23,21 +23,21 @@ _SAMPLED = 1
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The span under which work is to be recorded: plain data that crosses processes.
+    """The span below which further spans belong: plain data that crosses processes.
 
-    It is there only where the trace is sampled.
+    It exists only where the trace is sampled.
     """
 
     trace_id: str
     """32 lower-case hexadecimal digits."""
     span_id: str
-    """16 of them: the parent of what is recorded next; empty where that is the trace's first."""
+    """16 such digits: the parent of the next span; empty for the first span of the trace."""
     state: str = ""
-    """The tracestate that came along."""
+    """The tracestate of the request."""
 
     @property
     def traceparent(self) -> str:
-        """The header by which to pass the trace on."""
+        """The header ``traceparent``, by which the trace is passed on to other services."""
         return f"00-{self.trace_id}-{self.span_id}-01"
 
     @property
@@ -51,14 +51,14 @@ class Trace:
 
 
 class Incoming(NamedTuple):
-    """What a caller says of the trace that its request belongs to."""
+    """The trace context of a client's request."""
 
     trace: Trace
     sampled: bool
 
 
 def incoming(traceparent: str, tracestate: str = "") -> Incoming | None:
-    """Read the headers; None where they say nothing that is valid, so that a new trace begins."""
+    """Read the headers; return None without a valid context, so that a new trace begins."""
     found = _PARENT(traceparent.strip())
     if found is None:
         return None
@@ -71,12 +71,12 @@ def incoming(traceparent: str, tracestate: str = "") -> Incoming | None:
 
 
 def _state(tracestate: str) -> str:
-    """Return the tracestate to carry on; empty where it is not valid, or too long."""
+    """Return the tracestate to pass on; empty where it is invalid or too long."""
     members = [text for part in tracestate.split(",") if (text := part.strip(" \t"))]
     state = ",".join(members)
     return state if len(state) <= _MAX_STATE and all(map(_MEMBER, members)) else ""
 
 
 def is_shown(state: str) -> bool:
-    """Tell whether a tracestate asks for the spans to be kept for the console."""
+    """Return whether a tracestate asks for the spans to be kept for the console."""
     return SHOW in state.split(",")

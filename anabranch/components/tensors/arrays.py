@@ -1,4 +1,4 @@
-"""What components return, as NumPy arrays; and NumPy arrays as what components ask for."""
+"""Converts results of components to NumPy arrays, and arrays to torch tensors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def to_array(value: object) -> Array:
 
 
 def _foreign(value: object) -> Array:
-    """Return any array-like as an array of whatever dtype."""
+    """Return any array-like as an array of any dtype."""
     if isinstance(value, np.ma.MaskedArray) and np.any(value.mask):
         raise TypeError("a masked array cannot be a tensor: fill the masked values first")
     if isinstance(value, np.ndarray):
@@ -47,7 +47,7 @@ def _foreign(value: object) -> Array:
 
 
 def _is_from(module: str, name: str, value: object) -> bool:
-    """Tell whether ``value`` is of a class of a module, without importing the module."""
+    """Return whether ``value`` is of a class of a module, without importing the module."""
     cls = getattr(sys.modules.get(module), name, None)
     return isinstance(cls, type) and isinstance(value, cls)
 
@@ -66,7 +66,7 @@ def _from_torch(value: Any) -> Array:
 
 
 def _plain(array: Array) -> Array:
-    """Return the array in native byte order, texts as objects; a TypeError for anything else."""
+    """Return the array in native byte order, texts as objects; raise TypeError for other dtypes."""
     if array.dtype.kind in "US":
         return array.astype(object)
     if array.dtype.kind == "O":

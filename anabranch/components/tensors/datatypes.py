@@ -38,14 +38,14 @@ _DATATYPES = {dtype: datatype for datatype, dtype in DTYPES.items()}
 
 
 def to_dtype(datatype: str) -> np.dtype[Any]:
-    """Return the NumPy dtype of a datatype; a ValueError names one that is none."""
+    """Return the NumPy dtype of a datatype; raise ValueError for an unknown datatype."""
     if datatype in DTYPES:
         return DTYPES[datatype]
     raise ValueError(f"unknown datatype {datatype!r}{hint(datatype, DTYPES)}")
 
 
 def to_datatype(dtype: np.dtype[Any]) -> str:
-    """Return the datatype of a NumPy dtype; a ValueError names a dtype that has none."""
+    """Return the datatype of a NumPy dtype; raise ValueError for a dtype without one."""
     found = _DATATYPES.get(dtype)
     return found if found is not None else _rare_datatype(dtype)
 
@@ -68,7 +68,7 @@ def _rare_datatype(dtype: np.dtype[Any]) -> str:
 
 
 def matches(spec: TensorSpec, array: np.ndarray[Any, Any]) -> str | None:
-    """Return None where the array is of the type ``spec``, else what is wrong with it."""
+    """Return None where the array is of the type ``spec``, else the mismatch."""
     try:
         datatype = to_datatype(array.dtype)
     except ValueError as error:
@@ -81,7 +81,7 @@ def matches(spec: TensorSpec, array: np.ndarray[Any, Any]) -> str | None:
 
 
 def fits(declared: tuple[int, ...], shape: tuple[int, ...]) -> bool:
-    """Tell whether a shape is one that is declared; -1 stands for any size."""
+    """Return whether a shape fits the declared one; -1 stands for any size."""
     if len(declared) != len(shape):
         return False
     # A loop: this runs for every tensor of every request, and a generator takes twice as long.

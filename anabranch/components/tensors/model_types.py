@@ -1,7 +1,7 @@
-"""What a loaded model knows of its tensors, which is often less than a whole type.
+"""The types that a loaded model gives for its tensors, which are often incomplete.
 
-A component may tell it by two attributes, set when it is loaded: ``input_types``, by parameter, and
-``output_types``, by output. The engine holds them against the graph before the first request.
+A component may have two attributes, set when it is loaded: ``input_types``, by parameter, and
+``output_types``, by output. The engine compares them with the graph before the first request.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from anabranch.specs.models import TensorSpec
 
 @dataclass(frozen=True)
 class ModelTensor:
-    """A tensor of a model; None stands for what is not known, or may be anything."""
+    """The type of a model's tensor; None stands for an unknown or arbitrary part."""
 
     datatype: str | None = None
     shape: tuple[int, ...] | None = None
-    """Sizes per dimension; -1 stands for any size."""
+    """Size of each dimension; -1 stands for any size."""
 
     def agrees(self, spec: TensorSpec) -> bool:
-        """Tell whether a tensor of the type ``spec`` may be this one."""
+        """Return whether a tensor of the type ``spec`` may be of this type."""
         if self.datatype not in (None, spec.datatype):
             return False
         return self.shape is None or _overlap(self.shape, spec.shape)
@@ -38,5 +38,5 @@ def _overlap(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
 
 
 def model_tensor(spec: TensorSpec | None) -> ModelTensor:
-    """Return a whole type, or none at all, as what a model knows."""
+    """Return a type of the graph as a model's type; None as an unknown type."""
     return ModelTensor() if spec is None else ModelTensor(spec.datatype, spec.shape)

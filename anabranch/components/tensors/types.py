@@ -15,14 +15,14 @@ from anabranch.components.tensors.datatypes import BF16, kind_of, to_datatype, t
 from anabranch.specs.models import TensorSpec
 
 Types: TypeAlias = Mapping[str, TensorSpec | None]
-"""Name of an input or output: its type, or None where it is not known."""
+"""Types by name of input or output; None for an unknown type."""
 
 Args: TypeAlias = Mapping[str, Any]
 """The ``args`` of a node."""
 
 
 class TypeConflict(Exception):
-    """The inputs of a node cannot go together, or are not what the node takes."""
+    """The types of a node's inputs do not go together, or do not suit the node."""
 
 
 def typed(dtype: np.dtype[Any], shape: Sequence[int]) -> TensorSpec:
@@ -78,7 +78,7 @@ def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 
 def unify(shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """Return the shape that all of them are; TypeConflict where there is none."""
+    """Return the common shape; raise TypeConflict where there is none."""
     check_ranks(shapes)
     return tuple(_unify_sizes(sizes, shapes) for sizes in zip(*shapes, strict=True))
 
@@ -97,7 +97,7 @@ def _unify_sizes(sizes: Sequence[int], shapes: Sequence[Sequence[int]]) -> int:
 
 
 def axis_of(axis: int, rank: int) -> int:
-    """Return ``axis`` counted from the front; TypeConflict where the rank has no such axis."""
+    """Return ``axis`` counted from the front; raise TypeConflict if it is out of range."""
     if not -rank <= axis < rank:
         raise TypeConflict(f"axis {axis} is out of range for a tensor of rank {rank}")
     return axis % rank

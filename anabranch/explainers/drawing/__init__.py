@@ -1,6 +1,7 @@
-"""Pictures of explanations, from the answer of ``/explain`` as plain data.
+"""Pictures of explanations, from the reply of ``/explain`` as plain data.
 
-``panels`` decides what there is to see, ``plot`` draws it into a file, ``to_html`` writes a page.
+``panels`` makes the panels of a picture, ``plot`` draws them into a file, ``to_html`` writes a
+page.
 """
 
 from anabranch.explainers.drawing.page import to_html

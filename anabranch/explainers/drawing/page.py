@@ -1,4 +1,4 @@
-"""An answer as one page of HTML, complete in itself: no script, nothing fetched, text escaped."""
+"""Writes the reply of ``/explain`` as one page of HTML, without scripts and other files."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ _PIXEL = 10
 
 
 def to_html(answer: Json) -> str:
-    """Return the answer of ``/explain`` as a page; it shows what ``panels`` gives."""
+    """Return the reply of ``/explain`` as a page with its panels."""
     return _PAGE.format(
         title=escape(headline(answer)),
         style=_STYLE,

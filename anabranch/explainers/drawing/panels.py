@@ -1,4 +1,4 @@
-"""What there is to see of an answer: a panel for each explanation, bounded, whoever draws it."""
+"""The panels of a picture, one for each explanation, bounded in number and size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_PANELS = 12
 MOST_BARS = 20
 MOST_CURVES = 12
 MOST_PIXELS = 128
-"""Longest side of a map; a larger one is shown by the means of blocks."""
+"""Longest side of a map; a larger map is shown by the means of blocks."""
 _LONGEST_TEXT = 2000
 _CHANNELS = (1, 3, 4)
 
@@ -25,9 +25,9 @@ class Bars:
     """Numbers by name, the largest first where there are too many."""
 
     heading: str
-    """What the numbers are."""
+    """Meaning of the numbers."""
     named: str
-    """What the names are."""
+    """Meaning of the names."""
     labels: tuple[str, ...]
     values: tuple[float, ...]
 
@@ -65,14 +65,14 @@ class DrawnPanel:
     """One explanation."""
 
     title: str
-    """Which row it is of; empty where there is only one."""
+    """Name of the row; empty for a single row."""
     facts: tuple[tuple[str, str], ...]
-    """What is known beside, such as ("precision", "0.97")."""
+    """Further facts, such as ("precision", "0.97")."""
     parts: tuple[Part, ...]
 
 
 def headline(answer: Json) -> str:
-    """Return what was explained, and how."""
+    """Return the headline: the explained model and the method."""
     return f"{answer.get('model_name', 'model')}: {answer.get('method', 'explanation')}"
 
 
@@ -91,12 +91,12 @@ def panels(answer: Json) -> list[DrawnPanel]:
 
 
 def left_out(answer: Json) -> int:
-    """Return how many explanations have no panel."""
+    """Return the number of explanations without a panel."""
     return max(0, len(answer.get("explanations", [])) - MOST_PANELS)
 
 
 def number(value: float) -> str:
-    """Return a number as people read it."""
+    """Return a number as text, rounded for people."""
     return f"{value:.4g}"
 
 

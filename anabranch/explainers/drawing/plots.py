@@ -1,4 +1,4 @@
-"""An answer drawn into a file by matplotlib, without a window."""
+"""Draws the reply of ``/explain`` into a file by matplotlib, without a window."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from anabranch.explainers.drawing.panels import (
 
 FORMATS = (".png", ".svg", ".pdf")
 FOR, AGAINST, NOTHING = "#2f6fb5", "#c2542d", "#f5f4f1"
-"""Colours of what speaks for the target, against it, and of neither."""
+"""Colours of contributions for the target, against it, and of neither."""
 _COLUMNS = 3
 _MOST_CELLS = 24
 _WIDTH, _HEIGHT = 4.6, 3.0
@@ -49,9 +49,9 @@ class _Cell:
 
 
 def plot(answer: Json, path: Path) -> None:
-    """Draw the answer of ``/explain`` into ``path``, whose suffix is one of FORMATS.
+    """Draw the reply of ``/explain`` into ``path``, whose suffix is one of FORMATS.
 
-    CannotLoad without matplotlib; OSError where the file cannot be written.
+    Raise CannotLoad without matplotlib, and OSError where the file cannot be written.
     """
     matplotlib = require("matplotlib", "explain")
     figures = require("matplotlib.figure", "explain")

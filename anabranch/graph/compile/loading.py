@@ -1,4 +1,4 @@
-"""From a file to a plan, reporting every mistake of every layer at once."""
+"""Loads a spec and compiles it to a plan; all mistakes of all stages are reported at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from anabranch.specs.models import InferenceGraph
 
 @dataclass(frozen=True)
 class Loaded:
-    """A spec that compiled; ``root`` is the folder its relative paths start from."""
+    """A compiled spec; its relative paths start from the folder ``root``."""
 
     graph: InferenceGraph
     plan: Plan
@@ -27,19 +27,19 @@ class Loaded:
 
 
 def open_graph(path: str | Path) -> Loaded:
-    """Read and compile the spec at ``path``. Raises SpecError with every mistake in it."""
+    """Read and compile the spec at ``path``. Raise SpecError with all mistakes in it."""
     path = Path(path)
     root = path.parent.resolve()
     return _compile(read(path), root, lambda draft: check_references(draft, root))
 
 
 def load_text(data: bytes | str, file: str = "<spec>", root: Path | None = None) -> Loaded:
-    """Compile a spec given as text. Raises SpecError with every mistake in it."""
+    """Compile a spec given as text. Raise SpecError with all mistakes in it."""
     return _compile(parse(data, file), root or Path.cwd())
 
 
 def load_data(data: Any, root: Path | None = None) -> Loaded:
-    """Compile a spec given as plain data. Raises SpecError, whose problems have no positions."""
+    """Compile a spec given as plain data. Raise SpecError, whose problems have no positions."""
     try:
         loaded = _compile(Document(data), root or Path.cwd())
     except SpecError as error:

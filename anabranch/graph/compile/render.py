@@ -1,4 +1,4 @@
-"""Pictures of a plan: JSON for programs, Mermaid for people."""
+"""Renders a plan: as JSON for programs, as a Mermaid flowchart for people."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHAPES = {
 
 
 def plan_to_json(plan: Plan) -> dict[str, Any]:
-    """JSON-able summary: segments, hops, warnings, nodes and types."""
+    """Return a JSON-able summary of a plan: segments, hops, warnings, nodes and types."""
     return {
         "name": plan.name,
         "segments": [_segment(segment) for segment in plan.segments],
@@ -74,7 +74,7 @@ def _node(plan: Plan, node: PlannedNode) -> dict[str, Any]:
 
 
 def _explained(plan: Plan, name: str) -> dict[str, Any]:
-    """What an explainer explains, the nodes that it has copies of, and the segments it calls."""
+    """Return the explained model of an explainer, its copied nodes, and the called segments."""
     found = explained_part(plan, name)
     return {
         "node": None if found.target is None else found.target.name,
@@ -88,7 +88,7 @@ def _type(spec: TensorSpec | None) -> str | None:
 
 
 def to_mermaid(plan: Plan) -> str:
-    """A Mermaid flowchart: segments as boxes, routes and stand-ins as dotted arrows."""
+    """Return a Mermaid flowchart: segments as boxes, routes and stand-ins as dotted arrows."""
     lines = ["flowchart LR"]
     lines += [f"  in_{name}([{_label(name, spec)}])" for name, spec in plan.inputs.items()]
     for segment in plan.segments:

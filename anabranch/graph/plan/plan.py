@@ -1,7 +1,7 @@
-"""The plan: what the compiler knows about a graph before the first request.
+"""The plan: the compiled graph, complete before the first request.
 
 A plan is an immutable value. It holds the resolved graph (nodes, their sources, their types), the
-segments, and the order of evaluation. Executors and the lowering to Ray Serve read nothing else.
+segments, and the order of evaluation. Executors and replicas of Ray Serve read only the plan.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from anabranch.errors import Problem
 from anabranch.specs.models import Monitor, NodeBase, Resources, Scaling, Telemetry, TensorSpec
 
 EXPLAIN_TIMEOUT_S = 60.0
-"""Longest time for an explanation where its node does not say."""
+"""Default of an explainer's ``timeout``, in seconds."""
 MONITORS = "monitors"
-"""Name of the deployment in which all monitors of a revision look at its data."""
+"""Name of the deployment in which all monitors of a revision run."""
 HEAD = "head"
 """Name of the segment that holds the graph's entry and runs inside the router."""
 
@@ -41,8 +41,8 @@ class PlannedNode:
     """A node with its sources resolved.
 
     ``inputs`` keeps the order of the spec; for a combiner over a list the keys are "0", "1", …
-    and ``listed`` is True. ``routes`` is empty but for routers. ``outputs`` is None where nothing
-    is known about what the node returns.
+    and ``listed`` is True. ``routes`` is empty for all but router nodes. ``outputs`` is None where
+    not even the names of the outputs are known.
     """
 
     name: str
@@ -57,7 +57,7 @@ class PlannedNode:
 
 @dataclass(frozen=True)
 class PlannedMonitor:
-    """A monitor with what it watches resolved, by the sources of the spec."""
+    """A monitor with its watched sources resolved, by their text in the spec."""
 
     name: str
     spec: Monitor
@@ -76,17 +76,17 @@ class Segment:
 
 @dataclass(frozen=True)
 class ExplainerTerms:
-    """What a caller needs to know of an explainer."""
+    """The bounds of an explainer that routers need."""
 
     timeout: float
-    """Longest time that an explanation may take, in seconds."""
+    """Longest time of an explanation, in seconds."""
     share: float = 0.0
-    """Share of the live traffic that is explained, 0 to 1."""
+    """Share of the traffic that is explained, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Signature:
-    """All that a caller needs to know of a plan: what a request carries, what comes back, by when.
+    """The inputs, outputs, explainers and timeout of a plan: all that a router needs of it.
 
     ``outputs`` holds None for an output of unknown type; ``timeout`` is in seconds.
     """
@@ -96,9 +96,9 @@ class Signature:
     timeout: float
     explainers: Mapping[str, ExplainerTerms] = field(default_factory=dict)
     routers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Nodes that pick a route, and the routes of each."""
+    """Router nodes, and the routes of each."""
     telemetry: Telemetry = field(default_factory=Telemetry)
-    """What the graph tells of its requests."""
+    """Traces and the request log of the graph."""
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,14 @@ class Plan:
     segments: tuple[Segment, ...]
     critical_path_hops: int
     timeout: float
-    """Longest time that a request may take, in seconds."""
+    """Longest time of a request, in seconds."""
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     telemetry: Telemetry = field(default_factory=Telemetry)
     monitors: Mapping[str, PlannedMonitor] = field(default_factory=dict)
 
     @property
     def signature(self) -> Signature:
-        """What requests and answers look like."""
+        """The signature of requests and replies."""
         return Signature(
             self.inputs,
             self.output_types,
@@ -136,7 +136,7 @@ class Plan:
         return self.segments[0]
 
     def type_of(self, ref: Ref) -> TensorSpec | None:
-        """The type of what ``ref`` names; None where it is not known."""
+        """Return the type of a resolved source; None if it is unknown."""
         if ref.node is None:
             return self.inputs.get(str(ref.output))
         outputs = self.nodes[ref.node].outputs if ref.node in self.nodes else None
@@ -147,7 +147,7 @@ class Plan:
         return outputs.get(ref.output)
 
     def segment(self, name: str) -> Segment:
-        """The segment of that name; KeyError if there is none."""
+        """Return the segment of a name; raise KeyError for an unknown name."""
         return {segment.name: segment for segment in self.segments}[name]
 
 
