@@ -7,8 +7,8 @@ To add one, write a class in one file and list that file in ``builtins.MODULES``
         def __init__(self, *, only: str | None = None) -> None: ...
         def transform(self, **inputs): ...
 
-The constructor's keyword parameters are the node's ``args``; their annotations are checked. Where the
-constructor hands ``**common`` to its base class, the base's parameters are arguments as well. A
+The constructor's keyword parameters are the node's ``args``; their annotations are checked. A
+constructor that hands ``**common`` to its base class has the base's parameters as arguments, too. A
 parameter named ``node`` receives the node's spec, one named ``root`` the folder of the bundle.
 Optional static methods describe the built-in before the first request:
 
