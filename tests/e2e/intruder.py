@@ -26,6 +26,8 @@ HOST = "127.0.0.1"
 PATIENCE_S = 5
 JOBS = ("/api/jobs/", "/api/job_agent/jobs/")
 """Where Ray's dashboard and its agents take programs to run."""
+PAGES = ("/api/jobs/", "/api/serve/applications/", "/api/v0/logs", "/nodes?view=summary")
+"""What Ray's dashboard tells of an engine."""
 RUNTIME_ENVIRONMENTS = "/get_or_create_runtime_env"
 RAY = (
     "/ray.rpc.CoreWorkerService/PushTask",
@@ -66,7 +68,7 @@ class Intruder:
         """A command that leaves a file."""
         return f"touch {shlex.quote(str(self.folder / name))}"
 
-    def get(self, port: int, path: str) -> str:
+    def page(self, port: int, path: str) -> str:
         return self._http(port, "GET", path)
 
     def job(self, port: int, path: str) -> str:
@@ -83,7 +85,7 @@ class Intruder:
             )
         except httpx.HTTPError as error:
             return type(error).__name__
-        return str(reply.status_code)
+        return f"{reply.status_code} {reply.headers.get('content-type', '')}"
 
     def ray(self, port: int, method: str) -> str:
         return self._grpc(port, method, b"")
@@ -131,7 +133,7 @@ def main() -> None:
     become(told["user"])
     intruder = Intruder(Path(told["folder"]), told["token"])
     attempts: dict[str, tuple[Callable[[int, str], str], tuple[str, ...]]] = {
-        "get": (intruder.get, ("/",)),
+        "pages": (intruder.page, PAGES),
         "jobs": (intruder.job, JOBS),
         "runtime environments": (intruder.runtime_environment, (RUNTIME_ENVIRONMENTS,)),
         "ray": (intruder.ray, RAY),
