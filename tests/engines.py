@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -22,7 +21,8 @@ import psutil
 from anabranch.cli import main as cli
 from anabranch.client.client import ControlClient
 from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState, read_state
-from anabranch.control.engine import ports, processes
+from anabranch.control.engine import processes
+from tests.ports import free_ports
 from tests.waiting import until
 
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1.0, 2.0]}]}
@@ -33,15 +33,6 @@ HTTP = httpx.Client(
 """A new connection for each request, but not 20 ms each for certificates that none needs."""
 PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 """Serve kills a proxy that is not ready within 5 s, which on a busy machine none is."""
-OUTSIDE = range(61_000, 65_500)
-"""Ports that Linux hands to no outgoing connection, and that no engine's block holds."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free on every interface now, all different."""
-    drawn = iter(random.SystemRandom().sample(OUTSIDE, len(OUTSIDE)))
-    free = (port for port in drawn if ports.is_free("0.0.0.0", port))
-    return [next(free) for _ in range(count)]
 
 
 class Ports(NamedTuple):
@@ -163,7 +154,7 @@ class Engine:
     def until_left(self) -> None:
         """Wait until the replicas of deleted graphs have ended."""
         prefixes = [f"ServeReplica:{name}{end}" for name in self.leaving for end in (":", ".r")]
-        until(lambda: not prefixes or not actor_processes(self, *prefixes))
+        until(lambda: not prefixes or not actor_processes(self, *prefixes), 120)
         self.leaving.clear()
 
     def processes(self, state: EngineState) -> list[psutil.Process]:

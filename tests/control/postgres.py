@@ -7,7 +7,6 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from tests.ports import free_ports
 
 _INSTALLED = "usr/lib/postgresql/*/bin/initdb"
 _ATTEMPTS = 3
@@ -112,7 +113,7 @@ def _initialise(
 def _start(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> int:
     """Start on a free port; another program may be faster to take it, so try again."""
     for attempt in range(_ATTEMPTS):
-        port = _free_port()
+        (port,) = free_ports(1)
         options = f"-p {port} -c listen_addresses=127.0.0.1 -k {folder} -c fsync=off"
         command = ["start", "-D", str(folder / "data"), "-l", str(folder / "log"), "-w"]
         try:
@@ -122,13 +123,6 @@ def _start(programs: Path, folder: Path, user: pwd.struct_passwd | None) -> int:
             if attempt + 1 == _ATTEMPTS:
                 raise
     raise AssertionError
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 def _call(command: list[str], folder: Path, user: pwd.struct_passwd | None) -> None:

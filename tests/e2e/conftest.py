@@ -27,7 +27,8 @@ from anabranch.errors import NotFound
 from benchmarks.moody import Moody, moody
 from tests.control import web
 from tests.control.web import Web
-from tests.engines import BODY, Engine, free_ports
+from tests.engines import BODY, Engine
+from tests.ports import free_ports
 from tests.telemetry.collector import Collector, collecting
 from tests.waiting import until
 

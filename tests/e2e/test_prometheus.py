@@ -30,7 +30,8 @@ from anabranch.telemetry.dashboards.files import files
 from anabranch.telemetry.dashboards.promql import JOBS, PREFIXES, Source
 from tests.e2e.conftest import Given, node, spec
 from tests.e2e.test_grpc import Client, asking
-from tests.engines import Engine, done, free_ports
+from tests.engines import Engine, done
+from tests.ports import free_ports
 from tests.telemetry import prometheus
 from tests.telemetry.collector import Collector, collecting
 from tests.telemetry.prometheus import Prometheus

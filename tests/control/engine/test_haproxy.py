@@ -25,6 +25,7 @@ from anabranch.components.contract import Context
 from anabranch.control.engine import flags, haproxy
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
+from tests.ports import free_ports
 from tests.router.conftest import BODY, double, make_arms, serving
 from tests.waiting import until
 
@@ -106,16 +107,11 @@ async def waiting(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]
     return await double(inputs, context)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
 @contextmanager
 def in_front_of(server: int) -> Iterator[str]:
     """Run HAProxy in front of a port; yields its address."""
     folder = Path(tempfile.mkdtemp(prefix="ha"))
-    port = free_port()
+    (port,) = free_ports(1)
     config = folder / "haproxy.cfg"
     (folder / "500.http").write_text("HTTP/1.1 500 Internal Server Error\r\n\r\n")
     config.write_text(
@@ -302,7 +298,7 @@ def test_a_client_may_wait_long_and_keep_its_connection(hasty: str) -> None:
 
 @pytest.mark.slow
 def test_no_server_is_an_error_in_json_that_says_when_to_try_again() -> None:
-    with in_front_of(free_port()) as url:
+    with in_front_of(*free_ports(1)) as url:
         reply = infer(url)
         assert reply.status_code == 503
         assert reply.headers["retry-after"] == "1"
