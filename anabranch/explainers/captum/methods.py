@@ -23,7 +23,7 @@ _MOST_PARTS = 256
 
 
 @register("explainer", "integrated_gradients")
-class IntegratedGradients(Attribution):
+class IntegratedGradients(BaselineAttribution):
     """Gradients along the path from ``baseline`` to the row, in ``n_steps`` by ``method``.
 
     Attributions add up to the prediction minus the base value, but for the error of the steps:
@@ -129,7 +129,7 @@ class Saliency(Attribution):
 
 
 @register("explainer", "deep_lift")
-class DeepLift(Attribution):
+class DeepLift(BaselineAttribution):
     """The contribution of each element against ``baseline``, by the rescale rule.
 
     Attributions add up to the prediction minus the base value, but for the error of max pooling and
