@@ -38,6 +38,7 @@ TESTS_OF_NO_MODULE = {
     "router/console/test_browser.py": "the console's pages, in a browser",
     "router/grpc/test_counting.py": "calls through a whole server",
     "router/grpc/test_fuzz.py": "malformed messages to a whole server",
+    "router/http/test_counting.py": "requests through a whole application",
     "router/oip/test_fuzz.py": "malformed requests to a whole server",
     "serve/replicas/test_stuck.py": "replicas whose threads are held",
     "specs/test_bombs.py": "hostile specs",
