@@ -123,7 +123,7 @@ def test_a_rollout_says_why_it_was_paused_and_by_what_it_is_judged():
 @pytest.mark.parametrize(
     ("confirmed", "known", "text"),
     [
-        (0, 0, "no router is there yet"),
+        (0, 0, "no router is running yet"),
         (1, 1, "in force in the router"),
         (3, 3, "in force in all 3 routers"),
         (1, 3, "in force in 1 of 3 routers; the others"),
