@@ -35,7 +35,7 @@ RAY = (
     "/ray.rpc.JobInfoGcsService/AddJob",
     "/ray.rpc.JobInfoGcsService/GetNextJobID",
     "/ray.rpc.NodeManagerService/GetNodeStats",
-    "/ray.rpc.ObjectManagerService/FreeObjects",
+    "/ray.rpc.ObjectManagerService/Pull",
     "/ray.rpc.ReporterService/ReportOCMetrics",
 )
 """Calls by which Ray's processes reach each other, and a driver begins."""
