@@ -31,8 +31,6 @@ HTTP = httpx.Client(
     timeout=60, limits=httpx.Limits(max_connections=None, max_keepalive_connections=0)
 )
 """A new connection for each request, but not 20 ms each for certificates that none needs."""
-PATIENT = {"RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
-"""Serve kills a proxy that is not ready within 5 s, which on a busy machine none is."""
 
 
 class Ports(NamedTuple):
@@ -149,7 +147,7 @@ class Engine:
         return [sys.executable, "-m", "anabranch.cli.main", *map(str, arguments)]
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, **PATIENT, **self.env, "ANABRANCH_HOME": str(self.home)}
+        return {**os.environ, **self.env, "ANABRANCH_HOME": str(self.home)}
 
     def until_left(self) -> None:
         """Wait until the replicas of deleted graphs have ended."""

@@ -73,6 +73,8 @@ def serve_environment(block: PortBlock) -> dict[str, str]:
     """Flags of Serve that hold whatever proxy stands in front."""
     return {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # Serve kills a proxy that is not ready by then; five seconds are short on a busy machine.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         # Without it Serve turns what components print into records of its own log, at a level
         # that replicas leave out.
         "RAY_SERVE_LOG_TO_STDERR": "1",
