@@ -259,7 +259,7 @@ def test_waiting_until_a_graph_is_gone(server, client):
 
 def test_a_graph_that_stays_is_an_error(server, client):
     server.will((200, {}))
-    with pytest.raises(EngineError, match="not gone"):
+    with pytest.raises(EngineError, match="g is not deleted after 0 s"):
         client.wait_gone("g", 0)
 
 

@@ -92,7 +92,8 @@ CASES = [
     ("deep_lift", {"baseline": 0.2}, HOOKED, lambda net: attr.DeepLift(net), {"baselines": 0.2}),
     (
         "occlusion", {name: list(value) for name, value in WINDOW.items()}, FORMS,
-        lambda net: attr.Occlusion(net), WINDOW,
+        # FP32 sums differ by the size of a batch on some processors, so the library gets the same.
+        lambda net: attr.Occlusion(net), {**WINDOW, "perturbations_per_eval": 64},
     ),
 ]  # fmt: skip
 

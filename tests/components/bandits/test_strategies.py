@@ -358,8 +358,8 @@ def test_the_number_of_features_is_that_of_the_inputs() -> None:
     ("inputs", "args", "message"),
     [
         ({"x": spec(1, 3)}, {"features": 4}, "args.features is 4, but the inputs have 3 numbers"),
-        ({"x": spec(1, -1)}, {}, "say so in args.features"),
-        ({"x": None}, {}, "say so in args.features"),
+        ({"x": spec(1, -1)}, {}, "give it as args.features"),
+        ({"x": None}, {}, "give it as args.features"),
         ({"x": spec(1, 3, datatype="INT64")}, {}, "'x' is INT64[1, 3]; features are FP16"),
         ({"x": spec(2, 3)}, {}, "features are one row"),
         ({"x": spec(1, 2, 3)}, {}, "features are one row"),
@@ -379,7 +379,7 @@ def test_inputs_that_are_no_features(
     ("strategy", "fields", "args", "problem"),
     [
         ("thompson", {"routes": None}, {}, ("routes", "needs routes, a list of nodes")),
-        ("ucb1", {"routes": {"a": 1}}, {}, ("routes", "finds the weights")),
+        ("ucb1", {"routes": {"a": 1}}, {}, ("routes", "learns the weights")),
         ("ucb1", {"otherwise": "a"}, {}, ("otherwise", "belongs to the strategy 'rules'")),
         ("thompson", {}, {"rewards": "poisson"}, ("rewards", "not one of beta, gaussian")),
         ("thompson", {}, {"decay": 0.5}, ("decay", "must be at least 1")),
