@@ -39,7 +39,7 @@ def wait_live(url: str, timeout: float, check: Callable[[], None] = lambda: None
 
 
 def holds(url: str, what: Callable[[], bool]) -> bool:
-    """Whether what a request to ``url`` on a new connection tells is so, and stays so.
+    """Return whether what a request to ``url`` on a new connection tells is so, and stays so.
 
     On the proxy's machine that is certain once a single process takes connections; elsewhere the
     same answer several times in a row has to do.

@@ -1,4 +1,4 @@
-"""What all readers of samples (.npy, .npz, .csv) have in common: a bound on size, and one error."""
+"""Bound on the size of sample files (.npy, .npz, .csv), and the error that their readers share."""
 
 from __future__ import annotations
 

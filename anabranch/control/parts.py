@@ -33,7 +33,7 @@ _RENEWAL_S = 1.0
 
 
 class ControllerParts:
-    """All that reads and writes one store; building it starts nothing."""
+    """All objects that read and write one store; building them starts nothing."""
 
     def __init__(
         self, settings: Settings, store: Store, topics: TableTopics, totals: ArmTotals

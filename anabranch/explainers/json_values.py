@@ -1,4 +1,4 @@
-"""What a library returned, as data that JSON knows and of a size that a client can use."""
+"""Values of a library as JSON-able data, of a size that a client can use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What explainers see of the model that they explain: a function, wherever it runs.
+"""The explained model as explainers see it: a function, wherever it runs.
 
 An explainer, built-in or a component, may have a method ``attach(model)``: it is called once, after
 the constructor and before ``load()``. ``explain`` may then call the model as often as it likes.

@@ -1,4 +1,4 @@
-"""The one inference core: everything between a protocol's codec and a graph's executor.
+"""The inference core: all steps between a protocol's codec and a graph's executor.
 
 Protocol adapters turn bytes into an ``InferenceRequest`` and an ``InferenceResponse`` into bytes;
 what a request may be, how long it may take and what is answered is decided here alone, so that
@@ -47,7 +47,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a mirror made of a request: did it answer as the client was answered, and how fast."""
+    """The verdict on a mirror's answer: its agreement with the client's answer, and its time."""
 
     agreed: bool
     """Equal classes, or for outputs that have none, close."""
@@ -151,7 +151,7 @@ class TensorMetadata:
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """What clients may know of a graph."""
+    """The description of a graph that clients get."""
 
     name: str
     versions: tuple[str, ...]
@@ -255,7 +255,7 @@ class InferenceCore:
         return self._seconds(request.parameters, self._timeout if most is None else most)
 
     def takes(self, request: InferenceRequest) -> bool:
-        """Whether ``check`` lets the request pass."""
+        """Return whether ``check`` lets the request pass."""
         try:
             self.check(request)
         except InvalidRequest:

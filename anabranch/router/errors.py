@@ -1,4 +1,4 @@
-"""The one place where exceptions become responses.
+"""Turns exceptions into responses over HTTP, for all endpoints.
 
 Errors that only HTTP knows, beside those of ``anabranch.errors``::
 

@@ -1,4 +1,4 @@
-"""What one request may take, checked before the memory for it is taken.
+"""Limits of a request, checked before its memory is taken.
 
 Decoding a body takes a small multiple of its size (about ten times for numbers, up to 25 times for
 one-letter strings in lists of one), so ``max_body`` and ``max_ongoing`` bound a router's memory.
@@ -82,7 +82,7 @@ class ConcurrencyLimit:
 
 
 class Arriving:
-    """What the bodies of one process hold that are still on their way, at most ``limit`` bytes."""
+    """The bytes of bodies that are still arriving in one process, at most ``limit``."""
 
     __slots__ = ("_limit", "held")
 

@@ -29,7 +29,7 @@ def app_name(graph: str, part: Part, revision: int) -> str:
 
 @dataclass(frozen=True)
 class RoutingTable:
-    """Where the requests of one graph go."""
+    """Destinations of the requests of one graph."""
 
     graph: str
     generation: int

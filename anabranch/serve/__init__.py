@@ -1,1 +1,1 @@
-"""Everything that runs in Ray's processes and knows Ray; nothing here decides what should run."""
+"""Code that runs in Ray's processes and knows Ray; nothing here decides which parts run."""

@@ -1,4 +1,4 @@
-"""What this process serves: one revision of one graph, and what it counts of that."""
+"""The revision and graph that this process serves, and their counts."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Partial:
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found: the graph if nothing is wrong with it, and otherwise the problems."""
+    """The result of a check: the graph if nothing is wrong with it, and otherwise the problems."""
 
     graph: InferenceGraph | None
     partial: Partial

@@ -79,7 +79,7 @@ def _entry(key: str, value: Any, path: tuple[str, ...]) -> Iterator[str]:
 
 
 def _fits(line: str, path: tuple[str, ...]) -> bool:
-    """Whether a collection may stay on one line."""
+    """Return whether a collection may stay on one line."""
     return not _is_section(path) and 2 * (len(path) - 1) + len(line) <= _WIDTH
 
 

@@ -9,7 +9,7 @@ _MULTIPLE = "x"
 
 
 def parse_limit(limit: Limit) -> tuple[bool, float]:
-    """Whether a limit is relative to the stable revision, and its number.
+    """Return whether a limit is relative to the stable revision, and its number.
 
     ``1.2x`` is (True, 1.2); ``250ms`` is (False, 0.25), in seconds; ``0.01`` is (False, 0.01).
     A ValueError for text that is neither a multiple nor a duration.

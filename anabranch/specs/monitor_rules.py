@@ -1,4 +1,4 @@
-"""What needs more than one field of the monitors to judge, and no knowledge of their methods."""
+"""Rules over several fields of monitors that need no knowledge of the methods."""
 
 from __future__ import annotations
 

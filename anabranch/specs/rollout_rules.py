@@ -1,4 +1,4 @@
-"""What needs more than one field of a rollout to judge.
+"""Rules over several fields of a rollout.
 
 Above all: which limits suit which metric. A latency has a unit, since a bare number could be
 seconds or milliseconds; a share lies between 0 and 1; and where a metric is a comparison with the

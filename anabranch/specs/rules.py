@@ -1,4 +1,4 @@
-"""What needs more than one field to judge, but no more than one node, whatever its built-in.
+"""Rules over several fields of one node, whatever its built-in.
 
 What a built-in needs is said by the built-in itself (its ``check`` in the registry); how nodes fit
 together is said by the compiler's passes. Each rule reads plain data, as far as it has the right

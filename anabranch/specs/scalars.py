@@ -1,4 +1,4 @@
-"""What a plain scalar means: the core schema of YAML 1.2, stricter about leading zeros.
+"""Meaning of a plain scalar: the core schema of YAML 1.2, stricter about leading zeros.
 
 ``yes``, ``on``, ``010``, ``1_000`` and ``2024-01-01`` are the strings they look like.
 """

@@ -1,4 +1,4 @@
-"""What needs more than one field of ``scaling`` to judge, and what its schedule must be."""
+"""Rules over several fields of ``scaling``, and over its schedule."""
 
 from __future__ import annotations
 

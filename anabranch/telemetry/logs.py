@@ -1,4 +1,4 @@
-"""What a process logs, as lines of JSON that say of which request and node they speak.
+"""Log of a process, as lines of JSON that name their request and node.
 
 | field | holds |
 |---|---|

@@ -1,4 +1,4 @@
-"""The one way out of the request path: a bounded queue, and a thread that delivers.
+"""Outlets, the only way off the request path: a bounded queue, and a thread that delivers.
 
 Whatever leaves a process on its own account (spans, logged requests, rows for monitors) goes
 through an ``Outlet``. Handing over never waits and never fails: what does not fit is dropped and

@@ -1,4 +1,4 @@
-"""Where a process counts: cells of plain numbers, read whole by whoever shows them.
+"""Registry of a process's counts: cells of plain numbers, read whole by exporters.
 
 A cell is got once, by its labels, and kept; counting is an addition. A cell has one thread that
 writes to it, the event loop's for all that belongs to requests, and any may read. Reading costs the

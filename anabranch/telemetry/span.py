@@ -21,7 +21,7 @@ MAX_TEXT = 500
 
 @dataclass(frozen=True, slots=True)
 class SpanFailure:
-    """How the work of a span failed."""
+    """The failure of the work of a span."""
 
     kind: str
     """Class of the error, or a status."""

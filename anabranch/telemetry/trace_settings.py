@@ -1,4 +1,4 @@
-"""What is said in the environment about traces; every process of the engine reads the same.
+"""Settings of traces, read from the environment; every process of the engine reads the same.
 
 | variable | meaning | default |
 |---|---|---|
@@ -32,7 +32,7 @@ _KNOWN = ("http/protobuf", "grpc")
 
 @dataclass(frozen=True)
 class TraceSettings:
-    """Where traces go, and how many there are."""
+    """The destination of traces, and the share of requests that are traced."""
 
     ratio: float = 0.0
     """Share of the requests that come without a trace, 0 to 1."""

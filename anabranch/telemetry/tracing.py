@@ -34,7 +34,7 @@ _SIZE = 1024
 
 
 class Traces:
-    """Where the spans of a process go; both ways out are made with their first span."""
+    """The exits for the spans of a process; both are made with the first span."""
 
     def __init__(self, env: Mapping[str, str] = os.environ) -> None:
         self._env = env

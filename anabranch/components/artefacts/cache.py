@@ -1,4 +1,4 @@
-"""What was downloaded, kept on this machine for all processes on it, up to a size.
+"""Cache of downloaded artefacts, shared by all processes of this machine and bounded in size.
 
 ::
 

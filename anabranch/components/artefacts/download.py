@@ -41,7 +41,7 @@ _STEP = 64 * 2**20
 
 
 class Refused(ArtefactError):
-    """What came is not what was to come."""
+    """A download is not the artefact that was announced."""
 
 
 class Download:

@@ -1,4 +1,4 @@
-"""How far a download has come, told every few seconds."""
+"""Progress of a download, logged every few seconds."""
 
 from __future__ import annotations
 

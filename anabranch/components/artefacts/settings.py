@@ -1,4 +1,4 @@
-"""What is said in the environment about model files that come by URI.
+"""Settings of model files that come by URI, read from the environment.
 
 | variable | meaning | default |
 |---|---|---|

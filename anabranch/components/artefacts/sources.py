@@ -1,4 +1,4 @@
-"""What a reference stands for in its store: files with sizes and marks, and how to read them.
+"""Sources of artefacts: files with sizes and marks, and the way to read them.
 
 Each scheme has an opener in ``MODULES``, imported when it is asked for. A *mark* changes whenever
 the file does (an ETag, a time of change); a file without one cannot be told from its successor, so
@@ -56,7 +56,7 @@ Read: TypeAlias = Callable[[RemoteFile, int], AbstractContextManager[Stream]]
 
 @dataclass(frozen=True)
 class ArtefactSource:
-    """What a reference stands for now."""
+    """The files that a reference stands for now."""
 
     files: Sequence[RemoteFile]
     read: Read

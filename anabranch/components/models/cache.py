@@ -17,7 +17,7 @@ logger = logging.getLogger("anabranch.components")
 
 @dataclass(slots=True)
 class CacheTally:
-    """What happened so far: sums that only grow."""
+    """Counts of a model cache: sums that only grow."""
 
     hits: int = 0
     """Requests that found their model loaded, or on its way."""

@@ -1,4 +1,4 @@
-"""Many models of one kind in one node, addressed by a parameter of the request.
+"""Models of one kind in one node, addressed by a parameter of the request.
 
 The runtime is constructed for a model when it is first asked for, and let go when others need its
 place.

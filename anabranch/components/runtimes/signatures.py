@@ -1,4 +1,4 @@
-"""What a model takes, and a node's inputs in that order."""
+"""Signatures of models, and a node's inputs in their order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a tensor holds."""
+"""Memory that a tensor takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the endpoints of the control API share: calls, answers, and strict reading of what comes.
+"""Calls and answers of the control API's endpoints, and the strict reading of bodies and queries.
 
 A body is JSON of at most 64 KiB. What is unknown, repeated, of another type or no finite number is
 refused, and named.

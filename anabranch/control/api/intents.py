@@ -1,4 +1,4 @@
-"""What a deploy is for, from its request and from the ``rollout`` block of its spec."""
+"""Reads the intent of a deploy from its request and from the ``rollout`` block of its spec."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the control API says of traffic: arms, mirrors and rollouts, with what they have measured.
+"""JSON of the control API about arms, mirrors and rollouts, with their measurements.
 
 Times of day are ISO 8601 in UTC, latencies are in seconds, ``share`` and ``percent`` in percent;
 rates and agreement lie between 0 and 1. What has no samples is null.

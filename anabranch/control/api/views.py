@@ -1,4 +1,4 @@
-"""What the control API says of graphs, revisions and segments."""
+"""JSON of the control API about graphs, revisions and segments."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _why(stable: int, app: Mapping[str, Any] | None) -> str:
 
 
 def _running(app: Mapping[str, Any], deployment: str) -> int:
-    """How many replicas of a deployment run."""
+    """Return how many replicas of a deployment run."""
     return serving.replica_states(app.get("deployments", {}).get(deployment, {}))["running"]
 
 

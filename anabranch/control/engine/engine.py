@@ -50,7 +50,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """What an engine is started with. Sizes are such as 64MiB."""
+    """Options of an engine's start. Sizes are such as 64MiB."""
 
     http_host: str = "127.0.0.1"
     http_port: int = 8000
@@ -69,7 +69,7 @@ class EngineOptions:
         return _address("--dashboard-host", self.dashboard_host)
 
     def is_loopback(self) -> bool:
-        """Whether nothing outside this machine may reach the engine."""
+        """Return whether nothing outside this machine may reach the engine."""
         return ipaddress.IPv4Address(self.host()).is_loopback
 
     def reached_at(self) -> str:
@@ -133,7 +133,7 @@ def down(home: Path) -> bool:
 
 
 def is_running(state: EngineState) -> bool:
-    """Whether the engine was started to the end and its head process lives."""
+    """Return whether the engine was started to the end and its head process lives."""
     return state.ready and state.pid is not None and processes.has_mark(state.pid, state.id)
 
 

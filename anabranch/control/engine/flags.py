@@ -1,4 +1,4 @@
-"""What an engine sets in the environment of all its Ray processes.
+"""Environment variables that an engine sets for all its Ray processes.
 
 Ray Serve reads its flags when it is imported, so they must be there before any process starts.
 HAProxy in front of the replicas is several times faster than Serve's own proxy; where it cannot

@@ -61,7 +61,7 @@ def claim(seed: str) -> PortBlock:
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen on ``host:port`` now."""
+    """Return whether a server could listen on ``host:port`` now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

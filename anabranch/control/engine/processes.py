@@ -26,7 +26,7 @@ KILL_S = 5.0
 
 
 def has_mark(pid: int, engine_id: str) -> bool:
-    """Whether process ``pid`` lives and belongs to the engine."""
+    """Return whether process ``pid`` lives and belongs to the engine."""
     try:
         return _mark_of(psutil.Process(pid)) == engine_id
     except psutil.Error:
@@ -85,7 +85,7 @@ def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
 
 
 def _is_alive(process: psutil.Process) -> bool:
-    """Whether it still runs; a zombie that its parent has not reaped yet does not."""
+    """Return whether it still runs; a zombie that its parent has not reaped yet does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

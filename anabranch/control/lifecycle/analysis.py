@@ -46,7 +46,7 @@ NO_DRIFT = DriftScore()
 
 @dataclass(frozen=True)
 class External:
-    """What a server outside says: a value, none, or why there is no telling."""
+    """The answer of a server outside: a value, none, or the error."""
 
     value: float | None = None
     error: str = ""
@@ -62,7 +62,7 @@ class Outside:
 
 @dataclass(frozen=True)
 class AnalysisWindow:
-    """What came since the last look that had a say. ``external`` is by name of the metric."""
+    """Counts since the last look that counted. ``external`` is by name of the metric."""
 
     candidate: Tally
     stable: Tally

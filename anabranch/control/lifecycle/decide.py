@@ -1,4 +1,4 @@
-"""What to do next for one graph, given what should run and what runs. Pure; applies nothing.
+"""Decides the next step for one graph from its desired and its actual state; applies nothing.
 
 The way of a revision: its segments start in an application of their own, and beside them its head,
 which evaluates the whole graph. Constructors, loading and health checks are tried there, where
@@ -28,7 +28,7 @@ _APP = re.compile(r"(?P<graph>[a-z][-a-z0-9]*)(?:\.r(?P<revision>[0-9]+)(?P<head
 
 @dataclass(frozen=True)
 class Desired:
-    """What the store wants of a graph."""
+    """The state of a graph that the store asks for."""
 
     graph: str
     stable: int | None = None
@@ -166,11 +166,11 @@ class _View:
         return [self.app(part, number) for part in self.parts(number)]
 
     def runs(self, number: int) -> bool:
-        """Whether all of a revision runs outside the router."""
+        """Return whether all of a revision runs outside the router."""
         return all(app is not None and app.answers for app in self.apps(number))
 
     def tried(self, number: int) -> bool:
-        """Whether all of a revision has come up, or failed to."""
+        """Return whether all of a revision has come up, or failed to."""
         return all(
             app is not None and (app.answers or app.status == "failed") for app in self.apps(number)
         )
@@ -282,7 +282,7 @@ def _may_open(view: _View, stable: int) -> bool:
 
 
 def _replaceable(view: _View, router: App) -> bool:
-    """Whether what the router inlines now is up elsewhere, if it is to stay up and can."""
+    """Return whether what the router inlines now is up elsewhere, if it is to stay up and can."""
     outgoing = router.revision
     return outgoing is None or outgoing not in view.desired.up or view.tried(outgoing)
 

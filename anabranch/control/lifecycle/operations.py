@@ -1,4 +1,4 @@
-"""What may happen to the revisions of a graph: pure functions from one situation to the next.
+"""Operations on the revisions of a graph: pure functions from one situation to the next.
 
 | state | the revision |
 |---|---|
@@ -41,7 +41,7 @@ LINGER = 2.0
 
 @dataclass(frozen=True)
 class Intent:
-    """What a revision is deployed for. ``percent`` is of a canary or a mirror."""
+    """The purpose of a deploy. ``percent`` is of a canary or a mirror."""
 
     kind: Literal["replace", "canary", "mirror", "rollout"] = "replace"
     percent: float = 100.0
@@ -119,7 +119,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Change:
-    """What an operation makes of a situation."""
+    """The result of an operation: the next situation, and its events."""
 
     situation: Situation
     notes: tuple[Note, ...] = ()

@@ -33,7 +33,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class RolloutState:
-    """Where a rollout stands. Times are Unix times or lengths, in seconds."""
+    """The state of a rollout. Times are Unix times or lengths, in seconds."""
 
     revision: int
     plan: Rollout

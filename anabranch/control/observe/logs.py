@@ -1,4 +1,4 @@
-"""What a graph's replicas logged: read from Serve's log of each and from its raw output.
+"""Log lines of a graph's replicas, read from Serve's log of each and from its raw output.
 
 Lines come in the order of time, as objects; those that are JSON of ours have the fields that
 ``telemetry/logs`` lists, others, such as the last words of a process that crashed, have their text
@@ -40,7 +40,7 @@ Line: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What lines are asked for; what is empty, or None, does not matter.
+    """Filter of log lines; an empty or absent field lets all lines through.
 
     A line that names no node belongs to that whose name its segment has.
     """
@@ -50,7 +50,7 @@ class Wanted:
     request_id: str = ""
 
     def fits(self, line: Line, segment: str) -> bool:
-        """Whether a line is one of them."""
+        """Return whether a line is one of them."""
         if self.revision is not None and line.get("revision") != str(self.revision):
             return False
         if self.node and line.get("node", segment) != self.node:
@@ -212,6 +212,6 @@ def _files(folder: Path, replica: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _age(path: Path) -> int:
-    """How often a file was rotated."""
+    """Return how often a file was rotated."""
     number = path.suffix.removeprefix(".")
     return int(number) if number.isdigit() else 0

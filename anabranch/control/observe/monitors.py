@@ -1,4 +1,4 @@
-"""What monitors have told: the latest of each revision, the windows that rollouts judge by, events.
+"""Results of monitors: the latest of each revision, the windows that rollouts judge by, events.
 
 Kept in memory: a controller that starts anew is told again within seconds, of the latest window.
 """
@@ -46,7 +46,7 @@ class _Told:
 
 
 class Events(Protocol):
-    """Where events are written; ``Store`` is one."""
+    """Log of events; ``Store`` is one."""
 
     def log(
         self,
@@ -188,7 +188,7 @@ def _feature(feature: Feature) -> dict[str, Any]:
 
 
 class Present(Protocol):
-    """Where graphs are looked up; ``Store`` is one."""
+    """Look-up of graphs; ``Store`` is one."""
 
     def situation(self, name: str) -> Stored:
         """How a graph stands; NotFound without one."""

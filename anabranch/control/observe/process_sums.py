@@ -1,4 +1,4 @@
-"""What all processes of the engine have counted, as one: what the gateway's ``/metrics`` shows.
+"""Metrics of all processes of the engine, summed for the gateway's ``/metrics``.
 
 Processes tell their sums again and again, and only those that have changed. Of one that has ended
 its counters and histograms stay, so that they never shrink; gauges go with it.

@@ -1,4 +1,4 @@
-"""What the routers of every graph have counted, summed: totals that never shrink, and windows.
+"""Totals of the routers of every graph, which never shrink, and windows of them.
 
 Each router sends all its sums, again and again; here is added what came since that router's last
 report. So a report that is lost, late or doubled changes nothing, and a router that is gone leaves

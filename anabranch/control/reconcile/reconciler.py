@@ -161,7 +161,7 @@ class Reconciler:
         }
 
     def _postponed(self, graph: str, action: Action) -> bool:
-        """Whether an action would repeat too soon what just failed."""
+        """Return whether an action would repeat too soon what just failed."""
         if not isinstance(action, Start):
             return False
         due, _ = self._retries.get(_target(graph, action), (0.0, 0.0))
@@ -206,7 +206,7 @@ class Reconciler:
         )
 
     def _is_overdue(self, now: Situation, number: int) -> bool:
-        """Whether a revision has had its time; what it takes to start it does not count."""
+        """Return whether a revision has had its time; what it takes to start it does not count."""
         if now.members[number].state != "deploying" or now.graph in self._acting:
             return False
         since = self._since.setdefault((now.graph, number), time.monotonic())

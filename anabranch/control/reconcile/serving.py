@@ -79,7 +79,7 @@ def router_revision(application: Mapping[str, Any]) -> int | None:
 
 
 def replica_states(deployment: Mapping[str, Any]) -> Counter[str]:
-    """How many replicas of a deployment are in each state, such as "running"."""
+    """Return how many replicas of a deployment are in each state, such as "running"."""
     replicas = deployment.get("replicas", ())
     return Counter(ReplicaState(replica["state"]).value.lower() for replica in replicas)
 
@@ -130,7 +130,7 @@ def start(part: Part, release: Release, limits: RequestLimits) -> None:
 
 
 def _running(graph: str) -> int:
-    """How many routers Serve wants of a graph now; 0 where it has none."""
+    """Return how many routers Serve wants of a graph now; 0 where it has none."""
     router = details().get(graph, {}).get("deployments", {}).get(ROUTER, {})
     return int(router.get("target_num_replicas") or 0)
 

@@ -1,4 +1,4 @@
-"""What differs between two revisions: fields of their specs, plans, files, and the text."""
+"""Differences between two revisions: fields of their specs, plans, files, and the text."""
 
 from __future__ import annotations
 

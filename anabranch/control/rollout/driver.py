@@ -51,7 +51,7 @@ seconds, and as a share of the interval; the longer of both.
 
 
 class Situations(Protocol):
-    """Where situations are read; ``Store`` is one."""
+    """Reader of situations; ``Store`` is one."""
 
     def situations(self) -> list[Stored]:
         """How every graph stands."""
@@ -59,7 +59,7 @@ class Situations(Protocol):
 
 
 class Changes(Protocol):
-    """Where situations are changed; ``TrafficWriter`` is one."""
+    """Writer of situations; ``TrafficWriter`` is one."""
 
     async def change(self, graph: str, operation: Operation) -> Stored:
         """Apply an operation."""
@@ -67,7 +67,7 @@ class Changes(Protocol):
 
 
 class WatchedTotals(Protocol):
-    """Where counts come from; ``ArmTotals`` is one."""
+    """Source of counts; ``ArmTotals`` is one."""
 
     def watched(self, graph: str) -> Report:
         """Sums of which differences are windows."""
@@ -75,7 +75,7 @@ class WatchedTotals(Protocol):
 
 
 class Drifts(Protocol):
-    """Where the scores of monitors come from; ``Monitors`` is one."""
+    """Source of the scores of monitors; ``Monitors`` is one."""
 
     def drift(self, graph: str, revision: int, since: float) -> DriftScore:
         """The highest score since a Unix time."""
@@ -226,7 +226,7 @@ class RolloutDriver:
 
 
 def _is_short(case: _Case, at: float) -> bool:
-    """Whether the window is one that a new driver began, and not an interval long yet."""
+    """Return whether the window is one that a new driver began, and not an interval long yet."""
     analysis = case.state.plan.analysis
     interval = analysis.interval.seconds if analysis else 0.0
     seconds, share = _LATE

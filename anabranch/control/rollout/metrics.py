@@ -1,4 +1,4 @@
-"""Where rollouts stand, and what they were judged by, as metrics."""
+"""Metrics of rollouts: phase, share, and the measurements that judged them."""
 
 from __future__ import annotations
 

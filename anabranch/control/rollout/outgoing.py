@@ -18,7 +18,7 @@ TIMEOUT = 5.0
 
 @dataclass(frozen=True)
 class OutgoingReply:
-    """What came back; ``status`` is None where nothing did, and ``error`` says why."""
+    """Reply to an outgoing call; without one ``status`` is None, and ``error`` gives the reason."""
 
     status: int | None
     body: bytes = b""

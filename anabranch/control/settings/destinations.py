@@ -1,4 +1,4 @@
-"""Where the engine may call out to: only to what its settings allow.
+"""Destinations that the engine may call: only those that its settings allow.
 
 URLs come with specs and with requests to deploy, so they are checked by a grammar that leaves no
 room for two readings: what a lenient parser would repair is refused.
@@ -37,7 +37,7 @@ class Destination:
     query: str
 
     def covers(self, other: Destination) -> bool:
-        """Whether ``other`` is at this scheme, host and port, and below this path."""
+        """Return whether ``other`` is at this scheme, host and port, and below this path."""
         place, there = (
             (self.scheme, self.host, self.port), (other.scheme, other.host, other.port),
         )  # fmt: skip
@@ -92,7 +92,7 @@ def _problems(rollout: Rollout, webhooks: tuple[str, ...], prometheus: str) -> I
 
 
 def _climbs(path: str) -> bool:
-    """Whether a path has, or decodes to, a segment that leads up or nowhere.
+    """Return whether a path has, or decodes to, a segment that leads up or nowhere.
 
     For some servers ``..;x`` does too: they take what follows for a parameter.
     """

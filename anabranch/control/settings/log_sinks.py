@@ -1,4 +1,4 @@
-"""Where request logs may go: to files, and to URLs that the settings allow.
+"""Destinations of request logs: files, and URLs that the settings allow.
 
 Specs come from whoever may deploy, and routers send what clients ask to where a spec says. So it is
 looked at when a bundle comes, and again when routers are told: settings may have changed since.

@@ -1,4 +1,4 @@
-"""What an engine is told through its environment; every Ray process of the engine reads the same.
+"""Settings of an engine, read from its environment; all its Ray processes read the same.
 
 | variable | meaning | default |
 |---|---|---|

@@ -144,7 +144,7 @@ def name_of_holder() -> str:
 
 
 def is_gone(holder: str) -> bool:
-    """Whether a holder was a process of this machine that certainly no longer runs."""
+    """Return whether a holder was a process of this machine that certainly no longer runs."""
     ours, its = _this_process(), _parsed(holder)
     if ours is None or its is None or (its.boot, its.namespace) != (ours.boot, ours.namespace):
         return False

@@ -1,4 +1,4 @@
-"""What the store keeps, as values, and how each is written to columns of text.
+"""Records of the store as values, and their form in columns of text.
 
 Texts come from exceptions and from clients. PostgreSQL takes no NUL in them and UTF-8 no lone
 surrogate, so both are replaced; what may grow is cut, and says so.

@@ -1,4 +1,4 @@
-"""What routers learn from rewards: kept in the store, told to all replicas.
+"""States of learning routers: kept in the store, published to all replicas.
 
 A state changes in the transaction that counts the rewards, so one that is acknowledged is learned,
 and learned once. Replicas poll for the states; those of a graph go out at most four times a second.
@@ -192,7 +192,7 @@ def read_state(key: Key, learner: LearningRouter, row: Row | None) -> State:
 
 
 def _is_gone(connection: Connection, graph: str) -> bool:
-    """Whether a graph is deleted: what comes late must not be there when it comes back."""
+    """Return whether a graph is deleted: what comes late must not be there when it comes back."""
     state = sa.select(graphs.c.state).where(graphs.c.name == graph)
     return connection.scalar(state) in GONE
 

@@ -90,7 +90,7 @@ def _is_old(known: OrderedDict[str, tuple[float, bytes]], now: float) -> bool:
 
 
 class RewardListener(Protocol):
-    """What learns from rewards."""
+    """A part of the controller that learns from rewards."""
 
     def learn(self, connection: Connection, graph: str, counted: Sequence[Rewarded]) -> None:
         """Learn from rewards, in the transaction that counts them; called in a thread.

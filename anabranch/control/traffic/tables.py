@@ -30,7 +30,7 @@ _KEPT = 4096
 
 @dataclass(frozen=True)
 class Outline:
-    """What the control plane needs to know of a revision's spec all the time."""
+    """The facts of a revision's spec that the control plane keeps in memory."""
 
     signature: Signature
     policy: Traffic
@@ -107,7 +107,7 @@ def policy(arms: Iterable[int], find: Find) -> Traffic:
 def grace(
     before: Mapping[int, float], after: Mapping[int, float], find: Find, default: float
 ) -> float:
-    """How long what a change of weights leaves idle stays up, in seconds.
+    """Return how long what a change of weights leaves idle stays up, in seconds.
 
     The newest of the arms before and after has the say: a new revision over what it replaces, and
     a candidate that is aborted over itself.

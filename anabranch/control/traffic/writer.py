@@ -1,4 +1,4 @@
-"""The one place where changes to graphs are made: store, routing table, and whoever must know.
+"""Writes changes to graphs: store, routing table, then those who watch.
 
 Changes of one graph happen one after the other, so that its tables go out in their order. A change
 that has begun is put in force, also where the one who asked for it has gone.

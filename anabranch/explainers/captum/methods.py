@@ -157,7 +157,7 @@ class DeepLift(BaselineAttribution):
 
 @register("explainer", "occlusion")
 class Occlusion(BaselineAttribution):
-    """How the answer falls where a window of the row is covered with ``baseline``.
+    """The fall of the answer where a window of the row is covered with ``baseline``.
 
     ``sliding_window_shapes`` is the window's size in each dimension of a row, or one number for all
     of them; ``strides`` is how far it moves each time. Zeiler and Fergus, "Visualizing and
@@ -196,7 +196,7 @@ class Occlusion(BaselineAttribution):
 
 @register("explainer", "layer_gradcam")
 class LayerGradCam(Attribution):
-    """Where in the picture the convolution ``layer`` speaks for the answer.
+    """The places of the picture at which the convolution ``layer`` speaks for the answer.
 
     The layer's map is enlarged to the picture's height and width, by ``interpolate``; it is as the
     layer gave it in ``library.layer``. With ``relu_attributions`` only what speaks for the answer

@@ -155,7 +155,7 @@ def _first(group: Hashable, queue: Sequence[W], now: float, size: int) -> Batch[
 
 
 def _crowded(groups: Groups[W], limits: BatchLimits) -> bool:
-    """Whether no further request may wait, so that holding would only refuse."""
+    """Return whether no further request may wait, so that holding would only refuse."""
     return limits.max_queue is not None and sum(map(len, groups.values())) >= limits.max_queue
 
 

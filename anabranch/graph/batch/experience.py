@@ -1,4 +1,4 @@
-"""What is learnt from batches: how large the next ones may be, and how fast they are done."""
+"""Experience with batches: the largest safe size, and the speed of the component."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONGEST_RETRY = 60
 
 
 class BatchOutcome:
-    """What came of one batch, call by call."""
+    """The result of one batch, call by call."""
 
     __slots__ = ("_alike", "_exhausted", "_is_memory", "_last", "_succeeded", "failed")
 
@@ -65,12 +65,12 @@ class BatchOutcome:
 
 
 def is_out_of_memory(error: AnabranchError) -> bool:
-    """Whether memory ran out, in the words of Python, PyTorch, ONNX Runtime and others."""
+    """Return whether memory ran out, in the words of Python, PyTorch, ONNX Runtime and others."""
     return isinstance(error.__cause__, MemoryError) or "out of memory" in str(error).lower()
 
 
 class Room:
-    """How many rows a batch may have: ``most``, unless larger batches have failed as a whole.
+    """The most rows of a batch: ``most``, unless larger batches have failed as a whole.
 
     That is half of those for which memory ran out; it doubles again after some successes in a row,
     of which every fall makes it take twice as many. A component that seems to be broken gets single
@@ -107,7 +107,7 @@ class Room:
 
 
 class Service:
-    """How fast a component works through rows: an average in which recent batches weigh most."""
+    """The speed of a component in rows: an average in which recent batches weigh most."""
 
     __slots__ = ("_rows", "_seconds")
 

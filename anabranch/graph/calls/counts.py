@@ -1,4 +1,4 @@
-"""What a process counts of the nodes that it runs, of one revision of one graph.
+"""Counts of the nodes that a process runs, of one revision of one graph.
 
 Only requests of clients and copies of them count. What warms a graph up, and what an explanation
 asks the model, thousands of times, does not (``Context.is_traffic``); nor does anything in a
@@ -15,7 +15,7 @@ from anabranch.telemetry.registry import REGISTRY, Distribution, Registry
 
 
 class NodeCounts:
-    """What is counted of one node."""
+    """Counts of one node."""
 
     __slots__ = ("_failures", "_labels", "_registry", "duration", "in_flight", "queue")
 
@@ -53,7 +53,7 @@ class NodeCounts:
 
 
 class Counts:
-    """What this process counts of the nodes of one revision."""
+    """Counts of the nodes of one revision in this process."""
 
     def __init__(self, graph: str, revision: str, registry: Registry = REGISTRY) -> None:
         self._graph = graph

@@ -85,5 +85,5 @@ def _settle(thread: int) -> None:
 
 
 def stuck(calls: Iterable[InterruptibleCall], now: float) -> int:
-    """How many of the calls that go on were given up long ago."""
+    """Return how many of the calls that go on were given up long ago."""
     return sum(call.given_up is not None and now - call.given_up > STUCK for call in calls)

@@ -1,4 +1,4 @@
-"""How one component is called: on the loop, in a thread, or as a coroutine.
+"""Lanes: calls of one component on the loop, in a thread, or as a coroutine.
 
 Whatever a component raises becomes a NodeError that names the node. Errors that a component may
 raise on purpose (a RequestError blames the caller; Unavailable, DeadlineExceeded) pass unchanged.
@@ -34,7 +34,7 @@ clock = time.perf_counter
 
 
 class Lanes:
-    """What the components of one process share: the threads, and whether all run on the loop."""
+    """The threads that the components of one process share, and whether all run on the loop."""
 
     def __init__(self) -> None:
         self.off_loop = 0
@@ -74,7 +74,7 @@ class Lanes:
 
 
 class Done(NamedTuple):
-    """What a component has returned, how long it took, and when it began, by ``clock``."""
+    """The result of a component, the time it took, and its start, by ``clock``."""
 
     value: Any
     seconds: float

@@ -1,4 +1,4 @@
-"""Where a synchronous component runs: on the event loop, or in a thread.
+"""Decides where a synchronous component runs: on the event loop, or in a thread.
 
 A call on the loop costs microseconds less but blocks every other request while it lasts, so only
 components that are known to be fast run there. Each starts in threads, moves to the loop after a

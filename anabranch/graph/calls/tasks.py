@@ -30,7 +30,7 @@ class LeftBehind:
         task.add_done_callback(lambda done: self._since.pop(done, None))
 
     def older(self, seconds: float) -> int:
-        """How many have gone on for longer."""
+        """Return how many have gone on for longer."""
         limit = time.monotonic() - seconds
         return sum(since < limit for since in self._since.values())
 

@@ -36,7 +36,7 @@ class Skipped:
 
 
 class ValueForm(Enum):
-    """How a node's value is kept."""
+    """The form in which a node's value is kept."""
 
     SINGLE = "single"
     MULTI = "multi"

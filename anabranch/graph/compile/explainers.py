@@ -129,7 +129,7 @@ def _sources(node: PlannedNode, explained: PlannedNode) -> Iterator[Mistake]:
 
 @dataclass(frozen=True)
 class ExplainedPart:
-    """Where an explainer's model is, and what it takes to ask it."""
+    """The part of the plan that an explainer asks, and the place where each node of it runs."""
 
     plan: Plan
     """The plan, in which the explained node and all copies are asked without any ceremony."""

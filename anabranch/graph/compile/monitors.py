@@ -176,5 +176,5 @@ def _features(draft: Draft, monitor: PlannedMonitor, method: Any) -> Iterator[Mi
 
 
 def _size(spec: TensorSpec) -> int:
-    """How many features a tensor has at least."""
+    """Return how many features a tensor has at least."""
     return prod(max(size, 1) for size in spec.shape[1:])

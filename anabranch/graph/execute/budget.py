@@ -1,4 +1,4 @@
-"""How many retries a node may have, and how long to wait before each: pure decisions.
+"""Retry budget of a node, and the pause before each retry: pure decisions.
 
 Retries help where failures are few, and make an overload worse where they are many. So they are
 paid for by requests, as in Finagle (``RetryBudget``) and gRPC (``retryThrottling``, proposal A6):

@@ -50,7 +50,7 @@ Take = tuple[str, int, Convert]
 
 
 class SegmentCall(Protocol):
-    """How one segment is reached from another process: the seam for node calls."""
+    """A call to one segment from another process: the seam for node calls."""
 
     async def __call__(
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context

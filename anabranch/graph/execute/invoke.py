@@ -1,4 +1,4 @@
-"""How a node's inputs are taken from a frame and handed to its component.
+"""Takes a node's inputs from a frame and hands them to its component.
 
 Specialised for the common shapes: this runs for every node of every request.
 """

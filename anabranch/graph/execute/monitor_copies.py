@@ -1,4 +1,4 @@
-"""Where monitors look: a copy of what a request has brought about, once its outputs are there.
+"""Copies of watched values for monitors, made once a request's outputs are there.
 
 Where nothing in a process is watched, this costs a request one comparison. What failed is not
 looked at, and neither is what no client has asked.

@@ -1,4 +1,4 @@
-"""What is done about a node that fails: attempts, the time for each, and what stands in for it.
+"""Retry policy of a node: attempts, the time for each, and the stand-in for a failed value.
 
 A node that this process calls in another one is judged here too, by the caller: only it can send an
 attempt to another replica, or go on when there is none.
@@ -35,7 +35,7 @@ logger = logging.getLogger("anabranch.graph")
 
 
 class NodeStandIn(Protocol):
-    """What takes the place of the value of a node that has failed."""
+    """A stand-in for the value of a node that has failed."""
 
     @property
     def what(self) -> str:
@@ -103,7 +103,7 @@ class NamedStandIn:
 
 
 class Policy:
-    """What one node does about failure. Its budget is shared by all requests."""
+    """The retry policy of one node. Its budget is shared by all requests."""
 
     def __init__(
         self,

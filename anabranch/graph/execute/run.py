@@ -27,7 +27,7 @@ class Step(Protocol):
         """Leave a value or a task in the slot."""
 
     def done(self, frame: Frame) -> bool:
-        """Whether the step has begun."""
+        """Return whether the step has begun."""
 
 
 class Run:

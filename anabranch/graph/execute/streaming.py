@@ -67,7 +67,7 @@ def _check_policy(name: str, spec: NodeBase) -> None:
 
 
 class SegmentStreams(Protocol):
-    """How streams in another process are reached."""
+    """Streams of a segment in another process."""
 
     async def streaming(self) -> frozenset[str]:
         """The nodes of the segment that stream."""
@@ -79,7 +79,7 @@ class SegmentStreams(Protocol):
 
 
 class Evaluates(Protocol):
-    """What streams need of an evaluator."""
+    """The part of an evaluator that streams need."""
 
     def frame(self, given: Values) -> Frame:
         """A frame that holds the given values."""

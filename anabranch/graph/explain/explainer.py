@@ -271,7 +271,7 @@ class Asks:
         return given
 
     def _is_named(self, ref: Ref) -> bool:
-        """Whether a node's value is kept as a dict."""
+        """Return whether a node's value is kept as a dict."""
         form = form_of(self._plan.nodes[str(ref.node)])
         return form is ValueForm.MULTI or (form is ValueForm.OPEN and ref.output is not None)
 
@@ -305,7 +305,7 @@ async def _load(own: Bound, root: Path) -> None:
 
 
 def _reads_request(where: ExplainedPart, bound: Mapping[str, Bound]) -> bool:
-    """Whether the explainer or its model may go by more of a request than its tensors."""
+    """Return whether the explainer or its model may go by more of a request than its tensors."""
     if where.node.spec.component is not None and bound[where.node.name].wants_context:
         return True
     names = {*where.copied, *_inside(where.plan, where.called)}

@@ -89,7 +89,7 @@ class Asking:
 
 
 class PartSizes:
-    """How many rows the next part has, by how long those before it took.
+    """The number of rows of the next part, by the time that the parts before it took.
 
     A call takes time by itself, which fewer rows do not save: what a part of one row takes is left
     out of what its rows take.

@@ -1,4 +1,4 @@
-"""What a monitor must not forget when its process starts anew: its reference, and its counts.
+"""State of a monitor that outlives its process: its reference, and its counts.
 
 The number of windows above all: each gets its share of the chance of a false alarm once.
 """

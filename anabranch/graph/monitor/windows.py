@@ -40,7 +40,7 @@ CALM = 2
 
 @dataclass(frozen=True)
 class Result:
-    """What a monitor knows; it crosses processes as it is."""
+    """The findings of a monitor; they cross processes as they are."""
 
     monitor: str
     method: str
@@ -214,7 +214,7 @@ class Monitoring:
         return self._planned.name
 
     def _recalled(self) -> bool:
-        """Whether the reference that was gathered before a restart is there, and fits."""
+        """Return whether the reference that was gathered before a restart is there, and fits."""
         reference = None if self._shelf is None else self._shelf.reference()
         if reference is None or reference.keys() != self._planned.watches.keys():
             return False

@@ -27,7 +27,7 @@ class LearningRouter:
         return self.bandit.key(self.size)
 
     def is_like(self, other: LearningRouter) -> bool:
-        """Whether both learn and decide alike."""
+        """Return whether both learn and decide alike."""
         return self.key == other.key and self.spec == other.spec
 
     @property

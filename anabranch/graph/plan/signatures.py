@@ -1,4 +1,4 @@
-"""What loaded models know of their tensors, held against what the graph says of them."""
+"""Checks the signatures of loaded models against the tensors of the graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an evaluator evaluates: the vertices of a plan, where each lives, and what it needs."""
+"""Vertices of a plan, as an evaluator sees them: the home of each, and its needs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def shared(plan: Plan, vertex: str) -> bool:
 
 
 def readers(plan: Plan) -> dict[str, int]:
-    """How many inputs, routes, stand-ins and graph outputs read each vertex.
+    """Return how many inputs, routes, stand-ins and graph outputs read each vertex.
 
     Explainers are left out: they evaluate for themselves.
     """

@@ -1,4 +1,4 @@
-"""What consoles show, kept up to date for all of them by one poller, as server-sent events.
+"""Feed of the consoles: one poller keeps all up to date, by server-sent events.
 
 The poller asks the controller once a second, and only while somebody looks. What it finds are
 documents; a console gets those it shows when it comes, and from then on those that have changed:
@@ -52,7 +52,7 @@ Topic: TypeAlias = tuple[str, str]
 
 
 class FeedSource(Protocol):
-    """Where the poller asks; the line to the controller is one."""
+    """The control plane as the poller asks it; the line to the controller is one."""
 
     async def handle(
         self, method: str, path: str, query: str, body: bytes

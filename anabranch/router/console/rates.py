@@ -1,4 +1,4 @@
-"""What a graph did lately, from two snapshots of the engine's metrics: the numbers of the console.
+"""Rates of a graph, from two snapshots of the engine's metrics: the numbers of the console.
 
 Rates are per second, latencies in seconds; quantiles lie within a bucket by linear interpolation,
 as Prometheus' ``histogram_quantile`` has them. What nothing is known of is None.
@@ -126,7 +126,7 @@ def _requests(change: _Change) -> Numbers:
 
 
 def is_fault(code: str) -> bool:
-    """Whether a status, a number of HTTP or a name of gRPC, says that the server failed."""
+    """Return whether a status, a number of HTTP or a name of gRPC, says that the server failed."""
     return code.startswith("5") or code in _FAULTS
 
 
@@ -147,7 +147,7 @@ class _Change:
             yield labels, value - before if value >= before else value
 
     def observed(self, metric: MetricDefinition) -> Iterator[tuple[Labels, list[int]]]:
-        """How many values came into each bucket of a histogram, likewise."""
+        """Return how many values came into each bucket of a histogram, likewise."""
         for labels, value in self._cells(metric):
             before = self._before.get(metric.name, {}).get(labels)
             assert isinstance(value, Observed)

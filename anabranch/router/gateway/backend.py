@@ -1,4 +1,4 @@
-"""What the gateway needs of the control plane, and the state of a graph as it is told there."""
+"""The control plane as the gateway asks it, and the state of a graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ControlAnswer: TypeAlias = tuple[int, Headers, bytes]
 
 
 class GraphState(TypedDict):
-    """How a graph is doing; ``reason`` says why it is not ready.
+    """The state of a graph; ``reason`` says why it is not ready.
 
     ``revision`` is the stable one, or the first, still on its way; ``live`` tells whether it should
     answer: not while the first is on its way, nor when the graph is unloaded.
@@ -26,7 +26,7 @@ class GraphState(TypedDict):
 
 
 class ControlBackend(Protocol):
-    """What the gateway needs of the control plane."""
+    """The control plane as the gateway asks it."""
 
     async def graphs(self) -> Mapping[str, GraphState]:
         """Return every graph that should be live, by name."""

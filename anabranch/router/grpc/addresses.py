@@ -1,4 +1,4 @@
-"""Where the routers of every graph answer gRPC, as the controller tells it to the front."""
+"""Addresses at which the routers of every graph answer gRPC, as the controller tells the front."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Addresses:
 
 
 class Control(ControlBackend, Protocol):
-    """What the front needs of the control plane; anything may raise while that is away."""
+    """The control plane as the front asks it; every call may raise while that is away."""
 
     async def addresses(self, version: int) -> Addresses:
         """Wait for addresses of another version than ``version``; 0 stands for none yet.

@@ -1,4 +1,4 @@
-"""What a gRPC call says beside its message, and how it ends where something is raised."""
+"""Metadata, time and end of a gRPC call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place where exceptions become the status of a call, as ``router/errors`` is for HTTP."""
+"""Turns exceptions into the status of a gRPC call, as ``router/errors`` does for HTTP."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _OF_HTTP = {
 
 
 class Status(NamedTuple):
-    """How a call ends that failed; ``trailer`` are pairs of metadata."""
+    """The status of a failed call; ``trailer`` are pairs of metadata."""
 
     code: StatusCode
     details: str

@@ -51,7 +51,7 @@ class Ahead(Generic[T]):
         return item
 
     async def ends(self, within: float) -> bool:
-        """Whether no item is left, as far as that is known within so many seconds."""
+        """Return whether no item is left, as far as that is known within so many seconds."""
         if self._next is None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(within if self._queue.empty() else None):

@@ -29,7 +29,7 @@ def part(pieces: list[Buffer]) -> bytes:
 
 
 def wants_last(decoded: DecodedMessage) -> bool:
-    """Whether a client asks for an answer that says no more than that it is the last."""
+    """Return whether a client asks for an answer that says no more than that it is the last."""
     return decoded.request.parameters.get(_WANTS_EMPTY_FINAL) is True
 
 

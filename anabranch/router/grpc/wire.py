@@ -1,4 +1,4 @@
-"""As much of the wire format of Protocol Buffers as it takes not to decode a whole message.
+"""Reads single fields of Protocol Buffers without decoding the whole message.
 
 A message is a sequence of fields: a tag, which is the field's number and the kind of its value, and
 the value. Source: the encoding guide of Protocol Buffers.
@@ -23,7 +23,7 @@ _LONGEST_VARINT = 10
 
 
 class Field(NamedTuple):
-    """Where a field is: ``message[start:end]`` is all of it, ``message[value:end]`` its value."""
+    """The place of a field: ``message[start:end]`` with its tag, ``message[value:end]`` without."""
 
     number: int
     kind: int

@@ -1,4 +1,4 @@
-"""What headers tell of where a request comes from: this machine, or a web page elsewhere.
+"""Tells from a request's headers whether it comes from this machine, or from a foreign web page.
 
 A browser on this machine can be led here by any web page. Two things keep such a page out where
 no token is asked for. A name of its own that leads to loopback (DNS rebinding) shows in ``Host``,
@@ -22,7 +22,7 @@ _FOREIGN = HttpReply(403, error_body("a web page of another origin may not ask f
 
 
 def is_local(headers: Mapping[str, str]) -> bool:
-    """Whether a request to an engine on loopback is of this machine, and meant for it.
+    """Return whether a request to an engine on loopback is of this machine, and meant for it.
 
     What a reverse proxy passes on is not: it may come from anywhere, under any ``Host``.
     """
@@ -30,7 +30,7 @@ def is_local(headers: Mapping[str, str]) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a ``Host`` header, with a port or without, names the loopback interface."""
+    """Return whether a ``Host`` header, with a port or without, names the loopback interface."""
     try:
         name = urlsplit(f"//{host}").hostname
     except ValueError:

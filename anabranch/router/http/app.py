@@ -1,4 +1,4 @@
-"""What the router's and the gateway's ASGI applications have in common: HTTP in, HTTP out.
+"""The base of the router's and the gateway's ASGI applications: HTTP in, HTTP out.
 
 ``HttpApp`` wraps one coroutine function from ``HttpRequest`` to ``HttpReply``, and does the rest of
 ASGI: lifespan events, refusing WebSockets, the request id, and turning exceptions into responses.

@@ -45,7 +45,7 @@ _SEPARATORS = {"cookie": "; "}
 
 
 class BodyRule(NamedTuple):
-    """What a body may be; see ``RequestLimits`` for the times and the rate."""
+    """Rules for a body; see ``RequestLimits`` for the times and the rate."""
 
     limit: int
     """Most bytes, also unpacked."""

@@ -1,4 +1,4 @@
-"""What a router counts of its arms and mirrors: sums that only grow, so windows are differences.
+"""Tallies of a router's arms and mirrors: sums that only grow, so windows are differences.
 
 A router sends its sums to the controller twice a second, whole; what is lost on the way is in the
 next report, and the controller needs no memory of its own but the sums it has last seen.

@@ -29,7 +29,7 @@ class ResponseForm(NamedTuple):
     own: Mapping[str, bool] = {}
 
     def of(self, output: str) -> bool:
-        """Whether that output is to be binary."""
+        """Return whether that output is to be binary."""
         return self.own.get(output, self.is_binary)
 
 

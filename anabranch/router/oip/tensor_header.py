@@ -1,4 +1,4 @@
-"""What a tensor of a request says of itself, checked before its elements take memory."""
+"""Header of a request's tensor, checked before its elements take memory."""
 
 from __future__ import annotations
 

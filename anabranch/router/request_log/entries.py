@@ -1,4 +1,4 @@
-"""What is kept of a request and its reply for the log, on the request path.
+"""Entries of the request log, copied from requests and replies on the request path.
 
 Arrays are copied: components may work in place, and may hand out buffers that they use again. What
 is not to be logged is not kept in the first place, so it cannot get out later.
@@ -61,7 +61,7 @@ class LoggedFailure:
 
 @dataclass(frozen=True, slots=True)
 class LogRule:
-    """What of an arm's requests may be kept."""
+    """The tensors and parameters of an arm's requests that may be logged."""
 
     redact: frozenset[str] = frozenset()
     max_tensor: int = MAX_TENSOR

@@ -1,4 +1,4 @@
-"""What the request log is told through the engine's environment.
+"""Settings of the request log, read from the engine's environment.
 
 | variable | meaning | default |
 |---|---|---|

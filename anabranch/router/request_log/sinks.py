@@ -1,4 +1,4 @@
-"""What a log goes to, by the scheme of ``to`` in the spec."""
+"""Opens the sink of a request log, by the scheme of ``to`` in the spec."""
 
 from __future__ import annotations
 

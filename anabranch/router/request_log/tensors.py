@@ -77,7 +77,7 @@ def encode_tensor(tensor: KeptTensor) -> dict[str, Any]:
 
 
 def _is_exact(flat: Array) -> bool:
-    """Whether the numbers come back from JSON as they are."""
+    """Return whether the numbers come back from JSON as they are."""
     if kind_of(flat.dtype) != "f":
         return True
     if flat.itemsize == 4 and bool((np.abs(flat) == _AMBIGUOUS).any()):

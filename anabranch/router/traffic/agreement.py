@@ -19,7 +19,7 @@ saves."""
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How two answers to the same request compare. What is close agrees."""
+    """The comparison of two answers to one request. Close answers agree."""
 
     agreed: bool
     """Every output has equal classes, or is close where it is no class scores."""

@@ -1,4 +1,4 @@
-"""What the routers of a graph decided about a request, and what a reply tells of it.
+"""Decisions of a graph's routers about a request, and their form in a reply.
 
 A reply's parameter ``routing`` holds a decision as JSON, by which a reward finds its way back also
 when nobody remembers the request any more::
@@ -40,7 +40,7 @@ _Features = Annotated[tuple[float, ...], Meta(max_length=MAX_FEATURES)]
 
 
 class Decision(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """What was decided about one request: its routes, and what the routers knew when they chose.
+    """The decisions about one request: its routes, and the features that the routers saw.
 
     One that was read from a reply's ``routing`` has no ``answer``, and features of any length.
     """

@@ -75,7 +75,7 @@ class RewardOutcome(NamedTuple):
 
 
 class FeedbackSource(Protocol):
-    """Where decisions of other routers come from, and rewards go to. Both raise when it is away."""
+    """Source of other routers' decisions, and sink of rewards. Both raise when it is away."""
 
     async def recall(self, ids: Sequence[str]) -> Sequence[bytes | None]:
         """The decisions about requests of these ids, packed.

@@ -1,4 +1,4 @@
-"""Many small calls made as few large ones: what comes while one is under way waits for the next."""
+"""Groups small calls into large ones: calls that come while one is under way go with the next."""
 
 from __future__ import annotations
 

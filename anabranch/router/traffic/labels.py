@@ -1,4 +1,4 @@
-"""What a graph answered of each row, as a class or a label, and whether the truth agrees."""
+"""Labels of a graph's answers, row by row, and their agreement with the truth."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_LABEL = 256
 
 
 def is_small(output: OutputTensor) -> bool:
-    """Whether an output is small enough to find an answer in."""
+    """Return whether an output is small enough to find an answer in."""
     array = output.array
     return array.ndim > 0 and 0 < array.shape[0] <= MAX_ROWS and array.nbytes <= MAX_BYTES
 
@@ -63,5 +63,5 @@ def _winners(array: Array) -> Answer | None:
 
 
 def agreeing(answer: Sequence[Label], truth: Sequence[Label]) -> int:
-    """How many rows the truth agrees with: numbers by value, texts as they are."""
+    """Return how many rows the truth agrees with: numbers by value, texts as they are."""
     return sum(one == other for one, other in zip(answer, truth, strict=True))

@@ -22,7 +22,7 @@ FIRST_S = 2.0
 
 @dataclass(frozen=True)
 class Lessons:
-    """All that the routers of a graph have learned. ``version`` changes with it and is never 0."""
+    """The states of a graph's learning routers. ``version`` changes with them and is never 0."""
 
     version: int
     states: Mapping[tuple[str, str], str] = field(default_factory=dict)

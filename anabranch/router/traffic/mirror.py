@@ -32,7 +32,7 @@ Outcome: TypeAlias = Verdict | str
 
 @dataclass(frozen=True, slots=True)
 class MirrorCopy:
-    """All that goes to a mirror: a copy, and the outputs that the client gets."""
+    """A copy for a mirror, with the outputs that the client gets."""
 
     copy: Copy
     expected: dict[str, Array]

@@ -37,7 +37,7 @@ LEAVE_S = 1.0
 
 
 class TableSource(Protocol):
-    """Where tables come from, and sums and decisions go to."""
+    """Source of routing tables, and sink of sums and decisions."""
 
     breaks: int
     """How often it was lost: what it remembered of decisions may be gone."""
@@ -60,7 +60,7 @@ class TableSource(Protocol):
 
 
 class MetricsSink(Protocol):
-    """Where a router's own metrics go."""
+    """Sink of a router's own metrics."""
 
     def flush(self, report: Report) -> None:
         """Show these sums."""

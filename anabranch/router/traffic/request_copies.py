@@ -74,7 +74,7 @@ class Copies:
             return None
 
     def has_room(self, size: int) -> bool:
-        """Whether so many bytes, and their task, may be added."""
+        """Return whether so many bytes, and their task, may be added."""
         return self.held + size <= self._size and len(self._tasks) < self._most
 
     def launch(self, work: Coroutine[Any, Any, _Result], size: int) -> asyncio.Task[_Result]:

@@ -51,7 +51,7 @@ class Split:
         return self._rendezvous.pick(key) if key else self._weights.pick(self._draw())
 
     def is_mirrored(self, answered: int) -> bool:
-        """Whether any request that a revision has ``answered`` may be copied."""
+        """Return whether any request that a revision has ``answered`` may be copied."""
         return any(n != answered for n, _ in self._copies)
 
     def mirrors(self, answered: int) -> list[int]:

@@ -21,7 +21,7 @@ LONGEST_PAUSE = 30.0
 
 @dataclass(slots=True)
 class Breaker:
-    """What is known of one replica."""
+    """The circuit breaker of one replica."""
 
     failures: int = 0
     """In a row, while closed."""
@@ -32,7 +32,7 @@ class Breaker:
     """Half-open, and its one call is under way."""
 
     def admits(self, now: float) -> bool:
-        """Whether the replica may get a call."""
+        """Return whether the replica may get a call."""
         return not self.trips or (now >= self.until and not self.probed)
 
     def trip(self, now: float) -> None:

@@ -1,4 +1,4 @@
-"""How a router reaches the explainers of its revisions: through Serve's handles."""
+"""Asks the explainers of a revision, through Serve's handles."""
 
 from __future__ import annotations
 

@@ -120,13 +120,13 @@ async def ask(name: str, method: Handle, *args: Any, is_late: Callable[[], bool]
 
 
 def is_over(context: Context) -> bool:
-    """Whether the time of a request is over, or as good as over."""
+    """Return whether the time of a request is over, or as good as over."""
     remaining = context.remaining()
     return remaining is not None and remaining <= SLACK
 
 
 def longest_call(plan: Plan, segment: Segment) -> float:
-    """How long a call to a segment may take, in seconds, whatever time the request has."""
+    """Return how long a call to a segment may take, in seconds, whatever time the request has."""
     timeout = plan.nodes[segment.name].spec.timeout if len(segment.nodes) == 1 else None
     return math.inf if timeout is None else timeout.seconds
 

@@ -26,7 +26,7 @@ SEND_S = 5.0
 
 
 class Sender:
-    """Where a process puts what is watched in it. Made on the loop that is to send."""
+    """Sends watched values to the monitors. It is made on the loop that sends."""
 
     def __init__(self, graph: str, application: str) -> None:
         self._application = application

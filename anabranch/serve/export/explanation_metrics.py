@@ -1,4 +1,4 @@
-"""What an explainer's replica shows of its explanations: metrics, and a log of samples."""
+"""Metrics of an explainer's replica, and a log of its samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where what a process logs goes: to Serve's log of the replica, which Ray's dashboard shows.
+"""Writes a process's log to Serve's file of the replica, which Ray's dashboard shows.
 
 Serve gives each replica a file, rotates it, and buffers what it writes of its own. Records of all
 loggers go there as they come, in JSON. A process that is no replica writes to its standard error,

@@ -1,4 +1,4 @@
-"""What a monitor has found, as metrics of its process."""
+"""Metrics of a monitor's findings."""
 
 from __future__ import annotations
 

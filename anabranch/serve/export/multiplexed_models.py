@@ -1,5 +1,4 @@
-"""What a replica tells of the models that it holds: to Serve, which sends a model's requests there,
-and to Prometheus.
+"""Tells Serve and Prometheus which models a replica holds; Serve sends a model's requests there.
 
 Serve's own ``serve.multiplexed`` keeps the models itself, one load at a time, and gives one away
 while a request may still use it; so only its way of telling where models are is used.

@@ -1,4 +1,4 @@
-"""What a process has counted, as metrics of Ray, whose agent exports them for Prometheus.
+"""Shows the counts of a process as metrics of Ray, whose agent exports them for Prometheus.
 
 Ray puts ``ray_`` in front of every name, leaves ``_total`` as it is, and adds a label that tells
 processes apart. A histogram becomes gauges: ``_bucket`` by ``le``, ``_sum`` and ``_count``, each

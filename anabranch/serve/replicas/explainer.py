@@ -82,7 +82,7 @@ class ExplainerReplica(ComponentReplica):
 
 
 class Called:
-    """How an explainer calls the segments of its revision."""
+    """Calls of an explainer to the segments of its revision."""
 
     def __init__(self, plan: Plan, application: str) -> None:
         self._plan = plan

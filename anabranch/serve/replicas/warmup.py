@@ -1,4 +1,4 @@
-"""What a head evaluates before it is ready, so that the first request finds everything warm."""
+"""Warm-up of a head: evaluates an example, so that the first request finds all loaded."""
 
 from __future__ import annotations
 

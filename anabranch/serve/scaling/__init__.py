@@ -1,1 +1,1 @@
-"""How many replicas a deployment has, as Serve's autoscaler asks."""
+"""Number of replicas of a deployment, as Serve's autoscaler asks for it."""

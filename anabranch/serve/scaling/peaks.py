@@ -1,4 +1,4 @@
-"""How many replicas the known peaks of a schedule ask for at a time. Pure."""
+"""Fewest replicas that the known peaks of a schedule ask for at a time. Pure."""
 
 from __future__ import annotations
 

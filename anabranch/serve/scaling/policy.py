@@ -1,4 +1,4 @@
-"""How many replicas a deployment should have: the decision, as Serve's autoscaler asks for it.
+"""Scaling policy: decides the number of replicas of a deployment for Serve's autoscaler.
 
 Serve's controller calls the policy ten times a second and applies ``min``, ``max`` and the delays
 to its answer. Serve samples how many requests are in progress, so it takes a model that answers

@@ -25,12 +25,12 @@ that finds nothing running waits for the next report."""
 
 
 def is_autoscaled(scaling: Scaling | None) -> bool:
-    """Whether the number of replicas follows the load."""
+    """Return whether the number of replicas follows the load."""
     return scaling is not None and scaling.max is not None
 
 
 def fewest(scaling: Scaling | None) -> int:
-    """How many replicas there are at least, apart from the schedule."""
+    """Return how many replicas there are at least, apart from the schedule."""
     if scaling is None:
         return 1
     if scaling.max is None:

@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _is_first() -> bool:
-    """Whether a zygote would serve the job of this worker, and none was started yet."""
+    """Return whether a zygote would serve the job of this worker, and none was started yet."""
     known = os.environ.get("RAY_JOB_ID", _NO_JOB) != _NO_JOB
     return known and ZYGOTE in os.environ and not os.access(os.environ[ZYGOTE], os.F_OK)
 

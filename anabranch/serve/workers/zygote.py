@@ -109,7 +109,7 @@ def _is_ready_with(names: Sequence[str]) -> bool:
 
 
 def _forks_draw_apart() -> bool:
-    """Whether two forks get different ids from Ray."""
+    """Return whether two forks get different ids from Ray."""
     from ray import ObjectRef
 
     drawn = set()

@@ -20,7 +20,7 @@ _SAFE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 @dataclass(frozen=True)
 class PipelineParts:
-    """What a task works with; without a ``model`` for tasks that need only the tokenizer."""
+    """The parts that a task works with; ``model`` is None for tasks of the tokenizer alone."""
 
     transformers: Any
     torch: Any

@@ -1,4 +1,4 @@
-"""What each task makes of texts: one entry for each in ``TASKS``."""
+"""Tasks of Hugging Face models: one entry for each in ``TASKS``."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _LENGTH = Struct("<I")
 
 
 class BadAnswer(Exception):
-    """What a server answered is not what the protocol says."""
+    """The answer of a server breaks the protocol."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where a model runs, and how its tensors get there and back."""
+"""Devices that models run on, and the way of tensors there and back."""
 
 from __future__ import annotations
 

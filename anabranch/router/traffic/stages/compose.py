@@ -46,7 +46,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class SharedParts:
-    """What the stages of all arms of a router share."""
+    """The parts that the stages of all arms of a router share."""
 
     guests: ConcurrencyLimit
     """For requests at other revisions than the stable one."""

@@ -1,4 +1,4 @@
-"""What stages take and give."""
+"""Contract of the stages of an arm."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def counted(inner: Answering, tally: Tally, stable: InferenceCore | None) -> Ans
 
 
 def _is_to_blame(stable: InferenceCore | None, request: InferenceRequest, error: Exception) -> bool:
-    """Whether an error is the arm's and not the caller's.
+    """Return whether an error is the arm's and not the caller's.
 
     A request that the stable revision would have taken is no mistake of the caller.
     """
