@@ -10,7 +10,7 @@ DEMO   := $(VENV)/.demo
 READY  := $(VENV)/.ready
 # pip takes the build of PyTorch that fits the machine; uv installs the rest in a fraction of the time.
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check -c requirements.lock
-UV     := $(BIN)/uv pip install --python $(BIN)/python -c requirements.lock
+UV     := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c requirements.lock
 # Engines want the machine for themselves; all other tests share it.
 PARALLEL := --numprocesses auto --dist worksteal
 
