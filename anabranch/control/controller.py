@@ -132,17 +132,17 @@ class Controller:
         return merged([self._process_sums.totals(), REGISTRY.snapshot()])
 
     async def remember(self, graph: str, replica: str, made: Sequence[tuple[str, bytes]]) -> None:
-        """What a router has decided; see ``Memory``. Unavailable while the store is not ours."""
+        """Remember a router's decisions, see ``DecisionMemory``. Unavailable without the lease."""
         self._acting().memory.remember(graph, made)
 
     async def recall(self, graph: str, replica: str, ids: Sequence[str]) -> Sequence[bytes | None]:
-        """What any router of the graph has decided; likewise."""
+        """Return decisions of any router of the graph. Unavailable without the lease."""
         return self._acting().memory.recall(graph, ids)
 
     async def reward(
         self, graph: str, replica: str, entries: Sequence[RewardEntry]
     ) -> Sequence[RewardOutcome | RequestError]:
-        """Rewards that a router was told; see ``Counter``. Likewise."""
+        """Count rewards of a router, see ``RewardCounter``. Unavailable without the lease."""
         return await self._acting().rewards.count(graph, entries)
 
     async def learned(self, graph: str, replica: str, version: int) -> Lessons:

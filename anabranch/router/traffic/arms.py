@@ -61,7 +61,7 @@ class Arms:
         )
         """Held by requests while they wait for an explanation, so that predictions have places."""
         self._heads = heads
-        self._reach = explainers
+        self._explainers_of = explainers
         self._samples = samples or Samples(limits)
         self._logs = logs
         self._tallies: dict[int, Tally] = {}
@@ -97,7 +97,7 @@ class Arms:
     def _arm(self, table: RoutingTable, number: int) -> Arm:
         signature = table.revisions[number]
         core = InferenceCore(self.name, signature, self._heads(number), number)
-        explainers = Explainers(core, signature.explainers, self._reach(number))
+        explainers = Explainers(core, signature.explainers, self._explainers_of(number))
         tally = self._tallies.setdefault(number, Tally())
         log = None if self._logs is None else self._logs.of(number, signature)
         return Arm(core, tally, explainers, signature.routers, log)
