@@ -63,6 +63,8 @@ def base_environment(
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if loopback else "1",
         "PYTHONPATH": _python_path(env),
         HOOK: _LOOPBACK_HOOK,
+        # Workers that wait for a job cannot be forks, and are slower to start than these.
+        "RAY_prestart_worker_first_driver": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "DASHBOARD_METRIC_PORT": str(block.fixed["dashboard_metrics"]),

@@ -17,6 +17,7 @@ from anabranch.serve.workers import launcher
 def main() -> None:
     """Run ``ray`` with the arguments of this process."""
     if launcher.ZYGOTE in os.environ:
+        launcher.start_zygote(str(os.getpid()), launcher.FIRST_JOB)
         _start_workers_by_launcher()
     from ray.scripts import scripts
 

@@ -9,6 +9,7 @@ private folder.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ TERM_S = 3.0
 """How long what is left after that may take."""
 KILL_S = 5.0
 """How long the system may take to remove a killed process."""
+_PAUSE_S = 0.02
 
 
 def has_mark(pid: int, engine_id: str) -> bool:
@@ -98,4 +100,6 @@ def _signal(processes: list[psutil.Process], action: str, patience: float) -> No
             getattr(process, action)()
         except psutil.Error:
             continue
-    psutil.wait_procs(processes, timeout=patience)
+    ends = time.monotonic() + patience
+    while _alive(processes) and time.monotonic() < ends:
+        time.sleep(_PAUSE_S)

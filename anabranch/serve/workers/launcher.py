@@ -1,9 +1,10 @@
 """Starts a Ray worker: as a fork of the engine's zygote, or else as Ray itself would.
 
-Ray's daemon runs this file in place of its own ``setup_worker.py``, with the same arguments. Only
-workers that ask for it (``FORK`` in their environment) are forked, and only where nothing speaks
-against it; whatever is in the way, the worker starts as it always did. This file is run for every
-worker, so it imports little and nothing of ours.
+Ray's daemon runs this file in place of its own ``setup_worker.py``, with the same arguments. Forked
+are workers without a runtime environment, such as those of Serve's own actors, and those that ask
+for it (``FORK`` in their environment), where nothing speaks against it; whatever is in the way, the
+worker starts as it always did. This file is run for every worker, so it imports little and nothing
+of ours.
 """
 
 import json
@@ -24,6 +25,12 @@ FORK = "ANABRANCH_FORK"
 """Variable that a worker which may be a fork has in its runtime environment."""
 FORKED = {"env_vars": {FORK: "1"}}
 """The runtime environment of such a worker that needs nothing else."""
+JOB = "RAY_JOB_ID"
+"""Ray's variable that holds the job of a worker; Ray reads it when it is imported."""
+RAYLET = "RAY_RAYLET_PID"
+"""Ray's variable that holds the id of the process without which a worker ends, likewise."""
+FIRST_JOB = "01000000"
+"""Job of all that ``anabranch up`` starts on a new Ray."""
 _NO_JOB = "ffffffff"
 """Ray's name for the job of workers that wait for one."""
 _CONTEXT = "--serialized-runtime-env-context="
@@ -34,28 +41,23 @@ def main(arguments: list[str]) -> None:
     """Become a worker, or stand in for one until it ends."""
     order = _order(arguments)
     if order is None or not _forked(order):
-        if order is not None or _is_first():
-            _start_zygote()
+        if order is not None:
+            start_zygote(os.environ[RAYLET], os.environ[JOB])
         script = os.environ[ORDINARY]
         os.execv(sys.executable, [sys.executable, script, *arguments])
 
 
-def _is_first() -> bool:
-    """Return whether a zygote would serve the job of this worker, and none was started yet."""
-    known = os.environ.get("RAY_JOB_ID", _NO_JOB) != _NO_JOB
-    return known and ZYGOTE in os.environ and not os.access(os.environ[ZYGOTE], os.F_OK)
-
-
 def _order(arguments: list[str]) -> "dict[str, object] | None":
-    """What to ask of the zygote; None for a worker that is no fork."""
+    """Return the order for the zygote; None for a worker that is no fork."""
     context = json.loads(_value(arguments, _CONTEXT) or "{}")
     variables = context.get("env_vars", {})
     folder = _folder(context.get("command_prefix", []))
     if (
         folder is None
         or _value(arguments, _LANGUAGE) != "PYTHON"
-        or FORK not in variables
+        or (variables and FORK not in variables)
         or ZYGOTE not in os.environ
+        or os.environ.get(JOB, _NO_JOB) == _NO_JOB
         or context.get("py_executable", sys.executable) != sys.executable
         or context.get("override_worker_entrypoint")
     ):
@@ -97,11 +99,12 @@ def _forked(order: "dict[str, object]") -> bool:
     return True
 
 
-def _start_zygote() -> None:
-    """Start one for the next worker; it stops at once where there is one.
+def start_zygote(daemon: str, job: str) -> None:
+    """Start a zygote for a job's workers; it ends at once if there is one.
 
+    It lives as long as the process of the id ``daemon``, and so do its forks.
     It must be no child of this process, for Ray ends the children of a worker together with it.
-    What it imports gets the one thread that Ray gives to replicas that ask for no processor.
+    Its libraries get the one thread that Ray gives to replicas that ask for no processor.
     """
     if os.fork() == 0:
         if os.fork() == 0:
@@ -110,7 +113,8 @@ def _start_zygote() -> None:
             for number in range(3):
                 os.dup2(nothing, number)
             command = [sys.executable, "-P", "-m", "anabranch.serve.workers.zygote"]
-            os.execve(sys.executable, command, {"OMP_NUM_THREADS": "1", **os.environ})
+            more = {RAYLET: daemon, JOB: job}
+            os.execve(sys.executable, command, {"OMP_NUM_THREADS": "1", **os.environ, **more})
         os._exit(0)
     os.wait()
 

@@ -6,8 +6,11 @@ zygote runs no user code, opens no connection to Ray and has one thread, which m
 It learns from replicas which large libraries they use, and imports these while it has nothing to
 do, so that the next replica finds them.
 
-The first worker of the engine's job starts as Ray starts it, and the launcher starts the zygote
-beside it, or a new one where it has died. It ends with Ray's daemon on the machine.
+The engine's head process starts the zygote before it imports Ray, so that both import at the same
+time, and workers that come early wait for it. Where it has died, the next worker starts as Ray
+starts it, and the launcher starts a new zygote beside it. Ray reads a worker's job, and the process
+with which the worker ends, from the environment when it is imported; so the zygote has both from its
+start: the engine's first job, and the head's process or Ray's daemon, with which it ends itself.
 
 Ray draws its ids, those of calls too, from generators in C++ that are seeded from one pool in the
 process, and forks after the first draw share the pool: two replicas then give two calls the same
@@ -31,7 +34,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from anabranch.serve.workers.launcher import HOOK, MODULES, ZYGOTE
+from anabranch.serve.workers.launcher import HOOK, JOB, MODULES, RAYLET, ZYGOTE
 
 BASE = (
     "ray.serve._private.replica",
@@ -40,6 +43,8 @@ BASE = (
     "anabranch.serve.replicas.segment",
     "anabranch.serve.replicas.explainer",
     "ray.serve._private.controller",
+    "ray.serve._private.proxy",
+    "ray.serve._private.haproxy",
     "ray._private.arrow_serialization",
     "ray._common.pydantic_compat",
     "anyio._backends._asyncio",
@@ -49,7 +54,7 @@ BASE = (
     "pydantic.v1",
     "numpy",
 )
-"""What every replica imports, sooner or later."""
+"""Modules that the engine's workers import, sooner or later."""
 LIBRARIES = frozenset(
     {
         "catboost", "lightgbm", "mlflow", "pandas", "safetensors", "scipy",
@@ -57,14 +62,13 @@ LIBRARIES = frozenset(
     }
 )  # fmt: skip
 """Top-level packages that take long to import, start no threads by that, and are worth keeping."""
-_OF_RAY = ("RAY_JOB_ID", "RAY_RAYLET_PID")
 _LOOK_S = 1.0
 _MOST_BYTES = 8 * 2**20
 _SEND_S = 2.0
 
 
 def main() -> None:
-    """Serve the zygote's socket for as long as Ray's daemon lives."""
+    """Serve the zygote's socket for as long as the process lives that its environment names."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         if not _bound(listener, os.environ[ZYGOTE]):
             return
@@ -138,13 +142,9 @@ def _bound(listener: socket.socket, path: str) -> bool:
     return True
 
 
-def _daemon_lives() -> bool:
-    return Path("/proc", os.environ["RAY_RAYLET_PID"]).exists()
-
-
 def _serve(listener: socket.socket) -> None:
     wanted: list[str] = []
-    while _daemon_lives():
+    while Path("/proc", os.environ[RAYLET]).exists():
         readable, _, _ = select.select([listener], [], [], _LOOK_S)
         if readable:
             with suppress(Exception):  # what makes no sense must not end it
@@ -173,8 +173,8 @@ def _answer(listener: socket.socket) -> Sequence[str]:
 
 
 def _is_kin(environment: dict[str, str]) -> bool:
-    """Whether a worker is of the same job and daemon: Ray reads these when it is imported."""
-    return all(environment.get(name) == os.environ.get(name) for name in _OF_RAY)
+    """Return whether a worker is of the zygote's job."""
+    return environment.get(JOB) == os.environ[JOB]
 
 
 def _read(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:

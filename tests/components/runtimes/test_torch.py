@@ -165,7 +165,7 @@ def test_what_a_program_knows_of_its_tensors(predictor):
     assert predictor("net.pt").instance.output_types == {}
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(shutil.which("c++") is None, reason="there is no C++ compiler")
 def test_a_compiled_program_answers_the_same(predictor, net):
     bound = predictor("fixed.pt2", args={"compile": True, "device": "cpu"})

@@ -287,7 +287,7 @@ def test_large_bodies_that_do_not_come_hold_no_place(hasty: str) -> None:
             assert connection.recv(1) == b""
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_client_may_wait_long_and_keep_its_connection(hasty: str) -> None:
     with httpx.Client(timeout=30) as client:
         for _ in range(2):

@@ -15,6 +15,12 @@ WAITS = "import signal; print('up', flush=True); signal.pause()"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAITS}"
 PARENT = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {WAITS!r}]).wait()"
 
+CARELESS = f"""
+import os, subprocess, sys, time
+subprocess.Popen([sys.executable, '-c', {WAITS!r}], env=os.environ | {{mark}})
+time.sleep(600)
+"""
+
 
 @pytest.fixture
 def engine_id():
@@ -46,8 +52,18 @@ def test_the_marked_process_stops_and_the_others_stay(engine_id, start, tmp_path
     ours, other = start(WAITS, engine_id), start(WAITS, uuid.uuid4().hex)
     stranger = start(WAITS)
     processes.stop(engine_id, ours.pid, tmp_path)
-    assert not psutil.pid_exists(ours.pid)
+    assert ours.poll() is not None
     assert other.poll() is None and stranger.poll() is None
+
+
+def test_a_process_that_nobody_reaps_has_stopped(engine_id, start, tmp_path, monkeypatch):
+    """The first process of many containers reaps nothing."""
+    monkeypatch.setattr(processes, "TERM_S", 1e6)
+    careless = start(CARELESS.format(mark={MARK: engine_id}))
+    (child,) = psutil.Process(careless.pid).children()
+    processes.stop(engine_id, None, tmp_path)
+    assert child.status() == psutil.STATUS_ZOMBIE
+    assert careless.poll() is None
 
 
 def test_a_reused_id_of_the_head_is_left_alone(engine_id, start, tmp_path):
@@ -71,7 +87,7 @@ def test_a_process_that_ignores_the_signal_is_killed(engine_id, start, tmp_path,
     monkeypatch.setattr(processes, "TERM_S", 0.1)
     ours = start(STUBBORN, engine_id)
     processes.stop(engine_id, ours.pid, tmp_path)
-    assert not psutil.pid_exists(ours.pid)
+    assert ours.poll() is not None
 
 
 def test_a_process_that_wrote_over_its_environment_is_known_by_its_files(

@@ -99,6 +99,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.nightly
 def test_another_process_finds_the_same(cancer, model, why):
     import json
 
@@ -126,7 +127,7 @@ def on_fresh_rows(bound, seed, count=5000):
     return np.mean(agreeing)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @settings(max_examples=12, deadline=None)
 @given(row=st.integers(0, 568), seed=st.integers(0, 2**31), resample=st.booleans())
 def test_precision_on_fresh_rows_is_what_was_claimed(cancer, model, row, seed, resample):
@@ -137,7 +138,7 @@ def test_precision_on_fresh_rows_is_what_was_claimed(cancer, model, row, seed, r
     assert on_fresh_rows(bound, seed + 1) >= found["precision"] - CLAIMED
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_rules_that_were_judged_by_their_own_rows_hold_better(cancer, model):
     rows = {"x": cancer.x[:200:20]}
     args = {"resample": True}
@@ -340,7 +341,7 @@ def test_labels_of_texts(texts):
     assert (found["target"], found["rule"]) == ("good", ["great"])
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_similar_words_say_what_the_library_says(texts):
     root, classifier = texts
     nlp, draw = spacy.blank("en"), np.random.default_rng(0)

@@ -45,6 +45,7 @@ def test_what_was_saved_explains_as_what_is_fitted_on_the_spot(cancer, model, me
     assert model.calls  # the model is the node's, not what was saved along
 
 
+@pytest.mark.nightly
 def test_saved_explainers_of_texts_and_images(tmp_path):
     (tmp_path / "part.py").write_text(
         "import numpy as np\n"

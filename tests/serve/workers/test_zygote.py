@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from anabranch.serve.workers import launcher
-from anabranch.serve.workers.launcher import FORK, HOOK, ORDINARY, ZYGOTE
+from anabranch.serve.workers.launcher import FORK, HOOK, MODULES, ORDINARY, ZYGOTE
 from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux only")
@@ -92,12 +92,12 @@ class Launching:
             return True
         return False
 
-    def launch(self, *words: str, forks: bool = True, **more: str) -> subprocess.Popen[str]:
+    def launch(self, *words: str, **more: str) -> subprocess.Popen[str]:
         """Run the launcher as Ray's daemon does."""
         variables = {"GREETING": "hello", "PYTHONPATH": str(self.root)}
         context = {
             "command_prefix": ["cd", str(self.root), "&&"],
-            "env_vars": {FORK: "1", **variables} if forks else variables,
+            "env_vars": {FORK: "1", **variables},
             "py_executable": sys.executable,
         }
         option = f"--serialized-runtime-env-context={json.dumps(context)}"
@@ -176,11 +176,9 @@ def test_what_makes_no_sense_does_not_end_the_zygote(launching: Launching) -> No
     assert launching.found()["parent"] == launching.zygote.pid  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("more", [{"RAY_JOB_ID": "02000000"}, {"RAY_RAYLET_PID": "1"}])
-def test_a_worker_of_another_job_or_daemon_is_no_fork(
-    launching: Launching, more: dict[str, str]
-) -> None:
-    out, _ = launching.launch("--a", **more).communicate(timeout=30)
+@pytest.mark.parametrize("job", ["02000000", "ffffffff"])
+def test_a_worker_of_another_job_or_none_yet_is_no_fork(launching: Launching, job: str) -> None:
+    out, _ = launching.launch("--a", RAY_JOB_ID=job).communicate(timeout=30)
     assert out.startswith(f"ordinary {launching.worker} --a --serialized")
 
 
@@ -193,15 +191,24 @@ def test_it_learns_what_replicas_import(launching: Launching) -> None:
     until(lambda: bool(launching.found()["wave"]))
 
 
-@pytest.mark.parametrize("forks", [True, False])
-def test_without_a_zygote_ray_starts_the_worker_and_a_zygote_comes_up(
-    tmp_path: Path, forks: bool
-) -> None:
+def test_without_a_zygote_ray_starts_the_worker_and_a_zygote_comes_up(tmp_path: Path) -> None:
     one = Launching(tmp_path)
     try:
-        out, _ = one.launch("--a", forks=forks).communicate(timeout=30)
+        out, _ = one.launch("--a").communicate(timeout=30)
         assert out.startswith("ordinary ")
         until(one.listens)
+    finally:
+        one.close()
+
+
+def test_workers_that_come_early_wait_for_the_zygote(tmp_path: Path) -> None:
+    """Its socket is there before its libraries are."""
+    one = Launching(tmp_path)
+    (tmp_path / "wave.py").write_text("import time; time.sleep(1)")
+    one.environment |= {MODULES: "wave"}
+    try:
+        zygote = one.start()
+        assert one.found()["parent"] == zygote.pid
     finally:
         one.close()
 
@@ -220,22 +227,6 @@ def test_a_zygote_takes_the_place_of_a_dead_one_and_ends_with_the_daemon(tmp_pat
     assert second.returncode == 0
 
 
-def test_a_worker_that_is_no_fork_brings_up_the_first_zygote_of_its_job_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "z.sock"
-    monkeypatch.delenv(ZYGOTE, raising=False)
-    monkeypatch.setenv("RAY_JOB_ID", "01000000")
-    assert not launcher._is_first()
-    monkeypatch.setenv(ZYGOTE, str(path))
-    assert launcher._is_first()
-    path.touch()
-    assert not launcher._is_first()
-    path.unlink()
-    monkeypatch.setenv("RAY_JOB_ID", "ffffffff")  # of a worker that waits for a job
-    assert not launcher._is_first()
-
-
 CONTEXT = {"env_vars": {FORK: "1"}, "py_executable": sys.executable, "command_prefix": []}
 
 
@@ -243,7 +234,7 @@ CONTEXT = {"env_vars": {FORK: "1"}, "py_executable": sys.executable, "command_pr
     ("context", "language"),
     [
         (CONTEXT, "JAVA"),
-        (CONTEXT | {"env_vars": {}}, "PYTHON"),
+        (CONTEXT | {"env_vars": {"OMP_NUM_THREADS": "4"}}, "PYTHON"),
         (CONTEXT | {"py_executable": "/another/python"}, "PYTHON"),
         (CONTEXT | {"command_prefix": ["source", "activate", "&&"]}, "PYTHON"),
         (CONTEXT | {"command_prefix": ["cd", "/a", "&&", "run", "&&"]}, "PYTHON"),
@@ -254,12 +245,14 @@ def test_what_asks_for_more_is_no_fork(
     context: dict[str, Any], language: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ZYGOTE, "/somewhere")
+    monkeypatch.setenv("RAY_JOB_ID", "01000000")
 
     def order(context: dict[str, Any], language: str) -> dict[str, object] | None:
         text = json.dumps(context)
         return launcher._order([f"{launcher._CONTEXT}{text}", f"--language={language}"])
 
     assert order(CONTEXT, "PYTHON") is not None
+    assert order(CONTEXT | {"env_vars": {}}, "PYTHON") is not None
     assert order(context, language) is None
 
 

@@ -41,13 +41,16 @@ def laid_out(folder: Path, source: Source) -> Path:
 
 
 @needs_promtool
-@pytest.mark.parametrize("source", ["gateway", "ray"])
+@pytest.mark.parametrize(
+    "source", ["gateway", pytest.param("ray", marks=pytest.mark.nightly)]
+)
 def test_promtool_accepts_the_rules_and_their_tests_pass(source: Source, tmp_path: Path) -> None:
     folder = laid_out(tmp_path, source)
     promtool("check", "rules", "--lint-fatal", folder / "rules" / "anabranch.yml")
     promtool("test", "rules", *sorted((folder / "tests").iterdir()))
 
 
+@pytest.mark.nightly
 @needs_promtool
 def test_the_tests_would_notice_a_changed_threshold(tmp_path: Path) -> None:
     folder = laid_out(tmp_path, "gateway")
