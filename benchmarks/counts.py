@@ -42,6 +42,11 @@ def outlet(engine: str, graph: str, name: str) -> dict[str, float]:
     return found
 
 
+def is_empty(now: Mapping[str, float]) -> bool:
+    """Whether an outlet has sent or dropped all that was selected."""
+    return not now["waiting"] and now["selected"] == now["sent"] + now["dropped"]
+
+
 def until(engine: str, graph: str, name: str, happened: Callable[[dict[str, float]], bool]) -> bool:
     """Wait until an outlet's numbers are as they should be; whether they are."""
     ends = time.monotonic() + PATIENCE_S

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any
 import psutil
 import yaml
 
+from benchmarks.contenders import GRAPH
 from benchmarks.servers.script import HOST, free_port
 
 
@@ -48,6 +50,12 @@ class Engine:
         path.write_text(yaml.safe_dump({**head, "spec": spec}))
         self.command("deploy", path)
         return f"{self.url}/v2/models/{name}/infer"
+
+    def deploy_five(self, root: Path, name: str, more: Mapping[str, Any] = {}) -> str:
+        """Deploy the five-node graph, with ``more`` in its spec, from ``root``; its URL."""
+        shutil.copy(GRAPH / "components.py", root)
+        spec = yaml.safe_load((GRAPH / "graph.yaml").read_text())["spec"]
+        return self.deploy(root, name, {**spec, **more})
 
     def replicas(self, name: str) -> list[psutil.Process]:
         """The processes in which a graph runs."""

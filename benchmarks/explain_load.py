@@ -20,9 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks.client import percentile
@@ -31,13 +29,13 @@ from benchmarks.engine import Engine, engine
 from benchmarks.open_loop import Answer, OpenLoop
 from benchmarks.options import parse
 from benchmarks.outcome import outcome
+from benchmarks.phase import WARM_UP_S, Phase
 
 RATE = 200
 """Predictions a second."""
 ASKED = 20
 """Explanations that are asked for, a second."""
 EXPLAIN_S = 10
-WARM_UP_S = 1.0
 BACK_S = 15
 SLOWER_MS, SLOWER = 5.0, 0.1
 """How much later the 99th percentile may come: the larger of milliseconds and a share."""
@@ -67,35 +65,6 @@ class Why:
             self.model({{"x": rows}})
         return "nothing"
 """
-
-
-@dataclass
-class Phase:
-    """Turns of one kind: predictions alone, or beside explanations; latencies in milliseconds."""
-
-    medians: list[float] = field(default_factory=list)
-    tails: list[float] = field(default_factory=list)
-    """The 99th percentile of each turn."""
-    failed: int = 0
-    """Predictions that did not come."""
-
-    def add(self, loop: OpenLoop) -> None:
-        """Add a turn, without its first second."""
-        start = min(answer.at for answer in loop.answers) + WARM_UP_S
-        seconds = sorted(answer.seconds for answer in loop.answers if answer.at >= start)
-        self.medians.append(percentile(seconds, 0.5) * 1e3)
-        self.tails.append(percentile(seconds, 0.99) * 1e3)
-        self.failed += loop.broken + sum(answer.status != 200 for answer in loop.answers)
-
-    @property
-    def p50(self) -> float:
-        """The median over all turns of their medians."""
-        return median(self.medians)
-
-    @property
-    def p99(self) -> float:
-        """The median over all turns of their 99th percentiles."""
-        return median(self.tails)
 
 
 def main() -> int:

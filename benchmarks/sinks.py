@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -26,11 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
 from benchmarks.client import percentile
-from benchmarks.contenders import GRAPH, NICENESS
-from benchmarks.counts import outlet, until
+from benchmarks.contenders import NICENESS
+from benchmarks.counts import is_empty, outlet, until
 from benchmarks.engine import Engine, engine
 from benchmarks.moody import Mood, Moody, moody
 from benchmarks.open_loop import OpenLoop
@@ -132,10 +130,7 @@ def _bench() -> Iterator[Bench]:
         tempfile.TemporaryDirectory(prefix="ab-") as name,
         engine(environment(traces, requests)) as one,
     ):
-        root = Path(name)
-        shutil.copy(GRAPH / "components.py", root)
-        spec = yaml.safe_load((GRAPH / "graph.yaml").read_text())["spec"]
-        url = one.deploy(root, NAME, {**spec, **telling(requests)})
+        url = one.deploy_five(Path(name), NAME, telling(requests))
         yield Bench(one, url, {"traces": traces, "requests": requests})
 
 
@@ -169,12 +164,12 @@ async def _load(bench: Bench, seconds: float) -> tuple[float, int]:
 async def _phase(bench: Bench, name: str, mood: Mood, seconds: float) -> list[tuple[str, bool]]:
     engine, (router,) = bench.one.url, bench.one.replicas(f"{NAME}:router")
     well, _ = await _load(bench, min(seconds, 10.0))
-    await asyncio.to_thread(until, engine, NAME, name, _is_empty)
+    await asyncio.to_thread(until, engine, NAME, name, is_empty)
     before, memory = outlet(engine, NAME, name), router.memory_info().rss
     async with bench.spoilt(name, mood):
         p99, failed = await _load(bench, seconds)
         growth = router.memory_info().rss - memory
-    emptied = await asyncio.to_thread(until, engine, NAME, name, _is_empty)
+    emptied = await asyncio.to_thread(until, engine, NAME, name, is_empty)
     now = outlet(engine, NAME, name)
     came = {word: now[word] - before[word] for word in ("selected", "sent", "dropped")}
     limit = well + max(SLOWER_MS, SLOWER * well)
@@ -186,10 +181,6 @@ async def _phase(bench: Bench, name: str, mood: Mood, seconds: float) -> list[tu
         (f"{title}: {growth / 2**20:+.1f} MiB (goal: 20)", growth <= MOST_GROWTH),
         (f"{title}: sent + dropped = selected", emptied and came["selected"] > 0),
     ]
-
-
-def _is_empty(now: dict[str, float]) -> bool:
-    return not now["waiting"] and now["selected"] == now["sent"] + now["dropped"]
 
 
 if __name__ == "__main__":

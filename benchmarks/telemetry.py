@@ -31,12 +31,11 @@ from typing import Any
 
 import httpx
 import psutil
-import yaml
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders import GRAPH, NICENESS
+from benchmarks.contenders import NICENESS
 from benchmarks.engine import Engine, engine
 from benchmarks.load import Load, load, tool
 from benchmarks.moody import moody
@@ -181,9 +180,7 @@ def _deployed(
 ) -> tuple[str, psutil.Process]:
     """Deploy the graph; its URL, and the process of its router."""
     root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ab-")))
-    shutil.copy(GRAPH / "components.py", root)
-    spec = yaml.safe_load((GRAPH / "graph.yaml").read_text())["spec"]
-    url = one.deploy(root, name, {**spec, **telemetry})
+    url = one.deploy_five(root, name, telemetry)
     (router,) = one.replicas(f"{name}:router")
     return url, router
 

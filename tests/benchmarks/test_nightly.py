@@ -35,7 +35,7 @@ def test_bandits() -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("name", ["overload", "explain_load", "telemetry", "sinks"])
+@pytest.mark.parametrize("name", ["overload", "explain_load", "telemetry", "sinks", "disturbances"])
 def test_a_benchmark_of_the_core(name: str) -> None:
     assert_measured(f"benchmarks.{name}")
 
