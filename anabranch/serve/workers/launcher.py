@@ -47,7 +47,7 @@ def _is_first() -> bool:
 
 
 def _order(arguments: list[str]) -> "dict[str, object] | None":
-    """What to ask of the zygote; None for a worker that is no fork."""
+    """Return the order for the zygote; None for a worker that is no fork."""
     context = json.loads(_value(arguments, _CONTEXT) or "{}")
     variables = context.get("env_vars", {})
     folder = _folder(context.get("command_prefix", []))

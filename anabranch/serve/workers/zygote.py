@@ -49,7 +49,7 @@ BASE = (
     "pydantic.v1",
     "numpy",
 )
-"""What every replica imports, sooner or later."""
+"""Modules that every replica imports, sooner or later."""
 LIBRARIES = frozenset(
     {
         "catboost", "lightgbm", "mlflow", "pandas", "safetensors", "scipy",
