@@ -118,17 +118,17 @@ class Controller:
         self._topics.leave(graph, replica)
 
     async def report(self, graph: str, replica: str, report: Report) -> None:
-        """What a router has counted so far."""
+        """Take the sums that a router has counted so far."""
         self._totals.take(graph, replica, report)
 
     async def counted(
         self, process: str, sums: Snapshot, base: Snapshot | None, is_last: bool
     ) -> bool:
-        """What a process has counted so far; see ``ProcessSums.take``."""
+        """Take the sums that a process has counted so far; see ``ProcessSums.take``."""
         return self._process_sums.take(process, sums, base, is_last)
 
     async def metrics(self) -> Snapshot:
-        """What all processes of the engine have counted, this one included."""
+        """Return the metrics of all processes of the engine, this one included."""
         return merged([self._process_sums.totals(), REGISTRY.snapshot()])
 
     async def remember(self, graph: str, replica: str, made: Sequence[tuple[str, bytes]]) -> None:
@@ -153,7 +153,7 @@ class Controller:
     async def monitored(
         self, graph: str, revision: int, results: Sequence[Result], turns: Sequence[Turn]
     ) -> None:
-        """What a revision's monitors know; see ``Monitors``. Unavailable likewise."""
+        """Take a revision's monitor results; see ``Monitors``. Unavailable without the lease."""
         await self._acting().monitors.take(graph, revision, results, turns)
 
     async def traced(self, spans: Sequence[Span]) -> None:

@@ -29,7 +29,7 @@ class Sample:
     x: Array
     """Numbers [rows, ...]."""
     y: Array | None = None
-    """What is true of each row [rows]: numbers or texts."""
+    """True label of each row [rows]: a number or a text."""
     names: tuple[str, ...] = ()
     """Names of the features (dimension 1 of ``x``), where they are known."""
 

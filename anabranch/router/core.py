@@ -42,7 +42,7 @@ class Evaluated:
     outputs: Mapping[str, Array]
     seconds: float
     path: Mapping[str, str] = field(default_factory=dict)
-    """What routers picked: router to route."""
+    """Routes that were picked, by router node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +135,9 @@ class InferenceResponse:
     seconds: float = 0.0
     """How long the evaluation took, where it ran; clients are not told."""
     path: Mapping[str, str] = field(default_factory=dict)
-    """What routers picked: router to route."""
+    """Routes that were picked, by router node."""
     parameters: dict[str, bool | int | float | str] = field(default_factory=dict)
-    """What the answer says beside its tensors."""
+    """Parameters of the answer, beside its tensors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,7 +337,7 @@ class InferenceCore:
 
 
 def context_of(request: InferenceRequest, deadline: float) -> Context:
-    """What components may know of a request."""
+    """Return the parts of a request that components may know."""
     return Context(
         request.known_as, request.headers, request.parameters, deadline, trace=request.trace
     )

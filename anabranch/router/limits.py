@@ -37,15 +37,15 @@ class RequestLimits:
     body_rate: int = 64 * 2**10
     """Slowest that a body may come after that, in bytes a second."""
     max_arriving: int = 512 * 2**20
-    """What all bodies hold that are not there as a whole yet."""
+    """Bytes of all bodies together that have not arrived as a whole yet."""
     max_mirrors: int = 64
     """Copies on their way to mirrors, of one router."""
     max_mirror_bytes: int = 16 * 2**20
-    """What copies hold, also while their requests are evaluated: tensors and parameters."""
+    """Bytes of copies for mirrors: tensors and parameters, also while requests are evaluated."""
     max_samples: int = 8
     """Samples of the traffic on their way to explainers, of one router."""
     max_sample_bytes: int = 16 * 2**20
-    """What samples hold, also while their requests are evaluated: tensors and parameters."""
+    """Bytes of samples: tensors and parameters, also while their requests are evaluated."""
 
 
 class ConcurrencyLimit:

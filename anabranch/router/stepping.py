@@ -23,7 +23,7 @@ class Started(Generic[T]):
     __slots__ = ("_coroutine", "_waits_for", "done", "value")
 
     value: T
-    """What the coroutine returned, if it is ``done``."""
+    """Result of the coroutine, if it is ``done``."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
         self._coroutine = coroutine

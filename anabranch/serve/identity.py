@@ -16,10 +16,10 @@ class Identity(NamedTuple):
 
 
 def here() -> Identity:
-    """What the engine has told this process."""
+    """Return the graph and the revision that the engine gave this process."""
     return Identity(os.environ.get("ANABRANCH_GRAPH", ""), os.environ.get("ANABRANCH_REVISION", ""))
 
 
 def counts_here() -> Counts:
-    """What this process counts of the nodes that it serves."""
+    """Return the counts of the nodes that this process serves."""
     return Counts(*here())

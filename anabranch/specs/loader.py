@@ -170,7 +170,7 @@ def _error(file: str, message: str, position: Position | None) -> SpecError:
 
 
 def _syntax_problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
-    """What the parser says, in one line, at the place where it stands."""
+    """Return the parser's message as a problem, in one line, at the place where the mistake is."""
     mark = error.problem_mark or error.context_mark
     position = Position(mark.line + 1, mark.column + 1) if mark else None
     if "nesting depth" in str(error.problem):

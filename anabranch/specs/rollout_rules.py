@@ -74,7 +74,7 @@ def _metric(metric: Map) -> Iterator[Said]:
 
 
 def _limits(metric: Map, suits: Suits) -> Iterator[Said]:
-    """What is wrong with the limits, as far as these have the right form."""
+    """Yield the mistakes in a metric's limits, as far as these have the right form."""
     parsed = {}
     for field in ("min", "max"):
         try:

@@ -32,6 +32,6 @@ def as_number(value: Any) -> float | None:
 
 
 def under(prefix: FieldPath, found: Iterator[Said]) -> Iterator[Said]:
-    """What was found, its paths starting with ``prefix``."""
+    """Yield the mistakes found, their paths starting with ``prefix``."""
     for path, message in found:
         yield (*prefix, *path), message

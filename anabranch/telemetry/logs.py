@@ -50,7 +50,7 @@ class Asked(Protocol):
 
 
 REQUESTS: ContextVar[tuple[Asked, ...]] = ContextVar("requests", default=())
-"""What the running code works for: mostly one request."""
+"""Requests that the running code works for: mostly one."""
 NODE: ContextVar[str] = ContextVar("node", default="")
 """The node whose component is running."""
 
@@ -157,7 +157,7 @@ class Printed(TextIOBase):
 
     @property
     def buffer(self) -> BinaryIO:
-        """That of the original, for what writes bytes: these are no lines of the log."""
+        """The binary buffer of the original: bytes written to it are no lines of the log."""
         return self._original.buffer
 
     @property

@@ -149,7 +149,7 @@ def merged(snapshots: Iterable[Snapshot]) -> dict[str, dict[Labels, Value]]:
 
 
 def minus(now: Snapshot, before: Snapshot) -> dict[str, dict[Labels, Value]]:
-    """What sums have grown by, all of them where they began anew; gauges are as they are now."""
+    """Return the growth of sums, whole where they began anew; gauges are as they are now."""
     return {
         name: {
             key: _less(METRICS[name], value, before[name][key])
@@ -162,7 +162,7 @@ def minus(now: Snapshot, before: Snapshot) -> dict[str, dict[Labels, Value]]:
 
 
 def lasting(snapshot: Snapshot) -> dict[str, dict[Labels, Value]]:
-    """What is left of a process that has ended: its sums."""
+    """Return the sums of a process that has ended, without its gauges."""
     return {name: dict(cells) for name, cells in snapshot.items() if METRICS[name].lasts}
 
 

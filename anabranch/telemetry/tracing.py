@@ -28,7 +28,7 @@ MOST = 8192
 PAUSE_S = 1.0
 """Time in which spans gather: a call of the exporter takes milliseconds, however few they are."""
 MOST_SHOWN = 2048
-"""The same of those that are to be shown."""
+"""Spans to be shown that may wait in a process."""
 _SIZE = 1024
 """Bytes of a span, about."""
 
@@ -172,7 +172,7 @@ class SpanRecording:
 async def recorded(
     recording: SpanRecording, values: AsyncGenerator[Item, None]
 ) -> AsyncGenerator[Item, None]:
-    """What ``values`` gives; the span ends with it."""
+    """Yield the items of ``values``; the span ends with them."""
     with recording:
         async with aclosing(values):
             async for value in values:

@@ -73,7 +73,7 @@ def unpack(archive: Path, target: Path, most: int, room: Callable[[int], None]) 
 
 
 class _Budget:
-    """What may still come out."""
+    """The bytes and members that may still come out of an archive."""
 
     def __init__(self, archive: Path, most: int, room: Callable[[int], None]) -> None:
         self.most = min(most, FREE + MOST_RATIO * archive.stat().st_size)
@@ -187,7 +187,7 @@ class _CarefulInfo(tarfile.TarInfo):
     """Refuses what would be held in memory whole: enormous headers, and maps of sparse files."""
 
     def _proc_member(self, opened: tarfile.TarFile) -> Self:
-        """What tarfile calls for each header, before it reads what comes with it."""
+        """Refuse sparse members and enormous headers, before tarfile reads their content."""
         is_file = self.isreg() or self.isdir() or self.islnk() or self.issym() or self.isdev()
         if self.type == tarfile.GNUTYPE_SPARSE:
             raise ArtefactError(_special(self.name))

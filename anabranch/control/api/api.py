@@ -202,7 +202,7 @@ class ControlApi:
         return graph
 
     def _segments(self, now: Situation, apps: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Those of the stable revision, or of the first one on its way."""
+        """Return the segments of the stable revision, or of the newest one on its way."""
         shown = now.stable if now.stable is not None else max(now.coming, default=None)
         if shown is None:
             return []

@@ -66,7 +66,7 @@ def _rates(tally: Tally, seconds: float) -> dict[str, Any]:
 
 
 def _feedback(tally: Tally) -> dict[str, Any]:
-    """What was told of an arm's answers, and of each route that led to them."""
+    """Return the rewards of an arm's answers, and of each route that led to them."""
     routes = [
         {"router": router, "route": route, **_rewards(found)}
         for (router, route), found in sorted(tally.routes.items())
@@ -103,7 +103,7 @@ def mirrors_view(now: Situation, recent: Report, seconds: float) -> list[dict[st
 
 
 def compare_view(now: Situation, totals: Report) -> dict[str, Any]:
-    """What the copies to each mirror have shown since it began."""
+    """Return the comparison of each mirror's copies with the stable revision, since it began."""
     return {"graph": now.graph, "live": now.stable, "mirrors": list(_compared(now, totals))}
 
 

@@ -38,7 +38,7 @@ _PAGES = {
     503: "no replica can take the request now; try again later",
     504: "the replica did not answer in time",
 }
-"""What HAProxy answers by itself."""
+"""Messages of the errors that HAProxy answers by itself, by HTTP status."""
 _RETRY_AFTER = "retry-after: 1\r\n"
 _MARK = "# anabranch"
 
@@ -76,7 +76,7 @@ def _edits(runtime: Path, block: PortBlock) -> str:
 
 
 def _frontend(runtime: Path) -> list[str]:
-    """What the frontend for HTTP gets beside what Serve gives it."""
+    """Return the lines that the frontend for HTTP gets beside those that Serve gives it."""
     return [
         _MARK,
         f"timeout http-request {REQUEST_S}s",

@@ -29,7 +29,7 @@ FIXED = (
     "fallback_http",
     "fallback_grpc",
 )
-"""What needs exactly one port each; taken from the first 50 of a block."""
+"""Names of the listeners that need exactly one port each, from the first 50 of a block."""
 _FEWEST_WORKERS = 200
 
 

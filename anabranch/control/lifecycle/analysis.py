@@ -75,7 +75,7 @@ class AnalysisWindow:
 def window_between(
     before: Report, after: Report, candidate: int, stable: int, drift: DriftScore = NO_DRIFT
 ) -> AnalysisWindow:
-    """What came for two revisions between two states of the sums, with ``drift`` meanwhile."""
+    """Return the counts of two revisions between two reports, with ``drift`` meanwhile."""
     return AnalysisWindow(
         after.arm(candidate).minus(before.arm(candidate)),
         after.arm(stable).minus(before.arm(stable)),
@@ -252,7 +252,7 @@ def _of_stable(window: AnalysisWindow, name: str) -> _Reading:
 
 
 def _nothing(window: AnalysisWindow, name: str) -> _Reading:
-    """What is a comparison with stable already has no value of stable alone."""
+    """Return an empty reading: a metric that compares with stable has no value of stable alone."""
     return _Reading(None, 0)
 
 

@@ -140,7 +140,7 @@ def _remove(observed: Mapping[str, App], graph: str) -> list[Action]:
 
 @dataclass(frozen=True)
 class _View:
-    """Both sides of the comparison."""
+    """The desired and the observed state, which are compared."""
 
     desired: Desired
     observed: Mapping[str, App]
@@ -159,7 +159,7 @@ class _View:
         return self.observed.get(app_name(self.desired.graph, part, number))
 
     def parts(self, number: int) -> list[Part]:
-        """What a revision runs in beside the router."""
+        """Return the parts that a revision runs in beside the router."""
         return ["segments", "head"] if number in self.desired.remote else ["head"]
 
     def apps(self, number: int) -> list[App | None]:

@@ -47,13 +47,13 @@ class RolloutState:
     looked_at: float = 0.0
     """When the last look at the metrics was due, or the step began."""
     verdict: Verdict | None = None
-    """What the last look in this step said; None before the first."""
+    """Verdict of the last look in this step; None before the first."""
     failures: dict[str, int] = field(default_factory=dict)
     """Failed looks by metric, over the whole rollout."""
     errors: dict[str, int] = field(default_factory=dict)
     """Looks in a row that found no value, by metric."""
     found: tuple[Measurement, ...] = ()
-    """What the last look found, also in a step before."""
+    """Measurements of the last look, also of one in a step before."""
     released: bool = False
     """Whether the step waits for no ``resume`` any more, where it would."""
     paused_by: PausedBy | None = None
@@ -114,8 +114,8 @@ def begin(revision: int, plan: Rollout, at: float) -> RolloutState:
 
 
 def next_move(state: RolloutState, at: float) -> Move | None:
-    """What is due now: a look at the metrics, the next step, promotion, or the pause of a step
-    that nothing ends but ``resume``. None: nothing yet.
+    """Return the move that is due: a look at the metrics, the next step, promotion, or the pause of
+    a step that nothing ends but ``resume``. None: no move is due yet.
     """
     if not state.active:
         return None
@@ -208,7 +208,7 @@ _WEIGHTS: tuple[Verdict, ...] = ("fail", "inconclusive", "error", "pass")
 
 
 def overall(found: Iterable[Measurement]) -> Verdict:
-    """What a look says as a whole: its weightiest verdict; without any, it is inconclusive."""
+    """Return the verdict of a look: its weightiest measurement's; inconclusive without any."""
     worst = weightiest(found)
     return worst.verdict if worst is not None else "inconclusive"
 

@@ -32,7 +32,7 @@ _UNSEEN = 200
 _MAX_TEXT = 4096
 """Longest line that is no JSON of ours, in characters."""
 _MARKERS = (b":actor_name:", b":job_id:", b":task_name:")
-"""What Ray writes into outputs for itself."""
+"""Prefixes of the lines that Ray writes into outputs for itself."""
 _CURSOR = re.compile(r"(?:[0-9]{1,20}:[0-9]{1,20}(?:,|$))*").fullmatch
 
 Line: TypeAlias = dict[str, Any]

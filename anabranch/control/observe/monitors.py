@@ -39,7 +39,7 @@ class _Window:
 
 @dataclass
 class _Told:
-    """What the monitors of one revision have told."""
+    """The results and the windows that the monitors of one revision have told."""
 
     results: Mapping[str, Result] = field(default_factory=dict)
     windows: deque[_Window] = field(default_factory=lambda: deque(maxlen=MOST_WINDOWS))
@@ -116,7 +116,7 @@ class Monitors:
 
 
 def said(turn: Turn) -> str:
-    """What a turn is, in words: the monitor, its score, and the features that have drifted."""
+    """Return a turn in words: the monitor, its score, and the features that have drifted."""
     what = "drift began" if turn.began else "drift ended"
     text = f"{what}: monitor {turn.monitor}, score {turn.score:.3g}"
     named = [_named(feature) for feature in turn.features[:NAMED]]

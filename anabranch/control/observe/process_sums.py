@@ -19,7 +19,7 @@ from anabranch.telemetry.registry import Labels, Snapshot, Value, lasting, merge
 SILENCE_S = 30.0
 """A process that was not heard of for so long has ended."""
 KEEP_S = 3600.0
-"""What only processes have counted that ended so long ago is dropped."""
+"""Time for which the sums of ended processes are kept that no other process counts."""
 
 Sums = dict[str, dict[Labels, Value]]
 
@@ -33,7 +33,7 @@ class _Process:
     at: float = 0.0
 
     def since(self) -> Snapshot:
-        """What counts here."""
+        """Return the sums that count here: those since the process was first heard of."""
         return minus(self.sums, self.base) if self.base else self.sums
 
 

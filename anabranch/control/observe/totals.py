@@ -85,14 +85,14 @@ class ArmTotals:
         return _with_pending(account.total, account)
 
     def watched(self, graph: str) -> Report:
-        """What they have counted since each was first heard of; differences are windows."""
+        """Return the routers' counts since each was first heard of; differences are windows."""
         account = self._accounts.get(graph, _NOTHING)
         return _with_pending(account.watched, account)
 
     def recent(self, graph: str) -> tuple[Report, float]:
-        """What came in the last RECENT seconds or little more, and in how many seconds.
+        """Return the routers' counts of the last RECENT seconds or little more, and that time.
 
-        The length is 0 where nothing was ever heard.
+        The time is in seconds, and 0 where no router has ever reported.
         """
         account = self._accounts.get(graph)
         if account is None:
@@ -159,7 +159,7 @@ _Kind = TypeVar("_Kind", bound=Sums)
 def _fresh(
     now: Mapping[int, _Kind], before: Mapping[int, _Kind], size: Callable[[_Kind], int]
 ) -> dict[int, _Kind]:
-    """What came since, by revision; all of it where the sums began anew."""
+    """Return the growth of sums, by revision; whole where they began anew."""
     return {
         revision: tally.minus(before[revision])
         if revision in before and size(tally) >= size(before[revision])

@@ -85,7 +85,7 @@ class Reconciler:
         self._next_expiry = float("inf")
         """Unix time at which the next warm revision is to go."""
         self.applications: Mapping[str, Any] = {}
-        """What Serve last said of its applications."""
+        """Serve's applications by name, with the details that it last gave."""
         self._fleet = Fleet()
         self.settled = asyncio.Event()
         """Set while nothing is left to do but to wait until warm revisions expire."""
@@ -143,14 +143,14 @@ class Reconciler:
         return busy
 
     def _with_rolled(self, graph: str, apps: Mapping[str, App]) -> Mapping[str, App]:
-        """What runs, with the router's revision as last asked for while Serve is on its way."""
+        """Return the applications, the router's at the revision last asked for while it deploys."""
         router, rolled = apps.get(graph), self._rolled.get(graph)
         if router is None or router.status != "deploying" or rolled is None:
             return apps
         return {**apps, graph: replace(router, revision=rolled)}
 
     def _forgive(self, observed: Mapping[str, Mapping[str, App]]) -> None:
-        """What runs may fail anew without having to wait for longer than the first time."""
+        """Drop retries of running applications, so that their pauses start anew, and old ones."""
         for apps in observed.values():
             for name, app in apps.items():
                 if app.status == "running":
@@ -168,7 +168,7 @@ class Reconciler:
         return time.monotonic() < due
 
     async def _wanted(self) -> dict[str, Desired]:
-        """What should run, after the warm revisions whose time is over were retired."""
+        """Return the desired state of every graph, after expired warm revisions were retired."""
         now, self._next_expiry = self._writer.clock(), float("inf")
         found: dict[str, Desired] = {}
         for stored in await asyncio.to_thread(self._store.situations):

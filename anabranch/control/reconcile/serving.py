@@ -56,7 +56,7 @@ def details() -> dict[str, Any]:
 
 
 def observe(applications: Mapping[str, Any]) -> dict[str, dict[str, App]]:
-    """What runs, by graph and by application."""
+    """Return the applications that Serve has, by graph and by name."""
     graphs: dict[str, dict[str, App]] = {}
     for name, application in applications.items():
         parsed = parse_app(name)
@@ -102,7 +102,7 @@ def reason(application: Mapping[str, Any]) -> str:
 
 
 def _plain(deployment: str, text: str) -> str:
-    """What Serve says of a deployment that did not get as far as to say something itself."""
+    """Return the reason that Serve gives for a deployment that could not give one itself."""
     segment = HEAD if deployment == ROUTER else deployment
     if "ActorDiedError" in text:
         return f"segment {segment!r}: its process died while it started; see its log"
@@ -148,7 +148,7 @@ def _client() -> ServeControllerClient:
 
 
 def lacking(plan: Plan) -> str:
-    """What a segment asks of one machine that none of the cluster has; empty if nothing."""
+    """Return why no machine of the cluster can take a segment of the plan; empty if each fits."""
     every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     nodes = [node["Resources"] for node in every if node["Alive"]]
     return "; ".join(text for segment in plan.segments if (text := unplaceable(segment, nodes)))

@@ -16,10 +16,11 @@ Json: TypeAlias = dict[str, Any]
 def difference(
     before: Json, after: Json, old_files: Mapping[str, str], new_files: Mapping[str, str]
 ) -> Json:
-    """What differs between two revisions of the control API, and their files with their marks.
+    """Return the differences between two revisions of the control API and between their files.
 
+    ``old_files`` and ``new_files`` are marks of the files' contents, by file name. The result is
     ``{"graph", "from", "to", "spec", "plan", "files", "models": lines, "text": a unified diff of
-    the specs}``
+    the specs}``.
     """
     old, new = _loaded(before), _loaded(after)
     return {
@@ -35,14 +36,14 @@ def difference(
 
 
 def file_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
-    """What differs between two sets of files, by name."""
+    """Yield the differences between two sets of files, by name."""
     for name in sorted({*old, *new}):
         if old.get(name) != new.get(name):
             yield f"{'+' if name not in old else '-' if name not in new else '~'} {name}"
 
 
 def model_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[str]:
-    """What references to MLflow's registry, such as an alias, meant in one and in the other."""
+    """Yield the references to MLflow's registry, such as an alias, whose meaning has changed."""
     for reference in sorted({*old, *new}):
         before, after = old.get(reference), new.get(reference)
         if before != after:
@@ -50,7 +51,7 @@ def model_changes(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[st
 
 
 def plan_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    """What differs between two plans as JSON: segments one by one, hops, and types."""
+    """Yield the differences between two plans as JSON: segments one by one, hops, and types."""
     before = {segment["name"]: segment for segment in old.get("segments", ())}
     after = {segment["name"]: segment for segment in new.get("segments", ())}
     yield from (f"- segment {name}" for name in before if name not in after)

@@ -29,10 +29,10 @@ def check(graph: InferenceGraph, settings: ArtefactSettings) -> None:
 
 
 def pins(graph: InferenceGraph, settings: ArtefactSettings) -> dict[str, str]:
-    """What every movable reference of a graph means now: ``models:/m@champion``: ``models:/m/3``.
+    """Return the fixed reference that every movable reference of a graph means now.
 
-    Raises InvalidRequest where the tracking server knows none, Unavailable where it does not
-    answer.
+    For example ``{"models:/m@champion": "models:/m/3"}``. Raises InvalidRequest where the tracking
+    server does not know a reference, Unavailable where it does not answer.
     """
     found: dict[str, str] = {}
     for node, reference in _movable(graph):

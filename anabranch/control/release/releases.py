@@ -43,7 +43,7 @@ class Received:
     monitored: bool
     """Whether it has monitors."""
     pins: Mapping[str, str]
-    """What each movable reference to a model means now."""
+    """The fixed reference that each movable reference to a model means now."""
 
 
 class Releases:
@@ -92,7 +92,7 @@ class Releases:
             )
 
     def signature(self, plan: Plan) -> Signature:
-        """What routers are told of a plan: what the settings do not allow is left out."""
+        """Return the signature of a plan, without a request log that the settings do not allow."""
         telemetry = log_sinks.permitted(plan.telemetry, self._request_logs)
         return replace(plan.signature, telemetry=telemetry)
 

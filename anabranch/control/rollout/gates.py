@@ -50,7 +50,7 @@ class Gate:
 def question(
     graph: str, stable: int | None, state: RolloutState, move: Move, at: float
 ) -> dict[str, Any]:
-    """What a gate is asked: the step that the rollout is in, and what would come next."""
+    """Return the question for a gate: the rollout's present step, and the weight of the next."""
     following = 100.0 if state.is_last else state.plan.steps[state.step + 1]
     return {
         "graph": graph,

@@ -55,7 +55,7 @@ def _is_relative(metric: Metric) -> bool:
 
 
 def _complaint(body: bytes) -> str:
-    """What the server's own error says; nothing if the answer is no such error."""
+    """Return the message of the server's own error; empty if the answer is no such error."""
     try:
         return f"{json.loads(body)['error']}"[:200]
     except (ValueError, TypeError, LookupError, RecursionError):

@@ -17,7 +17,7 @@ from anabranch.specs.request_log_rules import FILE
 SCHEMES = (*HTTP, "kafka")
 """Of URLs to log to."""
 _LIBRARIES = {"kafka": ("confluent_kafka", "kafka"), "parquet": ("pyarrow", "parquet")}
-"""What a scheme or a format takes: a module, and the extra that brings it."""
+"""The module that a scheme or a format needs, and the extra that brings it."""
 
 
 def check(log: RequestLog | None, prefixes: Iterable[str]) -> None:
@@ -28,7 +28,7 @@ def check(log: RequestLog | None, prefixes: Iterable[str]) -> None:
 
 
 def permitted(telemetry: Telemetry, prefixes: Iterable[str]) -> Telemetry:
-    """What a graph may tell: without its log, where that may not go there any more."""
+    """Return a graph's telemetry, without its request log if that is allowed no more."""
     log = telemetry.requests
     if log is None or _may_go(log, tuple(prefixes)):
         return telemetry

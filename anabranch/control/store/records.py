@@ -59,7 +59,7 @@ class RevisionInfo:
     expires_at: float | None
     live_at: float | None
     pins: Mapping[str, str]
-    """What each movable reference to a model meant when it was deployed."""
+    """The fixed reference that each movable reference to a model meant at the deploy."""
 
 
 @dataclass(frozen=True)

@@ -181,7 +181,7 @@ def _after(state: State, router: str, learner: LearningRouter, one: Rewarded) ->
 
 
 def read_state(key: Key, learner: LearningRouter, row: Row | None) -> State:
-    """What was learned; nothing where that cannot be read, as after a downgrade."""
+    """Return the learned state; empty where it cannot be read, as after a downgrade."""
     if row is None:
         return learner.empty
     try:

@@ -225,7 +225,7 @@ def prune(connection: Connection, now: float, rows: int = MAX_ROWS) -> None:
 
 
 def _refusal(find: Find, entry: RewardEntry) -> RequestError | None:
-    """What is wrong with a reward for a decision, which may be made up; None if it can count."""
+    """Return the error of a reward for a decision, which may be made up; None if it can count."""
     decision = entry.decision
     try:
         outline = find(decision.revision)

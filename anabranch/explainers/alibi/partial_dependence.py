@@ -25,7 +25,7 @@ from anabranch.specs.models import Explainer, NodeBase
 
 
 class _Grids(Curves):
-    """What both methods share: a grid for each feature."""
+    """Base class of both methods: a grid for each feature."""
 
     def __init__(
         self,

@@ -254,7 +254,7 @@ class LayerGradCam(Attribution):
 
 
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
-"""What ``bilinear`` means by the number of dimensions of a map."""
+"""Torch's modes of interpolation for ``bilinear``, by the number of dimensions of a map."""
 
 
 def _hooks() -> Any:

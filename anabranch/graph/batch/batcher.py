@@ -87,7 +87,7 @@ class Batcher:
     async def submit(
         self, values: Values, context: Context, recording: SpanRecording | None = None
     ) -> Any:
-        """What the component returns for one request: an array, or a dict of arrays.
+        """Return the component's result for one request: an array, or a dict of arrays.
 
         ``recording`` is the span of the node, where the request is traced.
         Raises NodeError, Unavailable where no more may wait, and DeadlineExceeded where the
@@ -264,7 +264,7 @@ class Batcher:
     def _failed(
         self, part: Sequence[BatchEntry], error: AnabranchError, outcome: BatchOutcome
     ) -> list[Sequence[BatchEntry]]:
-        """What to call after a part has failed, last first."""
+        """Return the parts to call after a part has failed, the last one first."""
         outcome.fail(len(part), total(part), error)
         if len(part) == 1 or isinstance(error, (Unavailable, DeadlineExceeded)):
             for each in part:

@@ -116,11 +116,11 @@ def refuses(requests: int, rows: int, more: int, limits: BatchLimits) -> bool:
 
 
 def next_batch(groups: Groups[W], now: float, limits: BatchLimits, busy: bool) -> Batch[W] | Hold:
-    """What to call the component with now, or how long to hold.
+    """Return the batch for the component's next call, or the time until which to hold.
 
-    ``busy`` says that it is in another call: then only a full batch goes beside that, for others
-    gather while they wait. Else the first group goes whose batch is full or due. A batch may hold
-    nothing but late requests, which are dropped.
+    ``busy`` says that the component is in another call: then only a full batch goes beside that
+    call, for other requests gather while they wait. Else the first group goes whose batch is full
+    or due. A batch may hold nothing but late requests, which are dropped.
     """
     until = math.inf
     for group in sorted(groups, key=lambda each: groups[each][0].rank):

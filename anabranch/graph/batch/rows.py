@@ -26,9 +26,9 @@ def rows_of(node: str, values: Values) -> int:
 
 
 def group_of(values: Values) -> Hashable:
-    """What requests must have in common to be one batch.
+    """Return the key that requests must share to be one batch: names, dtypes and shapes of rows.
 
-    Those without rows are kept apart: alone they may fail where a batch of others does not.
+    Requests without rows are kept apart: alone they may fail where a batch of others does not.
     """
     return tuple(
         (name, array.dtype, array.shape[1:], array.shape[0] == 0) for name, array in values.items()

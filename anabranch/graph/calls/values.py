@@ -25,7 +25,7 @@ from anabranch.specs.models import TensorSpec
 Convert = Callable[[Any], Any]
 
 UNSET: Any = object()
-"""What a slot holds before its vertex has run."""
+"""Content of a slot before its vertex has run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _finish_multi(name: str, wanted: tuple[str, ...], checks: Mapping[str, Conve
 
 
 def arrays_of(name: str, value: Any) -> Any:
-    """What a component returned as an array or a dict of arrays; NodeError if it is neither."""
+    """Return a component's result as an array or a dict of arrays; NodeError if it is neither."""
     if type(value) is np.ndarray:
         return _array(name, value)
     if isinstance(value, Mapping):

@@ -48,9 +48,10 @@ def check_explainers(draft: Draft) -> Draft:
 def received_by(
     nodes: Mapping[str, PlannedNode], inputs: Mapping[str, TensorSpec], spec: Explainer
 ) -> Mapping[str, Ref]:
-    """What the model takes: the inputs of the explained node, or of the graph.
+    """Return the sources of the explained model's inputs: the explained node's, or graph inputs.
 
-    What a router gives depends on more than what it decides by, so it takes the graph's inputs.
+    The value of a router node depends on more than the inputs by which it decides, so its model
+    takes the graph's inputs.
     """
     explained = nodes.get(spec.explains or "")
     if explained is None or explained.type == "router":
@@ -138,7 +139,7 @@ class ExplainedPart:
     target: PlannedNode | None
     """The explained node; None for the whole graph."""
     takes: Mapping[str, Ref]
-    """What the model takes."""
+    """Sources of the explained model's inputs, by name."""
     copied: tuple[str, ...]
     """Nodes that are loaded in the explainer's process, in order of evaluation."""
     called: tuple[str, ...]

@@ -70,7 +70,7 @@ def _path(name: str, *rest: str | int) -> FieldPath:
 def _watches(
     draft: Draft, name: str, spec: Monitor, mistakes: Mistakes
 ) -> dict[str, tuple[Ref, FieldPath]]:
-    """What a monitor watches, by source, each with the field that says so."""
+    """Return the tensors that a monitor watches, by source, each with the path of its field."""
     sources = spec.watches if spec.watches is not None else list(draft.source.inputs)
     found: dict[str, tuple[Ref, FieldPath]] = {}
     for index, source in enumerate(sources):

@@ -54,7 +54,7 @@ def _check_node(draft: Draft, node: PlannedNode) -> Draft:
 
 
 def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
-    """What the node returns, as far as its kind can tell."""
+    """Return the types of a node's outputs, as far as its kind can tell, and the problems."""
     builtin = registry.builtin_of(node.spec)
     if builtin is None:
         return _unify_routes(draft, node) if node.type == "router" else (None, [])
@@ -72,9 +72,10 @@ def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[
 def _of_any_subset(
     node: PlannedNode, kind: registry.Kind, whole: Outputs | None, types: Outputs
 ) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
-    """What a combiner returns whichever of its inputs are left; its datatype may not depend on it.
+    """Return the outputs of a combiner for any subset of its inputs, and the problems.
 
-    ``whole`` is what it returns where all are there.
+    The datatype and the rank may not depend on the subset; a size that does is -1. ``whole`` is
+    the outputs for all inputs.
     """
     alone = {
         str(node.inputs[key]): (kind.infer({key: spec}, node.spec.args) or {}).get(DEFAULT_OUTPUT)
@@ -146,7 +147,7 @@ def _clash(draft: Draft, one: str, two: str) -> str:
 def _check_fallback(
     draft: Draft, node: PlannedNode, outputs: Outputs | None
 ) -> list[tuple[FieldPath, str]]:
-    """What stands in for a failed node must be of the node's type."""
+    """Return the problems of a node's stand-in, which must be of the type of the node's output."""
     if node.fallback is None:
         return []
     path = node_path(node.name, "on_error", "use")

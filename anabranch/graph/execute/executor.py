@@ -245,7 +245,7 @@ class HeadExecutor:
         }
 
     def _ask(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], list[Take]]:
-        """What to evaluate for some outputs, and how to take each from what comes back."""
+        """Return the vertices that some outputs need, and how to take each output from them."""
         for name in names:
             if name not in self._access:
                 raise InvalidRequest(

@@ -67,7 +67,7 @@ def _with_list(bound: Bound, parameters: Sequence[Parameter]) -> Invoke:
 
 
 def refusing(node: str) -> Invoke:
-    """What runs in place of a node that streams, where a single answer is asked for."""
+    """Return a function that refuses to run a node that streams, where one answer is asked for."""
 
     def refuse(frame: Frame, context: Context) -> NoReturn:
         raise InvalidRequest(

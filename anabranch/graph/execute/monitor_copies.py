@@ -32,7 +32,7 @@ class Seen(NamedTuple):
     """A value of a watched tensor."""
 
     source: str
-    """What was watched, as the spec names it."""
+    """The source that is watched, as the spec names it."""
     request: str
     """The id of the request that it belongs to."""
     array: Array

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from anabranch.graph.execute.run import Run, Schedule
 
 FAILURES = (NodeError, Unavailable, DeadlineExceeded)
-"""What a policy is about; a RequestError is the caller's fault, and would be so again."""
+"""Errors that a policy handles; a RequestError is the caller's fault, and would come again."""
 LOG_PERIOD = 1.0
 """Shortest time between two lines in the log about one node, in seconds."""
 
@@ -122,7 +122,7 @@ class Policy:
         self._logged = float("-inf")
 
     async def apply(self, attempt: Attempt, run: Run) -> Any:
-        """What the first attempt gives that succeeds, or else the stand-in."""
+        """Return the value of the first attempt that succeeds, or else of the stand-in."""
         self.began()
         try:
             value = await self._timed(attempt())

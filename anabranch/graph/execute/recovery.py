@@ -27,7 +27,7 @@ from anabranch.graph.plan.vertices import Vertices, pick_of, vertex_of
 from anabranch.specs.models import NodeBase, StandIn
 
 STAND_IN = "#on_error"
-"""What a router picks that could not decide: no node can have this name."""
+"""Pick of a router node that could not decide: no node can have this name."""
 
 
 class Policies:
@@ -129,5 +129,5 @@ def _rows(frame: Frame, reads: Sequence[tuple[int, Convert]]) -> int:
 
 
 def routes_of(policies: Policies, node: PlannedNode) -> Mapping[str, FallbackStandIn]:
-    """What a router that could not decide is to give instead of one of its routes."""
+    """Return the stand-in of a router node that could not decide, by its pick; empty if none."""
     return {} if node.fallback is None else {STAND_IN: policies.fallback(node, node.fallback)}

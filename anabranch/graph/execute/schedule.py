@@ -158,7 +158,7 @@ class StepFactory:
         return NodeStep(invoke=invoke, **common)
 
     def _about(self, node: PlannedNode) -> Mapping[str, str]:
-        """What traces say of a node."""
+        """Return the attributes that identify a node in traces."""
         return {
             "anabranch.graph": self._vertices.plan.name,
             "anabranch.node": node.name,
@@ -166,7 +166,7 @@ class StepFactory:
         }
 
     def node_counts(self, name: str) -> NodeCounts | None:
-        """What is counted of a node, if anything is."""
+        """Return the counts of a node; None if nothing is counted."""
         return None if self.counts is None else self.counts.node(name)
 
     def source(self, name: str) -> tuple[Invoke, Convert]:

@@ -168,7 +168,7 @@ class Streams:
         return home is not None and vertex in await self._calls[home].streaming()
 
     def _sources(self, node: str, given: Values) -> list[str]:
-        """What a node needs; where it is elsewhere, what it needs from outside its segment."""
+        """Return the vertices that a node needs; of a remote node, those outside its segment."""
         vertices = self._vertices
         home = vertices.home.get(node)
         inside = {name for name in closure(vertices, [node], given) if _at(vertices, name) == home}
@@ -224,7 +224,7 @@ def _through(node: PlannedNode | None, routers: Sequence[PlannedNode]) -> Conver
 async def _results(
     node: str, values: AsyncGenerator[Any, None], finish: Convert
 ) -> AsyncGenerator[Any, None]:
-    """What a component yields, checked; whatever it raises becomes an error that names the node."""
+    """Yield a component's results, checked; raise its exceptions as errors that name the node."""
     async with aclosing(_guarded(node, values)) as guarded:
         async for value in guarded:
             yield finish(value)

@@ -111,7 +111,7 @@ class Answers:
 def key_of(
     inputs: Mapping[str, np.ndarray[Any, Any]], context: Context, reads_request: bool
 ) -> bytes:
-    """What two requests have in common that have the same explanation.
+    """Return a digest of 32 bytes, equal for two requests that have the same explanation.
 
     ``reads_request`` tells that the model, or the explainer, may go by more of a request than its
     tensors and the parameters that all explainers read.

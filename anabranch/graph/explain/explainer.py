@@ -71,7 +71,7 @@ class Explaining:
     ) -> None:
         name = where.node.name
         self.bound = bound
-        """What is loaded here: copies of nodes, and the explainer itself."""
+        """Components that are loaded here, by node: copies of nodes, and the explainer itself."""
         self._node = where.node
         self._asks = asks
         self._own = bound[name]
@@ -230,14 +230,14 @@ class Asks:
         return self._model.asked(asking)
 
     def prepared(self, asking: Asking, inputs: Values) -> dict[str, Any]:
-        """What the explainer receives, given the graph's inputs; waits for it, in a thread."""
+        """Return the explainer's inputs, given the graph's inputs; waits for them, in a thread."""
         taken = self._taken(self._where.node.inputs, inputs, asking.context)
         return asking.wait(taken, self._loop)
 
     async def _taken(
         self, refs: Mapping[str, Ref], given: Values, context: Context
     ) -> dict[str, Any]:
-        """What some references name, given the graph's inputs."""
+        """Return the values that some references name, given the graph's inputs."""
         wants = tuple(dict.fromkeys(vertex_of(ref) for ref in refs.values()))
         values = await self._executor.values(_written(given), wants, context)
         found = dict(zip(wants, values, strict=True))

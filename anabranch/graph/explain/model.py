@@ -100,7 +100,7 @@ class PartSizes:
         self._most = most
         self._seconds = seconds
         self._calls: deque[float] = deque(maxlen=_CALM)
-        """What parts of one row took of late, in seconds."""
+        """Durations of the latest parts of one row, in seconds."""
         self._calm = 1
         """Parts until one may be larger; of the first two, one may have found everything cold."""
 
@@ -126,7 +126,7 @@ class PartSizes:
         return seconds
 
     def _call(self, rows: int, seconds: float) -> float:
-        """What a call with hardly a row takes, in seconds; a part tells more about it."""
+        """Return the estimated time of a call by itself, in seconds, after one more part."""
         if rows > 1 and self._calls and seconds < median_low(self._calls):
             self._calls.clear()
         if rows == 1 or not self._calls:

@@ -80,7 +80,7 @@ class Turn:
     at: float
     score: float
     features: tuple[Feature, ...]
-    """Those that have drifted, the worst first."""
+    """Features that have drifted, the worst first."""
 
 
 class Look(Protocol):
@@ -238,7 +238,7 @@ class Monitoring:
         return found
 
     def result(self) -> Result:
-        """What it knows now."""
+        """Return the monitor's result up to now."""
         memory, finding = self._memory, self._finding
         by_score = sorted(finding.features, key=lambda each: -(each.score or 0))
         gathered = self._gathering.rows + (0 if self._ready else self._sampling.seen)

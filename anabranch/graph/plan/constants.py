@@ -24,7 +24,7 @@ _TAKES: dict[str, tuple[tuple[type, ...], str]] = {
     "u": ((int,), "whole numbers"),
     "O": ((str,), "texts"),
 }
-"""What the elements of a datatype may be in YAML, by the kind of its dtype."""
+"""Types of a tensor's elements in YAML, and their name in messages, by the kind of its dtype."""
 _FLOATS: tuple[tuple[type, ...], str] = ((int, float), "numbers")
 
 

@@ -36,7 +36,7 @@ class LearningRouter:
         return State.empty(self.bandit.routes)
 
     def read(self, text: str) -> State:
-        """What was learned, from the JSON that it is kept as; ValueError for what is none."""
+        """Return the learned state from its JSON; ValueError if that is no state of the routes."""
         return State.read(text, self.bandit.routes, self.size)
 
     def refusal(self, reward: float, features: Sequence[float]) -> str | None:

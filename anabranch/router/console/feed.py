@@ -61,7 +61,7 @@ class FeedSource(Protocol):
         ...
 
     async def metrics(self) -> Snapshot:
-        """What all processes of the engine have counted."""
+        """Return the metrics of all processes of the engine."""
         ...
 
 
@@ -159,7 +159,7 @@ class Feed:
             self._put({("engine", ""): {"answers": True, "since": None, "reason": ""}} | found)
 
     def _gone(self, error: Exception) -> dict[str, Any]:
-        """What is told of a controller that does not answer; faults are logged once."""
+        """Return the document on a controller that does not answer; faults are logged once."""
         known = orjson.loads(self._documents.get(("engine", ""), b"null"))
         is_new = known is None or known["answers"]
         since = self._heard or self._clock() if is_new else known["since"]
@@ -201,7 +201,7 @@ class Feed:
         }
 
     async def _read(self, path: str, query: str = "") -> Any:
-        """What the control API has at a path; None where that is not there."""
+        """Return the control API's answer at a path; None where the path is not there."""
         status, _, body = await self._source.handle("GET", path, query, b"")
         if status == 404:
             return None

@@ -131,7 +131,7 @@ def is_fault(code: str) -> bool:
 
 
 class _Change:
-    """What happened to a graph between two snapshots."""
+    """The change of a graph's metrics between two snapshots."""
 
     def __init__(self, before: _Cells, after: _Cells, seconds: float) -> None:
         self._before, self._after, self._seconds = before, after, seconds
@@ -159,7 +159,7 @@ class _Change:
         return sum(one for one in found if not isinstance(one, Observed)) if found else None
 
     def quantiles(self, metric: MetricDefinition) -> Numbers:
-        """Those of all histograms together whose first label is an endpoint that is asked."""
+        """Return the quantiles over all of a metric's histograms but the auxiliary endpoints'."""
         found = self.observed(metric)
         asked = [counts for labels, counts in found if labels[0] not in _AUXILIARY]
         columns = zip(*asked, strict=True)
@@ -208,7 +208,7 @@ class _Change:
 
 
 def _news(now: Observed, before: Observed | None) -> list[int]:
-    """What came since; all of it where a histogram began anew."""
+    """Return the growth of each bucket's count; whole where a histogram began anew."""
     if before is None or now.number < before.number:
         return list(now.counts)
     return [max(0, new - old) for new, old in zip(now.counts, before.counts, strict=True)]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from anabranch.router.gateway.backend import ControlBackend, GraphState
 
 EXTENSIONS = ("binary_tensor_data", "generate", "model_repository", "parameters")
-"""What is there beyond the protocol's core, by the names that its servers have for it."""
+"""Supported extensions of the protocol, by the names that its servers have for them."""
 LOOKS = 600
 """How often loading looks whether a graph answers; all in all for two minutes."""
 _LOOK_S = 0.2
@@ -73,7 +73,7 @@ def absent(name: str, graphs: Mapping[str, GraphState]) -> AnabranchError:
 
 
 def entry(name: str, graph: GraphState) -> dict[str, str]:
-    """What the repository's index says of a graph."""
+    """Return the entry of a graph in the repository's index."""
     return {
         "name": name,
         "version": str(graph["revision"]),

@@ -29,7 +29,7 @@ class GrpcCall:
         self.trace: Trace | None = None
         """Where to record what is done for it; None for most."""
         self.trailer: dict[str, str] = {REQUEST_ID: self.id}
-        """What its client is told at the end, beside the status."""
+        """Trailing metadata that the client gets beside the status."""
 
     def remaining(self) -> float | None:
         """Seconds until the client's deadline; None where it has none."""

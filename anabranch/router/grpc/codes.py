@@ -66,7 +66,7 @@ class Ended(Exception):
 
 
 def refused(reply: HttpReply, request_id: str) -> Ended:
-    """What the control API said over HTTP, as the end of a call."""
+    """Return the control API's refusal over HTTP as the end of a call over gRPC."""
     code = _OF_HTTP.get(reply.status, StatusCode.INTERNAL)
     details = shortened(str(orjson.loads(reply.body)["error"]))
     return Ended(Status(code, details, ((REQUEST_ID, request_id),)))

@@ -16,7 +16,7 @@ from anabranch.router.tracing import RESPONSE
 
 _RESERVED = ("grpc-", ":")
 _TOLD = frozenset((REQUEST_ID, RETRY_AFTER, RESPONSE))
-"""What a router says at the end of a call that its client is told."""
+"""Names of a router's trailing metadata that are passed on to the client."""
 _OWN = frozenset((REQUEST_ID, "user-agent", "content-type", "te"))
 """Metadata that is not passed on as it came."""
 

@@ -56,7 +56,7 @@ def _method(name: str) -> Any:
 
 
 def path(method: str) -> str:
-    """What gRPC calls a method of the service."""
+    """Return the path of a method of the service, as gRPC writes it."""
     return f"/{SERVICE}/{method}"
 
 

@@ -24,7 +24,7 @@ _FAULTS = frozenset(
         StatusCode.INTERNAL, StatusCode.UNAVAILABLE, StatusCode.DATA_LOSS,
     )
 )  # fmt: skip
-"""What a server is to blame for; the rest is the caller's."""
+"""Status codes that are the server's fault; the others are the caller's."""
 
 
 class GrpcObserver(RequestObserver[GrpcCall, Any]):

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class _End(Exception):
-    """What comes after the last item."""
+    """The end of a generator, in the queue behind its last item."""
 
 
 class Ahead(Generic[T]):

@@ -99,7 +99,7 @@ def _decoded(data: bytes) -> str:
 
 
 def head(number: int, size: int) -> bytes:
-    """What stands before a value of ``size`` bytes in the field of that number."""
+    """Return the tag and the length that precede a value of ``size`` bytes in field ``number``."""
     return _encoded(number << 3 | BYTES) + _encoded(size)
 
 

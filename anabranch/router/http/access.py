@@ -17,7 +17,7 @@ from anabranch.router.errors import HttpReply, error_body
 _OWN = frozenset({"same-origin", "none"})
 """Of the page itself, or of the user: typed, or from a bookmark."""
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
-"""What proxies add to the requests that they pass on."""
+"""Headers that proxies add to the requests that they pass on."""
 _FOREIGN = HttpReply(403, error_body("a web page of another origin may not ask for this"))
 
 

@@ -73,7 +73,7 @@ def _unpack(body: bytes | bytearray | memoryview, coding: str, limit: int) -> by
 
 
 def _pieces(body: bytes | bytearray | memoryview, coding: str) -> Iterator[bytes]:
-    """What the body unpacks to, in pieces; raises zlib.error."""
+    """Yield the unpacked body in pieces; raise zlib.error where it is malformed."""
     window = _WINDOWS[coding] if coding != "deflate" or _has_zlib_header(body) else _RAW
     left, view, members = b"", memoryview(body), 1
     unpacker = zlib.decompressobj(window)

@@ -8,7 +8,7 @@ from anabranch.router.errors import Headers, HttpReply
 from anabranch.router.http import assets
 
 FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "init.js")
-"""What the page loads, from below its own address."""
+"""Files that the page loads, from below its own address."""
 
 # Swagger UI sets styles from its script. Nothing comes from, or goes to, anywhere else.
 _POLICY = (

@@ -41,7 +41,7 @@ _ACCEPT, _HOST, _TRACE = b"accept-encoding", b"host", b"traceparent"
 _OWN = frozenset((ID, _LENGTH, _ENCODING, _ACCEPT, _HOST, _BINARY, _TRACE))
 """Headers that every request is looked through for."""
 _SEPARATORS = {"cookie": "; "}
-"""What stands between the values of a header that came several times, if no comma."""
+"""Separators between the values of a header that came several times, where it is no comma."""
 
 
 class BodyRule(NamedTuple):

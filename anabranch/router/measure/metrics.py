@@ -52,7 +52,7 @@ REWARD: Mapping[MetricDefinition, _Read[Tally]] = {
         route: found.total for route, found in tally.routes.items()
     },
 }
-"""Those of arms for which there was any feedback."""
+"""Metrics of arms for which there was any feedback."""
 MIRROR: Mapping[MetricDefinition, _Read[MirrorTally]] = {
     definitions.MIRROR_SELECTED: _one(lambda tally: tally.selected),
     definitions.MIRROR_SENT: _one(lambda tally: tally.sent),
@@ -73,7 +73,7 @@ class _Recent:
         self._age = 0
 
     def of(self, now: MirrorTally) -> MirrorTally:
-        """What was added of late to these sums."""
+        """Return the growth of these sums in recent flushes."""
         found = now.minus(self._older)
         self._age += 1
         if self._age == WINDOW:

@@ -11,7 +11,7 @@ from anabranch.telemetry.trace import Trace
 
 Protocol: TypeAlias = Literal["http", "grpc"]
 ENDPOINTS = frozenset({"infer", "explain", "generate", "generate_stream", "feedback"})
-"""Those that are told apart."""
+"""Endpoints that metrics tell apart; the others count as ``OTHER``."""
 OTHER = "other"
 GONE = 499
 """The status of a request whose client hung up before it was answered, as nginx has it."""

@@ -182,4 +182,4 @@ _KINDS: dict[str, Callable[[Array], Iterable[Bin]]] = {
     "f": _floats,
     **dict.fromkeys("OUS", _texts),
 }
-"""What to do with the values of each kind of dtype."""
+"""Functions that return the bins of values, by the kind of their dtype."""

@@ -134,7 +134,7 @@ class Tally(Sums):
     """How often each bin of each output's values came, where the table asks for a sketch."""
     rewards: Rewards = field(default_factory=Rewards)
     routes: dict[Route, Rewards] = field(default_factory=dict)
-    """The same by what routers picked."""
+    """Rewards by router node and the route that it picked."""
     repeated: int = 0
     """Rewards that did not count, for requests that had theirs already."""
 

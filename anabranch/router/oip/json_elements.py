@@ -51,7 +51,7 @@ _ELEMENTS: dict[str, Any] = {
     "FP64": float,
     "BYTES": str,
 }
-"""What the JSON elements of a datatype must be."""
+"""Types that the JSON elements of a tensor must have, by its datatype."""
 
 
 def _decoder(kind: Any, depth: int) -> msgspec.json.Decoder[list[Any]]:

@@ -94,7 +94,7 @@ class LogEntry:
     parts: list[list[KeptTensor]] = field(default_factory=list)
     """Outputs of the reply; where the graph streams, of each part of it."""
     path: Mapping[str, str] = field(default_factory=dict)
-    """What routers picked: router to route."""
+    """Routes that were picked, by router node."""
     seconds: float = 0.0
     failure: LoggedFailure | None = None
     is_cut: bool = False

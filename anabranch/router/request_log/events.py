@@ -51,7 +51,7 @@ class Data(msgspec.Struct):
     responses: list[LoggedResponse] | None = None
     """The parts of the reply of a graph that streams."""
     omitted: list[str] = []
-    """What was too large to be logged: the request's parameters, the last parts of the reply."""
+    """Parts too large to be logged: the request's parameters, the last parts of the reply."""
 
 
 class LogEvent(msgspec.Struct):

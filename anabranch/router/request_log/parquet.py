@@ -18,7 +18,7 @@ _GROUP = 2**22
 
 
 class _Summary(msgspec.Struct):
-    """What of an event's data has a column of its own."""
+    """The fields of an event's data that have a column of their own."""
 
     graph: str
     revision: int

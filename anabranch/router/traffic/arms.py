@@ -79,7 +79,7 @@ class Arms:
 
     @property
     def routing(self) -> Routing:
-        """What is in force now."""
+        """The routing in force now."""
         assert self._routing is not None, "no table yet"
         return self._routing
 

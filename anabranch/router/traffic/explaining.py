@@ -46,7 +46,7 @@ class Explain(Protocol):
 
 
 ExplainersOf = Callable[[int], Explain]
-"""What asks the explainers of a revision."""
+"""Lookup of the function that asks a revision's explainers, by the revision's number."""
 Told = dict[str, bool | int | float | str]
 """Parameters of a reply."""
 
@@ -185,7 +185,7 @@ async def _at_once(told: Told) -> Told:
 
 
 def failed(name: str, error: Exception) -> Told:
-    """What a reply says of an explanation that did not come."""
+    """Return the parameters of a reply whose explanation did not come."""
     if isinstance(error, DeadlineExceeded):
         why = f"late: {error}"
     elif isinstance(error, Unavailable):

@@ -16,7 +16,7 @@ Answer: TypeAlias = tuple[Label, ...]
 MAX_ROWS = 16
 """Rows beyond which nobody remembers an answer."""
 MAX_BYTES = 64 * 2**10
-"""Likewise for the size of an output."""
+"""Size of an output beyond which nobody remembers an answer, in bytes."""
 MAX_LABEL = 256
 """Longest label, in characters or bytes: what is longer is text, and no label."""
 

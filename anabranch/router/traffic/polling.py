@@ -21,19 +21,19 @@ logger = logging.getLogger("anabranch.router")
 REPORT_S = 0.5
 """Time between two reports, where something has changed."""
 IDLE_REPORT_S = 10.0
-"""The same where nothing has: for a controller that has started anew."""
+"""Time between two reports without changes, for a controller that has started anew."""
 POLL_S = 60.0
 """A poll that takes longer is lost: the controller answers after half of that at the latest."""
 SEND_S = 5.0
-"""Likewise for a report."""
+"""Longest time of a report, or of a call with decisions."""
 ASK_S = 2.0
-"""Likewise for what a client waits for."""
+"""Longest time of a call that a client waits for."""
 SHARED = 2000
 """Decisions that are told in one call."""
 _PIECE = 100
 """Decisions that are made ready at a time, which is a millisecond in which nothing else is done."""
 LEAVE_S = 1.0
-"""Likewise for the last report, and the last word."""
+"""Longest time of the last report, and of the notice that the router ends."""
 
 
 class TableSource(Protocol):

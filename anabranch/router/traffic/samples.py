@@ -65,7 +65,7 @@ class Samples:
 
 
 def counted_samples(graph: str, registry: Registry = REGISTRY) -> Notice:
-    """What counts the samples of a router that were sent to explainers."""
+    """Return the function that counts a router's samples for explainers, by their outcome."""
 
     def notice(revision: str, explainer: str, outcome: Outcome) -> None:
         labels = graph, revision, explainer, outcome

@@ -54,7 +54,7 @@ class Breakers:
         return not any(one.trips for one in self._known.values())
 
     def admitted(self, replicas: Collection[str], now: float) -> list[str]:
-        """Those replicas that may get a call now: all of them where none may."""
+        """Return the replicas that may get a call now: all of them where none may."""
         found = [name for name in replicas if self._of(name).admits(now)]
         return found or list(replicas)
 

@@ -28,7 +28,7 @@ REFRESH_S = 5.0
 ASK_S = 5.0
 """Longest time that the controller's answer is waited for."""
 LAST_S = 1.0
-"""The same of the last one."""
+"""Longest time that the controller's answer to the last flush is waited for."""
 
 logger = logging.getLogger("anabranch.telemetry")
 
@@ -57,7 +57,7 @@ class Exporter:
         self._clock = clock
         self._process = os.urandom(8).hex()
         self._told: dict[str, dict[Labels, Value]] = {}
-        """What the controller has acknowledged."""
+        """Values that the controller has acknowledged, by metric and labels."""
         self._told_at = self._shown_at = -REFRESH_S
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="anabranch-metrics", daemon=True)

@@ -35,7 +35,7 @@ def write_logs() -> None:
 
 
 def _handler() -> logging.Handler:
-    """What writes records: to Serve's file where there is one."""
+    """Return the handler that writes records: to Serve's file where there is one."""
     stamp = Stamp(*here())
     handler: logging.Handler = logging.StreamHandler()
     for buffer in logging.getLogger(SERVE).handlers:

@@ -36,7 +36,7 @@ logger = logging.getLogger("anabranch.serve")
 
 
 def token_digest(token: str) -> str:
-    """What a gateway knows of the token: enough to check one, too little to make one up."""
+    """Return a digest of the token: enough to check a token, too little to make one up."""
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
@@ -58,7 +58,7 @@ class ControllerLink:
         return found
 
     async def metrics(self) -> Snapshot:
-        """What the engine's processes have counted; Unavailable while the controller restarts."""
+        """Return the metrics of the engine; Unavailable while the controller restarts."""
         found: Snapshot = await self._call("metrics")
         return found
 

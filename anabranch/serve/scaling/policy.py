@@ -20,9 +20,9 @@ from anabranch.serve.scaling.peaks import floor
 from anabranch.specs.models import Peak
 
 ONGOING = "anabranch_ongoing"
-"""What a replica tells of itself: requests in progress."""
+"""Name of a replica's metric: its requests in progress."""
 REQUESTS = "anabranch_requests"
-"""What a replica tells of itself: requests that it ever had."""
+"""Name of a replica's metric: the requests that it ever had."""
 
 
 def wanted(

@@ -15,9 +15,9 @@ from typing import Literal, TypeAlias
 from anabranch.telemetry.definitions import MetricDefinition
 
 Source: TypeAlias = Literal["gateway", "ray"]
-"""Who exports: the gateway at ``/metrics``, or Ray's agents."""
+"""Exporter of a metric: the gateway at ``/metrics``, or Ray's agents."""
 PREFIXES: dict[Source, str] = {"gateway": "", "ray": "ray_"}
-"""What stands in front of the names of metrics and recording rules."""
+"""Prefixes of the names of metrics and recording rules, by exporter."""
 JOBS: dict[Source, str] = {"gateway": "anabranch", "ray": "ray"}
 """The job that scrapes the export, in ``deploy/prometheus/prometheus.yml``."""
 

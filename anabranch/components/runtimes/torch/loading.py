@@ -43,12 +43,12 @@ class LoadedTorchModel:
     specs: Sequence[TensorSpec | None]
     """Types of the inputs; None where the file does not say."""
     dtypes: Sequence[Any]
-    """What the inputs are on the device, as torch's dtypes; None where the file does not say."""
+    """Torch's dtypes of the inputs on the device; None where the file does not say."""
     device: str
     keywords: Sequence[str] = ()
     """The last of the inputs, which go by name."""
     outputs: Mapping[str, ModelTensor] = field(default_factory=dict)
-    """What is known of the outputs, once they are on the CPU."""
+    """Known datatypes and shapes of the outputs, once they are on the CPU, by name."""
 
     def call(self, tensors: list[Any]) -> Any:
         """Return the outputs for tensors on the device, as ``named_outputs`` gives them."""
