@@ -218,6 +218,7 @@ def test_no_reward_is_lost_when_they_die(
     assert game.routes["good"] >= 0.75 * game.routes.total(), game.routes
 
 
+@pytest.mark.nightly
 def test_a_new_revision_goes_on_and_notices_a_swap(
     engine: Engine, arms: str, given_once: Given
 ) -> None:

@@ -95,6 +95,7 @@ def test_up_deploy_infer_down(new_engine):
     assert json.loads(done(engine.process("down", "-o", "json")).stdout)["stopped"] is False
 
 
+@pytest.mark.nightly
 def test_two_engines_side_by_side(new_engine):
     """Each goes its own way, also where the head of one dies and leaves all that it started."""
     one, two = new_engine("one"), new_engine("two")

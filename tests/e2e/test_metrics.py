@@ -155,7 +155,7 @@ def played(engine: Engine, given_once: Given) -> Iterator[tuple[str, Counter[tup
     yield name, Counter((endpoint, reply.status_code) for endpoint, reply in replies)
 
 
-@pytest.mark.parametrize("look", [own, rays])
+@pytest.mark.parametrize("look", [own, pytest.param(rays, marks=pytest.mark.nightly)])
 def test_counts_equal_the_clients(
     engine: Engine, played: tuple[str, Counter[tuple[str, int]]], look: Look
 ) -> None:

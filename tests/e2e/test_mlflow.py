@@ -96,6 +96,7 @@ def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
             time.sleep(0.2)
 
 
+@pytest.mark.nightly
 def test_an_alias_that_moved_is_picked_up_by_the_next_deploy(
     engine: Engine, given: Given, tracking: str
 ) -> None:

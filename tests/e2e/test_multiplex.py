@@ -78,6 +78,7 @@ async def ask_all(url: str, numbers: list[int]) -> list[httpx.Response]:
         return await asyncio.gather(*(ask(number) for number in numbers))
 
 
+@pytest.mark.nightly
 def test_two_hundred_models_answer_in_bounded_memory(
     engine: Engine, answers: list[list[float]]
 ) -> None:

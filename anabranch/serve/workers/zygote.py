@@ -8,9 +8,9 @@ do, so that the next replica finds them.
 
 The engine's head process starts the zygote before it imports Ray, so that both import at the same
 time, and workers that come early wait for it. Where it has died, the next worker starts as Ray
-starts it, and the launcher starts a new zygote beside it. Ray reads a worker's job, and the process
-with which the worker ends, from the environment when it is imported; so the zygote has both from its
-start: the engine's first job, and the head's process or Ray's daemon, with which it ends itself.
+starts it, and the launcher starts a new zygote beside it. Ray reads the job of a worker, and the
+process with which the worker ends, from the environment when it is imported. So the zygote has both
+from its start: the engine's first job, and the head's process or Ray's daemon, with which it ends.
 
 Ray draws its ids, those of calls too, from generators in C++ that are seeded from one pool in the
 process, and forks after the first draw share the pool: two replicas then give two calls the same

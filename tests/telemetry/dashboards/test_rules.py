@@ -41,9 +41,7 @@ def laid_out(folder: Path, source: Source) -> Path:
 
 
 @needs_promtool
-@pytest.mark.parametrize(
-    "source", ["gateway", pytest.param("ray", marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize("source", ["gateway", pytest.param("ray", marks=pytest.mark.nightly)])
 def test_promtool_accepts_the_rules_and_their_tests_pass(source: Source, tmp_path: Path) -> None:
     folder = laid_out(tmp_path, source)
     promtool("check", "rules", "--lint-fatal", folder / "rules" / "anabranch.yml")
