@@ -23,7 +23,7 @@ class Environment:
     @property
     def home(self) -> Path:
         """Folder of all that the engine keeps."""
-        return self.read("ANABRANCH_HOME", Path, Path.home() / ".anabranch").absolute()
+        return self.read("ANABRANCH_HOME", Path, Path("~/.anabranch")).expanduser().absolute()
 
     def text(self, name: str, default: str = "") -> str:
         """Return a variable as it is; ``default`` where it is not set, or empty."""

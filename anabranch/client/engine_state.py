@@ -7,6 +7,7 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from anabranch.environment import Environment
 from anabranch.errors import EngineError
 
 FILE = "engine.json"
@@ -59,8 +60,7 @@ class EngineState:
 
 def resolve_home(home: str | Path | None = None) -> Path:
     """Return ``home``, else ``ANABRANCH_HOME``, else ``~/.anabranch``, as absolute path."""
-    chosen = home or os.environ.get("ANABRANCH_HOME") or Path.home() / ".anabranch"
-    return Path(chosen).expanduser().absolute()
+    return Path(home).expanduser().absolute() if home else Environment(os.environ).home
 
 
 def read_state(home: Path) -> EngineState | None:
