@@ -12,7 +12,7 @@ READY  := $(VENV)/.ready
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check -c requirements.lock
 UV     := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c requirements.lock
 # Engines want the machine for themselves; all other tests share it.
-PARALLEL := --numprocesses auto --dist worksteal
+PARALLEL := --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-nightly test-gpu check format bench schema metrics proto swagger dagre lock clean
@@ -38,7 +38,7 @@ demo: $(DEMO) ## Train, serve and check a real ensemble over HTTP, then take it 
 
 test: setup ## Run all tests but those of the night
 	$(BIN)/python -m pytest -m "not e2e and not nightly" $(PARALLEL)
-	$(BIN)/python -m pytest -m "e2e and not nightly"
+	$(BIN)/python -m pytest -m "e2e and not nightly" tests/e2e
 
 test-unit: setup ## Run the tests that take no engine and little time
 	$(BIN)/python -m pytest -m "not e2e and not nightly and not slow" $(PARALLEL)

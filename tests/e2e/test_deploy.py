@@ -152,6 +152,7 @@ def test_the_answers_are_the_same_wherever_nodes_run(engine: Engine, given: Give
     assert segments.keys() == {"head", "b", "d"}
 
 
+@pytest.mark.nightly
 def test_side_by_side_with_the_same_file_names_and_different_dependencies(
     engine: Engine, given: Given
 ) -> None:

@@ -157,6 +157,7 @@ def test_a_start_that_fails_shows_why_and_leaves_nothing(new_engine):
     assert engine.state is None
 
 
+@pytest.mark.nightly
 def test_without_haproxy_the_default_proxy_answers(new_engine):
     engine = new_engine(env={OVERRIDE: "/nonexistent/haproxy"})
     warned = done(engine.start())

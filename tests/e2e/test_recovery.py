@@ -32,6 +32,7 @@ def test_the_dashboard_shows_graphs_by_their_names(engine: Engine, given: Given)
     assert set(found[f"{name}.r1"]["deployments"]) == {"heavy"}
 
 
+@pytest.mark.nightly
 def test_every_graph_is_back_after_ray_was_stopped_entirely(engine: Engine, given: Given) -> None:
     light = given.deployed(spec("back-light", double=node("Double")), CODE)
     apart = {"placement": {"isolate": True}}
