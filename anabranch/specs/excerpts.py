@@ -88,9 +88,9 @@ def did_you_mean(word: str, choices: Sequence[str]) -> str:
     """Return `` (did you mean `x`?)``, or the choices where none is near and they are few."""
     match = nearest(word, choices)
     if match is not None:
-        return f" (did you mean `{match}`?)"
+        return f" (did you mean {quoted(match)}?)"
     if 0 < len(choices) <= _MAX_LISTED:
-        return f" (choose from {', '.join(choices)})"
+        return f" (choose from {', '.join(map(clean, choices))})"
     return ""
 
 
@@ -113,5 +113,5 @@ def listing(names: Iterable[str]) -> str:
 
 def quoted_all(names: Iterable[str]) -> str:
     """Return names in backquotes: `` `a` ``, `` `a` and `b` ``, `` `a`, `b` and `c` ``."""
-    *most, last = [f"`{name}`" for name in names]
+    *most, last = map(quoted, names)
     return f"{', '.join(most)} and {last}" if most else last

@@ -69,3 +69,9 @@ def test_hostile_names_stay_short_and_printable() -> None:
     for text in (hint(hostile, [hostile]), listing([hostile]), shown(hostile)):
         assert len(text) < 200
         assert text.isprintable()
+
+
+@given(st.text(max_size=10), st.lists(st.text(max_size=10), min_size=1))
+def test_names_of_a_hostile_spec_are_never_shown_raw(word: str, names: list[str]) -> None:
+    for text in (did_you_mean(word, names), hint(word, names), listing(names), quoted_all(names)):
+        assert text.isprintable()
