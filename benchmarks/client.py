@@ -23,7 +23,9 @@ except ImportError:
     from asyncio import run  # type: ignore[assignment]
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_IN_CHUNKS = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 _END = b"\r\n\r\n"
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 
 
 class Tally:
@@ -49,6 +51,8 @@ class Connection(asyncio.Protocol):
         self._head = b""
         self._missing: int | None = None
         """Bytes of the reply's body that are still to come; None until its head is there."""
+        self._tail: bytes | None = None
+        """Last bytes of a reply that comes in chunks; None for one of a known length."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start."""
@@ -64,6 +68,8 @@ class Connection(asyncio.Protocol):
         """Take a part of a reply, mostly all of it. Bodies are counted and not kept."""
         if self._missing is None:
             self._begin(data)
+        elif self._tail is not None:
+            self._take_chunks(data)
         else:
             self._missing -= len(data)
         if self._missing is not None and self._missing <= 0:
@@ -75,17 +81,23 @@ class Connection(asyncio.Protocol):
         if end < 0:
             return
         length = _LENGTH.search(self._head, 0, end)
-        if length is None:
-            self._transport.close()
-        else:
+        if length is not None:
             self._missing = end + len(_END) + int(length[1]) - len(self._head)
+        elif _IN_CHUNKS.search(self._head, 0, end) is not None:
+            self._take_chunks(self._head[end + len(_END) :])
+        else:
+            self._transport.close()
+
+    def _take_chunks(self, data: bytes) -> None:
+        self._tail = ((self._tail or b"") + data)[-len(_LAST_CHUNK) :]
+        self._missing = 0 if self._tail == _LAST_CHUNK else 1
 
     def _answered(self) -> None:
         if self._head.startswith(b"HTTP/1.1 200"):
             self._tally.latencies.append(time.perf_counter() - self._sent)
         else:
             self._tally.failed += 1
-        self._head, self._missing = b"", None
+        self._head, self._missing, self._tail = b"", None, None
         if not self._tally.is_over():
             self._send()
         elif not self.done.done():

@@ -35,6 +35,19 @@ class Refuse(Reply):
     status = 500
 
 
+class InChunks(Reply):
+    """The body and each of its ends may come apart from the rest."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for part in (b"1\r\n{\r\n1\r\n}", b"\r\n0\r\n", b"\r\n"):
+            self.wfile.write(part)
+            self.wfile.flush()
+
+
 class Large(Reply):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -69,8 +82,9 @@ def serving_grpc(infer: Callable[..., bytes | None]) -> Iterator[str]:
     server.stop(None).wait()
 
 
-def test_answers_are_counted_and_timed() -> None:
-    with serving(Reply) as url:
+@pytest.mark.parametrize("reply", [Reply, InChunks])
+def test_answers_are_counted_and_timed(reply: type[Reply]) -> None:
+    with serving(reply) as url:
         found = load(url, connections=2, seconds=1, using="python")
     assert found.answered > 0
     assert found.failed == 0
