@@ -8,7 +8,6 @@ Exits 1 if anything is not as it should be.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import os
@@ -36,6 +35,7 @@ from anabranch.graph.plan.plan import Plan
 HERE = Path(__file__).parent
 SPEC = HERE / "graph.yaml"
 IN_FLIGHT = 16
+ROUNDS = 2
 TOLERANCE = 1e-6
 Images = npt.NDArray[np.float32]
 
@@ -75,9 +75,6 @@ class Run:
 
 def main() -> int:
     """Run the demo; 0 if every answer was right by ``graph.run()``."""
-    parser = argparse.ArgumentParser(description="Train, serve and check the digits graph.")
-    parser.add_argument("--rounds", type=int, default=2, help="times that each image is sent")
-    rounds = parser.parse_args().rounds
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     say("Training a random forest and a network on scikit-learn's digits")
     train.main()
@@ -88,7 +85,7 @@ def main() -> int:
         say(f"Sending {len(images)} held-out images over HTTP, {IN_FLIGHT} in flight, by turns")
         for one in runs:
             asyncio.run(ask_all(one.url, images[: 2 * IN_FLIGHT]))  # warm, and not counted
-        for one in rounds * runs:
+        for one in ROUNDS * runs:
             one.turn(images)
     return report(runs, digits, largest_difference(runs, images))
 

@@ -187,3 +187,15 @@ def test_links_between_documents_lead_somewhere() -> None:
 def test_what_starts_an_engine_is_marked_and_does_not_run_beside_the_others() -> None:
     for module in (ROOT / "tests" / "e2e").glob("test_*.py"):
         assert "pytest.mark.e2e" in module.read_text().partition("\npytestmark = ")[2], module
+
+
+def test_what_starts_an_engine_elsewhere_is_for_the_night() -> None:
+    """``make test`` looks for engines in ``tests/e2e`` alone."""
+    elsewhere = [
+        module
+        for module in (ROOT / "tests").rglob("test_*.py")
+        if module.parent.name != "e2e" and module != Path(__file__)
+    ]
+    for module in elsewhere:
+        text = module.read_text()
+        assert "pytest.mark.e2e" not in text or "pytest.mark.nightly" in text, module

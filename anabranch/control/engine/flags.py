@@ -63,8 +63,6 @@ def base_environment(
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if loopback else "1",
         "PYTHONPATH": _python_path(env),
         HOOK: _LOOPBACK_HOOK,
-        # Workers that wait for a job cannot be forks, and are slower to start than these.
-        "RAY_prestart_worker_first_driver": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "DASHBOARD_METRIC_PORT": str(block.fixed["dashboard_metrics"]),
@@ -94,7 +92,12 @@ def zygote_environment(runtime: Path) -> dict[str, str]:
     """Where replicas are forked from; elsewhere forking is not safe for all libraries."""
     if sys.platform != "linux":
         return {}
-    return {ZYGOTE: str(runtime / "zygote.sock"), MODULES: ",".join(_MODULES)}
+    return {
+        ZYGOTE: str(runtime / "zygote.sock"),
+        MODULES: ",".join(_MODULES),
+        # Workers that wait for a job cannot be forks, and are slower to start than these.
+        "RAY_prestart_worker_first_driver": "0",
+    }
 
 
 def plain_proxy_environment() -> dict[str, str]:
