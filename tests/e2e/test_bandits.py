@@ -135,7 +135,7 @@ def again_if_by_chance(play: Callable[[int], None]) -> None:
 @pytest.mark.parametrize(
     ("requests", "share"), [(400, 0.7), pytest.param(2000, 0.85, marks=pytest.mark.nightly)]
 )
-@pytest.mark.parametrize("strategy", ["thompson", "ucb1"])
+@pytest.mark.parametrize("strategy", ["thompson", pytest.param("ucb1", marks=pytest.mark.nightly)])
 def test_the_best_arm_gets_most_requests(
     engine: Engine, arms: str, strategy: str, requests: int, share: float
 ) -> None:
@@ -193,7 +193,10 @@ def test_what_cannot_be_learned_is_refused(engine: Engine, arms: str) -> None:
     assert "it learns from 2 features of each request, not 3" in told(1.0, "linucb", features=many)
 
 
-@pytest.mark.parametrize(("victims", "seed"), [("routers", 2), ("the controller", 3)])
+@pytest.mark.parametrize(
+    ("victims", "seed"),
+    [pytest.param("routers", 2, marks=pytest.mark.nightly), ("the controller", 3)],
+)
 def test_no_reward_is_lost_when_they_die(
     engine: Engine, arms: str, victims: str, seed: int
 ) -> None:

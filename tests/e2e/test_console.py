@@ -290,6 +290,7 @@ def play(browser: Browser, revision: int) -> None:
     browser.shot("explanation")
 
 
+@pytest.mark.nightly
 def test_the_console_says_when_the_controller_is_gone(
     engine: Engine, seen: str, browser: Browser
 ) -> None:

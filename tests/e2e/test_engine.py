@@ -81,12 +81,12 @@ def test_up_deploy_infer_down(new_engine):
     answer = done(engine.process("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
     assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]
     assert listening(engine.processes(state)) == set()
-    assert "quickstart  1 " in done(engine.process("status")).stdout
-    assert "no change" in done(engine.process("plan", EXAMPLE)).stdout
-    missing = engine.process("infer", "quickstart", "-d", '{"inputs": []}')
+    assert "quickstart  1 " in done(engine.command("status")).stdout
+    assert "no change" in done(engine.command("plan", EXAMPLE)).stdout
+    missing = engine.command("infer", "quickstart", "-d", '{"inputs": []}')
     assert missing.returncode == 1 and "fruit" in missing.stderr and not missing.stdout
-    done(engine.process("delete", "quickstart"))
-    assert engine.process("status", "quickstart").returncode == 1
+    done(engine.command("delete", "quickstart"))
+    assert engine.command("status", "quickstart").returncode == 1
 
     assert json.loads(done(engine.process("down", "-o", "json")).stdout)["stopped"] is True
     assert engine.processes(state) == []

@@ -240,6 +240,7 @@ def test_a_traced_request_is_the_example_of_its_buckets(engine: Engine, given: G
     until(shown)
 
 
+@pytest.mark.nightly
 def test_counts_outlive_replicas_and_begin_anew_with_the_controller(
     engine: Engine, given: Given
 ) -> None:

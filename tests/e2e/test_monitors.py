@@ -222,6 +222,7 @@ def test_monitors_that_hang_cost_only_what_they_would_have_seen(
     assert outlet("dropped_total") > lost
 
 
+@pytest.mark.nightly
 def test_a_rollout_stops_a_candidate_whose_data_drift(given: Given, load: Any) -> None:
     engine = given.engine
     rollout = {

@@ -68,6 +68,7 @@ def back(engine: Engine, old: int) -> bool:
     )
 
 
+@pytest.mark.nightly
 def test_a_deploy_goes_on_when_the_controller_dies_in_it(engine: Engine, given: Given) -> None:
     name = given.deployed(spec("carried-on", double=node("Double")), CODE)
     path = given.bundle(spec(name, double=node("Double"), again=node("Double", "double")), CODE)

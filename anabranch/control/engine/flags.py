@@ -27,7 +27,7 @@ OVERRIDE = "RAY_SERVE_HAPROXY_BINARY_PATH"
 """Variable that names the HAProxy binary to use."""
 LOOPBACK = "ANABRANCH_LOOPBACK"
 """Set to 1 where Ray itself must stay on the loopback interface."""
-DRAIN_S = 2
+DRAIN_S = 1
 """Shortest time that a replaced replica goes on serving, in seconds."""
 LONGEST_FOLDER = 25
 """Longest runtime folder for which HAProxy's sockets fit into the 107 bytes of a socket's path."""
