@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+from msgspec import Struct
 
 from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
@@ -22,7 +23,7 @@ from anabranch.errors import DeadlineExceeded, InvalidRequest
 from anabranch.graph.batch.batching import PRIORITY, level
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.errors import UnencodableOutput
-from anabranch.router.stepping import Started
+from anabranch.router.stepping import Started, in_task
 from anabranch.specs.excerpts import hint, listing
 from anabranch.specs.models import Compare, TensorSpec
 from anabranch.telemetry.trace import Trace
@@ -90,8 +91,7 @@ class Head(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class InferenceRequest:
+class InferenceRequest(Struct):
     """A decoded request. BYTES tensors are arrays of ``object`` that hold ``str`` or ``bytes``."""
 
     inputs: Mapping[str, Array]
@@ -99,8 +99,8 @@ class InferenceRequest:
     """Outputs that are asked for; all of them if empty."""
     id: str | None = None
     """The caller's identifier, given back in the response."""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = {}
+    headers: Mapping[str, str] = {}
     """Of the call, with names in lower case."""
     request_id: str = ""
     """Of the call; made up where the caller gave none."""
@@ -115,8 +115,7 @@ class InferenceRequest:
         return self.id or self.request_id
 
 
-@dataclass(slots=True)
-class OutputTensor:
+class OutputTensor(Struct):
     """One output, with the datatype and shape that the array has."""
 
     name: str
@@ -124,8 +123,7 @@ class OutputTensor:
     array: Array
 
 
-@dataclass(slots=True)
-class InferenceResponse:
+class InferenceResponse(Struct):
     """An answer that is ready to be encoded; outputs are in the order asked for."""
 
     model_name: str
@@ -134,9 +132,9 @@ class InferenceResponse:
     outputs: list[OutputTensor]
     seconds: float = 0.0
     """How long the evaluation took, where it ran; clients are not told."""
-    path: Mapping[str, str] = field(default_factory=dict)
+    path: Mapping[str, str] = {}
     """Routes that were picked, by router node."""
-    parameters: dict[str, bool | int | float | str] = field(default_factory=dict)
+    parameters: dict[str, bool | int | float | str] = {}
     """Parameters of the answer, beside its tensors."""
 
 
@@ -172,7 +170,7 @@ class InferenceCore:
         self._head = head
         self._outputs = tuple(signature.outputs)
         self._expected = {
-            n: (to_dtype(spec.datatype), spec) for n, spec in signature.inputs.items()
+            n: (to_dtype(spec.datatype), spec.shape) for n, spec in signature.inputs.items()
         }
         self._types = {n: spec for n, spec in signature.outputs.items() if spec is not None}
 
@@ -263,6 +261,7 @@ class InferenceCore:
         return True
 
     async def _within(self, seconds: float, running: Started[T]) -> T:
+        await in_task()
         try:
             async with asyncio.timeout(seconds) as limit:
                 return await running
@@ -291,10 +290,10 @@ class InferenceCore:
         expected = self._expected
         if inputs.keys() != expected.keys():
             raise InvalidRequest(self._wrong_names(inputs))
-        for name, (dtype, spec) in expected.items():
+        for name, (dtype, shape) in expected.items():
             array = inputs[name]
-            if array.dtype != dtype or not fits(spec.shape, array.shape):
-                raise InvalidRequest(_wrong_type(name, spec, array))
+            if array.dtype != dtype or not fits(shape, array.shape):
+                raise InvalidRequest(_wrong_type(name, self._signature.inputs[name], array))
 
     def _wrong_names(self, inputs: Mapping[str, Array]) -> str:
         takes = ", ".join(f"{name} {spec}" for name, spec in self._signature.inputs.items())

@@ -95,7 +95,8 @@ class Lane:
         self.node = bound.node
         self.is_async = bound.is_async
         self._lanes = lanes
-        self._pace = CallPace()
+        self.pace = CallPace()
+        """Of calls by single requests."""
         self.places = max(1, int(getattr(bound.instance, "max_concurrency", 1)))
         self.calls: set[InterruptibleCall] = set()
         """Calls in threads that are under way, waited for or not."""
@@ -105,20 +106,15 @@ class Lane:
     @property
     def inline(self) -> bool:
         """True while the component runs on the loop."""
-        return self._pace.inline
+        return self.pace.inline
 
     def error(self, error: BaseException) -> AnabranchError:
         """The error that the rest of the engine sees for what the component raised."""
         return translate(self.node, error)
 
-    @property
-    def suspected(self) -> bool:
-        """True after a slow call on the loop: then the next one counts, even a fast one."""
-        return self._pace.was_slow
-
     def note(self, seconds: float, now: float) -> None:
-        """Note a call on the loop that ended at ``now``, where it was slow or suspected to be."""
-        if self._pace.on_loop(seconds, now):
+        """Note a call on the loop that ended at ``now``, where it or the one before was slow."""
+        if self.pace.on_loop(seconds, now):
             self._lanes.off_loop += 1
 
     async def call(
@@ -180,7 +176,7 @@ class Lane:
     @property
     def _is_here(self) -> bool:
         """Whether a call that has its place runs on the loop."""
-        return self._pace.inline
+        return self.pace.inline
 
     def _timed(self, call: Callable[[], Any]) -> Done:
         started = clock()
@@ -206,7 +202,7 @@ class Lane:
 
     def _learn(self, seconds: float) -> None:
         """Note a call in a thread."""
-        if not self._pace.inline and self._pace.in_thread(seconds):
+        if not self.pace.inline and self.pace.in_thread(seconds):
             self._lanes.off_loop -= 1
 
     def _here(self, call: Callable[[], Any]) -> Done:

@@ -11,19 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from anabranch.components.contract import DEFAULT_OUTPUT
 from anabranch.components.tensors.arrays import to_array
-from anabranch.components.tensors.datatypes import matches, to_dtype
+from anabranch.components.tensors.datatypes import DTYPES, matches, to_dtype
 from anabranch.errors import NodeError
 from anabranch.graph.plan.plan import PlannedNode, Ref
 from anabranch.specs.models import TensorSpec
 
 Convert = Callable[[Any], Any]
 
+_PLAIN = frozenset(dtype for dtype in DTYPES.values() if dtype.kind != "O")
+"""The dtypes whose arrays are tensors as they are."""
 UNSET: Any = object()
 """Content of a slot before its vertex has run."""
 
@@ -61,9 +64,19 @@ def accessor(node: PlannedNode, ref: Ref) -> Convert:
     if form is ValueForm.SINGLE:
         return identity
     if form is ValueForm.MULTI:
-        key = str(ref.output)
-        return lambda value: value[key]
-    return lambda value: _pick(node.name, value, ref.output)
+        return itemgetter(str(ref.output))
+    return _picker(node.name, ref.output)
+
+
+def _picker(name: str, output: str | None) -> Convert:
+    is_default = output in (None, DEFAULT_OUTPUT)
+
+    def pick(value: Any) -> Any:
+        if is_default and not isinstance(value, dict):
+            return value
+        return _pick(name, value, output)
+
+    return pick
 
 
 def _pick(name: str, value: Any, output: str | None) -> Any:
@@ -105,7 +118,16 @@ def finisher(node: PlannedNode) -> Convert:
     if form is ValueForm.SINGLE:
         only = next(iter(node.outputs or ()))
         return _finish_single(node.name, only, checks.get(only))
-    return lambda value: arrays_of(node.name, value)
+    return _finish_open(node.name)
+
+
+def _finish_open(name: str) -> Convert:
+    def finish(value: Any) -> Any:
+        if type(value) is np.ndarray and value.dtype in _PLAIN:
+            return value
+        return arrays_of(name, value)
+
+    return finish
 
 
 def _finish_single(name: str, only: str, check: Convert | None) -> Convert:
@@ -133,9 +155,7 @@ def _finish_multi(name: str, wanted: tuple[str, ...], checks: Mapping[str, Conve
 
 def arrays_of(name: str, value: Any) -> Any:
     """Return a component's result as an array or a dict of arrays; NodeError if it is neither."""
-    if type(value) is np.ndarray:
-        return _array(name, value)
-    if isinstance(value, Mapping):
+    if type(value) is not np.ndarray and isinstance(value, Mapping):
         if not value:
             raise NodeError(name, "it returned an empty dict; expected at least one output")
         return {str(key): _array(name, item) for key, item in value.items()}

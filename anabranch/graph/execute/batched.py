@@ -33,12 +33,12 @@ class BatchLane(Lane):
 
     def __init__(self, bound: Bound, lanes: Lanes, held: bool) -> None:
         super().__init__(bound, lanes)
-        self._pace = CallPace(0.0 if held else DIRECT)
+        self.pace = CallPace(0.0 if held else DIRECT)
         self._batches = CallPace()
 
     @property
     def _is_here(self) -> bool:
-        return self._pace.inline or self._batches.inline
+        return self.pace.inline or self._batches.inline
 
     def _learn(self, seconds: float) -> None:
         super()._learn(seconds)
@@ -47,7 +47,7 @@ class BatchLane(Lane):
 
     def note(self, seconds: float, now: float) -> None:
         """Note a call on the loop: of one request, or of a batch that may become one."""
-        if self._pace.inline:
+        if self.pace.inline:
             super().note(seconds, now)
         else:
             self._batches.on_loop(seconds, now)

@@ -39,11 +39,12 @@ def _plain(bound: Bound, parameters: Sequence[Parameter]) -> Invoke:
 
 def _with_conversions(bound: Bound, parameters: Sequence[Parameter]) -> Invoke:
     call = bound.call
-
-    def invoke(frame: Frame, context: Context) -> Any:
-        return call(**{key: convert(frame[slot]) for key, slot, convert in parameters})
-
-    return invoke
+    if len(parameters) == 1:
+        key, slot, convert = parameters[0]
+        return lambda frame, context: call(**{key: convert(frame[slot])})
+    return lambda frame, context: call(
+        **{key: convert(frame[slot]) for key, slot, convert in parameters}
+    )
 
 
 def _with_context(bound: Bound, parameters: Sequence[Parameter]) -> Invoke:

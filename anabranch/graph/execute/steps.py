@@ -49,6 +49,7 @@ class NodeStep:
         self._finish = finish
         self._lane = lane
         self._node = lane.node
+        self._pace = lane.pace
         self._policy = policy
         self.leaves = lane.is_async
 
@@ -59,22 +60,23 @@ class NodeStep:
     def inline(self, frame: Frame, context: Context) -> None:
         """Run the component here and now."""
         NODE.set(self._node)
+        counts = self._counts if context.is_traffic else None
+        invoke = self._invoke if context.trace is None else self._recorded
         started = clock()
         try:
-            invoke = self._invoke if context.trace is None else self._recorded
             frame[self.slot] = self._finish(invoke(frame, context))
         except (Exception, SystemExit) as error:
             found = self._lane.error(error)
-            if self._counts is not None and context.is_traffic:
-                self._counts.failed(found)
+            if counts is not None:
+                counts.failed(found)
             raise found from error
-        else:
-            if self._counts is not None and context.is_traffic:
-                self._counts.answered(clock() - started, context)
         finally:
-            lane, now = self._lane, clock()
-            if now - started > SLOW or lane.suspected:
-                lane.note(now - started, now)
+            now = clock()
+            seconds = now - started
+            if seconds > SLOW or self._pace.was_slow:
+                self._lane.note(seconds, now)
+        if counts is not None:
+            counts.answered(seconds, context)
 
     def begin(self, run: Run) -> None:
         """Run the component at once if it may and can, else as a task."""

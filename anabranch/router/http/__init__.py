@@ -1,1 +1,1 @@
-"""HTTP for routers and the gateway: requests, responses and the endpoints of a graph."""
+"""HTTP for routers and the gateway: the server, requests, responses, the endpoints of a graph."""

@@ -7,18 +7,25 @@ ASGI: lifespan events, refusing WebSockets, the request id, and turning exceptio
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from anabranch.router.errors import ClientGone, HttpReply, MethodNotAllowed, error_reply
+from anabranch.router.errors import ClientGone, Headers, HttpReply, MethodNotAllowed, error_reply
 from anabranch.router.http.compression import SMALLEST, packed
 from anabranch.router.http.event_stream import HEADERS as EVENT_HEADERS
 from anabranch.router.http.event_stream import EventStream
 from anabranch.router.http.observing import HttpObserver
-from anabranch.router.http.request import ID, HttpRequest, Message, Receive, Send
+from anabranch.router.http.request import (
+    ID,
+    HttpRequest,
+    Message,
+    Receive,
+    Send,
+)
+from anabranch.router.stepping import in_task
 from anabranch.router.tracing import RESPONSE
 
 STALLED_S = 30.0
@@ -42,7 +49,8 @@ class CancelOnDisconnect:
         self._gone = False
         self._listener: asyncio.Task[None] | None = None
 
-    def __enter__(self) -> None:
+    async def __aenter__(self) -> None:
+        await in_task()
         self._task = asyncio.current_task()
         self._timer = asyncio.get_running_loop().call_later(self._AFTER, self._start)
 
@@ -56,7 +64,7 @@ class CancelOnDisconnect:
         if self._task is not None:
             self._task.cancel()
 
-    def __exit__(self, *_: object) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._timer.cancel()
         if self._listener is not None:
             self._listener.cancel()
@@ -65,40 +73,40 @@ class CancelOnDisconnect:
             raise ClientGone from None
 
 
-Answer: TypeAlias = HttpReply | EventStream
+class StreamedReply(NamedTuple):
+    """A response whose body comes piece by piece; ``rest`` is what follows its first piece.
+
+    ``headers`` are all but the id's; ``rest`` must be closed.
+    """
+
+    status: int
+    headers: Headers
+    first: bytes
+    rest: AsyncGenerator[bytes, None]
+
+
+Answer: TypeAlias = HttpReply | EventStream | StreamedReply
 Handler: TypeAlias = Callable[[HttpRequest], Awaitable[Answer]]
 
 
 class HttpApp:
-    """An ASGI application around one handler.
+    """An ASGI application around one handler; an ``observer`` counts and traces requests."""
 
-    ``sends_id`` is False behind a server that adds ``x-request-id`` to responses itself, as Ray
-    Serve does, so that clients do not see it twice. An ``observer`` counts and traces requests.
-    """
-
-    def __init__(
-        self,
-        handler: Handler,
-        sends_id: bool = True,
-        observer: HttpObserver | None = None,
-    ) -> None:
+    def __init__(self, handler: Handler, observer: HttpObserver | None = None) -> None:
         self._handler = handler
-        self._sends_id = sends_id
         self._observer = observer
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection of any type."""
         if scope["type"] == "http":
-            await self._http(HttpRequest(scope, receive), send)
+            request = HttpRequest(scope, receive)
+            answer = self._answer(request, send)
+            await (answer if self._observer is None else self._observer.observed(request, answer))
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
-
-    async def _http(self, request: HttpRequest, send: Send) -> None:
-        answer = self._answer(request, send)
-        await (answer if self._observer is None else self._observer.observed(request, answer))
 
     async def _answer(self, request: HttpRequest, send: Send) -> int:
         """Answer a request; the status, or 0 where its client has gone."""
@@ -110,38 +118,46 @@ class HttpApp:
         except Exception as error:
             reply = error_reply(error, request.id)
         if isinstance(reply, EventStream):
+            reply = StreamedReply(200, EVENT_HEADERS, *reply)
+        if isinstance(reply, StreamedReply):
             return await self._stream(request, reply, send)
-        await self._send(request, reply, send)
-        return reply.status
-
-    async def _stream(self, request: HttpRequest, reply: EventStream, send: Send) -> int:
-        headers = [*EVENT_HEADERS, *self._id(request)]
-        async with aclosing(reply.rest):
-            with suppress(ClientGone), CancelOnDisconnect(request.receive):
-                await send({"type": "http.response.start", "status": 200, "headers": headers})
-                await _send_piece(send, reply.first)
-                async for event in reply.rest:
-                    await _send_piece(send, event)
-                await send({"type": "http.response.body", "body": b""})
-                return 200
-        return 0
-
-    def _id(self, request: HttpRequest) -> list[tuple[bytes, bytes]]:
-        found = [(ID, request.id.encode())] if self._sends_id else []
-        if request.trace is not None:
-            found.append((RESPONSE.encode(), request.trace.traceparent.encode()))
-        return found
-
-    async def _send(self, request: HttpRequest, reply: HttpReply, send: Send) -> None:
         if len(reply.body) > SMALLEST and request.accepts_coding:
             reply = await packed(reply, request.headers["accept-encoding"])
-        headers = [(b"content-length", str(len(reply.body)).encode()), *reply.headers]
-        if not reply.headers or not any(name == b"content-type" for name, _ in reply.headers):
-            headers.append(_JSON)
-        headers += self._id(request)
-        body = b"" if request.method == "HEAD" else reply.body
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        headers, body = _headers(request, reply), reply.body
+        if request.method == "HEAD":
+            body = b""
+        if not request.reply(reply.status, headers, body):
+            await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+        return reply.status
+
+    async def _stream(self, request: HttpRequest, reply: StreamedReply, send: Send) -> int:
+        headers = [*reply.headers, *_id(request)]
+        start = {"type": "http.response.start", "status": reply.status, "headers": headers}
+        async with aclosing(reply.rest):
+            with suppress(ClientGone):
+                async with CancelOnDisconnect(request.receive):
+                    await send(start)
+                    await _send_piece(send, reply.first)
+                    async for event in reply.rest:
+                        await _send_piece(send, event)
+                    await send({"type": "http.response.body", "body": b""})
+                return reply.status
+        return 0
+
+
+def _headers(request: HttpRequest, reply: HttpReply) -> Headers:
+    own = reply.headers
+    if not own or not any(name == b"content-type" for name, _ in own):
+        own = (*own, _JSON)
+    return ((b"content-length", b"%d" % len(reply.body)), *own, *_id(request))
+
+
+def _id(request: HttpRequest) -> Headers:
+    own = ID, request.id.encode()
+    if request.trace is None:
+        return (own,)
+    return own, (RESPONSE.encode(), request.trace.traceparent.encode())
 
 
 async def _send_piece(send: Send, body: bytes) -> None:
@@ -161,12 +177,12 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-async def dispatch(request: HttpRequest, methods: Mapping[str, Handler]) -> Answer:
+def dispatch(request: HttpRequest, methods: Mapping[str, Handler]) -> Awaitable[Answer]:
     """Answer with the handler for the request's method; HEAD is a GET without the body."""
     handler = methods.get("GET" if request.method == "HEAD" else request.method)
     if handler is None:
         raise MethodNotAllowed(request.method, [*methods, *(["HEAD"] if "GET" in methods else [])])
-    return await handler(request)
+    return handler(request)
 
 
 def json_reply(document: Any, status: int = 200) -> HttpReply:

@@ -39,9 +39,9 @@ from anabranch.router.http.app import (
 from anabranch.router.http.event_stream import EventStream, begin, to_events
 from anabranch.router.http.observing import HttpObserver
 from anabranch.router.http.openapi import document
-from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
+from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.oip.decode import decode_body
-from anabranch.router.oip.encode import encode_metadata, encode_response
+from anabranch.router.oip.encode import JSON_ONLY, encode_metadata, encode_response
 from anabranch.router.oip.generate import decode_generate, encode_answer, encode_each, joined
 from anabranch.router.stepping import Started
 from anabranch.router.traffic.arms import Arms
@@ -54,13 +54,13 @@ Endpoint: TypeAlias = Callable[[str | None, HttpRequest], Awaitable[Answer]]
 _VERSIONS = "/versions/"
 
 
-class GraphApp:
+class GraphApp(HttpApp):
     """ASGI application of one graph, for Serve's route prefix ``/v2/models/<graph>``.
 
-    ``sends_id`` is as in ``HttpApp``; rewards are taken only where there is ``feedback``.
+    Rewards are taken only where there is ``feedback``.
     """
 
-    def __init__(self, arms: Arms, sends_id: bool = True, feedback: Feedback | None = None) -> None:
+    def __init__(self, arms: Arms, feedback: Feedback | None = None) -> None:
         self._arms = arms
         self._body = BodyRule.of(arms.limits)
         self._prefix = f"/v2/models/{arms.name}"
@@ -78,18 +78,21 @@ class GraphApp:
         self._routes = {path: _bound(found, None) for path, found in self._endpoints.items()}
         if feedback is not None:
             self._routes["/feedback"] = {"POST": partial(self._feedback, feedback)}
-        observer = HttpObserver(arms.name, arms.sampler, self._route)
-        self._app = HttpApp(self._handle, sends_id, observer)
+        self._direct = {
+            (method, self._prefix + path): handler
+            for path, methods in self._routes.items()
+            for method, handler in methods.items()
+        }
+        """Handlers by method and whole path: where most requests go."""
+        super().__init__(self._handle, HttpObserver(arms.name, arms.sampler, self._route))
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one ASGI connection."""
-        await self._app(scope, receive, send)
-
-    async def _handle(self, request: HttpRequest) -> Answer:
+    def _handle(self, request: HttpRequest) -> Awaitable[Answer]:
         request.check_headers(self._arms.limits.max_headers)
+        handler = self._direct.get((request.method, request.path))
+        if handler is not None:
+            return handler(request)
         path = request.path.removeprefix(self._prefix).removesuffix("/")
-        methods = self._routes.get(path) or self._versioned(path)
-        return await dispatch(request, methods)
+        return dispatch(request, self._routes.get(path) or self._versioned(path))
 
     def _route(self, path: str) -> str | None:
         """The template of a path, as traces and metrics name it; None for one that there is not."""
@@ -142,11 +145,11 @@ class GraphApp:
                 body, length, limits, lambda: arms.metadata(revision).inputs
             )
             _told_of_call(decoded, request)
-            encode = partial(encode_response, form=form)
+            encode = encode_response if form is JSON_ONLY else partial(encode_response, form=form)
             running = Started(arms.infer(decoded, encode, revision))
             if running.done:
                 return running.value
-            with CancelOnDisconnect(request.receive):
+            async with CancelOnDisconnect(request.receive):
                 return await running
 
     async def _explain(self, revision: str | None, request: HttpRequest) -> HttpReply:
@@ -156,7 +159,7 @@ class GraphApp:
         with arms.explain_gate:
             decoded, _ = decode_body(body, length, limits, lambda: arms.metadata(revision).inputs)
             _told_of_call(decoded, request)
-            with CancelOnDisconnect(request.receive):
+            async with CancelOnDisconnect(request.receive):
                 found = await arms.explain(decoded, revision)
         return HttpReply(200, found)
 
@@ -168,7 +171,7 @@ class GraphApp:
             decoded = decode_generate(body, metadata, arms.limits)
             _told_of_call(decoded, request)
             responses = arms.stream(decoded, revision)
-            with CancelOnDisconnect(request.receive):
+            async with CancelOnDisconnect(request.receive):
                 found = await joined(responses, arms.limits.max_body)
         return HttpReply(200, encode_answer(found, metadata))
 
@@ -182,7 +185,7 @@ class GraphApp:
             _told_of_call(decoded, request)
             responses = arms.stream(decoded, revision)
             events = to_events(encode_each(responses, metadata), held.pop_all(), request.id)
-        with CancelOnDisconnect(request.receive):
+        async with CancelOnDisconnect(request.receive):
             return await begin(events)
 
     async def _feedback(self, feedback: Feedback, request: HttpRequest) -> HttpReply:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from anabranch.router.http.request import HttpRequest
 from anabranch.router.measure.requests import ENDPOINTS, GONE, OTHER, Requests
@@ -13,6 +14,8 @@ from anabranch.telemetry.span import Attribute, SpanFailure
 from anabranch.telemetry.trace import Trace
 from anabranch.telemetry.tracing import SpanRecording
 
+MAX_PATHS = 32
+"""Paths whose endpoints are kept: most requests have the same ones."""
 _FAULTS = range(500, 600)
 """Statuses for which a server is to blame."""
 
@@ -28,6 +31,7 @@ class HttpObserver(RequestObserver[HttpRequest, int]):
         self._graph = graph
         self._sampler = sampler
         self._route = route
+        self._endpoint = lru_cache(MAX_PATHS)(self._endpoint_of)
 
     def _begin(self, request: HttpRequest) -> SpanRecording | None:
         if request.is_traced:
@@ -66,5 +70,8 @@ class HttpObserver(RequestObserver[HttpRequest, int]):
                 recording.fail(SpanFailure(str(answer)))
             if error is not None:
                 recording.fail(SpanFailure.of(error))
-        name = (self._route(request.path) or "").rpartition("/")[2]
-        return name if name in ENDPOINTS else OTHER, answer or GONE
+        return self._endpoint(request.path), answer or GONE
+
+    def _endpoint_of(self, path: str) -> str:
+        name = (self._route(path) or "").rpartition("/")[2]
+        return name if name in ENDPOINTS else OTHER

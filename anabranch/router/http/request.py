@@ -9,26 +9,38 @@ import time
 from collections.abc import (
     Awaitable,
     Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
+    Coroutine,
     MutableMapping,
+    Sequence,
 )
+from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.errors import ClientGone, HeadersTooLarge, SlowBody
 from anabranch.router.http.compression import coding_of, unpacked
+from anabranch.router.http.headers import RequestHeaders
 from anabranch.router.limits import Arriving, RequestLimits
-from anabranch.router.stepping import Started
+from anabranch.router.stepping import in_task
 from anabranch.telemetry.trace import Trace
 
 Message: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Receive: TypeAlias = Callable[[], Coroutine[Any, Any, Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Reply: TypeAlias = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], bool]
+"""Sends a whole reply at once: status, headers with the body's length, and the body.
+
+False, with nothing sent, where that cannot be done now and ASGI's messages must be used.
+"""
+TakeBody: TypeAlias = Callable[[], bytes | None]
+"""Takes the whole body; None where it is not there yet and must be received."""
 Body: TypeAlias = bytes | bytearray | memoryview
 
+BODY, REPLY = "anabranch.body", "anabranch.reply"
+"""Names of ASGI extensions, in ``scope["extensions"]``.
+
+Servers that have them give a ``TakeBody`` and a ``Reply``, for exchanges that need no task.
+"""
 ID = b"x-request-id"
 MAX_PIECES = 2**16
 """Pieces in which a body may come: each takes time, however small it is."""
@@ -38,10 +50,6 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 _LENGTH, _ENCODING = b"content-length", b"content-encoding"
 _BINARY = b"inference-header-content-length"
 _ACCEPT, _HOST, _TRACE = b"accept-encoding", b"host", b"traceparent"
-_OWN = frozenset((ID, _LENGTH, _ENCODING, _ACCEPT, _HOST, _BINARY, _TRACE))
-"""Headers that every request is looked through for."""
-_SEPARATORS = {"cookie": "; "}
-"""Separators between the values of a header that came several times, where it is no comma."""
 
 
 class BodyRule(NamedTuple):
@@ -70,27 +78,20 @@ class BodyRule(NamedTuple):
 class HttpRequest:
     """One HTTP request, its body not read yet."""
 
-    __slots__ = (
-        "_due", "_own", "_size", "_timer", "headers", "id", "method", "path", "receive", "scope",
-        "trace",
-    )  # fmt: skip
+    __slots__ = ("_due", "_last", "headers", "id", "method", "path", "receive", "scope", "trace")
 
     def __init__(self, scope: Message, receive: Receive) -> None:
         self.scope = scope
         self.receive = receive
         self.method: str = scope["method"]
-        self.path: str = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/"))
+        self.path: str = scope["path"]
         """Path below ``root_path``; servers differ in whether ``scope["path"]`` starts with it."""
-        self.headers = Headers(scope["headers"])
-        self._size = 0
-        self._timer: asyncio.Timeout | None = None
-        self._due = 0.0
-        self._own: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            self._size += len(name) + len(value)
-            if name in _OWN:
-                self._own[name] = value
-        self.id = request_id(self._own.get(ID))
+        if root := scope.get("root_path"):
+            self.path = self.path.removeprefix(root.rstrip("/"))
+        self.headers = RequestHeaders(scope["headers"])
+        self._last: dict[bytes, bytes] = dict(scope["headers"])
+        """Headers as they came; of one that came several times, the last."""
+        self.id = request_id(self._last.get(ID))
         self.trace: Trace | None = None
         """Where to record what is done for it; None for most."""
 
@@ -99,12 +100,14 @@ class HttpRequest:
 
         InvalidRequest where HTTP/1.1 comes without Host (RFC 9112, 3.2).
         """
-        if _HOST not in self._own and self.scope.get("http_version") == "1.1":
+        if _HOST not in self._last and self.scope.get("http_version") == "1.1":
             raise InvalidRequest("header Host is missing")
-        if self._size > limit:
-            raise HeadersTooLarge(
-                f"headers of {self._size} bytes are over the limit of {limit} bytes"
-            )
+        size = sum(map(len, chain.from_iterable(self.scope["headers"])))
+        if size > limit:
+            raise HeadersTooLarge(f"headers of {size} bytes are over the limit of {limit} bytes")
+
+    def _extension(self, name: str) -> Any:
+        return self.scope.get("extensions", {}).get(name)
 
     @property
     def json_length(self) -> int | None:
@@ -112,9 +115,9 @@ class HttpRequest:
 
         InvalidRequest where that is no number.
         """
-        if _BINARY not in self._own:
+        if _BINARY not in self._last:
             return None
-        text = self._own[_BINARY].decode("latin-1").strip()
+        text = self._last[_BINARY].decode("latin-1").strip()
         if not (text.isascii() and text.isdigit()) or len(text) > 20:
             raise InvalidRequest(
                 f"Inference-Header-Content-Length {text[:64]!r} is not a number of bytes"
@@ -124,12 +127,32 @@ class HttpRequest:
     @property
     def is_traced(self) -> bool:
         """Whether the client says what trace the request belongs to."""
-        return _TRACE in self._own
+        return _TRACE in self._last
 
     @property
     def accepts_coding(self) -> bool:
         """Whether the client says in which codings it may be answered."""
-        return _ACCEPT in self._own
+        return _ACCEPT in self._last
+
+    def reply(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send a whole reply at once, where the server can; see ``REPLY``."""
+        reply: Reply | None = self._extension(REPLY)
+        return reply is not None and reply(status, headers, body)
+
+    def length(self, limit: int) -> int | None:
+        """Bytes of the body, by Content-Length; None where that is missing.
+
+        Raises InvalidRequest where it is no number, and TooLarge over ``limit``.
+        """
+        text = self._last.get(_LENGTH)
+        if text is None:
+            return None
+        if not text.isdigit():
+            raise InvalidRequest(f"Content-Length {text[:64].decode('latin-1')!r} is not a number")
+        length = limit + 1 if len(text) > 20 else int(text)
+        if length > limit:
+            raise _over(limit)
+        return length
 
     async def body(self, rule: BodyRule) -> bytes:
         """Read the body, as ``buffer`` does, and return it as bytes."""
@@ -144,109 +167,63 @@ class HttpRequest:
         InvalidRequest, ClientGone, and Unavailable where too much is on its way.
         """
         limit = rule.limit
-        self._check_body(limit)
-        reading = Started(self._read(rule))
-        body = reading.value if reading.done else await self._within(rule, reading)
-        if _ENCODING not in self._own:
+        if _ENCODING in self._last:
+            coding_of(self.headers["content-encoding"])
+        self.length(limit)
+        take: TakeBody | None = self._extension(BODY)
+        body: Body | None = None if take is None else take()
+        if body is None:
+            body = await self._within(rule)
+        elif len(body) > limit:
+            raise _over(limit)
+        if _ENCODING not in self._last:
             return body
         coding = coding_of(self.headers["content-encoding"])
         return body if coding is None else await unpacked(body, coding, limit)
 
-    async def _within(self, rule: BodyRule, reading: Started[Body]) -> Body:
+    async def _within(self, rule: BodyRule) -> Body:
         self._due = rule.time(0)
+        await in_task()
         try:
-            async with asyncio.timeout(self._due) as self._timer:
-                return await reading
+            async with asyncio.timeout(self._due) as timer:
+                return await self._read(rule, timer)
         except TimeoutError:
             raise SlowBody(f"the body did not arrive within {self._due:.3g}s") from None
 
-    def _check_body(self, limit: int) -> None:
-        if _ENCODING in self._own:
-            coding_of(self.headers["content-encoding"])
-        if _LENGTH not in self._own:
-            return
-        length = self._own[_LENGTH].decode("latin-1")
-        if not (length.isascii() and length.isdigit()):
-            raise InvalidRequest(f"Content-Length {length[:64]!r} is not a number")
-        if len(length) > 20 or int(length) > limit:
-            raise _over(limit)
-
-    async def _read(self, rule: BodyRule) -> Body:
-        message = await self._next()
-        first: bytes = message.get("body", b"")
+    async def _read(self, rule: BodyRule, timer: asyncio.Timeout) -> Body:
+        message = await self.receive()
         if not message.get("more_body", False):
-            return _within(first, rule.limit)
+            first = _piece(message)
+            if len(first) > rule.limit:
+                raise _over(rule.limit)
+            return first
         # Bytes in front, so that the tensors behind the JSON are aligned.
         padding = -(self.json_length or 0) % _ALIGNED
         body = bytearray(padding)
         try:
-            await self._gather(body, message, rule)
+            await self._gather(body, message, rule, timer)
             return memoryview(body)[padding:] if padding else body
         finally:
             rule.arriving.held -= len(body) - padding
 
-    async def _gather(self, body: bytearray, message: Message, rule: BodyRule) -> None:
+    async def _gather(
+        self, body: bytearray, message: Message, rule: BodyRule, timer: asyncio.Timeout
+    ) -> None:
         """Put the pieces of a body together, the one in ``message`` first."""
         started, most = time.monotonic(), rule.limit + len(body)
         for _ in range(MAX_PIECES):
-            piece: bytes = message.get("body", b"")
+            piece = _piece(message)
             if len(body) + len(piece) > most:
                 raise _over(rule.limit)
             rule.arriving.add(len(piece))
             body += piece
             if not message.get("more_body", False):
                 return
-            if self._timer is not None:
-                passed = time.monotonic() - started
-                self._due = min(rule.time(len(body)), passed + rule.grace)
-                self._timer.reschedule(asyncio.get_running_loop().time() + self._due - passed)
-            message = await self._next()
+            passed = time.monotonic() - started
+            self._due = min(rule.time(len(body)), passed + rule.grace)
+            timer.reschedule(asyncio.get_running_loop().time() + self._due - passed)
+            message = await self.receive()
         raise TooLarge(f"the body comes in more than {MAX_PIECES} pieces")
-
-    async def _next(self) -> Message:
-        message = await self.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        return message
-
-
-class Headers(Mapping[str, str]):
-    """Headers by name in lower case, decoded when first asked for: most requests never ask.
-
-    The values of a header that came several times are one list, as RFC 9110 (5.3) says.
-    """
-
-    __slots__ = ("_decoded", "_raw")
-
-    def __init__(self, raw: Collection[tuple[bytes, bytes]]) -> None:
-        self._raw = raw
-        self._decoded: dict[str, str] | None = None
-
-    def _all(self) -> dict[str, str]:
-        if self._decoded is None:
-            self._decoded = _decoded(self._raw)
-        return self._decoded
-
-    def __getitem__(self, name: str) -> str:
-        return self._all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-
-def _decoded(raw: Collection[tuple[bytes, bytes]]) -> dict[str, str]:
-    found = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
-    return found if len(found) == len(raw) else _joined(raw)
-
-
-def _joined(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    values: dict[str, list[str]] = {}
-    for name, value in raw:
-        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
-    return {name: _SEPARATORS.get(name, ", ").join(several) for name, several in values.items()}
 
 
 def request_id(given: bytes | None) -> str:
@@ -260,7 +237,9 @@ def _over(limit: int) -> TooLarge:
     return TooLarge(f"the body is over the limit of {limit} bytes")
 
 
-def _within(body: bytes, limit: int) -> bytes:
-    if len(body) > limit:
-        raise _over(limit)
-    return body
+def _piece(message: Message) -> bytes:
+    """Return the piece of a body that a message brings; ClientGone where it brings none."""
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    piece: bytes = message.get("body", b"")
+    return piece

@@ -26,8 +26,8 @@ class Requests:
         self._protocol = protocol
         self._registry = registry
         self._in_flight = registry.number(REQUESTS_IN_FLIGHT, graph)
-        self._codes: dict[tuple[str, int | str], Number] = {}
-        self._durations: dict[str, Distribution] = {}
+        self._cells: dict[tuple[str, int | str], tuple[Number, Distribution]] = {}
+        """By endpoint and code: how many, and the times of that endpoint."""
 
     def began(self) -> float:
         """Count a request in; what to give to ``ended``."""
@@ -37,17 +37,16 @@ class Requests:
     def ended(self, endpoint: str, code: int | str, started: float, trace: Trace | None) -> None:
         """Count a request out, whose reply had this code; a traced one is an example."""
         seconds = clock() - started
-        number = self._codes.get((endpoint, code))
-        if number is None:
-            labels = self._graph, endpoint, self._protocol, str(code)
-            number = self._codes[endpoint, code] = self._registry.number(REQUESTS, *labels)
+        number, duration = self._cells.get((endpoint, code)) or self._new(endpoint, code)
         number.value += 1
-        duration = self._durations.get(endpoint)
-        if duration is None:
-            of = self._graph, endpoint, self._protocol
-            duration = self._registry.distribution(REQUEST_DURATION, *of)
-            self._durations[endpoint] = duration
         duration.observe(seconds)
         if trace is not None:
             duration.witness(seconds, trace.trace_id, time.time())
         self._in_flight.value -= 1  # last: who reads that none is in flight reads that all count
+
+    def _new(self, endpoint: str, code: int | str) -> tuple[Number, Distribution]:
+        of = self._graph, endpoint, self._protocol
+        number = self._registry.number(REQUESTS, *of, str(code))
+        cells = number, self._registry.distribution(REQUEST_DURATION, *of)
+        self._cells[endpoint, code] = cells
+        return cells

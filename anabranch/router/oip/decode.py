@@ -47,7 +47,7 @@ _REFUSED = {
 _Name: TypeAlias = Annotated[str, Meta(max_length=256)]
 
 
-class _Input(msgspec.Struct, gc=False):
+class _Input(Header, gc=False):
     name: _Name
     datatype: Annotated[str, Meta(max_length=16)]
     shape: list[Annotated[int, Meta(ge=0)]]
@@ -105,7 +105,7 @@ def decode_request(document: Buffer, limits: RequestLimits) -> InferenceRequest:
 
 
 def _decode(document: Buffer, tail: Tail, limits: RequestLimits) -> DecodedBody:
-    envelope = _envelope(document)
+    envelope = parsed(_decode_envelope, document, "the body", "not an inference request")
     _check_count(len(envelope.inputs), "inputs", limits)
     inputs: dict[str, Array] = {}
     for tensor in envelope.inputs:
@@ -127,10 +127,6 @@ def _form(
     is_binary = _take_flag(parameters, "binary_data_output", "the request")
     own = _forms(outputs)
     return ResponseForm(bool(is_binary), own) if own or is_binary else JSON_ONLY
-
-
-def _envelope(document: Buffer) -> _Request:
-    return parsed(_decode_envelope, document, "the body", "not an inference request")
 
 
 def _check_count(count: int, what: str, limits: RequestLimits) -> None:
@@ -169,12 +165,11 @@ def _refuse(parameters: Parameters, whose: str) -> None:
 def _decode_tensor(tensor: _Input, tail: Tail, limits: RequestLimits) -> Array:
     """Return the tensor as an array of its datatype and shape."""
     size = _binary_size(tensor) if tensor.parameters else None
-    header = Header(tensor.name, tensor.datatype, tensor.shape)
     if size is not None:
-        return decode_raw(header, tail.take(tensor.name, size), limits)
+        return decode_raw(tensor, tail.take(tensor.name, size), limits)
     if isinstance(tensor.data, msgspec.UnsetType):
         raise InvalidRequest(f"input {tensor.name!r} has no data")
-    return decode_elements(header, bytes(tensor.data), limits)
+    return decode_elements(tensor, bytes(tensor.data), limits)
 
 
 def _binary_size(tensor: _Input) -> int | None:

@@ -84,7 +84,7 @@ def _encode_raw(output: OutputTensor) -> Buffer:
 
 
 def _encode_data(output: OutputTensor) -> Any:
-    flat = np.ascontiguousarray(output.array.ravel())
+    flat = output.array.ravel()
     if output.datatype == "BYTES":
         return [_text(output.name, index, item) for index, item in enumerate(flat.tolist())]
     if output.datatype == "BF16":

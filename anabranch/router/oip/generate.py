@@ -12,13 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
 import orjson
+from msgspec.structs import replace
 
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.errors import InvalidRequest

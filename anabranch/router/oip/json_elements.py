@@ -88,7 +88,7 @@ def decode_elements(header: Header, data: bytes, limits: RequestLimits) -> Array
     try:
         if dtype is BF16:
             return to_bf16(np.array(elements, np.float64)).reshape(header.shape)
-        return np.array(elements, dtype=dtype).reshape(header.shape)
+        return np.fromiter(elements, dtype, size).reshape(header.shape)
     except OverflowError:
         raise InvalidRequest(_over_64_bits(header, elements)) from None
 

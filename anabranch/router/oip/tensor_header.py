@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from msgspec import Struct
 
 from anabranch.components.tensors.datatypes import DTYPES, to_dtype
 from anabranch.errors import InvalidRequest, TooLarge
@@ -13,7 +14,7 @@ from anabranch.router.limits import RequestLimits
 from anabranch.specs.excerpts import shown
 
 
-class Header(NamedTuple):
+class Header(Struct, gc=False):
     """Name, datatype and shape of an input."""
 
     name: str
@@ -34,13 +35,13 @@ def dtype_of(header: Header) -> np.dtype[Any]:
 
 def size_of(header: Header, limits: RequestLimits) -> int:
     """Return the number of elements that the shape stands for; TooLarge over the limits."""
-    name, _, shape = header
+    name, shape = header.name, header.shape
     if len(shape) > limits.max_rank:
         raise TooLarge(
             f"input {name!r} has {len(shape)} dimensions, over the limit of {limits.max_rank}"
         )
-    size = prod(shape)
-    if max(size, *shape, 0) > limits.max_elements:
+    size, most = prod(shape), limits.max_elements
+    if size > most or (size == 0 and max(shape) > most):
         raise TooLarge(
             f"input {name!r} of shape {shown(shape)} is over the limit of "
             f"{limits.max_elements} elements"

@@ -10,10 +10,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
+from msgspec.structs import replace
 
 from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, Unavailable

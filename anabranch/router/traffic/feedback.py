@@ -20,6 +20,7 @@ from anabranch.errors import InvalidRequest, NotFound, RequestError, Unavailable
 from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.measure.tally import Judged
 from anabranch.router.oip.json_body import parsed
+from anabranch.router.stepping import in_task
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.decisions import MAX_ID, Decision, from_routing, unpacked
 from anabranch.router.traffic.grouped_calls import Grouped
@@ -106,6 +107,7 @@ class Feedback:
         Raises InvalidRequest, NotFound for an id that nobody knows (any more), and Unavailable.
         """
         given = _given(body)
+        await in_task()
         try:
             async with asyncio.timeout(PATIENCE_S) as limit:
                 return await self._taken(given)

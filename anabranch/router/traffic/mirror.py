@@ -11,9 +11,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from anabranch.components.tensors.memory import size_of
 from anabranch.router.core import Array, InferenceCore, InferenceRequest, InferenceResponse, Verdict

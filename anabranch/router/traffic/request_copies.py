@@ -11,8 +11,10 @@ import asyncio
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import Context as Variables
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from anabranch.components.tensors.memory import TEXT, size_of
 from anabranch.router.core import Array, InferenceRequest

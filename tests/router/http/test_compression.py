@@ -8,7 +8,6 @@ import json
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -22,7 +21,7 @@ from anabranch.router.errors import HttpReply, UnsupportedBody
 from anabranch.router.http.compression import MAX_MEMBERS, accepted, coding_of, packed, unpacked
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
-from tests.router.conftest import BODY, make_arms, serving
+from tests.router.conftest import BODY, Serving, make_arms
 
 LIMIT = 2**20
 
@@ -181,10 +180,9 @@ def test_other_answers_are_packed(size: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with ExitStack() as stack:
-        limits = RequestLimits(max_body=LIMIT)
-        yield stack.enter_context(serving(GraphApp(make_arms(limits=limits)))) + "/v2/models/demo"
+def url(server: Serving) -> Iterator[str]:
+    with server(GraphApp(make_arms(limits=RequestLimits(max_body=LIMIT)))) as address:
+        yield f"{address}/v2/models/demo"
 
 
 def post(url: str, body: bytes, coding: str, **headers: str) -> httpx.Response:

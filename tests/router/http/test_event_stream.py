@@ -7,12 +7,12 @@ import json
 import socket
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, NodeError, NotFound, Unavailable
@@ -21,9 +21,11 @@ from anabranch.router.http.event_stream import to_events
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
-from tests.router.conftest import Demo, make_arms, serving
+from tests.router.conftest import Demo, Serving, make_arms
+from tests.waiting import until
 
 Make = Callable[..., Any]
+Serve = Callable[[Any], str]
 ASK = {"x": [1, 2]}
 
 
@@ -55,16 +57,17 @@ class Counting:
 
 
 def start(
-    stack: ExitStack, step: Any, limits: RequestLimits | None = None, **signature: Any
-) -> Any:
+    serve: Serve, step: Any, limits: RequestLimits | None = None, **signature: Any
+) -> tuple[Arms, str]:
     arms = make_arms(step, limits, **signature)
-    return arms, stack.enter_context(serving(GraphApp(arms))) + "/v2/models/demo"
+    return arms, f"{serve(GraphApp(arms))}/v2/models/demo"
 
 
 @pytest.fixture(scope="module")
-def streaming() -> Iterator[tuple[Arms, str]]:
-    with ExitStack() as stack:
-        yield start(stack, Counting())
+def streaming(server: Serving) -> Iterator[tuple[Arms, str]]:
+    arms = make_arms(Counting())
+    with server(GraphApp(arms)) as address:
+        yield arms, f"{address}/v2/models/demo"
 
 
 def events(reply: httpx.Response) -> list[Any]:
@@ -142,65 +145,54 @@ def test_a_graph_that_does_not_stream_gives_one_event(graph: Make) -> None:
     }
 
 
-def test_streams_are_counted_like_other_requests() -> None:
-    with ExitStack() as stack:
-        arms, url = start(stack, Counting())
-        stream(url)
-        stream(url, fail=True)
-        stream(url, {"x": [1]})
-        stream(f"{url}/versions/3")
-        tally = arms.report().arms[3]
-        assert (tally.requests, tally.errors) == (2, 1)
+def test_streams_are_counted_like_other_requests(serve: Serve) -> None:
+    arms, url = start(serve, Counting())
+    stream(url)
+    stream(url, fail=True)
+    stream(url, {"x": [1]})
+    stream(f"{url}/versions/3")
+    tally = arms.report().arms[3]
+    assert (tally.requests, tally.errors) == (2, 1)
 
 
-def test_a_stream_holds_its_place_until_it_ends() -> None:
-    with ExitStack() as stack:
-        _, url = start(stack, Counting(), RequestLimits(max_ongoing=1))
-        with httpx.stream("POST", f"{url}/generate_stream", json=ASK | {"hang": True}) as reply:
-            raw = reply.iter_raw()
-            next(raw)
-            assert stream(url).status_code == 503
-        for _ in range(100):
-            if stream(url).status_code == 200:
-                break
-        assert stream(url).status_code == 200
-        assert stream(url, {"x": [1]}).status_code == 400
-        assert stream(url).status_code == 200
+def test_a_stream_holds_its_place_until_it_ends(serve: Serve) -> None:
+    _, url = start(serve, Counting(), RequestLimits(max_ongoing=1))
+    with httpx.stream("POST", f"{url}/generate_stream", json=ASK | {"hang": True}) as reply:
+        raw = reply.iter_raw()
+        next(raw)
+        assert stream(url).status_code == 503
+    until(lambda: stream(url).status_code == 200)
+    assert stream(url, {"x": [1]}).status_code == 400
+    assert stream(url).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["generate", "generate_stream"])
-def test_a_client_that_hangs_up_cancels_the_component(path: str) -> None:
+def test_a_client_that_hangs_up_cancels_the_component(serve: Serve, path: str) -> None:
     step = Counting()
-    with ExitStack() as stack:
-        _, url = start(stack, step)
-        with pytest.raises(httpx.ReadTimeout):
-            body = ASK | {"hang": True, "upto": 9}
-            httpx.post(f"{url}/{path}", json=body, timeout=0.3)
-        for _ in range(100):
-            if step.closed.is_set():
-                break
-            stream(url, {})
-        assert step.closed.is_set()
-        assert step.made == 1
+    _, url = start(serve, step)
+    with pytest.raises(httpx.ReadTimeout):
+        body = ASK | {"hang": True, "upto": 9}
+        httpx.post(f"{url}/{path}", json=body, timeout=0.3)
+    until(step.closed.is_set)
+    assert step.made == 1
 
 
-def test_a_client_that_reads_nothing_stops_the_component() -> None:
+def test_a_client_that_reads_nothing_stops_the_component(serve: Serve) -> None:
     """It goes on only as fast as its results are taken."""
     step = Counting()
-    with ExitStack() as stack:
-        _, url = start(stack, step)
-        at = httpx.URL(url)
-        body = json.dumps(ASK | {"upto": 10_000, "size": 100_000}).encode()
-        head = f"POST {at.path}/generate_stream HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}"
-        with socket.create_connection((at.host, at.port)) as connection:
-            connection.sendall(head.encode() + b"\r\n\r\n" + body)
-            connection.recv(1)
-            made = -1
-            while made != step.made:
-                made = step.made
-                assert stream(url, {"x": [1]}).status_code == 400
-                connection.settimeout(0.2)
-            assert 1 <= made < 500
+    _, url = start(serve, step)
+    at = httpx.URL(url)
+    body = json.dumps(ASK | {"upto": 10_000, "size": 100_000}).encode()
+    head = f"POST {at.path}/generate_stream HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}"
+    with socket.create_connection((at.host, at.port)) as connection:
+        connection.sendall(head.encode() + b"\r\n\r\n" + body)
+        connection.recv(1)
+        made = -1
+        while made != step.made:
+            made = step.made
+            assert stream(url, {"x": [1]}).status_code == 400
+            connection.settimeout(0.2)
+        assert 1 <= made < 500
 
 
 def test_what_was_held_is_released_where_nothing_was_made() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 from datetime import datetime
 from typing import Any
 
@@ -36,7 +35,7 @@ def response(*outputs: OutputTensor, **fields: Any) -> InferenceResponse:
 
 
 def kept(rule: LogRule, asked: InferenceRequest, answer: Any, **headers: str) -> LogEntry:
-    asked = dataclasses.replace(asked, headers=headers, request_id="id-1")
+    asked = msgspec.structs.replace(asked, headers=headers, request_id="id-1")
     entry = entries.begin(rule, "demo", 3, asked)
     if isinstance(answer, Exception):
         entries.failed(rule, entry, answer)

@@ -1,0 +1,47 @@
+"""The headers of a request over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+_SEPARATORS = {"cookie": "; "}
+"""Separators between the values of a header that came several times, where it is no comma."""
+
+
+class RequestHeaders(Mapping[str, str]):
+    """Headers by name in lower case, decoded when first asked for: most requests never ask.
+
+    The values of a header that came several times are one list, as RFC 9110 (5.3) says.
+    """
+
+    __slots__ = ("_decoded", "_raw")
+
+    def __init__(self, raw: Collection[tuple[bytes, bytes]]) -> None:
+        self._raw = raw
+        self._decoded: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        if self._decoded is None:
+            self._decoded = _decoded(self._raw)
+        return self._decoded
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+
+def _decoded(raw: Collection[tuple[bytes, bytes]]) -> dict[str, str]:
+    found = {name.decode("latin-1"): value.decode("latin-1") for name, value in raw}
+    return found if len(found) == len(raw) else _joined(raw)
+
+
+def _joined(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    values: dict[str, list[str]] = {}
+    for name, value in raw:
+        values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
+    return {name: _SEPARATORS.get(name, ", ").join(several) for name, several in values.items()}

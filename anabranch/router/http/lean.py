@@ -1,0 +1,272 @@
+"""The lean socket's protocol: HTTP/1.1, with no task for a request that never waits.
+
+Requests are read by httptools, strictly: where a message ends is never a matter of opinion
+(RFC 9112, 6.3 and 11.2). One request of a connection is at work at a time; those that come
+meanwhile wait in order, and so does the refusal of a malformed one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextvars import copy_context
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from anabranch.router.http.lean_cycle import LeanCycle, refusal
+from anabranch.router.http.lean_head import (
+    MALFORMED,
+    MAX_HEAD,
+    TOO_LARGE,
+    Problem,
+    problem_of,
+    scope_of,
+    size_of,
+)
+from anabranch.router.http.lean_state import LeanState
+from anabranch.router.http.request import BODY, REPLY
+from anabranch.router.stepping import begin
+
+MAX_UNREAD = 2**20
+"""Bytes of a body that may wait to be taken before no more is read."""
+IDLE_S = 600.0
+"""How long a connection may have no request at work, in seconds."""
+LINGER_S = 2.0
+"""How long a client that was refused may take to read that before the connection is closed."""
+
+
+class _RefusedError(Exception):
+    """Raised in a callback of the parser, which stops there."""
+
+
+class LeanProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Of uvicorn's class it keeps what reads a URL, the flow control, and the timer of an idle
+    connection. ``cycle`` is the request at work, or the last one that was; ``parser`` is None once
+    the connection is lost.
+    """
+
+    server_state: LeanState
+    cycle: LeanCycle | None  # type: ignore[assignment]
+
+    def __init__(self, config: Config, state: LeanState) -> None:
+        super().__init__(config, state, {})
+        self.timeout_keep_alive = IDLE_S  # type: ignore[assignment]  # a timer takes fractions
+        self._context = copy_context()
+        self._about: dict[str, Any] = {}
+        """Of ASGI's scope, the part that is the same for all requests."""
+        self._news = asyncio.Event()
+        """Wakes all who wait for more of a body or for the end of a request."""
+        self._waiting: deque[LeanCycle] = deque()
+        self._reading: LeanCycle | None = None
+        """The request whose body is being read."""
+        self._in_head = False
+        self._raw = 0
+        """Bytes that came since the last message or piece of a body ended."""
+        self._is_last = False
+        """Whether no message after the one being read is taken."""
+        self._is_deaf = False
+        """Whether nothing that still comes is read."""
+        self._refusal: Problem | None = None
+        self._is_stepping = False
+        self._idle_since = 0.0
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are at work or wait for their turn."""
+        return len(self._waiting) + (not self._is_free)
+
+    @property
+    def _is_free(self) -> bool:
+        cycle = self.cycle
+        return cycle is None or cycle.response_complete or cycle.disconnected
+
+    # Called by the transport.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._about = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+        }
+        self._idle_since = self.loop.time()
+        self._watch(self.timeout_keep_alive)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the request at work that its client has gone, and drop those that wait."""
+        self._waiting.clear()
+        self._reading = self._refusal = None
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what has come, and begin what is complete or next."""
+        if self._is_deaf or self.transport.is_closing():
+            return
+        self._raw += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            # To ignore that is allowed (RFC 9110, 7.8), but the parser reads no further.
+            self._is_deaf = True
+        except httptools.HttpParserError:
+            self._refuse(MALFORMED)
+        if self._raw > 2 * MAX_HEAD:
+            self._refuse(TOO_LARGE)
+        self._go_on()
+
+    # Called by the parser.
+
+    def on_message_begin(self) -> None:
+        """Begin to read a head."""
+        if self._is_last:
+            raise _RefusedError
+        self.url = b""
+        self.headers = []
+        self._in_head = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; a trailer is dropped, as RFC 9110 (6.5.1) lets recipients do."""
+        if self._in_head:
+            self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        """Put the request behind those that are there already."""
+        self._in_head = False
+        parser, headers = self.parser, self.headers
+        version, last = parser.get_http_version(), dict(headers)
+        problem = problem_of(version, size_of(self.url, headers), last)
+        if problem is not None:
+            self._refusal = problem
+            raise _RefusedError
+        scope = scope_of(self._about, version, parser.get_method(), self.url, headers)
+        keep_alive = version == "1.1" and parser.should_keep_alive()
+        if self.server_state.closing or parser.should_upgrade():
+            keep_alive = False
+        cycle = LeanCycle(
+            scope, self.transport, self.flow, self.logger, self.server_state.headers(), self._news,
+            last.get(b"expect", b"").lower() == b"100-continue", keep_alive,
+            self.on_response_complete, self._adjust,
+        )  # fmt: skip
+        scope["extensions"] = {BODY: cycle.take_body, REPLY: cycle.reply}
+        self._is_last = not keep_alive
+        self._reading = cycle
+        self._waiting.append(cycle)
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a piece of the body."""
+        self._raw = 0
+        if self._reading is not None:
+            self._reading.feed(body)
+
+    def on_message_complete(self) -> None:
+        """Note the end of the body."""
+        self._raw = 0
+        if self._reading is not None:
+            self._reading.end()
+            self._reading = None
+
+    # Called by a cycle.
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, outside of the last one's task and context."""
+        if self.transport.is_closing() or self._is_stepping:
+            return
+        if self._waiting or self._refusal is not None:
+            self.loop.call_soon(self._go_on, context=self._context)
+        else:
+            self._adjust()
+            self._idle_since = self.loop.time()
+
+    # Called by the server, and by timers.
+
+    def shutdown(self) -> None:
+        """End with the last request that has come, or now if there is none."""
+        last = self._waiting[-1] if self._waiting else self.cycle
+        if last is None or last.response_complete or last.disconnected:
+            self.transport.close()
+        else:
+            last.keep_alive = False
+            self._is_last = True
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection if it has been idle for long; one timer serves many requests."""
+        passed = 0.0 if self.under_way else self.loop.time() - self._idle_since
+        if passed < self.timeout_keep_alive:
+            self._watch(self.timeout_keep_alive - passed)
+        else:
+            self.transport.close()
+
+    def _watch(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
+    def _go_on(self) -> None:
+        """Begin requests until one is at work that waits, or all are answered."""
+        if self._is_stepping:
+            return
+        self._is_stepping = True
+        try:
+            while self._waiting and self._is_free and not self.transport.is_closing():
+                self._begin(self._waiting.popleft())
+        finally:
+            self._is_stepping = False
+        if self.transport.is_closing():
+            return
+        if self._is_free and not self._waiting:
+            self._idle_since = self.loop.time()
+            if self._refusal is not None:
+                self._tell(*self._refusal)
+        if self._waiting or self._reading is not None or self.flow.read_paused:
+            self._adjust()
+
+    def _begin(self, cycle: LeanCycle) -> None:
+        self.cycle = cycle
+        task = begin(cycle.run_asgi(self.app), self.loop)
+        if task is not None:
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    def _adjust(self) -> None:
+        """Read on, unless requests wait for their turn or a body for being taken."""
+        if self.transport.is_closing():
+            return
+        reading = self._reading
+        if self._waiting or (reading is not None and reading.unread > MAX_UNREAD):
+            self.flow.pause_reading()
+        else:
+            self.flow.resume_reading()
+
+    def _refuse(self, problem: Problem) -> None:
+        """Read no more; the message being read, if any, is refused in its turn."""
+        self._is_deaf = True
+        if self._is_last and self._reading is None:
+            return  # it is not about a message that would have been answered
+        if self._refusal is None:
+            self._refusal = problem
+        cut, self._reading = self._reading, None
+        if cut is None:
+            return
+        if cut in self._waiting:
+            self._waiting.remove(cut)
+        elif cut.response_complete or cut.response_started:
+            self.transport.close()
+        cut.cut()
+
+    def _tell(self, status: int, text: str) -> None:
+        """Write a refusal; a close that comes too early would destroy it (RFC 9112, 9.6)."""
+        self._refusal = None
+        self.transport.write(refusal(status, text, self.server_state.headers()))
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(LINGER_S, self.transport.close)
+        self.transport.write_eof()

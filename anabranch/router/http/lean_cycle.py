@@ -1,0 +1,204 @@
+"""One request on the lean socket, and its reply."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from anabranch.router.errors import error_body
+
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
+_CLOSE = (b"connection", b"close")
+
+
+class LeanCycle(RequestResponseCycle):
+    """A request that is read, waits for its turn, is at work, or answered.
+
+    Of uvicorn's class it keeps ``send``, which writes a reply that comes as ASGI messages, and the
+    fields that ``send`` uses. ``keep_alive`` may be taken away until the reply begins; ``taken`` is
+    called when a part of the body was taken, so that more of it may be read. ``message_event`` may
+    be that of all requests of a connection.
+    """
+
+    # The same at the start of every request, so not set for each: that takes time.
+    access_log = False
+    disconnected = response_started = response_complete = False
+    more_body = True
+    chunked_encoding = None
+    expected_content_length = 0
+    _unread: bytes | bytearray = b""
+    _whole = False
+    """Whether the application has been given the end of the body."""
+
+    def __init__(
+        self,
+        scope: dict[str, Any],
+        transport: asyncio.Transport,
+        flow: FlowControl,
+        logger: logging.Logger,
+        default_headers: list[tuple[bytes, bytes]],
+        message_event: asyncio.Event,
+        expect_100_continue: bool,
+        keep_alive: bool,
+        on_response: Callable[[], None],
+        taken: Callable[[], None],
+    ) -> None:
+        self.scope = scope  # type: ignore[assignment]
+        self.transport = transport
+        self.flow = flow
+        self.logger = logger
+        self.default_headers = default_headers
+        self.message_event = message_event
+        self.waiting_for_100_continue = expect_100_continue
+        self.keep_alive = keep_alive
+        self.on_response = on_response
+        self._taken = taken
+
+    @property
+    def unread(self) -> int:
+        """Bytes of the body that have come and were not taken yet."""
+        return 0 if self.response_complete else len(self._unread)
+
+    def feed(self, piece: bytes) -> None:
+        """Add a piece of the body, unless nobody will take it any more."""
+        if self.response_complete or self.disconnected:
+            return
+        if not self._unread:
+            self._unread = piece
+        elif isinstance(self._unread, bytearray):
+            self._unread += piece
+        else:
+            self._unread = bytearray(self._unread) + piece
+        self.message_event.set()
+
+    def end(self) -> None:
+        """Note that the body is complete."""
+        self.more_body = False
+        self.message_event.set()
+
+    def cut(self) -> None:
+        """Note that nothing more will come from the client, nor be taken by it."""
+        self.disconnected = True
+        self.message_event.set()
+
+    async def run_asgi(self, app: Any) -> None:
+        """Have the request answered; an application that fails is answered for, with 500."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except Exception as error:
+            self.logger.error("Exception in ASGI application\n", exc_info=error)
+        if not self.response_complete and not self.disconnected:
+            self._fail()
+        # Circles would keep the request until Python's collector comes by.
+        self.scope.pop("extensions", None)
+        self.on_response = _nothing
+
+    def _fail(self) -> None:
+        self.keep_alive = False
+        if self.response_started:
+            self.transport.close()
+            return
+        self.transport.write(refusal(500, "internal error", self.default_headers))
+        self._complete()
+
+    async def receive(self) -> Any:
+        """ASGI's receive: at once, without a wait, where there is anything to be given."""
+        if self.waiting_for_100_continue and not self._unread and not self.transport.is_closing():
+            self.waiting_for_100_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self._whole or (self.more_body and not self._unread):
+            await self._news()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": self._take(), "more_body": self.more_body}
+
+    def take_body(self) -> bytes | None:
+        """Take the body, if it is all there: the ASGI extension ``anabranch.body``."""
+        if self.more_body or self._whole or self.disconnected or self.waiting_for_100_continue:
+            return None
+        return self._take()
+
+    def _take(self) -> bytes:
+        """Take what has come of the body."""
+        body, self._unread = bytes(self._unread), b""
+        self._whole = not self.more_body
+        if self.flow.read_paused:
+            self._taken()
+        return body
+
+    async def _news(self) -> None:
+        """Wait for more of the body, for the end of the connection or of the reply."""
+        while not (self.disconnected or self.response_complete):
+            self.message_event.clear()
+            await self.message_event.wait()
+            if not self._whole and (self._unread or not self.more_body):
+                return
+
+    async def send(self, message: Any) -> None:
+        """ASGI's send."""
+        if not self.response_started:
+            self._settle()
+        await super().send(message)
+
+    def reply(self, status: int, headers: Headers, body: bytes) -> bool:
+        """Write a whole reply at once: the ASGI extension ``anabranch.reply``.
+
+        ``headers`` tell the length of the body, which is empty for HEAD. False, with nothing
+        written, while the connection takes nothing more: then ``send`` waits until it does.
+        Raises RuntimeError where a reply has begun, or a header has the end of a line in it.
+        """
+        if self.disconnected:
+            return True
+        if self.flow.write_paused:
+            return False
+        if self.response_started:
+            raise RuntimeError("a reply has begun already")
+        self._settle()
+        sent = [*self.default_headers, *headers]
+        if _CLOSE in sent:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            sent.append(_CLOSE)
+        self.transport.write(message(status, sent, body))
+        self._complete()
+        return True
+
+    def _complete(self) -> None:
+        self.response_started = self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+    def _settle(self) -> None:
+        """Give the connection up where nobody knows whether the body will still come.
+
+        A client that was not told to continue may send it or not (RFC 9110, 10.1.1).
+        """
+        if self.waiting_for_100_continue and self.more_body and not self._unread:
+            self.keep_alive = False
+        self.waiting_for_100_continue = False
+
+
+def message(status: int, headers: Headers, body: bytes) -> bytes:
+    """Return the bytes of a reply. RuntimeError where a header has the end of a line in it."""
+    head = b"\r\n".join([STATUS_LINE[status][:-2], *map(b": ".join, headers)])
+    if not head.count(b"\r") == head.count(b"\n") == len(headers):
+        raise RuntimeError("a header has the end of a line in it")
+    return b"%b\r\n\r\n%b" % (head, body)
+
+
+def refusal(status: int, text: str, headers: Headers) -> bytes:
+    """Return the bytes of a reply ``{"error": text}``, after which the connection is closed."""
+    body = error_body(text)
+    about = (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))
+    return message(status, [*headers, *about, _CLOSE], body)
+
+
+def _nothing() -> None:
+    """In place of a callback, so that a request that is over holds its connection no more."""

@@ -1,0 +1,85 @@
+"""The lean server: one ASGI application on any number of listening sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, cast
+
+from uvicorn.config import Config
+
+from anabranch.router.http.lean import LeanProtocol
+from anabranch.router.http.lean_state import LeanState
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted."""
+_LOOK_S = 0.01
+_ABORT_S = 1.0
+"""How long requests that are given up may take to end, in seconds."""
+
+
+class LeanServer:
+    """Serves an application over HTTP/1.1; made and used on one event loop."""
+
+    def __init__(self, app: Any) -> None:
+        self._config = Config(
+            app, http=LeanProtocol, interface="asgi3", lifespan="off", ws="none",
+            log_config=None, access_log=False, proxy_headers=False,
+        )  # fmt: skip
+        self._state = LeanState()
+        self._servers: list[asyncio.Server] = []
+
+    @property
+    def under_way(self) -> int:
+        """How many requests are being answered, or wait behind another of their connection."""
+        return sum(connection.under_way for connection in self._connections)
+
+    @property
+    def _connections(self) -> list[LeanProtocol]:
+        return cast("list[LeanProtocol]", list(self._state.connections))
+
+    def protocol(self) -> LeanProtocol:
+        """Return the protocol of a new connection."""
+        return LeanProtocol(self._config, self._state)
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Accept connections on a bound socket, of TCP or Unix, which is the server's from here on.
+
+        Raises OSError where it cannot listen.
+        """
+        loop = asyncio.get_running_loop()
+        if sock.family == socket.AF_UNIX:
+            server = await loop.create_unix_server(self.protocol, sock=sock, backlog=BACKLOG)
+        else:
+            server = await loop.create_server(self.protocol, sock=sock, backlog=BACKLOG)
+        self._servers.append(server)
+
+    async def close(self, seconds: float) -> None:
+        """Stop listening, and end every connection with the last request that has come on it.
+
+        Requests that are not answered within ``seconds`` are given up.
+        """
+        self._state.closing = True
+        for server in self._servers:
+            server.close()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._ended()
+        except TimeoutError:
+            await self._abort()
+
+    async def _ended(self) -> None:
+        """Wait until no connection is left: an idle one is closed once what has come is read."""
+        while self._state.connections or self._state.tasks:
+            await asyncio.sleep(_LOOK_S)
+            for connection in self._connections:
+                connection.shutdown()
+
+    async def _abort(self) -> None:
+        for connection in self._connections:
+            connection.transport.abort()
+        tasks = list(self._state.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_ABORT_S)
