@@ -1,0 +1,145 @@
+"""The configuration file of the edge's HAProxy, and the pages that HAProxy answers by itself.
+
+HAProxy runs in the folder of its files, so the configuration holds no paths. The listening socket
+is the owner's, and its number comes by the environment: the text is the same for every process
+that has the same task, but for the servers, which hold at its start and change at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from anabranch.serve.edge.routes import GATEWAY_BACKEND, RETRY, backend_of_slot
+
+CONFIGURATION = "haproxy.cfg"
+ROUTES_MAP = "routes.map"
+STATS_SOCKET = "admin.sock"
+LISTENER = "EDGE_LISTENER"
+"""Environment variable with the number of the inherited listening socket."""
+BUFFER = 72 * 2**10
+"""Bytes of a request that HAProxy holds: its headers must fit, and a small body does."""
+MAX_CONNECTIONS = 4096
+REQUEST_S = 8
+"""Time that a client may take to send a request, as far as it fits into the buffer, in seconds."""
+IDLE_S = 600
+"""Time that a client's connection may lie idle between two requests, in seconds."""
+STOP_S = 3
+"""Time that requests under way have when HAProxy is to end, in seconds."""
+
+_PAGES = {
+    400: "the request cannot be read: it is malformed, it stops in the middle, it has no Host, or "
+    "its headers are too large",
+    408: "the request did not arrive within {REQUEST_S}s",
+    500: "the edge failed",
+    502: "the replica ended before it had answered",
+    503: "no replica can take the request now; try again later",
+    504: "the replica did not answer in time",
+}
+"""Messages of the errors that HAProxy answers by itself, by HTTP status."""
+_INDENT = "    "
+_SERVER = f"{_INDENT}server "
+
+
+@dataclass(frozen=True)
+class EdgeOptions:
+    """``threads`` of HAProxy, and ``slots``: the most graphs that have routers at the edge."""
+
+    threads: int
+    slots: int = 1024
+
+
+def configuration(
+    options: EdgeOptions, listen: tuple[str, int], servers: Mapping[tuple[str, str], str]
+) -> str:
+    """Return the text of the file; ``servers`` are addresses by backend and name of the server."""
+    lines: dict[str, list[str]] = {}
+    for (backend, name), address in servers.items():
+        lines.setdefault(backend, []).append(f"{_SERVER}{name} {address}")
+    slots = [backend_of_slot(number) for number in range(options.slots)]
+    sections = [
+        f"# The edge's HAProxy on {listen[0]}:{listen[1]}",
+        _section("global", _global(options)),
+        _section("defaults", _defaults()),
+        _section("frontend edge", _frontend()),
+        *("\n".join([f"backend {one}", *lines.get(one, ())]) for one in [GATEWAY_BACKEND, *slots]),
+    ]
+    return "\n".join([*sections, ""])
+
+
+def without_servers(text: str) -> str:
+    """Return a configuration without that part of it which changes at run time."""
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(_SERVER))
+
+
+def _section(title: str, lines: list[str]) -> str:
+    return "\n".join([title, *(_INDENT + line for line in lines)])
+
+
+def _global(options: EdgeOptions) -> list[str]:
+    return [
+        f"maxconn {MAX_CONNECTIONS}",
+        # Where the system grants fewer files, with as many connections as it grants.
+        "no strict-limits",
+        f"nbthread {options.threads}",
+        f"tune.bufsize {BUFFER}",
+        f"hard-stop-after {STOP_S}s",
+        f"stats socket unix@{STATS_SOCKET} mode 600 level admin",
+    ]
+
+
+def _defaults() -> list[str]:
+    """Return what holds for the frontend and for all backends.
+
+    A request whose whole text is in the buffer is sent again to another server when its connection
+    ends without an answer (RFC 9110, 9.2.2: where the request is idempotent; see the frontend).
+    One that is not sent again is answered with 502 only where it is the first of its client's
+    connection: HAProxy closes the others without a word, as a server may (RFC 9112, 9.3.1).
+    Requests wait for an answer as long as it takes, so keep-alive probes find servers whose node
+    has gone.
+    """
+    return [
+        "mode http",
+        "timeout connect 5s",
+        f"timeout client {REQUEST_S}s",
+        f"timeout http-request {REQUEST_S}s",
+        f"timeout http-keep-alive {IDLE_S}s",
+        "timeout server 24d",
+        "option abortonclose",
+        "option http-buffer-request",
+        "option srvtcpka",
+        "srvtcpka-idle 10s",
+        "srvtcpka-intvl 5s",
+        "srvtcpka-cnt 4",
+        "balance leastconn",
+        "http-reuse always",
+        "retries 3",
+        "option redispatch 1",
+        "retry-on conn-failure empty-response",
+        *(_page(status, text.format(REQUEST_S=REQUEST_S)) for status, text in _PAGES.items()),
+    ]
+
+
+def _frontend() -> list[str]:
+    """Return the rules by which requests find their backend.
+
+    HTTP/1.1 without Host is refused, as RFC 9112 (3.2) says.
+    """
+    return [
+        f'bind "fd@${{{LISTENER}}}" proto h1',
+        "http-request deny deny_status 400 if HTTP_1.1 !{ req.hdr_cnt(host) gt 0 }",
+        f"http-request set-var(txn.route) path,field(4,/),map_str({ROUTES_MAP})"
+        " if { path_beg /v2/models/ }",
+        "http-request disable-l7-retry"
+        f" if !{{ method GET HEAD }} !{{ var(txn.route) -m end {RETRY} }}",
+        "use_backend %[var(txn.route),field(1,:)] if { var(txn.route) -m found }",
+        f"default_backend {GATEWAY_BACKEND}",
+    ]
+
+
+def _page(status: int, message: str) -> str:
+    body = orjson.dumps({"error": message}).decode()
+    later = " hdr retry-after 1" if status == 503 else ""
+    return f"http-error status {status} content-type application/json string '{body}'{later}"

@@ -1,0 +1,144 @@
+"""The process of the edge's HAProxy: how it starts, is watched, and ends.
+
+A process is known by its file descriptor (pidfd), never by a number that another process could
+have by now. So an HAProxy that is a child and one that was found are watched in the same way, in
+any thread and on any event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+
+from anabranch.errors import EngineError
+from anabranch.serve.edge.configuration import CONFIGURATION, LISTENER, STOP_S
+
+PID_FILE = "haproxy.pid"
+START_S = 30.0
+"""Longest time until a new process answers, in seconds; on a busy machine it takes some."""
+_START = f'echo $$ >{PID_FILE} && exec "$@"'
+_WORDS = 2000
+
+
+class EdgeProcess:
+    """A running HAProxy, started by ``spawn`` or found by ``find``."""
+
+    def __init__(self, pid: int, pidfd: int, child: subprocess.Popen[bytes] | None = None) -> None:
+        self.pid = pid
+        self._pidfd = pidfd
+        self._child = child
+
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended."""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(0))
+
+    async def wait(self) -> None:
+        """Return as soon as the process has ended, by itself or not."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        own = os.dup(self._pidfd)
+        loop.add_reader(own, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(own)
+            os.close(own)
+        if self._child is not None:
+            self._child.wait()
+
+    async def ends_within(self, seconds: float) -> bool:
+        """Wait for the end of the process for at most this long; whether it came."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.wait()
+        return self.ended
+
+    async def end(self) -> None:
+        """End the process: it accepts nothing from now on, and requests have STOP_S to finish."""
+        self._send(signal.SIGUSR1)
+        if not await self.ends_within(STOP_S + 1):
+            self.kill()
+            await self.wait()
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._send(signal.SIGKILL)
+
+    def words(self) -> str:
+        """Return what the process said before it ended at its start."""
+        if self._child is None or self._child.stderr is None:
+            return ""
+        # A process of its own that goes on could hold the pipe open.
+        os.set_blocking(self._child.stderr.fileno(), False)
+        found = self._child.stderr.read(_WORDS) or b"it said nothing"
+        return found.decode(errors="replace").strip()
+
+    def hush(self) -> None:
+        """Let the process talk to nobody: it reports each change of a server, and none is news."""
+        if self._child is not None and self._child.stderr is not None:
+            self._child.stderr.close()
+
+    def close(self) -> None:
+        """Give up what watches the process."""
+        self.hush()
+        os.close(self._pidfd)
+
+    def _send(self, signal_: signal.Signals) -> None:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal_)
+
+
+def _arguments_of(folder: Path) -> list[str]:
+    """Return the arguments of the HAProxy of a folder, which are no other's."""
+    return ["-db", "-f", str(folder / CONFIGURATION)]
+
+
+def spawn(binary: Path, folder: Path, listener: socket.socket) -> EdgeProcess:
+    """Start HAProxy, which writes its number into the pid file before it is HAProxy.
+
+    EngineError where the binary does not run.
+    """
+    number = listener.fileno()
+    try:
+        child = subprocess.Popen(
+            ["/bin/sh", "-c", _START, "sh", str(binary), *_arguments_of(folder)],
+            cwd=folder,
+            env={**os.environ, LISTENER: str(number)},
+            pass_fds=[number],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        return EdgeProcess(child.pid, os.pidfd_open(child.pid), child)
+    except OSError as error:
+        raise EngineError(f"HAProxy does not start: {error}") from error
+
+
+def find(folder: Path) -> EdgeProcess | None:
+    """Return the HAProxy of this folder that runs although its owner has died, if there is one."""
+    try:
+        pid = int((folder / PID_FILE).read_text())
+        pidfd = os.pidfd_open(pid)
+    except (OSError, ValueError, OverflowError):
+        return None
+    if _command_line(pid)[-3:] == _arguments_of(folder):
+        return EdgeProcess(pid, pidfd)
+    os.close(pidfd)
+    return None
+
+
+def _command_line(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().rstrip("\0").split("\0")
+    except OSError:
+        return []

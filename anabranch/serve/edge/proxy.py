@@ -1,0 +1,241 @@
+"""The edge: one HAProxy that is kept running, with the routes that its owner gives it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from anabranch.errors import EngineError
+from anabranch.serve.edge.configuration import (
+    CONFIGURATION,
+    MAX_CONNECTIONS,
+    ROUTES_MAP,
+    STATS_SOCKET,
+    STOP_S,
+    EdgeOptions,
+    configuration,
+    without_servers,
+)
+from anabranch.serve.edge.listener import listen
+from anabranch.serve.edge.process import PID_FILE, START_S, EdgeProcess, find, spawn
+from anabranch.serve.edge.routes import EdgePlan, EdgeRoute, EdgeState, check_routes, plan_routes
+from anabranch.serve.edge.runtime_api import RuntimeApi
+
+LONGEST_PATH = 97
+"""Longest path of HAProxy's stats socket, in bytes."""
+_EMPTY = EdgeState({}, {})
+_TIDY_S = 1.0
+_STEADY_S = 5.0
+_PAUSES_S = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
+_POLL_S = 0.005
+_LAST_BREATH_S = 0.5
+
+logger = logging.getLogger("anabranch.serve")
+
+
+class EdgeProxy:
+    """Owns a listening socket and the HAProxy behind it; ``start`` makes one.
+
+    While HAProxy is dead, connections wait in the socket's queue for the next HAProxy, which is
+    there within a second and begins with the routes of the last ``apply``.
+    """
+
+    def __init__(
+        self, binary: Path, folder: Path, options: EdgeOptions, listen: tuple[str, int]
+    ) -> None:
+        self._binary, self._folder = binary, folder
+        self._options, self._listen = options, listen
+        self._api = RuntimeApi(folder / STATS_SOCKET)
+        self._routes: Mapping[str, EdgeRoute] | None = None
+        self._unplaced: tuple[str, ...] = ()
+        self._listener: socket.socket | None = None
+        self._lock = asyncio.Lock()
+        self._unsettled = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._leaver: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def start(
+        cls,
+        binary: Path,
+        folder: Path,
+        options: EdgeOptions,
+        listen: tuple[str, int],
+        routes: Mapping[str, EdgeRoute] | None = None,
+    ) -> Self:
+        """Return an edge that accepts connections, with all its files in ``folder``.
+
+        A new HAProxy begins with ``routes``. An HAProxy of this folder that has lost its owner goes
+        on under the new one if it was started for the same task, with the routes that it has until
+        the first ``apply``, and makes room otherwise. EngineError where HAProxy cannot run,
+        with its own words, and where the port is taken.
+        """
+        if len(str(folder / STATS_SOCKET).encode()) > LONGEST_PATH:
+            raise EngineError(f"the paths of the sockets in {folder} would be too long")
+        check_routes(routes or {})
+        proxy = cls(binary, folder, options, listen)
+        proxy._routes = routes
+        await proxy._begin()
+        proxy._tasks = [asyncio.create_task(proxy._watch()), asyncio.create_task(proxy._tidy())]
+        return proxy
+
+    async def apply(self, routes: Mapping[str, EdgeRoute]) -> None:
+        """Put routes in force, by the graph's name, and the gateway's servers as GATEWAY.
+
+        Requests under way finish where they are. Graphs beyond the number of slots are left to the
+        gateway, and logged, until there is room. While HAProxy is dead, its successor begins with
+        the routes. EngineError where HAProxy refuses them or does not answer: tried again each
+        second.
+        """
+        check_routes(routes)
+        self._routes = dict(routes)
+        process = self._process
+        try:
+            await self._reconcile()
+        except EngineError:
+            self._unsettled.set()
+            if not await process.ends_within(_LAST_BREATH_S):
+                raise
+
+    async def close(self) -> None:
+        """End HAProxy, for which requests under way have STOP_S, and remove its files."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._close_listener()
+        await _end(self._process)
+        if self._leaver is not None:
+            await self._leaver
+        for name in (CONFIGURATION, ROUTES_MAP, PID_FILE, STATS_SOCKET):
+            (self._folder / name).unlink(missing_ok=True)
+
+    async def _begin(self) -> None:
+        orphan = find(self._folder)
+        if orphan is not None and await self._is_of_use(orphan):
+            self._process = orphan
+            return
+        if orphan is not None:
+            self._leaver = asyncio.create_task(_end(orphan))
+        try:
+            self._process = await self._spawn(0 if orphan is None else 2 * STOP_S)
+        except BaseException:
+            self._close_listener()
+            if self._leaver is not None:
+                await self._leaver
+            raise
+
+    async def _is_of_use(self, orphan: EdgeProcess) -> bool:
+        try:
+            text = (self._folder / CONFIGURATION).read_text()
+            answers = await self._api.pid() == orphan.pid
+        except (OSError, EngineError):
+            return False
+        return answers and without_servers(text) == configuration(self._options, self._listen, {})
+
+    async def _spawn(self, patience: float = 0) -> EdgeProcess:
+        """Start HAProxy with the present routes, and wait until it answers."""
+        if self._listener is None:
+            self._listener = await listen(*self._listen, MAX_CONNECTIONS, patience)
+        plan = self._plan(_EMPTY)
+        (self._folder / ROUTES_MAP).write_text(
+            "".join(f"{graph} {entry}\n" for graph, entry in plan.entries.items())
+        )
+        (self._folder / CONFIGURATION).write_text(
+            configuration(self._options, self._listen, plan.servers)
+        )
+        process = spawn(self._binary, self._folder, self._listener)
+        try:
+            async with asyncio.timeout(START_S):
+                await self._answering(process)
+        except BaseException as error:
+            process.kill()
+            await process.wait()
+            words = process.words()
+            process.close()
+            if isinstance(error, TimeoutError):
+                raise EngineError(f"HAProxy did not answer within {START_S}s: {words}") from None
+            raise
+        process.hush()
+        return process
+
+    async def _answering(self, process: EdgeProcess) -> None:
+        while True:
+            if process.ended:
+                raise EngineError(f"HAProxy ended at its start: {process.words()}")
+            with suppress(EngineError):
+                if await self._api.pid() == process.pid:
+                    return
+            await asyncio.sleep(_POLL_S)
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _plan(self, state: EdgeState) -> EdgePlan:
+        plan = plan_routes(state, self._routes or {}, self._options.slots, ROUTES_MAP)
+        if plan.unplaced != self._unplaced:
+            self._unplaced = plan.unplaced
+            if plan.unplaced:
+                logger.error(
+                    "the edge has %s slots: the gateway serves %s",
+                    self._options.slots,
+                    ", ".join(plan.unplaced),
+                )
+        return plan
+
+    async def _reconcile(self) -> None:
+        """Lead HAProxy from the state that it is in to the present routes."""
+        async with self._lock:
+            plan = self._plan(await self._api.state(ROUTES_MAP))
+            await self._api.run(plan.commands)
+            if plan.draining or plan.leaving or plan.unplaced:
+                self._unsettled.set()
+
+    async def _tidy(self) -> None:
+        """Each second while there is need, remove servers that have become idle."""
+        while True:
+            await self._unsettled.wait()
+            await asyncio.sleep(_TIDY_S)
+            self._unsettled.clear()
+            try:
+                async with self._lock:
+                    state = await self._api.state(ROUTES_MAP)
+                    await self._api.remove(self._plan(state).leaving)
+                await self._reconcile()
+            except EngineError as error:
+                self._unsettled.set()
+                logger.warning("the edge's servers cannot be tidied up yet: %s", error)
+
+    async def _watch(self) -> None:
+        """Start HAProxy again whenever it has ended, after a pause if it ends again and again."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while True:
+            began = loop.time()
+            await self._process.wait()
+            failures = 0 if loop.time() - began > _STEADY_S else failures + 1
+            pause = _PAUSES_S[min(failures, len(_PAUSES_S) - 1)]
+            logger.error("HAProxy ended; it starts again in %ss", pause)
+            await asyncio.sleep(pause)
+            await self._restart()
+
+    async def _restart(self) -> None:
+        async with self._lock:
+            try:
+                process = await self._spawn()
+            except EngineError as error:
+                logger.error("HAProxy cannot be started again: %s", error)
+                return
+            self._process.close()
+            self._process = process
+
+
+async def _end(process: EdgeProcess) -> None:
+    await process.end()
+    process.close()

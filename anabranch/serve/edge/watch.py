@@ -1,0 +1,83 @@
+"""Connections by which the edge sees at once that a router has died: they end with its process.
+
+The controller takes a router for gone once it has been silent for a while. Until then HAProxy
+would try its address again and again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+AGAIN_S = 1.0
+"""Time between two tries to connect to a router that cannot be reached, in seconds."""
+_UNIX = "unix@"
+
+
+class RouterWatch:
+    """Holds an idle connection to each router; ``changed`` is called where one dies or is back."""
+
+    def __init__(self, changed: Callable[[], Awaitable[None]]) -> None:
+        self._changed = changed
+        self._watching: Mapping[str, asyncio.Task[None]] = {}
+        self._lost: set[str] = set()
+
+    def know(self, addresses: Iterable[str]) -> None:
+        """Watch the routers at these addresses, and no others."""
+        before = self._watching
+        self._watching = {
+            address: before.get(address) or asyncio.create_task(self._watch(address))
+            for address in addresses
+        }
+        for address in before.keys() - self._watching.keys():
+            before[address].cancel()
+            self._lost.discard(address)
+
+    def living(self, addresses: Iterable[str]) -> tuple[str, ...]:
+        """Return the addresses at which routers are, so far as is known."""
+        return tuple(address for address in addresses if address not in self._lost)
+
+    async def close(self) -> None:
+        """Watch no router any more."""
+        watching = self._watching.values()
+        self.know(())
+        await asyncio.gather(*watching, return_exceptions=True)
+
+    async def _watch(self, address: str) -> None:
+        while True:
+            try:
+                reader, writer = await _connect(address)
+            except OSError:
+                await self._found(address, alive=False)
+                await asyncio.sleep(AGAIN_S)
+                continue
+            try:
+                await self._found(address, alive=True)
+                await _ended(reader)
+            finally:
+                writer.close()
+
+    async def _found(self, address: str, alive: bool) -> None:
+        if alive != (address in self._lost):
+            return
+        if alive:
+            self._lost.discard(address)
+        else:
+            self._lost.add(address)
+        await self._changed()
+
+
+async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    if address.startswith(_UNIX):
+        return await asyncio.open_unix_connection(address.removeprefix(_UNIX))
+    host, _, port = address.rpartition(":")
+    return await asyncio.open_connection(host.strip("[]"), int(port))
+
+
+async def _ended(reader: asyncio.StreamReader) -> None:
+    """Return when the connection has ended; a router says nothing unasked."""
+    try:
+        while await reader.read(1024):
+            pass
+    except OSError:
+        pass

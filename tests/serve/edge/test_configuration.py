@@ -1,0 +1,25 @@
+"""The text of the configuration."""
+
+from __future__ import annotations
+
+from anabranch.serve.edge.configuration import EdgeOptions, configuration, without_servers
+
+LISTEN = ("127.0.0.1", 8000)
+OPTIONS = EdgeOptions(threads=2, slots=3)
+
+
+def test_two_texts_for_the_same_task_differ_in_servers_only() -> None:
+    servers = {("g1", "s1"): "unix@/r/1", ("gateway", "s2"): "10.0.0.1:80"}
+    text = configuration(OPTIONS, LISTEN, servers)
+    assert "backend g1\n    server s1 unix@/r/1\nbackend g2\n" in text
+    assert "backend gateway\n    server s2 10.0.0.1:80\nbackend g0\n" in text
+    assert without_servers(text) == configuration(OPTIONS, LISTEN, {})
+
+
+def test_another_task_is_another_text() -> None:
+    texts = {
+        configuration(options, listen, {})
+        for options in (OPTIONS, EdgeOptions(threads=1, slots=3), EdgeOptions(threads=2, slots=4))
+        for listen in (LISTEN, ("0.0.0.0", 8000), ("127.0.0.1", 8001))
+    }
+    assert len(texts) == 9

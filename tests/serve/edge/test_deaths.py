@@ -1,0 +1,236 @@
+"""HAProxy dies, or its owner does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import uvloop
+
+from anabranch.serve.edge.configuration import EdgeOptions
+from anabranch.serve.edge.proxy import EdgeProxy
+from tests.ports import free_ports
+from tests.serve.edge.servers import (
+    BINARY,
+    OPTIONS,
+    Server,
+    ask,
+    connection,
+    edge,
+    eventually,
+    load,
+    needs_haproxy,
+    pid_of,
+    request,
+    route,
+    short_folder,
+)
+
+pytestmark = needs_haproxy
+PATH = "/v2/models/a/infer"
+OWNER = """
+import asyncio, sys
+from pathlib import Path
+from anabranch.serve.edge.proxy import EdgeProxy
+from anabranch.serve.edge.routes import EdgeRoute
+from tests.serve.edge.servers import OPTIONS
+
+async def own(binary, folder, port, *addresses):
+    listen = ("127.0.0.1", int(port))
+    proxy = await EdgeProxy.start(Path(binary), Path(folder), OPTIONS, listen)
+    await proxy.apply({"a": EdgeRoute(addresses, False)})
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(own(*sys.argv[1:]))
+"""
+
+
+def kill(pid: int) -> None:
+    """Kill a child, and return once it is dead; its owner learns of it by itself."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_after_kill_9_a_successor_serves_the_connections_that_waited(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    async def main() -> None:
+        async with edge() as site, Server(site.folder, "r") as router:
+            await site.proxy.apply({"a": route(router)})
+            assert (await ask(site.port, "/v2/models/a/infer")).document[0] == "r"
+            old = pid_of(site.folder)
+            done = asyncio.Event()
+            clients = [
+                asyncio.create_task(load(site.port, done, "/v2/models/a/infer")) for _ in range(4)
+            ]
+            os.kill(old, signal.SIGKILL)
+            # Each of them comes while HAProxy is dead or starts, and none is refused.
+            replies = await asyncio.gather(
+                *(ask(site.port, "/v2/models/a/infer") for _ in range(20)), return_exceptions=True
+            )
+            done.set()
+            broken = [found for found in replies if isinstance(found, BaseException)]
+            assert not any(isinstance(error, ConnectionRefusedError) for error in broken)
+            for found in await asyncio.gather(*clients):
+                failures = [one for one in found if one != 200]
+                assert len(failures) <= 1, failures
+                assert not any(isinstance(one, ConnectionRefusedError) for one in failures)
+            assert (await ask(site.port, "/v2/models/a/infer")).document[0] == "r"
+            assert pid_of(site.folder) != old
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
+
+
+def test_connections_of_the_time_without_haproxy_are_all_served() -> None:
+    async def main() -> None:
+        async with edge() as site, Server(site.folder, "r") as router:
+            await site.proxy.apply({"a": route(router)})
+            kill(pid_of(site.folder))
+            data = request("/v2/models/a/infer")
+            with socket.create_connection(("127.0.0.1", site.port)) as early:
+                early.setblocking(False)
+                early.sendall(data)
+                loop = asyncio.get_running_loop()
+                async with asyncio.timeout(20):
+                    assert (await loop.sock_recv(early, 100)).startswith(b"HTTP/1.1 200 ")
+
+    asyncio.run(main())
+
+
+def test_routes_that_come_while_haproxy_is_dead_are_those_of_the_successor() -> None:
+    async def main() -> None:
+        async with (
+            edge() as site,
+            Server(site.folder, "r1") as one,
+            Server(site.folder, "r2") as two,
+        ):
+            await site.proxy.apply({"a": route(one)})
+            for servers in ([two], [one], [two]):
+                kill(pid_of(site.folder))
+                await site.proxy.apply({"a": route(*servers)})
+                reply = await ask(site.port, "/v2/models/a/infer")
+                assert reply.document[0] == servers[0].name
+
+    asyncio.run(main())
+
+
+async def abandoned(folder: Path, port: int, *addresses: str) -> int:
+    """Leave an HAProxy whose owner, a process of its own, was killed; its pid."""
+    owner = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", OWNER, BINARY, folder, str(port), *addresses),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert owner.stdout is not None
+    assert await owner.stdout.readline() == b"ready\n"
+    owner.kill()
+    await owner.wait()
+    return pid_of(folder)
+
+
+async def gone(pid: int) -> bool:
+    """Whether a process that is nobody's child here has ended."""
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_an_orphan_with_the_same_task_goes_on_under_a_new_owner() -> None:
+    async def main() -> None:
+        (port,) = free_ports(1)
+        with short_folder() as folder:
+            async with Server(folder, "r1") as one, Server(folder, "r2") as two:
+                orphan = await abandoned(folder, port, one.address)
+                async with connection(port) as client:
+                    assert (await client.ask(PATH)).document[0] == "r1"
+                    proxy = await EdgeProxy.start(
+                        BINARY, folder, OPTIONS, ("127.0.0.1", port), {"a": route(two)}
+                    )
+                    assert pid_of(folder) == orphan
+                    assert (await client.ask(PATH)).document[0] == "r1"
+                    await proxy.apply({"a": route(two)})
+                    assert (await client.ask(PATH)).document[0] == "r2"
+                os.kill(orphan, signal.SIGKILL)
+
+                async def served() -> bool:
+                    with suppress(OSError, EOFError):
+                        return (await ask(port, PATH)).document[0] == "r2"
+                    return False
+
+                await eventually(served)
+                assert pid_of(folder) != orphan
+                await proxy.close()
+                assert await gone(orphan)
+
+    asyncio.run(main())
+
+
+def test_an_orphan_with_another_task_makes_room_and_finishes_its_requests() -> None:
+    async def main() -> None:
+        (port,) = free_ports(1)
+        other = EdgeOptions(threads=1, slots=3)
+        with short_folder() as folder:
+            async with Server(folder, "r1", "wait") as one, Server(folder, "r2") as two:
+                orphan = await abandoned(folder, port, one.address)
+                async with connection(port) as client:
+                    asked = asyncio.create_task(client.ask(PATH))
+
+                    async def arrived() -> bool:
+                        return bool(one.seen)
+
+                    await eventually(arrived)
+                    proxy = await EdgeProxy.start(BINARY, folder, other, ("127.0.0.1", port))
+                    await proxy.apply({"a": route(two)})
+                    assert (await ask(port, PATH)).document[0] == "r2"
+                    one.go.set()
+                    assert (await asked).document[0] == "r1"
+                await eventually(lambda: gone(orphan))
+                await proxy.close()
+
+    asyncio.run(main())
+
+
+def test_a_stopped_orphan_is_killed() -> None:
+    async def main() -> None:
+        (port,) = free_ports(1)
+        with short_folder() as folder:
+            orphan = await abandoned(folder, port)
+            os.kill(orphan, signal.SIGSTOP)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr("anabranch.serve.edge.runtime_api.TIMEOUT_S", 0.2)
+                patch.setattr("anabranch.serve.edge.process.STOP_S", 0.2)
+                proxy = await EdgeProxy.start(BINARY, folder, OPTIONS, ("127.0.0.1", port))
+            assert (await ask(port, PATH)).status == 503
+            assert await gone(orphan)
+            await proxy.close()
+
+    asyncio.run(main())
+
+
+def test_an_edge_that_ends_again_and_again_is_started_ever_more_slowly(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> None:
+        async with edge() as site:
+            for _ in range(3):
+                kill(pid := pid_of(site.folder))
+
+                async def again(old: int = pid) -> bool:
+                    with suppress(OSError, ValueError, EOFError):
+                        return pid_of(site.folder) != old and (await ask(site.port, "/")).status > 0
+                    return False
+
+                await eventually(again)
+
+    asyncio.run(main())
+    # HAProxy may be killed before its owner knows that it is there.
+    found = [record.message for record in caplog.records if "again in" in record.message]
+    assert found == [f"HAProxy ended; it starts again in {pause}s" for pause in (0.1, 0.2, 0.4)]
