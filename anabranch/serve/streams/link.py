@@ -1,0 +1,239 @@
+"""The caller's end of a connection: calls and streams to one replica."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from functools import partial
+from typing import Any, TypeAlias
+
+from anabranch.errors import AnabranchError, TooLarge, Unavailable
+from anabranch.serve.streams import frames
+from anabranch.serve.streams.channel import FrameChannel
+from anabranch.serve.streams.frames import Buffer, MalformedFrame, frame
+from anabranch.serve.streams.greeting import (
+    Challenge,
+    Proof,
+    Welcome,
+    check_welcome,
+    decoded,
+    encoded,
+    prove,
+)
+from anabranch.serve.streams.limits import CallLimits
+from anabranch.serve.streams.lost import CallLost
+from anabranch.serve.streams.messages import (
+    TooLargeToCross,
+    content,
+    credit,
+    heard,
+    message,
+    told,
+)
+from anabranch.serve.streams.pieces import IncomingPieces
+from anabranch.serve.streams.values import CannotCross
+
+_Waiting: TypeAlias = asyncio.Future[Any] | IncomingPieces
+_GONE = "the connection to it is lost"
+_NOT_GREETED = "it closed the connection before it knew the caller"
+
+
+class Link(FrameChannel):
+    """A connection to one replica, made by ``connect``; ``name`` is that of its segment.
+
+    It belongs to the event loop that it was made on. Values that are given are read when a call is
+    made, arrays of SMALL bytes or more while it is sent: they must not change until it is answered.
+    """
+
+    def __init__(self, name: str, secret: bytes, limits: CallLimits) -> None:
+        super().__init__()
+        self._name = name
+        self._secret = secret
+        self._limits = limits
+        self._most = 0
+        self._most_calls = 0
+        self._number = 0
+        self._calls: dict[int, _Waiting] = {}
+        self._others = 0
+        self.going_away = False
+        """Whether the replica takes no further calls."""
+        self.ready: asyncio.Future[None] = self._loop.create_future()
+        """Done once calls may be made; CallLost if that will never be."""
+        self._takers = {frames.CHALLENGE: self._take_challenge}
+
+    @property
+    def load(self) -> int:
+        """Calls under way in the replica: this link's, and others' as of its last answer."""
+        return self._others + len(self._calls)
+
+    async def call(self, method: str, *args: Any) -> Any:
+        """Return the answer of a method; cancelling this cancels it there.
+
+        Raises the method's error if it is one of ours and NodeError for any other, CallLost, and
+        Unavailable where too many calls of this connection are under way.
+        """
+        answer = self._loop.create_future()
+        number = await self._begin(frames.CALL, answer, method, args)
+        try:
+            return await answer
+        finally:
+            self._leave(number)
+            del answer  # its error holds this frame, which would hold the error
+
+    async def stream(self, method: str, *args: Any) -> AsyncGenerator[Any, None]:
+        """Give what a method yields; closing this closes it there. Raises as ``call`` does.
+
+        The method makes at most AHEAD values that were not taken here.
+        """
+        pieces = IncomingPieces(self._loop)
+        number = await self._begin(frames.STREAM, pieces, method, args)
+        try:
+            while await pieces.more():
+                piece = pieces.take()
+                granted = pieces.grant()
+                if granted:
+                    self.send(credit(number, granted, frames.CREDIT))
+                yield piece
+        finally:
+            self._leave(number)
+
+    def close(self) -> None:
+        """Close the connection; calls that are under way are lost, and cancelled there."""
+        self.abort()
+
+    def give_up(self) -> None:
+        """Close the connection, whether or not it is there yet: no calls will be made."""
+        self.ready.cancel()
+        self.abort()
+
+    async def _begin(self, kind: int, waiting: _Waiting, method: str, args: tuple[Any, ...]) -> int:
+        """Send a call as soon as the replica keeps up, and return its number."""
+        self._check()
+        self._number = number = self._number + 1
+        chunks = self._message(kind, number, method, args)
+        if not self._writable.is_set():
+            await self.writable()
+            self._check()
+        self._calls[number] = waiting
+        self.send(chunks)
+        return number
+
+    def _check(self) -> None:
+        """Raise the error of a call that cannot be made now."""
+        if self.closed or self.going_away:
+            raise self._lost("it is going away" if self.going_away else _GONE, False)
+        if len(self._calls) >= self._most_calls:
+            raise Unavailable(f"segment {self._name!r} has its queue full")
+
+    def _message(self, kind: int, number: int, method: str, args: tuple[Any, ...]) -> list[Buffer]:
+        try:
+            return message(kind, number, method, args, self._most)
+        except CannotCross as error:
+            raise heard(self._name, told(error)) from None
+        except TooLargeToCross as error:
+            raise TooLarge(f"a call to segment {self._name!r}: {error}") from None
+
+    def _leave(self, number: int) -> None:
+        """Cancel a call there if it is still under way."""
+        if self._calls.pop(number, None) is not None:
+            self.send(frame(frames.CANCEL, number))
+            self._go_if_idle()
+
+    def _lost(self, reason: str, may_have_run: bool) -> CallLost:
+        return CallLost(f"segment {self._name!r} cannot answer now: {reason}", may_have_run)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone: no call gets an answer any more."""
+        super().connection_lost(error)
+        if not self.ready.done():
+            self.ready.set_exception(self._lost(_NOT_GREETED, False))
+        waiting, self._calls = list(self._calls.values()), {}
+        for one in waiting:
+            _fail(one, self._lost(_GONE, True))
+
+    def _take_challenge(self, call: int, header: memoryview, rest: memoryview) -> None:
+        given = decoded(header, Challenge)
+        proof = prove(given, self._secret, self._limits.bytes)
+        self.send(frame(frames.PROOF, 0, encoded(proof)))
+        self._takers = {frames.WELCOME: partial(self._take_welcome, given, proof)}
+
+    def _take_welcome(
+        self, given: Challenge, proof: Proof, call: int, header: memoryview, rest: memoryview
+    ) -> None:
+        answer = decoded(header, Welcome)
+        check_welcome(given, proof, answer, self._secret)
+        self._most, self._others = answer.most, answer.load
+        self._most_calls = min(answer.calls, self._limits.calls)
+        self._reader.most = self._limits.bytes
+        self._takers = {
+            frames.ANSWER: self._take_answer,
+            frames.PIECE: self._take_piece,
+            frames.END: self._take_end,
+            frames.ERROR: self._take_error,
+            frames.REFUSED: self._take_refusal,
+            frames.GOING_AWAY: self._take_going_away,
+        }
+        if not self.ready.done():
+            self.ready.set_result(None)
+
+    def _take_answer(self, call: int, header: memoryview, rest: memoryview) -> None:
+        load, value = content(header, rest)
+        waiting = self._calls.get(call)
+        if isinstance(waiting, IncomingPieces):
+            raise MalformedFrame("a stream is answered like a call")
+        self._ended(call, load)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(value)
+
+    def _take_piece(self, call: int, header: memoryview, rest: memoryview) -> None:
+        pieces = self._calls.get(call)
+        if pieces is None:
+            return
+        if not isinstance(pieces, IncomingPieces):
+            raise MalformedFrame("a call is answered with a piece of a stream")
+        pieces.put(content(header, rest)[1])
+
+    def _take_end(self, call: int, header: memoryview, rest: memoryview) -> None:
+        load, _ = content(header, rest)
+        pieces = self._calls.get(call)
+        if not isinstance(pieces, IncomingPieces | None):
+            raise MalformedFrame("a call ends like a stream")
+        self._ended(call, load)
+        if pieces is not None:
+            pieces.end()
+
+    def _take_error(self, call: int, header: memoryview, rest: memoryview) -> None:
+        load, error = content(header, rest)
+        if not isinstance(error, AnabranchError | str):
+            raise MalformedFrame("an error is neither one of ours nor a text")
+        _fail(self._ended(call, load), heard(self._name, error))
+
+    def _take_refusal(self, call: int, header: memoryview, rest: memoryview) -> None:
+        load, reason = content(header, rest)
+        _fail(self._ended(call, load), self._lost(str(reason), False))
+
+    def _take_going_away(self, call: int, header: memoryview, rest: memoryview) -> None:
+        self.going_away = True
+        self._go_if_idle()
+
+    def _ended(self, call: int, load: Any) -> _Waiting | None:
+        """Note the end of a call, and return what waits for it, if anything does."""
+        if type(load) is not int or load < 0:
+            raise MalformedFrame("a load is no number")
+        waiting = self._calls.pop(call, None)
+        self._others = max(0, load - len(self._calls))
+        self._go_if_idle()
+        return waiting
+
+    def _go_if_idle(self) -> None:
+        """Let a replica go that wants to, once it owes no answer."""
+        if self.going_away and not self._calls:
+            self.end()
+
+
+def _fail(waiting: _Waiting | None, error: AnabranchError) -> None:
+    """Give an error to whoever waits for a call."""
+    if isinstance(waiting, IncomingPieces):
+        waiting.end(error)
+    elif waiting is not None and not waiting.done():
+        waiting.set_exception(error)

@@ -1,0 +1,58 @@
+"""What all connections of one server share: the methods, and the calls under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import TypeAlias, TypeVar
+
+from anabranch.errors import EngineError
+from anabranch.serve.streams.limits import CallLimits
+from anabranch.specs.excerpts import listing
+
+Method: TypeAlias = Callable[..., Awaitable[object]]
+StreamMethod: TypeAlias = Callable[..., AsyncGenerator[object, None]]
+T = TypeVar("T")
+
+
+class ServedCalls:
+    """The methods of a replica by name, the limits of its connections, and its calls."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        streams: Mapping[str, StreamMethod],
+        secret: bytes,
+        limits: CallLimits,
+    ) -> None:
+        self._methods = methods
+        self._streams = streams
+        self.secret = secret
+        self.limits = limits
+        self.under_way = 0
+        self.is_closing = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def method(self, name: str) -> Method:
+        """Return a method that answers once. Raises EngineError where there is none."""
+        return _named(self._methods, name)
+
+    def stream(self, name: str) -> StreamMethod:
+        """Return a method that streams. Raises EngineError where there is none."""
+        return _named(self._streams, name)
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Keep the task of a call until it is done."""
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def all_done(self, seconds: float) -> None:
+        """Wait until no task is left, for so many seconds at most."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+
+
+def _named(methods: Mapping[str, T], name: str) -> T:
+    if name not in methods:
+        raise EngineError(f"a replica has no method {name!r} (it has: {listing(methods)})")
+    return methods[name]

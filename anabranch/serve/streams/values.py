@@ -1,0 +1,233 @@
+"""Values as they cross: plain data as msgpack, and all else as lists that say what they are.
+
+``None``, ``bool``, ``int``, ``float``, ``str``, ``bytes`` and dicts with keys of text stand for
+themselves. Every other value is a list of its tag and its content; so a list is one, too. What
+arrives is equal to what was sent, and of the same types. Objects of other classes do not cross.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+import numpy as np
+
+from anabranch.errors import AnabranchError
+from anabranch.serve.streams.arrays import (
+    describe,
+    describe_texts,
+    restore,
+    restore_texts,
+)
+from anabranch.serve.streams.frames import SMALL, Parts
+from anabranch.serve.streams.records import RECORDS, make_error, take_error
+
+LIST, TUPLE, SET, FROZEN_SET, PAIRS, ARRAY, TEXTS, OBJECTS, SCALAR, INTEGER, SURROGATES, LONG = (
+    range(12)
+)
+ERROR_TAG = 12
+FIRST_RECORD = 16
+"""Tag of the first of ``RECORDS``; the others follow."""
+_PLAIN = frozenset((type(None), bool, float))
+_NESTED = frozenset((dict, list))
+_LEAST, _MOST = -(2**63), 2**64 - 1
+"""The integers that msgpack has."""
+
+
+class CannotCross(Exception):
+    """An object is of a class that does not cross; ``path`` are the keys that lead to it."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        self.path: list[str] = []
+        super().__init__(reason)
+
+    def within(self, key: Any) -> Self:
+        """Return the error as it is of a dict that has the object somewhere behind a key."""
+        self.path.insert(0, str(key))
+        return self
+
+
+def pack(value: Any, parts: Parts) -> Any:
+    """Return a value as msgspec can encode it; the bytes of its arrays go to ``parts``."""
+    packer = _PACKERS.get(type(value))
+    return _pack_rare(value, parts) if packer is None else packer(value, parts)
+
+
+def _itself(value: Any, parts: Parts) -> Any:
+    return value
+
+
+def _pack_int(value: int, parts: Parts) -> Any:
+    if _LEAST <= value <= _MOST:
+        return value
+    return [INTEGER, value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)]
+
+
+def _pack_str(value: str, parts: Parts) -> Any:
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return [SURROGATES, value.encode("utf-8", "surrogatepass")]
+    return value
+
+
+def _pack_bytes(value: bytes, parts: Parts) -> Any:
+    return value if len(value) < SMALL else [LONG, parts.add(value), len(value)]
+
+
+def _pack_dict(value: dict[Any, Any], parts: Parts) -> Any:
+    """Return a dict as itself where all keys are text; else its keys and values as a list."""
+    packed = {}
+    key: Any = None
+    try:
+        for key, item in value.items():
+            if type(key) is not str or not key.isascii():
+                break
+            kind = type(item)
+            is_plain = item.isascii() if kind is str else kind in _PLAIN
+            packed[key] = item if is_plain else pack(item, parts)
+        else:
+            return packed
+    except CannotCross as error:
+        raise error.within(key) from None
+    return _pack_pairs(value, parts)
+
+
+def _pack_pairs(value: dict[Any, Any], parts: Parts) -> list[Any]:
+    packed: list[Any] = [PAIRS]
+    for key, item in value.items():
+        packed.append(pack(key, parts))
+        try:
+            packed.append(pack(item, parts))
+        except CannotCross as error:
+            raise error.within(key) from None
+    return packed
+
+
+def _packer_of_items(tag: int) -> Callable[[Iterable[Any], Parts], list[Any]]:
+    def pack_items(value: Iterable[Any], parts: Parts) -> list[Any]:
+        return [tag, *[pack(item, parts) for item in value]]
+
+    return pack_items
+
+
+def _pack_array(value: Any, parts: Parts) -> list[Any]:
+    described = describe(value, parts)
+    if described is not None:
+        return [ARRAY, *described]
+    if value.dtype.kind != "O":
+        raise CannotCross(f"an array of dtype {value.dtype} cannot cross processes")
+    texts = describe_texts(value, parts)
+    if texts is not None:
+        return [TEXTS, *texts]
+    return [OBJECTS, list(value.shape), *[pack(item, parts) for item in value.ravel().tolist()]]
+
+
+def _pack_rare(value: Any, parts: Parts) -> list[Any]:
+    if isinstance(value, np.generic):
+        return [SCALAR, _pack_array(np.asarray(value), parts)]
+    if isinstance(value, AnabranchError):
+        return _pack_error(value, parts)
+    raise CannotCross(f"a {type(value).__name__} cannot cross processes")
+
+
+def _pack_error(error: AnabranchError, parts: Parts) -> list[Any]:
+    try:
+        names, args = take_error(error)
+        return [ERROR_TAG, names, [pack(arg, parts) for arg in args]]
+    except Exception:  # whatever a class of a component makes of being taken apart
+        return [ERROR_TAG, [], [_pack_str(str(error), parts)]]
+
+
+def _packer_of_record(tag: int, take: Callable[[Any], Iterable[Any]]) -> Callable[..., list[Any]]:
+    def pack_record(value: Any, parts: Parts) -> list[Any]:
+        return [tag, *[pack(item, parts) for item in take(value)]]
+
+    return pack_record
+
+
+_PACKERS: dict[type, Callable[[Any, Parts], Any]] = {
+    type(None): _itself,
+    bool: _itself,
+    float: _itself,
+    int: _pack_int,
+    str: _pack_str,
+    bytes: _pack_bytes,
+    dict: _pack_dict,
+    list: _packer_of_items(LIST),
+    tuple: _packer_of_items(TUPLE),
+    set: _packer_of_items(SET),
+    frozenset: _packer_of_items(FROZEN_SET),
+    np.ndarray: _pack_array,
+    **{one.cls: _packer_of_record(FIRST_RECORD + n, one.take) for n, one in enumerate(RECORDS)},
+}
+
+
+def unpack(packed: Any, rest: memoryview) -> Any:
+    """Return the value again; its arrays are views of ``rest``.
+
+    Raises any Exception where there is no such value.
+    """
+    kind = type(packed)
+    if kind is dict:
+        return {
+            key: unpack(item, rest) if type(item) in _NESTED else item
+            for key, item in packed.items()
+        }
+    if kind is list:
+        return _UNPACKERS[packed[0]](packed, rest)
+    return packed
+
+
+def _items(packed: list[Any], rest: memoryview, start: int = 1) -> list[Any]:
+    return [unpack(item, rest) if type(item) in _NESTED else item for item in packed[start:]]
+
+
+def _pairs(packed: list[Any], rest: memoryview) -> dict[Any, Any]:
+    items = _items(packed, rest)
+    return dict(zip(items[::2], items[1::2], strict=True))
+
+
+def _objects(packed: list[Any], rest: memoryview) -> Any:
+    flat = np.empty(len(packed) - 2, object)
+    for index, item in enumerate(_items(packed, rest, 2)):
+        flat[index] = item
+    return flat.reshape(packed[1])
+
+
+def _long(packed: list[Any], rest: memoryview) -> bytes:
+    _, place, size = packed
+    found = bytes(rest[place : place + size])
+    if len(found) != size:
+        raise ValueError(f"{size} bytes at {place} are not there")
+    return found
+
+
+def _error(packed: list[Any], rest: memoryview) -> AnabranchError:
+    _, names, args = packed
+    return make_error(names, [unpack(arg, rest) for arg in args])
+
+
+def _maker_of_record(make: Callable[..., Any]) -> Callable[[list[Any], memoryview], Any]:
+    return lambda packed, rest: make(*_items(packed, rest))
+
+
+_UNPACKERS: dict[int, Callable[[list[Any], memoryview], Any]] = {
+    LIST: _items,
+    TUPLE: lambda packed, rest: tuple(_items(packed, rest)),
+    SET: lambda packed, rest: set(_items(packed, rest)),
+    FROZEN_SET: lambda packed, rest: frozenset(_items(packed, rest)),
+    PAIRS: _pairs,
+    ARRAY: lambda packed, rest: restore(packed[1:], rest),
+    TEXTS: lambda packed, rest: restore_texts(packed[1:], rest),
+    OBJECTS: _objects,
+    SCALAR: lambda packed, rest: unpack(packed[1], rest)[()],
+    INTEGER: lambda packed, rest: int.from_bytes(packed[1], "little", signed=True),
+    SURROGATES: lambda packed, rest: packed[1].decode("utf-8", "surrogatepass"),
+    LONG: _long,
+    ERROR_TAG: _error,
+    **{FIRST_RECORD + n: _maker_of_record(one.make) for n, one in enumerate(RECORDS)},
+}
