@@ -241,6 +241,7 @@ def graph_data(draw: st.DrawFn, max_nodes: int = 6, unsupported: bool = True) ->
         "traffic": traffic,
         "rollout": rollouts,
         "telemetry": _telemetry([*inputs, *outputs]),
+        "serving": st.fixed_dictionaries({"port": st.integers(1, 65_535)}),
     }
     watchable = [name for name, tensor in inputs.items() if _has_features(tensor["shape"])]
     if watchable:

@@ -15,7 +15,6 @@ from urllib.parse import quote
 import httpx
 
 from anabranch.client.engine_state import require_state
-from anabranch.client.live import holds
 from anabranch.errors import (
     AnabranchError,
     Conflict,
@@ -294,12 +293,12 @@ class ControlClient:
         return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/explain", json=body))
 
     def until_reached(self, *names: str) -> None:
-        """Wait until requests reach the routers of graphs, of which the proxy learns a moment late.
+        """Wait until requests reach the routers of graphs, of which the edge learns a moment late.
 
         Return after 10 s in any case, since a graph may refuse requests for other reasons.
         """
         deadline = time.monotonic() + _REACHED_S
-        while not holds(self._url, lambda: all(map(self._is_reached, names))):
+        while not all(map(self._is_reached, names)):
             if time.monotonic() > deadline:
                 return
             time.sleep(_PAUSE_S)

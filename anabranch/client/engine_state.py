@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
@@ -13,6 +14,9 @@ from anabranch.errors import EngineError
 FILE = "engine.json"
 RAY_TOKEN_FILE = "ray-token"
 """File in a home with the Ray token, for which Ray's servers and its dashboard ask."""
+
+BLOCK_SIZE = 1_000
+"""Ports of an engine's block, which starts at a multiple of this."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,13 @@ class EngineState:
     runtime: str
     pid: int | None = None
     ready: bool = False
+
+    @property
+    def block(self) -> range:
+        """The block of ports that the engine has claimed, in which all of Ray's are."""
+        port = urlsplit(f"//{self.address}").port or 0
+        first = port - port % BLOCK_SIZE
+        return range(first, first + BLOCK_SIZE)
 
     def info(self, home: Path) -> EngineInfo:
         """Return the addresses of the engine, for programs and people."""

@@ -30,9 +30,9 @@ from anabranch.control.traffic.topic import PATIENCE_S
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.errors import EngineError, RequestError, Unavailable
 from anabranch.graph.monitor.windows import Result, Turn
+from anabranch.router.addresses import Addresses, RouterAddress
+from anabranch.router.backend import GraphState
 from anabranch.router.errors import error_reply
-from anabranch.router.gateway.backend import GraphState
-from anabranch.router.grpc.addresses import Addresses
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.feedback import RewardEntry, RewardOutcome
@@ -102,20 +102,20 @@ class Controller:
         return await self.states()
 
     async def table(
-        self, graph: str, replica: str, generation: int, address: str = ""
+        self, graph: str, replica: str, generation: int, address: RouterAddress | None = None
     ) -> RoutingTable | None:
         """The long poll of a router, see ``TableTopics``. Unavailable without the lease."""
         await self._published()
         return await self._topics.table(graph, replica, generation, address)
 
-    async def addresses(self, version: int) -> Addresses:
-        """The long poll of the front; likewise."""
+    async def addresses(self, follower: str, version: int) -> Addresses:
+        """The long poll of those who send requests to routers; likewise."""
         await self._published()
-        return await self._topics.addresses(version)
+        return await self._topics.addresses(follower, version)
 
     async def leave(self, graph: str, replica: str) -> None:
-        """A router ends."""
-        self._topics.leave(graph, replica)
+        """A router ends; returns once nobody sends it requests any more."""
+        await self._topics.leave(graph, replica)
 
     async def report(self, graph: str, replica: str, report: Report) -> None:
         """Take the sums that a router has counted so far."""

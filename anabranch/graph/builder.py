@@ -42,6 +42,7 @@ from anabranch.specs.models import (
     Rollout,
     Rule,
     Scaling,
+    Serving,
     StandIn,
     Sticky,
     TensorSpec,
@@ -83,18 +84,20 @@ class Graph:
         labels: Mapping[str, str] | None = None,
         timeout: Duration | str | None = None,
         scaling: Scaling | Fields | None = None,
+        serving: Serving | Fields | None = None,
         root: str | os.PathLike[str] | None = None,
     ) -> None:
         """Start a graph with a name.
 
         Relative paths in the graph start from ``root``, or from the working folder if it is None.
         ``timeout`` bounds a request. ``scaling`` holds for the graph's routers; nodes have their
-        own ``scaling``.
+        own ``scaling``. ``serving`` gives the graph a port of its own.
         """
         self._name = name
         self._labels = dict(labels or {})
         self._timeout = timeout
         self._scaling = plain(scaling)
+        self._serving = plain(serving)
         self.root = Path(root or ".").resolve()
         self._inputs: dict[str, Any] = {}
         self._nodes: dict[str, dict[str, Any]] = {}
@@ -122,6 +125,7 @@ class Graph:
             labels=data["metadata"].get("labels"),
             timeout=body.get("timeout"),
             scaling=body.get("scaling"),
+            serving=body.get("serving"),
             root=root,
         )
         graph._inputs, graph._nodes, graph._outputs = body["inputs"], body["nodes"], body["outputs"]
@@ -446,6 +450,7 @@ class Graph:
             "rollout": self._rollout,
             "telemetry": self._telemetry,
             "monitors": self._monitors or None,
+            "serving": self._serving,
         }
         return {
             "apiVersion": "anabranch/v1",

@@ -53,6 +53,11 @@ class RoutingTable:
         return self.generation
 
     @property
+    def is_idempotent(self) -> bool:
+        """Whether a request may be evaluated again, whichever revision it meets."""
+        return bool(self.revisions) and all(one.idempotent for one in self.revisions.values())
+
+    @property
     def candidate(self) -> int | None:
         """The newest arm that is not the stable one, whatever its weight."""
         return max((number for number in self.weights if number != self.stable), default=None)

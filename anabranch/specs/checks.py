@@ -26,6 +26,7 @@ from anabranch.specs.models import (
     Node,
     NodeBase,
     Scaling,
+    Serving,
     Source,
     Telemetry,
     TensorSpec,
@@ -70,6 +71,8 @@ class Partial:
     """Of a valid graph only: no pass judges it."""
     monitors: Mapping[str, Monitor] = field(default_factory=dict)
     broken: frozenset[str] = frozenset()
+    serving: Serving | None = None
+    """Of a valid graph only, likewise."""
 
     @classmethod
     def of(cls, graph: InferenceGraph) -> Partial:
@@ -86,6 +89,7 @@ class Partial:
             {index: rule.when for index, rule in enumerate(rules)},
             spec.telemetry,
             spec.monitors or {},
+            serving=spec.serving,
         )
 
 

@@ -582,6 +582,13 @@ class Telemetry(Model):
     """Log of requests and replies; none if left out."""
 
 
+class Serving(Model):
+    """How the graph's routers are reached, beside the engine's own ports."""
+
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    """Port on which the graph's routers answer HTTP themselves, without the edge before them."""
+
+
 class Metadata(Model):
     """Name and labels of the graph."""
 
@@ -616,6 +623,8 @@ class Spec(Model):
     """Monitors by name."""
     telemetry: Telemetry | None = None
     """Traces and the request log."""
+    serving: Serving | None = None
+    """A port of the graph's own."""
 
 
 class InferenceGraph(Model):

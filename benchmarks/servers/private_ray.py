@@ -10,7 +10,7 @@ from typing import Any
 
 from script import HOST, Arguments, arguments, free_port, sleep_until_stopped, stoppable
 
-from anabranch.control.engine import flags, haproxy, ports
+from anabranch.control.engine import flags, ports
 from anabranch.control.engine.loopback import keep_loopback
 from anabranch.control.engine.tokens import ensure_token
 
@@ -72,12 +72,24 @@ def _set_environment(block: ports.PortBlock, folder: Path, tuned: bool) -> None:
     ensure_token(ray_token)
     os.environ |= flags.base_environment(os.environ[flags.MARK], block, True, ray_token)
     if tuned:
-        os.environ |= flags.serve_environment(block) | _proxy(block, folder)
+        os.environ |= _tuned(folder)
 
 
-def _proxy(block: ports.PortBlock, folder: Path) -> dict[str, str]:
+def _tuned(folder: Path) -> dict[str, str]:
+    """Serve's flags for speed, and its own HAProxy in front with all its files in the folder."""
+    found = {"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
     binary = flags.haproxy_binary()
-    if binary is None or flags.haproxy_problem(binary, folder) is not None:
-        return flags.plain_proxy_environment()
-    launcher = haproxy.write_launcher(folder, binary, block)
-    return flags.haproxy_environment(folder, launcher, block)
+    if binary is None or flags.haproxy_problem(binary) is not None:
+        return found | {"RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
+    return found | {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": binary,
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+    }

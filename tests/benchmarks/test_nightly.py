@@ -30,8 +30,9 @@ def assert_measured(name: str, options: Sequence[str] = (), needs: Sequence[str]
     assert "not measured" not in done.stdout
 
 
-def test_bandits() -> None:
-    assert_measured("benchmarks.bandits")
+@pytest.mark.parametrize("name", ["bandits", "request_path", "streams"])
+def test_a_benchmark_without_an_engine(name: str) -> None:
+    assert_measured(f"benchmarks.{name}")
 
 
 @pytest.mark.e2e

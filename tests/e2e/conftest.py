@@ -220,6 +220,7 @@ class Load:
     url: str
     body: Any
     clients: int
+    seconds: float = LONGEST_LOAD_S
     outcomes: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     timeline: list[Answered] = field(default_factory=list)
@@ -241,19 +242,19 @@ class Load:
 
     def until(self, happened: Callable[[], bool]) -> None:
         """Keep asking until something has happened."""
-        until(happened, LONGEST_LOAD_S)
+        until(happened, self.seconds)
 
     def until_asked(self, count: int) -> None:
-        """Keep asking until ``count`` more requests were answered."""
-        start = self.total
-        self.until(lambda: self.total >= start + count)
+        """Keep asking until ``count`` more requests were answered, or as many as there may be."""
+        goal = min(self.total + count, MOST_REQUESTS)
+        self.until(lambda: self.total >= goal)
 
     async def _all(self) -> None:
         async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
             await asyncio.gather(*(self._one(client) for _ in range(self.clients)))
 
     async def _one(self, client: httpx.AsyncClient) -> None:
-        ends = time.monotonic() + LONGEST_LOAD_S
+        ends = time.monotonic() + self.seconds
         while not self._stop.is_set() and time.monotonic() < ends and self.total < MOST_REQUESTS:
             asked = time.monotonic()
             try:
@@ -271,8 +272,10 @@ class Load:
 @pytest.fixture
 def load(engine: Engine) -> Callable[..., Any]:
     @contextmanager
-    def running(name: str, body: Any = BODY, clients: int = 8) -> Iterator[Load]:
-        one = Load(f"{engine.graph_url(name)}/infer", body, clients)
+    def running(
+        name: str, body: Any = BODY, clients: int = 8, seconds: float = LONGEST_LOAD_S
+    ) -> Iterator[Load]:
+        one = Load(f"{engine.graph_url(name)}/infer", body, clients, seconds)
         thread = threading.Thread(target=one.run, name="load")
         thread.start()
         try:
@@ -335,7 +338,6 @@ def ask_each(
                             raise
                         closed = True
                     if closed:
-                        # The proxy has another list of servers now.
                         await stack.aclose()
                         reader, writer = await stack.enter_async_context(_connected(at))
 

@@ -132,7 +132,7 @@ def test_many_chunks(engine: Engine) -> None:
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
     with growth(engine) as grown:
         found = status(engine, head("host: x", "transfer-encoding: chunked") + chunks)
-    # The proxy may have put so many together that few reach the router.
+    # The edge may have put so many together that few reach the router.
     assert found in (200, 413)
     assert grown() < 2 * CAP
 
@@ -146,7 +146,7 @@ def test_large_headers_and_a_missing_host(engine: Engine) -> None:
 
 
 def slow_starts() -> Iterator[bytes]:
-    """Requests that stop in the head, in the body, and in a body past the proxy's buffer."""
+    """Requests that stop in the head, in the body, and in a body past the edge's buffer."""
     while True:
         yield head("host: x")[:-20]
         yield head("host: x", "content-length: 1000") + b"{"

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol and its errors over real HTTP, through proxy and router."""
+"""The Open Inference Protocol and its errors over real HTTP, through edge and router."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from anabranch.specs.models import (
     Reference,
     Resources,
     Scaling,
+    Serving,
     TrafficRule,
 )
 from anabranch.specs.units import Duration
@@ -68,7 +69,13 @@ def test_generated_graphs_survive_the_round_trip(graph: InferenceGraph) -> None:
 def full() -> Graph:
     """Every method and every option."""
     return (
-        Graph("full", labels={"team": "vision"}, timeout="2s", scaling=Scaling(replicas=2))
+        Graph(
+            "full",
+            labels={"team": "vision"},
+            timeout="2s",
+            scaling=Scaling(replicas=2),
+            serving=Serving(port=7000),
+        )
         .input("x", "FP32", [-1, 4])
         .transformer("soft", method="softmax", inputs={"x": "x"}, args={"axis": -1})
         .predictor(

@@ -161,8 +161,7 @@ def test_worker_has_the_flags_of_the_head(compose: dict[str, Any]) -> None:
     block = ports.claim("compose")
     block.guard.close()
     head = flags.base_environment("engine", block, False, Path("/data/ray-token"))
-    head |= flags.serve_environment(block)
-    head |= flags.haproxy_environment(Path("/r"), Path("/h"), block)
+    head |= flags.serve_environment()
     head |= compose["services"]["head"]["environment"]
     worker = compose["services"]["worker"]["environment"]
     assert worker == {name: head.get(name) for name in worker}

@@ -6,18 +6,28 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractContextManager, ExitStack, aclosing, contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import uvicorn
+import uvloop
 
 from anabranch.components.contract import Context
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.core import Evaluated, InferenceCore, Verdict
 from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
@@ -179,7 +189,7 @@ class Demo:
 
 @contextmanager
 def serving(app: Any) -> Iterator[str]:
-    """Serve an ASGI application on a free loopback port; yields its address."""
+    """Serve an ASGI application with uvicorn on a free loopback port; yields its address."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         app, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=5
@@ -193,6 +203,52 @@ def serving(app: Any) -> Iterator[str]:
         server.should_exit = True
         thread.join()
         listener.close()
+
+
+@contextmanager
+def lean_serving(app: Any) -> Iterator[str]:
+    """Serve likewise with the lean server."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with uvloop_running() as run:
+        server = run(_listening(app, listener))
+        try:
+            yield url
+        finally:
+            run(server.close(5))
+
+
+async def _listening(app: Any, listener: socket.socket) -> LeanServer:
+    server = LeanServer(app)
+    await server.listen(listener)
+    return server
+
+
+@contextmanager
+def uvloop_running() -> Iterator[Callable[[Coroutine[Any, Any, Any]], Any]]:
+    """A loop in a thread of its own; yields what runs a coroutine there and waits for it."""
+    loop = uvloop.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield lambda work: asyncio.run_coroutine_threadsafe(work, loop).result(60)
+    finally:
+        asyncio.run_coroutine_threadsafe(loop.shutdown_default_executor(), loop).result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+SERVERS = {"uvicorn": serving, "lean": lean_serving}
+
+
+Serving = Callable[[Any], AbstractContextManager[str]]
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Serving:
+    """Each server in turn: serves an application within a ``with``."""
+    return SERVERS[request.param]
 
 
 @pytest.fixture
@@ -216,12 +272,10 @@ def arms() -> Callable[..., Arms]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Any], str]]:
-    """Serve applications until the test ends."""
-    from contextlib import ExitStack
-
+def serve(server: Serving) -> Iterator[Callable[[Any], str]]:
+    """Serve applications until the test ends, with each server."""
     with ExitStack() as stack:
-        yield lambda app: stack.enter_context(serving(app))
+        yield lambda app: stack.enter_context(server(app))
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
 from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.reconcile.serving import log_folder
+from anabranch.control.release.own_ports import OwnPorts
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.records import write_text
@@ -65,8 +66,8 @@ from anabranch.control.store.store import Event, GraphRecord, Revision, Revision
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, Conflict, NotFound, SpecError
+from anabranch.router.backend import GraphState
 from anabranch.router.errors import MethodNotAllowed, error_reply
-from anabranch.router.gateway.backend import GraphState
 from anabranch.router.measure.tally import Report
 
 _GRAPH = r"/graphs/(?P<graph>[^/]{1,64})"
@@ -97,6 +98,7 @@ class ControlApi:
         self._url = settings.url
         self._store = store
         self._releases = releases
+        self._ports = OwnPorts(settings, store, releases)
         self._reconciler = reconciler
         self._writer = writer
         self._totals = totals
@@ -243,10 +245,11 @@ class ControlApi:
         intent = read_intent(call.query.get("intent"), received.rollout)
         self._releases.check(intent.rollout, received.monitored)
         author, message = call.query.get("author", ""), call.query.get("message", "")
-        return self._store.add_revision(
-            call.graph, received.spec, received.digest,
-            author[:_MAX_NOTE], message[:_MAX_NOTE], intent, received.pins,
-        )  # fmt: skip
+        with self._ports.claimed(call.graph, received.port):
+            return self._store.add_revision(
+                call.graph, received.spec, received.digest,
+                author[:_MAX_NOTE], message[:_MAX_NOTE], intent, received.pins,
+            )  # fmt: skip
 
     async def _revision(self, call: ApiCall) -> ApiAnswer:
         await asyncio.to_thread(self._present, call.graph)

@@ -16,8 +16,8 @@ from urllib.parse import parse_qs
 import orjson
 
 from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.router.backend import ControlAnswer
 from anabranch.router.errors import Headers
-from anabranch.router.gateway.backend import ControlAnswer
 from anabranch.specs.excerpts import FieldPath, safe_path
 from anabranch.specs.messages import Said, mistakes
 from anabranch.specs.models import Model

@@ -11,7 +11,7 @@ from anabranch.control.reconcile import serving
 from anabranch.control.store.store import GraphRecord, RevisionInfo
 from anabranch.control.timestamps import timestamp
 from anabranch.graph.plan.plan import Plan
-from anabranch.router.gateway.backend import GraphState
+from anabranch.router.backend import GraphState
 from anabranch.router.table import ROUTER, Part, app_name
 from anabranch.serve.scaling.scaling import fewest
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import ray
 from ray import serve
 
 from anabranch.control.controller import start_controller
-from anabranch.control.engine.flags import LOOPBACK
+from anabranch.control.engine.flags import EDGE, LOOPBACK
 from anabranch.control.engine.tokens import ensure_token
 from anabranch.control.settings.settings import Settings
 from anabranch.errors import EngineError
-from anabranch.router.gateway.backend import GraphState
+from anabranch.router.backend import GraphState
 from anabranch.router.limits import RequestLimits
+from anabranch.serve.replicas.edge import start_edge
 from anabranch.serve.replicas.front import FRONT_APP, front_app
 from anabranch.serve.replicas.gateway import GATEWAY_APP, gateway_app
 
@@ -41,17 +43,20 @@ def boot(settings: Settings, settle_timeout: float = 60.0) -> dict[str, GraphSta
 
 
 def _start_faces(settings: Settings, token: str) -> None:
-    """Start what answers for no single graph, over HTTP and over gRPC."""
+    """Start what answers for no single graph, over HTTP and over gRPC, and the edge before it."""
     limits = RequestLimits(max_body=settings.max_body)
-    gateway = gateway_app(
-        token, limits, settings.max_bundle, loopback=os.environ.get(LOOPBACK) == "1"
-    )
+    binary = os.environ.get(EDGE)
+    listen = (settings.http_host, settings.http_port)
+    loopback = os.environ.get(LOOPBACK) == "1"
+    gateway = gateway_app(token, limits, settings.max_bundle, loopback, None if binary else listen)
     front = front_app(token, settings.http_host, settings.grpc_port, limits)
     targets = [
-        serve.RunTarget(gateway, GATEWAY_APP, "/"),
-        serve.RunTarget(front, FRONT_APP, None),
+        serve.RunTarget(gateway, GATEWAY_APP, route_prefix=None),
+        serve.RunTarget(front, FRONT_APP, route_prefix=None),
     ]
     try:
+        if binary:
+            start_edge(Path(binary), listen)
         serve.run_many(targets)
     except (RuntimeError, ray.exceptions.RayError) as error:
         raise EngineError(f"the gateway does not start: {_cause(error)}") from None

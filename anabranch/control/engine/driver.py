@@ -46,10 +46,7 @@ def boot_engine(address: str, settings: Settings, deadline: float) -> None:
 
     keep_loopback()
     _connect(address, deadline)
-    serve.start(
-        http_options={"host": settings.http_host, "port": settings.http_port},
-        proxy_location="HeadOnly",
-    )
+    serve.start(proxy_location="Disabled")
     states = boot(settings)
     wait_live(settings.url, deadline - time.monotonic())
     with ControlClient(settings.url, settings.token_file.read_text().strip()) as control:

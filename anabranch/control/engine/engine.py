@@ -30,9 +30,10 @@ from anabranch.client.engine_state import (
     write_state,
 )
 from anabranch.client.live import wait_live
-from anabranch.control.engine import flags, haproxy, ports, processes
+from anabranch.control.engine import flags, ports, processes
 from anabranch.control.engine.tokens import ensure_token
 from anabranch.errors import EngineError
+from anabranch.serve.sockets import FOLDER
 from anabranch.specs.units import Size
 
 START_TIMEOUT_S = 180.0
@@ -194,6 +195,7 @@ def _launch(
     warn: Say,
 ) -> EngineState:
     env = _environment(home, options, state, block, warn)
+    Path(env[FOLDER]).mkdir(mode=0o700)
     say("starting Ray and Serve")
     head = _spawn("head", _head_arguments(options, state, block), home, env, block)
     state = replace(state, pid=head.pid)
@@ -223,9 +225,9 @@ def _environment(
     ensure_token(ray_token)
     return {
         **flags.base_environment(state.id, block, options.is_loopback(), ray_token),
-        **flags.serve_environment(block),
+        **flags.serve_environment(),
         **flags.zygote_environment(Path(state.runtime)),
-        **_proxy_environment(Path(state.runtime), block, warn),
+        **flags.edge_environment(Path(state.runtime), _haproxy(warn)),
         "ANABRANCH_HOME": str(home),
         "ANABRANCH_HTTP_HOST": options.host(),
         "ANABRANCH_HTTP_PORT": str(options.http_port),
@@ -234,14 +236,13 @@ def _environment(
     }
 
 
-def _proxy_environment(runtime: Path, block: ports.PortBlock, warn: Say) -> dict[str, str]:
+def _haproxy(warn: Say) -> str | None:
     binary = flags.haproxy_binary()
-    problem = flags.haproxy_problem(binary, runtime)
-    if problem is not None or binary is None:
-        warn(f"HAProxy cannot run here, using Serve's own, slower proxy: {problem}")
-        return flags.plain_proxy_environment()
-    launcher = haproxy.write_launcher(runtime, binary, block)
-    return flags.haproxy_environment(runtime, launcher, block)
+    problem = flags.haproxy_problem(binary)
+    if problem is None:
+        return binary
+    warn(f"HAProxy cannot run here, so the slower gateway takes its place: {problem}")
+    return None
 
 
 def _head_arguments(

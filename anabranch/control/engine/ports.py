@@ -11,9 +11,10 @@ import socket
 import zlib
 from dataclasses import dataclass
 
+from anabranch.client.engine_state import BLOCK_SIZE
 from anabranch.errors import EngineError
 
-BLOCKS = range(10_000, 32_000, 1_000)
+BLOCKS = range(10_000, 32_000, BLOCK_SIZE)
 """First port of every block."""
 FIXED = (
     "gcs",
@@ -24,10 +25,6 @@ FIXED = (
     "runtime_env_agent",
     "metrics",
     "dashboard_metrics",
-    "proxy_stats",
-    "proxy_metrics",
-    "fallback_http",
-    "fallback_grpc",
 )
 """Names of the listeners that need exactly one port each, from the first 50 of a block."""
 _FEWEST_WORKERS = 200
@@ -35,13 +32,11 @@ _FEWEST_WORKERS = 200
 
 @dataclass(frozen=True)
 class PortBlock:
-    """The ports of one engine. The ranges of the replicas end before their second number."""
+    """The ports of one engine."""
 
     guard: socket.socket
     fixed: dict[str, int]
     workers: tuple[int, ...]
-    replica_http: tuple[int, int]
-    replica_grpc: tuple[int, int]
 
 
 def claim(seed: str) -> PortBlock:
@@ -92,9 +87,9 @@ def _claim(base: int) -> PortBlock | None:
         guard.close()
         return None
     singles = [port for port in range(base + 1, base + 50) if is_free("0.0.0.0", port)]
-    workers = tuple(port for port in range(base + 400, base + 1_000) if is_free("0.0.0.0", port))
+    workers = tuple(port for port in range(base + 50, base + 1_000) if is_free("0.0.0.0", port))
     if len(singles) < len(FIXED) or len(workers) < _FEWEST_WORKERS:
         guard.close()
         return None
     fixed = dict(zip(FIXED, singles, strict=False))
-    return PortBlock(guard, fixed, workers, (base + 50, base + 300), (base + 300, base + 400))
+    return PortBlock(guard, fixed, workers)

@@ -19,18 +19,20 @@ from ray.serve.schema import ApplicationStatus
 
 from anabranch.control.lifecycle.decide import App, Status, parse_app
 from anabranch.control.release.release import REVISION_VARIABLE, Release
-from anabranch.errors import Unavailable
+from anabranch.errors import EngineError, Unavailable
 from anabranch.graph.plan.plan import HEAD, MONITORS, Plan, Segment
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import ROUTER, Part, app_name
 from anabranch.serve.calls.breaking import router_options
+from anabranch.serve.own_port import obtain, own_host
 from anabranch.serve.replicas.base import start_reason
 from anabranch.serve.replicas.explainer import ExplainerReplica
 from anabranch.serve.replicas.head import HeadReplica
 from anabranch.serve.replicas.monitors import MonitorReplica
-from anabranch.serve.replicas.router import RouterIngress
+from anabranch.serve.replicas.router import RouterReplica
 from anabranch.serve.replicas.segment import SegmentReplica, actor_options
 from anabranch.serve.scaling.scaling import is_autoscaled, scaling_options
+from anabranch.serve.sockets import unix_folder
 
 _STARTING = threading.Lock()
 """Serve 2.60 pickles what a deployment is configured with by way of a registry that all threads
@@ -39,6 +41,8 @@ _MANY = 100_000
 """More requests than a replica ever has: the router's own gate is what bounds them."""
 _HEALTH_PERIOD = 5.0
 _DRAIN_EXTRA = 5.0
+_PORT_S = 5.0
+"""How long whatever has the port of a graph to come may take to let go of it, in seconds."""
 
 _STATUS: dict[ApplicationStatus, Status] = {
     ApplicationStatus.DEPLOYING: "deploying",
@@ -119,11 +123,10 @@ def start(part: Part, release: Release, limits: RequestLimits) -> None:
     name = app_name(release.graph, part, release.revision)
     if is_autoscaled(release.plan.head.scaling):
         release = replace(release, running=_running(release.graph))
-    route = f"/v2/models/{release.graph}" if part == "router" else None
     with _STARTING:
         target = _BUILDERS[part](release, limits)
         serve.run_many(
-            [serve.RunTarget(target, name, route)],
+            [serve.RunTarget(target, name, route_prefix=None)],
             wait_for_ingress_deployment_creation=False,
             wait_for_applications_running=False,
         )
@@ -148,10 +151,28 @@ def _client() -> ServeControllerClient:
 
 
 def lacking(plan: Plan) -> str:
-    """Return why no machine of the cluster can take a segment of the plan; empty if each fits."""
+    """Return why the plan cannot run: no machine can take a segment of it, or something else has
+    the graph's own port. Empty if it can.
+    """
     every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     nodes = [node["Resources"] for node in every if node["Alive"]]
-    return "; ".join(text for segment in plan.segments if (text := unplaceable(segment, nodes)))
+    found = [*(unplaceable(segment, nodes) for segment in plan.segments), taken(plan)]
+    return "; ".join(filter(None, found))
+
+
+def taken(plan: Plan) -> str:
+    """Return why no router could answer at the graph's own port on the engine's machine; empty if
+    one could. Blocks for some seconds where something else has the port.
+
+    Before a revision takes over, its head is tried in a process of its own, which opens no port.
+    """
+    if plan.port is None or unix_folder() is None:
+        return ""
+    try:
+        obtain(plan.name, own_host(""), plan.port, _PORT_S).close()
+    except EngineError as error:
+        return str(error)
+    return ""
 
 
 def unplaceable(segment: Segment, nodes: list[Mapping[str, float]]) -> str:
@@ -183,7 +204,7 @@ def _wanted(segment: Segment) -> dict[str, float]:
 
 def _router(release: Release, limits: RequestLimits) -> serve.Application:
     decorate: Any = serve.deployment(name=ROUTER, **_options(release, release.plan.head))
-    return decorate(RouterIngress).bind(  # type: ignore[no-any-return]
+    return decorate(RouterReplica).bind(  # type: ignore[no-any-return]
         release.graph, release.spec, release.revision, _segments_app(release), limits
     )
 

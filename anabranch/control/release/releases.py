@@ -44,6 +44,8 @@ class Received:
     """Whether it has monitors."""
     pins: Mapping[str, str]
     """The fixed reference that each movable reference to a model means now."""
+    port: int | None
+    """The graph's own port."""
 
 
 class Releases:
@@ -78,7 +80,8 @@ class Releases:
         pins = references.pins(loaded.graph, self._artefacts)
         digest = self._bundles.put(files)
         text, monitored = files[name].decode("utf-8"), bool(loaded.plan.monitors)
-        return Received(digest, text, loaded.graph.spec.rollout, monitored, pins)
+        rollout, port = loaded.graph.spec.rollout, loaded.plan.port
+        return Received(digest, text, rollout, monitored, pins, port)
 
     def check(self, rollout: Rollout | None, monitored: bool = True) -> None:
         """InvalidRequest for a rollout that would call what the settings do not allow, or that goes

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from anabranch.control.tasks import within
+from anabranch.router.addresses import RouterAddress
 
 PATIENCE_S = 30.0
 """Longest time that a poll waits for a change."""
@@ -29,7 +30,7 @@ class Poller:
 
     version: int
     at: float
-    address: str = ""
+    address: RouterAddress | None = None
 
 
 def first_version() -> int:
@@ -68,7 +69,7 @@ class Topic(Generic[ValueT]):
             await within(self._patience, self._changed)
         return self.value
 
-    def heard(self, name: str, held: int, address: str = "") -> None:
+    def heard(self, name: str, held: int, address: RouterAddress | None = None) -> None:
         """Take down what a poll says of its poller."""
         self.pollers()[name] = Poller(held, self._clock(), address)
         self._polled = _rung(self._polled)
@@ -79,7 +80,7 @@ class Topic(Generic[ValueT]):
         self._polled = _rung(self._polled)
 
     @property
-    def addresses(self) -> tuple[str, ...]:
+    def addresses(self) -> tuple[RouterAddress, ...]:
         """The addresses that pollers have told along."""
         return tuple(one.address for one in self._pollers.values() if one.address)
 

@@ -1,7 +1,7 @@
-"""Topics of routing tables, one a graph, and the topic of the addresses that answer gRPC.
+"""Topics of routing tables, one a graph, and the topic of the addresses of all routers.
 
-Routers tell their addresses for gRPC along when they poll for their graph's table; the front polls
-for all addresses.
+Routers tell their addresses along when they poll for their graph's table; followers, which send
+requests to routers, poll for all addresses.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from anabranch.control.traffic.topic import PATIENCE_S, Topic, first_version
-from anabranch.router.grpc.addresses import Addresses
+from anabranch.router.addresses import Addresses, RouterAddress
 from anabranch.router.table import RoutingTable
 
 TableTopic: TypeAlias = Topic[RoutingTable | None]
@@ -30,7 +30,7 @@ class TableTopics:
         self._addresses = Topic(version, Addresses(version), patience, clock)
 
     async def table(
-        self, graph: str, replica: str, generation: int, address: str = ""
+        self, graph: str, replica: str, generation: int, address: RouterAddress | None = None
     ) -> RoutingTable | None:
         """Wait for a router's table of another generation than the one it holds; 0 is none yet.
 
@@ -41,16 +41,22 @@ class TableTopics:
         self._announce()
         return await topic.next(generation)
 
-    def leave(self, graph: str, replica: str) -> None:
-        """Forget a router that has ended: nobody waits for it from now on."""
+    async def leave(self, graph: str, replica: str, timeout: float = 1.0) -> None:
+        """Forget a router that ends: nobody waits for it from now on.
+
+        Returns once all who follow the addresses know, at most ``timeout`` seconds later: then no
+        more requests are sent to it.
+        """
         self._topic(graph).leave(replica)
         self._announce()
+        await self._addresses.confirmed(self._addresses.version, timeout)
 
-    async def addresses(self, version: int) -> Addresses:
-        """Wait for addresses of another version than the front has; 0 is none yet.
+    async def addresses(self, follower: str, version: int) -> Addresses:
+        """Wait for addresses of another version than a follower has; 0 is none yet.
 
         After the topic's patience the answer is the same again.
         """
+        self._addresses.heard(follower, version)
         return await self._addresses.next(version)
 
     def put(self, table: RoutingTable) -> None:
@@ -79,15 +85,18 @@ class TableTopics:
         return found
 
     def _announce(self) -> None:
-        """Tell the front where routers are, if that has changed."""
-        routers = {
-            graph: topic.addresses
+        """Tell the followers where routers are, if that has changed."""
+        tables = {
+            graph: (topic.addresses, topic.value.is_idempotent)
             for graph, topic in self._topics.items()
             if topic.value is not None
         }
-        if routers != self._addresses.value.routers:
+        routers = {graph: addresses for graph, (addresses, _) in tables.items()}
+        idempotent = frozenset(graph for graph, (_, may_repeat) in tables.items() if may_repeat)
+        known = self._addresses.value
+        if (routers, idempotent) != (known.routers, known.idempotent):
             version = self._addresses.version + 1
-            self._addresses.put(version, Addresses(version, routers))
+            self._addresses.put(version, Addresses(version, routers, idempotent))
 
     def _topic(self, graph: str) -> TableTopic:
         return self._topics.setdefault(graph, Topic(0, None, self._patience, self._clock))

@@ -13,6 +13,7 @@ from anabranch.graph.compile.monitors import check_monitors
 from anabranch.graph.compile.prune import prune
 from anabranch.graph.compile.resolve import resolve_sources
 from anabranch.graph.compile.segment import segment
+from anabranch.graph.compile.serving import check_serving
 from anabranch.graph.compile.stand_ins import check_stand_ins
 from anabranch.graph.compile.typing import check_types
 from anabranch.graph.plan.plan import Plan
@@ -28,6 +29,7 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     check_batching,
     check_explainers,
     check_monitors,
+    check_serving,
     prune,
     segment,
 )
@@ -45,7 +47,7 @@ def run_passes(source: Partial) -> Draft:
 
 def to_plan(draft: Draft) -> Plan:
     """The plan of a draft without mistakes."""
-    timeout = draft.source.timeout
+    timeout, serving = draft.source.timeout, draft.source.serving
     return Plan(
         name=str(draft.source.name),
         inputs=draft.source.inputs,
@@ -58,4 +60,5 @@ def to_plan(draft: Draft) -> Plan:
         warnings=draft.warnings,
         telemetry=draft.source.telemetry or Telemetry(),
         monitors=draft.monitors,
+        port=None if serving is None else serving.port,
     )

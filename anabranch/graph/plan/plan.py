@@ -99,6 +99,8 @@ class Signature:
     """Router nodes, and the routes of each."""
     telemetry: Telemetry = field(default_factory=Telemetry)
     """Traces and the request log of the graph."""
+    idempotent: bool = False
+    """Whether a second evaluation of a request does no harm."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ class Plan:
     warnings: tuple[Problem, ...] = field(default=(), compare=False)
     telemetry: Telemetry = field(default_factory=Telemetry)
     monitors: Mapping[str, PlannedMonitor] = field(default_factory=dict)
+    port: int | None = None
+    """The graph's own port, at which routers answer without the edge."""
 
     @property
     def signature(self) -> Signature:
@@ -128,6 +132,7 @@ class Plan:
             {name: _terms(node.spec) for name, node in self.nodes.items() if _explains(node)},
             {name: node.routes for name, node in self.nodes.items() if node.type == "router"},
             self.telemetry,
+            all(_may_repeat(node) for node in self.nodes.values()),
         )
 
     @property
@@ -149,6 +154,12 @@ class Plan:
     def segment(self, name: str) -> Segment:
         """Return the segment of a name; raise KeyError for an unknown name."""
         return {segment.name: segment for segment in self.segments}[name]
+
+
+def _may_repeat(node: PlannedNode) -> bool:
+    """Whether a second call of a node does no harm: it says so, or it runs none but our code."""
+    ours = node.type != "predictor" and node.spec.component is None
+    return node.spec.idempotent or ours or _explains(node)
 
 
 def _explains(node: PlannedNode) -> bool:

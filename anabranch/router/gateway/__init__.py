@@ -1,1 +1,1 @@
-"""The gateway: all endpoints that belong to no single graph, over HTTP."""
+"""The gateway: all endpoints that belong to no single graph, and the way on to those of graphs."""

@@ -9,7 +9,7 @@
 | POST | ``/v2/repository/index`` | all graphs, or only those ready |
 | POST | ``/v2/repository/models/<graph>/load`` | 200 once the graph answers again |
 | POST | ``/v2/repository/models/<graph>/unload`` | 200; it keeps all but its replicas |
-| any | ``/v2/models/<graph>/…`` | 404, or 503 for a graph that is not live yet |
+| any | ``/v2/models/<graph>/…`` | what a router of the graph answers; see ``Forwarder`` |
 | any | ``/control/v1/…`` | the control API |
 | GET | ``/console…`` | a page that shows what runs; see ``console`` |
 
@@ -27,15 +27,17 @@ from importlib.metadata import version
 import msgspec
 
 from anabranch.errors import InvalidRequest, NotFound, Unavailable
+from anabranch.router.backend import ControlBackend
 from anabranch.router.console.page import CONSOLE, Console
 from anabranch.router.errors import HttpReply, MethodNotAllowed
 from anabranch.router.gateway import repository
-from anabranch.router.gateway.backend import ControlBackend
-from anabranch.router.gateway.repository import EXTENSIONS, absent, check_parameters, entry
+from anabranch.router.gateway.forwarding import Forwarder
+from anabranch.router.gateway.repository import EXTENSIONS, check_parameters, entry
 from anabranch.router.http.access import foreign
 from anabranch.router.http.app import Answer, Handler, HttpApp, dispatch, json_reply
 from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
 from anabranch.router.limits import Arriving, RequestLimits
+from anabranch.router.stepping import in_task
 from anabranch.specs.excerpts import hint
 from anabranch.telemetry.exposition import exposition
 
@@ -52,23 +54,24 @@ class _Index(msgspec.Struct):
 
 
 class Gateway:
-    """ASGI application for Serve's route prefix ``/``; ``sends_id`` is as in ``HttpApp``.
+    """ASGI application for Serve's route prefix ``/``.
 
-    ``max_upload`` bounds bodies of the control API, in bytes, and ``upload_timeout`` the time for
-    sending one, in seconds. ``loopback`` says that the engine listens on loopback only: then the
-    console can be read without a token.
+    ``forwarder`` answers for graphs. ``max_upload`` bounds bodies of the control API, in bytes, and
+    ``upload_timeout`` the time for sending one, in seconds. ``loopback`` says that the engine
+    listens on loopback only: then the console can be read without a token.
     """
 
     def __init__(
         self,
         control: ControlBackend,
         limits: RequestLimits,
+        forwarder: Forwarder,
         max_upload: int = 512 * 2**20,
         upload_timeout: float = 600.0,
-        sends_id: bool = True,
         loopback: bool = False,
     ) -> None:
         self._control = control
+        self._forwarder = forwarder
         self._console = Console(control, loopback)
         self._limits = limits
         self._body = BodyRule.of(limits)
@@ -82,7 +85,7 @@ class Gateway:
             "/v2/health/ready": {"GET": self._ready},
             "/v2/repository/index": {"POST": self._index},
         }
-        self._app = HttpApp(self._handle, sends_id)
+        self._app = HttpApp(self._handle)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection."""
@@ -90,6 +93,7 @@ class Gateway:
 
     async def _handle(self, request: HttpRequest) -> Answer:
         request.check_headers(self._limits.max_headers)
+        await in_task()
         path = request.path
         if path.startswith(f"{CONTROL}/"):
             return await self._to_control(request, path.removeprefix(CONTROL))
@@ -101,8 +105,8 @@ class Gateway:
         if path.startswith(_REPOSITORY):
             return await self._repository(request, path.removeprefix(_REPOSITORY))
         if path.startswith(_MODELS):
-            name = path.removeprefix(_MODELS).split("/")[0]
-            raise absent(name, await self._control.graphs())
+            graph = path.removeprefix(_MODELS).split("/")[0]
+            return await self._forwarder.forward(graph, request)
         raise NotFound(f"there is no path {path[:256]!r}{hint(path[:256], self._routes)}")
 
     async def _server(self, request: HttpRequest) -> HttpReply:

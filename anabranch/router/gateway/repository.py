@@ -16,7 +16,7 @@ from anabranch.router.errors import HttpReply
 from anabranch.specs.excerpts import hint
 
 if TYPE_CHECKING:
-    from anabranch.router.gateway.backend import ControlBackend, GraphState
+    from anabranch.router.backend import ControlBackend, GraphState
 
 EXTENSIONS = ("binary_tensor_data", "generate", "model_repository", "parameters")
 """Supported extensions of the protocol, by the names that its servers have for them."""

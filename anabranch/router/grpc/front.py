@@ -22,6 +22,7 @@ from typing import Any
 import grpc
 
 from anabranch.errors import Unavailable
+from anabranch.router.addresses import Addresses, Control
 from anabranch.router.gateway.repository import (
     EXTENSIONS,
     Action,
@@ -31,7 +32,6 @@ from anabranch.router.gateway.repository import (
     entry,
 )
 from anabranch.router.grpc import wire
-from anabranch.router.grpc.addresses import Addresses, Control
 from anabranch.router.grpc.calls import GrpcCall, Method, ServicerContext, answered
 from anabranch.router.grpc.codes import REQUEST_ID, refused
 from anabranch.router.grpc.forwarding import forward, forward_stream
@@ -81,7 +81,12 @@ class Front:
 
     def apply(self, addresses: Addresses) -> None:
         """Know these routers from now on."""
-        self._pool.apply(addresses.routers)
+        self._pool.apply(
+            {
+                graph: tuple(router.grpc for router in routers)
+                for graph, routers in addresses.routers.items()
+            }
+        )
 
     def close(self) -> None:
         """Let all connections to routers go."""

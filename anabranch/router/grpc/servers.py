@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Set
 
+from anabranch.router.addresses import Addresses, Control
 from anabranch.router.following import Follower
-from anabranch.router.grpc.addresses import Addresses, Control
 from anabranch.router.grpc.front import Front
 from anabranch.router.grpc.server import SERVING, UNKNOWN, GrpcServer
 from anabranch.router.grpc.servicer import GraphServicer

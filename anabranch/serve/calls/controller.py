@@ -10,6 +10,7 @@ from typing import Any
 import ray
 
 from anabranch.errors import RequestError
+from anabranch.router.addresses import RouterAddress
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.feedback import RewardEntry, RewardOutcome
@@ -63,8 +64,8 @@ class ControllerSource:
     """
 
     def __init__(self, graph: str, replica: str = "") -> None:
-        self.address = ""
-        """Where the router answers gRPC, once it does; polls tell it."""
+        self.address: RouterAddress | None = None
+        """Where the router answers, once it does; polls tell it."""
         self.breaks = 0
         self._graph = graph
         self._replica = replica
@@ -105,9 +106,11 @@ class ControllerSource:
         return found
 
     async def leave(self) -> None:
-        """Say that this router ends, so that no change waits for it; it matters little if that is
-        not heard.
+        """Say that this router ends, so that no change waits for it and nobody sends it requests.
+
+        Returns once that is so. It matters little if it is not heard.
         """
+        self.address = None
         with suppress(Exception):
             await self._call(LEAVE_S, "leave")
 

@@ -1,4 +1,4 @@
-"""The router of a graph as a Serve deployment: the ingress, with a revision's head inside."""
+"""The router of a graph as a Serve deployment, with a revision's head inside."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from functools import partial
 import ray
 from ray import serve
 
+from anabranch.errors import EngineError
+from anabranch.graph.plan.plan import Plan
+from anabranch.router.addresses import RouterAddress
 from anabranch.router.grpc.servers import RouterServer
 from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.metrics import Metrics
 from anabranch.router.request_log.recording import RequestLogs
@@ -22,20 +26,25 @@ from anabranch.router.traffic.samples import Samples, counted_samples
 from anabranch.serve.calls.controller import ControllerSource
 from anabranch.serve.calls.explanations import HandleExplain
 from anabranch.serve.calls.remote_head import Heads
-from anabranch.serve.replicas.base import ComponentReplica
+from anabranch.serve.own_port import OwnPort, own_host
+from anabranch.serve.replicas.base import ComponentReplica, StartError
 from anabranch.serve.replicas.head import HostedHead
 from anabranch.serve.scaling.policy import ONGOING, REQUESTS
+from anabranch.serve.sockets import forget, own_listener
 
-_FAREWELL_S = 0.3
-"""Time in which the front takes a router off its list."""
+_FAREWELL_S = 0.2
+"""Time for requests that were sent before all knew that the router goes."""
 
 
 class RouterReplica(ComponentReplica):
-    """One replica of a graph's router; it answers ``/v2/models/<graph>``.
+    """One replica of a graph's router; it answers ``/v2/models/<graph>`` at an own socket.
 
     It carries ``revision``, whose spec is at the path ``spec`` of the bundle and whose other
     segments are in the Serve application ``segments_app``. It serves once it has a routing table.
     """
+
+    _port: OwnPort | None = None
+    """The graph's own port, where it has one."""
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self, graph: str, spec: str, revision: int, segments_app: str, limits: RequestLimits
@@ -55,18 +64,28 @@ class RouterReplica(ComponentReplica):
         self._feedback = Feedback(self._arms, self._source)
         self._metrics = Metrics(graph)
         self._sync = RouterSync(self._arms, self._source, self._metrics)
-        self._rpc = RouterServer(self._arms)
-        await self._rpc.start(rpc_host())
+        self._grpc = RouterServer(self._arms)
+        self._http = LeanServer(GraphApp(self._arms, feedback=self._feedback))
+        await self._grpc.start(node_host())
+        listener, self._address = own_listener(node_host())
+        await self._http.listen(listener)
         await self._sync.start()
-        # Not before there is a table to answer by.
-        self._source.address = self._rpc.address
+        # Not before there is a table to answer by, and before the next poll, which tells it.
+        self._source.address = RouterAddress(self._grpc.address, self._address)
+        self._port = await self._own_port(hosted.plan)
 
-    def __serve_build_asgi_app__(self) -> GraphApp:
-        """Serve's hook for an application that is made in the replica."""
-        return GraphApp(self._arms, sends_id=False, feedback=self._feedback)
+    async def _own_port(self, plan: Plan) -> OwnPort | None:
+        """Answer at the graph's own port, if it has one; StartError where something else has it."""
+        if plan.port is None:
+            return None
+        try:
+            return await OwnPort.open(plan.name, own_host(node_host()), plan.port, self._http)
+        except EngineError as error:
+            await self._source.leave()
+            raise StartError(str(error)) from None
 
     async def wake(self) -> None:
-        """For the front: a call that waits until there is a router, and so has Serve start one."""
+        """A call that waits until there is a router: Serve starts one for it."""
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve's hook for what ``RequestPolicy`` goes by."""
@@ -75,20 +94,24 @@ class RouterReplica(ComponentReplica):
 
     async def _close(self) -> None:
         if hasattr(self, "_sync"):
-            await self._sync.close()
+            if self._port is not None:
+                await self._port.close()
             await self._source.leave()
-            await self._end_calls()
+            await self._end_requests()
+            await self._sync.close()
+            await self._source.leave()  # polls have told of this router since
             await asyncio.to_thread(self._logs.close)
             self._metrics.flush(self._arms.report())
 
-    async def _end_calls(self) -> None:
-        """Let gRPC calls end: the front has to hear first that there will be no more."""
+    async def _end_requests(self) -> None:
+        """Let requests end, those too that were on their way when the router left."""
         await asyncio.sleep(_FAREWELL_S)
-        await self._rpc.stop(self._timeout)
+        await asyncio.gather(self._http.close(self._timeout), self._grpc.stop(self._timeout))
+        forget(self._address)
 
 
-def rpc_host() -> str:
-    """The address of this node on which routers answer gRPC: loopback where the engine is."""
+def node_host() -> str:
+    """The address of this node on which routers answer: loopback where the engine is."""
     host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
     return host
 
@@ -99,7 +122,3 @@ def _replica() -> str:
         return serve.get_replica_context().replica_id.unique_id
     except serve.exceptions.RayServeException:
         return os.urandom(8).hex()
-
-
-RouterIngress = serve.ingress()(RouterReplica)
-"""Router, as Serve takes it: called with ASGI's scope, receive and send, with no request object."""

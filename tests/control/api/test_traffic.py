@@ -478,7 +478,7 @@ def test_a_router_that_has_ended_is_not_waited_for(two: TestControl) -> None:
     async def scenario() -> Any:
         await two.parts.publish()
         await two.topics.table("digits", "ended", 0)
-        two.topics.leave("digits", "ended")
+        await two.topics.leave("digits", "ended")
         return await two.api.handle("POST", "/graphs/digits/rollback", "", b"")
 
     _, _, answer = asyncio.run(scenario())

@@ -17,15 +17,7 @@ def listener():
 def test_two_claims_share_no_port():
     one, two = ports.claim("same home"), ports.claim("same home")
     try:
-        used = [
-            {
-                *block.fixed.values(),
-                *block.workers,
-                *range(*block.replica_http),
-                *range(*block.replica_grpc),
-            }
-            for block in (one, two)
-        ]
+        used = [{*block.fixed.values(), *block.workers} for block in (one, two)]
         assert not used[0] & used[1]
         assert one.guard.getsockname() != two.guard.getsockname()
     finally:
@@ -39,8 +31,6 @@ def test_ranges_of_one_block_do_not_overlap():
     singles = set(block.fixed.values())
     assert len(singles) == len(ports.FIXED)
     assert not singles & set(block.workers)
-    for used in (singles, set(block.workers), set(range(*block.replica_grpc))):
-        assert not used & set(range(*block.replica_http))
 
 
 def test_a_block_is_free_again_once_its_guard_is_closed():

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,17 +13,20 @@ from ray.serve import config
 from ray.serve.schema import ApplicationStatus
 
 from anabranch.control.lifecycle.decide import App
+from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.serving import (
     REVISION_VARIABLE,
     observe,
     reason,
     start,
+    taken,
     unplaceable,
 )
 from anabranch.control.release.release import Release
 from anabranch.graph.plan.plan import Plan, Segment
 from anabranch.router.limits import RequestLimits
 from anabranch.serve.replicas.base import StartError
+from anabranch.serve.sockets import FOLDER
 from anabranch.serve.workers.launcher import FORK
 from anabranch.specs.models import Resources
 from anabranch.specs.units import Size
@@ -155,3 +161,17 @@ def test_many_that_start_at_once_do_not_get_into_each_others_way(
             threads.submit(start, "segments", release, RequestLimits()) for _ in range(16)
         ]:
             begun.result(60)
+
+
+def test_a_graph_s_own_port_that_something_else_has_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    monkeypatch.setattr(serving, "_PORT_S", 0.0)
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        plan = Plan("g", {}, {}, {}, {}, (), 0, 1.0, port=port)
+        expected = f"spec.serving.port: cannot listen on port {port} of 127.0.0.1: "
+        assert taken(plan).startswith(f"{expected}Address already in use")
+    assert taken(plan) == ""
+    assert taken(replace(plan, port=None)) == ""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from anabranch.control.traffic.topic import FORGOTTEN_S, Topic
 from anabranch.router import following
+from anabranch.router.addresses import RouterAddress
 from anabranch.router.following import Follower
 
 T = TypeVar("T")
@@ -159,11 +160,11 @@ def test_pollers_are_those_of_the_last_seconds(polls: list[tuple[str, float]]) -
     one = topic(clock=clock)
     for name, passed in polls:
         clock.now += passed
-        one.heard(name, 1, f"host:{name}")
+        one.heard(name, 1, RouterAddress(f"host:{name}", ""))
         last[name] = clock.now
     there = {name for name, at in last.items() if clock.now - at <= FORGOTTEN_S}
     assert one.pollers().keys() == there
-    assert set(one.addresses) == {f"host:{name}" for name in there}
+    assert {address.grpc for address in one.addresses} == {f"host:{name}" for name in there}
 
 
 @given(

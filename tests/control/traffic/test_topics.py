@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
 
 from anabranch.control.traffic.topics import TableTopics
+from anabranch.graph.plan.plan import Signature
+from anabranch.router.addresses import RouterAddress
 from anabranch.router.table import RoutingTable
 
 T = TypeVar("T")
@@ -160,7 +163,7 @@ def test_nobody_waits_for_a_router_that_leaves() -> None:
         waiting = started(topics.confirmed("digits", 2, timeout=60))
         await turns()
         assert not waiting.done()
-        topics.leave("digits", "leaves")
+        await topics.leave("digits", "leaves")
         assert await waiting == (1, 1)
 
     asyncio.run(scenario())
@@ -197,48 +200,106 @@ def test_a_graph_without_routers_is_confirmed_at_once() -> None:
     assert asyncio.run(TableTopics().confirmed("digits", 7, timeout=60)) == (0, 0)
 
 
-def test_the_front_waits_for_addresses_and_hears_of_each_change() -> None:
+def at(port: int) -> RouterAddress:
+    return RouterAddress(f"h:{port}", f"unix@/{port}")
+
+
+def test_a_follower_waits_for_addresses_and_hears_of_each_change() -> None:
     async def scenario() -> None:
         topics = TableTopics()
-        first = await topics.addresses(0)
+        first = await topics.addresses("front", 0)
         assert first.routers == {}
-        poll = started(topics.addresses(first.version))
+        poll = started(topics.addresses("front", first.version))
         topics.put(table(1))
         found = await poll
         assert found.routers == {"digits": ()}
-        for replica, address in (("a", "h:1"), ("b", ""), ("c", "h:2")):
+        for replica, address in (("a", at(1)), ("b", None), ("c", at(2))):
             started(topics.table("digits", replica, 1, address))
         await turns()
-        found = await topics.addresses(found.version)
-        assert found.routers == {"digits": ("h:1", "h:2")}
-        poll = started(topics.addresses(found.version))
+        found = await topics.addresses("front", found.version)
+        assert found.routers == {"digits": (at(1), at(2))}
+        poll = started(topics.addresses("front", found.version))
         await turns()
         assert not poll.done()
-        topics.leave("digits", "a")
+        leaving = started(topics.leave("digits", "a"))
         found = await poll
-        assert found.routers == {"digits": ("h:2",)}
+        assert found.routers == {"digits": (at(2),)}
         topics.drop("digits")
-        assert (await topics.addresses(found.version)).routers == {}
+        assert (await topics.addresses("front", found.version)).routers == {}
+        await leaving
 
     asyncio.run(scenario())
 
 
-def test_a_poll_that_says_nothing_new_wakes_no_front() -> None:
+def test_a_router_has_left_once_all_followers_know() -> None:
+    async def scenario() -> None:
+        topics = TableTopics()
+        topics.put(table(1))
+        router = started(topics.table("digits", "a", 1, at(1)))
+        await turns()
+        polls = {name: started(topics.addresses(name, 0)) for name in ("front", "edge")}
+        await asyncio.gather(*polls.values())
+        leaving = started(topics.leave("digits", "a", timeout=60))
+        await turns()
+        left = await topics.addresses("front", topics._addresses.version - 1)
+        assert left.routers == {"digits": ()}
+        polls = {"front": started(topics.addresses("front", left.version))}
+        await turns()
+        assert not leaving.done()
+        polls["edge"] = started(topics.addresses("edge", left.version))
+        await leaving
+        for one in (router, *polls.values()):
+            one.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_a_router_does_not_wait_for_followers_that_are_gone() -> None:
+    async def scenario() -> None:
+        topics = TableTopics()
+        topics.put(table(1))
+        router = started(topics.table("digits", "a", 1, at(1)))
+        await turns()
+        await topics.addresses("front", 0)
+        await topics.leave("digits", "a", timeout=0.01)
+        router.cancel()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_followers_hear_which_graphs_are_idempotent(before: bool) -> None:
+    async def scenario() -> None:
+        topics = TableTopics()
+        signatures = {number: Signature({}, {}, 1.0, idempotent=True) for number in (1, 2)}
+        one = replace(table(1), revisions=signatures)
+        other = replace(one, revisions=signatures | {2: Signature({}, {}, 1.0)})
+        topics.put(one if before else other)
+        found = await topics.addresses("edge", 0)
+        assert found.idempotent == ({"digits"} if before else set())
+        topics.put(replace(other if before else one, generation=2))
+        found = await topics.addresses("edge", found.version)
+        assert found.idempotent == (set() if before else {"digits"})
+
+    asyncio.run(scenario())
+
+
+def test_a_poll_that_says_nothing_new_wakes_no_follower() -> None:
     async def scenario() -> None:
         topics = TableTopics(patience=0.01)
         topics.put(table(1))
-        await topics.table("digits", "a", 0, "h:1")
-        found = await topics.addresses(0)
-        await topics.table("digits", "a", 1, "h:1")
-        assert await topics.addresses(found.version) is found
+        await topics.table("digits", "a", 0, at(1))
+        found = await topics.addresses("front", 0)
+        await topics.table("digits", "a", 1, at(1))
+        assert await topics.addresses("front", found.version) is found
 
     asyncio.run(scenario())
 
 
 def test_no_version_of_addresses_comes_twice_when_a_controller_starts_anew() -> None:
     async def scenario() -> None:
-        before = await TableTopics().addresses(0)
-        after = await TableTopics().addresses(before.version)
+        before = await TableTopics().addresses("front", 0)
+        after = await TableTopics().addresses("front", before.version)
         assert after.version > before.version
 
     asyncio.run(scenario())
@@ -249,5 +310,5 @@ def test_graphs_are_those_with_a_table() -> None:
     topics.put(table(1))
     topics.put(table(1, "iris"))
     topics.drop("digits")
-    topics.leave("wine", "a")
+    asyncio.run(topics.leave("wine", "a"))
     assert topics.graphs() == {"iris"}

@@ -12,9 +12,8 @@ import orjson
 import pytest
 
 from anabranch.router.errors import Headers, HttpReply
-from anabranch.router.gateway.app import Gateway
-from anabranch.router.limits import RequestLimits
 from anabranch.telemetry.registry import Registry, Snapshot
+from tests.router.control import make_gateway
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -90,7 +89,7 @@ def sees(locator: Any) -> None:
 
 
 def test_where_reading_needs_the_token_it_is_asked_for(serve: Serve, page: Any) -> None:
-    page.goto(f"{serve(Gateway(Control(), RequestLimits(), loopback=False))}/console")
+    page.goto(f"{serve(make_gateway(Control(), loopback=False))}/console")
     banner = page.get_by_role("alert")
     sees(banner.get_by_text("Reading needs the engine's token here."))
     banner.get_by_role("button", name="Enter token").click()
@@ -110,7 +109,7 @@ def test_where_reading_needs_the_token_it_is_asked_for(serve: Serve, page: Any) 
 def test_names_are_text_and_never_markup(serve: Serve, page: Any) -> None:
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.message))
-    page.goto(f"{serve(Gateway(Control(), RequestLimits(), loopback=True))}/console")
+    page.goto(f"{serve(make_gateway(Control(), loopback=True))}/console")
     page.get_by_role("link", name=HOSTILE).click()
     sees(page.get_by_role("heading", name=HOSTILE))
     sees(page.get_by_text("There is no graph of this name, or not any more."))
@@ -118,7 +117,7 @@ def test_names_are_text_and_never_markup(serve: Serve, page: Any) -> None:
 
 
 def test_an_engine_that_is_gone_is_said_to_be_and_comes_back(serve: Serve, page: Any) -> None:
-    app = Mortal(Gateway(Control(), RequestLimits(), loopback=True))
+    app = Mortal(make_gateway(Control(), loopback=True))
     page.goto(f"{serve(app)}/console")
     sees(page.get_by_role("link", name=HOSTILE))
     banner = page.get_by_role("alert")

@@ -11,9 +11,8 @@ import httpx
 import pytest
 
 from anabranch.router.errors import Headers, HttpReply
-from anabranch.router.gateway.app import Gateway
-from anabranch.router.limits import RequestLimits
 from anabranch.telemetry.registry import Registry, Snapshot
+from tests.router.control import make_gateway
 
 Serve = Callable[[Any], str]
 TOKEN = {"authorization": "Bearer right"}
@@ -41,12 +40,12 @@ class Control:
 
 @pytest.fixture
 def url(serve: Serve) -> str:
-    return serve(Gateway(Control(), RequestLimits(), loopback=True))
+    return serve(make_gateway(Control(), loopback=True))
 
 
 @pytest.fixture
 def public(serve: Serve) -> str:
-    return serve(Gateway(Control(), RequestLimits(), loopback=False))
+    return serve(make_gateway(Control(), loopback=False))
 
 
 def test_the_page_and_all_that_it_loads_come_from_the_engine(url: str) -> None:
@@ -189,14 +188,14 @@ class Empty(Control):
 
 
 def test_a_trace_that_has_not_come_yet_has_no_spans(serve: Serve) -> None:
-    url = serve(Gateway(Empty(), RequestLimits(), loopback=True))
+    url = serve(make_gateway(Empty(), loopback=True))
     found = httpx.get(f"{url}/console/api/traces/{'0a' * 16}")
     assert (found.status_code, found.json()) == (200, {"trace_id": "0a" * 16, "spans": []})
     assert httpx.get(f"{url}/console/api/graphs/g").status_code == 404
 
 
 def test_events_are_a_stream(serve: Serve) -> None:
-    url = serve(Gateway(Empty(), RequestLimits(), loopback=True))
+    url = serve(make_gateway(Empty(), loopback=True))
     with httpx.stream("GET", f"{url}/console/events?graph=digits") as reply:
         assert reply.headers["content-type"].startswith("text/event-stream")
         assert reply.headers["cache-control"] == "no-cache"

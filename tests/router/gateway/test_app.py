@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
@@ -8,9 +9,11 @@ import httpx
 import pytest
 
 from anabranch.errors import InvalidRequest, Unavailable
+from anabranch.router.addresses import Addresses
+from anabranch.router.backend import GraphState
 from anabranch.router.errors import Headers, HttpReply
 from anabranch.router.gateway.app import Gateway
-from anabranch.router.gateway.backend import GraphState
+from anabranch.router.gateway.forwarding import Forwarder
 from anabranch.router.limits import RequestLimits
 from anabranch.telemetry.definitions import ARM_REQUESTS
 from anabranch.telemetry.registry import Registry, Snapshot
@@ -36,6 +39,12 @@ class Control:
     async def graphs(self) -> Mapping[str, GraphState]:
         return self.states
 
+    async def addresses(self, version: int) -> Addresses:
+        raise AssertionError(version)
+
+    async def wake(self, graph: str) -> None:
+        raise AssertionError(graph)
+
     async def metrics(self) -> Snapshot:
         return self.counted.snapshot()
 
@@ -60,7 +69,12 @@ class Down(Control):
 
 
 def gateway(control: Control | None = None, **settings: Any) -> Gateway:
-    return Gateway(control or Control(), RequestLimits(), **settings)
+    control = control or Control()
+    forwarder = Forwarder(control, RequestLimits())
+    app = Gateway(control, RequestLimits(), forwarder, **settings)
+
+    asyncio.run(forwarder._apply(Addresses(1)))
+    return app
 
 
 def message(response: httpx.Response, status: int) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,10 +10,6 @@ import grpc
 import numpy as np
 import pytest
 
-from anabranch.errors import Unavailable
-from anabranch.router.errors import Headers, HttpReply
-from anabranch.router.gateway.backend import GraphState
-from anabranch.router.grpc.addresses import Addresses
 from anabranch.router.grpc.messages import InferRequest, path, request_type, response_type
 from anabranch.router.grpc.server import GrpcServer
 from anabranch.router.grpc.servers import FrontServer, RouterServer
@@ -22,7 +17,7 @@ from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.raw_tensors import encode_raw
 from anabranch.router.traffic.arms import Arms
-from anabranch.telemetry.registry import Snapshot
+from tests.router.control import FakeControl
 
 UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
 
@@ -100,70 +95,6 @@ async def failure(call: Any) -> grpc.aio.AioRpcError:
 
 def trailer(error: Any) -> dict[str, Any]:
     return dict(error.trailing_metadata())
-
-
-async def _never_woken(graph: str) -> None:
-    raise Unavailable(f"graph {graph!r} cannot be woken")
-
-
-class FakeControl:
-    """What the controller says: addresses as they are put in, graphs as they are set."""
-
-    def __init__(self) -> None:
-        self.states: dict[str, GraphState] | Exception = {}
-        self._addresses = Addresses()
-        self._changed = asyncio.Event()
-        self._taken = 0
-        self._polled = asyncio.Event()
-        self.woken: list[str] = []
-        self.handled: list[tuple[str, str]] = []
-        self.answer = HttpReply(202, b"{}")
-        self.on_wake: Callable[[str], Awaitable[None]] = _never_woken
-        self.poll: Callable[[int], Awaitable[Addresses]] = self._next
-
-    def put(self, **routers: tuple[str, ...]) -> None:
-        self._addresses = Addresses(self._addresses.version + 1, routers)
-        self._changed.set()
-
-    async def know(self, **routers: tuple[str, ...]) -> None:
-        """Put addresses in, and wait until the front has them."""
-        self.put(**routers)
-        while self._taken != self._addresses.version:
-            self._polled.clear()
-            await self._polled.wait()
-
-    async def addresses(self, version: int) -> Addresses:
-        return await self.poll(version)
-
-    async def _next(self, version: int) -> Addresses:
-        self._taken = version
-        self._polled.set()
-        while self._addresses.version == version:
-            await self._changed.wait()
-            self._changed.clear()
-        return self._addresses
-
-    async def wake(self, graph: str) -> None:
-        self.woken.append(graph)
-        await self.on_wake(graph)
-
-    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
-        known = headers.get("authorization") == "Bearer secret"
-        return None if known else HttpReply(401, b'{"error": "it needs the token"}')
-
-    async def handle(
-        self, method: str, path: str, query: str, body: bytes
-    ) -> tuple[int, Headers, bytes]:
-        self.handled.append((method, path))
-        return self.answer.status, self.answer.headers, self.answer.body
-
-    async def graphs(self) -> Mapping[str, GraphState]:
-        if isinstance(self.states, Exception):
-            raise self.states
-        return self.states
-
-    async def metrics(self) -> Snapshot:
-        return {}
 
 
 @asynccontextmanager

@@ -17,8 +17,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from anabranch.components.contract import Context
 from anabranch.errors import Unavailable
 from anabranch.router import following
+from anabranch.router.backend import GraphState
 from anabranch.router.errors import HttpReply
-from anabranch.router.gateway.backend import GraphState
 from anabranch.router.grpc import front, pool
 from anabranch.router.grpc.messages import request_type
 from anabranch.router.limits import RequestLimits

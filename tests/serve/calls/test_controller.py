@@ -68,8 +68,8 @@ def test_the_controller_is_found_again_whenever_it_is_away(
 
     assert asyncio.run(main()) == ["answer", "answer"]
     assert set(fake.asked) == {("anabranch-controller", "anabranch")}
-    assert dead.calls == [("table", "demo", "one", 0, "")]
-    assert alive.calls == [("table", "demo", "one", 0, ""), ("table", "demo", "one", 5, "")]
+    assert dead.calls == [("table", "demo", "one", 0, None)]
+    assert alive.calls == [("table", "demo", "one", 0, None), ("table", "demo", "one", 5, None)]
     assert source.breaks == 3
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 
-from ray import serve
-
 from anabranch.serve.replicas.base import ComponentReplica
 from anabranch.serve.replicas.explainer import ExplainerReplica
 from anabranch.serve.replicas.head import HeadReplica
 from anabranch.serve.replicas.monitors import MonitorReplica
-from anabranch.serve.replicas.router import RouterIngress, RouterReplica
+from anabranch.serve.replicas.router import RouterReplica
 from anabranch.serve.replicas.segment import SegmentReplica
 from anabranch.serve.scaling.policy import REQUESTS
 
@@ -61,27 +59,3 @@ def test_serve_finds_what_it_calls_by_name_on_every_replica() -> None:
     for kind in (SegmentReplica, ExplainerReplica, HeadReplica, MonitorReplica, RouterReplica):
         for name in ("check_health", "record_autoscaling_stats", "__del__"):
             assert inspect.iscoroutinefunction(getattr(kind, name)), (kind, name)
-    assert issubclass(RouterIngress, RouterReplica)
-
-
-def test_the_end_of_an_ingress_is_that_of_its_replica() -> None:
-    ended: list[str] = []
-
-    class Ending(ComponentReplica):
-        def __serve_build_asgi_app__(self) -> object: ...
-
-        async def _close(self) -> None:
-            ended.append("closed")
-
-    ingress = serve.ingress()(Ending)
-
-    class Collected(ingress):  # type: ignore[misc, valid-type]
-        async def __init__(self) -> None:
-            self._hosted = Hosted()
-
-        def __del__(self) -> None: ...
-
-    replica = Collected.__new__(Collected)
-    replica._hosted = Hosted()
-    asyncio.run(ingress.__del__(replica))
-    assert ended == ["closed"]

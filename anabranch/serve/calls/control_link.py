@@ -1,0 +1,124 @@
+"""The controller as the gateway, the front and the edge see it, and the way to wake a graph."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import serve
+
+from anabranch.errors import Unavailable
+from anabranch.router.addresses import Addresses
+from anabranch.router.backend import ControlAnswer, GraphState
+from anabranch.router.errors import HttpReply, error_body
+from anabranch.router.table import ROUTER
+from anabranch.router.traffic.polling import POLL_S
+from anabranch.serve.calls.controller import ControllerActor
+from anabranch.serve.calls.handle import ask
+from anabranch.telemetry.registry import Snapshot
+
+_RETRY_AFTER = 2
+_WAKE_S = 60.0
+"""Longest time that a request without a deadline waits for a graph that is scaled to zero."""
+_UNAUTHORIZED = HttpReply(
+    401,
+    error_body("the control API needs the engine's token: Authorization: Bearer <token>"),
+    ((b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")),
+)
+
+logger = logging.getLogger("anabranch.serve")
+
+
+def token_digest(token: str) -> str:
+    """Return a digest of the token: enough to check a token, too little to make one up."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class ControllerLink:
+    """Calls of the controller, which may be restarting at any time.
+
+    ``name`` says who follows the addresses; ``digest`` is that of the engine's token.
+    """
+
+    def __init__(self, name: str, digest: str = "") -> None:
+        self._name = name
+        self._digest = digest
+        self._controller = ControllerActor()
+        self._sleepers: dict[str, _Sleeper] = {}
+
+    async def graphs(self) -> Mapping[str, GraphState]:
+        """Every graph that should be live, by name; Unavailable while the controller restarts."""
+        found: Mapping[str, GraphState] = await self._call("states")
+        return found
+
+    async def addresses(self, version: int) -> Addresses:
+        """Where routers answer, once that is of another version than ``version``."""
+        found: Addresses = await self._call("addresses", self._name, version, timeout=POLL_S)
+        return found
+
+    async def metrics(self) -> Snapshot:
+        """Return the metrics of the engine; Unavailable while the controller restarts."""
+        found: Snapshot = await self._call("metrics")
+        return found
+
+    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
+        """401 for a caller without the token."""
+        return None if self._let_in(headers.get("authorization", "")) else _UNAUTHORIZED
+
+    async def handle(self, method: str, path: str, query: str, body: bytes) -> ControlAnswer:
+        """Pass a request on to the control API."""
+        answer: ControlAnswer = await self._call("handle", method, path, query, body)
+        return answer
+
+    async def wake(self, graph: str) -> None:
+        """Wait in the queue of the graph's router until there is one; Unavailable if that is full.
+
+        All who wait share a handle, for a queue is a handle's.
+        """
+        sleeper = self._sleepers.get(graph)
+        if sleeper is None:
+            handle = serve.get_deployment_handle(ROUTER, graph)
+            sleeper = self._sleepers[graph] = _Sleeper(handle)
+        sleeper.waiting += 1
+        try:
+            async with asyncio.timeout(_WAKE_S):
+                await ask(ROUTER, sleeper.handle.wake)
+        except TimeoutError:
+            raise Unavailable(f"graph {graph!r} did not wake within {_WAKE_S:g}s") from None
+        except Unavailable as error:
+            raise Unavailable(
+                f"no replica of graph {graph!r} can take the request now: {error}; try again later"
+            ) from None
+        finally:
+            sleeper.waiting -= 1
+            if not sleeper.waiting:
+                del self._sleepers[graph]
+                self._running = asyncio.ensure_future(sleeper.handle.shutdown_async())
+
+    def _let_in(self, authorization: str) -> bool:
+        scheme, _, token = authorization.partition(" ")
+        same = hmac.compare_digest(token_digest(token.strip()), self._digest)
+        return same and scheme.lower() == "bearer"
+
+    async def _call(self, method: str, *args: object, timeout: float | None = None) -> Any:
+        try:
+            return await self._controller.call(method, *args, timeout=timeout)
+        except (ray.exceptions.RayActorError, ValueError) as error:
+            logger.warning("the controller does not answer: %s", error)
+            raise Unavailable(
+                "the controller is restarting; try again in a moment", _RETRY_AFTER
+            ) from None
+
+
+@dataclass
+class _Sleeper:
+    """A graph that is being woken, and for how many calls."""
+
+    handle: Any
+    waiting: int = 0

@@ -1,0 +1,127 @@
+"""The edge as an actor: owns the HAProxy in front, and tells it where routers are."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from anabranch.errors import EngineError
+from anabranch.router.addresses import Addresses
+from anabranch.router.following import RETRY_S, Follower
+from anabranch.serve.calls.control_link import ControllerLink
+from anabranch.serve.calls.controller import NAMESPACE
+from anabranch.serve.edge.configuration import EdgeOptions
+from anabranch.serve.edge.proxy import EdgeProxy
+from anabranch.serve.edge.routes import GATEWAY, EdgeRoute
+from anabranch.serve.edge.watch import RouterWatch
+from anabranch.serve.export.logs import write_logs
+from anabranch.serve.replicas.gateway import Listen, gateway_socket
+from anabranch.serve.sockets import BIND_S, FOLDER, unix_address, unix_folder
+from anabranch.serve.workers.launcher import FORKED
+
+ACTOR = "anabranch-edge"
+_MOST_THREADS = 4
+_READY_S = 60.0
+
+logger = logging.getLogger("anabranch.serve")
+
+
+class Edge:
+    """The one edge of an engine, on its own machine.
+
+    It outlives the driver that starts it, and Ray starts it again where it dies. HAProxy goes on
+    meanwhile, with the routers that it knows.
+    """
+
+    async def __init__(self, binary: Path, listen: Listen) -> None:  # type: ignore[misc]
+        write_logs()
+        self._binary = binary
+        self._listen = listen
+        self._link = ControllerLink("edge")
+        self._addresses = Follower("addresses", self._link.addresses, self._apply)
+        self._known = Addresses()
+        self._watch = RouterWatch(self._reroute)
+        self._problem = "it is starting"
+        self._open = asyncio.Event()
+        self._running = asyncio.create_task(self._start())
+
+    async def ready(self) -> None:
+        """Wait until the port is open; EngineError with the reason where that takes too long."""
+        try:
+            async with asyncio.timeout(BIND_S):
+                await self._open.wait()
+        except TimeoutError:
+            raise EngineError(f"the edge does not start: {self._problem}") from None
+
+    async def _start(self) -> None:
+        """Open the port as soon as that can be done, and follow the addresses from then on."""
+        while not self._open.is_set():
+            try:
+                await self._started()
+                self._open.set()
+            except Exception as error:
+                self._problem = str(error)
+                logger.exception("the edge does not start")
+                await asyncio.sleep(RETRY_S)
+        self._addresses.start()
+
+    async def _started(self) -> None:
+        folder, gateway = unix_folder(), gateway_socket()
+        if folder is None or gateway is None:
+            raise EngineError(f"variable {FOLDER} names no folder")
+        self._gateway = EdgeRoute((unix_address(gateway),), idempotent=False)
+        options = EdgeOptions(threads=min(_MOST_THREADS, os.cpu_count() or 1))
+        self._proxy = await EdgeProxy.start(
+            self._binary, folder, options, self._listen, {GATEWAY: self._gateway}
+        )
+
+    async def _apply(self, addresses: Addresses) -> None:
+        self._known = addresses
+        every = chain.from_iterable(addresses.routers.values())
+        self._watch.know(router.http for router in every)
+        await self._route()
+
+    async def _reroute(self) -> None:
+        try:
+            await self._route()
+        except EngineError as error:
+            logger.warning("the edge does not take its routes yet: %s", error)
+
+    async def _route(self) -> None:
+        """Have requests go to the routers that are known and live."""
+        routes = {
+            graph: EdgeRoute(
+                self._watch.living(router.http for router in routers),
+                graph in self._known.idempotent,
+            )
+            for graph, routers in self._known.routers.items()
+        }
+        await self._proxy.apply({**routes, GATEWAY: self._gateway})
+
+
+def start_edge(binary: Path, listen: Listen) -> None:
+    """Start the edge on the head node if it does not run, and wait until it has its port.
+
+    Raises EngineError where it cannot, or what Ray raises.
+    """
+    head = ray.get_runtime_context().get_node_id()
+    actor: Any = ray.remote(Edge)
+    configured = actor.options(
+        name=ACTOR,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        num_cpus=0,
+        runtime_env=FORKED,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(head, soft=False),
+    )
+    edge = configured.remote(binary, listen)
+    ray.get(edge.ready.remote(), timeout=_READY_S)

@@ -1,0 +1,97 @@
+"""Sockets on which the engine's processes answer each other: Unix sockets on its own machine."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from anabranch.errors import EngineError
+
+T = TypeVar("T")
+
+FOLDER = "ANABRANCH_SOCKETS"
+"""Variable that names the folder of the engine's Unix sockets, on the engine's own machine."""
+BACKLOG = 1024
+"""Connections that wait to be taken, of one listener."""
+BIND_S = 20.0
+"""How long a new process waits for a port: the one before it may still be ending."""
+_PAUSE_S = 0.1
+_UNIX = "unix@"
+
+
+def unix_folder() -> Path | None:
+    """The folder of Unix sockets; None on machines that are not the engine's own."""
+    named = os.environ.get(FOLDER)
+    folder = Path(named) if named else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def unix_address(path: Path) -> str:
+    """The address of a Unix socket, as ``RouterAddress`` has it."""
+    return f"{_UNIX}{path}"
+
+
+def unix_listener(path: Path) -> socket.socket:
+    """Listen on a Unix socket that only this user may reach, in place of one left over there."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with suppress(FileNotFoundError):
+            path.unlink()
+        listener.bind(str(path))
+        path.chmod(stat.S_IRUSR | stat.S_IWUSR)  # nobody can connect before it listens
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def tcp_listener(host: str, port: int = 0, shared: bool = False) -> socket.socket:
+    """Listen on a port, or one that the system chooses; EngineError where it is taken.
+
+    A ``shared`` port is had with other such sockets of this user, each with a queue of its own
+    (``SO_REUSEPORT``, socket(7)).
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG, reuse_port=shared)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+            raise
+        raise EngineError(f"cannot listen on port {port} of {host}: {error.strerror}") from None
+
+
+def own_listener(host: str) -> tuple[socket.socket, str]:
+    """Listen for this machine, or on a port of ``host`` for the engine's; with the address."""
+    folder = unix_folder()
+    if folder is not None:
+        path = folder / f"{os.urandom(8).hex()}.sock"
+        return unix_listener(path), unix_address(path)
+    listener = tcp_listener(host)
+    port = listener.getsockname()[1]
+    return listener, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def forget(address: str) -> None:
+    """Remove the file of a Unix socket that is closed for good; nothing for other addresses."""
+    if address.startswith(_UNIX):
+        Path(address.removeprefix(_UNIX)).unlink(missing_ok=True)
+
+
+async def patiently(bind: Callable[[], Awaitable[T]]) -> T:
+    """Have a port bound as soon as it is free; EngineError where that takes too long."""
+    ends = asyncio.get_running_loop().time() + BIND_S
+    while True:
+        try:
+            return await bind()
+        except EngineError:
+            if asyncio.get_running_loop().time() > ends:
+                raise
+        await asyncio.sleep(_PAUSE_S)

@@ -1,0 +1,74 @@
+"""A graph's own port in the language, and in the plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from anabranch.errors import SpecError
+from anabranch.graph.builder import Graph
+from anabranch.graph.compile.loading import load_text
+from anabranch.specs.models import Serving
+
+TEXT = """\
+apiVersion: anabranch/v1
+kind: InferenceGraph
+metadata: {name: g}
+spec:
+  inputs: {x: {datatype: FP32, shape: [-1, 4]}}
+  nodes: {a: {type: transformer, method: softmax, inputs: {x: x}}}
+  outputs: {y: a}
+  scaling: {min: 0, max: 1}
+  serving: SERVING
+"""
+
+
+def graph(**options: Any) -> Graph:
+    made = Graph("g", **options).input("x", "FP32", [-1, 4])
+    return made.transformer("a", method="softmax", inputs={"x": "x"}).output("y", "a")
+
+
+@pytest.mark.parametrize("serving", [Serving(port=7000), {"port": 7000}])
+def test_a_graph_s_own_port_is_in_the_plan(serving: Any) -> None:
+    made = graph(serving=serving)
+    assert made.plan.port == 7000
+    assert made.plan.warnings == ()
+    assert "  serving: {port: 7000}\n" in made.to_yaml()
+    assert load_text(made.to_yaml()).plan == made.plan
+
+
+def test_a_graph_has_no_port_of_its_own_unless_it_says_so() -> None:
+    assert graph().plan.port is None
+
+
+@pytest.mark.parametrize(
+    ("serving", "expected"),
+    [
+        ("{port: 0}", "<spec>:9:13: spec.serving.port: must be at least 1, not the number 0"),
+        ("{port: 65536}",
+         "<spec>:9:13: spec.serving.port: must be at most 65535, not the number 65536"),
+        ("{port: '80'}",
+         "<spec>:9:13: spec.serving.port: must be a whole number, not the text '80'"),
+        ("{port: 80.0}",
+         "<spec>:9:13: spec.serving.port: must be a whole number, not the number 80.0"),
+        ("{}", "<spec>:9:3: spec.serving.port: is required"),
+        ("{prot: 80}",
+         "<spec>:9:13: spec.serving.prot: unknown field (did you mean `port`?)"),
+        ("8000", "<spec>:9:3: spec.serving: must be a map, not the number 8000"),
+    ],
+)  # fmt: skip
+def test_mistakes_have_their_place(serving: str, expected: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_text(TEXT.replace("SERVING", serving))
+    assert [str(problem) for problem in caught.value.problems] == [expected]
+
+
+def test_a_graph_that_may_sleep_is_warned_of() -> None:
+    plan = load_text(TEXT.replace("SERVING", "{port: 7000}")).plan
+    assert [str(warning) for warning in plan.warnings] == [
+        "<spec>:9:13: spec.serving.port: connections to the port are refused while the graph "
+        "sleeps, which `scaling: {min: 0}` allows; only requests at the engine's ports wake it"
+    ]
+    assert graph(serving={"port": 7000}, scaling={"min": 1, "max": 2}).plan.warnings == ()
+    assert graph(scaling={"min": 0, "max": 2}).plan.warnings == ()
