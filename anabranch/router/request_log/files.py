@@ -120,9 +120,20 @@ class Files:
             try:
                 with unlocked(path) as free:
                     if free:
-                        parquet.convert(path)
+                        _finish(path)
             except Exception:
                 logger.exception("%s stays JSON lines", path)
+
+
+def _finish(path: Path) -> None:
+    """Convert a complete file.
+
+    An empty one is deleted: its writer may be about to lock it, and begins it again then.
+    """
+    if path.stat().st_size:
+        parquet.convert(path)
+    else:
+        path.unlink()
 
 
 class _Repeated:

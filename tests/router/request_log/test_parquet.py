@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import threading
 from pathlib import Path
@@ -13,6 +14,7 @@ pq = pytest.importorskip("pyarrow.parquet")
 
 from anabranch.router.request_log import parquet  # noqa: E402
 from anabranch.router.request_log.files import Files, Rotation  # noqa: E402
+from anabranch.router.request_log.reading import log_files, read  # noqa: E402
 
 
 def test_a_file_becomes_rows(tmp_path: Path, event: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,3 +101,25 @@ def test_what_was_left_behind_is_converted(tmp_path: Path, event: Any) -> None:
     found = sorted(path.name.partition("-20")[0] for path in tmp_path.iterdir())
     assert found == ["r2-dead-1.jsonl", "r3-dead-1.parquet", "r3-other"]
     other.close()
+
+
+def test_a_file_is_never_converted_before_its_writer_has_locked_it(
+    tmp_path: Path, event: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+    cut: list[str] = []
+
+    def meddled(descriptor: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and not cut:
+            cut.append("once")
+            Files(tmp_path, "r3-b", "parquet").close()  # converts what nobody holds
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", meddled)
+    files = Files(tmp_path, "r3-a", "parquet")
+    files.send([event(0)])
+    assert [path.suffix for path in tmp_path.iterdir()] == [".jsonl"]
+    assert len(list(read(log_files([str(tmp_path)])))) == 1
+    files.close()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".parquet"]
+    assert len(list(read(log_files([str(tmp_path)])))) == 1
