@@ -21,9 +21,9 @@ from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
 from anabranch.errors import DeadlineExceeded, InvalidRequest
 from anabranch.graph.batch.batching import PRIORITY, level
+from anabranch.graph.calls.stepping import Started, in_task
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.errors import UnencodableOutput
-from anabranch.router.stepping import Started, in_task
 from anabranch.specs.excerpts import hint, listing
 from anabranch.specs.models import Compare, TensorSpec
 from anabranch.telemetry.trace import Trace

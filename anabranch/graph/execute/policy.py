@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from anabranch.components.contract import Context
 from anabranch.errors import AnabranchError, DeadlineExceeded, NodeError, Unavailable
+from anabranch.graph.calls.stepping import in_task
 from anabranch.graph.calls.values import Convert, Skipped
 from anabranch.graph.execute.budget import RetryBudget, pause
 from anabranch.specs.units import Duration
@@ -125,7 +126,7 @@ class Policy:
         """Return the value of the first attempt that succeeds, or else of the stand-in."""
         self.began()
         try:
-            value = await self._timed(attempt())
+            value = await self._timed(attempt)
         except FAILURES as error:
             return await self.recover(error, attempt, run)
         return value
@@ -143,7 +144,7 @@ class Policy:
             self._tell("retry", error)
             await asyncio.sleep(delay)
             try:
-                return await self._timed(attempt())
+                return await self._timed(attempt)
             except FAILURES as again:
                 error = again
         if self._stand_in is None:
@@ -156,12 +157,13 @@ class Policy:
         delay = pause(retry, random.random(), context.remaining())
         return delay if delay is not None and self._budget.take() else None
 
-    async def _timed(self, work: Coroutine[Any, Any, Any]) -> Any:
+    async def _timed(self, attempt: Attempt) -> Any:
         if self._timeout is None:
-            return await work
+            return await attempt()
+        await in_task()
         try:
             async with asyncio.timeout(self._timeout.seconds):
-                return await work
+                return await attempt()
         except TimeoutError as error:
             text = f"node {self.node!r} gave no answer within its timeout of {self._timeout}"
             raise DeadlineExceeded(text) from error

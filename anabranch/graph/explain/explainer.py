@@ -24,6 +24,7 @@ from anabranch.components.contract import DEFAULT_OUTPUT, Bound, CannotLoad, Con
 from anabranch.errors import DeadlineExceeded, LoadError, NodeError, Unavailable
 from anabranch.explainers.explanation import Explanation
 from anabranch.graph.calls.lanes import Lane, Lanes
+from anabranch.graph.calls.stepping import in_task
 from anabranch.graph.calls.values import ValueForm, accessor, form_of
 from anabranch.graph.compile.explainers import ExplainedPart, explained_part
 from anabranch.graph.execute.executor import HeadExecutor, SegmentCall
@@ -112,6 +113,7 @@ class Explaining:
 
         Raises InvalidRequest, NodeError, DeadlineExceeded, and Unavailable where too many wait.
         """
+        await in_task()
         started = time.perf_counter()
         key = key_of(inputs, context, self._reads_request)
         found = self._answers.get(key)

@@ -27,6 +27,7 @@ from importlib.metadata import version
 import msgspec
 
 from anabranch.errors import InvalidRequest, NotFound, Unavailable
+from anabranch.graph.calls.stepping import in_task
 from anabranch.router.backend import ControlBackend
 from anabranch.router.console.page import CONSOLE, Console
 from anabranch.router.errors import HttpReply, MethodNotAllowed
@@ -37,7 +38,6 @@ from anabranch.router.http.access import foreign
 from anabranch.router.http.app import Answer, Handler, HttpApp, dispatch, json_reply
 from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
 from anabranch.router.limits import Arriving, RequestLimits
-from anabranch.router.stepping import in_task
 from anabranch.specs.excerpts import hint
 from anabranch.telemetry.exposition import exposition
 

@@ -10,6 +10,7 @@ import asyncio
 from contextlib import AsyncExitStack, suppress
 
 from anabranch.errors import Unavailable
+from anabranch.graph.calls.stepping import in_task
 from anabranch.router.addresses import Addresses, Control
 from anabranch.router.following import Follower
 from anabranch.router.gateway.forwarded_body import ForwardedBody
@@ -24,7 +25,6 @@ from anabranch.router.gateway.routers import GraphRouters
 from anabranch.router.http.app import Answer, CancelOnDisconnect, json_reply
 from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.limits import RequestLimits
-from anabranch.router.stepping import in_task
 
 RETRIES = 3
 """How often a request is sent again where the router ended before it answered."""

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
+from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ClientGone, Headers, HttpReply, MethodNotAllowed, error_reply
 from anabranch.router.http.compression import SMALLEST, packed
 from anabranch.router.http.event_stream import HEADERS as EVENT_HEADERS
@@ -25,7 +26,6 @@ from anabranch.router.http.request import (
     Receive,
     Send,
 )
-from anabranch.router.stepping import in_task
 from anabranch.router.tracing import RESPONSE
 
 STALLED_S = 30.0

@@ -25,6 +25,7 @@ from functools import partial
 from typing import NoReturn, TypeAlias
 
 from anabranch.errors import NotFound
+from anabranch.graph.calls.stepping import Started
 from anabranch.router.core import InferenceRequest
 from anabranch.router.errors import HttpReply
 from anabranch.router.http import openapi_page
@@ -43,7 +44,6 @@ from anabranch.router.http.request import BodyRule, HttpRequest
 from anabranch.router.oip.decode import decode_body
 from anabranch.router.oip.encode import JSON_ONLY, encode_metadata, encode_response
 from anabranch.router.oip.generate import decode_generate, encode_answer, encode_each, joined
-from anabranch.router.stepping import Started
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.feedback import MAX_BODY, Feedback
 from anabranch.specs.excerpts import hint

@@ -16,6 +16,7 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from anabranch.graph.calls.stepping import begin
 from anabranch.router.http.lean_cycle import LeanCycle, refusal
 from anabranch.router.http.lean_head import (
     MALFORMED,
@@ -28,7 +29,6 @@ from anabranch.router.http.lean_head import (
 )
 from anabranch.router.http.lean_state import LeanState
 from anabranch.router.http.request import BODY, REPLY
-from anabranch.router.stepping import begin
 
 MAX_UNREAD = 2**20
 """Bytes of a body that may wait to be taken before no more is read."""

@@ -17,11 +17,11 @@ from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ClientGone, HeadersTooLarge, SlowBody
 from anabranch.router.http.compression import coding_of, unpacked
 from anabranch.router.http.headers import RequestHeaders
 from anabranch.router.limits import Arriving, RequestLimits
-from anabranch.router.stepping import in_task
 from anabranch.telemetry.trace import Trace
 
 Message: TypeAlias = MutableMapping[str, Any]

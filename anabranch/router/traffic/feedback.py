@@ -17,10 +17,10 @@ import msgspec
 from msgspec import Meta
 
 from anabranch.errors import InvalidRequest, NotFound, RequestError, Unavailable
+from anabranch.graph.calls.stepping import in_task
 from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.measure.tally import Judged
 from anabranch.router.oip.json_body import parsed
-from anabranch.router.stepping import in_task
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.decisions import MAX_ID, Decision, from_routing, unpacked
 from anabranch.router.traffic.grouped_calls import Grouped

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from anabranch.errors import AnabranchError
-from anabranch.router.stepping import begin, in_task
+from anabranch.graph.calls.stepping import begin, in_task
 from anabranch.serve.streams import frames
 from anabranch.serve.streams.channel import FrameChannel
 from anabranch.serve.streams.credit import PieceCredit

@@ -14,11 +14,13 @@ import pytest
 from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, InvalidRequest, NodeError, Unavailable
 from anabranch.graph.builder import Graph
+from anabranch.graph.calls.stepping import begin
 from anabranch.graph.execute import policy
 from anabranch.graph.execute.budget import START
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.loopback import loopback
 from anabranch.graph.execute.nodes import load_nodes
+from anabranch.specs.units import Duration
 
 ROOT = Path(__file__).parents[1]
 ONE = {"x": np.array([1])}
@@ -56,6 +58,28 @@ def of_calls(built: Graph, call: Call) -> HeadExecutor:
 
 AWAY = {"placement": {"isolate": True}}
 AGAIN = {"idempotent": True, "retries": 3}
+
+
+def test_the_time_of_an_attempt_may_begin_outside_of_tasks() -> None:
+    """As all calls from other processes do."""
+    attempts = policy.Policy("a", policy.unnoticed, timeout=Duration.parse("20s"))
+
+    async def attempt() -> int:
+        await asyncio.sleep(0)
+        return 7
+
+    async def main() -> int:
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[int] = loop.create_future()
+
+        async def ask() -> None:
+            nothing: Any = None
+            found.set_result(await attempts.apply(attempt, nothing))
+
+        loop.call_soon(begin, ask(), loop)
+        return await asyncio.wait_for(found, 20)
+
+    assert asyncio.run(main()) == 7
 
 
 @pytest.mark.parametrize("place", [{}, AWAY])

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from anabranch import Graph
 from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, InvalidRequest, LoadError, NodeError, Unavailable
+from anabranch.graph.calls.stepping import begin
 from anabranch.graph.execute.executor import SegmentCall, SegmentExecutor
 from anabranch.graph.execute.loopback import LoopbackCall
 from anabranch.graph.execute.nodes import load_nodes
@@ -309,6 +310,24 @@ def test_an_explanation_that_is_cancelled_asks_the_model_no_more() -> None:
             await task
         async with asyncio.timeout(20):
             await ended.wait()
+        explaining.close()
+
+    asyncio.run(main())
+
+
+def test_an_explanation_may_begin_outside_of_tasks() -> None:
+    """As all calls from other processes do."""
+
+    async def main() -> None:
+        explaining = await loaded(slow(0))
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[ExplainerReply] = loop.create_future()
+
+        async def begun() -> None:
+            found.set_result(await ask(explaining, 1))
+
+        loop.call_soon(begin, begun(), loop)
+        assert json.loads((await asyncio.wait_for(found, 20)).explanations)
         explaining.close()
 
     asyncio.run(main())

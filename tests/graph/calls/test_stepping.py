@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anabranch.router.stepping import Started, begin, in_task
+from anabranch.graph.calls.stepping import Started, begin, in_task
 
 
 def run(main: Coroutine[Any, Any, Any]) -> Any:
