@@ -8,7 +8,8 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, cast
 
-from anabranch.serve.streams.frames import Buffer, FrameReader, MalformedFrame
+from anabranch.serve.streams.at_once import rest, write_at_once
+from anabranch.serve.streams.frames import SMALL, Buffer, FrameReader, MalformedFrame
 from anabranch.serve.streams.greeting import MAX_GREETING
 
 Taker: TypeAlias = Callable[[int, memoryview, memoryview], None]
@@ -18,6 +19,8 @@ HIGH_WATER = 2**20
 """Bytes that may wait to be sent before calls and pieces wait for them."""
 TOGETHER = 8
 """Chunks that leave together; with more, the peer would wait for what it could work on."""
+SEND_BUFFER = 4 * 2**20
+"""Bytes that a Unix socket takes at once, as far as the system allows."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 _UNACKNOWLEDGED_MS = 30_000
 """After this time a machine that does not answer counts as gone."""
@@ -28,8 +31,9 @@ logger = logging.getLogger("anabranch.streams")
 class FrameChannel(asyncio.BufferedProtocol):
     """One end of a connection, for uvloop.
 
-    Frames that are sent in one turn of the event loop leave a few at a time. ``takers`` are
-    what is called with each frame; a kind that has none is malformed and ends the connection.
+    Frames that are sent in one turn of the event loop leave a few at a time, those with large
+    arrays at once: what the system does not take then is copied. ``takers`` are what is called with
+    each frame; a kind that has none is malformed and ends the connection.
     """
 
     def __init__(self) -> None:
@@ -89,12 +93,15 @@ class FrameChannel(asyncio.BufferedProtocol):
             await self._writable.wait()
 
     def send(self, chunks: list[Buffer]) -> None:
-        """Send a frame soon; nothing where the connection is gone."""
+        """Send a frame soon; nothing where the connection is gone.
+
+        The memory of its chunks may change afterwards.
+        """
         if self.closed:
             return
         self._waiting += chunks
         self._waiting_size += sum(map(len, chunks))
-        if len(self._waiting) >= TOGETHER or self._waiting_size > HIGH_WATER:
+        if len(self._waiting) >= TOGETHER or self._waiting_size >= SMALL:
             self._flush()
         elif not self._is_due and not self._is_reading:
             self._is_due = True
@@ -108,13 +115,24 @@ class FrameChannel(asyncio.BufferedProtocol):
         waiting = self._waiting
         if not waiting:
             return
-        self._waiting, self._waiting_size = [], 0
-        if self._transport is None:
+        size, self._waiting, self._waiting_size = self._waiting_size, [], 0
+        if self.closed or self._transport is None:
             return
-        if len(waiting) == 1:
+        if size >= SMALL:
+            self._flush_large(self._transport, waiting)
+        elif len(waiting) == 1:
             self._transport.write(waiting[0])
         else:
             self._transport.writelines(waiting)
+
+    def _flush_large(self, transport: asyncio.Transport, chunks: list[Buffer]) -> None:
+        """Write what the system takes, unless other bytes wait for it; copy the rest."""
+        if transport.get_write_buffer_size():
+            left = rest(chunks, 0)
+        else:
+            left = write_at_once(transport.get_extra_info("socket").fileno(), chunks)
+        if left:
+            transport.write(left)
 
     def end(self) -> None:
         """Close the connection once all is sent."""
@@ -141,6 +159,8 @@ class FrameChannel(asyncio.BufferedProtocol):
 
 def _tune(connection: socket.socket) -> None:
     """Have a machine that is gone noticed, and small frames sent at once (RFC 9293, 3.7.4)."""
+    if connection.family == socket.AF_UNIX:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         return
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -31,7 +31,8 @@ ALIGNMENT = 64
 SCRATCH = 64 * 2**10
 """Bytes that are read at a time; a frame that is larger gets memory of its own."""
 SMALL = 16 * 2**10
-"""Fewer bytes are copied to be sent with their neighbours; more are sent from where they are."""
+"""Fewer bytes are copied to be sent with their neighbours; more are sent from where they are, or
+copied where they cannot be sent at once."""
 PREFIX = Struct("<QIB3xQ")
 
 CHALLENGE, PROOF, WELCOME, CALL, STREAM, ANSWER, PIECE, END, ERROR, REFUSED = range(1, 11)

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Any, TypeAlias
 
-from anabranch.errors import AnabranchError, TooLarge, Unavailable
+from anabranch.errors import AnabranchError, TooLarge
 from anabranch.serve.streams import frames
+from anabranch.serve.streams.at_once import rest
 from anabranch.serve.streams.channel import FrameChannel
 from anabranch.serve.streams.frames import Buffer, MalformedFrame, frame
 from anabranch.serve.streams.greeting import (
@@ -34,6 +35,10 @@ from anabranch.serve.streams.pieces import IncomingPieces
 from anabranch.serve.streams.values import CannotCross
 
 _Waiting: TypeAlias = asyncio.Future[Any] | IncomingPieces
+LOAD_S = 1.0
+"""How long it counts what a replica has told of others' calls: it may get no call, and so tell no
+more, for as long as it seems to be busy.
+"""
 _GONE = "the connection to it is lost"
 _NOT_GREETED = "it closed the connection before it knew the caller"
 
@@ -42,7 +47,7 @@ class Link(FrameChannel):
     """A connection to one replica, made by ``connect``; ``name`` is that of its segment.
 
     It belongs to the event loop that it was made on. Values that are given are read when a call is
-    made, arrays of SMALL bytes or more while it is sent: they must not change until it is answered.
+    made, and may change afterwards.
     """
 
     def __init__(self, name: str, secret: bytes, limits: CallLimits) -> None:
@@ -55,22 +60,25 @@ class Link(FrameChannel):
         self._number = 0
         self._calls: dict[int, _Waiting] = {}
         self._others = 0
+        self._forgotten = 0.0
+        """When others' calls are no longer counted, on the clock of the loop."""
         self.going_away = False
-        """Whether the replica takes no further calls."""
+        """Whether no further calls may be made."""
         self.ready: asyncio.Future[None] = self._loop.create_future()
         """Done once calls may be made; CallLost if that will never be."""
         self._takers = {frames.CHALLENGE: self._take_challenge}
 
     @property
     def load(self) -> int:
-        """Calls under way in the replica: this link's, and others' as of its last answer."""
-        return self._others + len(self._calls)
+        """Calls under way in the replica: this link's, and others' if it has just told of them."""
+        told = self._others if self._loop.time() < self._forgotten else 0
+        return told + len(self._calls)
 
     async def call(self, method: str, *args: Any) -> Any:
         """Return the answer of a method; cancelling this cancels it there.
 
-        Raises the method's error if it is one of ours and NodeError for any other, CallLost, and
-        Unavailable where too many calls of this connection are under way.
+        Raises the method's error if it is one of ours and NodeError for any other; and CallLost,
+        also where too many calls of this connection are under way.
         """
         answer = self._loop.create_future()
         number = await self._begin(frames.CALL, answer, method, args)
@@ -101,6 +109,11 @@ class Link(FrameChannel):
         """Close the connection; calls that are under way are lost, and cancelled there."""
         self.abort()
 
+    def leave(self) -> None:
+        """Make no further calls, and close the connection once those under way have ended."""
+        self.going_away = True
+        self._go_if_idle()
+
     def give_up(self) -> None:
         """Close the connection, whether or not it is there yet: no calls will be made."""
         self.ready.cancel()
@@ -112,6 +125,7 @@ class Link(FrameChannel):
         self._number = number = self._number + 1
         chunks = self._message(kind, number, method, args)
         if not self._writable.is_set():
+            chunks = [rest(chunks, 0)]
             await self.writable()
             self._check()
         self._calls[number] = waiting
@@ -123,7 +137,7 @@ class Link(FrameChannel):
         if self.closed or self.going_away:
             raise self._lost("it is going away" if self.going_away else _GONE, False)
         if len(self._calls) >= self._most_calls:
-            raise Unavailable(f"segment {self._name!r} has its queue full")
+            raise CallLost(f"segment {self._name!r} has its queue full", False)
 
     def _message(self, kind: int, number: int, method: str, args: tuple[Any, ...]) -> list[Buffer]:
         try:
@@ -162,7 +176,8 @@ class Link(FrameChannel):
     ) -> None:
         answer = decoded(header, Welcome)
         check_welcome(given, proof, answer, self._secret)
-        self._most, self._others = answer.most, answer.load
+        self._most = answer.most
+        self._note(answer.load)
         self._most_calls = min(answer.calls, self._limits.calls)
         self._reader.most = self._limits.bytes
         self._takers = {
@@ -213,17 +228,20 @@ class Link(FrameChannel):
         _fail(self._ended(call, load), self._lost(str(reason), False))
 
     def _take_going_away(self, call: int, header: memoryview, rest: memoryview) -> None:
-        self.going_away = True
-        self._go_if_idle()
+        self.leave()
 
     def _ended(self, call: int, load: Any) -> _Waiting | None:
         """Note the end of a call, and return what waits for it, if anything does."""
         if type(load) is not int or load < 0:
             raise MalformedFrame("a load is no number")
         waiting = self._calls.pop(call, None)
-        self._others = max(0, load - len(self._calls))
+        self._note(load - len(self._calls))
         self._go_if_idle()
         return waiting
+
+    def _note(self, others: int) -> None:
+        self._others = max(0, others)
+        self._forgotten = self._loop.time() + LOAD_S
 
     def _go_if_idle(self) -> None:
         """Let a replica go that wants to, once it owes no answer."""

@@ -20,8 +20,7 @@ class CallServer:
     """Answers the calls of all callers of a replica, by the names of its methods.
 
     A call begins outside of tasks: a method that needs a task before it first waits must await
-    ``in_task()``. Values that it returns or yields must not change afterwards, for they are sent
-    from where they are.
+    ``in_task()``. Values that it returns or yields may change afterwards.
     """
 
     def __init__(

@@ -84,9 +84,17 @@ class Methods:
         finally:
             self.ended += 1
 
+    async def fill(self, size: int) -> AsyncGenerator[Any]:
+        """Yield one array again and again, each time with other numbers in it."""
+        buffer = np.empty(size, np.uint8)
+        for number in range(7, 11):
+            buffer.fill(number)
+            yield buffer
+
     def server(self, limits: CallLimits | None = None, **more: Any) -> CallServer:
         methods = {"echo": self.echo, "wait": self.wait, "fail": self.fail, **more}
-        return CallServer(methods, {"count": self.count}, SECRET, limits)
+        streams = {"count": self.count, "fill": self.fill}
+        return CallServer(methods, streams, SECRET, limits)
 
 
 @asynccontextmanager
