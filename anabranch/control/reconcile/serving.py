@@ -23,7 +23,6 @@ from anabranch.errors import EngineError, Unavailable
 from anabranch.graph.plan.plan import HEAD, MONITORS, Plan, Segment
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import ROUTER, Part, app_name
-from anabranch.serve.calls.breaking import router_options
 from anabranch.serve.own_port import obtain, own_host
 from anabranch.serve.replicas.base import start_reason
 from anabranch.serve.replicas.explainer import ExplainerReplica
@@ -211,8 +210,7 @@ def _router(release: Release, limits: RequestLimits) -> serve.Application:
 
 def _head(release: Release, limits: RequestLimits) -> serve.Application:
     head = release.plan.head
-    options = _options(release, head) | router_options(head.scaling)
-    decorate: Any = serve.deployment(name=HEAD, **options)
+    decorate: Any = serve.deployment(name=HEAD, **_options(release, head))
     return decorate(HeadReplica).bind(  # type: ignore[no-any-return]
         release.spec, _segments_app(release)
     )
@@ -243,8 +241,7 @@ _BUILDERS = {"router": _router, "head": _head, "segments": _segments}
 def _segment(
     release: Release, segment: Segment, peers: list[serve.Application]
 ) -> serve.Application:
-    options = _options(release, segment) | router_options(segment.scaling)
-    decorate: Any = serve.deployment(name=segment.name, **options)
+    decorate: Any = serve.deployment(name=segment.name, **_options(release, segment))
     if segment.name in release.plan.signature.explainers:
         return decorate(ExplainerReplica).bind(  # type: ignore[no-any-return]
             release.spec, segment.name, peers, _segments_app(release)

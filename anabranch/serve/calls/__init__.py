@@ -1,1 +1,1 @@
-"""Calls between Ray's processes, with their errors, retries, breakers and spans."""
+"""Calls between the engine's processes: of replicas, of the controller and of monitors."""

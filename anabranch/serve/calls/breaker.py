@@ -55,21 +55,23 @@ class Breakers:
 
     def admitted(self, replicas: Collection[str], now: float) -> list[str]:
         """Return the replicas that may get a call now: all of them where none may."""
-        found = [name for name in replicas if self._of(name).admits(now)]
+        known = self._known
+        found = [name for name in replicas if name not in known or known[name].admits(now)]
         return found or list(replicas)
 
     def began(self, replica: str, now: float) -> None:
         """Note a call to a replica."""
-        one = self._of(replica)
-        if one.trips and now >= one.until:
+        one = self._known.get(replica)
+        if one is not None and one.trips and now >= one.until:
             one.probed = True
 
     def ended(self, replica: str, ok: bool | None, now: float) -> None:
         """Note how a call ended; None where that says nothing of the replica."""
-        one = self._of(replica)
         if ok:
             self._known.pop(replica, None)
-        elif ok is None:
+            return
+        one = self._known.setdefault(replica, Breaker())
+        if ok is None:
             one.probed = False
         elif one.probed:
             one.trip(now)
@@ -81,9 +83,3 @@ class Breakers:
     def keep(self, replicas: Collection[str]) -> None:
         """Forget all replicas but these."""
         self._known = {name: one for name, one in self._known.items() if name in replicas}
-
-    def _of(self, replica: str) -> Breaker:
-        found = self._known.get(replica)
-        if found is None:
-            found = self._known[replica] = Breaker()
-        return found

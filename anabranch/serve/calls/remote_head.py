@@ -1,4 +1,4 @@
-"""The heads that a router reaches: the one it carries, and the others through Serve handles."""
+"""The heads that a router reaches: the one it carries, and the others in processes of their own."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import asyncio
 import time
 import weakref
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any
-
-from ray import serve
+from contextlib import aclosing
 
 from anabranch.components.contract import Context
 from anabranch.graph.calls.counts import Counts
 from anabranch.graph.plan.plan import HEAD
 from anabranch.router.core import Array, Evaluated, Head, Verdict
 from anabranch.router.table import app_name
-from anabranch.serve.calls.attempts import Handle
-from anabranch.serve.calls.handle import ask, is_over, shipped
-from anabranch.serve.calls.streams import ask_stream
+from anabranch.serve.calls.membership import ServeMembership
+from anabranch.serve.calls.remote_segment import is_over
+from anabranch.serve.calls.replica_calls import ReplicaCalls
+from anabranch.serve.calls.secret import call_secret
 from anabranch.serve.calls.tracing import hop, within
 from anabranch.specs.models import Compare
 from anabranch.telemetry.registry import Distribution
@@ -28,19 +27,16 @@ Outputs = tuple[str, ...] | None
 
 
 class RemoteHead:
-    """A ``Head`` in a ``HeadReplica``, through its Serve handle.
+    """A ``Head`` in the replicas of ``HeadReplica``.
 
     A call waits for a replica where there is none; it is the caller who gives it a time. Calls that
     are answered count in ``hops``.
     """
 
-    def __init__(self, revision: int, handle: Handle, hops: Distribution | None = None) -> None:
+    def __init__(self, replicas: ReplicaCalls, hops: Distribution | None = None) -> None:
         self._hops = hops
-        self._name = f"r{revision}.{HEAD}"
-        self._infer: Any = handle.infer
-        self._compare: Any = handle.compare
-        self._handle = handle
-        shut_down_with(self, handle)
+        self._replicas = replicas
+        closed_with(self, replicas)
 
     async def run(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
@@ -48,7 +44,7 @@ class RemoteHead:
         """Evaluate the graph's outputs, or only those named; cancelling this cancels it there."""
         if context.trace is None:
             return await self._run(inputs, context, outputs)
-        with hop(context.trace, self._name) as recording:
+        with hop(context.trace, self._replicas.name) as recording:
             return await self._run(inputs, within(context, recording), outputs)
 
     async def _run(
@@ -56,8 +52,8 @@ class RemoteHead:
     ) -> Evaluated:
         sent = _sent(inputs, context, outputs)
         started = time.monotonic()
-        found: Evaluated = await ask(
-            self._name, self._infer, *sent, is_late=lambda: is_over(context)
+        found: Evaluated = await self._replicas.call(
+            "infer", *sent, is_late=lambda: is_over(context)
         )
         self._hopped(started)
         return found
@@ -70,12 +66,19 @@ class RemoteHead:
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
     ) -> AsyncGenerator[Evaluated, None]:
         """Evaluate a graph that may stream; closing the iterator cancels it there."""
-        method = self._handle.options(stream=True).stream
         if context.trace is None:
-            return ask_stream(self._name, method, *_sent(inputs, context, outputs))
-        recording = hop(context.trace, self._name)
+            return self._stream(_sent(inputs, context, outputs))
+        recording = hop(context.trace, self._replicas.name)
         sent = _sent(inputs, within(context, recording), outputs)
-        return recorded(recording, ask_stream(self._name, method, *sent))
+        return recorded(recording, self._stream(sent))
+
+    async def _stream(
+        self, sent: tuple[dict[str, Array], Outputs, Context]
+    ) -> AsyncGenerator[Evaluated, None]:
+        """Hold this head, which must not go before its stream has ended."""
+        async with aclosing(self._replicas.stream("stream", *sent)) as results:
+            async for result in results:
+                yield result
 
     async def compare(
         self,
@@ -88,7 +91,7 @@ class RemoteHead:
         """Evaluate likewise, and compare there with the outputs that are ``expected``."""
         if context.trace is None:
             return await self._verdict(inputs, context, outputs, expected, rule)
-        with hop(context.trace, self._name) as recording:
+        with hop(context.trace, self._replicas.name) as recording:
             here = within(context, recording)
             return await self._verdict(inputs, here, outputs, expected, rule)
 
@@ -102,37 +105,33 @@ class RemoteHead:
     ) -> Verdict:
         sent = _sent(inputs, context, outputs)
         started = time.monotonic()
-        verdict: Verdict = await ask(self._name, self._compare, *sent, dict(expected), rule)
+        verdict: Verdict = await self._replicas.call("compare", *sent, dict(expected), rule)
         self._hopped(started)
         return verdict
 
 
-def shut_down_with(owner: object, handle: Handle) -> None:
-    """Shut a handle down once its owner is gone, on the loop that runs now."""
-    weakref.finalize(owner, _let_go, asyncio.get_running_loop(), handle)
+def closed_with(owner: object, replicas: ReplicaCalls) -> None:
+    """Close the calls of replicas once their owner is gone, on the loop that runs now."""
+    weakref.finalize(owner, _let_go, asyncio.get_running_loop(), replicas)
 
 
-def _let_go(loop: asyncio.AbstractEventLoop, handle: Handle) -> None:
-    """Stop what Serve does for a handle ten times a second, for as long as it is not told to.
-
-    Called wherever Python finds that nobody calls any more.
-    """
+def _let_go(loop: asyncio.AbstractEventLoop, replicas: ReplicaCalls) -> None:
+    """Called wherever Python finds that nobody calls any more."""
     if not loop.is_closed():
-        loop.call_soon_threadsafe(lambda: loop.create_task(handle.shutdown_async()))
+        loop.call_soon_threadsafe(replicas.close)
 
 
 def _sent(
     inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
-) -> tuple[dict[str, Array], Outputs, Context, float | None]:
-    asked = None if outputs is None else tuple(outputs)
-    return dict(inputs), asked, shipped(context), context.remaining()
+) -> tuple[dict[str, Array], Outputs, Context]:
+    return dict(inputs), None if outputs is None else tuple(outputs), context
 
 
 class Heads:
-    """The heads that a router reaches: the one it carries, and the others through handles.
+    """The heads that a router reaches: the one it carries, and the others elsewhere.
 
-    It must be called on the loop that makes the calls, for Serve ties a handle to it. Serve asks
-    for the replicas behind a handle as soon as there is one, so the first call need not.
+    It must be called on the loop that makes the calls. Connections are made as soon as there is a
+    replica, so the first call need not.
     """
 
     def __init__(self, graph: str, carried: int, head: Head) -> None:
@@ -144,9 +143,7 @@ class Heads:
         """The head of a revision, whether or not its application is there yet."""
         if revision == self._carried:
             return self._head
-        application = app_name(self._graph, "head", revision)
-        handle = serve.get_deployment_handle(
-            HEAD, application, _check_exists=False, _record_telemetry=False
-        )
+        name = f"r{revision}.{HEAD}"
+        membership = ServeMembership(name, HEAD, app_name(self._graph, "head", revision))
         hops = Counts(self._graph, str(revision)).hop(HEAD)
-        return RemoteHead(revision, handle, hops)
+        return RemoteHead(ReplicaCalls(name, membership, call_secret()), hops)

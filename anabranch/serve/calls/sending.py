@@ -16,7 +16,7 @@ from ray import serve
 from anabranch.errors import Unavailable
 from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.plan.plan import MONITORS, Plan
-from anabranch.serve.calls.attempts import Handle
+from anabranch.serve.calls.handle import Handle
 from anabranch.telemetry.outlet import Outlet
 
 MOST, MOST_BYTES = 4096, 4 * 2**20

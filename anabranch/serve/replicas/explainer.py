@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 
-from ray import serve
-
 from anabranch.components.contract import Bound, Context
 from anabranch.errors import AnabranchError
 from anabranch.graph.compile.loading import Loaded
@@ -15,15 +13,16 @@ from anabranch.graph.explain.answers import ExplainerReply
 from anabranch.graph.explain.explainer import Explaining
 from anabranch.graph.explain.model import Array
 from anabranch.graph.plan.plan import Plan
-from anabranch.serve.calls.attempts import Handle
-from anabranch.serve.calls.handle import HandleCall, longest_call, received
+from anabranch.serve.calls.handle import Handle
+from anabranch.serve.calls.remote_segment import RemoteSegment, remote_segment
 from anabranch.serve.calls.tracing import entered, within
 from anabranch.serve.export.explanation_metrics import ExplanationMetrics
 from anabranch.serve.export.multiplexed_models import parameter_of
-from anabranch.serve.replicas.base import ComponentReplica, Hosted
+from anabranch.serve.replicas.answering import AnsweringReplica
+from anabranch.serve.replicas.base import Hosted
 
 
-class ExplainerReplica(ComponentReplica):
+class ExplainerReplica(AnsweringReplica):
     """One replica of an explainer; it asks the other segments, in the application ``segments_app``.
 
     ``peers`` are these segments, named for the same reason as in ``SegmentReplica``.
@@ -42,27 +41,20 @@ class ExplainerReplica(ComponentReplica):
 
         self._hosted = hosted = await Hosted.start(spec, segment, load)
         self._shown = ExplanationMetrics(segment)
+        await self._answer({"explain": self.explain}, {}, hosted.loaded.plan.timeout)
         hosted.is_ready(segment)
         step_aside()
 
     async def explain(
-        self,
-        inputs: Mapping[str, Array],
-        context: Context,
-        remaining: float | None,
-        sampled: bool,
-    ) -> ExplainerReply | AnabranchError:
-        """Explain a request; ``remaining`` is the time left, in seconds, on the caller's clock.
-
-        What is ``sampled`` of the traffic is shown in metrics and in the log. An error of ours is
-        returned: Serve logs what is raised with its traceback, also that the queue is full.
-        """
+        self, inputs: Mapping[str, Array], context: Context, sampled: bool
+    ) -> ExplainerReply:
+        """Explain a request. What is ``sampled`` of the traffic is shown in metrics and the log."""
         self._requests += 1
         try:
-            found = await self._explain(inputs, received(context, remaining))
+            found = await self._explain(inputs, context)
         except AnabranchError as error:
             self._shown.failed(error)
-            return error
+            raise
         self._shown.explained(found)
         if sampled:
             self._shown.sampled(found, context.id)
@@ -78,6 +70,7 @@ class ExplainerReplica(ComponentReplica):
         return self._explaining.stuck
 
     async def _close(self) -> None:
+        await super()._close()
         self._explaining.close()
 
 
@@ -88,15 +81,10 @@ class Called:
         self._plan = plan
         self._application = application
 
-    def __call__(self, name: str) -> HandleCall:
+    def __call__(self, name: str) -> RemoteSegment:
         """The call to a segment, whether or not it is there yet."""
-        segment = self._plan.segment(name)
-        handle = serve.get_deployment_handle(
-            name, self._application, _check_exists=False, _record_telemetry=False
-        )
-        return HandleCall(
-            name, handle, longest_call(self._plan, segment), parameter_of(self._plan, segment)
-        )
+        multiplex = parameter_of(self._plan, self._plan.segment(name))
+        return remote_segment(self._plan, name, self._application, multiplex)
 
 
 def step_aside() -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
-from ray import serve
-
 from anabranch.components.contract import Context
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.plan.learners import learners
@@ -19,20 +17,17 @@ from anabranch.router.core import Array, Evaluated, Verdict
 from anabranch.router.traffic.learned_state import Learning
 from anabranch.router.traffic.local_head import LocalHead
 from anabranch.serve.calls.controller import ControllerSource
-from anabranch.serve.calls.handle import (
-    HandleCall,
-    longest_call,
-    received,
-)
 from anabranch.serve.calls.remote_head import Outputs
+from anabranch.serve.calls.remote_segment import remote_segment
 from anabranch.serve.calls.sending import sender_for
-from anabranch.serve.calls.streams import Piece, pieces
 from anabranch.serve.calls.tracing import entered, within
 from anabranch.serve.export.multiplexed_models import parameter_of
 from anabranch.serve.export.recoveries import counted
 from anabranch.serve.identity import counts_here
-from anabranch.serve.replicas.base import ComponentReplica, Hosted
+from anabranch.serve.replicas.answering import AnsweringReplica
+from anabranch.serve.replicas.base import Hosted
 from anabranch.serve.replicas.warmup import warm_up
+from anabranch.serve.streams.served import Method
 from anabranch.specs.models import Compare
 from anabranch.telemetry.sampling import Sampler
 from anabranch.telemetry.trace_settings import TraceSettings
@@ -50,10 +45,10 @@ class HostedHead:
         self._hosted = hosted
         counts = counts_here()
         calls = {
-            segment.name: HandleCall(
+            segment.name: remote_segment(
+                plan,
                 segment.name,
-                serve.get_deployment_handle(segment.name, segments_app),
-                longest_call(plan, segment),
+                segments_app,
                 parameter_of(plan, segment),
                 counts.hop(segment.name),
             )
@@ -97,53 +92,41 @@ class HostedHead:
         await self._hosted.unload()
 
 
-class HeadReplica(ComponentReplica):
+class HeadReplica(AnsweringReplica):
     """One replica of a revision's head; evaluates the whole graph on request."""
 
     async def __init__(self, spec: str, segments_app: str) -> None:  # type: ignore[misc]
         self._hosted = hosted = await HostedHead.start(spec, segments_app)
         self._head = hosted.head
+        methods: Mapping[str, Method] = {"infer": self.infer, "compare": self.compare}
+        await self._answer(methods, {"stream": self.stream}, hosted.plan.timeout)
 
     async def infer(
-        self,
-        inputs: Mapping[str, Array],
-        outputs: Outputs,
-        context: Context,
-        remaining: float | None,
+        self, inputs: Mapping[str, Array], outputs: Outputs, context: Context
     ) -> Evaluated:
-        """Return outputs by name, and the seconds that they took.
-
-        ``remaining`` is the time left, in seconds, on the caller's clock.
-        """
+        """Return outputs by name, and the seconds that they took."""
         self._requests += 1
-        here = received(context, remaining)
-        if here.trace is None:
-            return await self._head.run(inputs, here, outputs)
-        with entered(here.trace, "segment", HEAD) as recording:
-            return await self._head.run(inputs, within(here, recording), outputs)
+        if context.trace is None:
+            return await self._head.run(inputs, context, outputs)
+        with entered(context.trace, "segment", HEAD) as recording:
+            return await self._head.run(inputs, within(context, recording), outputs)
 
     def stream(
-        self,
-        inputs: Mapping[str, Array],
-        outputs: Outputs,
-        context: Context,
-        remaining: float | None,
-    ) -> AsyncGenerator[Piece, None]:
+        self, inputs: Mapping[str, Array], outputs: Outputs, context: Context
+    ) -> AsyncGenerator[Evaluated, None]:
         """Give result after result of a graph that may stream, each with the seconds so far."""
         self._requests += 1
-        here = received(context, remaining)
-        if here.trace is None:
-            return pieces(self._head.stream(inputs, here, outputs))
-        recording = entered(here.trace, "segment", HEAD)
-        found = self._head.stream(inputs, within(here, recording), outputs)
-        return pieces(recorded(recording, found))
+        if context.trace is None:
+            return self._head.stream(inputs, context, outputs)
+        recording = entered(context.trace, "segment", HEAD)
+        found = self._head.stream(inputs, within(context, recording), outputs)
+        return recorded(recording, found)
 
     async def compare(
         self,
         inputs: Mapping[str, Array],
         outputs: Outputs,
         context: Context,
-        remaining: float | None,
         expected: Mapping[str, Array],
         rule: Compare,
     ) -> Verdict:
@@ -152,9 +135,8 @@ class HeadReplica(ComponentReplica):
         So what goes back is small, whatever the size of the outputs.
         """
         self._requests += 1
-        here = received(context, remaining)
-        if here.trace is None:
-            return await self._head.compare(inputs, here, outputs, expected, rule)
-        with entered(here.trace, "segment", HEAD) as recording:
-            here = within(here, recording)
+        if context.trace is None:
+            return await self._head.compare(inputs, context, outputs, expected, rule)
+        with entered(context.trace, "segment", HEAD) as recording:
+            here = within(context, recording)
             return await self._head.compare(inputs, here, outputs, expected, rule)

@@ -17,8 +17,8 @@ from anabranch.graph.compile.loading import Loaded
 from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
 from anabranch.graph.plan.plan import MONITORS
-from anabranch.serve.calls.attempts import Handle
 from anabranch.serve.calls.controller import ControllerActor
+from anabranch.serve.calls.handle import Handle
 from anabranch.serve.export.monitor_metrics import MonitorMetrics
 from anabranch.serve.identity import here
 from anabranch.serve.replicas.base import ComponentReplica, Hosted

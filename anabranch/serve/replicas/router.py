@@ -6,7 +6,6 @@ import asyncio
 import os
 from functools import partial
 
-import ray
 from ray import serve
 
 from anabranch.errors import EngineError
@@ -24,9 +23,10 @@ from anabranch.router.traffic.feedback import Feedback
 from anabranch.router.traffic.polling import RouterSync
 from anabranch.router.traffic.samples import Samples, counted_samples
 from anabranch.serve.calls.controller import ControllerSource
-from anabranch.serve.calls.explanations import HandleExplain
+from anabranch.serve.calls.explanations import RemoteExplainers
 from anabranch.serve.calls.remote_head import Heads
 from anabranch.serve.own_port import OwnPort, own_host
+from anabranch.serve.replicas.answering import node_host
 from anabranch.serve.replicas.base import ComponentReplica, StartError
 from anabranch.serve.replicas.head import HostedHead
 from anabranch.serve.scaling.policy import ONGOING, REQUESTS
@@ -55,7 +55,7 @@ class RouterReplica(ComponentReplica):
         samples = Samples(limits, counted_samples(graph))
         replica = _replica()
         self._logs = RequestLogs(graph, replica, LogSettings.from_env())
-        explainers = partial(HandleExplain, graph)
+        explainers = partial(RemoteExplainers, graph)
         self._arms = Arms(
             graph, heads, limits, explainers=explainers, samples=samples,
             sampler=hosted.sampler(), logs=self._logs,
@@ -108,12 +108,6 @@ class RouterReplica(ComponentReplica):
         await asyncio.sleep(_FAREWELL_S)
         await asyncio.gather(self._http.close(self._timeout), self._grpc.stop(self._timeout))
         forget(self._address)
-
-
-def node_host() -> str:
-    """The address of this node on which routers answer: loopback where the engine is."""
-    host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    return host
 
 
 def _replica() -> str:

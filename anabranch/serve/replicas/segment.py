@@ -1,4 +1,4 @@
-"""A segment as a Serve deployment, and the call that reaches it from the head's process."""
+"""A segment as a Serve deployment."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from anabranch.components.contract import Context
 from anabranch.graph.execute.executor import SegmentExecutor
 from anabranch.graph.plan.plan import Segment
-from anabranch.serve.calls.attempts import Handle
-from anabranch.serve.calls.handle import received
+from anabranch.serve.calls.handle import Handle
 from anabranch.serve.calls.sending import sender_for
-from anabranch.serve.calls.streams import Piece, pieces
 from anabranch.serve.calls.tracing import entered, within
 from anabranch.serve.export.recoveries import counted
 from anabranch.serve.identity import counts_here
-from anabranch.serve.replicas.base import ComponentReplica, Hosted
+from anabranch.serve.replicas.answering import AnsweringReplica
+from anabranch.serve.replicas.base import Hosted
+from anabranch.serve.streams.served import Method
 from anabranch.telemetry.tracing import recorded
 
 
-class SegmentReplica(ComponentReplica):
+class SegmentReplica(AnsweringReplica):
     """One replica of a segment: loads the segment's nodes and evaluates them on request.
 
     ``peers`` are the other segments of the revision. A Serve application is what its first
@@ -37,43 +37,40 @@ class SegmentReplica(ComponentReplica):
         self._sender = sender_for(plan)
         offer = None if self._sender is None else self._sender.offer
         self._executor = SegmentExecutor(plan, here, hosted.bound, counted(), counts_here(), offer)
+        methods: Mapping[str, Method] = {"evaluate": self.evaluate, "streaming": self.streaming}
+        await self._answer(methods, {"stream": self.stream}, plan.timeout)
         hosted.is_ready(segment)
 
     async def evaluate(
-        self,
-        values: Mapping[str, Any],
-        wants: tuple[str, ...],
-        context: Context,
-        remaining: float | None,
+        self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
     ) -> Mapping[str, Any]:
-        """Evaluate ``wants``; ``remaining`` is the time left, in seconds, on the caller's clock."""
+        """Evaluate ``wants``, given the values of other vertices."""
         self._requests += 1
-        here = received(context, remaining)
-        if here.trace is None:
-            return await self._executor.run(values, wants, here)
-        with entered(here.trace, "segment", self._executor.segment.name) as recording:
-            return await self._executor.run(values, wants, within(here, recording))
+        if context.trace is None:
+            return await self._executor.run(values, wants, context)
+        with entered(context.trace, "segment", self._executor.segment.name) as recording:
+            return await self._executor.run(values, wants, within(context, recording))
 
     async def streaming(self) -> frozenset[str]:
         """The nodes here that stream."""
         return self._executor.streaming
 
     def stream(
-        self, values: Mapping[str, Any], want: str, context: Context, remaining: float | None
-    ) -> AsyncGenerator[Piece, None]:
-        """The values of a node that streams; ``remaining`` is as in ``evaluate``."""
+        self, values: Mapping[str, Any], want: str, context: Context
+    ) -> AsyncGenerator[Any, None]:
+        """The values of a node that streams."""
         self._requests += 1
-        here = received(context, remaining)
-        if here.trace is None:
-            return pieces(self._executor.stream(values, want, here))
-        recording = entered(here.trace, "segment", self._executor.segment.name)
-        found = self._executor.stream(values, want, within(here, recording))
-        return pieces(recorded(recording, found))
+        if context.trace is None:
+            return self._executor.stream(values, want, context)
+        recording = entered(context.trace, "segment", self._executor.segment.name)
+        found = self._executor.stream(values, want, within(context, recording))
+        return recorded(recording, found)
 
     def _stuck(self) -> str | None:
         return self._executor.stuck
 
     async def _close(self) -> None:
+        await super()._close()
         if self._sender is not None:
             await asyncio.to_thread(self._sender.close)
 

@@ -59,7 +59,7 @@ class RequestPolicy:
 
 
 def _ongoing(context: AutoscalingContext) -> float:
-    """Requests that wait or are in progress; some reach a router without passing Serve."""
+    """Requests that wait or are in progress; Serve sees only those that wait for a replica."""
     ours = (context.aggregated_metrics or {}).get(ONGOING, {}).values()
     return max(context.total_num_requests, context.total_queued_requests + sum(ours))
 

@@ -56,6 +56,9 @@ def test_a_replica_that_never_started_has_nothing_to_end() -> None:
 
 
 def test_serve_finds_what_it_calls_by_name_on_every_replica() -> None:
-    for kind in (SegmentReplica, ExplainerReplica, HeadReplica, MonitorReplica, RouterReplica):
-        for name in ("check_health", "record_autoscaling_stats", "__del__"):
+    answering = (SegmentReplica, ExplainerReplica, HeadReplica)
+    for kind in (*answering, MonitorReplica, RouterReplica):
+        names = ["check_health", "record_autoscaling_stats", "__del__"]
+        names += ["record_replica_metadata"] if kind in answering else []
+        for name in names:
             assert inspect.iscoroutinefunction(getattr(kind, name)), (kind, name)

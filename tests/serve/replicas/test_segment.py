@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,12 @@ from anabranch.graph.calls.counts import Counts
 from anabranch.graph.compile.loading import Loaded, open_graph
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.plan.plan import HEAD, Segment
-from anabranch.serve.calls.handle import HandleCall
+from anabranch.serve.calls.remote_segment import RemoteSegment
+from anabranch.serve.calls.replica_calls import ReplicaCalls
+from anabranch.serve.calls.secret import call_secret
 from anabranch.serve.replicas.base import Hosted, StartError, start_reason
 from anabranch.serve.replicas.segment import SegmentReplica, actor_options
+from anabranch.serve.scaling.policy import ONGOING, REQUESTS
 from anabranch.specs.models import Resources
 from anabranch.specs.units import Size
 from anabranch.telemetry.definitions import (
@@ -26,7 +30,8 @@ from anabranch.telemetry.definitions import (
     REPLICA_START,
 )
 from anabranch.telemetry.registry import REGISTRY, Distribution, Observed, Registry
-from tests.serve.handles import Handle
+from tests.serve.members import ListedMembers, called
+from tests.serve.streams.ends import until
 
 SPEC = """
 apiVersion: anabranch/v1
@@ -52,13 +57,17 @@ class Mul:
         if x[0] < 0:
             raise ValueError("negative")
         if x[0] > 1000:
-            await asyncio.sleep(60)
+            open("begun", "w").close()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                open("ended", "w").close()
         return x * (2 if context.remaining() is None else 3)
 """
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, sockets: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "graph.yaml").write_text(SPEC)
     (tmp_path / "parts.py").write_text(PARTS)
     monkeypatch.chdir(tmp_path)
@@ -71,18 +80,20 @@ class CollectedReplica(SegmentReplica):
     def __del__(self) -> None: ...
 
 
-async def start(hops: Distribution | None = None) -> tuple[HeadExecutor, Handle]:
+@asynccontextmanager
+async def started(hops: Distribution | None = None) -> AsyncIterator[HeadExecutor]:
+    """A head, and a replica of its other segment."""
     replica = CollectedReplica.__new__(CollectedReplica)
     await CollectedReplica.__init__(replica, "graph.yaml", "mul", [])
-    handle = Handle(replica)
     hosted = await Hosted.start("graph.yaml", HEAD)
-    calls = {"mul": HandleCall("mul", handle, hops=hops)}
-    return HeadExecutor(hosted.loaded.plan, hosted.bound, calls), handle
+    async with called("mul", replica) as calls:
+        remote = {"mul": RemoteSegment(calls, hops=hops)}
+        yield HeadExecutor(hosted.loaded.plan, hosted.bound, remote)
 
 
 async def answer(x: list[float], context: Context) -> list[float]:
-    executor, _ = await start()
-    result = await executor.run({"x": np.array(x, np.float32)}, context)
+    async with started() as executor:
+        result = await executor.run({"x": np.array(x, np.float32)}, context)
     return [float(value) for value in result["y"]]
 
 
@@ -100,16 +111,59 @@ def test_an_error_of_a_remote_node_names_it(folder: Path) -> None:
 
 
 def test_cancelling_the_call_cancels_it_there(folder: Path) -> None:
-    async def cancel() -> bool:
-        executor, handle = await start()
-        run = asyncio.create_task(executor.run({"x": np.array([2000], np.float32)}, Context()))
-        await handle.called.wait()
-        run.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await run
-        return handle.responses[0].cancelled
+    async def main() -> None:
+        async with started() as executor:
+            run = asyncio.create_task(executor.run({"x": np.array([2000], np.float32)}, Context()))
+            await until((folder / "begun").exists)
+            assert not (folder / "ended").exists()
+            run.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await run
+            await until((folder / "ended").exists)
 
-    assert asyncio.run(cancel())
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_a_replica_tells_what_it_is_asked_and_what_is_under_way(folder: Path) -> None:
+    async def main() -> None:
+        replica = CollectedReplica.__new__(CollectedReplica)
+        await CollectedReplica.__init__(replica, "graph.yaml", "mul", [])
+        async with called("mul", replica) as calls:
+            assert await replica.record_autoscaling_stats() == {ONGOING: 0, REQUESTS: 0}
+            sent = {"add": np.array([2000], np.float32)}, ("mul",), Context()
+            asking = [asyncio.create_task(calls.call("evaluate", *sent)) for _ in range(3)]
+            await until(lambda: replica._server and replica._server.under_way == 3)
+            assert await replica.record_autoscaling_stats() == {ONGOING: 3, REQUESTS: 3}
+            for one in asking:
+                one.cancel()
+            await until(lambda: replica._server and replica._server.under_way == 0)
+            assert await replica.record_autoscaling_stats() == {ONGOING: 0, REQUESTS: 3}
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_a_replica_that_ends_finishes_what_it_has_and_leaves_no_socket(
+    folder: Path, sockets: Path
+) -> None:
+    async def main() -> None:
+        replica = CollectedReplica.__new__(CollectedReplica)
+        await CollectedReplica.__init__(replica, "graph.yaml", "mul", [])
+        (address,) = (await replica.record_replica_metadata()).values()
+        assert address.startswith(f"unix@{sockets}/")
+        calls = ReplicaCalls("mul", ListedMembers(address), call_secret())
+        values = {"add": np.array([1, 2], np.float32)}
+        asking = [
+            asyncio.create_task(calls.call("evaluate", values, ("mul",), Context()))
+            for _ in range(10)
+        ]
+        await until(lambda: replica._requests)
+        await SegmentReplica.__del__(replica)
+        found = await asyncio.gather(*asking)
+        assert [one["mul"].tolist() for one in found] == [[2, 4]] * 10
+        calls.close()
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+    assert not list(sockets.glob("*.sock"))
 
 
 def start_error(spec: str = "graph.yaml") -> str:
@@ -212,7 +266,10 @@ def test_calls_that_are_answered_are_hops(folder: Path, monkeypatch: pytest.Monk
     hops = Counts("hopping", "3", registry).hop("mul")
 
     async def main() -> None:
-        executor, handle = await start(hops)
+        async with started(hops) as executor:
+            await ask_all(executor)
+
+    async def ask_all(executor: HeadExecutor) -> None:
         for value, context in (
             (1, Context()),
             (-5, Context()),
@@ -221,7 +278,6 @@ def test_calls_that_are_answered_are_hops(folder: Path, monkeypatch: pytest.Monk
         ):
             with suppress(NodeError):
                 await executor.run({"x": np.array([value], np.float32)}, context)
-        assert len(handle.responses) == 4
 
     asyncio.run(main())
     found = registry.snapshot()[HOP_DURATION.name]["hopping", "3", "mul"]

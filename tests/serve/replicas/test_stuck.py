@@ -39,7 +39,7 @@ class Held:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, sockets: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "graph.yaml").write_text(SPEC)
     (tmp_path / "parts.py").write_text(PARTS)
     monkeypatch.chdir(tmp_path)
@@ -60,7 +60,7 @@ def test_a_stuck_component_makes_its_replica_unwell(
         await CollectedReplica.__init__(replica, "graph.yaml", "held", [])
         held = replica._hosted.bound["held"].instance
         values = {"x": np.zeros(1, np.float32)}
-        call = asyncio.create_task(replica.evaluate(values, ("held",), Context(), None))
+        call = asyncio.create_task(replica.evaluate(values, ("held",), Context()))
         assert await asyncio.to_thread(held.begun.wait, 10)
         call.cancel()
         await asyncio.wait({call})

@@ -1,0 +1,97 @@
+"""The running replicas of a deployment, and the addresses at which they answer calls.
+
+Serve takes them from ``record_replica_metadata`` of each replica, once, when that is ready, and
+gives them to all who follow the deployment. A replica that is to go is taken off the list before it
+hears of it; one that died, once Serve has noticed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeAlias
+
+from ray import serve
+from ray.serve._private.common import DeploymentTargetInfo
+from ray.serve._private.long_poll import LongPollClient, LongPollNamespace
+from ray.serve.context import _get_global_client
+
+from anabranch.serve.calls.handle import ask
+
+ADDRESS = "address"
+"""Key of a replica's address in its metadata."""
+
+Members: TypeAlias = Mapping[str, frozenset[str]]
+"""Addresses of the running replicas, each with the multiplexed models that it has loaded."""
+
+
+class Membership(Protocol):
+    """Who runs of a deployment: the seam between calls and Serve."""
+
+    def follow(self, apply: Callable[[Members], None]) -> None:
+        """Have ``apply`` called with each new list from now on, on the running event loop."""
+        ...
+
+    async def wait(self) -> str:
+        """Return the address of a running replica, once there is one.
+
+        Raises Unavailable where too many wait, or where there will be none.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop following."""
+        ...
+
+
+class ServeMembership:
+    """The members of a deployment of an application, as Serve tells them.
+
+    It must be made on the event loop that makes the calls; the deployment need not be there yet.
+    Whoever waits does so in the queue of a Serve handle, which scales a deployment up from zero,
+    and is as long as ``max_queue`` says. Errors call the deployment by ``name``.
+    """
+
+    def __init__(self, name: str, deployment: str, application: str) -> None:
+        self._name = name
+        self._handle: Any = serve.get_deployment_handle(
+            deployment, application, _check_exists=False, _record_telemetry=False
+        )
+        self._metadata = self._handle.record_replica_metadata
+        self._polling: LongPollClient | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    def follow(self, apply: Callable[[Members], None]) -> None:
+        """Have ``apply`` called with each new list from now on, on the running event loop."""
+        key: Any = (LongPollNamespace.DEPLOYMENT_TARGETS, self._handle.deployment_id)
+        client: Any = _get_global_client()
+        polling = LongPollClient(
+            client._controller,
+            {key: lambda info: apply(members(info)) if polling.is_running else None},
+            asyncio.get_running_loop(),
+            str(key),
+        )
+        self._polling = polling
+
+    async def wait(self) -> str:
+        """Return the address of a running replica, once there is one.
+
+        Raises Unavailable where too many wait, or where the application is gone.
+        """
+        found: Mapping[str, str] = await ask(self._name, self._metadata)
+        return found[ADDRESS]
+
+    def close(self) -> None:
+        """Stop following, and what Serve does for a handle several times a second."""
+        if self._polling is not None:
+            self._polling.stop()
+        self._closing = asyncio.ensure_future(self._handle.shutdown_async())
+
+
+def members(info: DeploymentTargetInfo) -> Members:
+    """Return the members of a list of Serve's."""
+    return {
+        replica.replica_metadata[ADDRESS]: frozenset(replica.multiplexed_model_ids)
+        for replica in info.running_replicas
+        if ADDRESS in replica.replica_metadata
+    }

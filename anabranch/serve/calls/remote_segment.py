@@ -1,0 +1,111 @@
+"""Calls of a head, or of an explainer, to the other segments of its revision."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+from anabranch.components.contract import Context
+from anabranch.graph.plan.plan import Plan, Segment
+from anabranch.serve.calls.membership import ServeMembership
+from anabranch.serve.calls.replica_calls import ReplicaCalls
+from anabranch.serve.calls.secret import call_secret
+from anabranch.serve.calls.tracing import hop, within
+from anabranch.telemetry.registry import Distribution
+from anabranch.telemetry.tracing import recorded
+
+SLACK = 0.01
+"""Seconds by which timers and clocks of two processes may differ."""
+
+
+class RemoteSegment:
+    """A ``SegmentCall`` to the replicas of a segment.
+
+    ``timeout`` is how long a call may take at most, in seconds. ``multiplex`` is the parameter of
+    the request whose value says what model is asked: its requests go where it is loaded. Calls that
+    are answered count in ``hops``.
+    """
+
+    def __init__(
+        self,
+        replicas: ReplicaCalls,
+        timeout: float = math.inf,
+        multiplex: str | None = None,
+        hops: Distribution | None = None,
+    ) -> None:
+        self._replicas = replicas
+        self._hops = hops
+        self._timeout = timeout
+        self._multiplex = multiplex
+        self._streaming: frozenset[str] | None = None
+
+    async def __call__(
+        self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> Mapping[str, Any]:
+        """Evaluate ``wants`` in the segment; cancelling this cancels it there."""
+        if context.trace is None:
+            return await self._call(values, wants, context)
+        with hop(context.trace, self._replicas.name) as recording:
+            return await self._call(values, wants, within(context, recording))
+
+    async def _call(
+        self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
+    ) -> Mapping[str, Any]:
+        started = time.monotonic()
+
+        def is_late() -> bool:
+            return time.monotonic() - started >= self._timeout - SLACK or is_over(context)
+
+        found: Mapping[str, Any] = await self._replicas.call(
+            "evaluate", dict(values), wants, context, model=self._model(context), is_late=is_late
+        )
+        if self._hops is not None and context.is_traffic:
+            self._hops.observe(time.monotonic() - started)
+        return found
+
+    def _model(self, context: Context) -> str:
+        """Return the multiplexed model that is asked; empty for any."""
+        model = context.parameters.get(self._multiplex) if self._multiplex is not None else None
+        return model if isinstance(model, str) else ""
+
+    async def streaming(self) -> frozenset[str]:
+        """The nodes of the segment that stream: always the same, so it is asked once."""
+        if self._streaming is None:
+            self._streaming = await self._replicas.call("streaming")
+        return self._streaming
+
+    def stream(
+        self, values: Mapping[str, Any], want: str, context: Context
+    ) -> AsyncGenerator[Any, None]:
+        """The values of a node that streams; closing the iterator cancels it there."""
+        if context.trace is None:
+            return self._replicas.stream("stream", dict(values), want, context)
+        recording = hop(context.trace, self._replicas.name)
+        here = within(context, recording)
+        return recorded(recording, self._replicas.stream("stream", dict(values), want, here))
+
+
+def remote_segment(
+    plan: Plan,
+    name: str,
+    application: str,
+    multiplex: str | None,
+    hops: Distribution | None = None,
+) -> RemoteSegment:
+    """Return the call to a segment of a plan in an application, whether or not it is there yet."""
+    replicas = ReplicaCalls(name, ServeMembership(name, name, application), call_secret())
+    return RemoteSegment(replicas, longest_call(plan, plan.segment(name)), multiplex, hops)
+
+
+def is_over(context: Context) -> bool:
+    """Return whether the time of a request is over, or as good as over."""
+    remaining = context.remaining()
+    return remaining is not None and remaining <= SLACK
+
+
+def longest_call(plan: Plan, segment: Segment) -> float:
+    """Return how long a call to a segment may take, in seconds, whatever time the request has."""
+    timeout = plan.nodes[segment.name].spec.timeout if len(segment.nodes) == 1 else None
+    return math.inf if timeout is None else timeout.seconds

@@ -1,0 +1,187 @@
+"""Calls of the replicas of one deployment, over a connection to each of them.
+
+A call goes to the less loaded of two, by what replicas say in their answers and what is under way
+here. Where a replica has not begun a call, another one gets it. Where none can be reached, the call
+waits for one in Serve's queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager
+from functools import partial
+from typing import Any
+
+from anabranch.serve.calls.breaker import Breakers
+from anabranch.serve.calls.membership import Members, Membership
+from anabranch.serve.calls.replica_link import FIRST_PAUSE, ReplicaLink
+from anabranch.serve.streams.connecting import connect
+from anabranch.serve.streams.link import Link
+from anabranch.serve.streams.lost import CallLost
+
+
+def never() -> bool:
+    """Return False: the end of a call that is cancelled says nothing of its replica."""
+    return False
+
+
+class ReplicaCalls:
+    """Calls of the replicas that a ``Membership`` names, all from one event loop.
+
+    Errors call the deployment by ``name``.
+    """
+
+    def __init__(self, name: str, membership: Membership, secret: bytes) -> None:
+        self.name = name
+        self._membership = membership
+        self._secret = secret
+        self._links: dict[str, ReplicaLink] = {}
+        self._breakers = Breakers()
+        self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        membership.follow(self._apply)
+
+    async def call(
+        self, method: str, *args: Any, model: str = "", is_late: Callable[[], bool] = never
+    ) -> Any:
+        """Return what a replica answers; cancelling this cancels it there.
+
+        ``model`` is the multiplexed model that is asked, if any. ``is_late`` tells, when the call
+        is cancelled, whether that is so because the replica took too long. Raises what
+        ``Link.call`` raises, and Unavailable where too many wait for a replica.
+        """
+        refusals: dict[str, CallLost] = {}
+        while True:
+            address, link = await self._chosen(model, refusals)
+            with self._judged(address, is_late, refusals):
+                return await link.call(method, *args)
+
+    async def stream(self, method: str, *args: Any) -> AsyncGenerator[Any, None]:
+        """Give what a replica yields; closing this closes it there. Raises as ``call`` does."""
+        refusals: dict[str, CallLost] = {}
+        while True:
+            address, link = await self._chosen("", refusals)
+            with self._judged(address, never, refusals):
+                async with aclosing(link.stream(method, *args)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                return
+
+    def close(self) -> None:
+        """Make no further calls; those under way go on."""
+        self._membership.close()
+        for one in self._links.values():
+            one.leave()
+
+    @contextmanager
+    def _judged(
+        self, address: str, is_late: Callable[[], bool], refusals: dict[str, CallLost]
+    ) -> Iterator[None]:
+        """Tell the breaker of a replica how a call within ends; note a refusal, and go on."""
+        self._breakers.began(address, time.monotonic())
+        ok: bool | None = True
+        try:
+            yield
+        except CallLost as error:
+            ok = False if error.may_have_run else None
+            if error.may_have_run:
+                raise
+            refusals[address] = error
+        except (asyncio.CancelledError, GeneratorExit):
+            ok = False if is_late() else None
+            raise
+        finally:
+            self._breakers.ended(address, ok, time.monotonic())
+
+    def _apply(self, members: Members) -> None:
+        """Take over the list of running replicas."""
+        for address in self._links.keys() - members.keys():
+            self._links.pop(address).leave()
+        for address, models in members.items():
+            self._link(address).models = models
+        self._breakers.keep(members)
+        self._changed()
+
+    def _link(self, address: str) -> ReplicaLink:
+        """Return the connection to a replica, to which one is made."""
+        found = self._links.get(address)
+        if found is None:
+            made = partial(connect, address, self.name, self._secret)
+            found = self._links[address] = ReplicaLink(made, self._changed)
+        found.connect()
+        return found
+
+    def _changed(self) -> None:
+        """Have those look again who wait for a replica."""
+        news, self._news = self._news, self._news.get_loop().create_future()
+        news.set_result(None)
+
+    async def _chosen(self, model: str, refusals: Mapping[str, CallLost]) -> tuple[str, Link]:
+        """Return a replica for a call, as soon as there is one; raise if all have refused it."""
+        while True:
+            live = self._live()
+            found = [address for address in live if address not in refusals]
+            if found:
+                address = self._least_loaded(self._preferred(found, model), live)
+                return address, live[address]
+            if live:
+                raise refusals[next(iter(live))]
+            await self._wait()
+
+    def _live(self) -> dict[str, Link]:
+        """The replicas that can be called now; those that are lost are looked for again."""
+        live = {}
+        for address, one in self._links.items():
+            link = one.live
+            if link is None:
+                one.connect()
+            else:
+                live[address] = link
+        return live
+
+    def _preferred(self, addresses: list[str], model: str) -> list[str]:
+        """Of some replicas those that a call should go to."""
+        if len(addresses) == 1:
+            return addresses
+        if not self._breakers.are_closed:
+            addresses = self._breakers.admitted(addresses, time.monotonic())
+        return self._with_model(addresses, model) if model else addresses
+
+    def _with_model(self, addresses: list[str], model: str) -> list[str]:
+        """Of some replicas those that have a model, or else those with the fewest models."""
+        models = {address: self._links[address].models for address in addresses}
+        fewest = min(map(len, models.values()))
+        return [one for one in addresses if model in models[one]] or [
+            one for one in addresses if len(models[one]) == fewest
+        ]
+
+    def _least_loaded(self, addresses: list[str], live: Mapping[str, Link]) -> str:
+        """Of two replicas that are drawn, the one with fewer calls under way."""
+        if len(addresses) == 1:
+            return addresses[0]
+        one, other = random.sample(addresses, 2)
+        return one if live[one].load <= live[other].load else other
+
+    async def _wait(self) -> None:
+        """Wait until a replica can be called, or it is time to look again."""
+        if any(one.is_connecting for one in self._links.values()):
+            await asyncio.wait([self._news])
+            return
+        asked = asyncio.ensure_future(self._membership.wait())
+        try:
+            while not asked.done() and not self._live():
+                waiting: list[asyncio.Future[Any]] = [asked, self._news]
+                await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                await self._found(asked.result())
+        finally:
+            asked.cancel()
+
+    async def _found(self, address: str) -> None:
+        """Connect to a replica that Serve has found."""
+        one = self._link(address)
+        if one.live is None and not one.is_connecting:
+            # It is going, or has died, and Serve does not know it yet.
+            await asyncio.sleep(FIRST_PAUSE)
