@@ -12,6 +12,9 @@ NICENESS = 15
 
 OURS = "anabranch"
 ISOLATED = "anabranch-isolated"
+OWN_PORT = "anabranch-own-port"
+MIRROR = "mirror"
+UVICORN = "uvicorn"
 SINGLE = "serve-single"
 HANDLE = "serve-handle"
 
@@ -20,9 +23,9 @@ HANDLE = "serve-handle"
 class Contender:
     """One way to serve the graph.
 
-    ``traffic`` is what our script does with a second revision.
+    ``traffic`` is what our script does with a second revision, or how it serves the first.
     ``peer`` names the environment it runs in, None for ours. ``goal`` is how many times its
-    requests a second anabranch is to reach.
+    requests a second anabranch is to reach: at one connection, and at 32.
     """
 
     name: str
@@ -33,7 +36,7 @@ class Contender:
     traffic: str | None = None
     peer: str | None = None
     starts_ray: bool = False
-    goal: float | None = None
+    goal: tuple[float, float] | None = None
 
 
 CONTENDERS: tuple[Contender, ...] = (
@@ -45,20 +48,29 @@ CONTENDERS: tuple[Contender, ...] = (
         spec="graph.yaml",
         starts_ray=True,
     ),
-    Contender("uvicorn", "bare uvicorn", "uvicorn_bare.py"),
+    Contender(
+        OWN_PORT,
+        "anabranch, on a port of its own",
+        "anabranch_graph.py",
+        path="/v2/models/five/infer",
+        spec="graph.yaml",
+        traffic="own-port",
+        starts_ray=True,
+    ),
+    Contender(UVICORN, "bare uvicorn", "uvicorn_bare.py", goal=(1.0, 0.6)),
     Contender(
         SINGLE,
         "Serve, one hand-written deployment, same flags",
         "serve_single.py",
         starts_ray=True,
-        goal=0.8,
+        goal=(0.8, 0.8),
     ),
     Contender(
         "serve-graph",
         "Serve, five hand-wired deployments, default settings",
         "serve_graph.py",
         starts_ray=True,
-        goal=10,
+        goal=(10, 10),
     ),
     Contender(
         "bentoml-one",
@@ -66,7 +78,7 @@ CONTENDERS: tuple[Contender, ...] = (
         "bentoml_one.py",
         path="/infer",
         peer="bentoml",
-        goal=3,
+        goal=(3, 3),
     ),
     Contender(
         "bentoml-five", "BentoML, five services", "bentoml_five.py", path="/infer", peer="bentoml"
@@ -77,7 +89,7 @@ CONTENDERS: tuple[Contender, ...] = (
         "mlserver_runtime.py",
         path="/v2/models/five/infer",
         peer="mlserver",
-        goal=1.5,
+        goal=(3, 3),
     ),
     Contender(
         ISOLATED,
@@ -121,7 +133,7 @@ CONTENDERS: tuple[Contender, ...] = (
         starts_ray=True,
     ),
     Contender(
-        "mirror",
+        MIRROR,
         "anabranch, a healthy mirror of 100 %",
         "anabranch_graph.py",
         path="/v2/models/five/infer",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich import box
 from rich.table import Table
 
-from benchmarks.contenders import HANDLE, ISOLATED, OURS, SINGLE
+from benchmarks.contenders import HANDLE, ISOLATED, MIRROR, OURS, OWN_PORT, SINGLE, UVICORN
 from benchmarks.in_process import Figure
 from benchmarks.load import Load
 from benchmarks.rounds import Measured
@@ -27,6 +27,16 @@ HEADINGS = (
     "met",
 )
 _NOTHING = ("",) * 7
+MOST_TAIL = 3
+"""Goal for the p99 at one connection, in multiples of the p50."""
+MOST_HOP, MOST_HOP_MS = 0.2, 0.3
+"""Goals for what a hop adds: as a share of what a handle call adds, and in ms."""
+AGAINST: tuple[tuple[str, str, str, dict[int, float]], ...] = (
+    ("on a port of its own, against bare uvicorn", OWN_PORT, UVICORN, {1: 1.5, 32: 1.0}),
+    ("one node isolated, against one segment", ISOLATED, OURS, {32: 0.5}),
+    ("a healthy mirror of 100 %, against none", MIRROR, OURS, {32: 0.9}),
+)
+"""What is compared with what besides: a title, both names, and the goals by connections."""
 
 Row = tuple[str, ...]
 ByName = Mapping[str, Measured]
@@ -34,7 +44,7 @@ ByName = Mapping[str, Measured]
 
 @dataclass(frozen=True)
 class Report:
-    """Rows in three groups: the process alone, over HTTP, and what a hop adds."""
+    """Rows in three groups: the process alone, over HTTP, and what follows from the latter."""
 
     groups: tuple[list[Row], ...]
     problems: list[str]
@@ -45,7 +55,8 @@ def report(figures: Sequence[Figure], measured: Sequence[Measured]) -> Report:
     by_name = {one.contender.name: one for one in measured}
     rows = [_row(one, by_name) for one in measured]
     problems = [f"{one.contender.title}: {one.problem}" for one in measured if one.problem]
-    return Report(([_figure(one) for one in figures], rows, _hops(by_name)), problems)
+    derived = [*_against(by_name), *_tail(by_name), *_hops(by_name)]
+    return Report(([_figure(one) for one in figures], rows, derived), problems)
 
 
 def to_table(found: Report) -> Table:
@@ -106,28 +117,55 @@ def _comparison(measured: Measured, by_name: ByName) -> tuple[str, str, str]:
     ours = by_name.get(ISOLATED if name == HANDLE else OURS)
     if ours is None or name in (OURS, ISOLATED):
         return "", "", ""
-    found = ratios(ours, measured)
-    text = ", ".join(f"{ratio:.2f} ×" for ratio in found.values())
     goal = measured.contender.goal
-    if goal is None or not found:
+    return _judged(ratios(ours, measured), dict(zip((1, 32), goal, strict=True)) if goal else {})
+
+
+def _judged(found: Mapping[int, float], goals: Mapping[int, float]) -> tuple[str, str, str]:
+    """Ratios, the least that they should be, and whether they are."""
+    text = ", ".join(f"{ratio:.2f} ×" for ratio in found.values())
+    if not found or not goals:
         return text, "", ""
-    return text, f"≥ {goal:g} ×", _verdict(min(found.values()) >= goal)
+    wanted = ", ".join(f"{goal:g}" for goal in dict.fromkeys(goals.values()))
+    return text, f"≥ {wanted} ×", _verdict(all(found[n] >= goal for n, goal in goals.items()))
+
+
+def _against(by_name: ByName) -> list[Row]:
+    rows = []
+    for title, ours, other, goals in AGAINST:
+        one, two = by_name.get(ours), by_name.get(other)
+        found = ratios(one, two) if one and two else {}
+        if found:
+            few = {n: ratio for n, ratio in found.items() if n in goals}
+            rows.append((title, *_NOTHING, *_judged(few, goals)))
+    return rows
+
+
+def _tail(by_name: ByName) -> list[Row]:
+    ours = by_name.get(OURS)
+    one = ours.median(1) if ours else None
+    if one is None:
+        return []
+    ratio = one.p99 / one.p50
+    judged = (f"{ratio:.1f} × the p50", f"≤ {MOST_TAIL} ×", _verdict(ratio <= MOST_TAIL))
+    return [("p99 at 1 connection, one segment", *_NOTHING, *judged)]
 
 
 def _hops(by_name: ByName) -> list[Row]:
-    pairs = {
-        "a hop adds, anabranch": (OURS, ISOLATED),
-        "a hop adds, hand-written handle call": (SINGLE, HANDLE),
-    }
-    added = {
-        title: added_ms(by_name.get(fused), by_name.get(hop))
-        for title, (fused, hop) in pairs.items()
-    }
-    return [
-        (title, f"{value:+.2f}", *_NOTHING[1:], "", "", "")
-        for title, value in added.items()
-        if value is not None
-    ]
+    ours = added_ms(by_name.get(OURS), by_name.get(ISOLATED))
+    handle = added_ms(by_name.get(SINGLE), by_name.get(HANDLE))
+    rows: list[Row] = []
+    if ours is not None:
+        judged = ("", "", "")
+        if handle:
+            good = ours <= MOST_HOP * handle and ours <= MOST_HOP_MS
+            goal = f"≤ {MOST_HOP:g} ×, ≤ {MOST_HOP_MS:g} ms"
+            judged = (f"{ours / handle:.2f} × its time", goal, _verdict(good))
+        rows.append(("a hop adds, anabranch", f"{ours:+.2f}", *_NOTHING[1:], *judged))
+    if handle is not None:
+        title = "a hop adds, hand-written handle call"
+        rows.append((title, f"{handle:+.2f}", *_NOTHING[1:], "", "", ""))
+    return rows
 
 
 def _verdict(met: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ SECOND: dict[str | None, list[tuple[str, ...]]] = {
     "hung": [("deploy", "hung.yaml", "--mirror", "100")],
     "huge": [("deploy", "huge.yaml", "--mirror", "100")],
     "crashing": [("deploy", "crashing.yaml", "--mirror", "100")],
+    "own-port": [],
 }
 """What is done with a second revision, by the name of the arrangement; its spec lies beside the
 first one's. The user in ``wrk.lua`` belongs to revision 1."""
@@ -32,15 +34,27 @@ def anabranch(*command: object) -> None:
     subprocess.run([str(part) for part in (program, *command)], check=True)
 
 
+def with_port(spec: Path, port: int, folder: Path) -> Path:
+    """Write the graph again into ``folder``, with a port of its own; return its path."""
+    root = folder / "own-port"
+    shutil.copytree(spec.parent, root, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = root / spec.name
+    copy.write_text(spec.read_text() + f"  serving: {{port: {port}}}\n")
+    return copy
+
+
 def main() -> None:
     told = arguments()
     assert told.spec is not None
     os.environ["ANABRANCH_HOME"] = str(told.folder / "home")
+    edge, spec = told.port, told.spec
+    if told.traffic == "own-port":
+        edge, spec = free_port(), with_port(told.spec, told.port, told.folder)
     others = ("--grpc-port", free_port(), "--dashboard-port", free_port())
     with stoppable():
         try:
-            anabranch("up", "--http-port", told.port, *others)
-            anabranch("deploy", told.spec)
+            anabranch("up", "--http-port", edge, *others)
+            anabranch("deploy", spec)
             os.chdir(told.spec.parent)
             for command in SECOND[told.traffic]:
                 anabranch(*command)

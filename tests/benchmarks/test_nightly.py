@@ -36,7 +36,9 @@ def test_a_benchmark_without_an_engine(name: str) -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("name", ["overload", "explain_load", "telemetry", "sinks", "disturbances"])
+@pytest.mark.parametrize(
+    "name", ["overload", "explain_load", "telemetry", "sinks", "disturbances", "remote_nodes"]
+)
 def test_a_benchmark_of_the_core(name: str) -> None:
     assert_measured(f"benchmarks.{name}")
 

@@ -4,7 +4,16 @@ import numpy as np
 
 from anabranch.graph.builder import Graph
 from anabranch.graph.compile.loading import load_text
-from benchmarks.contenders import CONTENDERS, GRAPH, HANDLE, ISOLATED, OURS, SERVERS, SINGLE
+from benchmarks.contenders import (
+    CONTENDERS,
+    GRAPH,
+    HANDLE,
+    ISOLATED,
+    OURS,
+    SERVERS,
+    SINGLE,
+    UVICORN,
+)
 from benchmarks.in_process import Figure, spec_of
 from benchmarks.load import Load
 from benchmarks.report import added_ms, ratios, report, to_markdown
@@ -39,14 +48,26 @@ def test_the_report_judges_goals_and_says_what_was_not_measured() -> None:
         [Figure("executor", 16.0, "µs a request", 15)],
         [measured(OURS, 0.2, 90), measured(SINGLE, 0.2, 100), failed],
     )
-    alone, http, hops = found.groups
+    alone, http, derived = found.groups
     assert alone[0][-3:] == ("16 µs a request", "≤ 15", "no")
     assert http[1][-3:] == ("0.90 ×, 0.90 ×", "≥ 0.8 ×", "yes")
     assert http[2][8] == "not measured"
-    assert hops == []
+    assert [(row[0], *row[-3:]) for row in derived] == [
+        ("p99 at 1 connection, one segment", "2.0 × the p50", "≤ 3 ×", "yes")
+    ]
     assert found.problems == [f"{BY_NAME[HANDLE].title}: it ended with 1"]
     lines = to_markdown(found).splitlines()
     assert {line.count("|") for line in lines} == {12}
+
+
+def test_the_report_judges_each_number_of_connections_by_its_own_goal() -> None:
+    hop = [measured(SINGLE, 0.2, 100), measured(HANDLE, 1.2, 100), measured(ISOLATED, 0.35, 40)]
+    found = report([], [measured(OURS, 0.2, 90), measured(UVICORN, 0.2, 100), *hop])
+    _, http, derived = found.groups
+    assert http[1][-3:] == ("0.90 ×, 0.90 ×", "≥ 1, 0.6 ×", "no")
+    judged = {row[0]: row[-3:] for row in derived}
+    assert judged["one node isolated, against one segment"] == ("0.44 ×", "≥ 0.5 ×", "no")
+    assert judged["a hop adds, anabranch"] == ("0.15 × its time", "≤ 0.2 ×, ≤ 0.3 ms", "yes")
 
 
 def test_every_contender_is_there() -> None:
