@@ -6,7 +6,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -23,6 +24,14 @@ CODE = """
 class Double:
     def transform(self, x):
         return x * 2
+"""
+WHERE = """
+import os
+
+
+class Where:
+    def transform(self, x):
+        return x * 0 + os.getpid()
 """
 CLIENTS = 8
 ROUTERS = 2
@@ -159,6 +168,34 @@ def kill_routers(engine: Engine, graph: str, running: Load, times: int) -> None:
         running.until(lambda dead=before: replaced(lambda: actor_processes(engine, name), dead))
         # A router is a process some time before it has told its address.
         running.until_asked(200)
+
+
+@contextmanager
+def stopped(process: psutil.Process) -> Iterator[None]:
+    """Have a process not answer, for as long as this lasts."""
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+def test_routers_come_and_go_while_the_controller_does_not_answer(
+    engine: Engine, given: Given, load: Callable[..., Any]
+) -> None:
+    name = given.deployed(scaled(spec("orphans", where=node("Where", idempotent=True))), WHERE)
+    actor = f"ServeReplica:{name}:router"
+    with load(name, clients=CLIENTS) as running:
+        old, other = routers(engine, actor)
+        with stopped(actors(engine, "Controller")[0]):
+            kill(old)
+            running.until(lambda: replaced(lambda: actor_processes(engine, actor), [old, other]))
+            running.until_asked(200)
+        (new,) = [one for one in routers(engine, actor) if one.pid != other.pid]
+        running.until(lambda: any(f"[{new.pid}.0" in answer for answer in running.answers))
+        kill(other)
+        running.until_asked(200)
+    assert running.failures == {}
 
 
 def test_nothing_is_lost_while_routers_come_and_go(
