@@ -12,6 +12,7 @@ from anabranch.specs.excerpts import hint
 Parameters = Sequence[inspect.Parameter]
 
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_CONSTRUCTORS = ("__init__", "__new__")
 _BY_PLACE = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -21,6 +22,8 @@ _BY_PLACE = (
 
 def parameters_of(method: Callable[..., Any]) -> list[inspect.Parameter] | None:
     """Return the method's parameters, annotations resolved where they can be."""
+    if _is_constructed_plainly(method):
+        return []
     try:
         return list(inspect.signature(method, eval_str=True).parameters.values())
     except Exception:  # an annotation may name what is only imported for type checkers
@@ -29,6 +32,17 @@ def parameters_of(method: Callable[..., Any]) -> list[inspect.Parameter] | None:
         return list(inspect.signature(method).parameters.values())
     except (TypeError, ValueError):  # code made outside Python may not tell
         return None
+
+
+def _is_constructed_plainly(method: Callable[..., Any]) -> bool:
+    """Tell whether this is a class that leaves its constructor to ``object``.
+
+    ``inspect`` would read that one's parameters from a text, for which it copies the table of all
+    modules: in a forked process this takes 8 MiB.
+    """
+    return type(method) is type and all(
+        getattr(method, name) is getattr(object, name) for name in _CONSTRUCTORS
+    )
 
 
 def is_async(method: Callable[..., Any]) -> bool:

@@ -59,12 +59,15 @@ class ControllerParts:
             BanditApi(store, catalogue, self.bandits), self.traces,
             MonitorApi(store, self.monitors),
         )  # fmt: skip
+        rollouts = RolloutDriver(store, self._writer, totals, settings, self.monitors)
+        deliveries = Deliveries(store, settings)
+        self._writer.watch(rollouts.wake)
+        self._writer.watch(deliveries.wake)
+        topics.watch(self.reconciler.look)
         self._work = {
             "the reconciler": self.reconciler.run,
-            "the driver of rollouts": RolloutDriver(
-                store, self._writer, totals, settings, self.monitors
-            ).run,
-            "the delivery to webhooks": Deliveries(store, settings).run,
+            "the driver of rollouts": rollouts.run,
+            "the delivery to webhooks": deliveries.run,
         }
 
     async def acquire(self, timeout: float) -> bool:

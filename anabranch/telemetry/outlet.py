@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Generic, Literal, TypeAlias, TypeVar
 
+from anabranch.telemetry.activity import ACTIVITY
 from anabranch.telemetry.definitions import (
     OUTLET_DROPPED,
     OUTLET_SELECTED,
@@ -154,6 +155,7 @@ class Outlet(Generic[Item]):
             self._sent.value += arrived
             lost.value += len(batch) - arrived
             self._forget([size for _, size in batch])
+        ACTIVITY.mark()
 
     def _forget(self, sizes: Sequence[int]) -> None:
         self._waiting -= len(sizes)

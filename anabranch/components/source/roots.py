@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from itertools import takewhile
 from pathlib import Path
 from threading import RLock
 from types import ModuleType
@@ -29,6 +30,20 @@ _set_aside: dict[Path, dict[str, ModuleType]] = {}
 _active: Path | None = None
 _before: frozenset[str] = frozenset()
 """Names of the modules that were there when the active root took over."""
+_is_marked = False
+"""Whether modules older than this one are known to come from no bundle."""
+
+
+def mark_modules() -> None:
+    """Take all modules that are imported now for modules of no bundle, and leave them alone.
+
+    A look at an object writes to its memory: a forked process would get a copy of its own of all
+    that it shares with others, some 20 MiB.
+    """
+    global _is_marked
+    with _lock:
+        sys.modules[__name__] = sys.modules.pop(__name__)  # the newest: the table keeps its order
+        _is_marked = True
 
 
 @contextmanager
@@ -71,7 +86,7 @@ def _activate(root: Path) -> None:
         return
     if _active is not None:
         _deactivate(_active)
-    _active, _before = root, frozenset(sys.modules)
+    _active, _before = root, frozenset(_names())
     sys.path.insert(0, str(root))
     sys.modules.update(_set_aside.pop(root, {}))
 
@@ -88,11 +103,22 @@ def _modules_of(root: Path) -> list[str]:
     folder = str(root) + os.sep
     return [
         name
-        # A copy is made in one go; a list of the items would not bear imports in other threads.
-        for name, module in sys.modules.copy().items()
-        if any(_is_inside(place, folder) for place in _places(module))
+        for name in _names()
+        if (module := sys.modules.get(name)) is not None
+        and any(_is_inside(place, folder) for place in _places(module))
         and name.partition(".")[0] not in (_OURS, "__main__")
     ]
+
+
+def _names() -> list[str]:
+    """Return the names of the modules that may come from a bundle."""
+    if not _is_marked:
+        return list(sys.modules)  # in one go: a loop would not bear imports in other threads
+    while True:
+        try:
+            return list(takewhile(__name__.__ne__, reversed(sys.modules)))[::-1]
+        except RuntimeError:  # another thread has imported something meanwhile
+            continue
 
 
 def _places(module: ModuleType) -> list[str]:

@@ -66,6 +66,9 @@ def base_environment(
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
         "DASHBOARD_METRIC_PORT": str(block.fixed["dashboard_metrics"]),
+        # What every process does for Ray's own statistics, though nothing happens in it.
+        "RAY_event_stats": "0",
+        "RAY_task_events_report_interval_ms": "10000",
     }
 
 
@@ -78,6 +81,8 @@ def serve_environment() -> dict[str, str]:
         # Without it Serve turns what components print into records of its own log, at a level
         # that replicas leave out.
         "RAY_SERVE_LOG_TO_STDERR": "1",
+        # Every replica adds up Serve's own metrics so often, also where nobody asks it.
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
     }
 
 

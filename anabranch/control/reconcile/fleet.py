@@ -1,6 +1,7 @@
 """The replicas that Serve runs, as metrics: how many of each segment, and starts from nothing.
 
-What is seen is as fine as the reconciler looks, at least every two seconds.
+What is seen is as fine as the reconciler looks: at least every five seconds, and whenever a router
+comes or goes.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ from anabranch.router.table import app_name
 logger = logging.getLogger("anabranch.control")
 
 _BUSY_PAUSE = 0.1
-_IDLE_PAUSE = 2.0
+_IDLE_PAUSE = 5.0
+_RETRY_PAUSE = 2.0
 _FIRST_RETRY = 1.0
 _LONGEST_RETRY = 60.0
 _MOST_LAUNCHES = 8
@@ -96,6 +97,10 @@ class Reconciler:
         self.settled.clear()
         self._woken.set()
 
+    def look(self) -> None:
+        """Look at Serve now; replicas have come or gone."""
+        self._woken.set()
+
     async def run(self) -> None:
         """Reconcile for ever."""
         while True:
@@ -103,8 +108,8 @@ class Reconciler:
             try:
                 busy = await self._tick()
             except Exception:
-                logger.exception("cannot reconcile; trying again in %gs", _IDLE_PAUSE)
-                await asyncio.sleep(_IDLE_PAUSE)
+                logger.exception("cannot reconcile; trying again in %gs", _RETRY_PAUSE)
+                await asyncio.sleep(_RETRY_PAUSE)
                 continue
             if busy:
                 self.settled.clear()
@@ -170,7 +175,7 @@ class Reconciler:
     async def _wanted(self) -> dict[str, Desired]:
         """Return the desired state of every graph, after expired warm revisions were retired."""
         now, self._next_expiry = self._writer.clock(), float("inf")
-        found: dict[str, Desired] = {}
+        found: list[Situation] = []
         for stored in await asyncio.to_thread(self._store.situations):
             await self._writer.catch_up(stored)
             situation = stored.situation
@@ -179,10 +184,11 @@ class Reconciler:
                     await self._writer.change(situation.graph, operations.expired)
                 ).situation
             self._next_expiry = min(self._next_expiry, _next_expiry(situation))
-            found[situation.graph] = await asyncio.to_thread(self._desired, situation)
-        coming = {(graph, one) for graph, desired in found.items() for one in desired.coming}
+            found.append(situation)
+        wanted = await asyncio.to_thread(lambda: {one.graph: self._desired(one) for one in found})
+        coming = {(graph, one) for graph, desired in wanted.items() for one in desired.coming}
         self._since = {key: since for key, since in self._since.items() if key in coming}
-        return found
+        return wanted
 
     def _desired(self, now: Situation) -> Desired:
         if now.state in GONE:

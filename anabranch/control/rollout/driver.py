@@ -35,13 +35,14 @@ from anabranch.control.rollout.outgoing import Caller
 from anabranch.control.rollout.promql import Prometheus
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Stored
+from anabranch.control.tasks import within
 from anabranch.errors import Conflict
 from anabranch.router.measure.tally import Report
 from anabranch.specs.models import Metric
 
 logger = logging.getLogger("anabranch.control")
 
-_BUSY, _IDLE = 0.15, 0.5
+_BUSY, _IDLE = 0.15, 10.0
 """Seconds between two looks at the store, with and without a rollout in progress."""
 _RETRY = 1.0
 _LATE = 1.0, 0.25
@@ -115,28 +116,38 @@ class RolloutDriver:
         *,
         caller: Caller | None = None,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Awaitable[None]] | None = None,
     ) -> None:
         self._store, self._writer, self._totals = store, writer, totals
         self._monitors = monitors
         self._caller = caller or Caller()
-        self._gate = Gate(settings.webhooks, self._caller, sleep)
+        self._gate = Gate(settings.webhooks, self._caller, sleep or asyncio.sleep)
         self._prometheus = Prometheus(settings.prometheus, self._caller)
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep = clock, sleep or asyncio.sleep
+        self._wait = sleep or self._until_woken
+        self._woken = asyncio.Event()
         self._marks: dict[str, _Mark] = {}
         self._metrics = RolloutMetrics()
         self._jobs: dict[tuple[str, str], asyncio.Task[None]] = {}
         """By graph and kind: what is going on."""
 
+    def wake(self) -> None:
+        """Look at the store now; something was written to it."""
+        self._woken.set()
+
     async def run(self) -> None:
         """Drive all rollouts for ever."""
         try:
             while True:
-                await self._sleep(await self._look_around())
+                self._woken.clear()
+                await self._wait(await self._look_around())
         finally:
             for job in self._jobs.values():
                 job.cancel()
             await self._caller.close()
+
+    async def _until_woken(self, seconds: float) -> None:
+        await within(seconds, self._woken)
 
     async def _look_around(self) -> float:
         """Start what is due, and say how long to wait until the next time."""

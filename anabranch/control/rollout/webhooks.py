@@ -12,8 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Collection
 from functools import partial
 
 from anabranch.control.rollout.outgoing import Caller
@@ -21,6 +20,7 @@ from anabranch.control.settings.destinations import allowed, shown
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.outbox import Delivery
 from anabranch.control.store.store import Store
+from anabranch.control.tasks import within
 
 logger = logging.getLogger("anabranch.control")
 
@@ -29,8 +29,8 @@ FIRST_PAUSE = 1.0
 """Seconds before the second attempt; each further one waits twice as long."""
 MAX_HOOKS = 64
 """Hooks that are called at the same time."""
-_LOOK = 0.25
-"""Seconds between two looks into the outbox."""
+_LOOK, _REST = 0.25, 10.0
+"""Seconds between two looks into the outbox, with and without calls in it."""
 _RETRY = 2.0
 _MAX_BODY = 4096
 
@@ -55,36 +55,44 @@ class Deliveries:
         """By URL."""
         self._woken = asyncio.Event()
 
+    def wake(self) -> None:
+        """Look into the outbox now; something may have been put there."""
+        self._woken.set()
+
     async def run(self) -> None:
         """Deliver for ever."""
         try:
             while True:
                 self._woken.clear()
-                await self._look()
-                # Not wait_for: in Python 3.11 it may swallow a cancellation.
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_LOOK):
-                        await self._woken.wait()
+                await within(await self._look(), self._woken)
         finally:
             for task in self._calling.values():
                 task.cancel()
             await self._caller.close()
 
-    async def _look(self) -> None:
-        """Start what is due, of each hook that is not being called the first."""
+    async def _look(self) -> float:
+        """Start what is due, of each hook that is not being called the first.
+
+        Returns how long to wait until the next look, in seconds.
+        """
         try:
-            due = await asyncio.to_thread(
-                self._store.outbox.due, self._clock(), MAX_HOOKS, tuple(self._calling)
-            )
+            due, is_empty = await asyncio.to_thread(self._read, tuple(self._calling))
         except Exception:
             logger.exception("cannot read the outbox; trying again in %gs", _RETRY)
-            await asyncio.sleep(_RETRY)
-            return
+            return _RETRY
         for delivery in due:
             if delivery.url not in self._calling and len(self._calling) < MAX_HOOKS:
                 task = asyncio.create_task(self._try(delivery))
                 self._calling[delivery.url] = task
                 task.add_done_callback(partial(self._ended, delivery.url))
+        return _REST if is_empty else _LOOK
+
+    def _read(self, calling: Collection[str]) -> tuple[list[Delivery], bool]:
+        """Return the calls that are due, and whether there are none at all."""
+        outbox = self._store.outbox
+        if outbox.is_empty():
+            return [], True
+        return outbox.due(self._clock(), MAX_HOOKS, calling), False
 
     def _ended(self, url: str, _task: object) -> None:
         del self._calling[url]

@@ -56,6 +56,11 @@ class Outbox:
         with self._database.read() as connection:
             return [_delivery(row) for row in connection.execute(query).mappings()]
 
+    def is_empty(self) -> bool:
+        """Return whether there are no calls at all, due or not."""
+        with self._database.read() as connection:
+            return connection.scalar(sa.select(outbox.c.id).limit(1)) is None
+
     def delivered(self, id: int) -> None:
         """Strike a call that was answered."""
         self._remove(id)

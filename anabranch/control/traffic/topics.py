@@ -28,6 +28,11 @@ class TableTopics:
         self._topics: dict[str, TableTopic] = {}
         version = first_version()
         self._addresses = Topic(version, Addresses(version), patience, clock)
+        self._listeners: list[Callable[[], None]] = []
+
+    def watch(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever routers have come or gone."""
+        self._listeners.append(listener)
 
     async def table(
         self, graph: str, replica: str, generation: int, address: RouterAddress | None = None
@@ -97,6 +102,8 @@ class TableTopics:
         if (routers, idempotent) != (known.routers, known.idempotent):
             version = self._addresses.version + 1
             self._addresses.put(version, Addresses(version, routers, idempotent))
+            for listener in self._listeners:
+                listener()
 
     def _topic(self, graph: str) -> TableTopic:
         return self._topics.setdefault(graph, Topic(0, None, self._patience, self._clock))

@@ -24,7 +24,7 @@ _Read: TypeAlias = Callable[[_T], Values]
 
 QUANTILES = (0.5, 0.95, 0.99)
 WINDOW = 60
-"""Flushes after which the oldest copies drop out of recent figures: half a minute."""
+"""Flushes after which the oldest copies drop out of recent figures: half a minute of traffic."""
 
 
 def _one(read: Callable[[_T], float]) -> _Read[_T]:

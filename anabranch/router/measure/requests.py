@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Literal, TypeAlias
 
+from anabranch.telemetry.activity import ACTIVITY
 from anabranch.telemetry.definitions import REQUEST_DURATION, REQUESTS, REQUESTS_IN_FLIGHT
 from anabranch.telemetry.registry import REGISTRY, Distribution, Number, Registry
 from anabranch.telemetry.trace import Trace
@@ -32,6 +33,7 @@ class Requests:
     def began(self) -> float:
         """Count a request in; what to give to ``ended``."""
         self._in_flight.value += 1
+        ACTIVITY.mark()
         return clock()
 
     def ended(self, endpoint: str, code: int | str, started: float, trace: Trace | None) -> None:
@@ -42,6 +44,7 @@ class Requests:
         duration.observe(seconds)
         if trace is not None:
             duration.witness(seconds, trace.trace_id, time.time())
+        ACTIVITY.mark()
         self._in_flight.value -= 1  # last: who reads that none is in flight reads that all count
 
     def _new(self, endpoint: str, code: int | str) -> tuple[Number, Distribution]:

@@ -24,6 +24,7 @@ from anabranch.router.measure.tally import MirrorTally, keep_latest
 from anabranch.router.tracing import below
 from anabranch.router.traffic.request_copies import Copies, Copy
 from anabranch.specs.models import Compare
+from anabranch.telemetry.activity import ACTIVITY
 
 HEADER = "x-anabranch-mirror"
 """In the headers of a copy: the revision that it went to. What bears it is not mirrored again."""
@@ -112,6 +113,7 @@ class Mirrors:
     def _done(self, tally: MirrorTally, seconds: float, task: asyncio.Task[Outcome]) -> None:
         del self._tasks[task]
         tally.pending -= 1
+        ACTIVITY.mark()  # the request may have ended long ago
         outcome = "Cancelled" if task.cancelled() else task.result()
         if isinstance(outcome, str):
             tally.fail(outcome)

@@ -15,13 +15,14 @@ from anabranch.router.following import Follower, line_of
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
+from anabranch.telemetry.activity import ACTIVITY, Activity, Pace
 
 logger = logging.getLogger("anabranch.router")
 
 REPORT_S = 0.5
-"""Time between two reports, where something has changed."""
-IDLE_REPORT_S = 10.0
-"""Time between two reports without changes, for a controller that has started anew."""
+"""Time between two reports while requests come."""
+REST_S = 30.0
+"""Longest time without a look at what is to be reported."""
 POLL_S = 60.0
 """A poll that takes longer is lost: the controller answers after half of that at the latest."""
 SEND_S = 5.0
@@ -74,19 +75,25 @@ class MetricsSink(Protocol):
 class RouterSync:
     """Keeps a router's arms up to date, and sends what they count and decide.
 
-    ``interval`` is in seconds.
+    ``interval`` is in seconds. While nothing marks the ``activity`` it looks for nothing to send.
     """
 
     def __init__(
-        self, arms: Arms, source: TableSource, sink: MetricsSink, interval: float = REPORT_S
+        self,
+        arms: Arms,
+        source: TableSource,
+        sink: MetricsSink,
+        interval: float = REPORT_S,
+        activity: Activity = ACTIVITY,
     ) -> None:
         self._arms = arms
         self._source = source
         self._sink = sink
         self._interval = interval
-        self._tables = Follower(f"routing table of graph {arms.name!r}", source.next, self._apply)
+        self._activity = activity
+        self._tables = Follower(f"routing table of graph {arms.name!r}", self._next, self._apply)
         self._sent: tuple[int, ...] = ()
-        self._idle = 0.0
+        """Numbers of the report that was sent last, and the breaks before it."""
         self._breaks = 0
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -115,17 +122,26 @@ class RouterSync:
                 last = self._tell(), self._share()
                 await asyncio.gather(*last, return_exceptions=True)
 
+    async def _next(self, generation: int) -> RoutingTable | None:
+        try:
+            return await self._source.next(generation)
+        except Exception:
+            self._activity.mark()  # a controller that starts anew has to be told all again
+            raise
+
     async def _apply(self, table: RoutingTable) -> None:
         """Put a table in force. One that cannot be used changes nothing."""
         self._arms.apply(table)
         self._shown(lambda: self._sink.weights(table))
 
     async def _repeat(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        pace = Pace(self._activity, self._interval, REST_S)
         while True:
-            await asyncio.sleep(self._interval)
+            await pace.next()
             try:
                 await work()
             except Exception as error:
+                self._activity.mark()
                 logger.info("no %s of graph %r: %s", name, self._arms.name, line_of(error))
 
     async def _show(self) -> None:
@@ -139,11 +155,11 @@ class RouterSync:
 
     async def _tell(self) -> None:
         report = self._arms.report()
-        counted = _counted(report)
-        self._idle += self._interval
-        if counted != self._sent or self._idle >= IDLE_REPORT_S:
+        # To a controller that has started anew all is news.
+        counted = (self._source.breaks, *_counted(report))
+        if counted != self._sent:
             await self._source.report(report)
-            self._sent, self._idle = counted, 0.0
+            self._sent = counted
 
     async def _share(self) -> None:
         """Send the decisions that are news; all of them where the controller has been away."""

@@ -1,6 +1,7 @@
 """Takes what this process has counted to where it is seen: to Ray's metrics and to the controller.
 
-A thread does so once a second, so the request path only ever adds. The controller is told sums, and
+A thread does so once a second while requests come, so the request path only ever adds; without any
+it rests. The controller is told sums, and
 of these only what has changed: what is lost is told again with the next. To a controller that does
 not know the process, for it has started anew, all sums are told, and beside them those that the one
 before has acknowledged; so it can go on from there.
@@ -19,12 +20,15 @@ import ray
 
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.export.ray_metrics import RayMetrics
+from anabranch.telemetry.activity import ACTIVITY, Activity, Pace
 from anabranch.telemetry.registry import REGISTRY, Labels, Registry, Snapshot, Value
 
 INTERVAL_S = 1.0
-"""Time between two flushes."""
-REFRESH_S = 5.0
-"""Time after which all is shown and told again, though nothing has changed."""
+"""Time between two flushes while requests come."""
+REFRESH_S = 8.0
+"""Time after which all is shown and told again, though nothing has changed. Ray drops what it has
+not been shown for 20 seconds, and takes what it is shown every 10 seconds.
+"""
 ASK_S = 5.0
 """Longest time that the controller's answer is waited for."""
 LAST_S = 1.0
@@ -48,12 +52,14 @@ class Exporter:
         show: Show,
         tell: Tell | None,
         interval: float = INTERVAL_S,
+        activity: Activity = ACTIVITY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._show = show
         self._tell = tell
-        self._interval = interval
+        self._activity = activity
+        self._pace = Pace(activity, interval, REFRESH_S)
         self._clock = clock
         self._process = os.urandom(8).hex()
         self._told: dict[str, dict[Labels, Value]] = {}
@@ -69,10 +75,11 @@ class Exporter:
     def close(self) -> None:
         """Export a last time, and end; waits for that, a few seconds at most."""
         self._closing.set()
+        self._activity.mark()
         self._thread.join(2 * LAST_S)
 
     def _run(self) -> None:
-        while not self._closing.wait(self._interval):
+        while not self._pace.next_in_thread(self._closing):
             self.flush()
         self.flush(is_last=True)
 

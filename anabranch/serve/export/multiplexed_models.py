@@ -23,12 +23,15 @@ from anabranch.graph.plan.plan import Plan, Segment
 from anabranch.serve.identity import here
 from anabranch.specs.models import Predictor
 from anabranch.telemetry import definitions
+from anabranch.telemetry.activity import ACTIVITY, Pace
 from anabranch.telemetry.registry import REGISTRY, Registry
 
 logger = logging.getLogger("anabranch.graph")
 
 INTERVAL_S = 0.1
-"""Time between two looks at what is loaded."""
+"""Time between two looks at what is loaded, while requests come."""
+REST_S = 30.0
+"""Longest time between two looks."""
 SUMS = {
     "hits": definitions.MULTIPLEX_HITS,
     "misses": definitions.MULTIPLEX_MISSES,
@@ -71,8 +74,9 @@ class Multiplexing:
             self._task.cancel()
 
     async def _run(self) -> None:
+        pace = Pace(ACTIVITY, INTERVAL_S, REST_S)
         while True:
-            await asyncio.sleep(INTERVAL_S)
+            await pace.next()
             try:
                 self._tell()
                 for name, node in self._nodes.items():

@@ -23,6 +23,7 @@ from anabranch.serve.export.monitor_metrics import MonitorMetrics
 from anabranch.serve.identity import here
 from anabranch.serve.replicas.base import ComponentReplica, Hosted
 from anabranch.serve.replicas.explainer import step_aside
+from anabranch.telemetry.activity import ACTIVITY
 
 MOST_WAITING = 8
 """Calls that may wait for the monitors; further ones are refused."""
@@ -87,6 +88,7 @@ class MonitorReplica(ComponentReplica):
             for monitor, shown in zip(self._monitors, self._shown, strict=True)
             if _looked(monitor, shown, values)
         ]
+        ACTIVITY.mark()
         if news:
             turns = [turn for monitor in news for turn in monitor.turns()]
             self._teller.tell([monitor.result() for monitor in self._monitors], turns)

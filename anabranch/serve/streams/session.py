@@ -31,6 +31,7 @@ from anabranch.serve.streams.messages import (
     told,
 )
 from anabranch.serve.streams.served import ServedCalls
+from anabranch.telemetry.activity import ACTIVITY
 
 
 class CallSession(FrameChannel):
@@ -147,6 +148,7 @@ class CallSession(FrameChannel):
         """Begin a call at once, and make a task of it only where it waits."""
         self._calls[call] = None
         self._served.under_way += 1
+        ACTIVITY.mark()
         task = begin(work, self._loop)
         if task is not None:
             self._calls[call] = task
@@ -206,6 +208,7 @@ class CallSession(FrameChannel):
         self._calls.pop(call, None)
         self._credits.pop(call, None)
         self._served.under_way -= 1
+        ACTIVITY.mark()
 
     def _cancel(self, call: int) -> None:
         """Cancel a call for which nobody waits any more."""

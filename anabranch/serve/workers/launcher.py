@@ -40,11 +40,15 @@ _LANGUAGE = "--language="
 def main(arguments: list[str]) -> None:
     """Become a worker, or stand in for one until it ends."""
     order = _order(arguments)
-    if order is None or not _forked(order):
-        if order is not None:
-            start_zygote(os.environ[RAYLET], os.environ[JOB])
-        script = os.environ[ORDINARY]
-        os.execv(sys.executable, [sys.executable, script, *arguments])
+    line = None if order is None else _forked(order)
+    if line is not None:
+        # A shell takes a tenth of the memory in which Python would wait.
+        os.dup2(line.fileno(), 0)
+        os.execv("/bin/sh", ["sh", "-c", "read _; exit 0"])
+    if order is not None:
+        start_zygote(os.environ[RAYLET], os.environ[JOB])
+    script = os.environ[ORDINARY]
+    os.execv(sys.executable, [sys.executable, script, *arguments])
 
 
 def _order(arguments: list[str]) -> "dict[str, object] | None":
@@ -82,21 +86,23 @@ def _folder(prefix: list[str]) -> "str | None":
     return words[1] if len(words) == 3 and (words[0], words[2]) == ("cd", "&&") else None
 
 
-def _forked(order: "dict[str, object]") -> bool:
-    """Have the worker forked and wait until it ends; False if there is none."""
+def _forked(order: "dict[str, object]") -> "socket.socket | None":
+    """Have the worker forked; return the line that ends with it, or None if there is no worker.
+
+    The worker holds the other end, and never sends anything more.
+    """
     message = json.dumps(order).encode()
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
-            line.connect(os.environ[ZYGOTE])
-            socket.send_fds(line, [len(message).to_bytes(4, "big")], [0, 1, 2])
-            line.sendall(message)
-            if not line.recv(1):
-                return False
-            # The worker holds the other end, and never sends anything more.
-            line.recv(1)
+        line.connect(os.environ[ZYGOTE])
+        socket.send_fds(line, [len(message).to_bytes(4, "big")], [0, 1, 2])
+        line.sendall(message)
+        if line.recv(1):
+            return line
     except OSError:
-        return False
-    return True
+        pass
+    line.close()
+    return None
 
 
 def start_zygote(daemon: str, job: str) -> None:
@@ -113,8 +119,8 @@ def start_zygote(daemon: str, job: str) -> None:
             for number in range(3):
                 os.dup2(nothing, number)
             command = [sys.executable, "-P", "-m", "anabranch.serve.workers.zygote"]
-            more = {RAYLET: daemon, JOB: job}
-            os.execve(sys.executable, command, {"OMP_NUM_THREADS": "1", **os.environ, **more})
+            own = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+            os.execve(sys.executable, command, {**own, **os.environ, RAYLET: daemon, JOB: job})
         os._exit(0)
     os.wait()
 

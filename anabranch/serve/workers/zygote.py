@@ -106,8 +106,16 @@ def _draw_no_class_ids() -> None:
 def _is_ready_with(names: Sequence[str]) -> bool:
     """Import modules for all later forks; False if these would share ids from then on."""
     _import(names)
+    _mark_modules()
     gc.freeze()
     return _forks_draw_apart()
+
+
+def _mark_modules() -> None:
+    """Keep forks from looking at what is imported now, which would copy it."""
+    from anabranch.components.source.roots import mark_modules
+
+    mark_modules()
 
 
 def _forks_draw_apart() -> bool:
@@ -242,9 +250,10 @@ def tell_used() -> None:
     if that is not heard.
     """
     path = os.environ.get(ZYGOTE)
-    used = [name for name in list(sys.modules) if name.partition(".")[0] in LIBRARIES]
-    if not path or not used:
+    # Not the whole table first: a look at it writes to memory that forks share.
+    if not path or not any(library in sys.modules for library in LIBRARIES):
         return
+    used = [name for name in list(sys.modules) if name.partition(".")[0] in LIBRARIES]
     message = json.dumps({"used": used}).encode()
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
         line.settimeout(_SEND_S)

@@ -41,6 +41,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "_LOOK", 0.01)
+    monkeypatch.setattr(webhooks, "_REST", 0.01)
     monkeypatch.setattr(webhooks, "_RETRY", 0.01)
 
 
@@ -219,3 +220,26 @@ def test_pauses_double_and_vary() -> None:
         found = {pause(failed, chance) for _ in range(100)}
         assert len(found) > 50
         assert 0.5 * 2**failed <= min(found) < max(found) <= 2.0**failed
+
+
+def test_a_call_that_is_put_in_while_there_is_none_is_made_when_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "_REST", 3600.0)
+
+    async def run(web: Web) -> None:
+        deliveries = Deliveries(store, Settings(Path(), "", webhooks=(web.url,)))
+        task = asyncio.create_task(deliveries.run())
+        await asyncio.sleep(0)  # it looks, and finds nothing or what comes now
+        await asyncio.to_thread(happen, store, "rollout_step", web.url)
+        deliveries.wake()
+        async with asyncio.timeout(20):
+            while left(store):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    with running(lambda _: Answer(204)) as web:
+        asyncio.run(run(web))
+        assert len(web.asked) == 1
+    store.close()

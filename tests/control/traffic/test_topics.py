@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -312,3 +313,17 @@ def test_graphs_are_those_with_a_table() -> None:
     topics.drop("digits")
     asyncio.run(topics.leave("wine", "a"))
     assert topics.graphs() == {"iris"}
+
+
+def test_who_watches_hears_of_routers_that_come_and_go() -> None:
+    async def scenario() -> list[int]:
+        topics, heard = TableTopics(), list[int]()
+        topics.watch(lambda: heard.append(len(heard)))
+        topics.put(table(1))
+        seen = [len(heard)]
+        for address in (RouterAddress("g", "h"), RouterAddress("g", "h"), None):
+            await topics.table("digits", "a", 0, address)
+            seen.append(len(heard))
+        return [after - before for before, after in itertools.pairwise(seen)]
+
+    assert asyncio.run(scenario()) == [1, 0, 1]

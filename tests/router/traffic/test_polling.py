@@ -14,6 +14,7 @@ from anabranch.components.contract import Context
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.decisions import Decision, unpacked
+from anabranch.telemetry.activity import Activity
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -46,6 +47,11 @@ class FakeSource:
 
     def put(self, answer: Any) -> None:
         self._answers.put_nowait(answer)
+
+    def lose(self) -> None:
+        """Be a controller that has started anew, as the next poll finds."""
+        self.breaks += 1
+        self.put(ConnectionError("away"))
 
     async def next(self, generation: int) -> RoutingTable | None:
         self.polls.append(generation)
@@ -167,18 +173,44 @@ def test_sums_are_sent_when_they_change_until_they_arrive(demo: Demo, sink_fails
     asyncio.run(main())
 
 
-def test_idle_routers_send_their_sums_too_for_a_controller_that_lost_them(
-    demo: Demo, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_idle_routers_send_their_sums_again_to_a_controller_that_lost_them(demo: Demo) -> None:
     async def main() -> None:
-        graph = demo({1: double})
+        graph, activity = demo({1: double}), Activity()
         source = FakeSource(graph.table({1: 1}))
-        sync = RouterSync(graph.arms, source, FakeSink(), interval=0)
+        sync = RouterSync(graph.arms, source, FakeSink(), interval=0, activity=activity)
         await sync.start()
-        monkeypatch.setattr(polling, "IDLE_REPORT_S", 0.0)
         await source.told(0)
         source.reports.clear()
+        source.lose()
         await source.told(0)
+        await sync.close()
+
+    asyncio.run(main())
+
+
+async def turns(until: Callable[[], bool] = lambda: False) -> None:
+    """Let the event loop go on: for a while, or until something is so."""
+    for _ in range(1000):
+        if until():
+            return
+        await asyncio.sleep(0)
+
+
+def test_a_router_that_rests_sends_nothing_until_something_is_counted(demo: Demo) -> None:
+    async def main() -> None:
+        graph, activity = demo({1: double}), Activity()
+        source, sink = FakeSource(graph.table({1: 1})), FakeSink()
+        sync = RouterSync(graph.arms, source, sink, interval=0, activity=activity)
+        await sync.start()
+        await source.told(0)
+        await turns(lambda: len(activity._sleepers) == 3)  # sums, decisions and metrics
+        sink.flushed.clear()
+        await graph.versions(2)
+        await turns()
+        assert (source.reports, sink.flushed.is_set()) == ([0], False)
+        activity.mark()
+        await source.told(2)
+        await sink.flushed.wait()
         await sync.close()
 
     asyncio.run(main())
@@ -293,7 +325,7 @@ def test_a_controller_that_was_away_is_told_all_again(demo: Demo) -> None:
         await decide(graph, "a", "b")
         await source.has_heard(2)
         source.shared.clear()
-        source.breaks += 1
+        source.lose()
         await source.has_heard(2)
         assert source.shared == ["a", "b"]
         await sync.close()
