@@ -35,7 +35,7 @@ from benchmarks.engine import Engine, engine
 from benchmarks.load import Load, load
 from benchmarks.options import add_peers, parse
 from benchmarks.outcome import outcome
-from benchmarks.running import NotMeasured, niced
+from benchmarks.running import NotMeasured
 from benchmarks.servers.script import HOST, free_port
 
 MANY = 64
@@ -205,7 +205,7 @@ def _running(peer: Peer, net: Path, batched: bool) -> Iterator[str]:
         }
         with (folder / "output.log").open("w+") as log:
             process = subprocess.Popen(
-                niced([str(python), str(script), str(port), str(folder)]),
+                [str(python), str(script), str(port), str(folder)],
                 env={**os.environ, **told, MARK: mark, "PYTHONPATH": str(SERVERS)},
                 cwd=folder,
                 stdin=subprocess.DEVNULL,

@@ -7,8 +7,6 @@ from pathlib import Path
 
 SERVERS = Path(__file__).parent / "servers"
 GRAPH = SERVERS / "graph"
-NICENESS = 15
-"""Ray runs its workers so; everything else on the path of a request is made to be as patient."""
 
 OURS = "anabranch"
 ISOLATED = "anabranch-isolated"

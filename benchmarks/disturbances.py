@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import signal
 import socket
 import sys
@@ -32,7 +31,6 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from benchmarks.contenders import NICENESS
 from benchmarks.counts import is_empty, outlet, until
 from benchmarks.engine import Engine, engine
 from benchmarks.load import load, tool
@@ -97,7 +95,6 @@ class Case:
 def main() -> int:
     """Measure and print; return the code of ``outcome``."""
     options = _options()
-    os.nice(NICENESS)
     # So that SIGTERM, too, leaves through every ``finally``: no process may stay stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="ab-") as name, engine() as one:

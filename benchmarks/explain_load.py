@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import tempfile
 import time
@@ -24,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.client import percentile
-from benchmarks.contenders import NICENESS
 from benchmarks.engine import Engine, engine
 from benchmarks.open_loop import Answer, OpenLoop
 from benchmarks.options import parse
@@ -70,7 +68,6 @@ class Why:
 def main() -> int:
     """Measure and print; return the code of ``outcome``."""
     options = _options()
-    os.nice(NICENESS)
     goals: list[tuple[str, bool]] = []
     with tempfile.TemporaryDirectory(prefix="ab-") as name, engine() as one:
         (Path(name) / "components.py").write_text(COMPONENTS)

@@ -9,7 +9,6 @@ of the model as a whole is loaded anew for each explanation, since it is worked 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -29,7 +28,6 @@ from anabranch.components.binding import bind
 from anabranch.components.contract import DEFAULT_OUTPUT, Context
 from anabranch.graph.builder import Graph
 from anabranch.specs.models import NodeBase, TensorSpec
-from benchmarks.contenders import NICENESS
 from benchmarks.engine import Engine, engine
 from benchmarks.explained_cases import (
     CASES,
@@ -309,5 +307,4 @@ def _table(found: Sequence[Measured]) -> str:
 
 
 if __name__ == "__main__":
-    os.nice(NICENESS)
     sys.exit(main())

@@ -1,7 +1,6 @@
 """Puts load on a URL and says how it went: with wrk where it is installed, else with our client.
 
-Both run in a process of their own, as patient as the server (see ``contenders.NICENESS``); so does
-our client of gRPC.
+Both run in a process of their own; so does our client of gRPC.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.request import BODY
-from benchmarks.running import NotMeasured, niced
+from benchmarks.running import NotMeasured
 
 HERE = Path(__file__).parent
 PATIENCE_S = 5
@@ -100,7 +99,7 @@ def _run(command: list[str], limit: float) -> str:
     """The last line that the generator prints, within ``limit`` seconds."""
     try:
         done = subprocess.run(
-            niced(command),
+            command,
             cwd=HERE.parent,
             capture_output=True,
             text=True,

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import sys
 import tempfile
 import time
@@ -22,7 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.client import percentile
-from benchmarks.contenders import NICENESS
 from benchmarks.engine import Engine, engine
 from benchmarks.load import Load, load
 from benchmarks.open_loop import Answer, OpenLoop
@@ -47,7 +45,6 @@ class Model:
 def main() -> int:
     """Measure and print; return the code of ``outcome``."""
     options = _options()
-    os.nice(NICENESS)
     with tempfile.TemporaryDirectory(prefix="ab-") as name, engine() as one:
         url = _deploy(one, Path(name))
         bare = load(url, 1, 3, "python", _body(SIZE))

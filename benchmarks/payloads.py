@@ -36,7 +36,7 @@ from benchmarks.load import Load, load
 from benchmarks.options import add_peers, parse
 from benchmarks.outcome import MET, MISSED, NOT_MEASURED
 from benchmarks.request import WrongAnswer
-from benchmarks.running import NotMeasured, niced
+from benchmarks.running import NotMeasured
 from benchmarks.servers.negate_ports import GRPC_PORT
 from benchmarks.servers.script import HOST, free_port
 
@@ -151,7 +151,7 @@ def _start(contender: Contender, port: int, folder: Path, mark: str) -> subproce
     command = [str(word) for word in (python, script, port, folder)]
     path = os.pathsep.join([str(SERVERS), str(SERVERS / "negate")])
     return subprocess.Popen(
-        command if contender.starts_ray else niced(command),
+        command,
         env={**os.environ, MARK: mark, "PYTHONPATH": path},
         cwd=folder,
         stdin=subprocess.DEVNULL,

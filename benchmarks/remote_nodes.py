@@ -9,7 +9,6 @@ node that takes 5 ms of a processor, once with one replica and once with two.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -24,7 +23,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders import NICENESS
 from benchmarks.engine import Engine, engine
 from benchmarks.load import Load, load, tool
 from benchmarks.options import parse
@@ -105,7 +103,6 @@ class Variant:
 def main() -> int:
     """Measure and print; return the code of ``outcome``."""
     options = _options()
-    os.nice(NICENESS)
     with ExitStack() as stack:
         one = stack.enter_context(engine())
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ab-")))

@@ -15,7 +15,7 @@ from pathlib import Path
 from anabranch.control.engine import processes
 from anabranch.control.engine.flags import MARK
 from benchmarks import request
-from benchmarks.contenders import GRAPH, NICENESS, SERVERS, Contender
+from benchmarks.contenders import GRAPH, SERVERS, Contender
 from benchmarks.environments import python_of
 from benchmarks.servers.script import ARRANGED, HOST, free_port
 
@@ -45,11 +45,6 @@ def running(contender: Contender) -> Iterator[str]:
             _stop(process, folder, mark)
 
 
-def niced(command: list[str]) -> list[str]:
-    """``command``, as patient as Ray's workers are."""
-    return ["nice", "-n", str(NICENESS), *command]
-
-
 def _start(contender: Contender, port: int, folder: Path, mark: str) -> subprocess.Popen[bytes]:
     spec = [] if contender.spec is None else [str(GRAPH / contender.spec)]
     script = str(SERVERS / contender.script)
@@ -57,7 +52,7 @@ def _start(contender: Contender, port: int, folder: Path, mark: str) -> subproce
     command = [str(python_of(contender.peer)), script, str(port), str(folder), *spec, *traffic]
     with _log(folder).open("wb") as log:
         return subprocess.Popen(
-            command if contender.starts_ray else niced(command),
+            command,
             env={**os.environ, MARK: mark, "PYTHONPATH": f"{SERVERS}{os.pathsep}{GRAPH}"},
             cwd=folder,
             stdin=subprocess.DEVNULL,

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -27,7 +26,6 @@ from typing import Any
 import psutil
 
 from benchmarks.client import percentile
-from benchmarks.contenders import NICENESS
 from benchmarks.counts import is_empty, outlet, until
 from benchmarks.engine import Engine, engine
 from benchmarks.moody import Mood, Moody, moody
@@ -107,7 +105,6 @@ _SIGNALS: dict[Mood, signal.Signals] = {
 def main() -> int:
     """Measure and print; return the code of ``outcome``."""
     options = _options()
-    os.nice(NICENESS)
     goals: list[tuple[str, bool]] = []
     with _bench() as bench:
         for name in OUTLETS:

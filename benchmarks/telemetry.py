@@ -14,7 +14,6 @@ Spans go to a collector on this machine that throws them away, requests to a fil
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import statistics
 import subprocess
@@ -35,7 +34,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.contenders import NICENESS
 from benchmarks.engine import Engine, engine
 from benchmarks.load import Load, load, tool
 from benchmarks.moody import moody
@@ -118,7 +116,6 @@ class Variant:
 def main() -> int:
     """Measure and print; return the code of ``outcome``."""
     options = _options()
-    os.nice(NICENESS)
     with ExitStack() as stack:
         variants = _variants(stack)
         for number in range(1, options.rounds + 1):

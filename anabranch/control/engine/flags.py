@@ -65,6 +65,8 @@ def base_environment(
         HOOK: _LOOPBACK_HOOK,
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        # Ray's workers step back for all other processes of the machine. Here they are the service.
+        "RAY_worker_niceness": "0",
         "DASHBOARD_METRIC_PORT": str(block.fixed["dashboard_metrics"]),
         # What every process does for Ray's own statistics, though nothing happens in it.
         "RAY_event_stats": "0",
