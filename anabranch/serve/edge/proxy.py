@@ -31,7 +31,10 @@ LONGEST_PATH = 97
 _EMPTY = EdgeState({}, {})
 _TIDY_S = 1.0
 _STEADY_S = 5.0
-_PAUSES_S = (0.0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0)
+_PAUSES_S = (0.0, 0.1, 0.2, 0.4)
+"""Before HAProxy starts again, the longest for each further end in a row. However often it ends,
+connections wait for less than a second.
+"""
 _POLL_S = 0.005
 _LAST_BREATH_S = 0.5
 
