@@ -2,55 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
 
-from anabranch.router.grpc.codes import REQUEST_ID, status_of
+import grpc
+from grpc import StatusCode
+
+from anabranch.router.grpc.codes import REQUEST_ID, Ended, Status, status_of
 from anabranch.router.http.request import request_id
 from anabranch.telemetry.trace import Trace
 
+T = TypeVar("T")
 ServicerContext: TypeAlias = Any
 """A ``grpc.aio.ServicerContext``; gRPC ships no types."""
+Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+_AGENT = "user-agent"
+"""Metadata that is left out: of a call that the front forwards, it names the front."""
 
 
-class GrpcCall:
+class GrpcCall(ABC):
     """One call: its metadata as ``headers``, its id, the time that its client gives it."""
 
-    __slots__ = ("context", "headers", "id", "trace", "trailer")
+    __slots__ = ("headers", "id", "trace", "trailer")
 
-    def __init__(self, context: ServicerContext) -> None:
-        self.context = context
-        self.headers: dict[str, str] = {
-            name: value for name, value in context.invocation_metadata() if isinstance(value, str)
-        }
+    def __init__(self, headers: dict[str, str], id: str) -> None:
+        headers.pop(_AGENT, None)
+        self.headers = headers | {REQUEST_ID: id}
         """By name, in lower case as gRPC sends them; without values that are binary."""
-        given = self.headers.get(REQUEST_ID)
-        self.id = request_id(given.encode() if given else None)
+        self.id = id
         self.trace: Trace | None = None
         """Where to record what is done for it; None for most."""
-        self.trailer: dict[str, str] = {REQUEST_ID: self.id}
+        self.trailer: dict[str, str] = {REQUEST_ID: id}
         """Trailing metadata that the client gets beside the status."""
+
+    @abstractmethod
+    def remaining(self) -> float | None:
+        """Seconds until the client's deadline; None where it has none."""
+
+
+class ServedCall(GrpcCall):
+    """A call that gRPC's own server has accepted."""
+
+    __slots__ = ("_context",)
+
+    def __init__(self, context: ServicerContext) -> None:
+        self._context = context
+        headers = {name: value for name, value in self.metadata if isinstance(value, str)}
+        given = headers.get(REQUEST_ID)
+        super().__init__(headers, request_id(given.encode() if given else None))
+
+    @property
+    def metadata(self) -> Metadata:
+        """All that came, in order, with values that are binary."""
+        found: Metadata = self._context.invocation_metadata()
+        return found
 
     def remaining(self) -> float | None:
         """Seconds until the client's deadline; None where it has none."""
-        seconds: float | None = self.context.time_remaining()
+        seconds: float | None = self._context.time_remaining()
         return seconds
 
     async def fail(self, error: Exception) -> None:
         """End the call as an error says; never returns."""
         code, details, trailer = status_of(error, self.id)
-        await self.context.abort(code, details, tuple({**self.trailer, **dict(trailer)}.items()))
+        await self._context.abort(code, details, tuple({**self.trailer, **dict(trailer)}.items()))
 
 
-Method: TypeAlias = Callable[[bytes, GrpcCall], Awaitable[bytes]]
+Method: TypeAlias = Callable[[bytes, ServedCall], Awaitable[bytes]]
 """Answers one message with one."""
 
 
-def answered(method: Method) -> Callable[[bytes, ServicerContext], Awaitable[bytes]]:
+def answered(
+    method: Callable[[T, ServedCall], Awaitable[bytes]],
+) -> Callable[[T, ServicerContext], Awaitable[bytes]]:
     """Return a method as gRPC takes it: what it raises becomes the call's status."""
 
-    async def answer(message: bytes, context: ServicerContext) -> bytes:
-        call = GrpcCall(context)
+    async def answer(message: T, context: ServicerContext) -> bytes:
+        call = ServedCall(context)
         try:
             found = await method(message, call)
         except Exception as error:
@@ -60,3 +89,18 @@ def answered(method: Method) -> Callable[[bytes, ServicerContext], Awaitable[byt
         return found
 
     return answer
+
+
+def answered_once(method: Method) -> Any:
+    """Return the handler of a method that gRPC takes, for clients that may send anything.
+
+    gRPC's own handler of one message waits for ever if a call ends without one. Of several messages
+    the first counts, as with that handler.
+    """
+
+    async def first(messages: AsyncIterator[bytes], call: ServedCall) -> bytes:
+        async for message in messages:
+            return await method(message, call)
+        raise Ended(Status(StatusCode.INTERNAL, "the call has no whole message", ()))
+
+    return grpc.stream_unary_rpc_method_handler(answered(first))

@@ -50,11 +50,14 @@ _OF_HTTP = {
 
 
 class Status(NamedTuple):
-    """The status of a failed call; ``trailer`` are pairs of metadata."""
+    """The status of a call; ``trailer`` are pairs of metadata."""
 
     code: StatusCode
     details: str
     trailer: tuple[tuple[str, str], ...]
+
+
+OK = Status(StatusCode.OK, "", ())
 
 
 class Ended(Exception):

@@ -9,7 +9,7 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from anabranch.errors import DeadlineExceeded, Unavailable
-from anabranch.router.grpc.calls import GrpcCall
+from anabranch.router.grpc.calls import ServedCall
 from anabranch.router.grpc.codes import REQUEST_ID, RETRY_AFTER, Ended, Status, shortened
 from anabranch.router.grpc.pool import PooledRouter
 from anabranch.router.tracing import RESPONSE
@@ -21,7 +21,7 @@ _OWN = frozenset((REQUEST_ID, "user-agent", "content-type", "te"))
 """Metadata that is not passed on as it came."""
 
 
-async def forward(router: PooledRouter, method: str, message: bytes, call: GrpcCall) -> bytes:
+async def forward(router: PooledRouter, method: str, message: bytes, call: ServedCall) -> bytes:
     """Have a router answer a call. What is raised becomes the call's status."""
     with router:
         try:
@@ -36,7 +36,7 @@ async def forward(router: PooledRouter, method: str, message: bytes, call: GrpcC
 
 
 async def forward_stream(
-    router: PooledRouter, message: bytes, call: GrpcCall
+    router: PooledRouter, message: bytes, call: ServedCall
 ) -> AsyncGenerator[bytes, None]:
     """Have a router answer one request of a stream, with any number of messages."""
     with router:
@@ -50,10 +50,10 @@ async def forward_stream(
             running.cancel()
 
 
-def _metadata(call: GrpcCall) -> list[tuple[str, Any]]:
+def _metadata(call: ServedCall) -> list[tuple[str, Any]]:
     kept = [
         (name, value)
-        for name, value in call.context.invocation_metadata()
+        for name, value in call.metadata
         if name not in _OWN and not name.startswith(_RESERVED)
     ]
     return [*kept, (REQUEST_ID, call.id)]

@@ -32,7 +32,7 @@ from anabranch.router.gateway.repository import (
     entry,
 )
 from anabranch.router.grpc import wire
-from anabranch.router.grpc.calls import GrpcCall, Method, ServicerContext, answered
+from anabranch.router.grpc.calls import Method, ServedCall, ServicerContext, answered_once
 from anabranch.router.grpc.codes import REQUEST_ID, refused
 from anabranch.router.grpc.forwarding import forward, forward_stream
 from anabranch.router.grpc.messages import SERVICE, parse, request_type, response_type
@@ -72,10 +72,7 @@ class Front:
             "ModelMetadata": partial(self._forward, "ModelMetadata"),
             "ModelInfer": partial(self._forward, "ModelInfer"),
         }
-        found = {
-            name: grpc.unary_unary_rpc_method_handler(answered(one))
-            for name, one in methods.items()
-        }
+        found = {name: answered_once(one) for name, one in methods.items()}
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, found)
 
@@ -92,14 +89,14 @@ class Front:
         """Let all connections to routers go."""
         self._pool.close()
 
-    async def _live(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _live(self, message: bytes, call: ServedCall) -> bytes:
         return _answer("ServerLive", live=True)
 
-    async def _ready(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _ready(self, message: bytes, call: ServedCall) -> bytes:
         graphs = await self._control.graphs()
         return _answer("ServerReady", ready=all(g["ready"] for g in graphs.values() if g["live"]))
 
-    async def _metadata(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _metadata(self, message: bytes, call: ServedCall) -> bytes:
         return _answer(
             "ServerMetadata",
             name="anabranch",
@@ -107,7 +104,7 @@ class Front:
             extensions=EXTENSIONS,
         )
 
-    async def _index(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _index(self, message: bytes, call: ServedCall) -> bytes:
         only_ready = parse(request_type("RepositoryIndex"), message).ready
         graphs = await self._control.graphs()
         kind = response_type("RepositoryIndex").ModelIndex
@@ -118,15 +115,15 @@ class Front:
         ]
         return _answer("RepositoryIndex", models=models)
 
-    async def _load(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _load(self, message: bytes, call: ServedCall) -> bytes:
         name = await self._change("load", "RepositoryModelLoad", message, call)
         return _answer("RepositoryModelLoad", model_name=name, isLoaded=True)
 
-    async def _unload(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _unload(self, message: bytes, call: ServedCall) -> bytes:
         name = await self._change("unload", "RepositoryModelUnload", message, call)
         return _answer("RepositoryModelUnload", model_name=name, isUnloaded=True)
 
-    async def _change(self, action: Action, method: str, message: bytes, call: GrpcCall) -> str:
+    async def _change(self, action: Action, method: str, message: bytes, call: ServedCall) -> str:
         """Load or unload a graph for a caller with the token; the graph's name."""
         refusal = self._control.refusal(call.headers)
         if refusal is not None:
@@ -139,7 +136,7 @@ class Front:
             raise refused(refusal, call.id)
         return name
 
-    async def _model_ready(self, message: bytes, call: GrpcCall) -> bytes:
+    async def _model_ready(self, message: bytes, call: ServedCall) -> bytes:
         """A graph that is there and cannot answer is not ready; that is no error."""
         graph = wire.text(message, _MODEL_NAME)
         ring = self._pool.ring(graph)
@@ -155,7 +152,7 @@ class Front:
         graphs = await self._control.graphs()
         return graph in graphs and graphs[graph]["ready"]
 
-    async def _forward(self, method: str, message: bytes, call: GrpcCall) -> bytes:
+    async def _forward(self, method: str, message: bytes, call: ServedCall) -> bytes:
         with self._gate:
             router = await self._router(wire.text(message, _MODEL_NAME))
             return await forward(router, method, message, call)
@@ -170,7 +167,7 @@ class Front:
 
     async def _stream(self, messages: AsyncIterator[bytes], context: ServicerContext) -> None:
         """Answer the requests of a stream in their order; several are in progress at a time."""
-        call = GrpcCall(context)
+        call = ServedCall(context)
         context.set_trailing_metadata(((REQUEST_ID, call.id),))
         begun: set[Ahead[bytes]] = set()
         try:
@@ -184,14 +181,14 @@ class Front:
             await asyncio.gather(*(answers.close() for answers in begun))
 
     async def _begin(
-        self, messages: AsyncIterator[bytes], call: GrpcCall, begun: set[Ahead[bytes]]
+        self, messages: AsyncIterator[bytes], call: ServedCall, begun: set[Ahead[bytes]]
     ) -> AsyncGenerator[Ahead[bytes], None]:
         async for message in messages:
             answers = Ahead(self._answers(message, call), _READ_AHEAD)
             begun.add(answers)
             yield answers
 
-    async def _answers(self, message: bytes, call: GrpcCall) -> AsyncGenerator[bytes, None]:
+    async def _answers(self, message: bytes, call: ServedCall) -> AsyncGenerator[bytes, None]:
         try:
             router = await self._router(wire.text(message, _MODEL_NAME))
             async for answer in forward_stream(router, message, call):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -68,9 +71,24 @@ class GrpcServer:
             found: int = self._server.add_insecure_port(f"{address}:{port}")
         except RuntimeError:
             raise EngineError(f"port {port} on {host} is in use or not to be had") from None
+        await self._start()
+        return found
+
+    async def start_unix(self, path: Path) -> None:
+        """Listen on a Unix socket that only this user may reach, in place of one that is there.
+
+        gRPC removes the file by its first name when the server stops, whoever has the name then,
+        so each server binds a name of its own and moves the file.
+        """
+        own = path.with_name(f"{os.urandom(4).hex()}.new")
+        self._server.add_insecure_port(f"unix:{own}")
+        own.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        await self._start()
+        own.replace(path)
+
+    async def _start(self) -> None:
         await self._server.start()
         await self._health.set(SERVICE, SERVING)
-        return found
 
     async def health(self, service: str, status: int) -> None:
         """Set what the health service says of a service."""

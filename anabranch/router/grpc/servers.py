@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
+from pathlib import Path
 
 from anabranch.router.addresses import Addresses, Control
 from anabranch.router.following import Follower
@@ -46,6 +47,11 @@ class FrontServer:
         found = await self._server.start(host, port)
         self._addresses.start()
         return found
+
+    async def start_unix(self, path: Path) -> None:
+        """Listen on a Unix socket, in place of one that may be there, and follow likewise."""
+        await self._server.start_unix(path)
+        self._addresses.start()
 
     async def stop(self, grace: float) -> None:
         """Take no more calls, and give those in progress ``grace`` seconds."""

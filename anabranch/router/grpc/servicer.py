@@ -14,7 +14,7 @@ import grpc
 
 from anabranch.errors import NotFound
 from anabranch.router.core import TIMEOUT, InferenceRequest
-from anabranch.router.grpc.calls import GrpcCall, ServicerContext, answered
+from anabranch.router.grpc.calls import GrpcCall, ServedCall, ServicerContext, answered
 from anabranch.router.grpc.codec import (
     DecodedMessage,
     decode_request,
@@ -45,16 +45,18 @@ class GraphServicer:
     def __init__(self, arms: Arms) -> None:
         self._arms = arms
         self._requests = Requests(arms.name, "grpc")
+        self.infer = self._observed("ModelInfer", self._infer)
+        """Answers a ModelInferRequest with a ModelInferResponse; raises what ends the call."""
 
     def handlers(self) -> Any:
         """The methods as gRPC's server takes them."""
         methods: dict[str, Answers[bytes]] = {
-            "ModelReady": self._ready,
-            "ModelMetadata": self._metadata,
-            "ModelInfer": self._infer,
+            "ModelReady": self._observed("ModelReady", self._ready),
+            "ModelMetadata": self._observed("ModelMetadata", self._metadata),
+            "ModelInfer": self.infer,
         }
         found = {
-            name: grpc.unary_unary_rpc_method_handler(answered(self._observed(name, one)))
+            name: grpc.unary_unary_rpc_method_handler(answered(one))
             for name, one in methods.items()
         }
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
@@ -104,7 +106,7 @@ class GraphServicer:
 
     async def _stream(self, messages: AsyncIterator[bytes], context: ServicerContext) -> None:
         """Answer the requests of a stream, one after the other."""
-        call = GrpcCall(context)
+        call = ServedCall(context)
         context.set_trailing_metadata(((REQUEST_ID, call.id),))
         answer = self._observed("ModelStreamInfer", partial(self._answer, context.write))
         async for message in messages:

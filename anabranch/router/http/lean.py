@@ -17,7 +17,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from anabranch.graph.calls.stepping import begin
-from anabranch.router.http.lean_cycle import LeanCycle, refusal
+from anabranch.router.http.extensions import BODY, REPLY, TRAILED
+from anabranch.router.http.lean_cycle import LeanCycle
 from anabranch.router.http.lean_head import (
     MALFORMED,
     MAX_HEAD,
@@ -27,8 +28,8 @@ from anabranch.router.http.lean_head import (
     scope_of,
     size_of,
 )
+from anabranch.router.http.lean_reply import refusal
 from anabranch.router.http.lean_state import LeanState
-from anabranch.router.http.request import BODY, REPLY
 
 MAX_UNREAD = 2**20
 """Bytes of a body that may wait to be taken before no more is read."""
@@ -157,7 +158,7 @@ class LeanProtocol(HttpToolsProtocol):
             last.get(b"expect", b"").lower() == b"100-continue", keep_alive,
             self.on_response_complete, self._adjust,
         )  # fmt: skip
-        scope["extensions"] = {BODY: cycle.take_body, REPLY: cycle.reply}
+        scope["extensions"] = {BODY: cycle.take_body, REPLY: cycle.reply, TRAILED: cycle}
         self._is_last = not keep_alive
         self._reading = cycle
         self._waiting.append(cycle)

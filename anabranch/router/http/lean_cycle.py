@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from anabranch.router.errors import error_body
-
-Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
-_CLOSE = (b"connection", b"close")
+from anabranch.router.http.lean_reply import CHUNKED, CLOSE, Headers, chunks, head, message, refusal
 
 
 class LeanCycle(RequestResponseCycle):
@@ -160,13 +157,39 @@ class LeanCycle(RequestResponseCycle):
             raise RuntimeError("a reply has begun already")
         self._settle()
         sent = [*self.default_headers, *headers]
-        if _CLOSE in sent:
+        if CLOSE in sent:
             self.keep_alive = False
         elif not self.keep_alive:
-            sent.append(_CLOSE)
+            sent.append(CLOSE)
         self.transport.write(message(status, sent, body))
         self._complete()
         return True
+
+    def begin_reply(self, headers: Headers) -> None:
+        """Write the head of a reply with trailers, unless the connection takes nothing more."""
+        if not (self.disconnected or self.response_started or self.flow.write_paused):
+            self.transport.write(self._head(headers))
+
+    async def end_reply(self, headers: Headers, body: Sequence[bytes], trailers: Headers) -> None:
+        """Write the rest of a reply with trailers: the ASGI extension ``anabranch.trailed``.
+
+        RuntimeError where a header or a trailer has the end of a line in it.
+        """
+        if self.flow.write_paused:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        rest = chunks(body, trailers)
+        begin = () if self.response_started else (self._head(headers),)
+        self.transport.writelines([*begin, *rest])
+        self._complete()
+
+    def _head(self, headers: Headers) -> bytes:
+        self._settle()
+        last = (CHUNKED,) if self.keep_alive else (CHUNKED, CLOSE)
+        found = head(200, [*headers, *last])
+        self.response_started = True
+        return found
 
     def _complete(self) -> None:
         self.response_started = self.response_complete = True
@@ -183,21 +206,6 @@ class LeanCycle(RequestResponseCycle):
         if self.waiting_for_100_continue and self.more_body and not self._unread:
             self.keep_alive = False
         self.waiting_for_100_continue = False
-
-
-def message(status: int, headers: Headers, body: bytes) -> bytes:
-    """Return the bytes of a reply. RuntimeError where a header has the end of a line in it."""
-    head = b"\r\n".join([STATUS_LINE[status][:-2], *map(b": ".join, headers)])
-    if not head.count(b"\r") == head.count(b"\n") == len(headers):
-        raise RuntimeError("a header has the end of a line in it")
-    return b"%b\r\n\r\n%b" % (head, body)
-
-
-def refusal(status: int, text: str, headers: Headers) -> bytes:
-    """Return the bytes of a reply ``{"error": text}``, after which the connection is closed."""
-    body = error_body(text)
-    about = (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))
-    return message(status, [*headers, *about, _CLOSE], body)
 
 
 def _nothing() -> None:

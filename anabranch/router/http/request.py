@@ -20,6 +20,7 @@ from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ClientGone, HeadersTooLarge, SlowBody
 from anabranch.router.http.compression import coding_of, unpacked
+from anabranch.router.http.extensions import BODY, REPLY, TRAILED, Reply, TakeBody, TrailedReply
 from anabranch.router.http.headers import RequestHeaders
 from anabranch.router.limits import Arriving, RequestLimits
 from anabranch.telemetry.trace import Trace
@@ -27,20 +28,8 @@ from anabranch.telemetry.trace import Trace
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Coroutine[Any, Any, Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-Reply: TypeAlias = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], bool]
-"""Sends a whole reply at once: status, headers with the body's length, and the body.
-
-False, with nothing sent, where that cannot be done now and ASGI's messages must be used.
-"""
-TakeBody: TypeAlias = Callable[[], bytes | None]
-"""Takes the whole body; None where it is not there yet and must be received."""
 Body: TypeAlias = bytes | bytearray | memoryview
 
-BODY, REPLY = "anabranch.body", "anabranch.reply"
-"""Names of ASGI extensions, in ``scope["extensions"]``.
-
-Servers that have them give a ``TakeBody`` and a ``Reply``, for exchanges that need no task.
-"""
 ID = b"x-request-id"
 MAX_PIECES = 2**16
 """Pieces in which a body may come: each takes time, however small it is."""
@@ -139,6 +128,12 @@ class HttpRequest:
         reply: Reply | None = self._extension(REPLY)
         return reply is not None and reply(status, headers, body)
 
+    @property
+    def trailed(self) -> TrailedReply | None:
+        """The way to reply with trailers, where the server has one; see ``TRAILED``."""
+        found: TrailedReply | None = self._extension(TRAILED)
+        return found
+
     def length(self, limit: int) -> int | None:
         """Bytes of the body, by Content-Length; None where that is missing.
 
@@ -159,6 +154,11 @@ class HttpRequest:
         found = await self.buffer(rule)
         return found if isinstance(found, bytes) else bytes(found)
 
+    async def sent(self, rule: BodyRule) -> Body:
+        """Read the body, as ``buffer`` does, and return it as it was sent, with its coding."""
+        body = self._taken(rule.limit)
+        return await self._within(rule) if body is None else body
+
     async def buffer(self, rule: BodyRule) -> Body:
         """Read the body: at most ``rule.limit`` bytes, also unpacked, and within its time.
 
@@ -166,20 +166,24 @@ class HttpRequest:
         Raises TooLarge (before reading, where Content-Length tells), SlowBody, UnsupportedBody,
         InvalidRequest, ClientGone, and Unavailable where too much is on its way.
         """
-        limit = rule.limit
         if _ENCODING in self._last:
             coding_of(self.headers["content-encoding"])
-        self.length(limit)
-        take: TakeBody | None = self._extension(BODY)
-        body: Body | None = None if take is None else take()
+        body = self._taken(rule.limit)
         if body is None:
             body = await self._within(rule)
-        elif len(body) > limit:
-            raise _over(limit)
         if _ENCODING not in self._last:
             return body
         coding = coding_of(self.headers["content-encoding"])
-        return body if coding is None else await unpacked(body, coding, limit)
+        return body if coding is None else await unpacked(body, coding, rule.limit)
+
+    def _taken(self, limit: int) -> Body | None:
+        """Take the body if it is all there; TooLarge over ``limit`` bytes, there or not."""
+        self.length(limit)
+        take: TakeBody | None = self._extension(BODY)
+        body = None if take is None else take()
+        if body is not None and len(body) > limit:
+            raise _over(limit)
+        return body
 
     async def _within(self, rule: BodyRule) -> Body:
         self._due = rule.time(0)

@@ -22,6 +22,8 @@ class Routing:
         self.arms = arms
         self.stable = arms[table.stable]
         self.versions = tuple(str(number) for number in sorted(arms))
+        self.is_idempotent = table.is_idempotent
+        """Whether a request may be sent again whose router ended before it answered."""
         self._graph = table.graph
         self._split = Split(table, shared.draw)
         stages = StageComposer(table, arms, self._split, shared)

@@ -11,6 +11,7 @@ from ray import serve
 from anabranch.errors import EngineError
 from anabranch.graph.plan.plan import Plan
 from anabranch.router.addresses import RouterAddress
+from anabranch.router.grpc.lean_calls import LeanCalls, beside
 from anabranch.router.grpc.servers import RouterServer
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.listening import LeanServer
@@ -65,7 +66,8 @@ class RouterReplica(ComponentReplica):
         self._metrics = Metrics(graph)
         self._sync = RouterSync(self._arms, self._source, self._metrics)
         self._grpc = RouterServer(self._arms)
-        self._http = LeanServer(GraphApp(self._arms, feedback=self._feedback))
+        graph_app = GraphApp(self._arms, feedback=self._feedback)
+        self._http = LeanServer(beside(graph_app, LeanCalls(self._arms)))
         await self._grpc.start(node_host())
         listener, self._address = own_listener(node_host())
         await self._http.listen(listener)

@@ -20,7 +20,7 @@ from anabranch.router import following
 from anabranch.router.backend import GraphState
 from anabranch.router.errors import HttpReply
 from anabranch.router.grpc import front, pool
-from anabranch.router.grpc.messages import request_type
+from anabranch.router.grpc.messages import path, request_type
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.telemetry import tracing
@@ -605,5 +605,15 @@ def test_what_the_control_api_says_against_it_is_told(status: int, code: StatusC
             asked.parameters["config"].string_param = "{}"
             error = await failure(stub("RepositoryModelLoad", asked, metadata=TOKEN))
             assert "parameter 'config' is not supported" in error.details()
+
+    asyncio.run(main())
+
+
+def test_a_call_without_a_message_ends_at_once() -> None:
+    async def main() -> None:
+        async with fronted(FakeControl()) as stub:
+            error = await failure(stub.channel.stream_unary(path("ModelInfer"))(iter(())))
+            assert error.code() is StatusCode.INTERNAL
+            assert trailer(error).keys() == {"x-request-id"}
 
     asyncio.run(main())

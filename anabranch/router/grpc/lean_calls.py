@@ -1,0 +1,117 @@
+"""ModelInfer on a router's lean socket, to which the edge sends calls as HTTP/1.1.
+
+Only calls whose whole message is there come this way, uncompressed. The servicer that answers on
+gRPC's own server answers here too. What such a call does not need of that server is left out: its
+threads, its task for each call, and its queues.
+
+Each reply has a message, an empty one where its status is an error: so the edge tells a reply whose
+router has died from one that is complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from anabranch.graph.calls.stepping import Started
+from anabranch.router.errors import ClientGone
+from anabranch.router.grpc.calls import GrpcCall
+from anabranch.router.grpc.codes import OK, status_of
+from anabranch.router.grpc.framing import (
+    HEADERS,
+    PREFIX,
+    framed,
+    metadata_of,
+    seconds_of,
+    trailers,
+    unframed,
+)
+from anabranch.router.grpc.messages import path
+from anabranch.router.grpc.servicer import GraphServicer
+from anabranch.router.http.app import CancelOnDisconnect
+from anabranch.router.http.extensions import TrailedReply
+from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
+from anabranch.router.traffic.arms import Arms
+
+Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
+"""An ASGI application."""
+INFER = path("ModelInfer")
+_TIMEOUT, _TYPE = b"grpc-timeout", b"content-type"
+_TYPES = (b"application/grpc", b"application/grpc+proto")
+
+
+class LeanCall(GrpcCall):
+    """A call that came as a request over HTTP/1.1."""
+
+    __slots__ = ("_clock", "_due")
+
+    def __init__(self, request: HttpRequest) -> None:
+        headers = request.scope["headers"]
+        super().__init__(metadata_of(headers), request.id)
+        self._clock = asyncio.get_running_loop().time
+        seconds = seconds_of(dict(headers).get(_TIMEOUT))
+        self._due = None if seconds is None else self._clock() + seconds
+
+    def remaining(self) -> float | None:
+        """Seconds until the client's deadline; None where it has none."""
+        return None if self._due is None else max(0.0, self._due - self._clock())
+
+
+class LeanCalls:
+    """An ASGI application that answers ModelInfer of one graph, on a server with ``TRAILED``."""
+
+    def __init__(self, arms: Arms) -> None:
+        self._arms = arms
+        self._infer = GraphServicer(arms).infer
+        self._body = BodyRule.of(arms.limits)._replace(limit=arms.limits.max_body + PREFIX)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one call."""
+        request = HttpRequest(scope, receive)
+        call, reply = LeanCall(request), request.trailed
+        assert reply is not None
+        message, status = b"", OK
+        try:
+            message = await self._answer(request, call, reply)
+        except ClientGone:
+            return
+        except Exception as error:
+            status = status_of(error, call.id)
+        metadata = call.trailer | dict(status.trailer)
+        await reply.end_reply(HEADERS, framed(message), trailers(status, metadata))
+
+    async def _answer(self, request: HttpRequest, call: LeanCall, reply: TrailedReply) -> bytes:
+        """Return the answer, not before a head was sent where the call may be evaluated once only.
+
+        A proxy may say of a call that had no head when its router died that nobody has worked on
+        it (RFC 9113, 8.7), and clients of gRPC send such a call again by themselves.
+        """
+        request.check_headers(self._arms.limits.max_headers)
+        message = unframed(await request.sent(self._body))
+        if not self._arms.routing.is_idempotent:
+            reply.begin_reply(HEADERS)
+        running = Started(self._infer(message, call))
+        if running.done:
+            return running.value
+        async with CancelOnDisconnect(request.receive):
+            return await running
+
+
+def beside(app: Application, calls: Application) -> Application:
+    """Return an application that answers ModelInfer by ``calls`` and all else by ``app``."""
+
+    def either(scope: Message, receive: Receive, send: Send) -> Awaitable[None]:
+        chosen = calls if scope["path"] == INFER and _is_call(scope) else app
+        return chosen(scope, receive, send)
+
+    return either
+
+
+def _is_call(scope: Message) -> bool:
+    """Whether a request is a call, on a connection that can carry its answer (RFC 9112, 7.1)."""
+    return (
+        scope["method"] == "POST"
+        and scope["http_version"] == "1.1"
+        and dict(scope["headers"]).get(_TYPE) in _TYPES
+    )
