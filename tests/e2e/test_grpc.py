@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import csv
 import os
 import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -16,8 +19,18 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from anabranch.router.grpc.messages import SERVICE, InferRequest, path, request_type, response_type
+from anabranch.router.grpc.messages import (
+    SERVICE,
+    InferParameter,
+    InferRequest,
+    path,
+    request_type,
+    response_type,
+)
 from anabranch.router.oip.raw_tensors import encode_raw
+from anabranch.serve.edge.configuration import ROUTES_MAP, STATS_SOCKET
+from anabranch.serve.edge.routes import FRONT_BACKEND, backend_of_entry
+from anabranch.serve.edge.runtime_api import RuntimeApi
 from tests.e2e.conftest import Given, node, spec
 from tests.engines import Engine, actor_processes
 from tests.waiting import until
@@ -46,6 +59,8 @@ class Count:
             yield x + i
             await asyncio.sleep(0.01)
 """
+LARGE = {"note": InferParameter(string_param="n" * 200_000)}
+"""Parameters that no buffer of the edge holds."""
 CLIENTS = 2
 """That ask at a time; more would take the processor from those who answer."""
 
@@ -153,6 +168,36 @@ def test_a_graph_is_found_by_its_name(client: Client, graphs: list[str]) -> None
     assert "did you mean 'rpc-triple'?" in details
     found, details = code(lambda: client.infer("rpc-double", model_version="7"))
     assert (found, "has no revision '7'" in details) == (grpc.StatusCode.NOT_FOUND, True)
+
+
+def passed(engine: Engine, names: list[str]) -> tuple[list[int], int]:
+    """Requests that the edge has sent to the lean sockets of each graph, and to the front."""
+    assert engine.state is not None
+    api = RuntimeApi(Path(engine.state.runtime) / "s" / STATS_SOCKET)
+    entries = asyncio.run(api.state(ROUTES_MAP)).entries
+    (text,) = asyncio.run(api.ask("show stat"))
+    rows = csv.DictReader(text.removeprefix("# ").splitlines())
+    total = {row["pxname"]: int(row["stot"]) for row in rows if row["svname"] == "BACKEND"}
+    return [total[backend_of_entry(entries[name])] for name in names], total[FRONT_BACKEND]
+
+
+def test_calls_go_straight_to_the_routers_of_two_graphs_one_with_a_canary(
+    engine: Engine, client: Client, graphs: list[str], given: Given
+) -> None:
+    name = given.deployed(spec("rpc-canary", y=node("Double")), CODE)
+    given.beside(spec(name, y=node("Triple")), CODE, "--canary", "50")
+    names = [name, "rpc-triple"]
+    until(lambda: all(ready(client, one) for one in names))
+    lean, front = passed(engine, names)
+    answers = Counter(tuple(client.infer(name)) for _ in range(60))
+    assert answers.keys() == {(2.0, 4.0), (3.0, 6.0)}
+    for version, found in (("1", [2, 4]), ("2", [3, 6])):
+        assert client.infer(name, model_version=version) == found
+    assert client.infer("rpc-triple") == [3, 6]
+    assert passed(engine, names) == ([lean[0] + 62, lean[1] + 1], front)
+    large = client.infer(name, model_version="1", id="i" * 1024, parameters=LARGE)
+    assert large == [2, 4]
+    assert passed(engine, names) == ([lean[0] + 62, lean[1] + 1], front + 1)
 
 
 def test_what_belongs_to_no_graph(client: Client, graphs: list[str]) -> None:

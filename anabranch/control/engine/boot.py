@@ -16,6 +16,7 @@ from anabranch.control.settings.settings import Settings
 from anabranch.errors import EngineError
 from anabranch.router.backend import GraphState
 from anabranch.router.limits import RequestLimits
+from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.replicas.edge import start_edge
 from anabranch.serve.replicas.front import FRONT_APP, front_app
 from anabranch.serve.replicas.gateway import GATEWAY_APP, gateway_app
@@ -46,17 +47,18 @@ def _start_faces(settings: Settings, token: str) -> None:
     """Start what answers for no single graph, over HTTP and over gRPC, and the edge before it."""
     limits = RequestLimits(max_body=settings.max_body)
     binary = os.environ.get(EDGE)
-    listen = (settings.http_host, settings.http_port)
+    address = EdgeAddress(settings.http_host, settings.http_port, settings.grpc_port)
+    http, grpc = (address.host, address.http), (address.host, address.grpc)
     loopback = os.environ.get(LOOPBACK) == "1"
-    gateway = gateway_app(token, limits, settings.max_bundle, loopback, None if binary else listen)
-    front = front_app(token, settings.http_host, settings.grpc_port, limits)
+    gateway = gateway_app(token, limits, settings.max_bundle, loopback, None if binary else http)
+    front = front_app(token, limits, None if binary else grpc)
     targets = [
         serve.RunTarget(gateway, GATEWAY_APP, route_prefix=None),
         serve.RunTarget(front, FRONT_APP, route_prefix=None),
     ]
     try:
         if binary:
-            start_edge(Path(binary), listen)
+            start_edge(Path(binary), address)
         serve.run_many(targets)
     except (RuntimeError, ray.exceptions.RayError) as error:
         raise EngineError(f"the gateway does not start: {_cause(error)}") from None

@@ -241,7 +241,7 @@ def _haproxy(warn: Say) -> str | None:
     problem = flags.haproxy_problem(binary)
     if problem is None:
         return binary
-    warn(f"HAProxy cannot run here, so the slower gateway takes its place: {problem}")
+    warn(f"HAProxy cannot run here, so the slower gateway and front take its place: {problem}")
     return None
 
 

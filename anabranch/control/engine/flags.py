@@ -1,8 +1,8 @@
 """Environment variables that an engine sets for all its Ray processes.
 
 Ray Serve reads its flags when it is imported, so they must be there before any process starts.
-The edge is HAProxy; where that cannot run, ``haproxy_problem`` says why, and the gateway takes its
-place, which is several times slower.
+The edge is HAProxy; where that cannot run, ``haproxy_problem`` says why, and the gateway and the
+front take its place, which is several times slower.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The configuration file of the edge's HAProxy, and the pages that HAProxy answers by itself.
 
-HAProxy runs in the folder of its files, so the configuration holds no paths. The listening socket
-is the owner's, and its number comes by the environment: the text is the same for every process
+HAProxy runs in the folder of its files, so the configuration holds no paths. The listening sockets
+are the owner's, and their numbers come by the environment: the text is the same for every process
 that has the same task, but for the servers, which hold at its start and change at run time.
 """
 
@@ -12,15 +12,17 @@ from dataclasses import dataclass
 
 import orjson
 
-from anabranch.serve.edge.routes import GATEWAY_BACKEND, RETRY, backend_of_slot
+from anabranch.serve.edge.grpc_frontend import MAX_CALLS, grpc_frontend
+from anabranch.serve.edge.listener import HTTP, EdgeAddress
+from anabranch.serve.edge.routes import FRONT_BACKEND, GATEWAY_BACKEND, RETRY, backend_of_slot
 
 CONFIGURATION = "haproxy.cfg"
 ROUTES_MAP = "routes.map"
 STATS_SOCKET = "admin.sock"
-LISTENER = "EDGE_LISTENER"
-"""Environment variable with the number of the inherited listening socket."""
 BUFFER = 72 * 2**10
 """Bytes of a request that HAProxy holds: its headers must fit, and a small body does."""
+MAX_HEADERS = 1000
+"""Most headers of a request or a reply; their size is limited by the buffer."""
 MAX_CONNECTIONS = 4096
 REQUEST_S = 8
 """Time that a client may take to send a request, as far as it fits into the buffer, in seconds."""
@@ -52,19 +54,26 @@ class EdgeOptions:
 
 
 def configuration(
-    options: EdgeOptions, listen: tuple[str, int], servers: Mapping[tuple[str, str], str]
+    options: EdgeOptions, address: EdgeAddress, servers: Mapping[tuple[str, str], str]
 ) -> str:
-    """Return the text of the file; ``servers`` are addresses by backend and name of the server."""
+    """Return the text of the file.
+
+    ``servers`` are addresses, with keywords, by backend and name of the server.
+    """
     lines: dict[str, list[str]] = {}
-    for (backend, name), address in servers.items():
-        lines.setdefault(backend, []).append(f"{_SERVER}{name} {address}")
+    for (backend, name), server in servers.items():
+        lines.setdefault(backend, []).append(f"{_SERVER}{name} {server}")
     slots = [backend_of_slot(number) for number in range(options.slots)]
     sections = [
-        f"# The edge's HAProxy on {listen[0]}:{listen[1]}",
+        f"# The edge's HAProxy on {address.host}, ports {address.http} and {address.grpc}",
         _section("global", _global(options)),
         _section("defaults", _defaults()),
-        _section("frontend edge", _frontend()),
-        *("\n".join([f"backend {one}", *lines.get(one, ())]) for one in [GATEWAY_BACKEND, *slots]),
+        _section("frontend http", _frontend()),
+        _section("frontend grpc", grpc_frontend(ROUTES_MAP)),
+        *(
+            "\n".join([f"backend {one}", *lines.get(one, ())])
+            for one in [GATEWAY_BACKEND, FRONT_BACKEND, *slots]
+        ),
     ]
     return "\n".join([*sections, ""])
 
@@ -85,13 +94,16 @@ def _global(options: EdgeOptions) -> list[str]:
         "no strict-limits",
         f"nbthread {options.threads}",
         f"tune.bufsize {BUFFER}",
+        f"tune.http.maxhdr {MAX_HEADERS}",
+        f"tune.h2.fe.max-concurrent-streams {MAX_CALLS}",
+        f"tune.h2.be.max-concurrent-streams {MAX_CALLS}",
         f"hard-stop-after {STOP_S}s",
         f"stats socket unix@{STATS_SOCKET} mode 600 level admin",
     ]
 
 
 def _defaults() -> list[str]:
-    """Return what holds for the frontend and for all backends.
+    """Return what holds for the frontends and for all backends.
 
     A request whose whole text is in the buffer is sent again to another server when its connection
     ends without an answer (RFC 9110, 9.2.2: where the request is idempotent; see the frontend).
@@ -104,11 +116,8 @@ def _defaults() -> list[str]:
         "mode http",
         "timeout connect 5s",
         f"timeout client {REQUEST_S}s",
-        f"timeout http-request {REQUEST_S}s",
-        f"timeout http-keep-alive {IDLE_S}s",
         "timeout server 24d",
         "option abortonclose",
-        "option http-buffer-request",
         "option srvtcpka",
         "srvtcpka-idle 10s",
         "srvtcpka-intvl 5s",
@@ -118,17 +127,20 @@ def _defaults() -> list[str]:
         "retries 3",
         "option redispatch 1",
         "retry-on conn-failure empty-response",
-        *(_page(status, text.format(REQUEST_S=REQUEST_S)) for status, text in _PAGES.items()),
     ]
 
 
 def _frontend() -> list[str]:
-    """Return the rules by which requests find their backend.
+    """Return the rules by which requests over HTTP find their backend.
 
     HTTP/1.1 without Host is refused, as RFC 9112 (3.2) says.
     """
     return [
-        f'bind "fd@${{{LISTENER}}}" proto h1',
+        f'bind "fd@${{{HTTP}}}" proto h1',
+        f"timeout http-request {REQUEST_S}s",
+        f"timeout http-keep-alive {IDLE_S}s",
+        "option http-buffer-request",
+        *(_page(status, text.format(REQUEST_S=REQUEST_S)) for status, text in _PAGES.items()),
         "http-request deny deny_status 400 if HTTP_1.1 !{ req.hdr_cnt(host) gt 0 }",
         f"http-request set-var(txn.route) path,field(4,/),map_str({ROUTES_MAP})"
         " if { path_beg /v2/models/ }",

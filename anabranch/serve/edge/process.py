@@ -13,11 +13,12 @@ import select
 import signal
 import socket
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from anabranch.errors import EngineError
-from anabranch.serve.edge.configuration import CONFIGURATION, LISTENER, STOP_S
+from anabranch.serve.edge.configuration import CONFIGURATION, STOP_S
 
 PID_FILE = "haproxy.pid"
 START_S = 30.0
@@ -67,7 +68,7 @@ class EdgeProcess:
         self._send(signal.SIGUSR1)
         if not await self.ends_within(STOP_S + 1):
             self.kill()
-            await self.wait()
+        await self.wait()
 
     def kill(self) -> None:
         """End the process at once."""
@@ -102,18 +103,19 @@ def _arguments_of(folder: Path) -> list[str]:
     return ["-db", "-f", str(folder / CONFIGURATION)]
 
 
-def spawn(binary: Path, folder: Path, listener: socket.socket) -> EdgeProcess:
+def spawn(binary: Path, folder: Path, listeners: Mapping[str, socket.socket]) -> EdgeProcess:
     """Start HAProxy, which writes its number into the pid file before it is HAProxy.
 
+    It inherits the listeners, whose numbers it finds in environment variables of these names.
     EngineError where the binary does not run.
     """
-    number = listener.fileno()
+    numbers = {name: listener.fileno() for name, listener in listeners.items()}
     try:
         child = subprocess.Popen(
             ["/bin/sh", "-c", _START, "sh", str(binary), *_arguments_of(folder)],
             cwd=folder,
-            env={**os.environ, LISTENER: str(number)},
-            pass_fds=[number],
+            env={**os.environ, **{name: str(number) for name, number in numbers.items()}},
+            pass_fds=tuple(numbers.values()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

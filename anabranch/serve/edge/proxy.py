@@ -21,7 +21,7 @@ from anabranch.serve.edge.configuration import (
     configuration,
     without_servers,
 )
-from anabranch.serve.edge.listener import listen
+from anabranch.serve.edge.listener import EdgeAddress, listen
 from anabranch.serve.edge.process import PID_FILE, START_S, EdgeProcess, find, spawn
 from anabranch.serve.edge.routes import EdgePlan, EdgeRoute, EdgeState, check_routes, plan_routes
 from anabranch.serve.edge.runtime_api import RuntimeApi
@@ -42,21 +42,21 @@ logger = logging.getLogger("anabranch.serve")
 
 
 class EdgeProxy:
-    """Owns a listening socket and the HAProxy behind it; ``start`` makes one.
+    """Owns listening sockets and the HAProxy behind them; ``start`` makes one.
 
-    While HAProxy is dead, connections wait in the socket's queue for the next HAProxy, which is
+    While HAProxy is dead, connections wait in the sockets' queues for the next HAProxy, which is
     there within a second and begins with the routes of the last ``apply``.
     """
 
     def __init__(
-        self, binary: Path, folder: Path, options: EdgeOptions, listen: tuple[str, int]
+        self, binary: Path, folder: Path, options: EdgeOptions, address: EdgeAddress
     ) -> None:
         self._binary, self._folder = binary, folder
-        self._options, self._listen = options, listen
+        self._options, self._address = options, address
         self._api = RuntimeApi(folder / STATS_SOCKET)
         self._routes: Mapping[str, EdgeRoute] | None = None
         self._unplaced: tuple[str, ...] = ()
-        self._listener: socket.socket | None = None
+        self._listeners: Mapping[str, socket.socket] = {}
         self._lock = asyncio.Lock()
         self._unsettled = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -68,7 +68,7 @@ class EdgeProxy:
         binary: Path,
         folder: Path,
         options: EdgeOptions,
-        listen: tuple[str, int],
+        address: EdgeAddress,
         routes: Mapping[str, EdgeRoute] | None = None,
     ) -> Self:
         """Return an edge that accepts connections, with all its files in ``folder``.
@@ -76,12 +76,12 @@ class EdgeProxy:
         A new HAProxy begins with ``routes``. An HAProxy of this folder that has lost its owner goes
         on under the new one if it was started for the same task, with the routes that it has until
         the first ``apply``, and makes room otherwise. EngineError where HAProxy cannot run,
-        with its own words, and where the port is taken.
+        with its own words, and where a port is taken.
         """
         if len(str(folder / STATS_SOCKET).encode()) > LONGEST_PATH:
             raise EngineError(f"the paths of the sockets in {folder} would be too long")
         check_routes(routes or {})
-        proxy = cls(binary, folder, options, listen)
+        proxy = cls(binary, folder, options, address)
         proxy._routes = routes
         await proxy._begin()
         proxy._tasks = [asyncio.create_task(proxy._watch()), asyncio.create_task(proxy._tidy())]
@@ -110,7 +110,7 @@ class EdgeProxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._close_listener()
+        self._close_listeners()
         await _end(self._process)
         if self._leaver is not None:
             await self._leaver
@@ -127,7 +127,7 @@ class EdgeProxy:
         try:
             self._process = await self._spawn(0 if orphan is None else 2 * STOP_S)
         except BaseException:
-            self._close_listener()
+            self._close_listeners()
             if self._leaver is not None:
                 await self._leaver
             raise
@@ -138,20 +138,20 @@ class EdgeProxy:
             answers = await self._api.pid() == orphan.pid
         except (OSError, EngineError):
             return False
-        return answers and without_servers(text) == configuration(self._options, self._listen, {})
+        return answers and without_servers(text) == configuration(self._options, self._address, {})
 
     async def _spawn(self, patience: float = 0) -> EdgeProcess:
         """Start HAProxy with the present routes, and wait until it answers."""
-        if self._listener is None:
-            self._listener = await listen(*self._listen, MAX_CONNECTIONS, patience)
+        if not self._listeners:
+            self._listeners = await listen(self._address, MAX_CONNECTIONS, patience)
         plan = self._plan(_EMPTY)
         (self._folder / ROUTES_MAP).write_text(
             "".join(f"{graph} {entry}\n" for graph, entry in plan.entries.items())
         )
         (self._folder / CONFIGURATION).write_text(
-            configuration(self._options, self._listen, plan.servers)
+            configuration(self._options, self._address, plan.servers)
         )
-        process = spawn(self._binary, self._folder, self._listener)
+        process = spawn(self._binary, self._folder, self._listeners)
         try:
             async with asyncio.timeout(START_S):
                 await self._answering(process)
@@ -175,10 +175,10 @@ class EdgeProxy:
                     return
             await asyncio.sleep(_POLL_S)
 
-    def _close_listener(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
+    def _close_listeners(self) -> None:
+        for listener in self._listeners.values():
+            listener.close()
+        self._listeners = {}
 
     def _plan(self, state: EdgeState) -> EdgePlan:
         plan = plan_routes(state, self._routes or {}, self._options.slots, ROUTES_MAP)

@@ -17,10 +17,16 @@ from anabranch.errors import EngineError
 
 GATEWAY = "_gateway"
 """Name under which the routes hold the servers of all requests that belong to no graph here."""
-GATEWAY_BACKEND = "gateway"
+FRONT = "_front"
+"""Name under which they hold the servers of all calls over gRPC that go to no graph here."""
+GATEWAY_BACKEND, FRONT_BACKEND = "gateway", "front"
 RETRY = ":retry"
 """End of the entries of graphs whose POST requests may be sent again."""
 _ONCE = ":once"
+_SHARED = {GATEWAY: GATEWAY_BACKEND, FRONT: FRONT_BACKEND}
+"""Backends that are no graph's, by the names under which routes hold their servers."""
+_KEYWORDS = {FRONT_BACKEND: " proto h2"}
+"""What is said of the servers of a backend; the others speak HTTP/1.1."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ADDRESS = re.compile(r"unix@/[A-Za-z0-9._/@+~-]+|[A-Za-z0-9._:\[\]-]+:[0-9]+")
 
@@ -52,9 +58,10 @@ class EdgeState:
 class EdgePlan:
     """The way from the state that is there to the state that is wanted.
 
-    ``commands`` for the runtime API, in order; ``entries`` and ``servers`` (addresses) that then
-    hold; ``leaving``: servers that took no new requests even before, and may be removed once idle;
-    ``draining``: whether others take none from now on; ``unplaced``: graphs that found no slot.
+    ``commands`` for the runtime API, in order; ``entries`` and ``servers`` (addresses, with
+    keywords) that then hold; ``leaving``: servers that took no new requests even before, and may be
+    removed once idle; ``draining``: whether others take none from now on; ``unplaced``: graphs that
+    found no slot.
     """
 
     commands: list[str]
@@ -68,7 +75,7 @@ class EdgePlan:
 def check_routes(routes: Mapping[str, EdgeRoute]) -> None:
     """Raise EngineError for a name or an address that a command of HAProxy could not hold."""
     for graph, route in routes.items():
-        if graph != GATEWAY and not _NAME.fullmatch(graph):
+        if graph not in _SHARED and not _NAME.fullmatch(graph):
             raise EngineError(f"the edge cannot route to a graph of the name {graph!r}")
         for address in route.addresses:
             if not _ADDRESS.fullmatch(address):
@@ -79,12 +86,12 @@ def plan_routes(
     state: EdgeState, routes: Mapping[str, EdgeRoute], slots: int, map_name: str
 ) -> EdgePlan:
     """Return how ``routes`` come into force; a graph without addresses is the gateway's."""
-    graphs = {graph for graph, route in routes.items() if route.addresses} - {GATEWAY}
+    graphs = {graph for graph, route in routes.items() if route.addresses} - _SHARED.keys()
     placed = _place(state, graphs, slots)
     entries = {graph: placed[graph] + _ending(routes[graph]) for graph in sorted(placed)}
-    backends = {**placed, **({GATEWAY: GATEWAY_BACKEND} if GATEWAY in routes else {})}
+    backends = {**placed, **{name: one for name, one in _SHARED.items() if name in routes}}
     servers = {
-        (backend, server_name(address)): address
+        (backend, server_name(address)): address + _KEYWORDS.get(backend, "")
         for graph, backend in backends.items()
         for address in routes[graph].addresses
     }

@@ -18,11 +18,13 @@ from anabranch.router.following import RETRY_S, Follower
 from anabranch.serve.calls.control_link import ControllerLink
 from anabranch.serve.calls.controller import NAMESPACE
 from anabranch.serve.edge.configuration import EdgeOptions
+from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.proxy import EdgeProxy
-from anabranch.serve.edge.routes import GATEWAY, EdgeRoute
+from anabranch.serve.edge.routes import FRONT, GATEWAY, EdgeRoute
 from anabranch.serve.edge.watch import RouterWatch
 from anabranch.serve.export.logs import write_logs
-from anabranch.serve.replicas.gateway import Listen, gateway_socket
+from anabranch.serve.replicas.front import front_socket
+from anabranch.serve.replicas.gateway import gateway_socket
 from anabranch.serve.sockets import BIND_S, FOLDER, unix_address, unix_folder
 from anabranch.serve.workers.launcher import FORKED
 
@@ -40,10 +42,10 @@ class Edge:
     meanwhile, with the routers that it knows.
     """
 
-    async def __init__(self, binary: Path, listen: Listen) -> None:  # type: ignore[misc]
+    async def __init__(self, binary: Path, address: EdgeAddress) -> None:  # type: ignore[misc]
         write_logs()
         self._binary = binary
-        self._listen = listen
+        self._address = address
         self._link = ControllerLink("edge")
         self._addresses = Follower("addresses", self._link.addresses, self._apply)
         self._known = Addresses()
@@ -53,7 +55,7 @@ class Edge:
         self._running = asyncio.create_task(self._start())
 
     async def ready(self) -> None:
-        """Wait until the port is open; EngineError with the reason where that takes too long."""
+        """Wait until the ports are open; EngineError with the reason where that takes too long."""
         try:
             async with asyncio.timeout(BIND_S):
                 await self._open.wait()
@@ -61,7 +63,7 @@ class Edge:
             raise EngineError(f"the edge does not start: {self._problem}") from None
 
     async def _start(self) -> None:
-        """Open the port as soon as that can be done, and follow the addresses from then on."""
+        """Open the ports as soon as that can be done, and follow the addresses from then on."""
         while not self._open.is_set():
             try:
                 await self._started()
@@ -73,13 +75,16 @@ class Edge:
         self._addresses.start()
 
     async def _started(self) -> None:
-        folder, gateway = unix_folder(), gateway_socket()
-        if folder is None or gateway is None:
+        folder, gateway, front = unix_folder(), gateway_socket(), front_socket()
+        if folder is None or gateway is None or front is None:
             raise EngineError(f"variable {FOLDER} names no folder")
-        self._gateway = EdgeRoute((unix_address(gateway),), idempotent=False)
+        self._shared = {
+            GATEWAY: EdgeRoute((unix_address(gateway),), idempotent=False),
+            FRONT: EdgeRoute((unix_address(front),), idempotent=False),
+        }
         options = EdgeOptions(threads=min(_MOST_THREADS, os.cpu_count() or 1))
         self._proxy = await EdgeProxy.start(
-            self._binary, folder, options, self._listen, {GATEWAY: self._gateway}
+            self._binary, folder, options, self._address, self._shared
         )
 
     async def _apply(self, addresses: Addresses) -> None:
@@ -103,11 +108,11 @@ class Edge:
             )
             for graph, routers in self._known.routers.items()
         }
-        await self._proxy.apply({**routes, GATEWAY: self._gateway})
+        await self._proxy.apply({**routes, **self._shared})
 
 
-def start_edge(binary: Path, listen: Listen) -> None:
-    """Start the edge on the head node if it does not run, and wait until it has its port.
+def start_edge(binary: Path, address: EdgeAddress) -> None:
+    """Start the edge on the head node if it does not run, and wait until it has its ports.
 
     Raises EngineError where it cannot, or what Ray raises.
     """
@@ -123,5 +128,5 @@ def start_edge(binary: Path, listen: Listen) -> None:
         runtime_env=FORKED,
         scheduling_strategy=NodeAffinitySchedulingStrategy(head, soft=False),
     )
-    edge = configured.remote(binary, listen)
+    edge = configured.remote(binary, address)
     ray.get(edge.ready.remote(), timeout=_READY_S)

@@ -1,11 +1,14 @@
 """The front for gRPC as a Serve deployment of its own: it dies with no graph; Serve restarts it.
 
+It is behind the edge, or on the public port where there is none.
+
 Serve's own proxy for gRPC finds an application by a metadata field that clients of the protocol do
 not send.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -14,7 +17,8 @@ from anabranch.router.grpc.servers import FrontServer
 from anabranch.router.limits import RequestLimits
 from anabranch.serve.calls.control_link import ControllerLink, token_digest
 from anabranch.serve.export.logs import write_logs
-from anabranch.serve.sockets import patiently
+from anabranch.serve.replicas.gateway import Listen
+from anabranch.serve.sockets import patiently, unix_folder
 from anabranch.serve.workers.launcher import FORKED
 
 FRONT_APP = "anabranch.grpc"
@@ -24,15 +28,28 @@ _HEALTH_PERIOD = 1.0
 """Seconds until Serve sees that a front has died."""
 
 
+def front_socket() -> Path | None:
+    """The front's Unix socket, on the engine's own machine."""
+    folder = unix_folder()
+    return None if folder is None else folder / "front.sock"
+
+
 class FrontReplica:
-    """The one replica of the front."""
+    """The one replica of the front; it answers the calls that the edge sends to no graph's router.
+
+    With ``listen`` it stands in front itself, at that host and port.
+    """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, digest: str, host: str, port: int, limits: RequestLimits
+        self, digest: str, limits: RequestLimits, listen: Listen | None
     ) -> None:
         write_logs()
         self._server = FrontServer(ControllerLink("front", digest), limits)
-        await patiently(lambda: self._server.start(host, port))
+        path = front_socket()
+        if listen is not None:
+            await patiently(lambda: self._server.start(*listen))
+        elif path is not None:
+            await self._server.start_unix(path)
 
     async def __del__(self) -> None:
         server = getattr(self, "_server", None)
@@ -40,7 +57,7 @@ class FrontReplica:
             await server.stop(_GRACE_S)
 
 
-def front_app(token: str, host: str, port: int, limits: RequestLimits) -> serve.Application:
+def front_app(token: str, limits: RequestLimits, listen: Listen | None) -> serve.Application:
     """The front's Serve application, which has no route; it runs on the engine's own machine."""
     decorate: Any = serve.deployment(
         name="front",
@@ -55,5 +72,5 @@ def front_app(token: str, host: str, port: int, limits: RequestLimits) -> serve.
         graceful_shutdown_timeout_s=2 * _GRACE_S,
     )
     return decorate(FrontReplica).bind(  # type: ignore[no-any-return]
-        token_digest(token), host, port, limits
+        token_digest(token), limits, listen
     )

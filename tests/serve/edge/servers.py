@@ -16,6 +16,7 @@ import pytest
 
 from anabranch.control.engine.flags import haproxy_binary
 from anabranch.serve.edge.configuration import EdgeOptions
+from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.process import PID_FILE
 from anabranch.serve.edge.proxy import EdgeProxy
 from anabranch.serve.edge.routes import EdgeRoute
@@ -161,10 +162,11 @@ async def load(port: int, done: asyncio.Event, path: str) -> list[object]:
 
 
 class Site(NamedTuple):
-    """An edge, its port, and the folder of everything."""
+    """An edge, its ports for HTTP and for gRPC, and the folder of everything."""
 
     proxy: EdgeProxy
     port: int
+    grpc: int
     folder: Path
 
 
@@ -178,13 +180,18 @@ def short_folder() -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def free_address() -> EdgeAddress:
+    """An address on loopback whose ports are free."""
+    return EdgeAddress("127.0.0.1", *free_ports(2))
+
+
 @asynccontextmanager
 async def edge(options: EdgeOptions = OPTIONS) -> AsyncIterator[Site]:
-    (port,) = free_ports(1)
+    address = free_address()
     with short_folder() as folder:
-        proxy = await EdgeProxy.start(BINARY, folder, options, ("127.0.0.1", port))
+        proxy = await EdgeProxy.start(BINARY, folder, options, address)
         try:
-            yield Site(proxy, port, folder)
+            yield Site(proxy, address.http, address.grpc, folder)
         finally:
             await proxy.close()
 

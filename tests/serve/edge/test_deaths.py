@@ -16,8 +16,8 @@ import pytest
 import uvloop
 
 from anabranch.serve.edge.configuration import EdgeOptions
+from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.proxy import EdgeProxy
-from tests.ports import free_ports
 from tests.serve.edge.servers import (
     BINARY,
     OPTIONS,
@@ -26,6 +26,7 @@ from tests.serve.edge.servers import (
     connection,
     edge,
     eventually,
+    free_address,
     load,
     needs_haproxy,
     pid_of,
@@ -39,13 +40,14 @@ PATH = "/v2/models/a/infer"
 OWNER = """
 import asyncio, sys
 from pathlib import Path
+from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.proxy import EdgeProxy
 from anabranch.serve.edge.routes import EdgeRoute
 from tests.serve.edge.servers import OPTIONS
 
-async def own(binary, folder, port, *addresses):
-    listen = ("127.0.0.1", int(port))
-    proxy = await EdgeProxy.start(Path(binary), Path(folder), OPTIONS, listen)
+async def own(binary, folder, http, grpc, *addresses):
+    address = EdgeAddress("127.0.0.1", int(http), int(grpc))
+    proxy = await EdgeProxy.start(Path(binary), Path(folder), OPTIONS, address)
     await proxy.apply({"a": EdgeRoute(addresses, False)})
     print("ready", flush=True)
     await asyncio.Event().wait()
@@ -125,10 +127,10 @@ def test_routes_that_come_while_haproxy_is_dead_are_those_of_the_successor() -> 
     asyncio.run(main())
 
 
-async def abandoned(folder: Path, port: int, *addresses: str) -> int:
+async def abandoned(folder: Path, at: EdgeAddress, *addresses: str) -> int:
     """Leave an HAProxy whose owner, a process of its own, was killed; its pid."""
     owner = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", OWNER, BINARY, folder, str(port), *addresses),
+        *(sys.executable, "-c", OWNER, BINARY, folder, str(at.http), str(at.grpc), *addresses),
         stdout=asyncio.subprocess.PIPE,
     )
     assert owner.stdout is not None
@@ -145,14 +147,14 @@ async def gone(pid: int) -> bool:
 
 def test_an_orphan_with_the_same_task_goes_on_under_a_new_owner() -> None:
     async def main() -> None:
-        (port,) = free_ports(1)
+        address = free_address()
         with short_folder() as folder:
             async with Server(folder, "r1") as one, Server(folder, "r2") as two:
-                orphan = await abandoned(folder, port, one.address)
-                async with connection(port) as client:
+                orphan = await abandoned(folder, address, one.address)
+                async with connection(address.http) as client:
                     assert (await client.ask(PATH)).document[0] == "r1"
                     proxy = await EdgeProxy.start(
-                        BINARY, folder, OPTIONS, ("127.0.0.1", port), {"a": route(two)}
+                        BINARY, folder, OPTIONS, address, {"a": route(two)}
                     )
                     assert pid_of(folder) == orphan
                     assert (await client.ask(PATH)).document[0] == "r1"
@@ -162,7 +164,7 @@ def test_an_orphan_with_the_same_task_goes_on_under_a_new_owner() -> None:
 
                 async def served() -> bool:
                     with suppress(OSError, EOFError):
-                        return (await ask(port, PATH)).document[0] == "r2"
+                        return (await ask(address.http, PATH)).document[0] == "r2"
                     return False
 
                 await eventually(served)
@@ -175,21 +177,21 @@ def test_an_orphan_with_the_same_task_goes_on_under_a_new_owner() -> None:
 
 def test_an_orphan_with_another_task_makes_room_and_finishes_its_requests() -> None:
     async def main() -> None:
-        (port,) = free_ports(1)
+        address = free_address()
         other = EdgeOptions(threads=1, slots=3)
         with short_folder() as folder:
             async with Server(folder, "r1", "wait") as one, Server(folder, "r2") as two:
-                orphan = await abandoned(folder, port, one.address)
-                async with connection(port) as client:
+                orphan = await abandoned(folder, address, one.address)
+                async with connection(address.http) as client:
                     asked = asyncio.create_task(client.ask(PATH))
 
                     async def arrived() -> bool:
                         return bool(one.seen)
 
                     await eventually(arrived)
-                    proxy = await EdgeProxy.start(BINARY, folder, other, ("127.0.0.1", port))
+                    proxy = await EdgeProxy.start(BINARY, folder, other, address)
                     await proxy.apply({"a": route(two)})
-                    assert (await ask(port, PATH)).document[0] == "r2"
+                    assert (await ask(address.http, PATH)).document[0] == "r2"
                     one.go.set()
                     assert (await asked).document[0] == "r1"
                 await eventually(lambda: gone(orphan))
@@ -200,15 +202,15 @@ def test_an_orphan_with_another_task_makes_room_and_finishes_its_requests() -> N
 
 def test_a_stopped_orphan_is_killed() -> None:
     async def main() -> None:
-        (port,) = free_ports(1)
+        address = free_address()
         with short_folder() as folder:
-            orphan = await abandoned(folder, port)
+            orphan = await abandoned(folder, address)
             os.kill(orphan, signal.SIGSTOP)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("anabranch.serve.edge.runtime_api.TIMEOUT_S", 0.2)
                 patch.setattr("anabranch.serve.edge.process.STOP_S", 0.2)
-                proxy = await EdgeProxy.start(BINARY, folder, OPTIONS, ("127.0.0.1", port))
-            assert (await ask(port, PATH)).status == 503
+                proxy = await EdgeProxy.start(BINARY, folder, OPTIONS, address)
+            assert (await ask(address.http, PATH)).status == 503
             assert await gone(orphan)
             await proxy.close()
 

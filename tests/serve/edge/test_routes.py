@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from anabranch.errors import EngineError
 from anabranch.serve.edge.routes import (
+    FRONT,
+    FRONT_BACKEND,
     GATEWAY,
     GATEWAY_BACKEND,
     RETRY,
@@ -23,8 +25,9 @@ from anabranch.serve.edge.routes import (
 )
 
 SLOTS = 4
+SHARED = {GATEWAY: GATEWAY_BACKEND, FRONT: FRONT_BACKEND}
 MAP = "routes.map"
-GRAPHS = ["a", "b", "c", "d", "e", GATEWAY]
+GRAPHS = ["a", "b", "c", "d", "e", GATEWAY, FRONT]
 ADDRESSES = ["unix@/r/1", "unix@/r/2", "unix@/r/3", "10.0.0.1:80"]
 Routes = Mapping[str, EdgeRoute]
 
@@ -47,7 +50,8 @@ class Model:
 
     def run(self, command: str) -> None:
         match command.split():
-            case ["add", "server", server, address]:
+            case ["add", "server", server, address, *keywords]:
+                assert keywords == (["proto", "h2"] if server.startswith("front/") else [])
                 backend, name = server.split("/")
                 assert name == server_name(address)
                 assert (backend, name) not in self.servers
@@ -79,7 +83,7 @@ class Model:
             graph: (self.ready(backend_of_entry(entry)), entry.endswith(RETRY))
             for graph, entry in self.entries.items()
         }
-        return {**found, GATEWAY: (self.ready(GATEWAY_BACKEND), False)}
+        return {**found, **{name: (self.ready(backend), False) for name, backend in SHARED.items()}}
 
 
 def apply(model: Model, wanted: Routes, removable: bool) -> None:
@@ -89,7 +93,7 @@ def apply(model: Model, wanted: Routes, removable: bool) -> None:
     for command in plan.commands:
         model.run(command)
         for graph, (servers, _) in model.meaning().items():
-            if graph != GATEWAY:
+            if graph not in SHARED:
                 assert servers, f"{graph} has no server after {command}"
         assert lasting <= model.entries.keys()
         backends = [backend_of_entry(entry) for entry in model.entries.values()]
@@ -117,8 +121,9 @@ def test_any_sequence_ends_where_the_last_routes_alone_end(
     apply(fresh, last, removable=True)
     found, expected = model.meaning(), fresh.meaning()
     assert len(found) == len(expected)
-    assert found[GATEWAY] == (names(last.get(GATEWAY, EdgeRoute((), False))), False)
-    for graph in found.keys() - {GATEWAY}:
+    for name in SHARED:
+        assert found[name] == (names(last.get(name, EdgeRoute((), False))), False)
+    for graph in found.keys() - SHARED.keys():
         assert found[graph] == (names(last[graph]), last[graph].idempotent)
     assert all(model.servers.values())
     assert len(model.servers) == sum(len(servers) for servers, _ in found.values())

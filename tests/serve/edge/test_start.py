@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from anabranch.errors import EngineError
+from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.process import PID_FILE, find
 from anabranch.serve.edge.proxy import EdgeProxy
 from tests.ports import free_ports
@@ -22,6 +23,7 @@ from tests.serve.edge.servers import (
     Server,
     ask,
     edge,
+    free_address,
     needs_haproxy,
     pid_of,
     route,
@@ -32,15 +34,17 @@ pytestmark = needs_haproxy
 
 
 def start(folder: Path, port: int, binary: Path = BINARY) -> None:
-    asyncio.run(EdgeProxy.start(binary, folder, OPTIONS, ("127.0.0.1", port)))
+    address = EdgeAddress("127.0.0.1", port, *free_ports(1))
+    asyncio.run(EdgeProxy.start(binary, folder, OPTIONS, address))
 
 
-def test_nothing_is_open_but_the_port_and_a_socket_of_the_owner() -> None:
+def test_nothing_is_open_but_the_ports_and_a_socket_of_the_owner() -> None:
     async def main() -> None:
         async with edge() as site:
             process = psutil.Process(pid_of(site.folder))
             listening = process.net_connections("tcp")
-            assert [(one.laddr.port, one.status) for one in listening] == [(site.port, "LISTEN")]
+            assert {one.status for one in listening} == {"LISTEN"}
+            assert [one.laddr.port for one in listening] == [site.port, site.grpc]
             mode = (site.folder / "admin.sock").stat().st_mode
             assert stat.S_ISSOCK(mode)
             assert stat.S_IMODE(mode) == 0o600
@@ -50,27 +54,28 @@ def test_nothing_is_open_but_the_port_and_a_socket_of_the_owner() -> None:
 
 def test_after_its_end_nothing_is_left() -> None:
     async def main() -> None:
-        (port,) = free_ports(1)
+        address = free_address()
         with short_folder() as folder:
-            proxy = await EdgeProxy.start(BINARY, folder, OPTIONS, ("127.0.0.1", port))
+            proxy = await EdgeProxy.start(BINARY, folder, OPTIONS, address)
             pid = pid_of(folder)
             await proxy.close()
             assert not list(folder.iterdir())
             assert not psutil.pid_exists(pid)
-            with socket.create_server(("127.0.0.1", port)):
-                pass
+            for port in (address.http, address.grpc):
+                with socket.create_server(("127.0.0.1", port)):
+                    pass
 
     asyncio.run(main())
 
 
 def test_the_first_request_finds_the_routes_that_a_new_edge_begins_with() -> None:
     async def main() -> None:
-        (port,) = free_ports(1)
+        address = free_address()
         with short_folder() as folder:
             async with Server(folder, "r1") as one:
                 routes = {"a": route(one)}
-                proxy = await EdgeProxy.start(BINARY, folder, OPTIONS, ("127.0.0.1", port), routes)
-                assert (await ask(port, "/v2/models/a/infer")).document[0] == "r1"
+                proxy = await EdgeProxy.start(BINARY, folder, OPTIONS, address, routes)
+                assert (await ask(address.http, "/v2/models/a/infer")).document[0] == "r1"
                 await proxy.close()
 
     asyncio.run(main())
@@ -82,6 +87,16 @@ def test_a_taken_port() -> None:
         with pytest.raises(EngineError, match=f"127.0.0.1:{port}: Address already in use"):
             start(folder, port)
         assert not list(folder.iterdir())
+
+
+def test_a_taken_port_for_grpc_leaves_the_other_port_free() -> None:
+    with short_folder() as folder, socket.create_server(("127.0.0.1", 0)) as other:
+        (http,), grpc = free_ports(1), other.getsockname()[1]
+        address = EdgeAddress("127.0.0.1", http, grpc)
+        with pytest.raises(EngineError, match=f"127.0.0.1:{grpc}: Address already in use"):
+            asyncio.run(EdgeProxy.start(BINARY, folder, OPTIONS, address))
+        with socket.create_server(("127.0.0.1", http)):
+            pass
 
 
 def test_a_binary_that_refuses_says_why() -> None:

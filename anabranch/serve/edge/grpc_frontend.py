@@ -1,0 +1,108 @@
+"""HAProxy's frontend for gRPC: which calls go to routers, and the errors that HAProxy tells itself.
+
+ModelInfer goes to the routers of the graph that the message names, as HTTP/1.1, if one whole
+message is in HAProxy's buffer and nothing about the call is unusual. All other calls go to the
+front, which speaks gRPC itself: other methods, streams, large or compressed messages, graphs
+without routers, and calls that are malformed. So a client cannot tell the two ways apart.
+
+HAProxy has no pings of HTTP/2, so TCP finds clients that have gone. A status of HAProxy's own is a
+reply of headers only (gRPC's PROTOCOL-HTTP2, Trailers-Only), of HTTP status 200: clients go by
+``grpc-status`` then, not by the meaning of an HTTP status.
+"""
+
+from __future__ import annotations
+
+from grpc import StatusCode
+
+from anabranch.router.grpc.messages import path
+from anabranch.serve.edge.listener import GRPC
+from anabranch.serve.edge.routes import FRONT_BACKEND, RETRY
+
+MAX_CALLS = 1024
+"""Calls of ModelInfer in progress at a time; also calls of any kind on one connection."""
+MAX_HEADERS = 8192
+"""Most bytes of headers of a call that goes to a router: gRPC's own server judges others."""
+MESSAGE_S = 8
+"""Time that a client may take to send a message, as far as it fits into the buffer, in seconds."""
+START_S = 10
+"""Time that a client may take from its connection to its first call, in seconds."""
+IDLE_S = 300
+"""Time that a connection may have no call, in seconds."""
+_FOREVER = "24d"
+"""A call takes as long as its client and its graph let it."""
+
+_STATUSES = {
+    400: (StatusCode.INTERNAL, "the call cannot be read"),
+    408: (StatusCode.DEADLINE_EXCEEDED, "the message did not arrive within {MESSAGE_S}s"),
+    500: (StatusCode.INTERNAL, "the edge failed"),
+    502: (StatusCode.UNAVAILABLE, "the router ended before it answered; try again"),
+    503: (StatusCode.UNAVAILABLE, "no replica can take the call now; try again later"),
+    504: (StatusCode.UNAVAILABLE, "the router did not answer in time"),
+}
+"""Status that a client is told in place of an HTTP status."""
+_FULL = f"{MAX_CALLS} calls are in progress, the most that may pass; try again later"
+_TOLD = "if { res.hdr(grpc-status) -m found }"
+_USUAL = (
+    "METH_POST { req.hdr(content-type) application/grpc application/grpc+proto }"
+    " { req.body_size,sub(txn.size) eq 0 } !{ req.hdr(grpc-encoding) -m found }"
+    f" in-time !{{ req.fhdr_cnt(grpc-timeout) gt 1 }} {{ req.hdrs,length le {MAX_HEADERS} }}"
+)
+"""Conditions under which a call of ModelInfer goes to a router.
+
+The first five bytes are a flag and a size: as one number, that is the size of the rest of a body of
+one message only if the message is not compressed.
+"""
+_ROUTED = "if { var(txn.route) -m found }"
+
+
+def grpc_frontend(routes_map: str) -> list[str]:
+    """Return the lines of the frontend; ``routes_map`` names the file of the map of graphs.
+
+    A reply waits here until it is complete, or as long as the buffer. Then a router that died once
+    it had begun to answer has left no message, and the client is told of it.
+    """
+    return [
+        # With "proto h2", a connection that sends nothing would be kept as long as a call.
+        f'bind "fd@${{{GRPC}}}"',
+        f"timeout client {_FOREVER}",
+        f"timeout http-request {START_S}s",
+        f"timeout http-keep-alive {IDLE_S}s",
+        "option clitcpka",
+        "clitcpka-idle 60s",
+        "clitcpka-intvl 5s",
+        "clitcpka-cnt 2",
+        "option http-no-delay",
+        *(_error(status) for status in _STATUSES),
+        "http-request reject if !HTTP_2.0",
+        "stick-table type integer size 1 store conn_cur",
+        f"acl infer pathq {path('ModelInfer')}",
+        "acl in-time req.fhdr_cnt(grpc-timeout) eq 0",
+        "acl in-time req.fhdr(grpc-timeout) -m reg ^[1-9][0-9]{0,7}[HMSmun]$",
+        "http-request track-sc0 int(1) if infer",
+        f"http-request return status 503 {_told(StatusCode.UNAVAILABLE, _FULL)}"
+        f" if infer {{ sc0_conn_cur gt {MAX_CALLS} }}",
+        f"http-request wait-for-body time {MESSAGE_S}s if infer",
+        "http-request set-var(txn.size) req.body,bytes(0,5),hex,hex2i,add(5) if infer",
+        f"http-request set-var(txn.route) req.body,ungrpc(1),map_str({routes_map})"
+        f" if infer {_USUAL}",
+        f"http-request disable-l7-retry if !{{ var(txn.route) -m end {RETRY} }}",
+        f"use_backend %[var(txn.route),field(1,:)] {_ROUTED}",
+        f"default_backend {FRONT_BACKEND}",
+        f"http-response wait-for-body time {_FOREVER} {_ROUTED}",
+        f"http-response return status 502 {_told(*_STATUSES[502])}"
+        f" {_ROUTED} {{ res.body_size eq 0 }}",
+        f"http-after-response set-status 200 {_TOLD}",
+        f"http-after-response set-header content-type application/grpc {_TOLD}",
+        f"http-after-response del-header content-length {_TOLD}",
+    ]
+
+
+def _error(status: int) -> str:
+    code, message = _STATUSES[status]
+    return f"http-error status {status} {_told(code, message.format(MESSAGE_S=MESSAGE_S))}"
+
+
+def _told(code: StatusCode, message: str) -> str:
+    """Return the headers that tell a client a status; its message needs no encoding."""
+    later = " hdr retry-after 1" if "later" in message else ""
+    return f'hdr grpc-status {code.value[0]} hdr grpc-message "{message}"{later}'

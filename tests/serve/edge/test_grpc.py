@@ -1,0 +1,251 @@
+"""Calls of gRPC's own clients through the edge: to lean sockets, and past them to the front."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc import StatusCode
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from anabranch.router.grpc.messages import StreamResponse, path
+from anabranch.serve.edge import configuration, grpc_frontend
+from anabranch.serve.edge.routes import EdgeRoute
+from tests.router.conftest import make_arms
+from tests.router.grpc.conftest import Stub, connected, failure, infer_request, trailer
+from tests.router.grpc.test_servicer import Hanging
+from tests.serve.edge.routers import FakeRouter, grpc_edge, served_graphs
+from tests.serve.edge.servers import eventually, needs_haproxy, route
+
+pytestmark = needs_haproxy
+METHOD = path("ModelInfer")
+
+
+async def ask(stub: Stub, graph: str = "a", size: int = 0, **options: Any) -> str:
+    """The name of the router that answers."""
+    message = infer_request(name=graph, id="i" * size).SerializeToString()
+    call = stub.channel.unary_unary(METHOD)(message, **{"timeout": 30, **options})
+    answer: bytes = await call
+    return answer.decode()
+
+
+def test_any_number_of_graphs_by_the_name_in_the_message() -> None:
+    async def main() -> None:
+        async with grpc_edge() as at, AsyncExitStack() as stack:
+            names = [f"graph-{number}" for number in range(6)]
+            routers = [
+                await stack.enter_async_context(FakeRouter(at.site.folder, name)) for name in names
+            ]
+            await at.route(**{one.name: route(one) for one in routers})
+            for _ in range(2):
+                assert [await ask(at.stub, name) for name in names] == names
+            assert (await failure(ask(at.stub, "graph"))).code() is StatusCode.NOT_FOUND
+            assert {line for one in routers for line in one.seen} == {f"POST {METHOD} HTTP/1.1"}
+            await at.route(**{names[0]: route(routers[1])})
+            assert await ask(at.stub, names[0]) == names[1]
+            assert (await failure(ask(at.stub, names[1]))).code() is StatusCode.NOT_FOUND
+
+    asyncio.run(main())
+
+
+def test_calls_of_one_connection_are_spread_over_the_routers() -> None:
+    async def main() -> None:
+        async with (
+            grpc_edge() as at,
+            FakeRouter(at.site.folder, "r1", "wait") as one,
+            FakeRouter(at.site.folder, "r2", "wait") as two,
+        ):
+            await at.route(a=route(one, two))
+            asked = [asyncio.create_task(ask(at.stub)) for _ in range(20)]
+
+            async def arrived() -> bool:
+                return len(one.seen) + len(two.seen) == 20
+
+            await eventually(arrived)
+            one.go.set()
+            two.go.set()
+            assert Counter(await asyncio.gather(*asked)) == {"r1": 10, "r2": 10}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "first"),
+    [("refuse", True), ("hang up", True), ("hang up", False)],
+)
+def test_a_call_that_may_be_evaluated_again_outlives_its_router(
+    behaviour: str, first: bool
+) -> None:
+    async def main() -> None:
+        async with (
+            grpc_edge() as at,
+            FakeRouter(at.site.folder, "good") as good,
+            FakeRouter(at.site.folder, "bad") as bad,
+        ):
+            await at.route(a=route(bad, good, idempotent=True))
+            while not first and not bad.seen:
+                await ask(at.stub)
+            bad.behaviour = behaviour
+            assert {await ask(at.stub) for _ in range(8)} == {"good"}
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["new connection", "old connection"])
+def test_a_call_that_may_be_evaluated_once_is_sent_once(first: bool) -> None:
+    async def main() -> None:
+        async with grpc_edge() as at, FakeRouter(at.site.folder, "r") as router:
+            await at.route(a=route(router))
+            if not first:
+                await ask(at.stub)
+                router.seen.clear()
+            router.behaviour = "begin"
+            error = await failure(ask(at.stub))
+            assert error.code() is StatusCode.UNAVAILABLE
+            assert error.details() == "the router ended before it answered; try again"
+            assert len(router.seen) == 1
+
+    asyncio.run(main())
+
+
+def test_a_router_that_has_gone_costs_nothing() -> None:
+    async def main() -> None:
+        async with grpc_edge() as at, FakeRouter(at.site.folder, "good") as good:
+            await at.route(a=route(FakeRouter(at.site.folder, "gone"), good))
+            assert {await ask(at.stub) for _ in range(6)} == {"good"}
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_no_router_and_no_front_is_a_status_that_says_when_to_try_again() -> None:
+    async def main() -> None:
+        async with grpc_edge() as at:
+            await at.route(a=route(FakeRouter(at.site.folder, "gone")))
+            error = await failure(ask(at.stub))
+            assert error.code() is StatusCode.UNAVAILABLE
+            assert trailer(error)["retry-after"] == "1"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("floats", "goes_lean"), [(4, True), (15_000, True), (50_000, False), (1_250_000, False)]
+)
+def test_large_messages_take_the_other_way(floats: int, goes_lean: bool) -> None:
+    async def main() -> None:
+        x = np.arange(floats, dtype=np.float32).reshape(-1, 2)
+        async with served_graphs({"demo": make_arms()}) as (at, routers):
+            answer = await at.stub("ModelInfer", infer_request(x=x))
+            found = np.frombuffer(answer.raw_output_contents[0], np.float32)
+            assert np.array_equal(found, x.ravel() * 2)
+            assert routers["demo"].seen == [METHOD] * goes_lean
+
+    asyncio.run(main())
+
+
+def test_all_else_is_the_front_s() -> None:
+    async def main() -> None:
+        async with served_graphs({"demo": make_arms()}) as (at, routers):
+            stub = at.stub
+            assert (await stub("ServerLive")).live
+            assert (await stub("ModelMetadata", name="demo")).name == "demo"
+            assert (await stub("ModelReady", name="demo")).ready
+            call = stub.stream([infer_request(id=str(number)) for number in range(3)])
+            answers = [answer async for answer in call]
+            assert [one.infer_response.id for one in answers] == ["0", "1", "2"]
+            assert isinstance(answers[0], StreamResponse)
+            health = health_pb2_grpc.HealthStub(stub.channel)
+            found = await health.Check(health_pb2.HealthCheckRequest(service="demo"))
+            assert found.status == health_pb2.HealthCheckResponse.SERVING
+            packed = await stub.channel.unary_unary(METHOD)(
+                infer_request().SerializeToString(), compression=grpc.Compression.Gzip
+            )
+            assert packed
+            assert (await failure(stub.channel.unary_unary("/a/b")(b""))).code() is (
+                StatusCode.UNIMPLEMENTED
+            )
+            assert routers["demo"].seen == []
+
+    asyncio.run(main())
+
+
+def test_a_deadline_and_a_client_that_gives_up_end_the_work() -> None:
+    async def main() -> None:
+        step = Hanging()
+        async with served_graphs({"demo": make_arms(step)}) as (at, routers):
+            error = await failure(at.stub("ModelInfer", infer_request(), timeout=0.3))
+            assert error.code() is StatusCode.DEADLINE_EXCEEDED
+            await step.cancelled.wait()
+            step.begun.clear()
+            step.cancelled.clear()
+            call = at.stub("ModelInfer", infer_request())
+            asked = asyncio.create_task(failure(call))
+            await step.begun.wait()
+            call.cancel()
+            await step.cancelled.wait()
+            await asyncio.gather(asked, return_exceptions=True)
+            assert routers["demo"].seen == [METHOD] * 2
+
+    asyncio.run(main())
+
+
+def test_more_calls_than_may_pass_are_told_to_try_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_frontend, "MAX_CALLS", 4)
+
+    async def main() -> None:
+        async with (
+            grpc_edge() as at,
+            FakeRouter(at.site.folder, "r", "wait") as router,
+            connected(f"127.0.0.1:{at.site.grpc}") as other,
+        ):
+            await at.route(a=route(router))
+            asked = [asyncio.create_task(ask(at.stub)) for _ in range(4)]
+
+            async def arrived() -> bool:
+                return len(router.seen) == 4
+
+            await eventually(arrived)
+            error = await failure(ask(other))
+            assert error.code() is StatusCode.UNAVAILABLE
+            assert trailer(error)["retry-after"] == "1"
+            assert (await other("ServerLive")).live
+            router.go.set()
+            assert await asyncio.gather(*asked) == ["r"] * 4
+            assert await ask(other) == "r"
+
+    asyncio.run(main())
+
+
+def test_more_calls_of_a_connection_than_may_pass_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(configuration, "MAX_CALLS", 2)
+
+    async def main() -> None:
+        async with grpc_edge() as at, FakeRouter(at.site.folder, "r", "wait") as router:
+            await at.route(a=route(router))
+            asked = [asyncio.create_task(ask(at.stub)) for _ in range(5)]
+
+            async def arrived() -> bool:
+                return len(router.seen) == 2
+
+            await eventually(arrived)
+            router.go.set()
+            assert await asyncio.gather(*asked) == ["r"] * 5
+
+    asyncio.run(main())
+
+
+def test_a_sleeping_graph_is_woken_by_the_front() -> None:
+    async def main() -> None:
+        async with served_graphs({"demo": make_arms()}) as (at, routers):
+            await at.route(demo=EdgeRoute((), False))
+            woken = await at.stub("ModelInfer", infer_request())
+            assert woken.model_name == "demo"
+            assert routers["demo"].seen == []
+
+    asyncio.run(main())
