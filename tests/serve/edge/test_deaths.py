@@ -235,4 +235,5 @@ def test_an_edge_that_ends_again_and_again_is_started_after_a_pause(
     asyncio.run(main())
     # HAProxy may be killed before its owner knows that it is there.
     found = [record.message for record in caplog.records if "again in" in record.message]
-    assert found == [f"HAProxy ended; it starts again in {pause}s" for pause in (0.1, 0.2, 0.4, 0.4)]
+    pauses = (0.1, 0.2, 0.4, 0.4)
+    assert found == [f"HAProxy ended; it starts again in {pause}s" for pause in pauses]
