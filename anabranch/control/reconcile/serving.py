@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +17,7 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus
 
 from anabranch.control.lifecycle.decide import App, Status, parse_app
+from anabranch.control.reconcile.together import Together
 from anabranch.control.release.release import REVISION_VARIABLE, Release
 from anabranch.errors import EngineError, Unavailable
 from anabranch.graph.plan.plan import HEAD, MONITORS, Plan, Segment
@@ -33,9 +33,6 @@ from anabranch.serve.replicas.segment import SegmentReplica, actor_options
 from anabranch.serve.scaling.scaling import is_autoscaled, scaling_options
 from anabranch.serve.sockets import unix_folder
 
-_STARTING = threading.Lock()
-"""Serve 2.60 pickles what a deployment is configured with by way of a registry that all threads
-share, so that two at once may fail: "… is not registered for pickle by value"."""
 _MANY = 100_000
 """More requests than a replica ever has: the router's own gate is what bounds them."""
 _HEALTH_PERIOD = 5.0
@@ -122,13 +119,20 @@ def start(part: Part, release: Release, limits: RequestLimits) -> None:
     name = app_name(release.graph, part, release.revision)
     if is_autoscaled(release.plan.head.scaling):
         release = replace(release, running=_running(release.graph))
-    with _STARTING:
-        target = _BUILDERS[part](release, limits)
-        serve.run_many(
-            [serve.RunTarget(target, name, route_prefix=None)],
-            wait_for_ingress_deployment_creation=False,
-            wait_for_applications_running=False,
-        )
+    _STARTS.do(lambda: serve.RunTarget(_BUILDERS[part](release, limits), name, route_prefix=None))
+
+
+def _run(builders: Sequence[Callable[[], serve.RunTarget]]) -> None:
+    serve.run_many(
+        [build() for build in builders],
+        wait_for_ingress_deployment_creation=False,
+        wait_for_applications_running=False,
+    )
+
+
+_STARTS = Together(_run)
+"""Serve 2.60 pickles what a deployment is configured with by way of a registry that all threads
+share, so that two calls at once may fail: "… is not registered for pickle by value"."""
 
 
 def _running(graph: str) -> int:
