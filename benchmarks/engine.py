@@ -27,18 +27,34 @@ class Engine:
     folder: Path
     port: int
     env: Mapping[str, str] = field(default_factory=dict)
+    grpc_port: int = field(default_factory=free_port)
+    dashboard_port: int = field(default_factory=free_port)
 
     @property
     def url(self) -> str:
         """Where it answers."""
         return f"http://{HOST}:{self.port}"
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Variables of the commands."""
+        return {**os.environ, **self.env, "ANABRANCH_HOME": str(self.folder / "home")}
+
+    def up(self) -> None:
+        """Start it."""
+        others = ("--grpc-port", self.grpc_port, "--dashboard-port", self.dashboard_port)
+        self.command("up", "--http-port", self.port, *others)
+
+    def down(self) -> None:
+        """Stop it with all that it started."""
+        self.command("down")
+
     def command(self, *words: object) -> None:
         """Run the command line; CalledProcessError if it does not exit 0."""
         program = Path(sys.executable).with_name("anabranch")
         subprocess.run(
             [str(word) for word in (program, *words)],
-            env={**os.environ, **self.env, "ANABRANCH_HOME": str(self.folder / "home")},
+            env=self.environment,
             stdout=subprocess.DEVNULL,
             check=True,
         )
@@ -73,9 +89,8 @@ def engine(env: Mapping[str, str] = {}) -> Iterator[Engine]:
     """Start an engine, with more in its environment, and end it with all that it started."""
     with tempfile.TemporaryDirectory(prefix="ab-", ignore_cleanup_errors=True) as name:
         one = Engine(Path(name), free_port(), env)
-        others = ("--grpc-port", free_port(), "--dashboard-port", free_port())
         try:
-            one.command("up", "--http-port", one.port, *others)
+            one.up()
             yield one
         finally:
-            one.command("down")
+            one.down()

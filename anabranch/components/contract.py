@@ -21,6 +21,7 @@ call it at the same time. A loaded component may describe its tensors, as in ``m
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import time
 from collections.abc import Callable, Mapping
@@ -112,10 +113,13 @@ class Bound:
     wants_context: bool = False
     is_stream: bool = False
 
-    async def load(self) -> None:
-        """Run the component's ``load()`` and then its ``warmup()``, where it has these methods."""
-        await self._hook("load")
-        await self._hook("warmup")
+    async def load(self, in_thread: bool = False) -> None:
+        """Run the component's ``load()`` and then its ``warmup()``, where it has these methods.
+
+        Methods that are not async block the event loop, unless they run ``in_thread``.
+        """
+        await self._hook("load", in_thread)
+        await self._hook("warmup", in_thread)
 
     async def unload(self) -> None:
         """Run the component's ``unload()``, where it has this method."""
@@ -125,9 +129,9 @@ class Bound:
         """Run the component's ``check_health()``, where it has this method; raise its error."""
         await self._hook("check_health")
 
-    async def _hook(self, name: str) -> None:
+    async def _hook(self, name: str, in_thread: bool = False) -> None:
         hook = getattr(self.instance, name, None)
         if callable(hook):
-            result = hook()
+            result = await asyncio.to_thread(hook) if in_thread else hook()
             if inspect.isawaitable(result):
                 await result

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
@@ -23,6 +23,7 @@ from anabranch.control.api.endpoints import ApiAnswer
 from anabranch.control.observe.process_sums import ProcessSums
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
+from anabranch.control.reconcile.pools import Pools
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.tasks import forever, within
@@ -40,6 +41,7 @@ from anabranch.router.traffic.learned_state import Lessons
 from anabranch.serve.calls.controller import ACTOR, NAMESPACE
 from anabranch.serve.export.exporter import start_exporting
 from anabranch.serve.export.logs import write_logs
+from anabranch.serve.pools.entries import PoolTable, TenantState
 from anabranch.telemetry.registry import REGISTRY, Snapshot, merged
 from anabranch.telemetry.span import Span
 
@@ -60,6 +62,7 @@ class Controller:
         self._settings = settings
         self._topics = TableTopics()
         self._totals = ArmTotals()
+        self._pools = Pools()
         self._process_sums = ProcessSums()
         if ray.is_initialized():  # the process is the controller's
             write_logs()
@@ -116,6 +119,15 @@ class Controller:
     async def leave(self, graph: str, replica: str) -> None:
         """A router ends; returns once nobody sends it requests any more."""
         await self._topics.leave(graph, replica)
+
+    async def pool(self, pool: str, replica: str, version: int) -> PoolTable | None:
+        """The long poll of a pool's process, see ``Pools``. Unavailable without the lease."""
+        await self._published()
+        return await self._pools.table(pool, version)
+
+    async def tenants(self, pool: str, replica: str, states: Mapping[str, TenantState]) -> None:
+        """Take what a pool's process tells of its graphs."""
+        self._pools.take(pool, states)
 
     async def report(self, graph: str, replica: str, report: Report) -> None:
         """Take the sums that a router has counted so far."""
@@ -180,7 +192,9 @@ class Controller:
         parts = self._built
         if parts is None:
             store = await self._opened()
-            parts = self._built = ControllerParts(self._settings, store, self._topics, self._totals)
+            parts = self._built = ControllerParts(
+                self._settings, store, self._topics, self._totals, self._pools
+            )
         while not await parts.acquire(_TRY_S):
             self._problem = "another controller holds the lease of the store"
         await parts.publish()

@@ -12,6 +12,7 @@ from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.observe.monitors import Monitors
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
+from anabranch.control.reconcile.pools import Pools
 from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.release.releases import Releases
 from anabranch.control.rollout.driver import RolloutDriver
@@ -36,7 +37,12 @@ class ControllerParts:
     """All objects that read and write one store; building them starts nothing."""
 
     def __init__(
-        self, settings: Settings, store: Store, topics: TableTopics, totals: ArmTotals
+        self,
+        settings: Settings,
+        store: Store,
+        topics: TableTopics,
+        totals: ArmTotals,
+        pools: Pools,
     ) -> None:
         self._lease = Lease(store)
         # Its own thread: a lease must not be lost because all others are busy.
@@ -45,7 +51,13 @@ class ControllerParts:
         catalogue = Catalogue(store, releases)
         self._writer = TrafficWriter(store, catalogue, topics, totals, settings.grace)
         self.reconciler = Reconciler(
-            settings, store, releases, catalogue, self._writer, lambda: self._lease.held
+            settings,
+            store,
+            releases,
+            catalogue,
+            self._writer,
+            lambda: self._lease.held,
+            pools,
         )
         self.bandits = Bandits(store.database, catalogue.of)
         self.rewards = RewardCounter(store.database, catalogue.of, [self.bandits])

@@ -1,4 +1,4 @@
-"""The revision and graph that this process serves, and their counts."""
+"""The revision and graph that a process serves, or a task of a pool, and their counts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from typing import NamedTuple
 
 from anabranch.graph.calls.counts import Counts
+from anabranch.telemetry.logs import SERVED
 
 
 class Identity(NamedTuple):
@@ -16,8 +17,16 @@ class Identity(NamedTuple):
 
 
 def here() -> Identity:
-    """Return the graph and the revision that the engine gave this process."""
+    """Return the graph and the revision that the engine gave this process, or the running task."""
+    served = SERVED.get()
+    if served[0]:
+        return Identity(*served)
     return Identity(os.environ.get("ANABRANCH_GRAPH", ""), os.environ.get("ANABRANCH_REVISION", ""))
+
+
+def serve_as(graph: str, revision: int) -> None:
+    """Have the running task, and all that it begins from now on, serve a revision of a graph."""
+    SERVED.set((graph, str(revision)))
 
 
 def counts_here() -> Counts:

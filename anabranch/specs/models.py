@@ -583,10 +583,12 @@ class Telemetry(Model):
 
 
 class Serving(Model):
-    """How the graph's routers are reached, beside the engine's own ports."""
+    """Where the graph's routers run and how they are reached; exactly one of the two fields."""
 
-    port: Annotated[int, Field(ge=1, le=65_535)]
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     """Port on which the graph's routers answer HTTP themselves, without the edge before them."""
+    pool: GraphName | None = None
+    """Pool of light graphs whose routers share a process."""
 
 
 class Metadata(Model):

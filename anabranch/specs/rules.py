@@ -18,6 +18,7 @@ from anabranch.specs.monitor_rules import monitor_rules
 from anabranch.specs.request_log_rules import request_log_rules
 from anabranch.specs.rollout_rules import rollout_rules
 from anabranch.specs.scaling_rules import scaling_rules
+from anabranch.specs.serving_rules import serving_rules
 from anabranch.specs.units import Duration
 from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, under
 
@@ -52,6 +53,7 @@ def broken_rules(data: Any) -> Iterator[Said]:
     yield from under(("spec", "rollout"), rollout_rules(as_map(spec.get("rollout"))))
     yield from under(("spec",), monitor_rules(spec))
     yield from under(("spec", "telemetry", "requests"), request_log_rules(spec))
+    yield from under(("spec", "serving"), serving_rules(spec))
 
 
 def _name(name: str, inputs: Map) -> Iterator[Said]:

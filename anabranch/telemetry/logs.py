@@ -51,6 +51,8 @@ class Asked(Protocol):
 
 REQUESTS: ContextVar[tuple[Asked, ...]] = ContextVar("requests", default=())
 """Requests that the running code works for: mostly one."""
+SERVED: ContextVar[tuple[str, str]] = ContextVar("served", default=("", ""))
+"""Graph and revision that the running code serves, in a process that serves several."""
 NODE: ContextVar[str] = ContextVar("node", default="")
 """The node whose component is running."""
 
@@ -72,6 +74,9 @@ class Stamp(logging.Filter):
 
 def _about() -> dict[str, Any]:
     found: dict[str, Any] = {}
+    graph, revision = SERVED.get()
+    if graph:
+        found |= {"graph": graph, "revision": revision}
     if node := NODE.get():
         found["node"] = node
     requests = REQUESTS.get()

@@ -66,5 +66,10 @@ def test_cold_starts() -> None:
 
 
 @pytest.mark.e2e
+def test_many_graphs() -> None:
+    assert_measured("benchmarks.many_graphs")
+
+
+@pytest.mark.e2e
 def test_explaining() -> None:
     assert_measured("benchmarks.explaining", needs=["alibi", "captum", "sklearn", "torch"])

@@ -12,6 +12,7 @@ from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Moment, Operation
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
+from anabranch.control.reconcile.pools import Pools
 from anabranch.control.release.bundles import pack, write_files
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
@@ -49,7 +50,7 @@ class TestControl:
         self.store = Store.open(settings.store)
         self.topics = TableTopics()
         self.totals = ArmTotals()
-        self.parts = ControllerParts(settings, self.store, self.topics, self.totals)
+        self.parts = ControllerParts(settings, self.store, self.topics, self.totals, Pools())
         self.api = self.parts.api
         assert asyncio.run(self.parts.acquire(10))
 

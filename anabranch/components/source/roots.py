@@ -27,6 +27,8 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 _lock = RLock()
 _set_aside: dict[Path, dict[str, ModuleType]] = {}
+_roots: set[Path] = set()
+"""All roots that were active, and not forgotten."""
 _active: Path | None = None
 _before: frozenset[str] = frozenset()
 """Names of the modules that were there when the active root took over."""
@@ -54,6 +56,13 @@ def active(root: Path) -> Iterator[None]:
         yield
 
 
+def root_of(file: object) -> Path | None:
+    """Return the bundle's root in which a file is that was imported; None if it is in none."""
+    if not isinstance(file, str):
+        return None
+    return next((root for root in _roots if _is_inside(file, f"{root}{os.sep}")), None)
+
+
 def forget(root: Path) -> None:
     """Drop every module that was imported from ``root``, so that the next import reads its file."""
     with _lock:
@@ -61,6 +70,38 @@ def forget(root: Path) -> None:
         _set_aside.pop(resolved, None)
         for name in _modules_of(resolved):
             del sys.modules[name]
+
+
+def is_shared(name: str) -> bool:
+    """Return whether a module is there that all bundles share: its import need not wait."""
+    module = sys.modules.get(name.partition(".")[0])
+    return module is not None and all(root_of(place) is None for place in _places(module))
+
+
+@contextmanager
+def borrowed(root: Path) -> Iterator[None]:
+    """Make ``root`` the active root for now; the one before is active again afterwards."""
+    with _lock:
+        before = _active
+        _activate(root)
+        try:
+            yield
+        finally:
+            if before is not None:
+                _activate(before)
+
+
+def drop(root: Path) -> None:
+    """Forget a root and its modules: nothing of it is used any more."""
+    global _active
+    with _lock:
+        resolved = root.resolve()
+        if _active == resolved:
+            _deactivate(resolved)
+            _active = None
+        forget(resolved)
+        sys.modules.pop(package_of(resolved), None)
+        _roots.discard(resolved)
 
 
 def files_of(root: Path) -> list[str]:
@@ -87,6 +128,7 @@ def _activate(root: Path) -> None:
     if _active is not None:
         _deactivate(_active)
     _active, _before = root, frozenset(_names())
+    _roots.add(root)
     sys.path.insert(0, str(root))
     sys.modules.update(_set_aside.pop(root, {}))
 

@@ -44,6 +44,8 @@ class Desired:
     overdue: frozenset[int] = frozenset()
     """Revisions on their way that have had their time."""
     deleted: bool = False
+    pool: str | None = None
+    """The pool that its router is to be in, if any."""
 
     @property
     def wanted(self) -> frozenset[int]:

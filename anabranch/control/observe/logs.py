@@ -151,6 +151,8 @@ def _line(text: bytes, at: float, graph: str, replica: _Replica) -> Line | None:
         found = {"time": _iso(at), "graph": graph, "message": message}
         if replica.revision:
             found["revision"] = replica.revision
+    elif found.get("graph", graph) != graph:
+        return None  # of another graph of the same pool
     return {**found, "replica": replica.tag}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -32,6 +32,8 @@ from anabranch.control.lifecycle.decide import (
 from anabranch.control.lifecycle.operations import GONE, Situation
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.fleet import Fleet
+from anabranch.control.reconcile.pools import Pools
+from anabranch.control.release.release import Release
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
@@ -41,6 +43,7 @@ from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, NotFound
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import app_name
+from anabranch.serve.pools.entries import pool_app
 
 logger = logging.getLogger("anabranch.control")
 
@@ -66,12 +69,14 @@ class Reconciler:
         catalogue: Catalogue,
         writer: TrafficWriter,
         may_act: Callable[[], bool],
+        pools: Pools,
     ) -> None:
         self._store = store
         self._releases = releases
         self._catalogue = catalogue
         self._writer = writer
         self._may_act = may_act
+        self._pools = pools
         self._limits = RequestLimits(max_body=settings.max_body)
         self._deploy_timeout = settings.deploy_timeout
         self._launches = asyncio.Semaphore(_MOST_LAUNCHES)
@@ -91,6 +96,7 @@ class Reconciler:
         self.settled = asyncio.Event()
         """Set while nothing is left to do but to wait until warm revisions expire."""
         writer.watch(self.wake)
+        pools.watch(self.look)
 
     def wake(self) -> None:
         """Look at the store now; something was written to it."""
@@ -125,16 +131,21 @@ class Reconciler:
         if not self._may_act():
             return False
         acting = set(self._acting)  # what is observed of these may be older than what they did
-        self.applications = await asyncio.to_thread(serving.details)
+        found = await asyncio.to_thread(serving.details)
+        self._pools.see(found)
+        wanted = await self._wanted()
+        homes = {graph: desired.pool for graph, desired in wanted.items()}
+        self.applications = self._pools.applications(found, homes.get)
         self._fleet.see(self.applications)
         observed = serving.observe(self.applications)
         self._forgive(observed)
-        wanted = await self._wanted()
         for graph in observed.keys() - wanted.keys():
             wanted[graph] = Desired(graph, deleted=True)
-        busy = False
+        busy = self._keep_pools(found, acting)
         for graph, desired in wanted.items():
-            if graph in acting or graph in self._acting:
+            self._leave_former_homes(desired, found, observed.get(graph, {}))
+            unknown = not self._pools.is_known(desired.pool)
+            if unknown or graph in acting or graph in self._acting:
                 busy = True
                 continue
             actions = [
@@ -146,6 +157,35 @@ class Reconciler:
             if any(not isinstance(action, Wait) for action in actions):
                 self._begin(desired, actions)
         return busy
+
+    def _keep_pools(self, found: Mapping[str, Any], acting: set[str]) -> bool:
+        """Start the pools that carry something, and end the others; says whether there are such."""
+        works = {
+            **{
+                pool_app(one): partial(serving.start_pool, one) for one in self._pools.wanted(found)
+            },
+            **{one: partial(serving.delete, one) for one in self._pools.idle(found)},
+        }
+        for name, work in works.items():
+            if name not in acting and name not in self._acting:
+                self._keep_busy(name, asyncio.to_thread(work))
+        return bool(works)
+
+    def _leave_former_homes(
+        self, desired: Desired, found: Mapping[str, Any], apps: Mapping[str, App]
+    ) -> None:
+        """End the routers that a graph has beside those that are to stay, once these answer."""
+        graph, router = desired.graph, apps.get(desired.graph)
+        homes = self._pools.homes(graph)
+        is_elsewhere = desired.pool in homes and graph in found
+        if router is None or router.status != "running" or desired.deleted:
+            return
+        if router.revision != desired.stable:
+            return
+        if any(home != desired.pool for home in homes) and (desired.pool or graph in found):
+            self._pools.remove(graph, but=desired.pool)
+        if is_elsewhere and graph not in self._acting:
+            self._keep_busy(graph, asyncio.to_thread(serving.delete, graph))
 
     def _with_rolled(self, graph: str, apps: Mapping[str, App]) -> Mapping[str, App]:
         """Return the applications, the router's at the revision last asked for while it deploys."""
@@ -202,6 +242,7 @@ class Reconciler:
             arms=frozenset(number for number, weight in now.weights.items() if weight > 0),
             up=now.up,
             coming=now.coming,
+            pool=self._pool_of(now),
             remote=frozenset(
                 number
                 for number in (*now.up, *now.coming)
@@ -211,6 +252,12 @@ class Reconciler:
             overdue=frozenset(number for number in now.coming if self._is_overdue(now, number)),
         )
 
+    def _pool_of(self, now: Situation) -> str | None:
+        """Return the pool of the revision that routers are to carry."""
+        number = now.stable if now.stable is not None else next(iter(now.coming), None)
+        outline = None if number is None else self._catalogue.of(now.graph)(number)
+        return None if outline is None else outline.pool
+
     def _is_overdue(self, now: Situation, number: int) -> bool:
         """Return whether a revision has had its time; what it takes to start it does not count."""
         if now.members[number].state != "deploying" or now.graph in self._acting:
@@ -219,9 +266,12 @@ class Reconciler:
         return time.monotonic() - since > self._deploy_timeout
 
     def _begin(self, desired: Desired, actions: list[Action]) -> None:
-        task = asyncio.create_task(self._act(desired, actions))
-        self._acting[desired.graph] = task
-        task.add_done_callback(lambda ended: self._ended(desired.graph, ended))
+        self._keep_busy(desired.graph, self._act(desired, actions))
+
+    def _keep_busy(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """Act on a graph or pool; nothing else does until that is done."""
+        task = self._acting[name] = asyncio.create_task(work)
+        task.add_done_callback(lambda ended: self._ended(name, ended))
 
     def _ended(self, graph: str, task: asyncio.Task[None]) -> None:
         del self._acting[graph]
@@ -244,6 +294,8 @@ class Reconciler:
             case Start():
                 await self._start(desired, action)
             case Delete(app):
+                if app == graph:
+                    self._pools.remove(graph)
                 await asyncio.to_thread(serving.delete, app)
             case Arrive(number):
                 await self._arrive(graph, number)
@@ -283,16 +335,23 @@ class Reconciler:
         if number in desired.coming:
             await self._writer.change(graph, partial(operations.started, number=number))
         async with self._launches:
-            await asyncio.to_thread(self._launch, action, graph, number in desired.coming)
+            await self._launch(action, graph, number in desired.coming)
         if action.part == "router":
             self._rolled[graph] = number
 
-    def _launch(self, action: Start, graph: str, is_new: bool) -> None:
-        release = self._releases.release(self._store.revision(graph, action.revision))
+    async def _launch(self, action: Start, graph: str, is_new: bool) -> None:
+        release = await asyncio.to_thread(self._release, graph, action.revision, is_new)
+        if action.part == "router" and release.plan.pool is not None:
+            self._pools.assign(release.plan.pool, release, self._limits)
+        else:
+            await asyncio.to_thread(serving.start, action.part, release, self._limits)
+
+    def _release(self, graph: str, number: int, is_new: bool) -> Release:
+        release = self._releases.release(self._store.revision(graph, number))
         missing = serving.lacking(release.plan) if is_new else ""
         if missing:
             raise AnabranchError(missing)
-        serving.start(action.part, release, self._limits)
+        return release
 
     async def _failed(self, desired: Desired, action: Action, error: Exception) -> None:
         """A revision on its way that cannot be started has failed; all else is tried again."""

@@ -20,22 +20,28 @@ from anabranch.control.lifecycle.decide import App, Status, parse_app
 from anabranch.control.reconcile.together import Together
 from anabranch.control.release.release import REVISION_VARIABLE, Release
 from anabranch.errors import EngineError, Unavailable
+from anabranch.graph.compile.compiler import DEFAULT_TIMEOUT
 from anabranch.graph.plan.plan import HEAD, MONITORS, Plan, Segment
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import ROUTER, Part, app_name
 from anabranch.serve.own_port import obtain, own_host
+from anabranch.serve.pools.entries import pool_app
 from anabranch.serve.replicas.base import start_reason
 from anabranch.serve.replicas.explainer import ExplainerReplica
 from anabranch.serve.replicas.head import HeadReplica
 from anabranch.serve.replicas.monitors import MonitorReplica
+from anabranch.serve.replicas.pool import POOL, PoolReplica
 from anabranch.serve.replicas.router import RouterReplica
 from anabranch.serve.replicas.segment import SegmentReplica, actor_options
 from anabranch.serve.scaling.scaling import is_autoscaled, scaling_options
 from anabranch.serve.sockets import unix_folder
+from anabranch.serve.workers.launcher import FORKED
 
 _MANY = 100_000
 """More requests than a replica ever has: the router's own gate is what bounds them."""
 _HEALTH_PERIOD = 5.0
+_POOL_HEALTH_PERIOD = 1.0
+"""Seconds until Serve sees that a pool has died, which many graphs wait for."""
 _DRAIN_EXTRA = 5.0
 _PORT_S = 5.0
 """How long whatever has the port of a graph to come may take to let go of it, in seconds."""
@@ -139,6 +145,26 @@ def _running(graph: str) -> int:
     """Return how many routers Serve wants of a graph now; 0 where it has none."""
     router = details().get(graph, {}).get("deployments", {}).get(ROUTER, {})
     return int(router.get("target_num_replicas") or 0)
+
+
+def start_pool(pool: str) -> None:
+    """Start the process of a pool, on the engine's own machine; returns before it is healthy."""
+    _STARTS.do(lambda: serve.RunTarget(_pool(pool), pool_app(pool), route_prefix=None))
+
+
+def _pool(pool: str) -> serve.Application:
+    decorate: Any = serve.deployment(
+        name=POOL,
+        ray_actor_options={
+            "num_cpus": 0,
+            "resources": {"node:__internal_head__": 0.001},
+            "runtime_env": FORKED,
+        },
+        health_check_period_s=_POOL_HEALTH_PERIOD,
+        graceful_shutdown_wait_loop_s=0.2,
+        graceful_shutdown_timeout_s=DEFAULT_TIMEOUT + _DRAIN_EXTRA,
+    )
+    return decorate(PoolReplica).bind(pool)  # type: ignore[no-any-return]
 
 
 def delete(name: str) -> None:

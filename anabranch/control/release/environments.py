@@ -42,7 +42,7 @@ class Environments:
 
         Raises DeployError with the installer's last words.
         """
-        if not _asks(files.get(REQUIREMENTS, b"")):
+        if not asks(files.get(REQUIREMENTS, b"")):
             return None
         folder = self._folder / _key(files)
         with self._making.setdefault(folder.name, threading.Lock()):
@@ -78,7 +78,8 @@ class Environments:
             raise DeployError(f"{REQUIREMENTS}: {' | '.join(lines[-_SHOWN_LINES:])}")
 
 
-def _asks(requirements: bytes) -> bool:
+def asks(requirements: bytes) -> bool:
+    """Return whether a file of requirements names any."""
     lines = requirements.decode("utf-8", "replace").splitlines()
     return any(line.split("#", 1)[0].strip() for line in lines)
 

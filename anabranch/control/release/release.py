@@ -22,6 +22,8 @@ class Release:
     spec: str
     plan: Plan
     runtime_env: Mapping[str, Any]
+    bundle: str = ""
+    """Path of the bundle on the engine's machine."""
     running: int = 0
     """How many routers there are now, where their number follows the load."""
 

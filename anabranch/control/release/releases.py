@@ -18,7 +18,7 @@ from anabranch.control.release.bundles import (
     spec_name,
     unpack,
 )
-from anabranch.control.release.environments import Environments
+from anabranch.control.release.environments import Environments, asks
 from anabranch.control.release.release import Release
 from anabranch.control.settings import destinations, log_sinks
 from anabranch.control.settings.settings import Settings
@@ -78,6 +78,8 @@ class Releases:
         log_sinks.check(loaded.plan.telemetry.requests, self._request_logs)
         references.check(loaded.graph, self._artefacts)
         pins = references.pins(loaded.graph, self._artefacts)
+        if loaded.plan.pool is not None:
+            _check_pool(loaded.plan.pool, files, pins)
         digest = self._bundles.put(files)
         text, monitored = files[name].decode("utf-8"), bool(loaded.plan.monitors)
         rollout, port = loaded.graph.spec.rollout, loaded.plan.port
@@ -122,7 +124,9 @@ class Releases:
         """
         plan = self.plan(revision)
         spec = manifest_spec(self._bundles.read(revision.digest, MANIFEST))
-        return Release(revision.graph, revision.number, spec, plan, self._environment(revision))
+        bundle = str(self._bundles.path(revision.digest))
+        environment = self._environment(revision)
+        return Release(revision.graph, revision.number, spec, plan, environment, bundle)
 
     def _environment(self, revision: Revision) -> dict[str, Any]:
         """The Ray runtime environment: the bundle as working folder, and its interpreter."""
@@ -134,6 +138,20 @@ class Releases:
             python = self._environments.python(unpack(path.read_bytes(), _UNLIMITED))
             environment |= {"py_executable": str(python)} if python is not None else {}
         return environment
+
+
+def _check_pool(pool: str, files: Mapping[str, bytes], pins: Mapping[str, str]) -> None:
+    """Raise InvalidRequest for a bundle that asks for a process of its own."""
+    what = f"spec.serving.pool: the graph shares a process with others (pool {pool!r})"
+    if asks(files.get(REQUIREMENTS, b"")):
+        raise InvalidRequest(
+            f"{what}, and so cannot have a {REQUIREMENTS} of its own; remove one of the two"
+        )
+    if pins:
+        raise InvalidRequest(
+            f"{what}, and so cannot have a model by a reference that moves: {next(iter(pins))}; "
+            "name a fixed version, or remove the pool"
+        )
 
 
 _UNLIMITED = 2**62

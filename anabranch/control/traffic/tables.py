@@ -38,6 +38,8 @@ class Outline:
     """Whether it runs anything beside its head: segments, or monitors."""
     learners: Mapping[str, LearningRouter] = field(default_factory=dict)
     """Routers that learn, by name."""
+    pool: str | None = None
+    """The pool in which its router runs, if it is in one."""
 
 
 Find: TypeAlias = Callable[[int], Outline | None]
@@ -66,7 +68,7 @@ class Catalogue:
         policy = loaded.graph.spec.traffic or Traffic()
         signature = self._releases.signature(plan)
         beside = len(plan.segments) > 1 or bool(plan.monitors)
-        return Outline(signature, policy, beside, learners(plan))
+        return Outline(signature, policy, beside, learners(plan), plan.pool)
 
 
 def build(stored: Stored, find: Find) -> RoutingTable | None:

@@ -13,7 +13,7 @@ from anabranch.graph.compile.monitors import check_monitors
 from anabranch.graph.compile.prune import prune
 from anabranch.graph.compile.resolve import resolve_sources
 from anabranch.graph.compile.segment import segment
-from anabranch.graph.compile.serving import check_serving
+from anabranch.graph.compile.serving import check_pool, check_serving
 from anabranch.graph.compile.stand_ins import check_stand_ins
 from anabranch.graph.compile.typing import check_types
 from anabranch.graph.plan.plan import Plan
@@ -32,6 +32,7 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     check_serving,
     prune,
     segment,
+    check_pool,
 )
 DEFAULT_TIMEOUT = 60.0
 """Longest time that a request may take where the spec does not say, in seconds."""
@@ -61,4 +62,5 @@ def to_plan(draft: Draft) -> Plan:
         telemetry=draft.source.telemetry or Telemetry(),
         monitors=draft.monitors,
         port=None if serving is None else serving.port,
+        pool=None if serving is None else serving.pool,
     )

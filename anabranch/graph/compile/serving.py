@@ -1,17 +1,19 @@
-"""Pass: what a graph's own port cannot do that the edge can."""
+"""Passes: what a graph's own port cannot do that the edge can, and what no pool has a place for."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from anabranch.errors import Problem
-from anabranch.graph.compile.draft import Draft
+from anabranch.graph.compile.draft import Draft, FieldPath, node_path
+from anabranch.specs.models import NodeBase
 
 
 def check_serving(draft: Draft) -> Draft:
     """Warn of a graph whose routers may sleep: no request at its own port wakes them."""
     serving, scaling = draft.source.serving, draft.source.scaling
-    if serving is None or scaling is None or scaling.min != 0:
+    if serving is None or serving.port is None or scaling is None or scaling.min != 0:
         return draft
     warning = Problem(
         ("spec", "serving", "port"),
@@ -19,3 +21,36 @@ def check_serving(draft: Draft) -> Draft:
         "allows; only requests at the engine's ports wake it",
     )
     return replace(draft, warnings=(*draft.warnings, warning))
+
+
+def check_pool(draft: Draft) -> Draft:
+    """Refuse nodes of a graph in a pool that ask for a process of their own."""
+    serving = draft.source.serving
+    if serving is None or serving.pool is None:
+        return draft
+    return draft.with_problems(_needs(draft, serving.pool))
+
+
+def _needs(draft: Draft, pool: str) -> Iterator[tuple[FieldPath, str]]:
+    for name, node in draft.nodes.items():
+        field = next((field for field in _ALONE if _has(node.spec, field)), None)
+        if field is not None:
+            yield (
+                node_path(name, field),
+                f"a node of a graph in a pool ({pool!r}) has no `{field}`, for it shares a process "
+                "with other graphs; remove it or `serving.pool`",
+            )
+        elif node.type == "explainer":
+            yield (
+                node_path(name, "type"),
+                f"an explainer runs in a process of its own, and the graph is in pool {pool!r}; "
+                "remove it or `serving.pool`",
+            )
+
+
+_ALONE = ("resources", "scaling", "placement")
+
+
+def _has(spec: NodeBase, field: str) -> bool:
+    value = getattr(spec, field, None)
+    return bool(value.isolate) if field == "placement" and value is not None else bool(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,39 +19,46 @@ from anabranch.graph.plan.signatures import check_signatures
 logger = logging.getLogger("anabranch.graph")
 
 
-async def load_nodes(plan: Plan, names: Iterable[str], root: Path) -> dict[str, Bound]:
+async def load_nodes(
+    plan: Plan, names: Iterable[str], root: Path, in_thread: bool = False
+) -> dict[str, Bound]:
     """Construct each node of ``names`` from the bundle in ``root``, then load and warm it up.
 
-    Raises LoadError or ArtefactError, each naming the node.
+    With ``in_thread`` the event loop goes on meanwhile. Raises LoadError or ArtefactError, each
+    naming the node.
     """
-    bound = {name: bind(name, plan.nodes[name].spec, root) for name in names}
+
+    def constructed() -> dict[str, Bound]:
+        return {name: bind(name, plan.nodes[name].spec, root) for name in names}
+
+    bound = await asyncio.to_thread(constructed) if in_thread else constructed()
     check_streams(plan, bound)
     check_quorums(plan, bound)
-    await _load(plan, bound, root)
+    await _load(plan, bound, root, in_thread)
     return bound
 
 
-async def _load(plan: Plan, bound: Mapping[str, Bound], root: Path) -> None:
+async def _load(plan: Plan, bound: Mapping[str, Bound], root: Path, in_thread: bool) -> None:
     """Load one node after the other; where that fails, let go of what those before it hold."""
     begun: dict[str, Bound] = {}
     try:
         for name, each in bound.items():
             begun[name] = each
-            await run_hook("load", [each], root)
+            await run_hook("load", [each], root, in_thread)
         check_signatures(plan, bound)
     except BaseException:
         await unload_nodes(begun, root)
         raise
 
 
-async def run_hook(hook: str, nodes: Iterable[Bound], root: Path) -> None:
+async def run_hook(hook: str, nodes: Iterable[Bound], root: Path, *given: object) -> None:
     """Run ``load``, ``unload`` or ``check_health`` of each node; LoadError names the first to fail.
 
-    ``load`` warms up too.
+    ``load`` warms up too. ``given`` is what the hook of ``Bound`` takes.
     """
     for each in nodes:
         try:
-            await getattr(each, hook)()
+            await getattr(each, hook)(*given)
         except AnabranchError:
             raise
         except CannotLoad as error:

@@ -45,12 +45,8 @@ Calls = Callable[[str], SegmentCall]
 class Threaded(Bound):
     """A component whose hooks run in a thread, for they may call the model and wait."""
 
-    async def _hook(self, name: str) -> None:
-        hook = getattr(self.instance, name, None)
-        if callable(hook):
-            result = await asyncio.to_thread(hook)
-            if inspect.isawaitable(result):
-                await result
+    async def _hook(self, name: str, in_thread: bool = True) -> None:
+        await super()._hook(name, in_thread=True)
 
 
 class ThreadLane(Lane):

@@ -121,6 +121,8 @@ class Plan:
     monitors: Mapping[str, PlannedMonitor] = field(default_factory=dict)
     port: int | None = None
     """The graph's own port, at which routers answer without the edge."""
+    pool: str | None = None
+    """The pool whose process the graph's router shares with others."""
 
     @property
     def signature(self) -> Signature:

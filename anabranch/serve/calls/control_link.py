@@ -79,12 +79,12 @@ class ControllerLink:
     async def wake(self, graph: str) -> None:
         """Wait in the queue of the graph's router until there is one; Unavailable if that is full.
 
-        All who wait share a handle, for a queue is a handle's.
+        Unavailable too where none is to be woken, as while the process of a pool is replaced. All
+        who wait share a handle, for a queue is a handle's.
         """
         sleeper = self._sleepers.get(graph)
         if sleeper is None:
-            handle = serve.get_deployment_handle(ROUTER, graph)
-            sleeper = self._sleepers[graph] = _Sleeper(handle)
+            sleeper = self._sleepers[graph] = _Sleeper(_router_of(graph))
         sleeper.waiting += 1
         try:
             async with asyncio.timeout(_WAKE_S):
@@ -114,6 +114,15 @@ class ControllerLink:
             raise Unavailable(
                 "the controller is restarting; try again in a moment", _RETRY_AFTER
             ) from None
+
+
+def _router_of(graph: str) -> Any:
+    try:
+        return serve.get_deployment_handle(ROUTER, graph)
+    except serve.exceptions.RayServeException:
+        raise Unavailable(
+            f"no router of graph {graph!r} runs now; try again in a moment", _RETRY_AFTER
+        ) from None
 
 
 @dataclass

@@ -64,10 +64,13 @@ def start_reason(text: str) -> str | None:
 class Hosted:
     """The nodes of one segment, loaded from the bundle in the working folder."""
 
-    def __init__(self, loaded: Loaded, bound: Mapping[str, Bound], started: float) -> None:
+    def __init__(
+        self, loaded: Loaded, bound: Mapping[str, Bound], started: float, is_alone: bool = True
+    ) -> None:
         self.loaded = loaded
         self.bound = bound
         self._started = started
+        self._is_alone = is_alone
         self._multiplexing = Multiplexing(bound)
         self._multiplexing.start()
 
@@ -78,11 +81,7 @@ class Hosted:
         ``load`` is what does the latter, where it takes more than the nodes themselves.
         """
         started = time.monotonic()
-        if ray.is_initialized():  # the process is the replica's
-            write_logs()
-            start_exporting()
-        show_traces()
-        TRACES.prepare()
+        begin_process()
         async with _marked():
             loaded = open_graph(Path.cwd() / spec)
             if load is None:
@@ -92,10 +91,22 @@ class Hosted:
                 hosted = cls(loaded, await load(loaded), started)
             await hosted.check_health()
         tell_used()
-        sys.setswitchinterval(SWITCH_S)
-        # What is here now stays. Each full collection would walk it and stop all requests for
-        # 50 to 90 ms, every few seconds under load.
-        gc.freeze()
+        settle_process()
+        return hosted
+
+    @classmethod
+    async def start_beside(cls, spec: Path, segment: str) -> Self:
+        """Do the same in a process that serves other graphs, whose event loop goes on meanwhile.
+
+        ``spec`` is a path in an unpacked bundle. The process is prepared by ``begin_process``.
+        """
+        started = time.monotonic()
+        async with _marked():
+            loaded = await asyncio.to_thread(open_graph, spec)
+            nodes = loaded.plan.segment(segment).nodes
+            bound = await load_nodes(loaded.plan, nodes, loaded.root, in_thread=True)
+            hosted = cls(loaded, bound, started, is_alone=False)
+            await hosted.check_health()
         return hosted
 
     def is_ready(self, segment: str) -> None:
@@ -121,8 +132,33 @@ class Hosted:
         """Let components release what they hold; what fails is logged, not raised."""
         self._multiplexing.stop()
         await unload_nodes(self.bound, self.loaded.root)
-        await asyncio.to_thread(TRACES.close)
-        await asyncio.to_thread(stop_exporting)
+        if self._is_alone:
+            await end_process()
+
+
+def begin_process() -> None:
+    """Write logs, export metrics and send spans from now on; once is enough."""
+    if ray.is_initialized():  # the process is the replica's
+        write_logs()
+        start_exporting()
+    show_traces()
+    TRACES.prepare()
+
+
+def settle_process() -> None:
+    """Prepare for requests, once all is loaded.
+
+    What is here then stays: each full collection would walk it and stop all requests for 50 to 90
+    ms, every few seconds under load.
+    """
+    sys.setswitchinterval(SWITCH_S)
+    gc.freeze()
+
+
+async def end_process() -> None:
+    """Send what is left to be told."""
+    await asyncio.to_thread(TRACES.close)
+    await asyncio.to_thread(stop_exporting)
 
 
 class _Components(Protocol):

@@ -64,7 +64,11 @@ class HostedHead:
     @classmethod
     async def start(cls, spec: str, segments_app: str) -> HostedHead:
         """Load the head of ``spec``, let it learn, and warm it up. Raises StartError."""
-        hosted = await Hosted.start(spec, HEAD)
+        return await cls.ready(await Hosted.start(spec, HEAD), segments_app)
+
+    @classmethod
+    async def ready(cls, hosted: Hosted, segments_app: str) -> HostedHead:
+        """Let a head that is loaded learn, and warm it up. Raises StartError."""
         found = cls(hosted, segments_app)
         await found._learning.start()
         warmup = hosted.loaded.graph.spec.warmup

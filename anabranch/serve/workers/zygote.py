@@ -42,6 +42,7 @@ BASE = (
     "anabranch.serve.replicas.head",
     "anabranch.serve.replicas.segment",
     "anabranch.serve.replicas.explainer",
+    "anabranch.serve.replicas.pool",
     "anabranch.serve.replicas.gateway",
     "anabranch.serve.replicas.front",
     "anabranch.serve.replicas.edge",

@@ -19,6 +19,7 @@ from anabranch.control.lifecycle.decide import App, Delete, Desired, Part, parse
 from anabranch.control.lifecycle.operations import Intent, Situation
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.reconcile import reconciler
+from anabranch.control.reconcile.pools import Pools
 from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
@@ -125,8 +126,9 @@ class Site:
             self.store, catalogue, topics, ArmTotals(), 600.0, lambda: self.now
         )
         self.reconciler = Reconciler(
-            settings, self.store, self.releases, catalogue, self.writer, lambda: self.may_act
-        )
+            settings, self.store, self.releases, catalogue, self.writer, lambda: self.may_act,
+            Pools(),
+        )  # fmt: skip
 
     def run(self, scenario: Callable[[], Any]) -> None:
         async def whole() -> None:

@@ -1,0 +1,84 @@
+"""One router of a graph: its sockets, its table, and what it counts; alone in a process or not."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from anabranch.router.addresses import RouterAddress
+from anabranch.router.grpc.lean_calls import LeanCalls, beside
+from anabranch.router.grpc.servers import RouterServer
+from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.http.listening import LeanServer
+from anabranch.router.limits import ConcurrencyLimit, RequestLimits
+from anabranch.router.measure.metrics import Metrics
+from anabranch.router.request_log.recording import RequestLogs
+from anabranch.router.request_log.settings import LogSettings
+from anabranch.router.traffic.arms import Arms
+from anabranch.router.traffic.feedback import Feedback
+from anabranch.router.traffic.polling import RouterSync
+from anabranch.router.traffic.samples import Samples, counted_samples
+from anabranch.serve.calls.controller import ControllerSource
+from anabranch.serve.calls.explanations import RemoteExplainers
+from anabranch.serve.calls.remote_head import Heads
+from anabranch.serve.replicas.answering import node_host
+from anabranch.serve.replicas.head import HostedHead
+from anabranch.serve.sockets import forget, own_listener
+
+_FAREWELL_S = 0.2
+"""Time for requests that were sent before all knew that the router goes."""
+
+
+class GraphRouter:
+    """A router of ``graph`` that carries ``revision``, whose head is ``hosted``.
+
+    ``replica`` is a name that no other router of the graph has, or has had.
+    """
+
+    def __init__(
+        self, graph: str, revision: int, hosted: HostedHead, limits: RequestLimits, replica: str
+    ) -> None:
+        self._timeout = hosted.plan.timeout
+        heads = Heads(graph, revision, hosted.head)
+        samples = Samples(limits, counted_samples(graph))
+        self._logs = RequestLogs(graph, replica, LogSettings.from_env())
+        self._arms = Arms(
+            graph, heads, limits, explainers=partial(RemoteExplainers, graph), samples=samples,
+            sampler=hosted.sampler(), logs=self._logs,
+        )  # fmt: skip
+        self.source = ControllerSource(graph, replica)
+        self._metrics = Metrics(graph)
+        self._sync = RouterSync(self._arms, self.source, self._metrics)
+        self._grpc = RouterServer(self._arms)
+        app = GraphApp(self._arms, feedback=Feedback(self._arms, self.source))
+        self.http = LeanServer(beside(app, LeanCalls(self._arms)))
+        self._address = ""
+
+    @property
+    def gate(self) -> ConcurrencyLimit:
+        """What counts the requests in progress."""
+        return self._arms.gate
+
+    async def start(self) -> None:
+        """Answer, once there is a table to answer by."""
+        await self._grpc.start(node_host())
+        listener, self._address = own_listener(node_host())
+        await self.http.listen(listener)
+        await self._sync.start()
+        # Not before there is a table, and before the next poll, which tells it.
+        self.source.address = RouterAddress(self._grpc.address, self._address)
+
+    async def close(self) -> None:
+        """Leave, let requests end, and tell what was counted."""
+        await self.source.leave()
+        await self._end_requests()
+        await self._sync.close()
+        await self.source.leave()  # polls have told of this router since
+        await asyncio.to_thread(self._logs.close)
+        self._metrics.flush(self._arms.report())
+
+    async def _end_requests(self) -> None:
+        """Let requests end, those too that were on their way when the router left."""
+        await asyncio.sleep(_FAREWELL_S)
+        await asyncio.gather(self.http.close(self._timeout), self._grpc.stop(self._timeout))
+        forget(self._address)
