@@ -123,11 +123,11 @@ class Controller:
     async def pool(self, pool: str, replica: str, version: int) -> PoolTable | None:
         """The long poll of a pool's process, see ``Pools``. Unavailable without the lease."""
         await self._published()
-        return await self._pools.table(pool, version)
+        return await self._pools.table(pool, replica, version)
 
     async def tenants(self, pool: str, replica: str, states: Mapping[str, TenantState]) -> None:
         """Take what a pool's process tells of its graphs."""
-        self._pools.take(pool, states)
+        self._pools.take(pool, replica, states)
 
     async def report(self, graph: str, replica: str, report: Report) -> None:
         """Take the sums that a router has counted so far."""

@@ -32,7 +32,7 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
     ]
     lines = [
         f"{plan['name']}: {_count(len(segments), 'segment')}, "
-        f"{_count(hops, 'hop')} on the critical path",
+        f"{_count(hops, 'hop')} on the critical path{_in_pool(plan.get('pool'))}",
         "",
         table(("SEGMENT", "NODES", "RESOURCES"), segments),
     ]
@@ -63,6 +63,10 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
             *(f"  {change}" for change in changes or ["no change"]),
         ]
     return "\n".join(lines)
+
+
+def _in_pool(pool: str | None) -> str:
+    return "" if pool is None else f", in the process of pool {pool}"
 
 
 def status_text(found: Json) -> str:

@@ -27,8 +27,8 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 
 _lock = RLock()
 _set_aside: dict[Path, dict[str, ModuleType]] = {}
-_roots: set[Path] = set()
-"""All roots that were active, and not forgotten."""
+_roots: frozenset[Path] = frozenset()
+"""All roots that were active, and not dropped; replaced as a whole, for threads read it."""
 _active: Path | None = None
 _before: frozenset[str] = frozenset()
 """Names of the modules that were there when the active root took over."""
@@ -78,6 +78,13 @@ def is_shared(name: str) -> bool:
     return module is not None and all(root_of(place) is None for place in _places(module))
 
 
+def loaded(root: Path, name: str) -> ModuleType | None:
+    """Return a root's own module of that name, if it was imported; from any thread, at once."""
+    module = _set_aside.get(root, {}).get(name) or sys.modules.get(name)
+    is_own = module is not None and any(_is_inside(p, f"{root}{os.sep}") for p in _places(module))
+    return module if is_own else None
+
+
 @contextmanager
 def borrowed(root: Path) -> Iterator[None]:
     """Make ``root`` the active root for now; the one before is active again afterwards."""
@@ -93,7 +100,7 @@ def borrowed(root: Path) -> Iterator[None]:
 
 def drop(root: Path) -> None:
     """Forget a root and its modules: nothing of it is used any more."""
-    global _active
+    global _active, _roots
     with _lock:
         resolved = root.resolve()
         if _active == resolved:
@@ -101,7 +108,7 @@ def drop(root: Path) -> None:
             _active = None
         forget(resolved)
         sys.modules.pop(package_of(resolved), None)
-        _roots.discard(resolved)
+        _roots -= {resolved}
 
 
 def files_of(root: Path) -> list[str]:
@@ -122,13 +129,13 @@ def package_of(root: Path) -> str:
 
 
 def _activate(root: Path) -> None:
-    global _active, _before
+    global _active, _before, _roots
     if root == _active:
         return
     if _active is not None:
         _deactivate(_active)
     _active, _before = root, frozenset(_names())
-    _roots.add(root)
+    _roots |= {root}
     sys.path.insert(0, str(root))
     sys.modules.update(_set_aside.pop(root, {}))
 
@@ -171,7 +178,10 @@ def _places(module: ModuleType) -> list[str]:
 
 def _folders(module: ModuleType) -> list[str]:
     try:
-        return list(getattr(module, "__path__", None) or ())
+        folders = getattr(module, "__path__", ())
+        # A namespace package that is asked, for its length too, looks for its folders anew, and
+        # finds those of the root that is active.
+        return list(getattr(folders, "_path", folders))
     except Exception:  # a lazy module of some package may do anything when it is asked
         return []
 

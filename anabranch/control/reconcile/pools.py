@@ -35,6 +35,8 @@ class _Pool:
     table: Topic[PoolTable]
     is_known: bool = False
     """Whether what it carries is known here."""
+    replica: str = ""
+    """The process that polled last."""
     states: Mapping[str, TenantState] = field(default_factory=dict)
 
 
@@ -50,15 +52,18 @@ class Pools:
         """Call ``listener`` whenever the state of a graph has changed."""
         self._listeners.append(listener)
 
-    async def table(self, pool: str, version: int) -> PoolTable | None:
+    async def table(self, pool: str, replica: str, version: int) -> PoolTable | None:
         """The long poll of a pool's process. None: it is not known what the pool carries."""
         one = self._pool(pool)
+        one.replica = replica
         found = await one.table.next(version)
         return found if one.is_known else None
 
-    def take(self, pool: str, states: Mapping[str, TenantState]) -> None:
-        """Take what a pool's process tells of its graphs."""
+    def take(self, pool: str, replica: str, states: Mapping[str, TenantState]) -> None:
+        """Take what a pool's process tells of its graphs; nothing of one that another replaces."""
         one = self._pool(pool)
+        if one.replica not in ("", replica):
+            return
         if not one.is_known:
             one.is_known = True
             self._put(one, {graph: state.entry for graph, state in states.items()})

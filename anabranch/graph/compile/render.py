@@ -26,6 +26,7 @@ def plan_to_json(plan: Plan) -> dict[str, Any]:
         "name": plan.name,
         "segments": [_segment(segment) for segment in plan.segments],
         "critical_path_hops": plan.critical_path_hops,
+        "pool": plan.pool,
         "warnings": [str(warning) for warning in plan.warnings],
         "inputs": {name: str(spec) for name, spec in plan.inputs.items()},
         "nodes": {name: _node(plan, node) for name, node in plan.nodes.items()},

@@ -44,3 +44,43 @@ def test_each_bundle_s_code_finds_its_own_modules_whichever_is_active(tmp_path: 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["one other one", "False None other", "[]"]
+
+
+_RACE = """
+import sys, threading
+from pathlib import Path
+from anabranch.components.source import imports, roots
+from anabranch.components.source.classes import load_class
+
+imports.import_for_importer()
+first, *others = map(Path, sys.argv[1:])
+model = load_class("model.py:Model", first)
+go, done, wrong = threading.Event(), threading.Event(), []
+
+def call():
+    while not done.is_set():
+        go.set()
+        if model.late() != first.name:
+            wrong.append("mixed")
+
+thread = threading.Thread(target=call)
+sys.setswitchinterval(1e-6)
+thread.start()
+go.wait()
+names = [load_class("model.py:Model", root).late() for root in others]
+done.set()
+thread.join()
+print(wrong, names == [root.name for root in others])
+"""
+
+
+def test_code_that_runs_while_other_bundles_are_loaded_keeps_its_modules(tmp_path: Path) -> None:
+    names = [f"bundle{number}" for number in range(30)]
+    for name in names:
+        (tmp_path / name / "package").mkdir(parents=True)
+        (tmp_path / name / "model.py").write_text(_MODEL)
+        for file in ("helper.py", "package/inner.py"):
+            (tmp_path / name / file).write_text(f"NAME = {name!r}")
+    command = [sys.executable, "-c", _RACE, *(str(tmp_path / name) for name in names)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("[] True\n", "")

@@ -33,13 +33,13 @@ def nowhere(graph: str) -> str | None:
 
 
 async def table(pools: Pools, pool: str = "small") -> PoolTable:
-    found = await pools.table(pool, 0)
+    found = await pools.table(pool, "r", 0)
     assert found is not None
     return found
 
 
 def told(pools: Pools, found: PoolTable, status: Any, reason: str = "") -> None:
-    pools.take("small", {g: TenantState(e, status, reason) for g, e in found.tenants.items()})
+    pools.take("small", "r", {g: TenantState(e, status, reason) for g, e in found.tenants.items()})
 
 
 def seen(pools: Pools, graph: str, **details: Any) -> Any:
@@ -77,7 +77,7 @@ def test_a_graph_that_leaves_is_gone_and_an_empty_pool_ends() -> None:
         pools.remove("a")
         assert seen(pools, "a") is None
         assert list(pools.idle(applications("small"))) == []  # it still carries the graph
-        pools.take("small", {})
+        pools.take("small", "r", {})
         assert list(pools.idle(applications("small"))) == [pool_app("small")]
 
     asyncio.run(scenario())
@@ -93,7 +93,7 @@ def test_a_new_controller_hears_from_the_process_what_it_carries() -> None:
         pools.see(applications("small"))
         assert not pools.is_known("small")
         assert pools.is_known(None)
-        poll = asyncio.ensure_future(pools.table("small", held.version))
+        poll = asyncio.ensure_future(pools.table("small", "r", held.version))
         await asyncio.sleep(0)
         assert not poll.done()
         told(pools, held, "running")
@@ -109,7 +109,7 @@ def test_a_new_controller_hears_from_the_process_what_it_carries() -> None:
 
 def test_a_pool_that_does_not_run_carries_nothing() -> None:
     pools = Pools()
-    pools.take("small", {})
+    pools.take("small", "r", {})
     pools.see({})
     assert pools.is_known("small")
     assert pools.homes("a") == []
@@ -138,6 +138,19 @@ def test_who_watches_hears_of_each_change() -> None:
     pools.watch(lambda: heard.append("changed"))
     pools.see({})
     pools.assign("small", release("a"), LIMITS)
-    pools.take("small", {})
+    pools.take("small", "r", {})
     pools.remove("a")
     assert len(heard) == 3
+
+
+def test_a_process_that_another_has_replaced_is_not_heard() -> None:
+    async def scenario() -> None:
+        pools = Pools()
+        pools.see({})
+        pools.assign("small", release("a"), LIMITS)
+        pools.see(applications("small"))
+        told(pools, await table(pools), "running")
+        pools.take("small", "former", {})
+        assert seen(pools, "a").status == "running"
+
+    asyncio.run(scenario())

@@ -52,7 +52,8 @@ def test_a_graph_has_no_port_of_its_own_unless_it_says_so() -> None:
          "<spec>:9:13: spec.serving.port: must be a whole number, not the text '80'"),
         ("{port: 80.0}",
          "<spec>:9:13: spec.serving.port: must be a whole number, not the number 80.0"),
-        ("{}", "<spec>:9:3: spec.serving.port: is required"),
+        ("{}", "<spec>:9:3: spec.serving: needs `port`, a port of the graph's own, or `pool`, a "
+         "process that it shares"),
         ("{prot: 80}",
          "<spec>:9:13: spec.serving.prot: unknown field (did you mean `port`?)"),
         ("8000", "<spec>:9:3: spec.serving: must be a map, not the number 8000"),
