@@ -35,11 +35,6 @@ class Engine:
         """Where it answers."""
         return f"http://{HOST}:{self.port}"
 
-    @property
-    def environment(self) -> Mapping[str, str]:
-        """Variables of the commands."""
-        return {**os.environ, **self.env, "ANABRANCH_HOME": str(self.folder / "home")}
-
     def up(self) -> None:
         """Start it."""
         others = ("--grpc-port", self.grpc_port, "--dashboard-port", self.dashboard_port)
@@ -54,7 +49,7 @@ class Engine:
         program = Path(sys.executable).with_name("anabranch")
         subprocess.run(
             [str(word) for word in (program, *words)],
-            env=self.environment,
+            env={**os.environ, **self.env, "ANABRANCH_HOME": str(self.folder / "home")},
             stdout=subprocess.DEVNULL,
             check=True,
         )

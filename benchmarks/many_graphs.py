@@ -14,16 +14,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from anabranch.client.engine_state import RAY_TOKEN_FILE, read_state
+from anabranch.client.engine_state import read_state
 from anabranch.control.engine import processes
 from benchmarks.engine import Engine, engine
 from benchmarks.options import parse
@@ -46,7 +45,7 @@ class Idle:
         import os
         return os.getpid()
 
-ray.init(sys.argv[1], log_to_driver=False, logging_level="ERROR")
+ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
 idle = Idle.remote()
 print(ray.get(idle.pid.remote()), flush=True)
 sys.stdin.read()
@@ -166,25 +165,16 @@ def _seconds(process: psutil.Process) -> float:
 
 
 def _bare_actor(seconds: float) -> float:
-    """The share of a core of an actor of Ray that does nothing, on an engine of its own."""
-    with engine() as one, _actor(one) as process:
-        time.sleep(SETTLE_S)
-        return _shares([process], seconds)[process.pid]
-
-
-@contextmanager
-def _actor(one: Engine) -> Iterator[psutil.Process]:
-    home = one.folder / "home"
-    state = read_state(home)
-    assert state is not None
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(home / RAY_TOKEN_FILE)}
+    """The share of a core of an actor that does nothing, on a Ray of its own."""
     driver = subprocess.Popen(
-        [sys.executable, "-c", _ACTOR, state.address],
-        env={**one.environment, **token}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-c", _ACTOR], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
         assert driver.stdout is not None
-        yield psutil.Process(int(driver.stdout.readline()))
+        process = psutil.Process(int(driver.stdout.readline()))
+        time.sleep(SETTLE_S)
+        return _shares([process], seconds)[process.pid]
     finally:
         driver.communicate()
 

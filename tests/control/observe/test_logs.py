@@ -179,3 +179,9 @@ def test_json_of_others_is_text(tmp_path: Path) -> None:
     text = json.dumps({"time": 1, "said": "by another"})
     (tmp_path / "worker-w1-01-99.out").write_text(f"{text}\n{{broken\n")
     assert messages(read(ONE, tmp_path, "digits", ALL, 10)) == [text, "{broken"]
+
+
+def test_lines_of_other_graphs_of_a_pool_are_left_out(tmp_path: Path, log: Log) -> None:
+    log.write("mine")
+    log.write("another's", graph="iris")
+    assert [line["message"] for line in read(ONE, tmp_path, "digits", ALL, 10).lines] == ["mine"]

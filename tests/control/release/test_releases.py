@@ -64,3 +64,15 @@ def test_a_request_log_may_only_go_where_the_settings_allow(tmp_path: Path) -> N
     assert allowing.signature(plan).telemetry.requests is not None
     # Settings of a later start do not allow it any more.
     assert releases(tmp_path).signature(plan).telemetry.requests is None
+
+
+def test_a_graph_in_a_pool_has_no_requirements_of_its_own(tmp_path: Path) -> None:
+    spec = SPEC.replace("NAME", "digits") + "  serving: {pool: small}\n"
+    files = {"graph.yaml": spec.encode(), "parts.py": b"", "requirements.txt": b"# none\n"}
+    write_files(files, tmp_path / "good")
+    data = pack(tmp_path / "good" / "graph.yaml", 2**20).data
+    assert load_text(releases(tmp_path).receive("digits", data).spec).plan.pool == "small"
+    write_files({**files, "requirements.txt": b"six==1.16\n"}, tmp_path / "bad")
+    data = pack(tmp_path / "bad" / "graph.yaml", 2**20).data
+    with pytest.raises(InvalidRequest, match=r"spec.serving.pool: .*pool 'small'.*requirements"):
+        releases(tmp_path).receive("digits", data)
