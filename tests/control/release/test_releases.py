@@ -67,7 +67,8 @@ def test_a_request_log_may_only_go_where_the_settings_allow(tmp_path: Path) -> N
 
 
 def test_a_graph_in_a_pool_has_no_requirements_of_its_own(tmp_path: Path) -> None:
-    spec = SPEC.replace("NAME", "digits") + "  serving: {pool: small}\n"
+    light = SPEC.replace("NAME", "digits").replace(", placement: {isolate: true}", "")
+    spec = f"{light}  serving: {{pool: small}}\n"
     files = {"graph.yaml": spec.encode(), "parts.py": b"", "requirements.txt": b"# none\n"}
     write_files(files, tmp_path / "good")
     data = pack(tmp_path / "good" / "graph.yaml", 2**20).data
