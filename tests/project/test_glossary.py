@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -24,7 +25,9 @@ def anchors(page: Path) -> set[str]:
 def found(place: str) -> Any:
     """Import ``package.module`` or ``package.module:Class.attribute``."""
     module, _, name = place.partition(":")
-    return reduce(getattr, filter(None, name.split(".")), import_module(module))
+    with warnings.catch_warnings(action="ignore"):  # of the libraries that the module imports
+        imported = import_module(module)
+    return reduce(getattr, filter(None, name.split(".")), imported)
 
 
 def test_terms_are_unique_and_sorted() -> None:

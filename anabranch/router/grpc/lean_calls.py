@@ -30,8 +30,14 @@ from anabranch.router.grpc.framing import (
 from anabranch.router.grpc.messages import path
 from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.http.app import CancelOnDisconnect
-from anabranch.router.http.extensions import TrailedReply
-from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
+from anabranch.router.http.request import (
+    BodyRule,
+    HttpRequest,
+    Message,
+    Receive,
+    Send,
+    TrailedReply,
+)
 from anabranch.router.traffic.arms import Arms
 
 Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]

@@ -17,7 +17,6 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from anabranch.graph.calls.stepping import begin
-from anabranch.router.http.extensions import BODY, REPLY, TRAILED
 from anabranch.router.http.lean_cycle import LeanCycle
 from anabranch.router.http.lean_head import (
     MALFORMED,
@@ -30,6 +29,7 @@ from anabranch.router.http.lean_head import (
 )
 from anabranch.router.http.lean_reply import refusal
 from anabranch.router.http.lean_state import LeanState
+from anabranch.router.http.request import BODY, REPLY, TRAILED
 
 MAX_UNREAD = 2**20
 """Bytes of a body that may wait to be taken before no more is read."""

@@ -14,13 +14,12 @@ from collections.abc import (
     Sequence,
 )
 from itertools import chain
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ClientGone, HeadersTooLarge, SlowBody
 from anabranch.router.http.compression import coding_of, unpacked
-from anabranch.router.http.extensions import BODY, REPLY, TRAILED, Reply, TakeBody, TrailedReply
 from anabranch.router.http.headers import RequestHeaders
 from anabranch.router.limits import Arriving, RequestLimits
 from anabranch.telemetry.trace import Trace
@@ -28,7 +27,21 @@ from anabranch.telemetry.trace import Trace
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Coroutine[Any, Any, Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Reply: TypeAlias = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], bool]
+"""Sends a whole reply at once: status, headers with the body's length, and the body.
+
+False, with nothing sent, where that cannot be done now and ASGI's messages must be used.
+"""
+TakeBody: TypeAlias = Callable[[], bytes | None]
+"""Takes the whole body; None where it is not there yet and must be received."""
 Body: TypeAlias = bytes | bytearray | memoryview
+
+BODY, REPLY, TRAILED = "anabranch.body", "anabranch.reply", "anabranch.trailed"
+"""Names of ASGI extensions, in ``scope["extensions"]``.
+
+Servers that have them give a ``TakeBody``, a ``Reply`` and a ``TrailedReply``, for exchanges that
+need no task.
+"""
 
 ID = b"x-request-id"
 MAX_PIECES = 2**16
@@ -39,6 +52,24 @@ _SANE_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 _LENGTH, _ENCODING = b"content-length", b"content-encoding"
 _BINARY = b"inference-header-content-length"
 _ACCEPT, _HOST, _TRACE = b"accept-encoding", b"host", b"traceparent"
+
+
+class TrailedReply(Protocol):
+    """Sends a reply of status 200 that ends with trailers (RFC 9110, 6.5).
+
+    It has no headers but those that are given: gRPC takes all others for metadata.
+    """
+
+    def begin_reply(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send the head: from now on the client knows that the request is being worked on."""
+
+    async def end_reply(
+        self,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: Sequence[bytes],
+        trailers: Sequence[tuple[bytes, bytes]],
+    ) -> None:
+        """Send the rest, or all of it without ``begin_reply``; ``body`` is pieces of one."""
 
 
 class BodyRule(NamedTuple):

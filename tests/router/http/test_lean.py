@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 
 from anabranch.router.http import lean
 from anabranch.router.http.app import CancelOnDisconnect, HttpApp, json_reply
-from anabranch.router.http.extensions import BODY as BODY_EXTENSION
-from anabranch.router.http.extensions import REPLY
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.lean import MAX_HEAD, MAX_UNREAD
 from anabranch.router.http.listening import LeanServer
-from anabranch.router.http.request import HttpRequest
+from anabranch.router.http.request import BODY as BODY_EXTENSION
+from anabranch.router.http.request import REPLY, HttpRequest
 from tests.router.conftest import BODY, make_arms
 from tests.router.http.wire import (
     RULE,
