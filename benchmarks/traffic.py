@@ -13,6 +13,7 @@ from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Situation
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
+from anabranch.control.reconcile.pools import Pools
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.traffic.topics import TableTopics
@@ -62,7 +63,7 @@ def status_seconds() -> float:
 async def _status_seconds(home: Path) -> float:
     settings = Settings.from_env({"ANABRANCH_HOME": str(home)})
     store = Store.open(settings.store)
-    control = ControllerParts(settings, store, TableTopics(), ArmTotals())
+    control = ControllerParts(settings, store, TableTopics(), ArmTotals(), Pools())
     await control.acquire(10.0)
     spec = (GRAPH / "graph.yaml").read_text()
     for _ in range(REVISIONS):
