@@ -79,12 +79,15 @@ class ControllerLink:
     async def wake(self, graph: str) -> None:
         """Wait in the queue of the graph's router until there is one; Unavailable if that is full.
 
-        Unavailable too where none is to be woken, as while the process of a pool is replaced. All
-        who wait share a handle, for a queue is a handle's.
+        Returns at once where there is nothing to wake, as in a pool: a router comes by itself
+        there. All who wait share a handle, for a queue is a handle's.
         """
         sleeper = self._sleepers.get(graph)
         if sleeper is None:
-            sleeper = self._sleepers[graph] = _Sleeper(_router_of(graph))
+            handle = _router_of(graph)
+            if handle is None:
+                return
+            sleeper = self._sleepers[graph] = _Sleeper(handle)
         sleeper.waiting += 1
         try:
             async with asyncio.timeout(_WAKE_S):
@@ -117,8 +120,11 @@ class ControllerLink:
 
 
 def _router_of(graph: str) -> Any:
+    """Return a handle of a graph's router, or None where that is no deployment of its own."""
     try:
         return serve.get_deployment_handle(ROUTER, graph)
+    except KeyError:
+        return None
     except serve.exceptions.RayServeException:
         raise Unavailable(
             f"no router of graph {graph!r} runs now; try again in a moment", _RETRY_AFTER

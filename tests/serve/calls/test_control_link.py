@@ -101,3 +101,19 @@ def test_a_graph_that_does_not_wake_is_not_waited_for_without_end(
         await handles[0].shut.wait()
 
     asyncio.run(main())
+
+
+def test_a_graph_whose_router_is_no_deployment_needs_no_waking(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def missing(deployment: str, app: str) -> None:
+        raise KeyError(f"{deployment} of {app} does not exist")  # as Serve does
+
+    monkeypatch.setattr(control_link.serve, "get_deployment_handle", missing)
+
+    async def main() -> None:
+        control = ControllerLink("front")
+        for _ in range(2):
+            await control.wake("demo")
+
+    asyncio.run(main())
