@@ -79,6 +79,12 @@ class Engine:
         ]
 
 
+def processor_seconds(process: psutil.Process) -> float:
+    """Time of a processor that a process has taken so far, in seconds."""
+    times = process.cpu_times()
+    return times.user + times.system
+
+
 @contextmanager
 def engine(env: Mapping[str, str] = {}) -> Iterator[Engine]:
     """Start an engine, with more in its environment, and end it with all that it started."""

@@ -24,7 +24,7 @@ import psutil
 
 from anabranch.client.engine_state import read_state
 from anabranch.control.engine import processes
-from benchmarks.engine import Engine, engine
+from benchmarks.engine import Engine, engine, processor_seconds
 from benchmarks.options import parse
 from benchmarks.outcome import outcome
 
@@ -152,16 +152,11 @@ def _processes(one: Engine) -> list[psutil.Process]:
 
 def _shares(watched: Sequence[psutil.Process], seconds: float) -> dict[int, float]:
     """Shares of a core that processes take, by id."""
-    before = {process.pid: _seconds(process) for process in watched}
+    before = {process.pid: processor_seconds(process) for process in watched}
     started = time.monotonic()
     time.sleep(seconds)
     passed = time.monotonic() - started
-    return {one.pid: (_seconds(one) - before[one.pid]) / passed for one in watched}
-
-
-def _seconds(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return times.user + times.system
+    return {one.pid: (processor_seconds(one) - before[one.pid]) / passed for one in watched}
 
 
 def _bare_actor(seconds: float) -> float:

@@ -23,7 +23,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.engine import Engine, engine
+from benchmarks.engine import Engine, engine, processor_seconds
 from benchmarks.load import Load, load, tool
 from benchmarks.options import parse
 from benchmarks.outcome import Goal, outcome
@@ -70,14 +70,10 @@ class Variant:
     def turn(self, seconds: int, using: str) -> None:
         """Put load on it once."""
         load(self.url, self.connections, WARM_UP_S, using)
-        before = self._processor_seconds()
+        before = processor_seconds(self.router)
         found = load(self.url, self.connections, seconds, using)
-        self.spent.append((self._processor_seconds() - before) / found.answered * 1e3)
+        self.spent.append((processor_seconds(self.router) - before) / found.answered * 1e3)
         self.loads.append(found)
-
-    def _processor_seconds(self) -> float:
-        times = self.router.cpu_times()
-        return times.user + times.system
 
     @property
     def p50(self) -> float:

@@ -34,7 +34,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.engine import Engine, engine
+from benchmarks.engine import Engine, engine, processor_seconds
 from benchmarks.load import Load, load, tool
 from benchmarks.moody import moody
 from benchmarks.options import parse
@@ -90,14 +90,10 @@ class Variant:
         with self.beside():
             load(self.url, max(CONNECTIONS), WARM_UP_S, using, headers=self.headers)
             for connections in CONNECTIONS:
-                before = self._processor_seconds()
+                before = processor_seconds(self.router)
                 found = load(self.url, connections, seconds, using, headers=self.headers)
                 self.loads[connections].append(found)
-            self.spent.append((self._processor_seconds() - before) / found.answered * 1e6)
-
-    def _processor_seconds(self) -> float:
-        times = self.router.cpu_times()
-        return times.user + times.system
+            self.spent.append((processor_seconds(self.router) - before) / found.answered * 1e6)
 
     def rate(self, connections: int) -> float:
         """Requests a second, the median over rounds."""
