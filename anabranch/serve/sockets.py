@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 FOLDER = "ANABRANCH_SOCKETS"
 """Variable that names the folder of the engine's Unix sockets, on the engine's own machine."""
+GATEWAY_SOCKET, FRONT_SOCKET = "gateway.sock", "front.sock"
+"""Names in that folder of the sockets that are no router's."""
 BACKLOG = 1024
 """Connections that wait to be taken, of one listener."""
 BIND_S = 20.0

@@ -23,9 +23,14 @@ from anabranch.serve.edge.proxy import EdgeProxy
 from anabranch.serve.edge.routes import FRONT, GATEWAY, EdgeRoute
 from anabranch.serve.edge.watch import RouterWatch
 from anabranch.serve.export.logs import write_logs
-from anabranch.serve.replicas.front import front_socket
-from anabranch.serve.replicas.gateway import gateway_socket
-from anabranch.serve.sockets import BIND_S, FOLDER, unix_address, unix_folder
+from anabranch.serve.sockets import (
+    BIND_S,
+    FOLDER,
+    FRONT_SOCKET,
+    GATEWAY_SOCKET,
+    unix_address,
+    unix_folder,
+)
 from anabranch.serve.workers.launcher import FORKED
 
 ACTOR = "anabranch-edge"
@@ -75,12 +80,12 @@ class Edge:
         self._addresses.start()
 
     async def _started(self) -> None:
-        folder, gateway, front = unix_folder(), gateway_socket(), front_socket()
-        if folder is None or gateway is None or front is None:
+        folder = unix_folder()
+        if folder is None:
             raise EngineError(f"variable {FOLDER} names no folder")
         self._shared = {
-            GATEWAY: EdgeRoute((unix_address(gateway),), idempotent=False),
-            FRONT: EdgeRoute((unix_address(front),), idempotent=False),
+            GATEWAY: EdgeRoute((unix_address(folder / GATEWAY_SOCKET),), idempotent=False),
+            FRONT: EdgeRoute((unix_address(folder / FRONT_SOCKET),), idempotent=False),
         }
         options = EdgeOptions(threads=min(_MOST_THREADS, os.cpu_count() or 1))
         self._proxy = await EdgeProxy.start(

@@ -8,7 +8,6 @@ not send.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -18,7 +17,7 @@ from anabranch.router.limits import RequestLimits
 from anabranch.serve.calls.control_link import ControllerLink, token_digest
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.replicas.gateway import Listen
-from anabranch.serve.sockets import patiently, unix_folder
+from anabranch.serve.sockets import FRONT_SOCKET, patiently, unix_folder
 from anabranch.serve.workers.launcher import FORKED
 
 FRONT_APP = "anabranch.grpc"
@@ -26,12 +25,6 @@ FRONT_APP = "anabranch.grpc"
 _GRACE_S = 5.0
 _HEALTH_PERIOD = 1.0
 """Seconds until Serve sees that a front has died."""
-
-
-def front_socket() -> Path | None:
-    """The front's Unix socket, on the engine's own machine."""
-    folder = unix_folder()
-    return None if folder is None else folder / "front.sock"
 
 
 class FrontReplica:
@@ -45,11 +38,11 @@ class FrontReplica:
     ) -> None:
         write_logs()
         self._server = FrontServer(ControllerLink("front", digest), limits)
-        path = front_socket()
+        folder = unix_folder()
         if listen is not None:
             await patiently(lambda: self._server.start(*listen))
-        elif path is not None:
-            await self._server.start_unix(path)
+        elif folder is not None:
+            await self._server.start_unix(folder / FRONT_SOCKET)
 
     async def __del__(self) -> None:
         server = getattr(self, "_server", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from ray import serve
@@ -13,7 +12,13 @@ from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
 from anabranch.serve.calls.control_link import ControllerLink, token_digest
 from anabranch.serve.export.logs import write_logs
-from anabranch.serve.sockets import patiently, tcp_listener, unix_folder, unix_listener
+from anabranch.serve.sockets import (
+    GATEWAY_SOCKET,
+    patiently,
+    tcp_listener,
+    unix_folder,
+    unix_listener,
+)
 from anabranch.serve.workers.launcher import FORKED
 
 GATEWAY_APP = "anabranch.gateway"
@@ -24,12 +29,6 @@ _HEALTH_PERIOD = 1.0
 
 Listen: TypeAlias = tuple[str, int]
 """Host and port."""
-
-
-def gateway_socket() -> Path | None:
-    """The gateway's Unix socket, on the engine's own machine."""
-    folder = unix_folder()
-    return None if folder is None else folder / "gateway.sock"
 
 
 class GatewayReplica:
@@ -56,9 +55,9 @@ class GatewayReplica:
         self._forwarder.start()
         if listen is not None:
             await patiently(lambda: self._open(*listen))
-        path = gateway_socket()
-        if path is not None:
-            await self._server.listen(unix_listener(path))
+        folder = unix_folder()
+        if folder is not None:
+            await self._server.listen(unix_listener(folder / GATEWAY_SOCKET))
 
     async def _open(self, host: str, port: int) -> None:
         await self._server.listen(tcp_listener(host, port))
