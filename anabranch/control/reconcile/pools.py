@@ -167,16 +167,16 @@ def _application(
     entry: TenantEntry, state: TenantState | None, replicas: list[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return a graph in a pool as Serve would show its router."""
-    is_told = state is not None and state.entry == entry
-    status = state.status if state is not None and is_told else "deploying"
-    reason = state.reason if state is not None and is_told else ""
-    running = status == "running" and any(one["state"] == "RUNNING" for one in replicas)
+    if state is None or state.entry != entry:
+        state = TenantState(entry, "deploying")
+    is_lost = state.status == "running" and all(one["state"] != "RUNNING" for one in replicas)
+    running = state.status == "running" and not is_lost
     return {
-        "status": _STATUS[status if running or status != "running" else "deploying"],
-        "message": reason,
+        "status": _STATUS["deploying" if is_lost else state.status],
+        "message": state.reason,
         "deployments": {
             ROUTER: {
-                "status": _HEALTH[status],
+                "status": _HEALTH[state.status],
                 "message": "",
                 "target_num_replicas": 1,
                 "replicas": [
