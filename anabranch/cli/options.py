@@ -158,6 +158,14 @@ Now = Annotated[
     ),
 ]
 HttpPort = Annotated[int, typer.Option("--http-port", min=1, max=65535, help="Port for HTTP.")]
+Foreground = Annotated[
+    bool,
+    typer.Option(
+        "--foreground",
+        help="Stay until the engine ends, and exit with 1 if it ends by itself; for systemd and"
+        " containers.",
+    ),
+]
 GrpcPort = Annotated[int, typer.Option("--grpc-port", min=1, max=65535, help="Port for gRPC.")]
 DashboardPort = Annotated[
     int, typer.Option("--dashboard-port", min=1, max=65535, help="Port of the Ray dashboard.")

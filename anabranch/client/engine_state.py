@@ -36,9 +36,10 @@ class EngineInfo:
 
 @dataclass(frozen=True)
 class EngineState:
-    """An engine that was started. ``pid`` is its head process, None until that is started.
+    """An engine that was started. ``pid`` is its supervisor, None until that is started.
 
-    ``runtime`` is its private folder; ``ready`` tells whether it ever answered.
+    ``runtime`` is its private folder; ``ready`` tells whether it ever answered, and ``problem`` why
+    the supervisor gave it up.
     """
 
     id: str
@@ -49,6 +50,7 @@ class EngineState:
     runtime: str
     pid: int | None = None
     ready: bool = False
+    problem: str = ""
 
     @property
     def block(self) -> range:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -19,6 +20,7 @@ from ray.dashboard.modules.metrics import metrics_head as ray_dashboards
 from anabranch.client.engine_state import RAY_TOKEN_FILE
 from anabranch.control.engine import flags, ports
 from anabranch.telemetry.dashboards.promql import JOBS
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 ENGINE = ("head", "worker")
@@ -37,6 +39,7 @@ PORTS = {
 }
 """Where the containers listen."""
 SCRIPTS = sorted((ROOT / "deploy" / "docker").iterdir())
+HEAD = ROOT / "deploy" / "docker" / "anabranch-head"
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +215,46 @@ def test_scripts_are_copied_executable_and_well_formed(script: Path) -> None:
     assert any(script.name in copied for copied in instructions("COPY"))
     assert script.stat().st_mode & 0o111 == 0o111
     subprocess.run(["sh", "-n", script], check=True)
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> dict[str, str]:
+    """The environment of a head whose ``anabranch`` ends with the code that a file holds."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    engine = (
+        "trap 'exit 0' TERM\ntouch up\nuntil [ -s code ]; do sleep 0.05; done\nexit $(cat code)"
+    )
+    for name, text in {"anabranch": engine, "install": "touch installed"}.items():
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    (tmp_path / RAY_TOKEN_FILE).write_text("secret")
+    return {"PATH": f"{programs}:{os.defpath}", "ANABRANCH_HOME": str(tmp_path)}
+
+
+def test_a_container_that_is_stopped_ends_in_order(
+    container: dict[str, str], tmp_path: Path
+) -> None:
+    with subprocess.Popen([HEAD], env=container, cwd=tmp_path) as head:
+        until(lambda: (tmp_path / "up").exists() and (tmp_path / "installed").exists())
+        head.terminate()
+        assert head.wait(60) == 0
+
+
+def test_a_container_ends_with_the_code_of_its_engine(
+    container: dict[str, str], tmp_path: Path
+) -> None:
+    with subprocess.Popen([HEAD], env=container, cwd=tmp_path) as head:
+        until(lambda: (tmp_path / "up").exists())
+        (tmp_path / "code").write_text("1")
+        assert head.wait(60) == 1
+
+
+def test_systemd_takes_the_unit_and_its_command_is_there() -> None:
+    unit = (ROOT / "deploy" / "systemd" / "anabranch.service").read_text()
+    assert "Type=notify\n" in unit and "Restart=on-failure\n" in unit
+    (command,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    assert command.split()[1:] == ["up", "--foreground"]
 
 
 def test_commands_are_the_scripts(compose: dict[str, Any]) -> None:

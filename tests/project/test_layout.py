@@ -15,7 +15,7 @@ MOST_FILES = 18
 KNOWS_RAY = (
     "serve/",
     "control/controller.py",
-    *(f"control/engine/{name}.py" for name in ("boot", "driver", "head", "loopback")),
+    *(f"control/engine/{name}.py" for name in ("boot", "driver", "head", "loopback", "node")),
     "control/reconcile/serving.py",
 )
 NAMES_UPPER = ("components/builtins.py",)

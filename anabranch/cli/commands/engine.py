@@ -1,4 +1,4 @@
-"""``up``, ``down`` and ``run``: commands that start and stop engines."""
+"""``up``, ``down``, ``doctor`` and ``run``: commands that start, stop and examine engines."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.terminal import note, progress, result, result_json, warn
+from anabranch.cli.terminal import note, progress, result, result_json, table, warn
 
 if TYPE_CHECKING:
     from anabranch.client.engine_state import EngineInfo
-    from anabranch.control.engine.engine import EngineOptions
+    from anabranch.control.engine.launch import EngineOptions
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.command()(up)
     app.command()(down)
+    app.command()(doctor)
     app.command()(run)
 
 
@@ -34,15 +35,17 @@ def up(
     max_body: options.MaxBody = "64MiB",
     object_store: options.ObjectStore = "512MiB",
     output: options.Output = options.Format.TABLE,
+    foreground: options.Foreground = False,
 ) -> None:
-    """Start an engine in the background, with all graphs in its store."""
+    """Start an engine, with all graphs in its store; in the background, unless told otherwise."""
     from anabranch.client.engine_state import resolve_home
-    from anabranch.control.engine.engine import EngineOptions
+    from anabranch.control.engine.launch import EngineOptions
 
     wanted = EngineOptions(
         host, http_port, grpc_port, dashboard_port, max_body, object_store, dashboard_host
     )
-    info = _up(resolve_home(home), wanted)
+    folder = resolve_home(home)
+    info = _up(folder, wanted)
     if output is options.Format.JSON:
         result_json(asdict(info))
     else:
@@ -51,6 +54,12 @@ def up(
                 f"{name.replace('_', ' '):<15}  {value}" for name, value in asdict(info).items()
             )
         )
+
+    if foreground:
+        from anabranch.control.engine import service
+
+        note("the engine is up; Ctrl-C or SIGTERM takes it down")
+        service.stay(folder)
 
 
 def down(home: options.Home = None, output: options.Output = options.Format.TABLE) -> None:
@@ -65,6 +74,26 @@ def down(home: options.Home = None, output: options.Output = options.Format.TABL
         result_json({"stopped": stopped, "home": str(folder)})
     else:
         result(f"the engine in {folder} is down" if stopped else f"no engine runs in {folder}")
+
+
+def doctor(home: options.Home = None, output: options.Output = options.Format.TABLE) -> None:
+    """Say what is wrong with the engine, where to look, and what to do; changes nothing.
+
+    Exits with 1 if anything is wrong.
+    """
+    from anabranch.client.engine_state import resolve_home
+    from anabranch.control.engine.doctor import examine, ill
+
+    with progress("examining the engine"):
+        found = examine(resolve_home(home))
+    if output is options.Format.JSON:
+        result_json([asdict(one) for one in found])
+    else:
+        rows = [(one.part, "ill" if one.remedy else "well", one.state) for one in found]
+        advice = [f"{one.part}: {one.remedy}" for one in ill(found)]
+        result("\n".join([table(("PART", "", "FINDING"), rows), *advice]))
+    if ill(found):
+        raise typer.Exit(1)
 
 
 def run(
@@ -86,6 +115,7 @@ def run(
     from anabranch.cli.commands.run import serve_until_interrupted
     from anabranch.client.engine_state import read_state, resolve_home
     from anabranch.control.engine import engine
+    from anabranch.control.engine.launch import EngineOptions
     from anabranch.graph.compile.loading import open_graph
 
     # A shell that starts jobs in the background has them ignore Ctrl-C; then nothing would tidy up.
@@ -94,9 +124,7 @@ def run(
     folder = resolve_home(home)
     state = read_state(folder)
     ours = state is None or not engine.is_running(state)
-    wanted = engine.EngineOptions(
-        host, http_port, grpc_port, dashboard_port, max_body, object_store
-    )
+    wanted = EngineOptions(host, http_port, grpc_port, dashboard_port, max_body, object_store)
     try:
         note(f"the console is at {_up(folder, wanted).console}")
         serve_until_interrupted(name, file, folder, timeout, remove=not ours)

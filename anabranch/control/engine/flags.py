@@ -27,6 +27,8 @@ OVERRIDE = "ANABRANCH_HAPROXY"
 """Variable that names the HAProxy binary to use."""
 EDGE = "ANABRANCH_EDGE"
 """Variable that names the HAProxy of the edge to the engine's processes; empty for none."""
+GCS_STORAGE = "RAY_gcs_storage_path"
+"""Ray's variable that names the folder of GCS's tables."""
 LOOPBACK = "ANABRANCH_LOOPBACK"
 """Set to 1 where Ray itself must stay on the loopback interface."""
 LONGEST_FOLDER = 25
@@ -85,6 +87,18 @@ def serve_environment() -> dict[str, str]:
         "RAY_SERVE_LOG_TO_STDERR": "1",
         # Every replica adds up Serve's own metrics so often, also where nobody asks it.
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
+    }
+
+
+def gcs_environment(runtime: Path) -> dict[str, str]:
+    """Where Ray's GCS keeps its tables, so that another one can take its place.
+
+    All others wait for it as long as their supervisor does, and go on serving.
+    """
+    return {
+        "RAY_gcs_storage": "rocksdb",
+        GCS_STORAGE: str(runtime / "gcs"),
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",
     }
 
 

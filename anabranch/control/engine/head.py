@@ -19,11 +19,15 @@ def main() -> None:
     if launcher.ZYGOTE in os.environ:
         launcher.start_zygote(str(os.getpid()), launcher.FIRST_JOB)
         _start_workers_by_launcher()
+    from ray._private import node
     from ray.scripts import scripts
+
+    from anabranch.control.engine.node import MendingNode
 
     keep_loopback()
     # Ray starts the server wherever its dependencies are installed; there is no flag against it.
     vars(scripts)["get_ray_client_dependency_error"] = lambda: ImportError("not wanted")
+    vars(node)["Node"] = MendingNode
     ray_command: Callable[[], None] = scripts.main
     ray_command()
 

@@ -19,11 +19,12 @@ from anabranch.control.engine.flags import MARK
 from anabranch.errors import EngineError
 
 GRACE_S = 10.0
-"""How long the head may take to stop its children, in seconds."""
+"""How long the leader may take to stop its children, in seconds."""
 TERM_S = 3.0
 """How long what is left after that may take."""
 KILL_S = 5.0
 """How long the system may take to remove a killed process."""
+_KILLING = (("kill", KILL_S), ("kill", KILL_S))
 _PAUSE_S = 0.02
 
 
@@ -40,15 +41,28 @@ def of_engine(engine_id: str, runtime: Path) -> list[psutil.Process]:
     return [process for process in _own() if _belongs(process, engine_id, runtime)]
 
 
-def stop(engine_id: str, head: int | None, runtime: Path) -> None:
-    """Stop the engine's processes: first the head, which stops its children, then all the rest.
+def stop(engine_id: str, leader: int | None, runtime: Path) -> None:
+    """Stop the engine's processes: first the leader, which stops its children, then all the rest.
 
     Raises EngineError if one of them cannot be ended.
     """
     known = of_engine(engine_id, runtime)
-    leader = [process for process in known if process.pid == head]
-    _signal(leader, "terminate", GRACE_S)
-    for action, patience in (("terminate", TERM_S), ("kill", KILL_S), ("kill", KILL_S)):
+    _signal([one for one in known if one.pid == leader], "terminate", GRACE_S)
+    _end(engine_id, runtime, known, ("terminate", TERM_S), *_KILLING)
+
+
+def kill(engine_id: str, runtime: Path) -> None:
+    """Kill the engine's processes but this one; EngineError as ``stop``."""
+    _end(engine_id, runtime, [], *_KILLING)
+
+
+def _end(
+    engine_id: str,
+    runtime: Path,
+    known: Iterable[psutil.Process],
+    *steps: tuple[str, float],
+) -> None:
+    for action, patience in steps:
         known = _alive({*known, *of_engine(engine_id, runtime)})
         if not known:
             return

@@ -1,0 +1,140 @@
+"""Examines an engine from outside: ``examine`` gives a diagnosis of each part that it needs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+from anabranch.client.client import ControlClient
+from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState, read_state
+from anabranch.client.live import wait_live
+from anabranch.control.engine import flags, supervisor
+from anabranch.control.engine.engine import is_running
+from anabranch.control.engine.helpers import Helper, helpers_of
+from anabranch.errors import AnabranchError
+
+LEAST_FREE = 2**30
+"""Bytes of a disk below which it is said that little is left."""
+_ANSWER_S = 5.0
+_UP = "anabranch up"
+_ANEW = "anabranch down, then anabranch up"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One part of an engine: how it is, and where it is not well, what to do."""
+
+    part: str
+    state: str
+    remedy: str = ""
+    """What to do; empty where all is well."""
+
+
+def examine(home: Path) -> list[Diagnosis]:
+    """Examine the engine of ``home``, changing nothing; takes seconds where parts hang."""
+    found = [*_home(home), *_haproxy()]
+    state = read_state(home)
+    if state is None:
+        return [*found, Diagnosis("engine", "no engine was started here", _UP)]
+    found += [*_disk(Path(state.runtime)), _supervised(home, state)]
+    if is_running(state):
+        found += [*_helpers(home, state), _answer(state), *_graphs(home)]
+    return found
+
+
+def _home(home: Path) -> Iterator[Diagnosis]:
+    if not home.is_dir():
+        yield Diagnosis("home", f"{home} does not exist", _UP)
+        return
+    mode = stat.S_IMODE(home.stat().st_mode)
+    open_to_others = mode & 0o077
+    yield Diagnosis(
+        "home",
+        f"{home}, of mode {mode:04o}" + (": others may read it" if open_to_others else ""),
+        f"chmod 700 {home}" if open_to_others else "",
+    )
+    yield from _disk(home)
+
+
+def _disk(folder: Path) -> Iterator[Diagnosis]:
+    if not folder.is_dir():
+        yield Diagnosis("disk", f"{folder} does not exist", _ANEW)
+        return
+    free = shutil.disk_usage(folder).free
+    problem = "" if os.access(folder, os.W_OK) else f"make {folder} writable"
+    if free < LEAST_FREE:
+        problem = f"free space on the disk of {folder}"
+    yield Diagnosis("disk", f"{free / 2**30:.1f} GiB free for {folder}", problem)
+
+
+def _haproxy() -> Iterator[Diagnosis]:
+    binary = flags.haproxy_binary()
+    problem = flags.haproxy_problem(binary)
+    remedy = f"install ray[serve] or haproxy, or set {flags.OVERRIDE}; it goes on without, slower"
+    yield Diagnosis("HAProxy", problem or str(binary), remedy if problem else "")
+
+
+def _supervised(home: Path, state: EngineState) -> Diagnosis:
+    log = home / supervisor.LOG
+    if is_running(state):
+        return Diagnosis("supervisor", f"process {state.pid}, its log is {log}")
+    reason = state.problem or f"it has ended: see {log}"
+    return Diagnosis("supervisor", reason, _UP)
+
+
+def _helpers(home: Path, state: EngineState) -> Iterator[Diagnosis]:
+    arguments = psutil.Process(state.pid).cmdline()
+    for helper in helpers_of(supervisor.options(arguments), state.http, home / RAY_TOKEN_FILE).all:
+        yield _asked(helper, home)
+
+
+def _asked(helper: Helper, home: Path) -> Diagnosis:
+    try:
+        helper.ask()
+    except Exception as error:
+        silent = f"does not answer ({type(error).__name__})"
+        waits = f"wait {helper.patience:.0f} s for its supervisor, else {_ANEW}"
+        return Diagnosis(helper.name, silent, f"{waits}; see {home / 'logs' / 'head.log'}")
+    return Diagnosis(helper.name, "answers")
+
+
+def _answer(state: EngineState) -> Diagnosis:
+    try:
+        wait_live(state.http, _ANSWER_S)
+    except AnabranchError as error:
+        return Diagnosis("edge and gateway", str(error), f"wait a minute, else {_ANEW}")
+    return Diagnosis("edge and gateway", f"answer at {state.http}")
+
+
+def _graphs(home: Path) -> Iterator[Diagnosis]:
+    try:
+        with ControlClient.of_home(home) as control:
+            graphs = control.graphs()
+    except (AnabranchError, httpx.HTTPError) as error:
+        yield Diagnosis("controller", f"does not answer: {error}", f"wait a minute, else {_ANEW}")
+        return
+    yield Diagnosis("controller", f"answers, and knows {len(graphs)} graphs")
+    for graph in graphs:
+        if graph["state"] != "live":
+            yield _graph(graph)
+
+
+def _graph(graph: Mapping[str, object]) -> Diagnosis:
+    name = graph["name"]
+    return Diagnosis(
+        f"graph {name}",
+        f"{graph['state']}: {graph.get('message') or 'no reason is known'}",
+        f"anabranch status {name}, anabranch logs {name}",
+    )
+
+
+def ill(found: Sequence[Diagnosis]) -> list[Diagnosis]:
+    """Return those with something to do."""
+    return [one for one in found if one.remedy]

@@ -1,0 +1,200 @@
+"""Ray's helper processes of an engine: whether each answers, and the end of one that does not.
+
+GCS and raylet answer gRPC's health protocol (``grpc.health.v1``), the others HTTP. A busy machine
+makes all of them slow, so a process that is merely silent has much time. One that the kernel has
+stopped will not answer until somebody continues it: for those seconds are enough.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import httpx
+import psutil
+
+from anabranch.control.engine.launch import reached_at
+
+logger = logging.getLogger("anabranch.supervisor")
+
+STOPPED_S = 3.0
+"""Time without an answer after which a process is killed that the kernel has stopped."""
+QUICK_S, PATIENT_S = 20.0, 60.0
+"""Time for one that runs: with what the head replaces alone, and with what takes Ray along."""
+SILENT_S = 90.0
+"""Time without an answer of the engine after which Ray is started anew."""
+_LOOK_S = 2.0
+"""Time without an answer after which the process is looked for."""
+_PAUSE_S = 1.0
+_ENGINE_PAUSE_S = 10.0
+_TIMEOUT_S = 2.0
+
+Ask = Callable[[], None]
+"""Asks a process; returns once that has answered, and raises an Exception if it has not."""
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A process that an engine needs."""
+
+    name: str
+    ask: Ask
+    title: str
+    """A part of its command line that no other helper has."""
+    patience: float
+
+
+@dataclass
+class _Watched:
+    helper: Helper
+    answered: float = field(default_factory=time.monotonic)
+
+    def follow(self, closing: threading.Event, pause: float) -> None:
+        while not closing.wait(pause):
+            with suppress(Exception):
+                self.helper.ask()
+                self.answered = time.monotonic()
+
+
+class Helpers:
+    """Asks each helper of an engine once a second, and the engine itself now and then."""
+
+    def __init__(self, helpers: list[Helper], engine: Helper) -> None:
+        self._helpers = [_Watched(helper) for helper in helpers]
+        self._engine = _Watched(engine)
+        self._closing = threading.Event()
+
+    @property
+    def all(self) -> list[Helper]:
+        """Ray's helpers, without the engine."""
+        return [one.helper for one in self._helpers]
+
+    def start(self) -> None:
+        """Begin to ask."""
+        paced = [*((one, _PAUSE_S) for one in self._helpers), (self._engine, _ENGINE_PAUSE_S)]
+        for watched, pause in paced:
+            arguments = self._closing, pause
+            threading.Thread(target=watched.follow, args=arguments, daemon=True).start()
+
+    def watch(self, head: int) -> str | None:
+        """Kill the children of ``head`` that do not answer; why Ray must be started anew, if so."""
+        now = time.monotonic()
+        silent = [one for one in self._helpers if now - one.answered > _LOOK_S]
+        if silent:
+            self._kill_silent(silent, _children(head), now)
+        engine = self._engine
+        if now - engine.answered <= engine.helper.patience:
+            return None
+        return f"{engine.helper.name} has not answered for {now - engine.answered:.0f} s"
+
+    def forget(self) -> None:
+        """Begin anew to wait for answers: all processes are new."""
+        now = time.monotonic()
+        for one in (*self._helpers, self._engine):
+            one.answered = now
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._closing.set()
+
+    def _kill_silent(
+        self, silent: list[_Watched], found: Mapping[str, psutil.Process], now: float
+    ) -> None:
+        for one in silent:
+            process = next((found[line] for line in found if one.helper.title in line), None)
+            passed = now - one.answered
+            if process is None or passed <= _patience(one.helper, process):
+                continue
+            logger.error("%s has not answered for %.0f s; killing it", one.helper.name, passed)
+            one.answered = now
+            with suppress(psutil.Error):
+                process.kill()
+
+
+def _patience(helper: Helper, process: psutil.Process) -> float:
+    with suppress(psutil.Error):
+        if process.status() == psutil.STATUS_STOPPED:
+            return STOPPED_S
+    return helper.patience
+
+
+def _children(head: int) -> dict[str, psutil.Process]:
+    """The processes below the head, by their command lines."""
+    found = {}
+    with suppress(psutil.Error):
+        for process in psutil.Process(head).children(recursive=True):
+            with suppress(psutil.Error):
+                found[" ".join(process.cmdline())] = process
+    return found
+
+
+def helpers_of(options: Mapping[str, str], url: str, token: Path) -> Helpers:
+    """The helpers of the Ray that was started with these options of its command line.
+
+    ``url`` is the engine's, ``token`` the file of Ray's token.
+    """
+    bearer = f"Bearer {token.read_text().strip()}"
+    node = options.get("--node-ip-address", "127.0.0.1")
+    dashboard = reached_at(options["--dashboard-host"])
+
+    def grpc_at(port: str) -> Ask:
+        return _grpc(f"{node}:{options[port]}", bearer)
+
+    def http_at(host: str, port: str, path: str = "/") -> Ask:
+        return _http(f"http://{host}:{options[port]}{path}", bearer)
+
+    return Helpers(
+        [
+            Helper("Ray's GCS", grpc_at("--port"), "/gcs_server ", QUICK_S),
+            Helper(
+                "Ray's dashboard",
+                http_at(dashboard, "--dashboard-port", "/timezone"),
+                "dashboard.py",
+                QUICK_S,
+            ),
+            Helper("Ray's raylet", grpc_at("--node-manager-port"), "/raylet ", PATIENT_S),
+            Helper(
+                "Ray's dashboard agent",
+                http_at(node, "--dashboard-agent-listen-port"),
+                "DashboardAgent",
+                PATIENT_S,
+            ),
+            Helper(
+                "Ray's runtime environment agent",
+                http_at(node, "--runtime-env-agent-port"),
+                "RuntimeEnvAgent",
+                PATIENT_S,
+            ),
+        ],
+        Helper("the engine", _http(f"{url}/v2/health/live", ""), "", SILENT_S),
+    )
+
+
+def _grpc(address: str, bearer: str) -> Ask:
+    channel = grpc.insecure_channel(address)
+    check = channel.unary_unary("/grpc.health.v1.Health/Check")
+
+    def ask() -> None:
+        check(b"", timeout=_TIMEOUT_S, metadata=(("authorization", bearer),), wait_for_ready=True)
+
+    return ask
+
+
+def _http(url: str, bearer: str) -> Ask:
+    client = httpx.Client(
+        headers={"authorization": bearer} if bearer else {},
+        limits=httpx.Limits(max_keepalive_connections=0),
+        timeout=_TIMEOUT_S,
+        trust_env=False,
+    )
+
+    def ask() -> None:
+        client.get(url)
+
+    return ask

@@ -1,0 +1,130 @@
+"""What an engine is started with: its options, environment variables, and arguments of Ray."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState
+from anabranch.control.engine import flags, ports
+from anabranch.control.engine.tokens import ensure_token
+from anabranch.errors import EngineError
+from anabranch.specs.units import Size
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Options of an engine's start. Sizes are such as 64MiB."""
+
+    http_host: str = "127.0.0.1"
+    http_port: int = 8000
+    grpc_port: int = 9000
+    dashboard_port: int = 8265
+    max_body: str = "64MiB"
+    object_store: str = "512MiB"
+    dashboard_host: str = "127.0.0.1"
+
+    def host(self) -> str:
+        """The host as an IPv4 address; EngineError if it is none."""
+        return _address("--host", self.http_host)
+
+    def dashboard(self) -> str:
+        """The host of the Ray dashboard, likewise."""
+        return _address("--dashboard-host", self.dashboard_host)
+
+    def is_loopback(self) -> bool:
+        """Return whether nothing outside this machine may reach the engine."""
+        return ipaddress.IPv4Address(self.host()).is_loopback
+
+    def reached_at(self) -> str:
+        """The address at which this machine reaches the engine."""
+        return reached_at(self.host())
+
+
+def _address(option: str, text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address("127.0.0.1" if text == "localhost" else text))
+    except ValueError:
+        raise EngineError(
+            f"{option} {text!r} is not an IPv4 address such as 127.0.0.1 or 0.0.0.0"
+        ) from None
+
+
+def reached_at(host: str) -> str:
+    """The address at which this machine reaches a server that listens on ``host``."""
+    return "127.0.0.1" if host == "0.0.0.0" else host
+
+
+def environment(
+    home: Path, options: EngineOptions, state: EngineState, block: ports.PortBlock, warn: Say
+) -> dict[str, str]:
+    """The environment of all processes of an engine; ``warn`` hears of what may surprise."""
+    if not options.is_loopback():
+        warn(
+            f"{options.http_host} can be reached from other machines, and so can the ports of"
+            " Ray, whose token travels unencrypted: let only trusted machines through to this one"
+        )
+    if not ipaddress.IPv4Address(options.dashboard()).is_loopback:
+        warn(
+            f"the Ray dashboard on {options.dashboard_host} runs code for whoever has its token,"
+            " which travels unencrypted: let only trusted machines through to it"
+        )
+    ray_token = home / RAY_TOKEN_FILE
+    ensure_token(ray_token)
+    return {
+        **flags.base_environment(state.id, block, options.is_loopback(), ray_token),
+        **flags.serve_environment(),
+        **flags.gcs_environment(Path(state.runtime)),
+        **flags.zygote_environment(Path(state.runtime)),
+        **flags.edge_environment(Path(state.runtime), _haproxy(warn)),
+        "ANABRANCH_HOME": str(home),
+        "ANABRANCH_HTTP_HOST": options.host(),
+        "ANABRANCH_HTTP_PORT": str(options.http_port),
+        "ANABRANCH_GRPC_PORT": str(options.grpc_port),
+        "ANABRANCH_MAX_BODY": str(_bytes("--max-body", options.max_body)),
+    }
+
+
+def _haproxy(warn: Say) -> str | None:
+    binary = flags.haproxy_binary()
+    problem = flags.haproxy_problem(binary)
+    if problem is None:
+        return binary
+    warn(f"HAProxy cannot run here, so the slower gateway and front take its place: {problem}")
+    return None
+
+
+def head_arguments(options: EngineOptions, state: EngineState, block: ports.PortBlock) -> list[str]:
+    """The arguments of Ray's command line that start the head of an engine."""
+    fixed = block.fixed
+    wanted: dict[str, object] = {
+        "--port": fixed["gcs"],
+        "--object-manager-port": fixed["object_manager"],
+        "--node-manager-port": fixed["node_manager"],
+        "--dashboard-agent-listen-port": fixed["agent_http"],
+        "--dashboard-agent-grpc-port": fixed["agent_grpc"],
+        "--runtime-env-agent-port": fixed["runtime_env_agent"],
+        "--metrics-export-port": fixed["metrics"],
+        "--worker-port-list": ",".join(map(str, block.workers)),
+        "--dashboard-host": options.dashboard(),
+        "--dashboard-port": options.dashboard_port,
+        "--include-dashboard": "true",
+        "--include-log-monitor": "false",
+        "--object-store-memory": _bytes("--object-store", options.object_store),
+        "--temp-dir": Path(state.runtime) / "ray",
+    }
+    if options.host() != "0.0.0.0":
+        wanted["--node-ip-address"] = options.host()
+    listed = [f"{option}={value}" for option, value in wanted.items()]
+    return ["start", "--head", "--block", "--no-monitor", "--disable-usage-stats", *listed]
+
+
+def _bytes(option: str, text: str) -> int:
+    try:
+        return int(Size.parse(text))
+    except ValueError as error:
+        raise EngineError(f"{option}: {error}") from None

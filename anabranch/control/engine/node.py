@@ -1,0 +1,51 @@
+"""Ray's head node, which starts again the processes that can be started again by themselves."""
+
+from __future__ import annotations
+
+import os
+import sys
+from subprocess import Popen
+
+from ray._private.node import Node
+from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD, PROCESS_TYPE_GCS_SERVER
+
+from anabranch.control.engine import supervisor
+
+
+class MendingNode(Node):
+    """The node of ``ray start --head --block``, which asks once a second what has ended.
+
+    GCS finds its tables again and the dashboard has none; both are started again. With any other
+    process Ray ends, however that one ended: its supervisor starts Ray anew.
+    """
+
+    _supervisor = os.getppid()
+
+    def dead_processes(self) -> list[tuple[str, Popen[bytes]]]:
+        """Mend what can be mended; ends this process where that is not enough."""
+        for kind, process in super().dead_processes():  # type: ignore[no-untyped-call]
+            print(f"{kind} ended with {process.returncode}", flush=True)
+            if kind == PROCESS_TYPE_GCS_SERVER:
+                self._start_gcs_again()
+            elif kind == PROCESS_TYPE_DASHBOARD:
+                self._start_dashboard_again()
+            else:
+                self.kill_all_processes(check_alive=False, allow_graceful=False)
+                os._exit(1)
+        if os.getppid() != self._supervisor:
+            self._start_supervisor_again()
+        return []
+
+    def _start_gcs_again(self) -> None:
+        del self.all_processes[PROCESS_TYPE_GCS_SERVER]
+        self._gcs_address = self._gcs_client = None
+        self.start_gcs_server()  # type: ignore[no-untyped-call]
+
+    def _start_dashboard_again(self) -> None:
+        del self.all_processes[PROCESS_TYPE_DASHBOARD]
+        self.start_api_server(include_dashboard=True, raise_on_failure=False)
+
+    def _start_supervisor_again(self) -> None:
+        """Start a supervisor that adopts this process."""
+        type(self)._supervisor = os.getppid()
+        supervisor.start(sys.argv[1:], {**os.environ, supervisor.ADOPT: str(os.getpid())}, "ab")

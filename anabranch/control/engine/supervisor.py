@@ -1,0 +1,297 @@
+"""The supervisor of an engine: ``python -m anabranch.control.engine.supervisor ARGUMENT…``.
+
+It starts Ray's head with those arguments, and the driver that brings Serve and the control plane up
+on it. From then on it watches both: helpers that do not answer are killed, and the head replaces
+those that can be replaced alone (``node.py``). Where the head itself has ended, or the engine does
+not answer, it starts Ray anew, and with it all graphs of the store.
+
+It ends with 0 when it is told to stop (SIGTERM), and with 1 when the engine cannot be kept up. The
+reason is then in its log and in the engine's state.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+import psutil
+
+from anabranch.client.engine_state import (
+    RAY_TOKEN_FILE,
+    EngineState,
+    read_state,
+    write_state,
+)
+from anabranch.control.engine import processes
+from anabranch.control.engine.flags import GCS_STORAGE
+from anabranch.control.engine.helpers import helpers_of
+from anabranch.environment import Environment
+from anabranch.errors import EngineError
+from anabranch.serve.sockets import FOLDER
+
+START_TIMEOUT_S = 180.0
+"""Longest time that a start may take, in seconds."""
+MAX_RESTARTS = 5
+"""Restarts within ``WINDOW_S`` after which the engine is given up."""
+WINDOW_S = 600.0
+ADOPT = "ANABRANCH_ADOPT"
+"""Variable with the id of a head that runs already, whose supervisor has ended."""
+LOG = "logs/supervisor.log"
+"""Its log, in the home."""
+STOP_S = 8.0
+"""Time that the head has to end by itself when the engine is stopped, in seconds."""
+_TURN_S, _PAUSE_S = 0.5, 0.05
+_LOG_LINES = 15
+
+logger = logging.getLogger("anabranch.supervisor")
+
+
+Process: TypeAlias = subprocess.Popen[bytes] | psutil.Process
+"""A child, or a process of another parent."""
+
+
+class Watch(Protocol):
+    """Watches an engine that is up."""
+
+    def watch(self, head: int) -> str | None:
+        """Mend what can be below the process ``head``; why Ray must be started anew, if so."""
+        ...
+
+    def forget(self) -> None:
+        """Note that all processes are new."""
+        ...
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The commands of an engine's two processes, by their names, and where they write.
+
+    ``folders`` are made before they start, and emptied before they start anew.
+    """
+
+    head: Sequence[str]
+    driver: Sequence[str]
+    home: Path
+    folders: Sequence[Path] = ()
+
+    def log(self, name: str) -> Path:
+        """The file with the output of a process."""
+        return self.home / "logs" / f"{name}.log"
+
+    def spawn(self, name: str, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """Start a process in a session of its own, with what this one has inherited."""
+        with self.log(name).open("ab") as output:
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                cwd=self.home, start_new_session=True, close_fds=False,
+            )  # fmt: skip
+
+
+class Supervisor:
+    """Keeps an engine up. ``head`` is that of one that is up already; ``stop`` ends ``run``."""
+
+    def __init__(
+        self,
+        state: EngineState,
+        launch: Launch,
+        watch: Watch,
+        head: Process | None = None,
+    ) -> None:
+        self._state = state
+        self._launch = launch
+        self._watch = watch
+        self._head = head
+        self._stopping = threading.Event()
+        self._restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
+
+    def stop(self) -> None:
+        """Have ``run`` end the head and return; a signal may call it."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Keep the engine up until ``stop``; EngineError if that cannot be done."""
+        try:
+            if self._head is None:
+                self._start()
+            self._note(ready=not self._stopping.is_set())
+            self._watch.forget()
+            while not self._stopping.wait(_TURN_S):
+                problem = self._problem()
+                if problem is not None:
+                    self._start_anew(problem)
+        except EngineError as error:
+            self._note(self._state.ready, str(error))
+            raise
+        finally:
+            self._end_head(STOP_S)
+
+    def _note(self, ready: bool, problem: str = "") -> None:
+        self._state = replace(self._state, ready=ready, problem=problem)
+        write_state(self._launch.home, self._state)
+
+    def _problem(self) -> str | None:
+        """Why Ray must be started anew; None while it need not."""
+        if self._head is None or _has_ended(self._head):
+            return f"Ray ended, see {self._launch.log('head')}"
+        return self._watch.watch(self._head.pid)
+
+    def _start_anew(self, problem: str) -> None:
+        """Start until that succeeds, or was tried too often."""
+        reason: str | None = problem
+        while reason is not None and not self._stopping.is_set():
+            logger.error("%s; starting Ray anew, with all graphs", reason)
+            self._count(reason)
+            self._clear()
+            reason = self._try()
+        self._watch.forget()
+
+    def _count(self, problem: str) -> None:
+        now = time.monotonic()
+        if len(self._restarts) == MAX_RESTARTS and now - self._restarts[0] < WINDOW_S:
+            raise EngineError(
+                f"Ray was started anew {MAX_RESTARTS} times within {WINDOW_S / 60:.0f} minutes,"
+                f" and that does not help: {problem}"
+            )
+        self._restarts.append(now)
+
+    def _clear(self) -> None:
+        """Remove all that is left of Ray, but its logs."""
+        processes.kill(self._state.id, Path(self._state.runtime))
+        self._end_head(0)
+        for folder in self._launch.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _try(self) -> str | None:
+        """Start once; the reason if that fails."""
+        try:
+            self._start()
+        except EngineError as error:
+            return str(error)
+        logger.warning("Ray and the control plane are up again")
+        return None
+
+    def _start(self) -> None:
+        """Start head and driver, and wait until the driver is done; EngineError says why not."""
+        launch = self._launch
+        for folder in launch.folders:
+            folder.mkdir(mode=0o700, exist_ok=True)
+        self._head = launch.spawn("head", launch.head)
+        driver = launch.spawn("driver", launch.driver)
+        try:
+            self._wait_for(driver, self._head)
+        finally:
+            _end(driver, 0)
+
+    def _wait_for(self, driver: subprocess.Popen[bytes], head: Process) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not _has_ended(driver) and not self._stopping.wait(_PAUSE_S):
+            if _has_ended(head):
+                raise self._failure("Ray ended while starting", "head")
+            if time.monotonic() > deadline:
+                raise self._failure(f"not up after {START_TIMEOUT_S:.0f} s", "driver")
+        if driver.returncode:
+            raise self._failure("the control plane did not start", "driver")
+
+    def _failure(self, reason: str, name: str) -> EngineError:
+        log = self._launch.log(name)
+        lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+        shown = "".join(f"\n  {line}" for line in lines)
+        return EngineError(f"{reason}; the end of {log}:{shown}")
+
+    def _end_head(self, patience: float) -> None:
+        if self._head is not None:
+            _end(self._head, patience)
+
+
+def _has_ended(process: Process) -> bool:
+    if isinstance(process, subprocess.Popen):
+        return process.poll() is not None
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return True
+
+
+def _end(process: Process, patience: float) -> None:
+    """End a process; it has ``patience`` seconds for what it does on its way out."""
+    with suppress(psutil.NoSuchProcess):
+        if patience:
+            process.terminate()
+            with suppress(psutil.TimeoutExpired, subprocess.TimeoutExpired):
+                process.wait(patience)
+        process.kill()
+        process.wait()
+
+
+def start(
+    arguments: Sequence[str], env: Mapping[str, str], mode: str = "wb", fds: Collection[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a supervisor in a session of its own, whose log is opened in ``mode``."""
+    home = Environment(env).home
+    log = home / LOG
+    log.parent.mkdir(exist_ok=True)
+    with log.open(mode) as output:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "anabranch.control.engine.supervisor", *arguments],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env, cwd=home,
+            start_new_session=True, pass_fds=list(fds),
+        )  # fmt: skip
+
+
+def options(arguments: Sequence[str]) -> Mapping[str, str]:
+    """The options of Ray's command line among the arguments of a supervisor."""
+    return dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+
+
+def main() -> None:
+    """Supervise the engine of this process's environment; exit 1 with the reason if it fails."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        supervisor = _supervisor(sys.argv[1:])
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: supervisor.stop())
+        supervisor.run()
+    except EngineError as error:
+        sys.exit(f"error: {error}")
+
+
+def _supervisor(arguments: Sequence[str]) -> Supervisor:
+    """The supervisor of a head with these arguments, as ``launch.py`` makes them."""
+    home, env = Environment(os.environ).home, os.environ
+    state = read_state(home)
+    if state is None:
+        raise EngineError(f"no engine is being started in {home}")
+    state = replace(state, pid=os.getpid())
+    write_state(home, state)
+    watch = helpers_of(options(arguments), state.http, home / RAY_TOKEN_FILE)
+    watch.start()
+    timeout = str(START_TIMEOUT_S)
+    python = [sys.executable, "-P", "-m"]
+    launch = Launch(
+        [*python, "anabranch.control.engine.head", *arguments],
+        [*python, "anabranch.control.engine.driver", state.address, "--timeout", timeout],
+        home,
+        [Path(env[FOLDER]), Path(env[GCS_STORAGE])],
+    )
+    adopted = os.environ.pop(ADOPT, None)
+    head = None if adopted is None else psutil.Process(int(adopted))
+    return Supervisor(state, launch, watch, head)
+
+
+if __name__ == "__main__":
+    main()

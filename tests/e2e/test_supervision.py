@@ -1,0 +1,159 @@
+"""Ray's helpers, the supervisor and the head die or stop, and the engine mends itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.conftest import Given, node, spec, value
+from tests.engines import Engine, done
+from tests.waiting import until
+
+pytestmark = pytest.mark.e2e
+
+CODE = """
+class Double:
+    def transform(self, x):
+        return x * 2
+"""
+ALONE = {
+    "GCS": "/gcs_server ",
+    "dashboard": "/dashboard/dashboard.py",
+    "supervisor": "anabranch.control.engine.supervisor",
+}
+"""Helpers that are replaced alone, and a part of their command lines."""
+WITH_RAY = {
+    "raylet": "/raylet ",
+    "head": "anabranch.control.engine.head",
+    "dashboard agent": "ray::DashboardAgent",
+    "runtime environment agent": "ray::RuntimeEnvAgent",
+}
+"""Processes whose end takes Ray along."""
+EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "graph.yaml"
+FRUIT = {"inputs": [{"name": "fruit", "datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.2]}]}
+
+
+def found(engine: Engine, part: str) -> list[psutil.Process]:
+    """The processes of an engine with this part in their command lines."""
+    state = engine.state
+    assert state is not None
+    return [process for process in engine.processes(state) if part in command_line(process)]
+
+
+def command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+def hit(engine: Engine, part: str, number: signal.Signals) -> int:
+    (victim,) = found(engine, part)
+    os.kill(victim.pid, number)
+    return victim.pid
+
+
+def is_replaced(engine: Engine, part: str, old: int) -> bool:
+    return any(process.pid != old for process in found(engine, part))
+
+
+@pytest.mark.parametrize("helper", ALONE)
+def test_a_helper_that_is_killed_is_replaced_and_no_request_fails(
+    engine: Engine, given: Given, load: Callable[..., Any], helper: str
+) -> None:
+    name = given.deployed(spec("mended", double=node("Double")), CODE)
+    with load(name) as running:
+        old = hit(engine, ALONE[helper], signal.SIGKILL)
+        running.until(lambda: is_replaced(engine, ALONE[helper], old))
+        running.until_asked(200)
+    assert running.failures == {}
+    again = spec(name, double=node("Double"), again=node("Double", "double"))
+    given.deployed(again, CODE)
+    assert value(engine.infer(name)) == [4, 8]
+    until(lambda: done(engine.process("doctor")).returncode == 0)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("helper", ["GCS", "dashboard"])
+def test_a_helper_that_is_stopped_is_replaced_and_no_request_fails(
+    engine: Engine, given: Given, load: Callable[..., Any], helper: str
+) -> None:
+    name = given.deployed(spec("mended", double=node("Double")), CODE)
+    with load(name) as running:
+        old = hit(engine, ALONE[helper], signal.SIGSTOP)
+        running.until(lambda: is_replaced(engine, ALONE[helper], old))
+        running.until_asked(200)
+    assert running.failures == {}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Engine]:
+    """An engine of its own, with a graph."""
+    engine = Engine(tmp_path / "home")
+    engine.up()
+    done(engine.process("deploy", EXAMPLE))
+    yield engine
+    engine.down()
+
+
+def answers(engine: Engine) -> bool:
+    try:
+        return engine.infer("quickstart", FRUIT).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("helper", WITH_RAY)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_ray_is_started_anew_with_all_graphs(
+    own: Engine, helper: str, number: signal.Signals
+) -> None:
+    if helper == "head" and number == signal.SIGSTOP:
+        pytest.skip("a stopped head mends nothing, and nothing else needs it")
+    old = hit(own, "/raylet ", signal.SIGCONT)
+    hit(own, WITH_RAY[helper], number)
+    until(lambda: is_replaced(own, "/raylet ", old), 120)
+    until(lambda: answers(own), 120)
+    assert "starting Ray anew" in (own.home / "logs" / "supervisor.log").read_text()
+    assert done(own.process("up")).returncode == 0
+
+
+def test_an_engine_in_the_foreground_ends_as_it_is_told_and_says_if_it_ends_by_itself(
+    tmp_path: Path,
+) -> None:
+    engine = Engine(tmp_path / "home")
+    up = engine.command_line("up", "--foreground", *engine.ports.options())
+    try:
+        with subprocess.Popen(up, env=engine.environment(), stderr=subprocess.PIPE) as first:
+            until(lambda: engine.state is not None and engine.state.ready, 120)
+            report = engine.process("doctor", "-o", "json")
+            parts = {one["part"]: one for one in json.loads(report.stdout)}
+            assert report.returncode == 0, report.stdout
+            assert parts["Ray's GCS"]["state"] == "answers"
+            first.send_signal(signal.SIGTERM)
+            assert first.wait(60) == 0
+        assert engine.state is None
+        assert engine.process("doctor").returncode == 1
+        with subprocess.Popen(up, env=engine.environment(), stderr=subprocess.PIPE) as second:
+            until(lambda: engine.state is not None and engine.state.ready, 120)
+            for part in ("anabranch.control.engine.head", "anabranch.control.engine.supervisor"):
+                hit(engine, part, signal.SIGSTOP)
+            for part in ("anabranch.control.engine.head", "anabranch.control.engine.supervisor"):
+                hit(engine, part, signal.SIGKILL)
+            assert second.wait(60) == 1
+            assert second.stderr is not None
+            assert b"the engine has ended" in second.stderr.read()
+        ill = engine.process("doctor")
+        assert ill.returncode == 1 and "supervisor: anabranch up" in ill.stdout
+    finally:
+        engine.down()
