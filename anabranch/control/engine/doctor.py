@@ -91,7 +91,7 @@ def _supervised(home: Path, state: EngineState) -> Diagnosis:
 
 def _helpers(home: Path, state: EngineState) -> Iterator[Diagnosis]:
     arguments = psutil.Process(state.pid).cmdline()
-    for helper in helpers_of(supervisor.options(arguments), state.http, home / RAY_TOKEN_FILE).all:
+    for helper in helpers_of(supervisor.options(arguments), state, home / RAY_TOKEN_FILE).all:
         yield _asked(helper, home)
 
 

@@ -1,8 +1,6 @@
 """Ray's helper processes of an engine: whether each answers, and the end of one that does not.
 
-GCS and raylet answer gRPC's health protocol (``grpc.health.v1``), the others HTTP. A busy machine
-makes all of them slow, so a process that is merely silent has much time. One that the kernel has
-stopped will not answer until somebody continues it: for those seconds are enough.
+GCS and raylet answer gRPC's health protocol (``grpc.health.v1``), the others HTTP.
 """
 
 from __future__ import annotations
@@ -19,14 +17,15 @@ import grpc
 import httpx
 import psutil
 
+from anabranch.client.engine_state import EngineState
 from anabranch.control.engine.launch import reached_at
+from anabranch.control.engine.stopped import StoppedProcesses
 
 logger = logging.getLogger("anabranch.supervisor")
 
-STOPPED_S = 3.0
-"""Time without an answer after which a process is killed that the kernel has stopped."""
 QUICK_S, PATIENT_S = 20.0, 60.0
-"""Time for one that runs: with what the head replaces alone, and with what takes Ray along."""
+"""Time without an answer after which a process is killed: one that the head replaces alone, and one
+that takes Ray along. A busy machine makes all of them slow."""
 SILENT_S = 90.0
 """Time without an answer of the engine after which Ray is started anew."""
 _LOOK_S = 2.0
@@ -65,7 +64,8 @@ class _Watched:
 class Helpers:
     """Asks each helper of an engine once a second, and the engine itself now and then."""
 
-    def __init__(self, helpers: list[Helper], engine: Helper) -> None:
+    def __init__(self, helpers: list[Helper], engine: Helper, stopped: StoppedProcesses) -> None:
+        self._stopped = stopped
         self._helpers = [_Watched(helper) for helper in helpers]
         self._engine = _Watched(engine)
         self._closing = threading.Event()
@@ -83,7 +83,11 @@ class Helpers:
             threading.Thread(target=watched.follow, args=arguments, daemon=True).start()
 
     def watch(self, head: int) -> str | None:
-        """Kill the children of ``head`` that do not answer; why Ray must be started anew, if so."""
+        """Kill what is stopped, and children of ``head`` that do not answer.
+
+        Returns why Ray must be started anew, if it must.
+        """
+        self._stopped.kill()
         now = time.monotonic()
         silent = [one for one in self._helpers if now - one.answered > _LOOK_S]
         if silent:
@@ -109,19 +113,12 @@ class Helpers:
         for one in silent:
             process = next((found[line] for line in found if one.helper.title in line), None)
             passed = now - one.answered
-            if process is None or passed <= _patience(one.helper, process):
+            if process is None or passed <= one.helper.patience:
                 continue
             logger.error("%s has not answered for %.0f s; killing it", one.helper.name, passed)
             one.answered = now
             with suppress(psutil.Error):
                 process.kill()
-
-
-def _patience(helper: Helper, process: psutil.Process) -> float:
-    with suppress(psutil.Error):
-        if process.status() == psutil.STATUS_STOPPED:
-            return STOPPED_S
-    return helper.patience
 
 
 def _children(head: int) -> dict[str, psutil.Process]:
@@ -134,10 +131,10 @@ def _children(head: int) -> dict[str, psutil.Process]:
     return found
 
 
-def helpers_of(options: Mapping[str, str], url: str, token: Path) -> Helpers:
-    """The helpers of the Ray that was started with these options of its command line.
+def helpers_of(options: Mapping[str, str], state: EngineState, token: Path) -> Helpers:
+    """The helpers of an engine whose Ray was started with these options of its command line.
 
-    ``url`` is the engine's, ``token`` the file of Ray's token.
+    ``token`` is the file of Ray's token.
     """
     bearer = f"Bearer {token.read_text().strip()}"
     node = options.get("--node-ip-address", "127.0.0.1")
@@ -172,7 +169,8 @@ def helpers_of(options: Mapping[str, str], url: str, token: Path) -> Helpers:
                 PATIENT_S,
             ),
         ],
-        Helper("the engine", _http(f"{url}/v2/health/live", ""), "", SILENT_S),
+        Helper("the engine", _http(f"{state.http}/v2/health/live", ""), "", SILENT_S),
+        StoppedProcesses(state.id),
     )
 
 

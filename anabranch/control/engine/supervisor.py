@@ -278,7 +278,7 @@ def _supervisor(arguments: Sequence[str]) -> Supervisor:
         raise EngineError(f"no engine is being started in {home}")
     state = replace(state, pid=os.getpid())
     write_state(home, state)
-    watch = helpers_of(options(arguments), state.http, home / RAY_TOKEN_FILE)
+    watch = helpers_of(options(arguments), state, home / RAY_TOKEN_FILE)
     watch.start()
     timeout = str(START_TIMEOUT_S)
     python = [sys.executable, "-P", "-m"]

@@ -12,11 +12,12 @@ import grpc
 import psutil
 import pytest
 
+from anabranch.client.engine_state import EngineState
 from anabranch.control.engine import helpers
 from anabranch.control.engine.helpers import Helper, Helpers, helpers_of
+from anabranch.control.engine.stopped import StoppedProcesses
 from tests.control.web import Answer, running
 from tests.ports import free_ports
-from tests.waiting import until
 
 ME = os.getpid()
 
@@ -31,9 +32,8 @@ def answers():
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Every process is looked for at once, and a stopped one has no time."""
+    """Every silent process is looked for at once."""
     monkeypatch.setattr(helpers, "_LOOK_S", 0.0)
-    monkeypatch.setattr(helpers, "STOPPED_S", 0.0)
 
 
 @pytest.fixture
@@ -48,15 +48,8 @@ def child():
 
 
 def watching(*of, engine=answers, patience=1000.0):
-    return Helpers(list(of), Helper("the engine", engine, "", patience))
-
-
-def test_a_silent_helper_that_the_kernel_has_stopped_is_killed(child):
-    process, name = child
-    process.send_signal(signal.SIGSTOP)
-    until(lambda: process.status() == psutil.STATUS_STOPPED)
-    assert watching(Helper("it", silent, name, 1000.0)).watch(ME) is None
-    assert process.wait(60) == -signal.SIGKILL
+    nothing = StoppedProcesses("no engine")
+    return Helpers(list(of), Helper("the engine", engine, "", patience), nothing)
 
 
 def test_a_silent_helper_that_runs_has_its_time(child):
@@ -89,6 +82,10 @@ def test_a_helper_that_answers_again_has_all_its_time(child, monkeypatch):
     found.watch(ME)
     found.close()
     assert child[0].is_running()
+
+
+def at(url):
+    return EngineState("no engine", url, "", "", "", "")
 
 
 class Health(grpc.GenericRpcHandler):
@@ -128,7 +125,7 @@ def test_each_helper_is_asked_at_its_port_with_the_token(tmp_path):
             "--runtime-env-agent-port": closed,
         }
         options = {**{k: str(v) for k, v in ports.items()}, "--dashboard-host": "0.0.0.0"}
-        found = helpers_of(options, web.url, tmp_path / "token").all
+        found = helpers_of(options, at(web.url), tmp_path / "token").all
         for helper in found[:-1]:
             helper.ask()
         with pytest.raises(Exception, match="refused"):
@@ -145,7 +142,7 @@ def test_a_server_that_refuses_the_token_has_not_answered(tmp_path):
     )  # fmt: skip
     with health(gcs):
         found = helpers_of(
-            {**options, "--dashboard-host": "127.0.0.1"}, "http://x", tmp_path / "token"
+            {**options, "--dashboard-host": "127.0.0.1"}, at("http://x"), tmp_path / "token"
         )
         with pytest.raises(grpc.RpcError):
             found.all[0].ask()

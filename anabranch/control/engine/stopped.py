@@ -1,0 +1,55 @@
+"""Processes of an engine that the kernel has stopped: they are killed, and replaced as dead ones.
+
+Nobody can wait for an answer of a stopped process. One that a debugger holds is none of these.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psutil
+
+from anabranch.control.engine import processes
+
+logger = logging.getLogger("anabranch.supervisor")
+
+STOPPED_S = 3.0
+"""Time for which a process may be stopped, in seconds."""
+clock = time.monotonic
+TURN_S = 1.0
+"""Pause between two looks at the processes of this machine; each takes some milliseconds."""
+
+
+class StoppedProcesses:
+    """Looks for the stopped processes of an engine."""
+
+    def __init__(self, engine_id: str) -> None:
+        self._id = engine_id
+        self._since: dict[psutil.Process, float] = {}
+        self._looked = 0.0
+
+    def kill(self) -> None:
+        """Kill those that have been stopped for long; to be called often."""
+        now = clock()
+        if now - self._looked < TURN_S:
+            return
+        self._looked = now
+        self._since = {one: self._since.get(one, now) for one in _stopped()}
+        for process, since in self._since.items():
+            if now - since >= STOPPED_S and processes.has_mark(process.pid, self._id):
+                self._kill(process)
+
+    def _kill(self, process: psutil.Process) -> None:
+        with suppress(psutil.Error):
+            title = " ".join(process.cmdline())[:120]
+            logger.error("process %d is stopped: %s; killing it", process.pid, title)
+            process.kill()
+
+
+def _stopped() -> Iterator[psutil.Process]:
+    for process in psutil.process_iter(["status"]):
+        if process.info["status"] == psutil.STATUS_STOPPED:
+            yield process

@@ -1,0 +1,72 @@
+"""Real processes that are stopped, of an engine and of others."""
+
+import os
+import signal
+import subprocess
+import sys
+import uuid
+
+import psutil
+import pytest
+
+from anabranch.control.engine import stopped
+from anabranch.control.engine.flags import MARK
+from anabranch.control.engine.stopped import StoppedProcesses
+from tests.waiting import until
+
+
+@pytest.fixture(autouse=True)
+def every_look(monkeypatch):
+    monkeypatch.setattr(stopped, "TURN_S", 0.0)
+
+
+@pytest.fixture
+def process():
+    """Start processes of an engine; all are gone afterwards."""
+    started = []
+
+    def start(engine_id, number=signal.SIGSTOP):
+        command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
+        env = {**os.environ, MARK: engine_id}
+        child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE)
+        started.append(child)
+        child.stdout.readline()
+        child.send_signal(number)
+        until(lambda: psutil.Process(child.pid).status() != psutil.STATUS_RUNNING)
+        return child
+
+    yield start
+    for child in started:
+        child.kill()
+        child.wait()
+        child.stdout.close()
+
+
+def test_a_process_that_stays_stopped_is_killed_and_no_other(process, monkeypatch):
+    ours, theirs = uuid.uuid4().hex, uuid.uuid4().hex
+    victim, stranger, busy = process(ours), process(theirs), process(ours, signal.SIGCONT)
+    until(lambda: psutil.Process(victim.pid).status() == psutil.STATUS_STOPPED)
+    engine = StoppedProcesses(ours)
+    engine.kill()
+    assert victim.poll() is None
+    monkeypatch.setattr(stopped, "STOPPED_S", 0.0)
+    engine.kill()
+    assert victim.wait(60) == -signal.SIGKILL
+    assert stranger.poll() is None and busy.poll() is None
+
+
+def test_a_process_that_goes_on_has_all_its_time_again(process, monkeypatch):
+    times = iter([100.0, 101.0, 104.0, 105.0])
+    monkeypatch.setattr(stopped, "clock", lambda: next(times))
+    victim = process(identity := uuid.uuid4().hex)
+    until(lambda: psutil.Process(victim.pid).status() == psutil.STATUS_STOPPED)
+    engine = StoppedProcesses(identity)
+    engine.kill()
+    victim.send_signal(signal.SIGCONT)
+    until(lambda: psutil.Process(victim.pid).status() != psutil.STATUS_STOPPED)
+    engine.kill()
+    victim.send_signal(signal.SIGSTOP)
+    until(lambda: psutil.Process(victim.pid).status() == psutil.STATUS_STOPPED)
+    engine.kill()
+    engine.kill()
+    assert victim.poll() is None
