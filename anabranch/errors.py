@@ -10,7 +10,8 @@
     │   └── TooLarge           a limit on the request was passed
     ├── NodeError              a node raised, or returned an invalid result; names the node
     ├── Unavailable            queue full or no healthy replica; try again later
-    │   └── LeaseLost          another controller holds the store; also an EngineError
+    │   ├── LeaseLost          another controller holds the store; also an EngineError
+    │   └── StorageError       a folder is full or read-only; also an EngineError
     ├── DeadlineExceeded       the request's time ran out
     ├── Conflict               the graph's state does not allow the operation; nothing has changed
     ├── DeployError            a revision did not become healthy; names the node and the reason
@@ -157,3 +158,7 @@ class EngineError(AnabranchError):
 
 class LeaseLost(EngineError, Unavailable):
     """Another controller holds the store, or no controller does; nothing has changed."""
+
+
+class StorageError(EngineError, Unavailable):
+    """A folder takes no file: it is full, read-only or another user's; nothing has changed."""

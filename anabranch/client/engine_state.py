@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
+from anabranch.files import replace_file
 
 FILE = "engine.json"
 RAY_TOKEN_FILE = "ray-token"
@@ -85,11 +86,10 @@ def read_state(home: Path) -> EngineState | None:
 
 
 def write_state(home: Path, state: EngineState) -> None:
-    """Replace the file in one step, so that no reader sees half of it."""
-    draft = home / f"{FILE}.new"
-    draft.write_text(json.dumps(asdict(state), indent=2) + "\n")
-    draft.chmod(0o600)
-    draft.replace(home / FILE)
+    """Replace the file in one step, so that no reader sees half of it; StorageError if it cannot
+    be written.
+    """
+    replace_file(home / FILE, json.dumps(asdict(state), indent=2) + "\n")
 
 
 def clear_state(home: Path) -> None:

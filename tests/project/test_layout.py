@@ -42,6 +42,7 @@ TESTS_OF_NO_MODULE = {
     "router/oip/test_fuzz.py": "malformed requests to a whole server",
     "serve/edge/test_deaths.py": "HAProxy and its owner die",
     "serve/edge/test_framing.py": "where a message ends, by HAProxy",
+    "serve/edge/test_full_disk.py": "the real HAProxy on a disk without space",
     "serve/edge/test_grpc_alike.py": "calls by both ways through the real HAProxy",
     "serve/edge/test_grpc_hostile.py": "hostile calls to the real HAProxy",
     "serve/edge/test_limits.py": "limits of the real HAProxy",

@@ -10,6 +10,7 @@ import typer
 
 from anabranch.cli.terminal import result
 from anabranch.errors import EngineError
+from anabranch.files import replace_file
 
 
 class Export(StrEnum):
@@ -48,7 +49,7 @@ def export(
         path = folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            replace_file(path, text, mode=0o666)
         except OSError as error:
             raise EngineError(f"{path} cannot be written: {error.strerror}") from None
         result(str(path))

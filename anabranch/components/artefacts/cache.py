@@ -28,6 +28,7 @@ from typing import TypeAlias
 from anabranch.components.artefacts.locks import locked, try_lock, wait_lock
 from anabranch.components.artefacts.sources import shown_size
 from anabranch.errors import ArtefactError
+from anabranch.files import replace_file
 
 CONTENT = "content"
 _META = "meta.json"
@@ -111,7 +112,7 @@ class Cache:
         for left in partial.iterdir():
             if left.name != CONTENT:
                 left.unlink()
-        (partial / _META).write_text(json.dumps(meta))
+        replace_file(partial / _META, json.dumps(meta))
         self._entry(key).parent.mkdir(parents=True, exist_ok=True)
         partial.rename(self._entry(key))
 

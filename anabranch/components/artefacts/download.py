@@ -34,6 +34,7 @@ from anabranch.components.artefacts.sources import (
     shown_size,
 )
 from anabranch.errors import ArtefactError
+from anabranch.files import replace_file
 
 _STATE = "state.json"
 _STEP = 64 * 2**20
@@ -87,9 +88,7 @@ class Download:
         if not self.resumed:
             shutil.rmtree(self._folder)
             self._folder.mkdir(mode=0o700)
-            partial = state.with_suffix(".new")
-            partial.write_text(json.dumps({"fingerprint": fingerprint}))
-            partial.rename(state)
+            replace_file(state, json.dumps({"fingerprint": fingerprint}))
         (self._folder / CONTENT).mkdir(exist_ok=True)
 
     def _there(self) -> int:

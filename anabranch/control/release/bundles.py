@@ -26,6 +26,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from anabranch.errors import InvalidRequest, NotFound, TooLarge
+from anabranch.files import disk_errors, replace_file
 from anabranch.specs.units import Size
 
 ROOT = "bundle"
@@ -109,14 +110,17 @@ class BundleStore:
         self._folder = folder
 
     def put(self, files: Mapping[str, bytes]) -> str:
-        """Keep ``files``; gives their digest. Packed anew, so nothing of the sender's zip stays."""
+        """Keep ``files``; gives their digest. Packed anew, so nothing of the sender's zip stays.
+
+        StorageError where the folder does not take them; nothing of them is left then.
+        """
         name = digest(files)
         path = self._folder / f"{name}.zip"
         if not path.exists():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{os.getpid()}.{id(files)}.partial")
-            partial.write_bytes(_zip(files))
-            partial.replace(path)
+            data = _zip(files)
+            with disk_errors(path, len(data)):
+                self._folder.mkdir(parents=True, exist_ok=True)
+            replace_file(path, data)
         return name
 
     def path(self, name: str) -> Path:

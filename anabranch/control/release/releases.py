@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from anabranch.components.artefacts.settings import PINS
@@ -24,10 +26,14 @@ from anabranch.control.settings import destinations, log_sinks
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Revision
 from anabranch.errors import InvalidRequest
+from anabranch.files import require_room
 from anabranch.graph.compile.loading import Loaded, load_text
 from anabranch.graph.plan.plan import Plan, Signature
+from anabranch.serve.sockets import unix_folder
 from anabranch.specs.models import Rollout
 
+SPARE = 16 * 2**20
+"""Bytes that a deploy leaves free in each folder, for what the engine itself has to write."""
 _KEPT = 256
 """Compiled specs kept in memory."""
 
@@ -56,6 +62,7 @@ class Releases:
         self._artefacts = settings.artefacts
         self._webhooks, self._prometheus = settings.webhooks, settings.prometheus
         self._request_logs = settings.request_logs
+        self._home = settings.home
         self._bundles = BundleStore(settings.bundles)
         self._environments = Environments(settings.environments, settings.install_timeout)
         self._compiled = lru_cache(_KEPT)(load_text)
@@ -65,7 +72,8 @@ class Releases:
 
         Raises TooLarge, SpecError, InvalidRequest, and Unavailable where MLflow's tracking server
         is asked what a reference means and does not answer. A rollout may only call, and a
-        request log only go to, what the settings allow.
+        request log only go to, what the settings allow. StorageError where a folder of the engine
+        has no room for the bundle; nothing of it is left then.
         """
         files = unpack(data, self._max_size)
         name = spec_name(files)
@@ -80,10 +88,17 @@ class Releases:
         pins = references.pins(loaded.graph, self._artefacts)
         if loaded.plan.pool is not None:
             _check_pool(loaded.plan.pool, files, pins)
+        self._require_room(len(data), sum(map(len, files.values())))
         digest = self._bundles.put(files)
         text, monitored = files[name].decode("utf-8"), bool(loaded.plan.monitors)
         rollout, port = loaded.graph.spec.rollout, loaded.plan.port
         return Received(digest, text, rollout, monitored, pins, port)
+
+    def _require_room(self, packed: int, unpacked: int) -> None:
+        """Raise StorageError unless the home and the folder of the replicas' files have room."""
+        require_room(self._home, packed + SPARE)
+        for folder in {Path(tempfile.gettempdir()), unix_folder() or self._home}:
+            require_room(folder, unpacked + SPARE)
 
     def check(self, rollout: Rollout | None, monitored: bool = True) -> None:
         """InvalidRequest for a rollout that would call what the settings do not allow, or that goes

@@ -8,14 +8,15 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from anabranch.components.tensors.datatypes import BF16
+from anabranch.files import replacing
 from anabranch.monitors.table import as_texts
 
 Array = np.ndarray[Any, Any]
@@ -69,7 +70,8 @@ class MonitorFiles:
 
     def remember(self, memory: MonitorMemory) -> None:
         """Keep the counts."""
-        self._write(self._counts, lambda path: path.write_text(json.dumps(asdict(memory))))
+        text = json.dumps(asdict(memory)).encode()
+        self._write(self._counts, lambda file: file.write(text))
 
     def reference(self) -> dict[str, Array] | None:
         """The reference that was gathered; None where there is none."""
@@ -85,14 +87,13 @@ class MonitorFiles:
     def keep(self, reference: Mapping[str, Array]) -> None:
         """Keep the reference, in dtypes that NumPy has by itself."""
         arrays = {name: _plain(array) for name, array in reference.items()}
-        self._write(self._sample, lambda path: _save(path, arrays))
+        self._write(self._sample, lambda file: np.savez(file, **arrays))
 
-    def _write(self, path: Path, write: Any) -> None:
-        beside = path.with_name(f"{path.name}.new")
+    def _write(self, path: Path, write: Callable[[IO[bytes]], object]) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write(beside)
-            beside.replace(path)
+            with replacing(path) as file:
+                write(file)
         except (OSError, ValueError) as error:
             logger.warning("%s cannot be kept: %s", path.name, error)
 
@@ -101,8 +102,3 @@ def _plain(array: Array) -> Array:
     if array.dtype == BF16:
         return array.astype(np.float32)
     return as_texts(array) if array.dtype == object else array
-
-
-def _save(path: Path, arrays: Mapping[str, Array]) -> None:
-    with path.open("wb") as file:
-        np.savez(file, **arrays)

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from anabranch.errors import EngineError
+from anabranch.errors import EngineError, StorageError
+from anabranch.files import disk_errors, replacing
 from anabranch.serve.edge.configuration import (
     CONFIGURATION,
     MAX_CONNECTIONS,
@@ -145,12 +146,7 @@ class EdgeProxy:
         if not self._listeners:
             self._listeners = await listen(self._address, MAX_CONNECTIONS, patience)
         plan = self._plan(_EMPTY)
-        (self._folder / ROUTES_MAP).write_text(
-            "".join(f"{graph} {entry}\n" for graph, entry in plan.entries.items())
-        )
-        (self._folder / CONFIGURATION).write_text(
-            configuration(self._options, self._address, plan.servers)
-        )
+        self._write(plan)
         process = spawn(self._binary, self._folder, self._listeners)
         try:
             async with asyncio.timeout(START_S):
@@ -165,6 +161,29 @@ class EdgeProxy:
             raise
         process.hush()
         return process
+
+    def _write(self, plan: EdgePlan) -> None:
+        """Write the files of the next HAProxy, both or none.
+
+        Where the disk takes neither, the former ones will do, and the routes follow at run time.
+        """
+        table = "".join(f"{graph} {entry}\n" for graph, entry in plan.entries.items())
+        text = configuration(self._options, self._address, plan.servers)
+        files = (self._folder / ROUTES_MAP, self._folder / CONFIGURATION)
+        try:
+            with (
+                disk_errors(files[1], len(table) + len(text)),
+                replacing(files[0], durable=False) as routes,
+                replacing(files[1], durable=False) as config,
+            ):
+                for draft, content in ((routes, table), (config, text)):
+                    draft.write(content.encode())
+                    draft.flush()
+        except StorageError as error:
+            if not all(file.exists() for file in files):
+                raise
+            self._unsettled.set()
+            logger.error("HAProxy starts with the routes of its last start: %s", error)
 
     async def _answering(self, process: EdgeProcess) -> None:
         while True:
@@ -237,6 +256,9 @@ class EdgeProxy:
                 return
             self._process.close()
             self._process = process
+        if self._unsettled.is_set():
+            with suppress(EngineError):  # tried again each second
+                await self._reconcile()
 
 
 async def _end(process: EdgeProcess) -> None:

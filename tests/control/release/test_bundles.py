@@ -19,7 +19,8 @@ from anabranch.control.release.bundles import (
     unpack,
     write_files,
 )
-from anabranch.errors import InvalidRequest, NotFound, TooLarge
+from anabranch.errors import InvalidRequest, NotFound, StorageError, TooLarge
+from tests.disks import fill, names, small_disk
 
 LIMIT = 2**20
 
@@ -155,3 +156,16 @@ def test_stored_bundles_come_back(folder: Path, tmp_path: Path) -> None:
 def test_unknown_bundles_are_not_found(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotFound):
         BundleStore(tmp_path).path(name)
+
+
+def test_a_full_disk_keeps_nothing_of_a_bundle_and_names_the_bytes(tmp_path: Path) -> None:
+    files = {"graph.yaml": b"x", "model.bin": os.urandom(50_000)}
+    with small_disk(tmp_path / "home", 128 * 1024) as home:
+        store = BundleStore(home / "bundles")
+        first = store.put({"graph.yaml": b"first"})
+        ballast = fill(home)
+        with pytest.raises(StorageError, match=r"bundles does not take .*; 5\d,\d{3} bytes are"):
+            store.put(files)
+        assert names(home / "bundles") == [f"{first}.zip"]
+        ballast.unlink()
+        assert store.read(store.put(files), "model.bin") == files["model.bin"]

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from anabranch.control.release.bundles import pack, write_files
-from anabranch.control.release.releases import Releases
+from anabranch.control.release.releases import SPARE, Releases
 from anabranch.control.settings.settings import Settings
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, StorageError
 from anabranch.graph.compile.loading import load_text
 from tests.control.control_api import ROLLOUT, SPEC
+from tests.disks import small_disk
 
 
 def bundle(folder: Path, spec: str) -> bytes:
@@ -77,3 +79,20 @@ def test_a_graph_in_a_pool_has_no_requirements_of_its_own(tmp_path: Path) -> Non
     data = pack(tmp_path / "bad" / "graph.yaml", 2**20).data
     with pytest.raises(InvalidRequest, match=r"spec.serving.pool: .*pool 'small'.*requirements"):
         releases(tmp_path).receive("digits", data)
+
+
+@pytest.mark.parametrize("full", ["home", "temporary"])
+def test_a_deploy_without_room_names_the_folder_and_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    data = bundle(tmp_path / "source", SPEC)
+    with small_disk(tmp_path / "disk", SPARE + 64 * 1024) as disk:
+        folders = {"home": tmp_path / "h", "temporary": tmp_path / "t"} | {full: disk}
+        monkeypatch.setattr(tempfile, "tempdir", str(folders["temporary"]))
+        having = Releases(Settings.from_env({"ANABRANCH_HOME": str(folders["home"])}))
+        (disk / "ballast").write_bytes(bytes(128 * 1024))
+        with pytest.raises(StorageError, match=rf"^{disk} is too full: .* are needed, .* are free"):
+            having.receive("digits", data)
+        assert not (folders["home"] / "bundles").exists()
+        (disk / "ballast").unlink()
+        assert having.receive("digits", data).spec

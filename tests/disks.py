@@ -1,0 +1,51 @@
+"""Small disks to fill, for tests that may mount one; the others skip, with the reason."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A file system of ``size`` bytes in ``folder``, which is made."""
+    folder.mkdir(parents=True)
+    _run("mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "none", str(folder))
+    try:
+        yield folder
+    finally:
+        _run("umount", "--lazy", str(folder))
+
+
+def fill(folder: Path) -> Path:
+    """Take all that is free in ``folder``; the file to remove when there is to be space again."""
+    ballast = folder / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        for size in (4096, 1):
+            try:
+                while file.write(bytes(size)):
+                    pass
+            except OSError:
+                continue
+    return ballast
+
+
+def read_only(folder: Path) -> None:
+    """Let nobody write to a small disk any more."""
+    _run("mount", "-o", "remount,ro", str(folder))
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"user {os.getuid()} cannot mount a small disk here: {done.stderr.strip()}")
+
+
+def names(folder: Path) -> list[str]:
+    """The names of all that is in a folder."""
+    return sorted(path.name for path in folder.iterdir())
