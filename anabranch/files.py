@@ -66,19 +66,19 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def disk_errors(path: Path, needed: int) -> Iterator[None]:
-    """Turn an OSError from writing ``needed`` bytes to ``path`` into a StorageError."""
+def disk_errors(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turn an OSError from making ``path``, of ``needed`` bytes, into a StorageError."""
     try:
         yield
     except OSError as error:
-        raise storage_error(path, error, needed) from error
+        raise _storage_error(path, error, needed) from error
 
 
-def storage_error(path: Path, error: OSError, needed: int) -> StorageError:
-    """The error that names the folder of ``path``, its trouble, and the bytes needed and free."""
+def _storage_error(path: Path, error: OSError, needed: int | None) -> StorageError:
     said = f"{path.parent} does not take {path.name}: {error.strerror or error}"
     if error.errno in _FULL:
-        said += f"; {needed:,} bytes are needed, {free_bytes(path.parent):,} are free"
+        wanted = "" if needed is None else f"{needed:,} bytes are needed, "
+        said += f"; {wanted}{free_bytes(path.parent):,} are free"
     return StorageError(said)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from anabranch.cli.commands import (
+    backup,
     bandit,
     dashboards,
     engine,
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 for module in (
     engine,
+    backup,
     graph,
     traffic,
     revision,

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from anabranch.control.api.api import ControlApi
 from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.monitors import MonitorApi
+from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.observe.monitors import Monitors
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
@@ -80,6 +81,7 @@ class ControllerParts:
             "the reconciler": self.reconciler.run,
             "the driver of rollouts": rollouts.run,
             "the delivery to webhooks": deliveries.run,
+            "the housekeeping": Housekeeping(store).run,
         }
 
     async def acquire(self, timeout: float) -> bool:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from anabranch.control.store.store import Store
+from tests.ports import free_ports
+
 GOOD = """\
 apiVersion: anabranch/v1
 kind: InferenceGraph
@@ -59,7 +62,7 @@ def test_help_lists_every_command_without_importing_ray(home):
     for command in (
         "up", "down", "run", "deploy", "status", "infer", "delete", "validate", "logs", "history",
         "diff", "rollback", "traffic", "promote", "abort", "compare", "rollout",
-        "bandit", "explain", "feedback",
+        "bandit", "explain", "feedback", "backup", "restore",
     ):  # fmt: skip
         assert f"\n  {command} " in done.stdout
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
@@ -215,10 +218,19 @@ def test_up_refuses_two_options_with_one_port(home):
     assert "--grpc-port" in done.stderr and "--http-port" in done.stderr
 
 
-def test_an_unexpected_error_leaves_its_traceback_in_a_file(tmp_path):
-    home = tmp_path / "home"
-    home.write_text("not a folder")
-    done = run("up", home=home)
+def test_a_home_that_is_no_folder_is_named(tmp_path):
+    (tmp_path / "home").write_text("not a folder")
+    done = run("up", home=tmp_path / "home")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        1, f"error: {tmp_path} does not take home: File exists",
+    )  # fmt: skip
+
+
+def test_an_unexpected_error_leaves_its_traceback_in_a_file(home):
+    (home / "ray-token").mkdir(parents=True)
+    http, grpc, dashboard = free_ports(3)
+    ports = ("--http-port", http, "--grpc-port", grpc, "--dashboard-port", dashboard)
+    done = run("up", *ports, home=home)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     log = Path(done.stderr.rsplit(" ", 1)[1].strip())
@@ -253,3 +265,22 @@ def test_the_shell_completes_commands(home):
         timeout=60,
     )
     assert done.stdout.split() == ["validate"]
+
+
+def test_a_backup_is_made_and_restored_and_said(home, tmp_path):
+    home.mkdir()
+    store = Store.open(f"sqlite:///{home / 'store.db'}")
+    store.add_revision("pair", GOOD, "0" * 64)
+    store.close()
+    made = run("backup", tmp_path / "b.zip", home=home)
+    assert made.stdout == f"{tmp_path / 'b.zip'} holds 1 graphs (pair), 1 revisions, 0 bundles\n"
+    assert "1 bundles are missing, and their revisions cannot be started: 0000" in made.stderr
+    again = run("backup", tmp_path / "b.zip", home=home)
+    assert again.returncode == 1
+    assert again.stderr.endswith("name another file, or replace it with --replace\n")
+    refused = run("restore", tmp_path / "b.zip", home=home)
+    assert refused.returncode == 1
+    assert "has graphs (pair): restore into another --home; --replace" in refused.stderr
+    done = run("restore", tmp_path / "b.zip", "-o", "json", home=tmp_path / "other")
+    assert json.loads(done.stdout)["graphs"] == ["pair"]
+    assert (tmp_path / "other" / "store.db").is_file()

@@ -7,14 +7,11 @@ crash or a loss of power, the next ``up`` or ``down`` cleans up what the last on
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from socket import socket
 
@@ -27,6 +24,7 @@ from anabranch.client.engine_state import (
 )
 from anabranch.client.live import wait_live
 from anabranch.control.engine import flags, ports, processes, supervisor
+from anabranch.control.engine.home import examine_store, fold_store, locked, open_home
 from anabranch.control.engine.launch import (
     EngineOptions,
     Say,
@@ -40,8 +38,6 @@ ANSWER_TIMEOUT_S = 60.0
 """How long an engine that already runs may take to answer; its supervisor may be mending it."""
 ADOPTION_S = 10.0
 """How long an engine may be without a supervisor."""
-LOCK_TIMEOUT_S = 60.0
-"""How long ``up`` and ``down`` wait for each other."""
 RUNTIME_PREFIX = "anab-"
 _LOG_LINES = 15
 _PAUSE_S, _TURN_S = 0.05, 0.5
@@ -60,12 +56,13 @@ def up(
 ) -> EngineInfo:
     """Start the engine of ``home`` and wait until it answers; leave one alone that answers already.
 
-    One that runs and does not answer is stopped first. Raises EngineError: a port in use, or a
-    start that failed; everything is taken down again.
+    One that runs and does not answer is stopped first. Raises EngineError: a port in use, a damaged
+    store, or a start that failed (everything is taken down again); StorageError if the home takes
+    no files.
     """
     options = options or EngineOptions()
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _locked(home):
+    open_home(home, warn)
+    with locked(home):
         state = read_state(home)
         if state is not None and is_running(state):
             say(f"the engine in {home} is already up")
@@ -86,7 +83,7 @@ def down(home: Path) -> bool:
     """
     if not home.is_dir():
         return False
-    with _locked(home):
+    with locked(home):
         state = read_state(home)
         if state is not None:
             _take_down(home, state)
@@ -121,6 +118,7 @@ def _answers(state: EngineState) -> bool:
 
 def _start(home: Path, options: EngineOptions, say: Say, warn: Say) -> EngineInfo:
     host = options.host()
+    examine_store(home, warn)
     ports.require_free(host, {"--http-port": options.http_port, "--grpc-port": options.grpc_port})
     ports.require_free(options.dashboard(), {"--dashboard-port": options.dashboard_port})
     block = ports.claim(str(home))
@@ -183,27 +181,5 @@ def _take_down(home: Path, state: EngineState) -> None:
     processes.stop(state.id, state.pid, runtime)
     if runtime.name.startswith(RUNTIME_PREFIX):
         shutil.rmtree(runtime, ignore_errors=True)
+    fold_store(home)
     clear_state(home)
-
-
-@contextmanager
-def _locked(home: Path) -> Iterator[None]:
-    """Hold the home's lock; EngineError if another ``up`` or ``down`` keeps it too long."""
-    deadline = time.monotonic() + LOCK_TIMEOUT_S
-    handle = os.open(home / "engine.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        while not _try_lock(handle):
-            if time.monotonic() > deadline:
-                raise EngineError(f"another `anabranch up` or `down` is at work in {home}")
-            time.sleep(_PAUSE_S)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _try_lock(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

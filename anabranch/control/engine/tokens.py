@@ -16,7 +16,7 @@ def ensure_token(path: Path) -> str:
     """
     if not path.exists():
         token = secrets.token_urlsafe(32)
-        with disk_errors(path, len(token)):
+        with disk_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, token + "\n")
         return token

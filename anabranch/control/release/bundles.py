@@ -117,10 +117,9 @@ class BundleStore:
         name = digest(files)
         path = self._folder / f"{name}.zip"
         if not path.exists():
-            data = _zip(files)
-            with disk_errors(path, len(data)):
+            with disk_errors(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
-            replace_file(path, data)
+            replace_file(path, _zip(files))
         return name
 
     def path(self, name: str) -> Path:
@@ -129,6 +128,11 @@ class BundleStore:
         if not _DIGEST.fullmatch(name) or not path.is_file():
             raise NotFound(f"the bundle {name[:64]!r} is not in {self._folder}")
         return path
+
+    def size(self, name: str) -> int:
+        """Bytes of the bundle of that digest on the disk; 0 if it is not there."""
+        path = self._folder / f"{name}.zip"
+        return path.stat().st_size if path.is_file() else 0
 
     def marks(self, name: str) -> dict[str, str]:
         """The files of a bundle, each with a mark that changes with its content."""

@@ -66,7 +66,7 @@ class Settings:
         home = variables.home
         return cls(
             home=home,
-            store=variables.text("ANABRANCH_STORE", f"sqlite:///{home / 'store.db'}"),
+            store=store_url(env, home),
             http_host=variables.text("ANABRANCH_HTTP_HOST", cls.http_host),
             http_port=int(_number(variables, "ANABRANCH_HTTP_PORT", cls.http_port)),
             grpc_port=int(_number(variables, "ANABRANCH_GRPC_PORT", cls.grpc_port)),
@@ -102,6 +102,11 @@ class Settings:
     def token_file(self) -> Path:
         """File that holds the token of the control API."""
         return self.home / "token"
+
+
+def store_url(env: Mapping[str, str], home: Path) -> str:
+    """The URL of the store of an engine in ``home``, which may hold a password."""
+    return Environment(env).text("ANABRANCH_STORE", f"sqlite:///{home / 'store.db'}")
 
 
 def _artefacts(env: Mapping[str, str]) -> ArtefactSettings:

@@ -2,7 +2,8 @@
 
 A writer takes its lock first and waits for others; a reader sees one moment of the store and waits
 for nobody. Once fenced, a writer's transaction also holds the lease, so that a controller that
-lost it, and does not know yet, changes nothing.
+lost it, and does not know yet, changes nothing. What a transaction has changed survives a loss of
+power once it is committed, unless it asks for less.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
 
 from anabranch.control.store.schema import CONTROLLER, leases, prepare
-from anabranch.errors import EngineError, LeaseLost, Unavailable
+from anabranch.errors import EngineError, LeaseLost, StorageError, Unavailable
+from anabranch.files import free_bytes
 
 BUSY_TIMEOUT = 10.0
 """Longest time that a writer waits for another, in seconds."""
@@ -30,6 +32,19 @@ _PAUSE = 0.01
 """Time between two tries of what SQLite does not wait for, in seconds."""
 _READS = "anabranch_reads"
 """Execution option of connections that only read."""
+_FLEETING = "anabranch_fleeting"
+"""Execution option of connections whose changes a loss of power may take."""
+_NO_ROOM = ("SQLITE_FULL", "SQLITE_READONLY")
+DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+"""How the names of SQLite's errors begin that say so."""
+_TROUBLES = (
+    sa.exc.DBAPIError,
+    sa.exc.TimeoutError,
+    sqlite3.Error,
+    UnicodeDecodeError,  # from SQLite, whose message may quote what is damaged
+)
+WAY_BACK = "`anabranch down` and `anabranch restore FILE --replace` bring back the last backup"
+"""What helps where the store's file is damaged."""
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 """The driver where the URL names none."""
 _OURS = (
@@ -46,6 +61,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._writer = engine
+        self._fleeting = engine.execution_options(**{_FLEETING: True})
         self._reader = engine.execution_options(**_reading(engine))
         self._holder: str | None = None
 
@@ -74,19 +90,57 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one moment and takes no lock that a writer waits for."""
-        with _known_errors(), self._reader.connect() as connection:
+        with self._known_errors(), self._reader.connect() as connection:
             yield connection
 
     @contextmanager
-    def write(self, fenced: bool = True) -> Iterator[Connection]:
+    def write(self, fenced: bool = True, durable: bool = True) -> Iterator[Connection]:
         """A transaction that changes all that it wants to, or nothing where anything is raised.
 
-        LeaseLost if another holds the lease; Unavailable if the database cannot be reached.
+        LeaseLost if another holds the lease; Unavailable if the database cannot be reached, and
+        StorageError if its disk takes nothing. A loss of power may take what is not ``durable``
+        (SQLite), and nothing else with it.
         """
-        with _known_errors(), self._writer.begin() as connection:
+        engine = self._writer if durable else self._fleeting
+        with self._known_errors(), engine.begin() as connection:
             if fenced and self._holder is not None:
                 _check_lease(connection, self._holder)
             yield connection
+
+    def checkpoint(self) -> None:
+        """Bring what was committed from SQLite's write-ahead log into its file, as far as nobody
+        reads what was there before; PostgreSQL does so by itself.
+        """
+        if self._writer.dialect.name != "sqlite":
+            return
+        with self._known_errors(), self._writer.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.execute("PRAGMA wal_checkpoint(PASSIVE)").close()
+
+    @contextmanager
+    def _known_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except _OURS:
+            raise
+        except _TROUBLES as error:
+            cause = getattr(error, "orig", None) or error
+            raise _trouble(cause, self._writer.url) from error
+
+
+def _trouble(cause: BaseException, url: URL) -> Unavailable:
+    """The error for a database that does not do what it should; the URL may hold a password."""
+    text = " ".join(str(cause).split())
+    kind = getattr(cause, "sqlite_errorname", "")
+    if url.database and kind.startswith(_NO_ROOM):
+        file = Path(url.database)
+        free = free_bytes(file.parent)
+        return StorageError(
+            f"the store takes no change: {text}; {file.parent} has {free:,} bytes free"
+        )
+    if kind.startswith(DAMAGED):
+        text = f"{text}: {url.database} is damaged; {WAY_BACK}"
+    return Unavailable(f"the store does not answer: {text}")
 
 
 def _check_lease(connection: Connection, holder: str) -> None:
@@ -94,18 +148,6 @@ def _check_lease(connection: Connection, holder: str) -> None:
     row = sa.select(leases.c.holder).where(leases.c.name == CONTROLLER).with_for_update(read=True)
     if connection.scalar(row) != holder:
         raise LeaseLost("another controller holds the store, or none does yet; try again")
-
-
-@contextmanager
-def _known_errors() -> Iterator[None]:
-    try:
-        yield
-    except _OURS:
-        raise
-    except (sa.exc.DBAPIError, sa.exc.TimeoutError) as error:
-        cause = getattr(error, "orig", None) or error
-        text = " ".join(str(cause).split())
-        raise Unavailable(f"the store does not answer: {text}") from error
 
 
 def _connect(url: str) -> Engine:
@@ -121,6 +163,18 @@ def _connect(url: str) -> Engine:
         ) from error
     _CONFIGURE.get(engine.dialect.name, _refuse)(engine, parsed)
     return engine
+
+
+def sqlite_file(url: str, folder: Path) -> Path | None:
+    """The file of SQLite at ``url``, which may be relative to ``folder``; None for other databases
+    and for a URL that is none, which ``Database.open`` refuses.
+    """
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError:
+        return None
+    is_file = parsed.get_backend_name() == "sqlite" and parsed.database
+    return folder / str(parsed.database) if is_file else None
 
 
 def _pool(url: URL) -> dict[str, Any]:
@@ -162,7 +216,6 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT * 1000)}")
     _use_wal(cursor)
-    cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 
@@ -186,8 +239,13 @@ def _use_wal(cursor: Any) -> None:
 
 def _begin_sqlite(connection: Connection) -> None:
     """Let a writer take its lock at once: one that starts as a reader cannot wait for it later."""
-    reads = connection.get_execution_options().get(_READS, False)
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    options = connection.get_execution_options()
+    if options.get(_READS, False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    level = "NORMAL" if options.get(_FLEETING, False) else "FULL"
+    connection.exec_driver_sql(f"PRAGMA synchronous = {level}")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _configure_postgresql(connection: Any, _record: Any) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import sqlalchemy as sa
 from anabranch.control.store import database as databases
 from anabranch.control.store.database import Database
 from anabranch.control.store.schema import graphs
+from anabranch.control.store.soundness import graphs_in, require_sound
 from anabranch.control.store.store import Store
-from anabranch.errors import EngineError, Unavailable
+from anabranch.errors import EngineError, StorageError, Unavailable
+from tests.disks import fill, small_disk
 
 
 @pytest.mark.parametrize(
@@ -122,3 +125,66 @@ def test_a_store_in_memory() -> None:
     with database.read() as connection:
         assert connection.scalar(sa.select(graphs.c.name)) == "a"
     database.close()
+
+
+def level(connection: sa.Connection) -> int:
+    found: int = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+    return found
+
+
+def test_what_is_acknowledged_survives_a_loss_of_power(tmp_path: Path) -> None:
+    database = Database.open(f"sqlite:///{tmp_path / 'store.db'}")
+    full, normal = 2, 1
+    for durable, expected in ((True, full), (False, normal), (True, full)):
+        with database.write(durable=durable) as connection:
+            assert level(connection) == expected
+    database.close()
+
+
+def test_a_checkpoint_brings_all_into_the_file_beside_a_reader(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    store = Store.open(f"sqlite:///{path}")
+    store.add_revision("digits", "spec", "d")
+    assert graphs_in(copied(path)) == 0
+    with store.database.read() as reading:
+        reading.execute(sa.select(graphs))
+        store.database.checkpoint()
+        assert graphs_in(copied(path)) == 1
+    store.close()
+
+
+def copied(path: Path) -> Path:
+    """The file alone, without its log."""
+    return Path(shutil.copy(path, path.with_name("alone.db")))
+
+
+def test_a_checkpoint_is_no_business_of_ours_elsewhere(url: str, store: Store) -> None:
+    store.database.checkpoint()
+    store.add_revision("digits", "spec", "d")
+    assert len(store.graphs()) == 1
+
+
+def test_a_full_disk_is_named_and_the_store_goes_on_when_there_is_space(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "home", 512 * 1024) as home:
+        store = Store.open(f"sqlite:///{home / 'store.db'}")
+        store.add_revision("digits", "spec", "d")
+        ballast = fill(home)
+        with pytest.raises(StorageError) as caught:
+            for _ in range(100):  # what the log has room for
+                store.add_revision("digits", "spec " * 1000, "d")
+        assert str(caught.value) == (
+            f"the store takes no change: database or disk is full; {home} has 0 bytes free"
+        )
+        before = len(store.revisions("digits"))
+        assert store.graph("digits").state == "present"
+        ballast.unlink()
+        store.add_revision("digits", "spec " * 1000, "d")
+        assert len(store.revisions("digits")) == before + 1
+        store.close()
+        assert require_sound(home / "store.db") == []
+
+
+def test_a_damaged_file_says_the_way_back(tmp_path: Path) -> None:
+    (tmp_path / "store.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(EngineError, match=r"store\.db is damaged; .*anabranch restore FILE"):
+        Store.open(f"sqlite:///{tmp_path / 'store.db'}")
