@@ -2,7 +2,10 @@
 
 import json
 import os
+import secrets
+import shutil
 import signal
+import stat
 import subprocess
 import threading
 from contextlib import suppress
@@ -13,6 +16,7 @@ import psutil
 import pytest
 
 from anabranch.control.engine.flags import OVERRIDE
+from tests.disks import names
 from tests.engines import HTTP, Engine, done
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -118,9 +122,21 @@ def test_two_engines_side_by_side(new_engine):
     assert done(two.process("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
 
 
-def test_graphs_come_back_after_a_crash(new_engine):
-    engine = new_engine()
+@pytest.fixture
+def short_folder():
+    """A folder for temporary files, whose path leaves room for sockets."""
+    folder = Path("/tmp") / f"e{secrets.token_hex(2)}"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_graphs_come_back_after_a_crash(new_engine, short_folder):
+    """What killed processes have left in the folder of temporary files is gone in the end."""
+    engine = new_engine(env={"TMPDIR": str(short_folder)})
+    engine.home.mkdir(mode=0o755)
     done(engine.start())
+    assert stat.S_IMODE(engine.home.stat().st_mode) == 0o700
     done(engine.process("deploy", EXAMPLE))
     crashed = engine.state
     for process in engine.processes(crashed):
@@ -131,6 +147,12 @@ def test_graphs_come_back_after_a_crash(new_engine):
     assert engine.processes(crashed) == []
     assert not Path(crashed.runtime).exists()
     assert done(engine.process("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+    assert names(short_folder) == [Path(engine.state.runtime).name]
+    done(engine.process("down"))
+    assert names(short_folder) == []
+    assert not (engine.home / "store.db-wal").exists()
+    backup = done(engine.process("backup", short_folder / "b.zip", "-o", "json"))
+    assert json.loads(backup.stdout)["graphs"] == ["quickstart"]
 
 
 def test_an_interrupted_start_leaves_nothing(new_engine):

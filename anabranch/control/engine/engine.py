@@ -7,8 +7,6 @@ crash or a loss of power, the next ``up`` or ``down`` cleans up what the last on
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Mapping
@@ -23,7 +21,7 @@ from anabranch.client.engine_state import (
     write_state,
 )
 from anabranch.client.live import wait_live
-from anabranch.control.engine import flags, ports, processes, supervisor
+from anabranch.control.engine import ports, processes, supervisor
 from anabranch.control.engine.home import examine_store, fold_store, locked, open_home
 from anabranch.control.engine.launch import (
     EngineOptions,
@@ -32,13 +30,13 @@ from anabranch.control.engine.launch import (
     head_arguments,
     reached_at,
 )
+from anabranch.control.engine.runtime import make_runtime, remove_runtime
 from anabranch.errors import EngineError
 
 ANSWER_TIMEOUT_S = 60.0
 """How long an engine that already runs may take to answer; its supervisor may be mending it."""
 ADOPTION_S = 10.0
 """How long an engine may be without a supervisor."""
-RUNTIME_PREFIX = "anab-"
 _LOG_LINES = 15
 _PAUSE_S, _TURN_S = 0.05, 0.5
 
@@ -144,15 +142,8 @@ def _new_state(options: EngineOptions, block: ports.PortBlock) -> EngineState:
         grpc=f"{host}:{options.grpc_port}",
         dashboard=f"http://{reached_at(options.dashboard())}:{options.dashboard_port}",
         address=f"127.0.0.1:{block.fixed['gcs']}",
-        runtime=str(_new_runtime()),
+        runtime=str(make_runtime()),
     )
-
-
-def _new_runtime() -> Path:
-    """A private folder for sockets, short enough for the names of those in it."""
-    base = tempfile.gettempdir()
-    fits = len(f"{base}/{RUNTIME_PREFIX}12345678".encode()) <= flags.LONGEST_FOLDER
-    return Path(tempfile.mkdtemp(prefix=RUNTIME_PREFIX, dir=base if fits else "/tmp"))
 
 
 def _launch(
@@ -179,7 +170,6 @@ def _end_of(log: Path) -> str:
 def _take_down(home: Path, state: EngineState) -> None:
     runtime = Path(state.runtime)
     processes.stop(state.id, state.pid, runtime)
-    if runtime.name.startswith(RUNTIME_PREFIX):
-        shutil.rmtree(runtime, ignore_errors=True)
+    remove_runtime(runtime)
     fold_store(home)
     clear_state(home)

@@ -114,9 +114,9 @@ def zygote_environment(runtime: Path) -> dict[str, str]:
     }
 
 
-def edge_environment(runtime: Path, binary: str | None) -> dict[str, str]:
+def edge_environment(sockets: Path, binary: str | None) -> dict[str, str]:
     """The HAProxy of the edge, or None, and the folder of the sockets behind it."""
-    return {EDGE: binary or "", FOLDER: str(runtime / "s")}
+    return {EDGE: binary or "", FOLDER: str(sockets)}
 
 
 def haproxy_binary(env: Mapping[str, str] = os.environ) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState
 from anabranch.control.engine import flags, ports
+from anabranch.control.engine.runtime import RAY, SOCKETS, TEMPORARY
 from anabranch.control.engine.tokens import ensure_token
 from anabranch.errors import EngineError
 from anabranch.specs.units import Size
@@ -80,7 +81,8 @@ def environment(
         **flags.serve_environment(),
         **flags.gcs_environment(Path(state.runtime)),
         **flags.zygote_environment(Path(state.runtime)),
-        **flags.edge_environment(Path(state.runtime), _haproxy(warn)),
+        **flags.edge_environment(Path(state.runtime) / SOCKETS, _haproxy(warn)),
+        "TMPDIR": str(Path(state.runtime) / TEMPORARY),
         "ANABRANCH_HOME": str(home),
         "ANABRANCH_HTTP_HOST": options.host(),
         "ANABRANCH_HTTP_PORT": str(options.http_port),
@@ -115,7 +117,7 @@ def head_arguments(options: EngineOptions, state: EngineState, block: ports.Port
         "--include-dashboard": "true",
         "--include-log-monitor": "false",
         "--object-store-memory": _bytes("--object-store", options.object_store),
-        "--temp-dir": Path(state.runtime) / "ray",
+        "--temp-dir": Path(state.runtime) / RAY,
     }
     if options.host() != "0.0.0.0":
         wanted["--node-ip-address"] = options.host()

@@ -47,7 +47,7 @@ def test_the_package_is_importable_from_anywhere(block, tmp_path):
 
 def test_the_sockets_lie_in_the_private_folder(tmp_path):
     env = flags.edge_environment(tmp_path, "/some/haproxy")
-    assert flags.Path(env[flags.FOLDER]).parent == tmp_path
+    assert flags.Path(env[flags.FOLDER]) == tmp_path
     assert env[flags.EDGE] == "/some/haproxy"
     assert flags.edge_environment(tmp_path, None)[flags.EDGE] == ""
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from anabranch.router.request_log.files import Files, Rotation, prune
+from tests.disks import fill, small_disk
 
 
 def lines(folder: Path) -> list[str]:
@@ -171,3 +172,19 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         Files(tmp_path / "file" / "demo", "r3-a")
+
+
+def test_a_full_disk_costs_events_and_no_line_is_cut(tmp_path: Path, event: Any) -> None:
+    with small_disk(tmp_path / "disk", 128 * 1024) as disk:
+        files = Files(disk, "r3-a")
+        assert files.send([event(0)]) == 1
+        ballast = fill(disk)
+        sent = 1
+        with pytest.raises(OSError, match="No space left on device"):
+            while True:  # until the page of the first event is full
+                sent += files.send([event(sent)])
+        assert lines(disk) == [str(number) for number in range(sent)]
+        ballast.unlink()
+        assert files.send([event(sent)]) == 1
+        assert lines(disk)[-1] == str(sent)
+        files.close()
