@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
+from anabranch.control.release.bundles import BundleStore
 from anabranch.control.store.store import Store
 from anabranch.errors import AnabranchError
 
@@ -18,20 +20,28 @@ PERIOD_S = 60.0
 
 
 class Housekeeping:
-    """Rounds over the store of the controller that acts."""
+    """Rounds over the store and the bundles of the controller that acts.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    A bundle that no revision uses is kept for ``bundle_age`` seconds: its deploy may be under way.
+    """
+
+    def __init__(self, store: Store, bundles: BundleStore, bundle_age: float) -> None:
+        self._store, self._bundles = store, bundles
+        self._bundle_age = bundle_age
 
     async def run(self) -> None:
         """Make a round each minute, for ever."""
         while True:
             try:
                 await asyncio.to_thread(self.round)
-            except AnabranchError as error:
+            except (AnabranchError, OSError) as error:
                 logger.warning("the housekeeping has to wait: %s", error)
             await asyncio.sleep(PERIOD_S)
 
     def round(self) -> None:
-        """Bring the write-ahead log of the store into its file."""
+        """Bring the store's write-ahead log into its file, and remove what nobody needs."""
         self._store.database.checkpoint()
+        before = time.time() - self._bundle_age
+        gone = self._bundles.collect(self._store.digests(), before)
+        if gone:
+            logger.info("removed %d bundles that no revision uses", len(gone))

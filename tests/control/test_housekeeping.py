@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shutil
 from functools import partial
 from pathlib import Path
@@ -10,9 +11,13 @@ import pytest
 
 from anabranch.control import housekeeping
 from anabranch.control.housekeeping import Housekeeping
+from anabranch.control.lifecycle import operations
+from anabranch.control.lifecycle.operations import Moment
+from anabranch.control.release.bundles import BundleStore
 from anabranch.control.store.soundness import graphs_in
 from anabranch.control.store.store import Store
 from anabranch.errors import Unavailable
+from tests.disks import names
 from tests.waiting import until
 
 
@@ -39,7 +44,7 @@ def test_each_round_brings_the_log_into_the_file(
     monkeypatch.setattr(store.database, "checkpoint", fail_once)
 
     async def scenario() -> None:
-        task = asyncio.create_task(Housekeeping(store).run())
+        task = asyncio.create_task(Housekeeping(store, BundleStore(tmp_path), 60).run())
         for number in range(1, 4):
             await asyncio.to_thread(store.add_revision, f"g{number}", "spec", "d")
             await asyncio.to_thread(until, partial(has_in_the_file_alone, path, number))
@@ -49,3 +54,27 @@ def test_each_round_brings_the_log_into_the_file(
         asyncio.run(asyncio.wait_for(scenario(), 60))
     store.close()
     assert "has to wait: the store does not answer: it is asleep" in caplog.text
+
+
+def test_bundles_that_no_revision_uses_go_when_they_are_old(tmp_path: Path) -> None:
+    store, bundles = Store.open(f"sqlite:///{tmp_path / 'store.db'}"), BundleStore(tmp_path / "b")
+    used, stray, fresh = (bundles.put({"graph.yaml": name}) for name in (b"a", b"b", b"c"))
+    left = tmp_path / "b" / ".x.zip.0123abcd.new"
+    left.touch()
+    for path in (bundles.path(used), bundles.path(stray), left):
+        os.utime(path, (1, 1))
+    store.add_revision("digits", "spec", used)
+    store.change("digits", partial(operations.deleted, moment=Moment(1, 1)))
+    Housekeeping(store, bundles, 3600).round()
+    assert names(tmp_path / "b") == sorted([f"{used}.zip", f"{fresh}.zip"])
+    store.close()
+
+
+def test_a_bundle_that_is_put_again_is_as_good_as_new(tmp_path: Path) -> None:
+    store, bundles = Store.open(f"sqlite:///{tmp_path / 'store.db'}"), BundleStore(tmp_path / "b")
+    name = bundles.put({"graph.yaml": b"a"})
+    os.utime(bundles.path(name), (1, 1))
+    bundles.put({"graph.yaml": b"a"})
+    Housekeeping(store, bundles, 3600).round()
+    assert bundles.path(name).is_file()
+    store.close()

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from anabranch.control.lifecycle import operations
+from anabranch.control.lifecycle import operations, warm
 from anabranch.control.lifecycle.decide import (
     Action,
     App,
@@ -79,6 +79,7 @@ class Reconciler:
         self._pools = pools
         self._limits = RequestLimits(max_body=settings.max_body)
         self._deploy_timeout = settings.deploy_timeout
+        self._max_warm = settings.max_warm
         self._launches = asyncio.Semaphore(_MOST_LAUNCHES)
         self._woken = asyncio.Event()
         self._acting: dict[str, asyncio.Task[None]] = {}
@@ -214,7 +215,7 @@ class Reconciler:
 
     async def _wanted(self) -> dict[str, Desired]:
         """Return the desired state of every graph, after expired warm revisions were retired."""
-        now, self._next_expiry = self._writer.clock(), float("inf")
+        now = self._writer.clock()
         found: list[Situation] = []
         for stored in await asyncio.to_thread(self._store.situations):
             await self._writer.catch_up(stored)
@@ -223,12 +224,21 @@ class Reconciler:
                 situation = (
                     await self._writer.change(situation.graph, operations.expired)
                 ).situation
-            self._next_expiry = min(self._next_expiry, _next_expiry(situation))
             found.append(situation)
+        found = await self._bounded(found, now)
+        self._next_expiry = min(map(_next_expiry, found), default=float("inf"))
         wanted = await asyncio.to_thread(lambda: {one.graph: self._desired(one) for one in found})
         coming = {(graph, one) for graph, desired in wanted.items() for one in desired.coming}
         self._since = {key: since for key, since in self._since.items() if key in coming}
         return wanted
+
+    async def _bounded(self, found: list[Situation], now: float) -> list[Situation]:
+        """Let the oldest warm revisions go that are beyond the bound; gives the situations then."""
+        changed: dict[str, Situation] = {}
+        for graph, number in warm.beyond(found, self._max_warm, now):
+            hastened = partial(warm.hastened, number=number, most=self._max_warm)
+            changed[graph] = (await self._writer.change(graph, hastened)).situation
+        return [changed.get(one.graph, one) for one in found]
 
     def _desired(self, now: Situation) -> Desired:
         if now.state in GONE:

@@ -20,13 +20,13 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from anabranch.errors import InvalidRequest, NotFound, TooLarge
-from anabranch.files import disk_errors, replace_file
+from anabranch.files import DRAFT, disk_errors, replace_file
 from anabranch.specs.units import Size
 
 ROOT = "bundle"
@@ -116,11 +116,27 @@ class BundleStore:
         """
         name = digest(files)
         path = self._folder / f"{name}.zip"
-        if not path.exists():
+        if path.exists():
+            path.touch()  # it is as good as new to ``collect``
+        else:
             with disk_errors(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
             replace_file(path, _zip(files))
         return name
+
+    def collect(self, used: Container[str], before: float) -> list[str]:
+        """Remove bundles that were last put before a Unix time and are not ``used``, and files that
+        were left half-written before it. Gives the digests of the bundles.
+        """
+        gone = []
+        for path in self._folder.glob("*.zip"):
+            if path.stem not in used and path.stat().st_mtime < before:
+                path.unlink(missing_ok=True)
+                gone.append(path.stem)
+        for path in self._folder.glob(f".*{DRAFT}"):
+            if path.stat().st_mtime < before:
+                path.unlink(missing_ok=True)
+        return gone
 
     def path(self, name: str) -> Path:
         """Where the bundle of that digest lies; NotFound if it does not."""

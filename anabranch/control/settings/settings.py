@@ -11,6 +11,8 @@
 | ANABRANCH_DEPLOY_TIMEOUT | most seconds until a revision must be healthy | 600 |
 | ANABRANCH_INSTALL_TIMEOUT | most seconds for a bundle's requirements.txt | 600 |
 | ANABRANCH_GRACE | seconds that a replaced or aborted revision stays up | 600 |
+| ANABRANCH_MAX_WARM | most such revisions at a time, of all graphs; the oldest go first | 16 |
+| ANABRANCH_BUNDLE_AGE | seconds that a bundle is kept which no revision uses | 86400 |
 | ANABRANCH_PROMETHEUS | URL of the Prometheus server that `promql` asks | none |
 | ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
@@ -52,6 +54,8 @@ class Settings:
     deploy_timeout: float = 600.0
     install_timeout: float = 600.0
     grace: float = 600.0
+    max_warm: int = 16
+    bundle_age: float = 86400.0
     prometheus: str = ""
     webhooks: tuple[str, ...] = ()
     request_logs: tuple[str, ...] = ()
@@ -75,6 +79,8 @@ class Settings:
             deploy_timeout=_number(variables, "ANABRANCH_DEPLOY_TIMEOUT", cls.deploy_timeout),
             install_timeout=_number(variables, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout),
             grace=_number(variables, "ANABRANCH_GRACE", cls.grace),
+            max_warm=_whole(variables, "ANABRANCH_MAX_WARM", cls.max_warm),
+            bundle_age=_number(variables, "ANABRANCH_BUNDLE_AGE", cls.bundle_age),
             prometheus=_prometheus(variables),
             webhooks=_urls(variables, "ANABRANCH_WEBHOOKS"),
             request_logs=_urls(variables, "ANABRANCH_REQUEST_LOGS", SCHEMES),
@@ -120,6 +126,15 @@ def _artefacts(env: Mapping[str, str]) -> ArtefactSettings:
 
 def _number(variables: Environment, name: str, default: float) -> float:
     return variables.read(name, number(), default, "a number of at least 0")
+
+
+def _whole(variables: Environment, name: str, default: int) -> int:
+    def parse(text: str) -> int:
+        if not text.isdecimal():
+            raise ValueError
+        return int(text)
+
+    return variables.read(name, parse, default, "a whole number of at least 0")
 
 
 def _prometheus(variables: Environment) -> str:

@@ -91,6 +91,11 @@ class Store:
         with self.database.read() as connection:
             return _revision(connection, name, number)
 
+    def digests(self) -> set[str]:
+        """Digests of the bundles that revisions on record need, of deleted graphs too."""
+        with self.database.read() as connection:
+            return set(connection.scalars(sa.select(revisions.c.digest).distinct()))
+
     def previous(self, name: str) -> int | None:
         """The revision that was the stable one before; None if there was none."""
         query = (

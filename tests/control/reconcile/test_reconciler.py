@@ -32,6 +32,7 @@ from anabranch.graph.plan.plan import Plan
 from anabranch.router.table import app_name
 
 G = "digits"
+MOST_WARM = 3
 SPEC = """
 apiVersion: anabranch/v1
 kind: InferenceGraph
@@ -117,7 +118,9 @@ class Site:
         self.now = 1000.0
         self.may_act = True
         self.serve = serve
-        settings = Settings.from_env({"ANABRANCH_HOME": str(folder)})
+        settings = Settings.from_env(
+            {"ANABRANCH_HOME": str(folder), "ANABRANCH_MAX_WARM": str(MOST_WARM)}
+        )
         self.store = Store.open(settings.store)
         self.releases = FakeReleases(settings)
         catalogue = Catalogue(self.store, self.releases)
@@ -215,6 +218,27 @@ def test_a_warm_revision_goes_when_its_time_is_over_and_nobody_waits_for_that(si
         assert site.running() == {G: 2}
 
     site.run(scenario)
+
+
+def test_the_oldest_warm_revisions_go_early_where_there_are_too_many(site: Site) -> None:
+    async def scenario() -> None:
+        for _ in range(MOST_WARM + 3):
+            await site.deploy()
+            site.now += 0.1
+        warm = [n for n, member in site.situation().members.items() if member.state == "warm"]
+        assert warm == [1, 2, 3, 4, 5]  # two of which wait until no router sends them anything
+        site.now += operations.LINGER
+        await site.until(lambda: site.state(2)[0] == "retired")
+        await site.settled()
+        assert sorted(site.running()) == [G, *(f"{G}.r{number}.head" for number in (3, 4, 5))]
+
+    site.run(scenario)
+    assert site.state(1) == (
+        "retired",
+        "replaced by revision 2; gone early: more than 3 revisions of the engine were warm",
+    )
+    told = [event.revision for event in site.store.events(G) if event.kind == "warm_limit"]
+    assert told == [1, 2]
 
 
 def test_each_try_to_bring_a_revision_up_has_its_own_time(site: Site) -> None:

@@ -29,6 +29,8 @@ def test_variables_override(tmp_path: Path) -> None:
             "ANABRANCH_MAX_BODY": "10",
             "ANABRANCH_DEPLOY_TIMEOUT": "1.5",
             "ANABRANCH_GRACE": "0",
+            "ANABRANCH_MAX_WARM": "0",
+            "ANABRANCH_BUNDLE_AGE": "60",
             "ANABRANCH_PROMETHEUS": "http://prometheus:9090/prefix",
             "ANABRANCH_WEBHOOKS": " https://a/hooks, http://[::1]:9 ,",
             "ANABRANCH_REQUEST_LOGS": "http://a/logs,kafka://b:9092",
@@ -37,6 +39,7 @@ def test_variables_override(tmp_path: Path) -> None:
     assert (settings.store, settings.max_body) == ("postgresql://db/x", 10)
     assert (settings.url, settings.grpc_port) == ("http://127.0.0.1:9", 10)
     assert (settings.deploy_timeout, settings.grace) == (1.5, 0.0)
+    assert (settings.max_warm, settings.bundle_age) == (0, 60.0)
     assert settings.prometheus == "http://prometheus:9090/prefix"
     assert settings.webhooks == ("https://a/hooks", "http://[::1]:9")
     assert settings.request_logs == ("http://a/logs", "kafka://b:9092")
@@ -46,6 +49,12 @@ def test_variables_override(tmp_path: Path) -> None:
 def test_what_is_not_a_number_is_named(value: str) -> None:
     with pytest.raises(EngineError, match=f"ANABRANCH_MAX_BODY='{value}'"):
         Settings.from_env({"ANABRANCH_MAX_BODY": value})
+
+
+@pytest.mark.parametrize("value", ["many", "-1", "1.5", "²"])
+def test_a_number_of_revisions_is_whole(value: str) -> None:
+    with pytest.raises(EngineError, match=f"ANABRANCH_MAX_WARM='{value}' is not a whole number"):
+        Settings.from_env({"ANABRANCH_MAX_WARM": value})
 
 
 @pytest.mark.parametrize(
