@@ -8,8 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+from anabranch.control.observe.log_bounds import keep_within
 from anabranch.control.release.bundles import BundleStore
+from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.errors import AnabranchError
 
@@ -20,14 +24,16 @@ PERIOD_S = 60.0
 
 
 class Housekeeping:
-    """Rounds over the store and the bundles of the controller that acts.
+    """Rounds over the store, the bundles and the logs of the controller that acts.
 
-    A bundle that no revision uses is kept for ``bundle_age`` seconds: its deploy may be under way.
+    A bundle that no revision uses is kept for a while: its deploy may be under way. ``logs`` gives
+    the folder of all logs of this machine.
     """
 
-    def __init__(self, store: Store, bundles: BundleStore, bundle_age: float) -> None:
-        self._store, self._bundles = store, bundles
-        self._bundle_age = bundle_age
+    def __init__(self, settings: Settings, store: Store, logs: Callable[[], Path]) -> None:
+        self._store, self._logs = store, logs
+        self._bundles = BundleStore(settings.bundles)
+        self._bundle_age, self._bounds = settings.bundle_age, settings.logs
 
     async def run(self) -> None:
         """Make a round each minute, for ever."""
@@ -45,3 +51,4 @@ class Housekeeping:
         gone = self._bundles.collect(self._store.digests(), before)
         if gone:
             logger.info("removed %d bundles that no revision uses", len(gone))
+        keep_within(self._logs(), self._bounds)

@@ -15,7 +15,7 @@ from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
 from anabranch.control.reconcile.pools import Pools
 from anabranch.control.reconcile.reconciler import Reconciler
-from anabranch.control.release.bundles import BundleStore
+from anabranch.control.reconcile.serving import log_folder
 from anabranch.control.release.releases import Releases
 from anabranch.control.rollout.driver import RolloutDriver
 from anabranch.control.rollout.webhooks import Deliveries
@@ -75,8 +75,6 @@ class ControllerParts:
         )  # fmt: skip
         rollouts = RolloutDriver(store, self._writer, totals, settings, self.monitors)
         deliveries = Deliveries(store, settings)
-        bundles = BundleStore(settings.bundles)
-        housekeeping = Housekeeping(store, bundles, settings.bundle_age)
         self._writer.watch(rollouts.wake)
         self._writer.watch(deliveries.wake)
         topics.watch(self.reconciler.look)
@@ -84,7 +82,7 @@ class ControllerParts:
             "the reconciler": self.reconciler.run,
             "the driver of rollouts": rollouts.run,
             "the delivery to webhooks": deliveries.run,
-            "the housekeeping": housekeeping.run,
+            "the housekeeping": Housekeeping(settings, store, log_folder).run,
         }
 
     async def acquire(self, timeout: float) -> bool:

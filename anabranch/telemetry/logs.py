@@ -30,7 +30,8 @@ from anabranch.telemetry.trace import Trace
 
 MAX_TEXT = 16 * 2**10
 """Longest message or traceback, in characters; what is beyond is cut."""
-PRINTED = "stdout"
+PRINTED, COMPLAINED = "stdout", "stderr"
+"""Loggers of what is written to the streams of these names."""
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "about", "taskName"}
 """Attributes that every record has, or is given here."""
 
@@ -133,17 +134,21 @@ def _cut(text: str) -> str:
 
 
 class Printed(TextIOBase):
-    """Stands in for ``sys.stdout``: each line that is printed becomes a record of the log."""
+    """Stands in for ``sys.stdout`` or ``sys.stderr``: each line that is written becomes a record of
+    the log, under the name of the stream.
+    """
 
-    def __init__(self, original: TextIO) -> None:
+    def __init__(self, original: TextIO, name: str = PRINTED) -> None:
         self._original = original
-        self._logger = logging.getLogger(PRINTED)
+        self._logger = logging.getLogger(name)
         self._begun: ContextVar[str] = ContextVar("begun", default="")
         """The line that is not ended yet, of each task and thread."""
 
     def write(self, text: str) -> int:
-        """Log every line that ``text`` ends, and keep the rest."""
+        """Log every line that ``text`` ends, and keep the rest if it is no longer than a line."""
         *lines, rest = f"{self._begun.get()}{text}".split("\n")
+        if len(rest) > MAX_TEXT:
+            lines, rest = [*lines, rest], ""
         self._begun.set(rest)
         for line in lines:
             self._log(line)

@@ -14,11 +14,21 @@ from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Moment
 from anabranch.control.release.bundles import BundleStore
+from anabranch.control.settings.settings import Settings
 from anabranch.control.store.soundness import graphs_in
 from anabranch.control.store.store import Store
 from anabranch.errors import Unavailable
 from tests.disks import names
 from tests.waiting import until
+
+
+def housekeeping_of(home: Path, store: Store) -> Housekeeping:
+    env = {
+        "ANABRANCH_HOME": str(home),
+        "ANABRANCH_BUNDLE_AGE": "3600",
+        "ANABRANCH_LOG_SIZE": "100000",
+    }
+    return Housekeeping(Settings.from_env(env), store, lambda: home / "logs")
 
 
 def has_in_the_file_alone(path: Path, graphs: int) -> bool:
@@ -44,7 +54,7 @@ def test_each_round_brings_the_log_into_the_file(
     monkeypatch.setattr(store.database, "checkpoint", fail_once)
 
     async def scenario() -> None:
-        task = asyncio.create_task(Housekeeping(store, BundleStore(tmp_path), 60).run())
+        task = asyncio.create_task(housekeeping_of(tmp_path, store).run())
         for number in range(1, 4):
             await asyncio.to_thread(store.add_revision, f"g{number}", "spec", "d")
             await asyncio.to_thread(until, partial(has_in_the_file_alone, path, number))
@@ -57,24 +67,39 @@ def test_each_round_brings_the_log_into_the_file(
 
 
 def test_bundles_that_no_revision_uses_go_when_they_are_old(tmp_path: Path) -> None:
-    store, bundles = Store.open(f"sqlite:///{tmp_path / 'store.db'}"), BundleStore(tmp_path / "b")
+    store, bundles = (
+        Store.open(f"sqlite:///{tmp_path / 'store.db'}"),
+        BundleStore(tmp_path / "bundles"),
+    )
     used, stray, fresh = (bundles.put({"graph.yaml": name}) for name in (b"a", b"b", b"c"))
-    left = tmp_path / "b" / ".x.zip.0123abcd.new"
+    left = tmp_path / "bundles" / ".x.zip.0123abcd.new"
     left.touch()
     for path in (bundles.path(used), bundles.path(stray), left):
         os.utime(path, (1, 1))
     store.add_revision("digits", "spec", used)
     store.change("digits", partial(operations.deleted, moment=Moment(1, 1)))
-    Housekeeping(store, bundles, 3600).round()
-    assert names(tmp_path / "b") == sorted([f"{used}.zip", f"{fresh}.zip"])
+    housekeeping_of(tmp_path, store).round()
+    assert names(tmp_path / "bundles") == sorted([f"{used}.zip", f"{fresh}.zip"])
     store.close()
 
 
 def test_a_bundle_that_is_put_again_is_as_good_as_new(tmp_path: Path) -> None:
-    store, bundles = Store.open(f"sqlite:///{tmp_path / 'store.db'}"), BundleStore(tmp_path / "b")
+    store, bundles = (
+        Store.open(f"sqlite:///{tmp_path / 'store.db'}"),
+        BundleStore(tmp_path / "bundles"),
+    )
     name = bundles.put({"graph.yaml": b"a"})
     os.utime(bundles.path(name), (1, 1))
     bundles.put({"graph.yaml": b"a"})
-    Housekeeping(store, bundles, 3600).round()
+    housekeeping_of(tmp_path, store).round()
     assert bundles.path(name).is_file()
+    store.close()
+
+
+def test_logs_are_kept_within_their_bounds(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "worker.err").write_bytes(bytes(200_000))
+    housekeeping_of(tmp_path, store).round()
+    assert "were left out" in (tmp_path / "logs" / "worker.err").read_text()
     store.close()

@@ -91,8 +91,13 @@ def replica_states(deployment: Mapping[str, Any]) -> Counter[str]:
 
 
 def log_folder() -> Path:
-    """The folder in which Ray keeps the logs of this machine's processes."""
+    """The folder in which Ray keeps the logs of this machine's processes.
+
+    Unavailable in a process that is not connected to Ray.
+    """
     node: Any = ray._private.worker._global_node
+    if node is None:
+        raise Unavailable("this process is not connected to Ray")
     return Path(node.get_logs_dir_path())
 
 

@@ -18,7 +18,8 @@
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
 
 Those about models that come by URI are in ``components.artefacts.settings``, those about traces in
-``telemetry.trace_settings``, the others about request logs in ``router.request_log.settings``.
+``telemetry.trace_settings``, those about logs in ``telemetry.log_settings``, the others about
+request logs in ``router.request_log.settings``.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from anabranch.control.settings.log_sinks import SCHEMES
 from anabranch.environment import Environment, listed, number
 from anabranch.errors import ArtefactError, EngineError
 from anabranch.router.request_log.settings import LogSettings
+from anabranch.telemetry.log_settings import LogBounds
 from anabranch.telemetry.trace_settings import TraceSettings
 
 _GIB = 2**30
@@ -61,6 +63,7 @@ class Settings:
     request_logs: tuple[str, ...] = ()
     artefacts: ArtefactSettings = field(default_factory=ArtefactSettings.from_env)
     traces: TraceSettings = field(default_factory=TraceSettings)
+    logs: LogBounds = field(default_factory=LogBounds)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
@@ -86,6 +89,7 @@ class Settings:
             request_logs=_urls(variables, "ANABRANCH_REQUEST_LOGS", SCHEMES),
             artefacts=_artefacts(env),
             traces=TraceSettings.from_env(env),
+            logs=LogBounds.from_env(env),
         )
 
     @property

@@ -1,18 +1,21 @@
 """Writes a process's log to Serve's file of the replica, which Ray's dashboard shows.
 
 Serve gives each replica a file, rotates it, and buffers what it writes of its own. Records of all
-loggers go there as they come, in JSON. A process that is no replica writes to its standard error,
-which Ray keeps in a file too.
+loggers go there as they come, in JSON, and so does what components print. A process that is no
+replica writes to its standard error, which Ray keeps in a file too. What components write is
+bounded, in lines and in bytes.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from logging.handlers import MemoryHandler
+from logging.handlers import MemoryHandler, RotatingFileHandler
 
 from anabranch.serve.identity import here
-from anabranch.telemetry.logs import JsonFormatter, Printed, Stamp
+from anabranch.telemetry.log_limit import LineLimit
+from anabranch.telemetry.log_settings import LogBounds
+from anabranch.telemetry.logs import COMPLAINED, JsonFormatter, Printed, Stamp
 
 SERVE = "ray.serve"
 _CHATTY = ("httpx", "httpcore", "urllib3", "filelock", "fsspec", "botocore")
@@ -24,14 +27,25 @@ def write_logs() -> None:
     root = logging.getLogger()
     if any(isinstance(handler.formatter, JsonFormatter) for handler in root.handlers):
         return
+    bounds = LogBounds.from_env()
     handler = _handler()
     handler.setFormatter(JsonFormatter())
+    handler.addFilter(LineLimit(bounds.rate))
+    _bound(handler, bounds.size)
     root.handlers = [handler]
     root.setLevel(logging.INFO)
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.raiseExceptions = False  # a disk that is full would be told to what writes to it
     sys.stdout = Printed(sys.stdout)
+    sys.stderr = Printed(sys.stderr, COMPLAINED)
     _quiet_serve()
+
+
+def _bound(handler: logging.Handler, size: int) -> None:
+    """Keep Serve's file of a replica and the one before it to ``size`` bytes together."""
+    if isinstance(handler, RotatingFileHandler):
+        handler.maxBytes, handler.backupCount = size // 2, 1
 
 
 def _handler() -> logging.Handler:

@@ -1,0 +1,42 @@
+"""Bounds on the logs of an engine, read from the environment; all its processes read the same.
+
+| variable | meaning | default |
+|---|---|---|
+| ANABRANCH_LOG_SIZE | most bytes of the log of a process, and of its raw output | 16 MiB |
+| ANABRANCH_LOG_TOTAL | most bytes of all logs; the oldest of ended processes go first | 1 GiB |
+| ANABRANCH_LOG_RATE | most lines a second that the components of a process log, on average | 200 |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+from anabranch.environment import Environment, number
+
+_LEAST_SIZE = 64 * 2**10
+_LEAST_RATE = 1.0
+
+
+@dataclass(frozen=True)
+class LogBounds:
+    """Sizes in bytes, the rate in lines a second."""
+
+    size: int = 16 * 2**20
+    total: int = 2**30
+    rate: float = 200.0
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
+        """Read ``env``; EngineError names a variable that is not what it must be."""
+        variables = Environment(env)
+        size = f"a number of bytes, at least {_LEAST_SIZE}"
+        return cls(
+            int(variables.read("ANABRANCH_LOG_SIZE", number(_LEAST_SIZE), float(cls.size), size)),
+            int(variables.read("ANABRANCH_LOG_TOTAL", number(_LEAST_SIZE), float(cls.total), size)),
+            variables.read(
+                "ANABRANCH_LOG_RATE", number(_LEAST_RATE), cls.rate, "a number of at least 1"
+            ),
+        )
