@@ -18,6 +18,7 @@ from anabranch.components.parameters import (
     is_context,
     parameters_of,
 )
+from anabranch.components.raised import pass_interrupt
 from anabranch.components.source.classes import explain, load_class
 from anabranch.components.source.roots import active
 from anabranch.components.tensors.conversion import with_tensors
@@ -65,7 +66,8 @@ def _construct_builtin(kind: registry.Kind, node: NodeBase, root: Path) -> Any:
         return kind.factory(node, root)
     except (CannotLoad, ArtefactError):
         raise
-    except Exception as error:
+    except BaseException as error:
+        pass_interrupt(error)
         raise CannotLoad(f"{kind.type} {kind.name!r}: {explain(error, root)}") from None
 
 
@@ -76,7 +78,8 @@ def _construct_component(node: NodeBase, root: Path) -> Any:
     _check_args(node.component, cls, node.args)
     try:
         return cls(**node.args)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        pass_interrupt(error)
         raise CannotLoad(
             f"the constructor of {node.component} raised {explain(error, root)}"
         ) from None

@@ -28,6 +28,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from anabranch.components.raised import settled
 from anabranch.telemetry.trace import Trace
 
 METHODS = {
@@ -132,6 +133,6 @@ class Bound:
     async def _hook(self, name: str, in_thread: bool = False) -> None:
         hook = getattr(self.instance, name, None)
         if callable(hook):
-            result = await asyncio.to_thread(hook) if in_thread else hook()
+            result = (await asyncio.to_thread(settled, hook))() if in_thread else hook()
             if inspect.isawaitable(result):
                 await result

@@ -18,6 +18,7 @@ import numpy as np
 
 from anabranch.components.contract import METHODS, CannotLoad
 from anabranch.components.parameters import check_names, is_async, parameters_of
+from anabranch.components.raised import pass_interrupt
 from anabranch.components.registry import MONITOR
 from anabranch.components.source.classes import explain, load_class
 from anabranch.components.source.roots import active
@@ -53,7 +54,8 @@ class Own:
             check_names(owner, "args", list(spec.args), parameters)
         try:
             return cls(**spec.args)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            pass_interrupt(error)
             raise CannotLoad(
                 f"the constructor of {self._component} raised {explain(error, self._root)}"
             ) from None
@@ -96,5 +98,6 @@ class Own:
         given = {self._names[source]: tensor for source, tensor in tensors.items()}
         try:
             return method(**given)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            pass_interrupt(error)
             raise Unfit(f"{name}() raised {explain(error, self._root)}") from None

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anabranch.components.contract import CannotLoad
 from anabranch.monitors.table import Unfit
 from anabranch.monitors.user_monitors import Own
 from anabranch.specs.models import Monitor
+from tests.graph.raisers import ERRORS
+
+ROOT = Path(__file__).parents[1] / "graph"
 
 CODE = """
 class Mean:
@@ -104,3 +110,14 @@ def test_its_parameters_are_what_is_watched(own: Any) -> None:
         own("Mean", names={"y": "y"})
     with pytest.raises(CannotLoad, match=r"gives 'limt', which the constructor of c.py:Mean does"):
         own("Mean", limt=1)
+
+
+@given(kind=st.sampled_from(sorted(ERRORS)))
+def test_whatever_a_monitor_raises_is_its_error(kind: str) -> None:
+    """Also what would end the only thread of the monitors, or their process."""
+    data = {"component": "raisers.py:Scores", "args": {"kind": kind}}
+    one = Own(Monitor.model_validate(data), ROOT, {"net.out": "x"})
+    with ThreadPoolExecutor(1) as thread:
+        looked = thread.submit(one.look, {"net.out": np.array([1.0])}, 1)
+        with pytest.raises(Unfit, match=ERRORS[kind].__name__):
+            looked.result()

@@ -19,6 +19,7 @@ from typing import Any
 from anabranch.components.artefacts import is_uri
 from anabranch.components.contract import Bound, Context
 from anabranch.components.models.cache import CacheTally, Held, ModelCache
+from anabranch.components.raised import kept_in_task, settled
 from anabranch.components.tensors.arrays import Array
 from anabranch.errors import InvalidRequest, NotFound
 from anabranch.specs.excerpts import hint, shown
@@ -85,9 +86,13 @@ class Multiplexed:
         return name
 
     async def _load(self, name: str) -> _Loaded:
+        return await kept_in_task(self._prepared(name))
+
+    async def _prepared(self, name: str) -> _Loaded:
         model = self._template.replace(PLACE, name)
         loop = asyncio.get_running_loop()
-        instance = await loop.run_in_executor(self._pool, self._constructed, name, model)
+        construct = partial(self._constructed, name, model)
+        instance = (await loop.run_in_executor(self._pool, settled, construct))()
         is_async = inspect.iscoroutinefunction(instance.predict)
         bound = Bound(name, instance, instance.predict, is_async)
         await bound.load()
@@ -121,9 +126,9 @@ class Multiplexed:
             held.release()
             raise
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, partial(model.bound.call, **inputs))
+        work = loop.run_in_executor(self._pool, settled, partial(model.bound.call, **inputs))
         work.add_done_callback(partial(_finished, held))
-        return await asyncio.shield(work)
+        return (await asyncio.shield(work))()
 
     async def unload(self) -> None:
         """Let go of all models."""
@@ -139,4 +144,4 @@ def _finished(held: Held[_Loaded], done: asyncio.Future[Any]) -> None:
 
 
 async def _unload(model: _Loaded) -> None:
-    await model.bound.unload()
+    await kept_in_task(model.bound.unload())

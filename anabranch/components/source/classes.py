@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from anabranch.components.contract import CannotLoad
+from anabranch.components.raised import pass_interrupt, text_of
 from anabranch.components.source.roots import active, files_of, forget, package_of
 from anabranch.specs.excerpts import hint, listing
 
@@ -101,9 +102,10 @@ def _execute(name: str, plain: str, path: Path, root: Path) -> None:
     try:
         # Compiled here: cached bytecode can be stale when a file changes twice within a second.
         exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         for alias in aliases:
             sys.modules.pop(alias, None)
+        pass_interrupt(error)
         raise CannotLoad(f"cannot load {path.name}: {explain(error, root)}") from None
 
 
@@ -112,7 +114,8 @@ def _load_module(place: str, root: Path) -> ModuleType:
         raise CannotLoad(f"{place!r} is neither a .py file nor the name of a module")
     try:
         return importlib.import_module(place)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        pass_interrupt(error)
         raise CannotLoad(f"cannot import {place}: {explain(error, root)}") from None
 
 
@@ -135,7 +138,7 @@ def _is_candidate(value: object, key: str, module: ModuleType) -> bool:
 
 def explain(error: BaseException, root: Path) -> str:
     """Return an exception in one line, with the place in the bundle where it was raised."""
-    text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    text = " ".join(str(error.msg if isinstance(error, SyntaxError) else text_of(error)).split())
     what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     place = _raised_at(error, root)
     return f"{what} ({place})" if place else what

@@ -1,7 +1,6 @@
 """Lanes: calls of one component on the loop, in a thread, or as a coroutine.
 
-Whatever a component raises becomes a NodeError that names the node. Errors that a component may
-raise on purpose (a RequestError blames the caller; Unavailable, DeadlineExceeded) pass unchanged.
+Whatever a component raises becomes a NodeError that names the node, as ``guard`` has it.
 """
 
 from __future__ import annotations
@@ -12,17 +11,13 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any, NamedTuple
 
 from anabranch.components.contract import Bound, Context
-from anabranch.errors import (
-    AnabranchError,
-    DeadlineExceeded,
-    NodeError,
-    RequestError,
-    Unavailable,
-)
+from anabranch.errors import AnabranchError
 from anabranch.graph.calls.counts import NodeCounts
+from anabranch.graph.calls.guard import awaited, called, translate
 from anabranch.graph.calls.interrupt import GRACE, STUCK, InterruptibleCall, stuck
 from anabranch.graph.calls.pace import CallPace
 from anabranch.graph.calls.values import Convert, identity
@@ -129,11 +124,12 @@ class Lane:
         The call counts in ``counts``, for the request of that ``context``.
         """
         if counts is None:
-            return finish((await self._run(call, None)).value)
+            done = await self._run(call, None)
+            return called(self.node, partial(finish, done.value))
         counts.in_flight.value += 1
         try:
             done = await self._run(call, counts)
-            found = finish(done.value)
+            found = called(self.node, partial(finish, done.value))
         except AnabranchError as error:
             counts.failed(error)
             raise
@@ -145,7 +141,7 @@ class Lane:
     async def _run(self, call: Callable[[], Any], counts: NodeCounts | None) -> Done:
         asked = clock()
         if self.is_async:
-            return Done(await _guard(self.node, call), clock() - asked)
+            return Done(await awaited(self.node, call), clock() - asked)
         await self._limit.acquire()
         if self._is_here:
             self._limit.release()
@@ -180,10 +176,8 @@ class Lane:
 
     def _timed(self, call: Callable[[], Any]) -> Done:
         started = clock()
-        try:
-            return Done(call(), clock() - started, started)
-        except (Exception, SystemExit) as error:
-            raise translate(self.node, error) from error
+        value = called(self.node, call)
+        return Done(value, clock() - started, started)
 
     def _hand_back(
         self, done: Future[Done], one: InterruptibleCall, loop: asyncio.AbstractEventLoop
@@ -209,31 +203,8 @@ class Lane:
         """Call a component that moved to the loop while this call waited for its place."""
         started = clock()
         try:
-            value = call()
-        except (Exception, SystemExit) as error:
-            raise translate(self.node, error) from error
+            value = called(self.node, call)
         finally:
             now = clock()
             self.note(now - started, now)
         return Done(value, now - started, started)
-
-
-async def _guard(node: str, call: Callable[[], Any]) -> Any:
-    try:
-        return await call()
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise NodeError(node, "it cancelled itself") from error
-    except (Exception, SystemExit) as error:
-        raise translate(node, error) from error
-
-
-def translate(node: str, error: BaseException) -> AnabranchError:
-    """The error that the rest of the engine sees for what a component raised."""
-    if isinstance(error, (RequestError, NodeError, Unavailable, DeadlineExceeded)):
-        return error
-    text = str(error).strip()
-    kind = type(error).__name__
-    return NodeError(node, f"{kind}: {text[:500]}" if text else kind)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from anabranch.components.binding import bind
 from anabranch.components.contract import Bound, CannotLoad
+from anabranch.components.raised import pass_cancellation, pass_interrupt
 from anabranch.components.source.classes import explain
 from anabranch.errors import AnabranchError, LoadError
 from anabranch.graph.execute.quorum import check_quorums
@@ -63,7 +64,9 @@ async def run_hook(hook: str, nodes: Iterable[Bound], root: Path, *given: object
             raise
         except CannotLoad as error:
             raise LoadError(each.node, str(error)) from None
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            pass_cancellation(error)
+            pass_interrupt(error)
             raise LoadError(each.node, f"{hook}() raised {explain(error, root)}") from None
 
 

@@ -65,7 +65,7 @@ class NodeStep:
         started = clock()
         try:
             frame[self.slot] = self._finish(invoke(frame, context))
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             found = self._lane.error(error)
             if counts is not None:
                 counts.failed(found)

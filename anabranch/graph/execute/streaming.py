@@ -13,12 +13,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 from anabranch.components.contract import Bound, Context
-from anabranch.errors import AnabranchError, InvalidRequest, LoadError, NodeError
+from anabranch.errors import AnabranchError, InvalidRequest, LoadError
 from anabranch.graph.calls.counts import NodeCounts
-from anabranch.graph.calls.lanes import clock, translate
+from anabranch.graph.calls.guard import awaited, called
+from anabranch.graph.calls.lanes import clock
 from anabranch.graph.calls.values import Convert, identity, route_converter
 from anabranch.graph.execute.run import Frame
 from anabranch.graph.execute.schedule import StepFactory, closure
@@ -30,6 +32,8 @@ from anabranch.telemetry.tracing import SpanRecording, recorded
 
 Values = Mapping[str, Any]
 """Values by vertex."""
+_END: Any = object()
+"""In place of a result, once a component has yielded its last."""
 
 
 def check_streams(plan: Plan, bound: Mapping[str, Bound]) -> None:
@@ -185,10 +189,12 @@ class Streams:
         invoke, finish = self._steps.source(node)
         NODE.set(node)
         if context.trace is None:
-            return self._counted(node, _results(node, invoke(frame, context), finish), context)
+            values = called(node, partial(invoke, frame, context))
+            return self._counted(node, _results(node, values, finish), context)
         recording = SpanRecording(context.trace, f"node {node}", {"anabranch.node": node})
         within = replace(context, trace=recording.trace)
-        results = _results(node, invoke(frame, within), finish)
+        values = called(node, partial(invoke, frame, within))
+        results = _results(node, values, finish)
         return recorded(recording, self._counted(node, results, context))
 
     def _counted(
@@ -225,11 +231,13 @@ async def _results(
     node: str, values: AsyncGenerator[Any, None], finish: Convert
 ) -> AsyncGenerator[Any, None]:
     """Yield a component's results, checked; raise its exceptions as errors that name the node."""
-    async with aclosing(_guarded(node, values)) as guarded:
-        async for value in guarded:
-            yield finish(value)
+    try:
+        while (value := await awaited(node, partial(anext, values, _END))) is not _END:
+            yield called(node, partial(finish, value))
             # A component that never waits must not hold the loop.
             await asyncio.sleep(0)
+    finally:
+        await awaited(node, values.aclose)
 
 
 async def counted(
@@ -249,20 +257,3 @@ async def counted(
         counts.answered(clock() - started, context)
     finally:
         counts.in_flight.value -= 1
-
-
-async def _guarded(node: str, values: AsyncGenerator[Any, None]) -> AsyncGenerator[Any, None]:
-    async with aclosing(values):
-        while True:
-            try:
-                value = await anext(values)
-            except StopAsyncIteration:
-                return
-            except asyncio.CancelledError as error:
-                task = asyncio.current_task()
-                if task is not None and task.cancelling():
-                    raise
-                raise NodeError(node, "it cancelled itself") from error
-            except (Exception, SystemExit) as error:
-                raise translate(node, error) from error
-            yield value

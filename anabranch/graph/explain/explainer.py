@@ -21,6 +21,7 @@ import orjson
 
 from anabranch.components.binding import bind
 from anabranch.components.contract import DEFAULT_OUTPUT, Bound, CannotLoad, Context
+from anabranch.components.raised import pass_interrupt, text_of
 from anabranch.errors import DeadlineExceeded, LoadError, NodeError, Unavailable
 from anabranch.explainers.explanation import Explanation
 from anabranch.graph.calls.lanes import Lane, Lanes
@@ -220,8 +221,10 @@ class Asks:
             attach(self._model)
         except CannotLoad as error:
             raise LoadError(name, str(error)) from None
-        except Exception as error:
-            raise LoadError(name, f"attach() raised {type(error).__name__}: {error}") from None
+        except BaseException as error:
+            pass_interrupt(error)
+            text = f"attach() raised {type(error).__name__}: {text_of(error)}"
+            raise LoadError(name, text) from None
 
     def asked(self, asking: Asking) -> Any:
         """Within, calls to the model from this thread belong to an explanation."""

@@ -66,7 +66,7 @@ def test_what_a_component_raises_names_the_node(segmented: bool) -> None:
 
 @pytest.mark.parametrize(
     ("component", "words"),
-    [("Exit", "SystemExit: 3"), ("SelfCancel", "it cancelled itself")],
+    [("Exit", "SystemExit: 3"), ("SelfCancel", "CancelledError")],
 )
 def test_a_component_cannot_take_the_process_or_the_request_down(
     component: str, words: str

@@ -172,7 +172,7 @@ def test_one_answer_of_a_stream_is_refused(segmented: bool) -> None:
     ("component", "words"),
     [
         ("Break", "node 'a' failed: RuntimeError: no more"),
-        ("Leave", "node 'a' failed: it cancelled itself"),
+        ("Leave", "node 'a' failed: CancelledError"),
         ("Wrong", "node 'a' failed: it returned None"),
     ],
 )
