@@ -10,8 +10,11 @@ of ours.
 import json
 import os
 import shlex
+import signal
 import socket
+import struct
 import sys
+import time
 
 ZYGOTE = "ANABRANCH_ZYGOTE"
 """Variable that holds the path of the zygote's socket."""
@@ -31,6 +34,10 @@ RAYLET = "RAY_RAYLET_PID"
 """Ray's variable that holds the id of the process without which a worker ends, likewise."""
 FIRST_JOB = "01000000"
 """Job of all that ``anabranch up`` starts on a new Ray."""
+PATIENCE_S = 1.5
+"""How long a worker waits for the zygote, in seconds: it may be importing libraries."""
+_DEATH_S = 0.4
+"""How long a zygote that was killed has to end, in seconds."""
 _NO_JOB = "ffffffff"
 """Ray's name for the job of workers that wait for one."""
 _CONTEXT = "--serialized-runtime-env-context="
@@ -89,20 +96,65 @@ def _folder(prefix: list[str]) -> "str | None":
 def _forked(order: "dict[str, object]") -> "socket.socket | None":
     """Have the worker forked; return the line that ends with it, or None if there is no worker.
 
-    The worker holds the other end, and never sends anything more.
+    The worker holds the other end. It waits for a word before it begins, so a fork that comes when
+    this process has given it up ends itself, and no worker is started twice.
     """
     message = json.dumps(order).encode()
     line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    line.settimeout(PATIENCE_S)
+    zygote, work = 0, 0
     try:
         line.connect(os.environ[ZYGOTE])
+        zygote = _peer(line)
+        work = _work_of(zygote)
         socket.send_fds(line, [len(message).to_bytes(4, "big")], [0, 1, 2])
         line.sendall(message)
         if line.recv(1):
+            line.sendall(b"!")
+            line.settimeout(None)
             return line
+    except TimeoutError:
+        _end_if_idle(zygote, work)
     except OSError:
         pass
     line.close()
     return None
+
+
+def _peer(line: socket.socket) -> int:
+    """Return the id of the process that listens at the other end."""
+    credentials = line.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[0])
+
+
+def _status(process: int) -> list[str]:
+    """Return what Linux says of a process, from its state on; nothing where there is none."""
+    try:
+        with open(f"/proc/{process}/stat") as file:  # noqa: PTH123
+            return file.read().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _work_of(process: int) -> int:
+    """Return the time of a processor that a process has used, in ticks of the system's clock."""
+    return sum(map(int, _status(process)[11:13]))
+
+
+def _end_if_idle(zygote: int, work: int) -> None:
+    """End a zygote that has not answered and has done nothing since it had used so much time.
+
+    One that imports libraries is left alone.
+    """
+    if not zygote or _work_of(zygote) != work:
+        return
+    try:
+        os.kill(zygote, signal.SIGKILL)
+    except OSError:
+        return
+    until = time.monotonic() + _DEATH_S
+    while _status(zygote)[:1] not in ([], ["Z"]) and time.monotonic() < until:
+        time.sleep(0.005)
 
 
 def start_zygote(daemon: str, job: str) -> None:

@@ -7,10 +7,11 @@ It learns from replicas which large libraries they use, and imports these while 
 do, so that the next replica finds them.
 
 The engine's head process starts the zygote before it imports Ray, so that both import at the same
-time, and workers that come early wait for it. Where it has died, the next worker starts as Ray
-starts it, and the launcher starts a new zygote beside it. Ray reads the job of a worker, and the
-process with which the worker ends, from the environment when it is imported. So the zygote has both
-from its start: the engine's first job, and the head's process or Ray's daemon, with which it ends.
+time, and workers that come early wait for it, up to ``PATIENCE_S``. Where it has died, the next
+worker starts as Ray starts it, and the launcher starts a new zygote beside it; one that is stopped
+or hangs is ended first. Ray reads the job of a worker, and the process with which the worker ends,
+from the environment when it is imported. So the zygote has both from its start: the engine's first
+job, and the head's process or Ray's daemon, with which it ends.
 
 Ray draws its ids, those of calls too, from generators in C++ that are seeded from one pool in the
 process, and forks after the first draw share the pool: two replicas then give two calls the same
@@ -63,7 +64,7 @@ LIBRARIES = frozenset(
 """Top-level packages that take long to import, start no threads by that, and are worth keeping."""
 _LOOK_S = 1.0
 _MOST_BYTES = 8 * 2**20
-_SEND_S = 2.0
+_SEND_S = 1.0
 
 
 def main() -> None:
@@ -71,12 +72,13 @@ def main() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         if not _bound(listener, os.environ[ZYGOTE]):
             return
+        place = _place()
         # Nobody waits for the children: this makes the system forget them by itself.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         _set_up()
         _draw_no_class_ids()
         if _is_ready_with([*BASE, *_told()]):
-            _serve(listener)
+            _serve(listener, place)
 
 
 def _set_up() -> None:
@@ -138,6 +140,7 @@ def _forks_draw_apart() -> bool:
 def _bound(listener: socket.socket, path: str) -> bool:
     """Take the socket's place, also that of a zygote that has died; False if another one lives."""
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.setblocking(False)  # one that is stopped may have no room for another caller
         other.connect(path)
         return False
     Path(path).unlink(missing_ok=True)
@@ -149,9 +152,17 @@ def _bound(listener: socket.socket, path: str) -> bool:
     return True
 
 
-def _serve(listener: socket.socket) -> None:
+def _place() -> int | None:
+    """Return the number of the socket's file; another zygote's has another one."""
+    with suppress(OSError):
+        return Path(os.environ[ZYGOTE]).stat().st_ino
+    return None
+
+
+def _serve(listener: socket.socket, place: int | None) -> None:
+    """Answer callers until the daemon has ended, or another zygote has taken this one's place."""
     wanted: list[str] = []
-    while Path("/proc", os.environ[RAYLET]).exists():
+    while Path("/proc", os.environ[RAYLET]).exists() and _place() == place:
         readable, _, _ = select.select([listener], [], [], _LOOK_S)
         if readable:
             with suppress(Exception):  # what makes no sense must not end it
@@ -207,7 +218,8 @@ def _work(order: dict[str, Any], files: Sequence[int], connection: socket.socket
             os.dup2(file, number)
         os.setpriority(os.PRIO_PROCESS, 0, order["nice"])
         _settle(order["environment"], order["folder"], order["argv"])
-        connection.sendall(b"!")
+        if not _is_wanted(connection):
+            return
         runpy.run_path(order["argv"][0], run_name="__main__")
         status = 0
     except SystemExit as end:
@@ -219,6 +231,15 @@ def _work(order: dict[str, Any], files: Sequence[int], connection: socket.socket
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)
+
+
+def _is_wanted(connection: socket.socket) -> bool:
+    """Return whether whoever asked for the worker has not started it otherwise meanwhile."""
+    try:
+        connection.sendall(b"!")
+        return bool(connection.recv(1))
+    except OSError:
+        return False
 
 
 def _settle(environment: dict[str, str], folder: str, argv: Sequence[str]) -> None:

@@ -46,6 +46,13 @@ zygote._LOOK_S = 0.005
 zygote.main()
 """
 
+PATIENT = """
+import sys
+from anabranch.serve.workers import launcher
+launcher.PATIENCE_S = 60
+launcher.main(sys.argv[1:])
+"""
+
 
 HOOKS = """
 import sys
@@ -62,8 +69,9 @@ def _inherited() -> list[str]:
 class Launching:
     """A folder with a zygote's socket, and a daemon that the zygote lives with."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, is_patient: bool = True) -> None:
         self.root = root
+        self.is_patient = is_patient
         self.worker = root / "worker.py"
         self.worker.write_text(WORKER)
         (root / "hooks.py").write_text(HOOKS)
@@ -93,7 +101,7 @@ class Launching:
         return False
 
     def launch(self, *words: str, **more: str) -> subprocess.Popen[str]:
-        """Run the launcher as Ray's daemon does."""
+        """Run the launcher as Ray's daemon does, but with time for a machine that is busy."""
         variables = {"GREETING": "hello", "PYTHONPATH": str(self.root)}
         context = {
             "command_prefix": ["cd", str(self.root), "&&"],
@@ -101,7 +109,8 @@ class Launching:
             "py_executable": sys.executable,
         }
         option = f"--serialized-runtime-env-context={json.dumps(context)}"
-        command = [sys.executable, launcher.__file__, str(self.worker), *words, option]
+        script = ["-c", PATIENT] if self.is_patient else [launcher.__file__]
+        command = [sys.executable, *script, str(self.worker), *words, option]
         return subprocess.Popen(
             [*command, "--language=PYTHON"], env={**self.environment, **more}, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -225,6 +234,73 @@ def test_a_zygote_takes_the_place_of_a_dead_one_and_ends_with_the_daemon(tmp_pat
     finally:
         one.close()
     assert second.returncode == 0
+
+
+@pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL])
+def test_nobody_waits_for_a_zygote_that_does_not_answer_and_another_takes_its_place(
+    tmp_path: Path, fault: signal.Signals
+) -> None:
+    one = Launching(tmp_path, is_patient=False)
+    try:
+        first = one.start()
+        one.is_patient = True
+        assert one.found()["parent"] == first.pid  # it has imported all
+        one.is_patient = False
+        first.send_signal(fault)
+        out, _ = one.launch("--a").communicate(timeout=30)
+        assert out.startswith("ordinary ")
+        assert first.wait(10) == -signal.SIGKILL
+        one.zygote = None
+        one.is_patient = True
+        until(one.listens)
+        assert one.found()["parent"] != first.pid
+    finally:
+        one.close()
+
+
+def test_a_zygote_that_imports_is_left_alone_and_starts_no_worker_twice(tmp_path: Path) -> None:
+    one = Launching(tmp_path, is_patient=False)
+    go = tmp_path / "go"
+    busy = "import pathlib\nwhile not pathlib.Path({!r}).exists():\n    pass\n"
+    (tmp_path / "wave.py").write_text(busy.format(str(go)))
+    one.environment |= {MODULES: "wave"}
+    try:
+        zygote = one.start()
+        given_up = one.launch("--a")
+        until(lambda: given_up.poll() is not None)
+        go.touch()
+        out, _ = given_up.communicate(timeout=30)  # which waits for the fork, that holds the pipe
+        assert out.startswith("ordinary ") and len(out.splitlines()) == 1
+        one.is_patient = True
+        assert one.found()["parent"] == zygote.pid
+    finally:
+        one.close()
+
+
+def test_a_zygote_whose_place_was_taken_ends(tmp_path: Path) -> None:
+    one = Launching(tmp_path)
+    try:
+        first = one.start()
+        Path(one.environment[ZYGOTE]).unlink()
+        second = one.start()
+        assert first.wait(30) == 0
+        assert one.found()["parent"] == second.pid
+    finally:
+        one.close()
+
+
+def test_a_caller_that_hears_nothing_of_a_stopped_zygote_goes_on(tmp_path: Path) -> None:
+    one = Launching(tmp_path)
+    try:
+        first = one.start()
+        first.send_signal(signal.SIGSTOP)
+        told = "import wave; from anabranch.serve.workers import zygote as z; "
+        told += "z.LIBRARIES = {'wave'}; z.tell_used()"
+        subprocess.run([sys.executable, "-c", told], env=one.environment, check=True, timeout=30)
+        first.send_signal(signal.SIGCONT)
+        assert one.found()["parent"] == first.pid
+    finally:
+        one.close()
 
 
 CONTEXT = {"env_vars": {FORK: "1"}, "py_executable": sys.executable, "command_prefix": []}
