@@ -24,6 +24,8 @@ from anabranch.graph.batch.batching import PRIORITY, level
 from anabranch.graph.calls.stepping import Started, in_task
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.errors import UnencodableOutput
+from anabranch.router.limits import RequestLimits
+from anabranch.router.output_size import check_outputs
 from anabranch.specs.excerpts import hint, listing
 from anabranch.specs.models import Compare, TensorSpec
 from anabranch.telemetry.trace import Trace
@@ -161,8 +163,17 @@ class ModelMetadata:
 class InferenceCore:
     """One revision of a graph, ready to be asked."""
 
-    def __init__(self, name: str, signature: Signature, head: Head, revision: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        signature: Signature,
+        head: Head,
+        revision: int,
+        limits: RequestLimits,
+    ) -> None:
         self.name = name
+        self.max_output = limits.max_output
+        """Most bytes of an answer."""
         self.revision = revision
         self.version = str(revision)
         self._signature = signature
@@ -220,6 +231,7 @@ class InferenceCore:
     ) -> InferenceResponse:
         results = found.outputs
         outputs = [_output(name, results[name]) for name in names]
+        check_outputs(results, names, self.max_output)
         if len(self._types) < len(self._outputs):
             self._learn(outputs)
         return InferenceResponse(

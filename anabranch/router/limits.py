@@ -13,6 +13,13 @@ from dataclasses import dataclass
 
 from anabranch.errors import Unavailable
 
+LARGE = 64 * 2**10
+"""Bytes from which on a body is looked at before it is decoded, and not on the event loop."""
+ELEMENT = 64
+"""Bytes that an element of BYTES counts beside its text: Python's object, and the way to it."""
+NUMBER = 8
+"""Bytes that the value of a parameter counts which is no text."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestLimits:
@@ -26,7 +33,16 @@ class RequestLimits:
     max_rank: int = 16
     """Dimensions of a tensor, and so the depth of its JSON."""
     max_elements: int = 2**24
-    """Elements of one tensor, and the size of any of its dimensions."""
+    """Elements of all tensors of a request, and the size of any of their dimensions."""
+    max_decoded: int = 256 * 2**20
+    """Bytes of all tensors of a request in memory; ``ELEMENT`` for each element of BYTES, beside
+    its text, which is a part of the body."""
+    max_parameters: int = 1024
+    """Parameters of a request, with those of its inputs and outputs."""
+    max_parameter_bytes: int = 256 * 2**10
+    """Bytes of the names and values of these parameters; ``NUMBER`` for a value that is no text."""
+    max_output: int = 64 * 2**20
+    """Bytes of all outputs of an answer as raw tensors; of a stream, in one of its answers."""
     max_ongoing: int = 256
     """Requests in progress, from the last byte of the body to the reply; at most three quarters of
     them at revisions other than the stable one, so that one that hangs leaves it some."""
@@ -46,6 +62,20 @@ class RequestLimits:
     """Samples of the traffic on their way to explainers, of one router."""
     max_sample_bytes: int = 16 * 2**20
     """Bytes of samples: tensors and parameters, also while their requests are evaluated."""
+
+    @classmethod
+    def for_body(cls, size: int) -> RequestLimits:
+        """Return the limits of an engine that takes bodies of ``size`` bytes.
+
+        What a body becomes is bounded in proportion, never below the limits of the usual size.
+        """
+        times = max(1.0, size / (64 * 2**20))
+        return cls(
+            max_body=size,
+            max_elements=int(times * 2**24),
+            max_decoded=int(times * 256 * 2**20),
+            max_output=int(times * 64 * 2**20),
+        )
 
 
 class ConcurrencyLimit:

@@ -109,7 +109,7 @@ def make_signature(
 
 
 def make_core(step: Step = double, **signature: Any) -> InferenceCore:
-    return InferenceCore("demo", make_signature(**signature), StepHead(step), revision=3)
+    return InferenceCore("demo", make_signature(**signature), StepHead(step), 3, RequestLimits())
 
 
 def make_table(

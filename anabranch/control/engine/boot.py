@@ -45,7 +45,7 @@ def boot(settings: Settings, settle_timeout: float = 60.0) -> dict[str, GraphSta
 
 def _start_faces(settings: Settings, token: str) -> None:
     """Start what answers for no single graph, over HTTP and over gRPC, and the edge before it."""
-    limits = RequestLimits(max_body=settings.max_body)
+    limits = RequestLimits.for_body(settings.max_body)
     binary = os.environ.get(EDGE)
     address = EdgeAddress(settings.http_host, settings.http_port, settings.grpc_port)
     http, grpc = (address.host, address.http), (address.host, address.grpc)

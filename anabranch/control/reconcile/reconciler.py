@@ -77,7 +77,7 @@ class Reconciler:
         self._writer = writer
         self._may_act = may_act
         self._pools = pools
-        self._limits = RequestLimits(max_body=settings.max_body)
+        self._limits = RequestLimits.for_body(settings.max_body)
         self._deploy_timeout = settings.deploy_timeout
         self._max_warm = settings.max_warm
         self._launches = asyncio.Semaphore(_MOST_LAUNCHES)

@@ -37,8 +37,9 @@ from anabranch.router.grpc.messages import (
     response_type,
 )
 from anabranch.router.limits import RequestLimits
+from anabranch.router.oip.parameters import check_parameters
 from anabranch.router.oip.raw_tensors import Buffer, decode_raw, raw_buffer
-from anabranch.router.oip.tensor_header import Header
+from anabranch.router.oip.tensor_header import Header, check_together
 
 _RAW_INPUTS = InferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 _RAW_OUTPUTS = InferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number
@@ -76,12 +77,12 @@ def decode_request(message: bytes, limits: RequestLimits) -> DecodedMessage:
     _check_lengths(found)
     _check_count(len(found.inputs), "inputs", limits)
     _check_count(len(found.outputs), "outputs", limits)
+    own = parameters(found.parameters, "the request")
+    headers = _headers(found)
+    outputs = _outputs(found)
+    check_parameters([own, *_of_tensors(found)], limits)
     request = InferenceRequest(
-        _inputs(found, raw, limits),
-        _outputs(found),
-        found.id or None,
-        parameters(found.parameters, "the request"),
-        protocol="grpc",
+        _inputs(found, headers, raw, limits), outputs, found.id or None, own, protocol="grpc"
     )
     return DecodedMessage(
         found.model_name, found.model_version, request, not raw and bool(found.inputs)
@@ -118,19 +119,37 @@ def _check_count(count: int, what: str, limits: RequestLimits) -> None:
         raise TooLarge(f"{count} {what} are over the limit of {limits.max_tensors}")
 
 
-def _inputs(found: Message, raw: list[memoryview], limits: RequestLimits) -> dict[str, Array]:
+def _of_tensors(found: Message) -> Iterator[Mapping[str, bool | int | float | str]]:
+    """Return the parameters of inputs and outputs, as many as have some."""
+    for tensor in (*found.inputs, *found.outputs):
+        if tensor.parameters:
+            yield parameters(tensor.parameters, "a tensor")
+
+
+def _headers(found: Message) -> list[Header]:
+    headers = [_header(tensor) for tensor in found.inputs]
+    names = set()
+    for header in headers:
+        if header.name in names:
+            raise InvalidRequest(f"input {header.name!r} is there twice")
+        names.add(header.name)
+    return headers
+
+
+def _inputs(
+    found: Message, headers: list[Header], raw: list[memoryview], limits: RequestLimits
+) -> dict[str, Array]:
     if raw and len(raw) != len(found.inputs):
         raise InvalidRequest(
             f"raw_input_contents hold {len(raw)} tensors for {len(found.inputs)} inputs; "
             "they are for all inputs or for none"
         )
-    inputs: dict[str, Array] = {}
-    for index, tensor in enumerate(found.inputs):
-        header = _header(tensor)
-        if header.name in inputs:
-            raise InvalidRequest(f"input {header.name!r} is there twice")
-        inputs[header.name] = _tensor(header, tensor, raw[index] if raw else None, limits)
-    return inputs
+    if len(headers) > 1:
+        check_together(headers, limits)
+    return {
+        header.name: _tensor(header, tensor, raw[index] if raw else None, limits)
+        for index, (header, tensor) in enumerate(zip(headers, found.inputs, strict=True))
+    }
 
 
 def _header(tensor: Message) -> Header:

@@ -26,13 +26,14 @@ from msgspec import Meta
 
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import Array, InferenceRequest, TensorMetadata
-from anabranch.router.limits import RequestLimits
+from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.oip.binary_extension import Tail, only_input, split
 from anabranch.router.oip.encode import JSON_ONLY, ResponseForm
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import decode_elements
+from anabranch.router.oip.parameters import check_names, check_parameters
 from anabranch.router.oip.raw_tensors import Buffer, decode_raw
-from anabranch.router.oip.tensor_header import Header
+from anabranch.router.oip.tensor_header import Header, check_together
 from anabranch.specs.excerpts import shown
 
 Parameters: TypeAlias = dict[str, bool | int | float | str]
@@ -105,8 +106,13 @@ def decode_request(document: Buffer, limits: RequestLimits) -> InferenceRequest:
 
 
 def _decode(document: Buffer, tail: Tail, limits: RequestLimits) -> DecodedBody:
+    if len(document) > LARGE:
+        check_names(document)
     envelope = parsed(_decode_envelope, document, "the body", "not an inference request")
     _check_count(len(envelope.inputs), "inputs", limits)
+    _check_parameters(envelope, limits)
+    if len(envelope.inputs) > 1:
+        check_together(envelope.inputs, limits)
     inputs: dict[str, Array] = {}
     for tensor in envelope.inputs:
         if tensor.name in inputs:
@@ -117,6 +123,13 @@ def _decode(document: Buffer, tail: Tail, limits: RequestLimits) -> DecodedBody:
     form = _form(parameters, outputs, limits) if parameters or outputs else JSON_ONLY
     names = tuple(dict.fromkeys([output.name for output in outputs])) if outputs else ()
     return DecodedBody(InferenceRequest(inputs, names, envelope.id, parameters), form)
+
+
+def _check_parameters(envelope: _Request, limits: RequestLimits) -> None:
+    owners = (envelope, *envelope.inputs, *(envelope.outputs or ()))
+    found = [owner.parameters for owner in owners if owner.parameters]
+    if found:
+        check_parameters(found, limits)
 
 
 def _form(

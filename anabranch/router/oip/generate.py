@@ -13,7 +13,7 @@ import re
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -31,11 +31,12 @@ from anabranch.router.core import (
     TensorMetadata,
 )
 from anabranch.router.errors import UnencodableOutput
-from anabranch.router.limits import RequestLimits
+from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.oip.encode import described
 from anabranch.router.oip.json_body import parsed
 from anabranch.router.oip.json_elements import decode_elements
-from anabranch.router.oip.tensor_header import Header
+from anabranch.router.oip.parameters import check_names, check_parameters
+from anabranch.router.oip.tensor_header import Header, check_together
 from anabranch.specs.excerpts import hint
 
 TEXT_INPUT, TEXT_OUTPUT = "text_input", "text_output"
@@ -61,6 +62,8 @@ def decode_generate(
 
     Raises InvalidRequest or TooLarge.
     """
+    if len(body) > LARGE:
+        check_names(body)
     fields = parsed(_decode_object, body, "the body")
     fields = {_input_name(name, metadata): raw for name, raw in fields.items()}
     known = {tensor.name: tensor for tensor in metadata.inputs}
@@ -71,7 +74,12 @@ def decode_generate(
         if name in parameters:
             raise InvalidRequest(f"parameter {name[:64]!r} is there twice")
         parameters[name] = _parameter(name, fields.pop(name), known)
-    inputs = {name: _tensor(known[name], bytes(raw), limits) for name, raw in fields.items()}
+    if parameters:
+        check_parameters([parameters], limits)
+    read = {name: _read(known[name], bytes(raw), limits) for name, raw in fields.items()}
+    if len(read) > 1:
+        check_together([value.header for value in read.values()], limits)
+    inputs = {name: _tensor(value, limits) for name, value in read.items()}
     return InferenceRequest(inputs, id=own_id, parameters=parameters, endpoint="generate")
 
 
@@ -94,7 +102,16 @@ def _parameter(name: str, raw: msgspec.Raw, known: Mapping[str, Any]) -> Any:
         raise InvalidRequest(f"there is no input {name[:64]!r}{hint(name[:64], known)}") from None
 
 
-def _tensor(tensor: TensorMetadata, raw: bytes, limits: RequestLimits) -> Array:
+class _Value(NamedTuple):
+    """The value of an input as the tensor that it stands for, its elements not decoded yet."""
+
+    header: Header
+    data: bytes
+    is_scalar: bool
+    """Whether the tensor has no dimensions, although ``header`` gives it one."""
+
+
+def _read(tensor: TensorMetadata, raw: bytes, limits: RequestLimits) -> _Value:
     opening = _OPENING(raw)
     depth = opening.group().count(b"[") if opening else 0
     if depth > limits.max_rank:
@@ -105,8 +122,13 @@ def _tensor(tensor: TensorMetadata, raw: bytes, limits: RequestLimits) -> Array:
     if lacking > 0:
         raw = b"[" * lacking + raw + b"]" * lacking
         shape = [1] * lacking + shape
-    array = decode_elements(Header(tensor.name, tensor.datatype, shape), raw, limits)
-    return array if depth or tensor.shape else array.reshape(())
+    is_scalar = not depth and not tensor.shape
+    return _Value(Header(tensor.name, tensor.datatype, shape), raw, is_scalar)
+
+
+def _tensor(value: _Value, limits: RequestLimits) -> Array:
+    array = decode_elements(value.header, value.data, limits)
+    return array.reshape(()) if value.is_scalar else array
 
 
 def _shape_of_texts(name: str, raw: bytes, depth: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import prod
 from typing import Any
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 
 from anabranch.components.tensors.datatypes import DTYPES, to_dtype
 from anabranch.errors import InvalidRequest, TooLarge
-from anabranch.router.limits import RequestLimits
+from anabranch.router.limits import ELEMENT, RequestLimits
 from anabranch.specs.excerpts import shown
 
 
@@ -46,4 +47,31 @@ def size_of(header: Header, limits: RequestLimits) -> int:
             f"input {name!r} of shape {shown(shape)} is over the limit of "
             f"{limits.max_elements} elements"
         )
+    if size * ELEMENT > limits.max_decoded:
+        _check_memory(f"input {name!r} takes", memory_of(header, size), limits)
     return size
+
+
+def memory_of(header: Header, size: int) -> int:
+    """Return the bytes that ``size`` elements count; InvalidRequest for an unknown datatype."""
+    return size * (ELEMENT if header.datatype == "BYTES" else dtype_of(header).itemsize)
+
+
+def check_together(headers: Collection[Header], limits: RequestLimits) -> None:
+    """Raise TooLarge where the tensors of a request are over the limits, alone or together.
+
+    InvalidRequest for an unknown datatype.
+    """
+    sizes = [size_of(header, limits) for header in headers]
+    if sum(sizes) > limits.max_elements:
+        raise TooLarge(
+            f"the inputs have {sum(sizes)} elements together, over the limit of "
+            f"{limits.max_elements}"
+        )
+    memory = sum(map(memory_of, headers, sizes))
+    _check_memory("the inputs together take", memory, limits)
+
+
+def _check_memory(who: str, size: int, limits: RequestLimits) -> None:
+    if size > limits.max_decoded:
+        raise TooLarge(f"{who} {size} bytes, over the limit of {limits.max_decoded} bytes decoded")

@@ -35,7 +35,7 @@ UTF8, BASE64 = "utf-8", "base64"
 # The shortest text that names this number among those of 32 bits names, read with 64 bits and then
 # rounded to 32, its neighbour. It is the only one: all were tried.
 _AMBIGUOUS = np.float32(7.038531e-26)
-_LIMITS = RequestLimits(max_elements=2**31)
+_LIMITS = RequestLimits(max_elements=2**31, max_decoded=2**40)
 """For logs, whose tensors are bounded when they are written."""
 
 

@@ -96,7 +96,7 @@ class Arms:
 
     def _arm(self, table: RoutingTable, number: int) -> Arm:
         signature = table.revisions[number]
-        core = InferenceCore(self.name, signature, self._heads(number), number)
+        core = InferenceCore(self.name, signature, self._heads(number), number, self.limits)
         explainers = Explainers(core, signature.explainers, self._explainers_of(number))
         tally = self._tallies.setdefault(number, Tally())
         log = None if self._logs is None else self._logs.of(number, signature)

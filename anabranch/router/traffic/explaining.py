@@ -20,7 +20,7 @@ from anabranch.errors import DeadlineExceeded, Unavailable
 from anabranch.graph.explain.answers import ExplainerReply, NoExplainer, chosen
 from anabranch.graph.plan.plan import ExplainerTerms
 from anabranch.router.core import Array, InferenceCore, InferenceRequest, context_of
-from anabranch.router.errors import status_of
+from anabranch.router.errors import UnencodableOutput, status_of
 from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.tracing import below
 
@@ -115,14 +115,21 @@ class Explainers:
         return True
 
     def encoded(self, name: str, found: ExplainerReply, own_id: str | None) -> bytes:
-        """An answer in JSON."""
+        """An answer in JSON; UnencodableOutput where it is over the limit of an answer."""
         document: dict[str, Any] = {
             "model_name": self._core.name,
             "model_version": self.version,
         }
         if own_id is not None:
             document["id"] = own_id
-        return orjson.dumps(document | found.document(name))
+        answer = orjson.dumps(document | found.document(name))
+        most = self._core.max_output
+        if len(answer) > most:
+            raise UnencodableOutput(
+                f"the explanation by {name!r} has {len(answer)} bytes, over the limit of {most} "
+                "bytes of an answer"
+            )
+        return answer
 
     async def answered(
         self,
@@ -138,12 +145,10 @@ class Explainers:
         try:
             with gate:
                 found = await self.within(seconds, name, request)
+            explanation = self.encoded(name, found, request.id).decode()
         except Exception as error:
             return failed(name, error)
-        return {
-            "explained": True,
-            "explanation": self.encoded(name, found, request.id).decode(),
-        }
+        return {"explained": True, "explanation": explanation}
 
 
 @contextmanager

@@ -27,7 +27,7 @@ async def warm_up(head: Head, plan: Plan, warmup: Warmup, root: Path) -> None:
     """
     try:
         request = _request(plan.inputs, warmup, root)
-        InferenceCore(plan.name, plan.signature, head, 0).check(request)
+        InferenceCore(plan.name, plan.signature, head, 0, RequestLimits()).check(request)
         for _ in range(warmup.requests):
             await head.run(
                 request.inputs, Context("warmup", is_traffic=False), request.outputs or None

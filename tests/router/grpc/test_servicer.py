@@ -259,6 +259,20 @@ def test_messages_over_the_limit_are_refused(arms: MakeArms) -> None:
     asyncio.run(main())
 
 
+def test_an_answer_over_the_limit_is_an_error_and_ends_nothing(arms: MakeArms) -> None:
+    async def main() -> None:
+        async with served(arms(limits=RequestLimits(max_output=32))) as stub:
+            large = infer_request(x=np.zeros((8, 2), np.float32))
+            error = await failure(stub("ModelInfer", large))
+            assert error.code() is StatusCode.INTERNAL
+            assert "output 'doubled' has 64 bytes" in str(error.details())
+            (answer,) = await answers(stub, large)
+            assert answer.error_message == error.details()
+            await stub("ModelInfer", infer_request())
+
+    asyncio.run(main())
+
+
 def test_what_a_compressed_message_unpacks_to_is_limited_too(arms: MakeArms) -> None:
     async def main() -> None:
         async with served(arms(limits=RequestLimits(max_body=100_000))) as stub:

@@ -229,6 +229,28 @@ def test_an_output_that_json_cannot_carry(graph: Graph, body: Body) -> None:
     assert "output 'doubled': element 0" in error(post(graph(raw), body), 500)
 
 
+@pytest.mark.parametrize("path", ["infer", "generate"])
+def test_an_answer_over_the_limit_is_an_error_and_ends_nothing(graph: Graph, path: str) -> None:
+    url = graph(limits=RequestLimits(max_output=32))
+    asked: dict[str, Any] = {"x": [[1.0, 2.0]] * 2}
+    large: dict[str, Any] = {"x": [[1.0, 2.0]] * 8}
+    if path == "infer":
+        asked = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": asked["x"]}]}
+        large = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [8, 2], "data": large["x"]}]}
+    told = error(httpx.post(f"{url}/{path}", json=large), 500)
+    assert told == (
+        "output 'doubled' has 64 bytes, all outputs together 72, over the limit of 32 bytes of an "
+        "answer"
+    )
+    assert httpx.post(f"{url}/{path}", json=asked).status_code == 200
+
+
+def test_parameters_over_the_limit(graph: Graph, body: Body) -> None:
+    url = graph(limits=RequestLimits(max_parameters=2))
+    told = error(post(url, {**body, "parameters": {"a": 1, "b": 2, "c": 3}}), 413)
+    assert told == "3 parameters are over the limit of 2"
+
+
 def test_unavailable_says_when_to_come_back(graph: Graph, body: Body) -> None:
     response = post(graph(failing(Unavailable("no healthy replica", 7))), body)
     assert error(response, 503) == "no healthy replica"

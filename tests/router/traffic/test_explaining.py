@@ -125,6 +125,13 @@ def test_an_explanation_is_answered_as_documented() -> None:
     assert context.id == "q" and context.parameters == {"target": 1}
 
 
+def test_an_explanation_over_the_limit_is_an_error() -> None:
+    status, told = asked(Graph(limits=RequestLimits(max_output=60)), "/explain")
+    assert status == 500
+    assert told["error"].startswith("the explanation by 'why' has ")
+    assert told["error"].endswith(" bytes, over the limit of 60 bytes of an answer")
+
+
 @pytest.mark.parametrize(
     ("path", "parameters", "said"),
     [
