@@ -35,8 +35,11 @@ MAX_UNREAD = 2**20
 """Bytes of a body that may wait to be taken before no more is read."""
 IDLE_S = 600.0
 """How long a connection may have no request at work, in seconds."""
-LINGER_S = 2.0
-"""How long a client that was refused may take to read that before the connection is closed."""
+LINGER_S = 8.0
+"""How long a client that was refused may take to read that, or to send the rest of a body that
+nobody wants, before the connection is closed."""
+MAX_DROPPED = 64 * 2**20
+"""Bytes that are read and dropped of a connection that is about to end; no more is read."""
 
 
 class _RefusedError(Exception):
@@ -71,7 +74,9 @@ class LeanProtocol(HttpToolsProtocol):
         self._is_last = False
         """Whether no message after the one being read is taken."""
         self._is_deaf = False
-        """Whether nothing that still comes is read."""
+        """Whether nothing that still comes is looked at."""
+        self._dropped = 0
+        """Bytes that came since then."""
         self._refusal: Problem | None = None
         self._is_stepping = False
         self._idle_since = 0.0
@@ -112,6 +117,7 @@ class LeanProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read what has come, and begin what is complete or next."""
         if self._is_deaf or self.transport.is_closing():
+            self._drop(len(data))
             return
         self._raw += len(data)
         try:
@@ -180,6 +186,11 @@ class LeanProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Go on with the next request, outside of the last one's task and context."""
+        cycle = self.cycle
+        if cycle is not None and cycle.is_cut_off:
+            self._linger()
+        elif cycle is not None and cycle is self._reading:
+            self.loop.call_later(LINGER_S, self._give_up, cycle)
         if self.transport.is_closing() or self._is_stepping:
             return
         if self._waiting or self._refusal is not None:
@@ -240,7 +251,7 @@ class LeanProtocol(HttpToolsProtocol):
 
     def _adjust(self) -> None:
         """Read on, unless requests wait for their turn or a body for being taken."""
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._is_deaf:
             return
         reading = self._reading
         if self._waiting or (reading is not None and reading.unread > MAX_UNREAD):
@@ -268,6 +279,27 @@ class LeanProtocol(HttpToolsProtocol):
         """Write a refusal; a close that comes too early would destroy it (RFC 9112, 9.6)."""
         self._refusal = None
         self.transport.write(refusal(status, text, self.server_state.headers()))
+        self._linger()
+
+    def _linger(self) -> None:
+        """End the connection once its client has had the time to read the last reply."""
+        if self.transport.is_closing():
+            return
+        self._is_deaf = True
+        self._waiting.clear()
+        self._reading = self._refusal = None
+        self.flow.resume_reading()
         self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(LINGER_S, self.transport.close)
+        self.timeout_keep_alive_task = self.loop.call_later(LINGER_S, self.transport.abort)
         self.transport.write_eof()
+
+    def _drop(self, size: int) -> None:
+        """Count bytes that nobody will look at, and read no more beyond the limit."""
+        self._dropped += size
+        if self._dropped > MAX_DROPPED and not self.transport.is_closing():
+            self.flow.pause_reading()
+
+    def _give_up(self, cycle: LeanCycle) -> None:
+        """Close the connection if the rest of a body that nobody wants is still coming."""
+        if self._reading is cycle:
+            self.transport.close()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from anabranch.router.http.lean_reply import CHUNKED, CLOSE, Headers, chunks, head, message, refusal
+
+MAX_REST = 64 * 2**10
+"""Bytes of a body that may come behind the reply, so that the connection can go on."""
 
 
 class LeanCycle(RequestResponseCycle):
@@ -31,6 +35,10 @@ class LeanCycle(RequestResponseCycle):
     _unread: bytes | bytearray = b""
     _whole = False
     """Whether the application has been given the end of the body."""
+    _came = 0
+    """Bytes of the body that have come."""
+    is_cut_off = False
+    """Whether the reply ends the connection although the body is still coming."""
 
     def __init__(
         self,
@@ -65,6 +73,7 @@ class LeanCycle(RequestResponseCycle):
         """Add a piece of the body, unless nobody will take it any more."""
         if self.response_complete or self.disconnected:
             return
+        self._came += len(piece)
         if not self._unread:
             self._unread = piece
         elif isinstance(self._unread, bytearray):
@@ -140,6 +149,9 @@ class LeanCycle(RequestResponseCycle):
         """ASGI's send."""
         if not self.response_started:
             self._settle()
+        elif self._cuts_off():
+            # So that uvicorn leaves the connection open: to close it might destroy the reply.
+            self.keep_alive = True
         await super().send(message)
 
     def reply(self, status: int, headers: Headers, body: bytes) -> bool:
@@ -194,18 +206,32 @@ class LeanCycle(RequestResponseCycle):
     def _complete(self) -> None:
         self.response_started = self.response_complete = True
         self.message_event.set()
-        if not self.keep_alive:
+        if not (self.keep_alive or self._cuts_off()):
             self.transport.close()
         self.on_response()
 
-    def _settle(self) -> None:
-        """Give the connection up where nobody knows whether the body will still come.
+    def _cuts_off(self) -> bool:
+        """Return whether the reply ends the connection amid the body (RFC 9112, 9.6)."""
+        if self.more_body and not self.keep_alive:
+            self.is_cut_off = True
+        return self.is_cut_off
 
-        A client that was not told to continue may send it or not (RFC 9110, 10.1.1).
+    def _settle(self) -> None:
+        """Give the connection up where a body is not worth being read to its end.
+
+        So it is where much may still come, or where nobody knows whether any will: a client that
+        was not told to continue may send it or not (RFC 9110, 10.1.1).
         """
-        if self.waiting_for_100_continue and self.more_body and not self._unread:
+        if self.more_body and (
+            self._rest() > MAX_REST or (self.waiting_for_100_continue and not self._unread)
+        ):
             self.keep_alive = False
         self.waiting_for_100_continue = False
+
+    def _rest(self) -> float:
+        """Return how many bytes of the body are still to come, as far as the client has told."""
+        declared = dict(self.scope["headers"]).get(b"content-length")
+        return inf if declared is None else int(declared) - self._came
 
 
 def _nothing() -> None:

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anabranch.router.http import lean
-from anabranch.router.http.app import CancelOnDisconnect, HttpApp, json_reply
+from anabranch.router.http.app import CancelOnDisconnect, HttpApp, StreamedReply, json_reply
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.http.lean import MAX_HEAD, MAX_UNREAD
+from anabranch.router.http.lean import MAX_DROPPED, MAX_HEAD, MAX_UNREAD
+from anabranch.router.http.lean_cycle import MAX_REST
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.http.request import BODY as BODY_EXTENSION
 from anabranch.router.http.request import REPLY, HttpRequest
@@ -570,15 +571,87 @@ def test_a_body_that_is_not_taken_is_not_read_on() -> None:
     run(main())
 
 
-def test_what_nobody_takes_any_more_is_read_and_dropped() -> None:
-    async def refuse(request: HttpRequest) -> Any:
-        return json_reply({}, 403)
+async def refuse(request: HttpRequest) -> Any:
+    return json_reply({}, 403)
 
-    data = ask("/", b"x" * 3 * MAX_UNREAD) + ask("/")
-    pieces = [data[i : i + 2**18] for i in range(0, len(data), 2**18)]
+
+async def refuse_in_pieces(request: HttpRequest) -> Any:
+    async def rest() -> Any:
+        yield b"}"
+
+    return StreamedReply(403, ((b"content-length", b"2"),), b"{", rest())
+
+
+REFUSING = pytest.mark.parametrize("refuse", [refuse, refuse_in_pieces])
+
+
+@REFUSING
+def test_the_short_rest_of_a_body_that_nobody_wants_is_read_and_dropped(refuse: Any) -> None:
+    data = ask("/", b"x" * MAX_REST)
+    cut = data.index(b"\r\n\r\n") + 4
+    pieces = [data[:cut], data[cut : cut + 2**10], data[cut + 2**10 :] + ask("/")]
     wire = exchange(HttpApp(refuse), pieces)
     assert [reply.status for reply in replies(wire.sent)] == [403, 403]
-    assert not wire.is_paused
+
+
+LONG = pytest.mark.parametrize(
+    "begun", [START + b"content-length: 1000000000\r\n\r\nabc", CHUNKS + b"3\r\nabc\r\n"]
+)
+
+
+@REFUSING
+@LONG
+def test_little_of_a_long_one_is_read_after_the_reply(
+    begun: bytes, refuse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lean, "LINGER_S", 600.0)
+
+    async def main() -> None:
+        server = LeanServer(HttpApp(refuse))
+        wire = connect(server)
+        await wire.feed(begun)
+        await until(lambda: wire.is_ended)
+        fed = 0
+        while not wire.is_paused:
+            assert fed <= MAX_DROPPED
+            await wire.feed(ask() * 2**10)
+            fed += len(ask()) * 2**10
+        (reply,) = replies(wire.sent)
+        assert reply.status == 403
+        assert ("connection", "close") in reply.headers
+        assert not wire.is_closed
+        await server.close(0)
+
+    run(main())
+
+
+@REFUSING
+@LONG
+def test_its_connection_is_closed_whatever_is_sent(
+    begun: bytes, refuse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lean, "LINGER_S", 0.05)
+
+    async def main() -> None:
+        wire = connect(LeanServer(HttpApp(refuse)))
+        await wire.feed(begun)
+        while not wire.is_closed:
+            await wire.feed(b"x" * 100)
+        assert len(replies(wire.sent)) == 1
+
+    run(main())
+
+
+def test_a_short_one_that_never_comes_ends_it_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lean, "LINGER_S", 0.05)
+
+    async def main() -> None:
+        wire = connect(LeanServer(HttpApp(refuse)))
+        await wire.feed(ask("/", b"x" * 100)[:-1])
+        await until(lambda: wire.is_closed)
+        assert len(replies(wire.sent)) == 1
+
+    run(main())
 
 
 def test_requests_that_wait_for_their_turn_pause_reading() -> None:
