@@ -1,7 +1,7 @@
 """Limits of a request, checked before its memory is taken.
 
-Decoding a body takes a small multiple of its size (about ten times for numbers, up to 25 times for
-one-letter strings in lists of one), so ``max_body`` and ``max_ongoing`` bound a router's memory.
+What a request decodes to is bounded, and so is what all large requests hold together; small ones
+are bounded by their number.
 
 Bodies that are still on their way hold none of the places in progress, or clients who send slowly
 would keep others out; they are bounded by what they hold together.
@@ -54,6 +54,11 @@ class RequestLimits:
     """Slowest that a body may come after that, in bytes a second."""
     max_arriving: int = 512 * 2**20
     """Bytes of all bodies together that have not arrived as a whole yet."""
+    max_under_way: int = 2**30
+    """Bytes that the large requests of one graph hold in one process, from the last byte of a body
+    until the reply has been sent: bodies, as they came and unpacked, tensors, replies."""
+    max_process: int = 2 * 2**30
+    """Likewise of all graphs in one process."""
     max_mirrors: int = 64
     """Copies on their way to mirrors, of one router."""
     max_mirror_bytes: int = 16 * 2**20
@@ -75,6 +80,8 @@ class RequestLimits:
             max_elements=int(times * 2**24),
             max_decoded=int(times * 256 * 2**20),
             max_output=int(times * 64 * 2**20),
+            max_under_way=int(times * 2**30),
+            max_process=int(times * 2 * 2**30),
         )
 
 
@@ -128,3 +135,61 @@ class Arriving:
                 f"{self._limit}; try again later"
             )
         self.held += size
+
+
+class BytesUnderWay:
+    """The bytes that large requests hold, at most ``limit``; they count in ``within``, too.
+
+    ``whose`` says in the error who takes no more.
+    """
+
+    __slots__ = ("_limit", "_whose", "_within", "held")
+
+    def __init__(self, limit: int, whose: str, within: BytesUnderWay | None = None) -> None:
+        self._limit = limit
+        self._whose = whose
+        self._within = within
+        self.held = 0
+
+    def add(self, size: int) -> None:
+        """Note ``size`` bytes more; raise Unavailable beyond the limit."""
+        if self.held + size > self._limit:
+            raise Unavailable(
+                f"large requests hold {self.held} bytes, and {size} more would be over the limit "
+                f"of {self._limit} bytes of {self._whose}; try again later"
+            )
+        if self._within is not None:
+            self._within.add(size)
+        self.held += size
+
+    def remove(self, size: int) -> None:
+        """Note that ``size`` bytes are held no more."""
+        self.held -= size
+        if self._within is not None:
+            self._within.remove(size)
+
+
+class HeldBytes:
+    """The bytes that one request holds, until ``release`` or the end of a ``with``."""
+
+    __slots__ = ("_size", "_under_way")
+
+    def __init__(self, under_way: BytesUnderWay) -> None:
+        self._under_way = under_way
+        self._size = 0
+
+    def add(self, size: int) -> None:
+        """Hold ``size`` bytes more; raise Unavailable beyond the limit."""
+        self._under_way.add(size)
+        self._size += size
+
+    def __enter__(self) -> HeldBytes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Hold nothing any more."""
+        self._under_way.remove(self._size)
+        self._size = 0

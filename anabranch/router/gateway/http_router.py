@@ -14,8 +14,9 @@ from anabranch.errors import InvalidRequest, Unavailable
 from anabranch.router.following import line_of
 from anabranch.router.gateway.forwarded_body import ForwardedBody
 from anabranch.router.gateway.headers import answer_headers, request_headers, target
-from anabranch.router.http.app import STALLED_S, StreamedReply
+from anabranch.router.http.app import StreamedReply
 from anabranch.router.http.request import HttpRequest
+from anabranch.router.large_reply import STALLED_S
 
 REFUSED_S = 0.5
 """Time for which a router that refused a connection is not asked."""

@@ -39,7 +39,13 @@ from anabranch.router.grpc.messages import SERVICE, parse, request_type, respons
 from anabranch.router.grpc.pool import Pool, PooledRouter
 from anabranch.router.grpc.read_ahead import Ahead
 from anabranch.router.grpc.streams import failed
-from anabranch.router.limits import ConcurrencyLimit
+from anabranch.router.limits import (
+    LARGE,
+    BytesUnderWay,
+    ConcurrencyLimit,
+    HeldBytes,
+    RequestLimits,
+)
 
 MAX_CALLS = 1024
 """Calls in progress at a time, requests of streams not counted."""
@@ -54,8 +60,9 @@ _MODEL_NAME = 1
 class Front:
     """The front's methods, and the routers that it knows."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, limits: RequestLimits) -> None:
         self._control = control
+        self._under_way = BytesUnderWay(limits.max_under_way, "the front")
         self._pool = Pool()
         self._gate = ConcurrencyLimit(MAX_CALLS, "may pass through the front")
 
@@ -153,9 +160,16 @@ class Front:
         return graph in graphs and graphs[graph]["ready"]
 
     async def _forward(self, method: str, message: bytes, call: ServedCall) -> bytes:
-        with self._gate:
+        with self._gate, self._held(message):
             router = await self._router(wire.text(message, _MODEL_NAME))
             return await forward(router, method, message, call)
+
+    def _held(self, message: bytes) -> HeldBytes:
+        """Count a message until the end of a ``with``; Unavailable where that would be too much."""
+        held = HeldBytes(self._under_way)
+        if len(message) > LARGE:
+            held.add(len(message))
+        return held
 
     async def _router(self, graph: str) -> PooledRouter:
         ring = self._pool.ring(graph)
@@ -190,9 +204,10 @@ class Front:
 
     async def _answers(self, message: bytes, call: ServedCall) -> AsyncGenerator[bytes, None]:
         try:
-            router = await self._router(wire.text(message, _MODEL_NAME))
-            async for answer in forward_stream(router, message, call):
-                yield answer
+            with self._held(message):
+                router = await self._router(wire.text(message, _MODEL_NAME))
+                async for answer in forward_stream(router, message, call):
+                    yield answer
         except Exception as error:
             yield failed(error, call.id, message)
 

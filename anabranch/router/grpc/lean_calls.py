@@ -38,6 +38,7 @@ from anabranch.router.http.request import (
     Send,
     TrailedReply,
 )
+from anabranch.router.limits import LARGE
 from anabranch.router.traffic.arms import Arms
 
 Application: TypeAlias = Callable[[Message, Receive, Send], Awaitable[None]]
@@ -70,24 +71,31 @@ class LeanCalls:
     def __init__(self, arms: Arms) -> None:
         self._arms = arms
         self._infer = GraphServicer(arms).infer
-        self._body = BodyRule.of(arms.limits)._replace(limit=arms.limits.max_body + PREFIX)
+        rule = BodyRule.of(arms.limits, arms.under_way)
+        self._body = rule._replace(limit=rule.limit + PREFIX)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one call."""
         request = HttpRequest(scope, receive)
         call, reply = LeanCall(request), request.trailed
         assert reply is not None
-        message, status = b"", OK
         try:
-            message = await self._answer(request, call, reply)
-        except ClientGone:
-            return
-        except Exception as error:
-            status = status_of(error, call.id)
-        metadata = call.trailer | dict(status.trailer)
-        await reply.end_reply(HEADERS, framed(message), trailers(status, metadata))
+            message, status = b"", OK
+            try:
+                message = await self._message(request, call, reply)
+                if len(message) > LARGE:
+                    request.hold(len(message), self._arms.under_way)
+            except ClientGone:
+                return
+            except Exception as error:
+                message, status = b"", status_of(error, call.id)
+            metadata = call.trailer | dict(status.trailer)
+            await reply.end_reply(HEADERS, framed(message), trailers(status, metadata))
+        finally:
+            if request.held is not None:
+                request.held.release()
 
-    async def _answer(self, request: HttpRequest, call: LeanCall, reply: TrailedReply) -> bytes:
+    async def _message(self, request: HttpRequest, call: LeanCall, reply: TrailedReply) -> bytes:
         """Return the answer, not before a head was sent where the call may be evaluated once only.
 
         A proxy may say of a call that had no head when its router died that nobody has worked on

@@ -37,7 +37,7 @@ class FrontServer:
     """The engine's gRPC server, which follows the addresses of routers."""
 
     def __init__(self, control: Control, limits: RequestLimits) -> None:
-        self._front = Front(control)
+        self._front = Front(control, limits)
         self._server = GrpcServer([self._front.handlers()], limits)
         self._known: Set[str] = frozenset()
         self._addresses = Follower("addresses", control.addresses, self._apply)

@@ -6,7 +6,7 @@ that HTTP has too.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -26,7 +26,10 @@ from anabranch.router.grpc.messages import SERVICE, Message, parse, request_type
 from anabranch.router.grpc.observing import GrpcObserver
 from anabranch.router.grpc.read_ahead import Ahead
 from anabranch.router.grpc.streams import failed, last, part, wants_last
+from anabranch.router.limits import LARGE, HeldBytes
 from anabranch.router.measure.requests import Requests
+from anabranch.router.off_loop import off_loop
+from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.traffic.arms import Arms
 
 Answer = TypeVar("Answer")
@@ -89,15 +92,32 @@ class GraphServicer:
 
     async def _infer(self, message: bytes, call: GrpcCall) -> bytes:
         with self._arms.gate:
-            decoded = self._decoded(message, call)
-            return await self._arms.infer(
-                decoded.request,
-                lambda response: b"".join(encode_response(response, decoded.is_typed)),
-                decoded.version or None,
-            )
+            if len(message) > LARGE:
+                return await self._infer_large(message, call)
+            decoded = decode_request(message, self._arms.limits)
+            return await self._evaluated(self._told(decoded, call))
 
-    def _decoded(self, message: bytes, call: GrpcCall) -> DecodedMessage:
-        decoded = decode_request(message, self._arms.limits)
+    async def _infer_large(self, message: bytes, call: GrpcCall) -> bytes:
+        """Answer a large message, which is decoded off the event loop."""
+        with HeldBytes(self._arms.under_way) as held:
+            decoded = await self._decoded_large(message, held)
+            return await self._evaluated(self._told(decoded, call))
+
+    async def _decoded_large(self, message: bytes, held: HeldBytes) -> DecodedMessage:
+        held.add(len(message))
+        decoded = await off_loop(partial(decode_request, message, self._arms.limits))
+        held.add(memory_of_arrays(decoded.request.inputs.values()))
+        return decoded
+
+    def _evaluated(self, decoded: DecodedMessage) -> Awaitable[bytes]:
+        return self._arms.infer(
+            decoded.request,
+            lambda response: b"".join(encode_response(response, decoded.is_typed)),
+            decoded.version or None,
+        )
+
+    def _told(self, decoded: DecodedMessage, call: GrpcCall) -> DecodedMessage:
+        """Add to a request what only its call says."""
         self._check_name(decoded.model)
         shorten(decoded.request, call.remaining())
         request = decoded.request
@@ -117,8 +137,11 @@ class GraphServicer:
 
     async def _answer(self, write: Callable[[bytes], Any], message: bytes, call: GrpcCall) -> None:
         arms = self._arms
-        with arms.gate:
-            decoded = self._decoded(message, call)
+        with arms.gate, HeldBytes(arms.under_way) as held:
+            if len(message) > LARGE:
+                decoded = self._told(await self._decoded_large(message, held), call)
+            else:
+                decoded = self._told(decode_request(message, arms.limits), call)
             answers = arms.stream(decoded.request, decoded.version or None)
             is_last, patience = False, _END_S
             async with Ahead(answers, _READ_AHEAD) as ahead:

@@ -26,10 +26,10 @@ from anabranch.router.http.request import (
     Receive,
     Send,
 )
+from anabranch.router.large_reply import send_large, send_piece
+from anabranch.router.limits import LARGE
 from anabranch.router.tracing import RESPONSE
 
-STALLED_S = 30.0
-"""Longest time that a client may take nothing of a stream, in seconds."""
 _JSON = (b"content-type", b"application/json")
 
 
@@ -101,7 +101,13 @@ class HttpApp:
         if scope["type"] == "http":
             request = HttpRequest(scope, receive)
             answer = self._answer(request, send)
-            await (answer if self._observer is None else self._observer.observed(request, answer))
+            try:
+                await (
+                    answer if self._observer is None else self._observer.observed(request, answer)
+                )
+            finally:
+                if request.held is not None:
+                    request.held.release()
         elif scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "websocket":
@@ -126,10 +132,18 @@ class HttpApp:
         headers, body = _headers(request, reply), reply.body
         if request.method == "HEAD":
             body = b""
+        if len(body) > LARGE:
+            return await self._send_large(send, reply.status, headers, body)
         if not request.reply(reply.status, headers, body):
             await send({"type": "http.response.start", "status": reply.status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
         return reply.status
+
+    async def _send_large(self, send: Send, status: int, headers: Headers, body: bytes) -> int:
+        with suppress(ClientGone):
+            await send_large(send, status, headers, body)
+            return status
+        return 0
 
     async def _stream(self, request: HttpRequest, reply: StreamedReply, send: Send) -> int:
         headers = [*reply.headers, *_id(request)]
@@ -138,9 +152,9 @@ class HttpApp:
             with suppress(ClientGone):
                 async with CancelOnDisconnect(request.receive):
                     await send(start)
-                    await _send_piece(send, reply.first)
+                    await send_piece(send, reply.first)
                     async for event in reply.rest:
-                        await _send_piece(send, event)
+                        await send_piece(send, event)
                     await send({"type": "http.response.body", "body": b""})
                 return reply.status
         return 0
@@ -158,15 +172,6 @@ def _id(request: HttpRequest) -> Headers:
     if request.trace is None:
         return (own,)
     return own, (RESPONSE.encode(), request.trace.traceparent.encode())
-
-
-async def _send_piece(send: Send, body: bytes) -> None:
-    """Send a part of a body; a client that takes nothing for so long is gone."""
-    try:
-        async with asyncio.timeout(STALLED_S):
-            await send({"type": "http.response.body", "body": body, "more_body": True})
-    except TimeoutError:
-        raise ClientGone from None
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -10,9 +10,11 @@ import asyncio
 import re
 import zlib
 from collections.abc import Iterator
+from functools import partial
 
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.errors import Headers, HttpReply, UnsupportedBody
+from anabranch.router.off_loop import off_loop
 
 SMALLEST = 1024
 """Bodies of at most so many bytes are sent as they are."""
@@ -56,7 +58,7 @@ async def unpacked(body: bytes | bytearray | memoryview, coding: str, limit: int
     """A request's body, unpacked. Raises InvalidRequest, and TooLarge at ``limit`` bytes."""
     if len(body) <= _UNPACKED_INLINE:
         return _unpack(body, coding, limit)
-    return await asyncio.to_thread(_unpack, body, coding, limit)
+    return await off_loop(partial(_unpack, body, coding, limit))
 
 
 def _unpack(body: bytes | bytearray | memoryview, coding: str, limit: int) -> bytearray:

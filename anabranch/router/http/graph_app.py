@@ -26,7 +26,7 @@ from typing import NoReturn, TypeAlias
 
 from anabranch.errors import NotFound
 from anabranch.graph.calls.stepping import Started
-from anabranch.router.core import InferenceRequest
+from anabranch.router.core import InferenceRequest, ModelMetadata
 from anabranch.router.errors import HttpReply
 from anabranch.router.http import openapi_page
 from anabranch.router.http.app import (
@@ -41,9 +41,13 @@ from anabranch.router.http.event_stream import EventStream, begin, to_events
 from anabranch.router.http.observing import HttpObserver
 from anabranch.router.http.openapi import document
 from anabranch.router.http.request import BodyRule, HttpRequest
-from anabranch.router.oip.decode import decode_body
+from anabranch.router.limits import LARGE
+from anabranch.router.off_loop import off_loop
+from anabranch.router.oip.decode import DecodedBody, decode_body
 from anabranch.router.oip.encode import JSON_ONLY, encode_metadata, encode_response
 from anabranch.router.oip.generate import decode_generate, encode_answer, encode_each, joined
+from anabranch.router.oip.raw_tensors import Buffer
+from anabranch.router.oip.tensor_header import memory_of_arrays
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.feedback import MAX_BODY, Feedback
 from anabranch.specs.excerpts import hint
@@ -62,7 +66,7 @@ class GraphApp(HttpApp):
 
     def __init__(self, arms: Arms, feedback: Feedback | None = None) -> None:
         self._arms = arms
-        self._body = BodyRule.of(arms.limits)
+        self._body = BodyRule.of(arms.limits, arms.under_way)
         self._prefix = f"/v2/models/{arms.name}"
         self._endpoints: dict[str, dict[str, Endpoint]] = {
             "": {"GET": self._metadata},
@@ -141,39 +145,73 @@ class GraphApp(HttpApp):
         arms.gate.check()
         body = await request.buffer(self._body)
         with arms.gate:
-            decoded, form = decode_body(
-                body, length, limits, lambda: arms.metadata(revision).inputs
-            )
+            if len(body) <= LARGE:
+                decoded, form = decode_body(
+                    body, length, limits, lambda: arms.metadata(revision).inputs
+                )
+            else:
+                decoded, form = await self._large_body(body, length, revision, request)
             _told_of_call(decoded, request)
             encode = encode_response if form is JSON_ONLY else partial(encode_response, form=form)
             running = Started(arms.infer(decoded, encode, revision))
             if running.done:
-                return running.value
+                return self._counted(running.value, request)
             async with CancelOnDisconnect(request.receive):
-                return await running
+                return self._counted(await running, request)
+
+    async def _large_body(
+        self, body: Buffer, length: int | None, revision: str | None, request: HttpRequest
+    ) -> DecodedBody:
+        """Decode a large body off the event loop, and count what it becomes."""
+        inputs = self._arms.metadata(revision).inputs
+        found = await off_loop(lambda: decode_body(body, length, self._arms.limits, lambda: inputs))
+        request.hold(memory_of_arrays(found.request.inputs.values()), self._arms.under_way)
+        return found
+
+    async def _large_generate(
+        self, body: bytes, metadata: ModelMetadata, request: HttpRequest
+    ) -> InferenceRequest:
+        """Decode likewise a large request of generate."""
+        found = await off_loop(lambda: decode_generate(body, metadata, self._arms.limits))
+        request.hold(memory_of_arrays(found.inputs.values()), self._arms.under_way)
+        return found
+
+    def _counted(self, reply: HttpReply, request: HttpRequest) -> HttpReply:
+        """Count a large reply until it has been sent; Unavailable where that would be too much."""
+        if len(reply.body) > LARGE:
+            request.hold(len(reply.body), self._arms.under_way)
+        return reply
 
     async def _explain(self, revision: str | None, request: HttpRequest) -> HttpReply:
         arms, limits, length = self._arms, self._arms.limits, request.json_length
         arms.explain_gate.check()
         body = await request.buffer(self._body)
         with arms.explain_gate:
-            decoded, _ = decode_body(body, length, limits, lambda: arms.metadata(revision).inputs)
+            if len(body) <= LARGE:
+                decoded = decode_body(
+                    body, length, limits, lambda: arms.metadata(revision).inputs
+                ).request
+            else:
+                decoded = (await self._large_body(body, length, revision, request)).request
             _told_of_call(decoded, request)
             async with CancelOnDisconnect(request.receive):
                 found = await arms.explain(decoded, revision)
-        return HttpReply(200, found)
+        return self._counted(HttpReply(200, found), request)
 
     async def _generate(self, revision: str | None, request: HttpRequest) -> HttpReply:
         arms, metadata = self._arms, self._arms.metadata(revision)
         arms.gate.check()
         body = await request.body(self._body)
         with arms.gate:
-            decoded = decode_generate(body, metadata, arms.limits)
+            if len(body) <= LARGE:
+                decoded = decode_generate(body, metadata, arms.limits)
+            else:
+                decoded = await self._large_generate(body, metadata, request)
             _told_of_call(decoded, request)
             responses = arms.stream(decoded, revision)
             async with CancelOnDisconnect(request.receive):
                 found = await joined(responses, arms.limits.max_body)
-        return HttpReply(200, encode_answer(found, metadata))
+        return self._counted(HttpReply(200, encode_answer(found, metadata)), request)
 
     async def _generate_stream(self, revision: str | None, request: HttpRequest) -> EventStream:
         arms, metadata = self._arms, self._arms.metadata(revision)
@@ -181,7 +219,10 @@ class GraphApp(HttpApp):
         body = await request.body(self._body)
         with ExitStack() as held:
             held.enter_context(arms.gate)
-            decoded = decode_generate(body, metadata, arms.limits)
+            if len(body) <= LARGE:
+                decoded = decode_generate(body, metadata, arms.limits)
+            else:
+                decoded = await self._large_generate(body, metadata, request)
             _told_of_call(decoded, request)
             responses = arms.stream(decoded, revision)
             events = to_events(encode_each(responses, metadata), held.pop_all(), request.id)

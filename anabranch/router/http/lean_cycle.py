@@ -11,7 +11,10 @@ from typing import Any
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from anabranch.graph.calls.stepping import in_task
 from anabranch.router.http.lean_reply import CHUNKED, CLOSE, Headers, chunks, head, message, refusal
+from anabranch.router.large_reply import pieces_of, seconds_for
+from anabranch.router.limits import LARGE
 
 MAX_REST = 64 * 2**10
 """Bytes of a body that may come behind the reply, so that the connection can go on."""
@@ -185,16 +188,42 @@ class LeanCycle(RequestResponseCycle):
     async def end_reply(self, headers: Headers, body: Sequence[bytes], trailers: Headers) -> None:
         """Write the rest of a reply with trailers: the ASGI extension ``anabranch.trailed``.
 
-        RuntimeError where a header or a trailer has the end of a line in it.
+        A large one goes no faster than the client takes it; one that is too slow loses its
+        connection. RuntimeError where a header or a trailer has the end of a line in it.
         """
-        if self.flow.write_paused:
+        rest = chunks(body, trailers)
+        size = sum(map(len, rest))
+        if size > LARGE:
+            rest = await self._send_start(headers, rest, seconds_for(size))
+        elif self.flow.write_paused:
             await self.flow.drain()
         if self.disconnected:
             return
-        rest = chunks(body, trailers)
         begin = () if self.response_started else (self._head(headers),)
         self.transport.writelines([*begin, *rest])
         self._complete()
+
+    async def _send_start(
+        self, headers: Headers, pieces: Sequence[bytes], seconds: float
+    ) -> list[bytes]:
+        """Write a large reply but for its last bytes, which are returned."""
+        self.begin_reply(headers)
+        await in_task()
+        try:
+            async with asyncio.timeout(seconds):
+                for piece in pieces[:-1]:
+                    for part in pieces_of(piece):
+                        await self._write_part(part)
+        except TimeoutError:
+            self.disconnected = True
+            self.transport.abort()
+        return [pieces[-1]]
+
+    async def _write_part(self, part: bytes) -> None:
+        await self.flow.drain()
+        if not self.disconnected:
+            self.transport.write(part)
+        await asyncio.sleep(0)  # the connection says only then that it takes no more
 
     def _head(self, headers: Headers) -> bytes:
         self._settle()

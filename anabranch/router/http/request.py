@@ -21,7 +21,7 @@ from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ClientGone, HeadersTooLarge, SlowBody
 from anabranch.router.http.compression import coding_of, unpacked
 from anabranch.router.http.headers import RequestHeaders
-from anabranch.router.limits import Arriving, RequestLimits
+from anabranch.router.limits import LARGE, Arriving, BytesUnderWay, HeldBytes, RequestLimits
 from anabranch.telemetry.trace import Trace
 
 Message: TypeAlias = MutableMapping[str, Any]
@@ -81,13 +81,18 @@ class BodyRule(NamedTuple):
     grace: float
     rate: int
     arriving: Arriving
+    under_way: BytesUnderWay
 
     @classmethod
-    def of(cls, limits: RequestLimits) -> BodyRule:
+    def of(cls, limits: RequestLimits, under_way: BytesUnderWay | None = None) -> BodyRule:
         """The rule for requests that are to be answered by graphs."""
-        arriving = Arriving(limits.max_arriving)
         return cls(
-            limits.max_body, limits.body_timeout, limits.body_grace, limits.body_rate, arriving
+            limits.max_body,
+            limits.body_timeout,
+            limits.body_grace,
+            limits.body_rate,
+            Arriving(limits.max_arriving),
+            under_way or BytesUnderWay(limits.max_under_way, "this process"),
         )
 
     def time(self, size: int) -> float:
@@ -98,7 +103,9 @@ class BodyRule(NamedTuple):
 class HttpRequest:
     """One HTTP request, its body not read yet."""
 
-    __slots__ = ("_due", "_last", "headers", "id", "method", "path", "receive", "scope", "trace")
+    __slots__ = (
+        "_due", "_last", "headers", "held", "id", "method", "path", "receive", "scope", "trace",
+    )  # fmt: skip
 
     def __init__(self, scope: Message, receive: Receive) -> None:
         self.scope = scope
@@ -114,6 +121,14 @@ class HttpRequest:
         self.id = request_id(self._last.get(ID))
         self.trace: Trace | None = None
         """Where to record what is done for it; None for most."""
+        self.held: HeldBytes | None = None
+        """What it holds of the bytes under way; None for most."""
+
+    def hold(self, size: int, under_way: BytesUnderWay) -> None:
+        """Hold so many bytes until ``release``; Unavailable beyond the limit."""
+        if self.held is None:
+            self.held = HeldBytes(under_way)
+        self.held.add(size)
 
     def check_headers(self, limit: int) -> None:
         """Raise HeadersTooLarge where names and values together are over ``limit`` bytes.
@@ -188,24 +203,31 @@ class HttpRequest:
     async def sent(self, rule: BodyRule) -> Body:
         """Read the body, as ``buffer`` does, and return it as it was sent, with its coding."""
         body = self._taken(rule.limit)
-        return await self._within(rule) if body is None else body
+        if body is None:
+            body = await self._within(rule)
+        if len(body) > LARGE:
+            self.hold(len(body), rule.under_way)
+        return body
 
     async def buffer(self, rule: BodyRule) -> Body:
         """Read the body: at most ``rule.limit`` bytes, also unpacked, and within its time.
 
         One that came in several pieces can be written to, which saves large tensors a copy.
         Raises TooLarge (before reading, where Content-Length tells), SlowBody, UnsupportedBody,
-        InvalidRequest, ClientGone, and Unavailable where too much is on its way.
+        InvalidRequest, ClientGone, and Unavailable where too much is on its way or under way.
         """
         if _ENCODING in self._last:
             coding_of(self.headers["content-encoding"])
-        body = self._taken(rule.limit)
-        if body is None:
-            body = await self._within(rule)
+        body = await self.sent(rule)
         if _ENCODING not in self._last:
             return body
         coding = coding_of(self.headers["content-encoding"])
-        return body if coding is None else await unpacked(body, coding, rule.limit)
+        if coding is None:
+            return body
+        found = await unpacked(body, coding, rule.limit)
+        if len(found) > LARGE:
+            self.hold(len(found), rule.under_way)
+        return found
 
     def _taken(self, limit: int) -> Body | None:
         """Take the body if it is all there; TooLarge over ``limit`` bytes, there or not."""

@@ -30,6 +30,9 @@ _SHOW_VALUES_BELOW = 2**16
 _STRUCTURE = b"[],"
 _NOT_STRUCTURE = bytes(set(range(256)) - set(_STRUCTURE))
 _NO_ELEMENTS = b"[], \t\r\n"
+SLICE = 64 * 2**10
+"""Bytes of lists of numbers that are decoded at a time."""
+_IS_LIST = re.compile(rb"[ \t\r\n]*\[").match
 _IS_NESTED = re.compile(rb"\[[ \t\r\n]*\[").match
 
 # Half-way between the largest finite number and what would be next: from there on, rounding to the
@@ -82,15 +85,65 @@ def decode_elements(header: Header, data: bytes, limits: RequestLimits) -> Array
         elements = _nested_strings(header, data) if nested else _decode(header, data)
     else:
         _check_filled(header, data, size)
+        if len(data) > SLICE and _IS_LIST(data):
+            return _in_slices(header, data, size, dtype, nested)
         elements = _nested_numbers(header, data, size) if nested else _decode(header, data)
     if len(elements) != size:
         raise InvalidRequest(_not_filled(header, len(elements)))
+    return _array(header, elements, dtype).reshape(header.shape)
+
+
+def _array(header: Header, elements: list[Any], dtype: np.dtype[Any], first: int = 0) -> Array:
+    """Return elements as a flat array; errors call the first of them number ``first``."""
     try:
         if dtype is BF16:
-            return to_bf16(np.array(elements, np.float64)).reshape(header.shape)
-        return np.fromiter(elements, dtype, size).reshape(header.shape)
+            return to_bf16(np.array(elements, np.float64))
+        return np.fromiter(elements, dtype, len(elements))
     except OverflowError:
-        raise InvalidRequest(_over_64_bits(header, elements)) from None
+        raise InvalidRequest(_over_64_bits(header, elements, first)) from None
+
+
+def _in_slices(header: Header, data: bytes, size: int, dtype: np.dtype[Any], nested: bool) -> Array:
+    """Return long lists of numbers, which are decoded slice by slice.
+
+    As one list of Python's they would take many times their memory in an array, and no other thread
+    would run until all were there.
+    """
+    if nested:
+        _check_nested(header, data)
+        data = data.translate(None, b"[]")
+    at, end = (0, len(data)) if nested else (data.index(b"[") + 1, data.rindex(b"]"))
+    array: Array = np.empty(size, dtype)
+    filled = 0
+    while at < end and size:
+        comma = data.find(b",", at + SLICE, end)
+        stop = end if comma < 0 else comma
+        elements = _slice(header, data[at:stop], filled, nested)
+        if filled + len(elements) > size:
+            break
+        array[filled : filled + len(elements)] = _array(header, elements, dtype, filled)
+        filled, at = filled + len(elements), stop + 1
+    if filled != size:
+        raise InvalidRequest(_not_filled(header, filled))
+    return array.reshape(header.shape)
+
+
+def _slice(header: Header, text: bytes, first: int, nested: bool) -> list[Any]:
+    """Decode numbers that stand between commas, as elements from number ``first`` on."""
+    try:
+        return _decode_flat(header.datatype, b"[%b]" % text)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$")
+        index = first + int(re.findall(r"\d+", place)[0])
+        reason = f"{problem} - at `$[{index}]`"
+        raise InvalidRequest(_wrong_element(header, None, reason, nested)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        if nested:
+            raise InvalidRequest(_not_nested(header)) from None
+        raise InvalidRequest(
+            f"input {header.name!r} is {header.datatype}: there is something else than numbers "
+            f"from element {first} of its data on"
+        ) from None
 
 
 def _check_filled(header: Header, data: bytes, size: int) -> None:
@@ -147,9 +200,7 @@ def _decode_flat(datatype: str, data: bytes) -> list[Any]:
 
 def _nested_numbers(header: Header, data: bytes, size: int) -> list[Any]:
     """Return the elements of nested lists in row-major order."""
-    found = data.translate(None, _NOT_STRUCTURE)
-    if found != _structure(header.shape, len(found)):
-        raise InvalidRequest(_not_nested(header))
+    _check_nested(header, data)
     if size == 0:
         return []
     flat = b"[" + data.translate(None, b"[]") + b"]"
@@ -160,6 +211,12 @@ def _nested_numbers(header: Header, data: bytes, size: int) -> list[Any]:
     except msgspec.DecodeError:
         # One list is empty where another has one element too many.
         raise InvalidRequest(_not_nested(header)) from None
+
+
+def _check_nested(header: Header, data: bytes) -> None:
+    found = data.translate(None, _NOT_STRUCTURE)
+    if found != _structure(header.shape, len(found)):
+        raise InvalidRequest(_not_nested(header))
 
 
 def _structure(shape: list[int], most: int) -> bytes | None:
@@ -198,7 +255,7 @@ def _not_nested(header: Header) -> str:
     return f"data of input {header.name!r} is not nested as its shape {header.shape} says"
 
 
-def _wrong_element(header: Header, data: bytes, reason: str, nested: bool = False) -> str:
+def _wrong_element(header: Header, data: bytes | None, reason: str, nested: bool = False) -> str:
     """Name the element that is not of the datatype, and its value if finding it is cheap.
 
     ``nested`` tells that ``data`` was nested as the shape says before it was made flat.
@@ -208,7 +265,7 @@ def _wrong_element(header: Header, data: bytes, reason: str, nested: bool = Fals
     shown_path = np.unravel_index(path[0], header.shape) if nested and path else path
     where = "".join(f"[{index}]" for index in shown_path)
     text = f"input {header.name!r} is {header.datatype}: {problem} at data{where}"
-    if len(data) >= _SHOW_VALUES_BELOW:
+    if data is None or len(data) >= _SHOW_VALUES_BELOW:
         return text
     try:
         value: Any = msgspec.json.decode(data)
@@ -219,9 +276,9 @@ def _wrong_element(header: Header, data: bytes, reason: str, nested: bool = Fals
     return f"{text}, which is {shown(value)}"
 
 
-def _over_64_bits(header: Header, elements: list[int]) -> str:
+def _over_64_bits(header: Header, elements: list[int], first: int) -> str:
     index = next(index for index, value in enumerate(elements) if value >= 2**64)
     return (
-        f"input {header.name!r} is {header.datatype}: element {index}, "
+        f"input {header.name!r} is {header.datatype}: element {first + index}, "
         f"which is {shown(elements[index])}, is out of range"
     )

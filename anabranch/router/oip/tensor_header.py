@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from math import prod
 from typing import Any
 
@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from anabranch.components.tensors.datatypes import DTYPES, to_dtype
 from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.router.core import Array
 from anabranch.router.limits import ELEMENT, RequestLimits
 from anabranch.specs.excerpts import shown
 
@@ -55,6 +56,11 @@ def size_of(header: Header, limits: RequestLimits) -> int:
 def memory_of(header: Header, size: int) -> int:
     """Return the bytes that ``size`` elements count; InvalidRequest for an unknown datatype."""
     return size * (ELEMENT if header.datatype == "BYTES" else dtype_of(header).itemsize)
+
+
+def memory_of_arrays(arrays: Iterable[Array]) -> int:
+    """Return the bytes that decoded tensors count."""
+    return sum(one.size * ELEMENT if one.dtype.hasobject else one.nbytes for one in arrays)
 
 
 def check_together(headers: Collection[Header], limits: RequestLimits) -> None:

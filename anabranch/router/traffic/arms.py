@@ -18,7 +18,7 @@ from anabranch.router.core import (
     InferenceResponse,
     ModelMetadata,
 )
-from anabranch.router.limits import ConcurrencyLimit, RequestLimits
+from anabranch.router.limits import BytesUnderWay, ConcurrencyLimit, RequestLimits
 from anabranch.router.measure.tally import Judged, Report, Tally, keep_latest
 from anabranch.router.request_log.recording import RequestLogs
 from anabranch.router.table import RoutingTable
@@ -35,7 +35,8 @@ from anabranch.telemetry.sampling import UNTRACED, Sampler
 class Arms:
     """The revisions of a graph that one router reaches; ``apply`` a table before the first request.
 
-    ``heads`` gives the head of a revision, ``draw`` numbers of at least 0 and below 1. Only
+    ``heads`` gives the head of a revision, ``draw`` numbers of at least 0 and below 1.
+    What large requests hold counts in that of the ``process`` too, which graphs may share. Only
     requests that were routed count in an arm's tally, not those to a revision by its number.
     """
 
@@ -49,6 +50,7 @@ class Arms:
         samples: Samples | None = None,
         sampler: Sampler = UNTRACED,
         logs: RequestLogs | None = None,
+        process: BytesUnderWay | None = None,
     ) -> None:
         self.name = graph
         self.sampler = sampler
@@ -60,6 +62,8 @@ class Arms:
             max(1, limits.max_ongoing // 4), "may wait for explanations"
         )
         """Held by requests while they wait for an explanation, so that predictions have places."""
+        self.under_way = BytesUnderWay(limits.max_under_way, f"graph {graph!r}", process)
+        """What large requests hold; adapters count it."""
         self._heads = heads
         self._explainers_of = explainers
         self._samples = samples or Samples(limits)

@@ -10,7 +10,7 @@ from anabranch.router.grpc.lean_calls import LeanCalls, beside
 from anabranch.router.grpc.servers import RouterServer
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.listening import LeanServer
-from anabranch.router.limits import ConcurrencyLimit, RequestLimits
+from anabranch.router.limits import BytesUnderWay, ConcurrencyLimit, RequestLimits
 from anabranch.router.measure.metrics import Metrics
 from anabranch.router.request_log.recording import RequestLogs
 from anabranch.router.request_log.settings import LogSettings
@@ -32,11 +32,18 @@ _FAREWELL_S = 0.2
 class GraphRouter:
     """A router of ``graph`` that carries ``revision``, whose head is ``hosted``.
 
-    ``replica`` is a name that no other router of the graph has, or has had.
+    ``replica`` is a name that no other router of the graph has, or has had; ``process`` counts the
+    bytes under way of all routers in this process, where there may be several.
     """
 
     def __init__(
-        self, graph: str, revision: int, hosted: HostedHead, limits: RequestLimits, replica: str
+        self,
+        graph: str,
+        revision: int,
+        hosted: HostedHead,
+        limits: RequestLimits,
+        replica: str,
+        process: BytesUnderWay | None = None,
     ) -> None:
         self._timeout = hosted.plan.timeout
         heads = Heads(graph, revision, hosted.head)
@@ -44,7 +51,7 @@ class GraphRouter:
         self._logs = RequestLogs(graph, replica, LogSettings.from_env())
         self._arms = Arms(
             graph, heads, limits, explainers=partial(RemoteExplainers, graph), samples=samples,
-            sampler=hosted.sampler(), logs=self._logs,
+            sampler=hosted.sampler(), logs=self._logs, process=process,
         )  # fmt: skip
         self.source = ControllerSource(graph, replica)
         self._metrics = Metrics(graph)

@@ -15,6 +15,7 @@ from anabranch.components.source.imports import import_for_importer
 from anabranch.components.source.roots import drop
 from anabranch.graph.plan.plan import HEAD
 from anabranch.router.following import RETRY_S, Follower, line_of
+from anabranch.router.limits import BytesUnderWay
 from anabranch.router.traffic.polling import POLL_S, SEND_S
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.identity import serve_as
@@ -47,6 +48,7 @@ class PoolReplica:
         self._replica = os.urandom(8).hex()
         self._controller = ControllerActor()
         self._changed = asyncio.Event()
+        self._under_way: BytesUnderWay | None = None
         self._folder = Path(tempfile.mkdtemp(prefix="anabranch-pool-"))
         self._tenants = Tenants(self._build, self._changed.set)
         self._table = Follower(f"table of pool {pool!r}", self._next, self._tenants.apply)
@@ -95,8 +97,10 @@ class PoolReplica:
     async def _build(self, entry: TenantEntry) -> PoolTenant:
         serve_as(entry.graph, entry.revision)
         root = self._folder / os.urandom(8).hex()
+        if self._under_way is None:
+            self._under_way = BytesUnderWay(entry.limits.max_process, "all graphs of this process")
         try:
-            return await PoolTenant.start(entry, root)
+            return await PoolTenant.start(entry, root, self._under_way)
         except StartError as error:
             await asyncio.to_thread(_remove, root)
             raise RuntimeError(start_reason(str(error)) or str(error)) from None
@@ -111,12 +115,13 @@ class PoolTenant:
         self._root = root
 
     @classmethod
-    async def start(cls, entry: TenantEntry, root: Path) -> PoolTenant:
+    async def start(cls, entry: TenantEntry, root: Path, process: BytesUnderWay) -> PoolTenant:
         """Load a revision from its bundle, unpacked to ``root``, and answer. Raises StartError."""
         await asyncio.to_thread(_unpack, entry.bundle, root)
         hosted = await Hosted.start_beside(root / entry.spec, HEAD)
         head = await HostedHead.ready(hosted, "")
-        router = GraphRouter(entry.graph, entry.revision, head, entry.limits, os.urandom(8).hex())
+        replica = os.urandom(8).hex()
+        router = GraphRouter(entry.graph, entry.revision, head, entry.limits, replica, process)
         await router.start()
         return cls(head, router, root)
 

@@ -154,7 +154,7 @@ async def dies(asked: Asked, peer: Peer) -> None:
     await peer.until_closed()
 
 
-class Held:
+class HeldBytes:
     """A script that answers once it is let go, and says who has come."""
 
     def __init__(self) -> None:

@@ -16,7 +16,7 @@ from tests.router.gateway.scripted import (
     LIMITS,
     MIB,
     Asked,
-    Held,
+    HeldBytes,
     Peer,
     ScriptedRouter,
     come,
@@ -81,7 +81,7 @@ def test_a_body_that_is_not_at_hand_any_more_is_not_sent_again() -> None:
 
 
 def test_requests_go_to_the_router_with_least_to_do_and_else_in_turn() -> None:
-    held = Held()
+    held = HeldBytes()
 
     async def main() -> None:
         async with routed(held, ok, ok) as (control, client, routers):
@@ -315,7 +315,7 @@ def test_without_any_addresses_it_does_not_wait_for_ever(monkeypatch: pytest.Mon
 
 
 def test_a_router_that_is_not_listed_any_more_answers_what_it_has() -> None:
-    held = Held()
+    held = HeldBytes()
     closed = asyncio.Semaphore(0)
 
     async def script(asked: Asked, peer: Peer) -> None:

@@ -13,7 +13,7 @@ from anabranch.router.gateway.forwarded_body import AT_HAND
 from tests.router.gateway.scripted import (
     INFER,
     Asked,
-    Held,
+    HeldBytes,
     Peer,
     come,
     head,
@@ -156,7 +156,7 @@ def test_cookies_are_not_kept_nor_redirects_followed(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("is_large", [False, True])
 def test_a_client_that_leaves_ends_its_request_at_the_router(is_large: bool) -> None:
-    held = Held()
+    held = HeldBytes()
 
     async def main() -> None:
         async with routed(held) as (_, client, routers):

@@ -1,0 +1,53 @@
+"""Large replies go no faster than their clients take them, so that few of their bytes wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any, TypeAlias
+
+from anabranch.graph.calls.stepping import in_task
+from anabranch.router.errors import ClientGone, Headers
+
+Message: TypeAlias = MutableMapping[str, Any]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+STALLED_S = 30.0
+"""Longest time that a client may take nothing of a stream or of a large reply, in seconds."""
+RATE = 64 * 2**10
+"""Slowest that a client may take a large reply after that time, in bytes a second."""
+_PIECE = 256 * 2**10
+"""Bytes that are handed to the connection at a time."""
+
+
+def seconds_for(size: int) -> float:
+    """Return the time that a client may take for a large reply, in seconds."""
+    return STALLED_S + size / RATE
+
+
+def pieces_of(body: bytes) -> Iterator[bytes]:
+    """Yield a large body in pieces."""
+    for at in range(0, len(body), _PIECE):
+        yield body[at : at + _PIECE]
+
+
+async def send_piece(send: Send, body: bytes) -> None:
+    """Send a part of a body; a client that takes nothing for so long is gone."""
+    try:
+        async with asyncio.timeout(STALLED_S):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+    except TimeoutError:
+        raise ClientGone from None
+
+
+async def send_large(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Send a whole reply in pieces. ClientGone where the client is too slow."""
+    await in_task()
+    try:
+        async with asyncio.timeout(seconds_for(len(body))):
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            for piece in pieces_of(body):
+                await send_piece(send, piece)
+            await send({"type": "http.response.body", "body": b""})
+    except TimeoutError:
+        raise ClientGone from None
