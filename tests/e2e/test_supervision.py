@@ -25,10 +25,12 @@ class Double:
     def transform(self, x):
         return x * 2
 """
+HEAD = "anabranch.control.engine.head"
+SUPERVISOR = "anabranch.control.engine.supervision.supervisor"
 ALONE = {
     "GCS": "/gcs_server ",
     "dashboard": "/dashboard/dashboard.py",
-    "supervisor": "anabranch.control.engine.supervisor",
+    "supervisor": SUPERVISOR,
 }
 """Helpers that are replaced alone, and a part of their command lines."""
 BEHIND = {
@@ -40,7 +42,7 @@ BEHIND = {
 }
 WITH_RAY = {
     "raylet": "/raylet ",
-    "head": "anabranch.control.engine.head",
+    "head": HEAD,
     "dashboard agent": "ray::DashboardAgent",
     "runtime environment agent": "ray::RuntimeEnvAgent",
 }
@@ -167,9 +169,15 @@ def test_an_engine_in_the_foreground_ends_as_it_is_told_and_says_if_it_ends_by_i
         assert engine.process("doctor").returncode == 1
         with subprocess.Popen(up, env=engine.environment(), stderr=subprocess.PIPE) as second:
             until(lambda: engine.state is not None and engine.state.ready, 120)
-            for part in ("anabranch.control.engine.head", "anabranch.control.engine.supervisor"):
+            for part in (
+                HEAD,
+                SUPERVISOR,
+            ):
                 hit(engine, part, signal.SIGSTOP)
-            for part in ("anabranch.control.engine.head", "anabranch.control.engine.supervisor"):
+            for part in (
+                HEAD,
+                SUPERVISOR,
+            ):
                 hit(engine, part, signal.SIGKILL)
             assert second.wait(60) == 1
             assert second.stderr is not None

@@ -15,7 +15,8 @@ MOST_FILES = 18
 KNOWS_RAY = (
     "serve/",
     "control/controller.py",
-    *(f"control/engine/{name}.py" for name in ("boot", "driver", "head", "loopback", "node")),
+    *(f"control/engine/{name}.py" for name in ("boot", "driver", "head", "loopback")),
+    "control/engine/supervision/node.py",
     "control/reconcile/serving.py",
 )
 NAMES_UPPER = ("components/builtins.py",)

@@ -15,9 +15,10 @@ import psutil
 from anabranch.client.client import ControlClient
 from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState, read_state
 from anabranch.client.live import wait_live
-from anabranch.control.engine import flags, supervisor
+from anabranch.control.engine import flags
 from anabranch.control.engine.engine import is_running
-from anabranch.control.engine.helpers import Helper, helpers_of
+from anabranch.control.engine.supervision import supervisor
+from anabranch.control.engine.supervision.helpers import Helper, helpers_of
 from anabranch.errors import AnabranchError
 
 LEAST_FREE = 2**30

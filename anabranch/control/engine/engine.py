@@ -21,7 +21,7 @@ from anabranch.client.engine_state import (
     write_state,
 )
 from anabranch.client.live import wait_live
-from anabranch.control.engine import ports, processes, supervisor
+from anabranch.control.engine import ports, processes
 from anabranch.control.engine.home import examine_store, fold_store, locked, open_home
 from anabranch.control.engine.launch import (
     EngineOptions,
@@ -31,6 +31,7 @@ from anabranch.control.engine.launch import (
     reached_at,
 )
 from anabranch.control.engine.runtime import make_runtime, remove_runtime
+from anabranch.control.engine.supervision import supervisor
 from anabranch.errors import EngineError
 
 ANSWER_TIMEOUT_S = 60.0

@@ -22,7 +22,7 @@ def main() -> None:
     from ray._private import node
     from ray.scripts import scripts
 
-    from anabranch.control.engine.node import MendingNode
+    from anabranch.control.engine.supervision.node import MendingNode
 
     keep_loopback()
     # Ray starts the server wherever its dependencies are installed; there is no flag against it.

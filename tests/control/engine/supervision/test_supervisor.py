@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from anabranch.client.engine_state import EngineState, read_state, write_state
-from anabranch.control.engine import supervisor
 from anabranch.control.engine.flags import MARK
-from anabranch.control.engine.supervisor import Launch, Supervisor
+from anabranch.control.engine.supervision import supervisor
+from anabranch.control.engine.supervision.supervisor import Launch, Supervisor
 from anabranch.errors import EngineError
 from tests.waiting import until
 

@@ -19,7 +19,7 @@ import psutil
 
 from anabranch.client.engine_state import EngineState
 from anabranch.control.engine.launch import reached_at
-from anabranch.control.engine.stopped import StoppedProcesses
+from anabranch.control.engine.supervision.stopped import StoppedProcesses
 
 logger = logging.getLogger("anabranch.supervisor")
 

@@ -1,6 +1,6 @@
-"""The supervisor of an engine: ``python -m anabranch.control.engine.supervisor ARGUMENT…``.
+"""The supervisor of an engine: ``python -m`` with this module, and the arguments of Ray's head.
 
-It starts Ray's head with those arguments, and the driver that brings Serve and the control plane up
+It starts Ray's head, and the driver that brings Serve and the control plane up
 on it. From then on it watches both: helpers that do not answer are killed, and the head replaces
 those that can be replaced alone (``node.py``). Where the head itself has ended, or the engine does
 not answer, it starts Ray anew, and with it all graphs of the store.
@@ -36,7 +36,7 @@ from anabranch.client.engine_state import (
 )
 from anabranch.control.engine import processes
 from anabranch.control.engine.flags import GCS_STORAGE
-from anabranch.control.engine.helpers import helpers_of
+from anabranch.control.engine.supervision.helpers import helpers_of
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
 from anabranch.serve.sockets import FOLDER
@@ -48,6 +48,7 @@ MAX_RESTARTS = 5
 WINDOW_S = 600.0
 ADOPT = "ANABRANCH_ADOPT"
 """Variable with the id of a head that runs already, whose supervisor has ended."""
+MODULE = "anabranch.control.engine.supervision.supervisor"
 LOG = "logs/supervisor.log"
 """Its log, in the home."""
 STOP_S = 8.0
@@ -244,7 +245,7 @@ def start(
     log.parent.mkdir(exist_ok=True)
     with log.open(mode) as output:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "anabranch.control.engine.supervisor", *arguments],
+            [sys.executable, "-P", "-m", MODULE, *arguments],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env, cwd=home,
             start_new_session=True, pass_fds=list(fds),
         )  # fmt: skip

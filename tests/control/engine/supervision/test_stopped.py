@@ -9,9 +9,9 @@ import uuid
 import psutil
 import pytest
 
-from anabranch.control.engine import stopped
 from anabranch.control.engine.flags import MARK
-from anabranch.control.engine.stopped import StoppedProcesses
+from anabranch.control.engine.supervision import stopped
+from anabranch.control.engine.supervision.stopped import StoppedProcesses
 from tests.waiting import until
 
 

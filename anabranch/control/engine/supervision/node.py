@@ -9,7 +9,7 @@ from subprocess import Popen
 from ray._private.node import Node
 from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD, PROCESS_TYPE_GCS_SERVER
 
-from anabranch.control.engine import supervisor
+from anabranch.control.engine.supervision import supervisor
 
 
 class MendingNode(Node):

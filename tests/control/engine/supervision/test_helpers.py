@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from anabranch.client.engine_state import EngineState
-from anabranch.control.engine import helpers
-from anabranch.control.engine.helpers import Helper, Helpers, helpers_of
-from anabranch.control.engine.stopped import StoppedProcesses
+from anabranch.control.engine.supervision import helpers
+from anabranch.control.engine.supervision.helpers import Helper, Helpers, helpers_of
+from anabranch.control.engine.supervision.stopped import StoppedProcesses
 from tests.control.web import Answer, running
 from tests.ports import free_ports
 
