@@ -43,7 +43,7 @@ def keep_within(folder: Path, bounds: LogBounds) -> None:
     if total <= bounds.total:
         return
     in_use = _open_files(_PROCESSES)
-    for log in sorted(logs):
+    for log in sorted(logs, key=lambda log: log.written_at):
         if total <= bounds.total:
             return
         if log.file not in in_use:
