@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from anabranch.control.api.api import ControlApi
 from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.monitors import MonitorApi
+from anabranch.control.clock import SteadyClock
 from anabranch.control.housekeeping import Housekeeping
+from anabranch.control.lifecycle.clocks import is_ahead, timely
 from anabranch.control.observe.monitors import Monitors
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
@@ -49,9 +51,11 @@ class ControllerParts:
         self._lease = Lease(store)
         # Its own thread: a lease must not be lost because all others are busy.
         self._lease_thread = ThreadPoolExecutor(1, "lease")
+        self._store = store
+        clock = SteadyClock()
         releases = Releases(settings)
         catalogue = Catalogue(store, releases)
-        self._writer = TrafficWriter(store, catalogue, topics, totals, settings.grace)
+        self._writer = TrafficWriter(store, catalogue, topics, totals, settings.grace, clock)
         self.reconciler = Reconciler(
             settings,
             store,
@@ -65,7 +69,7 @@ class ControllerParts:
         self.rewards = RewardCounter(store.database, catalogue.of, [self.bandits])
         self.memory = DecisionMemory()
         self.traces = RecentTraces()
-        self.monitors = Monitors(store)
+        self.monitors = Monitors(store, clock)
         self._writer.watch(lambda: self.monitors.keep(topics.graphs()))
         self._writer.watch(lambda: self.memory.keep(topics.graphs()))
         self.api = ControlApi(
@@ -73,7 +77,7 @@ class ControllerParts:
             BanditApi(store, catalogue, self.bandits), self.traces,
             MonitorApi(store, self.monitors),
         )  # fmt: skip
-        rollouts = RolloutDriver(store, self._writer, totals, settings, self.monitors)
+        rollouts = RolloutDriver(store, self._writer, totals, settings, self.monitors, clock=clock)
         deliveries = Deliveries(store, settings)
         self._writer.watch(rollouts.wake)
         self._writer.watch(deliveries.wake)
@@ -93,7 +97,15 @@ class ControllerParts:
     async def publish(self) -> None:
         """Put the tables of all graphs in force, and begin to listen to their routers."""
         self.memory.begin()
+        await self._count_from_now()
         await self._writer.publish_all()
+
+    async def _count_from_now(self) -> None:
+        """Let what began in the future by our clock begin now."""
+        now = self._writer.clock()
+        for stored in await asyncio.to_thread(self._store.situations):
+            if is_ahead(stored.situation, now):
+                await self._writer.change(stored.situation.graph, timely)
 
     async def run(self) -> None:
         """Act until the lease is lost."""

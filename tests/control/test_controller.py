@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import pytest
 
 from anabranch.control import parts as parts_module
 from anabranch.control.controller import Controller
+from anabranch.control.lifecycle import operations
+from anabranch.control.lifecycle.operations import Intent, Moment
 from anabranch.control.reconcile import serving
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.lease import Lease
@@ -21,6 +25,7 @@ from anabranch.errors import EngineError, NotFound, Unavailable
 from anabranch.router.measure.tally import Report, Tally
 from anabranch.router.traffic.decisions import Decision
 from anabranch.router.traffic.feedback import TOO_EARLY, RewardEntry
+from anabranch.specs.models import Rollout
 from tests.control.control_api import SPEC
 
 GRAPHS = ("GET", "/graphs", "", b"")
@@ -199,3 +204,23 @@ def test_rewards_and_decisions_wait_for_the_store(settings: Settings) -> None:
         holder.close()
 
     asyncio.run(scenario())
+
+
+def test_a_clock_that_was_put_back_makes_no_step_wait(settings: Settings) -> None:
+    plan = Rollout.model_validate({"steps": [10, 50], "hold": "2m"})
+    ahead = Moment(time.time() + 7200, 600)
+    store = Store.open(settings.store)
+    for number, intent in ((1, Intent()), (2, Intent("rollout", rollout=plan))):
+        store.add_revision("digits", SPEC.replace("NAME", "digits"), "d", intent=intent)
+        store.change("digits", partial(operations.arrived, moment=ahead, number=number))
+
+    async def scenario() -> None:
+        one = await controller(settings)
+        await until(lambda: answers(one))
+        await stop(one)
+
+    asyncio.run(scenario())
+    rollout = store.situation("digits").situation.rollout
+    assert rollout is not None and rollout.since <= time.time()
+    assert "clock_put_back" in {event.kind for event in store.events("digits")}
+    store.close()
