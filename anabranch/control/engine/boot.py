@@ -58,7 +58,7 @@ def _start_faces(settings: Settings, token: str) -> None:
     ]
     try:
         if binary:
-            start_edge(Path(binary), address)
+            start_edge(Path(binary), address, settings.connections)
         serve.run_many(targets)
     except (RuntimeError, ray.exceptions.RayError) as error:
         raise EngineError(f"the gateway does not start: {_cause(error)}") from None

@@ -7,6 +7,8 @@
 | ANABRANCH_HTTP_HOST, ANABRANCH_HTTP_PORT | where the engine answers | 127.0.0.1, 8000 |
 | ANABRANCH_GRPC_PORT | port of the gRPC server, on the same host | 9000 |
 | ANABRANCH_MAX_BODY | most bytes of a request's body | 64 MiB |
+| ANABRANCH_CONNECTIONS | most connections of clients at the edge, over HTTP and gRPC | 4096 |
+| ANABRANCH_SOURCE_CONNECTIONS | most of these from one address, of which half may lie idle | 2048 |
 | ANABRANCH_MAX_BUNDLE | most bytes of a bundle, packed or not | 1 GiB |
 | ANABRANCH_DEPLOY_TIMEOUT | most seconds until a revision must be healthy | 600 |
 | ANABRANCH_INSTALL_TIMEOUT | most seconds for a bundle's requirements.txt | 600 |
@@ -37,9 +39,11 @@ from anabranch.environment import Environment, listed, number
 from anabranch.errors import ArtefactError, EngineError
 from anabranch.router.request_log.settings import LogSettings
 from anabranch.telemetry.log_settings import LogBounds
+from anabranch.serve.edge.crowding import ConnectionLimits
 from anabranch.telemetry.trace_settings import TraceSettings
 
 _GIB = 2**30
+_FEWEST_CONNECTIONS = 16
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Settings:
     http_port: int = 8000
     grpc_port: int = 9000
     max_body: int = 64 * 2**20
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     max_bundle: int = _GIB
     deploy_timeout: float = 600.0
     install_timeout: float = 600.0
@@ -78,6 +83,7 @@ class Settings:
             http_port=int(_number(variables, "ANABRANCH_HTTP_PORT", cls.http_port)),
             grpc_port=int(_number(variables, "ANABRANCH_GRPC_PORT", cls.grpc_port)),
             max_body=int(_number(variables, "ANABRANCH_MAX_BODY", cls.max_body)),
+            connections=_connections(variables),
             max_bundle=int(_number(variables, "ANABRANCH_MAX_BUNDLE", cls.max_bundle)),
             deploy_timeout=_number(variables, "ANABRANCH_DEPLOY_TIMEOUT", cls.deploy_timeout),
             install_timeout=_number(variables, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout),
@@ -117,6 +123,20 @@ class Settings:
 def store_url(env: Mapping[str, str], home: Path) -> str:
     """The URL of the store of an engine in ``home``, which may hold a password."""
     return Environment(env).text("ANABRANCH_STORE", f"sqlite:///{home / 'store.db'}")
+
+
+def _connections(variables: Environment) -> ConnectionLimits:
+    usual = ConnectionLimits()
+    total = int(_number(variables, "ANABRANCH_CONNECTIONS", usual.total))
+    source = int(_number(variables, "ANABRANCH_SOURCE_CONNECTIONS", min(usual.per_source, total)))
+    for name, value in (("ANABRANCH_CONNECTIONS", total), ("ANABRANCH_SOURCE_CONNECTIONS", source)):
+        if value < _FEWEST_CONNECTIONS:
+            raise EngineError(f"{name} is {value}, and must be at least {_FEWEST_CONNECTIONS}")
+    if source > total:
+        raise EngineError(
+            f"ANABRANCH_SOURCE_CONNECTIONS is {source}, over the {total} of ANABRANCH_CONNECTIONS"
+        )
+    return ConnectionLimits(total, source)
 
 
 def _artefacts(env: Mapping[str, str]) -> ArtefactSettings:

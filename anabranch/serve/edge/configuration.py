@@ -8,10 +8,19 @@ that has the same task, but for the servers, which hold at its start and change 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
+from anabranch.serve.edge.crowding import (
+    GRPC_SOURCES,
+    HTTP_SOURCES,
+    ConnectionLimits,
+    idle_rule,
+    source_rules,
+    sources,
+    too_many,
+)
 from anabranch.serve.edge.grpc_frontend import MAX_CALLS, grpc_frontend
 from anabranch.serve.edge.listener import HTTP, EdgeAddress
 from anabranch.serve.edge.routes import FRONT_BACKEND, GATEWAY_BACKEND, RETRY, backend_of_slot
@@ -23,7 +32,6 @@ BUFFER = 72 * 2**10
 """Bytes of a request that HAProxy holds: its headers must fit, and a small body does."""
 MAX_HEADERS = 1000
 """Most headers of a request or a reply; their size is limited by the buffer."""
-MAX_CONNECTIONS = 4096
 REQUEST_S = 8
 """Time that a client may take to send a request, as far as it fits into the buffer, in seconds."""
 IDLE_S = 600
@@ -47,10 +55,14 @@ _SERVER = f"{_INDENT}server "
 
 @dataclass(frozen=True)
 class EdgeOptions:
-    """``threads`` of HAProxy, and ``slots``: the most graphs that have routers at the edge."""
+    """``threads`` of HAProxy, and ``slots``: the most graphs that have routers at the edge.
+
+    ``connections``: the most of clients.
+    """
 
     threads: int
     slots: int = 1024
+    connections: ConnectionLimits = field(default_factory=ConnectionLimits)
 
 
 def configuration(
@@ -68,8 +80,9 @@ def configuration(
         f"# The edge's HAProxy on {address.host}, ports {address.http} and {address.grpc}",
         _section("global", _global(options)),
         _section("defaults", _defaults()),
-        _section("frontend http", _frontend()),
-        _section("frontend grpc", grpc_frontend(ROUTES_MAP)),
+        *(_section(f"backend {table}", sources()) for table in (HTTP_SOURCES, GRPC_SOURCES)),
+        _section("frontend http", _frontend(options.connections)),
+        _section("frontend grpc", grpc_frontend(ROUTES_MAP, options.connections.grpc)),
         *(
             "\n".join([f"backend {one}", *lines.get(one, ())])
             for one in [GATEWAY_BACKEND, FRONT_BACKEND, *slots]
@@ -89,7 +102,7 @@ def _section(title: str, lines: list[str]) -> str:
 
 def _global(options: EdgeOptions) -> list[str]:
     return [
-        f"maxconn {MAX_CONNECTIONS}",
+        f"maxconn {options.connections.total}",
         # Where the system grants fewer files, with as many connections as it grants.
         "no strict-limits",
         f"nbthread {options.threads}",
@@ -130,7 +143,7 @@ def _defaults() -> list[str]:
     ]
 
 
-def _frontend() -> list[str]:
+def _frontend(connections: ConnectionLimits) -> list[str]:
     """Return the rules by which requests over HTTP find their backend.
 
     HTTP/1.1 without Host is refused, as RFC 9112 (3.2) says.
@@ -140,7 +153,14 @@ def _frontend() -> list[str]:
         f"timeout http-request {REQUEST_S}s",
         f"timeout http-keep-alive {IDLE_S}s",
         "option http-buffer-request",
-        *(_page(status, text.format(REQUEST_S=REQUEST_S)) for status, text in _PAGES.items()),
+        "option http-ignore-probes",
+        *(
+            f"http-error {_page(status, text.format(REQUEST_S=REQUEST_S))}"
+            for status, text in _PAGES.items()
+        ),
+        f"maxconn {connections.total - connections.grpc.total}",
+        *source_rules(HTTP_SOURCES, connections, _page(429, too_many(connections))),
+        idle_rule(connections),
         "http-request deny deny_status 400 if HTTP_1.1 !{ req.hdr_cnt(host) gt 0 }",
         f"http-request set-var(txn.route) path,field(4,/),map_str({ROUTES_MAP})"
         " if { path_beg /v2/models/ }",
@@ -152,6 +172,7 @@ def _frontend() -> list[str]:
 
 
 def _page(status: int, message: str) -> str:
+    """Return a reply in JSON, as HAProxy's rules write it."""
     body = orjson.dumps({"error": message}).decode()
-    later = " hdr retry-after 1" if status == 503 else ""
-    return f"http-error status {status} content-type application/json string '{body}'{later}"
+    later = " hdr retry-after 1" if status in (429, 503) else ""
+    return f"status {status} content-type application/json string '{body}'{later}"

@@ -15,6 +15,12 @@ from __future__ import annotations
 from grpc import StatusCode
 
 from anabranch.router.grpc.messages import path
+from anabranch.serve.edge.crowding import (
+    GRPC_SOURCES,
+    ConnectionLimits,
+    source_rules,
+    too_many,
+)
 from anabranch.serve.edge.listener import GRPC
 from anabranch.serve.edge.routes import FRONT_BACKEND, RETRY
 
@@ -55,7 +61,7 @@ one message only if the message is not compressed.
 _ROUTED = "if { var(txn.route) -m found }"
 
 
-def grpc_frontend(routes_map: str) -> list[str]:
+def grpc_frontend(routes_map: str, connections: ConnectionLimits) -> list[str]:
     """Return the lines of the frontend; ``routes_map`` names the file of the map of graphs.
 
     A reply waits here until it is complete, or as long as the buffer. Then a router that died once
@@ -74,6 +80,12 @@ def grpc_frontend(routes_map: str) -> list[str]:
         "option http-no-delay",
         *(_error(status) for status in _STATUSES),
         "http-request reject if !HTTP_2.0",
+        f"maxconn {connections.total}",
+        *source_rules(
+            GRPC_SOURCES,
+            connections,
+            f"status 429 {_told(StatusCode.RESOURCE_EXHAUSTED, too_many(connections))}",
+        ),
         "stick-table type integer size 1 store conn_cur",
         f"acl infer pathq {path('ModelInfer')}",
         "acl in-time req.fhdr_cnt(grpc-timeout) eq 0",

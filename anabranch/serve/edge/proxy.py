@@ -14,7 +14,6 @@ from anabranch.errors import EngineError, StorageError
 from anabranch.files import disk_errors, replacing
 from anabranch.serve.edge.configuration import (
     CONFIGURATION,
-    MAX_CONNECTIONS,
     ROUTES_MAP,
     STATS_SOCKET,
     STOP_S,
@@ -144,7 +143,7 @@ class EdgeProxy:
     async def _spawn(self, patience: float = 0) -> EdgeProcess:
         """Start HAProxy with the present routes, and wait until it answers."""
         if not self._listeners:
-            self._listeners = await listen(self._address, MAX_CONNECTIONS, patience)
+            self._listeners = await listen(self._address, self._options.connections.total, patience)
         plan = self._plan(_EMPTY)
         self._write(plan)
         process = spawn(self._binary, self._folder, self._listeners)

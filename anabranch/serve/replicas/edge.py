@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from anabranch.router.following import RETRY_S, Follower
 from anabranch.serve.calls.control_link import ControllerLink
 from anabranch.serve.calls.controller import NAMESPACE
 from anabranch.serve.edge.configuration import EdgeOptions
+from anabranch.serve.edge.crowding import ConnectionLimits
 from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.proxy import EdgeProxy
 from anabranch.serve.edge.routes import FRONT, GATEWAY, EdgeRoute
@@ -47,9 +49,12 @@ class Edge:
     meanwhile, with the routers that it knows.
     """
 
-    async def __init__(self, binary: Path, address: EdgeAddress) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]  # Ray awaits it
+        self, binary: Path, address: EdgeAddress, connections: ConnectionLimits
+    ) -> None:
         write_logs()
         self._binary = binary
+        self._connections = connections
         self._address = address
         self._link = ControllerLink("edge")
         self._addresses = Follower("addresses", self._link.addresses, self._apply)
@@ -87,7 +92,11 @@ class Edge:
             GATEWAY: EdgeRoute((unix_address(folder / GATEWAY_SOCKET),), idempotent=False),
             FRONT: EdgeRoute((unix_address(folder / FRONT_SOCKET),), idempotent=False),
         }
-        options = EdgeOptions(threads=min(_MOST_THREADS, os.cpu_count() or 1))
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        options = EdgeOptions(
+            threads=min(_MOST_THREADS, os.cpu_count() or 1),
+            connections=self._connections.within(files),
+        )
         self._proxy = await EdgeProxy.start(
             self._binary, folder, options, self._address, self._shared
         )
@@ -116,7 +125,7 @@ class Edge:
         await self._proxy.apply({**routes, **self._shared})
 
 
-def start_edge(binary: Path, address: EdgeAddress) -> None:
+def start_edge(binary: Path, address: EdgeAddress, connections: ConnectionLimits) -> None:
     """Start the edge on the head node if it does not run, and wait until it has its ports.
 
     Raises EngineError where it cannot, or what Ray raises.
@@ -133,5 +142,5 @@ def start_edge(binary: Path, address: EdgeAddress) -> None:
         runtime_env=FORKED,
         scheduling_strategy=NodeAffinitySchedulingStrategy(head, soft=False),
     )
-    edge = configured.remote(binary, address)
+    edge = configured.remote(binary, address, connections)
     ray.get(edge.ready.remote(), timeout=_READY_S)

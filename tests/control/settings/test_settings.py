@@ -7,6 +7,7 @@ import pytest
 
 from anabranch.control.settings.settings import Settings
 from anabranch.errors import EngineError
+from anabranch.serve.edge.crowding import ConnectionLimits
 
 
 def test_defaults_follow_from_the_home(tmp_path: Path) -> None:
@@ -43,6 +44,21 @@ def test_variables_override(tmp_path: Path) -> None:
     assert settings.prometheus == "http://prometheus:9090/prefix"
     assert settings.webhooks == ("https://a/hooks", "http://[::1]:9")
     assert settings.request_logs == ("http://a/logs", "kafka://b:9092")
+
+
+def test_connections_are_limited_in_all_and_by_source() -> None:
+    def limits(**given: str) -> ConnectionLimits:
+        return Settings.from_env(
+            {f"ANABRANCH_{name}": value for name, value in given.items()}
+        ).connections
+
+    assert limits() == ConnectionLimits(4096, 2048)
+    assert limits(CONNECTIONS="100") == ConnectionLimits(100, 100)
+    assert limits(CONNECTIONS="9000", SOURCE_CONNECTIONS="9000") == ConnectionLimits(9000, 9000)
+    with pytest.raises(EngineError, match="ANABRANCH_CONNECTIONS is 15, and must be at least 16"):
+        limits(CONNECTIONS="15")
+    with pytest.raises(EngineError, match="ANABRANCH_SOURCE_CONNECTIONS is 5000, over the 4096 of"):
+        limits(SOURCE_CONNECTIONS="5000")
 
 
 @pytest.mark.parametrize("value", ["many", "-1", "nan", "inf"])

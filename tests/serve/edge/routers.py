@@ -15,12 +15,13 @@ from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
+from anabranch.serve.edge.configuration import EdgeOptions
 from anabranch.serve.edge.routes import FRONT, EdgeRoute
 from anabranch.serve.sockets import unix_address, unix_listener
 from tests.router.control import FakeControl
 from tests.router.grpc.conftest import Stub, connected
 from tests.serve.edge.http2 import framed
-from tests.serve.edge.servers import Server, Site, edge, read_head
+from tests.serve.edge.servers import OPTIONS, Server, Site, edge, read_head
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -70,13 +71,15 @@ def route_to_front(site: Site) -> EdgeRoute:
 
 
 @asynccontextmanager
-async def grpc_edge(limits: RequestLimits | None = None) -> AsyncIterator[GrpcSite]:
+async def grpc_edge(
+    limits: RequestLimits | None = None, options: EdgeOptions = OPTIONS
+) -> AsyncIterator[GrpcSite]:
     """An edge that knows its front, and no graph yet."""
     async with AsyncExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         # Clients may keep a connection for a while after they have closed its channel.
         patch.setattr("anabranch.serve.edge.process.STOP_S", 0)
-        site = await stack.enter_async_context(edge())
+        site = await stack.enter_async_context(edge(options))
         control = FakeControl()
         fronts = [FrontServer(control, limits or RequestLimits()) for _ in range(2)]
         for front in fronts:
@@ -121,11 +124,11 @@ async def router(site: Site, arms: Arms, name: str) -> AsyncIterator[Router]:
 
 @asynccontextmanager
 async def served_graphs(
-    graphs: Mapping[str, Arms],
+    graphs: Mapping[str, Arms], options: EdgeOptions = OPTIONS
 ) -> AsyncIterator[tuple[GrpcSite, dict[str, Router]]]:
     """An edge before one router of each graph, which may evaluate nothing again."""
     async with AsyncExitStack() as stack:
-        at = await stack.enter_async_context(grpc_edge())
+        at = await stack.enter_async_context(grpc_edge(options=options))
         found = {
             name: await stack.enter_async_context(router(at.site, arms, name))
             for name, arms in graphs.items()

@@ -173,10 +173,15 @@ def test_chunks_over_the_limit_are_refused(url: str) -> None:
     assert infer(url).status_code == 200
 
 
+def test_who_sends_nothing_is_told_nothing(hasty: str) -> None:
+    at = httpx.URL(hasty)
+    with socket.create_connection((at.host, at.port), timeout=20) as connection:
+        assert connection.recv(1) == b""
+
+
 @pytest.mark.parametrize(
     "start",
     [
-        b"",
         b"POST /v2/models/demo/infer HT",
         head(100)[:-4] + b"\r\nx-slow: a",
         head(100) + b"{",
