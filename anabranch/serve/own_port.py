@@ -140,7 +140,7 @@ class OwnPort:
         """Have ``http`` answer at a graph's port; EngineError where something else has it."""
         listener = await asyncio.to_thread(obtain, graph, host, port)
         accepting = await asyncio.get_running_loop().create_server(
-            http.protocol, sock=listener.dup(), backlog=BACKLOG
+            http.guest, sock=listener.dup(), backlog=BACKLOG
         )
         folder = unix_folder()
         name = f"{_prefix(graph, port)}{os.urandom(4).hex()}.sock"
@@ -161,7 +161,7 @@ class OwnPort:
         loop = asyncio.get_running_loop()
         for connection in waiting:
             with suppress(OSError):  # its client has gone
-                await loop.connect_accepted_socket(self._http.protocol, connection)
+                await loop.connect_accepted_socket(self._http.guest, connection)
 
 
 def _accepted(listener: socket.socket) -> Iterator[socket.socket]:

@@ -19,6 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from anabranch.graph.calls.stepping import begin
 from anabranch.router.http.lean_cycle import LeanCycle
 from anabranch.router.http.lean_head import (
+    CROWDED,
     MALFORMED,
     MAX_HEAD,
     TOO_LARGE,
@@ -57,8 +58,9 @@ class LeanProtocol(HttpToolsProtocol):
     server_state: LeanState
     cycle: LeanCycle | None  # type: ignore[assignment]
 
-    def __init__(self, config: Config, state: LeanState) -> None:
+    def __init__(self, config: Config, state: LeanState, is_guest: bool = False) -> None:
         super().__init__(config, state, {})
+        self._is_guest = is_guest
         self.timeout_keep_alive = IDLE_S  # type: ignore[assignment]  # a timer takes fractions
         self._context = copy_context()
         self._about: dict[str, Any] = {}
@@ -79,7 +81,8 @@ class LeanProtocol(HttpToolsProtocol):
         """Bytes that came since then."""
         self._refusal: Problem | None = None
         self._is_stepping = False
-        self._idle_since = 0.0
+        self.idle_since = 0.0
+        """When the last request ended or, if there was none, the connection began."""
 
     @property
     def under_way(self) -> int:
@@ -104,14 +107,17 @@ class LeanProtocol(HttpToolsProtocol):
             "scheme": self.scheme,
             "root_path": self.root_path,
         }
-        self._idle_since = self.loop.time()
+        self.idle_since = self.loop.time()
         self._watch(self.timeout_keep_alive)
+        if self._is_guest:
+            self.server_state.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request at work that its client has gone, and drop those that wait."""
         self._waiting.clear()
         self._reading = self._refusal = None
         self._unset_keepalive_if_required()
+        self.server_state.guests.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -197,7 +203,7 @@ class LeanProtocol(HttpToolsProtocol):
             self.loop.call_soon(self._go_on, context=self._context)
         else:
             self._adjust()
-            self._idle_since = self.loop.time()
+            self.idle_since = self.loop.time()
 
     # Called by the server, and by timers.
 
@@ -210,9 +216,16 @@ class LeanProtocol(HttpToolsProtocol):
             last.keep_alive = False
             self._is_last = True
 
+    def turn_away(self) -> None:
+        """End the connection, which has no request at work; one that is new is told why."""
+        if self.cycle is None and not self._in_head:
+            self._tell(*CROWDED)
+        else:
+            self.transport.close()
+
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection if it has been idle for long; one timer serves many requests."""
-        passed = 0.0 if self.under_way else self.loop.time() - self._idle_since
+        passed = 0.0 if self.under_way else self.loop.time() - self.idle_since
         if passed < self.timeout_keep_alive:
             self._watch(self.timeout_keep_alive - passed)
         else:
@@ -236,7 +249,7 @@ class LeanProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._is_free and not self._waiting:
-            self._idle_since = self.loop.time()
+            self.idle_since = self.loop.time()
             if self._refusal is not None:
                 self._tell(*self._refusal)
         if self._waiting or self._reading is not None or self.flow.read_paused:

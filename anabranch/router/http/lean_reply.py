@@ -12,6 +12,7 @@ from anabranch.router.errors import error_body
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 CLOSE = (b"connection", b"close")
 CHUNKED = (b"transfer-encoding", b"chunked")
+SERVICE_UNAVAILABLE = 503
 
 
 def message(status: int, headers: Headers, body: bytes) -> bytes:
@@ -45,4 +46,5 @@ def refusal(status: int, text: str, headers: Headers) -> bytes:
     """Return the bytes of a reply ``{"error": text}``, after which the connection is closed."""
     body = error_body(text)
     about = (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))
-    return message(status, [*headers, *about, CLOSE], body)
+    later = ((b"retry-after", b"1"),) if status == SERVICE_UNAVAILABLE else ()
+    return message(status, [*headers, *about, *later, CLOSE], body)

@@ -42,6 +42,13 @@ class LeanServer:
         """Return the protocol of a new connection."""
         return LeanProtocol(self._config, self._state)
 
+    def guest(self) -> LeanProtocol:
+        """Return the protocol of a new connection that no proxy has made.
+
+        There are at most MAX_GUESTS: beyond, those go that are idle for longest.
+        """
+        return LeanProtocol(self._config, self._state, is_guest=True)
+
     async def listen(self, sock: socket.socket) -> None:
         """Accept connections on a bound socket, of TCP or Unix, which is the server's from here on.
 

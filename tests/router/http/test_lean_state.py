@@ -1,0 +1,98 @@
+"""Connections that clients have to a lean server without a proxy between."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from anabranch.router.http import lean_state
+from anabranch.router.http.listening import LeanServer
+from tests.router.http.wire import Echo, Wire, ask, connect, replies, until
+
+
+@pytest.fixture(autouse=True)
+def three() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lean_state, "MAX_GUESTS", 3)
+        yield
+
+
+def guest(server: LeanServer) -> Wire:
+    wire = Wire()
+    wire.protocol = server.guest()
+    wire.protocol.connection_made(wire)
+    return wire
+
+
+async def answered(wire: Wire, count: int = 1) -> None:
+    await wire.feed(ask())
+    await until(lambda: len(replies(wire.sent)) == count)
+
+
+def test_the_one_that_is_idle_for_longest_goes_first() -> None:
+    async def main() -> None:
+        server = LeanServer(Echo().app)
+        first, second, third = (guest(server) for _ in range(3))
+        for wire in (second, first, third):
+            await answered(wire)
+        fourth = guest(server)
+        assert [wire.is_over for wire in (first, second, third, fourth)] == [False, True] + [
+            False
+        ] * 2
+        await answered(fourth)
+        await answered(first, 2)
+        guest(server)
+        assert third.is_over
+        assert not first.is_over
+        await server.close(0)
+
+    asyncio.run(main())
+
+
+def test_one_that_sent_nothing_is_told_why() -> None:
+    async def main() -> None:
+        server = LeanServer(Echo().app)
+        silent = guest(server)
+        half = guest(server)
+        await half.feed(ask()[:20])
+        await answered(guest(server))
+        guest(server)
+        guest(server)
+        (reply,) = replies(silent.sent)
+        assert (reply.status, dict(reply.headers)["retry-after"]) == (503, "1")
+        assert reply.json() == {"error": "there are too many connections; try again later"}
+        assert half.is_over
+        assert not half.sent
+        await server.close(0)
+
+    asyncio.run(main())
+
+
+def test_those_at_work_stay_and_the_new_one_goes() -> None:
+    async def main() -> None:
+        server = LeanServer(Echo().app)
+        busy = [guest(server) for _ in range(3)]
+        for wire in busy:
+            await wire.feed(ask("/wait/1000"))
+        new = guest(server)
+        assert replies(new.sent)[0].status == 503
+        assert new.is_over
+        await until(lambda: all(len(replies(wire.sent)) == 1 for wire in busy))
+        await server.close(0)
+
+    asyncio.run(main())
+
+
+def test_one_that_has_gone_leaves_its_place_and_those_of_proxies_take_none() -> None:
+    async def main() -> None:
+        server = LeanServer(Echo().app)
+        proxies = [connect(server) for _ in range(5)]
+        guests = [guest(server) for _ in range(3)]
+        await guests[0].hang_up()
+        guests[0] = guest(server)
+        assert not any(wire.is_over for wire in (*proxies, *guests))
+        await server.close(0)
+
+    asyncio.run(main())
