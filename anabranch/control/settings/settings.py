@@ -38,8 +38,8 @@ from anabranch.control.settings.log_sinks import SCHEMES
 from anabranch.environment import Environment, listed, number
 from anabranch.errors import ArtefactError, EngineError
 from anabranch.router.request_log.settings import LogSettings
-from anabranch.telemetry.log_settings import LogBounds
 from anabranch.serve.edge.crowding import ConnectionLimits
+from anabranch.telemetry.log_settings import LogBounds
 from anabranch.telemetry.trace_settings import TraceSettings
 
 _GIB = 2**30
