@@ -102,7 +102,7 @@ class EdgeProxy:
             await self._reconcile()
         except EngineError:
             self._unsettled.set()
-            if not await process.ends_within(_LAST_BREATH_S):
+            if process is self._process and not await process.ends_within(_LAST_BREATH_S):
                 raise
 
     async def close(self) -> None:

@@ -15,6 +15,7 @@ import psutil
 import pytest
 import uvloop
 
+from anabranch.errors import EngineError
 from anabranch.serve.edge.configuration import EdgeOptions
 from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.proxy import EdgeProxy
@@ -123,6 +124,30 @@ def test_routes_that_come_while_haproxy_is_dead_are_those_of_the_successor() -> 
                 await site.proxy.apply({"a": route(*servers)})
                 reply = await ask(site.port, "/v2/models/a/infer")
                 assert reply.document[0] == servers[0].name
+
+    asyncio.run(main())
+
+
+def test_routes_that_no_haproxy_took_because_it_was_replaced_are_put_in_force_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        async with edge() as site, Server(site.folder, "r") as router:
+            old = site.proxy._process
+            reconcile = site.proxy._reconcile
+
+            async def too_late() -> None:
+                monkeypatch.setattr(site.proxy, "_reconcile", reconcile)
+                kill(old.pid)
+                await eventually(replaced)
+                raise EngineError("HAProxy does not answer")
+
+            async def replaced() -> bool:
+                return site.proxy._process is not old
+
+            monkeypatch.setattr(site.proxy, "_reconcile", too_late)
+            await site.proxy.apply({"a": route(router)})
+            assert (await ask(site.port, PATH)).document[0] == "r"
 
     asyncio.run(main())
 
