@@ -38,17 +38,25 @@ class Housekeeping:
     async def run(self) -> None:
         """Make a round each minute, for ever."""
         while True:
-            try:
-                await asyncio.to_thread(self.round)
-            except (AnabranchError, OSError) as error:
-                logger.warning("the housekeeping has to wait: %s", error)
+            await asyncio.to_thread(self.round)
             await asyncio.sleep(PERIOD_S)
 
     def round(self) -> None:
-        """Bring the store's write-ahead log into its file, and remove what nobody needs."""
-        self._store.database.checkpoint()
+        """Remove what nobody needs, and bring the store's write-ahead log into its file.
+
+        What makes room on a full disk comes first; what fails is logged, and keeps nothing else.
+        """
+        for work in (self._bound_logs, self._collect_bundles, self._store.database.checkpoint):
+            try:
+                work()
+            except (AnabranchError, OSError) as error:
+                logger.warning("the housekeeping has to wait: %s", error)
+
+    def _bound_logs(self) -> None:
+        keep_within(self._logs(), self._bounds)
+
+    def _collect_bundles(self) -> None:
         before = time.time() - self._bundle_age
         gone = self._bundles.collect(self._store.digests(), before)
         if gone:
             logger.info("removed %d bundles that no revision uses", len(gone))
-        keep_within(self._logs(), self._bounds)

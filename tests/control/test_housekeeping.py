@@ -103,3 +103,17 @@ def test_logs_are_kept_within_their_bounds(tmp_path: Path) -> None:
     housekeeping_of(tmp_path, store).round()
     assert "were left out" in (tmp_path / "logs" / "worker.err").read_text()
     store.close()
+
+
+def test_what_fails_keeps_nothing_else(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def no_ray() -> Path:
+        raise Unavailable("this process is not connected to Ray")
+
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store.add_revision("digits", "spec", "d")
+    settings = Settings.from_env({"ANABRANCH_HOME": str(tmp_path)})
+    with caplog.at_level(logging.WARNING, "anabranch.control"):
+        Housekeeping(settings, store, no_ray).round()
+    assert "has to wait: this process is not connected to Ray" in caplog.text
+    assert has_in_the_file_alone(tmp_path / "store.db", 1)
+    store.close()
