@@ -273,8 +273,8 @@ def test_a_backup_is_made_and_restored_and_said(home, tmp_path):
     store.add_revision("pair", GOOD, "0" * 64)
     store.close()
     made = run("backup", tmp_path / "b.zip", home=home)
-    assert made.stdout == f"{tmp_path / 'b.zip'} holds 1 graphs (pair), 1 revisions, 0 bundles\n"
-    assert "1 bundles are missing, and their revisions cannot be started: 0000" in made.stderr
+    assert made.stdout == f"{tmp_path / 'b.zip'} holds 1 graph (pair), 1 revision, 0 bundles\n"
+    assert "without 1 bundle, whose revisions cannot be started: 0000" in made.stderr
     again = run("backup", tmp_path / "b.zip", home=home)
     assert again.returncode == 1
     assert again.stderr.endswith("name another file, or replace it with --replace\n")

@@ -71,12 +71,17 @@ def restore(
 def _show(made: Backup, holds: str, output: options.Format) -> None:
     if made.missing:
         warn(
-            f"{len(made.missing)} bundles are missing, and their revisions cannot be started:"
+            f"without {_count(len(made.missing), 'bundle')}, whose revisions cannot be started:"
             f" {', '.join(one[:12] for one in made.missing)}"
         )
     options.show(asdict(made), output, lambda _: f"{holds} {_counts(made)}")
 
 
 def _counts(made: Backup) -> str:
-    graphs = f"{len(made.graphs)} graphs" + (f" ({', '.join(made.graphs)})" if made.graphs else "")
-    return f"{graphs}, {made.revisions} revisions, {made.bundles} bundles"
+    named = f" ({', '.join(made.graphs)})" if made.graphs else ""
+    counts = (_count(made.revisions, "revision"), _count(made.bundles, "bundle"))
+    return f"{_count(len(made.graphs), 'graph')}{named}, {', '.join(counts)}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

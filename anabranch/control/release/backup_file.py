@@ -110,8 +110,13 @@ def read_backup(source: Path, store: Path, bundles: Path, *, replace: bool) -> B
             copy = Path(folder) / STORE
             copy.write_bytes(archive.read(STORE))
             _check(copy)
-            contents, kept = _contents(copy), BundleStore(bundles)
-            missing = tuple(one for one in contents.digests if not _take(archive, kept, one))
+            contents, held = _contents(copy), set(archive.namelist())
+            there = [one for one in contents.digests if _name(one) in held]
+            for one in there:
+                _bundle(archive, one)
+            for one in there:
+                BundleStore(bundles).put(_bundle(archive, one))
+            missing = tuple(one for one in contents.digests if one not in there)
             backup = _described(source, contents, missing, archive)
             _swap(copy, store)
     return backup
@@ -182,18 +187,15 @@ def _add(archive: zipfile.ZipFile, kept: BundleStore, name: str) -> bool:
     return True
 
 
-def _take(archive: zipfile.ZipFile, kept: BundleStore, name: str) -> bool:
-    """Keep a bundle of the backup, if it has it; EngineError if it is not what its digest says."""
-    if _name(name) not in archive.namelist():
-        return False
+def _bundle(archive: zipfile.ZipFile, name: str) -> dict[str, bytes]:
+    """The files of a bundle in the backup; EngineError if they are not what the digest says."""
     try:
         files = unpack(archive.read(_name(name)), _UNLIMITED)
     except RequestError as error:
         raise _damaged(archive, f"{_name(name)}: {error}") from error
     if digest(files) != name:
         raise _damaged(archive, f"{_name(name)} is not what its name says")
-    kept.put(files)
-    return True
+    return files
 
 
 def _open(source: Path) -> zipfile.ZipFile:
@@ -251,11 +253,12 @@ def _swap(copy: Path, store: Path) -> None:
     Whenever this is cut short, ``up`` finds the old store, the new one, or says that it is missing.
     """
     aside = store.with_name(f"{store.name}{REPLACED}")
-    if store.exists():
-        log_of(aside).unlink(missing_ok=True)
-        store.replace(aside)
-    if log_of(store).exists():
-        log_of(store).replace(log_of(aside))
+    if store.exists() or log_of(store).exists():
+        for former in (aside, log_of(aside)):
+            former.unlink(missing_ok=True)
+    for old, new in ((store, aside), (log_of(store), log_of(aside))):
+        if old.exists():
+            old.replace(new)
     store.with_name(f"{store.name}-shm").unlink(missing_ok=True)
     with replacing(store) as file:
         file.write(copy.read_bytes())

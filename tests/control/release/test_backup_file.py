@@ -235,6 +235,18 @@ def test_what_is_no_sound_backup_changes_nothing(
     home.store.close()
 
 
+def test_a_log_without_its_store_goes_aside_too(tmp_path: Path) -> None:
+    source = backed_up(tmp_path, "digits")
+    live = Home(tmp_path / "live", "iris")
+    shutil.copytree(tmp_path / "live", tmp_path / "b")
+    live.store.close()
+    (tmp_path / "b" / "store.db").rename(tmp_path / "b" / "store.db.replaced")
+    back = restored(source, tmp_path / "b", replace=True)
+    assert back.graphs() == ["digits"]
+    assert "store.db.replaced" not in names(tmp_path / "b")
+    back.store.close()
+
+
 def test_a_bundle_that_is_another_than_its_digest_says_is_refused(tmp_path: Path) -> None:
     other = BundleStore(tmp_path / "other")
     data = other.path(other.put({"graph.yaml": b"another"})).read_bytes()
