@@ -43,6 +43,8 @@ from anabranch.telemetry.exposition import exposition
 
 UPLOADS = 4
 """Largest bodies of the control API that may be on their way at once."""
+MAX_BODY = 64 * 2**10
+"""Largest body of a request to the repository, in bytes."""
 CONTROL = "/control/v1"
 _MODELS = "/v2/models/"
 _REPOSITORY = "/v2/repository/models/"
@@ -74,8 +76,9 @@ class Gateway:
         self._forwarder = forwarder
         self._console = Console(control, loopback)
         self._limits = limits
-        self._body = BodyRule.of(limits)
-        self._upload = self._body._replace(
+        rule = BodyRule.of(limits)
+        self._body = rule._replace(limit=MAX_BODY)
+        self._upload = rule._replace(
             limit=max_upload, timeout=upload_timeout, arriving=Arriving(UPLOADS * max_upload)
         )
         self._routes: dict[str, dict[str, Handler]] = {

@@ -158,7 +158,7 @@ def test_the_repository_index(serve: Serve, body: bytes, expected: list[dict[str
     assert httpx.post(f"{url}/v2/repository/index", content=body).json() == expected
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b'{"ready": 1}', b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"ready": 1}', b"\xff", b"[" * 60_000])
 def test_a_malformed_index_request(serve: Serve, body: bytes) -> None:
     url = serve(gateway())
     message(httpx.post(f"{url}/v2/repository/index", content=body), 400)
@@ -292,6 +292,12 @@ def test_a_caller_without_the_token_is_refused_before_the_body_is_read(serve: Se
 
 def test_errors_of_the_control_api_become_responses(serve: Serve) -> None:
     assert message(httpx.get(f"{serve(gateway())}/control/v1/refuse"), 400) == "refused"
+
+
+def test_bodies_about_the_repository_are_small(serve: Serve) -> None:
+    large = b'{"ready": true, "more": "%b"}' % (b"x" * 2**16)
+    told = message(httpx.post(f"{serve(gateway())}/v2/repository/index", content=large), 413)
+    assert told == "the body is over the limit of 65536 bytes"
 
 
 def test_uploads_have_a_limit_of_their_own(serve: Serve) -> None:
