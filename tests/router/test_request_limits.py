@@ -195,3 +195,19 @@ def test_limits_grow_with_the_body_and_never_shrink() -> None:
     assert (large.max_decoded, large.max_output) == (4 * usual.max_decoded, 4 * usual.max_output)
     small = RequestLimits.for_body(1000)
     assert (small.max_body, small.max_decoded) == (1000, usual.max_decoded)
+
+
+@pytest.mark.parametrize("shape", [[1], [2**20, 0], [2**20]])
+@pytest.mark.parametrize("piece", [b'"a"', b"[]", b'["a"]'])
+def test_texts_and_lists_are_counted_before_they_are_decoded(
+    piece: bytes, shape: list[int]
+) -> None:
+    """However few the shape says there are: they would take a gigabyte."""
+    limits = RequestLimits(max_decoded=ELEMENT * 2**20)
+    data = b"[%b]" % b",".join([piece] * (2**20 + 1))
+    tensor = b'{"name":"x","datatype":"BYTES","shape":%b,"data":%b}'
+    document = b'{"inputs":[%b]}' % (tensor % (json.dumps(shape).encode(), data))
+    reason = "texts and lists, over the limit of 1048576"
+    refused(lambda: decode.decode_request(document, limits), reason)
+    graph = ModelMetadata("demo", ("1",), "", (TensorMetadata("x", "BYTES", (-1,)),), ())
+    refused(lambda: decode_generate(b'{"x":%b}' % data, graph, limits), reason)

@@ -34,7 +34,7 @@ from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import LARGE, RequestLimits
 from anabranch.router.oip.encode import described
 from anabranch.router.oip.json_body import parsed
-from anabranch.router.oip.json_elements import decode_elements
+from anabranch.router.oip.json_elements import check_texts, decode_elements
 from anabranch.router.oip.parameters import check_names, check_parameters
 from anabranch.router.oip.tensor_header import Header, check_together
 from anabranch.specs.excerpts import hint
@@ -117,6 +117,8 @@ def _read(tensor: TensorMetadata, raw: bytes, limits: RequestLimits) -> _Value:
     if depth > limits.max_rank:
         raise InvalidRequest(f"input {tensor.name!r} is nested too deeply")
     text = tensor.datatype == "BYTES"
+    if text:
+        check_texts(tensor.name, raw, limits)
     shape = _shape_of_texts(tensor.name, raw, depth) if text else _shape_of_numbers(raw, depth)
     lacking = len(tensor.shape) - depth if depth else max(1, len(tensor.shape))
     if lacking > 0:

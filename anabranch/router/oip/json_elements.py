@@ -19,9 +19,9 @@ from msgspec import Meta
 
 from anabranch.components.tensors.arrays import to_bf16
 from anabranch.components.tensors.datatypes import BF16
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.router.core import Array
-from anabranch.router.limits import RequestLimits
+from anabranch.router.limits import ELEMENT, LARGE, RequestLimits
 from anabranch.router.oip.tensor_header import Header, dtype_of, size_of
 from anabranch.specs.excerpts import shown
 
@@ -82,6 +82,7 @@ def decode_elements(header: Header, data: bytes, limits: RequestLimits) -> Array
     size = size_of(header, limits)
     nested = len(header.shape) > 1 and _IS_NESTED(data) is not None
     if header.datatype == "BYTES":
+        check_texts(header.name, data, limits)
         elements = _nested_strings(header, data) if nested else _decode(header, data)
     else:
         _check_filled(header, data, size)
@@ -144,6 +145,21 @@ def _slice(header: Header, text: bytes, first: int, nested: bool) -> list[Any]:
             f"input {header.name!r} is {header.datatype}: there is something else than numbers "
             f"from element {first} of its data on"
         ) from None
+
+
+def check_texts(name: str, data: bytes, limits: RequestLimits) -> None:
+    """Raise TooLarge where long data would be more texts, and lists of texts, than fit the limits.
+
+    Whatever the shape says, all are decoded. Quotes and brackets inside of texts count, too.
+    """
+    if len(data) <= LARGE:
+        return
+    most, found = limits.max_decoded // ELEMENT, data.count(b'"') // 2 + data.count(b"[")
+    if found > most:
+        raise TooLarge(
+            f"input {name!r}: its data has {found} texts and lists, over the limit of {most}; "
+            "send flat data, or binary data"
+        )
 
 
 def _check_filled(header: Header, data: bytes, size: int) -> None:
