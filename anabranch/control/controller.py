@@ -168,6 +168,14 @@ class Controller:
         """Take a revision's monitor results; see ``Monitors``. Unavailable without the lease."""
         await self._acting().monitors.take(graph, revision, results, turns)
 
+    async def hung(self, graph: str, revision: int, node: str, seconds: float) -> None:
+        """Log that a node has held the event loop of its process, which ends. Unavailable without
+        the lease.
+        """
+        message = f"node {node!r} held the event loop for {seconds:g}s; its process is replaced"
+        log, data = self._acting().store.log, {"node": node, "seconds": seconds}
+        await asyncio.to_thread(log, graph, revision, "node_hung", message, data)
+
     async def traced(self, spans: Sequence[Span]) -> None:
         """Spans that are to be shown. Unavailable while the store is not ours."""
         self._acting().traces.take(spans)

@@ -48,6 +48,7 @@ class ControllerParts:
         totals: ArmTotals,
         pools: Pools,
     ) -> None:
+        self.store = store
         self._lease = Lease(store)
         # Its own thread: a lease must not be lost because all others are busy.
         self._lease_thread = ThreadPoolExecutor(1, "lease")

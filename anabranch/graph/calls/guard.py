@@ -13,6 +13,7 @@ import types
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import Any, TypeVar
 
 from anabranch.components.raised import pass_cancellation, pass_interrupt, text_of
@@ -23,6 +24,7 @@ from anabranch.errors import (
     RequestError,
     Unavailable,
 )
+from anabranch.graph.calls.watch import WATCH, LoopCaller
 
 T = TypeVar("T")
 _ON_PURPOSE = (RequestError, NodeError, Unavailable, DeadlineExceeded)
@@ -50,19 +52,26 @@ def called(node: str, call: Callable[[], T]) -> T:
 
 
 @types.coroutine
-def awaited(node: str, call: Callable[[], Any]) -> Generator[Any, Any, Any]:
+def awaited(caller: LoopCaller, call: Callable[[], Any]) -> Generator[Any, Any, Any]:
     """Await what a component's function returns; raise its errors as errors of the node.
 
     A cancellation of the current task from outside is raised as it is.
     """
+    node = caller.node
     work = called(node, call)
     step, own = partial(work.send, None), 0
     while True:
         before = _cancellations()
+        if not WATCH.awake:
+            WATCH.wake()
+        WATCH.since = perf_counter()
+        WATCH.lane = caller
         try:
             waits_for, end = step(), None
         except BaseException as raised:
             waits_for, end = None, raised
+        finally:
+            WATCH.lane = None
         own = max(0, own + _cancellations() - before)
         if end is not None:
             yield from _take_back(own)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
@@ -19,8 +19,10 @@ from anabranch.errors import AnabranchError
 from anabranch.graph.calls.counts import NodeCounts
 from anabranch.graph.calls.guard import awaited, called, translate
 from anabranch.graph.calls.interrupt import GRACE, STUCK, InterruptibleCall, stuck
-from anabranch.graph.calls.pace import CallPace
+from anabranch.graph.calls.pace import FAST, CallPace
 from anabranch.graph.calls.values import Convert, identity
+from anabranch.graph.calls.watch import WATCH
+from anabranch.telemetry.logs import SERVED
 
 MAX_THREADS = 16
 """Threads per process that slow synchronous components share."""
@@ -29,9 +31,13 @@ clock = time.perf_counter
 
 
 class Lanes:
-    """The threads that the components of one process share, and whether all run on the loop."""
+    """The threads that the components of one process share, and whether all run on the loop.
 
-    def __init__(self) -> None:
+    The nodes ``threads_only`` never run on the loop, however fast they are.
+    """
+
+    def __init__(self, threads_only: Collection[str] = ()) -> None:
+        self.threads_only = frozenset(threads_only)
         self.off_loop = 0
         """Components that do not run on the loop just now."""
         self._pool: ThreadPoolExecutor | None = None
@@ -90,7 +96,10 @@ class Lane:
         self.node = bound.node
         self.is_async = bound.is_async
         self._lanes = lanes
-        self.pace = CallPace()
+        self.served = SERVED.get()
+        """The graph and the revision of a component in a process that serves several."""
+        self._fast = 0.0 if bound.node in lanes.threads_only else FAST
+        self.pace = CallPace(self._fast)
         """Of calls by single requests."""
         self.places = max(1, int(getattr(bound.instance, "max_concurrency", 1)))
         self.calls: set[InterruptibleCall] = set()
@@ -141,7 +150,7 @@ class Lane:
     async def _run(self, call: Callable[[], Any], counts: NodeCounts | None) -> Done:
         asked = clock()
         if self.is_async:
-            return Done(await awaited(self.node, call), clock() - asked)
+            return Done(await awaited(self, call), clock() - asked)
         await self._limit.acquire()
         if self._is_here:
             self._limit.release()
@@ -201,10 +210,14 @@ class Lane:
 
     def _here(self, call: Callable[[], Any]) -> Done:
         """Call a component that moved to the loop while this call waited for its place."""
-        started = clock()
+        if not WATCH.awake:
+            WATCH.wake()
+        started = WATCH.since = clock()
+        WATCH.lane = self
         try:
             value = called(self.node, call)
         finally:
+            WATCH.lane = None
             now = clock()
             self.note(now - started, now)
         return Done(value, now - started, started)

@@ -33,8 +33,8 @@ class BatchLane(Lane):
 
     def __init__(self, bound: Bound, lanes: Lanes, held: bool) -> None:
         super().__init__(bound, lanes)
-        self.pace = CallPace(0.0 if held else DIRECT)
-        self._batches = CallPace()
+        self.pace = CallPace(0.0 if held else min(self._fast, DIRECT))
+        self._batches = CallPace(self._fast)
 
     @property
     def _is_here(self) -> bool:

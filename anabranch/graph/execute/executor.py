@@ -15,7 +15,7 @@ the node that was picked and takes over its value.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing
 from functools import lru_cache
 from typing import Any, Protocol
@@ -75,11 +75,12 @@ class Evaluator:
         notice: Notice = unnoticed,
         counts: Counts | None = None,
         offer: Offer | None = None,
+        threads_only: Collection[str] = (),
     ) -> None:
         self._vertices = Vertices(plan, bound, calls, orchestrates)
         watched = None if offer is None else Observer(plan, self._vertices, bound, offer)
         self._observer = watched or None
-        self._lanes = Lanes()
+        self._lanes = Lanes(threads_only)
         self._left_behind = LeftBehind()
         self._steps = StepFactory(
             self._vertices, bound, calls, self._lanes, self._lazily, notice, counts
@@ -176,7 +177,10 @@ def _settled(value: Any) -> Any:
 
 
 class HeadExecutor:
-    """Evaluates a graph's outputs. Without ``calls``, the whole graph runs in this process."""
+    """Evaluates a graph's outputs. Without ``calls``, the whole graph runs in this process.
+
+    Nodes that are ``threads_only`` are never called on the event loop.
+    """
 
     def __init__(
         self,
@@ -186,9 +190,12 @@ class HeadExecutor:
         notice: Notice = unnoticed,
         counts: Counts | None = None,
         offer: Offer | None = None,
+        threads_only: Collection[str] = (),
     ) -> None:
         self._plan = plan
-        self._evaluator = Evaluator(plan, bound, calls or {}, True, notice, counts, offer)
+        self._evaluator = Evaluator(
+            plan, bound, calls or {}, True, notice, counts, offer, threads_only
+        )
         self._access = {
             name: (str(ref.output), identity)
             if ref.node is None
@@ -285,10 +292,11 @@ class SegmentExecutor:
         notice: Notice = unnoticed,
         counts: Counts | None = None,
         offer: Offer | None = None,
+        threads_only: Collection[str] = (),
     ) -> None:
         self.segment = segment
         self._bound = bound
-        self._evaluator = Evaluator(plan, bound, {}, False, notice, counts, offer)
+        self._evaluator = Evaluator(plan, bound, {}, False, notice, counts, offer, threads_only)
 
     async def run(
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context

@@ -10,7 +10,7 @@ from typing import Any
 from anabranch.components.contract import Bound
 from anabranch.errors import NodeError
 from anabranch.graph.calls.counts import Counts, NodeCounts
-from anabranch.graph.calls.lanes import Lanes
+from anabranch.graph.calls.lanes import Lane, Lanes
 from anabranch.graph.calls.values import (
     Convert,
     accessor,
@@ -169,10 +169,10 @@ class StepFactory:
         """Return the counts of a node; None if nothing is counted."""
         return None if self.counts is None else self.counts.node(name)
 
-    def source(self, name: str) -> tuple[Invoke, Convert]:
-        """How a node that streams is called, and how what it yields becomes its value."""
+    def source(self, name: str) -> tuple[Invoke, Convert, Lane]:
+        """How a node that streams is called, how what it yields becomes its value, and its lane."""
         node = self._vertices.node(name)
-        return self._invoke(node), self._finish(node, name)
+        return self._invoke(node), self._finish(node, name), self._lanes[name]
 
     def _invoke(self, node: PlannedNode) -> Invoke:
         bound, parameters = self._bound[node.name], self._parameters(node)

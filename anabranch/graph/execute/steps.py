@@ -16,6 +16,7 @@ from anabranch.graph.calls.counts import Counts, NodeCounts
 from anabranch.graph.calls.lanes import Lane, clock
 from anabranch.graph.calls.pace import SLOW
 from anabranch.graph.calls.values import UNSET, Convert, identity
+from anabranch.graph.calls.watch import WATCH
 from anabranch.graph.execute.policy import FAILURES, Policy
 from anabranch.graph.execute.run import Frame, Run, Schedule
 from anabranch.telemetry.logs import NODE
@@ -62,7 +63,10 @@ class NodeStep:
         NODE.set(self._node)
         counts = self._counts if context.is_traffic else None
         invoke = self._invoke if context.trace is None else self._recorded
-        started = clock()
+        if not WATCH.awake:
+            WATCH.wake()
+        started = WATCH.since = clock()
+        WATCH.lane = self._lane
         try:
             frame[self.slot] = self._finish(invoke(frame, context))
         except BaseException as error:
@@ -71,6 +75,7 @@ class NodeStep:
                 counts.failed(found)
             raise found from error
         finally:
+            WATCH.lane = None
             now = clock()
             seconds = now - started
             if seconds > SLOW or self._pace.was_slow:

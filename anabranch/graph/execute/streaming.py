@@ -20,7 +20,7 @@ from anabranch.components.contract import Bound, Context
 from anabranch.errors import AnabranchError, InvalidRequest, LoadError
 from anabranch.graph.calls.counts import NodeCounts
 from anabranch.graph.calls.guard import awaited, called
-from anabranch.graph.calls.lanes import clock
+from anabranch.graph.calls.lanes import Lane, clock
 from anabranch.graph.calls.values import Convert, identity, route_converter
 from anabranch.graph.execute.run import Frame
 from anabranch.graph.execute.schedule import StepFactory, closure
@@ -186,15 +186,15 @@ class Streams:
         home = self._vertices.home.get(node)
         if home is not None:
             return self._calls[home].stream(self._read(frame, sources), node, context)
-        invoke, finish = self._steps.source(node)
+        invoke, finish, lane = self._steps.source(node)
         NODE.set(node)
         if context.trace is None:
             values = called(node, partial(invoke, frame, context))
-            return self._counted(node, _results(node, values, finish), context)
+            return self._counted(node, _results(lane, values, finish), context)
         recording = SpanRecording(context.trace, f"node {node}", {"anabranch.node": node})
         within = replace(context, trace=recording.trace)
         values = called(node, partial(invoke, frame, within))
-        results = _results(node, values, finish)
+        results = _results(lane, values, finish)
         return recorded(recording, self._counted(node, results, context))
 
     def _counted(
@@ -228,16 +228,16 @@ def _through(node: PlannedNode | None, routers: Sequence[PlannedNode]) -> Conver
 
 
 async def _results(
-    node: str, values: AsyncGenerator[Any, None], finish: Convert
+    lane: Lane, values: AsyncGenerator[Any, None], finish: Convert
 ) -> AsyncGenerator[Any, None]:
     """Yield a component's results, checked; raise its exceptions as errors that name the node."""
     try:
-        while (value := await awaited(node, partial(anext, values, _END))) is not _END:
-            yield called(node, partial(finish, value))
+        while (value := await awaited(lane, partial(anext, values, _END))) is not _END:
+            yield called(lane.node, partial(finish, value))
             # A component that never waits must not hold the loop.
             await asyncio.sleep(0)
     finally:
-        await awaited(node, values.aclose)
+        await awaited(lane, values.aclose)
 
 
 async def counted(

@@ -26,6 +26,7 @@ from anabranch.serve.export.recoveries import counted
 from anabranch.serve.identity import counts_here
 from anabranch.serve.replicas.answering import AnsweringReplica
 from anabranch.serve.replicas.base import Hosted
+from anabranch.serve.replicas.hangs import hung_nodes, watch_loop
 from anabranch.serve.replicas.warmup import warm_up
 from anabranch.serve.streams.served import Method
 from anabranch.specs.models import Compare
@@ -57,14 +58,18 @@ class HostedHead:
         }
         self._sender = sender_for(plan, segments_app)
         offer = None if self._sender is None else self._sender.offer
-        self._executor = HeadExecutor(plan, hosted.bound, calls, counted(), counts, offer)
+        self._executor = HeadExecutor(
+            plan, hosted.bound, calls, counted(), counts, offer, hung_nodes()
+        )
         self.head = LocalHead(self._executor)
         self._learning = Learning(learners(plan, hosted.bound), ControllerSource(plan.name).learned)
 
     @classmethod
     async def start(cls, spec: str, segments_app: str) -> HostedHead:
         """Load the head of ``spec``, let it learn, and warm it up. Raises StartError."""
-        return await cls.ready(await Hosted.start(spec, HEAD), segments_app)
+        found = await cls.ready(await Hosted.start(spec, HEAD), segments_app)
+        watch_loop()
+        return found
 
     @classmethod
     async def ready(cls, hosted: Hosted, segments_app: str) -> HostedHead:

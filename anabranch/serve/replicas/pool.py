@@ -30,6 +30,7 @@ from anabranch.serve.replicas.base import (
     start_reason,
 )
 from anabranch.serve.replicas.graph_router import GraphRouter
+from anabranch.serve.replicas.hangs import watch_loop
 from anabranch.serve.replicas.head import HostedHead
 
 POOL = "pool"
@@ -44,6 +45,7 @@ class PoolReplica:
         begin_process()
         import_for_importer()
         settle_process()
+        watch_loop()
         self._pool = pool
         self._replica = os.urandom(8).hex()
         self._controller = ControllerActor()

@@ -16,6 +16,7 @@ from anabranch.serve.export.recoveries import counted
 from anabranch.serve.identity import counts_here
 from anabranch.serve.replicas.answering import AnsweringReplica
 from anabranch.serve.replicas.base import Hosted
+from anabranch.serve.replicas.hangs import hung_nodes, watch_loop
 from anabranch.serve.streams.served import Method
 from anabranch.telemetry.tracing import recorded
 
@@ -36,9 +37,12 @@ class SegmentReplica(AnsweringReplica):
         here = hosted.segment(segment)
         self._sender = sender_for(plan)
         offer = None if self._sender is None else self._sender.offer
-        self._executor = SegmentExecutor(plan, here, hosted.bound, counted(), counts_here(), offer)
+        self._executor = SegmentExecutor(
+            plan, here, hosted.bound, counted(), counts_here(), offer, hung_nodes()
+        )
         methods: Mapping[str, Method] = {"evaluate": self.evaluate, "streaming": self.streaming}
         await self._answer(methods, {"stream": self.stream}, plan.timeout)
+        watch_loop()
         hosted.is_ready(segment)
 
     async def evaluate(

@@ -1,0 +1,81 @@
+"""A component that hangs on the event loop costs its process, once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import Given, node, spec, value
+from tests.engines import BODY, Engine, actor_processes
+from tests.waiting import until
+
+pytestmark = pytest.mark.e2e
+
+CODE = '''
+import time
+
+
+class Sleeps:
+    """Fast, until it gets a negative number; then it sleeps for ever."""
+
+    max_concurrency = 4
+
+    def transform(self, x):
+        if (x < 0).any():
+            time.sleep(3600)
+        return x
+'''
+LOST = (0, 502, 503)
+"""What comes of a request whose process ends, where no other one may answer it."""
+BAD: dict[str, Any] = {"inputs": [{**BODY["inputs"][0], "data": [-1.0, 2.0]}]}
+
+
+def pids(engine: Engine, name: str) -> set[int]:
+    """The processes in which the component may be, whatever its place."""
+    names = f"ServeReplica:{name}:", f"ServeReplica:{name}.r1:"
+    return {one.pid for one in actor_processes(engine, *names)}
+
+
+def status(engine: Engine, name: str, body: Any = BODY) -> int:
+    """The status of a request's answer; 0 where the connection broke."""
+    try:
+        return engine.infer(name, body).status_code
+    except httpx.RemoteProtocolError:
+        return 0
+
+
+def hung(engine: Engine, name: str) -> list[str]:
+    """The nodes that have hung, by the log of events."""
+    reply = engine.api("GET", "/events", params={"graph": name})
+    events = reply.json()["events"]
+    return [one["data"]["node"] for one in events if one["kind"] == "node_hung"]
+
+
+@pytest.mark.parametrize(
+    "place", ["here", pytest.param("away", marks=pytest.mark.nightly)]
+)  # fmt: skip
+def test_it_is_found_its_process_replaced_and_the_node_called_in_threads(
+    engine: Engine, given: Given, place: str
+) -> None:
+    more: dict[str, Any] = {"placement": {"isolate": True}} if place == "away" else {}
+    graph = spec(f"hangs-{place}", sleeps=node("Sleeps", **more))
+    graph["spec"]["timeout"] = "20s"
+    name = given.deployed(graph, CODE)
+    for _ in range(20):  # fast enough for the event loop
+        assert value(engine.infer(name)) == [1, 2]
+    before = pids(engine, name)
+
+    assert status(engine, name, BAD) in LOST
+
+    until(lambda: status(engine, name) == 200)
+    until(lambda: hung(engine, name) == ["sleeps"])
+    after = pids(engine, name)
+    assert before != after
+    for _ in range(20):
+        assert value(engine.infer(name)) == [1, 2]
+    short = {**BAD, "parameters": {"timeout": 500_000}}
+    assert engine.infer(name, short).status_code == 504
+    assert value(engine.infer(name)) == [1, 2]
+    assert pids(engine, name) == after
