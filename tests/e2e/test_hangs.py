@@ -79,3 +79,36 @@ def test_it_is_found_its_process_replaced_and_the_node_called_in_threads(
     assert engine.infer(name, short).status_code == 504
     assert value(engine.infer(name)) == [1, 2]
     assert pids(engine, name) == after
+
+
+@pytest.mark.parametrize(
+    ("place", "replicas"),
+    [
+        ("router", 1),
+        pytest.param("router", 2, marks=pytest.mark.nightly),
+        pytest.param("segment", 1, marks=pytest.mark.nightly),
+        pytest.param("segment", 2, marks=pytest.mark.nightly),
+    ],
+)
+def test_a_process_that_is_stopped_is_ended_and_replaced(
+    engine: Engine, given: Given, place: str, replicas: int
+) -> None:
+    """Requests that it has taken are answered by another one, for the graph is idempotent; only
+    where there is no other router they may fail.
+    """
+    more: dict[str, Any] = {"idempotent": True}
+    if place == "segment":
+        more |= {"retries": 2, "scaling": {"replicas": replicas}}
+    graph = spec(f"stops-{place}-{replicas}", sleeps=node("Sleeps", **more))
+    if place == "router":
+        graph["spec"]["scaling"] = {"replicas": replicas}
+    name = given.deployed(graph, CODE)
+    target = f"ServeReplica:{name}:" if place == "router" else f"ServeReplica:{name}.r1:sleeps"
+    until(lambda: len(actor_processes(engine, target)) == replicas)
+    stopped = actor_processes(engine, target)[0]
+    stopped.suspend()
+    found = {status(engine, name) for _ in range(4)}
+    assert found <= ({200, *LOST} if (place, replicas) == ("router", 1) else {200})
+    until(lambda: not stopped.is_running())
+    until(lambda: len(actor_processes(engine, target)) == replicas)
+    until(lambda: status(engine, name) == 200)
