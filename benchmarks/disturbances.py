@@ -33,6 +33,7 @@ import psutil
 
 from benchmarks.counts import is_empty, outlet, until
 from benchmarks.engine import Engine, engine
+from benchmarks.holding import held
 from benchmarks.load import load, tool
 from benchmarks.open_loop import OpenLoop
 from benchmarks.options import parse
@@ -167,17 +168,13 @@ def _is_open(connection: socket.socket) -> bool:
 
 @contextmanager
 def _hung_monitors(one: Engine, url: str) -> Iterator[None]:
-    """Stop the process of the monitors. Raises NotMeasured if it does not stay so."""
+    """Hold the process of the monitors. Raises NotMeasured if it does not stay so."""
     (process,) = one.replicas(f"{WATCHED}.r1:monitors")
-    try:
-        process.suspend()
+    with held(process.pid):
         _fill(one, url)
         yield
-        if process.status() != psutil.STATUS_STOPPED:
-            raise NotMeasured("the process of the monitors did not stay stopped")
-    finally:
-        with suppress(psutil.NoSuchProcess):
-            process.resume()
+        if process.status() != psutil.STATUS_TRACING_STOP:
+            raise NotMeasured("the process of the monitors was not held")
     if not until(one.url, WATCHED, OUTLET, is_empty):
         raise NotMeasured("the monitors do not catch up")
 

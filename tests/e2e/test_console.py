@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.holding import held
 from tests.e2e.conftest import Given, node, spec
 from tests.engines import Engine, actor_processes
 
@@ -296,14 +297,11 @@ def test_the_console_says_when_the_controller_is_gone(
 ) -> None:
     browser.open()
     (controller,) = actor_processes(engine, "Controller")
-    controller.suspend()
-    try:
-        banner = browser.page.get_by_role("alert")
+    banner = browser.page.get_by_role("alert")
+    with held(controller.pid):
         browser.see(banner.get_by_text("the controller does not answer within 5s"))
         assert engine.infer(NAME).status_code == 200
         browser.shot("gone")
-    finally:
-        controller.resume()
     sync_api.expect(banner).to_be_empty(timeout=40_000)
     browser.is_clean()
 

@@ -6,14 +6,14 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import psutil
 import pytest
 
+from benchmarks.holding import held
 from tests.e2e.conftest import MOST_REQUESTS, Given, Load, node, spec, value
 from tests.engines import Engine, actor_processes
 from tests.waiting import until
@@ -170,16 +170,6 @@ def kill_routers(engine: Engine, graph: str, running: Load, times: int) -> None:
         running.until_asked(200)
 
 
-@contextmanager
-def stopped(process: psutil.Process) -> Iterator[None]:
-    """Have a process not answer, for as long as this lasts."""
-    process.suspend()
-    try:
-        yield
-    finally:
-        process.resume()
-
-
 def test_routers_come_and_go_while_the_controller_does_not_answer(
     engine: Engine, given: Given, load: Callable[..., Any]
 ) -> None:
@@ -187,7 +177,7 @@ def test_routers_come_and_go_while_the_controller_does_not_answer(
     actor = f"ServeReplica:{name}:router"
     with load(name, clients=CLIENTS) as running:
         old, other = routers(engine, actor)
-        with stopped(actors(engine, "Controller")[0]):
+        with held(actors(engine, "Controller")[0].pid):
             kill(old)
             running.until(lambda: replaced(lambda: actor_processes(engine, actor), [old, other]))
             running.until_asked(200)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import signal
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
+from benchmarks.holding import held
 from tests.e2e.conftest import Given, node, spec
 from tests.engines import Engine, actor_processes
 from tests.waiting import until
@@ -206,15 +206,12 @@ def test_monitors_that_hang_cost_only_what_they_would_have_seen(
 
     (replica,) = actor_processes(engine, f"ServeReplica:{watched}.r1:monitors")
     lost = outlet("dropped_total")
-    replica.suspend()
-    try:
+    with held(replica.pid):
         big = digits(2000, 4)
         for _ in range(12):  # each is half a megabyte of what is watched, and four fit
             reply = engine.infer(watched, body(big))
             assert reply.status_code == 200
         send(engine, watched, digits(100, 5))
-    finally:
-        replica.send_signal(signal.SIGCONT)
     until(lambda: outlet("waiting") == 0)
     until(
         lambda: outlet("selected_total") == outlet("sent_total") + outlet("dropped_total"),
