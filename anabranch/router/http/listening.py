@@ -49,16 +49,17 @@ class LeanServer:
         """
         return LeanProtocol(self._config, self._state, is_guest=True)
 
-    async def listen(self, sock: socket.socket) -> None:
+    async def listen(self, sock: socket.socket, has_guests: bool = False) -> None:
         """Accept connections on a bound socket, of TCP or Unix, which is the server's from here on.
 
-        Raises OSError where it cannot listen.
+        ``has_guests``: no proxy stands before it. Raises OSError where it cannot listen.
         """
         loop = asyncio.get_running_loop()
+        protocol = self.guest if has_guests else self.protocol
         if sock.family == socket.AF_UNIX:
-            server = await loop.create_unix_server(self.protocol, sock=sock, backlog=BACKLOG)
+            server = await loop.create_unix_server(protocol, sock=sock, backlog=BACKLOG)
         else:
-            server = await loop.create_server(self.protocol, sock=sock, backlog=BACKLOG)
+            server = await loop.create_server(protocol, sock=sock, backlog=BACKLOG)
         self._servers.append(server)
 
     async def close(self, seconds: float) -> None:

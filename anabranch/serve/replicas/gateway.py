@@ -60,7 +60,7 @@ class GatewayReplica:
             await self._server.listen(unix_listener(folder / GATEWAY_SOCKET))
 
     async def _open(self, host: str, port: int) -> None:
-        await self._server.listen(tcp_listener(host, port))
+        await self._server.listen(tcp_listener(host, port), has_guests=True)
 
     async def __del__(self) -> None:
         if hasattr(self, "_server"):

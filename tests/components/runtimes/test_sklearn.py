@@ -134,6 +134,8 @@ def test_a_model_is_needed(node):
     assert registry.get("predictor", "sklearn").infer({"x": None}, {}) == {"output": None}
 
 
+# The library sets the filters of warnings in each thread, which Python keeps once for all threads.
+@pytest.mark.filterwarnings("ignore:.*sklearn.utils.parallel.delayed")
 def test_threads_that_predict_at_once_get_what_one_gets(predictor):
     bound = predictor("forest.joblib", method="predict_proba")
     rows = [np.random.default_rng(seed).random((3, 4)) for seed in range(40)]
