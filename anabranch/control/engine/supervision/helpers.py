@@ -28,9 +28,9 @@ QUICK_S, PATIENT_S = 20.0, 60.0
 that takes Ray along. A busy machine makes all of them slow."""
 SILENT_S = 90.0
 """Time without an answer of the engine after which Ray is started anew."""
-_LOOK_S = 2.0
+_LOOK_S = 5.0
 """Time without an answer after which the process is looked for."""
-_PAUSE_S = 1.0
+_PAUSE_S = 2.0
 _ENGINE_PAUSE_S = 10.0
 _TIMEOUT_S = 2.0
 
@@ -62,7 +62,7 @@ class _Watched:
 
 
 class Helpers:
-    """Asks each helper of an engine once a second, and the engine itself now and then."""
+    """Asks each helper of an engine every two seconds, and the engine itself now and then."""
 
     def __init__(self, helpers: list[Helper], engine: Helper, stopped: StoppedProcesses) -> None:
         self._stopped = stopped
