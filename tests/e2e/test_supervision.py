@@ -75,16 +75,24 @@ def is_replaced(engine: Engine, part: str, old: int) -> bool:
     return any(process.pid != old for process in found(engine, part))
 
 
+def survives(
+    engine: Engine, given: Given, load: Callable[..., Any], helper: str, number: signal.Signals
+) -> str:
+    """Hit a helper under load, and return the name of the graph that was asked meanwhile."""
+    name = given.deployed(spec("mended", double=node("Double")), CODE)
+    with load(name) as running:
+        old = hit(engine, ALONE[helper], number)
+        running.until(lambda: is_replaced(engine, ALONE[helper], old))
+        running.until_asked(200)
+    assert running.failures == {}
+    return name
+
+
 @pytest.mark.parametrize("helper", ALONE)
 def test_a_helper_that_is_killed_is_replaced_and_no_request_fails(
     engine: Engine, given: Given, load: Callable[..., Any], helper: str
 ) -> None:
-    name = given.deployed(spec("mended", double=node("Double")), CODE)
-    with load(name) as running:
-        old = hit(engine, ALONE[helper], signal.SIGKILL)
-        running.until(lambda: is_replaced(engine, ALONE[helper], old))
-        running.until_asked(200)
-    assert running.failures == {}
+    name = survives(engine, given, load, helper, signal.SIGKILL)
     again = spec(name, double=node("Double"), again=node("Double", "double"))
     given.deployed(again, CODE)
     assert value(engine.infer(name)) == [4, 8]
@@ -96,12 +104,7 @@ def test_a_helper_that_is_killed_is_replaced_and_no_request_fails(
 def test_a_helper_that_is_stopped_is_replaced_and_no_request_fails(
     engine: Engine, given: Given, load: Callable[..., Any], helper: str
 ) -> None:
-    name = given.deployed(spec("mended", double=node("Double")), CODE)
-    with load(name) as running:
-        old = hit(engine, ALONE[helper], signal.SIGSTOP)
-        running.until(lambda: is_replaced(engine, ALONE[helper], old))
-        running.until_asked(200)
-    assert running.failures == {}
+    survives(engine, given, load, helper, signal.SIGSTOP)
 
 
 @pytest.mark.nightly

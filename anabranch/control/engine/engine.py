@@ -38,7 +38,6 @@ ANSWER_TIMEOUT_S = 60.0
 """How long an engine that already runs may take to answer; its supervisor may be mending it."""
 ADOPTION_S = 10.0
 """How long an engine may be without a supervisor."""
-_LOG_LINES = 15
 _PAUSE_S, _TURN_S = 0.05, 0.5
 
 
@@ -160,12 +159,8 @@ def _launch(
             return now
         time.sleep(_PAUSE_S)
     now = read_state(home) or state
-    raise EngineError(f"the engine did not start: {now.problem or _end_of(home / supervisor.LOG)}")
-
-
-def _end_of(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
-    return "\n  ".join([f"the end of {log}:", *lines[-_LOG_LINES:]])
+    reason = now.problem or supervisor.end_of(home / supervisor.LOG)
+    raise EngineError(f"the engine did not start: {reason}")
 
 
 def _take_down(home: Path, state: EngineState) -> None:

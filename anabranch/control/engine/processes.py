@@ -97,10 +97,10 @@ def _mark_of(process: psutil.Process) -> str | None:
 
 
 def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    return [process for process in processes if _is_alive(process)]
+    return [process for process in processes if is_alive(process)]
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
     """Return whether it still runs; a zombie that its parent has not reaped yet does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

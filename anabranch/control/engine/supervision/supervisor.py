@@ -206,10 +206,7 @@ class Supervisor:
             raise self._failure("the control plane did not start", "driver")
 
     def _failure(self, reason: str, name: str) -> EngineError:
-        log = self._launch.log(name)
-        lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-        shown = "".join(f"\n  {line}" for line in lines)
-        return EngineError(f"{reason}; the end of {log}:{shown}")
+        return EngineError(f"{reason}; {end_of(self._launch.log(name))}")
 
     def _end_head(self, patience: float) -> None:
         if self._head is not None:
@@ -219,10 +216,7 @@ class Supervisor:
 def _has_ended(process: Process) -> bool:
     if isinstance(process, subprocess.Popen):
         return process.poll() is not None
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return True
+    return not processes.is_alive(process)
 
 
 def _end(process: Process, patience: float) -> None:
@@ -249,6 +243,12 @@ def start(
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env, cwd=home,
             start_new_session=True, pass_fds=list(fds),
         )  # fmt: skip
+
+
+def end_of(log: Path) -> str:
+    """The last lines of a log, for an error."""
+    lines = log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+    return "\n  ".join([f"the end of {log}:", *lines])
 
 
 def options(arguments: Sequence[str]) -> Mapping[str, str]:
