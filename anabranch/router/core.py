@@ -260,9 +260,13 @@ class InferenceCore:
         self._check_inputs(request.inputs)
         if request.outputs:
             self._check_outputs(request.outputs)
+        if most is None:
+            most = self._timeout
+        if not request.parameters:
+            return most
         if PRIORITY in request.parameters:
             level(request.parameters)
-        return self._seconds(request.parameters, self._timeout if most is None else most)
+        return self._seconds(request.parameters, most)
 
     def takes(self, request: InferenceRequest) -> bool:
         """Return whether ``check`` lets the request pass."""

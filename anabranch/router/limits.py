@@ -110,7 +110,8 @@ class ConcurrencyLimit:
             )
 
     def __enter__(self) -> None:
-        self.check()
+        if self.inside >= self._limit:
+            self.check()
         self.inside += 1
         self.passed += 1
 

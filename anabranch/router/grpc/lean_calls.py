@@ -32,11 +32,11 @@ from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.http.app import CancelOnDisconnect
 from anabranch.router.http.request import (
     BodyRule,
+    Exchange,
     HttpRequest,
     Message,
     Receive,
     Send,
-    TrailedReply,
 )
 from anabranch.router.limits import LARGE
 from anabranch.router.traffic.arms import Arms
@@ -54,10 +54,9 @@ class LeanCall(GrpcCall):
     __slots__ = ("_clock", "_due")
 
     def __init__(self, request: HttpRequest) -> None:
-        headers = request.scope["headers"]
-        super().__init__(metadata_of(headers), request.id)
+        super().__init__(metadata_of(request.scope["headers"]), request.id)
         self._clock = asyncio.get_running_loop().time
-        seconds = seconds_of(dict(headers).get(_TIMEOUT))
+        seconds = seconds_of(request.head.last.get(_TIMEOUT))
         self._due = None if seconds is None else self._clock() + seconds
 
     def remaining(self) -> float | None:
@@ -66,7 +65,7 @@ class LeanCall(GrpcCall):
 
 
 class LeanCalls:
-    """An ASGI application that answers ModelInfer of one graph, on a server with ``TRAILED``."""
+    """An ASGI application that answers ModelInfer of one graph, where there is an ``EXCHANGE``."""
 
     def __init__(self, arms: Arms) -> None:
         self._arms = arms
@@ -77,7 +76,7 @@ class LeanCalls:
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one call."""
         request = HttpRequest(scope, receive)
-        call, reply = LeanCall(request), request.trailed
+        call, reply = LeanCall(request), request.exchange
         assert reply is not None
         try:
             message, status = b"", OK
@@ -95,7 +94,7 @@ class LeanCalls:
             if request.held is not None:
                 request.held.release()
 
-    async def _message(self, request: HttpRequest, call: LeanCall, reply: TrailedReply) -> bytes:
+    async def _message(self, request: HttpRequest, call: LeanCall, reply: Exchange) -> bytes:
         """Return the answer, not before a head was sent where the call may be evaluated once only.
 
         A proxy may say of a call that had no head when its router died that nobody has worked on

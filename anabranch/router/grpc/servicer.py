@@ -6,7 +6,7 @@ that HTTP has too.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -109,12 +109,13 @@ class GraphServicer:
         held.add(memory_of_arrays(decoded.request.inputs.values()))
         return decoded
 
-    def _evaluated(self, decoded: DecodedMessage) -> Awaitable[bytes]:
-        return self._arms.infer(
+    async def _evaluated(self, decoded: DecodedMessage) -> bytes:
+        _, answer = await self._arms.infer(
             decoded.request,
             lambda response: b"".join(encode_response(response, decoded.is_typed)),
             decoded.version or None,
         )
+        return answer
 
     def _told(self, decoded: DecodedMessage, call: GrpcCall) -> DecodedMessage:
         """Add to a request what only its call says."""

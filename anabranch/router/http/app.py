@@ -98,21 +98,22 @@ class HttpApp:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one ASGI connection of any type."""
-        if scope["type"] == "http":
-            request = HttpRequest(scope, receive)
-            answer = self._answer(request, send)
-            try:
-                await (
-                    answer if self._observer is None else self._observer.observed(request, answer)
-                )
-            finally:
-                if request.held is not None:
-                    request.held.release()
-        elif scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+        if scope["type"] != "http":
+            return await _other(scope["type"], receive, send)
+        request, observer = HttpRequest(scope, receive), self._observer
+        begun = None if observer is None else observer.begin(request)
+        status = error = None
+        try:
+            status = await self._answer(request, send)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            if observer is not None and begun is not None:
+                observer.end(request, begun, status, error)
+            error = None  # or its traceback would hold this frame, which holds it
+            if request.held is not None:
+                request.held.release()
 
     async def _answer(self, request: HttpRequest, send: Send) -> int:
         """Answer a request; the status, or 0 where its client has gone."""
@@ -134,7 +135,8 @@ class HttpApp:
             body = b""
         if len(body) > LARGE:
             return await self._send_large(send, reply.status, headers, body)
-        if not request.reply(reply.status, headers, body):
+        exchange = request.exchange
+        if exchange is None or not exchange.reply(reply.status, headers, body):
             await send({"type": "http.response.start", "status": reply.status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
         return reply.status
@@ -172,6 +174,15 @@ def _id(request: HttpRequest) -> Headers:
     if request.trace is None:
         return (own,)
     return own, (RESPONSE.encode(), request.trace.traceparent.encode())
+
+
+async def _other(kind: str, receive: Receive, send: Send) -> None:
+    """Answer a connection that is none of HTTP's."""
+    if kind == "lifespan":
+        await _lifespan(receive, send)
+    elif kind == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

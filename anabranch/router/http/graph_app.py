@@ -141,23 +141,25 @@ class GraphApp(HttpApp):
         return openapi_page.asset(name, request.headers.get("accept-encoding", ""))
 
     async def _infer(self, revision: str | None, request: HttpRequest) -> HttpReply:
-        arms, limits, length = self._arms, self._arms.limits, request.json_length
-        arms.gate.check()
-        body = await request.buffer(self._body)
+        arms, length = self._arms, request.json_length
+        body = request.whole(self._body)
+        if body is None:
+            arms.gate.check()
+            body = await request.buffer(self._body)
         with arms.gate:
             if len(body) <= LARGE:
                 decoded, form = decode_body(
-                    body, length, limits, lambda: arms.metadata(revision).inputs
+                    body, length, arms.limits, lambda: arms.metadata(revision).inputs
                 )
             else:
                 decoded, form = await self._large_body(body, length, revision, request)
             _told_of_call(decoded, request)
             encode = encode_response if form is JSON_ONLY else partial(encode_response, form=form)
             running = Started(arms.infer(decoded, encode, revision))
-            if running.done:
-                return self._counted(running.value, request)
-            async with CancelOnDisconnect(request.receive):
-                return self._counted(await running, request)
+            if not running.done:
+                async with CancelOnDisconnect(request.receive):
+                    return self._counted((await running)[1], request)
+            return self._counted(running.value[1], request)
 
     async def _large_body(
         self, body: Buffer, length: int | None, revision: str | None, request: HttpRequest

@@ -1,11 +1,35 @@
-"""The headers of a request over HTTP."""
+"""The head of a request over HTTP: its method, its path and its headers."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import chain
+from typing import Any
 
 _SEPARATORS = {"cookie": "; "}
 """Separators between the values of a header that came several times, where it is no comma."""
+
+
+class RequestHead:
+    """The head of a request, from ASGI's scope; it never changes, so equal requests may share one.
+
+    ``path`` is that below the scope's ``root_path``: servers differ in whether theirs starts so.
+    ``last`` are the headers as they came; of one that came several times, the last.
+    """
+
+    __slots__ = ("headers", "last", "method", "path", "size", "version")
+
+    def __init__(self, scope: Mapping[str, Any]) -> None:
+        raw: Collection[tuple[bytes, bytes]] = scope["headers"]
+        root = scope.get("root_path")
+        path: str = scope["path"]
+        self.path = path.removeprefix(root.rstrip("/")) if root else path
+        self.method: str = scope["method"]
+        self.version: str | None = scope.get("http_version")
+        self.headers = RequestHeaders(raw)
+        self.last: Mapping[bytes, bytes] = dict(raw)
+        self.size = sum(map(len, chain.from_iterable(raw)))
+        """Bytes of the names and values of all headers."""
 
 
 class RequestHeaders(Mapping[str, str]):

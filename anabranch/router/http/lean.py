@@ -23,14 +23,14 @@ from anabranch.router.http.lean_head import (
     MALFORMED,
     MAX_HEAD,
     TOO_LARGE,
+    MessageHead,
     Problem,
+    message_of,
     problem_of,
-    scope_of,
     size_of,
 )
 from anabranch.router.http.lean_reply import refusal
 from anabranch.router.http.lean_state import LeanState
-from anabranch.router.http.request import BODY, REPLY, TRAILED
 
 MAX_UNREAD = 2**20
 """Bytes of a body that may wait to be taken before no more is read."""
@@ -64,7 +64,7 @@ class LeanProtocol(HttpToolsProtocol):
         self.timeout_keep_alive = IDLE_S  # type: ignore[assignment]  # a timer takes fractions
         self._context = copy_context()
         self._about: dict[str, Any] = {}
-        """Of ASGI's scope, the part that is the same for all requests."""
+        """Of ASGI's scope, the part that is the connection's."""
         self._news = asyncio.Event()
         """Wakes all who wait for more of a body or for the end of a request."""
         self._waiting: deque[LeanCycle] = deque()
@@ -100,7 +100,6 @@ class LeanProtocol(HttpToolsProtocol):
         """Begin to wait for a request."""
         super().connection_made(transport)
         self._about = {
-            "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
             "server": self.server,
             "client": self.client,
@@ -125,6 +124,25 @@ class LeanProtocol(HttpToolsProtocol):
         if self._is_deaf or self.transport.is_closing():
             self._drop(len(data))
             return
+        is_new, heads = self._is_between, self.server_state.heads
+        known = heads.find(data) if is_new else None
+        if known is not None:
+            self._waiting.append(self._cycle(*known))
+        else:
+            self._read(data)
+            if is_new and self._is_between and len(self._waiting) == 1:
+                heads.learn(data, self._waiting[0].message)
+        self._go_on()
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether nothing was read of a message that is not complete, and another may come."""
+        return not (
+            self._raw or self._in_head or self._reading or self._is_last or self._refusal
+            or self.server_state.closing
+        )  # fmt: skip
+
+    def _read(self, data: bytes) -> None:
         self._raw += len(data)
         try:
             self.parser.feed_data(data)
@@ -135,7 +153,6 @@ class LeanProtocol(HttpToolsProtocol):
             self._refuse(MALFORMED)
         if self._raw > 2 * MAX_HEAD:
             self._refuse(TOO_LARGE)
-        self._go_on()
 
     # Called by the parser.
 
@@ -161,16 +178,12 @@ class LeanProtocol(HttpToolsProtocol):
         if problem is not None:
             self._refusal = problem
             raise _RefusedError
-        scope = scope_of(self._about, version, parser.get_method(), self.url, headers)
         keep_alive = version == "1.1" and parser.should_keep_alive()
         if self.server_state.closing or parser.should_upgrade():
             keep_alive = False
-        cycle = LeanCycle(
-            scope, self.transport, self.flow, self.logger, self.server_state.headers(), self._news,
-            last.get(b"expect", b"").lower() == b"100-continue", keep_alive,
-            self.on_response_complete, self._adjust,
-        )  # fmt: skip
-        scope["extensions"] = {BODY: cycle.take_body, REPLY: cycle.reply, TRAILED: cycle}
+        cycle = self._cycle(message_of(version, parser.get_method(), self.url, headers))
+        cycle.keep_alive = keep_alive
+        cycle.waiting_for_100_continue = last.get(b"expect", b"").lower() == b"100-continue"
         self._is_last = not keep_alive
         self._reading = cycle
         self._waiting.append(cycle)
@@ -254,6 +267,12 @@ class LeanProtocol(HttpToolsProtocol):
                 self._tell(*self._refusal)
         if self._waiting or self._reading is not None or self.flow.read_paused:
             self._adjust()
+
+    def _cycle(self, message: MessageHead, body: bytes | None = None) -> LeanCycle:
+        return LeanCycle(
+            message, self._about, body, self.transport, self.flow, self.logger,
+            self.server_state.headers(), self._news, self.on_response_complete, self._adjust,
+        )  # fmt: skip
 
     def _begin(self, cycle: LeanCycle) -> None:
         self.cycle = cycle

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from anabranch.graph.calls.stepping import in_task
+from anabranch.router.http.lean_head import MessageHead
 from anabranch.router.http.lean_reply import CHUNKED, CLOSE, Headers, chunks, head, message, refusal
+from anabranch.router.http.request import EXCHANGE
 from anabranch.router.large_reply import pieces_of, seconds_for
 from anabranch.router.limits import LARGE
 
@@ -24,15 +26,17 @@ class LeanCycle(RequestResponseCycle):
     """A request that is read, waits for its turn, is at work, or answered.
 
     Of uvicorn's class it keeps ``send``, which writes a reply that comes as ASGI messages, and the
-    fields that ``send`` uses. ``keep_alive`` may be taken away until the reply begins; ``taken`` is
-    called when a part of the body was taken, so that more of it may be read. ``message_event`` may
-    be that of all requests of a connection.
+    fields that ``send`` uses. ``about`` is the connection's part of ASGI's scope, ``body`` the
+    whole body where it has come. ``keep_alive`` may be taken away until the reply begins; ``taken``
+    is called when a part of the body was taken, so that more of it may be read. ``message_event``
+    may be that of all requests of a connection.
     """
 
     # The same at the start of every request, so not set for each: that takes time.
     access_log = False
     disconnected = response_started = response_complete = False
-    more_body = True
+    more_body = keep_alive = True
+    waiting_for_100_continue = False
     chunked_encoding = None
     expected_content_length = 0
     _unread: bytes | bytearray = b""
@@ -45,25 +49,28 @@ class LeanCycle(RequestResponseCycle):
 
     def __init__(
         self,
-        scope: dict[str, Any],
+        message: MessageHead,
+        about: Mapping[str, Any],
+        body: bytes | None,
         transport: asyncio.Transport,
         flow: FlowControl,
         logger: logging.Logger,
         default_headers: list[tuple[bytes, bytes]],
         message_event: asyncio.Event,
-        expect_100_continue: bool,
-        keep_alive: bool,
         on_response: Callable[[], None],
         taken: Callable[[], None],
     ) -> None:
-        self.scope = scope  # type: ignore[assignment]
+        self.message = message
+        self.head = message.request
+        own = {"state": {}, "extensions": {EXCHANGE: self}}
+        self.scope = cast("Any", {**about, **message.scope, **own})
+        if body is not None:
+            self._unread, self._came, self.more_body = body, len(body), False
         self.transport = transport
         self.flow = flow
         self.logger = logger
         self.default_headers = default_headers
         self.message_event = message_event
-        self.waiting_for_100_continue = expect_100_continue
-        self.keep_alive = keep_alive
         self.on_response = on_response
         self._taken = taken
 
@@ -127,7 +134,7 @@ class LeanCycle(RequestResponseCycle):
         return {"type": "http.request", "body": self._take(), "more_body": self.more_body}
 
     def take_body(self) -> bytes | None:
-        """Take the body, if it is all there: the ASGI extension ``anabranch.body``."""
+        """Take the body, if it is all there: for ``Exchange``, as the next three."""
         if self.more_body or self._whole or self.disconnected or self.waiting_for_100_continue:
             return None
         return self._take()
@@ -158,7 +165,7 @@ class LeanCycle(RequestResponseCycle):
         await super().send(message)
 
     def reply(self, status: int, headers: Headers, body: bytes) -> bool:
-        """Write a whole reply at once: the ASGI extension ``anabranch.reply``.
+        """Write a whole reply at once.
 
         ``headers`` tell the length of the body, which is empty for HEAD. False, with nothing
         written, while the connection takes nothing more: then ``send`` waits until it does.
@@ -170,7 +177,8 @@ class LeanCycle(RequestResponseCycle):
             return False
         if self.response_started:
             raise RuntimeError("a reply has begun already")
-        self._settle()
+        if self.more_body:
+            self._settle()
         sent = [*self.default_headers, *headers]
         if CLOSE in sent:
             self.keep_alive = False
@@ -186,7 +194,7 @@ class LeanCycle(RequestResponseCycle):
             self.transport.write(self._head(headers))
 
     async def end_reply(self, headers: Headers, body: Sequence[bytes], trailers: Headers) -> None:
-        """Write the rest of a reply with trailers: the ASGI extension ``anabranch.trailed``.
+        """Write the rest of a reply with trailers.
 
         A large one goes no faster than the client takes it; one that is too slow loses its
         connection. RuntimeError where a header or a trailer has the end of a line in it.
@@ -259,7 +267,7 @@ class LeanCycle(RequestResponseCycle):
 
     def _rest(self) -> float:
         """Return how many bytes of the body are still to come, as far as the client has told."""
-        declared = dict(self.scope["headers"]).get(b"content-length")
+        declared = self.head.last.get(b"content-length")
         return inf if declared is None else int(declared) - self._came
 
 

@@ -6,14 +6,25 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import httptools
+
+from anabranch.router.http.headers import RequestHead
 
 MAX_HEAD = 128 * 2**10
 """Largest head of a request, in bytes."""
 MAX_URLS = 32
 """URLs whose parts are kept: connections ask for the same ones again and again."""
+
+MAX_KNOWN = 256
+"""Heads that are known at a time."""
+MAX_KNOWN_SIZE = 4 * 2**10
+"""Largest head that becomes known, in bytes."""
+ODD = frozenset((b"expect", b"transfer-encoding"))
+"""Headers of messages that are always read: what they mean for the body is not a size."""
+END = b"\r\n\r\n"
+"""The end of a head (RFC 9112, 2.1)."""
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 Problem: TypeAlias = tuple[int, str]
@@ -46,24 +57,65 @@ def problem_of(version: str, size: int, headers: Mapping[bytes, bytes]) -> Probl
     return MALFORMED if coding or version != "1.0" else None
 
 
-def scope_of(
-    about: Mapping[str, Any], version: str, method: bytes, url: bytes, headers: Headers
-) -> dict[str, Any]:
-    """Return ASGI's scope; ``about`` is the part of it that is the connection's.
+class MessageHead(NamedTuple):
+    """The head of a message, as the application is told of it on whatever connection it comes."""
 
-    Raises an Exception where the URL is malformed.
-    """
+    scope: Mapping[str, Any]
+    """ASGI's scope, but for that part of it which is the connection's."""
+    request: RequestHead
+
+
+def message_of(version: str, method: bytes, url: bytes, headers: Headers) -> MessageHead:
+    """Return the head of a message from its parts; an Exception where the URL is malformed."""
     path, raw_path, query = _parts_of(url)
-    return {
-        **about,
+    scope = {
+        "type": "http",
         "http_version": version,
         "method": method.decode("ascii"),
         "path": path,
         "raw_path": raw_path,
         "query_string": query,
         "headers": headers,
-        "state": {},
     }
+    return MessageHead(scope, RequestHead(scope))
+
+
+class KnownHeads:
+    """Heads of requests that were read before, by their bytes.
+
+    Clients send the same few again and again. Bytes mean the same wherever they begin a message, so
+    all that is left of reading and checking such a head is to look it up.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[MessageHead, int]] = {}
+        """With the size of the body."""
+
+    def find(self, data: bytes) -> tuple[MessageHead, bytes] | None:
+        """Return the head and the body of a message, if its head is known and it is all there.
+
+        ``data`` begins where the message begins; None also where more than that has come.
+        """
+        end = data.find(END) + len(END)
+        known = self._known.get(data[:end])
+        if known is None or len(data) - end != known[1]:
+            return None
+        return known[0], data[end:]
+
+    def learn(self, data: bytes, message: MessageHead) -> None:
+        """Keep the head of ``data``, if it is that of this message and behind it a whole body.
+
+        The message must not end its connection.
+        """
+        headers, end = message.request.last, data.find(END) + len(END)
+        size = int(headers.get(b"content-length", 0))
+        if end + size != len(data) or end > MAX_KNOWN_SIZE or not headers.keys().isdisjoint(ODD):
+            return
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[data[:end]] = message, size
 
 
 @lru_cache(MAX_URLS)

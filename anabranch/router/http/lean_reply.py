@@ -17,7 +17,7 @@ SERVICE_UNAVAILABLE = 503
 
 def message(status: int, headers: Headers, body: bytes) -> bytes:
     """Return the bytes of a reply. RuntimeError where a header has the end of a line in it."""
-    return b"%b%b" % (head(status, headers), body)
+    return b"%b%b\r\n%b" % (STATUS_LINE[status], _lines(headers), body)
 
 
 def head(status: int, headers: Headers) -> bytes:

@@ -8,6 +8,8 @@ from typing import Protocol
 
 from uvicorn.server import ServerState
 
+from anabranch.router.http.lean_head import KnownHeads
+
 MAX_GUESTS = 4096
 """Connections that clients may have without a proxy between."""
 
@@ -34,6 +36,8 @@ class LeanState(ServerState):
         self.closing = False
         """Whether connections end with the request that is at work."""
         self.guests: set[Guest] = set()
+        self.heads = KnownHeads()
+        """Heads of requests that connections have read of late."""
         self._second = 0
 
     def headers(self) -> list[tuple[bytes, bytes]]:

@@ -10,40 +10,30 @@ from collections.abc import (
     Awaitable,
     Callable,
     Coroutine,
+    Mapping,
     MutableMapping,
     Sequence,
 )
-from itertools import chain
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ClientGone, HeadersTooLarge, SlowBody
 from anabranch.router.http.compression import coding_of, unpacked
-from anabranch.router.http.headers import RequestHeaders
+from anabranch.router.http.headers import RequestHead
 from anabranch.router.limits import LARGE, Arriving, BytesUnderWay, HeldBytes, RequestLimits
 from anabranch.telemetry.trace import Trace
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Coroutine[Any, Any, Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-Reply: TypeAlias = Callable[[int, Sequence[tuple[bytes, bytes]], bytes], bool]
-"""Sends a whole reply at once: status, headers with the body's length, and the body.
-
-False, with nothing sent, where that cannot be done now and ASGI's messages must be used.
-"""
-TakeBody: TypeAlias = Callable[[], bytes | None]
-"""Takes the whole body; None where it is not there yet and must be received."""
 Body: TypeAlias = bytes | bytearray | memoryview
 
-BODY, REPLY, TRAILED = "anabranch.body", "anabranch.reply", "anabranch.trailed"
-"""Names of ASGI extensions, in ``scope["extensions"]``.
-
-Servers that have them give a ``TakeBody``, a ``Reply`` and a ``TrailedReply``, for exchanges that
-need no task.
-"""
+EXCHANGE = "anabranch.exchange"
+"""Name of an ASGI extension, in ``scope["extensions"]``: the server's ``Exchange``."""
 
 ID = b"x-request-id"
+_NONE: Mapping[str, Any] = {}
 MAX_PIECES = 2**16
 """Pieces in which a body may come: each takes time, however small it is."""
 _ALIGNED = 8
@@ -54,14 +44,28 @@ _BINARY = b"inference-header-content-length"
 _ACCEPT, _HOST, _TRACE = b"accept-encoding", b"host", b"traceparent"
 
 
-class TrailedReply(Protocol):
-    """Sends a reply of status 200 that ends with trailers (RFC 9110, 6.5).
+class Exchange(Protocol):
+    """A request and its reply on a server that can answer without a task and without a wait.
 
-    It has no headers but those that are given: gRPC takes all others for metadata.
+    A reply that ends with trailers (RFC 9110, 6.5) has status 200, and no headers but those that
+    are given: gRPC takes all others for metadata.
     """
 
+    @property
+    def head(self) -> RequestHead:
+        """The head of the request."""
+
+    def take_body(self) -> bytes | None:
+        """Take the whole body; None where it is not there yet and must be received."""
+
+    def reply(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send a whole reply at once; ``headers`` tell the length of its body.
+
+        False, with nothing sent, where that cannot be done now and ASGI's messages must be used.
+        """
+
     def begin_reply(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """Send the head: from now on the client knows that the request is being worked on."""
+        """Send the head of a reply with trailers: the client knows then that it is worked on."""
 
     async def end_reply(
         self,
@@ -104,21 +108,21 @@ class HttpRequest:
     """One HTTP request, its body not read yet."""
 
     __slots__ = (
-        "_due", "_last", "headers", "held", "id", "method", "path", "receive", "scope", "trace",
+        "_due", "exchange", "head", "headers", "held", "id", "method", "path", "receive", "scope",
+        "trace",
     )  # fmt: skip
 
     def __init__(self, scope: Message, receive: Receive) -> None:
         self.scope = scope
         self.receive = receive
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        """Path below ``root_path``; servers differ in whether ``scope["path"]`` starts with it."""
-        if root := scope.get("root_path"):
-            self.path = self.path.removeprefix(root.rstrip("/"))
-        self.headers = RequestHeaders(scope["headers"])
-        self._last: dict[bytes, bytes] = dict(scope["headers"])
-        """Headers as they came; of one that came several times, the last."""
-        self.id = request_id(self._last.get(ID))
+        exchange: Exchange | None = scope.get("extensions", _NONE).get(EXCHANGE)
+        self.exchange = exchange
+        """The server's own way to the body and the reply, where it has one."""
+        self.head = head = RequestHead(scope) if exchange is None else exchange.head
+        self.method = head.method
+        self.path = head.path
+        self.headers = head.headers
+        self.id = request_id(head.last.get(ID))
         self.trace: Trace | None = None
         """Where to record what is done for it; None for most."""
         self.held: HeldBytes | None = None
@@ -135,14 +139,13 @@ class HttpRequest:
 
         InvalidRequest where HTTP/1.1 comes without Host (RFC 9112, 3.2).
         """
-        if _HOST not in self._last and self.scope.get("http_version") == "1.1":
+        head = self.head
+        if _HOST not in head.last and head.version == "1.1":
             raise InvalidRequest("header Host is missing")
-        size = sum(map(len, chain.from_iterable(self.scope["headers"])))
-        if size > limit:
-            raise HeadersTooLarge(f"headers of {size} bytes are over the limit of {limit} bytes")
-
-    def _extension(self, name: str) -> Any:
-        return self.scope.get("extensions", {}).get(name)
+        if head.size > limit:
+            raise HeadersTooLarge(
+                f"headers of {head.size} bytes are over the limit of {limit} bytes"
+            )
 
     @property
     def json_length(self) -> int | None:
@@ -150,9 +153,9 @@ class HttpRequest:
 
         InvalidRequest where that is no number.
         """
-        if _BINARY not in self._last:
+        if _BINARY not in self.head.last:
             return None
-        text = self._last[_BINARY].decode("latin-1").strip()
+        text = self.head.last[_BINARY].decode("latin-1").strip()
         if not (text.isascii() and text.isdigit()) or len(text) > 20:
             raise InvalidRequest(
                 f"Inference-Header-Content-Length {text[:64]!r} is not a number of bytes"
@@ -162,30 +165,19 @@ class HttpRequest:
     @property
     def is_traced(self) -> bool:
         """Whether the client says what trace the request belongs to."""
-        return _TRACE in self._last
+        return _TRACE in self.head.last
 
     @property
     def accepts_coding(self) -> bool:
         """Whether the client says in which codings it may be answered."""
-        return _ACCEPT in self._last
-
-    def reply(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send a whole reply at once, where the server can; see ``REPLY``."""
-        reply: Reply | None = self._extension(REPLY)
-        return reply is not None and reply(status, headers, body)
-
-    @property
-    def trailed(self) -> TrailedReply | None:
-        """The way to reply with trailers, where the server has one; see ``TRAILED``."""
-        found: TrailedReply | None = self._extension(TRAILED)
-        return found
+        return _ACCEPT in self.head.last
 
     def length(self, limit: int) -> int | None:
         """Bytes of the body, by Content-Length; None where that is missing.
 
         Raises InvalidRequest where it is no number, and TooLarge over ``limit``.
         """
-        text = self._last.get(_LENGTH)
+        text = self.head.last.get(_LENGTH)
         if text is None:
             return None
         if not text.isdigit():
@@ -195,6 +187,13 @@ class HttpRequest:
             raise _over(limit)
         return length
 
+    def whole(self, rule: BodyRule) -> Body | None:
+        """Take the body if it is all there and not packed; else None, and ``buffer`` reads it.
+
+        Raises InvalidRequest, TooLarge and Unavailable as that does.
+        """
+        return None if _ENCODING in self.head.last else self._taken(rule)
+
     async def body(self, rule: BodyRule) -> bytes:
         """Read the body, as ``buffer`` does, and return it as bytes."""
         found = await self.buffer(rule)
@@ -202,12 +201,8 @@ class HttpRequest:
 
     async def sent(self, rule: BodyRule) -> Body:
         """Read the body, as ``buffer`` does, and return it as it was sent, with its coding."""
-        body = self._taken(rule.limit)
-        if body is None:
-            body = await self._within(rule)
-        if len(body) > LARGE:
-            self.hold(len(body), rule.under_way)
-        return body
+        body = self._taken(rule)
+        return await self._within(rule) if body is None else body
 
     async def buffer(self, rule: BodyRule) -> Body:
         """Read the body: at most ``rule.limit`` bytes, also unpacked, and within its time.
@@ -216,10 +211,10 @@ class HttpRequest:
         Raises TooLarge (before reading, where Content-Length tells), SlowBody, UnsupportedBody,
         InvalidRequest, ClientGone, and Unavailable where too much is on its way or under way.
         """
-        if _ENCODING in self._last:
+        if _ENCODING in self.head.last:
             coding_of(self.headers["content-encoding"])
         body = await self.sent(rule)
-        if _ENCODING not in self._last:
+        if _ENCODING not in self.head.last:
             return body
         coding = coding_of(self.headers["content-encoding"])
         if coding is None:
@@ -229,13 +224,17 @@ class HttpRequest:
             self.hold(len(found), rule.under_way)
         return found
 
-    def _taken(self, limit: int) -> Body | None:
-        """Take the body if it is all there; TooLarge over ``limit`` bytes, there or not."""
-        self.length(limit)
-        take: TakeBody | None = self._extension(BODY)
-        body = None if take is None else take()
-        if body is not None and len(body) > limit:
-            raise _over(limit)
+    def _taken(self, rule: BodyRule) -> Body | None:
+        """Take the body if it is all there; TooLarge over the limit, there or not."""
+        self.length(rule.limit)
+        body = None if self.exchange is None else self.exchange.take_body()
+        return None if body is None else self._held(body, rule)
+
+    def _held(self, body: Body, rule: BodyRule) -> Body:
+        if len(body) > rule.limit:
+            raise _over(rule.limit)
+        if len(body) > LARGE:
+            self.hold(len(body), rule.under_way)
         return body
 
     async def _within(self, rule: BodyRule) -> Body:
@@ -243,17 +242,15 @@ class HttpRequest:
         await in_task()
         try:
             async with asyncio.timeout(self._due) as timer:
-                return await self._read(rule, timer)
+                body = await self._read(rule, timer)
         except TimeoutError:
             raise SlowBody(f"the body did not arrive within {self._due:.3g}s") from None
+        return self._held(body, rule)
 
     async def _read(self, rule: BodyRule, timer: asyncio.Timeout) -> Body:
         message = await self.receive()
         if not message.get("more_body", False):
-            first = _piece(message)
-            if len(first) > rule.limit:
-                raise _over(rule.limit)
-            return first
+            return _piece(message)
         # Bytes in front, so that the tensors behind the JSON are aligned.
         padding = -(self.json_length or 0) % _ALIGNED
         body = bytearray(padding)

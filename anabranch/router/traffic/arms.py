@@ -7,7 +7,8 @@ counted of them.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from typing import Any
 
 from anabranch.components.weights import DRAW, Draw
 from anabranch.errors import InvalidRequest
@@ -111,19 +112,20 @@ class Arms:
             if self._logs is not None and arm.log is not None:
                 self._logs.retire(arm.log)
 
-    async def infer(
+    def infer(
         self,
         request: InferenceRequest,
         encode: Encode[Answer],
         revision: int | str | None = None,
-    ) -> Answer:
+    ) -> Coroutine[Any, Any, tuple[InferenceResponse, Answer]]:
         """Answer a request, by the revision that its number or else the table says.
 
-        ``encode`` is a part of the answer, so that an arm whose outputs the protocol cannot carry
-        is charged with it. Raises as ``InferenceCore`` does, and NotFound for a revision that is
+        The result is the response, and the bytes that ``encode`` makes of it. To encode is a part
+        of the answer, so that an arm whose outputs the protocol cannot carry is charged with it.
+        Raises as ``InferenceCore`` does, and NotFound for a revision that is
         not there.
         """
-        return (await self.routing.way(request, revision).infer(request, encode))[1]
+        return self.routing.way(request, revision).infer(request, encode)
 
     async def explain(
         self,

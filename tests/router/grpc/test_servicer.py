@@ -350,7 +350,7 @@ class Streaming:
         try:
             for _ in range(self.count):
                 self.made += 1
-                yield await self._infer(request, lambda response: response, revision)
+                yield (await self._infer(request, lambda response: response, revision))[1]
                 await asyncio.sleep(0)
             await self.may_end.wait()
         finally:

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Sequence
 from contextvars import ContextVar
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,7 @@ from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.lean import MAX_DROPPED, MAX_HEAD, MAX_UNREAD
 from anabranch.router.http.lean_cycle import MAX_REST
 from anabranch.router.http.listening import LeanServer
-from anabranch.router.http.request import BODY as BODY_EXTENSION
-from anabranch.router.http.request import REPLY, HttpRequest
+from anabranch.router.http.request import EXCHANGE, HttpRequest
 from tests.router.conftest import BODY, make_arms
 from tests.router.http.wire import (
     RULE,
@@ -152,6 +151,58 @@ def test_a_stream_is_answered_alike_however_it_is_split(
     assert replies(in_pieces.sent) == replies(at_once.sent)
     assert len(replies(at_once.sent)) == len(requests) + 1
     assert in_pieces.is_over == at_once.is_over
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    messages=st.lists(st.sampled_from([*GOOD, b"\r\n", b"\r\n\r\n"]), max_size=5),
+    last=st.sampled_from([*GOOD, *LAST, *BAD.values()]),
+    data=st.data(),
+)
+def test_a_server_that_knows_heads_answers_as_one_that_reads_them(
+    messages: list[bytes], last: bytes, data: st.DataObject
+) -> None:
+    """Most pieces are whole messages, which teach heads; connections teach each other."""
+    messages = [*messages, last]
+    stream = b"".join(messages)
+    ends = set(accumulate(map(len, messages)))
+    cuts = [
+        sorted(
+            {0, len(stream)}
+            | ends ^ data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=2))
+        )
+        for _ in range(3)
+    ]
+
+    async def main() -> list[Wire]:
+        server, wires = LeanServer(Echo().app), []
+        for places in cuts:
+            wire = connect(server)
+            for a, b in pairwise(places):
+                await wire.feed(stream[a:b])
+            await until(lambda: not server.under_way)
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            wires.append(wire)
+        await server.close(0)
+        return wires
+
+    expected = exchange(Echo().app, [stream])
+    for wire in run(main()):
+        assert replies(wire.sent) == replies(expected.sent)
+
+
+def test_a_head_is_read_once() -> None:
+    async def main() -> int:
+        server = LeanServer(Echo().app)
+        wires = [connect(server) for _ in range(3)]
+        await wires[0].feed(ask("/known", b"one"))
+        for wire in wires:
+            wire.protocol.parser = None
+            await wire.feed(ask("/known", b"two"))
+        return sum(len(replies(wire.sent)) for wire in wires)
+
+    assert run(main()) == 4
 
 
 def test_byte_by_byte() -> None:
@@ -338,12 +389,12 @@ def test_a_body_is_taken_once_and_whole(body: bytes) -> None:
     taken: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        take = scope["extensions"][BODY_EXTENSION]
+        take = scope["extensions"][EXCHANGE].take_body
         taken.append(take())
         if taken[-1] is None:
             await until(lambda: taken.append(take()) or taken[-1] is not None)
         taken.append(take())
-        scope["extensions"][REPLY](200, [(b"content-length", b"0")], b"")
+        scope["extensions"][EXCHANGE].reply(200, [(b"content-length", b"0")], b"")
         assert (await receive())["type"] == "http.disconnect"
 
     exchange(app, [ask(body=body)])
@@ -359,9 +410,9 @@ def test_a_body_that_waits_to_be_asked_for_is_not_taken() -> None:
     taken: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        taken.append(scope["extensions"][BODY_EXTENSION]())
+        taken.append(scope["extensions"][EXCHANGE].take_body())
         taken.append((await receive())["body"])
-        scope["extensions"][REPLY](200, [(b"content-length", b"0")], b"")
+        scope["extensions"][EXCHANGE].reply(200, [(b"content-length", b"0")], b"")
 
     sent = exchange(app, list(expecting(b"hello"))).sent
     assert taken == [None, b"hello"]

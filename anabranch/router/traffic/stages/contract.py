@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from anabranch.router.core import InferenceRequest, InferenceResponse
 
@@ -21,7 +21,7 @@ class AnswerOnce(Protocol):
 
     def __call__(
         self, request: InferenceRequest, encode: Encode[Answer], /
-    ) -> Awaitable[tuple[InferenceResponse, Answer]]:
+    ) -> Coroutine[Any, Any, tuple[InferenceResponse, Answer]]:
         """Return the response, and what ``encode`` makes of it."""
         ...
 
