@@ -29,6 +29,7 @@ from anabranch.components.tensors.types import (
     unify,
     wide,
 )
+from anabranch.components.tensors.unwarned import unwarned
 from anabranch.specs.excerpts import listing, shown
 from anabranch.specs.models import NodeBase, TensorSpec
 
@@ -91,7 +92,7 @@ class Mean(_Elementwise):
     def combine(self, inputs: Sequence[Array]) -> Array:
         """Return the mean of arrays of one shape; an element is NaN where an input is NaN."""
         dtype = self.agreed(inputs)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with unwarned():
             total = np.array(inputs[0], dtype=wide(dtype))
             for array in inputs[1:]:
                 total += array
@@ -153,7 +154,7 @@ class WeightedMean(_Elementwise):
     def _combine(self, inputs: Sequence[Array], shares: Sequence[float]) -> Array:
         dtype = self.agreed(inputs)
         working = wide(dtype)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with unwarned():
             total = np.zeros(inputs[0].shape, dtype=working)
             for array, share in zip(inputs, shares, strict=True):
                 total += np.multiply(array, working.type(share), dtype=working)
@@ -209,7 +210,7 @@ class Max(_Elementwise):
     def combine(self, inputs: Sequence[Array]) -> Array:
         """Return the element-wise maximum of arrays of one shape."""
         dtype = self.agreed(inputs)
-        with np.errstate(invalid="ignore"):
+        with unwarned():
             arrays = [array.astype(dtype, copy=len(inputs) == 1) for array in inputs]
             return np.asarray(reduce(np.maximum, arrays), dtype)
 

@@ -28,6 +28,7 @@ from anabranch.components.tensors.types import (
     typed,
     wide,
 )
+from anabranch.components.tensors.unwarned import unwarned
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import TENSOR_NAME, Datatype, NodeBase, TensorSpec
 
@@ -135,7 +136,7 @@ class Scale(_PerInput):
         """Return the scaled array."""
         dtype = _floating(array, "scale")
         result = np.array(array, dtype=wide(dtype))
-        with np.errstate(all="ignore"):
+        with unwarned():
             for step, factor in self._steps:
                 _check_shape(step.__name__, factor, array)
                 step(result, factor.astype(result.dtype), out=result)
@@ -182,7 +183,7 @@ class Cast(_PerInput):
             array = _from_texts(array, self._dtype)
         if self._dtype.kind in "iu" and not np.can_cast(array.dtype, self._dtype):
             _check_fits(array, self._dtype)
-        with np.errstate(over="ignore"):
+        with unwarned():
             if self._dtype == BF16:
                 return to_bf16(array.astype(np.float64))
             return array.astype(self._dtype)
@@ -342,7 +343,7 @@ class Softmax(_PerInput):
         dtype, axis = _floating(array, "softmax"), _axis(self._axis, array)
         if array.size == 0:
             return np.empty(array.shape, dtype=dtype)
-        with np.errstate(invalid="ignore", under="ignore"):
+        with unwarned():
             result = np.array(array, dtype=wide(dtype))
             result -= result.max(axis=axis, keepdims=True)
             np.exp(result, out=result)
@@ -398,6 +399,6 @@ class Threshold(_PerInput):
     def apply(self, array: Array) -> Array:
         """Return the comparison, made in the array's own precision."""
         _floating(array, "threshold")
-        with np.errstate(all="ignore"):
+        with unwarned():
             at = BF16.type(self._at) if array.dtype == BF16 else self._at
             return np.asarray(array >= at)

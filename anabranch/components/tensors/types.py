@@ -7,6 +7,7 @@ here must hold for every array that they return; where they cannot be sure, they
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -72,6 +73,7 @@ def floating(dtypes: Sequence[np.dtype[Any]], what: str) -> np.dtype[Any]:
     return found if kind_of(found) == "f" else np.dtype(np.float64)
 
 
+@cache
 def wide(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """Return the float to calculate in: FP32 for FP16 and BF16, which are too narrow for sums."""
     return np.dtype(np.float32) if dtype in (np.float16, BF16) else dtype

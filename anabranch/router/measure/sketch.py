@@ -29,6 +29,7 @@ import numpy as np
 
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import kind_of
+from anabranch.components.tensors.unwarned import unwarned
 from anabranch.router.measure.scores import NO_CLASS, are_scores, classes
 from anabranch.router.measure.tally import Bin
 
@@ -155,7 +156,7 @@ def _integers(values: Array) -> Iterable[Bin]:
 
 
 def _floats(values: Array) -> Iterable[Bin]:
-    with np.errstate(all="ignore"):
+    with unwarned():
         mantissa, exponent = np.frexp(values.astype(np.float64))
         # Towards zero, so that a bin's name is its inner edge; -0.0 + 0.0 is 0.0.
         edges = np.ldexp(np.trunc(mantissa * _STEPS) / _STEPS, exponent) + 0.0

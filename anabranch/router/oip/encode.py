@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 
+from anabranch.components.tensors.unwarned import unwarned
 from anabranch.router.core import InferenceResponse, ModelMetadata, OutputTensor, TensorMetadata
 from anabranch.router.errors import HttpReply, UnencodableOutput
 from anabranch.router.oip.raw_tensors import Buffer, raw_buffer
@@ -88,7 +89,7 @@ def _encode_data(output: OutputTensor) -> Any:
     if output.datatype == "BYTES":
         return [_text(output.name, index, item) for index, item in enumerate(flat.tolist())]
     if output.datatype == "BF16":
-        with np.errstate(invalid="ignore"):  # some bits that are no number
+        with unwarned():  # some bits that are no number
             return flat.astype(np.float32)
     return flat if flat.dtype.isnative else flat.astype(flat.dtype.newbyteorder("="))
 

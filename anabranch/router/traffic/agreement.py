@@ -9,6 +9,7 @@ import numpy as np
 
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import kind_of
+from anabranch.components.tensors.unwarned import unwarned
 from anabranch.router.measure.scores import are_scores, classes
 from anabranch.specs.models import Compare
 
@@ -70,7 +71,7 @@ def _in_chunks(test: _Test, primary: Array, copy: Array, rule: Compare) -> bool:
 
 
 def _floats(primary: Array, copy: Array, rule: Compare) -> bool:
-    with np.errstate(all="ignore"):
+    with unwarned():
         # As 64 bits: the tolerance of large half-precision numbers would overflow.
         one, other = primary.astype(np.float64), copy.astype(np.float64)
         return bool(np.isclose(other, one, rule.rtol, rule.atol, equal_nan=True).all())
