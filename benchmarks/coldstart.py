@@ -88,7 +88,10 @@ def _by_hand(component: str, times: int) -> Times:
         notes, mark = Path(folder) / "notes.json", uuid.uuid4().hex
         with _serving(component, notes, mark) as url:
             return _medians(
-                [_wake(url, notes, lambda: _replicas(mark)) for _ in range(min(times, 3))]
+                [
+                    _wake(url, notes, lambda: _replicas(mark, notes.parent))
+                    for _ in range(min(times, 3))
+                ]
             )
 
 
@@ -118,14 +121,12 @@ def _answers(url: str) -> bool:
     return False
 
 
-def _replicas(mark: str) -> list[psutil.Process]:
+def _replicas(mark: str, folder: Path) -> list[psutil.Process]:
     found = []
-    for process in psutil.process_iter(["cmdline"]):
-        title = " ".join(process.info["cmdline"] or ())
-        if title.startswith("ray::ServeReplica:default:sleepy") and processes.has_mark(
-            process.pid, mark
-        ):
-            found.append(process)
+    for process in processes.of_engine(mark, folder):
+        with suppress(psutil.Error):
+            if process.cmdline()[0].startswith("ray::ServeReplica:default:sleepy"):
+                found.append(process)
     return found
 
 

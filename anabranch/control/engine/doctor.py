@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState, read_stat
 from anabranch.client.live import wait_live
 from anabranch.control.engine import flags
 from anabranch.control.engine.engine import is_running
+from anabranch.control.engine.home import open_mode
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.engine.supervision.helpers import Helper, helpers_of
 from anabranch.errors import AnabranchError
@@ -54,12 +54,13 @@ def _home(home: Path) -> Iterator[Diagnosis]:
     if not home.is_dir():
         yield Diagnosis("home", f"{home} does not exist", _UP)
         return
-    mode = stat.S_IMODE(home.stat().st_mode)
-    open_to_others = mode & 0o077
+    shared = open_mode(home)
     yield Diagnosis(
         "home",
-        f"{home}, of mode {mode:04o}" + (": others may read it" if open_to_others else ""),
-        f"chmod 700 {home}" if open_to_others else "",
+        f"{home}, its owner's alone"
+        if shared is None
+        else f"{home}: others may read it ({shared})",
+        "" if shared is None else f"chmod 700 {home}",
     )
     yield from _disk(home)
 
@@ -92,7 +93,7 @@ def _supervised(home: Path, state: EngineState) -> Diagnosis:
 
 def _helpers(home: Path, state: EngineState) -> Iterator[Diagnosis]:
     arguments = psutil.Process(state.pid).cmdline()
-    for helper in helpers_of(supervisor.options(arguments), state, home / RAY_TOKEN_FILE).all:
+    for helper in helpers_of(supervisor.options(arguments), home / RAY_TOKEN_FILE):
         yield _asked(helper, home)
 
 

@@ -90,7 +90,9 @@ def down(home: Path) -> bool:
 
 def is_running(state: EngineState) -> bool:
     """Return whether the engine was started to the end and its supervisor lives."""
-    return state.ready and state.pid is not None and processes.has_mark(state.pid, state.id)
+    if not state.ready or state.pid is None:
+        return False
+    return processes.belongs(state.pid, state.id, Path(state.runtime))
 
 
 def until_ended(home: Path) -> str:

@@ -34,16 +34,22 @@ def open_home(home: Path, warn: Callable[[str], None]) -> None:
     """
     with disk_errors(home):
         home.mkdir(parents=True, exist_ok=True, mode=_PRIVATE)
-    mode = stat.S_IMODE(home.stat().st_mode)
-    if not mode & _OTHERS:
+    mode = open_mode(home)
+    if mode is None:
         return
     try:
         home.chmod(_PRIVATE)
     except OSError as error:
         warn(
-            f"the home {home} has mode {mode:o} and others may read its store and bundles:"
+            f"the home {home} has {mode} and others may read its store and bundles:"
             f" it cannot be set to {_PRIVATE:o}: {error.strerror}"
         )
+
+
+def open_mode(home: Path) -> str | None:
+    """The mode of a home that other users may enter, such as "mode 755"; None of a private one."""
+    mode = stat.S_IMODE(home.stat().st_mode)
+    return f"mode {mode:o}" if mode & _OTHERS else None
 
 
 def store_file(home: Path) -> Path | None:

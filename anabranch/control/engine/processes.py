@@ -28,10 +28,10 @@ _KILLING = (("kill", KILL_S), ("kill", KILL_S))
 _PAUSE_S = 0.02
 
 
-def has_mark(pid: int, engine_id: str) -> bool:
-    """Return whether process ``pid`` lives and belongs to the engine."""
+def belongs(pid: int, engine_id: str, runtime: Path) -> bool:
+    """Return whether process ``pid`` lives and is the engine's, ``runtime`` its private folder."""
     try:
-        return _mark_of(psutil.Process(pid)) == engine_id
+        return _belongs(psutil.Process(pid), engine_id, runtime)
     except psutil.Error:
         return False
 
@@ -90,10 +90,6 @@ def _belongs(process: psutil.Process, engine_id: str, runtime: Path) -> bool:
         return any(Path(file.path).is_relative_to(runtime) for file in process.open_files())
     except (psutil.Error, OSError):
         return False
-
-
-def _mark_of(process: psutil.Process) -> str | None:
-    return process.environ().get(MARK)
 
 
 def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:

@@ -97,12 +97,14 @@ def test_a_process_that_wrote_over_its_environment_is_known_by_its_files(
     ours = start(f"import os, sys; os.execve(sys.executable, ['titled', '-c', {writes!r}], {{}})")
     assert processes.of_engine(engine_id, tmp_path / "elsewhere") == []
     assert [process.pid for process in processes.of_engine(engine_id, tmp_path)] == [ours.pid]
+    assert processes.belongs(ours.pid, engine_id, tmp_path)
+    assert not processes.belongs(ours.pid, engine_id, tmp_path / "elsewhere")
 
 
-def test_marks_are_read_of_living_processes_only(engine_id, start):
+def test_only_living_processes_belong_to_an_engine(engine_id, start, tmp_path):
     ours = start(WAITS, engine_id)
-    assert processes.has_mark(ours.pid, engine_id)
-    assert not processes.has_mark(ours.pid, "another")
+    assert processes.belongs(ours.pid, engine_id, tmp_path)
+    assert not processes.belongs(ours.pid, "another", tmp_path)
     ours.kill()
     ours.wait()
-    assert not processes.has_mark(ours.pid, engine_id)
+    assert not processes.belongs(ours.pid, engine_id, tmp_path)

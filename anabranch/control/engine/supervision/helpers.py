@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,17 +70,17 @@ class Helpers:
         self._engine = _Watched(engine)
         self._closing = threading.Event()
 
-    @property
-    def all(self) -> list[Helper]:
-        """Ray's helpers, without the engine."""
-        return [one.helper for one in self._helpers]
-
-    def start(self) -> None:
-        """Begin to ask."""
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Ask in the background."""
         paced = [*((one, _PAUSE_S) for one in self._helpers), (self._engine, _ENGINE_PAUSE_S)]
         for watched, pause in paced:
             arguments = self._closing, pause
             threading.Thread(target=watched.follow, args=arguments, daemon=True).start()
+        try:
+            yield
+        finally:
+            self._closing.set()
 
     def watch(self, head: int) -> str | None:
         """Kill what is stopped, and children of ``head`` that do not answer.
@@ -102,10 +102,6 @@ class Helpers:
         now = time.monotonic()
         for one in (*self._helpers, self._engine):
             one.answered = now
-
-    def close(self) -> None:
-        """Ask no more."""
-        self._closing.set()
 
     def _kill_silent(
         self, silent: list[_Watched], found: Mapping[str, psutil.Process], now: float
@@ -131,8 +127,17 @@ def _children(head: int) -> dict[str, psutil.Process]:
     return found
 
 
-def helpers_of(options: Mapping[str, str], state: EngineState, token: Path) -> Helpers:
-    """The helpers of an engine whose Ray was started with these options of its command line.
+def watch_over(options: Mapping[str, str], state: EngineState, token: Path) -> Helpers:
+    """What watches an engine; see ``helpers_of``."""
+    return Helpers(
+        helpers_of(options, token),
+        Helper("the engine", _http(f"{state.http}/v2/health/live", ""), "", SILENT_S),
+        StoppedProcesses(state.id, Path(state.runtime)),
+    )
+
+
+def helpers_of(options: Mapping[str, str], token: Path) -> list[Helper]:
+    """Ray's helpers of an engine whose Ray was started with these options of its command line.
 
     ``token`` is the file of Ray's token.
     """
@@ -146,32 +151,28 @@ def helpers_of(options: Mapping[str, str], state: EngineState, token: Path) -> H
     def http_at(host: str, port: str, path: str = "/") -> Ask:
         return _http(f"http://{host}:{options[port]}{path}", bearer)
 
-    return Helpers(
-        [
-            Helper("Ray's GCS", grpc_at("--port"), "/gcs_server ", QUICK_S),
-            Helper(
-                "Ray's dashboard",
-                http_at(dashboard, "--dashboard-port", "/timezone"),
-                "dashboard.py",
-                QUICK_S,
-            ),
-            Helper("Ray's raylet", grpc_at("--node-manager-port"), "/raylet ", PATIENT_S),
-            Helper(
-                "Ray's dashboard agent",
-                http_at(node, "--dashboard-agent-listen-port"),
-                "DashboardAgent",
-                PATIENT_S,
-            ),
-            Helper(
-                "Ray's runtime environment agent",
-                http_at(node, "--runtime-env-agent-port"),
-                "RuntimeEnvAgent",
-                PATIENT_S,
-            ),
-        ],
-        Helper("the engine", _http(f"{state.http}/v2/health/live", ""), "", SILENT_S),
-        StoppedProcesses(state.id),
-    )
+    return [
+        Helper("Ray's GCS", grpc_at("--port"), "/gcs_server ", QUICK_S),
+        Helper(
+            "Ray's dashboard",
+            http_at(dashboard, "--dashboard-port", "/timezone"),
+            "dashboard.py",
+            QUICK_S,
+        ),
+        Helper("Ray's raylet", grpc_at("--node-manager-port"), "/raylet ", PATIENT_S),
+        Helper(
+            "Ray's dashboard agent",
+            http_at(node, "--dashboard-agent-listen-port"),
+            "DashboardAgent",
+            PATIENT_S,
+        ),
+        Helper(
+            "Ray's runtime environment agent",
+            http_at(node, "--runtime-env-agent-port"),
+            "RuntimeEnvAgent",
+            PATIENT_S,
+        ),
+    ]
 
 
 def _grpc(address: str, bearer: str) -> Ask:

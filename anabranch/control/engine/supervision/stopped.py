@@ -27,10 +27,10 @@ TURN_S = 1.0
 
 
 class StoppedProcesses:
-    """Looks for the stopped processes of an engine."""
+    """Looks for the stopped processes of an engine; ``runtime`` is its private folder."""
 
-    def __init__(self, engine_id: str) -> None:
-        self._id = engine_id
+    def __init__(self, engine_id: str, runtime: Path) -> None:
+        self._engine = engine_id, runtime
         self._since: dict[psutil.Process, float] = {}
         self._looked = 0.0
 
@@ -42,7 +42,7 @@ class StoppedProcesses:
         self._looked = now
         self._since = {one: self._since.get(one, now) for one in _stopped()}
         for process, since in self._since.items():
-            if now - since >= STOPPED_S and processes.has_mark(process.pid, self._id):
+            if now - since >= STOPPED_S and processes.belongs(process.pid, *self._engine):
                 self._kill(process)
 
     def _kill(self, process: psutil.Process) -> None:

@@ -36,7 +36,7 @@ from anabranch.client.engine_state import (
 )
 from anabranch.control.engine import processes
 from anabranch.control.engine.flags import GCS_STORAGE
-from anabranch.control.engine.supervision.helpers import helpers_of
+from anabranch.control.engine.supervision.helpers import Helpers, watch_over
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
 from anabranch.serve.sockets import FOLDER
@@ -263,24 +263,24 @@ def main() -> None:
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        supervisor = _supervisor(sys.argv[1:])
+        supervisor, helpers = _supervisor(sys.argv[1:])
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())
-        supervisor.run()
+        with helpers.asking():
+            supervisor.run()
     except EngineError as error:
         sys.exit(f"error: {error}")
 
 
-def _supervisor(arguments: Sequence[str]) -> Supervisor:
-    """The supervisor of a head with these arguments, as ``launch.py`` makes them."""
+def _supervisor(arguments: Sequence[str]) -> tuple[Supervisor, Helpers]:
+    """The supervisor of a head with these arguments, as ``launch.py`` makes them, and its watch."""
     home, env = Environment(os.environ).home, os.environ
     state = read_state(home)
     if state is None:
         raise EngineError(f"no engine is being started in {home}")
     state = replace(state, pid=os.getpid())
     write_state(home, state)
-    watch = helpers_of(options(arguments), state, home / RAY_TOKEN_FILE)
-    watch.start()
+    watch = watch_over(options(arguments), state, home / RAY_TOKEN_FILE)
     timeout = str(START_TIMEOUT_S)
     python = [sys.executable, "-P", "-m"]
     launch = Launch(
@@ -291,7 +291,7 @@ def _supervisor(arguments: Sequence[str]) -> Supervisor:
     )
     adopted = os.environ.pop(ADOPT, None)
     head = None if adopted is None else psutil.Process(int(adopted))
-    return Supervisor(state, launch, watch, head)
+    return Supervisor(state, launch, watch, head), watch
 
 
 if __name__ == "__main__":

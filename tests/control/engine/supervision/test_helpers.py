@@ -7,12 +7,12 @@ import threading
 import uuid
 from concurrent import futures
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import grpc
 import psutil
 import pytest
 
-from anabranch.client.engine_state import EngineState
 from anabranch.control.engine.supervision import helpers
 from anabranch.control.engine.supervision.helpers import Helper, Helpers, helpers_of
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
@@ -48,7 +48,7 @@ def child():
 
 
 def watching(*of, engine=answers, patience=1000.0):
-    nothing = StoppedProcesses("no engine")
+    nothing = StoppedProcesses("no engine", Path("/no/runtime"))
     return Helpers(list(of), Helper("the engine", engine, "", patience), nothing)
 
 
@@ -76,16 +76,11 @@ def test_a_helper_that_answers_again_has_all_its_time(child, monkeypatch):
     monkeypatch.setattr(helpers, "_LOOK_S", 1000.0)
     asked = threading.Semaphore(0)
     found = watching(Helper("it", asked.release, child[1], 0.0))
-    found.start()
-    for _ in range(3):
-        assert asked.acquire(timeout=60)
-    found.watch(ME)
-    found.close()
+    with found.asking():
+        for _ in range(3):
+            assert asked.acquire(timeout=60)
+        found.watch(ME)
     assert child[0].is_running()
-
-
-def at(url):
-    return EngineState("no engine", url, "", "", "", "")
 
 
 class Health(grpc.GenericRpcHandler):
@@ -125,7 +120,7 @@ def test_each_helper_is_asked_at_its_port_with_the_token(tmp_path):
             "--runtime-env-agent-port": closed,
         }
         options = {**{k: str(v) for k, v in ports.items()}, "--dashboard-host": "0.0.0.0"}
-        found = helpers_of(options, at(web.url), tmp_path / "token").all
+        found = helpers_of(options, tmp_path / "token")
         for helper in found[:-1]:
             helper.ask()
         with pytest.raises(Exception, match="refused"):
@@ -141,8 +136,6 @@ def test_a_server_that_refuses_the_token_has_not_answered(tmp_path):
          "--runtime-env-agent-port"), str(gcs),
     )  # fmt: skip
     with health(gcs):
-        found = helpers_of(
-            {**options, "--dashboard-host": "127.0.0.1"}, at("http://x"), tmp_path / "token"
-        )
+        found = helpers_of({**options, "--dashboard-host": "127.0.0.1"}, tmp_path / "token")
         with pytest.raises(grpc.RpcError):
-            found.all[0].ask()
+            found[0].ask()

@@ -14,6 +14,8 @@ from anabranch.control.engine.supervision import stopped
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
 from tests.waiting import until
 
+WAITS = "import time; opened = open({!r}, 'a'); print(flush=True); time.sleep(600)"
+
 
 @pytest.fixture(autouse=True)
 def every_look(monkeypatch):
@@ -25,9 +27,10 @@ def process():
     """Start processes of an engine; all are gone afterwards."""
     started = []
 
-    def start(engine_id, number=signal.SIGSTOP):
-        command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
-        env = {**os.environ, MARK: engine_id}
+    def start(engine_id, number=signal.SIGSTOP, opens=None):
+        """One that ``opens`` a file has no environment, as Ray's agents."""
+        command = [sys.executable, "-c", WAITS.format(os.devnull if opens is None else str(opens))]
+        env = {**os.environ, MARK: engine_id} if opens is None else {}
         child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE)
         started.append(child)
         child.stdout.readline()
@@ -42,11 +45,11 @@ def process():
         child.stdout.close()
 
 
-def test_a_process_that_stays_stopped_is_killed_and_no_other(process, monkeypatch):
+def test_a_process_that_stays_stopped_is_killed_and_no_other(process, monkeypatch, tmp_path):
     ours, theirs = uuid.uuid4().hex, uuid.uuid4().hex
     victim, stranger, busy = process(ours), process(theirs), process(ours, signal.SIGCONT)
     until(lambda: psutil.Process(victim.pid).status() == psutil.STATUS_STOPPED)
-    engine = StoppedProcesses(ours)
+    engine = StoppedProcesses(ours, tmp_path)
     engine.kill()
     assert victim.poll() is None
     monkeypatch.setattr(stopped, "STOPPED_S", 0.0)
@@ -55,12 +58,25 @@ def test_a_process_that_stays_stopped_is_killed_and_no_other(process, monkeypatc
     assert stranger.poll() is None and busy.poll() is None
 
 
-def test_a_process_that_goes_on_has_all_its_time_again(process, monkeypatch):
+def test_a_process_without_an_environment_is_known_by_its_files(process, monkeypatch, tmp_path):
+    monkeypatch.setattr(stopped, "STOPPED_S", 0.0)
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    ours = process("", opens=runtime / "agent.log")
+    theirs = process("", opens=tmp_path / "agent.log")
+    until(lambda: psutil.Process(ours.pid).status() == psutil.STATUS_STOPPED)
+    until(lambda: psutil.Process(theirs.pid).status() == psutil.STATUS_STOPPED)
+    StoppedProcesses(uuid.uuid4().hex, runtime).kill()
+    assert ours.wait(60) == -signal.SIGKILL
+    assert theirs.poll() is None
+
+
+def test_a_process_that_goes_on_has_all_its_time_again(process, monkeypatch, tmp_path):
     times = iter([100.0, 101.0, 104.0, 105.0])
     monkeypatch.setattr(stopped, "clock", lambda: next(times))
     victim = process(identity := uuid.uuid4().hex)
     until(lambda: psutil.Process(victim.pid).status() == psutil.STATUS_STOPPED)
-    engine = StoppedProcesses(identity)
+    engine = StoppedProcesses(identity, tmp_path)
     engine.kill()
     victim.send_signal(signal.SIGCONT)
     until(lambda: psutil.Process(victim.pid).status() != psutil.STATUS_STOPPED)
