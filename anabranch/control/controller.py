@@ -41,6 +41,7 @@ from anabranch.router.traffic.learned_state import Lessons
 from anabranch.serve.calls.controller import ACTOR, NAMESPACE
 from anabranch.serve.export.exporter import start_exporting
 from anabranch.serve.export.logs import write_logs
+from anabranch.serve.heartbeat import start_heartbeat
 from anabranch.serve.pools.entries import PoolTable, TenantState
 from anabranch.telemetry.registry import REGISTRY, Snapshot, merged
 from anabranch.telemetry.span import Span
@@ -67,6 +68,7 @@ class Controller:
         if ray.is_initialized():  # the process is the controller's
             write_logs()
             start_exporting(tells=False)
+            start_heartbeat()
         self._built: ControllerParts | None = None
         """Made once: each has a lease of its own, and would have to wait for the others'."""
         self._parts: ControllerParts | None = None

@@ -12,6 +12,7 @@ from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.clock import SteadyClock
 from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.lifecycle.clocks import is_ahead, timely
+from anabranch.control.observe.hung import HungProcesses
 from anabranch.control.observe.monitors import Monitors
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
@@ -31,6 +32,7 @@ from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import Unavailable
+from anabranch.serve.sockets import unix_folder
 
 logger = logging.getLogger("anabranch.control")
 
@@ -88,6 +90,7 @@ class ControllerParts:
             "the driver of rollouts": rollouts.run,
             "the delivery to webhooks": deliveries.run,
             "the housekeeping": Housekeeping(settings, store, log_folder).run,
+            "the events of hung processes": HungProcesses(store, unix_folder()).run,
         }
 
     async def acquire(self, timeout: float) -> bool:

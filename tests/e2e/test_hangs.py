@@ -112,3 +112,37 @@ def test_a_process_that_is_stopped_is_ended_and_replaced(
     until(lambda: not stopped.is_running())
     until(lambda: len(actor_processes(engine, target)) == replicas)
     until(lambda: status(engine, name) == 200)
+
+
+LOCKS = '''
+import ctypes
+
+
+class Locks:
+    """Keeps Python's lock for an hour if it gets a negative number."""
+
+    max_concurrency = 4
+
+    def load(self):
+        ctypes.PyDLL(None).sleep(6)
+
+    def transform(self, x):
+        if (x < 0).any():
+            ctypes.PyDLL(None).sleep(3600)
+        return x
+'''
+
+
+def test_a_component_that_keeps_pythons_lock_costs_its_process_and_may_load_for_long(
+    engine: Engine, given: Given
+) -> None:
+    graph = spec("locks", locks=node("Locks"))
+    graph["spec"]["timeout"] = "20s"
+    name = given.deployed(graph, LOCKS)
+    before = pids(engine, name)
+    assert status(engine, name, BAD) in LOST
+    until(lambda: status(engine, name) == 200)
+    until(lambda: hung(engine, name) == ["locks"])
+    assert not before & pids(engine, name)
+    log = (engine.home / "logs" / "supervisor.log").read_text()
+    assert f"graph '{name}'" in log and "in transform" in log

@@ -24,6 +24,7 @@ from anabranch.components.tensors.arrays import Array
 from anabranch.errors import InvalidRequest, NotFound
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import Multiplex, Predictor
+from anabranch.telemetry.pulse import PULSE
 
 PLACE = "{model}"
 """Where the name of the model goes in the field ``model``."""
@@ -86,7 +87,8 @@ class Multiplexed:
         return name
 
     async def _load(self, name: str) -> _Loaded:
-        return await kept_in_task(self._prepared(name))
+        with PULSE.resting():
+            return await kept_in_task(self._prepared(name))
 
     async def _prepared(self, name: str) -> _Loaded:
         model = self._template.replace(PLACE, name)

@@ -25,6 +25,7 @@ from anabranch.errors import (
     Unavailable,
 )
 from anabranch.graph.calls.watch import WATCH, LoopCaller
+from anabranch.telemetry.pulse import PULSE
 
 T = TypeVar("T")
 _ON_PURPOSE = (RequestError, NodeError, Unavailable, DeadlineExceeded)
@@ -64,6 +65,7 @@ def awaited(caller: LoopCaller, call: Callable[[], Any]) -> Generator[Any, Any, 
         before = _cancellations()
         if not WATCH.awake:
             WATCH.wake()
+        PULSE.called[0] = caller.number
         WATCH.since = perf_counter()
         WATCH.lane = caller
         try:

@@ -23,6 +23,7 @@ from anabranch.graph.calls.pace import FAST, CallPace
 from anabranch.graph.calls.values import Convert, identity
 from anabranch.graph.calls.watch import WATCH
 from anabranch.telemetry.logs import SERVED
+from anabranch.telemetry.pulse import PULSE
 
 MAX_THREADS = 16
 """Threads per process that slow synchronous components share."""
@@ -98,6 +99,7 @@ class Lane:
         self._lanes = lanes
         self.served = SERVED.get()
         """The graph and the revision of a component in a process that serves several."""
+        self.number = PULSE.number(self, *self.served, bound.node)
         self._fast = 0.0 if bound.node in lanes.threads_only else FAST
         self.pace = CallPace(self._fast)
         """Of calls by single requests."""
@@ -184,6 +186,7 @@ class Lane:
         return self.pace.inline
 
     def _timed(self, call: Callable[[], Any]) -> Done:
+        PULSE.called[0] = self.number
         started = clock()
         value = called(self.node, call)
         return Done(value, clock() - started, started)
@@ -212,6 +215,7 @@ class Lane:
         """Call a component that moved to the loop while this call waited for its place."""
         if not WATCH.awake:
             WATCH.wake()
+        PULSE.called[0] = self.number
         started = WATCH.since = clock()
         WATCH.lane = self
         try:

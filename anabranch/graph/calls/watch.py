@@ -2,8 +2,9 @@
 
 The thread sleeps until a call wakes it, and looks once a while later: nearly always that call is
 over by then. It counts how often it finds the same call again, not the time that has passed. So
-time in which the whole process was not running, or a thread that keeps Python's lock, is held
-against no component. A process without calls has no timer.
+time in which the whole process was not running is held against no component; neither is a thread
+that keeps Python's lock, which the engine's supervisor finds by the pulse of the process. A process
+without calls has no timer.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class LoopCaller(Protocol):
     node: str
     served: tuple[str, str]
     """Graph and revision in a process that serves several, else empty."""
+    number: int
+    """Of the component, in the pulse of the process."""
 
 
 class LoopWatch:

@@ -16,6 +16,7 @@ from anabranch.graph.execute.quorum import check_quorums
 from anabranch.graph.execute.streaming import check_streams
 from anabranch.graph.plan.plan import Plan
 from anabranch.graph.plan.signatures import check_signatures
+from anabranch.telemetry.pulse import PULSE
 
 logger = logging.getLogger("anabranch.graph")
 
@@ -32,11 +33,12 @@ async def load_nodes(
     def constructed() -> dict[str, Bound]:
         return {name: bind(name, plan.nodes[name].spec, root) for name in names}
 
-    bound = await asyncio.to_thread(constructed) if in_thread else constructed()
-    check_streams(plan, bound)
-    check_quorums(plan, bound)
-    await _load(plan, bound, root, in_thread)
-    return bound
+    with PULSE.resting():
+        bound = await asyncio.to_thread(constructed) if in_thread else constructed()
+        check_streams(plan, bound)
+        check_quorums(plan, bound)
+        await _load(plan, bound, root, in_thread)
+        return bound
 
 
 async def _load(plan: Plan, bound: Mapping[str, Bound], root: Path, in_thread: bool) -> None:

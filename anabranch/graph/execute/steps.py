@@ -20,6 +20,7 @@ from anabranch.graph.calls.watch import WATCH
 from anabranch.graph.execute.policy import FAILURES, Policy
 from anabranch.graph.execute.run import Frame, Run, Schedule
 from anabranch.telemetry.logs import NODE
+from anabranch.telemetry.pulse import PULSE
 from anabranch.telemetry.trace import Trace
 from anabranch.telemetry.tracing import SpanRecording
 
@@ -50,6 +51,7 @@ class NodeStep:
         self._finish = finish
         self._lane = lane
         self._node = lane.node
+        self._number = lane.number
         self._pace = lane.pace
         self._policy = policy
         self.leaves = lane.is_async
@@ -65,6 +67,7 @@ class NodeStep:
         invoke = self._invoke if context.trace is None else self._recorded
         if not WATCH.awake:
             WATCH.wake()
+        PULSE.called[0] = self._number
         started = WATCH.since = clock()
         WATCH.lane = self._lane
         try:

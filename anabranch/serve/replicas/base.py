@@ -29,6 +29,7 @@ from anabranch.serve.calls.tracing import show_traces
 from anabranch.serve.export.exporter import start_exporting, stop_exporting
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.export.multiplexed_models import Multiplexing
+from anabranch.serve.heartbeat import end_heartbeat
 from anabranch.serve.identity import here
 from anabranch.serve.scaling.policy import REQUESTS
 from anabranch.serve.workers.zygote import tell_used
@@ -184,6 +185,7 @@ class ComponentReplica:
 
     async def __del__(self) -> None:
         if hasattr(self, "_hosted"):
+            end_heartbeat()
             await self._close()
             await self._hosted.unload()
 

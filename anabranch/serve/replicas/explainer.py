@@ -18,6 +18,7 @@ from anabranch.serve.calls.remote_segment import RemoteSegment, remote_segment
 from anabranch.serve.calls.tracing import entered, within
 from anabranch.serve.export.explanation_metrics import ExplanationMetrics
 from anabranch.serve.export.multiplexed_models import parameter_of
+from anabranch.serve.heartbeat import SLOW_PATIENCE_S, start_heartbeat
 from anabranch.serve.replicas.answering import AnsweringReplica
 from anabranch.serve.replicas.base import Hosted
 
@@ -42,6 +43,7 @@ class ExplainerReplica(AnsweringReplica):
         self._hosted = hosted = await Hosted.start(spec, segment, load)
         self._shown = ExplanationMetrics(segment)
         await self._answer({"explain": self.explain}, {}, hosted.loaded.plan.timeout)
+        start_heartbeat(SLOW_PATIENCE_S)
         hosted.is_ready(segment)
         step_aside()
 

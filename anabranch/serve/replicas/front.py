@@ -16,6 +16,7 @@ from anabranch.router.grpc.servers import FrontServer
 from anabranch.router.limits import RequestLimits
 from anabranch.serve.calls.control_link import ControllerLink, token_digest
 from anabranch.serve.export.logs import write_logs
+from anabranch.serve.heartbeat import end_heartbeat, start_heartbeat
 from anabranch.serve.replicas.gateway import Listen
 from anabranch.serve.sockets import FRONT_SOCKET, patiently, unix_folder
 from anabranch.serve.workers.launcher import FORKED
@@ -37,6 +38,7 @@ class FrontReplica:
         self, digest: str, limits: RequestLimits, listen: Listen | None
     ) -> None:
         write_logs()
+        start_heartbeat()
         self._server = FrontServer(ControllerLink("front", digest), limits)
         folder = unix_folder()
         if listen is not None:
@@ -47,6 +49,7 @@ class FrontReplica:
     async def __del__(self) -> None:
         server = getattr(self, "_server", None)
         if server is not None:
+            end_heartbeat()
             await server.stop(_GRACE_S)
 
 

@@ -12,6 +12,7 @@ from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
 from anabranch.serve.calls.control_link import ControllerLink, token_digest
 from anabranch.serve.export.logs import write_logs
+from anabranch.serve.heartbeat import end_heartbeat, start_heartbeat
 from anabranch.serve.sockets import (
     GATEWAY_SOCKET,
     patiently,
@@ -46,6 +47,7 @@ class GatewayReplica:
         listen: Listen | None,
     ) -> None:
         write_logs()
+        start_heartbeat()
         control = ControllerLink("gateway", digest)
         self._forwarder = Forwarder(control, limits)
         gateway = Gateway(
@@ -64,6 +66,7 @@ class GatewayReplica:
 
     async def __del__(self) -> None:
         if hasattr(self, "_server"):
+            end_heartbeat()
             await self._server.close(_GRACE_S)
             await self._forwarder.close()
 

@@ -18,6 +18,7 @@ import ray
 from anabranch.graph.calls.watch import HANG_S, WATCH, LoopCaller
 from anabranch.graph.monitor.memory import tidy
 from anabranch.serve.calls.controller import ControllerActor
+from anabranch.serve.heartbeat import start_heartbeat
 from anabranch.serve.identity import Identity, here
 
 FOLDER = "hangs"
@@ -29,9 +30,10 @@ logger = logging.getLogger("anabranch.serve")
 
 
 def watch_loop() -> None:
-    """Watch the components that run on this process's event loop from now on, in an engine."""
+    """Watch the running event loop and the components on it from now on, in an engine."""
     if ray.is_initialized():  # the process is the replica's
         WATCH.start(_end)
+        start_heartbeat()
 
 
 def hung_nodes() -> frozenset[str]:

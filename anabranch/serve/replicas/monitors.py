@@ -20,6 +20,7 @@ from anabranch.graph.plan.plan import MONITORS
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.calls.handle import Handle
 from anabranch.serve.export.monitor_metrics import MonitorMetrics
+from anabranch.serve.heartbeat import SLOW_PATIENCE_S, start_heartbeat
 from anabranch.serve.identity import here
 from anabranch.serve.replicas.base import ComponentReplica, Hosted
 from anabranch.serve.replicas.explainer import step_aside
@@ -70,6 +71,7 @@ class MonitorReplica(ComponentReplica):
         self._worker = ThreadPoolExecutor(1, "anabranch-monitors")
         self._waiting: list[tuple[float, Future[None]]] = []
         self._teller.start()
+        start_heartbeat(SLOW_PATIENCE_S)
 
     async def watch(self, data: bytes) -> bool:
         """Look at values that a ``Sender`` has packed; False where too many calls wait."""

@@ -18,6 +18,7 @@ from anabranch.router.following import RETRY_S, Follower, line_of
 from anabranch.router.limits import BytesUnderWay
 from anabranch.router.traffic.polling import POLL_S, SEND_S
 from anabranch.serve.calls.controller import ControllerActor
+from anabranch.serve.heartbeat import end_heartbeat
 from anabranch.serve.identity import serve_as
 from anabranch.serve.pools.entries import PoolTable, TenantEntry, TenantState
 from anabranch.serve.pools.tenants import Tenants
@@ -63,6 +64,7 @@ class PoolReplica:
 
     async def __del__(self) -> None:
         if hasattr(self, "_table"):
+            end_heartbeat()
             await self._table.close()
             await self._tenants.close()
             self._telling.cancel()

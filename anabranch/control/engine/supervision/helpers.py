@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import grpc
 import httpx
@@ -19,6 +20,7 @@ import psutil
 
 from anabranch.client.engine_state import EngineState
 from anabranch.control.engine.launch import reached_at
+from anabranch.control.engine.supervision.heartbeats import Heartbeats
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
 
 logger = logging.getLogger("anabranch.supervisor")
@@ -36,6 +38,14 @@ _TIMEOUT_S = 2.0
 
 Ask = Callable[[], None]
 """Asks a process; returns once that has answered, and raises an Exception if it has not."""
+
+
+class Lost(Protocol):
+    """Finds processes of the engine that cannot answer, whatever they are."""
+
+    def kill(self) -> None:
+        """Kill them; to be called often."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,8 @@ class _Watched:
 class Helpers:
     """Asks each helper of an engine every two seconds, and the engine itself now and then."""
 
-    def __init__(self, helpers: list[Helper], engine: Helper, stopped: StoppedProcesses) -> None:
-        self._stopped = stopped
+    def __init__(self, helpers: list[Helper], engine: Helper, *lost: Lost) -> None:
+        self._lost = lost
         self._helpers = [_Watched(helper) for helper in helpers]
         self._engine = _Watched(engine)
         self._closing = threading.Event()
@@ -83,11 +93,12 @@ class Helpers:
             self._closing.set()
 
     def watch(self, head: int) -> str | None:
-        """Kill what is stopped, and children of ``head`` that do not answer.
+        """Kill what is lost, and children of ``head`` that do not answer.
 
         Returns why Ray must be started anew, if it must.
         """
-        self._stopped.kill()
+        for one in self._lost:
+            one.kill()
         now = time.monotonic()
         silent = [one for one in self._helpers if now - one.answered > _LOOK_S]
         if silent:
@@ -127,12 +138,15 @@ def _children(head: int) -> dict[str, psutil.Process]:
     return found
 
 
-def watch_over(options: Mapping[str, str], state: EngineState, token: Path) -> Helpers:
-    """What watches an engine; see ``helpers_of``."""
+def watch_over(
+    options: Mapping[str, str], state: EngineState, token: Path, sockets: Path
+) -> Helpers:
+    """What watches an engine, whose sockets are in the folder ``sockets``; see ``helpers_of``."""
     return Helpers(
         helpers_of(options, token),
         Helper("the engine", _http(f"{state.http}/v2/health/live", ""), "", SILENT_S),
         StoppedProcesses(state.id, Path(state.runtime)),
+        Heartbeats(sockets),
     )
 
 

@@ -280,7 +280,7 @@ def _supervisor(arguments: Sequence[str]) -> tuple[Supervisor, Helpers]:
         raise EngineError(f"no engine is being started in {home}")
     state = replace(state, pid=os.getpid())
     write_state(home, state)
-    watch = watch_over(options(arguments), state, home / RAY_TOKEN_FILE)
+    watch = watch_over(options(arguments), state, home / RAY_TOKEN_FILE, Path(env[FOLDER]))
     timeout = str(START_TIMEOUT_S)
     python = [sys.executable, "-P", "-m"]
     launch = Launch(

@@ -1,0 +1,44 @@
+"""Makes events of the processes that the supervisor has ended because they did not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from anabranch.control.store.store import Store
+from anabranch.serve.heartbeat import FOLDER, HUNG
+from anabranch.telemetry.pulse import Reading
+
+PERIOD_S = 1.0
+"""Time between two looks at what the supervisor has left, in seconds."""
+
+
+class HungProcesses:
+    """Looks for the pulses of ended processes in the folder of an engine's sockets."""
+
+    def __init__(self, store: Store, sockets: Path | None) -> None:
+        self._store = store
+        self._folder = None if sockets is None else sockets / FOLDER
+
+    async def run(self) -> None:
+        """Look each second, for ever."""
+        while True:
+            await asyncio.to_thread(self.round)
+            await asyncio.sleep(PERIOD_S)
+
+    def round(self) -> None:
+        """Write an event for each process of a graph, and remove its pulse."""
+        for pulse in () if self._folder is None else self._folder.glob(f"*{HUNG}"):
+            reading = Reading.of(pulse.read_bytes())
+            if reading.graph and reading.node:
+                self._note(reading)
+            pulse.unlink(missing_ok=True)
+
+    def _note(self, reading: Reading) -> None:
+        seconds = round(reading.patience, 3)
+        message = (
+            f"node {reading.node!r} was called last in a process that did not answer for"
+            f" {seconds:g}s and was replaced: the node may hold Python's lock"
+        )
+        data = {"node": reading.node, "seconds": seconds}
+        self._store.log(reading.graph, int(reading.revision), "node_hung", message, data)

@@ -1,0 +1,44 @@
+"""What the supervisor leaves of a process that did not answer becomes an event."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from anabranch.control.observe.hung import HungProcesses
+from anabranch.control.store.store import Store
+from anabranch.serve.heartbeat import FOLDER, HUNG
+from anabranch.telemetry.pulse import SIZE, Pulse
+
+
+class Caller:
+    """Has a number in a pulse."""
+
+
+def left(folder: Path, name: str, graph: str, node: str) -> None:
+    memory, pulse, caller = bytearray(SIZE), Pulse(), Caller()
+    pulse.share(memoryview(memory), graph, "2" if graph else "", 3.5)
+    if node:
+        pulse.called[0] = pulse.number(caller, "", "", node)
+    (folder / name).write_bytes(bytes(memory) + b"the stacks")
+
+
+def test_the_node_that_was_called_last_is_told_once(store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    left(folder, f"1-1{HUNG}", "shop", "slow")
+    left(folder, f"2-1{HUNG}", "shop", "")
+    left(folder, f"3-1{HUNG}", "", "")
+    left(folder, "4-1", "shop", "alive")
+    for _ in range(2):
+        HungProcesses(store, tmp_path).round()
+    (event,) = store.events("shop")
+    assert (event.kind, event.revision) == ("node_hung", 2)
+    assert event.data == {"node": "slow", "seconds": 3.5}
+    assert "'slow' was called last" in event.message
+    assert [one.name for one in folder.iterdir()] == ["4-1"]
+
+
+def test_without_a_folder_there_is_nothing_to_tell(store: Store, tmp_path: Path) -> None:
+    HungProcesses(store, None).round()
+    HungProcesses(store, tmp_path).round()
+    assert store.events("shop") == []
