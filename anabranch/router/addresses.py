@@ -28,6 +28,8 @@ class Addresses:
     """Routers by graph; a graph that has a routing table is in it."""
     idempotent: frozenset[str] = frozenset()
     """Graphs whose requests may be sent to another router where one ended before it answered."""
+    longest: Mapping[str, float] = field(default_factory=dict)
+    """Seconds within which a router answers each request of a graph, if it answers at all."""
 
 
 class Control(ControlBackend, Protocol):

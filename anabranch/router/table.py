@@ -58,6 +58,13 @@ class RoutingTable:
         return bool(self.revisions) and all(one.idempotent for one in self.revisions.values())
 
     @property
+    def longest(self) -> float:
+        """Longest time that a request or an explanation may take, in seconds."""
+        times = [one.timeout for one in self.revisions.values()]
+        terms = [each for one in self.revisions.values() for each in one.explainers.values()]
+        return max([*times, *(each.timeout for each in terms)], default=0.0)
+
+    @property
     def candidate(self) -> int | None:
         """The newest arm that is not the stable one, whatever its weight."""
         return max((number for number in self.weights if number != self.stable), default=None)

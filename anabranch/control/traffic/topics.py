@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 from anabranch.control.traffic.topic import PATIENCE_S, Topic, first_version
@@ -91,17 +92,17 @@ class TableTopics:
 
     def _announce(self) -> None:
         """Tell the followers where routers are, if that has changed."""
-        tables = {
-            graph: (topic.addresses, topic.value.is_idempotent)
-            for graph, topic in self._topics.items()
-            if topic.value is not None
-        }
-        routers = {graph: addresses for graph, (addresses, _) in tables.items()}
-        idempotent = frozenset(graph for graph, (_, may_repeat) in tables.items() if may_repeat)
+        tables = {graph: one.value for graph, one in self._topics.items() if one.value is not None}
         known = self._addresses.value
-        if (routers, idempotent) != (known.routers, known.idempotent):
-            version = self._addresses.version + 1
-            self._addresses.put(version, Addresses(version, routers, idempotent))
+        found = Addresses(
+            known.version,
+            {graph: self._topics[graph].addresses for graph in tables},
+            frozenset(graph for graph, table in tables.items() if table.is_idempotent),
+            {graph: table.longest for graph, table in tables.items()},
+        )
+        if found != known:
+            version = known.version + 1
+            self._addresses.put(version, replace(found, version=version))
             for listener in self._listeners:
                 listener()
 

@@ -23,7 +23,13 @@ from anabranch.serve.edge.crowding import (
 )
 from anabranch.serve.edge.grpc_frontend import MAX_CALLS, grpc_frontend
 from anabranch.serve.edge.listener import HTTP, EdgeAddress
-from anabranch.serve.edge.routes import FRONT_BACKEND, GATEWAY_BACKEND, RETRY, backend_of_slot
+from anabranch.serve.edge.routes import (
+    FOREVER_S,
+    FRONT_BACKEND,
+    GATEWAY_BACKEND,
+    RETRY,
+    backend_of_slot,
+)
 
 CONFIGURATION = "haproxy.cfg"
 ROUTES_MAP = "routes.map"
@@ -49,6 +55,8 @@ _PAGES = {
     504: "the replica did not answer in time",
 }
 """Messages of the errors that HAProxy answers by itself, by HTTP status."""
+_ROUTERS = "routers"
+"""Name of the defaults of the graphs' backends."""
 _INDENT = "    "
 _SERVER = f"{_INDENT}server "
 
@@ -79,13 +87,21 @@ def configuration(
     sections = [
         f"# The edge's HAProxy on {address.host}, ports {address.http} and {address.grpc}",
         _section("global", _global(options)),
-        _section("defaults", _defaults()),
-        *(_section(f"backend {table}", sources()) for table in (HTTP_SOURCES, GRPC_SOURCES)),
-        _section("frontend http", _frontend(options.connections)),
-        _section("frontend grpc", grpc_frontend(ROUTES_MAP, options.connections.grpc)),
+        _section("defaults all", _defaults()),
+        _section(f"defaults {_ROUTERS} from all", [_deadline()]),
         *(
-            "\n".join([f"backend {one}", *lines.get(one, ())])
-            for one in [GATEWAY_BACKEND, FRONT_BACKEND, *slots]
+            _section(f"backend {table} from all", sources())
+            for table in (HTTP_SOURCES, GRPC_SOURCES)
+        ),
+        _section("frontend http from all", _frontend(options.connections)),
+        _section("frontend grpc from all", grpc_frontend(ROUTES_MAP, options.connections.grpc)),
+        *(
+            "\n".join([f"backend {one} from {defaults}", *lines.get(one, ())])
+            for one, defaults in [
+                (GATEWAY_BACKEND, "all"),
+                (FRONT_BACKEND, "all"),
+                *((slot, _ROUTERS) for slot in slots),
+            ]
         ),
     ]
     return "\n".join([*sections, ""])
@@ -122,14 +138,14 @@ def _defaults() -> list[str]:
     ends without an answer (RFC 9110, 9.2.2: where the request is idempotent; see the frontend).
     One that is not sent again is answered with 502 only where it is the first of its client's
     connection: HAProxy closes the others without a word, as a server may (RFC 9112, 9.3.1).
-    Requests wait for an answer as long as it takes, so keep-alive probes find servers whose node
-    has gone.
+    Requests wait for an answer of the gateway or the front as long as it takes; keep-alive probes
+    find servers whose node has gone.
     """
     return [
         "mode http",
         "timeout connect 5s",
         f"timeout client {REQUEST_S}s",
-        "timeout server 24d",
+        f"timeout server {FOREVER_S:.0f}s",
         "option abortonclose",
         "option srvtcpka",
         "srvtcpka-idle 10s",
@@ -141,6 +157,15 @@ def _defaults() -> list[str]:
         "option redispatch 1",
         "retry-on conn-failure empty-response",
     ]
+
+
+def _deadline() -> str:
+    """Return the rule by which a router that does not answer by its graph's deadline is given up.
+
+    The time counts from when the router has the request, and again from each part of an answer.
+    Rewards have no deadline of the graph.
+    """
+    return "http-request set-timeout server var(txn.route),field(2,:) if !{ path_end /feedback }"
 
 
 def _frontend(connections: ConnectionLimits) -> list[str]:

@@ -43,7 +43,7 @@ _STATUSES = {
     500: (StatusCode.INTERNAL, "the edge failed"),
     502: (StatusCode.UNAVAILABLE, "the router ended before it answered; try again"),
     503: (StatusCode.UNAVAILABLE, "no replica can take the call now; try again later"),
-    504: (StatusCode.UNAVAILABLE, "the router did not answer in time"),
+    504: (StatusCode.DEADLINE_EXCEEDED, "the router did not answer in time"),
 }
 """Status that a client is told in place of an HTTP status."""
 _FULL = f"{MAX_CALLS} calls are in progress, the most that may pass; try again later"

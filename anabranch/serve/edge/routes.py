@@ -20,6 +20,10 @@ GATEWAY = "_gateway"
 FRONT = "_front"
 """Name under which they hold the servers of all calls over gRPC that go to no graph here."""
 GATEWAY_BACKEND, FRONT_BACKEND = "gateway", "front"
+FOREVER_S = 24 * 86_400.0
+"""Longest time that HAProxy can wait, in seconds."""
+LATE_S = 1.0
+"""Time that a router may answer later than it should, in seconds."""
 RETRY = ":retry"
 """End of the entries of graphs whose POST requests may be sent again."""
 _ONCE = ":once"
@@ -40,14 +44,17 @@ class EdgeRoute:
 
     addresses: tuple[str, ...]
     idempotent: bool
+    longest: float = FOREVER_S
+    """Seconds within which a router answers each request, if it answers at all."""
 
 
 @dataclass(frozen=True)
 class EdgeState:
     """What a running HAProxy holds.
 
-    ``entries`` are the values of the map by graph; ``servers`` says by backend and name of each
-    server whether it takes new requests.
+    ``entries`` are the values of the map by graph, such as ``g7:3000:once``: the backend, the time
+    for an answer in milliseconds, and whether a request may be sent again. ``servers`` says by
+    backend and name of each server whether it takes new requests.
     """
 
     entries: Mapping[str, str]
@@ -127,7 +134,8 @@ def backend_of_entry(entry: str) -> str:
 
 
 def _ending(route: EdgeRoute) -> str:
-    return RETRY if route.idempotent else _ONCE
+    patience = min(route.longest + LATE_S, FOREVER_S)
+    return f":{patience * 1000:.0f}{RETRY if route.idempotent else _ONCE}"
 
 
 def _place(state: EdgeState, graphs: Iterable[str], slots: int) -> dict[str, str]:

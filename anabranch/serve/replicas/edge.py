@@ -25,6 +25,7 @@ from anabranch.serve.edge.proxy import EdgeProxy
 from anabranch.serve.edge.routes import FRONT, GATEWAY, EdgeRoute
 from anabranch.serve.edge.watch import RouterWatch
 from anabranch.serve.export.logs import write_logs
+from anabranch.serve.heartbeat import start_heartbeat
 from anabranch.serve.sockets import (
     BIND_S,
     FOLDER,
@@ -53,6 +54,7 @@ class Edge:
         self, binary: Path, address: EdgeAddress, connections: ConnectionLimits
     ) -> None:
         write_logs()
+        start_heartbeat()
         self._binary = binary
         self._connections = connections
         self._address = address
@@ -119,6 +121,7 @@ class Edge:
             graph: EdgeRoute(
                 self._watch.living(router.http for router in routers),
                 graph in self._known.idempotent,
+                self._known.longest[graph],
             )
             for graph, routers in self._known.routers.items()
         }

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pytest
 
 from anabranch.control.traffic.topics import TableTopics
-from anabranch.graph.plan.plan import Signature
+from anabranch.graph.plan.plan import ExplainerTerms, Signature
 from anabranch.router.addresses import RouterAddress
 from anabranch.router.table import RoutingTable
 
@@ -45,6 +45,22 @@ def test_a_router_without_a_table_gets_the_one_there_is() -> None:
         assert await topics.table("digits", "a", 0) == table(3)
         assert await topics.table("digits", "b", 2) == table(3)
         assert await topics.table("digits", "c", 9) == table(3)  # of a store that was set back
+
+    asyncio.run(scenario())
+
+
+def test_followers_hear_of_another_longest_time() -> None:
+    async def scenario() -> None:
+        topics = TableTopics()
+        slow = Signature({}, {}, 9.0, {"why": ExplainerTerms(20.0)})
+        for generation, revisions, longest in (
+            (1, {1: Signature({}, {}, 3.0)}, 3.0),
+            (2, {1: Signature({}, {}, 3.0), 2: slow}, 20.0),
+            (3, {2: replace(slow, explainers={})}, 9.0),
+        ):
+            topics.put(replace(table(generation), revisions=revisions))
+            found = await topics.addresses("edge", 0)
+            assert found.longest == {"digits": longest}
 
     asyncio.run(scenario())
 

@@ -29,7 +29,7 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\ntransfer-encoding:
 class FakeRouter(Server):
     """Answers calls with a message that is its name; see ``Server`` for behaviours.
 
-    One more: ``begin`` (sends the head of a reply, and hangs up).
+    Two more: ``begin`` (sends the head of a reply, and hangs up) and ``begin and wait``.
     """
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,9 +41,11 @@ class FakeRouter(Server):
         self.seen.append(line)
         if self.behaviour == "wait":
             await self.go.wait()
-        if self.behaviour == "begin":
+        if self.behaviour.startswith("begin"):
             writer.write(HEAD)
             await writer.drain()
+        if self.behaviour == "begin and wait":
+            await self.go.wait()
         if self.behaviour in ("begin", "hang up"):
             raise EOFError
         message = framed(self.name.encode())

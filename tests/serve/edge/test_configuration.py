@@ -14,8 +14,8 @@ OPTIONS = EdgeOptions(threads=2, slots=3)
 def test_two_texts_for_the_same_task_differ_in_servers_only() -> None:
     servers = {("g1", "s1"): "unix@/r/1", ("gateway", "s2"): "10.0.0.1:80"}
     text = configuration(OPTIONS, ADDRESS, servers)
-    assert "backend g1\n    server s1 unix@/r/1\nbackend g2\n" in text
-    assert "backend gateway\n    server s2 10.0.0.1:80\nbackend front\nbackend g0\n" in text
+    assert "backend g1 from routers\n    server s1 unix@/r/1\nbackend g2 from routers\n" in text
+    assert "backend gateway from all\n    server s2 10.0.0.1:80\nbackend front from all\n" in text
     assert without_servers(text) == configuration(OPTIONS, ADDRESS, {})
 
 

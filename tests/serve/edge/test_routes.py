@@ -15,7 +15,6 @@ from anabranch.serve.edge.routes import (
     FRONT_BACKEND,
     GATEWAY,
     GATEWAY_BACKEND,
-    RETRY,
     EdgeRoute,
     EdgeState,
     backend_of_entry,
@@ -37,6 +36,7 @@ routes = st.dictionaries(
         EdgeRoute,
         st.lists(st.sampled_from(ADDRESSES), unique=True, max_size=3).map(tuple),
         st.booleans(),
+        st.floats(0.001, 1e9),
     ),
 )
 
@@ -77,13 +77,13 @@ class Model:
     def ready(self, backend: str) -> set[str]:
         return {name for (one, name), ready in self.servers.items() if one == backend and ready}
 
-    def meaning(self) -> dict[str, tuple[set[str], bool]]:
-        """Servers that get a graph's requests, and whether a POST is sent again."""
+    def meaning(self) -> dict[str, tuple[set[str], str]]:
+        """Servers that get a graph's requests, and what its entry says beside the backend."""
         found = {
-            graph: (self.ready(backend_of_entry(entry)), entry.endswith(RETRY))
+            graph: (self.ready(backend_of_entry(entry)), entry.partition(":")[2])
             for graph, entry in self.entries.items()
         }
-        return {**found, **{name: (self.ready(backend), False) for name, backend in SHARED.items()}}
+        return {**found, **{name: (self.ready(backend), "") for name, backend in SHARED.items()}}
 
 
 def apply(model: Model, wanted: Routes, removable: bool) -> None:
@@ -122,9 +122,11 @@ def test_any_sequence_ends_where_the_last_routes_alone_end(
     found, expected = model.meaning(), fresh.meaning()
     assert len(found) == len(expected)
     for name in SHARED:
-        assert found[name] == (names(last.get(name, EdgeRoute((), False))), False)
+        assert found[name] == (names(last.get(name, EdgeRoute((), False))), "")
     for graph in found.keys() - SHARED.keys():
-        assert found[graph] == (names(last[graph]), last[graph].idempotent)
+        patience = min(last[graph].longest + 1, 24 * 86_400) * 1000
+        repeats = "retry" if last[graph].idempotent else "once"
+        assert found[graph] == (names(last[graph]), f"{patience:.0f}:{repeats}")
     assert all(model.servers.values())
     assert len(model.servers) == sum(len(servers) for servers, _ in found.values())
     assert plan_routes(model.state(), last, SLOTS, MAP).commands == []
