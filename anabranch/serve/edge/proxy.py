@@ -12,6 +12,7 @@ from typing import Self
 
 from anabranch.errors import EngineError, StorageError
 from anabranch.files import disk_errors, replacing
+from anabranch.serve.edge.asking import end_if_silent
 from anabranch.serve.edge.configuration import (
     CONFIGURATION,
     ROUTES_MAP,
@@ -84,7 +85,9 @@ class EdgeProxy:
         proxy = cls(binary, folder, options, address)
         proxy._routes = routes
         await proxy._begin()
-        proxy._tasks = [asyncio.create_task(proxy._watch()), asyncio.create_task(proxy._tidy())]
+        asking = end_if_silent(proxy._api, lambda: proxy._process)
+        work = (proxy._watch(), proxy._tidy(), asking)
+        proxy._tasks = [asyncio.create_task(one) for one in work]
         return proxy
 
     async def apply(self, routes: Mapping[str, EdgeRoute]) -> None:

@@ -16,6 +16,7 @@ import pytest
 import uvloop
 
 from anabranch.errors import EngineError
+from anabranch.serve.edge import asking
 from anabranch.serve.edge.configuration import EdgeOptions
 from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.proxy import EdgeProxy
@@ -238,6 +239,22 @@ def test_a_stopped_orphan_is_killed() -> None:
             assert (await ask(address.http, PATH)).status == 503
             assert await gone(orphan)
             await proxy.close()
+
+    asyncio.run(main())
+
+
+def test_an_haproxy_that_does_not_answer_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "PAUSE_S", 0.01)
+    monkeypatch.setattr(asking, "SILENT_S", 0.5)
+
+    async def main() -> None:
+        async with edge() as site, Server(site.folder, "r") as router:
+            await site.proxy.apply({"a": route(router)})
+            old = pid_of(site.folder)
+            os.kill(old, signal.SIGSTOP)
+            await eventually(lambda: gone(old))
+            assert (await ask(site.port, PATH)).document == ["r", PATH]
+            assert pid_of(site.folder) != old
 
     asyncio.run(main())
 
