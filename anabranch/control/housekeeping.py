@@ -9,13 +9,15 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from anabranch.control.observe.log_bounds import keep_within
-from anabranch.control.release.bundles import BundleStore
+from anabranch.control.release.bundles import REQUIREMENTS, BundleStore
+from anabranch.control.release.environments import Environments, key
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
-from anabranch.errors import AnabranchError
+from anabranch.errors import AnabranchError, NotFound
 
 logger = logging.getLogger("anabranch.control")
 
@@ -24,7 +26,7 @@ PERIOD_S = 60.0
 
 
 class Housekeeping:
-    """Rounds over the store, the bundles and the logs of the controller that acts.
+    """Rounds over store, bundles, environments and logs of the controller that acts.
 
     A bundle that no revision uses is kept for a while: its deploy may be under way. ``logs`` gives
     the folder of all logs of this machine.
@@ -32,8 +34,9 @@ class Housekeeping:
 
     def __init__(self, settings: Settings, store: Store, logs: Callable[[], Path]) -> None:
         self._store, self._logs = store, logs
+        self._settings = settings
         self._bundles = BundleStore(settings.bundles)
-        self._bundle_age, self._bounds = settings.bundle_age, settings.logs
+        self._environments = Environments(settings.environments, settings.install_timeout)
 
     async def run(self) -> None:
         """Make a round each minute, for ever."""
@@ -46,17 +49,42 @@ class Housekeeping:
 
         What makes room on a full disk comes first; what fails is logged, and keeps nothing else.
         """
-        for work in (self._bound_logs, self._collect_bundles, self._store.database.checkpoint):
+        for work in (
+            self._bound_logs,
+            self._bound_store,
+            self._collect_bundles,
+            self._collect_environments,
+            self._store.database.checkpoint,
+        ):
             try:
                 work()
             except (AnabranchError, OSError) as error:
                 logger.warning("the housekeeping has to wait: %s", error)
 
     def _bound_logs(self) -> None:
-        keep_within(self._logs(), self._bounds)
+        keep_within(self._logs(), self._settings.logs)
+
+    def _bound_store(self) -> None:
+        kept = self._settings
+        self._store.forget_events(time.time() - kept.event_age, kept.max_events)
+        gone = self._store.forget_revisions(kept.max_revisions)
+        if gone:
+            logger.info("removed %d revisions that do not run, the oldest of their graphs", gone)
+
+    def _collect_environments(self) -> None:
+        used = set()
+        for digest in self._store.digests(running=True):
+            with suppress(NotFound):
+                requirements = self._bundles.read(digest, REQUIREMENTS)
+                if requirements is not None:
+                    used.add(key(requirements, digest))
+        before = time.time() - self._settings.environment_age
+        gone = self._environments.collect(used, before)
+        if gone:
+            logger.info("removed %d environments that no running revision uses", gone)
 
     def _collect_bundles(self) -> None:
-        before = time.time() - self._bundle_age
+        before = time.time() - self._settings.bundle_age
         gone = self._bundles.collect(self._store.digests(), before)
         if gone:
             logger.info("removed %d bundles that no revision uses", len(gone))

@@ -13,6 +13,7 @@ from anabranch.control.clock import SteadyClock
 from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.lifecycle.clocks import is_ahead, timely
 from anabranch.control.observe.hung import HungProcesses
+from anabranch.control.observe.memory import RevisionMemory
 from anabranch.control.observe.monitors import Monitors
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
@@ -67,6 +68,7 @@ class ControllerParts:
             self._writer,
             lambda: self._lease.held,
             pools,
+            RevisionMemory(unix_folder()),
         )
         self.bandits = Bandits(store.database, catalogue.of)
         self.rewards = RewardCounter(store.database, catalogue.of, [self.bandits])

@@ -13,8 +13,10 @@ from anabranch.control import housekeeping
 from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Moment
-from anabranch.control.release.bundles import BundleStore
+from anabranch.control.release.bundles import REQUIREMENTS, BundleStore
+from anabranch.control.release.environments import key
 from anabranch.control.settings.settings import Settings
+from anabranch.control.store.schema import outbox
 from anabranch.control.store.soundness import graphs_in
 from anabranch.control.store.store import Store
 from anabranch.errors import Unavailable
@@ -22,11 +24,12 @@ from tests.disks import names
 from tests.waiting import until
 
 
-def housekeeping_of(home: Path, store: Store) -> Housekeeping:
+def housekeeping_of(home: Path, store: Store, **more: str) -> Housekeeping:
     env = {
         "ANABRANCH_HOME": str(home),
         "ANABRANCH_BUNDLE_AGE": "3600",
         "ANABRANCH_LOG_SIZE": "100000",
+        **more,
     }
     return Housekeeping(Settings.from_env(env), store, lambda: home / "logs")
 
@@ -80,6 +83,73 @@ def test_bundles_that_no_revision_uses_go_when_they_are_old(tmp_path: Path) -> N
     store.change("digits", partial(operations.deleted, moment=Moment(1, 1)))
     housekeeping_of(tmp_path, store).round()
     assert names(tmp_path / "bundles") == sorted([f"{used}.zip", f"{fresh}.zip"])
+    store.close()
+
+
+def test_environments_that_nothing_that_runs_uses_go_when_they_are_old(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    bundles = BundleStore(tmp_path / "bundles")
+    old, kept = [], []
+    for name, asks in {"runs": b"numpy", "gone": b"scipy", "plain": None}.items():
+        files = {"graph.yaml": name.encode()} | ({} if asks is None else {REQUIREMENTS: asks})
+        digest = bundles.put(files)
+        store.add_revision(name, "spec", digest)
+        if asks is not None:
+            (kept if name == "runs" else old).append(key(asks, digest))
+    store.add_revision("lost", "spec", "0" * 64)  # its bundle is not there
+    store.change("gone", partial(operations.deleted, moment=Moment(1, 1)))
+    folder = tmp_path / "environments"
+    for name in (*old, *kept, "asked-just-now", "half-made"):
+        (folder / name).mkdir(parents=True)
+        if name != "half-made":
+            (folder / name / "anabranch-complete").touch()
+    for name in (*old, *kept):
+        os.utime(folder / name / "anabranch-complete", (1, 1))
+    os.utime(folder / "half-made", (1, 1))
+    housekeeping_of(tmp_path, store).round()
+    assert names(folder) == sorted([*kept, "asked-just-now"])
+    store.close()
+
+
+def test_old_revisions_that_do_not_run_leave_the_record_with_their_bundles(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    bundles = BundleStore(tmp_path / "bundles")
+    moment = Moment(1, 1)
+    for number in range(1, 10):
+        digest = bundles.put({"graph.yaml": b"%d" % number})
+        os.utime(bundles.path(digest), (1, 1))
+        store.add_revision("g", "spec", digest)
+        came = operations.arrived if number <= 2 else partial(operations.failed, reason="x")
+        store.change("g", partial(came, moment=moment, number=number))
+    store.change("g", partial(operations.expired, moment=Moment(1000, 1)))
+    housekeeping_of(tmp_path, store, ANABRANCH_MAX_REVISIONS="3").round()
+    assert [one.number for one in store.revisions("g")] == [9, 8, 7, 2, 1]
+    assert len(names(tmp_path / "bundles")) == 5
+    assert store.previous("g") == 1
+    assert store.add_revision("g", "spec", "d").number == 10
+    store.close()
+
+
+def test_old_events_go_and_those_beyond_the_bound(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    for number in range(6):
+        store.log("g", None, "noted", str(number))
+    housekeeping_of(tmp_path, store, ANABRANCH_MAX_EVENTS="4").round()
+    assert [one.message for one in store.events()] == ["2", "3", "4", "5"]
+    housekeeping_of(tmp_path, store, ANABRANCH_EVENT_AGE="0").round()
+    assert store.events() == []
+    store.close()
+
+
+def test_an_event_that_a_webhook_has_still_to_hear_of_stays(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    store.log("g", None, "noted", "told")
+    store.log("g", None, "noted", "untold")
+    with store.database.write() as connection:
+        told = {"event_id": 2, "url": "http://x", "due_at": 0.0, "attempts": 0}
+        connection.execute(outbox.insert().values(told))
+    housekeeping_of(tmp_path, store, ANABRANCH_EVENT_AGE="0").round()
+    assert [one.message for one in store.events()] == ["untold"]
     store.close()
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from anabranch.control.lifecycle import operations, warm
 from anabranch.control.lifecycle.decide import (
@@ -30,6 +30,7 @@ from anabranch.control.lifecycle.decide import (
     decide,
 )
 from anabranch.control.lifecycle.operations import GONE, Situation
+from anabranch.control.lifecycle.warm import WarmBounds
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.fleet import Fleet
 from anabranch.control.reconcile.pools import Pools
@@ -58,6 +59,13 @@ those who use the store.
 """
 
 
+class Memory(Protocol):
+    """Knows what revisions take."""
+
+    def taken(self) -> Mapping[tuple[str, int], int]:
+        """Return bytes of memory by graph and revision, as far as they are known."""
+
+
 class Reconciler:
     """Runs until it is cancelled; ``wake`` makes it look at once."""
 
@@ -70,6 +78,7 @@ class Reconciler:
         writer: TrafficWriter,
         may_act: Callable[[], bool],
         pools: Pools,
+        memory: Memory,
     ) -> None:
         self._store = store
         self._releases = releases
@@ -79,7 +88,8 @@ class Reconciler:
         self._pools = pools
         self._limits = RequestLimits.for_body(settings.max_body)
         self._deploy_timeout = settings.deploy_timeout
-        self._max_warm = settings.max_warm
+        self._warm = WarmBounds(settings.max_warm, settings.max_warm_memory)
+        self._memory = memory
         self._launches = asyncio.Semaphore(_MOST_LAUNCHES)
         self._woken = asyncio.Event()
         self._acting: dict[str, asyncio.Task[None]] = {}
@@ -233,10 +243,12 @@ class Reconciler:
         return wanted
 
     async def _bounded(self, found: list[Situation], now: float) -> list[Situation]:
-        """Let the oldest warm revisions go that are beyond the bound; gives the situations then."""
+        """Let the oldest warm revisions go that are beyond the bounds; the situations then."""
         changed: dict[str, Situation] = {}
-        for graph, number in warm.beyond(found, self._max_warm, now):
-            hastened = partial(warm.hastened, number=number, most=self._max_warm)
+        is_any = any(one.state == "warm" for each in found for one in each.members.values())
+        memory = await asyncio.to_thread(self._memory.taken) if is_any else {}
+        for graph, number, why in warm.beyond(found, self._warm, now, memory):
+            hastened = partial(warm.hastened, number=number, why=why)
             changed[graph] = (await self._writer.change(graph, hastened)).situation
         return [changed.get(one.graph, one) for one in found]
 

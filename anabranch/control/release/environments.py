@@ -18,7 +18,7 @@ import sysconfig
 import tempfile
 import threading
 import venv
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -44,11 +44,26 @@ class Environments:
         """
         if not asks(files.get(REQUIREMENTS, b"")):
             return None
-        folder = self._folder / _key(files)
+        folder = self._folder / key(files[REQUIREMENTS], digest(files))
         with self._making.setdefault(folder.name, threading.Lock()):
             if not (folder / _COMPLETE).exists():
                 self._make(folder, files)
+            (folder / _COMPLETE).touch()  # it is as good as new to ``collect``
         return folder / "bin" / "python"
+
+    def collect(self, used: Container[str], before: float) -> int:
+        """Remove environments that were last asked for before a Unix time and are not ``used``,
+        by ``key``, and those left half-made before it. Gives their number.
+        """
+        gone = 0
+        for folder in self._folder.glob("*"):
+            complete = folder / _COMPLETE
+            asked = (complete if complete.exists() else folder).stat().st_mtime
+            if folder.name not in used and asked < before:
+                complete.unlink(missing_ok=True)  # what is left half-removed is made anew
+                shutil.rmtree(folder, ignore_errors=True)
+                gone += 1
+        return gone
 
     def _make(self, folder: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -60,7 +75,6 @@ class Environments:
         with tempfile.TemporaryDirectory() as source:
             write_files(files, Path(source))
             self._install(folder / "bin" / "python", Path(source))
-        (folder / _COMPLETE).touch()
 
     def _install(self, python: Path, source: Path) -> None:
         command = [*_installer(python), "-r", REQUIREMENTS]
@@ -84,10 +98,11 @@ def asks(requirements: bytes) -> bool:
     return any(line.split("#", 1)[0].strip() for line in lines)
 
 
-def _key(files: Mapping[str, bytes]) -> str:
-    """Name of the environment. Requirements may name files beside them, so then those count too."""
-    requirements = files[REQUIREMENTS]
-    own = digest(files).encode() if b"/" in requirements or b"-" in requirements[:1] else b""
+def key(requirements: bytes, bundle: str) -> str:
+    """Name of the environment of a bundle with this digest. Requirements may name files beside
+    them, so then those count too.
+    """
+    own = bundle.encode() if b"/" in requirements or b"-" in requirements[:1] else b""
     parts = (requirements, own, sys.version.encode(), sys.prefix.encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:32]
 

@@ -14,7 +14,12 @@
 | ANABRANCH_INSTALL_TIMEOUT | most seconds for a bundle's requirements.txt | 600 |
 | ANABRANCH_GRACE | seconds that a replaced or aborted revision stays up | 600 |
 | ANABRANCH_MAX_WARM | most such revisions at a time, of all graphs; the oldest go first | 16 |
+| ANABRANCH_MAX_WARM_MEMORY | most bytes of their memory on the engine's machine | a quarter of it |
 | ANABRANCH_BUNDLE_AGE | seconds that a bundle is kept which no revision uses | 86400 |
+| ANABRANCH_ENVIRONMENT_AGE | seconds that one is kept which nothing that runs uses | 2592000 |
+| ANABRANCH_MAX_REVISIONS | most of a graph that do not run; the oldest leave the record | 1000 |
+| ANABRANCH_EVENT_AGE | seconds that an event is kept | 7776000 |
+| ANABRANCH_MAX_EVENTS | most events; the oldest go | 100000 |
 | ANABRANCH_PROMETHEUS | URL of the Prometheus server that `promql` asks | none |
 | ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
@@ -43,6 +48,7 @@ from anabranch.telemetry.log_settings import LogBounds
 from anabranch.telemetry.trace_settings import TraceSettings
 
 _GIB = 2**30
+_DAY = 86_400.0
 _FEWEST_CONNECTIONS = 16
 
 
@@ -62,7 +68,12 @@ class Settings:
     install_timeout: float = 600.0
     grace: float = 600.0
     max_warm: int = 16
-    bundle_age: float = 86400.0
+    max_warm_memory: float = field(default_factory=lambda: _memory() / 4)
+    bundle_age: float = _DAY
+    environment_age: float = 30 * _DAY
+    max_revisions: int = 1000
+    event_age: float = 90 * _DAY
+    max_events: int = 100_000
     prometheus: str = ""
     webhooks: tuple[str, ...] = ()
     request_logs: tuple[str, ...] = ()
@@ -89,7 +100,12 @@ class Settings:
             install_timeout=_number(variables, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout),
             grace=_number(variables, "ANABRANCH_GRACE", cls.grace),
             max_warm=_whole(variables, "ANABRANCH_MAX_WARM", cls.max_warm),
+            max_warm_memory=_number(variables, "ANABRANCH_MAX_WARM_MEMORY", _memory() / 4),
             bundle_age=_number(variables, "ANABRANCH_BUNDLE_AGE", cls.bundle_age),
+            environment_age=_number(variables, "ANABRANCH_ENVIRONMENT_AGE", cls.environment_age),
+            max_revisions=_whole(variables, "ANABRANCH_MAX_REVISIONS", cls.max_revisions),
+            event_age=_number(variables, "ANABRANCH_EVENT_AGE", cls.event_age),
+            max_events=_whole(variables, "ANABRANCH_MAX_EVENTS", cls.max_events),
             prometheus=_prometheus(variables),
             webhooks=_urls(variables, "ANABRANCH_WEBHOOKS"),
             request_logs=_urls(variables, "ANABRANCH_REQUEST_LOGS", SCHEMES),
@@ -123,6 +139,11 @@ class Settings:
 def store_url(env: Mapping[str, str], home: Path) -> str:
     """The URL of the store of an engine in ``home``, which may hold a password."""
     return Environment(env).text("ANABRANCH_STORE", f"sqlite:///{home / 'store.db'}")
+
+
+def _memory() -> int:
+    """Return the bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _connections(variables: Environment) -> ConnectionLimits:

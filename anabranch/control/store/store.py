@@ -33,10 +33,12 @@ from anabranch.control.store.records import (
     revision_of,
     write_text,
 )
-from anabranch.control.store.schema import events, graphs, revisions
+from anabranch.control.store.schema import events, graphs, outbox, revisions
 
 __all__ = ["Event", "GraphRecord", "Revision", "RevisionInfo", "Store", "Stored"]
 
+_OVER = ("retired", "failed")
+"""States of revisions that do not run."""
 _INFO = [column for column in revisions.c if column.name != "spec"]
 
 
@@ -91,10 +93,16 @@ class Store:
         with self.database.read() as connection:
             return _revision(connection, name, number)
 
-    def digests(self) -> set[str]:
-        """Digests of the bundles that revisions on record need, of deleted graphs too."""
+    def digests(self, running: bool = False) -> set[str]:
+        """Digests of the bundles that revisions on record need, of deleted graphs too.
+
+        With ``running``: that those need which run, or are to.
+        """
+        query = sa.select(revisions.c.digest).distinct()
+        if running:
+            query = query.where(revisions.c.state.not_in(_OVER))
         with self.database.read() as connection:
-            return set(connection.scalars(sa.select(revisions.c.digest).distinct()))
+            return set(connection.scalars(query))
 
     def previous(self, name: str) -> int | None:
         """The revision that was the stable one before; None if there was none."""
@@ -171,6 +179,39 @@ class Store:
         """
         with self._writing(name) as (connection, before):
             return situations.save(connection, before, decide(before.situation))
+
+    def forget_events(self, before: float, most: int) -> int:
+        """Remove events from before a Unix time, and the oldest beyond ``most``; their number.
+
+        Those stay that a webhook has still to hear of.
+        """
+        newest = sa.select(events.c.id).order_by(events.c.id.desc())
+        untold = sa.select(outbox.c.event_id)
+        with self.database.write() as connection:
+            beyond = connection.scalar(newest.offset(most).limit(1)) or 0
+            old = sa.or_(events.c.at < before, events.c.id <= beyond)
+            gone = connection.execute(events.delete().where(old, events.c.id.not_in(untold)))
+            return gone.rowcount
+
+    def forget_revisions(self, most: int) -> int:
+        """Remove from each graph the oldest revisions that do not run, so that ``most`` of them are
+        left; gives the number of those removed. The last one that was stable stays anyway.
+        """
+        over = revisions.c.state.in_(_OVER)
+        count = sa.func.count()
+        many = sa.select(revisions.c.graph).where(over).group_by(revisions.c.graph)
+        removed = 0
+        with self.database.write() as connection:
+            for name in connection.scalars(many.having(count > most)).all():
+                own = sa.and_(revisions.c.graph == name, over)
+                newest_first = sa.select(revisions.c.number).where(own)
+                stable = newest_first.where(revisions.c.live_at.is_not(None))
+                last = connection.scalar(stable.order_by(revisions.c.live_at.desc()).limit(1))
+                ordered = newest_first.order_by(revisions.c.number.desc())
+                gone = set(connection.scalars(ordered).all()[most:]) - {last}
+                connection.execute(revisions.delete().where(own, revisions.c.number.in_(gone)))
+                removed += len(gone)
+        return removed
 
     def log(
         self,

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.control.lifecycle.operations import LINGER, Member, Moment, Situation, expired
-from anabranch.control.lifecycle.warm import beyond, hastened
+from anabranch.control.lifecycle.warm import WarmBounds, beyond, hastened
 
 AT = 1000.0
+MIB = 2**20
 MOMENT = Moment(AT, 600.0)
 
 
@@ -24,22 +25,42 @@ def graph(name: str, expiries: Mapping[int, float]) -> Situation:
 
 def test_those_whose_time_ends_first_go_whatever_graph_they_are_of() -> None:
     graphs = [graph("a", {1: AT + 100, 3: AT + 400}), graph("b", {2: AT + 200, 1: AT + 300})]
-    assert beyond(graphs, 4, AT) == []
-    assert beyond(graphs, 2, AT) == [("a", 1), ("b", 2)]
-    assert beyond(graphs, 0, AT) == [("a", 1), ("b", 2), ("b", 1), ("a", 3)]
+    for most, gone in {
+        4: [],
+        2: [("a", 1), ("b", 2)],
+        0: [("a", 1), ("b", 2), ("b", 1), ("a", 3)],
+    }.items():
+        why = f"more than {most} revisions of the engine were warm"
+        assert beyond(graphs, WarmBounds(most), AT, {}) == [(*one, why) for one in gone]
+
+
+def test_they_go_until_the_memory_of_the_others_fits() -> None:
+    """What is known of revisions that are not warm does not count."""
+    graphs = [graph("a", {1: AT + 100, 3: AT + 400}), graph("b", {2: AT + 200})]
+    memory = {("a", 1): 10 * MIB, ("b", 2): 20 * MIB, ("a", 3): 30 * MIB, ("a", 99): 500 * MIB}
+    for room, gone in {60: [], 59: [("a", 1)], 50: [("a", 1)], 49: [("a", 1), ("b", 2)]}.items():
+        found = beyond(graphs, WarmBounds(9, room * MIB), AT, memory)
+        assert [one[:2] for one in found] == gone
+    (first, second) = beyond(graphs, WarmBounds(2, 49 * MIB), AT, memory)
+    assert first[2] == "more than 2 revisions of the engine were warm"
+    assert second[2] == (
+        "the warm revisions of the engine took 50 MiB of memory, over the limit of 49 MiB"
+    )
+    about_to_go = [graph("a", {1: AT + LINGER, 3: AT + 400})]
+    assert beyond(about_to_go, WarmBounds(9, 30 * MIB), AT, memory) == []
 
 
 def test_one_that_goes_early_says_so_and_only_once() -> None:
     now = graph("a", {1: AT + 100})
-    change = hastened(now, MOMENT, 1, 7)
+    why = "there were too many"
+    change = hastened(now, MOMENT, 1, why)
     member = change.situation.members[1]
-    why = "more than 7 revisions of the engine were warm"
     assert (member.state, member.expires_at) == ("warm", AT + LINGER)
     assert member.reason == f"replaced; gone early: {why}"
     assert [(note.kind, note.revision, note.message) for note in change.notes] == [
         ("warm_limit", 1, why)
     ]
-    assert hastened(change.situation, MOMENT, 1, 7).notes == ()
+    assert hastened(change.situation, MOMENT, 1, why).notes == ()
     later = replace(MOMENT, at=AT + LINGER)
     assert expired(change.situation, later).situation.members[1].state == "retired"
 
@@ -47,7 +68,7 @@ def test_one_that_goes_early_says_so_and_only_once() -> None:
 def test_what_is_not_warm_stays() -> None:
     now = graph("a", {1: AT + 100})
     for number in (99, 5):
-        assert hastened(now, MOMENT, number, 0).situation == now
+        assert hastened(now, MOMENT, number, "why").situation == now
 
 
 @given(
@@ -58,9 +79,10 @@ def test_no_more_are_left_than_may_be_and_none_goes_for_nothing(
     found: list[dict[int, float]], most: int
 ) -> None:
     graphs = {f"g{number}": graph(f"g{number}", one) for number, one in enumerate(found)}
-    for name, number in beyond(graphs.values(), most, AT):
-        graphs[name] = hastened(graphs[name], MOMENT, number, most).situation
-    assert beyond(graphs.values(), most, AT) == []
+    bounds = WarmBounds(most)
+    for name, number, why in beyond(graphs.values(), bounds, AT, {}):
+        graphs[name] = hastened(graphs[name], MOMENT, number, why).situation
+    assert beyond(graphs.values(), bounds, AT, {}) == []
     stays = sum(
         member.state == "warm" and (member.expires_at or 0) > AT + LINGER
         for one in graphs.values()

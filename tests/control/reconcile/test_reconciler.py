@@ -33,6 +33,8 @@ from anabranch.router.table import app_name
 
 G = "digits"
 MOST_WARM = 3
+MIB = 2**20
+MOST_MEMORY = 512 * MIB
 SPEC = """
 apiVersion: anabranch/v1
 kind: InferenceGraph
@@ -117,9 +119,14 @@ class Site:
     def __init__(self, folder: Path, serve: FakeServe) -> None:
         self.now = 1000.0
         self.may_act = True
+        self.memory: dict[tuple[str, int], int] = {}
         self.serve = serve
         settings = Settings.from_env(
-            {"ANABRANCH_HOME": str(folder), "ANABRANCH_MAX_WARM": str(MOST_WARM)}
+            {
+                "ANABRANCH_HOME": str(folder),
+                "ANABRANCH_MAX_WARM": str(MOST_WARM),
+                "ANABRANCH_MAX_WARM_MEMORY": str(MOST_MEMORY),
+            }
         )
         self.store = Store.open(settings.store)
         self.releases = FakeReleases(settings)
@@ -130,8 +137,12 @@ class Site:
         )
         self.reconciler = Reconciler(
             settings, self.store, self.releases, catalogue, self.writer, lambda: self.may_act,
-            Pools(),
+            Pools(), self,
         )  # fmt: skip
+
+    def taken(self) -> dict[tuple[str, int], int]:
+        """The memory of revisions, in the place of ``RevisionMemory``."""
+        return self.memory
 
     def run(self, scenario: Callable[[], Any]) -> None:
         async def whole() -> None:
@@ -239,6 +250,26 @@ def test_the_oldest_warm_revisions_go_early_where_there_are_too_many(site: Site)
     )
     told = [event.revision for event in site.store.events(G) if event.kind == "warm_limit"]
     assert told == [1, 2]
+
+
+def test_the_oldest_warm_revisions_go_early_where_they_take_too_much_memory(site: Site) -> None:
+    async def scenario() -> None:
+        for _ in range(3):
+            await site.deploy()
+            site.now += 0.1
+        site.memory = {(G, 1): 300 * MIB, (G, 2): 400 * MIB, (G, 3): 9000 * MIB}
+        site.reconciler.look()
+        await site.until(lambda: any(e.kind == "warm_limit" for e in site.store.events(G)))
+        site.now += operations.LINGER
+        await site.until(lambda: site.state(1)[0] == "retired")
+        await site.settled()
+        assert site.state(2)[0] == "warm"
+
+    site.run(scenario)
+    assert site.state(1)[1] == (
+        "replaced by revision 2; gone early: the warm revisions of the engine took 700 MiB of"
+        " memory, over the limit of 512 MiB"
+    )
 
 
 def test_each_try_to_bring_a_revision_up_has_its_own_time(site: Site) -> None:

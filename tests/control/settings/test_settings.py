@@ -31,7 +31,12 @@ def test_variables_override(tmp_path: Path) -> None:
             "ANABRANCH_DEPLOY_TIMEOUT": "1.5",
             "ANABRANCH_GRACE": "0",
             "ANABRANCH_MAX_WARM": "0",
+            "ANABRANCH_MAX_WARM_MEMORY": "1000000",
             "ANABRANCH_BUNDLE_AGE": "60",
+            "ANABRANCH_ENVIRONMENT_AGE": "70",
+            "ANABRANCH_MAX_REVISIONS": "5",
+            "ANABRANCH_EVENT_AGE": "80",
+            "ANABRANCH_MAX_EVENTS": "9",
             "ANABRANCH_PROMETHEUS": "http://prometheus:9090/prefix",
             "ANABRANCH_WEBHOOKS": " https://a/hooks, http://[::1]:9 ,",
             "ANABRANCH_REQUEST_LOGS": "http://a/logs,kafka://b:9092",
@@ -40,7 +45,9 @@ def test_variables_override(tmp_path: Path) -> None:
     assert (settings.store, settings.max_body) == ("postgresql://db/x", 10)
     assert (settings.url, settings.grpc_port) == ("http://127.0.0.1:9", 10)
     assert (settings.deploy_timeout, settings.grace) == (1.5, 0.0)
-    assert (settings.max_warm, settings.bundle_age) == (0, 60.0)
+    assert (settings.max_warm, settings.max_warm_memory) == (0, 1e6)
+    assert (settings.bundle_age, settings.environment_age) == (60.0, 70.0)
+    assert (settings.max_revisions, settings.event_age, settings.max_events) == (5, 80.0, 9)
     assert settings.prometheus == "http://prometheus:9090/prefix"
     assert settings.webhooks == ("https://a/hooks", "http://[::1]:9")
     assert settings.request_logs == ("http://a/logs", "kafka://b:9092")
