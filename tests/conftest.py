@@ -6,7 +6,17 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+from tests.examples import examples
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each processor has a test of its own: more threads would only wait for each other, busily.
+    os.environ |= {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
 # Timings on a shared machine say nothing about the code, so no example has a deadline.
-settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "default",
+    deadline=None,
+    max_examples=examples(100),
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))

@@ -25,6 +25,7 @@ from anabranch.router.request_log import entries
 from anabranch.router.request_log.entries import LogRule
 from anabranch.router.request_log.events import LogEvent, encode
 from anabranch.specs.models import Compare
+from tests.examples import examples
 from tests.router.conftest import make_arms, serving
 from tests.router.tensors import arrays, same_bits
 
@@ -52,7 +53,7 @@ def event(
     return msgspec.json.decode(encode(entry, 2**20), type=LogEvent)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(drawn=arrays(), others=st.booleans())
 def test_a_request_is_sent_as_it_came(drawn: tuple[str, Any], others: bool) -> None:
     """Every bit of it; and texts as texts, where all of it can be said in JSON."""

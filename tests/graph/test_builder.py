@@ -23,6 +23,7 @@ from anabranch.specs.models import (
     TrafficRule,
 )
 from anabranch.specs.units import Duration
+from tests.examples import examples
 from tests.strategies import graphs
 
 ROOT = Path(__file__).parent
@@ -48,7 +49,7 @@ def test_every_example_survives_the_round_trip(path: Path, tmp_path: Path) -> No
     assert again.plan == loaded.plan
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(graphs())
 def test_generated_graphs_survive_the_round_trip(graph: InferenceGraph) -> None:
     built = Graph.from_spec(graph)

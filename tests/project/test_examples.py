@@ -97,6 +97,7 @@ def test_a_new_revision_of_the_canary_is_rolled_out() -> None:
     assert spec.traffic is not None
 
 
+@pytest.mark.nightly
 def test_the_ensemble_reads_digits(digits: Path) -> None:
     graph = Graph.load(digits / "graph.yaml")
     with np.load(digits / "models" / "held_out.npz") as held_out:

@@ -146,11 +146,11 @@ def body(**fields: Any) -> bytes:
 
 
 def test_a_million_parameters_are_refused_before_they_are_decoded() -> None:
-    many = body(parameters={f"p{index}": index for index in range(10**6)})
+    plain = b"{%b}" % ",".join(f'"p{index}":{index}' for index in range(10**6)).encode()
+    many = body(parameters={}).replace(b"{}", plain)
     reason = f"the body has more than {MAX_NAMES} names of fields and parameters"
     refused(lambda: decode.decode_request(many, RequestLimits()), reason)
     graph = ModelMetadata("demo", ("1",), "", (TensorMetadata("x", "FP32", (-1,)),), ())
-    plain = json.dumps({f"p{index}": index for index in range(10**6)}).encode()
     refused(lambda: decode_generate(plain, graph, RequestLimits()), reason)
 
 

@@ -165,10 +165,13 @@ def load(port: int) -> Iterator[Load]:
 
 
 @pytest.mark.slow
-def test_no_connection_is_lost_while_routers_are_replaced(routers: Routers, port: int) -> None:
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.nightly)])
+def test_no_connection_is_lost_while_routers_are_replaced(
+    routers: Routers, port: int, times: int
+) -> None:
     before = routers.start(2)
     with load(port) as clients:
-        for _ in range(2):
+        for _ in range(times):
             clients.more()
             after = routers.start(2)
             for one in before:
@@ -182,18 +185,19 @@ def test_no_connection_is_lost_while_routers_are_replaced(routers: Routers, port
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.nightly)])
 def test_routers_that_are_killed_take_what_they_were_answering_and_no_more(
-    routers: Routers, port: int
+    routers: Routers, port: int, times: int
 ) -> None:
     routers.start(2)
     with load(port) as clients:
-        for killed in range(3):
+        for killed in range(times):
             clients.more()
             routers.all[killed].kill()
             clients.more()
             routers.start()
     assert not [outcome for outcome in clients.failures if "Refused" in outcome]
-    assert sum(clients.failures.values()) <= 3 * CLIENTS
+    assert sum(clients.failures.values()) <= times * CLIENTS
 
 
 def test_any_router_hands_on_whichever_were_killed(routers: Routers, port: int) -> None:

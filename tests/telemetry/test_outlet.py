@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from anabranch.telemetry.outlet import Outlet
 from anabranch.telemetry.registry import Observed, Registry
+from tests.examples import examples
 
 Counts = dict[str, float]
 
@@ -141,7 +142,7 @@ def test_closing_waits_for_no_sink_that_hangs() -> None:
     assert counts(registry)["sent"] == 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(
     sizes=st.lists(st.integers(0, 50), max_size=60),
     most=st.integers(1, 20),

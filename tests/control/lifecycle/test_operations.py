@@ -43,6 +43,7 @@ from anabranch.control.lifecycle.rollouts import Measurement, RolloutState
 from anabranch.errors import Conflict, InvalidRequest, NotFound
 from anabranch.specs.models import Rollout
 from tests.control.machine import LifecycleMachine
+from tests.examples import examples
 
 AT, GRACE = 1000.0, 30.0
 MOMENT = Moment(AT, GRACE)
@@ -807,7 +808,9 @@ def test_nothing_is_changed_in_place() -> None:
         assert json.dumps([ROLLED.weights, ROLLED.mirrors, states(ROLLED)]) == before
 
 
+@pytest.mark.hypothesis
 def test_whatever_happens_in_any_order() -> None:
     run_state_machine_as_test(
-        LifecycleMachine, settings=settings(max_examples=100, stateful_step_count=40, deadline=None)
+        LifecycleMachine,
+        settings=settings(max_examples=examples(100), stateful_step_count=40, deadline=None),
     )

@@ -7,7 +7,6 @@ A model of Serve stands for the real one; the store, the lifecycle and the decis
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,8 +37,8 @@ from anabranch.control.store.store import Store
 from anabranch.errors import Conflict, InvalidRequest, NotFound
 from anabranch.router.table import Part, app_name
 from anabranch.specs.models import Rollout
+from tests.examples import examples
 
-EXAMPLES = int(os.environ.get("ANABRANCH_CONVERGENCE_EXAMPLES", "80"))
 NAMES = (f"g{number}" for number in itertools.count())
 PLAN = Rollout.model_validate({"steps": [10, 50], "hold": "5s"})
 
@@ -357,7 +356,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     one.close()
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=examples(80))
 @given(
     commands,
     st.frozensets(st.integers(1, 8)),

@@ -186,6 +186,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> FakeServe:
     monkeypatch.setattr(reconciler, "serving", one)
     monkeypatch.setattr(reconciler, "_BUSY_PAUSE", 0.001)
     monkeypatch.setattr(reconciler, "_IDLE_PAUSE", 0.01)
+    monkeypatch.setattr(reconciler, "_RETRY_PAUSE", 0.01)
     monkeypatch.setattr(reconciler, "_FIRST_RETRY", 0.02)
     return one
 

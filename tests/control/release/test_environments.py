@@ -49,8 +49,13 @@ def test_bundles_that_ask_for_nothing_run_in_the_engines_own(
     assert environments.python(files) is None
 
 
-def test_two_bundles_with_different_dependencies(environments: Environments) -> None:
-    bundles = {version: bundle(version) for version in ("1.0", "2.0")}
+@pytest.mark.parametrize(
+    "versions", [["1.0"], pytest.param(["1.0", "2.0"], marks=pytest.mark.nightly)]
+)
+def test_bundles_with_different_dependencies(
+    environments: Environments, versions: list[str]
+) -> None:
+    bundles = {version: bundle(version) for version in versions}
     pythons = {version: environments.python(files) for version, files in bundles.items()}
     for version, python in pythons.items():
         assert python is not None

@@ -17,6 +17,7 @@ from anabranch.control.store.store import RevisionInfo, Store
 from anabranch.errors import Conflict, InvalidRequest, NotFound
 from anabranch.specs.models import Rollout
 from tests.control.machine import GRACE, LifecycleMachine
+from tests.examples import examples
 
 AT = 1000.0
 MOMENT = Moment(AT, GRACE)
@@ -425,11 +426,15 @@ def _without_history(stored: Situation, now: Situation) -> Situation:
     return dataclasses.replace(stored, members=members)
 
 
+@pytest.mark.hypothesis
 def test_the_store_does_what_the_lifecycle_says(store: Store) -> None:
     # Not shrunk: each step is several transactions.
     run_state_machine_as_test(
         lambda: StoreMachine(store),
         settings=settings(
-            max_examples=15, stateful_step_count=30, deadline=None, phases=[Phase.generate]
+            max_examples=examples(15),
+            stateful_step_count=30,
+            deadline=None,
+            phases=[Phase.generate],
         ),
     )

@@ -30,6 +30,7 @@ from anabranch.graph.plan.plan import Signature
 from anabranch.router.traffic.decisions import Decision, Rewarded
 from anabranch.router.traffic.feedback import TOO_EARLY, RewardEntry, RewardOutcome
 from anabranch.specs.models import Traffic
+from tests.examples import examples
 
 NOW = 1_000_000_000.0
 PATH = {"chooser": "forest"}
@@ -169,7 +170,9 @@ def test_many_at_once_go_in_few_transactions(
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.data())
 def test_each_id_counts_once_however_rewards_come(counter: RewardCounter, data: Any) -> None:

@@ -368,7 +368,7 @@ def test_any_language_that_spacy_has_rules_for(texts):
     root, _ = texts
     spec = node(type="predictor", component="part.py:Part", inputs={"text": "text"})
     model = Local(spec, root, {"text": tensor("BYTES")})
-    why = explainer(model, root, "anchor_text", args={"language": "fr"})
+    why = explainer(model, root, "anchor_text", args={"language": "it"})
     text = np.array(["l'awful et great"], dtype=object)
     assert set(ask(why, {"text": text})[0]["rule"]) <= {"l'", "awful", "et", "great"}
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from anabranch.components import registry
 from anabranch.errors import InvalidRequest
+from tests.examples import examples
 from tests.explainers.local import REFUSED, Local, ask, explainer, node, tensor
 
 with warnings.catch_warnings():
@@ -128,7 +129,7 @@ class Part:
 """
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 @given(
     weights=st.lists(st.floats(-2, 2), min_size=3, max_size=3),
     rows=st.lists(st.lists(st.floats(-3, 3), min_size=3, max_size=3), min_size=1, max_size=3),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from anabranch.components import registry
 from anabranch.errors import InvalidRequest
+from tests.examples import examples
 from tests.explainers.local import REFUSED, Local, ask, explainer, node, tensor
 
 with warnings.catch_warnings():
@@ -217,7 +218,7 @@ def test_categories_of_catboost(tmp_path):
     assert [one["target"] for one in found] == [0, 1]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15), deadline=None)
 @given(
     seed=st.integers(0, 1000),
     name=st.sampled_from([name for name in TREES if "Classifier" in name]),

@@ -28,6 +28,7 @@ from anabranch.graph.builder import Graph
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.loopback import loopback
 from anabranch.graph.execute.nodes import load_nodes
+from tests.examples import examples
 
 Array = np.ndarray[Any, Any]
 MODEL_S = 0.01
@@ -344,7 +345,7 @@ def test_only_the_guilty_requests_fail(component: type, poison: list[int]) -> No
     use(component, work)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
 def test_whoever_is_guilty_nobody_else_fails(good: list[bool]) -> None:
     async def work(w: Work) -> None:

@@ -16,6 +16,7 @@ from anabranch.graph.builder import Graph
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.loopback import loopback
 from anabranch.graph.execute.nodes import load_nodes
+from tests.examples import examples
 
 Array = np.ndarray[Any, Any]
 REQUESTS = 12
@@ -80,7 +81,7 @@ def expected(graph: Graph, x: Array) -> dict[str, Array]:
     return values
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(graphs(), st.booleans())
 def test_answers_are_those_without_and_each_node_sees_each_row_once(
     graph: Graph, segmented: bool

@@ -18,6 +18,7 @@ from anabranch.graph.builder import Graph
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.loopback import loopback
 from anabranch.graph.execute.nodes import load_nodes
+from tests.examples import examples
 
 ROOT = Path(__file__).parents[1]
 SUMS = ["Sum", "AsyncSum", "SlowSum", "Pair", "Fail"]
@@ -188,7 +189,7 @@ async def evaluate(
     return found
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(graphs(), st.integers(0, 5), st.integers(0, 5), st.booleans(), st.data())
 def test_any_graph_evaluates_as_the_language_says(
     parts: list[Part], x: int, y: int, segmented: bool, data: st.DataObject
@@ -230,7 +231,7 @@ async def given_up(graph: Graph, segmented: bool, wants: list[str], turns: int) 
     return {str(task) for task in left}
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(graphs(), st.booleans(), st.integers(0, 12))
 def test_whenever_a_request_is_given_up_none_of_its_tasks_is_left(
     parts: list[Part], segmented: bool, turns: int

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import resources
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from anabranch.router.errors import Headers, HttpReply
 from anabranch.telemetry.registry import Registry, Snapshot
+from tests.router.conftest import Serving
 from tests.router.control import make_gateway
 
 Serve = Callable[[Any], str]
@@ -38,14 +39,16 @@ class Control:
         return 200, ((b"content-type", b"text/plain"),), f"{method} {path} {query}".encode()
 
 
-@pytest.fixture
-def url(serve: Serve) -> str:
-    return serve(make_gateway(Control(), loopback=True))
+@pytest.fixture(scope="module")
+def url(server: Serving) -> Iterator[str]:
+    with server(make_gateway(Control(), loopback=True)) as found:
+        yield found
 
 
-@pytest.fixture
-def public(serve: Serve) -> str:
-    return serve(make_gateway(Control(), loopback=False))
+@pytest.fixture(scope="module")
+def public(server: Serving) -> Iterator[str]:
+    with server(make_gateway(Control(), loopback=False)) as found:
+        yield found
 
 
 def test_the_page_and_all_that_it_loads_come_from_the_engine(url: str) -> None:

@@ -14,6 +14,7 @@ from anabranch.router.gateway.headers import answer_headers
 from anabranch.router.http.app import StreamedReply
 from anabranch.router.http.request import HttpRequest
 from anabranch.router.limits import RequestLimits
+from tests.examples import examples
 from tests.router.control import FakeControl
 from tests.router.gateway.scripted import (
     INFER,
@@ -130,7 +131,7 @@ TEXT = st.binary(max_size=12) | st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(
     st.sampled_from(["GET", "POST", "PO\r\nST", "G ET", ""]),
     TEXT,

@@ -26,6 +26,7 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import TensorSpec
 from anabranch.telemetry.sampling import Sampler
+from tests.examples import examples
 from tests.router.conftest import StepHead, make_arms, make_signature, make_table, uvloop_running
 from tests.router.grpc.conftest import Stub, infer_request, served
 from tests.router.grpc.lean import LeanClient, Outcome, framed, lean_served, request
@@ -178,7 +179,7 @@ damaged = st.integers(0, 2**32).map(lambda seed: mangled(random.Random(seed)))
 too_large = st.just(infer_request(x=np.zeros((2**14, 2), np.float32)).SerializeToString())
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     message=st.one_of(requests(), requests(), damaged, st.binary(max_size=20)),
     metadata=metadata,

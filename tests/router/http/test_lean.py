@@ -21,6 +21,7 @@ from anabranch.router.http.lean import MAX_DROPPED, MAX_HEAD, MAX_UNREAD
 from anabranch.router.http.lean_cycle import MAX_REST
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.http.request import EXCHANGE, HttpRequest
+from tests.examples import examples
 from tests.router.conftest import BODY, make_arms
 from tests.router.http.wire import (
     RULE,
@@ -132,7 +133,7 @@ def answers(data: bytes, app: Any = None) -> list[Reply]:
     return replies(exchange(app or Echo().app, [data]).sent)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     requests=st.lists(st.sampled_from(GOOD), max_size=5),
     last=st.sampled_from([*GOOD, *LAST, *BAD.values()]),
@@ -153,7 +154,7 @@ def test_a_stream_is_answered_alike_however_it_is_split(
     assert in_pieces.is_over == at_once.is_over
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     messages=st.lists(st.sampled_from([*GOOD, b"\r\n", b"\r\n\r\n"]), max_size=5),
     last=st.sampled_from([*GOOD, *LAST, *BAD.values()]),
@@ -446,7 +447,7 @@ def test_who_listened_for_one_client_takes_nothing_of_the_next_request(
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_pipelined_requests_are_answered_in_order_one_at_a_time(waits: list[int]) -> None:
     inside = most = 0
 

@@ -21,6 +21,7 @@ from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.http.request import HttpRequest
 from anabranch.router.limits import RequestLimits
+from tests.examples import examples
 from tests.router.conftest import BODY, SERVERS, make_arms
 from tests.router.http.test_lean import BAD
 from tests.router.http.wire import RULE, Reply, ask, replies, until
@@ -71,13 +72,10 @@ def exchange(address: tuple[str, int], data: bytes) -> list[Reply]:
     """The replies on a connection of its own, until the server ends it."""
     with socket.create_connection(address, timeout=30) as connection:
         connection.sendall(data)
-        found = b""
-        while more := connection.recv(2**16):
-            found += more
-    return replies(found)
+        return replies(b"".join(iter(lambda: connection.recv(2**16), b"")))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(st.lists(good(), max_size=3), good(connection="close"))
 def test_both_servers_give_the_same_replies(
     addresses: dict[str, tuple[str, int]], requests: list[bytes], last: bytes

@@ -20,8 +20,9 @@ from anabranch.router.measure.sketch import (
     shift,
 )
 from anabranch.router.measure.tally import Bin
+from tests.examples import examples
 
-QUICK = settings(max_examples=100, deadline=None)
+QUICK = settings(max_examples=examples(100), deadline=None)
 NAN, INF = np.nan, np.inf
 Outputs = dict[str, dict[Bin, int]]
 

@@ -27,8 +27,9 @@ from anabranch.router.measure.tally import (
     keep_latest,
     merged,
 )
+from tests.examples import examples
 
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=examples(60), deadline=None)
 
 counts = st.integers(1, 10**6)
 durations = st.floats(SHORTEST, LONGEST, allow_nan=False)
@@ -373,7 +374,7 @@ def test_reports_pickle_small() -> None:
     assert len(data) < 6000
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(tables=st.lists(st.frozensets(st.integers(1, 200), min_size=1, max_size=8), max_size=30))
 def test_sums_are_kept_of_the_current_revisions_and_the_last_others(
     tables: list[frozenset[int]],

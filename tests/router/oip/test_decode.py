@@ -16,6 +16,7 @@ from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_request
 from anabranch.router.oip.encode import encode_metadata, encode_response
+from tests.examples import examples
 from tests.router.tensors import arrays, same_bits
 
 LIMITS = RequestLimits()
@@ -311,7 +312,7 @@ def only_request_errors(raw: bytes) -> None:
         assert str(error)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(st.binary(max_size=200))
 def test_any_bytes_give_only_request_errors(raw: bytes) -> None:
     only_request_errors(raw)
@@ -331,7 +332,7 @@ VALID = json.dumps(
 ).encode()
 
 
-@settings(max_examples=2000)
+@settings(max_examples=examples(2000))
 @given(
     st.lists(
         st.tuples(
@@ -357,7 +358,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(st.sampled_from(["name", "datatype", "shape", "data", "parameters"]), JSON)
 def test_any_json_as_a_field_gives_only_request_errors(name: str, value: Any) -> None:
     only_request_errors(json.dumps({"inputs": [tensor(**{name: value})]}).encode())

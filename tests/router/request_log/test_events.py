@@ -19,6 +19,7 @@ from anabranch.router.request_log.entries import LogEntry, LogRule
 from anabranch.router.request_log.events import LogEvent, encode
 from anabranch.router.request_log.tensors import decode_tensor
 from anabranch.telemetry.trace import Trace
+from tests.examples import examples
 from tests.router.tensors import arrays, same_bits
 
 X = np.array([[1.5, 2.0]], np.float32)
@@ -173,7 +174,7 @@ def test_an_event_that_is_too_large_keeps_its_types() -> None:
     ]
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     drawn=arrays(),
     is_output=st.booleans(),

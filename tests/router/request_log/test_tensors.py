@@ -14,6 +14,7 @@ from anabranch.components.tensors.datatypes import DTYPES
 from anabranch.errors import InvalidRequest
 from anabranch.router.request_log.entries import KeptTensor
 from anabranch.router.request_log.tensors import LoggedTensor, decode_tensor, encode_tensor
+from tests.examples import examples
 from tests.router.tensors import arrays, same_bits
 
 
@@ -29,7 +30,7 @@ def again(tensor: dict[str, Any]) -> Any:
     return decode_tensor(msgspec.json.decode(orjson.dumps(tensor), type=LoggedTensor))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(arrays())
 def test_every_bit_comes_back(drawn: tuple[str, Any]) -> None:
     datatype, array = drawn

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.router.traffic.agreement import Comparison, compare
 from anabranch.specs.models import Compare
+from tests.examples import examples
 
 NAN, INF = np.nan, np.inf
 RULE = Compare()
@@ -165,7 +166,7 @@ ARRAYS = hnp.arrays(
 TENSORS = ARRAYS.filter(lambda array: array.dtype.kind in "fiubSU")
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(ARRAYS, ARRAYS)
 def test_it_never_raises_and_close_implies_agreed(one: Any, other: Any) -> None:
     found = compare({"y": one}, {"y": other}, RULE)
@@ -174,7 +175,7 @@ def test_it_never_raises_and_close_implies_agreed(one: Any, other: Any) -> None:
     assert same_shape.agreed or not same_shape.close
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(TENSORS)
 def test_every_answer_is_equal_to_itself(array: Any) -> None:
     assert compare({"y": array}, {"y": array.copy()}, Compare(rtol=0, atol=0)) == BOTH

@@ -16,6 +16,7 @@ from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, NodeError, NotFound, Unavailable
 from anabranch.router.limits import RequestLimits
 from anabranch.specs.models import Traffic
+from tests.examples import examples
 
 Demo = Callable[..., Any]
 
@@ -53,7 +54,7 @@ def test_forced_draws_reach_the_exact_arm(demo: Demo, draw: float, version: int)
     assert counted(graph) == {version: (1, {})}
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(draws=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20))
 def test_what_answered_is_what_is_counted(demo: Demo, draws: list[float]) -> None:
     graph = demo(dict.fromkeys((1, 2, 3), double), draws=draws)

@@ -30,6 +30,7 @@ from anabranch.router.traffic.feedback import (
     RewardEntry,
     RewardOutcome,
 )
+from tests.examples import examples
 from tests.strategies import json_values
 
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 4, 3]}]}
@@ -498,7 +499,7 @@ fields = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(fields.map(lambda one: json.dumps(one).encode()) | st.binary(max_size=200))
 def test_whatever_comes_is_counted_or_refused(body: bytes) -> None:
     from tests.router.conftest import make_arms

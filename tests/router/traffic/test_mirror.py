@@ -18,6 +18,7 @@ from anabranch.errors import NodeError, Unavailable
 from anabranch.router.limits import RequestLimits
 from anabranch.router.measure.tally import MirrorTally
 from anabranch.specs.models import Traffic
+from tests.examples import examples
 
 Demo = Callable[..., Any]
 
@@ -173,7 +174,7 @@ def test_a_hung_mirror_has_the_time_of_its_graph(demo: Demo) -> None:
     assert tally(graph).kinds == {"DeadlineExceeded": 1}
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     rows=st.lists(st.integers(1, 60), min_size=1, max_size=40),
     cap=st.integers(0, 12),

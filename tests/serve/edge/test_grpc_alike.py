@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anabranch.router.grpc.messages import path
+from tests.examples import examples
 from tests.router.conftest import uvloop_running
 from tests.router.grpc.test_lean_calls import MADE_UP, damaged, ids, make_echo, metadata, requests
 from tests.serve.edge.http2 import Connection, Reply, connected, framed
@@ -95,7 +96,7 @@ def bodies(draw: st.DrawFn) -> bytes:
     return (body + more)[:cut]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(body=bodies(), metadata=metadata, id=ids, unusual=st.sampled_from(UNUSUAL))
 def test_a_client_cannot_tell_the_ways_apart(
     ways: Ways, body: bytes, metadata: list[tuple[str, str]], id: str, unusual: Any

@@ -13,6 +13,7 @@ import pytest
 from anabranch.router.http import lean
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
+from anabranch.serve.edge import configuration
 from tests.router.conftest import BODY, lean_serving, make_arms
 from tests.serve.edge.servers import needs_haproxy
 from tests.serve.edge.test_limits import in_front_of
@@ -33,6 +34,7 @@ def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """A router's lean server, alone and behind an edge."""
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setattr(lean, "LINGER_S", 0.2)
+        patch.setattr(configuration, "REQUEST_S", 2)
         app = GraphApp(make_arms(limits=RequestLimits(max_body=10**6)))
         found = stack.enter_context(lean_serving(app))
         if request.param == "edge":

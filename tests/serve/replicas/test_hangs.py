@@ -75,7 +75,7 @@ def process(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("words", [(), ("locked",)])
+@pytest.mark.parametrize("words", [(), pytest.param(("locked",), marks=pytest.mark.nightly)])
 def test_it_ends_and_the_next_process_calls_the_node_in_threads(
     home: Path, words: tuple[str, ...]
 ) -> None:

@@ -34,6 +34,7 @@ from anabranch.serve.streams.link import Link
 from anabranch.serve.streams.lost import CallLost
 from anabranch.serve.streams.messages import message
 from anabranch.serve.streams.server import CallServer
+from tests.examples import examples
 from tests.serve.streams.ends import NAME, SECRET, Methods, linked, run, same, serving, until
 from tests.serve.streams.test_values import Own
 
@@ -474,7 +475,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(steps)
 def test_interleavings_of_calls_and_streams_against_a_model(done: Sequence[Step]) -> None:
     run(_interleave(done))

@@ -16,6 +16,7 @@ from anabranch.serve.streams import frames
 from anabranch.serve.streams.frames import FrameReader, MalformedFrame
 from anabranch.serve.streams.messages import content, message
 from anabranch.serve.streams.values import CannotCross
+from tests.examples import examples
 from tests.serve.streams.ends import same
 
 SURROGATES = st.text(st.characters(categories=["Cs", "L"]), max_size=4)
@@ -188,7 +189,7 @@ def test_no_other_object_crosses(value: Any, path: list[str]) -> None:
     assert raised.value.path == path
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(values, st.data())
 def test_changed_bytes_are_another_value_or_malformed(value: Any, data: st.DataObject) -> None:
     whole = bytearray(b"".join(message(frames.ANSWER, 1, 0, value, 2**30)))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch")
 
 from anabranch.components.runtimes.torch.sizes import by_size, fitting, padded  # noqa: E402
+from tests.examples import examples  # noqa: E402
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def test_rows_of_zeros_stand_behind():
     rows=st.integers(0, 14),
     named=st.booleans(),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 def test_every_number_of_rows_gets_its_own_answer(sizes, rows, named):
     seen = []
 
