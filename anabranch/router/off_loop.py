@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from anabranch.graph.calls.stepping import in_task
+from anabranch.telemetry.pulse import PULSE
 
 T = TypeVar("T")
 THREADS = 2
@@ -20,4 +21,4 @@ _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="anabranch-large")
 async def off_loop(work: Callable[[], T]) -> T:
     """Return what ``work`` returns, in a thread; raise what it raises."""
     await in_task()
-    return await asyncio.get_running_loop().run_in_executor(_threads, work)
+    return await asyncio.get_running_loop().run_in_executor(_threads, PULSE.beaten, work)

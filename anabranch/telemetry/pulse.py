@@ -1,8 +1,10 @@
 """The pulse of a process: beats of its event loop, where another process can see them.
 
-A beat does not come while anything holds the event loop or Python's lock, not even code in C. In
-an engine the pulse lies in a file that is mapped into memory, so that a beat and a call cost no
-call of the system, and a process that can do nothing any more has told already what it did last.
+A beat does not come while anything holds the event loop or Python's lock, not even code in C. Work
+in threads beats too when it is done: where several threads take Python's lock for long by turns,
+the event loop may wait for seconds although all goes on. In an engine the pulse lies in a file that
+is mapped into memory, so that a beat and a call cost no call of the system, and a process that can
+do nothing any more has told already what it did last.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ from __future__ import annotations
 import struct
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 _HEAD = struct.Struct("<QIf")
 """Beats so far, 0 while none are due; the number of the last call; the patience."""
@@ -44,7 +48,7 @@ class Pulse:
         self._write(_OWN, graph, revision)
 
     def beat(self) -> None:
-        """Tell that the event loop runs; to be called by it, again and again."""
+        """Tell that the process goes on; to be called by the event loop again and again."""
         with self._lock:
             self._count += 1
             if not self._loads:
@@ -65,6 +69,13 @@ class Pulse:
         finally:
             with self._lock:
                 self._loads -= 1
+            self.beat()
+
+    def beaten(self, work: Callable[[], T]) -> T:
+        """Do some work in a thread, and beat."""
+        try:
+            return work()
+        finally:
             self.beat()
 
     def number(self, caller: object, graph: str, revision: str, node: str) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from anabranch.control.engine.runtime import SOCKETS
+from anabranch.serve.heartbeat import FOLDER
 from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import BODY, Engine, actor_processes
 from tests.waiting import until
@@ -151,3 +154,34 @@ def test_a_component_that_keeps_pythons_lock_costs_its_process_and_may_load_for_
     assert not before & pids(engine, name)
     log = (engine.home / "logs" / "supervisor.log").read_text()
     assert f"graph '{name}'" in log and "in transform" in log
+
+
+WATCHED = """
+class Double:
+    def transform(self, x):
+        return x * 2
+
+
+class Why:
+    def attach(self, model):
+        self.model = model
+
+    def explain(self, x):
+        return {}
+"""
+
+
+def test_each_process_that_answers_has_a_heartbeat(engine: Engine, given: Given) -> None:
+    why = {"type": "explainer", "component": "components.py:Why", "explains": "double"}
+    graph = spec("beats", why=why, away=node("Double", placement={"isolate": True}),
+                 double=node("Double", "away"))  # fmt: skip
+    graph["spec"]["monitors"] = {"inputs": {"method": "sketch"}}
+    name = given.deployed(graph, WATCHED)
+    assert engine.state is not None
+    folder = Path(engine.state.runtime) / SOCKETS / FOLDER
+    beating = {int(pulse.name.partition("-")[0]) for pulse in folder.iterdir()}
+    parts = [f"ServeReplica:{name}.r1:{part}" for part in ("away", "why", "monitors")]
+    engines = ["ServeReplica:anabranch.gateway", "ServeReplica:anabranch.grpc"]
+    for title in [f"ServeReplica:{name}:", *parts, *engines, "Edge", "Controller"]:
+        found = {one.pid for one in actor_processes(engine, title)}
+        assert found and found <= beating, title

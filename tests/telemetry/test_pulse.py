@@ -55,6 +55,16 @@ def test_beats_are_counted_but_not_while_something_is_loaded() -> None:
     assert beats_in(memory[:8]) == 0
 
 
+def test_work_in_threads_beats_when_it_is_done_or_fails() -> None:
+    pulse = Pulse()
+    memory = shared(pulse)
+    assert pulse.beaten(lambda: beats_in(memory[:8])) == 0
+    assert beats_in(memory[:8]) == 1
+    with pytest.raises(ZeroDivisionError):
+        pulse.beaten(lambda: 1 // 0)
+    assert beats_in(memory[:8]) == 2
+
+
 def test_numbers_of_callers_that_have_gone_are_given_again() -> None:
     pulse = Pulse()
     callers = [Caller() for _ in range(1000)]

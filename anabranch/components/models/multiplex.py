@@ -128,7 +128,8 @@ class Multiplexed:
             held.release()
             raise
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, settled, partial(model.bound.call, **inputs))
+        call = partial(PULSE.beaten, partial(model.bound.call, **inputs))
+        work = loop.run_in_executor(self._pool, settled, call)
         work.add_done_callback(partial(_finished, held))
         return (await asyncio.shield(work))()
 

@@ -188,7 +188,7 @@ class Lane:
     def _timed(self, call: Callable[[], Any]) -> Done:
         PULSE.called[0] = self.number
         started = clock()
-        value = called(self.node, call)
+        value = called(self.node, partial(PULSE.beaten, call))
         return Done(value, clock() - started, started)
 
     def _hand_back(
