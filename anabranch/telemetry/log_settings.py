@@ -4,6 +4,7 @@
 |---|---|---|
 | ANABRANCH_LOG_SIZE | most bytes of the log of a process, and of its raw output | 16 MiB |
 | ANABRANCH_LOG_TOTAL | most bytes of all logs; the oldest of ended processes go first | 1 GiB |
+| ANABRANCH_LOG_FILES | most files of logs; likewise | 10000 |
 | ANABRANCH_LOG_RATE | most lines a second that the components of a process log, on average | 200 |
 """
 
@@ -27,6 +28,7 @@ class LogBounds:
     size: int = 16 * 2**20
     total: int = 2**30
     rate: float = 200.0
+    files: int = 10_000
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
@@ -38,5 +40,10 @@ class LogBounds:
             int(variables.read("ANABRANCH_LOG_TOTAL", number(_LEAST_SIZE), float(cls.total), size)),
             variables.read(
                 "ANABRANCH_LOG_RATE", number(_LEAST_RATE), cls.rate, "a number of at least 1"
+            ),
+            int(
+                variables.read(
+                    "ANABRANCH_LOG_FILES", number(1), float(cls.files), "a number of at least 1"
+                )
             ),
         )

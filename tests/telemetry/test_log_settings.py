@@ -7,13 +7,14 @@ from anabranch.telemetry.log_settings import LogBounds
 
 
 def test_bounds_have_defaults_and_are_read() -> None:
-    assert LogBounds.from_env({}) == LogBounds(16 * 2**20, 2**30, 200.0)
+    assert LogBounds.from_env({}) == LogBounds(16 * 2**20, 2**30, 200.0, 10_000)
     env = {
         "ANABRANCH_LOG_SIZE": "100000",
         "ANABRANCH_LOG_TOTAL": "1e6",
         "ANABRANCH_LOG_RATE": "1.5",
+        "ANABRANCH_LOG_FILES": "7",
     }
-    assert LogBounds.from_env(env) == LogBounds(100_000, 1_000_000, 1.5)
+    assert LogBounds.from_env(env) == LogBounds(100_000, 1_000_000, 1.5, 7)
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,7 @@ def test_bounds_have_defaults_and_are_read() -> None:
         ("ANABRANCH_LOG_SIZE", "a number of bytes, at least 65536"),
         ("ANABRANCH_LOG_TOTAL", "a number of bytes, at least 65536"),
         ("ANABRANCH_LOG_RATE", "a number of at least 1"),
+        ("ANABRANCH_LOG_FILES", "a number of at least 1"),
     ],
 )
 @pytest.mark.parametrize("value", ["much", "0", "-1", "nan", "inf"])

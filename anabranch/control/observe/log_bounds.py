@@ -31,7 +31,7 @@ class _Log(NamedTuple):
 
 
 def keep_within(folder: Path, bounds: LogBounds) -> None:
-    """Empty the files that are too large, and remove the oldest beyond the total.
+    """Empty the files that are too large, and remove the oldest beyond the total or the number.
 
     A file that a process has open is never removed. One that was emptied says how much it held.
     """
@@ -39,16 +39,16 @@ def keep_within(folder: Path, bounds: LogBounds) -> None:
     for log in logs:
         if log.size > bounds.size:
             _empty(log, bounds.size)
-    total = sum(min(log.size, bounds.size) for log in logs)
-    if total <= bounds.total:
+    total, count = sum(min(log.size, bounds.size) for log in logs), len(logs)
+    if total <= bounds.total and count <= bounds.files:
         return
     in_use = _open_files(_PROCESSES)
     for log in sorted(logs, key=lambda log: log.written_at):
-        if total <= bounds.total:
+        if total <= bounds.total and count <= bounds.files:
             return
         if log.file not in in_use:
             log.path.unlink(missing_ok=True)
-            total -= log.size
+            total, count = total - log.size, count - 1
 
 
 def _logs(folder: Path) -> Iterator[_Log]:

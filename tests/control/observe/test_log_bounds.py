@@ -55,6 +55,16 @@ def test_the_oldest_logs_of_ended_processes_go_and_no_other(tmp_path: Path) -> N
     assert names(tmp_path / "serve") == ["1.log"]
 
 
+@needs_proc
+def test_the_oldest_go_where_there_are_too_many_files(tmp_path: Path) -> None:
+    """Most processes have logs in which there is nothing."""
+    for age in range(6):
+        write(tmp_path / f"{age}.log", 0, age)
+    with (tmp_path / "5.log").open("ab"):
+        keep_within(tmp_path, LogBounds(files=3))
+        assert names(tmp_path) == ["0.log", "1.log", "5.log"]
+
+
 def test_links_are_no_logs(tmp_path: Path) -> None:
     elsewhere = write(tmp_path / "elsewhere", 10 * SIZE)
     (tmp_path / "logs").mkdir()
