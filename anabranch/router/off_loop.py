@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from anabranch.graph.calls.stepping import in_task
-from anabranch.telemetry.pulse import PULSE
+from anabranch.pulse import PULSE
 
 T = TypeVar("T")
 THREADS = 2

@@ -15,9 +15,9 @@ import os
 import signal
 from pathlib import Path
 
+from anabranch.pulse import PULSE, SIZE
 from anabranch.serve.identity import here
 from anabranch.serve.sockets import unix_folder
-from anabranch.telemetry.pulse import PULSE, SIZE
 
 FOLDER = "pulses"
 """Folder for the files, beside the sockets. The name of each is the process's id and its start."""

@@ -22,9 +22,9 @@ from anabranch.components.models.cache import CacheTally, Held, ModelCache
 from anabranch.components.raised import kept_in_task, settled
 from anabranch.components.tensors.arrays import Array
 from anabranch.errors import InvalidRequest, NotFound
+from anabranch.pulse import PULSE
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import Multiplex, Predictor
-from anabranch.telemetry.pulse import PULSE
 
 PLACE = "{model}"
 """Where the name of the model goes in the field ``model``."""

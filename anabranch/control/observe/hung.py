@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 
 from anabranch.control.store.store import Store
+from anabranch.pulse import Reading
 from anabranch.serve.heartbeat import FOLDER, HUNG
-from anabranch.telemetry.pulse import Reading
 
 PERIOD_S = 1.0
 """Time between two looks at what the supervisor has left, in seconds."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from anabranch.pulse import Reading
 from anabranch.serve.heartbeat import FOLDER, HUNG
-from anabranch.telemetry.pulse import Reading
 
 AGE_S = 10.0
 """Time for which a measurement holds, in seconds: the kernel takes some milliseconds a process."""

@@ -25,7 +25,7 @@ from anabranch.errors import (
     Unavailable,
 )
 from anabranch.graph.calls.watch import WATCH, LoopCaller
-from anabranch.telemetry.pulse import PULSE
+from anabranch.pulse import PULSE
 
 T = TypeVar("T")
 _ON_PURPOSE = (RequestError, NodeError, Unavailable, DeadlineExceeded)

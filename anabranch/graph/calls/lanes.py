@@ -22,8 +22,8 @@ from anabranch.graph.calls.interrupt import GRACE, STUCK, InterruptibleCall, stu
 from anabranch.graph.calls.pace import FAST, CallPace
 from anabranch.graph.calls.values import Convert, identity
 from anabranch.graph.calls.watch import WATCH
+from anabranch.pulse import PULSE
 from anabranch.telemetry.logs import SERVED
-from anabranch.telemetry.pulse import PULSE
 
 MAX_THREADS = 16
 """Threads per process that slow synchronous components share."""

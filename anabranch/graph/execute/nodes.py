@@ -16,7 +16,7 @@ from anabranch.graph.execute.quorum import check_quorums
 from anabranch.graph.execute.streaming import check_streams
 from anabranch.graph.plan.plan import Plan
 from anabranch.graph.plan.signatures import check_signatures
-from anabranch.telemetry.pulse import PULSE
+from anabranch.pulse import PULSE
 
 logger = logging.getLogger("anabranch.graph")
 

@@ -19,8 +19,8 @@ from anabranch.graph.calls.values import UNSET, Convert, identity
 from anabranch.graph.calls.watch import WATCH
 from anabranch.graph.execute.policy import FAILURES, Policy
 from anabranch.graph.execute.run import Frame, Run, Schedule
+from anabranch.pulse import PULSE
 from anabranch.telemetry.logs import NODE
-from anabranch.telemetry.pulse import PULSE
 from anabranch.telemetry.trace import Trace
 from anabranch.telemetry.tracing import SpanRecording
 

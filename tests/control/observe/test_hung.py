@@ -6,8 +6,8 @@ from pathlib import Path
 
 from anabranch.control.observe.hung import HungProcesses
 from anabranch.control.store.store import Store
+from anabranch.pulse import SIZE, Pulse
 from anabranch.serve.heartbeat import FOLDER, HUNG
-from anabranch.telemetry.pulse import SIZE, Pulse
 
 
 class Caller:

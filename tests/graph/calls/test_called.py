@@ -15,7 +15,7 @@ from anabranch.graph.calls import guard, lanes
 from anabranch.graph.execute import steps
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
-from anabranch.telemetry.pulse import SIZE, Pulse, Reading
+from anabranch.pulse import SIZE, Pulse, Reading
 
 
 class Same:

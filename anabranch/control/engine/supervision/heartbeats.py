@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from anabranch.pulse import SIZE, Reading, beats_in
 from anabranch.serve.heartbeat import FOLDER, HUNG, STACKS
-from anabranch.telemetry.pulse import SIZE, Reading, beats_in
 
 logger = logging.getLogger("anabranch.supervisor")
 

@@ -16,15 +16,15 @@ import pytest
 
 from anabranch.control.engine.supervision import heartbeats
 from anabranch.control.engine.supervision.heartbeats import Heartbeats
+from anabranch.pulse import SIZE, Reading, beats_in
 from anabranch.serve.heartbeat import FOLDER, HUNG
 from anabranch.serve.sockets import FOLDER as SOCKETS
-from anabranch.telemetry.pulse import SIZE, Reading, beats_in
 from tests.waiting import until
 
 CODE = """
 import asyncio, ctypes, re, sys, threading, time
 from anabranch.serve import heartbeat
-from anabranch.telemetry.pulse import PULSE
+from anabranch.pulse import PULSE
 
 class Caller: pass
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from anabranch.telemetry.pulse import SIZE, Pulse, Reading, beats_in
+from anabranch.pulse import SIZE, Pulse, Reading, beats_in
 
 
 class Caller:
