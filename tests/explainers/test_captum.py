@@ -12,6 +12,7 @@ from anabranch.errors import InvalidRequest
 torch = pytest.importorskip("torch")
 attr = pytest.importorskip("captum.attr")
 
+from tests.examples import examples  # noqa: E402
 from tests.explainers import digits  # noqa: E402
 from tests.explainers.local import REFUSED, ask  # noqa: E402
 
@@ -178,7 +179,7 @@ def additive(folder, tmp_path_factory):
     }
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12), deadline=None)
 @given(row=st.integers(0, 1796), target=st.integers(0, 9), base=st.sampled_from(BASELINES))
 @pytest.mark.parametrize("name", ["kinked", "smooth", "deep_lift"])
 def test_attributions_add_up_to_prediction_minus_base_value(additive, name, row, target, base):

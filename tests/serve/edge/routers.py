@@ -79,8 +79,9 @@ async def grpc_edge(
     """An edge that knows its front, and no graph yet."""
     async with AsyncExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        # Clients may keep a connection for a while after they have closed its channel.
-        patch.setattr("anabranch.serve.edge.process.STOP_S", 0)
+        # Clients may keep a connection for a while after they have closed its channel; HAProxy is
+        # killed a second after STOP_S.
+        patch.setattr("anabranch.serve.edge.process.STOP_S", -0.9)
         site = await stack.enter_async_context(edge(options))
         control = FakeControl()
         fronts = [FrontServer(control, limits or RequestLimits()) for _ in range(2)]

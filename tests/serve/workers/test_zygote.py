@@ -236,7 +236,9 @@ def test_a_zygote_takes_the_place_of_a_dead_one_and_ends_with_the_daemon(tmp_pat
     assert second.returncode == 0
 
 
-@pytest.mark.parametrize("fault", [signal.SIGSTOP, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "fault", [signal.SIGSTOP, pytest.param(signal.SIGKILL, marks=pytest.mark.nightly)]
+)
 def test_nobody_waits_for_a_zygote_that_does_not_answer_and_another_takes_its_place(
     tmp_path: Path, fault: signal.Signals
 ) -> None:
@@ -342,7 +344,10 @@ print(zygote._forks_draw_apart())
 """
 
 
-@pytest.mark.parametrize(("words", "apart"), [((), "True"), (("--as-ray-does",), "False")])
+@pytest.mark.parametrize(
+    ("words", "apart"),
+    [((), "True"), pytest.param(("--as-ray-does",), "False", marks=pytest.mark.nightly)],
+)
 def test_forks_give_their_calls_different_ids(words: tuple[str, ...], apart: str) -> None:
     command = [sys.executable, "-c", DRAWS, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)

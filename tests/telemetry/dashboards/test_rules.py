@@ -41,11 +41,19 @@ def laid_out(folder: Path, source: Source) -> Path:
 
 
 @needs_promtool
-@pytest.mark.parametrize("source", ["gateway", pytest.param("ray", marks=pytest.mark.nightly)])
-def test_promtool_accepts_the_rules_and_their_tests_pass(source: Source, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "names"),
+    [
+        ("gateway", "*-days.yml"),
+        *(pytest.param(source, "*.yml", marks=pytest.mark.nightly) for source in JOBS),
+    ],
+)
+def test_promtool_accepts_the_rules_and_their_tests_pass(
+    source: Source, names: str, tmp_path: Path
+) -> None:
     folder = laid_out(tmp_path, source)
     promtool("check", "rules", "--lint-fatal", folder / "rules" / "anabranch.yml")
-    promtool("test", "rules", *sorted((folder / "tests").iterdir()))
+    promtool("test", "rules", *sorted((folder / "tests").glob(names)))
 
 
 @pytest.mark.nightly
