@@ -13,7 +13,8 @@ Where the protocol leaves a choice:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -44,6 +45,8 @@ from anabranch.router.oip.tensor_header import Header, check_together
 _RAW_INPUTS = InferRequest.DESCRIPTOR.fields_by_name["raw_input_contents"].number
 _RAW_OUTPUTS = InferResponse.DESCRIPTOR.fields_by_name["raw_output_contents"].number
 _TENSORS = {InferRequest.DESCRIPTOR.fields_by_name[name].number for name in ("inputs", "outputs")}
+_SMALL = 2 * wire.MAX_FIELDS
+"""Bytes that cannot hold too many fields, each of which takes two, and are quickly copied."""
 _MAX_NAME, _MAX_ID = 256, 1024
 _SHARED = "shared_memory_region"
 _CLASSES = "classification"
@@ -72,8 +75,7 @@ class DecodedMessage:
 
 def decode_request(message: bytes, limits: RequestLimits) -> DecodedMessage:
     """Decode a ModelInferRequest. Raises InvalidRequest or TooLarge."""
-    envelope, raw = _split(message)
-    found = parse(InferRequest, envelope)
+    found, raw = _parsed(message)
     _check_lengths(found)
     _check_count(len(found.inputs), "inputs", limits)
     _check_count(len(found.outputs), "outputs", limits)
@@ -87,6 +89,16 @@ def decode_request(message: bytes, limits: RequestLimits) -> DecodedMessage:
     return DecodedMessage(
         found.model_name, found.model_version, request, not raw and bool(found.inputs)
     )
+
+
+def _parsed(message: bytes) -> tuple[Message, Sequence[Buffer]]:
+    """Parse a message, and return it with its raw contents; InvalidRequest, TooLarge."""
+    if len(message) <= _SMALL:
+        with suppress(InvalidRequest):  # the walk below says where it is malformed
+            found = parse(InferRequest, message)
+            return found, list(found.raw_input_contents)
+    envelope, raw = _split(message)
+    return parse(InferRequest, envelope), raw
 
 
 def _split(message: bytes) -> tuple[bytes, list[memoryview]]:
@@ -137,7 +149,7 @@ def _headers(found: Message) -> list[Header]:
 
 
 def _inputs(
-    found: Message, headers: list[Header], raw: list[memoryview], limits: RequestLimits
+    found: Message, headers: list[Header], raw: Sequence[Buffer], limits: RequestLimits
 ) -> dict[str, Array]:
     if raw and len(raw) != len(found.inputs):
         raise InvalidRequest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -21,10 +22,12 @@ MAX_KNOWN = 256
 """Heads that are known at a time."""
 MAX_KNOWN_SIZE = 4 * 2**10
 """Largest head that becomes known, in bytes."""
-ODD = frozenset((b"expect", b"transfer-encoding"))
-"""Headers of messages that are always read: what they mean for the body is not a size."""
 END = b"\r\n\r\n"
 """The end of a head (RFC 9112, 2.1)."""
+
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
+_LONGEST_SIZE = 10
+_IS_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}").fullmatch
 
 Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 Problem: TypeAlias = tuple[int, str]
@@ -90,8 +93,8 @@ class KnownHeads:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[bytes, tuple[MessageHead, int]] = {}
-        """With the size of the body."""
+        self._known: dict[bytes, tuple[MessageHead, int | None]] = {}
+        """With the size of the body; None where it comes in chunks."""
 
     def find(self, data: bytes) -> tuple[MessageHead, bytes] | None:
         """Return the head and the body of a message, if its head is known and it is all there.
@@ -100,9 +103,14 @@ class KnownHeads:
         """
         end = data.find(END) + len(END)
         known = self._known.get(data[:end])
-        if known is None or len(data) - end != known[1]:
+        if known is None:
             return None
-        return known[0], data[end:]
+        message, size = known
+        if size is None:
+            body = only_chunk(data, end)
+        else:
+            body = data[end:] if len(data) - end == size else None
+        return None if body is None else (message, body)
 
     def learn(self, data: bytes, message: MessageHead) -> None:
         """Keep the head of ``data``, if it is that of this message and behind it a whole body.
@@ -110,12 +118,28 @@ class KnownHeads:
         The message must not end its connection.
         """
         headers, end = message.request.last, data.find(END) + len(END)
-        size = int(headers.get(b"content-length", 0))
-        if end + size != len(data) or end > MAX_KNOWN_SIZE or not headers.keys().isdisjoint(ODD):
+        if end > MAX_KNOWN_SIZE or b"expect" in headers:
+            return
+        if b"transfer-encoding" in headers:
+            size, is_whole = None, only_chunk(data, end) is not None
+        else:
+            size = int(headers.get(b"content-length", 0))
+            is_whole = size == len(data) - end
+        if not is_whole:
             return
         if len(self._known) >= MAX_KNOWN:
             self._known.clear()
         self._known[data[:end]] = message, size
+
+
+def only_chunk(data: bytes, at: int) -> bytes | None:
+    """Return the chunk that begins at ``at``, if it is the only one, and bare (RFC 9112, 7.1)."""
+    line = data.find(b"\r\n", at, at + _LONGEST_SIZE)
+    if line < 0 or not _IS_SIZE(data[at:line]):
+        return None
+    start, size = line + 2, int(data[at:line], 16)
+    end = start + size
+    return data[start:end] if size and data[end:] == _LAST_CHUNK else None
 
 
 @lru_cache(MAX_URLS)
