@@ -115,13 +115,15 @@ class Heartbeats:
         return None
 
     def _is_over(self, pulse: Path, pid: int, silent: float) -> bool:
-        """Kill a process that has been silent for longer than its patience."""
+        """Kill a process that has been silent for longer than its patience, and is still."""
         reading = Reading.of(pulse.read_bytes())
         if silent < reading.patience:
             return False
         about = f"a process of graph {reading.graph!r}" if reading.graph else "a process"
         last = f", node {reading.node!r} was called last" if reading.node else ""
         stacks = _stacks(pulse, pid)
+        if Reading.of(pulse.read_bytes()).beats != reading.beats:
+            return True  # it has just gone on
         logger.error(
             "%s (%d) has not answered for %.0f s%s; killing it. What its threads did:\n%s",
             about, pid, silent, last, stacks,

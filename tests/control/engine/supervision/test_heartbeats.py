@@ -120,6 +120,25 @@ def test_a_process_has_all_of_its_patience(start: Start, found: Heartbeats, tmp_
     until(lambda: found.kill() or not pulse.exists())
 
 
+def test_a_process_that_goes_on_at_the_last_moment_is_left_alone(
+    start: Start, found: Heartbeats, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = start("loop")
+    pulse = pulse_of(tmp_path, process)
+    asked: list[int] = []
+
+    def beats_meanwhile(pulse: Path, pid: int) -> str:
+        with pulse.open("r+b") as file:
+            file.write((10**6 + len(asked)).to_bytes(8, "little"))
+        asked.append(pid)
+        return ""
+
+    monkeypatch.setattr(heartbeats, "_stacks", beats_meanwhile)
+    until(lambda: found.kill() or len(asked) == 2)
+    assert asked == [process.pid] * 2
+    assert process.poll() is None and pulse.exists()
+
+
 def test_a_process_that_beats_or_loads_or_is_kept_from_running_is_left_alone(
     start: Start, found: Heartbeats, tmp_path: Path
 ) -> None:
