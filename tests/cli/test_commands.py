@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from anabranch.control.store.store import Store
+from tests.engines import Engine
 from tests.ports import free_ports
 
 GOOD = """\
@@ -34,6 +35,14 @@ def run(*arguments, home, stdin=""):
         text=True,
         timeout=60,
     )
+
+
+def run_here(*arguments, home):
+    """Run the command line in this process, which starts in no time."""
+    return Engine(home).command(*arguments)
+
+
+HOW = pytest.mark.parametrize("run", [run_here, pytest.param(run, marks=pytest.mark.nightly)])
 
 
 @pytest.fixture
@@ -160,7 +169,8 @@ def test_schema_is_a_json_schema(home):
         (("status", "--colour"), "--colour"),
     ],
 )
-def test_wrong_usage_exits_2_and_names_the_option(home, arguments, named):
+@HOW
+def test_wrong_usage_exits_2_and_names_the_option(home, arguments, named, run):
     done = run(*arguments, home=home)
     assert done.returncode == 2
     assert done.stdout == ""
@@ -188,7 +198,8 @@ def test_wrong_usage_exits_2_and_names_the_option(home, arguments, named):
         ("infer", "pair", "--input", "x=1"),
     ],
 )
-def test_without_an_engine_every_command_says_how_to_start_one(home, arguments):
+@HOW
+def test_without_an_engine_every_command_says_how_to_start_one(home, arguments, run):
     done = run(*arguments, home=home)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -267,7 +278,8 @@ def test_the_shell_completes_commands(home):
     assert done.stdout.split() == ["validate"]
 
 
-def test_a_backup_is_made_and_restored_and_said(home, tmp_path):
+@HOW
+def test_a_backup_is_made_and_restored_and_said(home, tmp_path, run):
     home.mkdir()
     store = Store.open(f"sqlite:///{home / 'store.db'}")
     store.add_revision("pair", GOOD, "0" * 64)

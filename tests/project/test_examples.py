@@ -19,14 +19,20 @@ NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/graph.yaml"))
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the digits example with its models trained."""
-    for module in ("sklearn", "torch", "joblib"):
-        pytest.importorskip(module)
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the digits example."""
     folder = tmp_path_factory.mktemp("examples") / "digits"
     shutil.copytree(EXAMPLES / "digits", folder, ignore=shutil.ignore_patterns("models"))
-    subprocess.run([sys.executable, folder / "train.py"], check=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def digits(untrained: Path) -> Path:
+    """Return the copy with its models trained."""
+    for module in ("sklearn", "torch", "joblib"):
+        pytest.importorskip(module)
+    subprocess.run([sys.executable, untrained / "train.py"], check=True)
+    return untrained
 
 
 @pytest.fixture(scope="module")
@@ -107,15 +113,15 @@ def test_the_ensemble_reads_digits(digits: Path) -> None:
     np.testing.assert_allclose(answer["probabilities"].sum(axis=-1), 1, rtol=1e-5)
 
 
-def test_the_demo_compares_batching_and_processes(digits: Path) -> None:
+def test_the_demo_compares_batching_and_processes(untrained: Path) -> None:
     script = f"""
 import sys
-sys.path.insert(0, {str(digits)!r})
+sys.path.insert(0, {str(untrained)!r})
 from pathlib import Path
 from variants import VARIANTS
 from anabranch import Graph
 for one in VARIANTS:
-    with one.written(Path({str(digits)!r})) as path:
+    with one.written(Path({str(untrained)!r})) as path:
         plan = Graph.load(path).plan
         batched = [name for name, node in plan.nodes.items() if node.spec.batching]
         print(plan.name, len(plan.segments), plan.critical_path_hops, *batched)
@@ -128,10 +134,10 @@ for one in VARIANTS:
     ]  # fmt: skip
 
 
-def test_resources_on_the_network_make_two_segments_and_one_hop(digits: Path) -> None:
-    text = (digits / "graph.yaml").read_text()
+def test_resources_on_the_network_make_two_segments_and_one_hop(untrained: Path) -> None:
+    text = (untrained / "graph.yaml").read_text()
     heavy = text.replace("runtime: torch\n", "runtime: torch\n      resources: {cpu: 1}\n")
-    plan = load_text(heavy, "graph.yaml", digits).plan
+    plan = load_text(heavy, "graph.yaml", untrained).plan
     assert [segment.nodes for segment in plan.segments[1:]] == [("net",)]
     assert plan.critical_path_hops == 1
 

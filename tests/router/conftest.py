@@ -260,9 +260,9 @@ SERVERS = {"uvicorn": serving, "lean": lean_serving}
 Serving = Callable[[Any], AbstractContextManager[str]]
 
 
-@pytest.fixture(scope="module", params=SERVERS)
+@pytest.fixture(scope="module", params=["lean", pytest.param("uvicorn", marks=pytest.mark.nightly)])
 def server(request: pytest.FixtureRequest) -> Serving:
-    """Each server in turn: serves an application within a ``with``."""
+    """Each server in turn, by day the engine's own: serves an application within a ``with``."""
     return SERVERS[request.param]
 
 

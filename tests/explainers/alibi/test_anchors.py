@@ -52,7 +52,7 @@ def direct(cancer, row, seed, calls=None):
     return found.explain(row.astype(np.float64)).data
 
 
-@pytest.mark.parametrize("seed", [0, 11])
+@pytest.mark.parametrize("seed", [0, pytest.param(11, marks=pytest.mark.nightly)])
 def test_tables_say_what_the_library_says(cancer, why, seed):
     rows = cancer.x[[0, 150, 300]]
     found = ask(why, {"x": rows}, seed=seed)
