@@ -30,7 +30,7 @@ from anabranch.errors import (
 CONTROL = "/control/v1"
 TIMEOUT_S = 120.0
 """Longest wait for one answer, in seconds."""
-_PAUSE_S = 0.2
+_PAUSE_S = 0.1
 _REACHED_S = 10.0
 _UP = ("ready", "live", "warm")
 _DOWN = ("failed", "retired")
