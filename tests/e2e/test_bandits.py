@@ -195,8 +195,9 @@ def test_what_cannot_be_learned_is_refused(engine: Engine, arms: str) -> None:
 
 @pytest.mark.parametrize(
     ("victims", "seed"),
-    [pytest.param("routers", 2, marks=pytest.mark.nightly), ("the controller", 3)],
+    [("routers", 2), ("the controller", 3)],
 )
+@pytest.mark.nightly
 def test_no_reward_is_lost_when_they_die(
     engine: Engine, arms: str, victims: str, seed: int
 ) -> None:

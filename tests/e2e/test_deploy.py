@@ -80,7 +80,13 @@ def steady(given_once: Given) -> str:
     return given_once.deployed(times("steady", 2), GOOD)
 
 
-@pytest.mark.parametrize("kind", BAD)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("constructor", "remote", "code"),
+        *(pytest.param(kind, marks=pytest.mark.nightly) for kind in ("health", "file", "class")),
+    ],
+)
 def test_a_bad_revision_fails_fast_and_the_old_one_answers_all(
     engine: Engine, steady: str, given_once: Given, load: Callable[..., Any], kind: str
 ) -> None:

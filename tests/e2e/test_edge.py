@@ -144,7 +144,8 @@ def test_a_router_dies_and_no_request_is_lost_that_may_be_evaluated_again(
     assert running.failures == {}
 
 
-@pytest.mark.parametrize("times", TIMES)
+@pytest.mark.nightly
+@pytest.mark.parametrize("times", [1, 20])
 def test_a_router_dies_and_only_what_it_had_is_lost(
     engine: Engine, once: str, load: Callable[..., Any], times: int
 ) -> None:
@@ -170,6 +171,7 @@ def kill_routers(engine: Engine, graph: str, running: Load, times: int) -> None:
         running.until_asked(200)
 
 
+@pytest.mark.nightly
 def test_routers_come_and_go_while_the_controller_does_not_answer(
     engine: Engine, given: Given, load: Callable[..., Any]
 ) -> None:

@@ -8,7 +8,7 @@ import signal
 import stat
 import subprocess
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -18,6 +18,7 @@ import pytest
 from anabranch.control.engine.flags import OVERRIDE
 from tests.disks import names
 from tests.engines import HTTP, Engine, done
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "graph.yaml"
@@ -34,7 +35,8 @@ def new_engine(tmp_path):
 
     yield make
     for engine in made:
-        engine.process("down")
+        if engine.state is not None:
+            engine.process("down")
 
 
 def is_live(engine):
@@ -80,7 +82,7 @@ def test_up_deploy_infer_down(new_engine):
     assert second.stdout == first.stdout
     assert "already up" in second.stderr
     assert engine.state == state
-    deployed = json.loads(done(engine.process("deploy", EXAMPLE, "-o", "json")).stdout)
+    deployed = json.loads(done(engine.command("deploy", EXAMPLE, "-o", "json")).stdout)
     assert deployed == {"graph": "quickstart", "revision": 1, "state": "live"}
     answer = done(engine.process("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
     assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]
@@ -131,27 +133,48 @@ def short_folder():
     shutil.rmtree(folder)
 
 
-def test_graphs_come_back_after_a_crash(new_engine, short_folder):
+@contextmanager
+def started(engine, foreground):
+    """An engine that has started, and is then told to end."""
+    if not foreground:
+        done(engine.start())
+        yield
+        done(engine.process("down"))
+        return
+    before, up = engine.state, engine.command_line("up", "--foreground", *engine.ports.options())
+    running = subprocess.Popen(up, env=engine.environment(), stderr=subprocess.PIPE)
+    try:
+        until(lambda: (now := engine.state) is not None and now.ready and now != before, 120)
+        yield
+    finally:
+        running.terminate()
+        running.communicate(timeout=120)
+    assert running.returncode == 0
+    assert engine.state is None
+
+
+@pytest.mark.parametrize("foreground", [True, pytest.param(False, marks=pytest.mark.nightly)])
+def test_graphs_come_back_after_a_crash(new_engine, short_folder, foreground):
     """What killed processes have left in the folder of temporary files is gone in the end."""
     engine = new_engine(env={"TMPDIR": str(short_folder)})
     engine.home.mkdir(mode=0o755)
     done(engine.start())
     assert stat.S_IMODE(engine.home.stat().st_mode) == 0o700
-    done(engine.process("deploy", EXAMPLE))
+    done(engine.command("deploy", EXAMPLE))
     crashed = engine.state
     for process in engine.processes(crashed):
         with suppress(psutil.NoSuchProcess):  # ended with one before it
             process.kill()
-    done(engine.start())
-    assert engine.state.id != crashed.id
-    assert engine.processes(crashed) == []
-    assert not Path(crashed.runtime).exists()
-    assert done(engine.process("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
-    assert names(short_folder) == [Path(engine.state.runtime).name]
-    done(engine.process("down"))
+    with started(engine, foreground):
+        assert engine.state.id != crashed.id
+        assert engine.processes(crashed) == []
+        assert not Path(crashed.runtime).exists()
+        assert done(engine.command("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+        assert done(engine.command("doctor")).stdout
+        assert names(short_folder) == [Path(engine.state.runtime).name]
     assert names(short_folder) == []
     assert not (engine.home / "store.db-wal").exists()
-    backup = done(engine.process("backup", short_folder / "b.zip", "-o", "json"))
+    backup = done(engine.command("backup", short_folder / "b.zip", "-o", "json"))
     assert json.loads(backup.stdout)["graphs"] == ["quickstart"]
 
 
@@ -171,6 +194,7 @@ def test_an_interrupted_start_leaves_nothing(new_engine):
     assert engine.processes(state) == []
 
 
+@pytest.mark.nightly
 def test_a_start_that_fails_shows_why_and_leaves_nothing(new_engine):
     engine = new_engine(env={"ANABRANCH_STORE": "nosuchdatabase://x"})
     failed = engine.start()
@@ -190,6 +214,7 @@ def test_without_haproxy_the_default_proxy_answers(new_engine):
     assert not any("haproxy" in name.lower() for name in names)
 
 
+@pytest.mark.nightly
 def test_run_deploys_again_on_change_and_cleans_up(new_engine, tmp_path):
     engine = new_engine()
     work = tmp_path / "work"

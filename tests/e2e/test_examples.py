@@ -61,8 +61,9 @@ def plan(engine: Engine, path: Path) -> dict[str, object]:
     return found
 
 
+@pytest.mark.parametrize("apart", [False, pytest.param(True, marks=pytest.mark.nightly)])
 def test_digits_in_one_process_and_with_the_network_in_another(
-    engine: Engine, digits: Path, deployed: list[str]
+    engine: Engine, digits: Path, deployed: list[str], apart: bool
 ) -> None:
     path = digits / "graph.yaml"
     with np.load(digits / "models" / "held_out.npz") as held_out:
@@ -87,6 +88,8 @@ def test_digits_in_one_process_and_with_the_network_in_another(
     assert found["critical_path_hops"] == 0
     deploy(engine, path, deployed)
     answers_agree()
+    if not apart:
+        return
 
     spec = yaml.safe_load(path.read_text())
     spec["spec"]["nodes"]["net"]["resources"] = {"cpu": 1}

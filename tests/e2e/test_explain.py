@@ -148,6 +148,7 @@ def test_a_slow_explainer_with_a_full_queue_harms_no_prediction(
     until(lambda: ask(engine, graph, sleep=0.02).status_code == 200)
 
 
+@pytest.mark.nightly
 def test_a_killed_explainer_harms_no_prediction_and_comes_back(
     engine: Engine, graph: str, load: Callable[..., Any]
 ) -> None:

@@ -22,7 +22,7 @@ pytest.importorskip("sklearn.datasets")
 
 from tests.explainers import digits  # it needs torch
 
-pytestmark = [pytest.mark.e2e, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly, pytest.mark.filterwarnings("ignore")]
 
 SAMPLE = 30
 GRAPH: dict[str, Any] = {

@@ -18,7 +18,6 @@ from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
-KILLS = int(os.environ.get("ANABRANCH_KILLS", "2"))
 SECONDS = 1.0
 """The time that a request has."""
 CODE = '''
@@ -63,6 +62,7 @@ class Echo:
 '''
 PLACES = {"here": {}, "away": {"placement": {"isolate": True}}}
 WAYS = [*(f"{name}-{place}" for name in ("sync", "async") for place in PLACES), "branch"]
+BY_DAY = ("sync-here", "async-away", "branch")
 
 
 def hanging(beat: Path) -> dict[str, Any]:
@@ -98,7 +98,12 @@ def beat(given_once: Given) -> Path:
 
 @pytest.mark.parametrize(
     ("revision", "way"),
-    [*((1, way) for way in WAYS), (2, "sync-here"), (2, "async-away"), (2, "branch")],
+    [
+        *((1, way) for way in BY_DAY),
+        *(pytest.param(1, way, marks=pytest.mark.nightly) for way in WAYS if way not in BY_DAY),
+        (2, "sync-here"),
+        *(pytest.param(2, way, marks=pytest.mark.nightly) for way in ("async-away", "branch")),
+    ],
 )
 def test_a_hung_node_is_given_up_and_leaves_nothing_running(
     engine: Engine, beat: Path, way: str, revision: int
@@ -122,14 +127,15 @@ def is_still(beat: Path) -> bool:
     return beat.stat().st_size == before
 
 
+@pytest.mark.parametrize("kills", [1, pytest.param(4, marks=pytest.mark.nightly)])
 def test_killing_replicas_of_an_idempotent_segment_fails_no_request(
-    engine: Engine, given: Given, load: Callable[..., Any]
+    engine: Engine, given: Given, load: Callable[..., Any], kills: int
 ) -> None:
     twice = {"scaling": {"replicas": 2}, "idempotent": True, "retries": 5}
     name = given.deployed(spec("mortal", echo=node("Echo", **twice)), CODE)
     with load(name) as running:
         running.until_asked(500)
-        for _ in range(KILLS):
+        for _ in range(kills):
             before = replicas(engine)
             os.kill(before[0], signal.SIGKILL)
             running.until_asked(50)

@@ -196,6 +196,7 @@ def test_the_controller_dies_and_nothing_is_lost_or_counted_twice(
     assert not any(client.told(routing=json.dumps(one), reward=1) for one in routings.values())
 
 
+@pytest.mark.nightly
 def test_all_routers_die_and_what_was_acknowledged_stays(client: Client, engine: Engine) -> None:
     early = {f"early-{number}": client.ask(f"early-{number}") for number in range(10)}
     assert all(client.told(id=id, reward=1) for id in early)

@@ -153,7 +153,8 @@ def slow_starts() -> Iterator[bytes]:
         yield head("host: x", "content-length: 1000000") + b" " * 100_000
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("count", [60, 1000])
 def test_slow_connections_are_closed_and_in_nobodys_way(engine: Engine, count: int) -> None:
     """Healthy requests are answered while none of them has been closed yet, and after that."""
     url = f"{engine.graph_url('hostile')}/infer"

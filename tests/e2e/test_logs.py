@@ -101,6 +101,7 @@ def following(engine: Engine, name: str, file: Path) -> Iterator[None]:
             process.terminate()
 
 
+@pytest.mark.nightly
 def test_following_goes_on_when_replicas_are_replaced(
     engine: Engine, name: str, tmp_path: Path
 ) -> None:

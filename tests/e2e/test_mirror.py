@@ -202,6 +202,7 @@ def test_a_hung_mirror_is_bounded(engine: Engine, given: Given, seconds: float) 
     assert psutil.Process(router.pid).memory_info().rss - memory < 20 * 2**20
 
 
+@pytest.mark.nightly
 def test_a_client_that_goes_away_takes_its_copy_along(engine: Engine, given: Given) -> None:
     left = start(engine, given, "left", "Sleepy")
     for count in range(1, 3):

@@ -196,6 +196,7 @@ def test_a_process_that_starts_anew_goes_on_with_its_reference(
     assert after["rows"] > before["rows"] and after["alarms"] == before["alarms"]
 
 
+@pytest.mark.nightly
 def test_monitors_that_hang_cost_only_what_they_would_have_seen(
     engine: Engine, watched: str
 ) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-import time
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,6 +14,7 @@ from sklearn.linear_model import LinearRegression
 
 from tests.e2e.conftest import Given, error, value
 from tests.engines import Engine, done
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 
@@ -116,29 +114,23 @@ def test_an_unknown_model_is_404_and_none_is_400(
 
 
 def until_counted(engine: Engine, requests: float) -> dict[str, float]:
-    """What Ray's agent exports of the node, once it has heard of so many requests."""
-    deadline = time.monotonic() + 60
-    while True:
-        found = exported(engine)
-        if found["hits"] + found["misses"] >= requests and (found["loaded"] or not requests):
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.5)
+    """The node's metrics at the gateway, once they are of so many requests."""
+    found: dict[str, float] = {}
+
+    def has_come() -> bool:
+        found.update(exported(engine))
+        return found["hits"] + found["misses"] >= requests and bool(found["loaded"] or not requests)
+
+    until(has_come)
+    return found
 
 
 def exported(engine: Engine) -> dict[str, float]:
     """Sums over the replicas, by the last part of the metric's name."""
-    state = json.loads((engine.home / "engine.json").read_text())
-    discovery = Path(state["runtime"]) / "ray" / "prom_metrics_service_discovery.json"
     found = {"hits": 0.0, "misses": 0.0, "loaded": 0.0}
-    for target in json.loads(discovery.read_text())[0]["targets"]:
-        try:
-            text = httpx.get(f"http://{target}/metrics", timeout=10).text
-        except httpx.TransportError:
-            continue
-        for line in text.splitlines():
-            if line.startswith("ray_anabranch_multiplex_") and 'graph="many"' in line:
-                name = line.partition("{")[0].removeprefix("ray_anabranch_multiplex_")
-                key = name.removesuffix("_total")
-                found[key] = found.get(key, 0.0) + float(line.rsplit(" ", 1)[1])
+    for line in httpx.get(f"{engine.url}/metrics", timeout=60).text.splitlines():
+        if line.startswith("anabranch_multiplex_") and 'graph="many"' in line:
+            name = line.partition("{")[0].removeprefix("anabranch_multiplex_")
+            key = name.removesuffix("_total")
+            found[key] = found.get(key, 0.0) + float(line.rsplit(" ", 1)[1])
     return found

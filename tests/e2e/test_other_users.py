@@ -135,6 +135,7 @@ def test_nothing_private_can_be_read(tried: dict[str, Any]) -> None:
     assert set(tried["files"].values()) == {"PermissionError"}
 
 
+@pytest.mark.nightly
 def test_with_the_token_the_same_attempts_succeed(attack: Attack, tried: dict[str, Any]) -> None:
     """So that their failure says something."""
     token = (attack.engine.home / RAY_TOKEN_FILE).read_text().strip()

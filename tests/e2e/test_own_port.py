@@ -117,17 +117,23 @@ def test_a_graph_answers_at_its_own_port_and_through_the_edge(engine: Engine, gi
     until(lambda: not listens(port))
 
 
-def test_no_new_connection_fails_while_routers_are_replaced(engine: Engine, given: Given) -> None:
+@pytest.mark.parametrize(
+    "counts", [[1], pytest.param([ROUTERS, 1], marks=pytest.mark.nightly)], ids=str
+)
+def test_no_new_connection_fails_while_routers_are_replaced(
+    engine: Engine, given: Given, counts: list[int]
+) -> None:
     (port,) = free_ports(1)
     name = given.deployed(graph("own-rolls", port), CODE)
     with load(name, port) as running:
-        for by, replicas in ((3, ROUTERS), (4, 1)):
+        for by, replicas in enumerate(counts, 3):
             assert given.deploy(graph(name, port, by, replicas), CODE).returncode == 0
             running.until_answered(100)
     assert running.failures == {}
-    assert value(ask(name, port)) == [4, 8]
+    assert value(ask(name, port)) == [len(counts) + 2, 2 * len(counts) + 4]
 
 
+@pytest.mark.nightly
 def test_a_router_that_is_killed_leaves_the_port_to_the_other(engine: Engine, given: Given) -> None:
     (port,) = free_ports(1)
     name = given.deployed(graph("own-dies", port), CODE)
@@ -142,6 +148,7 @@ def test_a_router_that_is_killed_leaves_the_port_to_the_other(engine: Engine, gi
     assert not [outcome for outcome in running.failures if "refused" in outcome.lower()]
 
 
+@pytest.mark.nightly
 def test_a_new_revision_changes_the_port_or_drops_it(engine: Engine, given: Given) -> None:
     first, second = free_ports(2)
     name = given.deployed(graph("own-moves", first), CODE)
@@ -154,7 +161,12 @@ def test_a_new_revision_changes_the_port_or_drops_it(engine: Engine, given: Give
         assert value(engine.infer(name)) == [2, 4]
 
 
-def test_a_port_that_is_taken_is_refused_by_name(engine: Engine, given: Given) -> None:
+@pytest.mark.parametrize(
+    "askers", [["own-first"], pytest.param(["own-second", "own-first"], marks=pytest.mark.nightly)]
+)
+def test_a_port_that_is_taken_is_refused_by_name(
+    engine: Engine, given: Given, askers: list[str]
+) -> None:
     (port,) = free_ports(1)
     name = given.deployed(graph("own-first", port), CODE)
     done = given.deploy(graph("own-second", port), CODE)
@@ -168,7 +180,7 @@ def test_a_port_that_is_taken_is_refused_by_name(engine: Engine, given: Given) -
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         taken = stranger.getsockname()[1]
-        for graph_name in ("own-second", name):
+        for graph_name in askers:
             done = given.deploy(graph(graph_name, taken), CODE)
             assert done.returncode == 1
             assert f"cannot listen on port {taken}" in done.stderr

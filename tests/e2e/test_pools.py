@@ -152,6 +152,7 @@ def test_a_controller_that_starts_anew_leaves_the_pool_as_it_is(
     assert pools(engine) == before
 
 
+@pytest.mark.nightly
 def test_a_graph_moves_into_a_pool_and_out_of_it(
     engine: Engine, given: Given, load: Callable[..., Any]
 ) -> None:
@@ -169,6 +170,7 @@ def test_a_graph_moves_into_a_pool_and_out_of_it(
     assert actor_processes(engine, f"ServeReplica:{name}:")
 
 
+@pytest.mark.nightly
 def test_graphs_of_a_pool_are_back_after_the_engine_was_stopped(
     engine: Engine, pair: tuple[str, str]
 ) -> None:

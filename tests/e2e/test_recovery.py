@@ -83,6 +83,7 @@ def test_a_deploy_goes_on_when_the_controller_dies_in_it(engine: Engine, given: 
     assert value(engine.infer(name)) == [4, 8]
 
 
+@pytest.mark.nightly
 def test_a_killed_segment_replica_is_replaced(engine: Engine, given: Given) -> None:
     apart = {"placement": {"isolate": True}}
     name = given.deployed(spec("phoenix", double=node("Double", **apart)), CODE)

@@ -132,6 +132,7 @@ def test_a_candidate_that_fails_is_out_in_time(
     assert states[start["revision"]] == "warm", "it is left up to be looked at"
 
 
+@pytest.mark.nightly
 def test_a_candidate_that_is_three_times_slower_is_stopped(
     engine: Engine, given: Given, load: Callable[..., Any]
 ) -> None:

@@ -88,7 +88,10 @@ def survives(
     return name
 
 
-@pytest.mark.parametrize("helper", ALONE)
+@pytest.mark.parametrize(
+    "helper",
+    ["GCS", *(pytest.param(one, marks=pytest.mark.nightly) for one in ALONE if one != "GCS")],
+)
 def test_a_helper_that_is_killed_is_replaced_and_no_request_fails(
     engine: Engine, given: Given, load: Callable[..., Any], helper: str
 ) -> None:
@@ -127,7 +130,7 @@ def status_of(engine: Engine, name: str, body: Any = BODY) -> int:
 
 
 def done_or_not(engine: Engine, command: str) -> bool:
-    return engine.process(command).returncode == 0
+    return engine.command(command).returncode == 0
 
 
 @pytest.fixture
@@ -154,6 +157,7 @@ def test_ray_is_started_anew_with_all_graphs(
     assert done(own.process("up")).returncode == 0
 
 
+@pytest.mark.nightly
 def test_an_engine_in_the_foreground_ends_as_it_is_told_and_says_if_it_ends_by_itself(
     tmp_path: Path,
 ) -> None:

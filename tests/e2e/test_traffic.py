@@ -104,15 +104,16 @@ def routers_of(engine: Engine, name: str) -> set[float]:
     return {value(reply)[1] for reply in asked if reply.status_code == 200}
 
 
+@pytest.mark.parametrize("changes", [6, pytest.param(20, marks=pytest.mark.nightly)])
 def test_weights_changed_under_load_are_in_force_at_once(
-    engine: Engine, duo: str, load: Callable[..., Any]
+    engine: Engine, duo: str, load: Callable[..., Any], changes: int
 ) -> None:
     engine.traffic(duo, weights={1: 1, 2: 0})
     before = {process.pid for process in actor_processes(engine, f"ServeReplica:{duo}")}
     turns: list[tuple[float, float, str]] = []
     """When a change was acknowledged, when the next one began, and who answers meanwhile."""
     with load(duo) as running:
-        for turn in range(20):
+        for turn in range(changes):
             arm = 2 - turn % 2
             engine.traffic(duo, weights={arm: 1, 3 - arm: 0})
             acknowledged = time.monotonic()
