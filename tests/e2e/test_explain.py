@@ -126,6 +126,7 @@ def test_a_prediction_comes_with_its_explanation_or_without(engine: Engine, grap
     assert told["explained"] is False and told["explanation_error"].startswith("late: ")
 
 
+@pytest.mark.nightly
 def test_a_slow_explainer_with_a_full_queue_harms_no_prediction(
     engine: Engine, graph: str, load: Callable[..., Any]
 ) -> None:

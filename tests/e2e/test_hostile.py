@@ -79,6 +79,7 @@ def test_ten_mebibytes_that_unpack_to_ten_gibibytes(engine: Engine) -> None:
     assert grown() < 2 * CAP
 
 
+@pytest.mark.nightly
 def test_a_body_over_the_limit_is_not_held(engine: Engine) -> None:
     def pieces() -> Iterator[bytes]:
         for _ in range(3 * CAP // 2**20):

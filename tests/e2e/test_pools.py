@@ -137,6 +137,7 @@ def test_a_killed_pool_is_back_with_its_graphs(engine: Engine, pair: tuple[str, 
     assert pools(engine) != [before]
 
 
+@pytest.mark.nightly
 def test_a_controller_that_starts_anew_leaves_the_pool_as_it_is(
     engine: Engine, pair: tuple[str, str], given: Given, load: Callable[..., Any]
 ) -> None:

@@ -42,6 +42,9 @@ class Talk:
             print("ended", context.id, "after", made, flush=True)
 """
 WAYS = ["head/versions/1", "segment", "head/versions/2"]
+each_way = pytest.mark.parametrize(
+    "way", [*WAYS[:2], pytest.param(WAYS[2], marks=pytest.mark.nightly)]
+)
 
 
 def graph(name: str, isolate: bool) -> dict[str, Any]:
@@ -74,7 +77,7 @@ def stream(engine: Engine, way: str, **parameters: Any) -> list[Any]:
     return list(events(reply.iter_lines()))
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_way
 def test_each_result_arrives_when_it_is_made(engine: Engine, way: str, tmp_path: Path) -> None:
     """The next one is not made before the last has arrived."""
     url, gate = f"{engine.graph_url(way)}/generate_stream", tmp_path / "gate"
@@ -88,7 +91,7 @@ def test_each_result_arrives_when_it_is_made(engine: Engine, way: str, tmp_path:
     assert texts == ["0,", "1,", "2,", ""]
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_way
 def test_generate_joins_and_infer_refuses(engine: Engine, way: str) -> None:
     url = engine.graph_url(way)
     reply = httpx.post(f"{url}/generate", json=ask(upto=50), timeout=60)
@@ -98,7 +101,7 @@ def test_generate_joins_and_infer_refuses(engine: Engine, way: str) -> None:
     assert "node 'talk' streams" in error(reply, 400)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_way
 def test_errors_and_the_deadline_are_the_last_event(engine: Engine, way: str) -> None:
     found = stream(engine, way, fail=True)
     assert found[-1] == {"error": "node 'talk' failed: RuntimeError: not today"}
@@ -122,7 +125,7 @@ def is_still(count: Path) -> bool:
     return before == count.stat().st_size
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_way
 def test_a_client_that_hangs_up_ends_the_component(
     engine: Engine, way: str, tmp_path: Path
 ) -> None:
@@ -136,7 +139,7 @@ def test_a_client_that_hangs_up_ends_the_component(
     assert made_before_the_end(engine, way, own) == 1
 
 
-@pytest.mark.parametrize("way", WAYS)
+@each_way
 def test_a_client_that_reads_nothing_stops_the_component(
     engine: Engine, way: str, tmp_path: Path
 ) -> None:
