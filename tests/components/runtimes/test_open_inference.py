@@ -278,7 +278,7 @@ def test_a_server_that_hangs_costs_no_more_than_the_deadline(make, remote):
     async def run():
         async with loaded(make()) as bound:
             remote.faults["/infer"] = hangs
-            with pytest.raises(DeadlineExceeded, match=r"'demo' gave no answer within 0\.2"):
+            with pytest.raises(DeadlineExceeded, match=r"'demo' gave no answer within \d"):
                 await bound.call(x=X, context=Context(deadline=time.monotonic() + 0.2))
             assert await asyncio.to_thread(remote.gone.wait, 10)
 
