@@ -143,6 +143,7 @@ def test_resources_on_the_network_make_two_segments_and_one_hop(untrained: Path)
 
 
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.nightly
 def test_the_forest_says_why(explained: Path) -> None:
     with np.load(explained / "models" / "held_out.npz") as held_out:
         cells, truth = held_out["x"][:20], held_out["y"][:20]

@@ -106,17 +106,23 @@ def test_partial_dependence_variance(cancer, model, sample, method):
         ]  # fmt: skip
 
 
+SCORES = [
+    (["f1", "accuracy"], None, ["f1", "accuracy"], "predict"),
+    (["accuracy"], None, ["accuracy"], "predict_proba"),
+    (["log_loss"], ["log_loss"], None, "predict_proba"),
+    (["roc_auc"], None, ["roc_auc"], "predict_proba"),
+    (["r2", "mean_squared_error"], ["mean_squared_error"], ["r2"], "predict"),
+]
+
+
 @pytest.mark.parametrize(
-    ("metrics", "losses", "scores", "method"),
+    ("how", "metrics", "losses", "scores", "method"),
     [
-        (["accuracy"], None, ["accuracy"], "predict_proba"),
-        (["f1", "accuracy"], None, ["f1", "accuracy"], "predict"),
-        (["log_loss"], ["log_loss"], None, "predict_proba"),
-        (["roc_auc"], None, ["roc_auc"], "predict_proba"),
-        (["r2", "mean_squared_error"], ["mean_squared_error"], ["r2"], "predict"),
+        *(("estimate", *one) for one in SCORES),
+        ("exact", *SCORES[0]),
+        *(pytest.param("exact", *one, marks=pytest.mark.nightly) for one in SCORES[1:]),
     ],
 )
-@pytest.mark.parametrize("how", ["estimate", "exact"])
 def test_permutation_importance(cancer, sample, metrics, losses, scores, method, how):
     args = {"metrics": metrics, "n_repeats": 4, "kind": "difference", "method": how}
     args |= {"features": cancer.names[:2]}
