@@ -260,13 +260,11 @@ class InferenceCore:
         self._check_inputs(request.inputs)
         if request.outputs:
             self._check_outputs(request.outputs)
-        if most is None:
-            most = self._timeout
         if not request.parameters:
-            return most
+            return self._timeout if most is None else most
         if PRIORITY in request.parameters:
             level(request.parameters)
-        return self._seconds(request.parameters, most)
+        return self.seconds(request.parameters, most)
 
     def takes(self, request: InferenceRequest) -> bool:
         """Return whether ``check`` lets the request pass."""
@@ -291,8 +289,10 @@ class InferenceCore:
             f"graph {self.name!r} did not answer within {seconds:g}s, the time this request had"
         )
 
-    def _seconds(self, parameters: Mapping[str, Any], most: float) -> float:
-        """Return how long the request may take: so many seconds, or less if it asks for less."""
+    def seconds(self, parameters: Mapping[str, Any], most: float | None = None) -> float:
+        """Return how long a request with these parameters may take: as ``check`` says."""
+        if most is None:
+            most = self._timeout
         if TIMEOUT not in parameters:
             return most
         value = parameters[TIMEOUT]

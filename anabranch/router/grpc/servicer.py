@@ -91,7 +91,7 @@ class GraphServicer:
             raise NotFound(f"there is no graph {name[:64]!r} here (there is: {self._arms.name!r})")
 
     async def _infer(self, message: bytes, call: GrpcCall) -> bytes:
-        with self._arms.gate:
+        with self._arms.gate.place(message):
             if len(message) > LARGE:
                 return await self._infer_large(message, call)
             decoded = decode_request(message, self._arms.limits)
@@ -138,7 +138,7 @@ class GraphServicer:
 
     async def _answer(self, write: Callable[[bytes], Any], message: bytes, call: GrpcCall) -> None:
         arms = self._arms
-        with arms.gate, HeldBytes(arms.under_way) as held:
+        with arms.gate.place(message, streams=True), HeldBytes(arms.under_way) as held:
             if len(message) > LARGE:
                 decoded = self._told(await self._decoded_large(message, held), call)
             else:

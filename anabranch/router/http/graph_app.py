@@ -146,7 +146,7 @@ class GraphApp(HttpApp):
         if body is None:
             arms.gate.check()
             body = await request.buffer(self._body)
-        with arms.gate:
+        with arms.gate.place(body):
             if len(body) <= LARGE:
                 decoded, form = decode_body(
                     body, length, arms.limits, lambda: arms.metadata(revision).inputs
@@ -204,7 +204,7 @@ class GraphApp(HttpApp):
         arms, metadata = self._arms, self._arms.metadata(revision)
         arms.gate.check()
         body = await request.body(self._body)
-        with arms.gate:
+        with arms.gate.place(body):
             if len(body) <= LARGE:
                 decoded = decode_generate(body, metadata, arms.limits)
             else:
@@ -220,7 +220,7 @@ class GraphApp(HttpApp):
         arms.gate.check()
         body = await request.body(self._body)
         with ExitStack() as held:
-            held.enter_context(arms.gate)
+            held.enter_context(arms.gate.place(body, streams=True))
             if len(body) <= LARGE:
                 decoded = decode_generate(body, metadata, arms.limits)
             else:

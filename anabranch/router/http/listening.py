@@ -13,15 +13,24 @@ from anabranch.router.http.lean_state import LeanState
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
+MANY_HANDLES = 16
+"""Handles of a listening socket, for routers that have a process of their own. Libuv accepts one
+connection of each in a turn of the loop: while turns take long, requests on all others wait where
+nobody can refuse them."""
 _LOOK_S = 0.01
 _ABORT_S = 1.0
 """How long requests that are given up may take to end, in seconds."""
 
 
 class LeanServer:
-    """Serves an application over HTTP/1.1; made and used on one event loop."""
+    """Serves an application over HTTP/1.1; made and used on one event loop.
 
-    def __init__(self, app: Any) -> None:
+    It takes as many ``handles`` of each listening socket, and accepts a connection of each at a
+    time.
+    """
+
+    def __init__(self, app: Any, handles: int = 1) -> None:
+        self._handles = handles
         self._config = Config(
             app, http=LeanProtocol, interface="asgi3", lifespan="off", ws="none",
             log_config=None, access_log=False, proxy_headers=False,
@@ -56,11 +65,11 @@ class LeanServer:
         """
         loop = asyncio.get_running_loop()
         protocol = self.guest if has_guests else self.protocol
-        if sock.family == socket.AF_UNIX:
-            server = await loop.create_unix_server(protocol, sock=sock, backlog=BACKLOG)
-        else:
-            server = await loop.create_server(protocol, sock=sock, backlog=BACKLOG)
-        self._servers.append(server)
+        is_unix = sock.family == socket.AF_UNIX
+        listen = loop.create_unix_server if is_unix else loop.create_server
+        for number in range(self._handles):
+            handle = sock.dup() if number else sock
+            self._servers.append(await listen(protocol, sock=handle, backlog=BACKLOG))
 
     async def close(self, seconds: float) -> None:
         """Stop listening, and end every connection with the last request that has come on it.

@@ -12,6 +12,8 @@ from typing import Any
 
 from anabranch.components.weights import DRAW, Draw
 from anabranch.errors import InvalidRequest
+from anabranch.router.admission.admission import Admission
+from anabranch.router.admission.ceiling import FEWEST
 from anabranch.router.core import (
     Head,
     InferenceCore,
@@ -39,6 +41,7 @@ class Arms:
     ``heads`` gives the head of a revision, ``draw`` numbers of at least 0 and below 1.
     What large requests hold counts in that of the ``process`` too, which graphs may share. Only
     requests that were routed count in an arm's tally, not those to a revision by its number.
+    ``fewest``: so many are let in even under overload.
     """
 
     def __init__(
@@ -52,13 +55,14 @@ class Arms:
         sampler: Sampler = UNTRACED,
         logs: RequestLogs | None = None,
         process: BytesUnderWay | None = None,
+        fewest: int = FEWEST,
     ) -> None:
         self.name = graph
         self.sampler = sampler
         """Which requests are traced; adapters ask it."""
         self.limits = limits
-        self.gate = ConcurrencyLimit(limits.max_ongoing)
-        """Adapters hold it from before they read a request's body until its reply is encoded."""
+        self.gate = Admission(graph, limits.max_ongoing, fewest)
+        """Adapters hold a place from before they decode a request until its reply is encoded."""
         self.explain_gate = ConcurrencyLimit(
             max(1, limits.max_ongoing // 4), "may wait for explanations"
         )
@@ -125,6 +129,7 @@ class Arms:
         Raises as ``InferenceCore`` does, and NotFound for a revision that is
         not there.
         """
+        self._confirm(request)
         return self.routing.way(request, revision).infer(request, encode)
 
     async def explain(
@@ -154,7 +159,14 @@ class Arms:
             raise InvalidRequest(
                 f"parameter {EXPLAIN!r} is for infer, whose reply comes whole; ask infer or explain"
             )
+        self._confirm(request)
         return self.routing.way(request, revision).stream(request)
+
+    def _confirm(self, request: InferenceRequest) -> None:
+        """Raise Unavailable if others are before a request, and it should not wait for them."""
+        if self.gate.has_queue:
+            parameters = request.parameters
+            self.gate.confirm(parameters, self.routing.stable.core.seconds(parameters))
 
     def rewarded(self, decision: Decision, reward: float | None, judged: Judged | None) -> None:
         """Count a reward for a decision; None for one that came again.

@@ -6,11 +6,12 @@ import asyncio
 from functools import partial
 
 from anabranch.router.addresses import RouterAddress
+from anabranch.router.admission.admission import Admission
 from anabranch.router.grpc.lean_calls import LeanCalls, beside
 from anabranch.router.grpc.servers import RouterServer
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.http.listening import LeanServer
-from anabranch.router.limits import BytesUnderWay, ConcurrencyLimit, RequestLimits
+from anabranch.router.http.listening import MANY_HANDLES, LeanServer
+from anabranch.router.limits import BytesUnderWay, RequestLimits
 from anabranch.router.measure.metrics import Metrics
 from anabranch.router.request_log.recording import RequestLogs
 from anabranch.router.request_log.settings import LogSettings
@@ -23,6 +24,7 @@ from anabranch.serve.calls.explanations import RemoteExplainers
 from anabranch.serve.calls.remote_head import Heads
 from anabranch.serve.replicas.answering import node_host
 from anabranch.serve.replicas.head import HostedHead
+from anabranch.serve.scaling.scaling import fewest_let_in
 from anabranch.serve.sockets import forget, own_listener
 
 _FAREWELL_S = 0.2
@@ -52,17 +54,19 @@ class GraphRouter:
         self._arms = Arms(
             graph, heads, limits, explainers=partial(RemoteExplainers, graph), samples=samples,
             sampler=hosted.sampler(), logs=self._logs, process=process,
+            fewest=fewest_let_in(segment.scaling for segment in hosted.plan.segments),
         )  # fmt: skip
         self.source = ControllerSource(graph, replica)
         self._metrics = Metrics(graph)
         self._sync = RouterSync(self._arms, self.source, self._metrics)
         self._grpc = RouterServer(self._arms)
         app = GraphApp(self._arms, feedback=Feedback(self._arms, self.source))
-        self.http = LeanServer(beside(app, LeanCalls(self._arms)))
+        handles = MANY_HANDLES if process is None else 1
+        self.http = LeanServer(beside(app, LeanCalls(self._arms)), handles)
         self._address = ""
 
     @property
-    def gate(self) -> ConcurrencyLimit:
+    def gate(self) -> Admission:
         """What counts the requests in progress."""
         return self._arms.gate
 

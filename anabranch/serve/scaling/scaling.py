@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, BackpressureConfig
 
+from anabranch.router.admission.ceiling import FEWEST
 from anabranch.serve.scaling.policy import RequestPolicy
 from anabranch.specs.models import Scaling
 from anabranch.specs.units import Duration
@@ -36,6 +39,20 @@ def fewest(scaling: Scaling | None) -> int:
     if scaling.max is None:
         return scaling.replicas or 1
     return 1 if scaling.min is None else scaling.min
+
+
+def fewest_let_in(scalings: Iterable[Scaling | None]) -> int:
+    """Return how many requests a router must let in at least, whatever its graph can answer.
+
+    Autoscaling goes by requests in progress: where a router let in no more than what keeps the
+    replicas busy, there would never be more replicas.
+    """
+    aims = [
+        2 * (scaling.target_ongoing or TARGET_ONGOING) * scaling.max
+        for scaling in scalings
+        if scaling is not None and scaling.max is not None
+    ]
+    return math.ceil(max(aims, default=FEWEST))
 
 
 def scaling_options(scaling: Scaling | None, running: int = 0) -> dict[str, Any]:

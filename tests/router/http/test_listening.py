@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from anabranch.router.http.app import HttpApp, json_reply
 from anabranch.router.http.graph_app import GraphApp
-from anabranch.router.http.listening import LeanServer
+from anabranch.router.http.listening import MANY_HANDLES, LeanServer
 from anabranch.router.http.request import HttpRequest
 from anabranch.router.limits import RequestLimits
 from tests.examples import examples
@@ -237,5 +237,29 @@ def test_one_server_listens_on_several_sockets(tmp_path: Path) -> None:
         await server.close(5)
         with pytest.raises(ConnectionError):
             await asyncio.open_connection("127.0.0.1", port)
+
+    uvloop.run(main())
+
+
+def test_many_connections_are_accepted_at_a_time() -> None:
+    """In few turns of the loop, of which each may take long; and none once it has closed."""
+    count = 64
+
+    async def main() -> None:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=count)
+        address = listener.getsockname()
+        server = LeanServer(GraphApp(make_arms()), MANY_HANDLES)
+        await server.listen(listener)
+        with ExitStack() as clients:
+            for _ in range(count):
+                clients.enter_context(socket.create_connection(address))
+            turns = 0
+            while len(server._connections) < count:
+                await asyncio.sleep(0)
+                turns += 1
+            assert turns <= count / 4
+        await server.close(5)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
 
     uvloop.run(main())

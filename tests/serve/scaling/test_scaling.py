@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 from ray import serve
 
-from anabranch.serve.scaling.scaling import MAX_QUEUE, fewest, is_autoscaled, scaling_options
+from anabranch.serve.scaling.scaling import (
+    MAX_QUEUE,
+    fewest,
+    fewest_let_in,
+    is_autoscaled,
+    scaling_options,
+)
 from anabranch.specs.models import Scaling
 
 
@@ -79,3 +85,18 @@ def test_what_may_sleep_reports_often_enough_to_wake_soon() -> None:
 def test_serve_takes_the_options(given: Scaling | None) -> None:
     decorate: Any = serve.deployment(name="a", **scaling_options(given))
     assert decorate(type("A", (), {})).name == "a"
+
+
+@pytest.mark.parametrize(
+    ("given", "let_in"),
+    [
+        ([], 2),
+        ([None, scaling(replicas=8)], 2),
+        ([scaling(max=3)], 12),
+        ([scaling(max=3), scaling(min=0, max=5, target_ongoing=1.5), None], 15),
+    ],
+)
+def test_overload_leaves_autoscaling_enough_requests_to_see(
+    given: list[Scaling | None], let_in: int
+) -> None:
+    assert fewest_let_in(given) == let_in

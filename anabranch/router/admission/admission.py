@@ -1,0 +1,191 @@
+"""Lets requests of a graph in, or refuses them at once with the reason.
+
+This is asked before a body is read and before it is decoded, by all protocols, so that a refusal
+costs little.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from asyncio import CancelledError
+from collections.abc import Callable, Mapping
+from math import ceil
+from types import TracebackType
+from typing import Any
+
+from anabranch.errors import DeadlineExceeded, RequestError, Unavailable
+from anabranch.graph.batch.batching import DEFAULT_LEVEL, PRIORITY, level
+from anabranch.graph.batch.experience import LONGEST_RETRY
+from anabranch.router.admission.backlog import Backlog
+from anabranch.router.admission.ceiling import FEWEST, Ceiling
+from anabranch.router.admission.turns import Turns
+from anabranch.router.errors import ClientGone
+from anabranch.router.limits import LARGE
+
+_PRIORITY = PRIORITY.encode()
+_HIGHEST = 1
+
+
+class Overload(Unavailable):
+    """The graph has more requests than it can answer, or than it can answer in time."""
+
+
+_UNANSWERED = (Overload, DeadlineExceeded, ClientGone, CancelledError, GeneratorExit)
+"""Errors of requests that wanted an answer and got none in time."""
+
+
+class Admission:
+    """Lets at most ``limit`` requests of a graph in, and fewer under overload.
+
+    ``fewest``: so many are let in even then. ``clock`` gives monotonic seconds.
+    """
+
+    __slots__ = ("_backlog", "_clock", "_graph", "_limit", "_turns", "inside", "passed")
+
+    def __init__(
+        self,
+        graph: str,
+        limit: int,
+        fewest: int = FEWEST,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._graph = graph
+        self._limit = limit
+        self._clock = clock
+        self._backlog = Backlog(limit, fewest)
+        self._turns = Turns()
+        self.inside = 0
+        """How many are inside."""
+        self.passed = 0
+        """How many were ever let in."""
+
+    def check(self) -> None:
+        """Raise Unavailable if a request would not be let in now, whatever its body is."""
+        backlog = self._backlog
+        if self.inside >= self._limit or backlog.ceiling is not None or self._turns.is_pressed:
+            self._check(_HIGHEST, self._clock())
+
+    def place(self, body: bytes | bytearray | memoryview = b"", streams: bool = False) -> Place:
+        """Return the place of a request, to hold until its reply is encoded; or Unavailable.
+
+        ``body`` is read as far as to see whether it has a priority. How long one that ``streams``
+        takes says nothing about others, so it has a place and is left out of all measures.
+        """
+        now, backlog = self._clock(), self._backlog
+        if self.inside >= self._limit or backlog.ceiling is not None or self._turns.is_pressed:
+            self._check(_HIGHEST if _has_priority(body) else DEFAULT_LEVEL, now)
+        if self._turns.begins(now):
+            asyncio.get_running_loop().call_soon(self._polled)
+        self.inside += 1
+        self.passed += 1
+        if streams:
+            return Place(self, 0.0, 0)
+        backlog.offered(now)
+        return Place(self, now, backlog.began(now))
+
+    @property
+    def has_queue(self) -> bool:
+        """Whether a request that was let in may have to wait for others."""
+        return self._backlog.inside > 1
+
+    def confirm(self, parameters: Mapping[str, Any], seconds: float) -> None:
+        """Raise Unavailable if a request that has a place should give it up now it is decoded.
+
+        That is so if its priority is too low, or if it will not be answered in the ``seconds`` that
+        it has. Raises InvalidRequest for a malformed priority.
+        """
+        backlog = self._backlog
+        ceiling = backlog.ceiling if PRIORITY in parameters else None
+        if ceiling is not None and backlog.inside > backlog.limit(level(parameters)):
+            raise self._overload(ceiling, backlog.inside - 1)
+        expected = backlog.expected(self._clock())
+        if expected > seconds:
+            raise Overload(
+                f"graph {self._graph!r} cannot answer within {seconds:.3g}s, the time this request "
+                f"has: {backlog.inside - 1} requests are before it, and all will take "
+                f"{expected:.3g}s; try again later, or allow more time",
+                _whole(expected),
+            )
+
+    def _check(self, priority: int, now: float) -> None:
+        """Raise Unavailable where a request of that priority is to be refused."""
+        backlog, turns = self._backlog, self._turns
+        if self.inside >= self._limit:
+            backlog.offered(now)
+            raise Unavailable(
+                f"{self.inside} requests are in progress, the most that this replica takes; "
+                "try again later"
+            )
+        ceiling = backlog.ceiling
+        if ceiling is not None and backlog.inside >= backlog.limit(priority):
+            backlog.offered(now)
+            raise self._overload(ceiling, backlog.inside)
+        if turns.is_pressed and turns.refuses(now):
+            raise Overload(
+                f"the router of graph {self._graph!r} gets more requests than its processor can "
+                f"take, which are {turns.rate:.3g} a second; try again later"
+            )
+
+    def _overload(self, ceiling: Ceiling, inside: int) -> Overload:
+        return Overload(
+            f"graph {self._graph!r} gets more requests than it can answer, which are "
+            f"{ceiling.rate:.3g} a second: {inside} are in progress, and the limit for those of "
+            f"usual priority is {ceiling.most} now; try again later",
+            _whole(inside / ceiling.rate),
+        )
+
+    def _polled(self) -> None:
+        """All requests that had come have begun, and what waits on the loop is worked on next."""
+        self._turns.polled()
+        asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turns.ends(self._clock())
+
+    def leave(self, began: float, rank: int, error: type[BaseException] | None) -> None:
+        """Take a place back; a ``rank`` of 0 was not measured."""
+        self.inside -= 1
+        if not rank:
+            return
+        now, backlog = self._clock(), self._backlog
+        if error is None:
+            backlog.ended(now, began, rank)
+        elif issubclass(error, _UNANSWERED):
+            backlog.failed(now)
+        elif issubclass(error, (Unavailable, RequestError)):
+            backlog.withdrawn(now)
+        else:
+            backlog.ended(now, began, 0)
+
+
+class Place:
+    """The place of one request inside a gate, until the end of a ``with``."""
+
+    __slots__ = ("_began", "_gate", "_rank")
+
+    def __init__(self, gate: Admission, began: float, rank: int) -> None:
+        self._gate = gate
+        self._began = began
+        self._rank = rank
+
+    def __enter__(self) -> None:
+        """Do nothing: the place is held already."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._gate.leave(self._began, self._rank, kind)
+
+
+def _has_priority(body: bytes | bytearray | memoryview) -> bool:
+    """Return whether a body may have a priority, which is known once it is decoded."""
+    return _PRIORITY in (bytes(body[:LARGE]) if isinstance(body, memoryview) else body)
+
+
+def _whole(seconds: float) -> int:
+    """Return after how many whole seconds a client should try again."""
+    return max(1, min(ceil(seconds), LONGEST_RETRY))

@@ -1,0 +1,322 @@
+"""A gate under overload, in time that tests make pass, behind every protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any
+
+import grpc
+import pytest
+from grpc import StatusCode
+
+from anabranch.errors import InvalidRequest, NodeError, Unavailable
+from anabranch.graph.batch.batching import PRIORITY
+from anabranch.router.admission.admission import Admission, Overload, Place
+from anabranch.router.core import TIMEOUT
+from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.limits import RequestLimits
+from anabranch.router.traffic.arms import Arms
+from tests.router.conftest import BODY, Demo, double, make_arms
+from tests.router.grpc.conftest import infer_request, served
+from tests.router.grpc.lean import framed, lean_served
+
+SERVICE = 0.02
+
+
+class World:
+    """A gate whose time passes by hand, and the requests that are in progress."""
+
+    def __init__(self, limit: int = 256) -> None:
+        self.now = 0.0
+        self.gate = Admission("demo", limit, clock=lambda: self.now)
+        self.places: deque[Place] = deque()
+
+    def end(self) -> None:
+        """Have the first request in progress answered."""
+        self.places.popleft().__exit__(None, None, None)
+
+    def warm_up(self) -> None:
+        """Have requests answered one by one, so that it is known how long they take."""
+        for _ in range(3):
+            self.places.append(self.gate.place())
+            self.now += SERVICE
+            self.end()
+
+    def overload(self) -> Overload:
+        """Have four requests come for each one that ends, until one is refused; why it is."""
+        self.warm_up()
+        for number in range(1000):
+            self.now += SERVICE / 4
+            try:
+                self.places.append(self.gate.place())
+            except Overload as error:
+                return error
+            if number % 4 == 3:
+                self.end()
+        raise AssertionError("no overload")
+
+    def fill(self) -> None:
+        """Have requests end until one more of usual priority may be in progress, and let it in."""
+        while True:
+            try:
+                self.places.append(self.gate.place())
+            except Overload:
+                self.end()
+            else:
+                return
+
+    def queue(self) -> None:
+        """Have eleven requests wait, of which one ends in a second."""
+        self.warm_up()
+        self.places.extend(self.gate.place() for _ in range(13))
+        for _ in range(3):
+            self.now += 1.0
+            self.end()
+
+    def arms(self) -> Arms:
+        """A graph behind this gate."""
+        found = make_arms()
+        found.gate = self.gate
+        return found
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(work)
+
+
+Told = tuple[Any, str, str]
+"""Status, message and the seconds after which to come again."""
+
+
+async def http(arms: Arms, body: bytes, path: str = "/infer") -> Told:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": f"/v2/models/demo{path}", "headers": []}
+    await GraphApp(arms)(scope, receive, send)
+    text = json.loads(sent[1]["body"]).get("error", "")
+    return sent[0]["status"], text, dict(sent[0]["headers"]).get(b"retry-after", b"").decode()
+
+
+async def lean_grpc(arms: Arms, message: bytes) -> Told:
+    async with lean_served(arms) as client:
+        found = await client.call(framed(message))
+        return found.code, found.details, found.trailer.get("retry-after", "")
+
+
+async def grpc_server(arms: Arms, message: bytes) -> Told:
+    async with served(arms) as stub:
+        try:
+            await stub.raw("ModelInfer", message)
+        except grpc.aio.AioRpcError as error:
+            trailer = dict(error.trailing_metadata())
+            return error.code(), error.details(), trailer.get("retry-after", "")
+        return StatusCode.OK, "", ""
+
+
+def message(**parameters: int) -> bytes:
+    found = infer_request()
+    for name, value in parameters.items():
+        found.parameters[name].int64_param = value
+    data: bytes = found.SerializeToString()
+    return data
+
+
+def body(**parameters: int) -> bytes:
+    return json.dumps({**BODY, "parameters": parameters}).encode()
+
+
+def test_all_protocols_refuse_alike_and_before_they_decode() -> None:
+    async def main() -> None:
+        world = World()
+        error = world.overload()
+        arms, expected = world.arms(), (str(error), str(error.retry_after))
+        for path in ("/infer", "/generate", "/generate_stream"):
+            assert await http(arms, b"{ no JSON", path) == (503, *expected)
+        for call in (lean_grpc, grpc_server):
+            assert await call(arms, b"\xff no message") == (StatusCode.UNAVAILABLE, *expected)
+
+    run(main())
+
+
+def test_a_refusal_names_graph_rate_number_and_limit() -> None:
+    async def main() -> None:
+        error = World().overload()
+        assert str(error).startswith("graph 'demo' gets more requests than it can answer, which")
+        assert "a second: " in str(error)
+        assert "are in progress, and the limit for those of usual priority is 1 now; try" in str(
+            error
+        )
+        assert error.retry_after >= 1
+
+    run(main())
+
+
+def test_a_higher_priority_is_let_in_where_the_usual_one_is_not() -> None:
+    async def main() -> None:
+        world = World()
+        world.overload()
+        world.fill()
+        arms = world.arms()
+        assert (await http(arms, body()))[0] == 503
+        assert (await http(arms, body(**{PRIORITY: 5})))[0] == 503
+        assert (await http(arms, body(**{PRIORITY: 9})))[0] == 503
+        assert (await http(arms, body(**{PRIORITY: 1})))[0] == 200
+        assert (await grpc_server(arms, message()))[0] is StatusCode.UNAVAILABLE
+        assert (await grpc_server(arms, message(**{PRIORITY: 1})))[0] is StatusCode.OK
+        assert (await lean_grpc(arms, message(**{PRIORITY: 1})))[0] is StatusCode.OK
+        assert (await http(arms, body(**{PRIORITY: -1})))[0] == 400
+        assert world.gate.inside == len(world.places)
+
+    run(main())
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_at_once_by_all() -> None:
+    async def main() -> None:
+        world = World()
+        world.queue()
+        arms = world.arms()
+        status, text, later = await http(arms, body(**{TIMEOUT: 5_000_000}))
+        assert status == 503
+        assert text == (
+            "graph 'demo' cannot answer within 5s, the time this request has: 10 requests are "
+            "before it, and all will take 11s; try again later, or allow more time"
+        )
+        assert later == "11"
+        for call in (lean_grpc, grpc_server):
+            found = await call(arms, message(**{TIMEOUT: 5_000_000}))
+            assert found == (StatusCode.UNAVAILABLE, text, later)
+        assert (await http(arms, body(**{TIMEOUT: 20_000_000})))[0] == 200
+
+    run(main())
+
+
+def test_the_deadline_of_a_call_over_grpc_counts_too() -> None:
+    async def main() -> None:
+        world = World()
+        world.queue()
+        async with served(world.arms()) as stub:
+            with pytest.raises(grpc.aio.AioRpcError, match="cannot answer within") as caught:
+                await stub.raw("ModelInfer", message(), timeout=5)
+            assert caught.value.code() is StatusCode.UNAVAILABLE
+
+    run(main())
+
+
+def test_a_late_deadline_is_no_reason_where_nobody_waits() -> None:
+    async def main() -> None:
+        world = World()
+        world.warm_up()
+        assert (await http(world.arms(), body(**{TIMEOUT: 10_000_000})))[0] == 200
+
+    run(main())
+
+
+def test_streams_hold_places_and_are_no_queue() -> None:
+    async def main() -> None:
+        world = World()
+        world.warm_up()
+        streams = [world.gate.place(streams=True) for _ in range(100)]
+        world.now += 3600.0
+        assert world.gate.inside == 100
+        assert not world.gate.has_queue
+        world.warm_up()
+        for stream in streams:
+            stream.__exit__(None, None, None)
+        assert world.gate.inside == 0
+
+    run(main())
+
+
+def test_a_gate_lets_so_many_in_at_a_time() -> None:
+    async def main() -> None:
+        gate = World(limit=2).gate
+        with gate.place(), gate.place():
+            for ask in (gate.check, gate.place):
+                with pytest.raises(Unavailable, match="2 requests are in progress, the most"):
+                    ask()
+        assert (gate.inside, gate.passed) == (0, 2)
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "error", [NodeError("a", "it broke"), Unavailable("full"), InvalidRequest("wrong"), ValueError]
+)
+def test_a_failure_inside_frees_its_place(error: Exception | type[Exception]) -> None:
+    async def main() -> None:
+        gate = World(limit=1).gate
+        for _ in range(3):
+            with pytest.raises(Exception), gate.place():  # noqa: B017 - any of those
+                raise error
+        assert gate.inside == 0
+
+    run(main())
+
+
+def test_requests_that_end_late_are_an_overload_as_well() -> None:
+    """Three of four run out of time in the queue: what is answered shows the rate."""
+
+    async def main() -> None:
+        world = World()
+        world.warm_up()
+        late = TimeoutError, asyncio.CancelledError
+        for number in range(1000):
+            world.now += SERVICE / 4
+            try:
+                world.places.append(world.gate.place())
+            except Overload:
+                return
+            if len(world.places) > 100:
+                world.places.popleft().__exit__(late[1], None, None)
+            elif number % 4 == 3:
+                world.end()
+        raise AssertionError("no overload")
+
+    run(main())
+
+
+def test_a_busy_loop_refuses_what_has_waited() -> None:
+    """Turns become longer and longer, as many requests have come in each."""
+
+    async def main() -> None:
+        world = World()
+        gate = world.gate
+        refused: list[Exception] = []
+        for size in (1, 4, 16, 64, 256):
+            for _ in range(size):
+                try:
+                    with gate.place():
+                        world.now += 0.0014
+                except Overload as error:
+                    refused.append(error)
+            await asyncio.sleep(0)  # all have begun
+        assert len(refused) > 200
+        assert str(refused[0]) == (
+            "the router of graph 'demo' gets more requests than its processor can take, which are "
+            "714 a second; try again later"
+        )
+
+    run(main())
+
+
+def test_a_router_counts_refusals_as_all_its_answers() -> None:
+    """And the place of one that was refused is free."""
+
+    async def main() -> None:
+        demo = Demo({3: double}, RequestLimits(max_ongoing=1))
+        demo.apply({3: 100})
+        with demo.arms.gate.place():
+            assert (await demo.ask())[0] == 503
+        assert (await demo.ask())[0] == 200
+        assert demo.arms.gate.passed == 2
+
+    run(main())
