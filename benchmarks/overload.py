@@ -1,12 +1,17 @@
-"""Four times as many requests as a batched node can take: ``python -m benchmarks.overload``.
+"""Four times as many requests as a graph can answer: ``python -m benchmarks.overload``.
 
-The model waits as long for a batch as for a row, as a GPU does up to some size, so that this
-measures the queue and not the processor. What is compared with:
+The bottleneck is, by turns,
 
-- *capacity*: answers a second with twice as many clients as a batch has rows, so that a full batch
-  always waits;
-- *unloaded*: the latency of as many clients as a batch has rows. It is printed beside the bare time
-  of one request that has a full batch of rows.
+- *batch*: a node that waits as long for a batch as for a row, as a GPU does up to some size;
+- *thread*: a node in the router's process, one call at a time;
+- *remote*: a node in a process of its own, four calls at a time;
+- *router*: the event loop of the router, on which an asynchronous node computes for a millisecond;
+- *inline*: likewise, with three quick nodes that are evaluated while a request is being read.
+
+What is compared with:
+
+- *capacity*: answers a second with so many clients that the bottleneck is never idle;
+- *unloaded*: the latency of a single client; of as many clients as a batch has rows for *batch*.
 """
 
 from __future__ import annotations
@@ -17,70 +22,125 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.client import percentile
 from benchmarks.engine import Engine, engine
 from benchmarks.load import Load, load
 from benchmarks.open_loop import Answer, OpenLoop
 from benchmarks.options import parse
-from benchmarks.outcome import outcome
+from benchmarks.outcome import Goal, outcome
 
 SIZE = 32
-MODEL_S = 0.2
 TIMES = 4
-WARM_UP_S = 1.0
-COMPONENT = f"""
+WARM_UP_S = 4.0
+"""Seconds of overload that are left out: a queue has to stand for a while to be one."""
+COMPONENTS = """
 import time
 
 
 class Model:
+    def __init__(self, seconds: float, places: int = 1) -> None:
+        self.max_concurrency = places
+        self._seconds = seconds
+
     def predict(self, x):
-        time.sleep({MODEL_S})
+        time.sleep(self._seconds)
+        return -x
+
+
+def compute(seconds):
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+class Quick:
+    def transform(self, x):
+        compute(0.0004)
+        return -x
+
+
+class OnLoop:
+    async def transform(self, x):
+        compute(0.001)
         return -x
 """
+
+
+@dataclass(frozen=True)
+class Case:
+    """A graph, and how many clients it is asked by without load, and at its capacity."""
+
+    name: str
+    nodes: Mapping[str, Any]
+    one: int
+    full: int
+
+
+def _model(seconds: float, places: int = 1, **more: Any) -> dict[str, Any]:
+    node = {"type": "predictor", "component": "components.py:Model", "inputs": {"x": "x"}}
+    return {"y": {**node, "args": {"seconds": seconds, "places": places}, **more}}
+
+
+def _node(component: str, source: str) -> dict[str, Any]:
+    name = f"components.py:{component}"
+    return {"type": "transformer", "component": name, "inputs": {"x": source}}
+
+
+_QUICK = {"a": _node("Quick", "x"), "b": _node("Quick", "a"), "y": _node("Quick", "b")}
+
+
+CASES = (
+    Case("batch", _model(0.2, batching={"max_size": SIZE}), SIZE, 2 * SIZE),
+    Case("thread", _model(0.02), 1, 2),
+    Case("remote", _model(0.04, 4, placement={"isolate": True}), 1, 8),
+    Case("router", {"y": _node("OnLoop", "x")}, 1, 8),
+    Case("inline", _QUICK, 1, 8),
+)
 
 
 def main() -> int:
     """Measure and print; return the code of ``outcome``."""
     options = _options()
+    goals: list[Goal] = []
     with tempfile.TemporaryDirectory(prefix="ab-") as name, engine() as one:
-        url = _deploy(one, Path(name))
-        bare = load(url, 1, 3, "python", _body(SIZE))
-        unloaded = load(url, SIZE, 4, "python", _body(1))
-        full = load(url, 2 * SIZE, 5, "python", _body(1))
-        loop = OpenLoop(url, _body(1), TIMES * full.rate)
-        memory = asyncio.run(_overload(one, loop, options.seconds))
-    print(f"one request with {SIZE} rows: p50 {bare.p50:.0f} ms, p99 {bare.p99:.0f} ms")
-    return _report(unloaded, full, loop, memory, options.seconds)
+        (Path(name) / "components.py").write_text(COMPONENTS)
+        for case in CASES:
+            if case.name in options.cases:
+                goals += _measured(one, Path(name), case, options.seconds)
+    return outcome(goals)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overload")
-    parser.add_argument("--seconds", type=int, default=15, help="of overload (default: 15)")
+    names = [case.name for case in CASES]
+    parser.add_argument("--seconds", type=int, default=10, help="of overload (default: 10)")
+    parser.add_argument("--cases", nargs="+", choices=names, default=names, help="(default: all)")
     return parse(parser, seconds=3)
 
 
-def _deploy(one: Engine, root: Path) -> str:
-    (root / "components.py").write_text(COMPONENT)
-    node = {"type": "predictor", "component": "components.py:Model", "inputs": {"x": "x"}}
-    spec = {
-        "inputs": {"x": {"datatype": "FP32", "shape": [-1, 4]}},
-        "nodes": {"model": {**node, "batching": {"max_size": SIZE}}},
-        "outputs": {"y": "model"},
-    }
-    return one.deploy(root, "overload", spec)
+def _measured(one: Engine, root: Path, case: Case, seconds: float) -> list[Goal]:
+    inputs = {"x": {"datatype": "FP32", "shape": [-1, 4]}}
+    spec = {"inputs": inputs, "nodes": dict(case.nodes), "outputs": {"y": "y"}}
+    url = one.deploy(root, case.name, spec)
+    unloaded = load(url, case.one, 3, "python", BODY)
+    full = load(url, case.full, 4, "python", BODY)
+    loop = OpenLoop(url, BODY, TIMES * full.rate)
+    memory = asyncio.run(_overload(one, case.name, loop, seconds))
+    return _goals(case.name, unloaded, full, loop, memory, seconds)
 
 
-def _body(rows: int) -> bytes:
-    tensor = {"name": "x", "datatype": "FP32", "shape": [rows, 4], "data": [1.0] * rows * 4}
-    return json.dumps({"inputs": [tensor]}).encode()
+TENSOR = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1.0] * 4}
+BODY = json.dumps({"inputs": [TENSOR]}).encode()
 
 
-async def _overload(one: Engine, loop: OpenLoop, seconds: float) -> list[int]:
+async def _overload(one: Engine, graph: str, loop: OpenLoop, seconds: float) -> list[int]:
     """Run the load; the resident memory of the router meanwhile, in bytes, twice a second."""
-    (replica,) = one.replicas("overload")
+    (replica,) = one.replicas(f"{graph}:")
     memory: list[int] = []
 
     async def watch() -> None:
@@ -94,9 +154,9 @@ async def _overload(one: Engine, loop: OpenLoop, seconds: float) -> list[int]:
     return memory
 
 
-def _report(
-    unloaded: Load, full: Load, loop: OpenLoop, memory: Sequence[int], seconds: float
-) -> int:
+def _goals(
+    name: str, unloaded: Load, full: Load, loop: OpenLoop, memory: Sequence[int], seconds: float
+) -> list[Goal]:
     start = min(answer.at for answer in loop.answers) + WARM_UP_S
     answers = [answer for answer in loop.answers if answer.at >= start]
     accepted = [answer for answer in answers if answer.status == 200]
@@ -104,29 +164,36 @@ def _report(
     polite = sum(answer.status == 503 and answer.says_when for answer in refused)
     rate, early = len(accepted) / seconds, memory[len(memory) // 3]
     print(
-        f"capacity {full.rate:.0f}/s, unloaded p99 {unloaded.p99:.0f} ms, "
-        f"overload of {len(answers) / seconds:.0f}/s: {len(accepted)} accepted, "
-        f"{len(refused)} refused, p50 {_ms(refused, 0.5):.1f} ms; {loop.broken} without an answer"
+        f"{name}: capacity {full.rate:.0f}/s, unloaded p50 {unloaded.p50:.1f} ms, p99 "
+        f"{unloaded.p99:.1f} ms, overload of {len(answers) / seconds:.0f}/s: {len(accepted)} "
+        f"accepted, p50 {_ms(accepted, 0.5):.1f} ms; {len(refused)} refused, p50 "
+        f"{_ms(refused, 0.5):.1f} ms; {loop.broken} without an answer"
     )
-    goals = [
+    times = _ms(accepted, 0.99) / unloaded.p99
+    return [
         (
-            f"refused with 503 and Retry-After: {polite} of {len(refused)}",
+            f"{name}: refused with 503 and Retry-After: {polite} of {len(refused)}",
             polite == len(refused) > 0 and not loop.broken,
         ),
-        (f"refused within, p99: {_ms(refused, 0.99):.1f} ms (goal: 100)", _ms(refused, 0.99) < 100),
         (
-            f"accepted p99: {_ms(accepted, 0.99):.0f} ms, {_ms(accepted, 0.99) / unloaded.p99:.2f} "
-            "x the unloaded one (goal: 2)",
-            _ms(accepted, 0.99) <= 2 * unloaded.p99,
+            f"{name}: refused within, p99: {_ms(refused, 0.99):.1f} ms (goal: 100)",
+            _ms(refused, 0.99) < 100,
         ),
-        (f"goodput: {rate / full.rate:.0%} of capacity (goal: 90 %)", rate >= 0.9 * full.rate),
         (
-            f"memory: {early / 2**20:.0f} MiB after a third, {memory[-1] / 2**20:.0f} at the end "
-            "(goal: 5 % more)",
+            f"{name}: accepted p99: {_ms(accepted, 0.99):.1f} ms, {times:.2f} x the unloaded one "
+            "(goal: 2)",
+            times <= 2,
+        ),
+        (
+            f"{name}: goodput: {rate / full.rate:.0%} of capacity (goal: 90 %)",
+            rate >= 0.9 * full.rate,
+        ),
+        (
+            f"{name}: memory: {early / 2**20:.0f} MiB after a third, {memory[-1] / 2**20:.0f} at "
+            "the end (goal: 5 % more)",
             memory[-1] <= 1.05 * early,
         ),
     ]
-    return outcome(goals)
 
 
 def _ms(answers: Sequence[Answer], share: float) -> float:
