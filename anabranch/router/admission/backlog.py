@@ -35,7 +35,7 @@ class Backlog:
     """
 
     __slots__ = (
-        "_ended", "_fast", "_fewest", "_interval", "_limit", "_offered", "_ranks", "_rate",
+        "_ended", "_fast", "_fewest", "_interval", "_limit", "_offered", "_rate",
         "_since", "ceiling", "inside", "unloaded",
     )  # fmt: skip
 
@@ -50,8 +50,6 @@ class Backlog:
         """Time that a request takes without a queue, in seconds; 0 before one has ended."""
         self._fast = 0
         """Requests in a row that took less than half of that."""
-        self._ranks = 0.0
-        """Mean of how many are in progress."""
         self._offered = self._ended = 0
         """Since the queue was short, or under overload in a window."""
         self._since = 0.0
@@ -96,7 +94,7 @@ class Backlog:
         self.inside = inside - 1
         is_quick = seconds < TARGET and 0 < unloaded < TARGET
         if rank and not is_quick:
-            self._learn(seconds, rank)
+            self._learn(seconds, is_alone=rank == inside == 1)
             is_quick = seconds < self.unloaded + max(self.unloaded, TARGET)
         self._ended += 1
         has_shrunk = inside == 1 or self._ended >= self._offered + ENOUGH
@@ -146,15 +144,14 @@ class Backlog:
         self._offered = self._ended = 0
         self._rate = 0.0
 
-    def _learn(self, seconds: float, rank: int) -> None:
-        """Learn the time without a queue from a request that had few before it, or was fast."""
-        self._ranks += 0.05 * (rank - self._ranks)
+    def _learn(self, seconds: float, is_alone: bool) -> None:
+        """Learn the time without a queue from a request that was alone, or from fast ones."""
         if not self.unloaded:
             self.unloaded = seconds
         self._fast = self._fast + 1 if seconds < self.unloaded / 2 else 0
         if self._fast >= SAMPLES:
             self.unloaded += 0.5 * (seconds - self.unloaded)
-        elif rank == 1 or 2 * rank <= self._ranks:
+        elif is_alone:
             self.unloaded += 0.1 * (seconds - self.unloaded)
         self._set_interval()
 
