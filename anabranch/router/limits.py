@@ -110,8 +110,7 @@ class ConcurrencyLimit:
             )
 
     def __enter__(self) -> None:
-        if self.inside >= self._limit:
-            self.check()
+        self.check()
         self.inside += 1
         self.passed += 1
 

@@ -99,8 +99,7 @@ class Backlog:
         self._ended += 1
         has_shrunk = inside == 1 or self._ended >= self._offered + ENOUGH
         if has_shrunk or (is_quick and inside < self._limit):
-            self._offered = self._ended = 0  # as ``_begin``, for a tenth of a microsecond less
-            self._rate = 0.0
+            self._begin()
 
     def failed(self, now: float) -> None:
         """Note a request that had a place, and whose answer came too late or not at all."""

@@ -100,18 +100,11 @@ class HttpApp:
         """Answer one ASGI connection of any type."""
         if scope["type"] != "http":
             return await _other(scope["type"], receive, send)
-        request, observer = HttpRequest(scope, receive), self._observer
-        begun = None if observer is None else observer.begin(request)
-        status = error = None
+        request = HttpRequest(scope, receive)
+        answer = self._answer(request, send)
         try:
-            status = await self._answer(request, send)
-        except BaseException as raised:
-            error = raised
-            raise
+            await (answer if self._observer is None else self._observer.observed(request, answer))
         finally:
-            if observer is not None and begun is not None:
-                observer.end(request, begun, status, error)
-            error = None  # or its traceback would hold this frame, which holds it
             if request.held is not None:
                 request.held.release()
 
