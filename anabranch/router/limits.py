@@ -183,6 +183,14 @@ class HeldBytes:
         self._under_way.add(size)
         self._size += size
 
+    def set(self, size: int) -> None:
+        """Hold ``size`` bytes in all; raise Unavailable where that would be too many more."""
+        if size > self._size:
+            self.add(size - self._size)
+        else:
+            self._under_way.remove(self._size - size)
+            self._size = size
+
     def __enter__(self) -> HeldBytes:
         return self
 

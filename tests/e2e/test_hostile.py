@@ -7,12 +7,16 @@ import socket
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 
+from anabranch.router.grpc.messages import InferRequest, path
+from anabranch.router.limits import RequestLimits
 from tests.e2e.conftest import Given, error, node, spec
 from tests.engines import BODY, Engine, actor_processes
 from tests.waiting import until
@@ -34,9 +38,9 @@ def deployed(given_once: Given) -> None:
 
 
 @contextmanager
-def growth(engine: Engine) -> Iterator[Callable[[], int]]:
-    """How far the router's memory grows meanwhile, in bytes."""
-    (process,) = actor_processes(engine, "ServeReplica:hostile:")
+def growth(engine: Engine, name: str = "hostile") -> Iterator[Callable[[], int]]:
+    """How far the memory of a Serve application's only process grows meanwhile, in bytes."""
+    (process,) = actor_processes(engine, f"ServeReplica:{name}:")
     before, most, over = process.memory_info().rss, [0], threading.Event()
 
     def watch() -> None:
@@ -144,6 +148,52 @@ def test_large_headers_and_a_missing_host(engine: Engine) -> None:
     assert status(engine, head("host: x", *long, length) + ASK) == 431
     assert status(engine, head(length) + ASK) == 400
     assert status(engine, head("host: x", length) + ASK) == 200
+
+
+def message(size: int) -> bytes:
+    """A call of ModelInfer with so many bytes of tensors."""
+    asked = InferRequest(model_name="hostile")
+    asked.inputs.add(name="x", datatype="FP32", shape=[size // 8, 2])
+    asked.raw_input_contents.append(bytes(size))
+    data: bytes = asked.SerializeToString()
+    return data
+
+
+@pytest.mark.nightly
+def test_sixteen_of_the_largest_messages_at_a_time(engine: Engine) -> None:
+    """Front and router stay within twice their limit, and small calls are answered meanwhile."""
+    target, limit = f"127.0.0.1:{engine.ports.grpc}", RequestLimits().max_under_way
+    large, small = message(60 * 2**20), message(8)
+    unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+
+    def code(data: bytes) -> grpc.StatusCode:
+        with grpc.insecure_channel(target, options=unlimited) as channel:
+            call = channel.unary_unary(path("ModelInfer"))
+            try:
+                call(data, timeout=120)
+            except grpc.RpcError as error:
+                found: grpc.StatusCode = error.code()
+                if found is grpc.StatusCode.UNAVAILABLE:
+                    assert f"over the limit of {limit} bytes of" in str(error.details())
+                return found
+            return grpc.StatusCode.OK
+
+    assert code(small) is code(large) is grpc.StatusCode.OK
+    with (
+        growth(engine) as router,
+        growth(engine, "anabranch.grpc") as front,
+        ThreadPoolExecutor(16) as threads,
+    ):
+        calls = [threads.submit(code, large) for _ in range(16)]
+        beside = {code(small)}
+        while not all(call.done() for call in calls):
+            beside.add(code(small))
+        codes = {call.result() for call in calls}
+    print(f"front {front() / 2**20:.0f} MiB, router {router() / 2**20:.0f} MiB more")
+    assert beside == {grpc.StatusCode.OK}
+    assert codes == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    assert front() < 2 * limit
+    assert router() < 2 * limit
 
 
 def slow_starts() -> Iterator[bytes]:

@@ -49,6 +49,7 @@ TESTS_OF_NO_MODULE = {
     "serve/edge/test_framing.py": "where a message ends, by HAProxy",
     "serve/edge/test_full_disk.py": "the real HAProxy on a disk without space",
     "serve/edge/test_grpc_alike.py": "calls by both ways through the real HAProxy",
+    "serve/edge/test_grpc_arriving.py": "large messages through the real HAProxy to a front",
     "serve/edge/test_grpc_hostile.py": "hostile calls to the real HAProxy",
     "serve/edge/test_limits.py": "limits of the real HAProxy",
     "serve/edge/test_refused_bodies.py": "endless bodies, to a router and through HAProxy",

@@ -20,15 +20,15 @@ import pytest
 from grpc import StatusCode
 
 from anabranch.errors import Unavailable
+from anabranch.router.grpc.calls import ArrivingMessages
 from anabranch.router.grpc.framing import framed
-from anabranch.router.grpc.front import Front
 from anabranch.router.grpc.lean_calls import INFER, LeanCalls, beside
 from anabranch.router.http import compression, graph_app
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes, RequestLimits
 from anabranch.router.traffic.arms import Arms
 from tests.router.conftest import BODY, double, lean_serving, make_arms
-from tests.router.grpc.conftest import FakeControl, infer_request, served
+from tests.router.grpc.conftest import infer_request, served
 from tests.waiting import until
 
 ROWS = 20_000
@@ -253,9 +253,9 @@ async def _call(stub: Any, message: Any) -> grpc.aio.AioRpcError | None:
 
 
 def test_the_front_counts_messages_too() -> None:
-    front = Front(FakeControl(), RequestLimits(max_under_way=2 * LARGE))
-    message = b"x" * (LARGE + 1)
-    with front._held(message), pytest.raises(Unavailable, match="of the front"):
-        front._held(message)
-    with front._held(message):
+    arriving = ArrivingMessages(RequestLimits(), BytesUnderWay(5 * LARGE, "the front"))
+    message = b"x" * 2 * LARGE
+    with arriving.held(message), pytest.raises(Unavailable, match="of the front"):
+        arriving.held(message)
+    with arriving.held(message), arriving.held(b"x" * LARGE):
         pass

@@ -1,22 +1,37 @@
-"""Metadata, time and end of a gRPC call."""
+"""Metadata, time and end of a gRPC call, and the bytes of messages that are arriving.
+
+gRPC takes a message into memory once it is asked for it, whatever its size is. The edge sees the
+size that stands before a message, and tells it in a header. So a message for which there is no room
+is refused while it waits in the client: the windows of HTTP/2 let no more than a few pieces in.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from grpc import StatusCode
 
+from anabranch.errors import DeadlineExceeded
 from anabranch.router.grpc.codes import REQUEST_ID, Ended, Status, status_of
 from anabranch.router.http.request import request_id
+from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes, RequestLimits
 from anabranch.telemetry.trace import Trace
 
 T = TypeVar("T")
 ServicerContext: TypeAlias = Any
 """A ``grpc.aio.ServicerContext``; gRPC ships no types."""
 Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
+SIZE = "x-anabranch-message-size"
+"""Header of the edge: the first five bytes of a call's body as one number, a flag before the size
+in bytes of the message, and five. So a compressed message has more than 4 GiB: nobody knows its
+size before it has been unpacked."""
+_COPIES = 2
+"""Of a message in the front: as it came, and as it goes to a router."""
 _AGENT = "user-agent"
 """Metadata that is left out: of a call that the front forwards, it names the front."""
 
@@ -91,16 +106,52 @@ def answered(
     return answer
 
 
-def answered_once(method: Method) -> Any:
-    """Return the handler of a method that gRPC takes, for clients that may send anything.
+class ArrivingMessages:
+    """Counts the messages of calls in ``under_way``, from their first byte to the call's end."""
 
-    gRPC's own handler of one message waits for ever if a call ends without one. Of several messages
-    the first counts, as with that handler.
-    """
+    def __init__(self, limits: RequestLimits, under_way: BytesUnderWay) -> None:
+        self._limits = limits
+        self._under_way = under_way
 
-    async def first(messages: AsyncIterator[bytes], call: ServedCall) -> bytes:
-        async for message in messages:
-            return await method(message, call)
+    def answered_once(self, method: Method) -> Any:
+        """Return the handler of a method that gRPC takes, for clients that may send anything.
+
+        gRPC's own handler of one message waits for ever if a call ends without one. Of several
+        messages the first counts, as with that handler.
+        """
+
+        async def first(messages: AsyncIterator[bytes], call: ServedCall) -> bytes:
+            with HeldBytes(self._under_way) as held:
+                held.set(self._counted(_announced(call)))
+                message = await self._arrived(messages)
+                held.set(self._counted(len(message)))
+                return await method(message, call)
+
+        return grpc.stream_unary_rpc_method_handler(answered(first))
+
+    def held(self, message: bytes) -> HeldBytes:
+        """Count a message that is there until the end of a ``with``, or raise Unavailable."""
+        held = HeldBytes(self._under_way)
+        held.set(self._counted(len(message)))
+        return held
+
+    def _counted(self, size: int) -> int:
+        """Bytes that count for a message of ``size``; no larger one is taken than the limit."""
+        return _COPIES * min(size, self._limits.max_body) if size > LARGE else 0
+
+    async def _arrived(self, messages: AsyncIterator[bytes]) -> bytes:
+        seconds = self._limits.body_timeout
+        try:
+            async with asyncio.timeout(seconds):
+                async for message in messages:
+                    return message
+        except TimeoutError:
+            raise DeadlineExceeded(f"the message did not arrive within {seconds:g}s") from None
         raise Ended(Status(StatusCode.INTERNAL, "the call has no whole message", ()))
 
-    return grpc.stream_unary_rpc_method_handler(answered(first))
+
+def _announced(call: ServedCall) -> int:
+    """The size that the edge tells; 0 without an edge."""
+    with suppress(ValueError):
+        return int(call.headers.get(SIZE, "0"))
+    return 0

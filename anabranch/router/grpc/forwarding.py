@@ -9,7 +9,7 @@ from grpc import StatusCode
 from grpc.aio import AioRpcError
 
 from anabranch.errors import DeadlineExceeded, Unavailable
-from anabranch.router.grpc.calls import ServedCall
+from anabranch.router.grpc.calls import SIZE, ServedCall
 from anabranch.router.grpc.codes import REQUEST_ID, RETRY_AFTER, Ended, Status, shortened
 from anabranch.router.grpc.pool import PooledRouter
 from anabranch.router.tracing import RESPONSE
@@ -17,7 +17,7 @@ from anabranch.router.tracing import RESPONSE
 _RESERVED = ("grpc-", ":")
 _TOLD = frozenset((REQUEST_ID, RETRY_AFTER, RESPONSE))
 """Names of a router's trailing metadata that are passed on to the client."""
-_OWN = frozenset((REQUEST_ID, "user-agent", "content-type", "te"))
+_OWN = frozenset((REQUEST_ID, SIZE, "user-agent", "content-type", "te"))
 """Metadata that is not passed on as it came."""
 
 

@@ -32,20 +32,14 @@ from anabranch.router.gateway.repository import (
     entry,
 )
 from anabranch.router.grpc import wire
-from anabranch.router.grpc.calls import Method, ServedCall, ServicerContext, answered_once
+from anabranch.router.grpc.calls import ArrivingMessages, Method, ServedCall, ServicerContext
 from anabranch.router.grpc.codes import REQUEST_ID, refused
 from anabranch.router.grpc.forwarding import forward, forward_stream
 from anabranch.router.grpc.messages import SERVICE, parse, request_type, response_type
 from anabranch.router.grpc.pool import Pool, PooledRouter
 from anabranch.router.grpc.read_ahead import Ahead
 from anabranch.router.grpc.streams import failed
-from anabranch.router.limits import (
-    LARGE,
-    BytesUnderWay,
-    ConcurrencyLimit,
-    HeldBytes,
-    RequestLimits,
-)
+from anabranch.router.limits import BytesUnderWay, ConcurrencyLimit, RequestLimits
 
 MAX_CALLS = 1024
 """Calls in progress at a time, requests of streams not counted."""
@@ -62,7 +56,7 @@ class Front:
 
     def __init__(self, control: Control, limits: RequestLimits) -> None:
         self._control = control
-        self._under_way = BytesUnderWay(limits.max_under_way, "the front")
+        self._arriving = ArrivingMessages(limits, BytesUnderWay(limits.max_under_way, "the front"))
         self._pool = Pool()
         self._gate = ConcurrencyLimit(MAX_CALLS, "may pass through the front")
 
@@ -79,7 +73,7 @@ class Front:
             "ModelMetadata": partial(self._forward, "ModelMetadata"),
             "ModelInfer": partial(self._forward, "ModelInfer"),
         }
-        found = {name: answered_once(one) for name, one in methods.items()}
+        found = {name: self._arriving.answered_once(one) for name, one in methods.items()}
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, found)
 
@@ -160,16 +154,9 @@ class Front:
         return graph in graphs and graphs[graph]["ready"]
 
     async def _forward(self, method: str, message: bytes, call: ServedCall) -> bytes:
-        with self._gate, self._held(message):
+        with self._gate:
             router = await self._router(wire.text(message, _MODEL_NAME))
             return await forward(router, method, message, call)
-
-    def _held(self, message: bytes) -> HeldBytes:
-        """Count a message until the end of a ``with``; Unavailable where that would be too much."""
-        held = HeldBytes(self._under_way)
-        if len(message) > LARGE:
-            held.add(len(message))
-        return held
 
     async def _router(self, graph: str) -> PooledRouter:
         ring = self._pool.ring(graph)
@@ -204,7 +191,7 @@ class Front:
 
     async def _answers(self, message: bytes, call: ServedCall) -> AsyncGenerator[bytes, None]:
         try:
-            with self._held(message):
+            with self._arriving.held(message):
                 router = await self._router(wire.text(message, _MODEL_NAME))
                 async for answer in forward_stream(router, message, call):
                     yield answer

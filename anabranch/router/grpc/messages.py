@@ -55,6 +55,12 @@ def _method(name: str) -> Any:
     return POOL.FindServiceByName(SERVICE).methods_by_name[name]
 
 
+def methods_of_one_message() -> list[str]:
+    """Return the methods of the service that take one message; the others take a stream."""
+    found = POOL.FindServiceByName(SERVICE).methods
+    return [method.name for method in found if not method.client_streaming]
+
+
 def path(method: str) -> str:
     """Return the path of a method of the service, as gRPC writes it."""
     return f"/{SERVICE}/{method}"

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from grpc import StatusCode
 
-from anabranch.router.grpc.messages import path
+from anabranch.router.grpc.calls import SIZE
+from anabranch.router.grpc.messages import methods_of_one_message, path
 from anabranch.serve.edge.crowding import (
     GRPC_SOURCES,
     ConnectionLimits,
@@ -88,15 +89,17 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits) -> list[str]:
         ),
         "stick-table type integer size 1 store conn_cur",
         f"acl infer pathq {path('ModelInfer')}",
+        f"acl once pathq {' '.join(map(path, methods_of_one_message()))}",
         "acl in-time req.fhdr_cnt(grpc-timeout) eq 0",
         "acl in-time req.fhdr(grpc-timeout) -m reg ^[1-9][0-9]{0,7}[HMSmun]$",
         "http-request track-sc0 int(1) if infer",
         f"http-request return status 503 {_told(StatusCode.UNAVAILABLE, _FULL)}"
         f" if infer {{ sc0_conn_cur gt {MAX_CALLS} }}",
-        f"http-request wait-for-body time {MESSAGE_S}s if infer",
-        "http-request set-var(txn.size) req.body,bytes(0,5),hex,hex2i,add(5) if infer",
+        f"http-request wait-for-body time {MESSAGE_S}s if once",
+        "http-request set-var(txn.size) req.body,bytes(0,5),hex,hex2i,add(5) if once",
         f"http-request set-var(txn.route) req.body,ungrpc(1),map_str({routes_map})"
         f" if infer {_USUAL}",
+        f"http-request set-header {SIZE} %[var(txn.size)] if once !{{ var(txn.route) -m found }}",
         f"http-request disable-l7-retry if !{{ var(txn.route) -m end {RETRY} }}",
         f"use_backend %[var(txn.route),field(1,:)] {_ROUTED}",
         f"default_backend {FRONT_BACKEND}",

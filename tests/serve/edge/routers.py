@@ -58,6 +58,8 @@ class GrpcSite(NamedTuple):
 
     site: Site
     control: FakeControl
+    behind: FrontServer
+    """The front behind the edge."""
     front: FrontServer
     """Another front, which a client reaches past the edge, at ``front_port``."""
     front_port: int
@@ -90,7 +92,7 @@ async def grpc_edge(
         port = await fronts[0].start("127.0.0.1", 0)
         await fronts[1].start_unix(site.folder / "front.sock")
         stub = await stack.enter_async_context(connected(f"127.0.0.1:{site.grpc}"))
-        found = GrpcSite(site, control, fronts[0], port, stub)
+        found = GrpcSite(site, control, fronts[1], fronts[0], port, stub)
         await found.route()
         yield found
 
