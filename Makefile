@@ -64,7 +64,8 @@ format: setup ## Format the code and mend what the linter can
 BENCHMARKS := benchmarks benchmarks.batching benchmarks.overload benchmarks.payloads \
 	benchmarks.coldstart benchmarks.bandits benchmarks.explaining benchmarks.explain_load \
 	benchmarks.telemetry benchmarks.sinks benchmarks.disturbances \
-	benchmarks.remote_nodes benchmarks.request_path benchmarks.streams benchmarks.many_graphs
+	benchmarks.remote_nodes benchmarks.request_path benchmarks.streams benchmarks.many_graphs \
+	benchmarks.floods
 bench: setup ## Run all benchmarks, each against its goals and its peers
 	@missed=; for name in $(BENCHMARKS); do echo "==> $$name"; \
 		$(BIN)/python -m $$name || missed="$$missed $$name"; done; \

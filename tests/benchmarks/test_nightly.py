@@ -37,7 +37,8 @@ def test_a_benchmark_without_an_engine(name: str) -> None:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize(
-    "name", ["overload", "explain_load", "telemetry", "sinks", "disturbances", "remote_nodes"]
+    "name",
+    ["overload", "explain_load", "telemetry", "sinks", "disturbances", "remote_nodes", "floods"],
 )
 def test_a_benchmark_of_the_core(name: str) -> None:
     assert_measured(f"benchmarks.{name}")
