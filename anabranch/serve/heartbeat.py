@@ -35,16 +35,26 @@ logger = logging.getLogger("anabranch.serve")
 
 def start_heartbeat(patience: float = PATIENCE_S) -> None:
     """Beat on the running event loop from now on, on the engine's own machine, and Linux."""
-    folder, began = unix_folder(), _began()
-    if folder is None or not began:
-        return
+    folder = unix_folder()
+    if folder is not None and share_pulse(folder, patience):
+        _beat(asyncio.get_running_loop())
+
+
+def share_pulse(folder: Path, patience: float) -> bool:
+    """Have the pulse of this process lie in ``folder``; False where that cannot be.
+
+    ``patience``: seconds without a beat after which a process is taken for dead.
+    """
+    began = _began()
+    if not began:
+        return False
     try:
         memory = _shared(folder / FOLDER, f"{os.getpid()}-{began}")
     except OSError as error:
         logger.warning("this process has no heartbeat: %s", error)
-        return
+        return False
     PULSE.share(memory, *here(), patience)
-    _beat(asyncio.get_running_loop())
+    return True
 
 
 def end_heartbeat() -> None:

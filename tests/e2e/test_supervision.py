@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,12 @@ BEHIND = {
     "the controller": "ray::Controller",
     "Serve's controller": "ray::ServeController",
 }
+NEEDED_BY_NO_REQUEST = {
+    "Serve's controller": BEHIND["Serve's controller"],
+    "zygote": "anabranch.serve.workers.zygote",
+    "supervisor": SUPERVISOR,
+}
+"""Processes that are watched for their end or their stop, and of which an answer is not asked."""
 WITH_RAY = {
     "raylet": "/raylet ",
     "head": HEAD,
@@ -103,11 +111,53 @@ def test_a_helper_that_is_killed_is_replaced_and_no_request_fails(
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("helper", ["GCS", "dashboard"])
+@pytest.mark.parametrize("helper", ALONE)
 def test_a_helper_that_is_stopped_is_replaced_and_no_request_fails(
     engine: Engine, given: Given, load: Callable[..., Any], helper: str
 ) -> None:
     survives(engine, given, load, helper, signal.SIGSTOP)
+
+
+PTRACE_ATTACH, PTRACE_DETACH, WALL = 16, 17, 0x40000000
+
+
+@contextmanager
+def held(process: psutil.Process) -> Iterator[None]:
+    """Hold all threads of a process by ptrace(2), as a debugger does: nothing takes it for dead."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def ptrace(request: int, thread: int) -> None:
+        if libc.ptrace(request, thread, None, None):
+            raise OSError(ctypes.get_errno(), "ptrace")
+
+    threads: list[int] = []
+    try:
+        for one in process.threads():
+            ptrace(PTRACE_ATTACH, one.id)
+            os.waitpid(one.id, WALL)
+            threads.append(one.id)
+        yield
+    finally:
+        for thread in threads:
+            ptrace(PTRACE_DETACH, thread)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("part", NEEDED_BY_NO_REQUEST)
+def test_requests_go_on_while_a_process_hangs_that_is_not_asked(
+    engine: Engine, given: Given, load: Callable[..., Any], part: str
+) -> None:
+    name = given.deployed(spec("beside", double=node("Double")), CODE)
+    process = min(found(engine, NEEDED_BY_NO_REQUEST[part]), key=lambda one: one.create_time())
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(held(process))
+        except PermissionError:
+            pytest.skip("this system lets no process hold another")
+        with load(name) as running:
+            running.until_asked(500)
+    assert running.failures == {}
+    until(lambda: done_or_not(engine, "doctor"))
 
 
 @pytest.mark.nightly

@@ -19,6 +19,7 @@ import httpx
 import psutil
 
 from anabranch.client.engine_state import EngineState
+from anabranch.control.engine import processes
 from anabranch.control.engine.launch import reached_at
 from anabranch.control.engine.supervision.heartbeats import Heartbeats
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
@@ -145,7 +146,7 @@ def watch_over(
     return Helpers(
         helpers_of(options, token),
         Helper("the engine", _http(f"{state.http}/v2/health/live", ""), "", SILENT_S),
-        StoppedProcesses(state.id, Path(state.runtime)),
+        StoppedProcesses(lambda pid: processes.belongs(pid, state.id, Path(state.runtime))),
         Heartbeats(sockets),
     )
 

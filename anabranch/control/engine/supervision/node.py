@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from subprocess import Popen
 
 from ray._private.node import Node
 from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD, PROCESS_TYPE_GCS_SERVER
 
 from anabranch.control.engine.supervision import supervisor
+from anabranch.control.engine.supervision.heartbeats import Heartbeats
+from anabranch.control.engine.supervision.stopped import StoppedProcesses
+from anabranch.serve.sockets import FOLDER
 
 
 class MendingNode(Node):
@@ -20,6 +24,11 @@ class MendingNode(Node):
     """
 
     _supervisor = os.getppid()
+    _hung = (
+        Heartbeats(Path(os.environ[FOLDER]).parent),
+        StoppedProcesses(lambda pid: pid == MendingNode._supervisor),
+    )
+    """Find a supervisor that is stopped, or hangs: nobody else looks after it."""
 
     def dead_processes(self) -> list[tuple[str, Popen[bytes]]]:
         """Mend what can be mended; ends this process where that is not enough."""
@@ -32,6 +41,8 @@ class MendingNode(Node):
             else:
                 self.kill_all_processes(check_alive=False, allow_graceful=False)
                 os._exit(1)
+        for one in self._hung:
+            one.kill()
         if os.getppid() != self._supervisor:
             self._start_supervisor_again()
         return []

@@ -8,13 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
-
-from anabranch.control.engine import processes
 
 logger = logging.getLogger("anabranch.supervisor")
 
@@ -27,10 +25,10 @@ TURN_S = 1.0
 
 
 class StoppedProcesses:
-    """Looks for the stopped processes of an engine; ``runtime`` is its private folder."""
+    """Looks for stopped processes, of those whose ids are ``ours``."""
 
-    def __init__(self, engine_id: str, runtime: Path) -> None:
-        self._engine = engine_id, runtime
+    def __init__(self, ours: Callable[[int], bool]) -> None:
+        self._ours = ours
         self._since: dict[psutil.Process, float] = {}
         self._looked = 0.0
 
@@ -42,7 +40,7 @@ class StoppedProcesses:
         self._looked = now
         self._since = {one: self._since.get(one, now) for one in _stopped()}
         for process, since in self._since.items():
-            if now - since >= STOPPED_S and processes.belongs(process.pid, *self._engine):
+            if now - since >= STOPPED_S and self._ours(process.pid):
                 self._kill(process)
 
     def _kill(self, process: psutil.Process) -> None:

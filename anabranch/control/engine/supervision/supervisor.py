@@ -39,6 +39,8 @@ from anabranch.control.engine.flags import GCS_STORAGE
 from anabranch.control.engine.supervision.helpers import Helpers, watch_over
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
+from anabranch.pulse import PULSE
+from anabranch.serve.heartbeat import share_pulse
 from anabranch.serve.sockets import FOLDER
 
 START_TIMEOUT_S = 180.0
@@ -53,6 +55,9 @@ LOG = "logs/supervisor.log"
 """Its log, in the home."""
 STOP_S = 8.0
 """Time that the head has to end by itself when the engine is stopped, in seconds."""
+PATIENCE_S = 30.0
+"""Time without a beat after which the head takes the supervisor for hung, in seconds; it is longer
+than all that the supervisor waits for between two beats."""
 _TURN_S, _PAUSE_S = 0.5, 0.05
 _LOG_LINES = 15
 
@@ -129,6 +134,7 @@ class Supervisor:
             self._note(ready=not self._stopping.is_set())
             self._watch.forget()
             while not self._stopping.wait(_TURN_S):
+                PULSE.beat()
                 problem = self._problem()
                 if problem is not None:
                     self._start_anew(problem)
@@ -198,6 +204,7 @@ class Supervisor:
     def _wait_for(self, driver: subprocess.Popen[bytes], head: Process) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not _has_ended(driver) and not self._stopping.wait(_PAUSE_S):
+            PULSE.beat()
             if _has_ended(head):
                 raise self._failure("Ray ended while starting", "head")
             if time.monotonic() > deadline:
@@ -280,6 +287,7 @@ def _supervisor(arguments: Sequence[str]) -> tuple[Supervisor, Helpers]:
         raise EngineError(f"no engine is being started in {home}")
     state = replace(state, pid=os.getpid())
     write_state(home, state)
+    share_pulse(Path(state.runtime), PATIENCE_S)
     watch = watch_over(options(arguments), state, home / RAY_TOKEN_FILE, Path(env[FOLDER]))
     timeout = str(START_TIMEOUT_S)
     python = [sys.executable, "-P", "-m"]

@@ -112,6 +112,29 @@ def test_a_process_that_cannot_answer_is_killed_and_told_with_its_node_and_stack
     assert Reading.of(left.read_bytes()[:SIZE])[2:] == ("g", "3", "slow")
 
 
+HANGS = """
+import sys, time
+from pathlib import Path
+from anabranch.pulse import PULSE
+from anabranch.serve.heartbeat import share_pulse
+
+assert share_pulse(Path(sys.argv[1]), 2.0)
+PULSE.beat()
+print(flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_process_without_an_event_loop_that_has_stopped_beating_is_killed(
+    found: Heartbeats, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", HANGS, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"\n"
+        until(lambda: found.kill() or process.poll() is not None)
+        assert process.wait() == -signal.SIGKILL
+
+
 def test_a_process_has_all_of_its_patience(start: Start, found: Heartbeats, tmp_path: Path) -> None:
     pulse = pulse_of(tmp_path, start("sleep"))
     for _ in range(2):  # a look at its beats, and a second without one

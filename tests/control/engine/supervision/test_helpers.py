@@ -7,7 +7,6 @@ import threading
 import uuid
 from concurrent import futures
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 import grpc
 import psutil
@@ -48,7 +47,7 @@ def child():
 
 
 def watching(*of, engine=answers, patience=1000.0):
-    nothing = StoppedProcesses("no engine", Path("/no/runtime"))
+    nothing = StoppedProcesses(lambda _: False)
     return Helpers(list(of), Helper("the engine", engine, "", patience), nothing)
 
 

@@ -9,10 +9,16 @@ import uuid
 import psutil
 import pytest
 
+from anabranch.control.engine import processes
 from anabranch.control.engine.flags import MARK
 from anabranch.control.engine.supervision import stopped
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
 from tests.waiting import until
+
+
+def of_engine(engine_id, runtime):
+    return StoppedProcesses(lambda pid: processes.belongs(pid, engine_id, runtime))
+
 
 WAITS = "import time; opened = open({!r}, 'a'); print(flush=True); time.sleep(600)"
 
@@ -49,7 +55,7 @@ def test_a_process_that_stays_stopped_is_killed_and_no_other(process, monkeypatc
     ours, theirs = uuid.uuid4().hex, uuid.uuid4().hex
     victim, stranger, busy = process(ours), process(theirs), process(ours, signal.SIGCONT)
     until(lambda: psutil.Process(victim.pid).status() == psutil.STATUS_STOPPED)
-    engine = StoppedProcesses(ours, tmp_path)
+    engine = of_engine(ours, tmp_path)
     engine.kill()
     assert victim.poll() is None
     monkeypatch.setattr(stopped, "STOPPED_S", 0.0)
@@ -66,7 +72,7 @@ def test_a_process_without_an_environment_is_known_by_its_files(process, monkeyp
     theirs = process("", opens=tmp_path / "agent.log")
     until(lambda: psutil.Process(ours.pid).status() == psutil.STATUS_STOPPED)
     until(lambda: psutil.Process(theirs.pid).status() == psutil.STATUS_STOPPED)
-    StoppedProcesses(uuid.uuid4().hex, runtime).kill()
+    of_engine(uuid.uuid4().hex, runtime).kill()
     assert ours.wait(60) == -signal.SIGKILL
     assert theirs.poll() is None
 
@@ -76,7 +82,7 @@ def test_a_process_that_goes_on_has_all_its_time_again(process, monkeypatch, tmp
     monkeypatch.setattr(stopped, "clock", lambda: next(times))
     victim = process(identity := uuid.uuid4().hex)
     until(lambda: psutil.Process(victim.pid).status() == psutil.STATUS_STOPPED)
-    engine = StoppedProcesses(identity, tmp_path)
+    engine = of_engine(identity, tmp_path)
     engine.kill()
     victim.send_signal(signal.SIGCONT)
     until(lambda: psutil.Process(victim.pid).status() != psutil.STATUS_STOPPED)

@@ -16,6 +16,7 @@ from anabranch.control.engine.flags import MARK
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.engine.supervision.supervisor import Launch, Supervisor
 from anabranch.errors import EngineError
+from anabranch.pulse import Pulse, beats_in
 from tests.waiting import until
 
 SLEEPS = "import os, pathlib, time; pathlib.Path('head.pid').write_text(str(os.getpid())); "
@@ -96,6 +97,15 @@ def test_an_engine_is_up_once_the_driver_is_done_and_ends_when_it_is_told_to(eng
     engine.end()
     assert not psutil.pid_exists(head)
     assert engine.error is None
+
+
+@pytest.mark.parametrize("driver", ["", "import time; time.sleep(600)"], ids=["up", "starting"])
+def test_it_beats_for_as_long_as_it_goes_on(engine, monkeypatch, driver):
+    monkeypatch.setattr(supervisor, "_TURN_S", 0.005)
+    monkeypatch.setattr(supervisor, "PULSE", pulse := Pulse())
+    engine.start(driver=driver)
+    until(lambda: beats_in(bytes(pulse._beats)) > 3)
+    engine.end()
 
 
 def test_a_head_that_is_killed_is_started_again_in_empty_folders(engine, tmp_path):
