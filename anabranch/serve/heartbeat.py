@@ -12,17 +12,21 @@ import faulthandler
 import logging
 import mmap
 import os
+import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from anabranch.pulse import PULSE, SIZE
+from anabranch.pulse import PULSE, SIZE, Reading
 from anabranch.serve.identity import here
 from anabranch.serve.sockets import unix_folder
 
 FOLDER = "pulses"
-"""Folder for the files, beside the sockets. The name of each is the process's id and its start."""
+"""Folder for the files, beside the sockets."""
 HUNG = ".hung"
 """End of the name of a file whose process was ended because it did not answer."""
+_NAME = re.compile(rf"(\d+)-(\d+)({re.escape(HUNG)})?")
 BEAT_S = 0.5
 PATIENCE_S = 3.5
 """Time without a beat after which a process is taken for dead, in seconds."""
@@ -31,6 +35,42 @@ SLOW_PATIENCE_S = 60.0
 STACKS = signal.SIGUSR2
 
 logger = logging.getLogger("anabranch.serve")
+
+
+class PulseFile(NamedTuple):
+    """The file of a process, by its name: the process's id and its start, ``1234-5678``.
+
+    ``began``: ticks of Linux's clock, as in proc_pid_stat(5). ``is_hung``: the process was ended
+    because it did not answer.
+    """
+
+    path: Path
+    pid: int
+    began: str
+    is_hung: bool
+
+    @classmethod
+    def all_in(cls, sockets: Path) -> Iterator[PulseFile]:
+        """Yield each that is whole; none where there is no folder of this name."""
+        try:
+            names = os.listdir(sockets / FOLDER)  # noqa: PTH208
+        except OSError:
+            return
+        for name in names:
+            if (found := _NAME.fullmatch(name)) is not None:
+                pid, began, hung = found.groups()
+                yield cls(sockets / FOLDER / name, int(pid), began, hung is not None)
+
+    def read(self) -> Reading | None:
+        """Read the pulse; None where another process has just removed the file."""
+        try:
+            return Reading.of(self.path.read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def mark_hung(self) -> None:
+        """Give it the name of one whose process was ended; OSError if it is no more."""
+        self.path.rename(self.path.with_name(self.path.name + HUNG))
 
 
 def start_heartbeat(patience: float = PATIENCE_S) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from anabranch.control.store.store import Store
 from anabranch.pulse import Reading
-from anabranch.serve.heartbeat import FOLDER, HUNG
+from anabranch.serve.heartbeat import PulseFile
 
 PERIOD_S = 1.0
 """Time between two looks at what the supervisor has left, in seconds."""
@@ -18,7 +18,7 @@ class HungProcesses:
 
     def __init__(self, store: Store, sockets: Path | None) -> None:
         self._store = store
-        self._folder = None if sockets is None else sockets / FOLDER
+        self._sockets = sockets
 
     async def run(self) -> None:
         """Look each second, for ever."""
@@ -28,11 +28,12 @@ class HungProcesses:
 
     def round(self) -> None:
         """Write an event for each process of a graph, and remove its pulse."""
-        for pulse in () if self._folder is None else self._folder.glob(f"*{HUNG}"):
-            reading = Reading.of(pulse.read_bytes())
-            if reading.graph and reading.node:
-                self._note(reading)
-            pulse.unlink(missing_ok=True)
+        for pulse in () if self._sockets is None else PulseFile.all_in(self._sockets):
+            if pulse.is_hung:
+                reading = pulse.read()
+                if reading is not None and reading.graph and reading.node:
+                    self._note(reading)
+                pulse.path.unlink(missing_ok=True)
 
     def _note(self, reading: Reading) -> None:
         seconds = round(reading.patience, 3)

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from anabranch.pulse import Reading
-from anabranch.serve.heartbeat import FOLDER, HUNG
+from anabranch.serve.heartbeat import PulseFile
 
 AGE_S = 10.0
 """Time for which a measurement holds, in seconds: the kernel takes some milliseconds a process."""
@@ -20,7 +19,7 @@ class RevisionMemory:
     """Measures by the pulses in the folder of an engine's sockets; without one all is unknown."""
 
     def __init__(self, sockets: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._folder = None if sockets is None else sockets / FOLDER
+        self._sockets = sockets
         self._clock = clock
         self._taken: Mapping[tuple[str, int], int] = {}
         self._until = -1.0
@@ -32,19 +31,18 @@ class RevisionMemory:
         A process of many graphs counts for none.
         """
         now = self._clock()
-        if self._folder is not None and now >= self._until:
-            self._taken, self._until = _measured(self._folder), now + AGE_S
+        if self._sockets is not None and now >= self._until:
+            self._taken, self._until = _measured(self._sockets), now + AGE_S
         return self._taken
 
 
-def _measured(folder: Path) -> Mapping[tuple[str, int], int]:
+def _measured(sockets: Path) -> Mapping[tuple[str, int], int]:
     found: Counter[tuple[str, int]] = Counter()
-    for pulse in folder.glob("[0-9]*"):
-        with suppress(OSError, ValueError):
-            reading = Reading.of(pulse.read_bytes())
-            if reading.graph and HUNG not in pulse.name:
-                taken = _pss(int(pulse.name.partition("-")[0]))
-                found[reading.graph, int(reading.revision)] += taken
+    for pulse in PulseFile.all_in(sockets):
+        reading = None if pulse.is_hung else pulse.read()
+        if reading is not None and reading.graph:
+            with suppress(OSError, ValueError):
+                found[reading.graph, int(reading.revision)] += _pss(pulse.pid)
     return found
 
 

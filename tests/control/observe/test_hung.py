@@ -38,6 +38,20 @@ def test_the_node_that_was_called_last_is_told_once(store: Store, tmp_path: Path
     assert [one.name for one in folder.iterdir()] == ["4-1"]
 
 
+def test_a_file_that_another_process_removes_meanwhile_keeps_no_other_from_being_told(
+    store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    gone, cut = folder / f"1-1{HUNG}", folder / f"2-1{HUNG}"
+    gone.symlink_to(tmp_path / "nowhere")  # is listed, and cannot be read
+    cut.write_bytes(b"short")
+    left(folder, f"3-1{HUNG}", "shop", "slow")
+    HungProcesses(store, tmp_path).round()
+    assert [event.kind for event in store.events("shop")] == ["node_hung"]
+    assert list(folder.iterdir()) == []
+
+
 def test_without_a_folder_there_is_nothing_to_tell(store: Store, tmp_path: Path) -> None:
     HungProcesses(store, None).round()
     HungProcesses(store, tmp_path).round()

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from anabranch.pulse import SIZE, Reading, beats_in
-from anabranch.serve.heartbeat import FOLDER, HUNG, STACKS
+from anabranch.pulse import SIZE, beats_in
+from anabranch.serve.heartbeat import STACKS, PulseFile
 
 logger = logging.getLogger("anabranch.supervisor")
 
@@ -68,8 +68,8 @@ class Heartbeats:
     """Looks at the pulses in the folder of an engine's sockets."""
 
     def __init__(self, sockets: Path) -> None:
-        self._folder = sockets / FOLDER
-        self._missing: Mapping[str, _Missing] = {}
+        self._sockets = sockets
+        self._missing: Mapping[Path, _Missing] = {}
         self._looked = clock()
 
     def kill(self) -> None:
@@ -80,57 +80,54 @@ class Heartbeats:
             return
         self._looked = now
         self._missing = {
-            name: found
-            for name in self._names()
-            if (found := self._look(name, min(passed, 2 * TURN_S))) is not None
+            pulse.path: found
+            for pulse in PulseFile.all_in(self._sockets)
+            if not pulse.is_hung
+            and (found := self._look(pulse, min(passed, 2 * TURN_S))) is not None
         }
 
-    def _names(self) -> list[str]:
-        with suppress(OSError):
-            return [one for one in os.listdir(self._folder) if one[0] != "." and HUNG not in one]  # noqa: PTH208
-        return []
-
-    def _look(self, name: str, passed: float) -> _Missing | None:
+    def _look(self, pulse: PulseFile, passed: float) -> _Missing | None:
         """What is known of a process by its pulse; None of one that is no more."""
-        pulse = self._folder / name
         try:
-            with pulse.open("rb", buffering=0) as file:
+            with pulse.path.open("rb", buffering=0) as file:
                 beats = beats_in(file.read(8))
         except OSError:
             return None
-        before = self._missing.get(name)
+        before = self._missing.get(pulse.path)
         if before is not None and beats not in (0, before.beats):
             return _Missing(beats, before.used)
-        pid, _, began = name.partition("-")
-        stat = Stat.of(_PROC / pid)
-        if stat is None or stat.began != began:
-            pulse.unlink(missing_ok=True)
+        process = _PROC / str(pulse.pid)
+        stat = Stat.of(process)
+        if stat is None or stat.began != pulse.began:
+            pulse.path.unlink(missing_ok=True)
             return None
         if before is None or not beats:
             return _Missing(beats, stat.used)
         used = min(passed, stat.used - before.used)
-        silent = before.silent + (used if _is_kept(_PROC / pid) else passed)
-        if not self._is_over(pulse, int(pid), silent):
+        silent = before.silent + (used if _is_kept(process) else passed)
+        if not self._is_over(pulse, silent):
             return _Missing(beats, stat.used, silent)
         return None
 
-    def _is_over(self, pulse: Path, pid: int, silent: float) -> bool:
+    def _is_over(self, pulse: PulseFile, silent: float) -> bool:
         """Kill a process that has been silent for longer than its patience, and is still."""
-        reading = Reading.of(pulse.read_bytes())
+        reading = pulse.read()
+        if reading is None:
+            return True
         if silent < reading.patience:
             return False
         about = f"a process of graph {reading.graph!r}" if reading.graph else "a process"
         last = f", node {reading.node!r} was called last" if reading.node else ""
-        stacks = _stacks(pulse, pid)
-        if Reading.of(pulse.read_bytes()).beats != reading.beats:
+        stacks = _stacks(pulse)
+        if (later := pulse.read()) is None or later.beats != reading.beats:
             return True  # it has just gone on
         logger.error(
             "%s (%d) has not answered for %.0f s%s; killing it. What its threads did:\n%s",
-            about, pid, silent, last, stacks,
+            about, pulse.pid, silent, last, stacks,
         )  # fmt: skip
         with suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
-            pulse.rename(pulse.with_name(pulse.name + HUNG))
+            os.kill(pulse.pid, signal.SIGKILL)
+            pulse.mark_hung()
         return True
 
 
@@ -142,12 +139,12 @@ def _is_kept(process: Path) -> bool:
     return False
 
 
-def _stacks(pulse: Path, pid: int) -> str:
+def _stacks(pulse: PulseFile) -> str:
     """Have a process write down what its threads do; at most the first 8 KiB of that."""
     ends, found, before = time.monotonic() + _STACKS_S, b"", None
     with suppress(OSError):
-        os.kill(pid, STACKS)
+        os.kill(pulse.pid, STACKS)
         while time.monotonic() < ends and (before is None or not found or found != before):
             time.sleep(_PAUSE_S)
-            before, found = found, pulse.read_bytes()[SIZE:]
+            before, found = found, pulse.path.read_bytes()[SIZE:]
     return found[:_STACKS_BYTES].decode(errors="replace")

@@ -17,7 +17,7 @@ import pytest
 from anabranch.control.engine.supervision import heartbeats
 from anabranch.control.engine.supervision.heartbeats import Heartbeats
 from anabranch.pulse import SIZE, Reading, beats_in
-from anabranch.serve.heartbeat import FOLDER, HUNG
+from anabranch.serve.heartbeat import FOLDER, HUNG, PulseFile
 from anabranch.serve.sockets import FOLDER as SOCKETS
 from tests.waiting import until
 
@@ -150,10 +150,10 @@ def test_a_process_that_goes_on_at_the_last_moment_is_left_alone(
     pulse = pulse_of(tmp_path, process)
     asked: list[int] = []
 
-    def beats_meanwhile(pulse: Path, pid: int) -> str:
-        with pulse.open("r+b") as file:
+    def beats_meanwhile(pulse: PulseFile) -> str:
+        with pulse.path.open("r+b") as file:
             file.write((10**6 + len(asked)).to_bytes(8, "little"))
-        asked.append(pid)
+        asked.append(pulse.pid)
         return ""
 
     monkeypatch.setattr(heartbeats, "_stacks", beats_meanwhile)

@@ -1,0 +1,42 @@
+"""The files of pulses, by their names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anabranch.pulse import SIZE
+from anabranch.serve.heartbeat import FOLDER, PulseFile
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    return folder
+
+
+def test_a_name_tells_the_process_its_start_and_how_it_ended(folder: Path) -> None:
+    for name in ("12-345", "6-78.hung", ".9-1", "9-", "notes", "1-2.hung.hung"):
+        (folder / name).touch()
+    found = sorted(PulseFile.all_in(folder.parent))
+    assert found == [
+        PulseFile(folder / "12-345", 12, "345", False),
+        PulseFile(folder / "6-78.hung", 6, "78", True),
+    ]
+
+
+def test_a_file_that_was_marked_is_found_as_hung(folder: Path) -> None:
+    (folder / "12-345").write_bytes(bytes(SIZE))
+    (pulse,) = PulseFile.all_in(folder.parent)
+    pulse.mark_hung()
+    assert pulse.read() is None
+    (hung,) = PulseFile.all_in(folder.parent)
+    assert (hung.pid, hung.began, hung.is_hung) == (12, "345", True)
+    reading = hung.read()
+    assert reading is not None and reading.beats == 0
+
+
+def test_without_a_folder_there_are_none(tmp_path: Path) -> None:
+    assert list(PulseFile.all_in(tmp_path)) == []
