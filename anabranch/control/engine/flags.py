@@ -89,7 +89,7 @@ def serve_environment() -> dict[str, str]:
         "RAY_SERVE_LOG_TO_STDERR": "1",
         # Every replica adds up Serve's own metrics so often, also where nobody asks it.
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "10000",
-        # Ray's agent keeps each series of each replica that there ever was: few labels and buckets.
+        # Ray's agent keeps each histogram of each replica there ever was: few labels and buckets.
         "RAY_SERVE_CONTROLLER_METRICS_INCLUDE_HIGH_CARDINALITY_TAGS": "0",
         "RAY_SERVE_COMPACT_LONG_POLL_METRIC_TAGS": "1",
         "RAY_SERVE_REQUEST_LATENCY_BUCKETS_MS": "10,100,1000,10000",

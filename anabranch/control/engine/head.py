@@ -1,7 +1,8 @@
 """The head process of an engine: ``python -m anabranch.control.engine.head start --head …``.
 
 Runs Ray's own command line, without the Ray Client server: it would be one more open port and
-one more process to start, and nothing uses it. Workers are started by our launcher.
+one more process to start, and nothing uses it. Workers are started by our launcher, and Ray's
+dashboard agent by our script.
 """
 
 from __future__ import annotations
@@ -9,9 +10,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from anabranch.control.engine.loopback import keep_loopback
-from anabranch.serve.workers import launcher
+from anabranch.serve.workers import agent, launcher
+
+_PYTHON = "_build_python_executable_command_memory_profileable"
+"""Ray's function that returns how Python is started for one of Ray's processes."""
 
 
 def main() -> None:
@@ -25,6 +30,7 @@ def main() -> None:
     from anabranch.control.engine.supervision.node import MendingNode
 
     keep_loopback()
+    _start_agent_by_our_script()
     # Ray starts the server wherever its dependencies are installed; there is no flag against it.
     vars(scripts)["get_ray_client_dependency_error"] = lambda: ImportError("not wanted")
     vars(node)["Node"] = MendingNode
@@ -40,6 +46,20 @@ def _start_workers_by_launcher() -> None:
     script = Path(next(iter(workers))) / ray_constants.SETUP_WORKER_FILENAME
     os.environ[launcher.ORDINARY] = str(script)
     vars(ray_constants)["SETUP_WORKER_FILENAME"] = launcher.__file__
+
+
+def _start_agent_by_our_script() -> None:
+    """Put our script before Ray's own in the command of the agent, which Ray's daemon runs."""
+    from ray._private import ray_constants, services
+
+    python: Callable[..., list[str]] = vars(services)[_PYTHON]
+
+    def command(component: str, *arguments: Any, **options: Any) -> list[str]:
+        words = python(component, *arguments, **options)
+        is_agent = component == ray_constants.PROCESS_TYPE_DASHBOARD_AGENT
+        return [*words, agent.__file__] if is_agent else words
+
+    vars(services)[_PYTHON] = command
 
 
 if __name__ == "__main__":

@@ -1,1 +1,4 @@
-"""Starts Ray's workers as forks of a process that has already imported what they need."""
+"""How Ray's workers and its agent start.
+
+Workers are forks of a process that has already imported what they need.
+"""
