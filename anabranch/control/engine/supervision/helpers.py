@@ -21,6 +21,7 @@ import psutil
 from anabranch.client.engine_state import EngineState
 from anabranch.control.engine import processes
 from anabranch.control.engine.launch import reached_at
+from anabranch.control.engine.supervision.grown import GrownController
 from anabranch.control.engine.supervision.heartbeats import Heartbeats
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
 
@@ -42,7 +43,7 @@ Ask = Callable[[], None]
 
 
 class Lost(Protocol):
-    """Finds processes of the engine that cannot answer, whatever they are."""
+    """Finds processes of the engine that must be replaced, such as those that cannot answer."""
 
     def kill(self) -> None:
         """Kill them; to be called often."""
@@ -148,6 +149,7 @@ def watch_over(
         Helper("the engine", _http(f"{state.http}/v2/health/live", ""), "", SILENT_S),
         StoppedProcesses(lambda pid: processes.belongs(pid, state.id, Path(state.runtime))),
         Heartbeats(sockets),
+        GrownController(state.id, Path(state.runtime)),
     )
 
 
