@@ -1,0 +1,129 @@
+"""Many deploys in a row leave behind what retention keeps, and nothing else.
+
+Forty show whether anything grows with each deploy, in a quarter of the time of two hundred.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Given, node, spec, value
+from tests.e2e.left_behind import LeftBehind, is_at_rest, logs
+from tests.engines import Engine
+from tests.waiting import until, until_true
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.nightly]
+CODE = """
+class Add:
+    def transform(self, x):
+        return x + {number}
+"""
+FIRST = 20
+"""Deploys before the first look, after which caches are warm."""
+REVISIONS, EVENTS, LOGS = 10, 100, 200
+"""What the engine is told to keep."""
+AT_ONCE = 8
+"""Revisions, bundles, files and logs that a deploy may add after the round that would collect."""
+ROUND_S = 180
+"""Time in which the housekeeping has been there, whatever the machine does beside."""
+MOST_GROWTH = 24
+"""MiB by which a process may grow once: allocators keep what was free once, and Python's collector
+parts the pages that a fork shared with its parent, some 20 MiB."""
+AGENT, SERVE = "ray::DashboardAgent", "ray::ServeController"
+ONCE = {AGENT: 48}
+"""The same for Ray's agent: it keeps the gauges of a minute, and so of some thirty deploys."""
+PER_DEPLOY = {AGENT: 0.1, SERVE: 0.8}
+"""MiB by which a process of Ray grows further with each deploy (docs/failures.md): the agent keeps
+counters and histograms of processes that have ended, Serve's controller what applications were."""
+
+
+@pytest.fixture(autouse=True)
+def all_the_time_it_takes() -> None:
+    """Each deploy and each wait has a limit of its own; two hundred take longer than any test."""
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Engine]:
+    """An engine that keeps little: no revision stays warm, and no bundle that none uses."""
+    env = {
+        "ANABRANCH_GRACE": "0",
+        "ANABRANCH_BUNDLE_AGE": "0",
+        "ANABRANCH_MAX_REVISIONS": str(REVISIONS),
+        "ANABRANCH_MAX_EVENTS": str(EVENTS),
+        "ANABRANCH_LOG_FILES": str(LOGS),
+    }
+    engine = Engine(tmp_path / "home", env)
+    engine.up()
+    yield engine
+    engine.down()
+
+
+@pytest.mark.parametrize("deploys", [40, 200])
+def test_nothing_is_left_of_what_was_replaced(own: Engine, tmp_path: Path, deploys: int) -> None:
+    given = Given(own, tmp_path)
+
+    def deploy(number: int) -> None:
+        name = given.deployed(spec("many", add=node("Add")), CODE.format(number=number))
+        assert value(own.infer(name)) == [1 + number, 2 + number]
+
+    def look() -> LeftBehind:
+        until(lambda: is_at_rest(own, "many"), ROUND_S)
+        return LeftBehind.of(own)
+
+    for number in range(FIRST):
+        deploy(number)
+    before = look()
+    for number in range(FIRST, FIRST + deploys):
+        deploy(number)
+
+    def settled() -> None:
+        after = look()
+        assert after.processes == before.processes
+        assert after.shared == before.shared
+        assert (len(after.servers), after.entries) == (len(before.servers), before.entries)
+        assert not grown(before.files, after.files, lambda _: AT_ONCE)
+        assert not grown(before.descriptors, after.descriptors, lambda _: AT_ONCE)
+        assert not grown(before.memory, after.memory, lambda name: most_growth(name, deploys))
+        check_store(after.rows)
+        check_home(own)
+        assert len(logs(own)) <= LOGS + AT_ONCE
+
+    until_true(settled, ROUND_S)
+
+
+def most_growth(process: str, deploys: int) -> float:
+    """Return the MiB by which a process may grow in so many deploys."""
+    return ONCE.get(process, MOST_GROWTH) + PER_DEPLOY.get(process, 0.0) * deploys
+
+
+def grown(
+    before: Counter[str], after: Counter[str], most: Callable[[str], float]
+) -> dict[str, tuple[int, int]]:
+    """Return the counts, before and after, of what has grown by more than it may."""
+    return {
+        name: (before[name], count)
+        for name, count in after.items()
+        if count - before[name] > most(name)
+    }
+
+
+def check_store(rows: Counter[str]) -> None:
+    """Hold the rows to retention: the oldest revisions and events go in the next round."""
+    assert rows["revisions"] <= REVISIONS + AT_ONCE
+    assert rows["events"] <= EVENTS + AT_ONCE
+    few = {name: count for name, count in rows.items() if name not in ("revisions", "events")}
+    assert few == {
+        "anabranch_schema": 1, "graphs": 1, "leases": 1, "outbox": 0, "feedback": 0, "bandits": 0,
+    }  # fmt: skip
+
+
+def check_home(engine: Engine) -> None:
+    """Hold the bundles to those of the revisions on record; nothing asked for an environment."""
+    assert len(list((engine.home / "bundles").iterdir())) <= REVISIONS + AT_ONCE
+    assert list((engine.home / "environments").glob("*")) == []
