@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import threading
 import time
 from collections.abc import Callable
 
@@ -24,3 +26,15 @@ def until_true(check: Callable[[], None], seconds: float = 60) -> None:
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.05)
+
+
+def until_said(process: subprocess.Popen[str], text: str, seconds: float = 120.0) -> None:
+    """Read the lines that a process writes to stderr, a pipe, until one has ``text``."""
+    watchdog = threading.Timer(seconds, process.kill)
+    watchdog.start()
+    assert process.stderr is not None
+    try:
+        while text not in (line := process.stderr.readline()):
+            assert line, f"ended with {process.wait()} before saying {text!r}"
+    finally:
+        watchdog.cancel()

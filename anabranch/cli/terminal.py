@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import typer
+
 Say = Callable[[str], None]
 
 
@@ -31,6 +33,21 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Print a warning on stderr."""
     note(f"warning: {text}")
+
+
+def is_terminal() -> bool:
+    """Return whether somebody may answer questions."""
+    return sys.stdin.isatty()
+
+
+def confirm(question: str) -> None:
+    """Ask on the terminal, and end the command unless the answer is yes.
+
+    Where there is no terminal to ask on, the usage is wrong.
+    """
+    if not is_terminal():
+        raise typer.BadParameter("there is no terminal to ask on; --yes goes ahead")
+    typer.confirm(question, abort=True, err=True)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -96,12 +96,12 @@ class ControlClient:
         """Return one graph with its arms, mirrors, rollout, and its ``limit`` newest revisions."""
         return self._get(_graph_path(name), None if limit is None else {"limit": limit})
 
-    def revisions(self, name: str, limit: int) -> list[Json]:
-        """Return the ``limit`` newest revisions of a graph, newest first."""
-        found: list[Json] = self._get(f"{_graph_path(name)}/revisions", {"limit": limit})[
-            "revisions"
-        ]
-        return found
+    def history(self, name: str, limit: int) -> Json:
+        """Return the state of a graph, also of a deleted one, and its ``limit`` newest revisions.
+
+        The ``revisions`` come newest first.
+        """
+        return self._get(f"{_graph_path(name)}/revisions", {"limit": limit})
 
     def revision(self, name: str, number: int) -> Json:
         """Return one revision with its state and, where it failed, the reason."""
@@ -203,6 +203,7 @@ class ControlClient:
     def rollback(self, name: str, to: int | None = None) -> Json:
         """Go back to the revision ``to``; to the previous stable revision if it is None.
 
+        A graph that was deleted comes back, with its last stable revision if ``to`` is None.
         ``state`` of the reply is ``live`` if the revision was up, and that of a deploy if the
         revision has to start first.
         """

@@ -51,12 +51,12 @@ class Served(TestControl):
                 else:
                     self.arrive(number, stored.situation.graph)
 
-    def run(self, *arguments: str) -> Result:
-        """Run a command in this process."""
+    def run(self, *arguments: str, answers: str = "") -> Result:
+        """Run a command in this process; ``answers`` are what is typed."""
         from anabranch.cli.app import app
 
         environment = {"ANABRANCH_HOME": str(self.home), "USER": "ada", "COLUMNS": "200"}
-        return CliRunner().invoke(app, list(arguments), env=environment)
+        return CliRunner().invoke(app, list(arguments), answers, env=environment)
 
     def text(self, *arguments: str) -> str:
         """What a command that succeeds prints on stdout."""

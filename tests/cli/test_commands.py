@@ -183,7 +183,7 @@ def test_wrong_usage_exits_2_and_names_the_option(home, arguments, named, run):
     [
         ("status",),
         ("status", "pair"),
-        ("delete", "pair"),
+        ("delete", "pair", "--yes"),
         ("logs", "pair"),
         ("history", "pair"),
         ("diff", "pair", "1", "2"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 
 from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import Engine
+from tests.waiting import until_said
 
 pytestmark = pytest.mark.e2e
 
@@ -137,9 +140,33 @@ def test_the_first_revision_of_a_graph_may_fail(engine: Engine, given: Given) ->
 
 def test_a_deleted_graph_is_gone(engine: Engine, given: Given) -> None:
     name = given.deployed(times("short-lived", 2, placement={"isolate": True}), GOOD)
-    assert engine.command("delete", name).returncode == 0
+    assert engine.command("delete", name, "--yes").returncode == 0
     assert engine.infer(name).status_code == 404
     assert engine.command("status", name).returncode == 1
+
+
+def test_run_on_a_live_graph_puts_back_what_was_live(
+    engine: Engine, given: Given, load: Callable[..., Any]
+) -> None:
+    name = given.deployed(times("tried-out", 2), GOOD)
+    work = given.bundle(times(name, 3), GOOD)
+    with load(name) as asked:
+        running = subprocess.Popen(
+            engine.command_line("run", work, *engine.ports.options()),
+            env=engine.environment(), stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            until_said(running, "revision 1 answers again once this ends")
+            until_said(running, "revision 2 is live")
+            assert value(engine.infer(name)) == [3, 6]
+            running.send_signal(signal.SIGINT)
+            until_said(running, "goes back to revision 1, which is live")
+        finally:
+            running.send_signal(signal.SIGINT)
+            running.communicate(timeout=60)
+        assert value(engine.infer(name)) == [2, 4]
+    assert running.returncode == 0
+    assert asked.failures == {}
 
 
 def test_the_answers_are_the_same_wherever_nodes_run(engine: Engine, given: Given) -> None:

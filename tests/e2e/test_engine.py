@@ -7,7 +7,6 @@ import shutil
 import signal
 import stat
 import subprocess
-import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import pytest
 from anabranch.control.engine.flags import OVERRIDE
 from tests.disks import names
 from tests.engines import HTTP, Engine, done
-from tests.waiting import until
+from tests.waiting import until, until_said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "graph.yaml"
@@ -91,8 +90,14 @@ def test_up_deploy_infer_down(new_engine):
     assert "no change" in done(engine.command("plan", EXAMPLE)).stdout
     missing = engine.command("infer", "quickstart", "-d", '{"inputs": []}')
     assert missing.returncode == 1 and "fruit" in missing.stderr and not missing.stdout
-    done(engine.command("delete", "quickstart"))
+    done(engine.command("delete", "quickstart", "--yes"))
     assert engine.command("status", "quickstart").returncode == 1
+    assert "was deleted" in done(engine.command("history", "quickstart")).stdout
+    back = done(engine.command("rollback", "quickstart"))
+    assert "quickstart revision 1 is live" in back.stdout
+    answer = done(engine.command("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
+    assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]
+    done(engine.command("delete", "quickstart", "--yes"))
 
     assert json.loads(done(engine.process("down", "-o", "json")).stdout)["stopped"] is True
     assert engine.processes(state) == []
@@ -226,25 +231,14 @@ def test_run_deploys_again_on_change_and_cleans_up(new_engine, tmp_path):
         engine.command_line("run", work / "graph.yaml", *engine.ports.options()),
         env=engine.environment(), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    expect(running, "revision 1 is live")
+    until_said(running, "revision 1 is live")
     (work / "components.py").write_text((work / "components.py").read_text() + "\n# changed\n")
-    expect(running, "revision 2 is live")
+    until_said(running, "revision 2 is live")
     (work / "graph.yaml").write_text("nonsense: [")
-    expect(running, "graph.yaml:2:1: not valid YAML")
+    until_said(running, "graph.yaml:2:1: not valid YAML")
     state = engine.state
     running.send_signal(signal.SIGINT)
     running.communicate(timeout=120)
     assert running.returncode == 0
     assert engine.state is None
     assert engine.processes(state) == []
-
-
-def expect(process, text):
-    """Read what a process says until it says ``text``; it has two minutes."""
-    watchdog = threading.Timer(120, process.kill)
-    watchdog.start()
-    try:
-        while text not in (line := process.stderr.readline()):
-            assert line, f"ended with {process.wait()} before saying {text!r}"
-    finally:
-        watchdog.cancel()

@@ -122,7 +122,7 @@ def test_a_graph_that_is_deleted_leaves_the_others(
     name = given.deployed(pooled("pool-going"), CODE, files(1, 0))
     before = pools(engine)
     with load(pair[0]) as running:
-        assert engine.command("delete", name).returncode == 0
+        assert engine.command("delete", name, "--yes").returncode == 0
         until(lambda: engine.infer(name).status_code == 404)
         running.until_asked(100)
     assert running.failures == {}

@@ -109,8 +109,8 @@ def run(
 ) -> None:
     """Serve a graph while you work on it: deploy it, print its logs, deploy every change.
 
-    Starts an engine if none is running. Ctrl-C deletes the graph, or stops the engine if this
-    command started it.
+    Starts an engine if none is running. Ctrl-C puts back what was there: the revision that was
+    live before, or no graph; and it stops the engine if this command started it.
     """
     from anabranch.cli.commands.run import serve_until_interrupted
     from anabranch.client.engine_state import read_state, resolve_home
@@ -127,7 +127,7 @@ def run(
     wanted = EngineOptions(host, http_port, grpc_port, dashboard_port, max_body, object_store)
     try:
         note(f"the console is at {_up(folder, wanted).console}")
-        serve_until_interrupted(name, file, folder, timeout, remove=not ours)
+        serve_until_interrupted(name, file, folder, timeout)
     except KeyboardInterrupt:
         note("stopping")
     finally:

@@ -8,7 +8,7 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.completion import graph_names
-from anabranch.cli.terminal import note, progress, result, result_json
+from anabranch.cli.terminal import confirm, note, progress, result, result_json
 
 _SHOWN = 10
 """Revisions that ``status`` shows, beside those that are up."""
@@ -99,6 +99,7 @@ def status(
 
 def delete(
     graph: options.GraphName,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     home: options.Home = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until the graph is deleted.")
@@ -106,7 +107,9 @@ def delete(
     timeout: options.Timeout = 120.0,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Delete a graph. Its revisions stay in the store."""
+    """Delete a graph, after asking. Its revisions stay on record: `rollback` brings it back."""
+    if not yes:
+        confirm(f"Delete graph {graph}, with all that serves it?")
     with options.client(home) as client, progress(f"deleting {graph}"):
         client.delete(graph)
         if wait:
@@ -116,6 +119,7 @@ def delete(
         result_json({"graph": graph, "state": state})
     else:
         result(f"{graph} is {'gone' if wait else 'going'}")
+        note(f"`anabranch rollback {graph}` brings it back")
 
 
 def logs(

@@ -9,7 +9,7 @@ import typer
 from anabranch.cli import options
 from anabranch.cli.commands.traffic import show_traffic
 from anabranch.cli.input import shares
-from anabranch.cli.terminal import progress, result, result_json
+from anabranch.cli.terminal import progress
 
 if TYPE_CHECKING:
     from anabranch.client.client import ControlClient, Json
@@ -34,11 +34,8 @@ def history(
     from anabranch.cli.reports.graph import history_text
 
     with options.client(home) as client:
-        found = client.revisions(graph, limit)
-    if output is options.Format.JSON:
-        result_json({"graph": graph, "revisions": found})
-    else:
-        result(history_text(found))
+        found = client.history(graph, limit)
+    options.show(found, output, history_text)
 
 
 def diff(
@@ -74,7 +71,10 @@ def rollback(
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Go back to an earlier revision: at once while it is warm, otherwise after starting it."""
+    """Go back to an earlier revision: at once while it is warm, otherwise after starting it.
+
+    A graph that was deleted comes back with its last stable revision, or with the one of `--to`.
+    """
     number = None if to is None else shares.revision(to)
     with options.client(home) as client:
         found = client.rollback(graph, number)

@@ -1,4 +1,4 @@
-"""The loop of ``anabranch run``: deploy, follow logs, deploy changes."""
+"""The loop of ``anabranch run``: deploy, follow logs, deploy changes, put back what was there."""
 
 from __future__ import annotations
 
@@ -6,36 +6,112 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from anabranch.cli.commands.deploy import REPLACE, deploy_and_wait
+from anabranch.cli.commands.deploy import REPLACE, send
 from anabranch.cli.commands.log_lines import PAUSE_S, text
 from anabranch.cli.terminal import note, progress, result
-from anabranch.client.client import ControlClient
+from anabranch.client.client import ControlClient, Json
 from anabranch.control.release.bundles import pack
 from anabranch.control.settings.settings import Settings
-from anabranch.errors import AnabranchError
+from anabranch.errors import AnabranchError, Conflict, NotFound
 
 _WATCH_MS = 500
+_COMING = ("pending", "deploying")
 
 
-def serve_until_interrupted(
-    name: str, file: Path, home: Path, timeout: float, *, remove: bool
-) -> None:
+def serve_until_interrupted(name: str, file: Path, home: Path, timeout: float) -> None:
     """Deploy ``file`` and every change of its folder, and print the graph's logs, until Ctrl-C.
 
-    The first deploy must succeed; where a later one fails, the revision before goes on. ``remove``
-    deletes the graph at the end.
+    The first deploy must succeed; where a later one fails, the revision before goes on. At the end
+    the graph is as it was: the revision that was stable is so again, and a graph that was not there
+    is deleted. Raises Conflict before anything is deployed if the graph could not be put back.
     """
     with ControlClient.of_home(home) as client:
+        session = Session(client, name)
         try:
             sent = _digest(file)
-            _deploy(client, file, timeout)
+            session.deploy(file, timeout)
             threading.Thread(target=_print_logs, args=(home, name), daemon=True).start()
             for digest in _versions(file, sent):
                 note(f"{file.parent} has changed ({digest[:12]})")
-                _redeploy(client, file, timeout)
+                session.redeploy(file, timeout)
         finally:
-            if remove:
-                client.delete(name)
+            session.put_back()
+
+
+class Session:
+    """Deploys revisions of a graph for a while, and puts back what was there before.
+
+    Raises Conflict for a graph with more than one revision in its traffic or on its way, or
+    without one that is stable.
+    """
+
+    def __init__(self, client: ControlClient, name: str) -> None:
+        self._client = client
+        self._name = name
+        self._before = _stable(client, name)
+        self._own: set[int] = set()
+
+    def deploy(self, file: Path, timeout: float) -> None:
+        """Deploy ``file`` and wait until it is live."""
+        with progress(f"deploying {file}") as say:
+            sent = send(self._client, file, "", "anabranch run", REPLACE)
+            self._own.add(sent["revision"])
+            self._client.wait(self._name, sent["revision"], timeout, say)
+        note(f"{self._name} revision {sent['revision']} is live; Ctrl-C ends it")
+
+    def redeploy(self, file: Path, timeout: float) -> None:
+        """Deploy ``file``; say it if that fails."""
+        try:
+            self.deploy(file, timeout)
+        except AnabranchError as error:
+            note(f"error: {error}")
+
+    def put_back(self) -> None:
+        """Undo the session's deploys, unless somebody has deployed another revision meanwhile."""
+        if not self._own:
+            return
+        try:
+            now = self._client.graph(self._name)
+        except NotFound:
+            return
+        since = {one["revision"] for one in now["revisions"] if one["revision"] > min(self._own)}
+        others = (_part(now) | since) - self._own - {self._before}
+        if others:
+            names = ", ".join(f"r{number}" for number in sorted(others))
+            note(f"{self._name} stays as it is, since somebody else has deployed {names}")
+        elif self._before is None:
+            self._client.delete(self._name)
+            note(f"{self._name} is deleted again")
+        elif self._own & _part(now):
+            state = self._client.rollback(self._name, self._before)["state"]
+            note(f"{self._name} goes back to revision {self._before}, which is {state}")
+
+
+def _stable(client: ControlClient, name: str) -> int | None:
+    """Return the stable revision of a graph; None if there is no graph, or none that was up."""
+    try:
+        now = client.graph(name)
+    except NotFound:
+        return None
+    stable: int | None = now["live"]
+    part = _part(now)
+    if stable is None and not part and now["state"] != "deleting":
+        return None
+    if part != {stable} or now["state"] == "unloaded":
+        names = ", ".join(f"r{number}" for number in sorted(part)) or "no revision"
+        raise Conflict(
+            f"graph {name!r} is {now['state']}, with {names} in its traffic or on the way, and "
+            f"`run` could not put that back; bring it to one live revision (`anabranch status "
+            f"{name}`), or give the graph in the file another name"
+        )
+    note(f"{name} is deployed: revision {stable} answers again once this ends")
+    return stable
+
+
+def _part(graph: Json) -> set[int]:
+    """Return the revisions of a graph that have a part in its traffic or are on their way."""
+    coming = (one for one in graph["revisions"] if one["state"] in _COMING)
+    return {one["revision"] for one in (*graph["arms"], *graph["mirrors"], *coming)}
 
 
 def _versions(file: Path, sent: str) -> Iterator[str]:
@@ -60,19 +136,6 @@ def _versions(file: Path, sent: str) -> Iterator[str]:
 
 def _digest(file: Path) -> str:
     return pack(file, Settings.from_env().max_bundle).digest
-
-
-def _deploy(client: ControlClient, file: Path, timeout: float) -> None:
-    with progress(f"deploying {file}") as say:
-        done = deploy_and_wait(client, file, timeout, say, message="anabranch run", intent=REPLACE)
-    note(f"{done['graph']} revision {done['revision']} is live; Ctrl-C ends it")
-
-
-def _redeploy(client: ControlClient, file: Path, timeout: float) -> None:
-    try:
-        _deploy(client, file, timeout)
-    except AnabranchError as error:
-        note(f"error: {error}")
 
 
 def _print_logs(home: Path, name: str) -> None:

@@ -141,8 +141,15 @@ def outcome_text(done: Json, graph: Json) -> tuple[str, str]:
     )
 
 
-def history_text(revisions: Sequence[Json]) -> str:
+def history_text(history: Json) -> str:
     """Return the table of a graph's revisions, in the given order."""
+    text = _revisions_text(history["revisions"])
+    if history["state"] != "deleted":
+        return text
+    return f"{text}\nthe graph was deleted; `anabranch rollback {history['graph']}` brings it back"
+
+
+def _revisions_text(revisions: Sequence[Json]) -> str:
     rows = [
         (
             f"r{one['revision']}", one["state"], _local(one["created_at"]), one["author"],

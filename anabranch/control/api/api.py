@@ -5,7 +5,7 @@
 | GET | ``/graphs`` | ``{"graphs": [...]}`` |
 | GET | ``/graphs/<graph>?limit=100`` | the graph: traffic, rollout, segments, newest revisions |
 | DELETE | ``/graphs/<graph>`` | 202; the graph is gone once a GET answers 404 |
-| GET | ``/graphs/<graph>/revisions?limit=100`` | ``{"revisions": [...]}``, newest first |
+| GET | ``/graphs/<graph>/revisions?limit=100`` | ``{"state", "revisions": [...]}``, newest first |
 | POST | ``/graphs/<graph>/revisions?author=&message=&intent=`` | 202, for a body that is a bundle |
 | GET | ``/graphs/<graph>/revisions/<N>`` | one revision |
 | GET | ``/graphs/<graph>/revisions/<N>/files`` | ``{"files": {path: mark of its content}}`` |
@@ -14,9 +14,10 @@
 | GET | ``/events?graph=&newest=100`` | the newest events, oldest first |
 | GET | ``/traces/<trace id>`` | ``{"trace_id", "spans": [...]}``, see ``traces`` |
 
-What moves traffic is in ``traffic_api``, what routers have learned in ``bandit_api``, what a
-revision is in ``console_api``, what monitors have found in ``monitoring``. All runs in the
-controller; who may call it is checked before, in ``gateway``.
+Revisions and their files are shown of deleted graphs too. What moves traffic is in ``traffic_api``,
+what routers have learned in ``bandit_api``, what a revision is in ``console_api``, what monitors
+have found in ``monitoring``. All runs in the controller; who may call it is checked before, in
+``gateway``.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from anabranch.control.api.endpoints import (
     Endpoint,
     Query,
     answer,
+    deleted,
     read_query,
     whole_number,
 )
@@ -98,7 +100,7 @@ class ControlApi:
         self._url = settings.url
         self._store = store
         self._releases = releases
-        self._ports = OwnPorts(settings, store, releases)
+        self._ports = ports = OwnPorts(settings, store, releases)
         self._reconciler = reconciler
         self._writer = writer
         self._totals = totals
@@ -115,7 +117,7 @@ class ControlApi:
             "/events": {"GET": self._events},
             "/traces/(?P<trace>[0-9a-f]{32})": {"GET": self._trace},
         }
-        below = TrafficApi(store, writer, topics, totals).routes | bandits.routes
+        below = TrafficApi(store, releases, ports, writer, topics, totals).routes | bandits.routes
         below |= ConsoleApi(store, releases).routes | monitors.routes
         for path, methods in below.items():
             routes[f"{_GRAPH}{path}"] = methods
@@ -200,7 +202,7 @@ class ControlApi:
     def _present(self, name: str) -> GraphRecord:
         graph = self._store.graph(name)
         if graph.state == "deleted":
-            raise NotFound(f"graph {name!r} was deleted")
+            raise deleted(name)
         return graph
 
     def _segments(self, now: Situation, apps: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -229,9 +231,10 @@ class ControlApi:
 
     async def _revisions(self, call: ApiCall) -> ApiAnswer:
         limit = whole_number(call.query, "limit", _NEWEST, MAX_REVISIONS)
-        await asyncio.to_thread(self._present, call.graph)
+        graph = await asyncio.to_thread(self._store.graph, call.graph)
         found = await asyncio.to_thread(self._store.revisions, call.graph, limit)
-        return answer(200, {"graph": call.graph, "revisions": [revision_view(r) for r in found]})
+        views = [revision_view(revision) for revision in found]
+        return answer(200, {"graph": graph.name, "state": graph.state, "revisions": views})
 
     async def _deploy(self, call: ApiCall) -> ApiAnswer:
         revision = await asyncio.to_thread(self._received, call)
@@ -252,14 +255,12 @@ class ControlApi:
             )  # fmt: skip
 
     async def _revision(self, call: ApiCall) -> ApiAnswer:
-        await asyncio.to_thread(self._present, call.graph)
         revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)
         # Who waits for a revision to be up asks it something next.
         await self._writer.until_in_force(call.graph)
         return answer(200, revision_view(revision) | {"spec": revision.spec})
 
     async def _files(self, call: ApiCall) -> ApiAnswer:
-        await asyncio.to_thread(self._present, call.graph)
         revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)
         return answer(200, {"files": await asyncio.to_thread(self._releases.files, revision)})
 

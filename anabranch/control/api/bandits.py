@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, read_body
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, deleted, read_body
 from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.store.store import Store
 from anabranch.control.timestamps import timestamp
@@ -80,7 +80,7 @@ class BanditApi:
     def _shown(self, graph: str) -> list[_Shown]:
         now = self._store.situation(graph).situation
         if now.state == "deleted":
-            raise NotFound(f"graph {graph!r} was deleted")
+            raise deleted(graph)
         return learning(now, self._catalogue.of(graph))
 
     def _view(self, graph: str) -> dict[str, Any]:

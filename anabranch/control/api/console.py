@@ -18,7 +18,6 @@ from anabranch.control.release.differences import difference
 from anabranch.control.release.examples import example
 from anabranch.control.release.releases import Releases
 from anabranch.control.store.store import Revision, Store
-from anabranch.errors import NotFound
 from anabranch.graph.compile.render import plan_to_json
 
 REVISION = r"/revisions/(?P<revision>[0-9]{1,9})"
@@ -65,8 +64,6 @@ class ConsoleApi:
         return await asyncio.to_thread(self._stored, call.graph, number)
 
     def _stored(self, graph: str, number: int) -> Revision:
-        if self._store.graph(graph).state == "deleted":
-            raise NotFound(f"graph {graph!r} was deleted")
         return self._store.revision(graph, number)
 
 

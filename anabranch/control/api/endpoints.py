@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from anabranch.errors import InvalidRequest, TooLarge
+from anabranch.errors import InvalidRequest, NotFound, TooLarge
 from anabranch.router.backend import ControlAnswer
 from anabranch.router.errors import Headers
 from anabranch.specs.excerpts import FieldPath, safe_path
@@ -53,6 +53,14 @@ Endpoint: TypeAlias = Callable[[ApiCall], Awaitable[ApiAnswer]]
 def answer(status: int, content: Any) -> ApiAnswer:
     """An answer of JSON."""
     return status, JSON, orjson.dumps(content)
+
+
+def deleted(graph: str) -> NotFound:
+    """The error for a graph that was deleted."""
+    return NotFound(
+        f"graph {graph!r} was deleted; `anabranch rollback {graph}` brings it back, and `anabranch "
+        f"history {graph}` lists its revisions"
+    )
 
 
 def read_query(text: str) -> Query:

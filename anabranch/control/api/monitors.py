@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, deleted
 from anabranch.control.observe.monitors import Monitors, Present
-from anabranch.errors import NotFound
 
 
 class MonitorApi:
@@ -29,6 +28,6 @@ class MonitorApi:
     async def _show(self, call: ApiCall) -> ApiAnswer:
         now = (await asyncio.to_thread(self._store.situation, call.graph)).situation
         if now.state == "deleted":
-            raise NotFound(f"graph {call.graph!r} was deleted")
+            raise deleted(call.graph)
         found = self._monitors.view(call.graph, now.members)
         return answer(200, {"graph": call.graph, "monitors": found})

@@ -12,8 +12,8 @@
 | GET | ``/compare`` | | what the mirrors have shown |
 
 What changed the traffic is in force when the answer comes: ``routers`` says how many of the routers
-that are known have confirmed it. A rollback to a revision that is down any more answers 202, since
-that one has to come up again.
+that are known have confirmed it. A rollback to a revision that is down answers 202, since that one
+has to come up again. So does a rollback of a deleted graph, which brings the graph back.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, read_body
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, deleted, read_body
 from anabranch.control.api.traffic_views import compare_view, rollout_view, traffic_view
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.observe.totals import ArmTotals
-from anabranch.control.store.store import Store, Stored
+from anabranch.control.release.own_ports import OwnPorts
+from anabranch.control.release.releases import Releases
+from anabranch.control.store.store import Revision, Store, Stored
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import Conflict, InvalidRequest, NotFound
@@ -51,7 +53,7 @@ def _number(text: str) -> str:
 
 
 Number = Annotated[str, AfterValidator(_number)]
-Revision = Annotated[int, Field(ge=1, le=10**_DIGITS - 1)]
+RevisionNumber = Annotated[int, Field(ge=1, le=10**_DIGITS - 1)]
 
 
 class _Nothing(Model):
@@ -64,20 +66,28 @@ class _Traffic(Model):
 
 
 class _Promote(Model):
-    revision: Revision | None = None
+    revision: RevisionNumber | None = None
 
 
 class _Rollback(Model):
-    to: Revision | None = None
+    to: RevisionNumber | None = None
 
 
 class TrafficApi:
     """Answers what moves traffic, and what shows it."""
 
     def __init__(
-        self, store: Store, writer: TrafficWriter, topics: TableTopics, totals: ArmTotals
+        self,
+        store: Store,
+        releases: Releases,
+        ports: OwnPorts,
+        writer: TrafficWriter,
+        topics: TableTopics,
+        totals: ArmTotals,
     ) -> None:
         self._store = store
+        self._releases = releases
+        self._ports = ports
         self._writer = writer
         self._topics = topics
         self._totals = totals
@@ -117,16 +127,17 @@ class TrafficApi:
     async def _rollback(self, call: ApiCall) -> ApiAnswer:
         to = read_body(call.body, _Rollback).to
         target = await asyncio.to_thread(self._target, call.graph, to)
-        back = partial(_if_present, partial(_back, to=target))
-        stored = await self._writer.change(call.graph, back)
-        if stored.situation.stable == target:
-            return await self._confirmed(stored, {"revision": target, "state": "live"})
-        state = stored.situation.members[target].state
-        return answer(202, traffic_view(stored) | {"revision": target, "state": state})
+        port = self._ports.claimed(call.graph, self._releases.plan(target).port)
+        number = target.number
+        stored = await self._writer.change(call.graph, partial(_back, to=number), port)
+        if stored.situation.stable == number:
+            return await self._confirmed(stored, {"revision": number, "state": "live"})
+        state = stored.situation.members[number].state
+        return answer(202, traffic_view(stored) | {"revision": number, "state": state})
 
-    def _target(self, graph: str, to: int | None) -> int:
-        """The revision to go back to, which was up once."""
-        _present(now := self._store.situation(graph).situation)
+    def _target(self, graph: str, to: int | None) -> Revision:
+        """The revision to go back to, which was up once; of a deleted graph too."""
+        _loaded(now := self._store.situation(graph).situation)
         if to is None:
             _no_candidate(now)
             to = self._store.previous(graph)
@@ -135,7 +146,7 @@ class TrafficApi:
         revision = self._store.revision(graph, to)
         if revision.state == "failed" and revision.live_at is None:
             raise Conflict(f"revision {to} of graph {graph!r} never came up: {revision.reason}")
-        return to
+        return revision
 
     async def _rollout(self, call: ApiCall) -> ApiAnswer:
         return answer(200, rollout_view(_last((await self._stored(call.graph)).situation)))
@@ -175,9 +186,13 @@ def _by_number(shares: Mapping[str, float] | None) -> dict[int, float]:
 
 def _present(now: Situation) -> None:
     if now.state == "deleted":
-        raise NotFound(f"graph {now.graph!r} was deleted")
+        raise deleted(now.graph)
     if now.state == "deleting":
         raise Conflict(f"graph {now.graph!r} is being deleted")
+    _loaded(now)
+
+
+def _loaded(now: Situation) -> None:
     if now.state == "unloaded":
         raise Conflict(f"graph {now.graph!r} is unloaded; load it first")
 
@@ -221,7 +236,8 @@ def _no_candidate(now: Situation) -> None:
 
 
 def _back(now: Situation, moment: Moment, to: int) -> Change:
-    """Make a revision the stable one again."""
+    """Make a revision the stable one again, or bring a deleted graph back with it."""
+    _loaded(now)
     if to in now.coming:
         raise Conflict(f"revision {to} of graph {now.graph!r} is on its way already")
     return operations.rolled_back(now, moment, to)

@@ -348,9 +348,10 @@ def mirrored(now: Situation, moment: Moment, mirrors: Mapping[int, float]) -> Ch
 
 
 def redeployed(now: Situation, moment: Moment, number: int) -> Change:
-    """Bring a revision that is down up again, to replace the stable one."""
-    if now.state in GONE:
-        raise Conflict(f"graph {now.graph!r} was deleted; deploy it again")
+    """Bring a revision that is down up again, to replace the stable one.
+
+    A graph that was deleted comes back with it.
+    """
     member = now.members.get(number)
     if member is not None and member.state in UP | COMING:
         raise Conflict(f"revision {number} of graph {now.graph!r} is {member.state}, not down")

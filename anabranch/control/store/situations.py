@@ -96,10 +96,11 @@ def unknown_graph(connection: Connection, name: str) -> NotFound:
 
 
 def unknown_revision(connection: Connection, name: str, number: int) -> NotFound:
-    """The error for a number that no revision of a graph has."""
+    """The error for a number that no revision of a graph has, or for a name that no graph has."""
     last = last_number(connection, name)
-    have = f"1 to {last}" if last else "none"
-    return NotFound(f"graph {name!r} has no revision {number}; it has {have}")
+    if not last:
+        return unknown_graph(connection, name)
+    return NotFound(f"graph {name!r} has no revision {number}; it has 1 to {last}")
 
 
 def last_number(connection: Connection, name: str) -> int:

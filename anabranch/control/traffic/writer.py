@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from weakref import WeakValueDictionary
@@ -21,6 +22,8 @@ from anabranch.control.traffic.tables import Catalogue, build, grace
 from anabranch.control.traffic.topics import TableTopics
 
 logger = logging.getLogger("anabranch.control")
+
+_NOTHING = nullcontext()
 
 
 class TrafficWriter:
@@ -53,11 +56,17 @@ class TrafficWriter:
         """Call ``listener`` after every change."""
         self._listeners.append(listener)
 
-    async def change(self, graph: str, operation: Operation) -> Stored:
-        """Apply an operation and put its outcome in force; raises what the operation raises."""
-        return await self._to_the_end(
-            graph, partial(self._store.change, graph, partial(self._applied, operation))
-        )
+    async def change(
+        self,
+        graph: str,
+        operation: Operation,
+        held: AbstractContextManager[None] = _NOTHING,
+    ) -> Stored:
+        """Apply an operation and put its outcome in force; raises what the operation raises.
+
+        The operation is applied while ``held`` is held, by a thread, and not if that raises.
+        """
+        return await self._to_the_end(graph, partial(self._changed, graph, operation, held))
 
     async def publish(self, graph: str) -> None:
         """Put in force what the store says of a graph; for what was written there directly."""
@@ -100,6 +109,12 @@ class TrafficWriter:
         for listener in self._listeners:
             listener()
         return stored
+
+    def _changed(
+        self, graph: str, operation: Operation, held: AbstractContextManager[None]
+    ) -> Stored:
+        with held:
+            return self._store.change(graph, partial(self._applied, operation))
 
     def _applied(self, operation: Operation, now: Situation) -> Change:
         """Apply an operation with the grace period of the policy in force.

@@ -276,18 +276,6 @@ def test_status_lists_graphs(two):
     assert json.loads(two.text("status", "-o", "json"))["graphs"][0]["live"] == 2
 
 
-def test_run_replaces_whatever_the_rollout_block_says(engine):
-    from pathlib import Path
-
-    from anabranch.cli.commands.run import _deploy
-    from anabranch.client.client import ControlClient
-
-    with ControlClient.of_home(engine.home) as client:
-        for number in (1, 2):
-            _deploy(client, Path(engine.file(SPEC + ROLLOUT)), 30)
-            assert engine.store.graph("digits").stable == number
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

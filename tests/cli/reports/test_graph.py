@@ -68,16 +68,28 @@ def revision(number: int, pins: dict[str, str]):
     }  # fmt: skip
 
 
+def history(revisions, state="present"):
+    return {"graph": "g", "state": state, "revisions": revisions}
+
+
 def test_history_and_diff_show_what_aliases_meant():
     from anabranch.cli.reports.graph import difference_text, history_text
     from anabranch.control.release.differences import difference
 
     alias = "models:/m@champion"
     old, new = revision(1, {alias: "models:/m/3"}), revision(2, {alias: "models:/m/4"})
-    lines = history_text([new, old]).splitlines()
+    lines = history_text(history([new, old])).splitlines()
     assert lines[0].endswith("MODELS")
     assert lines[1].endswith("m@champion = 4") and lines[2].endswith("m@champion = 3")
     text = difference_text(difference(old, new, {}, {}))
     assert f"models:\n  ~ {alias}: models:/m/3 -> models:/m/4" in text
     assert "-> not there" in difference_text(difference(old, revision(2, {}), {}, {}))
-    assert "MODELS" not in history_text([revision(1, {})])
+    assert "MODELS" not in history_text(history([revision(1, {})]))
+
+
+def test_the_history_of_a_deleted_graph_says_so():
+    from anabranch.cli.reports.graph import history_text
+
+    assert "deleted" not in history_text(history([revision(1, {})]))
+    text = history_text(history([revision(1, {})], "deleted"))
+    assert text.endswith("was deleted; `anabranch rollback g` brings it back")

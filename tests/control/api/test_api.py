@@ -99,17 +99,31 @@ def test_a_deleted_graph_is_deleting_and_then_gone(engine: TestControl) -> None:
     engine.change("digits", operations.gone)
     for method, path in (
         ("GET", "/graphs/digits"),
-        ("GET", "/graphs/digits/revisions/1"),
-        ("GET", "/graphs/digits/revisions"),
         ("GET", "/graphs/digits/logs"),
         ("GET", "/graphs/digits/traffic"),
         ("GET", "/graphs/digits/compare"),
-        ("POST", "/graphs/digits/rollback"),
         ("POST", "/graphs/digits/abort"),
         ("DELETE", "/graphs/digits"),
     ):
         status, answer = engine.call(method, path)
         assert status == 404 and "'digits' was deleted" in answer["error"]
+        assert "`anabranch rollback digits`" in answer["error"]
+
+
+def test_the_revisions_of_a_deleted_graph_are_shown(engine: TestControl) -> None:
+    engine.up(2)
+    engine.call("DELETE", "/graphs/digits")
+    engine.change("digits", operations.gone)
+    status, found = engine.call("GET", "/graphs/digits/revisions")
+    assert (status, found["state"]) == (200, "deleted")
+    assert [(one["revision"], one["state"]) for one in found["revisions"]] == [
+        (2, "retired"), (1, "retired"),
+    ]  # fmt: skip
+    for path in ("", "/files", "/diff?from=1"):
+        path, _, query = path.partition("?")
+        assert engine.call("GET", f"/graphs/digits/revisions/2{path}", query)[0] == 200
+    status, answer = engine.call("GET", "/graphs/unknown/revisions/1")
+    assert status == 404 and "no graph 'unknown'; there are: none" in answer["error"]
 
 
 def test_a_graph_is_unloaded_and_loaded(engine: TestControl) -> None:

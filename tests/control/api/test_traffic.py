@@ -309,11 +309,45 @@ def test_a_rollback_to_the_stable_revision_takes_the_others_out(two: TestControl
 def test_a_graph_that_is_going_takes_no_orders(two: TestControl) -> None:
     ok(two.call("DELETE", "/graphs/digits"), 202)
     for method, path in (
-        ("PUT", "traffic"), ("POST", "promote"), ("POST", "abort"), ("POST", "rollback"),
+        ("PUT", "traffic"), ("POST", "promote"), ("POST", "abort"),
         ("POST", "rollout/pause"), ("GET", "rollout"), ("GET", "compare"),
     ):  # fmt: skip
         body = {"weights": {"1": 1}} if path == "traffic" else None
         refused(two.send(method, f"/graphs/digits/{path}", body), 409, "is being deleted")
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_rollback_brings_a_deleted_graph_back(two: TestControl, gone: bool) -> None:
+    """With the revision that was stable last, or with the one that is asked for."""
+    for body, number in (None, 2), ({"to": 1}, 1):
+        ok(two.call("DELETE", "/graphs/digits"), 202)
+        if gone:
+            two.change("digits", operations.gone)
+        found = ok(two.send("POST", "/graphs/digits/rollback", body), 202)
+        assert (found["revision"], found["state"], found["live"]) == (number, "pending", None)
+        two.arrive(number, at=2e9 + number)
+        assert ok(two.call("GET", "/graphs/digits/traffic"))["weights"] == {str(number): 100.0}
+
+
+def test_a_deleted_graph_that_never_was_up_does_not_come_back(engine: TestControl) -> None:
+    engine.deploy()
+    engine.fail(1, "no such file")
+    ok(engine.call("DELETE", "/graphs/digits"), 202)
+    refused(engine.send("POST", "/graphs/digits/rollback"), 409, "no revision to go back to")
+    refused(engine.send("POST", "/graphs/digits/rollback", {"to": 1}), 409, "never came up")
+
+
+def test_a_graph_does_not_come_back_to_a_port_that_is_another_s_now(engine: TestControl) -> None:
+    spec = SPEC + "  serving: {port: 18080}\n"
+    for name in ("first", "second"):
+        assert engine.deploy(name, spec=spec)[0] == 202
+        engine.arrive(1, name)
+        ok(engine.call("DELETE", f"/graphs/{name}"), 202)
+    ok(engine.send("POST", "/graphs/first/rollback"), 202)
+    refused(
+        engine.send("POST", "/graphs/second/rollback"), 409, "18080 is the port of graph 'first'"
+    )
+    assert engine.store.situation("second").situation.state == "deleting"
 
 
 @pytest.mark.parametrize("path", ["traffic", "rollout", "compare"])

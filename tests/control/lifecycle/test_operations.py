@@ -222,6 +222,13 @@ def test_deploying_brings_a_deleted_graph_back() -> None:
         assert (back.state, back.stable, back.weights) == ("present", 3, {3: 100.0})
 
 
+def test_redeploying_brings_a_deleted_graph_back() -> None:
+    for now in (after(delete, now=ONE), after(delete, end, now=ONE)):
+        change = redeployed(now, MOMENT, 1)
+        assert change.situation.state == "present" and kinds(change) == [(1, "redeployed")]
+        assert after(arrive(1), now=change.situation).stable == 1
+
+
 # On its way
 
 
@@ -433,8 +440,6 @@ def test_redeploying_brings_a_revision_that_is_down_back_to_replace() -> None:
         (ONE, 1, "revision 1 of graph 'digits' is live, not down"),
         (WARM, 1, "is warm, not down"),
         (after(deploy(2), now=ONE), 2, "is pending, not down"),
-        (after(delete, now=ONE), 1, "graph 'digits' was deleted"),
-        (after(delete, end, now=ONE), 1, "graph 'digits' was deleted"),
     ],
 )
 def test_redeploying_what_is_not_down(now: Situation, number: int, text: str) -> None:
