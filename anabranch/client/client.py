@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, NoReturn, Self
 from urllib.parse import quote
@@ -32,6 +34,8 @@ TIMEOUT_S = 120.0
 """Longest wait for one answer, in seconds."""
 _PAUSE_S = 0.1
 _REACHED_S = 10.0
+ROLLING = ("running", "paused")
+"""Phases of a rollout that is not over."""
 _UP = ("ready", "live", "warm")
 _DOWN = ("failed", "retired")
 _ERRORS: Mapping[int, type[AnabranchError]] = {
@@ -152,7 +156,7 @@ class ControlClient:
         deadline = time.monotonic() + timeout
         last = ""
         while True:
-            revision = self._try_revision(name, number, deadline)
+            revision = self._try(partial(self.revision, name, number), deadline)
             state = str(revision.get("state", last))
             if state in _UP:
                 self.until_reached(name)
@@ -212,6 +216,39 @@ class ControlClient:
     def rollout(self, name: str) -> Json:
         """Return the last rollout of a graph, also if it is over; raise NotFound without any."""
         return self._get(f"{_graph_path(name)}/rollout")
+
+    def until_rolled_out(
+        self, name: str, timeout: float = inf, say: Callable[[Json], None] = lambda found: None
+    ) -> Json:
+        """Wait until the rollout of a graph has promoted its candidate, and return the rollout.
+
+        An engine that restarts is waited for. ``say`` is called with the rollout whenever it has
+        changed. Raise DeployError if the rollout is aborted or another one begins, and
+        EngineError after ``timeout`` seconds, which does not stop the rollout.
+        """
+        deadline = time.monotonic() + timeout
+        last = self.rollout(name)
+        say(last)
+        while last["phase"] in ROLLING:
+            if time.monotonic() > deadline:
+                raise EngineError(
+                    f"{_rollout_of(name, last)} is not over after {timeout:g} s, in step "
+                    f"{last['step']} of {len(last['steps'])}; it goes on: look at it with "
+                    f"`anabranch rollout {name}`"
+                )
+            time.sleep(_PAUSE_S)
+            found = self._try(partial(self.rollout, name), deadline) or last
+            if found["revision"] != last["revision"]:
+                raise DeployError(
+                    f"{_rollout_of(name, last)} is over: that of revision {found['revision']} "
+                    "has begun"
+                )
+            if found != last:
+                say(found)
+            last = found
+        if last["phase"] != "promoted":
+            raise DeployError(f"{_rollout_of(name, last)} was {last['phase']}: {last['reason']}")
+        return last
 
     def move_rollout(self, name: str, action: str) -> Json:
         """Pause, resume, promote or abort the rollout in progress."""
@@ -325,10 +362,10 @@ class ControlClient:
             return True
         return True
 
-    def _try_revision(self, name: str, number: int, deadline: float) -> Json:
-        """Return a revision, or an empty dict while the engine cannot answer."""
+    def _try(self, ask: Callable[[], Json], deadline: float) -> Json:
+        """Return an answer of the engine, or an empty dict while the engine cannot answer."""
         try:
-            return self.revision(name, number)
+            return ask()
         except (EngineUnreachable, Unavailable):
             if time.monotonic() > deadline:
                 raise
@@ -367,6 +404,10 @@ def _given(**fields: Any) -> Json:
 
 def _graph_path(name: str) -> str:
     return f"{CONTROL}/graphs/{quote(name, safe='')}"
+
+
+def _rollout_of(name: str, found: Json) -> str:
+    return f"the rollout of {name} revision {found['revision']}"
 
 
 def _model_path(name: str, revision: int | None) -> str:

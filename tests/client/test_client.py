@@ -195,6 +195,42 @@ def test_waiting_tells_of_every_state_and_ends_with_live(server, client):
     assert said == ["g revision 3 is pending", "g revision 3 is deploying"]
 
 
+def rollout(phase, step=1, revision=3, reason=""):
+    return 200, {
+        "revision": revision, "phase": phase, "step": step, "steps": [5, 50], "reason": reason,
+    }  # fmt: skip
+
+
+def test_waiting_for_a_rollout_tells_of_every_change_and_ends_with_its_promotion(server, client):
+    unwell = 503, {"error": "the controller is away"}
+    server.will(
+        rollout("running"), rollout("running"), unwell, rollout("paused"), rollout("running", 2),
+        rollout("promoted", 2),
+    )  # fmt: skip
+    said = []
+    assert client.until_rolled_out("g", 30, said.append)["phase"] == "promoted"
+    assert [(one["phase"], one["step"]) for one in said] == [
+        ("running", 1), ("paused", 1), ("running", 2), ("promoted", 2),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answers", "error", "text"),
+    [
+        ([rollout("aborted", reason="too many errors")], DeployError,
+         "the rollout of g revision 3 was aborted: too many errors"),
+        ([rollout("running"), rollout("running", revision=4)], DeployError,
+         "the rollout of g revision 3 is over: that of revision 4 has begun"),
+        ([rollout("running", 2)], EngineError, "is not over after 0.3 s, in step 2 of 2; it goes"),
+        ([(404, {"error": "no rollout"})], NotFound, "no rollout"),
+    ],
+)  # fmt: skip
+def test_waiting_for_a_rollout_that_does_not_end_well(server, client, answers, error, text):
+    server.will(*answers)
+    with pytest.raises(error, match=text):
+        client.until_rolled_out("g", 0.3)
+
+
 @pytest.mark.parametrize("state", ["live", "ready", "warm"])
 def test_waiting_ends_with_whatever_is_up(server, client, state):
     server.will(revision("deploying"), revision(state))

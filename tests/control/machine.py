@@ -251,7 +251,7 @@ class LifecycleMachine(RuleBasedStateMachine):
         assert self._rollout().step == before.step + may
 
     @precondition(lambda self: self.now.rollout)
-    @rule(by=st.sampled_from(["user", "gate", "inconclusive", "step"]))
+    @rule(by=st.sampled_from(["user", "gate", "step"]))
     def pause(self, by: PausedBy) -> None:
         before = self._rollout()
         done = self.do(lambda now: operations.paused(now, self.moment, by, "why"))
@@ -275,8 +275,9 @@ class LifecycleMachine(RuleBasedStateMachine):
         assert (done is not None) == before.active
         if done is not None:
             assert self._rollout().looked_at == self.at
-            # One that is paused and hears what it has heard before fills no log.
-            assert done.notes or before.phase == "paused"
+            # One that is paused or waits and hears what it has heard before fills no log.
+            waits = before.phase == "paused" or self._rollout().waiting_since is not None
+            assert done.notes or waits
             assert all(note.kind.startswith("analysis_") for note in done.notes[:1])
 
     def _rollout(self) -> RolloutState:

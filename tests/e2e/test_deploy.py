@@ -161,9 +161,9 @@ def test_run_on_a_live_graph_puts_back_what_was_live(
             assert value(engine.infer(name)) == [3, 6]
             running.send_signal(signal.SIGINT)
             until_said(running, "goes back to revision 1, which is live")
-        finally:
-            running.send_signal(signal.SIGINT)
             running.communicate(timeout=60)
+        finally:
+            running.kill()
         assert value(engine.infer(name)) == [2, 4]
     assert running.returncode == 0
     assert asked.failures == {}

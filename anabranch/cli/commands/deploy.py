@@ -1,10 +1,11 @@
-"""Deploys a file, for the commands ``deploy`` and ``run``."""
+"""Deploys a file and waits for what follows, for several commands."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from anabranch.cli.terminal import Say
+from anabranch.cli.reports.traffic import rollout_line
+from anabranch.cli.terminal import Say, note, progress
 from anabranch.client.client import ControlClient, Json
 from anabranch.control.release.bundles import pack
 from anabranch.control.settings.settings import Settings
@@ -28,6 +29,19 @@ def send(
     )
 
 
+def until_rolled_out(client: ControlClient, graph: str, timeout: float) -> Json:
+    """Wait until a graph's rollout has promoted its candidate; print each of its steps."""
+    last = ""
+
+    def line(found: Json) -> None:
+        nonlocal last
+        if last != (last := rollout_line(found)):
+            say(last)
+
+    with progress(f"waiting for the rollout of {graph}") as say:
+        return client.until_rolled_out(graph, timeout, line)
+
+
 def deploy_and_wait(
     client: ControlClient,
     file: Path,
@@ -37,8 +51,28 @@ def deploy_and_wait(
     message: str = "",
     intent: Json | None = None,
 ) -> Json:
-    """Send ``file`` and wait until its revision is up; raise DeployError if the revision fails."""
+    """Send ``file`` and wait until its revision is up; raise DeployError if the revision fails.
+
+    Ctrl-C ends the wait and not the deploy, and says so.
+    """
     sent = send(client, file, author, message, intent)
-    say(f"{sent['graph']} revision {sent['revision']} was sent")
-    up = client.wait(sent["graph"], sent["revision"], timeout, say)
+    graph, number = sent["graph"], sent["revision"]
+    say(f"{graph} revision {number} was sent")
+    try:
+        up = client.wait(graph, number, timeout, say)
+    except KeyboardInterrupt:
+        note(_goes_on(client, graph, number))
+        raise
     return sent | {"state": up["state"]}
+
+
+def _goes_on(client: ControlClient, graph: str, number: int) -> str:
+    """Return what becomes of a deploy that nobody waits for any more, and how to stop it."""
+    stable = client.graph(graph, limit=1)["live"]
+    if stable == number:
+        return f"{graph} revision {number} is live by now"
+    stop = f"delete {graph}" if stable is None else f"rollback {graph} --to r{stable}"
+    return (
+        f"the deploy of {graph} revision {number} goes on: look at it with "
+        f"`anabranch status {graph}`, stop it with `anabranch {stop}`"
+    )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from math import inf
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anabranch.cli import options
 from anabranch.cli.completion import graph_names
 from anabranch.cli.terminal import confirm, note, progress, result, result_json
+
+if TYPE_CHECKING:
+    from anabranch.client.client import ControlClient, Json
 
 _SHOWN = 10
 """Revisions that ``status`` shows, beside those that are up."""
@@ -33,6 +37,13 @@ def deploy(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until the revision is up.")
     ] = True,
+    wait_rollout: Annotated[
+        bool,
+        typer.Option(
+            "--wait-rollout",
+            help="Wait for the end of the revision's rollout; exit with 1 unless it is promoted.",
+        ),
+    ] = False,
     timeout: options.Timeout = 120.0,
     author: options.Author = "",
     message: options.Message = "",
@@ -43,17 +54,20 @@ def deploy(
     Then the new revision takes over, unless the spec's `rollout` block or an option makes it a
     canary, a mirror or the candidate of a rollout.
     """
-    from anabranch.cli.commands.deploy import deploy_and_wait, send
+    from anabranch.cli.commands.deploy import deploy_and_wait, send, until_rolled_out
     from anabranch.cli.input.intents import intent
     from anabranch.cli.reports.graph import outcome_text
 
     wanted = intent(canary, mirror, rollout, hold, now)
     with options.client(home) as client:
         with progress(f"deploying {file}") as say:
-            if wait:
+            if wait or wait_rollout:
                 done = deploy_and_wait(client, file, timeout, say, author, message, wanted)
             else:
                 done = send(client, file, author, message, wanted)
+        if wait_rollout and _is_rolling(client, done):
+            until_rolled_out(client, done["graph"], inf)
+            done |= {"state": client.revision(done["graph"], done["revision"])["state"]}
         if output is options.Format.JSON:
             result_json(done)
             return
@@ -61,6 +75,11 @@ def deploy(
     result(text)
     if hint:
         note(hint)
+
+
+def _is_rolling(client: ControlClient, done: Json) -> bool:
+    rollout = client.graph(done["graph"], limit=1)["rollout"]
+    return rollout is not None and rollout["revision"] == done["revision"]
 
 
 def status(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from math import inf
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -109,19 +110,39 @@ def compare(
 def rollout(
     graph: options.GraphName,
     action: Annotated[Action, typer.Argument(help="Action on the rollout.")] = Action.status,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Go on and print every change.")
+    ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Wait for the end; exit with 1 unless that is a promotion."),
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            "--timeout",
+            parser=options.duration,
+            metavar="DURATION",
+            help="Longest wait of --wait, such as 30m; without end if left out.",
+            show_default=False,
+        ),
+    ] = inf,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show, pause, resume, promote or abort the rollout of a graph."""
-    from datetime import UTC, datetime
-
-    from anabranch.cli.reports.traffic import rollout_hint, rollout_text
+    """Show, pause, resume, promote or abort the rollout of a graph, or wait for its end."""
+    from anabranch.cli.commands.deploy import until_rolled_out
+    from anabranch.cli.commands.watch import watch as watch_for_ever
+    from anabranch.cli.reports.traffic import rollout_hint, rollout_now
 
     with options.client(home) as client:
         if action is not Action.status:
             client.move_rollout(graph, action)
-        found = client.rollout(graph)
-    show_traffic(found, output, lambda now: rollout_text(now, datetime.now(UTC)))
+        if watch:
+            as_json = output is options.Format.JSON
+            watch_for_ever(lambda: client.rollout(graph), rollout_now, as_json=as_json)
+        found = until_rolled_out(client, graph, timeout) if wait else client.rollout(graph)
+    show_traffic(found, output, rollout_now)
     hint = rollout_hint(found, graph)
     if hint is not None:
         note(hint)

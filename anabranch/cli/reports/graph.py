@@ -10,6 +10,7 @@ from typing import Any
 from anabranch.cli.reports.traffic import (
     arms_text,
     feedback_text,
+    local,
     mirrors_text,
     percent,
     rollout_text,
@@ -152,7 +153,7 @@ def history_text(history: Json) -> str:
 def _revisions_text(revisions: Sequence[Json]) -> str:
     rows = [
         (
-            f"r{one['revision']}", one["state"], _local(one["created_at"]), one["author"],
+            f"r{one['revision']}", one["state"], local(one["created_at"]), one["author"],
             one["digest"][:_DIGEST], one["message"],
         )
         for one in revisions
@@ -170,10 +171,6 @@ def _models(pins: Mapping[str, str]) -> str:
         f"{reference.removeprefix('models:/')} = {fixed.rpartition('/')[2]}"
         for reference, fixed in sorted(pins.items())
     )
-
-
-def _local(moment: str) -> str:
-    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def difference_text(found: Json) -> str:

@@ -69,6 +69,19 @@ def rollout_text(found: Json, now: datetime) -> str:
     return "\n".join([_headline(found), *(f"  {line}" for line in _rollout_lines(found, now))])
 
 
+def rollout_now(found: Json) -> str:
+    """Return the report on a rollout, with times from now."""
+    return rollout_text(found, datetime.now(UTC))
+
+
+def rollout_line(found: Json) -> str:
+    """Return one line on a rollout: its phase and step, and the reason for them."""
+    waits = found["waiting_since"] is not None
+    said = [one["message"] for one in found["measurements"] if one["verdict"] == "inconclusive"]
+    reason = found["reason"] or ("; ".join(said) if waits else "")
+    return f"{_headline(found)}: {reason}" if reason else _headline(found)
+
+
 def _headline(found: Json) -> str:
     name, steps = f"rollout of r{found['revision']}", len(found["steps"])
     if found["phase"] == "promoted":
@@ -93,6 +106,9 @@ def _rollout_lines(found: Json, now: datetime) -> Iterator[str]:
     judged = list(_judged(found["plan"].get("analysis")))
     if judged:
         yield f"judged by {', '.join(judged)}"
+    since = found["waiting_since"]
+    if since is not None:
+        yield f"waiting since {local(since)} for a look that is conclusive"
     for one in found["measurements"]:
         if one["message"] not in found["reason"]:
             yield f"last look: {one['verdict']}: {one['message']}"
@@ -227,6 +243,11 @@ def duration(seconds: float | None) -> str:
 
 def _signed(seconds: float | None) -> str:
     return duration(seconds) if seconds is None or seconds < 0 else f"+{duration(seconds)}"
+
+
+def local(moment: str) -> str:
+    """Return an ISO 8601 time as date and time of day of the local time zone."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _wait(seconds: float) -> str:

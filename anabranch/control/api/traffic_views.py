@@ -140,6 +140,7 @@ def rollout_view(state: RolloutState) -> dict[str, Any]:
     ``measurements`` are those of the last look, also in a step before, and ``verdict`` is of this
     step alone. ``next_look`` is when the metrics are looked at again, and ``held_until`` when the
     step has lasted long enough; null where nothing is to come, or ``resume`` has to.
+    ``waiting_since`` is when looks began to be inconclusive, null while they are not.
     """
     plan = state.plan
     return {
@@ -154,6 +155,7 @@ def rollout_view(state: RolloutState) -> dict[str, Any]:
         "measurements": [asdict(one) for one in state.found],
         "failures": dict(state.failures),
         "errors": dict(state.errors),
+        "waiting_since": _when(state.waiting_since if state.active else None),
         "next_look": _when(_next_look(state)),
         "held_until": _when(_held_until(state)),
         "plan": plan.model_dump(mode="json", exclude_defaults=True),
@@ -168,7 +170,7 @@ def _next_look(state: RolloutState) -> float | None:
 
 
 def _held_until(state: RolloutState) -> float | None:
-    if state.phase != "running" or state.hold is None:
+    if state.phase != "running" or state.hold is None or state.waiting_since is not None:
         return None
     return state.since + max(0.0, state.hold - state.held)
 

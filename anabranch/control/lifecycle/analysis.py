@@ -184,8 +184,9 @@ class _Look:
         if found.error:
             return self._blank("error", f"{whose}{found.error}")
         if found.samples < enough:
+            missing = f"{enough - found.samples} missing"
             return self._blank(
-                "inconclusive", f"{whose}{found.samples} {of} < min_samples ({enough})"
+                "inconclusive", f"{whose}{found.samples} {of} < min_samples ({enough}), {missing}"
             )
         if found.value is None:
             return self._blank("inconclusive", f"{whose}no value over {found.samples} {of}")

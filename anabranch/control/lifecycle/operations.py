@@ -398,19 +398,16 @@ def looked(now: Situation, moment: Moment, found: list[Measurement]) -> Change:
     if state.phase == "aborted":
         counted = replace(state, phase=before.phase)  # the abortion ends it, once
         return _and(note, aborted(replace(now, rollout=counted), moment, state.reason))
-    notes = [] if _is_no_news(before, state) else [note]
-    if state.phase != before.phase:
-        kind = "rollout_paused" if state.phase == "paused" else "rollout_resumed"
-        notes.append(_told(state, kind, state.reason))
-    return Change(replace(now, rollout=state), tuple(notes))
+    notes = () if _is_no_news(before, state) else (note,)
+    return Change(replace(now, rollout=state), notes)
 
 
 def _is_no_news(before: RolloutState, state: RolloutState) -> bool:
-    """Whether a rollout just goes on waiting: one that is paused for weeks must not fill the log.
+    """Whether a rollout just goes on waiting, which would fill the log in weeks.
 
     Failures and errors are counted, and end it some time, so they are always news.
     """
-    waits = before.phase == state.phase == "paused"
+    waits = before.phase == state.phase == "paused" or state.verdict == "inconclusive"
     return waits and before.verdict == state.verdict and state.verdict in ("pass", "inconclusive")
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 from anabranch.specs.models import Rollout
 
 Phase: TypeAlias = Literal["running", "paused", "promoted", "aborted"]
-PausedBy: TypeAlias = Literal["user", "gate", "inconclusive", "step"]
+PausedBy: TypeAlias = Literal["user", "gate", "step"]
 Verdict: TypeAlias = Literal["pass", "fail", "inconclusive", "error"]
 
 
@@ -41,13 +41,16 @@ class RolloutState:
     step: int = 0
     """Index into the plan's steps."""
     since: float = 0.0
-    """When the step began to hold, or went on after a pause."""
+    """When the step began to hold, or went on after a pause or a wait."""
     held: float = 0.0
     """How long the step had held before ``since``."""
     looked_at: float = 0.0
     """When the last look at the metrics was due, or the step began."""
     verdict: Verdict | None = None
     """Verdict of the last look in this step; None before the first."""
+    waiting_since: float | None = None
+    """When the first look was inconclusive since one that passed or failed; such time is not held.
+    """
     failures: dict[str, int] = field(default_factory=dict)
     """Failed looks by metric, over the whole rollout."""
     errors: dict[str, int] = field(default_factory=dict)
@@ -141,15 +144,17 @@ def _is_cleared(state: RolloutState) -> bool:
 
 
 def _time_held(state: RolloutState, at: float) -> float:
-    """How long the step has held, without its pauses; a clock put back takes nothing away."""
-    return state.held + (max(0.0, at - state.since) if state.phase == "running" else 0.0)
+    """How long the step has held, without pauses and waits; a clock put back takes nothing away."""
+    holds = state.phase == "running" and state.waiting_since is None
+    return state.held + (max(0.0, at - state.since) if holds else 0.0)
 
 
 def stepped(state: RolloutState, at: float) -> RolloutState:
     """The rollout at the beginning of its next step; its first look comes an interval later."""
     return replace(
-        state, step=state.step + 1, since=at, held=0.0, looked_at=at, verdict=None, released=False
-    )
+        state, step=state.step + 1, since=at, held=0.0, looked_at=at, verdict=None,
+        waiting_since=None, released=False,
+    )  # fmt: skip
 
 
 def paused(state: RolloutState, by: PausedBy, reason: str, at: float) -> RolloutState:
@@ -171,9 +176,8 @@ def looked(state: RolloutState, found: list[Measurement], at: float) -> RolloutS
     """Take a look's measurements into account: counts, verdict, and what follows from them.
 
     The phase becomes "aborted" where a metric failed or found no value too often, with the reason
-    as ``failed (1) > failure_limit (0)`` beside the comparison; "paused" by "inconclusive" where
-    nothing failed and something was inconclusive; and "running" again where all passed after such
-    a pause.
+    as ``failed (1) > failure_limit (0)`` beside the comparison. Where nothing failed and something
+    was inconclusive, the rollout waits: it stays as it is, and its step does not hold meanwhile.
     """
     counted = replace(
         state,
@@ -186,12 +190,11 @@ def looked(state: RolloutState, found: list[Measurement], at: float) -> RolloutS
     excess = next(_excesses(counted, found), None)
     if excess is not None:
         return replace(counted, phase="aborted", paused_by=None, reason=excess)
-    if counted.verdict == "inconclusive" and counted.phase == "running":
-        reason = "; ".join(one.message for one in found if one.verdict == "inconclusive")
-        return paused(counted, "inconclusive", reason or "nothing was measured", at)
-    if counted.verdict == "pass" and counted.paused_by == "inconclusive":
-        return resumed(counted, at)
-    return counted
+    is_waiting, waited = counted.verdict == "inconclusive", counted.waiting_since is not None
+    if is_waiting == waited or counted.verdict == "error":
+        return counted
+    since = at if is_waiting else None
+    return replace(counted, held=_time_held(counted, at), since=at, waiting_since=since)
 
 
 def _on_time(state: RolloutState, at: float) -> float:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+from functools import partial
 
 import pytest
 
-from anabranch.errors import Conflict, DeployError, InvalidRequest, NotFound
+from anabranch.control.lifecycle import operations
+from anabranch.errors import Conflict, DeployError, EngineError, InvalidRequest, NotFound
 from anabranch.router.measure.tally import MirrorTally, Report
 from tests.control.control_api import ROLLOUT, SPEC
 
@@ -201,6 +204,60 @@ def test_rollout(two):
     with pytest.raises(Conflict, match="over"):
         two.text("rollout", "digits", "abort")
     assert two.run("rollout", "digits", "hurry").exit_code == 2
+
+
+def test_the_end_of_a_rollout_is_waited_for(two):
+    """Whether it goes well is the exit code."""
+    two.text("deploy", two.file(SPEC + ROLLOUT))
+    with pytest.raises(EngineError, match="is not over after 1 s, in step 1 of 3"):
+        two.text("rollout", "digits", "--wait", "--timeout", "1s")
+    done = two.run("rollout", "digits", "promote", "--wait")
+    assert (done.exit_code, "promoted" in done.stdout) == (0, True)
+    two.text("deploy", two.file(SPEC + ROLLOUT))
+    with pytest.raises(DeployError, match="the rollout of digits revision 4 was aborted"):
+        two.text("rollout", "digits", "abort", "--wait")
+
+
+def test_deploying_waits_for_the_rollout_if_there_is_one(two):
+    """Somebody else promotes it once it says that it waits."""
+    assert "r3" in two.text("deploy", two.file(), "--wait-rollout").replace("revision 3", "r3")
+    stop, begun = threading.Event(), threading.Event()
+
+    def promote() -> None:
+        while not stop.wait(0.01):
+            now = two.store.situation("digits").situation
+            if now.rollout is not None and now.rollout.active:
+                begun.set()
+                two.change("digits", partial(operations.preferred, number=now.rollout.revision))
+
+    thread = threading.Thread(target=promote)
+    thread.start()
+    try:
+        done = two.json("deploy", two.file(SPEC + ROLLOUT), "--wait-rollout")
+    finally:
+        stop.set()
+        thread.join()
+    assert begun.is_set()
+    assert done == {"graph": "digits", "revision": 4, "state": "live"}
+
+
+def test_leaving_a_deploy_says_that_it_goes_on(two, monkeypatch, capsys):
+    from pathlib import Path
+
+    from anabranch.cli.commands.deploy import deploy_and_wait
+    from anabranch.client.client import ControlClient
+
+    def leave(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ControlClient, "wait", leave)
+    monkeypatch.setattr(two, "reconcile", lambda: None)
+    with ControlClient.of_home(two.home) as client:
+        for name, stop in (("digits", "rollback digits --to r2"), ("first", "delete first")):
+            with pytest.raises(KeyboardInterrupt):
+                deploy_and_wait(client, Path(two.file(name=name)), 30, print)
+            said = capsys.readouterr().err
+            assert f"the deploy of {name} revision" in said and f"`anabranch {stop}`" in said
 
 
 def test_compare(two):

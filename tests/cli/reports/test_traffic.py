@@ -14,7 +14,7 @@ NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 ROLLOUT = {
     "revision": 4, "phase": "running", "paused_by": None, "reason": "", "step": 2,
     "steps": [5, 25, 50], "weight": 25, "verdict": "pass", "failures": {}, "errors": {},
-    "measurements": [],
+    "measurements": [], "waiting_since": None,
     "next_look": "2026-01-01T12:00:04.000+00:00", "held_until": "2026-01-01T12:03:00.000+00:00",
     "plan": {"steps": [5, 25, 50]},
 }  # fmt: skip
@@ -101,7 +101,7 @@ def test_what_is_overdue_is_due_now():
 def test_a_rollout_says_why_it_was_paused_and_by_what_it_is_judged():
     metrics = [{"metric": "latency_p95", "max": "1.2x"}, {"metric": "agreement", "min": 0.9}]
     found = ROLLOUT | {
-        "phase": "paused", "paused_by": "inconclusive", "reason": "0 samples < min_samples 10",
+        "phase": "paused", "paused_by": "gate", "reason": "the gate refused",
         "next_look": None, "held_until": None, "plan": {"analysis": {"metrics": metrics}},
         "measurements": [
             {"verdict": "pass", "message": "latency_p95 4 ms <= max 5 ms, over 900 requests"},
@@ -109,15 +109,33 @@ def test_a_rollout_says_why_it_was_paused_and_by_what_it_is_judged():
         ],
     }  # fmt: skip
     assert reports.rollout_text(found, NOW).splitlines() == [
-        "rollout of r4: paused (inconclusive), step 2 of 3: 25 %   5 > [25] > 50 > stable",
-        "  0 samples < min_samples 10",
+        "rollout of r4: paused (gate), step 2 of 3: 25 %   5 > [25] > 50 > stable",
+        "  the gate refused",
         "  judged by latency_p95 <= 1.2x, agreement >= 0.9",
         "  last look: pass: latency_p95 4 ms <= max 5 ms, over 900 requests",
+        "  last look: inconclusive: 0 samples < min_samples 10",
     ]
     assert reports.rollout_hint(found, "g") == (
         "next: `anabranch rollout g resume`, `promote` or `abort`"
     )
     assert reports.rollout_hint(ROLLOUT, "g") is None
+
+
+def test_a_rollout_that_waits_says_since_when_and_what_for():
+    missing = "error_rate: 3 requests < min_samples (10), 7 missing"
+    found = ROLLOUT | {
+        "waiting_since": NOW.isoformat(),
+        "measurements": [
+            {"verdict": "pass", "message": "reward 1 >= min 0"},
+            {"verdict": "inconclusive", "message": missing},
+        ],
+    }
+    text = reports.rollout_text(found, NOW)
+    assert f"waiting since {NOW.astimezone():%Y-%m-%d %H:%M:%S} for a look" in text
+    assert f"last look: inconclusive: {missing}" in text
+    assert reports.rollout_line(found).endswith(f"> stable: {missing}")
+    assert reports.rollout_line(ROLLOUT).endswith("> stable")
+    assert reports.rollout_line(ROLLOUT | {"reason": "why"}).endswith("> stable: why")
 
 
 @pytest.mark.parametrize(

@@ -141,11 +141,11 @@ CASES: dict[str, tuple[Metric, AnalysisWindow, int, Verdict, str]] = {
     ),
     "few rewards": (
         metric("reward", min=0.5), window(paid(1, 1).plus(tally(100))), 3,
-        "inconclusive", "reward: 2 rewards < min_samples (3)",
+        "inconclusive", "reward: 2 rewards < min_samples (3), 1 missing",
     ),
     "few rewards of stable": (
         metric("reward", min="1x"), window(paid(1, 1), tally(100)), 1,
-        "inconclusive", "reward: of stable, 0 rewards < min_samples (1)",
+        "inconclusive", "reward: of stable, 0 rewards < min_samples (1), 1 missing",
     ),
     "a multiple of less than nothing": (
         metric("reward", min="0.95x"), window(paid(-1), paid(-2)), 1,
@@ -212,11 +212,11 @@ CASES: dict[str, tuple[Metric, AnalysisWindow, int, Verdict, str]] = {
     ),
     "stable without requests": (
         metric("latency_p95", max="1.2x"), window(tally(9)), 1,
-        "inconclusive", "latency_p95: of stable, 0 requests < min_samples (1)",
+        "inconclusive", "latency_p95: of stable, 0 requests < min_samples (1), 1 missing",
     ),
     "stable with few requests": (
         metric("error_rate", max="1.2x"), window(tally(50), tally(49)), 50,
-        "inconclusive", "error_rate: of stable, 49 requests < min_samples (50)",
+        "inconclusive", "error_rate: of stable, 49 requests < min_samples (50), 1 missing",
     ),
     "Prometheus, relative": (
         metric("promql", max="1.5x"), told(3, 2), 1,
@@ -245,21 +245,21 @@ CASES: dict[str, tuple[Metric, AnalysisWindow, int, Verdict, str]] = {
     ),
     "agreement is relative already": (
         metric("agreement", min="1x"), window(tally(5), tally(5), copies(5)), 1,
-        "inconclusive", "agreement: of stable, 0 copies < min_samples (1)",
+        "inconclusive", "agreement: of stable, 0 copies < min_samples (1), 1 missing",
     ),
     "a shift is relative already": (
         metric("prediction_shift", max="1x"),
         window(tally(5, classes={1: 5}), tally(5, classes={1: 5})), 1,
-        "inconclusive", "prediction_shift: of stable, 0 requests < min_samples (1)",
+        "inconclusive", "prediction_shift: of stable, 0 requests < min_samples (1), 1 missing",
     ),
     # --- nothing to go by
     "no requests": (
         metric("error_rate", max=0.01), window(stable=tally(100)), 1,
-        "inconclusive", "error_rate: 0 requests < min_samples (1)",
+        "inconclusive", "error_rate: 0 requests < min_samples (1), 1 missing",
     ),
     "few requests, all failed": (
         metric("error_rate", max=0.01), window(tally(0, 49)), 50,
-        "inconclusive", "error_rate: 49 requests < min_samples (50)",
+        "inconclusive", "error_rate: 49 requests < min_samples (50), 1 missing",
     ),
     "just enough requests": (
         metric("error_rate", max=0.01), window(tally(50)), 50,
@@ -267,15 +267,15 @@ CASES: dict[str, tuple[Metric, AnalysisWindow, int, Verdict, str]] = {
     ),
     "no latencies": (
         metric("latency_p95", max="1s"), window(), 1,
-        "inconclusive", "latency_p95: 0 requests < min_samples (1)",
+        "inconclusive", "latency_p95: 0 requests < min_samples (1), 1 missing",
     ),
     "no copies": (
         metric("agreement", min=0.9), window(tally(10), tally(10)), 1,
-        "inconclusive", "agreement: 0 copies < min_samples (1)",
+        "inconclusive", "agreement: 0 copies < min_samples (1), 1 missing",
     ),
     "few copies": (
         metric("agreement", min=0.9), window(mirror=copies(1, 1, 1)), 4,
-        "inconclusive", "agreement: 3 copies < min_samples (4)",
+        "inconclusive", "agreement: 3 copies < min_samples (4), 1 missing",
     ),
     "no outputs": (
         metric("prediction_shift", max=0.1), window(tally(5), tally(5)), 1,
@@ -283,12 +283,12 @@ CASES: dict[str, tuple[Metric, AnalysisWindow, int, Verdict, str]] = {
     ),
     "no outputs of stable": (
         metric("prediction_shift", max=0.1), window(tally(5, classes={1: 5})), 1,
-        "inconclusive", "prediction_shift: 0 requests < min_samples (1)",
+        "inconclusive", "prediction_shift: 0 requests < min_samples (1), 1 missing",
     ),
     "few outputs of stable": (
         metric("prediction_shift", max=0.1),
         window(tally(9, classes={1: 9}), tally(2, classes={2: 2})), 3,
-        "inconclusive", "prediction_shift: 2 requests < min_samples (3)",
+        "inconclusive", "prediction_shift: 2 requests < min_samples (3), 1 missing",
     ),
     "as in the reference": (
         metric("drift", max=1), drifting(1.0, 400), 1,
@@ -300,7 +300,7 @@ CASES: dict[str, tuple[Metric, AnalysisWindow, int, Verdict, str]] = {
     ),
     "no window yet": (
         metric("drift", max=1), window(tally(5)), 1,
-        "inconclusive", "drift: 0 rows of windows < min_samples (1)",
+        "inconclusive", "drift: 0 rows of windows < min_samples (1), 1 missing",
     ),
     "Prometheus knows nothing": (
         metric("promql", max=1), told(None), 1,
@@ -308,7 +308,7 @@ CASES: dict[str, tuple[Metric, AnalysisWindow, int, Verdict, str]] = {
     ),
     "Prometheus, without requests": (
         metric("promql", max=1), told(0, requests=0), 1,
-        "inconclusive", "promql: 0 requests < min_samples (1)",
+        "inconclusive", "promql: 0 requests < min_samples (1), 1 missing",
     ),
     "no number": (
         metric("promql", max=1), told(math.nan), 1,

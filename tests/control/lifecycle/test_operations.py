@@ -621,7 +621,7 @@ def test_aborting_a_rollout_keeps_its_candidate_for_inspection() -> None:
     assert kinds(change) == [(2, "rollout_aborted"), (2, "aborted")]
 
 
-@pytest.mark.parametrize("by", ["user", "gate", "inconclusive", "step"])
+@pytest.mark.parametrize("by", ["user", "gate", "step"])
 def test_pausing_and_going_on(by: Any) -> None:
     change = paused(ROLLED, MOMENT, by, "why")
     state = state_of(change.situation)
@@ -700,19 +700,20 @@ def test_the_last_look_is_kept_to_be_shown() -> None:
     assert state_of(now).found == (PASS,)
 
 
-def test_an_unsure_look_pauses_and_a_good_one_goes_on() -> None:
+def test_an_unsure_look_waits_and_nobody_is_called() -> None:
+    """At low traffic looks are unsure and sure by turns."""
     change = looked(ROLLED, Moment(AT + 10, GRACE), [UNSURE])
-    assert state_of(change.situation).paused_by == "inconclusive"
-    assert kinds(change) == [(2, "analysis_inconclusive"), (2, "rollout_paused")]
-    change = looked(change.situation, Moment(AT + 20, GRACE), [PASS])
-    assert state_of(change.situation).phase == "running"
-    assert kinds(change) == [(2, "analysis_pass"), (2, "rollout_resumed")]
+    for verdict, at in ((PASS, 20), (UNSURE, 30), (PASS, 40)):
+        assert state_of(change.situation).phase == "running"
+        assert [note.notify for note in change.notes] == [()]
+        change = looked(change.situation, Moment(AT + at, GRACE), [verdict])
+    assert kinds(change) == [(2, "analysis_pass")]
 
 
 def test_a_look_without_measurements_promotes_nothing() -> None:
     change = looked(ROLLED, Moment(AT + 10, GRACE), [])
-    assert state_of(change.situation).phase == "paused"
-    assert kinds(change)[0] == (2, "analysis_inconclusive")
+    assert state_of(change.situation).waiting_since == AT + 10
+    assert kinds(change) == [(2, "analysis_inconclusive")]
 
 
 # The end

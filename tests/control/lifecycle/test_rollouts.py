@@ -95,9 +95,9 @@ MOVES: dict[str, tuple[RolloutState, float, Move | None]] = {
     "paused, a look due": (paused(after(LOOKED, "pass"), "user", "", START + 10), 20, "look"),
     "paused by its gate": (paused(begin(3, HELD, START), "gate", "", START), 1000, None),
     "inconclusive": (after(LOOKED, "inconclusive"), 15, None),
-    "inconclusive, resumed by hand": (
-        resumed(after(LOOKED, "inconclusive"), START + 10), 19, None,
-    ),
+    "inconclusive, a look due": (after(LOOKED, "inconclusive"), 20, "look"),
+    "time of a wait is not held": (after(LONG, "inconclusive", "pass", "pass"), 34.9, None),
+    "held before and after a wait": (after(LONG, "inconclusive", "pass", "pass"), 35, "step"),
     "passes in the step before count for nothing": (
         stepped(after(LOOKED, "pass"), START + 10), 19, None,
     ),
@@ -189,21 +189,27 @@ def test_a_metric_that_was_not_looked_at_keeps_its_counts() -> None:
     assert state.errors == {"promql": 1}
 
 
-def test_an_inconclusive_look_pauses_and_a_pass_resumes() -> None:
+def test_a_rollout_waits_from_an_inconclusive_look_to_one_that_passes() -> None:
     state = after(LOOKED, "inconclusive")
-    assert (state.phase, state.paused_by) == ("paused", "inconclusive")
-    assert state.reason == "error_rate was inconclusive"
-    for verdict in ("inconclusive", "error"):
+    for verdict in ("inconclusive", "error", "inconclusive"):
+        assert (state.phase, state.paused_by, state.waiting_since) == ("running", None, START + 10)
         state = after(state, verdict)
-        assert (state.phase, state.paused_by) == ("paused", "inconclusive")
     state = after(state, "pass")
-    assert (state.phase, state.paused_by, state.reason) == ("running", None, "")
-    assert state.held == 10.0
+    assert (state.phase, state.waiting_since, state.held) == ("running", None, 10.0)
 
 
-def test_a_failed_look_within_the_limit_resumes_nothing() -> None:
+def test_a_failed_look_within_the_limit_ends_a_wait() -> None:
     state = after(begin(3, judged(failure_limit=1), START), "inconclusive", "fail")
-    assert (state.phase, state.paused_by) == ("paused", "inconclusive")
+    assert (state.phase, state.waiting_since, state.held) == ("running", None, 10.0)
+    assert next_move(state, START + 29) is None
+
+
+def test_pauses_and_waits_may_overlap() -> None:
+    state = paused(after(LONG, "inconclusive"), "user", "", START + 12)
+    state = resumed(state, START + 17)
+    assert (state.waiting_since, state.held) == (START + 10, 10.0)
+    state = looked(state, [found("pass")], START + 20)
+    assert (state.waiting_since, state.held, state.since) == (None, 10.0, START + 20)
 
 
 @pytest.mark.parametrize("by", ["user", "gate", "step"])
@@ -214,7 +220,7 @@ def test_no_look_ends_the_pause_of_someone_else(by: Any, verdict: Verdict) -> No
     assert state.verdict == verdict
 
 
-@pytest.mark.parametrize("by", ["user", "gate", "step", "inconclusive"])
+@pytest.mark.parametrize("by", ["user", "gate", "step"])
 def test_a_paused_candidate_that_turns_bad_is_aborted(by: Any) -> None:
     state = after(paused(LOOKED, by, "wait", START), "fail")
     assert (state.phase, state.paused_by) == ("aborted", None)
@@ -243,9 +249,8 @@ def test_looks_do_not_drift(late: float, next_due: float) -> None:
     assert next_move(state, START + next_due) == "look"
 
 
-def test_a_look_that_measured_nothing_pauses() -> None:
-    state = looked(LOOKED, [], START + 10)
-    assert (state.paused_by, state.reason) == ("inconclusive", "nothing was measured")
+def test_a_look_that_measured_nothing_has_the_rollout_wait() -> None:
+    assert looked(LOOKED, [], START + 10).waiting_since == START + 10
 
 
 AGREEING = JUDGED | {"metrics": [{"metric": "agreement", "min": 0.9}]}
@@ -320,5 +325,5 @@ def test_it_is_never_moved_on_without_a_pass_in_the_step(
 
 def test_a_state_from_before_a_field_existed_can_be_read() -> None:
     data = begin(3, HELD, START).to_json()
-    del data["released"], data["found"]
+    del data["released"], data["found"], data["waiting_since"]
     assert RolloutState.from_json(data) == begin(3, HELD, START)

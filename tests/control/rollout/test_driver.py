@@ -285,18 +285,19 @@ def test_one_that_turns_bad_later_is_stopped_too(world: World) -> None:
     assert (world.state().phase, world.state().step) == ("aborted", 1)
 
 
-def test_without_samples_it_pauses_and_goes_on_when_there_are_some(world: World) -> None:
+def test_without_samples_it_waits_and_goes_on_when_there_are_some(world: World) -> None:
     world.rate = 0.0
     world.begin(analysis=analysis())
     wait(world, 1000)
     state = world.state()
-    assert (state.phase, state.paused_by, state.step) == ("paused", "inconclusive", 0)
-    assert state.reason == "error_rate: 0 requests < min_samples (1)"
-    assert len(world.told("rollout_paused")) == 1
+    assert (state.phase, state.step) == ("running", 0) and state.waiting_since is not None
+    (measured,) = state.found
+    assert measured.message == "error_rate: 0 requests < min_samples (1), 1 missing"
+    assert len(world.told("analysis_inconclusive")) == 1
     world.rate = 100.0
     drive(world, over(world))
     assert world.state().phase == "promoted"
-    assert len(world.told("rollout_resumed")) == 1
+    assert not world.told("rollout_paused", "rollout_resumed")
 
 
 def test_a_window_grows_until_a_look_has_a_say_and_begins_anew_then(world: World) -> None:
@@ -307,7 +308,7 @@ def test_a_window_grows_until_a_look_has_a_say_and_begins_anew_then(world: World
         (note.kind.removeprefix("analysis_"), note.data["measurements"][0]["samples"])
         for note in world.told("analysis_pass", "analysis_inconclusive")
     ]
-    # That the second look, in the pause, is as inconclusive as the first one is no news.
+    # That the second look, in the wait, is as inconclusive as the first one is no news.
     assert [verdict for verdict, _ in looks] == ["inconclusive", "pass"] * 2
     for (_, samples), about in zip(looks, [10, 30] * 2, strict=True):
         assert abs(samples - about) <= 2
@@ -649,4 +650,4 @@ def test_before_the_first_window_drift_is_not_known() -> None:
     assert world.state().active and world.state().step == 0
     (found,) = world.state().found
     assert found.verdict == "inconclusive"
-    assert found.message == "drift: 0 rows of windows < min_samples (1)"
+    assert found.message == "drift: 0 rows of windows < min_samples (1), 1 missing"
