@@ -104,7 +104,7 @@ def test_generate_joins_and_infer_refuses(engine: Engine, way: str) -> None:
 @each_way
 def test_errors_and_the_deadline_are_the_last_event(engine: Engine, way: str) -> None:
     found = stream(engine, way, fail=True)
-    assert found[-1] == {"error": "node 'talk' failed: RuntimeError: not today"}
+    assert found[-1]["error"].startswith("node 'talk' failed: RuntimeError: not today (")
     found = stream(engine, way, pause=60, timeout=1_000_000)
     assert "did not answer within 1s" in found[-1]["error"]
 

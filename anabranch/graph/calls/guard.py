@@ -24,6 +24,8 @@ from anabranch.errors import (
     RequestError,
     Unavailable,
 )
+from anabranch.graph.calls.faults import FAULTS
+from anabranch.graph.calls.interrupt import CallInterrupted
 from anabranch.graph.calls.watch import WATCH, LoopCaller
 from anabranch.pulse import PULSE
 
@@ -35,13 +37,16 @@ def translate(node: str, error: BaseException) -> AnabranchError:
     """Return the error that the rest of the engine sees for what a component raised.
 
     Errors that a component may raise on purpose are returned as they are: a RequestError blames the
-    caller. Ctrl-C in the main thread is raised again.
+    caller. Ctrl-C in the main thread is raised again. All others are logged, unless nobody waits
+    for the call.
     """
     if isinstance(error, _ON_PURPOSE):
         return error
     pass_interrupt(error)
     kind, text = type(error).__name__, text_of(error).strip()
-    return NodeError(node, f"{kind}: {text[:500]}" if text else kind)
+    reason = f"{kind}: {text[:500]}" if text else kind
+    place = "" if isinstance(error, CallInterrupted) else FAULTS.note(node, error)
+    return NodeError(node, f"{reason} ({place})" if place else reason)
 
 
 def called(node: str, call: Callable[[], T]) -> T:

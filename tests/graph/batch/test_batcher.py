@@ -330,9 +330,8 @@ def test_only_the_guilty_requests_fail(component: type, poison: list[int]) -> No
         for n, answer in enumerate(answers):
             if n in poison:
                 assert isinstance(answer, InvalidRequest if component is Blame else NodeError)
-                assert (
-                    "kind" in str(answer) or str(answer) == "node 'a' failed: ValueError: a bad row"
-                )
+                failed = "node 'a' failed: ValueError: a bad row ("
+                assert "kind" in str(answer) or str(answer).startswith(failed)
             else:
                 assert numbers([answer]) == [[n + 1]]
         bound = 1 + 2 * 6 * len(poison)
@@ -364,7 +363,8 @@ def test_whoever_is_guilty_nobody_else_fails(good: list[bool]) -> None:
 def test_a_broken_component_is_not_called_more_often_than_without_batching() -> None:
     async def work(w: Work) -> None:
         answers = await asyncio.gather(*(w.ask(n) for n in range(64)), return_exceptions=True)
-        assert {str(answer) for answer in answers} == {"node 'a' failed: RuntimeError: broken"}
+        (text,) = {str(answer) for answer in answers}
+        assert text.startswith("node 'a' failed: RuntimeError: broken (")
         assert len(w.model.calls) <= 64 + 2 * 6
         w.model.calls.clear()
         await asyncio.gather(*(w.ask(n) for n in range(64)), return_exceptions=True)

@@ -111,7 +111,8 @@ def test_too_few_inputs_name_who_failed_and_why(folder: Path) -> None:
                 built.run({"x": X})
             assert str(caught.value) == (
                 "node 'm' failed: 1 of 3 inputs are left, its quorum is 2 "
-                "(node 'a' failed: RuntimeError: no luck; node 'c' failed: RuntimeError: no luck)"
+                "(node 'a' failed: RuntimeError: no luck (quorum_parts.py:8); "
+                "node 'c' failed: RuntimeError: no luck (quorum_parts.py:8))"
             )
 
 
