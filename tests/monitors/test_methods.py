@@ -151,6 +151,27 @@ def test_few_rows_and_features_that_follow_from_others_do_no_harm() -> None:
     assert np.isfinite(one.look(table(x=rows[:50]), 1).score)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("values", [1, 2, 10, 1000])
+def test_equal_numbers_are_no_drift_for_cramer_and_von_mises(values: int) -> None:
+    pytest.importorskip("alibi_detect")
+    from anabranch.monitors.alibi_detect import AlibiDetect
+
+    rng = np.random.default_rng(11)
+    one = fitted(AlibiDetect(), table(x=rng.integers(0, values, (2000, 1)).astype(float)))
+    looks = [
+        one.look(table(x=rng.integers(0, values, (WINDOW, 1)).astype(float)), number)
+        for number in range(1, 31)
+    ]
+    assert all(found.score < 1 for found in looks)
+    if values > 1:
+        drifted = one.look(table(x=np.zeros((WINDOW, 1))), 31)
+        assert drifted.score > 1
+    again = fitted(AlibiDetect(), table(x=np.arange(2000.0)[:, None] % values))
+    same = fitted(AlibiDetect(), table(x=np.arange(2000.0)[:, None] % values))
+    window = table(x=np.arange(float(WINDOW))[:, None] % values)
+    assert again.look(window, 1).features == same.look(window, 1).features
+
+
 def test_alibi_detect_lends_its_tests() -> None:
     pytest.importorskip("alibi_detect")
     from anabranch.monitors.alibi_detect import AlibiDetect
