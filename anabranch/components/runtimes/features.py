@@ -77,6 +77,10 @@ class BoostedTrees:
         if cast(int, node.args.get("threads", 1)) < 1:
             yield ("args", "threads"), "at least one thread is needed"
 
+    def without_shap(self) -> str | None:
+        """Return why the trees have no SHAP values; None if they have."""
+        return None
+
 
 @dataclass(frozen=True)
 class ShapTrees:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
@@ -64,6 +66,15 @@ class XgboostModel(BoostedTrees):
             return cast(Array, at_least_one_row(self._call, matrix))
         except self._xgboost.core.XGBoostError as error:
             raise ValueError(_first_line(error)) from None
+
+    def without_shap(self) -> str | None:
+        """Return why the trees have no SHAP values; None if they have."""
+        try:
+            # Only this tells: a model that was saved has forgotten how its trees were trained.
+            self._details(np.zeros((1, self.features.count), np.float32), pred_contribs=True)
+        except self._xgboost.core.XGBoostError as error:
+            return f"one without SHAP values in XGBoost ({_first_line(error)})"
+        return None
 
     def tree_shap(self, /, **inputs: Array) -> ShapTrees:
         """Return each feature's contribution to the margin of each row, by XGBoost."""

@@ -75,6 +75,9 @@ class TreeShap(Tabular):
         super().load()
         instance = self.model.instance
         if hasattr(instance, "tree_shap"):
+            reason = instance.without_shap()
+            if reason is not None:
+                raise self._misfit(reason)
             self._values = instance.tree_shap
             self.name(instance.features.count, instance.features.names)
         elif hasattr(instance, "estimator"):

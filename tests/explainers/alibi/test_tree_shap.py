@@ -155,6 +155,20 @@ def boosted(cancer, library_name, root):
     return "model.cbm", raw, np.hstack([wrapped["shap_values"][0], base])
 
 
+def test_trees_with_several_values_in_a_leaf_are_refused_at_load(tmp_path):
+    """XGBoost would answer each request with an error of its C++ code."""
+    xgboost = pytest.importorskip("xgboost")
+    x, y = IRIS
+    data = xgboost.DMatrix(x, np.column_stack([y, y]))
+    options = {"multi_strategy": "multi_output_tree", "tree_method": "hist"}
+    xgboost.train(options, data, 3).save_model(tmp_path / "model.ubj")
+    spec = node(type="predictor", runtime="xgboost", model="model.ubj")
+    model = Local(spec, tmp_path, {"x": tensor("FP32", 4)})
+    with pytest.raises(REFUSED, match="the model is one without SHAP values") as raised:
+        explainer(model, tmp_path, "tree_shap")
+    assert "IsMultiTarget" in str(raised.value) and "Stack trace" not in str(raised.value)
+
+
 @pytest.mark.parametrize("runtime", ["xgboost", "lightgbm", "catboost"])
 def test_boosted_trees(cancer, tmp_path, runtime):
     file, raw, values = boosted(cancer, runtime, tmp_path)
