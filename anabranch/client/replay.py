@@ -25,7 +25,7 @@ from anabranch.components.tensors.datatypes import kind_of
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import TIMEOUT
 from anabranch.router.request_log.events import LogEvent, LoggedRequest
-from anabranch.router.request_log.tensors import LoggedTensor, decode_tensor
+from anabranch.router.request_log.tensors import decode_tensor
 from anabranch.router.traffic.agreement import compare
 from anabranch.router.traffic.explaining import EXPLAIN
 from anabranch.specs.models import Compare
@@ -122,19 +122,12 @@ def prepare(event: LogEvent | None) -> ReplayRequest | Skipped:
 
 
 def _encoded(id: str, request: LoggedRequest) -> tuple[bytes, int | None]:
-    """A request's body: binary, but for texts, which components would get as bytes then."""
+    """A request's body, whose tensors are binary."""
     parameters = {name: value for name, value in request.parameters.items()
                   if name not in _LEFT_OUT}  # fmt: skip
     asked = tuple(output.name for output in request.outputs)
     inputs = {tensor.name: decode_tensor(tensor) for tensor in request.inputs}
-    binary = not any(tensor.is_text for tensor in request.inputs) or not _is_json(request.inputs)
-    if not binary:
-        parameters["binary_data_output"] = True
-    return wire.encode(wire.Request(f"replay-{id}", parameters, asked), inputs, binary)
-
-
-def _is_json(tensors: list[LoggedTensor]) -> bool:
-    return all(tensor.encoding is None for tensor in tensors)
+    return wire.encode(wire.Request(f"replay-{id}", parameters, asked), inputs, binary=True)
 
 
 async def replay(

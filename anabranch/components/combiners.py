@@ -16,6 +16,7 @@ from anabranch.components.contract import DEFAULT_OUTPUT
 from anabranch.components.registry import Finding, register
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import kind_of
+from anabranch.components.tensors.texts import as_raw
 from anabranch.components.tensors.types import (
     Args,
     TypeConflict,
@@ -175,8 +176,8 @@ def _names(names: Iterable[str]) -> str:
 class Vote(_Elementwise):
     """Computes the most frequent label of each element.
 
-    Takes whole numbers, BOOL or BYTES of one shape; gives the inputs' common datatype. Where labels
-    tie, the first label in the order of the inputs wins.
+    Takes whole numbers, BOOL or BYTES of one shape; gives the inputs' common datatype. ``str`` and
+    its UTF-8 are the same label. Where labels tie, the first one in the order of the inputs wins.
     """
 
     name = "vote"
@@ -193,7 +194,8 @@ class Vote(_Elementwise):
         """Return the most frequent label of each element."""
         dtype = self.agreed(inputs)
         stacked = np.stack([array.astype(dtype, copy=False) for array in inputs])
-        votes = np.stack([(stacked == one).sum(axis=0) for one in stacked])
+        labels = as_raw(stacked) if dtype.kind == "O" else stacked
+        votes = np.stack([(labels == one).sum(axis=0) for one in labels])
         chosen = np.expand_dims(votes.argmax(axis=0), 0)
         return np.take_along_axis(stacked, chosen, axis=0)[0, ...]
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 from pydantic import BaseModel
 
@@ -134,13 +134,22 @@ class Graph:
         graph._monitors = body.get("monitors", {})
         return graph
 
-    def input(self, name: str, datatype: str, shape: Sequence[int]) -> Self:
+    def input(
+        self,
+        name: str,
+        datatype: str,
+        shape: Sequence[int],
+        content: Literal["text", "raw"] = "text",
+    ) -> Self:
         """Declare an input: a tensor that every request must carry.
 
         ``datatype`` is one of the Open Inference Protocol, such as FP32; -1 in ``shape`` stands for
-        any size.
+        any size. BYTES reach components as ``str``, or as ``bytes`` where ``content`` is "raw".
         """
-        return self._put(self._inputs, name, {"datatype": datatype, "shape": list(shape)}, "input")
+        spec = {"datatype": datatype, "shape": list(shape)}
+        if content != "text":
+            spec["content"] = content
+        return self._put(self._inputs, name, spec, "input")
 
     def output(self, name: str, source: str) -> Self:
         """Declare an output of the graph, from a graph input, a node, or ``node.output``."""

@@ -24,6 +24,7 @@ from anabranch.graph.execute.executor import HeadExecutor, SegmentCall
 from anabranch.graph.execute.nodes import load_nodes, unload_nodes
 from anabranch.graph.explain.answers import chosen
 from anabranch.graph.explain.explainer import Explaining
+from anabranch.graph.plan.contents import convert_input
 from anabranch.graph.plan.plan import Plan
 from anabranch.specs.excerpts import hint
 
@@ -130,8 +131,10 @@ def checked_inputs(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Array]:
         if name not in inputs:
             raise InvalidRequest(f"input {name!r} ({spec}) is missing")
         array = to_array(inputs[name])
-        reason = matches(spec, array)
+        reason = matches(spec.tensor, array)
         if reason is not None:
             raise InvalidRequest(f"input {name!r}: {reason}")
+        if spec.datatype == "BYTES":
+            array = convert_input(name, spec.content, array)
         arrays[name] = protect(array)
     return arrays

@@ -22,12 +22,13 @@ from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
 from anabranch.errors import DeadlineExceeded, InvalidRequest
 from anabranch.graph.batch.batching import PRIORITY, level
 from anabranch.graph.calls.stepping import Started, in_task
+from anabranch.graph.plan.contents import as_declared, contents_of
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import RequestLimits
 from anabranch.router.output_size import check_outputs
 from anabranch.specs.excerpts import hint, listing
-from anabranch.specs.models import Compare, TensorSpec
+from anabranch.specs.models import Compare, InputSpec, TensorSpec
 from anabranch.telemetry.trace import Trace
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -94,7 +95,11 @@ class Head(Protocol):
 
 
 class InferenceRequest(Struct):
-    """A decoded request. BYTES tensors are arrays of ``object`` that hold ``str`` or ``bytes``."""
+    """A decoded request.
+
+    BYTES tensors are arrays of ``object`` that hold ``str``, or all ``bytes`` where an element is
+    no UTF-8; ``InferenceCore.check`` gives them the form that the graph declares.
+    """
 
     inputs: Mapping[str, Array]
     outputs: tuple[str, ...] = ()
@@ -183,6 +188,7 @@ class InferenceCore:
         self._expected = {
             n: (to_dtype(spec.datatype), spec.shape) for n, spec in signature.inputs.items()
         }
+        self._contents = contents_of(signature.inputs)
         self._types = {n: spec for n, spec in signature.outputs.items() if spec is not None}
 
     async def infer(self, request: InferenceRequest) -> InferenceResponse:
@@ -255,9 +261,12 @@ class InferenceCore:
     def check(self, request: InferenceRequest, most: float | None = None) -> float:
         """Return how long the request may take, in seconds; InvalidRequest if it is not taken.
 
-        That is ``most``, the graph's time if left out, or less if the request asks for less.
+        Inputs of BYTES become ``str`` or ``bytes``, as the graph declares them. The time is
+        ``most``, the graph's time if left out, or less if the request asks for less.
         """
         self._check_inputs(request.inputs)
+        if self._contents:
+            request.inputs = as_declared(self._contents, request.inputs)
         if request.outputs:
             self._check_outputs(request.outputs)
         if not request.parameters:
@@ -346,7 +355,7 @@ class InferenceCore:
             self.name,
             versions or (self.version,),
             PLATFORM,
-            tuple(_metadata(name, spec) for name, spec in self._signature.inputs.items()),
+            tuple(_metadata(name, one.tensor) for name, one in self._signature.inputs.items()),
             tuple(_metadata(name, spec) for name, spec in known),
         )
 
@@ -358,7 +367,7 @@ def context_of(request: InferenceRequest, deadline: float) -> Context:
     )
 
 
-def _wrong_type(name: str, spec: TensorSpec, array: Array) -> str:
+def _wrong_type(name: str, spec: InputSpec, array: Array) -> str:
     given = f"{to_datatype(array.dtype)}{list(array.shape)}"
     return f"input {name!r} must be {spec}, got {given}"
 

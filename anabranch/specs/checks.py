@@ -22,6 +22,7 @@ from anabranch.specs.models import (
     Condition,
     GraphName,
     InferenceGraph,
+    InputSpec,
     Monitor,
     Node,
     NodeBase,
@@ -29,7 +30,6 @@ from anabranch.specs.models import (
     Serving,
     Source,
     Telemetry,
-    TensorSpec,
 )
 from anabranch.specs.rules import broken_rules
 from anabranch.specs.units import Duration
@@ -39,7 +39,7 @@ MAX_EXPLAINED = 20_000
 """With more mistakes than this they are only counted: listing them takes memory for all of them."""
 T = TypeVar("T")
 _NAME: TypeAdapter[str] = TypeAdapter(GraphName)
-_INPUT = TypeAdapter(TensorSpec)
+_INPUT = TypeAdapter(InputSpec)
 _NODE: TypeAdapter[NodeBase] = TypeAdapter(Node)
 _OUTPUT: TypeAdapter[str] = TypeAdapter(Source)
 _DURATION = TypeAdapter(Duration)
@@ -60,7 +60,7 @@ class Partial:
     """
 
     name: str | None = None
-    inputs: Mapping[str, TensorSpec] = field(default_factory=dict)
+    inputs: Mapping[str, InputSpec] = field(default_factory=dict)
     nodes: Mapping[str, NodeBase] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
     timeout: Duration | None = None

@@ -28,6 +28,7 @@ Datatype = Literal[
     "FP16", "FP32", "FP64", "BF16", "BYTES",
 ]  # fmt: skip
 """Tensor datatypes of the Open Inference Protocol."""
+DATATYPES = frozenset(get_args(Datatype))
 
 GRAPH_NAME = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
 NODE_NAME = r"^[A-Za-z_][-A-Za-z0-9_]{0,62}$"
@@ -149,6 +150,26 @@ class TensorSpec(Model):
 
     def __str__(self) -> str:
         return f"{self.datatype}[{', '.join(str(size) for size in self.shape)}]"
+
+
+class InputSpec(Model):
+    """The type of a graph's input."""
+
+    datatype: Datatype
+    """Datatype of every element."""
+    shape: tuple[Dimension, ...] = Field(max_length=16, strict=False)
+    """Size of each dimension; -1 stands for any size."""
+    content: Literal["text", "raw"] = "text"
+    """Content of BYTES: text in UTF-8, which components get as `str` and other bytes are refused
+    for, or raw bytes, which components get as `bytes`."""
+
+    @property
+    def tensor(self) -> TensorSpec:
+        """The type of the tensor that components get."""
+        return TensorSpec(datatype=self.datatype, shape=self.shape)
+
+    def __str__(self) -> str:
+        return str(self.tensor)
 
 
 class Resources(Model):
@@ -605,7 +626,7 @@ class Metadata(Model):
 class Spec(Model):
     """The graph itself."""
 
-    inputs: dict[TensorName, TensorSpec] = Field(min_length=1)
+    inputs: dict[TensorName, InputSpec] = Field(min_length=1)
     """Tensors that every request must carry, by name."""
     nodes: dict[NodeName, Node] = Field(min_length=1)
     """Nodes by name."""

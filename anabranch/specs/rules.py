@@ -13,7 +13,7 @@ from typing import Any
 
 from anabranch.specs.excerpts import nearest, quoted_all
 from anabranch.specs.messages import Said, guess_type
-from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES
+from anabranch.specs.models import BUILTIN_FIELD, DATATYPES, NODE_TYPES
 from anabranch.specs.monitor_rules import monitor_rules
 from anabranch.specs.request_log_rules import request_log_rules
 from anabranch.specs.rollout_rules import rollout_rules
@@ -46,6 +46,8 @@ def broken_rules(data: Any) -> Iterator[Said]:
     nodes = as_map(spec.get("nodes"))
     yield from under(("spec",), _positive_timeout(spec))
     yield from under(("spec",), _scaled(spec))
+    for name, tensor in as_map(spec.get("inputs")).items():
+        yield from under(("spec", "inputs", name), _content(as_map(tensor)))
     for name, node in nodes.items():
         yield from under(("spec", "nodes", name), _name(name, as_map(spec.get("inputs"))))
         yield from under(("spec", "nodes", name), _node(as_map(node)))
@@ -54,6 +56,12 @@ def broken_rules(data: Any) -> Iterator[Said]:
     yield from under(("spec",), monitor_rules(spec))
     yield from under(("spec", "telemetry", "requests"), request_log_rules(spec))
     yield from under(("spec", "serving"), serving_rules(spec))
+
+
+def _content(tensor: Map) -> Iterator[Said]:
+    datatype = tensor.get("datatype")
+    if "content" in tensor and isinstance(datatype, str) and datatype in DATATYPES - {"BYTES"}:
+        yield ("content",), f"has no meaning for {datatype}; only BYTES are text or raw"
 
 
 def _name(name: str, inputs: Map) -> Iterator[Said]:

@@ -157,6 +157,11 @@ def test_weights_by_name_follow_parameters_or_sources(node):
     assert listed.call([np.array(0.0), np.array(4.0)]) == 3
 
 
+def test_vote_takes_a_text_and_its_utf_8_for_one_label(node):
+    inputs = [np.array([label], object) for label in ("a", "é", "é".encode(), b"\xff")]
+    assert combine(node, "vote", inputs).tolist() == ["é"]
+
+
 @pytest.mark.parametrize("strategy", ["mean", "max", "vote"])
 def test_shapes_must_be_equal(node, strategy):
     arrays = [np.zeros((2, 3), int), np.zeros((2, 1), int)]

@@ -31,7 +31,7 @@ from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
-from anabranch.specs.models import Compare, TensorSpec
+from anabranch.specs.models import Compare, InputSpec, TensorSpec
 
 Step = Callable[[Mapping[str, Any], Context], Awaitable[dict[str, Any]]]
 
@@ -101,7 +101,7 @@ def make_signature(
     routers: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Signature:
     types = {
-        name: TensorSpec(datatype=datatype, shape=shape)
+        name: InputSpec(datatype=datatype, shape=shape)
         for name, (datatype, shape) in (inputs or {"x": ("FP32", (-1, 2))}).items()
     }
     outputs = {"doubled": TensorSpec(datatype="FP32", shape=(-1, 2)), "rows": None}

@@ -20,6 +20,7 @@ from anabranch.components.runtimes.features import (
     numeric,
 )
 from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.texts import as_text
 from anabranch.specs.models import Predictor
 
 _FORMATS = {".cbm": "cbm", ".json": "json"}
@@ -111,12 +112,8 @@ def _kind(method: str, loss: str) -> str:
 
 def _with_texts(matrix: Array, columns: list[int]) -> Array:
     """Return the matrix with ``str`` in the columns of categories, numbers elsewhere."""
-    mixed = matrix.astype(object)
+    mixed = as_text(matrix).astype(object)
     for index in range(mixed.shape[1]):
-        convert = _text if index in columns else float
+        convert = str if index in columns else float
         mixed[:, index] = [convert(value) for value in mixed[:, index]]
     return mixed
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -17,6 +17,7 @@ from anabranch.components.runtimes.signatures import checked, no_method, no_mode
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.components.tensors.model_types import ModelTensor, model_tensor
+from anabranch.components.tensors.texts import as_text
 from anabranch.specs.excerpts import hint
 from anabranch.specs.models import NodeBase, Predictor, TensorSpec
 
@@ -149,13 +150,10 @@ def _is_map(kind: str) -> bool:
 
 
 def _fed(array: Array) -> Array:
-    """Return texts as ``str``, which ONNX Runtime needs; raise ValueError for BF16."""
+    """Return an array as ONNX Runtime takes it; raise ValueError for BF16, and for raw bytes."""
     if array.dtype == BF16:
         raise ValueError("an input is BF16, which ONNX Runtime's Python does not pass on: cast it")
-    if array.dtype.kind not in "OS":
-        return array
-    texts = [text.decode() if isinstance(text, bytes) else text for text in array.flat]
-    return np.array(texts, dtype=object).reshape(array.shape)
+    return as_text(array)
 
 
 def _matrix(rows: list[dict[Any, float]]) -> Array:

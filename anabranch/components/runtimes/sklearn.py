@@ -18,6 +18,7 @@ from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.signatures import no_model
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import BF16
+from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, Types
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import NodeBase, Predictor
@@ -90,7 +91,7 @@ class SklearnModel:
         if self._features is not None:
             self._check_features(array)
         # scikit-learn takes BF16 for texts; FP32 holds the same numbers.
-        return self._call(array.astype(np.float32) if array.dtype == BF16 else array)
+        return self._call(array.astype(np.float32) if array.dtype == BF16 else as_text(array))
 
     def _check_features(self, array: Array) -> None:
         if array.ndim != 2 or array.shape[1] != self._features:

@@ -41,7 +41,8 @@ class Draft:
     def type_of(self, ref: Ref) -> TensorSpec | None:
         """The type of what ``ref`` names; None where it is not known."""
         if ref.node is None:
-            return self.source.inputs.get(str(ref.output))
+            found = self.source.inputs.get(str(ref.output))
+            return None if found is None else found.tensor
         node = self.nodes.get(ref.node)
         if node is None or node.outputs is None:
             return None

@@ -18,7 +18,7 @@ from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
 from anabranch.graph.plan.plan import Plan, PlannedNode, Ref
 from anabranch.graph.plan.vertices import vertex_of
 from anabranch.specs.excerpts import listing
-from anabranch.specs.models import Explainer, TensorSpec
+from anabranch.specs.models import Explainer
 
 Mistake = tuple[FieldPath, str]
 
@@ -46,7 +46,7 @@ def check_explainers(draft: Draft) -> Draft:
 
 
 def received_by(
-    nodes: Mapping[str, PlannedNode], inputs: Mapping[str, TensorSpec], spec: Explainer
+    nodes: Mapping[str, PlannedNode], inputs: Collection[str], spec: Explainer
 ) -> Mapping[str, Ref]:
     """Return the sources of the explained model's inputs: the explained node's, or graph inputs.
 

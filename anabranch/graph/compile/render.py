@@ -8,7 +8,7 @@ from typing import Any
 from anabranch.graph.compile.explainers import explained_part
 from anabranch.graph.plan.plan import Plan, PlannedMonitor, PlannedNode, Ref, Segment
 from anabranch.graph.plan.vertices import vertex_of
-from anabranch.specs.models import TensorSpec
+from anabranch.specs.models import InputSpec, TensorSpec
 
 SHAPES = {
     "transformer": ("[", "]"),
@@ -131,7 +131,7 @@ def _title(segment: Segment) -> str:
     return ", ".join([segment.name, *(f"{key} {value}" for key, value in asked.items())])
 
 
-def _label(name: str, spec: TensorSpec) -> str:
+def _label(name: str, spec: InputSpec) -> str:
     return _quoted(f"{name}: {spec}")
 
 

@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from anabranch.errors import Problem
-from anabranch.specs.models import Monitor, NodeBase, Resources, Scaling, Telemetry, TensorSpec
+from anabranch.specs.models import (
+    InputSpec,
+    Monitor,
+    NodeBase,
+    Resources,
+    Scaling,
+    Telemetry,
+    TensorSpec,
+)
 
 EXPLAIN_TIMEOUT_S = 60.0
 """Default of an explainer's ``timeout``, in seconds."""
@@ -91,7 +99,7 @@ class Signature:
     ``outputs`` holds None for an output of unknown type; ``timeout`` is in seconds.
     """
 
-    inputs: Mapping[str, TensorSpec]
+    inputs: Mapping[str, InputSpec]
     outputs: Mapping[str, TensorSpec | None]
     timeout: float
     explainers: Mapping[str, ExplainerTerms] = field(default_factory=dict)
@@ -108,7 +116,7 @@ class Plan:
     """A compiled graph. ``segments[0]`` is the head. ``nodes`` is in order of evaluation."""
 
     name: str
-    inputs: Mapping[str, TensorSpec]
+    inputs: Mapping[str, InputSpec]
     nodes: Mapping[str, PlannedNode]
     outputs: Mapping[str, Ref]
     output_types: Mapping[str, TensorSpec | None]
@@ -145,7 +153,8 @@ class Plan:
     def type_of(self, ref: Ref) -> TensorSpec | None:
         """Return the type of a resolved source; None if it is unknown."""
         if ref.node is None:
-            return self.inputs.get(str(ref.output))
+            found = self.inputs.get(str(ref.output))
+            return None if found is None else found.tensor
         outputs = self.nodes[ref.node].outputs if ref.node in self.nodes else None
         if outputs is None:
             return None

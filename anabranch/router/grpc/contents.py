@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from anabranch.components.tensors.texts import decoded, filled
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array, OutputTensor
 from anabranch.router.grpc import wire
@@ -78,6 +79,8 @@ def _array(header: Header, contents: Message, elements: Any, dtype: np.dtype[Any
         return _narrow(header, elements, dtype)
     if header.datatype in _FLOATS:
         return _floats(header.datatype, contents, dtype)
+    if header.datatype == "BYTES":
+        return filled(decoded(list(elements)), (len(elements),))
     array: Array = np.empty(len(elements), dtype)
     array[:] = list(elements)
     return array

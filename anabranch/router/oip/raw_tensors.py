@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
+from anabranch.components.tensors.texts import decoded, filled
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array
 from anabranch.router.errors import UnencodableOutput
@@ -31,8 +32,9 @@ def decode_raw(header: Header, data: Buffer, limits: RequestLimits) -> Array:
     """Return raw bytes as an array of the datatype and shape that the header says.
 
     The array can be written to. It shares the memory of ``data`` where that can be written to and
-    is aligned; else it is a copy. BYTES elements are ``bytes``. Raises TooLarge for a shape over
-    the limits, and InvalidRequest where the bytes are not what the header says.
+    is aligned; else it is a copy. BYTES elements are ``str``, or all ``bytes`` where any of them is
+    no UTF-8. Raises TooLarge for a shape over the limits, and InvalidRequest where the bytes are
+    not what the header says.
     """
     dtype = dtype_of(header)
     size = size_of(header, limits)
@@ -65,9 +67,7 @@ def _check_bools(header: Header, data: Buffer) -> None:
 
 def single_bytes(data: Buffer, shape: list[int]) -> Array:
     """Return bytes as a BYTES tensor of one element, of a shape of nothing but 1."""
-    array = np.empty(1, object)
-    array[0] = bytes(data)
-    return array.reshape(shape)
+    return filled(decoded([bytes(data)]), tuple(shape))
 
 
 def _decode_bytes(header: Header, data: Buffer, size: int) -> Array:
@@ -77,9 +77,7 @@ def _decode_bytes(header: Header, data: Buffer, size: int) -> Array:
             f"input {header.name!r} of BYTES{header.shape} takes at least {size * _LENGTH.size} "
             f"raw bytes, there are {len(whole)}"
         )
-    array = np.empty(size, object)
-    array[:] = _split(header, whole, size)
-    return array.reshape(header.shape)
+    return filled(decoded(_split(header, whole, size)), tuple(header.shape))
 
 
 def _split(header: Header, data: bytes, size: int) -> list[bytes]:

@@ -5,8 +5,7 @@ row-major order. ``encoding`` says where ``data`` is something else than the ele
 
 | encoding | data |
 |---|---|
-| | numbers, booleans, or strings that came as text |
-| ``utf-8`` | strings that came as bytes, as over gRPC and in binary tensors |
+| | numbers, booleans, or texts |
 | ``base64`` | one string: the raw form of the tensor (see ``router.raw``) in base64 |
 
 Base64 carries what JSON cannot: NaN and the infinities, and bytes that are no text. A tensor
@@ -23,6 +22,7 @@ import msgspec
 import numpy as np
 
 from anabranch.components.tensors.datatypes import kind_of
+from anabranch.components.tensors.texts import as_text
 from anabranch.errors import InvalidRequest
 from anabranch.router.core import Array
 from anabranch.router.limits import RequestLimits
@@ -31,7 +31,7 @@ from anabranch.router.oip.raw_tensors import decode_raw, raw_buffer
 from anabranch.router.oip.tensor_header import Header
 from anabranch.router.request_log.entries import KeptTensor
 
-UTF8, BASE64 = "utf-8", "base64"
+BASE64 = "base64"
 # The shortest text that names this number among those of 32 bits names, read with 64 bits and then
 # rounded to 32, its neighbour. It is the only one: all were tried.
 _AMBIGUOUS = np.float32(7.038531e-26)
@@ -54,11 +54,6 @@ class LoggedTensor(msgspec.Struct):
     def is_hidden(self) -> bool:
         """Whether its data was not logged."""
         return self.redacted or self.omitted
-
-    @property
-    def is_text(self) -> bool:
-        """Whether its elements came as strings of JSON."""
-        return self.datatype == "BYTES" and self.encoding is None
 
 
 def encode_tensor(tensor: KeptTensor) -> dict[str, Any]:
@@ -93,15 +88,10 @@ def _numbers(flat: Array) -> dict[str, Any]:
 
 
 def _texts(array: Array) -> dict[str, Any]:
-    elements = array.ravel().tolist()
-    if all(isinstance(element, str) for element in elements):
-        return {"data": elements}
-    if all(isinstance(element, bytes) for element in elements):
-        try:
-            return {"data": [element.decode() for element in elements], "encoding": UTF8}
-        except UnicodeDecodeError:
-            pass
-    return _raw(array, "BYTES")
+    try:
+        return {"data": as_text(array).ravel().tolist()}
+    except ValueError:
+        return _raw(array, "BYTES")
 
 
 def _raw(array: Array, datatype: str) -> dict[str, Any]:
@@ -118,12 +108,7 @@ def decode_tensor(tensor: LoggedTensor) -> Array:
         raise InvalidRequest(f"tensor {tensor.name!r} has a size below 0")
     if tensor.encoding == BASE64:
         return decode_raw(header, _bytes(tensor.name, tensor.data), _LIMITS)
-    array = decode_elements(header, bytes(tensor.data), _LIMITS)
-    if tensor.encoding == UTF8 and tensor.datatype == "BYTES":
-        flat: Array = np.empty(array.size, object)
-        flat[:] = [element.encode() for element in array.ravel().tolist()]
-        return flat.reshape(array.shape)
-    return array
+    return decode_elements(header, bytes(tensor.data), _LIMITS)
 
 
 def _bytes(name: str, data: msgspec.Raw) -> bytes:

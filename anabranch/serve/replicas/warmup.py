@@ -15,7 +15,7 @@ from anabranch.router.core import Array, Head, InferenceCore, InferenceRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_request
 from anabranch.serve.replicas.base import StartError
-from anabranch.specs.models import TensorSpec, Warmup
+from anabranch.specs.models import InputSpec, Warmup
 
 
 async def warm_up(head: Head, plan: Plan, warmup: Warmup, root: Path) -> None:
@@ -36,7 +36,7 @@ async def warm_up(head: Head, plan: Plan, warmup: Warmup, root: Path) -> None:
         raise StartError(f"warmup: {error}") from None
 
 
-def _request(inputs: Mapping[str, TensorSpec], warmup: Warmup, root: Path) -> InferenceRequest:
+def _request(inputs: Mapping[str, InputSpec], warmup: Warmup, root: Path) -> InferenceRequest:
     if warmup.data is None:
         return InferenceRequest({n: _zeros(spec, warmup.rows) for n, spec in inputs.items()})
     try:
@@ -46,7 +46,7 @@ def _request(inputs: Mapping[str, TensorSpec], warmup: Warmup, root: Path) -> In
     return decode_request(body, RequestLimits())
 
 
-def _zeros(spec: TensorSpec, rows: int) -> Array:
+def _zeros(spec: InputSpec, rows: int) -> Array:
     """A tensor of zeros, or of empty texts; dimensions that may have any size get ``rows``."""
     shape = tuple(rows if size < 0 else size for size in spec.shape)
     if spec.datatype == "BYTES":

@@ -29,6 +29,7 @@ from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
+from anabranch.specs.models import InputSpec
 from anabranch.telemetry.trace import Trace
 from tests.router.conftest import StepHead, double, make_arms, serving
 
@@ -197,8 +198,10 @@ async def echo(inputs, context):
 def mirror():
     """A graph that returns what it is sent, in a tensor of each datatype."""
     types = {name: typed(array.dtype, array.shape) for name, array in TENSORS.items()}
+    inputs = {name: InputSpec(**one.model_dump()) for name, one in types.items()}
+    signature = Signature(inputs, types, 60)
     arms = Arms("mirror", lambda revision: StepHead(echo), RequestLimits())
-    arms.apply(RoutingTable("mirror", 1, 1, {1: 100.0}, revisions={1: Signature(types, types, 60)}))
+    arms.apply(RoutingTable("mirror", 1, 1, {1: 100.0}, revisions={1: signature}))
     with serving(GraphApp(arms)) as url:
         yield url
 

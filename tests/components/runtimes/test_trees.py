@@ -176,7 +176,7 @@ def test_catboost_takes_categories_as_texts(predictor):
     ).call(**columns)
     np.testing.assert_array_equal(found, probabilities[:2])
     assert predictor("catboost", "mixed.cbm").call(x=matrix[:0]).shape == (0,)
-    with pytest.raises(ValueError, match="could not convert string to float: b'many'"):
+    with pytest.raises(ValueError, match="could not convert string to float: 'many'"):
         predictor("catboost", "mixed.cbm").call(x=np.array([["a", b"many"]], dtype=object))
 
 

@@ -15,11 +15,11 @@ from anabranch.control.store.store import Store, Stored
 from anabranch.control.traffic.tables import Catalogue, Find, Outline, build, first, grace, policy
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.table import RoutingTable
-from anabranch.specs.models import Rollout, TensorSpec, Traffic
+from anabranch.specs.models import InputSpec, Rollout, Traffic
 
 
 def outline(number: int, **traffic: Any) -> Outline:
-    shape = TensorSpec(datatype="FP32", shape=[-1, number])
+    shape = InputSpec(datatype="FP32", shape=[-1, number])
     return Outline(Signature({"x": shape}, {}, 1.0), Traffic.model_validate(traffic), False)
 
 

@@ -122,7 +122,7 @@ def read(output: Any, raw: Any, is_typed: bool) -> Any:
         ("UINT16", [0, 2**16 - 1]),
         ("UINT32", [0, 2**32 - 1]),
         ("UINT64", [0, 2**64 - 1]),
-        ("BYTES", [b"\0", b"a\0"]),
+        ("BYTES", [b"\0", b"\xff"]),
     ],
 )
 def test_the_ends_of_each_range(datatype: str, values: list[Any]) -> None:

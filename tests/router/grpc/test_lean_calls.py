@@ -24,7 +24,7 @@ from anabranch.router.grpc.messages import InferRequest, path
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
-from anabranch.specs.models import TensorSpec
+from anabranch.specs.models import InputSpec
 from anabranch.telemetry.sampling import Sampler
 from tests.examples import examples
 from tests.router.conftest import StepHead, make_arms, make_signature, make_table, uvloop_running
@@ -71,8 +71,8 @@ def make_echo(idempotent: bool = False) -> Arms:
     sampler = Sampler(0.0, exported=True)
     arms = Arms("demo", lambda revision: StepHead(echo), LIMITS, sampler=sampler)
     inputs = {
-        "x": TensorSpec(datatype="FP32", shape=(-1, 2)),
-        "text": TensorSpec(datatype="BYTES", shape=(-1,)),
+        "x": InputSpec(datatype="FP32", shape=(-1, 2)),
+        "text": InputSpec(datatype="BYTES", shape=(-1,)),
     }
     signature = Signature(
         inputs,

@@ -36,9 +36,7 @@ def test_every_bit_comes_back(drawn: tuple[str, Any]) -> None:
     datatype, array = drawn
     found = again(logged(datatype, array))
     assert same_bits(found, array)
-    kinds = set(map(type, array.ravel().tolist()))
-    if datatype == "BYTES" and len(kinds) == 1:
-        assert set(map(type, found.ravel().tolist())) == kinds
+    assert found.dtype != object or len(set(map(type, found.ravel().tolist()))) <= 1
 
 
 @pytest.mark.parametrize("datatype", ["FP16", "BF16"])
@@ -70,8 +68,9 @@ def test_what_can_be_read_is_plain() -> None:
         "name": "x", "datatype": "FP32", "shape": [1, 2], "data": [0.1, 2.0],
     }  # fmt: skip
     assert logged("BYTES", np.array(["é"], object))["data"] == ["é"]
-    came_as_bytes = logged("BYTES", np.array(["é".encode()], object))
-    assert (came_as_bytes["data"], came_as_bytes["encoding"]) == (["é"], "utf-8")
+    assert logged("BYTES", np.array(["é".encode()], object)) == logged(
+        "BYTES", np.array(["é"], object)
+    )
     no_text = logged("BYTES", np.array([b"\xff"], object))
     assert (no_text["data"], no_text["encoding"]) == ("AQAAAP8=", "base64")
 

@@ -20,6 +20,7 @@ from anabranch.components.runtimes.torch.devices import choose
 from anabranch.components.runtimes.torch.memory import in_memory
 from anabranch.components.runtimes.torch.runtime import DTYPES
 from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, TypeConflict, Types
 from anabranch.specs.models import NodeBase, Predictor
 
@@ -140,7 +141,7 @@ def _as_texts(inputs: dict[str, Array]) -> list[str]:
     (array,) = inputs.values()
     if array.dtype.kind not in "OSU" or array.ndim != 1 or not len(array):
         raise ValueError(f"texts must be BYTES of shape [rows], at least one, got {array.shape}")
-    return [one.decode() if isinstance(one, bytes) else str(one) for one in array]
+    return [str(text) for text in as_text(array).tolist()]
 
 
 def _most(context: Context) -> int | None:

@@ -12,6 +12,7 @@ from anabranch.components.runtimes.signatures import checked, named_outputs, ord
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import to_datatype
 from anabranch.components.tensors.model_types import ModelTensor, model_tensor
+from anabranch.components.tensors.texts import as_text
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Predictor, TensorSpec
 
@@ -76,12 +77,18 @@ def _columns(pandas: Any, node: Predictor, there: Sequence[Any]) -> Convert:
     """
     _check_types(there)
     labels = [number if one.name is None else one.name for number, one in enumerate(there)]
+    forms = {
+        label: _as_it_is if one.type is one.type.binary else as_text
+        for one, label in zip(there, labels, strict=True)
+    }
     if len(node.inputs) == 1 and (len(there) > 1 or plain(str(labels[0])) not in node.inputs):
-        return lambda inputs: _from_matrix(pandas, labels, next(iter(inputs.values())))
+        return lambda inputs: _from_matrix(pandas, forms, next(iter(inputs.values())))
     by_input = _matched(node, there, labels)
 
     def convert(inputs: Mapping[str, Array]) -> Any:
-        columns = {label: _column(inputs[key], key) for key, label in by_input.items()}
+        columns = {
+            label: forms[label](_column(inputs[key], key)) for key, label in by_input.items()
+        }
         return pandas.DataFrame(columns)
 
     return convert
@@ -109,15 +116,16 @@ def _matched(node: Predictor, there: Sequence[Any], labels: Sequence[Any]) -> di
     return {name: label for name, label in known.items() if name in node.inputs}
 
 
-def _from_matrix(pandas: Any, labels: Sequence[Any], array: Array) -> Any:
-    if array.ndim == len(labels) == 1:
+def _from_matrix(pandas: Any, forms: Mapping[Any, Callable[[Array], Array]], array: Array) -> Any:
+    if array.ndim == len(forms) == 1:
         array = array[:, None]
-    if array.ndim != 2 or array.shape[1] != len(labels):
+    if array.ndim != 2 or array.shape[1] != len(forms):
         raise ValueError(
-            f"shape {list(array.shape)}, expected {[-1, len(labels)]}: a column for each of "
-            f"{listing(map(str, labels))}"
+            f"shape {list(array.shape)}, expected {[-1, len(forms)]}: a column for each of "
+            f"{listing(map(str, forms))}"
         )
-    return pandas.DataFrame({label: _texts(array[:, index]) for index, label in enumerate(labels)})
+    columns = zip(forms.items(), array.T, strict=True)
+    return pandas.DataFrame({label: form(column) for (label, form), column in columns})
 
 
 def _column(array: Array, name: str) -> Array:
@@ -125,23 +133,11 @@ def _column(array: Array, name: str) -> Array:
         array = array[:, 0]
     if array.ndim != 1:
         raise ValueError(f"input {name!r} has shape {list(array.shape)}, expected [-1] or [-1, 1]")
-    return _texts(array)
+    return array
 
 
-def _texts(array: Array) -> Array:
-    """Return BYTES as ``str`` where they are text, which is what signatures call strings."""
-    if array.dtype.kind not in "OS":
-        return array
-    found = np.empty(len(array), object)
-    found[:] = [_text(one) for one in array]
-    return found
-
-
-def _text(value: Any) -> Any:
-    try:
-        return value.decode() if isinstance(value, bytes) else value
-    except UnicodeDecodeError:
-        return value
+def _as_it_is(column: Array) -> Array:
+    return column
 
 
 def outputs(result: Any) -> Any:

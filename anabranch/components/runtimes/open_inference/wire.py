@@ -19,6 +19,7 @@ import orjson
 
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import to_datatype, to_dtype
+from anabranch.components.tensors.texts import decoded, filled
 from anabranch.specs.excerpts import shown
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
@@ -98,6 +99,8 @@ def _listed(array: Array, name: str) -> Any:
 def decode(body: bytes, header_length: str | None) -> dict[str, Array]:
     """Return the outputs of an answer; BadAnswer says what is wrong with it.
 
+    BYTES are ``str``, or in a binary tensor with an element that is no UTF-8 ``bytes``.
+
     A null among numbers is NaN, as which servers write what JSON does not have.
     """
     try:
@@ -125,9 +128,7 @@ def _tensors(outputs: list[dict[str, Any]], raw: memoryview) -> dict[str, Array]
 def _from_list(tensor: dict[str, Any]) -> Array:
     shape = tuple(tensor["shape"])
     if tensor["datatype"] == "BYTES":
-        flat: Array = np.empty(prod(shape), object)
-        flat[:] = _flattened(tensor["data"])
-        return flat.reshape(shape)
+        return filled(_flattened(tensor["data"]), shape)
     with np.errstate(over="ignore"):  # a number beyond FP16 or FP32 is infinity there
         return np.array(tensor["data"], to_dtype(tensor["datatype"])).reshape(shape)
 
@@ -143,9 +144,7 @@ def _flattened(data: Any) -> list[Any]:
 def _from_raw(tensor: dict[str, Any], raw: memoryview) -> Array:
     shape = tuple(tensor["shape"])
     if tensor["datatype"] == "BYTES":
-        flat: Array = np.empty(prod(shape), object)
-        flat[:] = list(_elements(raw))
-        return flat.reshape(shape)
+        return filled(decoded(list(_elements(raw))), shape)
     dtype = to_dtype(tensor["datatype"])
     if len(raw) != prod(shape) * dtype.itemsize:
         raise ValueError(
