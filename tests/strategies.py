@@ -69,13 +69,19 @@ durations = st.builds(
 )
 sizes = st.builds(str.__add__, st.integers(1, 900).map(str), st.sampled_from(["B", "KiB", "GiB"]))
 amounts = st.floats(0.125, 8) | st.integers(1, 8)
-tensors = st.fixed_dictionaries(
-    {"datatype": st.sampled_from(DATATYPES), "shape": st.lists(st.integers(-1, 512), max_size=4)}
-)
 
 
 def _some(required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries(required, optional=optional)
+
+
+dimensions = st.integers(-1, 512) | st.sampled_from(["rows", "n", "no"])
+tensors = _some(
+    {"datatype": st.just("BYTES"), "shape": st.lists(dimensions, max_size=4)},
+    {"content": st.sampled_from(["raw", "text"])},
+) | st.fixed_dictionaries(
+    {"datatype": st.sampled_from(DATATYPES), "shape": st.lists(dimensions, max_size=4)}
+)
 
 
 def _at_least_one(optional: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
@@ -188,9 +194,10 @@ def _retried(options: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.builds(dict.__or__, st.just(options), _some({}, retries))
 
 
-def _has_features(shape: Sequence[int]) -> bool:
+def _has_features(shape: Sequence[int | str]) -> bool:
     """Whether a tensor has rows, of no more features than three monitored ones may have."""
-    return bool(shape) and math.prod(max(size, 1) for size in shape[1:]) <= 300
+    sizes = [size for size in shape[1:] if isinstance(size, int)]
+    return bool(shape) and math.prod(max(size, 1) for size in sizes) <= 300
 
 
 def _monitors(inputs: list[str]) -> st.SearchStrategy[dict[str, Any]]:

@@ -138,13 +138,14 @@ class Graph:
         self,
         name: str,
         datatype: str,
-        shape: Sequence[int],
+        shape: Sequence[int | str],
         content: Literal["text", "raw"] = "text",
     ) -> Self:
         """Declare an input: a tensor that every request must carry.
 
         ``datatype`` is one of the Open Inference Protocol, such as FP32; -1 in ``shape`` stands for
-        any size. BYTES reach components as ``str``, or as ``bytes`` where ``content`` is "raw".
+        any size, a symbol such as "rows" for one that is equal in all inputs that have the symbol.
+        BYTES reach components as ``str``, or as ``bytes`` where ``content`` is "raw".
         """
         spec = {"datatype": datatype, "shape": list(shape)}
         if content != "text":

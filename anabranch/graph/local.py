@@ -26,6 +26,7 @@ from anabranch.graph.explain.answers import chosen
 from anabranch.graph.explain.explainer import Explaining
 from anabranch.graph.plan.contents import convert_input
 from anabranch.graph.plan.plan import Plan
+from anabranch.graph.plan.symbols import check_symbols, symbols_of
 from anabranch.specs.excerpts import hint
 
 T = TypeVar("T")
@@ -137,4 +138,5 @@ def checked_inputs(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Array]:
         if spec.datatype == "BYTES":
             array = convert_input(name, spec.content, array)
         arrays[name] = protect(array)
+    check_symbols(symbols_of(plan.inputs), arrays)
     return arrays

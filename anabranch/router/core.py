@@ -24,6 +24,7 @@ from anabranch.graph.batch.batching import PRIORITY, level
 from anabranch.graph.calls.stepping import Started, in_task
 from anabranch.graph.plan.contents import as_declared, contents_of
 from anabranch.graph.plan.plan import Signature
+from anabranch.graph.plan.symbols import check_symbols, symbols_of
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import RequestLimits
 from anabranch.router.output_size import check_outputs
@@ -186,9 +187,10 @@ class InferenceCore:
         self._head = head
         self._outputs = tuple(signature.outputs)
         self._expected = {
-            n: (to_dtype(spec.datatype), spec.shape) for n, spec in signature.inputs.items()
+            n: (to_dtype(spec.datatype), spec.tensor.shape) for n, spec in signature.inputs.items()
         }
         self._contents = contents_of(signature.inputs)
+        self._symbols = symbols_of(signature.inputs)
         self._types = {n: spec for n, spec in signature.outputs.items() if spec is not None}
 
     async def infer(self, request: InferenceRequest) -> InferenceResponse:
@@ -319,6 +321,8 @@ class InferenceCore:
             array = inputs[name]
             if array.dtype != dtype or not fits(shape, array.shape):
                 raise InvalidRequest(_wrong_type(name, self._signature.inputs[name], array))
+        if self._symbols:
+            check_symbols(self._symbols, inputs)
 
     def _wrong_names(self, inputs: Mapping[str, Array]) -> str:
         takes = ", ".join(f"{name} {spec}" for name, spec in self._signature.inputs.items())

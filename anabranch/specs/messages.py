@@ -38,6 +38,7 @@ _NAMES = {
     "starting with a letter or _",
     models.SHA256: "a SHA-256 digest: 64 digits out of 0-9a-f",
     models.HEADER_NAME: "a header's name: at most 64 letters, digits and dashes",
+    models.SYMBOL: "a symbol of a size: at most 63 letters, digits and _, and no digit first",
     models.LIMIT: "a number, a duration such as 250ms, or a multiple of stable such as 1.2x",
     models.TARGET: "a target of traffic: stable, candidate, or a revision such as r7",
     models.URL: "an http:// or https:// URL without user, password and fragment",

@@ -35,6 +35,7 @@ NODE_NAME = r"^[A-Za-z_][-A-Za-z0-9_]{0,62}$"
 TENSOR_NAME = r"^[A-Za-z_][-A-Za-z0-9_:/]{0,126}$"
 PARAMETER_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
 HEADER_NAME = r"^[A-Za-z0-9-]{1,64}$"
+SYMBOL = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 SHA256 = r"^[0-9a-f]{64}$"
 LIMIT = r"^[0-9]{1,15}(\.[0-9]{1,9})?(x|us|ms|s|m|h)$"
 TARGET = r"^(stable|candidate|r[1-9][0-9]{0,8})$"
@@ -152,24 +153,34 @@ class TensorSpec(Model):
         return f"{self.datatype}[{', '.join(str(size) for size in self.shape)}]"
 
 
+InputDimension = Annotated[
+    Annotated[Dimension, Tag(NUMBER)]
+    | Annotated[str, StringConstraints(pattern=SYMBOL), Tag(TEXT)],
+    by_shape(NUMBER, TEXT, expected="must be a size, -1 for any size, or a symbol such as rows"),
+]
+"""A size, -1 for any size, or a symbol for a size that is the same wherever the symbol stands."""
+
+
 class InputSpec(Model):
     """The type of a graph's input."""
 
     datatype: Datatype
     """Datatype of every element."""
-    shape: tuple[Dimension, ...] = Field(max_length=16, strict=False)
-    """Size of each dimension; -1 stands for any size."""
+    shape: tuple[InputDimension, ...] = Field(max_length=16, strict=False)
+    """Size of each dimension; -1 stands for any size, a symbol such as `rows` for any size that is
+    the same in all inputs of a request that have the symbol."""
     content: Literal["text", "raw"] = "text"
     """Content of BYTES: text in UTF-8, which components get as `str` and other bytes are refused
     for, or raw bytes, which components get as `bytes`."""
 
     @property
     def tensor(self) -> TensorSpec:
-        """The type of the tensor that components get."""
-        return TensorSpec(datatype=self.datatype, shape=self.shape)
+        """The type of the tensor that components get; a symbol is -1 there."""
+        sizes = tuple(-1 if isinstance(size, str) else size for size in self.shape)
+        return TensorSpec(datatype=self.datatype, shape=sizes)
 
     def __str__(self) -> str:
-        return str(self.tensor)
+        return f"{self.datatype}[{', '.join(map(str, self.shape))}]"
 
 
 class Resources(Model):

@@ -26,7 +26,8 @@ def example(releases: Releases, revision: Revision) -> dict[str, Any]:
         request = _json(releases.member(revision, str(PurePosixPath(warmup.data))))
         if request is not None:
             return {"source": "warmup", "request": request}
-    inputs = [TensorMetadata(n, one.datatype, one.shape) for n, one in loaded.plan.inputs.items()]
+    types = {name: spec.tensor for name, spec in loaded.plan.inputs.items()}
+    inputs = [TensorMetadata(name, one.datatype, one.shape) for name, one in types.items()]
     return {"source": "zeros", "request": request_example(inputs)}
 
 

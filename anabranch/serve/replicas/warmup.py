@@ -48,7 +48,7 @@ def _request(inputs: Mapping[str, InputSpec], warmup: Warmup, root: Path) -> Inf
 
 def _zeros(spec: InputSpec, rows: int) -> Array:
     """A tensor of zeros, or of empty texts; dimensions that may have any size get ``rows``."""
-    shape = tuple(rows if size < 0 else size for size in spec.shape)
+    shape = tuple(rows if size < 0 else size for size in spec.tensor.shape)
     if spec.datatype == "BYTES":
         return np.full(shape, "", dtype=object)
     return np.zeros(shape, to_dtype(spec.datatype))

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, NodeError, NotFound, Unavailable
+from anabranch.graph.plan.plan import Signature
 from anabranch.router.limits import RequestLimits
-from anabranch.specs.models import Traffic
+from anabranch.specs.models import InputSpec, Traffic
 from tests.examples import examples
 
 Demo = Callable[..., Any]
@@ -251,6 +252,25 @@ async def typeless(inputs: Any, context: Context) -> dict[str, Any]:
 
 async def lacking(inputs: Any, context: Context) -> dict[str, Any]:
     return {"doubled": inputs["x"]}
+
+
+def test_inputs_of_unequal_sizes_are_charged_to_nobody(demo: Demo) -> None:
+    inputs = {name: InputSpec(datatype="FP32", shape=("rows", 2)) for name in ("x", "y")}
+    signature = Signature(inputs, {"doubled": None, "rows": None}, 60.0)
+    graph = demo({1: double, 2: double}, draws=(0.95,))
+    graph.apply({1: 90, 2: 10}, revisions={1: signature, 2: signature})
+    tensors = [
+        {"name": name, "datatype": "FP32", "shape": [rows, 2], "data": [1.0] * 2 * rows}
+        for name, rows in (("x", 3), ("y", 2))
+    ]
+    status, answer = asyncio.run(graph.ask(body={"inputs": tensors}))
+    assert (status, answer["error"]) == (
+        400,
+        "the size 'rows' must be the same in a request, but dimension 0 of 'x' has size 3, "
+        "dimension 0 of 'y' has size 2",
+    )
+    assert counted(graph) == {}
+    assert [one.shape for one in graph.arms.metadata().inputs] == [(-1, 2), (-1, 2)]
 
 
 @pytest.mark.parametrize("draw", [0.1, 0.9])
