@@ -1,4 +1,4 @@
-"""Runtimes of boosted trees: a model's features, its methods, and SHAP values of its trees."""
+"""A model's features, by name or as a matrix; and methods and SHAP values of boosted trees."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from anabranch.components.registry import Finding
 from anabranch.components.runtimes import THREADS
 from anabranch.components.runtimes.signatures import no_model, plain
 from anabranch.components.tensors.arrays import Array
-from anabranch.components.tensors.datatypes import to_datatype
+from anabranch.components.tensors.datatypes import BF16, to_datatype
 from anabranch.components.tensors.model_types import ModelTensor
+from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, Types
 from anabranch.specs.excerpts import hint, listing
 from anabranch.specs.models import NodeBase, Predictor
 
 
 class Features:
-    """Makes the model's matrix [rows, features] from the node's inputs.
+    """Makes the model's matrix [rows, features] or data frame from the node's inputs.
 
     A single input is the matrix. Several inputs are its columns, [rows] or [rows, 1] each, with the
     names of the model's features as ``plain`` writes them.
@@ -53,6 +54,19 @@ class Features:
                 f"the model was fitted on {self.count} features"
             )
         return array
+
+    def frame(self, pandas: Any, inputs: Mapping[str, Array]) -> Any:
+        """Return several inputs as a data frame with the model's names, in the model's order.
+
+        BYTES are texts; ValueError for those that are not UTF-8, and for columns of other shapes
+        or of unequal rows.
+        """
+        columns = [_column(inputs[name], name) for name in self._columns or ()]
+        if len({len(column) for column in columns}) > 1:
+            rows = listing(f"{name} {len(inputs[name])}" for name in self._columns or ())
+            raise ValueError(f"the inputs have different numbers of rows: {rows}")
+        values = [as_text(one if one.dtype != BF16 else numeric(one)) for one in columns]
+        return pandas.DataFrame(dict(zip(self.names, values, strict=True)))
 
 
 class BoostedTrees:
@@ -110,9 +124,11 @@ def _columns(node: Predictor, names: Sequence[str] | None) -> list[str]:
         raise CannotLoad(f"{node.model} names no features, so it takes one input: concat them")
     wanted = [plain(name) for name in names]
     if sorted(wanted) != sorted(node.inputs):
+        missing = [name for name in wanted if name not in node.inputs]
+        unknown = [name for name in node.inputs if name not in wanted]
         raise CannotLoad(
-            f"{node.model} was fitted on the features {listing(wanted)}, "
-            f"the node has the inputs {listing(node.inputs)}"
+            f"{node.model} was fitted on the features {listing(wanted)}; of these the node lacks "
+            f"{listing(missing) or 'none'}, and its inputs {listing(unknown) or 'none'} are unknown"
         )
     return wanted
 

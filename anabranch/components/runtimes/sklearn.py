@@ -15,6 +15,7 @@ from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
+from anabranch.components.runtimes.features import Features
 from anabranch.components.runtimes.signatures import no_model
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import BF16
@@ -40,6 +41,9 @@ _METHODS = (
 class SklearnModel:
     """Serves a fitted estimator; ``method`` (``predict``) is called on the only input.
 
+    Several inputs, [rows] or [rows, 1] each, are the columns of a data frame with the names that
+    the estimator was fitted on; BYTES are texts.
+
     skops files cannot run code: types that skops does not know must be listed in ``trusted``.
     joblib files can; by URI they need a digest. ``n_jobs`` (1 if left out) is set on the estimator
     and all its parts, since a pool of workers for each request costs more than it gains.
@@ -57,6 +61,9 @@ class SklearnModel:
         _set_jobs(self._model, n_jobs)
         self._call = _method(self._model, node.method or "predict")
         self._features: int | None = getattr(self._model, "n_features_in_", None)
+        self.columns = _columns(self._model, node) if len(node.inputs) > 1 else None
+        """The columns by name that several inputs are; None for a single input."""
+        self._pandas = require("pandas", "sklearn") if self.columns is not None else None
         # Models fitted on data frames would warn on every call that arrays carry no names.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
@@ -77,16 +84,18 @@ class SklearnModel:
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
-        """Find a missing model, private methods, and more than one input."""
+        """Find a missing model, private methods, and a node without inputs."""
         predictor = cast(Predictor, node)
         yield from no_model(predictor)
-        if len(predictor.inputs) != 1:
-            yield ("inputs",), "the runtime 'sklearn' takes one input: concat them first"
+        if not predictor.inputs:
+            yield ("inputs",), "the runtime 'sklearn' takes a matrix, or columns by name"
         if (predictor.method or "").startswith("_"):
             yield ("method",), "a method may not start with _"
 
     def predict(self, /, **inputs: Array) -> Any:
-        """Return the result of the estimator's method for the only input."""
+        """Return the result of the estimator's method for the matrix or the columns."""
+        if self.columns is not None:
+            return self._call(self.columns.frame(self._pandas, inputs))
         (array,) = inputs.values()
         if self._features is not None:
             self._check_features(array)
@@ -99,6 +108,12 @@ class SklearnModel:
                 f"shape {list(array.shape)}, expected {[-1, self._features]}: "
                 f"the model was fitted on {self._features} features"
             )
+
+
+def _columns(model: Any, node: Predictor) -> Features:
+    """Return the inputs as columns; CannotLoad where they are not those of the estimator."""
+    names = [str(name) for name in getattr(model, "feature_names_in_", ())]
+    return Features(node, len(names), names)
 
 
 def _load(path: Path, trusted: list[str]) -> Any:

@@ -16,6 +16,7 @@ import numpy as np
 from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.features import ShapTrees as Values
+from anabranch.components.runtimes.features import numeric
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.alibi.library import library, quiet
 from anabranch.explainers.applicable import fitting
@@ -81,12 +82,12 @@ class TreeShap(Tabular):
             self._values = instance.tree_shap
             self.name(instance.features.count, instance.features.names)
         elif hasattr(instance, "estimator"):
-            self._values = self._of_sklearn(instance.estimator)
+            self._values = self._of_sklearn(instance)
         else:
             raise self._misfit(type(instance).__name__)
 
-    def _of_sklearn(self, estimator: Any) -> Any:
-        alibi = library()
+    def _of_sklearn(self, instance: Any) -> Any:
+        alibi, estimator, columns = library(), instance.estimator, instance.columns
         try:
             with quiet():
                 explainer = alibi.TreeShap(estimator, model_output="raw").fit()
@@ -99,7 +100,7 @@ class TreeShap(Tabular):
         is_binary = len(getattr(estimator, "classes_", ())) == 2
 
         def values(**inputs: Array) -> Values:
-            matrix = self.matrix(inputs)
+            matrix = self.matrix(inputs) if columns is None else numeric(columns.matrix(inputs))
             with quiet():
                 found = explainer.explain(matrix)
             return _read(found.data, is_binary=is_binary)

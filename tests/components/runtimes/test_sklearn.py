@@ -1,25 +1,44 @@
 from __future__ import annotations
 
 import pickle
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
+import httpx
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.components import registry
 from anabranch.components.binding import bind
 from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import LoadError
+from anabranch.graph.execute.executor import HeadExecutor
+from anabranch.graph.execute.nodes import load_nodes
+from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.http.listening import LeanServer
+from anabranch.router.limits import RequestLimits
+from anabranch.router.table import RoutingTable
+from anabranch.router.traffic.arms import Arms
+from anabranch.router.traffic.local_head import LocalHead
+from tests.router.conftest import uvloop_running
 
 sklearn = pytest.importorskip("sklearn")
 joblib = pytest.importorskip("joblib")
 skops = pytest.importorskip("skops.io")
+pandas = pytest.importorskip("pandas")
 
+from sklearn.compose import make_column_transformer  # noqa: E402
 from sklearn.datasets import load_iris  # noqa: E402
 from sklearn.ensemble import RandomForestClassifier  # noqa: E402
-from sklearn.linear_model import LogisticRegression  # noqa: E402
+from sklearn.linear_model import LinearRegression, LogisticRegression  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
-from sklearn.preprocessing import FunctionTransformer, StandardScaler  # noqa: E402
+from sklearn.preprocessing import (  # noqa: E402
+    FunctionTransformer,
+    OneHotEncoder,
+    StandardScaler,
+)
 
 X, Y = load_iris(return_X_y=True)
 
@@ -118,7 +137,7 @@ def test_types_unknown_to_skops_must_be_allowed(predictor):
         ("dict.joblib", {}, "dict has no method 'predict'.*is it an estimator"),
         ("text.joblib", {}, "cannot load text.joblib: "),
         ("disguised.skops", {}, "cannot load disguised.skops: BadZipFile"),
-        ("forest.joblib", {"inputs": {"a": "x", "b": "x"}}, "takes one input: concat them first"),
+        ("forest.joblib", {"inputs": {"a": "x", "b": "x"}}, "names no features, so it takes one"),
         ("forest.joblib", {"method": "__init__"}, "may not start with _"),
         ("forest.joblib", {"args": {"jobs": 1}}, "unknown argument of predictor 'sklearn'.*n_jobs"),
     ],
@@ -144,3 +163,141 @@ def test_threads_that_predict_at_once_get_what_one_gets(predictor):
         found = list(threads.map(lambda x: bound.call(x=x), rows))
     for x, together in zip(rows, found, strict=True):
         assert np.array_equal(together, bound.call(x=x))
+
+
+def make_rent(folder):
+    """Train a pipeline on a frame of mixed columns; return the frame and the pipeline."""
+    random = np.random.default_rng(0)
+    frame = pandas.DataFrame(
+        {
+            "area (m2)": random.uniform(20, 120, 60),
+            "rooms": random.integers(1, 6, 60),
+            "district": np.array(["north", "süd", "west"], object)[random.integers(0, 3, 60)],
+            "balcony": random.random(60) < 0.5,
+        }
+    )
+    dear = {"north": 9.0, "süd": 14.0, "west": 11.0}
+    rent = frame["area (m2)"] * frame["district"].map(dear) + 50 * frame["balcony"]
+    encoded = make_column_transformer((OneHotEncoder(), ["district"]), remainder=StandardScaler())
+    model = make_pipeline(encoded, LinearRegression()).fit(frame, rent)
+    joblib.dump(model, folder / "rent.joblib")
+    return frame, model
+
+
+RENT = {"balcony": "x", "district": "x", "area__m2_": "x", "rooms": "x"}
+
+
+def columns_of(frame):
+    return {
+        "area__m2_": frame["area (m2)"].to_numpy(),
+        "rooms": frame["rooms"].to_numpy(),
+        "district": frame["district"].to_numpy().astype(object),
+        "balcony": frame["balcony"].to_numpy(),
+    }
+
+
+def test_columns_are_a_frame_in_the_model_s_order(node, tmp_path):
+    frame, model = make_rent(tmp_path)
+    spec = node(type="predictor", runtime="sklearn", model="rent.joblib", inputs=RENT)
+    columns = columns_of(frame)
+    bound = bind("n", spec, tmp_path)
+    np.testing.assert_array_equal(bound.call(**columns), model.predict(frame))
+    made_of_bytes = np.array([one.encode() for one in columns["district"]], object)
+    several = {**columns, "district": made_of_bytes, "rooms": columns["rooms"][:, None]}
+    np.testing.assert_array_equal(bound.call(**several), model.predict(frame))
+    narrow = columns["area__m2_"].astype(to_dtype("BF16"))
+    rounded = frame.assign(**{"area (m2)": narrow.astype(np.float32)})
+    np.testing.assert_array_equal(
+        bound.call(**columns | {"area__m2_": narrow}), model.predict(rounded)
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rooms": np.ones((60, 2))}, r"input 'rooms' has shape \[60, 2\], expected \[-1\] or"),
+        ({"rooms": np.ones(3)}, "different numbers of rows: area__m2_ 60, rooms 3, district 60"),
+        ({"district": np.array([b"\xff"] * 60, object)}, "element 0 is not text in UTF-8"),
+    ],
+)
+def test_what_is_no_column(node, tmp_path, change, message):
+    frame, _ = make_rent(tmp_path)
+    spec = node(type="predictor", runtime="sklearn", model="rent.joblib", inputs=RENT)
+    with pytest.raises(ValueError, match=message):
+        bind("n", spec, tmp_path).call(**columns_of(frame) | change)
+
+
+def test_missing_and_unknown_columns_are_named_at_load(node, tmp_path):
+    make_rent(tmp_path)
+    inputs = {"area__m2_": "x", "room": "x", "district": "x"}
+    spec = node(type="predictor", runtime="sklearn", model="rent.joblib", inputs=inputs)
+    with pytest.raises(LoadError) as raised:
+        bind("n", spec, tmp_path)
+    assert str(raised.value).endswith(
+        "rent.joblib was fitted on the features area__m2_, rooms, district, balcony; of these the "
+        "node lacks rooms, balcony, and its inputs room are unknown"
+    )
+
+
+def test_mixed_columns_from_a_request_to_an_answer(tmp_path):
+    frame, model = make_rent(tmp_path)
+    graph = Graph("flats", root=tmp_path)
+    types = {"area__m2_": "FP64", "rooms": "INT64", "district": "BYTES", "balcony": "BOOL"}
+    for name, datatype in types.items():
+        graph.input(name, datatype, ["rows"])
+    graph.predictor(
+        "rent",
+        runtime="sklearn",
+        model="rent.joblib",
+        inputs={name: name for name in RENT},
+        batching={"max_size": 64},
+    )
+    expected = model.predict(frame)
+    with graph.output("rent", "rent"):
+        np.testing.assert_allclose(graph.run(columns_of(frame))["rent"], expected)
+        with served(graph) as url, ThreadPoolExecutor(8) as threads:
+            parts = [frame[start : start + 1 + start % 3] for start in range(0, 60, 3)]
+            found = list(threads.map(lambda part: infer(url, types, columns_of(part)), parts))
+            unequal = columns_of(frame[:2]) | {"rooms": np.array([1])}
+            refused = httpx.post(url, json=request_of(types, unequal))
+    for part, answer in zip(parts, found, strict=True):
+        np.testing.assert_allclose(answer, model.predict(part))
+    assert refused.status_code == 400
+    assert "the size 'rows' must be the same in a request" in refused.json()["error"]
+
+
+@contextmanager
+def served(graph):
+    """A router of the graph on a socket; yields the address of its ``infer``."""
+
+    async def start():
+        executor = HeadExecutor(graph.plan, await load_nodes(graph.plan, ["rent"], graph.root))
+        arms = Arms("flats", lambda revision: LocalHead(executor), RequestLimits())
+        signatures = {1: graph.plan.signature}
+        arms.apply(RoutingTable("flats", 1, 1, {1: 100.0}, revisions=signatures))
+        server = LeanServer(GraphApp(arms))
+        await server.listen(listener)
+        return executor, server
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    with uvloop_running() as run:
+        executor, server = run(start())
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/v2/models/flats/infer"
+        finally:
+            run(server.close(5))
+            executor.close()
+
+
+def request_of(types, columns):
+    tensors = [
+        {"name": n, "datatype": types[n], "shape": one.shape, "data": one.tolist()}
+        for n, one in columns.items()
+    ]
+    return {"inputs": tensors}
+
+
+def infer(url, types, columns):
+    answer = httpx.post(url, json=request_of(types, columns))
+    assert answer.status_code == 200, answer.text
+    return answer.json()["outputs"][0]["data"]

@@ -95,6 +95,22 @@ def test_forests_of_three_classes(tmp_path, name):
         ask(why, {"x": x[:1, :3]})
 
 
+def test_trees_of_sklearn_by_columns_in_any_order(cancer, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    x, names = cancer.x[:, :3].astype(np.float64), ["a", "b", "c"]
+    forest = ensemble.RandomForestClassifier(5, random_state=0)
+    forest.fit(pandas.DataFrame(x, columns=names), cancer.y)
+    whole = explainer(sklearn_model(tmp_path, forest, 3), tmp_path, "tree_shap")
+    inputs = {"c": "c", "a": "a", "b": "b"}
+    spec = node(type="predictor", runtime="sklearn", model="model.joblib", inputs=inputs)
+    columns = Local(spec, tmp_path, dict.fromkeys(inputs, tensor("FP64")))
+    by_name = explainer(columns, tmp_path, "tree_shap")
+    found = ask(by_name, {name: x[:4, index] for index, name in enumerate(names)})
+    expected = ask(whole, {"x": x[:4]})
+    assert [one["feature_names"] for one in found] == [names] * 4
+    assert [one["attributions"] for one in found] == [one["attributions"] for one in expected]
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
