@@ -22,19 +22,32 @@ from anabranch.specs.models import NodeBase, Predictor
 
 
 class Features:
-    """Makes the model's matrix [rows, features] or data frame from the node's inputs.
+    """Makes the model's rows from the node's inputs: a matrix [rows, features], or a data frame.
 
     A single input is the matrix. Several inputs are its columns, [rows] or [rows, 1] each, with the
     names of the model's features as ``plain`` writes them.
     """
 
-    def __init__(self, node: Predictor, count: int, names: Sequence[str] | None) -> None:
-        """Raise CannotLoad where the inputs are not the model's features."""
+    def __init__(
+        self,
+        node: Predictor,
+        count: int,
+        names: Sequence[str] | None,
+        pandas: Any = None,
+        categories: Iterable[int] = (),
+    ) -> None:
+        """Raise CannotLoad where the inputs are not the model's features.
+
+        With ``pandas`` several inputs become a frame, in which the columns numbered by
+        ``categories`` are categories.
+        """
         self.count = count
         self.names = tuple(names or ())
         """As the model has them; none where it has none."""
         self._input = next(iter(node.inputs))
         self._columns = None if len(node.inputs) == 1 else _columns(node, names)
+        self._pandas = None if self._columns is None else pandas
+        self._dtypes = {self.names[index]: "category" for index in categories}
 
     @property
     def input_types(self) -> dict[str, ModelTensor]:
@@ -55,18 +68,20 @@ class Features:
             )
         return array
 
-    def frame(self, pandas: Any, inputs: Mapping[str, Array]) -> Any:
-        """Return several inputs as a data frame with the model's names, in the model's order.
+    def rows(self, inputs: Mapping[str, Array]) -> Any:
+        """Return the matrix, of numbers, or where the features have a frame, several inputs as one.
 
-        BYTES are texts; ValueError for those that are not UTF-8, and for columns of other shapes
-        or of unequal rows.
+        The frame has the model's names, in the model's order. BYTES are texts; ValueError for those
+        that are not UTF-8, and for columns of other shapes or of unequal rows.
         """
+        if self._pandas is None:
+            return numeric(self.matrix(inputs))
         columns = [_column(inputs[name], name) for name in self._columns or ()]
         if len({len(column) for column in columns}) > 1:
             rows = listing(f"{name} {len(inputs[name])}" for name in self._columns or ())
             raise ValueError(f"the inputs have different numbers of rows: {rows}")
-        values = [as_text(one if one.dtype != BF16 else numeric(one)) for one in columns]
-        return pandas.DataFrame(dict(zip(self.names, values, strict=True)))
+        frame = self._pandas.DataFrame(dict(zip(self.names, map(_framed, columns), strict=True)))
+        return frame.astype(self._dtypes, copy=False)
 
 
 class BoostedTrees:
@@ -141,6 +156,11 @@ def _column(array: Array, name: str) -> Array:
     return array
 
 
+def _framed(column: Array) -> Array:
+    """Return a column as a frame holds it: texts as ``str``, BF16 as FP32."""
+    return as_text(column if column.dtype != BF16 else numeric(column))
+
+
 def numeric(matrix: Array) -> Array:
     """Return a matrix of numbers for a model library: BF16, which few libraries know, as FP32."""
     if matrix.dtype.kind in "OSU":
@@ -148,11 +168,12 @@ def numeric(matrix: Array) -> Array:
     return matrix if matrix.dtype.kind in "fiub" else matrix.astype(np.float32)
 
 
-def at_least_one_row(call: Callable[[Array], Any], matrix: Array) -> Any:
+def at_least_one_row(call: Callable[[Any], Any], rows: Any) -> Any:
     """Call a model with at least one row, so that the answer to no rows keeps its rank."""
-    if len(matrix):
-        return call(matrix)
-    return call(np.zeros((1, *matrix.shape[1:]), matrix.dtype))[:0]
+    if len(rows):
+        return call(rows)
+    dtype = rows.dtype if isinstance(rows, np.ndarray) else np.float32
+    return call(np.zeros((1, *rows.shape[1:]), dtype))[:0]
 
 
 def answer_types(call: Callable[[Array], Any], count: int) -> dict[str, ModelTensor]:

@@ -18,7 +18,6 @@ from anabranch.components.runtimes.features import (
     answer_types,
     at_least_one_row,
     both_classes,
-    numeric,
 )
 from anabranch.components.tensors.arrays import Array
 from anabranch.specs.models import Predictor
@@ -38,8 +37,9 @@ class LightgbmModel(BoostedTrees):
     """Serves a Booster; the method ``predict`` is the Booster's own, in FP64.
 
     Other methods are ``predict_proba`` (a column for each class), ``raw``, ``contribs`` (SHAP
-    values, the last column is the bias) and ``leaf``. ``threads`` (1) is the number of threads of a
-    call. The format cannot run code.
+    values, the last column is the bias) and ``leaf``. Where a model was fitted on a frame with
+    categories, inputs by name hold their values, such as texts. ``threads`` (1) is the number of
+    threads of a call. The format cannot run code.
     """
 
     methods = tuple(_OPTIONS)
@@ -51,7 +51,7 @@ class LightgbmModel(BoostedTrees):
             text = path.read_text(encoding="utf-8")
             _check_whole(text, node.model or "")
             self._booster = lightgbm.Booster(model_str=text)
-        self.features = Features(node, self._booster.num_feature(), self._booster.feature_name())
+        self.features = self._features(node, text)
         self._options = {**_OPTIONS[node.method or "predict"], "num_threads": threads}
         self._objective = _objective(text)
         self._finish = _finish(node.method, self._objective)
@@ -60,20 +60,27 @@ class LightgbmModel(BoostedTrees):
 
     def predict(self, /, **inputs: Array) -> Array:
         """Return the method's values [rows] or [rows, columns]."""
-        return cast(Array, at_least_one_row(self._rows, numeric(self.features.matrix(inputs))))
+        return cast(Array, at_least_one_row(self._rows, self.features.rows(inputs)))
 
     def tree_shap(self, /, **inputs: Array) -> ShapTrees:
         """Return each feature's contribution to the raw score of each row, by LightGBM."""
-        matrix = numeric(self.features.matrix(inputs))
+        rows = self.features.rows(inputs)
         threads = {"num_threads": self._options["num_threads"]}
         return ShapTrees.of(
-            self._booster.predict(matrix, pred_contrib=True, **threads),
-            self._booster.predict(matrix, raw_score=True, **threads),
+            self._booster.predict(rows, pred_contrib=True, **threads),
+            self._booster.predict(rows, raw_score=True, **threads),
             is_binary=self._objective == "binary",
         )
 
-    def _rows(self, matrix: Array) -> Any:
-        return self._finish(self._booster.predict(matrix, **self._options))
+    def _features(self, node: Predictor, text: str) -> Features:
+        """Return the features; categories by value, where the file has their values."""
+        count, names = self._booster.num_feature(), self._booster.feature_name()
+        if len(node.inputs) == 1 or not self._booster.pandas_categorical:
+            return Features(node, count, names)
+        return Features(node, count, names, require("pandas", "lightgbm"), _categories(text))
+
+    def _rows(self, rows: Any) -> Any:
+        return self._finish(self._booster.predict(rows, **self._options))
 
 
 def _check_whole(text: str, model: str) -> None:
@@ -84,6 +91,12 @@ def _check_whole(text: str, model: str) -> None:
         raise CannotLoad(f"{model} is no text model of LightGBM: write it with save_model")
     if end - start != sum(map(int, sizes[1].split())) or not end:
         raise CannotLoad(f"{model} is not whole: its trees are not as long as it says")
+
+
+def _categories(text: str) -> list[int]:
+    """Return the numbers of the features that are categories."""
+    found = re.search(r"^\[categorical_feature: ([0-9,]*)\]$", text, re.MULTILINE)
+    return [int(number) for number in found[1].split(",") if number] if found is not None else []
 
 
 def _objective(text: str) -> str:

@@ -63,7 +63,6 @@ class SklearnModel:
         self._features: int | None = getattr(self._model, "n_features_in_", None)
         self.columns = _columns(self._model, node) if len(node.inputs) > 1 else None
         """The columns by name that several inputs are; None for a single input."""
-        self._pandas = require("pandas", "sklearn") if self.columns is not None else None
         # Models fitted on data frames would warn on every call that arrays carry no names.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
@@ -95,7 +94,7 @@ class SklearnModel:
     def predict(self, /, **inputs: Array) -> Any:
         """Return the result of the estimator's method for the matrix or the columns."""
         if self.columns is not None:
-            return self._call(self.columns.frame(self._pandas, inputs))
+            return self._call(self.columns.rows(inputs))
         (array,) = inputs.values()
         if self._features is not None:
             self._check_features(array)
@@ -113,7 +112,7 @@ class SklearnModel:
 def _columns(model: Any, node: Predictor) -> Features:
     """Return the inputs as columns; CannotLoad where they are not those of the estimator."""
     names = [str(name) for name in getattr(model, "feature_names_in_", ())]
-    return Features(node, len(names), names)
+    return Features(node, len(names), names, require("pandas", "sklearn"))
 
 
 def _load(path: Path, trusted: list[str]) -> Any:

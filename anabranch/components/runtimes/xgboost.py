@@ -20,7 +20,6 @@ from anabranch.components.runtimes.features import (
     answer_types,
     at_least_one_row,
     both_classes,
-    numeric,
 )
 from anabranch.components.tensors.arrays import Array
 from anabranch.specs.models import Predictor
@@ -42,8 +41,9 @@ class XgboostModel(BoostedTrees):
 
     Other methods are ``predict_proba`` (a column for each class), ``margin``, ``contribs`` (SHAP
     values, the last column is the bias) and ``leaf``. Where training stopped early, the best
-    iteration counts, as in the scikit-learn wrapper. ``threads`` (1) is the number of threads of a
-    call. Neither format can run code.
+    iteration counts, as in the scikit-learn wrapper. Where a model was fitted on a frame with
+    categories, inputs by name hold their values, such as texts. ``threads`` (1) is the number of
+    threads of a call. Neither format can run code.
     """
 
     methods = tuple(_METHODS)
@@ -54,16 +54,16 @@ class XgboostModel(BoostedTrees):
         with reading(node, root):
             self._booster = _load(self._xgboost, path, node.model or "", threads)
         self._trees = _best_trees(self._booster)
-        self.features = Features(node, self._booster.num_features(), self._booster.feature_names)
+        self.features = _features(self._booster, node)
         self._call = _METHODS[node.method or "predict"](self)
         self.input_types = self.features.input_types
         self.output_types = answer_types(self._call, self.features.count)
 
     def predict(self, /, **inputs: Array) -> Array:
         """Return the method's values [rows] or [rows, columns]."""
-        matrix = numeric(self.features.matrix(inputs))
+        rows = self.features.rows(inputs)
         try:
-            return cast(Array, at_least_one_row(self._call, matrix))
+            return cast(Array, at_least_one_row(self._call, rows))
         except self._xgboost.core.XGBoostError as error:
             raise ValueError(_first_line(error)) from None
 
@@ -78,24 +78,23 @@ class XgboostModel(BoostedTrees):
 
     def tree_shap(self, /, **inputs: Array) -> ShapTrees:
         """Return each feature's contribution to the margin of each row, by XGBoost."""
-        matrix = numeric(self.features.matrix(inputs))
+        rows = self.features.rows(inputs)
         return ShapTrees.of(
-            self._details(matrix, pred_contribs=True),
-            self._values(matrix, "margin"),
+            self._details(rows, pred_contribs=True),
+            self._values(rows, "margin"),
             is_binary=_objective(self._booster).startswith("binary:"),
         )
 
-    def _values(self, matrix: Array, kind: str = "value") -> Any:
+    def _values(self, rows: Any, kind: str = "value") -> Any:
         # Without a DMatrix, which copies: several times faster from some hundred rows on.
         return self._booster.inplace_predict(
-            matrix, iteration_range=self._trees, predict_type=kind, validate_features=False
+            rows, iteration_range=self._trees, predict_type=kind, validate_features=False
         )
 
-    def _details(self, matrix: Array, **what: bool) -> Any:
+    def _details(self, rows: Any, **what: bool) -> Any:
         booster = self._booster
-        data = self._xgboost.DMatrix(
-            matrix, nthread=1, feature_types=booster.feature_types, enable_categorical=True
-        )
+        types = booster.feature_types if isinstance(rows, np.ndarray) else None
+        data = self._xgboost.DMatrix(rows, nthread=1, feature_types=types, enable_categorical=True)
         return booster.predict(data, iteration_range=self._trees, validate_features=False, **what)
 
     def _probabilities(self) -> Callable[[Array], Any]:
@@ -121,6 +120,16 @@ def _load(xgboost: Any, path: Path, model: str, threads: int) -> Any:
         raise CannotLoad(f"cannot load {model}: {_first_line(error)}") from None
     booster.set_param({"nthread": threads})
     return booster
+
+
+def _features(booster: Any, node: Predictor) -> Features:
+    """Return the features; categories by value, where the file has their values (XGBoost 3.1)."""
+    count, names = booster.num_features(), booster.feature_names
+    known = booster.get_categories() if hasattr(booster, "get_categories") else None
+    if len(node.inputs) == 1 or known is None or known.empty():
+        return Features(node, count, names)
+    categories = [index for index, kind in enumerate(booster.feature_types) if kind == "c"]
+    return Features(node, count, names, require("pandas", "xgboost"), categories)
 
 
 def _objective(booster: Any) -> str:

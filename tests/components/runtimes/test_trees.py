@@ -311,3 +311,57 @@ def test_what_the_model_knows_of_its_tensors(predictor, runtime, method, shape):
     (known,) = bound.instance.output_types.values()
     assert known.shape == shape
     assert known.agrees(typed(bound.call(x=X).dtype, shape))
+
+
+def make_mixed(folder):
+    """Train models on a frame with categories of texts and of numbers; return it and answers."""
+    pandas = pytest.importorskip("pandas")
+    random = np.random.default_rng(0)
+    frame = pandas.DataFrame(
+        {
+            "size (m)": random.random(300),
+            "kind": pandas.Categorical(
+                np.array(["a", "b", "ü"], object)[random.integers(0, 3, 300)]
+            ),
+            "year": pandas.Categorical(random.integers(3, 6, 300)),
+        }
+    )
+    y = frame["size (m)"] + (frame["kind"] == "b") * 2 + (frame["year"] == 4)
+    trees = lightgbm.train({"verbose": -1}, lightgbm.Dataset(frame, y), 10)
+    trees.save_model(folder / "mixed.txt")
+    matrix = xgboost.DMatrix(frame, y, enable_categorical=True)
+    booster = xgboost.train({}, matrix, 10)
+    booster.save_model(folder / "mixed.ubj")
+    return frame, {"lightgbm": trees.predict(frame), "xgboost": booster.predict(matrix)}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "model"), [("lightgbm", "mixed.txt"), ("xgboost", "mixed.ubj")]
+)
+def test_categories_are_columns_by_value(node, tmp_path, runtime, model):
+    if not hasattr(xgboost.Booster, "get_categories"):
+        pytest.skip("XGBoost keeps no values of categories before 3.1")
+    frame, answers = make_mixed(tmp_path)
+    inputs = dict.fromkeys(("year", "size__m_", "kind"), "x")
+    bound = bind("n", node(type="predictor", runtime=runtime, model=model, inputs=inputs), tmp_path)
+    columns = {
+        "size__m_": frame["size (m)"].to_numpy(),
+        "kind": frame["kind"].to_numpy().astype(object),
+        "year": frame["year"].to_numpy().astype(np.int64),
+    }
+    np.testing.assert_allclose(bound.call(**columns), answers[runtime], rtol=1e-6)
+    one = {name: column[7:8] for name, column in columns.items()}
+    np.testing.assert_allclose(bound.call(**one), answers[runtime][7:8], rtol=1e-6)
+    of_bytes = one | {"kind": np.array([one["kind"][0].encode()], object)}
+    np.testing.assert_array_equal(bound.call(**of_bytes), bound.call(**one))
+    none = {name: column[:0] for name, column in columns.items()}
+    assert bound.call(**none).shape == (0,)
+    shap = bound.instance.tree_shap(**columns)
+    total = shap.base + shap.attributions.sum(axis=2)
+    np.testing.assert_allclose(total[:, 0], answers[runtime], rtol=1e-4)
+    unknown = one | {"kind": np.array(["zzz"], object)}
+    if runtime == "lightgbm":
+        assert np.isfinite(bound.call(**unknown)).all()
+    else:
+        with pytest.raises(ValueError, match=r"Found a category not in the training set.*`zzz`"):
+            bound.call(**unknown)
