@@ -4,9 +4,7 @@ The digest covers names and bytes, not times, modes or compression, so the same 
 same digest anywhere. Everything lies under one folder of the zip, which Ray strips on unpacking;
 ``anabranch.json`` in it says which file is the spec.
 
-Left out: hidden files, ``__pycache__``, virtual environments, links that leave the folder, and
-what ``.anabranchignore`` matches (one shell pattern a line, ``folder/`` for folders, ``#`` for
-comments; a pattern without a slash matches a name at any depth).
+What of the folder is left out, ``folder.survey`` says; a bundle that holds a secret is refused.
 """
 
 from __future__ import annotations
@@ -14,31 +12,27 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
+from anabranch.control.release.folder import IGNORE_FILE, MANIFEST, LeftOut, survey
+from anabranch.control.release.secrets import HEAD, is_home, secret
 from anabranch.errors import InvalidRequest, NotFound, TooLarge
 from anabranch.files import DRAFT, disk_errors, replace_file
 from anabranch.specs.units import Size
 
 ROOT = "bundle"
 """The folder that holds everything inside the zip."""
-MANIFEST = "anabranch.json"
-"""Names the spec inside the bundle: ``{"spec": "graph.yaml"}``."""
-IGNORE_FILE = ".anabranchignore"
 REQUIREMENTS = "requirements.txt"
 MAX_FILES = 20_000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-_SKIPPED_FOLDERS = {"__pycache__", "node_modules", "venv"}
 _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -57,13 +51,24 @@ class Bundle:
 
     data: bytes
     digest: str
+    sizes: Mapping[str, int]
+    """Bytes of each file of the folder, by its path in the bundle."""
+    left_out: Mapping[str, LeftOut]
+    """Files and folders that were left out, by their path in the folder."""
 
 
-def pack(spec: Path, max_size: int) -> Bundle:
-    """Pack ``spec`` and the files beside it; TooLarge if they are over ``max_size`` bytes."""
-    files = dict(_files(spec, max_size))
+def pack(spec: Path, max_size: int, home: Path | None = None) -> Bundle:
+    """Pack ``spec`` and the files beside it, without the engine's ``home`` and other secrets.
+
+    Raises TooLarge if they are over ``max_size`` bytes or too many, and InvalidRequest where the
+    folder is the home of an engine.
+    """
+    root = spec.parent.resolve()
+    found = survey(root, home)
+    files = dict(_contents(root, found.files, max_size))
+    sizes = {name: len(content) for name, content in files.items()}
     files[MANIFEST] = json.dumps({"spec": spec.name}).encode()
-    return Bundle(_zip(files), digest(files))
+    return Bundle(_zip(files), digest(files), sizes, found.left_out)
 
 
 def digest(files: Mapping[str, bytes]) -> str:
@@ -232,69 +237,35 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, left: int, limit: in
     return content
 
 
+def refuse_secrets(files: Mapping[str, bytes]) -> None:
+    """Raise InvalidRequest for a bundle with a file that ``pack`` would have left out as secret."""
+    folders: dict[PurePosixPath, set[str]] = {}
+    for name, content in files.items():
+        path = PurePosixPath(name)
+        folders.setdefault(path.parent, set()).add(path.name)
+        if (what := secret(path, content[:HEAD])) is not None:
+            raise InvalidRequest(f"{name!r} in the bundle is {what}, which no bundle may hold")
+    for folder, names in folders.items():
+        if is_home(names):
+            raise InvalidRequest(
+                f"{str(folder)!r} in the bundle is the home of an engine, with its tokens, which "
+                "no bundle may hold"
+            )
+
+
 def _too_large(limit: int) -> TooLarge:
     return TooLarge(
         f"the bundle is over the limit of {Size(limit)}; leave files out by {IGNORE_FILE}"
     )
 
 
-def _files(spec: Path, max_size: int) -> Iterator[tuple[str, bytes]]:
-    root = spec.parent.resolve()
+def _contents(root: Path, names: Sequence[str], max_size: int) -> Iterator[tuple[str, bytes]]:
+    if len(names) > MAX_FILES:
+        raise TooLarge(f"{root} holds over {MAX_FILES} files; leave some out by {IGNORE_FILE}")
     left = max_size
-    for count, path in enumerate(_walk(root, _ignored(root))):
-        if count >= MAX_FILES:
-            raise TooLarge(f"{root} holds over {MAX_FILES} files; leave some out by {IGNORE_FILE}")
+    for name in names:
+        path = root / name
         left -= path.stat().st_size
         if left < 0:
             raise _too_large(max_size)
-        yield path.relative_to(root).as_posix(), path.read_bytes()
-
-
-def _walk(root: Path, patterns: tuple[str, ...]) -> Iterator[Path]:
-    """Files below ``root`` in order; never into a linked folder, which may lead in circles."""
-    for folder, folders, names in os.walk(root):
-        here = Path(folder)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not _skipped_folder(here / name) and not _matches(here / name, root, patterns)
-        )
-        for name in sorted(names):
-            path = here / name
-            if (
-                not name.startswith(".")
-                and _stays(path, root)
-                and not _matches(path, root, patterns)
-            ):
-                yield path
-
-
-def _skipped_folder(path: Path) -> bool:
-    return (
-        path.name.startswith(".")
-        or path.name in _SKIPPED_FOLDERS
-        or (path / "pyvenv.cfg").is_file()
-    )
-
-
-def _stays(path: Path, root: Path) -> bool:
-    """Whether the path is a regular file, and if it is a link one that stays in the folder."""
-    return path.is_file() and path.resolve().is_relative_to(root) and path.name != MANIFEST
-
-
-def _ignored(root: Path) -> tuple[str, ...]:
-    path = root / IGNORE_FILE
-    lines: Iterable[str] = path.read_text("utf-8").splitlines() if path.is_file() else ()
-    return tuple(line.strip() for line in lines if line.strip() and not line.startswith("#"))
-
-
-def _matches(path: Path, root: Path, patterns: tuple[str, ...]) -> bool:
-    relative = PurePosixPath(path.relative_to(root).as_posix())
-    return any(_match(relative, path.is_dir(), pattern) for pattern in patterns)
-
-
-def _match(path: PurePosixPath, is_folder: bool, pattern: str) -> bool:
-    if pattern.endswith("/") and not is_folder:
-        return False
-    pattern = pattern.rstrip("/")
-    return fnmatchcase(str(path) if "/" in pattern else path.name, pattern.lstrip("/"))
+        yield name, path.read_bytes()

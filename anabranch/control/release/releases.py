@@ -13,14 +13,15 @@ from typing import Any
 from anabranch.components.artefacts.settings import PINS
 from anabranch.control.release import references
 from anabranch.control.release.bundles import (
-    MANIFEST,
     REQUIREMENTS,
     BundleStore,
     manifest_spec,
+    refuse_secrets,
     spec_name,
     unpack,
 )
 from anabranch.control.release.environments import Environments, asks
+from anabranch.control.release.folder import MANIFEST
 from anabranch.control.release.release import Release
 from anabranch.control.settings import destinations, log_sinks
 from anabranch.control.settings.settings import Settings
@@ -76,6 +77,7 @@ class Releases:
         has no room for the bundle; nothing of it is left then.
         """
         files = unpack(data, self._max_size)
+        refuse_secrets(files)
         name = spec_name(files)
         loaded = load_text(files[name], name)
         if loaded.graph.name != graph:
