@@ -93,8 +93,8 @@ class LocalGraph:
         )
         arrays = checked_inputs(self._plan, inputs)
         if name not in self._explainers:
-            plan = _in_one_process(self._plan)
-            self._explainers[name] = wait(Explaining.load(plan, name, self._root, _no_call))
+            plan = in_one_process(self._plan)
+            self._explainers[name] = wait(Explaining.load(plan, name, self._root, no_call))
         found = wait(self._explainers[name].explain(arrays, context))
         document: dict[str, Any] = orjson.loads(orjson.dumps(found.document(name)))
         return document
@@ -108,7 +108,7 @@ class LocalGraph:
         self._finalizer()
 
 
-def _in_one_process(plan: Plan) -> Plan:
+def in_one_process(plan: Plan) -> Plan:
     """Return the plan with all nodes but the explainers in the head."""
     explainers = plan.signature.explainers
     others = tuple(part for part in plan.segments if part.name in explainers)
@@ -116,7 +116,8 @@ def _in_one_process(plan: Plan) -> Plan:
     return replace(plan, segments=(replace(plan.head, nodes=nodes), *others))
 
 
-def _no_call(segment: str) -> SegmentCall:
+def no_call(segment: str) -> SegmentCall:
+    """Refuse a call of another process, of which a plan ``in_one_process`` has none."""
     raise AssertionError(f"segment {segment!r} is in this process")
 
 

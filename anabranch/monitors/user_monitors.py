@@ -10,17 +10,20 @@ as a number, in units of the threshold, so that above 1 is drift, or a map of ``
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from anabranch.components import registry
 from anabranch.components.contract import METHODS, CannotLoad
+from anabranch.components.fitting import check_args, constructor_findings
 from anabranch.components.parameters import check_names, is_async, parameters_of
 from anabranch.components.raised import pass_interrupt
 from anabranch.components.registry import MONITOR
 from anabranch.components.source.classes import explain, load_class
+from anabranch.components.source.outline import Method, Unknown, outline
 from anabranch.components.source.roots import active
 from anabranch.monitors.base import Finding
 from anabranch.monitors.table import Array, Unfit
@@ -39,19 +42,12 @@ class Own:
             self._instance = self._constructed(spec)
         self._score = self._method(METHODS[MONITOR])
         self._fit = self._method("fit") if hasattr(self._instance, "fit") else None
-        if (self._fit is None) != (spec.reference is None):
-            raise CannotLoad(
-                f"{self._component} has fit(), which takes a `reference`, and none is given"
-                if self._fit is not None
-                else f"{self._component} has no fit(), which would take the `reference`"
-            )
+        _check_fit(spec, has_fit=self._fit is not None)
 
     def _constructed(self, spec: Monitor) -> Any:
         cls = load_class(self._component, self._root)
-        parameters = parameters_of(cls)
-        if parameters is not None:
-            owner = f"the constructor of {self._component}"
-            check_names(owner, "args", list(spec.args), parameters)
+        if (parameters := parameters_of(cls)) is not None:
+            check_args(self._component, spec.args, parameters)
         try:
             return cls(**spec.args)
         except BaseException as error:
@@ -64,9 +60,9 @@ class Own:
         method = getattr(self._instance, name, None)
         owner = f"{type(self._instance).__name__}.{name}()"
         if not callable(method):
-            raise CannotLoad(f"{self._component} has no method {name}(), which a monitor needs")
+            raise _no_method(self._component, name)
         if is_async(method) or inspect.isgeneratorfunction(method):
-            raise CannotLoad(f"{owner} must be a plain method: it has a process of its own")
+            raise _not_plain(owner)
         parameters = parameters_of(method)
         if parameters is not None:
             check_names(owner, "watches", list(self._names.values()), parameters)
@@ -101,3 +97,61 @@ class Own:
         except BaseException as error:
             pass_interrupt(error)
             raise Unfit(f"{name}() raised {explain(error, self._root)}") from None
+
+
+def component_problems(
+    spec: Monitor, names: Sequence[str], root: Path
+) -> Iterator[registry.Finding]:
+    """Find what the source of a monitor's component shows to be wrong, without running it.
+
+    ``names`` are the parameters by which it gets what it watches.
+    """
+    component = spec.component or ""
+    try:
+        cls = outline(component, root)
+    except CannotLoad as error:
+        yield ("component",), str(error)
+        return
+    if cls is None:
+        return
+    if cls.constructor is not None:
+        yield from constructor_findings(component, spec.args, cls.constructor)
+    score, fit = cls.method(METHODS[MONITOR]), cls.method("fit")
+    if score is None:
+        yield ("component",), f"{_no_method(component, METHODS[MONITOR])} ({cls.place})"
+    try:
+        if not isinstance(fit, Unknown):
+            _check_fit(spec, has_fit=fit is not None)
+    except CannotLoad as error:
+        yield ("reference",) if spec.reference else ("component",), f"{error} ({cls.place})"
+    for name, method in (("score", score), ("fit", fit)):
+        if isinstance(method, Method):
+            yield from _method_findings(f"{cls.name}.{name}()", method, names)
+
+
+def _method_findings(
+    owner: str, method: Method, names: Sequence[str]
+) -> Iterator[registry.Finding]:
+    if method.is_async or method.yields:
+        yield ("component",), f"{_not_plain(owner)} ({method.place})"
+    try:
+        check_names(owner, "watches", names, method.parameters)
+    except CannotLoad as error:
+        yield ("watches",), f"{error} ({method.place})"
+
+
+def _check_fit(spec: Monitor, *, has_fit: bool) -> None:
+    if has_fit != (spec.reference is not None):
+        raise CannotLoad(
+            f"{spec.component} has fit(), which takes a `reference`, and none is given"
+            if has_fit
+            else f"{spec.component} has no fit(), which would take the `reference`"
+        )
+
+
+def _no_method(component: str, name: str) -> CannotLoad:
+    return CannotLoad(f"{component} has no method {name}(), which a monitor needs")
+
+
+def _not_plain(owner: str) -> CannotLoad:
+    return CannotLoad(f"{owner} must be a plain method: it has a process of its own")

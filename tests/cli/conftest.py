@@ -24,6 +24,16 @@ from anabranch.client.engine_state import EngineState, write_state
 from tests.control.control_api import SPEC, TestControl
 
 CONTROL = "/control/v1"
+PARTS = """\
+class One:
+    def transform(self, x):
+        return x
+
+
+class Two:
+    def predict(self, x):
+        return x
+"""
 
 
 class Served(TestControl):
@@ -73,7 +83,7 @@ class Served(TestControl):
         """A spec on disk, with its component beside it."""
         folder = self.folder / "bundle"
         folder.mkdir(exist_ok=True)
-        (folder / "parts.py").write_text("")
+        (folder / "parts.py").write_text(PARTS)
         path = folder / "graph.yaml"
         path.write_text(spec.replace("NAME", name))
         return str(path)

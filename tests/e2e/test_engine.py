@@ -82,6 +82,7 @@ def test_up_deploy_infer_down(new_engine):
     assert "already up" in second.stderr
     assert engine.state == state
     deployed = json.loads(done(engine.command("deploy", EXAMPLE, "-o", "json")).stdout)
+    assert deployed.pop("bundle")["warnings"] == []
     assert deployed == {"graph": "quickstart", "revision": 1, "state": "live"}
     answer = done(engine.process("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
     assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from anabranch.cli.commands.deploy import bundle_of
 from anabranch.client.client import ControlClient, Json
-from anabranch.control.release.bundles import pack
 from anabranch.control.release.differences import spec_changes, spec_of
-from anabranch.control.settings.settings import Settings
 from anabranch.errors import EngineError, NotFound
 from anabranch.graph.compile.loading import open_graph
 
@@ -22,7 +21,7 @@ def changes_against_live(file: Path, home: Path) -> list[str] | None:
         return None
     if live is None:
         return [f"{loaded.graph.name} is new"]
-    digest = pack(file, Settings.from_env().max_bundle).digest
+    digest = bundle_of(file, home).digest
     return list(spec_changes(spec_of(live), loaded.graph.to_dict())) + _file_changes(live, digest)
 
 

@@ -4,29 +4,45 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from anabranch.cli.reports.bundle import bundle_json, bundle_text, bundle_warnings
 from anabranch.cli.reports.traffic import rollout_line
-from anabranch.cli.terminal import Say, note, progress
+from anabranch.cli.terminal import Say, note, progress, warn
 from anabranch.client.client import ControlClient, Json
-from anabranch.control.release.bundles import pack
+from anabranch.control.release.bundles import Bundle, pack
+from anabranch.control.release.checks import named_paths, open_complete
 from anabranch.control.settings.settings import Settings
-from anabranch.graph.compile.loading import open_graph
 
 REPLACE: Json = {"kind": "replace"}
 """The intent of a revision that takes over as soon as it is up, without a rollout."""
 
 
-def send(
-    client: ControlClient, file: Path, author: str, message: str, intent: Json | None = None
-) -> Json:
-    """Check ``file``, pack its folder into a bundle, and send the bundle.
+def bundle_of(file: Path, home: Path) -> Bundle:
+    """Pack the folder of ``file``; ``home`` is that of the engine, which is left out."""
+    return pack(file, Settings.from_env().max_bundle, home)
 
-    Return ``{"graph", "revision", "state"}``. Raise SpecError before the bundle is sent.
+
+def send(
+    client: ControlClient,
+    file: Path,
+    home: Path,
+    author: str,
+    message: str,
+    intent: Json | None = None,
+) -> Json:
+    """Check ``file``, pack its folder into a bundle, say what it holds, and send the bundle.
+
+    Return ``{"graph", "revision", "state", "bundle"}``. Raise SpecError before the bundle is sent.
     """
-    loaded = open_graph(file)
-    bundle = pack(file, Settings.from_env().max_bundle)
-    return client.deploy(
+    loaded = open_complete(file, home)
+    bundle = bundle_of(file, home)
+    warnings = list(bundle_warnings(bundle, [file.name, *named_paths(loaded)]))
+    note(bundle_text(bundle))
+    for warning in warnings:
+        warn(warning)
+    sent = client.deploy(
         loaded.graph.name, bundle.data, author=author, message=message, intent=intent
     )
+    return sent | {"bundle": bundle_json(bundle, warnings)}
 
 
 def until_rolled_out(client: ControlClient, graph: str, timeout: float) -> Json:
@@ -45,6 +61,7 @@ def until_rolled_out(client: ControlClient, graph: str, timeout: float) -> Json:
 def deploy_and_wait(
     client: ControlClient,
     file: Path,
+    home: Path,
     timeout: float,
     say: Say,
     author: str = "",
@@ -55,7 +72,7 @@ def deploy_and_wait(
 
     Ctrl-C ends the wait and not the deploy, and says so.
     """
-    sent = send(client, file, author, message, intent)
+    sent = send(client, file, home, author, message, intent)
     graph, number = sent["graph"], sent["revision"]
     say(f"{graph} revision {number} was sent")
     try:

@@ -116,12 +116,12 @@ def run(
     from anabranch.client.engine_state import read_state, resolve_home
     from anabranch.control.engine import engine
     from anabranch.control.engine.launch import EngineOptions
-    from anabranch.graph.compile.loading import open_graph
+    from anabranch.control.release.checks import open_complete
 
     # A shell that starts jobs in the background has them ignore Ctrl-C; then nothing would tidy up.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    name = open_graph(file).graph.name
     folder = resolve_home(home)
+    name = open_complete(file, folder).graph.name
     state = read_state(folder)
     ours = state is None or not engine.is_running(state)
     wanted = EngineOptions(host, http_port, grpc_port, dashboard_port, max_body, object_store)

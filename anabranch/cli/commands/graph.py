@@ -57,14 +57,15 @@ def deploy(
     from anabranch.cli.commands.deploy import deploy_and_wait, send, until_rolled_out
     from anabranch.cli.input.intents import intent
     from anabranch.cli.reports.graph import outcome_text
+    from anabranch.client.engine_state import resolve_home
 
-    wanted = intent(canary, mirror, rollout, hold, now)
+    wanted, folder = intent(canary, mirror, rollout, hold, now), resolve_home(home)
     with options.client(home) as client:
         with progress(f"deploying {file}") as say:
             if wait or wait_rollout:
-                done = deploy_and_wait(client, file, timeout, say, author, message, wanted)
+                done = deploy_and_wait(client, file, folder, timeout, say, author, message, wanted)
             else:
-                done = send(client, file, author, message, wanted)
+                done = send(client, file, folder, author, message, wanted)
         if wait_rollout and _is_rolling(client, done):
             until_rolled_out(client, done["graph"], inf)
             done |= {"state": client.revision(done["graph"], done["revision"])["state"]}

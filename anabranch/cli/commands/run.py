@@ -6,12 +6,10 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from anabranch.cli.commands.deploy import REPLACE, send
+from anabranch.cli.commands.deploy import REPLACE, bundle_of, send
 from anabranch.cli.commands.log_lines import PAUSE_S, text
 from anabranch.cli.terminal import note, progress, result
 from anabranch.client.client import ControlClient, Json
-from anabranch.control.release.bundles import pack
-from anabranch.control.settings.settings import Settings
 from anabranch.errors import AnabranchError, Conflict, NotFound
 
 _WATCH_MS = 500
@@ -26,12 +24,12 @@ def serve_until_interrupted(name: str, file: Path, home: Path, timeout: float) -
     is deleted. Raises Conflict before anything is deployed if the graph could not be put back.
     """
     with ControlClient.of_home(home) as client:
-        session = Session(client, name)
+        session = Session(client, name, home)
         try:
-            sent = _digest(file)
+            sent = bundle_of(file, home).digest
             session.deploy(file, timeout)
             threading.Thread(target=_print_logs, args=(home, name), daemon=True).start()
-            for digest in _versions(file, sent):
+            for digest in _versions(file, home, sent):
                 note(f"{file.parent} has changed ({digest[:12]})")
                 session.redeploy(file, timeout)
         finally:
@@ -45,8 +43,9 @@ class Session:
     without one that is stable.
     """
 
-    def __init__(self, client: ControlClient, name: str) -> None:
+    def __init__(self, client: ControlClient, name: str, home: Path) -> None:
         self._client = client
+        self._home = home
         self._name = name
         self._before = _stable(client, name)
         self._own: set[int] = set()
@@ -54,7 +53,7 @@ class Session:
     def deploy(self, file: Path, timeout: float) -> None:
         """Deploy ``file`` and wait until it is live."""
         with progress(f"deploying {file}") as say:
-            sent = send(self._client, file, "", "anabranch run", REPLACE)
+            sent = send(self._client, file, self._home, "", "anabranch run", REPLACE)
             self._own.add(sent["revision"])
             self._client.wait(self._name, sent["revision"], timeout, say)
         note(f"{self._name} revision {sent['revision']} is live; Ctrl-C ends it")
@@ -114,7 +113,7 @@ def _part(graph: Json) -> set[int]:
     return {one["revision"] for one in (*graph["arms"], *graph["mirrors"], *coming)}
 
 
-def _versions(file: Path, sent: str) -> Iterator[str]:
+def _versions(file: Path, home: Path, sent: str) -> Iterator[str]:
     """Yield the digest of the bundle of ``file``, each time that it changes.
 
     Watching begins a moment after the first deploy, so the digest is computed at once.
@@ -128,14 +127,10 @@ def _versions(file: Path, sent: str) -> Iterator[str]:
         if looked and not changes:
             continue
         looked = True
-        digest = _digest(file)
+        digest = bundle_of(file, home).digest
         if digest != sent:
             yield digest
         sent = digest
-
-
-def _digest(file: Path) -> str:
-    return pack(file, Settings.from_env().max_bundle).digest
 
 
 def _print_logs(home: Path, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.terminal import result, result_json
+from anabranch.cli.terminal import progress, result, result_json
 from anabranch.errors import SpecError
 
 
@@ -33,10 +33,19 @@ def validate(
         list[Path],
         typer.Argument(metavar="FILE...", help="Specs in YAML.", exists=True, dir_okay=False),
     ],
+    load: Annotated[
+        bool,
+        typer.Option("--load", help="Construct and load every node and monitor, too. Runs code."),
+    ] = False,
+    timeout: options.Timeout = 120.0,
+    home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Check specs and print all mistakes with line and column."""
-    failures = {str(file): _mistakes(file) for file in files}
+    """Check specs and the files beside them, and print all mistakes with line and column.
+
+    Components are read but not run, unless --load is given; --timeout is for each node then.
+    """
+    failures = {str(file): _mistakes(file, home, timeout if load else None) for file in files}
     if output is options.Format.JSON:
         from anabranch.cli.reports.graph import validation_json
 
@@ -79,11 +88,21 @@ def schema() -> None:
     result_json(json_schema())
 
 
-def _mistakes(file: Path) -> SpecError | None:
-    from anabranch.graph.compile.loading import open_graph
+def _mistakes(file: Path, home: Path | None, timeout: float | None) -> SpecError | None:
+    """Return the mistakes of a file; its nodes are loaded where there is a ``timeout`` for that."""
+    from anabranch.client.engine_state import resolve_home
+    from anabranch.control.release.checks import open_complete
 
     try:
-        open_graph(file)
+        open_complete(file, resolve_home(home))
     except SpecError as error:
         return error
-    return None
+    return None if timeout is None else _load_mistakes(file, timeout)
+
+
+def _load_mistakes(file: Path, timeout: float) -> SpecError | None:
+    from anabranch.graph.trial import load_problems
+
+    with progress(f"loading {file}") as say:
+        problems = load_problems(file, timeout, say)
+    return SpecError(problems) if problems else None

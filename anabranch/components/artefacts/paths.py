@@ -59,6 +59,20 @@ def data_path(node: Explainer, root: Path) -> Path:
     return _located("data", node.data, None, root)
 
 
+def check_in_bundle(field: str, model: str, sha256: str | None, root: Path) -> None:
+    """Raise ArtefactError where a model of the bundle is not there, or has another digest.
+
+    What is given by URI is not looked at: it is where the engine can reach it.
+    """
+    if uris.is_uri(model):
+        return
+    try:
+        path = inside(model, root, folders=True)
+        _check_digest(path, sha256)
+    except (ArtefactError, CannotLoad) as error:
+        raise ArtefactError(f"{field} {model!r}: {error}") from None
+
+
 def check_trust(model: str, settings: ArtefactSettings | None = None) -> None:
     """Refuse a model of MLflow that can run code, from a tracking server that nobody trusts.
 
@@ -108,13 +122,17 @@ def _from_uri(model: str, sha256: str | None) -> Path:
 
 def _on_disk(path: Path, sha256: str | None) -> Path:
     """Return the path itself, or the folder of what is in it where it is an archive."""
-    if sha256 is not None and (found := path_digest(path)) != sha256:
-        raise ArtefactError(f"its sha256 is {found}, the spec says {sha256}")
+    _check_digest(path, sha256)
     if path.is_dir() or not uris.is_archive(path.name):
         return path
     from anabranch.components.artefacts.fetching import unpacked
 
     return unpacked(path, ArtefactSettings.from_env())
+
+
+def _check_digest(path: Path, sha256: str | None) -> None:
+    if sha256 is not None and (found := path_digest(path)) != sha256:
+        raise ArtefactError(f"its sha256 is {found}, the spec says {sha256}")
 
 
 def _inner(folder: Path, inner: str) -> Path:

@@ -9,6 +9,7 @@ import importlib
 import inspect
 import re
 import sys
+from collections.abc import Iterable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
@@ -25,13 +26,19 @@ _stamps: dict[Path, dict[str, _Stamp]] = {}
 
 def load_class(component: str, root: Path) -> type:
     """Return the class that ``component`` names; CannotLoad says why there is none."""
-    place, separator, name = component.rpartition(":")
-    if not separator or not place or not name:
-        raise CannotLoad(f"component {component!r}: write file.py:Class or package.module:Class")
+    place, name = split(component)
     with active(root):
         if place.endswith(".py"):
             return _class_in(load_file(place, root), name, place)
         return _class_in(_load_module(place, root), name, place)
+
+
+def split(component: str) -> tuple[str, str]:
+    """Return the file or module, and the class, that ``component`` names; CannotLoad for others."""
+    place, separator, name = component.rpartition(":")
+    if not separator or not place or not name:
+        raise CannotLoad(f"component {component!r}: write file.py:Class or package.module:Class")
+    return place, name
 
 
 def inside(relative: str, root: Path, folders: bool = False) -> Path:
@@ -125,15 +132,18 @@ def _class_in(module: ModuleType, name: str, place: str) -> type:
         return found
     if found is not None:
         raise CannotLoad(f"{place}:{name} is a {type(found).__name__}, not a class")
-    classes = [key for key, value in vars(module).items() if _is_candidate(value, key, module)]
-    there = hint(name, classes) or " (it defines none)"
-    raise CannotLoad(f"{place} has no class {name!r}{there}")
+    classes = [key for key, value in vars(module).items() if _is_candidate(value, module)]
+    raise no_class(place, name, classes)
 
 
-def _is_candidate(value: object, key: str, module: ModuleType) -> bool:
-    return (
-        inspect.isclass(value) and value.__module__ == module.__name__ and not key.startswith("_")
-    )
+def no_class(place: str, name: str, classes: Iterable[str]) -> CannotLoad:
+    """Return the error for a module without a class of that name; ``classes`` are those it has."""
+    public = [one for one in classes if not one.startswith("_")]
+    return CannotLoad(f"{place} has no class {name!r}{hint(name, public) or ' (it defines none)'}")
+
+
+def _is_candidate(value: object, module: ModuleType) -> bool:
+    return inspect.isclass(value) and value.__module__ == module.__name__
 
 
 def explain(error: BaseException, root: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,17 @@ class Loaded:
     root: Path
 
 
-def open_graph(path: str | Path) -> Loaded:
-    """Read and compile the spec at ``path``. Raise SpecError with all mistakes in it."""
+Pass = Callable[[Draft], Draft]
+
+
+def open_graph(path: str | Path, passes: Sequence[Pass] = ()) -> Loaded:
+    """Read and compile the spec at ``path``. Raise SpecError with all mistakes in it.
+
+    ``passes`` run after those of the compiler.
+    """
     path = Path(path)
     root = path.parent.resolve()
-    return _compile(read(path), root, lambda draft: check_references(draft, root))
+    return _compile(read(path), root, (lambda draft: check_references(draft, root), *passes))
 
 
 def load_text(data: bytes | str, file: str = "<spec>", root: Path | None = None) -> Loaded:
@@ -51,14 +57,12 @@ def _bare(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     return tuple(replace(problem, position=None, file=None) for problem in problems)
 
 
-def _as_it_is(draft: Draft) -> Draft:
-    return draft
-
-
-def _compile(document: Document, root: Path, files: Callable[[Draft], Draft] = _as_it_is) -> Loaded:
-    """``files`` is a further pass, where the files beside the spec are there to look at."""
+def _compile(document: Document, root: Path, passes: Sequence[Pass] = ()) -> Loaded:
+    """``passes`` are further ones, where the files beside the spec are there to look at."""
     checked = check(document)
-    draft = files(run_passes(checked.partial))
+    draft = run_passes(checked.partial)
+    for each in passes:
+        draft = each(draft)
     problems = [*checked.problems, *(_place(document, problem) for problem in draft.problems)]
     if problems or checked.graph is None:
         raise SpecError(sorted(problems, key=_by_position))

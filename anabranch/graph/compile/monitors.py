@@ -59,11 +59,12 @@ def check_references(draft: Draft, root: Path) -> Draft:
             check_format(data)
             inside(data, root)
         except CannotLoad as error:
-            mistakes.append((_path(name, "reference", "data"), str(error)))
+            mistakes.append((monitor_path(name, "reference", "data"), str(error)))
     return draft.with_problems(mistakes)
 
 
-def _path(name: str, *rest: str | int) -> FieldPath:
+def monitor_path(name: str, *rest: str | int) -> FieldPath:
+    """Field path of a monitor or of a field in it."""
     return ("spec", "monitors", name, *rest)
 
 
@@ -74,7 +75,7 @@ def _watches(
     sources = spec.watches if spec.watches is not None else list(draft.source.inputs)
     found: dict[str, tuple[Ref, FieldPath]] = {}
     for index, source in enumerate(sources):
-        path = _path(name, *(("watches", index) if spec.watches is not None else ()))
+        path = monitor_path(name, *(("watches", index) if spec.watches is not None else ()))
         if source in found:
             mistakes.append((path, f"{source!r} is already in the list"))
             continue
@@ -115,7 +116,7 @@ def _names(name: str, watches: Mapping[str, Ref]) -> Iterator[Mistake]:
         parameter = parameter_of(source)
         if parameter in taken:
             yield (
-                _path(name, "watches"),
+                monitor_path(name, "watches"),
                 f"{taken[parameter]!r} and {source!r} would both be the parameter {parameter!r}",
             )
         taken[parameter] = source
@@ -131,12 +132,12 @@ def _method(draft: Draft, monitor: PlannedMonitor) -> Iterator[Mistake]:
     if spec.method is None or spec.component is not None:
         return
     if spec.method not in registry.names(registry.MONITOR):
-        yield _path(name, "method"), registry.unknown(registry.MONITOR, spec.method)
+        yield monitor_path(name, "method"), registry.unknown(registry.MONITOR, spec.method)
         return
     kind = registry.get(registry.MONITOR, spec.method)
     ill_typed = constructor_problems(kind.cls, spec.args, f"monitor {spec.method!r}")
     for path, message in ill_typed or kind.check(spec):
-        yield _path(name, *path), message
+        yield monitor_path(name, *path), message
     yield from _reference(name, spec, kind.cls)
     yield from _features(draft, monitor, kind.cls)
 
@@ -145,14 +146,17 @@ def _reference(name: str, spec: Monitor, method: Any) -> Iterator[Mistake]:
     reference, least = spec.reference, method.least
     if not least:
         if reference is not None:
-            yield _path(name, "reference"), f"{spec.method} takes no reference; remove this field"
+            yield (
+                monitor_path(name, "reference"),
+                f"{spec.method} takes no reference; remove this field",
+            )
     elif reference is None:
         yield (
-            _path(name),
+            monitor_path(name),
             f"{spec.method} compares with a `reference`: {{data: FILE}}, or {{first: N}} rows",
         )
     elif reference.first is not None and reference.first < least:
-        yield _path(name, "reference", "first"), f"{spec.method} needs at least {least} rows"
+        yield monitor_path(name, "reference", "first"), f"{spec.method} needs at least {least} rows"
 
 
 def _features(draft: Draft, monitor: PlannedMonitor, method: Any) -> Iterator[Mistake]:
@@ -162,14 +166,14 @@ def _features(draft: Draft, monitor: PlannedMonitor, method: Any) -> Iterator[Mi
     if count > MAX_FEATURES:
         text = listing(f"{source} {_size(spec)}" for source, spec in known.items())
         yield (
-            _path(monitor.name),
+            monitor_path(monitor.name),
             f"watches {count} features ({text}), at most {MAX_FEATURES}: watch a node "
             "with fewer features",
         )
     texts = [source for source, spec in known.items() if spec.datatype == "BYTES"]
     if texts and not method.takes_texts:
         yield (
-            _path(monitor.name),
+            monitor_path(monitor.name),
             f"{monitor.spec.method} is for numbers, and {listing(texts)} holds texts: use "
             "chi_square or drift, or watch another source",
         )

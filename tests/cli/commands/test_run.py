@@ -7,31 +7,38 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.cli.commands.run import Session, _digest, _versions
+from anabranch.cli.commands.deploy import bundle_of
+from anabranch.cli.commands.run import Session, _versions
 from anabranch.client.client import ControlClient
 from anabranch.control.lifecycle import operations
 from anabranch.errors import Conflict, DeployError
 from tests.cli.conftest import Served
 from tests.control.control_api import ROLLOUT, SPEC
 
+HOME = Path("/nowhere")
+
+
+def digest(spec: Path) -> str:
+    return bundle_of(spec, HOME).digest
+
 
 def test_a_change_from_before_watching_began_is_not_missed(tmp_path):
     spec = tmp_path / "graph.yaml"
     spec.write_text("one")
-    sent = _digest(spec)
+    sent = digest(spec)
     spec.write_text("two")
-    assert next(_versions(spec, sent)) == _digest(spec)
+    assert next(_versions(spec, HOME, sent)) == digest(spec)
 
 
 def test_only_what_the_bundle_holds_counts(tmp_path):
     spec = tmp_path / "graph.yaml"
     spec.write_text("one")
-    versions = _versions(spec, "what was sent before")
+    versions = _versions(spec, HOME, "what was sent before")
     first = next(versions)
     (tmp_path / "__pycache__").mkdir()
     (tmp_path / "__pycache__" / "code.pyc").write_bytes(b"x")
     (tmp_path / "components.py").write_text("two")
-    assert first != next(versions) == _digest(spec)
+    assert first != next(versions) == digest(spec)
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ def stands(engine: Served) -> tuple[str, int | None]:
 
 
 def test_a_graph_that_was_not_there_is_deleted(engine: Served, client: ControlClient) -> None:
-    session = Session(client, "digits")
+    session = Session(client, "digits", engine.home)
     deploy(engine, session)
     deploy(engine, session)
     assert stands(engine) == ("present", 2)
@@ -63,7 +70,7 @@ def test_the_revision_that_was_live_is_so_again(
     engine: Served, client: ControlClient, warm: bool
 ) -> None:
     engine.up(2)
-    session = Session(client, "digits")
+    session = Session(client, "digits", engine.home)
     deploy(engine, session)
     if not warm:
         engine.expire()
@@ -74,7 +81,7 @@ def test_the_revision_that_was_live_is_so_again(
 def test_a_deploy_that_failed_changed_nothing(engine: Served, client: ControlClient) -> None:
     engine.up(2)
     engine.failure = "no such file"
-    session = Session(client, "digits")
+    session = Session(client, "digits", engine.home)
     with pytest.raises(DeployError, match="no such file"):
         deploy(engine, session)
     session.put_back()
@@ -85,7 +92,7 @@ def test_a_deploy_that_failed_changed_nothing(engine: Served, client: ControlCli
 def test_a_session_that_deployed_nothing_puts_nothing_back(
     engine: Served, client: ControlClient
 ) -> None:
-    Session(client, "digits").put_back()
+    Session(client, "digits", engine.home).put_back()
     assert client.graphs() == []
 
 
@@ -94,7 +101,7 @@ def test_nothing_is_put_back_over_another_s_revision(
     engine: Served, client: ControlClient, capsys: pytest.CaptureFixture[str], existed: bool
 ) -> None:
     engine.up(int(existed))
-    session = Session(client, "digits")
+    session = Session(client, "digits", engine.home)
     deploy(engine, session)
     other = int(engine.deploy()[1]["revision"])
     engine.arrive(other)
@@ -105,7 +112,7 @@ def test_nothing_is_put_back_over_another_s_revision(
 
 
 def test_a_graph_that_somebody_deleted_stays_so(engine: Served, client: ControlClient) -> None:
-    session = Session(client, "digits")
+    session = Session(client, "digits", engine.home)
     deploy(engine, session)
     engine.call("DELETE", "/graphs/digits")
     engine.change("digits", operations.gone)
@@ -118,7 +125,7 @@ def test_a_graph_that_never_was_up_is_as_good_as_none(
 ) -> None:
     engine.deploy()
     engine.fail(1, "no such file")
-    session = Session(client, "digits")
+    session = Session(client, "digits", engine.home)
     deploy(engine, session)
     session.put_back()
     assert stands(engine) == ("deleting", None)
@@ -137,13 +144,13 @@ def test_a_graph_that_could_not_be_put_back_is_not_touched(
     else:
         engine.deploy()
     with pytest.raises(Conflict, match="could not put that back"):
-        Session(client, "digits")
+        Session(client, "digits", engine.home)
 
 
 def test_run_replaces_whatever_the_rollout_block_says(
     engine: Served, client: ControlClient
 ) -> None:
-    session = Session(client, "digits")
+    session = Session(client, "digits", engine.home)
     for number in (1, 2):
         deploy(engine, session, SPEC + ROLLOUT)
         assert stands(engine) == ("present", number)

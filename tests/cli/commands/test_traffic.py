@@ -56,10 +56,15 @@ def test_options_stand_in_for_the_block(engine):
 
 
 def test_a_deploy_as_json(engine):
-    assert engine.json("deploy", engine.file()) == {
-        "graph": "digits", "revision": 1, "state": "live"
-    }  # fmt: skip
+    found = engine.json("deploy", engine.file())
+    bundle = found.pop("bundle")
+    assert found == {"graph": "digits", "revision": 1, "state": "live"}
+    assert bundle["digest"] == engine.store.revision("digits", 1).digest
+    assert bundle["files"] == len(bundle["largest"]) == 2
+    assert bundle["bytes"] == sum(bundle["largest"].values())
+    assert bundle["warnings"] == []
     found = engine.json("deploy", engine.file(), "--canary", "5")
+    del found["bundle"]
     assert found == {"graph": "digits", "revision": 2, "state": "ready"}
 
 
@@ -255,7 +260,7 @@ def test_leaving_a_deploy_says_that_it_goes_on(two, monkeypatch, capsys):
     with ControlClient.of_home(two.home) as client:
         for name, stop in (("digits", "rollback digits --to r2"), ("first", "delete first")):
             with pytest.raises(KeyboardInterrupt):
-                deploy_and_wait(client, Path(two.file(name=name)), 30, print)
+                deploy_and_wait(client, Path(two.file(name=name)), two.home, 30, print)
             said = capsys.readouterr().err
             assert f"the deploy of {name} revision" in said and f"`anabranch {stop}`" in said
 

@@ -1,0 +1,81 @@
+"""Pass: classes and models that nodes and monitors need are in the folder of the spec, and fit.
+
+Nothing of a user's is run: what the source of a component leaves open is taken for right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from anabranch.components.artefacts.paths import check_in_bundle
+from anabranch.components.fitting import component_problems
+from anabranch.components.registry import Finding
+from anabranch.errors import ArtefactError
+from anabranch.graph.compile.draft import Draft, FieldPath, node_path
+from anabranch.graph.compile.monitors import monitor_path, parameter_of
+from anabranch.monitors import user_monitors
+from anabranch.specs.models import NodeBase, Predictor
+
+
+def check_bundled(draft: Draft, root: Path) -> Draft:
+    """Refuse components and models that are not in the folder ``root``, or do not fit their node.
+
+    Nodes that will not run may lack theirs, unless the spec has mistakes anyway.
+    """
+    nodes = draft.source.nodes if draft.problems else {n: p.spec for n, p in draft.nodes.items()}
+    found = [
+        (node_path(name, *path), message)
+        for name, node in nodes.items()
+        for path, message in (*component_problems(node, root), *_artefacts(node, root))
+    ]
+    found += [
+        (monitor_path(name, *path), message)
+        for name, monitor in draft.monitors.items()
+        if monitor.spec.component is not None
+        for path, message in user_monitors.component_problems(
+            monitor.spec, [parameter_of(source) for source in monitor.watches], root
+        )
+    ]
+    return draft.with_problems(found)
+
+
+def named_files(draft: Draft) -> Iterator[tuple[FieldPath, str]]:
+    """Yield the files and folders of the bundle that nodes and monitors name, each with its field.
+
+    Only fields that hold nothing but paths: arguments of components are texts of any meaning.
+    """
+    for name, node in draft.source.nodes.items():
+        if (file := _file_of(node.component)) is not None:
+            yield node_path(name, "component"), file
+        for field, place in _places(node):
+            yield node_path(name, field), place
+    for name, monitor in draft.source.monitors.items():
+        if (file := _file_of(monitor.component)) is not None:
+            yield monitor_path(name, "component"), file
+        if monitor.reference is not None and monitor.reference.data is not None:
+            yield monitor_path(name, "reference", "data"), monitor.reference.data
+
+
+def _file_of(component: str | None) -> str | None:
+    place, _, _ = (component or "").rpartition(":")
+    return place if place.endswith(".py") else None
+
+
+def _places(node: NodeBase) -> Iterator[tuple[str, str]]:
+    """Yield the fields of a built-in that hold a path or URI; of many models there is none yet."""
+    if node.component is not None or (isinstance(node, Predictor) and node.multiplex is not None):
+        return
+    for field in ("model", "data"):
+        place: str | None = getattr(node, field, None)
+        if place is not None:
+            yield field, place
+
+
+def _artefacts(node: NodeBase, root: Path) -> Iterator[Finding]:
+    for field, place in _places(node):
+        digest = getattr(node, "sha256", None) if field == "model" else None
+        try:
+            check_in_bundle(field, place, digest, root)
+        except ArtefactError as error:
+            yield (field,), str(error)

@@ -1,0 +1,122 @@
+"""``validate`` with --load: what it takes to load each node, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from anabranch.cli.app import app
+
+SPEC = """\
+apiVersion: anabranch/v1
+kind: InferenceGraph
+metadata: {name: pair}
+spec:
+  inputs: {x: {datatype: FP32, shape: [-1, 2]}}
+  nodes:
+    fine: {type: transformer, component: parts.py:Fine, inputs: {x: x}}
+    raises: {type: transformer, component: parts.py:Raises, inputs: {x: fine}}
+    ends: {type: transformer, component: parts.py:Ends, inputs: {x: fine}}
+    last: {type: transformer, component: parts.py:Last, inputs: {x: fine}}
+    why: {type: explainer, component: parts.py:Why, explains: fine}
+  monitors:
+    m: {component: parts.py:Watch, watches: [fine]}
+  outputs: {a: fine, b: raises, c: ends, d: last}
+"""
+PARTS = """\
+import os
+
+
+class Fine:
+    def __init__(self):
+        print("a component may print")
+
+    def transform(self, x):
+        return x
+
+
+class Raises(Fine):
+    def __init__(self):
+        raise ValueError("no weights")
+
+
+class Ends(Fine):
+    def __init__(self):
+        os._exit(7)
+
+
+class Last(Fine):
+    def load(self):
+        raise OSError("no device")
+
+
+class Why:
+    def __init__(self):
+        raise KeyError("why")
+
+    def explain(self, x):
+        return x
+
+
+class Watch:
+    def __init__(self):
+        raise RuntimeError("blind")
+
+    def score(self, fine):
+        return 0
+"""
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Path:
+    (tmp_path / "parts.py").write_text(PARTS)
+    path = tmp_path / "graph.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+def test_validate_runs_nothing_without_load(spec: Path) -> None:
+    done = CliRunner().invoke(app, ["validate", str(spec)])
+    assert (done.exit_code, done.stdout) == (0, f"{spec}: ok\n")
+
+
+def test_load_tells_of_every_part_that_fails_even_if_one_ends_its_process(spec: Path) -> None:
+    done = CliRunner().invoke(app, ["validate", "--load", str(spec), "-o", "json"])
+    assert done.exit_code == 1
+    (file,) = json.loads(done.stdout)["files"]
+    assert [(one["path"], one["line"], one["message"]) for one in file["problems"]] == [
+        (
+            "spec.nodes.raises", 8,
+            "the constructor of parts.py:Raises raised ValueError: no weights (parts.py:14)",
+        ),
+        ("spec.nodes.ends", 9, "the process that loaded it ended with status 7"),
+        ("spec.nodes.last", 10, "load() raised OSError: no device (parts.py:24)"),
+        (
+            "spec.nodes.why", 11,
+            "the constructor of parts.py:Why raised KeyError: 'why' (parts.py:29)",
+        ),
+        (
+            "spec.monitors.m", 13,
+            "the constructor of parts.py:Watch raised RuntimeError: blind (parts.py:37)",
+        ),
+    ]  # fmt: skip
+
+
+def test_a_part_that_never_ends_loading_fails_at_the_timeout(tmp_path: Path) -> None:
+    (tmp_path / "parts.py").write_text(
+        "import threading\nclass One:\n"
+        "  def load(self): threading.Event().wait()\n"
+        "  def transform(self, x): return x\n"
+    )
+    path = tmp_path / "graph.yaml"
+    path.write_text(
+        SPEC.partition("    fine:")[0]
+        + "    one: {type: transformer, component: parts.py:One, inputs: {x: x}}\n"
+        + "  outputs: {y: one}\n"
+    )
+    done = CliRunner().invoke(app, ["validate", "--load", "--timeout", "500ms", str(path)])
+    assert done.exit_code == 1
+    assert "spec.nodes.one: is not loaded after 0.5 seconds" in done.stdout
