@@ -25,6 +25,16 @@ class Format(StrEnum):
     JSON = "json"
 
 
+def add(app: typer.Typer, command: Callable[..., None], example: str) -> None:
+    """Add a command, with its first sentence in the list of commands, and with an example.
+
+    Neither is cut or broken, whatever the terminal's width.
+    """
+    sentence, _, _ = (command.__doc__ or "").replace("\n", " ").partition(". ")
+    short = " ".join(sentence.split()).removesuffix(".")
+    app.command(short_help=short, epilog=f"\b\nExample: anabranch {example}")(command)
+
+
 def duration(text: Any) -> float:
     """Return a duration such as 120s in seconds; raise BadParameter for any other text."""
     from anabranch.specs.units import Duration
@@ -92,7 +102,21 @@ Inputs = Annotated[
         "--input",
         "-i",
         metavar="NAME=VALUE",
-        help="One tensor: nested JSON lists, or @file.json or @file.npy. Repeatable.",
+        help="One tensor: nested JSON lists, a text for BYTES, or @file.json or @file.npy."
+        " Repeatable.",
+    ),
+]
+Headers = Annotated[
+    list[str] | None,
+    typer.Option("--header", "-H", metavar="NAME=VALUE", help="Header of the request. Repeatable."),
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--parameter",
+        "-p",
+        metavar="NAME=VALUE",
+        help="Parameter of the request: JSON, or else text. Repeatable.",
     ),
 ]
 Timeout = Annotated[
@@ -108,7 +132,9 @@ Timeout = Annotated[
 Author = Annotated[
     str,
     typer.Option(
-        "--author", envvar="USER", help="Author of the revision, in its history.", show_envvar=False
+        "--author",
+        help="Author of the revision, in its history. [default: git's user.name, else the user]",
+        show_default=False,
     ),
 ]
 Message = Annotated[

@@ -310,6 +310,12 @@ class ControlClient:
         found: list[Json] = self._get(f"{CONTROL}/events", params)["events"]
         return found
 
+    def newest_events(self, graph: str | None, count: int) -> list[Json]:
+        """Return the newest ``count`` events, oldest first, of one graph or of all."""
+        asked = _given(graph=graph, newest=count)
+        found: list[Json] = self._get(f"{CONTROL}/events", asked)["events"]
+        return found
+
     def metadata(self, name: str, revision: int | None = None) -> Json:
         """Return name, inputs and outputs of a graph, as the Open Inference Protocol gives them."""
         return self._get(_model_path(name, revision))
@@ -318,9 +324,19 @@ class ControlClient:
         """Return the URL at which a graph, or one of its revisions, answers requests."""
         return f"{self._url}{_model_path(name, revision)}"
 
-    def infer(self, name: str, body: Json) -> Json:
-        """Send an inference request of the Open Inference Protocol, and return the reply."""
-        return _json(self._send("POST", f"/v2/models/{quote(name, safe='')}/infer", json=body))
+    def infer(
+        self,
+        name: str,
+        body: Json,
+        revision: int | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Json:
+        """Send an inference request of the Open Inference Protocol, and return the reply.
+
+        ``revision`` is the one that answers; the graph's traffic decides where it is None.
+        """
+        path = f"{_model_path(name, revision)}/infer"
+        return _json(self._send("POST", path, json=body, headers=headers))
 
     def feedback(self, name: str, body: Json) -> Json:
         """Send a reward or the truth for an answer, and return whether it counts."""

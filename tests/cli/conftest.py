@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import warnings
 from collections.abc import Iterator
@@ -48,6 +49,8 @@ class Served(TestControl):
         """What a graph would answer, by method and path."""
         self.asked: list[Any] = []
         """Bodies of the requests to graphs."""
+        self.headers: list[Any] = []
+        """Headers of the requests to graphs."""
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         url = f"http://127.0.0.1:{self.server.server_address[1]}"
         write_state(self.home, EngineState("id", url, "", "", "", "", 1, ready=True))
@@ -65,7 +68,11 @@ class Served(TestControl):
         """Run a command in this process; ``answers`` are what is typed."""
         from anabranch.cli.app import app
 
-        environment = {"ANABRANCH_HOME": str(self.home), "USER": "ada", "COLUMNS": "200"}
+        environment = {
+            "ANABRANCH_HOME": str(self.home), "LOGNAME": "ada", "COLUMNS": "200",
+            "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CEILING_DIRECTORIES": str(self.folder.parent),
+        }  # fmt: skip
         return CliRunner().invoke(app, list(arguments), answers, env=environment)
 
     def text(self, *arguments: str) -> str:
@@ -98,6 +105,7 @@ def _handler(engine: Served) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
             if (played := engine.graphs.get(f"{self.command} {path}")) is not None:
                 engine.asked.append(json.loads(body or "null"))
+                engine.headers.append(self.headers)
                 self.reply(200, [], json.dumps(played).encode())
                 return
             status, headers, content = asyncio.run(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anabranch.cli import options
+from anabranch.cli.options import add
 from anabranch.cli.terminal import progress, warn
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(backup)
-    app.command()(restore)
+    add(app, backup, "backup before-upgrade.zip")
+    add(app, restore, "restore before-upgrade.zip")
 
 
 def backup(

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import options
+from anabranch.cli.options import add
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command()(bandit)
+    add(app, bandit, "bandit shop --reset")
 
 
 def bandit(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from anabranch.cli.options import add
 from anabranch.cli.terminal import result
 from anabranch.errors import EngineError
 from anabranch.files import replace_file
@@ -25,10 +26,11 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         name="dashboards",
         help="Grafana dashboards and Prometheus rules.",
+        short_help="Grafana dashboards and Prometheus rules",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
-    group.command()(export)
+    add(group, export, "dashboards export monitoring/")
     app.add_typer(group)
 
 

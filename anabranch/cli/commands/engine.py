@@ -6,11 +6,14 @@ import signal
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import typer
 
 from anabranch.cli import options
+from anabranch.cli.options import add
 from anabranch.cli.terminal import note, progress, result, result_json, table, warn
+from anabranch.errors import EngineError
 
 if TYPE_CHECKING:
     from anabranch.client.engine_state import EngineInfo
@@ -19,13 +22,14 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(up)
-    app.command()(down)
-    app.command()(doctor)
-    app.command()(run)
+    add(app, up, "up --http-port 8080 --grpc-port 9080")
+    add(app, down, "down")
+    add(app, doctor, "doctor")
+    add(app, run, "run graph.yaml")
 
 
 def up(
+    ctx: typer.Context,
     home: options.Home = None,
     host: options.Host = "127.0.0.1",
     http_port: options.HttpPort = 8000,
@@ -45,7 +49,7 @@ def up(
         host, http_port, grpc_port, dashboard_port, max_body, object_store, dashboard_host
     )
     folder = resolve_home(home)
-    info = _up(folder, wanted)
+    info = _up(ctx, folder, wanted)
     if output is options.Format.JSON:
         result_json(asdict(info))
     else:
@@ -97,6 +101,7 @@ def doctor(home: options.Home = None, output: options.Output = options.Format.TA
 
 
 def run(
+    ctx: typer.Context,
     file: options.SpecFile,
     home: options.Home = None,
     host: options.Host = "127.0.0.1",
@@ -126,7 +131,7 @@ def run(
     ours = state is None or not engine.is_running(state)
     wanted = EngineOptions(host, http_port, grpc_port, dashboard_port, max_body, object_store)
     try:
-        note(f"the console is at {_up(folder, wanted).console}")
+        note(f"the console is at {_up(ctx, folder, wanted).console}")
         serve_until_interrupted(name, file, folder, timeout)
     except KeyboardInterrupt:
         note("stopping")
@@ -135,8 +140,25 @@ def run(
             engine.down(folder)
 
 
-def _up(home: Path, wanted: EngineOptions) -> EngineInfo:
+def _up(ctx: typer.Context, home: Path, wanted: EngineOptions) -> EngineInfo:
     from anabranch.control.engine import engine
 
     with progress("starting the engine") as say:
-        return engine.up(home, wanted, say=say, warn=warn)
+        info = engine.up(home, wanted, say=say, warn=warn)
+    _require_ports(ctx, info)
+    return info
+
+
+def _require_ports(ctx: typer.Context, info: EngineInfo) -> None:
+    """Raise EngineError if an engine that was up already has other ports than were asked for."""
+    runs = {"http_port": info.http, "grpc_port": f"//{info.grpc}", "dashboard_port": info.dashboard}
+    differ = []
+    for name, url in runs.items():
+        source, port = ctx.get_parameter_source(name), urlsplit(url).port
+        if source is not None and source.name == "COMMANDLINE" and ctx.params[name] != port:
+            differ.append(f"--{name.replace('_', '-')} {port}, not {ctx.params[name]}")
+    if differ:
+        raise EngineError(
+            f"the engine in {info.home} runs already, with {'; '.join(differ)}: leave the option "
+            "out, or stop the engine first with `anabranch down`"
+        )

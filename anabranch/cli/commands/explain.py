@@ -8,12 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from anabranch.cli import options
+from anabranch.cli.options import add
 from anabranch.cli.terminal import note
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command()(explain)
+    add(app, explain, "explain shop --explainer shap -i 'x=[[1, 2]]' --plot shap.png")
 
 
 def explain(
@@ -61,22 +62,15 @@ def explain(
     _check_files(plot, html)
     given = tensors.read(data, inputs)
     asked = {"explainer": explainer, "target": target, "seed": seed}
+    wanted = {name: value for name, value in asked.items() if value is not None}
     with options.client(home) as client:
         body = tensors.body(given, lambda: client.metadata(graph))
-        answer = client.explain(graph, _with_parameters(body, asked))
+        answer = client.explain(graph, tensors.with_parameters(body, wanted))
     if plot is not None:
         _plot(answer, plot)
     if html is not None:
         _write_page(answer, html)
     options.show(answer, output, explanations_text)
-
-
-def _with_parameters(body: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in asked.items() if value is not None}
-    if not given:
-        return body
-    before = body.get("parameters", {})
-    return {**body, "parameters": {**(before if isinstance(before, dict) else {}), **given}}
 
 
 def _check_files(plot: Path | None, html: Path | None) -> None:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.completion import graph_names
+from anabranch.cli.completion import graph_names, nodes, revisions
+from anabranch.cli.input import shares
+from anabranch.cli.options import add
 from anabranch.cli.terminal import confirm, note, progress, result, result_json
 
 if TYPE_CHECKING:
@@ -20,10 +22,10 @@ _SHOWN = 10
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(deploy)
-    app.command()(status)
-    app.command()(delete)
-    app.command()(logs)
+    add(app, deploy, "deploy graph.yaml --canary 5 --message 'sharper'")
+    add(app, status, "status shop --watch")
+    add(app, delete, "delete shop --yes")
+    add(app, logs, "logs shop --follow --node net --revision r3")
 
 
 def deploy(
@@ -55,10 +57,12 @@ def deploy(
     canary, a mirror or the candidate of a rollout.
     """
     from anabranch.cli.commands.deploy import deploy_and_wait, send, until_rolled_out
+    from anabranch.cli.input.author import author_of
     from anabranch.cli.input.intents import intent
     from anabranch.cli.reports.graph import outcome_text
     from anabranch.client.engine_state import resolve_home
 
+    author = author or author_of(file.resolve().parent)
     wanted, folder = intent(canary, mirror, rollout, hold, now), resolve_home(home)
     with options.client(home) as client:
         with progress(f"deploying {file}") as say:
@@ -99,8 +103,8 @@ def status(
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Show the graphs of the engine, or one graph: traffic, rollout, segments, revisions."""
-    from anabranch.cli.commands.watch import watch as watch_for_ever
     from anabranch.cli.reports.graph import status_text
+    from anabranch.cli.watch import watch as watch_for_ever
 
     as_json = output is options.Format.JSON
     with options.client(home) as client:
@@ -151,9 +155,17 @@ def logs(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on and print new lines.")
     ] = False,
-    node: Annotated[str | None, typer.Option("--node", help="Lines of one node.")] = None,
+    node: Annotated[
+        str | None, typer.Option("--node", help="Lines of one node.", autocompletion=nodes)
+    ] = None,
     revision: Annotated[
-        int | None, typer.Option("--revision", min=1, help="Lines of one revision.")
+        str | None,
+        typer.Option(
+            "--revision",
+            metavar="REVISION",
+            help="Lines of one revision, such as r3.",
+            autocompletion=revisions,
+        ),
     ] = None,
     request_id: Annotated[
         str | None, typer.Option("--request-id", help="Lines about one request.")
@@ -163,7 +175,8 @@ def logs(
     """Print the log lines of a graph's replicas, and their printed lines, in the order of time."""
     from anabranch.cli.commands.log_lines import lines, text
 
-    wanted = {"node": node, "revision": revision, "request_id": request_id}
+    number = None if revision is None else shares.revision(revision)
+    wanted = {"node": node, "revision": number, "request_id": request_id}
     with options.client(home) as client:
         for line in lines(client, graph, tail, follow, **wanted):
             if output is options.Format.JSON:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from anabranch.cli.commands.watch import patiently
+from anabranch.cli.watch import patiently
 
 if TYPE_CHECKING:
     from anabranch.client.client import ControlClient

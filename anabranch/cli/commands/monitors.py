@@ -5,11 +5,12 @@ from __future__ import annotations
 import typer
 
 from anabranch.cli import options
+from anabranch.cli.options import add
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command()(monitors)
+    add(app, monitors, "monitors shop")
 
 
 def monitors(

@@ -10,6 +10,7 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.input import shares
+from anabranch.cli.options import add
 from anabranch.cli.terminal import Say, progress, result, result_json
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _NEWS = 1000
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command()(replay)
+    add(app, replay, "replay logs/ shop --revision r4 --limit 1000")
 
 
 def replay(

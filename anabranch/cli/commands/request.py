@@ -8,32 +8,77 @@ from typing import Annotated, Any
 import typer
 
 from anabranch.cli import options
+from anabranch.cli.completion import revisions
+from anabranch.cli.input import shares
+from anabranch.cli.options import add
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(infer)
-    app.command()(feedback)
+    add(app, infer, "infer shop -i 'x=[[1, 2]]' -i text=hello --revision r3")
+    add(app, feedback, "feedback shop 7f3a --reward 1")
 
 
 def infer(
     graph: options.GraphName,
     data: options.Data = None,
     inputs: options.Inputs = None,
+    headers: options.Headers = None,
+    parameters: options.Parameters = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            "--revision",
+            metavar="REVISION",
+            help="Revision that answers, such as r3; the graph's traffic decides if left out.",
+            autocompletion=revisions,
+        ),
+    ] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="EXPLAINER|true",
+            help="Ask for an explanation beside the prediction; `true` for the only explainer.",
+        ),
+    ] = None,
+    repeat: Annotated[
+        int,
+        typer.Option(
+            "--repeat",
+            min=1,
+            max=100_000,
+            help="Send the request as often, one after the other, and print who answered.",
+        ),
+    ] = 1,
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Send one request to a graph and print its reply.
 
-    Datatypes and shapes come from the graph, unless --data is a whole request.
+    Datatypes and shapes come from the graph, unless --data is a whole request. Exits with 1 if a
+    request of --repeat fails.
     """
     from anabranch.cli.input import tensors
-    from anabranch.cli.reports.graph import outputs_text
+    from anabranch.cli.reports.reply import repeated_text, reply_text
+    from anabranch.client.repeat import repeated
 
     given = tensors.read(data, inputs)
+    wanted = tensors.parameters(parameters or [], "--parameter")
+    if explain is not None:
+        wanted["explain"] = explain == "true" or explain
+    number = None if revision is None else shares.revision(revision)
+    sent = tensors.split_pairs(headers or [], "--header")
     with options.client(home) as client:
-        answer = client.infer(graph, tensors.body(given, lambda: client.metadata(graph)))
-    options.show(answer, output, outputs_text)
+        body = tensors.body(given, lambda: client.metadata(graph, number))
+        body = tensors.with_parameters(body, wanted)
+        if repeat == 1:
+            options.show(client.infer(graph, body, number, sent), output, reply_text)
+            return
+        found = repeated(lambda: client.infer(graph, body, number, sent), repeat)
+    options.show(found, output, repeated_text)
+    if found["failed"]:
+        raise typer.Exit(1)
 
 
 def feedback(

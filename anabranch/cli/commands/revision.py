@@ -8,7 +8,9 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.commands.traffic import show_traffic
+from anabranch.cli.completion import revisions
 from anabranch.cli.input import shares
+from anabranch.cli.options import add
 from anabranch.cli.terminal import progress
 
 if TYPE_CHECKING:
@@ -17,9 +19,9 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(history)
-    app.command()(diff)
-    app.command()(rollback)
+    add(app, history, "history shop")
+    add(app, diff, "diff shop r3 r4")
+    add(app, rollback, "rollback shop --to r3")
 
 
 def history(
@@ -40,8 +42,14 @@ def history(
 
 def diff(
     graph: options.GraphName,
-    first: Annotated[str, typer.Argument(metavar="A", help="A revision, such as r3.")],
-    second: Annotated[str, typer.Argument(metavar="B", help="Another revision, such as r4.")],
+    first: Annotated[
+        str,
+        typer.Argument(metavar="A", help="A revision, such as r3.", autocompletion=revisions),
+    ],
+    second: Annotated[
+        str,
+        typer.Argument(metavar="B", help="Another revision, such as r4.", autocompletion=revisions),
+    ],
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
@@ -62,6 +70,7 @@ def rollback(
             "--to",
             metavar="REVISION",
             help="Revision to go back to, such as r3; the previous stable revision if left out.",
+            autocompletion=revisions,
         ),
     ] = None,
     wait: Annotated[

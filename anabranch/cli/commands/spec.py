@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from anabranch.cli import options
+from anabranch.cli.options import add
 from anabranch.cli.terminal import progress, result, result_json
 from anabranch.errors import SpecError
 
@@ -23,9 +24,9 @@ class PlanFormat(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(validate)
-    app.command()(plan)
-    app.command()(schema)
+    add(app, validate, "validate graph.yaml --load")
+    add(app, plan, "plan graph.yaml")
+    add(app, schema, "schema")
 
 
 def validate(

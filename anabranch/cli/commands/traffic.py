@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anabranch.cli import options
+from anabranch.cli.completion import revisions
 from anabranch.cli.input import shares
+from anabranch.cli.options import add
 from anabranch.cli.terminal import note
 
 if TYPE_CHECKING:
@@ -24,11 +26,11 @@ Action = StrEnum("Action", ["status", "pause", "resume", "promote", "abort"])
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
-    app.command()(traffic)
-    app.command()(promote)
-    app.command()(abort)
-    app.command()(compare)
-    app.command()(rollout)
+    add(app, traffic, "traffic shop r3=90 r4=10")
+    add(app, promote, "promote shop r4")
+    add(app, abort, "abort shop")
+    add(app, compare, "compare shop")
+    add(app, rollout, "rollout shop status")
 
 
 def traffic(
@@ -68,7 +70,9 @@ def promote(
     revision: Annotated[
         str | None,
         typer.Argument(
-            metavar="[REVISION]", help="Revision, such as r4; the candidate if left out."
+            metavar="[REVISION]",
+            help="Revision, such as r4; the candidate if left out.",
+            autocompletion=revisions,
         ),
     ] = None,
     home: options.Home = None,

@@ -39,6 +39,35 @@ def read_data(text: str) -> Json:
     return body
 
 
+def parameters(pairs: Sequence[str], option: str) -> dict[str, Any]:
+    """Return the values of ``NAME=VALUE`` by name, each JSON or else the text itself.
+
+    Raise BadParameter for a wrong pair, or a name that is given twice.
+    """
+    return {name: labels(text) for name, text in split_pairs(pairs, option).items()}
+
+
+def split_pairs(pairs: Sequence[str], option: str) -> dict[str, str]:
+    """Return the texts of ``NAME=VALUE`` by name; raise BadParameter for a wrong or second one."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, separator, text = pair.partition("=")
+        if not separator or not name:
+            raise typer.BadParameter(f"{option} {pair!r} is not NAME=VALUE")
+        if name in found:
+            raise typer.BadParameter(f"{option} {name} is given twice")
+        found[name] = text
+    return found
+
+
+def with_parameters(body: Json, given: Mapping[str, Any]) -> Json:
+    """Return a request with further parameters, which take the place of those of their names."""
+    if not given:
+        return body
+    before = body.get("parameters", {})
+    return {**body, "parameters": {**(before if isinstance(before, dict) else {}), **given}}
+
+
 def labels(text: str) -> Any:
     """Return the label or labels of ``--truth``: JSON, or else the text itself."""
     try:
@@ -60,23 +89,23 @@ def is_request(data: Json) -> bool:
     )
 
 
+class Typed(str):
+    """The text of a value as it was typed: JSON, or for an input of BYTES also a text as it is."""
+
+
 def read_inputs(pairs: Sequence[str]) -> dict[str, Any]:
-    """Return the values of ``--input name=value`` by name; raise BadParameter for a wrong pair."""
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        name, separator, text = pair.partition("=")
-        if not separator or not name:
-            raise typer.BadParameter(f"--input {pair!r} is not NAME=VALUE")
-        if name in values:
-            raise typer.BadParameter(f"--input {name} is given twice")
-        values[name] = _value(name, text)
-    return values
+    """Return the values of ``--input name=value`` by name; raise BadParameter for a wrong pair.
+
+    What was typed inline is ``Typed``, since its meaning depends on the input's datatype.
+    """
+    return {name: _value(name, text) for name, text in split_pairs(pairs, "--input").items()}
 
 
 def request_for(metadata: Json, values: Mapping[str, Any]) -> Json:
     """Return a request with ``values``, with datatypes and shapes from the graph's ``metadata``.
 
-    Raise InvalidRequest for an unknown input, and for a value that does not fill its shape.
+    Raise InvalidRequest for an unknown input, and for a value that does not fill its shape;
+    BadParameter for a typed value that is not JSON.
     """
     known = {tensor["name"]: tensor for tensor in metadata.get("inputs", [])}
     unknown = [name for name in values if name not in known]
@@ -121,14 +150,26 @@ def flat(value: Any) -> list[Any]:
 
 def _tensor(declared: Json, value: Any) -> Json:
     name = declared["name"]
+    if isinstance(value, Typed):
+        value = _read_typed(name, value, declared["datatype"])
     shape = fit(name, nested_shape(name, value), declared["shape"])
     return {"name": name, "datatype": declared["datatype"], "shape": shape, "data": flat(value)}
+
+
+def _read_typed(name: str, text: Typed, datatype: str) -> Any:
+    if datatype != "BYTES":
+        return _parse(text, f"--input {name}")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return str(text)
+    return found if isinstance(found, str | list) else str(text)
 
 
 def _value(name: str, text: str) -> Any:
     option = f"--input {name}"
     if not text.startswith("@"):
-        return _parse(text, option)
+        return Typed(text)
     if text.endswith(".npy"):
         return _load_array(text[1:], option)
     return _parse(_read(text, option), option)

@@ -11,8 +11,6 @@ from anabranch.errors import NotFound
 from anabranch.specs.excerpts import hint
 
 Json = dict[str, Any]
-_MOST = 4
-"""Most numbers of a vector that are printed."""
 
 
 def only(found: Json, router: str | None) -> Json:
@@ -65,5 +63,4 @@ def _posterior(posterior: Json) -> str:
 def _value(value: Any) -> str:
     if not isinstance(value, list):
         return "-" if value is None else f"{value:.4g}"
-    more = ", …" if len(value) > _MOST else ""
-    return f"[{', '.join(f'{number:.3g}' for number in value[:_MOST])}{more}]"
+    return f"[{', '.join(f'{number:.3g}' for number in value)}]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +18,6 @@ from anabranch.cli.terminal import table
 from anabranch.errors import Problem, SpecError
 
 Json = dict[str, Any]
-_LONGEST_DATA = 200
 _DIGEST = 12
 """Digits of a digest that are printed."""
 
@@ -197,15 +195,6 @@ def validation_json(failures: Mapping[str, SpecError | None]) -> Json:
     return {"valid": not any(failures.values()), "files": files}
 
 
-def outputs_text(answer: Json) -> str:
-    """Return the report on a reply: one line per output."""
-    rows = [
-        (output["name"], output["datatype"], output["shape"], _data(output.get("data")))
-        for output in answer.get("outputs", [])
-    ]
-    return table(("OUTPUT", "DATATYPE", "SHAPE", "DATA"), rows)
-
-
 def _problem(problem: Problem) -> Json:
     where = problem.position
     return {
@@ -214,11 +203,6 @@ def _problem(problem: Problem) -> Json:
         "path": ".".join(str(part) for part in problem.path),
         "message": problem.message,
     }
-
-
-def _data(data: Any) -> str:
-    text = json.dumps(data, ensure_ascii=False)
-    return text if len(text) <= _LONGEST_DATA else f"{text[: _LONGEST_DATA - 1]}…"
 
 
 def _resources(resources: Mapping[str, Any] | None) -> str:

@@ -8,8 +8,6 @@ from typing import Any
 from anabranch.cli.terminal import table
 
 Json = dict[str, Any]
-_MOST = 8
-"""Features of a monitor that are listed."""
 _SUMMARY = ("mean", "min", "p05", "p50", "p95", "max")
 
 
@@ -50,25 +48,24 @@ def _details(one: Json) -> Iterator[str]:
     if any("mean" in feature for feature in features):
         rows = [
             (feature["name"], *(_number(feature.get(name)) for name in _SUMMARY))
-            for feature in features[:_MOST]
+            for feature in features
         ]
         text = table(("FEATURE", *map(str.upper, _SUMMARY)), rows)
-        yield _listed(one, "all rows", text, len(features))
+        yield _listed(one, "all rows", text)
         return
     drifted = [feature for feature in features if (feature.get("score") or 0) > 1]
     if drifted:
         rows = [
             (feature["name"], *(_number(feature.get(n)) for n in ("score", "statistic", "p_value")))
-            for feature in drifted[:_MOST]
+            for feature in drifted
         ]
         text = table(("FEATURE", "SCORE", "STATISTIC", "P-VALUE"), rows)
-        yield _listed(one, "latest window", text, len(drifted))
+        yield _listed(one, "latest window", text)
 
 
-def _listed(one: Json, of: str, text: str, count: int) -> str:
-    """Return a table of features under the monitor's name, and the number of further features."""
-    more = f"\n… and {count - _MOST} more" if count > _MOST else ""
-    return f"{one['monitor']}, r{one['revision']}, {of}:\n{text}{more}"
+def _listed(one: Json, of: str, text: str) -> str:
+    """Return a table of features under the monitor's name."""
+    return f"{one['monitor']}, r{one['revision']}, {of}:\n{text}"
 
 
 def _number(value: float | None) -> str:

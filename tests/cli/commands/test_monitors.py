@@ -49,10 +49,10 @@ def test_every_monitor_in_a_line_and_below_what_has_drifted(duo):
     assert "gathering its reference, 30 of 500 rows" in rows[1]
     assert "waiting for its first window, 30 of 200 rows" in rows[2]
     assert "failing" in rows[3] and broken == "broken: score() raised RuntimeError: no luck"
-    title, _, worst, *_, more = drifted.splitlines()
+    title, _, worst, *others = drifted.splitlines()
     assert title == "inputs, r1, latest window:"
     assert worst.split() == ["x[0]", "3", "0.6", "1e-20"]
-    assert more == "… and 2 more"
+    assert len(others) == 9
     assert spread.splitlines()[0] == "spread, r1, all rows:"
     assert spread.splitlines()[-1].split() == ["x", "1.5", "-", "-", "1.25", "-", "-"]
 

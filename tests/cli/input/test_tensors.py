@@ -66,7 +66,7 @@ def test_values_come_inline_and_from_files(tmp_path):
     found = tensors.read_inputs(
         [f"a=@{tmp_path / 'a.npy'}", f"b=@{tmp_path / 'b.json'}", 'c=["x=y"]']
     )
-    assert found == {"a": [[0, 1, 2], [3, 4, 5]], "b": [[1.5]], "c": ["x=y"]}
+    assert found == {"a": [[0, 1, 2], [3, 4, 5]], "b": [[1.5]], "c": '["x=y"]'}
 
 
 def test_a_pickled_array_is_refused(tmp_path):

@@ -56,11 +56,6 @@ def test_a_graph_shows_segments_and_revisions_with_the_reason_of_a_failure():
     assert "carry" not in text
 
 
-def test_long_data_is_cut():
-    output = {"name": "y", "datatype": "FP32", "shape": [999], "data": [0.0] * 999}
-    assert graph.outputs_text({"outputs": [output]}).endswith("…")
-
-
 def revision(number: int, pins: dict[str, str]):
     return {
         "graph": "g", "revision": number, "state": "live", "author": "", "message": "",

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from anabranch.cli.commands import watch
+from anabranch.cli import watch
 from anabranch.client.client import EngineUnreachable
 from anabranch.errors import Unavailable
 
