@@ -58,7 +58,10 @@ def graph(name: str, inputs: dict, outputs: dict, component: str) -> dict:  # ty
 def both(given_once: Given) -> None:
     doubler = graph("doubler", {"x": FLOATS}, {"y": FLOATS}, "Double")
     given_once.deployed(doubler, CODE)
-    taken, given = {"text": TEXTS, "count": COUNTS}, {"same": TEXTS, "next": COUNTS}
+    taken, given = (
+        {"text": TEXTS | {"content": "raw"}, "count": COUNTS},
+        {"same": TEXTS, "next": COUNTS},
+    )
     given_once.deployed(graph("words", taken, given, "Words"), CODE)
 
 
