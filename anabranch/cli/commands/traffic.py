@@ -136,8 +136,8 @@ def rollout(
 ) -> None:
     """Show, pause, resume, promote or abort the rollout of a graph, or wait for its end."""
     from anabranch.cli.commands.deploy import until_rolled_out
-    from anabranch.cli.watch import watch as watch_for_ever
     from anabranch.cli.reports.traffic import rollout_hint, rollout_now
+    from anabranch.cli.watch import watch as watch_for_ever
 
     with options.client(home) as client:
         if action is not Action.status:

@@ -243,7 +243,7 @@ def test_deploying_waits_for_the_rollout_if_there_is_one(two):
         stop.set()
         thread.join()
     assert begun.is_set()
-    assert done == {"graph": "digits", "revision": 4, "state": "live"}
+    assert (done["graph"], done["revision"], done["state"]) == ("digits", 4, "live")
 
 
 def test_leaving_a_deploy_says_that_it_goes_on(two, monkeypatch, capsys):
