@@ -111,6 +111,7 @@ METHOD = "  def predict(self, y): ..."
         f"class Net(Net):\n{METHOD}",
         "class Net:\n  @wrapped\n  def predict(self, y): ...",
         "class Net:\n  predict = other",
+        "class Net:\n  @property\n  def predict(self): ...",
         "class Net:\n  if fast:\n    def predict(self, y): ...",
         "class Net:\n  def __init__(self): self.predict = print",
         "class Net:\n  def __getattr__(self, name): ...",
@@ -139,7 +140,7 @@ def test_a_module_of_the_bundle_is_looked_into(tmp_path: Path) -> None:
 _NAMES = ("a", "b", "x", "y")
 _HEADERS = ("", "from abc import ABC", "from helpers import Base", "from helpers import *")
 _BASES = ("", "(object)", "(ABC)", "(Base)", "(dict)")
-_DECORATORS = ("", "@staticmethod", "@classmethod", "@property", "@keep")
+_DECORATORS = ("", "@staticmethod", "@classmethod", "@keep")
 _TAILS = (
     "", "Net = Net", "Net.predict = lambda self, x: x", "setattr(Net, 'predict', print)",
     "del keep", "class Net(Net): pass", "if keep:\n  class Net: pass",

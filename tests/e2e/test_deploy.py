@@ -28,6 +28,9 @@ RAISES = """
 class Times:
     def __init__(self, by: float) -> None:
         raise OSError("the disk is on fire")
+
+    def transform(self, x):
+        return x
 """
 
 UNWELL = (
@@ -71,10 +74,16 @@ BAD: dict[str, tuple[Callable[[str], dict[str, Any]], str, str]] = {
     "remote": (
         lambda name: times(name, 3, placement={"isolate": True}), RAISES, "the disk is on fire",
     ),
+    "code": (lambda name: times(name, 3), f"import nowhere\n{GOOD}", "No module named 'nowhere'"),
+    "class": (lambda name: times(name, 3), "if 0:\n    class Times: ...\n", "no class 'Times'"),
+}  # fmt: skip
+"""What shows only when a component is loaded."""
+SEEN: dict[str, tuple[Callable[[str], dict[str, Any]], str, str]] = {
     "file": (missing_model, GOOD, "missing.joblib"),
     "code": (lambda name: times(name, 3), "class Times(:\n", "SyntaxError"),
     "class": (lambda name: times(name, 3), "class Time:\n    pass\n", "did you mean 'Time'"),
-}  # fmt: skip
+}
+"""What shows in the files."""
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +96,7 @@ def steady(given_once: Given) -> str:
     "kind",
     [
         *("constructor", "remote", "code"),
-        *(pytest.param(kind, marks=pytest.mark.nightly) for kind in ("health", "file", "class")),
+        *(pytest.param(kind, marks=pytest.mark.nightly) for kind in ("health", "class")),
     ],
 )
 def test_a_bad_revision_fails_fast_and_the_old_one_answers_all(
@@ -109,6 +118,20 @@ def test_a_bad_revision_fails_fast_and_the_old_one_answers_all(
     newest, *_, first = [(r["revision"], r["state"]) for r in graph["revisions"]]
     assert (newest[1], first) == ("failed", (1, "live"))
     assert value(engine.infer(name)) == [2, 4]
+
+
+@pytest.mark.parametrize("kind", SEEN)
+def test_what_the_files_show_to_be_wrong_makes_no_revision(
+    engine: Engine, steady: str, given_once: Given, kind: str
+) -> None:
+    make, code, reason = SEEN[kind]
+    before = engine.graph(steady)["revisions"]
+    done = given_once.deploy(make(steady), code)
+    assert done.returncode == 1
+    assert "spec.nodes.times" in done.stderr and reason in done.stderr
+    assert [one["revision"] for one in engine.graph(steady)["revisions"]] == [
+        one["revision"] for one in before
+    ]
 
 
 def test_a_good_revision_takes_over_without_a_failed_request(

@@ -24,7 +24,7 @@ class Scale:
         from late import SHIFT
         return x * FACTOR + SHIFT
 """
-BROKEN = "raise RuntimeError('no such luck')"
+BROKEN = f"raise RuntimeError('no such luck')\n{CODE}"
 ONE, OTHER = [12, 14], [23, 26]
 """What the two graphs make of 1 and 2."""
 

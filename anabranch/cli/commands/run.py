@@ -8,6 +8,7 @@ from pathlib import Path
 
 from anabranch.cli.commands.deploy import REPLACE, bundle_of, send
 from anabranch.cli.commands.log_lines import PAUSE_S, text
+from anabranch.cli.input.author import author_of
 from anabranch.cli.terminal import note, progress, result
 from anabranch.client.client import ControlClient, Json
 from anabranch.errors import AnabranchError, Conflict, NotFound
@@ -52,8 +53,9 @@ class Session:
 
     def deploy(self, file: Path, timeout: float) -> None:
         """Deploy ``file`` and wait until it is live."""
+        author = author_of(file.resolve().parent)
         with progress(f"deploying {file}") as say:
-            sent = send(self._client, file, self._home, "", "anabranch run", REPLACE)
+            sent = send(self._client, file, self._home, author, "anabranch run", REPLACE)
             self._own.add(sent["revision"])
             self._client.wait(self._name, sent["revision"], timeout, say)
         note(f"{self._name} revision {sent['revision']} is live; Ctrl-C ends it")
