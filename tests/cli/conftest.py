@@ -106,7 +106,8 @@ def _handler(engine: Served) -> type[BaseHTTPRequestHandler]:
             if (played := engine.graphs.get(f"{self.command} {path}")) is not None:
                 engine.asked.append(json.loads(body or "null"))
                 engine.headers.append(self.headers)
-                self.reply(200, [], json.dumps(played).encode())
+                status = 500 if "error" in played else 200
+                self.reply(status, [], json.dumps(played).encode())
                 return
             status, headers, content = asyncio.run(
                 engine.api.handle(self.command, path.removeprefix(CONTROL), query, body)

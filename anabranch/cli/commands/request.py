@@ -11,6 +11,8 @@ from anabranch.cli import options
 from anabranch.cli.completion import revisions
 from anabranch.cli.input import shares
 from anabranch.cli.options import add
+from anabranch.cli.terminal import note
+from anabranch.errors import AnabranchError
 
 
 def register(app: typer.Typer) -> None:
@@ -73,7 +75,12 @@ def infer(
         body = tensors.body(given, lambda: client.metadata(graph, number))
         body = tensors.with_parameters(body, wanted)
         if repeat == 1:
-            options.show(client.infer(graph, body, number, sent), output, reply_text)
+            try:
+                options.show(client.infer(graph, body, number, sent), output, reply_text)
+            except AnabranchError as error:
+                if error.__class__ is AnabranchError:  # the fault is the graph's
+                    note(f"`anabranch logs {graph}` shows how it came to this")
+                raise
             return
         found = repeated(lambda: client.infer(graph, body, number, sent), repeat)
     options.show(found, output, repeated_text)

@@ -130,3 +130,13 @@ def test_repeat_as_json_has_every_reply(graph: Served) -> None:
     assert (found["requests"], found["failed"], found["errors"]) == (2, 0, {})
     assert [(one["id"], one["revision"]) for one in found["replies"]] == [("7f3a", "3")] * 2
     assert found["replies"][0]["outputs"] == REPLY["outputs"]
+
+
+def test_a_fault_of_the_graph_is_told_with_where_to_look(graph: Served) -> None:
+    failed = "node 'net' failed: ValueError: no (components.py:7)"
+    graph.graphs[f"POST {MODEL}/infer"] = {"error": failed}
+    done = graph.run("infer", "digits", "-i", "x=[[1, 2]]")
+    assert done.exit_code == 1 and str(done.exception) == failed
+    assert "`anabranch logs digits`" in done.stderr
+    del graph.graphs[f"POST {MODEL}/infer"]
+    assert "anabranch logs" not in graph.run("infer", "digits", "-i", "x=[[1, 2]]").stderr
