@@ -22,7 +22,9 @@ INTERVAL_S = 1.0
 MAX_KINDS = 256
 """Faults that are told apart; beyond them the oldest is forgotten."""
 _ENGINE = str(Path(anabranch.__file__).parent) + os.sep
-_LIBRARIES = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "purelib", "platlib"))
+_STDLIB = sysconfig.get_path("stdlib") + os.sep
+# By name: the environment of a bundle with requirements lies on top of the engine's own.
+_INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 
 logger = logging.getLogger("anabranch.component")
 # Where nothing is set up to log, as in a notebook, the error itself shows all.
@@ -84,9 +86,13 @@ def _place(trace: TracebackType | None) -> str:
     places = [
         f"{_short(_file(one))}:{one.tb_lineno}"
         for one in _frames(trace)
-        if not _file(one).startswith((_ENGINE, *_LIBRARIES, "<"))
+        if not _file(one).startswith((_ENGINE, _STDLIB, "<")) and not _is_installed(_file(one))
     ]
     return places[-1] if places else ""
+
+
+def _is_installed(file: str) -> bool:
+    return any(folder in file for folder in _INSTALLED)
 
 
 def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
@@ -101,7 +107,11 @@ def _file(trace: TracebackType) -> str:
 
 def _short(file: str) -> str:
     """Return a path below the working folder, which is the bundle's in a replica; or a name."""
-    path, here = Path(file), Path.cwd()
+    path = Path(file)
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was removed under the process
+        return path.name
     return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
 
 

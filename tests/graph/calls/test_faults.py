@@ -70,6 +70,26 @@ def test_the_innermost_line_of_the_component_counts_and_not_the_library_s(clock:
     assert text.endswith(f"test_faults.py:{line.co_firstlineno + 2})")
 
 
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
+def test_a_line_of_another_environment_s_library_is_no_place(clock: Clock, folder: str) -> None:
+    scope: dict[str, Any] = {}
+    code = "def refuse():\n    raise ValueError('no')"
+    exec(compile(code, f"/env/lib/{folder}/library/core.py", "exec"), scope)
+
+    def call() -> None:
+        scope["refuse"]()
+
+    assert failed(call).endswith(f"test_faults.py:{call.__code__.co_firstlineno + 1})")
+
+
+def test_a_working_folder_that_is_gone_hides_no_error(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert failed(lambda: divide(0)).endswith(f"(test_faults.py:{LINE})")
+
+
 def test_an_error_of_the_engine_s_own_components_has_no_place(
     clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
