@@ -21,7 +21,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from anabranch.control.release.folder import IGNORE_FILE, MANIFEST, LeftOut, survey
+from anabranch.control.release.folder import IGNORE_FILE, MANIFEST, MAX_FILES, LeftOut, survey
 from anabranch.control.release.secrets import HEAD, is_home, secret
 from anabranch.errors import InvalidRequest, NotFound, TooLarge
 from anabranch.files import DRAFT, disk_errors, replace_file
@@ -30,7 +30,6 @@ from anabranch.specs.units import Size
 ROOT = "bundle"
 """The folder that holds everything inside the zip."""
 REQUIREMENTS = "requirements.txt"
-MAX_FILES = 20_000
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNREADABLE = (
@@ -260,12 +259,14 @@ def _too_large(limit: int) -> TooLarge:
 
 
 def _contents(root: Path, names: Sequence[str], max_size: int) -> Iterator[tuple[str, bytes]]:
-    if len(names) > MAX_FILES:
-        raise TooLarge(f"{root} holds over {MAX_FILES} files; leave some out by {IGNORE_FILE}")
     left = max_size
     for name in names:
         path = root / name
-        left -= path.stat().st_size
-        if left < 0:
-            raise _too_large(max_size)
-        yield name, path.read_bytes()
+        try:
+            left -= path.stat().st_size
+            if left < 0:
+                raise _too_large(max_size)
+            content = path.read_bytes()
+        except FileNotFoundError:  # an editor's, that was there for a moment
+            continue
+        yield name, content

@@ -14,11 +14,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from anabranch.control.release.secrets import HEAD, is_home, secret
-from anabranch.errors import InvalidRequest
+from anabranch.errors import InvalidRequest, TooLarge
 
 MANIFEST = "anabranch.json"
 """Names the spec inside the bundle: ``{"spec": "graph.yaml"}``."""
 IGNORE_FILE = ".anabranchignore"
+MAX_FILES = 20_000
+"""Most files of a bundle."""
 HOME = "the home of an engine, with its tokens"
 _SKIPPED_FOLDERS = {"__pycache__", "node_modules", "venv"}
 
@@ -53,7 +55,7 @@ def survey(root: Path, home: Path | None = None) -> Survey:
     """Look through the folder ``root``; ``home`` is that of the engine in use.
 
     Linked folders are not entered, for they may lead in circles. Raises InvalidRequest where the
-    folder itself is the home of an engine.
+    folder itself is the home of an engine, and TooLarge where it holds over MAX_FILES files.
     """
     return _Search(root.resolve(), home).survey()
 
@@ -79,6 +81,10 @@ class _Search:
             folders[:] = sorted(one for one in folders if self._keeps(here / one, self._folder))
             kept = (name for name in sorted(names) if self._keeps(here / name, self._file))
             self._files += [self._relative(here / name) for name in kept]
+            if len(self._files) > MAX_FILES:
+                raise TooLarge(
+                    f"{self._root} holds over {MAX_FILES} files; leave some out by {IGNORE_FILE}"
+                )
         return Survey(tuple(self._files), self._left_out)
 
     def _keeps(self, path: Path, judge: Judge) -> bool:
@@ -112,9 +118,9 @@ class _Search:
 
     def _secret(self, path: Path) -> str | None:
         """Return what kind of secret a file is, or the file that a link leads to."""
-        target = path.resolve()
-        if not target.is_file():
+        if not path.is_file():
             return secret(PurePosixPath(self._relative(path)), b"")
+        target = path.resolve()
         head = _head(target)
         for one in {path, target}:
             inside = one.is_relative_to(self._root)

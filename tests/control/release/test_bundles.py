@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from anabranch.control.release.bundles import (
     BundleStore,
+    _contents,
     digest,
     pack,
     spec_name,
     unpack,
     write_files,
 )
+from anabranch.control.release.folder import survey
 from anabranch.errors import InvalidRequest, NotFound, StorageError, TooLarge
 from tests.disks import fill, names, small_disk
 
@@ -72,6 +74,27 @@ def test_leaves_out_what_is_hidden_generated_or_elsewhere(folder: Path, tmp_path
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text("x")
     assert sorted(packed(folder)) == ["anabranch.json", "graph.yaml", "inside", "models/net.pt2"]
+
+
+def test_a_link_that_leads_to_itself_is_left_out(folder: Path) -> None:
+    (folder / "loop").symlink_to("loop")
+    (folder / "models" / "to_and").symlink_to("fro")
+    (folder / "models" / "fro").symlink_to("to_and")
+    assert sorted(packed(folder)) == ["anabranch.json", "graph.yaml", "models/net.pt2"]
+
+
+def test_a_file_that_is_gone_before_it_is_read_is_left_out(folder: Path) -> None:
+    assert list(_contents(folder, ["models/.net.swp"], LIMIT)) == []
+
+
+def test_too_many_files_are_not_looked_at_to_the_last(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("anabranch.control.release.folder.MAX_FILES", 2)
+    survey(folder)
+    (folder / "more").touch()
+    with pytest.raises(TooLarge, match=r"holds over 2 files; leave some out by .anabranchignore"):
+        survey(folder)
 
 
 def test_ignore_file_matches_names_folders_and_paths(folder: Path) -> None:
