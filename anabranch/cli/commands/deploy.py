@@ -11,6 +11,7 @@ from anabranch.client.client import ControlClient, Json
 from anabranch.control.release.bundles import Bundle, pack
 from anabranch.control.release.checks import named_paths, open_complete
 from anabranch.control.settings.settings import Settings
+from anabranch.errors import Conflict
 
 REPLACE: Json = {"kind": "replace"}
 """The intent of a revision that takes over as soon as it is up, without a rollout."""
@@ -28,12 +29,19 @@ def send(
     author: str,
     message: str,
     intent: Json | None = None,
+    graph: str | None = None,
 ) -> Json:
     """Check ``file``, pack its folder into a bundle, say what it holds, and send the bundle.
 
-    Return ``{"graph", "revision", "state", "bundle"}``. Raise SpecError before the bundle is sent.
+    Return ``{"graph", "revision", "state", "bundle"}``. Raise SpecError before the bundle is sent,
+    and Conflict where it is of another graph than ``graph``.
     """
     loaded = open_complete(file, home)
+    if graph is not None and loaded.graph.name != graph:
+        raise Conflict(
+            f"{file} has graph {loaded.graph.name!r} now, and this command serves {graph!r}: "
+            "start it again for the other graph"
+        )
     bundle = bundle_of(file, home)
     warnings = list(bundle_warnings(bundle, [file.name, *named_paths(loaded)]))
     note(bundle_text(bundle))

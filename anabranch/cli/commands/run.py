@@ -52,10 +52,12 @@ class Session:
         self._own: set[int] = set()
 
     def deploy(self, file: Path, timeout: float) -> None:
-        """Deploy ``file`` and wait until it is live."""
+        """Deploy ``file`` and wait until it is live; raise Conflict if it is of another graph."""
         author = author_of(file.resolve().parent)
         with progress(f"deploying {file}") as say:
-            sent = send(self._client, file, self._home, author, "anabranch run", REPLACE)
+            sent = send(
+                self._client, file, self._home, author, "anabranch run", REPLACE, self._name
+            )
             self._own.add(sent["revision"])
             self._client.wait(self._name, sent["revision"], timeout, say)
         note(f"{self._name} revision {sent['revision']} is live; Ctrl-C ends it")
@@ -116,7 +118,7 @@ def _part(graph: Json) -> set[int]:
 
 
 def _versions(file: Path, home: Path, sent: str) -> Iterator[str]:
-    """Yield the digest of the bundle of ``file``, each time that it changes.
+    """Yield the digest of the bundle of ``file``, each time that it changes; say why there is none.
 
     Watching begins a moment after the first deploy, so the digest is computed at once.
     """
@@ -129,7 +131,11 @@ def _versions(file: Path, home: Path, sent: str) -> Iterator[str]:
         if looked and not changes:
             continue
         looked = True
-        digest = bundle_of(file, home).digest
+        try:
+            digest = bundle_of(file, home).digest
+        except AnabranchError as error:
+            note(f"error: {error}")
+            continue
         if digest != sent:
             yield digest
         sent = digest

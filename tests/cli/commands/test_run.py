@@ -41,6 +41,26 @@ def test_only_what_the_bundle_holds_counts(tmp_path):
     assert first != next(versions) == digest(spec)
 
 
+def test_a_folder_of_which_no_bundle_is_made_is_told_and_not_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANABRANCH_MAX_BUNDLE", "1000")
+    spec, large = tmp_path / "graph.yaml", tmp_path / "large.bin"
+    spec.write_text("one")
+    told: list[str] = []
+
+    def mended(text: str) -> None:
+        told.append(text)
+        large.write_bytes(b"x")
+
+    monkeypatch.setattr("anabranch.cli.commands.run.note", mended)
+    versions = _versions(spec, HOME, "what was sent before")
+    next(versions)
+    large.write_bytes(b"x" * 2000)
+    assert next(versions) == digest(spec)
+    assert told[0].startswith("error: the bundle is over the limit")
+
+
 @pytest.fixture
 def client(engine: Served) -> Iterator[ControlClient]:
     with ControlClient.of_home(engine.home) as client:
@@ -87,6 +107,16 @@ def test_a_deploy_that_failed_changed_nothing(engine: Served, client: ControlCli
     session.put_back()
     assert stands(engine) == ("present", 2)
     assert [one.kind for one in engine.store.events("digits", limit=1000)][-1] == "deploy_failed"
+
+
+def test_a_file_that_has_become_another_graph_s_is_not_deployed(
+    engine: Served, client: ControlClient
+) -> None:
+    session = Session(client, "digits", engine.home)
+    deploy(engine, session)
+    with pytest.raises(Conflict, match="has graph 'other' now, and this command serves 'digits'"):
+        deploy(engine, session, SPEC.replace("NAME", "other"))
+    assert [one["graph"] for one in client.graphs()] == ["digits"]
 
 
 def test_a_session_that_deployed_nothing_puts_nothing_back(
