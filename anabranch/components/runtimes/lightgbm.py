@@ -77,7 +77,14 @@ class LightgbmModel(BoostedTrees):
         count, names = self._booster.num_feature(), self._booster.feature_name()
         if len(node.inputs) == 1 or not self._booster.pandas_categorical:
             return Features(node, count, names)
-        return Features(node, count, names, require("pandas", "lightgbm"), _categories(text))
+        categories, values = _categories(text), self._booster.pandas_categorical
+        if len(categories) != len(values):
+            raise CannotLoad(
+                f"{node.model} has the values of {len(values)} categories and {len(categories)} "
+                "features that are such, as with categories that have an order, so which values "
+                "are whose is not known: give the node one input with their codes"
+            )
+        return Features(node, count, names, require("pandas", "lightgbm"), categories)
 
     def _rows(self, rows: Any) -> Any:
         return self._finish(self._booster.predict(rows, **self._options))

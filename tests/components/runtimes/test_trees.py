@@ -365,3 +365,25 @@ def test_categories_are_columns_by_value(node, tmp_path, runtime, model):
     else:
         with pytest.raises(ValueError, match=r"Found a category not in the training set.*`zzz`"):
             bound.call(**unknown)
+
+
+def test_categories_with_an_order_are_refused_by_value_when_lightgbm_s_model_is_loaded(
+    node, tmp_path
+):
+    pandas = pytest.importorskip("pandas")
+    codes = np.arange(300) % 3
+    texts = np.array(["low", "mid", "high"], object)[codes]
+    kind = pandas.Categorical(texts, categories=["low", "mid", "high"], ordered=True)
+    frame = pandas.DataFrame({"size": np.linspace(0, 1, 300), "kind": kind, "same": kind})
+    frame["same"] = frame["same"].cat.as_unordered()
+    lightgbm.train({"verbose": -1}, lightgbm.Dataset(frame, codes), 3).save_model(
+        tmp_path / "m.txt"
+    )
+    by_name = dict.fromkeys(frame.columns, "x")
+    with pytest.raises(LoadError, match="the values of 2 categories and 1 features that are such"):
+        bind(
+            "n", node(type="predictor", runtime="lightgbm", model="m.txt", inputs=by_name), tmp_path
+        )
+    bind(
+        "n", node(type="predictor", runtime="lightgbm", model="m.txt", inputs={"x": "x"}), tmp_path
+    )
