@@ -11,7 +11,7 @@ import typer
 from anabranch.cli import options
 from anabranch.cli.options import add
 from anabranch.cli.terminal import progress, result, result_json
-from anabranch.errors import SpecError
+from anabranch.errors import InvalidRequest, Problem, SpecError, TooLarge
 
 
 class PlanFormat(StrEnum):
@@ -98,6 +98,8 @@ def _mistakes(file: Path, home: Path | None, timeout: float | None) -> SpecError
         open_complete(file, resolve_home(home))
     except SpecError as error:
         return error
+    except (InvalidRequest, TooLarge) as error:  # no bundle is made of the folder
+        return SpecError([Problem((), str(error), file=str(file))])
     return None if timeout is None else _load_mistakes(file, timeout)
 
 

@@ -120,3 +120,24 @@ def test_a_part_that_never_ends_loading_fails_at_the_timeout(tmp_path: Path) -> 
     done = CliRunner().invoke(app, ["validate", "--load", "--timeout", "500ms", str(path)])
     assert done.exit_code == 1
     assert "spec.nodes.one: is not loaded after 0.5 seconds" in done.stdout
+
+
+def test_a_folder_of_which_no_bundle_is_made_hides_no_other_file(folders: dict[str, Path]) -> None:
+    told = CliRunner().invoke(app, ["validate", *map(str, folders.values()), "-o", "json"])
+    files = {Path(one["file"]): one for one in json.loads(told.stdout)["files"]}
+    assert told.exit_code == 1
+    assert files[folders["plain"]]["valid"]
+    (problem,) = files[folders["home"]]["problems"]
+    assert "is the home of an engine" in problem["message"]
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    """Specs by the name of their folder; ``home`` is that of an engine."""
+    for name in ("home", "plain"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "parts.py").write_text(PARTS)
+        lines = [line for line in SPEC.splitlines() if not line.startswith("    why")]
+        (tmp_path / name / "graph.yaml").write_text("\n".join(lines))
+    (tmp_path / "home" / "ray-token").touch()
+    return {name: tmp_path / name / "graph.yaml" for name in ("home", "plain")}
