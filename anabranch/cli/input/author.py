@@ -18,8 +18,9 @@ def author_of(folder: Path) -> str:
     with suppress(OSError, subprocess.SubprocessError):
         asked = ["git", "config", "user.name"]
         told = subprocess.run(
-            asked, cwd=folder, capture_output=True, text=True, timeout=_PATIENCE_S, check=True
-        )
+            asked, cwd=folder, capture_output=True, timeout=_PATIENCE_S, check=True,
+            encoding="utf-8", errors="replace",
+        )  # fmt: skip
         if name := told.stdout.strip():
             return name
     with suppress(OSError, KeyError, ImportError):

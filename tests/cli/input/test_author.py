@@ -27,6 +27,13 @@ def test_the_name_in_git_comes_first(tmp_path: Path) -> None:
     assert author_of(tmp_path) == "Ada Lovelace"
 
 
+def test_a_name_that_is_no_text_is_no_failure(tmp_path: Path) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True, timeout=60)
+    with (tmp_path / ".git" / "config").open("ab") as config:
+        config.write(b"[user]\n\tname = J\xf6rg\n")
+    assert author_of(tmp_path) == "J\N{REPLACEMENT CHARACTER}rg"
+
+
 def test_the_user_comes_next(tmp_path: Path) -> None:
     assert author_of(tmp_path) == "ada"
 
