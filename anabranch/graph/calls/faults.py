@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sysconfig
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -46,12 +47,14 @@ class Faults:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._kinds: dict[tuple[str, type[BaseException], str], _Kind] = {}
+        self._lock = threading.Lock()
 
     def note(self, node: str, error: BaseException) -> str:
         """Log an error of a node; return its place as ``file:line``, empty if it has none."""
         own = _own(error.__traceback__)
         place = _place(own)
-        left_out = self._left_out((node, type(error), place))
+        with self._lock:
+            left_out = self._left_out((node, type(error), place))
         if left_out is not None:
             more = f" ({left_out} more like this before)" if left_out else ""
             text = "node %r raised %s%s%s"

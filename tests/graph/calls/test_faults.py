@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,23 @@ def test_the_memory_of_faults_is_bounded(clock: Clock) -> None:
     faults = Faults(clock)
     for number in range(3 * MAX_KINDS):
         faults.note(f"n{number}", ValueError())
+    assert len(faults._kinds) == MAX_KINDS
+
+
+def test_threads_that_meet_many_faults_at_once(clock: Clock) -> None:
+    faults = Faults(clock)
+
+    def fail(thread: int) -> None:
+        for number in range(10 * MAX_KINDS):
+            faults.note(f"n{thread}-{number}", ValueError())
+
+    pause = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(fail, range(8)))
+    finally:
+        sys.setswitchinterval(pause)
     assert len(faults._kinds) == MAX_KINDS
 
 
