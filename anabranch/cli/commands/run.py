@@ -14,6 +14,8 @@ from anabranch.client.client import ControlClient, Json
 from anabranch.errors import AnabranchError, Conflict, NotFound
 
 _WATCH_MS = 500
+_MESSAGE = "anabranch run"
+"""Message of the revisions that ``run`` deploys."""
 _COMING = ("pending", "deploying")
 
 
@@ -49,16 +51,13 @@ class Session:
         self._home = home
         self._name = name
         self._before = _stable(client, name)
-        self._own: set[int] = set()
+        self._newest = _newest(client, name)
 
     def deploy(self, file: Path, timeout: float) -> None:
         """Deploy ``file`` and wait until it is live; raise Conflict if it is of another graph."""
         author = author_of(file.resolve().parent)
         with progress(f"deploying {file}") as say:
-            sent = send(
-                self._client, file, self._home, author, "anabranch run", REPLACE, self._name
-            )
-            self._own.add(sent["revision"])
+            sent = send(self._client, file, self._home, author, _MESSAGE, REPLACE, self._name)
             self._client.wait(self._name, sent["revision"], timeout, say)
         note(f"{self._name} revision {sent['revision']} is live; Ctrl-C ends it")
 
@@ -71,21 +70,23 @@ class Session:
 
     def put_back(self) -> None:
         """Undo the session's deploys, unless somebody has deployed another revision meanwhile."""
-        if not self._own:
-            return
         try:
             now = self._client.graph(self._name)
         except NotFound:
             return
-        since = {one["revision"] for one in now["revisions"] if one["revision"] > min(self._own)}
-        others = (_part(now) | since) - self._own - {self._before}
+        since = [one for one in now["revisions"] if one["revision"] > self._newest]
+        # By its message: Ctrl-C may come between the deploy and the engine's answer to it.
+        own = {one["revision"] for one in since if one["message"] == _MESSAGE}
+        others = (_part(now) | {one["revision"] for one in since}) - own - {self._before}
+        if not own:
+            return
         if others:
             names = ", ".join(f"r{number}" for number in sorted(others))
             note(f"{self._name} stays as it is, since somebody else has deployed {names}")
         elif self._before is None:
             self._client.delete(self._name)
             note(f"{self._name} is deleted again")
-        elif self._own & _part(now):
+        elif own & _part(now):
             state = self._client.rollback(self._name, self._before)["state"]
             note(f"{self._name} goes back to revision {self._before}, which is {state}")
 
@@ -109,6 +110,14 @@ def _stable(client: ControlClient, name: str) -> int | None:
         )
     note(f"{name} is deployed: revision {stable} answers again once this ends")
     return stable
+
+
+def _newest(client: ControlClient, name: str) -> int:
+    """Return the newest revision on record of a graph, also of a deleted one; 0 without any."""
+    try:
+        return max((one["revision"] for one in client.history(name, 1)["revisions"]), default=0)
+    except NotFound:
+        return 0
 
 
 def _part(graph: Json) -> set[int]:

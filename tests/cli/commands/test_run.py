@@ -119,6 +119,23 @@ def test_a_file_that_has_become_another_graph_s_is_not_deployed(
     assert [one["graph"] for one in client.graphs()] == ["digits"]
 
 
+def test_ctrl_c_before_the_engine_has_answered_undoes_the_deploy_too(
+    engine: Served, client: ControlClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = Session(client, "digits", engine.home)
+    sent = client.deploy
+
+    def interrupted(*given: object, **more: object) -> None:
+        sent(*given, **more)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "deploy", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        deploy(engine, session)
+    session.put_back()
+    assert stands(engine) == ("deleting", None)
+
+
 def test_a_session_that_deployed_nothing_puts_nothing_back(
     engine: Served, client: ControlClient
 ) -> None:
