@@ -104,7 +104,8 @@ def test_a_component_explains_over_http(engine: Engine, graph: str) -> None:
 
 
 def test_what_goes_wrong_is_told(engine: Engine, graph: str) -> None:
-    assert error(ask(engine, graph, fail=True), 500) == "node 'why' failed: RuntimeError: no idea"
+    told = error(ask(engine, graph, fail=True), 500)
+    assert told.startswith("node 'why' failed: RuntimeError: no idea (components.py:")
     assert "no explainer 'who'" in error(ask(engine, graph, explainer="who"), 400)
     late = error(ask(engine, graph, sleep=1, timeout=200_000), 504)
     assert "'why'" in late and "within 0.2s" in late
