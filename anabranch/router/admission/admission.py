@@ -12,7 +12,7 @@ from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from math import ceil
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from anabranch.errors import DeadlineExceeded, RequestError, Unavailable
 from anabranch.graph.batch.batching import DEFAULT_LEVEL, PRIORITY, level
@@ -25,6 +25,15 @@ from anabranch.router.limits import LARGE
 
 _PRIORITY = PRIORITY.encode()
 _HIGHEST = 1
+
+
+class EdgeWord(NamedTuple):
+    """What the edge says of the requests to a router, in one that it sends there."""
+
+    in_flight: int
+    """Requests that it has sent and that are not answered yet, rounded; 0 where they are few."""
+    is_refusing: bool
+    """Whether it has refused many in the last second, by the router's limit."""
 
 
 class Overload(Unavailable):
@@ -75,7 +84,7 @@ class Admission:
         now, backlog = self._clock(), self._backlog
         if self.inside >= self._limit or backlog.ceiling is not None or self._turns.is_pressed:
             self._check(_HIGHEST if _has_priority(body) else DEFAULT_LEVEL, now)
-        if self._turns.begins(now):
+        if self._turns.begins(now, backlog.inside):
             asyncio.get_running_loop().call_soon(self._polled)
         self.inside += 1
         self.passed += 1
@@ -83,6 +92,27 @@ class Admission:
             return Place(self, 0.0, 0)
         backlog.offered(now)
         return Place(self, now, backlog.began(now))
+
+    def hear(self, told: EdgeWord) -> None:
+        """Take what the edge says of the requests that it sends here."""
+        if told.in_flight:
+            self._turns.told(told.in_flight)
+        if told.is_refusing:
+            self._turns.edge_refuses(self._clock())
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether the event loop is overloaded, and the edge should refuse requests."""
+        return self._turns.is_pressed
+
+    def most_in_flight(self, under_way: int) -> int:
+        """Return how many requests the edge may have under way here, while the loop is overloaded.
+
+        ``under_way``: requests of all kinds that the router has; those that the overload does not
+        concern, such as streams, have places of their own.
+        """
+        backlog = self._backlog
+        return self._turns.limit(backlog.unloaded) + max(0, under_way - backlog.inside)
 
     @property
     def has_queue(self) -> bool:
@@ -121,7 +151,7 @@ class Admission:
         if ceiling is not None and backlog.inside >= backlog.limit(priority):
             backlog.offered(now)
             raise self._overload(ceiling, backlog.inside)
-        if turns.is_pressed and turns.refuses(now):
+        if turns.is_pressed and turns.refuses(now, backlog.unloaded):
             raise Overload(
                 f"the router of graph {self._graph!r} gets more requests than its processor can "
                 f"take, which are {turns.rate:.3g} a second; try again later"

@@ -1,33 +1,31 @@
-"""How long requests wait for the event loop, and whether more come than it can take; pure.
+"""How many requests wait for the event loop, and whether more come than it can take; pure.
 
 Work on the loop itself does not wait among the requests in progress, but in sockets. A loop takes
-all requests that have come, works on them, and then looks for more: that is a turn. So what comes
-meanwhile waits for the whole turn. There is overload where turns become longer and longer: where
-each client waits for its answer before it asks again, they do not. Under overload a turn takes no
-more requests than it can answer within ``TARGET``.
+requests that have come, works on them, and then looks for more: that is a turn. How many wait is
+told by the edge, which counts all of them, and else by how many a turn takes. There is overload
+where that number grows, by more than chance explains, and goes on to grow, as in ``backlog``: where
+each client waits for its answer before it asks again, it does not.
 """
 
 from __future__ import annotations
 
 from math import inf
 
+from anabranch.router.admission.backlog import INTERVAL, SIGMAS
+from anabranch.router.admission.ceiling import ENOUGH, FEWEST, GAIN
+
 TARGET = 0.002
-"""Seconds that the requests of a turn may take under overload; at least one is let in."""
+"""Seconds that the requests of a turn may take under overload, if they are more than the limit."""
 IDLE = 0.005
 """Seconds between two turns, if not half of the last one, in which the loop had nothing to do."""
-GROWTH, GROWN, FLAT = 1.3, 4, 2
-"""There is overload once ``GROWN`` turns each took ``GROWTH`` times as long as the one before, with
-fewer than ``FLAT`` in a row that did not,"""
-LONG, LONGER = 0.05, 3
-"""and the last one took so many seconds, and so many times as long as the first one;"""
-LONGEST_TURN = 1.0
-"""or once a turn takes so many seconds."""
-WINDOW, FEW = 0.25, 6
+WINDOW, FEW = 1.0, 10
 """Overload is over once, for so many seconds, fewer than one of so many requests are refused."""
-LONGEST = 20.0
+LONGEST = 60.0
 """Seconds after which an overload has to show again."""
 SHORT, SKIPPED = 0.001, 16
 """Behind a turn that took less than so many seconds, so many requests are not looked at."""
+ON_THE_WAY = 1
+"""Requests on their way between the edge and the loop, beside those that keep it busy."""
 
 
 class Turns:
@@ -39,28 +37,33 @@ class Turns:
     """
 
     __slots__ = (
-        "_began", "_cost", "_ended", "_first", "_flat", "_grown", "_has_polled", "_last",
-        "_offered", "_refused", "_since", "_skip", "_taken", "_until", "is_pressed",
+        "_began", "_edge_refused", "_ended", "_has_polled", "_inside", "_last", "_offered",
+        "_refused", "_served", "_since", "_skip", "_taken", "_told", "_until", "_waited",
+        "_was_growing", "is_pressed", "rate",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.is_pressed = False
         """Whether there is overload."""
+        self.rate = 0.0
+        """Requests that the loop answers in a second, under overload."""
         self._began: float | None = None
         self._has_polled = False
         self._taken = 0
         """Requests that this turn has let in."""
-        self._cost = 0.0
-        """Seconds that each of them takes."""
+        self._inside = self._told = 0
+        """Requests in progress when it began, and the most that the edge has counted since."""
         self._ended = -inf
-        self._last = self._first = 0.0
-        """Seconds of the last turn, and of the first one of those that became longer."""
-        self._grown = self._flat = 0
-        """How many became longer, and how many in a row did not."""
+        self._last = 0.0
+        """Seconds of the last turn."""
+        self._since, self._waited, self._served = -inf, 0, 0
+        """When a look began, how many waited then, and how many were taken since."""
+        self._was_growing = False
+        """Whether more waited at the end of the last look than at its begin."""
         self._offered = self._refused = self._skip = 0
-        self._since = self._until = 0.0
+        self._until, self._edge_refused = 0.0, -inf
 
-    def begins(self, now: float) -> bool:
+    def begins(self, now: float, inside: int) -> bool:
         """Note a request that is let in; return whether it is the first one of its turn."""
         self._offered += 1
         if self._has_polled:
@@ -71,74 +74,93 @@ class Turns:
         if self._skip:
             self._skip -= 1
             return False
-        self._began, self._taken = now, 1
-        if now - self._ended > max(IDLE, self._last / 2):
-            self._last, self._grown, self._flat = 0.0, 0, 0
+        self._began, self._taken, self._inside = now, 1, inside
         return True
 
     def polled(self) -> None:
         """Note that all requests that had come have begun: the next one is of the next turn."""
         self._has_polled = self._began is not None
 
+    def told(self, in_flight: int) -> None:
+        """Note how many requests the edge has sent to this router that are not answered yet."""
+        self._told = max(self._told, in_flight)
+
     def ends(self, now: float) -> None:
         """Note the end of a turn, if it has not ended yet."""
         if self._began is None or not self._has_polled:
             return
-        took = now - self._began
-        self._began, self._has_polled, self._ended = None, False, now
+        began, took = self._began, now - self._began
+        was_idle = began - self._ended > max(IDLE, self._last / 2)
+        waiting = max(self._taken, self._told - self._inside)
+        is_told = self._told > 0
+        self._began, self._has_polled, self._told = None, False, 0
+        self._ended, self._last = now, took
+        self._served += self._taken
         if self.is_pressed:
-            self._look(now, took)
-            return
-        if took < SHORT:
-            self._skip = SKIPPED
-        self._compare(took)
-        if self._has_grown(took) or took >= LONGEST_TURN:
-            self.is_pressed = True
-            self._cost = took / self._taken
-            self._until = now + LONGEST
-            self._begin_window(now)
+            self._look(now)
+        elif not is_told and (was_idle or took < SHORT):
+            self._skip = SKIPPED if took < SHORT else 0
+            self._begin(now, waiting)
+        else:
+            self._compare(now, waiting)
 
-    def refuses(self, now: float) -> bool:
+    def limit(self, unloaded: float) -> int:
+        """Return how many requests may be in progress at the router under overload.
+
+        ``unloaded``: seconds that a request takes without any; Little's law, as in ``ceiling``.
+        """
+        return max(FEWEST, int(GAIN * self.rate * unloaded)) + ON_THE_WAY
+
+    def refuses(self, now: float, unloaded: float) -> bool:
         """Return whether a request is one too many for its turn, under overload; note it."""
         if self._has_polled:
             self.ends(now)
-        if self._began is None or (self._taken + 1) * self._cost <= TARGET:
+        if self._began is None or self._taken < max(self.limit(unloaded), TARGET * self.rate):
             return False
         self._offered += 1
         self._refused += 1
         return True
 
-    @property
-    def rate(self) -> float:
-        """Requests that the loop can answer in a second, under overload."""
-        return 1 / self._cost
+    def edge_refuses(self, now: float) -> None:
+        """Note that the edge refuses many requests, so that there still is overload."""
+        self._edge_refused = now
 
-    def _compare(self, took: float) -> None:
-        """Count a turn as one that was longer than the last, or as an exception."""
-        if took > GROWTH * self._last:
-            self._grown, self._flat = self._grown + 1, 0
-        else:
-            self._flat += 1
-        if self._flat >= FLAT:
-            self._grown = 0
-        if self._grown <= 1:
-            self._first = took
-        self._last = took
+    def _begin(self, now: float, waiting: int) -> None:
+        """Look anew: the queue is short."""
+        self._since, self._waited, self._served = now, waiting, 0
+        self._was_growing = False
 
-    def _has_grown(self, took: float) -> bool:
-        is_long = took >= max(LONG, LONGER * self._first)
-        return is_long and self._grown >= GROWN and not self._flat
+    def _compare(self, now: float, waiting: int) -> None:
+        """See whether more wait than when the look began."""
+        grown, seconds = waiting - self._waited, now - self._since
+        if waiting <= FEWEST or grown <= -ENOUGH:
+            self._begin(now, waiting)
+            return
+        chance = SIGMAS**2 * (2 * self._served + grown)
+        if seconds < INTERVAL or grown <= 0 or grown**2 <= chance:
+            return
+        grew, rate = self._was_growing, self._served / seconds
+        self._begin(now, waiting)
+        self._was_growing = True
+        if grew:
+            self.is_pressed, self._skip = True, 0
+            self.rate = rate
+            self._until = now + LONGEST
+            self._begin_window(now)
 
     def _begin_window(self, now: float) -> None:
-        self._offered, self._refused, self._since = 0, 0, now
+        self._offered = self._refused = self._served = 0
+        self._since = now
 
-    def _look(self, now: float, took: float) -> None:
+    def _look(self, now: float) -> None:
         """Under overload: see now and then whether nearly all requests could be let in."""
-        if now - self._since < WINDOW:
+        seconds = now - self._since
+        if seconds < WINDOW:
             return
-        if now >= self._until or FEW * self._refused < self._offered:
+        is_refusing = FEW * self._refused >= self._offered or now - self._edge_refused < WINDOW
+        if now >= self._until or not is_refusing:
             self.is_pressed = False
-            self._last = self._first = took
-            self._flat = 0
-            self._grown = GROWN - 2  # where there still is overload, it shows within two turns
+            self._begin(now, 0)
+            return
+        self.rate += 0.25 * (self._served / seconds - self.rate)
         self._begin_window(now)

@@ -236,7 +236,8 @@ class LeanCycle(RequestResponseCycle):
     def _head(self, headers: Headers) -> bytes:
         self._settle()
         last = (CHUNKED,) if self.keep_alive else (CHUNKED, CLOSE)
-        found = head(200, [*headers, *last])
+        # But for the date, which gRPC does not know.
+        found = head(200, [*headers, *self.default_headers[1:], *last])
         self.response_started = True
         return found
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import httptools
 
+from anabranch.router.admission.admission import EdgeWord
 from anabranch.router.http.headers import RequestHead
 
 MAX_HEAD = 128 * 2**10
@@ -36,6 +37,11 @@ MALFORMED: Problem = 400, "malformed HTTP/1.1 request"
 TOO_LARGE: Problem = 431, f"the head is over the limit of {MAX_HEAD} bytes"
 CROWDED: Problem = 503, "there are too many connections; try again later"
 CODING: Problem = 501, "the only transfer coding that is supported is chunked"
+
+IN_FLIGHT, REFUSING = b"anabranch-in-flight", b"anabranch-refusing"
+"""Headers by which the edge tells a router how many requests it has sent there that are not
+answered, if they are many, and that it refuses others."""
+_IS_COUNT = re.compile(rb"[0-9]{1,9}").fullmatch
 
 AROUND = len(": \r\n")
 """Bytes of a header beside its name and value."""
@@ -66,6 +72,8 @@ class MessageHead(NamedTuple):
     scope: Mapping[str, Any]
     """ASGI's scope, but for that part of it which is the connection's."""
     request: RequestHead
+    word: EdgeWord | None
+    """What the edge says with it; None for most."""
 
 
 def message_of(version: str, method: bytes, url: bytes, headers: Headers) -> MessageHead:
@@ -80,7 +88,14 @@ def message_of(version: str, method: bytes, url: bytes, headers: Headers) -> Mes
         "query_string": query,
         "headers": headers,
     }
-    return MessageHead(scope, RequestHead(scope))
+    request = RequestHead(scope)
+    return MessageHead(scope, request, _word_of(request.last))
+
+
+def _word_of(headers: Mapping[bytes, bytes]) -> EdgeWord | None:
+    count, is_refusing = headers.get(IN_FLIGHT, b"0"), REFUSING in headers
+    in_flight = int(count) if _IS_COUNT(count) else 0
+    return EdgeWord(in_flight, is_refusing) if in_flight or is_refusing else None
 
 
 class KnownHeads:

@@ -8,21 +8,32 @@ from typing import Protocol
 
 from uvicorn.server import ServerState
 
+from anabranch.router.admission.admission import Admission, EdgeWord
 from anabranch.router.http.lean_head import KnownHeads
 
 MAX_GUESTS = 4096
 """Connections that clients may have without a proxy between."""
 
 
-class Guest(Protocol):
-    """A connection that comes from a client itself, without a proxy between."""
+LIMIT = b"anabranch-limit"
+"""Header of a reply: how many requests the edge may have under way at this router, for a second."""
+_COUNT_S = 0.1
+"""Time between two counts of the requests under way, under overload, in seconds."""
 
-    idle_since: float
-    """Time of the loop since which no request is at work, if none is."""
+
+class Connection(Protocol):
+    """A connection of a client, or of a proxy for many."""
 
     @property
     def under_way(self) -> int:
         """How many requests are at work or wait for their turn."""
+
+
+class Guest(Connection, Protocol):
+    """A connection that comes from a client itself, without a proxy between."""
+
+    idle_since: float
+    """Time of the loop since which no request is at work, if none is."""
 
     def turn_away(self) -> None:
         """End the connection, which has no request at work; say why if it is new."""
@@ -31,8 +42,11 @@ class Guest(Protocol):
 class LeanState(ServerState):
     """Uvicorn's state of a server, with a date that needs no timer."""
 
-    def __init__(self) -> None:
+    def __init__(self, gate: Admission | None = None) -> None:
         super().__init__()
+        self._gate = gate
+        self.connections: set[Connection]  # type: ignore[assignment]  # of this module's kind
+        self._under_way, self._count_due = 0, 0.0
         self.closing = False
         """Whether connections end with the request that is at work."""
         self.guests: set[Guest] = set()
@@ -41,12 +55,28 @@ class LeanState(ServerState):
         self._second = 0
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """Return the headers of every reply: its date (RFC 9110, 6.6.1)."""
+        """Return the headers of every reply: its date (RFC 9110, 6.6.1), and limits of the edge."""
         second = int(time.time())
         if second != self._second:
             self._second = second
             self.default_headers = [(b"date", formatdate(second, usegmt=True).encode())]
-        return self.default_headers
+        limit = self.limit()
+        return self.default_headers if limit is None else [*self.default_headers, limit]
+
+    def limit(self) -> tuple[bytes, bytes] | None:
+        """Return the header that limits what the edge sends here; None for no limit."""
+        if self._gate is None or not self._gate.is_pressed:
+            return None
+        now = time.monotonic()
+        if now >= self._count_due:
+            self._count_due = now + _COUNT_S
+            self._under_way = sum(one.under_way for one in self.connections)
+        return LIMIT, b"%d" % self._gate.most_in_flight(self._under_way)
+
+    def hear(self, word: EdgeWord) -> None:
+        """Hand on what the edge says with a request."""
+        if self._gate is not None:
+            self._gate.hear(word)
 
     def admit(self, guest: Guest) -> None:
         """Note a new guest; where there are too many, the one that is idle for longest goes.

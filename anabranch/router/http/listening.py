@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from uvicorn.config import Config
 
+from anabranch.router.admission.admission import Admission
 from anabranch.router.http.lean import LeanProtocol
 from anabranch.router.http.lean_state import LeanState
 
@@ -26,16 +27,16 @@ class LeanServer:
     """Serves an application over HTTP/1.1; made and used on one event loop.
 
     It takes as many ``handles`` of each listening socket, and accepts a connection of each at a
-    time.
+    time. ``gate`` hears what the edge says, and its limit is told in replies.
     """
 
-    def __init__(self, app: Any, handles: int = 1) -> None:
+    def __init__(self, app: Any, handles: int = 1, gate: Admission | None = None) -> None:
         self._handles = handles
         self._config = Config(
             app, http=LeanProtocol, interface="asgi3", lifespan="off", ws="none",
             log_config=None, access_log=False, proxy_headers=False,
         )  # fmt: skip
-        self._state = LeanState()
+        self._state = LeanState(gate)
         self._servers: list[asyncio.Server] = []
 
     @property

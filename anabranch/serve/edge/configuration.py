@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import orjson
-
 from anabranch.serve.edge.crowding import (
     GRPC_SOURCES,
     HTTP_SOURCES,
@@ -23,6 +21,8 @@ from anabranch.serve.edge.crowding import (
 )
 from anabranch.serve.edge.grpc_frontend import MAX_CALLS, grpc_frontend
 from anabranch.serve.edge.listener import HTTP, EdgeAddress
+from anabranch.serve.edge.refusing import refusal_rules, tables
+from anabranch.serve.edge.replies import page
 from anabranch.serve.edge.routes import (
     FOREVER_S,
     FRONT_BACKEND,
@@ -88,10 +88,14 @@ def configuration(
         f"# The edge's HAProxy on {address.host}, ports {address.http} and {address.grpc}",
         _section("global", _global(options)),
         _section("defaults all", _defaults()),
-        _section(f"defaults {_ROUTERS} from all", [_deadline()]),
+        _section(f"defaults {_ROUTERS} from all", [_deadline(), *refusal_rules()]),
         *(
             _section(f"backend {table} from all", sources())
             for table in (HTTP_SOURCES, GRPC_SOURCES)
+        ),
+        *(
+            _section(f"backend {table} from all", rows)
+            for table, rows in tables(options.slots).items()
         ),
         _section("frontend http from all", _frontend(options.connections)),
         _section("frontend grpc from all", grpc_frontend(ROUTES_MAP, options.connections.grpc)),
@@ -180,11 +184,11 @@ def _frontend(connections: ConnectionLimits) -> list[str]:
         "option http-buffer-request",
         "option http-ignore-probes",
         *(
-            f"http-error {_page(status, text.format(REQUEST_S=REQUEST_S))}"
+            f"http-error {page(status, text.format(REQUEST_S=REQUEST_S))}"
             for status, text in _PAGES.items()
         ),
         f"maxconn {connections.total - connections.grpc.total}",
-        *source_rules(HTTP_SOURCES, connections, _page(429, too_many(connections))),
+        *source_rules(HTTP_SOURCES, connections, page(429, too_many(connections))),
         idle_rule(connections),
         "http-request deny deny_status 400 if HTTP_1.1 !{ req.hdr_cnt(host) gt 0 }",
         f"http-request set-var(txn.route) path,field(4,/),map_str({ROUTES_MAP})"
@@ -194,10 +198,3 @@ def _frontend(connections: ConnectionLimits) -> list[str]:
         "use_backend %[var(txn.route),field(1,:)] if { var(txn.route) -m found }",
         f"default_backend {GATEWAY_BACKEND}",
     ]
-
-
-def _page(status: int, message: str) -> str:
-    """Return a reply in JSON, as HAProxy's rules write it."""
-    body = orjson.dumps({"error": message}).decode()
-    later = " hdr retry-after 1" if status in (429, 503) else ""
-    return f"status {status} content-type application/json string '{body}'{later}"

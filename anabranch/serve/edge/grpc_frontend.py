@@ -23,6 +23,7 @@ from anabranch.serve.edge.crowding import (
     too_many,
 )
 from anabranch.serve.edge.listener import GRPC
+from anabranch.serve.edge.replies import status as status_headers
 from anabranch.serve.edge.routes import FRONT_BACKEND, RETRY
 
 MAX_CALLS = 1024
@@ -85,7 +86,7 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits) -> list[str]:
         *source_rules(
             GRPC_SOURCES,
             connections,
-            f"status 429 {_told(StatusCode.RESOURCE_EXHAUSTED, too_many(connections))}",
+            f"status 429 {status_headers(StatusCode.RESOURCE_EXHAUSTED, too_many(connections))}",
         ),
         "stick-table type integer size 1 store conn_cur",
         f"acl infer pathq {path('ModelInfer')}",
@@ -93,7 +94,7 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits) -> list[str]:
         "acl in-time req.fhdr_cnt(grpc-timeout) eq 0",
         "acl in-time req.fhdr(grpc-timeout) -m reg ^[1-9][0-9]{0,7}[HMSmun]$",
         "http-request track-sc0 int(1) if infer",
-        f"http-request return status 503 {_told(StatusCode.UNAVAILABLE, _FULL)}"
+        f"http-request return status 503 {status_headers(StatusCode.UNAVAILABLE, _FULL)}"
         f" if infer {{ sc0_conn_cur gt {MAX_CALLS} }}",
         f"http-request wait-for-body time {MESSAGE_S}s if once",
         "http-request set-var(txn.size) req.body,bytes(0,5),hex,hex2i,add(5) if once",
@@ -104,7 +105,7 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits) -> list[str]:
         f"use_backend %[var(txn.route),field(1,:)] {_ROUTED}",
         f"default_backend {FRONT_BACKEND}",
         f"http-response wait-for-body time {_FOREVER} {_ROUTED}",
-        f"http-response return status 502 {_told(*_STATUSES[502])}"
+        f"http-response return status 502 {status_headers(*_STATUSES[502])}"
         f" {_ROUTED} {{ res.body_size eq 0 }}",
         f"http-after-response set-status 200 {_TOLD}",
         f"http-after-response set-header content-type application/grpc {_TOLD}",
@@ -114,10 +115,4 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits) -> list[str]:
 
 def _error(status: int) -> str:
     code, message = _STATUSES[status]
-    return f"http-error status {status} {_told(code, message.format(MESSAGE_S=MESSAGE_S))}"
-
-
-def _told(code: StatusCode, message: str) -> str:
-    """Return the headers that tell a client a status; its message needs no encoding."""
-    later = " hdr retry-after 1" if "later" in message else ""
-    return f'hdr grpc-status {code.value[0]} hdr grpc-message "{message}"{later}'
+    return f"http-error status {status} {status_headers(code, message.format(MESSAGE_S=MESSAGE_S))}"

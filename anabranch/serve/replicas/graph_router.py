@@ -62,7 +62,7 @@ class GraphRouter:
         self._grpc = RouterServer(self._arms)
         app = GraphApp(self._arms, feedback=Feedback(self._arms, self.source))
         handles = MANY_HANDLES if process is None else 1
-        self.http = LeanServer(beside(app, LeanCalls(self._arms)), handles)
+        self.http = LeanServer(beside(app, LeanCalls(self._arms)), handles, self.gate)
         self._address = ""
 
     @property

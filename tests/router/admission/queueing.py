@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from anabranch.router.admission.backlog import Backlog
-from anabranch.router.admission.turns import Turns
+from anabranch.router.admission.turns import FEW, Turns
 
 PLACES = 256
 
@@ -105,58 +105,133 @@ def p99(times: list[float]) -> float:
     return times[int(0.99 * len(times))]
 
 
+HANDLES = 16
+"""Connections that a loop accepts in a turn."""
+ROUND = 16
+"""The edge tells how many requests are in flight in multiples of so many."""
+
+
+@dataclass
+class Edge:
+    """What HAProxy does before a router: counts what is in flight, and refuses beyond a limit."""
+
+    in_flight: int = 0
+    limit: int = 0
+    until: float = 0.0
+    asked: deque[float] = field(default_factory=deque)
+    refused: deque[float] = field(default_factory=deque)
+
+    def takes(self, now: float) -> bool:
+        """Whether a request is sent to the router."""
+        self.asked.append(now)
+        if now < self.until and self.in_flight >= self.limit:
+            self.refused.append(now)
+            return False
+        self.in_flight += 1
+        return True
+
+    def is_refusing(self, now: float) -> bool:
+        """Whether many of the requests of the last second were refused."""
+        for times in (self.asked, self.refused):
+            while times and times[0] < now - 1:
+                times.popleft()
+        return now < self.until and FEW * len(self.refused) > len(self.asked)
+
+
 @dataclass
 class Loop:
     """An event loop that takes ``cost`` seconds to answer a request, and ``refusal`` to refuse one.
 
-    Requests come at random, ``load`` times as many as it can answer, or from so many ``clients``
+    Requests come at random, ``load(t)`` times as many as it can answer, or from so many ``clients``
     that each wait for their answer before they ask again. ``in_tasks``: it answers those of a turn
-    only after it has taken all of them.
+    only after it has taken all of them. With an ``edge``, requests come through it.
     """
 
     cost: float
     refusal: float = 3e-5
-    load: float = 0.0
+    load: Callable[[float], float] = lambda t: 0.0
     clients: int = 0
     seed: int = 0
     in_tasks: bool = False
+    edge: Edge | None = None
+    turns: Turns = field(default_factory=Turns)
     offers: list[Offer] = field(default_factory=list)
 
     def run(self, seconds: float) -> Loop:
         """Let the loop turn for so long."""
-        draw, turns = random.Random(self.seed), Turns()
-        waiting = deque([0.0] * self.clients)
+        self._draw = random.Random(self.seed)
+        self._waiting: deque[tuple[float, int, bool]] = deque()
+        self._to_accept: deque[float] = deque()
+        self._next, self._idle = 0.0, 0
         now = 0.0
-        later = draw.expovariate(self.load / self.cost) if self.load else seconds
+        for _ in range(self.clients):
+            self._ask(0.0)
         while now < seconds:
-            if not waiting:
-                now = max(now, later)
-            while later <= now < seconds and self.load:
-                waiting.append(later)
-                later += draw.expovariate(self.load / self.cost)
-            turn, waiting = waiting, deque()
-            later_work = 0.0
-            for at in turn:
-                is_refused = turns.is_pressed and turns.refuses(now)
-                if not is_refused:
-                    turns.begins(now)
-                if is_refused or not self.in_tasks:
-                    now += self.refusal if is_refused else self.cost
-                else:
-                    later_work += self.cost
-                took = now + later_work - at
-                self.offers.append(Offer(at, 5, None if is_refused else took))
-                if self.clients:
-                    waiting.append(now)
-            turns.polled()
-            now += later_work
-            if not waiting and later > now:
-                turns.ends(now)
+            self._come(now)
+            if not self._waiting and not self._to_accept:
+                now = self._next if self.load(now) else now + 1e-4
+                continue
+            now = self._turn(now)
         return self
 
-    def refused(self) -> int:
-        """How many were refused."""
-        return sum(offer.took is None for offer in self.offers)
+    def _turn(self, now: float) -> float:
+        """Take what has come, and some of the new connections; return when that is done."""
+        turns, let_in = self.turns, []
+        taken, self._waiting = self._waiting, deque()
+        for _ in range(min(HANDLES, len(self._to_accept))):
+            taken.append((self._to_accept.popleft(), 0, False))
+        for at, in_flight, is_refusing in taken:
+            turns.told(in_flight)
+            if is_refusing:
+                turns.edge_refuses(now)
+            if turns.is_pressed and turns.refuses(now, self.cost):
+                now += self.refusal
+                self._answer(at, now, None)
+                continue
+            turns.begins(now, 0)
+            let_in.append(at)
+            if not self.in_tasks:
+                now += self.cost
+                self._answer(let_in.pop(), now, now - at)
+        turns.polled()
+        for at in let_in:
+            now += self.cost
+            self._answer(at, now, now - at)
+        if not self._waiting and not self._to_accept:
+            turns.ends(now)
+        return now
+
+    def _answer(self, at: float, now: float, took: float | None) -> None:
+        self.offers.append(Offer(at, 5, took))
+        self._idle += 1
+        if self.edge is not None:
+            self.edge.in_flight -= 1
+            if self.turns.is_pressed:
+                self.edge.limit, self.edge.until = self.turns.limit(self.cost), now + 1
+        if self.clients:
+            self._ask(now)
+        self._come(now)
+
+    def _come(self, now: float) -> None:
+        """Have all come that come by now at random."""
+        while self.load(self._next) and self._next <= now:
+            self._ask(self._next)
+            self._next += self._draw.expovariate(self.load(self._next) / self.cost)
+
+    def _ask(self, now: float) -> None:
+        edge = self.edge
+        if edge is not None and not edge.takes(now):
+            self.offers.append(Offer(now, 5, None))
+        elif not self._idle:
+            self._to_accept.append(now)
+        else:
+            self._idle -= 1
+            told = 0 if edge is None else edge.in_flight // ROUND * ROUND
+            self._waiting.append((now, told, edge is not None and edge.is_refusing(now)))
+
+    def refused(self, start: float = 0.0) -> int:
+        """How many were refused of those that came from ``start`` on."""
+        return sum(offer.took is None for offer in self.offers if offer.at >= start)
 
     def times(self, start: float) -> list[float]:
         """How long those took that were let in from ``start`` on, in order."""

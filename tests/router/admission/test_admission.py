@@ -291,7 +291,7 @@ def test_a_busy_loop_refuses_what_has_waited() -> None:
         world = World()
         gate = world.gate
         refused: list[Exception] = []
-        for size in (1, 4, 16, 64, 256):
+        for size in (1, 4, 16, 64, 256, 1024, 1024):
             for _ in range(size):
                 try:
                     with gate.place():
