@@ -93,8 +93,15 @@ class Admission:
         backlog.offered(now)
         return Place(self, now, backlog.began(now))
 
-    def hear(self, told: EdgeWord) -> None:
-        """Take what the edge says of the requests that it sends here."""
+    def hear(self, told: EdgeWord, is_new: bool) -> None:
+        """Take what the edge says of the requests that it sends here.
+
+        ``is_new``: it says so now; with the first request of a connection, that may have waited
+        long to be accepted.
+        """
+        self._backlog.told(told.in_flight if is_new else 0)
+        if not is_new:
+            return
         if told.in_flight:
             self._turns.told(told.in_flight)
         if told.is_refusing:

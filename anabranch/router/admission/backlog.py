@@ -4,7 +4,9 @@ A queue that clears is no overload, however long it is; one that only grows is. 
 and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012) a queue stands while no request
 finds it short, for an interval. And it must have grown by more than chance explains, and go on to
 grow (a CUSUM test, Page, Biometrika 41, 1954): requests that come at random, below the capacity,
-make queues that stand for long, too, and so does a burst.
+make queues that stand for long, too, and so does a burst. Behind an edge, which tells how many it
+has in flight, that number must have grown, too: where many clients each wait for their answer, it
+does not, though a router that accepts their connections one after the other has more and more.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ class Backlog:
     """
 
     __slots__ = (
-        "_ended", "_fast", "_fewest", "_interval", "_limit", "_offered", "_rate",
-        "_since", "ceiling", "inside", "unloaded",
+        "_ended", "_fast", "_fewest", "_interval", "_limit", "_offered", "_rate", "_reached",
+        "_since", "_told", "ceiling", "inside", "unloaded",
     )  # fmt: skip
 
     def __init__(self, limit: int, fewest: int = FEWEST) -> None:
@@ -52,6 +54,10 @@ class Backlog:
         """Requests in a row that took less than half of that."""
         self._offered = self._ended = 0
         """Since the queue was short, or under overload in a window."""
+        self._told: int | None = None
+        """The most that the edge has told since then; None if it has told nothing."""
+        self._reached = 0
+        """The most that it had told when the queue had grown; 0 where it had not."""
         self._since = 0.0
         self._interval = INTERVAL
         """Seconds after which it is looked whether the queue has grown, or overload has passed."""
@@ -69,6 +75,10 @@ class Backlog:
             self._look(now, self.ceiling)
         elif self._has_grown:
             self._grow(now)
+
+    def told(self, in_flight: int) -> None:
+        """Note how many requests the edge has in flight here; 0 where it told that long ago."""
+        self._told = max(self._told or 0, in_flight)
 
     def began(self, now: float) -> int:
         """Note that a request has its place; return its rank among those in progress, from 1."""
@@ -142,6 +152,7 @@ class Backlog:
     def _begin(self) -> None:
         """Count anew: the queue is short."""
         self._offered = self._ended = 0
+        self._told, self._reached = None, 0
         self._rate = 0.0
 
     def _learn(self, seconds: float, is_alone: bool) -> None:
@@ -162,6 +173,8 @@ class Backlog:
     def _has_grown(self) -> bool:
         """Whether the queue has grown by more than chance explains."""
         grown = self._offered - self._ended
+        if self._told is not None and self.inside < self._limit:
+            grown = min(grown, self._told - self._reached)
         chance = SIGMAS**2 * (self._offered + self._ended)
         return self._ended >= ENOUGH and grown > 0 and grown**2 > chance
 
@@ -174,6 +187,7 @@ class Backlog:
             self._begin_window(now, self.unloaded)
         else:
             self._offered = self._ended = 0
+            self._told, self._reached = None, self._told or 0
 
     def _begin_window(self, now: float, unloaded: float) -> None:
         self._offered, self._ended, self._since = 1, 0, now

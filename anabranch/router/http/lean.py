@@ -269,9 +269,8 @@ class LeanProtocol(HttpToolsProtocol):
             self._adjust()
 
     def _cycle(self, message: MessageHead, body: bytes | None = None) -> LeanCycle:
-        # The first one of a connection may have waited long to be accepted, and be no news.
-        if message.word is not None and self.cycle is not None and not self._is_guest:
-            self.server_state.hear(message.word)
+        if message.word is not None and not self._is_guest:
+            self.server_state.hear(message.word, is_new=self.cycle is not None)
         return LeanCycle(
             message, self._about, body, self.transport, self.flow, self.logger,
             self.server_state.headers(), self._news, self.on_response_complete, self._adjust,

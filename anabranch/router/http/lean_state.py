@@ -73,10 +73,10 @@ class LeanState(ServerState):
             self._under_way = sum(one.under_way for one in self.connections)
         return LIMIT, b"%d" % self._gate.most_in_flight(self._under_way)
 
-    def hear(self, word: EdgeWord) -> None:
-        """Hand on what the edge says with a request."""
+    def hear(self, word: EdgeWord, is_new: bool) -> None:
+        """Hand on what the edge says with a request; ``is_new`` but for a connection's first."""
         if self._gate is not None:
-            self._gate.hear(word)
+            self._gate.hear(word, is_new)
 
     def admit(self, guest: Guest) -> None:
         """Note a new guest; where there are too many, the one that is idle for longest goes.

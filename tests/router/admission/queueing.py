@@ -28,7 +28,8 @@ class Offer:
 class Queue:
     """``servers``, each for one request of ``service`` seconds at a time, first come, first served.
 
-    Requests come at random (Poisson), ``load(t)`` times as many as can be answered.
+    Requests come at random (Poisson), ``load(t)`` times as many as can be answered; where there
+    ``is_edge``, by it, on connections of which there are always enough.
     """
 
     load: Callable[[float], float]
@@ -36,6 +37,7 @@ class Queue:
     service: Callable[[float], float] = lambda t: 0.02
     seed: int = 0
     levels: tuple[int, ...] = (5,)
+    is_edge: bool = False
     backlog: Backlog = field(default_factory=lambda: Backlog(PLACES))
     offers: list[Offer] = field(default_factory=list)
 
@@ -67,6 +69,8 @@ class Queue:
     def _offer(self, now: float, level: int) -> None:
         if not self.load(now):
             return
+        if self.is_edge and self.backlog.inside + 1 >= ROUND:
+            self.backlog.told(rounded(self.backlog.inside + 1))
         self.backlog.offered(now)
         if self.backlog.inside >= min(PLACES, self.backlog.limit(level)):
             self.offers.append(Offer(now, level, None))
@@ -107,8 +111,17 @@ def p99(times: list[float]) -> float:
 
 HANDLES = 16
 """Connections that a loop accepts in a turn."""
+MOST = 4096
+"""Requests that may be in progress at a loop."""
+_Begun = tuple[float, float, int]
+"""When a request came and began, and its rank among those in progress."""
 ROUND = 16
 """The edge tells how many requests are in flight in multiples of so many."""
+
+
+def rounded(in_flight: int) -> int:
+    """Return how many the edge says are in flight; 0 where it says nothing."""
+    return in_flight // ROUND * ROUND
 
 
 @dataclass
@@ -143,8 +156,9 @@ class Loop:
     """An event loop that takes ``cost`` seconds to answer a request, and ``refusal`` to refuse one.
 
     Requests come at random, ``load(t)`` times as many as it can answer, or from so many ``clients``
-    that each wait for their answer before they ask again. ``in_tasks``: it answers those of a turn
-    only after it has taken all of them. With an ``edge``, requests come through it.
+    that each wait for their answer before they ask again. It answers those of a turn as it takes
+    them, or after it has taken those of ``behind`` turns, as those of asynchronous nodes. With an
+    ``edge``, requests come through it.
     """
 
     cost: float
@@ -152,53 +166,84 @@ class Loop:
     load: Callable[[float], float] = lambda t: 0.0
     clients: int = 0
     seed: int = 0
-    in_tasks: bool = False
+    behind: int = 0
     edge: Edge | None = None
     turns: Turns = field(default_factory=Turns)
+    backlog: Backlog = field(default_factory=lambda: Backlog(MOST))
     offers: list[Offer] = field(default_factory=list)
 
     def run(self, seconds: float) -> Loop:
         """Let the loop turn for so long."""
         self._draw = random.Random(self.seed)
         self._waiting: deque[tuple[float, int, bool]] = deque()
-        self._to_accept: deque[float] = deque()
+        self._to_accept: deque[tuple[float, int]] = deque()
+        self._begun: deque[list[_Begun]] = deque()
         self._next, self._idle = 0.0, 0
         now = 0.0
         for _ in range(self.clients):
             self._ask(0.0)
         while now < seconds:
             self._come(now)
-            if not self._waiting and not self._to_accept:
+            if not self._is_idle:
+                now = self._turn(now)
+            else:
                 now = self._next if self.load(now) else now + 1e-4
-                continue
-            now = self._turn(now)
         return self
+
+    @property
+    def _is_idle(self) -> bool:
+        return not (self._waiting or self._to_accept or any(self._begun))
 
     def _turn(self, now: float) -> float:
         """Take what has come, and some of the new connections; return when that is done."""
-        turns, let_in = self.turns, []
+        let_in: list[_Begun] = []
+        self._begun.append(let_in)
         taken, self._waiting = self._waiting, deque()
-        for _ in range(min(HANDLES, len(self._to_accept))):
-            taken.append((self._to_accept.popleft(), 0, False))
+        accepted = [self._to_accept.popleft() for _ in range(min(HANDLES, len(self._to_accept)))]
         for at, in_flight, is_refusing in taken:
-            turns.told(in_flight)
-            if is_refusing:
-                turns.edge_refuses(now)
-            if turns.is_pressed and turns.refuses(now, self.cost):
-                now += self.refusal
-                self._answer(at, now, None)
-                continue
-            turns.begins(now, 0)
-            let_in.append(at)
-            if not self.in_tasks:
-                now += self.cost
-                self._answer(let_in.pop(), now, now - at)
-        turns.polled()
-        for at in let_in:
-            now += self.cost
-            self._answer(at, now, now - at)
-        if not self._waiting and not self._to_accept:
-            turns.ends(now)
+            self._hear(now, in_flight, is_refusing)
+            now = self._take(now, at, let_in)
+        for at, in_flight in accepted:
+            if in_flight:
+                self.backlog.told(0)
+            now = self._take(now, at, let_in)
+        self.turns.polled()
+        if len(self._begun) >= self.behind:
+            for begun in self._begun.popleft():
+                now = self._work(now, begun)
+        if self._is_idle:
+            self.turns.ends(now)
+        return now
+
+    def _hear(self, now: float, in_flight: int, is_refusing: bool) -> None:
+        if in_flight:
+            self.turns.told(in_flight)
+            self.backlog.told(in_flight)
+        if is_refusing:
+            self.turns.edge_refuses(now)
+
+    def _take(self, now: float, at: float, let_in: list[_Begun]) -> float:
+        """Let one in, or refuse it, as ``Admission`` does; return when that is done."""
+        turns, backlog = self.turns, self.backlog
+        is_full = backlog.ceiling is not None and backlog.inside >= backlog.limit(5)
+        if is_full or (turns.is_pressed and turns.refuses(now, backlog.unloaded)):
+            if is_full:
+                backlog.offered(now)
+            self._answer(at, now + self.refusal, None)
+            return now + self.refusal
+        turns.begins(now, backlog.inside)
+        backlog.offered(now)
+        begun = at, now, backlog.began(now)
+        if not self.behind:
+            return self._work(now, begun)
+        let_in.append(begun)
+        return now
+
+    def _work(self, now: float, begun: _Begun) -> float:
+        at, began, rank = begun
+        now += self.cost
+        self.backlog.ended(now, began, rank)
+        self._answer(at, now, now - at)
         return now
 
     def _answer(self, at: float, now: float, took: float | None) -> None:
@@ -207,7 +252,8 @@ class Loop:
         if self.edge is not None:
             self.edge.in_flight -= 1
             if self.turns.is_pressed:
-                self.edge.limit, self.edge.until = self.turns.limit(self.cost), now + 1
+                self.edge.limit = self.turns.limit(self.backlog.unloaded)
+                self.edge.until = now + 1
         if self.clients:
             self._ask(now)
         self._come(now)
@@ -222,11 +268,12 @@ class Loop:
         edge = self.edge
         if edge is not None and not edge.takes(now):
             self.offers.append(Offer(now, 5, None))
-        elif not self._idle:
-            self._to_accept.append(now)
+            return
+        told = 0 if edge is None else rounded(edge.in_flight)
+        if not self._idle:
+            self._to_accept.append((now, told))
         else:
             self._idle -= 1
-            told = 0 if edge is None else edge.in_flight // ROUND * ROUND
             self._waiting.append((now, told, edge is not None and edge.is_refusing(now)))
 
     def refused(self, start: float = 0.0) -> int:

@@ -1,36 +1,51 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.router.admission.backlog import TARGET, Backlog
-from tests.router.admission.queueing import PLACES, Queue, p99
+from tests.router.admission.queueing import PLACES, ROUND, Queue, p99
 
+doors = pytest.mark.parametrize("is_edge", [True, False], ids=["edge", "own port"])
 SERVERS = [(1, 0.02), (1, 0.005), (2, 0.2), (4, 0.02), (16, 0.05)]
 seeds = pytest.mark.parametrize("seed", range(2))
 
 
+@doors
 @seeds
 @pytest.mark.parametrize(("servers", "service"), SERVERS)
 def test_at_four_times_the_capacity_goodput_and_latency_hold(
-    servers: int, service: float, seed: int
+    servers: int, service: float, seed: int, is_edge: bool
 ) -> None:
     start, end = 10.0, 25.0
-    queue = Queue(lambda t: 4.0, servers, lambda t: service, seed).run(end)
+    queue = Queue(lambda t: 4.0, servers, lambda t: service, seed, is_edge=is_edge).run(end)
     assert queue.rate(start, end) >= 0.9 * servers / service
     assert p99(queue.times(start)) <= 2 * service * (1 + 1e-9)
 
 
+@doors
+@pytest.mark.parametrize(("load", "seconds"), [(1.25, 15), (1.5, 6)])
+@pytest.mark.parametrize(("servers", "service"), [(1, 0.02), (4, 0.04), (32, 0.2)])
+def test_a_small_overload_is_seen(
+    servers: int, service: float, load: float, seconds: float, is_edge: bool
+) -> None:
+    queue = Queue(lambda t: load, servers, lambda t: service, is_edge=is_edge).run(seconds)
+    assert queue.refused() > 0
+
+
+@doors
 @seeds
 @pytest.mark.parametrize(("servers", "service"), SERVERS)
 @pytest.mark.parametrize("load", [0.3, 0.9])
 def test_nothing_is_refused_below_the_capacity(
-    servers: int, service: float, load: float, seed: int
+    servers: int, service: float, load: float, seed: int, is_edge: bool
 ) -> None:
-    assert Queue(lambda t: load, servers, lambda t: service, seed).run(30).refused() == 0
+    queue = Queue(lambda t: load, servers, lambda t: service, seed, is_edge=is_edge).run(30)
+    assert queue.refused() == 0
 
 
 @seeds
@@ -87,6 +102,22 @@ def test_the_first_request_may_take_long(load: float) -> None:
     else:
         assert queue.rate(10, 30) >= 0.9 * 200
         assert p99(queue.times(10)) <= 2 * 0.02 * 1.3  # one server's time at the start was 3 s
+
+
+@pytest.mark.parametrize("most", [0, 128])
+def test_clients_that_an_edge_has_in_flight_are_no_overload_while_they_are_accepted(
+    most: int,
+) -> None:
+    """Nor where the edge has only told of them on connections that waited to be accepted."""
+    backlog, now, entries = Backlog(PLACES), 0.0, deque[tuple[float, int]]()
+    for number in range(128):
+        backlog.told(most if number >= ROUND else 0)
+        backlog.offered(now)
+        entries.append((now, backlog.began(now)))
+        now += 0.01
+        if number % 4 == 3:
+            backlog.ended(now, *entries.popleft())
+            assert backlog.ceiling is None
 
 
 def test_requests_that_another_queue_refuses_are_no_overload() -> None:
@@ -173,7 +204,9 @@ def test_there_is_none_where_nobody_waits() -> None:
 
 Step = tuple[str, float]
 steps = st.lists(
-    st.tuples(st.sampled_from(["offer", "end", "fail", "withdraw", "error"]), st.floats(0, 0.5)),
+    st.tuples(
+        st.sampled_from(["offer", "tell", "end", "fail", "withdraw", "error"]), st.floats(0, 0.5)
+    ),
     max_size=300,
 )
 
@@ -191,6 +224,8 @@ def test_whatever_comes_the_books_are_right(taken: list[Step], fewest: int) -> N
             assert min(limits) >= 1
             if backlog.inside < min(limits[4], PLACES):
                 inside.append((now, backlog.began(now)))
+        elif what == "tell":
+            backlog.told(len(inside) // ROUND * ROUND)
         elif inside:
             began, rank = inside.pop(0)
             if what in ("end", "error"):
