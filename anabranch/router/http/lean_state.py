@@ -60,18 +60,18 @@ class LeanState(ServerState):
         if second != self._second:
             self._second = second
             self.default_headers = [(b"date", formatdate(second, usegmt=True).encode())]
-        limit = self.limit()
-        return self.default_headers if limit is None else [*self.default_headers, limit]
+        gate = self._gate
+        if gate is None or not gate.is_pressed:
+            return self.default_headers
+        return [*self.default_headers, (LIMIT, b"%d" % self._most(gate))]
 
-    def limit(self) -> tuple[bytes, bytes] | None:
-        """Return the header that limits what the edge sends here; None for no limit."""
-        if self._gate is None or not self._gate.is_pressed:
-            return None
+    def _most(self, gate: Admission) -> int:
+        """Return how many requests the edge may have under way here."""
         now = time.monotonic()
         if now >= self._count_due:
             self._count_due = now + _COUNT_S
             self._under_way = sum(one.under_way for one in self.connections)
-        return LIMIT, b"%d" % self._gate.most_in_flight(self._under_way)
+        return gate.most_in_flight(self._under_way)
 
     def hear(self, word: EdgeWord, is_new: bool) -> None:
         """Hand on what the edge says with a request; ``is_new`` but for a connection's first."""
