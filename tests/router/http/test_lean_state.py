@@ -1,4 +1,4 @@
-"""Connections that clients have to a lean server without a proxy between."""
+"""A lean server's guests, who have no proxy between, and what the edge says with its requests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from anabranch.router.admission.admission import Admission, EdgeWord
 from anabranch.router.http import lean_state
 from anabranch.router.http.listening import LeanServer
 from tests.router.http.wire import Echo, Wire, ask, connect, replies, until
@@ -93,6 +94,65 @@ def test_one_that_has_gone_leaves_its_place_and_those_of_proxies_take_none() -> 
         await guests[0].hang_up()
         guests[0] = guest(server)
         assert not any(wire.is_over for wire in (*proxies, *guests))
+        await server.close(0)
+
+    asyncio.run(main())
+
+
+class Listening(Admission):
+    """A gate that keeps what it hears."""
+
+    def __init__(self) -> None:
+        super().__init__("demo", 8)
+        self.heard: list[tuple[EdgeWord, bool]] = []
+
+    def hear(self, told: EdgeWord, is_new: bool) -> None:
+        self.heard.append((told, is_new))
+        super().hear(told, is_new)
+
+
+async def all_answered(wire: Wire, *requests: bytes) -> None:
+    for count, request in enumerate(requests, 1):
+        await wire.feed(request)
+        await until(lambda count=count: len(replies(wire.sent)) == count)  # type: ignore[misc]
+
+
+def said(in_flight: str) -> bytes:
+    return ask(**{"anabranch-in-flight": in_flight})
+
+
+def test_what_the_first_request_of_a_connection_says_may_be_old() -> None:
+    async def main() -> None:
+        gate = Listening()
+        server = LeanServer(Echo().app, gate=gate)
+        await all_answered(connect(server), said("32"), ask(), said("48"))
+        assert gate.heard == [(EdgeWord(32, False), False), (EdgeWord(48, False), True)]
+        await server.close(0)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("in_flight", ["", "0", "-16", "1e3", "9" * 10])
+def test_what_is_no_count_says_nothing(in_flight: str) -> None:
+    async def main() -> None:
+        gate = Listening()
+        server = LeanServer(Echo().app, gate=gate)
+        await all_answered(connect(server), said(in_flight), said(in_flight))
+        assert gate.heard == []
+        await server.close(0)
+
+    asyncio.run(main())
+
+
+def test_a_client_without_an_edge_is_not_believed() -> None:
+    async def main() -> None:
+        gate = Listening()
+        server = LeanServer(Echo().app, gate=gate)
+        wire = Wire()
+        wire.protocol = server.guest()
+        wire.protocol.connection_made(wire)
+        await all_answered(wire, said("32"), said("48"))
+        assert gate.heard == []
         await server.close(0)
 
     asyncio.run(main())
