@@ -7,9 +7,11 @@ import sys
 from pathlib import Path
 from subprocess import Popen
 
+import psutil
 from ray._private.node import Node
 from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD, PROCESS_TYPE_GCS_SERVER
 
+from anabranch.control.engine.processes import is_alive
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.engine.supervision.heartbeats import Heartbeats
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
@@ -23,10 +25,11 @@ class MendingNode(Node):
     process Ray ends, however that one ended: its supervisor starts Ray anew.
     """
 
-    _supervisor = os.getppid()
+    _supervisor = psutil.Process(os.getppid())
+    """The present one: the parent of this process, or one that has adopted it."""
     _hung = (
         Heartbeats(Path(os.environ[FOLDER]).parent),
-        StoppedProcesses(lambda pid: pid == MendingNode._supervisor),
+        StoppedProcesses(lambda pid: pid == MendingNode._supervisor.pid),
     )
     """Find a supervisor that is stopped, or hangs: nobody else looks after it."""
 
@@ -43,7 +46,7 @@ class MendingNode(Node):
                 os._exit(1)
         for one in self._hung:
             one.kill()
-        if os.getppid() != self._supervisor:
+        if not is_alive(self._supervisor):
             self._start_supervisor_again()
         return []
 
@@ -58,5 +61,6 @@ class MendingNode(Node):
 
     def _start_supervisor_again(self) -> None:
         """Start a supervisor that adopts this process."""
-        type(self)._supervisor = os.getppid()
-        supervisor.start(sys.argv[1:], {**os.environ, supervisor.ADOPT: str(os.getpid())}, "ab")
+        environment = {**os.environ, supervisor.ADOPT: str(os.getpid())}
+        started = supervisor.start(sys.argv[1:], environment, "ab")
+        type(self)._supervisor = psutil.Process(started.pid)
