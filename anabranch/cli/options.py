@@ -86,6 +86,14 @@ SpecFile = Annotated[
 GraphName = Annotated[
     str, typer.Argument(metavar="GRAPH", help="Name of the graph.", autocompletion=graph_names)
 ]
+AnyGraphName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="GRAPH",
+        help="Name of one graph; all graphs if left out.",
+        autocompletion=graph_names,
+    ),
+]
 Data = Annotated[
     str | None,
     typer.Option(

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.completion import graph_names
 from anabranch.cli.options import add
 from anabranch.cli.terminal import result, result_json
 from anabranch.cli.watch import PAUSE_S, patiently
@@ -28,14 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 def events(
-    graph: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="GRAPH",
-            help="Name of one graph; all graphs if left out.",
-            autocompletion=graph_names,
-        ),
-    ] = None,
+    graph: options.AnyGraphName = None,
     tail: Annotated[
         int, typer.Option("--tail", min=0, max=1000, help="Number of earlier events.")
     ] = 100,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from anabranch.cli import options
-from anabranch.cli.completion import graph_names, nodes, revisions
+from anabranch.cli.completion import nodes, revisions
 from anabranch.cli.input import shares
 from anabranch.cli.options import add
 from anabranch.cli.terminal import confirm, note, progress, result, result_json
@@ -88,14 +88,7 @@ def _is_rolling(client: ControlClient, done: Json) -> bool:
 
 
 def status(
-    graph: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="GRAPH",
-            help="Name of one graph; all graphs if left out.",
-            autocompletion=graph_names,
-        ),
-    ] = None,
+    graph: options.AnyGraphName = None,
     home: options.Home = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Go on and print every change.")
