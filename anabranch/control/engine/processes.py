@@ -25,6 +25,8 @@ TERM_S = 3.0
 KILL_S = 5.0
 """How long the system may take to remove a killed process."""
 _KILLING = (("kill", KILL_S), ("kill", KILL_S))
+_YOUNG_S = 2.0
+"""Age until which a process without an environment may be one that is being executed."""
 _PAUSE_S = 0.02
 
 
@@ -84,12 +86,24 @@ def _own() -> Iterator[psutil.Process]:
 
 def _belongs(process: psutil.Process, engine_id: str, runtime: Path) -> bool:
     try:
-        environment = process.environ()
+        environment = _environment(process)
         if MARK in environment or "PATH" in environment:
             return environment.get(MARK) == engine_id
         return any(Path(file.path).is_relative_to(runtime) for file in process.open_files())
     except (psutil.Error, OSError):
         return False
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """Its environment, which the system shows as empty while it executes a new program."""
+    while not (found := process.environ()) and _is_starting(process):
+        time.sleep(_PAUSE_S)
+    return found
+
+
+def _is_starting(process: psutil.Process) -> bool:
+    """Kernel threads have no program, and they may be young."""
+    return bool(process.exe()) and abs(time.time() - process.create_time()) < _YOUNG_S
 
 
 def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:

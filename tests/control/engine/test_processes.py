@@ -108,3 +108,16 @@ def test_only_living_processes_belong_to_an_engine(engine_id, start, tmp_path):
     ours.kill()
     ours.wait()
     assert not processes.belongs(ours.pid, engine_id, tmp_path)
+
+
+def test_a_process_that_executes_programs_is_always_found(engine_id, tmp_path, monkeypatch):
+    """The system shows no environment while a program is being executed."""
+    monkeypatch.setattr(processes, "_YOUNG_S", 1e6)
+    script = tmp_path / "again"
+    script.write_text('#!/bin/sh\nexec "$0"\n')
+    script.chmod(0o700)
+    with subprocess.Popen([script], env=os.environ | {MARK: engine_id}) as busy:
+        try:
+            assert all(processes.belongs(busy.pid, engine_id, tmp_path) for _ in range(2_000))
+        finally:
+            busy.kill()
