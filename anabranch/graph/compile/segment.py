@@ -140,8 +140,8 @@ def _total(amounts: list[float | None]) -> float | None:
 
 def _one_scaling(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Scaling | None:
     asked = {name: spec.scaling for name, spec in specs.items() if spec.scaling is not None}
-    distinct = list(dict.fromkeys(asked.values()))
-    if len(distinct) > 1:
+    scalings = list(asked.values())
+    if any(one != scalings[0] for one in scalings):
         first, second, *_ = asked
         mistakes.append(
             (
@@ -149,7 +149,7 @@ def _one_scaling(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Scaling |
                 f"{first!r} and {second!r} share a process but scale differently; keep one",
             )
         )
-    return distinct[0] if distinct else None
+    return scalings[0] if scalings else None
 
 
 def split_routers(nodes: Mapping[str, PlannedNode], away: set[str]) -> nx.DiGraph[str]:

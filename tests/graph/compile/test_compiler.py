@@ -107,6 +107,14 @@ def test_a_router_elsewhere_is_joined_in_the_head() -> None:
     ]
 
 
+def test_a_schedule_is_the_scaling_of_a_segment() -> None:
+    scaling = {"max": 3, "schedule": [{"cron": "0 8 * * *", "for": "1h", "min": 2}]}
+    graph = step(base(), "a", scaling=scaling)
+    step(graph, "b", "a", placement={"with": "a"}, scaling=scaling).output("y", "b")
+    found = graph.plan.segments[1].scaling
+    assert found is not None and [peak.min for peak in found.schedule or ()] == [2]
+
+
 @pytest.mark.parametrize(
     ("left", "right", "words"),
     [
