@@ -11,6 +11,7 @@ from anabranch.components.contract import CannotLoad
 from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.model import Array, ExplainedModel
+from anabranch.explainers.text_codes import TextCodes
 from anabranch.specs.excerpts import hint, listing
 
 
@@ -20,7 +21,7 @@ class Function:
     A node with several inputs is explained in the one that ``input`` names, while the others stay
     what they are in the row (``held``). Without a name they are taken for columns where the method
     allows it (``columns``): a matrix [rows, inputs] of which each input, [rows] or [rows, 1], is
-    one feature.
+    one feature. Columns of texts are codes in that matrix (``use_codes``).
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class Function:
         self._output = _output(model, output)
         self._fallback: np.dtype[Any] | None = None
         self.columns: tuple[str, ...] = ()
+        self._codes: Mapping[int, TextCodes] = {}
         names = tuple(model.inputs)
         if input is None and len(names) > 1 and columns:
             self.columns = names
@@ -46,10 +48,28 @@ class Function:
         """Names of the inputs that stay as they are in the row."""
         return tuple(n for n in self._model.inputs if n != self.input and not self.columns)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Names of the explained inputs that are declared as BYTES."""
+        explained = self.columns or (self.input,)
+        return tuple(name for name in explained if self.datatype(name) == "BYTES")
+
+    def datatype(self, name: str) -> str | None:
+        """Return the declared datatype of an input; None where it is not known."""
+        spec = self._model.inputs[name]
+        return None if spec is None else spec.datatype
+
+    def use_codes(self, codes: Mapping[int, TextCodes]) -> None:
+        """Take the numbers of some columns, by index, for codes of texts from now on."""
+        self._codes = codes
+
     def rows(self, inputs: Mapping[str, Array]) -> Array:
-        """Return the explained tensor of a request's tensors."""
+        """Return the explained tensor of a request's tensors.
+
+        InvalidRequest for columns of other shapes or lengths, and for texts without a code.
+        """
         if self.columns:
-            return np.column_stack([_column(inputs[name], name) for name in self.columns])
+            return self._joined([_column(inputs[name], name) for name in self.columns])
         rows = inputs[self.input]
         if self._fallback is None and rows.dtype.kind == "f":
             self._fallback = rows.dtype
@@ -60,16 +80,29 @@ class Function:
         return {name: inputs[name][row : row + 1] for name in self.others}
 
     def rounded(self, sample: Array) -> Array:
-        """Return a sample in FP64 after a cast to what the input takes, where that is FP32.
+        """Return a sample in FP64 after a cast to what each input takes, where that is FP32.
 
         From then on, an input of which nothing is known takes the sample's datatype, if a float;
         without a sample, that of the first request.
         """
         if sample.dtype.kind == "f":
             self._fallback = sample.dtype
-        dtype = self._dtype(self.input)
-        kept = sample.astype(np.float32) if dtype == np.float32 else sample
+        if not self.columns:
+            return self._kept(self.input, sample)
+        return np.column_stack([self._kept(n, sample[:, i]) for i, n in enumerate(self.columns)])
+
+    def _kept(self, name: str, sample: Array) -> Array:
+        kept = sample.astype(np.float32) if self._dtype(name) == np.float32 else sample
         return kept.astype(np.float64)
+
+    def _joined(self, columns: list[Array]) -> Array:
+        if len(set(map(len, columns))) > 1:
+            sizes = listing(f"{n} {len(c)}" for n, c in zip(self.columns, columns, strict=True))
+            raise InvalidRequest(f"the inputs have different numbers of rows: {sizes}")
+        codes = self._codes
+        return np.column_stack(
+            [codes[i].encode(one) if i in codes else one for i, one in enumerate(columns)]
+        )
 
     def __call__(self, rows: Array, held: Mapping[str, Array] | None = None) -> Array:
         """Return the model's output for rows; each row is sent with the inputs ``held``."""
@@ -84,10 +117,12 @@ class Function:
     def _parts(self, rows: Array) -> dict[str, Array]:
         if not self.columns:
             return {self.input: self._cast(self.input, rows)}
-        return {
-            name: self._cast(name, rows[:, [i]] if self._is_tall(name) else rows[:, i])
-            for i, name in enumerate(self.columns)
-        }
+        return {name: self._part(i, name, rows[:, i]) for i, name in enumerate(self.columns)}
+
+    def _part(self, index: int, name: str, column: Array) -> Array:
+        codes = self._codes.get(index)
+        values = self._cast(name, column) if codes is None else codes.decode(column)
+        return values[:, None] if self._is_tall(name) else values
 
     def _is_tall(self, name: str) -> bool:
         spec = self._model.inputs[name]

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from anabranch.components.contract import CannotLoad
+from anabranch.components.runtimes.signatures import plain
 from anabranch.errors import InvalidRequest
 from anabranch.explainers import samples
 from anabranch.explainers.base import ExplainerMethod
 from anabranch.explainers.model import Array
 from anabranch.explainers.predictions import scores
 from anabranch.explainers.progress import ExplanationProgress
-from anabranch.specs.excerpts import hint
+from anabranch.explainers.text_codes import TextCodes
+from anabranch.specs.excerpts import hint, listing
 from anabranch.specs.models import Explainer, NodeBase
 
 Categories = dict[str, list[str]]
-"""Names of the categories that a feature's numbers 0, 1, ... stand for, by the feature's name."""
+"""By a feature's name: the categories that its numbers 0, 1, ... stand for, or all its texts."""
 
 
 class Tabular(ExplainerMethod):
@@ -30,6 +34,10 @@ class Tabular(ExplainerMethod):
     """Whether the model is asked for the sample's rows; nothing could go along with them."""
     names: tuple[str, ...] = ()
     """Of the features, from ``load`` on."""
+    named_categories: Categories | None = None
+    """The argument ``categorical_names`` of the methods that have it."""
+    codes: Mapping[int, TextCodes] = MappingProxyType({})
+    """Of features that are texts, by index, from ``read`` on."""
 
     def __init__(
         self,
@@ -49,20 +57,45 @@ class Tabular(ExplainerMethod):
         """Read the sample that the node names, and take the names of features from it.
 
         Numbers are what the explained input can hold, so that a request's row falls into the
-        same bins as the sample's.
+        same bins as the sample's. Features that are inputs by name may be texts, which become
+        codes.
         """
         if self.function.others and self.asks_while_fitting:
             raise CannotLoad(
                 f"{self.node.method} is fitted on one tensor, but the explained node has more "
                 "inputs than the one that args.input names"
             )
-        sample = samples.read(self.node, self.root, self._label)
+        texts = self.function.texts
+        if texts and not self.function.columns:
+            raise CannotLoad(
+                f"{self.node.method} explains texts in inputs of one feature each, but input "
+                f"{texts[0]!r} is one tensor of BYTES"
+            )
+        sample = samples.read(self.node, self.root, self._label, self._columns())
         if sample.x.ndim != 2:
             raise CannotLoad(
                 f"data has the shape {list(sample.x.shape)}, expected [rows, features]"
             )
         self.name(sample.x.shape[1], sample.names)
-        return samples.Sample(self.function.rounded(sample.x), sample.y, sample.names)
+        self.codes = sample.codes
+        self.function.use_codes(sample.codes)
+        return replace(sample, x=self.function.rounded(sample.x))
+
+    def no_texts_when_fitted(self) -> None:
+        """Raise CannotLoad where inputs are texts, whose codes a saved explainer does not have."""
+        if self.function.texts:
+            raise CannotLoad(
+                f"a fitted explainer knows numbers only, but {listing(self.function.texts)} are "
+                "BYTES: give it `data` instead, a .csv"
+            )
+
+    def _columns(self) -> list[samples.Column]:
+        """Return the inputs of one feature each that are explained; none for a matrix."""
+        named = {plain(name): tuple(texts) for name, texts in (self.named_categories or {}).items()}
+        return [
+            samples.Column(name, self.function.datatype(name), named.get(name, ()))
+            for name in self.function.columns
+        ]
 
     def name(self, count: int, known: Sequence[str] = ()) -> None:
         """Name the features by the args, else by the sample or the model, else x0, x1, ..."""
@@ -92,9 +125,11 @@ class Tabular(ExplainerMethod):
                 raise CannotLoad(f"there is no feature {feature!r}{hint(feature, self.names)}")
         return [self.names.index(feature) for feature in features]
 
-    def categories(self, named: Categories | None) -> dict[int, list[str]]:
-        """Return names of categories by the index of their feature."""
-        return dict(zip(self.indices(list(named or ())), (named or {}).values(), strict=True))
+    def categories(self) -> dict[int, list[str]]:
+        """Return the categories that numbers stand for, by the index of their feature."""
+        named = self.named_categories or {}
+        categories = dict(zip(self.indices(list(named)), named.values(), strict=True))
+        return {**categories, **{index: list(one.texts) for index, one in self.codes.items()}}
 
 
 def no_texts(explained: NodeBase | None, method: str) -> str | None:

@@ -8,6 +8,7 @@ import pytest
 from anabranch.components.contract import CannotLoad
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.function import Function
+from anabranch.explainers.text_codes import TextCodes
 from tests.explainers.local import tensor
 
 
@@ -16,7 +17,8 @@ class Echo(SimpleNamespace):
 
     def __call__(self, inputs):
         self.asked = dict(inputs)
-        return {"sum": sum(array.reshape(len(array), -1).sum(axis=1) for array in inputs.values())}
+        numbers = [array for array in inputs.values() if array.dtype != object]
+        return {"sum": sum(array.reshape(len(array), -1).sum(axis=1) for array in numbers)}
 
 
 def model(outputs=None, **inputs):
@@ -42,6 +44,25 @@ def test_columns_have_the_rank_and_the_type_of_their_inputs():
     assert (echo.asked["b"].dtype, echo.asked["b"].shape) == (np.float32, (2, 1))
     with pytest.raises(InvalidRequest, match=r"input 'b' has shape \[2, 2\]"):
         function.rows({"a": np.array([1, 2]), "b": np.ones((2, 2))})
+
+
+def test_codes_are_texts_for_the_model():
+    echo = model(kind=tensor("BYTES", 1), size=tensor("FP32"))
+    function = Function(echo, None, None, columns=True)
+    assert function.texts == ("kind",)
+    function.use_codes({0: TextCodes("kind", ["a", "b"])})
+    inputs = {"kind": np.array([["b"], ["a"]], dtype=object), "size": np.array([1.5, 2])}
+    rows = function.rows(inputs)
+    assert rows.tolist() == [[1, 1.5], [0, 2]]
+    assert function(rows).tolist() == [1.5, 2]
+    assert echo.asked["kind"].tolist() == [["b"], ["a"]]
+    assert echo.asked["size"].dtype == np.float32
+
+
+def test_each_column_of_a_sample_is_what_its_input_can_hold():
+    echo = model(a=tensor("FP64"), b=tensor("FP32"))
+    rounded = Function(echo, None, None, columns=True).rounded(np.full((1, 2), 0.1))
+    assert rounded.tolist() == [[0.1, float(np.float32(0.1))]]
 
 
 def test_other_inputs_go_along_with_each_row():

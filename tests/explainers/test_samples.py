@@ -14,8 +14,9 @@ from tests.explainers.local import node
 X = np.arange(6.0).reshape(3, 2)
 
 
-def read(root, name, label=None):
-    return samples.read(node(type="explainer", method="ale", data=name, inputs={}), root, label)
+def read(root, name, label=None, columns=()):
+    spec = node(type="explainer", method="ale", data=name, inputs={})
+    return samples.read(spec, root, label, columns)
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i8", "u1", "?"])
@@ -54,6 +55,49 @@ def test_a_table_of_numbers_without_labels(tmp_path):
     found = read(tmp_path, "s.csv")
     assert found.names == ("a, b", "c")
     assert found.x.tolist() == [[1, 2], [3, 4]]
+
+
+COLUMNS = [
+    samples.Column("home_town", "BYTES"),
+    samples.Column("age", "FP64"),
+    samples.Column("kind", None),
+    samples.Column("size", None),
+]
+
+
+def test_columns_are_found_by_name_and_texts_have_codes(tmp_path):
+    (tmp_path / "s.csv").write_text(
+        "id,size,kind,age,truth,home town\na,1.5,b,3,yes,Rome\nb,2,a,4,no,007\n"
+    )
+    found = read(tmp_path, "s.csv", "truth", COLUMNS)
+    assert found.names == ("home town", "age", "kind", "size")
+    assert found.x.tolist() == [[1, 3, 1, 1.5], [0, 4, 0, 2]]
+    assert {index: one.texts for index, one in found.codes.items()} == {
+        0: ("007", "Rome"), 2: ("a", "b"),
+    }  # fmt: skip
+    assert found.y.tolist() == ["yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("age,kind,size\n1,2,3\n", "it lacks home_town, inputs of the explained model; it has age"),
+        ("home_town,age,kind,size\nRome,old,1,1\n", "could not convert string 'old'"),
+    ],
+)
+def test_columns_that_are_not_the_model_s(tmp_path, text, message):
+    (tmp_path / "s.csv").write_text(text)
+    with pytest.raises(CannotLoad, match=message):
+        read(tmp_path, "s.csv", None, COLUMNS)
+
+
+def test_named_arrays_in_the_order_of_the_columns(tmp_path):
+    np.savez(tmp_path / "s.npz", x=X, feature_names=["p", "q"])
+    columns = [samples.Column("q", "FP32"), samples.Column("p", None)]
+    found = read(tmp_path, "s.npz", None, columns)
+    assert (found.x.tolist(), found.names) == (X[:, ::-1].tolist(), ("q", "p"))
+    np.savez(tmp_path / "plain.npz", x=X)
+    assert read(tmp_path, "plain.npz", None, columns).x.tolist() == X.tolist()
 
 
 def test_nothing_is_unpickled(tmp_path):

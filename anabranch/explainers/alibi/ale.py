@@ -10,11 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from anabranch.components.contract import CannotLoad
 from anabranch.components.registry import Finding, register
 from anabranch.explainers.alibi.global_methods import Curves
 from anabranch.explainers.alibi.library import library
 from anabranch.explainers.explanation import Curve
 from anabranch.explainers.tabular import no_texts
+from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Explainer, NodeBase
 
 
@@ -59,7 +61,14 @@ class Ale(Curves):
             yield ("args", "min_bin_points"), "must be at least 1"
 
     def compute(self) -> Any:
-        """Return Alibi's explanation."""
+        """Return Alibi's explanation; CannotLoad for features that are texts."""
+        texts = [self.names[index] for index in self.chosen if index in self.codes]
+        if texts:
+            others = [name for index, name in enumerate(self.names) if index not in self.codes]
+            raise CannotLoad(
+                f"ale follows the order of a feature's values, but {listing(texts)} are texts; "
+                f"explain other features: args: {{features: [{listing(others)}]}}"
+            )
         explainer = library().ALE(
             self.progress.watched(self.scores), feature_names=list(self.names), **self._options
         )

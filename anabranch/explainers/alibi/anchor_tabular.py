@@ -26,7 +26,7 @@ class AnchorTabular(Tabular, Anchors):
     reports), and ``resample`` lets the search draw rows for each candidate (see ``search``). The
     other arguments are those of Alibi's ``AnchorTabular``; ``disc_perc`` are percentiles at which
     numbers are cut into bins. ``categorical_names`` names the categories for which a feature's
-    numbers stand.
+    numbers stand, or all texts of a feature.
     """
 
     cls = "AnchorTabular"
@@ -43,7 +43,8 @@ class AnchorTabular(Tabular, Anchors):
     ) -> None:
         super().__init__(node, root, **common)
         self._percentiles = tuple(disc_perc or (25, 50, 75))
-        self._categories = categorical_names
+        self._order: list[int] = []
+        self.named_categories = categorical_names
 
     @staticmethod
     def fits(explained: NodeBase | None) -> str | None:
@@ -65,26 +66,49 @@ class AnchorTabular(Tabular, Anchors):
         if self.node.model is not None:
             self.name(len(self.explainer.feature_names), self.explainer.feature_names)
 
+    def prepare(self) -> None:
+        """Refuse a fitted explainer for a model that takes texts."""
+        if self.node.model is not None:
+            self.no_texts_when_fitted()
+
     def make(self) -> Any:
-        """Return Alibi's explainer, fitted on the sample."""
+        """Return Alibi's explainer, fitted on the sample.
+
+        Categories come first in it: after a number that is the same in all rows of the sample,
+        Alibi loses them.
+        """
         sample = self.read()
+        categories = dict(sorted(self.categories().items()))
+        numbers = [index for index in range(len(self.names)) if index not in categories]
+        self._order = [*categories, *numbers]
         with self.progress.work(f"anchor_tabular is fitted on {len(sample.x)} rows"):
             explainer = library().AnchorTabular(
                 self.progress.watched(self.predicted),
-                list(self.names),
-                categorical_names=self.categories(self._categories) or None,
+                [self.names[index] for index in self._order],
+                categorical_names=dict(enumerate(categories[i] for i in sorted(categories)))
+                or None,
                 seed=self.node.seed,
             )
-            return explainer.fit(sample.x, disc_perc=self._percentiles)
+            return explainer.fit(sample.x[:, self._order], disc_perc=self._percentiles)
 
     def rows(self, inputs: Mapping[str, Array]) -> Array:
         """Return the matrix [rows, features] of a request."""
         return self.matrix(inputs)
 
+    def to_library(self, row: Array) -> Array:
+        """Return a row with its features in the order of Alibi's explainer."""
+        return row[self._order] if self._order else row
+
     def from_library(self, rows: Any) -> Array:
-        """Return rows as a matrix."""
+        """Return rows as a matrix with the features in their own order."""
         matrix: Array = np.atleast_2d(rows)
-        return matrix
+        return matrix[:, np.argsort(self._order)] if self._order else matrix
+
+    def raw(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return Alibi's raw values with the indices of the features themselves."""
+        kept = super().raw(raw)
+        order = self._order or range(len(self.names))
+        return {**kept, "feature": [order[index] for index in kept["feature"]]}
 
 
 def _cuts(node: NodeBase) -> Iterable[float]:

@@ -117,6 +117,10 @@ class Anchors(ExplainerMethod):
         """Return the rule with its precision and coverage, from Alibi's data."""
         return {"rule": tuple(map(str, data["anchor"]))}
 
+    def raw(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return Alibi's raw values without those that are left out."""
+        return {name: part for name, part in raw.items() if name not in _DROPPED}
+
     def explain(self, /, context: Context, **inputs: Array) -> list[Explanation]:
         """Return a rule for each row."""
         rows = self.rows(inputs)
@@ -132,13 +136,12 @@ class Anchors(ExplainerMethod):
             found = self.explainer.explain(instance, **self._search)
             precision = self._precision(searches[-1], found.data)
         data = dict(found.data)
-        raw = {name: part for name, part in data["raw"].items() if name not in _DROPPED}
         return self.explanation(
             context,
             target=_explained_class(data["raw"]["prediction"], target_of(context)),
             precision=precision,
             coverage=float(np.ravel(data["coverage"])[0]),
-            library=plain({**data, "raw": raw}),
+            library=plain({**data, "raw": self.raw(data["raw"])}),
             **self.found(data),
         )
 

@@ -58,7 +58,7 @@ class KernelShap(Tabular):
     ) -> None:
         super().__init__(node, root, **common)
         self._link = link
-        self._categories = categorical_names
+        self.named_categories = categorical_names
         self._groups = groups
         self._group_names = tuple(groups or ())
         self._background = {
@@ -91,6 +91,7 @@ class KernelShap(Tabular):
         """Fit on the sample, which calls the model for its rows, or load the fitted explainer."""
         super().load()
         if self.node.model is not None:
+            self.no_texts_when_fitted()
             predictor = self.progress.watched(self.scores)
             self._explainer = saved(self.node, self.root, "KernelShap", predictor)
             background = self._explainer.background_data
@@ -108,7 +109,7 @@ class KernelShap(Tabular):
             self.progress.watched(self.scores),
             link=self._link,
             feature_names=list(self.names),
-            categorical_names=self.categories(self._categories) or None,
+            categorical_names=self.categories() or None,
             seed=self.node.seed,
         )
         grouped: dict[str, Any] = {}

@@ -38,7 +38,7 @@ class _Grids(Curves):
         **common: Any,
     ) -> None:
         super().__init__(node, root, **common)
-        self._categories = categorical_names
+        self.named_categories = categorical_names
         self._grid = {
             "percentiles": tuple(percentiles or (0.0, 1.0)),
             "grid_resolution": grid_resolution,
@@ -60,7 +60,7 @@ class _Grids(Curves):
         return cls(
             self.progress.watched(self.scores),
             feature_names=list(self.names),
-            categorical_names=self.categories(self._categories) or None,
+            categorical_names=self.categories() or None,
         )
 
     def asked(self, explain: Any, **options: Any) -> Any:
@@ -77,7 +77,7 @@ class _Grids(Curves):
 
     def _curve(self, feature: int, grid: Array, values: Array) -> Curve:
         """Return the curve of a feature, over the names of its categories where it has some."""
-        names = self.categories(self._categories).get(feature)
+        names = self.categories().get(feature)
         points = grid.tolist() if names is None else [names[int(index)] for index in grid]
         return Curve(feature=self.names[feature], grid=tuple(points), values=tuple(values.tolist()))
 

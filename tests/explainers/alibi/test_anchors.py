@@ -226,6 +226,39 @@ def test_categories_are_named(parts):
     assert found["target"] == "yes"
 
 
+def test_rules_over_texts_and_numbers_by_name(flats):
+    why = explainer(flats.model(classes=True), flats.root, "anchor_tabular", data="sample.csv")
+    west, north = ask(why, flats.x)
+    assert (west["target"], west["rule"]) == (1, ["district = west"])
+    assert west["precision"] == 1
+    assert west["library"]["raw"]["feature"] == [0]
+    assert (north["target"], north["rule"][0]) == (0, "district = north")
+
+
+def test_a_column_without_variety_hides_no_texts(flats):
+    text = (flats.root / "sample.csv").read_text()
+    lines = [line.rsplit(",", 1)[0] + ",1" for line in text.splitlines()[1:]]
+    (flats.root / "same.csv").write_text("\n".join(["area,id,district,rooms", *lines]))
+    model = flats.model(classes=True)
+    # The order of the inputs is that of the features: the texts come after the numbers.
+    model.inputs = {name: model.inputs[name] for name in ("rooms", "area", "district")}
+    why = explainer(model, flats.root, "anchor_tabular", data="same.csv")
+    (west,) = ask(why, {name: array[:1] for name, array in flats.x.items()})
+    assert west["rule"] == ["district = west"]
+    assert west["library"]["raw"]["feature"] == [2]
+
+
+def test_a_text_that_no_row_of_the_sample_has(flats):
+    lines = (flats.root / "sample.csv").read_text().splitlines()
+    (flats.root / "few.csv").write_text("\n".join(one for one in lines if ",west," not in one))
+    args = {"categorical_names": {"district": ["north", "south", "west"]}}
+    why = explainer(
+        flats.model(classes=True), flats.root, "anchor_tabular", data="few.csv", args=args
+    )
+    (west,) = ask(why, {name: array[:1] for name, array in flats.x.items()})
+    assert west["rule"] == ["district = west"]
+
+
 @pytest.mark.parametrize(
     ("method", "fields", "message"),
     [

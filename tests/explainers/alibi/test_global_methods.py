@@ -227,3 +227,40 @@ def test_what_they_fit(method):
     assert fits(None) is None
     assert fits(node(type="predictor", component="a.py:A")) is None
     assert method in fits(node(type="predictor", runtime="huggingface"))
+
+
+def test_curves_over_texts(flats):
+    why = explainer(flats.model(), flats.root, "partial_dependence", data="sample.csv")
+    district, rooms, _ = only(ask(why, flats.x))["curves"]
+    assert (district["feature"], district["grid"]) == ("district", ["north", "south", "west"])
+    np.testing.assert_allclose(np.array(district["values"]) - district["values"][0], [0, 3, 10])
+    assert rooms["grid"] == [1, 2, 3]
+
+
+def test_the_importance_of_texts(flats):
+    truth = flats.model()(
+        {
+            "district": np.array([row[0] for row in flats.rows], dtype=object),
+            "rooms": np.array([row[1] for row in flats.rows]),
+            "area": np.array([[row[2]] for row in flats.rows], np.float32),
+        }
+    )["output"]
+    lines = (flats.root / "sample.csv").read_text().splitlines()
+    labelled = [f"{line},{rent}" for line, rent in zip(lines, ["rent", *truth], strict=True)]
+    (flats.root / "truth.csv").write_text("\n".join(labelled))
+    args = {"label": "rent", "metrics": ["mean_squared_error"], "kind": "difference"}
+    why = explainer(
+        flats.model(), flats.root, "permutation_importance", data="truth.csv", args=args
+    )
+    found = only(ask(why, flats.x))
+    district, rooms, area = found["attributions"]
+    assert district > max(rooms, area) > min(rooms, area) > 0
+
+
+def test_effects_over_texts_are_refused(flats):
+    with pytest.raises(REFUSED, match=r"but district are texts; .*features: \[rooms, area\]"):
+        explainer(flats.model(), flats.root, "ale", data="sample.csv")
+    args = {"features": ["rooms", "area"]}
+    why = explainer(flats.model(), flats.root, "ale", data="sample.csv", args=args)
+    rooms, _ = only(ask(why, flats.x))["curves"]
+    np.testing.assert_allclose(np.diff(rooms["values"]), 2, atol=1e-6)

@@ -246,3 +246,86 @@ def test_what_it_fits():
     assert fits(None) is None
     assert fits(node(type="transformer", method="softmax")) is None
     assert "takes texts" in fits(node(type="predictor", runtime="huggingface"))
+
+
+def test_texts_and_numbers_by_name(flats):
+    why = explainer(flats.model(), flats.root, "kernel_shap", data="sample.csv")
+    west, north = ask(why, flats.x)
+    assert west["feature_names"] == ["district", "rooms", "area"]
+    # The model adds up, so each share is the value less the mean of the sample.
+    area = np.mean([0.5, 1, 4])
+    np.testing.assert_allclose(west["attributions"], [10 - 13 / 3, 2 - 4, 0.5 - area], atol=1e-6)
+    np.testing.assert_allclose(north["attributions"], [-13 / 3, 6 - 4, 4 - area], atol=1e-6)
+    assert west["prediction"] == pytest.approx(12.5)
+    with pytest.raises(InvalidRequest, match=r"input 'district' is 'wset', which .* mean 'west'"):
+        ask(why, {**flats.x, "district": np.array(["wset", "west"], dtype=object)})
+    with pytest.raises(InvalidRequest, match="different numbers of rows: district 2, rooms 1"):
+        ask(why, {**flats.x, "rooms": np.array([1])})
+
+
+def test_texts_that_the_sample_does_not_have_may_be_listed(flats):
+    lines = (flats.root / "sample.csv").read_text().splitlines()
+    few = [line for line in lines if ",west," not in line]
+    (flats.root / "few.csv").write_text("\n".join(few))
+    args = {"categorical_names": {"district": ["north", "south", "west"]}}
+    why = explainer(flats.model(), flats.root, "kernel_shap", data="few.csv", args=args)
+    assert ask(why, flats.x)[0]["attributions"][0] == pytest.approx(10 - 1.5)
+    args = {"categorical_names": {"district": ["north"]}}
+    with pytest.raises(REFUSED, match="input 'district' is 'south', which the explainer's sample"):
+        explainer(flats.model(), flats.root, "kernel_shap", data="few.csv", args=args)
+
+
+def test_texts_where_they_cannot_be_explained(flats, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 3)))
+    with pytest.raises(REFUSED, match=r"numbers, but district are BYTES: take a \.csv"):
+        explainer(flats.model(), flats.root, "kernel_shap", data="x.npy")
+    (tmp_path / "echo.py").write_text("class Part:\n    def predict(self, x):\n        return x")
+    model = Local(
+        node(type="predictor", component="echo.py:Part"), tmp_path, {"x": tensor("BYTES", 3)}
+    )
+    with pytest.raises(REFUSED, match="inputs of one feature each, but input 'x' is one tensor of"):
+        explainer(model, tmp_path, "kernel_shap", data="x.npy")
+    (tmp_path / "lacks.csv").write_text("district,area\nwest,1\n")
+    with pytest.raises(REFUSED, match="it lacks rooms, inputs of the explained model; it has dist"):
+        explainer(flats.model(), flats.root, "kernel_shap", data="lacks.csv")
+
+
+def test_a_pipeline_of_a_frame(tmp_path):
+    """Equal to Kernel SHAP over the pipeline, called directly with codes of the texts."""
+    pandas = pytest.importorskip("pandas")
+    compose = pytest.importorskip("sklearn.compose")
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    random = np.random.default_rng(3)
+    frame = pandas.DataFrame(
+        {"age": random.integers(18, 80, 60), "job": random.choice(["cook", "judge", "pilot"], 60)}
+    )
+    truth = (frame.age + 20 * (frame.job == "judge") > 55).astype(int)
+    encoder = compose.make_column_transformer(
+        (OneHotEncoder(), ["job"]), (StandardScaler(), ["age"])
+    )
+    pipeline = make_pipeline(encoder, LogisticRegression()).fit(frame, truth)
+    pytest.importorskip("joblib").dump(pipeline, tmp_path / "model.joblib")
+    frame.to_csv(tmp_path / "sample.csv", index=False)
+    spec = node(
+        type="predictor", runtime="sklearn", model="model.joblib", method="predict_proba",
+        inputs={"job": "job", "age": "age"},
+    )  # fmt: skip
+    model = Local(spec, tmp_path, {"job": tensor("BYTES"), "age": tensor("INT64")})
+    why = explainer(model, tmp_path, "kernel_shap", data="sample.csv")
+    (found,) = ask(why, {"job": np.array(["judge"], dtype=object), "age": np.array([60])}, target=1)
+
+    jobs = ["cook", "judge", "pilot"]
+    codes = np.column_stack([frame.job.map(jobs.index), frame.age]).astype(float)
+
+    def predictor(x):
+        named = {"age": x[:, 1].astype(int), "job": [jobs[int(code)] for code in x[:, 0]]}
+        return pipeline.predict_proba(pandas.DataFrame(named))
+
+    direct = library.KernelShap(predictor, seed=0).fit(codes)
+    expected = direct.explain(np.array([[1.0, 60.0]]), silent=True).data
+    assert found["feature_names"] == ["job", "age"]
+    np.testing.assert_allclose(found["attributions"], expected["shap_values"][1][0], atol=1e-6)
+    assert all(found["attributions"])

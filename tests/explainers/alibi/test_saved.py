@@ -45,6 +45,16 @@ def test_what_was_saved_explains_as_what_is_fitted_on_the_spot(cancer, model, me
     assert model.calls  # the model is the node's, not what was saved along
 
 
+@pytest.mark.parametrize(
+    ("method", "cls"), [("anchor_tabular", "AnchorTabular"), ("kernel_shap", "KernelShap")]
+)
+def test_what_was_saved_knows_no_texts(cancer, flats, method, cls):
+    fitted(cancer, getattr(library, cls)).save(flats.root / "saved")
+    digest = path_digest(flats.root / "saved")
+    with pytest.raises(REFUSED, match="numbers only, but district are BYTES: give it `data`"):
+        explainer(flats.model(), flats.root, method, model="saved", sha256=digest)
+
+
 @pytest.mark.nightly
 def test_saved_explainers_of_texts_and_images(tmp_path):
     (tmp_path / "part.py").write_text(
