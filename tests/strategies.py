@@ -334,7 +334,7 @@ def _routers(routes: list[str]) -> st.SearchStrategy[dict[str, Any]]:
     )
     rules = st.lists(rule, min_size=1, max_size=2)
     return (
-        _some({"strategy": st.just("weighted"), "routes": weights}, {})
+        _some({"strategy": st.just("weighted"), "routes": weights}, {"sticky": stickies})
         | _some({"strategy": st.just("rules"), "rules": rules, "otherwise": node}, {})
         | _some(
             {

@@ -18,7 +18,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from anabranch.specs.excerpts import hint, shown
 from anabranch.specs.models import NodeBase
 
-_INJECTED = ("node", "root")
+_INJECTED = ("node", "root", "node_name")
 _WORDS: dict[Any, str] = {
     float: "a number",
     int: "a whole number",
@@ -29,9 +29,9 @@ _WORDS: dict[Any, str] = {
 }
 
 
-def injected(cls: type, node: NodeBase, root: Path) -> dict[str, Any]:
-    """Return what the constructor asks for beside ``args``: ``node``, ``root``, both or none."""
-    offered = {"node": node, "root": root}
+def injected(cls: type, node: NodeBase, root: Path, node_name: str) -> dict[str, Any]:
+    """Return what the constructor asks for beside ``args``: its parameters of these names."""
+    offered = {"node": node, "root": root, "node_name": node_name}
     return {name: offered[name] for name in _INJECTED if name in constructor_parameters(cls)}
 
 

@@ -53,17 +53,19 @@ def _bind(name: str, node: NodeBase, root: Path) -> Bound:
     if builtin is not None:
         kind = registry.get(registry.type_of(node), builtin)
         if isinstance(node, Predictor) and node.multiplex is not None:
-            instance = Multiplexed(node, root, lambda one: _construct_builtin(kind, one, root))
+            instance = Multiplexed(
+                node, root, lambda one: _construct_builtin(kind, name, one, root)
+            )
         else:
-            instance = _construct_builtin(kind, node, root)
+            instance = _construct_builtin(kind, name, node, root)
     else:
         instance = _construct_component(node, root)
     return _bound(name, node, instance)
 
 
-def _construct_builtin(kind: registry.Kind, node: NodeBase, root: Path) -> Any:
+def _construct_builtin(kind: registry.Kind, name: str, node: NodeBase, root: Path) -> Any:
     try:
-        return kind.factory(node, root)
+        return kind.factory(node, root, name)
     except (CannotLoad, ArtefactError):
         raise
     except BaseException as error:

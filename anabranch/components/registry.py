@@ -9,7 +9,8 @@ To add one, write a class in one file and list that file in ``builtins.MODULES``
 
 The constructor's keyword parameters are the node's ``args``; their annotations are checked. A
 constructor that hands ``**common`` to its base class has the base's parameters as arguments, too. A
-parameter named ``node`` receives the node's spec, one named ``root`` the folder of the bundle.
+parameter named ``node`` receives the node's spec, one named ``root`` the folder of the bundle, and
+one named ``node_name`` the name of the node.
 Optional static methods describe the built-in before the first request:
 
 - ``infer(inputs, args)``: return output name -> type (None: unknown), or None where not even the
@@ -65,14 +66,14 @@ class Kind:
     looks_inside: bool
     """Of an explainer: whether it needs the explained component itself."""
 
-    def factory(self, node: NodeBase, root: Path) -> Any:
+    def factory(self, node: NodeBase, root: Path, node_name: str = "") -> Any:
         """Construct the built-in of a node without ``problems``.
 
         Raise ArtefactError where its model may run code and comes from an untrusted server.
         """
         if needs_trust(node):
             check_trust(str(getattr(node, "model", "")))
-        return self.cls(**injected(self.cls, node, root), **node.args)
+        return self.cls(**injected(self.cls, node, root, node_name), **node.args)
 
 
 MONITOR = "monitor"

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from anabranch.components.contract import Context
 from anabranch.components.registry import Finding, register
 from anabranch.components.rules import Condition, mistakes, prepared
+from anabranch.components.sticky.keys import input_key, key_reader
+from anabranch.components.sticky.rendezvous import Rendezvous
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.weights import Weights
+from anabranch.specs.excerpts import hint
 from anabranch.specs.models import NodeBase, Router
+
+_NOBODY = Context()
 
 
 @register("router", "weighted")
 class Weighted:
-    """Draws a route at random, by the weights; with equal shares for a list of routes.
+    """Chooses a route by the weights; with equal shares for a list of routes.
 
-    ``seed`` makes the sequence of draws repeatable, for tests.
+    With ``sticky``, requests with the same key go along the same route, in every replica and after
+    any restart, as long as the weights are the same; a larger weight moves keys to that route only.
+    Every other request is drawn at random. ``seed`` makes the sequence of draws repeatable, for
+    tests.
     """
 
-    def __init__(self, node: Router, *, seed: int | None = None) -> None:
+    def __init__(self, node: Router, node_name: str, *, seed: int | None = None) -> None:
         self._weights = Weights(_weights(node))
         self._draw = random.Random(seed).random
+        self._key = _key_of(node)
+        # Two routers, also one behind the other, must not choose alike.
+        self._rendezvous = Rendezvous(_weights(node), salt=f"{node_name}/")
 
     @staticmethod
     def check(node: NodeBase) -> Iterable[Finding]:
@@ -36,10 +47,26 @@ class Weighted:
         for field in ("rules", "otherwise"):
             if getattr(router, field) is not None:
                 yield (field,), f"{field} belongs to the strategy 'rules', not 'weighted'"
+        if router.sticky is not None and router.sticky.input is not None:
+            name = router.sticky.input
+            if name not in router.inputs:
+                yield ("sticky", "input"), f"the node has no such input{hint(name, router.inputs)}"
 
-    def route(self, /, **inputs: Array) -> str:
-        """Return the name of a route."""
-        return self._weights.pick(self._draw())
+    def route(self, /, context: Context = _NOBODY, **inputs: Array) -> str:
+        """Return the name of a route; raise InvalidRequest for several sticky keys in one input."""
+        key = self._key(context, inputs) if self._key is not None else ""
+        return self._rendezvous.pick(key) if key else self._weights.pick(self._draw())
+
+
+def _key_of(router: Router) -> Callable[[Context, Mapping[str, Array]], str] | None:
+    """Return the reader of a request's sticky key; None for a router without."""
+    sticky = router.sticky
+    if sticky is None:
+        return None
+    if (name := sticky.input) is not None:
+        return lambda context, inputs: input_key(name, inputs[name])
+    read = key_reader(sticky)
+    return lambda context, inputs: read(context.headers, context.parameters)
 
 
 def _wrong_weights(router: Router) -> Iterable[Finding]:
@@ -71,6 +98,8 @@ class Rules:
             yield ("rules",), "the strategy 'rules' needs rules"
         if isinstance(router.routes, dict):
             yield ("routes",), "weights belong to the strategy 'weighted', not 'rules'"
+        if router.sticky is not None:
+            yield ("sticky",), "sticky belongs to the strategy 'weighted', not 'rules'"
         for index, rule in enumerate(router.rules or ()):
             for mistake in mistakes(rule.when, router.inputs):
                 yield ("rules", index, "when"), mistake

@@ -40,6 +40,7 @@ from anabranch.specs.models import (
     RequestLog,
     Resources,
     Rollout,
+    RouterSticky,
     Rule,
     Scaling,
     Serving,
@@ -233,6 +234,7 @@ class Graph:
         component: Component | None = None,
         strategy: str | None = None,
         routes: Mapping[str, float] | Sequence[str] | None = None,
+        sticky: RouterSticky | Fields | None = None,
         rules: Sequence[Rule | Fields] | None = None,
         otherwise: str | None = None,
         inputs: Mapping[str, str] | None = None,
@@ -240,7 +242,8 @@ class Graph:
     ) -> Self:
         """Add a router node; its outputs are those of the route that it chooses.
 
-        ``routes`` are nodes, for the strategy ``weighted`` with weights. The strategy ``rules``
+        ``routes`` are nodes, for the strategy ``weighted`` with weights, and ``sticky`` the key by
+        which that strategy keeps a client on one route. The strategy ``rules``
         takes ``rules``, and ``otherwise`` for requests without a matching rule.
         """
         return self._node(
@@ -250,6 +253,7 @@ class Graph:
             component=component,
             strategy=strategy,
             routes=routes,
+            sticky=sticky,
             rules=rules,
             otherwise=otherwise,
             inputs=inputs,

@@ -23,7 +23,7 @@ _LONGEST_KEY = 500
 _NODE_FIELDS = (
     "type", "component", "runtime", "strategy", "explains", "model", "sha256", "multiplex", "data",
     "method", "colocate", "sample", "seed",
-    "args", "inputs", "quorum", "routes", "rules", "otherwise", "outputs", "resources",
+    "args", "inputs", "quorum", "routes", "sticky", "rules", "otherwise", "outputs", "resources",
     "scaling", "placement", "batching", "timeout", "idempotent", "retries", "on_error",
 )  # fmt: skip
 _SECTIONS = frozenset({"metadata", "spec", "inputs", "nodes", "outputs", "rollout"})

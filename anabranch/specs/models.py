@@ -354,6 +354,24 @@ class Rule(Model):
     """The node that is chosen where the condition holds."""
 
 
+class Sticky(Model):
+    """The sticky key, by which a client stays on one arm: exactly one of the fields."""
+
+    header: Annotated[str, Field(pattern=HEADER_NAME)] | None = None
+    """Name of the header that holds the key."""
+    cookie: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """Name of the cookie that holds the key."""
+    parameter: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """Name of the request parameter that holds the key."""
+
+
+class RouterSticky(Sticky):
+    """The sticky key, by which a client stays on one route: exactly one of the fields."""
+
+    input: ParameterName | None = None
+    """Name of the node's input that holds the key: BYTES or integers, all elements equal."""
+
+
 class Router(NodeBase):
     """Chooses one of its routes, whose outputs become its own: ``route(**inputs)``."""
 
@@ -370,6 +388,9 @@ class Router(NodeBase):
         | None
     ) = None
     """The nodes to choose from; for ``weighted``, node: weight."""
+    sticky: RouterSticky | None = None
+    """Key by which a client stays on one route of ``weighted``; without it, or where a request has
+    no key, each request is drawn by itself."""
     rules: Annotated[list[Rule], Field(min_length=1)] | None = None
     """Rules of the ``rules`` strategy; the first one that holds decides."""
     otherwise: NodeName | None = None
@@ -427,17 +448,6 @@ BUILTIN_FIELD = {
     "explainer": "method",
 }
 """The field that names a built-in, for each node type."""
-
-
-class Sticky(Model):
-    """The sticky key, by which a client stays on one arm: exactly one of the fields."""
-
-    header: Annotated[str, Field(pattern=HEADER_NAME)] | None = None
-    """Name of the header that holds the key."""
-    cookie: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    """Name of the cookie that holds the key."""
-    parameter: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    """Name of the request parameter that holds the key."""
 
 
 class TrafficRule(Model):

@@ -51,7 +51,8 @@ def broken_rules(data: Any) -> Iterator[Said]:
     for name, node in nodes.items():
         yield from under(("spec", "nodes", name), _name(name, as_map(spec.get("inputs"))))
         yield from under(("spec", "nodes", name), _node(as_map(node)))
-    yield from under(("spec", "traffic", "sticky"), _sticky(spec))
+    traffic = as_map(spec.get("traffic"))
+    yield from under(("spec", "traffic"), _sticky(traffic, ("header", "cookie", "parameter")))
     yield from under(("spec", "rollout"), rollout_rules(as_map(spec.get("rollout"))))
     yield from under(("spec",), monitor_rules(spec))
     yield from under(("spec", "telemetry", "requests"), request_log_rules(spec))
@@ -113,6 +114,7 @@ def _only_for_builtins(node: Map) -> Iterator[Said]:
 
 def _router(node: Map) -> Iterator[Said]:
     routes = node.get("routes")
+    yield from _sticky(node, ("header", "cookie", "parameter", "input"))
     yield from _repeated(as_list(routes))
     if "component" in node:
         yield from _own_router(node)
@@ -134,9 +136,10 @@ def _repeated(routes: list[Any]) -> Iterator[Said]:
 
 def _own_router(node: Map) -> Iterator[Said]:
     """A component picks by itself: it has no weights and no rules."""
-    for field in ("rules", "otherwise"):
+    readers = {"rules": "rules", "otherwise": "rules", "sticky": "weighted"}
+    for field, strategy in readers.items():
         if field in node:
-            yield (field,), "only strategy rules reads this, not your `component`; remove it"
+            yield (field,), f"only strategy {strategy} reads this, not your `component`; remove it"
     if isinstance(node.get("routes"), dict):
         yield ("routes",), "only strategy weighted has weights; write a list of nodes"
     elif "routes" not in _intended(node, "router"):
@@ -202,14 +205,13 @@ def _multiplex(node: Map) -> Iterator[Said]:
             yield (field,), "is the digest of one model, and `multiplex` has many; remove it"
 
 
-def _sticky(spec: Map) -> Iterator[Said]:
-    traffic = as_map(spec.get("traffic"))
-    sticky = as_map(traffic.get("sticky"))
-    known = [field for field in ("header", "cookie", "parameter") if field in sticky]
+def _sticky(owner: Map, fields: tuple[str, ...]) -> Iterator[Said]:
+    sticky = as_map(owner.get("sticky"))
+    known = [field for field in fields if field in sticky]
     if len(known) > 1:
-        yield (), f"takes one field, not {quoted_all(known)}"
-    if not sticky and isinstance(traffic.get("sticky"), Mapping):
-        yield (), "needs one of `header`, `cookie` and `parameter`"
+        yield ("sticky",), f"takes one field, not {quoted_all(known)}"
+    if not sticky and isinstance(owner.get("sticky"), Mapping):
+        yield ("sticky",), f"needs one of {quoted_all(fields)}"
 
 
 _STAND_INS = ("use", "value")

@@ -36,6 +36,48 @@ def test_weighted_over_a_list_is_even(router):
     assert 900 < counts["a"] < 1100
 
 
+STICKY = {"strategy": "weighted", "routes": {"a": 1, "b": 1}}
+USERS = [f"user-{index}" for index in range(200)]
+
+
+@pytest.mark.parametrize(
+    ("sticky", "context"),
+    [
+        ({"header": "X-User"}, lambda user: Context(headers={"x-user": user})),
+        ({"cookie": "uid"}, lambda user: Context(headers={"cookie": f"a=b; uid={user}"})),
+        ({"parameter": "user"}, lambda user: Context(parameters={"user": user})),
+    ],
+)
+def test_a_sticky_caller_keeps_its_route_in_every_replica(router, sticky, context):
+    first, second = router(**STICKY, sticky=sticky), router(**STICKY, sticky=sticky)
+    routes = [first.call(context=context(user)) for user in USERS]
+    assert routes == [second.call(context=context(user)) for user in USERS]
+    assert 60 < routes.count("a") < 140
+
+
+def test_the_key_may_be_an_input_and_is_then_the_same_as_anywhere_else(router):
+    by_header = router(**STICKY, sticky={"header": "x-user"})
+    by_input = router(**STICKY, sticky={"input": "user"}, inputs={"user": "u"})
+    for user in range(50):
+        route = by_header.call(context=Context(headers={"x-user": str(user)}))
+        for tensor in (np.array([user]), np.array([str(user)], object)):
+            assert by_input.call(context=Context(), user=tensor) == route
+
+
+def test_a_request_without_a_key_is_drawn(router):
+    bound = router(**STICKY, sticky={"header": "x-user"}, args={"seed": 1})
+    assert {bound.call(context=Context()) for _ in range(50)} == {"a", "b"}
+    by_input = router(**STICKY, sticky={"input": "user"}, inputs={"user": "u"})
+    empty = np.array([""], object)
+    assert {by_input.call(context=Context(), user=empty) for _ in range(50)} == {"a", "b"}
+
+
+def test_a_route_of_weight_0_gets_no_sticky_caller(router):
+    fields = STICKY | {"routes": {"a": 1, "never": 0}}
+    bound = router(**fields, sticky={"header": "x-user"})
+    assert {bound.call(context=Context(headers={"x-user": one})) for one in USERS} == {"a"}
+
+
 def test_rules_take_the_first_that_holds_else_otherwise(router):
     bound = router(
         strategy="rules",
@@ -81,6 +123,25 @@ def test_no_rule_and_no_otherwise_is_an_error(router):
             {"strategy": "rules", "rules": [{"when": "true", "to": "a"}, {"when": "(", "to": "a"}]},
             ("rules", 1, "when"),
             "cannot be parsed",
+        ),
+        (
+            {**STICKY, "sticky": {"input": "usr"}, "inputs": {"user": "u"}},
+            ("sticky", "input"),
+            "the node has no such input (did you mean 'user'?",
+        ),
+        (
+            {"strategy": "thompson", "routes": ["a", "b"], "sticky": {"header": "x"}},
+            ("sticky",),
+            "sticky belongs to the strategy 'weighted', not 'thompson'",
+        ),
+        (
+            {
+                "strategy": "rules",
+                "rules": [{"when": "true", "to": "a"}],
+                "sticky": {"header": "x"},
+            },
+            ("sticky",),
+            "sticky belongs to the strategy 'weighted', not 'rules'",
         ),
         ({"strategy": "wieghted", "routes": ["a"]}, ("strategy",), "did you mean 'weighted'?"),
     ],

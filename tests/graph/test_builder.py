@@ -97,7 +97,12 @@ def full() -> Graph:
         .predictor("mine", component="c.py:C", inputs={"x": "soft"}, placement={"isolate": True})
         .combiner("both", strategy="mean", quorum=1, inputs=["model", "soft"])
         .combiner("mapped", component="c.py:D", inputs={"a": "mine", "b": "x"})
-        .router("pick", strategy="weighted", routes={"both": 9.0, "soft": 1.0})
+        .router(
+            "pick",
+            strategy="weighted",
+            routes={"both": 9.0, "soft": 1.0},
+            sticky={"cookie": "session"},
+        )
         .router(
             "ruled",
             strategy="rules",

@@ -212,6 +212,8 @@ def problems(node: NodeBase, strategy: str) -> Iterable[Finding]:
     for name in ("rules", "otherwise"):
         if getattr(router, name) is not None:
             yield (name,), f"{name} belongs to the strategy 'rules', not {strategy!r}"
+    if router.sticky is not None:
+        yield ("sticky",), f"sticky belongs to the strategy 'weighted', not {strategy!r}"
     yield from _wrong_shares(router)
     yield from at_least(router, "decay", 1.0)
     yield from at_least(router, "seed", 0)

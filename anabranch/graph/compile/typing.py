@@ -11,12 +11,13 @@ from dataclasses import replace
 
 from anabranch.components import registry
 from anabranch.components.contract import DEFAULT_OUTPUT
+from anabranch.components.sticky.keys import check_key_type
 from anabranch.components.tensors.types import TypeConflict
 from anabranch.graph.compile.draft import Draft, FieldPath, node_path
 from anabranch.graph.plan.plan import PlannedNode, Ref
 from anabranch.graph.plan.quorums import quorum_of
 from anabranch.specs.excerpts import hint
-from anabranch.specs.models import TensorSpec
+from anabranch.specs.models import Router, TensorSpec
 
 Outputs = Mapping[str, TensorSpec | None]
 
@@ -62,7 +63,9 @@ def _infer(draft: Draft, node: PlannedNode) -> tuple[Outputs | None, list[tuple[
     types = {key: draft.type_of(ref) for key, ref in node.inputs.items()}
     try:
         found = kind.infer(types, node.spec.args)
-        if node.type == "router":
+        if isinstance(node.spec, Router):
+            if node.spec.sticky is not None and node.spec.sticky.input is not None:
+                check_key_type(node.spec.sticky.input, types)
             return _unify_routes(draft, node)
         return (found, []) if quorum_of(node) is None else _of_any_subset(node, kind, found, types)
     except TypeConflict as conflict:

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from anabranch.components.rules import Condition, prepared
+from anabranch.components.sticky.keys import key_reader
+from anabranch.components.sticky.rendezvous import Rendezvous
 from anabranch.components.weights import DRAW, Draw, Weights
 from anabranch.router.table import RoutingTable
-from anabranch.router.traffic.keys import key_reader
-from anabranch.router.traffic.sticky import Rendezvous
 
 logger = logging.getLogger("anabranch.router")
 

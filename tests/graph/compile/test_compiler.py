@@ -243,3 +243,13 @@ def test_the_order_of_evaluation_respects_every_need() -> None:
     graph = step(base(), "late", "early")
     step(graph, "early").output("y", "late")
     assert list(graph.plan.nodes) == ["early", "late"]
+
+
+def test_a_sticky_key_is_no_float() -> None:
+    graph = step(base(), "a")
+    graph.router("pick", strategy="weighted", routes=["a"], sticky={"input": "user"},
+                 inputs={"user": "x"}).output("y", "pick")  # fmt: skip
+    with pytest.raises(
+        SpecError, match="input 'user' is FP32; a sticky key is BYTES or an integer"
+    ):
+        _ = graph.plan

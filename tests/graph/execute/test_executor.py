@@ -318,3 +318,49 @@ def test_time_is_not_spent_on_branches_that_were_not_picked() -> None:
     built.transformer("b", component="parts.py:Return", inputs={"x": "x"}).output("y", "pick")
     # The other branch would take an hour.
     assert once(built, value=np.array([7]))["y"] == [7]
+
+
+@pytest.mark.parametrize("sticky", [{"header": "x-user"}, {"parameter": "user"}, {"input": "user"}])
+@pytest.mark.parametrize("segmented", [False, True])
+def test_a_sticky_router_sends_a_caller_along_one_route_wherever_the_routes_run(
+    sticky: dict[str, str], segmented: bool
+) -> None:
+    def built() -> Graph:
+        made = Graph("g", root=ROOT).input("user", "INT64", [1])
+        for name in ("a", "b"):
+            made.transformer(name, component="parts.py:Return", inputs={"x": "user"},
+                             placement={"isolate": segmented})  # fmt: skip
+        made.router("pick", strategy="weighted", routes={"a": 1.0, "b": 1.0}, sticky=sticky,
+                    inputs={"user": "user"})  # fmt: skip
+        return made.output("y", "pick")
+
+    async def routes(executor: HeadExecutor) -> list[str]:
+        found = []
+        for user in [*range(20), *range(20)]:
+            context = Context(
+                headers={"x-user": str(user)},
+                parameters={"user": user, "log": [], "value": ONE["x"]},
+            )
+            await executor.run({"user": np.array([user])}, context)
+            found.append(context.path["pick"])
+        return found
+
+    one, two = use(built(), routes, segmented=segmented), use(built(), routes)
+    assert one == two
+    assert one[:20] == one[20:]
+    assert set(one) == {"a", "b"}
+
+
+def test_a_key_of_several_callers_is_the_callers_mistake() -> None:
+    built = Graph("g", root=ROOT).input("x", "INT64", [-1])
+    built.transformer("a", component="parts.py:Return", inputs={"x": "x"})
+    built.router(
+        "pick", strategy="weighted", routes=["a"], sticky={"input": "x"}, inputs={"x": "x"}
+    )
+    built.output("y", "pick")
+
+    async def work(executor: HeadExecutor) -> None:
+        await executor.run({"x": np.array([1, 2])}, Context())
+
+    with pytest.raises(InvalidRequest, match="several sticky keys"):
+        use(built, work)

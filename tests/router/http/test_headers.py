@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from anabranch.components.sticky.keys import key_reader
 from anabranch.router.http.headers import RequestHeaders
-from anabranch.router.traffic.keys import key_reader
 from anabranch.specs.models import Sticky
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.router.traffic.sticky import Rendezvous
+from anabranch.components.sticky.rendezvous import Rendezvous
 
 KEYS = [f"user-{index}" for index in range(10_000)]
 weights = st.floats(0.001, 1000) | st.integers(1, 100)
@@ -20,7 +20,7 @@ arms = st.dictionaries(st.integers(1, 10**9), weights, min_size=2, max_size=5)
 
 ELSEWHERE = """
 import hashlib
-from anabranch.router.traffic.sticky import Rendezvous
+from anabranch.components.sticky.rendezvous import Rendezvous
 arms = Rendezvous({12: 0.5, 4: 9, 3: 90})
 picks = [arms.pick(f"user-{index}") for index in range(10_000)]
 print(hashlib.sha256(repr(picks).encode()).hexdigest())
@@ -99,6 +99,40 @@ def test_a_raised_weight_moves_keys_to_that_arm_only(
     after = Rendezvous(given | {raised: given[raised] * factor})
     for key in keys:
         assert after.pick(key) in (before.pick(key), raised)
+
+
+@given(st.floats(0.05, 0.9), st.floats(0.05, 0.9), st.text(max_size=5))
+def test_the_share_that_moves_is_the_difference_of_the_shares(
+    before: float, after: float, salt: str
+) -> None:
+    """No key moves that need not: those that move are those that the shares demand."""
+
+    def picked(share: float) -> list[str]:
+        routes = {"a": share, "b": (1 - share) * 0.7, "c": (1 - share) * 0.3}
+        assignment = Rendezvous(routes, salt.encode("utf-8", "replace").decode())
+        return list(map(assignment.pick, KEYS))
+
+    one, two = picked(before), picked(after)
+    moved = [(old, new) for old, new in zip(one, two, strict=True) if old != new]
+    assert all((new if after > before else old) == "a" for old, new in moved)
+    share = abs(after - before)
+    assert abs(len(moved) - len(KEYS) * share) <= 6 * math.sqrt(len(KEYS) * share * (1 - share)) + 1
+
+
+def test_routes_of_two_routers_are_independent_of_each_other() -> None:
+    outer = Rendezvous({"a": 1, "b": 1}, salt="outer/")
+    inner = Rendezvous({"a": 1, "b": 1}, salt="inner/")
+    counts = Counter((outer.pick(key), inner.pick(key)) for key in KEYS)
+    assert len(counts) == 4
+    assert all(
+        abs(count - 2500) <= 4 * math.sqrt(10_000 * 0.25 * 0.75) for count in counts.values()
+    )
+
+
+def test_the_assignment_of_routes_is_a_promise_too() -> None:
+    thirds = Rendezvous({"a": 1, "b": 1, "c": 1}, salt="chooser/")
+    found = [thirds.pick(key) for key in ("a", "b", "c", "ü", "\ud800", "user-1", "user-2", "0")]
+    assert found == ["a", "a", "c", "c", "c", "c", "b", "c"]
 
 
 @given(arms, st.integers(-900, 900), st.lists(st.text(), max_size=50))
