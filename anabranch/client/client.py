@@ -123,14 +123,20 @@ class ControlClient:
         author: str = "",
         message: str = "",
         intent: Json | None = None,
+        force: bool = False,
     ) -> Json:
-        """Send a bundle, and return ``{"graph", "revision", "state"}`` of its revision.
+        """Send a bundle, and return ``{"graph", "revision", "state", "new"}`` of its revision.
+
+        A bundle of the same content as a revision with a part in the graph's traffic, or on its
+        way, makes no ``new`` revision and changes nothing, unless ``force``.
 
         ``intent`` has a ``kind`` (replace, canary, mirror or rollout), a ``percent`` for a canary
         or a mirror, and a ``rollout`` whose fields replace those of the spec's block. Without an
         intent, the spec's block decides.
         """
         params = {"author": author, "message": message}
+        if force:
+            params["force"] = "1"
         if intent is not None:
             params["intent"] = json.dumps(intent)
         reply = self._send(

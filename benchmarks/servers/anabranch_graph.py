@@ -11,13 +11,14 @@ from pathlib import Path
 from script import ARRANGED, arguments, free_port, sleep_until_stopped, stoppable
 
 GRAPH = "five"
+AGAIN = ("deploy", "graph.yaml", "--force")
 SECOND: dict[str | None, list[tuple[str, ...]]] = {
     None: [],
     # All but never a draw goes the one way or the other; there is a draw for each request.
-    "inlined": [("deploy", "graph.yaml", "--canary", "0"), ("traffic", GRAPH, "r1=999999", "r2=1")],
-    "remote": [("deploy", "graph.yaml", "--canary", "0"), ("traffic", GRAPH, "r1=1", "r2=999999")],
+    "inlined": [(*AGAIN, "--canary", "0"), ("traffic", GRAPH, "r1=999999", "r2=1")],
+    "remote": [(*AGAIN, "--canary", "0"), ("traffic", GRAPH, "r1=1", "r2=999999")],
     "sticky": [("deploy", "sticky.yaml", "--canary", "50")],
-    "mirror": [("deploy", "graph.yaml", "--mirror", "100")],
+    "mirror": [(*AGAIN, "--mirror", "100")],
     "slow": [("deploy", "slow.yaml", "--mirror", "100")],
     "hung": [("deploy", "hung.yaml", "--mirror", "100")],
     "huge": [("deploy", "huge.yaml", "--mirror", "100")],

@@ -74,8 +74,12 @@ class TestControl:
         write_files(files, self.folder / "source")
         return pack(self.folder / "source" / "graph.yaml", 2**20).data
 
-    def deploy(self, name: str = "digits", query: str = "", spec: str = SPEC) -> tuple[int, Any]:
+    def deploy(
+        self, name: str = "digits", query: str = "", spec: str = SPEC, force: bool = True
+    ) -> tuple[int, Any]:
+        """Send a bundle; as a new revision whatever runs already, if ``force``."""
         body = self.bundle(name, spec)
+        query = "&".join([*filter(None, [query]), f"force={force:d}"])
         return self.call("POST", f"/graphs/{name}/revisions", query, body)
 
     def change(self, name: str, operation: Operation, moment: Moment = MOMENT) -> None:

@@ -155,10 +155,13 @@ class Given:
     def deploy_file(
         self, name: str, path: Path, options: Sequence[str] = ()
     ) -> subprocess.CompletedProcess[str]:
-        """Run ``anabranch deploy`` on a spec; nothing of deleted graphs is left when it returns."""
+        """Run ``anabranch deploy`` on a spec, which makes a revision in any case.
+
+        Nothing of deleted graphs is left when it returns.
+        """
         self.made.append(name)
         self.engine.leaving.discard(name)
-        result = self.engine.command("deploy", str(path), "--timeout", "100s", *options)
+        result = self.engine.command("deploy", str(path), "--force", "--timeout", "100s", *options)
         self.engine.until_left()
         return result
 

@@ -83,7 +83,9 @@ def test_up_deploy_infer_down(new_engine):
     assert engine.state == state
     deployed = json.loads(done(engine.command("deploy", EXAMPLE, "-o", "json")).stdout)
     assert deployed.pop("bundle")["warnings"] == []
-    assert deployed == {"graph": "quickstart", "revision": 1, "state": "live"}
+    assert deployed == {"graph": "quickstart", "revision": 1, "state": "live", "new": True}
+    again = done(engine.command("deploy", EXAMPLE))
+    assert again.stdout == "quickstart revision 1 is this already, and live\n"
     answer = done(engine.process("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
     assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]
     assert listening(engine.processes(state)) == set()

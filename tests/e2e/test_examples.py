@@ -142,7 +142,7 @@ def test_a_new_revision_of_the_canary_is_rolled_out(
     shutil.copytree(EXAMPLES / "canary", folder)
     name = deploy(engine, folder / "graph.yaml", deployed)
     first = engine.graph(name)["live"]
-    done = engine.command("deploy", str(folder / "graph.yaml"))
+    done = engine.command("deploy", str(folder / "graph.yaml"), "--force")
     assert "in a rollout, step 1 of 3: 5 % of the traffic" in done.stdout, done.stderr
     done = engine.command("rollout", name, "status")
     assert "judged by error_rate <= 0.01, latency_p95 <= 50ms" in done.stdout, done.stderr

@@ -30,11 +30,12 @@ def send(
     message: str,
     intent: Json | None = None,
     graph: str | None = None,
+    force: bool = False,
 ) -> Json:
     """Check ``file``, pack its folder into a bundle, say what it holds, and send the bundle.
 
-    Return ``{"graph", "revision", "state", "bundle"}``. Raise SpecError before the bundle is sent,
-    and Conflict where it is of another graph than ``graph``.
+    Return ``{"graph", "revision", "state", "new", "bundle"}``. Raise SpecError before the
+    bundle is sent, and Conflict where it is of another graph than ``graph``.
     """
     loaded = open_complete(file, home)
     if graph is not None and loaded.graph.name != graph:
@@ -48,7 +49,7 @@ def send(
     for warning in warnings:
         warn(warning)
     sent = client.deploy(
-        loaded.graph.name, bundle.data, author=author, message=message, intent=intent
+        loaded.graph.name, bundle.data, author=author, message=message, intent=intent, force=force
     )
     return sent | {"bundle": bundle_json(bundle, warnings)}
 
@@ -75,14 +76,15 @@ def deploy_and_wait(
     author: str = "",
     message: str = "",
     intent: Json | None = None,
+    force: bool = False,
 ) -> Json:
     """Send ``file`` and wait until its revision is up; raise DeployError if the revision fails.
 
     Ctrl-C ends the wait and not the deploy, and says so.
     """
-    sent = send(client, file, home, author, message, intent)
+    sent = send(client, file, home, author, message, intent, force=force)
     graph, number = sent["graph"], sent["revision"]
-    say(f"{graph} revision {number} was sent")
+    say(f"{graph} revision {number} {'was sent' if sent['new'] else 'is this already'}")
     try:
         up = client.wait(graph, number, timeout, say)
     except KeyboardInterrupt:

@@ -35,6 +35,10 @@ def deploy(
     rollout: options.Rollout = None,
     hold: options.Hold = None,
     now: options.Now = False,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Make a new revision also if one with this content runs."),
+    ] = False,
     home: options.Home = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until the revision is up.")
@@ -54,7 +58,8 @@ def deploy(
     """Deploy a graph as a new revision. The stable revision answers until the new one is up.
 
     Then the new revision takes over, unless the spec's `rollout` block or an option makes it a
-    canary, a mirror or the candidate of a rollout.
+    canary, a mirror or the candidate of a rollout. A file and folder that are a revision in the
+    traffic already change nothing, unless `--force`.
     """
     from anabranch.cli.commands.deploy import deploy_and_wait, send, until_rolled_out
     from anabranch.cli.input.author import author_of
@@ -67,9 +72,11 @@ def deploy(
     with options.client(home) as client:
         with progress(f"deploying {file}") as say:
             if wait or wait_rollout:
-                done = deploy_and_wait(client, file, folder, timeout, say, author, message, wanted)
+                done = deploy_and_wait(
+                    client, file, folder, timeout, say, author, message, wanted, force
+                )
             else:
-                done = send(client, file, folder, author, message, wanted)
+                done = send(client, file, folder, author, message, wanted, force=force)
         if wait_rollout and _is_rolling(client, done):
             until_rolled_out(client, done["graph"], inf)
             done |= {"state": client.revision(done["graph"], done["revision"])["state"]}

@@ -57,7 +57,9 @@ class Session:
         """Deploy ``file`` and wait until it is live; raise Conflict if it is of another graph."""
         author = author_of(file.resolve().parent)
         with progress(f"deploying {file}") as say:
-            sent = send(self._client, file, self._home, author, _MESSAGE, REPLACE, self._name)
+            sent = send(
+                self._client, file, self._home, author, _MESSAGE, REPLACE, self._name, force=True
+            )
             self._client.wait(self._name, sent["revision"], timeout, say)
         note(f"{self._name} revision {sent['revision']} is live; Ctrl-C ends it")
 

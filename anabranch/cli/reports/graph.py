@@ -117,9 +117,10 @@ def _carried(found: Json) -> str:
 def outcome_text(done: Json, graph: Json) -> tuple[str, str]:
     """Return the outcome of a deploy, and the next commands, empty where there are none."""
     name, number = done["graph"], done["revision"]
-    text = f"{name} revision {number} is {done['state']}"
+    already = "" if done["new"] else "this already, and "
+    text = f"{name} revision {number} is {already}{done['state']}"
     if done["state"] != "ready":
-        return text, ""
+        return text, "" if done["new"] else "`--force` makes a new revision of the same content"
     rollout = graph["rollout"]
     if rollout is not None and rollout["revision"] == number:
         step = f"step {rollout['step']} of {len(rollout['steps'])}: {percent(rollout['weight'])}"

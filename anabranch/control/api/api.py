@@ -6,7 +6,7 @@
 | GET | ``/graphs/<graph>?limit=100`` | the graph: traffic, rollout, segments, newest revisions |
 | DELETE | ``/graphs/<graph>`` | 202; the graph is gone once a GET answers 404 |
 | GET | ``/graphs/<graph>/revisions?limit=100`` | ``{"state", "revisions": [...]}``, newest first |
-| POST | ``/graphs/<graph>/revisions?author=&message=&intent=`` | 202, for a body that is a bundle |
+| POST | ``/graphs/<graph>/revisions?author=&message=&intent=&force=0`` | see ``_deploy`` |
 | GET | ``/graphs/<graph>/revisions/<N>`` | one revision |
 | GET | ``/graphs/<graph>/revisions/<N>/files`` | ``{"files": {path: mark of its content}}`` |
 | GET | ``/graphs/<graph>/logs?tail=100&after=&node=&revision=&request_id=`` | see ``logs`` |
@@ -237,22 +237,28 @@ class ControlApi:
         return answer(200, {"graph": graph.name, "state": graph.state, "revisions": views})
 
     async def _deploy(self, call: ApiCall) -> ApiAnswer:
-        revision = await asyncio.to_thread(self._received, call)
-        await self._writer.publish(call.graph)
-        return answer(
-            202, {"graph": call.graph, "revision": revision.number, "state": revision.state}
-        )
+        """Make a revision of a bundle: 202. 200 with the revision that is that already, if any."""
+        revision, is_new = await asyncio.to_thread(self._received, call)
+        sent = {"graph": call.graph, "revision": revision.number, "state": revision.state}
+        if is_new:
+            await self._writer.publish(call.graph)
+        return answer(202 if is_new else 200, {**sent, "new": is_new})
 
-    def _received(self, call: ApiCall) -> Revision:
+    def _received(self, call: ApiCall) -> tuple[Revision, bool]:
+        """Return the revision of a bundle, and whether it is new."""
+        force = whole_number(call.query, "force", 0, 1)
         received = self._releases.receive(call.graph, call.body)
         intent = read_intent(call.query.get("intent"), received.rollout)
         self._releases.check(intent.rollout, received.monitored)
         author, message = call.query.get("author", ""), call.query.get("message", "")
         with self._ports.claimed(call.graph, received.port):
-            return self._store.add_revision(
+            record = (
                 call.graph, received.spec, received.digest,
                 author[:_MAX_NOTE], message[:_MAX_NOTE], intent, received.pins,
             )  # fmt: skip
+            if force:
+                return self._store.add_revision(*record), True
+            return self._store.ensure_revision(*record)
 
     async def _revision(self, call: ApiCall) -> ApiAnswer:
         revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)

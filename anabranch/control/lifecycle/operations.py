@@ -35,6 +35,8 @@ UP: frozenset[RevisionState] = frozenset({"ready", "live", "warm"})
 COMING: frozenset[RevisionState] = frozenset({"pending", "deploying"})
 SUMS = (1e-300, 1e300)
 """Least and largest sum of weights: between them floats keep their precision."""
+_TAKE_OVER = ("replace", "rollout")
+"""Kinds of intents after which no other revision has traffic."""
 LINGER = 2.0
 """Shortest grace period, in seconds: until no router sends anything any more."""
 
@@ -144,8 +146,22 @@ def created(now: Situation, number: int, intent: Intent) -> Change:
     return _coming(now, number, intent, Note(number, "revision_created", _described(intent)))
 
 
+def in_use(now: Situation) -> tuple[int, ...]:
+    """Return the revisions of which a deploy of the same content would be a mere repetition.
+
+    These are the arms, the mirrors and the revisions on their way, newest first, but for those that
+    a newer revision on its way is to take over from. None of a graph that does not run.
+    """
+    if now.state != "present":
+        return ()
+    takers = [one for one in now.coming if now.members[one].intent.kind in _TAKE_OVER]
+    least = max(takers, default=0)
+    numbers = {*now.weights, *now.mirrors, *now.coming}
+    return tuple(sorted((one for one in numbers if one >= least), reverse=True))
+
+
 def _coming(now: Situation, number: int, intent: Intent, note: Note) -> Change:
-    gone = now.coming if intent.kind in ("replace", "rollout") else ()
+    gone = now.coming if intent.kind in _TAKE_OVER else ()
     cleared = _given_up(now, gone, f"superseded by revision {number}")
     after = _with(cleared.situation, Member(number, intent=intent))
     return Change(replace(after, state="present"), (*cleared.notes, note))

@@ -157,19 +157,32 @@ class Store:
 
         Raises what ``operations.created`` raises where the intent does not fit how things stand.
         """
+        record = _record(spec, digest, author, message, pins)
         with self._writing(name, create=True) as (connection, before):
-            number = situations.last_number(connection, name) + 1
-            change = operations.created(before.situation, number, intent or Intent())
-            record = {
-                "spec": spec,
-                "digest": digest,
-                "author": write_text(author),
-                "message": write_text(message),
-                "pins": json.dumps(dict(pins or {})),
-            }
-            _insert(connection, name, change.situation.members[number], record)
-            situations.save(connection, before, change)
-            return _revision(connection, name, number)
+            return _append(connection, before, record, intent or Intent())
+
+    def ensure_revision(
+        self,
+        name: str,
+        spec: str,
+        digest: str,
+        author: str = "",
+        message: str = "",
+        intent: Intent | None = None,
+        pins: Mapping[str, str] | None = None,
+    ) -> tuple[Revision, bool]:
+        """Append a revision unless one of the same content is in use (``operations.in_use``).
+
+        The content is the digest and the pins. Return the revision, and whether it is new; raise
+        what ``add_revision`` raises.
+        """
+        record = _record(spec, digest, author, message, pins)
+        with self._writing(name, create=True) as (connection, before):
+            for number in operations.in_use(before.situation):
+                found = _revision(connection, name, number)
+                if (found.digest, found.pins) == (digest, dict(pins or {})):
+                    return found, False
+            return _append(connection, before, record, intent or Intent()), True
 
     def change(self, name: str, decide: Callable[[Situation], Change]) -> Stored:
         """Write what ``decide`` makes of the situation; return how the graph stands after it.
@@ -243,6 +256,30 @@ def _create_graph(connection: Connection, name: str) -> None:
             connection.execute(graphs.insert().values(**values))
     except sa.exc.IntegrityError:
         pass  # another writer was first
+
+
+def _record(
+    spec: str, digest: str, author: str, message: str, pins: Mapping[str, str] | None
+) -> dict[str, str]:
+    """Columns of a revision that never change."""
+    return {
+        "spec": spec,
+        "digest": digest,
+        "author": write_text(author),
+        "message": write_text(message),
+        "pins": json.dumps(dict(pins or {})),
+    }
+
+
+def _append(
+    connection: Connection, before: Stored, record: dict[str, str], intent: Intent
+) -> Revision:
+    name = before.situation.graph
+    number = situations.last_number(connection, name) + 1
+    change = operations.created(before.situation, number, intent)
+    _insert(connection, name, change.situation.members[number], record)
+    situations.save(connection, before, change)
+    return _revision(connection, name, number)
 
 
 def _insert(connection: Connection, name: str, member: Member, record: dict[str, str]) -> None:

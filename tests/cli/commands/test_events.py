@@ -48,7 +48,7 @@ def test_following_goes_on_after_the_last_event(
 
         def later(seconds: float) -> None:
             asked.append(1)
-            engine.text("deploy", engine.file(), "--message", "again")
+            engine.text("deploy", engine.file(), "--force", "--message", "again")
 
         # Not `time.sleep` itself, by which the deploy waits too.
         monkeypatch.setattr("anabranch.cli.commands.events.time", SimpleNamespace(sleep=later))
@@ -73,7 +73,7 @@ def context(engine: Served, graph: str = "digits") -> typer.Context:
 
 def test_the_shell_completes_graphs_revisions_and_nodes(engine: Served) -> None:
     for _ in range(2):
-        engine.text("deploy", engine.file())
+        engine.text("deploy", "--force", engine.file())
     at = context(engine)
     assert completion.graph_names(at, "dig") == ["digits"]
     assert completion.revisions(at, "") == ["r2", "r1"]

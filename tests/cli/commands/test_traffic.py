@@ -22,7 +22,7 @@ def test_a_deploy_says_what_it_has_come_to(engine):
 
 def test_a_canary_says_its_share_and_what_comes_next(engine):
     engine.text("deploy", engine.file())
-    done = engine.run("deploy", engine.file(), "--canary", "12.5", "-m", "try it")
+    done = engine.run("deploy", engine.file(), "--force", "--canary", "12.5", "-m", "try it")
     assert done.stdout == "digits revision 2 is ready with 12.5 % of the traffic\n"
     assert "`anabranch promote digits r2` or `anabranch abort digits`" in done.stderr
     assert engine.json("traffic", "digits")["weights"] == {"1": 87.5, "2": 12.5}
@@ -31,7 +31,7 @@ def test_a_canary_says_its_share_and_what_comes_next(engine):
 
 def test_a_mirror_says_its_share_and_where_to_look(engine):
     engine.text("deploy", engine.file())
-    done = engine.run("deploy", engine.file(), "--mirror", "25")
+    done = engine.run("deploy", engine.file(), "--force", "--mirror", "25")
     assert done.stdout == "digits revision 2 is ready and gets a copy of 25 % of the requests\n"
     assert "`anabranch compare digits`" in done.stderr
     assert "`anabranch traffic digits --mirror r2=0`" in done.stderr
@@ -52,20 +52,41 @@ def test_options_stand_in_for_the_block(engine):
     plan = engine.json("rollout", "digits")["plan"]
     assert (plan["steps"], plan["hold"]) == ([1, 2], "3s")
     assert plan["analysis"]["interval"] == "10s"
-    assert engine.text("deploy", file, "--now") == "digits revision 3 is live\n"
+    assert engine.text("deploy", file, "--now", "--force") == "digits revision 3 is live\n"
 
 
 def test_a_deploy_as_json(engine):
     found = engine.json("deploy", engine.file())
     bundle = found.pop("bundle")
-    assert found == {"graph": "digits", "revision": 1, "state": "live"}
+    assert found == {"graph": "digits", "revision": 1, "state": "live", "new": True}
     assert bundle["digest"] == engine.store.revision("digits", 1).digest
     assert bundle["files"] == len(bundle["largest"]) == 2
     assert bundle["bytes"] == sum(bundle["largest"].values())
     assert bundle["warnings"] == []
-    found = engine.json("deploy", engine.file(), "--canary", "5")
+    found = engine.json("deploy", engine.file(), "--canary", "5", "--force")
     del found["bundle"]
-    assert found == {"graph": "digits", "revision": 2, "state": "ready"}
+    assert found == {"graph": "digits", "revision": 2, "state": "ready", "new": True}
+
+
+def test_a_deploy_of_what_runs_already_changes_nothing(engine):
+    """Not even the share of a canary; what was replaced is deployed anew."""
+    engine.text("deploy", engine.file())
+    done = engine.run("deploy", engine.file(), "--canary", "50")
+    assert done.stdout == "digits revision 1 is this already, and live\n"
+    assert "`--force` makes a new revision" in done.stderr
+    changed = SPEC + ROLLOUT
+    engine.text("deploy", engine.file(changed), "--canary", "5")
+    before = engine.json("traffic", "digits")
+    done = engine.run("deploy", engine.file(changed), "--now")
+    already = "digits revision 2 is this already, and ready with 5 % of the traffic\n"
+    assert done.stdout == already
+    assert "`anabranch promote digits r2`" in done.stderr
+    assert engine.text("deploy", engine.file(changed), "--wait-rollout", "--no-wait") == already
+    found = engine.json("deploy", engine.file())
+    assert (found["revision"], found["new"]) == (1, False)
+    assert engine.json("traffic", "digits") == before
+    engine.text("promote", "digits")
+    assert engine.text("deploy", engine.file(), "--now") == "digits revision 3 is live\n"
 
 
 def test_a_deploy_that_nobody_waits_for(engine):
@@ -218,7 +239,7 @@ def test_the_end_of_a_rollout_is_waited_for(two):
         two.text("rollout", "digits", "--wait", "--timeout", "1s")
     done = two.run("rollout", "digits", "promote", "--wait")
     assert (done.exit_code, "promoted" in done.stdout) == (0, True)
-    two.text("deploy", two.file(SPEC + ROLLOUT))
+    two.text("deploy", two.file(SPEC + ROLLOUT), "--force")
     with pytest.raises(DeployError, match="the rollout of digits revision 4 was aborted"):
         two.text("rollout", "digits", "abort", "--wait")
 

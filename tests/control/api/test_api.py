@@ -34,7 +34,7 @@ def test_an_empty_engine(engine: TestControl) -> None:
 def test_a_deploy_makes_a_revision(engine: TestControl) -> None:
     assert engine.deploy(query="author=ada&message=first%20one") == (
         202,
-        {"graph": "digits", "revision": 1, "state": "pending"},
+        {"graph": "digits", "revision": 1, "state": "pending", "new": True},
     )
     status, revision = engine.call("GET", "/graphs/digits/revisions/1")
     assert status == 200
@@ -43,11 +43,17 @@ def test_a_deploy_makes_a_revision(engine: TestControl) -> None:
     assert "name: digits" in revision["spec"]
 
 
-def test_the_same_bundle_makes_another_revision(engine: TestControl) -> None:
+def test_the_same_bundle_makes_another_revision_only_by_force(engine: TestControl) -> None:
     engine.deploy()
+    already = {"graph": "digits", "revision": 1, "state": "pending", "new": False}
+    assert engine.deploy(force=False) == (200, already)
     assert engine.deploy()[1]["revision"] == 2
     first, second = engine.store.revisions("digits")
     assert first.digest == second.digest
+    changed = SPEC + "# changed\n"
+    assert engine.deploy(spec=changed, force=False)[1]["revision"] == 3
+    status, answer = engine.call("POST", "/graphs/digits/revisions", "force=yes", engine.bundle())
+    assert status == 400 and answer["error"].startswith("force='yes' is not a whole number")
 
 
 def test_a_graph_shows_its_revisions_and_segments(engine: TestControl) -> None:

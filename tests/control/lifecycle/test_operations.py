@@ -25,6 +25,7 @@ from anabranch.control.lifecycle.operations import (
     expired,
     failed,
     gone,
+    in_use,
     loaded,
     looked,
     mirrored,
@@ -820,3 +821,35 @@ def test_whatever_happens_in_any_order() -> None:
         LifecycleMachine,
         settings=settings(max_examples=examples(100), stateful_step_count=40, deadline=None),
     )
+
+
+MEMBERS = {
+    1: Member(1, "warm"),
+    2: Member(2, "live"),
+    3: Member(3, "ready"),
+    4: Member(4, "ready"),
+    5: Member(5, "pending", Intent("canary", 5.0)),
+}
+
+
+@pytest.mark.parametrize(
+    ("coming", "state", "expected"),
+    [
+        ([], "present", (5, 4, 3, 2)),
+        ([Member(6, "deploying", Intent("mirror", 5.0))], "present", (6, 5, 4, 3, 2)),
+        ([Member(6, "deploying")], "present", (6,)),
+        (
+            [Member(6, "pending", ROLLOUT), Member(7, intent=Intent("mirror", 5.0))],
+            "present",
+            (7, 6),
+        ),
+        ([], "unloaded", ()),
+        ([], "deleting", ()),
+    ],
+)
+def test_a_deploy_repeats_what_takes_part_unless_something_is_to_take_over(
+    coming: list[Member], state: Any, expected: tuple[int, ...]
+) -> None:
+    members = MEMBERS | {member.number: member for member in coming}
+    now = Situation("g", state, 2, members, {2: 100.0, 3: 0.0}, {4: 50.0})
+    assert in_use(now) == expected

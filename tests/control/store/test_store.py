@@ -55,6 +55,22 @@ def states(store: Store, name: str = "digits") -> dict[int, str]:
 # Revisions
 
 
+def test_the_same_content_is_another_revision_where_a_model_moved(store: Store) -> None:
+    def ensured(digest: str, **pins: str) -> tuple[int, bool]:
+        revision, is_new = store.ensure_revision("digits", "spec", digest, pins=pins)
+        return revision.number, is_new
+
+    assert ensured("abc", model="1") == (1, True)
+    arrive(store, 1)
+    assert ensured("abc", model="1") == (1, False)
+    assert ensured("abc", model="2") == (2, True)
+    assert ensured("abc", model="1") == (3, True), "revision 2 was to take over"
+    arrive(store, 3)
+    assert ensured("other") == (4, True)
+    assert store.situation("digits").situation.coming == (4,)
+    assert states(store) == {1: "warm", 2: "failed", 3: "live", 4: "pending"}
+
+
 def test_the_first_revision_creates_the_graph(store: Store) -> None:
     revision = store.add_revision("digits", "spec", "abc", "ada", "first")
     assert (revision.number, revision.state, revision.digest) == (1, "pending", "abc")
