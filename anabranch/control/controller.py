@@ -203,7 +203,7 @@ class Controller:
         if parts is None:
             store = await self._opened()
             parts = self._built = ControllerParts(
-                self._settings, store, self._topics, self._totals, self._pools
+                self._settings, store, self._topics, self._totals, self._pools, self._process_sums
             )
         while not await parts.acquire(_TRY_S):
             self._problem = "another controller holds the lease of the store"

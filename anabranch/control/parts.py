@@ -8,13 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 from anabranch.control.api.api import ControlApi
 from anabranch.control.api.bandits import BanditApi
+from anabranch.control.api.history import HistoryApi
 from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.clock import SteadyClock
 from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.lifecycle.clocks import is_ahead, timely
+from anabranch.control.observe.history import METRICS, TrafficHistory
 from anabranch.control.observe.hung import HungProcesses
+from anabranch.control.observe.looks import LookHistory
 from anabranch.control.observe.memory import RevisionMemory
 from anabranch.control.observe.monitors import Monitors
+from anabranch.control.observe.process_sums import ProcessSums
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
 from anabranch.control.reconcile.pools import Pools
@@ -50,6 +54,7 @@ class ControllerParts:
         topics: TableTopics,
         totals: ArmTotals,
         pools: Pools,
+        process_sums: ProcessSums,
     ) -> None:
         self.store = store
         self._lease = Lease(store)
@@ -77,12 +82,19 @@ class ControllerParts:
         self.monitors = Monitors(store, clock)
         self._writer.watch(lambda: self.monitors.keep(topics.graphs()))
         self._writer.watch(lambda: self.memory.keep(topics.graphs()))
+        self.looks = LookHistory()
+        self._writer.watch(lambda: self.looks.keep(topics.graphs()))
+        self.history = TrafficHistory(
+            lambda: process_sums.totals(METRICS), totals.watched, topics.graphs, clock
+        )
         self.api = ControlApi(
             settings, store, releases, self.reconciler, self._writer, topics, totals,
             BanditApi(store, catalogue, self.bandits), self.traces,
-            MonitorApi(store, self.monitors),
+            MonitorApi(store, self.monitors), HistoryApi(store, self.history, self.looks),
         )  # fmt: skip
-        rollouts = RolloutDriver(store, self._writer, totals, settings, self.monitors, clock=clock)
+        rollouts = RolloutDriver(
+            store, self._writer, totals, settings, self.monitors, self.looks, clock=clock
+        )
         deliveries = Deliveries(store, settings)
         self._writer.watch(rollouts.wake)
         self._writer.watch(deliveries.wake)
@@ -92,6 +104,7 @@ class ControllerParts:
             "the driver of rollouts": rollouts.run,
             "the delivery to webhooks": deliveries.run,
             "the housekeeping": Housekeeping(settings, store, log_folder).run,
+            "the history of graphs": self.history.run,
             "the events of hung processes": HungProcesses(store, unix_folder()).run,
         }
 

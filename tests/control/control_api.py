@@ -10,6 +10,7 @@ from typing import Any
 
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Moment, Operation
+from anabranch.control.observe.process_sums import ProcessSums
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
 from anabranch.control.reconcile.pools import Pools
@@ -50,7 +51,9 @@ class TestControl:
         self.store = Store.open(settings.store)
         self.topics = TableTopics()
         self.totals = ArmTotals()
-        self.parts = ControllerParts(settings, self.store, self.topics, self.totals, Pools())
+        self.parts = ControllerParts(
+            settings, self.store, self.topics, self.totals, Pools(), ProcessSums()
+        )
         self.api = self.parts.api
         assert asyncio.run(self.parts.acquire(10))
 

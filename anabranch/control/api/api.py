@@ -14,10 +14,11 @@
 | GET | ``/events?graph=&newest=100`` | the newest events, oldest first |
 | GET | ``/traces/<trace id>`` | ``{"trace_id", "spans": [...]}``, see ``traces`` |
 
-Revisions and their files are shown of deleted graphs too. What moves traffic is in ``traffic_api``,
-what routers have learned in ``bandit_api``, what a revision is in ``console_api``, what monitors
-have found in ``monitoring``. All runs in the controller; who may call it is checked before, in
-``gateway``.
+Revisions and their files are shown of deleted graphs too. What moves traffic is in ``traffic``,
+what routers have learned in ``bandits``, what a revision is in ``console``, what monitors have
+found in ``monitors``, the past in ``history``, processes in ``replicas``, other pages in ``links``,
+and links that sign in to the console in ``sign_in``. All runs in the controller; who may call it is
+checked before, in ``gateway``.
 """
 
 from __future__ import annotations
@@ -42,8 +43,12 @@ from anabranch.control.api.endpoints import (
     read_query,
     whole_number,
 )
+from anabranch.control.api.history import HistoryApi
 from anabranch.control.api.intents import read_intent
+from anabranch.control.api.links import LinkApi
 from anabranch.control.api.monitors import MonitorApi
+from anabranch.control.api.replicas import ReplicaApi
+from anabranch.control.api.sign_in import SignInApi
 from anabranch.control.api.traffic import TrafficApi
 from anabranch.control.api.traffic_views import arms_view, mirrors_view, rollout_view
 from anabranch.control.api.views import (
@@ -96,6 +101,7 @@ class ControlApi:
         bandits: BanditApi,
         traces: RecentTraces,
         monitors: MonitorApi,
+        history: HistoryApi,
     ) -> None:
         self._url = settings.url
         self._store = store
@@ -106,6 +112,7 @@ class ControlApi:
         self._totals = totals
         self._bandits = bandits
         self._traces = traces
+        self._monitors = monitors
         routes: dict[str, dict[str, Endpoint]] = {
             "/graphs": {"GET": self._list},
             _GRAPH: {"GET": self._show, "DELETE": self._delete},
@@ -115,10 +122,14 @@ class ControlApi:
             f"{_GRAPH}/(?P<action>load|unload)": {"POST": self._load},
             f"{_GRAPH}/logs": {"GET": self._logs},
             "/events": {"GET": self._events},
+            "/history": {"GET": history.all},
+            **SignInApi(settings.token_file).routes,
+            **LinkApi(settings).routes,
             "/traces/(?P<trace>[0-9a-f]{32})": {"GET": self._trace},
         }
         below = TrafficApi(store, releases, ports, writer, topics, totals).routes | bandits.routes
-        below |= ConsoleApi(store, releases).routes | monitors.routes
+        below |= ConsoleApi(store, releases).routes | monitors.routes | history.routes
+        below |= ReplicaApi(store, lambda: reconciler.applications).routes
         for path, methods in below.items():
             routes[f"{_GRAPH}{path}"] = methods
         self._routes = [(re.compile(f"{path}/?"), methods) for path, methods in routes.items()]
@@ -151,10 +162,11 @@ class ControlApi:
             return methods[method], match.groupdict()
         raise NotFound(
             f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
-            ", /traces/<trace id>"
+            ", /history, /traces/<trace id>, /links, /codes, /codes/use"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
             "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
-            "/rollout/<action>, /compare, /monitors, /bandits and /bandits/reset"
+            "/rollout/<action>, /compare, /monitors, /replicas, /history, /bandits and "
+            "/bandits/reset"
         )
 
     async def _list(self, call: ApiCall) -> ApiAnswer:
@@ -165,6 +177,7 @@ class ControlApi:
         apps = self._reconciler.applications
         views = [
             graph_view(graph, now[graph.name], apps, self._url)
+            | {"drifting": self._monitors.drifting(now[graph.name])}
             for graph in graphs
             if graph.name in now
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, deleted
+from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.observe.monitors import Monitors, Present
 
 
@@ -24,6 +25,10 @@ class MonitorApi:
     def routes(self) -> dict[str, dict[str, Endpoint]]:
         """Endpoints by path below the graph, and by method."""
         return {"/monitors": {"GET": self._show}}
+
+    def drifting(self, now: Situation) -> list[str] | None:
+        """The names of a graph's monitors that tell of drift; None where it has no monitors."""
+        return self._monitors.drifting(now.graph, now.members)
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         now = (await asyncio.to_thread(self._store.situation, call.graph)).situation

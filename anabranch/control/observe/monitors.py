@@ -104,6 +104,18 @@ class Monitors:
         for graph in self._told.keys() - set(graphs):
             del self._told[graph]
 
+    def drifting(self, graph: str, revisions: Collection[int]) -> list[str] | None:
+        """The names of these revisions' monitors that tell of drift; None without monitors."""
+        told = self._told.get(graph, {})
+        results = [
+            result
+            for number in sorted(told.keys() & set(revisions))
+            for result in told[number].results.values()
+        ]
+        if not results:
+            return None
+        return sorted({one.monitor for one in results if _state(one) == "drift"})
+
     def view(self, graph: str, revisions: Collection[int]) -> list[dict[str, Any]]:
         """Every monitor of these revisions of a graph, those of the newest first."""
         told = self._told.get(graph, {})

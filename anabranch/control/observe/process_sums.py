@@ -11,7 +11,7 @@ would count twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from anabranch.telemetry.registry import Labels, Snapshot, Value, lasting, merged, minus
@@ -32,9 +32,10 @@ class _Process:
     sums: Sums = field(default_factory=dict)
     at: float = 0.0
 
-    def since(self) -> Snapshot:
+    def since(self, only: Collection[str] | None = None) -> Snapshot:
         """Return the sums that count here: those since the process was first heard of."""
-        return minus(self.sums, self.base) if self.base else self.sums
+        sums, base = _those(self.sums, only), _those(self.base, only)
+        return minus(sums, base) if base else sums
 
 
 class ProcessSums:
@@ -65,10 +66,11 @@ class ProcessSums:
             self._end(process)
         return True
 
-    def totals(self) -> Sums:
-        """The sums of all processes together."""
+    def totals(self, only: Collection[str] | None = None) -> Sums:
+        """The sums of all processes together; only the metrics of these names, if any are given."""
         self._forget()
-        return merged([self._ended, *(one.since() for one in self._processes.values())])
+        ended = _those(self._ended, only)
+        return merged([ended, *(one.since(only) for one in self._processes.values())])
 
     def _forget(self) -> None:
         now = self._clock()
@@ -86,3 +88,7 @@ class ProcessSums:
         self._ended = merged([self._ended, left])
         now = self._clock()
         self._ended_at.update({(name, key): now for name, cells in left.items() for key in cells})
+
+
+def _those(sums: Snapshot, only: Collection[str] | None) -> Snapshot:
+    return sums if only is None else {name: sums[name] for name in only if name in sums}

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -75,6 +75,16 @@ class WatchedTotals(Protocol):
         ...
 
 
+class Looks(Protocol):
+    """Memory of looks; ``LookHistory`` is one."""
+
+    def take(
+        self, graph: str, at: float, revision: int, step: int, found: Sequence[Measurement]
+    ) -> None:
+        """Remember a look."""
+        ...
+
+
 class Drifts(Protocol):
     """Source of the scores of monitors; ``Monitors`` is one."""
 
@@ -113,6 +123,7 @@ class RolloutDriver:
         totals: WatchedTotals,
         settings: Settings,
         monitors: Drifts,
+        looks: Looks,
         *,
         caller: Caller | None = None,
         clock: Callable[[], float] = time.time,
@@ -120,6 +131,7 @@ class RolloutDriver:
     ) -> None:
         self._store, self._writer, self._totals = store, writer, totals
         self._monitors = monitors
+        self._looks = looks
         self._caller = caller or Caller()
         self._gate = Gate(settings.webhooks, self._caller, sleep or asyncio.sleep)
         self._prometheus = Prometheus(settings.prometheus, self._caller)
@@ -202,9 +214,11 @@ class RolloutDriver:
         found = await self._measured(case, window)
         stored = await self._writer.change(case.graph, partial(_looked, case=case, found=found))
         self._metrics.judged(case.graph, found)
-        state = stored.situation.rollout
-        if state is not None and state.verdict in ("pass", "fail"):
-            self._marks[case.graph] = replace(case.mark, since=state.looked_at, sums=sums)
+        state = case.state
+        self._looks.take(case.graph, self._clock(), state.revision, state.step, found)
+        after = stored.situation.rollout
+        if after is not None and after.verdict in ("pass", "fail"):
+            self._marks[case.graph] = replace(case.mark, since=after.looked_at, sums=sums)
 
     async def _measured(self, case: _Case, window: AnalysisWindow) -> list[Measurement]:
         """Measure what the routers know first: if that fails, no server outside is waited for."""

@@ -21,6 +21,7 @@
 | ANABRANCH_EVENT_AGE | seconds that an event is kept | 7776000 |
 | ANABRANCH_MAX_EVENTS | most events; the oldest go | 100000 |
 | ANABRANCH_PROMETHEUS | URL of the Prometheus server that `promql` asks | none |
+| ANABRANCH_GRAFANA | URL of Grafana, to which the console links | none |
 | ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
 
@@ -75,6 +76,7 @@ class Settings:
     event_age: float = 90 * _DAY
     max_events: int = 100_000
     prometheus: str = ""
+    grafana: str = ""
     webhooks: tuple[str, ...] = ()
     request_logs: tuple[str, ...] = ()
     artefacts: ArtefactSettings = field(default_factory=ArtefactSettings.from_env)
@@ -106,7 +108,8 @@ class Settings:
             max_revisions=_whole(variables, "ANABRANCH_MAX_REVISIONS", cls.max_revisions),
             event_age=_number(variables, "ANABRANCH_EVENT_AGE", cls.event_age),
             max_events=_whole(variables, "ANABRANCH_MAX_EVENTS", cls.max_events),
-            prometheus=_prometheus(variables),
+            prometheus=_url(variables, "ANABRANCH_PROMETHEUS"),
+            grafana=_url(variables, "ANABRANCH_GRAFANA"),
             webhooks=_urls(variables, "ANABRANCH_WEBHOOKS"),
             request_logs=_urls(variables, "ANABRANCH_REQUEST_LOGS", SCHEMES),
             artefacts=_artefacts(env),
@@ -182,10 +185,10 @@ def _whole(variables: Environment, name: str, default: int) -> int:
     return variables.read(name, parse, default, "a whole number of at least 0")
 
 
-def _prometheus(variables: Environment) -> str:
-    urls = _urls(variables, "ANABRANCH_PROMETHEUS")
+def _url(variables: Environment, name: str) -> str:
+    urls = _urls(variables, name)
     if len(urls) > 1:
-        raise EngineError(f"ANABRANCH_PROMETHEUS takes one URL, got {len(urls)}")
+        raise EngineError(f"{name} takes one URL, got {len(urls)}")
     return "".join(urls)
 
 

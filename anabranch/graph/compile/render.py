@@ -70,6 +70,7 @@ def _node(plan: Plan, node: PlannedNode) -> dict[str, Any]:
         "segment": home,
         "inputs": {key: str(ref) for key, ref in node.inputs.items()},
         "routes": list(node.routes),
+        "spec": node.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         "outputs": None if outputs is None else {key: _type(spec) for key, spec in outputs.items()},
     }
 

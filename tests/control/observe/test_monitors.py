@@ -123,3 +123,13 @@ def test_the_api_shows_monitors_of_what_is_up(tmp_path: Path) -> None:
     assert (shown["rows"], shown["outlier_share"], shown["score"]) == (400, 0.01, 0.5)
     assert shown["looked_at"].startswith("2001-09-09")
     assert control.call("GET", "/graphs/none/monitors")[0] == 404
+
+
+def test_the_monitors_that_tell_of_drift_are_named() -> None:
+    told = Told()
+    assert told.monitors.drifting("g", [1]) is None
+    told.tell(looked(1, 0.5), replace(looked(1, 2.0, drift_since=5.0), monitor="outputs"))
+    told.tell(replace(looked(1, 2.0, drift_since=5.0), monitor="nodes"), revision=2)
+    assert told.monitors.drifting("g", [1]) == ["outputs"]
+    assert told.monitors.drifting("g", [2, 1]) == ["nodes", "outputs"]
+    assert told.monitors.drifting("g", [3]) is told.monitors.drifting("other", [1]) is None

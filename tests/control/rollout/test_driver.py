@@ -23,6 +23,7 @@ from anabranch.control.lifecycle.operations import (
     Situation,
 )
 from anabranch.control.lifecycle.rollouts import RolloutState
+from anabranch.control.observe.looks import LookHistory
 from anabranch.control.rollout.driver import RolloutDriver
 from anabranch.control.rollout.outgoing import Caller, OutgoingReply
 from anabranch.control.settings.settings import Settings
@@ -60,6 +61,7 @@ class World:
     reply: Callable[[str, Any], Coroutine[Any, Any, OutgoingReply]] | None = None
     calls: list[tuple[float, str, Any]] = field(default_factory=list)
     drifts: dict[int, DriftScore] = field(default_factory=dict)
+    looks: LookHistory = field(default_factory=LookHistory)
     broken: int = 0
     """Times that the store, and then the writer, will fail."""
     crash_at: int = -1
@@ -187,7 +189,7 @@ def drive(world: World, until: Until, seconds: float = 600.0) -> None:
 
     async def run() -> None:
         driver = RolloutDriver(
-            world, world, world, settings, world,
+            world, world, world, settings, world, world.looks,
             caller=Outside(world), clock=world.clock, sleep=world.sleep,
         )  # fmt: skip
         task = asyncio.create_task(driver.run())
@@ -503,6 +505,8 @@ def test_rollouts_that_are_paused_are_looked_at(world: World) -> None:
     began = world.now
     wait(world, 100)
     assert len(world.told("analysis_pass")) == 1  # the others are no news
+    looks = world.looks.view(G)
+    assert len(looks) == 10 and {look["revision"] for look in looks} == {2}
     assert world.state().looked_at >= began + 90
     assert (world.state().paused_by, world.state().step) == ("user", 0)
     world.arms[2].failing = 0.2

@@ -100,9 +100,10 @@ def test_what_is_wrong_with_request_logs_is_said_at_once() -> None:
         Settings.from_env({"ANABRANCH_REQUEST_LOG_SIZE": "1GiB"})
 
 
-def test_one_prometheus_is_enough() -> None:
-    with pytest.raises(EngineError, match="ANABRANCH_PROMETHEUS takes one URL, got 2"):
-        Settings.from_env({"ANABRANCH_PROMETHEUS": "http://a,http://b"})
+@pytest.mark.parametrize("name", ["ANABRANCH_PROMETHEUS", "ANABRANCH_GRAFANA"])
+def test_there_is_one_server_of_a_kind(name: str) -> None:
+    with pytest.raises(EngineError, match=f"{name} takes one URL, got 2"):
+        Settings.from_env({name: "http://a,http://b"})
 
 
 def test_what_is_wrong_about_models_is_said_at_once() -> None:

@@ -52,6 +52,7 @@ def test_json() -> None:
     ]
     assert found["critical_path_hops"] == 1
     assert found["warnings"] == []
+    assert found["nodes"]["net"]["spec"]["component"] == "c.py:Net"
     assert json.loads(json.dumps(found)) == found
 
 
