@@ -1,6 +1,7 @@
 """Inference graphs on Ray Serve: build, check, run and deploy them.
 
-``Graph`` builds, loads, checks and evaluates a graph in this process; ``Context`` is the request
+``Graph`` builds, loads, checks, evaluates and deploys a graph; ``Client`` and ``AsyncClient`` talk
+to an engine, and return ``InferenceReply`` and ``DeployedRevision``; ``Context`` is the request
 that a component works for; all errors derive from ``AnabranchError``.
 """
 
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from anabranch.errors import (
     AnabranchError,
     ArtefactError,
+    Conflict,
     DeadlineExceeded,
     DeployError,
     EngineError,
@@ -28,17 +30,25 @@ from anabranch.errors import (
 )
 
 if TYPE_CHECKING:
+    from anabranch.client.clients import AsyncClient, Client
+    from anabranch.client.graph import Graph
+    from anabranch.client.operations import DeployedRevision
+    from anabranch.client.reply import InferenceReply
     from anabranch.components.contract import Context
-    from anabranch.graph.builder import Graph
 
 __all__ = [
     "AnabranchError",
     "ArtefactError",
+    "AsyncClient",
+    "Client",
+    "Conflict",
     "Context",
     "DeadlineExceeded",
     "DeployError",
+    "DeployedRevision",
     "EngineError",
     "Graph",
+    "InferenceReply",
     "InvalidRequest",
     "LoadError",
     "NodeError",
@@ -51,7 +61,14 @@ __all__ = [
     "Unavailable",
 ]
 
-_LAZY = {"Context": "anabranch.components.contract", "Graph": "anabranch.graph.builder"}
+_LAZY = {
+    "AsyncClient": "anabranch.client.clients",
+    "Client": "anabranch.client.clients",
+    "Context": "anabranch.components.contract",
+    "DeployedRevision": "anabranch.client.operations",
+    "Graph": "anabranch.client.graph",
+    "InferenceReply": "anabranch.client.reply",
+}
 
 
 def __getattr__(name: str) -> Any:

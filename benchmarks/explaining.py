@@ -24,9 +24,9 @@ from typing import Any
 import httpx
 import yaml
 
+from anabranch import Graph
 from anabranch.components.binding import bind
 from anabranch.components.contract import DEFAULT_OUTPUT, Context
-from anabranch.graph.builder import Graph
 from anabranch.specs.models import NodeBase, TensorSpec
 from benchmarks.engine import Engine, engine
 from benchmarks.explained_cases import (

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from anabranch import Graph
 from anabranch.components.contract import Context
-from anabranch.graph.builder import Graph
 from anabranch.graph.calls.counts import Counts
 from anabranch.graph.compile.loading import load_text
 from anabranch.graph.execute.executor import HeadExecutor

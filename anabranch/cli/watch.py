@@ -43,7 +43,7 @@ def watch(fetch: Callable[[], T], text: Callable[[T], str], *, as_json: bool) ->
 
 def patiently(fetch: Callable[[], T]) -> T:
     """Return the result of ``fetch`` as soon as the engine answers; raise its error after TRIES."""
-    from anabranch.client.client import EngineUnreachable
+    from anabranch.client.http import EngineUnreachable
     from anabranch.errors import Unavailable
 
     for attempt in range(TRIES):

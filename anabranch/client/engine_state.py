@@ -103,3 +103,11 @@ def require_state(home: Path) -> EngineState:
     if state is None or not state.ready:
         raise EngineError(f"no engine is running in {home}: start one with `anabranch up`")
     return state
+
+
+def read_token(home: Path) -> str:
+    """Return the control token of a home's engine; raise EngineError if it cannot be read."""
+    try:
+        return (home / "token").read_text().strip()
+    except OSError as error:
+        raise EngineError(f"cannot read the token of the engine: {error}") from error

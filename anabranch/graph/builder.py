@@ -20,13 +20,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 
 from pydantic import BaseModel
 
 from anabranch.components.contract import Context
-from anabranch.graph.compile.loading import Loaded, load_data, open_graph
+from anabranch.errors import SpecError
+from anabranch.graph.compile.loading import Loaded, Pass, load_data, open_graph
 from anabranch.graph.compile.render import to_mermaid
 from anabranch.graph.local import Array, LocalGraph
 from anabranch.graph.plan.plan import Plan
@@ -71,7 +73,7 @@ class NodeOptions(TypedDict, total=False):
     on_error: str | StandIn | Fields
 
 
-class Graph:
+class GraphBuilder:
     """An inference graph under construction. Every method that declares a part returns the graph.
 
     ``run`` and ``explain`` load nodes into this process; ``close``, or leaving a ``with`` block,
@@ -94,7 +96,7 @@ class Graph:
         ``timeout`` bounds a request. ``scaling`` holds for the graph's routers; nodes have their
         own ``scaling``. ``serving`` gives the graph a port of its own.
         """
-        self._name = name
+        self.name = name
         self._labels = dict(labels or {})
         self._timeout = timeout
         self._scaling = plain(scaling)
@@ -111,13 +113,13 @@ class Graph:
         self._local: LocalGraph | None = None
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Graph:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a graph from a YAML file. Raise SpecError with all mistakes in the file."""
         loaded = open_graph(Path(path))
         return cls.from_spec(loaded.graph, root=loaded.root)
 
     @classmethod
-    def from_spec(cls, spec: InferenceGraph, root: str | os.PathLike[str] | None = None) -> Graph:
+    def from_spec(cls, spec: InferenceGraph, root: str | os.PathLike[str] | None = None) -> Self:
         """Make a graph from a validated spec."""
         data = spec.to_dict()
         body = data["spec"]
@@ -376,9 +378,26 @@ class Graph:
         """Return the plan as a Mermaid flowchart. Raise SpecError with all mistakes."""
         return to_mermaid(self.plan)
 
+    def compiled(self, passes: Sequence[Pass]) -> Loaded:
+        """Compile the graph, with further passes. Raise SpecError with all mistakes."""
+        return load_data(self._data(), self.root, passes)
+
+    def __repr__(self) -> str:
+        counts = (_count(self._inputs, "input"), _count(self._nodes, "node"))
+        return f"{type(self).__name__}({self.name!r}, {', '.join(counts)})"
+
+    def _repr_html_(self) -> str:
+        """Return a drawing of the graph, or its mistakes, as a notebook shows them."""
+        try:
+            drawing = self.plan.drawing(by_segment=False)
+        except SpecError as error:
+            listed = "".join(f"<li>{escape(str(one))}</li>" for one in error.problems)
+            return f"<div>{escape(repr(self))} has mistakes:</div><ul>{listed}</ul>"
+        return f"<div>{escape(repr(self))}</div>{drawing}"
+
     def run(
         self,
-        inputs: Mapping[str, Any],
+        inputs: Any,
         outputs: Sequence[str] | None = None,
         *,
         headers: Mapping[str, str] | None = None,
@@ -386,9 +405,16 @@ class Graph:
     ) -> dict[str, Array]:
         """Evaluate the graph in this process, without Ray.
 
-        ``inputs`` maps each graph input to an array of its datatype and shape. ``outputs`` names
-        the outputs to return, all outputs if None. ``headers`` and ``parameters`` are those of the
-        request's context. The first call loads the nodes, and later calls use them again.
+        ``inputs`` maps each graph input to a value: NumPy arrays and torch tensors must have the
+        input's datatype and shape; lists, numbers, texts and pandas objects become the input's
+        datatype, unless an element does not fit it. Instead of a mapping, a pandas frame may be
+        given whose columns are inputs, and for a graph with one input the value alone. ``outputs``
+        names the outputs to return, all outputs if None. ``headers`` and ``parameters`` are those
+        of the request's context.
+
+        The first call loads the nodes, and later calls use them again. While they are loaded, the
+        working folder of this process is the graph's root, so that relative paths in ``args`` mean
+        what they mean where the graph is deployed.
 
         Return the outputs by name, as arrays. Raise SpecError, LoadError, ArtefactError,
         InvalidRequest, NodeError or DeadlineExceeded.
@@ -398,11 +424,11 @@ class Graph:
         return self._here().run(inputs, outputs, context)
 
     def explain(
-        self, inputs: Mapping[str, Any], explainer: str | None = None, **parameters: Any
+        self, inputs: Any, explainer: str | None = None, **parameters: Any
     ) -> dict[str, Any]:
         """Explain the graph's answers to some inputs in this process, as ``/explain`` does.
 
-        ``inputs`` are arrays by graph input, as in ``run``. ``explainer`` names the explainer, and
+        ``inputs`` are those of ``run``. ``explainer`` names the explainer, and
         is needed only where the graph has several. ``parameters`` are those of a request, such as
         ``target`` and ``seed``. The first call loads the explainer and the nodes that it calls,
         and later calls use them again.
@@ -441,7 +467,7 @@ class Graph:
 
     def _put(self, into: dict[str, Any], name: str, value: Any, what: str) -> Self:
         if name in into:
-            raise ValueError(f"graph {self._name!r} already has the {what} {name!r}")
+            raise ValueError(f"graph {self.name!r} already has the {what} {name!r}")
         into[name] = value
         return self._changed()
 
@@ -469,9 +495,13 @@ class Graph:
         return {
             "apiVersion": "anabranch/v1",
             "kind": "InferenceGraph",
-            "metadata": {"name": self._name, "labels": self._labels},
+            "metadata": {"name": self.name, "labels": self._labels},
             "spec": body | {key: value for key, value in optional.items() if value is not None},
         }
+
+
+def _count(parts: Mapping[str, Any], what: str) -> str:
+    return f"{len(parts)} {what}{'' if len(parts) == 1 else 's'}"
 
 
 def component_name(cls: type) -> str:

@@ -6,7 +6,8 @@ import asyncio
 import threading
 import time
 import weakref
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,8 +17,8 @@ import numpy as np
 import orjson
 
 from anabranch.components.contract import Bound, Context
-from anabranch.components.tensors.arrays import to_array
 from anabranch.components.tensors.datatypes import matches
+from anabranch.components.tensors.given import by_input, to_tensor
 from anabranch.errors import InvalidRequest
 from anabranch.graph.calls.values import protect
 from anabranch.graph.execute.executor import HeadExecutor, SegmentCall
@@ -27,10 +28,10 @@ from anabranch.graph.explain.explainer import Explaining
 from anabranch.graph.plan.contents import convert_input
 from anabranch.graph.plan.plan import Plan
 from anabranch.graph.plan.symbols import check_symbols, symbols_of
-from anabranch.specs.excerpts import hint
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
+_changes_folder = threading.Lock()
 
 
 @cache
@@ -51,6 +52,17 @@ def wait(work: Coroutine[Any, Any, T]) -> T:
         raise
 
 
+@contextmanager
+def _working_in(root: Path) -> Iterator[None]:
+    """Make ``root`` the working folder, as it is where a deployed graph is loaded.
+
+    So relative paths in ``args`` mean the same. The folder is the whole process's; one graph is
+    loaded at a time.
+    """
+    with _changes_folder, chdir(root) if root.is_dir() else nullcontext():
+        yield
+
+
 class LocalGraph:
     """A compiled graph with all of its nodes loaded in this process."""
 
@@ -59,7 +71,8 @@ class LocalGraph:
         self._plan = plan
         self._root = root
         names = [name for name, node in plan.nodes.items() if node.type != "explainer"]
-        self._bound: dict[str, Bound] = wait(load_nodes(plan, names, root))
+        with _working_in(root):
+            self._bound: dict[str, Bound] = wait(load_nodes(plan, names, root))
         self._executor = wait(self._build())
         self._finalizer = weakref.finalize(self, self._executor.close)
         self._explainers: dict[str, Explaining] = {}
@@ -69,7 +82,7 @@ class LocalGraph:
 
     def run(
         self,
-        inputs: Mapping[str, Any],
+        inputs: Any,
         outputs: Sequence[str] | None = None,
         context: Context | None = None,
     ) -> dict[str, Array]:
@@ -84,9 +97,7 @@ class LocalGraph:
         async with asyncio.timeout(self._plan.timeout):
             return await self._executor.run(inputs, replace(context, deadline=deadline), outputs)
 
-    def explain(
-        self, inputs: Mapping[str, Any], explainer: str | None, context: Context
-    ) -> dict[str, Any]:
+    def explain(self, inputs: Any, explainer: str | None, context: Context) -> dict[str, Any]:
         """Explain the rows of one request; see ``Graph.explain``."""
         name = chosen(
             self._plan.signature.explainers, explainer, repr(self._plan.name), "explainer"
@@ -94,7 +105,8 @@ class LocalGraph:
         arrays = checked_inputs(self._plan, inputs)
         if name not in self._explainers:
             plan = in_one_process(self._plan)
-            self._explainers[name] = wait(Explaining.load(plan, name, self._root, no_call))
+            with _working_in(self._root):
+                self._explainers[name] = wait(Explaining.load(plan, name, self._root, no_call))
         found = wait(self._explainers[name].explain(arrays, context))
         document: dict[str, Any] = orjson.loads(orjson.dumps(found.document(name)))
         return document
@@ -121,18 +133,15 @@ def no_call(segment: str) -> SegmentCall:
     raise AssertionError(f"segment {segment!r} is in this process")
 
 
-def checked_inputs(plan: Plan, inputs: Mapping[str, Any]) -> dict[str, Array]:
+def checked_inputs(plan: Plan, inputs: Any) -> dict[str, Array]:
     """Return the inputs as arrays of the declared types. Raise InvalidRequest for a wrong input."""
-    for name in inputs:
-        if name not in plan.inputs:
-            raise InvalidRequest(
-                f"graph {plan.name!r} has no input {name!r}{hint(name, plan.inputs)}"
-            )
+    declared = {name: spec.tensor for name, spec in plan.inputs.items()}
+    given = by_input(inputs, declared, plan.name)
     arrays = {}
     for name, spec in plan.inputs.items():
-        if name not in inputs:
+        if name not in given:
             raise InvalidRequest(f"input {name!r} ({spec}) is missing")
-        array = to_array(inputs[name])
+        array = to_tensor(name, given[name], spec.tensor)
         reason = matches(spec.tensor, array)
         if reason is not None:
             raise InvalidRequest(f"input {name!r}: {reason}")

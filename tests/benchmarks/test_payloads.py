@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from anabranch.graph.builder import Graph
+from anabranch import Graph
 from anabranch.router.grpc.codec import decode_request
 from anabranch.router.limits import RequestLimits
 from anabranch.router.oip.decode import decode_body

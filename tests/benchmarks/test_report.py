@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from anabranch.graph.builder import Graph
+from anabranch import Graph
 from anabranch.graph.compile.loading import load_text
 from benchmarks.contenders import (
     CONTENDERS,

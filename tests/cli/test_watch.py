@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from anabranch.cli import watch
-from anabranch.client.client import EngineUnreachable
+from anabranch.client.http import EngineUnreachable
 from anabranch.errors import Unavailable
 
 

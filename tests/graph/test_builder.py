@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from anabranch import Graph
 from anabranch.errors import InvalidRequest, SpecError
-from anabranch.graph.builder import Graph
 from anabranch.graph.compile.loading import load_text, open_graph
 from anabranch.specs.models import (
     Compare,

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
+from anabranch import Graph
 from anabranch.errors import SpecError
-from anabranch.graph.builder import Graph
 from anabranch.specs import Document, Partial, check, parse
 from anabranch.specs.models import InferenceGraph, Scaling
 from tests.strategies import graphs

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from anabranch.cli.commands.deploy import bundle_of
-from anabranch.client.client import ControlClient, Json
+from anabranch.client.client import ControlClient
+from anabranch.client.http import Json
 from anabranch.control.release.differences import spec_changes, spec_of
 from anabranch.errors import EngineError, NotFound
 from anabranch.graph.compile.loading import open_graph

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anabranch.cli.reports.bundle import bundle_json, bundle_text, bundle_warnings
 from anabranch.cli.reports.traffic import rollout_line
 from anabranch.cli.terminal import Say, note, progress, warn
-from anabranch.client.client import ControlClient, Json
-from anabranch.control.release.bundles import Bundle, pack
-from anabranch.control.release.checks import named_paths, open_complete
-from anabranch.control.settings.settings import Settings
+from anabranch.client.bundle.packing import Bundle, max_bytes, pack
+from anabranch.client.bundle.prepared import prepare_file
+from anabranch.client.bundle.report import bundle_json, bundle_text
+from anabranch.client.client import ControlClient
+from anabranch.client.http import Json
 from anabranch.errors import Conflict
 
 REPLACE: Json = {"kind": "replace"}
@@ -19,7 +19,7 @@ REPLACE: Json = {"kind": "replace"}
 
 def bundle_of(file: Path, home: Path) -> Bundle:
     """Pack the folder of ``file``; ``home`` is that of the engine, which is left out."""
-    return pack(file, Settings.from_env().max_bundle, home)
+    return pack(file, max_bytes(), home)
 
 
 def send(
@@ -37,21 +37,20 @@ def send(
     Return ``{"graph", "revision", "state", "new", "bundle"}``. Raise SpecError before the
     bundle is sent, and Conflict where it is of another graph than ``graph``.
     """
-    loaded = open_complete(file, home)
-    if graph is not None and loaded.graph.name != graph:
+    prepared = prepare_file(file, home)
+    if graph is not None and prepared.graph != graph:
         raise Conflict(
-            f"{file} has graph {loaded.graph.name!r} now, and this command serves {graph!r}: "
+            f"{file} has graph {prepared.graph!r} now, and this command serves {graph!r}: "
             "start it again for the other graph"
         )
-    bundle = bundle_of(file, home)
-    warnings = list(bundle_warnings(bundle, [file.name, *named_paths(loaded)]))
-    note(bundle_text(bundle))
-    for warning in warnings:
+    note(bundle_text(prepared.bundle))
+    for warning in prepared.warnings:
         warn(warning)
     sent = client.deploy(
-        loaded.graph.name, bundle.data, author=author, message=message, intent=intent, force=force
-    )
-    return sent | {"bundle": bundle_json(bundle, warnings)}
+        prepared.graph, prepared.bundle.data,
+        author=author, message=message, intent=intent, force=force,
+    )  # fmt: skip
+    return sent | {"bundle": bundle_json(prepared.bundle, prepared.warnings)}
 
 
 def until_rolled_out(client: ControlClient, graph: str, timeout: float) -> Json:

@@ -118,10 +118,10 @@ def run(
     live before, or no graph; and it stops the engine if this command started it.
     """
     from anabranch.cli.commands.run import serve_until_interrupted
+    from anabranch.client.bundle.checks import open_complete
     from anabranch.client.engine_state import read_state, resolve_home
     from anabranch.control.engine import engine
     from anabranch.control.engine.launch import EngineOptions
-    from anabranch.control.release.checks import open_complete
 
     # A shell that starts jobs in the background has them ignore Ctrl-C; then nothing would tidy up.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,7 +14,8 @@ from anabranch.cli.options import add
 from anabranch.cli.terminal import confirm, note, progress, result, result_json
 
 if TYPE_CHECKING:
-    from anabranch.client.client import ControlClient, Json
+    from anabranch.client.client import ControlClient
+    from anabranch.client.http import Json
 
 _SHOWN = 10
 """Revisions that ``status`` shows, beside those that are up."""
@@ -62,13 +63,14 @@ def deploy(
     traffic already change nothing, unless `--force`.
     """
     from anabranch.cli.commands.deploy import deploy_and_wait, send, until_rolled_out
-    from anabranch.cli.input.author import author_of
     from anabranch.cli.input.intents import intent
     from anabranch.cli.reports.graph import outcome_text
+    from anabranch.client.bundle.author import author_of
     from anabranch.client.engine_state import resolve_home
 
     author = author or author_of(file.resolve().parent)
-    wanted, folder = intent(canary, mirror, rollout, hold, now), resolve_home(home)
+    wanted = intent(canary=canary, mirror=mirror, rollout=rollout, hold=hold, now=now)
+    folder = resolve_home(home)
     with options.client(home) as client:
         with progress(f"deploying {file}") as say:
             if wait or wait_rollout:

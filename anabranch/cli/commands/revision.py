@@ -14,7 +14,8 @@ from anabranch.cli.options import add
 from anabranch.cli.terminal import progress
 
 if TYPE_CHECKING:
-    from anabranch.client.client import ControlClient, Json
+    from anabranch.client.client import ControlClient
+from anabranch.client.http import Json
 
 
 def register(app: typer.Typer) -> None:

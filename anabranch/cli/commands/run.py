@@ -8,9 +8,10 @@ from pathlib import Path
 
 from anabranch.cli.commands.deploy import REPLACE, bundle_of, send
 from anabranch.cli.commands.log_lines import PAUSE_S, text
-from anabranch.cli.input.author import author_of
 from anabranch.cli.terminal import note, progress, result
-from anabranch.client.client import ControlClient, Json
+from anabranch.client.bundle.author import author_of
+from anabranch.client.client import ControlClient
+from anabranch.client.http import Json
 from anabranch.errors import AnabranchError, Conflict, NotFound
 
 _WATCH_MS = 500

@@ -91,8 +91,8 @@ def schema() -> None:
 
 def _mistakes(file: Path, home: Path | None, timeout: float | None) -> SpecError | None:
     """Return the mistakes of a file; its nodes are loaded where there is a ``timeout`` for that."""
+    from anabranch.client.bundle.checks import open_complete
     from anabranch.client.engine_state import resolve_home
-    from anabranch.control.release.checks import open_complete
 
     try:
         open_complete(file, resolve_home(home))

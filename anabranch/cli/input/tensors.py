@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
 
+from anabranch.components.tensors.given import fit, flat, nested_shape
 from anabranch.errors import InvalidRequest
 
 Json = dict[str, Any]
@@ -112,40 +112,6 @@ def request_for(metadata: Json, values: Mapping[str, Any]) -> Json:
     if unknown:
         raise InvalidRequest(f"the graph has no input {unknown[0]!r}; it has: {', '.join(known)}")
     return {"inputs": [_tensor(known[name], value) for name, value in values.items()]}
-
-
-def nested_shape(name: str, value: Any) -> list[int]:
-    """Return the shape of nested lists, ``[]`` for a scalar; raise InvalidRequest if ragged."""
-    if not isinstance(value, list):
-        return []
-    shapes = [nested_shape(name, item) for item in value]
-    if any(shape != shapes[0] for shape in shapes):
-        raise InvalidRequest(f"input {name!r}: the lists do not all have the same length")
-    return [len(value), *(shapes[0] if shapes else [])]
-
-
-def fit(name: str, shape: Sequence[int], declared: Sequence[int]) -> list[int]:
-    """Return ``shape`` in the form that the graph declares, where it is unambiguous.
-
-    A single row may lack its leading dimension: ``[64]`` fits ``[-1, 64]`` as ``[1, 64]``. Raise
-    InvalidRequest for a shape with another number of elements.
-    """
-    filled = list(shape)
-    if len(shape) < len(declared):
-        filled = [1 if size == -1 else size for size in declared[: -len(shape) or None]]
-        filled += shape
-    if len(filled) != len(declared) or prod(filled) != prod(shape):
-        raise InvalidRequest(
-            f"input {name!r} has shape {list(shape)}, the graph takes {list(declared)}"
-        )
-    return filled
-
-
-def flat(value: Any) -> list[Any]:
-    """Return the elements of nested lists, row by row."""
-    if not isinstance(value, list):
-        return [value]
-    return [element for item in value for element in flat(item)]
 
 
 def _tensor(declared: Json, value: Any) -> Json:

@@ -18,7 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from anabranch.control.release.bundles import BundleStore, digest, unpack
+from anabranch.client.bundle.packing import digest
+from anabranch.control.release.bundles import BundleStore, unpack
 from anabranch.control.store.database import Database
 from anabranch.control.store.soundness import log_of, require_sound
 from anabranch.errors import EngineError, NotFound, RequestError

@@ -1,15 +1,10 @@
-"""Bundles: a spec and the files beside it, as one zip whose digest names its content.
+"""Bundles that an engine receives: checked, unpacked and kept under the digest of their content.
 
-The digest covers names and bytes, not times, modes or compression, so the same files give the
-same digest anywhere. Everything lies under one folder of the zip, which Ray strips on unpacking;
-``anabranch.json`` in it says which file is the spec.
-
-What of the folder is left out, ``folder.survey`` says; a bundle that holds a secret is refused.
+``client.bundle.packing`` makes them and says what they hold; one that holds a secret is refused.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -17,21 +12,17 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
 from pathlib import Path, PurePosixPath
 
-from anabranch.control.release.folder import IGNORE_FILE, MANIFEST, MAX_FILES, LeftOut, survey
-from anabranch.control.release.secrets import HEAD, is_home, secret
+from anabranch.client.bundle.folder import MANIFEST, MAX_FILES
+from anabranch.client.bundle.packing import ROOT, digest, too_large, zipped
+from anabranch.client.bundle.secrets import HEAD, is_home, secret
 from anabranch.errors import InvalidRequest, NotFound, TooLarge
 from anabranch.files import DRAFT, disk_errors, replace_file
-from anabranch.specs.units import Size
 
-ROOT = "bundle"
-"""The folder that holds everything inside the zip."""
 REQUIREMENTS = "requirements.txt"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
@@ -42,41 +33,6 @@ _UNREADABLE = (
     RuntimeError,
     ValueError,
 )
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A packed bundle: the zip's bytes and the digest of its content."""
-
-    data: bytes
-    digest: str
-    sizes: Mapping[str, int]
-    """Bytes of each file of the folder, by its path in the bundle."""
-    left_out: Mapping[str, LeftOut]
-    """Files and folders that were left out, by their path in the folder."""
-
-
-def pack(spec: Path, max_size: int, home: Path | None = None) -> Bundle:
-    """Pack ``spec`` and the files beside it, without the engine's ``home`` and other secrets.
-
-    Raises TooLarge if they are over ``max_size`` bytes or too many, and InvalidRequest where the
-    folder is the home of an engine.
-    """
-    root = spec.parent.resolve()
-    found = survey(root, home)
-    files = dict(_contents(root, found.files, max_size))
-    sizes = {name: len(content) for name, content in files.items()}
-    files[MANIFEST] = json.dumps({"spec": spec.name}).encode()
-    return Bundle(_zip(files), digest(files), sizes, found.left_out)
-
-
-def digest(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over names and contents, in the order of the names."""
-    total = hashlib.sha256()
-    for name in sorted(files):
-        content = hashlib.sha256(files[name]).hexdigest()
-        total.update(f"{len(name.encode())}:{name}:{content}\n".encode())
-    return total.hexdigest()
 
 
 def unpack(data: bytes, max_size: int) -> dict[str, bytes]:
@@ -125,7 +81,7 @@ class BundleStore:
         else:
             with disk_errors(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
-            replace_file(path, _zip(files))
+            replace_file(path, zipped(files))
         return name
 
     def collect(self, used: Container[str], before: float) -> list[str]:
@@ -180,17 +136,6 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
         path.write_bytes(content)
 
 
-def _zip(files: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name in sorted(files):
-            info = zipfile.ZipInfo(f"{ROOT}/{name}", _EPOCH)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = (stat.S_IFREG | 0o644) << 16
-            archive.writestr(info, files[name])
-    return buffer.getvalue()
-
-
 def _members(archive: zipfile.ZipFile, max_size: int) -> dict[str, bytes]:
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     if len(entries) > MAX_FILES:
@@ -232,7 +177,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, left: int, limit: in
     with archive.open(entry) as stream:
         content = stream.read(left + 1)
     if len(content) > left:
-        raise _too_large(limit)
+        raise too_large(limit)
     return content
 
 
@@ -250,23 +195,3 @@ def refuse_secrets(files: Mapping[str, bytes]) -> None:
                 f"{str(folder)!r} in the bundle is the home of an engine, with its tokens, which "
                 "no bundle may hold"
             )
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(
-        f"the bundle is over the limit of {Size(limit)}; leave files out by {IGNORE_FILE}"
-    )
-
-
-def _contents(root: Path, names: Sequence[str], max_size: int) -> Iterator[tuple[str, bytes]]:
-    left = max_size
-    for name in names:
-        path = root / name
-        try:
-            left -= path.stat().st_size
-            if left < 0:
-                raise _too_large(max_size)
-            content = path.read_bytes()
-        except FileNotFoundError:  # an editor's, that was there for a moment
-            continue
-        yield name, content

@@ -22,7 +22,8 @@ from collections.abc import Container, Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from anabranch.control.release.bundles import REQUIREMENTS, digest, write_files
+from anabranch.client.bundle.packing import digest
+from anabranch.control.release.bundles import REQUIREMENTS, write_files
 from anabranch.errors import DeployError
 
 _COMPLETE = "anabranch-complete"

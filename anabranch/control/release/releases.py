@@ -10,6 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from anabranch.client.bundle.folder import MANIFEST
 from anabranch.components.artefacts.settings import PINS
 from anabranch.control.release import references
 from anabranch.control.release.bundles import (
@@ -21,7 +22,6 @@ from anabranch.control.release.bundles import (
     unpack,
 )
 from anabranch.control.release.environments import Environments, asks
-from anabranch.control.release.folder import MANIFEST
 from anabranch.control.release.release import Release
 from anabranch.control.settings import destinations, log_sinks
 from anabranch.control.settings.settings import Settings

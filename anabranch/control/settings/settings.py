@@ -38,6 +38,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from anabranch.client.bundle.packing import MAX_BYTES, max_bytes
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.control.settings.destinations import HTTP, parse
 from anabranch.control.settings.log_sinks import SCHEMES
@@ -48,7 +49,6 @@ from anabranch.serve.edge.crowding import ConnectionLimits
 from anabranch.telemetry.log_settings import LogBounds
 from anabranch.telemetry.trace_settings import TraceSettings
 
-_GIB = 2**30
 _DAY = 86_400.0
 _FEWEST_CONNECTIONS = 16
 
@@ -64,7 +64,7 @@ class Settings:
     grpc_port: int = 9000
     max_body: int = 64 * 2**20
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
-    max_bundle: int = _GIB
+    max_bundle: int = MAX_BYTES
     deploy_timeout: float = 600.0
     install_timeout: float = 600.0
     grace: float = 600.0
@@ -97,7 +97,7 @@ class Settings:
             grpc_port=int(_number(variables, "ANABRANCH_GRPC_PORT", cls.grpc_port)),
             max_body=int(_number(variables, "ANABRANCH_MAX_BODY", cls.max_body)),
             connections=_connections(variables),
-            max_bundle=int(_number(variables, "ANABRANCH_MAX_BUNDLE", cls.max_bundle)),
+            max_bundle=max_bytes(env),
             deploy_timeout=_number(variables, "ANABRANCH_DEPLOY_TIMEOUT", cls.deploy_timeout),
             install_timeout=_number(variables, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout),
             grace=_number(variables, "ANABRANCH_GRACE", cls.grace),

@@ -16,13 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-import anabranch
-
 INTERVAL_S = 1.0
 """Shortest time between two lines about the same fault, in seconds."""
 MAX_KINDS = 256
 """Faults that are told apart; beyond them the oldest is forgotten."""
-_ENGINE = str(Path(anabranch.__file__).parent) + os.sep
+_ENGINE = str(Path(__file__).parents[2]) + os.sep
 _STDLIB = sysconfig.get_path("stdlib") + os.sep
 # By name: the environment of a bundle with requirements lies on top of the engine's own.
 _INSTALLED = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))

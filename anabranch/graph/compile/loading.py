@@ -44,10 +44,13 @@ def load_text(data: bytes | str, file: str = "<spec>", root: Path | None = None)
     return _compile(parse(data, file), root or Path.cwd())
 
 
-def load_data(data: Any, root: Path | None = None) -> Loaded:
-    """Compile a spec given as plain data. Raise SpecError, whose problems have no positions."""
+def load_data(data: Any, root: Path | None = None, passes: Sequence[Pass] = ()) -> Loaded:
+    """Compile a spec given as plain data. Raise SpecError, whose problems have no positions.
+
+    ``passes`` run after those of the compiler.
+    """
     try:
-        loaded = _compile(Document(data), root or Path.cwd())
+        loaded = _compile(Document(data), root or Path.cwd(), passes)
     except SpecError as error:
         raise SpecError(_bare(error.problems)) from None
     return replace(loaded, plan=replace(loaded.plan, warnings=_bare(loaded.plan.warnings)))

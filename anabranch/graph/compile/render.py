@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from anabranch.graph.compile.explainers import explained_part
-from anabranch.graph.plan.plan import Plan, PlannedMonitor, PlannedNode, Ref, Segment
-from anabranch.graph.plan.vertices import vertex_of
+from anabranch.graph.plan.drawing import DrawnArrow
+from anabranch.graph.plan.plan import Plan, PlannedMonitor, PlannedNode, Segment
 from anabranch.specs.models import InputSpec, TensorSpec
 
 SHAPES = {
@@ -99,27 +98,13 @@ def to_mermaid(plan: Plan) -> str:
             lines += [f"    {_shape(plan.nodes[name])}" for name in segment.nodes]
             lines += ["  end"]
     lines += [f"  out_{name}([{_quoted(name)}])" for name in plan.outputs]
-    for node in plan.nodes.values():
-        lines += [f"  {line}" for line in _arrows(node)]
-    lines += [f"  {_end(ref)} --> out_{name}" for name, ref in plan.outputs.items()]
+    lines += [f"  {_arrow(edge)}" for edge in plan.edges]
     return "\n".join(lines) + "\n"
 
 
-def _arrows(node: PlannedNode) -> Iterator[str]:
-    for key, ref in node.inputs.items():
-        label = "" if node.listed else f"|{key}|"
-        yield f"{_end(ref)} -->{label} node_{node.name}"
-    for route in node.routes:
-        yield f"node_{route} -.-> node_{node.name}"
-    explains = getattr(node.spec, "explains", None)
-    if explains is not None:
-        yield f"node_{explains} -.->|explained by| node_{node.name}"
-    if node.fallback is not None:
-        yield f"{_end(node.fallback)} -.->|on error| node_{node.name}"
-
-
-def _end(ref: Ref) -> str:
-    return ("in_" if ref.node is None else "node_") + vertex_of(ref)
+def _arrow(edge: DrawnArrow) -> str:
+    label = f"|{edge.label}|" if edge.label else ""
+    return f"{edge.source} {'-.->' if edge.is_dotted else '-->'}{label} {edge.target}"
 
 
 def _shape(node: PlannedNode) -> str:

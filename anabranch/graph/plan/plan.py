@@ -6,10 +6,12 @@ segments, and the order of evaluation. Executors and replicas of Ray Serve read 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from html import escape
 
 from anabranch.errors import Problem
+from anabranch.graph.plan.drawing import DrawnArrow, DrawnBox, svg
 from anabranch.specs.models import (
     InputSpec,
     Monitor,
@@ -111,7 +113,7 @@ class Signature:
     """Whether a second evaluation of a request does no harm."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """A compiled graph. ``segments[0]`` is the head. ``nodes`` is in order of evaluation."""
 
@@ -162,9 +164,94 @@ class Plan:
             return next(iter(outputs.values())) if len(outputs) == 1 else None
         return outputs.get(ref.output)
 
+    @property
+    def edges(self) -> tuple[DrawnArrow, ...]:
+        """What leads to what: ``in_<input>``, ``node_<node>`` and ``out_<output>``."""
+        nodes = [edge for node in self.nodes.values() for edge in _edges(node)]
+        outputs = [DrawnArrow(_end(ref), f"out_{name}") for name, ref in self.outputs.items()]
+        return (*nodes, *outputs)
+
+    def drawing(self, by_segment: bool = True) -> str:
+        """Return an SVG drawing, in which colours stand for segments, or else for node types."""
+        homes = {name: at for at, part in enumerate(self.segments) for name in part.nodes}
+        boxes = {
+            f"in_{name}": DrawnBox(name, str(spec), _TENSOR, is_round=True)
+            for name, spec in self.inputs.items()
+        }
+        for name, node in self.nodes.items():
+            colour = _SEGMENTS[homes[name] % len(_SEGMENTS)] if by_segment else _TYPES[node.type]
+            boxes[f"node_{name}"] = DrawnBox(name, _detail(node), colour)
+        for name, found in self.output_types.items():
+            boxes[f"out_{name}"] = DrawnBox(name, str(found or ""), _TENSOR, is_round=True)
+        return svg(boxes, self.edges, self.name)
+
+    def __repr__(self) -> str:
+        parts = [f"{part.name}: {', '.join(part.nodes) or '-'}" for part in self.segments]
+        return "\n  ".join([f"Plan of {self.name!r}, {hops_text(self)}", *parts])
+
+    def _repr_html_(self) -> str:
+        """Return the drawing and the segments, as a notebook shows them."""
+        rows = "".join(_segment_row(at, part) for at, part in enumerate(self.segments))
+        return (
+            f"<div><b>{escape(self.name)}</b>: {hops_text(self)}</div>{self.drawing()}"
+            f"<table><tr><th>segment</th><th>nodes</th><th>resources</th></tr>{rows}</table>"
+        )
+
     def segment(self, name: str) -> Segment:
         """Return the segment of a name; raise KeyError for an unknown name."""
         return {segment.name: segment for segment in self.segments}[name]
+
+
+def hops_text(plan: Plan) -> str:
+    """Return the numbers of segments and hops in words."""
+    count, hops = len(plan.segments), plan.critical_path_hops
+    return (
+        f"{count} segment{'' if count == 1 else 's'}, {hops} hop{'' if hops == 1 else 's'} on the "
+        "critical path"
+    )
+
+
+_TENSOR = "#ffffff"
+_TYPES = {
+    "transformer": "#ddf4ff",
+    "predictor": "#dafbe1",
+    "combiner": "#fff8c5",
+    "router": "#fbefff",
+    "explainer": "#ffeff7",
+}
+_SEGMENTS = ("#ddf4ff", "#dafbe1", "#fff8c5", "#fbefff", "#ffeff7", "#fff1e5", "#eaeef2")
+
+
+def _edges(node: PlannedNode) -> Iterator[DrawnArrow]:
+    own = f"node_{node.name}"
+    for key, ref in node.inputs.items():
+        yield DrawnArrow(_end(ref), own, "" if node.listed else key)
+    for route in node.routes:
+        yield DrawnArrow(f"node_{route}", own, is_dotted=True)
+    explains = getattr(node.spec, "explains", None)
+    if explains is not None:
+        yield DrawnArrow(f"node_{explains}", own, "explained by", is_dotted=True)
+    if node.fallback is not None:
+        yield DrawnArrow(_end(node.fallback), own, "on error", is_dotted=True)
+
+
+def _end(ref: Ref) -> str:
+    return f"in_{ref.output}" if ref.node is None else f"node_{ref.node}"
+
+
+def _detail(node: PlannedNode) -> str:
+    """Return the type of a node, and its code."""
+    fields = ("component", "method", "runtime", "strategy")
+    code = next((str(one) for name in fields if (one := getattr(node.spec, name, None))), "")
+    return f"{node.type} {code}".rstrip()
+
+
+def _segment_row(at: int, part: Segment) -> str:
+    asked = None if part.resources is None else part.resources.model_dump(exclude_none=True)
+    resources = ", ".join(f"{name} {value}" for name, value in (asked or {}).items()) or "-"
+    style = f"background:{_SEGMENTS[at % len(_SEGMENTS)]};color:#1f2328"
+    cells = (part.name, ", ".join(part.nodes) or "-", resources)
+    return f'<tr style="{style}">{"".join(f"<td>{escape(one)}</td>" for one in cells)}</tr>'
 
 
 def _may_repeat(node: PlannedNode) -> bool:

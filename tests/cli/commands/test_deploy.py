@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anabranch.cli.reports.bundle import LARGE, MANY
+from anabranch.client.bundle.report import LARGE, MANY
 from tests.cli.conftest import Served
 
 
@@ -63,10 +63,11 @@ def test_deploy_sends_nothing_that_validate_refuses(engine: Served) -> None:
 def test_a_bundle_with_secrets_is_refused_by_the_engine(engine: Served) -> None:
     spec = Path(beside(engine, parts_env=b""))
     (spec.parent / "parts_env").rename(spec.parent / "parts.env")
-    from anabranch.control.release.bundles import MANIFEST, _zip
+    from anabranch.client.bundle.folder import MANIFEST
+    from anabranch.client.bundle.packing import zipped
 
     files = {one.name: one.read_bytes() for one in spec.parent.iterdir()}
-    body = _zip({**files, MANIFEST: b'{"spec": "graph.yaml"}'})
+    body = zipped({**files, MANIFEST: b'{"spec": "graph.yaml"}'})
     status, answer = engine.call("POST", "/graphs/digits/revisions", body=body)
     assert status == 400
     assert answer["error"].startswith("'parts.env' in the bundle is a file of settings with secret")

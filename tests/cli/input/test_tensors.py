@@ -29,35 +29,9 @@ def test_a_value_takes_datatype_and_shape_from_the_graph():
     }
 
 
-@pytest.mark.parametrize(
-    ("shape", "declared", "expected"),
-    [
-        ([3], [-1, 3], [1, 3]),
-        ([2, 3], [-1, 3], [2, 3]),
-        ([], [-1], [1]),
-        ([], [], []),
-        ([], [1, -1], [1, 1]),
-        ([4], [1, 1, 4], [1, 1, 4]),
-    ],
-)
-def test_leading_dimensions_of_one_may_be_left_out(shape, declared, expected):
-    assert tensors.fit("x", shape, declared) == expected
-
-
-@pytest.mark.parametrize(("shape", "declared"), [([3], [2, 3]), ([1, 3], [3]), ([], [4])])
-def test_other_data_is_refused(shape, declared):
-    with pytest.raises(InvalidRequest, match="the graph takes"):
-        tensors.fit("x", shape, declared)
-
-
 def test_an_unknown_input_lists_the_known_ones():
     with pytest.raises(InvalidRequest, match="no input 'y'; it has: x, words"):
         tensors.request_for(METADATA, {"y": 1})
-
-
-def test_ragged_lists_are_refused():
-    with pytest.raises(InvalidRequest, match="same length"):
-        tensors.nested_shape("x", [[1, 2], [3]])
 
 
 def test_values_come_inline_and_from_files(tmp_path):

@@ -11,16 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.control.release.bundles import (
-    BundleStore,
-    _contents,
-    digest,
-    pack,
-    spec_name,
-    unpack,
-    write_files,
-)
-from anabranch.control.release.folder import survey
+from anabranch.client.bundle.folder import survey
+from anabranch.client.bundle.packing import _contents, digest, pack
+from anabranch.control.release.bundles import BundleStore, spec_name, unpack, write_files
 from anabranch.errors import InvalidRequest, NotFound, StorageError, TooLarge
 from tests.disks import fill, names, small_disk
 
@@ -90,7 +83,7 @@ def test_a_file_that_is_gone_before_it_is_read_is_left_out(folder: Path) -> None
 def test_too_many_files_are_not_looked_at_to_the_last(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("anabranch.control.release.folder.MAX_FILES", 2)
+    monkeypatch.setattr("anabranch.client.bundle.folder.MAX_FILES", 2)
     survey(folder)
     (folder / "more").touch()
     with pytest.raises(TooLarge, match=r"holds over 2 files; leave some out by .anabranchignore"):

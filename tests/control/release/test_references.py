@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from anabranch.control.release.bundles import pack, write_files
+from anabranch.client.bundle.packing import pack
+from anabranch.control.release.bundles import write_files
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store

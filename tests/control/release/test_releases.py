@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.control.release.bundles import pack, write_files
+from anabranch.client.bundle.packing import pack
+from anabranch.control.release.bundles import write_files
 from anabranch.control.release.releases import SPARE, Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.errors import InvalidRequest, StorageError

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anabranch import Graph
 from anabranch.components.contract import Context
 from anabranch.errors import (
     DeadlineExceeded,
@@ -24,7 +25,6 @@ from anabranch.errors import (
     SpecError,
     Unavailable,
 )
-from anabranch.graph.builder import Graph
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.loopback import loopback
 from anabranch.graph.execute.nodes import load_nodes

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.components.contract import Context
-from anabranch.graph.builder import Graph
 from anabranch.graph.calls import guard, lanes
 from anabranch.graph.execute import steps
 from anabranch.graph.execute.executor import HeadExecutor

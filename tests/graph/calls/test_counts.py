@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.components.contract import Context
 from anabranch.errors import AnabranchError
-from anabranch.graph.builder import Graph
 from anabranch.graph.calls.counts import Counts
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError
-from anabranch.graph.builder import Graph
 from anabranch.graph.calls.interrupt import STUCK
 from anabranch.graph.calls.tasks import LeftBehind, Tasks
 from anabranch.graph.execute import executor as executors

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.components.contract import Context
-from anabranch.graph.builder import Graph
 from anabranch.graph.calls import guard, lanes, watch
 from anabranch.graph.calls.watch import LoopCaller, LoopWatch
 from anabranch.graph.execute import steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from anabranch.graph.builder import Graph
+from anabranch import Graph
 from anabranch.graph.compile.render import plan_to_json, to_mermaid
 
 

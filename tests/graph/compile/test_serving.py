@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from anabranch import Graph
 from anabranch.errors import SpecError
-from anabranch.graph.builder import Graph
 from anabranch.graph.compile.loading import load_text
 from anabranch.specs.models import Serving
 

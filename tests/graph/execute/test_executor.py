@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, InvalidRequest, NodeError
-from anabranch.graph.builder import Graph
 from anabranch.graph.calls.lanes import MAX_THREADS
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.loopback import loopback

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.components.contract import Context
 from anabranch.errors import DeadlineExceeded, InvalidRequest, NodeError, Unavailable
-from anabranch.graph.builder import Graph
 from anabranch.graph.calls.stepping import begin
 from anabranch.graph.execute import policy
 from anabranch.graph.execute.budget import START

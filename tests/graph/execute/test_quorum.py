@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.errors import LoadError, NodeError
-from anabranch.graph.builder import Graph
 from anabranch.graph.calls.values import Skipped
 
 ROOT = Path(__file__).parents[1]

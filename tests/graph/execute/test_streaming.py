@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.components.contract import Context
 from anabranch.errors import InvalidRequest, LoadError, NodeError
-from anabranch.graph.builder import Graph
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.loopback import loopback
 from anabranch.graph.execute.nodes import load_nodes

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError
-from anabranch.graph.builder import Graph
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
 from anabranch.telemetry import tracing

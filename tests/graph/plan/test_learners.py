@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.components.bandits import Thompson
 from anabranch.errors import SpecError
-from anabranch.graph.builder import Graph
 from anabranch.graph.compile.loading import load_data
 from anabranch.graph.plan.learners import learners
 from anabranch.graph.plan.plan import Plan

@@ -97,7 +97,12 @@ def _listed(array: Array, name: str) -> Any:
 
 
 def decode(body: bytes, header_length: str | None) -> dict[str, Array]:
-    """Return the outputs of an answer; BadAnswer says what is wrong with it.
+    """Return the outputs of an answer, as ``read`` does."""
+    return read(body, header_length)[1]
+
+
+def read(body: bytes, header_length: str | None) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the JSON of an answer, and its outputs; BadAnswer says what is wrong with it.
 
     BYTES are ``str``, or in a binary tensor with an element that is no UTF-8 ``bytes``.
 
@@ -106,7 +111,7 @@ def decode(body: bytes, header_length: str | None) -> dict[str, Array]:
     try:
         length = len(body) if header_length is None else int(header_length)
         answer = orjson.loads(memoryview(body)[: max(0, length)])
-        return _tensors(answer["outputs"], memoryview(body)[max(0, length) :])
+        return answer, _tensors(answer["outputs"], memoryview(body)[max(0, length) :])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise BadAnswer(f"its answer is malformed: {type(error).__name__}: {error}") from None
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from anabranch.control.release.bundles import Bundle
-from anabranch.control.release.folder import IGNORE_FILE
+from anabranch.client.bundle.folder import IGNORE_FILE
+from anabranch.client.bundle.packing import Bundle
 from anabranch.specs.excerpts import clean, listing
 
 MANY = 300

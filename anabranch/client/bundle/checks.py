@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from anabranch.client.bundle.folder import IGNORE_FILE, LeftOut, Survey, survey
 from anabranch.components.artefacts import is_uri
-from anabranch.control.release.folder import IGNORE_FILE, LeftOut, Survey, survey
 from anabranch.graph.compile.bundled import check_bundled, named_files
 from anabranch.graph.compile.draft import Draft, FieldPath
-from anabranch.graph.compile.loading import Loaded, open_graph
+from anabranch.graph.compile.loading import Loaded, Pass, open_graph
 from anabranch.specs.checks import Partial
 
 
@@ -20,10 +20,18 @@ def open_complete(path: Path, home: Path | None = None) -> Loaded:
     that its nodes need and the folder does not have, and files that its bundle leaves out. Raises
     InvalidRequest where the folder is the home of an engine.
     """
-    root = path.parent.resolve()
+    return open_graph(path, bundle_passes(path.parent.resolve(), home))
+
+
+def bundle_passes(root: Path, home: Path | None = None) -> tuple[Pass, Pass]:
+    """Return the passes that find what the bundle of the folder ``root`` would lack.
+
+    Raises InvalidRequest where the folder is the home of an engine.
+    """
     found = survey(root, home)
-    return open_graph(
-        path, (lambda draft: check_bundled(draft, root), lambda draft: _packed(draft, root, found))
+    return (
+        lambda draft: check_bundled(draft, root),
+        lambda draft: _packed(draft, root, found),
     )
 
 

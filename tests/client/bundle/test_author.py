@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.cli.input.author import author_of
+from anabranch.client.bundle.author import author_of
 
 
 @pytest.fixture(autouse=True)

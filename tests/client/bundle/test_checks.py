@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from anabranch.client.bundle.checks import named_paths, open_complete
 from anabranch.control.release.bundles import write_files
-from anabranch.control.release.checks import named_paths, open_complete
 from anabranch.errors import SpecError
 
 HEAD = """\

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from anabranch.control.release.secrets import HEAD, is_home, secret
+from anabranch.client.bundle.secrets import HEAD, is_home, secret
 from anabranch.errors import InvalidRequest, TooLarge
 
 MANIFEST = "anabranch.json"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.control.release.bundles import pack, refuse_secrets, unpack, write_files
+from anabranch.client.bundle.packing import pack
+from anabranch.control.release.bundles import refuse_secrets, unpack, write_files
 from anabranch.errors import InvalidRequest
 
 LIMIT = 2**20

@@ -1,0 +1,169 @@
+"""The public clients of an engine: ``Client``, and ``AsyncClient`` for asyncio.
+
+Both have the same methods, which ``operations`` and ``inference`` define.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Self
+
+import httpx
+
+from anabranch.client import inference, operations
+from anabranch.client.http import TIMEOUT_S, AsyncTransport, Transport
+from anabranch.client.methods import async_method, session_method
+from anabranch.client.reply import InferenceReply
+from anabranch.client.session import connect
+from anabranch.errors import EngineError
+
+
+class Client:
+    """Client of the engine at ``url``; of the engine of this machine's home if it is None.
+
+    The home is ``ANABRANCH_HOME``, else ``~/.anabranch``. ``token`` is the control token (the file
+    ``token`` in the engine's home, which is read where ``url`` is None); requests to graphs need
+    none. ``timeout`` bounds each request, in seconds. ``transport`` takes the place of the network,
+    in tests. Threads may share a client. Use it as a context manager, or ``close`` it.
+
+    Raise EngineError if no engine is running in the home.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.session = connect(url, token)
+        self.transport = Transport(self.session.url, self.session.token, timeout, transport)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.session.url!r})"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.transport.close()
+
+    def stream(
+        self,
+        graph: str,
+        inputs: Any,
+        *,
+        revision: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[InferenceReply]:
+        """Send a request, and yield replies as the graph streams them; one if it does not stream.
+
+        Arguments and errors are those of ``infer``. Each reply has the outputs that came with it.
+        Inputs travel as JSON, so numbers must be finite, and BYTES text.
+        """
+        asked = inference.prepared_stream(
+            self.session, graph, inputs, revision=revision, headers=headers,
+            parameters=parameters, timeout=timeout,
+        )  # fmt: skip
+        request, types = self.transport.run(asked)
+        for event in self.transport.events(request):
+            reply = inference.streamed(graph, types, event)
+            if reply is None:
+                return
+            yield reply
+        raise cut_off(graph)
+
+    deploy = session_method(operations.deploy)
+    infer = session_method(inference.infer)
+    explain = session_method(inference.explain)
+    feedback = session_method(inference.feedback)
+    status = session_method(operations.status)
+    traffic = session_method(operations.traffic)
+    promote = session_method(operations.promote)
+    abort = session_method(operations.abort)
+    rollback = session_method(operations.rollback)
+    rollout = session_method(operations.rollout)
+    history = session_method(operations.history)
+    logs = session_method(operations.logs)
+    delete = session_method(operations.delete)
+
+
+class AsyncClient:
+    """Client of an engine as ``Client`` is, whose methods are coroutines.
+
+    Any number of them may run at a time, on one event loop. Use it as an asynchronous context
+    manager, or ``close`` it.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        token: str | None = None,
+        *,
+        timeout: float = TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.session = connect(url, token)
+        self.transport = AsyncTransport(self.session.url, self.session.token, timeout, transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self.session.url!r})"
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.transport.close()
+
+    async def stream(
+        self,
+        graph: str,
+        inputs: Any,
+        *,
+        revision: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+    ) -> AsyncIterator[InferenceReply]:
+        """Send a request, and yield replies as ``Client.stream`` does."""
+        asked = inference.prepared_stream(
+            self.session, graph, inputs, revision=revision, headers=headers,
+            parameters=parameters, timeout=timeout,
+        )  # fmt: skip
+        request, types = await self.transport.run(asked)
+        async for event in self.transport.events(request):
+            reply = inference.streamed(graph, types, event)
+            if reply is None:
+                return
+            yield reply
+        raise cut_off(graph)
+
+    deploy = async_method(operations.deploy)
+    infer = async_method(inference.infer)
+    explain = async_method(inference.explain)
+    feedback = async_method(inference.feedback)
+    status = async_method(operations.status)
+    traffic = async_method(operations.traffic)
+    promote = async_method(operations.promote)
+    abort = async_method(operations.abort)
+    rollback = async_method(operations.rollback)
+    rollout = async_method(operations.rollout)
+    history = async_method(operations.history)
+    logs = async_method(operations.logs)
+    delete = async_method(operations.delete)
+
+
+def cut_off(graph: str) -> EngineError:
+    """Return the error for a stream that ended before its last event."""
+    return EngineError(f"the stream of graph {graph!r} was cut off: its last event is missing")

@@ -1,0 +1,226 @@
+"""Operations of the control API, and of the protocol as far as they take and return its JSON.
+
+Each returns the engine's JSON, and raises the errors of its request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from anabranch.client.http import Json, Operation, ask, send
+
+CONTROL = "/control/v1"
+
+
+def graphs() -> Operation[list[Json]]:
+    """Return every graph with its stable revision and state."""
+    found: list[Json] = (yield from ask("GET", f"{CONTROL}/graphs"))["graphs"]
+    return found
+
+
+def graph(name: str, limit: int | None = None) -> Operation[Json]:
+    """Return one graph with its arms, mirrors, rollout, and its ``limit`` newest revisions."""
+    return ask("GET", graph_path(name), params=given(limit=limit))
+
+
+def history(name: str, limit: int) -> Operation[Json]:
+    """Return the state of a graph, also of a deleted one, and its ``limit`` newest revisions.
+
+    The ``revisions`` come newest first.
+    """
+    return ask("GET", f"{graph_path(name)}/revisions", params={"limit": limit})
+
+
+def revision(name: str, number: int) -> Operation[Json]:
+    """Return one revision with its state and, where it failed, the reason."""
+    return ask("GET", f"{graph_path(name)}/revisions/{number}")
+
+
+def diff(name: str, first: int, second: int) -> Operation[Json]:
+    """Return the differences between two revisions: specs, plans, files."""
+    return ask("GET", f"{graph_path(name)}/revisions/{second}/diff", params={"from": first})
+
+
+def deploy(
+    name: str,
+    bundle: bytes,
+    author: str = "",
+    message: str = "",
+    intent: Json | None = None,
+    force: bool = False,
+) -> Operation[Json]:
+    """Send a bundle, and return ``{"graph", "revision", "state", "new"}`` of its revision.
+
+    A bundle of the same content as a revision with a part in the graph's traffic, or on its way,
+    makes no ``new`` revision and changes nothing, unless ``force``.
+
+    ``intent`` has a ``kind`` (replace, canary, mirror or rollout), a ``percent`` for a canary
+    or a mirror, and a ``rollout`` whose fields replace those of the spec's block. Without an
+    intent, the spec's block decides.
+    """
+    params = {"author": author, "message": message}
+    if force:
+        params["force"] = "1"
+    if intent is not None:
+        params["intent"] = json.dumps(intent)
+    return ask(
+        "POST",
+        f"{graph_path(name)}/revisions",
+        params=params,
+        content=bundle,
+        headers={"content-type": "application/zip"},
+    )
+
+
+def traffic(name: str) -> Operation[Json]:
+    """Return the weights and mirrors of a graph, each by revision."""
+    return ask("GET", f"{graph_path(name)}/traffic")
+
+
+def set_traffic(
+    name: str,
+    weights: Mapping[int, float] | None = None,
+    mirrors: Mapping[int, float] | None = None,
+) -> Operation[Json]:
+    """Set the weights of arms and the percentages of mirrors, both in one change or neither.
+
+    Like all operations that move traffic, return once the change is in force; ``routers`` of the
+    reply holds the number of routers that have confirmed the change.
+    """
+    parts = {"weights": weights, "mirrors": mirrors}
+    body = {
+        part: {str(number): share for number, share in shares.items()}
+        for part, shares in parts.items()
+        if shares
+    }
+    return ask("PUT", f"{graph_path(name)}/traffic", json=body)
+
+
+def promote(name: str, number: int | None = None) -> Operation[Json]:
+    """Make a revision the stable one, with all traffic; the candidate if it is None."""
+    return ask("POST", f"{graph_path(name)}/promote", json=given(revision=number))
+
+
+def abort(name: str) -> Operation[Json]:
+    """Give all traffic back to the stable revision."""
+    return ask("POST", f"{graph_path(name)}/abort", json={})
+
+
+def rollback(name: str, to: int | None = None) -> Operation[Json]:
+    """Go back to the revision ``to``; to the previous stable revision if it is None.
+
+    A graph that was deleted comes back, with its last stable revision if ``to`` is None.
+    ``state`` of the reply is ``live`` if the revision was up, and that of a deploy if the
+    revision has to start first.
+    """
+    return ask("POST", f"{graph_path(name)}/rollback", json=given(to=to))
+
+
+def rollout(name: str) -> Operation[Json]:
+    """Return the last rollout of a graph, also if it is over; raise NotFound without any."""
+    return ask("GET", f"{graph_path(name)}/rollout")
+
+
+def move_rollout(name: str, action: str) -> Operation[Json]:
+    """Pause, resume, promote or abort the rollout in progress."""
+    return ask("POST", f"{graph_path(name)}/rollout/{quote(action, safe='')}", json={})
+
+
+def compare(name: str) -> Operation[Json]:
+    """Return the comparison of a graph's mirrors with its arms."""
+    return ask("GET", f"{graph_path(name)}/compare")
+
+
+def monitors(name: str) -> Operation[Json]:
+    """Return the findings of a graph's monitors, for revisions that are up."""
+    return ask("GET", f"{graph_path(name)}/monitors")
+
+
+def bandits(name: str) -> Operation[Json]:
+    """Return the states of a graph's learning routers, for revisions that are up."""
+    return ask("GET", f"{graph_path(name)}/bandits")
+
+
+def reset_bandits(name: str, router: str | None = None) -> Operation[Json]:
+    """Reset one learning router, or all if ``router`` is None; return as ``bandits`` does."""
+    return ask("POST", f"{graph_path(name)}/bandits/reset", json=given(router=router))
+
+
+def delete(name: str) -> Operation[None]:
+    """Ask the engine to delete a graph."""
+    yield from send("DELETE", graph_path(name))
+
+
+def logs(
+    name: str,
+    tail: int = 100,
+    after: str | None = None,
+    node: str | None = None,
+    revision: int | None = None,
+    request_id: str | None = None,
+) -> Operation[Json]:
+    """Return the last ``tail`` log lines of the graph's replicas, or those ``after`` a cursor.
+
+    ``node``, ``revision`` and ``request_id`` filter the lines. The reply has the ``lines`` and
+    a ``cursor`` for the next call.
+    """
+    asked = given(tail=tail, after=after, node=node, revision=revision, request_id=request_id)
+    return ask("GET", f"{graph_path(name)}/logs", params=asked)
+
+
+def events(graph: str | None = None, after: int = 0) -> Operation[list[Json]]:
+    """Return the events with an id above ``after``, oldest first, of one graph or of all."""
+    asked = given(after=after, graph=graph)
+    found: list[Json] = (yield from ask("GET", f"{CONTROL}/events", params=asked))["events"]
+    return found
+
+
+def newest_events(graph: str | None, count: int) -> Operation[list[Json]]:
+    """Return the newest ``count`` events, oldest first, of one graph or of all."""
+    asked = given(graph=graph, newest=count)
+    found: list[Json] = (yield from ask("GET", f"{CONTROL}/events", params=asked))["events"]
+    return found
+
+
+def metadata(name: str, number: int | None = None) -> Operation[Json]:
+    """Return name, inputs and outputs of a graph, as the Open Inference Protocol gives them."""
+    return ask("GET", model_path(name, number))
+
+
+def infer(
+    name: str, body: Json, number: int | None = None, headers: Mapping[str, str] | None = None
+) -> Operation[Json]:
+    """Send an inference request of the Open Inference Protocol, and return the reply.
+
+    ``number`` is the revision that answers; the graph's traffic decides where it is None.
+    """
+    return ask("POST", f"{model_path(name, number)}/infer", json=body, headers=headers)
+
+
+def feedback(name: str, body: Json) -> Operation[Json]:
+    """Send a reward or the truth for an answer, and return whether it counts."""
+    return ask("POST", f"{model_path(name)}/feedback", json=body)
+
+
+def explain(name: str, body: Json) -> Operation[Json]:
+    """Send an inference request to an explainer, which its parameters may name."""
+    return ask("POST", f"{model_path(name)}/explain", json=body)
+
+
+def given(**fields: Any) -> Json:
+    """Return the fields that are not None."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def graph_path(name: str) -> str:
+    """Return the path of a graph in the control API."""
+    return f"{CONTROL}/graphs/{quote(name, safe='')}"
+
+
+def model_path(name: str, number: int | None = None) -> str:
+    """Return the path of a graph, or of one of its revisions, in the Open Inference Protocol."""
+    path = f"/v2/models/{quote(name, safe='')}"
+    return path if number is None else f"{path}/versions/{number}"

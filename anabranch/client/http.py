@@ -1,0 +1,275 @@
+"""Requests to an engine as values, and two transports that send them, one of them with asyncio.
+
+An operation on an engine is a generator: it yields a request, a pause or work of this process, gets
+back what came of it, and returns its result. So each operation is written once, and knows nothing
+of how it is carried out. A request that fails raises its error inside of the operation, by the
+status of the reply and in the engine's words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NoReturn, TypeAlias, TypeVar
+
+import httpx
+
+from anabranch.errors import (
+    AnabranchError,
+    Conflict,
+    DeadlineExceeded,
+    DeployError,
+    EngineError,
+    InvalidRequest,
+    NotFound,
+    TooLarge,
+    Unavailable,
+)
+
+T = TypeVar("T")
+Json = dict[str, Any]
+TIMEOUT_S = 120.0
+"""Longest wait for one answer, in seconds."""
+_CONNECT_S = 5.0
+_DATA = "data:"
+_ERRORS: Mapping[int, type[AnabranchError]] = {
+    400: InvalidRequest,
+    401: EngineError,
+    403: EngineError,
+    404: NotFound,
+    408: DeadlineExceeded,
+    409: Conflict,
+    413: TooLarge,
+    422: DeployError,
+    501: DeployError,
+    503: Unavailable,
+    504: DeadlineExceeded,
+}
+
+
+class EngineUnreachable(EngineError):
+    """The engine does not answer, perhaps only for a moment."""
+
+
+@dataclass(frozen=True)
+class EngineRequest:
+    """A request to an engine, with the arguments that HTTPX has for it.
+
+    Its result is the reply, an ``httpx.Response`` that was read to the end.
+    """
+
+    method: str
+    path: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A pause, in seconds. Its result is None."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class LocalWork:
+    """Work of this process that takes time, such as packing files; ``call`` gives its result."""
+
+    call: Callable[[], Any]
+
+
+Operation: TypeAlias = Generator[EngineRequest | Pause | LocalWork, Any, T]
+
+
+def send(method: str, path: str, **options: Any) -> Operation[httpx.Response]:
+    """Send a request, and return the reply."""
+    reply: httpx.Response = yield EngineRequest(method, path, options)
+    return reply
+
+
+def ask(method: str, path: str, **options: Any) -> Operation[Json]:
+    """Send a request, and return the JSON object of the reply; raise EngineError without one."""
+    return json_of((yield EngineRequest(method, path, options)))
+
+
+def pause(seconds: float) -> Operation[None]:
+    """Wait."""
+    yield Pause(seconds)
+
+
+def work(call: Callable[[], T]) -> Operation[T]:
+    """Do something in this process that takes time, and return its result."""
+    result: T = yield LocalWork(call)
+    return result
+
+
+class Transport:
+    """Carries out operations on the engine at ``url``, one after the other.
+
+    ``token`` is the control token, needed for the control API alone; ``timeout`` bounds each
+    request, in seconds. ``transport`` takes the place of the network.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        timeout: float = TIMEOUT_S,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self.url = url
+        self._http = httpx.Client(**_settings(url, token, timeout), transport=transport)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def run(self, operation: Operation[T]) -> T:
+        """Carry out an operation, and return its result."""
+        resume: Callable[[], Any] = partial(next, operation)
+        while True:
+            try:
+                step = resume()
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            try:
+                resume = partial(operation.send, self._result(step))
+            except Exception as error:
+                resume = partial(operation.throw, error)
+
+    def events(self, request: EngineRequest) -> Iterator[Json]:
+        """Send a request, and yield the server-sent events of the reply as they come."""
+        try:
+            with self._http.stream(request.method, request.path, **request.options) as reply:
+                if reply.is_error:
+                    reply.read()
+                    _raise(reply)
+                for line in reply.iter_lines():
+                    if line.startswith(_DATA):
+                        yield _event(line)
+        except httpx.HTTPError as error:
+            raise unreachable(self.url, error) from error
+
+    def _result(self, step: EngineRequest | Pause | LocalWork) -> Any:
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        if isinstance(step, LocalWork):
+            return step.call()
+        try:
+            reply = self._http.request(step.method, step.path, **step.options)
+        except httpx.HTTPError as error:
+            raise unreachable(self.url, error) from error
+        return _checked(reply)
+
+
+class AsyncTransport:
+    """Carries out operations as ``Transport`` does, any number at a time, on one event loop."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str | None = None,
+        timeout: float = TIMEOUT_S,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.url = url
+        self._http = httpx.AsyncClient(**_settings(url, token, timeout), transport=transport)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def run(self, operation: Operation[T]) -> T:
+        """Carry out an operation, and return its result."""
+        resume: Callable[[], Any] = partial(next, operation)
+        while True:
+            try:
+                step = resume()
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            try:
+                resume = partial(operation.send, await self._result(step))
+            except Exception as error:
+                resume = partial(operation.throw, error)
+
+    async def events(self, request: EngineRequest) -> AsyncIterator[Json]:
+        """Send a request, and yield the server-sent events of the reply as they come."""
+        try:
+            async with self._http.stream(request.method, request.path, **request.options) as reply:
+                if reply.is_error:
+                    await reply.aread()
+                    _raise(reply)
+                async for line in reply.aiter_lines():
+                    if line.startswith(_DATA):
+                        yield _event(line)
+        except httpx.HTTPError as error:
+            raise unreachable(self.url, error) from error
+
+    async def _result(self, step: EngineRequest | Pause | LocalWork) -> Any:
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        if isinstance(step, LocalWork):
+            return await asyncio.to_thread(step.call)
+        try:
+            reply = await self._http.request(step.method, step.path, **step.options)
+        except httpx.HTTPError as error:
+            raise unreachable(self.url, error) from error
+        return _checked(reply)
+
+
+def json_of(reply: httpx.Response) -> Json:
+    """Return the JSON object of a reply; raise EngineError for a reply with anything else."""
+    try:
+        content = reply.json()
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise EngineError(f"{reply.url} did not answer with a JSON object")
+    return content
+
+
+def unreachable(url: str, error: httpx.HTTPError) -> EngineUnreachable:
+    """Return the error for an engine that gave no answer."""
+    if isinstance(error, httpx.TimeoutException):
+        return EngineUnreachable(f"the engine at {url} did not answer in time")
+    return EngineUnreachable(f"the engine at {url} cannot be reached ({error}): is it still up?")
+
+
+def _settings(url: str, token: str | None, timeout: float) -> dict[str, Any]:
+    return {
+        "base_url": url,
+        "headers": {} if token is None else {"authorization": f"Bearer {token}"},
+        "timeout": httpx.Timeout(timeout, connect=_CONNECT_S),
+        "trust_env": False,
+        "verify": url.startswith("https:"),  # certificates take 20 ms to read
+    }
+
+
+def _checked(reply: httpx.Response) -> httpx.Response:
+    if reply.is_error:
+        _raise(reply)
+    return reply
+
+
+def _event(line: str) -> Json:
+    """Return the document of an event; an event with an error raises it."""
+    document: Json = json.loads(line.removeprefix(_DATA))
+    if "error" in document:
+        raise AnabranchError(str(document["error"]))
+    return document
+
+
+def _raise(reply: httpx.Response) -> NoReturn:
+    """Raise the error of a reply; a 5xx that is not anabranch's becomes Unavailable."""
+    try:
+        text = str(reply.json()["error"])
+        kind = _ERRORS.get(reply.status_code, AnabranchError)
+    except (ValueError, KeyError, TypeError):
+        text = f"{reply.request.method} {reply.url} answered {reply.status_code}"
+        kind = Unavailable if reply.is_server_error else EngineError
+    raise kind(text)

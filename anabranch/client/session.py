@@ -1,0 +1,51 @@
+"""What a client knows of its engine: address, token, home, and the inputs of its graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anabranch.client.engine_state import read_token, require_state, resolve_home
+
+if TYPE_CHECKING:
+    from anabranch.specs.models import TensorSpec
+
+    Types = Mapping[str, TensorSpec]
+
+
+@dataclass(frozen=True)
+class ModelTypes:
+    """Types of a graph's inputs, and of its outputs as far as they are known."""
+
+    inputs: Types
+    outputs: Types
+
+
+@dataclass(frozen=True)
+class EngineSession:
+    """An engine, and what was learned of it. ``token`` is None where only requests are to be sent.
+
+    ``types`` holds the types of each graph and revision that was asked; a client forgets them when
+    the engine refuses a request that was made by them.
+    """
+
+    url: str
+    token: str | None
+    home: Path
+    types: dict[tuple[str, int | None], ModelTypes] = field(default_factory=dict)
+
+
+def connect(url: str | None, token: str | None) -> EngineSession:
+    """Return a session of the engine at ``url``, or of the engine of this machine's home.
+
+    The home is ``ANABRANCH_HOME``, else ``~/.anabranch``; its engine's token is taken unless
+    ``token`` is given. Raise EngineError if no engine is running there, or its token cannot be
+    read.
+    """
+    home = resolve_home()
+    if url is not None:
+        return EngineSession(url.rstrip("/"), token, home)
+    state = require_state(home)
+    return EngineSession(state.http, token or read_token(home), home)

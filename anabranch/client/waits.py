@@ -1,0 +1,147 @@
+"""Operations that wait for an engine: for a revision, a rollout, the end of a graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from math import inf
+
+from anabranch.client import control
+from anabranch.client.http import EngineUnreachable, Json, Operation, pause, send
+from anabranch.errors import DeployError, EngineError, NotFound, Unavailable
+
+ROLLING = ("running", "paused")
+"""Phases of a rollout that is not over."""
+_PAUSE_S = 0.1
+_REACHED_S = 10.0
+_UP = ("ready", "live", "warm")
+_DOWN = ("failed", "retired")
+_AWAY = (EngineUnreachable, Unavailable)
+
+
+def until_up(
+    name: str, number: int, timeout: float, say: Callable[[str], None] = print
+) -> Operation[Json]:
+    """Wait until a revision is up and fulfils its intent, and return it.
+
+    A revision that replaces another is live then; a canary, a mirror or the candidate of a
+    rollout is ready; the state may have changed again, such as to ``warm``. An engine that
+    restarts is waited for. ``say`` is called with every new state. Raise DeployError with the
+    node and the reason if the revision fails, or after ``timeout`` seconds, which does not stop
+    the deploy.
+    """
+    deadline = time.monotonic() + timeout
+    last = ""
+    while True:
+        revision = yield from _try(partial(control.revision, name, number), deadline)
+        state = str(revision.get("state", last))
+        if state in _UP:
+            yield from until_reached(name)
+            return revision
+        if state in _DOWN:
+            raise DeployError(f"{name} revision {number} {state}: {revision.get('reason')}")
+        if state != last:
+            say(f"{name} revision {number} is {state}")
+        last = state
+        if time.monotonic() > deadline:
+            raise DeployError(
+                f"{name} revision {number} is not up after {timeout:g} s; the deploy goes"
+                f" on: look at it with `anabranch status {name}`"
+            )
+        yield from pause(_PAUSE_S)
+
+
+def until_rolled_out(
+    name: str, timeout: float = inf, say: Callable[[Json], None] = lambda found: None
+) -> Operation[Json]:
+    """Wait until the rollout of a graph has promoted its candidate, and return the rollout.
+
+    An engine that restarts is waited for. ``say`` is called with the rollout whenever it has
+    changed. Raise DeployError if the rollout is aborted or another one begins, and
+    EngineError after ``timeout`` seconds, which does not stop the rollout.
+    """
+    deadline = time.monotonic() + timeout
+    last = yield from control.rollout(name)
+    say(last)
+    while last["phase"] in ROLLING:
+        if time.monotonic() > deadline:
+            raise EngineError(
+                f"{_rollout_of(name, last)} is not over after {timeout:g} s, in step "
+                f"{last['step']} of {len(last['steps'])}; it goes on: look at it with "
+                f"`anabranch rollout {name}`"
+            )
+        yield from pause(_PAUSE_S)
+        found = (yield from _try(partial(control.rollout, name), deadline)) or last
+        if found["revision"] != last["revision"]:
+            raise DeployError(
+                f"{_rollout_of(name, last)} is over: that of revision {found['revision']} has begun"
+            )
+        if found != last:
+            say(found)
+        last = found
+    if last["phase"] != "promoted":
+        raise DeployError(f"{_rollout_of(name, last)} was {last['phase']}: {last['reason']}")
+    return last
+
+
+def until_gone(name: str, timeout: float) -> Operation[None]:
+    """Wait until a graph is deleted; raise EngineError after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while (yield from _is_there(name)):
+        if time.monotonic() > deadline:
+            raise EngineError(
+                f"{name} is not deleted after {timeout:g} s; the deletion goes on: look at it"
+                " with `anabranch status`"
+            )
+        yield from pause(_PAUSE_S)
+
+
+def until_reached(*names: str) -> Operation[None]:
+    """Wait until requests reach the routers of graphs, of which the edge learns a moment late.
+
+    Return after 10 s in any case, since a graph may refuse requests for other reasons.
+    """
+    deadline = time.monotonic() + _REACHED_S
+    for name in names:
+        while not (yield from _is_reached(name)):
+            if time.monotonic() > deadline:
+                return
+            yield from pause(_PAUSE_S)
+
+
+def _is_reached(name: str) -> Operation[bool]:
+    """Return whether a new connection reaches a graph's router, or the graph was deleted."""
+    path = f"{control.model_path(name)}/ready"
+    try:
+        yield from send("GET", path, headers={"connection": "close"})
+    except _AWAY:
+        return False
+    except NotFound:
+        pass
+    return True
+
+
+def _is_there(name: str) -> Operation[bool]:
+    """Return whether a graph exists, or may exist while the engine cannot answer."""
+    try:
+        yield from control.graph(name)
+    except NotFound:
+        return False
+    except _AWAY:
+        return True
+    return True
+
+
+def _try(ask: Callable[[], Operation[Json]], deadline: float) -> Operation[Json]:
+    """Return an answer of the engine, or an empty dict while the engine cannot answer."""
+    try:
+        return (yield from ask())
+    except _AWAY:
+        if time.monotonic() > deadline:
+            raise
+        return {}
+
+
+def _rollout_of(name: str, found: Json) -> str:
+    return f"the rollout of {name} revision {found['revision']}"
