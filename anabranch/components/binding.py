@@ -23,6 +23,7 @@ from anabranch.components.raised import pass_interrupt
 from anabranch.components.source.classes import explain, load_class
 from anabranch.components.source.roots import active
 from anabranch.components.tensors.conversion import with_tensors
+from anabranch.components.variables import set_variables
 from anabranch.errors import ArtefactError, LoadError
 from anabranch.specs.models import NodeBase, Predictor
 
@@ -49,6 +50,7 @@ def _bind(name: str, node: NodeBase, root: Path) -> Bound:
     found = registry.problems(node)
     if found:
         raise CannotLoad("; ".join(f"{'.'.join(map(str, path))}: {text}" for path, text in found))
+    set_variables(node)
     builtin = registry.builtin_of(node)
     if builtin is not None:
         kind = registry.get(registry.type_of(node), builtin)

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NoReturn, TypeVar
 
+from anabranch.masking import masked
+
 T = TypeVar("T")
 
 
@@ -36,9 +38,9 @@ def pass_cancellation(error: BaseException) -> None:
 
 
 def text_of(error: BaseException) -> str:
-    """Return the text of an error; empty where the error cannot be put into words."""
+    """Return the text of an error, without secrets; empty where there are no words for it."""
     try:
-        return str(error)
+        return masked(str(error))
     except BaseException as failure:
         pass_interrupt(failure)
         return ""

@@ -45,6 +45,7 @@ from anabranch.specs.models import (
     RouterSticky,
     Rule,
     Scaling,
+    Secret,
     Serving,
     StandIn,
     Sticky,
@@ -62,6 +63,8 @@ class NodeOptions(TypedDict, total=False):
     """Optional fields of nodes of every type."""
 
     args: Fields
+    env: Mapping[str, str]
+    secrets: Mapping[str, Secret | Fields]
     outputs: Mapping[str, Type]
     resources: Resources | Fields
     scaling: Scaling | Fields

@@ -19,6 +19,7 @@ import orjson
 from anabranch.components.contract import Bound, Context
 from anabranch.components.tensors.datatypes import matches
 from anabranch.components.tensors.given import by_input, to_tensor
+from anabranch.components.variables import saved
 from anabranch.errors import InvalidRequest
 from anabranch.graph.calls.values import protect
 from anabranch.graph.execute.executor import HeadExecutor, SegmentCall
@@ -67,12 +68,22 @@ class LocalGraph:
     """A compiled graph with all of its nodes loaded in this process."""
 
     def __init__(self, plan: Plan, root: Path) -> None:
-        """Load every node. Raise LoadError or ArtefactError with the name of the node."""
+        """Load every node. Raise LoadError or ArtefactError with the name of the node.
+
+        The nodes' variables are in the environment of this process until ``close``. Where nodes
+        that are to have processes of their own give one name several values, each node finds its
+        own value while it is loaded.
+        """
         self._plan = plan
         self._root = root
         names = [name for name, node in plan.nodes.items() if node.type != "explainer"]
-        with _working_in(root):
-            self._bound: dict[str, Bound] = wait(load_nodes(plan, names, root))
+        self._restore = saved(node.spec for node in plan.nodes.values())
+        try:
+            with _working_in(root):
+                self._bound: dict[str, Bound] = wait(load_nodes(plan, names, root))
+        except BaseException:
+            self._restore()
+            raise
         self._executor = wait(self._build())
         self._finalizer = weakref.finalize(self, self._executor.close)
         self._explainers: dict[str, Explaining] = {}
@@ -118,6 +129,7 @@ class LocalGraph:
             explaining.close()
         wait(unload_nodes(self._bound, self._root))
         self._finalizer()
+        self._restore()
 
 
 def in_one_process(plan: Plan) -> Plan:

@@ -23,8 +23,9 @@ _LONGEST_KEY = 500
 _NODE_FIELDS = (
     "type", "component", "runtime", "strategy", "explains", "model", "sha256", "multiplex", "data",
     "method", "colocate", "sample", "seed",
-    "args", "inputs", "quorum", "routes", "sticky", "rules", "otherwise", "outputs", "resources",
-    "scaling", "placement", "batching", "timeout", "idempotent", "retries", "on_error",
+    "args", "env", "secrets", "inputs", "quorum", "routes", "sticky", "rules", "otherwise",
+    "outputs", "resources", "scaling", "placement", "batching", "timeout", "idempotent", "retries",
+    "on_error",
 )  # fmt: skip
 _SECTIONS = frozenset({"metadata", "spec", "inputs", "nodes", "outputs", "rollout"})
 """Maps that take a line for each entry, however short they are; so does each node."""

@@ -36,6 +36,10 @@ _NAMES = {
     "starting with a letter or _",
     models.PARAMETER_NAME: "a parameter's name: at most 127 letters, digits and _, "
     "starting with a letter or _",
+    models.VARIABLE: "a variable's name: at most 127 letters, digits and _, and no digit first",
+    models.SECRET_FILE: "an absolute path, such as /run/secrets/token",
+    models.KUBERNETES_NAME: "a Kubernetes secret's name: lower-case letters, digits, - and .",
+    models.KUBERNETES_KEY: "a key of a Kubernetes secret: letters, digits, -, _ and .",
     models.SHA256: "a SHA-256 digest: 64 digits out of 0-9a-f",
     models.HEADER_NAME: "a header's name: at most 64 letters, digits and dashes",
     models.SYMBOL: "a symbol of a size: at most 63 letters, digits and _, and no digit first",

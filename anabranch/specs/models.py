@@ -36,6 +36,10 @@ TENSOR_NAME = r"^[A-Za-z_][-A-Za-z0-9_:/]{0,126}$"
 PARAMETER_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
 HEADER_NAME = r"^[A-Za-z0-9-]{1,64}$"
 SYMBOL = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
+SECRET_FILE = r"^/[^\x00]{1,1023}$"
+KUBERNETES_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+KUBERNETES_KEY = r"^[-._a-zA-Z0-9]{1,253}$"
 SHA256 = r"^[0-9a-f]{64}$"
 LIMIT = r"^[0-9]{1,15}(\.[0-9]{1,9})?(x|us|ms|s|m|h)$"
 TARGET = r"^(stable|candidate|r[1-9][0-9]{0,8})$"
@@ -46,6 +50,8 @@ GraphName = Annotated[str, Field(pattern=GRAPH_NAME)]
 NodeName = Annotated[str, Field(pattern=NODE_NAME)]
 TensorName = Annotated[str, Field(pattern=TENSOR_NAME)]
 ParameterName = Annotated[str, Field(pattern=PARAMETER_NAME)]
+Variable = Annotated[str, Field(pattern=VARIABLE)]
+VariableValue = Annotated[str, Field(max_length=32_768, pattern=r"^[^\x00]*$")]
 Source = Annotated[str, Field(min_length=1, max_length=256)]
 """A graph input, a node, or ``node.output``."""
 Dimension = Annotated[int, Field(ge=-1, le=2**31 - 1)]
@@ -269,6 +275,26 @@ class Multiplex(Model):
     """Most models that a replica holds; the least recently used model is unloaded for a new one."""
 
 
+class KubernetesSecret(Model):
+    """A key of a Kubernetes secret that is mounted where the node runs."""
+
+    name: Annotated[str, Field(pattern=KUBERNETES_NAME)]
+    """Name of the secret, and of the folder that it is mounted at."""
+    key: Annotated[str, Field(pattern=KUBERNETES_KEY)]
+    """Key in the secret: a file of the folder."""
+
+
+class Secret(Model):
+    """The source of a secret's value, where the node runs: exactly one of the fields."""
+
+    env: Annotated[str, Field(pattern=VARIABLE)] | None = None
+    """An environment variable of the engine's processes."""
+    file: Annotated[str, Field(pattern=SECRET_FILE)] | None = None
+    """Absolute path of a file; the end of its last line is left out."""
+    kubernetes: KubernetesSecret | None = None
+    """A key of a mounted Kubernetes secret."""
+
+
 class NodeBase(Model):
     """Fields common to nodes of every type."""
 
@@ -276,6 +302,11 @@ class NodeBase(Model):
     """Your class: file.py:Class relative to the spec, or package.module:Class."""
     args: dict[str, Argument] = {}
     """Keyword arguments of the component's constructor."""
+    env: dict[Variable, VariableValue] = {}
+    """Environment variables of the node's process, as name: text; no secrets, for the spec is
+    stored."""
+    secrets: dict[Variable, Secret] = {}
+    """Environment variables whose values are read where the node runs, and kept nowhere else."""
     outputs: dict[TensorName, TensorSpec] | None = None
     """Declared datatypes and shapes of the outputs; every result is checked against them."""
     resources: Resources | None = None

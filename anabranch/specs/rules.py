@@ -214,6 +214,33 @@ def _sticky(owner: Map, fields: tuple[str, ...]) -> Iterator[Said]:
         yield ("sticky",), f"needs one of {quoted_all(fields)}"
 
 
+def _variables(node: Map) -> Iterator[Said]:
+    """Each variable once, none of the engine's, and one source for each secret."""
+    env, secrets = as_map(node.get("env")), as_map(node.get("secrets"))
+    for field, given in (("env", env), ("secrets", secrets)):
+        for name in given:
+            taken = next(
+                (prefix for prefix in _RESERVED_VARIABLES if name.startswith(prefix)), None
+            )
+            if taken is not None:
+                yield (field, name), f"variables with {taken} are {_RESERVED_VARIABLES[taken]}"
+    for name in env.keys() & secrets.keys():
+        yield ("secrets", name), "stands in `env` too; remove one of the two"
+    for name, source in secrets.items():
+        if isinstance(source, Mapping):
+            meant = {nearest(field, _SECRETS) or field for field in as_map(source)}
+            if len(meant & set(_SECRETS)) != 1:
+                yield ("secrets", name), f"needs exactly one of {quoted_all(_SECRETS)}"
+
+
+_SECRETS = ("env", "file", "kubernetes")
+_RESERVED_VARIABLES = {
+    "ANABRANCH_": "the engine's own",
+    "RAY_": "Ray's own",
+    "PYTHON": "read when the process starts, before the node is there",
+    "LD_": "read when the process starts, before the node is there",
+}
+"""Beginnings of names that no node may set, and why."""
 _STAND_INS = ("use", "value")
 Rule = Callable[[Map], Iterator[Said]]
 _EVERY_NODE: tuple[Rule, ...] = (
@@ -222,6 +249,7 @@ _EVERY_NODE: tuple[Rule, ...] = (
     _positive_timeout,
     _retries,
     _stand_in,
+    _variables,
 )
 _RULES: dict[str, tuple[Rule, ...]] = {
     "router": (*_EVERY_NODE, _router),

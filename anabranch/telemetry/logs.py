@@ -26,6 +26,7 @@ from typing import Any, BinaryIO, Protocol, TextIO
 
 import orjson
 
+from anabranch.masking import masked
 from anabranch.telemetry.trace import Trace
 
 MAX_TEXT = 16 * 2**10
@@ -125,10 +126,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def _encoded(document: dict[str, Any]) -> str:
+    document = {key: masked(one) if type(one) is str else one for key, one in document.items()}
     return orjson.dumps(document, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _cut(text: str) -> str:
+    text = masked(text)  # before it is cut, which might leave a part of a secret
     text = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
     return text.encode("utf-8", "replace").decode()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from hypothesis import given
+from hypothesis import strategies as st
 
 from anabranch.specs import check, parse, to_yaml
 from anabranch.specs.models import InferenceGraph
-from tests.strategies import graphs
+from tests.strategies import graphs, tricky_texts
 
 
 @given(graphs())
@@ -17,3 +18,16 @@ def test_reads_back_as_an_equal_graph(graph: InferenceGraph) -> None:
     assert checked.graph == graph
     assert checked.graph.to_dict() == graph.to_dict()
     assert to_yaml(checked.graph) == text
+
+
+@given(st.dictionaries(st.sampled_from(["MODE", "on", "_1", "E1"]), tricky_texts, min_size=1))
+def test_variables_read_back_as_the_texts_that_they_are(env: dict[str, str]) -> None:
+    node = {"type": "transformer", "method": "softmax", "inputs": {"x": "x"}, "env": env}
+    body = {
+        "inputs": {"x": {"datatype": "FP32", "shape": [2]}},
+        "nodes": {"a": {**node, "secrets": {"KEY": {"kubernetes": {"name": "n", "key": "k"}}}}},
+        "outputs": {"y": "a"},
+    }
+    about = {"apiVersion": "anabranch/v1", "kind": "InferenceGraph", "metadata": {"name": "g"}}
+    graph = InferenceGraph.model_validate({**about, "spec": body})
+    assert check(parse(to_yaml(graph))).graph == graph

@@ -16,6 +16,7 @@ from anabranch.graph.compile.segment import segment
 from anabranch.graph.compile.serving import check_pool, check_serving
 from anabranch.graph.compile.stand_ins import check_stand_ins
 from anabranch.graph.compile.typing import check_types
+from anabranch.graph.compile.variables import check_variables
 from anabranch.graph.plan.plan import Plan
 from anabranch.specs.checks import Partial
 from anabranch.specs.models import Telemetry
@@ -32,6 +33,7 @@ PASSES: tuple[Callable[[Draft], Draft], ...] = (
     check_serving,
     prune,
     segment,
+    check_variables,
     check_pool,
 )
 DEFAULT_TIMEOUT = 60.0

@@ -48,7 +48,7 @@ def _needs(draft: Draft, pool: str) -> Iterator[tuple[FieldPath, str]]:
             )
 
 
-_ALONE = ("resources", "scaling", "placement")
+_ALONE = ("resources", "scaling", "placement", "env", "secrets")
 
 
 def _has(spec: NodeBase, field: str) -> bool:
