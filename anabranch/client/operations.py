@@ -54,8 +54,8 @@ def deploy(
     revision takes over once it is up, unless the spec's rollout decides, or one of these:
     ``canary`` gives it that percentage of the traffic, ``mirror`` copies of that percentage of the
     requests, ``rollout`` moves traffic in steps of these percentages, each for ``hold`` (such as
-    "2m") at least, and ``now`` gives it all traffic without a rollout. A graph that is a revision in
-    the traffic already makes no new one and changes nothing, unless ``force``.
+    "2m") at least, and ``now`` gives it all traffic without a rollout. A graph that is a revision
+    in the traffic already makes no new one and changes nothing, unless ``force``.
 
     With ``wait``, return when the revision is up; ``timeout`` is in seconds. ``author`` is git's
     ``user.name`` or the user, unless given.

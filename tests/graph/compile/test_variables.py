@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from anabranch import Graph
 from anabranch.errors import SpecError
-from anabranch.graph.builder import Graph
 
 FAST, SLOW = {"env": {"MODE": "fast"}}, {"env": {"MODE": "slow"}}
 TOKEN = {"secrets": {"MODE": {"env": "TOKEN"}}}
