@@ -20,7 +20,7 @@ from anabranch.cli.app import app
 from anabranch.graph.compile.loading import load_data, load_text
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 QUICKSTART = ROOT / "examples" / "quickstart"
 GROUPS = {group.typer_instance.info.name for group in app.registered_groups}
 
