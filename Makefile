@@ -45,7 +45,7 @@ test-unit: setup ## Run the tests that take no engine and little time
 
 test-nightly: setup ## Run the tests that are slow and rarely tell anything new
 	$(BIN)/python -m pytest -m "nightly and not e2e" $(PARALLEL)
-	$(BIN)/python -m pytest -m "nightly and e2e"
+	$(BIN)/python -m pytest -m "nightly and e2e" -o faulthandler_timeout=1800
 
 test-gpu: setup ## Run the tests that need a CUDA device; they are skipped without one
 	$(BIN)/python -m pytest -m gpu
