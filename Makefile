@@ -15,7 +15,7 @@ UV     := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c req
 PARALLEL := --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-nightly test-gpu check format bench schema metrics proto swagger dagre lock clean
+.PHONY: help setup demo test test-unit test-nightly test-gpu check format bench schema reference docs proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,8 +75,11 @@ schema: setup ## Write the JSON Schema of the language
 	$(BIN)/anabranch schema > anabranch/specs/schema.json.new
 	mv anabranch/specs/schema.json.new anabranch/specs/schema.json
 
-metrics: setup ## Write the tables of docs/metrics.md
-	$(BIN)/python -m anabranch.telemetry.metrics_page docs/metrics.md
+reference: setup ## Write the parts of docs/ that come from code
+	$(BIN)/python -m anabranch.reference docs
+
+docs: setup ## Build the documentation site in build/site, without the network
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site
 
 proto: setup ## Compile the messages of the protocol over gRPC
 	$(BIN)/python -m grpc_tools.protoc --proto_path=anabranch/router/grpc \

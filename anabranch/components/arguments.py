@@ -39,7 +39,7 @@ def constructor_problems(
     cls: type, args: Mapping[str, Any], owner: str
 ) -> list[tuple[tuple[str | int, ...], str]]:
     """Return (path below the node, message) for each unknown, missing or ill-typed argument."""
-    accepted = _accepted(cls)
+    accepted = spec_arguments(cls)
     return [
         *_unknown(args, accepted, owner),
         *_missing(args, accepted, owner),
@@ -94,7 +94,8 @@ def describe(annotation: Any) -> str:
     return _WORDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
-def _accepted(cls: type) -> dict[str, inspect.Parameter]:
+def spec_arguments(cls: type) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a built-in's constructor that ``args`` of a spec may give."""
     return {name: one for name, one in constructor_parameters(cls).items() if name not in _INJECTED}
 
 

@@ -108,6 +108,10 @@ class WeightedMean(_Elementwise):
     Takes and gives the datatypes of ``mean``. ``weights`` is a list in the order of the inputs, or
     a map: from parameters for inputs that are a map, from sources for inputs that are a list. A
     weight of 0 does not hide a NaN.
+
+    Args:
+        weights: Weight of each input, at least 0: a list in their order, or a map by parameter or
+            source.
     """
 
     name = "weighted_mean"
@@ -223,6 +227,9 @@ class Concat:
 
     Takes tensors of any datatype with equal sizes in all other dimensions; gives their common
     datatype. Inputs that do not fit raise ValueError.
+
+    Args:
+        axis: Number of the dimension along which the inputs are joined.
     """
 
     def __init__(self, *, axis: int = -1) -> None:

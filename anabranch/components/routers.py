@@ -27,6 +27,9 @@ class Weighted:
     any restart, as long as the weights are the same; a larger weight moves keys to that route only.
     Every other request is drawn at random. ``seed`` makes the sequence of draws repeatable, for
     tests.
+
+    Args:
+        seed: Seed of the draws, for tests; fresh draws in each replica if left out.
     """
 
     def __init__(self, node: Router, node_name: str, *, seed: int | None = None) -> None:

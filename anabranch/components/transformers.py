@@ -89,6 +89,12 @@ class Scale(_PerInput):
     At least one argument is needed. Each is a number, or a list with one number for each element
     of the last axis. A standard scaler is ``{subtract: means, divide_by: deviations}``. Takes
     numbers or BOOL of any shape; gives floats of the same shape.
+
+    Args:
+        subtract: Number that is subtracted, or a list with one for each element of the last axis.
+        divide_by: Number by which the difference is divided, or such a list; never 0.
+        multiply_by: Number by which the quotient is multiplied, or such a list.
+        add: Number that is added last, or such a list.
     """
 
     def __init__(
@@ -160,6 +166,9 @@ class Cast(_PerInput):
     The fraction of floats is cut off for whole numbers. A value that the datatype cannot hold (NaN
     or 300 as UINT8) raises ValueError; floats too large for a smaller float become infinite. BYTES
     are read as numbers, and numbers written as BYTES; BYTES do not become BOOL.
+
+    Args:
+        datatype: Datatype of the output.
     """
 
     def __init__(self, *, datatype: Datatype) -> None:
@@ -242,6 +251,9 @@ class Rename:
     """Returns the inputs unchanged under the output names in ``names`` (parameter: output).
 
     Inputs without an entry keep the name of their parameter. Takes tensors of any type.
+
+    Args:
+        names: Name of the output for each parameter that is renamed.
     """
 
     def __init__(self, *, names: dict[str, str]) -> None:
@@ -281,6 +293,11 @@ class Select(_PerInput):
 
     A list keeps the axis; a single number drops it. Negative numbers count from the end. Takes
     tensors of any datatype with at least one dimension; an index out of range raises ValueError.
+
+    Args:
+        indices: Places along the axis from 0 on, negative ones from the end: a list, or a single
+            number.
+        axis: Number of the dimension; negative numbers count from the last.
     """
 
     def __init__(self, *, indices: int | list[int], axis: int = -1) -> None:
@@ -327,6 +344,9 @@ class Softmax(_PerInput):
 
     Takes numbers or BOOL with at least one dimension; gives floats of the same shape. Values are
     shifted by the maximum, so large values do not overflow. NaN makes its whole row NaN.
+
+    Args:
+        axis: Number of the dimension along which values sum to 1.
     """
 
     def __init__(self, *, axis: int = -1) -> None:
@@ -357,6 +377,9 @@ class Argmax(_PerInput):
 
     Takes numbers or BOOL with at least one dimension; gives INT64 without the axis. The first of
     several equal values wins; NaN counts as the largest. An empty axis raises ValueError.
+
+    Args:
+        axis: Number of the dimension that is searched, and dropped.
     """
 
     def __init__(self, *, axis: int = -1) -> None:
@@ -385,6 +408,9 @@ class Threshold(_PerInput):
     """Compares each value with ``at``: BOOL, true where the value is ``at`` or more.
 
     Takes numbers or BOOL of any shape; gives BOOL of the same shape. NaN gives false.
+
+    Args:
+        at: Smallest value that gives true.
     """
 
     def __init__(self, *, at: float) -> None:

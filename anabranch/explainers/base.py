@@ -41,7 +41,12 @@ from anabranch.specs.models import Explainer
 
 
 class ExplainerMethod:
-    """A built-in explainer: its node, its folder, and the model that it explains."""
+    """A built-in explainer: its node, its folder, and the model that it explains.
+
+    Args:
+        input: Name of the explained input, where the explained node has several.
+        output: Name of the explained output, where the explained node has several.
+    """
 
     columns: ClassVar[bool] = False
     """Whether several inputs of a node may be explained as columns of a matrix."""

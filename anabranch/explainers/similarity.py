@@ -48,6 +48,17 @@ class Similarity(ExplainerMethod):
     The row's own class is the target, or for ``task: regression`` the request's parameter
     ``truth``. ``loss`` is a function of ``torch.nn.functional``; ``layer`` takes the gradients of
     its weights only. With ``precompute_grads`` those of the sample are kept, rows times weights.
+
+    Args:
+        task: Kind of the network: its answers are classes, or numbers.
+        loss: Loss whose gradients are compared, a function of ``torch.nn.functional``;
+            ``cross_entropy``, or ``mse_loss`` for regression, if left out.
+        sim_fn: Similarity of two gradients: their product, its cosine, or the product divided by
+            the squared length of the sample's gradient.
+        layer: Name of the layer whose weights count; all weights if left out.
+        precompute_grads: Whether gradients of the sample are kept in memory.
+        top: Number of similar rows in an explanation, at least 1.
+        label: Column of a ``.csv`` that holds the truth.
     """
 
     looks_inside = True

@@ -27,7 +27,13 @@ Categories = dict[str, list[str]]
 
 
 class Tabular(ExplainerMethod):
-    """A method over named features."""
+    """A method over named features.
+
+    Args:
+        feature_names: Names of the features, in their order; those of the sample or the model if
+            left out.
+        label: Column of a ``.csv`` that holds the truth and is no feature.
+    """
 
     columns = True
     asks_while_fitting = True

@@ -28,6 +28,9 @@ class AlibiDetect(Comparing):
     The test of Cramér and von Mises is one of ranks, for numbers of which no two are equal. Equal
     numbers get their ranks by chance, the same for the same windows, which keeps its rate of
     false alarms; with the mean of their ranks it would take each window for drift.
+
+    Args:
+        detector: ``cvm`` for numbers, ``fet`` for features of 0 and 1.
     """
 
     def __init__(self, *, detector: Literal["cvm", "fet"] = "cvm", **common: Any) -> None:

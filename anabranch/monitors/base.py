@@ -82,7 +82,12 @@ class MonitorMethod:
 
 
 class Comparing(MonitorMethod):
-    """A method that compares windows with a reference, by p-values."""
+    """A method that compares windows with a reference, by p-values.
+
+    Args:
+        false_alarm_rate: Chance, 0 to 1, of any alarm in the life of a revision while the data are
+            as in the reference.
+    """
 
     least = 10
 

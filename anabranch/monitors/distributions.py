@@ -81,6 +81,9 @@ class Drift(Comparing):
 
     Texts and truth values are categories; ``categories`` names features, or watched tensors, that
     are too though they hold numbers, such as labels.
+
+    Args:
+        categories: Features, or watched tensors, whose numbers are categories.
     """
 
     takes_texts = True
@@ -136,6 +139,10 @@ class PopulationStabilityIndex(Comparing):
     stability index", 2020), so a fixed threshold such as the customary 0.1 or 0.2 means another
     error rate for each size of window. Hence the p-value is that of the chi-square test of the same
     counts, which the index approaches and which keeps its level better far out.
+
+    Args:
+        bins: Bins of a feature, 2 to 100.
+        threshold: Index from which on there may be drift, above 0.
     """
 
     takes_texts = True

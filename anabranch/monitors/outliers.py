@@ -25,7 +25,12 @@ from anabranch.monitors.table import Array, Table, Unfit
 
 
 class Outliers(Comparing):
-    """Counts outliers; subclasses define unusual rows by ``learn`` and ``rate``."""
+    """Counts outliers; subclasses define unusual rows by ``learn`` and ``rate``.
+
+    Args:
+        contamination: Share of outliers in the reference, above 0 and below 0.5.
+        seed: Seed of the division of the reference, and of the trees.
+    """
 
     least = 40
 
@@ -137,6 +142,9 @@ def shrunk_covariance(rows: Array) -> Array:
 class IsolationForest(Outliers):
     """scikit-learn's isolation forest of ``trees`` trees (Liu, Ting, Zhou: "Isolation forest",
     2008).
+
+    Args:
+        trees: Trees of the forest, 1 to 1000.
     """
 
     def __init__(self, *, trees: int = 100, **common: Any) -> None:

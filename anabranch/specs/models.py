@@ -335,6 +335,7 @@ class Transformer(NodeBase):
     """Turns tensors into tensors: ``transform(**inputs)``."""
 
     type: Literal["transformer"]
+    """Type of the node."""
     method: str | None = None
     """A built-in: scale, cast, rename, select, softmax, argmax, threshold."""
     inputs: dict[ParameterName, Source] = Field(min_length=1)
@@ -345,6 +346,7 @@ class Predictor(NodeBase):
     """A model: ``predict(**inputs)``."""
 
     type: Literal["predictor"]
+    """Type of the node."""
     runtime: str | None = None
     """A built-in model runtime: sklearn, torch, onnx, xgboost, lightgbm, catboost, mlflow,
     huggingface, open_inference."""
@@ -364,6 +366,7 @@ class Combiner(NodeBase):
     """Joins tensors into one: ``combine(inputs)`` for a list, ``combine(**inputs)`` for a map."""
 
     type: Literal["combiner"]
+    """Type of the node."""
     strategy: str | None = None
     """A built-in: mean, weighted_mean, vote, max, concat, first."""
     quorum: Annotated[int, Field(ge=1, le=1000)] | None = None
@@ -407,6 +410,7 @@ class Router(NodeBase):
     """Chooses one of its routes, whose outputs become its own: ``route(**inputs)``."""
 
     type: Literal["router"]
+    """Type of the node."""
     strategy: str | None = None
     """A built-in: weighted, rules; or one that learns from rewards: epsilon_greedy, thompson, ucb1,
     linucb."""
@@ -440,6 +444,7 @@ class Explainer(NodeBase):
     """Explains the answers of a node or of the graph: ``explain(**inputs)``."""
 
     type: Literal["explainer"]
+    """Type of the node."""
     explains: str | None = None
     """The explained node; the whole graph if left out."""
     method: str | None = None
@@ -706,7 +711,9 @@ class InferenceGraph(Model):
     """A whole document: a graph with its name and its spec."""
 
     apiVersion: Literal["anabranch/v1"]
+    """Version of the language."""
     kind: Literal["InferenceGraph"]
+    """Kind of the document."""
     metadata: Metadata
     spec: Spec
 

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
 from collections.abc import Iterator
 from functools import reduce
 from importlib import import_module
@@ -97,6 +98,20 @@ def test_parts_of_a_spec_compile(text: str) -> None:
     graph = yaml.safe_load((QUICKSTART / "graph.yaml").read_text())
     graph["spec"] |= yaml.safe_load(text)["spec"]
     assert load_data(graph, QUICKSTART).plan.nodes
+
+
+def test_all_other_yaml_is_a_part_that_can_be_read() -> None:
+    rest = [one for one in fences("yaml") if "\nspec:" not in one and not one.startswith("spec:")]
+    assert rest
+    for text in rest:
+        assert isinstance(yaml.safe_load(text), dict | list), text
+
+
+def test_python_compiles() -> None:
+    scripts = fences("python")
+    assert len(scripts) > 10
+    for text in scripts:
+        compile(text, "<docs>", "exec", PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_the_rollout_in_the_readme_is_the_example_s() -> None:

@@ -7,6 +7,8 @@
 | ANABRANCH_MAX_ARTEFACT | largest model, as it comes and unpacked | 20GiB |
 | ANABRANCH_DOWNLOAD_TIMEOUT | most seconds for one model | 3600 |
 | MLFLOW_TRACKING_URI | the tracking server that models:/ and runs:/ mean | none |
+| MLFLOW_TRACKING_TOKEN | token that the tracking server asks for | none |
+| MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD | user that it asks for instead | none |
 | ANABRANCH_MLFLOW_TRUSTED | tracking servers whose models may run code, by comma | none |
 | ANABRANCH_PINS | set by the engine: JSON of movable reference: fixed one | {} |
 """

@@ -69,6 +69,12 @@ class Bandit(ABC):
     ``decay`` is a half-life in rewards: after so many rewards for any routes, a reward counts for
     half. ``min_share`` is the least share of the requests for each route. ``seed`` makes all
     draws of a replica repeatable, for tests.
+
+    Args:
+        decay: Half-life of a reward, in rewards of all routes, at least 1; rewards never fade if
+            left out.
+        min_share: Least share of the requests of every route, 0 to 1, or a map by route.
+        seed: Seed of all draws of a replica, for tests.
     """
 
     def __init__(

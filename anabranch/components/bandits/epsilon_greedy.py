@@ -36,6 +36,12 @@ class EpsilonGreedy(ContextFree):
     of Auer, Cesa-Bianchi and Fischer, "Finite-time Analysis of the Multiarmed Bandit Problem",
     2002. ``prior`` is ``{mean, weight}``; without one a route without rewards has a mean of 0.
     Rewards are any numbers.
+
+    Args:
+        epsilon: Share of the requests, 0 to 1, that any route may get.
+        anneal: Number of rewards after which the share falls; it never falls if left out.
+        prior: ``{mean, weight}`` before the first reward, for all routes, or a map of such by
+            route.
     """
 
     family = "real"

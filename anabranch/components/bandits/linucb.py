@@ -42,6 +42,11 @@ class LinUCB(Bandit):
     θ = A⁻¹ b. The features x are the node's ``inputs`` one after the other, each a tensor of floats
     of one row; add a constant 1 for an intercept. Rewards are any numbers; the bound is meant
     for rewards of about the size of 1. The prior of θ is normal with variance 1 / ``ridge``.
+
+    Args:
+        features: Number of features, needed where the types of the inputs do not tell it.
+        alpha: Width of the confidence bound, at least 0; larger values explore more.
+        ridge: Regularisation of the regression, at least 1e-6.
     """
 
     family = "linear"

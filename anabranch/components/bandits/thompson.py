@@ -42,6 +42,10 @@ class Thompson(ContextFree):
     told otherwise. With ``rewards: gaussian`` they are any numbers, of unknown mean and variance;
     the ``prior`` is ``{mean, weight}`` and maybe ``shape`` and ``scale`` of the variance, and
     without one it is worth a single reward of the scale of all that there were.
+
+    Args:
+        rewards: ``beta`` for rewards from 0 to 1, ``gaussian`` for any numbers.
+        prior: Belief before the first reward, for all routes, or a map of such by route.
     """
 
     def __init__(

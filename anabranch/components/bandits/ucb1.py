@@ -36,6 +36,10 @@ class UCB1(ContextFree):
     it last learned counts too, for its reward is still to come: so all routes get requests while
     rewards are late. A route without any comes first. ``prior`` is ``{mean, weight}`` and counts
     as that many rewards.
+
+    Args:
+        prior: ``{mean, weight}`` before the first reward, for all routes, or a map of such by
+            route.
     """
 
     family = "unit"

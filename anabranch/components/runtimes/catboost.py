@@ -37,6 +37,9 @@ class CatboostModel(BoostedTrees):
     The other methods are ``predict_proba`` (a column for each class) and ``raw``, both FP64.
     Categories and texts are BYTES: in a matrix of BYTES, or with an input for each feature by
     name. ``threads`` (1) is the number of threads of a call. Neither format can run code.
+
+    Args:
+        threads: Threads of one call, at least 1.
     """
 
     methods = ("predict", "predict_proba", "raw")

@@ -40,6 +40,9 @@ class LightgbmModel(BoostedTrees):
     values, the last column is the bias) and ``leaf``. Where a model was fitted on a frame with
     categories, inputs by name hold their values, such as texts. ``threads`` (1) is the number of
     threads of a call. The format cannot run code.
+
+    Args:
+        threads: Threads of one call, at least 1.
     """
 
     methods = tuple(_OPTIONS)

@@ -46,6 +46,10 @@ class OnnxModel:
     model's inputs of the same names; a single input may have any name. The lists of maps that
     converted scikit-learn classifiers give for probabilities become a tensor with one column for
     each class.
+
+    Args:
+        outputs: Outputs of the model that are computed; all of them if left out.
+        threads: Threads of one call, at least 1.
     """
 
     max_concurrency = THREADS

@@ -47,6 +47,11 @@ class SklearnModel:
     skops files cannot run code: types that skops does not know must be listed in ``trusted``.
     joblib files can; by URI they need a digest. ``n_jobs`` (1 if left out) is set on the estimator
     and all its parts, since a pool of workers for each request costs more than it gains.
+
+    Args:
+        trusted: Full names of types in a ``.skops`` file that may be loaded although skops does not
+            know them.
+        n_jobs: Workers of a call, set on the estimator and all its parts; -1 for all processors.
     """
 
     max_concurrency = THREADS

@@ -44,6 +44,9 @@ class XgboostModel(BoostedTrees):
     iteration counts, as in the scikit-learn wrapper. Where a model was fitted on a frame with
     categories, inputs by name hold their values, such as texts. ``threads`` (1) is the number of
     threads of a call. Neither format can run code.
+
+    Args:
+        threads: Threads of one call, at least 1.
     """
 
     methods = tuple(_METHODS)

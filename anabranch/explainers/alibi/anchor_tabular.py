@@ -27,6 +27,11 @@ class AnchorTabular(Tabular, Anchors):
     other arguments are those of Alibi's ``AnchorTabular``; ``disc_perc`` are percentiles at which
     numbers are cut into bins. ``categorical_names`` names the categories for which a feature's
     numbers stand, or all texts of a feature.
+
+    Args:
+        disc_perc: Percentiles, 0 to 100, at which numbers are cut into bins; quartiles if left out.
+        categorical_names: Categories of a feature, by its name: those that its numbers stand for,
+            or all its texts.
     """
 
     cls = "AnchorTabular"

@@ -32,6 +32,17 @@ class AnchorText(Anchors):
     ``similarity`` words with a similar vector, of a spaCy pipeline in the folder ``spacy_model``.
     Without one, spaCy's rules for ``language`` split the text into words. ``precision_samples`` and
     ``resample`` are those of ``anchor_tabular``, the others Alibi's.
+
+    Args:
+        sampling_strategy: Replacement of a word: ``unknown`` is UNK, ``similarity`` a word with a
+            similar vector.
+        sample_proba: Chance, 0 to 1, that a word is replaced.
+        top_n: Number of similar words that replacements are drawn from.
+        temperature: Weight of the similarity in draws; larger values draw more evenly.
+        use_proba: Whether words are drawn by their similarity.
+        spacy_model: Folder of a spaCy pipeline in the bundle.
+        language: Language whose rules split the text where there is no pipeline.
+        stop_on_first: Whether the search ends with the first rule that reaches the threshold.
     """
 
     cls = "AnchorText"

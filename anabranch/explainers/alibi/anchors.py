@@ -35,6 +35,19 @@ class Anchors(ExplainerMethod):
 
     ``cls`` is Alibi's class, ``make`` constructs it, and ``_search`` are arguments of its
     ``explain``. ``precision`` is that of ``_precision_samples`` fresh rows.
+
+    Args:
+        threshold: Precision that a rule must reach, 0 to 1.
+        delta: Chance, 0 to 1, that a reported precision is wrong.
+        tau: Margin within which the precision of a candidate is known.
+        batch_size: Rows that are drawn for a candidate at a time.
+        coverage_samples: Rows on which the coverage of a rule is measured.
+        beam_size: Candidates that are kept in each round of the search.
+        max_anchor_size: Most conditions of a rule; any number if left out.
+        min_samples_start: Rows that are drawn for each candidate at first.
+        precision_samples: Fresh rows on which the precision of a rule is measured; 0 reports that
+            of the search.
+        resample: Whether rows are drawn for each candidate by itself, which takes more calls.
     """
 
     cls = ""

@@ -24,7 +24,11 @@ MOST = 4_000_000
 
 
 class Whole(Tabular):
-    """A method whose result is computed once, when it is loaded."""
+    """A method whose result is computed once, when it is loaded.
+
+    Args:
+        features: Names of the explained features; all features if left out.
+    """
 
     def __init__(
         self, node: Explainer, root: Path, *, features: list[str] | None = None, **common: Any

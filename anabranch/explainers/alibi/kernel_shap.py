@@ -40,6 +40,18 @@ class KernelShap(Tabular):
 
     ``link`` is the unit: that of the score, or its log-odds (``logit``). ``groups`` (name:
     features) are added as one. The other arguments are those of Alibi's ``KernelShap``.
+
+    Args:
+        link: Unit of the values: ``identity`` that of the score, ``logit`` its log-odds.
+        nsamples: Sets of features that are drawn for a row; 2 times the features plus 2048 if left
+            out.
+        l1_reg: Selection of features by an L1 penalty, as Alibi has it.
+        summarise_background: Whether the sample is reduced to ``n_background_samples`` rows;
+            ``auto`` reduces a sample of more than 300 rows.
+        n_background_samples: Rows of a reduced sample.
+        groups: Features that count as one, by the name of the group.
+        categorical_names: Categories of a feature, by its name: those that its numbers stand for,
+            or all its texts.
     """
 
     def __init__(

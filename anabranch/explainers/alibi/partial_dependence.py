@@ -25,7 +25,14 @@ from anabranch.specs.models import Explainer, NodeBase
 
 
 class _Grids(Curves):
-    """Base class of both methods: a grid for each feature."""
+    """Base class of both methods: a grid for each feature.
+
+    Args:
+        percentiles: Lowest and highest share, 0 to 1, of the sample between which the grid lies.
+        grid_resolution: Points of the grid of a feature, at least 2.
+        categorical_names: Categories of a feature, by its name: those that its numbers stand for,
+            or all its texts.
+    """
 
     def __init__(
         self,
@@ -88,6 +95,9 @@ class PartialDependence(_Grids):
 
     ``kind`` ``both`` adds each row's own curve to ``library``. The other arguments are those of
     Alibi's ``PartialDependence``.
+
+    Args:
+        kind: ``average``, or ``both`` for each row's own curve too.
     """
 
     def __init__(
@@ -125,6 +135,9 @@ class PartialDependenceVariance(_Grids):
 
     ``method`` is ``importance`` (features) or ``interaction`` (pairs). The other arguments are
     those of Alibi's ``PartialDependenceVariance``.
+
+    Args:
+        method: ``importance`` of features, or ``interaction`` of pairs of features.
     """
 
     def __init__(

@@ -51,6 +51,12 @@ class PermutationImportance(Whole):
     ``data`` needs the truth of each row: ``y`` of a .npz, or the column ``label`` of a .csv.
     ``kind`` is the comparison of the shuffled and the original metric; the other arguments are
     those of Alibi's ``PermutationImportance``.
+
+    Args:
+        metrics: Metrics of the model; the first one is the importance.
+        method: ``estimate`` shuffles, ``exact`` compares each pair of rows.
+        kind: Comparison of the metric after and before: ``ratio`` or ``difference``.
+        n_repeats: Shuffles of each feature, at least 1.
     """
 
     def __init__(

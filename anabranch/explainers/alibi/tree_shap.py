@@ -38,6 +38,10 @@ class TreeShap(Tabular):
 
     For forests of scikit-learn that is the probability. A binary classifier with one raw score
     has two targets, of which the first is the second's negative.
+
+    Args:
+        feature_names: Names of the features, in their order; those of the model if left out.
+        output: Name of the explained output, where the explained node has several.
     """
 
     looks_inside = True

@@ -82,7 +82,12 @@ class Attributions:
 
 
 class Attribution(ExplainerMethod):
-    """A method of Captum; methods differ in ``attribute`` only."""
+    """A method of Captum; methods differ in ``attribute`` only.
+
+    Args:
+        feature_names: Names of the features, in their order.
+        internal_batch_size: Most rows that go through the network at once, at least 1.
+    """
 
     looks_inside: ClassVar[bool] = True
     _baseline: Baseline | None = None
@@ -186,7 +191,12 @@ class Attribution(ExplainerMethod):
 
 
 class BaselineAttribution(Attribution):
-    """A method of Captum that compares a row with ``baseline``, of which nothing is known."""
+    """A method of Captum that compares a row with ``baseline``, of which nothing is known.
+
+    Args:
+        baseline: The row of which nothing is known: a number for every element, or the name of a
+            ``.npy`` in the bundle; ``zero`` is 0.
+    """
 
     def __init__(
         self, node: Explainer, root: Path, *, baseline: float | str = ZERO, **common: Any

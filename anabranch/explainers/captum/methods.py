@@ -30,6 +30,12 @@ class IntegratedGradients(BaselineAttribution):
     ``library.convergence_delta``. With a ``tolerance`` the path of a row is cut in two, four, …, at
     most 256 parts of as many steps until the error is within it; ``library.n_steps`` counts them.
     Sundararajan et al., "Axiomatic Attribution for Deep Networks" (2017).
+
+    Args:
+        n_steps: Steps of the path, at least 1.
+        method: Rule of the integration.
+        tolerance: Largest error of a row's sum; steps are added until it is reached. The steps are
+            fixed if left out.
     """
 
     def __init__(
@@ -103,6 +109,9 @@ class Saliency(Attribution):
     """The gradient of the score by the row; its absolute value, unless ``abs`` is false.
 
     Simonyan et al., "Deep Inside Convolutional Networks" (2013).
+
+    Args:
+        abs: Whether the gradient's absolute value is returned.
     """
 
     def __init__(
@@ -162,6 +171,10 @@ class Occlusion(BaselineAttribution):
     ``sliding_window_shapes`` is the window's size in each dimension of a row, or one number for all
     of them; ``strides`` is how far it moves each time. Zeiler and Fergus, "Visualizing and
     Understanding Convolutional Networks" (2013).
+
+    Args:
+        sliding_window_shapes: Size of the window: one number, or one for each dimension of a row.
+        strides: Distance between two windows, in the same form.
     """
 
     def __init__(
@@ -201,6 +214,11 @@ class LayerGradCam(Attribution):
     The layer's map is enlarged to the picture's height and width, by ``interpolate``; it is as the
     layer gave it in ``library.layer``. With ``relu_attributions`` only what speaks for the answer
     stays. It hooks the layer, which TorchScript does not take. Selvaraju et al., "Grad-CAM" (2017).
+
+    Args:
+        layer: Name of the convolution, as ``named_modules`` has it.
+        relu_attributions: Whether only what supports the answer is kept.
+        interpolate: How the layer's map is enlarged.
     """
 
     def __init__(

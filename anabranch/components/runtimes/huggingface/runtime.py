@@ -47,6 +47,14 @@ class HuggingfaceModel:
 
     A stream takes one text at a time; the request parameter ``max_new_tokens`` may ask for less
     than the options allow.
+
+    Args:
+        task: Task of the pipeline.
+        options: Keyword arguments of the pipeline's call, such as ``{top_k: 3}``.
+        stream: Whether ``text-generation`` yields its text in pieces.
+        device: Where the model runs: ``cpu``, ``cuda``, or ``auto``, which is cuda where there is a
+            GPU.
+        dtype: Datatype of the weights; that of the file if left out.
     """
 
     def __init__(

@@ -45,6 +45,13 @@ class OpenInferenceModel:
     The request's deadline, id and trace travel along. A server that is away or overloaded makes the
     node fail with Unavailable, so that the node's ``retries`` and ``on_error`` apply; a server
     whose model is not ready gets no requests for a while.
+
+    Args:
+        url: Address of the server, http(s)://host[:port][/prefix].
+        model: Name of the model there.
+        version: Version of the model there; the server's choice if left out.
+        outputs: Outputs of the model that are asked for; all of them if left out.
+        binary: Whether tensors travel as raw bytes; if left out, the server's metadata decide.
     """
 
     def __init__(

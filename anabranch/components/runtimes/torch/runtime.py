@@ -39,6 +39,13 @@ class TorchModel:
     larger batches run without a recording. Both need a ``torch.export`` program.
 
     ``model`` is the loaded model, for explainers that read it.
+
+    Args:
+        device: Where the model runs: ``cpu``, ``cuda``, or ``auto``, which is cuda where there is a
+            GPU.
+        dtype: Datatype in which the model calculates; that of its weights if left out.
+        compile: Whether the program is compiled before the replica is ready.
+        cuda_graphs: Numbers of rows for which the work of the GPU is recorded.
     """
 
     def __init__(

@@ -1,0 +1,45 @@
+"""Every command is described, with each of its options and an example."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from anabranch.cli.app import app
+from anabranch.reference.commands import all_commands, example, sections
+
+PAGE = sections()
+SECTIONS = {part.partition("\n")[0]: part for part in PAGE.split("## ")[1:]}
+COMMANDS = dict(all_commands())
+
+
+def test_every_command_has_a_section() -> None:
+    assert list(SECTIONS) == list(COMMANDS)
+    top = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    assert {name.split()[1] for name in COMMANDS} == set(top)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_row(name: str) -> None:
+    done = CliRunner().invoke(app, [*name.split()[1:], "--help"], env={"COLUMNS": "300"})
+    for parameter in COMMANDS[name].params:
+        if parameter.hidden:
+            continue
+        is_option = parameter.opts[0].startswith("-")
+        for word in parameter.opts if is_option else [parameter.metavar or parameter.opts[0]]:
+            assert word in done.stdout
+            assert word in SECTIONS[name]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_example_is_a_call_of_the_command(name: str) -> None:
+    assert shlex.split(example(COMMANDS[name]))[: len(name.split())] == name.split()
+
+
+def test_defaults_and_variables_are_told() -> None:
+    up = SECTIONS["anabranch up"]
+    assert "| `--home <path>` |" in up and "~/.anabranch; or `ANABRANCH_HOME` |" in up
+    assert "| Port for HTTP. | 8000" in up
