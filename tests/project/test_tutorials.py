@@ -31,11 +31,13 @@ NEEDS = {
 def test_what_needs_no_engine(page: Path, tmp_path: Path) -> None:
     for module in NEEDS[page.stem]:
         pytest.importorskip(module)
+    folder, env = tmp_path / "reader", {"ANABRANCH_HOME": str(tmp_path / "home")}
+    folder.mkdir()
     for step in steps(page.read_text()):
         if isinstance(step, File):
-            step.write(tmp_path)
+            step.write(folder)
         elif not step.needs_engine and not installs(step):
-            step.run(tmp_path, {})
+            step.run(folder, env)
 
 
 def installs(step: Command) -> bool:
