@@ -116,12 +116,18 @@ def _agree(
 def _unify_routes(
     draft: Draft, node: PlannedNode
 ) -> tuple[Outputs | None, list[tuple[FieldPath, str]]]:
-    """A router returns what every route returns: equal names, types that unify."""
-    known = {route: draft.nodes[route].outputs for route in node.routes}
-    if not known or any(outputs is None for outputs in known.values()):
+    """A router returns what every route returns: equal names, types that unify.
+
+    Single outputs of different names become one of the default name.
+    """
+    found = {route: draft.nodes[route].outputs for route in node.routes}
+    known = {route: outputs for route, outputs in found.items() if outputs is not None}
+    if not known or len(known) < len(found):
         return None, []
-    sets = {route: _normal(outputs) for route, outputs in known.items() if outputs is not None}
-    first, *others = sets.items()
+    names = {tuple(outputs) for outputs in known.values()}
+    if len(names) > 1:
+        known = {route: _normal(outputs) for route, outputs in known.items()}
+    first, *others = known.items()
     merged: dict[str, TensorSpec | None] = dict(first[1])
     problems: list[tuple[FieldPath, str]] = []
     for route, outputs in others:
@@ -136,7 +142,7 @@ def _unify_routes(
 
 
 def _normal(outputs: Outputs) -> Outputs:
-    """A single output is known by the default name, whatever the route calls it."""
+    """Return a single output by the default name, whatever the route calls it."""
     return {DEFAULT_OUTPUT: next(iter(outputs.values()))} if len(outputs) == 1 else outputs
 
 

@@ -239,6 +239,20 @@ def test_types_flow_through_routers_to_the_outputs() -> None:
     assert str(graph.plan.output_types["y"]) == "FP32[2, 3]"
 
 
+@pytest.mark.parametrize(("second", "name"), [("p", "p"), ("q", "output")])
+def test_a_router_keeps_the_name_that_all_of_its_routes_give(second: str, name: str) -> None:
+    graph = step(base(), "a", outputs={"p": ("FP32", [-1, 3])})
+    step(graph, "b", outputs={second: ("FP32", [2, 3])})
+    graph.router("pick", strategy="weighted", routes={"a": 1.0, "b": 1.0})
+    graph.output("y", f"pick.{name}")
+    assert str(graph.plan.output_types["y"]) == "FP32[2, 3]"
+    wrong = "output" if name == "p" else "p"
+    graph.output("z", f"pick.{wrong}")
+    assert problems(graph) == [
+        f"spec.outputs.z: 'pick' has no output {wrong!r} (available: {name})"
+    ]
+
+
 def test_the_order_of_evaluation_respects_every_need() -> None:
     graph = step(base(), "late", "early")
     step(graph, "early").output("y", "late")
