@@ -119,6 +119,8 @@ def _answers(state: EngineState) -> bool:
 def _start(home: Path, options: EngineOptions, say: Say, warn: Say) -> EngineInfo:
     host = options.host()
     examine_store(home, warn)
+    ports.require_own("--host", host)
+    ports.require_own("--dashboard-host", options.dashboard())
     ports.require_free(host, {"--http-port": options.http_port, "--grpc-port": options.grpc_port})
     ports.require_free(options.dashboard(), {"--dashboard-port": options.dashboard_port})
     block = ports.claim(str(home))

@@ -11,6 +11,8 @@ import socket
 import zlib
 from dataclasses import dataclass
 
+import psutil
+
 from anabranch.client.engine_state import BLOCK_SIZE
 from anabranch.errors import EngineError
 
@@ -64,6 +66,24 @@ def is_free(host: str, port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def require_own(option: str, host: str) -> None:
+    """Raise EngineError unless ``host`` is an IPv4 address of this machine, or 0.0.0.0 for all."""
+    if host == "0.0.0.0" or is_free(host, 0):
+        return
+    own = sorted(
+        {
+            address.address
+            for addresses in psutil.net_if_addrs().values()
+            for address in addresses
+            if address.family == socket.AF_INET
+        }
+    )
+    raise EngineError(
+        f"{option} is {host}, which is no address of this machine; it has {', '.join(own)}; "
+        "0.0.0.0 stands for all"
+    )
 
 
 def require_free(host: str, wanted: dict[str, int]) -> None:

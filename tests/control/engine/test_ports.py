@@ -49,6 +49,16 @@ def test_a_port_in_use_is_named_with_its_option(listener):
         ports.require_free("127.0.0.1", {"--http-port": port})
 
 
+def test_an_address_of_another_machine_is_no_port_in_use():
+    with pytest.raises(EngineError) as raised:
+        ports.require_own("--host", "203.0.113.7")
+    said = str(raised.value)
+    assert said.startswith("--host is 203.0.113.7, which is no address of this machine; it has ")
+    assert "127.0.0.1" in said and said.endswith("; 0.0.0.0 stands for all")
+    ports.require_own("--host", "127.0.0.1")
+    ports.require_own("--host", "0.0.0.0")
+
+
 def test_one_port_for_two_options_is_refused():
     with pytest.raises(EngineError, match="--http-port and --grpc-port are both 18999"):
         ports.require_free("127.0.0.1", {"--http-port": 18999, "--grpc-port": 18999})
