@@ -4,10 +4,10 @@ A bundle is kept by the engine, copied to every replica and readable by whoever 
 home. So these are no part of it, whatever ``.anabranchignore`` says:
 
 - the home of an engine: a folder with the engine's tokens
-- settings with secrets: ``.env``, ``.env.*``, ``*.env``
+- settings with secrets: ``.env``, ``.env.*``, ``*.env``, ``*.env.*``
 - private keys: ``*.key``, ``*.p12``, ``*.pfx``, ``*.jks``, ``*.keystore``, ``*.ppk``,
   ``id_rsa`` and the like, a file that begins with a private key in PEM, and one in ``*.pem``,
-  ``*.crt``, ``*.cer`` or ``*.json``
+  ``*.crt``, ``*.cer``, ``*.json``, ``*.yaml`` or ``*.yml``
 - credentials: ``.netrc``, ``.pgpass``, ``.pypirc``, ``.npmrc``, ``.git-credentials``,
   ``*credentials.json``, ``service-account*.json``, ``client_secret*.json``, ``kubeconfig``, and all
   below ``.aws``, ``.azure``, ``.docker``, ``.gnupg``, ``.kube``, ``.ssh`` and ``.config/gcloud``
@@ -29,7 +29,7 @@ _SETTINGS = "a file of settings with secrets"
 _KEY = "a private key"
 _CREDENTIALS = "a file of credentials"
 _NAMES = {
-    _SETTINGS: (".env", ".env.*", "*.env"),
+    _SETTINGS: (".env", "*.env", "*.env.*"),
     _KEY: (
         "*.key", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.ppk",
         "id_rsa", "id_dsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk",
@@ -42,7 +42,7 @@ _NAMES = {
 }  # fmt: skip
 _FOLDERS = {".aws", ".azure", ".docker", ".gnupg", ".kube", ".ssh"}
 _PEM = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----")
-_MAY_HOLD_KEYS = (".pem", ".crt", ".cer", ".json")
+_MAY_HOLD_KEYS = (".pem", ".crt", ".cer", ".json", ".yaml", ".yml")
 _OF_HOMES = ({"ray-token"}, {"token", "store.db"}, {"token", "engine.json"})
 """Files that only the home of an engine has together."""
 
