@@ -15,11 +15,11 @@ import numpy as np
 import orjson
 import yaml
 
+from anabranch import Graph
 from anabranch.components.arguments import describe, spec_arguments
 from anabranch.components.registry import MONITOR, Kind, get, names
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import to_dtype
-from anabranch.graph.builder import Graph
 from anabranch.graph.compile.loading import Loaded, load_data
 from anabranch.graph.plan.plan import Plan, PlannedNode
 from anabranch.reference.markdown import block, code, plain, prose, section, table
