@@ -2,6 +2,10 @@
 
 They are set in the process that hosts the node, before the node is constructed, and nowhere else:
 a spec, and all that is made of it, holds the sources of secrets and never their values.
+
+| variable | meaning | default |
+|---|---|---|
+| ANABRANCH_KUBERNETES_SECRETS | folder below which secrets of Kubernetes are mounted | /var/run/secrets/anabranch |
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from anabranch.components import variables
 from anabranch.components.artefacts import settings as artefacts
 from anabranch.control.settings import settings as engine
 from anabranch.reference.markdown import code, table
@@ -13,6 +14,7 @@ from anabranch.telemetry import log_settings, trace_settings
 _MODULES = {
     "The engine": engine,
     "Models by URI": artefacts,
+    "Secrets of nodes": variables,
     "Logs": log_settings,
     "Request logs": request_logs,
     "Traces": trace_settings,
