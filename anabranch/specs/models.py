@@ -604,12 +604,16 @@ class Warmup(Model):
 
 
 class Reference(Model):
-    """The data with which a monitor compares windows: exactly one of the fields."""
+    """The data with which a monitor compares windows: either ``data`` or ``first``."""
 
     data: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     """File with a sample of the watched tensors: .npy, .npz or .csv, relative to the spec."""
     first: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
     """Number of rows: the first rows that the revision gets are the reference."""
+    season: Duration | None = None
+    """Length of a season, such as 24h: windows are compared with the same phase of it."""
+    phases: Annotated[int, Field(ge=2, le=168)] | None = None
+    """Number of phases in a season, 24 if left out; each gets ``first`` rows of its own."""
 
 
 class Monitor(Model):

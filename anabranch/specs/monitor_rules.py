@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from anabranch.specs.excerpts import nearest
 from anabranch.specs.messages import Said
 from anabranch.specs.models import Monitor
+from anabranch.specs.units import Duration
 from anabranch.specs.unvalidated import Map, as_list, as_map, under
 
 
@@ -29,8 +30,23 @@ def _monitor(monitor: Map) -> Iterator[Said]:
     elif not meant & {"component", "method"}:
         yield (), "needs either `component`, your class, or a built-in `method` such as drift"
     reference = monitor.get("reference")
-    if isinstance(reference, Mapping) and ("data" in reference) == ("first" in reference):
-        yield ("reference",), "needs either `data`, a file, or `first`, a number of rows"
+    if isinstance(reference, Mapping):
+        yield from under(("reference",), _reference(as_map(reference)))
+
+
+def _reference(reference: Map) -> Iterator[Said]:
+    if ("data" in reference) == ("first" in reference):
+        yield (), "needs either `data`, a file, or `first`, a number of rows"
+    if "season" in reference and "data" in reference:
+        yield ("season",), "needs `first`: rows of a file have no times"
+    if "phases" in reference and "season" not in reference:
+        yield ("phases",), "are those of a `season`; give its length, such as 24h"
+    try:
+        season = Duration.parse(reference.get("season"))
+    except ValueError:
+        return
+    if season == 0:
+        yield ("season",), "must be more than 0"
 
 
 def _judged(spec: Map) -> Iterator[Said]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,8 @@ MOST_PENDING = 1024
 """Requests of which a monitor has got only some tensors, and may get the others."""
 MIN_KEPT = 1000
 """Rows of a reference that are kept however short the windows are."""
+PHASES = 24
+"""Phases of a season where the spec does not say."""
 CALM = 2
 """Windows without drift in a row after which it has ended."""
 
@@ -182,55 +184,121 @@ class Sampling:
         self.kept = {name: array[chosen] for name, array in rows.items()}
 
 
+class Phase:
+    """A phase of a season, or all time: its reference, and rows on their way to windows."""
+
+    def __init__(
+        self, planned: PlannedMonitor, look: Look, files: MonitorFiles | None = None
+    ) -> None:
+        self.look = look
+        self.gathering = Gathering(planned.watches)
+        self._files = files
+        self._watches, self._window = planned.watches, planned.spec.window
+        reference = planned.spec.reference
+        self._first = None if reference is None else reference.first
+        self._sampling = Sampling(kept(self._window))
+        self.ready = self._first is None
+        """Whether there is a reference, or none is needed."""
+
+    @property
+    def gathered(self) -> int:
+        """Rows of the reference that is being gathered, or of the next window."""
+        return self.gathering.rows + (0 if self.ready else self._sampling.seen)
+
+    @property
+    def wanted(self) -> int:
+        """How many of these it takes."""
+        return self._window if self.ready else self._first or 0
+
+    def recall(self) -> None:
+        """Take the reference that was gathered before a restart, if it is there; Unfit."""
+        reference = None if self.ready or self._files is None else self._files.reference()
+        if reference is not None and reference.keys() == self._watches.keys():
+            self.look.fit(reference)
+            self.ready = True
+
+    def next(self) -> Tensors | None:
+        """Return the rows of the next window, or None where there are too few.
+
+        Rows before it become the reference; Unfit or CannotLoad where they cannot.
+        """
+        while not self.ready:
+            left = min(self._window, (self._first or 0) - self._sampling.seen)
+            if self.gathering.rows < left:
+                return None
+            self._sampling.add(self.gathering.take(left))
+            if self._sampling.seen >= (self._first or 0):
+                self._fit()
+        return None if self.gathering.rows < self._window else self.gathering.take(self._window)
+
+    def _fit(self) -> None:
+        reference, self._sampling = self._sampling.kept, Sampling(kept(self._window))
+        self.look.fit(reference)
+        self.ready = True
+        if self._files is not None:
+            self._files.keep(reference)
+
+
 class Monitoring:
-    """One monitor. ``clock`` gives Unix time."""
+    """One monitor, with a phase or several of equal length. ``clock`` gives Unix time."""
 
     def __init__(
         self,
         planned: PlannedMonitor,
-        look: Look,
+        phases: Sequence[Phase],
         shelf: MonitorFiles | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._planned = planned
-        self._spec = spec = planned.spec
-        self._look = look
+        self._spec = planned.spec
+        self._phases = phases
         self._shelf = shelf
         self._clock = clock
         self._share = share_of(planned)
-        self._first = None if spec.reference is None else spec.reference.first
-        self._gathering = Gathering(planned.watches)
-        self._sampling = Sampling(kept(spec.window))
         self._memory = MonitorMemory() if shelf is None else shelf.memory()
         self._finding = Finding()
         self._at: float | None = None
         self._error, self._errors = "", 0
         self._turns: list[Turn] = []
-        self._ready = self._first is None or self._recalled()
+        for phase in phases:
+            try:
+                phase.recall()
+            except (Unfit, CannotLoad) as error:
+                self._failed(error)
 
     @property
     def name(self) -> str:
         """Its name in the spec."""
         return self._planned.name
 
-    def _recalled(self) -> bool:
-        """Return whether the reference that was gathered before a restart is there, and fits."""
-        reference = None if self._shelf is None else self._shelf.reference()
-        if reference is None or reference.keys() != self._planned.watches.keys():
-            return False
-        return self._fitted(reference)
+    @property
+    def _phase(self) -> Phase:
+        """The phase that it is now; phases of all seasons begin at multiples in Unix time."""
+        reference = self._spec.reference
+        if reference is None or reference.season is None:
+            return self._phases[0]
+        part = self._clock() % reference.season.seconds / reference.season.seconds
+        return self._phases[min(int(part * len(self._phases)), len(self._phases) - 1)]
+
+    @property
+    def _ready(self) -> bool:
+        return all(phase.ready for phase in self._phases)
 
     def take(self, seen: Iterable[Seen]) -> bool:
         """Take values; whether that brought news: a window was full, or something went wrong."""
-        before = self._memory.windows, self._errors, self._ready
+        before, phase = self._state(), self._phase
         for one in seen:
             if one.source in self._planned.watches and is_sampled(one.request, self._share):
                 try:
-                    self._gathering.add(one)
+                    phase.gathering.add(one)
                 except Unfit as error:
                     self._failed(error)
-                self._work()
-        return (self._memory.windows, self._errors, self._ready) != before
+                self._work(phase)
+        return self._state() != before
+
+    def _state(self) -> tuple[int, int, int]:
+        ready = sum(phase.ready for phase in self._phases)
+        return self._memory.windows, self._errors, ready
 
     def turns(self) -> list[Turn]:
         """Drifts that began or ended since this was asked last."""
@@ -241,7 +309,7 @@ class Monitoring:
         """Return the monitor's result up to now."""
         memory, finding = self._memory, self._finding
         by_score = sorted(finding.features, key=lambda each: -(each.score or 0))
-        gathered = self._gathering.rows + (0 if self._ready else self._sampling.seen)
+        phase = self._phase
         return Result(
             self.name,
             self._spec.component or self._spec.method or "",
@@ -249,8 +317,8 @@ class Monitoring:
             self._spec.window,
             memory.rows,
             memory.windows,
-            gathered,
-            self._spec.window if self._ready else self._first or 0,
+            phase.gathered,
+            phase.wanted,
             self._ready,
             finding.score,
             memory.drift_since,
@@ -262,42 +330,25 @@ class Monitoring:
             self._error,
         )
 
-    def _work(self) -> None:
+    def _work(self, phase: Phase) -> None:
         while True:
-            left = self._spec.window
-            if not self._ready:
-                left = min(left, (self._first or 0) - self._sampling.seen)
-            if self._gathering.rows < left:
+            was_ready = phase.ready
+            try:
+                rows = phase.next()
+            except (Unfit, CannotLoad) as error:
+                self._failed(error)
+                continue
+            if phase.ready and not was_ready:
+                self._error = ""
+            if rows is None:
                 return
-            rows = self._gathering.take(left)
-            if self._ready:
-                self._window(rows)
-            else:
-                self._reference(rows)
+            self._window(phase.look, rows)
 
-    def _reference(self, rows: Tensors) -> None:
-        self._sampling.add(rows)
-        if self._sampling.seen < (self._first or 0):
-            return
-        reference, self._sampling = self._sampling.kept, Sampling(kept(self._spec.window))
-        self._ready = self._fitted(reference)
-        if self._ready and self._shelf is not None:
-            self._shelf.keep(reference)
-
-    def _fitted(self, reference: Tensors) -> bool:
-        try:
-            self._look.fit(reference)
-        except (Unfit, CannotLoad) as error:
-            self._failed(error)
-            return False
-        self._error = ""
-        return True
-
-    def _window(self, rows: Tensors) -> None:
+    def _window(self, look: Look, rows: Tensors) -> None:
         memory = self._memory
         memory.windows += 1
         try:
-            finding = self._look.look(rows, memory.windows)
+            finding = look.look(rows, memory.windows)
         except (Unfit, CannotLoad) as error:
             self._failed(error)
         else:
@@ -335,26 +386,42 @@ def kept(window: int) -> int:
     return max(MIN_KEPT, MAX_REFERENCE * window)
 
 
-def load_monitors(plan: Plan, root: Path, folder: Path | None) -> list[Monitoring]:
+def load_monitors(
+    plan: Plan, root: Path, folder: Path | None, clock: Callable[[], float] = time.time
+) -> list[Monitoring]:
     """Every monitor of a plan, with the references that are in files of the bundle in ``root``.
 
     ``folder`` keeps what they gather over a restart; None keeps nothing. Raises LoadError.
     """
     if folder is not None:
         tidy(folder)
-    return [_loaded(plan, planned, root, folder) for planned in plan.monitors.values()]
+    return [_loaded(plan, planned, root, folder, clock) for planned in plan.monitors.values()]
 
 
-def _loaded(plan: Plan, planned: PlannedMonitor, root: Path, folder: Path | None) -> Monitoring:
-    spec = planned.spec
-    shelf = None if folder is None else MonitorFiles(folder, planned.name)
+def _loaded(
+    plan: Plan,
+    planned: PlannedMonitor,
+    root: Path,
+    folder: Path | None,
+    clock: Callable[[], float],
+) -> Monitoring:
+    name, reference = planned.name, planned.spec.reference
+    is_seasonal = reference is not None and reference.season is not None
+    count = (reference.phases or PHASES) if reference is not None and is_seasonal else 1
+    phases = []
     try:
-        look = _look(planned, root)
-        if spec.reference is not None and spec.reference.data is not None:
-            look.fit(_sample(plan, planned, spec.reference.data, root))
+        for number in range(count):
+            look = _look(planned, root)
+            if reference is not None and reference.data is not None:
+                look.fit(_sample(plan, planned, reference.data, root))
+            kept_in = f"{name}.{number}" if is_seasonal else name
+            files = None if folder is None else MonitorFiles(folder, kept_in)
+            phases.append(Phase(planned, look, files))
     except (CannotLoad, Unfit) as error:
-        raise LoadError(planned.name, str(error), "monitor") from None
-    return Monitoring(planned, look, shelf)
+        raise LoadError(name, str(error), "monitor") from None
+    return Monitoring(
+        planned, phases, None if folder is None else MonitorFiles(folder, name), clock
+    )
 
 
 def _look(planned: PlannedMonitor, root: Path) -> Look:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from anabranch.components.contract import Context
-from anabranch.errors import LoadError
+from anabranch.errors import LoadError, SpecError
 from anabranch.graph.compile.loading import load_data, open_graph
 from anabranch.graph.execute.executor import HeadExecutor, SegmentExecutor
 from anabranch.graph.execute.monitor_copies import Seen, is_sampled, item_size
@@ -90,8 +91,13 @@ def plan_of(root: Path, **monitors: Any) -> Plan:
     return open_graph(path).plan
 
 
-def loaded(root: Path, folder: Path | None = None, **monitor: Any) -> Monitoring:
-    (one,) = load_monitors(plan_of(root, m=monitor), root, folder)
+def loaded(
+    root: Path,
+    folder: Path | None = None,
+    clock: Callable[[], float] = time.time,
+    **monitor: Any,
+) -> Monitoring:
+    (one,) = load_monitors(plan_of(root, m=monitor), root, folder, clock)
     return one
 
 
@@ -333,6 +339,80 @@ def test_a_restart_goes_on(root: Path) -> None:
     assert after.drift_since == before.drift_since
     again.take(seen(normal(50, seed=1)))
     assert again.result().windows == 3 and again.result().score < 1  # type: ignore[operator]
+
+
+HOUR = 3600.0
+
+
+class Days:
+    """A clock, and requests whose mean follows the time of day."""
+
+    def __init__(self) -> None:
+        self.hour = 0
+
+    def now(self) -> float:
+        return (self.hour + 0.5) * HOUR
+
+    def pass_by(self, days: int, monitor: Monitoring, shift: float = 0.0) -> list[bool]:
+        """Let days pass with 60 rows an hour; return the turns of the monitor."""
+        found = []
+        for _ in range(days * 24):
+            mean = 3 * np.sin(2 * np.pi * self.hour / 24) + shift
+            monitor.take(seen(normal(60, mean, seed=self.hour)))
+            found += [turn.began for turn in monitor.turns()]
+            self.hour += 1
+        return found
+
+
+DAILY = {"first": 100, "season": "24h"}
+
+
+def test_a_season_is_no_drift_where_phases_are_compared(root: Path) -> None:
+    days = Days()
+    blind = loaded(root, clock=days.now, **KS, reference={"first": 100})
+    assert days.pass_by(1, blind)[0] is True, "a part of the day looks like drift"
+    days = Days()
+    monitor = loaded(root, clock=days.now, **KS, reference=DAILY)
+    assert days.pass_by(1, monitor) == []
+    result = monitor.result()
+    assert (result.has_reference, result.gathered, result.wanted) == (False, 60, 100)
+    assert days.pass_by(6, monitor) == []
+    assert monitor.result().has_reference and monitor.result().windows > 24
+    assert days.pass_by(2, monitor, shift=2.0)[0] is True
+
+
+def test_a_restart_knows_the_references_of_all_phases(root: Path, tmp_path: Path) -> None:
+    days = Days()
+    first = loaded(root, tmp_path / "kept", days.now, **KS, reference=DAILY)
+    days.pass_by(2, first)
+    again = loaded(root, tmp_path / "kept", days.now, **KS, reference=DAILY)
+    assert again.result().has_reference
+    assert days.pass_by(2, again) == []
+    assert days.pass_by(1, again, shift=2.0) == [True]
+
+
+def test_phases_may_be_few(root: Path) -> None:
+    days = Days()
+    halves = {"first": 24 * 60, "season": "48h", "phases": 2}
+    monitor = loaded(root, clock=days.now, **KS, reference=halves)
+    days.pass_by(1, monitor)
+    assert not monitor.result().has_reference
+    days.pass_by(1, monitor)
+    assert monitor.result().has_reference
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ({"data": "r.npy", "season": "24h"}, "reference.season: needs `first`: rows of a file"),
+        ({"first": 100, "phases": 12}, "reference.phases: are those of a `season`; give its"),
+        ({"first": 100, "season": "0s"}, "reference.season: must be more than 0"),
+        ({"first": 100, "season": "24h", "phases": 1}, "reference.phases: must be at least 2"),
+    ],
+)
+def test_seasons_that_make_no_sense(root: Path, reference: Any, message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        plan_of(root, m={**KS, "reference": reference})
 
 
 def test_what_was_kept_and_cannot_be_read_is_gathered_anew(

@@ -139,7 +139,7 @@ def test_a_look_that_hangs_refuses_others_and_makes_the_replica_unwell(
 
     async def main() -> None:
         replica = await started(tmp_path, held={"component": "c.py:Held", "window": 2})
-        held: Any = replica._monitors[0]._look
+        held: Any = replica._monitors[0]._phases[0].look
         calls = [
             asyncio.create_task(replica.watch(pickle.dumps(rows(2)))) for _ in range(MOST_WAITING)
         ]
