@@ -30,6 +30,7 @@ def write_logs() -> None:
     bounds = LogBounds.from_env()
     handler = _handler()
     handler.setFormatter(JsonFormatter())
+    handler.addFilter(RayNotices())
     handler.addFilter(LineLimit(bounds.rate))
     _bound(handler, bounds.size)
     root.handlers = [handler]
@@ -59,6 +60,21 @@ def _handler() -> logging.Handler:
             handler = buffer.target
     handler.addFilter(stamp)
     return handler
+
+
+class RayNotices(logging.Filter):
+    """Keeps Ray's notices about itself out of the log of a graph, and the frames of its errors."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the record is to be written; shorten a traceback of Ray's to its error."""
+        if record.name.partition(".")[0] != "ray":
+            return True
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            reason = str(error).strip().splitlines() or [""]
+            record.msg = f"{record.getMessage()} ({type(error).__name__}: {reason[-1]})"
+            record.args, record.exc_info, record.exc_text = (), None, None
+        return record.levelno >= logging.ERROR
 
 
 def _quiet_serve() -> None:

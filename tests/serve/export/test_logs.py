@@ -47,6 +47,23 @@ def test_what_is_written_to_a_stream_is_in_the_file(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("", "")
 
 
+def test_ray_speaks_of_its_errors_only_and_without_its_frames(tmp_path: Path) -> None:
+    code = (
+        "serve = logging.getLogger('ray.serve')\n"
+        "serve.warning('Failed to get queue length from replica x')\n"
+        "logging.getLogger('ray').warning('a notice')\n"
+        "logging.getLogger('rays').warning('no notice of Ray')\n"
+        "try: raise ValueError('Traceback of a task\\nwhat is wrong')\n"
+        "except ValueError: serve.exception('a %s failed', 'call')\n"
+    )
+    run(tmp_path / "log", code)
+    assert told(tmp_path / "log") == [
+        ("rays", "no notice of Ray"),
+        ("ray.serve", "a call failed (ValueError: what is wrong)"),
+    ]
+    assert "exception" not in (tmp_path / "log").read_text()
+
+
 def test_the_log_of_a_process_is_bounded_whatever_it_prints(tmp_path: Path) -> None:
     run(
         tmp_path / "log",
