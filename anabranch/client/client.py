@@ -68,6 +68,7 @@ class ControlClient:
     logs = method(control.logs)
     events = method(control.events)
     newest_events = method(control.newest_events)
+    sign_in_code = method(control.sign_in_code)
     metadata = method(control.metadata)
     infer = method(control.infer)
     feedback = method(control.feedback)

@@ -178,6 +178,11 @@ def events(graph: str | None = None, after: int = 0) -> Operation[list[Json]]:
     return found
 
 
+def sign_in_code() -> Operation[str]:
+    """Return a code that opens the console once, within ten minutes."""
+    return str((yield from ask("POST", f"{CONTROL}/codes", json={}))["code"])
+
+
 def newest_events(graph: str | None, count: int) -> Operation[list[Json]]:
     """Return the newest ``count`` events, oldest first, of one graph or of all."""
     asked = given(graph=graph, newest=count)

@@ -60,6 +60,10 @@ class EngineState:
         first = port - port % BLOCK_SIZE
         return range(first, first + BLOCK_SIZE)
 
+    def sign_in(self, code: str) -> str:
+        """Return the link by which a browser signs in to the console with a code, once."""
+        return f"{self.http}/console/#code={code}"
+
     def info(self, home: Path) -> EngineInfo:
         """Return the addresses of the engine, for programs and people."""
         return EngineInfo(

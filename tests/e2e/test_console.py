@@ -185,13 +185,16 @@ def deploy(given: Given, graph: dict[str, Any]) -> None:
 
 
 def test_a_graph_is_watched_and_asked(
-    seen: str, browser: Browser, load: Callable[..., Any]
+    engine: Engine, seen: str, browser: Browser, load: Callable[..., Any]
 ) -> None:
     page = browser.page
-    page.goto(browser.url)
+    page.goto(f"{engine.url}/")
     browser.see(page.get_by_role("link", name=NAME, exact=True))
+    assert page.url.startswith(browser.url)
     with load(NAME, clients=2):
         watch(browser)
+        look_back(browser)
+    open_a_node(browser, engine)
     play(browser, 1)
     browser.is_clean()
 
@@ -217,9 +220,35 @@ def watch(browser: Browser) -> None:
     page.get_by_role("link", name=NAME, exact=True).click()
     for name in ("first", "second", "last"):
         busy = re.compile(rf"transformer {name} in segment \w+, [\d.]+\/s calls, [\d.]+ ms p50")
-        browser.see(page.get_by_role("img", name=busy))
+        browser.see(page.get_by_role("button", name=busy))
     browser.see(page.locator(".segment", has_text=re.compile("second.*hop .*ms")))
     browser.shot("graph")
+
+
+def look_back(browser: Browser) -> None:
+    """The controller has charts of what was before the page was loaded."""
+    page = browser.page
+    latency = page.locator("figure", has_text="Latency")
+    browser.see(latency.locator("path.curve.second[d*=L]"))
+    page.reload()
+    browser.see(latency.locator("path.curve.second[d*=L]"))
+
+
+def open_a_node(browser: Browser, engine: Engine) -> None:
+    """The link that ``up`` prints signs in; then a node shows its replicas and its log lines."""
+    page = browser.page
+    link = engine.process("up").stderr.split("once within ten minutes: ")[1].split()[0]
+    page.goto(link)
+    browser.see(page.get_by_role("button", name="Forget token"))
+    assert "code" not in page.url
+    browser.open()
+    page.get_by_role("button", name=re.compile("^transformer second")).click()
+    panel = page.get_by_role("region", name="second of r1")
+    browser.see(panel.get_by_role("row", name=re.compile("ready")))
+    browser.see(panel.get_by_role("log").or_(panel.get_by_text("There are no lines.")))
+    browser.shot("node")
+    browser.open("replicas")
+    browser.see(page.get_by_role("row", name=re.compile("segment second .*ready")))
 
 
 def see_the_bad_one_stopped(browser: Browser, given: Given) -> None:

@@ -38,6 +38,7 @@ TESTS_OF_NO_MODULE = {
     "graph/execute/test_tracing.py": "spans of nodes, steps and batches",
     "monitors/test_methods.py": "laws of all methods",
     "router/console/test_browser.py": "the console's pages, in a browser",
+    "router/console/test_views.py": "the console's views, in a browser at three widths",
     "router/grpc/test_counting.py": "calls through a whole server",
     "router/grpc/test_fuzz.py": "malformed messages to a whole server",
     "router/http/test_counting.py": "requests through a whole application",

@@ -13,7 +13,7 @@ import typer
 from anabranch.cli import options
 from anabranch.cli.options import add
 from anabranch.cli.terminal import note, progress, result, result_json, table, warn
-from anabranch.errors import EngineError
+from anabranch.errors import AnabranchError, EngineError
 
 if TYPE_CHECKING:
     from anabranch.client.engine_state import EngineInfo
@@ -53,11 +53,10 @@ def up(
     if output is options.Format.JSON:
         result_json(asdict(info))
     else:
-        result(
-            "\n".join(
-                f"{name.replace('_', ' '):<15}  {value}" for name, value in asdict(info).items()
-            )
-        )
+        shown = {name.replace("_", " "): value for name, value in asdict(info).items()}
+        result("\n".join(f"{name:<15}  {value}" for name, value in shown.items()))
+        if not foreground:  # whose output is kept as a log
+            note_sign_in(folder)
 
     if foreground:
         from anabranch.control.engine import service
@@ -132,12 +131,27 @@ def run(
     wanted = EngineOptions(host, http_port, grpc_port, dashboard_port, max_body, object_store)
     try:
         note(f"the console is at {_up(ctx, folder, wanted).console}")
+        note_sign_in(folder)
         serve_until_interrupted(name, file, folder, timeout)
     except KeyboardInterrupt:
         note("stopping")
     finally:
         if ours:
             engine.down(folder)
+
+
+def note_sign_in(home: Path) -> None:
+    """Print a link that opens the console with the right to act, once; a warning without one."""
+    from anabranch.client.client import ControlClient
+    from anabranch.client.engine_state import require_state
+
+    try:
+        with ControlClient.of_home(home) as client:
+            link = require_state(home).sign_in(client.sign_in_code())
+    except AnabranchError as error:
+        warn(f"there is no link that opens the console with the token: {error}")
+    else:
+        note(f"open the console with the token, once within ten minutes: {link}")
 
 
 def _up(ctx: typer.Context, home: Path, wanted: EngineOptions) -> EngineInfo:

@@ -4,6 +4,7 @@
 |---|---|---|
 | GET | ``/console`` | the page; files that it needs lie below |
 | GET | ``/console/events?graph=`` | server-sent events; see ``console_feed`` |
+| POST | ``/console/sign-in`` | ``{"token"}`` for ``{"code"}``, once; see ``sign_in`` |
 | GET | ``/console/api/…`` | what the control API answers there, of the paths in ``_READ`` |
 
 Page and files are the same for everyone. Events and reads need no token where the engine listens
@@ -25,16 +26,17 @@ from anabranch.router.http.access import foreign, is_local
 from anabranch.router.http.app import Answer, json_reply
 from anabranch.router.http.assets import asset
 from anabranch.router.http.event_stream import begin
-from anabranch.router.http.request import HttpRequest
+from anabranch.router.http.request import BodyRule, HttpRequest
 
 CONSOLE = "/console"
 _MAX_NAME = 64
+_SIGN_IN = "/sign-in"
 _TRACES = "/traces/"
 """A trace that is not there may be on its way: the page asks until it is, so that is no error."""
 _READ = re.compile(
     r"/graphs/[^/]{1,64}"
-    r"(/(compare|traffic|rollout|monitors|revisions(/[0-9]{1,9}(/(plan|example|diff))?)?))?"
-    r"|/graphs|/events|/traces/[0-9a-f]{32}"
+    r"(/(compare|traffic|rollout|monitors|history|replicas|revisions(/[0-9]{1,9}(/(plan|example|diff))?)?))?"
+    r"|/graphs|/events|/history|/links|/traces/[0-9a-f]{32}"
 )
 # Nothing comes from, or goes to, anywhere else, and no other page may put this one into a frame.
 _POLICY = (
@@ -60,15 +62,21 @@ class Backend(FeedSource, Protocol):
 
 
 class Console:
-    """Answers all below ``/console``; ``loopback`` says that the engine listens there only."""
+    """Answers all below ``/console``; ``loopback`` says that the engine listens there only.
 
-    def __init__(self, control: Backend, loopback: bool) -> None:
+    ``body`` bounds what is sent to it.
+    """
+
+    def __init__(self, control: Backend, loopback: bool, body: BodyRule) -> None:
         self._control = control
+        self._body = body
         self._loopback = loopback
         self._feed = Feed(control)
 
     async def answer(self, request: HttpRequest, path: str) -> Answer:
         """Answer a request; ``path`` is what follows ``/console``."""
+        if path == _SIGN_IN:
+            return await self._sign_in(request)
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(request.method, ["GET", "HEAD"])
         if not path:
@@ -85,6 +93,17 @@ class Console:
         if refused is not None or (self._loopback and is_local(headers)):
             return refused
         return self._control.refusal(headers)
+
+    async def _sign_in(self, request: HttpRequest) -> Answer:
+        """Exchange a code for the token; whoever has a code needs no token."""
+        if request.method != "POST":
+            raise MethodNotAllowed(request.method, ["POST"])
+        refused = foreign(request.headers)
+        if refused is not None:
+            return refused
+        body = await request.body(self._body)
+        status, headers, answer = await self._control.handle("POST", "/codes/use", "", body)
+        return HttpReply(status, answer, (*headers, (b"cache-control", b"no-store")))
 
     async def _read(self, request: HttpRequest, path: str) -> Answer:
         query = request.scope.get("query_string", b"").decode("latin-1")

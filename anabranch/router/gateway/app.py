@@ -2,6 +2,7 @@
 
 | method | path | answers |
 |---|---|---|
+| GET | ``/`` | the way to the console, for browsers; 404 for all others |
 | GET | ``/v2`` | server metadata |
 | GET | ``/v2/health/live`` | 200 |
 | GET | ``/v2/health/ready`` | 200 if every live graph can answer, else 503 |
@@ -46,6 +47,7 @@ UPLOADS = 4
 MAX_BODY = 64 * 2**10
 """Largest body of a request to the repository, in bytes."""
 CONTROL = "/control/v1"
+_BY_ACCEPT = (b"vary", b"accept")
 _MODELS = "/v2/models/"
 _REPOSITORY = "/v2/repository/models/"
 _ACTIONS: dict[str, repository.Action] = {"load": "load", "unload": "unload"}
@@ -74,10 +76,10 @@ class Gateway:
     ) -> None:
         self._control = control
         self._forwarder = forwarder
-        self._console = Console(control, loopback)
         self._limits = limits
         rule = BodyRule.of(limits)
         self._body = rule._replace(limit=MAX_BODY)
+        self._console = Console(control, loopback, self._body)
         self._upload = rule._replace(
             limit=max_upload, timeout=upload_timeout, arriving=Arriving(UPLOADS * max_upload)
         )
@@ -102,6 +104,8 @@ class Gateway:
             return await self._to_control(request, path.removeprefix(CONTROL))
         if path == CONSOLE or path.startswith(f"{CONSOLE}/"):
             return await self._console.answer(request, path.removeprefix(CONSOLE))
+        if path == "/" and _is_browser(request):
+            return HttpReply(307, b"", ((b"location", f"{CONSOLE[1:]}/".encode()), _BY_ACCEPT))
         methods = self._routes.get(path.removesuffix("/"))
         if methods is not None:
             return await dispatch(request, methods)
@@ -169,6 +173,13 @@ class Gateway:
         query = request.scope.get("query_string", b"").decode("latin-1")
         status, headers, answer = await self._control.handle(request.method, path, query, body)
         return HttpReply(status, answer, headers)
+
+
+def _is_browser(request: HttpRequest) -> bool:
+    """Whether the caller asks for a page: only then does ``Accept`` name HTML."""
+    accept = request.headers.get("accept", "")
+    kinds = {part.partition(";")[0].strip().lower() for part in accept.split(",")}
+    return request.method in ("GET", "HEAD") and "text/html" in kinds
 
 
 def _decode_index(body: bytes) -> _Index:

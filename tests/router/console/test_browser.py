@@ -125,8 +125,8 @@ def test_an_engine_that_is_gone_is_said_to_be_and_comes_back(serve: Serve, page:
     app.gone = True
     gone = re.compile(r"The engine has been gone for \d+ s: .* What you see is from")
     sees(banner.get_by_text(gone))
-    sees(page.get_by_text("not live"))
+    sees(page.get_by_text("not connected"))
     sees(page.get_by_role("link", name=HOSTILE))
     app.gone = False
     sync_api.expect(banner).to_be_empty(timeout=20_000)
-    sees(page.get_by_text("live", exact=True))
+    sees(page.get_by_text("connected", exact=True))

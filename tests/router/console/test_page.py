@@ -36,7 +36,11 @@ class Control:
     ) -> tuple[int, Headers, bytes]:
         if path == "/graphs":
             return 200, (), b'{"graphs": []}'
-        return 200, ((b"content-type", b"text/plain"),), f"{method} {path} {query}".encode()
+        return (
+            200,
+            ((b"content-type", b"text/plain"),),
+            f"{method} {path} {query}{body.decode()}".encode(),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +108,10 @@ READS = [
     "/graphs/g/traffic",
     "/graphs/g/rollout",
     "/graphs/g/monitors",
+    "/graphs/g/history",
+    "/graphs/g/replicas",
+    "/history",
+    "/links",
     "/graphs/g/revisions",
     "/graphs/g/revisions/2",
     "/graphs/g/revisions/2/plan",
@@ -121,7 +129,16 @@ def test_reads_go_to_the_control_api(url: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/graphs/g/logs", "/graphs/g/promote", "/graphs/g/bandits", "/traces/x", "", "/../x"]
+    "path",
+    [
+        "/graphs/g/logs",
+        "/graphs/g/promote",
+        "/graphs/g/bandits",
+        "/traces/x",
+        "/codes",
+        "",
+        "/../x",
+    ],
 )
 def test_there_is_nothing_else_to_read(url: str, path: str) -> None:
     assert httpx.get(f"{url}/console/api{path}").status_code == 404
@@ -179,6 +196,25 @@ def test_changes_need_the_token_on_loopback_too(url: str) -> None:
     path = f"{url}/control/v1/graphs/g/promote"
     assert httpx.post(path, headers=same).status_code == 401
     assert httpx.post(path, headers=same | TOKEN).status_code == 200
+
+
+def test_a_code_is_exchanged_without_a_token(url: str, public: str) -> None:
+    for page in (url, public):
+        reply = httpx.post(f"{page}/console/sign-in?a=b", content=b'{"code": "x"}')
+        assert (reply.status_code, reply.text) == (200, 'POST /codes/use {"code": "x"}')
+        assert reply.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_a_code_is_not_taken_from_another_page(url: str, headers: dict[str, str]) -> None:
+    reply = httpx.post(f"{url}/console/sign-in", content=b"{}", headers=headers)
+    assert reply.status_code == 403
+
+
+def test_a_code_is_posted_and_short(url: str) -> None:
+    reply = httpx.get(f"{url}/console/sign-in")
+    assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
+    assert httpx.post(f"{url}/console/sign-in", content=bytes(2**17)).status_code == 413
 
 
 class Empty(Control):

@@ -119,6 +119,26 @@ def test_live_and_ready(serve: Serve) -> None:
     assert httpx.head(f"{url}/v2/health/ready").status_code == 200
 
 
+BROWSER = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize("accept", [BROWSER, "application/json, TEXT/HTML ;q=0.5"])
+def test_the_root_leads_a_browser_to_the_console(serve: Serve, accept: str) -> None:
+    url = serve(gateway())
+    reply = httpx.get(f"{url}/", headers={"accept": accept})
+    assert (reply.status_code, reply.headers["location"]) == (307, "console/")
+    assert reply.headers["vary"] == "accept"
+    landed = httpx.get(f"{url}/", headers={"accept": accept}, follow_redirects=True)
+    assert landed.url.path == "/console/" and "<title>anabranch</title>" in landed.text
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/*", ""])
+def test_the_root_has_nothing_for_other_clients(serve: Serve, accept: str) -> None:
+    url = serve(gateway())
+    message(httpx.get(f"{url}/", headers={"accept": accept}), 404)
+    message(httpx.post(f"{url}/", headers={"accept": BROWSER}), 404)
+
+
 def test_not_ready_while_a_graph_is_not(serve: Serve) -> None:
     url = serve(gateway(Control(ready=False)))
     response = httpx.get(f"{url}/v2/health/ready")

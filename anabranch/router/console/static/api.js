@@ -40,6 +40,19 @@ export const change = (method, path, body) =>
     body: JSON.stringify(body ?? {}),
   });
 
+// Exchange a code of a link for the token, and keep that.
+export async function signInBy(code) {
+  const body = await call("console/sign-in", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ code }),
+  });
+  keepToken(body.token);
+}
+
+// Read from the control API what only those with the token may read.
+export const readClosed = (path) => call(`control/v1${path}`, { headers: authorization() });
+
 // Whether the token opens the control API.
 export async function isToken(text) {
   const headers = { authorization: `Bearer ${text}` };

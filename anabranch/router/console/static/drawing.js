@@ -70,8 +70,8 @@ function node(place, planned, found) {
     found ? `${rate(found.per_second)} calls, ${duration(found.p50)} p50, ${duration(found.p99)} p99` : "no calls lately",
     failed && `${rate(found.failed_per_second)} failed`,
   ].filter(Boolean).join(", ");
-  return svg("g", { class: `node ${planned.type}${failed ? " failed" : ""}`, tabindex: 0, role: "img",
-    "aria-label": says, "data-node": place.name },
+  return svg("g", { class: `node ${planned.type}${failed ? " failed" : ""}`, tabindex: 0, role: "button",
+    "aria-label": says, "data-action": "node", "data-name": place.name },
     svg("title", {}, says),
     svg("rect", { class: "body", x: left, y: top, width: place.width, height: place.height, rx: 6 }),
     svg("rect", { class: "mark", x: left, y: top + 8, width: 3, height: place.height - 16 }),

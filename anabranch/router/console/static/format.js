@@ -44,4 +44,8 @@ const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle:
 // A time of day, with its date where it is not of today; `at` is a Date.
 export const when = (at) =>
   (at.toDateString() === new Date().toDateString() ? TIME : DAY).format(at);
+// The time of day of a chart's axis; `at` is in milliseconds.
+const MINUTE = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+export const clock = (at, withSeconds = false) => (withSeconds ? TIME : MINUTE).format(at);
+
 export const whole = (at) => DAY.format(at);

@@ -1,10 +1,13 @@
 // The page of one graph: its head, and what all of its tabs share.
 
+import { at } from "./api.js";
 import { sparkline } from "./charts.js";
 import { h } from "./dom.js";
 import { duration, percent, rate, short } from "./format.js";
-import { badge, MOST_POINTS, nothing } from "./parts.js";
+import { badge, nothing } from "./parts.js";
+import { logs } from "./logs.js";
 import { playground } from "./playground.js";
+import { replicas } from "./replicas.js";
 import { revisions } from "./revisions.js";
 import { rollout } from "./rollout.js";
 import { traffic } from "./traffic.js";
@@ -13,6 +16,8 @@ export const TABS = {
   "": ["Graph", traffic],
   rollout: ["Rollout", rollout],
   revisions: ["Revisions", revisions],
+  replicas: ["Replicas", replicas],
+  logs: ["Logs", logs],
   playground: ["Playground", playground],
 };
 
@@ -34,7 +39,8 @@ export function graphPage(state) {
     h("div", { class: "title" },
       h("h1", {}, name),
       shown && badge(shown.state),
-      shown && shown.live !== null && h("span", { class: "fact" }, `r${shown.live} is stable`)),
+      shown && shown.live !== null && h("span", { class: "fact" }, `r${shown.live} is stable`),
+      shown && shown.live !== null && h("a", { class: "outward", href: at(`v2/models/${encodeURIComponent(name)}/docs`).href }, "API")),
     shown === null
       ? nothing("There is no graph of this name, or not any more.")
       : shown === undefined
@@ -43,13 +49,15 @@ export function graphPage(state) {
   ];
 }
 
-function tiles({ numbers, history }) {
+const SPARKS = 1440; // two hours
+
+function tiles({ numbers, past }) {
   const now = numbers?.requests ?? {};
   return h("dl", { class: "tiles" }, TILES.map(([title, field, format]) =>
     h("div", {},
       h("dt", {}, title),
       h("dd", {}, format(now[field])),
-      sparkline(history.map((one) => one?.[field] ?? null), MOST_POINTS))));
+      sparkline(past?.total[field] ?? [], SPARKS))));
 }
 
 const tabs = (graph, current) =>

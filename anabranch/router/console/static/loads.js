@@ -1,16 +1,35 @@
 // What the page shows but events do not bring: plans, differences, examples, replies and traces.
 
-import { graphPath, read } from "./api.js";
-import { example, follow, newTrace, send } from "./requests.js";
+import { graphPath, read, readClosed, token } from "./api.js";
+import { isOutdated, told, toldRates } from "./past.js";
+import { asCurl, example, follow, newTrace, send } from "./requests.js";
 import { pair } from "./revisions.js";
 import { isAlive, state } from "./state.js";
 import { drawnRevision } from "./traffic.js";
 
 const RETRY_MS = 2000;
 
+const REPLICAS_MS = 5000;
+const LOGS_MS = 2000;
+const MOST_LINES = 500;
+const NODE_LINES = 20;
+
 export function fetchMissing(render, say) {
   const { page, route } = state;
-  if (!page.graph || !isAlive()) return;
+  if (!isAlive()) return;
+  if (state.links === undefined) timely(render, state, "links", RETRY_MS, async () => (state.links = await read("/links")));
+  if (!route.graph && isOutdated(state.rates, state.now.getTime())) {
+    timely(render, state, "rates", REPLICAS_MS, async () => (state.rates = toldRates(await read("/history"))));
+  }
+  if (!page.graph) return;
+  past(render);
+  if (route.tab === "replicas" || page.node) {
+    timely(render, page, "replicas", REPLICAS_MS, async () => {
+      const found = await read(`${graphPath(route.graph)}/replicas`).catch((error) => ({ error: error.message }));
+      page.replicas = { found: found.replicas ?? [], error: found.error };
+    });
+  }
+  logs(render);
   const below = `${graphPath(route.graph)}/revisions`;
   for (const revision of [drawnRevision(state), Number(page.play.to) || undefined]) {
     if (revision !== undefined) once(render, page.plans, revision, () => read(`${below}/${revision}/plan`));
@@ -20,6 +39,65 @@ export function fetchMissing(render, say) {
     once(render, page.diffs, `${from} ${to}`, () => read(`${below}/${to}/diff?from=${from}`));
   }
   if (route.tab === "playground" && page.play.text === null && page.graph.live !== null) fill(render, say);
+}
+
+// The past of the graph where it is missing, and the looks of its rollout after each.
+function past(render) {
+  const { page, route } = state;
+  const path = `${graphPath(route.graph)}/history`;
+  if (isOutdated(page.past, state.now.getTime())) {
+    return timely(render, page, "past", REPLICAS_MS, async () => (page.past = told(await read(path))));
+  }
+  const { revision, step, next_look: next, phase } = page.graph.rollout ?? {};
+  const key = [revision, step, next, phase].join(" ");
+  if (revision === undefined || page.looked === key) return;
+  timely(render, page, "looks", 1000, async () => {
+    page.past.looks = told(await read(`${path}?points=0`)).looks;
+    page.looked = key;
+  });
+}
+
+// Log lines: those of the tab as they come, and the last ones of the chosen node.
+function logs(render) {
+  const { page, route } = state;
+  if (!token()) return;
+  if (route.tab === "logs") timely(render, page.logs, "lines", LOGS_MS, () => nextLines(route.graph, page.logs));
+  if (route.tab === "" && page.node) {
+    const { nodeLogs } = page;
+    const filter = { node: page.node, revision: drawnRevision(state), request: "" };
+    timely(render, nodeLogs, "lines", REPLICAS_MS, async () => {
+      nodeLogs.lines = (await readLines(route.graph, filter, { tail: NODE_LINES })).lines;
+    });
+  }
+}
+
+async function nextLines(graph, logs) {
+  const more = logs.cursor === undefined ? { tail: MOST_LINES } : { after: logs.cursor };
+  const found = await readLines(graph, logs.filter, more);
+  logs.lines = [...(logs.lines ?? []), ...found.lines].slice(-MOST_LINES);
+  logs.cursor = found.cursor;
+}
+
+function readLines(graph, { node, revision, request }, more) {
+  const query = new URLSearchParams({ ...more, ...(node && { node }), ...(revision && { revision }), ...(request && { request_id: request }) });
+  return readClosed(`${graphPath(graph)}/logs?${query}`);
+}
+
+// Load what is of `owner` again and again, with a pause; what goes wrong is in its `error`.
+const loading = new WeakMap();
+async function timely(render, owner, name, pause, load) {
+  if (!loading.has(owner)) loading.set(owner, new Map());
+  const due = loading.get(owner);
+  if ((due.get(name) ?? 0) > Date.now()) return;
+  due.set(name, Infinity);
+  try {
+    await load();
+    delete owner.error;
+  } catch (error) {
+    owner.error = error.message;
+  }
+  due.set(name, Date.now() + pause);
+  render();
 }
 
 const asked = new WeakMap();
@@ -64,8 +142,22 @@ export async function play(render, say, explainer) {
       render();
     });
   } catch (error) {
-    say(error instanceof SyntaxError ? `The request is not JSON: ${error.message}` : "The engine does not answer.");
+    say(error instanceof SyntaxError ? error.message : "The engine does not answer.");
   }
   page.play.busy = false;
+  render();
+}
+
+// Copy what stands in the playground as a command; where the browser does not let us, show it.
+export async function copyCurl(render, say) {
+  const { page, route } = state;
+  try {
+    const command = asCurl(route.graph, page.play);
+    page.play.curl = command;
+    await navigator.clipboard.writeText(command);
+    say("Copied.");
+  } catch (error) {
+    say(error instanceof SyntaxError ? error.message : "The browser does not let the page copy: the command stands below.");
+  }
   render();
 }

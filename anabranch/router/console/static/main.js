@@ -1,10 +1,11 @@
 // The console: from events, clicks and the address to its state.
 
 import * as actions from "./actions.js";
-import { dropToken } from "./api.js";
+import { dropToken, signInBy } from "./api.js";
+import { timeAt, timeBeside } from "./chart.js";
 import { signIn } from "./dialogs.js";
 import { Feed } from "./feed.js";
-import { fill, play } from "./loads.js";
+import { copyCurl, fill, play } from "./loads.js";
 import { render, say } from "./page.js";
 import { newPage, state, tick } from "./state.js";
 
@@ -24,12 +25,30 @@ const feed = new Feed(
   },
 );
 
+// A link that carries a code: exchange it for the token, and take it out of the address at once.
+async function signInByLink() {
+  const code = new URLSearchParams(location.hash.slice(1)).get("code");
+  if (!code) return;
+  history.replaceState(null, "", "#/");
+  try {
+    await signInBy(code);
+    say("Signed in, for this tab.");
+  } catch (error) {
+    say(error.message);
+  }
+}
+
 // The page follows the address: #/ and #/graphs/<graph>/<tab>.
-function routed() {
+async function routed() {
+  if (location.hash.startsWith("#code=")) {
+    await signInByLink();
+    feed.restart();
+  }
   if (location.hash && !location.hash.startsWith("#/")) return;
   const [, graph = "", tab = ""] = location.hash.slice(2).split("/").map(decoded);
   const isNew = graph !== state.route.graph;
   state.route = { graph, tab };
+  state.cursor = null;
   if (isNew) {
     state.page = newPage();
     main.focus({ preventScroll: true });
@@ -57,6 +76,14 @@ const COMMANDS = {
   send: () => play(render, say, null),
   explain: ({ name }) => play(render, say, name),
   example: () => fill(render, say),
+  curl: () => copyCurl(render, say),
+  node: ({ name }) => choose(name),
+  closeNode: () => (state.page.node = null),
+  sort: ({ name }) => {
+    const { list } = state;
+    state.list = { ...list, sort: name, down: list.sort === name ? !list.down : false };
+  },
+  turn: () => (state.list.down = !state.list.down),
 };
 
 const CHANGES = {
@@ -64,7 +91,30 @@ const CHANGES = {
   diffFrom: (value) => (state.page.diffFrom = Number(value)),
   diffTo: (value) => (state.page.diffTo = Number(value)),
   playTo: (value) => (state.page.play.to = value),
+  minutes: (value) => (state.minutes = Number(value)),
+  sortBy: (value) => (state.list.sort = value),
+  logNode: (node) => filterLogs({ node }),
+  logRevision: (revision) => filterLogs({ revision }),
+  logRequest: (request) => filterLogs({ request: request.trim() }),
 };
+
+const INPUTS = {
+  playText: (value) => (state.page.play.text = value),
+  playHeaders: (value) => (state.page.play.headers = value),
+  search: (value) => (state.list.search = value),
+};
+
+function filterLogs(change) {
+  state.page.logs = { filter: { ...state.page.logs.filter, ...change } };
+}
+
+// Show more of a node, and lead whoever uses the keyboard there.
+function choose(name) {
+  state.page.node = name;
+  state.page.nodeLogs = {};
+  render();
+  requestAnimationFrame(() => requestAnimationFrame(() => document.getElementById("node-title")?.focus()));
+}
 
 async function act(name, fields) {
   if (COMMANDS[name]) await COMMANDS[name](fields);
@@ -87,7 +137,36 @@ document.addEventListener("change", (event) => {
   }
 });
 document.addEventListener("input", (event) => {
-  if (event.target.dataset.input === "playText") state.page.play.text = event.target.value;
+  const { input } = event.target.dataset;
+  if (input) {
+    INPUTS[input](event.target.value);
+    render();
+  }
+});
+for (const kind of ["pointermove", "pointerdown"]) document.addEventListener(kind, point);
+
+// The time that is pointed at, in all charts; it stays while a chart has the focus.
+function point(event) {
+  const found = event.target.closest?.("[data-chart]");
+  const cursor = found ? timeAt(found, event.clientX) : document.activeElement?.closest?.("[data-chart]") ? state.cursor : null;
+  if (cursor !== state.cursor) {
+    state.cursor = cursor;
+    render();
+  }
+}
+document.addEventListener("keydown", (event) => {
+  const found = event.target.closest?.("g[data-action]");
+  if (found && (event.key === "Enter" || event.key === " ")) {
+    event.preventDefault();
+    act(found.dataset.action, found.dataset);
+  }
+  const chart = event.target.closest?.("[data-chart]");
+  const step = { ArrowLeft: -1, ArrowRight: 1, PageUp: -10, PageDown: 10 }[event.key];
+  if (chart && step) {
+    event.preventDefault();
+    state.cursor = timeBeside(chart, state.cursor, step);
+    render();
+  }
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
@@ -101,6 +180,8 @@ setInterval(() => {
   tick();
   render();
 }, 1000);
+
+addEventListener("resize", render);
 
 feed.restart();
 routed();

@@ -32,10 +32,14 @@ function head() {
   const alive = isAlive();
   return [
     h("a", { class: "brand", href: "#/" }, "anabranch"),
-    h("span", { class: `line ${alive ? "good" : "bad"}` }, alive ? "live" : state.line.state === "connecting" ? "connecting" : "not live"),
+    h("span", { class: `line ${alive ? "good" : "bad"}` }, alive ? "connected" : state.line.state === "connecting" ? "connecting" : "not connected"),
+    link("Ray", state.links?.ray),
+    link("Grafana", state.links?.grafana),
     token() ? button("signOut", "Forget token") : button("signIn", "Enter token"),
   ];
 }
+
+const link = (name, url) => url && h("a", { class: "outward", href: url, rel: "noreferrer" }, name);
 
 function problem() {
   const { line, engine, heard, now } = state;

@@ -1,13 +1,11 @@
 // What several views have in common.
 
 import { h } from "./dom.js";
-import { when, whole } from "./format.js";
-
-export const MOST_POINTS = 120; // seconds of the past that small charts show
+import { short, when, whole } from "./format.js";
 
 const GOOD = new Set(["live", "promoted", "pass", "ready", "passed", "ok"]);
-const BAD = new Set(["failed", "unhealthy", "aborted", "fail", "error", "drift", "failing"]);
-const BUSY = new Set(["deploying", "running", "paused", "pending", "inconclusive", "deleting", "gathering", "waiting"]);
+const BAD = new Set(["failed", "unhealthy", "aborted", "fail", "error", "drift", "failing", "dead"]);
+const BUSY = new Set(["deploying", "running", "starting", "updating", "stopping", "paused", "pending", "inconclusive", "deleting", "gathering", "waiting"]);
 
 // A word for a state; what it means is in the word, the colour only helps.
 export function badge(state) {
@@ -22,12 +20,14 @@ export const button = (action, label, fields = {}, kind = "") =>
   h("button", { type: "button", class: kind, "data-action": action, ...fields }, label);
 
 // A table whose rows turn into cards on a phone: each cell knows its column. A column is
-// [title, cell of a row, class].
+// [title, cell of a row, class, how it can be sorted]: {sort: "ascending", "descending" or null}.
 export function table(caption, columns, rows, key) {
   return h("div", { class: "scroll" },
     h("table", { class: "grid" },
       h("caption", { class: "hidden" }, caption),
-      h("thead", {}, h("tr", {}, columns.map(([title, , kind]) => h("th", { scope: "col", class: kind }, title)))),
+      h("thead", {}, h("tr", {}, columns.map(([title, , kind, order]) =>
+        h("th", { scope: "col", class: kind, "aria-sort": order?.sort },
+          order ? button("sort", title, { "data-name": title }, "sorter") : title)))),
       h("tbody", {}, rows.map((row) =>
         h("tr", { "data-key": key?.(row) }, columns.map(([title, cell, kind], index) =>
           h(index ? "td" : "th", { class: kind, "data-title": title, scope: index ? null : "row" }, cell(row))))))));
@@ -39,3 +39,14 @@ export const section = (title, ...content) => {
 };
 
 export const nothing = (text) => h("p", { class: "nothing" }, text);
+
+const MEASUREMENTS = [
+  ["Metric", (one) => one.metric],
+  ["Verdict", (one) => badge(one.verdict)],
+  ["Value", (one) => short(one.value), "number"],
+  ["Limit", (one) => short(one.limit), "number"],
+  ["Samples", (one) => one.samples, "number"],
+  ["Comparison", (one) => one.message, "wide"],
+];
+
+export const measurements = (found, caption) => table(caption, MEASUREMENTS, found, (one) => one.metric);

@@ -23,12 +23,16 @@ function request(page, play) {
         h("select", { "data-change": "playTo", "data-value": play.to }, h("option", { value: "" }, "the arm that the traffic says"),
           revisionsUp(page.graph).map((number) => h("option", { value: number }, `r${number}`)))),
       h("span", { class: "legend" }, ORIGINS[play.source] ?? "")),
+    h("label", {}, "Headers, one a line ",
+      h("textarea", { spellcheck: "false", rows: 2, "data-input": "playHeaders", "data-value": play.headers, placeholder: "x-user: ada" })),
     h("label", { class: "hidden", for: "request" }, "Request in JSON"),
     h("textarea", { id: "request", spellcheck: "false", rows: 14, "data-input": "playText", "data-value": play.text }),
     h("div", { class: "actions" },
       h("button", { type: "button", class: "main", "data-action": "send", disabled: play.busy }, "Send"),
       names.map((name) => button("explain", `Explain by ${name}`, { "data-name": name, disabled: play.busy })),
-      button("example", "Example")));
+      button("example", "Example"),
+      button("curl", "Copy as curl")),
+    play.curl && h("pre", { class: "json", tabindex: 0, role: "region", "aria-label": "Command for a shell" }, play.curl));
 }
 
 const ORIGINS = {

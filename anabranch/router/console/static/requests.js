@@ -1,6 +1,7 @@
 // What the playground sends, and what it learns of it.
 
 import { at, graphPath, read } from "./api.js";
+import { curl, headersOf } from "./curl.js";
 
 const TRIES = 20;
 const PAUSE_MS = 300;
@@ -8,12 +9,22 @@ const PAUSE_MS = 300;
 const hex = (bytes) =>
   [...crypto.getRandomValues(new Uint8Array(bytes))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 
-// Send a request to a graph, traced; gives the reply. `explainer` asks for an explanation instead.
-export async function send(graph, { to, text }, traceId, explainer) {
+const JSON_TYPE = ["content-type", "application/json"];
+
+function pathTo(graph, to, method) {
   const below = to ? `/versions/${to}` : "";
-  const path = `v2/models/${encodeURIComponent(graph)}${below}/${explainer ? "explain" : "infer"}`;
+  return `v2/models/${encodeURIComponent(graph)}${below}/${method}`;
+}
+
+// What stands in the playground as a command for a shell; a SyntaxError where a header is none.
+export const asCurl = (graph, { to, text, headers }) =>
+  curl(at(pathTo(graph, to, "infer")).href, [JSON_TYPE, ...headersOf(headers)], text);
+
+// Send a request to a graph, traced; gives the reply. `explainer` asks for an explanation instead.
+export async function send(graph, { to, text, headers: own }, traceId, explainer) {
+  const path = pathTo(graph, to, explainer ? "explain" : "infer");
   const headers = {
-    "content-type": "application/json",
+    ...Object.fromEntries([JSON_TYPE, ...headersOf(own)]),
     traceparent: `00-${traceId}-${hex(8)}-01`,
     tracestate: "anabranch=show",
   };
@@ -28,7 +39,8 @@ export async function send(graph, { to, text }, traceId, explainer) {
 }
 
 function asking(text, explainer) {
-  const request = JSON.parse(text);
+  const request = parsed(text);
+  if (request === null) throw new SyntaxError("The request is not JSON.");
   return JSON.stringify({ ...request, parameters: { ...request.parameters, explainer } });
 }
 

@@ -1,12 +1,14 @@
-// Where a rollout stands, and all that has happened, with the evidence of each verdict.
+// Where a rollout stands, its metrics, and all that has happened.
 
 import { h } from "./dom.js";
-import { percents, short, span } from "./format.js";
-import { badge, button, nothing, section, table, time } from "./parts.js";
+import { evidence } from "./evidence.js";
+import { percents, span } from "./format.js";
+import { badge, button, measurements, nothing, section } from "./parts.js";
+import { timeline } from "./timeline.js";
 
 export function rollout(state) {
   const { graph, events } = state.page;
-  return [standing(graph.rollout, state.now), timeline(events)];
+  return [standing(graph.rollout, state.now), evidence(state), timeline(events)];
 }
 
 function standing(found, now) {
@@ -39,52 +41,3 @@ const steps = ({ steps, step, phase }) =>
     return h("li", { class: done ? "done" : here ? (phase === "aborted" ? "stopped" : "here") : null,
       "aria-current": here ? "step" : null }, percents(weight));
   }));
-
-const MEASUREMENTS = [
-  ["Metric", (one) => one.metric],
-  ["Verdict", (one) => badge(one.verdict)],
-  ["Value", (one) => short(one.value), "number"],
-  ["Limit", (one) => short(one.limit), "number"],
-  ["Samples", (one) => one.samples, "number"],
-  ["Comparison", (one) => one.message, "wide"],
-];
-
-const measurements = (found, caption) => table(caption, MEASUREMENTS, found, (one) => one.metric);
-
-function timeline(events) {
-  if (!events?.length) return section("Timeline", nothing("Nothing has happened yet."));
-  return section("Timeline", h("ol", { class: "timeline" }, events.toReversed().map(event)));
-}
-
-const KINDS = [
-  [/^analysis_fail|failed$|aborted|drift_began/, "bad"],
-  [/^analysis_pass|promoted|drift_ended|^ready/, "good"],
-  [/paused|inconclusive|error/, "busy"],
-];
-
-function event({ id, at, kind, revision, message, data }) {
-  const colour = KINDS.find(([pattern]) => pattern.test(kind))?.[1] ?? "";
-  const found = data.measurements ?? [];
-  return h("li", { class: colour, "data-key": id },
-    h("div", { class: "what" },
-      time(new Date(at * 1000)),
-      h("strong", {}, kind.replaceAll("_", " ")),
-      revision !== null && h("span", { class: "fact" }, `r${revision}`),
-      data.step && h("span", { class: "fact" }, `step ${data.step}`)),
-    message && h("p", {}, message),
-    found.length > 0 &&
-      h("details", {},
-        h("summary", {}, `Evidence: ${found.length} ${found.length === 1 ? "metric" : "metrics"}`),
-        measurements(found, "What the look found")),
-    data.features?.length > 0 &&
-      h("details", {},
-        h("summary", {}, `Evidence: ${data.features.length} ${data.features.length === 1 ? "feature" : "features"}`),
-        table("What the monitor found", FEATURES, data.features, ({ name }) => name)));
-}
-
-const FEATURES = [
-  ["Feature", ({ name }) => name],
-  ["Score", ({ score }) => short(score), "number"],
-  ["Statistic", ({ statistic }) => short(statistic), "number"],
-  ["p", ({ p_value }) => short(p_value), "number"],
-];

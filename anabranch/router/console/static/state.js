@@ -1,13 +1,17 @@
 // What the console knows and where it is; views are functions of it.
 
-import { MOST_POINTS } from "./parts.js";
+import { isDue, note, noteRates } from "./past.js";
 
 export const state = {
   route: { graph: "", tab: "" },
   line: { state: "connecting", since: new Date(), reason: "" },
   engine: { answers: true },
   overview: undefined,
-  histories: new Map(), // requests a second of each graph
+  rates: undefined, // of all graphs, see past.js
+  links: undefined,
+  list: { search: "", sort: "Graph", down: false },
+  minutes: null, // that charts show, once somebody has chosen
+  cursor: null, // time that is pointed at in a chart, in milliseconds
   page: newPage(),
   heard: null,
   now: new Date(),
@@ -15,24 +19,20 @@ export const state = {
 
 // All about the graph whose page is shown.
 export function newPage() {
-  const play = { to: "", text: null, source: "", reply: null, trace: null, busy: false };
-  return { graph: undefined, numbers: null, events: null, monitors: null, history: [], plans: {}, diffs: {}, play };
+  const play = { to: "", headers: "", curl: "", text: null, source: "", reply: null, trace: null, busy: false };
+  const logs = { filter: { node: "", revision: "", request: "" } };
+  return { graph: undefined, numbers: null, events: null, monitors: null, past: undefined, plans: {}, diffs: {}, play,
+    node: null, replicas: undefined, logs, nodeLogs: {} };
 }
 
 export const isAlive = () => state.line.state === "open" && state.engine.answers;
 
-// Remember the numbers of another second, for the small charts.
+// Another second has passed: remember the numbers, where it is time to.
 export function tick() {
-  const { page, overview, histories } = state;
+  const { page, overview } = state;
   state.now = new Date();
-  note(page.history, page.numbers?.requests);
-  for (const { graph, numbers } of overview?.graphs ?? []) {
-    if (!histories.has(graph)) histories.set(graph, []);
-    note(histories.get(graph), numbers?.per_second);
-  }
-}
-
-function note(history, value) {
-  history.push(isAlive() ? (value ?? null) : null);
-  history.splice(0, history.length - MOST_POINTS);
+  if (!isAlive()) return;
+  const now = state.now.getTime();
+  if (page.graph && isDue(page.past, now)) note(page.past, now, page.numbers?.requests, page.graph.arms);
+  if (overview && isDue(state.rates, now)) noteRates(state.rates, now, overview.graphs);
 }

@@ -4,11 +4,13 @@ import { share } from "./charts.js";
 import { h } from "./dom.js";
 import { drawing } from "./drawing.js";
 import { duration, NONE, percent, percents, rate, short } from "./format.js";
+import { nodePanel } from "./node.js";
 import { badge, button, nothing, section, table } from "./parts.js";
+import { trends } from "./trends.js";
 
 export function traffic(state) {
   const { page } = state;
-  return [picture(state), arms(page.graph), mirrors(page.graph), nodes(state), monitors(page.monitors)];
+  return [picture(state), panel(state), trends(state), arms(page.graph), mirrors(page.graph), nodes(state), monitors(page.monitors)];
 }
 
 // The revision whose plan is drawn: what was chosen, or else the stable one.
@@ -45,12 +47,20 @@ function picture(state) {
       h("label", {}, "Revision ",
         h("select", { "data-change": "choose", "data-value": revision }, up.map((number) =>
           h("option", { value: number }, `r${number}`)))),
-      h("span", { class: "legend" }, "Calls a second and median time of each node, over the last ten seconds.")),
+      h("span", { class: "legend" }, "Calls a second and median time of each node, over the last ten seconds. A click on a node shows more.")),
     plan === undefined
       ? h("div", { class: "drawing empty" })
       : plan.error
         ? nothing(plan.error)
         : drawing(`${route.graph} r${revision}`, plan, numbersOf(page, revision)));
+}
+
+function panel(state) {
+  const revision = drawnRevision(state);
+  const plan = state.page.plans[revision];
+  const name = state.page.node;
+  if (!plan?.nodes || !(name in plan.nodes)) return null;
+  return nodePanel(state, revision, plan, name, numbersOf(state.page, revision).nodes[name]);
 }
 
 const ARMS = [
@@ -91,7 +101,7 @@ const mirrors = (graph) =>
   section("Mirrors", table("Revisions that get copies", MIRRORS, graph.mirrors, (mirror) => `r${mirror.revision}`));
 
 const NODES = [
-  ["Node", ({ name }) => name],
+  ["Node", ({ name }) => button("node", name, { "data-name": name }, "plain")],
   ["Type", ({ node }) => node.type],
   ["Segment", ({ node }) => node.segment],
   ["Calls", ({ lately }) => rate(lately?.per_second), "number"],

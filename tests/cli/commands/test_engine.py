@@ -1,0 +1,29 @@
+"""What ``up`` prints beside the engine's addresses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from anabranch.cli.commands.engine import note_sign_in
+from tests.cli.conftest import Served
+
+
+def test_the_link_to_the_console_carries_a_code_that_is_used_once(
+    engine: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note_sign_in(engine.home)
+    said = capsys.readouterr().err
+    before, code = said.strip().split("/console/#code=")
+    assert before.startswith("open the console with the token, once within ten minutes: http://")
+    assert engine.send("POST", "/codes/use", {"code": code}) == (200, {"token": "token"})
+    assert engine.send("POST", "/codes/use", {"code": code})[0] == 404
+
+
+def test_without_an_answer_there_is_no_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note_sign_in(tmp_path)
+    said = capsys.readouterr().err
+    assert said.startswith("warning: there is no link that opens the console with the token: no")
