@@ -29,7 +29,7 @@ pytestmark = [
 ]
 WIDTHS = (390, 820, 1440)
 SCHEMES = ("light", "dark")
-PATIENCE_MS = 20_000
+PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="module")

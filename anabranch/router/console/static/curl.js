@@ -11,7 +11,7 @@ const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 // Pairs of name and value from lines "name: value"; an error names a line that is none.
 export function headersOf(text) {
   return text.split("\n").map((line) => line.trim()).filter(Boolean).map((line) => {
-    const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):\s*(.*)$/.exec(line) ?? [];
+    const [, name, value] = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):\s*([\t\x20-\x7e\x80-\xff]*)$/.exec(line) ?? [];
     if (!name) throw new SyntaxError(`${JSON.stringify(line.slice(0, 80))} is not a header such as "x-user: ada"`);
     return [name.toLowerCase(), value];
   });

@@ -18,7 +18,7 @@ function pathTo(graph, to, method) {
 
 // What stands in the playground as a command for a shell; a SyntaxError where a header is none.
 export const asCurl = (graph, { to, text, headers }) =>
-  curl(at(pathTo(graph, to, "infer")).href, [JSON_TYPE, ...headersOf(headers)], text);
+  curl(at(pathTo(graph, to, "infer")).href, [...new Map([JSON_TYPE, ...headersOf(headers)])], text);
 
 // Send a request to a graph, traced; gives the reply. `explainer` asks for an explanation instead.
 export async function send(graph, { to, text, headers: own }, traceId, explainer) {
