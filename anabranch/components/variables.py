@@ -5,7 +5,7 @@ a spec, and all that is made of it, holds the sources of secrets and never their
 
 | variable | meaning | default |
 |---|---|---|
-| ANABRANCH_KUBERNETES_SECRETS | folder below which secrets of Kubernetes are mounted | /var/run/secrets/anabranch |
+| ANABRANCH_KUBERNETES_SECRETS | folder of mounted secrets | /var/run/secrets/anabranch |
 """
 
 from __future__ import annotations

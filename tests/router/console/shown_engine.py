@@ -236,7 +236,8 @@ class ShownEngine:
         def one(part: str, deployment: str, revision: int | None, state: str) -> dict[str, Any]:
             return {
                 "part": part, "deployment": deployment, "revision": revision, "state": state,
-                "replica": f"{deployment}{revision or ''}{state[0].lower()}7k2", "pid": 4711, "node": "127.0.0.1",
+                "replica": f"{deployment}{revision or ''}{state[0].lower()}7k2", "pid": 4711,
+                "node": "127.0.0.1",
                 "started_at": iso(self.now - DAY),
             }  # fmt: skip
 
