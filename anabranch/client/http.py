@@ -12,6 +12,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -130,16 +131,17 @@ class Transport:
     def run(self, operation: Operation[T]) -> T:
         """Carry out an operation, and return its result."""
         resume: Callable[[], Any] = partial(next, operation)
-        while True:
-            try:
-                step = resume()
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            try:
-                resume = partial(operation.send, self._result(step))
-            except Exception as error:
-                resume = partial(operation.throw, error)
+        with closing(operation):
+            while True:
+                try:
+                    step = resume()
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                try:
+                    resume = partial(operation.send, self._result(step))
+                except Exception as error:
+                    resume = partial(operation.throw, error)
 
     def events(self, request: EngineRequest) -> Iterator[Json]:
         """Send a request, and yield the server-sent events of the reply as they come."""
@@ -186,16 +188,17 @@ class AsyncTransport:
     async def run(self, operation: Operation[T]) -> T:
         """Carry out an operation, and return its result."""
         resume: Callable[[], Any] = partial(next, operation)
-        while True:
-            try:
-                step = resume()
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            try:
-                resume = partial(operation.send, await self._result(step))
-            except Exception as error:
-                resume = partial(operation.throw, error)
+        with closing(operation):
+            while True:
+                try:
+                    step = resume()
+                except StopIteration as end:
+                    result: T = end.value
+                    return result
+                try:
+                    resume = partial(operation.send, await self._result(step))
+                except Exception as error:
+                    resume = partial(operation.throw, error)
 
     async def events(self, request: EngineRequest) -> AsyncIterator[Json]:
         """Send a request, and yield the server-sent events of the reply as they come."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import prod
 from typing import Any, TypeAlias, TypeVar
+from uuid import uuid4
 
 import httpx
 import numpy as np
@@ -148,7 +149,8 @@ def prepared_stream(
     types = yield from _types(session, graph, revision)
     arrays = _arrays(by_input(inputs, types.inputs, graph), types.inputs)
     body = {name: _listed(name, array) for name, array in arrays.items()}
-    body["parameters"] = _parameters(parameters, timeout)
+    body.setdefault("parameters", _parameters(parameters, timeout))
+    body.setdefault("id", uuid4().hex)  # which comes back in each event
     path = f"{control.model_path(graph, revision)}/generate_stream"
     options = {"json": body, "headers": dict(headers or {}), **_patience(timeout)}
     return EngineRequest("POST", path, options), types
@@ -157,7 +159,8 @@ def prepared_stream(
 def streamed(graph: str, types: ModelTypes, event: Json) -> InferenceReply | None:
     """Return the outputs of an event as arrays; None for the event that ends the stream.
 
-    An output of unknown type has the datatype and shape of its JSON.
+    An output of unknown type has the datatype and shape of its JSON; a text of unknown type that is
+    the graph's only one is called ``text_output``.
     """
     if event.get("done") is True:
         return None
@@ -258,9 +261,10 @@ def _encoded(request: wire.Request, arrays: Arrays) -> tuple[bytes, int | None]:
 def _reply(graph: str, reply: httpx.Response) -> InferenceReply:
     try:
         document, outputs = wire.read(reply.content, reply.headers.get(LENGTH_HEADER))
-        revision, id = int(document["model_version"]), str(document.get("id") or "")
+        revision = int(document["model_version"])
     except (BadAnswer, KeyError, ValueError) as error:
         raise EngineError(f"the reply of {reply.url} cannot be read: {error}") from None
+    id = document.get("id") or reply.headers.get("x-request-id", "")
     return InferenceReply(graph, revision, id, outputs, document.get("parameters") or {})
 
 

@@ -142,6 +142,13 @@ def test_arrays_go_out_and_come_back(do: Both, engine: Engine) -> None:
     assert (reply.graph, reply.revision, reply.id, reply.routing) == ("g", 3, "abc", "{}")
 
 
+def test_an_id_that_the_engine_made_is_in_a_header(do: Both, engine: Engine) -> None:
+    reply = {name: value for name, value in REPLY.items() if name != "id"}
+    made = httpx.Response(200, json=reply, headers={"x-request-id": "made"})
+    engine.will("POST /v2/models/g/infer", made)
+    assert do(lambda c: c.infer("g", {"x": np.ones(1)})).id == "made"
+
+
 def test_a_reply_is_readable(do: Both, engine: Engine) -> None:
     engine.will("POST /v2/models/g/infer", REPLY)
     shown = repr(do(lambda c: c.infer("g", {"x": np.float32([[1, 2]])})))
@@ -312,7 +319,9 @@ def test_a_stream_gives_replies_with_arrays(do: Both, engine: Engine) -> None:
         events(piece(text_output="a", score=[[1, None]]), piece(text_output="b"), piece(done=True)),
     )
     first, second = do(lambda c: c.stream("g", "hello", parameters={"max_tokens": 2}))
-    assert engine.bodies == [{"prompt": ["hello"], "parameters": {"max_tokens": 2}}]
+    (body,) = engine.bodies
+    assert len(body.pop("id")) == 32
+    assert body == {"prompt": ["hello"], "parameters": {"max_tokens": 2}}
     np.testing.assert_array_equal(first["said"], np.array(["a"], object))
     np.testing.assert_array_equal(first["score"], np.float32([[1, np.nan]]))
     assert first["score"].dtype == np.float32
