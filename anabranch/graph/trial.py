@@ -90,6 +90,7 @@ def _end(process: BaseProcess) -> None:
 def _try(path: Path, parts: Sequence[Part], told: Connection) -> None:
     os.dup2(2, 1)  # what components print is no result of the command
     loaded = open_graph(path)
+    os.chdir(loaded.root)  # as where a graph is deployed, for relative paths in ``args``
     for part in parts:
         told.send(_failure(loaded, part))
     told.close()

@@ -85,9 +85,16 @@ class _Module:
 def outline(component: str, root: Path) -> ClassOutline | None:
     """Return what the source shows of a class such as ``file.py:Class``; None if it leaves it open.
 
-    Raises CannotLoad where there is no such file or class in the bundle, or the file is not Python.
+    Raises CannotLoad where there is no such file or class in the bundle, the file is not Python, or
+    the class is one of ``__main__``, which is no file of any bundle.
     """
     place, name = split(component)
+    if place == "__main__":
+        raise CannotLoad(
+            f"{name!r} is a class of a notebook or script, which no engine can import: what it"
+            " means depends on what was run there before; write it into a file beside the graph (in"
+            f" a notebook by `%%writefile parts.py`), and name it 'parts.py:{name}'"
+        )
     module = _own_file(place, root) if place.endswith(".py") else _imported(place, root)
     if module is None:
         return None

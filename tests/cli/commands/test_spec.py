@@ -122,6 +122,24 @@ def test_a_part_that_never_ends_loading_fails_at_the_timeout(tmp_path: Path) -> 
     assert "spec.nodes.one: is not loaded after 0.5 seconds" in done.stdout
 
 
+def test_relative_paths_in_arguments_start_from_the_folder_of_the_spec(tmp_path: Path) -> None:
+    (tmp_path / "table.txt").write_text("1")
+    (tmp_path / "parts.py").write_text(
+        "class One:\n"
+        "  def __init__(self, table): open(table).close()\n"
+        "  def transform(self, x): return x\n"
+    )
+    path = tmp_path / "graph.yaml"
+    path.write_text(
+        SPEC.partition("    fine:")[0]
+        + "    one: {type: transformer, component: parts.py:One, inputs: {x: x},"
+        + " args: {table: table.txt}}\n"
+        + "  outputs: {y: one}\n"
+    )
+    done = CliRunner().invoke(app, ["validate", "--load", str(path)])
+    assert (done.exit_code, done.stdout) == (0, f"{path}: ok\n")
+
+
 def test_a_folder_of_which_no_bundle_is_made_hides_no_other_file(folders: dict[str, Path]) -> None:
     told = CliRunner().invoke(app, ["validate", *map(str, folders.values()), "-o", "json"])
     files = {Path(one["file"]): one for one in json.loads(told.stdout)["files"]}

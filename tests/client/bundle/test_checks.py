@@ -158,3 +158,12 @@ def test_paths_that_a_spec_names(root: Path) -> None:
     node = COMPONENT.replace("inputs", "args: {path: [data/a.bin]}, inputs")
     write_files({"graph.yaml": f"{HEAD}{node}{OUTPUTS}".encode(), "parts.py": PARTS}, root)
     assert named_paths(open_complete(root / "graph.yaml")) == ["parts.py", "data/a.bin"]
+
+
+def test_a_class_of_a_notebook_is_refused_with_what_to_do(root: Path) -> None:
+    (text,) = problems(root, COMPONENT.replace("parts.py:One", "'__main__:One'"))
+    assert "spec.nodes.one.component: 'One' is a class of a notebook or script" in text
+    assert "by `%%writefile parts.py`), and name it 'parts.py:One'" in text
+    monitor = "  monitors: {m: {component: '__main__:Watch', watches: [one]}}\n"
+    (text,) = problems(root, COMPONENT, {"parts.py": PARTS}, monitor)
+    assert "spec.monitors.m.component: 'Watch' is a class of a notebook or script" in text
