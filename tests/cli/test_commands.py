@@ -71,7 +71,7 @@ def test_help_lists_every_command_without_importing_ray(home):
     for command in (
         "up", "down", "run", "deploy", "status", "infer", "delete", "validate", "logs", "history",
         "diff", "rollback", "traffic", "promote", "abort", "compare", "rollout",
-        "bandit", "explain", "feedback", "backup", "restore",
+        "bandit", "explain", "feedback", "backup", "restore", "init",
     ):  # fmt: skip
         assert f"\n  {command} " in done.stdout
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

@@ -1,4 +1,4 @@
-"""``validate``, ``plan`` and ``schema``: commands that need no engine."""
+"""``init``, ``validate``, ``plan`` and ``schema``: commands that need no engine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.options import add
-from anabranch.cli.terminal import progress, result, result_json
+from anabranch.cli.template import EXTRAS, Template, make
+from anabranch.cli.terminal import note, progress, result, result_json
 from anabranch.errors import InvalidRequest, Problem, SpecError, TooLarge
 
 
@@ -24,9 +25,40 @@ class PlanFormat(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
+    add(app, init, "init shop --template tabular")
     add(app, validate, "validate graph.yaml --load")
     add(app, plan, "plan graph.yaml")
     add(app, schema, "schema")
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Folder of the graph.", file_okay=False)
+    ] = Path(),
+    template: Annotated[
+        Template,
+        typer.Option(
+            "--template",
+            help="tabular: a model on columns of mixed types; image: a network on images; text: a "
+            "model on texts; ab: two models that compete.",
+        ),
+    ] = Template.TABULAR,
+) -> None:
+    """Make a folder with a graph that works: spec, components or a training script, a request.
+
+    The graph is named after the folder, where that is a name for a graph. No file is replaced.
+    """
+    name, files = make(folder, template)
+    for file in files:
+        result(str(file))
+    steps = []
+    if extras := EXTRAS[template]:
+        steps += [f"pip install 'anabranch[{extras}]'", f"python {folder / 'train.py'}"]
+    steps += [
+        f"anabranch run {folder / 'graph.yaml'}",
+        f"anabranch infer {name} --data @{folder / 'request.json'}   # in another terminal",
+    ]
+    note("\n  ".join(["next:", *steps]))
 
 
 def validate(
