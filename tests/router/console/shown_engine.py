@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from anabranch import Graph
+from anabranch.graph.builder import Graph
 from anabranch.graph.compile.render import plan_to_json
 from anabranch.router.errors import Headers, HttpReply
 from anabranch.telemetry.definitions import (
@@ -234,10 +234,10 @@ class ShownEngine:
 
     def replicas(self) -> dict[str, Any]:
         def one(part: str, deployment: str, revision: int | None, state: str) -> dict[str, Any]:
+            name = f"{deployment}{revision or ''}{state[0].lower()}7k2"
             return {
                 "part": part, "deployment": deployment, "revision": revision, "state": state,
-                "replica": f"{deployment}{revision or ''}{state[0].lower()}7k2", "pid": 4711,
-                "node": "127.0.0.1",
+                "replica": name, "pid": 4711, "node": "127.0.0.1",
                 "started_at": iso(self.now - DAY),
             }  # fmt: skip
 
