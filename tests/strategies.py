@@ -135,6 +135,14 @@ metrics = st.one_of(
     _limits("agreement", shares),
     _limits("prediction_shift", shares),
     _limits("reward", st.floats(-1e9, 1e9) | multiples),
+    _some(
+        {
+            "metric": st.just("significance"),
+            "of": st.just("error_rate"),
+            "max": st.floats(-1, 1, exclude_min=True, exclude_max=True),
+        },
+        {"error": st.floats(0, 1, exclude_min=True, exclude_max=True)},
+    ),
     _limits("promql", st.floats(-1e300, 1e300) | multiples, query='up{graph="$graph"}'),
 )
 analyses = _some(

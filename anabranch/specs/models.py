@@ -536,6 +536,7 @@ MetricName = Literal[
     "prediction_shift",
     "reward",
     "drift",
+    "significance",
     "promql",
 ]
 METRICS: tuple[str, ...] = get_args(MetricName)
@@ -546,8 +547,9 @@ class Metric(Model):
 
     metric: MetricName
     """The measured quantity of the candidate; agreement is that of its answers to copies with the
-    clients' answers, reward the mean of its rewards, and drift the highest score of its monitors,
-    where above 1 is drift."""
+    clients' answers, reward the mean of its rewards, drift the highest score of its monitors,
+    where above 1 is drift, and significance the evidence on its difference from the stable
+    revision."""
     max: Limit | None = None
     """Largest allowed value: a number, for latencies a duration, or a multiple of the stable
     revision's value such as 1.2x."""
@@ -555,6 +557,12 @@ class Metric(Model):
     """Smallest allowed value, in the forms of ``max``."""
     query: Annotated[str, Field(min_length=1, max_length=4096)] | None = None
     """Query of the metric promql; $graph, $revision and $stable are filled in."""
+    of: Literal["error_rate", "reward"] | None = None
+    """Of the metric significance: the quantity whose difference, candidate minus stable, has the
+    limit; rewards must be from 0 to 1."""
+    error: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Of the metric significance: largest probability that a candidate within the limit fails, and
+    that one beyond the limit passes, over all looks of a rollout; 0.05 if left out."""
 
 
 class Analysis(Model):

@@ -21,7 +21,7 @@ from anabranch.specs.units import Duration
 from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, under
 
 _LIMIT: TypeAdapter[float | str] = TypeAdapter(Limit)
-_METRIC = ("metric", "max", "min", "query")
+_METRIC = ("metric", "max", "min", "query", "of", "error")
 _SHARE_WORDS = "a share from 0 to 1, such as 0.01"
 _LATENCY_WORDS = "a latency with its unit, such as 250ms, or a multiple of stable, such as 1.2x"
 
@@ -70,7 +70,23 @@ def _metric(metric: Map) -> Iterator[Said]:
         yield (), "the metric promql needs `query`"
     if name != "promql" and "query" in metric:
         yield ("query",), "only the metric promql has a query"
+    yield from _significance(metric, name, meant)
     yield from _limits(metric, _SUITS[name])
+
+
+def _significance(metric: Map, name: str, meant: set[str]) -> Iterator[Said]:
+    """A difference has one limit, on the side where the candidate is worse."""
+    if name != "significance":
+        for field in ("of", "error"):
+            if field in metric:
+                yield (field,), f"only the metric significance has `{field}`"
+        return
+    if "of" not in meant:
+        yield (), "the metric significance needs `of`, either error_rate or reward"
+    wrong = {"error_rate": "min", "reward": "max"}.get(str(metric.get("of")), "")
+    if wrong in metric:
+        right = "max" if wrong == "min" else "min"
+        yield (wrong,), f"a candidate is worse beyond `{right}`; give that, and not `{wrong}`"
 
 
 def _limits(metric: Map, suits: Suits) -> Iterator[Said]:
@@ -129,6 +145,11 @@ def _score(limit: Limit, relative: bool) -> Iterator[str]:
         yield "must be a score, such as 1, above which there is drift"
 
 
+def _difference(limit: Limit, relative: bool) -> Iterator[str]:
+    if isinstance(limit, str) or not -1 < limit < 1:
+        yield "must be a difference between -1 and 1, candidate minus stable, such as 0.01"
+
+
 Suits: TypeAlias = Callable[[Limit, bool], Iterator[str]]
 _SUITS: Mapping[str, Suits] = {
     "error_rate": _rate,
@@ -139,5 +160,6 @@ _SUITS: Mapping[str, Suits] = {
     "prediction_shift": _share,
     "reward": _any_number,
     "drift": _score,
+    "significance": _difference,
     "promql": _any_number,
 }

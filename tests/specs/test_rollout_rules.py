@@ -78,10 +78,10 @@ NUMBER = "must be a number, or a multiple of stable, such as 1.2x"
 
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_needs_a_limit(name: str) -> None:
-    query = {"query": "up"} if name == "promql" else {}
-    assert of_metric(metric=name, **query) == [NEEDED]
-    assert of_metric(metric=name, maxi=1, **query) == []
-    assert of_metric(metric=name, max=None, **query) == [NEEDED]
+    more = {"promql": {"query": "up"}, "significance": {"of": "error_rate"}}.get(name, {})
+    assert of_metric(metric=name, **more) == [NEEDED]
+    assert of_metric(metric=name, maxi=1, **more) == []
+    assert of_metric(metric=name, max=None, **more) == [NEEDED]
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -89,7 +89,31 @@ def test_every_metric_needs_a_limit(name: str) -> None:
 @pytest.mark.parametrize(
     ("limit", "allowed"),
     [
-        (0, {"error_rate", "agreement", "prediction_shift", "reward", "drift", "promql"}),
+        (
+            0,
+            {
+                "error_rate",
+                "agreement",
+                "prediction_shift",
+                "reward",
+                "drift",
+                "promql",
+                "significance",
+            },
+        ),
+        (
+            0.5,
+            {
+                "error_rate",
+                "agreement",
+                "prediction_shift",
+                "reward",
+                "drift",
+                "promql",
+                "significance",
+            },
+        ),
+        (-0.5, {"reward", "promql", "significance"}),
         (1.0, {"error_rate", "agreement", "prediction_shift", "reward", "drift", "promql"}),
         (1.01, {"reward", "drift", "promql"}),
         (-1, {"reward", "promql"}),
@@ -100,8 +124,9 @@ def test_every_metric_needs_a_limit(name: str) -> None:
 def test_which_limits_suit_which_metric(
     name: str, field: str, limit: float | str, allowed: set[str]
 ) -> None:
-    query = {"query": "up"} if name == "promql" else {}
-    found = of_metric(metric=name, **{field: limit}, **query)
+    worse = {"max": "error_rate", "min": "reward"}[field]
+    more = {"promql": {"query": "up"}, "significance": {"of": worse}}.get(name, {})
+    found = of_metric(metric=name, **{field: limit}, **more)
     assert [line.split(":")[0] for line in found] == ([] if name in allowed else [field])
 
 
@@ -128,6 +153,17 @@ def test_which_limits_suit_which_metric(
         ({"metric": "latency_p50", "min": "2x", "max": "1x"}, ["min: min 2x is more than max 1x"]),
         ({"metric": "latency_p50", "min": "2x", "max": "1s"}, []),
         ({"metric": "latency_p50", "min": "1s", "max": "1000ms"}, []),
+        ({"metric": "significance", "of": "reward", "min": -0.02, "error": 0.01}, []),
+        ({"metric": "significance", "of": "reward", "max": 0.02},
+         ["max: a candidate is worse beyond `min`; give that, and not `max`"]),
+        ({"metric": "significance", "of": "error_rate", "min": 0, "max": 0},
+         ["min: a candidate is worse beyond `max`; give that, and not `min`"]),
+        ({"metric": "significance", "max": 0.01},
+         [": the metric significance needs `of`, either error_rate or reward"]),
+        ({"metric": "significance", "of": "error_rate"}, [NEEDED]),
+        ({"metric": "error_rate", "max": 0.01, "of": "reward", "error": 0.05},
+         ["of: only the metric significance has `of`",
+          "error: only the metric significance has `error`"]),
         ({"metric": "error_rte", "max": "5s", "query": "up"}, []),
         ({"metric": "error_rte"}, [NEEDED]),
         ({"metric": ["error_rate"], "max": 5}, []),

@@ -8,6 +8,7 @@
 | prediction_shift | distance between the arms' distributions of outputs | those of the lesser arm |
 | reward | mean of the rewards for the arm's answers | rewards |
 | drift | highest score of a window of the candidate's monitors, drift above 1 | rows of windows |
+| significance | candidate minus stable, over the whole rollout | those of the lesser arm |
 | promql | what Prometheus answers | requests and copies of the candidate |
 
 Fewer samples than ``min_samples``, no value, or one that is not a number: inconclusive. A limit
@@ -26,6 +27,8 @@ from functools import partial
 from typing import TypeAlias
 
 from anabranch.control.lifecycle.rollouts import Measurement, Verdict, weightiest
+from anabranch.control.lifecycle.significance import Trial
+from anabranch.control.lifecycle.trials import measured, trial_of
 from anabranch.router.measure.sketch import shift
 from anabranch.router.measure.tally import MirrorTally, Report, Tally
 from anabranch.specs.limits import parse_limit
@@ -70,6 +73,8 @@ class AnalysisWindow:
     external: Mapping[str, Outside] = field(default_factory=dict)
     drift: DriftScore = NO_DRIFT
     """Of the candidate's monitors."""
+    evidence: Mapping[str, Trial] = field(default_factory=dict)
+    """By name of the metric, over the whole rollout."""
 
 
 def window_between(
@@ -106,6 +111,9 @@ def measure(
     metric: Metric, window: AnalysisWindow, analysis: Analysis, name: str = ""
 ) -> Measurement:
     """One look at one metric, under its own name if none is given."""
+    if metric.of is not None:
+        trial = window.evidence.get(name or metric.metric) or trial_of(metric)
+        return measured(metric, trial, analysis.min_samples, name or metric.metric)
     return _Look(name or metric.metric, _GAUGES[metric.metric], window, analysis).at(metric)
 
 

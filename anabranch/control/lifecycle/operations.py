@@ -22,6 +22,7 @@ from typing import Any, Literal, TypeAlias
 
 from anabranch.control.lifecycle import rollouts
 from anabranch.control.lifecycle.rollouts import Measurement, PausedBy, RolloutState
+from anabranch.control.lifecycle.significance import Trial
 from anabranch.errors import Conflict, InvalidRequest, NotFound
 from anabranch.specs.models import Rollout
 
@@ -403,10 +404,15 @@ def resumed(now: Situation, moment: Moment) -> Change:
     return Change(replace(now, rollout=state), (_told(state, "rollout_resumed"),))
 
 
-def looked(now: Situation, moment: Moment, found: list[Measurement]) -> Change:
-    """Take a look at the metrics into account; the evidence goes into the log."""
+def looked(
+    now: Situation,
+    moment: Moment,
+    found: list[Measurement],
+    evidence: dict[str, Trial] | None = None,
+) -> Change:
+    """Take a look at the metrics into account; the measurements go into the log."""
     before = _active(now)
-    state = rollouts.looked(before, found, moment.at)
+    state = rollouts.looked(before, found, moment.at, evidence)
     data = {"measurements": [asdict(one) for one in found], "step": state.step + 1}
     verdict = state.verdict or "inconclusive"
     text = "; ".join(one.message for one in found)

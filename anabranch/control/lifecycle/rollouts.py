@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeAlias
 
+from anabranch.control.lifecycle.significance import Trial
 from anabranch.specs.models import Rollout
 
 Phase: TypeAlias = Literal["running", "paused", "promoted", "aborted"]
@@ -57,6 +58,8 @@ class RolloutState:
     """Looks in a row that found no value, by metric."""
     found: tuple[Measurement, ...] = ()
     """Measurements of the last look, also of one in a step before."""
+    evidence: dict[str, Trial] = field(default_factory=dict)
+    """Evidence of the metrics of the kind significance by name, over the whole rollout."""
     released: bool = False
     """Whether the step waits for no ``resume`` any more, where it would."""
     paused_by: PausedBy | None = None
@@ -98,6 +101,7 @@ class RolloutState:
         return data | {
             "plan": self.plan.model_dump(mode="json", exclude_defaults=True),
             "found": [asdict(one) for one in self.found],
+            "evidence": {name: trial.to_json() for name, trial in self.evidence.items()},
         }
 
     @classmethod
@@ -105,7 +109,10 @@ class RolloutState:
         """Read what ``to_json`` wrote."""
         plan = Rollout.model_validate(data["plan"])
         found = tuple(Measurement(**one) for one in data.get("found", ()))
-        return cls(**{**data, "plan": plan, "found": found})
+        evidence = {
+            name: Trial.from_json(trial) for name, trial in data.get("evidence", {}).items()
+        }
+        return cls(**{**data, "plan": plan, "found": found, "evidence": evidence})
 
 
 Move: TypeAlias = Literal["look", "step", "promote", "pause"]
@@ -172,7 +179,12 @@ def resumed(state: RolloutState, at: float) -> RolloutState:
     )
 
 
-def looked(state: RolloutState, found: list[Measurement], at: float) -> RolloutState:
+def looked(
+    state: RolloutState,
+    found: list[Measurement],
+    at: float,
+    evidence: dict[str, Trial] | None = None,
+) -> RolloutState:
     """Take a look's measurements into account: counts, verdict, and what follows from them.
 
     The phase becomes "aborted" where a metric failed or found no value too often, with the reason
@@ -186,6 +198,7 @@ def looked(state: RolloutState, found: list[Measurement], at: float) -> RolloutS
         failures=_failures(state, found),
         errors=_errors(state, found),
         found=tuple(found),
+        evidence=state.evidence if evidence is None else evidence,
     )
     excess = next(_excesses(counted, found), None)
     if excess is not None:

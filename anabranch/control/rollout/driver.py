@@ -29,6 +29,8 @@ from anabranch.control.lifecycle.analysis import (
 )
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.lifecycle.rollouts import Measurement, Move, RolloutState
+from anabranch.control.lifecycle.significance import Trial
+from anabranch.control.lifecycle.trials import evidence_after
 from anabranch.control.rollout.gates import Gate, question
 from anabranch.control.rollout.metrics import RolloutMetrics
 from anabranch.control.rollout.outgoing import Caller
@@ -101,6 +103,8 @@ class _Mark:
     step: int
     since: float
     sums: Report
+    looked: Report
+    """Counts at the last look, whatever its verdict: evidence takes each count once."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,8 @@ class RolloutDriver:
             return None
         mark = self._marks.get(now.graph)
         if mark is None or (mark.revision, mark.step) != (state.revision, state.step):
-            mark = _Mark(state.revision, state.step, at, self._totals.watched(now.graph))
+            sums = self._totals.watched(now.graph)
+            mark = _Mark(state.revision, state.step, at, sums, sums)
         return _Case(now.graph, now.stable, state, mark)
 
     def _begin(self, case: _Case, at: float) -> None:
@@ -211,14 +216,17 @@ class RolloutDriver:
         sums = self._totals.watched(case.graph)
         drift = self._monitors.drift(case.graph, case.state.revision, case.mark.since)
         window = window_between(case.mark.sums, sums, case.state.revision, case.stable, drift)
-        found = await self._measured(case, window)
-        stored = await self._writer.change(case.graph, partial(_looked, case=case, found=found))
+        evidence = _evidence(case, sums)
+        found = await self._measured(case, replace(window, evidence=evidence))
+        looked = partial(_looked, case=case, found=found, evidence=evidence)
+        stored = await self._writer.change(case.graph, looked)
         self._metrics.judged(case.graph, found)
         state = case.state
         self._looks.take(case.graph, self._clock(), state.revision, state.step, found)
-        after = stored.situation.rollout
+        after, mark = stored.situation.rollout, replace(case.mark, looked=sums)
         if after is not None and after.verdict in ("pass", "fail"):
-            self._marks[case.graph] = replace(case.mark, since=after.looked_at, sums=sums)
+            mark = replace(mark, since=after.looked_at, sums=sums)
+        self._marks[case.graph] = mark
 
     async def _measured(self, case: _Case, window: AnalysisWindow) -> list[Measurement]:
         """Measure what the routers know first: if that fails, no server outside is waited for."""
@@ -250,6 +258,16 @@ class RolloutDriver:
         return await self._gate.refusal(gate, asked)
 
 
+def _evidence(case: _Case, sums: Report) -> dict[str, Trial]:
+    """The evidence of the rollout with what was counted since the last look."""
+    analysis = case.state.plan.analysis
+    assert analysis is not None
+    candidate, stable = (
+        sums.arm(one).minus(case.mark.looked.arm(one)) for one in (case.state.revision, case.stable)
+    )
+    return evidence_after(named(analysis.metrics), case.state.evidence, candidate, stable)
+
+
 def _is_short(case: _Case, at: float) -> bool:
     """Return whether the window is one that a new driver began, and not an interval long yet."""
     analysis = case.state.plan.analysis
@@ -275,11 +293,19 @@ def _in_step(now: Situation, case: _Case) -> RolloutState:
     return state
 
 
-def _looked(now: Situation, moment: Moment, case: _Case, found: list[Measurement]) -> Change:
+def _looked(
+    now: Situation,
+    moment: Moment,
+    case: _Case,
+    found: list[Measurement],
+    evidence: dict[str, Trial],
+) -> Change:
     """Take a look into account, if it is still due."""
-    if rollouts.next_move(_in_step(now, case), moment.at) != "look":
+    state = _in_step(now, case)
+    is_taken = state.looked_at != case.state.looked_at
+    if is_taken or rollouts.next_move(state, moment.at) != "look":
         raise Conflict(f"no look at graph {now.graph!r} is due any more")
-    return operations.looked(now, moment, found)
+    return operations.looked(now, moment, found, evidence)
 
 
 def _moved(now: Situation, moment: Moment, case: _Case, move: Move, refusal: str | None) -> Change:

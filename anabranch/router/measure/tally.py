@@ -81,6 +81,8 @@ class Rewards(Sums):
     total: float = 0.0
     squares: float = 0.0
     """Sum of the squares."""
+    outside: int = 0
+    """Rewards below 0 or above 1."""
     right: int = 0
     """Rows of answers that were as the truth, of those in ``judged``."""
     judged: int = 0
@@ -108,6 +110,7 @@ class Rewards(Sums):
         self.count += 1
         self.total += reward
         self.squares += reward * reward
+        self.outside += not 0.0 <= reward <= 1.0
         if judged is not None:
             self.right += judged.right
             self.judged += judged.rows

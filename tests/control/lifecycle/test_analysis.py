@@ -338,8 +338,10 @@ def test_verdict(case: str) -> None:
 
 
 def test_every_metric_and_every_verdict_is_in_the_table() -> None:
-    assert {case[0].metric for case in CASES.values()} == set(METRICS)
-    by_metric = {name: {c[3] for c in CASES.values() if c[0].metric == name} for name in METRICS}
+    """That of significance, which goes by more than a window, is in test_trials.py."""
+    metrics = [name for name in METRICS if name != "significance"]
+    assert {case[0].metric for case in CASES.values()} == set(metrics)
+    by_metric = {name: {c[3] for c in CASES.values() if c[0].metric == name} for name in metrics}
     for name, verdicts in by_metric.items():
         wanted = {"pass", "fail", "inconclusive"} | ({"error"} if name == "promql" else set())
         if name.startswith("latency"):

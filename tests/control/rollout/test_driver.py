@@ -252,6 +252,47 @@ def test_a_good_candidate_goes_through_all_steps(world: World) -> None:
     }  # fmt: skip
 
 
+EVIDENCE = {"metric": "significance", "of": "error_rate", "max": 0.02}
+
+
+def test_a_candidate_is_promoted_once_there_is_evidence_that_it_is_fine(world: World) -> None:
+    world.arms = {1: Arm(failing=0.05), 2: Arm(failing=0.05)}
+    world.begin(steps=[50], analysis=analysis(EVIDENCE))
+    began = world.now
+    drive(world, over(world), 3600)
+    assert world.state().phase == "promoted"
+    assert world.now - began > 20  # a threshold would have been content with the first look
+    (*_, last) = world.told("analysis_pass")
+    assert last.message.startswith("significance: error_rate of candidate minus stable ")
+    assert "<= max 0.02 (p 0.0" in last.message
+
+
+def test_a_candidate_is_stopped_as_soon_as_there_is_evidence_that_it_is_worse(
+    world: World,
+) -> None:
+    world.arms = {1: Arm(failing=0.05), 2: Arm(failing=0.15)}
+    world.begin(steps=[50], hold="1h", analysis=analysis(EVIDENCE))
+    began = world.now
+    drive(world, over(world), 3600)
+    assert (world.state().phase, world.weight()) == ("aborted", 0.0)
+    assert world.now - began < 120
+    assert "> max 0.02 (p 0.0" in world.told("rollout_aborted")[0].message
+
+
+def test_evidence_counts_each_request_once_over_all_steps_and_drivers(world: World) -> None:
+    """A new driver goes on with what the store holds."""
+    world.arms = {1: Arm(failing=0.05), 2: Arm(failing=0.05)}
+    never = EVIDENCE | {"error": 1e-300}
+    world.begin(steps=[10, 50], analysis=analysis(never, ERRORS | {"max": 1}))
+    for _ in range(3):
+        wait(world, 60)
+    evidence = world.state().evidence["significance"].at_most
+    assert evidence.all.a.number <= world.sums[G][2][0]
+    # A driver that dies loses at most what came since its last look, and in its first interval.
+    assert evidence.all.a.number >= world.sums[G][2][0] - 3 * 2 * 11 * world.rate * 0.1
+    assert evidence.all.a.total / evidence.all.a.number == pytest.approx(0.05, rel=0.2)
+
+
 @pytest.mark.parametrize("limit", [0, 1, 3])
 def test_a_candidate_that_fails_gets_nothing_any_more(world: World, limit: int) -> None:
     world.arms[2].failing = 0.2
