@@ -63,6 +63,7 @@ class ControlClient:
     monitors = method(control.monitors)
     bandits = method(control.bandits)
     reset_bandits = method(control.reset_bandits)
+    experiments = method(control.experiments)
     delete = method(control.delete)
     wait_gone = method(waits.until_gone)
     logs = method(control.logs)

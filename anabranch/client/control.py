@@ -149,6 +149,11 @@ def reset_bandits(name: str, router: str | None = None) -> Operation[Json]:
     return ask("POST", f"{graph_path(name)}/bandits/reset", json=given(router=router))
 
 
+def experiments(name: str, error: float) -> Operation[Json]:
+    """Return the routes of a graph's router nodes, compared with at most so much ``error``."""
+    return ask("GET", f"{graph_path(name)}/experiments", params={"error": repr(error)})
+
+
 def delete(name: str) -> Operation[None]:
     """Ask the engine to delete a graph."""
     yield from send("DELETE", graph_path(name))

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from anabranch.control.api.api import ControlApi
 from anabranch.control.api.bandits import BanditApi
+from anabranch.control.api.experiments import ExperimentApi
 from anabranch.control.api.history import HistoryApi
 from anabranch.control.api.monitors import MonitorApi
 from anabranch.control.clock import SteadyClock
@@ -32,6 +33,7 @@ from anabranch.control.store.lease import Lease
 from anabranch.control.store.store import Store
 from anabranch.control.tasks import forever
 from anabranch.control.traffic.bandits import Bandits
+from anabranch.control.traffic.experiments import Experiments
 from anabranch.control.traffic.feedback import DecisionMemory, RewardCounter
 from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.topics import TableTopics
@@ -76,7 +78,8 @@ class ControllerParts:
             RevisionMemory(unix_folder()),
         )
         self.bandits = Bandits(store.database, catalogue.of)
-        self.rewards = RewardCounter(store.database, catalogue.of, [self.bandits])
+        experiments = Experiments(store.database, catalogue.of)
+        self.rewards = RewardCounter(store.database, catalogue.of, [self.bandits, experiments])
         self.memory = DecisionMemory()
         self.traces = RecentTraces()
         self.monitors = Monitors(store, clock)
@@ -91,6 +94,7 @@ class ControllerParts:
             settings, store, releases, self.reconciler, self._writer, topics, totals,
             BanditApi(store, catalogue, self.bandits), self.traces,
             MonitorApi(store, self.monitors), HistoryApi(store, self.history, self.looks),
+            ExperimentApi(store, catalogue, experiments, process_sums.totals),
         )  # fmt: skip
         rollouts = RolloutDriver(
             store, self._writer, totals, settings, self.monitors, self.looks, clock=clock

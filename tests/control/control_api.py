@@ -52,8 +52,9 @@ class TestControl:
         self.store = Store.open(settings.store)
         self.topics = TableTopics()
         self.totals = ArmTotals()
+        self.process_sums = ProcessSums()
         self.parts = ControllerParts(
-            settings, self.store, self.topics, self.totals, Pools(), ProcessSums()
+            settings, self.store, self.topics, self.totals, Pools(), self.process_sums
         )
         self.api = self.parts.api
         assert asyncio.run(self.parts.acquire(10))

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from anabranch.control.traffic.tables import Outline
+from anabranch.control.traffic.tables import Outline, splits
 from anabranch.graph.compile.loading import load_data
 from anabranch.graph.plan.learners import learners
 from anabranch.router.traffic.decisions import Decision, Rewarded
@@ -38,7 +38,7 @@ def spec(name: str = "duo", routes: Sequence[str] = ("a", "b"), **routers: Any) 
 def outline(routes: Sequence[str] = ("a", "b"), **routers: Any) -> Outline:
     """The outline of such a graph."""
     plan = load_data(spec(routes=routes, **routers)).plan
-    return Outline(plan.signature, Traffic(), False, learners(plan))
+    return Outline(plan.signature, Traffic(), False, learners(plan), splits(plan))
 
 
 def rewarded(

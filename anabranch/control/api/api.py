@@ -43,6 +43,7 @@ from anabranch.control.api.endpoints import (
     read_query,
     whole_number,
 )
+from anabranch.control.api.experiments import ExperimentApi
 from anabranch.control.api.history import HistoryApi
 from anabranch.control.api.intents import read_intent
 from anabranch.control.api.links import LinkApi
@@ -102,6 +103,7 @@ class ControlApi:
         traces: RecentTraces,
         monitors: MonitorApi,
         history: HistoryApi,
+        experiments: ExperimentApi,
     ) -> None:
         self._url = settings.url
         self._store = store
@@ -111,6 +113,7 @@ class ControlApi:
         self._writer = writer
         self._totals = totals
         self._bandits = bandits
+        self._experiments = experiments
         self._traces = traces
         self._monitors = monitors
         routes: dict[str, dict[str, Endpoint]] = {
@@ -129,7 +132,7 @@ class ControlApi:
         }
         below = TrafficApi(store, releases, ports, writer, topics, totals).routes | bandits.routes
         below |= ConsoleApi(store, releases).routes | monitors.routes | history.routes
-        below |= ReplicaApi(store, lambda: reconciler.applications).routes
+        below |= experiments.routes | ReplicaApi(store, lambda: reconciler.applications).routes
         for path, methods in below.items():
             routes[f"{_GRAPH}{path}"] = methods
         self._routes = [(re.compile(f"{path}/?"), methods) for path, methods in routes.items()]
@@ -165,7 +168,7 @@ class ControlApi:
             ", /history, /traces/<trace id>, /links, /codes, /codes/use"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
             "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
-            "/rollout/<action>, /compare, /monitors, /replicas, /history, /bandits and "
+            "/rollout/<action>, /compare, /monitors, /replicas, /history, /experiments, /bandits and "
             "/bandits/reset"
         )
 
@@ -233,6 +236,7 @@ class ControlApi:
         graph = await asyncio.to_thread(self._present, call.graph)
         await self._writer.change(graph.name, operations.deleted)
         await self._bandits.forget(graph.name)
+        await self._experiments.forget(graph.name)
         return answer(202, {"graph": graph.name, "state": "deleting"})
 
     async def _load(self, call: ApiCall) -> ApiAnswer:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from anabranch.errors import EngineError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 CONTROLLER = "controller"
 """Name of the lease of whoever acts on the store."""
 _OPENING = 0x616E6162
@@ -107,6 +107,16 @@ bandits = sa.Table(
     sa.Column("updated_at", sa.Float, nullable=False),
 )
 
+experiments = sa.Table(
+    "experiments",
+    tables,
+    sa.Column("graph", sa.String(63), primary_key=True),
+    sa.Column("revision", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("router", sa.String(63), primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
+
 
 def prepare(connection: Connection) -> None:
     """Create what is missing and migrate what is old; EngineError if the store is too new."""
@@ -180,8 +190,18 @@ def _to_4(connection: Connection) -> None:
     tables.create_all(connection, tables=[feedback, bandits])
 
 
+def _to_5(connection: Connection) -> None:
+    """Rewards of routes, and the evidence that routes differ."""
+    tables.create_all(connection, tables=[experiments])
+
+
 def _free_lease(connection: Connection) -> None:
     connection.execute(leases.insert().values(name=CONTROLLER, holder="", beat=0))
 
 
-_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {1: _to_2, 2: _to_3, 3: _to_4}
+_MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {
+    1: _to_2,
+    2: _to_3,
+    3: _to_4,
+    4: _to_5,
+}

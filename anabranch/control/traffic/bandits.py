@@ -86,7 +86,7 @@ class Bandits:
     def learn(self, connection: Connection, graph: str, counted: Sequence[Rewarded]) -> None:
         """Learn from rewards, in the transaction that counts them; called in a thread."""
         lessons = _by_key(self._outlines(graph), counted)
-        if not lessons or _is_gone(connection, graph):
+        if not lessons or is_gone(connection, graph):
             return
         known = _load(connection, graph, {router for router, _ in lessons})
         for key, taught in lessons.items():
@@ -191,7 +191,7 @@ def read_state(key: Key, learner: LearningRouter, row: Row | None) -> State:
         return learner.empty
 
 
-def _is_gone(connection: Connection, graph: str) -> bool:
+def is_gone(connection: Connection, graph: str) -> bool:
     """Return whether a graph is deleted: what comes late must not be there when it comes back."""
     state = sa.select(graphs.c.state).where(graphs.c.name == graph)
     return connection.scalar(state) in GONE

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeAlias
 
+from anabranch.components.registry import builtin_of
 from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.release.releases import Releases
 from anabranch.control.store.store import Store, Stored
 from anabranch.errors import SpecError
 from anabranch.graph.plan.learners import LearningRouter, learners
-from anabranch.graph.plan.plan import Signature
+from anabranch.graph.plan.plan import Plan, Signature
 from anabranch.router.table import RoutingTable
 from anabranch.specs.models import Traffic
 
@@ -38,6 +39,8 @@ class Outline:
     """Whether it runs anything beside its head: segments, or monitors."""
     learners: Mapping[str, LearningRouter] = field(default_factory=dict)
     """Routers that learn, by name."""
+    splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Router nodes that choose by weight alone, and the routes of each."""
     pool: str | None = None
     """The pool in which its router runs, if it is in one."""
 
@@ -68,7 +71,16 @@ class Catalogue:
         policy = loaded.graph.spec.traffic or Traffic()
         signature = self._releases.signature(plan)
         beside = len(plan.segments) > 1 or bool(plan.monitors)
-        return Outline(signature, policy, beside, learners(plan), plan.pool)
+        return Outline(signature, policy, beside, learners(plan), splits(plan), plan.pool)
+
+
+def splits(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Return the router nodes that choose by weight alone, and the routes of each."""
+    return {
+        name: node.routes
+        for name, node in plan.nodes.items()
+        if node.type == "router" and builtin_of(node.spec) == "weighted"
+    }
 
 
 def build(stored: Stored, find: Find) -> RoutingTable | None:
