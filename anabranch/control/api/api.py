@@ -168,8 +168,8 @@ class ControlApi:
             ", /history, /traces/<trace id>, /links, /codes, /codes/use"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
             "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
-            "/rollout/<action>, /compare, /monitors, /replicas, /history, /experiments, /bandits and "
-            "/bandits/reset"
+            "/rollout/<action>, /compare, /monitors, /replicas, /history, /experiments, /bandits "
+            "and /bandits/reset"
         )
 
     async def _list(self, call: ApiCall) -> ApiAnswer:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from anabranch.graph.builder import Graph
+from anabranch import Graph
 from anabranch.graph.compile.render import plan_to_json
 from anabranch.router.errors import Headers, HttpReply
 from anabranch.telemetry.definitions import (
