@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -17,6 +18,7 @@ from anabranch.components.tensors.datatypes import BF16, to_datatype
 from anabranch.components.tensors.model_types import ModelTensor
 from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, Types
+from anabranch.errors import InvalidRequest
 from anabranch.specs.excerpts import hint, listing
 from anabranch.specs.models import NodeBase, Predictor
 
@@ -25,7 +27,8 @@ class Features:
     """Makes the model's rows from the node's inputs: a matrix [rows, features], or a data frame.
 
     A single input is the matrix. Several inputs are its columns, [rows] or [rows, 1] each, with the
-    names of the model's features as ``plain`` writes them.
+    names of the model's features as ``plain`` writes them; and so is a single input that has the
+    name of the model's only feature.
     """
 
     def __init__(
@@ -34,26 +37,29 @@ class Features:
         count: int,
         names: Sequence[str] | None,
         pandas: Any = None,
-        categories: Iterable[int] = (),
+        categories: Mapping[int, np.dtype[Any] | None] = MappingProxyType({}),
+        types: Mapping[int, ModelTensor] = MappingProxyType({}),
     ) -> None:
         """Raise CannotLoad where the inputs are not the model's features.
 
-        With ``pandas`` several inputs become a frame, in which the columns numbered by
-        ``categories`` are categories.
+        With ``pandas`` columns become a frame, in which those numbered by ``categories`` are
+        categories, of whole numbers of that dtype or, for None, of any values. ``types`` are those
+        of columns, by number, as far as the model tells.
         """
         self.count = count
         self.names = tuple(names or ())
         """As the model has them; none where it has none."""
         self._input = next(iter(node.inputs))
-        self._columns = None if len(node.inputs) == 1 else _columns(node, names)
+        self._columns = _columns(node, names) if by_name(node, self.names) else None
         self._pandas = None if self._columns is None else pandas
-        self._dtypes = {self.names[index]: "category" for index in categories}
+        self._categories = categories
+        self._types = types
 
     @property
     def input_types(self) -> dict[str, ModelTensor]:
         """The types of the model's inputs: as many features as it was fitted on, of any numbers."""
         if self._columns is not None:
-            return {}
+            return {self._columns[index]: one for index, one in self._types.items()}
         return {self._input: ModelTensor(shape=(-1, self.count))}
 
     def matrix(self, inputs: Mapping[str, Array]) -> Array:
@@ -72,7 +78,8 @@ class Features:
         """Return the matrix, of numbers, or where the features have a frame, several inputs as one.
 
         The frame has the model's names, in the model's order. BYTES are texts; ValueError for those
-        that are not UTF-8, and for columns of other shapes or of unequal rows.
+        that are not UTF-8, and for columns of other shapes or of unequal rows; InvalidRequest for
+        numbers that cannot be a category.
         """
         if self._pandas is None:
             return numeric(self.matrix(inputs))
@@ -80,8 +87,20 @@ class Features:
         if len({len(column) for column in columns}) > 1:
             rows = listing(f"{name} {len(inputs[name])}" for name in self._columns or ())
             raise ValueError(f"the inputs have different numbers of rows: {rows}")
-        frame = self._pandas.DataFrame(dict(zip(self.names, map(_framed, columns), strict=True)))
-        return frame.astype(self._dtypes, copy=False)
+        values = [self._framed(index, column) for index, column in enumerate(columns)]
+        frame = self._pandas.DataFrame(dict(zip(self.names, values, strict=True)))
+        categories = {self.names[index]: "category" for index in self.categories(columns)}
+        return frame.astype(categories, copy=False)
+
+    def categories(self, columns: Sequence[Array]) -> Iterable[int]:
+        """Return the numbers of the columns that are categories."""
+        return self._categories
+
+    def _framed(self, index: int, column: Array) -> Array:
+        """Return a column as a frame holds it: texts as ``str``, BF16 as FP32."""
+        dtype = self._categories.get(index)
+        values = as_text(column if column.dtype != BF16 else numeric(column))
+        return values if dtype is None else _whole(values, dtype, self.names[index])
 
 
 class BoostedTrees:
@@ -134,6 +153,11 @@ class ShapTrees:
         return cls(parts[..., :-1], parts[..., -1], raw)
 
 
+def by_name(node: Predictor, names: Sequence[str]) -> bool:
+    """Return whether the node's inputs are columns: several, or one with the only column's name."""
+    return len(node.inputs) > 1 or [plain(name) for name in names] == list(node.inputs)
+
+
 def _columns(node: Predictor, names: Sequence[str] | None) -> list[str]:
     if not names:
         raise CannotLoad(f"{node.model} names no features, so it takes one input: concat them")
@@ -156,9 +180,15 @@ def _column(array: Array, name: str) -> Array:
     return array
 
 
-def _framed(column: Array) -> Array:
-    """Return a column as a frame holds it: texts as ``str``, BF16 as FP32."""
-    return as_text(column if column.dtype != BF16 else numeric(column))
+def _whole(column: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """Return whole numbers in the dtype of a column's categories, which libraries insist on."""
+    with np.errstate(invalid="ignore"):
+        whole = column.astype(dtype)
+    wrong = np.flatnonzero(whole != column)
+    if len(wrong):
+        value = column[wrong[0]].item()
+        raise InvalidRequest(f"input {plain(name)!r} has {value}, its categories are {dtype}")
+    return whole
 
 
 def numeric(matrix: Array) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,8 +18,10 @@ from anabranch.components.runtimes.features import (
     answer_types,
     at_least_one_row,
     both_classes,
+    by_name,
 )
 from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.model_types import NUMBERS, TEXTS
 from anabranch.specs.models import Predictor
 
 _OPTIONS: dict[str, dict[str, bool]] = {
@@ -78,19 +80,49 @@ class LightgbmModel(BoostedTrees):
     def _features(self, node: Predictor, text: str) -> Features:
         """Return the features; categories by value, where the file has their values."""
         count, names = self._booster.num_feature(), self._booster.feature_name()
-        if len(node.inputs) == 1 or not self._booster.pandas_categorical:
-            return Features(node, count, names)
-        categories, values = _categories(text), self._booster.pandas_categorical
+        values = self._booster.pandas_categorical
+        if not by_name(node, names) or not values:
+            return Features(node, count, names, types=dict(enumerate([NUMBERS] * count)))
+        pandas, categories = require("pandas", "lightgbm"), _categories(text)
+        if all(map(_are_texts, values)):
+            return TextCategories(node, count, names, pandas, len(values))
         if len(categories) != len(values):
             raise CannotLoad(
-                f"{node.model} has the values of {len(values)} categories and {len(categories)} "
-                "features that are such, as with categories that have an order, so which values "
-                "are whose is not known: give the node one input with their codes"
+                f"{node.model} has the values of {len(values)} categories, some of them numbers, "
+                f"and {len(categories)} features that are such, as with `categorical_feature` or "
+                "categories that have an order, so which values are whose is not known: give the "
+                "node one input with their codes"
             )
-        return Features(node, count, names, require("pandas", "lightgbm"), categories)
+        of_texts = [at for at, one in zip(categories, values, strict=True) if _are_texts(one)]
+        types = dict(enumerate([NUMBERS] * count)) | dict.fromkeys(of_texts, TEXTS)
+        return Features(node, count, names, pandas, dict.fromkeys(categories), types)
 
     def _rows(self, rows: Any) -> Any:
         return self._finish(self._booster.predict(rows, **self._options))
+
+
+class TextCategories(Features):
+    """Features among which the columns of texts are the categories of which the file has values.
+
+    The file does not say which features these are: ``categorical_feature`` may name others, and
+    categories that have an order are not among them.
+    """
+
+    def __init__(
+        self, node: Predictor, count: int, names: Sequence[str], pandas: Any, texts: int
+    ) -> None:
+        super().__init__(node, count, names, pandas)
+        self._count = texts
+
+    def categories(self, columns: Sequence[Array]) -> Iterable[int]:
+        """Return the columns of texts; ValueError where these are not all that the model has."""
+        texts = [index for index, one in enumerate(columns) if one.dtype.kind in "OSU"]
+        if len(texts) != self._count:
+            raise ValueError(
+                f"{len(texts)} inputs are BYTES, but the model has {self._count} categories of "
+                "texts"
+            )
+        return texts
 
 
 def _check_whole(text: str, model: str) -> None:
@@ -107,6 +139,10 @@ def _categories(text: str) -> list[int]:
     """Return the numbers of the features that are categories."""
     found = re.search(r"^\[categorical_feature: ([0-9,]*)\]$", text, re.MULTILINE)
     return [int(number) for number in found[1].split(",") if number] if found is not None else []
+
+
+def _are_texts(values: Sequence[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def _objective(text: str) -> str:

@@ -15,15 +15,18 @@ from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
-from anabranch.components.runtimes.features import Features
+from anabranch.components.runtimes.features import Features, by_name
+from anabranch.components.runtimes.fitted_types import fitted_types
 from anabranch.components.runtimes.signatures import no_model
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, Types
+from anabranch.errors import InvalidRequest
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import NodeBase, Predictor
 
+_UNKNOWN = "Found unknown categories"
 _METHODS = (
     "predict",
     "predict_proba",
@@ -42,7 +45,8 @@ class SklearnModel:
     """Serves a fitted estimator; ``method`` (``predict``) is called on the only input.
 
     Several inputs, [rows] or [rows, 1] each, are the columns of a data frame with the names that
-    the estimator was fitted on; BYTES are texts.
+    the estimator was fitted on, and so is one input with the name of the only column; BYTES are
+    texts.
 
     skops files cannot run code: types that skops does not know must be listed in ``trusted``.
     joblib files can; by URI they need a digest. ``n_jobs`` (1 if left out) is set on the estimator
@@ -66,8 +70,9 @@ class SklearnModel:
         _set_jobs(self._model, n_jobs)
         self._call = _method(self._model, node.method or "predict")
         self._features: int | None = getattr(self._model, "n_features_in_", None)
-        self.columns = _columns(self._model, node) if len(node.inputs) > 1 else None
-        """The columns by name that several inputs are; None for a single input."""
+        self.columns = _columns(self._model, node)
+        """The columns by name that the inputs are; None for a matrix."""
+        self.input_types = {} if self.columns is None else self.columns.input_types
         # Models fitted on data frames would warn on every call that arrays carry no names.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
@@ -99,12 +104,21 @@ class SklearnModel:
     def predict(self, /, **inputs: Array) -> Any:
         """Return the result of the estimator's method for the matrix or the columns."""
         if self.columns is not None:
-            return self._call(self.columns.rows(inputs))
+            return self._answer(self.columns.rows(inputs))
         (array,) = inputs.values()
         if self._features is not None:
             self._check_features(array)
         # scikit-learn takes BF16 for texts; FP32 holds the same numbers.
-        return self._call(array.astype(np.float32) if array.dtype == BF16 else as_text(array))
+        return self._answer(array.astype(np.float32) if array.dtype == BF16 else as_text(array))
+
+    def _answer(self, rows: Any) -> Any:
+        """Call the method; InvalidRequest for a category that the estimator does not know."""
+        try:
+            return self._call(rows)
+        except ValueError as error:
+            if str(error).startswith(_UNKNOWN):
+                raise InvalidRequest(str(error)) from None
+            raise
 
     def _check_features(self, array: Array) -> None:
         if array.ndim != 2 or array.shape[1] != self._features:
@@ -114,10 +128,13 @@ class SklearnModel:
             )
 
 
-def _columns(model: Any, node: Predictor) -> Features:
+def _columns(model: Any, node: Predictor) -> Features | None:
     """Return the inputs as columns; CannotLoad where they are not those of the estimator."""
     names = [str(name) for name in getattr(model, "feature_names_in_", ())]
-    return Features(node, len(names), names, require("pandas", "sklearn"))
+    if not by_name(node, names):
+        return None
+    types = fitted_types(model, names)
+    return Features(node, len(names), names, require("pandas", "sklearn"), types=types)
 
 
 def _load(path: Path, trusted: list[str]) -> Any:

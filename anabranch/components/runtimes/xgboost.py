@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,11 +21,17 @@ from anabranch.components.runtimes.features import (
     answer_types,
     at_least_one_row,
     both_classes,
+    by_name,
 )
 from anabranch.components.tensors.arrays import Array
+from anabranch.components.tensors.model_types import NUMBERS, TEXTS
+from anabranch.errors import InvalidRequest
 from anabranch.specs.models import Predictor
 
 _FORMATS = (".json", ".ubj")
+_UNKNOWN = "Found a category not in the training set"
+_WHOLE = {9: "i1", 10: "u1", 11: "i2", 12: "u2", 13: "i4", 14: "u4", 15: "i8", 16: "u8"}
+"""Datatypes of categories by their number in a model (``Value::ValueKind`` of XGBoost's JSON)."""
 _BINARY, _MULTICLASS = "binary:logistic", "multi:softprob"
 _METHODS: dict[str, Callable[[XgboostModel], Callable[[Array], Any]]] = {
     "predict": lambda model: model._values,
@@ -65,10 +72,8 @@ class XgboostModel(BoostedTrees):
     def predict(self, /, **inputs: Array) -> Array:
         """Return the method's values [rows] or [rows, columns]."""
         rows = self.features.rows(inputs)
-        try:
+        with self._errors():
             return cast(Array, at_least_one_row(self._call, rows))
-        except self._xgboost.core.XGBoostError as error:
-            raise ValueError(_first_line(error)) from None
 
     def without_shap(self) -> str | None:
         """Return why the trees have no SHAP values; None if they have."""
@@ -82,11 +87,21 @@ class XgboostModel(BoostedTrees):
     def tree_shap(self, /, **inputs: Array) -> ShapTrees:
         """Return each feature's contribution to the margin of each row, by XGBoost."""
         rows = self.features.rows(inputs)
-        return ShapTrees.of(
-            self._details(rows, pred_contribs=True),
-            self._values(rows, "margin"),
-            is_binary=_objective(self._booster).startswith("binary:"),
-        )
+        with self._errors():
+            values, scores = self._details(rows, pred_contribs=True), self._values(rows, "margin")
+        is_binary = _objective(self._booster).startswith("binary:")
+        return ShapTrees.of(values, scores, is_binary=is_binary)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raise XGBoost's errors as InvalidRequest for an unknown category, else as ValueError."""
+        try:
+            yield
+        except self._xgboost.core.XGBoostError as error:
+            text = _first_line(error)
+            if _UNKNOWN in text:
+                raise InvalidRequest(text.partition(": ")[2]) from None
+            raise ValueError(text) from None
 
     def _values(self, rows: Any, kind: str = "value") -> Any:
         # Without a DMatrix, which copies: several times faster from some hundred rows on.
@@ -129,10 +144,27 @@ def _features(booster: Any, node: Predictor) -> Features:
     """Return the features; categories by value, where the file has their values (XGBoost 3.1)."""
     count, names = booster.num_features(), booster.feature_names
     known = booster.get_categories() if hasattr(booster, "get_categories") else None
-    if len(node.inputs) == 1 or known is None or known.empty():
-        return Features(node, count, names)
-    categories = [index for index, kind in enumerate(booster.feature_types) if kind == "c"]
-    return Features(node, count, names, require("pandas", "xgboost"), categories)
+    types = dict(enumerate([NUMBERS] * count))
+    if not by_name(node, names or ()) or known is None or known.empty():
+        return Features(node, count, names, types=types)
+    kinds = _categories(booster)
+    types |= {index: TEXTS for index, one in kinds.items() if "offsets" in one}
+    values = {
+        index: np.dtype(_WHOLE[one["type"]]) if one.get("type") in _WHOLE else None
+        for index, one in kinds.items()
+    }
+    return Features(node, count, names, require("pandas", "xgboost"), values, types)
+
+
+def _categories(booster: Any) -> dict[int, dict[str, Any]]:
+    """Return the file's description of the values, by number, of features that are categories.
+
+    Texts have ``offsets``, whole numbers a ``type``.
+    """
+    model = json.loads(booster.save_raw("json"))["learner"]["gradient_booster"]
+    known = model.get("gbtree", model)["model"]["cats"]["enc"]
+    kinds = booster.feature_types
+    return {index: one for index, one in enumerate(known) if kinds[index] == "c"}
 
 
 def _objective(booster: Any) -> str:

@@ -18,17 +18,28 @@ class ModelTensor:
     datatype: str | None = None
     shape: tuple[int, ...] | None = None
     """Size of each dimension; -1 stands for any size."""
+    is_number: bool = False
+    """Whether BYTES do not suit, where the datatype is not known."""
 
     def agrees(self, spec: TensorSpec) -> bool:
         """Return whether a tensor of the type ``spec`` may be of this type."""
         if self.datatype not in (None, spec.datatype):
             return False
+        if self.is_number and spec.datatype == "BYTES":
+            return False
         return self.shape is None or _overlap(self.shape, spec.shape)
 
     def __str__(self) -> str:
+        unknown = "numbers" if self.is_number else None
         if self.shape is None:
-            return self.datatype or "any tensor"
-        return f"{self.datatype or 'any datatype'}{list(self.shape)}"
+            return self.datatype or unknown or "any tensor"
+        return f"{self.datatype or unknown or 'any datatype'}{list(self.shape)}"
+
+
+NUMBERS = ModelTensor(is_number=True)
+"""Numbers of any datatype and shape."""
+TEXTS = ModelTensor("BYTES")
+"""BYTES of any shape."""
 
 
 def _overlap(one: tuple[int, ...], two: tuple[int, ...]) -> bool:

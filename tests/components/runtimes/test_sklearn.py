@@ -13,7 +13,7 @@ from anabranch import Graph
 from anabranch.components import registry
 from anabranch.components.binding import bind
 from anabranch.components.tensors.datatypes import to_dtype
-from anabranch.errors import LoadError
+from anabranch.errors import InvalidRequest, LoadError
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
 from anabranch.router.http.graph_app import GraphApp
@@ -237,6 +237,36 @@ def test_missing_and_unknown_columns_are_named_at_load(node, tmp_path):
         "rent.joblib was fitted on the features area__m2_, rooms, district, balcony; of these the "
         "node lacks rooms, balcony, and its inputs room are unknown"
     )
+
+
+def test_a_single_column_by_its_name(node, tmp_path):
+    frame = pandas.DataFrame({"home town": ["Rome", "Bonn", "Rome", "Oslo"]})
+    encoder = make_column_transformer((OneHotEncoder(), ["home town"]))
+    model = make_pipeline(encoder, LogisticRegression()).fit(frame, [1, 0, 1, 0])
+    joblib.dump(model, tmp_path / "town.joblib")
+    spec = node(type="predictor", runtime="sklearn", model="town.joblib", inputs={"home_town": "x"})
+    bound = bind("n", spec, tmp_path)
+    towns = np.array(["Rome", b"Oslo"], object)
+    assert bound.call(home_town=towns).tolist() == [1, 0]
+    assert bound.call(home_town=towns[:, None]).tolist() == [1, 0]
+    with pytest.raises(InvalidRequest, match=r"Found unknown categories \['Paris'\]"):
+        bound.call(home_town=np.array(["Paris"], object))
+
+
+def test_columns_of_other_datatypes_are_told_at_load(tmp_path):
+    make_rent(tmp_path)
+    types = {"area__m2_": "FP64", "rooms": "INT64", "district": "FP64", "balcony": "BOOL"}
+    with pytest.raises(LoadError, match=r"'district' is FP64\[-1\], but the model takes BYTES"):
+        rent_of(tmp_path, types).run({name: np.zeros(1, to_dtype(t)) for name, t in types.items()})
+
+
+def rent_of(root, types):
+    graph = Graph("flats", root=root)
+    for name, datatype in types.items():
+        graph.input(name, datatype, ["rows"])
+    inputs = {name: name for name in types}
+    graph.predictor("rent", runtime="sklearn", model="rent.joblib", inputs=inputs)
+    return graph.output("rent", "rent")
 
 
 def test_mixed_columns_from_a_request_to_an_answer(tmp_path):

@@ -9,11 +9,12 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from anabranch import Graph
 from anabranch.components import extras, registry
 from anabranch.components.binding import bind
 from anabranch.components.tensors.model_types import ModelTensor
 from anabranch.components.tensors.types import typed
-from anabranch.errors import LoadError
+from anabranch.errors import InvalidRequest, LoadError
 
 xgboost = pytest.importorskip("xgboost")
 lightgbm = pytest.importorskip("lightgbm")
@@ -363,27 +364,70 @@ def test_categories_are_columns_by_value(node, tmp_path, runtime, model):
     if runtime == "lightgbm":
         assert np.isfinite(bound.call(**unknown)).all()
     else:
-        with pytest.raises(ValueError, match=r"Found a category not in the training set.*`zzz`"):
+        with pytest.raises(InvalidRequest, match=r"Found a category not in the training.*`zzz`"):
             bound.call(**unknown)
+        with pytest.raises(InvalidRequest, match=r"Found a category not in the training.*`zzz`"):
+            bound.instance.tree_shap(**unknown)
+    narrow = columns | {"year": columns["year"].astype(np.int32)}
+    np.testing.assert_array_equal(bound.call(**narrow), bound.call(**columns))
+    floats = columns | {"year": columns["year"].astype(np.float32)}
+    np.testing.assert_array_equal(bound.call(**floats), bound.call(**columns))
+    if runtime == "xgboost":
+        with pytest.raises(InvalidRequest, match=r"input 'year' has 3.5, its categories are int64"):
+            bound.call(**one | {"year": np.array([3.5])})
+    types = {name: str(one) for name, one in bound.instance.input_types.items()}
+    assert types == {"size__m_": "numbers", "kind": "BYTES", "year": "numbers"}
 
 
-def test_categories_with_an_order_are_refused_by_value_when_lightgbm_s_model_is_loaded(
-    node, tmp_path
-):
+@pytest.mark.parametrize("runtime", ["lightgbm", "xgboost"])
+def test_texts_for_numbers_are_told_at_load(tmp_path, runtime):
+    make_mixed(tmp_path)
+    model = {"lightgbm": "mixed.txt", "xgboost": "mixed.ubj"}[runtime]
+    graph = Graph("mixed", root=tmp_path)
+    for name in ("size__m_", "kind", "year"):
+        graph.input(name, "BYTES", ["rows"])
+    names = {name: name for name in ("size__m_", "kind", "year")}
+    graph.predictor("trees", runtime=runtime, model=model, inputs=names)
+    with pytest.raises(LoadError, match=r"input 'size__m_' is BYTES\[-1\], but the model takes nu"):
+        graph.output("y", "trees").run({name: ["a"] for name in names})
+
+
+def make_ordered(folder, **more):
+    """Train LightGBM on texts with an order and without one; return the frame and answers."""
     pandas = pytest.importorskip("pandas")
     codes = np.arange(300) % 3
     texts = np.array(["low", "mid", "high"], object)[codes]
     kind = pandas.Categorical(texts, categories=["low", "mid", "high"], ordered=True)
-    frame = pandas.DataFrame({"size": np.linspace(0, 1, 300), "kind": kind, "same": kind})
+    frame = pandas.DataFrame({"size": np.linspace(0, 1, 300), "kind": kind, "same": kind, **more})
     frame["same"] = frame["same"].cat.as_unordered()
-    lightgbm.train({"verbose": -1}, lightgbm.Dataset(frame, codes), 3).save_model(
-        tmp_path / "m.txt"
-    )
+    options = {"categorical_feature": ["kind", "same", "level"]} if "level" in more else {}
+    data = lightgbm.Dataset(frame, codes + frame["size"], **options)
+    trees = lightgbm.train({"verbose": -1}, data, 3)
+    trees.save_model(folder / "m.txt")
+    return frame, trees.predict(frame)
+
+
+@pytest.mark.parametrize("more", [{}, {"level": np.arange(300) % 5}])
+def test_lightgbm_knows_categories_of_texts_by_their_inputs(node, tmp_path, more):
+    """Also those with an order, and beside numbers that ``categorical_feature`` named."""
+    frame, answers = make_ordered(tmp_path, **more)
+    inputs = dict.fromkeys(frame.columns, "x")
+    spec = node(type="predictor", runtime="lightgbm", model="m.txt", inputs=inputs)
+    bound = bind("n", spec, tmp_path)
+    columns = {name: frame[name].to_numpy() for name in frame.columns}
+    columns |= {name: columns[name].astype(object) for name in ("kind", "same")}
+    np.testing.assert_allclose(bound.call(**columns), answers)
+    with pytest.raises(ValueError, match="1 inputs are BYTES, but the model has 2 categories of"):
+        bound.call(**columns | {"same": np.zeros(300)})
+
+
+def test_lightgbm_does_not_say_whose_the_values_of_numbers_are(node, tmp_path):
+    pandas = pytest.importorskip("pandas")
+    year = pandas.Categorical(np.arange(300) % 3, ordered=True)
+    frame, _ = make_ordered(tmp_path, year=year)
     by_name = dict.fromkeys(frame.columns, "x")
-    with pytest.raises(LoadError, match="the values of 2 categories and 1 features that are such"):
-        bind(
-            "n", node(type="predictor", runtime="lightgbm", model="m.txt", inputs=by_name), tmp_path
-        )
-    bind(
-        "n", node(type="predictor", runtime="lightgbm", model="m.txt", inputs={"x": "x"}), tmp_path
-    )
+    spec = node(type="predictor", runtime="lightgbm", model="m.txt", inputs=by_name)
+    with pytest.raises(LoadError, match="the values of 3 categories, some of them numbers, and 1 "):
+        bind("n", spec, tmp_path)
+    matrix = node(type="predictor", runtime="lightgbm", model="m.txt", inputs={"x": "x"})
+    assert bind("n", matrix, tmp_path).call(x=np.zeros((2, 4))).shape == (2,)
