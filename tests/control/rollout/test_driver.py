@@ -547,7 +547,7 @@ def test_rollouts_that_are_paused_are_looked_at(world: World) -> None:
     wait(world, 100)
     assert len(world.told("analysis_pass")) == 1  # the others are no news
     looks = world.looks.view(G)
-    assert len(looks) == 10 and {look["revision"] for look in looks} == {2}
+    assert len(looks) == 9 and {look["revision"] for look in looks} == {2}
     assert world.state().looked_at >= began + 90
     assert (world.state().paused_by, world.state().step) == ("user", 0)
     world.arms[2].failing = 0.2

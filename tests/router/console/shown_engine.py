@@ -202,7 +202,7 @@ class ShownEngine:
             }
 
         looks = [
-            {"at": self.now - 20.0 * index, "revision": 3, "step": 2,
+            {"at": self.now - 1 - 20.0 * index, "revision": 3, "step": 2,
              "measurements": self._measured(index)}
             for index in reversed(range(40))
         ]  # fmt: skip
