@@ -1,4 +1,4 @@
-"""``bandit``: the state of a graph's learning routers."""
+"""``bandit`` and ``experiment``: what rewards say of the routes of a graph's router nodes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from anabranch.cli.options import add
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command to ``app``."""
+    """Add the commands to ``app``."""
     add(app, bandit, "bandit shop --reset")
+    add(app, experiment, "experiment shop split")
 
 
 def bandit(
@@ -34,3 +35,28 @@ def bandit(
         found = client.reset_bandits(graph, router) if reset else client.bandits(graph)
     shown = only(found, router)
     options.show(shown, output, bandits_text)
+
+
+def experiment(
+    graph: options.GraphName,
+    router: Annotated[
+        str | None, typer.Argument(metavar="ROUTER", help="Router node; all if left out.")
+    ] = None,
+    error: Annotated[
+        float,
+        typer.Option(
+            "--error", metavar="SHARE", help="Largest probability of a false finding, at all looks."
+        ),
+    ] = 0.05,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Show requests, failures, latency and rewards of routes, and whether differences are certain.
+
+    May be called as often as you like: the test is valid at every look.
+    """
+    from anabranch.cli.reports.experiment import experiments_text, only
+
+    with options.client(home) as client:
+        found = client.experiments(graph, error)
+    options.show(only(found, router), output, experiments_text)

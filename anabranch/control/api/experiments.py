@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, deleted
-from anabranch.control.lifecycle.significance import Sample
+from anabranch.control.lifecycle.significance import Observations
 from anabranch.control.store.store import Store
 from anabranch.control.timestamps import timestamp
 from anabranch.control.traffic.experiments import Experiment, Experiments
@@ -123,7 +123,7 @@ def _counts(sums: Snapshot, arm: tuple[str, str], router: str, route: str) -> di
 
 
 def _rewards(experiment: Experiment, route: str, error: float) -> dict[str, Any]:
-    sums, evidence = experiment.sums.get(route, Sample()), experiment.evidence.get(route)
+    sums, evidence = experiment.sums.get(route, Observations()), experiment.evidence.get(route)
     is_compared = evidence is not None and not experiment.outside
     return {
         "rewards": sums.number,

@@ -48,15 +48,15 @@ _HALVINGS = 40
 _EDGE = 1e-9
 
 
-class Sample(NamedTuple):
+class Observations(NamedTuple):
     """Observations of one arm: their number and their sum, which is from 0 to the number."""
 
     number: float = 0.0
     total: float = 0.0
 
-    def plus(self, other: Sample) -> Sample:
+    def plus(self, other: Observations) -> Observations:
         """Return both samples together."""
-        return Sample(self.number + other.number, self.total + other.total)
+        return Observations(self.number + other.number, self.total + other.total)
 
     @property
     def mean(self) -> float | None:
@@ -67,8 +67,8 @@ class Sample(NamedTuple):
 class Pair(NamedTuple):
     """Samples of both arms; where blocks of many tests are bet on at once, of arrays."""
 
-    a: Sample = Sample()
-    b: Sample = Sample()
+    a: Observations = Observations()
+    b: Observations = Observations()
 
     def plus(self, other: Pair) -> Pair:
         """Return both pairs together."""
@@ -168,7 +168,7 @@ class Trial:
 
 
 def _pair(data: list[list[float]]) -> Pair:
-    return Pair(*(Sample(*one) for one in data))
+    return Pair(*(Observations(*one) for one in data))
 
 
 def log_bets(block: Pair, seen: Pair, hypothesis: Hypothesis, difference: float) -> Numbers:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from anabranch.control.lifecycle.rollouts import Measurement, Verdict
-from anabranch.control.lifecycle.significance import MIN_BLOCK, Evidence, Pair, Sample, Trial
+from anabranch.control.lifecycle.significance import MIN_BLOCK, Evidence, Observations, Pair, Trial
 from anabranch.router.measure.tally import Tally
 from anabranch.specs.models import Metric
 
@@ -71,17 +71,19 @@ def _decided(metric: Metric, trial: Trial, limit: float) -> tuple[Verdict, str]:
     least = min(beyond.p_value, within.p_value)
     return (
         "inconclusive",
-        f"is no evidence on {bound} {limit:.4g} (p {least:.2g} > error {error:g})",
+        f"not decided, {bound} {limit:.4g} (p {least:.2g} > error {error:g})",
     )
 
 
 def _errors(candidate: Tally, stable: Tally) -> tuple[Pair, int]:
-    return Pair(*(Sample(one.requests, one.errors) for one in (candidate, stable))), 0
+    return Pair(*(Observations(one.requests, one.errors) for one in (candidate, stable))), 0
 
 
 def _rewards(candidate: Tally, stable: Tally) -> tuple[Pair, int]:
     both = candidate.rewards, stable.rewards
-    return Pair(*(Sample(one.count, one.total) for one in both)), sum(one.outside for one in both)
+    return Pair(*(Observations(one.count, one.total) for one in both)), sum(
+        one.outside for one in both
+    )
 
 
 _COUNTS: Mapping[str, Callable[[Tally, Tally], tuple[Pair, int]]] = {

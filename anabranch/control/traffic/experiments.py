@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from anabranch.control.lifecycle.significance import Evidence, Pair, Sample
+from anabranch.control.lifecycle.significance import Evidence, Observations, Pair
 from anabranch.control.store.database import Database
 from anabranch.control.store.schema import experiments
 from anabranch.control.traffic.bandits import is_gone
@@ -33,19 +33,21 @@ Place: TypeAlias = tuple[int, str]
 class Experiment:
     """The rewards of one router node in one revision."""
 
-    sums: Mapping[str, Sample] = field(default_factory=dict)
+    sums: Mapping[str, Observations] = field(default_factory=dict)
     """Rewards by route."""
     evidence: Mapping[str, Evidence] = field(default_factory=dict)
     """Evidence against equal means by route, each minus the first one."""
     outside: int = 0
     """Rewards that are not from 0 to 1; with any, there is no more evidence."""
 
-    def plus(self, sums: Mapping[str, Sample], outside: int, routes: Sequence[str]) -> Experiment:
+    def plus(
+        self, sums: Mapping[str, Observations], outside: int, routes: Sequence[str]
+    ) -> Experiment:
         """Return the experiment after more rewards; ``routes`` are those that are compared."""
         found = replace(self, sums=_added(self.sums, sums), outside=self.outside + outside)
         if found.outside or not routes:
             return found
-        none, first = Sample(), sums.get(routes[0], Sample())
+        none, first = Observations(), sums.get(routes[0], Observations())
         evidence = {
             route: self.evidence.get(route, Evidence()).plus(Pair(sums.get(route, none), first))
             for route in routes[1:]
@@ -62,14 +64,19 @@ class Experiment:
         """Read what ``to_json`` wrote."""
         data: dict[str, Any] = json.loads(text)
         return cls(
-            {route: Sample(*sums) for route, sums in data["sums"].items()},
+            {route: Observations(*sums) for route, sums in data["sums"].items()},
             {route: Evidence.from_json(one) for route, one in data["evidence"].items()},
             data["outside"],
         )
 
 
-def _added(sums: Mapping[str, Sample], more: Mapping[str, Sample]) -> dict[str, Sample]:
-    return {**sums, **{route: sums.get(route, Sample()).plus(one) for route, one in more.items()}}
+def _added(
+    sums: Mapping[str, Observations], more: Mapping[str, Observations]
+) -> dict[str, Observations]:
+    return {
+        **sums,
+        **{route: sums.get(route, Observations()).plus(one) for route, one in more.items()},
+    }
 
 
 class Experiments:
@@ -137,10 +144,10 @@ def _by_place(counted: Iterable[Rewarded]) -> dict[Place, list[tuple[str, float]
     return found
 
 
-def _summed(given: Sequence[tuple[str, float]]) -> tuple[dict[str, Sample], int]:
+def _summed(given: Sequence[tuple[str, float]]) -> tuple[dict[str, Observations], int]:
     counts = Counter(route for route, _ in given)
     totals: dict[str, float] = dict.fromkeys(counts, 0.0)
     for route, reward in given:
         totals[route] += reward
     outside = sum(not 0.0 <= reward <= 1.0 for _, reward in given)
-    return {route: Sample(counts[route], totals[route]) for route in counts}, outside
+    return {route: Observations(counts[route], totals[route]) for route in counts}, outside

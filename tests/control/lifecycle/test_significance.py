@@ -16,8 +16,8 @@ from anabranch.control.lifecycle.significance import (
     MIN_BLOCK,
     Evidence,
     Hypothesis,
+    Observations,
     Pair,
-    Sample,
     Trial,
     log_bets,
     log_mean,
@@ -29,7 +29,7 @@ Z_95, Z_80 = 1.959964, 0.841621
 """Quantiles of the normal distribution: of a two-sided test with 5 %, and of 80 % power."""
 means = st.floats(0.01, 0.99)
 samples = st.integers(0, 1000).flatmap(
-    lambda n: st.floats(0, 1).map(lambda share: Sample(n, n * share))
+    lambda n: st.floats(0, 1).map(lambda share: Observations(n, n * share))
 )
 
 
@@ -50,13 +50,13 @@ def rejected_at(
     """
     rng = np.random.default_rng(seed)
     none = np.zeros(runs)
-    seen = Pair(Sample(none, none), Sample(none, none))  # type: ignore[arg-type]
+    seen = Pair(Observations(none, none), Observations(none, none))  # type: ignore[arg-type]
     wealth: Any = 0.0
     found = np.full(runs, np.inf)
     for look in range(1, looks + 1):
         more = Pair(
             *(
-                Sample(np.full(runs, float(n)), rng.binomial(n, mean, runs).astype(float))  # type: ignore[arg-type]
+                Observations(np.full(runs, float(n)), rng.binomial(n, mean, runs).astype(float))  # type: ignore[arg-type]
                 for n, mean in zip(block, (mean_a, mean_b), strict=True)
             )
         )
@@ -129,8 +129,8 @@ def test_no_bet_is_in_favour_of_the_gambler(
     sizes: tuple[int, int],
     mean_a: float,
     mean_b: float,
-    seen_a: Sample,
-    seen_b: Sample,
+    seen_a: Observations,
+    seen_b: Observations,
     hypothesis: Hypothesis,
     difference: float,
 ) -> None:
@@ -147,7 +147,7 @@ def test_no_bet_is_in_favour_of_the_gambler(
     n_a, n_b = sizes
     expected = 0.0
     for s_a, s_b in itertools.product(range(n_a + 1), range(n_b + 1)):
-        block = Pair(Sample(n_a, s_a), Sample(n_b, s_b))
+        block = Pair(Observations(n_a, s_a), Observations(n_b, s_b))
         bets = np.exp(log_bets(block, Pair(seen_a, seen_b), hypothesis, difference))
         expected += bets * _chance(n_a, s_a, mean_a) * _chance(n_b, s_b, mean_b)
     assert np.all(expected <= 1 + 1e-6)
@@ -162,12 +162,12 @@ def _chance(n: int, s: int, mean: float) -> float:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=4), samples, samples)
 def test_a_bet_on_values_in_between_is_at_most_the_mean_of_bets_on_0_and_1(
-    values: list[float], seen_a: Sample, seen_b: Sample
+    values: list[float], seen_a: Observations, seen_b: Observations
 ) -> None:
     """So a value counts as that share of a 1, and its mean alone matters."""
 
     def bets(total: float) -> Any:
-        block = Pair(Sample(len(values), total), Sample(1, 1))
+        block = Pair(Observations(len(values), total), Observations(1, 1))
         return np.exp(log_bets(block, Pair(seen_a, seen_b), "equal", 0.0))
 
     rounded = sum(
@@ -182,7 +182,7 @@ def observed(a: float, b: float, blocks: int, size: int = 100) -> Evidence:
     """Evidence after blocks in which the arms have these means."""
     found = Evidence()
     for _ in range(blocks):
-        found = found.plus(Pair(Sample(size, size * a), Sample(size, size * b)))
+        found = found.plus(Pair(Observations(size, size * a), Observations(size, size * b)))
     return found
 
 
@@ -201,8 +201,8 @@ def test_each_side_of_a_limit_has_evidence_of_its_own() -> None:
     trial = Trial(Evidence("at_most", 0.05), Evidence("at_least", 0.05))
     worse, fine = trial, trial
     for _ in range(10):
-        worse = worse.plus(Pair(Sample(500, 100), Sample(500, 25)), 0)
-        fine = fine.plus(Pair(Sample(500, 25), Sample(500, 25)), 0)
+        worse = worse.plus(Pair(Observations(500, 100), Observations(500, 25)), 0)
+        fine = fine.plus(Pair(Observations(500, 25), Observations(500, 25)), 0)
     assert worse.at_most.rejects(ERROR)
     assert not worse.at_least.rejects(0.9)
     assert fine.at_least.rejects(ERROR)
@@ -212,11 +212,11 @@ def test_each_side_of_a_limit_has_evidence_of_its_own() -> None:
 def test_a_block_waits_for_both_arms_and_loses_nothing() -> None:
     found = Evidence()
     for _ in range(MIN_BLOCK - 1):
-        found = found.plus(Pair(Sample(1, 1), Sample(5, 0)))
+        found = found.plus(Pair(Observations(1, 1), Observations(5, 0)))
     assert (found.wealth, found.seen) == ((), Pair())
-    assert found.all == Pair(Sample(9, 9), Sample(45, 0))
-    found = found.plus(Pair(Sample(1, 1), Sample()))
-    assert found.seen == found.all == Pair(Sample(10, 10), Sample(45, 0))
+    assert found.all == Pair(Observations(9, 9), Observations(45, 0))
+    found = found.plus(Pair(Observations(1, 1), Observations()))
+    assert found.seen == found.all == Pair(Observations(10, 10), Observations(45, 0))
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=6))
@@ -225,7 +225,7 @@ def test_a_p_value_never_grows_and_survives_json(blocks: list[tuple[float, float
     found = Evidence("at_most", 0.1)
     before = 1.0
     for a, b in blocks:
-        found = found.plus(Pair(Sample(20, 20 * a), Sample(30, 30 * b)))
+        found = found.plus(Pair(Observations(20, 20 * a), Observations(30, 30 * b)))
         assert 0 <= found.p_value <= before
         before = found.p_value
         trial = Trial(found, found, 3)
@@ -234,6 +234,6 @@ def test_a_p_value_never_grows_and_survives_json(blocks: list[tuple[float, float
 
 def test_observations_outside_0_and_1_stop_the_test() -> None:
     trial = Trial(Evidence("at_most"), Evidence("at_least"))
-    more = Pair(Sample(100, 50), Sample(100, 50))
-    stopped = trial.plus(more, 0).plus(Pair(Sample(1, 7.0), Sample()), 1).plus(more, 0)
+    more = Pair(Observations(100, 50), Observations(100, 50))
+    stopped = trial.plus(more, 0).plus(Pair(Observations(1, 7.0), Observations()), 1).plus(more, 0)
     assert (stopped.outside, stopped.at_most) == (1, trial.plus(more, 0).at_most)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from anabranch.control.lifecycle.significance import Sample
+from anabranch.control.lifecycle.significance import Observations
 from anabranch.control.store.database import Database
 from anabranch.control.store.schema import graphs
 from anabranch.control.store.store import Store
@@ -23,7 +23,7 @@ SPLIT = outline(
     pick={"strategy": "weighted"},
     learn={"strategy": "thompson"},
 )
-HALF: Mapping[str, Sample] = {route: Sample(50, 25) for route in ROUTES}
+HALF: Mapping[str, Observations] = {route: Observations(50, 25) for route in ROUTES}
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ def test_rewards_are_kept_by_revision_router_and_route(
     learn(experiments, database, rewarded(1.0, "c", router="learn"))
     found = experiments.of("duo")
     assert {place: (dict(one.sums), at) for place, (one, at) in found.items()} == {
-        (1, "pick"): ({"a": Sample(2, 1.5), "b": Sample(2, 1.0)}, 7.0),
-        (2, "pick"): ({"a": Sample(1, 1.0)}, 7.0),
-        (1, "learn"): ({"c": Sample(1, 1.0)}, 7.0),
+        (1, "pick"): ({"a": Observations(2, 1.5), "b": Observations(2, 1.0)}, 7.0),
+        (2, "pick"): ({"a": Observations(1, 1.0)}, 7.0),
+        (1, "learn"): ({"c": Observations(1, 1.0)}, 7.0),
     }
 
 
@@ -71,7 +71,7 @@ def test_a_better_route_is_found_and_an_equal_one_is_not(
               for n in range(20)),
         )  # fmt: skip
     found, _ = experiments.of("duo")[1, "pick"]
-    assert found.sums["b"] == Sample(400, 240)
+    assert found.sums["b"] == Observations(400, 240)
     assert found.evidence.keys() == {"b", "c"}
     assert found.evidence["b"].rejects(0.01)
     assert found.evidence["b"].all.difference == pytest.approx(0.3)
@@ -83,13 +83,13 @@ def test_routes_that_rewards_have_chosen_are_not_compared(
 ) -> None:
     learn(experiments, database, *(rewarded(1.0, route, router="learn") for route in ROUTES * 20))
     found, _ = experiments.of("duo")[1, "learn"]
-    assert (found.sums["a"], found.evidence) == (Sample(20, 20), {})
+    assert (found.sums["a"], found.evidence) == (Observations(20, 20), {})
 
 
 def test_rewards_outside_0_and_1_are_counted_and_end_the_comparison() -> None:
     before = Experiment().plus(HALF, 0, ROUTES).plus(HALF, 0, ROUTES)
-    after = before.plus({"a": Sample(1, 9.0)}, 1, ROUTES).plus(HALF, 0, ROUTES)
-    assert (after.outside, after.sums["a"]) == (1, Sample(151, 84.0))
+    after = before.plus({"a": Observations(1, 9.0)}, 1, ROUTES).plus(HALF, 0, ROUTES)
+    assert (after.outside, after.sums["a"]) == (1, Observations(151, 84.0))
     assert after.evidence == before.evidence
 
 

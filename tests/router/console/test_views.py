@@ -305,6 +305,7 @@ def test_other_pages_are_linked_and_the_line_is_not_called_as_graphs_are(
 ) -> None:
     opened(page, url)
     sees(page.get_by_text("connected", exact=True))
+    sync_api.expect(page.locator("a.outward")).to_have_count(3)
     links = {
         link.inner_text(): link.get_attribute("href") for link in page.locator("a.outward").all()
     }
