@@ -8,6 +8,7 @@ import numpy as np
 
 from anabranch.errors import InvalidRequest
 from anabranch.explainers.model import Array
+from anabranch.specs.models import NodeBase
 
 
 def scores(answers: Array) -> Array:
@@ -24,13 +25,24 @@ def scores(answers: Array) -> Array:
     return columns.astype(np.float64)
 
 
-def target(row: Array, wanted: int | None) -> int:
+def gives_outputs(node: NodeBase | None) -> bool:
+    """Return whether a node's columns are outputs of a regressor, and no scores of classes.
+
+    Known where a runtime's ``predict`` gives a classifier's label, and so columns for several
+    outputs only.
+    """
+    method, runtime = getattr(node, "method", None), getattr(node, "runtime", None)
+    return runtime in ("sklearn", "catboost") and method in (None, "predict")
+
+
+def target(row: Array, wanted: int | None, *, of_outputs: bool = False) -> int:
     """Return the column to explain: the wanted one, or else that with the highest score.
 
-    InvalidRequest where there is no such column.
+    Of a regressor's outputs it is the first one, so that all rows explain the same; the highest
+    says nothing. InvalidRequest where there is no such column.
     """
     if wanted is None:
-        return int(np.argmax(row))
+        return 0 if of_outputs else int(np.argmax(row))
     if wanted >= len(row):
         raise InvalidRequest(
             f"parameter 'target' is {wanted}, but the explained node gives {len(row)} "

@@ -21,6 +21,8 @@ def test_the_target_is_the_wanted_column_or_the_highest():
     row = np.array([0.1, 0.7, 0.2])
     assert target(row, None) == 1
     assert target(row, 2) == 2
+    assert target(row, None, of_outputs=True) == 0
+    assert target(row, 2, of_outputs=True) == 2
     with pytest.raises(
         InvalidRequest, match="'target' is 3, but the explained node gives 3 scores"
     ):

@@ -73,6 +73,7 @@ class CatboostModel(BoostedTrees):
             self._model.get_feature_importance(pool, type="ShapValues", thread_count=self._threads),
             self._model.predict(pool, prediction_type="RawFormulaVal", thread_count=self._threads),
             is_binary=_loss(self._model) in _BINARY,
+            of_outputs=not len(self._model.classes_),
         )
 
     def _pool(self, matrix: Array) -> Any:

@@ -142,15 +142,19 @@ class ShapTrees:
     attributions: Array
     base: Array
     scores: Array
+    of_outputs: bool = False
+    """Whether the targets are a regressor's outputs, and no classes."""
 
     @classmethod
-    def of(cls, values: Any, scores: Any, *, is_binary: bool) -> ShapTrees:
+    def of(
+        cls, values: Any, scores: Any, *, is_binary: bool, of_outputs: bool = False
+    ) -> ShapTrees:
         """Read values [rows, targets * (features + 1)], the base last, and scores of any rank."""
         raw = np.asarray(scores, np.float64).reshape(len(scores), -1)
         parts = np.asarray(values, np.float64).reshape(*raw.shape, -1)
         if is_binary and raw.shape[1] == 1:
             raw, parts = np.hstack([-raw, raw]), np.hstack([-parts, parts])
-        return cls(parts[..., :-1], parts[..., -1], raw)
+        return cls(parts[..., :-1], parts[..., -1], raw, of_outputs)
 
 
 def by_name(node: Predictor, names: Sequence[str]) -> bool:
@@ -204,6 +208,14 @@ def at_least_one_row(call: Callable[[Any], Any], rows: Any) -> Any:
         return call(rows)
     dtype = rows.dtype if isinstance(rows, np.ndarray) else np.float32
     return call(np.zeros((1, *rows.shape[1:]), dtype))[:0]
+
+
+def refuse_no_rows(call: Callable[[Any], Any], rows: Any) -> Any:
+    """Call a model with no rows; raise InvalidRequest where it takes none."""
+    try:
+        return call(rows)
+    except ValueError:
+        raise InvalidRequest("the model takes at least one row, got none") from None
 
 
 def answer_types(call: Callable[[Array], Any], count: int) -> dict[str, ModelTensor]:

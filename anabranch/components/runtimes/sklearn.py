@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,9 +15,9 @@ from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
-from anabranch.components.runtimes.features import Features, by_name
+from anabranch.components.runtimes.features import Features, by_name, refuse_no_rows
 from anabranch.components.runtimes.fitted_types import fitted_types
-from anabranch.components.runtimes.signatures import no_model
+from anabranch.components.runtimes.signatures import no_model, plain
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.components.tensors.texts import as_text
@@ -73,6 +73,8 @@ class SklearnModel:
         self.columns = _columns(self._model, node)
         """The columns by name that the inputs are; None for a matrix."""
         self.input_types = {} if self.columns is None else self.columns.input_types
+        if self.columns is None:
+            _check_matrix(self._model, self._call, node)
         # Models fitted on data frames would warn on every call that arrays carry no names.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
@@ -102,14 +104,21 @@ class SklearnModel:
             yield ("method",), "a method may not start with _"
 
     def predict(self, /, **inputs: Array) -> Any:
-        """Return the result of the estimator's method for the matrix or the columns."""
+        """Return the result of the estimator's method for the matrix or the columns.
+
+        InvalidRequest for no rows, where the estimator needs some, and for an unknown category.
+        """
+        rows = self._rows(inputs)
+        return self._answer(rows) if len(rows) else refuse_no_rows(self._call, rows)
+
+    def _rows(self, inputs: Mapping[str, Array]) -> Any:
         if self.columns is not None:
-            return self._answer(self.columns.rows(inputs))
+            return self.columns.rows(inputs)
         (array,) = inputs.values()
         if self._features is not None:
             self._check_features(array)
         # scikit-learn takes BF16 for texts; FP32 holds the same numbers.
-        return self._answer(array.astype(np.float32) if array.dtype == BF16 else as_text(array))
+        return array.astype(np.float32) if array.dtype == BF16 else as_text(array)
 
     def _answer(self, rows: Any) -> Any:
         """Call the method; InvalidRequest for a category that the estimator does not know."""
@@ -135,6 +144,26 @@ def _columns(model: Any, node: Predictor) -> Features | None:
         return None
     types = fitted_types(model, names)
     return Features(node, len(names), names, require("pandas", "sklearn"), types=types)
+
+
+def _check_matrix(model: Any, call: Callable[[Any], Any], node: Predictor) -> None:
+    """Raise CannotLoad for an estimator that picks columns by name, and so needs several inputs.
+
+    It is asked about a row of zeros, which it may refuse for other reasons.
+    """
+    names = [str(name) for name in getattr(model, "feature_names_in_", ())]
+    if not names:
+        return
+    try:
+        with np.errstate(all="ignore"):
+            call(np.zeros((1, len(names))))
+    except Exception as error:
+        by_name = isinstance(error, AttributeError | KeyError | IndexError)
+        if by_name or "dataframe" in str(error).lower():
+            raise CannotLoad(
+                f"{node.model} picks columns by name, and a single input is a matrix without names"
+                f": give the node an input for each column: {listing(map(plain, names))}"
+            ) from None
 
 
 def _load(path: Path, trusted: list[str]) -> Any:

@@ -89,8 +89,11 @@ class XgboostModel(BoostedTrees):
         rows = self.features.rows(inputs)
         with self._errors():
             values, scores = self._details(rows, pred_contribs=True), self._values(rows, "margin")
-        is_binary = _objective(self._booster).startswith("binary:")
-        return ShapTrees.of(values, scores, is_binary=is_binary)
+        objective = _objective(self._booster)
+        return ShapTrees.of(
+            values, scores,
+            is_binary=objective.startswith("binary:"), of_outputs=not objective.startswith("multi:"),
+        )  # fmt: skip
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -19,10 +19,12 @@ from anabranch.explainers.global_seed import seeded
 from anabranch.explainers.json_values import plain
 from anabranch.explainers.model import Array
 from anabranch.explainers.parameters import target_of
-from anabranch.explainers.predictions import target
+from anabranch.explainers.predictions import gives_outputs, target
 from anabranch.explainers.tabular import Categories, Tabular, needs_data, no_texts
 from anabranch.specs.models import Explainer, NodeBase
 
+_SURE = 1e-9
+"""Least distance of a probability from 0 and 1, for finite log-odds."""
 _FIXED = (
     "link",
     "summarise_background",
@@ -38,7 +40,8 @@ _FIXED = (
 class KernelShap(Tabular):
     """SHAP values by sampled sets of known features; rows of ``data`` replace unknown features.
 
-    ``link`` is the unit: that of the score, or its log-odds (``logit``). ``groups`` (name:
+    ``link`` is the unit: that of the score, or its log-odds (``logit``); probabilities of 0 and 1,
+    whose log-odds are infinite, are taken for 1e-9 and 1 - 1e-9. ``groups`` (name:
     features) are added as one. The other arguments are those of Alibi's ``KernelShap``.
 
     Args:
@@ -104,8 +107,9 @@ class KernelShap(Tabular):
         super().load()
         if self.node.model is not None:
             self.no_texts_when_fitted()
-            predictor = self.progress.watched(self.scores)
+            predictor = self.progress.watched(self._linked)
             self._explainer = saved(self.node, self.root, "KernelShap", predictor)
+            self._link = self._explainer.link
             background = self._explainer.background_data
             rows = background if isinstance(background, np.ndarray) else background.data
             names = tuple(self._explainer.feature_names or ())
@@ -116,9 +120,24 @@ class KernelShap(Tabular):
         with self.progress.work(f"kernel_shap is fitted on {len(sample.x)} rows"), quiet():
             self._explainer = self._fitted(sample.x)
 
+    def _linked(self, rows: Array) -> Array:
+        """Return the model's scores; for log-odds, probabilities whose log-odds are finite.
+
+        ValueError for scores that are no probabilities.
+        """
+        found = self.scores(rows)
+        if self._link == "identity":
+            return found
+        if not np.all((found >= 0) & (found <= 1)):
+            raise ValueError(
+                "link: logit takes probabilities, and the explained node gives scores from "
+                f"{found.min():g} to {found.max():g}"
+            )
+        return np.clip(found, _SURE, 1 - _SURE)
+
     def _fitted(self, x: Array) -> Any:
         explainer = library().KernelShap(
-            self.progress.watched(self.scores),
+            self.progress.watched(self._linked),
             link=self._link,
             feature_names=list(self.names),
             categorical_names=self.categories() or None,
@@ -145,7 +164,7 @@ class KernelShap(Tabular):
         self, context: Context, data: Mapping[str, Any], index: int, wanted: int | None
     ) -> Explanation:
         scores = np.asarray(data["raw"]["raw_prediction"]).reshape(-1, len(data["shap_values"]))
-        chosen = target(scores[index], wanted)
+        chosen = target(scores[index], wanted, of_outputs=gives_outputs(self.model.node))
         values = [one[index] for one in data["shap_values"]]
         return self.explanation(
             context,

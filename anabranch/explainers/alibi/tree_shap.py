@@ -101,13 +101,13 @@ class TreeShap(Tabular):
         count = getattr(estimator, "n_features_in_", None)
         if count is not None:
             self.name(count, [str(name) for name in getattr(estimator, "feature_names_in_", ())])
-        is_binary = len(getattr(estimator, "classes_", ())) == 2
+        classes = len(getattr(estimator, "classes_", ()))
 
         def values(**inputs: Array) -> Values:
             matrix = self.matrix(inputs) if columns is None else numeric(columns.matrix(inputs))
             with quiet():
                 found = explainer.explain(matrix)
-            return _read(found.data, is_binary=is_binary)
+            return _read(found.data, is_binary=classes == 2, of_outputs=not classes)
 
         return values
 
@@ -131,7 +131,7 @@ class TreeShap(Tabular):
     def _of_row(
         self, context: Context, values: Values, row: int, wanted: int | None
     ) -> Explanation:
-        chosen = target(values.scores[row], wanted)
+        chosen = target(values.scores[row], wanted, of_outputs=values.of_outputs)
         several = values.scores.shape[1] > 1
         return self.explanation(
             context,
@@ -150,9 +150,10 @@ class TreeShap(Tabular):
         )
 
 
-def _read(data: dict[str, Any], *, is_binary: bool) -> Values:
+def _read(data: dict[str, Any], *, is_binary: bool, of_outputs: bool) -> Values:
     """Return Alibi's values in the form of the boosted trees'."""
     parts = np.stack(data["shap_values"], axis=1)
     base = np.broadcast_to(np.ravel(data["expected_value"])[: parts.shape[1]], parts.shape[:2])
     raw = np.asarray(data["raw"]["raw_prediction"]).reshape(len(parts), -1)
-    return Values.of(np.dstack([parts, base]), raw, is_binary=is_binary)
+    whole = np.dstack([parts, base])
+    return Values.of(whole, raw, is_binary=is_binary, of_outputs=of_outputs)

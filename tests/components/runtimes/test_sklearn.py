@@ -269,6 +269,58 @@ def rent_of(root, types):
     return graph.output("rent", "rent")
 
 
+def by_attribute(frame):
+    return frame.area.to_numpy()[:, None]
+
+
+def by_key(frame):
+    return np.asarray(frame["area"])[:, None]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [make_column_transformer((StandardScaler(), ["area"])), FunctionTransformer(by_attribute),
+     FunctionTransformer(by_key)],
+)  # fmt: skip
+def test_a_model_that_picks_columns_by_name_takes_no_matrix(node, tmp_path, first):
+    """It would fail for every request."""
+    frame = pandas.DataFrame({"area": [20.0, 30.0, 40.0], "2nd floor": [1, 0, 1]})
+    joblib.dump(
+        make_pipeline(first, LinearRegression()).fit(frame, [1, 2, 3]), tmp_path / "m.joblib"
+    )
+    with pytest.raises(
+        LoadError, match=r"m.joblib picks columns by name.*input for each column: area, _2nd_floor"
+    ):
+        bind("n", node(type="predictor", runtime="sklearn", model="m.joblib"), tmp_path)
+
+
+def test_a_model_of_a_frame_that_is_a_matrix_for_it_takes_one(node, tmp_path):
+    frame = pandas.DataFrame({"area": [20.0, 30.0, 40.0], "floor": [1, 0, 1]})
+    model = make_pipeline(StandardScaler(), LinearRegression()).fit(frame, [1, 2, 3])
+    joblib.dump(model, tmp_path / "m.joblib")
+    bound = bind("n", node(type="predictor", runtime="sklearn", model="m.joblib"), tmp_path)
+    np.testing.assert_allclose(bound.call(x=frame.to_numpy()), model.predict(frame))
+
+
+@pytest.mark.parametrize(("model", "width"), [("forest.joblib", 4), ("line.skops", 4)])
+def test_no_rows_are_the_caller_s_mistake_where_a_model_needs_some(predictor, model, width):
+    with pytest.raises(InvalidRequest, match="takes at least one row, got none"):
+        predictor(model).call(x=np.zeros((0, width)))
+
+
+def test_no_rows_of_columns_are_the_caller_s_mistake(node, tmp_path):
+    frame, _ = make_rent(tmp_path)
+    spec = node(type="predictor", runtime="sklearn", model="rent.joblib", inputs=RENT)
+    with pytest.raises(InvalidRequest, match="takes at least one row, got none"):
+        bind("n", spec, tmp_path).call(**columns_of(frame[:0]))
+
+
+def test_no_rows_are_answered_by_a_model_that_takes_them(node, tmp_path):
+    joblib.dump(FunctionTransformer(np.abs).fit(X), tmp_path / "m.joblib")
+    spec = node(type="predictor", runtime="sklearn", model="m.joblib", method="transform")
+    assert bind("n", spec, tmp_path).call(x=np.zeros((0, 4))).shape == (0, 4)
+
+
 def test_mixed_columns_from_a_request_to_an_answer(tmp_path):
     frame, model = make_rent(tmp_path)
     graph = Graph("flats", root=tmp_path)

@@ -156,6 +156,60 @@ def test_values_add_up_to_the_prediction(tmp_path_factory, weights, rows, kind, 
         assert one["feature_names"] == ["x0", "x1", "x2"]
 
 
+SURE = """
+import numpy as np
+
+class Sure:
+    def predict(self, x):
+        p = np.where(x[:, 0] > 0, 1.0, 0.0)
+        return np.stack([1 - p, p], axis=1)
+
+class Score:
+    def predict(self, x):
+        return 3 * x[:, 0]
+"""
+
+
+def logit(folder, component):
+    (folder / "sure.py").write_text(SURE)
+    np.save(folder / "sample.npy", np.random.default_rng(0).normal(size=(20, 2)))
+    model = Local(node(type="predictor", component=component), folder, {"x": tensor("FP64", 2)})
+    args = {"link": "logit", "nsamples": 64}
+    return explainer(model, folder, "kernel_shap", data="sample.npy", args=args)
+
+
+def test_log_odds_of_probabilities_of_0_and_1_are_finite(tmp_path):
+    why = logit(tmp_path, "sure.py:Sure")
+    for one, sign in zip(
+        ask(why, {"x": np.array([[2.0, 0], [-2.0, 0]])}, target=1), (1, -1), strict=True
+    ):
+        assert one["prediction"] == pytest.approx(sign * np.log(1e9), rel=1e-4)
+        total = one["base_value"] + sum(one["attributions"])
+        assert total == pytest.approx(one["prediction"], abs=1e-6)
+
+
+def test_log_odds_need_probabilities(tmp_path):
+    with pytest.raises(REFUSED, match="link: logit takes probabilities, and the explained node gi"):
+        logit(tmp_path, "sure.py:Score")
+
+
+def test_all_rows_of_a_regressor_explain_the_same_output(tmp_path):
+    """The highest of several outputs says nothing, other than that of several classes."""
+    joblib = pytest.importorskip("joblib")
+    linear = pytest.importorskip("sklearn.linear_model")
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    joblib.dump(
+        linear.LinearRegression().fit(x, np.stack([x[:, 0], x[:, 1]], 1)), tmp_path / "m.joblib"
+    )
+    np.save(tmp_path / "sample.npy", x)
+    spec = node(type="predictor", runtime="sklearn", model="m.joblib")
+    model = Local(spec, tmp_path, {"x": tensor("FP64", 2)})
+    why = explainer(model, tmp_path, "kernel_shap", data="sample.npy", args={"nsamples": 64})
+    rows = {"x": np.array([[1.0, 0.0], [0.0, 1.0]])}
+    assert [one["target"] for one in ask(why, rows)] == [0, 0]
+    assert [one["target"] for one in ask(why, rows, target=1)] == [1, 1]
+
+
 def test_groups_are_added_as_one(cancer, model):
     groups = {"size": cancer.names[:4], "shape": cancer.names[4:]}
     why = explainer(

@@ -234,6 +234,28 @@ def test_boosted_trees_of_three_classes(tmp_path):
         explainer(model, tmp_path, "tree_shap", args={"feature_names": ["a"]})
 
 
+@pytest.mark.parametrize("library", ["sklearn", "xgboost", "catboost"])
+def test_all_rows_of_a_regressor_explain_the_same_output(tmp_path, library):
+    x = np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)
+    y = np.stack([x[:, 0], x[:, 1]], axis=1)
+    if library == "sklearn":
+        name, forest = "m.joblib", pytest.importorskip("sklearn.ensemble").RandomForestRegressor
+        pytest.importorskip("joblib").dump(forest(5, random_state=0).fit(x, y), tmp_path / name)
+    elif library == "xgboost":
+        name, xgboost = "m.json", pytest.importorskip("xgboost")
+        xgboost.XGBRegressor(n_estimators=5).fit(x, y).save_model(tmp_path / name)
+    else:
+        name, catboost = "m.cbm", pytest.importorskip("catboost")
+        options = {"iterations": 5, "verbose": False, "allow_writing_files": False}
+        model = catboost.CatBoostRegressor(loss_function="MultiRMSE", **options)
+        model.fit(x, y).save_model(tmp_path / name)
+    spec = node(type="predictor", runtime=library, model=name)
+    why = explainer(Local(spec, tmp_path, {"x": tensor("FP32", 2)}), tmp_path, "tree_shap")
+    rows = {"x": np.float32([[2, -2], [-2, 2]])}
+    assert [one["target"] for one in ask(why, rows)] == [0, 0]
+    assert [one["target"] for one in ask(why, rows, target=1)] == [1, 1]
+
+
 def test_categories_of_catboost(tmp_path):
     catboost = pytest.importorskip("catboost")
     rows = [["a", 1.0], ["b", 2.0], ["a", 3.0], ["b", 4.0]] * 5
