@@ -19,6 +19,7 @@ from typing import Any
 from anabranch.components.artefacts import is_uri
 from anabranch.components.contract import Bound, Context
 from anabranch.components.models.cache import CacheTally, Held, ModelCache
+from anabranch.components.parameters import is_context, parameters_of
 from anabranch.components.raised import kept_in_task, settled
 from anabranch.components.tensors.arrays import Array
 from anabranch.errors import InvalidRequest, NotFound
@@ -72,7 +73,8 @@ class Multiplexed:
         """
         name = self._name(context)
         held = await self._cache.hold(name)
-        return await self._call(held, inputs)
+        more = {"context": context} if held.model.bound.wants_context else {}
+        return await self._call(held, {**inputs, **more})
 
     def _name(self, context: Context) -> str:
         parameter = self.rule.parameter
@@ -96,7 +98,8 @@ class Multiplexed:
         construct = partial(self._constructed, name, model)
         instance = (await loop.run_in_executor(self._pool, settled, construct))()
         is_async = inspect.iscoroutinefunction(instance.predict)
-        bound = Bound(name, instance, instance.predict, is_async)
+        wants_context = any(map(is_context, parameters_of(instance.predict) or ()))
+        bound = Bound(name, instance, instance.predict, is_async, wants_context)
         await bound.load()
         return _Loaded(bound, asyncio.Semaphore(int(getattr(instance, "max_concurrency", 1))))
 
@@ -114,7 +117,7 @@ class Multiplexed:
         names = (match.group(1) for match in found if match is not None)
         return sorted(name for name, _ in zip(names, range(_MOST_HINTS), strict=False))
 
-    async def _call(self, held: Held[_Loaded], inputs: dict[str, Array]) -> Any:
+    async def _call(self, held: Held[_Loaded], inputs: dict[str, Any]) -> Any:
         """Call the model, which stays until the call has ended, even if nobody waits for it."""
         model = held.model
         if model.bound.is_async:

@@ -207,6 +207,24 @@ async def ask(node: Multiplexed, **parameters: Any) -> float:
     return float((await node.predict(context=Context(parameters=parameters), x=x))[0])
 
 
+class Asking(Constant):
+    """A model that reads the request, too."""
+
+    def predict(self, /, *, context: Context, **inputs: Any) -> Any:
+        return super().predict(**inputs) * float(context.parameters["by"])
+
+
+def test_a_model_may_read_the_request(root: Path) -> None:
+    async def work() -> None:
+        node = multiplexed(root)
+        node._construct = lambda one: Asking(one, root)
+        assert await ask(node, model="m3", by=2.0) == 6.0
+        assert await ask(node, model="m3", by=0.5) == 1.5
+        await node.unload()
+
+    asyncio.run(work())
+
+
 def test_each_request_gets_the_model_that_it_names(root: Path) -> None:
     async def work() -> None:
         node = multiplexed(root)

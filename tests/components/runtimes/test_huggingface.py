@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 import threading
 from importlib.util import find_spec
@@ -15,10 +16,11 @@ from anabranch.components import registry
 from anabranch.components.binding import bind
 from anabranch.components.contract import Context
 from anabranch.components.tensors.types import TypeConflict, typed
-from anabranch.errors import ArtefactError, LoadError
+from anabranch.errors import ArtefactError, InvalidRequest, LoadError
 from anabranch.graph.compile.loading import load_data
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes, unload_nodes
+from anabranch.telemetry.logs import REQUESTS
 
 torch = pytest.importorskip("torch")
 tokenizers = pytest.importorskip("tokenizers")
@@ -191,8 +193,10 @@ def test_masks_are_filled(predictor, transformers, root, top_k, count):
     tokens = [[one["token_str"] for one in row] for row in expected]
     assert found["tokens"].tolist() == (tokens if top_k else [row[0] for row in tokens])
     assert found["scores"].shape == ((count,) if top_k is None else (count, top_k))
-    with pytest.raises(ValueError, match=r"exactly one \[MASK\]"):
+    with pytest.raises(InvalidRequest, match=r"exactly one \[MASK\]"):
         bound.call(x=array("no mask"))
+    with pytest.raises(InvalidRequest, match=r"text 0 has 53 tokens; the model takes 48 in all"):
+        bound.call(x=array("[MASK] " + "river " * 50))
 
 
 def test_zero_shot_classification(predictor, pipeline):
@@ -235,10 +239,93 @@ def generated(pipeline):
 
 
 def test_text_generation(predictor, pipeline):
-    found = predictor("gpt", "text-generation", options=OPTIONS).call(x=array(TEXTS[0]))
+    bound = predictor("gpt", "text-generation", options=OPTIONS)
+    found = bound.call(x=array(TEXTS[0]), context=Context())
     assert found.tolist() == generated(pipeline)[:1]
     assert len(found[0].split()) > 1
-    assert predictor("gpt", "text-generation", options=OPTIONS).call(x=array(*TEXTS)).shape == (4,)
+    assert bound.call(x=array(*TEXTS), context=Context()).shape == (4,)
+
+
+def test_a_request_may_ask_for_shorter_texts(predictor):
+    bound = predictor("gpt", "text-generation", options=OPTIONS)
+
+    def tokens(**parameters):
+        context = Context(parameters=parameters)
+        (text,) = bound.call(x=array(TEXTS[0]), context=context)
+        return len(text.split())
+
+    assert tokens(max_new_tokens=2) < tokens() == tokens(max_new_tokens=1000)
+    with pytest.raises(InvalidRequest, match="max_new_tokens must be a whole number"):
+        tokens(max_new_tokens=0)
+
+
+def test_a_batch_takes_no_length_from_a_request(node, root):
+    fields = {"type": "predictor", "runtime": "huggingface", "model": "gpt"}
+    args = {"task": "text-generation", "device": "cpu", "options": OPTIONS}
+    bound = bind("n", node(**fields, args=args, batching={"max_size": 4}), root)
+    assert bound.call(x=array(*TEXTS)).shape == (4,)
+    set_back = REQUESTS.set((Context(), Context(parameters={"max_new_tokens": 2})))
+    try:
+        with pytest.raises(InvalidRequest, match="max_new_tokens is not taken here"):
+            bound.call(x=array(*TEXTS))
+    finally:
+        REQUESTS.reset(set_back)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_no_text_is_longer_than_the_model_takes(predictor, stream):
+    """A prompt that leaves no room is the caller's mistake; others get what fits."""
+    options = {**OPTIONS, "max_new_tokens": 40}
+    bound = predictor("gpt", "text-generation", options=options, stream=stream)
+
+    def answer(*texts):
+        if stream:
+            return ["".join(piece[0] for piece in asyncio.run(collect(bound, texts[0])))]
+        return bound.call(x=array(*texts), context=Context()).tolist()
+
+    long = "river " * 40
+    assert answer(long)[0]
+    if not stream:
+        assert answer(long, TEXTS[0]) == [*answer(long), *answer(TEXTS[0])]
+    with pytest.raises(InvalidRequest, match="text 0 has 48 tokens, and 1 more is to follow; the "):
+        answer("river " * 46)
+
+
+def test_texts_are_cut_to_what_the_model_takes(predictor, root, tmp_path, tokenizer):
+    """Also where only the model knows its limit."""
+    long, cut = "river " * 500, "river " * 46
+    for model, task in (("classes", "text-classification"), ("plain", "feature-extraction"),
+                        ("tokens", "token-classification")):  # fmt: skip
+        found = predictor(model, task).call(x=array(long, cut))
+        for rows in found.values() if isinstance(found, dict) else [found]:
+            if rows.dtype == object:
+                words = [
+                    [one.get("word") for one in json.loads(row)] for row in rows if row[0] == "["
+                ]
+                assert rows[0] == rows[1] if not words else words[0] == words[1]
+            else:
+                np.testing.assert_allclose(rows[0], rows[1], atol=1e-5)
+    config = root / "plain" / "tokenizer_config.json"
+    known = config.read_text()
+    try:
+        config.write_text(json.dumps({**json.loads(known), "model_max_length": 10**30}))
+        found = predictor("plain", "feature-extraction").call(x=array(long, cut))
+        np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+    finally:
+        config.write_text(known)
+
+
+def test_an_empty_text_without_tokens_is_the_caller_s_mistake(node, root, tmp_path):
+    for model in ("gpt", "plain"):
+        shutil.copytree(root / model, tmp_path / model)
+        file = tmp_path / model / "tokenizer.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "post_processor": None}))
+    for model, task in (("gpt", "text-generation"), ("plain", "feature-extraction")):
+        fields = {"type": "predictor", "runtime": "huggingface", "model": model}
+        bound = bind("n", node(**fields, args={"task": task, "device": "cpu"}), tmp_path)
+        more = {"context": Context()} if task == "text-generation" else {}
+        with pytest.raises(InvalidRequest, match="text 1 is empty: it has no tokens"):
+            bound.call(x=array("good", ""), **more)
 
 
 async def collect(bound, text, **parameters):
@@ -279,14 +366,14 @@ def test_streams_side_by_side(predictor, pipeline):
 @pytest.mark.parametrize("value", [0, True, "x", 1.5])
 def test_a_stream_s_parameter_must_be_a_number(predictor, value):
     bound = predictor("gpt", "text-generation", stream=True)
-    with pytest.raises(ValueError, match="max_new_tokens must be a whole number"):
+    with pytest.raises(InvalidRequest, match="max_new_tokens must be a whole number"):
         asyncio.run(collect(bound, "good", max_new_tokens=value))
 
 
 def test_an_error_in_a_stream_reaches_its_reader(predictor):
-    bound = predictor("gpt", "text-generation", options={"max_new_tokens": 4}, stream=True)
-    with pytest.raises((RuntimeError, IndexError)):
-        asyncio.run(collect(bound, "river " * 500))
+    bound = predictor("gpt", "text-generation", options={"no_such_option": 4}, stream=True)
+    with pytest.raises(ValueError, match="no_such_option"):
+        asyncio.run(collect(bound, "good"))
 
 
 def test_generation_ends_when_nobody_listens(predictor):
@@ -319,10 +406,10 @@ def test_generation_ends_when_nobody_listens(predictor):
 def test_nobody_waits_for_texts_that_are_none(predictor):
     bound = predictor("plain", "feature-extraction")
     for wrong in (np.zeros(2), array("a").reshape(1, 1), array()):
-        with pytest.raises(ValueError, match=r"texts must be BYTES of shape \[rows\]"):
+        with pytest.raises(InvalidRequest, match=r"texts must be BYTES of shape \[rows\]"):
             bound.call(x=wrong)
     stream = predictor("gpt", "text-generation", stream=True)
-    with pytest.raises(ValueError, match="takes one text, got 2"):
+    with pytest.raises(InvalidRequest, match="takes one text, got 2"):
         asyncio.run(anext(stream.call(x=array("a", "b"), context=Context())))
 
 

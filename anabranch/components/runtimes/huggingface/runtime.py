@@ -14,7 +14,7 @@ from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.huggingface.loading import load
 from anabranch.components.runtimes.huggingface.streaming import Streamer
-from anabranch.components.runtimes.huggingface.tasks import TASKS
+from anabranch.components.runtimes.huggingface.tasks import MAX_NEW, TASKS
 from anabranch.components.runtimes.signatures import no_method, no_model
 from anabranch.components.runtimes.torch.devices import choose
 from anabranch.components.runtimes.torch.memory import in_memory
@@ -22,7 +22,9 @@ from anabranch.components.runtimes.torch.runtime import DTYPES
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.texts import as_text
 from anabranch.components.tensors.types import Args, TypeConflict, Types
+from anabranch.errors import InvalidRequest
 from anabranch.specs.models import NodeBase, Predictor
+from anabranch.telemetry.logs import REQUESTS
 
 _LABELS = "candidate_labels"
 
@@ -45,8 +47,9 @@ class HuggingfaceModel:
     ``max_new_tokens``. ``device`` and ``dtype`` are as in the runtime ``torch``. The hub is never
     called, only safetensors are read, and code in the folder is never run.
 
-    A stream takes one text at a time; the request parameter ``max_new_tokens`` may ask for less
-    than the options allow.
+    Texts are cut to what the model takes, but for fill-mask and text-generation, where longer ones
+    are refused. The request parameter ``max_new_tokens`` may ask for shorter texts than the options
+    allow, though not of a node with ``batching``. A stream takes one text at a time.
 
     Args:
         task: Task of the pipeline.
@@ -92,7 +95,10 @@ class HuggingfaceModel:
             self._example = f"{self._example} {parts.tokenizer.mask_token}"
         self._streamer = Streamer(parts, options or {}) if stream else None
         # What a node is shows in its method: an async generator streams.
-        self.predict = self._stream if stream else self._whole
+        self.predict: Any = self._stream if stream else self._whole
+        if task == "text-generation" and not stream:
+            # A batch has no one request whose parameters it could follow.
+            self.predict = self._generate if node.batching is None else self._generate_batch
 
     @staticmethod
     def infer(inputs: Types, args: Args) -> Types:
@@ -116,6 +122,9 @@ class HuggingfaceModel:
             yield ("args", "stream"), "a node with `multiplex` cannot stream"
         if node.args["task"] == "zero-shot-classification" and not _labels(node):
             yield ("args", "options"), f"the task needs {_LABELS}, a list of texts"
+        most = cast("dict[str, Any]", node.args.get("options") or {}).get(MAX_NEW, 1)
+        if not _is_positive(most):
+            yield ("args", "options"), f"{MAX_NEW} must be a whole number of at least 1"
 
     def warmup(self) -> None:
         """Answer one text, so that wrong options are found before the first request."""
@@ -131,11 +140,23 @@ class HuggingfaceModel:
         texts = _as_texts(inputs)
         return in_memory(self._torch, lambda: self._answer(texts), f"{len(texts)} texts")
 
+    def _generate(self, /, *, context: Context, **inputs: Array) -> Any:
+        texts, most = _as_texts(inputs), _most(context)
+        return in_memory(self._torch, lambda: self._answer(texts, most), f"{len(texts)} texts")
+
+    def _generate_batch(self, /, **inputs: Array) -> Any:
+        if any(MAX_NEW in getattr(asked, "parameters", ()) for asked in REQUESTS.get()):
+            raise InvalidRequest(
+                f"the parameter {MAX_NEW} is not taken here, where requests are continued together"
+                " in batches; the node's options say how long the texts are"
+            )
+        return self._whole(**inputs)
+
     async def _stream(self, /, *, context: Context, **inputs: Array) -> AsyncGenerator[Array, None]:
         assert self._streamer is not None
         texts = _as_texts(inputs)
         if len(texts) != 1:
-            raise ValueError(f"a stream takes one text, got {len(texts)}")
+            raise InvalidRequest(f"a stream takes one text, got {len(texts)}")
         async for piece in self._streamer.pieces(texts[0], _most(context)):
             yield np.array([piece], object)
 
@@ -148,17 +169,23 @@ def _labels(node: NodeBase) -> bool:
 def _as_texts(inputs: dict[str, Array]) -> list[str]:
     (array,) = inputs.values()
     if array.dtype.kind not in "OSU" or array.ndim != 1 or not len(array):
-        raise ValueError(f"texts must be BYTES of shape [rows], at least one, got {array.shape}")
+        raise InvalidRequest(
+            f"texts must be BYTES of shape [rows], at least one, got {list(array.shape)}"
+        )
     return [str(text) for text in as_text(array).tolist()]
 
 
 def _most(context: Context) -> int | None:
-    most = context.parameters.get("max_new_tokens")
+    most = context.parameters.get(MAX_NEW)
     if most is None:
         return None
-    if isinstance(most, bool) or not isinstance(most, int) or most < 1:
-        raise ValueError("the parameter max_new_tokens must be a whole number of at least 1")
-    return most
+    if not _is_positive(most):
+        raise InvalidRequest(f"the parameter {MAX_NEW} must be a whole number of at least 1")
+    return int(most)
+
+
+def _is_positive(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 1
 
 
 def _without_path(load: Any, path: Path) -> Any:

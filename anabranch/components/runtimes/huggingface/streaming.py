@@ -11,15 +11,17 @@ from threading import Event
 from typing import Any
 
 from anabranch.components.runtimes import THREADS
+from anabranch.components.runtimes.huggingface.lengths import UNKNOWN, check_lengths, limit_of
 from anabranch.components.runtimes.huggingface.loading import PipelineParts
-from anabranch.components.runtimes.huggingface.tasks import MAX_NEW_TOKENS
+from anabranch.components.runtimes.huggingface.tasks import MAX_NEW, MAX_NEW_TOKENS
 
 
 class Streamer:
     """Generates in threads, each of which ends with the token in hand once nobody listens."""
 
     def __init__(self, parts: PipelineParts, options: Mapping[str, Any]) -> None:
-        self._parts, self._options = parts, {"max_new_tokens": MAX_NEW_TOKENS, **options}
+        self._parts, self._options = parts, {MAX_NEW: MAX_NEW_TOKENS, **options}
+        self._limit = limit_of(parts)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="anabranch-generate")
 
     def close(self) -> None:
@@ -29,7 +31,8 @@ class Streamer:
     async def pieces(self, text: str, most: int | None) -> AsyncGenerator[str, None]:
         """Yield what follows ``text``; at most ``most`` tokens, and never more than the options.
 
-        What has been generated but not been taken waits; the bound on tokens bounds that too.
+        InvalidRequest for a text without tokens, or with all that the model takes. What has been
+        generated but not been taken waits; the bound on tokens bounds that too.
         """
         loop, stop = asyncio.get_running_loop(), Event()
         arrived: asyncio.Queue[str | None] = asyncio.Queue()
@@ -46,7 +49,9 @@ class Streamer:
     def _generate(
         self, text: str, most: int | None, put: Callable[[str | None], None], stop: Event
     ) -> None:
-        parts, bound = self._parts, self._options["max_new_tokens"]
+        parts, bound = self._parts, min(self._options[MAX_NEW], most or UNKNOWN)
+        (length,) = check_lengths(parts, [text], room=1)
+        bound = bound if self._limit is None else min(bound, self._limit - length)
         streamer = parts.transformers.TextStreamer(
             parts.tokenizer, skip_prompt=True, skip_special_tokens=True
         )
@@ -55,7 +60,7 @@ class Streamer:
         def stopped(ids: Any, scores: Any, **more: Any) -> Any:
             return parts.torch.full((len(ids),), stop.is_set(), device=ids.device)
 
-        options = {**self._options, "max_new_tokens": min(bound, most or bound)}
+        options = {**self._options, MAX_NEW: bound}
         tokens = parts.tokenizer(text, return_tensors="pt").to(parts.device)
         with parts.torch.inference_mode():
             parts.model.generate(

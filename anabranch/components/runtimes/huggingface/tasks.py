@@ -10,15 +10,25 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from anabranch.components.contract import DEFAULT_OUTPUT
+from anabranch.components.runtimes.huggingface.lengths import (
+    UNKNOWN,
+    check_lengths,
+    lengths,
+    limit_of,
+)
 from anabranch.components.runtimes.huggingface.loading import PipelineParts
 from anabranch.components.tensors.types import Args, Types
+from anabranch.errors import InvalidRequest
 from anabranch.specs.models import TensorSpec
 
-Answer: TypeAlias = Callable[[list[str]], Any]
-"""From texts to an array, or a dict of arrays, with a row for each text."""
+Answer: TypeAlias = Callable[..., Any]
+"""From texts to an array, or a dict of arrays, with a row for each text. That of text-generation
+takes the most tokens to generate, too."""
 
 BATCH = 32
 """Most texts that a pipeline calculates at once."""
+MAX_NEW = "max_new_tokens"
+"""The option, and the parameter of a request, for the length of generated texts."""
 MAX_NEW_TOKENS = 64
 """Length of generated texts, where ``options`` say nothing."""
 
@@ -52,6 +62,8 @@ def _top_k(options: Mapping[str, Any]) -> Any:
 
 
 def _pipeline(parts: PipelineParts, task: str) -> Any:
+    if (limit := limit_of(parts)) is not None:
+        parts.tokenizer.model_max_length = limit
     made = parts.transformers.pipeline(
         task, model=parts.model, tokenizer=parts.tokenizer, device=parts.device
     )
@@ -77,7 +89,8 @@ def _ranked(rows: list[Any], name: str, field: str, single: bool) -> dict[str, A
 
 def _classify(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
     run, single = _pipeline(parts, "text-classification"), _top_k(options) is None
-    return lambda texts: _ranked(run(texts, **options), "labels", "label", single)
+    wanted = {"truncation": limit_of(parts) is not None, **options}
+    return lambda texts: _ranked(run(texts, **wanted), "labels", "label", single)
 
 
 def _classify_tokens(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
@@ -96,7 +109,8 @@ def _fill(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
     def answer(texts: list[str]) -> Any:
         for text in texts:
             if text.count(mask) != 1:
-                raise ValueError(f"each text needs exactly one {mask}")
+                raise InvalidRequest(f"each text needs exactly one {mask}")
+        check_lengths(parts, texts)
         found = run(texts, **wanted)
         rows = [found] if len(texts) == 1 and isinstance(found[0], dict) else found
         best = [row[0] for row in rows] if single else rows
@@ -121,15 +135,28 @@ def _generate(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
     run = _pipeline(parts, "text-generation")
     parts.tokenizer.padding_side = "left"
     wanted = {"max_new_tokens": MAX_NEW_TOKENS, "return_full_text": False, **options}
-    return lambda texts: _texts([row[0]["generated_text"] for row in run(texts, **wanted)])
+    limit = limit_of(parts)
+
+    def generated(texts: list[str], tokens: int) -> list[str]:
+        return [row[0]["generated_text"] for row in run(texts, **wanted | {MAX_NEW: tokens})]
+
+    def answer(texts: list[str], most: int | None = None) -> Any:
+        """Continue each text with at most ``most`` tokens, and never more than the model takes."""
+        found, bound = check_lengths(parts, texts, room=1), min(wanted[MAX_NEW], most or UNKNOWN)
+        if limit is None or max(found) + bound <= limit:
+            return _texts(generated(texts, bound))
+        rooms = [min(bound, limit - length) for length in found]
+        return _texts([generated([text], room)[0] for text, room in zip(texts, rooms, strict=True)])
+
+    return answer
 
 
 def _encoded(
     parts: PipelineParts, texts: list[str], options: Mapping[str, Any], **more: Any
 ) -> Any:
     """Return the texts as tokens, cut to what the model takes and filled up to the longest."""
-    bounded = parts.tokenizer.model_max_length < 10**6  # else it does not know
-    return parts.tokenizer(texts, padding=True, **{"truncation": bounded, **options}, **more)
+    bounds = {} if (limit := limit_of(parts)) is None else {"truncation": True, "max_length": limit}
+    return parts.tokenizer(texts, padding=True, **{**bounds, **options}, **more)
 
 
 def _tokenize(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
@@ -145,6 +172,7 @@ def _embed(parts: PipelineParts, options: Mapping[str, Any]) -> Answer:
     """Return the mean of the last hidden states of a text's tokens."""
 
     def answer(texts: list[str]) -> Any:
+        lengths(parts, texts)
         found = _encoded(parts, texts, options, return_tensors="pt").to(parts.device)
         with parts.torch.inference_mode():
             states = parts.model(**found).last_hidden_state
