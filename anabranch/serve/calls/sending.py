@@ -22,7 +22,9 @@ from anabranch.telemetry.outlet import Outlet
 MOST, MOST_BYTES = 4096, 4 * 2**20
 """Values that may wait in a process, and their bytes."""
 SEND_S = 5.0
-"""Longest time that values may take to be looked at."""
+"""Longest time that values may wait for the monitors."""
+ANSWER_S = 10.0
+"""Longest time for the answer of the monitors' process, which says what became of the values."""
 
 
 class Sender:
@@ -44,26 +46,28 @@ class Sender:
         data = pickle.dumps(batch, pickle.HIGHEST_PROTOCOL)
         work = asyncio.run_coroutine_threadsafe(self._send(data), self._loop)
         try:
-            taken = work.result(SEND_S + 1)
+            fate = work.result(ANSWER_S + 1)
         except TimeoutError:
             work.cancel()
             raise
-        if not taken:
+        if fate == "full":
             raise Unavailable("the monitors have too much to look at")
+        if fate == "late":
+            raise TimeoutError(f"the monitors were busy for {SEND_S:g} seconds")
 
-    async def _send(self, data: bytes) -> bool:
+    async def _send(self, data: bytes) -> str:
         if self._handle is None:
             self._handle = serve.get_deployment_handle(
                 MONITORS, self._application, _check_exists=False, _record_telemetry=False
             )
-        response = self._handle.watch.remote(data)
+        response = self._handle.watch.remote(data, SEND_S)
         try:
-            async with asyncio.timeout(SEND_S):
-                taken: bool = await response
+            async with asyncio.timeout(ANSWER_S):
+                fate: str = await response
         except BaseException:
             response.cancel()
             raise
-        return taken
+        return fate
 
 
 def sender_for(plan: Plan, application: str | None = None) -> Sender | None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 from anabranch.components.contract import Bound
 from anabranch.graph.compile.loading import Loaded
@@ -73,15 +74,28 @@ class MonitorReplica(ComponentReplica):
         self._teller.start()
         start_heartbeat(SLOW_PATIENCE_S)
 
-    async def watch(self, data: bytes) -> bool:
-        """Look at values that a ``Sender`` has packed; False where too many calls wait."""
+    async def watch(self, data: bytes, seconds: float) -> Literal["taken", "full", "late"]:
+        """Look at values that a ``Sender`` has packed, and return what became of them.
+
+        ``full`` where too many calls wait, and ``late`` where the turn of the values has not come
+        after ``seconds``: nobody looks at them then. Values whose turn has come are ``taken``,
+        however long it takes to look at them.
+        """
         self._waiting = [one for one in self._waiting if not one[1].done()]
         if len(self._waiting) >= MOST_WAITING:
-            return False
+            return "full"
         work = self._worker.submit(self._look, data)
         self._waiting.append((time.monotonic(), work))
-        await asyncio.wrap_future(work)
-        return True
+        looked = asyncio.wrap_future(work)
+        try:
+            await asyncio.wait([looked], timeout=seconds)
+        except asyncio.CancelledError:
+            work.cancel()
+            raise
+        if not looked.done():
+            return "late" if work.cancel() else "taken"
+        looked.result()
+        return "taken"
 
     def _look(self, data: bytes) -> None:
         values: Sequence[Seen] = pickle.loads(data)

@@ -8,6 +8,7 @@ import pickle
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,8 @@ def test_what_is_found_is_told_also_to_a_controller_that_was_away(
 
     async def main() -> None:
         replica = await started(tmp_path, one=KS, two={"method": "sketch", "window": 50})
-        assert await replica.watch(pickle.dumps(rows(100)))
-        assert await replica.watch(pickle.dumps(rows(50, shift=3)))
+        assert await replica.watch(pickle.dumps(rows(100)), 60) == "taken"
+        assert await replica.watch(pickle.dumps(rows(50, shift=3)), 60) == "taken"
         await asyncio.to_thread(until, lambda: controller.refused > 1)
         controller.away.clear()
         await asyncio.to_thread(until, lambda: any(told[3] for told in controller.told))
@@ -141,10 +142,11 @@ def test_a_look_that_hangs_refuses_others_and_makes_the_replica_unwell(
         replica = await started(tmp_path, held={"component": "c.py:Held", "window": 2})
         held: Any = replica._monitors[0]._phases[0].look
         calls = [
-            asyncio.create_task(replica.watch(pickle.dumps(rows(2)))) for _ in range(MOST_WAITING)
+            asyncio.create_task(replica.watch(pickle.dumps(rows(2)), 600))
+            for _ in range(MOST_WAITING)
         ]
         assert await asyncio.to_thread(held._instance.begun.wait, 10)
-        assert not await replica.watch(pickle.dumps(rows(2)))
+        assert await replica.watch(pickle.dumps(rows(2)), 600) == "full"
         await replica.check_health()
         now = time.monotonic()
         monkeypatch.setattr(monitors.time, "monotonic", lambda: now + STUCK_S + 1)
@@ -152,10 +154,56 @@ def test_a_look_that_hangs_refuses_others_and_makes_the_replica_unwell(
             await replica.check_health()
         monkeypatch.undo()
         held._instance.release.set()
-        assert all(await asyncio.gather(*calls))
+        assert set(await asyncio.gather(*calls)) == {"taken"}
         await ended(replica)
 
     asyncio.run(main())
+
+
+class Slow:
+    """A thread that has begun with all that it gets, and is done with nothing."""
+
+    def submit(self, *_: Any) -> Future[None]:
+        work: Future[None] = Future()
+        work.set_running_or_notify_cancel()
+        return work
+
+
+def test_values_are_late_only_where_nobody_looks_at_them(
+    tmp_path: Path, controller: Controller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values behind others in the queue are; those whose turn has come are not, however slow."""
+    monkeypatch.chdir(tmp_path)
+    looked: list[int] = []
+
+    async def main() -> None:
+        replica = await started(tmp_path, held={"component": "c.py:Held", "window": 2})
+        held: Any = replica._monitors[0]._phases[0].look
+        look = replica._look
+
+        def counted_look(data: bytes) -> None:
+            looked.append(len(pickle.loads(data)))
+            look(data)
+
+        monkeypatch.setattr(replica, "_look", counted_look)
+        first = asyncio.create_task(replica.watch(pickle.dumps(rows(2)), 600))
+        assert await asyncio.to_thread(held._instance.begun.wait, 10)
+        assert await replica.watch(pickle.dumps(rows(3)), 0) == "late"
+        with monkeypatch.context() as patch:
+            patch.setattr(replica, "_worker", Slow())
+            assert await replica.watch(pickle.dumps(rows(3)), 0) == "taken"
+        abandoned = asyncio.create_task(replica.watch(pickle.dumps(rows(4)), 600))
+        await asyncio.sleep(0)
+        abandoned.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await abandoned
+        last = asyncio.create_task(replica.watch(pickle.dumps(rows(5)), 600))
+        held._instance.release.set()
+        assert {await first, await last} == {"taken"}
+        await ended(replica)
+
+    asyncio.run(main())
+    assert looked == [2, 5]
 
 
 def test_a_reference_that_is_missing_is_why_it_cannot_start(
@@ -178,7 +226,7 @@ class Handle:
         self.batches: list[Sequence[Seen]] = []
         self.watch = self
 
-    def remote(self, data: bytes) -> Any:
+    def remote(self, data: bytes, seconds: float) -> Any:
         self.batches.append(pickle.loads(data))
         return asyncio.ensure_future(self._answered())
 
@@ -203,13 +251,14 @@ def counted(graph: str) -> tuple[float, float, float]:
 
 @pytest.mark.parametrize(
     ("answer", "sent"),
-    [(True, True), (False, False), (Unavailable("gone"), False), (None, False)],
-)
+    [("taken", True), ("full", False), ("late", False), (Unavailable("gone"), False),
+     (None, False)],
+)  # fmt: skip
 def test_what_is_offered_is_sent_or_dropped(
     answer: Any, sent: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = f"sending-{answer}"
-    monkeypatch.setattr("anabranch.serve.calls.sending.SEND_S", 0.1)
+    monkeypatch.setattr("anabranch.serve.calls.sending.ANSWER_S", 0.1)
 
     async def main() -> Handle:
         sender = Sender(name, "g.r3")
@@ -223,6 +272,8 @@ def test_what_is_offered_is_sent_or_dropped(
     handle = asyncio.run(main())
     assert [one.request for batch in handle.batches for one in batch] == list("01234")
     assert counted(name) == ((5, 5, 0) if sent else (5, 0, 5))
+    late = REGISTRY.snapshot()[OUTLET_DROPPED.name].get((name, "monitors", "late"), 0)
+    assert late == (5 if answer in ("late", None) else 0)
 
 
 def test_only_so_many_values_wait() -> None:
