@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ _FEWEST = 6
 """Bars that a cell has place for; fewer do not grow thicker."""
 _LABEL, _TEXT = 28, 52
 """Longest label of a bar, and line of text, in characters."""
+_GAP = 3
+"""Between a bar and its number, in points."""
 _DPI = 120
 
 
@@ -58,12 +60,13 @@ def plot(answer: Json, path: Path) -> None:
     settings = {"text.parse_math": False, "font.size": 9, "svg.fonttype": "none"}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # characters that no font has become boxes
-        figure = figures.Figure(layout="constrained")
-        _draw(figure, answer)
-        figure.savefig(path, dpi=_DPI)
+        figure = figures.Figure(layout="constrained", dpi=_DPI)
+        draw(figure, answer)
+        figure.savefig(path)
 
 
-def _draw(figure: Any, answer: Json) -> None:
+def draw(figure: Any, answer: Json) -> None:
+    """Draw the reply of ``/explain`` on a figure of matplotlib; no text covers another one."""
     cells = [cell for panel in panels(answer) for cell in _cells(panel)]
     shown = cells[:_MOST_CELLS] or [_Cell("", Said("", ("nothing was explained",)))]
     columns = min(_COLUMNS, len(shown))
@@ -73,18 +76,46 @@ def _draw(figure: Any, answer: Json) -> None:
     hidden = left_out(answer)
     more = f" ({len(answer['explanations']) - hidden} of {len(answer['explanations'])} rows)"
     figure.suptitle(headline(answer) + (more if hidden else ""))
-    for place, cell in zip(figure.subplots(rows, columns, squeeze=False).flat, shown, strict=False):
-        place.set_title(cell.title, loc="left", fontsize=8.5)
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    drawn = list(zip(places, shown, strict=False))
+    titles = [place.set_title(cell.title, loc="left", fontsize=8.5) for place, cell in drawn]
+    for place, cell in drawn:
         _DRAWN_BY[type(cell.part)](place, cell.part)
-    for place in figure.axes[len(shown) : rows * columns]:
+    for place in places[len(shown) :]:
         place.set_axis_off()
+    figure.draw_without_rendering()  # now texts have widths
+    for place, cell in drawn:
+        if isinstance(cell.part, Bars):
+            _make_room(place, cell.part.values)
+    figure.draw_without_rendering()  # and axes their final ones
+    for (place, _), title in zip(drawn, titles, strict=True):
+        title.set_x(_outer_edge(place))
+
+
+def _outer_edge(place: Any) -> float:
+    """Return where a cell begins, its labels included, in widths of its axes."""
+    outer = place.get_tightbbox(for_layout_only=True)
+    return float(min(0.0, (outer.x0 - place.bbox.x0) / place.bbox.width))
+
+
+def _make_room(place: Any, values: Sequence[float]) -> None:
+    """Widen the axis of bars so that the numbers beside them stay inside."""
+    low, high = min(0.0, *values), max(0.0, *values)
+    widths = [text.get_window_extent().width + 2 * _GAP for text in place.texts]
+    pairs = list(zip(values, widths, strict=True))
+    left = max((width for value, width in pairs if value < 0), default=0.0)
+    right = max((width for value, width in pairs if value >= 0), default=0.0)
+    space = max(place.bbox.width - left - right, 0.2 * place.bbox.width)
+    unit = ((high - low) or 1.0) / space
+    place.set_xlim(low - left * unit, high + right * unit)
 
 
 def _cells(panel: DrawnPanel) -> Iterator[_Cell]:
     facts = [f"{name} {value}".replace(" ", "\u00a0") for name, value in panel.facts]
     above = [panel.title, textwrap.fill("  ".join(facts), _TEXT)]
     for part in panel.parts:
-        yield _Cell("\n".join(filter(None, [*above, part.heading])), part)
+        heading = textwrap.fill(part.heading, _TEXT)
+        yield _Cell("\n".join(filter(None, [*above, heading])), part)
         above = []
 
 
@@ -106,10 +137,10 @@ def _bars(place: Any, part: Bars) -> None:
     for y, value in zip(at, values, strict=True):
         side = "left" if value >= 0 else "right"
         place.annotate(
-            number(value), (value, y), (3 if value >= 0 else -3, 0),
+            number(value), (value, y), (_GAP if value >= 0 else -_GAP, 0),
             textcoords="offset points", va="center", ha=side, fontsize=7.5, color="0.25",
         )  # fmt: skip
-    place.margins(x=0.18)
+    _sparse_ticks(place)
     place.set_ylim(len(values) - 0.4 - max(_FEWEST, len(values)), len(values) - 0.4)
     _plain_frame(place)
 
@@ -127,6 +158,7 @@ def _heat(place: Any, part: Heat) -> None:
 def _line(place: Any, part: Line) -> None:
     place.plot(part.grid, part.values, color=FOR, linewidth=1.8)
     place.grid(axis="y", color="0.9")
+    _sparse_ticks(place)
     _plain_frame(place)
 
 
@@ -137,6 +169,12 @@ def _said(place: Any, part: Said) -> None:
 
 def _wrapped(part: Said) -> str:
     return "\n".join(textwrap.fill(one, _TEXT, subsequent_indent="   ") for one in part.lines)
+
+
+def _sparse_ticks(place: Any) -> None:
+    """Draw few numbers on the horizontal axis, with their power of ten beside it."""
+    place.locator_params(axis="x", nbins=4)
+    place.ticklabel_format(axis="x", scilimits=(-2, 3))
 
 
 def _plain_frame(place: Any) -> None:
