@@ -1,11 +1,15 @@
-"""Prints a report again and again: redrawn on a terminal, at every change elsewhere."""
+"""Asks an engine again and again: for a report that changes, and for what comes after a cursor.
+
+A report is redrawn on a terminal, and printed at every change elsewhere.
+"""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from anabranch.cli.terminal import note, result, result_json
@@ -16,6 +20,7 @@ TRIES = 60
 _HOME, _CLEAR, _REST_OF_LINE, _REST = "\x1b[H", "\x1b[2J", "\x1b[K", "\x1b[J"
 
 T = TypeVar("T")
+Cursor = TypeVar("Cursor")
 
 
 def watch(fetch: Callable[[], T], text: Callable[[T], str], *, as_json: bool) -> None:
@@ -39,6 +44,17 @@ def watch(fetch: Callable[[], T], text: Callable[[T], str], *, as_json: bool) ->
             result_json(found, indent=None) if as_json else result(text(found))
         last = found
         time.sleep(PAUSE_S)
+
+
+def followed(cursor: Cursor, fetch: Callable[[Cursor], tuple[Sequence[T], Cursor]]) -> Iterator[T]:
+    """Yield what comes after a cursor, for ever; an engine that restarts is waited for.
+
+    ``fetch`` returns what is new after a cursor, and the next cursor.
+    """
+    while True:
+        time.sleep(PAUSE_S)
+        found, cursor = patiently(partial(fetch, cursor))
+        yield from found
 
 
 def patiently(fetch: Callable[[], T]) -> T:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from anabranch.cli import options
 from anabranch.cli.options import add
+from anabranch.cli.reports.traffic import local
 from anabranch.cli.terminal import result, result_json
-from anabranch.cli.watch import PAUSE_S, patiently
+from anabranch.cli.watch import followed
 
 if TYPE_CHECKING:
     from anabranch.client.client import ControlClient
@@ -50,7 +49,7 @@ def events(
 
 def event_text(event: Json) -> str:
     """Return one event as a line, its time in the local zone."""
-    at = datetime.fromtimestamp(event["at"], UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    at = local(datetime.fromtimestamp(event["at"], UTC))
     revision = "" if event["revision"] is None else f" r{event['revision']}"
     said = f": {event['message']}" if event["message"] else ""
     return f"{at}  {event['graph']}{revision} {event['kind']}{said}"
@@ -59,10 +58,11 @@ def event_text(event: Json) -> str:
 def _events(client: ControlClient, graph: str | None, tail: int, follow: bool) -> Iterator[Json]:
     """Yield the newest ``tail`` events, and with ``follow`` new events for ever."""
     found = client.newest_events(graph, max(tail, 1))
-    last = found[-1]["id"] if found else 0
     yield from found if tail else ()
-    while follow:
-        time.sleep(PAUSE_S)
-        for event in patiently(partial(client.events, graph, last)):
-            last = event["id"]
-            yield event
+
+    def later(last: int) -> tuple[list[Json], int]:
+        new = client.events(graph, last)
+        return new, new[-1]["id"] if new else last
+
+    if follow:
+        yield from followed(found[-1]["id"] if found else 0, later)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from anabranch.cli.watch import patiently
+from anabranch.cli.watch import followed
 
 if TYPE_CHECKING:
     from anabranch.client.client import ControlClient
-
-PAUSE_S = 1.0
-"""Time between two requests for new lines, in seconds."""
 
 
 def text(line: dict[str, Any]) -> str:
@@ -35,9 +30,12 @@ def lines(
     ``wanted`` are the filters of ``ControlClient.logs``. With ``follow``, wait for an engine that
     does not answer for a while.
     """
+
+    def later(cursor: str) -> tuple[list[dict[str, Any]], str]:
+        new = client.logs(graph, after=cursor, **wanted)
+        return new["lines"], new["cursor"]
+
     found = client.logs(graph, tail, **wanted)
     yield from found["lines"]
-    while follow:
-        time.sleep(PAUSE_S)
-        found = patiently(partial(client.logs, graph, after=found["cursor"], **wanted))
-        yield from found["lines"]
+    if follow:
+        yield from followed(found["cursor"], later)

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from anabranch.cli.commands.deploy import REPLACE, bundle_of, send
-from anabranch.cli.commands.log_lines import PAUSE_S, text
+from anabranch.cli.commands.log_lines import text
 from anabranch.cli.terminal import note, progress, result
+from anabranch.cli.watch import PAUSE_S
 from anabranch.client.bundle.author import author_of
 from anabranch.client.client import ControlClient
 from anabranch.client.http import Json

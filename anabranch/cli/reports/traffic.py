@@ -245,9 +245,10 @@ def _signed(seconds: float | None) -> str:
     return duration(seconds) if seconds is None or seconds < 0 else f"+{duration(seconds)}"
 
 
-def local(moment: str) -> str:
-    """Return an ISO 8601 time as date and time of day of the local time zone."""
-    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def local(moment: str | datetime) -> str:
+    """Return a time, as text one of ISO 8601, as date and time of day of the local time zone."""
+    at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _wait(seconds: float) -> str:

@@ -51,7 +51,7 @@ def test_following_goes_on_after_the_last_event(
             engine.text("deploy", engine.file(), "--force", "--message", "again")
 
         # Not `time.sleep` itself, by which the deploy waits too.
-        monkeypatch.setattr("anabranch.cli.commands.events.time", SimpleNamespace(sleep=later))
+        monkeypatch.setattr("anabranch.cli.watch.time", SimpleNamespace(sleep=later))
         assert next(waiting)["id"] > last["id"]
     assert asked == [1]
 
