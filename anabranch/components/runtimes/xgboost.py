@@ -91,9 +91,11 @@ class XgboostModel(BoostedTrees):
             values, scores = self._details(rows, pred_contribs=True), self._values(rows, "margin")
         objective = _objective(self._booster)
         return ShapTrees.of(
-            values, scores,
-            is_binary=objective.startswith("binary:"), of_outputs=not objective.startswith("multi:"),
-        )  # fmt: skip
+            values,
+            scores,
+            is_binary=objective.startswith("binary:"),
+            of_outputs=not objective.startswith("multi:"),
+        )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
