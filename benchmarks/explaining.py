@@ -238,7 +238,7 @@ def _replicated(one: Engine, root: Path, case: Case, replicas: int, seconds: flo
         load.run(seconds / 3)  # every replica has explained before it counts
         return load.run(seconds)
     finally:
-        one.command("delete", name)
+        one.command("delete", name, "--yes")
 
 
 class HttpLoad:
