@@ -81,11 +81,11 @@ class Rewards(Sums):
     total: float = 0.0
     squares: float = 0.0
     """Sum of the squares."""
-    outside: int = 0
-    """Rewards below 0 or above 1."""
     right: int = 0
     """Rows of answers that were as the truth, of those in ``judged``."""
     judged: int = 0
+    outside: int = 0
+    """Rewards below 0 or above 1."""
 
     @property
     def mean(self) -> float | None:

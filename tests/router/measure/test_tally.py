@@ -289,7 +289,7 @@ def test_accuracy_is_the_share_of_rows_that_were_right() -> None:
 
 def test_a_window_may_hold_less_than_nothing() -> None:
     before = rewarded(1.0, 2.0)
-    assert rewarded(1.0, 2.0, -7.0).minus(before) == Rewards(1, -7.0, 49.0)
+    assert rewarded(1.0, 2.0, -7.0).minus(before) == Rewards(1, -7.0, 49.0, outside=1)
 
 
 def test_a_reward_counts_for_every_route_on_the_way() -> None:
