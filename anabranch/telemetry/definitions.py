@@ -229,7 +229,7 @@ MIRROR_LATENCY_DIFFERENCE = _gauge(
 # Rollouts.
 ROLLOUT_STATE = _gauge(
     "rollout_state",
-    "1 for the state of the graph's latest rollout, 0 for all other states.",
+    "1 for the state of the graph's latest rollout, 0 for all other states, and without a rollout.",
     "graph", "state", across="max",
 )  # fmt: skip
 ROLLOUT_STEP = _gauge(

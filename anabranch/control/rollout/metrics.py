@@ -24,15 +24,18 @@ class RolloutMetrics:
         self._shown: dict[tuple[MetricDefinition, tuple[str, ...]], float] = {}
 
     def see(self, situations: Iterable[Situation]) -> None:
-        """Show where the latest rollout of each graph stands."""
+        """Show where the latest rollout of each graph stands.
+
+        Graphs without one have all phases at 0, so that Prometheus has seen the 0 before the 1,
+        however soon a rollout is over.
+        """
         shown: dict[tuple[MetricDefinition, tuple[str, ...]], float] = {}
         for now in situations:
             state = now.rollout
-            if state is None:
-                continue
             for phase in get_args(Phase):
-                shown[ROLLOUT_STATE, (now.graph, phase)] = phase == state.phase
-            if state.active:
+                is_now = state is not None and phase == state.phase
+                shown[ROLLOUT_STATE, (now.graph, phase)] = is_now
+            if state is not None and state.active:
                 shown[ROLLOUT_STEP, (now.graph, str(state.revision))] = state.weight
         for (metric, labels), value in shown.items():
             self._registry.number(metric, *labels).value = value

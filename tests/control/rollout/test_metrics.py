@@ -34,6 +34,10 @@ def test_the_state_and_the_step_of_a_rollout_show() -> None:
         ("digits", "paused"): 0,
         ("digits", "promoted"): 0,
         ("digits", "aborted"): 0,
+        ("spam", "running"): 0,
+        ("spam", "paused"): 0,
+        ("spam", "promoted"): 0,
+        ("spam", "aborted"): 0,
     }
     assert values(registry, ROLLOUT_STEP) == {("digits", "4"): 5}
     metrics.see([replace(now, rollout=replace(STATE, step=1, phase="paused"))])
