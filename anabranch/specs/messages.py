@@ -36,7 +36,7 @@ _NAMES = {
     "starting with a letter or _",
     models.PARAMETER_NAME: "a parameter's name: at most 127 letters, digits and _, "
     "starting with a letter or _",
-    models.VARIABLE: "a variable's name: at most 127 letters, digits and _, and no digit first",
+    models.VARIABLE: "a variable's name: at most 255 letters, digits and _, and no digit first",
     models.SECRET_FILE: "an absolute path, such as /run/secrets/token",
     models.KUBERNETES_NAME: "a Kubernetes secret's name: lower-case letters, digits, - and .",
     models.KUBERNETES_KEY: "a key of a Kubernetes secret: letters, digits, -, _ and .",

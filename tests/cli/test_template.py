@@ -35,7 +35,10 @@ def named(folder: Path) -> str:
     return open_graph(folder / "graph.yaml").plan.name
 
 
-@pytest.mark.parametrize("template", Template)
+@pytest.mark.parametrize(
+    "template",
+    [pytest.param(t, marks=[pytest.mark.nightly] * (t is Template.IMAGE)) for t in Template],
+)
 def test_a_template_answers_its_own_request(template: Template, tmp_path: Path) -> None:
     if template is not Template.AB:
         pytest.importorskip("sklearn")

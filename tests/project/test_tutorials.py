@@ -22,12 +22,9 @@ NEEDS = {
 """Modules that a tutorial has its reader install."""
 
 
+@pytest.mark.nightly
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(one, marks=[pytest.mark.nightly] * (one.stem != FIRST)) for one in PAGES],
-    ids=lambda page: page.stem,
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_what_needs_no_engine(page: Path, tmp_path: Path) -> None:
     for module in NEEDS[page.stem]:
         pytest.importorskip(module)

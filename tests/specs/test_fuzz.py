@@ -16,7 +16,7 @@ from anabranch.errors import SpecError
 from anabranch.specs import check, parse, to_yaml
 from tests.strategies import graph_data, graphs, json_values
 
-EXAMPLES = int(os.environ.get("ANABRANCH_FUZZ", "300"))
+EXAMPLES = int(os.environ.get("ANABRANCH_FUZZ", "100"))
 fuzz = settings(max_examples=EXAMPLES // 2, suppress_health_check=list(HealthCheck), deadline=None)
 PIECES = st.sampled_from(
     [

@@ -15,7 +15,7 @@ from anabranch.cli.terminal import progress
 
 if TYPE_CHECKING:
     from anabranch.client.client import ControlClient
-from anabranch.client.http import Json
+    from anabranch.client.http import Json
 
 
 def register(app: typer.Typer) -> None:

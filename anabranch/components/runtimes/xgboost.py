@@ -94,7 +94,7 @@ class XgboostModel(BoostedTrees):
             values,
             scores,
             is_binary=objective.startswith("binary:"),
-            of_outputs=not objective.startswith("multi:"),
+            of_outputs=not objective.startswith(("binary:", "multi:")),
         )
 
     @contextmanager

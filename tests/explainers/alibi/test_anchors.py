@@ -331,6 +331,7 @@ def text_library(texts):
     )
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("rank", [1, 2])
 def test_texts_say_what_the_library_says(texts, text_library, rank):
     root, _ = texts

@@ -189,7 +189,7 @@ def test_log_odds_of_probabilities_of_0_and_1_are_finite(tmp_path):
 
 
 def test_log_odds_need_probabilities(tmp_path):
-    with pytest.raises(REFUSED, match="link: logit takes probabilities, and the explained node gi"):
+    with pytest.raises(ValueError, match="link: logit takes probabilities, and the explained node"):
         logit(tmp_path, "sure.py:Score")
 
 

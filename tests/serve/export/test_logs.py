@@ -20,6 +20,7 @@ from anabranch.serve.export.logs import write_logs
 # As Serve sets up the log of a replica.
 file = RotatingFileHandler(sys.argv[1], maxBytes=2**29, backupCount=5)
 logging.getLogger("ray.serve").addHandler(MemoryHandler(10, target=file))
+logging.getLogger("ray.serve").propagate = False
 write_logs()
 """
 
