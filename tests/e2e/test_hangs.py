@@ -136,6 +136,7 @@ class Locks:
 '''
 
 
+@pytest.mark.nightly
 def test_a_component_that_keeps_pythons_lock_costs_its_process_and_may_load_for_long(
     engine: Engine, given: Given
 ) -> None:

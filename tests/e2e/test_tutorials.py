@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from tests.engines import Engine
-from tests.project.test_tutorials import FIRST, NEEDS
+from tests.project.test_tutorials import NEEDS
 from tests.project.tutorials import PAGES, Command, File, steps
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly, pytest.mark.filterwarnings("ignore")]
 
 DONE_ALREADY = (["anabranch", "up"], ["anabranch", "down"], ["pip", "install"])
 
@@ -29,11 +29,7 @@ def folder(engine: Engine, tmp_path: Path) -> Iterator[Path]:
         engine.leaving.add(name)
 
 
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(one, marks=[pytest.mark.nightly] * (one.stem != FIRST)) for one in PAGES],
-    ids=lambda page: page.stem,
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_whole(engine: Engine, page: Path, folder: Path) -> None:
     for module in NEEDS[page.stem]:
         pytest.importorskip(module)

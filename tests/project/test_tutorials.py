@@ -11,7 +11,6 @@ import pytest
 from tests.project.tutorials import FOLDER, PAGES, Command, File, agrees, steps
 
 ROOT = Path(__file__).parents[2]
-FIRST = "tabular"
 NEEDS = {
     "tabular": ("sklearn", "pandas", "alibi.explainers"),
     "image": ("sklearn", "torch", "captum"),
