@@ -60,12 +60,11 @@ def _kind(values: Sequence[Any]) -> ModelTensor | None:
 
 def _places(columns: Any, names: Sequence[str]) -> list[int]:
     """Return the numbers of columns that are given by names, numbers, a mask or a slice."""
-    if isinstance(columns, str):
-        return [names.index(columns)]
-    if isinstance(columns, slice) and isinstance(columns.start or columns.stop, str):
-        return []
-    chosen = columns if isinstance(columns, slice) else np.asarray(columns)
-    if not isinstance(chosen, slice) and chosen.dtype.kind in "OU":
+    if isinstance(columns, slice):
+        is_by_name = isinstance(columns.start or columns.stop, str)
+        return [] if is_by_name else list(range(len(names)))[columns]
+    chosen = np.atleast_1d(columns)
+    if chosen.dtype.kind in "OU":
         return [names.index(str(name)) for name in chosen.tolist()]
-    places: list[int] = np.arange(len(names))[chosen].tolist()
+    places: list[int] = np.arange(len(names))[chosen].tolist() if chosen.size else []
     return places

@@ -6,7 +6,8 @@ import pytest
 pandas = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
 
-from sklearn.compose import make_column_transformer  # noqa: E402
+from sklearn.compose import make_column_selector, make_column_transformer  # noqa: E402
+from sklearn.feature_extraction.text import CountVectorizer  # noqa: E402
 from sklearn.impute import SimpleImputer  # noqa: E402
 from sklearn.linear_model import LogisticRegression  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
@@ -46,6 +47,15 @@ def test_columns_of_parts(towns, numbers):
     )
     expected = {"town": "BYTES", "floor": "numbers", "area": "numbers", "new": "numbers"}
     assert told(make_pipeline("passthrough", parts, LogisticRegression())) == expected
+
+
+def test_a_selection_may_be_empty_or_one_number():
+    parts = make_column_transformer(
+        (StandardScaler(), make_column_selector(dtype_include=complex)),
+        (CountVectorizer(), 0),
+        (SimpleImputer(), ["area"]),
+    )
+    assert told(parts, FRAME.fillna({"town": "Rome"})) == {"area": "numbers"}
 
 
 def test_what_is_not_told_is_left_out():
