@@ -177,14 +177,14 @@ def _view(result: Result) -> dict[str, Any]:
 
 
 def _state(result: Result) -> str:
-    """``failing``, ``gathering`` a reference, ``waiting`` for a window, ``drift`` or ``ok``."""
+    """``failing``, ``drift``, ``gathering`` a reference, ``waiting`` for a window, or ``ok``."""
     if result.error:
         return "failing"
+    if result.drift_since is not None:
+        return "drift"
     if not result.has_reference:
         return "gathering"
-    if result.at is None:
-        return "drift" if result.drift_since is not None else "waiting"
-    return "ok" if result.drift_since is None else "drift"
+    return "waiting" if result.at is None else "ok"
 
 
 def _feature(feature: Feature) -> dict[str, Any]:

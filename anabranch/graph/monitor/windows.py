@@ -57,6 +57,7 @@ class Result:
     wanted: int = 0
     """How many of these it takes."""
     has_reference: bool = True
+    """Whether there is a reference, or none is needed; with a season, of the phase that it is."""
     score: float | None = None
     """Of the latest window, in units of the threshold: above 1 is drift. None before the first."""
     drift_since: float | None = None
@@ -280,10 +281,6 @@ class Monitoring:
         part = self._clock() % reference.season.seconds / reference.season.seconds
         return self._phases[min(int(part * len(self._phases)), len(self._phases) - 1)]
 
-    @property
-    def _ready(self) -> bool:
-        return all(phase.ready for phase in self._phases)
-
     def take(self, seen: Iterable[Seen]) -> bool:
         """Take values; whether that brought news: a window was full, or something went wrong."""
         before, phase = self._state(), self._phase
@@ -319,7 +316,7 @@ class Monitoring:
             memory.windows,
             phase.gathered,
             phase.wanted,
-            self._ready,
+            phase.ready,
             finding.score,
             memory.drift_since,
             memory.outliers,

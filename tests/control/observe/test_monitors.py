@@ -89,6 +89,7 @@ def test_features_without_numbers_are_named_alone() -> None:
         (replace(NEW, has_reference=False), "gathering"),
         (NEW, "waiting"),
         (replace(NEW, drift_since=5.0), "drift"),
+        (looked(1, 1.5, drift_since=5.0, has_reference=False), "drift"),
         (looked(1, 0.5), "ok"),
         (looked(1, 1.5, drift_since=5.0), "drift"),
         (looked(1, 0.5, error="no luck"), "failing"),

@@ -391,6 +391,16 @@ def test_a_restart_knows_the_references_of_all_phases(root: Path, tmp_path: Path
     assert days.pass_by(1, again, shift=2.0) == [True]
 
 
+def test_a_phase_that_has_its_reference_waits_for_no_other(root: Path) -> None:
+    """A graph that is asked in one hour of the day only."""
+    days = Days()
+    monitor = loaded(root, clock=days.now, **KS, reference={"first": 100, "season": "24h"})
+    monitor.take(seen(normal(150)))
+    assert monitor.result().has_reference and monitor.result().windows == 1
+    days.hour = 1
+    assert not monitor.result().has_reference
+
+
 def test_phases_may_be_few(root: Path) -> None:
     days = Days()
     halves = {"first": 24 * 60, "season": "48h", "phases": 2}
