@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from anabranch.control import housekeeping
 from anabranch.control.housekeeping import Housekeeping
@@ -16,7 +17,7 @@ from anabranch.control.lifecycle.operations import Moment
 from anabranch.control.release.bundles import REQUIREMENTS, BundleStore
 from anabranch.control.release.environments import key
 from anabranch.control.settings.settings import Settings
-from anabranch.control.store.schema import outbox
+from anabranch.control.store.schema import experiments, outbox
 from anabranch.control.store.soundness import graphs_in
 from anabranch.control.store.store import Store
 from anabranch.errors import Unavailable
@@ -111,7 +112,9 @@ def test_environments_that_nothing_that_runs_uses_go_when_they_are_old(tmp_path:
     store.close()
 
 
-def test_old_revisions_that_do_not_run_leave_the_record_with_their_bundles(tmp_path: Path) -> None:
+def test_old_revisions_that_do_not_run_leave_the_record_with_all_that_is_theirs(
+    tmp_path: Path,
+) -> None:
     store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
     bundles = BundleStore(tmp_path / "bundles")
     moment = Moment(1, 1)
@@ -121,9 +124,20 @@ def test_old_revisions_that_do_not_run_leave_the_record_with_their_bundles(tmp_p
         store.add_revision("g", "spec", digest)
         came = operations.arrived if number <= 2 else partial(operations.failed, reason="x")
         store.change("g", partial(came, moment=moment, number=number))
+    with store.database.write() as connection:
+        common = {"router": "split", "state": "{}", "updated_at": 1.0}
+        rows = [{"graph": g, "revision": n, **common} for g in "gh" for n in range(1, 10)]
+        connection.execute(experiments.insert(), rows)
     store.change("g", partial(operations.expired, moment=Moment(1000, 1)))
     housekeeping_of(tmp_path, store, ANABRANCH_MAX_REVISIONS="3").round()
     assert [one.number for one in store.revisions("g")] == [9, 8, 7, 2, 1]
+    c = experiments.c
+    with store.database.read() as connection:
+        kept = connection.execute(sa.select(c.graph, c.revision).order_by(c.graph, c.revision))
+        assert [tuple(one) for one in kept] == [
+            *(("g", number) for number in (1, 2, 7, 8, 9)),
+            *(("h", number) for number in range(1, 10)),
+        ]
     assert len(names(tmp_path / "bundles")) == 5
     assert store.previous("g") == 1
     assert store.add_revision("g", "spec", "d").number == 10

@@ -33,7 +33,7 @@ from anabranch.control.store.records import (
     revision_of,
     write_text,
 )
-from anabranch.control.store.schema import events, graphs, outbox, revisions
+from anabranch.control.store.schema import events, experiments, graphs, outbox, revisions
 
 __all__ = ["Event", "GraphRecord", "Revision", "RevisionInfo", "Store", "Stored"]
 
@@ -223,6 +223,8 @@ class Store:
                 ordered = newest_first.order_by(revisions.c.number.desc())
                 gone = set(connection.scalars(ordered).all()[most:]) - {last}
                 connection.execute(revisions.delete().where(own, revisions.c.number.in_(gone)))
+                theirs = experiments.c.graph == name, experiments.c.revision.in_(gone)
+                connection.execute(experiments.delete().where(*theirs))
                 removed += len(gone)
         return removed
 
