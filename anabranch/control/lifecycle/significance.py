@@ -44,7 +44,7 @@ MIN_BLOCK = 10
 _TILTS = 0.01 * 2.0 ** (np.arange(16) / 2)
 """Half the differences of the alternatives' log odds: from 2 % to 37 times the odds."""
 _SIGNED = {"equal": np.concatenate([_TILTS, -_TILTS]), "at_most": _TILTS, "at_least": -_TILTS}
-_HALVINGS = 40
+_HALVINGS = 60
 _EDGE = 1e-9
 
 

@@ -160,6 +160,13 @@ def _chance(n: int, s: int, mean: float) -> float:
     return math.comb(n, s) * mean**s * (1 - mean) ** (n - s)
 
 
+def test_no_bet_is_in_favour_where_arms_are_very_unequal_and_all_turns_over() -> None:
+    """With means of 1 the block is certain, so each bet itself is its mean."""
+    seen = Pair(Observations(100_000, 0), Observations(100_000, 0))
+    block = Pair(Observations(3_000_000, 3_000_000), Observations(10, 10))
+    assert log_bets(block, seen, "at_least", -0.02).max() < 1e-3
+
+
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=4), samples, samples)
 def test_a_bet_on_values_in_between_is_at_most_the_mean_of_bets_on_0_and_1(
     values: list[float], seen_a: Observations, seen_b: Observations
