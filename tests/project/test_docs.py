@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
 from collections.abc import Iterator
 from functools import reduce
@@ -143,6 +144,12 @@ def test_the_component_in_the_readme_gives_what_the_example_gives() -> None:
         graph.run({"fruit": fruit})["alone"],
         rtol=1e-5,
     )
+
+
+def test_every_extra_that_users_may_want_is_on_the_page_about_installing() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    told = re.findall(r"`(\w+)`", (ROOT / "docs" / "install.md").read_text())
+    assert project["optional-dependencies"].keys() - {"docs", "dev"} - set(told) == set()
 
 
 def test_make_targets_exist() -> None:
