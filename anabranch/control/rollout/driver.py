@@ -105,6 +105,8 @@ class _Mark:
     sums: Report
     looked: Report
     """Counts at the last look, whatever its verdict: evidence takes each count once."""
+    evidence: Mapping[str, Trial]
+    """What the store held of evidence after that look."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,7 @@ class RolloutDriver:
         mark = self._marks.get(now.graph)
         if mark is None or (mark.revision, mark.step) != (state.revision, state.step):
             sums = self._totals.watched(now.graph)
-            mark = _Mark(state.revision, state.step, at, sums, sums)
+            mark = _Mark(state.revision, state.step, at, sums, sums, state.evidence)
         return _Case(now.graph, now.stable, state, mark)
 
     def _begin(self, case: _Case, at: float) -> None:
@@ -223,7 +225,7 @@ class RolloutDriver:
         self._metrics.judged(case.graph, found)
         state = case.state
         self._looks.take(case.graph, self._clock(), state.revision, state.step, found)
-        after, mark = stored.situation.rollout, replace(case.mark, looked=sums)
+        after, mark = stored.situation.rollout, replace(case.mark, looked=sums, evidence=evidence)
         if after is not None and after.verdict in ("pass", "fail"):
             mark = replace(mark, since=after.looked_at, sums=sums)
         self._marks[case.graph] = mark
@@ -259,13 +261,19 @@ class RolloutDriver:
 
 
 def _evidence(case: _Case, sums: Report) -> dict[str, Trial]:
-    """The evidence of the rollout with what was counted since the last look."""
+    """The evidence of the rollout with what was counted since the last look.
+
+    Where the store has other evidence than that look left, as after a database that went away once
+    it had stored another one, which counts that has taken is not known: none is taken twice.
+    """
     analysis = case.state.plan.analysis
     assert analysis is not None
+    before = case.state.evidence
+    looked = case.mark.looked if before == case.mark.evidence else sums
     candidate, stable = (
-        sums.arm(one).minus(case.mark.looked.arm(one)) for one in (case.state.revision, case.stable)
+        sums.arm(one).minus(looked.arm(one)) for one in (case.state.revision, case.stable)
     )
-    return evidence_after(named(analysis.metrics), case.state.evidence, candidate, stable)
+    return evidence_after(named(analysis.metrics), before, candidate, stable)
 
 
 def _is_short(case: _Case, at: float) -> bool:

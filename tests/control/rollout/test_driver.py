@@ -64,6 +64,8 @@ class World:
     looks: LookHistory = field(default_factory=LookHistory)
     broken: int = 0
     """Times that the store, and then the writer, will fail."""
+    cut_off: int = 0
+    """Times that the writer will fail after it has written."""
     crash_at: int = -1
     points: int = 0
     crashed: bool = False
@@ -120,6 +122,9 @@ class World:
         self.graphs[graph] = change.situation
         self.notes += [(self.now, note) for note in change.notes]
         json.dumps([note.data for note in change.notes], allow_nan=False)
+        if self.cut_off:
+            self.cut_off -= 1
+            raise Unavailable("the database went away")
         await self.point()
         return Stored(change.situation, 1)
 
@@ -291,6 +296,15 @@ def test_evidence_counts_each_request_once_over_all_steps_and_drivers(world: Wor
     # A driver that dies loses at most what came since its last look, and in its first interval.
     assert evidence.all.a.number >= world.sums[G][2][0] - 3 * 2 * 11 * world.rate * 0.1
     assert evidence.all.a.total / evidence.all.a.number == pytest.approx(0.05, rel=0.2)
+
+
+def test_a_look_that_is_stored_but_not_acknowledged_counts_no_request_twice(world: World) -> None:
+    world.begin(steps=[50], analysis=analysis(EVIDENCE | {"error": 1e-300}))
+    world.cut_off = 3
+    wait(world, 100)
+    assert world.cut_off == 0
+    evidence = world.state().evidence["significance"].at_most
+    assert 0.5 * world.sums[G][2][0] < evidence.all.a.number <= world.sums[G][2][0]
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3])
