@@ -151,7 +151,7 @@ def test_the_list_is_readable_everywhere(url: str, page: Any, folder: Path) -> N
     check_everywhere(page, folder, "overview")
 
 
-BY_DAY = ("node", "rollout")
+BY_DAY = ("rollout",)
 
 
 @pytest.mark.parametrize(
