@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, TypeAlias, TypeVar
@@ -37,6 +38,10 @@ TIMEOUT_S = 120.0
 """Longest wait for one answer, in seconds."""
 _CONNECT_S = 5.0
 _DATA = "data:"
+_SENDABLE = re.compile(r"[!-~]+")
+"""Control tokens that a header can carry."""
+_IN_HEADERS = frozenset(b"\r\n\0")
+"""Bytes that no header's value has."""
 _ERRORS: Mapping[int, type[AnabranchError]] = {
     400: InvalidRequest,
     401: EngineError,
@@ -122,7 +127,8 @@ class Transport:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.url = url
-        self._http = httpx.Client(**_settings(url, token, timeout), transport=transport)
+        with _naming(url):
+            self._http = httpx.Client(**_settings(url, token, timeout), transport=transport)
 
     def close(self) -> None:
         """Close the connections."""
@@ -145,8 +151,9 @@ class Transport:
 
     def events(self, request: EngineRequest) -> Iterator[Json]:
         """Send a request, and yield the server-sent events of the reply as they come."""
+        sent = _built(self._http, request)
         try:
-            with self._http.stream(request.method, request.path, **request.options) as reply:
+            with closing(self._http.send(sent, stream=True)) as reply:
                 if reply.is_error:
                     reply.read()
                     _raise(reply)
@@ -161,8 +168,9 @@ class Transport:
             return time.sleep(step.seconds)
         if isinstance(step, LocalWork):
             return step.call()
+        sent = _built(self._http, step)
         try:
-            reply = self._http.request(step.method, step.path, **step.options)
+            reply = self._http.send(sent)
         except httpx.HTTPError as error:
             raise unreachable(self.url, error) from error
         return _checked(reply)
@@ -179,7 +187,8 @@ class AsyncTransport:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = url
-        self._http = httpx.AsyncClient(**_settings(url, token, timeout), transport=transport)
+        with _naming(url):
+            self._http = httpx.AsyncClient(**_settings(url, token, timeout), transport=transport)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -202,8 +211,9 @@ class AsyncTransport:
 
     async def events(self, request: EngineRequest) -> AsyncIterator[Json]:
         """Send a request, and yield the server-sent events of the reply as they come."""
+        sent = _built(self._http, request)
         try:
-            async with self._http.stream(request.method, request.path, **request.options) as reply:
+            async with aclosing(await self._http.send(sent, stream=True)) as reply:
                 if reply.is_error:
                     await reply.aread()
                     _raise(reply)
@@ -218,8 +228,9 @@ class AsyncTransport:
             return await asyncio.sleep(step.seconds)
         if isinstance(step, LocalWork):
             return await asyncio.to_thread(step.call)
+        sent = _built(self._http, step)
         try:
-            reply = await self._http.request(step.method, step.path, **step.options)
+            reply = await self._http.send(sent)
         except httpx.HTTPError as error:
             raise unreachable(self.url, error) from error
         return _checked(reply)
@@ -243,14 +254,49 @@ def unreachable(url: str, error: httpx.HTTPError) -> EngineUnreachable:
     return EngineUnreachable(f"the engine at {url} cannot be reached ({error}): is it still up?")
 
 
+@contextmanager
+def _naming(url: str) -> Iterator[None]:
+    """Raise EngineError for a URL that is none."""
+    try:
+        yield
+    except httpx.InvalidURL as error:
+        raise EngineError(
+            f"{url!r} is no URL of an engine ({error}); one is like http://127.0.0.1:8000"
+        ) from None
+
+
 def _settings(url: str, token: str | None, timeout: float) -> dict[str, Any]:
+    if token is not None and not _SENDABLE.fullmatch(token):
+        raise EngineError(
+            "the control token is none: it has spaces or characters that no token has; an engine's "
+            "token is the content of the file `token` in its home"
+        )
     return {
         "base_url": url,
         "headers": {} if token is None else {"authorization": f"Bearer {token}"},
         "timeout": httpx.Timeout(timeout, connect=_CONNECT_S),
         "trust_env": False,
-        "verify": url.startswith("https:"),  # certificates take 20 ms to read
+        "verify": url.lower().startswith("https:"),  # certificates take 20 ms to read
     }
+
+
+def _built(http: httpx.Client | httpx.AsyncClient, asked: EngineRequest) -> httpx.Request:
+    """Return a request ready to be sent; raise InvalidRequest for what HTTP or JSON cannot carry.
+
+    No message shows the value of a header, which may be a secret.
+    """
+    what = f"{asked.method} {asked.path} cannot be sent"
+    try:
+        request = http.build_request(asked.method, asked.path, **asked.options)
+    except (ValueError, TypeError) as error:
+        raise InvalidRequest(f"{what}: {error}") from None
+    for name, value in request.headers.raw:
+        if value != value.strip() or not _IN_HEADERS.isdisjoint(value):
+            raise InvalidRequest(
+                f"{what}: the value of header {name.decode()!r} begins or ends with space, or has "
+                "an end of line or a NUL"
+            )
+    return request
 
 
 def _checked(reply: httpx.Response) -> httpx.Response:

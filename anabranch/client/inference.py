@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from math import prod
+from math import isfinite, prod
 from typing import Any, TypeAlias, TypeVar
 from uuid import uuid4
 
@@ -129,9 +129,9 @@ def feedback(
     """
     body: Json = {"id": answer} if isinstance(answer, str) else _named(answer)
     if reward is not None:
-        body["reward"] = float(reward)
+        body["reward"] = _finite(reward)
     if truth is not None:
-        body["truth"] = np.asarray(truth).tolist()
+        body["truth"] = _labels(truth)
     return (yield from control.feedback(graph, body))
 
 
@@ -198,7 +198,7 @@ def _with_arrays(
         given = by_input(inputs, types.inputs, graph)
         return (yield from sent(_arrays(given, types.inputs)))
     except InvalidRequest:
-        del session.types[graph, revision]
+        session.types.pop((graph, revision), None)  # another thread may have forgotten them
         if before is None:
             raise
         now = yield from _types(session, graph, revision)
@@ -283,6 +283,19 @@ def _patience(timeout: float | None) -> dict[str, Any]:
 
 def _named(answer: InferenceReply) -> Json:
     return {"id": answer.id} if answer.routing is None else {"routing": answer.routing}
+
+
+def _finite(reward: float) -> float:
+    if not isfinite(reward):
+        raise InvalidRequest(f"a reward is a finite number, not {reward}")
+    return float(reward)
+
+
+def _labels(truth: Any) -> Any:
+    try:
+        return np.asarray(truth).tolist()
+    except ValueError as error:
+        raise InvalidRequest(f"the truth is a label, or one for each row: {error}") from None
 
 
 def _listed(name: str, array: Array) -> Any:

@@ -42,9 +42,10 @@ def connect(url: str | None, token: str | None) -> EngineSession:
 
     The home is ``ANABRANCH_HOME``, else ``~/.anabranch``; its engine's token is taken unless
     ``token`` is given. Raise EngineError if no engine is running there, or its token cannot be
-    read.
+    read. Space around ``token`` is no part of it.
     """
     home = resolve_home()
+    token = (token or "").strip() or None
     if url is not None:
         return EngineSession(url.rstrip("/"), token, home)
     state = require_state(home)

@@ -195,6 +195,38 @@ def test_a_request_that_is_refused_with_the_right_types_is_not_sent_again(engine
     assert engine.lines.count("POST /v2/models/g/infer") == 2
 
 
+def test_types_that_another_thread_has_forgotten_meanwhile_are_asked_for_anew() -> None:
+    changed = {**METADATA, "inputs": [{"name": "x", "datatype": "INT64", "shape": [-1, 2]}]}
+    engine = Engine()
+    engine.will("GET /v2/models/g", METADATA, changed)
+    engine.will("POST /v2/models/g/infer", REPLY, (400, {"error": "expected INT64"}), REPLY)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        reply = engine(request)
+        if reply.is_error:
+            client.session.types.clear()
+        return reply
+
+    with Client("http://engine", transport=httpx.MockTransport(answer)) as client:
+        client.infer("g", [[1, 2]])
+        assert client.infer("g", [[1, 2]]).revision == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"reward": float("nan")}, "a reward is a finite number, not nan"),
+        ({"truth": [[1], [1, 2]]}, "the truth is a label, or one for each row"),
+    ],
+)
+def test_feedback_that_is_none_is_refused(
+    do: Both, engine: Engine, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=message):
+        do(lambda c: c.feedback("g", "id", **given))
+    assert engine.seen == []
+
+
 def test_what_goes_with_a_request(do: Both, engine: Engine) -> None:
     engine.will("POST /v2/models/g/versions/2/infer", REPLY)
     do(

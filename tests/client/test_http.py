@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import httpx
 import pytest
 
-from anabranch.client.http import LocalWork, Operation, Transport, pause, send, work
-from anabranch.errors import NotFound
+from anabranch.client.http import (
+    AsyncTransport,
+    LocalWork,
+    Operation,
+    Transport,
+    _settings,
+    pause,
+    send,
+    work,
+)
+from anabranch.errors import EngineError, InvalidRequest, NotFound
 
 
 def answering(status: int) -> Transport:
@@ -51,3 +62,41 @@ def test_an_interrupted_operation_is_closed() -> None:
     with pytest.raises(KeyboardInterrupt):
         answering(200).run(waits())
     assert ended == [True]
+
+
+def test_certificates_are_verified_however_the_scheme_is_written() -> None:
+    for url in ("https://engine", "HTTPS://engine"):
+        assert _settings(url, None, 1.0)["verify"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"json": {"reward": float("nan")}}, "Out of range float values"),
+        ({"json": {"truth": b"x"}}, "bytes is not JSON serializable"),
+        ({"headers": {"x-key": "secrét"}}, "can't encode character"),
+        ({"headers": {"x-key": 3}}, "Header value must be str"),
+        ({"headers": {"x-key": "secret\nx"}}, "the value of header 'x-key' begins or ends with"),
+        ({"headers": {"x-key": "secret "}}, "the value of header 'x-key' begins or ends with"),
+    ],
+)
+def test_what_no_request_can_carry_is_refused_without_its_value(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"^POST /g cannot be sent: .*{message}") as caught:
+        answering(200).run(send("POST", "/g", **options))
+    assert "secr" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["secret\nx", "secret x", "secrét", ""])
+def test_a_token_that_no_header_can_carry_is_not_told(token: str) -> None:
+    for kind in (Transport, AsyncTransport):
+        with pytest.raises(EngineError, match="content of the file `token`") as caught:
+            kind("http://engine", token)
+        assert "secr" not in str(caught.value)
+
+
+def test_a_url_that_is_none_is_named() -> None:
+    for kind in (Transport, AsyncTransport):
+        with pytest.raises(EngineError, match=r"^'http://engine:x' is no URL of an engine"):
+            kind("http://engine:x")

@@ -50,3 +50,8 @@ def test_with_a_url_no_home_is_asked_and_no_token_is_taken(home: Path) -> None:
     running(home)
     session = connect("http://engine:8000/", None)
     assert (session.url, session.token) == ("http://engine:8000", None)
+
+
+@pytest.mark.parametrize(("given", "token"), [("secret\n", "secret"), ("", None), (" ", None)])
+def test_space_around_a_token_is_no_part_of_it(home: Path, given: str, token: str | None) -> None:
+    assert connect("http://engine", given).token == token
