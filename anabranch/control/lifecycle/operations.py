@@ -150,15 +150,19 @@ def created(now: Situation, number: int, intent: Intent) -> Change:
 def in_use(now: Situation) -> tuple[int, ...]:
     """Return the revisions of which a deploy of the same content would be a mere repetition.
 
-    These are the arms, the mirrors and the revisions on their way, newest first, but for those that
-    a newer revision on its way is to take over from. None of a graph that does not run.
+    These are the arms, the mirrors and the revisions on their way, newest first; only the last that
+    is to take over, new or rolled back to, and those after it where there is one. None of a graph
+    that does not run.
     """
     if now.state != "present":
         return ()
     takers = [one for one in now.coming if now.members[one].intent.kind in _TAKE_OVER]
-    least = max(takers, default=0)
-    numbers = {*now.weights, *now.mirrors, *now.coming}
-    return tuple(sorted((one for one in numbers if one >= least), reverse=True))
+    numbers = (
+        {one for one in now.coming if one >= takers[-1]}
+        if takers
+        else {*now.weights, *now.mirrors, *now.coming}
+    )
+    return tuple(sorted(numbers, reverse=True))
 
 
 def _coming(now: Situation, number: int, intent: Intent, note: Note) -> Change:

@@ -853,3 +853,8 @@ def test_a_deploy_repeats_what_takes_part_unless_something_is_to_take_over(
     members = MEMBERS | {member.number: member for member in coming}
     now = Situation("g", state, 2, members, {2: 100.0, 3: 0.0}, {4: 50.0})
     assert in_use(now) == expected
+
+
+def test_what_a_rollback_is_to_replace_may_be_deployed_again() -> None:
+    now = rolled_back(Situation("g", "present", 2, {2: Member(2, "live")}, {2: 100.0}), MOMENT, 1)
+    assert in_use(now.situation) == (1,)
