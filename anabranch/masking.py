@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from threading import Lock
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+
 MASK = "***"
 LEAST = 4
 """Shortest secret that is masked, in characters; a shorter one stands in texts by chance."""
@@ -10,14 +18,29 @@ _LEAST_LINE = 8
 
 _hidden: tuple[str, ...] = ()
 """Longest first, so that no rest of a secret stays which holds another one."""
+_hiding = Lock()
 
 
 def hide(secret: str) -> None:
-    """Mask a secret, and each line of one that has several, in all texts from now on."""
+    """Mask a secret, and each line of one that has several, in all texts from now on.
+
+    So are its forms in Python's ``repr``, in JSON and in a URL.
+    """
     global _hidden
     lines = [line for line in secret.splitlines() if len(line) >= _LEAST_LINE]
     whole = [part for part in (secret, secret.strip()) if len(part) >= LEAST]
-    _hidden = tuple(sorted({*_hidden, *whole, *lines}, key=len, reverse=True))
+    forms = {form for part in (*whole, *lines) for form in _forms(part)}
+    with _hiding:
+        _hidden = tuple(sorted({*_hidden, *forms}, key=len, reverse=True))
+
+
+def _forms(text: str) -> Iterator[str]:
+    yield text
+    yield repr(text)[1:-1]
+    yield json.dumps(text)[1:-1]
+    yield json.dumps(text, ensure_ascii=False)[1:-1]
+    yield quote(text)
+    yield quote(text, safe="")
 
 
 def masked(text: str) -> str:
@@ -25,3 +48,24 @@ def masked(text: str) -> str:
     for secret in _hidden:
         text = text.replace(secret, MASK)
     return text
+
+
+def masked_json(document: bytes) -> bytes:
+    """Return a JSON object whose texts have no secrets of this process, nor have keys within it.
+
+    The keys of the object itself stay.
+    """
+    if not _hidden:
+        return document
+    found: dict[str, Any] = orjson.loads(document)
+    return orjson.dumps({name: _within(value) for name, value in found.items()})
+
+
+def _within(value: Any) -> Any:
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, list):
+        return [_within(one) for one in value]
+    if isinstance(value, dict):
+        return {masked(key): _within(one) for key, one in value.items()}
+    return value

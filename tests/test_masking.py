@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch import masking
-from anabranch.masking import LEAST, hide, masked
+from anabranch.masking import LEAST, hide, masked, masked_json
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +50,42 @@ def test_no_secret_is_left(secrets: list[str], between: list[str]) -> None:
             hide(secret)
         text = masked("\n".join([*between, *secrets]))
         assert not [one for one in secrets if one in text and one not in masking.MASK]
+
+
+AWKWARD = "pa\\ss\"w'\u00f6rd/1"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{AWKWARD!r}", str(KeyError(AWKWARD)), json.dumps({"a": AWKWARD}),
+        json.dumps({"a": AWKWARD}, ensure_ascii=False), f"http://me:{quote(AWKWARD, safe='')}@db",
+        f"http://db/?key={quote(AWKWARD)}",
+    ],
+)  # fmt: skip
+def test_a_secret_is_masked_in_the_forms_that_messages_give_it(text: str) -> None:
+    hide(AWKWARD)
+    assert "***" in masked(text)
+    assert "rd" not in masked(text)
+
+
+def test_a_secret_is_masked_within_json() -> None:
+    document = b'{"message":"tok-1234","message2":[{"tok-1234":"a tok-1234","n":1.5}],"m":null}'
+    assert masked_json(document) is document
+    hide("tok-1234")
+    hide("message")
+    assert json.loads(masked_json(document)) == {
+        "message": "***", "message2": [{"***": "a ***", "n": 1.5}], "m": None,
+    }  # fmt: skip
+
+
+def test_threads_that_hide_at_a_time_lose_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone: list[bool] = []
+
+    def spied(*args: Any, **options: Any) -> Any:
+        alone.append(masking._hiding.locked())
+        return sorted(*args, **options)
+
+    monkeypatch.setattr(masking, "sorted", spied, raising=False)
+    hide("tok-1234")
+    assert alone == [True] and masked("tok-1234") == "***"

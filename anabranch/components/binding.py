@@ -19,7 +19,7 @@ from anabranch.components.fitting import (
 )
 from anabranch.components.models.multiplex import Multiplexed
 from anabranch.components.parameters import is_async, is_context, parameters_of
-from anabranch.components.raised import pass_interrupt
+from anabranch.components.raised import pass_interrupt, text_of
 from anabranch.components.source.classes import explain, load_class
 from anabranch.components.source.roots import active
 from anabranch.components.tensors.conversion import with_tensors
@@ -41,9 +41,9 @@ def bind(name: str, node: NodeBase, root: Path) -> Bound:
         with active(root):
             return _bind(name, node, root)
     except CannotLoad as error:
-        raise LoadError(name, str(error)) from None
+        raise LoadError(name, text_of(error)) from None
     except ArtefactError as error:
-        raise ArtefactError(f"node {name!r}: {error}") from None
+        raise ArtefactError(f"node {name!r}: {text_of(error)}") from None
 
 
 def _bind(name: str, node: NodeBase, root: Path) -> Bound:

@@ -15,9 +15,11 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NoReturn, TypeVar
 
+from anabranch.errors import AnabranchError
 from anabranch.masking import masked
 
 T = TypeVar("T")
+E = TypeVar("E", bound=AnabranchError)
 
 
 def pass_interrupt(error: BaseException) -> None:
@@ -44,6 +46,15 @@ def text_of(error: BaseException) -> str:
     except BaseException as failure:
         pass_interrupt(failure)
         return ""
+
+
+def without_secrets(error: E) -> E:
+    """Return one of our errors, after its texts were masked: components may raise them, too."""
+    error.args = tuple(masked(one) if isinstance(one, str) else one for one in error.args)
+    for name, value in vars(error).items():
+        if isinstance(value, str):
+            setattr(error, name, masked(value))
+    return error
 
 
 def settled(call: Callable[[], T]) -> Callable[[], T]:

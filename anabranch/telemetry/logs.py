@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Protocol, TextIO
 
 import orjson
 
-from anabranch.masking import masked
+from anabranch.masking import masked, masked_json
 from anabranch.telemetry.trace import Trace
 
 MAX_TEXT = 16 * 2**10
@@ -126,8 +126,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def _encoded(document: dict[str, Any]) -> str:
-    document = {key: masked(one) if type(one) is str else one for key, one in document.items()}
-    return orjson.dumps(document, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    line = orjson.dumps(document, default=str, option=orjson.OPT_NON_STR_KEYS)
+    return masked_json(line).decode()
 
 
 def _cut(text: str) -> str:

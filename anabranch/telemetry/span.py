@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+from anabranch.masking import masked
 from anabranch.telemetry.trace import Trace
 
 Kind: TypeAlias = Literal["internal", "server", "client"]
@@ -29,9 +30,12 @@ class SpanFailure:
 
     @classmethod
     def of(cls, error: BaseException) -> SpanFailure:
-        """Return the failure of an error or of its cause: ours only add the node's name."""
+        """Return the failure of an error or of its cause: ours only add the node's name.
+
+        The text has no secrets of this process.
+        """
         first = error.__cause__ or error
-        return cls(type(first).__name__, str(first)[:MAX_TEXT])
+        return cls(type(first).__name__, masked(str(first))[:MAX_TEXT])
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,14 @@ import pytest
 from anabranch import Graph, masking
 from anabranch.components.binding import bind
 from anabranch.components.variables import KUBERNETES, MAX_BYTES
-from anabranch.errors import LoadError
+from anabranch.errors import AnabranchError, InvalidRequest, LoadError
 from anabranch.specs.models import Transformer
+from anabranch.telemetry.span import SpanFailure
 
 CODE = """\
 import os
+
+from anabranch.errors import InvalidRequest
 
 
 class Reads:
@@ -26,6 +29,22 @@ class Reads:
 
     def transform(self, x):
         return x
+
+
+class Blames:
+    def __init__(self, where):
+        self.where = where
+        self.tell("init")
+
+    def tell(self, where):
+        if where == self.where:
+            raise InvalidRequest(f"{os.environ['TOKEN']} takes no such rows")
+
+    def load(self):
+        self.tell("load")
+
+    def transform(self, x):
+        self.tell("transform")
 
 
 class Raises:
@@ -132,8 +151,27 @@ def test_the_value_of_a_secret_that_cannot_be_set_is_not_told(
 
 def test_what_a_constructor_raises_is_told_without_secrets(root: Path) -> None:
     (root / "token").write_text("tok-1234")
-    with pytest.raises(LoadError, match=r"cannot log in with \*\*\* \(c\.py:14\)"):
+    with pytest.raises(LoadError, match=r"cannot log in with \*\*\* \(c\.py:32\)"):
         bind("a", node("Raises", secrets={"TOKEN": {"file": str(root / "token")}}), root)
+
+
+@pytest.mark.parametrize(
+    ("where", "kind"),
+    [("init", LoadError), ("load", InvalidRequest), ("transform", InvalidRequest)],
+)
+def test_what_a_component_raises_on_purpose_is_told_without_secrets(
+    root: Path, where: str, kind: type[AnabranchError]
+) -> None:
+    (root / "token").write_text("tok-1234")
+    graph = Graph("g", root=root).input("x", "FP32", [-1])
+    secrets = {"TOKEN": {"file": str(root / "token")}}
+    graph.transformer(
+        "a", component="c.py:Blames", args={"where": where}, inputs={"x": "x"}, secrets=secrets
+    )
+    with pytest.raises(kind, match=r"\*\*\* takes no such rows") as caught, graph.output("y", "a"):
+        graph.run({"x": np.float32([1])})
+    assert "tok-1234" not in repr(caught.value) + repr(vars(caught.value))
+    assert SpanFailure.of(ValueError("tok-1234")).text == "***"
 
 
 def test_graph_run_sets_variables_until_the_graph_is_closed(

@@ -16,7 +16,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
 
-from anabranch.components.raised import pass_cancellation, pass_interrupt, text_of
+from anabranch.components.raised import pass_cancellation, pass_interrupt, text_of, without_secrets
 from anabranch.errors import (
     AnabranchError,
     DeadlineExceeded,
@@ -36,12 +36,12 @@ _ON_PURPOSE = (RequestError, NodeError, Unavailable, DeadlineExceeded)
 def translate(node: str, error: BaseException) -> AnabranchError:
     """Return the error that the rest of the engine sees for what a component raised.
 
-    Errors that a component may raise on purpose are returned as they are: a RequestError blames the
+    Errors that a component may raise on purpose are returned, masked: a RequestError blames the
     caller. Ctrl-C in the main thread is raised again. All others are logged, unless nobody waits
     for the call.
     """
     if isinstance(error, _ON_PURPOSE):
-        return error
+        return without_secrets(error)
     pass_interrupt(error)
     kind, text = type(error).__name__, text_of(error).strip()
     reason = f"{kind}: {text[:500]}" if text else kind

@@ -9,7 +9,12 @@ from pathlib import Path
 
 from anabranch.components.binding import bind
 from anabranch.components.contract import Bound, CannotLoad
-from anabranch.components.raised import pass_cancellation, pass_interrupt
+from anabranch.components.raised import (
+    pass_cancellation,
+    pass_interrupt,
+    text_of,
+    without_secrets,
+)
 from anabranch.components.source.classes import explain
 from anabranch.errors import AnabranchError, LoadError
 from anabranch.graph.execute.quorum import check_quorums
@@ -62,10 +67,11 @@ async def run_hook(hook: str, nodes: Iterable[Bound], root: Path, *given: object
     for each in nodes:
         try:
             await getattr(each, hook)(*given)
-        except AnabranchError:
+        except AnabranchError as error:
+            without_secrets(error)
             raise
         except CannotLoad as error:
-            raise LoadError(each.node, str(error)) from None
+            raise LoadError(each.node, text_of(error)) from None
         except BaseException as error:
             pass_cancellation(error)
             pass_interrupt(error)

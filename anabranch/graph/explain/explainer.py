@@ -220,7 +220,7 @@ class Asks:
         try:
             attach(self._model)
         except CannotLoad as error:
-            raise LoadError(name, str(error)) from None
+            raise LoadError(name, text_of(error)) from None
         except BaseException as error:
             pass_interrupt(error)
             text = f"attach() raised {type(error).__name__}: {text_of(error)}"

@@ -22,6 +22,7 @@ from anabranch.graph.compile.monitors import parameter_of
 from anabranch.graph.execute.monitor_copies import Seen, is_sampled, share_of
 from anabranch.graph.monitor.memory import MonitorFiles, MonitorMemory, tidy
 from anabranch.graph.plan.plan import Plan, PlannedMonitor
+from anabranch.masking import masked
 from anabranch.monitors.base import MAX_REFERENCE, Feature, Finding, MonitorMethod
 from anabranch.monitors.references import read
 from anabranch.monitors.table import Array, Unfit, table_of
@@ -359,7 +360,7 @@ class Monitoring:
 
     def _failed(self, error: Exception) -> None:
         self._errors += 1
-        self._error = str(error)
+        self._error = masked(str(error))
 
     def _turn(self, finding: Finding) -> None:
         """Drift begins with one window above the threshold, and ends after a few below it."""
