@@ -21,7 +21,7 @@ from pathlib import Path
 
 from anabranch.client.bundle.folder import IGNORE_FILE, MANIFEST, LeftOut, survey
 from anabranch.environment import Environment, number
-from anabranch.errors import TooLarge
+from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.specs.units import Size
 
 ROOT = "bundle"
@@ -54,13 +54,18 @@ def pack(spec: Path, max_size: int, home: Path | None = None, text: str | None =
 
     ``text`` stands for the content of ``spec``, which need not be there then. Raises TooLarge if
     the files are over ``max_size`` bytes or too many, and InvalidRequest where the folder is the
-    home of an engine.
+    home of an engine or leaves ``spec`` itself out.
     """
     root = spec.parent.resolve()
     found = survey(root, home)
     files = dict(_contents(root, found.files, max_size))
     if text is not None:
         files[spec.name] = text.encode()
+    elif (left_out := found.why_not(spec.name)) is not None:
+        raise InvalidRequest(
+            f"the spec {spec.name!r} is not in its own bundle: {left_out.reason}; rename it, or "
+            f"change its content or {IGNORE_FILE}"
+        )
     sizes = {name: len(content) for name, content in files.items()}
     files[MANIFEST] = json.dumps({"spec": spec.name}).encode()
     return Bundle(zipped(files), digest(files), sizes, found.left_out)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import stat
 import zipfile
 from pathlib import Path
@@ -97,6 +98,25 @@ def test_ignore_file_matches_names_folders_and_paths(folder: Path) -> None:
         (folder / name).write_text("x")
     assert "notes/b.txt" in packed(folder)
     assert len(packed(folder)) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        (".graph.yaml", "", "it is hidden"),
+        ("prod.env.yaml", "", "it is a file of settings with secrets"),
+        ("graph.yaml", "k: -----BEGIN PRIVATE KEY-----", "it is a private key"),
+        ("draft.yaml", "", ".anabranchignore has 'draft*'"),
+    ],
+)
+def test_a_spec_that_its_own_bundle_leaves_out_is_refused(
+    folder: Path, name: str, content: str, reason: str
+) -> None:
+    (folder / ".anabranchignore").write_text("draft*")
+    (folder / name).write_text(content)
+    message = f"the spec '{name}' is not in its own bundle: {reason}; rename it"
+    with pytest.raises(InvalidRequest, match=re.escape(message)):
+        pack(folder / name, LIMIT)
 
 
 def test_too_large_a_folder_names_the_limit(folder: Path) -> None:
