@@ -11,8 +11,10 @@ a spec, and all that is made of it, holds the sources of secrets and never their
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from threading import Lock
 
 from anabranch.components.contract import CannotLoad
 from anabranch.environment import Environment
@@ -26,6 +28,15 @@ MOUNTED = Path("/var/run/secrets/anabranch")
 """That folder where the variable does not say; a secret's keys are files in ``<folder>/<name>``."""
 MAX_BYTES = 64 * 2**10
 """Longest secret, in bytes."""
+_before: dict[str, str | None] = {}
+"""Variables that nodes have set, with the values that they had before; None where they had none.
+
+A secret whose source is a variable is read from here: another node, or the node itself when it was
+loaded the last time, may have set that variable.
+"""
+_holders: Counter[str] = Counter()
+"""Variables that graphs of this process are to give up some time, and how many graphs."""
+_changing = Lock()
 
 
 def set_variables(node: NodeBase) -> None:
@@ -36,22 +47,37 @@ def set_variables(node: NodeBase) -> None:
     secrets = {name: _read(name, source) for name, source in node.secrets.items()}
     for value in secrets.values():
         hide(value)
-    os.environ.update({**node.env, **secrets})
+    own = {**node.env, **secrets}
+    with _changing:
+        for name in own.keys() - _before.keys():
+            _before[name] = os.environ.get(name)
+        os.environ.update(own)
 
 
 def saved(nodes: Iterable[NodeBase]) -> Callable[[], None]:
-    """Return a function that sets all variables of ``nodes`` back to the values they have now."""
+    """Return a function that, called once, gives up all variables of ``nodes``.
+
+    A variable that no other nodes hold has the value again that it had before any of them.
+    """
     names = {name for node in nodes for name in (*node.env, *node.secrets)}
-    before = {name: os.environ.get(name) for name in names}
-    return lambda: _restore(before)
+    with _changing:
+        _holders.update(names)
+    return lambda: _give_up(names)
 
 
-def _restore(before: Mapping[str, str | None]) -> None:
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+def _give_up(names: Iterable[str]) -> None:
+    with _changing:
+        _holders.subtract(names)
+        for name in names:
+            if not _holders[name] and name in _before:
+                _restore(name, _before.pop(name))
+
+
+def _restore(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def _read(name: str, source: Secret) -> str:
@@ -63,13 +89,14 @@ def _read(name: str, source: Secret) -> str:
 
 def _bytes(source: Secret) -> bytes:
     if source.env is not None:
-        value = os.environb.get(source.env.encode())
-        if value is None:
+        with _changing:
+            text = _before.get(source.env, os.environ.get(source.env))
+        if text is None:
             raise ValueError(
                 f"no environment variable {source.env} where the node runs; a process of the "
                 "engine has the variables that `anabranch up` was started with"
             )
-        return value
+        return os.fsencode(text)
     if source.kubernetes is not None:
         return _mounted(source.kubernetes)
     assert source.file is not None

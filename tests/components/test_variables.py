@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from anabranch import Graph, masking
+from anabranch.components import variables
 from anabranch.components.binding import bind
 from anabranch.components.variables import KUBERNETES, MAX_BYTES
 from anabranch.errors import AnabranchError, InvalidRequest, LoadError
@@ -59,6 +60,7 @@ class Raises:
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(masking, "_hidden", ())
+    monkeypatch.setattr(variables, "_before", {})
     before = dict(os.environ)
     yield
     os.environ.clear()
@@ -101,6 +103,18 @@ def test_a_file_holds_a_secret_and_maybe_the_end_of_its_line(
     file = root / "token"
     file.write_bytes(content)
     assert told(root, secrets={"TOKEN": {"file": str(file)}}) == [None, value]
+
+
+def test_a_secret_is_a_variable_of_the_process_and_none_that_a_node_has_set(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODE", "mode-1234")
+    monkeypatch.setenv("TOKEN", "tok-1234")
+    swapped = {"MODE": {"env": "TOKEN"}, "TOKEN": {"env": "MODE"}}
+    for _ in range(2):
+        assert told(root, secrets=swapped) == ["tok-1234", "mode-1234"]
+    assert told(root, env={"MODE": "fast"}) == ["fast", "mode-1234"]
+    assert told(root, secrets={"TOKEN": {"env": "MODE"}}) == ["fast", "mode-1234"]
 
 
 def test_kubernetes_mounts_a_secret_as_a_folder(
@@ -190,6 +204,22 @@ def test_graph_run_sets_variables_until_the_graph_is_closed(
         assert (os.environ["MODE"], os.environ["TOKEN"]) == ("fast", "tok-1234")
         assert "tok-1234" not in graph.to_yaml()
     assert (os.environ["MODE"], os.environ.get("TOKEN")) == ("mine", None)
+
+
+def test_graphs_that_share_a_variable_keep_it_until_the_last_is_closed(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODE", "mine")
+    graphs = []
+    for mode in ("fast", "slow"):
+        graph = Graph("g", root=root).input("x", "FP32", [-1])
+        graph.transformer("a", component="c.py:Reads", inputs={"x": "x"}, env={"MODE": mode})
+        graph.output("y", "a").run({"x": np.float32([1])})
+        graphs.append(graph)
+    for graph, left in zip(graphs, ("slow", "mine"), strict=True):
+        graph.close()
+        graph.close()
+        assert os.environ["MODE"] == left
 
 
 def test_graph_run_leaves_no_variables_of_a_graph_that_does_not_load(
