@@ -45,8 +45,14 @@ def quoted(text: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return ``repr(value)``, cut to a length that suits a message."""
-    text = repr(value)
+    """Return ``repr(value)``, cut to a length that suits a message.
+
+    Return words for a number, or what holds one, of more digits than Python writes.
+    """
+    try:
+        text = repr(value)
+    except ValueError:
+        return in_words(value)
     return text if len(text) <= _MAX_REPR else f"{text[: _MAX_REPR - 3]}..."
 
 

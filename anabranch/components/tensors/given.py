@@ -25,6 +25,9 @@ _PLAIN = (list, tuple, bool, int, float, str, bytes)
 _EXACT_AS_FLOAT = 2**53
 """Integers up to here, either side of zero, are numbers of double precision, too."""
 
+_MOST_DIMENSIONS = 32
+"""Those that any version of NumPy has."""
+
 
 def is_plain(value: object) -> bool:
     """Return whether a value has no datatype of its own that counts, but that of its input."""
@@ -55,7 +58,9 @@ def by_input(given: Any, inputs: Mapping[str, TensorSpec], graph: str) -> dict[s
     if isinstance(given, Mapping):
         for name in given:
             if name not in inputs:
-                raise InvalidRequest(f"graph {graph!r} has no input {name!r}{hint(name, inputs)}")
+                raise InvalidRequest(
+                    f"graph {graph!r} has no input {name!r}{hint(str(name), inputs)}"
+                )
         return dict(given)
     if len(inputs) != 1:
         raise InvalidRequest(
@@ -119,8 +124,13 @@ def _fitted(name: str, array: Array, declared: TensorSpec) -> Array:
 
 
 def _nested(name: str, value: Any) -> Array:
-    """Return nested lists as an array of objects; raise InvalidRequest for ragged ones."""
-    shape = nested_shape(name, value)
+    """Return nested lists as an array of objects; raise InvalidRequest for ragged or deep ones."""
+    try:
+        shape = nested_shape(name, value)
+    except RecursionError:
+        shape = [1] * (_MOST_DIMENSIONS + 1)
+    if len(shape) > _MOST_DIMENSIONS:
+        raise InvalidRequest(f"input {name!r}: lists are nested {_MOST_DIMENSIONS} deep at most")
     array = np.empty(prod(shape), object)
     array[:] = flat(value)
     return array.reshape(shape)

@@ -128,6 +128,25 @@ def test_a_missing_value_of_a_frame_is_refused() -> None:
         to_tensor("age", column, spec("INT64", -1))
 
 
+def test_lists_that_are_too_deep_and_numbers_that_are_too_long_are_refused() -> None:
+    deep: list[Any] = [1.0]
+    for _ in range(32):
+        deep = [deep]
+    endless: list[Any] = []
+    endless.append(endless)
+    for value in (deep, endless):
+        with pytest.raises(InvalidRequest, match=r"input 'x': lists are nested 32 deep at most"):
+            to_tensor("x", value, spec("FP32", -1))
+    for datatype in ("INT8", "FP32", "BYTES"):
+        with pytest.raises(InvalidRequest, match=r"the number of about 4983 digits is no such"):
+            to_tensor("x", [10**5000], spec(datatype, -1))
+
+
+def test_a_name_that_is_no_text_is_no_input() -> None:
+    with pytest.raises(InvalidRequest, match=r"has no input 1 \(available: x\)"):
+        by_input({1: [1.0]}, {"x": spec("FP32", -1)}, "g")
+
+
 def test_a_bare_value_is_the_only_input() -> None:
     assert by_input([1], {"x": spec("FP32", -1)}, "g") == {"x": [1]}
     with pytest.raises(InvalidRequest, match="has 2 inputs: give values by name, for x, y"):
