@@ -16,7 +16,7 @@ from anabranch import Graph
 from anabranch.cli.app import app
 from anabranch.cli.template import TEMPLATES, Template
 from anabranch.components.tensors.datatypes import to_dtype
-from anabranch.errors import Conflict
+from anabranch.errors import Conflict, StorageError
 from anabranch.graph.compile.loading import open_graph
 
 
@@ -97,6 +97,20 @@ def test_a_graph_has_the_name_of_its_folder(
     monkeypatch.chdir(tmp_path / "here")
     assert init("--template", "ab").exit_code == 0
     assert named(tmp_path / "here") == "here"
+
+
+@pytest.mark.parametrize("name", ["true", "false", "null"])
+def test_a_folder_s_name_is_text(tmp_path: Path, name: str) -> None:
+    assert init(str(tmp_path / name), "--template", "ab").exit_code == 0
+    assert named(tmp_path / name) == name
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for folder, reason in (("file/below", "Not a directory"), ("a" * 300, "File name too long")):
+        done = init(str(tmp_path / folder))
+        assert isinstance(done.exception, StorageError)
+        assert f"cannot be written: {reason}" in str(done.exception)
 
 
 def test_no_file_is_replaced(tmp_path: Path) -> None:
