@@ -306,9 +306,9 @@ def _checked(reply: httpx.Response) -> httpx.Response:
 
 
 def _event(line: str) -> Json:
-    """Return the document of an event; an event with an error raises it."""
+    """Return the document of an event; an event with an error alone raises it."""
     document: Json = json.loads(line.removeprefix(_DATA))
-    if "error" in document:
+    if "error" in document and "model_name" not in document:
         raise AnabranchError(str(document["error"]))
     return document
 

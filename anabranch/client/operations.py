@@ -68,11 +68,13 @@ def deploy(
     with progress("checking the graph") as say:
         prepared = yield from work(partial(prepare, graph, session.home))
         name = prepared.graph
+        if author is None:
+            author = yield from work(partial(author_of, prepared.folder))
         say(f"sending the bundle of {name}")
         sent = yield from control.deploy(
             name,
             prepared.bundle.data,
-            author_of(prepared.folder) if author is None else author,
+            author,
             message,
             wanted,
             force,

@@ -28,6 +28,7 @@ from anabranch import (
     TooLarge,
     Unavailable,
 )
+from anabranch.client import operations
 from anabranch.control.release.bundles import unpack
 
 METADATA = {
@@ -359,6 +360,32 @@ def test_a_stream_gives_replies_with_arrays(do: Both, engine: Engine) -> None:
     assert first["score"].dtype == np.float32
     assert list(second) == ["said"]
     assert first.revision == 3
+
+
+def test_an_output_may_be_called_error(do: Both, engine: Engine) -> None:
+    engine.will("GET /v2/models/g", METADATA)
+    engine.will("POST /v2/models/g/generate_stream", events(piece(error=0.5), piece(done=True)))
+    (reply,) = do(lambda c: c.stream("g", [[1, 2]]))
+    assert reply["error"] == 0.5
+
+
+def test_the_author_is_asked_for_beside_the_event_loop(
+    do: Both, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_loop = []
+
+    def author_of(folder: Path) -> str:
+        on_loop.append(asyncio._get_running_loop() is not None)
+        return "ada"
+
+    monkeypatch.setattr(operations, "author_of", author_of)
+    sent = {"graph": "g", "revision": 1, "state": "pending", "new": True}
+    engine.will("POST /control/v1/graphs/g/revisions", sent)
+    graph = Graph("g", root=tmp_path).input("x", "FP32", [-1])
+    graph.transformer("a", method="softmax", inputs={"x": "x"}).output("y", "a")
+    do(lambda c: c.deploy(graph, wait=False))
+    (request,) = engine.seen
+    assert (request.url.params["author"], on_loop) == ("ada", [False])
 
 
 def test_an_error_in_a_stream_is_raised(do: Both, engine: Engine) -> None:
