@@ -20,7 +20,7 @@ from anabranch.components.contract import Bound, Context
 from anabranch.components.tensors.datatypes import matches
 from anabranch.components.tensors.given import by_input, to_tensor
 from anabranch.components.variables import saved
-from anabranch.errors import InvalidRequest
+from anabranch.errors import AnabranchError, InvalidRequest
 from anabranch.graph.calls.values import protect
 from anabranch.graph.execute.executor import HeadExecutor, SegmentCall
 from anabranch.graph.execute.nodes import load_nodes, unload_nodes
@@ -44,13 +44,30 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def wait(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the local loop and wait for its result; an interrupt cancels it."""
+    """Run a coroutine on the local loop and wait for its result; an interrupt cancels it.
+
+    Raise AnabranchError on the local loop itself, which would wait for itself.
+    """
+    try:
+        _not_on_the_loop()
+    except AnabranchError:
+        work.close()
+        raise
     future = asyncio.run_coroutine_threadsafe(work, _loop())
     try:
         return future.result()
     except BaseException:
         future.cancel()
         raise
+
+
+def _not_on_the_loop() -> None:
+    if asyncio._get_running_loop() is _loop():
+        raise AnabranchError(
+            "a component cannot run another graph in its constructor, in load() or in a coroutine, "
+            "all of which hold up the loop that graphs of this process run on: run it in a "
+            "synchronous method, or deploy it and ask it through a client"
+        )
 
 
 @contextmanager
@@ -60,6 +77,7 @@ def _working_in(root: Path) -> Iterator[None]:
     So relative paths in ``args`` mean the same. The folder is the whole process's; one graph is
     loaded at a time.
     """
+    _not_on_the_loop()
     with _changes_folder, chdir(root) if root.is_dir() else nullcontext():
         yield
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from anabranch import Graph, InvalidRequest
+from anabranch import AnabranchError, Graph, InvalidRequest
 
 READS = """
 from pathlib import Path
@@ -74,3 +75,49 @@ def test_a_frame_is_taken(graph: Graph) -> None:
 def test_other_values_are_refused(graph: Graph, inputs: Any, message: str) -> None:
     with graph, pytest.raises(InvalidRequest, match=message):
         graph.run(inputs)
+
+
+RUNS = """
+from anabranch import Graph
+
+class Runs:
+    def __init__(self, where):
+        self.where = where
+        self.run("__init__")
+
+    def load(self):
+        self.run("load")
+
+    def run(self, where):
+        if where == self.where:
+            inner = Graph("inner").input("x", "FP32", [-1]).output("y", "a")
+            with inner.transformer("a", method="softmax", inputs={"x": "x"}):
+                inner.run([1.0])
+
+class Awaits(Runs):
+    async def transform(self, x):
+        self.run("transform")
+        return x
+
+class Calls(Runs):
+    def transform(self, x):
+        self.run("transform")
+        return x
+"""
+
+
+@pytest.mark.parametrize(
+    ("cls", "where", "is_refused"),
+    [("Calls", "__init__", True), ("Calls", "load", True), ("Awaits", "transform", True),
+     ("Calls", "transform", False)],
+)  # fmt: skip
+def test_a_graph_within_a_graph_never_waits_for_itself(
+    tmp_path: Path, cls: str, where: str, is_refused: bool
+) -> None:
+    (tmp_path / "parts.py").write_text(RUNS)
+    graph = Graph("outer", root=tmp_path).input("x", "FP32", [-1]).output("y", "a")
+    graph.transformer("a", component=f"parts.py:{cls}", args={"where": where}, inputs={"x": "x"})
+    with graph, pytest.raises(AnabranchError) if is_refused else nullcontext() as caught:
+        graph.run([1.0])
+    if caught is not None:
+        assert "cannot run another graph in its constructor, in load()" in str(caught.value)
