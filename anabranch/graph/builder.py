@@ -30,7 +30,7 @@ from anabranch.components.contract import Context
 from anabranch.errors import SpecError
 from anabranch.graph.compile.loading import Loaded, Pass, load_data, open_graph
 from anabranch.graph.compile.render import to_mermaid
-from anabranch.graph.local import Array, LocalGraph
+from anabranch.graph.local import Array, LocalGraph, loading_in
 from anabranch.graph.plan.plan import Plan
 from anabranch.specs.dump import to_yaml
 from anabranch.specs.models import (
@@ -443,9 +443,11 @@ class GraphBuilder:
         return self._here().explain(inputs, explainer, Context(parameters=parameters))
 
     def _here(self) -> LocalGraph:
-        if self._local is None:
-            self._local = LocalGraph(self.plan, self.root)
-        return self._local
+        local, plan = self._local, self.plan
+        if local is None:
+            with loading_in(self.root):
+                local = self._local = self._local or LocalGraph(plan, self.root)
+        return local
 
     def __enter__(self) -> Self:
         return self
@@ -455,9 +457,9 @@ class GraphBuilder:
 
     def close(self) -> None:
         """Unload the nodes that ``run`` and ``explain`` loaded."""
-        if self._local is not None:
-            self._local.close()
-            self._local = None
+        local, self._local = self._local, None
+        if local is not None:
+            local.close()
 
     def _node(self, name: str, kind: str, options: NodeOptions, **fields: Any) -> Self:
         given = {"type": kind, **fields, **options}

@@ -32,7 +32,7 @@ from anabranch.graph.plan.symbols import check_symbols, symbols_of
 
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
-_changes_folder = threading.Lock()
+_loading = threading.RLock()
 
 
 @cache
@@ -71,14 +71,14 @@ def _not_on_the_loop() -> None:
 
 
 @contextmanager
-def _working_in(root: Path) -> Iterator[None]:
+def loading_in(root: Path) -> Iterator[None]:
     """Make ``root`` the working folder, as it is where a deployed graph is loaded.
 
-    So relative paths in ``args`` mean the same. The folder is the whole process's; one graph is
-    loaded at a time.
+    So relative paths in ``args`` mean the same. The folder is the whole process's; one thread loads
+    graphs at a time.
     """
     _not_on_the_loop()
-    with _changes_folder, chdir(root) if root.is_dir() else nullcontext():
+    with _loading, chdir(root) if root.is_dir() else nullcontext():
         yield
 
 
@@ -97,7 +97,7 @@ class LocalGraph:
         names = [name for name, node in plan.nodes.items() if node.type != "explainer"]
         self._restore = saved(node.spec for node in plan.nodes.values())
         try:
-            with _working_in(root):
+            with loading_in(root):
                 self._bound: dict[str, Bound] = wait(load_nodes(plan, names, root))
         except BaseException:
             self._restore()
@@ -132,13 +132,18 @@ class LocalGraph:
             self._plan.signature.explainers, explainer, repr(self._plan.name), "explainer"
         )
         arrays = checked_inputs(self._plan, inputs)
-        if name not in self._explainers:
-            plan = in_one_process(self._plan)
-            with _working_in(self._root):
-                self._explainers[name] = wait(Explaining.load(plan, name, self._root, no_call))
-        found = wait(self._explainers[name].explain(arrays, context))
+        found = wait(self._explaining(name).explain(arrays, context))
         document: dict[str, Any] = orjson.loads(orjson.dumps(found.document(name)))
         return document
+
+    def _explaining(self, name: str) -> Explaining:
+        """Return an explainer, which the first call loads."""
+        if name not in self._explainers:
+            with loading_in(self._root):
+                if name not in self._explainers:  # another thread may have been first
+                    plan = in_one_process(self._plan)
+                    self._explainers[name] = wait(Explaining.load(plan, name, self._root, no_call))
+        return self._explainers[name]
 
     def close(self) -> None:
         """Unload every node."""

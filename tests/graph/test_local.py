@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -121,3 +123,29 @@ def test_a_graph_within_a_graph_never_waits_for_itself(
         graph.run([1.0])
     if caught is not None:
         assert "cannot run another graph in its constructor, in load()" in str(caught.value)
+
+
+COUNTS = """
+loaded = []
+
+class Counts:
+    def load(self):
+        loaded.append(self)
+
+    def transform(self, x):
+        return x * len(loaded)
+"""
+
+
+def test_threads_that_run_a_graph_first_load_it_once(tmp_path: Path) -> None:
+    (tmp_path / "parts.py").write_text(COUNTS)
+    graph = Graph("counts", root=tmp_path).input("x", "INT64", [-1]).output("y", "a")
+    graph.transformer("a", component="parts.py:Counts", inputs={"x": "x"})
+    begin = threading.Barrier(4)
+
+    def run(_: int) -> int:
+        begin.wait()
+        return int(graph.run([1])["y"][0])
+
+    with graph, ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, range(4))) == [1, 1, 1, 1]
