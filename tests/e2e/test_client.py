@@ -246,7 +246,11 @@ def test_the_guide_runs_as_it_stands(
     guide = (PROJECT / "docs" / "client.md").read_text()
     snippets = re.findall(r"^```python\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     assert len(snippets) > 5
-    exec(compile("".join(snippets), "docs/client.md", "exec"), {"__name__": "guide"})
+    scope: dict[str, Any] = {"__name__": "guide"}
+    try:
+        exec(compile("".join(snippets), "docs/client.md", "exec"), scope)
+    finally:
+        scope["client"].close()
 
 
 def test_the_notebook_gives_what_its_text_says(
