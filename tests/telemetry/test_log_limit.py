@@ -8,18 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from anabranch.telemetry.log_limit import LineLimit, logger
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture

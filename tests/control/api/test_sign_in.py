@@ -8,14 +8,8 @@ import pytest
 
 from anabranch.control.api.sign_in import CODE_S, MOST_CODES, SignInCodes
 from anabranch.errors import NotFound
+from tests.clock import Clock
 from tests.control.control_api import TestControl
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -13,16 +13,9 @@ from anabranch.telemetry.definitions import (
     REQUESTS_IN_FLIGHT,
 )
 from anabranch.telemetry.registry import Registry
+from tests.clock import Clock
 
 ARM = ("digits", "3")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Process:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -10,21 +9,14 @@ from hypothesis import strategies as st
 from anabranch.control.observe import totals as module
 from anabranch.control.observe.totals import MAX_SILENT, SILENCE, ArmTotals
 from anabranch.router.measure.tally import MirrorTally, Report, Tally, merged
+from tests.clock import Clock
 
 G = "digits"
 
 
-@dataclass
-class Clock:
-    now: float = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(0.0)
 
 
 @pytest.fixture
@@ -201,7 +193,7 @@ def test_totals_are_exact_and_never_shrink(
     steps: list[tuple[str, str, int, int, int, float]],
 ) -> None:
     """Whatever is reported, in whatever rhythm: known at last is all that each router told."""
-    clock = Clock()
+    clock = Clock(0.0)
     totals = ArmTotals(clock)
     routers = {name: Report() for name in "abc"}
     told: dict[str, Report] = {}

@@ -20,19 +20,10 @@ from anabranch.control.store import lease as leases
 from anabranch.control.store.lease import Lease, is_gone, name_of_holder
 from anabranch.control.store.store import Store
 from anabranch.errors import EngineError, LeaseLost, Unavailable
+from tests.clock import Clock
 
 MOMENT = Moment(1000.0, 600.0)
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-class Clock:
-    """A monotonic clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from anabranch.control.traffic.topic import FORGOTTEN_S, Topic
 from anabranch.router import following
 from anabranch.router.addresses import RouterAddress
 from anabranch.router.following import Follower
+from tests.clock import Clock
 
 T = TypeVar("T")
 FOREVER = 3600.0
@@ -26,14 +27,6 @@ STEPS = st.integers(0, 3)
 @dataclass(frozen=True)
 class Numbered:
     version: int
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def topic(version: int = 1, patience: float = FOREVER, clock: Clock | None = None) -> Topic[int]:

@@ -17,6 +17,7 @@ from anabranch.graph.calls import guard
 from anabranch.graph.calls.faults import MAX_KINDS, Faults
 from anabranch.graph.calls.guard import called
 from anabranch.graph.calls.interrupt import CallInterrupted
+from tests.clock import Clock
 
 HERE = Path(__file__)
 
@@ -26,14 +27,6 @@ def divide(by: float) -> float:
 
 
 LINE = divide.__code__.co_firstlineno + 1
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

@@ -23,13 +23,7 @@ from anabranch.telemetry.definitions import (
     SECONDS,
 )
 from anabranch.telemetry.registry import Registry
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def test_requests_are_counted_over_the_time_between_two_snapshots() -> None:
