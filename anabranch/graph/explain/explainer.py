@@ -82,7 +82,7 @@ class Explaining:
         self._timeout = where.plan.signature.explainers[name].timeout
         scaling = where.node.spec.scaling
         asked = None if scaling is None else scaling.max_queue
-        self._most = self._lane.places + (MAX_QUEUE if asked is None else asked)
+        self._queue = MAX_QUEUE if asked is None else asked
 
     @classmethod
     async def load(cls, plan: Plan, name: str, root: Path, calls: Calls) -> Self:
@@ -105,8 +105,13 @@ class Explaining:
             raise
         return cls(where, bound, executor, asks)
 
-    async def explain(self, inputs: Mapping[str, Array], context: Context) -> ExplainerReply:
+    async def explain(
+        self, inputs: Mapping[str, Array], context: Context, sampled: bool = False
+    ) -> ExplainerReply:
         """Explain the rows of one request, given the graph's inputs.
+
+        What was ``sampled`` of the traffic has nobody who waits for it, and leaves half of the
+        queue to requests that somebody does wait for.
 
         Raises InvalidRequest, NodeError, DeadlineExceeded, and Unavailable where too many wait.
         """
@@ -117,7 +122,7 @@ class Explaining:
         if found is not None:
             seconds = time.perf_counter() - started
             return replace(found, seconds=seconds, model_calls=0, model_rows=0, cached=True)
-        found = await self._within(inputs, context, started)
+        found = await self._within(inputs, context, started, sampled)
         self._answers.put(key, found)
         return found
 
@@ -131,14 +136,16 @@ class Explaining:
         self._lanes.close()
         self._executor.close()
 
-    async def _within(self, inputs: Values, context: Context, started: float) -> ExplainerReply:
+    async def _within(
+        self, inputs: Values, context: Context, started: float, sampled: bool
+    ) -> ExplainerReply:
         """Explain in a thread, within the explainer's time and the request's."""
         left = context.remaining()
         seconds = self._timeout if left is None else min(self._timeout, left)
         deadline = time.monotonic() + seconds
         context = replace(context, deadline=deadline, path={}, is_traffic=False)
         asking = Asking(context)
-        self._enter(asking)
+        self._enter(asking, sampled)
         REQUESTS.set((context,))
         NODE.set(self._node.name)
         try:
@@ -157,11 +164,11 @@ class Explaining:
         took = time.perf_counter() - started
         return ExplainerReply(self._method, data, took, asking.calls, asking.rows)
 
-    def _enter(self, asking: Asking) -> None:
+    def _enter(self, asking: Asking, sampled: bool) -> None:
         """Take a place; those whose thread goes on though nobody waits keep theirs."""
         given_up = sum(call.given_up is not None for call in self._lane.calls)
-        if len(self._inside) + given_up >= self._most:
-            waiting = self._most - self._lane.places
+        waiting = self._queue // 2 if sampled else self._queue
+        if len(self._inside) + given_up >= self._lane.places + waiting:
             raise Unavailable(
                 f"explainer {self._node.name!r} has its queue full: {self._lane.places} in "
                 f"progress and {waiting} that wait are the most; try again later"

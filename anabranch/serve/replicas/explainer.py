@@ -53,7 +53,7 @@ class ExplainerReplica(AnsweringReplica):
         """Explain a request. What is ``sampled`` of the traffic is shown in metrics and the log."""
         self._requests += 1
         try:
-            found = await self._explain(inputs, context)
+            found = await self._explain(inputs, context, sampled)
         except AnabranchError as error:
             self._shown.failed(error)
             raise
@@ -62,11 +62,13 @@ class ExplainerReplica(AnsweringReplica):
             self._shown.sampled(found, context.id)
         return found
 
-    async def _explain(self, inputs: Mapping[str, Array], context: Context) -> ExplainerReply:
+    async def _explain(
+        self, inputs: Mapping[str, Array], context: Context, sampled: bool
+    ) -> ExplainerReply:
         if context.trace is None:
-            return await self._explaining.explain(inputs, context)
+            return await self._explaining.explain(inputs, context, sampled)
         with entered(context.trace, "explainer", self._segment) as recording:
-            return await self._explaining.explain(inputs, within(context, recording))
+            return await self._explaining.explain(inputs, within(context, recording), sampled)
 
     def _stuck(self) -> str | None:
         return self._explaining.stuck

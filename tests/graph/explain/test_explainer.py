@@ -269,6 +269,31 @@ def test_a_full_queue_refuses_at_once() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("queue", [0, 1, 2, 5])
+def test_samples_of_the_traffic_leave_half_of_the_queue_to_who_waits(queue: int) -> None:
+    async def main() -> None:
+        explaining = await loaded(slow(queue))
+
+        def sample(n: int) -> Coroutine[Any, Any, ExplainerReply]:
+            return explaining.explain({"x": np.float32([[-n, -n]])}, Context(), sampled=True)
+
+        numbers = iter(range(1, 100))
+        tasks = [asyncio.create_task(sample(next(numbers))) for _ in range(1 + queue // 2)]
+        await asyncio.to_thread(explainers.STARTED.wait, 20)
+        with pytest.raises(Unavailable, match="'w' has its queue full"):
+            await sample(next(numbers))
+        rest = queue - queue // 2
+        tasks += [asyncio.create_task(ask(explaining, -next(numbers))) for _ in range(rest)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable, match=f"1 in progress and {queue} that wait"):
+            await ask(explaining, -next(numbers))
+        explainers.RELEASE.set()
+        assert len(await asyncio.gather(*tasks)) == 1 + queue
+        explaining.close()
+
+    asyncio.run(main())
+
+
 def test_an_explanation_that_is_given_up_is_interrupted_and_its_place_free() -> None:
     async def main() -> None:
         explaining = await loaded(slow(0, timeout="200ms"))
