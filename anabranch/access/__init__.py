@@ -1,0 +1,1 @@
+"""Who asks, and what may be asked: actors, identities, roles and rules. No protocol and no store."""
