@@ -6,6 +6,9 @@
     ├── ArtefactError          a model file is missing, untrusted or does not match its digest
     ├── RequestError           a mistake of the client
     │   ├── InvalidRequest     malformed body, missing or extra tensor, wrong datatype or shape
+    │   ├── Unauthenticated    no credentials, or some that are not known
+    │   ├── Forbidden          known credentials, which do not allow it
+    │   ├── TooManyRequests    a caller is over one of its limits; try again later
     │   ├── NotFound           unknown graph, revision or path
     │   └── TooLarge           a limit on the request was passed
     ├── NodeError              a node raised, or returned an invalid result; names the node
@@ -108,6 +111,25 @@ class RequestError(AnabranchError):
 
 class InvalidRequest(RequestError):
     """A request's body, tensor, datatype, shape or parameter is not valid for the graph."""
+
+
+class Unauthenticated(RequestError):
+    """A request shows no credentials where some are needed, or some that are not known."""
+
+
+class Forbidden(RequestError):
+    """A request shows credentials that do not allow what it asks for."""
+
+
+class TooManyRequests(RequestError):
+    """A caller is over one of its limits; ``retry_after`` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        self.retry_after = retry_after
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (str(self), self.retry_after))
 
 
 class NotFound(RequestError):

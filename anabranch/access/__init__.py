@@ -1,1 +1,1 @@
-"""Who asks, and what may be asked: actors, identities, roles and rules. No protocol and no store."""
+"""Who asks, and what is allowed: actors, identities, roles, rules. No protocol, no store."""

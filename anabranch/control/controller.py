@@ -19,6 +19,8 @@ import ray
 from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from anabranch.access.identity import Asker
+from anabranch.access.table import AccessTable
 from anabranch.control.api.endpoints import ApiAnswer
 from anabranch.control.observe.process_sums import ProcessSums
 from anabranch.control.observe.totals import ArmTotals
@@ -78,15 +80,17 @@ class Controller:
         """Set once the store is open and ours, or could not be opened."""
         self._running = asyncio.create_task(forever("the controller", self._live))
 
-    async def handle(self, method: str, path: str, query: str, body: bytes) -> ApiAnswer:
-        """Answer a request to the control API that was let in."""
+    async def handle(
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
+    ) -> ApiAnswer:
+        """Answer a request to the control API, on behalf of who asks."""
         try:
             parts = self._acting()
         except Unavailable as error:
             reply = error_reply(error, "control")
             headers = ((b"content-type", b"application/json"), *reply.headers)
             return reply.status, headers, reply.body
-        return await parts.api.handle(method, path, query, body)
+        return await parts.api.handle(method, path, query, body, asker)
 
     async def states(self) -> dict[str, GraphState]:
         """Every graph that should be live, by name; Unavailable before the store is ours."""
@@ -120,7 +124,14 @@ class Controller:
 
     async def leave(self, graph: str, replica: str) -> None:
         """A router ends; returns once nobody sends it requests any more."""
+        if self._parts is not None:
+            self._parts.access.leave(f"{graph}/{replica}")
         await self._topics.leave(graph, replica)
+
+    async def access(self, graph: str, follower: str, version: int) -> AccessTable:
+        """The long poll of those who decide who may do what, see ``AccessBook``; likewise."""
+        await self._published()
+        return await self._acting().access.table(f"{graph}/{follower}", version)
 
     async def pool(self, pool: str, replica: str, version: int) -> PoolTable | None:
         """The long poll of a pool's process, see ``Pools``. Unavailable without the lease."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 
+from anabranch.control.access.book import AccessBook
 from anabranch.control.api.api import ControlApi
 from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.experiments import ExperimentApi
@@ -90,11 +91,12 @@ class ControllerParts:
         self.history = TrafficHistory(
             lambda: process_sums.totals(METRICS), totals.watched, topics.graphs, clock
         )
+        self.access = AccessBook(store.database, settings.token_file, settings.anonymous)
         self.api = ControlApi(
             settings, store, releases, self.reconciler, self._writer, topics, totals,
             BanditApi(store, catalogue, self.bandits), self.traces,
             MonitorApi(store, self.monitors), HistoryApi(store, self.history, self.looks),
-            ExperimentApi(store, catalogue, experiments, process_sums.totals),
+            ExperimentApi(store, catalogue, experiments, process_sums.totals), self.access,
         )  # fmt: skip
         rollouts = RolloutDriver(
             store, self._writer, totals, settings, self.monitors, self.looks, clock=clock

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, TypeAlias, TypedDict
 
-from anabranch.router.errors import Headers, HttpReply
+from anabranch.access.guard import Credentials
+from anabranch.access.identity import Asker
+from anabranch.router.errors import Headers
 from anabranch.telemetry.registry import Snapshot
 
 ControlAnswer: TypeAlias = tuple[int, Headers, bytes]
@@ -36,15 +38,14 @@ class ControlBackend(Protocol):
         """Return what the engine's processes have counted, as one."""
         ...
 
-    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
-        """Return the answer for a caller who may not use the control API; None for who may.
-
-        It is asked before the body is read. Headers have names in lower case.
-        """
+    async def asker(self, shown: Credentials, address: str, request_id: str) -> Asker:
+        """Return who asks; Unauthenticated where what is shown is not known."""
         ...
 
-    async def handle(self, method: str, path: str, query: str, body: bytes) -> ControlAnswer:
-        """Answer a request to the control API.
+    async def handle(
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
+    ) -> ControlAnswer:
+        """Answer a request to the control API, as far as who asks may ask that.
 
         ``path`` is what follows ``/control/v1`` and starts with ``/``; ``query`` is undecoded.
         Errors of ``anabranch.errors`` may be raised.

@@ -24,11 +24,14 @@ from anabranch.errors import (
     AnabranchError,
     Conflict,
     DeadlineExceeded,
+    Forbidden,
     InvalidRequest,
     NodeError,
     NotFound,
     RequestError,
     TooLarge,
+    TooManyRequests,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -74,12 +77,15 @@ class ClientGone(Exception):
 
 STATUS: dict[type[Exception], int] = {
     InvalidRequest: 400,
+    Unauthenticated: 401,
+    Forbidden: 403,
     NotFound: 404,
     MethodNotAllowed: 405,
     SlowBody: 408,
     Conflict: 409,
     TooLarge: 413,
     UnsupportedBody: 415,
+    TooManyRequests: 429,
     HeadersTooLarge: 431,
     RequestError: 400,
     NodeError: 500,
@@ -117,8 +123,10 @@ def status_of(error: Exception) -> int | None:
 
 
 def _headers(error: Exception) -> Headers:
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | TooManyRequests):
         return ((b"retry-after", str(error.retry_after).encode()),)
+    if isinstance(error, Unauthenticated):
+        return ((b"www-authenticate", b"Bearer"),)
     if isinstance(error, MethodNotAllowed):
         return ((b"allow", ", ".join(error.allowed).encode()),)
     if isinstance(error, UnsupportedBody):

@@ -47,6 +47,12 @@ class Follower(Generic[VersionedT]):
         self._take = take
         self._following: asyncio.Task[None] | None = None
 
+    async def begin(self) -> None:
+        """Return once a version was taken, however long that takes, and go on in the background."""
+        while not self.version:
+            await self.step()
+        self.start()
+
     def start(self) -> None:
         """Follow in the background from now on."""
         self._following = asyncio.create_task(self._follow())

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from anabranch.access.identity import TOKEN, Asker, Identity
 from anabranch.client.bundle.packing import pack
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Moment, Operation
@@ -48,6 +49,8 @@ class TestControl:
 
     def __init__(self, folder: Path) -> None:
         settings = Settings.from_env({"ANABRANCH_HOME": str(folder / "home")})
+        settings.home.mkdir(parents=True, exist_ok=True)
+        settings.token_file.write_text("the-token\n")
         self.folder = folder
         self.store = Store.open(settings.store)
         self.topics = TableTopics()
@@ -60,13 +63,26 @@ class TestControl:
         assert asyncio.run(self.parts.acquire(10))
 
     def raw(
-        self, method: str, path: str, query: str = "", body: bytes = b""
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        body: bytes = b"",
+        identity: Identity = TOKEN,
     ) -> tuple[int, dict[bytes, bytes], bytes]:
-        status, headers, answer = asyncio.run(self.api.handle(method, path, query, body))
+        work = self.api.handle(method, path, query, body, Asker(identity, "10.0.0.1", "q1"))
+        status, headers, answer = asyncio.run(work)
         return status, dict(headers), answer
 
-    def call(self, method: str, path: str, query: str = "", body: bytes = b"") -> tuple[int, Any]:
-        status, headers, answer = self.raw(method, path, query, body)
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: str = "",
+        body: bytes = b"",
+        identity: Identity = TOKEN,
+    ) -> tuple[int, Any]:
+        status, headers, answer = self.raw(method, path, query, body, identity)
         assert headers[b"content-type"] == b"application/json"
         return status, json.loads(answer)
 

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from anabranch.access.identity import TOKEN, Asker
 from anabranch.control import parts as parts_module
 from anabranch.control.controller import Controller
 from anabranch.control.lifecycle import operations
@@ -28,7 +29,7 @@ from anabranch.router.traffic.feedback import TOO_EARLY, RewardEntry
 from anabranch.specs.models import Rollout
 from tests.control.control_api import SPEC
 
-GRAPHS = ("GET", "/graphs", "", b"")
+GRAPHS = ("GET", "/graphs", "", b"", Asker(TOKEN))
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from anabranch.access.identity import Asker
 from anabranch.errors import Unavailable
 from anabranch.router.addresses import Addresses, RouterAddress
 from anabranch.router.backend import GraphState
@@ -14,13 +15,14 @@ from anabranch.router.gateway.app import Gateway
 from anabranch.router.gateway.forwarding import Forwarder
 from anabranch.router.limits import RequestLimits
 from anabranch.telemetry.registry import Snapshot
+from tests.router.askers import LetsIn
 
 
 async def _never_woken(graph: str) -> None:
     raise Unavailable(f"graph {graph!r} cannot be woken")
 
 
-class FakeControl:
+class FakeControl(LetsIn):
     """What the controller says: addresses as they are put in, graphs as they are set."""
 
     def __init__(self) -> None:
@@ -67,12 +69,8 @@ class FakeControl:
         self.woken.append(graph)
         await self.on_wake(graph)
 
-    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
-        known = headers.get("authorization") == "Bearer secret"
-        return None if known else HttpReply(401, b'{"error": "it needs the token"}')
-
     async def handle(
-        self, method: str, path: str, query: str, body: bytes
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
         self.handled.append((method, path))
         return self.answer.status, self.answer.headers, self.answer.body

@@ -17,8 +17,8 @@
 Revisions and their files are shown of deleted graphs too. What moves traffic is in ``traffic``,
 what routers have learned in ``bandits``, what a revision is in ``console``, what monitors have
 found in ``monitors``, the past in ``history``, processes in ``replicas``, other pages in ``links``,
-and links that sign in to the console in ``sign_in``. All runs in the controller; who may call it is
-checked before, in ``gateway``.
+links that sign in to the console in ``sign_in``, keys and access rules in ``access``. All runs in
+the controller, which is told who asks; each endpoint says what that takes.
 """
 
 from __future__ import annotations
@@ -30,17 +30,24 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
+from anabranch.access.actor import ACTOR
+from anabranch.access.identity import Asker, Identity
+from anabranch.control.access.book import AccessBook
+from anabranch.control.api.access import AccessApi
 from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.console import ConsoleApi
 from anabranch.control.api.endpoints import (
     JSON,
     ApiAnswer,
     ApiCall,
-    Endpoint,
+    Guarded,
     Query,
+    Routes,
     answer,
     deleted,
+    operates,
     read_query,
+    views,
     whole_number,
 )
 from anabranch.control.api.experiments import ExperimentApi
@@ -104,6 +111,7 @@ class ControlApi:
         monitors: MonitorApi,
         history: HistoryApi,
         experiments: ExperimentApi,
+        access: AccessBook,
     ) -> None:
         self._url = settings.url
         self._store = store
@@ -116,19 +124,23 @@ class ControlApi:
         self._experiments = experiments
         self._traces = traces
         self._monitors = monitors
-        routes: dict[str, dict[str, Endpoint]] = {
-            "/graphs": {"GET": self._list},
-            _GRAPH: {"GET": self._show, "DELETE": self._delete},
-            f"{_GRAPH}/revisions": {"GET": self._revisions, "POST": self._deploy},
-            f"{_GRAPH}/revisions/(?P<revision>[0-9]{{1,9}})": {"GET": self._revision},
-            f"{_GRAPH}/revisions/(?P<revision>[0-9]{{1,9}})/files": {"GET": self._files},
-            f"{_GRAPH}/(?P<action>load|unload)": {"POST": self._load},
-            f"{_GRAPH}/logs": {"GET": self._logs},
-            "/events": {"GET": self._events},
-            "/history": {"GET": history.all},
+        routes: Routes = {
+            "/graphs": {"GET": Guarded("view", self._list, somewhere=True)},
+            _GRAPH: {**views(self._show), "DELETE": Guarded("deploy", self._delete)},
+            f"{_GRAPH}/revisions": {
+                **views(self._revisions),
+                "POST": Guarded("deploy", self._deploy),
+            },
+            f"{_GRAPH}/revisions/(?P<revision>[0-9]{{1,9}})": views(self._revision),
+            f"{_GRAPH}/revisions/(?P<revision>[0-9]{{1,9}})/files": views(self._files),
+            f"{_GRAPH}/(?P<action>load|unload)": operates(self._load),
+            f"{_GRAPH}/logs": views(self._logs),
+            "/events": {"GET": Guarded("view", self._events, somewhere=True)},
+            "/history": {"GET": Guarded("view", history.all, somewhere=True)},
             **SignInApi(settings.token_file).routes,
             **LinkApi(settings).routes,
-            "/traces/(?P<trace>[0-9a-f]{32})": {"GET": self._trace},
+            **AccessApi(access).routes,
+            "/traces/(?P<trace>[0-9a-f]{32})": views(self._trace),
         }
         below = TrafficApi(store, releases, ports, writer, topics, totals).routes | bandits.routes
         below |= ConsoleApi(store, releases).routes | monitors.routes | history.routes
@@ -137,11 +149,16 @@ class ControlApi:
             routes[f"{_GRAPH}{path}"] = methods
         self._routes = [(re.compile(f"{path}/?"), methods) for path, methods in routes.items()]
 
-    async def handle(self, method: str, path: str, query: str, body: bytes) -> ApiAnswer:
-        """Answer one request; errors become replies."""
+    async def handle(
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
+    ) -> ApiAnswer:
+        """Answer one request, on behalf of who asks; errors become replies."""
+        ACTOR.set(asker.actor)
         try:
-            endpoint, found = self._endpoint(method, path)
-            return await endpoint(_call(found, query, body))
+            guarded, found = self._endpoint(method, path)
+            call = _call(found, query, body, asker.identity)
+            guarded.check(asker.identity, call.graph)
+            return await guarded.endpoint(call)
         except SpecError as error:
             return answer(400, {"error": str(error)})
         except Exception as error:
@@ -155,7 +172,7 @@ class ControlApi:
         states = {one.situation.graph: ready_state(one.situation, apps) for one in stored}
         return {graph: state for graph, state in states.items() if state is not None}
 
-    def _endpoint(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
+    def _endpoint(self, method: str, path: str) -> tuple[Guarded, Mapping[str, str]]:
         for pattern, methods in self._routes:
             match = pattern.fullmatch(path)
             if match is None:
@@ -165,7 +182,8 @@ class ControlApi:
             return methods[method], match.groupdict()
         raise NotFound(
             f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
-            ", /history, /traces/<trace id>, /links, /codes, /codes/use"
+            ", /history, /traces/<trace id>, /links, /codes, /codes/use, /keys, /keys/<key>, "
+            "/keys/<key>/rotate, /access, /access/check, /access/me"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
             "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
             "/rollout/<action>, /compare, /monitors, /replicas, /history, /experiments, /bandits "
@@ -182,7 +200,7 @@ class ControlApi:
             graph_view(graph, now[graph.name], apps, self._url)
             | {"drifting": self._monitors.drifting(now[graph.name])}
             for graph in graphs
-            if graph.name in now
+            if graph.name in now and call.may_view(graph.name)
         ]
         return answer(200, {"graphs": views})
 
@@ -309,18 +327,19 @@ class ControlApi:
             after = whole_number(query, "after", 0, 2**53)
             count = whole_number(query, "limit", 100, MAX_EVENTS)
             events = await asyncio.to_thread(self._store.events, name, after, count)
-        return answer(200, {"events": [asdict(event) for event in events]})
+        seen = [asdict(event) for event in events if call.may_view(event.graph)]
+        return answer(200, {"events": seen})
 
     async def _trace(self, call: ApiCall) -> ApiAnswer:
         return answer(200, self._traces.view(call.trace))
 
 
-def _call(found: Mapping[str, str], query: str, body: bytes) -> ApiCall:
+def _call(found: Mapping[str, str], query: str, body: bytes, identity: Identity) -> ApiCall:
     fields: Query = read_query(query)
     revision = int(found.get("revision", 0))
     graph = write_text(found.get("graph", ""))  # not every database takes any text
-    action, trace = found.get("action", ""), found.get("trace", "")
-    return ApiCall(graph, revision, action, fields, body, trace)
+    action, trace, key = (found.get(name, "") for name in ("action", "trace", "key"))
+    return ApiCall(graph, revision, action, fields, body, identity, trace, key)
 
 
 def _kept(operation: Operation, now: Situation, moment: Moment) -> Change:

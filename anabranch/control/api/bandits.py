@@ -18,7 +18,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, deleted, read_body
+from anabranch.control.api.endpoints import (
+    ApiAnswer,
+    ApiCall,
+    Routes,
+    answer,
+    deleted,
+    operates,
+    read_body,
+    views,
+)
 from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.store.store import Store
 from anabranch.control.timestamps import timestamp
@@ -52,11 +61,11 @@ class BanditApi:
         self._bandits = bandits
 
     @property
-    def routes(self) -> dict[str, dict[str, Endpoint]]:
+    def routes(self) -> Routes:
         """Endpoints by path below the graph, and by method."""
         return {
-            "/bandits": {"GET": self._show},
-            "/bandits/reset": {"POST": self._reset},
+            "/bandits": views(self._show),
+            "/bandits/reset": operates(self._reset),
         }
 
     async def forget(self, graph: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, whole_number
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Routes, answer, views, whole_number
 from anabranch.control.api.views import revision_view
 from anabranch.control.release.differences import difference
 from anabranch.control.release.examples import example
@@ -32,12 +32,12 @@ class ConsoleApi:
         self._releases = releases
 
     @property
-    def routes(self) -> dict[str, dict[str, Endpoint]]:
+    def routes(self) -> Routes:
         """Endpoints by path below the graph, and by method."""
         return {
-            f"{REVISION}/plan": {"GET": self._plan},
-            f"{REVISION}/example": {"GET": self._example},
-            f"{REVISION}/diff": {"GET": self._diff},
+            f"{REVISION}/plan": views(self._plan),
+            f"{REVISION}/example": views(self._example),
+            f"{REVISION}/diff": views(self._diff),
         }
 
     async def _plan(self, call: ApiCall) -> ApiAnswer:

@@ -15,6 +15,8 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from anabranch.access.identity import Identity
+from anabranch.access.roles import Action
 from anabranch.errors import InvalidRequest, NotFound, TooLarge
 from anabranch.router.backend import ControlAnswer
 from anabranch.router.errors import Headers
@@ -37,17 +39,58 @@ ModelT = TypeVar("ModelT", bound=Model)
 
 @dataclass(frozen=True)
 class ApiCall:
-    """A request to one endpoint; all but ``query`` and ``body`` come from the path."""
+    """A request to one endpoint; all but ``query``, ``body`` and ``identity`` is in the path."""
 
     graph: str
     revision: int
     action: str
     query: Query
     body: bytes
+    identity: Identity
+    """Who asks; what the endpoint's guard demands is allowed."""
     trace: str = ""
+    key: str = ""
+
+    def may_view(self, graph: str) -> bool:
+        """Return whether who asks may see a graph."""
+        return self.identity.may("view", graph)
 
 
 Endpoint: TypeAlias = Callable[[ApiCall], Awaitable[ApiAnswer]]
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """An endpoint, and the action that its caller must be allowed; None for everybody.
+
+    It holds for the graph in the path. Where there is none it must be allowed for the engine as a
+    whole, or ``somewhere``: then the endpoint itself looks at each graph.
+    """
+
+    action: Action | None
+    endpoint: Endpoint
+    somewhere: bool = False
+
+    def check(self, identity: Identity, graph: str) -> None:
+        """Raise Unauthenticated or Forbidden for who may not ask this."""
+        if self.action is None or identity.may(self.action, graph):
+            return
+        if not (self.somewhere and identity.may_somewhere(self.action)):
+            raise identity.refusal(self.action, graph)
+
+
+Routes: TypeAlias = dict[str, dict[str, Guarded]]
+"""Endpoints by path and by method."""
+
+
+def views(endpoint: Endpoint) -> dict[str, Guarded]:
+    """Return the methods of a path that shows something of a graph."""
+    return {"GET": Guarded("view", endpoint)}
+
+
+def operates(endpoint: Endpoint) -> dict[str, Guarded]:
+    """Return the methods of a path that changes the traffic of a graph."""
+    return {"POST": Guarded("operate", endpoint)}
 
 
 def answer(status: int, content: Any) -> ApiAnswer:

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, deleted
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Routes, answer, deleted, views
 from anabranch.control.lifecycle.significance import Observations
 from anabranch.control.store.store import Store
 from anabranch.control.timestamps import timestamp
@@ -51,9 +51,9 @@ class ExperimentApi:
         self._sums = sums
 
     @property
-    def routes(self) -> dict[str, dict[str, Endpoint]]:
+    def routes(self) -> Routes:
         """Endpoints by path below the graph, and by method."""
-        return {"/experiments": {"GET": self._show}}
+        return {"/experiments": views(self._show)}
 
     async def forget(self, graph: str) -> None:
         """Forget the experiments of a graph that is deleted."""

@@ -8,9 +8,10 @@ from typing import Any
 from anabranch.control.api.endpoints import (
     ApiAnswer,
     ApiCall,
-    Endpoint,
+    Routes,
     answer,
     deleted,
+    views,
     whole_number,
 )
 from anabranch.control.observe.history import INTERVAL_S, POINTS, Past, TrafficHistory, shown
@@ -39,16 +40,18 @@ class HistoryApi:
         self._looks = looks
 
     @property
-    def routes(self) -> dict[str, dict[str, Endpoint]]:
+    def routes(self) -> Routes:
         """Endpoints by path below the graph, and by method."""
-        return {"/history": {"GET": self._show}}
+        return {"/history": views(self._show)}
 
     async def all(self, call: ApiCall) -> ApiAnswer:
         """Answer with the requests a second of every graph."""
         at, rates = self._history.rates(whole_number(call.query, "points", _RECENT, POINTS))
         graphs = {name: shown(values) for name, values in rates.items()}
         head = {"interval": INTERVAL_S, "now": self._history.now(), "at": _times(at)}
-        return answer(200, {**head, "graphs": graphs})
+        return answer(
+            200, {**head, "graphs": {one: graphs[one] for one in graphs if call.may_view(one)}}
+        )
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         points = whole_number(call.query, "points", POINTS, POINTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from anabranch.client.engine_state import read_state
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Guarded, Routes, answer
 from anabranch.control.settings.settings import Settings
 
 
@@ -21,9 +21,9 @@ class LinkApi:
         self._settings = settings
 
     @property
-    def routes(self) -> dict[str, dict[str, Endpoint]]:
+    def routes(self) -> Routes:
         """Endpoints by path and by method."""
-        return {"/links": {"GET": self._show}}
+        return {"/links": {"GET": Guarded("view", self._show, somewhere=True)}}
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         state = await asyncio.to_thread(read_state, self._settings.home)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, deleted
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Routes, answer, deleted, views
 from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.observe.monitors import Monitors, Present
 
@@ -22,9 +22,9 @@ class MonitorApi:
         self._monitors = monitors
 
     @property
-    def routes(self) -> dict[str, dict[str, Endpoint]]:
+    def routes(self) -> Routes:
         """Endpoints by path below the graph, and by method."""
-        return {"/monitors": {"GET": self._show}}
+        return {"/monitors": views(self._show)}
 
     def drifting(self, now: Situation) -> list[str] | None:
         """The names of a graph's monitors that tell of drift; None where it has no monitors."""

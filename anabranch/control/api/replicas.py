@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, deleted
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Routes, answer, deleted, views
 from anabranch.control.lifecycle.decide import parse_app
 from anabranch.control.observe.monitors import Present
 from anabranch.control.timestamps import timestamp
@@ -32,9 +32,9 @@ class ReplicaApi:
         self._applications = applications
 
     @property
-    def routes(self) -> dict[str, dict[str, Endpoint]]:
+    def routes(self) -> Routes:
         """Endpoints by path below the graph, and by method."""
-        return {"/replicas": {"GET": self._show}}
+        return {"/replicas": views(self._show)}
 
     async def _show(self, call: ApiCall) -> ApiAnswer:
         now = (await asyncio.to_thread(self._store.situation, call.graph)).situation

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, read_body
-from anabranch.errors import NotFound, Unavailable
+from anabranch.control.access.token import read_token
+from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Guarded, Routes, answer, read_body
+from anabranch.errors import NotFound
 from anabranch.specs.models import Model
 
 CODE_S = 600.0
@@ -68,9 +69,12 @@ class SignInApi:
         self._codes = codes or SignInCodes()
 
     @property
-    def routes(self) -> dict[str, dict[str, Endpoint]]:
+    def routes(self) -> Routes:
         """Endpoints by path and by method."""
-        return {"/codes": {"POST": self._make}, "/codes/use": {"POST": self._use}}
+        return {
+            "/codes": {"POST": Guarded("administer", self._make)},
+            "/codes/use": {"POST": Guarded(None, self._use)},
+        }
 
     async def _make(self, call: ApiCall) -> ApiAnswer:
         return answer(201, {"code": self._codes.make(), "seconds": CODE_S})
@@ -78,13 +82,7 @@ class SignInApi:
     async def _use(self, call: ApiCall) -> ApiAnswer:
         code = read_body(call.body, _Code).code
         self._codes.use(code)
-        return answer(200, {"token": await asyncio.to_thread(self._token)})
-
-    def _token(self) -> str:
-        try:
-            return self._token_file.read_text().strip()
-        except OSError as error:
-            raise Unavailable(f"cannot read the engine's token: {error.strerror}") from None
+        return answer(200, {"token": await asyncio.to_thread(read_token, self._token_file)})
 
 
 def _digest(code: str) -> str:

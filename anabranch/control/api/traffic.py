@@ -26,7 +26,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Endpoint, answer, deleted, read_body
+from anabranch.control.api.endpoints import (
+    ApiAnswer,
+    ApiCall,
+    Guarded,
+    Routes,
+    answer,
+    deleted,
+    operates,
+    read_body,
+    views,
+)
 from anabranch.control.api.traffic_views import compare_view, rollout_view, traffic_view
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
@@ -93,16 +103,16 @@ class TrafficApi:
         self._totals = totals
 
     @property
-    def routes(self) -> dict[str, dict[str, Endpoint]]:
+    def routes(self) -> Routes:
         """Endpoints by path below the graph, and by method."""
         return {
-            "/traffic": {"GET": self._show, "PUT": self._split},
-            "/promote": {"POST": self._promote},
-            "/abort": {"POST": self._abort},
-            "/rollback": {"POST": self._rollback},
-            "/rollout": {"GET": self._rollout},
-            f"/rollout/(?P<action>{'|'.join(_ACTIONS)})": {"POST": self._act},
-            "/compare": {"GET": self._compare},
+            "/traffic": {**views(self._show), "PUT": Guarded("operate", self._split)},
+            "/promote": operates(self._promote),
+            "/abort": operates(self._abort),
+            "/rollback": operates(self._rollback),
+            "/rollout": views(self._rollout),
+            f"/rollout/(?P<action>{'|'.join(_ACTIONS)})": operates(self._act),
+            "/compare": views(self._compare),
         }
 
     async def _show(self, call: ApiCall) -> ApiAnswer:

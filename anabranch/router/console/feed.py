@@ -28,6 +28,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
+from anabranch.access.identity import Asker, Identity, anonymous
 from anabranch.errors import Unavailable
 from anabranch.router.console.rates import RateWindow
 from anabranch.router.errors import Headers, status_of
@@ -46,6 +47,8 @@ BEAT_S = 5.0
 """Longest time without anything sent, by which a console tells that the line is alive."""
 NEWEST_EVENTS = 80
 _BEAT = b": alive\n\n"
+_POLLER = Asker(anonymous("viewer"))
+"""The poller sees everything; each console is shown its part."""
 
 Topic: TypeAlias = tuple[str, str]
 """Name of the event, and the graph that it is of; empty for all."""
@@ -55,7 +58,7 @@ class FeedSource(Protocol):
     """The control plane as the poller asks it; the line to the controller is one."""
 
     async def handle(
-        self, method: str, path: str, query: str, body: bytes
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
         """Answer a request to the control API."""
         ...
@@ -89,11 +92,16 @@ class Feed:
         self._poller: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
 
-    async def events(self, graph: str = "") -> AsyncGenerator[bytes, None]:
-        """Events for a console that shows one graph in detail, or none.
+    async def events(
+        self, graph: str = "", identity: Identity = _POLLER.identity
+    ) -> AsyncGenerator[bytes, None]:
+        """Events for a console that shows one graph in detail, or none, and who looks at it.
 
-        Unavailable where too many look already.
+        Raises as ``Identity.refusal`` says where that may not be seen, and Unavailable where too
+        many look already.
         """
+        if not (identity.may("view", graph) if graph else identity.may_somewhere("view")):
+            raise identity.refusal("view", graph)
         topics = _topics(graph)
         sent: dict[Topic, bytes] = {}
         with self._counted(graph):
@@ -102,7 +110,7 @@ class Feed:
             while True:
                 changed = self._changed
                 for topic in topics:
-                    found = self._documents.get(topic)
+                    found = _seen(topic, self._documents.get(topic), identity)
                     if found is not None and sent.get(topic) != found:
                         sent[topic], spoken = found, time.monotonic()
                         yield b"event: %s\ndata: %s\n\n" % (topic[0].encode(), found)
@@ -202,7 +210,7 @@ class Feed:
 
     async def _read(self, path: str, query: str = "") -> Any:
         """Return the control API's answer at a path; None where the path is not there."""
-        status, _, body = await self._source.handle("GET", path, query, b"")
+        status, _, body = await self._source.handle("GET", path, query, b"", _POLLER)
         if status == 404:
             return None
         if status != 200:
@@ -217,6 +225,14 @@ class Feed:
         self._documents |= documents
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _seen(topic: Topic, document: bytes | None, identity: Identity) -> bytes | None:
+    """Return a document without the graphs that may not be seen."""
+    if document is None or topic[0] != "overview" or identity.may("view"):
+        return document
+    graphs = orjson.loads(document)["graphs"]
+    return orjson.dumps({"graphs": [one for one in graphs if identity.may("view", one["graph"])]})
 
 
 def _topics(graph: str) -> list[Topic]:

@@ -15,14 +15,15 @@ API. All that changes something goes to the control API itself, which always nee
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Protocol
 from urllib.parse import parse_qs
 
+from anabranch.access.identity import Asker, anonymous
 from anabranch.errors import NotFound
-from anabranch.router.console.feed import Feed, FeedSource
+from anabranch.router.askers import Askers
+from anabranch.router.backend import ControlBackend
+from anabranch.router.console.feed import Feed
 from anabranch.router.errors import Headers, HttpReply, MethodNotAllowed
-from anabranch.router.http.access import foreign, is_local
+from anabranch.router.http.access import foreign
 from anabranch.router.http.app import Answer, json_reply
 from anabranch.router.http.assets import asset
 from anabranch.router.http.event_stream import begin
@@ -53,24 +54,13 @@ _PAGE: Headers = (
 )
 
 
-class Backend(FeedSource, Protocol):
-    """The line to the control plane."""
-
-    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
-        """Return the answer for a caller without the token; None for who has it."""
-        ...
-
-
 class Console:
-    """Answers all below ``/console``; ``loopback`` says that the engine listens there only.
+    """Answers all below ``/console``; ``body`` bounds what is sent to it."""
 
-    ``body`` bounds what is sent to it.
-    """
-
-    def __init__(self, control: Backend, loopback: bool, body: BodyRule) -> None:
+    def __init__(self, control: ControlBackend, askers: Askers, body: BodyRule) -> None:
         self._control = control
+        self._askers = askers
         self._body = body
-        self._loopback = loopback
         self._feed = Feed(control)
 
     async def answer(self, request: HttpRequest, path: str) -> Answer:
@@ -84,15 +74,8 @@ class Console:
         if path == "/":
             return self._file(request, "index.html", _PAGE)
         if path == "/events" or path.startswith("/api/"):
-            return self.refusal(request.headers) or await self._read(request, path)
+            return foreign(request.headers) or await self._read(request, path)
         return self._file(request, path.removeprefix("/"), _FILE)
-
-    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
-        """The answer for a caller who may not read; None for who may."""
-        refused = foreign(headers)
-        if refused is not None or (self._loopback and is_local(headers)):
-            return refused
-        return self._control.refusal(headers)
 
     async def _sign_in(self, request: HttpRequest) -> Answer:
         """Exchange a code for the token; whoever has a code needs no token."""
@@ -102,18 +85,20 @@ class Console:
         if refused is not None:
             return refused
         body = await request.body(self._body)
-        status, headers, answer = await self._control.handle("POST", "/codes/use", "", body)
+        nobody = Asker(anonymous(), request.head.address, request.id)
+        status, headers, answer = await self._control.handle("POST", "/codes/use", "", body, nobody)
         return HttpReply(status, answer, (*headers, (b"cache-control", b"no-store")))
 
     async def _read(self, request: HttpRequest, path: str) -> Answer:
         query = request.scope.get("query_string", b"").decode("latin-1")
+        asker = await self._askers.reader(request)
         if path == "/events":
-            graph = parse_qs(query, max_num_fields=8).get("graph", [""])[-1]
-            return await begin(self._feed.events(graph[:_MAX_NAME]))
+            graph = parse_qs(query, max_num_fields=8).get("graph", [""])[-1][:_MAX_NAME]
+            return await begin(self._feed.events(graph, asker.identity))
         below = path.removeprefix("/api")
         if _READ.fullmatch(below) is None:
             raise NotFound(f"the console reads nothing at {below[:256]!r}")
-        status, headers, body = await self._control.handle("GET", below, query, b"")
+        status, headers, body = await self._control.handle("GET", below, query, b"", asker)
         if status == 404 and below.startswith(_TRACES):
             return json_reply({"trace_id": below.removeprefix(_TRACES), "spans": []})
         return HttpReply(status, body, headers)

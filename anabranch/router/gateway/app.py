@@ -14,8 +14,8 @@
 | any | ``/control/v1/…`` | the control API |
 | GET | ``/console…`` | a page that shows what runs; see ``console`` |
 
-Loading and unloading change something, so they need the token of the control API. A web page of
-another origin is refused even with the token.
+Health and the server's metadata are for everybody; all else is for those whose roles allow it
+(``anabranch.access``). A web page of another origin may change nothing, even with a key.
 
 It never sends CORS headers: no web page of another origin may read what it answers.
 """
@@ -29,12 +29,13 @@ import msgspec
 
 from anabranch.errors import InvalidRequest, NotFound, Unavailable
 from anabranch.graph.calls.stepping import in_task
+from anabranch.router.askers import Askers
 from anabranch.router.backend import ControlBackend
 from anabranch.router.console.page import CONSOLE, Console
 from anabranch.router.errors import HttpReply, MethodNotAllowed
 from anabranch.router.gateway import repository
 from anabranch.router.gateway.forwarding import Forwarder
-from anabranch.router.gateway.repository import EXTENSIONS, check_parameters, entry
+from anabranch.router.gateway.repository import EXTENSIONS, check_parameters, index
 from anabranch.router.http.access import foreign
 from anabranch.router.http.app import Answer, Handler, HttpApp, dispatch, json_reply
 from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
@@ -79,7 +80,8 @@ class Gateway:
         self._limits = limits
         rule = BodyRule.of(limits)
         self._body = rule._replace(limit=MAX_BODY)
-        self._console = Console(control, loopback, self._body)
+        self._askers = Askers(control, loopback)
+        self._console = Console(control, self._askers, self._body)
         self._upload = rule._replace(
             limit=max_upload, timeout=upload_timeout, arriving=Arriving(UPLOADS * max_upload)
         )
@@ -113,6 +115,7 @@ class Gateway:
             return await self._repository(request, path.removeprefix(_REPOSITORY))
         if path.startswith(_MODELS):
             graph = path.removeprefix(_MODELS).split("/")[0]
+            await self._askers.allowed(request, "describe", graph)
             return await self._forwarder.forward(graph, request)
         raise NotFound(f"there is no path {path[:256]!r}{hint(path[:256], self._routes)}")
 
@@ -122,6 +125,9 @@ class Gateway:
         )
 
     async def _metrics(self, request: HttpRequest) -> HttpReply:
+        asker = await self._askers.reader(request)
+        if not asker.identity.may("view"):
+            raise asker.identity.refusal("view")
         snapshot = await self._control.metrics()
         kind, text = await asyncio.to_thread(
             exposition, snapshot, request.headers.get("accept", "")
@@ -142,12 +148,10 @@ class Gateway:
         return json_reply({"live": True, "ready": True})
 
     async def _index(self, request: HttpRequest) -> HttpReply:
+        asker = await self._askers.of(request)
         body = await request.body(self._body)
         only_ready = _decode_index(body).ready
-        graphs = await self._control.graphs()
-        return json_reply(
-            [entry(name, g) for name, g in graphs.items() if g["ready"] or not only_ready]
-        )
+        return json_reply(index(await self._control.graphs(), asker.identity, only_ready))
 
     async def _repository(self, request: HttpRequest, path: str) -> HttpReply:
         name, _, action = path.removesuffix("/").partition("/")
@@ -155,23 +159,24 @@ class Gateway:
             raise NotFound(f"there is no path {request.path[:256]!r}; use …/load or …/unload")
         if request.method != "POST":
             raise MethodNotAllowed(request.method, ["POST"])
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
+        refused = foreign(request.headers)
+        if refused is not None:
+            return refused
+        asker = await self._askers.allowed(request, "operate", name)
         _check_load(await request.body(self._body))
-        refused = await repository.change(self._control, name, _ACTIONS[action])
+        refused = await repository.change(self._control, name, _ACTIONS[action], asker)
         return refused or json_reply({})
 
-    def _refusal(self, request: HttpRequest) -> HttpReply | None:
-        return foreign(request.headers) or self._control.refusal(request.headers)
-
     async def _to_control(self, request: HttpRequest, path: str) -> HttpReply:
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return refusal
+        refused = foreign(request.headers)
+        if refused is not None:
+            return refused
+        asker = await self._askers.controlling(request)
         body = await request.body(self._upload)
         query = request.scope.get("query_string", b"").decode("latin-1")
-        status, headers, answer = await self._control.handle(request.method, path, query, body)
+        status, headers, answer = await self._control.handle(
+            request.method, path, query, body, asker
+        )
         return HttpReply(status, answer, headers)
 
 

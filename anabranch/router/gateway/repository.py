@@ -16,6 +16,7 @@ from anabranch.router.errors import HttpReply
 from anabranch.specs.excerpts import hint
 
 if TYPE_CHECKING:
+    from anabranch.access.identity import Asker, Identity
     from anabranch.router.backend import ControlBackend, GraphState
 
 EXTENSIONS = ("binary_tensor_data", "generate", "model_repository", "parameters")
@@ -27,13 +28,15 @@ _LOOK_S = 0.2
 Action = Literal["load", "unload"]
 
 
-async def change(control: ControlBackend, name: str, action: Action) -> HttpReply | None:
+async def change(
+    control: ControlBackend, name: str, action: Action, asker: Asker
+) -> HttpReply | None:
     """Load or unload a graph; None once that is done, or what the control API says against it.
 
     Raises NotFound for a graph that is deleted meanwhile, Unavailable for one that does not come.
     """
     target = f"/graphs/{quote(name, safe='')}/{action}"
-    status, headers, answer = await control.handle("POST", target, "", b"")
+    status, headers, answer = await control.handle("POST", target, "", b"", asker)
     if status >= HTTPStatus.BAD_REQUEST:
         return HttpReply(status, answer, headers)
     if action == "load":
@@ -72,8 +75,18 @@ def absent(name: str, graphs: Mapping[str, GraphState]) -> AnabranchError:
     return NotFound(f"there is no graph {name[:64]!r}{meant}")
 
 
-def entry(name: str, graph: GraphState) -> dict[str, str]:
-    """Return the entry of a graph in the repository's index."""
+def index(
+    graphs: Mapping[str, GraphState], identity: Identity, only_ready: bool
+) -> list[dict[str, str]]:
+    """Return the repository's index: the graphs that somebody may know of, or those ready."""
+    return [
+        _entry(name, graph)
+        for name, graph in graphs.items()
+        if (graph["ready"] or not only_ready) and identity.may("describe", name)
+    ]
+
+
+def _entry(name: str, graph: GraphState) -> dict[str, str]:
     return {
         "name": name,
         "version": str(graph["revision"]),

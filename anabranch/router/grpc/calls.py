@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from grpc import StatusCode
 
+from anabranch.access.guard import Credentials
 from anabranch.errors import DeadlineExceeded
 from anabranch.router.grpc.codes import REQUEST_ID, Ended, Status, status_of
+from anabranch.router.http.headers import CLIENT_ADDRESS, CLIENT_NAME
 from anabranch.router.http.request import request_id
 from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes, RequestLimits
 from anabranch.telemetry.trace import Trace
@@ -32,6 +34,7 @@ in bytes of the message, and five. So a compressed message has more than 4 GiB: 
 size before it has been unpacked."""
 _COPIES = 2
 """Of a message in the front: as it came, and as it goes to a router."""
+_ADDRESS, _NAME = CLIENT_ADDRESS.decode(), CLIENT_NAME.decode()
 _AGENT = "user-agent"
 """Metadata that is left out: of a call that the front forwards, it names the front."""
 
@@ -39,9 +42,15 @@ _AGENT = "user-agent"
 class GrpcCall(ABC):
     """One call: its metadata as ``headers``, its id, the time that its client gives it."""
 
-    __slots__ = ("headers", "id", "trace", "trailer")
+    __slots__ = ("address", "credentials", "headers", "id", "trace", "trailer")
 
-    def __init__(self, headers: dict[str, str], id: str) -> None:
+    def __init__(
+        self, headers: dict[str, str], id: str, credentials: Credentials, address: str
+    ) -> None:
+        self.credentials = credentials
+        """What the call shows of who asks."""
+        self.address = address
+        """Address of the client, as the edge has seen it; empty where no edge was in between."""
         headers.pop(_AGENT, None)
         self.headers = headers | {REQUEST_ID: id}
         """By name, in lower case as gRPC sends them; without values that are binary."""
@@ -65,7 +74,8 @@ class ServedCall(GrpcCall):
         self._context = context
         headers = {name: value for name, value in self.metadata if isinstance(value, str)}
         given = headers.get(REQUEST_ID)
-        super().__init__(headers, request_id(given.encode() if given else None))
+        id = request_id(given.encode() if given else None)
+        super().__init__(headers, id, _shown(headers), headers.get(_ADDRESS, ""))
 
     @property
     def metadata(self) -> Metadata:
@@ -82,6 +92,11 @@ class ServedCall(GrpcCall):
         """End the call as an error says; never returns."""
         code, details, trailer = status_of(error, self.id)
         await self._context.abort(code, details, tuple({**self.trailer, **dict(trailer)}.items()))
+
+
+def _shown(headers: Mapping[str, str]) -> Credentials:
+    found = headers.get("authorization"), headers.get(_NAME)
+    return Credentials(*(None if one is None else one.encode("latin-1") for one in found))
 
 
 Method: TypeAlias = Callable[[bytes, ServedCall], Awaitable[bytes]]

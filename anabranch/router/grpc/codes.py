@@ -11,11 +11,14 @@ from grpc import StatusCode
 from anabranch.errors import (
     Conflict,
     DeadlineExceeded,
+    Forbidden,
     InvalidRequest,
     NodeError,
     NotFound,
     RequestError,
     TooLarge,
+    TooManyRequests,
+    Unauthenticated,
     Unavailable,
 )
 from anabranch.router.errors import HttpReply, UnencodableOutput
@@ -28,6 +31,9 @@ MAX_DETAILS = 2048
 
 CODES: dict[type[Exception], StatusCode] = {
     InvalidRequest: StatusCode.INVALID_ARGUMENT,
+    Unauthenticated: StatusCode.UNAUTHENTICATED,
+    Forbidden: StatusCode.PERMISSION_DENIED,
+    TooManyRequests: StatusCode.RESOURCE_EXHAUSTED,
     NotFound: StatusCode.NOT_FOUND,
     TooLarge: StatusCode.RESOURCE_EXHAUSTED,
     RequestError: StatusCode.INVALID_ARGUMENT,
@@ -43,8 +49,10 @@ CODES: dict[type[Exception], StatusCode] = {
 _OF_HTTP = {
     400: StatusCode.INVALID_ARGUMENT,
     401: StatusCode.UNAUTHENTICATED,
+    403: StatusCode.PERMISSION_DENIED,
     404: StatusCode.NOT_FOUND,
     409: StatusCode.FAILED_PRECONDITION,
+    429: StatusCode.RESOURCE_EXHAUSTED,
     503: StatusCode.UNAVAILABLE,
 }
 
@@ -93,7 +101,7 @@ def status_of(error: Exception, request_id: str) -> Status:
     if code is None:
         logger.error("request %s failed", request_id, exc_info=error)
         return Status(StatusCode.INTERNAL, f"internal error; request id {request_id}", trailer)
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | TooManyRequests):
         trailer += ((RETRY_AFTER, str(error.retry_after)),)
     return Status(code, shortened(str(error)), trailer)
 

@@ -21,6 +21,8 @@ from typing import Any
 
 import grpc
 
+from anabranch.access.identity import Asker
+from anabranch.access.roles import Action as Allowed
 from anabranch.errors import Unavailable
 from anabranch.router.addresses import Addresses, Control
 from anabranch.router.gateway.repository import (
@@ -29,7 +31,7 @@ from anabranch.router.gateway.repository import (
     absent,
     change,
     check_parameters,
-    entry,
+    index,
 )
 from anabranch.router.grpc import wire
 from anabranch.router.grpc.calls import ArrivingMessages, Method, ServedCall, ServicerContext
@@ -107,13 +109,10 @@ class Front:
 
     async def _index(self, message: bytes, call: ServedCall) -> bytes:
         only_ready = parse(request_type("RepositoryIndex"), message).ready
-        graphs = await self._control.graphs()
+        asker = await self._asker(call)
         kind = response_type("RepositoryIndex").ModelIndex
-        models = [
-            kind(**entry(name, graph))
-            for name, graph in graphs.items()
-            if graph["ready"] or not only_ready
-        ]
+        found = index(await self._control.graphs(), asker.identity, only_ready)
+        models = [kind(**one) for one in found]
         return _answer("RepositoryIndex", models=models)
 
     async def _load(self, message: bytes, call: ServedCall) -> bytes:
@@ -125,17 +124,25 @@ class Front:
         return _answer("RepositoryModelUnload", model_name=name, isUnloaded=True)
 
     async def _change(self, action: Action, method: str, message: bytes, call: ServedCall) -> str:
-        """Load or unload a graph for a caller with the token; the graph's name."""
-        refusal = self._control.refusal(call.headers)
-        if refusal is not None:
-            raise refused(refusal, call.id)
+        """Load or unload a graph for a caller who may do that; the graph's name."""
         asked = parse(request_type(method), message)
         check_parameters(asked.parameters)
         name: str = asked.model_name or asked.repository_name
-        refusal = await change(self._control, name, action)
+        asker = await self._allowed(call, "operate", name)
+        refusal = await change(self._control, name, action, asker)
         if refusal is not None:
             raise refused(refusal, call.id)
         return name
+
+    async def _asker(self, call: ServedCall) -> Asker:
+        return await self._control.asker(call.credentials, call.address, call.id)
+
+    async def _allowed(self, call: ServedCall, action: Allowed, graph: str) -> Asker:
+        """Return who calls, and may do this to a graph; raises as ``Identity.refusal`` says."""
+        asker = await self._asker(call)
+        if not asker.identity.may(action, graph):
+            raise asker.identity.refusal(action, graph)
+        return asker
 
     async def _model_ready(self, message: bytes, call: ServedCall) -> bytes:
         """A graph that is there and cannot answer is not ready; that is no error."""
@@ -155,10 +162,12 @@ class Front:
 
     async def _forward(self, method: str, message: bytes, call: ServedCall) -> bytes:
         with self._gate:
-            router = await self._router(wire.text(message, _MODEL_NAME))
+            router = await self._router(wire.text(message, _MODEL_NAME), call)
             return await forward(router, method, message, call)
 
-    async def _router(self, graph: str) -> PooledRouter:
+    async def _router(self, graph: str, call: ServedCall) -> PooledRouter:
+        """Return a router of a graph; raises where the caller may not know of it."""
+        await self._allowed(call, "describe", graph)
         ring = self._pool.ring(graph)
         if ring is None:
             raise absent(graph, await self._control.graphs())
@@ -192,7 +201,7 @@ class Front:
     async def _answers(self, message: bytes, call: ServedCall) -> AsyncGenerator[bytes, None]:
         try:
             with self._arriving.held(message):
-                router = await self._router(wire.text(message, _MODEL_NAME))
+                router = await self._router(wire.text(message, _MODEL_NAME), call)
                 async for answer in forward_stream(router, message, call):
                     yield answer
         except Exception as error:

@@ -54,7 +54,9 @@ class LeanCall(GrpcCall):
     __slots__ = ("_clock", "_due")
 
     def __init__(self, request: HttpRequest) -> None:
-        super().__init__(metadata_of(request.scope["headers"]), request.id)
+        head = request.head
+        metadata = metadata_of(request.scope["headers"])
+        super().__init__(metadata, request.id, head.credentials, head.address)
         self._clock = asyncio.get_running_loop().time
         seconds = seconds_of(request.head.last.get(_TIMEOUT))
         self._due = None if seconds is None else self._clock() + seconds

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 
+from anabranch.access.roles import Action
 from anabranch.errors import NotFound
 from anabranch.router.core import TIMEOUT, InferenceRequest
 from anabranch.router.grpc.calls import GrpcCall, ServedCall, ServicerContext, answered
@@ -48,14 +49,14 @@ class GraphServicer:
     def __init__(self, arms: Arms) -> None:
         self._arms = arms
         self._requests = Requests(arms.name, "grpc")
-        self.infer = self._observed("ModelInfer", self._infer)
+        self.infer = self._observed("ModelInfer", "call", self._infer)
         """Answers a ModelInferRequest with a ModelInferResponse; raises what ends the call."""
 
     def handlers(self) -> Any:
         """The methods as gRPC's server takes them."""
         methods: dict[str, Answers[bytes]] = {
-            "ModelReady": self._observed("ModelReady", self._ready),
-            "ModelMetadata": self._observed("ModelMetadata", self._metadata),
+            "ModelReady": self._observed("ModelReady", "describe", self._ready),
+            "ModelMetadata": self._observed("ModelMetadata", "describe", self._metadata),
             "ModelInfer": self.infer,
         }
         found = {
@@ -65,10 +66,16 @@ class GraphServicer:
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, found)
 
-    def _observed(self, name: str, method: Answers[Answer]) -> Answers[Answer]:
-        """A method whose calls are counted, and recorded where they are sampled."""
+    def _observed(self, name: str, action: Action, method: Answers[Answer]) -> Answers[Answer]:
+        """A method for those who may do this: counted, and recorded where it is sampled."""
         observed = GrpcObserver(self._requests, self._arms.name, self._arms.sampler, name).observed
-        return lambda message, call: observed(call, method(message, call))
+        check = self._arms.guard.check
+
+        async def allowed(message: bytes, call: GrpcCall) -> Answer:
+            check(action, call.credentials, call.address)
+            return await method(message, call)
+
+        return lambda message, call: observed(call, allowed(message, call))
 
     async def _ready(self, message: bytes, call: GrpcCall) -> bytes:
         self._revision(parse(request_type("ModelReady"), message))
@@ -129,7 +136,8 @@ class GraphServicer:
         """Answer the requests of a stream, one after the other."""
         call = ServedCall(context)
         context.set_trailing_metadata(((REQUEST_ID, call.id),))
-        answer = self._observed("ModelStreamInfer", partial(self._answer, context.write))
+        send = partial(self._answer, context.write)
+        answer = self._observed("ModelStreamInfer", "call", send)
         async for message in messages:
             try:
                 await answer(message, call)

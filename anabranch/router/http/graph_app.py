@@ -19,11 +19,12 @@ of the traffic that the table sends.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import NoReturn, TypeAlias
 
+from anabranch.access.roles import Action
 from anabranch.errors import NotFound
 from anabranch.graph.calls.stepping import Started
 from anabranch.router.core import InferenceRequest, ModelMetadata
@@ -54,6 +55,8 @@ from anabranch.specs.excerpts import hint
 
 Endpoint: TypeAlias = Callable[[str | None, HttpRequest], Awaitable[Answer]]
 """Answers a request to the revision of that number; without one, to the graph."""
+Guarded: TypeAlias = tuple[Action, Endpoint]
+"""An endpoint, and the action that its caller must be allowed."""
 
 _VERSIONS = "/versions/"
 
@@ -68,20 +71,24 @@ class GraphApp(HttpApp):
         self._arms = arms
         self._body = BodyRule.of(arms.limits, arms.under_way)
         self._prefix = f"/v2/models/{arms.name}"
-        self._endpoints: dict[str, dict[str, Endpoint]] = {
-            "": {"GET": self._metadata},
-            "/ready": {"GET": self._ready},
-            "/infer": {"POST": self._infer},
-            "/explain": {"POST": self._explain},
-            "/generate": {"POST": self._generate},
-            "/generate_stream": {"POST": self._generate_stream},
-            "/openapi.json": {"GET": self._openapi},
-            "/docs": {"GET": self._docs},
-            **{f"/docs/{name}": {"GET": partial(self._asset, name)} for name in openapi_page.FILES},
+        self._endpoints: dict[str, dict[str, Guarded]] = {
+            "": {"GET": ("describe", self._metadata)},
+            "/ready": {"GET": ("describe", self._ready)},
+            "/infer": {"POST": ("call", self._infer)},
+            "/explain": {"POST": ("call", self._explain)},
+            "/generate": {"POST": ("call", self._generate)},
+            "/generate_stream": {"POST": ("call", self._generate_stream)},
+            "/openapi.json": {"GET": ("describe", self._openapi)},
+            "/docs": {"GET": ("describe", self._docs)},
+            **{
+                f"/docs/{name}": {"GET": ("describe", partial(self._asset, name))}
+                for name in openapi_page.FILES
+            },
         }
-        self._routes = {path: _bound(found, None) for path, found in self._endpoints.items()}
+        self._routes = {path: self._bound(found, None) for path, found in self._endpoints.items()}
         if feedback is not None:
-            self._routes["/feedback"] = {"POST": partial(self._feedback, feedback)}
+            give = self._guarded("teach", partial(self._feedback, feedback))
+            self._routes["/feedback"] = {"POST": give}
         self._direct = {
             (method, self._prefix + path): handler
             for path, methods in self._routes.items()
@@ -116,7 +123,24 @@ class GraphApp(HttpApp):
         endpoint = self._endpoints.get(slash + rest)
         if endpoint is None:
             self._not_found(path)
-        return _bound(endpoint, number)
+        return self._bound(endpoint, number)
+
+    def _bound(self, methods: Mapping[str, Guarded], revision: str | None) -> dict[str, Handler]:
+        return {
+            method: self._guarded(action, partial(endpoint, revision))
+            for method, (action, endpoint) in methods.items()
+        }
+
+    def _guarded(self, action: Action, handler: Handler) -> Handler:
+        """Return a handler that answers only who may do this."""
+        check = self._arms.guard.check
+
+        def answer(request: HttpRequest) -> Awaitable[Answer]:
+            head = request.head
+            check(action, head.credentials, head.address)
+            return handler(request)
+
+        return answer
 
     def _not_found(self, path: str) -> NoReturn:
         path = path[:256]
@@ -242,7 +266,3 @@ def _told_of_call(decoded: InferenceRequest, request: HttpRequest) -> None:
     """Add to a request what only its call says."""
     decoded.headers, decoded.request_id = request.headers, request.id
     decoded.trace = request.trace
-
-
-def _bound(methods: dict[str, Endpoint], revision: str | None) -> dict[str, Handler]:
-    return {method: partial(endpoint, revision) for method, endpoint in methods.items()}

@@ -6,6 +6,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
+from anabranch.access.guard import Credentials
+
+CLIENT_NAME, CLIENT_ADDRESS = b"anabranch-client-name", b"anabranch-client-address"
+"""Headers of the edge, which lets none of them in from outside: the common name in a certificate
+that the client has shown, and the client's address."""
+
 _SEPARATORS = {"cookie": "; "}
 """Separators between the values of a header that came several times, where it is no comma."""
 
@@ -17,7 +23,7 @@ class RequestHead:
     ``last`` are the headers as they came; of one that came several times, the last.
     """
 
-    __slots__ = ("headers", "last", "method", "path", "size", "version")
+    __slots__ = ("address", "credentials", "headers", "last", "method", "path", "size", "version")
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         raw: Collection[tuple[bytes, bytes]] = scope["headers"]
@@ -28,6 +34,10 @@ class RequestHead:
         self.version: str | None = scope.get("http_version")
         self.headers = RequestHeaders(raw)
         self.last: Mapping[bytes, bytes] = dict(raw)
+        self.credentials = Credentials(self.last.get(b"authorization"), self.last.get(CLIENT_NAME))
+        """What the request shows of who asks."""
+        self.address = self.last.get(CLIENT_ADDRESS, b"").decode("latin-1")
+        """Address of the client, as the edge has seen it; empty where no edge was in between."""
         self.size = sum(map(len, chain.from_iterable(raw)))
         """Bytes of the names and values of all headers."""
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from typing import Any
 
+from anabranch.access.guard import Guard
+from anabranch.access.table import OPEN
 from anabranch.components.weights import DRAW, Draw
 from anabranch.errors import InvalidRequest
 from anabranch.router.admission.admission import Admission
@@ -41,7 +43,8 @@ class Arms:
     ``heads`` gives the head of a revision, ``draw`` numbers of at least 0 and below 1.
     What large requests hold counts in that of the ``process`` too, which graphs may share. Only
     requests that were routed count in an arm's tally, not those to a revision by its number.
-    ``fewest``: so many are let in even under overload.
+    ``fewest``: so many are let in even under overload. ``guard`` decides who may ask; without one,
+    everybody may.
     """
 
     def __init__(
@@ -56,8 +59,11 @@ class Arms:
         logs: RequestLogs | None = None,
         process: BytesUnderWay | None = None,
         fewest: int = FEWEST,
+        guard: Guard | None = None,
     ) -> None:
         self.name = graph
+        self.guard = guard or Guard(OPEN, graph)
+        """Who may ask; adapters ask it."""
         self.sampler = sampler
         """Which requests are traced; adapters ask it."""
         self.limits = limits

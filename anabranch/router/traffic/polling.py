@@ -99,9 +99,7 @@ class RouterSync:
 
     async def start(self) -> None:
         """Return when the first table is in force; go on in the background."""
-        while not self._tables.version:
-            await self._tables.step()
-        self._tables.start()
+        await self._tables.begin()
         self._tasks = [
             asyncio.create_task(self._repeat(work, name))
             for work, name in (

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +11,13 @@ from typing import Any
 import ray
 from ray import serve
 
+from anabranch.access.guard import Credentials, Guard
+from anabranch.access.identity import Asker
+from anabranch.access.table import CLOSED, AccessTable
 from anabranch.errors import Unavailable
 from anabranch.router.addresses import Addresses
 from anabranch.router.backend import ControlAnswer, GraphState
-from anabranch.router.errors import HttpReply, error_body
+from anabranch.router.following import Follower
 from anabranch.router.table import ROUTER
 from anabranch.router.traffic.polling import POLL_S
 from anabranch.serve.calls.controller import ControllerActor
@@ -26,31 +27,35 @@ from anabranch.telemetry.registry import Snapshot
 _RETRY_AFTER = 2
 _WAKE_S = 60.0
 """Longest time that a request without a deadline waits for a graph that is scaled to zero."""
-_UNAUTHORIZED = HttpReply(
-    401,
-    error_body("the control API needs the engine's token: Authorization: Bearer <token>"),
-    ((b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")),
-)
+_FIRST_S = 2.0
+"""Longest time that a request waits for the first access table."""
+_AWAY = "the controller is restarting; try again in a moment"
 
 logger = logging.getLogger("anabranch.serve")
-
-
-def token_digest(token: str) -> str:
-    """Return a digest of the token: enough to check a token, too little to make one up."""
-    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 class ControllerLink:
     """Calls of the controller, which may be restarting at any time.
 
-    ``name`` says who follows the addresses; ``digest`` is that of the engine's token.
+    ``name`` says who follows the addresses and the access table.
     """
 
-    def __init__(self, name: str, digest: str = "") -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._digest = digest
         self._controller = ControllerActor()
+        self._guard = Guard(CLOSED)
+        self._told = asyncio.Event()
+        """Set once there is an access table."""
+        self._access = Follower("access table", self._next_access, self._take_access)
         self._sleepers: dict[str, _Sleeper] = {}
+
+    def follow(self) -> None:
+        """Follow the access table in the background; nobody is known before it has come."""
+        self._access.start()
+
+    async def close(self) -> None:
+        """Follow no longer."""
+        await self._access.close()
 
     async def graphs(self) -> Mapping[str, GraphState]:
         """Every graph that should be live, by name; Unavailable while the controller restarts."""
@@ -67,13 +72,17 @@ class ControllerLink:
         found: Snapshot = await self._call("metrics")
         return found
 
-    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
-        """401 for a caller without the token."""
-        return None if self._let_in(headers.get("authorization", "")) else _UNAUTHORIZED
+    async def asker(self, shown: Credentials, address: str, request_id: str) -> Asker:
+        """Return who asks; Unauthenticated where what is shown is not known."""
+        if not self._told.is_set():
+            await self._first_access()
+        return Asker(self._guard.identify(shown, address), address, request_id)
 
-    async def handle(self, method: str, path: str, query: str, body: bytes) -> ControlAnswer:
+    async def handle(
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
+    ) -> ControlAnswer:
         """Pass a request on to the control API."""
-        answer: ControlAnswer = await self._call("handle", method, path, query, body)
+        answer: ControlAnswer = await self._call("handle", method, path, query, body, asker)
         return answer
 
     async def wake(self, graph: str) -> None:
@@ -104,19 +113,27 @@ class ControllerLink:
                 del self._sleepers[graph]
                 self._running = asyncio.ensure_future(sleeper.handle.shutdown_async())
 
-    def _let_in(self, authorization: str) -> bool:
-        scheme, _, token = authorization.partition(" ")
-        same = hmac.compare_digest(token_digest(token.strip()), self._digest)
-        return same and scheme.lower() == "bearer"
+    async def _first_access(self) -> None:
+        try:
+            async with asyncio.timeout(_FIRST_S):
+                await self._told.wait()
+        except TimeoutError:
+            raise Unavailable(_AWAY, _RETRY_AFTER) from None
+
+    async def _next_access(self, version: int) -> AccessTable:
+        found: AccessTable = await self._call("access", "", self._name, version, timeout=POLL_S)
+        return found
+
+    async def _take_access(self, table: AccessTable) -> None:
+        self._guard.apply(table)
+        self._told.set()
 
     async def _call(self, method: str, *args: object, timeout: float | None = None) -> Any:
         try:
             return await self._controller.call(method, *args, timeout=timeout)
         except (ray.exceptions.RayActorError, ValueError) as error:
             logger.warning("the controller does not answer: %s", error)
-            raise Unavailable(
-                "the controller is restarting; try again in a moment", _RETRY_AFTER
-            ) from None
+            raise Unavailable(_AWAY, _RETRY_AFTER) from None
 
 
 def _router_of(graph: str) -> Any:

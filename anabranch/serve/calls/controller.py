@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 
+from anabranch.access.table import AccessTable
 from anabranch.errors import RequestError
 from anabranch.router.addresses import RouterAddress
 from anabranch.router.measure.tally import Report
@@ -98,6 +99,11 @@ class ControllerSource:
     ) -> Sequence[RewardOutcome | RequestError]:
         """Have rewards counted; raises likewise."""
         found: Sequence[RewardOutcome | RequestError] = await self._call(ASK_S, "reward", entries)
+        return found
+
+    async def access(self, version: int) -> AccessTable:
+        """Wait for an access table of another version than ``version``; raises likewise."""
+        found: AccessTable = await self._call(POLL_S, "access", version)
         return found
 
     async def learned(self, version: int) -> Lessons:

@@ -8,13 +8,14 @@ not send.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from ray import serve
 
 from anabranch.router.grpc.servers import FrontServer
 from anabranch.router.limits import RequestLimits
-from anabranch.serve.calls.control_link import ControllerLink, token_digest
+from anabranch.serve.calls.control_link import ControllerLink
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import end_heartbeat, start_heartbeat
 from anabranch.serve.replicas.gateway import Listen
@@ -35,11 +36,13 @@ class FrontReplica:
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, digest: str, limits: RequestLimits, listen: Listen | None
+        self, limits: RequestLimits, listen: Listen | None
     ) -> None:
         write_logs()
         start_heartbeat()
-        self._server = FrontServer(ControllerLink("front", digest), limits)
+        self._control = ControllerLink("front")
+        self._control.follow()
+        self._server = FrontServer(self._control, limits)
         folder = unix_folder()
         if listen is not None:
             await patiently(lambda: self._server.start(*listen))
@@ -50,10 +53,10 @@ class FrontReplica:
         server = getattr(self, "_server", None)
         if server is not None:
             end_heartbeat()
-            await server.stop(_GRACE_S)
+            await asyncio.gather(server.stop(_GRACE_S), self._control.close())
 
 
-def front_app(token: str, limits: RequestLimits, listen: Listen | None) -> serve.Application:
+def front_app(limits: RequestLimits, listen: Listen | None) -> serve.Application:
     """The front's Serve application, which has no route; it runs on the engine's own machine."""
     decorate: Any = serve.deployment(
         name="front",
@@ -68,5 +71,5 @@ def front_app(token: str, limits: RequestLimits, listen: Listen | None) -> serve
         graceful_shutdown_timeout_s=2 * _GRACE_S,
     )
     return decorate(FrontReplica).bind(  # type: ignore[no-any-return]
-        token_digest(token), limits, listen
+        limits, listen
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, TypeAlias
 
 from ray import serve
@@ -10,7 +11,7 @@ from anabranch.router.gateway.app import Gateway
 from anabranch.router.gateway.forwarding import Forwarder
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
-from anabranch.serve.calls.control_link import ControllerLink, token_digest
+from anabranch.serve.calls.control_link import ControllerLink
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import end_heartbeat, start_heartbeat
 from anabranch.serve.sockets import (
@@ -40,7 +41,6 @@ class GatewayReplica:
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
         self,
-        digest: str,
         limits: RequestLimits,
         max_upload: int,
         loopback: bool,
@@ -48,12 +48,13 @@ class GatewayReplica:
     ) -> None:
         write_logs()
         start_heartbeat()
-        control = ControllerLink("gateway", digest)
+        self._control = control = ControllerLink("gateway")
         self._forwarder = Forwarder(control, limits)
         gateway = Gateway(
             control, limits, self._forwarder, max_upload=max_upload, loopback=loopback
         )
         self._server = LeanServer(gateway)
+        control.follow()
         self._forwarder.start()
         if listen is not None:
             await patiently(lambda: self._open(*listen))
@@ -68,11 +69,11 @@ class GatewayReplica:
         if hasattr(self, "_server"):
             end_heartbeat()
             await self._server.close(_GRACE_S)
-            await self._forwarder.close()
+            await asyncio.gather(self._forwarder.close(), self._control.close())
 
 
 def gateway_app(
-    token: str, limits: RequestLimits, max_upload: int, loopback: bool, listen: Listen | None
+    limits: RequestLimits, max_upload: int, loopback: bool, listen: Listen | None
 ) -> serve.Application:
     """The gateway's Serve application, which has no route; it runs on the engine's own machine."""
     decorate: Any = serve.deployment(
@@ -88,5 +89,5 @@ def gateway_app(
         graceful_shutdown_timeout_s=2 * _GRACE_S,
     )
     return decorate(GatewayReplica).bind(  # type: ignore[no-any-return]
-        token_digest(token), limits, max_upload, loopback, listen
+        limits, max_upload, loopback, listen
     )

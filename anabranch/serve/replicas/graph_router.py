@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from anabranch.access.guard import Guard
+from anabranch.access.table import CLOSED
 from anabranch.router.addresses import RouterAddress
 from anabranch.router.admission.admission import Admission
+from anabranch.router.following import Follower
 from anabranch.router.grpc.lean_calls import LeanCalls, beside
 from anabranch.router.grpc.servers import RouterServer
 from anabranch.router.http.graph_app import GraphApp
@@ -55,10 +58,14 @@ class GraphRouter:
             graph, heads, limits, explainers=partial(RemoteExplainers, graph), samples=samples,
             sampler=hosted.sampler(), logs=self._logs, process=process,
             fewest=fewest_let_in(segment.scaling for segment in hosted.plan.segments),
+            guard=Guard(CLOSED, graph),
         )  # fmt: skip
         self.source = ControllerSource(graph, replica)
         self._metrics = Metrics(graph)
         self._sync = RouterSync(self._arms, self.source, self._metrics)
+        self._access = Follower(
+            f"access table of graph {graph!r}", self.source.access, self._arms.guard.take
+        )
         self._grpc = RouterServer(self._arms)
         app = GraphApp(self._arms, feedback=Feedback(self._arms, self.source))
         handles = MANY_HANDLES if process is None else 1
@@ -75,7 +82,7 @@ class GraphRouter:
         await self._grpc.start(node_host())
         listener, self._address = own_listener(node_host())
         await self.http.listen(listener)
-        await self._sync.start()
+        await asyncio.gather(self._sync.start(), self._access.begin())
         # Not before there is a table, and before the next poll, which tells it.
         self.source.address = RouterAddress(self._grpc.address, self._address)
 
@@ -83,7 +90,7 @@ class GraphRouter:
         """Leave, let requests end, and tell what was counted."""
         await self.source.leave()
         await self._end_requests()
-        await self._sync.close()
+        await asyncio.gather(self._sync.close(), self._access.close())
         await self.source.leave()  # polls have told of this router since
         await asyncio.to_thread(self._logs.close)
         self._metrics.flush(self._arms.report())

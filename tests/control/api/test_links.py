@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from anabranch.access.identity import TOKEN
 from anabranch.client.engine_state import EngineState, write_state
 from anabranch.control.api.endpoints import ApiCall
 from anabranch.control.api.links import LinkApi
@@ -16,7 +17,7 @@ from anabranch.control.settings.settings import Settings
 def links(home: Path, **variables: str) -> Any:
     settings = Settings.from_env({"ANABRANCH_HOME": str(home), **variables})
     endpoint = LinkApi(settings).routes["/links"]["GET"]
-    status, _, body = asyncio.run(endpoint(ApiCall("", 0, "", {}, b"")))
+    status, _, body = asyncio.run(endpoint.endpoint(ApiCall("", 0, "", {}, b"", TOKEN)))
     assert status == 200
     return json.loads(body)
 

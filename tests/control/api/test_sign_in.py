@@ -77,6 +77,7 @@ def test_what_is_no_code_is_named(tmp_path: Path) -> None:
 
 def test_without_a_token_to_give_that_is_said(tmp_path: Path) -> None:
     engine = TestControl(tmp_path)
+    (tmp_path / "home" / "token").unlink()
     code = engine.send("POST", "/codes")[1]["code"]
     status, refused = engine.send("POST", "/codes/use", {"code": code})
     assert status == 503 and "cannot read the engine's token" in refused["error"]

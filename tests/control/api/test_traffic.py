@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from anabranch.access.identity import TOKEN, Asker
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Intent
 from anabranch.control.lifecycle.rollouts import Measurement
@@ -479,7 +480,7 @@ def test_a_change_is_in_force_when_its_answer_comes(two: TestControl, path: str,
         await two.parts.publish()
         await asyncio.gather(poll("a"), poll("b"))
         routers = [asyncio.create_task(router(name)) for name in ("a", "b")]
-        answer = await two.api.handle(method, f"/graphs/digits/{name}", "", data)
+        answer = await two.api.handle(method, f"/graphs/digits/{name}", "", data, Asker(TOKEN))
         held = dict(holds)
         for task in routers:
             task.cancel()
@@ -501,7 +502,7 @@ def test_a_router_that_does_not_confirm_is_told_of(
         await two.parts.publish()
         stuck = asyncio.create_task(two.topics.table("digits", "stuck", 0))
         await stuck
-        return await two.api.handle("POST", "/graphs/digits/rollback", "", b"")
+        return await two.api.handle("POST", "/graphs/digits/rollback", "", b"", Asker(TOKEN))
 
     status, _, answer = asyncio.run(scenario())
     assert status == 200
@@ -513,7 +514,7 @@ def test_a_router_that_has_ended_is_not_waited_for(two: TestControl) -> None:
         await two.parts.publish()
         await two.topics.table("digits", "ended", 0)
         await two.topics.leave("digits", "ended")
-        return await two.api.handle("POST", "/graphs/digits/rollback", "", b"")
+        return await two.api.handle("POST", "/graphs/digits/rollback", "", b"", Asker(TOKEN))
 
     _, _, answer = asyncio.run(scenario())
     assert json.loads(answer)["routers"] == {"confirmed": 0, "known": 0}

@@ -12,8 +12,9 @@ from urllib.parse import parse_qs
 import orjson
 
 from anabranch import Graph
+from anabranch.access.identity import Asker
 from anabranch.graph.compile.render import plan_to_json
-from anabranch.router.errors import Headers, HttpReply
+from anabranch.router.errors import Headers
 from anabranch.telemetry.definitions import (
     NODE_DURATION,
     NODE_ERRORS,
@@ -22,6 +23,7 @@ from anabranch.telemetry.definitions import (
     REQUESTS_IN_FLIGHT,
 )
 from anabranch.telemetry.registry import Registry, Snapshot
+from tests.router.askers import LetsIn
 
 NAME = "shop"
 TOKEN = "right"
@@ -43,8 +45,10 @@ def plan() -> dict[str, Any]:
     return plan_to_json(built.plan)
 
 
-class ShownEngine:
+class ShownEngine(LetsIn):
     """Answers as the controller does; ``now`` is Unix time when it was made."""
+
+    secret = TOKEN
 
     def __init__(self) -> None:
         self.now = time.time()
@@ -85,13 +89,8 @@ class ShownEngine:
             whole.observe(0.01 + index / 2000)
         return self.registry.snapshot()
 
-    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
-        if headers.get("authorization") == f"Bearer {TOKEN}":
-            return None
-        return HttpReply(401, b'{"error": "this needs the token"}')
-
     async def handle(
-        self, method: str, path: str, query: str, body: bytes
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
         self.asked.append((method, path))
         if path == "/codes/use":

@@ -11,8 +11,10 @@ from typing import Any
 import orjson
 import pytest
 
-from anabranch.router.errors import Headers, HttpReply
+from anabranch.access.identity import Asker
+from anabranch.router.errors import Headers
 from anabranch.telemetry.registry import Registry, Snapshot
+from tests.router.askers import LetsIn
 from tests.router.control import make_gateway
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -27,8 +29,10 @@ Serve = Callable[[Any], str]
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-class Control:
+class Control(LetsIn):
     """A control plane with one graph of a hostile name; the token is ``right``."""
+
+    secret = "right"
 
     async def graphs(self) -> dict[str, Any]:
         return {}
@@ -36,12 +40,8 @@ class Control:
     async def metrics(self) -> Snapshot:
         return Registry().snapshot()
 
-    def refusal(self, headers: Any) -> HttpReply | None:
-        allowed = headers.get("authorization") == "Bearer right"
-        return None if allowed else HttpReply(401, b'{"error": "this needs the token"}')
-
     async def handle(
-        self, method: str, path: str, query: str, body: bytes
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
         if path != "/graphs":
             return 404, (), b'{"error": "not there"}'

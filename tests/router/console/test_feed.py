@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
+from anabranch.access.identity import Asker
 from anabranch.errors import Unavailable
 from anabranch.router.console import feed as module
 from anabranch.router.console.feed import Feed
@@ -39,7 +40,7 @@ class Engine:
         return self.registry.snapshot()
 
     async def handle(
-        self, method: str, path: str, query: str, body: bytes
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
         assert (method, body) == ("GET", b"")
         self.asked[path] += 1

@@ -10,8 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from anabranch.router.errors import Headers, HttpReply
+from anabranch.access.identity import Asker
+from anabranch.router.errors import Headers
 from anabranch.telemetry.registry import Registry, Snapshot
+from tests.router.askers import LetsIn
 from tests.router.conftest import Serving
 from tests.router.control import make_gateway
 
@@ -19,8 +21,10 @@ Serve = Callable[[Any], str]
 TOKEN = {"authorization": "Bearer right"}
 
 
-class Control:
+class Control(LetsIn):
     """A control plane that repeats what it is asked."""
+
+    secret = "right"
 
     async def graphs(self) -> dict[str, Any]:
         return {}
@@ -28,11 +32,8 @@ class Control:
     async def metrics(self) -> Snapshot:
         return Registry().snapshot()
 
-    def refusal(self, headers: Any) -> HttpReply | None:
-        return None if headers.get("authorization") == "Bearer right" else HttpReply(401, b"{}")
-
     async def handle(
-        self, method: str, path: str, query: str, body: bytes
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
         if path == "/graphs":
             return 200, (), b'{"graphs": []}'
@@ -221,7 +222,7 @@ class Empty(Control):
     """A control plane without a graph."""
 
     async def handle(
-        self, method: str, path: str, query: str, body: bytes
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
         return (200, (), b'{"graphs": []}') if path == "/graphs" else (404, (), b"{}")
 

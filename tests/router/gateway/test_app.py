@@ -8,21 +8,25 @@ from typing import Any
 import httpx
 import pytest
 
+from anabranch.access.identity import Asker
 from anabranch.errors import InvalidRequest, Unavailable
 from anabranch.router.addresses import Addresses
 from anabranch.router.backend import GraphState
-from anabranch.router.errors import Headers, HttpReply
+from anabranch.router.errors import Headers
 from anabranch.router.gateway.app import Gateway
 from anabranch.router.gateway.forwarding import Forwarder
 from anabranch.router.limits import RequestLimits
 from anabranch.telemetry.definitions import ARM_REQUESTS
 from anabranch.telemetry.registry import Registry, Snapshot
+from tests.router.askers import LetsIn
 
 Serve = Callable[[Any], str]
 
 
-class Control:
-    """A control plane that knows two graphs and repeats what it is asked."""
+class Control(LetsIn):
+    """A control plane that knows two graphs and repeats what it is asked, whoever asks."""
+
+    anonymous = ("admin",)
 
     def __init__(self, ready: bool = True) -> None:
         self.counted = Registry()
@@ -48,11 +52,8 @@ class Control:
     async def metrics(self) -> Snapshot:
         return self.counted.snapshot()
 
-    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
-        return None if headers.get("authorization") != "Bearer wrong" else HttpReply(401, b"{}")
-
     async def handle(
-        self, method: str, path: str, query: str, body: bytes
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
         if path == "/refuse":
             raise InvalidRequest("refused")
@@ -215,6 +216,9 @@ def test_any_other_path_is_a_json_404(serve: Serve, path: str) -> None:
 class Repository(Control):
     """Loads and unloads; what is being loaded is ready at the third look."""
 
+    secret = "t"
+    anonymous = ()
+
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
@@ -225,11 +229,8 @@ class Repository(Control):
         self.states["spam"]["ready"] = self.looks > 2
         return self.states
 
-    def refusal(self, headers: Mapping[str, str]) -> HttpReply | None:
-        return None if headers.get("authorization") == "Bearer t" else HttpReply(401, b"{}")
-
     async def handle(
-        self, method: str, path: str, query: str, body: bytes
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
         self.asked.append(f"{method} {path}")
         known = path.split("/")[2] in self.states
@@ -296,7 +297,7 @@ def test_the_control_api_gets_what_was_sent(serve: Serve) -> None:
     response = httpx.put(
         f"{url}/control/v1/graphs/a?wait=1",
         content=b"12345",
-        headers={"authorization": "Bearer t"},
+        headers={"authorization": "Bearer secret"},
     )
     assert (response.status_code, response.headers["x-more"]) == (201, "1")
     assert response.headers.get_list("content-type") == ["text/plain"]

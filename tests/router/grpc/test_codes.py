@@ -19,6 +19,8 @@ def test_the_codes_agree_with_the_statuses() -> None:
     classes = {4: "caller", 5: "server"}
     caller = {
         StatusCode.INVALID_ARGUMENT,
+        StatusCode.UNAUTHENTICATED,
+        StatusCode.PERMISSION_DENIED,
         StatusCode.NOT_FOUND,
         StatusCode.RESOURCE_EXHAUSTED,
         StatusCode.FAILED_PRECONDITION,

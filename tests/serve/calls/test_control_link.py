@@ -1,4 +1,4 @@
-"""The controller's link: the token, and waking graphs through Serve's queue."""
+"""The controller's link: who asks, and waking graphs through Serve's queue."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Any
 
 import pytest
 
-from anabranch.errors import Unavailable
+from anabranch.access.actor import Actor
+from anabranch.access.guard import Credentials
+from anabranch.access.identity import Identity
+from anabranch.access.keys import digest_of
+from anabranch.access.roles import Grant
+from anabranch.access.table import AccessTable, KnownKey
+from anabranch.errors import Unauthenticated, Unavailable
 from anabranch.serve.calls import control_link
-from anabranch.serve.calls.control_link import ControllerLink, token_digest
-
-LINK = ControllerLink("gateway", token_digest("the-token"))
+from anabranch.serve.calls.control_link import ControllerLink
 
 
 class Handle:
@@ -44,30 +48,39 @@ def handles(monkeypatch: pytest.MonkeyPatch) -> list[Handle]:
     return made
 
 
-@pytest.mark.parametrize("value", ["Bearer the-token", "bearer the-token", "BEARER  the-token "])
-def test_the_token_opens(value: str) -> None:
-    assert LINK.refusal({"authorization": value}) is None
+def test_nobody_is_known_before_the_first_table_and_by_the_newest_from_then_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(control_link, "_FIRST_S", 0.01)
+    tables: asyncio.Queue[AccessTable] = asyncio.Queue()
 
+    async def call(self: Any, method: str, *arguments: object, timeout: float | None) -> Any:
+        assert method == "access" and arguments[:2] == ("", "gateway")
+        if arguments[2]:
+            tables.task_done()
+        return await tables.get()
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"authorization": ""},
-        {"authorization": "the-token"},
-        {"authorization": "Bearer"},
-        {"authorization": "Bearer the-toke"},
-        {"authorization": "Basic the-token"},
-        {"authorization": f"Bearer {token_digest('the-token')}"},
-        {"authorization": "Bearer the-token\u00fc\udc80"},
-        {"x-token": "the-token"},
-    ],
-)
-def test_anything_else_is_refused(headers: dict[str, str]) -> None:
-    reply = LINK.refusal(headers)
-    assert reply is not None and reply.status == 401
-    assert (b"www-authenticate", b"Bearer") in reply.headers
-    assert b"the-token" not in reply.body
+    monkeypatch.setattr(control_link.ControllerActor, "call", call)
+    shown = Credentials(b"Bearer the-key")
+
+    async def main() -> None:
+        link = ControllerLink("gateway")
+        link.follow()
+        with pytest.raises(Unavailable, match="restarting"):
+            await link.asker(shown, "", "q")
+        known = KnownKey(Identity("key", "ci", (Grant("viewer"),)))
+        tables.put_nowait(AccessTable(1, {digest_of("the-key"): known}))
+        monkeypatch.setattr(control_link, "_FIRST_S", 20.0)
+        asker = await link.asker(shown, "10.0.0.1", "q")
+        assert asker.actor == Actor("key", "ci", "10.0.0.1", "q")
+        assert (await link.asker(Credentials(), "", "")).identity.kind == "anonymous"
+        tables.put_nowait(AccessTable(2))
+        await tables.join()  # the next poll says that it was taken
+        with pytest.raises(Unauthenticated, match="not known"):
+            await link.asker(shown, "", "q")
+        await link.close()
+
+    asyncio.run(main())
 
 
 def test_all_who_wait_for_a_graph_wait_in_one_queue(handles: list[Handle]) -> None:

@@ -1,0 +1,139 @@
+"""Decides by an access table who asks, and whether that is allowed; in the process that is asked.
+
+What a request shows is looked at once, and known from then on: most requests show the same few
+credentials. A new table starts from nothing, so what was revoked counts no longer once the table is
+there. An address that shows unknown keys again and again is told to wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from math import inf
+from typing import NamedTuple, NoReturn, TypeAlias
+
+from anabranch.access.failures import Failures
+from anabranch.access.identity import HOW, Identity
+from anabranch.access.keys import digest_of
+from anabranch.access.roles import Action, allowed
+from anabranch.access.table import AccessTable
+from anabranch.errors import Unauthenticated
+
+MAX_KNOWN = 4096
+"""Credentials that are known at a time."""
+_SCHEME = "bearer"
+
+Actions: TypeAlias = frozenset[Action]
+
+
+class Credentials(NamedTuple):
+    """What a request shows of who asks: headers as they came, None where there is none."""
+
+    authorization: bytes | None = None
+    certificate: bytes | None = None
+    """Common name of the client's certificate, which the edge has verified."""
+
+
+class Caller(NamedTuple):
+    """Who asks, what that allows for one graph, and until when that is known, as a Unix time."""
+
+    identity: Identity
+    actions: Actions
+    until: float = inf
+    problem: str = ""
+    """Why what is shown counts for nothing, if it does not."""
+
+
+class Guard:
+    """The access rules of one ``graph``, or with ``""`` of the engine as a whole.
+
+    ``clock`` gives Unix time.
+    """
+
+    def __init__(
+        self,
+        table: AccessTable,
+        graph: str = "",
+        clock: Callable[[], float] = time.time,
+        failures: Failures | None = None,
+    ) -> None:
+        self._graph = graph
+        self._clock = clock
+        self._failures = failures or Failures()
+        self.apply(table)
+
+    def apply(self, table: AccessTable) -> None:
+        """Put a table in force."""
+        self._table = table
+        self._known: dict[Credentials, Caller] = {}
+
+    async def take(self, table: AccessTable) -> None:
+        """Put a table in force, as followers do."""
+        self.apply(table)
+
+    def check(self, action: Action, shown: Credentials, address: str = "") -> Identity:
+        """Return who asks, from an ``address``. Credentials that are not known count like none.
+
+        Raises Unauthenticated where that does not allow the action, Forbidden where what is shown
+        is known and does not allow it, and TooManyRequests for an address that shows what is not
+        known again and again.
+        """
+        caller = self._known.get(shown)
+        if caller is None or caller.until <= self._clock():
+            caller = self._looked_up(shown)
+        if action not in caller.actions:
+            self._refuse(action, caller, address)
+        return caller.identity
+
+    def identify(self, shown: Credentials, address: str = "") -> Identity:
+        """Return who asks, whatever that allows; raises where what is shown is not known."""
+        caller = self._known.get(shown)
+        if caller is None or caller.until <= self._clock():
+            caller = self._looked_up(shown)
+        self._check_known(caller, address)
+        return caller.identity
+
+    def _looked_up(self, shown: Credentials) -> Caller:
+        caller = self._caller(shown)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[shown] = caller
+        return caller
+
+    def _caller(self, shown: Credentials) -> Caller:
+        if shown.authorization is not None:
+            return self._bearer(shown.authorization.decode("latin-1"))
+        if shown.certificate is not None:
+            name = shown.certificate.decode("latin-1")
+            grants = self._table.ruled.get(("certificate", name), ())
+            return self._with(Identity("certificate", name, (*self._table.anonymous, *grants)))
+        return self._nobody()
+
+    def _bearer(self, authorization: str) -> Caller:
+        scheme, _, secret = authorization.partition(" ")
+        if scheme.lower() != _SCHEME:
+            return self._nobody(f"credentials must be a bearer token: {HOW}")
+        known = self._table.keys.get(digest_of(secret.strip()))
+        if known is None:
+            return self._nobody("this key is not known, or was revoked")
+        until = inf if known.expires_at is None else known.expires_at
+        if until <= self._clock():
+            return self._nobody(f"{known.identity} has expired")
+        return self._with(known.identity, until)
+
+    def _nobody(self, problem: str = "") -> Caller:
+        return self._with(Identity("anonymous", "", self._table.anonymous))._replace(
+            problem=problem
+        )
+
+    def _with(self, identity: Identity, until: float = inf) -> Caller:
+        return Caller(identity, allowed(identity.grants, self._graph), until)
+
+    def _refuse(self, action: Action, caller: Caller, address: str) -> NoReturn:
+        self._check_known(caller, address)
+        raise caller.identity.refusal(action, self._graph)
+
+    def _check_known(self, caller: Caller, address: str) -> None:
+        if caller.problem:
+            self._failures.add(address)
+            raise Unauthenticated(caller.problem)

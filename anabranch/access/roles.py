@@ -1,0 +1,63 @@
+"""Roles, the actions that each allows, and the graphs for which somebody has one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, TypeAlias, get_args
+
+Action: TypeAlias = Literal["describe", "view", "call", "teach", "deploy", "operate", "administer"]
+"""``describe``: metadata, readiness, API pages of a graph; ``view``: its state, traffic, events,
+logs; ``call``: inference and explanations; ``teach``: feedback; ``deploy``: new revisions and
+deletion; ``operate``: traffic, rollouts, loading; ``administer``: keys, rules, all else."""
+Role: TypeAlias = Literal["viewer", "caller", "teacher", "deployer", "operator", "admin"]
+
+ACTIONS: frozenset[Action] = frozenset(get_args(Action))
+ALLOWED: Mapping[Role, frozenset[Action]] = {
+    "viewer": frozenset({"describe", "view"}),
+    "caller": frozenset({"describe", "call"}),
+    "teacher": frozenset({"describe", "teach"}),
+    "deployer": frozenset({"describe", "view", "call", "deploy"}),
+    "operator": frozenset({"describe", "view", "call", "operate"}),
+    "admin": ACTIONS,
+}
+"""The actions that a role allows."""
+ROLES: tuple[Role, ...] = tuple(ALLOWED)
+
+EVERY = "*"
+"""The pattern of all graphs, and of what belongs to no single one."""
+PATTERN = r"^[-a-z0-9/*]{1,128}$"
+"""Patterns of graphs: names, in which ``*`` stands for any number of characters."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A role for all graphs whose name fits a pattern."""
+
+    role: Role
+    graphs: str = EVERY
+
+    def covers(self, graph: str) -> bool:
+        """Return whether the role holds for a graph; ``""`` is what belongs to no single one."""
+        return self.graphs == EVERY or (graph != "" and _matcher(self.graphs)(graph) is not None)
+
+
+def allowed(grants: Iterable[Grant], graph: str) -> frozenset[Action]:
+    """Return what grants together allow for a graph, or with ``""`` for the engine as a whole."""
+    found: frozenset[Action] = frozenset()
+    for grant in grants:
+        if grant.covers(graph):
+            found |= ALLOWED[grant.role]
+    return found
+
+
+def roles_that_allow(action: Action) -> tuple[Role, ...]:
+    """Return the roles that allow an action, as messages name them."""
+    return tuple(role for role, actions in ALLOWED.items() if action in actions)
+
+
+@lru_cache(1024)
+def _matcher(pattern: str) -> Callable[[str], object]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*")))).fullmatch

@@ -1,0 +1,94 @@
+"""Access rules as a document, ``kind: AccessPolicy``: roles for names that are no keys' own.
+
+apiVersion: anabranch/v1
+kind: AccessPolicy
+anonymous:
+  - {role: caller, graphs: [demo-*]}
+rules:
+  - {certificate: trainer, role: deployer, graphs: [digits]}
+  - {key: ci, role: operator}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field
+
+from anabranch.access.roles import EVERY, PATTERN, Grant, Role
+from anabranch.access.table import Bound
+from anabranch.errors import SpecError
+from anabranch.specs.loader import parse
+from anabranch.specs.messages import Said, mistakes
+from anabranch.specs.models import Model
+
+Pattern = Annotated[str, Field(pattern=PATTERN)]
+Name = Annotated[str, Field(min_length=1, max_length=256)]
+Graphs = Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=64, strict=False)]
+BOUND: tuple[Bound, ...] = get_args(Bound)
+
+
+class Rule(Model):
+    """A role for some graphs."""
+
+    role: Role
+    """What it allows."""
+    graphs: Graphs = (EVERY,)
+    """Names of graphs, in which ``*`` stands for any number of characters."""
+
+    def grants(self) -> Iterator[Grant]:
+        """Return the role for each pattern."""
+        return (Grant(self.role, graphs) for graphs in self.graphs)
+
+
+class NamedRule(Rule):
+    """A role for whoever has a name: exactly one of the four."""
+
+    key: Name | None = None
+    """Name of an API key, which has this role beside its own."""
+    certificate: Name | None = None
+    """Common name of a client's certificate."""
+    subject: Name | None = None
+    """Subject of a JWT."""
+    group: Name | None = None
+    """Group of a JWT's subject."""
+
+    @property
+    def who(self) -> list[tuple[Bound, str]]:
+        """The names that are given."""
+        found = ((kind, getattr(self, kind)) for kind in BOUND)
+        return [(kind, name) for kind, name in found if name is not None]
+
+
+class Policy(Model):
+    """The access rules of an engine."""
+
+    apiVersion: Literal["anabranch/v1"] = "anabranch/v1"
+    kind: Literal["AccessPolicy"] = "AccessPolicy"
+    anonymous: tuple[Rule, ...] | None = Field(None, max_length=64, strict=False)
+    """Roles of callers who show nothing; those of the engine's settings where it is left out."""
+    rules: tuple[NamedRule, ...] = Field((), max_length=10_000, strict=False)
+    """Roles of names."""
+
+
+def read_policy(text: bytes | str, file: str = "the policy") -> Policy:
+    """Read a policy in YAML or JSON; SpecError lists all its mistakes with their places."""
+    document = parse(text, file)
+    said = mistakes(Policy, document.data)
+    if not said:
+        said = list(_ambiguous(Policy.model_validate(document.data).rules))
+    problems = [*document.problems, *(document.problem(path, text) for path, text in said)]
+    if problems:
+        raise SpecError(problems)
+    return Policy.model_validate(document.data)
+
+
+def _ambiguous(rules: Iterable[NamedRule]) -> Iterator[Said]:
+    for number, rule in enumerate(rules):
+        if len(rule.who) != 1:
+            names = ", ".join(kind for kind, _ in rule.who) or "none"
+            yield (
+                ("rules", number),
+                f"a rule names exactly one of {', '.join(BOUND)}; this one names {names}",
+            )
