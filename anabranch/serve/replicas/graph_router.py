@@ -82,8 +82,10 @@ class GraphRouter:
         await self._grpc.start(node_host())
         listener, self._address = own_listener(node_host())
         await self.http.listen(listener)
-        await asyncio.gather(self._sync.start(), self._access.begin())
-        # Not before there is a table, and before the next poll, which tells it.
+        await self._access.begin()
+        await self._sync.start()
+        # Not before there is a table, and before the next poll, which tells it: nothing is awaited
+        # in between.
         self.source.address = RouterAddress(self._grpc.address, self._address)
 
     async def close(self) -> None:
