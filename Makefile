@@ -11,8 +11,8 @@ READY  := $(VENV)/.ready
 # pip takes the build of PyTorch that fits the machine; uv installs the rest in a fraction of the time.
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check -c requirements.lock
 UV     := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c requirements.lock
-# Engines want the machine for themselves; all other tests share it.
-PARALLEL := --numprocesses auto --dist loadfile
+# Engines want the machine for themselves; all other tests share it, and often wait for processes.
+PARALLEL := --numprocesses $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-unit test-nightly test-gpu check format bench schema reference docs proto swagger dagre lock clean

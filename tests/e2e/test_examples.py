@@ -61,7 +61,8 @@ def plan(engine: Engine, path: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("apart", [False, pytest.param(True, marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("apart", [False, True])
 def test_digits_in_one_process_and_with_the_network_in_another(
     engine: Engine, digits: Path, deployed: list[str], apart: bool
 ) -> None:

@@ -83,6 +83,7 @@ def test_a_sticky_caller_keeps_its_route_whichever_router_answers(
     assert set(rounds[0]) == {"one", "two"}
 
 
+@pytest.mark.nightly
 def test_an_experiment_reports_a_better_route_as_significant(engine: Engine, split: str) -> None:
     """The second route earns a reward four times out of five, the first one once."""
     worth = {"one": 0.2, "two": 0.8}

@@ -252,10 +252,8 @@ def phase(engine: Engine) -> dict[str, Any]:
     return dict(reply.json())
 
 
-@pytest.mark.parametrize(
-    ("good", "ends"),
-    [(False, "aborted"), pytest.param(True, "promoted", marks=pytest.mark.nightly)],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize(("good", "ends"), [(False, "aborted"), (True, "promoted")])
 def test_a_rollout_goes_by_rewards(
     client: Client, engine: Engine, given_once: Given, good: bool, ends: str
 ) -> None:

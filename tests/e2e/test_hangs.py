@@ -84,15 +84,9 @@ def test_it_is_found_its_process_replaced_and_the_node_called_in_threads(
     assert pids(engine, name) == after
 
 
-@pytest.mark.parametrize(
-    ("place", "replicas"),
-    [
-        ("router", 1),
-        pytest.param("router", 2, marks=pytest.mark.nightly),
-        pytest.param("segment", 1, marks=pytest.mark.nightly),
-        pytest.param("segment", 2, marks=pytest.mark.nightly),
-    ],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("place", ["router", "segment"])
 def test_a_process_that_is_stopped_is_ended_and_replaced(
     engine: Engine, given: Given, place: str, replicas: int
 ) -> None:

@@ -117,9 +117,8 @@ def test_a_graph_answers_at_its_own_port_and_through_the_edge(engine: Engine, gi
     until(lambda: not listens(port))
 
 
-@pytest.mark.parametrize(
-    "counts", [[1], pytest.param([ROUTERS, 1], marks=pytest.mark.nightly)], ids=str
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("counts", [[1], [ROUTERS, 1]], ids=str)
 def test_no_new_connection_fails_while_routers_are_replaced(
     engine: Engine, given: Given, counts: list[int]
 ) -> None:

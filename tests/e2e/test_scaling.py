@@ -130,6 +130,7 @@ def test_a_segment_sleeps_and_wakes_behind_its_router(engine: Engine, given: Giv
     assert [value(reply) for reply in replies] == [[3, 4]] * 50
 
 
+@pytest.mark.nightly
 def test_replicas_follow_the_load(engine: Engine, given: Given, load: Callable[..., Any]) -> None:
     scaling = {
         "min": 1, "max": 3, "target_ongoing": 2, "upscale_delay": "0s", "downscale_delay": "1s"

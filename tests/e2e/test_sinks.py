@@ -96,10 +96,8 @@ def accounted_for(engine: Engine, name: str, requests: int) -> None:
     until(is_settled)
 
 
-@pytest.mark.parametrize(
-    "mood",
-    ["hung", *(pytest.param(mood, marks=pytest.mark.nightly) for mood in ("slow", "refusing"))],
-)
+@pytest.mark.nightly
+@pytest.mark.parametrize("mood", ["hung", "slow", "refusing"])
 def test_nothing_is_lost_on_sinks_that_are_not_well(
     engine: Engine,
     telling: str,
