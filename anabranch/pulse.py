@@ -18,8 +18,8 @@ from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
 
-_HEAD = struct.Struct("<QIf")
-"""Beats so far, 0 while none are due; the number of the last call; the patience."""
+_HEAD = struct.Struct("<QIfQ")
+"""Beats so far, 0 while none are due; the number of the last call; the patience; the memory."""
 _NAMES, _SLOTS = 160, 400
 SIZE = _NAMES * _SLOTS
 """Bytes of a pulse: the names of each number, and in the place of the first, the head."""
@@ -30,7 +30,7 @@ _OWN = 1
 class Pulse:
     """Beats, and the component that was called last, by its number."""
 
-    __slots__ = ("_beats", "_count", "_free", "_loads", "_lock", "_memory", "called")
+    __slots__ = ("_beats", "_bytes", "_count", "_free", "_loads", "_lock", "_memory", "called")
 
     def __init__(self) -> None:
         self.called: memoryview
@@ -44,8 +44,12 @@ class Pulse:
         """Lie in this memory of ``SIZE`` zeros from now on; see ``Reading`` for the others."""
         memory[:] = self._memory
         self._lie_in(memory)
-        _HEAD.pack_into(memory, 0, 0, self.called[0], patience)
+        _HEAD.pack_into(memory, 0, 0, self.called[0], patience, self._bytes[0])
         self._write(_OWN, graph, revision)
+
+    def limit(self, size: int) -> None:
+        """Tell how many bytes of memory this process may take; 0 leaves that to the engine."""
+        self._bytes[0] = size
 
     def beat(self) -> None:
         """Tell that the process goes on; to be called by the event loop again and again."""
@@ -95,6 +99,7 @@ class Pulse:
         self._memory = memory
         self._beats = memory[:8].cast("Q")
         self.called = memory[8:12].cast("I")
+        self._bytes = memory[16:24].cast("Q")
 
     def _write(self, number: int, *names: str) -> None:
         text = "\n".join(names).encode()[:_NAMES]
@@ -106,6 +111,7 @@ class Reading(NamedTuple):
 
     ``node`` is the component that was called last, of ``graph`` and ``revision``; each may be
     empty. ``patience``: seconds without a beat after which the process is taken for dead.
+    ``memory``: most bytes of memory, 0 for those that the engine allows.
     """
 
     beats: int
@@ -113,18 +119,19 @@ class Reading(NamedTuple):
     graph: str
     revision: str
     node: str
+    memory: int = 0
 
     @classmethod
     def of(cls, memory: bytes) -> Reading:
         """Read a pulse; ValueError if this is none."""
         if len(memory) < SIZE:
             raise ValueError(f"a pulse of {len(memory)} bytes")
-        beats, called, patience = _HEAD.unpack_from(memory)
+        beats, called, patience, size = _HEAD.unpack_from(memory)
         graph, revision = _names(memory, _OWN)[:2]
         if not called:
-            return cls(beats, patience, graph, revision, "")
+            return cls(beats, patience, graph, revision, "", size)
         own = _names(memory, called)
-        return cls(beats, patience, own[0] or graph, own[1] or revision, own[2])
+        return cls(beats, patience, own[0] or graph, own[1] or revision, own[2], size)
 
 
 def beats_in(head: bytes) -> int:

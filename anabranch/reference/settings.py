@@ -6,6 +6,7 @@ import re
 
 from anabranch.components import variables
 from anabranch.components.artefacts import settings as artefacts
+from anabranch.control.settings import process_bounds
 from anabranch.control.settings import settings as engine
 from anabranch.reference.markdown import code, table
 from anabranch.router.request_log import settings as request_logs
@@ -16,6 +17,7 @@ _MODULES = {
     "Models by URI": artefacts,
     "Secrets of nodes": variables,
     "Logs": log_settings,
+    "Processes of graphs": process_bounds,
     "Request logs": request_logs,
     "Traces": trace_settings,
 }

@@ -24,9 +24,10 @@ from anabranch.serve.sockets import unix_folder
 
 FOLDER = "pulses"
 """Folder for the files, beside the sockets."""
-HUNG = ".hung"
-"""End of the name of a file whose process was ended because it did not answer."""
-_NAME = re.compile(rf"(\d+)-(\d+)({re.escape(HUNG)})?")
+HUNG, EXCESSIVE = ".hung", ".excessive"
+"""Ends of the name of a file whose process was ended, because it did not answer, or because it took
+too much of the machine."""
+_NAME = re.compile(rf"(\d+)-(\d+)({re.escape(HUNG)}|{re.escape(EXCESSIVE)})?")
 BEAT_S = 0.5
 PATIENCE_S = 3.5
 """Time without a beat after which a process is taken for dead, in seconds."""
@@ -40,14 +41,14 @@ logger = logging.getLogger("anabranch.serve")
 class PulseFile(NamedTuple):
     """The file of a process, by its name: the process's id and its start, ``1234-5678``.
 
-    ``began``: ticks of Linux's clock, as in proc_pid_stat(5). ``is_hung``: the process was ended
-    because it did not answer.
+    ``began``: ticks of Linux's clock, as in proc_pid_stat(5). ``end``: ``HUNG`` or ``EXCESSIVE``
+    where the process was ended; empty for one that nobody has ended.
     """
 
     path: Path
     pid: int
     began: str
-    is_hung: bool
+    end: str
 
     @classmethod
     def all_in(cls, sockets: Path) -> Iterator[PulseFile]:
@@ -58,8 +59,8 @@ class PulseFile(NamedTuple):
             return
         for name in names:
             if (found := _NAME.fullmatch(name)) is not None:
-                pid, began, hung = found.groups()
-                yield cls(sockets / FOLDER / name, int(pid), began, hung is not None)
+                pid, began, end = found.groups()
+                yield cls(sockets / FOLDER / name, int(pid), began, end or "")
 
     def read(self) -> Reading | None:
         """Read the pulse; None where another process has just removed the file."""
@@ -68,9 +69,21 @@ class PulseFile(NamedTuple):
         except (OSError, ValueError):
             return None
 
-    def mark_hung(self) -> None:
+    def read_note(self) -> str:
+        """Read what stands behind the pulse: what threads did, or why the process was ended."""
+        try:
+            return self.path.read_bytes()[SIZE:].decode(errors="replace")
+        except OSError:
+            return ""
+
+    def mark_ended(self, end: str, note: str = "") -> None:
         """Give it the name of one whose process was ended; OSError if it is no more."""
-        self.path.rename(self.path.with_name(self.path.name + HUNG))
+        if note:
+            with self.path.open("r+b") as file:
+                file.truncate(SIZE)
+                file.seek(SIZE)
+                file.write(note.encode())
+        self.path.rename(self.path.with_name(self.path.name + end))
 
 
 def start_heartbeat(patience: float = PATIENCE_S) -> None:

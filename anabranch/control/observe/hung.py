@@ -1,13 +1,14 @@
-"""Makes events of the processes that the supervisor has ended because they did not answer."""
+"""Makes events of the processes of graphs that the supervisor has ended."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from anabranch.control.store.store import Store
 from anabranch.pulse import Reading
-from anabranch.serve.heartbeat import PulseFile
+from anabranch.serve.heartbeat import EXCESSIVE, PulseFile
 
 PERIOD_S = 1.0
 """Time between two looks at what the supervisor has left, in seconds."""
@@ -29,17 +30,25 @@ class HungProcesses:
     def round(self) -> None:
         """Write an event for each process of a graph, and remove its pulse."""
         for pulse in () if self._sockets is None else PulseFile.all_in(self._sockets):
-            if pulse.is_hung:
+            if pulse.end:
                 reading = pulse.read()
-                if reading is not None and reading.graph and reading.node:
-                    self._note(reading)
+                if reading is not None and reading.graph:
+                    self._note(pulse, reading)
                 pulse.path.unlink(missing_ok=True)
 
-    def _note(self, reading: Reading) -> None:
-        seconds = round(reading.patience, 3)
-        message = (
-            f"node {reading.node!r} was called last in a process that did not answer for"
-            f" {seconds:g}s and was replaced: the node may hold Python's lock"
-        )
-        data = {"node": reading.node, "seconds": seconds}
-        self._store.log(reading.graph, int(reading.revision), "node_hung", message, data)
+    def _note(self, pulse: PulseFile, reading: Reading) -> None:
+        last = f"node {reading.node!r} was called last in a process that"
+        if pulse.end == EXCESSIVE:
+            kind, why = "process_excessive", pulse.read_note()
+            message = f"{last if reading.node else 'a process'} {why} and was replaced"
+            data: dict[str, Any] = {"node": reading.node, "reason": why}
+        elif reading.node:
+            kind, seconds = "node_hung", round(reading.patience, 3)
+            message = (
+                f"{last} did not answer for {seconds:g}s and was replaced: the node may hold "
+                "Python's lock"
+            )
+            data = {"node": reading.node, "seconds": seconds}
+        else:
+            return
+        self._store.log(reading.graph, int(reading.revision), kind, message, data)

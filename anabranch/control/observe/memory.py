@@ -39,7 +39,7 @@ class RevisionMemory:
 def _measured(sockets: Path) -> Mapping[tuple[str, int], int]:
     found: Counter[tuple[str, int]] = Counter()
     for pulse in PulseFile.all_in(sockets):
-        reading = None if pulse.is_hung else pulse.read()
+        reading = None if pulse.end else pulse.read()
         if reading is not None and reading.graph:
             with suppress(OSError, ValueError):
                 found[reading.graph, int(reading.revision)] += _pss(pulse.pid)

@@ -28,8 +28,8 @@
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
 
 Those about models that come by URI are in ``components.artefacts.settings``, those about traces in
-``telemetry.trace_settings``, those about logs in ``telemetry.log_settings``, the others about
-request logs in ``router.request_log.settings``.
+``telemetry.trace_settings``, about logs in ``telemetry.log_settings``, about processes of graphs in
+``process_bounds``, the others about request logs in ``router.request_log.settings``.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ from anabranch.client.bundle.packing import MAX_BYTES, max_bytes
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.control.settings.destinations import HTTP, parse
 from anabranch.control.settings.log_sinks import SCHEMES
+from anabranch.control.settings.process_bounds import ProcessBounds, machine_memory
 from anabranch.environment import Environment, listed, number
 from anabranch.errors import ArtefactError, EngineError
 from anabranch.router.http.access import is_loopback
@@ -74,7 +75,7 @@ class Settings:
     install_timeout: float = 600.0
     grace: float = 600.0
     max_warm: int = 16
-    max_warm_memory: float = field(default_factory=lambda: _memory() / 4)
+    max_warm_memory: float = field(default_factory=lambda: machine_memory() / 4)
     bundle_age: float = _DAY
     environment_age: float = 30 * _DAY
     max_revisions: int = 1000
@@ -87,6 +88,7 @@ class Settings:
     artefacts: ArtefactSettings = field(default_factory=ArtefactSettings.from_env)
     traces: TraceSettings = field(default_factory=TraceSettings)
     logs: LogBounds = field(default_factory=LogBounds)
+    processes: ProcessBounds = field(default_factory=ProcessBounds)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
@@ -108,7 +110,7 @@ class Settings:
             install_timeout=_number(variables, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout),
             grace=_number(variables, "ANABRANCH_GRACE", cls.grace),
             max_warm=_whole(variables, "ANABRANCH_MAX_WARM", cls.max_warm),
-            max_warm_memory=_number(variables, "ANABRANCH_MAX_WARM_MEMORY", _memory() / 4),
+            max_warm_memory=_number(variables, "ANABRANCH_MAX_WARM_MEMORY", machine_memory() / 4),
             bundle_age=_number(variables, "ANABRANCH_BUNDLE_AGE", cls.bundle_age),
             environment_age=_number(variables, "ANABRANCH_ENVIRONMENT_AGE", cls.environment_age),
             max_revisions=_whole(variables, "ANABRANCH_MAX_REVISIONS", cls.max_revisions),
@@ -121,6 +123,7 @@ class Settings:
             artefacts=_artefacts(env),
             traces=TraceSettings.from_env(env),
             logs=LogBounds.from_env(env),
+            processes=ProcessBounds.from_env(env),
         )
 
     @property
@@ -148,11 +151,6 @@ class Settings:
 def store_url(env: Mapping[str, str], home: Path) -> str:
     """The URL of the store of an engine in ``home``, which may hold a password."""
     return Environment(env).text("ANABRANCH_STORE", f"sqlite:///{home / 'store.db'}")
-
-
-def _memory() -> int:
-    """Return the bytes of memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _anonymous(variables: Environment) -> tuple[Role, ...]:

@@ -25,6 +25,7 @@ from anabranch.errors import AnabranchError
 from anabranch.graph.compile.loading import Loaded, open_graph
 from anabranch.graph.execute.nodes import load_nodes, run_hook, unload_nodes
 from anabranch.graph.plan.plan import Segment
+from anabranch.pulse import PULSE
 from anabranch.serve.calls.tracing import show_traces
 from anabranch.serve.export.exporter import start_exporting, stop_exporting
 from anabranch.serve.export.logs import write_logs
@@ -62,6 +63,12 @@ def start_reason(text: str) -> str | None:
     return str(json.loads(found[-1])) if found else None
 
 
+def memory_of(segment: Segment) -> int:
+    """Return the most bytes of memory of a segment's process; 0 where the spec does not say."""
+    wanted = segment.resources
+    return 0 if wanted is None or wanted.memory is None else int(wanted.memory)
+
+
 class Hosted:
     """The nodes of one segment, loaded from the bundle in the working folder."""
 
@@ -85,6 +92,7 @@ class Hosted:
         begin_process()
         async with _marked():
             loaded = open_graph(Path.cwd() / spec)
+            PULSE.limit(memory_of(loaded.plan.segment(segment)))
             if load is None:
                 nodes = loaded.plan.segment(segment).nodes
                 hosted = cls(loaded, await load_nodes(loaded.plan, nodes, loaded.root), started)

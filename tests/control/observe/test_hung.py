@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from anabranch.control.observe.hung import HungProcesses
 from anabranch.control.store.store import Store
 from anabranch.pulse import SIZE, Pulse
-from anabranch.serve.heartbeat import FOLDER, HUNG
+from anabranch.serve.heartbeat import EXCESSIVE, FOLDER, HUNG, PulseFile
 
 
 class Caller:
@@ -56,3 +58,22 @@ def test_without_a_folder_there_is_nothing_to_tell(store: Store, tmp_path: Path)
     HungProcesses(store, None).round()
     HungProcesses(store, tmp_path).round()
     assert store.events("shop") == []
+
+
+@pytest.mark.parametrize(
+    ("node", "begins"), [("slow", "node 'slow'"), ("", "a process")]
+)
+def test_a_process_that_took_too_much_is_told_with_the_reason(
+    store: Store, tmp_path: Path, node: str, begins: str
+) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    left(folder, "1-1", "shop", node)
+    (pulse,) = PulseFile.all_in(tmp_path)
+    pulse.mark_ended(EXCESSIVE, "took 300 MiB of memory, over its 200 MiB")
+    HungProcesses(store, tmp_path).round()
+    (event,) = store.events("shop")
+    assert (event.kind, event.revision) == ("process_excessive", 2)
+    assert event.message.startswith(begins) and event.message.endswith("and was replaced")
+    assert event.data == {"node": node, "reason": "took 300 MiB of memory, over its 200 MiB"}
+    assert list(folder.iterdir()) == []

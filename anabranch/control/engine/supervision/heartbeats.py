@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from anabranch.pulse import SIZE, beats_in
-from anabranch.serve.heartbeat import STACKS, PulseFile
+from anabranch.serve.heartbeat import HUNG, STACKS, PulseFile
 
 logger = logging.getLogger("anabranch.supervisor")
 
@@ -82,8 +82,7 @@ class Heartbeats:
         self._missing = {
             pulse.path: found
             for pulse in PulseFile.all_in(self._sockets)
-            if not pulse.is_hung
-            and (found := self._look(pulse, min(passed, 2 * TURN_S))) is not None
+            if not pulse.end and (found := self._look(pulse, min(passed, 2 * TURN_S))) is not None
         }
 
     def _look(self, pulse: PulseFile, passed: float) -> _Missing | None:
@@ -127,7 +126,7 @@ class Heartbeats:
         )  # fmt: skip
         with suppress(OSError):
             os.kill(pulse.pid, signal.SIGKILL)
-            pulse.mark_hung()
+            pulse.mark_ended(HUNG)
         return True
 
 

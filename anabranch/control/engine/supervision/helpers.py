@@ -21,9 +21,11 @@ import psutil
 from anabranch.client.engine_state import EngineState
 from anabranch.control.engine import processes
 from anabranch.control.engine.launch import reached_at
+from anabranch.control.engine.supervision.excess import ExcessiveProcesses
 from anabranch.control.engine.supervision.grown import GrownController
 from anabranch.control.engine.supervision.heartbeats import Heartbeats
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
+from anabranch.control.settings.process_bounds import ProcessBounds
 
 logger = logging.getLogger("anabranch.supervisor")
 
@@ -149,6 +151,7 @@ def watch_over(
         Helper("the engine", _http(f"{state.http}/v2/health/live", ""), "", SILENT_S),
         StoppedProcesses(lambda pid: processes.belongs(pid, state.id, Path(state.runtime))),
         Heartbeats(sockets),
+        ExcessiveProcesses(sockets, ProcessBounds.from_env()),
         GrownController(state.id, Path(state.runtime)),
     )
 

@@ -6,19 +6,19 @@ Nobody can wait for an answer of a stopped process. One that a debugger holds is
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
+
+from anabranch.control.engine.supervision.snapshot import look
 
 logger = logging.getLogger("anabranch.supervisor")
 
 STOPPED_S = 3.0
 """Time for which a process may be stopped, in seconds."""
-_STOPPED = b"T"
+_STOPPED = "T"
 clock = time.monotonic
 TURN_S = 1.0
 """Pause between two looks at the processes of this machine; each takes two milliseconds."""
@@ -51,16 +51,8 @@ class StoppedProcesses:
 
 
 def _stopped() -> Iterator[psutil.Process]:
-    """The stopped processes of this machine, read from Linux's ``/proc``; elsewhere none."""
-    with suppress(OSError), os.scandir("/proc") as entries:
-        for entry in entries:
-            if entry.name.isdigit() and _state(entry.path) == _STOPPED:
-                with suppress(psutil.Error):
-                    yield psutil.Process(int(entry.name))
-
-
-def _state(folder: str) -> bytes:
-    """The state of a process, proc_pid_stat(5); nothing for one that has ended."""
-    with suppress(OSError):
-        return Path(folder, "stat").read_bytes().rpartition(b")")[2].split(None, 1)[0]
-    return b""
+    """The stopped processes of this machine."""
+    for one in look().values():
+        if one.state == _STOPPED:
+            with suppress(psutil.Error):
+                yield psutil.Process(one.pid)

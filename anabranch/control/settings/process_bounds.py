@@ -1,0 +1,49 @@
+"""Bounds on the processes of graphs, read from the environment; the supervisor holds them.
+
+| variable | meaning | default |
+|---|---|---|
+| ANABRANCH_REPLICA_MEMORY | most bytes of a process, unless the spec says | half of the machine |
+| ANABRANCH_REPLICA_THREADS | most threads of a process of a graph | 4096 |
+| ANABRANCH_REPLICA_PROCESSES | most processes that one of a graph starts, at a time | 256 |
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from anabranch.environment import Environment, number
+
+_LEAST_MEMORY = 64 * 2**20
+_LEAST_THREADS = 64
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+@dataclass(frozen=True)
+class ProcessBounds:
+    """Most bytes of memory, threads, and processes below a process of a graph."""
+
+    memory: int = field(default_factory=lambda: machine_memory() // 2)
+    threads: int = 4096
+    processes: int = 256
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
+        """Read ``env``; EngineError names a variable that is not what it must be."""
+        variables = Environment(env)
+
+        def whole(name: str, least: int, default: int) -> int:
+            expected = f"a number of at least {least}"
+            return int(variables.read(name, number(least), float(default), expected))
+
+        return cls(
+            whole("ANABRANCH_REPLICA_MEMORY", _LEAST_MEMORY, machine_memory() // 2),
+            whole("ANABRANCH_REPLICA_THREADS", _LEAST_THREADS, cls.threads),
+            whole("ANABRANCH_REPLICA_PROCESSES", 1, cls.processes),
+        )

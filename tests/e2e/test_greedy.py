@@ -1,0 +1,104 @@
+"""Components that leak, fork, print, exit or crash: their replica suffers alone, and is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.conftest import Given, node, spec, value
+from tests.engines import BODY, Engine
+from tests.waiting import until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
+
+CODE = """
+import ctypes
+import os
+import sys
+import threading
+import time
+
+
+class Bad:
+    def __init__(self, does):
+        self.does = does
+        self.kept = []
+
+    def transform(self, x):
+        if x[0, 0] < 0:
+            getattr(self, self.does)()
+        return x
+
+    def leak(self):
+        for _ in range(60):
+            self.kept.append(b"x" * (20 << 20))
+            time.sleep(0.02)
+        time.sleep(30)
+
+    def threads(self):
+        for _ in range(6000):
+            threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+        time.sleep(30)
+
+    def fork(self):
+        for _ in range(400):
+            if os.fork() == 0:
+                time.sleep(60)
+                os._exit(0)
+            time.sleep(0.005)
+        time.sleep(30)
+
+    def flood(self):
+        for _ in range(200_000):
+            print("y" * 2000)
+        os._exit(5)
+
+    def leave(self):
+        os._exit(3)
+
+    def crash(self):
+        ctypes.string_at(0)
+
+
+class Good:
+    def transform(self, x):
+        return x
+"""
+NAMED = {"leak": "of memory, over its 600 MiB", "threads": "threads, over", "fork": "had started"}
+"""Which of them the supervisor ends, and what the event says."""
+
+
+def greedy(name: str, does: str) -> dict[str, Any]:
+    """A graph with the bad component in a process of its own."""
+    bad = node("Bad", args={"does": does}, resources={"memory": "600MiB"}, timeout="20s")
+    return spec(name, bad=bad, after=node("Good", "bad"))
+
+
+@pytest.mark.parametrize("does", ["leak", "threads", "fork", "flood", "leave", "crash"])
+def test_its_own_replica_suffers_and_is_replaced(
+    engine: Engine, given: Given, load: Callable[..., Any], does: str
+) -> None:
+    name = given.deployed(greedy(f"bad-{does}", does), CODE)
+    good = given.deployed(spec("good-beside", same=node("Good")), CODE)
+    assert value(engine.infer(name)) == [1, 2]
+    poison = {"inputs": [{**BODY["inputs"][0], "data": [-1.0, 0.0]}]}
+    with load(good, clients=2) as clients:
+        reply = engine.infer(name, poison)
+        assert reply.status_code in (500, 502, 503, 504), reply.text
+        until(lambda: _answers(engine, name), seconds=120)
+        clients.until_asked(20)
+    assert clients.failures == {}
+    if does in NAMED:
+        events = engine.api("GET", "/events", params={"graph": name, "newest": 100}).json()
+        (told,) = [one for one in events["events"] if one["kind"] == "process_excessive"]
+        assert told["data"]["node"] == "bad" and NAMED[does] in told["message"]
+
+
+def _answers(engine: Engine, name: str) -> bool:
+    try:
+        return engine.infer(name, timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
