@@ -14,7 +14,7 @@ class RouterAddress:
     """Where one router answers."""
 
     grpc: str
-    """``host:port``."""
+    """``unix:/path`` on the engine's machine, else ``host:port``."""
     http: str
     """``unix@/path`` on the engine's machine, else ``host:port``."""
 

@@ -19,7 +19,7 @@ from grpc import StatusCode
 from anabranch.access.guard import Credentials
 from anabranch.errors import DeadlineExceeded
 from anabranch.router.grpc.codes import REQUEST_ID, Ended, Status, status_of
-from anabranch.router.http.headers import CLIENT_ADDRESS, CLIENT_NAME
+from anabranch.router.http.headers import CLIENT_ADDRESS, CLIENT_NAME, OF_CLIENT
 from anabranch.router.http.request import request_id
 from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes, RequestLimits
 from anabranch.telemetry.trace import Trace
@@ -34,7 +34,6 @@ in bytes of the message, and five. So a compressed message has more than 4 GiB: 
 size before it has been unpacked."""
 _COPIES = 2
 """Of a message in the front: as it came, and as it goes to a router."""
-_ADDRESS, _NAME = CLIENT_ADDRESS.decode(), CLIENT_NAME.decode()
 _AGENT = "user-agent"
 """Metadata that is left out: of a call that the front forwards, it names the front."""
 
@@ -75,13 +74,18 @@ class ServedCall(GrpcCall):
         headers = {name: value for name, value in self.metadata if isinstance(value, str)}
         given = headers.get(REQUEST_ID)
         id = request_id(given.encode() if given else None)
-        super().__init__(headers, id, _shown(headers), headers.get(_ADDRESS, ""))
+        super().__init__(headers, id, _shown(headers), headers.get(CLIENT_ADDRESS, ""))
 
     @property
     def metadata(self) -> Metadata:
-        """All that came, in order, with values that are binary."""
+        """All that came, in order, with values that are binary.
+
+        What it says of the client is left out unless it came on a Unix socket.
+        """
         found: Metadata = self._context.invocation_metadata()
-        return found
+        if self._context.peer().startswith("unix:"):
+            return found
+        return [pair for pair in found if not pair[0].startswith(OF_CLIENT)]
 
     def remaining(self) -> float | None:
         """Seconds until the client's deadline; None where it has none."""
@@ -95,7 +99,7 @@ class ServedCall(GrpcCall):
 
 
 def _shown(headers: Mapping[str, str]) -> Credentials:
-    found = headers.get("authorization"), headers.get(_NAME)
+    found = headers.get("authorization"), headers.get(CLIENT_NAME)
     return Credentials(*(None if one is None else one.encode("latin-1") for one in found))
 
 

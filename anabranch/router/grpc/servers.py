@@ -13,6 +13,8 @@ from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 
+_UNIX = "unix:"
+
 
 class RouterServer:
     """The gRPC server of one router; the front finds it by its ``address``."""
@@ -28,9 +30,20 @@ class RouterServer:
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         await self._server.health(self._arms.name, SERVING)
 
+    async def start_unix(self, path: Path) -> None:
+        """Listen on a Unix socket, which is removed at ``stop``."""
+        await self._server.start_unix(path)
+        self.address = f"{_UNIX}{path}"
+        await self._server.health(self._arms.name, SERVING)
+
     async def stop(self, grace: float) -> None:
         """Take no more calls, and give those in progress ``grace`` seconds."""
         await self._server.stop(grace)
+        self._forget()
+
+    def _forget(self) -> None:
+        if self.address.startswith(_UNIX):
+            Path(self.address.removeprefix(_UNIX)).unlink(missing_ok=True)
 
 
 class FrontServer:

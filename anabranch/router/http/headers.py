@@ -8,10 +8,13 @@ from typing import Any
 
 from anabranch.access.guard import Credentials
 
-CLIENT_NAME, CLIENT_ADDRESS = b"anabranch-client-name", b"anabranch-client-address"
-"""Headers of the edge, which lets none of them in from outside: the common name in a certificate
-that the client has shown, and the client's address."""
-
+CLIENT_NAME, CLIENT_ADDRESS = "anabranch-client-name", "anabranch-client-address"
+"""Headers of the edge: the common name in the subject of the client's verified certificate, if it
+has one, and the address from which it has connected. They are believed on Unix sockets alone, which
+no other user can reach."""
+OF_CLIENT = "anabranch-client-"
+"""Beginning of the names of both."""
+_NAME, _ADDRESS = CLIENT_NAME.encode(), CLIENT_ADDRESS.encode()
 _SEPARATORS = {"cookie": "; "}
 """Separators between the values of a header that came several times, where it is no comma."""
 
@@ -34,9 +37,9 @@ class RequestHead:
         self.version: str | None = scope.get("http_version")
         self.headers = RequestHeaders(raw)
         self.last: Mapping[bytes, bytes] = dict(raw)
-        self.credentials = Credentials(self.last.get(b"authorization"), self.last.get(CLIENT_NAME))
+        self.credentials = Credentials(self.last.get(b"authorization"), self.last.get(_NAME))
         """What the request shows of who asks."""
-        self.address = self.last.get(CLIENT_ADDRESS, b"").decode("latin-1")
+        self.address = self.last.get(_ADDRESS, b"").decode("latin-1")
         """Address of the client, as the edge has seen it; empty where no edge was in between."""
         self.size = sum(map(len, chain.from_iterable(raw)))
         """Bytes of the names and values of all headers."""

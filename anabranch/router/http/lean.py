@@ -17,6 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from anabranch.graph.calls.stepping import begin
+from anabranch.router.http.headers import OF_CLIENT
 from anabranch.router.http.lean_cycle import LeanCycle
 from anabranch.router.http.lean_head import (
     CROWDED,
@@ -41,6 +42,7 @@ LINGER_S = 8.0
 nobody wants, before the connection is closed."""
 MAX_DROPPED = 64 * 2**20
 """Bytes that are read and dropped of a connection that is about to end; no more is read."""
+_OF_CLIENT = OF_CLIENT.encode()
 
 
 class _RefusedError(Exception):
@@ -52,15 +54,20 @@ class LeanProtocol(HttpToolsProtocol):
 
     Of uvicorn's class it keeps what reads a URL, the flow control, and the timer of an idle
     connection. ``cycle`` is the request at work, or the last one that was; ``parser`` is None once
-    the connection is lost.
+    the connection is lost. What a connection says of its client is dropped unless it
+    ``is_believed``.
     """
 
     server_state: LeanState
     cycle: LeanCycle | None  # type: ignore[assignment]
 
-    def __init__(self, config: Config, state: LeanState, is_guest: bool = False) -> None:
+    def __init__(
+        self, config: Config, state: LeanState, is_guest: bool = False, is_believed: bool = False
+    ) -> None:
         super().__init__(config, state, {})
-        self._is_guest = is_guest
+        self._is_guest, self._is_believed = is_guest, is_believed
+        # Of the same bytes, connections of the two kinds do not read the same.
+        self._heads = state.heads if is_believed else state.heads_of_others
         self.timeout_keep_alive = IDLE_S  # type: ignore[assignment]  # a timer takes fractions
         self._context = copy_context()
         self._about: dict[str, Any] = {}
@@ -124,7 +131,7 @@ class LeanProtocol(HttpToolsProtocol):
         if self._is_deaf or self.transport.is_closing():
             self._drop(len(data))
             return
-        is_new, heads = self._is_between, self.server_state.heads
+        is_new, heads = self._is_between, self._heads
         known = heads.find(data) if is_new else None
         if known is not None:
             self._waiting.append(self._cycle(*known))
@@ -166,8 +173,11 @@ class LeanProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header; a trailer is dropped, as RFC 9110 (6.5.1) lets recipients do."""
-        if self._in_head:
-            self.headers.append((name.lower(), value))
+        if not self._in_head:
+            return
+        name = name.lower()
+        if self._is_believed or not name.startswith(_OF_CLIENT):
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Put the request behind those that are there already."""

@@ -50,8 +50,9 @@ class LeanState(ServerState):
         self.closing = False
         """Whether connections end with the request that is at work."""
         self.guests: set[Guest] = set()
-        self.heads = KnownHeads()
-        """Heads of requests that connections have read of late."""
+        self.heads, self.heads_of_others = KnownHeads(), KnownHeads()
+        """Heads of requests that connections have read of late: those that are believed what they
+        say of their clients, and others."""
         self._second = 0
 
     def headers(self) -> list[tuple[bytes, bytes]]:

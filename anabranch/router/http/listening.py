@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from functools import partial
 from typing import Any, cast
 
 from uvicorn.config import Config
@@ -48,9 +49,9 @@ class LeanServer:
     def _connections(self) -> list[LeanProtocol]:
         return cast("list[LeanProtocol]", list(self._state.connections))
 
-    def protocol(self) -> LeanProtocol:
-        """Return the protocol of a new connection."""
-        return LeanProtocol(self._config, self._state)
+    def protocol(self, is_believed: bool = False) -> LeanProtocol:
+        """Return the protocol of a new connection; one of the edge is believed whom it names."""
+        return LeanProtocol(self._config, self._state, is_believed=is_believed)
 
     def guest(self) -> LeanProtocol:
         """Return the protocol of a new connection that no proxy has made.
@@ -62,11 +63,12 @@ class LeanServer:
     async def listen(self, sock: socket.socket, has_guests: bool = False) -> None:
         """Accept connections on a bound socket, of TCP or Unix, which is the server's from here on.
 
-        ``has_guests``: no proxy stands before it. Raises OSError where it cannot listen.
+        ``has_guests``: no proxy stands before it. What a proxy says of its clients is believed on
+        Unix sockets. Raises OSError where it cannot listen.
         """
         loop = asyncio.get_running_loop()
-        protocol = self.guest if has_guests else self.protocol
         is_unix = sock.family == socket.AF_UNIX
+        protocol = self.guest if has_guests else partial(self.protocol, is_unix)
         listen = loop.create_unix_server if is_unix else loop.create_server
         for number in range(self._handles):
             handle = sock.dup() if number else sock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from functools import partial
 
 from anabranch.access.guard import Guard
@@ -28,7 +29,7 @@ from anabranch.serve.calls.remote_head import Heads
 from anabranch.serve.replicas.answering import node_host
 from anabranch.serve.replicas.head import HostedHead
 from anabranch.serve.scaling.scaling import fewest_let_in
-from anabranch.serve.sockets import forget, own_listener
+from anabranch.serve.sockets import forget, own_listener, unix_folder
 
 _FAREWELL_S = 0.2
 """Time for requests that were sent before all knew that the router goes."""
@@ -79,7 +80,11 @@ class GraphRouter:
 
     async def start(self) -> None:
         """Answer, once there is a table to answer by."""
-        await self._grpc.start(node_host())
+        folder = unix_folder()
+        if folder is None:
+            await self._grpc.start(node_host())
+        else:
+            await self._grpc.start_unix(folder / f"{os.urandom(8).hex()}.sock")
         listener, self._address = own_listener(node_host())
         await self.http.listen(listener)
         await self._access.begin()

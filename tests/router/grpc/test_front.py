@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -21,6 +22,8 @@ from anabranch.router.backend import GraphState
 from anabranch.router.errors import HttpReply
 from anabranch.router.grpc import front, pool
 from anabranch.router.grpc.messages import path, request_type
+from anabranch.router.grpc.servers import FrontServer, RouterServer
+from anabranch.router.http.headers import CLIENT_ADDRESS, CLIENT_NAME
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.telemetry import tracing
@@ -29,6 +32,7 @@ from tests.router.conftest import StepHead, make_table
 from tests.router.grpc.conftest import (
     FakeControl,
     Stub,
+    connected,
     failure,
     fronted,
     infer_request,
@@ -617,3 +621,42 @@ def test_a_call_without_a_message_ends_at_once() -> None:
             assert trailer(error).keys() == {"x-request-id"}
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("door", [False, True])
+@pytest.mark.parametrize("behind", [False, True])
+def test_who_the_client_is_comes_by_unix_sockets_only(
+    tmp_path: Path, door: bool, behind: bool
+) -> None:
+    """``door`` and ``behind``: whether the front and the router listen on a Unix socket."""
+    told: list[Mapping[str, str]] = []
+
+    async def step(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        told.append(context.headers)
+        return {"doubled": inputs["x"], "rows": np.array(1)}
+
+    async def main() -> None:
+        server = RouterServer(arms_of(step))
+        control = FakeControl()
+        fronting = FrontServer(control, RequestLimits())
+        if behind:
+            await server.start_unix(tmp_path / "router.sock")
+        else:
+            await server.start("127.0.0.1")
+        if door:
+            await fronting.start_unix(tmp_path / "front.sock")
+            address = f"unix:{tmp_path / 'front.sock'}"
+        else:
+            address = f"127.0.0.1:{await fronting.start('127.0.0.1', 0)}"
+        await control.know(demo=(server.address,))
+        metadata = ((CLIENT_NAME, "ann"), (CLIENT_ADDRESS, "10.0.0.1"), ("x-other", "1"))
+        async with connected(address) as stub:
+            await stub("ModelInfer", infer_request(), metadata=metadata)
+        await fronting.stop(0)
+        await server.stop(0)
+
+    asyncio.run(main())
+    assert not list(tmp_path.glob("router*"))
+    assert told[0]["x-other"] == "1"
+    names = {name for name in told[0] if name.startswith("anabranch-")}
+    assert names == ({CLIENT_NAME, CLIENT_ADDRESS} if door and behind else set())

@@ -21,6 +21,7 @@ from anabranch.errors import DeadlineExceeded, NodeError, Unavailable
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.grpc.lean_calls import LeanCalls
 from anabranch.router.grpc.messages import InferRequest, path
+from anabranch.router.http.headers import OF_CLIENT
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
@@ -56,7 +57,7 @@ async def echo(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
     headers = sorted(
         f"{name}={value}"
         for name, value in context.headers.items()
-        if name != "x-request-id" or len(value) != MADE_UP
+        if (name != "x-request-id" or len(value) != MADE_UP) and not name.startswith(OF_CLIENT)
     )
     return {
         "x": inputs["x"],

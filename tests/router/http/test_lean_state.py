@@ -156,3 +156,28 @@ def test_a_client_without_an_edge_is_not_believed() -> None:
         await server.close(0)
 
     asyncio.run(main())
+
+
+def test_only_who_is_believed_names_a_client() -> None:
+    """Also where the same bytes were read before on a connection of the other kind."""
+
+    async def main() -> None:
+        server = LeanServer(Echo().app)
+        names = {"Anabranch-Client-Name": "ann", "anabranch-client-address": "10.0.0.1"}
+        protocols = [lambda: server.protocol(is_believed=True), server.protocol, server.guest]
+        for protocol in (*protocols, *reversed(protocols)):
+            wire = Wire()
+            wire.protocol = protocol()
+            wire.protocol.connection_made(wire)
+            await all_answered(wire, ask(**names), ask(**names))
+            for part in (ask(**names)[:50], ask(**names)[50:]):
+                await wire.feed(part)
+            await until(lambda wire=wire: len(replies(wire.sent)) == 3)  # type: ignore[misc]
+            told = [dict(reply.json()[3]) for reply in replies(wire.sent)]
+            is_believed = protocol is protocols[0]
+            expected = {name.lower(): value for name, value in names.items()} if is_believed else {}
+            for headers in told:
+                assert {n: v for n, v in headers.items() if n.startswith("anabranch-")} == expected
+        await server.close(0)
+
+    asyncio.run(main())

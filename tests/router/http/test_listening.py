@@ -18,13 +18,14 @@ from hypothesis import strategies as st
 
 from anabranch.router.http.app import HttpApp, json_reply
 from anabranch.router.http.graph_app import GraphApp
+from anabranch.router.http.headers import CLIENT_NAME
 from anabranch.router.http.listening import MANY_HANDLES, LeanServer
 from anabranch.router.http.request import HttpRequest
 from anabranch.router.limits import RequestLimits
 from tests.examples import examples
 from tests.router.conftest import BODY, SERVERS, make_arms
 from tests.router.http.test_lean import BAD
-from tests.router.http.wire import RULE, Reply, ask, replies, until
+from tests.router.http.wire import RULE, Echo, Reply, ask, replies, until
 
 GRAPH = "/v2/models/demo"
 PATHS = [
@@ -263,3 +264,24 @@ def test_many_connections_are_accepted_at_a_time() -> None:
             socket.create_connection(address)
 
     uvloop.run(main())
+
+
+@pytest.mark.parametrize("is_unix", [True, False])
+def test_who_the_client_is_comes_by_unix_sockets_only(tmp_path: Path, is_unix: bool) -> None:
+    async def main() -> None:
+        server = LeanServer(Echo().app)
+        path = tmp_path / "lean.sock"
+        sock = socket.socket(socket.AF_UNIX if is_unix else socket.AF_INET)
+        sock.bind(str(path) if is_unix else ("127.0.0.1", 0))
+        await server.listen(sock)
+        if is_unix:
+            reader, writer = await asyncio.open_unix_connection(path)
+        else:
+            reader, writer = await asyncio.open_connection(*sock.getsockname())
+        writer.write(ask("/", **{CLIENT_NAME: "ann"}))
+        data = await reader.readuntil(b"]")
+        writer.close()
+        assert (CLIENT_NAME.encode() in data) is is_unix
+        await server.close(0)
+
+    asyncio.run(main())
