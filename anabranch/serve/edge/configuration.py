@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from anabranch.serve.edge.clients import UNNAMED, client_rules
 from anabranch.serve.edge.crowding import (
     GRPC_SOURCES,
     HTTP_SOURCES,
@@ -30,6 +31,8 @@ from anabranch.serve.edge.routes import (
     RETRY,
     backend_of_slot,
 )
+from anabranch.serve.edge.tls.binding import bound, terms
+from anabranch.serve.edge.tls.in_force import InForce
 
 CONFIGURATION = "haproxy.cfg"
 ROUTES_MAP = "routes.map"
@@ -65,12 +68,14 @@ _SERVER = f"{_INDENT}server "
 class EdgeOptions:
     """``threads`` of HAProxy, and ``slots``: the most graphs that have routers at the edge.
 
-    ``connections``: the most of clients.
+    ``connections``: the most of clients. ``tls``: the certificates of both ports, which speak
+    nothing but TLS then.
     """
 
     threads: int
     slots: int = 1024
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
+    tls: InForce | None = None
 
 
 def configuration(
@@ -97,8 +102,11 @@ def configuration(
             _section(f"backend {table} from all", rows)
             for table, rows in tables(options.slots).items()
         ),
-        _section("frontend http from all", _frontend(options.connections)),
-        _section("frontend grpc from all", grpc_frontend(ROUTES_MAP, options.connections.grpc)),
+        _section("frontend http from all", _frontend(options)),
+        _section(
+            "frontend grpc from all",
+            grpc_frontend(ROUTES_MAP, options.connections.grpc, options.tls),
+        ),
         *(
             "\n".join([f"backend {one} from {defaults}", *lines.get(one, ())])
             for one, defaults in [
@@ -132,6 +140,7 @@ def _global(options: EdgeOptions) -> list[str]:
         f"tune.h2.be.max-concurrent-streams {MAX_CALLS}",
         f"hard-stop-after {STOP_S}s",
         f"stats socket unix@{STATS_SOCKET} mode 600 level admin",
+        *terms(options.tls),
     ]
 
 
@@ -172,13 +181,14 @@ def _deadline() -> str:
     return "http-request set-timeout server var(txn.route),field(2,:) if !{ path_end /feedback }"
 
 
-def _frontend(connections: ConnectionLimits) -> list[str]:
+def _frontend(options: EdgeOptions) -> list[str]:
     """Return the rules by which requests over HTTP find their backend.
 
     HTTP/1.1 without Host is refused, as RFC 9112 (3.2) says.
     """
+    connections, tls = options.connections, options.tls
     return [
-        f'bind "fd@${{{HTTP}}}" proto h1',
+        f'bind "fd@${{{HTTP}}}" proto h1{bound("http/1.1", tls)}',
         f"timeout http-request {REQUEST_S}s",
         f"timeout http-keep-alive {IDLE_S}s",
         "option http-buffer-request",
@@ -190,6 +200,7 @@ def _frontend(connections: ConnectionLimits) -> list[str]:
         f"maxconn {connections.total - connections.grpc.total}",
         *source_rules(HTTP_SOURCES, connections, page(429, too_many(connections))),
         idle_rule(connections),
+        *client_rules(page(403, UNNAMED), tls is not None and tls.verifies),
         "http-request deny deny_status 400 if HTTP_1.1 !{ req.hdr_cnt(host) gt 0 }",
         f"http-request set-var(txn.route) path,field(4,/),map_str({ROUTES_MAP})"
         " if { path_beg /v2/models/ }",

@@ -16,6 +16,7 @@ from grpc import StatusCode
 
 from anabranch.router.grpc.calls import SIZE
 from anabranch.router.grpc.messages import methods_of_one_message, path
+from anabranch.serve.edge.clients import UNNAMED, client_rules
 from anabranch.serve.edge.crowding import (
     GRPC_SOURCES,
     ConnectionLimits,
@@ -25,6 +26,8 @@ from anabranch.serve.edge.crowding import (
 from anabranch.serve.edge.listener import GRPC
 from anabranch.serve.edge.replies import status as status_headers
 from anabranch.serve.edge.routes import FRONT_BACKEND, RETRY
+from anabranch.serve.edge.tls.binding import HANDSHAKE_S, bound
+from anabranch.serve.edge.tls.in_force import InForce
 
 MAX_CALLS = 1024
 """Calls of ModelInfer in progress at a time; also calls of any kind on one connection."""
@@ -63,7 +66,7 @@ one message only if the message is not compressed.
 _ROUTED = "if { var(txn.route) -m found }"
 
 
-def grpc_frontend(routes_map: str, connections: ConnectionLimits) -> list[str]:
+def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce | None) -> list[str]:
     """Return the lines of the frontend; ``routes_map`` names the file of the map of graphs.
 
     A reply waits here until it is complete, or as long as the buffer. Then a router that died once
@@ -71,8 +74,8 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits) -> list[str]:
     """
     return [
         # With "proto h2", a connection that sends nothing would be kept as long as a call.
-        f'bind "fd@${{{GRPC}}}"',
-        f"timeout client {_FOREVER}",
+        f'bind "fd@${{{GRPC}}}"{bound("h2", tls)}',
+        f"timeout client {_FOREVER if tls is None else f'{HANDSHAKE_S}s'}",
         f"timeout http-request {START_S}s",
         f"timeout http-keep-alive {IDLE_S}s",
         "option clitcpka",
@@ -87,6 +90,10 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits) -> list[str]:
             GRPC_SOURCES,
             connections,
             f"status 429 {status_headers(StatusCode.RESOURCE_EXHAUSTED, too_many(connections))}",
+        ),
+        *client_rules(
+            f"status 403 {status_headers(StatusCode.PERMISSION_DENIED, UNNAMED)}",
+            tls is not None and tls.verifies,
         ),
         "stick-table type integer size 1 store conn_cur",
         f"acl infer pathq {path('ModelInfer')}",

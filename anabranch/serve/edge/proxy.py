@@ -26,6 +26,7 @@ from anabranch.serve.edge.listener import EdgeAddress, listen
 from anabranch.serve.edge.process import PID_FILE, START_S, EdgeProcess, find, spawn
 from anabranch.serve.edge.routes import EdgePlan, EdgeRoute, EdgeState, check_routes, plan_routes
 from anabranch.serve.edge.runtime_api import RuntimeApi
+from anabranch.serve.edge.tls.in_force import LINK
 
 LONGEST_PATH = 97
 """Longest path of HAProxy's stats socket, in bytes."""
@@ -117,7 +118,7 @@ class EdgeProxy:
         await _end(self._process)
         if self._leaver is not None:
             await self._leaver
-        for name in (CONFIGURATION, ROUTES_MAP, PID_FILE, STATS_SOCKET):
+        for name in (CONFIGURATION, ROUTES_MAP, PID_FILE, STATS_SOCKET, LINK):
             (self._folder / name).unlink(missing_ok=True)
 
     async def _begin(self) -> None:
@@ -149,6 +150,7 @@ class EdgeProxy:
             self._listeners = await listen(self._address, self._options.connections.total, patience)
         plan = self._plan(_EMPTY)
         self._write(plan)
+        self._link()
         process = spawn(self._binary, self._folder, self._listeners)
         try:
             async with asyncio.timeout(START_S):
@@ -186,6 +188,14 @@ class EdgeProxy:
                 raise
             self._unsettled.set()
             logger.error("HAProxy starts with the routes of its last start: %s", error)
+
+    def _link(self) -> None:
+        """Let HAProxy find its certificates in its folder."""
+        if self._options.tls is not None:
+            link = self._folder / LINK
+            with disk_errors(link):
+                link.unlink(missing_ok=True)
+                link.symlink_to(self._options.tls.folder)
 
     async def _answering(self, process: EdgeProcess) -> None:
         while True:

@@ -38,7 +38,6 @@ def refusal_rules() -> list[str]:
     """Return the rules of a graph's backend."""
     counted = f"track-sc2 be_id table {REFUSALS} if"
     return [
-        "http-request del-header anabranch- -m beg",
         "http-request set-var(txn.up) nbsrv",
         "http-request set-var(txn.each) be_conn,div(txn.up)",
         f"http-request set-header {IN_FLIGHT.decode()} %[var(txn.each),div({ROUND}),mul({ROUND})]"

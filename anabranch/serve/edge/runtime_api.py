@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from anabranch.errors import EngineError
 from anabranch.serve.edge.routes import EdgeState
@@ -14,6 +16,10 @@ TIMEOUT_S = 10.0
 """Longest time for a batch of commands, in seconds."""
 _PROMPT = b"\n> "
 _LONGEST_ANSWER = 2**26
+_CONTINUED = re.compile(r"^(\+ )+")
+"""Prompts for the lines of a command that has several."""
+FileKind: TypeAlias = Literal["cert", "ca-file"]
+"""A certificate with its key, or authorities of clients' certificates."""
 _DONE = ("", "New server registered.", "Server deleted.")
 
 
@@ -47,6 +53,25 @@ class RuntimeApi:
         entries, servers = await self.ask(f"show map {map_name}", "show servers state")
         return EdgeState(_entries(entries), _servers(servers))
 
+    async def load(self, kind: FileKind, name: str, pem: str) -> None:
+        """Have new content of a file judged; EngineError where HAProxy does not take it.
+
+        It is in force after ``commit`` only, at once for all new connections.
+        """
+        (answer,) = await self.ask(f"set ssl {kind} {name} <<\n{pem}")
+        if "ransaction created" not in answer and "ransaction updated" not in answer:
+            raise EngineError(f"HAProxy refuses a new {name}: {answer}")
+
+    async def commit(self, kind: FileKind, name: str) -> None:
+        """Put in force what was loaded; EngineError where HAProxy does not."""
+        (answer,) = await self.ask(f"commit ssl {kind} {name}")
+        if not answer.endswith("Success!"):
+            raise EngineError(f"HAProxy keeps its {name}: {answer}")
+
+    async def drop(self, kind: FileKind, name: str) -> None:
+        """Forget what was loaded, if anything was."""
+        await self.ask(f"abort ssl {kind} {name}")
+
     async def remove(self, servers: Iterable[tuple[str, str]]) -> None:
         """Remove those of these drained servers that are idle by now."""
         await self.ask(*(one for server in servers for one in _removal("/".join(server))))
@@ -75,7 +100,7 @@ class RuntimeApi:
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, command: str) -> str:
     writer.write(command.encode() + b"\n")
     answer = await reader.readuntil(_PROMPT)
-    return answer.removesuffix(_PROMPT).decode().strip()
+    return _CONTINUED.sub("", answer.removesuffix(_PROMPT).decode()).strip()
 
 
 def _removal(server: str) -> Iterable[str]:

@@ -1,0 +1,1 @@
+"""TLS of the edge: certificates, their copies in the engine's home, and their replacement."""
