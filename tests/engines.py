@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,9 +58,11 @@ class Engine:
     ports: Ports = field(default_factory=new_ports)
     leaving: set[str] = field(default_factory=set)
     """Graphs that were deleted, and whose replicas may still be ending."""
+    options: Sequence[object] = ()
+    """Further options of `anabranch up`."""
 
     def start(self) -> subprocess.CompletedProcess[str]:
-        return self.process("up", "-o", "json", *self.ports.options())
+        return self.process("up", "-o", "json", *self.ports.options(), *self.options)
 
     def up(self) -> None:
         done(self.start())

@@ -214,5 +214,21 @@ DashboardHost = Annotated[
 Host = Annotated[
     str, typer.Option("--host", help="IPv4 address on which the engine listens; 0.0.0.0 for all.")
 ]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-cert",
+        help="Certificate of the engine, in PEM, with those of intermediate authorities. The"
+        " engine speaks nothing but TLS then, over HTTP and gRPC.",
+    ),
+]
+TlsKey = Annotated[
+    Path | None,
+    typer.Option("--tls-key", help="Key of the certificate, in PEM; closed to other users."),
+]
+ClientCa = Annotated[
+    Path | None,
+    typer.Option("--client-ca", help="Authorities whose certificates tell clients' names, in PEM."),
+]
 MaxBody = Annotated[str, typer.Option("--max-body", help="Largest request body.")]
 ObjectStore = Annotated[str, typer.Option("--object-store", help="Size of Ray's object store.")]

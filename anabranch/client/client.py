@@ -12,6 +12,7 @@ from anabranch.client import control, waits
 from anabranch.client.engine_state import read_token, require_state
 from anabranch.client.http import TIMEOUT_S, Transport
 from anabranch.client.methods import method
+from anabranch.client.trust import Verify
 
 
 class ControlClient:
@@ -19,16 +20,19 @@ class ControlClient:
 
     Methods return the engine's JSON. Each method raises EngineError when the engine cannot be
     reached or refuses the token, and otherwise the error of the engine's reply, with the engine's
-    message. ``timeout`` bounds each request, in seconds.
+    message. ``timeout`` bounds each request, in seconds; ``verify`` is what HTTPX takes.
     """
 
-    def __init__(self, url: str, token: str, *, timeout: float = TIMEOUT_S) -> None:
-        self.transport = Transport(url, token, timeout)
+    def __init__(
+        self, url: str, token: str, *, timeout: float = TIMEOUT_S, verify: Verify = True
+    ) -> None:
+        self.transport = Transport(url, token, timeout, verify=verify)
 
     @classmethod
     def of_home(cls, home: Path) -> Self:
         """Return a client of the engine of ``home``; raise EngineError if none is running there."""
-        return cls(require_state(home).http, read_token(home))
+        state = require_state(home)
+        return cls(state.http, read_token(home), verify=state.verify)
 
     def __enter__(self) -> Self:
         return self

@@ -15,6 +15,7 @@ from anabranch.client.http import TIMEOUT_S, AsyncTransport, Transport
 from anabranch.client.methods import async_method, session_method
 from anabranch.client.reply import InferenceReply
 from anabranch.client.session import connect
+from anabranch.client.trust import Authorities
 from anabranch.errors import EngineError
 
 
@@ -23,10 +24,14 @@ class Client:
 
     The home is ``ANABRANCH_HOME``, else ``~/.anabranch``. ``token`` is the control token (the file
     ``token`` in the engine's home, which is read where ``url`` is None); requests to graphs need
-    none. ``timeout`` bounds each request, in seconds. ``transport`` takes the place of the network,
-    in tests. Threads may share a client. Use it as a context manager, or ``close`` it.
+    none. ``ca`` is a file of the authorities that an engine's certificate may be of, in PEM, or an
+    ``ssl.SSLContext``, such as one with a certificate of the client's; without it, the file that
+    ``ANABRANCH_CA`` names, else the public authorities. The engine of this machine's home is known
+    by its certificate itself. ``timeout`` bounds each request, in seconds. ``transport`` takes the
+    place of the network, in tests. Threads may share a client. Use it as a context manager, or
+    ``close`` it.
 
-    Raise EngineError if no engine is running in the home.
+    Raise EngineError if no engine is running in the home, or ``ca`` holds no authorities.
     """
 
     def __init__(
@@ -34,11 +39,14 @@ class Client:
         url: str | None = None,
         token: str | None = None,
         *,
+        ca: Authorities | None = None,
         timeout: float = TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self.session = connect(url, token)
-        self.transport = Transport(self.session.url, self.session.token, timeout, transport)
+        self.session = connect(url, token, ca)
+        self.transport = Transport(
+            self.session.url, self.session.token, timeout, transport, self.session.verify
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -107,11 +115,14 @@ class AsyncClient:
         url: str | None = None,
         token: str | None = None,
         *,
+        ca: Authorities | None = None,
         timeout: float = TIMEOUT_S,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.session = connect(url, token)
-        self.transport = AsyncTransport(self.session.url, self.session.token, timeout, transport)
+        self.session = connect(url, token, ca)
+        self.transport = AsyncTransport(
+            self.session.url, self.session.token, timeout, transport, self.session.verify
+        )
 
     async def __aenter__(self) -> Self:
         return self

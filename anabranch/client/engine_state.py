@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from anabranch.client.trust import PinnedContext, Verify
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
 from anabranch.files import replace_file
@@ -40,7 +41,8 @@ class EngineState:
     """An engine that was started. ``pid`` is its supervisor, None until that is started.
 
     ``runtime`` is its private folder; ``ready`` tells whether it ever answered, and ``problem`` why
-    the supervisor gave it up.
+    the supervisor gave it up. ``trusted`` is the file of certificates by which clients on this
+    machine know an engine that speaks TLS; empty for one that does not.
     """
 
     id: str
@@ -52,6 +54,12 @@ class EngineState:
     pid: int | None = None
     ready: bool = False
     problem: str = ""
+    trusted: str = ""
+
+    @property
+    def verify(self) -> Verify:
+        """What clients on this machine verify the engine's certificate by."""
+        return PinnedContext(Path(self.trusted)) if self.trusted else False
 
     @property
     def block(self) -> range:

@@ -20,6 +20,7 @@ from typing import Any, NoReturn, TypeAlias, TypeVar
 
 import httpx
 
+from anabranch.client.trust import CA, Verify
 from anabranch.errors import (
     AnabranchError,
     Conflict,
@@ -37,6 +38,8 @@ Json = dict[str, Any]
 TIMEOUT_S = 120.0
 """Longest wait for one answer, in seconds."""
 _CONNECT_S = 5.0
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+"""OpenSSL's word for a certificate that is not known, or of another name."""
 _DATA = "data:"
 _SENDABLE = re.compile(r"[!-~]+")
 """Control tokens that a header can carry."""
@@ -116,7 +119,8 @@ class Transport:
     """Carries out operations on the engine at ``url``, one after the other.
 
     ``token`` is the control token, needed for the control API alone; ``timeout`` bounds each
-    request, in seconds. ``transport`` takes the place of the network.
+    request, in seconds. ``transport`` takes the place of the network; ``verify`` is what HTTPX
+    verifies certificates by.
     """
 
     def __init__(
@@ -125,10 +129,11 @@ class Transport:
         token: str | None = None,
         timeout: float = TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
+        verify: Verify = True,
     ) -> None:
-        self.url = url
+        self.url, self.verify = url, verify
         with _naming(url):
-            self._http = httpx.Client(**_settings(url, token, timeout), transport=transport)
+            self._http = httpx.Client(**_settings(url, token, timeout, verify), transport=transport)
 
     def close(self) -> None:
         """Close the connections."""
@@ -185,10 +190,13 @@ class AsyncTransport:
         token: str | None = None,
         timeout: float = TIMEOUT_S,
         transport: httpx.AsyncBaseTransport | None = None,
+        verify: Verify = True,
     ) -> None:
-        self.url = url
+        self.url, self.verify = url, verify
         with _naming(url):
-            self._http = httpx.AsyncClient(**_settings(url, token, timeout), transport=transport)
+            self._http = httpx.AsyncClient(
+                **_settings(url, token, timeout, verify), transport=transport
+            )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -247,8 +255,13 @@ def json_of(reply: httpx.Response) -> Json:
     return content
 
 
-def unreachable(url: str, error: httpx.HTTPError) -> EngineUnreachable:
-    """Return the error for an engine that gave no answer."""
+def unreachable(url: str, error: httpx.HTTPError) -> EngineError:
+    """Return the error for an engine that gave no answer, or is not known to be the right one."""
+    if _UNTRUSTED in str(error):
+        return EngineError(
+            f"the certificate of the engine at {url} is not trusted ({error}): give the file of"
+            f" its authority as `ca`, or in the variable {CA}"
+        )
     if isinstance(error, httpx.TimeoutException):
         return EngineUnreachable(f"the engine at {url} did not answer in time")
     return EngineUnreachable(f"the engine at {url} cannot be reached ({error}): is it still up?")
@@ -265,7 +278,7 @@ def _naming(url: str) -> Iterator[None]:
         ) from None
 
 
-def _settings(url: str, token: str | None, timeout: float) -> dict[str, Any]:
+def _settings(url: str, token: str | None, timeout: float, verify: Verify) -> dict[str, Any]:
     if token is not None and not _SENDABLE.fullmatch(token):
         raise EngineError(
             "the control token is none: it has spaces or characters that no token has; an engine's "
@@ -276,7 +289,8 @@ def _settings(url: str, token: str | None, timeout: float) -> dict[str, Any]:
         "headers": {} if token is None else {"authorization": f"Bearer {token}"},
         "timeout": httpx.Timeout(timeout, connect=_CONNECT_S),
         "trust_env": False,
-        "verify": url.lower().startswith("https:"),  # certificates take 20 ms to read
+        # Certificates that nobody needs take 20 ms to read.
+        "verify": verify if url.lower().startswith("https:") else False,
     }
 
 

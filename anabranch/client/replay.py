@@ -18,6 +18,7 @@ import httpx
 import numpy as np
 import orjson
 
+from anabranch.client.trust import Verify
 from anabranch.components.runtimes.open_inference import wire
 from anabranch.components.runtimes.open_inference.wire import LENGTH_HEADER, BadAnswer
 from anabranch.components.tensors.arrays import Array
@@ -137,13 +138,14 @@ async def replay(
     pace: ReplayPace,
     timeout: float,
     said: Callable[[Replayed], None] = lambda found: None,
+    verify: Verify = True,
 ) -> Replayed:
     """Send events to the graph or revision at ``url``; ``said`` hears how it goes.
 
     No more is read ahead than is being sent. Replies are compared as a mirror's are, by ``rule``;
-    each has ``timeout`` seconds.
+    each has ``timeout`` seconds. ``verify`` is what HTTPX verifies certificates by.
     """
-    found, sending = Replayed(), _Sending(url, timeout, rule)
+    found, sending = Replayed(), _Sending(url, timeout, rule, verify)
     started = time.monotonic()
     parcels = _parcels(events, found, pace.limit)
     turn = asyncio.Lock()
@@ -187,11 +189,11 @@ def _parcels(
 class _Sending:
     """Asks a graph, and judges its replies."""
 
-    def __init__(self, url: str, timeout: float, rule: Compare) -> None:
+    def __init__(self, url: str, timeout: float, rule: Compare, verify: Verify) -> None:
         self._url = f"{url}/infer"
         self._rule = rule
         self._http = httpx.AsyncClient(
-            timeout=httpx.Timeout(timeout, connect=_CONNECT_S), trust_env=False
+            timeout=httpx.Timeout(timeout, connect=_CONNECT_S), trust_env=False, verify=verify
         )
 
     async def close(self) -> None:

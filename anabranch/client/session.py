@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from anabranch.client.engine_state import read_token, require_state, resolve_home
+from anabranch.client.trust import Authorities, Verify, trust
 
 if TYPE_CHECKING:
     from anabranch.specs.models import TensorSpec
@@ -34,19 +35,22 @@ class EngineSession:
     url: str
     token: str | None
     home: Path
+    verify: Verify = True
+    """What its certificate is verified by, if it has one."""
     types: dict[tuple[str, int | None], ModelTypes] = field(default_factory=dict)
 
 
-def connect(url: str | None, token: str | None) -> EngineSession:
+def connect(url: str | None, token: str | None, ca: Authorities | None = None) -> EngineSession:
     """Return a session of the engine at ``url``, or of the engine of this machine's home.
 
     The home is ``ANABRANCH_HOME``, else ``~/.anabranch``; its engine's token is taken unless
-    ``token`` is given. Raise EngineError if no engine is running there, or its token cannot be
-    read. Space around ``token`` is no part of it.
+    ``token`` is given. Raise EngineError if no engine is running there, or its token or ``ca``
+    cannot be read. Space around ``token`` is no part of it.
     """
     home = resolve_home()
     token = (token or "").strip() or None
     if url is not None:
-        return EngineSession(url.rstrip("/"), token, home)
+        return EngineSession(url.rstrip("/"), token, home, trust(url, ca))
     state = require_state(home)
-    return EngineSession(state.http, token or read_token(home), home)
+    verify = state.verify if ca is None else trust(state.http, ca)
+    return EngineSession(state.http, token or read_token(home), home, verify)

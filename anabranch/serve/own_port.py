@@ -13,6 +13,7 @@ the others were killed, and none of another graph does.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import time
@@ -28,9 +29,28 @@ from anabranch.serve.sockets import BACKLOG, BIND_S, tcp_listener, unix_folder, 
 
 HOST = "ANABRANCH_HTTP_HOST"
 """Variable that names the interface on which the engine answers HTTP, on its own machine."""
+TLS = "ANABRANCH_TLS_CERT"
+"""Variable that names the edge's certificate where the engine speaks TLS."""
 _PAUSE_S = 0.1
 _ANSWER_S = 2.0
 """How long another router may take to hand over the port, in seconds."""
+
+
+logger = logging.getLogger("anabranch.serve")
+
+
+def opened_port(graph: str, port: int | None) -> int | None:
+    """Return ``port`` where a graph's routers open it: they do not speak TLS, so not if the edge
+    does. A deploy is refused there, but the graph may be from before.
+    """
+    if port is None or not os.environ.get(TLS):
+        return port
+    logger.error(
+        "port %s of graph %s stays closed: the engine speaks TLS, and graphs' own ports do not",
+        port,
+        graph,
+    )
+    return None
 
 
 def own_host(node: str) -> str:

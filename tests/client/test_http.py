@@ -66,7 +66,7 @@ def test_an_interrupted_operation_is_closed() -> None:
 
 def test_certificates_are_verified_however_the_scheme_is_written() -> None:
     for url in ("https://engine", "HTTPS://engine"):
-        assert _settings(url, None, 1.0)["verify"] is True
+        assert _settings(url, None, 1.0, True)["verify"] is True
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ class TestControl:
 
     __test__ = False
 
-    def __init__(self, folder: Path) -> None:
-        settings = Settings.from_env({"ANABRANCH_HOME": str(folder / "home")})
+    def __init__(self, folder: Path, **variables: str) -> None:
+        settings = Settings.from_env({"ANABRANCH_HOME": str(folder / "home"), **variables})
         settings.home.mkdir(parents=True, exist_ok=True)
         settings.token_file.write_text("the-token\n")
         self.folder = folder

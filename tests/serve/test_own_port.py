@@ -26,7 +26,7 @@ from anabranch.router.http.app import HttpApp, json_reply
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.http.request import HttpRequest
 from anabranch.serve import own_port, sockets
-from anabranch.serve.own_port import OwnPort, obtain, own_host
+from anabranch.serve.own_port import OwnPort, obtain, opened_port, own_host
 from tests.ports import free_ports
 from tests.waiting import until
 
@@ -385,3 +385,14 @@ def test_the_host_is_the_engine_s_on_its_machine_and_the_node_s_elsewhere(
 def test_a_path_is_short_whatever_the_graph_is_called() -> None:
     longest = f"{own_port._prefix('g' * 63, 65_535)}{'f' * 8}.sock"
     assert len(longest) <= 40
+
+
+def test_it_stays_closed_beside_tls(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for variable in ("", "/cert.pem"):
+        monkeypatch.setenv(own_port.TLS, variable)
+        assert opened_port("demo", None) is None
+        assert caplog.messages == []
+        assert opened_port("demo", 7000) == (None if variable else 7000)
+    assert "port 7000 of graph demo stays closed" in caplog.messages[0]

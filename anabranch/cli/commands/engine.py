@@ -38,6 +38,9 @@ def up(
     dashboard_host: options.DashboardHost = "127.0.0.1",
     max_body: options.MaxBody = "64MiB",
     object_store: options.ObjectStore = "512MiB",
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    client_ca: options.ClientCa = None,
     output: options.Output = options.Format.TABLE,
     foreground: options.Foreground = False,
 ) -> None:
@@ -46,8 +49,9 @@ def up(
     from anabranch.control.engine.launch import EngineOptions
 
     wanted = EngineOptions(
-        host, http_port, grpc_port, dashboard_port, max_body, object_store, dashboard_host
-    )
+        host, http_port, grpc_port, dashboard_port, max_body, object_store, dashboard_host,
+        tls_cert, tls_key, client_ca,
+    )  # fmt: skip
     folder = resolve_home(home)
     info = _up(ctx, folder, wanted)
     if output is options.Format.JSON:
@@ -164,13 +168,18 @@ def _up(ctx: typer.Context, home: Path, wanted: EngineOptions) -> EngineInfo:
 
 
 def _require_ports(ctx: typer.Context, info: EngineInfo) -> None:
-    """Raise EngineError if an engine that was up already has other ports than were asked for."""
+    """Raise EngineError if an engine that was up already has other ports than were asked for.
+
+    It also has TLS, if that was asked for; whose certificate that is can be changed in its files.
+    """
     runs = {"http_port": info.http, "grpc_port": f"//{info.grpc}", "dashboard_port": info.dashboard}
     differ = []
     for name, url in runs.items():
         source, port = ctx.get_parameter_source(name), urlsplit(url).port
         if source is not None and source.name == "COMMANDLINE" and ctx.params[name] != port:
             differ.append(f"--{name.replace('_', '-')} {port}, not {ctx.params[name]}")
+    if ctx.params.get("tls_cert") and not info.http.startswith("https:"):
+        differ.append("no --tls-cert")
     if differ:
         raise EngineError(
             f"the engine in {info.home} runs already, with {'; '.join(differ)}: leave the option "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from anabranch.cli import options
 from anabranch.cli.completion import nodes, revisions
 from anabranch.cli.input import shares
 from anabranch.cli.options import add
-from anabranch.cli.terminal import confirm, note, progress, result, result_json
+from anabranch.cli.terminal import confirm, note, progress, result, result_json, warn
 
 if TYPE_CHECKING:
     from anabranch.client.client import ControlClient
@@ -110,6 +111,7 @@ def status(
 
     as_json = output is options.Format.JSON
     with options.client(home) as client:
+        _warn_of_certificate(home)
 
         def fetch() -> dict[str, Any]:
             return {"graphs": client.graphs()} if graph is None else client.graph(graph, _SHOWN)
@@ -121,6 +123,17 @@ def status(
         result_json(found)
     else:
         result(status_text(found))
+
+
+def _warn_of_certificate(home: Path | None) -> None:
+    from anabranch.client.engine_state import require_state, resolve_home
+
+    folder = resolve_home(home)
+    if require_state(folder).trusted:
+        from anabranch.control.settings.tls import in_force
+
+        for text in in_force(folder).warnings():
+            warn(text)
 
 
 def delete(

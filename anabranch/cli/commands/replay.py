@@ -75,10 +75,10 @@ def replay(
     rule, pace = Compare(rtol=rtol, atol=atol), replay.ReplayPace(concurrency, rate, limit)
     with options.client(home) as client:
         client.metadata(graph, revision)
-        url = client.graph_url(graph, revision)
+        url, verify = client.graph_url(graph, revision), client.transport.verify
     with progress(f"replaying {len(files)} files to {url}") as say:
         found = asyncio.run(
-            replay.replay(url, read(files), rule, pace, timeout, _every(_NEWS, say))
+            replay.replay(url, read(files), rule, pace, timeout, _every(_NEWS, say), verify)
         )
     if output is options.Format.JSON:
         result_json(replay_json(graph, revision, found))

@@ -13,11 +13,12 @@ from anabranch.control.controller import start_controller
 from anabranch.control.engine.flags import EDGE, LOOPBACK
 from anabranch.control.engine.tokens import ensure_token
 from anabranch.control.settings.settings import Settings
+from anabranch.control.settings.tls import in_force
 from anabranch.errors import EngineError
 from anabranch.router.backend import GraphState
 from anabranch.router.limits import RequestLimits
 from anabranch.serve.edge.listener import EdgeAddress
-from anabranch.serve.replicas.edge import start_edge
+from anabranch.serve.replicas.edge import SecuredEdge, start_edge
 from anabranch.serve.replicas.front import FRONT_APP, front_app
 from anabranch.serve.replicas.gateway import GATEWAY_APP, gateway_app
 
@@ -58,7 +59,9 @@ def _start_faces(settings: Settings) -> None:
     ]
     try:
         if binary:
-            start_edge(Path(binary), address, settings.connections)
+            tls = settings.tls
+            secured = None if tls is None else SecuredEdge(tls, in_force(settings.home, tls))
+            start_edge(Path(binary), address, settings.connections, secured)
         serve.run_many(targets)
     except (RuntimeError, ray.exceptions.RayError) as error:
         raise EngineError(f"the gateway does not start: {_cause(error)}") from None

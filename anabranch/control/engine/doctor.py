@@ -19,7 +19,9 @@ from anabranch.control.engine.engine import is_running
 from anabranch.control.engine.home import open_mode
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.engine.supervision.helpers import Helper, helpers_of
+from anabranch.control.settings.tls import in_force
 from anabranch.errors import AnabranchError
+from anabranch.serve.edge.tls.certificates import moment
 
 LEAST_FREE = 2**30
 """Bytes of a disk below which it is said that little is left."""
@@ -46,7 +48,12 @@ def examine(home: Path) -> list[Diagnosis]:
         return [*found, Diagnosis("engine", "no engine was started here", _UP)]
     found += [*_disk(Path(state.runtime)), _supervised(home, state)]
     if is_running(state):
-        found += [*_helpers(home, state), _answer(state), *_graphs(home)]
+        found += [
+            *_helpers(home, state),
+            _answer(state),
+            *_certificate(home, state),
+            *_graphs(home),
+        ]
     return found
 
 
@@ -113,6 +120,17 @@ def _answer(state: EngineState) -> Diagnosis:
     except AnabranchError as error:
         return Diagnosis("edge and gateway", str(error), f"wait a minute, else {_ANEW}")
     return Diagnosis("edge and gateway", f"answer at {state.http}")
+
+
+def _certificate(home: Path, state: EngineState) -> Iterator[Diagnosis]:
+    if not state.trusted:
+        return
+    copies = in_force(home)
+    warnings = list(copies.warnings())
+    for text in warnings:
+        yield Diagnosis("certificate", text, "mend the files of `anabranch up`; it takes them soon")
+    if not warnings:
+        yield Diagnosis("certificate", f"ends on {moment(copies.ends())}")
 
 
 def _graphs(home: Path) -> Iterator[Diagnosis]:

@@ -17,8 +17,10 @@ import time
 
 from anabranch.client.client import ControlClient
 from anabranch.client.live import wait_live
+from anabranch.client.trust import PinnedContext
 from anabranch.control.engine.loopback import keep_loopback
 from anabranch.control.settings.settings import Settings
+from anabranch.control.settings.tls import in_force
 from anabranch.errors import AnabranchError, EngineError
 
 NAMESPACE = "anabranch"
@@ -49,7 +51,9 @@ def boot_engine(address: str, settings: Settings, deadline: float) -> None:
     serve.start(proxy_location="Disabled")
     states = boot(settings)
     wait_live(settings.url, deadline - time.monotonic())
-    with ControlClient(settings.url, settings.token_file.read_text().strip()) as control:
+    verify = settings.tls is not None and PinnedContext(in_force(settings.home).trusted)
+    token = settings.token_file.read_text().strip()
+    with ControlClient(settings.url, token, verify=verify) as control:
         control.until_reached(*(name for name, state in states.items() if state["ready"]))
     ray.shutdown()
 

@@ -32,7 +32,9 @@ from anabranch.control.engine.launch import (
 )
 from anabranch.control.engine.runtime import make_runtime, remove_runtime
 from anabranch.control.engine.supervision import supervisor
+from anabranch.control.settings.tls import in_force
 from anabranch.errors import EngineError
+from anabranch.serve.edge.tls.certificates import load
 
 ANSWER_TIMEOUT_S = 60.0
 """How long an engine that already runs may take to answer; its supervisor may be mending it."""
@@ -55,8 +57,8 @@ def up(
     """Start the engine of ``home`` and wait until it answers; leave one alone that answers already.
 
     One that runs and does not answer is stopped first. Raises EngineError: a port in use, a damaged
-    store, or a start that failed (everything is taken down again); StorageError if the home takes
-    no files.
+    store, a certificate that cannot be used, or a start that failed (everything is taken down
+    again); StorageError if the home takes no files.
     """
     options = options or EngineOptions()
     open_home(home, warn)
@@ -118,15 +120,20 @@ def _answers(state: EngineState) -> bool:
 
 def _start(home: Path, options: EngineOptions, say: Say, warn: Say) -> EngineInfo:
     host = options.host()
+    files = options.tls()
+    certificates = None if files is None else load(files)
     examine_store(home, warn)
     ports.require_own("--host", host)
     ports.require_own("--dashboard-host", options.dashboard())
     ports.require_free(host, {"--http-port": options.http_port, "--grpc-port": options.grpc_port})
     ports.require_free(options.dashboard(), {"--dashboard-port": options.dashboard_port})
     block = ports.claim(str(home))
-    state = _new_state(options, block)
+    copies = in_force(home, files)
+    state = _new_state(options, block, "" if files is None else str(copies.trusted))
     write_state(home, state)
     try:
+        if certificates is not None:
+            copies.install(certificates)
         env = environment(home, options, state, block, warn)
         say("starting Ray and Serve")
         state = _launch(home, state, env, head_arguments(options, state, block), block.guard)
@@ -138,15 +145,16 @@ def _start(home: Path, options: EngineOptions, say: Say, warn: Say) -> EngineInf
     return state.info(home)
 
 
-def _new_state(options: EngineOptions, block: ports.PortBlock) -> EngineState:
-    host = options.reached_at()
+def _new_state(options: EngineOptions, block: ports.PortBlock, trusted: str) -> EngineState:
+    host, scheme = options.reached_at(), "https" if trusted else "http"
     return EngineState(
         id=uuid.uuid4().hex,
-        http=f"http://{host}:{options.http_port}",
+        http=f"{scheme}://{host}:{options.http_port}",
         grpc=f"{host}:{options.grpc_port}",
         dashboard=f"http://{reached_at(options.dashboard())}:{options.dashboard_port}",
         address=f"127.0.0.1:{block.fixed['gcs']}",
         runtime=str(make_runtime()),
+        trusted=trusted,
     )
 
 
@@ -171,5 +179,6 @@ def _take_down(home: Path, state: EngineState) -> None:
     runtime = Path(state.runtime)
     processes.stop(state.id, state.pid, runtime)
     remove_runtime(runtime)
+    in_force(home).remove()
     fold_store(home)
     clear_state(home)

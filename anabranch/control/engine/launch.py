@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState
 from anabranch.control.engine import flags, ports
 from anabranch.control.engine.runtime import RAY, SOCKETS, TEMPORARY
 from anabranch.control.engine.tokens import ensure_token
+from anabranch.control.settings import tls
 from anabranch.errors import EngineError
+from anabranch.serve.edge.tls.certificates import TlsFiles
 from anabranch.specs.units import Size
 
 Say = Callable[[str], None]
@@ -28,6 +31,15 @@ class EngineOptions:
     max_body: str = "64MiB"
     object_store: str = "512MiB"
     dashboard_host: str = "127.0.0.1"
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+
+    def tls(self) -> TlsFiles | None:
+        """The files of certificates, those too that variables name; EngineError for a part."""
+        given = (self.tls_cert, self.tls_key, self.client_ca)
+        names = zip((tls.CERT, tls.KEY, tls.CLIENT_CA), given, strict=True)
+        return tls.tls_files({**os.environ, **{name: str(path) for name, path in names if path}})
 
     def host(self) -> str:
         """The host as an IPv4 address; EngineError if it is none."""
@@ -74,6 +86,7 @@ def environment(
             f"the Ray dashboard on {options.dashboard_host} runs code for whoever has its token,"
             " which travels unencrypted: let only trusted machines through to it"
         )
+    files = options.tls()
     ray_token = home / RAY_TOKEN_FILE
     ensure_token(ray_token)
     return {
@@ -81,21 +94,24 @@ def environment(
         **flags.serve_environment(),
         **flags.gcs_environment(Path(state.runtime)),
         **flags.zygote_environment(Path(state.runtime)),
-        **flags.edge_environment(Path(state.runtime) / SOCKETS, _haproxy(warn)),
+        **flags.edge_environment(Path(state.runtime) / SOCKETS, _haproxy(warn, files is not None)),
         "TMPDIR": str(Path(state.runtime) / TEMPORARY),
         "ANABRANCH_HOME": str(home),
         "ANABRANCH_HTTP_HOST": options.host(),
         "ANABRANCH_HTTP_PORT": str(options.http_port),
         "ANABRANCH_GRPC_PORT": str(options.grpc_port),
+        **tls.tls_environment(files),
         "ANABRANCH_MAX_BODY": str(_bytes("--max-body", options.max_body)),
     }
 
 
-def _haproxy(warn: Say) -> str | None:
+def _haproxy(warn: Say, needs_tls: bool) -> str | None:
     binary = flags.haproxy_binary()
-    problem = flags.haproxy_problem(binary)
+    problem = flags.haproxy_problem(binary, needs_tls)
     if problem is None:
         return binary
+    if needs_tls:
+        raise EngineError(f"TLS needs HAProxy, which cannot run here: {problem}")
     warn(f"HAProxy cannot run here, so the slower gateway and front take its place: {problem}")
     return None
 

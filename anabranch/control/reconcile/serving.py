@@ -24,7 +24,7 @@ from anabranch.graph.compile.compiler import DEFAULT_TIMEOUT
 from anabranch.graph.plan.plan import HEAD, MONITORS, Plan, Segment
 from anabranch.router.limits import RequestLimits
 from anabranch.router.table import ROUTER, Part, app_name
-from anabranch.serve.own_port import obtain, own_host
+from anabranch.serve.own_port import obtain, opened_port, own_host
 from anabranch.serve.pools.entries import pool_app
 from anabranch.serve.replicas.base import start_reason
 from anabranch.serve.replicas.explainer import ExplainerReplica
@@ -200,10 +200,11 @@ def taken(plan: Plan) -> str:
 
     Before a revision takes over, its head is tried in a process of its own, which opens no port.
     """
-    if plan.port is None or unix_folder() is None:
+    port = opened_port(plan.name, plan.port)
+    if port is None or unix_folder() is None:
         return ""
     try:
-        obtain(plan.name, own_host(""), plan.port, _PORT_S).close()
+        obtain(plan.name, own_host(""), port, _PORT_S).close()
     except EngineError as error:
         return str(error)
     return ""

@@ -30,12 +30,17 @@ class OwnPorts:
     def claimed(self, graph: str, port: int | None) -> Iterator[None]:
         """Hold a port for a graph until its revision is in the store; None is no port.
 
-        Raises InvalidRequest for a port of the engine, and Conflict for one that a revision of
-        another graph has which is up or on its way.
+        Raises InvalidRequest for a port of the engine, and for any where the engine speaks TLS;
+        Conflict for one that a revision of another graph has which is up or on its way.
         """
         if port is None:
             yield
             return
+        if self._settings.tls is not None:
+            raise InvalidRequest(
+                f"spec.serving.port: {port}: the engine speaks TLS, and graphs' own ports do not; "
+                "leave the port out"
+            )
         with self._deploying:
             self._check_engine(port)
             self._check_graphs(graph, port)

@@ -27,9 +27,10 @@
 | ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
 
-Those about models that come by URI are in ``components.artefacts.settings``, those about traces in
-``telemetry.trace_settings``, about logs in ``telemetry.log_settings``, about processes of graphs in
-``process_bounds``, the others about request logs in ``router.request_log.settings``.
+Those about TLS are in ``control.settings.tls``, those about models that come by URI in
+``components.artefacts.settings``, about traces in ``telemetry.trace_settings``, about logs in
+``telemetry.log_settings``, about processes of graphs in ``process_bounds``, the others about
+request logs in ``router.request_log.settings``.
 """
 
 from __future__ import annotations
@@ -46,11 +47,13 @@ from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.control.settings.destinations import HTTP, parse
 from anabranch.control.settings.log_sinks import SCHEMES
 from anabranch.control.settings.process_bounds import ProcessBounds, machine_memory
+from anabranch.control.settings.tls import tls_files
 from anabranch.environment import Environment, listed, number
 from anabranch.errors import ArtefactError, EngineError
 from anabranch.router.http.access import is_loopback
 from anabranch.router.request_log.settings import LogSettings
 from anabranch.serve.edge.crowding import ConnectionLimits
+from anabranch.serve.edge.tls.certificates import TlsFiles
 from anabranch.telemetry.log_settings import LogBounds
 from anabranch.telemetry.trace_settings import TraceSettings
 
@@ -68,6 +71,7 @@ class Settings:
     http_port: int = 8000
     grpc_port: int = 9000
     anonymous: tuple[Role, ...] = ("caller", "teacher")
+    tls: TlsFiles | None = None
     max_body: int = 64 * 2**20
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     max_bundle: int = MAX_BYTES
@@ -103,6 +107,7 @@ class Settings:
             http_port=int(_number(variables, "ANABRANCH_HTTP_PORT", cls.http_port)),
             grpc_port=int(_number(variables, "ANABRANCH_GRPC_PORT", cls.grpc_port)),
             anonymous=_anonymous(variables),
+            tls=tls_files(env),
             max_body=int(_number(variables, "ANABRANCH_MAX_BODY", cls.max_body)),
             connections=_connections(variables),
             max_bundle=max_bytes(env),
@@ -130,7 +135,8 @@ class Settings:
     def url(self) -> str:
         """Where clients on this machine reach the engine."""
         host = "127.0.0.1" if self.http_host in ("0.0.0.0", "::") else self.http_host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.http_port}"
+        scheme = "http" if self.tls is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.http_port}"
 
     @property
     def bundles(self) -> Path:

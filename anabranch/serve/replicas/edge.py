@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import resource
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ from anabranch.router.addresses import Addresses
 from anabranch.router.following import RETRY_S, Follower
 from anabranch.serve.calls.control_link import ControllerLink
 from anabranch.serve.calls.controller import NAMESPACE
-from anabranch.serve.edge.configuration import EdgeOptions
+from anabranch.serve.edge.configuration import STATS_SOCKET, EdgeOptions
 from anabranch.serve.edge.crowding import ConnectionLimits
 from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.proxy import EdgeProxy
 from anabranch.serve.edge.routes import FRONT, GATEWAY, EdgeRoute
+from anabranch.serve.edge.runtime_api import RuntimeApi
+from anabranch.serve.edge.tls.certificates import TlsFiles
+from anabranch.serve.edge.tls.in_force import InForce
+from anabranch.serve.edge.tls.renewal import Renewal
 from anabranch.serve.edge.watch import RouterWatch
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import start_heartbeat
@@ -43,6 +48,14 @@ _READY_S = 60.0
 logger = logging.getLogger("anabranch.serve")
 
 
+@dataclass(frozen=True)
+class SecuredEdge:
+    """The files of an edge that speaks TLS, and their copies."""
+
+    files: TlsFiles
+    in_force: InForce
+
+
 class Edge:
     """The one edge of an engine, on its own machine.
 
@@ -51,13 +64,18 @@ class Edge:
     """
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
-        self, binary: Path, address: EdgeAddress, connections: ConnectionLimits
+        self,
+        binary: Path,
+        address: EdgeAddress,
+        connections: ConnectionLimits,
+        tls: SecuredEdge | None,
     ) -> None:
         write_logs()
         start_heartbeat()
         self._binary = binary
         self._connections = connections
         self._address = address
+        self._tls = tls
         self._link = ControllerLink("edge")
         self._addresses = Follower("addresses", self._link.addresses, self._apply)
         self._known = Addresses()
@@ -85,11 +103,15 @@ class Edge:
                 logger.exception("the edge does not start")
                 await asyncio.sleep(RETRY_S)
         self._addresses.start()
+        if self._tls is not None:
+            api = RuntimeApi(self._folder / STATS_SOCKET)
+            await Renewal(self._tls.files, self._tls.in_force, api).run()
 
     async def _started(self) -> None:
         folder = unix_folder()
         if folder is None:
             raise EngineError(f"variable {FOLDER} names no folder")
+        self._folder = folder
         self._shared = {
             GATEWAY: EdgeRoute((unix_address(folder / GATEWAY_SOCKET),), idempotent=False),
             FRONT: EdgeRoute((unix_address(folder / FRONT_SOCKET),), idempotent=False),
@@ -98,6 +120,7 @@ class Edge:
         options = EdgeOptions(
             threads=min(_MOST_THREADS, os.cpu_count() or 1),
             connections=self._connections.within(files),
+            tls=None if self._tls is None else self._tls.in_force,
         )
         self._proxy = await EdgeProxy.start(
             self._binary, folder, options, self._address, self._shared
@@ -128,7 +151,9 @@ class Edge:
         await self._proxy.apply({**routes, **self._shared})
 
 
-def start_edge(binary: Path, address: EdgeAddress, connections: ConnectionLimits) -> None:
+def start_edge(
+    binary: Path, address: EdgeAddress, connections: ConnectionLimits, tls: SecuredEdge | None
+) -> None:
     """Start the edge on the head node if it does not run, and wait until it has its ports.
 
     Raises EngineError where it cannot, or what Ray raises.
@@ -145,5 +170,5 @@ def start_edge(binary: Path, address: EdgeAddress, connections: ConnectionLimits
         runtime_env=FORKED,
         scheduling_strategy=NodeAffinitySchedulingStrategy(head, soft=False),
     )
-    edge = configured.remote(binary, address, connections)
+    edge = configured.remote(binary, address, connections, tls)
     ray.get(edge.ready.remote(), timeout=_READY_S)

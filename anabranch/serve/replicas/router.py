@@ -9,7 +9,7 @@ from ray import serve
 from anabranch.errors import EngineError
 from anabranch.graph.plan.plan import Plan
 from anabranch.router.limits import RequestLimits
-from anabranch.serve.own_port import OwnPort, own_host
+from anabranch.serve.own_port import OwnPort, opened_port, own_host
 from anabranch.serve.replicas.answering import node_host
 from anabranch.serve.replicas.base import ComponentReplica, StartError
 from anabranch.serve.replicas.graph_router import GraphRouter
@@ -37,11 +37,12 @@ class RouterReplica(ComponentReplica):
 
     async def _own_port(self, plan: Plan) -> OwnPort | None:
         """Answer at the graph's own port, if it has one; StartError where something else has it."""
-        if plan.port is None:
+        port = opened_port(plan.name, plan.port)
+        if port is None:
             return None
         router = self._router
         try:
-            return await OwnPort.open(plan.name, own_host(node_host()), plan.port, router.http)
+            return await OwnPort.open(plan.name, own_host(node_host()), port, router.http)
         except EngineError as error:
             await router.source.leave()
             raise StartError(str(error)) from None

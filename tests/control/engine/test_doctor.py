@@ -1,10 +1,15 @@
 """What is said of a home without an engine; the end-to-end tests examine engines."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from anabranch.control.engine.doctor import examine, ill
+from anabranch.client.engine_state import EngineState
+from anabranch.control.engine.doctor import _certificate, examine, ill
+from anabranch.control.settings.tls import in_force
+from anabranch.serve.edge.tls.certificates import load
+from tests.certificates import Authority
 
 
 @pytest.mark.parametrize(("mode", "remedies"), [(0o700, 0), (0o755, 1)])
@@ -14,3 +19,20 @@ def test_a_home_that_others_may_read_is_ill(tmp_path: Path, mode: int, remedies:
     assert str(tmp_path) in found["home"].state
     assert [one.remedy for one in ill([found["home"]])] == [f"chmod 700 {tmp_path}"] * remedies
     assert found["engine"].remedy == "anabranch up"
+
+
+def test_a_certificate_is_well_until_it_ends_soon_or_is_not_replaced(tmp_path: Path) -> None:
+    copies, authority = in_force(tmp_path), Authority(tmp_path)
+    state = EngineState("id", "", "", "", "", "")
+    assert list(_certificate(tmp_path, state)) == []
+    state = EngineState("id", "", "", "", "", "", trusted=str(copies.trusted))
+    (missing,) = ill(list(_certificate(tmp_path, state)))
+    assert "is missing" in missing.state
+    copies.install(load(authority.issue("engine")))
+    (well,) = _certificate(tmp_path, state)
+    assert well.state.startswith("ends on 2")
+    assert not ill([well])
+    copies.install(load(authority.issue("engine", ends=timedelta(days=3))))
+    copies.note("the key does not fit")
+    both = ill(list(_certificate(tmp_path, state)))
+    assert ["in 2 days" in both[0].state, "does not fit" in both[1].state] == [True, True]

@@ -108,3 +108,13 @@ def test_of_two_deployed_at_once_one_gets_the_port(engine: TestControl) -> None:
     for thread in threads:
         thread.join(30)
     assert sorted(found) == [202, 409]
+
+
+def test_beside_tls_there_is_none(tmp_path: Path) -> None:
+    files = {"ANABRANCH_TLS_CERT": "/cert.pem", "ANABRANCH_TLS_KEY": "/key.pem"}
+    engine = TestControl(tmp_path, **files)
+    assert refusal(engine, "digits", 7000, 400) == (
+        "spec.serving.port: 7000: the engine speaks TLS, and graphs' own ports do not; "
+        "leave the port out"
+    )
+    assert engine.deploy("digits")[0] == 202

@@ -66,6 +66,9 @@ class InForce:
 
     def warnings(self, now: datetime | None = None) -> Iterator[str]:
         """Yield what to do something about: an end that is near, files that are not taken."""
+        if not self.trusted.exists():
+            yield f"{self.trusted} is missing: commands of this machine do not know the engine"
+            return
         ends, now = self.ends(), now or datetime.now(UTC)
         if now >= ends:
             yield f"the certificate of the edge expired on {moment(ends)}"

@@ -34,7 +34,10 @@ class Renewal:
     async def run(self) -> None:
         """Look at the files, again and again, for ever."""
         while True:
-            await self._look()
+            try:
+                await self._look()
+            except Exception:
+                logger.exception("cannot look at the edge's certificate")
             await asyncio.sleep(LOOK_S)
 
     async def _look(self) -> None:
