@@ -147,12 +147,9 @@ def _graphs(home: Path) -> Iterator[Diagnosis]:
 
 
 def _graph(graph: Mapping[str, object]) -> Diagnosis:
-    name = graph["name"]
-    return Diagnosis(
-        f"graph {name}",
-        f"{graph['state']}: {graph.get('message') or 'no reason is known'}",
-        f"anabranch status {name}, anabranch logs {name}",
-    )
+    name = graph["graph"]
+    look = f"anabranch status {name}, anabranch logs {name}"
+    return Diagnosis(f"graph {name}", f"it is {graph['state']}", look)
 
 
 def ill(found: Sequence[Diagnosis]) -> list[Diagnosis]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from anabranch.cli.commands.engine import note_sign_in
+from anabranch.control.engine.doctor import _graphs
 from tests.cli.conftest import Served
 
 
@@ -27,3 +28,12 @@ def test_without_an_answer_there_is_no_link(
     note_sign_in(tmp_path)
     said = capsys.readouterr().err
     assert said.startswith("warning: there is no link that opens the console with the token: no")
+
+
+def test_the_doctor_names_a_graph_that_does_not_answer(engine: Served) -> None:
+    engine.failure = "it has a reason"
+    engine.run("deploy", engine.file())
+    controller, graph = _graphs(engine.home)
+    assert controller.state == "answers, and knows 1 graphs"
+    assert (graph.part, graph.state) == ("graph digits", "it is failed")
+    assert graph.remedy == "anabranch status digits, anabranch logs digits"
