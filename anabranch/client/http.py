@@ -40,6 +40,8 @@ TIMEOUT_S = 120.0
 _CONNECT_S = 5.0
 _UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 """OpenSSL's word for a certificate that is not known, or of another name."""
+_CLOSED = (httpx.RemoteProtocolError, httpx.ReadError)
+"""Of a server that has closed the connection in place of an answer."""
 _DATA = "data:"
 _SENDABLE = re.compile(r"[!-~]+")
 """Control tokens that a header can carry."""
@@ -264,7 +266,10 @@ def unreachable(url: str, error: httpx.HTTPError) -> EngineError:
         )
     if isinstance(error, httpx.TimeoutException):
         return EngineUnreachable(f"the engine at {url} did not answer in time")
-    return EngineUnreachable(f"the engine at {url} cannot be reached ({error}): is it still up?")
+    up = "is it still up?"
+    if isinstance(error, _CLOSED) and not url.lower().startswith("https:"):
+        up += " If it speaks TLS, its URL begins with https"
+    return EngineUnreachable(f"the engine at {url} cannot be reached ({error}): {up}")
 
 
 @contextmanager

@@ -123,6 +123,14 @@ def test_an_authority_is_named_by_the_caller_or_a_variable(
         graphs(url)
 
 
+def test_a_request_without_tls_says_what_may_be_missing(authority: Authority) -> None:
+    with (
+        serving(authority) as (url, _, _),
+        pytest.raises(EngineError, match="If it speaks TLS, its URL begins with https"),
+    ):
+        graphs(url.replace("https", "http"))
+
+
 def test_another_name_is_not_taken(authority: Authority) -> None:
     with (
         serving(authority, "127.0.0.2") as (url, _, _),

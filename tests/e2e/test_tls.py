@@ -133,6 +133,11 @@ def test_requests_calls_and_commands(secured: Secured) -> None:
     assert [(one["graph"], one["state"]) for one in status["graphs"]] == [(secured.graph, "live")]
     data = json.dumps({"x": [[1, 2]]})
     assert "127.0.0.1" in done(engine.command("infer", secured.graph, "--data", data)).stdout
+    again = engine.ports.options()
+    done(engine.command("up", *again, *engine.options))
+    other = secured.authority.issue("other", file="other")
+    refused = engine.command("up", *again, "--tls-cert", other.cert, "--tls-key", other.key)
+    assert "with another certificate than that of --tls-cert" in refused.stderr
     assert "certificate  " in done(engine.command("doctor")).stdout
     url = f"https://localhost:{engine.ports.http}"
     with Client(url, engine.token, ca=secured.authority.file) as one:

@@ -163,25 +163,35 @@ def _up(ctx: typer.Context, home: Path, wanted: EngineOptions) -> EngineInfo:
 
     with progress("starting the engine") as say:
         info = engine.up(home, wanted, say=say, warn=warn)
-    _require_ports(ctx, info)
+    asked = ctx.params.get("tls_cert")
+    _require_same(ctx, info, _other_certificate(wanted, info) if asked else [])
     return info
 
 
-def _require_ports(ctx: typer.Context, info: EngineInfo) -> None:
+def _require_same(ctx: typer.Context, info: EngineInfo, differ: list[str]) -> None:
     """Raise EngineError if an engine that was up already has other ports than were asked for.
 
-    It also has TLS, if that was asked for; whose certificate that is can be changed in its files.
+    ``differ`` says in what else it differs.
     """
     runs = {"http_port": info.http, "grpc_port": f"//{info.grpc}", "dashboard_port": info.dashboard}
-    differ = []
     for name, url in runs.items():
         source, port = ctx.get_parameter_source(name), urlsplit(url).port
         if source is not None and source.name == "COMMANDLINE" and ctx.params[name] != port:
             differ.append(f"--{name.replace('_', '-')} {port}, not {ctx.params[name]}")
-    if ctx.params.get("tls_cert") and not info.http.startswith("https:"):
-        differ.append("no --tls-cert")
     if differ:
         raise EngineError(
             f"the engine in {info.home} runs already, with {'; '.join(differ)}: leave the option "
             "out, or stop the engine first with `anabranch down`"
         )
+
+
+def _other_certificate(wanted: EngineOptions, info: EngineInfo) -> list[str]:
+    """Return in what an engine's certificate differs from the one that was asked for."""
+    from anabranch.control.settings.tls import in_force
+    from anabranch.serve.edge.tls.certificates import load
+
+    files = wanted.tls()
+    if not info.http.startswith("https:") or files is None:
+        return ["no --tls-cert"]
+    known = in_force(Path(info.home)).trusted.read_text()
+    return [] if load(files).server in known else ["another certificate than that of --tls-cert"]
