@@ -1,1 +1,1 @@
-"""Who asks, and what is allowed: actors, identities, roles, rules. No protocol, no store."""
+"""Who asks, and what is allowed: actors, identities, roles and rules; no protocol, no store."""

@@ -7,9 +7,8 @@ import re
 from anabranch.client import trust
 from anabranch.components import variables
 from anabranch.components.artefacts import settings as artefacts
-from anabranch.control.settings import process_bounds
+from anabranch.control.settings import process_bounds, tls
 from anabranch.control.settings import settings as engine
-from anabranch.control.settings import tls
 from anabranch.reference.markdown import code, table
 from anabranch.router.request_log import settings as request_logs
 from anabranch.telemetry import log_settings, trace_settings

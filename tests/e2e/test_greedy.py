@@ -1,4 +1,4 @@
-"""Components that leak, fork, print, exit or crash: their replica suffers alone, and is replaced."""
+"""Components that leak, fork, print, exit or crash: each ends its own replica and no other."""
 
 from __future__ import annotations
 

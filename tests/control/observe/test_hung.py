@@ -60,9 +60,7 @@ def test_without_a_folder_there_is_nothing_to_tell(store: Store, tmp_path: Path)
     assert store.events("shop") == []
 
 
-@pytest.mark.parametrize(
-    ("node", "begins"), [("slow", "node 'slow'"), ("", "a process")]
-)
+@pytest.mark.parametrize(("node", "begins"), [("slow", "node 'slow'"), ("", "a process")])
 def test_a_process_that_took_too_much_is_told_with_the_reason(
     store: Store, tmp_path: Path, node: str, begins: str
 ) -> None:
