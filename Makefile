@@ -15,7 +15,7 @@ UV     := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c req
 PARALLEL := --numprocesses $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-nightly test-gpu check format bench schema reference docs proto swagger dagre lock clean
+.PHONY: help setup demo test test-unit test-nightly test-gpu check audit format bench schema reference docs proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ check: setup ## Lint, formatting, strict types, import contracts, unused code
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/vulture
+
+audit: setup ## Ask for vulnerabilities of what the lock names; this needs the network
+	$(BIN)/uv tool run pip-audit --requirement requirements.lock --no-deps --disable-pip
 
 format: setup ## Format the code and mend what the linter can
 	$(BIN)/ruff check --fix
