@@ -50,6 +50,34 @@ def masked(text: str) -> str:
     return text
 
 
+def safe_end(text: str) -> int:
+    """Return where a text may be cut, so that no part of it has a piece of a secret.
+
+    The text after that place ends within a secret, which may go on in what follows; there is none
+    of it, and the place is the text's end, unless it does.
+    """
+    end = min((_begun(secret, text) for secret in _hidden), default=len(text))
+    cut = [start for secret in _hidden if (start := _around(secret, text, end)) is not None]
+    while cut:
+        end = min(cut)
+        cut = [start for secret in _hidden if (start := _around(secret, text, end)) is not None]
+    return end
+
+
+def _begun(secret: str, text: str) -> int:
+    """Return where the longest proper beginning of a secret starts that the text ends with."""
+    start = text.find(secret[0], max(0, len(text) - len(secret) + 1))
+    while start >= 0 and not secret.startswith(text[start:]):
+        start = text.find(secret[0], start + 1)
+    return len(text) if start < 0 else start
+
+
+def _around(secret: str, text: str, place: int) -> int | None:
+    """Return where a secret starts that stands on both sides of a place; None if none does."""
+    start = text.find(secret, max(0, place - len(secret) + 1), place + len(secret) - 1)
+    return start if 0 <= start < place else None
+
+
 def masked_json(document: bytes) -> bytes:
     """Return a JSON object whose texts have no secrets of this process, nor have keys within it.
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch import masking
-from anabranch.masking import LEAST, hide, masked, masked_json
+from anabranch.masking import LEAST, hide, masked, masked_json, safe_end
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +50,29 @@ def test_no_secret_is_left(secrets: list[str], between: list[str]) -> None:
             hide(secret)
         text = masked("\n".join([*between, *secrets]))
         assert not [one for one in secrets if one in text and one not in masking.MASK]
+
+
+def test_a_text_is_not_cut_within_a_secret() -> None:
+    assert safe_end("a line") == 6
+    hide("secret")
+    hide("key=sec")
+    assert safe_end("a line of sec") == 10
+    assert safe_end("a secret") == 8
+    assert safe_end("s") == 0
+    assert safe_end("a key=sec") == 2, "the whole secret stands around the begun one"
+
+
+@given(st.lists(st.text("ab", min_size=LEAST, max_size=9), min_size=1), st.text("ab"), st.data())
+def test_the_pieces_of_a_text_are_masked_as_the_whole_is(
+    secrets: list[str], around: str, data: st.DataObject
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(masking, "_hidden", ())
+        for secret in secrets:
+            hide(secret)
+        text = f"{around}{secrets[0]}{around}"
+        end = safe_end(text[: data.draw(st.integers(0, len(text)))])
+        assert masked(text[:end]) + masked(text[end:]) == masked(text)
 
 
 AWKWARD = "pa\\ss\"w'\u00f6rd/1"

@@ -26,7 +26,7 @@ from typing import Any, BinaryIO, Protocol, TextIO
 
 import orjson
 
-from anabranch.masking import masked, masked_json
+from anabranch.masking import masked, masked_json, safe_end
 from anabranch.telemetry.trace import Trace
 
 MAX_TEXT = 16 * 2**10
@@ -148,10 +148,14 @@ class Printed(TextIOBase):
         """The line that is not ended yet, of each task and thread."""
 
     def write(self, text: str) -> int:
-        """Log every line that ``text`` ends, and keep the rest if it is no longer than a line."""
+        """Log every line that ``text`` ends, and keep the rest if it is no longer than a line.
+
+        Of a longer one, that is kept which may go on as a secret.
+        """
         *lines, rest = f"{self._begun.get()}{text}".split("\n")
         if len(rest) > MAX_TEXT:
-            lines, rest = [*lines, rest], ""
+            end = safe_end(rest)
+            lines, rest = [*lines, rest[:end]], rest[end:]
         self._begun.set(rest)
         for line in lines:
             self._log(line)

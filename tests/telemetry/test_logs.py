@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from anabranch import masking
 from anabranch.components.contract import Context
 from anabranch.telemetry.logs import MAX_TEXT, NODE, REQUESTS, JsonFormatter, Printed, Stamp
 from anabranch.telemetry.trace import Trace
@@ -111,3 +112,16 @@ def test_what_is_printed_is_logged_line_by_line(
     monkeypatch.setattr(sys, "stdout", original)
     assert [record.getMessage() for record in caplog.records] == ["a 1 and b", "c", "rest"]
     assert {record.name for record in caplog.records} == {"stdout"}
+
+
+def test_a_long_line_that_is_not_ended_is_not_cut_within_a_secret(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masking, "_hidden", ())
+    masking.hide("tok-1234")
+    caplog.set_level(logging.INFO)
+    printed = Printed(sys.stdout)
+    printed.write("x" * MAX_TEXT + "tok-")
+    printed.write("1234 and more\n")
+    messages = [masking.masked(record.getMessage()) for record in caplog.records]
+    assert messages == ["x" * MAX_TEXT, "*** and more"]
