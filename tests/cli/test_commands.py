@@ -287,7 +287,7 @@ def test_the_shell_completes_commands(home):
 def test_a_backup_is_made_and_restored_and_said(home, tmp_path, run):
     home.mkdir()
     store = Store.open(f"sqlite:///{home / 'store.db'}")
-    store.add_revision("pair", GOOD, "0" * 64)
+    store.ensure_revision("pair", GOOD, "0" * 64)
     store.close()
     made = run("backup", tmp_path / "b.zip", home=home)
     assert made.stdout == f"{tmp_path / 'b.zip'} holds 1 graph (pair), 1 revision, 0 bundles\n"

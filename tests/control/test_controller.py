@@ -71,7 +71,7 @@ def test_it_answers_once_the_lease_is_its_own(settings: Settings) -> None:
         holder = Store.open(settings.store)
         lease = Lease(holder, ttl=600)
         assert lease.try_acquire()
-        holder.add_revision("digits", SPEC.replace("NAME", "digits"), "d")
+        holder.ensure_revision("digits", SPEC.replace("NAME", "digits"), "d")
         one = await controller(settings)
         poll = asyncio.ensure_future(one.table("digits", "router", 0))
 
@@ -212,7 +212,9 @@ def test_a_clock_that_was_put_back_makes_no_step_wait(settings: Settings) -> Non
     ahead = Moment(time.time() + 7200, 600)
     store = Store.open(settings.store)
     for number, intent in ((1, Intent()), (2, Intent("rollout", rollout=plan))):
-        store.add_revision("digits", SPEC.replace("NAME", "digits"), "d", intent=intent)
+        store.ensure_revision(
+            "digits", SPEC.replace("NAME", "digits"), "d", intent=intent, force=True
+        )
         store.change("digits", partial(operations.arrived, moment=ahead, number=number))
 
     async def scenario() -> None:

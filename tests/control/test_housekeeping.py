@@ -60,7 +60,7 @@ def test_each_round_brings_the_log_into_the_file(
     async def scenario() -> None:
         task = asyncio.create_task(housekeeping_of(tmp_path, store).run())
         for number in range(1, 4):
-            await asyncio.to_thread(store.add_revision, f"g{number}", "spec", "d")
+            await asyncio.to_thread(store.ensure_revision, f"g{number}", "spec", "d")
             await asyncio.to_thread(until, partial(has_in_the_file_alone, path, number))
         task.cancel()
 
@@ -80,7 +80,7 @@ def test_bundles_that_no_revision_uses_go_when_they_are_old(tmp_path: Path) -> N
     left.touch()
     for path in (bundles.path(used), bundles.path(stray), left):
         os.utime(path, (1, 1))
-    store.add_revision("digits", "spec", used)
+    store.ensure_revision("digits", "spec", used)
     store.change("digits", partial(operations.deleted, moment=Moment(1, 1)))
     housekeeping_of(tmp_path, store).round()
     assert names(tmp_path / "bundles") == sorted([f"{used}.zip", f"{fresh}.zip"])
@@ -94,10 +94,10 @@ def test_environments_that_nothing_that_runs_uses_go_when_they_are_old(tmp_path:
     for name, asks in {"runs": b"numpy", "gone": b"scipy", "plain": None}.items():
         files = {"graph.yaml": name.encode()} | ({} if asks is None else {REQUIREMENTS: asks})
         digest = bundles.put(files)
-        store.add_revision(name, "spec", digest)
+        store.ensure_revision(name, "spec", digest)
         if asks is not None:
             (kept if name == "runs" else old).append(key(asks, digest))
-    store.add_revision("lost", "spec", "0" * 64)  # its bundle is not there
+    store.ensure_revision("lost", "spec", "0" * 64)  # its bundle is not there
     store.change("gone", partial(operations.deleted, moment=Moment(1, 1)))
     folder = tmp_path / "environments"
     for name in (*old, *kept, "asked-just-now", "half-made"):
@@ -121,7 +121,7 @@ def test_old_revisions_that_do_not_run_leave_the_record_with_all_that_is_theirs(
     for number in range(1, 10):
         digest = bundles.put({"graph.yaml": b"%d" % number})
         os.utime(bundles.path(digest), (1, 1))
-        store.add_revision("g", "spec", digest)
+        store.ensure_revision("g", "spec", digest)
         came = operations.arrived if number <= 2 else partial(operations.failed, reason="x")
         store.change("g", partial(came, moment=moment, number=number))
     with store.database.write() as connection:
@@ -140,7 +140,7 @@ def test_old_revisions_that_do_not_run_leave_the_record_with_all_that_is_theirs(
         ]
     assert len(names(tmp_path / "bundles")) == 5
     assert store.previous("g") == 1
-    assert store.add_revision("g", "spec", "d").number == 10
+    assert store.ensure_revision("g", "spec", "d")[0].number == 10
     store.close()
 
 
@@ -194,7 +194,7 @@ def test_what_fails_keeps_nothing_else(tmp_path: Path, caplog: pytest.LogCapture
         raise Unavailable("this process is not connected to Ray")
 
     store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d")
     settings = Settings.from_env({"ANABRANCH_HOME": str(tmp_path)})
     with caplog.at_level(logging.WARNING, "anabranch.control"):
         Housekeeping(settings, store, no_ray).round()

@@ -289,10 +289,8 @@ class ControlApi:
         with self._ports.claimed(call.graph, received.port):
             record = (
                 call.graph, received.spec, received.digest,
-                author[:_MAX_NOTE], message[:_MAX_NOTE], intent, received.pins,
+                author[:_MAX_NOTE], message[:_MAX_NOTE], intent, received.pins, force == 1,
             )  # fmt: skip
-            if force:
-                return self._store.add_revision(*record), True
             return self._store.ensure_revision(*record)
 
     async def _revision(self, call: ApiCall) -> ApiAnswer:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from enum import IntEnum
 from typing import Any, Literal, TypeAlias
 
 from anabranch.control.lifecycle import rollouts
@@ -147,12 +148,13 @@ def created(now: Situation, number: int, intent: Intent) -> Change:
     return _coming(now, number, intent, Note(number, "revision_created", _described(intent)))
 
 
-def in_use(now: Situation) -> tuple[int, ...]:
+def repeated(now: Situation, intent: Intent) -> tuple[int, ...]:
     """Return the revisions of which a deploy of the same content would be a mere repetition.
 
     These are the arms, the mirrors and the revisions on their way, newest first; only the last that
-    is to take over, new or rolled back to, and those after it where there is one. None of a graph
-    that does not run.
+    is to take over, new or rolled back to, and those after it where there is one. Not those with a
+    lesser part in the traffic than the deploy is to give: answers count more than copies, and
+    copies more than nothing. None of a graph that does not run.
     """
     if now.state != "present":
         return ()
@@ -162,7 +164,31 @@ def in_use(now: Situation) -> tuple[int, ...]:
         if takers
         else {*now.weights, *now.mirrors, *now.coming}
     )
-    return tuple(sorted(numbers, reverse=True))
+    least = _intended_part(intent)
+    return tuple(sorted((one for one in numbers if _part(now, one) >= least), reverse=True))
+
+
+class _Part(IntEnum):
+    """The part of a revision in the traffic."""
+
+    NONE = 0
+    COPIES = 1
+    ANSWERS = 2
+
+
+def _part(now: Situation, number: int) -> _Part:
+    if number in now.coming:
+        return _intended_part(now.members[number].intent)
+    rollout = now.rollout
+    if now.weights.get(number) or (rollout and rollout.active and rollout.revision == number):
+        return _Part.ANSWERS
+    return _Part.COPIES if number in now.mirrors else _Part.NONE
+
+
+def _intended_part(intent: Intent) -> _Part:
+    if intent.kind == "mirror":
+        return _Part.COPIES
+    return _Part.ANSWERS if intent.percent else _Part.NONE
 
 
 def _coming(now: Situation, number: int, intent: Intent, note: Note) -> Change:

@@ -39,6 +39,7 @@ __all__ = ["Event", "GraphRecord", "Revision", "RevisionInfo", "Store", "Stored"
 
 _OVER = ("retired", "failed")
 """States of revisions that do not run."""
+_REPLACE = Intent()
 _INFO = [column for column in revisions.c if column.name != "spec"]
 
 
@@ -143,24 +144,6 @@ class Store:
         with self.database.read() as connection:
             return [event_of(row) for row in connection.execute(query).mappings()][::-1]
 
-    def add_revision(
-        self,
-        name: str,
-        spec: str,
-        digest: str,
-        author: str = "",
-        message: str = "",
-        intent: Intent | None = None,
-        pins: Mapping[str, str] | None = None,
-    ) -> Revision:
-        """Append a pending revision; the graph comes to be, or comes back, with its first.
-
-        Raises what ``operations.created`` raises where the intent does not fit how things stand.
-        """
-        record = _record(spec, digest, author, message, pins)
-        with self._writing(name, create=True) as (connection, before):
-            return _append(connection, before, record, intent or Intent())
-
     def ensure_revision(
         self,
         name: str,
@@ -168,21 +151,24 @@ class Store:
         digest: str,
         author: str = "",
         message: str = "",
-        intent: Intent | None = None,
+        intent: Intent = _REPLACE,
         pins: Mapping[str, str] | None = None,
+        force: bool = False,
     ) -> tuple[Revision, bool]:
-        """Append a revision unless one of the same content is in use (``operations.in_use``).
+        """Append a pending revision, unless one of the same content does what it is for.
 
-        The content is the digest and the pins. Return the revision, and whether it is new; raise
-        what ``add_revision`` raises.
+        The content is the digest and the pins; ``operations.repeated`` says which revisions do.
+        With ``force``, append one in any case. The graph comes to be, or comes back, with its
+        first. Return the revision, and whether it is new; raise what ``operations.created`` raises
+        where the intent does not fit how things stand.
         """
         record = _record(spec, digest, author, message, pins)
         with self._writing(name, create=True) as (connection, before):
-            for number in operations.in_use(before.situation):
+            for number in () if force else operations.repeated(before.situation, intent):
                 found = _revision(connection, name, number)
                 if (found.digest, found.pins) == (digest, dict(pins or {})):
                     return found, False
-            return _append(connection, before, record, intent or Intent()), True
+            return _append(connection, before, record, intent), True
 
     def change(self, name: str, decide: Callable[[Situation], Change]) -> Stored:
         """Write what ``decide`` makes of the situation; return how the graph stands after it.

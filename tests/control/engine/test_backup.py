@@ -19,7 +19,7 @@ def no_store_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     store = Store.open(f"sqlite:///{tmp_path / 'home' / 'store.db'}")
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d")
     store.close()
     return tmp_path / "home"
 

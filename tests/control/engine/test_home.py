@@ -36,7 +36,7 @@ def killed(folder: Path) -> Path:
     live = folder / "live"
     BundleStore(live / "bundles").put({"graph.yaml": b"x"})
     store = Store.open(f"sqlite:///{live / 'store.db'}")
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d")
     shutil.copytree(live, folder / "home")
     store.close()
     return folder / "home"

@@ -25,7 +25,6 @@ from anabranch.control.lifecycle.operations import (
     expired,
     failed,
     gone,
-    in_use,
     loaded,
     looked,
     mirrored,
@@ -33,6 +32,7 @@ from anabranch.control.lifecycle.operations import (
     preferred,
     promoted,
     redeployed,
+    repeated,
     resumed,
     rolled_back,
     split,
@@ -852,9 +852,30 @@ def test_a_deploy_repeats_what_takes_part_unless_something_is_to_take_over(
 ) -> None:
     members = MEMBERS | {member.number: member for member in coming}
     now = Situation("g", state, 2, members, {2: 100.0, 3: 0.0}, {4: 50.0})
-    assert in_use(now) == expected
+    assert repeated(now, Intent("canary", 0.0)) == expected
+
+
+@pytest.mark.parametrize(
+    ("intent", "expected"),
+    [
+        (Intent(), (8, 7, 2)),
+        (ROLLOUT, (8, 7, 2)),
+        (Intent("canary", 10.0), (8, 7, 2)),
+        (Intent("mirror", 10.0), (8, 7, 6, 4, 2)),
+        (Intent("canary", 0.0), (8, 7, 6, 5, 4, 3, 2)),
+    ],
+)
+def test_no_deploy_repeats_what_has_a_lesser_part_in_the_traffic(
+    intent: Intent, expected: tuple[int, ...]
+) -> None:
+    coming = [Intent("canary", 0.0), Intent("mirror", 5.0), Intent("canary", 5.0)]
+    members = MEMBERS | {n: Member(n, "pending", one) for n, one in enumerate(coming, 5)}
+    members[8] = Member(8, "ready")
+    state = RolloutState(8, PLAN, phase="running")
+    now = Situation("g", "present", 2, members, {2: 100.0, 3: 0.0, 8: 0.0}, {4: 50.0}, state)
+    assert repeated(now, intent) == expected
 
 
 def test_what_a_rollback_is_to_replace_may_be_deployed_again() -> None:
     now = rolled_back(Situation("g", "present", 2, {2: Member(2, "live")}, {2: 100.0}), MOMENT, 1)
-    assert in_use(now.situation) == (1,)
+    assert repeated(now.situation, Intent()) == (1,)

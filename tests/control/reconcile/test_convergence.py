@@ -131,7 +131,7 @@ class World:
         return self.store.situation(self.graph).situation
 
     def add(self, intent: Intent) -> None:
-        self.store.add_revision(self.graph, "{}", "d", intent=intent)
+        self.store.ensure_revision(self.graph, "{}", "d", intent=intent, force=True)
 
     @property
     def moment(self) -> Moment:

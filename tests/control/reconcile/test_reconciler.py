@@ -154,7 +154,8 @@ class Site:
         asyncio.run(whole())
 
     async def deploy(self, intent: Intent | None = None) -> int:
-        revision = self.store.add_revision(G, SPEC, "d", intent=intent)
+        wanted = intent or Intent()
+        revision, _ = self.store.ensure_revision(G, SPEC, "d", intent=wanted, force=True)
         await self.settled()
         return revision.number
 
@@ -313,7 +314,7 @@ def test_slow_installs_leave_threads_to_others(site: Site, monkeypatch: pytest.M
     async def scenario() -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(10))
         for number in range(20):
-            site.store.add_revision(f"g{number}", SPEC, "d")
+            site.store.ensure_revision(f"g{number}", SPEC, "d")
         await site.until(lambda: installing == 8)
         await site.until(
             lambda: all(one.situation.members[1].state == "deploying"
@@ -381,7 +382,7 @@ def test_a_revision_has_its_time_and_no_longer_also_after_a_restart(site: Site) 
     async def scenario() -> None:
         await site.deploy()
         site.reconciler._deploy_timeout = 0.05
-        site.store.add_revision(G, SPEC, "d")
+        site.store.ensure_revision(G, SPEC, "d", force=True)
         await site.writer.change(G, partial(operations.started, number=2))
         site.serve.stuck.add(f"{G}.r2.head")
         site.serve.apps[f"{G}.r2.head"] = App("deploying", 2)  # by a controller before this one

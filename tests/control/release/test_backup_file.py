@@ -33,7 +33,7 @@ class Home:
 
     def deploy(self, graph: str) -> str:
         digest = BundleStore(self.bundles).put({"graph.yaml": graph.encode()})
-        self.store.add_revision(graph, f"spec of {graph}", digest)
+        self.store.ensure_revision(graph, f"spec of {graph}", digest, force=True)
         return digest
 
     def graphs(self) -> list[str]:

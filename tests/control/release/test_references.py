@@ -116,7 +116,7 @@ def test_a_revision_keeps_its_pins_and_its_replicas_get_them(
     reception, store = Reception(tmp_path, MLFLOW_TRACKING_URI=tracking.url), Store.open(url)
     received = reception.receive(predictor(SKOPS))
     pins = {"models:/m@champion": "models:/m/3"}
-    store.add_revision("digits", received.spec, received.digest, pins=received.pins)
+    store.ensure_revision("digits", received.spec, received.digest, pins=received.pins)
     revision = store.revision("digits", 1)
     assert revision.pins == pins and store.revisions("digits")[0].pins == pins
     release = reception.releases.release(revision)

@@ -34,7 +34,7 @@ class Clock:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     opened = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
-    opened.add_revision(G, "spec", "0" * 64)
+    opened.ensure_revision(G, "spec", "0" * 64)
     return opened
 
 

@@ -54,7 +54,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
 def test_a_lost_connection_is_unavailable_and_comes_back(url: str, store: Store) -> None:
     if url.startswith("sqlite"):
         pytest.skip("SQLite has no connection to lose")
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d")
     other = Store.open(url)
 
     def cut_off(connection: sa.Connection) -> None:
@@ -75,7 +75,7 @@ def test_a_lost_connection_is_unavailable_and_comes_back(url: str, store: Store)
 def test_a_writer_that_waits_too_long_gives_up(
     url: str, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d")
     monkeypatch.setattr(databases, "BUSY_TIMEOUT", 0.05)
     impatient = Store.open(url)
     row = sa.select(graphs).with_for_update()
@@ -89,12 +89,12 @@ def test_a_writer_that_waits_too_long_gives_up(
 
 
 def test_readers_see_one_moment_and_wait_for_nobody(url: str, store: Store) -> None:
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d")
     count = sa.select(sa.func.count()).select_from(graphs)
     other = Store.open(url)
     with store.database.read() as reading:
         assert reading.scalar(count) == 1
-        other.add_revision("iris", "spec", "d")
+        other.ensure_revision("iris", "spec", "d")
         assert reading.scalar(count) == 1
         with other.database.write() as writing:
             writing.execute(graphs.update().values(state="deleted"))
@@ -105,7 +105,7 @@ def test_readers_see_one_moment_and_wait_for_nobody(url: str, store: Store) -> N
 
 
 def test_what_raises_inside_changes_nothing_and_comes_through(store: Store) -> None:
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d")
     with pytest.raises(KeyError), store.database.write() as connection:
         connection.execute(graphs.update().values(state="deleted"))
         raise KeyError
@@ -144,7 +144,7 @@ def test_what_is_acknowledged_survives_a_loss_of_power(tmp_path: Path) -> None:
 def test_a_checkpoint_brings_all_into_the_file_beside_a_reader(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     store = Store.open(f"sqlite:///{path}")
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d")
     assert graphs_in(copied(path)) == 0
     with store.database.read() as reading:
         reading.execute(sa.select(graphs))
@@ -160,25 +160,25 @@ def copied(path: Path) -> Path:
 
 def test_a_checkpoint_is_no_business_of_ours_elsewhere(url: str, store: Store) -> None:
     store.database.checkpoint()
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d")
     assert len(store.graphs()) == 1
 
 
 def test_a_full_disk_is_named_and_the_store_goes_on_when_there_is_space(tmp_path: Path) -> None:
     with small_disk(tmp_path / "home", 512 * 1024) as home:
         store = Store.open(f"sqlite:///{home / 'store.db'}")
-        store.add_revision("digits", "spec", "d")
+        store.ensure_revision("digits", "spec", "d")
         ballast = fill(home)
         with pytest.raises(StorageError) as caught:
             for _ in range(100):  # what the log has room for
-                store.add_revision("digits", "spec " * 1000, "d")
+                store.ensure_revision("digits", "spec " * 1000, "d", force=True)
         assert str(caught.value) == (
             f"the store takes no change: database or disk is full; {home} has 0 bytes free"
         )
         before = len(store.revisions("digits"))
         assert store.graph("digits").state == "present"
         ballast.unlink()
-        store.add_revision("digits", "spec " * 1000, "d")
+        store.ensure_revision("digits", "spec " * 1000, "d", force=True)
         assert len(store.revisions("digits")) == before + 1
         store.close()
         assert require_sound(home / "store.db") == []

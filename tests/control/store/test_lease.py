@@ -146,15 +146,15 @@ def test_held_ends_before_anyone_can_take_over(store: Store, clock: Clock) -> No
 def test_nothing_is_written_before_the_lease_is_held(store: Store) -> None:
     lease = Lease(store)
     with pytest.raises(LeaseLost):
-        store.add_revision("digits", "spec", "d")
+        store.ensure_revision("digits", "spec", "d")
     assert store.graphs() == []
     assert lease.try_acquire()
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d", force=True)
 
 
 def test_a_store_without_a_fence_needs_no_lease(store: Store, other: Store) -> None:
     assert Lease(store, "a").try_acquire()
-    other.add_revision("digits", "spec", "d")
+    other.ensure_revision("digits", "spec", "d", force=True)
 
 
 def test_a_paused_holder_writes_nothing_after_the_takeover(
@@ -162,13 +162,13 @@ def test_a_paused_holder_writes_nothing_after_the_takeover(
 ) -> None:
     paused, active = Lease(store, "a", clock=clock), Lease(other, "b", clock=clock)
     assert paused.try_acquire() and not active.try_acquire()
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d", force=True)
     before = store.situation("digits"), store.events()
     clock.now += 4.0
     assert active.try_acquire()
     writes = (
         partial(store.change, "digits", lambda now: operations.started(now, MOMENT, 1)),
-        partial(store.add_revision, "digits", "spec", "d"),
+        partial(store.ensure_revision, "digits", "spec", "d"),
         partial(store.log, "digits", 1, "note", "text"),
         partial(store.outbox.delivered, 1),
         partial(store.outbox.given_up, 1),
@@ -178,11 +178,11 @@ def test_a_paused_holder_writes_nothing_after_the_takeover(
         with pytest.raises(LeaseLost, match="another controller holds the store"):
             write()
     assert (store.situation("digits"), store.events()) == before
-    other.add_revision("digits", "spec", "d")
+    other.ensure_revision("digits", "spec", "d", force=True)
     assert paused.renew() is False
     active.release()
     assert paused.try_acquire()
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d", force=True)
 
 
 def test_losing_the_lease_is_an_engine_error_that_may_be_retried() -> None:
@@ -204,7 +204,7 @@ def test_no_takeover_while_the_holder_is_in_the_middle_of_a_write(
         order.append("written")
         return operations.started(now, MOMENT, 1)
 
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d", force=True)
     writer = threading.Thread(target=store.change, args=("digits", slow))
     writer.start()
     assert inside.wait(30)
@@ -369,7 +369,7 @@ def test_a_process_that_cannot_be_looked_at_is_not_gone(monkeypatch: pytest.Monk
 def _hold(url: str, held: str) -> None:
     store = Store.open(url)
     assert Lease(store).try_acquire()
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d", force=True)
     Path(held).touch()
     time.sleep(600)
 
@@ -388,14 +388,14 @@ def test_a_killed_holder_is_taken_over_at_once(url: str, store: Store, tmp_path:
         process.kill()
         process.join(60)
     assert lease.acquire(30)
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d", force=True)
 
 
 def _freeze_in_a_write(url: str) -> None:
     databases.STALL_TIMEOUT = 1.0
     store = Store.open(url)
     assert Lease(store, "frozen").try_acquire()
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d", force=True)
 
     def freeze(now: operations.Situation) -> operations.Change:
         os.kill(os.getpid(), signal.SIGSTOP)
@@ -423,7 +423,7 @@ def test_a_holder_frozen_in_the_middle_of_a_write_does_not_keep_the_lease(
         lease = Lease(store, "next", ttl=0.1)
         assert lease.acquire(60)
         assert store.situation("digits").situation.members[1].state == "pending"
-        store.add_revision("digits", "spec", "d")
+        store.ensure_revision("digits", "spec", "d", force=True)
         os.kill(process.pid, signal.SIGCONT)
         process.join(60)
         assert process.exitcode == 7

@@ -23,7 +23,7 @@ def due(store: Store, now: float = FAR, limit: int = 100) -> list[Delivery]:
 
 @pytest.fixture
 def graph(store: Store) -> Store:
-    store.add_revision("digits", "spec", "d")
+    store.ensure_revision("digits", "spec", "d")
     return store
 
 
@@ -109,7 +109,7 @@ def test_nothing_is_due_before_its_time_and_no_more_than_asked_for(graph: Store)
 
 def test_calls_outlive_the_process(url: str) -> None:
     first = Store.open(url)
-    first.add_revision("digits", "spec", "d")
+    first.ensure_revision("digits", "spec", "d")
     first.change("digits", telling(Note(1, "a", notify=("http://a",))))
     expected: list[Any] = due(first)
     first.close()

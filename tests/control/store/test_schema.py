@@ -118,7 +118,7 @@ def test_an_old_store_goes_on(old: str) -> None:
     after = store.change("digits", lambda now: operations.arrived(now, Moment(100.0, 10.0), 4))
     assert (after.situation.stable, after.situation.weights) == (4, {4: 100.0})
     assert after.situation.members[3].state == "warm"
-    assert store.add_revision("digits", "s5", "d5").number == 5
+    assert store.ensure_revision("digits", "s5", "d5")[0].number == 5
     assert store.events()[-1].id == 5
     store.close()
 

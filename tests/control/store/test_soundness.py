@@ -23,7 +23,7 @@ def killed(folder: Path, copy: Path, graphs: int = 3) -> Path:
     """A store as a killed engine leaves it: nearly all of it is in the log."""
     store = opened(folder)
     for number in range(graphs):
-        store.add_revision(f"g{number}", "kind: InferenceGraph\n" * 20, "d")
+        store.ensure_revision(f"g{number}", "kind: InferenceGraph\n" * 20, "d")
     shutil.copytree(folder, copy)
     store.close()
     assert log_of(copy / "store.db").stat().st_size > 0
@@ -85,7 +85,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("closed")
     store = opened(folder)
     for number in range(3):
-        store.add_revision(f"g{number}", "kind: InferenceGraph\n" * 20, "d")
+        store.ensure_revision(f"g{number}", "kind: InferenceGraph\n" * 20, "d")
     store.close()
     return folder / "store.db"
 

@@ -33,16 +33,20 @@ PLAN = Rollout.model_validate(
     }
 )
 
+REPLACE = Intent()
 
-def add(store: Store, name: str = "digits", intent: Intent | None = None) -> int:
-    return store.add_revision(name, f"spec of {name}", "d", "ada", "a change", intent).number
+
+def add(store: Store, name: str = "digits", intent: Intent = REPLACE) -> int:
+    return store.ensure_revision(
+        name, f"spec of {name}", "d", "ada", "a change", intent, force=True
+    )[0].number
 
 
 def arrive(store: Store, number: int, name: str = "digits", at: float = AT) -> None:
     store.change(name, lambda now: operations.arrived(now, Moment(at, GRACE), number))
 
 
-def up(store: Store, intent: Intent | None = None, name: str = "digits", at: float = AT) -> int:
+def up(store: Store, intent: Intent = REPLACE, name: str = "digits", at: float = AT) -> int:
     number = add(store, name, intent)
     arrive(store, number, name, at)
     return number
@@ -71,8 +75,23 @@ def test_the_same_content_is_another_revision_where_a_model_moved(store: Store) 
     assert states(store) == {1: "warm", 2: "failed", 3: "live", 4: "pending"}
 
 
+def test_a_mirror_that_is_to_answer_becomes_another_revision(store: Store) -> None:
+    def ensured(intent: Intent) -> tuple[int, bool]:
+        revision, is_new = store.ensure_revision("digits", "spec", "new", intent=intent)
+        return revision.number, is_new
+
+    up(store)
+    assert ensured(Intent("mirror", 5.0)) == (2, True)
+    arrive(store, 2)
+    assert ensured(Intent("mirror", 10.0)) == (2, False)
+    assert ensured(Intent("canary", 10.0)) == (3, True)
+    arrive(store, 3)
+    assert store.situation("digits").situation.weights == {1: 90.0, 3: 10.0}
+    assert ensured(REPLACE) == (3, False)
+
+
 def test_the_first_revision_creates_the_graph(store: Store) -> None:
-    revision = store.add_revision("digits", "spec", "abc", "ada", "first")
+    revision = store.ensure_revision("digits", "spec", "abc", "ada", "first")[0]
     assert (revision.number, revision.state, revision.digest) == (1, "pending", "abc")
     assert (revision.author, revision.message, revision.spec) == ("ada", "first", "spec")
     graph = store.graph("digits")
@@ -85,7 +104,7 @@ def test_the_first_revision_creates_the_graph(store: Store) -> None:
     [Intent(), Intent("canary", 0.05), Intent("mirror", 25.0), Intent("rollout", rollout=PLAN)],
 )
 def test_an_intent_is_kept(store: Store, intent: Intent) -> None:
-    assert store.add_revision("digits", "spec", "d", intent=intent).intent == intent
+    assert store.ensure_revision("digits", "spec", "d", intent=intent)[0].intent == intent
     assert store.situation("digits").situation.members[1].intent == intent
     assert store.revisions("digits")[0].intent == intent
 
@@ -126,7 +145,7 @@ def test_no_spec_is_read_for_a_list_or_a_change(store: Store) -> None:
 
 
 def test_texts_that_no_database_takes_are_mended(store: Store) -> None:
-    revision = store.add_revision("digits", "spec", "d", "a\0da", "\ud800!")
+    revision = store.ensure_revision("digits", "spec", "d", "a\0da", "\ud800!")[0]
     assert (revision.author, revision.message) == ("a\N{REPLACEMENT CHARACTER}da", "?!")
     store.change("digits", lambda now: operations.failed(now, MOMENT, 1, "no\0file" + "x" * 10_000))
     reason = store.revision("digits", 1).reason
@@ -406,7 +425,12 @@ class StoreMachine(LifecycleMachine):
         new = [] if change is None else [n for n in change.situation.members if n > self.created]
         if new:
             intent = change.situation.members[new[0]].intent if change else Intent()
-            assert self.store.add_revision(self.name, "spec", "d", intent=intent).number == new[0]
+            assert (
+                self.store.ensure_revision(self.name, "spec", "d", intent=intent, force=True)[
+                    0
+                ].number
+                == new[0]
+            )
         elif change is None:
             with pytest.raises((Conflict, InvalidRequest, NotFound)):
                 self.store.change(self.name, operation)

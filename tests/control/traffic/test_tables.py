@@ -174,8 +174,8 @@ def test_the_catalogue_knows_each_revision_after_the_first_look(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = replace(Settings.from_env({"ANABRANCH_HOME": str(tmp_path)}))
-    store.add_revision("digits", SPEC, "d")
-    store.add_revision("digits", "kind: Nonsense", "d", intent=Intent("mirror"))
+    store.ensure_revision("digits", SPEC, "d")
+    store.ensure_revision("digits", "kind: Nonsense", "d", intent=Intent("mirror"), force=True)
     find = Catalogue(store, Releases(settings)).of("digits")
     found = find(1)
     assert found is not None

@@ -56,7 +56,7 @@ class WriterParts:
         return None if table is None else table.generation
 
     async def live(self, number: int, text: str) -> None:
-        self.store.add_revision(G, text, "d")
+        self.store.ensure_revision(G, text, "d", force=True)
         await self.writer.change(G, arrived(number))
 
 
@@ -76,7 +76,7 @@ def test_a_change_is_stored_published_and_told(parts: WriterParts) -> None:
     parts.writer.watch(lambda: told.append(1))
 
     async def scenario() -> None:
-        parts.store.add_revision(G, spec(), "d")
+        parts.store.ensure_revision(G, spec(), "d", force=True)
         stored = await parts.writer.change(G, arrived(1))
         assert stored.situation.stable == 1
         assert await parts.generation() == stored.generation
@@ -91,7 +91,7 @@ def test_what_an_operation_raises_comes_through_and_changes_nothing(parts: Write
         raise NotFound("no such thing")
 
     async def scenario() -> None:
-        parts.store.add_revision(G, spec(), "d")
+        parts.store.ensure_revision(G, spec(), "d", force=True)
         await parts.writer.publish(G)
         before = await parts.generation()
         with pytest.raises(NotFound, match="no such thing"):
@@ -123,7 +123,7 @@ def test_the_new_revision_says_how_long_the_old_one_stays(
 def test_a_candidate_says_how_long_it_stays_when_it_is_aborted(parts: WriterParts) -> None:
     async def scenario() -> None:
         await parts.live(1, spec("5s"))
-        parts.store.add_revision(G, spec("9s"), "d", intent=Intent("canary", 10))
+        parts.store.ensure_revision(G, spec("9s"), "d", intent=Intent("canary", 10), force=True)
         await parts.writer.change(G, arrived(2))
         await parts.writer.change(G, operations.aborted)
 
@@ -140,7 +140,7 @@ def test_a_change_is_put_in_force_also_if_nobody_waits_for_it_any_more(parts: Wr
         return operations.arrived(now, moment, 1)
 
     async def scenario() -> None:
-        parts.store.add_revision(G, spec(), "d")
+        parts.store.ensure_revision(G, spec(), "d", force=True)
         asked = asyncio.create_task(parts.writer.change(G, slow))
         await asyncio.to_thread(begun.wait, 10)
         asked.cancel()
@@ -166,7 +166,7 @@ def test_one_can_wait_until_what_is_stored_is_in_force(
         return build(*given)
 
     async def scenario() -> None:
-        parts.store.add_revision(G, spec(), "d")
+        parts.store.ensure_revision(G, spec(), "d", force=True)
         monkeypatch.setattr(writer_module, "build", slow)
         changing = asyncio.create_task(parts.writer.change(G, arrived(1)))
         await asyncio.to_thread(stored.wait, 10)
@@ -208,7 +208,7 @@ def test_what_is_overtaken_is_not_put_in_force(parts: WriterParts) -> None:
     async def scenario() -> None:
         await parts.live(1, spec())
         going = parts.store.change(G, partial(operations.deleted, moment=Moment(NOW, 600.0)))
-        parts.store.add_revision(G, spec(), "d")
+        parts.store.ensure_revision(G, spec(), "d", force=True)
         await parts.writer.publish(G)
         await parts.writer.catch_up(going)
         assert await parts.generation() == parts.store.situation(G).generation
@@ -241,8 +241,8 @@ def test_a_deleted_graph_has_no_table_and_no_counts(parts: WriterParts) -> None:
 def test_at_the_start_every_table_goes_out(parts: WriterParts, tmp_path: Path) -> None:
     async def scenario() -> None:
         for graph in ("digits", "iris"):
-            parts.store.add_revision(graph, spec(), "d")
-        parts.store.add_revision("broken", "nonsense", "d")
+            parts.store.ensure_revision(graph, spec(), "d", force=True)
+        parts.store.ensure_revision("broken", "nonsense", "d", force=True)
         await parts.writer.publish_all()
         assert await parts.generation("digits") == 1
         assert await parts.generation("iris") == 1
@@ -254,7 +254,7 @@ def test_at_the_start_every_table_goes_out(parts: WriterParts, tmp_path: Path) -
 def test_changes_at_the_same_time_end_with_the_newest_table(parts: WriterParts) -> None:
     async def scenario() -> None:
         await parts.live(1, spec())
-        parts.store.add_revision(G, spec(), "d", intent=Intent("canary", 10))
+        parts.store.ensure_revision(G, spec(), "d", intent=Intent("canary", 10), force=True)
         await parts.writer.change(G, arrived(2))
         splits = [
             partial(operations.split, weights={1: 100.0 - share, 2: float(share)})
