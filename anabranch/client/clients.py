@@ -5,15 +5,18 @@ Both have the same methods, which ``operations`` and ``inference`` define.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any, Self
+from typing import Self
 
 import httpx
 
 from anabranch.client import inference, operations
 from anabranch.client.http import TIMEOUT_S, AsyncTransport, Transport
-from anabranch.client.methods import async_method, session_method
-from anabranch.client.reply import InferenceReply
+from anabranch.client.methods import (
+    async_method,
+    async_stream_method,
+    session_method,
+    stream_method,
+)
 from anabranch.client.session import connect
 from anabranch.client.trust import Authorities
 from anabranch.errors import EngineError
@@ -61,35 +64,9 @@ class Client:
         """Close the connections."""
         self.transport.close()
 
-    def stream(
-        self,
-        graph: str,
-        inputs: Any,
-        *,
-        revision: int | None = None,
-        headers: Mapping[str, str] | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-    ) -> Iterator[InferenceReply]:
-        """Send a request, and yield replies as the graph streams them; one if it does not stream.
-
-        Arguments and errors are those of ``infer``. Each reply has the outputs that came with it.
-        Inputs travel as JSON, so numbers must be finite, and BYTES text.
-        """
-        asked = inference.prepared_stream(
-            self.session, graph, inputs, revision=revision, headers=headers,
-            parameters=parameters, timeout=timeout,
-        )  # fmt: skip
-        request, types = self.transport.run(asked)
-        for event in self.transport.events(request):
-            reply = inference.streamed(graph, types, event)
-            if reply is None:
-                return
-            yield reply
-        raise cut_off(graph)
-
     deploy = session_method(operations.deploy)
     infer = session_method(inference.infer)
+    stream = stream_method(inference.stream)
     explain = session_method(inference.explain)
     feedback = session_method(inference.feedback)
     status = session_method(operations.status)
@@ -137,31 +114,9 @@ class AsyncClient:
         """Close the connections."""
         await self.transport.close()
 
-    async def stream(
-        self,
-        graph: str,
-        inputs: Any,
-        *,
-        revision: int | None = None,
-        headers: Mapping[str, str] | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-    ) -> AsyncIterator[InferenceReply]:
-        """Send a request, and yield replies as ``Client.stream`` does."""
-        asked = inference.prepared_stream(
-            self.session, graph, inputs, revision=revision, headers=headers,
-            parameters=parameters, timeout=timeout,
-        )  # fmt: skip
-        request, types = await self.transport.run(asked)
-        async for event in self.transport.events(request):
-            reply = inference.streamed(graph, types, event)
-            if reply is None:
-                return
-            yield reply
-        raise cut_off(graph)
-
     deploy = async_method(operations.deploy)
     infer = async_method(inference.infer)
+    stream = async_stream_method(inference.stream)
     explain = async_method(inference.explain)
     feedback = async_method(inference.feedback)
     status = async_method(operations.status)
@@ -173,8 +128,3 @@ class AsyncClient:
     history = async_method(operations.history)
     logs = async_method(operations.logs)
     delete = async_method(operations.delete)
-
-
-def cut_off(graph: str) -> EngineError:
-    """Return the error for a stream that ended before its last event."""
-    return EngineError(f"the stream of graph {graph!r} was cut off: its last event is missing")

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mappin
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 import httpx
 
@@ -90,6 +90,20 @@ class LocalWork:
     """Work of this process that takes time, such as packing files; ``call`` gives its result."""
 
     call: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class EventStream(Generic[T]):
+    """A request that is answered by events; ``name`` is that of the stream in errors."""
+
+    request: EngineRequest
+    read: Callable[[Json], T | None]
+    """Return what an event holds; None for the last event, without which the stream was cut off."""
+    name: str
+
+    def cut_off(self) -> EngineError:
+        """Return the error for a stream that ended before its last event."""
+        return EngineError(f"{self.name} was cut off: its last event is missing")
 
 
 Operation: TypeAlias = Generator[EngineRequest | Pause | LocalWork, Any, T]

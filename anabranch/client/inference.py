@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 
 from anabranch.client import control
-from anabranch.client.http import EngineRequest, Json, Operation, json_of, send
+from anabranch.client.http import EngineRequest, EventStream, Json, Operation, json_of, send
 from anabranch.client.reply import InferenceReply
 from anabranch.client.session import EngineSession, ModelTypes
 from anabranch.components.runtimes.open_inference import wire
@@ -27,6 +27,7 @@ from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.components.tensors.given import by_input, to_tensor, to_tensors
 from anabranch.components.tensors.texts import as_text
 from anabranch.errors import EngineError, InvalidRequest
+from anabranch.router.oip.generate import FIELDS, OUTPUTS, TEXT_OUTPUT
 from anabranch.specs.models import TensorSpec
 
 T = TypeVar("T")
@@ -36,9 +37,6 @@ SMALL = 4096
 _MARGIN_S = 5.0
 """Time beyond that of a request in which the engine says that the time is over, in seconds."""
 _CONNECT_S = 5.0
-_TEXT_OUTPUT = "text_output"
-_OF_EVENTS = frozenset({"model_name", "model_version", "id", "parameters", "done"})
-"""Fields of an event that are no outputs, unless the graph has an output of that name."""
 
 
 def infer(
@@ -135,7 +133,7 @@ def feedback(
     return (yield from control.feedback(graph, body))
 
 
-def prepared_stream(
+def stream(
     session: EngineSession,
     graph: str,
     inputs: Any,
@@ -144,8 +142,12 @@ def prepared_stream(
     headers: Mapping[str, str] | None = None,
     parameters: Mapping[str, Any] | None = None,
     timeout: float | None = None,
-) -> Operation[tuple[EngineRequest, ModelTypes]]:
-    """Return the request for a stream of replies, and the types by which its events are read."""
+) -> Operation[EventStream[InferenceReply]]:
+    """Send a request, and yield replies as the graph streams them; one if it does not stream.
+
+    Arguments and errors are those of ``infer``. Each reply has the outputs that came with it.
+    Inputs travel as JSON, so numbers must be finite, and BYTES text.
+    """
     types = yield from _types(session, graph, revision)
     arrays = _arrays(by_input(inputs, types.inputs, graph), types.inputs)
     body = {name: _listed(name, array) for name, array in arrays.items()}
@@ -153,10 +155,11 @@ def prepared_stream(
     body.setdefault("id", uuid4().hex)  # which comes back in each event
     path = f"{control.model_path(graph, revision)}/generate_stream"
     options = {"json": body, "headers": dict(headers or {}), **_patience(timeout)}
-    return EngineRequest("POST", path, options), types
+    name = f"the stream of graph {graph!r}"
+    return EventStream(EngineRequest("POST", path, options), partial(_streamed, graph, types), name)
 
 
-def streamed(graph: str, types: ModelTypes, event: Json) -> InferenceReply | None:
+def _streamed(graph: str, types: ModelTypes, event: Json) -> InferenceReply | None:
     """Return the outputs of an event as arrays; None for the event that ends the stream.
 
     An output of unknown type has the datatype and shape of its JSON; a text of unknown type that is
@@ -166,10 +169,9 @@ def streamed(graph: str, types: ModelTypes, event: Json) -> InferenceReply | Non
         return None
     texts = [name for name, declared in types.outputs.items() if declared.datatype == "BYTES"]
     outputs: dict[str, Array] = {}
-    for name, value in event.items():
-        if name in _OF_EVENTS and name not in types.outputs:
-            continue
-        own = texts[0] if name == _TEXT_OUTPUT and len(texts) == 1 else name
+    named = {name: value for name, value in event.items() if name not in FIELDS}
+    for name, value in {**named, **event.get(OUTPUTS, {})}.items():
+        own = texts[0] if name == TEXT_OUTPUT and len(texts) == 1 else name
         outputs[own] = _event_array(value, types.outputs.get(own))
     return InferenceReply(
         graph, int(event["model_version"]), event.get("id") or "", outputs,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from anabranch.client.http import Operation
+from anabranch.client.http import EventStream, Operation
 from anabranch.client.session import EngineSession
 
 P = ParamSpec("P")
@@ -52,16 +52,54 @@ def async_method(
     return _shown(call, operation, 1)
 
 
+def stream_method(
+    operation: Callable[Concatenate[EngineSession, P], Operation[EventStream[T]]],
+) -> Callable[Concatenate[Any, P], Iterator[T]]:
+    """Return the method that yields what the events hold for which an operation asks."""
+
+    @wraps(operation)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        stream: EventStream[T] = self.transport.run(operation(self.session, *args, **kwargs))
+        for event in self.transport.events(stream.request):
+            found = stream.read(event)
+            if found is None:
+                return
+            yield found
+        raise stream.cut_off()
+
+    return _shown(call, operation, 1)
+
+
+def async_stream_method(
+    operation: Callable[Concatenate[EngineSession, P], Operation[EventStream[T]]],
+) -> Callable[Concatenate[Any, P], AsyncIterator[T]]:
+    """Return the method as ``stream_method`` does, as an asynchronous generator."""
+
+    @wraps(operation)
+    async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
+        stream: EventStream[T] = await self.transport.run(operation(self.session, *args, **kwargs))
+        async for event in self.transport.events(stream.request):
+            found = stream.read(event)
+            if found is None:
+                return
+            yield found
+        raise stream.cut_off()
+
+    return _shown(call, operation, 1)
+
+
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 def _shown(call: _Method, operation: Callable[..., Any], own: int) -> _Method:
     """Give a method the signature of an operation, less its ``own`` first parameters.
 
-    The method returns what the operation results in.
+    The method returns what the operation results in, or yields what a stream's events hold.
     """
     signature = inspect.signature(operation)
     result = str(signature.return_annotation).removeprefix("Operation[").removesuffix("]")
+    kind = "AsyncIterator" if inspect.isasyncgenfunction(call) else "Iterator"
+    result = result.replace("EventStream", kind, 1)
     parameters = [_SELF, *list(signature.parameters.values())[own:]]
     call.__signature__ = inspect.Signature(parameters, return_annotation=result)  # type: ignore[attr-defined]
     return call

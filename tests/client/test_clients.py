@@ -30,6 +30,7 @@ from anabranch import (
 )
 from anabranch.client import operations
 from anabranch.control.release.bundles import unpack
+from anabranch.router.oip.generate import FIELDS
 
 METADATA = {
     "name": "g",
@@ -367,6 +368,19 @@ def test_an_output_may_be_called_error(do: Both, engine: Engine) -> None:
     engine.will("POST /v2/models/g/generate_stream", events(piece(error=0.5), piece(done=True)))
     (reply,) = do(lambda c: c.stream("g", [[1, 2]]))
     assert reply["error"] == 0.5
+
+
+def test_outputs_may_be_called_as_other_fields_of_a_reply_are(do: Both, engine: Engine) -> None:
+    names = sorted(FIELDS)
+    outputs = [{"name": name, "datatype": "FP32", "shape": [1]} for name in names]
+    engine.will("GET /v2/models/g", {**METADATA, "outputs": outputs})
+    found = piece(outputs={name: number for number, name in enumerate(names)})
+    engine.will("POST /v2/models/g/generate_stream", events(found, piece(done=True)))
+    (reply,) = do(lambda c: c.stream("g", [[1, 2]]))
+    assert {name: array.tolist() for name, array in reply.items()} == {
+        name: [number] for number, name in enumerate(names)
+    }
+    assert (reply.revision, reply.parameters) == (3, {})
 
 
 def test_the_author_is_asked_for_beside_the_event_loop(

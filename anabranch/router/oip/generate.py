@@ -4,7 +4,8 @@ After ``generate_rest.yaml`` of the Open Inference Protocol and Triton's generat
 request's keys are the graph's inputs, ``parameters`` and ``id``; ``text_input`` stands for the only
 BYTES input, ``text_output`` for the only BYTES output, where none has that name. Further scalars
 are parameters. A value is a scalar or nested lists; dimensions of 1 are put before it where the
-input has more. In answers, a tensor of one element is a scalar, any other one nested lists.
+input has more. In answers, a tensor of one element is a scalar, any other one nested lists; outputs
+whose names are those of an answer's other fields stand in its field ``outputs``.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ from anabranch.router.oip.tensor_header import Header, check_together
 from anabranch.specs.excerpts import hint
 
 TEXT_INPUT, TEXT_OUTPUT = "text_input", "text_output"
+OUTPUTS = "outputs"
+FIELDS = frozenset({"model_name", "model_version", "id", "parameters", OUTPUTS, "done"})
+"""Fields of an answer beside its outputs; outputs of these names stand within ``outputs``."""
 
 Parameter: TypeAlias = bool | int | float | str | list[str]
 
@@ -186,7 +190,9 @@ def _document(response: InferenceResponse, text: str | None) -> dict[str, Any]:
     """Return an answer as JSON-able data; the output ``text`` goes by ``text_output``."""
     document = described(response)
     for output in response.outputs:
-        document[TEXT_OUTPUT if output.name == text else output.name] = _value(output)
+        name = TEXT_OUTPUT if output.name == text else output.name
+        place = document.setdefault(OUTPUTS, {}) if name in FIELDS else document
+        place[name] = _value(output)
     return document
 
 

@@ -25,7 +25,13 @@ from anabranch.router.core import (
 )
 from anabranch.router.errors import UnencodableOutput
 from anabranch.router.limits import RequestLimits
-from anabranch.router.oip.generate import decode_generate, encode_answer, encode_each, joined
+from anabranch.router.oip.generate import (
+    FIELDS,
+    decode_generate,
+    encode_answer,
+    encode_each,
+    joined,
+)
 
 
 def metadata(*tensors: tuple[str, str, tuple[int, ...]], outputs: Any = ()) -> ModelMetadata:
@@ -262,3 +268,14 @@ def test_each_piece_is_an_answer_and_the_last_says_so() -> None:
         HEADER | {"text_output": "b", "done": False},
         HEADER | {"text_output": "", "done": True},
     ]
+
+
+def test_outputs_with_names_of_other_fields_stand_by_themselves() -> None:
+    async def collect() -> list[Any]:
+        given = {name: np.float32([0.5]) for name in sorted(FIELDS)}
+        pieces = streamed(response(y=np.float32([1.0]), **given))
+        return [json.loads(one) async for one in encode_each(pieces, TEXT)]
+
+    first, last = asyncio.run(collect())
+    assert first == HEADER | {"y": 1.0, "outputs": dict.fromkeys(FIELDS, 0.5), "done": False}
+    assert last == HEADER | {"done": True}
