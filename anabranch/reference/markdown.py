@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from inspect import Parameter
 from typing import Any
 
 
@@ -73,43 +73,41 @@ def section(docstring: str | None, name: str) -> dict[str, str]:
 
 
 def call(function: Any, name: str) -> str:
-    """Return the signature of a function as its source has it, without ``self`` or ``cls``."""
-    (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
-    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    given = node.args
-    if given.args and given.args[0].arg in ("self", "cls"):
-        del given.args[0]
-    returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
-    wait = "async " if isinstance(node, ast.AsyncFunctionDef) else ""
-    line = f"{wait}{name}({ast.unparse(given)}){returns}"
+    """Return the signature of a function, without ``self`` or ``cls``."""
+    found = inspect.signature(function)
+    parts = list(_parts([one for one in found.parameters.values() if one.name not in _BOUND]))
+    is_async = inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+    head = f"async {name}" if is_async else name
+    typed = found.return_annotation is not inspect.Signature.empty
+    returns = f" -> {found.return_annotation}" if typed else ""
+    line = f"{head}({', '.join(parts)}){returns}"
     if len(line) <= _WIDTH:
         return line
-    parts = [f"    {part}," for part in _parts(given)]
-    return "\n".join([f"{wait}{name}(", *parts, f"){returns}"])
+    return "\n".join([f"{head}(", *(f"    {part}," for part in parts), f"){returns}"])
 
 
+_BOUND = ("self", "cls")
 _WIDTH = 88
 """Longest line of a signature, in columns."""
 
 
-def _parts(given: ast.arguments) -> Iterable[str]:
-    """Yield the parameters one by one."""
-    late = len(given.args) - len(given.defaults)
-    defaults = [None] * late + list(given.defaults)
-    yield from map(_part, given.args, defaults)
-    if given.vararg is not None:
-        yield f"*{ast.unparse(given.vararg)}"
-    elif given.kwonlyargs:
-        yield "*"
-    yield from map(_part, given.kwonlyargs, given.kw_defaults)
-    if given.kwarg is not None:
-        yield f"**{ast.unparse(given.kwarg)}"
+def _parts(parameters: Sequence[Parameter]) -> Iterable[str]:
+    """Yield the parameters one by one, and what parts their kinds."""
+    before: int = Parameter.POSITIONAL_OR_KEYWORD
+    for one in parameters:
+        if one.kind == Parameter.KEYWORD_ONLY and before < Parameter.VAR_POSITIONAL:
+            yield "*"
+        before = one.kind
+        yield _part(one)
 
 
-def _part(given: ast.arg, default: ast.expr | None) -> str:
-    text = ast.unparse(given)
-    if default is None:
+_STARS: Mapping[int, str] = {Parameter.VAR_POSITIONAL: "*", Parameter.VAR_KEYWORD: "**"}
+
+
+def _part(one: Parameter) -> str:
+    stars = _STARS.get(one.kind, "")
+    is_typed = one.annotation is not Parameter.empty
+    text = f"{stars}{one.name}: {one.annotation}" if is_typed else f"{stars}{one.name}"
+    if one.default is Parameter.empty:
         return text
-    return (
-        f"{text} = {ast.unparse(default)}" if given.annotation else f"{text}={ast.unparse(default)}"
-    )
+    return f"{text} = {one.default!r}" if is_typed else f"{text}={one.default!r}"

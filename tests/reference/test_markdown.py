@@ -56,9 +56,9 @@ class Example:
     ) -> dict[str, list[int]]: ...
 
 
-def test_a_signature_is_that_of_the_source() -> None:
+def test_a_signature_is_that_of_a_call() -> None:
     assert call(Example.short, "short") == (
-        "short(a: int, *more: str, b: bool=True, **rest: float) -> None"
+        "short(a: int, *more: str, b: bool = True, **rest: float) -> None"
     )
 
 

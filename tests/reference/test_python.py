@@ -1,4 +1,4 @@
-"""All that ``anabranch`` exports is described, with signatures as in the source."""
+"""All that ``anabranch`` exports is described, with the signatures of calls."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ def test_a_method_of_graph_is_told_in_full() -> None:
     assert "inputs: Any" in section
     assert ") -> dict[str, Array]" in section and "self" not in section
     assert "Evaluate the graph in this process, without Ray." in section
+
+
+def test_methods_that_are_made_of_operations_are_told_as_they_are_called() -> None:
+    assert "```text\nabort(graph: str) -> Json\n```" in PAGE
+    assert "```text\nasync abort(graph: str) -> Json\n```" in PAGE
+    assert ") -> AsyncIterator[InferenceReply]\n" in PAGE
+    assert "Operation" not in PAGE and "EngineSession" not in PAGE
 
 
 def test_a_property_has_a_type_and_no_parameters() -> None:
