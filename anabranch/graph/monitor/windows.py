@@ -117,6 +117,40 @@ class BuiltIn:
         return self._method.look(table_of(window), number)
 
 
+@dataclass
+class Shared:
+    """A method that the phases of a season use in turn, constructed once."""
+
+    method: Look
+    fitted: Tensors | None = None
+    """The reference that it has."""
+
+    def fit(self, reference: Tensors) -> None:
+        """Fit the method with a phase's reference, unless it has that; Unfit says why not."""
+        if self.fitted is not reference:
+            self.fitted = None
+            self.method.fit(reference)
+            self.fitted = reference
+
+
+class PhaseLook:
+    """A phase's use of a method that it shares with others."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._reference: Tensors = {}
+
+    def fit(self, reference: Tensors) -> None:
+        """Take a reference; Unfit says why that cannot be."""
+        self._shared.fit(reference)
+        self._reference = reference
+
+    def look(self, window: Tensors, number: int) -> Finding:
+        """Look at a window; Unfit likewise."""
+        self._shared.fit(self._reference)
+        return self._shared.method.look(window, number)
+
+
 class Gathering:
     """Rows of requests on their way to a window."""
 
@@ -404,22 +438,20 @@ def _loaded(
     clock: Callable[[], float],
 ) -> Monitoring:
     name, reference = planned.name, planned.spec.reference
-    is_seasonal = reference is not None and reference.season is not None
-    count = (reference.phases or PHASES) if reference is not None and is_seasonal else 1
-    phases = []
     try:
-        for number in range(count):
-            look = _look(planned, root)
-            if reference is not None and reference.data is not None:
-                look.fit(_sample(plan, planned, reference.data, root))
-            kept_in = f"{name}.{number}" if is_seasonal else name
-            files = None if folder is None else MonitorFiles(folder, kept_in)
-            phases.append(Phase(planned, look, files))
+        look = _look(planned, root)
+        if reference is not None and reference.data is not None:
+            look.fit(_sample(plan, planned, reference.data, root))
     except (CannotLoad, Unfit) as error:
         raise LoadError(name, str(error), "monitor") from None
-    return Monitoring(
-        planned, phases, None if folder is None else MonitorFiles(folder, name), clock
-    )
+    own = None if folder is None else MonitorFiles(folder, name)
+    if reference is None or reference.season is None:
+        return Monitoring(planned, [Phase(planned, look, own)], own, clock)
+    shared, phases = Shared(look), []
+    for number in range(reference.phases or PHASES):
+        files = None if folder is None else MonitorFiles(folder, f"{name}.{number}")
+        phases.append(Phase(planned, PhaseLook(shared), files))
+    return Monitoring(planned, phases, own, clock)
 
 
 def _look(planned: PlannedMonitor, root: Path) -> Look:

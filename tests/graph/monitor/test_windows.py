@@ -41,6 +41,21 @@ class Raises:
         raise RuntimeError("no luck")
 
 
+class Seasonal:
+    made = 0
+
+    def __init__(self):
+        Seasonal.made += 1
+        self.means = []
+
+    def fit(self, x):
+        self.means = [x.mean()]
+
+    def score(self, x):
+        assert Seasonal.made == 1 and len(self.means) == 1
+        return abs(x.mean() - self.means[0])
+
+
 class Many:
     def score(self, x, twice):
         assert (twice == 2 * x).all()
@@ -379,6 +394,15 @@ def test_a_season_is_no_drift_where_phases_are_compared(root: Path) -> None:
     assert days.pass_by(6, monitor) == []
     assert monitor.result().has_reference and monitor.result().windows > 24
     assert days.pass_by(2, monitor, shift=2.0)[0] is True
+
+
+def test_a_component_is_constructed_once_and_fitted_for_each_phase(root: Path) -> None:
+    days = Days()
+    own = {"component": "c.py:Seasonal", "watches": ["x"], "window": 50}
+    monitor = loaded(root, clock=days.now, **own, reference=DAILY)
+    assert days.pass_by(6, monitor) == []
+    assert (monitor.result().error, monitor.result().windows > 24) == ("", True)
+    assert days.pass_by(1, monitor, shift=2.0)[0] is True
 
 
 def test_a_restart_knows_the_references_of_all_phases(root: Path, tmp_path: Path) -> None:
