@@ -169,9 +169,10 @@ def _columns(node: Predictor, names: Sequence[str] | None) -> list[str]:
     if sorted(wanted) != sorted(node.inputs):
         missing = [name for name in wanted if name not in node.inputs]
         unknown = [name for name in node.inputs if name not in wanted]
+        wrong = [f"of these the node lacks {listing(missing)}"] if missing else []
+        wrong += [f"the node's inputs {listing(unknown)} are unknown"] if unknown else []
         raise CannotLoad(
-            f"{node.model} was fitted on the features {listing(wanted)}; of these the node lacks "
-            f"{listing(missing) or 'none'}, and its inputs {listing(unknown) or 'none'} are unknown"
+            f"{node.model} was fitted on the features {listing(wanted)}; {', and '.join(wrong)}"
         )
     return wanted
 

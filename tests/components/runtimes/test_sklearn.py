@@ -235,8 +235,15 @@ def test_missing_and_unknown_columns_are_named_at_load(node, tmp_path):
         bind("n", spec, tmp_path)
     assert str(raised.value).endswith(
         "rent.joblib was fitted on the features area__m2_, rooms, district, balcony; of these the "
-        "node lacks rooms, balcony, and its inputs room are unknown"
+        "node lacks rooms, balcony, and the node's inputs room are unknown"
     )
+
+
+def test_inputs_that_are_unknown_are_named_alone_where_no_column_lacks(node, tmp_path):
+    make_rent(tmp_path)
+    spec = node(type="predictor", runtime="sklearn", model="rent.joblib", inputs=RENT | {"a": "x"})
+    with pytest.raises(LoadError, match=r"district, balcony; the node's inputs a are unknown$"):
+        bind("n", spec, tmp_path)
 
 
 def test_a_single_column_by_its_name(node, tmp_path):

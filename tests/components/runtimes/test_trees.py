@@ -248,7 +248,7 @@ def test_threads_that_predict_at_once_get_what_one_gets(predictor, runtime):
         ("xgboost", "iris.ubj", {"inputs": PLAIN}, "names no features, so it takes one input"),
         ("xgboost", "named.json", {"inputs": {"a": "x", "b": "x"}},
          "named.json was fitted on the features sepal_length, .*; of these the node lacks "
-         "sepal_length, .*, and its inputs a, b are unknown"),
+         "sepal_length, .*, and the node's inputs a, b are unknown"),
         ("xgboost", "iris.ubj", {"method": "probabilities"},
          "'xgboost' has no method 'probabilities' .*predict_proba"),
         ("xgboost", "iris.ubj", {"args": {"threads": 0}}, "at least one thread"),
