@@ -211,14 +211,6 @@ def at_least_one_row(call: Callable[[Any], Any], rows: Any) -> Any:
     return call(np.zeros((1, *rows.shape[1:]), dtype))[:0]
 
 
-def refuse_no_rows(call: Callable[[Any], Any], rows: Any) -> Any:
-    """Call a model with no rows; raise InvalidRequest where it takes none."""
-    try:
-        return call(rows)
-    except ValueError:
-        raise InvalidRequest("the model takes at least one row, got none") from None
-
-
 def answer_types(call: Callable[[Array], Any], count: int) -> dict[str, ModelTensor]:
     """Return the types of a model's outputs, found by a call with one row of so many features."""
     answer = np.asarray(call(np.zeros((1, count), np.float32)))

@@ -13,7 +13,14 @@ from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
-from anabranch.components.runtimes.signatures import checked, no_method, no_model, order_of, plain
+from anabranch.components.runtimes.signatures import (
+    checked,
+    no_method,
+    no_model,
+    order_of,
+    plain,
+    refuse_no_rows,
+)
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.components.tensors.model_types import ModelTensor, model_tensor
@@ -82,12 +89,12 @@ class OnnxModel:
             yield ("args", "threads"), "at least one thread is needed"
 
     def predict(self, /, **inputs: Array) -> Array | dict[str, Array]:
-        """Return the model's outputs."""
+        """Return the model's outputs; InvalidRequest for no rows, where it needs some."""
         feed = {
             name: _fed(checked(inputs[parameter], spec, parameter))
             for name, parameter, spec in zip(self._names, self._order, self._specs, strict=True)
         }
-        results = self._session.run(self._outputs, feed)
+        results = refuse_no_rows(lambda: self._session.run(self._outputs, feed), feed.values())
         arrays = [_matrix(one) if isinstance(one, list) else one for one in results]
         if len(arrays) == 1:
             return cast(Array, arrays[0])

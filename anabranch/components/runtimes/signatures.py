@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from anabranch.components.contract import CannotLoad
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import matches
+from anabranch.errors import InvalidRequest
 from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Predictor, TensorSpec
+
+T = TypeVar("T")
 
 
 def order_of(node: Predictor, names: Sequence[str], model: str | None = None) -> list[str]:
@@ -44,6 +47,18 @@ def checked(array: Array, spec: TensorSpec | None, name: str) -> Array:
     if wrong is not None:
         raise ValueError(f"input {name!r} has {wrong}")
     return array
+
+
+def refuse_no_rows(call: Callable[[], T], inputs: Iterable[Array]) -> T:
+    """Call a model with inputs; raise InvalidRequest where it fails since one has no rows."""
+    try:
+        return call()
+    except (MemoryError, InvalidRequest):
+        raise
+    except Exception:
+        if all(array.ndim == 0 or len(array) for array in inputs):
+            raise
+        raise InvalidRequest("the model takes at least one row, got none") from None
 
 
 def named_outputs(result: Any) -> Any:

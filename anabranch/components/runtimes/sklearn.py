@@ -15,9 +15,9 @@ from anabranch.components.contract import DEFAULT_OUTPUT, CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes import THREADS
-from anabranch.components.runtimes.features import Features, by_name, refuse_no_rows
+from anabranch.components.runtimes.features import Features, by_name
 from anabranch.components.runtimes.fitted_types import fitted_types
-from anabranch.components.runtimes.signatures import no_model, plain
+from anabranch.components.runtimes.signatures import no_model, plain, refuse_no_rows
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.datatypes import BF16
 from anabranch.components.tensors.texts import as_text
@@ -109,7 +109,7 @@ class SklearnModel:
         InvalidRequest for no rows, where the estimator needs some, and for an unknown category.
         """
         rows = self._rows(inputs)
-        return self._answer(rows) if len(rows) else refuse_no_rows(self._call, rows)
+        return refuse_no_rows(lambda: self._answer(rows), inputs.values())
 
     def _rows(self, inputs: Mapping[str, Array]) -> Any:
         if self.columns is not None:

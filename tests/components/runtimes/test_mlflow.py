@@ -156,6 +156,16 @@ def test_columns_as_one_matrix(predictor, root):
         bound.call(x=X[:, :3])
 
 
+@pytest.mark.parametrize("model", ["columns", "tensor"])
+def test_no_rows_are_the_caller_s_mistake_where_a_model_needs_some(predictor, model):
+    with pytest.raises(InvalidRequest, match="takes at least one row, got none"):
+        predictor(model).call(x=X[:0])
+
+
+def test_no_rows_are_answered_by_a_model_that_takes_them(predictor):
+    assert predictor("one").call(x=X[:0, 0]).shape == (0,)
+
+
 def test_columns_by_name_in_any_order(predictor, root):
     bound = predictor("columns", *reversed(PLAIN))
     expected = itself(root, "columns").predict(FRAME)

@@ -6,7 +6,7 @@ import pytest
 from anabranch.components.binding import bind
 from anabranch.components.tensors.datatypes import to_dtype
 from anabranch.components.tensors.model_types import ModelTensor
-from anabranch.errors import LoadError
+from anabranch.errors import InvalidRequest, LoadError
 
 pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
@@ -39,6 +39,12 @@ def root(tmp_path_factory):
     ]
     inputs, outputs = [tensor("in.left"), tensor("right")], [tensor("0.difference"), tensor("sum")]
     save(folder / "two.onnx", nodes, inputs, outputs)
+    zero = helper.make_tensor("zero", TensorProto.INT64, [1], [0])
+    first = [
+        helper.make_node("Constant", [], ["at"], value=zero),
+        helper.make_node("Gather", ["x", "at"], ["y"], axis=0),
+    ]
+    save(folder / "first.onnx", first, [tensor("x")], [tensor("y")])
     same = helper.make_node("Identity", ["x"], ["y"])
     save(folder / "text.onnx", [same], [tensor("x", TEXT, [None])], [tensor("y", TEXT, [None])])
     pieces = helper.make_tensor_sequence_value_info("y", FLOAT, None)
@@ -74,6 +80,13 @@ def test_several_go_by_name(predictor):
     np.testing.assert_array_equal(result["sum"], 4 * X)
     only = predictor("two.onnx", inputs=both, args={"outputs": ["sum"]})
     np.testing.assert_array_equal(only.call(right=X, in_left=X), 2 * X)
+
+
+def test_no_rows_are_the_caller_s_mistake_where_a_model_needs_some(predictor):
+    np.testing.assert_array_equal(predictor("first.onnx").call(x=X), X[:1])
+    with pytest.raises(InvalidRequest, match="takes at least one row, got none"):
+        predictor("first.onnx").call(x=X[:0])
+    assert predictor("double.onnx").call(x=X[:0]).shape == (0, 4)
 
 
 def test_what_the_file_knows_of_its_tensors(predictor):

@@ -11,7 +11,7 @@ from anabranch.components.contract import Context
 from anabranch.components.runtimes.torch.loading import load
 from anabranch.components.runtimes.torch.warming import examples, free_batch
 from anabranch.components.tensors.model_types import ModelTensor
-from anabranch.errors import LoadError
+from anabranch.errors import InvalidRequest, LoadError
 from anabranch.graph.compile.loading import load_data
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
@@ -38,6 +38,11 @@ class Net(torch.nn.Module):
 class Two(torch.nn.Module):
     def forward(self, left: torch.Tensor, right: torch.Tensor):
         return left - right, left + right
+
+
+class Highest(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - x.amax(0)
 
 
 class Named(torch.nn.Module):
@@ -82,6 +87,7 @@ def root(tmp_path_factory, net):
     export(Nested(), folder / "nested.pt2", {"a": x, "b": x.clone()})
     torch.jit.script(net).save(folder / "net.pt")
     torch.jit.script(net).save(folder / "wrong-suffix.pt2")
+    torch.jit.script(Highest()).save(folder / "highest.pt")
     torch.jit.script(Two()).save(folder / "two.ts")
     torch.save(net.state_dict(), folder / "weights.pt")
     (folder / "text.pt").write_text("not a model")
@@ -103,6 +109,13 @@ def test_a_network_answers_as_it_does_itself(predictor, net, model):
     result = predictor(model, args={"device": "cpu"}).call(x=array)
     assert type(result) is np.ndarray
     np.testing.assert_allclose(result, net(torch.tensor(X)).detach().numpy(), rtol=1e-6)
+
+
+def test_no_rows_are_the_caller_s_mistake_where_a_model_needs_some(predictor):
+    np.testing.assert_allclose(predictor("highest.pt").call(x=X), X - X.max(0))
+    with pytest.raises(InvalidRequest, match="takes at least one row, got none"):
+        predictor("highest.pt").call(x=X[:0])
+    assert predictor("net.pt2").call(x=X[:0]).shape == (0, 3)
 
 
 def test_one_input_may_have_any_name(predictor):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ from anabranch.components.contract import CannotLoad, Context
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
 from anabranch.components.runtimes.mlflow.frames import converter, input_types, outputs
-from anabranch.components.runtimes.signatures import no_method, no_model
+from anabranch.components.runtimes.signatures import no_method, no_model, refuse_no_rows
 from anabranch.components.tensors.arrays import Array
 from anabranch.errors import InvalidRequest
 from anabranch.specs.models import NodeBase, Predictor
@@ -57,11 +58,17 @@ class MlflowModel:
         yield from no_method(predictor, "mlflow")
 
     def _plain(self, /, **inputs: Array) -> Any:
-        return outputs(self._model.predict(self._convert(inputs)))
+        return self._answer(inputs)
 
     def _with_params(self, /, *, context: Context | None = None, **inputs: Array) -> Any:
         params = self._checked(context.parameters if context is not None else {})
-        return outputs(self._model.predict(self._convert(inputs), params=params))
+        return self._answer(inputs, params=params)
+
+    def _answer(self, inputs: Mapping[str, Array], **options: Any) -> Any:
+        """Return the model's outputs; InvalidRequest for no rows, where it needs some."""
+        given = self._convert(inputs)
+        call = partial(self._model.predict, given, **options)
+        return outputs(refuse_no_rows(call, inputs.values()))
 
     def _checked(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Return the parameters that the model takes; InvalidRequest for one of another type."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -10,7 +11,13 @@ from anabranch.components.artefacts import model_file, reading
 from anabranch.components.contract import CannotLoad
 from anabranch.components.extras import require
 from anabranch.components.registry import Finding, register
-from anabranch.components.runtimes.signatures import checked, no_method, no_model, order_of
+from anabranch.components.runtimes.signatures import (
+    checked,
+    no_method,
+    no_model,
+    order_of,
+    refuse_no_rows,
+)
 from anabranch.components.runtimes.torch.devices import NAMES, Cpu, Cuda, choose
 from anabranch.components.runtimes.torch.graphs import with_graphs
 from anabranch.components.runtimes.torch.loading import load
@@ -94,11 +101,13 @@ class TorchModel:
     def predict(self, /, **inputs: Array) -> Array | dict[str, Array]:
         """Return the model's outputs as arrays on the CPU.
 
-        Raise MemoryError where the device lacks memory; the memory of the call is freed.
+        Raise MemoryError where the device lacks memory; the memory of the call is freed. Raise
+        InvalidRequest for no rows, where the model needs some.
         """
         tensors = self.tensors(inputs)
         shapes = "inputs of shape " + ", ".join(str(list(one.shape)) for one in tensors)
-        outputs = in_memory(self._torch, lambda: self._calculate(tensors), shapes)
+        call = partial(in_memory, self._torch, lambda: self._calculate(tensors), shapes)
+        outputs = refuse_no_rows(call, inputs.values())
         return cast(
             "Array | dict[str, Array]", each(lambda one: to_array(self._back(one)), outputs)
         )
