@@ -20,10 +20,16 @@ from anabranch.components.runtimes.features import (
     both_classes,
     by_name,
 )
+from anabranch.components.runtimes.signatures import plain
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.model_types import NUMBERS, TEXTS
+from anabranch.specs.excerpts import hint
 from anabranch.specs.models import Predictor
 
+_UNTOLD = (
+    ", as with `categorical_feature` or categories that have an order, so which values are whose "
+    "is not known: name the categories in args.categories, or give the node one input with codes"
+)
 _OPTIONS: dict[str, dict[str, bool]] = {
     "predict": {},
     "predict_proba": {},
@@ -44,19 +50,28 @@ class LightgbmModel(BoostedTrees):
     threads of a call. The format cannot run code.
 
     Args:
+        categories: Names of the inputs that were categories in the frame, for models whose file
+            does not tell: some of the values are numbers, and some categories have an order.
         threads: Threads of one call, at least 1.
     """
 
     methods = tuple(_OPTIONS)
 
-    def __init__(self, node: Predictor, root: Path, *, threads: int = 1) -> None:
+    def __init__(
+        self,
+        node: Predictor,
+        root: Path,
+        *,
+        categories: list[str] | None = None,
+        threads: int = 1,
+    ) -> None:
         lightgbm = require("lightgbm", "lightgbm")
         path = model_file(node, root)
         with reading(node, root):
             text = path.read_text(encoding="utf-8")
             _check_whole(text, node.model or "")
             self._booster = lightgbm.Booster(model_str=text)
-        self.features = self._features(node, text)
+        self.features = self._features(node, text, categories)
         self._options = {**_OPTIONS[node.method or "predict"], "num_threads": threads}
         self._objective = _objective(text)
         self._finish = _finish(node.method, self._objective)
@@ -77,25 +92,30 @@ class LightgbmModel(BoostedTrees):
             is_binary=self._objective == "binary",
         )
 
-    def _features(self, node: Predictor, text: str) -> Features:
+    def _features(self, node: Predictor, text: str, named: list[str] | None) -> Features:
         """Return the features; categories by value, where the file has their values."""
         count, names = self._booster.num_feature(), self._booster.feature_name()
         values = self._booster.pandas_categorical
         if not by_name(node, names) or not values:
+            if named is not None:
+                raise CannotLoad(
+                    "args.categories is for inputs by name, of a model that was fitted on a frame "
+                    "with categories"
+                )
             return Features(node, count, names, types=dict(enumerate([NUMBERS] * count)))
-        pandas, categories = require("pandas", "lightgbm"), _categories(text)
-        if all(map(_are_texts, values)):
+        pandas = require("pandas", "lightgbm")
+        if named is None and all(map(_are_texts, values)):
             return TextCategories(node, count, names, pandas, len(values))
-        if len(categories) != len(values):
+        told = _categories(text) if named is None else _numbers(names, named)
+        if len(told) != len(values):
+            what = f"features that are such{_UNTOLD}" if named is None else "are in args.categories"
             raise CannotLoad(
                 f"{node.model} has the values of {len(values)} categories, some of them numbers, "
-                f"and {len(categories)} features that are such, as with `categorical_feature` or "
-                "categories that have an order, so which values are whose is not known: give the "
-                "node one input with their codes"
+                f"and {len(told)} {what}"
             )
-        of_texts = [at for at, one in zip(categories, values, strict=True) if _are_texts(one)]
+        of_texts = [at for at, one in zip(told, values, strict=True) if _are_texts(one)]
         types = dict(enumerate([NUMBERS] * count)) | dict.fromkeys(of_texts, TEXTS)
-        return Features(node, count, names, pandas, dict.fromkeys(categories), types)
+        return Features(node, count, names, pandas, dict.fromkeys(told), types)
 
     def _rows(self, rows: Any) -> Any:
         return self._finish(self._booster.predict(rows, **self._options))
@@ -139,6 +159,17 @@ def _categories(text: str) -> list[int]:
     """Return the numbers of the features that are categories."""
     found = re.search(r"^\[categorical_feature: ([0-9,]*)\]$", text, re.MULTILINE)
     return [int(number) for number in found[1].split(",") if number] if found is not None else []
+
+
+def _numbers(names: Sequence[str], named: Sequence[str]) -> list[int]:
+    """Return the numbers of features that were named; CannotLoad for one that there is not."""
+    numbers = {plain(name): number for number, name in enumerate(names)}
+    unknown = [name for name in named if name not in numbers]
+    if unknown:
+        raise CannotLoad(
+            f"args.categories: the model has no feature {unknown[0]!r}{hint(unknown[0], numbers)}"
+        )
+    return sorted({numbers[name] for name in named})
 
 
 def _are_texts(values: Sequence[Any]) -> bool:

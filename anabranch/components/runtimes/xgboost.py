@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from anabranch.components.runtimes.features import (
     both_classes,
     by_name,
 )
+from anabranch.components.runtimes.signatures import plain
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.model_types import NUMBERS, TEXTS
 from anabranch.errors import InvalidRequest
@@ -30,6 +32,7 @@ from anabranch.specs.models import Predictor
 
 _FORMATS = (".json", ".ubj")
 _UNKNOWN = "Found a category not in the training set"
+_WHERE = re.compile(r"for the (\d+)th \(0-based\) column: `(.*)`$")
 _WHOLE = {9: "i1", 10: "u1", 11: "i2", 12: "u2", 13: "i4", 14: "u4", 15: "i8", 16: "u8"}
 """Datatypes of categories by their number in a model (``Value::ValueKind`` of XGBoost's JSON)."""
 _BINARY, _MULTICLASS = "binary:logistic", "multi:softprob"
@@ -105,8 +108,16 @@ class XgboostModel(BoostedTrees):
         except self._xgboost.core.XGBoostError as error:
             text = _first_line(error)
             if _UNKNOWN in text:
-                raise InvalidRequest(text.partition(": ")[2]) from None
+                raise InvalidRequest(self._unknown(text)) from None
             raise ValueError(text) from None
+
+    def _unknown(self, text: str) -> str:
+        """Return XGBoost's message of an unknown category, with the column's name."""
+        found = _WHERE.search(text)
+        if found is None:
+            return text.partition(": ")[2]
+        name = plain(self.features.names[int(found[1])])
+        return f"input {name!r} has {found[2]!r}, a category that the model was not trained on"
 
     def _values(self, rows: Any, kind: str = "value") -> Any:
         # Without a DMatrix, which copies: several times faster from some hundred rows on.

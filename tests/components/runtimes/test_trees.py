@@ -364,10 +364,13 @@ def test_categories_are_columns_by_value(node, tmp_path, runtime, model):
     if runtime == "lightgbm":
         assert np.isfinite(bound.call(**unknown)).all()
     else:
-        with pytest.raises(InvalidRequest, match=r"Found a category not in the training.*`zzz`"):
+        words = "^input 'kind' has 'zzz', a category that the model was not trained on$"
+        with pytest.raises(InvalidRequest, match=words):
             bound.call(**unknown)
-        with pytest.raises(InvalidRequest, match=r"Found a category not in the training.*`zzz`"):
+        with pytest.raises(InvalidRequest, match=words):
             bound.instance.tree_shap(**unknown)
+        with pytest.raises(InvalidRequest, match=r"^input 'year' has '9', a category that the"):
+            bound.call(**one | {"year": np.array([9])})
     narrow = columns | {"year": columns["year"].astype(np.int32)}
     np.testing.assert_array_equal(bound.call(**narrow), bound.call(**columns))
     floats = columns | {"year": columns["year"].astype(np.float32)}
@@ -421,13 +424,47 @@ def test_lightgbm_knows_categories_of_texts_by_their_inputs(node, tmp_path, more
         bound.call(**columns | {"same": np.zeros(300)})
 
 
-def test_lightgbm_does_not_say_whose_the_values_of_numbers_are(node, tmp_path):
+def make_years(folder):
+    """Train LightGBM on categories of texts and of numbers, all with an order but one."""
     pandas = pytest.importorskip("pandas")
-    year = pandas.Categorical(np.arange(300) % 3, ordered=True)
-    frame, _ = make_ordered(tmp_path, year=year)
-    by_name = dict.fromkeys(frame.columns, "x")
-    spec = node(type="predictor", runtime="lightgbm", model="m.txt", inputs=by_name)
+    year = pandas.Categorical(2000 + np.arange(300) % 3, ordered=True)
+    return make_ordered(folder, year=year)
+
+
+def test_lightgbm_does_not_say_whose_the_values_of_numbers_are(node, tmp_path):
+    frame, answers = make_years(tmp_path)
+    by_name = {"runtime": "lightgbm", "model": "m.txt", "inputs": dict.fromkeys(frame.columns, "x")}
     with pytest.raises(LoadError, match="the values of 3 categories, some of them numbers, and 1 "):
+        bind("n", node(type="predictor", **by_name), tmp_path)
+    named = by_name | {"args": {"categories": ["year", "same", "kind"]}}
+    bound = bind("n", node(type="predictor", **named), tmp_path)
+    columns = {name: frame[name].to_numpy() for name in frame.columns}
+    columns |= {name: columns[name].astype(object) for name in ("kind", "same")}
+    np.testing.assert_allclose(bound.call(**columns), answers)
+    floats = columns | {"year": columns["year"].astype(np.float32)}
+    np.testing.assert_allclose(bound.call(**floats), answers)
+    types = {name: str(one) for name, one in bound.instance.input_types.items()}
+    assert types == {"size": "numbers", "kind": "BYTES", "same": "BYTES", "year": "numbers"}
+
+
+@pytest.mark.parametrize(
+    ("categories", "fields", "message"),
+    [
+        (["kind", "years"], {}, "args.categories: the model has no feature 'years'.*'year'"),
+        (["kind", "year"], {}, "values of 3 categories, some of them numbers, and 2 are in args"),
+        (["kind"], {"inputs": {"x": "x"}}, "args.categories is for inputs by name"),
+    ],
+)
+def test_categories_that_are_named_wrongly(node, tmp_path, categories, fields, message):
+    frame, _ = make_years(tmp_path)
+    inputs = {"inputs": dict.fromkeys(frame.columns, "x")} | fields
+    args = {"categories": categories}
+    spec = node(type="predictor", runtime="lightgbm", model="m.txt", args=args, **inputs)
+    with pytest.raises(LoadError, match=message):
         bind("n", spec, tmp_path)
+
+
+def test_lightgbm_takes_codes_as_a_matrix(node, tmp_path):
+    make_years(tmp_path)
     matrix = node(type="predictor", runtime="lightgbm", model="m.txt", inputs={"x": "x"})
     assert bind("n", matrix, tmp_path).call(x=np.zeros((2, 4))).shape == (2,)
