@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,37 +13,7 @@ from anabranch.control.lifecycle.operations import Intent, Moment
 from anabranch.control.store import schema
 from anabranch.control.store.store import Store
 from anabranch.errors import EngineError
-
-_OLD = """
-CREATE TABLE anabranch_schema (version INTEGER NOT NULL PRIMARY KEY);
-CREATE TABLE graphs (
-  name VARCHAR(63) NOT NULL PRIMARY KEY, state VARCHAR(16) NOT NULL, live INTEGER,
-  created_at FLOAT NOT NULL
-);
-CREATE TABLE revisions (
-  graph VARCHAR(63) NOT NULL REFERENCES graphs (name), number INTEGER NOT NULL,
-  spec TEXT NOT NULL, digest VARCHAR(64) NOT NULL, author TEXT NOT NULL, message TEXT NOT NULL,
-  created_at FLOAT NOT NULL, state VARCHAR(16) NOT NULL, reason TEXT NOT NULL,
-  PRIMARY KEY (graph, number)
-);
-CREATE TABLE events (
-  id INTEGER NOT NULL PRIMARY KEY, at FLOAT NOT NULL, graph VARCHAR(63) NOT NULL, revision INTEGER,
-  kind VARCHAR(32) NOT NULL, message TEXT NOT NULL
-);
-CREATE INDEX ix_events_graph ON events (graph);
-INSERT INTO anabranch_schema VALUES (1);
-INSERT INTO graphs VALUES ('digits', 'present', 3, 10.0);
-INSERT INTO graphs VALUES ('iris', 'present', NULL, 11.0);
-INSERT INTO graphs VALUES ('gone', 'deleting', NULL, 12.0);
-INSERT INTO revisions VALUES ('digits', 1, 's1', 'd1', 'ada', 'm1', 13.0, 'retired', '');
-INSERT INTO revisions VALUES ('digits', 2, 's2', 'd2', 'ada', 'm2', 14.0, 'failed', 'no file');
-INSERT INTO revisions VALUES ('digits', 3, 's3', 'd3', 'ada', 'm3', 15.0, 'live', '');
-INSERT INTO revisions VALUES ('digits', 4, 's4', 'd4', 'ada', 'm4', 16.0, 'deploying', '');
-INSERT INTO revisions VALUES ('iris', 1, 's', 'd', '', '', 17.0, 'pending', '');
-INSERT INTO events VALUES (1, 20.0, 'digits', 1, 'promoted', '');
-INSERT INTO events VALUES (2, 21.0, 'digits', 3, 'promoted', '');
-INSERT INTO events VALUES (3, 22.0, 'digits', 2, 'deploy_failed', 'no file')
-"""
+from tests.control.store import released
 
 
 @pytest.fixture
@@ -53,18 +24,17 @@ def raw(url: str) -> Iterator[Engine]:
     store.close()
 
 
+@pytest.fixture(params=released.VERSIONS)
+def old(request: pytest.FixtureRequest, url: str, raw: Engine) -> str:
+    """The URL of a store as a release before wrote it."""
+    released.make(raw, request.param)
+    return url
+
+
 @pytest.fixture
-def old(url: str, raw: Engine) -> str:
-    """The URL of a store of version 1, as the release before wrote it."""
-    with raw.begin() as connection:
-        schema.tables.drop_all(connection)
-        statements = _OLD
-        if connection.dialect.name == "postgresql":
-            statements = _OLD.replace("id INTEGER NOT NULL", "id SERIAL NOT NULL")
-        for statement in statements.split(";"):
-            connection.exec_driver_sql(statement)
-        if connection.dialect.name == "postgresql":
-            connection.exec_driver_sql("SELECT setval('events_id_seq', 3)")
+def first(url: str, raw: Engine) -> str:
+    """The URL of a store as the first release wrote it."""
+    released.make(raw, 1)
     return url
 
 
@@ -88,6 +58,24 @@ def test_a_migrated_store_looks_like_a_new_one(url: str, raw: Engine, old: str) 
         schema.tables.drop_all(connection)
     Store.open(url).close()
     assert migrated == _shape(raw)
+
+
+def _rows(engine: Engine) -> dict[str, list[dict[str, Any]]]:
+    """Rows of all tables but that of the version."""
+    tables = [name for name in _shape(engine) if name != schema.versions.name]
+    with engine.connect() as connection:
+        rows = {name: connection.exec_driver_sql(f"SELECT * FROM {name}") for name in tables}
+        return {name: [dict(row) for row in found.mappings()] for name, found in rows.items()}
+
+
+def test_a_migration_keeps_all_that_there_was(old: str, raw: Engine) -> None:
+    before = _rows(raw)
+    Store.open(old).close()
+    after = _rows(raw)
+    assert before["events"]
+    for table, rows in before.items():
+        kept = [{column: row[column] for column in rows[0]} for row in after[table]]
+        assert sorted(kept, key=repr) == sorted(rows, key=repr), table
 
 
 def test_an_old_store_keeps_its_graphs_and_gains_weights(old: str) -> None:
@@ -131,7 +119,7 @@ def test_migration_happens_once(old: str) -> None:
 
 
 def test_a_migration_that_fails_leaves_the_old_store(
-    old: str, raw: Engine, monkeypatch: pytest.MonkeyPatch
+    first: str, raw: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(connection: sa.Connection) -> None:
         schema._to_2(connection)
@@ -140,10 +128,10 @@ def test_a_migration_that_fails_leaves_the_old_store(
     before = _shape(raw)
     monkeypatch.setattr(schema, "_MIGRATIONS", {1: broken})
     with pytest.raises(EngineError, match="half-way"):
-        Store.open(old)
+        Store.open(first)
     assert _shape(raw) == before
     monkeypatch.undo()
-    store = Store.open(old)
+    store = Store.open(first)
     assert store.graph("digits").weights == {3: 100.0}
     store.close()
 
@@ -159,9 +147,9 @@ def test_many_may_create_it_at_once(url: str) -> None:
     _open_often(url)
 
 
-def test_many_may_migrate_it_at_once(old: str) -> None:
-    _open_often(old)
-    store = Store.open(old)
+def test_many_may_migrate_it_at_once(first: str) -> None:
+    _open_often(first)
+    store = Store.open(first)
     assert store.graph("digits").weights == {3: 100.0}
     store.close()
 
