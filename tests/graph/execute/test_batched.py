@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anabranch import Graph
 from anabranch.components.contract import Context
+from anabranch.components.sticky.rendezvous import Rendezvous
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.loopback import loopback
 from anabranch.graph.execute.nodes import load_nodes
@@ -129,5 +131,44 @@ def test_only_the_branch_that_a_router_picks_is_called() -> None:
         executor.close()
         assert [answer["y"].tolist() for answer in answers] == [[[n + 1] * 2] for n in range(20)]
         assert [bound[name].instance.seen for name in ("even", "odd")] == [10, 10]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("segmented", [False, True])
+@pytest.mark.parametrize("sticky", [{"header": "x-user"}, {"input": "user"}])
+def test_callers_that_share_a_batch_keep_their_own_routes(
+    sticky: dict[str, str], segmented: bool
+) -> None:
+    """Before the router there is a batched node, which gives its key, and behind it are others."""
+    batched: dict[str, Any] = {"batching": {"max_size": 64, "max_queue": 200}}
+    graph = Graph("g").input("x", "INT64", [1, 1])
+    slow = {"component": Add, "inputs": {"i0": "x"}, "placement": {"isolate": segmented}}
+    graph.transformer("key", args={"plus": 7, "seconds": 0.005}, **slow, **batched)
+    for name, plus in (("a", 1000), ("b", 2000)):
+        graph.transformer(name, args={"plus": plus, "seconds": 0.005}, **slow, **batched)
+    graph.router(
+        "pick", strategy="weighted", routes=["a", "b"], sticky=sticky, inputs={"user": "key"}
+    )
+    graph.output("y", "pick")
+
+    async def main() -> None:
+        plan = graph.plan
+        bound = await load_nodes(plan, plan.nodes, Path())
+        executor = loopback(plan, bound) if segmented else HeadExecutor(plan, bound)
+        alone = Rendezvous({"a": 1.0, "b": 1.0}, salt="pick/")
+        users = list(range(50)) * 2
+        async with asyncio.timeout(30):
+            answers = await asyncio.gather(
+                *(
+                    executor.run({"x": np.array([[n]])}, Context(headers={"x-user": str(n + 7)}))
+                    for n in users
+                )
+            )
+        executor.close()
+        routes = {"a": 1000, "b": 2000}
+        expected = [[[n + routes[alone.pick(str(n + 7))]]] for n in users]
+        assert [answer["y"].tolist() for answer in answers] == expected
+        assert {value // 1000 for ((value,),) in expected} == {1, 2}
 
     asyncio.run(main())

@@ -151,6 +151,37 @@ def test_routers_may_follow_one_another() -> None:
     assert log == ["pick", "pick", 0, 1, "closed"]
 
 
+def sticky(component: str, segmented: bool) -> Graph:
+    built = graph()
+    for name in ("a", "b"):
+        node(built, name, component, segmented)
+    options: dict[str, Any] = {"routes": {"a": 3.0, "b": 1.0}, "sticky": {"header": "x-user"}}
+    return built.router("pick", strategy="weighted", **options).output("y", "pick")
+
+
+@both
+def test_a_sticky_caller_has_one_route_whether_it_streams_or_not(segmented: bool) -> None:
+    users = [str(number) for number in range(40)]
+
+    async def streamed(executor: HeadExecutor) -> list[str]:
+        found = []
+        for user in users:
+            asked = Context(headers={"x-user": user}, parameters={"log": []})
+            assert [one["y"].tolist() async for one in executor.stream(ONE, asked)]
+            found.append(asked.path["pick"])
+        return found
+
+    async def answered(executor: HeadExecutor) -> list[str]:
+        asked = [Context(headers={"x-user": user}, parameters={"log": []}) for user in users]
+        for one in asked:
+            await executor.run(ONE, one)
+        return [one.path["pick"] for one in asked]
+
+    routes = use(sticky("Count", segmented), streamed, segmented)
+    assert routes == use(sticky("Once", segmented), answered, segmented)
+    assert set(routes) == {"a", "b"}
+
+
 @both
 def test_two_streams_at_once_are_refused(segmented: bool) -> None:
     built = node(node(graph(), "one", "Count", segmented), "two", "Count", segmented)

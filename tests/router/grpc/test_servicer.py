@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -12,15 +13,22 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 
+from anabranch import Graph
 from anabranch.components.contract import Choice, Context
+from anabranch.components.sticky.rendezvous import Rendezvous
 from anabranch.errors import NodeError
+from anabranch.graph.execute.executor import HeadExecutor
+from anabranch.graph.execute.nodes import load_nodes
 from anabranch.router.core import InferenceRequest
 from anabranch.router.grpc import servicer
 from anabranch.router.grpc.messages import InferRequest, StreamResponse, path
 from anabranch.router.grpc.servicer import shorten
 from anabranch.router.limits import RequestLimits
+from anabranch.router.oip.raw_tensors import encode_raw
+from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.decisions import Decision, from_routing
+from anabranch.router.traffic.local_head import LocalHead
 from tests.router.grpc.conftest import Stub, connected, failure, infer_request, served, trailer
 
 MakeArms = Callable[..., Arms]
@@ -486,5 +494,65 @@ def test_a_silent_connection_is_closed(arms: MakeArms, monkeypatch: pytest.Monke
         async with connected(f"127.0.0.1:{port}"):
             pass
         await graph.stop(0)
+
+    asyncio.run(main())
+
+
+class Constant:
+    """Gives its own number."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def transform(self, user: Any) -> Any:
+        return np.full(user.shape, self.number)
+
+
+def sticky_request(user: str, raw: bool) -> Any:
+    message = InferRequest(model_name="demo")
+    message.parameters["user"].string_param = user
+    tensor = message.inputs.add(name="user", datatype="BYTES", shape=[1])
+    if raw:
+        message.raw_input_contents.append(encode_raw(np.array([user], object), "BYTES"))
+    else:
+        tensor.contents.bytes_contents.append(user.encode())
+    return message
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize(
+    "sticky", [{"header": "X-User"}, {"cookie": "user"}, {"parameter": "user"}, {"input": "user"}]
+)
+def test_a_sticky_caller_has_the_route_of_its_key_in_calls_and_in_streams(
+    sticky: dict[str, str], raw: bool
+) -> None:
+    built = Graph("demo").input("user", "BYTES", [1])
+    for number, name in enumerate(("a", "b")):
+        built.transformer(
+            name, component=Constant, args={"number": number}, inputs={"user": "user"}
+        )
+    routes: dict[str, Any] = {"routes": {"a": 2.0, "b": 1.0}, "sticky": sticky}
+    built.router("pick", strategy="weighted", inputs={"user": "user"}, **routes)
+    plan = built.output("y", "pick").plan
+
+    async def main() -> None:
+        executor = HeadExecutor(plan, await load_nodes(plan, plan.nodes, Path()))
+        arms = Arms("demo", lambda revision: LocalHead(executor), RequestLimits())
+        arms.apply(RoutingTable("demo", 1, 3, {3: 100.0}, revisions={3: plan.signature}))
+        rendezvous = Rendezvous({"a": 2.0, "b": 1.0}, salt="pick/")
+        seen = set()
+        async with served(arms) as stub:
+            for user in map(str, range(30)):
+                asked = sticky_request(user, raw)
+                metadata = (("x-user", user), ("cookie", f"a=b; user={user}"))
+                expected = rendezvous.pick(user)
+                reply = await stub("ModelInfer", asked, metadata=metadata)
+                streamed = await answers(stub, asked, asked, metadata=metadata)
+                for one in (reply, *(each.infer_response for each in streamed)):
+                    found = from_routing(one.parameters["routing"].string_param)
+                    assert found.path == {"pick": expected}
+                seen.add(expected)
+        executor.close()
+        assert seen == {"a", "b"}
 
     asyncio.run(main())
