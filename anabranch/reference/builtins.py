@@ -53,10 +53,10 @@ def examples(kind: str, docs: Path) -> dict[str, Example]:
     return found
 
 
-def load(example: Example, docs: Path) -> Loaded:
-    """Compile an example; raise SpecError with its mistakes."""
+def load(example: Example, root: Path) -> Loaded:
+    """Compile an example whose files are in ``root``; raise SpecError with its mistakes."""
     head = {"apiVersion": "anabranch/v1", "kind": "InferenceGraph", "metadata": {"name": "example"}}
-    return load_data({**head, "spec": example["spec"]}, docs / "reference" / "builtins")
+    return load_data({**head, "spec": example["spec"]}, root)
 
 
 def arguments(kind: Kind) -> dict[str, inspect.Parameter]:
