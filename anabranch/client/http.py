@@ -93,7 +93,7 @@ class LocalWork:
 
 
 @dataclass(frozen=True)
-class EventStream(Generic[T]):
+class ReplyStream(Generic[T]):
     """A request that is answered by events; ``name`` is that of the stream in errors."""
 
     request: EngineRequest

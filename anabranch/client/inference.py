@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 
 from anabranch.client import control
-from anabranch.client.http import EngineRequest, EventStream, Json, Operation, json_of, send
+from anabranch.client.http import EngineRequest, Json, Operation, ReplyStream, json_of, send
 from anabranch.client.reply import InferenceReply
 from anabranch.client.session import EngineSession, ModelTypes
 from anabranch.components.runtimes.open_inference import wire
@@ -142,7 +142,7 @@ def stream(
     headers: Mapping[str, str] | None = None,
     parameters: Mapping[str, Any] | None = None,
     timeout: float | None = None,
-) -> Operation[EventStream[InferenceReply]]:
+) -> Operation[ReplyStream[InferenceReply]]:
     """Send a request, and yield replies as the graph streams them; one if it does not stream.
 
     Arguments and errors are those of ``infer``. Each reply has the outputs that came with it.
@@ -156,7 +156,7 @@ def stream(
     path = f"{control.model_path(graph, revision)}/generate_stream"
     options = {"json": body, "headers": dict(headers or {}), **_patience(timeout)}
     name = f"the stream of graph {graph!r}"
-    return EventStream(EngineRequest("POST", path, options), partial(_streamed, graph, types), name)
+    return ReplyStream(EngineRequest("POST", path, options), partial(_streamed, graph, types), name)
 
 
 def _streamed(graph: str, types: ModelTypes, event: Json) -> InferenceReply | None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from anabranch.client.http import EventStream, Operation
+from anabranch.client.http import Operation, ReplyStream
 from anabranch.client.session import EngineSession
 
 P = ParamSpec("P")
@@ -53,13 +53,13 @@ def async_method(
 
 
 def stream_method(
-    operation: Callable[Concatenate[EngineSession, P], Operation[EventStream[T]]],
+    operation: Callable[Concatenate[EngineSession, P], Operation[ReplyStream[T]]],
 ) -> Callable[Concatenate[Any, P], Iterator[T]]:
     """Return the method that yields what the events hold for which an operation asks."""
 
     @wraps(operation)
     def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        stream: EventStream[T] = self.transport.run(operation(self.session, *args, **kwargs))
+        stream: ReplyStream[T] = self.transport.run(operation(self.session, *args, **kwargs))
         for event in self.transport.events(stream.request):
             found = stream.read(event)
             if found is None:
@@ -71,13 +71,13 @@ def stream_method(
 
 
 def async_stream_method(
-    operation: Callable[Concatenate[EngineSession, P], Operation[EventStream[T]]],
+    operation: Callable[Concatenate[EngineSession, P], Operation[ReplyStream[T]]],
 ) -> Callable[Concatenate[Any, P], AsyncIterator[T]]:
     """Return the method as ``stream_method`` does, as an asynchronous generator."""
 
     @wraps(operation)
     async def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-        stream: EventStream[T] = await self.transport.run(operation(self.session, *args, **kwargs))
+        stream: ReplyStream[T] = await self.transport.run(operation(self.session, *args, **kwargs))
         async for event in self.transport.events(stream.request):
             found = stream.read(event)
             if found is None:
@@ -99,7 +99,7 @@ def _shown(call: _Method, operation: Callable[..., Any], own: int) -> _Method:
     signature = inspect.signature(operation)
     result = str(signature.return_annotation).removeprefix("Operation[").removesuffix("]")
     kind = "AsyncIterator" if inspect.isasyncgenfunction(call) else "Iterator"
-    result = result.replace("EventStream", kind, 1)
+    result = result.replace("ReplyStream", kind, 1)
     parameters = [_SELF, *list(signature.parameters.values())[own:]]
     call.__signature__ = inspect.Signature(parameters, return_annotation=result)  # type: ignore[attr-defined]
     return call
