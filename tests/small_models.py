@@ -23,6 +23,7 @@ class Data:
     """Rows, and the class of each."""
 
     x: Any
+    """An array [rows, ...], or a frame."""
     y: Any
 
 
@@ -42,7 +43,7 @@ def data_of(shape: Sequence[int], datatype: str = "FP32") -> Data:
 
 
 def write_model(runtime: str, path: Path, data: Data) -> None:
-    """Write a model of a runtime that was trained on some data."""
+    """Write a model of a runtime that was trained on some data; a forest if it is called so."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries, as they train and save
@@ -63,10 +64,23 @@ def write_sample(path: Path, data: Data, label: str | None = None) -> None:
 def _sklearn(path: Path, data: Data) -> None:
     linear = pytest.importorskip("sklearn.linear_model")
     pipeline = pytest.importorskip("sklearn.pipeline")
+    if path.stem == "forest":
+        model = pytest.importorskip("sklearn.ensemble").RandomForestClassifier(5, random_state=0)
+    else:
+        model = pipeline.make_pipeline(*_encoders(data.x), linear.LogisticRegression(max_iter=500))
+    dump = pytest.importorskip("skops.io" if path.suffix == ".skops" else "joblib").dump
+    dump(model.fit(data.x, data.y), path)
+
+
+def _encoders(x: Any) -> list[Any]:
+    """Return the steps before a linear model that make numbers of a frame or of texts."""
+    if hasattr(x, "columns"):
+        compose = pytest.importorskip("sklearn.compose")
+        encoder = pytest.importorskip("sklearn.preprocessing").OneHotEncoder()
+        texts = [name for name in x.columns if x[name].dtype == object]
+        return [compose.make_column_transformer((encoder, texts), remainder="passthrough")]
     text = pytest.importorskip("sklearn.feature_extraction.text")
-    steps = [text.CountVectorizer()] if data.x.dtype == object else []
-    model = pipeline.make_pipeline(*steps, linear.LogisticRegression(max_iter=500))
-    pytest.importorskip("joblib").dump(model.fit(data.x, data.y), path)
+    return [text.CountVectorizer()] if x.dtype == object else []
 
 
 def _xgboost(path: Path, data: Data) -> None:

@@ -1,36 +1,31 @@
-"""What README.md and docs/ show is true: graphs compile, Python runs, commands exist."""
+"""What README.md and docs/ name is there: modules, commands, targets, extras.
+
+Their blocks run in ``test_snippets.py``.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from ast import PyCF_ALLOW_TOP_LEVEL_AWAIT
 from collections.abc import Iterator
 from functools import reduce
 from importlib import import_module
-from pathlib import Path
 
-import pytest
-import yaml
 from typer.testing import CliRunner
 
-from anabranch import Graph
 from anabranch.cli.app import app
-from anabranch.graph.compile.loading import load_data, load_text
+from tests.project.snippets import DOCUMENTS, ROOT, blocks
 
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 QUICKSTART = ROOT / "examples" / "quickstart"
 GROUPS = {group.typer_instance.info.name for group in app.registered_groups}
 
 
 def fences(*languages: str) -> list[str]:
     """Return every fenced block of the languages, in all documents."""
-    pattern = re.compile(rf"^```(?:{'|'.join(languages)})\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-    return [text for one in DOCUMENTS for text in pattern.findall(one.read_text())]
+    found = [block for one in DOCUMENTS for block in blocks(one)]
+    return [one.text for one in found if one.kind in languages]
 
 
 def commands(program: str) -> Iterator[list[str]]:
@@ -89,25 +84,6 @@ def resolved(parts: list[str]) -> object:
     raise ModuleNotFoundError(".".join(parts))
 
 
-@pytest.mark.parametrize("text", [one for one in fences("yaml") if "\nspec:" in one])
-def test_graphs_compile(text: str) -> None:
-    assert load_text(text, "README.md", QUICKSTART).plan.nodes
-
-
-@pytest.mark.parametrize("text", [one for one in fences("yaml") if one.startswith("spec:\n")])
-def test_parts_of_a_spec_compile(text: str) -> None:
-    graph = yaml.safe_load((QUICKSTART / "graph.yaml").read_text())
-    graph["spec"] |= yaml.safe_load(text)["spec"]
-    assert load_data(graph, QUICKSTART).plan.nodes
-
-
-def test_all_other_yaml_is_a_part_that_can_be_read() -> None:
-    rest = [one for one in fences("yaml") if "\nspec:" not in one and not one.startswith("spec:")]
-    assert rest
-    for text in rest:
-        assert isinstance(yaml.safe_load(text), dict | list), text
-
-
 def test_python_compiles() -> None:
     scripts = fences("python")
     assert len(scripts) > 10
@@ -116,7 +92,7 @@ def test_python_compiles() -> None:
 
 
 def test_the_rollout_in_the_readme_is_the_example_s() -> None:
-    (text,) = [one for one in fences("yaml") if one.startswith("  rollout:\n")]
+    (text,) = [one.text for one in blocks(ROOT / "README.md") if one.text.startswith("  rollout:")]
     assert text in (ROOT / "examples" / "canary" / "graph.yaml").read_text()
 
 
@@ -124,26 +100,6 @@ def test_the_ten_line_graph_is_the_quickstart_and_has_ten_lines() -> None:
     text = (QUICKSTART / "graph.yaml").read_text()
     assert text in fences("yaml")
     assert len(text.splitlines()) == 10
-
-
-def test_the_builder_makes_the_same_graph() -> None:
-    script = next(one for one in fences("python") if "Graph(" in one)
-    script += f"assert graph.plan == Graph.load({str(QUICKSTART / 'graph.yaml')!r}).plan\n"
-    subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=ROOT, check=True)
-
-
-def test_the_component_in_the_readme_gives_what_the_example_gives() -> None:
-    import numpy as np
-
-    names = {"np": np}
-    exec(next(one for one in fences("python") if "class Linear" in one), names)
-    fruit = np.float32([[0.9, 0.2], [0.1, 0.8]])
-    graph = Graph.load(QUICKSTART / "graph.yaml").output("alone", "linear")
-    np.testing.assert_allclose(
-        names["Linear"]().predict(fruit),  # type: ignore[operator]
-        graph.run({"fruit": fruit})["alone"],
-        rtol=1e-5,
-    )
 
 
 def test_every_extra_that_users_may_want_is_on_the_page_about_installing() -> None:
