@@ -1,12 +1,18 @@
-"""Blocks of commands in the docs: those that no test types, and why.
+"""Commands that the docs show: scripts in which they are typed, and those that no test types.
 
-All others are typed by ``tests/e2e/test_snippets.py``; ``test_docs.py`` checks for all of them
-whether commands and options exist.
+A script begins in a folder with a copy of ``examples/`` and further graphs, on a machine without an
+engine; ``tests/e2e/test_snippets.py`` types it. A step is a command of the docs, or one of the
+``Own`` that lead to the next one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from anabranch.reference.commands import all_commands, example
+from tests.project.snippets import snippets
+from tests.project.tutorials import Command, steps
 
 REGISTRY = "installs from a registry"
 MEASURES = "measures for minutes"
@@ -31,3 +37,188 @@ NOT_TYPED: Mapping[str, str] = {
 def reason(name: str) -> str | None:
     """Return why a block is not typed; None if it is."""
     return next((why for begin, why in NOT_TYPED.items() if name.startswith(begin)), None)
+
+
+def documented() -> dict[str, Command]:
+    """Return the commands that are to be typed, by their text."""
+    return {one.text: one for one in _documented()}
+
+
+def _documented() -> Iterator[Command]:
+    for block in snippets("sh", "console"):
+        if reason(block.name) is None:
+            for step in steps(f"```{block.kind}\n{block.text}```\n"):
+                assert isinstance(step, Command)
+                yield Command(_plain(step.text), step.printed or None)
+    for _, command in all_commands():
+        yield Command(example(command))
+
+
+def _plain(text: str) -> str:
+    """Return a command without a comment behind it, its spaces as one."""
+    return " ".join(text.partition("  #")[0].split())
+
+
+@dataclass(frozen=True)
+class Own:
+    """A command that no page shows."""
+
+    text: str
+
+
+NEW = Own("echo '# changed' >> components.py")
+PIXELS = Own("python -c \"import numpy; numpy.save('digit.npy', numpy.ones((1, 64), 'f4'))\"")
+
+
+def asked(graph: str, id: str, inputs: str) -> Own:
+    """Send a request with an id of its own."""
+    body = f'{{"id": "{id}", "inputs": [{inputs}]}}'
+    return Own(f"curl --fail localhost:8000/v2/models/{graph}/infer -d '{body}'")
+
+
+X = '{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [1, 2]}'
+TEXT = '{"name": "text", "datatype": "BYTES", "shape": [1], "data": ["hello"]}'
+DIGIT = '{"name": "pixels", "datatype": "FP32", "shape": [1, 64], "data": [' + "1," * 63 + "1]}"
+RANKED = (
+    '{"name": "basket", "datatype": "FP32", "shape": [1, 16], "data": [' + "1," * 15 + "1]}, "
+    '{"name": "user", "datatype": "BYTES", "shape": [1], "data": ["ada"]}'
+)
+UP, DOWN = "anabranch up", "anabranch down"
+SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
+    "quickstart": (
+        UP,
+        "anabranch deploy examples/quickstart/graph.yaml",
+        "anabranch infer quickstart --data '{\"fruit\": [[0.9, 0.2]]}'",
+        "anabranch status",
+        'curl localhost:8000/v2/models/quickstart/infer --json \'{"inputs": [{"name": "fruit", '
+        '"datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.2]}]}\'',
+        Own("echo '# sharper' >> examples/quickstart/components.py"),
+        'anabranch deploy examples/quickstart/graph.yaml --canary 5 --message "sharper"',
+        "anabranch status quickstart --watch",
+        "anabranch promote quickstart",
+        "anabranch rollback quickstart",
+        "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=~/.anabranch/ray-token",
+        "export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0",
+        "ray status",
+        "anabranch doctor",
+        "anabranch backup home.zip",
+        DOWN,
+        "anabranch restore home.zip --replace",
+        "export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318",
+        "export ANABRANCH_TRACE_RATIO=0.01",
+        UP,
+        DOWN,
+        "anabranch up --foreground",
+    ),
+    "learning": (
+        UP,
+        Own("anabranch deploy learning.yaml"),
+        "anabranch bandit quickstart",
+        "anabranch bandit quickstart --router chooser -o json",
+        "anabranch bandit quickstart --router chooser --reset",
+        Own("anabranch deploy ranking.yaml"),
+        asked("ranking", "7f3a", RANKED),
+        "anabranch feedback ranking 7f3a --reward 1",
+        "anabranch experiment ranking split",
+        "anabranch experiment ranking split --error 0.01 -o json",
+        Own("anabranch deploy chat.yaml"),
+        "curl -N localhost:8000/v2/models/chat/generate_stream -d "
+        '\'{"text_input": "Hello", "parameters": {"max_tokens": 2}}\'',
+        Own("python examples/explained/train.py"),
+        "anabranch deploy examples/explained/graph.yaml",
+        "anabranch explain explained --explainer shap --plot shap.png --data "
+        "'{\"cells\": [[14, 19, 92, 655, 0.1, 0.1, 0.09, 0.05, 0.18, 0.06]]}'",
+        DOWN,
+    ),
+    "shop": (
+        "anabranch init shop --template tabular",
+        "anabranch schema",
+        "anabranch schema > anabranch.schema.json",
+        "anabranch dashboards export monitoring",
+        Own("rm -r monitoring"),
+        "anabranch dashboards export monitoring/",
+        Own("cp shop.yaml graph.yaml"),
+        "anabranch validate graph.yaml --load",
+        "anabranch plan graph.yaml",
+        "anabranch up --http-port 8080 --grpc-port 9080",
+        Own("anabranch deploy graph.yaml"),
+        Own("anabranch deploy graph.yaml --force"),
+        Own("anabranch deploy graph.yaml --force"),
+        NEW,
+        "anabranch deploy graph.yaml --canary 5 --message 'sharper'",
+        "anabranch status shop --watch",
+        "anabranch infer shop -i 'x=[[1, 2]]' -i text=hello --revision r3",
+        asked("shop", "7f3a", f"{X}, {TEXT}"),
+        "anabranch feedback shop 7f3a --reward 1",
+        "anabranch bandit shop",
+        "anabranch bandit shop --reset",
+        "anabranch experiment shop split",
+        "anabranch monitors shop",
+        "anabranch explain shop --explainer shap -i 'x=[[1, 2]]' --plot shap.png",
+        "anabranch logs shop --follow --node net --revision r3",
+        "anabranch events shop --follow",
+        "anabranch history shop",
+        "anabranch diff shop r3 r4",
+        "anabranch compare shop",
+        "anabranch rollout shop status",
+        Own("until ls ~/.anabranch/requests/shop/*; do sleep 0.1; done"),
+        Own("cp -r ~/.anabranch/requests/shop logs"),
+        "anabranch replay logs/ shop --revision r4 --limit 1000",
+        "anabranch traffic shop r3=90 r4=10",
+        "anabranch abort shop",
+        "anabranch promote shop r4",
+        "anabranch rollback shop --to r3",
+        "anabranch backup before-upgrade.zip",
+        "anabranch delete shop --yes",
+        "anabranch run graph.yaml",
+        DOWN,
+        Own("rm -r ~/.anabranch"),
+        "anabranch restore before-upgrade.zip",
+    ),
+    "digits": (
+        Own("cp digits.yaml graph.yaml"),
+        PIXELS,
+        UP,
+        "anabranch deploy graph.yaml",
+        NEW,
+        "anabranch deploy graph.yaml --now",
+        NEW,
+        Own("anabranch deploy graph.yaml"),
+        asked("digits", "5f1c2b9e", DIGIT),
+        asked("digits", "7f3a…", DIGIT),
+        asked("digits", "9c1e…", DIGIT),
+        'curl localhost:8000/v2/models/digits/feedback -d \'{"id": "7f3a…", "reward": 1}\'',
+        "anabranch feedback digits 9c1e… --reward 1",
+        "anabranch explain digits --input pixels=@digit.npy --target 3",
+        "anabranch explain digits --input pixels=@digit.npy --explainer why --plot why.png "
+        "--html why.html",
+        "anabranch logs digits",
+        "anabranch logs digits --follow --node scale",
+        "anabranch logs digits --revision 3 --request-id 5f1c2b9e",
+        "anabranch logs digits -o json",
+        NEW,
+        "anabranch deploy graph.yaml --canary 10",
+        Own("until ls ~/.anabranch/requests/digits/*; do sleep 0.1; done"),
+        "anabranch replay ~/.anabranch/requests/digits digits --revision r4",
+        "anabranch traffic digits",
+        "anabranch traffic digits r3=90 r4=10",
+        "anabranch traffic digits r3=1 r4=0.0005",
+        "anabranch abort digits",
+        NEW,
+        "anabranch deploy graph.yaml --mirror 25",
+        NEW,
+        "anabranch deploy graph.yaml --mirror 100",
+        "anabranch traffic digits --mirror r5=25 --mirror r6=100",
+        "anabranch compare digits",
+        "anabranch traffic digits --mirror r5=0",
+        NEW,
+        "anabranch deploy graph.yaml --rollout 5,25,50 --hold 2m",
+        Own("anabranch abort digits"),
+        "anabranch promote digits",
+        "anabranch history digits",
+        "anabranch diff digits r3 r4",
+        "anabranch rollback digits",
+        "anabranch rollback digits --to r3",
+        DOWN,
+    ),
+}

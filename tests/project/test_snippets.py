@@ -30,7 +30,7 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import InputSpec
-from tests.project.commands import NOT_TYPED
+from tests.project.commands import NOT_TYPED, SCRIPTS, documented
 from tests.project.snippets import ROOT, snippets
 from tests.router.conftest import StepHead, serving
 from tests.small_models import Data, write_model
@@ -97,6 +97,12 @@ def test_no_block_is_missed_and_no_reason_is_left_over() -> None:
 def test_every_reason_not_to_type_commands_is_of_a_block() -> None:
     names = [one.name for one in snippets("sh", "console")]
     assert all(any(name.startswith(begin) for name in names) for begin in NOT_TYPED)
+
+
+def test_every_command_is_in_a_script_and_scripts_have_no_other() -> None:
+    typed = {step for script in SCRIPTS.values() for step in script if isinstance(step, str)}
+    assert documented().keys() - typed == set(), "add the command to SCRIPTS, or give a reason"
+    assert typed - documented().keys() == set(), "no page shows the command any more"
 
 
 # --- graphs
