@@ -14,7 +14,7 @@ from anabranch.cli.terminal import note
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    add(app, explain, "explain shop --explainer shap -i 'x=[[1, 2]]' --plot shap.png")
+    add(app, explain, "explain shop --explainer shap -i 'x=[[1, 2]]' -i text=hello --plot shap.png")
 
 
 def explain(
