@@ -19,7 +19,6 @@ from anabranch.client.methods import (
 )
 from anabranch.client.session import connect
 from anabranch.client.trust import Authorities
-from anabranch.errors import EngineError
 
 
 class Client:
