@@ -22,7 +22,15 @@ from anabranch.router.measure.requests import Requests
 from anabranch.router.measure.tally import Tally
 from anabranch.telemetry.registry import Registry
 from benchmarks.nothing import First, Pass
-from benchmarks.traffic import REVISIONS, draw_seconds, status_seconds, sticky_seconds
+from benchmarks.traffic import (
+    REVISIONS,
+    checking_seconds,
+    draw_seconds,
+    signature_seconds,
+    status_seconds,
+    sticky_seconds,
+    telling_seconds,
+)
 
 REPEATS = 7
 WARM_UP = 200
@@ -57,6 +65,9 @@ def figures() -> list[Figure]:
         Figure(f"validate and compile {SPEC_NODES} nodes", _compile_seconds(), "s", 1),
         Figure("choice of an arm by weight", draw_seconds() * 1e6, "µs a request", 2),
         Figure("choice of an arm by a sticky header", sticky_seconds() * 1e6, "µs a request", 5),
+        Figure("signature of a decision", signature_seconds() * 1e6, "µs a reply", 4),
+        Figure("a decision told in a reply", telling_seconds() * 1e6, "µs a reply", 6),
+        Figure("a decision read from feedback", checking_seconds() * 1e6, "µs a reward", 10),
         Figure(f"status of {REVISIONS} revisions", status_seconds() * 1e3, "ms", 200),
     ]
 

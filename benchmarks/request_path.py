@@ -30,6 +30,7 @@ from anabranch.graph.execute.nodes import load_nodes
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
+from anabranch.router.signing import SigningKey
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.local_head import LocalHead
@@ -105,7 +106,8 @@ async def _measure(requests: int, rounds: int) -> dict[str, float]:
         executor = HeadExecutor(plan, await load_nodes(plan, plan.nodes, Path.cwd()))
         stack.callback(executor.close)
         arms = Arms("five", lambda revision: LocalHead(executor), RequestLimits())
-        arms.apply(RoutingTable("five", 1, 1, {1: 100.0}, revisions={1: plan.signature}))
+        keys = (SigningKey("k1", bytes(32), 0.0),)
+        arms.apply(RoutingTable("five", 1, 1, {1: 100.0}, revisions={1: plan.signature}, keys=keys))
         wires = _wires(GraphApp(arms))
         turns: dict[str, list[float]] = {name: [] for name in wires}
         for wire in wires.values():

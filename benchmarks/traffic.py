@@ -1,4 +1,4 @@
-"""What traffic between revisions costs by itself: a choice per request, and a look at the store."""
+"""What traffic between revisions costs by itself: choices, signed decisions, `status`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Situation
+from anabranch.control.observe.process_sums import ProcessSums
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
 from anabranch.control.reconcile.pools import Pools
@@ -18,7 +19,9 @@ from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.graph.plan.plan import Signature
+from anabranch.router.signing import Signatures, SigningKey
 from anabranch.router.table import RoutingTable
+from anabranch.router.traffic.decisions import Decision, from_routing, routing
 from anabranch.router.traffic.split import Split
 from anabranch.specs.models import Sticky, Traffic
 from benchmarks.contenders import GRAPH
@@ -54,6 +57,46 @@ def _table(policy: Traffic) -> RoutingTable:
     return RoutingTable("five", 1, 1, {1: 90, 2: 10}, revisions=revisions, policy=policy)
 
 
+def telling_seconds() -> float:
+    """The ``routing`` of a reply, signed; one router node has decided."""
+    signatures, decision = _signed()
+
+    def tell() -> None:
+        for _ in range(CHOICES):
+            routing(decision, signatures)
+
+    return _median(tell) / CHOICES
+
+
+def signature_seconds() -> float:
+    """The signature alone."""
+    signatures, decision = _signed()
+    text = routing(decision, signatures).encode()
+
+    def sign() -> None:
+        for _ in range(CHOICES):
+            signatures.sign(text)
+
+    return _median(sign) / CHOICES
+
+
+def checking_seconds() -> float:
+    """What a reward's ``routing`` takes to be read and checked."""
+    signatures, decision = _signed()
+    text = routing(decision, signatures)
+
+    def check() -> None:
+        for _ in range(CHOICES):
+            from_routing(text, signatures)
+
+    return _median(check) / CHOICES
+
+
+def _signed() -> tuple[Signatures, Decision]:
+    signatures = Signatures("five", [SigningKey("5c1fa2d0", bytes(32), 0.0)])
+    return signatures, Decision("7f" * 16, 4, {"chooser": "forest"})
+
+
 def status_seconds() -> float:
     """``GET /graphs/<graph>`` of the control API for a graph with many revisions."""
     with tempfile.TemporaryDirectory() as name:
@@ -63,7 +106,7 @@ def status_seconds() -> float:
 async def _status_seconds(home: Path) -> float:
     settings = Settings.from_env({"ANABRANCH_HOME": str(home)})
     store = Store.open(settings.store)
-    control = ControllerParts(settings, store, TableTopics(), ArmTotals(), Pools())
+    control = ControllerParts(settings, store, TableTopics(), ArmTotals(), Pools(), ProcessSums())
     await control.acquire(10.0)
     spec = (GRAPH / "graph.yaml").read_text()
     for _ in range(REVISIONS):

@@ -22,6 +22,9 @@ from anabranch.cli import main as cli
 from anabranch.client.client import ControlClient
 from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState, read_state
 from anabranch.control.engine import processes
+from anabranch.control.store.store import Store
+from anabranch.control.traffic.signing_keys import SigningKeys
+from anabranch.router.signing import SigningKey
 from tests.ports import free_ports
 from tests.waiting import until
 
@@ -81,6 +84,14 @@ class Engine:
     @property
     def token(self) -> str:
         return (self.home / "token").read_text().strip()
+
+    def signing_keys(self) -> tuple[SigningKey, ...]:
+        """The keys of its signatures, from the store, which only the engine's user can read."""
+        store = Store.open(f"sqlite:///{self.home / 'store.db'}")
+        keys = SigningKeys(store.database)
+        keys.renew()
+        store.close()
+        return keys.current
 
     def control(self) -> ControlClient:
         return ControlClient.of_home(self.home)

@@ -17,6 +17,7 @@ from anabranch.control.release.bundles import REQUIREMENTS, BundleStore
 from anabranch.control.release.environments import Environments, key
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
+from anabranch.control.traffic.signing_keys import SigningKeys
 from anabranch.errors import AnabranchError, NotFound
 
 logger = logging.getLogger("anabranch.control")
@@ -26,14 +27,16 @@ PERIOD_S = 60.0
 
 
 class Housekeeping:
-    """Rounds over store, bundles, environments and logs of the controller that acts.
+    """Rounds over store, keys, bundles, environments and logs of the controller that acts.
 
     A bundle that no revision uses is kept for a while: its deploy may be under way. ``logs`` gives
     the folder of all logs of this machine.
     """
 
-    def __init__(self, settings: Settings, store: Store, logs: Callable[[], Path]) -> None:
-        self._store, self._logs = store, logs
+    def __init__(
+        self, settings: Settings, store: Store, keys: SigningKeys, logs: Callable[[], Path]
+    ) -> None:
+        self._store, self._keys, self._logs = store, keys, logs
         self._settings = settings
         self._bundles = BundleStore(settings.bundles)
         self._environments = Environments(settings.environments, settings.install_timeout)
@@ -54,6 +57,7 @@ class Housekeeping:
             self._bound_store,
             self._collect_bundles,
             self._collect_environments,
+            self._keys.renew,
             self._store.database.checkpoint,
         ):
             try:

@@ -36,6 +36,7 @@ from anabranch.control.tasks import forever
 from anabranch.control.traffic.bandits import Bandits
 from anabranch.control.traffic.experiments import Experiments
 from anabranch.control.traffic.feedback import DecisionMemory, RewardCounter
+from anabranch.control.traffic.signing_keys import SigningKeys
 from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
@@ -67,7 +68,10 @@ class ControllerParts:
         clock = SteadyClock()
         releases = Releases(settings)
         catalogue = Catalogue(store, releases)
-        self._writer = TrafficWriter(store, catalogue, topics, totals, settings.grace, clock)
+        self._keys = SigningKeys(store.database, clock)
+        self._writer = TrafficWriter(
+            store, catalogue, topics, totals, self._keys, settings.grace, clock
+        )
         self.reconciler = Reconciler(
             settings,
             store,
@@ -109,7 +113,7 @@ class ControllerParts:
             "the reconciler": self.reconciler.run,
             "the driver of rollouts": rollouts.run,
             "the delivery to webhooks": deliveries.run,
-            "the housekeeping": Housekeeping(settings, store, log_folder).run,
+            "the housekeeping": Housekeeping(settings, store, self._keys, log_folder).run,
             "the history of graphs": self.history.run,
             "the events of hung processes": HungProcesses(store, unix_folder()).run,
         }
@@ -122,6 +126,7 @@ class ControllerParts:
     async def publish(self) -> None:
         """Put the tables of all graphs in force, and begin to listen to their routers."""
         self.memory.begin()
+        await asyncio.to_thread(self._keys.renew)
         await self._count_from_now()
         await self._writer.publish_all()
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from anabranch.graph.plan.plan import Signature
+from anabranch.router.signing import SigningKey
 from anabranch.specs.models import Traffic
 
 ROUTER = "router"
@@ -46,6 +47,8 @@ class RoutingTable:
     """Stickiness, rules and tolerances: those of the newest arm."""
     sketch: bool = False
     """Whether to keep the distribution of outputs per arm."""
+    keys: tuple[SigningKey, ...] = ()
+    """Keys of the signatures in replies, the newest first; routers need one."""
 
     @property
     def version(self) -> int:

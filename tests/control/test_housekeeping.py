@@ -20,6 +20,7 @@ from anabranch.control.settings.settings import Settings
 from anabranch.control.store.schema import experiments, outbox
 from anabranch.control.store.soundness import graphs_in
 from anabranch.control.store.store import Store
+from anabranch.control.traffic.signing_keys import SigningKeys
 from anabranch.errors import Unavailable
 from tests.disks import names
 from tests.waiting import until
@@ -32,7 +33,8 @@ def housekeeping_of(home: Path, store: Store, **more: str) -> Housekeeping:
         "ANABRANCH_LOG_SIZE": "100000",
         **more,
     }
-    return Housekeeping(Settings.from_env(env), store, lambda: home / "logs")
+    keys = SigningKeys(store.database)
+    return Housekeeping(Settings.from_env(env), store, keys, lambda: home / "logs")
 
 
 def has_in_the_file_alone(path: Path, graphs: int) -> bool:
@@ -197,7 +199,7 @@ def test_what_fails_keeps_nothing_else(tmp_path: Path, caplog: pytest.LogCapture
     store.ensure_revision("digits", "spec", "d")
     settings = Settings.from_env({"ANABRANCH_HOME": str(tmp_path)})
     with caplog.at_level(logging.WARNING, "anabranch.control"):
-        Housekeeping(settings, store, no_ray).round()
+        Housekeeping(settings, store, SigningKeys(store.database), no_ray).round()
     assert "has to wait: this process is not connected to Ray" in caplog.text
     assert has_in_the_file_alone(tmp_path / "store.db", 1)
     store.close()

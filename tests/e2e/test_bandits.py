@@ -16,6 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+from anabranch.router.signing import Signatures
+from anabranch.router.traffic.decisions import Decision, routing
 from tests.e2e.conftest import Given, error, node, spec
 from tests.engines import BODY, Engine, actor_processes
 from tests.waiting import until
@@ -92,9 +94,9 @@ class Game:
             body = BODY | {"id": f"{self.strategy}-{self.seed}-{turn}"}
             body |= {"outputs": [{"name": self.strategy}]}
             reply = await self._sent(client, "infer", body)
-            routing = reply["parameters"]["routing"]
-            route = json.loads(routing)["path"][self.strategy]
-            told = {"id": body["id"], "routing": routing}
+            known = reply["parameters"]["routing"]
+            route = json.loads(known)["path"][self.strategy]
+            told = {"id": body["id"], "routing": known}
             self.routes[route] += 1
             reward = float(rng.random() < self.means[route])
             by_id, by_routing = ({key: text, "reward": reward} for key, text in told.items())
@@ -154,16 +156,15 @@ def test_the_best_arm_gets_most_requests(
 
 def test_all_replicas_hear_what_any_of_them_was_told(engine: Engine, arms: str) -> None:
     """With no request in between, so that only the state can have told them."""
-    url = engine.graph_url(arms)
+    url, signatures = engine.graph_url(arms), Signatures(arms, engine.signing_keys())
     with engine.control() as control:
         control.reset_bandits(arms, "linucb")
     for turn in range(20):
         for route in ARMS:
-            routing = {
-                "id": f"told-{route}-{turn}", "revision": 1, "path": {"linucb": route},
-                "features": {"linucb": [1.0, 2.0]},
-            }  # fmt: skip
-            body = {"routing": json.dumps(routing), "reward": 5.0 * (route == "poor")}
+            features = {"linucb": (1.0, 2.0)}
+            decision = Decision(f"told-{route}-{turn}", 1, {"linucb": route}, features)
+            told = routing(decision, signatures)
+            body = {"routing": told, "reward": 5.0 * (route == "poor")}
             assert httpx.post(f"{url}/feedback", json=body, timeout=60).json()["counted"]
     seen: dict[int, str] = {}
 
@@ -171,25 +172,25 @@ def test_all_replicas_hear_what_any_of_them_was_told(engine: Engine, arms: str) 
         body = BODY | {"outputs": [{"name": "linucb"}]}
         reply = httpx.post(f"{url}/infer", json=body, timeout=60).json()
         pid = int(reply["outputs"][0]["data"][0])
-        routing = json.loads(reply["parameters"]["routing"])
-        assert routing["features"]["linucb"] == [1.0, 2.0]
-        seen[pid] = routing["path"]["linucb"]
+        told = json.loads(reply["parameters"]["routing"])
+        assert told["features"]["linucb"] == [1.0, 2.0]
+        seen[pid] = told["path"]["linucb"]
         return list(seen.values()) == ["poor"] * REPLICAS
 
     until(all_know)
 
 
 def test_what_cannot_be_learned_is_refused(engine: Engine, arms: str) -> None:
-    url = f"{engine.graph_url(arms)}/feedback"
+    url, signatures = f"{engine.graph_url(arms)}/feedback", Signatures(arms, engine.signing_keys())
 
     def told(reward: float, router: str, **more: Any) -> str:
-        routing = {"id": "wrong", "revision": 1, "path": {router: "good"}, **more}
-        body = {"routing": json.dumps(routing), "reward": reward}
+        decision = Decision("wrong", 1, {router: "good"}, **more)
+        body = {"routing": routing(decision, signatures), "reward": reward}
         return error(httpx.post(url, json=body, timeout=60), 400)
 
     assert "its rewards must be from 0 to 1, not 1.5" in told(1.5, "thompson")
     assert "it learns from 2 features of each request, not 0" in told(1.0, "linucb")
-    many = {"linucb": [1.0, 2.0, 3.0]}
+    many = {"linucb": (1.0, 2.0, 3.0)}
     assert "it learns from 2 features of each request, not 3" in told(1.0, "linucb", features=many)
 
 

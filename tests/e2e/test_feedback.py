@@ -9,11 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from anabranch.router.signing import Signatures
+from anabranch.router.traffic.decisions import Decision, routing
 from tests.e2e.conftest import Given, error, node, spec
 from tests.engines import BODY, Engine, actor_processes
 from tests.waiting import until
@@ -97,12 +100,12 @@ def arm(engine: Engine, revision: int = 1) -> dict[str, Any]:
 
 
 def test_twice_counts_once_and_nonsense_is_refused(client: Client) -> None:
-    routing = client.ask("first")
-    assert routing["path"]["pick"] in ("one", "two")
+    told = client.ask("first")
+    assert told["path"]["pick"] in ("one", "two")
     assert client.tell(id="first", reward=0.5).json() == {
         "id": "first", "counted": True, "reward": 0.5,
     }  # fmt: skip
-    for again in ({"id": "first"}, {"routing": json.dumps(routing)}):
+    for again in ({"id": "first"}, {"routing": json.dumps(told)}):
         assert client.tell(**again, reward=1).json() == {
             "id": "first", "counted": False, "reward": 0.5,
         }  # fmt: skip
@@ -115,19 +118,40 @@ def test_twice_counts_once_and_nonsense_is_refused(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("forged", "status", "message"),
+    ("forged", "message"),
     [
-        ({"path": {"pick": "three"}}, 400, "no route 'three'"),
-        ({"path": {"other": "one"}}, 400, "no router 'other'"),
-        ({"revision": 999}, 404, "no revision 999"),
-        ({"features": {"pick": [None]}}, 400, "not the routing of a reply"),
+        ({"path": {"pick": "three"}}, "the signature of the routing is wrong"),
+        ({"id": "another"}, "the signature of the routing is wrong"),
+        ({"revision": 999}, "the signature of the routing is wrong"),
+        ({"kid": "another"}, "a key that this engine does not have"),
+        ({"signature": ""}, "the routing is not signed"),
+        ({"features": {"pick": [None]}}, "not the routing of a reply"),
     ],
 )
-def test_made_up_routing_is_refused(
-    client: Client, forged: dict[str, Any], status: int, message: str
+def test_made_up_routing_is_refused(client: Client, forged: dict[str, Any], message: str) -> None:
+    made_up = json.dumps(client.ask("forged") | forged)
+    assert message in error(client.tell(routing=made_up, reward=1), 400)
+
+
+def test_routing_of_another_graph_is_refused(client: Client, engine: Engine) -> None:
+    decision = Decision("foreign", 1, {"pick": "one"})
+    foreign = routing(decision, Signatures("other", engine.signing_keys()))
+    assert "of another graph than 'paid'" in error(client.tell(routing=foreign, reward=1), 400)
+
+
+@pytest.mark.parametrize(
+    ("decision", "status", "message"),
+    [
+        (Decision("lost", 1, {"pick": "three"}), 400, "no route 'three'"),
+        (Decision("lost", 1, {"other": "one"}), 400, "no router 'other'"),
+        (Decision("lost", 999, {}), 404, "no revision 999"),
+    ],
+)
+def test_what_the_revision_cannot_have_decided_is_refused(
+    client: Client, engine: Engine, decision: Decision, status: int, message: str
 ) -> None:
-    routing = json.dumps(client.ask("forged") | forged)
-    assert message in error(client.tell(routing=routing, reward=1), status)
+    told = routing(decision, Signatures(NAME, engine.signing_keys()))
+    assert message in error(client.tell(routing=told, reward=1), status)
 
 
 def test_at_the_same_time_it_counts_once(client: Client) -> None:
@@ -212,6 +236,23 @@ def test_all_routers_die_and_what_was_acknowledged_stays(client: Client, engine:
     assert all(client.told(routing=json.dumps(one), reward=1) for one in late.values())
     assert all(client.told(id=id, reward=1) for id in known)
     until(lambda: len(set(routers(engine)) - before) == ROUTERS)
+
+
+@pytest.mark.nightly
+def test_routing_is_good_for_rewards_after_a_restart(client: Client, engine: Engine) -> None:
+    asked = [client.ask(f"before-{number}") for number in range(9)]
+    state = engine.state
+    assert state is not None
+    engine.down()
+    secrets = [key.secret for key in engine.signing_keys()]
+    kept = [path for path in engine.home.rglob("*") if path.is_file()]
+    shown = [path for path in (*kept, *Path(state.runtime).rglob("*")) if path.is_file()]
+    for content in (path.read_bytes() for path in shown if "store.db" not in path.name):
+        assert not any(one in content or one.hex().encode() in content for one in secrets)
+    engine.up()
+    until(lambda: is_ready(client))
+    assert all(client.told(routing=json.dumps(one), reward=1) for one in asked)
+    assert not any(client.told(routing=json.dumps(one), reward=1) for one in asked)
 
 
 def is_ready(client: Client) -> bool:

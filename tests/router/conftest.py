@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from collections.abc import (
     AsyncGenerator,
     Awaitable,
@@ -29,6 +30,7 @@ from anabranch.router.core import Evaluated, InferenceCore, Verdict
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
+from anabranch.router.signing import Signatures, SigningKey
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import Compare, InputSpec, TensorSpec
@@ -112,13 +114,17 @@ def make_core(step: Step = double, **signature: Any) -> InferenceCore:
     return InferenceCore("demo", make_signature(**signature), StepHead(step), 3, RequestLimits())
 
 
+KEYS = tuple(SigningKey(id, id.encode() * 16, time.time()) for id in ("k2", "k1"))
+SIGNATURES = Signatures("demo", KEYS)
+
+
 def make_table(
     weights: Mapping[int, float] | None = None, generation: int = 1, **fields: Any
 ) -> RoutingTable:
     """A table whose lowest arm is the stable one; all revisions have the same signature."""
     weights = weights or {3: 100.0}
     reached = {*weights, *fields.get("mirrors", ())}
-    fields = {"revisions": dict.fromkeys(reached, make_signature()), **fields}
+    fields = {"revisions": dict.fromkeys(reached, make_signature()), "keys": KEYS, **fields}
     return RoutingTable("demo", generation, fields.pop("stable", min(weights)), weights, **fields)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from anabranch.errors import EngineError
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 CONTROLLER = "controller"
 """Name of the lease of whoever acts on the store."""
 _OPENING = 0x616E6162
@@ -116,7 +116,15 @@ experiments = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("updated_at", sa.Float, nullable=False),
 )
-
+signing_keys = sa.Table(
+    "signing_keys",
+    tables,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(16), nullable=False),
+    sa.Column("secret", sa.String(64), nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sqlite_autoincrement=True,
+)
 api_keys = sa.Table(
     "api_keys",
     tables,
@@ -221,6 +229,11 @@ def _to_6(connection: Connection) -> None:
     tables.create_all(connection, tables=[api_keys, documents])
 
 
+def _to_7(connection: Connection) -> None:
+    """Keys that sign what replies tell."""
+    tables.create_all(connection, tables=[signing_keys])
+
+
 def _free_lease(connection: Connection) -> None:
     connection.execute(leases.insert().values(name=CONTROLLER, holder="", beat=0))
 
@@ -231,4 +244,5 @@ _MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {
     3: _to_4,
     4: _to_5,
     5: _to_6,
+    6: _to_7,
 }

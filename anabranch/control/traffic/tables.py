@@ -20,6 +20,7 @@ from anabranch.control.store.store import Store, Stored
 from anabranch.errors import SpecError
 from anabranch.graph.plan.learners import LearningRouter, learners
 from anabranch.graph.plan.plan import Plan, Signature
+from anabranch.router.signing import SigningKey
 from anabranch.router.table import RoutingTable
 from anabranch.specs.models import Traffic
 
@@ -83,10 +84,11 @@ def splits(plan: Plan) -> dict[str, tuple[str, ...]]:
     }
 
 
-def build(stored: Stored, find: Find) -> RoutingTable | None:
+def build(stored: Stored, find: Find, keys: tuple[SigningKey, ...]) -> RoutingTable | None:
     """The routing table of a graph; None if there is nothing to route to.
 
-    For a graph whose first revision is on its way: that revision alone.
+    For a graph whose first revision is on its way: that revision alone. ``keys`` are those of the
+    engine, the newest first.
     """
     now = stored.situation
     stable = first(now) if now.stable is None else now.stable
@@ -104,6 +106,7 @@ def build(stored: Stored, find: Find) -> RoutingTable | None:
         revisions={number: outline.signature for number, outline in up.items()},
         policy=policy(known, find),
         sketch=_shift_is_judged(now.rollout),
+        keys=keys,
     )  # fmt: skip
 
 

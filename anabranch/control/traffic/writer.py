@@ -18,8 +18,10 @@ from weakref import WeakValueDictionary
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.store.store import Store, Stored
+from anabranch.control.traffic.signing_keys import SigningKeys
 from anabranch.control.traffic.tables import Catalogue, build, grace
 from anabranch.control.traffic.topics import TableTopics
+from anabranch.router.table import RoutingTable
 
 logger = logging.getLogger("anabranch.control")
 
@@ -35,6 +37,7 @@ class TrafficWriter:
         catalogue: Catalogue,
         topics: TableTopics,
         totals: ArmTotals,
+        keys: SigningKeys,
         default_grace: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -42,6 +45,7 @@ class TrafficWriter:
         self._catalogue = catalogue
         self._topics = topics
         self._totals = totals
+        self._keys = keys
         self._default = default_grace
         self.clock = clock
         """Gives the time that all changes are made at."""
@@ -131,10 +135,13 @@ class TrafficWriter:
             return tried
         return operation(now, replace(moment, grace=period))
 
+    def _table(self, stored: Stored) -> RoutingTable | None:
+        return build(stored, self._catalogue.of(stored.situation.graph), self._keys.current)
+
     async def _put(self, stored: Stored) -> None:
         graph = stored.situation.graph
         try:
-            table = await asyncio.to_thread(build, stored, self._catalogue.of(graph))
+            table = await asyncio.to_thread(self._table, stored)
         except Exception:
             logger.exception("%s: no routing table", graph)
             return

@@ -3,10 +3,12 @@
 A reply's parameter ``routing`` holds a decision as JSON, by which a reward finds its way back also
 when nobody remembers the request any more::
 
-    {"id": "7f…", "revision": 4, "path": {"chooser": "forest"}, "features": {"chooser": [0.2]}}
+    {"id": "7f…", "revision": 4, "path": {"chooser": "forest"}, "iat": 1790000000, "kid": "5c…",
+     "features": {"chooser": [0.2]}, "signature": "k2…="}
 
-It comes from outside then, so it is read strictly, and the controller holds it against what it
-knows of the revision.
+It comes from outside then, so it is read strictly, and refused unless a router of the graph has
+signed it. The signature is of all else in it, as ``_encode`` writes that, so spaces and the order
+of names are free; ``iat`` and ``kid`` are those of JSON Web Signatures (RFC 7515, RFC 7519).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from anabranch.components.contract import Choice
 from anabranch.errors import InvalidRequest
 from anabranch.graph.execute.recovery import STAND_IN
 from anabranch.router.core import OutputTensor
+from anabranch.router.signing import Signatures
 from anabranch.router.traffic.labels import Answer, answer_of, is_small
 
 ROUTING = "routing"
@@ -75,10 +78,15 @@ class _Routing(msgspec.Struct, gc=False, omit_defaults=True, forbid_unknown_fiel
     id: Annotated[str, Meta(max_length=MAX_ID)]
     revision: Annotated[int, Meta(ge=1, lt=2**31)]
     path: dict[_Name, _Name]
+    iat: int = 0
+    """When it was signed, in Unix time."""
+    kid: str = ""
+    """The id of the key that signed it."""
     features: dict[_Name, _Features] = {}
+    signature: Annotated[str, Meta(max_length=64)] = ""
 
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(order="deterministic").encode
 _read = msgspec.json.Decoder(_Routing).decode
 _packed = msgspec.msgpack.Encoder().encode
 unpacked: Callable[[bytes], Decision] = msgspec.msgpack.Decoder(Decision).decode
@@ -110,18 +118,33 @@ def _finite(features: tuple[float, ...]) -> tuple[float, ...]:
     return found if len(found) <= MAX_FEATURES and all(map(math.isfinite, found)) else ()
 
 
-def routing(decision: Decision) -> str:
+def routing(decision: Decision, signatures: Signatures) -> str:
     """A decision as the parameter of a reply."""
-    known = _Routing(decision.id, decision.revision, decision.path, decision.features)  # type: ignore[arg-type]
-    return _encode(known).decode()
+    known = _Routing(
+        decision.id,
+        decision.revision,
+        decision.path,  # type: ignore[arg-type]
+        signatures.now(),
+        signatures.key,
+        decision.features,  # type: ignore[arg-type]
+    )
+    text = _encode(known)
+    return f'{text[:-1].decode()},"signature":"{signatures.sign(text)}"}}'
 
 
-def from_routing(text: str) -> Decision:
-    """Read the parameter of a reply; InvalidRequest where it is none."""
+def from_routing(text: str, signatures: Signatures) -> Decision:
+    """Read the parameter of a reply; InvalidRequest where none of the graph's has given it."""
     try:
         found = _read(text)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise InvalidRequest(f"not the routing of a reply: {error}") from None
+    signature, found.signature = found.signature, ""
+    if not signature:
+        raise InvalidRequest(
+            "the routing is not signed; give the whole text of the reply's parameter `routing`, "
+            "or the request's `id`"
+        )
+    signatures.check(_encode(found), signature, found.kid, found.iat)
     return Decision(found.id, found.revision, found.path, found.features)
 
 

@@ -1,7 +1,8 @@
 """Rewards for what a graph decided: ``POST /v2/models/<graph>/feedback``.
 
 A body names the request by its ``id``, or by the ``routing`` that its reply carried, and says how
-good the answer was: ``reward``, ``truth``, or both. It is read strictly. The controller counts each
+good the answer was: ``reward``, ``truth``, or both. It is read strictly, and a routing counts only
+if a router of the graph has signed it. The controller counts each
 id once, whichever router was told; a router that cannot reach it tries for a while.
 """
 
@@ -129,7 +130,7 @@ class Feedback:
     async def _decision(self, given: _Given) -> Decision:
         if given.id is not None:
             return await self._known(given.id)
-        told = from_routing(given.routing or "")
+        told = from_routing(given.routing or "", self._arms.routing.signatures)
         if given.truth is None:
             return told
         # Only who remembers the request knows what was answered.

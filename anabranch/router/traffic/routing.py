@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from anabranch.errors import NotFound
 from anabranch.router.core import InferenceRequest
+from anabranch.router.signing import Signatures
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.split import Split
 from anabranch.router.traffic.stages.compose import Arm, SharedParts, StageComposer
@@ -24,9 +25,10 @@ class Routing:
         self.versions = tuple(str(number) for number in sorted(arms))
         self.is_idempotent = table.is_idempotent
         """Whether a request may be sent again whose router ended before it answered."""
+        self.signatures = Signatures(table.graph, table.keys)
         self._graph = table.graph
         self._split = Split(table, shared.draw)
-        stages = StageComposer(table, arms, self._split, shared)
+        stages = StageComposer(table, arms, self._split, self.signatures, shared)
         self._numbered = {number: stages.numbered(number) for number in arms}
         self._routed = {n: stages.routed(n, way) for n, way in self._numbered.items()}
 

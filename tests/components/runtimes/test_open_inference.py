@@ -31,7 +31,7 @@ from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import InputSpec
 from anabranch.telemetry.trace import Trace
-from tests.router.conftest import StepHead, double, make_arms, serving
+from tests.router.conftest import KEYS, StepHead, double, make_arms, serving
 
 X = np.array([[1.0, 2.0], [3.0, -4.5]], np.float32)
 TENSORS = {
@@ -201,7 +201,7 @@ def mirror():
     inputs = {name: InputSpec(**one.model_dump()) for name, one in types.items()}
     signature = Signature(inputs, types, 60)
     arms = Arms("mirror", lambda revision: StepHead(echo), RequestLimits())
-    arms.apply(RoutingTable("mirror", 1, 1, {1: 100.0}, revisions={1: signature}))
+    arms.apply(RoutingTable("mirror", 1, 1, {1: 100.0}, revisions={1: signature}, keys=KEYS))
     with serving(GraphApp(arms)) as url:
         yield url
 

@@ -22,7 +22,7 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.local_head import LocalHead
-from tests.router.conftest import uvloop_running
+from tests.router.conftest import KEYS, uvloop_running
 
 sklearn = pytest.importorskip("sklearn")
 joblib = pytest.importorskip("joblib")
@@ -363,7 +363,7 @@ def served(graph):
         executor = HeadExecutor(graph.plan, await load_nodes(graph.plan, ["rent"], graph.root))
         arms = Arms("flats", lambda revision: LocalHead(executor), RequestLimits())
         signatures = {1: graph.plan.signature}
-        arms.apply(RoutingTable("flats", 1, 1, {1: 100.0}, revisions=signatures))
+        arms.apply(RoutingTable("flats", 1, 1, {1: 100.0}, revisions=signatures, keys=KEYS))
         server = LeanServer(GraphApp(arms))
         await server.listen(listener)
         return executor, server

@@ -24,6 +24,7 @@ from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Revision, Store
+from anabranch.control.traffic.signing_keys import SigningKeys
 from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
@@ -133,8 +134,9 @@ class Site:
         catalogue = Catalogue(self.store, self.releases)
         topics = TableTopics(patience=0.001)
         self.writer = TrafficWriter(
-            self.store, catalogue, topics, ArmTotals(), 600.0, lambda: self.now
-        )
+            self.store, catalogue, topics, ArmTotals(), SigningKeys(self.store.database),
+            600.0, lambda: self.now,
+        )  # fmt: skip
         self.reconciler = Reconciler(
             settings, self.store, self.releases, catalogue, self.writer, lambda: self.may_act,
             Pools(), self,

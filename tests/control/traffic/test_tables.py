@@ -36,7 +36,7 @@ KNOWN = {number: outline(number, grace=f"{number}s") for number in range(1, 6)}
 
 
 def table(now: Situation, outlines: Mapping[int, Outline] = KNOWN) -> RoutingTable | None:
-    return build(Stored(now, 7), outlines.get)
+    return build(Stored(now, 7), outlines.get, ())
 
 
 def test_every_revision_that_is_up_can_be_reached() -> None:

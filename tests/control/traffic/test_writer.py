@@ -17,6 +17,7 @@ from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.traffic import writer as writer_module
+from anabranch.control.traffic.signing_keys import ROTATION_S, SigningKeys
 from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
@@ -44,7 +45,11 @@ class WriterParts:
         self.store, self.topics, self.totals = store, TableTopics(patience=0.01), ArmTotals()
         releases = Releases(Settings.from_env({"ANABRANCH_HOME": str(home)}))
         catalogue = Catalogue(store, releases)
-        self.writer = TrafficWriter(store, catalogue, self.topics, self.totals, 600.0, lambda: NOW)
+        self.now = NOW
+        self.keys = SigningKeys(store.database, lambda: self.now)
+        self.writer = TrafficWriter(
+            store, catalogue, self.topics, self.totals, self.keys, 600.0, lambda: NOW
+        )
         self.told = 0
         self.writer.watch(self.tell)
 
@@ -84,6 +89,24 @@ def test_a_change_is_stored_published_and_told(parts: WriterParts) -> None:
 
     asyncio.run(scenario())
     assert told == [1]
+
+
+def test_a_table_goes_out_again_with_each_new_key(parts: WriterParts) -> None:
+    async def scenario() -> None:
+        parts.keys.renew()
+        await parts.live(1, spec())
+        first = await parts.topics.table(G, "test", 0)
+        assert first is not None
+        assert first.keys == parts.keys.current
+        parts.now += ROTATION_S
+        parts.keys.renew()
+        # As the reconciler does, whenever it looks at the store.
+        await parts.writer.catch_up(parts.store.situation(G))
+        second = await parts.topics.table(G, "test", first.generation)
+        assert second is not None
+        assert second.keys == parts.keys.current != first.keys
+
+    asyncio.run(scenario())
 
 
 def test_what_an_operation_raises_comes_through_and_changes_nothing(parts: WriterParts) -> None:

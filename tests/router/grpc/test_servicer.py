@@ -29,6 +29,7 @@ from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.decisions import Decision, from_routing
 from anabranch.router.traffic.local_head import LocalHead
+from tests.router.conftest import SIGNATURES
 from tests.router.grpc.conftest import Stub, connected, failure, infer_request, served, trailer
 
 MakeArms = Callable[..., Arms]
@@ -157,14 +158,14 @@ def test_an_answer_carries_what_was_decided_about_its_request(arms: MakeArms) ->
     async def main() -> None:
         async with served(arms(chosen, routers={"chooser": ("forest", "net")})) as stub:
             answer = await stub("ModelInfer", infer_request(id="mine"))
-            found = from_routing(answer.parameters["routing"].string_param)
+            found = from_routing(answer.parameters["routing"].string_param, SIGNATURES)
             assert found == Decision("mine", 3, {"chooser": "net"}, {"chooser": (0.5,)})
             call = stub("ModelInfer", infer_request())
-            own = from_routing((await call).parameters["routing"].string_param)
+            own = from_routing((await call).parameters["routing"].string_param, SIGNATURES)
             assert own.id == dict(await call.trailing_metadata())["x-request-id"]
             (first,) = await answers(stub, infer_request(id="mine"))
             text = first.infer_response.parameters["routing"].string_param
-            assert from_routing(text) == found
+            assert from_routing(text, SIGNATURES) == found
 
     asyncio.run(main())
 

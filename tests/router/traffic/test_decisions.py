@@ -13,6 +13,7 @@ from anabranch.components.contract import Choice
 from anabranch.errors import InvalidRequest
 from anabranch.graph.execute.recovery import STAND_IN
 from anabranch.router.core import OutputTensor
+from anabranch.router.signing import Signatures
 from anabranch.router.traffic.decisions import (
     MAX_FEATURES,
     MAX_ID,
@@ -23,6 +24,7 @@ from anabranch.router.traffic.decisions import (
     routing,
     unpacked,
 )
+from tests.router.conftest import KEYS, SIGNATURES
 from tests.strategies import json_values
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=63)
@@ -36,7 +38,7 @@ decisions = st.builds(
     path=paths,
     features=st.dictionaries(names, features, max_size=3),
 )
-GOOD: dict[str, Any] = {"id": "7f", "revision": 4, "path": {"chooser": "forest"}}
+GOOD = Decision("7f", 4, {"chooser": "forest"})
 
 
 # In and out
@@ -44,9 +46,12 @@ GOOD: dict[str, Any] = {"id": "7f", "revision": 4, "path": {"chooser": "forest"}
 
 @given(decisions)
 def test_a_reply_tells_all_that_was_decided(decision: Decision) -> None:
-    text = routing(decision)
-    assert from_routing(text) == decision
+    text = routing(decision, SIGNATURES)
+    assert from_routing(text, SIGNATURES) == decision
     told = json.loads(text)
+    # Whoever keeps it as JSON may order and space it otherwise.
+    for again in (json.dumps(told, indent=1), json.dumps(told, sort_keys=True)):
+        assert from_routing(again, SIGNATURES) == decision
     assert (told["id"], told["revision"], told["path"]) == (
         decision.id, decision.revision, decision.path,
     )  # fmt: skip
@@ -79,18 +84,70 @@ def test_a_reply_tells_all_that_was_decided(decision: Decision) -> None:
         {"features": {"chooser": [10**400]}},
         {"features": {"chooser": [0.0] * (MAX_FEATURES + 1)}},
         {"answer": [1]},
+        {"iat": "1"},
+        {"kid": None},
+        {"signature": "x" * 65},
     ],
 )
 def test_what_no_reply_tells_is_refused(changed: dict[str, Any]) -> None:
-    assert from_routing(json.dumps(GOOD)).path == {"chooser": "forest"}
+    told = json.loads(routing(GOOD, SIGNATURES))
     with pytest.raises(InvalidRequest, match="not the routing of a reply"):
-        from_routing(json.dumps(GOOD | changed))
+        from_routing(json.dumps(told | changed), SIGNATURES)
+
+
+# Signed
+
+
+@given(decisions, decisions)
+def test_no_part_of_one_reply_can_be_put_into_another(one: Decision, other: Decision) -> None:
+    told, foreign = (json.loads(routing(each, SIGNATURES)) for each in (one, other))
+    for name in ("id", "revision", "path", "features"):
+        changed = told | {name: foreign.get(name, {})}
+        if told.get(name, {}) == changed[name]:
+            continue
+        with pytest.raises(InvalidRequest, match="the signature of the routing is wrong"):
+            from_routing(json.dumps(changed), SIGNATURES)
+
+
+@given(decisions, st.data())
+def test_a_changed_text_is_refused(decision: Decision, data: st.DataObject) -> None:
+    text = routing(decision, SIGNATURES)
+    place = data.draw(st.integers(0, len(text) - 1))
+    put = data.draw(st.characters(exclude_categories=["Cs"]) | st.just(""))
+    changed = text[:place] + put + text[place + 1 :]
+    try:
+        found = from_routing(changed, SIGNATURES)
+    except InvalidRequest:
+        return
+    assert found == decision
+    assert json.loads(changed) == json.loads(text)
+
+
+@given(decisions, st.data())
+def test_a_text_that_was_cut_is_refused(decision: Decision, data: st.DataObject) -> None:
+    text = routing(decision, SIGNATURES)
+    with pytest.raises(InvalidRequest):
+        from_routing(text[: data.draw(st.integers(0, len(text) - 1))], SIGNATURES)
+
+
+@pytest.mark.parametrize("left_out", [{"signature"}, {"signature", "iat", "kid"}])
+def test_what_is_not_signed_is_refused(left_out: set[str]) -> None:
+    told = json.loads(routing(GOOD, SIGNATURES))
+    text = json.dumps({name: told[name] for name in told.keys() - left_out})
+    with pytest.raises(InvalidRequest, match="the routing is not signed; give the whole text"):
+        from_routing(text, SIGNATURES)
+
+
+def test_of_another_graph_it_is_refused() -> None:
+    text = routing(GOOD, Signatures("other", KEYS))
+    with pytest.raises(InvalidRequest, match="of another graph than 'demo'"):
+        from_routing(text, SIGNATURES)
 
 
 @given(st.text() | json_values.map(json.dumps))
 def test_anything_is_read_or_refused(text: str) -> None:
     try:
-        from_routing(text)
+        from_routing(text, SIGNATURES)
     except InvalidRequest as error:
         assert len(str(error)) < 300
 
@@ -98,7 +155,7 @@ def test_anything_is_read_or_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[" * 10**5, '{"path":' * 10**4, "\ud800", "null"])
 def test_what_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest):
-        from_routing(text)
+        from_routing(text, SIGNATURES)
 
 
 # Made of a path
@@ -121,7 +178,7 @@ def test_features_come_from_choices() -> None:
 def test_features_that_no_reply_can_carry_are_left_out(told: Any) -> None:
     found = decided("7f", 4, {"a": Choice("x", told)})
     assert found == Decision("7f", 4, {"a": "x"})
-    assert from_routing(routing(found)) == found
+    assert from_routing(routing(found, SIGNATURES), SIGNATURES) == found
 
 
 def test_numbers_of_any_kind_are_features() -> None:

@@ -21,7 +21,7 @@ from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.measure.tally import Tally
 from anabranch.router.traffic import feedback as module
 from anabranch.router.traffic.arms import Arms
-from anabranch.router.traffic.decisions import ROUTING, from_routing
+from anabranch.router.traffic.decisions import ROUTING, Decision, from_routing, routing
 from anabranch.router.traffic.feedback import (
     MAX_BODY,
     MAX_REWARD,
@@ -31,6 +31,7 @@ from anabranch.router.traffic.feedback import (
     RewardOutcome,
 )
 from tests.examples import examples
+from tests.router.conftest import SIGNATURES
 from tests.strategies import json_values
 
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2, 2], "data": [1, 2, 4, 3]}]}
@@ -125,6 +126,16 @@ class Graph:
         return self.arms.report().arms[3]
 
 
+def read(answer: Mapping[str, Any]) -> Decision:
+    """The decision that an answer tells of."""
+    return from_routing(answer["parameters"][ROUTING], SIGNATURES)
+
+
+def signed(id: str, revision: int = 3, **path: str) -> str:
+    """The routing of an answer that no router remembers."""
+    return routing(Decision(id, revision, path), SIGNATURES)
+
+
 def play(scenario: Coroutine[Any, Any, None]) -> None:
     asyncio.run(scenario)
 
@@ -137,12 +148,11 @@ def test_a_reply_carries_its_routing(arms: Callable[..., Arms]) -> None:
         graph = Graph(arms, pick=Choice("forest", (0.5, 2.0)))
         status, answer = await graph.post("infer", json.dumps(BODY).encode(), x_request_id="r7")
         assert status == 200
-        assert json.loads(answer["parameters"][ROUTING]) == {
-            "id": "r7", "revision": 3, "path": {"chooser": "forest"},
-            "features": {"chooser": [0.5, 2.0]},
-        }  # fmt: skip
+        told = json.loads(answer["parameters"][ROUTING])
+        assert (told["kid"], len(told["signature"])) == (SIGNATURES.key, 44)
+        assert read(answer) == Decision("r7", 3, {"chooser": "forest"}, {"chooser": (0.5, 2.0)})
         own = await graph.asked(id="mine")
-        assert from_routing(own["parameters"][ROUTING]).id == "mine"
+        assert read(own).id == "mine"
 
     play(main())
 
@@ -150,7 +160,7 @@ def test_a_reply_carries_its_routing(arms: Callable[..., Arms]) -> None:
 def test_a_request_to_a_revision_carries_it_too(arms: Callable[..., Arms]) -> None:
     async def main() -> None:
         answer = await Graph(arms).asked("versions/3/infer")
-        assert from_routing(answer["parameters"][ROUTING]).path == {"chooser": "forest"}
+        assert read(answer).path == {"chooser": "forest"}
 
     play(main())
 
@@ -173,7 +183,7 @@ def test_several_arms_are_a_choice(demo: Any) -> None:
         graph.apply({1: 50.0, 2: 50.0})
         for revision in (1, 2):
             _, answer = await graph.ask()
-            found = from_routing(answer["parameters"][ROUTING])
+            found = read(answer)
             assert (found.revision, found.path) == (revision, {})
         graph.apply({2: 100.0}, 2)
         assert "parameters" not in (await graph.ask())[1]
@@ -193,9 +203,9 @@ def test_generate_and_the_first_message_of_a_stream_carry_it(arms: Callable[...,
         found = [response async for response in graph.arms.stream(_request())]
         assert [list(response.parameters) for response in found] == [[ROUTING], []]
         _, first = await graph.post("generate_stream", plain)
-        assert from_routing(first["parameters"][ROUTING]).path == {"chooser": "net"}
+        assert read(first).path == {"chooser": "net"}
         _, answer = await Graph(arms).post("generate", plain)
-        assert from_routing(answer["parameters"][ROUTING]).path == {"chooser": "forest"}
+        assert read(answer).path == {"chooser": "forest"}
 
     play(main())
 
@@ -279,7 +289,7 @@ def test_who_has_not_heard_from_all_is_asked_again(
         other.source.early = 10
         other.source.known = dict(one.arms.made.news(9))
         assert (await other.told(id="a", reward=1))[0] == 200
-        told = json.dumps({"id": "a", "revision": 3, "path": {"chooser": "forest"}})
+        told = signed("a", chooser="forest")
         other.source.early = 10
         assert (await other.told(routing=told, truth=[1, 0]))[0] == 200
         monkeypatch.setattr(module, "PATIENCE_S", 0.02)
@@ -357,9 +367,35 @@ def test_of_a_revision_that_was_never_here_nothing_is_counted_here(
 ) -> None:
     async def main() -> None:
         graph = Graph(arms)
-        told = json.dumps({"id": "a", "revision": 99, "path": {}})
+        told = signed("a", 99)
         assert (await graph.told(routing=told, reward=1))[0] == 200
         assert list(graph.arms.report().arms) == [3]
+
+    play(main())
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"id": "b"}, "the signature of the routing is wrong"),
+        ({"path": {"chooser": "net"}}, "the signature of the routing is wrong"),
+        ({"revision": 4}, "the signature of the routing is wrong"),
+        ({"features": {"chooser": [1.0]}}, "the signature of the routing is wrong"),
+        ({"kid": "other"}, "a key that this engine does not have"),
+        ({"signature": ""}, "the routing is not signed"),
+    ],
+)
+def test_a_forged_routing_gets_no_reward(
+    arms: Callable[..., Arms], changed: dict[str, Any], message: str
+) -> None:
+    async def main() -> None:
+        graph = Graph(arms)
+        told = json.loads((await graph.asked(id="a"))["parameters"][ROUTING])
+        status, answer = await graph.told(routing=json.dumps(told | changed), reward=1)
+        assert status == 400
+        assert message in answer["error"]
+        assert graph.source.sent == []
+        assert (await graph.told(routing=json.dumps(told), reward=1))[1]["counted"] is True
 
     play(main())
 
@@ -385,11 +421,11 @@ def test_the_answer_is_found_by_routing_too(arms: Callable[..., Arms]) -> None:
         told = (await graph.asked(id="a"))["parameters"][ROUTING]
         assert (await graph.told(routing=told, truth=[1, 0]))[1]["reward"] == 1.0
         # Another request with that id is not the one that is meant.
-        forged = json.dumps(json.loads(told) | {"path": {"chooser": "net"}})
-        status, answer = await graph.told(routing=forged, truth=[1, 0])
+        another = signed("a", chooser="net")
+        status, answer = await graph.told(routing=another, truth=[1, 0])
         assert status == 400
         assert "no answer of this request is remembered" in answer["error"]
-        assert (await graph.told(routing=forged, truth=[1, 0], reward=1))[0] == 200
+        assert (await graph.told(routing=another, truth=[1, 0], reward=1))[0] == 200
 
     play(main())
 
@@ -491,7 +527,8 @@ fields = st.fixed_dictionaries(
                 optional={"features": json_values},
             )
             | st.just({"id": "a", "revision": 3, "path": {"chooser": "forest"}}),
-        ),
+        )
+        | st.just(signed("a", chooser="forest")),
         "reward": st.floats() | json_values,
         "truth": st.lists(st.integers(0, 1)) | json_values,
         "more": json_values,

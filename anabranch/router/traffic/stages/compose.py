@@ -11,6 +11,7 @@ from anabranch.router.core import InferenceCore
 from anabranch.router.limits import ConcurrencyLimit
 from anabranch.router.measure.tally import Tally
 from anabranch.router.request_log.recording import ArmLog
+from anabranch.router.signing import Signatures
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.decisions import Made
 from anabranch.router.traffic.explaining import Explainers
@@ -62,12 +63,18 @@ class StageComposer:
     """Composes the stages of the arms of one table."""
 
     def __init__(
-        self, table: RoutingTable, arms: Mapping[int, Arm], split: Split, shared: SharedParts
+        self,
+        table: RoutingTable,
+        arms: Mapping[int, Arm],
+        split: Split,
+        signatures: Signatures,
+        shared: SharedParts,
     ) -> None:
         self._table = table
         self._arms = arms
         self._stable = arms[table.stable]
         self._split = split
+        self._signatures = signatures
         self._shared = shared
 
     def numbered(self, number: int) -> Answering:
@@ -79,7 +86,7 @@ class StageComposer:
             stage, others = limited(stage, shared.guests), self._stable.explainers
         stage = traced(stage, core.revision)
         if arm.routers or len(self._table.weights) > 1:
-            stage = decided(stage, core.revision, shared.made)
+            stage = decided(stage, core.revision, shared.made, self._signatures)
         answering = encoded(explained(stage, arm.explainers, others, shared.explaining))
         return answering if arm.log is None else logged(answering, arm.log)
 

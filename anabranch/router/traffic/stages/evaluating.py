@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, aclosing
 
 from anabranch.router.core import InferenceRequest, InferenceResponse
 from anabranch.router.limits import ConcurrencyLimit
+from anabranch.router.signing import Signatures
 from anabranch.router.tracing import below
 from anabranch.router.traffic.decisions import ROUTING, Made, routing
 from anabranch.router.traffic.decisions import decided as decision_of
@@ -57,12 +58,12 @@ async def _within(held: AbstractContextManager[None], responses: Responses) -> R
                 yield response
 
 
-def decided(inner: Evaluation, revision: int, made: Made) -> Evaluation:
-    """Remember what was decided about a request, and tell it in its response; 1 to 2 us."""
+def decided(inner: Evaluation, revision: int, made: Made, signatures: Signatures) -> Evaluation:
+    """Remember what was decided about a request, and tell it signed in its response."""
 
     def tell(request: InferenceRequest, response: InferenceResponse) -> None:
         decision = decision_of(request.known_as, revision, response.path)
-        response.parameters[ROUTING] = routing(decision)
+        response.parameters[ROUTING] = routing(decision, signatures)
         made.add(decision, response.outputs)
 
     async def infer(request: InferenceRequest) -> InferenceResponse:
