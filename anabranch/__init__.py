@@ -26,6 +26,7 @@ from anabranch.errors import (
     RequestError,
     SpecError,
     TooLarge,
+    TooManyRequests,
     Unavailable,
 )
 
@@ -58,6 +59,7 @@ __all__ = [
     "RequestError",
     "SpecError",
     "TooLarge",
+    "TooManyRequests",
     "Unavailable",
 ]
 

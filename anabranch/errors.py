@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 MAX_MESSAGE = 4096
 """Longest text of a SpecError, in bytes."""
@@ -121,15 +121,29 @@ class Forbidden(RequestError):
     """A request shows credentials that do not allow what it asks for."""
 
 
-class TooManyRequests(RequestError):
-    """A caller is over one of its limits; ``retry_after`` is in seconds."""
+class Quota(NamedTuple):
+    """A quota of a caller, as draft-ietf-httpapi-ratelimit-headers-06 tells of it.
 
-    def __init__(self, message: str, retry_after: int = 1) -> None:
-        self.retry_after = retry_after
+    ``limit`` in ``window`` seconds, of which none are left; some are in ``reset`` seconds.
+    """
+
+    limit: int
+    window: int
+    reset: int
+
+
+class TooManyRequests(RequestError):
+    """A caller is over one of its limits; ``retry_after`` is in seconds.
+
+    ``quota`` is that which is used up; None where it is none of a time.
+    """
+
+    def __init__(self, message: str, retry_after: int = 1, quota: Quota | None = None) -> None:
+        self.retry_after, self.quota = retry_after, quota
         super().__init__(message)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (str(self), self.retry_after))
+        return (type(self), (str(self), self.retry_after, self.quota))
 
 
 class NotFound(RequestError):

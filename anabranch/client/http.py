@@ -30,6 +30,7 @@ from anabranch.errors import (
     InvalidRequest,
     NotFound,
     TooLarge,
+    TooManyRequests,
     Unavailable,
 )
 
@@ -56,6 +57,7 @@ _ERRORS: Mapping[int, type[AnabranchError]] = {
     409: Conflict,
     413: TooLarge,
     422: DeployError,
+    429: TooManyRequests,
     501: DeployError,
     503: Unavailable,
     504: DeadlineExceeded,

@@ -142,9 +142,10 @@ class Controller:
         """Take what a pool's process tells of its graphs."""
         self._pools.take(pool, replica, states)
 
-    async def report(self, graph: str, replica: str, report: Report) -> None:
-        """Take the sums that a router has counted so far."""
+    async def report(self, graph: str, replica: str, report: Report) -> int:
+        """Take the sums that a router has counted so far; return how many routers there are."""
         self._totals.take(graph, replica, report)
+        return self._topics.routers(graph)
 
     async def counted(
         self, process: str, sums: Snapshot, base: Snapshot | None, is_last: bool

@@ -116,6 +116,8 @@ class InferenceRequest(Struct):
     """Where to record what is done for it; None for most."""
     protocol: Literal["http", "grpc"] = "http"
     endpoint: Literal["infer", "generate"] = "infer"
+    caller: str = ""
+    """The name of who asks; empty where that is nobody known."""
 
     @property
     def known_as(self) -> str:

@@ -28,6 +28,7 @@ from anabranch.errors import (
     InvalidRequest,
     NodeError,
     NotFound,
+    Quota,
     RequestError,
     TooLarge,
     TooManyRequests,
@@ -123,8 +124,10 @@ def status_of(error: Exception) -> int | None:
 
 
 def _headers(error: Exception) -> Headers:
-    if isinstance(error, Unavailable | TooManyRequests):
-        return ((b"retry-after", str(error.retry_after).encode()),)
+    if isinstance(error, Unavailable):
+        return ((b"retry-after", b"%d" % error.retry_after),)
+    if isinstance(error, TooManyRequests):
+        return ((b"retry-after", b"%d" % error.retry_after), *_quota(error.quota))
     if isinstance(error, Unauthenticated):
         return ((b"www-authenticate", b"Bearer"),)
     if isinstance(error, MethodNotAllowed):
@@ -134,6 +137,18 @@ def _headers(error: Exception) -> Headers:
     if isinstance(error, SlowBody):
         return ((b"connection", b"close"),)
     return ()
+
+
+def _quota(quota: Quota | None) -> Headers:
+    """Return the fields of draft-ietf-httpapi-ratelimit-headers-06; none without a quota."""
+    if quota is None:
+        return ()
+    return (
+        (b"ratelimit-limit", b"%d" % quota.limit),
+        (b"ratelimit-remaining", b"0"),
+        (b"ratelimit-reset", b"%d" % quota.reset),
+        (b"ratelimit-policy", b"%d;w=%d" % (quota.limit, quota.window)),
+    )
 
 
 def error_body(message: str) -> bytes:

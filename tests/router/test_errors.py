@@ -28,6 +28,7 @@ EXPECTED = [
     (errors.NotFound("m"), 404),
     (errors.Conflict("m"), 409),
     (errors.TooLarge("m"), 413),
+    (errors.TooManyRequests("m"), 429),
     (errors.NodeError("n", "m"), 500),
     (errors.Unavailable("m"), 503),
     (errors.DeadlineExceeded("m"), 504),

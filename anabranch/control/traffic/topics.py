@@ -45,7 +45,8 @@ class TableTopics:
         topic = self._topic(graph)
         topic.heard(replica, generation, address)
         self._announce()
-        return await topic.next(generation)
+        found = await topic.next(generation)
+        return None if found is None else replace(found, routers=len(topic.pollers()))
 
     async def leave(self, graph: str, replica: str, timeout: float = 1.0) -> None:
         """Forget a router that ends: nobody waits for it from now on.
@@ -64,6 +65,14 @@ class TableTopics:
         """
         self._addresses.heard(follower, version)
         return await self._addresses.next(version)
+
+    def routers(self, graph: str) -> int:
+        """Return how many routers of a graph ask for its tables, at least 1.
+
+        One that has ended without a word counts for ``FORGOTTEN_S``.
+        """
+        topic = self._topics.get(graph)
+        return max(1, len(topic.pollers())) if topic else 1
 
     def put(self, table: RoutingTable) -> None:
         """Put a table in force, unless a newer one is."""

@@ -10,14 +10,17 @@ import asyncio
 import time
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from math import ceil
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from anabranch.access.limits import LimitsByCaller
 from anabranch.errors import DeadlineExceeded, RequestError, Unavailable
 from anabranch.graph.batch.batching import DEFAULT_LEVEL, PRIORITY, level
 from anabranch.graph.batch.experience import LONGEST_RETRY
 from anabranch.router.admission.backlog import Backlog
+from anabranch.router.admission.callers import Callers, CallerState
 from anabranch.router.admission.ceiling import FEWEST, Ceiling
 from anabranch.router.admission.turns import Turns
 from anabranch.router.errors import ClientGone
@@ -25,6 +28,7 @@ from anabranch.router.limits import LARGE
 
 _PRIORITY = PRIORITY.encode()
 _HIGHEST = 1
+_NO_PLACE = nullcontext()
 
 
 class EdgeWord(NamedTuple):
@@ -50,7 +54,7 @@ class Admission:
     ``fewest``: so many are let in even then. ``clock`` gives monotonic seconds.
     """
 
-    __slots__ = ("_backlog", "_clock", "_graph", "_limit", "_turns", "inside", "passed")
+    __slots__ = ("_backlog", "_callers", "_clock", "_graph", "_limit", "_turns", "inside", "passed")
 
     def __init__(
         self,
@@ -64,34 +68,75 @@ class Admission:
         self._clock = clock
         self._backlog = Backlog(limit, fewest)
         self._turns = Turns()
+        self._callers = Callers(graph)
         self.inside = 0
         """How many are inside."""
         self.passed = 0
         """How many were ever let in."""
 
-    def check(self) -> None:
-        """Raise Unavailable if a request would not be let in now, whatever its body is."""
+    def limit_callers(self, limits: LimitsByCaller | None, routers: int) -> None:
+        """Put limits of callers in force, at one of so many routers of the graph."""
+        self._callers.limit(limits, routers, self._clock())
+
+    def _caller(self, name: str, now: float) -> CallerState | None:
+        """Return the state of who asks; None where that matters to nobody.
+
+        Raises TooManyRequests if that caller must not ask for more.
+        """
+        if not name and not self._callers.are_limited:
+            return None
+        found = self._callers.of(name, now)
+        found.check(now)
+        return found
+
+    def check(self, caller: str = "") -> None:
+        """Raise if a request of a caller would not be let in now, whatever its body is."""
+        self._caller(caller, self._clock())
         backlog = self._backlog
         if self.inside >= self._limit or backlog.ceiling is not None or self._turns.is_pressed:
             self._check(_HIGHEST, self._clock())
 
-    def place(self, body: bytes | bytearray | memoryview = b"", streams: bool = False) -> Place:
-        """Return the place of a request, to hold until its reply is encoded; or Unavailable.
+    def caller_place(self, caller: str) -> AbstractContextManager[None]:
+        """Return the place of a request among its caller's alone, or raise TooManyRequests."""
+        now = self._clock()
+        found = self._caller(caller, now)
+        return _NO_PLACE if found is None else found.begin(now)
+
+    def meter(self, caller: str) -> Callable[[], None] | None:
+        """Return what counts a token for a caller; None where nobody counts."""
+        if not self._callers.are_limited:
+            return None
+        clock = self._clock
+        tokens = self._callers.of(caller, clock()).tokens
+        return None if tokens is None else lambda: tokens.take(clock())
+
+    def place(
+        self,
+        body: bytes | bytearray | memoryview = b"",
+        caller: str = "",
+        streams: bool = False,
+    ) -> Place:
+        """Return the place of a request, to hold until its reply is encoded.
 
         ``body`` is read as far as to see whether it has a priority. How long one that ``streams``
-        takes says nothing about others, so it has a place and is left out of all measures.
+        takes says nothing about others, so it has a place and is left out of all measures. Raises
+        TooManyRequests where the caller asks for too much, and Unavailable where all do.
         """
         now, backlog = self._clock(), self._backlog
+        found = self._caller(caller, now) if caller or self._callers.are_limited else None
         if self.inside >= self._limit or backlog.ceiling is not None or self._turns.is_pressed:
             self._check(_HIGHEST if _has_priority(body) else DEFAULT_LEVEL, now)
         if self._turns.begins(now, backlog.inside):
             asyncio.get_running_loop().call_soon(self._polled)
         self.inside += 1
         self.passed += 1
-        if streams:
-            return Place(self, 0.0, 0)
-        backlog.offered(now)
-        return Place(self, now, backlog.began(now))
+        began, rank = 0.0, 0
+        if not streams:
+            backlog.offered(now)
+            began, rank = now, backlog.began(now)
+        if found is None:
+            return Place(self, began, rank)
+        return CallersPlace(self, began, rank, found.begin(now))
 
     def hear(self, told: EdgeWord, is_new: bool) -> None:
         """Take what the edge says of the requests that it sends here.
@@ -216,6 +261,27 @@ class Place:
         traceback: TracebackType | None,
     ) -> None:
         self._gate.leave(self._began, self._rank, kind)
+
+
+class CallersPlace(Place):
+    """The place of a request that has one among its caller's, too."""
+
+    __slots__ = ("_caller",)
+
+    def __init__(
+        self, gate: Admission, began: float, rank: int, caller: AbstractContextManager[None]
+    ) -> None:
+        super().__init__(gate, began, rank)
+        self._caller = caller
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._caller.__exit__(None, None, None)
+        super().__exit__(kind, error, traceback)
 
 
 def _has_priority(body: bytes | bytearray | memoryview) -> bool:

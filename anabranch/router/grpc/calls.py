@@ -41,7 +41,7 @@ _AGENT = "user-agent"
 class GrpcCall(ABC):
     """One call: its metadata as ``headers``, its id, the time that its client gives it."""
 
-    __slots__ = ("address", "credentials", "headers", "id", "trace", "trailer")
+    __slots__ = ("address", "caller", "credentials", "headers", "id", "trace", "trailer")
 
     def __init__(
         self, headers: dict[str, str], id: str, credentials: Credentials, address: str
@@ -54,6 +54,8 @@ class GrpcCall(ABC):
         self.headers = headers | {REQUEST_ID: id}
         """By name, in lower case as gRPC sends them; without values that are binary."""
         self.id = id
+        self.caller = ""
+        """The name of who asks; empty where that is nobody known."""
         self.trace: Trace | None = None
         """Where to record what is done for it; None for most."""
         self.trailer: dict[str, str] = {REQUEST_ID: id}

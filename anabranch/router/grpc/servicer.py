@@ -98,7 +98,7 @@ class GraphServicer:
             raise NotFound(f"there is no graph {name[:64]!r} here (there is: {self._arms.name!r})")
 
     async def _infer(self, message: bytes, call: GrpcCall) -> bytes:
-        with self._arms.gate.place(message):
+        with self._arms.gate.place(message, call.caller):
             if len(message) > LARGE:
                 return await self._infer_large(message, call)
             decoded = decode_request(message, self._arms.limits)
@@ -130,6 +130,7 @@ class GraphServicer:
         shorten(decoded.request, call.remaining())
         request = decoded.request
         request.headers, request.request_id, request.trace = call.headers, call.id, call.trace
+        request.caller = call.caller
         return decoded
 
     async def _stream(self, messages: AsyncIterator[bytes], context: ServicerContext) -> None:
@@ -146,7 +147,7 @@ class GraphServicer:
 
     async def _answer(self, write: Callable[[bytes], Any], message: bytes, call: GrpcCall) -> None:
         arms = self._arms
-        with arms.gate.place(message, streams=True), HeldBytes(arms.under_way) as held:
+        with arms.gate.place(message, call.caller, True), HeldBytes(arms.under_way) as held:
             if len(message) > LARGE:
                 decoded = self._told(await self._decoded_large(message, held), call)
             else:

@@ -168,9 +168,9 @@ class GraphApp(HttpApp):
         arms, length = self._arms, request.json_length
         body = request.whole(self._body)
         if body is None:
-            arms.gate.check()
+            arms.gate.check(request.caller)
             body = await request.buffer(self._body)
-        with arms.gate.place(body):
+        with arms.gate.place(body, request.caller):
             if len(body) <= LARGE:
                 decoded, form = decode_body(
                     body, length, arms.limits, lambda: arms.metadata(revision).inputs
@@ -212,7 +212,7 @@ class GraphApp(HttpApp):
         arms, limits, length = self._arms, self._arms.limits, request.json_length
         arms.explain_gate.check()
         body = await request.buffer(self._body)
-        with arms.explain_gate:
+        with arms.gate.caller_place(request.caller), arms.explain_gate:
             if len(body) <= LARGE:
                 decoded = decode_body(
                     body, length, limits, lambda: arms.metadata(revision).inputs
@@ -226,9 +226,9 @@ class GraphApp(HttpApp):
 
     async def _generate(self, revision: str | None, request: HttpRequest) -> HttpReply:
         arms, metadata = self._arms, self._arms.metadata(revision)
-        arms.gate.check()
+        arms.gate.check(request.caller)
         body = await request.body(self._body)
-        with arms.gate.place(body):
+        with arms.gate.place(body, request.caller):
             if len(body) <= LARGE:
                 decoded = decode_generate(body, metadata, arms.limits)
             else:
@@ -241,10 +241,10 @@ class GraphApp(HttpApp):
 
     async def _generate_stream(self, revision: str | None, request: HttpRequest) -> EventStream:
         arms, metadata = self._arms, self._arms.metadata(revision)
-        arms.gate.check()
+        arms.gate.check(request.caller)
         body = await request.body(self._body)
         with ExitStack() as held:
-            held.enter_context(arms.gate.place(body, streams=True))
+            held.enter_context(arms.gate.place(body, request.caller, streams=True))
             if len(body) <= LARGE:
                 decoded = decode_generate(body, metadata, arms.limits)
             else:
@@ -265,4 +265,4 @@ class GraphApp(HttpApp):
 def _told_of_call(decoded: InferenceRequest, request: HttpRequest) -> None:
     """Add to a request what only its call says."""
     decoded.headers, decoded.request_id = request.headers, request.id
-    decoded.trace = request.trace
+    decoded.caller, decoded.trace = request.caller, request.trace

@@ -108,8 +108,8 @@ class HttpRequest:
     """One HTTP request, its body not read yet."""
 
     __slots__ = (
-        "_due", "exchange", "head", "headers", "held", "id", "method", "path", "receive", "scope",
-        "trace",
+        "_due", "caller", "exchange", "head", "headers", "held", "id", "method", "path", "receive",
+        "scope", "trace",
     )  # fmt: skip
 
     def __init__(self, scope: Message, receive: Receive) -> None:
@@ -123,6 +123,8 @@ class HttpRequest:
         self.path = head.path
         self.headers = head.headers
         self.id = request_id(head.last.get(ID))
+        self.caller = ""
+        """The name of who asks; empty where that is nobody known."""
         self.trace: Trace | None = None
         """Where to record what is done for it; None for most."""
         self.held: HeldBytes | None = None

@@ -8,9 +8,11 @@ counted of them.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable
+from contextlib import aclosing
 from typing import Any
 
 from anabranch.access.guard import Guard
+from anabranch.access.limits import LimitsByCaller
 from anabranch.access.table import OPEN
 from anabranch.components.weights import DRAW, Draw
 from anabranch.errors import InvalidRequest
@@ -33,7 +35,7 @@ from anabranch.router.traffic.mirror import Mirrors
 from anabranch.router.traffic.routing import Routing
 from anabranch.router.traffic.samples import Samples
 from anabranch.router.traffic.stages.compose import Arm, SharedParts
-from anabranch.router.traffic.stages.contract import Answer, Encode
+from anabranch.router.traffic.stages.contract import Answer, Encode, Responses
 from anabranch.telemetry.sampling import UNTRACED, Sampler
 
 
@@ -91,6 +93,7 @@ class Arms:
             guests, self.explain_gate, self.made, self._mirrors, self._samples, draw
         )
         self._routing: Routing | None = None
+        self._limits: LimitsByCaller | None = None
 
     @property
     def routing(self) -> Routing:
@@ -105,9 +108,15 @@ class Arms:
             number: before.get(number) or self._arm(table, number) for number in table.revisions
         }
         self._routing = Routing(table, arms, self._shared)
+        self._limits = table.limits
+        self.share(table.routers)
         self._retire([arm for number, arm in before.items() if number not in arms])
         keep_latest(self._tallies, arms)
         self._mirrors.keep(table.mirrors)
+
+    def share(self, routers: int) -> None:
+        """Have a share of the limits of callers, as one of so many routers of the graph."""
+        self.gate.limit_callers(self._limits, routers)
 
     def _arm(self, table: RoutingTable, number: int) -> Arm:
         signature = table.revisions[number]
@@ -166,7 +175,9 @@ class Arms:
                 f"parameter {EXPLAIN!r} is for infer, whose reply comes whole; ask infer or explain"
             )
         self._confirm(request)
-        return self.routing.way(request, revision).stream(request)
+        responses = self.routing.way(request, revision).stream(request)
+        meter = self.gate.meter(request.caller)
+        return responses if meter is None else _metered(responses, meter)
 
     def _confirm(self, request: InferenceRequest) -> None:
         """Raise Unavailable if others are before a request, and it should not wait for them."""
@@ -208,3 +219,11 @@ class Arms:
         """Cancel the copies that are on their way to mirrors and explainers."""
         await self._mirrors.close()
         await self._samples.close()
+
+
+async def _metered(responses: Responses, meter: Callable[[], None]) -> Responses:
+    """Have each response counted as one token of the caller."""
+    async with aclosing(responses):
+        async for response in responses:
+            meter()
+            yield response

@@ -51,8 +51,11 @@ class TableSource(Protocol):
         """
         ...
 
-    async def report(self, report: Report) -> None:
-        """Take a router's sums; raises if they may not have arrived."""
+    async def report(self, report: Report) -> int:
+        """Take a router's sums, and return how many routers the graph has.
+
+        Raises if they may not have arrived.
+        """
         ...
 
     async def remember(self, made: Sequence[tuple[str, bytes]]) -> None:
@@ -156,7 +159,7 @@ class RouterSync:
         # To a controller that has started anew all is news.
         counted = (self._source.breaks, *_counted(report))
         if counted != self._sent:
-            await self._source.report(report)
+            self._arms.share(await self._source.report(report))
             self._sent = counted
 
     async def _share(self) -> None:

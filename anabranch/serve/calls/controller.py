@@ -81,9 +81,10 @@ class ControllerSource:
             raise
         return table
 
-    async def report(self, report: Report) -> None:
-        """Send the sums; raises where the controller is away."""
-        await self._call(SEND_S, "report", report)
+    async def report(self, report: Report) -> int:
+        """Send the sums, and return how many routers the graph has; raises likewise."""
+        routers: int = await self._call(SEND_S, "report", report)
+        return routers
 
     async def remember(self, made: Sequence[tuple[str, bytes]]) -> None:
         """Send decisions; raises where the controller is away."""

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from anabranch.control.traffic.topic import FORGOTTEN_S
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.graph.plan.plan import ExplainerTerms, Signature
 from anabranch.router.addresses import RouterAddress
@@ -43,8 +44,9 @@ def test_a_router_without_a_table_gets_the_one_there_is() -> None:
         topics = TableTopics()
         topics.put(table(3))
         assert await topics.table("digits", "a", 0) == table(3)
-        assert await topics.table("digits", "b", 2) == table(3)
-        assert await topics.table("digits", "c", 9) == table(3)  # of a store that was set back
+        assert await topics.table("digits", "b", 2) == replace(table(3), routers=2)
+        # Of a store that was set back.
+        assert await topics.table("digits", "c", 9) == replace(table(3), routers=3)
 
     asyncio.run(scenario())
 
@@ -87,7 +89,7 @@ def test_all_who_wait_are_woken_at_once() -> None:
         await turns()
         assert not any(poll.done() for poll in polls)
         topics.put(table(2))
-        assert await asyncio.gather(*polls) == [table(2)] * 100
+        assert await asyncio.gather(*polls) == [replace(table(2), routers=100)] * 100
 
     asyncio.run(scenario())
 
@@ -209,6 +211,23 @@ def test_routers_that_died_are_forgotten_also_if_nothing_changes() -> None:
             clock.now += 30.0
             await topics.table("digits", f"router {number}", 1)
         assert len(topics._topics["digits"]._pollers) == 2
+
+    asyncio.run(scenario())
+
+
+def test_the_routers_of_a_graph_are_counted() -> None:
+    async def scenario() -> None:
+        clock = Clock()
+        topics = TableTopics(clock=clock)
+        assert topics.routers("digits") == topics.routers("nobody's") == 1
+        topics.put(table(1))
+        for name in ("a", "b", "c"):
+            await topics.table("digits", name, 0)
+        assert topics.routers("digits") == 3
+        await topics.leave("digits", "a", 0.0)
+        assert topics.routers("digits") == 2
+        clock.now += FORGOTTEN_S + 1
+        assert topics.routers("digits") == 1
 
     asyncio.run(scenario())
 

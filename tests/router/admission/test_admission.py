@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc import StatusCode
 
-from anabranch.errors import InvalidRequest, NodeError, Unavailable
+from anabranch.access.limits import CallerLimits, LimitsByCaller
+from anabranch.errors import InvalidRequest, NodeError, Quota, TooManyRequests, Unavailable
 from anabranch.graph.batch.batching import PRIORITY
 from anabranch.router.admission.admission import Admission, Overload, Place
 from anabranch.router.core import TIMEOUT
+from anabranch.router.errors import error_reply
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
-from tests.router.conftest import BODY, Demo, double, make_arms
+from tests.router.conftest import BODY, Demo, StepHead, double, make_arms, make_table
 from tests.router.grpc.conftest import infer_request, served
 from tests.router.grpc.lean import framed, lean_served
 
@@ -304,6 +308,121 @@ def test_a_busy_loop_refuses_what_has_waited() -> None:
             "the router of graph 'demo' gets more requests than its processor can take, which are "
             "714 a second; try again later"
         )
+
+    run(main())
+
+
+# Limits of callers
+
+
+def limited(**limits: Any) -> Arms:
+    """A graph whose callers without a name have limits; it streams three times what it is sent."""
+
+    async def step(inputs: Any, context: Any) -> Any:
+        for factor in (1, 2, 3):
+            yield {"doubled": inputs["x"] * factor, "rows": np.array(1)}
+
+    found = Arms("demo", lambda revision: StepHead(step), RequestLimits())
+    by_caller = LimitsByCaller(others=CallerLimits(**limits))
+    found.apply(make_table(limits=by_caller))
+    return found
+
+
+def test_all_protocols_refuse_what_is_over_a_limit_alike_and_before_they_decode() -> None:
+    async def main() -> None:
+        arms = limited(rate=0.01)
+        with arms.gate.place():
+            pass
+        expected = (
+            "callers without a name may ask graph 'demo' for 0.01 requests a second, 1 at once, "
+            "and this is more; try again in 100s"
+        )
+        for path in ("/infer", "/generate", "/generate_stream", "/explain"):
+            assert await http(arms, b"{ no JSON", path) == (429, expected, "100")
+        for call in (lean_grpc, grpc_server):
+            found = await call(arms, b"\xff no message")
+            assert found == (StatusCode.RESOURCE_EXHAUSTED, expected, "100")
+        assert arms.gate.inside == 0
+
+    run(main())
+
+
+def test_a_limit_is_told_in_the_fields_of_the_draft() -> None:
+    error = TooManyRequests("too much", 2, Quota(limit=20, window=5, reset=2))
+    assert dict(error_reply(error, "r1").headers) == {
+        b"retry-after": b"2", b"ratelimit-limit": b"20", b"ratelimit-remaining": b"0",
+        b"ratelimit-reset": b"2", b"ratelimit-policy": b"20;w=5",
+    }  # fmt: skip
+    places = error_reply(TooManyRequests("too many"), "r1")
+    assert (places.status, places.headers) == (429, ((b"retry-after", b"1"),))
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.retry_after, again.quota) == ("too much", 2, error.quota)
+
+
+def test_requests_under_way_are_counted_until_their_streams_end() -> None:
+    async def main() -> None:
+        arms = limited(in_flight=1)
+        app, plain = GraphApp(arms), json.dumps({"x": [[1, 2]]}).encode()
+        with arms.gate.place():
+            assert (await http(arms, plain, "/generate_stream"))[0] == 429
+            assert (await http(arms, body(), "/explain"))[0] == 429
+        refused: list[int] = []
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            if message.get("body"):
+                refused.append((await http(arms, body()))[0])
+
+        async def receive() -> Any:
+            if sent:
+                await asyncio.Event().wait()
+            return {"type": "http.request", "body": plain}
+
+        path = "/v2/models/demo/generate_stream"
+        await app({"type": "http", "method": "POST", "path": path, "headers": []}, receive, send)
+        assert len(refused) >= 3
+        assert set(refused) == {429}
+        assert (await http(arms, body(), "/explain"))[0] == 400
+
+    run(main())
+
+
+def test_each_part_of_a_stream_is_a_token() -> None:
+    async def main() -> None:
+        arms = limited(tokens_per_minute=7)
+        plain = json.dumps({"x": [[1, 2]]}).encode()
+
+        async def read(body: bytes) -> Told:
+            sent: list[Any] = []
+
+            async def receive() -> Any:
+                if sent:
+                    await asyncio.Event().wait()
+                return {"type": "http.request", "body": body}
+
+            async def send(message: Any) -> None:
+                sent.append(message)
+
+            path = "/v2/models/demo/generate_stream"
+            scope = {"type": "http", "method": "POST", "path": path, "headers": []}
+            await GraphApp(arms)(scope, receive, send)
+            return sent[0]["status"], sent[1]["body"].decode(), ""
+
+        found = [await read(plain) for _ in range(4)]
+        assert [status for status, _, _ in found] == [200, 200, 200, 429]
+        assert "7 tokens a minute" in found[-1][1]
+
+    run(main())
+
+
+def test_names_make_no_difference_where_there_are_no_limits() -> None:
+    async def main() -> None:
+        gate = World().gate
+        with gate.place(caller="ada"), gate.place(caller="bob"), gate.place():
+            assert gate.inside == 3
+        assert gate.inside == 0
+        assert gate.meter("ada") is None
 
     run(main())
 

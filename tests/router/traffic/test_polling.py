@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from anabranch.access.limits import CallerLimits, LimitsByCaller
 from anabranch.components.contract import Context
+from anabranch.errors import TooManyRequests
+from anabranch.router.admission.admission import Admission
 from anabranch.router.measure.tally import Report
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.decisions import Decision, unpacked
@@ -40,6 +45,7 @@ class FakeSource:
         self.polled = asyncio.Event()
         self.reports: list[int] = []
         self.reported = asyncio.Event()
+        self.routers = 1
         self.refusals = 0
         self.breaks = 0
         self.shared: list[str] = []
@@ -61,12 +67,13 @@ class FakeSource:
             raise answer
         return answer  # type: ignore[no-any-return]
 
-    async def report(self, report: Report) -> None:
+    async def report(self, report: Report) -> int:
         if self.refusals:
             self.refusals -= 1
             raise ConnectionError("away")
         self.reports.append(sum(tally.requests for tally in report.arms.values()))
         self.reported.set()
+        return self.routers
 
     async def remember(self, made: Sequence[tuple[str, bytes]]) -> None:
         if self.refusals:
@@ -173,6 +180,32 @@ def test_sums_are_sent_when_they_change_until_they_arrive(demo: Demo, sink_fails
     asyncio.run(main())
 
 
+def test_a_router_has_its_share_of_the_limits_of_callers(demo: Demo) -> None:
+    limits = LimitsByCaller(others=CallerLimits(in_flight=4))
+
+    def let_in(gate: Admission) -> int:
+        with ExitStack() as held, suppress(TooManyRequests):
+            for _ in range(9):
+                held.enter_context(gate.place())
+        return gate.passed
+
+    async def main() -> None:
+        graph = demo({1: double})
+        gate = graph.arms.gate
+        table = replace(graph.table({1: 1}), limits=limits, routers=2)
+        source = FakeSource(table)
+        source.routers = 4
+        sync = RouterSync(graph.arms, source, FakeSink(), interval=0)
+        await sync.start()
+        assert let_in(gate) == 2
+        await graph.versions(1)
+        await source.told(1)
+        assert let_in(gate) == 2 + 1 + 1
+        await sync.close()
+
+    asyncio.run(main())
+
+
 def test_idle_routers_send_their_sums_again_to_a_controller_that_lost_them(demo: Demo) -> None:
     async def main() -> None:
         graph, activity = demo({1: double}), Activity()
@@ -274,8 +307,9 @@ def test_a_controller_that_is_away_does_not_keep_a_router_from_ending(
     demo: Demo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Hung(FakeSource):
-        async def report(self, report: Report) -> None:
+        async def report(self, report: Report) -> int:
             await asyncio.Event().wait()
+            raise AssertionError
 
     monkeypatch.setattr(polling, "LEAVE_S", 0.01)
 
@@ -335,7 +369,7 @@ def test_a_controller_that_was_away_is_told_all_again(demo: Demo) -> None:
 
 def test_the_last_decisions_are_told_before_the_end(demo: Demo) -> None:
     class Deaf(FakeSource):
-        async def report(self, report: Report) -> None:
+        async def report(self, report: Report) -> int:
             raise ConnectionError("away")
 
     async def main() -> list[str]:
