@@ -28,6 +28,11 @@ from anabranch.router.limits import LARGE
 
 _PRIORITY = PRIORITY.encode()
 _HIGHEST = 1
+_USUAL = "those of usual priority"
+TURN_GAIN = 2
+"""Limit for a request whose caller has its turn, in requests for each one of the usual limit."""
+_KEPT = 4
+"""One of so many places is kept from callers that have their share of all."""
 _NO_PLACE = nullcontext()
 
 
@@ -79,22 +84,30 @@ class Admission:
         self._callers.limit(limits, routers, self._clock())
 
     def _caller(self, name: str, now: float) -> CallerState | None:
-        """Return the state of who asks; None where that matters to nobody.
+        """Return the state of who asks; None where callers are not told apart.
 
-        Raises TooManyRequests if that caller must not ask for more.
+        Raises TooManyRequests if that caller must not ask for more, and Unavailable if it would
+        take the last places from others.
         """
-        if not name and not self._callers.are_limited:
+        if not name and not self._callers.are_counted:
             return None
         found = self._callers.of(name, now)
         found.check(now)
+        is_scarce = self.inside >= self._limit - self._limit // _KEPT
+        if is_scarce and self._callers.is_greedy(found, now, self._limit):
+            self._backlog.offered(now)
+            raise Unavailable(
+                f"caller {name!r} has {found.inside} of the {self._limit} requests in progress "
+                "that this replica takes, and others have to have some; try again later"
+            )
         return found
 
     def check(self, caller: str = "") -> None:
         """Raise if a request of a caller would not be let in now, whatever its body is."""
-        self._caller(caller, self._clock())
-        backlog = self._backlog
+        now, backlog = self._clock(), self._backlog
+        found = self._caller(caller, now) if caller or self._callers.are_counted else None
         if self.inside >= self._limit or backlog.ceiling is not None or self._turns.is_pressed:
-            self._check(_HIGHEST, self._clock())
+            self._check(_HIGHEST, now, found)
 
     def caller_place(self, caller: str) -> AbstractContextManager[None]:
         """Return the place of a request among its caller's alone, or raise TooManyRequests."""
@@ -104,7 +117,7 @@ class Admission:
 
     def meter(self, caller: str) -> Callable[[], None] | None:
         """Return what counts a token for a caller; None where nobody counts."""
-        if not self._callers.are_limited:
+        if not self._callers.are_counted:
             return None
         clock = self._clock
         tokens = self._callers.of(caller, clock()).tokens
@@ -123,9 +136,11 @@ class Admission:
         TooManyRequests where the caller asks for too much, and Unavailable where all do.
         """
         now, backlog = self._clock(), self._backlog
-        found = self._caller(caller, now) if caller or self._callers.are_limited else None
+        found = self._caller(caller, now) if caller or self._callers.are_counted else None
         if self.inside >= self._limit or backlog.ceiling is not None or self._turns.is_pressed:
-            self._check(_HIGHEST if _has_priority(body) else DEFAULT_LEVEL, now)
+            self._check(_HIGHEST if _has_priority(body) else DEFAULT_LEVEL, now, found)
+            if found is not None:
+                found.take_turn(now)
         if self._turns.begins(now, backlog.inside):
             asyncio.get_running_loop().call_soon(self._polled)
         self.inside += 1
@@ -180,7 +195,7 @@ class Admission:
         backlog = self._backlog
         ceiling = backlog.ceiling if PRIORITY in parameters else None
         if ceiling is not None and backlog.inside > backlog.limit(level(parameters)):
-            raise self._overload(ceiling, backlog.inside - 1)
+            raise self._overload(ceiling, backlog.inside - 1, _USUAL, ceiling.most)
         expected = backlog.expected(self._clock())
         if expected > seconds:
             raise Overload(
@@ -190,8 +205,11 @@ class Admission:
                 _whole(expected),
             )
 
-    def _check(self, priority: int, now: float) -> None:
-        """Raise Unavailable where a request of that priority is to be refused."""
+    def _check(self, priority: int, now: float, caller: CallerState | None) -> None:
+        """Raise Unavailable where a request of that priority is to be refused.
+
+        Under overload it is let in anyway if it is its caller's turn.
+        """
         backlog, turns = self._backlog, self._turns
         if self.inside >= self._limit:
             backlog.offered(now)
@@ -200,20 +218,41 @@ class Admission:
                 "try again later"
             )
         ceiling = backlog.ceiling
-        if ceiling is not None and backlog.inside >= backlog.limit(priority):
-            backlog.offered(now)
-            raise self._overload(ceiling, backlog.inside)
-        if turns.is_pressed and turns.refuses(now, backlog.unloaded):
+        if ceiling is not None:
+            usual = backlog.limit(priority)
+            most = self._in_turn(usual, ceiling, now, caller)
+            if backlog.inside >= most:
+                backlog.offered(now)
+                whose = "a caller that has had its turns" if most < usual else _USUAL
+                raise self._overload(ceiling, backlog.inside, whose, min(most, ceiling.most))
+        if not turns.is_pressed or self._has_turn(caller, now, turns.rate):
+            return
+        if turns.refuses(now, backlog.unloaded):
             raise Overload(
                 f"the router of graph {self._graph!r} gets more requests than its processor can "
                 f"take, which are {turns.rate:.3g} a second; try again later"
             )
 
-    def _overload(self, ceiling: Ceiling, inside: int) -> Overload:
+    def _in_turn(self, usual: int, ceiling: Ceiling, now: float, caller: CallerState | None) -> int:
+        """Return how many may be in progress where a caller's request is let in.
+
+        That is the usual limit while there is one caller, and in a probe, which is to see few. Else
+        more where the caller has its turn, and where not, one more than keep all servers busy.
+        """
+        if caller is None or ceiling.is_probing or not self._callers.are_several(now):
+            return usual
+        if self._has_turn(caller, now, ceiling.rate):
+            return TURN_GAIN * (usual + 1)
+        return min(usual, ceiling.busy + 1)
+
+    def _has_turn(self, caller: CallerState | None, now: float, rate: float) -> bool:
+        return caller is not None and self._callers.has_turn(caller, now, rate)
+
+    def _overload(self, ceiling: Ceiling, inside: int, whose: str, most: int) -> Overload:
         return Overload(
             f"graph {self._graph!r} gets more requests than it can answer, which are "
-            f"{ceiling.rate:.3g} a second: {inside} are in progress, and the limit for those of "
-            f"usual priority is {ceiling.most} now; try again later",
+            f"{ceiling.rate:.3g} a second: {inside} are in progress, and the limit for {whose} is "
+            f"{most} now; try again later",
             _whole(inside / ceiling.rate),
         )
 

@@ -43,6 +43,16 @@ class Ceiling:
         self.begin_window(now)
         self._probe(now)
 
+    @property
+    def is_probing(self) -> bool:
+        """Whether few are let in, to see how long they take."""
+        return self._probing
+
+    @property
+    def busy(self) -> int:
+        """How many in progress keep all servers busy."""
+        return self._knee
+
     def began(self, now: float, inside: int) -> None:
         """Note a request that makes ``inside`` in progress."""
         if inside == self._knee:

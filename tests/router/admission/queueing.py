@@ -1,14 +1,18 @@
-"""Queues in simulated time, with a ``Backlog`` or ``Turns`` that lets requests in."""
+"""Queues in simulated time, with a ``Backlog``, ``Turns`` or an ``Admission`` before them."""
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import itertools
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from anabranch.access.limits import LimitsByCaller
+from anabranch.errors import TooManyRequests, Unavailable
+from anabranch.router.admission.admission import Admission, Place
 from anabranch.router.admission.backlog import Backlog
 from anabranch.router.admission.turns import FEW, Turns
 
@@ -283,3 +287,74 @@ class Loop:
     def times(self, start: float) -> list[float]:
         """How long those took that were let in from ``start`` on, in order."""
         return sorted(o.took for o in self.offers if o.at >= start and o.took is not None)
+
+
+@dataclass
+class Shared:
+    """``servers`` behind a gate, each for one request of ``service`` seconds at a time.
+
+    Each caller's requests come at random, ``loads`` times as many as can be answered.
+    """
+
+    loads: Mapping[str, Callable[[float], float]]
+    servers: int = 1
+    service: float = 0.02
+    seed: int = 0
+    places: int = PLACES
+    limits: LimitsByCaller | None = None
+    offers: dict[str, list[Offer]] = field(default_factory=dict)
+
+    def run(self, seconds: float) -> Shared:
+        """Let requests come for so long, and end."""
+        asyncio.run(self._run(seconds))
+        return self
+
+    async def _run(self, seconds: float) -> None:
+        self._now = 0.0
+        self._gate = Admission("demo", self.places, clock=lambda: self._now)
+        self._gate.limit_callers(self.limits, 1)
+        self._free, self._waiting = self.servers, deque[tuple[str, float, Place]]()
+        draw, number = random.Random(self.seed), itertools.count()
+        events: list[tuple[float, int, str, tuple[str, float, Place] | None]] = []
+        for caller in self.loads:
+            self.offers[caller] = []
+            heapq.heappush(events, (0.0, next(number), caller, None))
+        while events:
+            self._now, _, caller, served = heapq.heappop(events)
+            if served is not None:
+                self._end(*served)
+            elif self._now < seconds:
+                self._offer(caller)
+                rate = self.loads[caller](self._now) * self.servers / self.service
+                again = self._now + (draw.expovariate(rate) if rate else 0.1)
+                heapq.heappush(events, (again, next(number), caller, None))
+            while self._free and self._waiting:
+                self._free -= 1
+                done = self._now + self.service
+                heapq.heappush(events, (done, next(number), caller, self._waiting.popleft()))
+
+    def _offer(self, caller: str) -> None:
+        if not self.loads[caller](self._now):
+            return
+        try:
+            place = self._gate.place(caller=caller)
+        except (Unavailable, TooManyRequests):
+            self.offers[caller].append(Offer(self._now, 5, None))
+        else:
+            self._waiting.append((caller, self._now, place))
+
+    def _end(self, caller: str, began: float, place: Place) -> None:
+        place.__exit__(None, None, None)
+        self.offers[caller].append(Offer(began, 5, self._now - began))
+        self._free += 1
+
+    def refused(self, caller: str, start: float = 0.0) -> float:
+        """Which part was refused of a caller's requests that came from ``start`` on."""
+        found = [offer.took is None for offer in self.offers[caller] if offer.at >= start]
+        return sum(found) / len(found)
+
+    def times(self, caller: str, start: float = 0.0) -> list[float]:
+        """How long the others of a caller took, in order."""
+        return sorted(
+            one.took for one in self.offers[caller] if one.at >= start and one.took is not None
+        )

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 from contextlib import ExitStack, suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.access.limits import CallerLimits, LimitsByCaller
-from anabranch.errors import Quota, TooManyRequests
-from anabranch.router.admission.callers import MOST_CALLERS, Callers
+from anabranch.errors import Quota, TooManyRequests, Unavailable
+from anabranch.router.admission.admission import Admission
+from anabranch.router.admission.callers import ACTIVE_S, COUNTED_S, MOST_CALLERS, Callers
+from tests.router.admission.queueing import Shared, p99
 
 
 def callers(limits: CallerLimits, routers: int = 1) -> Callers:
@@ -134,7 +138,6 @@ def test_other_limits_hold_at_once_and_what_was_used_stays_used() -> None:
     at.limit(LimitsByCaller({"ada": CallerLimits()}), 1, 0.0)
     assert all(ask(at, 0.0) for _ in range(99))
     at.limit(None, 1, 0.0)
-    assert not at.are_limited
     assert ask(at, 0.0)
 
 
@@ -147,3 +150,98 @@ def test_the_most_idle_callers_are_forgotten_but_not_while_they_are_served() -> 
     last = MOST_CALLERS - 1
     assert not ask(at, 1.0 + last, f"caller-{last}")
     assert ask(at, 1.0 + last, "caller-0")
+
+
+# Turns under overload
+
+seeds = pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.nightly)])
+servers = pytest.mark.parametrize(("servers", "seconds"), [(1, 60), (4, 30), (16, 12)])
+START = 5
+
+
+def two(a: float, b: float, servers: int, seed: int, **more: Any) -> Shared:
+    loads = {"a": lambda t: a, "b": lambda t: b}
+    return Shared(loads, servers=servers, seed=seed, **more)
+
+
+@seeds
+@servers
+def test_ten_times_the_share_of_one_leaves_anothers_latency_and_requests(
+    servers: int, seconds: int, seed: int
+) -> None:
+    fair = two(0.4, 0.4, servers, seed).run(seconds)
+    greedy = two(4.0, 0.4, servers, seed).run(seconds)
+    assert p99(greedy.times("b", START)) <= 1.2 * p99(fair.times("b", START))
+    assert greedy.refused("b", START) <= 0.06
+    answered = len(greedy.times("a", START)) + len(greedy.times("b", START))
+    assert answered * greedy.service / servers >= 0.97 * (seconds - START)
+
+
+@seeds
+@servers
+def test_ten_times_the_limit_of_one_leaves_anothers_latency_and_requests(
+    servers: int, seconds: int, seed: int
+) -> None:
+    rate = 0.4 * servers / 0.02
+    limits = LimitsByCaller({"a": CallerLimits(rate=rate, burst=servers)})
+    fair = two(0.4, 0.4, servers, seed).run(seconds)
+    greedy = two(4.0, 0.4, servers, seed, limits=limits).run(seconds)
+    assert p99(greedy.times("b", START)) <= 1.2 * p99(fair.times("b", START))
+    assert greedy.refused("b") == 0
+    assert 0.88 <= greedy.refused("a", START) <= 0.92
+
+
+@seeds
+@servers
+def test_callers_that_all_ask_for_too_much_have_about_equal_parts(
+    servers: int, seconds: int, seed: int
+) -> None:
+    queue = two(9.0, 3.0, servers, seed).run(seconds)
+    a, b = (queue.times(name, START) for name in "ab")
+    assert len(b) <= len(a) <= 1.15 * len(b)
+    assert (len(a) + len(b)) * queue.service / servers >= 0.97 * (seconds - START)
+    assert max(p99(a), p99(b)) <= 6 * queue.service
+
+
+@seeds
+def test_a_caller_that_is_alone_is_let_in_as_if_it_had_no_name(seed: int) -> None:
+    named, nameless = (
+        Shared({name: lambda t: 4.0}, seed=seed).run(20).offers[name] for name in ("a", "")
+    )
+    assert named == nameless
+    assert any(offer.took is None for offer in named)
+
+
+@seeds
+def test_a_caller_that_has_gone_leaves_its_part(seed: int) -> None:
+    loads = {"a": lambda t: 4.0, "b": lambda t: 0.4 if t < 20 else 0.0}
+    queue = Shared(loads, seed=seed).run(40)
+    answered = [one for one in queue.offers["a"] if one.took is not None and one.at >= 25]
+    assert len(answered) * queue.service >= 0.97 * 15
+
+
+def test_the_last_places_are_for_callers_that_have_few() -> None:
+    now = 0.0
+    gate = Admission("demo", 8, clock=lambda: now)
+
+    async def main() -> None:
+        nonlocal now
+        with ExitStack() as held:
+            for _ in range(6):
+                held.enter_context(gate.place(caller="a"))
+            now += COUNTED_S
+            held.enter_context(gate.place(caller="b"))
+            now += COUNTED_S
+            message = "caller 'a' has 6 of the 8 requests in progress that this replica takes"
+            for ask in (gate.check, lambda name: gate.place(caller=name)):
+                with pytest.raises(Unavailable, match=message):
+                    ask("a")
+            held.enter_context(gate.place())
+            with pytest.raises(Unavailable, match="8 requests are in progress, the most that"):
+                gate.place(caller="b")
+        now += 2 * ACTIVE_S
+        with ExitStack() as held:
+            for _ in range(8):
+                held.enter_context(gate.place(caller="a"))
+
+    asyncio.run(main())
