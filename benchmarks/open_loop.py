@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -30,26 +32,32 @@ class Answer:
 
 @dataclass
 class OpenLoop:
-    """Sends one request ``rate`` times a second, on whatever connection is free."""
+    """Sends one request ``rate`` times a second, on whatever connection is free.
+
+    Requests leave at even times, or with a ``seed`` at random ones (Poisson).
+    """
 
     url: str
     body: bytes
     rate: float
+    headers: Mapping[str, str] = field(default_factory=dict)
+    seed: int | None = None
     answers: list[Answer] = field(default_factory=list)
     broken: int = 0
     """Connections that ended without an answer, and requests for which there was none."""
 
     async def run(self, seconds: float) -> None:
         """Send for ``seconds``, then wait for what is under way, at most ten seconds."""
-        self._host, self._port, self._request = message(self.url, self.body)
+        self._host, self._port, self._request = message(self.url, self.body, self.headers)
         self._idle: list[_Connection] = []
         self._all: set[_Connection] = set()
         self._opening = 0
-        started, sent = time.perf_counter(), 0
+        draw = random.Random(self.seed)
+        started, due = time.perf_counter(), 0.0
         while (elapsed := time.perf_counter() - started) < seconds:
-            for _ in range(int(self.rate * elapsed) - sent):
+            while due <= elapsed:
                 await self._send()
-                sent += 1
+                due += 1 / self.rate if self.seed is None else draw.expovariate(self.rate)
             await asyncio.sleep(_TICK_S)
         ends = time.perf_counter() + 10
         while len(self._idle) < len(self._all) and time.perf_counter() < ends:  # noqa: ASYNC110
