@@ -5,7 +5,7 @@ time. Both callers ask for two fifths of that, at random; then one of them for t
 turns,
 
 - *turns*: there are no limits, and under overload callers take turns;
-- *limit*: each caller may ask for what it asks for at first, and is refused with 429 beyond.
+- *limit*: that caller may ask for what it asks for at first, and is refused with 429 beyond.
 
 Figures are of the other caller: the latency of its answers, and which part of them it was refused.
 """
@@ -19,7 +19,7 @@ import multiprocessing
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,13 +29,16 @@ import numpy as np
 import uvloop
 
 from anabranch import Graph
+from anabranch.access.guard import Guard
+from anabranch.access.identity import Identity
+from anabranch.access.keys import digest_of
 from anabranch.access.limits import CallerLimits, LimitsByCaller
+from anabranch.access.roles import Grant
+from anabranch.access.table import AccessTable, KnownKey
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
-from anabranch.router.http.app import Answer as HttpAnswer
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.listening import LeanServer
-from anabranch.router.http.request import HttpRequest
 from anabranch.router.limits import RequestLimits
 from anabranch.router.signing import SigningKey
 from anabranch.router.table import RoutingTable
@@ -55,7 +58,8 @@ WARM_UP_S = 5.0
 MOST = 1.2
 """Most that the other's p99 may be, in those of when both ask for their share."""
 MOST_REFUSED = 0.06
-CALLER = "x-caller"
+KEYS = {"greedy": "ab_1", "other": "ab_2"}
+"""The callers, and what each shows."""
 TENSOR = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1.0] * 4}
 BODY = json.dumps({"inputs": [TENSOR]}).encode()
 
@@ -68,14 +72,6 @@ class Slow:
     def predict(self, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         time.sleep(SERVICE_S)
         return x
-
-
-class NamedApp(GraphApp):
-    """Takes a caller at its word."""
-
-    def _handle(self, request: HttpRequest) -> Awaitable[HttpAnswer]:
-        request.caller = request.headers.get(CALLER, "")
-        return super()._handle(request)
 
 
 def main() -> int:
@@ -105,7 +101,7 @@ def main() -> int:
 async def _other(url: str, times: float, seconds: float) -> tuple[float, float]:
     """Have one caller ask for so many times its share; p99 of the other, and the part refused."""
     greedy, other = (
-        OpenLoop(url, BODY, rate, {CALLER: name}, seed=seed)
+        OpenLoop(url, BODY, rate, {"Authorization": f"Bearer {KEYS[name]}"}, seed=seed)
         for seed, (name, rate) in enumerate({"greedy": times * SHARE, "other": SHARE}.items())
     )
     await asyncio.gather(*(one.run(seconds + WARM_UP_S) for one in (greedy, other)))
@@ -117,7 +113,7 @@ async def _other(url: str, times: float, seconds: float) -> tuple[float, float]:
 
 @contextmanager
 def _router(limits: CallerLimits | None) -> Iterator[str]:
-    """Run a router whose callers have these limits each; gives the URL that takes requests."""
+    """Run a router where the greedy caller has these limits; gives the URL of requests."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, limits), daemon=True)
@@ -129,6 +125,10 @@ def _router(limits: CallerLimits | None) -> Iterator[str]:
         process.join()
 
 
+def _identity(name: str) -> Identity:
+    return Identity("key", name, (Grant("caller"),))
+
+
 def _serve(told: Connection, limits: CallerLimits | None) -> None:
     uvloop.run(_served(told, limits))
 
@@ -137,16 +137,18 @@ async def _served(told: Connection, limits: CallerLimits | None) -> None:
     graph = Graph("shared").input("x", "FP32", [-1, 4])
     plan = graph.predictor("y", component=Slow, inputs={"x": "x"}).output("y", "y").plan
     executor = HeadExecutor(plan, await load_nodes(plan, plan.nodes, Path.cwd()))
-    arms = Arms("shared", lambda revision: LocalHead(executor), RequestLimits())
+    known = {digest_of(key): KnownKey(_identity(name)) for name, key in KEYS.items()}
+    guard = Guard(AccessTable(1, known), "shared")
+    arms = Arms("shared", lambda revision: LocalHead(executor), RequestLimits(), guard=guard)
     table = RoutingTable(
         "shared", 1, 1, {1: 100.0},
         revisions={1: plan.signature},
         keys=(SigningKey("k1", bytes(32), 0.0),),
-        limits=None if limits is None else LimitsByCaller(others=limits),
+        limits=None if limits is None else LimitsByCaller({"greedy": limits}),
     )  # fmt: skip
     arms.apply(table)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-    await LeanServer(NamedApp(arms)).listen(listener)
+    await LeanServer(GraphApp(arms)).listen(listener)
     told.send(listener.getsockname()[1])
     await asyncio.Event().wait()
 

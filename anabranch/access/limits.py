@@ -47,7 +47,7 @@ class LimitsByCaller:
     """Limits of all callers at one graph, each by itself."""
 
     named: Mapping[str, CallerLimits] = field(default_factory=dict)
-    """By the caller's name."""
+    """By the name of the caller's identity, of whatever kind that is."""
     others: CallerLimits = NO_LIMITS
     """Of each caller that is not named; "" is the name of all who have none."""
 

@@ -25,6 +25,8 @@ from anabranch.router.errors import (
 
 EXPECTED = [
     (errors.InvalidRequest("m"), 400),
+    (errors.Unauthenticated("m"), 401),
+    (errors.Forbidden("m"), 403),
     (errors.NotFound("m"), 404),
     (errors.Conflict("m"), 409),
     (errors.TooLarge("m"), 413),

@@ -55,7 +55,7 @@ class GrpcCall(ABC):
         """By name, in lower case as gRPC sends them; without values that are binary."""
         self.id = id
         self.caller = ""
-        """The name of who asks; empty where that is nobody known."""
+        """The name of who asks, once that is known; empty where who asks has none."""
         self.trace: Trace | None = None
         """Where to record what is done for it; None for most."""
         self.trailer: dict[str, str] = {REQUEST_ID: id}

@@ -72,7 +72,7 @@ class GraphServicer:
         check = self._arms.guard.check
 
         async def allowed(message: bytes, call: GrpcCall) -> Answer:
-            check(action, call.credentials, call.address)
+            call.caller = check(action, call.credentials, call.address).name
             return await method(message, call)
 
         return lambda message, call: observed(call, allowed(message, call))

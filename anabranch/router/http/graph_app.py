@@ -137,7 +137,7 @@ class GraphApp(HttpApp):
 
         def answer(request: HttpRequest) -> Awaitable[Answer]:
             head = request.head
-            check(action, head.credentials, head.address)
+            request.caller = check(action, head.credentials, head.address).name
             return handler(request)
 
         return answer

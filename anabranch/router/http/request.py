@@ -124,7 +124,7 @@ class HttpRequest:
         self.headers = head.headers
         self.id = request_id(head.last.get(ID))
         self.caller = ""
-        """The name of who asks; empty where that is nobody known."""
+        """The name of who asks, once that is known; empty where who asks has none."""
         self.trace: Trace | None = None
         """Where to record what is done for it; None for most."""
         self.held: HeldBytes | None = None

@@ -14,7 +14,11 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 
+from anabranch.access.identity import Identity
+from anabranch.access.keys import digest_of
 from anabranch.access.limits import CallerLimits, LimitsByCaller
+from anabranch.access.roles import Grant
+from anabranch.access.table import AccessTable, KnownKey
 from anabranch.errors import InvalidRequest, NodeError, Quota, TooManyRequests, Unavailable
 from anabranch.graph.batch.batching import PRIORITY
 from anabranch.router.admission.admission import Admission, Overload, Place
@@ -95,7 +99,9 @@ Told = tuple[Any, str, str]
 """Status, message and the seconds after which to come again."""
 
 
-async def http(arms: Arms, body: bytes, path: str = "/infer") -> Told:
+async def http(
+    arms: Arms, body: bytes, path: str = "/infer", *headers: tuple[bytes, bytes]
+) -> Told:
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -104,7 +110,8 @@ async def http(arms: Arms, body: bytes, path: str = "/infer") -> Told:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": f"/v2/models/demo{path}", "headers": []}
+    path = f"/v2/models/demo{path}"
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
     await GraphApp(arms)(scope, receive, send)
     text = json.loads(sent[1]["body"]).get("error", "")
     return sent[0]["status"], text, dict(sent[0]["headers"]).get(b"retry-after", b"").decode()
@@ -412,6 +419,28 @@ def test_each_part_of_a_stream_is_a_token() -> None:
         found = [await read(plain) for _ in range(4)]
         assert [status for status, _, _ in found] == [200, 200, 200, 429]
         assert "7 tokens a minute" in found[-1][1]
+
+    run(main())
+
+
+def test_the_name_of_a_key_is_that_of_the_caller() -> None:
+    async def main() -> None:
+        known = {
+            digest_of(f"ab_{name}"): KnownKey(Identity("key", name, (Grant("caller"),)))
+            for name in ("ada", "bob")
+        }
+        arms = make_arms()
+        arms.guard.apply(AccessTable(1, known))
+        arms.apply(make_table(limits=LimitsByCaller({"ada": CallerLimits(in_flight=1)})))
+        with arms.gate.place(caller="ada"):
+            for name, status in (("ada", 429), ("bob", 200), ("eve", 401)):
+                header = b"authorization", f"Bearer ab_{name}".encode()
+                assert (await http(arms, body(), "/infer", header))[0] == status
+            async with served(arms) as stub:
+                shown = [("authorization", "Bearer ab_ada")]
+                with pytest.raises(grpc.aio.AioRpcError, match="caller 'ada' may ask") as caught:
+                    await stub.raw("ModelInfer", message(), metadata=shown)
+                assert caught.value.code() is StatusCode.RESOURCE_EXHAUSTED
 
     run(main())
 
