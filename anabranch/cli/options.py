@@ -25,14 +25,17 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def add(app: typer.Typer, command: Callable[..., None], example: str) -> None:
+def add(
+    app: typer.Typer, command: Callable[..., None], example: str, name: str | None = None
+) -> None:
     """Add a command, with its first sentence in the list of commands, and with an example.
 
-    Neither is cut or broken, whatever the terminal's width.
+    Neither is cut or broken, whatever the terminal's width. Without a ``name``, the command has
+    that of its function.
     """
     sentence, _, _ = (command.__doc__ or "").replace("\n", " ").partition(". ")
     short = " ".join(sentence.split()).removesuffix(".")
-    app.command(short_help=short, epilog=f"\b\nExample: anabranch {example}")(command)
+    app.command(name, short_help=short, epilog=f"\b\nExample: anabranch {example}")(command)
 
 
 def duration(text: Any) -> float:

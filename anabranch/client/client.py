@@ -73,6 +73,7 @@ class ControlClient:
     logs = method(control.logs)
     events = method(control.events)
     newest_events = method(control.newest_events)
+    verify_events = method(control.verify_events)
     sign_in_code = method(control.sign_in_code)
     metadata = method(control.metadata)
     infer = method(control.infer)

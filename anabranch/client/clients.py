@@ -76,6 +76,7 @@ class Client:
     rollout = session_method(operations.rollout)
     history = session_method(operations.history)
     logs = session_method(operations.logs)
+    events = session_method(operations.events)
     delete = session_method(operations.delete)
 
 
@@ -126,4 +127,5 @@ class AsyncClient:
     rollout = async_method(operations.rollout)
     history = async_method(operations.history)
     logs = async_method(operations.logs)
+    events = async_method(operations.events)
     delete = async_method(operations.delete)

@@ -176,23 +176,39 @@ def logs(
     return ask("GET", f"{graph_path(name)}/logs", params=asked)
 
 
-def events(graph: str | None = None, after: int = 0) -> Operation[list[Json]]:
-    """Return the events with an id above ``after``, oldest first, of one graph or of all."""
-    asked = given(after=after, graph=graph)
-    found: list[Json] = (yield from ask("GET", f"{CONTROL}/events", params=asked))["events"]
+def events(
+    graph: str | None = None, after: int = 0, filters: Mapping[str, Any] | None = None
+) -> Operation[list[Json]]:
+    """Return the events with an id above ``after``, oldest first, of one graph or of all.
+
+    ``graph`` may have ``*`` for any characters. ``filters`` are those of the control API: kind,
+    actor, since, until, revision.
+    """
+    return _events(after=after, graph=graph, **(filters or {}))
+
+
+def newest_events(
+    graph: str | None, count: int, filters: Mapping[str, Any] | None = None
+) -> Operation[list[Json]]:
+    """Return the newest ``count`` events, oldest first, as ``events`` does."""
+    return _events(graph=graph, newest=count, **(filters or {}))
+
+
+def _events(**asked: Any) -> Operation[list[Json]]:
+    found: list[Json] = (yield from ask("GET", f"{CONTROL}/events", params=given(**asked)))[
+        "events"
+    ]
     return found
+
+
+def verify_events(hash: str | None = None) -> Operation[Json]:
+    """Follow the hash chain over all events; ``contains`` says whether it has ``hash``."""
+    return ask("GET", f"{CONTROL}/events/verify", params=given(hash=hash))
 
 
 def sign_in_code() -> Operation[str]:
     """Return a code that opens the console once, within ten minutes."""
     return str((yield from ask("POST", f"{CONTROL}/codes", json={}))["code"])
-
-
-def newest_events(graph: str | None, count: int) -> Operation[list[Json]]:
-    """Return the newest ``count`` events, oldest first, of one graph or of all."""
-    asked = given(graph=graph, newest=count)
-    found: list[Json] = (yield from ask("GET", f"{CONTROL}/events", params=asked))["events"]
-    return found
 
 
 def metadata(name: str, number: int | None = None) -> Operation[Json]:

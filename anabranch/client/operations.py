@@ -208,6 +208,32 @@ def logs(
     return lines
 
 
+def events(
+    session: EngineSession,
+    graph: str | None = None,
+    tail: int = 100,
+    *,
+    after: int | None = None,
+    kind: str | None = None,
+    actor: str | None = None,
+    since: float | str | None = None,
+    until: float | str | None = None,
+    revision: int | None = None,
+) -> Operation[list[Json]]:
+    """Return the last ``tail`` events of the engine's log, oldest first; at most 1000.
+
+    With ``after``, return the events with a larger id instead, at most 100 of them. ``graph``,
+    ``kind`` and ``actor`` choose events, with ``*`` for any characters; an actor is a kind such as
+    ``engine``, a name, or both as in ``key:ci``. Times are Unix times, or ISO 8601. An event has
+    ``id``, ``at``, ``graph``, ``revision``, ``kind``, ``message``, ``data``, ``change``, ``actor``
+    and ``hash``. Raise InvalidRequest for a time that is none.
+    """
+    filters = control.given(kind=kind, actor=actor, since=since, until=until, revision=revision)
+    if after is not None:
+        return (yield from control.events(graph, after, filters))
+    return (yield from control.newest_events(graph, tail, filters))
+
+
 def delete(
     session: EngineSession, graph: str, *, wait: bool = True, timeout: float = 120.0
 ) -> Operation[None]:

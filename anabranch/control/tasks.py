@@ -7,6 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
+from anabranch.access.actor import ACTOR, ENGINE
+
 logger = logging.getLogger("anabranch.control")
 
 _PAUSE_S = 1.0
@@ -15,7 +17,11 @@ _PAUSE_S = 1.0
 async def forever(
     name: str, work: Callable[[], Awaitable[object]], pause: float = _PAUSE_S
 ) -> None:
-    """Run ``work`` for ever; log it and begin again ``pause`` seconds later whenever it ends."""
+    """Run ``work`` for ever; log it and begin again ``pause`` seconds later whenever it ends.
+
+    The work acts as the engine, whoever has started it. To be run as a task of its own.
+    """
+    ACTOR.set(ENGINE)
     while True:
         try:
             await work()

@@ -285,6 +285,7 @@ def test_a_parameter_that_json_cannot_carry_is_refused(do: Both, engine: Engine)
         ("GET /control/v1/graphs/g/rollout", lambda c: c.rollout("g")),
         ("GET /control/v1/graphs/g/revisions", lambda c: c.history("g")),
         ("GET /control/v1/graphs/g/logs", lambda c: c.logs("g")),
+        ("GET /control/v1/events", lambda c: c.events("g")),
         ("DELETE /control/v1/graphs/g", lambda c: c.delete("g")),
     ],
 )  # fmt: skip

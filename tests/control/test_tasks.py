@@ -5,7 +5,9 @@ import logging
 
 import pytest
 
+from anabranch.access.actor import ACTOR, ENGINE, Actor
 from anabranch.control.tasks import forever
+from tests.control.actors import ANN, acting
 
 
 def test_what_fails_or_ends_is_started_again_and_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -35,3 +37,22 @@ def test_what_fails_or_ends_is_started_again_and_logged(caplog: pytest.LogCaptur
         "the worker has ended; starting it again",
     ]
     assert "bad luck" in caplog.text
+
+
+def test_the_work_acts_as_the_engine_whoever_has_started_it() -> None:
+    acted: asyncio.Queue[Actor] = asyncio.Queue()
+
+    async def work() -> None:
+        await acted.put(ACTOR.get())
+        await acted.put(await asyncio.to_thread(ACTOR.get))
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        with acting(ANN):
+            task = asyncio.create_task(forever("the worker", work))
+            assert (await acted.get(), await acted.get()) == (ENGINE, ENGINE)
+            assert ACTOR.get() == ANN
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(scenario())

@@ -10,15 +10,14 @@
 | GET | ``/graphs/<graph>/revisions/<N>`` | one revision |
 | GET | ``/graphs/<graph>/revisions/<N>/files`` | ``{"files": {path: mark of its content}}`` |
 | GET | ``/graphs/<graph>/logs?tail=100&after=&node=&revision=&request_id=`` | see ``logs`` |
-| GET | ``/events?graph=&after=0&limit=100`` | ``{"events": [...]}``, oldest first |
-| GET | ``/events?graph=&newest=100`` | the newest events, oldest first |
 | GET | ``/traces/<trace id>`` | ``{"trace_id", "spans": [...]}``, see ``traces`` |
 
 Revisions and their files are shown of deleted graphs too. What moves traffic is in ``traffic``,
 what routers have learned in ``bandits``, what a revision is in ``console``, what monitors have
-found in ``monitors``, the past in ``history``, processes in ``replicas``, other pages in ``links``,
-links that sign in to the console in ``sign_in``, keys and access rules in ``access``. All runs in
-the controller, which is told who asks; each endpoint says what that takes.
+found in ``monitors``, the past in ``history``, the log of events in ``events``, processes in
+``replicas``, other pages in ``links``, links that sign in to the console in ``sign_in``, keys and
+access rules in ``access``. All runs in the controller, which is told who asks; each endpoint says
+what that takes.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -50,6 +48,7 @@ from anabranch.control.api.endpoints import (
     views,
     whole_number,
 )
+from anabranch.control.api.events import EventApi
 from anabranch.control.api.experiments import ExperimentApi
 from anabranch.control.api.history import HistoryApi
 from anabranch.control.api.intents import read_intent
@@ -77,7 +76,7 @@ from anabranch.control.release.own_ports import OwnPorts
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.records import write_text
-from anabranch.control.store.store import Event, GraphRecord, Revision, RevisionInfo, Store
+from anabranch.control.store.store import GraphRecord, Revision, RevisionInfo, Store
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, Conflict, NotFound, SpecError
@@ -86,7 +85,6 @@ from anabranch.router.errors import MethodNotAllowed, error_reply
 from anabranch.router.measure.tally import Report
 
 _GRAPH = r"/graphs/(?P<graph>[^/]{1,64})"
-MAX_EVENTS = 1000
 MAX_REVISIONS = 10_000
 _NEWEST = 100
 """Revisions that are listed unless the query says otherwise."""
@@ -135,8 +133,8 @@ class ControlApi:
             f"{_GRAPH}/revisions/(?P<revision>[0-9]{{1,9}})/files": views(self._files),
             f"{_GRAPH}/(?P<action>load|unload)": operates(self._load),
             f"{_GRAPH}/logs": views(self._logs),
-            "/events": {"GET": Guarded("view", self._events, somewhere=True)},
             "/history": {"GET": Guarded("view", history.all, somewhere=True)},
+            **EventApi(store).routes,
             **SignInApi(settings.token_file).routes,
             **LinkApi(settings).routes,
             **AccessApi(access).routes,
@@ -182,8 +180,9 @@ class ControlApi:
             return methods[method], match.groupdict()
         raise NotFound(
             f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
-            ", /history, /traces/<trace id>, /links, /codes, /codes/use, /keys, /keys/<key>, "
-            "/keys/<key>/rotate, /access, /access/check, /access/me"
+            ", /events/verify, /history, /traces/<trace id>, /links, /codes, /codes/use"
+            ", /keys, /keys/<key>"
+            ", /keys/<key>/rotate, /access, /access/check, /access/me"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
             "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
             "/rollout/<action>, /compare, /monitors, /replicas, /history, /experiments, /bandits "
@@ -314,19 +313,6 @@ class ControlApi:
             query.get("after"),
         )  # fmt: skip
         return answer(200, found._asdict())
-
-    async def _events(self, call: ApiCall) -> ApiAnswer:
-        graph, query = call.query.get("graph"), call.query
-        name = None if graph is None else write_text(graph)
-        if "newest" in query:
-            count = whole_number(query, "newest", 100, MAX_EVENTS)
-            events: list[Event] = await asyncio.to_thread(self._store.newest_events, name, count)
-        else:
-            after = whole_number(query, "after", 0, 2**53)
-            count = whole_number(query, "limit", 100, MAX_EVENTS)
-            events = await asyncio.to_thread(self._store.events, name, after, count)
-        seen = [asdict(event) for event in events if call.may_view(event.graph)]
-        return answer(200, {"events": seen})
 
     async def _trace(self, call: ApiCall) -> ApiAnswer:
         return answer(200, self._traces.view(call.trace))

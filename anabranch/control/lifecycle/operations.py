@@ -142,10 +142,14 @@ class Moment:
 Operation: TypeAlias = Callable[[Situation, Moment], Change]
 
 
-def created(now: Situation, number: int, intent: Intent) -> Change:
-    """A new revision was recorded. One that is to take over supersedes those still on their way."""
+def created(now: Situation, number: int, intent: Intent, digest: str = "") -> Change:
+    """A new revision was recorded. One that is to take over supersedes those still on their way.
+
+    The event holds the digest of its bundle.
+    """
     _check_intent(now, intent)
-    return _coming(now, number, intent, Note(number, "revision_created", _described(intent)))
+    note = Note(number, "revision_created", _described(intent), {"digest": digest})
+    return _coming(now, number, intent, note)
 
 
 def repeated(now: Situation, intent: Intent) -> tuple[int, ...]:

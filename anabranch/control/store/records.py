@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy.engine import RowMapping
 
+from anabranch.access.actor import Actor
 from anabranch.control.lifecycle.operations import (
     GraphState,
     Intent,
@@ -80,6 +81,11 @@ class Event:
     kind: str
     message: str
     data: Mapping[str, Any]
+    change: Mapping[str, Any]
+    """What the operation changed, see ``lifecycle.changes``; empty where that is nothing."""
+    actor: Actor
+    hash: str
+    """Of the event and those before it, see ``chain``."""
 
 
 @dataclass(frozen=True)
@@ -116,10 +122,11 @@ def _fields(row: RowMapping) -> dict[str, Any]:
 
 def event_of(row: RowMapping) -> Event:
     """Read a row of ``events``."""
-    data = json.loads(row["data"]) if row["data"] else {}
+    actor = Actor(row["actor_kind"], row["actor"], row["address"], row["request_id"])
     return Event(
-        row["id"], row["at"], row["graph"], row["revision"], row["kind"], row["message"], data
-    )
+        row["id"], row["at"], row["graph"], row["revision"], row["kind"], row["message"],
+        read_data(row["data"]), read_data(row["change"]), actor, row["hash"],
+    )  # fmt: skip
 
 
 def member_of(row: RowMapping) -> Member:
@@ -173,6 +180,11 @@ def write_data(data: Mapping[str, Any]) -> str | None:
     text = json.dumps(_plain(data), ensure_ascii=False)
     size = len(text.encode())
     return text if size <= MAX_DATA else json.dumps({"left_out": f"{size} bytes of data"})
+
+
+def read_data(text: str | None) -> dict[str, Any]:
+    """Read what ``write_data`` wrote."""
+    return json.loads(text) if text else {}
 
 
 def _plain(value: Any) -> Any:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from anabranch.control.store.chain import GENESIS, UNRECORDED, link
 from anabranch.errors import EngineError
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 CONTROLLER = "controller"
 """Name of the lease of whoever acts on the store."""
 _OPENING = 0x616E6162
@@ -63,7 +64,23 @@ events = sa.Table(
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("data", sa.Text),
+    sa.Column("change", sa.Text),
+    sa.Column("actor_kind", sa.String(16), nullable=False, server_default=UNRECORDED),
+    sa.Column("actor", sa.Text, nullable=False, server_default=""),
+    sa.Column("address", sa.Text, nullable=False, server_default=""),
+    sa.Column("request_id", sa.Text, nullable=False, server_default=""),
+    sa.Column("hash", sa.String(64), nullable=False, server_default=""),
     sqlite_autoincrement=True,
+)
+event_chain = sa.Table(
+    "event_chain",
+    tables,
+    # One row, which whoever appends an event holds until its transaction ends.
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("anchor_id", sa.Integer, nullable=False),
+    sa.Column("anchor", sa.String(64), nullable=False),
+    sa.Column("last_id", sa.Integer, nullable=False),
+    sa.Column("last", sa.String(64), nullable=False),
 )
 outbox = sa.Table(
     "outbox",
@@ -156,6 +173,7 @@ def prepare(connection: Connection) -> None:
         tables.create_all(connection)
         connection.execute(versions.insert().values(version=SCHEMA_VERSION))
         _free_lease(connection)
+        _begin_chain(connection, 0, GENESIS)
     elif version > SCHEMA_VERSION:
         raise EngineError(
             f"the store is of schema version {version}, this anabranch reads {SCHEMA_VERSION}"
@@ -234,6 +252,37 @@ def _to_7(connection: Connection) -> None:
     tables.create_all(connection, tables=[signing_keys])
 
 
+_TO_8 = """
+ALTER TABLE events ADD COLUMN change TEXT;
+ALTER TABLE events ADD COLUMN actor_kind VARCHAR(16) DEFAULT 'unrecorded' NOT NULL;
+ALTER TABLE events ADD COLUMN actor TEXT DEFAULT '' NOT NULL;
+ALTER TABLE events ADD COLUMN address TEXT DEFAULT '' NOT NULL;
+ALTER TABLE events ADD COLUMN request_id TEXT DEFAULT '' NOT NULL;
+ALTER TABLE events ADD COLUMN hash VARCHAR(64) DEFAULT '' NOT NULL
+"""
+_CHAINED = sa.text("UPDATE events SET hash = :hash WHERE id = :id")
+
+
+def _to_8(connection: Connection) -> None:
+    """Who acted, what changed, and a hash chain; what was there is chained as it stands."""
+    for statement in _TO_8.split(";"):
+        connection.exec_driver_sql(statement)
+    tables.create_all(connection, tables=[event_chain])
+    last, hashes = GENESIS, []
+    for row in connection.exec_driver_sql("SELECT * FROM events ORDER BY id").mappings():
+        last = link(last, row)
+        hashes.append({"id": row["id"], "hash": last})
+    if hashes:
+        connection.execute(_CHAINED, hashes)
+    _begin_chain(connection, hashes[-1]["id"] if hashes else 0, last)
+
+
+def _begin_chain(connection: Connection, last_id: int, last: str) -> None:
+    connection.execute(
+        event_chain.insert().values(id=1, anchor_id=0, anchor=GENESIS, last_id=last_id, last=last)
+    )
+
+
 def _free_lease(connection: Connection) -> None:
     connection.execute(leases.insert().values(name=CONTROLLER, holder="", beat=0))
 
@@ -245,4 +294,5 @@ _MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {
     4: _to_5,
     5: _to_6,
     6: _to_7,
+    7: _to_8,
 }

@@ -5,7 +5,6 @@ The functions work inside the caller's transaction.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,20 +12,20 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from anabranch.control.lifecycle.operations import COMING, UP, Change, Member, Note, Situation
-from anabranch.control.store import outbox
+from anabranch.control.lifecycle.changes import changed
+from anabranch.control.lifecycle.operations import COMING, UP, Change, Member, Situation
+from anabranch.control.store import event_log
 from anabranch.control.store.records import (
     Stored,
     member_of,
     read_rollout,
     read_shares,
-    write_data,
     write_intent,
     write_rollout,
     write_shares,
     write_text,
 )
-from anabranch.control.store.schema import events, graphs, revisions
+from anabranch.control.store.schema import graphs, revisions
 from anabranch.errors import NotFound
 
 _RUNNING = revisions.c.state.in_(sorted(UP | COMING))
@@ -69,22 +68,11 @@ def save(connection: Connection, before: Stored, change: Change) -> Stored:
         generation += 1
         _save_graph(connection, after, generation)
         _save_members(connection, before.situation, after)
+    difference = changed(before.situation, after)
     for note in change.notes:
-        log(connection, after.graph, note)
+        event_log.append(connection, after.graph, note, difference)
     running = {n: one for n, one in after.members.items() if one.state in UP | COMING}
     return Stored(replace(after, members=running), generation)
-
-
-def log(connection: Connection, graph: str, note: Note) -> None:
-    """Append an event, and call whoever wants to hear of it."""
-    at = time.time()
-    event = events.insert().values(
-        at=at, graph=graph, revision=note.revision, kind=note.kind,
-        message=write_text(note.message), data=write_data(note.data),
-    )  # fmt: skip
-    key = connection.execute(event).inserted_primary_key
-    assert key is not None
-    outbox.put(connection, key[0], note.notify, at)
 
 
 def unknown_graph(connection: Connection, name: str) -> NotFound:

@@ -18,8 +18,10 @@ from sqlalchemy.engine import Connection
 
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Intent, Member, Note, Situation
-from anabranch.control.store import situations
+from anabranch.control.store import event_log, situations
+from anabranch.control.store.chain import Verification
 from anabranch.control.store.database import Database
+from anabranch.control.store.event_log import ALL, EventFilter
 from anabranch.control.store.outbox import Outbox
 from anabranch.control.store.records import (
     Event,
@@ -27,13 +29,12 @@ from anabranch.control.store.records import (
     Revision,
     RevisionInfo,
     Stored,
-    event_of,
     graph_of,
     info_of,
     revision_of,
     write_text,
 )
-from anabranch.control.store.schema import events, experiments, graphs, outbox, revisions
+from anabranch.control.store.schema import events, experiments, graphs, revisions
 
 __all__ = ["Event", "GraphRecord", "Revision", "RevisionInfo", "Store", "Stored"]
 
@@ -128,21 +129,29 @@ class Store:
         with self.database.read() as connection:
             return situations.load_all(connection)
 
-    def events(self, graph: str | None = None, after: int = 0, limit: int = 100) -> list[Event]:
-        """Events with an id above ``after``, oldest first, at most ``limit``."""
-        query = sa.select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
-        if graph is not None:
-            query = query.where(events.c.graph == graph)
+    def events(
+        self, wanted: EventFilter | str = ALL, after: int = 0, limit: int = 100
+    ) -> list[Event]:
+        """Events with an id above ``after``, oldest first, at most ``limit``; of a graph by name,
+        or as a filter says.
+        """
         with self.database.read() as connection:
-            return [event_of(row) for row in connection.execute(query).mappings()]
+            return event_log.after(connection, _filter(wanted), after, limit)
 
-    def newest_events(self, graph: str | None, count: int) -> list[Event]:
+    def newest_events(self, wanted: EventFilter | str, count: int) -> list[Event]:
         """The last ``count`` events, oldest first."""
-        query = sa.select(events).order_by(events.c.id.desc()).limit(count)
-        if graph is not None:
-            query = query.where(events.c.graph == graph)
         with self.database.read() as connection:
-            return [event_of(row) for row in connection.execute(query).mappings()][::-1]
+            return event_log.newest(connection, _filter(wanted), count)
+
+    def event_graphs(self) -> list[str]:
+        """Names of the graphs that there are events of; empty for those of no graph."""
+        with self.database.read() as connection:
+            return list(connection.scalars(sa.select(events.c.graph).distinct()))
+
+    def verify_events(self, sought: str = "") -> Verification:
+        """Follow the hash chain through all events, see ``chain.verify``."""
+        with self.database.read() as connection:
+            return event_log.verified(connection, sought)
 
     def ensure_revision(
         self,
@@ -180,17 +189,9 @@ class Store:
             return situations.save(connection, before, decide(before.situation))
 
     def forget_events(self, before: float, most: int) -> int:
-        """Remove events from before a Unix time, and the oldest beyond ``most``; their number.
-
-        Those stay that a webhook has still to hear of.
-        """
-        newest = sa.select(events.c.id).order_by(events.c.id.desc())
-        untold = sa.select(outbox.c.event_id)
+        """Remove the oldest events, see ``event_log.prune``; gives their number."""
         with self.database.write() as connection:
-            beyond = connection.scalar(newest.offset(most).limit(1)) or 0
-            old = sa.or_(events.c.at < before, events.c.id <= beyond)
-            gone = connection.execute(events.delete().where(old, events.c.id.not_in(untold)))
-            return gone.rowcount
+            return event_log.prune(connection, before, most)
 
     def forget_revisions(self, most: int) -> int:
         """Remove from each graph the oldest revisions that do not run, so that ``most`` of them are
@@ -222,9 +223,9 @@ class Store:
         message: str,
         data: Mapping[str, Any] | None = None,
     ) -> None:
-        """Append an event."""
+        """Append an event by whoever acts in this context."""
         with self.database.write() as connection:
-            situations.log(connection, graph, Note(revision, kind, message, data or {}))
+            event_log.append(connection, graph, Note(revision, kind, message, data or {}))
 
     @contextmanager
     def _writing(self, name: str, create: bool = False) -> Iterator[tuple[Connection, Stored]]:
@@ -233,6 +234,10 @@ class Store:
             if create:
                 _create_graph(connection, name)
             yield connection, situations.load(connection, name, hold=True)
+
+
+def _filter(wanted: EventFilter | str) -> EventFilter:
+    return EventFilter(graph=wanted) if isinstance(wanted, str) else wanted
 
 
 def _create_graph(connection: Connection, name: str) -> None:
@@ -264,7 +269,7 @@ def _append(
 ) -> Revision:
     name = before.situation.graph
     number = situations.last_number(connection, name) + 1
-    change = operations.created(before.situation, number, intent)
+    change = operations.created(before.situation, number, intent, record["digest"])
     _insert(connection, name, change.situation.members[number], record)
     situations.save(connection, before, change)
     return _revision(connection, name, number)

@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection
 
 from anabranch.components.bandits import State
 from anabranch.control.lifecycle.operations import GONE, Note
-from anabranch.control.store import situations
+from anabranch.control.store import event_log
 from anabranch.control.store.database import Database
 from anabranch.control.store.schema import bandits, graphs
 from anabranch.control.traffic.tables import Find, Outline
@@ -143,7 +143,7 @@ class Bandits:
             if told:
                 who = "all routers have" if router is None else f"router {router!r} has"
                 note = Note(None, "bandit_reset", f"what {who} learned was forgotten")
-                situations.log(connection, graph, note)
+                event_log.append(connection, graph, note)
 
     def _publish(self, graph: str) -> None:
         loop, told = asyncio.get_running_loop(), self._of(graph)

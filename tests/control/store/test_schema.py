@@ -143,6 +143,32 @@ def test_a_store_of_a_later_version_is_refused(url: str, raw: Engine) -> None:
         Store.open(url)
 
 
+@pytest.mark.parametrize("version", [1, 2, 3, 4, 5, 6])
+def test_the_events_of_each_older_version_are_chained_and_marked(
+    old: str, raw: Engine, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    with raw.begin() as connection:
+        monkeypatch.setattr(schema, "SCHEMA_VERSION", version)
+        schema.prepare(connection)
+        monkeypatch.undo()
+        columns = {column["name"] for column in sa.inspect(connection).get_columns("events")}
+        assert ("data" in columns, "hash" in columns) == (version > 1, False)
+        connection.exec_driver_sql(
+            "INSERT INTO events (id, at, graph, kind, message) VALUES (7, 23.5, 'größe', 'k', '')"
+        )
+    store = Store.open(old)
+    store.log("digits", None, "noted", "")
+    found = store.verify_events()
+    assert (found.verified, found.unrecorded, found.broken) == (5, 4, None)
+    assert (found.first, found.last) == (1, 8)
+    assert [event.actor.kind for event in store.events()] == [*["unrecorded"] * 4, "engine"]
+    assert {len(event.hash) for event in store.events()} == {64}
+    with raw.begin() as connection:
+        connection.exec_driver_sql("UPDATE events SET message = 'other' WHERE id = 2")
+    assert store.verify_events().broken == 2
+    store.close()
+
+
 def test_many_may_create_it_at_once(url: str) -> None:
     _open_often(url)
 

@@ -292,7 +292,7 @@ def test_events_page_by_id(store: Store) -> None:
     first = store.events(limit=2)
     rest = store.events(after=first[-1].id)
     assert [event.graph for event in first + rest] == ["a", "b", "a"]
-    assert [event.revision for event in store.events(graph="a")] == [1, 2]
+    assert [event.revision for event in store.events("a")] == [1, 2]
 
 
 def test_events_carry_data(store: Store) -> None:

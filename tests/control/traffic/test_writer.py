@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from anabranch.access.actor import ENGINE
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Intent, Moment, Operation, Situation
 from anabranch.control.observe.totals import ArmTotals
@@ -23,6 +24,7 @@ from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import NotFound, Unavailable
 from anabranch.router.measure.tally import Report, Tally
+from tests.control.actors import ANN, acting
 
 G = "digits"
 NOW = 5000.0
@@ -164,7 +166,8 @@ def test_a_change_is_put_in_force_also_if_nobody_waits_for_it_any_more(parts: Wr
 
     async def scenario() -> None:
         parts.store.ensure_revision(G, spec(), "d", force=True)
-        asked = asyncio.create_task(parts.writer.change(G, slow))
+        with acting(ANN):
+            asked = asyncio.create_task(parts.writer.change(G, slow))
         await asyncio.to_thread(begun.wait, 10)
         asked.cancel()
         await asyncio.gather(asked, return_exceptions=True)
@@ -173,6 +176,7 @@ def test_a_change_is_put_in_force_also_if_nobody_waits_for_it_any_more(parts: Wr
         assert parts.told == 2
         assert await parts.generation() == parts.store.situation(G).generation
         assert parts.store.situation(G).situation.stable == 1
+        assert [event.actor for event in parts.store.events(G)] == [ENGINE, ANN]
 
     asyncio.run(scenario())
 
