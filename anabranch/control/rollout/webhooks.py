@@ -3,24 +3,29 @@
 Each hook gets one call at a time, in the order of the events, and waits for no other hook. A call
 that fails is tried again, later each time, before the next is made; after the last attempt it is
 given up, which is an event in the log. A call may come twice after a crash, and is known by its
-event's ``id``.
+event's ``id``. Bodies are JSON of a form of their own, or CloudEvents where the settings say so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict
 from functools import partial
+from typing import Any
 
+from anabranch.client.cloud_event import MEDIA_TYPE, cloud_event
 from anabranch.control.rollout.outgoing import Caller
 from anabranch.control.settings.destinations import allowed, shown
-from anabranch.control.settings.settings import Settings
+from anabranch.control.settings.settings import Settings, WebhookForm
 from anabranch.control.store.outbox import Delivery
-from anabranch.control.store.store import Store
+from anabranch.control.store.store import Event, Store
 from anabranch.control.tasks import within
+from anabranch.control.timestamps import timestamp
 
 logger = logging.getLogger("anabranch.control")
 
@@ -48,6 +53,7 @@ class Deliveries:
     ) -> None:
         self._store = store
         self._prefixes = settings.webhooks
+        self._form, self._type = _FORMS[settings.webhook_form]
         self._caller = caller or Caller()
         self._clock = clock
         self._chance = chance or random.Random()
@@ -110,7 +116,10 @@ class Deliveries:
         if not allowed(delivery.url, self._prefixes):
             await self._give_up(delivery, "it is not below what ANABRANCH_WEBHOOKS allows")
             return
-        reply = await self._caller.call("POST", delivery.url, _MAX_BODY, json=delivery.body)
+        body, headers = json.dumps(self._form(delivery.event)), {"content-type": self._type}
+        reply = await self._caller.call(
+            "POST", delivery.url, _MAX_BODY, content=body, headers=headers
+        )
         if reply.ok:
             await asyncio.to_thread(outbox.delivered, delivery.id)
         elif delivery.attempts + 1 >= ATTEMPTS:
@@ -123,13 +132,36 @@ class Deliveries:
         """Log first: after a crash in between there are two events rather than none."""
         await asyncio.to_thread(
             self._store.log,
-            delivery.graph,
-            delivery.body.get("revision"),
+            delivery.event.graph,
+            delivery.event.revision,
             "webhook_failed",
             f"{shown(delivery.url)}: {reason}",
-            {"event": delivery.event_id},
+            {"event": delivery.event.id},
         )
         await asyncio.to_thread(self._store.outbox.given_up, delivery.id)
+
+
+def _plain(event: Event) -> dict[str, Any]:
+    return {
+        "graph": event.graph,
+        "revision": event.revision,
+        "event": event.kind,
+        "message": event.message,
+        "data": event.data,
+        "id": event.id,
+        "at": timestamp(event.at),
+    }
+
+
+def _cloud_event(event: Event) -> dict[str, Any]:
+    return cloud_event(asdict(event))
+
+
+_FORMS: Mapping[WebhookForm, tuple[Callable[[Event], dict[str, Any]], str]] = {
+    "json": (_plain, "application/json"),
+    "cloudevents": (_cloud_event, MEDIA_TYPE),
+}
+"""Body of a call, and its media type."""
 
 
 def pause(failed: int, chance: random.Random) -> float:

@@ -25,6 +25,7 @@
 | ANABRANCH_PROMETHEUS | URL of the Prometheus server that `promql` asks | none |
 | ANABRANCH_GRAFANA | URL of Grafana, to which the console links | none |
 | ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
+| ANABRANCH_WEBHOOK_FORM | form of calls to webhooks: json, or cloudevents | json |
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |
 
 Those about TLS are in ``control.settings.tls``, those about models that come by URI in
@@ -39,7 +40,7 @@ import os
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self, TypeAlias, get_args
 
 from anabranch.access.roles import ROLES, Role
 from anabranch.client.bundle.packing import MAX_BYTES, max_bytes
@@ -57,6 +58,7 @@ from anabranch.serve.edge.tls.certificates import TlsFiles
 from anabranch.telemetry.log_settings import LogBounds
 from anabranch.telemetry.trace_settings import TraceSettings
 
+WebhookForm: TypeAlias = Literal["json", "cloudevents"]
 _DAY = 86_400.0
 _FEWEST_CONNECTIONS = 16
 
@@ -88,6 +90,7 @@ class Settings:
     prometheus: str = ""
     grafana: str = ""
     webhooks: tuple[str, ...] = ()
+    webhook_form: WebhookForm = "json"
     request_logs: tuple[str, ...] = ()
     artefacts: ArtefactSettings = field(default_factory=ArtefactSettings.from_env)
     traces: TraceSettings = field(default_factory=TraceSettings)
@@ -124,6 +127,9 @@ class Settings:
             prometheus=_url(variables, "ANABRANCH_PROMETHEUS"),
             grafana=_url(variables, "ANABRANCH_GRAFANA"),
             webhooks=_urls(variables, "ANABRANCH_WEBHOOKS"),
+            webhook_form=variables.read(
+                "ANABRANCH_WEBHOOK_FORM", _webhook_form, cls.webhook_form, "json or cloudevents"
+            ),
             request_logs=_urls(variables, "ANABRANCH_REQUEST_LOGS", SCHEMES),
             artefacts=_artefacts(env),
             traces=TraceSettings.from_env(env),
@@ -206,6 +212,14 @@ def _whole(variables: Environment, name: str, default: int) -> int:
         return int(text)
 
     return variables.read(name, parse, default, "a whole number of at least 0")
+
+
+def _webhook_form(text: str) -> WebhookForm:
+    form: WebhookForm
+    for form in get_args(WebhookForm):
+        if text == form:
+            return form
+    raise ValueError
 
 
 def _url(variables: Environment, name: str) -> str:

@@ -7,28 +7,24 @@ the event's id.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from anabranch.control.store.database import Database
+from anabranch.control.store.records import Event, event_of
 from anabranch.control.store.schema import events, outbox
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One call to make: ``body`` is JSON-able, ``attempts`` counts those that failed."""
+    """One call to make; ``attempts`` counts those that failed."""
 
     id: int
-    event_id: int
-    graph: str
+    event: Event
     url: str
-    body: dict[str, Any]
     attempts: int
 
 
@@ -92,13 +88,4 @@ def put(connection: Connection, event_id: int, urls: Iterable[str], at: float) -
 
 
 def _delivery(row: RowMapping) -> Delivery:
-    body = {
-        "graph": row["graph"],
-        "revision": row["revision"],
-        "event": row["kind"],
-        "message": row["message"],
-        "data": json.loads(row["data"]) if row["data"] else {},
-        "id": row["id"],
-        "at": datetime.fromtimestamp(row["at"], UTC).isoformat(timespec="milliseconds"),
-    }
-    return Delivery(row["delivery"], row["id"], row["graph"], row["url"], body, row["attempts"])
+    return Delivery(row["delivery"], event_of(row), row["url"], row["attempts"])

@@ -4,17 +4,20 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from anabranch.client.cloud_event import cloud_event
 from anabranch.control.lifecycle.operations import Change, Note, Situation
 from anabranch.control.rollout import webhooks
 from anabranch.control.rollout.outgoing import Caller
 from anabranch.control.rollout.webhooks import ATTEMPTS, Deliveries, pause
-from anabranch.control.settings.settings import Settings
+from anabranch.control.settings.settings import Settings, WebhookForm
 from anabranch.control.store.store import Event, Store
+from tests.control.actors import ANN, acting
 from tests.control.web import Answer, Asked, Web, running
 
 G = "digits"
@@ -60,9 +63,10 @@ def deliver(
     *prefixes: str,
     clock: Clock | None = None,
     timeout: float = 5.0,
+    form: WebhookForm = "json",
 ) -> None:
     """Deliver until something is so; fails where that takes too long."""
-    settings = Settings(Path(), "", webhooks=prefixes)
+    settings = Settings(Path(), "", webhooks=prefixes, webhook_form=form)
 
     async def run() -> None:
         deliveries = Deliveries(store, settings, Caller(timeout), clock or Clock())
@@ -95,12 +99,26 @@ def test_what_a_hook_is_told(store: Store) -> None:
     (asked,) = web.asked
     assert (asked.method, asked.path, asked.query) == ("POST", "/hook", {"token": "x"})
     (event,) = [event for event in store.events(G) if event.kind == "rollout_step"]
+    assert asked.headers["content-type"] == "application/json"
     told = asked.json
-    assert told.pop("at").startswith("20")
+    at = datetime.fromisoformat(told.pop("at"))
+    assert at.timestamp() == pytest.approx(event.at, abs=0.001)
     assert told == {
         "graph": G, "revision": 1, "event": "rollout_step", "message": "a message",
         "data": {"step": 1}, "id": event.id,
     }  # fmt: skip
+
+
+def test_a_hook_is_told_by_a_cloud_event_where_the_settings_say_so(store: Store) -> None:
+    with running(lambda _: Answer(204)) as web:
+        with acting(ANN):
+            happen(store, "rollout_step", f"{web.url}/hook")
+        deliver(store, lambda: not left(store), web.url, form="cloudevents")
+    (asked,) = web.asked
+    assert asked.headers["content-type"] == "application/cloudevents+json; charset=utf-8"
+    (event,) = [event for event in store.events(G) if event.kind == "rollout_step"]
+    assert asked.json == cloud_event(asdict(event))
+    assert asked.json["data"]["actor"]["name"] == "ann"
 
 
 def test_events_come_in_their_order(store: Store) -> None:

@@ -39,6 +39,7 @@ def test_variables_override(tmp_path: Path) -> None:
             "ANABRANCH_MAX_EVENTS": "9",
             "ANABRANCH_PROMETHEUS": "http://prometheus:9090/prefix",
             "ANABRANCH_WEBHOOKS": " https://a/hooks, http://[::1]:9 ,",
+            "ANABRANCH_WEBHOOK_FORM": "cloudevents",
             "ANABRANCH_REQUEST_LOGS": "http://a/logs,kafka://b:9092",
         }
     )
@@ -50,6 +51,7 @@ def test_variables_override(tmp_path: Path) -> None:
     assert (settings.max_revisions, settings.event_age, settings.max_events) == (5, 80.0, 9)
     assert settings.prometheus == "http://prometheus:9090/prefix"
     assert settings.webhooks == ("https://a/hooks", "http://[::1]:9")
+    assert settings.webhook_form == "cloudevents"
     assert settings.request_logs == ("http://a/logs", "kafka://b:9092")
 
 
@@ -87,6 +89,11 @@ def test_a_number_of_revisions_is_whole(value: str) -> None:
 def test_what_is_not_a_plain_url_is_named(name: str, value: str) -> None:
     with pytest.raises(EngineError, match=f"{name}: '{re.escape(value)}' is not a URL"):
         Settings.from_env({name: value})
+
+
+def test_a_form_of_webhooks_that_is_none_is_named() -> None:
+    with pytest.raises(EngineError, match="ANABRANCH_WEBHOOK_FORM='xml' is not json or"):
+        Settings.from_env({"ANABRANCH_WEBHOOK_FORM": "xml"})
 
 
 @pytest.mark.parametrize("value", ["kafka:9092", "kafka://u@a", "file", "ftp://a"])
