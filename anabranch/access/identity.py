@@ -26,6 +26,10 @@ class Identity:
         """Return whether an action on a graph is allowed, or on the engine as a whole."""
         return action in allowed(self.grants, graph)
 
+    def has(self, role: Role, graph: str) -> bool:
+        """Return whether they have a role for a graph; whoever is its admin has all."""
+        return any(grant.role in (role, "admin") and grant.covers(graph) for grant in self.grants)
+
     def may_somewhere(self, action: Action) -> bool:
         """Return whether an action is allowed on any graph that there might be."""
         roles = set(roles_that_allow(action))

@@ -125,7 +125,7 @@ def rollout(name: str) -> Operation[Json]:
 
 
 def move_rollout(name: str, action: str) -> Operation[Json]:
-    """Pause, resume, promote or abort the rollout in progress."""
+    """Pause, resume, approve, promote or abort the rollout in progress."""
     return ask("POST", f"{graph_path(name)}/rollout/{quote(action, safe='')}", json={})
 
 

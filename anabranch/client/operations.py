@@ -155,8 +155,8 @@ def rollout(
 ) -> Operation[Json]:
     """Return the rollout of a graph, also one that is over, after an ``action`` on it.
 
-    Actions are pause, resume, promote and abort. With ``wait``, return when the candidate was
-    promoted; ``timeout`` is in seconds.
+    Actions are pause, resume, approve, promote and abort. With ``wait``, return when the candidate
+    was promoted; ``timeout`` is in seconds.
 
     Raise NotFound without a rollout, Conflict where it does not allow the action; with ``wait``,
     DeployError if the candidate was not promoted, and EngineError after ``timeout``, which does not

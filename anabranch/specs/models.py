@@ -581,6 +581,19 @@ class Analysis(Model):
     """Metrics and their limits; a look passes if all metrics pass."""
 
 
+Approver: TypeAlias = Literal["deployer", "operator", "admin"]
+"""Roles of those who may approve."""
+
+
+class Approval(Model):
+    """Approval by a person, for which a rollout waits before each step and its promotion."""
+
+    role: Approver = "operator"
+    """Role on the graph that the person must have."""
+    other_than_author: bool = True
+    """Whether the identity that has deployed the revision may not give it."""
+
+
 class Rollout(Model):
     """How a new revision takes over from the stable revision, in steps."""
 
@@ -598,6 +611,8 @@ class Rollout(Model):
     """URLs that are called with JSON at every transition; ANABRANCH_WEBHOOKS must allow each."""
     gate: Url | None = None
     """URL that is called before each further step; any reply but a 2xx pauses the rollout."""
+    approve: Approval | None = None
+    """A person who lets each further step begin, by `rollout approve`; nobody if left out."""
 
 
 class Warmup(Model):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 
-Action = StrEnum("Action", ["status", "pause", "resume", "promote", "abort"])
+Action = StrEnum("Action", ["status", "pause", "resume", "approve", "promote", "abort"])
 """Actions on a rollout."""
 
 
@@ -134,7 +134,7 @@ def rollout(
     home: options.Home = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show, pause, resume, promote or abort the rollout of a graph, or wait for its end."""
+    """Show, pause, resume, approve, promote or abort a graph's rollout, or wait for its end."""
     from anabranch.cli.commands.deploy import until_rolled_out
     from anabranch.cli.reports.traffic import rollout_hint, rollout_now
     from anabranch.cli.watch import watch as watch_for_ever

@@ -102,7 +102,8 @@ def _path(steps: Sequence[float], at: int) -> str:
 
 def _rollout_lines(found: Json, now: datetime) -> Iterator[str]:
     if found["reason"]:
-        yield found["reason"]
+        since = f", since {local(found['paused_at'])}" if found["paused_at"] else ""
+        yield f"{found['reason']}{since}"
     judged = list(_judged(found["plan"].get("analysis")))
     if judged:
         yield f"judged by {', '.join(judged)}"
@@ -132,6 +133,8 @@ def rollout_hint(found: Json, graph: str) -> str | None:
     """Return the next commands for a paused rollout."""
     if found["phase"] != "paused":
         return None
+    if found["approval"] is not None:
+        return f"next: `anabranch rollout {graph} approve` by who may, or `abort`"
     return f"next: `anabranch rollout {graph} resume`, `promote` or `abort`"
 
 

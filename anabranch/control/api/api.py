@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -283,6 +284,8 @@ class ControlApi:
         force = whole_number(call.query, "force", 0, 1)
         received = self._releases.receive(call.graph, call.body)
         intent = read_intent(call.query.get("intent"), received.rollout)
+        if intent.kind == "rollout":
+            intent = replace(intent, author=str(ACTOR.get()))
         self._releases.check(intent.rollout, received.monitored)
         author, message = call.query.get("author", ""), call.query.get("message", "")
         with self._ports.claimed(call.graph, received.port):

@@ -8,7 +8,7 @@
 | POST | ``/abort`` | | the same |
 | POST | ``/rollback`` | ``{"to": 3}``; the one before if left out | the same, or 202 |
 | GET | ``/rollout`` | | the last rollout |
-| POST | ``/rollout/<pause, resume, promote or abort>`` | | the same |
+| POST | ``/rollout/<pause, resume, approve, promote or abort>`` | | the same |
 | GET | ``/compare`` | | what the mirrors have shown |
 
 What changed the traffic is in force when the answer comes: ``routers`` says how many of the routers
@@ -26,6 +26,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
+from anabranch.access.actor import ACTOR
 from anabranch.control.api.endpoints import (
     ApiAnswer,
     ApiCall,
@@ -112,6 +113,7 @@ class TrafficApi:
             "/rollback": operates(self._rollback),
             "/rollout": views(self._rollout),
             f"/rollout/(?P<action>{'|'.join(_ACTIONS)})": operates(self._act),
+            "/rollout/approve": {"POST": Guarded("view", self._approve)},
             "/compare": views(self._compare),
         }
 
@@ -164,6 +166,15 @@ class TrafficApi:
     async def _act(self, call: ApiCall) -> ApiAnswer:
         read_body(call.body, _Nothing)
         return await self._changed(call.graph, _ACTIONS[call.action])
+
+    async def _approve(self, call: ApiCall) -> ApiAnswer:
+        read_body(call.body, _Nothing)
+        approved = partial(
+            operations.approved,
+            actor=str(ACTOR.get()),
+            may=lambda role: call.identity.has(role, call.graph),
+        )
+        return await self._changed(call.graph, approved)
 
     async def _compare(self, call: ApiCall) -> ApiAnswer:
         stored = await self._stored(call.graph)

@@ -140,13 +140,17 @@ def rollout_view(state: RolloutState) -> dict[str, Any]:
     ``measurements`` are those of the last look, also in a step before, and ``verdict`` is of this
     step alone. ``next_look`` is when the metrics are looked at again, and ``held_until`` when the
     step has lasted long enough; null where nothing is to come, or ``resume`` has to.
-    ``waiting_since`` is when looks began to be inconclusive, null while they are not.
+    ``waiting_since`` is when looks began to be inconclusive, null while they are not. ``approval``
+    is the role that the rollout waits for, and the actor that may not give it; null while it waits
+    for none.
     """
     plan = state.plan
     return {
         "revision": state.revision,
         "phase": state.phase,
         "paused_by": state.paused_by,
+        "paused_at": _when(state.paused_at),
+        "approval": _approval(state),
         "reason": state.reason,
         "step": state.step + 1,
         "steps": list(plan.steps),
@@ -159,6 +163,16 @@ def rollout_view(state: RolloutState) -> dict[str, Any]:
         "next_look": _when(_next_look(state)),
         "held_until": _when(_held_until(state)),
         "plan": plan.model_dump(mode="json", exclude_defaults=True),
+    }
+
+
+def _approval(state: RolloutState) -> dict[str, str | None] | None:
+    wanted = state.plan.approve
+    if wanted is None or state.paused_by != "approval":
+        return None
+    return {
+        "role": wanted.role,
+        "other_than": state.author if wanted.other_than_author else None,
     }
 
 

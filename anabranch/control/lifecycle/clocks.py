@@ -36,6 +36,7 @@ def timely(now: Situation, moment: Moment) -> Change:
         now.rollout,
         since=min(now.rollout.since, moment.at),
         looked_at=min(now.rollout.looked_at, moment.at),
+        paused_at=_at_most(now.rollout.paused_at, moment.at),
     )
     said = f"the clock was put back by {max(_starts(now)) - moment.at:.0f}s or more: counting anew"
     after = replace(now, members=members, rollout=rollout)

@@ -10,8 +10,8 @@
 | failed | never came up, or was given up for a newer one |
 
 An operation takes a situation and a moment; ``created`` needs none. Operations raise InvalidRequest
-or NotFound for what makes no sense, and Conflict for what the situation does not allow; nothing has
-changed then.
+or NotFound for what makes no sense, Conflict for what the situation does not allow, and Forbidden
+for what is not this actor's to do; nothing has changed then.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from typing import Any, Literal, TypeAlias
 from anabranch.control.lifecycle import rollouts
 from anabranch.control.lifecycle.rollouts import Measurement, PausedBy, RolloutState
 from anabranch.control.lifecycle.significance import Trial
-from anabranch.errors import Conflict, InvalidRequest, NotFound
-from anabranch.specs.models import Rollout
+from anabranch.errors import Conflict, Forbidden, InvalidRequest, NotFound
+from anabranch.specs.models import Approver, Rollout
 
 RevisionState: TypeAlias = Literal[
     "pending", "deploying", "ready", "live", "warm", "retired", "failed"
@@ -50,18 +50,22 @@ class Intent:
     kind: Literal["replace", "canary", "mirror", "rollout"] = "replace"
     percent: float = 100.0
     rollout: Rollout | None = None
+    author: str = ""
+    """The actor that asked for a rollout."""
 
     def to_json(self) -> dict[str, Any]:
         """JSON-able data that ``from_json`` reads back."""
         plan = self.rollout.model_dump(mode="json", exclude_defaults=True) if self.rollout else None
-        return {"kind": self.kind, "percent": self.percent, "rollout": plan}
+        data = {"kind": self.kind, "percent": self.percent, "rollout": plan}
+        return data | ({"author": self.author} if self.author else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Intent:
         """Read what ``to_json`` wrote; pydantic's ValidationError where the rollout is none."""
         plan = data.get("rollout")
         rollout = None if plan is None else Rollout.model_validate(plan)
-        return cls(data.get("kind", "replace"), data.get("percent", 100.0), rollout)
+        kind, percent = data.get("kind", "replace"), data.get("percent", 100.0)
+        return cls(kind, percent, rollout, data.get("author", ""))
 
 
 @dataclass(frozen=True)
@@ -280,7 +284,8 @@ def _mirror(now: Situation, moment: Moment, member: Member) -> Change:
 def _rollout(now: Situation, moment: Moment, member: Member) -> Change:
     """Only the stable revision and the new one share the traffic of a rollout."""
     assert member.intent.rollout is not None and now.stable is not None
-    state = rollouts.begin(member.number, member.intent.rollout, moment.at)
+    plan, author = member.intent.rollout, member.intent.author
+    state = rollouts.begin(member.number, plan, moment.at, author)
     cleared = _over(now, f"superseded by the rollout of revision {member.number}")
     started = _at_step(cleared.situation, state)
     alone = _cooled(started, moment, f"revision {member.number} is rolled out")
@@ -316,7 +321,11 @@ def promoted(now: Situation, moment: Moment, number: int) -> Change:
 
 
 def preferred(now: Situation, moment: Moment, number: int) -> Change:
-    """Promote a revision because somebody says so: older ones on their way come too late."""
+    """Promote a revision because somebody says so: older ones on their way come too late.
+
+    Conflict where that would leave out an approval.
+    """
+    _needs_no_approval(now, number)
     older = [coming for coming in now.coming if coming < number]
     cleared = _given_up(now, older, f"superseded by the promotion of revision {number}")
     return _then(cleared, promoted(cleared.situation, moment, number))
@@ -328,6 +337,7 @@ def rolled_back(now: Situation, moment: Moment, number: int) -> Change:
     Whatever is on its way is given up, or it would overtake the rollback. So is a rollout in
     progress where the revision has to come up first.
     """
+    _needs_no_approval(now, number)
     if number in now.up:
         reason = f"superseded by the rollback to revision {number}"
         cleared = _given_up(now, now.coming, reason)
@@ -343,7 +353,7 @@ def _concluded(now: Situation, number: int) -> Change:
     state = now.rollout
     if state is None or not state.active or state.revision != number:
         return _over(now, f"revision {number} was promoted")
-    state = replace(state, phase="promoted", paused_by=None, reason="")
+    state = replace(state, phase="promoted", paused_by=None, paused_at=None, reason="")
     note = _told(state, "rollout_promoted", f"revision {number} is the stable one")
     return Change(replace(now, rollout=state), (note,))
 
@@ -434,8 +444,45 @@ def resumed(now: Situation, moment: Moment) -> Change:
     state = _active(now)
     if state.phase != "paused":
         raise Conflict(f"the rollout of revision {state.revision} is not paused")
+    if state.paused_by == "approval":
+        raise Conflict(f"{state.reason}; `anabranch rollout {now.graph} approve` gives it")
     state = rollouts.resumed(state, moment.at)
     return Change(replace(now, rollout=state), (_told(state, "rollout_resumed"),))
+
+
+def asked(now: Situation, moment: Moment) -> Change:
+    """Pause a rollout until somebody lets it go on; no effect on one that is paused."""
+    state = _active(now)
+    approval = state.plan.approve
+    assert approval is not None
+    step = f"step {state.step + 1} of {len(state.plan.steps)}"
+    other = f", other than {state.author}" if approval.other_than_author and state.author else ""
+    reason = f"{step} waits for an approval by an actor with the role {approval.role}{other}"
+    return paused(now, moment, "approval", reason)
+
+
+def approved(now: Situation, moment: Moment, actor: str, may: Callable[[Approver], bool]) -> Change:
+    """Let a rollout go on that waits for an approval. ``may`` says if the actor has a role.
+
+    Forbidden for who lacks the role, and for its author where the plan asks for somebody else.
+    """
+    state = _active(now)
+    approval = state.plan.approve
+    if approval is None or state.paused_by != "approval":
+        is_paused = f": it is paused by {state.paused_by}" if state.paused_by else ""
+        raise Conflict(f"the rollout of revision {state.revision} waits for no approval{is_paused}")
+    if not may(approval.role):
+        raise Forbidden(
+            f"{actor} may not approve the rollout of revision {state.revision} of graph "
+            f"{now.graph!r}: that takes the role {approval.role}"
+        )
+    if approval.other_than_author and actor == state.author:
+        raise Forbidden(
+            f"{actor} has deployed revision {state.revision} of graph {now.graph!r}: its rollout "
+            f"takes the approval of another {approval.role}"
+        )
+    state = rollouts.approved(state, moment.at)
+    return Change(replace(now, rollout=state), (_told(state, "rollout_approved", f"by {actor}"),))
 
 
 def looked(
@@ -590,7 +637,7 @@ def _over(now: Situation, reason: str) -> Change:
     state = now.rollout
     if state is None or not state.active:
         return Change(now)
-    ended = replace(state, phase="aborted", paused_by=None, reason=reason)
+    ended = replace(state, phase="aborted", paused_by=None, paused_at=None, reason=reason)
     mirrors = {n: s for n, s in now.mirrors.items() if n != state.revision or not state.mirror}
     after = replace(now, rollout=ended, mirrors=mirrors)
     return Change(after, (_told(ended, "rollout_aborted", reason),))
@@ -608,6 +655,17 @@ def _no_rollout(now: Situation, what: str) -> None:
         raise Conflict(
             f"the rollout of revision {state.revision} moves the {what} of {now.graph!r}; "
             "abort or promote it first"
+        )
+
+
+def _needs_no_approval(now: Situation, number: int) -> None:
+    state = now.rollout
+    if state is None or not state.active or state.revision != number:
+        return
+    if state.plan.approve is not None and not (state.is_last and state.approved):
+        raise Conflict(
+            f"the rollout of revision {number} of graph {now.graph!r} goes on by approvals: "
+            f"`anabranch rollout {now.graph} approve` where it waits for one, or abort it"
         )
 
 

@@ -15,7 +15,7 @@ from anabranch.control.lifecycle.significance import Trial
 from anabranch.specs.models import Rollout
 
 Phase: TypeAlias = Literal["running", "paused", "promoted", "aborted"]
-PausedBy: TypeAlias = Literal["user", "gate", "step"]
+PausedBy: TypeAlias = Literal["user", "gate", "step", "approval"]
 Verdict: TypeAlias = Literal["pass", "fail", "inconclusive", "error"]
 
 
@@ -63,7 +63,13 @@ class RolloutState:
     released: bool = False
     """Whether the step waits for no ``resume`` any more, where it would."""
     paused_by: PausedBy | None = None
+    paused_at: float | None = None
+    """When it was paused; None while it is not."""
     reason: str = ""
+    author: str = ""
+    """The actor that has deployed the revision."""
+    approved: bool = False
+    """Whether somebody has let this step be left, where the plan asks for that."""
 
     @property
     def active(self) -> bool:
@@ -115,17 +121,18 @@ class RolloutState:
         return cls(**{**data, "plan": plan, "found": found, "evidence": evidence})
 
 
-Move: TypeAlias = Literal["look", "step", "promote", "pause"]
+Move: TypeAlias = Literal["look", "step", "promote", "pause", "ask"]
 
 
-def begin(revision: int, plan: Rollout, at: float) -> RolloutState:
-    """A rollout in its first step."""
-    return RolloutState(revision, plan, since=at, looked_at=at)
+def begin(revision: int, plan: Rollout, at: float, author: str = "") -> RolloutState:
+    """A rollout in its first step, of a revision that the actor ``author`` has deployed."""
+    return RolloutState(revision, plan, since=at, looked_at=at, author=author)
 
 
 def next_move(state: RolloutState, at: float) -> Move | None:
-    """Return the move that is due: a look at the metrics, the next step, promotion, or the pause of
-    a step that nothing ends but ``resume``. None: no move is due yet.
+    """Return the move that is due: a look at the metrics, the next step, promotion, to ask for an
+    approval of one of these two, or the pause of a step that nothing ends but ``resume``. None: no
+    move is due yet.
     """
     if not state.active:
         return None
@@ -133,10 +140,13 @@ def next_move(state: RolloutState, at: float) -> Move | None:
         return "look"
     if state.phase == "paused":
         return None
-    if state.hold is None and not state.released:
+    asks = state.plan.approve is not None
+    if state.hold is None and not state.released and not asks:
         return "pause"
     if _time_held(state, at) < (state.hold or 0.0) or not _is_cleared(state):
         return None
+    if asks and not state.approved:
+        return "ask"
     return "promote" if state.is_last else "step"
 
 
@@ -160,14 +170,16 @@ def stepped(state: RolloutState, at: float) -> RolloutState:
     """The rollout at the beginning of its next step; its first look comes an interval later."""
     return replace(
         state, step=state.step + 1, since=at, held=0.0, looked_at=at, verdict=None,
-        waiting_since=None, released=False,
+        waiting_since=None, released=False, approved=False,
     )  # fmt: skip
 
 
 def paused(state: RolloutState, by: PausedBy, reason: str, at: float) -> RolloutState:
     """Stop holding; the time held so far counts when it goes on."""
     held = _time_held(state, at)
-    return replace(state, phase="paused", paused_by=by, reason=reason, held=held, since=at)
+    return replace(
+        state, phase="paused", paused_by=by, paused_at=at, reason=reason, held=held, since=at
+    )
 
 
 def resumed(state: RolloutState, at: float) -> RolloutState:
@@ -175,8 +187,14 @@ def resumed(state: RolloutState, at: float) -> RolloutState:
     released = state.released or state.hold is None
     held = _time_held(state, at)
     return replace(
-        state, phase="running", paused_by=None, reason="", held=held, since=at, released=released
-    )
+        state, phase="running", paused_by=None, paused_at=None, reason="", held=held, since=at,
+        released=released,
+    )  # fmt: skip
+
+
+def approved(state: RolloutState, at: float) -> RolloutState:
+    """Go on to the next step, or the promotion, as somebody has let it."""
+    return replace(resumed(state, at), approved=True)
 
 
 def looked(
@@ -202,7 +220,7 @@ def looked(
     )
     excess = next(_excesses(counted, found), None)
     if excess is not None:
-        return replace(counted, phase="aborted", paused_by=None, reason=excess)
+        return replace(counted, phase="aborted", paused_by=None, paused_at=None, reason=excess)
     is_waiting, waited = counted.verdict == "inconclusive", counted.waiting_since is not None
     if is_waiting == waited or counted.verdict == "error":
         return counted

@@ -254,7 +254,7 @@ class RolloutDriver:
 
     async def _refusal(self, case: _Case, move: Move) -> str | None:
         gate = case.state.plan.gate
-        if gate is None or move == "pause":
+        if gate is None or move in ("pause", "ask"):
             return None
         asked = question(case.graph, case.stable, case.state, move, self._clock())
         return await self._gate.refusal(gate, asked)
@@ -345,4 +345,5 @@ _MOVES: Mapping[Move, Operation] = {
     "step": operations.stepped,
     "promote": _promote,
     "pause": _pause,
+    "ask": operations.asked,
 }

@@ -12,7 +12,8 @@ from anabranch.cli.reports import traffic as reports
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 ROLLOUT = {
-    "revision": 4, "phase": "running", "paused_by": None, "reason": "", "step": 2,
+    "revision": 4, "phase": "running", "paused_by": None, "paused_at": None,
+    "approval": None, "reason": "", "step": 2,
     "steps": [5, 25, 50], "weight": 25, "verdict": "pass", "failures": {}, "errors": {},
     "measurements": [], "waiting_since": None,
     "next_look": "2026-01-01T12:00:04.000+00:00", "held_until": "2026-01-01T12:03:00.000+00:00",
@@ -119,6 +120,18 @@ def test_a_rollout_says_why_it_was_paused_and_by_what_it_is_judged():
         "next: `anabranch rollout g resume`, `promote` or `abort`"
     )
     assert reports.rollout_hint(ROLLOUT, "g") is None
+
+
+def test_a_rollout_that_waits_for_an_approval_says_for_whom_and_since_when():
+    found = ROLLOUT | {
+        "phase": "paused", "paused_by": "approval", "reason": "it waits for an approval",
+        "paused_at": NOW.isoformat(), "approval": {"role": "operator", "other_than": "token"},
+    }  # fmt: skip
+    since = reports.local(NOW)
+    assert f"  it waits for an approval, since {since}" in reports.rollout_text(found, NOW)
+    assert reports.rollout_hint(found, "g") == (
+        "next: `anabranch rollout g approve` by who may, or `abort`"
+    )
 
 
 def test_a_rollout_that_waits_says_since_when_and_what_for():

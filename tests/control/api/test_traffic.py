@@ -17,9 +17,11 @@ from anabranch.control.lifecycle.operations import Intent
 from anabranch.control.lifecycle.rollouts import Measurement
 from anabranch.router.measure.tally import MirrorTally, Report
 from anabranch.specs.models import Rollout
+from tests.control.actors import ANN, acting
 from tests.control.control_api import ROLLOUT, SPEC, TestControl
 
 AT = 1e9
+TOKEN = Actor("token")
 
 
 @pytest.fixture
@@ -407,6 +409,34 @@ def test_a_rollout_without_a_hold_waits_for_nobody_in_particular(two: TestContro
     two.arrive(3)
     found = ok(two.call("GET", "/graphs/digits/rollout"))
     assert (found["next_look"], found["held_until"]) == (None, None)
+
+
+def approving(control: TestControl) -> None:
+    """A rollout that whoever has the token has begun, and that waits for an approval."""
+    with acting(TOKEN):
+        spec = SPEC + ROLLOUT + "    approve: {role: operator, other_than_author: true}\n"
+        assert control.deploy(spec=spec)[0] == 202
+    control.arrive(3)
+    control.change("digits", operations.asked)
+
+
+def test_an_approval_by_somebody_else_lets_a_rollout_go_on(two: TestControl) -> None:
+    approving(two)
+    path = "/graphs/digits/rollout/approve"
+    found = ok(two.call("GET", "/graphs/digits/rollout"))
+    assert (found["paused_by"], found["paused_at"]) == ("approval", "2001-09-09T01:46:40.000+00:00")
+    assert found["approval"] == {"role": "operator", "other_than": "token"}
+    with acting(TOKEN):
+        refused(two.send("POST", path), 403, "token has deployed revision 3", "another operator")
+    with acting(ANN):
+        refused(two.send("POST", path), 403, "key 'ann' may not approve", "the role operator")
+    refused(two.send("POST", "/graphs/digits/rollout/resume"), 409, "waits for an approval")
+    refused(two.send("POST", path, {"by": "me"}), 400, "by")
+    after = ok(two.send("POST", path))["rollout"]
+    assert (after["phase"], after["approval"], after["paused_at"]) == ("running", None, None)
+    event = two.store.events("digits")[-1]
+    assert (event.kind, event.message, event.actor) == ("rollout_approved", "by engine", ENGINE)
+    refused(two.send("POST", path), 409, "waits for no approval")
 
 
 def test_mirrors_are_compared(two: TestControl) -> None:

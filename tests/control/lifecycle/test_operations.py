@@ -19,7 +19,9 @@ from anabranch.control.lifecycle.operations import (
     Moment,
     Situation,
     aborted,
+    approved,
     arrived,
+    asked,
     created,
     deleted,
     expired,
@@ -41,8 +43,8 @@ from anabranch.control.lifecycle.operations import (
     unloaded,
 )
 from anabranch.control.lifecycle.rollouts import Measurement, RolloutState
-from anabranch.errors import Conflict, InvalidRequest, NotFound
-from anabranch.specs.models import Rollout
+from anabranch.errors import Conflict, Forbidden, InvalidRequest, NotFound
+from anabranch.specs.models import Approval, Rollout
 from tests.control.machine import LifecycleMachine
 from tests.examples import examples
 
@@ -126,6 +128,10 @@ def states(now: Situation) -> dict[int, str]:
 
 def kinds(change: Change) -> list[tuple[int | None, str]]:
     return [(note.revision, note.kind) for note in change.notes]
+
+
+def paused_by_user(now: Situation) -> Change:
+    return paused(now, MOMENT, "user", "")
 
 
 CANARY = Intent("canary", 10.0)
@@ -879,3 +885,100 @@ def test_no_deploy_repeats_what_has_a_lesser_part_in_the_traffic(
 def test_what_a_rollback_is_to_replace_may_be_deployed_again() -> None:
     now = rolled_back(Situation("g", "present", 2, {2: Member(2, "live")}, {2: 100.0}), MOMENT, 1)
     assert repeated(now.situation, Intent()) == (1,)
+
+
+# Approvals
+
+APPROVING = PLAN.model_copy(update={"approve": Approval(role="operator")})
+WAITING = after(
+    up(2, Intent("rollout", rollout=APPROVING, author="key 'ann'")),
+    lambda now: asked(now, MOMENT),
+    now=ONE,
+)
+
+
+def approve(actor: str, *roles: str) -> Step:
+    return lambda now: approved(now, MOMENT, actor, roles.__contains__)
+
+
+def test_a_rollout_waits_and_says_for_whom_and_since_when() -> None:
+    state = WAITING.rollout
+    assert state is not None
+    assert (state.phase, state.paused_by, state.paused_at) == ("paused", "approval", AT)
+    assert state.reason == (
+        "step 1 of 2 waits for an approval by an actor with the role operator, other than key 'ann'"
+    )
+    again = asked(WAITING, Moment(AT + 9, GRACE))
+    assert (again.situation, again.notes) == (WAITING, ())
+
+
+def test_another_with_the_role_approves_one_step() -> None:
+    change = approve("key 'bob'", "operator")(WAITING)
+    state = change.situation.rollout
+    assert state is not None
+    assert (state.phase, state.approved, state.reason, state.paused_at) == (
+        "running", True, "", None,
+    )  # fmt: skip
+    (note,) = change.notes
+    assert (note.kind, note.message) == ("rollout_approved", "by key 'bob'")
+    assert note.notify == ("http://127.0.0.1:9/hook",)
+    following = stepped(change.situation, MOMENT).situation.rollout
+    assert following is not None and not following.approved
+
+
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [
+        (
+            approve("key 'ann'", "operator"),
+            "key 'ann' has deployed revision 2 .* another operator",
+        ),
+        (approve("key 'bob'", "deployer"), "key 'bob' may not approve .* takes the role operator"),
+    ],
+)
+def test_the_author_and_who_lacks_the_role_may_not_approve(step: Step, text: str) -> None:
+    with pytest.raises(Forbidden, match=text):
+        step(WAITING)
+
+
+def test_the_author_may_approve_where_the_plan_lets_them() -> None:
+    plan = PLAN.model_copy(update={"approve": Approval(other_than_author=False)})
+    now = after(
+        up(2, Intent("rollout", rollout=plan, author="token")),
+        lambda now: asked(now, MOMENT),
+        approve("token", "operator"),
+        now=ONE,
+    )
+    assert now.rollout is not None and now.rollout.approved
+
+
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [
+        (
+            lambda now: resumed(now, MOMENT),
+            "waits for an approval .* rollout digits approve`",
+        ),
+        (lambda now: preferred(now, MOMENT, 2), "of revision 2 .* goes on by approvals"),
+        (lambda now: rolled_back(now, MOMENT, 2), "of revision 2 .* goes on by approvals"),
+    ],
+)
+def test_nothing_else_lets_it_go_on(step: Step, text: str) -> None:
+    with pytest.raises(Conflict, match=text):
+        step(WAITING)
+    assert kinds(abort(WAITING))[0] == (2, "rollout_aborted")
+    assert preferred(WAITING, MOMENT, 1).situation.stable == 1
+
+
+def test_an_approved_last_step_may_be_promoted_by_hand() -> None:
+    state = WAITING.rollout
+    assert state is not None
+    last = replace(WAITING, rollout=replace(state, step=1))
+    granted = approve("key 'bob'", "operator")(last).situation
+    assert preferred(granted, MOMENT, 2).situation.stable == 2
+
+
+@pytest.mark.parametrize("now", [ROLLED, after(up(2, ROLLOUT), paused_by_user, now=ONE)])
+def test_what_waits_for_no_approval_takes_none(now: Situation) -> None:
+    with pytest.raises(Conflict, match="waits for no approval"):
+        approve("key 'bob'", "operator")(now)

@@ -13,6 +13,7 @@ from anabranch.control.lifecycle.rollouts import (
     Move,
     RolloutState,
     Verdict,
+    approved,
     begin,
     looked,
     next_move,
@@ -46,7 +47,10 @@ def after(state: RolloutState, *verdicts: Verdict, interval: float = 10.0) -> Ro
     return state
 
 
+APPROVED = {"role": "operator"}
 HELD = plan(hold="20s")
+ASKING = begin(3, plan(hold="20s", approve=APPROVED), START)
+BY_HAND = begin(3, plan(approve=APPROVED), START)
 MANUAL = plan()
 LOOKED = begin(3, judged(), START)
 LONG = begin(3, plan(hold="25s", analysis=JUDGED), START)
@@ -57,6 +61,19 @@ MOVES: dict[str, tuple[RolloutState, float, Move | None]] = {
     "last step held": (stepped(begin(3, HELD, START), START), 20, "promote"),
     "no hold at all": (begin(3, plan(hold="0s"), START), 0, "step"),
     "a step by hand": (begin(3, MANUAL, START), 0, "pause"),
+    "held too short to ask for an approval": (ASKING, 19.9, None),
+    "held long enough to ask for an approval": (ASKING, 20, "ask"),
+    "asked for an approval": (paused(ASKING, "approval", "", START + 20), 100, None),
+    "approved": (approved(paused(ASKING, "approval", "", START + 20), START + 50), 50, "step"),
+    "the next step once one was approved": (stepped(approved(ASKING, START), START), 20, "ask"),
+    "the last step approved": (approved(stepped(ASKING, START), START), 20, "promote"),
+    "paused by hand while it waits, and resumed": (
+        resumed(paused(paused(ASKING, "approval", "", START + 20), "user", "", START), START + 30),
+        30,
+        "ask",
+    ),
+    "a step that nothing but an approval ends": (BY_HAND, 0, "ask"),
+    "such a step, approved": (approved(BY_HAND, START), 0, "step"),
     "a step by hand, resumed": (
         resumed(paused(begin(3, MANUAL, START), "step", "", START), START), 0, "step",
     ),

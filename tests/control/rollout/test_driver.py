@@ -710,3 +710,32 @@ def test_before_the_first_window_drift_is_not_known() -> None:
     (found,) = world.state().found
     assert found.verdict == "inconclusive"
     assert found.message == "drift: 0 rows of windows < min_samples (1), 1 missing"
+
+
+# Approvals
+
+
+def test_a_rollout_asks_for_an_approval_before_each_step_and_its_promotion() -> None:
+    world = World()
+    world.begin(hold="20s", gate=GATE, approve={"role": "operator"})
+    world.reply = always(OutgoingReply(200))
+    for step in range(2):
+        drive(world, lambda: world.state().paused_by == "approval")
+        assert (world.state().step, len(world.calls)) == (step, step)  # the gate is asked after it
+        held = world.now
+        drive(world, lambda: False, seconds=60.0)
+        assert world.state().phase == "paused" and world.now >= held + 60
+        world.apply(lambda now, at: operations.approved(now, at, "key 'bob'", lambda _: True))
+        drive(world, lambda step=step: world.state().step > step or not world.state().active)
+    assert world.state().phase == "promoted"
+    assert [call[2]["move"] for call in world.calls] == ["step", "promote"]
+
+
+def test_a_candidate_that_turns_bad_is_found_while_its_approval_is_waited_for() -> None:
+    world = World()
+    analysis = {"interval": "10s", "metrics": [ERRORS]}
+    world.begin(hold="20s", approve={"role": "operator"}, analysis=analysis)
+    drive(world, lambda: world.state().paused_by == "approval")
+    world.arms[2] = Arm(failing=0.5)
+    drive(world, lambda: not world.state().active)
+    assert (world.state().phase, world.state().paused_by) == ("aborted", None)

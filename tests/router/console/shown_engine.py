@@ -145,7 +145,8 @@ class ShownEngine(LetsIn):
     def rollout(self) -> dict[str, Any]:
         limits = [{"metric": "error_rate", "max": 0.01}, {"metric": "latency_p95", "max": "1.2x"}]
         return {
-            "revision": 3, "phase": "running", "reason": "", "step": 2, "steps": [5, 25, 50],
+            "revision": 3, "phase": "running", "paused_by": None,
+            "paused_at": None, "approval": None, "reason": "", "step": 2, "steps": [5, 25, 50],
             "weight": 25.0, "held_until": iso(self.now + 300), "next_look": iso(self.now + 600),
             "measurements": [
                 {**one, "message": f"{one['metric']} in words", "samples": 250}
@@ -226,10 +227,15 @@ class ShownEngine(LetsIn):
         ]  # fmt: skip
         events = [
             {"id": index, "graph": NAME, "revision": revision, "kind": kind, "message": message,
-             "at": self.now - age, "data": data}
+             "at": self.now - age, "data": data, "actor": self._actor(kind)}
             for index, (revision, age, kind, message, data) in enumerate(kinds)
         ]  # fmt: skip
         return {"events": events}
+
+    def _actor(self, kind: str) -> dict[str, str]:
+        if kind.startswith("analysis"):
+            return {"kind": "engine", "name": "", "address": "", "request_id": ""}
+        return {"kind": "key", "name": "ann", "address": "192.0.2.7", "request_id": ""}
 
     def replicas(self) -> dict[str, Any]:
         def one(part: str, deployment: str, revision: int | None, state: str) -> dict[str, Any]:

@@ -53,6 +53,14 @@ export const resume = (graph) =>
     send: () => ["POST", `${graphPath(graph.graph)}/rollout/resume`],
   });
 
+export const approve = (graph) =>
+  confirmed({
+    title: `Approve the rollout of ${graph.graph}?`,
+    confirm: "Approve",
+    content: h("p", {}, `r${graph.rollout.revision} goes on from step ${graph.rollout.step} of ${graph.rollout.steps.length}. The log of events keeps that you have approved it.`),
+    send: () => ["POST", `${graphPath(graph.graph)}/rollout/approve`],
+  });
+
 export function traffic(graph) {
   const up = graph.revisions.filter(({ state }) => ["live", "ready", "warm"].includes(state));
   return confirmed({

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { evidence } from "./evidence.js";
 import { percents, span } from "./format.js";
-import { badge, button, measurements, nothing, section } from "./parts.js";
+import { badge, button, measurements, nothing, section, time } from "./parts.js";
 import { timeline } from "./timeline.js";
 
 export function rollout(state) {
@@ -23,12 +23,14 @@ function standing(found, now) {
       active && found.held_until && ` · holds for ${left(found.held_until, now)}`,
       active && found.next_look && ` · next look in ${left(found.next_look, now)}`),
     steps(found),
-    found.reason && h("p", { class: found.phase === "aborted" ? "reason bad" : "reason" }, found.reason),
+    found.reason && h("p", { class: found.phase === "aborted" ? "reason bad" : "reason" }, found.reason,
+      found.paused_at && [", since ", time(new Date(found.paused_at))]),
     found.measurements.length > 0 && measurements(found.measurements, "The last look at the metrics"),
     active && h("div", { class: "actions" },
       found.phase === "running" && button("pause", "Pause …"),
-      found.phase === "paused" && button("resume", "Resume …"),
-      button("finish", "Promote now …"),
+      found.approval && button("approve", "Approve …"),
+      found.phase === "paused" && !found.approval && button("resume", "Resume …"),
+      !found.plan.approve && button("finish", "Promote now …"),
       button("giveUp", "Abort …")));
 }
 

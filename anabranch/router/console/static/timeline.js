@@ -55,6 +55,7 @@ function run(events) {
     h("div", { class: "what" },
       time(new Date(last.at * 1000)),
       h("strong", {}, spoken(last.kind)),
+      by(last.actor),
       last.data.step && h("span", { class: "fact" }, `step ${last.data.step}`),
       earlier.length > 0 && h("span", { class: "fact" }, `${events.length} times`)),
     content(last),
@@ -62,7 +63,13 @@ function run(events) {
       h("summary", {}, `${earlier.length} before`),
       h("ol", { class: "timeline" }, earlier.map((event) =>
         h("li", { class: colour(event.kind), "data-key": event.id },
-          h("div", { class: "what" }, time(new Date(event.at * 1000))), content(event))))));
+          h("div", { class: "what" }, time(new Date(event.at * 1000)), by(event.actor)), content(event))))));
+}
+
+// Who acted, unless that was the engine itself, or is not known.
+function by({ kind, name, address }) {
+  if (kind === "engine" || kind === "unrecorded") return null;
+  return h("span", { class: "fact", title: address && `from ${address}` }, `by ${kind} ${name}`.trim());
 }
 
 const spoken = (kind) => kind.replaceAll("_", " ");
