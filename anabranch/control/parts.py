@@ -21,6 +21,7 @@ from anabranch.control.observe.looks import LookHistory
 from anabranch.control.observe.memory import RevisionMemory
 from anabranch.control.observe.monitors import Monitors
 from anabranch.control.observe.process_sums import ProcessSums
+from anabranch.control.observe.refusals import Refusals
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
 from anabranch.control.reconcile.pools import Pools
@@ -96,11 +97,13 @@ class ControllerParts:
             lambda: process_sums.totals(METRICS), totals.watched, topics.graphs, clock
         )
         self.access = AccessBook(store.database, settings.token_file, settings.anonymous)
+        self.refusals = Refusals(store)
         self.api = ControlApi(
             settings, store, releases, self.reconciler, self._writer, topics, totals,
             BanditApi(store, catalogue, self.bandits), self.traces,
             MonitorApi(store, self.monitors), HistoryApi(store, self.history, self.looks),
             ExperimentApi(store, catalogue, experiments, process_sums.totals), self.access,
+            self.refusals,
         )  # fmt: skip
         rollouts = RolloutDriver(
             store, self._writer, totals, settings, self.monitors, self.looks, clock=clock
@@ -115,6 +118,7 @@ class ControllerParts:
             "the delivery to webhooks": deliveries.run,
             "the housekeeping": Housekeeping(settings, store, self._keys, log_folder).run,
             "the history of graphs": self.history.run,
+            "the events of refused attempts": self.refusals.run,
             "the events of hung processes": HungProcesses(store, unix_folder()).run,
         }
 

@@ -322,6 +322,14 @@ MONITOR_ERRORS = _counter(
     "monitor_errors", "Windows for which the monitor failed.", *_ARM, "monitor"
 )
 
+# Access.
+ACCESS_REFUSED = _counter(
+    "access_refused",
+    "Attempts that were refused, by door (http, grpc, control) and reason: unauthenticated (no "
+    "credentials, or unknown ones), forbidden (they do not allow it), limited (too many requests).",
+    "door", "reason",
+)  # fmt: skip
+
 # Outlets.
 OUTLET_SELECTED = _counter(
     "outlet_selected",

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.telemetry.definitions import (
+    ACCESS_REFUSED,
     ARM_REQUESTS,
     ARM_REWARD_SUM,
     ARM_WEIGHT,
@@ -120,5 +121,7 @@ def test_definitions_follow_the_conventions() -> None:
         assert name.startswith("anabranch_") and name == metric.name
         assert name.endswith("_total") is (metric.kind == "counter")
         assert bool(metric.bounds) is (metric.kind == "histogram")
-        assert "le" not in metric.labels and metric.labels[0] == "graph"
+        assert "le" not in metric.labels
+        # Callers are refused by the engine as a whole, too.
+        assert metric.labels[0] == ("door" if metric is ACCESS_REFUSED else "graph")
         assert metric.help.endswith(".")

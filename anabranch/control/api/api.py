@@ -69,6 +69,7 @@ from anabranch.control.api.views import (
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.observe import logs
+from anabranch.control.observe.refusals import Refusals, reason_of
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
 from anabranch.control.reconcile.reconciler import Reconciler
@@ -89,6 +90,7 @@ _GRAPH = r"/graphs/(?P<graph>[^/]{1,64})"
 MAX_REVISIONS = 10_000
 _NEWEST = 100
 """Revisions that are listed unless the query says otherwise."""
+_MAX_PATH = 256
 _MAX_NOTE = 1000
 """Longest author or message, in characters."""
 
@@ -111,6 +113,7 @@ class ControlApi:
         history: HistoryApi,
         experiments: ExperimentApi,
         access: AccessBook,
+        refusals: Refusals,
     ) -> None:
         self._url = settings.url
         self._store = store
@@ -121,6 +124,7 @@ class ControlApi:
         self._totals = totals
         self._bandits = bandits
         self._experiments = experiments
+        self._refusals = refusals
         self._traces = traces
         self._monitors = monitors
         routes: Routes = {
@@ -153,6 +157,7 @@ class ControlApi:
     ) -> ApiAnswer:
         """Answer one request, on behalf of who asks; errors become replies."""
         ACTOR.set(asker.actor)
+        found: Mapping[str, str] = {}
         try:
             guarded, found = self._endpoint(method, path)
             call = _call(found, query, body, asker.identity)
@@ -161,6 +166,10 @@ class ControlApi:
         except SpecError as error:
             return answer(400, {"error": str(error)})
         except Exception as error:
+            reason = reason_of(error)
+            if reason is not None:
+                what = f"{method} {path[:_MAX_PATH]}: {error}"
+                self._refusals.add(asker.actor, reason, what, found.get("graph", ""))
             reply = error_reply(error, "control")
             return reply.status, (*JSON, *reply.headers), reply.body
 

@@ -108,10 +108,21 @@ _OUTLETS = Section(
     ),
 )
 
+_ACCESS = Section(
+    "Access",
+    _Stacked(
+        "Refused attempts",
+        "cps",
+        Queries().rate(d.ACCESS_REFUSED, *d.ACCESS_REFUSED.labels).called("{door}: {reason}"),
+        note="Of all graphs, and of the control API.",
+    ),
+    widths=(24,),
+)
+
 OVERVIEW = Dashboard(
     "overview",
     "anabranch: all graphs",
     "Traffic, errors, latency, rollouts, drift and telemetry of every graph.",
     (Variable("graph", "Graph", Queries().series(d.ARM_WEIGHT), "graph", many=True),),
-    (_NOW, _REQUESTS, _REVISIONS, _DRIFT, _OUTLETS),
+    (_NOW, _REQUESTS, _REVISIONS, _DRIFT, _OUTLETS, _ACCESS),
 )

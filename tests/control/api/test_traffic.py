@@ -437,6 +437,11 @@ def test_an_approval_by_somebody_else_lets_a_rollout_go_on(two: TestControl) -> 
     event = two.store.events("digits")[-1]
     assert (event.kind, event.message, event.actor) == ("rollout_approved", "by engine", ENGINE)
     refused(two.send("POST", path), 409, "waits for no approval")
+    theirs, anns = sorted(two.parts.refusals.due(), key=lambda one: one.actor.kind, reverse=True)
+    assert (theirs.actor, anns.actor, anns.graph, anns.reason) == (
+        TOKEN, ANN, "digits", "forbidden",
+    )  # fmt: skip
+    assert anns.message.startswith("POST /graphs/digits/rollout/approve: key 'ann' may not")
 
 
 def test_mirrors_are_compared(two: TestControl) -> None:
