@@ -74,6 +74,7 @@ class ControlClient:
     events = method(control.events)
     newest_events = method(control.newest_events)
     verify_events = method(control.verify_events)
+    kept = method(control.kept)
     sign_in_code = method(control.sign_in_code)
     metadata = method(control.metadata)
     infer = method(control.infer)

@@ -206,6 +206,12 @@ def verify_events(hash: str | None = None) -> Operation[Json]:
     return ask("GET", f"{CONTROL}/events/verify", params=given(hash=hash))
 
 
+def kept() -> Operation[list[Json]]:
+    """Return how much the engine keeps of events, revisions, bundles and so on, and the bounds."""
+    found: list[Json] = (yield from ask("GET", f"{CONTROL}/kept"))["kept"]
+    return found
+
+
 def sign_in_code() -> Operation[str]:
     """Return a code that opens the console once, within ten minutes."""
     return str((yield from ask("POST", f"{CONTROL}/codes", json={}))["code"])

@@ -10,9 +10,10 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from anabranch.control.observe.log_bounds import keep_within
+from anabranch.control.observe.log_bounds import keep_within, kept_in
 from anabranch.control.release.bundles import REQUIREMENTS, BundleStore
 from anabranch.control.release.environments import Environments, key
 from anabranch.control.settings.settings import Settings
@@ -22,8 +23,27 @@ from anabranch.errors import AnabranchError, NotFound
 
 logger = logging.getLogger("anabranch.control")
 
+SPARED_S = 600.0
+"""Age below which no bundle or environment goes for its size alone, in seconds: its deploy may be
+under way.
+"""
 PERIOD_S = 60.0
 """Time between two rounds, in seconds: what a copy of the store's file alone may lack."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """How much of one kind is kept, and how much may be; None and infinity are no bounds."""
+
+    what: str
+    count: int
+    bytes: int | None
+    oldest: float | None
+    """Unix time of the oldest; None where there is none."""
+    most: int | None
+    most_bytes: float | None
+    age: float
+    """Longest time for which one is kept that nothing needs, in seconds."""
 
 
 class Housekeeping:
@@ -65,13 +85,32 @@ class Housekeeping:
             except (AnabranchError, OSError) as error:
                 logger.warning("the housekeeping has to wait: %s", error)
 
+    def kept(self) -> list[Kept]:
+        """Return what is kept now, and how much of it may be. Takes as long as to list all files;
+        OSError where that cannot be done.
+        """
+        bounds, records = self._settings, self._store.kept()
+        events, revisions = records["events"], records["revisions"]
+        logs, bundles = kept_in(self._logs()), self._bundles.kept()
+        environments = self._environments.kept()
+        return [
+            Kept("events", *_without_bytes(events), bounds.max_events, None, bounds.event_age),
+            Kept("revisions", *_without_bytes(revisions), None, None, bounds.revision_age),
+            Kept("bundles", *bundles, None, bounds.bundle_total, bounds.bundle_age),
+            Kept(
+                "environments", *environments, None, bounds.environment_total,
+                bounds.environment_age,
+            ),
+            Kept("logs", *logs, bounds.logs.files, bounds.logs.total, bounds.logs.age),
+        ]  # fmt: skip
+
     def _bound_logs(self) -> None:
         keep_within(self._logs(), self._settings.logs)
 
     def _bound_store(self) -> None:
         kept = self._settings
         self._store.forget_events(time.time() - kept.event_age, kept.max_events)
-        gone = self._store.forget_revisions(kept.max_revisions)
+        gone = self._store.forget_revisions(kept.max_revisions, time.time() - kept.revision_age)
         if gone:
             logger.info("removed %d revisions that do not run, the oldest of their graphs", gone)
 
@@ -82,13 +121,20 @@ class Housekeeping:
                 requirements = self._bundles.read(digest, REQUIREMENTS)
                 if requirements is not None:
                     used.add(key(requirements, digest))
-        before = time.time() - self._settings.environment_age
-        gone = self._environments.collect(used, before)
+        now, most = time.time(), self._settings.environment_total
+        before = now - self._settings.environment_age
+        gone = self._environments.collect(used, before, most, now - SPARED_S)
         if gone:
             logger.info("removed %d environments that no running revision uses", gone)
 
     def _collect_bundles(self) -> None:
-        before = time.time() - self._settings.bundle_age
-        gone = self._bundles.collect(self._store.digests(), before)
+        now, most = time.time(), self._settings.bundle_total
+        before = now - self._settings.bundle_age
+        gone = self._bundles.collect(self._store.digests(), before, most, now - SPARED_S)
         if gone:
             logger.info("removed %d bundles that no revision uses", len(gone))
+
+
+def _without_bytes(record: tuple[int, float | None]) -> tuple[int, None, float | None]:
+    count, oldest = record
+    return count, None, oldest

@@ -98,12 +98,13 @@ class ControllerParts:
         )
         self.access = AccessBook(store.database, settings.token_file, settings.anonymous)
         self.refusals = Refusals(store)
+        housekeeping = Housekeeping(settings, store, self._keys, log_folder)
         self.api = ControlApi(
             settings, store, releases, self.reconciler, self._writer, topics, totals,
             BanditApi(store, catalogue, self.bandits), self.traces,
             MonitorApi(store, self.monitors), HistoryApi(store, self.history, self.looks),
             ExperimentApi(store, catalogue, experiments, process_sums.totals), self.access,
-            self.refusals,
+            self.refusals, housekeeping.kept,
         )  # fmt: skip
         rollouts = RolloutDriver(
             store, self._writer, totals, settings, self.monitors, self.looks, clock=clock
@@ -116,7 +117,7 @@ class ControllerParts:
             "the reconciler": self.reconciler.run,
             "the driver of rollouts": rollouts.run,
             "the delivery to webhooks": deliveries.run,
-            "the housekeeping": Housekeeping(settings, store, self._keys, log_folder).run,
+            "the housekeeping": housekeeping.run,
             "the history of graphs": self.history.run,
             "the events of refused attempts": self.refusals.run,
             "the events of hung processes": HungProcesses(store, unix_folder()).run,

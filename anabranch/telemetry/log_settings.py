@@ -5,11 +5,13 @@
 | ANABRANCH_LOG_SIZE | most bytes of the log of a process, and of its raw output | 16 MiB |
 | ANABRANCH_LOG_TOTAL | most bytes of all logs; the oldest of ended processes go first | 1 GiB |
 | ANABRANCH_LOG_FILES | most files of logs; likewise | 10000 |
+| ANABRANCH_LOG_AGE | seconds that the log of an ended process is kept | none |
 | ANABRANCH_LOG_RATE | most lines a second that the components of a process log, on average | 200 |
 """
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,12 +25,13 @@ _LEAST_RATE = 1.0
 
 @dataclass(frozen=True)
 class LogBounds:
-    """Sizes in bytes, the rate in lines a second."""
+    """Sizes in bytes, the rate in lines a second, the age in seconds."""
 
     size: int = 16 * 2**20
     total: int = 2**30
     rate: float = 200.0
     files: int = 10_000
+    age: float = math.inf
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
@@ -46,4 +49,5 @@ class LogBounds:
                     "ANABRANCH_LOG_FILES", number(1), float(cls.files), "a number of at least 1"
                 )
             ),
+            variables.read("ANABRANCH_LOG_AGE", number(), cls.age, "a number of at least 0"),
         )

@@ -112,6 +112,7 @@ def test_a_deploy_sends_bundle_author_message_and_token(server, client):
          "GET /control/v1/events?after=5&graph=g&kind=x", {"events": []}, []),
         (lambda c: c.newest_events(None, 3, {"revision": 2}),
          "GET /control/v1/events?newest=3&revision=2", {"events": []}, []),
+        (lambda c: c.kept(), "GET /control/v1/kept", {"kept": [{}]}, [{}]),
         (lambda c: c.verify_events(), "GET /control/v1/events/verify", {"verified": 1},
          {"verified": 1}),
         (lambda c: c.verify_events("ab"), "GET /control/v1/events/verify?hash=ab", {}, {}),

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import shutil
+import time
 from functools import partial
 from pathlib import Path
 
@@ -202,4 +204,78 @@ def test_what_fails_keeps_nothing_else(tmp_path: Path, caplog: pytest.LogCapture
         Housekeeping(settings, store, SigningKeys(store.database), no_ray).round()
     assert "has to wait: this process is not connected to Ray" in caplog.text
     assert has_in_the_file_alone(tmp_path / "store.db", 1)
+    store.close()
+
+
+def test_unused_bundles_go_beyond_their_total_but_none_that_was_just_put(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    bundles = BundleStore(tmp_path / "bundles")
+    used, oldest, older, fresh = (
+        bundles.put({"graph.yaml": name * 1000}) for name in (b"a", b"b", b"c", b"d")
+    )
+    now = time.time()
+    for name, age in ((used, 3000), (oldest, 2000), (older, 1000)):
+        os.utime(bundles.path(name), (now - age, now - age))
+    store.add_revision("digits", "spec", used)
+    size = sum(bundles.size(name) for name in (used, older, fresh))
+    housekeeping_of(tmp_path, store, ANABRANCH_BUNDLE_TOTAL=str(size)).round()
+    assert names(tmp_path / "bundles") == sorted(f"{one}.zip" for one in (used, older, fresh))
+    housekeeping_of(tmp_path, store, ANABRANCH_BUNDLE_TOTAL="0").round()
+    assert names(tmp_path / "bundles") == sorted(f"{one}.zip" for one in (used, fresh))
+    store.close()
+
+
+def test_unused_environments_go_beyond_their_total_but_none_that_was_just_asked_for(
+    tmp_path: Path,
+) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    folder, now = tmp_path / "environments", time.time()
+    for name, age in (("oldest", 3000), ("older", 2000), ("fresh", 0)):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "lib").write_bytes(b"x" * 2**20)
+        complete = folder / name / "anabranch-complete"
+        complete.touch()
+        os.utime(complete, (now - age, now - age))
+    housekeeping_of(tmp_path, store, ANABRANCH_ENVIRONMENT_TOTAL=str(2.5 * 2**20)).round()
+    assert names(folder) == ["fresh", "older"]
+    housekeeping_of(tmp_path, store, ANABRANCH_ENVIRONMENT_TOTAL="0").round()
+    assert names(folder) == ["fresh"]
+    store.close()
+
+
+def test_old_revisions_leave_the_record_but_for_the_last_that_was_stable(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    for number in range(1, 5):
+        store.add_revision("g", "spec", "d")
+        arrived = partial(operations.arrived, moment=Moment(number, 1), number=number)
+        store.change("g", arrived)
+    store.change("g", partial(operations.expired, moment=Moment(1000, 1)))
+    assert [one.state for one in store.revisions("g")] == ["live", "retired", "retired", "retired"]
+    housekeeping_of(tmp_path, store).round()
+    assert len(store.revisions("g")) == 4
+    housekeeping_of(tmp_path, store, ANABRANCH_REVISION_AGE="3600").round()
+    assert [one.number for one in store.revisions("g")] == [4, 3]
+    store.close()
+
+
+def test_what_is_kept_is_told_with_its_bounds(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.log").write_bytes(b"x" * 10_000)
+    name = BundleStore(tmp_path / "bundles").put({"graph.yaml": b"a"})
+    housekeeping = housekeeping_of(tmp_path, store, ANABRANCH_MAX_EVENTS="7")
+    events, *others = housekeeping.kept()
+    assert (events.count, events.oldest, events.bytes, events.most) == (0, None, None, 7)
+    assert {one.what: one.count for one in others} == {
+        "revisions": 0, "bundles": 1, "environments": 0, "logs": 1,
+    }  # fmt: skip
+    store.add_revision("g", "spec", name)
+    events, revisions, bundles, environments, logs = housekeeping.kept()
+    assert (events.count, events.age, events.oldest) == (1, 90 * 86400.0, store.events()[0].at)
+    assert (revisions.count, revisions.oldest) == (1, store.revisions("g")[0].created_at)
+    assert bundles.bytes == (tmp_path / "bundles" / f"{name}.zip").stat().st_size
+    assert (bundles.age, bundles.most_bytes) == (3600.0, math.inf)
+    assert (environments.bytes, environments.oldest) == (0, None)
+    assert (logs.bytes or 0) >= 10_000 and logs.oldest is not None
+    assert (logs.most, logs.most_bytes) == (10_000, 2**30)
     store.close()

@@ -10,6 +10,7 @@
 | GET | ``/graphs/<graph>/revisions/<N>`` | one revision |
 | GET | ``/graphs/<graph>/revisions/<N>/files`` | ``{"files": {path: mark of its content}}`` |
 | GET | ``/graphs/<graph>/logs?tail=100&after=&node=&revision=&request_id=`` | see ``logs`` |
+| GET | ``/kept`` | ``{"kept": [...]}``: what is kept, and its bounds, see ``housekeeping`` |
 | GET | ``/traces/<trace id>`` | ``{"trace_id", "spans": [...]}``, see ``traces`` |
 
 Revisions and their files are shown of deleted graphs too. What moves traffic is in ``traffic``,
@@ -24,8 +25,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
@@ -66,6 +67,7 @@ from anabranch.control.api.views import (
     revision_view,
     segments_view,
 )
+from anabranch.control.housekeeping import Kept
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.observe import logs
@@ -114,6 +116,7 @@ class ControlApi:
         experiments: ExperimentApi,
         access: AccessBook,
         refusals: Refusals,
+        kept: Callable[[], list[Kept]],
     ) -> None:
         self._url = settings.url
         self._store = store
@@ -125,6 +128,7 @@ class ControlApi:
         self._bandits = bandits
         self._experiments = experiments
         self._refusals = refusals
+        self._kept = kept
         self._traces = traces
         self._monitors = monitors
         routes: Routes = {
@@ -139,6 +143,7 @@ class ControlApi:
             f"{_GRAPH}/(?P<action>load|unload)": operates(self._load),
             f"{_GRAPH}/logs": views(self._logs),
             "/history": {"GET": Guarded("view", history.all, somewhere=True)},
+            "/kept": views(self._keeps),
             **EventApi(store).routes,
             **SignInApi(settings.token_file).routes,
             **LinkApi(settings).routes,
@@ -190,7 +195,7 @@ class ControlApi:
             return methods[method], match.groupdict()
         raise NotFound(
             f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
-            ", /events/verify, /history, /traces/<trace id>, /links, /codes, /codes/use"
+            ", /events/verify, /history, /kept, /traces/<trace id>, /links, /codes, /codes/use"
             ", /keys, /keys/<key>"
             ", /keys/<key>/rotate, /access, /access/check, /access/me"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
@@ -325,6 +330,10 @@ class ControlApi:
             query.get("after"),
         )  # fmt: skip
         return answer(200, found._asdict())
+
+    async def _keeps(self, call: ApiCall) -> ApiAnswer:
+        found = await asyncio.to_thread(self._kept)
+        return answer(200, {"kept": [asdict(one) for one in found]})
 
     async def _trace(self, call: ApiCall) -> ApiAnswer:
         return answer(200, self._traces.view(call.trace))

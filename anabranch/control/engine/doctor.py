@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -26,6 +28,7 @@ from anabranch.serve.edge.tls.certificates import moment
 LEAST_FREE = 2**30
 """Bytes of a disk below which it is said that little is left."""
 _ANSWER_S = 5.0
+_DAY = 86_400.0
 _UP = "anabranch up"
 _ANEW = "anabranch down, then anabranch up"
 
@@ -136,14 +139,32 @@ def _certificate(home: Path, state: EngineState) -> Iterator[Diagnosis]:
 def _graphs(home: Path) -> Iterator[Diagnosis]:
     try:
         with ControlClient.of_home(home) as control:
-            graphs = control.graphs()
+            graphs, kept = control.graphs(), control.kept()
     except (AnabranchError, httpx.HTTPError) as error:
         yield Diagnosis("controller", f"does not answer: {error}", f"wait a minute, else {_ANEW}")
         return
     yield Diagnosis("controller", f"answers, and knows {len(graphs)} graphs")
+    yield from map(_kept, kept)
     for graph in graphs:
         if graph["state"] != "live":
             yield _graph(graph)
+
+
+def _kept(one: Mapping[str, Any]) -> Diagnosis:
+    """Say how much is kept of what, and of each bound there is, how much may be."""
+    said = [f"{one['count']:,}{_of(one['most'], '{:,}')}"]
+    if one["bytes"] is not None:
+        said.append(f"{one['bytes'] / 2**20:,.1f} MiB{_of(one['most_bytes'], '{:,.1f}', 2**20)}")
+    if one["oldest"] is not None:
+        days = max(0.0, time.time() - one["oldest"]) / _DAY
+        said.append(f"the oldest {days:.1f} days old")
+    if one["age"] is not None:
+        said.append(f"kept for {one['age'] / _DAY:.1f} days where nothing needs them")
+    return Diagnosis(one["what"], ", ".join(said))
+
+
+def _of(bound: float | None, form: str, unit: float = 1) -> str:
+    return "" if bound is None else f" of {form.format(bound / unit if unit > 1 else bound)}"
 
 
 def _graph(graph: Mapping[str, object]) -> Diagnosis:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +32,7 @@ class _Log(NamedTuple):
 
 
 def keep_within(folder: Path, bounds: LogBounds) -> None:
-    """Empty the files that are too large, and remove the oldest beyond the total or the number.
+    """Empty the files that are too large, and remove the oldest beyond the total, number or age.
 
     A file that a process has open is never removed. One that was emptied says how much it held.
     """
@@ -40,15 +41,24 @@ def keep_within(folder: Path, bounds: LogBounds) -> None:
         if log.size > bounds.size:
             _empty(log, bounds.size)
     total, count = sum(min(log.size, bounds.size) for log in logs), len(logs)
-    if total <= bounds.total and count <= bounds.files:
-        return
-    in_use = _open_files(_PROCESSES)
-    for log in sorted(logs, key=lambda log: log.written_at):
-        if total <= bounds.total and count <= bounds.files:
+    before = time.time() - bounds.age
+    ordered = sorted(logs, key=lambda log: log.written_at)
+    in_use: frozenset[File] | None = None
+    for log in ordered:
+        if log.written_at >= before and total <= bounds.total and count <= bounds.files:
             return
+        if in_use is None:  # looked up only where something goes
+            in_use = _open_files(_PROCESSES)
         if log.file not in in_use:
             log.path.unlink(missing_ok=True)
             total, count = total - log.size, count - 1
+
+
+def kept_in(folder: Path) -> tuple[int, int, float | None]:
+    """Return the number of logs, their bytes, and the Unix time of the one written longest ago."""
+    logs = list(_logs(folder))
+    oldest = min((log.written_at for log in logs), default=None)
+    return len(logs), sum(log.size for log in logs), oldest
 
 
 def _logs(folder: Path) -> Iterator[_Log]:

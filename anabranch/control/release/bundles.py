@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import shutil
 import stat
@@ -84,19 +85,33 @@ class BundleStore:
             replace_file(path, zipped(files))
         return name
 
-    def collect(self, used: Container[str], before: float) -> list[str]:
+    def collect(
+        self, used: Container[str], before: float, most: float = math.inf, spared: float = 0.0
+    ) -> list[str]:
         """Remove bundles that were last put before a Unix time and are not ``used``, and files that
         were left half-written before it. Gives the digests of the bundles.
+
+        Where all take more than ``most`` bytes, the oldest of those that are not used go, too, but
+        none that was put since ``spared``, a Unix time.
         """
         gone = []
-        for path in self._folder.glob("*.zip"):
-            if path.stem not in used and path.stat().st_mtime < before:
+        found = sorted((path.stat().st_mtime, path) for path in self._folder.glob("*.zip"))
+        total = sum(path.stat().st_size for _, path in found)
+        for at, path in found:
+            if path.stem not in used and (at < before or (total > most and at < spared)):
+                total -= path.stat().st_size
                 path.unlink(missing_ok=True)
                 gone.append(path.stem)
         for path in self._folder.glob(f".*{DRAFT}"):
             if path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)
         return gone
+
+    def kept(self) -> tuple[int, int, float | None]:
+        """Return the number of bundles, their bytes, and when the oldest was last put."""
+        found = [path.stat() for path in self._folder.glob("*.zip")]
+        oldest = min((one.st_mtime for one in found), default=None)
+        return len(found), sum(one.st_size for one in found), oldest
 
     def path(self, name: str) -> Path:
         """Where the bundle of that digest lies; NotFound if it does not."""

@@ -11,6 +11,7 @@ share, as for bundles.
 from __future__ import annotations
 
 import hashlib
+import math
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import tempfile
 import threading
 import venv
 from collections.abc import Container, Mapping
+from contextlib import suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from anabranch.errors import DeployError
 
 _COMPLETE = "anabranch-complete"
 _SHOWN_LINES = 5
+_BLOCK = 512
+"""Bytes of the blocks in which the system tells the sizes of files."""
 
 
 class Environments:
@@ -52,19 +56,36 @@ class Environments:
             (folder / _COMPLETE).touch()  # it is as good as new to ``collect``
         return folder / "bin" / "python"
 
-    def collect(self, used: Container[str], before: float) -> int:
+    def collect(
+        self, used: Container[str], before: float, most: float = math.inf, spared: float = 0.0
+    ) -> int:
         """Remove environments that were last asked for before a Unix time and are not ``used``,
         by ``key``, and those left half-made before it. Gives their number.
+
+        Where all take more than ``most`` bytes, those of them that were asked for longest ago go,
+        too, but none since ``spared``, a Unix time.
         """
         gone = 0
-        for folder in self._folder.glob("*"):
-            complete = folder / _COMPLETE
-            asked = (complete if complete.exists() else folder).stat().st_mtime
-            if folder.name not in used and asked < before:
-                complete.unlink(missing_ok=True)  # what is left half-removed is made anew
+        found = sorted((_asked_at(folder), folder) for folder in self._folder.glob("*"))
+        sizes = {folder: _size(folder) if most < math.inf else 0 for _, folder in found}
+        total = sum(sizes.values())
+        for asked, folder in found:
+            is_beyond = total > most and asked < spared
+            if folder.name not in used and (asked < before or is_beyond):
+                (folder / _COMPLETE).unlink(missing_ok=True)  # a half-removed one is made anew
                 shutil.rmtree(folder, ignore_errors=True)
+                total -= sizes[folder]
                 gone += 1
         return gone
+
+    def kept(self) -> tuple[int, int, float | None]:
+        """Return the number of environments, their bytes, and when one was asked for longest ago.
+
+        Their bytes are those that their own files take.
+        """
+        found = list(self._folder.glob("*"))
+        oldest = min(map(_asked_at, found), default=None)
+        return len(found), sum(map(_size, found)), oldest
 
     def _make(self, folder: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -91,6 +112,19 @@ class Environments:
         if done.returncode != 0:
             lines = [line for line in done.stdout.splitlines() if line.strip()]
             raise DeployError(f"{REQUIREMENTS}: {' | '.join(lines[-_SHOWN_LINES:])}")
+
+
+def _asked_at(folder: Path) -> float:
+    complete = folder / _COMPLETE
+    return (complete if complete.exists() else folder).stat().st_mtime
+
+
+def _size(folder: Path) -> int:
+    blocks = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # an install under way removes files again
+            blocks += path.lstat().st_blocks
+    return blocks * _BLOCK
 
 
 def asks(requirements: bytes) -> bool:

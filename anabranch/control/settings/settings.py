@@ -18,8 +18,11 @@
 | ANABRANCH_MAX_WARM | most such revisions at a time, of all graphs; the oldest go first | 16 |
 | ANABRANCH_MAX_WARM_MEMORY | most bytes of their memory on the engine's machine | a quarter of it |
 | ANABRANCH_BUNDLE_AGE | seconds that a bundle is kept which no revision uses | 86400 |
+| ANABRANCH_BUNDLE_TOTAL | most bytes of all; the oldest that no revision uses go first | none |
 | ANABRANCH_ENVIRONMENT_AGE | seconds that one is kept which nothing that runs uses | 2592000 |
+| ANABRANCH_ENVIRONMENT_TOTAL | most bytes of all; the oldest such ones go first | none |
 | ANABRANCH_MAX_REVISIONS | most of a graph that do not run; the oldest leave the record | 1000 |
+| ANABRANCH_REVISION_AGE | seconds that such a one stays on record | none |
 | ANABRANCH_EVENT_AGE | seconds that an event is kept | 7776000 |
 | ANABRANCH_MAX_EVENTS | most events; the oldest go | 100000 |
 | ANABRANCH_PROMETHEUS | URL of the Prometheus server that `promql` asks | none |
@@ -36,6 +39,7 @@ request logs in ``router.request_log.settings``.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
@@ -83,8 +87,11 @@ class Settings:
     max_warm: int = 16
     max_warm_memory: float = field(default_factory=lambda: machine_memory() / 4)
     bundle_age: float = _DAY
+    bundle_total: float = math.inf
     environment_age: float = 30 * _DAY
+    environment_total: float = math.inf
     max_revisions: int = 1000
+    revision_age: float = math.inf
     event_age: float = 90 * _DAY
     max_events: int = 100_000
     prometheus: str = ""
@@ -120,8 +127,13 @@ class Settings:
             max_warm=_whole(variables, "ANABRANCH_MAX_WARM", cls.max_warm),
             max_warm_memory=_number(variables, "ANABRANCH_MAX_WARM_MEMORY", machine_memory() / 4),
             bundle_age=_number(variables, "ANABRANCH_BUNDLE_AGE", cls.bundle_age),
+            bundle_total=_number(variables, "ANABRANCH_BUNDLE_TOTAL", cls.bundle_total),
             environment_age=_number(variables, "ANABRANCH_ENVIRONMENT_AGE", cls.environment_age),
+            environment_total=_number(
+                variables, "ANABRANCH_ENVIRONMENT_TOTAL", cls.environment_total
+            ),
             max_revisions=_whole(variables, "ANABRANCH_MAX_REVISIONS", cls.max_revisions),
+            revision_age=_number(variables, "ANABRANCH_REVISION_AGE", cls.revision_age),
             event_age=_number(variables, "ANABRANCH_EVENT_AGE", cls.event_age),
             max_events=_whole(variables, "ANABRANCH_MAX_EVENTS", cls.max_events),
             prometheus=_url(variables, "ANABRANCH_PROMETHEUS"),

@@ -193,27 +193,41 @@ class Store:
         with self.database.write() as connection:
             return event_log.prune(connection, before, most)
 
-    def forget_revisions(self, most: int) -> int:
+    def forget_revisions(self, most: int, before: float = 0.0) -> int:
         """Remove from each graph the oldest revisions that do not run, so that ``most`` of them are
-        left; gives the number of those removed. The last one that was stable stays anyway.
+        left, and those last deployed or made the stable one before a Unix time; gives the number of
+        those removed. The last one that was stable stays anyway.
         """
         over = revisions.c.state.in_(_OVER)
-        count = sa.func.count()
+        used_at = sa.func.coalesce(revisions.c.live_at, revisions.c.created_at)
+        few = sa.func.count() <= most
+        kept = sa.and_(few, sa.func.min(used_at) >= before)
         many = sa.select(revisions.c.graph).where(over).group_by(revisions.c.graph)
         removed = 0
         with self.database.write() as connection:
-            for name in connection.scalars(many.having(count > most)).all():
+            for name in connection.scalars(many.having(sa.not_(kept))).all():
                 own = sa.and_(revisions.c.graph == name, over)
                 newest_first = sa.select(revisions.c.number).where(own)
                 stable = newest_first.where(revisions.c.live_at.is_not(None))
                 last = connection.scalar(stable.order_by(revisions.c.live_at.desc()).limit(1))
                 ordered = newest_first.order_by(revisions.c.number.desc())
-                gone = set(connection.scalars(ordered).all()[most:]) - {last}
+                old = connection.scalars(newest_first.where(used_at < before)).all()
+                gone = {*connection.scalars(ordered).all()[most:], *old} - {last}
                 connection.execute(revisions.delete().where(own, revisions.c.number.in_(gone)))
                 theirs = experiments.c.graph == name, experiments.c.revision.in_(gone)
                 connection.execute(experiments.delete().where(*theirs))
                 removed += len(gone)
         return removed
+
+    def kept(self) -> dict[str, tuple[int, float | None]]:
+        """Return the number of events and of revisions, and the Unix time of the oldest of each."""
+        times = {"events": events.c.at, "revisions": revisions.c.created_at}
+        with self.database.read() as connection:
+            rows = {
+                name: connection.execute(sa.select(sa.func.count(), sa.func.min(at))).one()
+                for name, at in times.items()
+            }
+        return {name: (row[0], row[1]) for name, row in rows.items()}
 
     def log(
         self,

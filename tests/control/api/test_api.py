@@ -420,3 +420,15 @@ def test_a_thousand_revisions_are_no_burden(engine: TestControl) -> None:
     assert specs
     assert not [one for one in specs if "revisions.number = ?" not in one and "LIMIT" not in one]
     assert len(of_many) < 2 * len(of_one)
+
+
+def test_what_is_kept_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("anabranch.control.parts.log_folder", lambda: tmp_path / "logs")
+    engine = TestControl(tmp_path)
+    engine.deploy()
+    status, view = engine.call("GET", "/kept")
+    assert status == 200
+    found = {one["what"]: one for one in view["kept"]}
+    assert list(found) == ["events", "revisions", "bundles", "environments", "logs"]
+    assert (found["bundles"]["count"], found["bundles"]["most_bytes"]) == (1, None)
+    assert found["events"]["most"] == 100_000

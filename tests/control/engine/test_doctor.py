@@ -1,12 +1,13 @@
 """What is said of a home without an engine; the end-to-end tests examine engines."""
 
+import time
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from anabranch.client.engine_state import EngineState
-from anabranch.control.engine.doctor import _certificate, examine, ill
+from anabranch.control.engine.doctor import _certificate, _kept, examine, ill
 from anabranch.control.settings.tls import in_force
 from anabranch.serve.edge.tls.certificates import load
 from tests.certificates import Authority
@@ -36,3 +37,21 @@ def test_a_certificate_is_well_until_it_ends_soon_or_is_not_replaced(tmp_path: P
     copies.note("the key does not fit")
     both = ill(list(_certificate(tmp_path, state)))
     assert ["in 2 days" in both[0].state, "does not fit" in both[1].state] == [True, True]
+
+
+def test_what_is_kept_is_told_with_the_bounds_that_there_are() -> None:
+    day = 86_400.0
+    events = {
+        "what": "events", "count": 1200, "bytes": None, "oldest": time.time() - 2.5 * day,
+        "most": 100_000, "most_bytes": None, "age": 90 * day,
+    }  # fmt: skip
+    assert _kept(events).state == (
+        "1,200 of 100,000, the oldest 2.5 days old, kept for 90.0 days where nothing needs them"
+    )
+    bundles = {
+        "what": "bundles", "count": 0, "bytes": 3 * 2**20, "oldest": None, "most": None,
+        "most_bytes": 2**30, "age": None,
+    }  # fmt: skip
+    assert _kept(bundles).state == "0, 3.0 MiB of 1,024.0"
+    assert _kept(bundles | {"most_bytes": None}).state == "0, 3.0 MiB"
+    assert not _kept(events).remedy

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,14 @@ def test_links_are_no_logs(tmp_path: Path) -> None:
     (tmp_path / "logs" / "link").symlink_to(elsewhere)
     keep_within(tmp_path / "logs", BOUNDS)
     assert elsewhere.stat().st_size == 10 * SIZE
+
+
+@needs_proc
+def test_logs_of_ended_processes_go_when_they_are_old(tmp_path: Path) -> None:
+    now = int(time.time())
+    for number, age in enumerate((0, 500, 2000, 3000)):
+        path = write(tmp_path / f"{number}.log", 10)
+        os.utime(path, (now - age, now - age))
+    with (tmp_path / "3.log").open("rb"):
+        keep_within(tmp_path, LogBounds(age=1000))
+    assert names(tmp_path) == ["0.log", "1.log", "3.log"]

@@ -39,6 +39,10 @@ def test_variables_override(tmp_path: Path) -> None:
             "ANABRANCH_MAX_EVENTS": "9",
             "ANABRANCH_PROMETHEUS": "http://prometheus:9090/prefix",
             "ANABRANCH_WEBHOOKS": " https://a/hooks, http://[::1]:9 ,",
+            "ANABRANCH_BUNDLE_TOTAL": "1e9",
+            "ANABRANCH_ENVIRONMENT_TOTAL": "2e9",
+            "ANABRANCH_REVISION_AGE": "3e6",
+            "ANABRANCH_LOG_AGE": "9",
             "ANABRANCH_WEBHOOK_FORM": "cloudevents",
             "ANABRANCH_REQUEST_LOGS": "http://a/logs,kafka://b:9092",
         }
@@ -51,6 +55,8 @@ def test_variables_override(tmp_path: Path) -> None:
     assert (settings.max_revisions, settings.event_age, settings.max_events) == (5, 80.0, 9)
     assert settings.prometheus == "http://prometheus:9090/prefix"
     assert settings.webhooks == ("https://a/hooks", "http://[::1]:9")
+    assert (settings.bundle_total, settings.environment_total) == (1e9, 2e9)
+    assert (settings.revision_age, settings.logs.age) == (3e6, 9.0)
     assert settings.webhook_form == "cloudevents"
     assert settings.request_logs == ("http://a/logs", "kafka://b:9092")
 
