@@ -28,7 +28,7 @@ def cloud_event(event: dict[str, Any]) -> dict[str, Any]:
         "specversion": VERSION,
         "id": str(event["id"]),
         "source": graph_path(event["graph"]) if event["graph"] else CONTROL,
-        "type": f"io.anabranch.control.v1.{quote(event['kind'], safe='')}",
+        "type": f"io.anabranch.event.v1.{quote(event['kind'], safe='')}",
         "time": datetime.fromtimestamp(event["at"], UTC).isoformat(timespec="microseconds"),
         **subject,
         "datacontenttype": JSON,

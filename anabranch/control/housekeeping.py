@@ -32,7 +32,7 @@ PERIOD_S = 60.0
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptItems:
     """How much of one kind is kept, and how much may be; None and infinity are no bounds."""
 
     what: str
@@ -85,7 +85,7 @@ class Housekeeping:
             except (AnabranchError, OSError) as error:
                 logger.warning("the housekeeping has to wait: %s", error)
 
-    def kept(self) -> list[Kept]:
+    def kept(self) -> list[KeptItems]:
         """Return what is kept now, and how much of it may be. Takes as long as to list all files;
         OSError where that cannot be done.
         """
@@ -94,14 +94,14 @@ class Housekeeping:
         logs, bundles = kept_in(self._logs()), self._bundles.kept()
         environments = self._environments.kept()
         return [
-            Kept("events", *_without_bytes(events), bounds.max_events, None, bounds.event_age),
-            Kept("revisions", *_without_bytes(revisions), None, None, bounds.revision_age),
-            Kept("bundles", *bundles, None, bounds.bundle_total, bounds.bundle_age),
-            Kept(
+            KeptItems("events", *_without_bytes(events), bounds.max_events, None, bounds.event_age),
+            KeptItems("revisions", *_without_bytes(revisions), None, None, bounds.revision_age),
+            KeptItems("bundles", *bundles, None, bounds.bundle_total, bounds.bundle_age),
+            KeptItems(
                 "environments", *environments, None, bounds.environment_total,
                 bounds.environment_age,
             ),
-            Kept("logs", *logs, bounds.logs.files, bounds.logs.total, bounds.logs.age),
+            KeptItems("logs", *logs, bounds.logs.files, bounds.logs.total, bounds.logs.age),
         ]  # fmt: skip
 
     def _bound_logs(self) -> None:

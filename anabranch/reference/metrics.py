@@ -15,6 +15,7 @@ SECTIONS = {
     "Models that share a replica": ("multiplex",),
     "Explainers": ("explan", "explainer", "attribution"),
     "Monitors": ("monitor",),
+    "Access": ("access",),
     "Outlets": ("outlet",),
 }
 """Titles, and the prefixes of the names in each section."""

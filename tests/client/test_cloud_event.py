@@ -19,7 +19,7 @@ def test_an_event_has_the_attributes_of_the_specification() -> None:
     data = {name: EVENT[name] for name in EVENT if name not in ("id", "at", "kind")}
     assert cloud_event(EVENT) == {
         "specversion": "1.0", "id": "7", "source": "/control/v1/graphs/team%2Fdigits",
-        "type": "io.anabranch.control.v1.promoted", "subject": "revisions/3",
+        "type": "io.anabranch.event.v1.promoted", "subject": "revisions/3",
         "time": "2023-11-14T22:13:20.250000+00:00", "datacontenttype": "application/json",
         "data": data,
     }  # fmt: skip

@@ -67,7 +67,7 @@ from anabranch.control.api.views import (
     revision_view,
     segments_view,
 )
-from anabranch.control.housekeeping import Kept
+from anabranch.control.housekeeping import KeptItems
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.observe import logs
@@ -116,7 +116,7 @@ class ControlApi:
         experiments: ExperimentApi,
         access: AccessBook,
         refusals: Refusals,
-        kept: Callable[[], list[Kept]],
+        kept: Callable[[], list[KeptItems]],
     ) -> None:
         self._url = settings.url
         self._store = store
