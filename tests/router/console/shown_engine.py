@@ -56,6 +56,7 @@ class ShownEngine(LetsIn):
         self.codes = {"once"}
         self.asked: list[tuple[str, str]] = []
         self.others = 2
+        self.waits_for_approval = False
         self._answers: dict[str, Callable[[], Any]] = {
             "/graphs": self.graphs_view,
             f"/graphs/{NAME}": self.graph,
@@ -64,6 +65,7 @@ class ShownEngine(LetsIn):
             f"/graphs/{NAME}/replicas": self.replicas,
             f"/graphs/{NAME}/revisions/2/example": self.example,
             f"/graphs/{NAME}/revisions/3/diff": self.diff,
+            f"/graphs/{NAME}/rollout/approve": dict,
             "/history": self.rates,
             "/events": self.events,
             "/links": lambda: {"ray": "http://ray.test/", "grafana": "http://grafana.test/"},
@@ -143,6 +145,18 @@ class ShownEngine(LetsIn):
         }  # fmt: skip
 
     def rollout(self) -> dict[str, Any]:
+        """The rollout, which may wait for an approval since two minutes."""
+        if self.waits_for_approval:
+            asked = {"role": "operator", "other_than": "key 'ann'"}
+            found = self._rollout()
+            return found | {
+                "phase": "paused", "paused_by": "approval", "paused_at": iso(self.now - 120),
+                "approval": asked, "reason": "step 2 of 3 waits for an approval",
+                "held_until": None, "plan": found["plan"] | {"approve": {}},
+            }  # fmt: skip
+        return self._rollout()
+
+    def _rollout(self) -> dict[str, Any]:
         limits = [{"metric": "error_rate", "max": 0.01}, {"metric": "latency_p95", "max": "1.2x"}]
         return {
             "revision": 3, "phase": "running", "paused_by": None,

@@ -226,6 +226,31 @@ def test_a_rollout_shows_the_candidate_against_stable_with_limits_and_verdicts(
     sees(page.get_by_text("5 times"))
 
 
+def test_the_timeline_says_who_acted_unless_it_was_the_engine(url: str, page: Any) -> None:
+    opened(page, url, "rollout")
+    timeline = page.locator(".timeline").first
+    sees(timeline.get_by_text("by key ann"))
+    steps = timeline.locator("li", has_text="analysis pass")
+    sees(steps)
+    assert "by " not in steps.first.locator(".what").first.inner_text()
+
+
+def test_a_rollout_that_waits_for_an_approval_is_approved_by_a_button(
+    url: str, page: Any, engine: ShownEngine
+) -> None:
+    engine.waits_for_approval = True
+    sign_in(page, url)
+    opened(page, url, "rollout")
+    sees(page.get_by_text(re.compile("step 2 of 3 waits for an approval, since")))
+    for other in ("Resume …", "Promote now …"):
+        assert page.get_by_role("button", name=other).count() == 0
+    page.get_by_role("button", name="Approve …").click()
+    sees(page.get_by_text("The log of events keeps that you have approved it."))
+    page.get_by_role("button", name="Approve", exact=True).click()
+    sync_api.expect(page.get_by_role("dialog")).to_have_count(0)
+    assert ("POST", f"/graphs/{NAME}/rollout/approve") in engine.asked
+
+
 def test_a_click_on_a_node_opens_it_and_closes_it(url: str, page: Any) -> None:
     opened(page, url)
     page.get_by_role("button", name=re.compile("^predictor forest")).press("Enter")
