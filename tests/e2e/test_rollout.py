@@ -261,6 +261,27 @@ def test_a_rollout_hears_mirrors_prometheus_and_gates_and_tells_webhooks(
     until(lambda: in_order(expected, told(outside, found["revision"])))
 
 
+def test_a_rollout_waits_for_an_approval_and_the_log_of_events_verifies(
+    engine: Engine, rolled: str, given_once: Given
+) -> None:
+    approve: dict[str, Any] = {"role": "operator"}
+    given_once.beside(answer(rolled, {"steps": [50], "approve": approve}), CODE)
+    until_paused_by(engine, rolled, "approval")
+    own = engine.command("rollout", rolled, "approve")
+    assert own.returncode == 1 and "takes the approval of another operator" in own.stderr
+    assert engine.command("rollout", rolled, "abort").returncode == 0
+    approve |= {"other_than_author": False}
+    given_once.beside(answer(rolled, {"steps": [50], "approve": approve}, seconds=0.004), CODE)
+    until_paused_by(engine, rolled, "approval")
+    assert engine.command("rollout", rolled, "approve").returncode == 0
+    until_phase(engine, rolled, "promoted")
+    assert len(events(engine, rolled, "rollout_approved")) == 1
+    until(lambda: events(engine, rolled, "refused"))
+    verified = engine.command("events", "verify")
+    assert verified.returncode == 0 and "the newest has the hash" in verified.stdout
+    assert "kept for 90.0 days" in engine.command("doctor").stdout
+
+
 def until_paused_by(engine: Engine, name: str, cause: str) -> dict[str, Any]:
     """Wait until a rollout is paused by that; one without enough samples pauses for a while."""
     found: dict[str, Any] = {}
