@@ -21,6 +21,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import ray.serve  # noqa: F401
 
+from anabranch.access.identity import TOKEN, Asker
 from anabranch.client.engine_state import EngineState, write_state
 from tests.control.control_api import SPEC, TestControl
 
@@ -110,7 +111,9 @@ def _handler(engine: Served) -> type[BaseHTTPRequestHandler]:
                 self.reply(status, [], json.dumps(played).encode())
                 return
             status, headers, content = asyncio.run(
-                engine.api.handle(self.command, path.removeprefix(CONTROL), query, body)
+                engine.api.handle(
+                    self.command, path.removeprefix(CONTROL), query, body, Asker(TOKEN, "127.0.0.1")
+                )
             )
             if status == 202:
                 engine.reconcile()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,16 @@ class TestControl:
             settings, self.store, self.topics, self.totals, Pools(), self.process_sums
         )
         self.api = self.parts.api
+        self.identity = TOKEN
+        """Who asks, unless a call says otherwise."""
         assert asyncio.run(self.parts.acquire(10))
+
+    @contextmanager
+    def asked_by(self, identity: Identity) -> Iterator[None]:
+        """Let somebody ask for a while."""
+        before, self.identity = self.identity, identity
+        yield
+        self.identity = before
 
     def raw(
         self,
@@ -68,9 +79,10 @@ class TestControl:
         path: str,
         query: str = "",
         body: bytes = b"",
-        identity: Identity = TOKEN,
+        identity: Identity | None = None,
     ) -> tuple[int, dict[bytes, bytes], bytes]:
-        work = self.api.handle(method, path, query, body, Asker(identity, "10.0.0.1", "q1"))
+        asker = Asker(identity or self.identity, "10.0.0.1", "q1")
+        work = self.api.handle(method, path, query, body, asker)
         status, headers, answer = asyncio.run(work)
         return status, dict(headers), answer
 
@@ -80,7 +92,7 @@ class TestControl:
         path: str,
         query: str = "",
         body: bytes = b"",
-        identity: Identity = TOKEN,
+        identity: Identity | None = None,
     ) -> tuple[int, Any]:
         status, headers, answer = self.raw(method, path, query, body, identity)
         assert headers[b"content-type"] == b"application/json"

@@ -20,7 +20,7 @@ from anabranch.control.access.keys import KeyStore
 from anabranch.control.access.policy import Policy, read_policy
 from anabranch.control.access.token import read_token
 from anabranch.control.lifecycle.operations import Note
-from anabranch.control.store import situations
+from anabranch.control.store import event_log
 from anabranch.control.store.database import Database
 from anabranch.control.store.schema import documents
 from anabranch.control.traffic.topic import PATIENCE_S, Topic, first_version
@@ -103,7 +103,7 @@ class AccessBook:
                 connection.execute(documents.insert().values(**values))
             data = {"rules": len(policy.rules)}
             note = Note(None, "policy_changed", "the access policy was changed", data)
-            situations.log(connection, "", note)
+            event_log.append(connection, "", note)
         return policy
 
     def policy(self) -> Policy:

@@ -14,7 +14,7 @@ from anabranch.access.actor import ACTOR
 from anabranch.access.keys import ApiKey, digest_of, make_key
 from anabranch.access.roles import Grant
 from anabranch.control.lifecycle.operations import Note
-from anabranch.control.store import situations
+from anabranch.control.store import event_log
 from anabranch.control.store.database import Database
 from anabranch.control.store.schema import api_keys
 from anabranch.errors import Conflict, NotFound
@@ -89,7 +89,7 @@ class KeyStore:
             if not gone.rowcount:
                 raise _unknown(name)
             note = Note(None, "key_revoked", f"key {name!r} was revoked", {"key": name})
-            situations.log(connection, "", note)
+            event_log.append(connection, "", note)
 
     def _forget(self, connection: Connection) -> None:
         connection.execute(api_keys.delete().where(sa.not_(_counts(self._clock()))))
@@ -119,7 +119,7 @@ def _key(row: RowMapping) -> ApiKey:
 def _log(connection: Connection, kind: str, text: str, key: ApiKey) -> None:
     grants = [{"role": one.role, "graphs": one.graphs} for one in key.grants]
     data = {"key": key.name, "grants": grants, "expires_at": key.expires_at}
-    situations.log(connection, "", Note(None, kind, text, data))
+    event_log.append(connection, "", Note(None, kind, text, data))
 
 
 def _unknown(name: str) -> NotFound:

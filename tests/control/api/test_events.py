@@ -7,8 +7,10 @@ from urllib.parse import urlencode
 
 import pytest
 
+from anabranch.access.identity import Identity
+from anabranch.access.roles import Grant
 from anabranch.control.store.schema import events
-from tests.control.actors import ANN, acting
+from tests.control.actors import ANN_ASKS
 from tests.control.control_api import TestControl
 
 
@@ -26,24 +28,29 @@ def found(engine: TestControl, **query: object) -> list[Any]:
 
 
 def test_who_asks_for_a_change_is_who_acts(engine: TestControl) -> None:
-    with acting(ANN):
+    with engine.asked_by(ANN_ASKS):
         engine.deploy()
     engine.arrive(1)
-    with acting(ANN):
-        engine.send("POST", "/graphs/digits/unload")
+    with engine.asked_by(ANN_ASKS):
+        engine.call("DELETE", "/graphs/digits")
     _, view = engine.call("GET", "/events")
-    own = {"kind": "key", "name": "ann", "address": "192.0.2.7", "request_id": "req-1"}
+    own = {"kind": "key", "name": "ann", "address": "10.0.0.1", "request_id": "q1"}
     engine_itself = {"kind": "engine", "name": "", "address": "", "request_id": ""}
     assert [(event["kind"], event["actor"]) for event in view["events"]] == [
-        ("revision_created", own), ("promoted", engine_itself), ("unloaded", own),
+        ("revision_created", own), ("promoted", engine_itself), ("delete_requested", own),
     ]  # fmt: skip
     assert view["events"][-1]["change"] == {
-        "before": {"state": "present"}, "after": {"state": "unloaded"},
+        "before": {
+            "state": "present", "stable": 1, "weights": {"1": 100.0}, "revisions": {"1": "live"},
+        },
+        "after": {
+            "state": "deleting", "stable": None, "weights": {}, "revisions": {"1": "retired"},
+        },
     }  # fmt: skip
 
 
 def test_filters_of_the_query(engine: TestControl) -> None:
-    with acting(ANN):
+    with engine.asked_by(ANN_ASKS):
         engine.deploy("a-one")
     engine.deploy("a-two")
     engine.store.log("b", 2, "noted", "")
@@ -74,6 +81,19 @@ def test_filters_of_the_query(engine: TestControl) -> None:
 def test_a_query_that_makes_no_sense_is_refused(engine: TestControl, query: str, text: str) -> None:
     status, view = engine.call("GET", "/events", query)
     assert status == 400 and text in view["error"]
+
+
+def test_who_may_view_some_graphs_sees_their_events_and_no_other(engine: TestControl) -> None:
+    for name in ("a-one", "b", "a-two"):
+        engine.deploy(name)
+    engine.store.log("", None, "refused", "")
+    viewer = Identity("key", "vic", (Grant("viewer", "a-*"),))
+    with engine.asked_by(viewer):
+        assert [graph for graph, _ in found(engine)] == ["a-one", "a-two"]
+        assert [graph for graph, _ in found(engine, after=1, limit=1)] == ["a-two"]
+        assert found(engine, graph="b", newest=5) == []
+        assert engine.call("GET", "/events/verify")[0] == 403
+        assert engine.call("GET", "/kept")[0] == 403
 
 
 def test_verifying_the_chain(engine: TestControl) -> None:

@@ -11,17 +11,17 @@ from urllib.parse import urlencode
 
 import pytest
 
-from anabranch.access.identity import TOKEN, Asker
+from anabranch.access.actor import Actor
+from anabranch.access.identity import TOKEN, Asker, Identity
+from anabranch.access.roles import Grant, Role
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Intent
 from anabranch.control.lifecycle.rollouts import Measurement
 from anabranch.router.measure.tally import MirrorTally, Report
 from anabranch.specs.models import Rollout
-from tests.control.actors import ANN, acting
 from tests.control.control_api import ROLLOUT, SPEC, TestControl
 
 AT = 1e9
-TOKEN = Actor("token")
 
 
 @pytest.fixture
@@ -411,13 +411,16 @@ def test_a_rollout_without_a_hold_waits_for_nobody_in_particular(two: TestContro
     assert (found["next_look"], found["held_until"]) == (None, None)
 
 
-def approving(control: TestControl) -> None:
+def approving(control: TestControl, **approve: Any) -> None:
     """A rollout that whoever has the token has begun, and that waits for an approval."""
-    with acting(TOKEN):
-        spec = SPEC + ROLLOUT + "    approve: {role: operator, other_than_author: true}\n"
-        assert control.deploy(spec=spec)[0] == 202
+    spec = SPEC + ROLLOUT + f"    approve: {json.dumps({'role': 'operator', **approve})}\n"
+    assert control.deploy(spec=spec)[0] == 202
     control.arrive(3)
     control.change("digits", operations.asked)
+
+
+def key(name: str, role: Role) -> Identity:
+    return Identity("key", name, (Grant(role),))
 
 
 def test_an_approval_by_somebody_else_lets_a_rollout_go_on(two: TestControl) -> None:
@@ -426,22 +429,33 @@ def test_an_approval_by_somebody_else_lets_a_rollout_go_on(two: TestControl) -> 
     found = ok(two.call("GET", "/graphs/digits/rollout"))
     assert (found["paused_by"], found["paused_at"]) == ("approval", "2001-09-09T01:46:40.000+00:00")
     assert found["approval"] == {"role": "operator", "other_than": "token"}
-    with acting(TOKEN):
-        refused(two.send("POST", path), 403, "token has deployed revision 3", "another operator")
-    with acting(ANN):
+    refused(two.send("POST", path), 403, "token has deployed revision 3", "another operator")
+    with two.asked_by(key("ann", "deployer")):
         refused(two.send("POST", path), 403, "key 'ann' may not approve", "the role operator")
+    with two.asked_by(key("eve", "caller")):
+        refused(two.send("POST", path), 403, "may not view")
     refused(two.send("POST", "/graphs/digits/rollout/resume"), 409, "waits for an approval")
     refused(two.send("POST", path, {"by": "me"}), 400, "by")
-    after = ok(two.send("POST", path))["rollout"]
+    with two.asked_by(key("bob", "operator")):
+        after = ok(two.send("POST", path))["rollout"]
     assert (after["phase"], after["approval"], after["paused_at"]) == ("running", None, None)
     event = two.store.events("digits")[-1]
-    assert (event.kind, event.message, event.actor) == ("rollout_approved", "by engine", ENGINE)
+    assert (event.kind, event.message) == ("rollout_approved", "by key 'bob'")
+    assert event.actor == Actor("key", "bob", "10.0.0.1", "q1")
     refused(two.send("POST", path), 409, "waits for no approval")
-    theirs, anns = sorted(two.parts.refusals.due(), key=lambda one: one.actor.kind, reverse=True)
-    assert (theirs.actor, anns.actor, anns.graph, anns.reason) == (
-        TOKEN, ANN, "digits", "forbidden",
-    )  # fmt: skip
-    assert anns.message.startswith("POST /graphs/digits/rollout/approve: key 'ann' may not")
+    (told,) = two.parts.refusals.due()  # all from one address
+    assert (told.count, told.graph, told.actor.name, told.reason) == (
+        3,
+        "digits",
+        "eve",
+        "forbidden",
+    )
+    assert told.message.startswith("POST /graphs/digits/rollout/approve: key 'eve' may not view")
+
+
+def test_an_admin_has_the_role_and_the_author_may_where_the_plan_says_so(two: TestControl) -> None:
+    approving(two, other_than_author=False)
+    assert ok(two.send("POST", "/graphs/digits/rollout/approve"))["rollout"]["phase"] == "running"
 
 
 def test_mirrors_are_compared(two: TestControl) -> None:
