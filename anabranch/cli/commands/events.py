@@ -200,7 +200,7 @@ def _as_json(event: Json) -> None:
 
 
 def _as_cloud_event(event: Json) -> None:
-    from anabranch.client.cloud_event import cloud_event
+    from anabranch.control.observe.cloud_event import cloud_event
 
     result_json(cloud_event(event), indent=None)
 

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from anabranch.client.cloud_event import MEDIA_TYPE, cloud_event
+from anabranch.control.observe.cloud_event import MEDIA_TYPE, cloud_event
 from anabranch.control.rollout.outgoing import Caller
 from anabranch.control.settings.destinations import allowed, shown
 from anabranch.control.settings.settings import Settings, WebhookForm

@@ -17,7 +17,7 @@ from anabranch.cli.commands.events import (
     verification_text,
 )
 from anabranch.client.client import ControlClient
-from anabranch.client.cloud_event import cloud_event
+from anabranch.control.observe.cloud_event import cloud_event
 from anabranch.control.store.schema import events
 from tests.cli.conftest import Served
 

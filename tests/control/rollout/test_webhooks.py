@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.client.cloud_event import cloud_event
 from anabranch.control.lifecycle.operations import Change, Note, Situation
+from anabranch.control.observe.cloud_event import cloud_event
 from anabranch.control.rollout import webhooks
 from anabranch.control.rollout.outgoing import Caller
 from anabranch.control.rollout.webhooks import ATTEMPTS, Deliveries, pause

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from anabranch.client.cloud_event import cloud_event
+from anabranch.control.observe.cloud_event import cloud_event
 
 EVENT: dict[str, Any] = {
     "id": 7, "at": 1_700_000_000.25, "graph": "team/digits", "revision": 3, "kind": "promoted",
