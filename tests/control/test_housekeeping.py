@@ -216,7 +216,7 @@ def test_unused_bundles_go_beyond_their_total_but_none_that_was_just_put(tmp_pat
     now = time.time()
     for name, age in ((used, 3000), (oldest, 2000), (older, 1000)):
         os.utime(bundles.path(name), (now - age, now - age))
-    store.add_revision("digits", "spec", used)
+    store.ensure_revision("digits", "spec", used, force=True)
     size = sum(bundles.size(name) for name in (used, older, fresh))
     housekeeping_of(tmp_path, store, ANABRANCH_BUNDLE_TOTAL=str(size)).round()
     assert names(tmp_path / "bundles") == sorted(f"{one}.zip" for one in (used, older, fresh))
@@ -246,7 +246,7 @@ def test_unused_environments_go_beyond_their_total_but_none_that_was_just_asked_
 def test_old_revisions_leave_the_record_but_for_the_last_that_was_stable(tmp_path: Path) -> None:
     store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
     for number in range(1, 5):
-        store.add_revision("g", "spec", "d")
+        store.ensure_revision("g", "spec", "d", force=True)
         arrived = partial(operations.arrived, moment=Moment(number, 1), number=number)
         store.change("g", arrived)
     store.change("g", partial(operations.expired, moment=Moment(1000, 1)))
@@ -269,7 +269,7 @@ def test_what_is_kept_is_told_with_its_bounds(tmp_path: Path) -> None:
     assert {one.what: one.count for one in others} == {
         "revisions": 0, "bundles": 1, "environments": 0, "logs": 1,
     }  # fmt: skip
-    store.add_revision("g", "spec", name)
+    store.ensure_revision("g", "spec", name, force=True)
     events, revisions, bundles, environments, logs = housekeeping.kept()
     assert (events.count, events.age, events.oldest) == (1, 90 * 86400.0, store.events()[0].at)
     assert (revisions.count, revisions.oldest) == (1, store.revisions("g")[0].created_at)

@@ -157,7 +157,9 @@ def test_many_writers_make_one_chain(url: str, store: Store) -> None:
     def work(number: int) -> None:
         for _ in range(5):
             others[number].log("all", None, "noted", "")
-            others[number].ensure_revision(f"g{number}", "spec", "d", intent=Intent("mirror", 5.0), force=True)
+            others[number].ensure_revision(
+                f"g{number}", "spec", "d", intent=Intent("mirror", 5.0), force=True
+            )
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
