@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from anabranch.access.identity import Identity
+from anabranch.access.issuers import Issuer
 from anabranch.access.roles import Grant
 
 Bound: TypeAlias = Literal["key", "certificate", "subject", "group"]
@@ -39,6 +40,8 @@ class AccessTable:
     """Roles of callers who show nothing."""
     ruled: Roles = field(default_factory=dict)
     """Roles that rules give, by kind and name; those of ``keys`` have theirs already."""
+    issuers: tuple[Issuer, ...] = ()
+    """Whose JWTs count."""
 
 
 CLOSED = AccessTable()

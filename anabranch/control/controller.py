@@ -133,6 +133,10 @@ class Controller:
         await self._published()
         return await self._acting().access.table(f"{graph}/{follower}", version)
 
+    async def renew_keys(self, issuer: str, kid: str) -> None:
+        """Ask an issuer of JWTs for its keys, see ``AccessBook``. Unavailable without the lease."""
+        await self._acting().access.renew_keys(issuer, kid)
+
     async def pool(self, pool: str, replica: str, version: int) -> PoolTable | None:
         """The long poll of a pool's process, see ``Pools``. Unavailable without the lease."""
         await self._published()

@@ -118,6 +118,7 @@ class ControllerParts:
             "the driver of rollouts": rollouts.run,
             "the delivery to webhooks": deliveries.run,
             "the housekeeping": housekeeping.run,
+            "the keys of issuers": self.access.signing.run,
             "the history of graphs": self.history.run,
             "the events of refused attempts": self.refusals.run,
             "the events of hung processes": HungProcesses(store, unix_folder()).run,

@@ -16,6 +16,7 @@ from anabranch.access.identity import TOKEN, Identity
 from anabranch.access.keys import ApiKey, digest_of
 from anabranch.access.roles import Grant, Role
 from anabranch.access.table import AccessTable, KnownKey, Roles, Who
+from anabranch.control.access.key_sets import KeySets
 from anabranch.control.access.keys import KeyStore
 from anabranch.control.access.policy import Policy, read_policy
 from anabranch.control.access.token import read_token
@@ -48,6 +49,7 @@ class AccessBook:
         patience: float = PATIENCE_S,
     ) -> None:
         self.keys = KeyStore(database, clock)
+        self.signing = KeySets(database, self.changed)
         self._database = database
         self._token_file = token_file
         self._anonymous = tuple(Grant(role) for role in roles)
@@ -84,8 +86,14 @@ class AccessBook:
         """Put in force what stands in the store."""
         async with self._changing:
             made = await asyncio.to_thread(self._made)
+            self.signing.wake()
             version = self._topic.version + 1
             self._topic.put(version, replace(made, version=version))
+
+    async def renew_keys(self, issuer: str, kid: str) -> None:
+        """Return once all who follow the table have a key of an issuer of JWTs, if it has that."""
+        await self.signing.renew(issuer, kid)
+        await self._topic.confirmed(self._topic.version, _FORCE_S)
 
     def policy_text(self) -> str:
         """Return the policy as it was given; empty without one."""
@@ -121,7 +129,8 @@ class AccessBook:
         anonymous = self._anonymous
         if policy.anonymous is not None:
             anonymous = tuple(grant for rule in policy.anonymous for grant in rule.grants())
-        return AccessTable(0, {**keys, token: KnownKey(TOKEN)}, anonymous, ruled)
+        issuers = self.signing.issuers(policy.issuers)
+        return AccessTable(0, {**keys, token: KnownKey(TOKEN)}, anonymous, ruled, issuers)
 
 
 def _ruled(policy: Policy) -> Roles:

@@ -7,6 +7,9 @@ anonymous:
 rules:
   - {certificate: trainer, role: deployer, graphs: [digits]}
   - {key: ci, role: operator}
+  - {group: data-science, role: deployer, graphs: [team-a-*]}
+issuers:
+  - {issuer: "https://login.example.com", audience: [anabranch]}
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from pydantic import Field
 
 from anabranch.access.roles import EVERY, PATTERN, Grant, Role
 from anabranch.access.table import Bound
+from anabranch.control.access.issuers import MAX_ISSUERS, TrustedIssuer, mistakes_of
 from anabranch.errors import SpecError
 from anabranch.specs.loader import parse
 from anabranch.specs.messages import Said, mistakes
@@ -70,6 +74,8 @@ class Policy(Model):
     """Roles of callers who show nothing; those of the engine's settings where it is left out."""
     rules: tuple[NamedRule, ...] = Field((), max_length=10_000, strict=False)
     """Roles of names."""
+    issuers: tuple[TrustedIssuer, ...] = Field((), max_length=MAX_ISSUERS, strict=False)
+    """Whose JWTs count."""
 
 
 def read_policy(text: bytes | str, file: str = "the policy") -> Policy:
@@ -77,7 +83,8 @@ def read_policy(text: bytes | str, file: str = "the policy") -> Policy:
     document = parse(text, file)
     said = mistakes(Policy, document.data)
     if not said:
-        said = list(_ambiguous(Policy.model_validate(document.data).rules))
+        policy = Policy.model_validate(document.data)
+        said = [*_ambiguous(policy.rules), *mistakes_of(policy.issuers)]
     problems = [*document.problems, *(document.problem(path, text) for path, text in said)]
     if problems:
         raise SpecError(problems)

@@ -53,11 +53,13 @@ class AccessApi:
     | POST | ``/keys`` | 201, a key, for ``{"name", "roles", "graphs", "seconds"}`` |
     | POST | ``/keys/<name>/rotate`` | 201, another key; ``{"overlap"}`` is in seconds, a day |
     | DELETE | ``/keys/<name>`` | 200; the key counts nowhere any more |
-    | GET | ``/access`` | ``{"policy", "anonymous"}``: the document, and roles without a key |
-    | PUT | ``/access`` | 200, for a policy in YAML or JSON; an empty one takes it back |
+    | GET | ``/access`` | ``{"policy", "anonymous", "issuers"}``: document, roles without a key |
+    | PUT | ``/access`` | ``{"rules", "issuers"}``, for a policy in YAML; an empty one takes it |
+    | | | back |
     | GET | ``/access/check?kind=&who=&action=&graph=`` | ``{"allowed", "roles"}`` |
     | GET | ``/access/me`` | ``{"kind", "name", "roles"}`` of who asks |
 
+    Issuers of JWTs are ``{"issuer", "keys", "read_at", "problem"}``, with the names of their keys.
     Who administers some graphs only may make and revoke keys for these graphs.
     """
 
@@ -119,7 +121,10 @@ class AccessApi:
         text, table = await asyncio.gather(
             asyncio.to_thread(self._book.policy_text), self._book.table("", 0)
         )
-        return answer(200, {"policy": text, "anonymous": _roles(table.anonymous)})
+        issuers = self._book.signing.view()
+        return answer(
+            200, {"policy": text, "anonymous": _roles(table.anonymous), "issuers": issuers}
+        )
 
     async def _put_policy(self, call: ApiCall) -> ApiAnswer:
         try:
@@ -127,7 +132,8 @@ class AccessApi:
         except UnicodeDecodeError as error:
             raise InvalidRequest(f"the policy is not UTF-8: {error}") from None
         policy = await self._book.change(lambda: self._book.put_policy(text))
-        return answer(200, {"rules": len(policy.rules)})
+        await self._book.signing.look()
+        return answer(200, {"rules": len(policy.rules), "issuers": self._book.signing.view()})
 
     async def _check(self, call: ApiCall) -> ApiAnswer:
         query = call.query

@@ -25,6 +25,8 @@ class OutgoingReply:
     cut: bool = False
     """Whether the body was longer than what was read."""
     error: str = ""
+    cache_control: str = ""
+    """The header of that name."""
 
     @property
     def ok(self) -> bool:
@@ -70,7 +72,10 @@ class Caller:
                 body += chunk
                 if len(body) > most:
                     break
-            return OutgoingReply(response.status_code, body[:most], len(body) > most)
+            return OutgoingReply(
+                response.status_code, body[:most], len(body) > most,
+                cache_control=response.headers.get("cache-control", ""),
+            )  # fmt: skip
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:  # made late: it takes a while, and most graphs call nobody

@@ -102,7 +102,8 @@ class ServedCall(GrpcCall):
 
 def _shown(headers: Mapping[str, str]) -> Credentials:
     found = headers.get("authorization"), headers.get(CLIENT_NAME)
-    return Credentials(*(None if one is None else one.encode("latin-1") for one in found))
+    shown, name = (None if one is None else one.encode("latin-1") for one in found)
+    return Credentials(shown, name)
 
 
 Method: TypeAlias = Callable[[bytes, ServedCall], Awaitable[bytes]]

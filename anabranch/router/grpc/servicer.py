@@ -12,6 +12,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import grpc
 
+from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
 from anabranch.errors import NotFound
 from anabranch.router.core import TIMEOUT, InferenceRequest
@@ -69,10 +70,17 @@ class GraphServicer:
     def _observed(self, name: str, action: Action, method: Answers[Answer]) -> Answers[Answer]:
         """A method for those who may do this: counted, and recorded where it is sampled."""
         observed = GrpcObserver(self._requests, self._arms.name, self._arms.sampler, name).observed
-        check = self._arms.guard.check
+        guard = self._arms.guard
+        check = guard.check
 
         async def allowed(message: bytes, call: GrpcCall) -> Answer:
-            call.caller = check(action, call.credentials, call.address).name
+            try:
+                identity = check(action, call.credentials, call.address)
+            except UnknownSigner:
+                identity = await guard.renewed(
+                    lambda shown: check(action, shown, call.address), call.credentials
+                )
+            call.caller = identity.name
             return await method(message, call)
 
         return lambda message, call: observed(call, allowed(message, call))

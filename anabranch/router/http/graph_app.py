@@ -24,6 +24,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import NoReturn, TypeAlias
 
+from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
 from anabranch.errors import NotFound
 from anabranch.graph.calls.stepping import Started
@@ -133,11 +134,23 @@ class GraphApp(HttpApp):
 
     def _guarded(self, action: Action, handler: Handler) -> Handler:
         """Return a handler that answers only who may do this."""
-        check = self._arms.guard.check
+        guard = self._arms.guard
+        check = guard.check
+
+        async def later(request: HttpRequest) -> Answer:
+            head = request.head
+            identity = await guard.renewed(
+                lambda shown: check(action, shown, head.address), head.credentials
+            )
+            request.caller = identity.name
+            return await handler(request)
 
         def answer(request: HttpRequest) -> Awaitable[Answer]:
             head = request.head
-            request.caller = check(action, head.credentials, head.address).name
+            try:
+                request.caller = check(action, head.credentials, head.address).name
+            except UnknownSigner:
+                return later(request)
             return handler(request)
 
         return answer

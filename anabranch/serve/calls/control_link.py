@@ -43,7 +43,7 @@ class ControllerLink:
     def __init__(self, name: str) -> None:
         self._name = name
         self._controller = ControllerActor()
-        self._guard = Guard(CLOSED)
+        self._guard = Guard(CLOSED, renew=self._renew_keys)
         self._told = asyncio.Event()
         """Set once there is an access table."""
         self._access = Follower("access table", self._next_access, self._take_access)
@@ -76,7 +76,8 @@ class ControllerLink:
         """Return who asks; Unauthenticated where what is shown is not known."""
         if not self._told.is_set():
             await self._first_access()
-        return Asker(self._guard.identify(shown, address), address, request_id)
+        found = await self._guard.renewed(lambda one: self._guard.identify(one, address), shown)
+        return Asker(found, address, request_id)
 
     async def handle(
         self, method: str, path: str, query: str, body: bytes, asker: Asker
@@ -124,8 +125,11 @@ class ControllerLink:
         found: AccessTable = await self._call("access", "", self._name, version, timeout=POLL_S)
         return found
 
+    async def _renew_keys(self, issuer: str, kid: str) -> None:
+        await self._call("renew_keys", issuer, kid)
+
     async def _take_access(self, table: AccessTable) -> None:
-        self._guard.apply(table)
+        await self._guard.take(table)
         self._told.set()
 
     async def _call(self, method: str, *args: object, timeout: float | None = None) -> Any:

@@ -107,6 +107,10 @@ class ControllerSource:
         found: AccessTable = await self._call(POLL_S, "access", version)
         return found
 
+    async def renew_keys(self, issuer: str, kid: str) -> None:
+        """Have an issuer of JWTs asked for its keys; raises likewise."""
+        await self._controller.call("renew_keys", issuer, kid, timeout=ASK_S)
+
     async def learned(self, version: int) -> Lessons:
         """Wait for what routers of the graph have learned; raises likewise."""
         found: Lessons = await self._call(POLL_S, "learned", version)

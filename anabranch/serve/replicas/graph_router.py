@@ -52,6 +52,7 @@ class GraphRouter:
         process: BytesUnderWay | None = None,
     ) -> None:
         self._timeout = hosted.plan.timeout
+        self.source = ControllerSource(graph, replica)
         heads = Heads(graph, revision, hosted.head)
         samples = Samples(limits, counted_samples(graph))
         self._logs = RequestLogs(graph, replica, LogSettings.from_env())
@@ -59,9 +60,8 @@ class GraphRouter:
             graph, heads, limits, explainers=partial(RemoteExplainers, graph), samples=samples,
             sampler=hosted.sampler(), logs=self._logs, process=process,
             fewest=fewest_let_in(segment.scaling for segment in hosted.plan.segments),
-            guard=Guard(CLOSED, graph),
+            guard=Guard(CLOSED, graph, renew=self.source.renew_keys),
         )  # fmt: skip
-        self.source = ControllerSource(graph, replica)
         self._metrics = Metrics(graph)
         self._sync = RouterSync(self._arms, self.source, self._metrics)
         self._access = Follower(

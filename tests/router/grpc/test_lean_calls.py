@@ -27,6 +27,9 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import InputSpec
 from anabranch.telemetry.sampling import Sampler
+from tests.access.oidc import claims, signer
+from tests.access.test_jwt import HERE, keys_of
+from tests.access.test_renewal import Controller, guarded
 from tests.examples import examples
 from tests.router.conftest import StepHead, make_arms, make_signature, make_table, uvloop_running
 from tests.router.grpc.conftest import Stub, infer_request, served
@@ -317,5 +320,20 @@ def test_http_has_its_own_paths_on_the_same_socket() -> None:
         async with lean_served(make_arms()) as client:
             client.writer.write(b"GET /v2/models/demo/ready HTTP/1.1\r\nhost: x\r\n\r\n")
             assert await client.reader.readline() == b"HTTP/1.1 200 OK\r\n"
+
+    asyncio.run(main())
+
+
+def test_a_jwt_of_a_key_that_is_not_known_waits_for_it() -> None:
+    arms = make_arms()
+    arms.guard = guarded(Controller(*keys_of(signer())))
+
+    async def main() -> None:
+        async with lean_served(arms) as client:
+            for one, code in (
+                (signer(), StatusCode.OK), (signer("other", 1), StatusCode.UNAUTHENTICATED)
+            ):  # fmt: skip
+                shown = ("authorization", f"Bearer {one.token(claims(HERE))}")
+                assert (await client.call(ASK, shown)).code is code
 
     asyncio.run(main())

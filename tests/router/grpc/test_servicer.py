@@ -30,6 +30,9 @@ from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.decisions import Decision, from_routing
 from anabranch.router.traffic.local_head import LocalHead
 from tests.router.conftest import SIGNATURES
+from tests.access.oidc import claims, signer
+from tests.access.test_jwt import HERE, keys_of
+from tests.access.test_renewal import Controller, guarded
 from tests.router.grpc.conftest import Stub, connected, failure, infer_request, served, trailer
 
 MakeArms = Callable[..., Arms]
@@ -557,3 +560,26 @@ def test_a_sticky_caller_has_the_route_of_its_key_in_calls_and_in_streams(
         assert seen == {"a", "b"}
 
     asyncio.run(main())
+
+
+def test_a_jwt_of_a_key_that_is_not_known_waits_for_it(arms: MakeArms) -> None:
+    graph = arms(double)
+    graph.guard = guarded(Controller(*keys_of(signer())))
+
+    async def main() -> None:
+        async with served(graph) as stub:
+            for one, known in ((signer(), True), (signer("other", 1), False)):
+                metadata = [("authorization", f"Bearer {one.token(claims(HERE))}")]
+                call = stub("ModelInfer", infer_request(), metadata=metadata)
+                if known:
+                    assert (await call).outputs[0].name == "doubled"
+                else:
+                    assert (await refusal(call)).code() == StatusCode.UNAUTHENTICATED
+
+    asyncio.run(main())
+
+
+async def refusal(call: Any) -> grpc.aio.AioRpcError:
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call
+    return raised.value

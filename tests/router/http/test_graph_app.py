@@ -17,7 +17,12 @@ import pytest
 
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError, Unavailable
+from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
+from tests.access.oidc import claims, signer
+from tests.access.test_jwt import HERE, keys_of
+from tests.access.test_renewal import Controller, guarded
+from tests.router.conftest import BODY, make_arms
 
 Body = dict[str, Any]
 Graph = Callable[..., str]
@@ -386,3 +391,18 @@ def test_components_see_headers_and_id(graph: Graph, body: Body) -> None:
     remaining = seen[0].remaining()
     assert remaining is not None
     assert remaining <= 60
+
+
+def test_a_jwt_of_a_key_that_is_not_known_waits_for_it(serve: Callable[[Any], str]) -> None:
+    arms = make_arms()
+    arms.guard = guarded(Controller(*keys_of(signer())))
+    url = f"{serve(GraphApp(arms))}/v2/models/demo"
+
+    def asked(token: str) -> httpx.Response:
+        return post(url, BODY, headers={"authorization": f"Bearer {token}"})
+
+    response = asked(signer().token(claims(HERE)))
+    assert response.json()["outputs"][0]["data"] == [2.0, 4.0, 6.0, 8.0]
+    refused = asked(signer("other", 1).token(claims(HERE)))
+    assert error(refused, 401) == f"issuer {HERE!r} has no key 'other' (kid) now"
+    assert refused.headers["www-authenticate"] == "Bearer"

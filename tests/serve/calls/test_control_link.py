@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,12 +12,15 @@ import pytest
 from anabranch.access.actor import Actor
 from anabranch.access.guard import Credentials
 from anabranch.access.identity import Identity
+from anabranch.access.issuers import Issuer
 from anabranch.access.keys import digest_of
 from anabranch.access.roles import Grant
 from anabranch.access.table import AccessTable, KnownKey
 from anabranch.errors import Unauthenticated, Unavailable
 from anabranch.serve.calls import control_link
 from anabranch.serve.calls.control_link import ControllerLink
+from tests.access.oidc import AUDIENCE, claims, signer
+from tests.access.test_jwt import HERE, ISSUER
 
 
 class Handle:
@@ -78,6 +83,37 @@ def test_nobody_is_known_before_the_first_table_and_by_the_newest_from_then_on(
         await tables.join()  # the next poll says that it was taken
         with pytest.raises(Unauthenticated, match="not known"):
             await link.asker(shown, "", "q")
+        await link.close()
+
+    asyncio.run(main())
+
+
+def test_the_controller_is_asked_for_keys_of_issuers_that_are_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    empty = AccessTable(1, issuers=(Issuer(HERE, (AUDIENCE,)),))
+    tables: asyncio.Queue[AccessTable] = asyncio.Queue()
+    tables.put_nowait(empty)
+
+    async def call(self: Any, method: str, *arguments: object, timeout: float | None = None) -> Any:
+        if method == "access":
+            if arguments[2] == 2:
+                taken.set()
+            return await tables.get()
+        assert (method, arguments) == ("renew_keys", (HERE, "one"))
+        tables.put_nowait(AccessTable(2, issuers=(replace(ISSUER, name=HERE),)))
+        return await taken.wait()
+
+    taken = asyncio.Event()
+    monkeypatch.setattr(control_link.ControllerActor, "call", call)
+    now = int(time.time())
+    token = signer().token(claims(HERE, nbf=now - 60, exp=now + 600))
+
+    async def main() -> None:
+        link = ControllerLink("gateway")
+        link.follow()
+        asker = await link.asker(Credentials(f"Bearer {token}".encode()), "10.0.0.1", "q")
+        assert asker.actor == Actor("subject", "ada", "10.0.0.1", "q")
         await link.close()
 
     asyncio.run(main())
