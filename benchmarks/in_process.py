@@ -21,6 +21,7 @@ from anabranch.graph.execute.nodes import load_nodes
 from anabranch.router.measure.requests import Requests
 from anabranch.router.measure.tally import Tally
 from anabranch.telemetry.registry import Registry
+from benchmarks.access import first_token_seconds, key_seconds, token_seconds
 from benchmarks.nothing import First, Pass
 from benchmarks.traffic import (
     REVISIONS,
@@ -68,6 +69,9 @@ def figures() -> list[Figure]:
         Figure("signature of a decision", signature_seconds() * 1e6, "µs a reply", 4),
         Figure("a decision told in a reply", telling_seconds() * 1e6, "µs a reply", 6),
         Figure("a decision read from feedback", checking_seconds() * 1e6, "µs a reward", 10),
+        Figure("check of an API key", key_seconds() * 1e6, "µs a request", 5),
+        Figure("check of a JWT, known", token_seconds() * 1e6, "µs a request", 20),
+        Figure("check of a JWT, new", first_token_seconds() * 1e6, "µs a request", 500),
         Figure(f"status of {REVISIONS} revisions", status_seconds() * 1e3, "ms", 200),
     ]
 
