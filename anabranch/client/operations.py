@@ -43,6 +43,7 @@ def deploy(
     hold: str | None = None,
     now: bool = False,
     force: bool = False,
+    sign: str | os.PathLike[str] | None = None,
     author: str | None = None,
     message: str = "",
     wait: bool = True,
@@ -55,7 +56,8 @@ def deploy(
     ``canary`` gives it that percentage of the traffic, ``mirror`` copies of that percentage of the
     requests, ``rollout`` moves traffic in steps of these percentages, each for ``hold`` (such as
     "2m") at least, and ``now`` gives it all traffic without a rollout. A graph that is a revision
-    in the traffic already makes no new one and changes nothing, unless ``force``.
+    in the traffic already makes no new one and changes nothing, unless ``force``. ``sign`` is the
+    file of an Ed25519 private key, for an engine that takes signed bundles only.
 
     With ``wait``, return when the revision is up; ``timeout`` is in seconds. ``author`` is git's
     ``user.name`` or the user, unless given.
@@ -66,7 +68,7 @@ def deploy(
     """
     wanted = intent(canary, mirror, rollout, hold, now)
     with progress("checking the graph") as say:
-        prepared = yield from work(partial(prepare, graph, session.home))
+        prepared = yield from work(lambda: prepare(graph, session.home).signed(sign))
         name = prepared.graph
         if author is None:
             author = yield from work(partial(author_of, prepared.folder))

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from anabranch.components.arguments import constructor_problems, injected
-from anabranch.components.artefacts import check_trust, is_mlflow, is_uri
+from anabranch.components.artefacts import check_code, check_trust, is_mlflow, is_uri
 from anabranch.components.artefacts.uris import problem, redacted
 from anabranch.components.builtins import import_all
 from anabranch.components.tensors.types import Args, Types
@@ -69,8 +69,11 @@ class Kind:
     def factory(self, node: NodeBase, root: Path, node_name: str = "") -> Any:
         """Construct the built-in of a node without ``problems``.
 
-        Raise ArtefactError where its model may run code and comes from an untrusted server.
+        Raise ArtefactError where its model may run code and comes from an untrusted server, or the
+        engine takes no such models.
         """
+        if may_run_code(node):
+            check_code(str(getattr(node, "model", "")))
         if needs_trust(node):
             check_trust(str(getattr(node, "model", "")))
         return self.cls(**injected(self.cls, node, root, node_name), **node.args)
@@ -170,6 +173,13 @@ def _trust_problems(kind: Kind, node: NodeBase) -> Iterable[Finding]:
     if model is not None and not is_mlflow(model):
         name = shown(redacted(model))
         yield ("sha256",), f"{name} can run code when it is loaded, so its sha256 must be given"
+
+
+def may_run_code(node: NodeBase) -> bool:
+    """Tell whether loading the node's model may run code, wherever it comes from."""
+    name, model = builtin_of(node), getattr(node, "model", None)
+    kind = None if name is None else _registry(type_of(node)).get(name)
+    return kind is not None and model is not None and kind.executes_code(model)
 
 
 def needs_trust(node: NodeBase) -> bool:

@@ -31,13 +31,14 @@ def send(
     intent: Json | None = None,
     graph: str | None = None,
     force: bool = False,
+    sign: Path | None = None,
 ) -> Json:
     """Check ``file``, pack its folder into a bundle, say what it holds, and send the bundle.
 
     Return ``{"graph", "revision", "state", "new", "bundle"}``. Raise SpecError before the
     bundle is sent, and Conflict where it is of another graph than ``graph``.
     """
-    prepared = prepare_file(file, home)
+    prepared = prepare_file(file, home).signed(sign)
     if graph is not None and prepared.graph != graph:
         raise Conflict(
             f"{file} has graph {prepared.graph!r} now, and this command serves {graph!r}: "
@@ -76,12 +77,13 @@ def deploy_and_wait(
     message: str = "",
     intent: Json | None = None,
     force: bool = False,
+    sign: Path | None = None,
 ) -> Json:
     """Send ``file`` and wait until its revision is up; raise DeployError if the revision fails.
 
     Ctrl-C ends the wait and not the deploy, and says so.
     """
-    sent = send(client, file, home, author, message, intent, force=force)
+    sent = send(client, file, home, author, message, intent, force=force, sign=sign)
     graph, number = sent["graph"], sent["revision"]
     say(f"{graph} revision {number} {'was sent' if sent['new'] else 'is this already'}")
     try:

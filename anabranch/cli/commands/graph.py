@@ -41,6 +41,14 @@ def deploy(
         bool,
         typer.Option("--force", help="Make a new revision also if one with this content runs."),
     ] = False,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            "--sign",
+            metavar="KEY",
+            help="Sign the bundle by the Ed25519 private key in this file, in PEM.",
+        ),
+    ] = None,
     home: options.Home = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until the revision is up.")
@@ -76,10 +84,10 @@ def deploy(
         with progress(f"deploying {file}") as say:
             if wait or wait_rollout:
                 done = deploy_and_wait(
-                    client, file, folder, timeout, say, author, message, wanted, force
+                    client, file, folder, timeout, say, author, message, wanted, force, sign
                 )
             else:
-                done = send(client, file, folder, author, message, wanted, force=force)
+                done = send(client, file, folder, author, message, wanted, force=force, sign=sign)
         if wait_rollout and _is_rolling(client, done):
             until_rolled_out(client, done["graph"], inf)
             done |= {"state": client.revision(done["graph"], done["revision"])["state"]}

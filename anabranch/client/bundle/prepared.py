@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anabranch.client.bundle.checks import bundle_passes, named_paths, open_complete
 from anabranch.client.bundle.packing import Bundle, max_bytes, pack
 from anabranch.client.bundle.report import bundle_warnings
+from anabranch.client.bundle.signing import signed
 from anabranch.graph.builder import GraphBuilder
 from anabranch.graph.compile.loading import Loaded
 
@@ -25,6 +26,13 @@ class PreparedBundle:
     bundle: Bundle
     warnings: Sequence[str]
     folder: Path
+
+    def signed(self, key: str | os.PathLike[str] | None) -> PreparedBundle:
+        """Return the bundle signed by the private key in a file, or as it is without one.
+
+        Raise InvalidRequest where there is no such key.
+        """
+        return self if key is None else replace(self, bundle=signed(self.bundle, Path(key)))
 
 
 def prepare(graph: GraphBuilder | str | os.PathLike[str], home: Path) -> PreparedBundle:

@@ -4,6 +4,7 @@
 """
 
 from anabranch.components.artefacts.paths import (
+    check_code,
     check_trust,
     data_path,
     model_file,
@@ -13,6 +14,7 @@ from anabranch.components.artefacts.paths import (
 from anabranch.components.artefacts.uris import is_mlflow, is_uri, suffix
 
 __all__ = [
+    "check_code",
     "check_trust",
     "data_path",
     "is_mlflow",

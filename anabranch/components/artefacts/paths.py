@@ -73,6 +73,20 @@ def check_in_bundle(field: str, model: str, sha256: str | None, root: Path) -> N
         raise ArtefactError(f"{field} {model!r}: {error}") from None
 
 
+def check_code(model: str, settings: ArtefactSettings | None = None) -> None:
+    """Refuse a model that can run code where the engine takes none, not even out of a bundle.
+
+    See ``ANABRANCH_UNTRUSTED_ARTEFACTS``.
+    """
+    settings = settings or ArtefactSettings.from_env()
+    if settings.refuses_code:
+        raise ArtefactError(
+            f"model {uris.redacted(model)!r} can run code when it is loaded, which this engine "
+            "refuses (ANABRANCH_UNTRUSTED_ARTEFACTS=refuse); formats that cannot are .skops, "
+            ".onnx, .safetensors, and those of XGBoost, LightGBM and CatBoost"
+        )
+
+
 def check_trust(model: str, settings: ArtefactSettings | None = None) -> None:
     """Refuse a model of MLflow that can run code, from a tracking server that nobody trusts.
 

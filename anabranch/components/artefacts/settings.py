@@ -10,6 +10,7 @@
 | MLFLOW_TRACKING_TOKEN | token that the tracking server asks for | none |
 | MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD | user that it asks for instead | none |
 | ANABRANCH_MLFLOW_TRUSTED | tracking servers whose models may run code, by comma | none |
+| ANABRANCH_UNTRUSTED_ARTEFACTS | models that may run code: `refuse`, or by `sha256` | `sha256` |
 | ANABRANCH_PINS | set by the engine: JSON of movable reference: fixed one | {} |
 """
 
@@ -40,6 +41,7 @@ class ArtefactSettings:
     timeout: float = 3600.0
     tracking: str = ""
     trusted: tuple[str, ...] = ()
+    refuses_code: bool = False
     pins: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -55,6 +57,12 @@ class ArtefactSettings:
             ),
             tracking=variables.text("MLFLOW_TRACKING_URI").strip().rstrip("/"),
             trusted=_servers(variables.text("ANABRANCH_MLFLOW_TRUSTED")),
+            refuses_code=variables.read(
+                "ANABRANCH_UNTRUSTED_ARTEFACTS",
+                _refuses_code,
+                cls.refuses_code,
+                "`sha256` or `refuse`",
+            ),
             pins=json.loads(variables.text(PINS, "{}")),
         )
 
@@ -74,6 +82,10 @@ def _bytes(text: str) -> int:
 
 def _seconds(text: str) -> float:
     return number(least=sys.float_info.min)(text)
+
+
+def _refuses_code(text: str) -> bool:
+    return ("sha256", "refuse").index(text) == 1
 
 
 def _servers(text: str) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from anabranch.components.artefacts import check_trust
+from anabranch.components.artefacts import check_code, check_trust
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.components.artefacts.uris import is_movable, split
-from anabranch.components.registry import needs_trust
+from anabranch.components.registry import may_run_code, needs_trust
 from anabranch.errors import ArtefactError, InvalidRequest, Unavailable
 from anabranch.specs.models import InferenceGraph
 
@@ -19,13 +19,19 @@ _FIELDS = ("model", "data")
 
 
 def check(graph: InferenceGraph, settings: ArtefactSettings) -> None:
-    """InvalidRequest for a model that could run code, from a tracking server nobody trusts."""
+    """InvalidRequest for a model that could run code, where the engine's operator takes none.
+
+    None at all, or none from that tracking server.
+    """
     for name, node in graph.spec.nodes.items():
-        if needs_trust(node):
-            try:
-                check_trust(str(getattr(node, "model", "")), settings)
-            except ArtefactError as error:
-                raise InvalidRequest(f"node {name!r}: {error}") from None
+        model = str(getattr(node, "model", ""))
+        try:
+            if may_run_code(node):
+                check_code(model, settings)
+            if needs_trust(node):
+                check_trust(model, settings)
+        except ArtefactError as error:
+            raise InvalidRequest(f"node {name!r}: {error}") from None
 
 
 def pins(graph: InferenceGraph, settings: ArtefactSettings) -> dict[str, str]:

@@ -23,6 +23,7 @@ from anabranch.control.release.bundles import (
 )
 from anabranch.control.release.environments import Environments, asks
 from anabranch.control.release.release import Release
+from anabranch.control.release.signatures import check_signature
 from anabranch.control.settings import destinations, log_sinks
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Revision
@@ -64,6 +65,7 @@ class Releases:
         self._webhooks, self._prometheus = settings.webhooks, settings.prometheus
         self._request_logs = settings.request_logs
         self._home = settings.home
+        self._keys = settings.bundle_keys
         self._bundles = BundleStore(settings.bundles)
         self._environments = Environments(settings.environments, settings.install_timeout)
         self._compiled = lru_cache(_KEPT)(load_text)
@@ -71,12 +73,14 @@ class Releases:
     def receive(self, graph: str, data: bytes) -> Received:
         """Check and keep a bundle for ``graph``.
 
-        Raises TooLarge, SpecError, InvalidRequest, and Unavailable where MLflow's tracking server
-        is asked what a reference means and does not answer. A rollout may only call, and a
+        Raises TooLarge, SpecError, InvalidRequest, Forbidden without a signature that is asked for,
+        and Unavailable where MLflow's tracking server is asked what a reference means and does not
+        answer. A rollout may only call, and a
         request log only go to, what the settings allow. StorageError where a folder of the engine
         has no room for the bundle; nothing of it is left then.
         """
         files = unpack(data, self._max_size)
+        check_signature(files, self._keys)
         refuse_secrets(files)
         name = spec_name(files)
         loaded = load_text(files[name], name)

@@ -17,6 +17,7 @@
 | ANABRANCH_GRACE | seconds that a replaced or aborted revision stays up | 600 |
 | ANABRANCH_MAX_WARM | most such revisions at a time, of all graphs; the oldest go first | 16 |
 | ANABRANCH_MAX_WARM_MEMORY | most bytes of their memory on the engine's machine | a quarter of it |
+| ANABRANCH_BUNDLE_KEYS | file of public keys, in PEM; bundles must be signed by one | none |
 | ANABRANCH_BUNDLE_AGE | seconds that a bundle is kept which no revision uses | 86400 |
 | ANABRANCH_BUNDLE_TOTAL | most bytes of all; the oldest that no revision uses go first | none |
 | ANABRANCH_ENVIRONMENT_AGE | seconds that one is kept which nothing that runs uses | 2592000 |
@@ -49,6 +50,7 @@ from typing import Literal, Self, TypeAlias, get_args
 from anabranch.access.roles import ROLES, Role
 from anabranch.client.bundle.packing import MAX_BYTES, max_bytes
 from anabranch.components.artefacts.settings import ArtefactSettings
+from anabranch.control.settings.bundle_keys import read_keys
 from anabranch.control.settings.destinations import HTTP, parse
 from anabranch.control.settings.log_sinks import SCHEMES
 from anabranch.control.settings.process_bounds import ProcessBounds, machine_memory
@@ -86,6 +88,7 @@ class Settings:
     grace: float = 600.0
     max_warm: int = 16
     max_warm_memory: float = field(default_factory=lambda: machine_memory() / 4)
+    bundle_keys: Path | None = None
     bundle_age: float = _DAY
     bundle_total: float = math.inf
     environment_age: float = 30 * _DAY
@@ -126,6 +129,7 @@ class Settings:
             grace=_number(variables, "ANABRANCH_GRACE", cls.grace),
             max_warm=_whole(variables, "ANABRANCH_MAX_WARM", cls.max_warm),
             max_warm_memory=_number(variables, "ANABRANCH_MAX_WARM_MEMORY", machine_memory() / 4),
+            bundle_keys=variables.read("ANABRANCH_BUNDLE_KEYS", _key_file, cls.bundle_keys),
             bundle_age=_number(variables, "ANABRANCH_BUNDLE_AGE", cls.bundle_age),
             bundle_total=_number(variables, "ANABRANCH_BUNDLE_TOTAL", cls.bundle_total),
             environment_age=_number(variables, "ANABRANCH_ENVIRONMENT_AGE", cls.environment_age),
@@ -175,6 +179,12 @@ class Settings:
 def store_url(env: Mapping[str, str], home: Path) -> str:
     """The URL of the store of an engine in ``home``, which may hold a password."""
     return Environment(env).text("ANABRANCH_STORE", f"sqlite:///{home / 'store.db'}")
+
+
+def _key_file(text: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    read_keys(path)
+    return path
 
 
 def _anonymous(variables: Environment) -> tuple[Role, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from anabranch.client.bundle.report import LARGE, MANY
 from tests.cli.conftest import Served
+from tests.control.release.test_signatures import Keys
 
 
 def beside(engine: Served, **files: bytes) -> str:
@@ -71,3 +72,14 @@ def test_a_bundle_with_secrets_is_refused_by_the_engine(engine: Served) -> None:
     status, answer = engine.call("POST", "/graphs/digits/revisions", body=body)
     assert status == 400
     assert answer["error"].startswith("'parts.env' in the bundle is a file of settings with secret")
+
+
+def test_deploy_signs_what_it_sends(engine: Served, tmp_path: Path) -> None:
+    keys = Keys(tmp_path, "ours")
+    engine.api._releases._keys = keys.public
+    refused = engine.run("deploy", engine.file())
+    assert refused.exit_code and "the bundle is not signed" in str(refused.exception)
+    engine.text("deploy", engine.file(), "--sign", str(keys.private))
+    missing = engine.run("deploy", engine.file(), "--sign", str(tmp_path / "nothing"))
+    assert missing.exit_code and "cannot read the key" in str(missing.exception)
+    assert [one.number for one in engine.store.revisions("digits")] == [1]

@@ -14,7 +14,7 @@ from anabranch.control.release.bundles import write_files
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
-from anabranch.errors import InvalidRequest, Unavailable
+from anabranch.errors import EngineError, InvalidRequest, Unavailable
 from tests.control.web import Answer, Asked, Web, running
 
 SKOPS = "models:/m@champion#model.skops"
@@ -125,3 +125,14 @@ def test_a_revision_keeps_its_pins_and_its_replicas_get_them(
     assert variables["ANABRANCH_PINS"] == json.dumps(pins)
     assert variables["ANABRANCH_GRAPH"] == "digits"
     store.close()
+
+
+def test_engines_may_refuse_whatever_can_run_code(tmp_path: Path) -> None:
+    refuses = Reception(tmp_path, ANABRANCH_UNTRUSTED_ARTEFACTS="refuse")
+    for model in ("models/m.joblib", "s3://bucket/m.pkl", PICKLE):
+        with pytest.raises(InvalidRequest) as caught:
+            refuses.receive(predictor(model, f", sha256: {SHA256}"))
+        assert f"node 'n0': model {model!r} can run code" in str(caught.value)
+    refuses.receive(predictor("models/m.skops"))
+    with pytest.raises(EngineError, match="is not `sha256` or `refuse`"):
+        Reception(tmp_path, ANABRANCH_UNTRUSTED_ARTEFACTS="never")
