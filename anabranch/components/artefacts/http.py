@@ -25,6 +25,7 @@ from anabranch.components.artefacts.sources import (
     TransferInterrupted,
 )
 from anabranch.components.artefacts.uris import filename, redacted
+from anabranch.components.peers import problem_of
 from anabranch.errors import ArtefactError
 
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
@@ -80,6 +81,13 @@ def tls() -> ssl.SSLContext:
 def _get(url: str, headers: Headers) -> Iterator[httpx.Response]:
     """Send a GET whose body is not read yet; maps errors and statuses to ours."""
     sent = {"accept-encoding": "identity", **headers}
+
+    def check_peer(response: httpx.Response) -> None:
+        """Look at each server on the way, those that redirect too."""
+        wrong = problem_of(response, httpx.URL(url).host, direct=False)
+        if wrong is not None:
+            raise ArtefactError(wrong)
+
     try:
         with (
             httpx.Client(
@@ -87,6 +95,7 @@ def _get(url: str, headers: Headers) -> Iterator[httpx.Response]:
                 follow_redirects=True,
                 max_redirects=_MOST_REDIRECTS,
                 timeout=_TIMEOUT,
+                event_hooks={"response": [check_peer]},
             ) as client,
             client.stream("GET", url, headers=sent) as response,
         ):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_address
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from anabranch.access.issuers import Algorithm, Issuer, SigningKey
 from anabranch.control.settings.destinations import parse
+from anabranch.router.http.access import is_loopback
 from anabranch.specs.messages import Said
 from anabranch.specs.models import Model
 
@@ -58,7 +58,7 @@ class TrustedIssuer(Model):
     def is_here(self) -> bool:
         """Whether the issuer itself runs on this machine."""
         found = parse(self.issuer)
-        return found is not None and _is_loopback(found.host)
+        return found is not None and is_loopback(found.host)
 
 
 def may_be_asked(url: str, trusted: TrustedIssuer) -> bool:
@@ -69,7 +69,7 @@ def may_be_asked(url: str, trusted: TrustedIssuer) -> bool:
     found = parse(url)
     if found is None:
         return False
-    here = _is_loopback(found.host)
+    here = is_loopback(found.host)
     return found.scheme == "https" or (here and (trusted.is_here or url == trusted.jwks))
 
 
@@ -101,12 +101,3 @@ def _ambiguous(number: int, issuers: Sequence[TrustedIssuer]) -> Iterator[Said]:
     for other in (one for place, one in enumerate(issuers) if place != number):
         if other.prefix and own.startswith(other.prefix):
             yield where, f"{own!r} begins with the prefix of {other.issuer!r}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

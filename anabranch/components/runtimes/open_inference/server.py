@@ -11,6 +11,7 @@ import httpx
 import orjson
 
 from anabranch.components.contract import Context
+from anabranch.components.peers import problem_of
 from anabranch.components.runtimes.open_inference.wire import BadAnswer
 from anabranch.errors import DeadlineExceeded, Unavailable
 
@@ -81,7 +82,8 @@ class RemoteServer:
         """Return the headers and body of a success.
 
         Raises DeadlineExceeded; Unavailable where nothing answers or the server is overloaded;
-        RemoteError for any other status, redirects too; BadAnswer for a body over the bound.
+        RemoteError for any other status, redirects too, and where the URL leads to an address that
+        none may lead to; BadAnswer for a body over the bound.
         """
         started = time.monotonic()
         try:
@@ -89,6 +91,9 @@ class RemoteServer:
                 asyncio.timeout(seconds),
                 self._pool().stream(method, self._url + path, **more) as response,
             ):
+                wrong = problem_of(response, response.request.url.host)
+                if wrong is not None:
+                    raise RemoteError(f"{self} may not be asked: {wrong}")
                 body = await _bounded(response)
         except (TimeoutError, httpx.TimeoutException):
             waited = time.monotonic() - started
