@@ -24,7 +24,7 @@ from anabranch.control.access.issuers import TrustedIssuer
 from anabranch.control.access.jwks import fetch_jwks, read_jwks
 from anabranch.control.lifecycle.operations import Note
 from anabranch.control.rollout.outgoing import Caller
-from anabranch.control.store import situations
+from anabranch.control.store import event_log
 from anabranch.control.store.database import Database
 from anabranch.control.store.schema import documents
 from anabranch.control.tasks import within
@@ -190,7 +190,7 @@ class KeySets:
             kids = ", ".join(repr(key.kid) for key in keys) or "none"
             text = f"issuer {one.trusted.issuer!r} of JWTs signs by other keys: {kids}"
             data = {"issuer": one.trusted.issuer, "keys": [key.kid for key in keys]}
-            situations.log(connection, "", Note(None, "issuer_keys_changed", text, data))
+            event_log.append(connection, "", Note(None, "issuer_keys_changed", text, data))
 
 
 def _unusable(keys: Sequence[SigningKey], trusted: TrustedIssuer) -> str:

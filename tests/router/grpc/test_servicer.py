@@ -29,10 +29,10 @@ from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.decisions import Decision, from_routing
 from anabranch.router.traffic.local_head import LocalHead
-from tests.router.conftest import SIGNATURES
 from tests.access.oidc import claims, signer
 from tests.access.test_jwt import HERE, keys_of
 from tests.access.test_renewal import Controller, guarded
+from tests.router.conftest import SIGNATURES
 from tests.router.grpc.conftest import Stub, connected, failure, infer_request, served, trailer
 
 MakeArms = Callable[..., Arms]
