@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal, TypeAlias, get_args
 
 Action: TypeAlias = Literal["describe", "view", "call", "teach", "deploy", "operate", "administer"]
@@ -40,8 +38,12 @@ class Grant:
     graphs: str = EVERY
 
     def covers(self, graph: str) -> bool:
-        """Return whether the role holds for a graph; ``""`` is what belongs to no single one."""
-        return self.graphs == EVERY or (graph != "" and _matcher(self.graphs)(graph) is not None)
+        """Return whether the role holds for a graph, or for all graphs of a pattern.
+
+        ``""`` is what belongs to no single graph: only ``*`` covers it, and only ``*`` covers
+        ``*``.
+        """
+        return self.graphs == EVERY or (graph not in ("", EVERY) and _fits(graph, self.graphs))
 
 
 def allowed(grants: Iterable[Grant], graph: str) -> frozenset[Action]:
@@ -58,6 +60,22 @@ def roles_that_allow(action: Action) -> tuple[Role, ...]:
     return tuple(role for role, actions in ALLOWED.items() if action in actions)
 
 
-@lru_cache(1024)
-def _matcher(pattern: str) -> Callable[[str], object]:
-    return re.compile(".*".join(map(re.escape, pattern.split("*")))).fullmatch
+def _fits(name: str, pattern: str) -> bool:
+    """Return whether a name fits a pattern, in time that grows with both lengths at most.
+
+    Of a name that is a pattern itself, each ``*`` must be met by one of ``pattern``: then all that
+    fits the name fits ``pattern``, too.
+    """
+    first, *parts = pattern.split("*")
+    if not parts:
+        return name == pattern
+    *inner, last = parts
+    if len(name) < len(first) + len(last) or not (name.startswith(first) and name.endswith(last)):
+        return False
+    at, end = len(first), len(name) - len(last)
+    for part in inner:
+        at = name.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True

@@ -22,6 +22,7 @@ from anabranch.cli.commands import (
     spec,
     traffic,
 )
+from anabranch.cli.commands.access import keys, login, rules
 
 app = typer.Typer(
     name="anabranch",
@@ -45,6 +46,9 @@ for module in (
     explain,
     spec,
     dashboards,
+    keys,
+    rules,
+    login,
 ):
     module.register(app)
 

@@ -33,9 +33,36 @@ def add(
     Neither is cut or broken, whatever the terminal's width. Without a ``name``, the command has
     that of its function.
     """
-    sentence, _, _ = (command.__doc__ or "").replace("\n", " ").partition(". ")
-    short = " ".join(sentence.split()).removesuffix(".")
-    app.command(name, short_help=short, epilog=f"\b\nExample: anabranch {example}")(command)
+    app.command(name, short_help=_short(command.__doc__), epilog=_epilog(example))(command)
+
+
+def group(
+    app: typer.Typer,
+    name: str,
+    command: Callable[..., None] | None = None,
+    example: str = "",
+    text: str | None = None,
+) -> typer.Typer:
+    """Add a group of commands; where none of them is named, ``command`` runs, or help is shown."""
+    found = typer.Typer(rich_markup_mode=None, no_args_is_help=command is None, help=text)
+    app.add_typer(found, name=name)
+    if command is not None:
+        decorate = found.callback(
+            invoke_without_command=True,
+            short_help=_short(command.__doc__),
+            epilog=_epilog(example),
+        )
+        decorate(command)
+    return found
+
+
+def _short(text: str | None) -> str:
+    sentence, _, _ = (text or "").replace("\n", " ").partition(". ")
+    return " ".join(sentence.split()).removesuffix(".")
+
+
+def _epilog(example: str) -> str:
+    return f"\b\nExample: anabranch {example}"
 
 
 def duration(text: Any) -> float:
@@ -48,6 +75,13 @@ def duration(text: Any) -> float:
         return Duration.parse(text).seconds
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def age(text: Any) -> float:
+    """Return a length of time such as 90d or 12h in seconds; raise BadParameter for other text."""
+    if isinstance(text, str) and text.endswith("d") and text[:-1].isdecimal() and len(text) <= 6:
+        return float(text[:-1]) * 86_400
+    return duration(text)
 
 
 def length(text: Any) -> str:
@@ -232,6 +266,17 @@ TlsKey = Annotated[
 ClientCa = Annotated[
     Path | None,
     typer.Option("--client-ca", help="Authorities whose certificates tell clients' names, in PEM."),
+]
+Anonymous = Annotated[
+    str,
+    typer.Option(
+        "--anonymous",
+        metavar="ROLE,...",
+        help="Roles of callers without a key, or `none`. [default: caller,teacher on loopback, none"
+        " elsewhere]",
+        envvar="ANABRANCH_ANONYMOUS",
+        show_default=False,
+    ),
 ]
 MaxBody = Annotated[str, typer.Option("--max-body", help="Largest request body.")]
 ObjectStore = Annotated[str, typer.Option("--object-store", help="Size of Ray's object store.")]

@@ -11,15 +11,16 @@ from typing import Self
 from anabranch.client import control, waits
 from anabranch.client.engine_state import read_token, require_state
 from anabranch.client.http import TIMEOUT_S, Transport
+from anabranch.client.login import destination
 from anabranch.client.methods import method
 from anabranch.client.trust import Verify
 
 
 class ControlClient:
-    """Client of the engine at ``url``, with the control token. Use it as a context manager.
+    """Client of the engine at ``url``, with a key or its token. Use it as a context manager.
 
     Methods return the engine's JSON. Each method raises EngineError when the engine cannot be
-    reached or refuses the token, and otherwise the error of the engine's reply, with the engine's
+    reached or refuses the key, and otherwise the error of the engine's reply, with the engine's
     message. ``timeout`` bounds each request, in seconds; ``verify`` is what HTTPX takes.
     """
 
@@ -30,7 +31,16 @@ class ControlClient:
 
     @classmethod
     def of_home(cls, home: Path) -> Self:
-        """Return a client of the engine of ``home``; raise EngineError if none is running there."""
+        """Return a client of the engine that the login of ``home`` names, else of that in it.
+
+        Its key is as ``client.login`` says. Raise EngineError if no engine is running there.
+        """
+        url, key, verify = destination(home)
+        return cls(url, key, verify=verify)
+
+    @classmethod
+    def of_owner(cls, home: Path) -> Self:
+        """Return a client of the engine in ``home``, with its token, whatever the login is."""
         state = require_state(home)
         return cls(state.http, read_token(home), verify=state.verify)
 
@@ -75,6 +85,14 @@ class ControlClient:
     newest_events = method(control.newest_events)
     verify_events = method(control.verify_events)
     kept = method(control.kept)
+    api_keys = method(control.api_keys)
+    create_key = method(control.create_key)
+    rotate_key = method(control.rotate_key)
+    revoke_key = method(control.revoke_key)
+    set_access = method(control.set_access)
+    check_access = method(control.check_access)
+    me = method(control.me)
+    access = method(control.access)
     sign_in_code = method(control.sign_in_code)
     metadata = method(control.metadata)
     infer = method(control.infer)

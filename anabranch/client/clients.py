@@ -24,9 +24,10 @@ from anabranch.client.trust import Authorities
 class Client:
     """Client of the engine at ``url``; of the engine of this machine's home if it is None.
 
-    The home is ``ANABRANCH_HOME``, else ``~/.anabranch``. ``token`` is the control token (the file
-    ``token`` in the engine's home, which is read where ``url`` is None); requests to graphs need
-    none. ``ca`` is a file of the authorities that an engine's certificate may be of, in PEM, or an
+    The home is ``ANABRANCH_HOME``, else ``~/.anabranch``. ``token`` is an API key, or the engine's
+    token. Where it is None it is that of the variable ``ANABRANCH_TOKEN``, else that of
+    ``anabranch login``, and where ``url`` is None, else the token in the engine's home. ``ca`` is a
+    file of the authorities that an engine's certificate may be of, in PEM, or an
     ``ssl.SSLContext``, such as one with a certificate of the client's; without it, the file that
     ``ANABRANCH_CA`` names, else the public authorities. The engine of this machine's home is known
     by its certificate itself. ``timeout`` bounds each request, in seconds. ``transport`` takes the

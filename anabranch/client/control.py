@@ -6,7 +6,7 @@ Each returns the engine's JSON, and raises the errors of its request.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -217,6 +217,65 @@ def sign_in_code() -> Operation[str]:
     return str((yield from ask("POST", f"{CONTROL}/codes", json={}))["code"])
 
 
+def api_keys() -> Operation[list[Json]]:
+    """Return the API keys that count: names, roles and times, never a key itself."""
+    found: list[Json] = (yield from ask("GET", f"{CONTROL}/keys"))["keys"]
+    return found
+
+
+def create_key(
+    name: str,
+    roles: Sequence[str],
+    graphs: Sequence[str] = ("*",),
+    seconds: float | None = None,
+) -> Operation[Json]:
+    """Make an API key with ``roles`` for the graphs whose names fit the patterns of ``graphs``.
+
+    It counts for so many seconds, without an end where that is None. The field ``key`` of the
+    result is the key, which is never shown again. Raise Conflict where the name is taken.
+    """
+    body = given(name=name, roles=list(roles), graphs=list(graphs), seconds=seconds)
+    return ask("POST", f"{CONTROL}/keys", json=body)
+
+
+def rotate_key(name: str, overlap: float = 86_400.0) -> Operation[Json]:
+    """Make another key of a name; those before it count for ``overlap`` seconds more, at most.
+
+    Return as ``create_key`` does. Raise NotFound without a key of that name.
+    """
+    return ask("POST", f"{key_path(name)}/rotate", json={"overlap": overlap})
+
+
+def revoke_key(name: str) -> Operation[Json]:
+    """Revoke all keys of a name: they count nowhere once this returns. Raise NotFound without."""
+    return ask("DELETE", key_path(name))
+
+
+def access() -> Operation[Json]:
+    """Return the ``policy`` of the engine as it was given, and roles of ``anonymous`` callers."""
+    return ask("GET", f"{CONTROL}/access")
+
+
+def set_access(policy: str) -> Operation[Json]:
+    """Replace the policy by another one in YAML or JSON; an empty one takes it back."""
+    return ask("PUT", f"{CONTROL}/access", content=policy.encode())
+
+
+def check_access(kind: str, who: str, action: str, graph: str = "") -> Operation[Json]:
+    """Return whether somebody may do something: ``{"allowed", "why", "roles"}``.
+
+    ``kind`` is key, subject, group, certificate or anonymous; without a ``graph`` it is asked for
+    the engine as a whole.
+    """
+    params = {"kind": kind, "who": who, "action": action, "graph": graph}
+    return ask("GET", f"{CONTROL}/access/check", params=params)
+
+
+def me() -> Operation[Json]:
+    """Return who this client is to the engine: ``{"kind", "name", "roles", "actions"}``."""
+    return ask("GET", f"{CONTROL}/access/me")
+
+
 def metadata(name: str, number: int | None = None) -> Operation[Json]:
     """Return name, inputs and outputs of a graph, as the Open Inference Protocol gives them."""
     return ask("GET", model_path(name, number))
@@ -250,6 +309,11 @@ def given(**fields: Any) -> Json:
 def graph_path(name: str) -> str:
     """Return the path of a graph in the control API."""
     return f"{CONTROL}/graphs/{quote(name, safe='')}"
+
+
+def key_path(name: str) -> str:
+    """Return the path of an API key in the control API."""
+    return f"{CONTROL}/keys/{quote(name, safe='')}"
 
 
 def model_path(name: str, number: int | None = None) -> str:

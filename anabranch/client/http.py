@@ -45,7 +45,7 @@ _CLOSED = (httpx.RemoteProtocolError, httpx.ReadError)
 """Of a server that has closed the connection in place of an answer."""
 _DATA = "data:"
 _SENDABLE = re.compile(r"[!-~]+")
-"""Control tokens that a header can carry."""
+"""Keys and tokens that a header can carry."""
 _IN_HEADERS = frozenset(b"\r\n\0")
 """Bytes that no header's value has."""
 _ERRORS: Mapping[int, type[AnabranchError]] = {
@@ -136,9 +136,9 @@ def work(call: Callable[[], T]) -> Operation[T]:
 class Transport:
     """Carries out operations on the engine at ``url``, one after the other.
 
-    ``token`` is the control token, needed for the control API alone; ``timeout`` bounds each
-    request, in seconds. ``transport`` takes the place of the network; ``verify`` is what HTTPX
-    verifies certificates by.
+    ``token`` is a key, or the engine's token, or None; ``timeout`` bounds each request, in
+    seconds. ``transport`` takes the place of the network; ``verify`` is what HTTPX verifies
+    certificates by.
     """
 
     def __init__(
@@ -302,8 +302,8 @@ def _naming(url: str) -> Iterator[None]:
 def _settings(url: str, token: str | None, timeout: float, verify: Verify) -> dict[str, Any]:
     if token is not None and not _SENDABLE.fullmatch(token):
         raise EngineError(
-            "the control token is none: it has spaces or characters that no token has; an engine's "
-            "token is the content of the file `token` in its home"
+            "the key is none: it has spaces or characters that no key has; `anabranch keys create` "
+            "makes one, and an engine's token is the content of the file `token` in its home"
         )
     return {
         "base_url": url,

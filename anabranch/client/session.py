@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anabranch.client.engine_state import read_token, require_state, resolve_home
+from anabranch.client.engine_state import resolve_home
+from anabranch.client.login import TOKEN, destination, key_for
 from anabranch.client.trust import Authorities, Verify, trust
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class ModelTypes:
 
 @dataclass(frozen=True)
 class EngineSession:
-    """An engine, and what was learned of it. ``token`` is None where only requests are to be sent.
+    """An engine, and what was learned of it. ``token`` is a key, or None to show nothing.
 
     ``types`` holds the types of each graph and revision that was asked; a client forgets them when
     the engine refuses a request that was made by them.
@@ -41,16 +43,17 @@ class EngineSession:
 
 
 def connect(url: str | None, token: str | None, ca: Authorities | None = None) -> EngineSession:
-    """Return a session of the engine at ``url``, or of the engine of this machine's home.
+    """Return a session of the engine at ``url``, or of the one that the home leads to.
 
-    The home is ``ANABRANCH_HOME``, else ``~/.anabranch``; its engine's token is taken unless
-    ``token`` is given. Raise EngineError if no engine is running there, or its token or ``ca``
-    cannot be read. Space around ``token`` is no part of it.
+    The home is ``ANABRANCH_HOME``, else ``~/.anabranch``. Without a ``token`` the key is as
+    ``client.login`` says; for a ``url`` that is the home's login only where that names it. Raise
+    EngineError if no engine is running there, or its token or ``ca`` cannot be read. Space around
+    ``token`` is no part of it.
     """
     home = resolve_home()
     token = (token or "").strip() or None
     if url is not None:
-        return EngineSession(url.rstrip("/"), token, home, trust(url, ca))
-    state = require_state(home)
-    verify = state.verify if ca is None else trust(state.http, ca)
-    return EngineSession(state.http, token or read_token(home), home, verify)
+        url = url.rstrip("/")
+        return EngineSession(url, token or key_for(url, home), home, trust(url, ca))
+    url, key, verify = destination(home, {TOKEN: token} if token else os.environ)
+    return EngineSession(url, key, home, verify if ca is None else trust(url, ca))

@@ -12,6 +12,8 @@ from anabranch.cli.app import app
 from anabranch.reference.markdown import block, code, table
 
 _HEAD = ("argument or option", "meaning", "default")
+_OF_GROUP = "COMMAND [ARGS]..."
+"""What the usage of a group ends with; its commands have sections of their own."""
 _NOTE = re.compile(r"\s*\[([^\[\]]*)\]$")
 """What the help of an option ends with: its default, its variable, whether it is required."""
 
@@ -22,22 +24,22 @@ def sections() -> str:
 
 
 def all_commands() -> Iterator[tuple[str, Any]]:
-    """Yield the name and the definition of each command; groups are left out."""
+    """Yield the name and the definition of each command, and of each group that is one, too."""
     yield from _below("anabranch", typer.main.get_command(app))
 
 
 def _below(name: str, command: Any) -> Iterator[tuple[str, Any]]:
-    inner = getattr(command, "commands", None)
-    if inner is None:
+    inner = getattr(command, "commands", {})
+    if not inner or command.invoke_without_command:
         yield name, command
-        return
     for word, one in inner.items():
         yield from _below(f"{name} {word}", one)
 
 
 def _section(name: str, command: Any) -> str:
     context = typer.Context(command, info_name=name)
-    usage = " ".join([name, *command.collect_usage_pieces(context)])
+    pieces = [one for one in command.collect_usage_pieces(context) if one != _OF_GROUP]
+    usage = " ".join([name, *pieces])
     rows = [_row(one.get_help_record(context)) for one in command.params if not one.hidden]
     parts = [f"## {name}", command.help, block(usage), *([table(_HEAD, rows)] if rows else [])]
     return "\n\n".join([*parts, block(example(command), "sh")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from anabranch.access.guard import NOTHING
 from anabranch.access.identity import Asker, anonymous
 from anabranch.access.roles import Action
 from anabranch.router.backend import ControlBackend
@@ -29,14 +30,18 @@ class Askers:
         return asker
 
     async def reader(self, request: HttpRequest) -> Asker:
-        """Return who asks to read: on loopback, whoever is on this machine may view all."""
-        if self._loopback and is_local(request.headers):
+        """Return who asks to read.
+
+        On loopback, whoever is on this machine and shows nothing may view all.
+        """
+        nobody = request.head.credentials == NOTHING
+        if nobody and self._loopback and is_local(request.headers):
             return Asker(anonymous("viewer"), request.head.address, request.id)
         return await self.controlling(request)
 
     async def allowed(self, request: HttpRequest, action: Action, graph: str) -> Asker:
-        """Return who asks, and may do this to a graph; raises as ``Identity.refusal`` says."""
-        asker = await self.of(request)
-        if not asker.identity.may(action, graph):
-            raise asker.identity.refusal(action, graph)
-        return asker
+        """Return who asks, and may do this to a graph; raises where they may not."""
+        head = request.head
+        return await self._control.allowed(
+            action, graph, head.credentials, head.address, request.id
+        )

@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias, TypedDict
 
 from anabranch.access.guard import Credentials
 from anabranch.access.identity import Asker
+from anabranch.access.roles import Action
 from anabranch.router.errors import Headers
 from anabranch.telemetry.registry import Snapshot
 
@@ -40,6 +41,12 @@ class ControlBackend(Protocol):
 
     async def asker(self, shown: Credentials, address: str, request_id: str) -> Asker:
         """Return who asks; Unauthenticated where what is shown is not known."""
+        ...
+
+    async def allowed(
+        self, action: Action, graph: str, shown: Credentials, address: str, request_id: str
+    ) -> Asker:
+        """Return who asks, and may do this to a graph; raises as ``Guard.check_of`` does."""
         ...
 
     async def handle(

@@ -21,8 +21,11 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import ray.serve  # noqa: F401
 
-from anabranch.access.identity import TOKEN, Asker
+from anabranch.access.guard import Credentials, Guard
+from anabranch.access.identity import Asker
 from anabranch.client.engine_state import EngineState, write_state
+from anabranch.control.api.endpoints import ApiAnswer, answer
+from anabranch.errors import RequestError
 from tests.control.control_api import SPEC, TestControl
 
 CONTROL = "/control/v1"
@@ -64,6 +67,17 @@ class Served(TestControl):
                     self.fail(number, self.failure, stored.situation.graph)
                 else:
                     self.arrive(number, stored.situation.graph)
+
+    async def answer(
+        self, method: str, path: str, query: str, body: bytes, shown: str | None
+    ) -> ApiAnswer:
+        """Answer a request to the control API, as the gateway does."""
+        try:
+            guard = Guard(await self.parts.access.now())
+            identity = guard.identify(Credentials(shown.encode() if shown else None))
+        except RequestError as error:
+            return answer(401, {"error": str(error)})
+        return await self.api.handle(method, path, query, body, Asker(identity, "10.0.0.1", "q"))
 
     def run(self, *arguments: str, answers: str = "") -> Result:
         """Run a command in this process; ``answers`` are what is typed."""
@@ -110,10 +124,9 @@ def _handler(engine: Served) -> type[BaseHTTPRequestHandler]:
                 status = 500 if "error" in played else 200
                 self.reply(status, [], json.dumps(played).encode())
                 return
+            shown = self.headers["authorization"]
             status, headers, content = asyncio.run(
-                engine.api.handle(
-                    self.command, path.removeprefix(CONTROL), query, body, Asker(TOKEN, "127.0.0.1")
-                )
+                engine.answer(self.command, path.removeprefix(CONTROL), query, body, shown)
             )
             if status == 202:
                 engine.reconcile()

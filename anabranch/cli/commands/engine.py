@@ -41,6 +41,7 @@ def up(
     tls_cert: options.TlsCert = None,
     tls_key: options.TlsKey = None,
     client_ca: options.ClientCa = None,
+    anonymous: options.Anonymous = "",
     output: options.Output = options.Format.TABLE,
     foreground: options.Foreground = False,
 ) -> None:
@@ -50,7 +51,7 @@ def up(
 
     wanted = EngineOptions(
         host, http_port, grpc_port, dashboard_port, max_body, object_store, dashboard_host,
-        tls_cert, tls_key, client_ca,
+        tls_cert, tls_key, client_ca, anonymous,
     )  # fmt: skip
     folder = resolve_home(home)
     info = _up(ctx, folder, wanted)
@@ -145,17 +146,17 @@ def run(
 
 
 def note_sign_in(home: Path) -> None:
-    """Print a link that opens the console with the right to act, once; a warning without one."""
+    """Print a link that logs in to the console, once; a warning without one."""
     from anabranch.client.client import ControlClient
     from anabranch.client.engine_state import require_state
 
     try:
-        with ControlClient.of_home(home) as client:
+        with ControlClient.of_owner(home) as client:
             link = require_state(home).sign_in(client.sign_in_code())
     except AnabranchError as error:
-        warn(f"there is no link that opens the console with the token: {error}")
+        warn(f"there is no link that logs in to the console: {error}")
     else:
-        note(f"open the console with the token, once within ten minutes: {link}")
+        note(f"log in to the console, once within ten minutes: {link}")
 
 
 def _up(ctx: typer.Context, home: Path, wanted: EngineOptions) -> EngineInfo:

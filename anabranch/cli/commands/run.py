@@ -28,7 +28,7 @@ def serve_until_interrupted(name: str, file: Path, home: Path, timeout: float) -
     the graph is as it was: the revision that was stable is so again, and a graph that was not there
     is deleted. Raises Conflict before anything is deployed if the graph could not be put back.
     """
-    with ControlClient.of_home(home) as client:
+    with ControlClient.of_owner(home) as client:
         session = Session(client, name, home)
         try:
             sent = bundle_of(file, home).digest
@@ -158,7 +158,7 @@ def _print_logs(home: Path, name: str) -> None:
     """Print the graph's new log lines for ever; wait for an engine that does not answer."""
     after = None
     pause = threading.Event()
-    with ControlClient.of_home(home) as client:
+    with ControlClient.of_owner(home) as client:
         while not pause.wait(PAUSE_S):
             try:
                 found = client.logs(name, 0, after)

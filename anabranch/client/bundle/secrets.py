@@ -43,7 +43,12 @@ _NAMES = {
 _FOLDERS = {".aws", ".azure", ".docker", ".gnupg", ".kube", ".ssh"}
 _PEM = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----")
 _MAY_HOLD_KEYS = (".pem", ".crt", ".cer", ".json", ".yaml", ".yml")
-_OF_HOMES = ({"ray-token"}, {"token", "store.db"}, {"token", "engine.json"})
+_OF_HOMES = (
+    {"ray-token"},
+    {"anabranch-login.json"},
+    {"token", "store.db"},
+    {"token", "engine.json"},
+)
 """Files that only the home of an engine has together."""
 
 

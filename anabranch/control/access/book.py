@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,12 +20,14 @@ from anabranch.access.table import AccessTable, KnownKey, Roles, Who
 from anabranch.control.access.key_sets import KeySets
 from anabranch.control.access.keys import KeyStore
 from anabranch.control.access.policy import Policy, read_policy
+from anabranch.control.access.sessions import Sessions
 from anabranch.control.access.token import read_token
 from anabranch.control.lifecycle.operations import Note
 from anabranch.control.store import event_log
 from anabranch.control.store.database import Database
 from anabranch.control.store.schema import documents
 from anabranch.control.traffic.topic import PATIENCE_S, Topic, first_version
+from anabranch.errors import Unauthenticated
 
 T = TypeVar("T")
 
@@ -50,6 +53,10 @@ class AccessBook:
     ) -> None:
         self.keys = KeyStore(database, clock)
         self.signing = KeySets(database, self.changed)
+        self._sessions = Sessions(clock)
+        self._real: dict[str, KnownKey] = {}
+        """The keys of the table in force that are no sessions, the newest last."""
+        self._clock = clock
         self._database = database
         self._token_file = token_file
         self._anonymous = tuple(Grant(role) for role in roles)
@@ -62,11 +69,17 @@ class AccessBook:
         After the topic's patience the answer is the same again.
         """
         self._topic.heard(follower, version)
-        if self._topic.value is None:
-            await self.changed()
+        await self.now()
         found = await self._topic.next(version)
         assert found is not None
         return found
+
+    async def now(self) -> AccessTable:
+        """Return the table in force."""
+        if self._topic.value is None:
+            await self.changed()
+        assert self._topic.value is not None
+        return self._topic.value
 
     def leave(self, follower: str) -> None:
         """Forget a follower that ends."""
@@ -78,9 +91,46 @@ class AccessBook:
         Those who do not poll within a second are taken for gone; they have it with their next poll.
         """
         found = await asyncio.to_thread(work)
+        await self._enforce()
+        return found
+
+    async def begin_session(self, shown: str | Identity) -> tuple[str, str]:
+        """Begin a session of the key with a digest, or of the newest key of an identity.
+
+        Return its halves, once all who follow the table know it. Unauthenticated for a key that
+        is not known.
+        """
+        await self.now()
+        if isinstance(shown, Identity):
+            shown = next(reversed(self._digests_of(shown)), "")
+        known = self._real.get(shown)
+        if known is None or (known.expires_at or inf) <= self._clock():
+            raise Unauthenticated("this key is not known, was revoked, or has expired")
+        halves = self._sessions.begin(shown, known)
+        await self._enforce()
+        return halves
+
+    def _digests_of(self, identity: Identity) -> list[str]:
+        who = (identity.kind, identity.name)
+        return [
+            digest
+            for digest, one in self._real.items()
+            if (one.identity.kind, one.identity.name) == who
+        ]
+
+    async def end_session(self, shown: str) -> None:
+        """End a session, by its halves as they are shown; what is none changes nothing."""
+        self._sessions.end(shown)
+        await self._enforce()
+
+    def ruled(self, name: str) -> tuple[Grant, ...]:
+        """Return the roles that rules give to the key of a name, beside its own."""
+        return _ruled(self.policy()).get(("key", name), ())
+
+    async def _enforce(self) -> None:
+        """Put in force what is kept, and wait a while until all who follow have it."""
         await self.changed()
         await self._topic.confirmed(self._topic.version, _FORCE_S)
-        return found
 
     async def changed(self) -> None:
         """Put in force what stands in the store."""
@@ -88,7 +138,9 @@ class AccessBook:
             made = await asyncio.to_thread(self._made)
             self.signing.wake()
             version = self._topic.version + 1
-            self._topic.put(version, replace(made, version=version))
+            self._real = dict(made.keys)
+            keys = {**self._sessions.known(self._real), **self._real}
+            self._topic.put(version, replace(made, version=version, keys=keys))
 
     async def renew_keys(self, issuer: str, kid: str) -> None:
         """Return once all who follow the table have a key of an issuer of JWTs, if it has that."""
@@ -122,14 +174,15 @@ class AccessBook:
     def _made(self) -> AccessTable:
         policy = self.policy()
         ruled = _ruled(policy)
-        keys = {
-            one.digest: KnownKey(_identity(one, ruled), one.expires_at) for one in self.keys.all()
-        }
-        token = digest_of(read_token(self._token_file))
         anonymous = self._anonymous
         if policy.anonymous is not None:
             anonymous = tuple(grant for rule in policy.anonymous for grant in rule.grants())
         issuers = self.signing.issuers(policy.issuers)
+        keys = {
+            one.digest: KnownKey(_identity(one, ruled, anonymous), one.expires_at)
+            for one in self.keys.all()
+        }
+        token = digest_of(read_token(self._token_file))
         return AccessTable(0, {**keys, token: KnownKey(TOKEN)}, anonymous, ruled, issuers)
 
 
@@ -142,5 +195,7 @@ def _ruled(policy: Policy) -> Roles:
     return dict(found)
 
 
-def _identity(key: ApiKey, ruled: Roles) -> Identity:
-    return Identity("key", key.name, (*key.grants, *ruled.get(("key", key.name), ())))
+def _identity(key: ApiKey, ruled: Roles, anonymous: tuple[Grant, ...]) -> Identity:
+    """Return whose a key is: it allows no less than showing nothing does."""
+    grants = (*key.grants, *ruled.get(("key", key.name), ()), *anonymous)
+    return Identity("key", key.name, tuple(dict.fromkeys(grants)))

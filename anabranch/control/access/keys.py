@@ -51,9 +51,6 @@ class KeyStore:
         """
         with self._database.write() as connection:
             self._forget(connection)
-            count = connection.scalar(sa.select(sa.func.count()).select_from(api_keys))
-            if (count or 0) >= MAX_KEYS:
-                raise Conflict(f"there are {MAX_KEYS} keys already; revoke one")
             if connection.scalar(sa.select(api_keys.c.id).where(api_keys.c.name == name)):
                 raise Conflict(
                     f"there is a key {name!r}; rotate it, or revoke it first: `anabranch keys`"
@@ -63,7 +60,10 @@ class KeyStore:
         return made
 
     def rotate(self, name: str, overlap: float) -> tuple[ApiKey, str]:
-        """Make another key of a name; those before count for ``overlap`` seconds more, at most."""
+        """Make another key of a name; those before count for ``overlap`` seconds more, at most.
+
+        NotFound without a key of that name, Conflict where there is no room for another.
+        """
         now = self._clock()
         with self._database.write() as connection:
             self._forget(connection)
@@ -97,6 +97,9 @@ class KeyStore:
     def _insert(
         self, connection: Connection, name: str, grants: Sequence[Grant], seconds: float | None
     ) -> tuple[ApiKey, str]:
+        count = connection.scalar(sa.select(sa.func.count()).select_from(api_keys))
+        if (count or 0) >= MAX_KEYS:
+            raise Conflict(f"there are {MAX_KEYS} keys already; revoke one")
         now, text = self._clock(), make_key()
         ends = None if seconds is None else now + seconds
         made = ApiKey(0, name, digest_of(text), tuple(grants), now, ends, str(ACTOR.get()))

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from anabranch.access.identity import Identity
 from anabranch.access.keys import ApiKey
-from anabranch.access.roles import ACTIONS, EVERY, Grant, Role
+from anabranch.access.roles import ACTIONS, EVERY, Grant, Role, allowed
 from anabranch.access.table import Bound
 from anabranch.control.access.book import AccessBook
 from anabranch.control.access.policy import Graphs
@@ -56,11 +56,12 @@ class AccessApi:
     | GET | ``/access`` | ``{"policy", "anonymous", "issuers"}``: document, roles without a key |
     | PUT | ``/access`` | ``{"rules", "issuers"}``, for a policy in YAML; an empty one takes it |
     | | | back |
-    | GET | ``/access/check?kind=&who=&action=&graph=`` | ``{"allowed", "roles"}`` |
-    | GET | ``/access/me`` | ``{"kind", "name", "roles"}`` of who asks |
+    | GET | ``/access/check?kind=&who=&action=&graph=`` | ``{"allowed", "why", "roles"}`` |
+    | GET | ``/access/me?graph=`` | ``{"kind", "name", "roles", "actions"}`` of who asks |
 
     Issuers of JWTs are ``{"issuer", "keys", "read_at", "problem"}``, with the names of their keys.
-    Who administers some graphs only may make and revoke keys for these graphs.
+    Who administers some graphs only may make and revoke keys for these graphs. ``actions`` are what
+    roles allow for ``graph``; without that, for the engine as a whole.
     """
 
     def __init__(self, book: AccessBook) -> None:
@@ -87,12 +88,14 @@ class AccessApi:
 
     async def _list(self, call: ApiCall) -> ApiAnswer:
         found = await asyncio.to_thread(self._book.keys.all)
-        return answer(200, {"keys": [_shown(one) for one in found if _rules(call.identity, one)]})
+        own = [one for one in found if _administers(call.identity, one.grants)]
+        return answer(200, {"keys": [_shown(one) for one in own]})
 
     async def _make(self, call: ApiCall) -> ApiAnswer:
         asked = read_body(call.body, _Key)
         grants = [Grant(role, graphs) for role in asked.roles for graphs in asked.graphs]
-        for grant in grants:
+        ruled = await asyncio.to_thread(self._book.ruled, asked.name)
+        for grant in (*grants, *ruled):
             if not call.identity.may("administer", grant.graphs):
                 raise call.identity.refusal("administer", grant.graphs)
         made, key = await self._book.change(
@@ -112,14 +115,16 @@ class AccessApi:
         return answer(200, {"name": call.key, "state": "revoked"})
 
     async def _check_rules(self, call: ApiCall) -> None:
-        """Raise Forbidden where a key gives more than who asks may give."""
+        """Raise Forbidden where a key gives more than who asks may give, by itself or by rules."""
         found = await asyncio.to_thread(self._book.keys.of, call.key)
-        if not all(_rules(call.identity, one) for one in found):
+        ruled = await asyncio.to_thread(self._book.ruled, call.key)
+        given = [grant for one in found for grant in one.grants]
+        if not _administers(call.identity, (*given, *ruled)):
             raise Forbidden(f"{call.identity} does not administer all graphs of key {call.key!r}")
 
     async def _policy(self, call: ApiCall) -> ApiAnswer:
         text, table = await asyncio.gather(
-            asyncio.to_thread(self._book.policy_text), self._book.table("", 0)
+            asyncio.to_thread(self._book.policy_text), self._book.now()
         )
         issuers = self._book.signing.view()
         return answer(
@@ -141,12 +146,12 @@ class AccessApi:
         kind = _one_of(query, "kind", (*get_args(Bound), "anonymous"))
         identity = await self._identity(kind, query.get("who", ""))
         graph = query.get("graph", "")
-        allowed = identity.may(action, graph)
-        why = "" if allowed else str(identity.refusal(action, graph))
-        return answer(200, {"allowed": allowed, "why": why, "roles": _roles(identity.grants)})
+        may = identity.may(action, graph)
+        why = "" if may else str(identity.refusal(action, graph))
+        return answer(200, {"allowed": may, "why": why, "roles": _roles(identity.grants)})
 
     async def _identity(self, kind: Any, who: str) -> Identity:
-        table = await self._book.table("", 0)
+        table = await self._book.now()
         if kind == "anonymous":
             return Identity("anonymous", "", table.anonymous)
         if kind == "key":
@@ -156,16 +161,18 @@ class AccessApi:
                 for one in table.keys.values()
                 if (one.identity.kind, one.identity.name) == ("key", who)
             )
-        return Identity(kind, who, table.ruled.get((kind, who), ()))
+        return Identity(kind, who, (*table.anonymous, *table.ruled.get((kind, who), ())))
 
     async def _me(self, call: ApiCall) -> ApiAnswer:
         me = call.identity
-        return answer(200, {"kind": me.kind, "name": me.name, "roles": _roles(me.grants)})
+        actions = sorted(allowed(me.grants, call.query.get("graph", "")))
+        roles = _roles(me.grants)
+        return answer(200, {"kind": me.kind, "name": me.name, "roles": roles, "actions": actions})
 
 
-def _rules(identity: Identity, key: ApiKey) -> bool:
-    """Return whether somebody administers all that a key is for."""
-    return all(identity.may("administer", grant.graphs) for grant in key.grants)
+def _administers(identity: Identity, grants: Iterable[Grant]) -> bool:
+    """Return whether somebody administers all graphs that roles are for."""
+    return all(identity.may("administer", grant.graphs) for grant in grants)
 
 
 def _shown(key: ApiKey) -> dict[str, Any]:

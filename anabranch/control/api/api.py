@@ -145,7 +145,7 @@ class ControlApi:
             "/history": {"GET": Guarded("view", history.all, somewhere=True)},
             "/kept": views(self._keeps),
             **EventApi(store).routes,
-            **SignInApi(settings.token_file).routes,
+            **SignInApi(access).routes,
             **LinkApi(settings).routes,
             **AccessApi(access).routes,
             "/traces/(?P<trace>[0-9a-f]{32})": views(self._trace),
@@ -195,9 +195,8 @@ class ControlApi:
             return methods[method], match.groupdict()
         raise NotFound(
             f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
-            ", /events/verify, /history, /kept, /traces/<trace id>, /links, /codes, /codes/use"
-            ", /keys, /keys/<key>"
-            ", /keys/<key>/rotate, /access, /access/check, /access/me"
+            ", /events/verify, /history, /kept, /traces/<trace id>, /links, /codes, /sessions, "
+            "/keys, /keys/<key>, /keys/<key>/rotate, /access, /access/check, /access/me"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
             "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
             "/rollout/<action>, /compare, /monitors, /replicas, /history, /experiments, /bandits "

@@ -138,7 +138,7 @@ def _certificate(home: Path, state: EngineState) -> Iterator[Diagnosis]:
 
 def _graphs(home: Path) -> Iterator[Diagnosis]:
     try:
-        with ControlClient.of_home(home) as control:
+        with ControlClient.of_owner(home) as control:
             graphs, kept = control.graphs(), control.kept()
     except (AnabranchError, httpx.HTTPError) as error:
         yield Diagnosis("controller", f"does not answer: {error}", f"wait a minute, else {_ANEW}")

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import anabranch
+from anabranch.client.login import TOKEN
 from anabranch.control.engine.ports import PortBlock
 from anabranch.serve.sockets import FOLDER
 from anabranch.serve.workers.launcher import HOOK, MODULES, ZYGOTE
@@ -41,6 +42,7 @@ _MODULES = (
     "anabranch.control.controller",  # with the handle of an actor comes its class
 )
 _FOREIGN = (
+    TOKEN,  # a key of whoever starts the engine, which components would see
     "RAY_ADDRESS",
     "RAY_API_SERVER_ADDRESS",
     "RAY_AUTH_TOKEN",  # Ray reads it before the file of this engine

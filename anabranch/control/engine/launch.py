@@ -34,6 +34,8 @@ class EngineOptions:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     client_ca: Path | None = None
+    anonymous: str = ""
+    """Roles of callers without a key; empty for those of the settings."""
 
     def tls(self) -> TlsFiles | None:
         """The files of certificates, those too that variables name; EngineError for a part."""
@@ -81,6 +83,7 @@ def environment(
             f"{options.http_host} can be reached from other machines, and so can the ports of"
             " Ray, whose token travels unencrypted: let only trusted machines through to this one"
         )
+        warn(_anonymous_text(options.anonymous))
     if not ipaddress.IPv4Address(options.dashboard()).is_loopback:
         warn(
             f"the Ray dashboard on {options.dashboard_host} runs code for whoever has its token,"
@@ -102,7 +105,18 @@ def environment(
         "ANABRANCH_GRPC_PORT": str(options.grpc_port),
         **tls.tls_environment(files),
         "ANABRANCH_MAX_BODY": str(_bytes("--max-body", options.max_body)),
+        **({"ANABRANCH_ANONYMOUS": options.anonymous} if options.anonymous else {}),
     }
+
+
+def _anonymous_text(roles: str) -> str:
+    """Return what callers without a key may do at an address that others reach."""
+    if roles in ("", "none"):
+        return (
+            "callers need keys there: `anabranch keys create NAME --role caller` makes one, and"
+            " `up --anonymous caller,teacher` does without"
+        )
+    return f"whoever reaches the engine there has the roles {roles}, without a key"
 
 
 def _haproxy(warn: Say, needs_tls: bool) -> str | None:

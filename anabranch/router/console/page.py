@@ -4,12 +4,13 @@
 |---|---|---|
 | GET | ``/console`` | the page; files that it needs lie below |
 | GET | ``/console/events?graph=`` | server-sent events; see ``console_feed`` |
-| POST | ``/console/sign-in`` | ``{"token"}`` for ``{"code"}``, once; see ``sign_in`` |
+| POST | ``/console/login`` | a session for ``{"key"}`` or ``{"code"}``; see ``login`` |
+| POST | ``/console/logout`` | ends the session |
 | GET | ``/console/api/…`` | what the control API answers there, of the paths in ``_READ`` |
 
-Page and files are the same for everyone. Events and reads need no token where the engine listens
-on loopback and is asked from this machine by a name of loopback; else they need that of the control
-API. All that changes something goes to the control API itself, which always needs it.
+Page and files are the same for everyone. Events and reads need no key where the engine listens on
+loopback and is asked from this machine by a name of loopback; else they show what the caller may
+view. All that changes something goes to the control API itself, which always asks who it is.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from __future__ import annotations
 import re
 from urllib.parse import parse_qs
 
-from anabranch.access.identity import Asker, anonymous
 from anabranch.errors import NotFound
 from anabranch.router.askers import Askers
 from anabranch.router.backend import ControlBackend
 from anabranch.router.console.feed import Feed
+from anabranch.router.console.login import Login
 from anabranch.router.errors import Headers, HttpReply, MethodNotAllowed
 from anabranch.router.http.access import foreign
 from anabranch.router.http.app import Answer, json_reply
@@ -31,13 +32,12 @@ from anabranch.router.http.request import BodyRule, HttpRequest
 
 CONSOLE = "/console"
 _MAX_NAME = 64
-_SIGN_IN = "/sign-in"
 _TRACES = "/traces/"
 """A trace that is not there may be on its way: the page asks until it is, so that is no error."""
 _READ = re.compile(
     r"/graphs/[^/]{1,64}"
     r"(/(compare|traffic|rollout|monitors|history|replicas|revisions(/[0-9]{1,9}(/(plan|example|diff))?)?))?"
-    r"|/graphs|/events|/history|/links|/traces/[0-9a-f]{32}"
+    r"|/graphs|/events|/history|/links|/access/me|/traces/[0-9a-f]{32}"
 )
 # Nothing comes from, or goes to, anywhere else, and no other page may put this one into a frame.
 _POLICY = (
@@ -60,13 +60,16 @@ class Console:
     def __init__(self, control: ControlBackend, askers: Askers, body: BodyRule) -> None:
         self._control = control
         self._askers = askers
-        self._body = body
+        login = Login(control, body)
+        self._posts = {"/login": login.begin, "/logout": login.end}
         self._feed = Feed(control)
 
     async def answer(self, request: HttpRequest, path: str) -> Answer:
         """Answer a request; ``path`` is what follows ``/console``."""
-        if path == _SIGN_IN:
-            return await self._sign_in(request)
+        if path in self._posts:
+            if request.method != "POST":
+                raise MethodNotAllowed(request.method, ["POST"])
+            return foreign(request.headers) or await self._posts[path](request)
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowed(request.method, ["GET", "HEAD"])
         if not path:
@@ -76,18 +79,6 @@ class Console:
         if path == "/events" or path.startswith("/api/"):
             return foreign(request.headers) or await self._read(request, path)
         return self._file(request, path.removeprefix("/"), _FILE)
-
-    async def _sign_in(self, request: HttpRequest) -> Answer:
-        """Exchange a code for the token; whoever has a code needs no token."""
-        if request.method != "POST":
-            raise MethodNotAllowed(request.method, ["POST"])
-        refused = foreign(request.headers)
-        if refused is not None:
-            return refused
-        body = await request.body(self._body)
-        nobody = Asker(anonymous(), request.head.address, request.id)
-        status, headers, answer = await self._control.handle("POST", "/codes/use", "", body, nobody)
-        return HttpReply(status, answer, (*headers, (b"cache-control", b"no-store")))
 
     async def _read(self, request: HttpRequest, path: str) -> Answer:
         query = request.scope.get("query_string", b"").decode("latin-1")

@@ -138,11 +138,8 @@ class Front:
         return await self._control.asker(call.credentials, call.address, call.id)
 
     async def _allowed(self, call: ServedCall, action: Allowed, graph: str) -> Asker:
-        """Return who calls, and may do this to a graph; raises as ``Identity.refusal`` says."""
-        asker = await self._asker(call)
-        if not asker.identity.may(action, graph):
-            raise asker.identity.refusal(action, graph)
-        return asker
+        """Return who calls, and may do this to a graph; raises where they may not."""
+        return await self._control.allowed(action, graph, call.credentials, call.address, call.id)
 
     async def _model_ready(self, message: bytes, call: ServedCall) -> bytes:
         """A graph that is there and cannot answer is not ready; that is no error."""

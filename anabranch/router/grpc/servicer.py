@@ -81,6 +81,8 @@ class GraphServicer:
                     lambda shown: check(action, shown, call.address), call.credentials
                 )
             call.caller = identity.name
+            if identity.kind != "anonymous":
+                call.headers.pop("authorization", None)
             return await method(message, call)
 
         return lambda message, call: observed(call, allowed(message, call))

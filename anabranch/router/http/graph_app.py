@@ -24,6 +24,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import NoReturn, TypeAlias
 
+from anabranch.access.identity import Identity
 from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
 from anabranch.errors import NotFound
@@ -137,20 +138,26 @@ class GraphApp(HttpApp):
         guard = self._arms.guard
         check = guard.check
 
+        def known(request: HttpRequest, identity: Identity) -> None:
+            request.caller = identity.name
+            if identity.kind != "anonymous":
+                request.headers = request.head.without_credentials()
+
         async def later(request: HttpRequest) -> Answer:
             head = request.head
             identity = await guard.renewed(
                 lambda shown: check(action, shown, head.address), head.credentials
             )
-            request.caller = identity.name
+            known(request, identity)
             return await handler(request)
 
         def answer(request: HttpRequest) -> Awaitable[Answer]:
             head = request.head
             try:
-                request.caller = check(action, head.credentials, head.address).name
+                identity = check(action, head.credentials, head.address)
             except UnknownSigner:
                 return later(request)
+            known(request, identity)
             return handler(request)
 
         return answer

@@ -15,6 +15,11 @@ no other user can reach."""
 OF_CLIENT = "anabranch-client-"
 """Beginning of the names of both."""
 _NAME, _ADDRESS = CLIENT_NAME.encode(), CLIENT_ADDRESS.encode()
+
+CSRF = b"x-anabranch-csrf"
+"""Header with the half of a session that belongs to the console's page; the cookie is the other."""
+_KEY, _SESSION = frozenset((b"authorization",)), frozenset((b"authorization", b"cookie", CSRF))
+"""Headers by which somebody shows who asks: a key, or a session."""
 _SEPARATORS = {"cookie": "; "}
 """Separators between the values of a header that came several times, where it is no comma."""
 
@@ -26,7 +31,9 @@ class RequestHead:
     ``last`` are the headers as they came; of one that came several times, the last.
     """
 
-    __slots__ = ("address", "credentials", "headers", "last", "method", "path", "size", "version")
+    __slots__ = (
+        "_raw", "address", "credentials", "headers", "last", "method", "path", "size", "version",
+    )  # fmt: skip
 
     def __init__(self, scope: Mapping[str, Any]) -> None:
         raw: Collection[tuple[bytes, bytes]] = scope["headers"]
@@ -37,12 +44,26 @@ class RequestHead:
         self.version: str | None = scope.get("http_version")
         self.headers = RequestHeaders(raw)
         self.last: Mapping[bytes, bytes] = dict(raw)
-        self.credentials = Credentials(self.last.get(b"authorization"), self.last.get(_NAME))
+        authorization = self.last.get(b"authorization")
+        if authorization is None and CSRF in self.last:
+            authorization = _session(self.headers)
+        self.credentials = Credentials(authorization, self.last.get(_NAME))
         """What the request shows of who asks."""
         self.address = self.last.get(_ADDRESS, b"").decode("latin-1")
         """Address of the client, as the edge has seen it; empty where no edge was in between."""
         self.size = sum(map(len, chain.from_iterable(raw)))
         """Bytes of the names and values of all headers."""
+        self._raw = raw
+
+    def without_credentials(self) -> RequestHeaders:
+        """Return the headers without those that show who asks: what a graph may know of them.
+
+        Cookies stay, which may be a sticky key, but for those of the console.
+        """
+        hidden = _SESSION if CSRF in self.last else _KEY
+        if hidden.isdisjoint(self.last):
+            return self.headers
+        return RequestHeaders([one for one in self._raw if one[0] not in hidden])
 
 
 class RequestHeaders(Mapping[str, str]):
@@ -82,3 +103,28 @@ def _joined(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     for name, value in raw:
         values.setdefault(name.decode("latin-1"), []).append(value.decode("latin-1"))
     return {name: _SEPARATORS.get(name, ", ").join(several) for name, several in values.items()}
+
+
+def session_cookies(host: str) -> tuple[str, str]:
+    """Return how a session's cookie is called at a host with its port: with TLS, and without.
+
+    Browsers share cookies between the ports of a host, so the name holds the port. The prefix of
+    the first (RFC 6265bis, 4.1.3.2) keeps hosts of the same site and pages without TLS from setting
+    it.
+    """
+    port = host.rpartition(":")[2]
+    name = f"anabranch-{port}" if port.isdecimal() else "anabranch"
+    return f"__Host-{name}", name
+
+
+def _session(headers: Mapping[str, str]) -> bytes | None:
+    """Return both halves of a session as a bearer token; None without a cookie.
+
+    Of several cookies of a name the last counts, whose path is the shortest: ours is ``/``.
+    """
+    found = dict(part.strip().partition("=")[::2] for part in headers.get("cookie", "").split(";"))
+    for name in session_cookies(headers.get("host", "")):
+        if name in found:
+            csrf = headers[CSRF.decode()]
+            return f"Bearer {found[name]}.{csrf}".encode("latin-1", "replace")
+    return None

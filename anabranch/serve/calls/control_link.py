@@ -13,6 +13,7 @@ from ray import serve
 
 from anabranch.access.guard import Credentials, Guard
 from anabranch.access.identity import Asker
+from anabranch.access.roles import Action
 from anabranch.access.table import CLOSED, AccessTable
 from anabranch.errors import Unavailable
 from anabranch.router.addresses import Addresses
@@ -74,9 +75,18 @@ class ControllerLink:
 
     async def asker(self, shown: Credentials, address: str, request_id: str) -> Asker:
         """Return who asks; Unauthenticated where what is shown is not known."""
-        if not self._told.is_set():
-            await self._first_access()
+        await self._first_access()
         found = await self._guard.renewed(lambda one: self._guard.identify(one, address), shown)
+        return Asker(found, address, request_id)
+
+    async def allowed(
+        self, action: Action, graph: str, shown: Credentials, address: str, request_id: str
+    ) -> Asker:
+        """Return who asks, and may do this to a graph; raises as ``Guard.check_of`` does."""
+        await self._first_access()
+        found = await self._guard.renewed(
+            lambda one: self._guard.check_of(graph, action, one, address), shown
+        )
         return Asker(found, address, request_id)
 
     async def handle(
@@ -115,6 +125,8 @@ class ControllerLink:
                 self._running = asyncio.ensure_future(sleeper.handle.shutdown_async())
 
     async def _first_access(self) -> None:
+        if self._told.is_set():
+            return
         try:
             async with asyncio.timeout(_FIRST_S):
                 await self._told.wait()

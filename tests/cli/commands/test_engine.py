@@ -17,9 +17,9 @@ def test_the_link_to_the_console_carries_a_code_that_is_used_once(
     note_sign_in(engine.home)
     said = capsys.readouterr().err
     before, code = said.strip().split("/console/#code=")
-    assert before.startswith("open the console with the token, once within ten minutes: http://")
-    assert engine.send("POST", "/codes/use", {"code": code}) == (200, {"token": "token"})
-    assert engine.send("POST", "/codes/use", {"code": code})[0] == 404
+    assert before.startswith("log in to the console, once within ten minutes: http://")
+    assert engine.send("POST", "/sessions", {"code": code})[0] == 201
+    assert engine.send("POST", "/sessions", {"code": code})[0] == 404
 
 
 def test_without_an_answer_there_is_no_link(
@@ -27,7 +27,7 @@ def test_without_an_answer_there_is_no_link(
 ) -> None:
     note_sign_in(tmp_path)
     said = capsys.readouterr().err
-    assert said.startswith("warning: there is no link that opens the console with the token: no")
+    assert said.startswith("warning: there is no link that logs in to the console: no")
 
 
 def test_the_doctor_names_a_graph_that_does_not_answer(engine: Served) -> None:

@@ -57,6 +57,9 @@ class ShownEngine(LetsIn):
         self.asked: list[tuple[str, str]] = []
         self.others = 2
         self.waits_for_approval = False
+        self.me: dict[str, Any] = {
+            "kind": "token", "name": "", "roles": [], "actions": ["call", "operate", "view"],
+        }  # fmt: skip
         self._answers: dict[str, Callable[[], Any]] = {
             "/graphs": self.graphs_view,
             f"/graphs/{NAME}": self.graph,
@@ -95,8 +98,11 @@ class ShownEngine(LetsIn):
         self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
         self.asked.append((method, path))
-        if path == "/codes/use":
-            return self._sign_in(orjson.loads(body)["code"])
+        if path == "/sessions":
+            asked = orjson.loads(body)
+            return self._sign_in(asked["code"]) if "code" in asked else self.session(method, body)
+        if path == "/access/me":
+            return 200, (), orjson.dumps(self.me)
         if path == f"/graphs/{NAME}/logs":
             return 200, (), orjson.dumps(self.logs(parse_qs(query)))
         found = self._answers.get(path)
@@ -108,7 +114,7 @@ class ShownEngine(LetsIn):
         if code not in self.codes:
             return 404, (), b'{"error": "this link was used before"}'
         self.codes.remove(code)
-        return 200, (), orjson.dumps({"token": TOKEN})
+        return self.begun()
 
     def graphs_view(self) -> dict[str, Any]:
         shop = {

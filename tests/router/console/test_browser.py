@@ -43,6 +43,8 @@ class Control(LetsIn):
     async def handle(
         self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
+        if path == "/sessions":
+            return self.session(method, body)
         if path != "/graphs":
             return 404, (), b'{"error": "not there"}'
         graph = {"graph": HOSTILE, "state": "live", "live": 3, "rollout": None}
@@ -88,22 +90,27 @@ def sees(locator: Any) -> None:
     sync_api.expect(locator.first).to_be_visible(timeout=20_000)
 
 
-def test_where_reading_needs_the_token_it_is_asked_for(serve: Serve, page: Any) -> None:
+def test_where_reading_needs_a_key_it_is_asked_for(serve: Serve, page: Any) -> None:
     page.goto(f"{serve(make_gateway(Control(), loopback=False))}/console")
     banner = page.get_by_role("alert")
-    sees(banner.get_by_text("Reading needs the engine's token here."))
-    banner.get_by_role("button", name="Enter token").click()
-    field = page.get_by_role("textbox", name="Token")
+    sees(banner.get_by_text("Reading needs a key here."))
+    banner.get_by_role("button", name="Log in").click()
+    field = page.get_by_role("textbox", name="Key")
     sync_api.expect(field).to_be_focused()
     field.fill("wrong")
     page.keyboard.press("Enter")
-    sees(page.get_by_text("That is not the token of this engine."))
+    sees(page.get_by_text("this key is not known"))
     field.fill("right")
     page.keyboard.press("Enter")
     sees(page.get_by_role("link", name=HOSTILE))
     sync_api.expect(banner).to_be_empty()
-    page.get_by_role("button", name="Forget token").click()
-    sees(banner.get_by_text("Reading needs the engine's token here."))
+    cookie = next(one for one in page.context.cookies() if one["name"].startswith("anabranch-"))
+    assert cookie["httpOnly"] and cookie["sameSite"] == "Strict" and "right" not in cookie["value"]
+    kept = page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
+    assert "right" not in kept and cookie["value"] not in kept
+    page.get_by_role("button", name="Log out").click()
+    sees(banner.get_by_text("Reading needs a key here."))
+    assert page.context.cookies() == []
 
 
 def test_names_are_text_and_never_markup(serve: Serve, page: Any) -> None:

@@ -201,21 +201,92 @@ def test_changes_need_the_token_on_loopback_too(url: str) -> None:
 
 def test_a_code_is_exchanged_without_a_token(url: str, public: str) -> None:
     for page in (url, public):
-        reply = httpx.post(f"{page}/console/sign-in?a=b", content=b'{"code": "x"}')
-        assert (reply.status_code, reply.text) == (200, 'POST /codes/use {"code": "x"}')
+        reply = httpx.post(f"{page}/console/login?a=b", content=b'{"code": "x"}')
+        assert (reply.status_code, reply.text) == (200, 'POST /sessions {"code": "x"}')
         assert reply.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize("headers", FOREIGN)
 def test_a_code_is_not_taken_from_another_page(url: str, headers: dict[str, str]) -> None:
-    reply = httpx.post(f"{url}/console/sign-in", content=b"{}", headers=headers)
+    reply = httpx.post(f"{url}/console/login", content=b"{}", headers=headers)
     assert reply.status_code == 403
 
 
+class Remembering(Control):
+    """A control plane that begins and ends sessions."""
+
+    async def handle(
+        self, method: str, path: str, query: str, body: bytes, asker: Asker
+    ) -> tuple[int, Headers, bytes]:
+        if path == "/sessions":
+            return self.session(method, body)
+        return await super().handle(method, path, query, body, asker)
+
+
+def logged_in(url: str) -> tuple[str, dict[str, str]]:
+    """Return the cookie of a session, and the headers that show it."""
+    reply = httpx.post(f"{url}/console/login", json={"key": "right"})
+    cookie, _, rest = reply.headers["set-cookie"].partition(";")
+    assert rest.split("; ")[1:] == ["Max-Age=60", "HttpOnly", "SameSite=Strict"]
+    assert cookie.partition("=")[0] == f"anabranch-{reply.url.port}"
+    return cookie, {"cookie": cookie, "x-anabranch-csrf": reply.json()["csrf"]}
+
+
+def test_only_both_halves_of_a_session_open_anything(serve: Serve) -> None:
+    url = serve(make_gateway(Remembering(), loopback=False))
+    _, both = logged_in(url)
+    change, read = f"{url}/control/v1/graphs/g/promote", f"{url}/console/api/graphs/g"
+    for one in ("cookie", "x-anabranch-csrf"):
+        half = {one: both[one]}
+        assert httpx.post(change, headers=half).status_code == 401
+        assert httpx.get(read, headers=half).status_code == 401
+    for wrong in ("", "other", both["x-anabranch-csrf"] + "x"):
+        assert httpx.post(change, headers=both | {"x-anabranch-csrf": wrong}).status_code == 401
+    assert httpx.post(change, headers=both).status_code == 200
+    assert httpx.get(read, headers=both).status_code == 200
+    for foreign in FOREIGN:
+        assert httpx.post(change, headers=both | foreign).status_code == 403
+
+
+def test_cookies_of_neighbours_do_not_matter(serve: Serve) -> None:
+    url = serve(make_gateway(Remembering(), loopback=False))
+    cookie, both = logged_in(url)
+    name = cookie.partition("=")[0]
+    # A path that is longer is sent first; other ports have names of their own.
+    crowd = f"{name}=theirs; anabranch=x; anabranch-1=y; a; =; {cookie}; other=z"
+    read = f"{url}/console/api/graphs/g"
+    assert httpx.get(read, headers=both | {"cookie": crowd}).status_code == 200
+    assert httpx.get(read, headers=both | {"cookie": "anabranch-1=y"}).status_code == 401
+
+
+def test_a_session_ends_with_the_logout(serve: Serve) -> None:
+    url = serve(make_gateway(Remembering(), loopback=False))
+    _, both = logged_in(url)
+    reply = httpx.post(f"{url}/console/logout", headers=both)
+    assert reply.status_code == 200 and "=; Path=/; Max-Age=0;" in reply.headers["set-cookie"]
+    assert httpx.get(f"{url}/console/api/graphs/g", headers=both).status_code == 401
+
+
+def test_with_tls_the_cookie_is_of_this_host_alone(serve: Serve) -> None:
+    url = serve(make_gateway(Remembering(), loopback=False))
+    headers = {"origin": url.replace("http:", "https:")}
+    reply = httpx.post(f"{url}/console/login", json={"key": "right"}, headers=headers)
+    cookie, _, rest = reply.headers["set-cookie"].partition(";")
+    assert cookie.startswith("__Host-anabranch-") and rest.endswith("; Secure")
+    both = {"cookie": cookie, "x-anabranch-csrf": reply.json()["csrf"]}
+    assert httpx.get(f"{url}/console/api/graphs/g", headers=both).status_code == 200
+
+
+def test_a_key_that_is_not_known_begins_no_session(serve: Serve) -> None:
+    url = serve(make_gateway(Remembering(), loopback=True))
+    reply = httpx.post(f"{url}/console/login", json={"key": "wrong"})
+    assert reply.status_code == 401 and "set-cookie" not in reply.headers
+
+
 def test_a_code_is_posted_and_short(url: str) -> None:
-    reply = httpx.get(f"{url}/console/sign-in")
+    reply = httpx.get(f"{url}/console/login")
     assert (reply.status_code, reply.headers["allow"]) == (405, "POST")
-    assert httpx.post(f"{url}/console/sign-in", content=bytes(2**17)).status_code == 413
+    assert httpx.post(f"{url}/console/login", content=bytes(2**17)).status_code == 413
 
 
 class Empty(Control):

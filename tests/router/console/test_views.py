@@ -81,7 +81,7 @@ def opened(page: Any, url: str, tab: str = "") -> None:
 
 def sign_in(page: Any, url: str) -> None:
     page.goto(f"{url}#code=once")
-    sees(page.get_by_role("button", name="Forget token"))
+    sees(page.get_by_role("button", name="Log out"))
 
 
 def see_graph(page: Any) -> None:
@@ -260,7 +260,7 @@ def test_a_click_on_a_node_opens_it_and_closes_it(url: str, page: Any) -> None:
     sees(panel.get_by_text('"trees": 80'))
     sees(panel.get_by_text("c.py:Forest"))
     sees(panel.get_by_text("routerr7k2"))
-    sees(panel.get_by_text("Log lines need the engine's token."))
+    sees(panel.get_by_text("Log lines need a login."))
     page.get_by_role("button", name="net", exact=True).click()
     sees(page.get_by_role("region", name="net of r2").get_by_text("gpu 0.5"))
     sees(page.get_by_role("region", name="net of r2").get_by_text("dead"))
@@ -268,11 +268,11 @@ def test_a_click_on_a_node_opens_it_and_closes_it(url: str, page: Any) -> None:
     sync_api.expect(page.get_by_role("heading", name="net of r2")).to_have_count(0)
 
 
-def test_log_lines_need_the_token_and_are_text(url: str, page: Any) -> None:
+def test_log_lines_need_a_login_and_are_text(url: str, page: Any) -> None:
     opened(page, url, "logs")
     sees(page.get_by_text("Log lines may hold what clients have sent"))
-    page.get_by_role("button", name="Enter token").last.click()
-    page.get_by_role("textbox", name="Token").fill(TOKEN)
+    page.get_by_role("button", name="Log in").last.click()
+    page.get_by_role("textbox", name="Key").fill(TOKEN)
     page.keyboard.press("Enter")
     sees(page.get_by_text("loaded <b>weights</b>"))
     page.get_by_label("Node").select_option("forest")
@@ -285,12 +285,35 @@ def test_a_link_signs_in_once_and_leaves_no_code_behind(
     sign_in(page, url)
     assert "code" not in page.url and page.url.endswith("#/")
     assert page.evaluate("history.length") == 2  # about:blank, and the page
-    assert page.evaluate("sessionStorage.getItem('anabranch-token')") == TOKEN
-    page.get_by_role("button", name="Forget token").click()
+    assert [cookie["httpOnly"] for cookie in page.context.cookies()] == [True]
+    sees(page.get_by_text("the engine's token"))
+    page.get_by_role("button", name="Log out").click()
     page.evaluate("location.hash = '#code=once'")
     sees(page.get_by_text("this link was used before"))
-    sees(page.get_by_role("button", name="Enter token"))
+    sees(page.get_by_role("button", name="Log in"))
     assert "code" not in page.url
+
+
+def test_what_roles_do_not_allow_is_disabled(url: str, engine: ShownEngine, page: Any) -> None:
+    engine.me = {"kind": "key", "name": "reader", "roles": [], "actions": ["view"]}
+    opened(page, url)
+    sync_api.expect(page.get_by_role("button", name="Promote …")).to_be_enabled()
+    sign_in(page, url)
+    sees(page.get_by_text("key reader"))
+    opened(page, url)
+    promote = page.get_by_role("button", name="Promote …")
+    sync_api.expect(promote).to_be_disabled()
+    sync_api.expect(promote).to_have_attribute("title", "This takes the role operator.")
+    opened(page, url, "playground")
+    sync_api.expect(page.get_by_role("button", name="Send")).to_be_disabled()
+
+
+def test_a_session_that_has_ended_is_forgotten(url: str, engine: ShownEngine, page: Any) -> None:
+    sign_in(page, url)
+    engine.end_sessions()
+    page.reload()
+    sees(page.get_by_role("button", name="Log in"))
+    sees(page.get_by_role("link", name=NAME))
 
 
 def test_a_request_is_copied_as_a_command(url: str, page: Any) -> None:

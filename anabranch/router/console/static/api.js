@@ -1,16 +1,21 @@
-// Calls to the engine. Reads go below console/api, changes to the control API with the token.
+// Calls to the engine. Reads go below console/api, changes to the control API; both in the session.
 
 const ROOT = new URL("..", import.meta.url);
-const KEY = "anabranch-token";
+const HALF = "anabranch-csrf";
 
 export const at = (path) => new URL(path, ROOT);
 
-// Kept for this tab alone, and forgotten with it.
-export const token = () => sessionStorage.getItem(KEY) ?? "";
-export const keepToken = (text) => sessionStorage.setItem(KEY, text);
-export const dropToken = () => sessionStorage.removeItem(KEY);
+// The page's half of a session, for all tabs of this origin. It opens nothing without the cookie,
+// which no script can read.
+export const isLoggedIn = () => localStorage.getItem(HALF) !== null;
+export const session = () => (isLoggedIn() ? { "x-anabranch-csrf": localStorage.getItem(HALF) } : {});
 
-export const authorization = () => (token() ? { authorization: `Bearer ${token()}` } : {});
+// Forget a session that has ended; whether there was one.
+export function forgetSession() {
+  const was = isLoggedIn();
+  localStorage.removeItem(HALF);
+  return was;
+}
 
 export class Refused extends Error {
   constructor(status, message) {
@@ -31,38 +36,30 @@ async function call(path, options) {
   return body;
 }
 
-export const read = (path) => call(`console/api${path}`, { headers: authorization() });
+export const read = (path) => call(`console/api${path}`, { headers: session() });
+
+const JSON_TYPE = { "content-type": "application/json" };
 
 export const change = (method, path, body) =>
   call(`control/v1${path}`, {
     method,
-    headers: { ...authorization(), "content-type": "application/json" },
+    headers: { ...session(), ...JSON_TYPE },
     body: JSON.stringify(body ?? {}),
   });
 
-// Exchange a code of a link for the token, and keep that.
-export async function signInBy(code) {
-  const body = await call("console/sign-in", {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify({ code }),
-  });
-  keepToken(body.token);
+// Begin a session with {key} or with {code}, that of a link.
+export async function logIn(shown) {
+  const body = await call("console/login", { method: "POST", headers: JSON_TYPE, body: JSON.stringify(shown) });
+  localStorage.setItem(HALF, body.csrf);
 }
 
-// Read from the control API what only those with the token may read.
-export const readClosed = (path) => call(`control/v1${path}`, { headers: authorization() });
-
-// Whether the token opens the control API.
-export async function isToken(text) {
-  const headers = { authorization: `Bearer ${text}` };
-  try {
-    await call("control/v1/graphs", { headers });
-    return true;
-  } catch (error) {
-    if (error.status === 401) return false;
-    throw error;
-  }
+export async function logOut() {
+  const ended = call("console/logout", { method: "POST", headers: session() });
+  forgetSession();
+  await ended;
 }
+
+// Read from the control API what only those who are logged in may read.
+export const readClosed = (path) => call(`control/v1${path}`, { headers: session() });
 
 export const graphPath = (graph) => `/graphs/${encodeURIComponent(graph)}`;

@@ -1,6 +1,6 @@
 // Questions in a dialog; the browser keeps the focus inside, and Escape cancels.
 
-import { change, dropToken, isToken, keepToken, token } from "./api.js";
+import { change, forgetSession, isLoggedIn, logIn } from "./api.js";
 import { h, setValues } from "./dom.js";
 
 // Ask; gives the form's data, or null where the user goes back. `check` may say what is wrong.
@@ -38,28 +38,29 @@ export function ask({ title, content, confirm, kind = "main", check = async () =
   });
 }
 
-// Ask for the token until it is right; false where the user goes back.
+// Ask for a key until it is right; false where the user goes back.
 export async function signIn() {
   const data = await ask({
-    title: "The engine's token",
-    confirm: "Use it",
+    title: "Log in",
+    confirm: "Log in",
     content: [
-      h("p", {}, "It lies in the file ", h("code", {}, "token"), " of the engine's home: ",
-        h("code", {}, "cat ~/.anabranch/token"), ". It is kept for this tab alone."),
-      h("label", {}, "Token ",
-        h("input", { name: "token", type: "password", required: true, autocomplete: "off", autofocus: true })),
+      h("p", {}, "With an API key, or the engine's token: ", h("code", {}, "cat ~/.anabranch/token"),
+        ". The browser keeps neither."),
+      h("label", {}, "Key ",
+        h("input", { name: "key", type: "password", required: true, autocomplete: "off", autofocus: true })),
     ],
-    check: async (data) =>
-      (await isToken(data.get("token").trim())) ? "" : "That is not the token of this engine.",
+    check: async (data) => {
+      await logIn({ key: data.get("key").trim() });
+      return "";
+    },
   });
-  if (data) keepToken(data.get("token").trim());
   return data !== null;
 }
 
 // Say what will happen, and do it once the user agrees: gives what the engine says of it, or null.
 // `send` makes of the form's data what is sent: [method, path, body].
 export async function confirmed({ title, content, confirm, kind, send }) {
-  if (!token() && !(await signIn())) return null;
+  if (!isLoggedIn() && !(await signIn())) return null;
   let answer = null;
   const data = await ask({
     title, content, confirm, kind,
@@ -68,7 +69,7 @@ export async function confirmed({ title, content, confirm, kind, send }) {
         answer = await change(...send(data));
         return "";
       } catch (error) {
-        if (error.status === 401) dropToken();
+        if (error.status === 401) forgetSession();
         return error.message;
       }
     },

@@ -1,9 +1,9 @@
-// The line to the engine: server-sent events, read by fetch, which can carry the token.
+// The line to the engine: server-sent events, read by fetch, which can carry the session.
 //
 // `line` says how it is: {state, since: Date, reason}; the states are connecting, open, lost (nobody
-// answers), refused (the engine answers that it cannot) and locked (it wants the token).
+// answers), refused (the engine answers that it cannot) and locked (it wants a login).
 
-import { at, authorization } from "./api.js";
+import { at, forgetSession, session } from "./api.js";
 
 const SILENCE_MS = 15000; // the engine says something every five seconds
 const FIRST_PAUSE_MS = 500;
@@ -38,7 +38,10 @@ export class Feed {
     while (!signal.aborted) {
       const problem = await this.listen(signal, () => (pause = FIRST_PAUSE_MS));
       if (signal.aborted) return;
-      if (problem.status === 401) return this.say("locked", problem.message);
+      if (problem.status === 401) {
+        if (forgetSession()) continue; // it has ended
+        return this.say("locked", problem.message);
+      }
       this.say(problem.status ? "refused" : "lost", problem.message);
       await new Promise((done) => setTimeout(done, pause));
       pause = Math.min(2 * pause, LONGEST_PAUSE_MS);
@@ -56,7 +59,7 @@ export class Feed {
     try {
       heard();
       const reply = await fetch(at(`console/events?graph=${encodeURIComponent(this.graph)}`), {
-        headers: authorization(),
+        headers: session(),
         cache: "no-store",
         signal: AbortSignal.any([signal, silence.signal]),
       });

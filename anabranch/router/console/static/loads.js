@@ -1,6 +1,6 @@
 // What the page shows but events do not bring: plans, differences, examples, replies and traces.
 
-import { graphPath, read, readClosed, token } from "./api.js";
+import { graphPath, isLoggedIn, read, readClosed } from "./api.js";
 import { isOutdated, told, toldRates } from "./past.js";
 import { asCurl, example, follow, newTrace, send } from "./requests.js";
 import { pair } from "./revisions.js";
@@ -21,7 +21,12 @@ export function fetchMissing(render, say) {
   if (!route.graph && isOutdated(state.rates, state.now.getTime())) {
     timely(render, state, "rates", REPLICAS_MS, async () => (state.rates = toldRates(await read("/history"))));
   }
+  if (!isLoggedIn()) state.me = undefined;
+  else if (state.me === undefined) timely(render, state, "me", RETRY_MS, async () => (state.me = await read("/access/me")));
   if (!page.graph) return;
+  if (isLoggedIn() && page.allowed === undefined) {
+    timely(render, page, "allowed", RETRY_MS, async () => (page.allowed = (await read(`/access/me?graph=${encodeURIComponent(route.graph)}`)).actions));
+  }
   past(render);
   if (route.tab === "replicas" || page.node) {
     timely(render, page, "replicas", REPLICAS_MS, async () => {
@@ -60,7 +65,7 @@ function past(render) {
 // Log lines: those of the tab as they come, and the last ones of the chosen node.
 function logs(render) {
   const { page, route } = state;
-  if (!token()) return;
+  if (!isLoggedIn()) return;
   if (route.tab === "logs") timely(render, page.logs, "lines", LOGS_MS, () => nextLines(route.graph, page.logs));
   if (route.tab === "" && page.node) {
     const { nodeLogs } = page;

@@ -1,6 +1,6 @@
 // Log lines of a graph, as they come.
 
-import { token } from "./api.js";
+import { isLoggedIn } from "./api.js";
 import { h } from "./dom.js";
 import { when } from "./format.js";
 import { badge, button, nothing, section } from "./parts.js";
@@ -8,8 +8,8 @@ import { badge, button, nothing, section } from "./parts.js";
 const BAD = new Set(["ERROR", "CRITICAL"]);
 
 export function logs({ page }) {
-  if (!token()) {
-    return section("Logs", h("p", {}, "Log lines may hold what clients have sent, so they need the engine's token. ", button("signIn", "Enter token")));
+  if (!isLoggedIn()) {
+    return section("Logs", h("p", {}, "Log lines may hold what clients have sent, so they are shown to those who are logged in. ", button("signIn", "Log in")));
   }
   const { filter } = page.logs;
   const nodes = Object.keys(Object.values(page.plans).find((plan) => plan.nodes)?.nodes ?? {});

@@ -1,7 +1,7 @@
 // The console: from events, clicks and the address to its state.
 
 import * as actions from "./actions.js";
-import { dropToken, signInBy } from "./api.js";
+import { logIn, logOut } from "./api.js";
 import { timeAt, timeBeside } from "./chart.js";
 import { signIn } from "./dialogs.js";
 import { Feed } from "./feed.js";
@@ -25,14 +25,14 @@ const feed = new Feed(
   },
 );
 
-// A link that carries a code: exchange it for the token, and take it out of the address at once.
+// A link that carries a code: begin a session with it, and take it out of the address at once.
 async function signInByLink() {
   const code = new URLSearchParams(location.hash.slice(1)).get("code");
   if (!code) return;
   history.replaceState(null, "", "#/");
   try {
-    await signInBy(code);
-    say("Signed in, for this tab.");
+    await logIn({ code });
+    say("Logged in.");
   } catch (error) {
     say(error.message);
   }
@@ -42,7 +42,7 @@ async function signInByLink() {
 async function routed() {
   if (location.hash.startsWith("#code=")) {
     await signInByLink();
-    feed.restart();
+    asSomebodyElse();
   }
   if (location.hash && !location.hash.startsWith("#/")) return;
   const [, graph = "", tab = ""] = location.hash.slice(2).split("/").map(decoded);
@@ -67,11 +67,20 @@ function decoded(text) {
   }
 }
 
+// What is shown and allowed is another's from now on.
+function asSomebodyElse() {
+  const { graph } = state.route;
+  state.me = undefined;
+  state.overview = undefined;
+  state.page = newPage();
+  feed.follow(graph);
+}
+
 const COMMANDS = {
-  signIn: async () => (await signIn()) && feed.restart(),
-  signOut: () => {
-    dropToken();
-    feed.restart();
+  signIn: async () => (await signIn()) && asSomebodyElse(),
+  signOut: async () => {
+    await logOut().catch((error) => say(error.message));
+    asSomebodyElse();
   },
   send: () => play(render, say, null),
   explain: ({ name }) => play(render, say, name),
@@ -174,6 +183,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
 });
 document.addEventListener("visibilitychange", () => (document.hidden ? feed.stop() : feed.restart()));
 addEventListener("hashchange", routed);
+addEventListener("storage", asSomebodyElse); // another tab has logged in or out
 matchMedia("(max-width: 700px)").addEventListener("change", render);
 
 setInterval(() => {

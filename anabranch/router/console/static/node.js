@@ -1,6 +1,6 @@
 // One node that was chosen in the drawing: its spec, what it does, its replicas, its last log lines.
 
-import { token } from "./api.js";
+import { isLoggedIn } from "./api.js";
 import { h } from "./dom.js";
 import { duration, rate } from "./format.js";
 import { lines } from "./logs.js";
@@ -28,7 +28,7 @@ export function nodePanel(state, revision, plan, name, lately) {
       : replicas.length ? table("Replicas of the node's segment", REPLICAS, replicas, ({ replica }) => replica)
       : nothing("None runs."),
     h("h3", {}, "Last log lines"),
-    token() ? lines(page.nodeLogs) : h("p", {}, "Log lines need the engine's token. ", button("signIn", "Enter token")));
+    isLoggedIn() ? lines(page.nodeLogs) : h("p", {}, "Log lines need a login. ", button("signIn", "Log in")));
 }
 
 function facts(node, segment, lately) {

@@ -1,6 +1,6 @@
 // From the state to what is on the page.
 
-import { token } from "./api.js";
+import { isLoggedIn } from "./api.js";
 import { h, patch, setValues } from "./dom.js";
 import { span, when } from "./format.js";
 import { graphPage } from "./graph.js";
@@ -35,9 +35,11 @@ function head() {
     h("span", { class: `line ${alive ? "good" : "bad"}` }, alive ? "connected" : state.line.state === "connecting" ? "connecting" : "not connected"),
     link("Ray", state.links?.ray),
     link("Grafana", state.links?.grafana),
-    token() ? button("signOut", "Forget token") : button("signIn", "Enter token"),
+    isLoggedIn() ? [h("span", { class: "who" }, who(state.me)), button("signOut", "Log out")] : button("signIn", "Log in"),
   ];
 }
+
+const who = (me) => (!me ? "" : me.name ? `${me.kind} ${me.name}` : `the engine's ${me.kind}`);
 
 const link = (name, url) => url && h("a", { class: "outward", href: url, rel: "noreferrer" }, name);
 
@@ -46,7 +48,7 @@ function problem() {
   const from = heard && ` What you see is from ${when(heard)}.`;
   const ticking = (since) => h("span", { "aria-hidden": "true" }, ` for ${span((now - since) / 1000)}`);
   if (line.state === "locked") {
-    return h("p", {}, "Reading needs the engine's token here. ", button("signIn", "Enter token"));
+    return h("p", {}, "Reading needs a key here. ", button("signIn", "Log in"));
   }
   if (line.state === "lost") {
     return h("p", {}, h("strong", {}, "The engine has been gone", ticking(line.since)), `: ${line.reason}.`, from, " Trying again.");

@@ -2,6 +2,7 @@
 
 import { h } from "./dom.js";
 import { short, when, whole } from "./format.js";
+import { state } from "./state.js";
 
 const GOOD = new Set(["live", "promoted", "pass", "ready", "passed", "ok"]);
 const BAD = new Set(["failed", "unhealthy", "aborted", "fail", "error", "drift", "failing", "dead"]);
@@ -18,6 +19,12 @@ export const time = (at) =>
 
 export const button = (action, label, fields = {}, kind = "") =>
   h("button", { type: "button", class: kind, "data-action": action, ...fields }, label);
+
+// A button for what takes a role: nobody is asked for a login before they use it.
+export const allowedButton = (permission, role, action, label, fields = {}, kind = "") =>
+  button(action, label, state.page.allowed?.includes(permission) ?? true ? fields : { ...fields, disabled: true, title: `This takes the role ${role}.` }, kind);
+
+export const operation = (action, label, fields) => allowedButton("operate", "operator", action, label, fields);
 
 // A table whose rows turn into cards on a phone: each cell knows its column. A column is
 // [title, cell of a row, class, how it can be sorted]: {sort: "ascending", "descending" or null}.

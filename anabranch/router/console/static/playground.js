@@ -3,7 +3,7 @@
 import { bars, waterfall } from "./charts.js";
 import { h } from "./dom.js";
 import { duration, short } from "./format.js";
-import { button, nothing, section } from "./parts.js";
+import { allowedButton, button, nothing, section } from "./parts.js";
 import { revisionsUp } from "./traffic.js";
 
 const MOST_BARS = 20;
@@ -28,7 +28,7 @@ function request(page, play) {
     h("label", { class: "hidden", for: "request" }, "Request in JSON"),
     h("textarea", { id: "request", spellcheck: "false", rows: 14, "data-input": "playText", "data-value": play.text }),
     h("div", { class: "actions" },
-      h("button", { type: "button", class: "main", "data-action": "send", disabled: play.busy }, "Send"),
+      allowedButton("call", "caller", "send", "Send", { disabled: play.busy }, "main"),
       names.map((name) => button("explain", `Explain by ${name}`, { "data-name": name, disabled: play.busy })),
       button("example", "Example"),
       button("curl", "Copy as curl")),

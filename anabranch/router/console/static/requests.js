@@ -1,6 +1,6 @@
 // What the playground sends, and what it learns of it.
 
-import { at, graphPath, read } from "./api.js";
+import { at, graphPath, read, session } from "./api.js";
 import { curl, headersOf } from "./curl.js";
 
 const TRIES = 20;
@@ -24,6 +24,7 @@ export const asCurl = (graph, { to, text, headers }) =>
 export async function send(graph, { to, text, headers: own }, traceId, explainer) {
   const path = pathTo(graph, to, explainer ? "explain" : "infer");
   const headers = {
+    ...session(),
     ...Object.fromEntries([JSON_TYPE, ...headersOf(own)]),
     traceparent: `00-${traceId}-${hex(8)}-01`,
     tracestate: "anabranch=show",

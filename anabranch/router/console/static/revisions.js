@@ -1,7 +1,7 @@
 // The revisions of a graph, and what differs between two of them.
 
 import { h } from "./dom.js";
-import { badge, button, nothing, section, table, time } from "./parts.js";
+import { badge, nothing, operation, section, table, time } from "./parts.js";
 
 export function revisions(state) {
   const { graph } = state.page;
@@ -19,7 +19,7 @@ const columns = (graph) => [
   ["Message", (one) => [one.message, one.message && one.reason && " · ", one.reason && h("span", { class: "fact" }, one.reason)], "wide"],
   ["Bundle", (one) => h("code", { title: one.digest }, one.digest.slice(0, 10))],
   ["Action", (one) => one.revision !== graph.live && one.live_at &&
-    button("rollback", "Roll back …", { "data-revision": one.revision, "aria-label": `Roll back to revision ${one.revision}` }), "action"],
+    operation("rollback", "Roll back …", { "data-revision": one.revision, "aria-label": `Roll back to revision ${one.revision}` }), "action"],
 ];
 
 function difference({ page }) {

@@ -3,7 +3,7 @@
 import { h } from "./dom.js";
 import { evidence } from "./evidence.js";
 import { percents, span } from "./format.js";
-import { badge, button, measurements, nothing, section, time } from "./parts.js";
+import { badge, measurements, nothing, operation, section, time } from "./parts.js";
 import { timeline } from "./timeline.js";
 
 export function rollout(state) {
@@ -27,11 +27,11 @@ function standing(found, now) {
       found.paused_at && [", since ", time(new Date(found.paused_at))]),
     found.measurements.length > 0 && measurements(found.measurements, "The last look at the metrics"),
     active && h("div", { class: "actions" },
-      found.phase === "running" && button("pause", "Pause …"),
-      found.approval && button("approve", "Approve …"),
-      found.phase === "paused" && !found.approval && button("resume", "Resume …"),
-      !found.plan.approve && button("finish", "Promote now …"),
-      button("giveUp", "Abort …")));
+      found.phase === "running" && operation("pause", "Pause …"),
+      found.approval && operation("approve", "Approve …"),
+      found.phase === "paused" && !found.approval && operation("resume", "Resume …"),
+      !found.plan.approve && operation("finish", "Promote now …"),
+      operation("giveUp", "Abort …")));
 }
 
 const left = (until, now) => span((new Date(until) - now) / 1000);

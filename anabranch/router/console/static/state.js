@@ -9,6 +9,7 @@ export const state = {
   overview: undefined,
   rates: undefined, // of all graphs, see past.js
   links: undefined,
+  me: undefined, // who is logged in
   list: { search: "", sort: "Graph", down: false },
   minutes: null, // that charts show, once somebody has chosen
   cursor: null, // time that is pointed at in a chart, in milliseconds
@@ -22,7 +23,7 @@ export function newPage() {
   const play = { to: "", headers: "", curl: "", text: null, source: "", reply: null, trace: null, busy: false };
   const logs = { filter: { node: "", revision: "", request: "" } };
   return { graph: undefined, numbers: null, events: null, monitors: null, past: undefined, plans: {}, diffs: {}, play,
-    node: null, replicas: undefined, logs, nodeLogs: {} };
+    allowed: undefined, node: null, replicas: undefined, logs, nodeLogs: {} };
 }
 
 export const isAlive = () => state.line.state === "open" && state.engine.answers;

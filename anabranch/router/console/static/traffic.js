@@ -5,7 +5,7 @@ import { h } from "./dom.js";
 import { drawing } from "./drawing.js";
 import { duration, NONE, percent, percents, rate, short } from "./format.js";
 import { nodePanel } from "./node.js";
-import { badge, button, nothing, section, table } from "./parts.js";
+import { badge, button, nothing, operation, section, table } from "./parts.js";
 import { trends } from "./trends.js";
 
 export function traffic(state) {
@@ -81,10 +81,10 @@ function arms(graph) {
   return section("Arms",
     table("Revisions that take part in the traffic", ARMS, graph.arms, (arm) => `r${arm.revision}`),
     h("div", { class: "actions" },
-      several && button("promote", "Promote …"),
-      several && button("abort", "Abort candidate …"),
-      button("traffic", "Set traffic …"),
-      wasLive(graph) && button("rollback", "Roll back …")));
+      several && operation("promote", "Promote …"),
+      several && operation("abort", "Abort candidate …"),
+      operation("traffic", "Set traffic …"),
+      wasLive(graph) && operation("rollback", "Roll back …")));
 }
 
 const MIRRORS = [

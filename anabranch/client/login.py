@@ -1,0 +1,104 @@
+"""Which engine a person is logged in to, and by which key.
+
+The key of a command or a client is the first that there is of: the variable ``ANABRANCH_TOKEN``,
+the file ``anabranch-login.json`` in the home, which ``anabranch login`` writes, and the token of
+the home's engine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from anabranch.client.engine_state import read_token, require_state
+from anabranch.client.trust import Verify, trust
+from anabranch.errors import EngineError
+from anabranch.files import disk_errors, replace_file
+
+FILE = "anabranch-login.json"
+TOKEN = "ANABRANCH_TOKEN"
+"""Variable that holds a key."""
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+@dataclass(frozen=True)
+class Login:
+    """An engine's URL, and a key for it. Without a URL it is the engine of the home."""
+
+    url: str
+    key: str
+
+
+def read_login(home: Path) -> Login | None:
+    """Return the login of a home, if any.
+
+    Raise EngineError for a file that others may read, or that is damaged.
+    """
+    path = home / FILE
+    try:
+        with path.open() as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            if mode & _OTHERS:
+                raise EngineError(
+                    f"{path} holds a key, and others may read it (mode {mode:04o}): "
+                    f"`chmod 600 {path}`, and rotate the key if they may have"
+                )
+            return Login(**json.load(file))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError):
+        raise EngineError(
+            f"{path} cannot be read as a login: `anabranch login` writes it anew"
+        ) from None
+
+
+def write_login(home: Path, login: Login) -> None:
+    """Keep a login, for its owner alone; StorageError where it cannot be written."""
+    with disk_errors(home / FILE):
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    replace_file(home / FILE, json.dumps(asdict(login)) + "\n", mode=0o600)
+
+
+def remove_login(home: Path) -> bool:
+    """Forget the login of a home; return whether there was one."""
+    try:
+        (home / FILE).unlink()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+class Destination(NamedTuple):
+    """An engine's URL, the key for it, and what its certificate is verified by."""
+
+    url: str
+    key: str
+    verify: Verify
+
+
+def destination(home: Path, env: Mapping[str, str] = os.environ) -> Destination:
+    """Return how an engine is to be reached.
+
+    Raise EngineError where there is no login and no engine runs in the home, or its token cannot be
+    read.
+    """
+    login = read_login(home)
+    key = env.get(TOKEN, "").strip() or (login.key if login is not None else "")
+    if login is not None and login.url:
+        return Destination(login.url, key, trust(login.url, None))
+    state = require_state(home)
+    return Destination(state.http, key or read_token(home), state.verify)
+
+
+def key_for(url: str, home: Path, env: Mapping[str, str] = os.environ) -> str | None:
+    """Return the key for the engine at a URL, if there is one: never that of another engine."""
+    key = env.get(TOKEN, "").strip()
+    if key:
+        return key
+    login = read_login(home)
+    return login.key if login is not None and login.url == url else None
