@@ -68,7 +68,7 @@ BENCHMARKS := benchmarks benchmarks.batching benchmarks.overload benchmarks.payl
 	benchmarks.coldstart benchmarks.bandits benchmarks.explaining benchmarks.explain_load \
 	benchmarks.telemetry benchmarks.sinks benchmarks.disturbances \
 	benchmarks.remote_nodes benchmarks.request_path benchmarks.streams benchmarks.many_graphs \
-	benchmarks.floods benchmarks.tenants
+	benchmarks.floods benchmarks.tenants benchmarks.access
 bench: setup ## Run all benchmarks, each against its goals and its peers
 	@missed=; for name in $(BENCHMARKS); do echo "==> $$name"; \
 		$(BIN)/python -m $$name || missed="$$missed $$name"; done; \
@@ -80,6 +80,7 @@ schema: setup ## Write the JSON Schema of the language
 
 reference: setup ## Write the parts of docs/ that come from code
 	$(BIN)/python -m anabranch.reference docs
+	$(BIN)/python -m tests.project.access_table
 
 docs: setup ## Build the documentation site in build/site, without the network
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/site

@@ -1,82 +1,115 @@
-"""What it costs to know who asks, and whether they may: with an API key, and with a JWT."""
+"""What a check of who asks costs a request: ``python -m benchmarks.access``.
+
+In this process, without an engine: the guard of a router with a table of many keys, by what a
+request shows. Most requests show what was shown before; the first with a key, and those with one
+that is not known, take a digest. Times are medians over turns, of one thread.
+"""
 
 from __future__ import annotations
 
-import json
+import argparse
 import statistics
+import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import cycle
 
-import jwt
-from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-from jwt.algorithms import RSAAlgorithm
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
-from anabranch.access.guard import Credentials, Guard
+from anabranch.access.failures import Failures
+from anabranch.access.guard import NOTHING, Credentials, Guard
 from anabranch.access.identity import Identity
-from anabranch.access.issuers import Issuer, SigningKey
 from anabranch.access.keys import digest_of, make_key
 from anabranch.access.roles import Grant
 from anabranch.access.table import AccessTable, KnownKey
+from anabranch.errors import RequestError
+from benchmarks.options import parse
+from benchmarks.outcome import outcome
 
-REPEATS = 7
-CHECKS = 20_000
-TOKENS = 200
-GRAPH, ISSUER, AUDIENCE, KID = "shop", "https://login.example.com", "anabranch", "one"
-ROLES = (Grant("caller", "shop-*"), Grant("caller", GRAPH))
-
-
-def key_seconds() -> float:
-    """Check a request with an API key that has been shown before."""
-    key = make_key()
-    known = KnownKey(Identity("key", "ci", ROLES))
-    return _check_seconds(AccessTable(1, {digest_of(key): known}), [key] * CHECKS)
+GRAPH = "team-a-shop"
+GOAL_US = 5.0
+TURNS = 7
+WIDTH = 120
 
 
-def token_seconds() -> float:
-    """Check a request with a JWT, of RS256, that has been shown before."""
-    table, tokens = _signed(1)
-    return _check_seconds(table, tokens * CHECKS)
+def main() -> int:
+    """Measure and print; return the code of ``outcome``."""
+    options = _options()
+    keys = [make_key() for _ in range(options.keys)]
+    shown = [Credentials(f"Bearer {key}".encode()) for key in keys]
+    made = _table(keys)
+    guard = Guard(made, GRAPH)
+    few = cycle(shown[:8])
+    unknown = cycle([Credentials(f"Bearer {make_key()}".encode()) for _ in range(64)])
+    measured = {
+        "a key that was shown before": _microseconds(
+            lambda: guard.check("call", next(few)), options.checks
+        ),
+        "nothing": _microseconds(lambda: guard.check("describe", NOTHING), options.checks),
+        "a key for the first time": _first(made, shown),
+        "a key that is not known": _microseconds(_refused(made, unknown.__next__), options.checks),
+    }
+    rows = Table(title=f"of {options.keys:,} keys", title_justify="left", box=box.SIMPLE_HEAD)
+    rows.add_column("what a request shows")
+    rows.add_column("µs a check", justify="right")
+    for name, value in measured.items():
+        rows.add_row(name, f"{value:.2f}")
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    console.print(rows)
+    known = measured["a key that was shown before"]
+    return outcome([(f"a check of a key takes {known:.2f} <= {GOAL_US:g} µs", known <= GOAL_US)])
 
 
-def first_token_seconds() -> float:
-    """Check a request with a JWT, of RS256, that nobody has shown before."""
-    table, tokens = _signed(TOKENS)
-    return _check_seconds(table, tokens, known=False)
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.access", description=__doc__)
+    parser.add_argument("--keys", type=int, default=1_000, help="keys (default: 1000)")
+    parser.add_argument("--checks", type=int, default=50_000, help="of a turn (default: 50000)")
+    return parse(parser, keys=100, checks=1_000)
 
 
-def _check_seconds(table: AccessTable, secrets: Sequence[str], known: bool = True) -> float:
-    found = []
-    for _ in range(REPEATS):
-        shown = [_credentials(secret) for secret in secrets]
-        guard = Guard(table, GRAPH)
-        if known:
-            guard.check("call", shown[0])
-        start = time.perf_counter()
-        for one in shown:
-            guard.check("call", one)
-        found.append(time.perf_counter() - start)
-    return statistics.median(found) / len(secrets)
+def _table(keys: list[str]) -> AccessTable:
+    """Keys with three roles each; callers without one may ask what there is."""
+    grants = (Grant("caller", "team-a-*"), Grant("teacher", "team-a-*"), Grant("viewer", "demo"))
+    known = {
+        digest_of(key): KnownKey(Identity("key", str(number), grants), time.time() + 86_400)
+        for number, key in enumerate(keys)
+    }
+    return AccessTable(1, known, (Grant("viewer"),))
 
 
-def _credentials(secret: str) -> Credentials:
-    """Return those of a request: bytes of its own, as they come from a socket."""
-    return Credentials(f"Bearer {secret}".encode())
+def _first(made: AccessTable, shown: list[Credentials]) -> float:
+    """Each key once, before a guard that has seen none."""
+    turns = []
+    for _ in range(TURNS):
+        fresh, keys = Guard(made, GRAPH), iter(shown)
+        turns.append(_turn(lambda: fresh.check("call", next(keys)), len(shown)))
+    return statistics.median(turns)
 
 
-def _signed(count: int) -> tuple[AccessTable, list[str]]:
-    private = generate_private_key(65537, 2048)
-    jwk = RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)
-    key = SigningKey(KID, ("RS256",), json.dumps(jwk))
-    issuer = Issuer(ISSUER, (AUDIENCE,), keys=(key,))
-    table = AccessTable(1, ruled={("group", "makers"): ROLES}, issuers=(issuer,))
-    return table, [_token(private, number) for number in range(count)]
+def _refused(made: AccessTable, key: Callable[[], Credentials]) -> Callable[[], None]:
+    guard = Guard(made, GRAPH, failures=Failures())
+
+    def check() -> None:
+        with suppress(RequestError):
+            guard.check("call", key(), "10.0.0.1")
+
+    return check
 
 
-def _token(private: Any, number: int) -> str:
-    now = int(time.time())
-    claims = {
-        "iss": ISSUER, "aud": AUDIENCE, "sub": f"somebody-{number}", "groups": ["makers", "all"],
-        "iat": now, "nbf": now, "exp": now + 3600, "name": "Some Body", "email": "some@example.com",
-    }  # fmt: skip
-    return jwt.encode(claims, private, "RS256", {"kid": KID})
+def _microseconds(check: Callable[[], object], count: int) -> float:
+    return statistics.median(_turn(check, count) for _ in range(TURNS))
+
+
+def _turn(check: Callable[[], object], count: int) -> float:
+    """Return the microseconds that one check takes, of so many in a row."""
+    started = time.perf_counter()
+    for _ in range(count):
+        check()
+    return (time.perf_counter() - started) / count * 1e6
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -21,7 +21,7 @@ from anabranch.graph.execute.nodes import load_nodes
 from anabranch.router.measure.requests import Requests
 from anabranch.router.measure.tally import Tally
 from anabranch.telemetry.registry import Registry
-from benchmarks.access import first_token_seconds, key_seconds, token_seconds
+from benchmarks.tokens import first_token_seconds, key_seconds, token_seconds
 from benchmarks.nothing import First, Pass
 from benchmarks.traffic import (
     REVISIONS,

@@ -51,7 +51,7 @@ NOTHING = Credentials()
 """Those of a request that shows nothing."""
 
 
-class Caller(NamedTuple):
+class KnownCaller(NamedTuple):
     """Who asks, what that allows for one graph, and until when that is known, as a Unix time."""
 
     identity: Identity
@@ -84,7 +84,7 @@ class Guard:
     def apply(self, table: AccessTable) -> None:
         """Put a table in force."""
         self._table = table
-        self._known: dict[Credentials, Caller] = {}
+        self._known: dict[Credentials, KnownCaller] = {}
         self._tokens = _verifier(table)
 
     async def take(self, table: AccessTable) -> None:
@@ -134,13 +134,13 @@ class Guard:
             raise caller.identity.refusal(action, graph)
         return caller.identity
 
-    def _caller_of(self, shown: Credentials) -> Caller:
+    def _caller_of(self, shown: Credentials) -> KnownCaller:
         caller = self._known.get(shown)
         if caller is None or caller.until <= self._clock():
             caller = self._looked_up(shown)
         return caller
 
-    def _looked_up(self, shown: Credentials) -> Caller:
+    def _looked_up(self, shown: Credentials) -> KnownCaller:
         caller = self._caller(shown)
         if caller.problem:  # nor kept: whoever makes keys up would fill the memory with them
             self._known.pop(shown, None)
@@ -150,7 +150,7 @@ class Guard:
         self._known[shown] = caller
         return caller
 
-    def _caller(self, shown: Credentials) -> Caller:
+    def _caller(self, shown: Credentials) -> KnownCaller:
         if shown.authorization is not None:
             return self._bearer(shown.authorization.decode("latin-1"), shown.renewed)
         if shown.certificate is not None:
@@ -159,7 +159,7 @@ class Guard:
             return self._with(Identity("certificate", name, (*self._table.anonymous, *grants)))
         return self._nobody()
 
-    def _bearer(self, authorization: str, renewed: bool) -> Caller:
+    def _bearer(self, authorization: str, renewed: bool) -> KnownCaller:
         if len(authorization) > MAX_SHOWN:
             return self._nobody(f"credentials have at most {MAX_SHOWN} bytes")
         scheme, _, secret = authorization.partition(" ")
@@ -176,7 +176,7 @@ class Guard:
             return self._nobody(f"{known.identity} has expired")
         return self._with(known.identity, until)
 
-    def _subject(self, token: str, renewed: bool) -> Caller:
+    def _subject(self, token: str, renewed: bool) -> KnownCaller:
         if self._tokens is None:
             return self._nobody("this is a JWT, and this engine's access policy has no issuers")
         try:
@@ -192,19 +192,19 @@ class Guard:
             grants += self._table.ruled.get(("group", group), ())
         return self._with(Identity("subject", found.name, tuple(grants)), found.until)
 
-    def _nobody(self, problem: str = "") -> Caller:
+    def _nobody(self, problem: str = "") -> KnownCaller:
         return self._with(Identity("anonymous", "", self._table.anonymous))._replace(
             problem=problem
         )
 
-    def _with(self, identity: Identity, until: float = inf) -> Caller:
-        return Caller(identity, allowed(identity.grants, self._graph), until)
+    def _with(self, identity: Identity, until: float = inf) -> KnownCaller:
+        return KnownCaller(identity, allowed(identity.grants, self._graph), until)
 
-    def _refuse(self, action: Action, caller: Caller, address: str) -> NoReturn:
+    def _refuse(self, action: Action, caller: KnownCaller, address: str) -> NoReturn:
         self._check_known(caller, address)
         raise caller.identity.refusal(action, self._graph)
 
-    def _check_known(self, caller: Caller, address: str) -> None:
+    def _check_known(self, caller: KnownCaller, address: str) -> None:
         if caller.problem:
             self._failures.add(address)
             raise Unauthenticated(caller.problem)

@@ -44,8 +44,10 @@ def group(
     text: str | None = None,
 ) -> typer.Typer:
     """Add a group of commands; where none of them is named, ``command`` runs, or help is shown."""
-    found = typer.Typer(rich_markup_mode=None, no_args_is_help=command is None, help=text)
-    app.add_typer(found, name=name)
+    found = typer.Typer(
+        name=name, rich_markup_mode=None, no_args_is_help=command is None, help=text
+    )
+    app.add_typer(found)
     if command is not None:
         decorate = found.callback(
             invoke_without_command=True,

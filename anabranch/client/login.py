@@ -3,6 +3,10 @@
 The key of a command or a client is the first that there is of: the variable ``ANABRANCH_TOKEN``,
 the file ``anabranch-login.json`` in the home, which ``anabranch login`` writes, and the token of
 the home's engine.
+
+| variable | meaning | default |
+|---|---|---|
+| ANABRANCH_TOKEN | key that commands and clients show to an engine | that of `anabranch login` |
 """
 
 from __future__ import annotations

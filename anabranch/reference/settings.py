@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from anabranch.client import trust
+from anabranch.client import login, trust
 from anabranch.components import variables
 from anabranch.components.artefacts import settings as artefacts
 from anabranch.control.settings import process_bounds, tls
@@ -16,6 +16,7 @@ from anabranch.telemetry import log_settings, trace_settings
 _MODULES = {
     "The engine": engine,
     "TLS": tls,
+    "Keys of clients": login,
     "Clients": trust,
     "Models by URI": artefacts,
     "Secrets of nodes": variables,

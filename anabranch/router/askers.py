@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from anabranch.access.guard import NOTHING
 from anabranch.access.identity import Asker, anonymous
 from anabranch.access.roles import Action
+from anabranch.errors import RequestError
 from anabranch.router.backend import ControlBackend
 from anabranch.router.http.access import is_local
 from anabranch.router.http.request import HttpRequest
+
+ME = "/access/me"
+"""Path of the control API where everybody may ask who they are, if they have any role at all."""
 
 
 class Askers:
@@ -22,22 +28,33 @@ class Askers:
         head = request.head
         return await self._control.asker(head.credentials, head.address, request.id)
 
-    async def controlling(self, request: HttpRequest) -> Asker:
-        """Return who asks for the control API; raises at once where nothing of it is allowed."""
+    async def controlling(self, request: HttpRequest, path: str) -> Asker:
+        """Return who asks for a path of the control API; raises where nothing of it is allowed."""
         asker = await self.of(request)
-        if not asker.identity.uses_control:
+        if path != ME and not asker.identity.uses_control:
             raise asker.identity.refusal("view")
         return asker
 
-    async def reader(self, request: HttpRequest) -> Asker:
-        """Return who asks to read.
+    async def reader(self, request: HttpRequest, path: str = "") -> Asker:
+        """Return who asks to read a path of the control API, or another page of the engine.
 
         On loopback, whoever is on this machine and shows nothing may view all.
         """
         nobody = request.head.credentials == NOTHING
         if nobody and self._loopback and is_local(request.headers):
             return Asker(anonymous("viewer"), request.head.address, request.id)
-        return await self.controlling(request)
+        return await self.controlling(request, path)
+
+    async def described(self, request: HttpRequest, graphs: Iterable[str]) -> list[str]:
+        """Return the graphs that whoever asks may know of; keys that are not known count as none.
+
+        Nobody is refused: load balancers ask for an engine's health without a key.
+        """
+        try:
+            identity = (await self.of(request)).identity
+        except RequestError:
+            return []
+        return [graph for graph in graphs if identity.may("describe", graph)]
 
     async def allowed(self, request: HttpRequest, action: Action, graph: str) -> Asker:
         """Return who asks, and may do this to a graph; raises where they may not."""

@@ -9,19 +9,21 @@ from anabranch.graph.calls.counts import Counts
 from anabranch.telemetry.logs import SERVED
 
 
-class Identity(NamedTuple):
+class ServedRevision(NamedTuple):
     """Values of the labels ``graph`` and ``revision``; empty outside the engine."""
 
     graph: str
     revision: str
 
 
-def here() -> Identity:
+def here() -> ServedRevision:
     """Return the graph and the revision that the engine gave this process, or the running task."""
     served = SERVED.get()
     if served[0]:
-        return Identity(*served)
-    return Identity(os.environ.get("ANABRANCH_GRAPH", ""), os.environ.get("ANABRANCH_REVISION", ""))
+        return ServedRevision(*served)
+    return ServedRevision(
+        os.environ.get("ANABRANCH_GRAPH", ""), os.environ.get("ANABRANCH_REVISION", "")
+    )
 
 
 def serve_as(graph: str, revision: int) -> None:

@@ -30,7 +30,7 @@ def assert_measured(name: str, options: Sequence[str] = (), needs: Sequence[str]
     assert "not measured" not in done.stdout
 
 
-@pytest.mark.parametrize("name", ["bandits", "request_path", "streams", "tenants"])
+@pytest.mark.parametrize("name", ["access", "bandits", "request_path", "streams", "tenants"])
 def test_a_benchmark_without_an_engine(name: str) -> None:
     assert_measured(f"benchmarks.{name}")
 

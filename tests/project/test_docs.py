@@ -118,8 +118,8 @@ def test_make_targets_exist() -> None:
 
 def command_of(words: list[str]) -> tuple[str, ...]:
     """The command's name: two words where the first is a group of commands."""
-    group = words[0] in GROUPS
-    return tuple(words[: 1 + group])
+    group = words[0] in GROUPS and words[1:] and not words[1].startswith(("-", "#"))
+    return tuple(words[: 1 + bool(group)])
 
 
 def test_commands_and_their_options_exist() -> None:

@@ -33,7 +33,7 @@ Graphs = Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=64, stric
 BOUND: tuple[Bound, ...] = get_args(Bound)
 
 
-class Rule(Model):
+class AccessRule(Model):
     """A role for some graphs."""
 
     role: Role
@@ -46,7 +46,7 @@ class Rule(Model):
         return (Grant(self.role, graphs) for graphs in self.graphs)
 
 
-class NamedRule(Rule):
+class NamedRule(AccessRule):
     """A role for whoever has a name: exactly one of the four."""
 
     key: Name | None = None
@@ -70,7 +70,7 @@ class Policy(Model):
 
     apiVersion: Literal["anabranch/v1"] = "anabranch/v1"
     kind: Literal["AccessPolicy"] = "AccessPolicy"
-    anonymous: tuple[Rule, ...] | None = Field(None, max_length=64, strict=False)
+    anonymous: tuple[AccessRule, ...] | None = Field(None, max_length=64, strict=False)
     """Roles of callers who show nothing; those of the engine's settings where it is left out."""
     rules: tuple[NamedRule, ...] = Field((), max_length=10_000, strict=False)
     """Roles of names."""

@@ -103,7 +103,7 @@ class NamedStandIn:
         return {self.vertex: await self.stand_in.take(run, error)}
 
 
-class Policy:
+class RecoveryPolicy:
     """The retry policy of one node. Its budget is shared by all requests."""
 
     def __init__(

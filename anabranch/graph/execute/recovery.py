@@ -17,7 +17,7 @@ from anabranch.graph.execute.policy import (
     NamedStandIn,
     NodeStandIn,
     Notice,
-    Policy,
+    RecoveryPolicy,
     SkipStandIn,
 )
 from anabranch.graph.execute.run import Frame, Schedule
@@ -45,16 +45,16 @@ class Policies:
         self._lazily = lazily
         self._access = access
         self._segments = {name: part for part in vertices.plan.segments for name in part.nodes}
-        self._of_nodes: dict[str, Policy | None] = {}
-        self._of_segments: dict[str, Policy | None] = {}
+        self._of_nodes: dict[str, RecoveryPolicy | None] = {}
+        self._of_segments: dict[str, RecoveryPolicy | None] = {}
 
-    def of_node(self, node: PlannedNode) -> Policy | None:
+    def of_node(self, node: PlannedNode) -> RecoveryPolicy | None:
         """The policy of a node that runs in this process."""
         if node.name not in self._of_nodes:
             self._of_nodes[node.name] = self._node_policy(node)
         return self._of_nodes[node.name]
 
-    def of_segment(self, name: str) -> Policy | None:
+    def of_segment(self, name: str) -> RecoveryPolicy | None:
         """The policy of calls to another segment."""
         if name not in self._of_segments:
             self._of_segments[name] = self._call_policy(self._vertices.plan.segment(name))
@@ -67,7 +67,7 @@ class Policies:
             self._vertices.slots[vertex], self._lazily(vertex), self._access(ref)
         )
 
-    def _node_policy(self, node: PlannedNode) -> Policy | None:
+    def _node_policy(self, node: PlannedNode) -> RecoveryPolicy | None:
         spec, segment = node.spec, self._segments[node.name]
         if self._vertices.orchestrates:
             return self._policy(node.name, spec.retries, spec, self._stand_in(node))
@@ -75,7 +75,7 @@ class Policies:
             return None
         return self._policy(node.name, 0 if self._again(segment) else spec.retries, spec, None)
 
-    def _call_policy(self, segment: Segment) -> Policy | None:
+    def _call_policy(self, segment: Segment) -> RecoveryPolicy | None:
         if len(segment.nodes) > 1:
             return self._policy(segment.name, self._again(segment), NodeBase(), None)
         node = self._vertices.plan.nodes[segment.name]
@@ -86,10 +86,10 @@ class Policies:
 
     def _policy(
         self, name: str, retries: int, spec: NodeBase, stand_in: NodeStandIn | None
-    ) -> Policy | None:
+    ) -> RecoveryPolicy | None:
         if not retries and spec.timeout is None and stand_in is None:
             return None
-        return Policy(name, self._notice, retries, spec.timeout, stand_in)
+        return RecoveryPolicy(name, self._notice, retries, spec.timeout, stand_in)
 
     def _again(self, segment: Segment) -> int:
         """How often a call to a segment may be repeated, which repeats all that it evaluates."""

@@ -17,7 +17,7 @@ from anabranch.graph.calls.lanes import Lane, clock
 from anabranch.graph.calls.pace import SLOW
 from anabranch.graph.calls.values import UNSET, Convert, identity
 from anabranch.graph.calls.watch import WATCH
-from anabranch.graph.execute.policy import FAILURES, Policy
+from anabranch.graph.execute.policy import FAILURES, RecoveryPolicy
 from anabranch.graph.execute.run import Frame, Run, Schedule
 from anabranch.pulse import PULSE
 from anabranch.telemetry.logs import NODE
@@ -39,7 +39,7 @@ class NodeStep:
         invoke: Invoke,
         finish: Convert,
         lane: Lane,
-        policy: Policy | None,
+        policy: RecoveryPolicy | None,
         about: Mapping[str, str],
         counts: NodeCounts | None = None,
     ) -> None:
@@ -95,7 +95,7 @@ class NodeStep:
         else:
             self._try(self._policy, run)
 
-    def _try(self, policy: Policy, run: Run) -> None:
+    def _try(self, policy: RecoveryPolicy, run: Run) -> None:
         """Run the component at once; only what is done about a failure needs a task."""
         policy.began()
         try:
@@ -224,7 +224,7 @@ class RemoteStep:
         call: Callable[..., Coroutine[Any, Any, Mapping[str, Any]]],
         wants: Mapping[str, int],
         needs: Mapping[str, int],
-        policy: Policy | None,
+        policy: RecoveryPolicy | None,
     ) -> None:
         self.slot = next(iter(wants.values()))
         self._call = call

@@ -20,7 +20,7 @@ _PRIVATE = (b"cache-control", b"no-store")
 _BEARER = "Bearer "
 
 
-class Login:
+class ConsoleLogin:
     """Answers POST of ``/console/login`` and ``/console/logout``; ``body`` bounds what is sent."""
 
     def __init__(self, control: ControlBackend, body: BodyRule) -> None:

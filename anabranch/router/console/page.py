@@ -22,7 +22,7 @@ from anabranch.errors import NotFound
 from anabranch.router.askers import Askers
 from anabranch.router.backend import ControlBackend
 from anabranch.router.console.feed import Feed
-from anabranch.router.console.login import Login
+from anabranch.router.console.login import ConsoleLogin
 from anabranch.router.errors import Headers, HttpReply, MethodNotAllowed
 from anabranch.router.http.access import foreign
 from anabranch.router.http.app import Answer, json_reply
@@ -60,7 +60,7 @@ class Console:
     def __init__(self, control: ControlBackend, askers: Askers, body: BodyRule) -> None:
         self._control = control
         self._askers = askers
-        login = Login(control, body)
+        login = ConsoleLogin(control, body)
         self._posts = {"/login": login.begin, "/logout": login.end}
         self._feed = Feed(control)
 
@@ -82,11 +82,11 @@ class Console:
 
     async def _read(self, request: HttpRequest, path: str) -> Answer:
         query = request.scope.get("query_string", b"").decode("latin-1")
-        asker = await self._askers.reader(request)
+        below = path.removeprefix("/api")
+        asker = await self._askers.reader(request, below)
         if path == "/events":
             graph = parse_qs(query, max_num_fields=8).get("graph", [""])[-1][:_MAX_NAME]
             return await begin(self._feed.events(graph, asker.identity))
-        below = path.removeprefix("/api")
         if _READ.fullmatch(below) is None:
             raise NotFound(f"the console reads nothing at {below[:256]!r}")
         status, headers, body = await self._control.handle("GET", below, query, b"", asker)

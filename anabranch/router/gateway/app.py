@@ -139,11 +139,13 @@ class Gateway:
 
     async def _ready(self, request: HttpRequest) -> HttpReply:
         graphs = await self._control.graphs()
-        waiting = [
-            f"{name} ({g['reason']})" for name, g in graphs.items() if g["live"] and not g["ready"]
-        ]
+        waiting = {name: g["reason"] for name, g in graphs.items() if g["live"] and not g["ready"]}
         if waiting:
-            raise Unavailable(f"graphs are not ready: {', '.join(waiting)}")
+            named = await self._askers.described(request, waiting)
+            said = [f"{name} ({waiting[name]})" for name in named]
+            others = len(waiting) - len(named)
+            said += [f"{others} that take a key to be named"] if others else []
+            raise Unavailable(f"graphs are not ready: {', '.join(said)}")
         # The protocol calls the field of this answer "live"; what clients look for is "ready".
         return json_reply({"live": True, "ready": True})
 
@@ -171,7 +173,7 @@ class Gateway:
         refused = foreign(request.headers)
         if refused is not None:
             return refused
-        asker = await self._askers.controlling(request)
+        asker = await self._askers.controlling(request, path)
         body = await request.body(self._upload)
         query = request.scope.get("query_string", b"").decode("latin-1")
         status, headers, answer = await self._control.handle(

@@ -144,6 +144,7 @@ class Front:
     async def _model_ready(self, message: bytes, call: ServedCall) -> bytes:
         """A graph that is there and cannot answer is not ready; that is no error."""
         graph = wire.text(message, _MODEL_NAME)
+        await self._allowed(call, "describe", graph)
         ring = self._pool.ring(graph)
         if ring is not None and ring.is_asleep:
             # To ask is no reason to wake it.

@@ -19,7 +19,7 @@ from anabranch.graph.calls.watch import HANG_S, WATCH, LoopCaller
 from anabranch.graph.monitor.memory import tidy
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.heartbeat import start_heartbeat
-from anabranch.serve.identity import Identity, here
+from anabranch.serve.identity import ServedRevision, here
 
 FOLDER = "hangs"
 """Folder in the home, with a folder for each graph, one for each revision, and a file a node."""
@@ -56,7 +56,7 @@ def _end(lane: LoopCaller) -> None:
 
 
 def _note(lane: LoopCaller) -> None:
-    served = Identity(*lane.served) if lane.served[0] else here()
+    served = ServedRevision(*lane.served) if lane.served[0] else here()
     _remember(served, lane.node)
     logger.error(
         "node %r of graph %r has held the event loop of its process for %gs: the process ends, and "
@@ -68,7 +68,7 @@ def _note(lane: LoopCaller) -> None:
         ControllerActor().ask("hung", *told, timeout=LAST_WORDS_S)
 
 
-def _remember(served: Identity, node: str) -> None:
+def _remember(served: ServedRevision, node: str) -> None:
     folder = _folder(served)
     if folder is None:
         return
@@ -80,7 +80,7 @@ def _remember(served: Identity, node: str) -> None:
         logger.warning("the next process will not know that node %r hangs: %s", node, error)
 
 
-def _folder(served: Identity) -> Path | None:
+def _folder(served: ServedRevision) -> Path | None:
     home = os.environ.get("ANABRANCH_HOME")
     if not home or not served.graph:
         return None

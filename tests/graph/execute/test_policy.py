@@ -62,7 +62,7 @@ AGAIN = {"idempotent": True, "retries": 3}
 
 def test_the_time_of_an_attempt_may_begin_outside_of_tasks() -> None:
     """As all calls from other processes do."""
-    attempts = policy.Policy("a", policy.unnoticed, timeout=Duration.parse("20s"))
+    attempts = policy.RecoveryPolicy("a", policy.unnoticed, timeout=Duration.parse("20s"))
 
     async def attempt() -> int:
         await asyncio.sleep(0)

@@ -14,6 +14,10 @@ import pytest
 from grpc import StatusCode
 
 from anabranch import Graph
+from anabranch.access.identity import Identity
+from anabranch.access.keys import digest_of
+from anabranch.access.roles import Grant
+from anabranch.access.table import AccessTable, KnownKey
 from anabranch.components.contract import Choice, Context
 from anabranch.components.sticky.rendezvous import Rendezvous
 from anabranch.errors import NodeError
@@ -32,7 +36,7 @@ from anabranch.router.traffic.local_head import LocalHead
 from tests.access.oidc import claims, signer
 from tests.access.test_jwt import HERE, keys_of
 from tests.access.test_renewal import Controller, guarded
-from tests.router.conftest import SIGNATURES
+from tests.router.conftest import SIGNATURES, make_arms
 from tests.router.grpc.conftest import Stub, connected, failure, infer_request, served, trailer
 
 MakeArms = Callable[..., Arms]
@@ -583,3 +587,30 @@ async def refusal(call: Any) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call
     return raised.value
+
+
+@pytest.mark.parametrize(("secret", "reaches"), [("known", False), ("theirs", True)])
+def test_a_component_sees_no_key_of_the_engine_and_all_that_is_its_own(
+    secret: str, reaches: bool
+) -> None:
+    seen: list[Mapping[str, str]] = []
+
+    async def watched(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        seen.append(context.headers)
+        return await double(inputs, context)
+
+    async def asked() -> None:
+        arms = make_arms(watched)
+        keys = {digest_of("known"): KnownKey(Identity("key", "ci", (Grant("caller"),)))}
+        arms.guard.apply(AccessTable(1, keys, (Grant("caller"),)))
+        metadata = (("authorization", f"Bearer {secret}"), ("x-user", "ada"))
+        async with served(arms) as stub:
+            await stub("ModelInfer", infer_request(), metadata=metadata)
+            [part async for part in stub.stream(requests(), metadata=metadata)]
+
+    async def requests() -> AsyncIterator[Any]:
+        yield infer_request()
+
+    asyncio.run(asked())
+    assert [headers["x-user"] for headers in seen] == ["ada", "ada"]
+    assert ["authorization" in headers for headers in seen] == [reaches, reaches]

@@ -1,0 +1,160 @@
+"""Keys on an engine where nobody may anything without one: at both doors, under load, for good."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+
+from tests.e2e.conftest import spec
+from tests.engines import BODY, HTTP, Engine
+from tests.router.grpc.conftest import connected, infer_request
+from tests.waiting import until
+
+pytestmark = pytest.mark.e2e
+
+OWN, OTHER = "team-a-shop", "team-b-shop"
+SCALE = {"type": "transformer", "method": "scale", "args": {"divide_by": 2.0}, "inputs": {"x": "x"}}
+
+
+@pytest.fixture(scope="module")
+def closed() -> Iterator[Engine]:
+    """An engine with two graphs, the first of which has two routers."""
+    with tempfile.TemporaryDirectory(prefix="anabranch-", ignore_cleanup_errors=True) as folder:
+        one = Engine(Path(folder) / "home", {"ANABRANCH_ANONYMOUS": "none"})
+        try:
+            one.up()
+            for name, replicas in ((OWN, 2), (OTHER, 1)):
+                graph = spec(name, half=SCALE)
+                graph["spec"]["scaling"] = {"replicas": replicas}
+                path = Path(folder) / name / "graph.yaml"
+                path.parent.mkdir()
+                path.write_text(json.dumps(graph))
+                done = one.process("deploy", path)
+                assert done.returncode == 0, done.stderr
+            yield one
+        finally:
+            one.down()
+
+
+def made(engine: Engine, name: str, *roles: str) -> str:
+    with engine.control() as control:
+        return str(control.create_key(name, roles, ["team-a-*"])["key"])
+
+
+def status(engine: Engine, graph: str, key: str | None) -> int:
+    headers = {} if key is None else {"authorization": f"Bearer {key}"}
+    return engine.infer(graph, headers=headers).status_code
+
+
+def code(engine: Engine, graph: str, key: str | None) -> grpc.StatusCode:
+    async def asked() -> grpc.StatusCode:
+        metadata = () if key is None else (("authorization", f"Bearer {key}"),)
+        async with connected(f"127.0.0.1:{engine.ports.grpc}") as stub:
+            try:
+                await stub("ModelInfer", infer_request(graph), metadata=metadata)
+            except grpc.aio.AioRpcError as error:
+                return error.code()
+            return grpc.StatusCode.OK
+
+    return asyncio.run(asked())
+
+
+def test_a_key_opens_its_graphs_at_both_doors_and_nothing_else(closed: Engine) -> None:
+    key = made(closed, "caller", "caller")
+    assert [status(closed, OWN, one) for one in (key, None, "wrong")] == [200, 401, 401]
+    assert [status(closed, OTHER, one) for one in (key, None)] == [403, 401]
+    unauthenticated = grpc.StatusCode.UNAUTHENTICATED
+    assert code(closed, OWN, key) is grpc.StatusCode.OK
+    assert [code(closed, OWN, one) for one in (None, "wrong")] == [unauthenticated] * 2
+    assert code(closed, OTHER, key) is grpc.StatusCode.PERMISSION_DENIED
+    headers = {"authorization": f"Bearer {key}"}
+    for method, path in (("GET", "/graphs"), ("DELETE", f"/graphs/{OWN}"), ("GET", "/keys")):
+        reply = HTTP.request(method, f"{closed.url}/control/v1{path}", headers=headers)
+        assert reply.status_code == 403, reply.text
+
+
+def test_a_session_of_the_console_opens_what_its_key_does(closed: Engine) -> None:
+    key = made(closed, "reader", "operator")
+    with httpx.Client(base_url=closed.url) as browser:
+        csrf = browser.post("/console/login", json={"key": key}).raise_for_status().json()["csrf"]
+        infer = f"/v2/models/{OWN}/infer"
+        assert browser.post(infer, json=BODY).status_code == 401
+        browser.headers["x-anabranch-csrf"] = csrf
+        assert browser.post(infer, json=BODY).status_code == 200
+        graphs = browser.get("/control/v1/graphs").json()["graphs"]
+        assert [graph["graph"] for graph in graphs] == [OWN]
+        assert browser.get("/console/api/access/me").json()["name"] == "reader"
+        with closed.control() as control:
+            control.revoke_key("reader")
+        assert browser.post(infer, json=BODY).status_code == 401
+
+
+class Clients:
+    """Clients that ask without a pause; ``seen`` has when requests began, and their statuses."""
+
+    def __init__(self, engine: Engine, key: str, count: int) -> None:
+        self._engine, self._key = engine, key
+        self._over = threading.Event()
+        self.seen: list[tuple[float, int]] = []
+        self._threads = [threading.Thread(target=self._ask) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self) -> None:
+        with httpx.Client(timeout=60) as client:
+            headers = {"authorization": f"Bearer {self._key}"}
+            while not self._over.is_set():
+                began = time.monotonic()
+                reply = client.post(
+                    f"{self._engine.graph_url(OWN)}/infer", json=BODY, headers=headers
+                )
+                self.seen.append((began, reply.status_code))
+
+    def until_more(self, count: int) -> None:
+        there = len(self.seen)
+        until(lambda: len(self.seen) >= there + count)
+
+    def stop(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_a_revocation_is_in_force_once_it_returns_and_disturbs_nobody_else(
+    closed: Engine,
+) -> None:
+    gone, stays = made(closed, "gone", "caller"), made(closed, "stays", "caller")
+    revoked, others = Clients(closed, gone, 4), Clients(closed, stays, 4)
+    try:
+        revoked.until_more(50)
+        with closed.control() as control:
+            control.revoke_key("gone")
+            moment = time.monotonic()
+            rotated = control.rotate_key("stays", 3600)["key"]
+        assert status(closed, OWN, rotated) == 200
+        revoked.until_more(50)
+        others.until_more(50)
+    finally:
+        revoked.stop()
+        others.stop()
+    assert {code for began, code in revoked.seen if began > moment} == {401}
+    assert {code for _, code in revoked.seen} == {200, 401}
+    assert {code for _, code in others.seen} == {200}
+
+
+def test_keys_outlive_the_engine(closed: Engine) -> None:
+    key = made(closed, "lasting", "caller")
+    closed.down()
+    closed.up()
+    until(lambda: status(closed, OWN, key) == 200)
+    assert status(closed, OTHER, key) == 403
+    assert status(closed, OWN, None) == 401
