@@ -82,11 +82,12 @@ def _table(keys: list[str]) -> AccessTable:
 
 def _first(made: AccessTable, shown: list[Credentials]) -> float:
     """Each key once, before a guard that has seen none."""
-    turns = []
-    for _ in range(TURNS):
+
+    def turn() -> float:
         fresh, keys = Guard(made, GRAPH), iter(shown)
-        turns.append(_turn(lambda: fresh.check("call", next(keys)), len(shown)))
-    return statistics.median(turns)
+        return _turn(lambda: fresh.check("call", next(keys)), len(shown))
+
+    return statistics.median(turn() for _ in range(TURNS))
 
 
 def _refused(made: AccessTable, key: Callable[[], Credentials]) -> Callable[[], None]:

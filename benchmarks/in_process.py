@@ -21,8 +21,8 @@ from anabranch.graph.execute.nodes import load_nodes
 from anabranch.router.measure.requests import Requests
 from anabranch.router.measure.tally import Tally
 from anabranch.telemetry.registry import Registry
-from benchmarks.tokens import first_token_seconds, key_seconds, token_seconds
 from benchmarks.nothing import First, Pass
+from benchmarks.tokens import first_token_seconds, key_seconds, token_seconds
 from benchmarks.traffic import (
     REVISIONS,
     checking_seconds,

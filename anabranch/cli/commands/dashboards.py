@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from anabranch.cli.options import add
+from anabranch.cli.options import add, group
 from anabranch.cli.terminal import result
 from anabranch.errors import EngineError
 from anabranch.files import replace_file
@@ -23,15 +23,8 @@ class Export(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to ``app``."""
-    group = typer.Typer(
-        name="dashboards",
-        help="Grafana dashboards and Prometheus rules.",
-        short_help="Grafana dashboards and Prometheus rules",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-    )
-    add(group, export, "dashboards export monitoring/")
-    app.add_typer(group)
+    dashboards = group(app, "dashboards", text="Grafana dashboards and Prometheus rules.")
+    add(dashboards, export, "dashboards export monitoring/")
 
 
 def export(

@@ -50,7 +50,8 @@ def _start_faces(settings: Settings) -> None:
     binary = os.environ.get(EDGE)
     address = EdgeAddress(settings.http_host, settings.http_port, settings.grpc_port)
     http, grpc = (address.host, address.http), (address.host, address.grpc)
-    loopback = os.environ.get(LOOPBACK) == "1"
+    # Where even callers on this machine need keys, so do those who read.
+    loopback = os.environ.get(LOOPBACK) == "1" and bool(settings.anonymous)
     gateway = gateway_app(limits, settings.max_bundle, loopback, None if binary else http)
     front = front_app(limits, None if binary else grpc)
     targets = [

@@ -1,4 +1,4 @@
-"""What an engine is started with, and what it is not started with."""
+"""What an engine is started with, and what is said to whoever starts it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from anabranch.client.engine_state import EngineState
 from anabranch.control.engine.launch import EngineOptions, environment
 from anabranch.control.engine.ports import PortBlock, claim
+from anabranch.control.settings.settings import Settings
 from anabranch.errors import EngineError
 from anabranch.serve.edge.tls.certificates import TlsFiles
 
@@ -17,7 +18,7 @@ CERT, KEY, CA = "ANABRANCH_TLS_CERT", "ANABRANCH_TLS_KEY", "ANABRANCH_CLIENT_CA"
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (CERT, KEY, CA):
+    for name in (CERT, KEY, CA, "ANABRANCH_ANONYMOUS", "ANABRANCH_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -65,3 +66,42 @@ def test_without_an_haproxy_for_it_there_is_no_tls(
         environment_of(tmp_path, options, block)
     found = environment_of(tmp_path, EngineOptions(), block)
     assert bool(found["ANABRANCH_EDGE"]) is does_run
+
+
+def started(home: Path, block: PortBlock, host: str, anonymous: str) -> tuple[dict[str, str], str]:
+    """The environment of an engine, and all that is said."""
+    said: list[str] = []
+    state = EngineState("id", "", "", "", "", str(home))
+    options = EngineOptions(http_host=host, anonymous=anonymous)
+    return environment(home, options, state, block, said.append), "\n".join(said)
+
+
+@pytest.mark.parametrize(
+    ("host", "anonymous", "roles", "said"),
+    [
+        ("127.0.0.1", "", ("caller", "teacher"), ""),
+        ("127.0.0.1", "none", (), ""),
+        ("0.0.0.0", "", (), "callers need keys there: `anabranch keys create NAME"),
+        ("0.0.0.0", "none", (), "callers need keys there"),
+        ("0.0.0.0", "caller", ("caller",), "whoever reaches the engine there has the roles caller"),
+    ],
+)
+def test_who_may_ask_without_a_key(
+    tmp_path: Path,
+    block: PortBlock,
+    host: str,
+    anonymous: str,
+    roles: tuple[str, ...],
+    said: str,
+) -> None:
+    env, told = started(tmp_path, block, host, anonymous)
+    assert Settings.from_env(env).anonymous == roles
+    assert said in told and (said or "key" not in told)
+
+
+def test_the_key_of_whoever_starts_an_engine_is_not_given_to_its_components(
+    tmp_path: Path, block: PortBlock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANABRANCH_TOKEN", "secret")
+    env, _ = started(tmp_path, block, "127.0.0.1", "")
+    assert "ANABRANCH_TOKEN" not in env
