@@ -29,8 +29,8 @@ class Failures:
         self._ends: dict[str, float] = {}
         """When the failures of an address will be forgotten."""
 
-    def add(self, address: str) -> None:
-        """Count a failure; TooManyRequests where the address has had too many."""
+    def add(self, address: str, said: str = "") -> None:
+        """Count a failure; TooManyRequests where the address has had too many, and ``said`` why."""
         now = self._clock()
         ends = max(self._ends.pop(address, now), now)
         wait = math.ceil(ends - now - (BURST - 1) * EVERY_S)
@@ -38,6 +38,5 @@ class Failures:
             del self._ends[next(iter(self._ends))]
         self._ends[address] = ends if wait > 0 else ends + EVERY_S
         if wait > 0:
-            raise TooManyRequests(
-                f"too many unknown keys came from {address or 'this address'}; wait {wait}s", wait
-            )
+            said = said or f"too many unknown keys came from {address or 'this address'}"
+            raise TooManyRequests(f"{said}; wait {wait}s", wait)

@@ -235,11 +235,11 @@ def look_back(browser: Browser) -> None:
 
 
 def open_a_node(browser: Browser, engine: Engine) -> None:
-    """The link that ``up`` prints signs in; then a node shows its replicas and its log lines."""
+    """The link that ``up`` prints logs in; then a node shows its replicas and its log lines."""
     page = browser.page
     link = engine.process("up").stderr.split("once within ten minutes: ")[1].split()[0]
     page.goto(link)
-    browser.see(page.get_by_role("button", name="Forget token"))
+    browser.see(page.get_by_role("button", name="Log out"))
     assert "code" not in page.url
     browser.open()
     page.get_by_role("button", name=re.compile("^transformer second")).click()
@@ -263,13 +263,13 @@ def see_the_bad_one_stopped(browser: Browser, given: Given) -> None:
 
 
 def promote_the_good_one(browser: Browser, given: Given, token: str) -> None:
-    """Promotion asks for the token, says what will happen, and then happens."""
+    """Promotion asks for a login, says what will happen, and then happens."""
     page = browser.page
     deploy(given, graph(by=2.0, hold="10m"))
     browser.see(page.locator(".standing .badge", has_text="running"))
     browser.press("Promote now …")
-    page.get_by_role("textbox", name="Token").fill(token)
-    browser.press("Use it")
+    page.get_by_role("textbox", name="Key").fill(token)
+    page.keyboard.press("Enter")
     dialog = page.get_by_role("dialog", name=f"Promote r3 of {NAME}?")
     browser.see(dialog.get_by_text("r3 gets all of the traffic; it has 30 % now."))
     browser.shot("promote")

@@ -153,6 +153,8 @@ def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
     text = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text()
     config = tmp_path / "prometheus.yml"
     config.write_text(text.replace("/etc/prometheus", str(ROOT / "deploy" / "prometheus")))
+    (tmp_path / "discovery").mkdir()
+    (tmp_path / "discovery" / "anabranch-key").write_text("key")
     done = subprocess.run(
         ["promtool", "check", "config", "--lint-fatal", config], capture_output=True, text=True
     )
@@ -184,6 +186,9 @@ def test_prometheus_shows_ray_the_token_and_grafana_cannot_read_it(
     assert found["authorization"] == {"credentials_file": f"discovery/{RAY_TOKEN_FILE}"}
     head = next(script for script in SCRIPTS if script.name == "anabranch-head").read_text()
     assert f'-m 640 "$ANABRANCH_HOME/{RAY_TOKEN_FILE}" /discovery/{RAY_TOKEN_FILE}' in head
+    (own,) = [job for job in prometheus["scrape_configs"] if job["job_name"] == JOBS["gateway"]]
+    assert own["authorization"] == {"credentials_file": "discovery/anabranch-key"}
+    assert "anabranch keys create prometheus --role viewer" in head
     readers = {
         name
         for name, service in compose["services"].items()

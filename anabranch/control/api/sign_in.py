@@ -84,7 +84,8 @@ class SignInApi:
     | DELETE | ``/sessions`` | 200, for ``{"session"}``: the cookie, a dot, the other half |
 
     A session begins with ``{"key"}`` or ``{"code"}``.
-    An address that shows keys or codes that are not known, again and again, is told to wait.
+    An address that shows keys or codes that are not known, again and again, is told to wait, and so
+    is whoever begins one session after the other.
     """
 
     def __init__(
@@ -96,6 +97,8 @@ class SignInApi:
         self._book = book
         self._codes = codes or SignInCodes()
         self._failures = failures or Failures()
+        self._logins = Failures()
+        """Logins by key: each is a new table for all routers."""
 
     @property
     def routes(self) -> Routes:
@@ -116,7 +119,9 @@ class SignInApi:
         if (asked.key is None) == (asked.code is None):
             raise InvalidRequest("a login takes either a key or a code")
         try:
-            cookie, csrf = await self._book.begin_session(self._shown(asked))
+            shown = self._shown(asked)
+            self._logins.add(str(shown), "too many sessions were begun with this key")
+            cookie, csrf = await self._book.begin_session(shown)
         except (NotFound, Unauthenticated):
             self._failures.add(ACTOR.get().address)
             raise

@@ -108,6 +108,13 @@ def test_whoever_tries_keys_is_told_to_wait(engine: TestControl) -> None:
     assert engine.send("POST", "/sessions", {"key": "the-token"})[0] == 201
 
 
+def test_a_key_does_not_begin_one_session_after_the_other(engine: TestControl) -> None:
+    found = [engine.send("POST", "/sessions", {"key": "the-token"})[0] for _ in range(BURST)]
+    assert set(found) == {201}
+    status, refused = engine.send("POST", "/sessions", {"key": "the-token"})
+    assert status == 429 and "too many sessions were begun with this key; wait" in refused["error"]
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
