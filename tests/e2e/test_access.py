@@ -146,8 +146,9 @@ def test_a_revocation_is_in_force_once_it_returns_and_disturbs_nobody_else(
     finally:
         revoked.stop()
         others.stop()
-    assert {code for began, code in revoked.seen if began > moment} == {401}
-    assert {code for _, code in revoked.seen} == {200, 401}
+    # Whoever goes on with it from one address is told to wait, and others there are not.
+    assert {code for began, code in revoked.seen if began > moment} <= {401, 429}
+    assert {code for _, code in revoked.seen} >= {200, 401}
     assert {code for _, code in others.seen} == {200}
 
 
