@@ -9,11 +9,12 @@ from typing import Self
 
 import httpx
 
-from anabranch.client import inference, operations
+from anabranch.client import control, inference, operations
 from anabranch.client.http import TIMEOUT_S, AsyncTransport, Transport
 from anabranch.client.methods import (
     async_method,
     async_stream_method,
+    of_session,
     session_method,
     stream_method,
 )
@@ -79,6 +80,12 @@ class Client:
     logs = session_method(operations.logs)
     events = session_method(operations.events)
     delete = session_method(operations.delete)
+    api_keys = session_method(of_session(control.api_keys))
+    create_key = session_method(of_session(control.create_key))
+    rotate_key = session_method(of_session(control.rotate_key))
+    revoke_key = session_method(of_session(control.revoke_key))
+    check_access = session_method(of_session(control.check_access))
+    me = session_method(of_session(control.me))
 
 
 class AsyncClient:
@@ -130,3 +137,9 @@ class AsyncClient:
     logs = async_method(operations.logs)
     events = async_method(operations.events)
     delete = async_method(operations.delete)
+    api_keys = async_method(of_session(control.api_keys))
+    create_key = async_method(of_session(control.create_key))
+    rotate_key = async_method(of_session(control.rotate_key))
+    revoke_key = async_method(of_session(control.revoke_key))
+    check_access = async_method(of_session(control.check_access))
+    me = async_method(of_session(control.me))

@@ -52,6 +52,21 @@ def async_method(
     return _shown(call, operation, 1)
 
 
+def of_session(
+    operation: Callable[P, Operation[T]],
+) -> Callable[Concatenate[EngineSession, P], Operation[T]]:
+    """Return an operation that takes a session and needs none, for the two functions above."""
+
+    @wraps(operation)
+    def call(_: EngineSession, /, *args: P.args, **kwargs: P.kwargs) -> Operation[T]:
+        return operation(*args, **kwargs)
+
+    signature = inspect.signature(operation)
+    parameters = [_SELF, *signature.parameters.values()]
+    call.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return call
+
+
 def stream_method(
     operation: Callable[Concatenate[EngineSession, P], Operation[ReplyStream[T]]],
 ) -> Callable[Concatenate[Any, P], Iterator[T]]:

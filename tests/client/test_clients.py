@@ -564,3 +564,17 @@ def test_arguments_that_exclude_each_other_are_refused(
     with pytest.raises(ValueError, match="only one of canary, mirror"):
         do(lambda c: c.deploy(doubling(folder), canary=5, mirror=5))
     assert engine.seen == []
+
+
+def test_keys_are_made_and_revoked(do: Both, engine: Engine) -> None:
+    engine.will("POST /control/v1/keys", (201, {"name": "ci", "key": "ab_x"}))
+    engine.will("POST /control/v1/keys/ci/rotate", (201, {"name": "ci", "key": "ab_y"}))
+    engine.will("DELETE /control/v1/keys/ci", {"name": "ci", "state": "revoked"})
+    engine.will("GET /control/v1/keys", {"keys": [{"name": "ci"}]})
+    made = do(lambda client: client.create_key("ci", ["caller"], ["team-a-*"], 60.0))
+    assert made["key"] == "ab_x"
+    assert do(lambda client: client.rotate_key("ci", 0.0))["key"] == "ab_y"
+    assert do(lambda client: client.api_keys()) == [{"name": "ci"}]
+    assert do(lambda client: client.revoke_key("ci"))["state"] == "revoked"
+    asked = {"name": "ci", "roles": ["caller"], "graphs": ["team-a-*"], "seconds": 60.0}
+    assert engine.bodies == [asked, {"overlap": 0.0}]
