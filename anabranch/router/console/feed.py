@@ -21,7 +21,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import quote, urlencode
@@ -29,7 +29,7 @@ from urllib.parse import quote, urlencode
 import orjson
 
 from anabranch.access.identity import Asker, Identity, anonymous
-from anabranch.errors import Unavailable
+from anabranch.errors import RequestError, Unavailable
 from anabranch.router.console.rates import RateWindow
 from anabranch.router.errors import Headers, status_of
 from anabranch.telemetry.registry import Snapshot
@@ -50,8 +50,14 @@ _BEAT = b": alive\n\n"
 _POLLER = Asker(anonymous("viewer"))
 """The poller sees everything; each console is shown its part."""
 
+Who: TypeAlias = Callable[[], Awaitable[Identity]]
+"""Returns who looks, and raises a RequestError once that is not known any more."""
 Topic: TypeAlias = tuple[str, str]
 """Name of the event, and the graph that it is of; empty for all."""
+
+
+async def _poller() -> Identity:
+    return _POLLER.identity
 
 
 class FeedSource(Protocol):
@@ -92,22 +98,22 @@ class Feed:
         self._poller: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
 
-    async def events(
-        self, graph: str = "", identity: Identity = _POLLER.identity
-    ) -> AsyncGenerator[bytes, None]:
+    async def events(self, graph: str = "", who: Who = _poller) -> AsyncGenerator[bytes, None]:
         """Events for a console that shows one graph in detail, or none, and who looks at it.
 
         Raises as ``Identity.refusal`` says where that may not be seen, and Unavailable where too
-        many look already.
+        many look already. They end once ``who`` raises, or may see it no longer.
         """
-        if not (identity.may("view", graph) if graph else identity.may_somewhere("view")):
-            raise identity.refusal("view", graph)
+        comer = await who()
+        if not _may_see(comer, graph):
+            raise comer.refusal("view", graph)
+        identity: Identity | None = comer
         topics = _topics(graph)
         sent: dict[Topic, bytes] = {}
         with self._counted(graph):
             yield _BEAT
             spoken = time.monotonic()
-            while True:
+            while identity is not None and _may_see(identity, graph):
                 changed = self._changed
                 for topic in topics:
                     found = _seen(topic, self._documents.get(topic), identity)
@@ -121,6 +127,7 @@ class Feed:
                 except TimeoutError:
                     spoken = time.monotonic()
                     yield _BEAT
+                identity = await _still(who)
 
     @contextmanager
     def _counted(self, graph: str) -> Iterator[None]:
@@ -225,6 +232,18 @@ class Feed:
         self._documents |= documents
         self._changed.set()
         self._changed = asyncio.Event()
+
+
+def _may_see(identity: Identity, graph: str) -> bool:
+    return identity.may("view", graph) if graph else identity.may_somewhere("view")
+
+
+async def _still(who: Who) -> Identity | None:
+    """Return who looks now; None for somebody who is not known any more."""
+    try:
+        return await who()
+    except RequestError:
+        return None
 
 
 def _seen(topic: Topic, document: bytes | None, identity: Identity) -> bytes | None:

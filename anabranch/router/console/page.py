@@ -16,8 +16,10 @@ view. All that changes something goes to the control API itself, which always as
 from __future__ import annotations
 
 import re
+from functools import partial
 from urllib.parse import parse_qs
 
+from anabranch.access.identity import Identity
 from anabranch.errors import NotFound
 from anabranch.router.askers import Askers
 from anabranch.router.backend import ControlBackend
@@ -83,16 +85,19 @@ class Console:
     async def _read(self, request: HttpRequest, path: str) -> Answer:
         query = request.scope.get("query_string", b"").decode("latin-1")
         below = path.removeprefix("/api")
-        asker = await self._askers.reader(request, below)
         if path == "/events":
             graph = parse_qs(query, max_num_fields=8).get("graph", [""])[-1][:_MAX_NAME]
-            return await begin(self._feed.events(graph, asker.identity))
+            return await begin(self._feed.events(graph, partial(self._who, request)))
+        asker = await self._askers.reader(request, below)
         if _READ.fullmatch(below) is None:
             raise NotFound(f"the console reads nothing at {below[:256]!r}")
         status, headers, body = await self._control.handle("GET", below, query, b"", asker)
         if status == 404 and below.startswith(_TRACES):
             return json_reply({"trace_id": below.removeprefix(_TRACES), "spans": []})
         return HttpReply(status, body, headers)
+
+    async def _who(self, request: HttpRequest) -> Identity:
+        return (await self._askers.reader(request)).identity
 
     def _file(self, request: HttpRequest, name: str, headers: Headers) -> HttpReply:
         return asset("console/static", name, request.headers.get("accept-encoding", ""), headers)

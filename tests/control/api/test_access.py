@@ -178,3 +178,16 @@ def test_everybody_may_ask_who_they_are(engine: TestControl) -> None:
     assert me["roles"] == [{"role": "admin", "graphs": "team-a-*"}]
     assert "administer" in me["actions"]
     assert engine.call("GET", "/access/me", identity=TEAM)[1]["actions"] == []
+
+
+def test_lists_hold_only_graphs_that_may_be_seen(engine: TestControl) -> None:
+    for name in ("team-a-shop", "team-b-shop"):
+        assert engine.deploy(name)[0] == 202
+    viewer = Identity("key", "reader", (Grant("viewer", "team-a-*"),))
+    graphs = engine.call("GET", "/graphs", identity=viewer)[1]["graphs"]
+    assert [graph["graph"] for graph in graphs] == ["team-a-shop"]
+    for query in ("", "newest=100"):
+        events = engine.call("GET", "/events", query, identity=viewer)[1]["events"]
+        assert {event["graph"] for event in events} == {"team-a-shop"}
+    assert engine.call("GET", "/events", "graph=team-b-shop", identity=viewer)[1]["events"] == []
+    assert set(engine.call("GET", "/history", identity=viewer)[1]["graphs"]) <= {"team-a-shop"}

@@ -11,10 +11,11 @@ from typing import Any
 import orjson
 import pytest
 
-from anabranch.access.identity import Asker
-from anabranch.errors import Unavailable
+from anabranch.access.identity import Asker, Identity
+from anabranch.access.roles import Grant
+from anabranch.errors import Forbidden, Unauthenticated, Unavailable
 from anabranch.router.console import feed as module
-from anabranch.router.console.feed import Feed
+from anabranch.router.console.feed import Feed, Who
 from anabranch.router.errors import Headers
 from anabranch.telemetry.definitions import REQUESTS
 from anabranch.telemetry.registry import Registry, Snapshot
@@ -56,8 +57,8 @@ class Engine:
 class Reader:
     """A console: what it was told, by event."""
 
-    def __init__(self, feed: Feed, graph: str = "") -> None:
-        self.events = feed.events(graph)
+    def __init__(self, feed: Feed, graph: str = "", who: Who | None = None) -> None:
+        self.events = feed.events(graph, who) if who else feed.events(graph)
         self.told: list[tuple[str, Any]] = []
         self.beats = 0
 
@@ -235,3 +236,45 @@ def test_so_are_the_graphs_that_they_show() -> None:
 
 async def _all(waits: list[Awaitable[Any]]) -> None:
     await asyncio.gather(*waits)
+
+
+class Visitor:
+    """Somebody with the role viewer for a pattern, until ``gone``."""
+
+    def __init__(self, graphs: str) -> None:
+        self.identity = Identity("key", "reader", (Grant("viewer", graphs),))
+        self.gone = False
+
+    async def __call__(self) -> Identity:
+        if self.gone:
+            raise Unauthenticated("this key is not known, or was revoked")
+        return self.identity
+
+
+def test_a_console_sees_only_graphs_that_its_reader_may_view() -> None:
+    async def run() -> None:
+        one = feed(Engine())
+        own, other = Reader(one, who=Visitor("dig*")), Reader(one, who=Visitor("team-*"))
+        assert len((await own.until("overview"))["graphs"]) == 1
+        assert (await other.until("overview"))["graphs"] == []
+        with pytest.raises(Forbidden, match="may not view on graph 'digits'"):
+            await Reader(one, "digits", Visitor("team-*")).read()
+        await asyncio.gather(own.close(), other.close())
+
+    asyncio.run(run())
+
+
+def test_a_console_whose_key_is_revoked_is_told_nothing_more() -> None:
+    async def run() -> None:
+        engine, visitor = Engine(), Visitor("*")
+        reader = Reader(feed(engine, beat=0.01), "digits", visitor)
+        await reader.until("monitors")
+        visitor.gone = True
+        engine.state = "unhealthy"
+        with pytest.raises(StopAsyncIteration):
+            async with asyncio.timeout(10):
+                while True:
+                    await reader.read()
+        assert all("unhealthy" not in str(document) for _, document in reader.told)
+
+    asyncio.run(run())
