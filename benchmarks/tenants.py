@@ -29,10 +29,9 @@ import numpy as np
 import uvloop
 
 from anabranch import Graph
-from anabranch.access.guard import Guard
 from anabranch.access.identity import Identity
 from anabranch.access.keys import digest_of
-from anabranch.access.limits import CallerLimits, LimitsByCaller
+from anabranch.access.limits import CallerLimits, LimitRule
 from anabranch.access.roles import Grant
 from anabranch.access.table import AccessTable, KnownKey
 from anabranch.graph.execute.executor import HeadExecutor
@@ -138,13 +137,13 @@ async def _served(told: Connection, limits: CallerLimits | None) -> None:
     plan = graph.predictor("y", component=Slow, inputs={"x": "x"}).output("y", "y").plan
     executor = HeadExecutor(plan, await load_nodes(plan, plan.nodes, Path.cwd()))
     known = {digest_of(key): KnownKey(_identity(name)) for name, key in KEYS.items()}
-    guard = Guard(AccessTable(1, known), "shared")
-    arms = Arms("shared", lambda revision: LocalHead(executor), RequestLimits(), guard=guard)
+    arms = Arms("shared", lambda revision: LocalHead(executor), RequestLimits())
+    rules = () if limits is None else (LimitRule("greedy", "shared", limits),)
+    arms.admit_by(AccessTable(1, known, limits=rules))
     table = RoutingTable(
         "shared", 1, 1, {1: 100.0},
         revisions={1: plan.signature},
         keys=(SigningKey("k1", bytes(32), 0.0),),
-        limits=None if limits is None else LimitsByCaller({"greedy": limits}),
     )  # fmt: skip
     arms.apply(table)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)

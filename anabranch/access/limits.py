@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
+
+from anabranch.access.roles import covers
 
 
 @dataclass(frozen=True)
@@ -54,3 +56,26 @@ class LimitsByCaller:
     def of(self, caller: str) -> CallerLimits:
         """Return the limits of a caller."""
         return self.named.get(caller, self.others)
+
+
+@dataclass(frozen=True)
+class LimitRule:
+    """Limits of one caller, or of each that no rule names, at each graph that fits a pattern."""
+
+    caller: str | None
+    graphs: str
+    limits: CallerLimits
+
+
+def limits_of(rules: Iterable[LimitRule], graph: str) -> LimitsByCaller | None:
+    """Return the limits at one graph: for each caller those of the first rule that fits."""
+    named: dict[str, CallerLimits] = {}
+    others: CallerLimits | None = None
+    for rule in rules:
+        if not covers(rule.graphs, graph):
+            continue
+        if rule.caller is None:
+            others = others or rule.limits
+        else:
+            named.setdefault(rule.caller, rule.limits)
+    return None if others is None and not named else LimitsByCaller(named, others or NO_LIMITS)

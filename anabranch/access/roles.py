@@ -43,7 +43,12 @@ class Grant:
         ``""`` is what belongs to no single graph: only ``*`` covers it, and only ``*`` covers
         ``*``.
         """
-        return self.graphs == EVERY or (graph not in ("", EVERY) and _fits(graph, self.graphs))
+        return covers(self.graphs, graph)
+
+
+def covers(pattern: str, graph: str) -> bool:
+    """Return whether a pattern covers a graph, or all graphs of a pattern, as ``Grant`` says."""
+    return pattern == EVERY or (graph not in ("", EVERY) and _fits(graph, pattern))
 
 
 def allowed(grants: Iterable[Grant], graph: str) -> frozenset[Action]:

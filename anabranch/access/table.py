@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias
 
 from anabranch.access.identity import Identity
 from anabranch.access.issuers import Issuer
+from anabranch.access.limits import LimitRule, LimitsByCaller, limits_of
 from anabranch.access.roles import Grant
 
 Bound: TypeAlias = Literal["key", "certificate", "subject", "group"]
@@ -42,6 +43,12 @@ class AccessTable:
     """Roles that rules give, by kind and name; those of ``keys`` have theirs already."""
     issuers: tuple[Issuer, ...] = ()
     """Whose JWTs count."""
+    limits: tuple[LimitRule, ...] = ()
+    """Limits of callers; of those that fit a caller and a graph the first counts."""
+
+    def limits_at(self, graph: str) -> LimitsByCaller | None:
+        """Return the limits of callers at one graph; None where there are none."""
+        return limits_of(self.limits, graph)
 
 
 CLOSED = AccessTable()

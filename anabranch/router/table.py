@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from anabranch.access.limits import LimitsByCaller
 from anabranch.graph.plan.plan import Signature
 from anabranch.router.signing import SigningKey
 from anabranch.specs.models import Traffic
@@ -50,8 +49,6 @@ class RoutingTable:
     """Whether to keep the distribution of outputs per arm."""
     keys: tuple[SigningKey, ...] = ()
     """Keys of the signatures in replies, the newest first; routers need one."""
-    limits: LimitsByCaller | None = None
-    """Limits of callers, at all routers of the graph together."""
     routers: int = 1
     """Routers of the graph that the controller knows, the one that gets this table included."""
 

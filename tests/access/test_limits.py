@@ -5,7 +5,14 @@ from typing import Any
 
 import pytest
 
-from anabranch.access.limits import NO_LIMITS, CallerLimits, LimitsByCaller
+from anabranch.access.limits import (
+    NO_LIMITS,
+    CallerLimits,
+    LimitRule,
+    LimitsByCaller,
+    limits_of,
+)
+from anabranch.access.table import AccessTable
 
 
 @pytest.mark.parametrize(
@@ -41,3 +48,17 @@ def test_callers_without_limits_of_their_own_have_the_others() -> None:
     limits = LimitsByCaller({"ada": own}, others)
     assert (limits.of("ada"), limits.of("bob"), limits.of("")) == (own, others, others)
     assert LimitsByCaller({"ada": own}).of("bob") == NO_LIMITS
+
+
+def test_for_each_caller_the_first_rule_that_fits_counts() -> None:
+    one, two, three = (CallerLimits(rate=float(rate)) for rate in (1, 2, 3))
+    rules = [
+        LimitRule("ada", "shop-*", one),
+        LimitRule("ada", "*", two),
+        LimitRule(None, "shop-*", three),
+        LimitRule(None, "shop-a", one),
+    ]
+    assert limits_of(rules, "shop-a") == LimitsByCaller({"ada": one}, three)
+    assert limits_of(rules, "other") == LimitsByCaller({"ada": two})
+    assert limits_of(rules[:1], "other") is None
+    assert AccessTable(limits=tuple(rules)).limits_at("other") == LimitsByCaller({"ada": two})

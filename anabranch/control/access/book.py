@@ -178,12 +178,13 @@ class AccessBook:
         if policy.anonymous is not None:
             anonymous = tuple(grant for rule in policy.anonymous for grant in rule.grants())
         issuers = self.signing.issuers(policy.issuers)
+        limits = tuple(rule for one in policy.limits for rule in one.rules())
         keys = {
             one.digest: KnownKey(_identity(one, ruled, anonymous), one.expires_at)
             for one in self.keys.all()
         }
         token = digest_of(read_token(self._token_file))
-        return AccessTable(0, {**keys, token: KnownKey(TOKEN)}, anonymous, ruled, issuers)
+        return AccessTable(0, {**keys, token: KnownKey(TOKEN)}, anonymous, ruled, issuers, limits)
 
 
 def _ruled(policy: Policy) -> Roles:

@@ -8,6 +8,9 @@ rules:
   - {certificate: trainer, role: deployer, graphs: [digits]}
   - {key: ci, role: operator}
   - {group: data-science, role: deployer, graphs: [team-a-*]}
+limits:
+  - {caller: ci, rate: 100, burst: 200, in_flight: 8}
+  - {graphs: [demo-*], rate: 10}
 issuers:
   - {issuer: "https://login.example.com", audience: [anabranch]}
 """
@@ -19,6 +22,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from anabranch.access.limits import NO_LIMITS, CallerLimits, LimitRule
 from anabranch.access.roles import EVERY, PATTERN, Grant, Role
 from anabranch.access.table import Bound
 from anabranch.control.access.issuers import MAX_ISSUERS, TrustedIssuer, mistakes_of
@@ -65,6 +69,32 @@ class NamedRule(AccessRule):
         return [(kind, name) for kind, name in found if name is not None]
 
 
+class CallerLimit(Model):
+    """How much a caller may ask of each of some graphs; at least one of the four."""
+
+    caller: Name | None = None
+    """Name of a key, a certificate or a subject; each caller that no rule names if left out."""
+    graphs: Graphs = (EVERY,)
+    """Names of graphs, in which ``*`` stands for any number of characters."""
+    rate: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
+    """Requests a second."""
+    burst: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Requests that may come at once; as many as in a second if left out."""
+    in_flight: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Requests under way."""
+    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """Parts of the answers that stream, a minute."""
+
+    @property
+    def limits(self) -> CallerLimits:
+        """The limits as routers hold them; ValueError where they make no sense."""
+        return CallerLimits(self.rate, self.burst, self.in_flight, self.tokens_per_minute)
+
+    def rules(self) -> Iterator[LimitRule]:
+        """Return the limits for each pattern."""
+        return (LimitRule(self.caller, graphs, self.limits) for graphs in self.graphs)
+
+
 class Policy(Model):
     """The access rules of an engine."""
 
@@ -76,6 +106,8 @@ class Policy(Model):
     """Roles of names."""
     issuers: tuple[TrustedIssuer, ...] = Field((), max_length=MAX_ISSUERS, strict=False)
     """Whose JWTs count."""
+    limits: tuple[CallerLimit, ...] = Field((), max_length=10_000, strict=False)
+    """How much callers may ask; of the rules that fit a caller and a graph the first counts."""
 
 
 def read_policy(text: bytes | str, file: str = "the policy") -> Policy:
@@ -84,11 +116,20 @@ def read_policy(text: bytes | str, file: str = "the policy") -> Policy:
     said = mistakes(Policy, document.data)
     if not said:
         policy = Policy.model_validate(document.data)
-        said = [*_ambiguous(policy.rules), *mistakes_of(policy.issuers)]
+        said = [*_ambiguous(policy.rules), *mistakes_of(policy.issuers), *_senseless(policy.limits)]
     problems = [*document.problems, *(document.problem(path, text) for path, text in said)]
     if problems:
         raise SpecError(problems)
     return Policy.model_validate(document.data)
+
+
+def _senseless(limits: Iterable[CallerLimit]) -> Iterator[Said]:
+    for number, one in enumerate(limits):
+        try:
+            if one.limits == NO_LIMITS:
+                yield ("limits", number), "says no limit: give rate, in_flight or tokens_per_minute"
+        except ValueError as error:
+            yield ("limits", number), str(error)
 
 
 def _ambiguous(rules: Iterable[NamedRule]) -> Iterator[Said]:

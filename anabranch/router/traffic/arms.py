@@ -13,7 +13,7 @@ from typing import Any
 
 from anabranch.access.guard import Guard
 from anabranch.access.limits import LimitsByCaller
-from anabranch.access.table import OPEN
+from anabranch.access.table import OPEN, AccessTable
 from anabranch.components.weights import DRAW, Draw
 from anabranch.errors import InvalidRequest
 from anabranch.router.admission.admission import Admission
@@ -94,6 +94,7 @@ class Arms:
         )
         self._routing: Routing | None = None
         self._limits: LimitsByCaller | None = None
+        self._routers = 1
 
     @property
     def routing(self) -> Routing:
@@ -108,7 +109,6 @@ class Arms:
             number: before.get(number) or self._arm(table, number) for number in table.revisions
         }
         self._routing = Routing(table, arms, self._shared)
-        self._limits = table.limits
         self.share(table.routers)
         self._retire([arm for number, arm in before.items() if number not in arms])
         keep_latest(self._tallies, arms)
@@ -116,7 +116,18 @@ class Arms:
 
     def share(self, routers: int) -> None:
         """Have a share of the limits of callers, as one of so many routers of the graph."""
+        self._routers = routers
         self.gate.limit_callers(self._limits, routers)
+
+    def admit_by(self, table: AccessTable) -> None:
+        """Put an access table in force: who may ask, and how much."""
+        self.guard.apply(table)
+        self._limits = table.limits_at(self.name)
+        self.share(self._routers)
+
+    async def take_access(self, table: AccessTable) -> None:
+        """Put an access table in force, as followers do."""
+        self.admit_by(table)
 
     def _arm(self, table: RoutingTable, number: int) -> Arm:
         signature = table.revisions[number]

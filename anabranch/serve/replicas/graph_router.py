@@ -65,7 +65,7 @@ class GraphRouter:
         self._metrics = Metrics(graph)
         self._sync = RouterSync(self._arms, self.source, self._metrics)
         self._access = Follower(
-            f"access table of graph {graph!r}", self.source.access, self._arms.guard.take
+            f"access table of graph {graph!r}", self.source.access, self._arms.take_access
         )
         self._grpc = RouterServer(self._arms)
         app = GraphApp(self._arms, feedback=Feedback(self._arms, self.source))

@@ -11,6 +11,7 @@ import pytest
 from anabranch.access.guard import Credentials, Guard
 from anabranch.access.identity import TOKEN, Identity
 from anabranch.access.keys import digest_of
+from anabranch.access.limits import CallerLimits, LimitRule
 from anabranch.access.roles import Grant
 from anabranch.control.access.book import AccessBook
 from anabranch.control.access.sessions import shown_as
@@ -146,3 +147,14 @@ def test_a_session_of_an_identity_is_one_of_its_newest_key(book: AccessBook) -> 
         who(book, shown)
     with pytest.raises(Unauthenticated):
         asyncio.run(book.begin_session(Identity("subject", "ada")))
+
+
+def test_limits_of_the_policy_are_in_the_table(book: AccessBook) -> None:
+    async def main() -> None:
+        await book.change(
+            lambda: book.put_policy("limits: [{caller: ci, graphs: [shop], rate: 2}]")
+        )
+        table = await book.now()
+        assert table.limits == (LimitRule("ci", "shop", CallerLimits(rate=2.0)),)
+
+    asyncio.run(main())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from anabranch.access.limits import CallerLimits, LimitRule
 from anabranch.access.roles import Grant
 from anabranch.control.access.policy import read_policy
 from anabranch.errors import SpecError
@@ -70,3 +73,33 @@ def test_any_text_is_a_policy_or_has_mistakes(text: str) -> None:
         read_policy(text)
     except SpecError as error:
         assert error.problems
+
+
+def test_limits_are_rules_in_their_order() -> None:
+    text = """
+    limits:
+      - {caller: ci, graphs: [shop, demo-*], rate: 5, burst: 9}
+      - {in_flight: 2, tokens_per_minute: 600}
+    """
+    rules = [rule for one in read_policy(text).limits for rule in one.rules()]
+    first = CallerLimits(rate=5.0, burst=9)
+    assert rules == [
+        LimitRule("ci", "shop", first),
+        LimitRule("ci", "demo-*", first),
+        LimitRule(None, "*", CallerLimits(in_flight=2, tokens_per_minute=600)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("caller: ci", "limits.0: says no limit: give rate, in_flight or tokens_per_minute"),
+        ("burst: 3", "limits.0: burst needs a rate"),
+        ("rate: 0", "limits.0.rate"),
+        ("rate: 1, graphs: []", "limits.0.graphs"),
+        ("rat: 1", "limits.0.rat"),
+    ],
+)
+def test_limits_that_make_no_sense_are_named(limit: str, said: str) -> None:
+    with pytest.raises(SpecError, match=re.escape(said)):
+        read_policy(f"limits: [{{{limit}}}]")

@@ -7,6 +7,7 @@ import json
 import pickle
 from collections import deque
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -16,9 +17,9 @@ from grpc import StatusCode
 
 from anabranch.access.identity import Identity
 from anabranch.access.keys import digest_of
-from anabranch.access.limits import CallerLimits, LimitsByCaller
+from anabranch.access.limits import CallerLimits, LimitRule
 from anabranch.access.roles import Grant
-from anabranch.access.table import AccessTable, KnownKey
+from anabranch.access.table import OPEN, AccessTable, KnownKey
 from anabranch.errors import InvalidRequest, NodeError, Quota, TooManyRequests, Unavailable
 from anabranch.graph.batch.batching import PRIORITY
 from anabranch.router.admission.admission import Admission, Overload, Place
@@ -330,8 +331,8 @@ def limited(**limits: Any) -> Arms:
             yield {"doubled": inputs["x"] * factor, "rows": np.array(1)}
 
     found = Arms("demo", lambda revision: StepHead(step), RequestLimits())
-    by_caller = LimitsByCaller(others=CallerLimits(**limits))
-    found.apply(make_table(limits=by_caller))
+    found.admit_by(replace(OPEN, limits=(LimitRule(None, "*", CallerLimits(**limits)),)))
+    found.apply(make_table())
     return found
 
 
@@ -430,8 +431,9 @@ def test_the_name_of_a_key_is_that_of_the_caller() -> None:
             for name in ("ada", "bob")
         }
         arms = make_arms()
-        arms.guard.apply(AccessTable(1, known))
-        arms.apply(make_table(limits=LimitsByCaller({"ada": CallerLimits(in_flight=1)})))
+        limits = (LimitRule("ada", "demo", CallerLimits(in_flight=1)),)
+        arms.admit_by(AccessTable(1, known, limits=limits))
+        arms.apply(make_table())
         with arms.gate.place(caller="ada"):
             for name, status in (("ada", 429), ("bob", 200), ("eve", 401)):
                 header = b"authorization", f"Bearer ab_{name}".encode()

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anabranch.access.limits import CallerLimits, LimitsByCaller
+from anabranch.access.limits import CallerLimits, LimitRule
+from anabranch.access.table import OPEN
 from anabranch.components.contract import Context
 from anabranch.errors import TooManyRequests
 from anabranch.router.admission.admission import Admission
@@ -181,7 +182,7 @@ def test_sums_are_sent_when_they_change_until_they_arrive(demo: Demo, sink_fails
 
 
 def test_a_router_has_its_share_of_the_limits_of_callers(demo: Demo) -> None:
-    limits = LimitsByCaller(others=CallerLimits(in_flight=4))
+    limits = CallerLimits(in_flight=4)
 
     def let_in(gate: Admission) -> int:
         with ExitStack() as held, suppress(TooManyRequests):
@@ -192,7 +193,8 @@ def test_a_router_has_its_share_of_the_limits_of_callers(demo: Demo) -> None:
     async def main() -> None:
         graph = demo({1: double})
         gate = graph.arms.gate
-        table = replace(graph.table({1: 1}), limits=limits, routers=2)
+        graph.arms.admit_by(replace(OPEN, limits=(LimitRule(None, "*", limits),)))
+        table = replace(graph.table({1: 1}), routers=2)
         source = FakeSource(table)
         source.routers = 4
         sync = RouterSync(graph.arms, source, FakeSink(), interval=0)
