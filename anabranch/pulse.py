@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _HEAD = struct.Struct("<QIfQ")
 """Beats so far, 0 while none are due; the number of the last call; the patience; the memory."""
-_NAMES, _SLOTS = 160, 400
+_NAMES, _SLOTS = 208, 400
 SIZE = _NAMES * _SLOTS
 """Bytes of a pulse: the names of each number, and in the place of the first, the head."""
 _OWN = 1

@@ -14,6 +14,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from anabranch.names import PATH_WORDS
 from anabranch.specs.messages import DATATYPES
 from anabranch.specs.models import NODE_TYPES, InferenceGraph
 from anabranch.specs.rules import RESERVED
@@ -37,7 +38,11 @@ tensor_names = _names(_LETTERS + "_", _LETTERS + string.digits + "-_:/", 127)
 parameter_names = _names(_LETTERS + "_", _LETTERS + string.digits + "_", 40).filter(
     lambda name: name not in _TAKEN
 )
-graph_names = st.from_regex(r"[a-z]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
+_parts = st.from_regex(r"[a-z]([-a-z0-9]{0,20}[a-z0-9])?", fullmatch=True)
+graph_names = _parts | st.builds("{}/{}".format, _parts, _parts).filter(
+    lambda name: name.partition("/")[2] not in PATH_WORDS
+)
+"""Names of graphs, some in a namespace."""
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 """Text that YAML can hold: no NUL, no lone surrogates."""
 tricky_texts = st.sampled_from(

@@ -65,7 +65,7 @@ def _made(folder: Path, template: Template) -> tuple[str, list[Path]]:
 
 
 def _name(folder: Path, template: Template) -> str:
-    from anabranch.specs.models import GRAPH_NAME
+    from anabranch.names import GRAPH_NAME
 
     name = folder.resolve().name
     return name if re.fullmatch(GRAPH_NAME, name) else str(template)

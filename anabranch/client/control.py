@@ -318,5 +318,5 @@ def key_path(name: str) -> str:
 
 def model_path(name: str, number: int | None = None) -> str:
     """Return the path of a graph, or of one of its revisions, in the Open Inference Protocol."""
-    path = f"/v2/models/{quote(name, safe='')}"
+    path = f"/v2/models/{quote(name)}"
     return path if number is None else f"{path}/versions/{number}"

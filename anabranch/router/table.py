@@ -6,26 +6,45 @@ long poll, and keeps it if the controller dies.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from anabranch.graph.plan.plan import Signature
+from anabranch.names import PART, slashless, with_slash
 from anabranch.router.signing import SigningKey
 from anabranch.specs.models import Traffic
 
 ROUTER = "router"
 """Name of the deployment of a graph's router in its Serve application."""
 Part: TypeAlias = Literal["router", "segments", "head"]
+_APP = re.compile(rf"(?P<graph>{PART}(?:_{PART})?)(?:\.r(?P<revision>[0-9]+)(?P<head>\.head)?)?")
+
+
+def router_app(graph: str) -> str:
+    """Name of the Serve application of a graph's router: ``digits``, ``team_digits``."""
+    return slashless(graph)
 
 
 def app_name(graph: str, part: Part, revision: int) -> str:
     """Name of the Serve application of a part: ``digits``, ``digits.r3``, ``digits.r3.head``."""
+    router = router_app(graph)
     return {
-        "router": graph,
-        "segments": f"{graph}.r{revision}",
-        "head": f"{graph}.r{revision}.head",
+        "router": router,
+        "segments": f"{router}.r{revision}",
+        "head": f"{router}.r{revision}.head",
     }[part]
+
+
+def parse_app(name: str) -> tuple[str, Part, int | None] | None:
+    """Graph, part and revision of an application's name; None if it is not of a graph."""
+    match = _APP.fullmatch(name)
+    if match is None:
+        return None
+    number = match["revision"]
+    part: Part = "router" if number is None else "head" if match["head"] else "segments"
+    return with_slash(match["graph"]), part, None if number is None else int(number)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from anabranch.names import GRAPH_NAME
 from anabranch.specs import models
 from anabranch.specs.excerpts import FieldPath, did_you_mean, in_words, nearest, quoted
 
@@ -27,9 +28,13 @@ _NUMPY_NAMES = {
     "float32": "FP32", "single": "FP32", "float64": "FP64", "double": "FP64", "int": "INT64",
     "str": "BYTES", "string": "BYTES", "object": "BYTES",
 }  # fmt: skip
+_PLAIN_NAME = (
+    "at most 63 lower-case letters, digits and dashes, starting with a letter and not ending in a "
+    "dash"
+)
 _NAMES = {
-    models.GRAPH_NAME: "a graph's name: at most 63 lower-case letters, digits and dashes, "
-    "starting with a letter and not ending in a dash",
+    GRAPH_NAME: f"a graph's name: {_PLAIN_NAME}; a namespace and a slash may come before it",
+    models.POOL_NAME: f"a pool's name: {_PLAIN_NAME}",
     models.NODE_NAME: "a node's name: at most 63 letters, digits, - and _, "
     "starting with a letter or _",
     models.TENSOR_NAME: "a tensor's name: at most 127 letters, digits, -, _, : and /, "

@@ -21,6 +21,7 @@ from pydantic import (
     Tag,
 )
 
+from anabranch.names import GRAPH_NAME, PART, PATH_WORDS, refuse_path_word
 from anabranch.specs.units import Duration, Percentage, Size
 
 Datatype = Literal[
@@ -30,7 +31,7 @@ Datatype = Literal[
 """Tensor datatypes of the Open Inference Protocol."""
 DATATYPES = frozenset(get_args(Datatype))
 
-GRAPH_NAME = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
+POOL_NAME = rf"^{PART}$"
 NODE_NAME = r"^[A-Za-z_][-A-Za-z0-9_]{0,62}$"
 TENSOR_NAME = r"^[A-Za-z_][-A-Za-z0-9_:/]{0,126}$"
 PARAMETER_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
@@ -46,7 +47,15 @@ TARGET = r"^(stable|candidate|r[1-9][0-9]{0,8})$"
 URL = r"^https?://[^\s/?#@]+(/[^\s#]*)?$"
 LOG_SINK = r"^(file|https?://[^\s/?#@]+(/[^\s#]*)?|kafka://[^\s/?#@]+/[A-Za-z0-9._-]{1,249})$"
 
-GraphName = Annotated[str, Field(pattern=GRAPH_NAME)]
+GraphName = Annotated[
+    str,
+    Field(
+        pattern=GRAPH_NAME,
+        json_schema_extra={"not": {"pattern": rf"/({'|'.join(sorted(PATH_WORDS))})$"}},
+    ),
+    AfterValidator(refuse_path_word),
+]
+PoolName = Annotated[str, Field(pattern=POOL_NAME)]
 NodeName = Annotated[str, Field(pattern=NODE_NAME)]
 TensorName = Annotated[str, Field(pattern=TENSOR_NAME)]
 ParameterName = Annotated[str, Field(pattern=PARAMETER_NAME)]
@@ -692,7 +701,7 @@ class Serving(Model):
 
     port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     """Port on which the graph's routers answer HTTP themselves, without the edge before them."""
-    pool: GraphName | None = None
+    pool: PoolName | None = None
     """Pool of light graphs whose routers share a process."""
 
 
@@ -700,7 +709,7 @@ class Metadata(Model):
     """Name and labels of the graph."""
 
     name: GraphName
-    """Name of the graph; also the model name of the protocol."""
+    """Name of the graph, or `namespace/name`; also the model name of the protocol."""
     labels: dict[
         Annotated[str, Field(min_length=1, max_length=63)], Annotated[str, Field(max_length=253)]
     ] = {}

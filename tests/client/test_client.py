@@ -117,6 +117,7 @@ def test_a_deploy_sends_bundle_author_message_and_token(server, client):
          {"verified": 1}),
         (lambda c: c.verify_events("ab"), "GET /control/v1/events/verify?hash=ab", {}, {}),
         (lambda c: c.metadata("g"), "GET /v2/models/g", {"name": "g"}, {"name": "g"}),
+        (lambda c: c.metadata("a/g"), "GET /v2/models/a/g", {"name": "a/g"}, {"name": "a/g"}),
         (lambda c: c.infer("g", {}), "POST /v2/models/g/infer", {"outputs": []}, {"outputs": []}),
     ],
 )  # fmt: skip

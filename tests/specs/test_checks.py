@@ -49,7 +49,8 @@ spec:
 EXPECTED = """\
 f:1:1: apiVersion: must be anabranch/v1, not the text 'anabranch/v2'
 f:4:3: metadata.name: the text 'Digits' is not a graph's name: at most 63 lower-case letters, \
-digits and dashes, starting with a letter and not ending in a dash
+digits and dashes, starting with a letter and not ending in a dash; a namespace and a slash may \
+come before it
 f:7:14: spec.inputs.pixels.datatype: `float32` is not one of BOOL, UINT8, UINT16, UINT32, UINT64, \
 INT8, INT16, INT32, INT64, FP16, FP32, FP64, BF16, BYTES (did you mean `FP32`?)
 f:10:7: spec.nodes.forest.type: unknown node type `predictr` (did you mean `predictor`?)

@@ -84,11 +84,12 @@ from anabranch.control.store.store import GraphRecord, Revision, RevisionInfo, S
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, Conflict, NotFound, SpecError
+from anabranch.names import GRAPH_IN_PATH
 from anabranch.router.backend import GraphState
 from anabranch.router.errors import MethodNotAllowed, error_reply
 from anabranch.router.measure.tally import Report
 
-_GRAPH = r"/graphs/(?P<graph>[^/]{1,64})"
+_GRAPH = f"/graphs/(?P<graph>{GRAPH_IN_PATH})"
 MAX_REVISIONS = 10_000
 _NEWEST = 100
 """Revisions that are listed unless the query says otherwise."""

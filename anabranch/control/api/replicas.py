@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Routes, answer, deleted, views
-from anabranch.control.lifecycle.decide import parse_app
 from anabranch.control.observe.monitors import Present
 from anabranch.control.timestamps import timestamp
-from anabranch.router.table import Part
+from anabranch.router.table import Part, parse_app
 
 Apps = Mapping[str, Any]
 """Serve's details of its applications, by name."""

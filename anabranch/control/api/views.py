@@ -12,7 +12,7 @@ from anabranch.control.store.store import GraphRecord, RevisionInfo
 from anabranch.control.timestamps import timestamp
 from anabranch.graph.plan.plan import Plan
 from anabranch.router.backend import GraphState
-from anabranch.router.table import ROUTER, Part, app_name
+from anabranch.router.table import ROUTER, Part, app_name, router_app
 from anabranch.serve.scaling.scaling import fewest
 
 Apps = Mapping[str, Any]
@@ -27,7 +27,7 @@ def graph_view(graph: GraphRecord, now: Situation, apps: Apps, url: str) -> dict
     """
     return {
         "graph": graph.name,
-        "state": _state(now, apps.get(graph.name, {})),
+        "state": _state(now, apps.get(router_app(graph.name), {})),
         "live": now.stable,
         "created_at": timestamp(graph.created_at),
         "url": f"{url}/v2/models/{graph.name}",
@@ -56,7 +56,7 @@ def _state(now: Situation, router: Mapping[str, Any]) -> str:
 
 def inlined(graph: str, apps: Apps) -> int | None:
     """The revision that every router of a graph carries; None while they are being rolled."""
-    router = apps.get(graph)
+    router = apps.get(router_app(graph))
     if router is None or _status(router) == "DEPLOYING":
         return None
     return serving.router_revision(router)
@@ -105,7 +105,7 @@ def ready_state(now: Situation, apps: Apps) -> GraphState | None:
         return _first_state(now.coming[-1]) if now.coming else None
     if now.state == "unloaded":
         return GraphState(revision=now.stable, live=False, ready=False, reason="it is unloaded")
-    app = apps.get(now.graph)
+    app = apps.get(router_app(now.graph))
     ready = app is not None and (_running(app, ROUTER) > 0 or _is_asleep(app))
     return GraphState(
         revision=now.stable, live=True, ready=ready, reason="" if ready else _why(now.stable, app)

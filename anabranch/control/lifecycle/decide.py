@@ -15,15 +15,13 @@ A graph's first revision needs no head of its own: there is nothing to protect.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from anabranch.router.table import Part, app_name
+from anabranch.router.table import Part, app_name, parse_app, router_app
 
 Status = Literal["deploying", "running", "unhealthy", "failed", "deleting"]
-_APP = re.compile(r"(?P<graph>[a-z][-a-z0-9]*)(?:\.r(?P<revision>[0-9]+)(?P<head>\.head)?)?")
 
 
 @dataclass(frozen=True)
@@ -114,16 +112,6 @@ class MarkDeleted:
 Action: TypeAlias = Start | Delete | Arrive | Fail | Wait | MarkDeleted
 
 
-def parse_app(name: str) -> tuple[str, Part, int | None] | None:
-    """Graph, part and revision of an application's name; None if it is not of a graph."""
-    match = _APP.fullmatch(name)
-    if match is None:
-        return None
-    number = match["revision"]
-    part: Part = "router" if number is None else "head" if match["head"] else "segments"
-    return match["graph"], part, None if number is None else int(number)
-
-
 def decide(desired: Desired, observed: Mapping[str, App]) -> list[Action]:
     """The actions to take now; none if all is as it should be. ``observed`` is by app name."""
     if desired.deleted:
@@ -136,7 +124,8 @@ def _remove(observed: Mapping[str, App], graph: str) -> list[Action]:
     """Take the router down first, so that no request meets segments that are going."""
     if not observed:
         return [MarkDeleted()]
-    first = [graph] if graph in observed else list(observed)
+    router = router_app(graph)
+    first = [router] if router in observed else list(observed)
     return [*_delete(first, observed), Wait()]
 
 
@@ -149,7 +138,7 @@ class _View:
 
     @property
     def router(self) -> App | None:
-        return self.observed.get(self.desired.graph)
+        return self.observed.get(router_app(self.desired.graph))
 
     @property
     def settled(self) -> bool:

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
-from anabranch.control.lifecycle.decide import parse_app
 from anabranch.errors import InvalidRequest
+from anabranch.router.table import parse_app
 
 MAX_LINES = 10_000
 _MAX_BYTES = 1 << 20

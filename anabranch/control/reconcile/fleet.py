@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
-from anabranch.control.lifecycle.decide import parse_app
 from anabranch.control.reconcile import serving
 from anabranch.graph.plan.plan import HEAD
+from anabranch.router.table import parse_app
 from anabranch.telemetry.definitions import COLD_STARTS, REPLICAS
 from anabranch.telemetry.registry import REGISTRY, Registry
 

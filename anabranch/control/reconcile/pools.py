@@ -15,13 +15,14 @@ from typing import Any
 from anabranch.control.release.release import REVISION_VARIABLE, Release
 from anabranch.control.traffic.topic import Topic, first_version
 from anabranch.router.limits import RequestLimits
-from anabranch.router.table import ROUTER
+from anabranch.router.table import ROUTER, router_app
 from anabranch.serve.pools.entries import (
     POOL_PREFIX,
     PoolTable,
     TenantEntry,
     TenantState,
     pool_app,
+    pool_of,
 )
 
 _STATUS = {"deploying": "DEPLOYING", "running": "RUNNING", "failed": "DEPLOY_FAILED"}
@@ -91,7 +92,7 @@ class Pools:
     def see(self, applications: Mapping[str, Any]) -> None:
         """Take note of the pools that run: one that does not carries nothing, as is known then."""
         for name in filter(_is_pool, applications):
-            self._pool(name.removeprefix(POOL_PREFIX))
+            self._pool(pool_of(name))
         for name, one in self._pools.items():
             if pool_app(name) not in applications:
                 one.is_known, one.states = True, {}
@@ -113,7 +114,7 @@ class Pools:
     def idle(self, applications: Mapping[str, Any]) -> Iterator[str]:
         """Yield the applications of pools that carry nothing, nor are to."""
         for name in applications:
-            one = self._pools.get(name.removeprefix(POOL_PREFIX)) if _is_pool(name) else None
+            one = self._pools.get(pool_of(name)) if _is_pool(name) else None
             if one is not None and one.is_known and not _tenants(one) and not one.states:
                 yield name
 
@@ -129,8 +130,9 @@ class Pools:
         for name, one in self._pools.items():
             replicas = _replicas(found.get(pool_app(name), {}))
             for graph, entry in _tenants(one).items():
-                if graph not in shown or wanted(graph) == name:
-                    shown[graph] = _application(entry, one.states.get(graph), replicas)
+                router = router_app(graph)
+                if router not in shown or wanted(graph) == name:
+                    shown[router] = _application(entry, one.states.get(graph), replicas)
         return shown
 
     def _changed(self) -> None:

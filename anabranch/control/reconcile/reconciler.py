@@ -43,7 +43,7 @@ from anabranch.control.traffic.tables import Catalogue
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, NotFound
 from anabranch.router.limits import RequestLimits
-from anabranch.router.table import app_name
+from anabranch.router.table import app_name, router_app
 from anabranch.serve.pools.entries import pool_app
 
 logger = logging.getLogger("anabranch.control")
@@ -186,24 +186,25 @@ class Reconciler:
         self, desired: Desired, found: Mapping[str, Any], apps: Mapping[str, App]
     ) -> None:
         """End the routers that a graph has beside those that are to stay, once these answer."""
-        graph, router = desired.graph, apps.get(desired.graph)
-        homes = self._pools.homes(graph)
-        is_elsewhere = desired.pool in homes and graph in found
+        graph, app = desired.graph, router_app(desired.graph)
+        router, homes = apps.get(app), self._pools.homes(graph)
+        is_elsewhere = desired.pool in homes and app in found
         if router is None or router.status != "running" or desired.deleted:
             return
         if router.revision != desired.stable:
             return
-        if any(home != desired.pool for home in homes) and (desired.pool or graph in found):
+        if any(home != desired.pool for home in homes) and (desired.pool or app in found):
             self._pools.remove(graph, but=desired.pool)
         if is_elsewhere and graph not in self._acting:
-            self._keep_busy(graph, asyncio.to_thread(serving.delete, graph))
+            self._keep_busy(graph, asyncio.to_thread(serving.delete, app))
 
     def _with_rolled(self, graph: str, apps: Mapping[str, App]) -> Mapping[str, App]:
         """Return the applications, the router's at the revision last asked for while it deploys."""
-        router, rolled = apps.get(graph), self._rolled.get(graph)
+        app, rolled = router_app(graph), self._rolled.get(graph)
+        router = apps.get(app)
         if router is None or router.status != "deploying" or rolled is None:
             return apps
-        return {**apps, graph: replace(router, revision=rolled)}
+        return {**apps, app: replace(router, revision=rolled)}
 
     def _forgive(self, observed: Mapping[str, Mapping[str, App]]) -> None:
         """Drop retries of running applications, so that their pauses start anew, and old ones."""
@@ -316,7 +317,7 @@ class Reconciler:
             case Start():
                 await self._start(desired, action)
             case Delete(app):
-                if app == graph:
+                if app == router_app(graph):
                     self._pools.remove(graph)
                 await asyncio.to_thread(serving.delete, app)
             case Arrive(number):

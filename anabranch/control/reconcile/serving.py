@@ -16,14 +16,14 @@ from ray.serve._private.common import ReplicaState
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus
 
-from anabranch.control.lifecycle.decide import App, Status, parse_app
+from anabranch.control.lifecycle.decide import App, Status
 from anabranch.control.reconcile.together import Together
 from anabranch.control.release.release import REVISION_VARIABLE, Release
 from anabranch.errors import EngineError, Unavailable
 from anabranch.graph.compile.compiler import DEFAULT_TIMEOUT
 from anabranch.graph.plan.plan import HEAD, MONITORS, Plan, Segment
 from anabranch.router.limits import RequestLimits
-from anabranch.router.table import ROUTER, Part, app_name
+from anabranch.router.table import ROUTER, Part, app_name, parse_app, router_app
 from anabranch.serve.own_port import obtain, opened_port, own_host
 from anabranch.serve.pools.entries import pool_app
 from anabranch.serve.replicas.base import start_reason
@@ -148,7 +148,7 @@ share, so that two calls at once may fail: "… is not registered for pickle by 
 
 def _running(graph: str) -> int:
     """Return how many routers Serve wants of a graph now; 0 where it has none."""
-    router = details().get(graph, {}).get("deployments", {}).get(ROUTER, {})
+    router = details().get(router_app(graph), {}).get("deployments", {}).get(ROUTER, {})
     return int(router.get("target_num_replicas") or 0)
 
 

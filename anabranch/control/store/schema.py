@@ -13,6 +13,7 @@ from sqlalchemy.engine import Connection
 
 from anabranch.control.store.chain import GENESIS, UNRECORDED, link
 from anabranch.errors import EngineError
+from anabranch.names import MAX_NAME
 
 SCHEMA_VERSION = 8
 CONTROLLER = "controller"
@@ -25,7 +26,7 @@ versions = sa.Table("anabranch_schema", tables, sa.Column("version", sa.Integer,
 graphs = sa.Table(
     "graphs",
     tables,
-    sa.Column("name", sa.String(63), primary_key=True),
+    sa.Column("name", sa.String(MAX_NAME), primary_key=True),
     sa.Column("state", sa.String(16), nullable=False),
     sa.Column("live", sa.Integer),
     sa.Column("created_at", sa.Float, nullable=False),
@@ -59,7 +60,7 @@ events = sa.Table(
     tables,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("at", sa.Float, nullable=False),
-    sa.Column("graph", sa.String(63), nullable=False, index=True),
+    sa.Column("graph", sa.String(MAX_NAME), nullable=False, index=True),
     sa.Column("revision", sa.Integer),
     sa.Column("kind", sa.String(32), nullable=False),
     sa.Column("message", sa.Text, nullable=False),
@@ -104,7 +105,7 @@ feedback = sa.Table(
     tables,
     # What is beyond the newest million is told by the number.
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("graph", sa.String(63), nullable=False),
+    sa.Column("graph", sa.String(MAX_NAME), nullable=False),
     # A digest of the request's id, which may be long and of any characters.
     sa.Column("key", sa.String(32), nullable=False),
     sa.Column("token", sa.String(32), nullable=False),
@@ -117,7 +118,7 @@ feedback = sa.Table(
 bandits = sa.Table(
     "bandits",
     tables,
-    sa.Column("graph", sa.String(63), primary_key=True),
+    sa.Column("graph", sa.String(MAX_NAME), primary_key=True),
     sa.Column("router", sa.String(63), primary_key=True),
     sa.Column("key", sa.String(64), primary_key=True),
     sa.Column("state", sa.Text, nullable=False),
@@ -127,7 +128,7 @@ bandits = sa.Table(
 experiments = sa.Table(
     "experiments",
     tables,
-    sa.Column("graph", sa.String(63), primary_key=True),
+    sa.Column("graph", sa.String(MAX_NAME), primary_key=True),
     sa.Column("revision", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("router", sa.String(63), primary_key=True),
     sa.Column("state", sa.Text, nullable=False),
@@ -264,7 +265,10 @@ _CHAINED = sa.text("UPDATE events SET hash = :hash WHERE id = :id")
 
 
 def _to_8(connection: Connection) -> None:
-    """Who acted, what changed, and a hash chain; what was there is chained as it stands."""
+    """Who acted, what changed, and a hash chain; what was there is chained as it stands. And room
+    for graphs' names with a namespace.
+    """
+    _widen_names(connection)
     for statement in _TO_8.split(";"):
         connection.exec_driver_sql(statement)
     tables.create_all(connection, tables=[event_chain])
@@ -281,6 +285,15 @@ def _begin_chain(connection: Connection, last_id: int, last: str) -> None:
     connection.execute(
         event_chain.insert().values(id=1, anchor_id=0, anchor=GENESIS, last_id=last_id, last=last)
     )
+
+
+def _widen_names(connection: Connection) -> None:
+    """Make room for namespaces in graphs' names; SQLite bounds no text."""
+    if connection.dialect.name != "postgresql":
+        return
+    connection.exec_driver_sql("ALTER TABLE graphs ALTER COLUMN name TYPE VARCHAR(127)")
+    for table in ("revisions", "events", "feedback", "bandits", "experiments"):
+        connection.exec_driver_sql(f"ALTER TABLE {table} ALTER COLUMN graph TYPE VARCHAR(127)")
 
 
 def _free_lease(connection: Connection) -> None:

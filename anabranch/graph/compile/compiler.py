@@ -64,5 +64,11 @@ def to_plan(draft: Draft) -> Plan:
         telemetry=draft.source.telemetry or Telemetry(),
         monitors=draft.monitors,
         port=None if serving is None else serving.port,
-        pool=None if serving is None else serving.pool,
+        pool=None if serving is None else _pool(str(draft.source.name), serving.pool),
     )
+
+
+def _pool(graph: str, pool: str | None) -> str | None:
+    """Return the pool of a graph in its namespace: no process is shared with other namespaces."""
+    namespace, slash, _ = graph.partition("/")
+    return f"{namespace}/{pool}" if pool is not None and slash else pool

@@ -24,12 +24,13 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import orjson
 
 from anabranch.access.identity import Asker, Identity, anonymous
 from anabranch.errors import RequestError, Unavailable
+from anabranch.names import graph_path
 from anabranch.router.console.rates import RateWindow
 from anabranch.router.errors import Headers, status_of
 from anabranch.telemetry.registry import Snapshot
@@ -101,10 +102,13 @@ class Feed:
     async def events(self, graph: str = "", who: Who = _poller) -> AsyncGenerator[bytes, None]:
         """Events for a console that shows one graph in detail, or none, and who looks at it.
 
-        Raises as ``Identity.refusal`` says where that may not be seen, and Unavailable where too
-        many look already. They end once ``who`` raises, or may see it no longer.
+        Raises NotFound for what is no graph's name, as ``Identity.refusal`` says where that may
+        not be seen, and Unavailable where too many look already. They end once ``who`` raises, or
+        may see it no longer.
         """
         comer = await who()
+        if graph:
+            graph_path(graph)
         if not _may_see(comer, graph):
             raise comer.refusal("view", graph)
         identity: Identity | None = comer
@@ -204,7 +208,7 @@ class Feed:
         return [graph for graph in self._looking if graph]
 
     async def _graph(self, graph: str) -> dict[Topic, Any]:
-        path = f"/graphs/{quote(graph, safe='')}"
+        path = graph_path(graph)
         query = urlencode({"graph": graph, "newest": NEWEST_EVENTS})
         shown, events, monitors = await asyncio.gather(
             self._read(path), self._read("/events", query), self._read(f"{path}/monitors")

@@ -21,6 +21,7 @@ from urllib.parse import parse_qs
 
 from anabranch.access.identity import Identity
 from anabranch.errors import NotFound
+from anabranch.names import GRAPH_IN_PATH, MAX_NAME
 from anabranch.router.askers import Askers
 from anabranch.router.backend import ControlBackend
 from anabranch.router.console.feed import Feed
@@ -33,11 +34,10 @@ from anabranch.router.http.event_stream import begin
 from anabranch.router.http.request import BodyRule, HttpRequest
 
 CONSOLE = "/console"
-_MAX_NAME = 64
 _TRACES = "/traces/"
 """A trace that is not there may be on its way: the page asks until it is, so that is no error."""
 _READ = re.compile(
-    r"/graphs/[^/]{1,64}"
+    rf"/graphs/{GRAPH_IN_PATH}"
     r"(/(compare|traffic|rollout|monitors|history|replicas|revisions(/[0-9]{1,9}(/(plan|example|diff))?)?))?"
     r"|/graphs|/events|/history|/links|/access/me|/traces/[0-9a-f]{32}"
 )
@@ -86,7 +86,7 @@ class Console:
         query = request.scope.get("query_string", b"").decode("latin-1")
         below = path.removeprefix("/api")
         if path == "/events":
-            graph = parse_qs(query, max_num_fields=8).get("graph", [""])[-1][:_MAX_NAME]
+            graph = parse_qs(query, max_num_fields=8).get("graph", [""])[-1][: MAX_NAME + 1]
             return await begin(self._feed.events(graph, partial(self._who, request)))
         asker = await self._askers.reader(request, below)
         if _READ.fullmatch(below) is None:

@@ -29,6 +29,7 @@ import msgspec
 
 from anabranch.errors import InvalidRequest, NotFound, Unavailable
 from anabranch.graph.calls.stepping import in_task
+from anabranch.names import graph_in
 from anabranch.router.askers import Askers
 from anabranch.router.backend import ControlBackend
 from anabranch.router.console.page import CONSOLE, Console
@@ -114,7 +115,7 @@ class Gateway:
         if path.startswith(_REPOSITORY):
             return await self._repository(request, path.removeprefix(_REPOSITORY))
         if path.startswith(_MODELS):
-            graph = path.removeprefix(_MODELS).split("/")[0]
+            graph = graph_in(path.removeprefix(_MODELS))
             await self._askers.allowed(request, "describe", graph)
             return await self._forwarder.forward(graph, request)
         raise NotFound(f"there is no path {path[:256]!r}{hint(path[:256], self._routes)}")
@@ -156,8 +157,8 @@ class Gateway:
         return json_reply(index(await self._control.graphs(), asker.identity, only_ready))
 
     async def _repository(self, request: HttpRequest, path: str) -> HttpReply:
-        name, _, action = path.removesuffix("/").partition("/")
-        if action not in _ACTIONS:
+        name, _, action = path.removesuffix("/").rpartition("/")
+        if action not in _ACTIONS or name != graph_in(path):
             raise NotFound(f"there is no path {request.path[:256]!r}; use …/load or …/unload")
         if request.method != "POST":
             raise MethodNotAllowed(request.method, ["POST"])

@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import quote
 
 from anabranch.errors import AnabranchError, InvalidRequest, NotFound, Unavailable
+from anabranch.names import MAX_NAME, MODEL_WORDS, graph_path
 from anabranch.router.errors import HttpReply
-from anabranch.specs.excerpts import hint
+from anabranch.specs.excerpts import hint, nearest
 
 if TYPE_CHECKING:
     from anabranch.access.identity import Asker, Identity
@@ -35,7 +35,7 @@ async def change(
 
     Raises NotFound for a graph that is deleted meanwhile, Unavailable for one that does not come.
     """
-    target = f"/graphs/{quote(name, safe='')}/{action}"
+    target = f"{graph_path(name)}/{action}"
     status, headers, answer = await control.handle("POST", target, "", b"", asker)
     if status >= HTTPStatus.BAD_REQUEST:
         return HttpReply(status, answer, headers)
@@ -71,8 +71,12 @@ def absent(name: str, graphs: Mapping[str, GraphState]) -> AnabranchError:
     if name in graphs:
         reason = graphs[name]["reason"] or "it has no router yet"
         return Unavailable(f"graph {name!r} cannot answer now: {reason}")
-    meant = hint(name[:64], graphs) or " (no graph is deployed)"
-    return NotFound(f"there is no graph {name[:64]!r}{meant}")
+    name = name[: MAX_NAME + 1]
+    meant = hint(name, graphs) or " (no graph is deployed)"
+    first, _, word = name.partition("/")
+    if first in graphs and (near := nearest(word, MODEL_WORDS)) is not None:
+        meant += f"; graph {first!r} has a path '/{near}'"
+    return NotFound(f"there is no graph {name!r}{meant}")
 
 
 def index(

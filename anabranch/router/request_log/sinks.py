@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+from anabranch.names import slashless
 from anabranch.router.request_log.files import Files, Rotation
 from anabranch.router.request_log.http import HttpSink
 from anabranch.router.request_log.kafka import KafkaSink
@@ -46,7 +47,7 @@ def open_sink(log: RequestLog, origin: Origin, settings: LogSettings) -> LogSink
 
 
 def _files(log: RequestLog, origin: Origin, settings: LogSettings) -> LogSink:
-    folder = settings.folder / origin.graph
+    folder = settings.folder / slashless(origin.graph)
     rotation = Rotation(total=settings.size)
     return Files(folder, f"r{origin.revision}-{origin.router}", log.format, rotation)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from anabranch.names import PATH_WORDS
 from anabranch.serve.edge.clients import UNNAMED, client_rules
 from anabranch.serve.edge.crowding import (
     GRPC_SOURCES,
@@ -202,8 +203,12 @@ def _frontend(options: EdgeOptions) -> list[str]:
         idle_rule(connections),
         *client_rules(page(403, UNNAMED), tls is not None and tls.verifies),
         "http-request deny deny_status 400 if HTTP_1.1 !{ req.hdr_cnt(host) gt 0 }",
-        f"http-request set-var(txn.route) path,field(4,/),map_str({ROUTES_MAP})"
-        " if { path_beg /v2/models/ }",
+        "acl of-graph path_beg /v2/models/",
+        "acl is-longer path,field(5,/) -m len gt 0",
+        f"acl is-word path,field(5,/) -m str {' '.join(sorted(PATH_WORDS))}",
+        "http-request set-var(txn.graph) path,field(4,/) if of-graph",
+        "http-request set-var(txn.graph) path,field(4,/,2) if of-graph is-longer !is-word",
+        f"http-request set-var(txn.route) var(txn.graph),map_str({ROUTES_MAP}) if of-graph",
         "http-request disable-l7-retry"
         f" if !{{ method GET HEAD }} !{{ var(txn.route) -m end {RETRY} }}",
         "use_backend %[var(txn.route),field(1,:)] if { var(txn.route) -m found }",

@@ -31,7 +31,7 @@ _SHARED = {GATEWAY: GATEWAY_BACKEND, FRONT: FRONT_BACKEND}
 """Backends that are no graph's, by the names under which routes hold their servers."""
 _KEYWORDS = {FRONT_BACKEND: " proto h2"}
 """What is said of the servers of a backend; the others speak HTTP/1.1."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 _ADDRESS = re.compile(r"unix@/[A-Za-z0-9._/@+~-]+|[A-Za-z0-9._:\[\]-]+:[0-9]+")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from anabranch.names import slashless, with_slash
 from anabranch.router.limits import RequestLimits
 
 POOL_PREFIX = "anabranch.pool."
@@ -15,7 +16,12 @@ Status: TypeAlias = Literal["deploying", "running", "failed"]
 
 def pool_app(pool: str) -> str:
     """Name of the Serve application of a pool."""
-    return f"{POOL_PREFIX}{pool}"
+    return f"{POOL_PREFIX}{slashless(pool)}"
+
+
+def pool_of(app: str) -> str:
+    """Return the pool whose application has this name."""
+    return with_slash(app.removeprefix(POOL_PREFIX))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import ray
 
 from anabranch.graph.calls.watch import HANG_S, WATCH, LoopCaller
 from anabranch.graph.monitor.memory import tidy
+from anabranch.names import slashless
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.heartbeat import start_heartbeat
 from anabranch.serve.identity import ServedRevision, here
@@ -84,7 +85,7 @@ def _folder(served: ServedRevision) -> Path | None:
     home = os.environ.get("ANABRANCH_HOME")
     if not home or not served.graph:
         return None
-    return Path(home) / FOLDER / served.graph / f"r{served.revision}"
+    return Path(home) / FOLDER / slashless(served.graph) / f"r{served.revision}"
 
 
 def _kill() -> None:

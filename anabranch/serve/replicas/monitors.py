@@ -18,6 +18,7 @@ from anabranch.graph.compile.loading import Loaded
 from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.monitor.windows import Monitoring, Result, Turn, load_monitors
 from anabranch.graph.plan.plan import MONITORS
+from anabranch.names import slashless
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.calls.handle import Handle
 from anabranch.serve.export.monitor_metrics import MonitorMetrics
@@ -186,4 +187,6 @@ def _folder() -> Path | None:
     """Where monitors of this revision keep what they must not forget."""
     home = os.environ.get("ANABRANCH_HOME")
     graph, revision = here()
-    return None if not home or not graph else Path(home) / FOLDER / graph / f"r{revision}"
+    if not home or not graph:
+        return None
+    return Path(home) / FOLDER / slashless(graph) / f"r{revision}"

@@ -16,6 +16,7 @@ from sqlalchemy import event
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Intent
 from anabranch.control.store.schema import revisions
+from anabranch.names import CONTROL_WORDS, GRAPH_IN_PATH
 from anabranch.router.measure.tally import Judged, MirrorTally, Report, Tally
 from tests.control.control_api import ROLLOUT, SPEC, TestControl
 
@@ -205,6 +206,35 @@ def test_errors_name_the_offender(
     engine.deploy()
     found, answer = engine.call(method, path, query)
     assert (found, words in answer["error"]) == (status, True), answer
+
+
+def test_a_graph_of_a_namespace_is_another_one(engine: TestControl) -> None:
+    engine.up(1)
+    engine.up(2, "team/digits")
+    for graph, count in (("team/digits", 2), ("digits", 1)):
+        found = engine.call("GET", f"/graphs/{graph}")[1]
+        assert (found["graph"], len(found["revisions"])) == (graph, count)
+        assert found["url"] == f"http://127.0.0.1:8000/v2/models/{graph}"
+        for below in ("/revisions", "/revisions/1", "/traffic"):
+            assert engine.call("GET", f"/graphs/{graph}{below}")[1]["graph"] == graph
+    events = engine.call("GET", "/events", "graph=team%2Fdigits")[1]["events"]
+    assert {event["graph"] for event in events} == {"team/digits"}
+    assert engine.call("POST", "/graphs/team/digits/rollback")[1]["revision"] == 1
+    assert engine.call("DELETE", "/graphs/team/digits/")[0] == 202
+    assert engine.call("GET", "/graphs/digits")[1]["live"] == 1
+
+
+@pytest.mark.parametrize("name", ["team/infer", "team/traffic", "team/x/y", "team/"])
+def test_names_that_no_path_could_tell_are_refused(engine: TestControl, name: str) -> None:
+    status, answer = engine.call("POST", "/graphs/team/x/revisions", body=engine.bundle(name))
+    assert status == 400 and f"'{name}'" in answer["error"], answer
+
+
+def test_the_words_below_a_graph_are_known_as_such(engine: TestControl) -> None:
+    patterns = [path.pattern for path, _ in engine.api._routes]
+    below = [path.partition(f"(?P<graph>{GRAPH_IN_PATH})")[2].split("/?")[0] for path in patterns]
+    words = {path.split("/")[1].replace("(?P<action>", "").rstrip(")") for path in below if path}
+    assert {word for either in words for word in either.split("|")} == CONTROL_WORDS
 
 
 def test_a_bundle_for_another_graph_is_refused(engine: TestControl) -> None:

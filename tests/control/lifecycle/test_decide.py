@@ -15,9 +15,8 @@ from anabranch.control.lifecycle.decide import (
     Start,
     Wait,
     decide,
-    parse_app,
 )
-from anabranch.router.table import Part, app_name
+from anabranch.router.table import parse_app
 
 G = "digits"
 R1, R2, R3 = (f"{G}.r{number}" for number in (1, 2, 3))
@@ -306,15 +305,3 @@ def at(name: str, app: App) -> App:
     """An application of a revision is of that revision."""
     _, _, number = parse_app(name) or ("", "", None)
     return app if number is None else App(app.status, number, app.reason)
-
-
-@pytest.mark.parametrize("part", ["router", "segments", "head"])
-def test_app_names_are_read_back(part: Part) -> None:
-    graph, found, revision = parse_app(app_name("my-graph", part, 12)) or ("", "", 0)
-    assert (graph, found) == ("my-graph", part)
-    assert revision == (None if part == "router" else 12)
-
-
-@pytest.mark.parametrize("name", ["anabranch.gateway", "default.x", "a.r1.tail", "", "A"])
-def test_other_apps_are_not_ours(name: str) -> None:
-    assert parse_app(name) is None

@@ -30,16 +30,15 @@ from anabranch.control.lifecycle.decide import (
     Status,
     Wait,
     decide,
-    parse_app,
 )
 from anabranch.control.lifecycle.operations import Change, Intent, Moment, Situation
 from anabranch.control.store.store import Store
 from anabranch.errors import Conflict, InvalidRequest, NotFound
-from anabranch.router.table import Part, app_name
+from anabranch.router.table import Part, app_name, parse_app, router_app
 from anabranch.specs.models import Rollout
 from tests.examples import examples
 
-NAMES = (f"g{number}" for number in itertools.count())
+NAMES = (f"team/g{number}" for number in itertools.count())
 PLAN = Rollout.model_validate({"steps": [10, 50], "hold": "5s"})
 
 
@@ -100,7 +99,7 @@ class FakeServe:
 
     def reaches(self, number: int) -> bool:
         """Whether requests can get to a revision: in the router, or by its head."""
-        router = self.apps.get(self.graph)
+        router = self.apps.get(router_app(self.graph))
         return (router is not None and number in router.inlined) or self.answers("head", number)
 
 
@@ -234,9 +233,9 @@ class World:
         observed = self.serve.observed()
         if self.situation().state == "deleted" and not observed:
             return []  # the controller does not even see it
-        router = observed.get(self.graph)
+        router = observed.get(router_app(self.graph))
         if router is not None and router.status == "deploying" and self.rolled is not None:
-            observed[self.graph] = App("deploying", self.rolled)
+            observed[router_app(self.graph)] = App("deploying", self.rolled)
         return decide(self.desired(), observed)
 
     def desired(self) -> Desired:
@@ -291,7 +290,7 @@ class World:
 
     def check_segments(self) -> None:
         """No router replica ever inlines what calls segments that were taken from it."""
-        router = self.serve.apps.get(self.graph)
+        router = self.serve.apps.get(router_app(self.graph))
         for number in (router.inlined if router else frozenset()) & self.remote:
             app = self.serve.apps.get(app_name(self.graph, "segments", number))
             gone = app is None or app.status == "deleting"
@@ -316,7 +315,7 @@ class World:
     def check_end(self) -> None:
         now = self.situation()
         assert not now.coming
-        expected = {self.graph} if now.stable is not None else set()
+        expected = {router_app(self.graph)} if now.stable is not None else set()
         for number in now.up:
             if number in self.remote:
                 expected.add(app_name(self.graph, "segments", number))
@@ -325,7 +324,7 @@ class World:
         assert set(self.serve.apps) == expected
         assert all(app.status == "running" for app in self.serve.apps.values())
         if now.stable is not None:
-            assert self.serve.apps[self.graph].inlined == {now.stable}
+            assert self.serve.apps[router_app(self.graph)].inlined == {now.stable}
             assert now.up == {now.stable} | set(now.weights) | set(now.mirrors) | self.rolled_out(
                 now
             )

@@ -83,6 +83,19 @@ def test_a_graph_that_leaves_is_gone_and_an_empty_pool_ends() -> None:
     asyncio.run(scenario())
 
 
+def test_pools_of_two_namespaces_are_two_applications() -> None:
+    pools = Pools()
+    pools.see({})
+    for name, graph in (("light", "a"), ("team/light", "team/a"), ("other/light", "other/a")):
+        pools.assign(name, release(graph), LIMITS)
+    assert sorted(pools.wanted({})) == ["light", "other/light", "team/light"]
+    assert list(pools.wanted(applications("team/light"))) == ["light", "other/light"]
+    assert pools.applications({}, {}.get).keys() == {"a", "team_a", "other_a"}
+    again = Pools()
+    again.see(applications("team/light"))
+    assert (again.is_known("team/light"), again.is_known("light")) == (False, True)
+
+
 def test_a_new_controller_hears_from_the_process_what_it_carries() -> None:
     async def scenario() -> None:
         former = Pools()

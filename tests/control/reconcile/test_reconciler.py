@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from anabranch.control.lifecycle import operations
-from anabranch.control.lifecycle.decide import App, Delete, Desired, Part, parse_app
+from anabranch.control.lifecycle.decide import App, Delete, Desired
 from anabranch.control.lifecycle.operations import Intent, Situation
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.reconcile import reconciler
@@ -30,7 +30,7 @@ from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, DeployError
 from anabranch.graph.plan.plan import Plan
-from anabranch.router.table import app_name
+from anabranch.router.table import Part, app_name, parse_app
 
 G = "digits"
 MOST_WARM = 3

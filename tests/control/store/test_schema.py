@@ -101,6 +101,14 @@ def test_an_old_store_keeps_its_revisions(old: str) -> None:
     store.close()
 
 
+def test_an_old_store_takes_the_longest_names(old: str) -> None:
+    store = Store.open(old)
+    name = f"{'a' * 63}/{'b' * 63}"
+    assert store.add_revision(name, "s1", "d1").graph == name
+    assert [event.graph for event in store.events(name)] == [name]
+    store.close()
+
+
 def test_an_old_store_goes_on(old: str) -> None:
     store = Store.open(old)
     after = store.change("digits", lambda now: operations.arrived(now, Moment(100.0, 10.0), 4))

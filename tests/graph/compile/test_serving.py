@@ -38,6 +38,16 @@ def test_a_graph_s_own_port_is_in_the_plan(serving: Any) -> None:
     assert load_text(made.to_yaml()).plan == made.plan
 
 
+@pytest.mark.parametrize(("name", "pool"), [("g", "light"), ("team/g", "team/light")])
+def test_a_pool_is_one_namespace_s(name: str, pool: str) -> None:
+    text = TEXT.replace("{name: g}", f"{{name: {name}}}").replace(
+        "  scaling: {min: 0, max: 1}\n", ""
+    )
+    found = load_text(text.replace("SERVING", "{pool: light}"))
+    assert found.plan.pool == pool
+    assert found.graph.spec.serving == Serving(pool="light")
+
+
 def test_a_graph_has_no_port_of_its_own_unless_it_says_so() -> None:
     assert graph().plan.port is None
 

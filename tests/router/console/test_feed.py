@@ -13,7 +13,7 @@ import pytest
 
 from anabranch.access.identity import Asker, Identity
 from anabranch.access.roles import Grant
-from anabranch.errors import Forbidden, Unauthenticated, Unavailable
+from anabranch.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from anabranch.router.console import feed as module
 from anabranch.router.console.feed import Feed, Who
 from anabranch.router.errors import Headers
@@ -167,11 +167,25 @@ def test_the_line_is_never_silent_for_long() -> None:
 
 def test_a_graph_that_is_not_there_is_null() -> None:
     async def run() -> None:
-        reader = Reader(feed(Engine()), "a/../b")
+        reader = Reader(feed(Engine()), "team/nobody")
         assert await reader.until("graph", lambda found: found is None) is None
         await reader.close()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "graph", ["digits/traffic", "digits/history", "digits/a/b", "digits/", "a/../b"]
+)
+def test_a_text_that_is_no_name_shows_no_other_graph(graph: str) -> None:
+    async def main() -> None:
+        async def viewer() -> Identity:
+            return Identity("key", "ci", (Grant("viewer", "digits/*"),))
+
+        with pytest.raises(NotFound, match="there is no graph"):
+            await anext(Feed(Engine()).events(graph, viewer))
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,8 @@ READS = [
     "/graphs/g/revisions/2/plan",
     "/graphs/g/revisions/2/example",
     "/graphs/g/revisions/2/diff",
+    "/graphs/team/g",
+    "/graphs/team/g/revisions/2/plan",
     "/events",
     f"/traces/{'0a' * 16}",
 ]
@@ -135,6 +137,8 @@ def test_reads_go_to_the_control_api(url: str, path: str) -> None:
         "/graphs/g/logs",
         "/graphs/g/promote",
         "/graphs/g/bandits",
+        "/graphs/team/g/bandits",
+        "/graphs/team/g/h",
         "/traces/x",
         "/codes",
         "",

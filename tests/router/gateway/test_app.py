@@ -193,6 +193,13 @@ def test_an_unknown_graph_is_answered_with_those_there_are(serve: Serve) -> None
     message(httpx.get(f"{url}/v2/models/"), 404)
 
 
+def test_a_path_that_a_graph_has_not_may_name_another_graph(serve: Serve) -> None:
+    url = serve(gateway())
+    told = message(httpx.post(f"{url}/v2/models/digits/infre", json={}), 404)
+    assert told.startswith("there is no graph 'digits/infre' (")
+    assert told.endswith("; graph 'digits' has a path '/infer'")
+
+
 def test_no_graph_at_all(serve: Serve) -> None:
     control = Control()
     control.states.clear()
@@ -233,7 +240,7 @@ class Repository(Control):
         self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> tuple[int, Headers, bytes]:
         self.asked.append(f"{method} {path}")
-        known = path.split("/")[2] in self.states
+        known = path.removeprefix("/graphs/").rpartition("/")[0] in self.states
         return (202, (), b"{}") if known else (404, (), b'{"error":"no graph"}')
 
 
@@ -248,12 +255,18 @@ def test_graphs_are_loaded_and_unloaded(
 ) -> None:
     monkeypatch.setattr("anabranch.router.gateway.repository._LOOK_S", 0.001)
     control = Repository()
+    control.states["team/digits"] = control.states["digits"]
     url = serve(gateway(control))
-    for path in ("digits/unload", "spam/load"):
+    for path in ("digits/unload", "spam/load", "team/digits/unload", "team%2Fdigits/load"):
         reply = repository(url, path, content=body)
         assert (reply.status_code, reply.json()) == (200, {})
-    assert control.asked == ["POST /graphs/digits/unload", "POST /graphs/spam/load"]
-    assert control.looks == 3
+    assert control.asked == [
+        "POST /graphs/digits/unload",
+        "POST /graphs/spam/load",
+        "POST /graphs/team/digits/unload",
+        "POST /graphs/team/digits/load",
+    ]
+    assert control.looks == 4
 
 
 @pytest.mark.parametrize(
@@ -266,6 +279,10 @@ def test_graphs_are_loaded_and_unloaded(
         ("ham%2Fx/unload", {}, 404),
         ("spam/reload", {}, 404),
         ("spam", {}, 404),
+        ("spam/traffic/load", {}, 404),
+        ("spam/a/b/load", {}, 404),
+        ("/load", {}, 404),
+        ("load", {}, 404),
         ("", {}, 404),
     ],
 )

@@ -8,6 +8,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,15 +18,20 @@ import pytest
 
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError, Unavailable
+from anabranch.names import MODEL_WORDS
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.limits import RequestLimits
+from anabranch.router.traffic.arms import Arms
+from anabranch.router.traffic.feedback import Feedback
 from tests.access.oidc import claims, signer
 from tests.access.test_jwt import HERE, keys_of
 from tests.access.test_renewal import Controller, guarded
-from tests.router.conftest import BODY, make_arms
+from tests.router.conftest import BODY, StepHead, double, make_arms, make_table
+from tests.router.traffic.test_feedback import Source
 
 Body = dict[str, Any]
 Graph = Callable[..., str]
+Serve = Callable[[Any], str]
 
 
 def post(url: str, body: Any, path: str = "/infer", **more: Any) -> httpx.Response:
@@ -57,6 +63,28 @@ def talk(url: str, data: bytes, close: bool = False) -> bytes:
 def head(*lines: str) -> bytes:
     first = "POST /v2/models/demo/infer HTTP/1.1"
     return "\r\n".join([first, "Host: a", "Connection: close", *lines, "", ""]).encode()
+
+
+def test_the_words_below_a_graph_are_known_as_such() -> None:
+    arms = make_arms()
+    app = GraphApp(arms, Feedback(arms, Source()))
+    words = {path.split("/")[1] for path in app._routes if path}
+    assert words | {"versions"} == MODEL_WORDS
+
+
+@pytest.mark.parametrize("path", ["", "/ready", "/versions/3", "/infer"])
+def test_a_graph_of_a_namespace_answers_at_its_path_alone(
+    serve: Serve, body: Body, path: str
+) -> None:
+    arms = Arms("team/demo", lambda revision: StepHead(double), RequestLimits())
+    arms.apply(replace(make_table(), graph="team/demo"))
+    url = serve(GraphApp(arms))
+    method = "POST" if path == "/infer" else "GET"
+    for name, status in (
+        ("team/demo", 200), ("team%2Fdemo", 200), ("team", 404), ("demo", 404), ("team/dem", 404),
+    ):  # fmt: skip
+        found = httpx.request(method, f"{url}/v2/models/{name}{path}", json=body)
+        assert found.status_code == status, name
 
 
 def test_inference(graph: Graph, body: Body) -> None:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from anabranch.names import PATH_WORDS
 from anabranch.serve.edge.configuration import EdgeOptions
 from anabranch.serve.edge.routes import GATEWAY, EdgeRoute
 from anabranch.serve.edge.runtime_api import RuntimeApi
@@ -66,6 +67,50 @@ def test_paths_find_their_servers() -> None:
                 for method in ("GET", "POST"):
                     reply = await ask(site.port, path, method)
                     assert (reply.status, reply.document[0]) == (200, name), path
+
+    asyncio.run(main())
+
+
+def test_a_path_says_how_long_the_name_in_it_is() -> None:
+    async def main() -> None:
+        async with (
+            edge() as site,
+            Server(site.folder, "gw") as gateway,
+            Server(site.folder, "team") as team,
+            Server(site.folder, "named") as named,
+        ):
+            routes = {GATEWAY: route(gateway), "team": route(team), "team/name": route(named)}
+            await site.proxy.apply(routes)
+            for path, name in {
+                "/v2/models/team": "team",
+                "/v2/models/team/": "team",
+                "/v2/models/team//": "team",
+                **{f"/v2/models/team/{word}": "team" for word in PATH_WORDS},
+                "/v2/models/team/versions/1/infer": "team",
+                "/v2/models/team/docs/init.js": "team",
+                "/v2/models/team/name": "named",
+                "/v2/models/team/name/": "named",
+                "/v2/models/team/name/infer": "named",
+                "/v2/models/team/name/versions/1/infer": "named",
+                "/v2/models/team/name?x=/infer": "named",
+                "http://x/v2/models/team/name/infer": "named",
+                "/v2/models/team/asleep": "gw",
+                "/v2/models/team/asleep/infer": "gw",
+                "/v2/models/team/names/infer": "gw",
+                "/v2/models/team/nam/infer": "gw",
+                "/v2/models/team/inferx": "gw",
+                "/v2/models/other/name/infer": "gw",
+                "/v2/models/name/infer": "gw",
+                "/v2/models/team%2Fname/infer": "gw",
+                "/v2/models/team/%69nfer": "gw",
+            }.items():
+                for method in ("GET", "POST"):
+                    reply = await ask(site.port, path, method)
+                    assert (reply.status, reply.document[0]) == (200, name), path
+            del routes["team/name"]
+            await site.proxy.apply(routes)
+            assert (await ask(site.port, "/v2/models/team/name/infer")).document[0] == "gw"
+            assert (await ask(site.port, "/v2/models/team/infer")).document[0] == "team"
 
     asyncio.run(main())
 

@@ -26,7 +26,7 @@ from anabranch.serve.edge.routes import (
 SLOTS = 4
 SHARED = {GATEWAY: GATEWAY_BACKEND, FRONT: FRONT_BACKEND}
 MAP = "routes.map"
-GRAPHS = ["a", "b", "c", "d", "e", GATEWAY, FRONT]
+GRAPHS = ["a", "b", "c", "d", "a/b", GATEWAY, FRONT]
 ADDRESSES = ["unix@/r/1", "unix@/r/2", "unix@/r/3", "10.0.0.1:80"]
 Routes = Mapping[str, EdgeRoute]
 
@@ -157,7 +157,9 @@ def test_a_server_that_returns_while_it_drains_is_opened_again() -> None:
     assert plan.commands == [f"set server g0/{server_name('unix@/r/1')} state ready"]
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a;b", "a\nb", "_gateway2", "a\\b", "a/b", "é"])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a;b", "a\nb", "_gateway2", "a\\b", "a/b/c", "a/", "/a", "é"]
+)
 def test_a_name_that_no_command_can_hold_is_refused(name: str) -> None:
     with pytest.raises(EngineError, match="name"):
         check_routes({name: EdgeRoute((), False)})
@@ -173,4 +175,10 @@ def test_an_address_that_no_command_can_hold_is_refused(address: str) -> None:
 
 def test_good_names_and_addresses() -> None:
     addresses = ("unix@/tmp/a-b_c.d/1.sock", "10.0.0.1:80", "[::1]:80", "node-1.local:8000")
-    check_routes({"a-1": EdgeRoute(addresses, True), GATEWAY: EdgeRoute((), False)})
+    check_routes(
+        {
+            "a-1/b": EdgeRoute(addresses, True),
+            "a": EdgeRoute((), True),
+            GATEWAY: EdgeRoute((), False),
+        }
+    )

@@ -63,3 +63,6 @@ export async function logOut() {
 export const readClosed = (path) => call(`control/v1${path}`, { headers: session() });
 
 export const graphPath = (graph) => `/graphs/${encodeURIComponent(graph)}`;
+
+// In the Open Inference Protocol. The slash of a name stays: the edge goes by it.
+export const modelPath = (graph) => `v2/models/${graph.split("/").map(encodeURIComponent).join("/")}`;

@@ -1,6 +1,6 @@
 // The page of one graph: its head, and what all of its tabs share.
 
-import { at } from "./api.js";
+import { at, modelPath } from "./api.js";
 import { sparkline } from "./charts.js";
 import { h } from "./dom.js";
 import { duration, percent, rate, short } from "./format.js";
@@ -40,7 +40,7 @@ export function graphPage(state) {
       h("h1", {}, name),
       shown && badge(shown.state),
       shown && shown.live !== null && h("span", { class: "fact" }, `r${shown.live} is stable`),
-      shown && shown.live !== null && h("a", { class: "outward", href: at(`v2/models/${encodeURIComponent(name)}/docs`).href }, "API")),
+      shown && shown.live !== null && h("a", { class: "outward", href: at(`${modelPath(name)}/docs`).href }, "API")),
     shown === null
       ? nothing("There is no graph of this name, or not any more.")
       : shown === undefined

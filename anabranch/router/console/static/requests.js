@@ -1,6 +1,6 @@
 // What the playground sends, and what it learns of it.
 
-import { at, graphPath, read, session } from "./api.js";
+import { at, graphPath, modelPath, read, session } from "./api.js";
 import { curl, headersOf } from "./curl.js";
 
 const TRIES = 20;
@@ -13,7 +13,7 @@ const JSON_TYPE = ["content-type", "application/json"];
 
 function pathTo(graph, to, method) {
   const below = to ? `/versions/${to}` : "";
-  return `v2/models/${encodeURIComponent(graph)}${below}/${method}`;
+  return `${modelPath(graph)}${below}/${method}`;
 }
 
 // What stands in the playground as a command for a shell; a SyntaxError where a header is none.
