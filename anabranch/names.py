@@ -52,6 +52,11 @@ def namespace_of(graph: str) -> str:
     return namespace if slash else DEFAULT_NAMESPACE
 
 
+def every_graph_of(namespace: str) -> str:
+    """Return the pattern of all graphs of a namespace, and maybe of others."""
+    return "*" if namespace == DEFAULT_NAMESPACE else f"{namespace}/*"
+
+
 def graph_in(path: str) -> str:
     """Return the graph's name, well-formed or not, at the beginning of a decoded path."""
     first, _, rest = path.partition("/")

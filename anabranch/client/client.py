@@ -59,6 +59,7 @@ class ControlClient:
         return f"{self.transport.url}{control.model_path(name, revision)}"
 
     graphs = method(control.graphs)
+    namespaces = method(control.namespaces)
     graph = method(control.graph)
     history = method(control.history)
     revision = method(control.revision)

@@ -21,6 +21,15 @@ def graphs() -> Operation[list[Json]]:
     return found
 
 
+def namespaces() -> Operation[list[Json]]:
+    """Return ``{"namespace", "use", "limits"}`` of every namespace with a graph or a quota.
+
+    Use and limits are amounts of graphs, replicas, cpu, gpu, memory (bytes).
+    """
+    found: list[Json] = (yield from ask("GET", f"{CONTROL}/namespaces"))["namespaces"]
+    return found
+
+
 def graph(name: str, limit: int | None = None) -> Operation[Json]:
     """Return one graph with its arms, mirrors, rollout, and its ``limit`` newest revisions."""
     return ask("GET", graph_path(name), params=given(limit=limit))

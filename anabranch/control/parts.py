@@ -7,6 +7,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 from anabranch.control.access.book import AccessBook
+from anabranch.control.access.quotas import Quotas
 from anabranch.control.api.api import ControlApi
 from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.experiments import ExperimentApi
@@ -105,6 +106,7 @@ class ControllerParts:
             MonitorApi(store, self.monitors), HistoryApi(store, self.history, self.looks),
             ExperimentApi(store, catalogue, experiments, process_sums.totals), self.access,
             self.refusals, housekeeping.kept,
+            Quotas(store, releases, self.access.policy),
         )  # fmt: skip
         rollouts = RolloutDriver(
             store, self._writer, totals, settings, self.monitors, self.looks, clock=clock

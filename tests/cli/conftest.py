@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from click.testing import Result
@@ -126,7 +127,7 @@ def _handler(engine: Served) -> type[BaseHTTPRequestHandler]:
                 return
             shown = self.headers["authorization"]
             status, headers, content = asyncio.run(
-                engine.answer(self.command, path.removeprefix(CONTROL), query, body, shown)
+                engine.answer(self.command, unquote(path).removeprefix(CONTROL), query, body, shown)
             )
             if status == 202:
                 engine.reconcile()

@@ -113,7 +113,10 @@ def status(
     ] = False,
     output: options.Output = options.Format.TABLE,
 ) -> None:
-    """Show the graphs of the engine, or one graph: traffic, rollout, segments, revisions."""
+    """Show the graphs of the engine, or one graph: traffic, rollout, segments, revisions.
+
+    With all graphs come the namespaces that have a quota, and the part of it that is taken.
+    """
     from anabranch.cli.reports.graph import status_text
     from anabranch.cli.watch import watch as watch_for_ever
 
@@ -122,7 +125,9 @@ def status(
         _warn_of_certificate(home)
 
         def fetch() -> dict[str, Any]:
-            return {"graphs": client.graphs()} if graph is None else client.graph(graph, _SHOWN)
+            if graph is not None:
+                return client.graph(graph, _SHOWN)
+            return {"graphs": client.graphs(), "namespaces": client.namespaces()}
 
         if watch:
             watch_for_ever(fetch, status_text, as_json=as_json)

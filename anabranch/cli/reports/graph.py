@@ -16,6 +16,7 @@ from anabranch.cli.reports.traffic import (
 )
 from anabranch.cli.terminal import table
 from anabranch.errors import Problem, SpecError
+from anabranch.specs.units import Size
 
 Json = dict[str, Any]
 _DIGEST = 12
@@ -75,8 +76,25 @@ def status_text(found: Json) -> str:
             (graph["graph"], graph["live"], graph["state"], graph["url"])
             for graph in found["graphs"]
         ]
-        return table(("GRAPH", "REVISION", "STATE", "URL"), rows) if rows else "no graphs"
+        graphs = table(("GRAPH", "REVISION", "STATE", "URL"), rows) if rows else "no graphs"
+        return "\n\n".join(filter(None, (graphs, _quotas(found["namespaces"]))))
     return "\n\n".join(part for part in _graph_parts(found) if part)
+
+
+def _quotas(namespaces: Sequence[Json]) -> str:
+    """Return the use of namespaces that have a quota, and the limits; empty without any."""
+    limited = [one for one in namespaces if one["limits"]]
+    if not limited:
+        return ""
+    names = list(limited[0]["use"])
+    rows = [(one["namespace"], *(_of_limit(one, name) for name in names)) for one in limited]
+    return table(("NAMESPACE", *map(str.upper, names)), rows)
+
+
+def _of_limit(namespace: Json, name: str) -> str:
+    amounts = (namespace[key].get(name) for key in ("use", "limits"))
+    say = (lambda amount: str(Size(amount))) if name == "memory" else "{:g}".format
+    return " of ".join(say(amount) for amount in amounts if amount is not None)
 
 
 def _graph_parts(found: Json) -> Iterator[str]:

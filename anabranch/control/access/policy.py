@@ -13,6 +13,8 @@ limits:
   - {graphs: [demo-*], rate: 10}
 issuers:
   - {issuer: "https://login.example.com", audience: [anabranch]}
+namespaces:
+  team-a: {graphs: 10, replicas: 20, cpu: 8, gpu: 1, memory: 32GiB}
 """
 
 from __future__ import annotations
@@ -27,12 +29,15 @@ from anabranch.access.roles import EVERY, PATTERN, Grant, Role
 from anabranch.access.table import Bound
 from anabranch.control.access.issuers import MAX_ISSUERS, TrustedIssuer, mistakes_of
 from anabranch.errors import SpecError
+from anabranch.names import PART
 from anabranch.specs.loader import parse
 from anabranch.specs.messages import Said, mistakes
 from anabranch.specs.models import Model
+from anabranch.specs.units import Size
 
 Pattern = Annotated[str, Field(pattern=PATTERN)]
 Name = Annotated[str, Field(min_length=1, max_length=256)]
+Namespace = Annotated[str, Field(pattern=rf"^{PART}$")]
 Graphs = Annotated[tuple[Pattern, ...], Field(min_length=1, max_length=64, strict=False)]
 BOUND: tuple[Bound, ...] = get_args(Bound)
 
@@ -95,8 +100,26 @@ class CallerLimit(Model):
         return (LimitRule(self.caller, graphs, self.limits) for graphs in self.graphs)
 
 
+class NamespaceQuota(Model):
+    """The most that all graphs of a namespace may take together; without a bound where left out.
+
+    Each revision that is up or on its way takes all replicas that its scaling allows.
+    """
+
+    graphs: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Graphs that run, or are unloaded."""
+    replicas: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Processes."""
+    cpu: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = None
+    """Logical CPUs, such as 0.5 or 8."""
+    gpu: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] | None = None
+    """GPUs."""
+    memory: Size | None = None
+    """Memory, such as 32GiB."""
+
+
 class Policy(Model):
-    """The access rules of an engine."""
+    """The access rules of an engine, and the quotas of namespaces."""
 
     apiVersion: Literal["anabranch/v1"] = "anabranch/v1"
     kind: Literal["AccessPolicy"] = "AccessPolicy"
@@ -108,6 +131,8 @@ class Policy(Model):
     """Whose JWTs count."""
     limits: tuple[CallerLimit, ...] = Field((), max_length=10_000, strict=False)
     """How much callers may ask; of the rules that fit a caller and a graph the first counts."""
+    namespaces: dict[Namespace, NamespaceQuota] = Field({}, max_length=10_000)
+    """Quotas by namespace; ``default`` is that of graphs whose names have none."""
 
 
 def read_policy(text: bytes | str, file: str = "the policy") -> Policy:

@@ -11,6 +11,7 @@
 | GET | ``/graphs/<graph>/revisions/<N>/files`` | ``{"files": {path: mark of its content}}`` |
 | GET | ``/graphs/<graph>/logs?tail=100&after=&node=&revision=&request_id=`` | see ``logs`` |
 | GET | ``/kept`` | ``{"kept": [...]}``: what is kept, and its bounds, see ``housekeeping`` |
+| GET | ``/namespaces`` | ``{"namespaces": [...]}``, each with ``use`` and ``limits`` |
 | GET | ``/traces/<trace id>`` | ``{"trace_id", "spans": [...]}``, see ``traces`` |
 
 Revisions and their files are shown of deleted graphs too. What moves traffic is in ``traffic``,
@@ -33,6 +34,7 @@ from typing import Any
 from anabranch.access.actor import ACTOR
 from anabranch.access.identity import Asker, Identity
 from anabranch.control.access.book import AccessBook
+from anabranch.control.access.quotas import Quotas
 from anabranch.control.api.access import AccessApi
 from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.console import ConsoleApi
@@ -84,7 +86,7 @@ from anabranch.control.store.store import GraphRecord, Revision, RevisionInfo, S
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import AnabranchError, Conflict, NotFound, SpecError
-from anabranch.names import GRAPH_IN_PATH
+from anabranch.names import GRAPH_IN_PATH, every_graph_of
 from anabranch.router.backend import GraphState
 from anabranch.router.errors import MethodNotAllowed, error_reply
 from anabranch.router.measure.tally import Report
@@ -118,11 +120,13 @@ class ControlApi:
         access: AccessBook,
         refusals: Refusals,
         kept: Callable[[], list[KeptItems]],
+        quotas: Quotas,
     ) -> None:
         self._url = settings.url
         self._store = store
         self._releases = releases
         self._ports = ports = OwnPorts(settings, store, releases)
+        self._quotas = quotas
         self._reconciler = reconciler
         self._writer = writer
         self._totals = totals
@@ -146,12 +150,14 @@ class ControlApi:
             "/history": {"GET": Guarded("view", history.all, somewhere=True)},
             "/kept": views(self._keeps),
             **EventApi(store).routes,
+            "/namespaces": {"GET": Guarded("view", self._namespaces, somewhere=True)},
             **SignInApi(access).routes,
             **LinkApi(settings).routes,
             **AccessApi(access).routes,
             "/traces/(?P<trace>[0-9a-f]{32})": views(self._trace),
         }
-        below = TrafficApi(store, releases, ports, writer, topics, totals).routes | bandits.routes
+        below = TrafficApi(store, releases, ports, quotas, writer, topics, totals).routes
+        below |= bandits.routes
         below |= ConsoleApi(store, releases).routes | monitors.routes | history.routes
         below |= experiments.routes | ReplicaApi(store, lambda: reconciler.applications).routes
         for path, methods in below.items():
@@ -196,7 +202,8 @@ class ControlApi:
             return methods[method], match.groupdict()
         raise NotFound(
             f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
-            ", /events/verify, /history, /kept, /traces/<trace id>, /links, /codes, /sessions, "
+            ", /events/verify, /history, /kept, /namespaces, /traces/<trace id>, /links, /codes"
+            ", /sessions, "
             "/keys, /keys/<key>, /keys/<key>/rotate, /access, /access/check, /access/me"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
             "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
@@ -275,7 +282,9 @@ class ControlApi:
         """Take a graph down for a while, or bring it back."""
         graph = await asyncio.to_thread(self._present, call.graph)
         operation = operations.loaded if call.action == "load" else operations.unloaded
-        stored = await self._writer.change(graph.name, partial(_kept, operation))
+        stored = await self._writer.change(
+            graph.name, self._quotas.checked(partial(_kept, operation)), self._quotas.held()
+        )
         return answer(202, {"graph": graph.name, "state": stored.situation.state})
 
     async def _revisions(self, call: ApiCall) -> ApiAnswer:
@@ -300,12 +309,13 @@ class ControlApi:
         intent = read_intent(call.query.get("intent"), received.rollout)
         if intent.kind == "rollout":
             intent = replace(intent, author=str(ACTOR.get()))
-        self._releases.check(intent.rollout, received.monitored)
+        self._releases.check(intent.rollout, bool(received.plan.monitors))
         author, message = call.query.get("author", ""), call.query.get("message", "")
-        with self._ports.claimed(call.graph, received.port):
+        check = partial(self._quotas.check, plan=received.plan)
+        with self._quotas.held(self._ports.claimed(call.graph, received.plan.port)):
             record = (
                 call.graph, received.spec, received.digest,
-                author[:_MAX_NOTE], message[:_MAX_NOTE], intent, received.pins, force == 1,
+                author[:_MAX_NOTE], message[:_MAX_NOTE], intent, received.pins, force == 1, check,
             )  # fmt: skip
             return self._store.ensure_revision(*record)
 
@@ -334,6 +344,12 @@ class ControlApi:
     async def _keeps(self, call: ApiCall) -> ApiAnswer:
         found = await asyncio.to_thread(self._kept)
         return answer(200, {"kept": [asdict(one) for one in found]})
+
+    async def _namespaces(self, call: ApiCall) -> ApiAnswer:
+        """Show those of which the asker may view all graphs."""
+        found = await asyncio.to_thread(self._quotas.view)
+        seen = [one for one in found if call.may_view(every_graph_of(one["namespace"]))]
+        return answer(200, {"namespaces": seen})
 
     async def _trace(self, call: ApiCall) -> ApiAnswer:
         return answer(200, self._traces.view(call.trace))

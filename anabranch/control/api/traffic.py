@@ -27,6 +27,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from anabranch.access.actor import ACTOR
+from anabranch.control.access.quotas import Quotas
 from anabranch.control.api.endpoints import (
     ApiAnswer,
     ApiCall,
@@ -92,6 +93,7 @@ class TrafficApi:
         store: Store,
         releases: Releases,
         ports: OwnPorts,
+        quotas: Quotas,
         writer: TrafficWriter,
         topics: TableTopics,
         totals: ArmTotals,
@@ -99,6 +101,7 @@ class TrafficApi:
         self._store = store
         self._releases = releases
         self._ports = ports
+        self._quotas = quotas
         self._writer = writer
         self._topics = topics
         self._totals = totals
@@ -141,7 +144,11 @@ class TrafficApi:
         target = await asyncio.to_thread(self._target, call.graph, to)
         port = self._ports.claimed(call.graph, self._releases.plan(target).port)
         number = target.number
-        stored = await self._writer.change(call.graph, partial(_back, to=number), port)
+        stored = await self._writer.change(
+            call.graph,
+            self._quotas.checked(partial(_back, to=number)),
+            self._quotas.held(port),
+        )
         if stored.situation.stable == number:
             return await self._confirmed(stored, {"revision": number, "state": "live"})
         state = stored.situation.members[number].state

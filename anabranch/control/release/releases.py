@@ -48,12 +48,9 @@ class Received:
     spec: str
     rollout: Rollout | None
     """The block of that name in the spec."""
-    monitored: bool
-    """Whether it has monitors."""
+    plan: Plan
     pins: Mapping[str, str]
     """The fixed reference that each movable reference to a model means now."""
-    port: int | None
-    """The graph's own port."""
 
 
 class Releases:
@@ -96,9 +93,8 @@ class Releases:
             _check_pool(loaded.plan.pool, files, pins)
         self._require_room(len(data), sum(map(len, files.values())))
         digest = self._bundles.put(files)
-        text, monitored = files[name].decode("utf-8"), bool(loaded.plan.monitors)
-        rollout, port = loaded.graph.spec.rollout, loaded.plan.port
-        return Received(digest, text, rollout, monitored, pins, port)
+        text = files[name].decode("utf-8")
+        return Received(digest, text, loaded.graph.spec.rollout, loaded.plan, pins)
 
     def _require_room(self, packed: int, unpacked: int) -> None:
         """Raise StorageError unless the home and the folder of the replicas' files have room."""

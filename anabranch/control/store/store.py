@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -38,6 +38,8 @@ from anabranch.control.store.schema import events, experiments, graphs, revision
 
 __all__ = ["Event", "GraphRecord", "Revision", "RevisionInfo", "Store", "Stored"]
 
+Check: TypeAlias = Callable[[Situation, Situation], None]
+"""Raises where a graph may not get from one situation to another."""
 _OVER = ("retired", "failed")
 """States of revisions that do not run."""
 _REPLACE = Intent()
@@ -163,13 +165,14 @@ class Store:
         intent: Intent = _REPLACE,
         pins: Mapping[str, str] | None = None,
         force: bool = False,
+        check: Check | None = None,
     ) -> tuple[Revision, bool]:
         """Append a pending revision, unless one of the same content does what it is for.
 
         The content is the digest and the pins; ``operations.repeated`` says which revisions do.
         With ``force``, append one in any case. The graph comes to be, or comes back, with its
         first. Return the revision, and whether it is new; raise what ``operations.created`` raises
-        where the intent does not fit how things stand.
+        where the intent does not fit how things stand, and what ``check`` raises.
         """
         record = _record(spec, digest, author, message, pins)
         with self._writing(name, create=True) as (connection, before):
@@ -177,7 +180,7 @@ class Store:
                 found = _revision(connection, name, number)
                 if (found.digest, found.pins) == (digest, dict(pins or {})):
                     return found, False
-            return _append(connection, before, record, intent), True
+            return _append(connection, before, record, intent, check), True
 
     def change(self, name: str, decide: Callable[[Situation], Change]) -> Stored:
         """Write what ``decide`` makes of the situation; return how the graph stands after it.
@@ -279,11 +282,17 @@ def _record(
 
 
 def _append(
-    connection: Connection, before: Stored, record: dict[str, str], intent: Intent
+    connection: Connection,
+    before: Stored,
+    record: dict[str, str],
+    intent: Intent,
+    check: Check | None,
 ) -> Revision:
     name = before.situation.graph
     number = situations.last_number(connection, name) + 1
     change = operations.created(before.situation, number, intent, record["digest"])
+    if check is not None:
+        check(before.situation, change.situation)
     _insert(connection, name, change.situation.members[number], record)
     situations.save(connection, before, change)
     return _revision(connection, name, number)

@@ -372,3 +372,23 @@ def test_feedback_wants_a_reward_or_the_truth(engine, options, message):
     done = engine.run("feedback", "digits", "7f", *options)
     assert done.exit_code == 2
     assert message in done.output
+
+
+def test_status_shows_namespaces_with_a_quota(two):
+    assert "NAMESPACE" not in two.text("status")
+    policy = b"namespaces: {default: {graphs: 3}, team: {gpu: 0}}"
+    assert two.call("PUT", "/access", body=policy)[0] == 200
+    *_, head, own, team = two.text("status").splitlines()
+    assert head.split() == ["NAMESPACE", "GRAPHS", "REPLICAS", "CPU", "GPU", "MEMORY"]
+    assert own.startswith("default    1 of 3") and team.startswith("team       0 ")
+    assert two.json("status")["namespaces"][1]["limits"] == {"gpu": 0}
+
+
+def test_a_graph_of_a_namespace_is_named_whole(two):
+    assert "team/digits revision 1 is live" in two.text("deploy", two.file(name="team/digits"))
+    assert two.text("status", "team/digits").startswith("team/digits is ")
+    assert "r1" in two.text("history", "team/digits")
+    assert "revision_created" in two.text("events", "team/digits")
+    assert two.json("traffic", "team/digits")["graph"] == "team/digits"
+    two.text("delete", "team/digits", "--yes", "--no-wait")
+    assert two.json("status", "digits")["live"] == 2

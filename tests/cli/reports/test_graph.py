@@ -56,6 +56,20 @@ def test_a_graph_shows_segments_and_revisions_with_the_reason_of_a_failure():
     assert "carry" not in text
 
 
+def test_graphs_come_with_the_namespaces_that_have_a_quota():
+    use = {"graphs": 1, "replicas": 3, "cpu": 1.5, "gpu": 0, "memory": 2 * 2**30}
+    spaces = [
+        {"namespace": "default", "use": use, "limits": {}},
+        {"namespace": "team", "use": use, "limits": {"graphs": 2, "cpu": 8.0, "memory": 2**35}},
+    ]
+    assert graph.status_text({"graphs": [], "namespaces": spaces[:1]}) == "no graphs"
+    assert graph.status_text({"graphs": [], "namespaces": spaces}) == (
+        "no graphs\n\n"
+        "NAMESPACE  GRAPHS  REPLICAS  CPU       GPU  MEMORY\n"
+        "team       1 of 2  3         1.5 of 8  0    2GiB of 32GiB"
+    )
+
+
 def revision(number: int, pins: dict[str, str]):
     return {
         "graph": "g", "revision": number, "state": "live", "author": "", "message": "",

@@ -104,7 +104,7 @@ def test_an_old_store_keeps_its_revisions(old: str) -> None:
 def test_an_old_store_takes_the_longest_names(old: str) -> None:
     store = Store.open(old)
     name = f"{'a' * 63}/{'b' * 63}"
-    assert store.add_revision(name, "s1", "d1").graph == name
+    assert store.ensure_revision(name, "s1", "d1")[0].graph == name
     assert [event.graph for event in store.events(name)] == [name]
     store.close()
 
