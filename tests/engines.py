@@ -24,6 +24,7 @@ from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState, read_stat
 from anabranch.control.engine import processes
 from anabranch.control.store.store import Store
 from anabranch.control.traffic.signing_keys import SigningKeys
+from anabranch.names import slashless
 from anabranch.router.signing import SigningKey
 from tests.ports import free_ports
 from tests.waiting import until
@@ -164,7 +165,8 @@ class Engine:
 
     def until_left(self) -> None:
         """Wait until the replicas of deleted graphs have ended."""
-        prefixes = [f"ServeReplica:{name}{end}" for name in self.leaving for end in (":", ".r")]
+        apps = map(slashless, self.leaving)
+        prefixes = [f"ServeReplica:{app}{end}" for app in apps for end in (":", ".r")]
         until(lambda: not prefixes or not actor_processes(self, *prefixes), 120)
         self.leaving.clear()
 

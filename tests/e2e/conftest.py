@@ -24,6 +24,7 @@ import httpx
 import pytest
 
 from anabranch.errors import NotFound
+from anabranch.names import slashless
 from benchmarks.moody import Moody, moody
 from tests.control import web
 from tests.control.web import Web
@@ -125,7 +126,7 @@ class Given:
         self, graph: Mapping[str, Any], code: str = "", files: Mapping[str, str] | None = None
     ) -> Path:
         """Write a bundle; the spec's path."""
-        root = self.folder / f"{graph['metadata']['name']}-{time.monotonic_ns()}"
+        root = self.folder / f"{slashless(graph['metadata']['name'])}-{time.monotonic_ns()}"
         root.mkdir()
         for name, text in {"components.py": code, **(files or {})}.items():
             (root / name).write_text(text)

@@ -25,7 +25,7 @@ from anabranch.telemetry.definitions import (
 from anabranch.telemetry.registry import Registry, Snapshot
 from tests.router.askers import LetsIn
 
-NAME = "shop"
+NAME = "team/shop"
 TOKEN = "right"
 DAY = 86_400.0
 POINTS = 1440
@@ -278,7 +278,7 @@ class ShownEngine(LetsIn):
             return {"lines": [], "cursor": "1:9"}
         line = {
             "time": iso(self.now), "graph": NAME, "revision": "2", "node": node, "level": "INFO",
-            "logger": "parts", "replica": "shop/net#x7k2",
+            "logger": "parts", "replica": "team_shop/net#x7k2",
         }  # fmt: skip
         older = {**line, "time": iso(self.now - 2 * DAY), "message": "loaded <b>weights</b>"}
         error = {**line, "level": "ERROR", "message": f"{node} failed", "traceback": "c.py:7"}

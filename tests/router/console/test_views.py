@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -75,7 +76,7 @@ def sees(locator: Any) -> None:
 
 
 def opened(page: Any, url: str, tab: str = "") -> None:
-    page.goto(f"{url}#/graphs/{NAME}{tab and f'/{tab}'}")
+    page.goto(f"{url}#/graphs/{quote(NAME, safe='')}{tab and f'/{tab}'}")
     sees(page.get_by_role("heading", name=NAME, exact=True))
 
 
@@ -147,7 +148,7 @@ def _overflow(page: Any) -> int:
 
 def test_the_list_is_readable_everywhere(url: str, page: Any, folder: Path) -> None:
     page.goto(url)
-    sees(page.get_by_role("row", name=re.compile(rf"{NAME} live r2 .*\/s .*drift inputs")))
+    sees(page.get_by_role("row", name=re.compile(r"team.shop live r2 .*\/s .*drift inputs")))
     check_everywhere(page, folder, "overview")
 
 
