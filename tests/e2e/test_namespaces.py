@@ -71,7 +71,7 @@ def test_each_graph_answers_by_its_name_over_grpc(graphs: Given, client: Client)
 def test_the_command_line_takes_the_whole_name(graphs: Given, engine: Engine) -> None:
     assert printed(engine, "status", TEAM).startswith(f"{TEAM} is live at {engine.graph_url(TEAM)}")
     assert {line.split()[0] for line in printed(engine, "status").splitlines()} >= GRAPHS.keys()
-    assert "[2, 4]" in printed(engine, "infer", TEAM, "--data", '{"x": [[1, 2]]}')
+    assert "[2.0, 4.0]" in printed(engine, "infer", TEAM, "--data", '{"x": [[1, 2]]}')
     until(lambda: "times 2" in printed(engine, "logs", TEAM))
     assert "times 3" not in printed(engine, "logs", TEAM)
     assert "times 2" not in printed(engine, "logs", "double")

@@ -15,6 +15,7 @@ import grpc
 from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
 from anabranch.errors import NotFound
+from anabranch.names import MAX_NAME
 from anabranch.router.core import TIMEOUT, InferenceRequest
 from anabranch.router.grpc.calls import GrpcCall, ServedCall, ServicerContext, answered
 from anabranch.router.grpc.codec import (
@@ -105,7 +106,8 @@ class GraphServicer:
 
     def _check_name(self, name: str) -> None:
         if name != self._arms.name:
-            raise NotFound(f"there is no graph {name[:64]!r} here (there is: {self._arms.name!r})")
+            asked, own = name[: MAX_NAME + 1], self._arms.name
+            raise NotFound(f"there is no graph {asked!r} here (there is: {own!r})")
 
     async def _infer(self, message: bytes, call: GrpcCall) -> bytes:
         with self._arms.gate.place(message, call.caller):
