@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from anabranch.client.engine_state import read_state
+from anabranch.client.connection.engine_state import read_state
 from anabranch.control.engine import processes
 from anabranch.router.limits import RequestLimits
 from benchmarks.engine import Engine, engine, processor_seconds

@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from anabranch.client.engine_state import read_state
+from anabranch.client.connection.engine_state import read_state
 from anabranch.control.engine import processes
 from benchmarks.engine import Engine, engine, processor_seconds
 from benchmarks.options import parse

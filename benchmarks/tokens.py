@@ -14,7 +14,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from anabranch.access.guard import Credentials, Guard
 from anabranch.access.identity import Identity
-from anabranch.access.issuers import Issuer, SigningKey
+from anabranch.access.issuers import Issuer, IssuerKey
 from anabranch.access.keys import digest_of, make_key
 from anabranch.access.roles import Grant
 from anabranch.access.table import AccessTable, KnownKey
@@ -67,7 +67,7 @@ def _credentials(secret: str) -> Credentials:
 def _signed(count: int) -> tuple[AccessTable, list[str]]:
     private = generate_private_key(65537, 2048)
     jwk = RSAAlgorithm.to_jwk(private.public_key(), as_dict=True)
-    key = SigningKey(KID, ("RS256",), json.dumps(jwk))
+    key = IssuerKey(KID, ("RS256",), json.dumps(jwk))
     issuer = Issuer(ISSUER, (AUDIENCE,), keys=(key,))
     table = AccessTable(1, ruled={("group", "makers"): ROLES}, issuers=(issuer,))
     return table, [_token(private, number) for number in range(count)]

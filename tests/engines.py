@@ -20,7 +20,7 @@ import psutil
 
 from anabranch.cli import main as cli
 from anabranch.client.client import ControlClient
-from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState, read_state
+from anabranch.client.connection.engine_state import RAY_TOKEN_FILE, EngineState, read_state
 from anabranch.control.engine import processes
 from anabranch.control.store.store import Store
 from anabranch.control.traffic.signing_keys import SigningKeys

@@ -17,7 +17,7 @@ ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 
 
 @dataclass(frozen=True)
-class SigningKey:
+class IssuerKey:
     """A public key by which an issuer signs."""
 
     kid: str
@@ -43,7 +43,7 @@ class Issuer:
     prefix: str = ""
     """What stands before the names of its subjects and groups in rules."""
     algorithms: tuple[Algorithm, ...] = ("RS256", "ES256")
-    keys: Sequence[SigningKey] = ()
+    keys: Sequence[IssuerKey] = ()
 
 
 class UnknownSigner(Unauthenticated):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from jwt import PyJWK, PyJWTError
 from jwt.api_jws import PyJWS
 
-from anabranch.access.issuers import ALGORITHMS, Algorithm, Issuer, SigningKey, UnknownSigner
+from anabranch.access.issuers import ALGORITHMS, Algorithm, Issuer, IssuerKey, UnknownSigner
 from anabranch.errors import Unauthenticated
 
 MAX_TOKEN = 8 * 2**10
@@ -108,7 +108,7 @@ def _check_signature(token: str, header: Mapping[str, Any], issuer: Issuer) -> N
     raise Unauthenticated(f"this token was not signed by key {_quoted(kid)} of {issuer.name!r}")
 
 
-def _candidates(issuer: Issuer, kid: str, algorithm: Algorithm) -> Sequence[SigningKey]:
+def _candidates(issuer: Issuer, kid: str, algorithm: Algorithm) -> Sequence[IssuerKey]:
     """Return the keys that may have signed a token; one that names no key has any."""
     named = [key for key in issuer.keys if kid in ("", key.kid)]
     if not named and kid:
@@ -124,7 +124,7 @@ def _candidates(issuer: Issuer, kid: str, algorithm: Algorithm) -> Sequence[Sign
     return found
 
 
-def _verifies(token: str, key: SigningKey, algorithm: Algorithm) -> bool:
+def _verifies(token: str, key: IssuerKey, algorithm: Algorithm) -> bool:
     try:
         _JWS.decode_complete(token, loaded(key.jwk, algorithm), algorithms=[algorithm])
     except PyJWTError:

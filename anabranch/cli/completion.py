@@ -47,7 +47,7 @@ def _told(
     ctx: typer.Context, incomplete: str, ask: Callable[[ControlClient], Iterable[str]]
 ) -> list[str]:
     from anabranch.client.client import ControlClient
-    from anabranch.client.engine_state import resolve_home
+    from anabranch.client.connection.engine_state import resolve_home
 
     try:
         with ControlClient.of_home(resolve_home(ctx.params.get("home"))) as client:

@@ -45,7 +45,11 @@ def group(
 ) -> typer.Typer:
     """Add a group of commands; where none of them is named, ``command`` runs, or help is shown."""
     found = typer.Typer(
-        name=name, rich_markup_mode=None, no_args_is_help=command is None, help=text
+        name=name,
+        rich_markup_mode=None,
+        no_args_is_help=command is None,
+        help=text,
+        short_help=_short(text),
     )
     app.add_typer(found)
     if command is not None:
@@ -103,7 +107,7 @@ def show(found: Any, output: Format, text: Callable[[Any], str]) -> None:
 def client(home: Path | None) -> ControlClient:
     """Return a client of a home's engine; raise EngineError if none is running there."""
     from anabranch.client.client import ControlClient
-    from anabranch.client.engine_state import resolve_home
+    from anabranch.client.connection.engine_state import resolve_home
 
     return ControlClient.of_home(resolve_home(home))
 

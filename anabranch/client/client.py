@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Self
 
 from anabranch.client import control, waits
-from anabranch.client.engine_state import read_token, require_state
+from anabranch.client.connection.engine_state import read_token, require_state
+from anabranch.client.connection.login import destination
+from anabranch.client.connection.trust import Verify
 from anabranch.client.http import TIMEOUT_S, Transport
-from anabranch.client.login import destination
 from anabranch.client.methods import method
-from anabranch.client.trust import Verify
 
 
 class ControlClient:

@@ -10,6 +10,8 @@ from typing import Self
 import httpx
 
 from anabranch.client import control, inference, operations
+from anabranch.client.connection.session import connect
+from anabranch.client.connection.trust import Authorities
 from anabranch.client.http import TIMEOUT_S, AsyncTransport, Transport
 from anabranch.client.methods import (
     async_method,
@@ -18,8 +20,6 @@ from anabranch.client.methods import (
     session_method,
     stream_method,
 )
-from anabranch.client.session import connect
-from anabranch.client.trust import Authorities
 
 
 class Client:

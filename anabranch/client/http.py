@@ -20,7 +20,7 @@ from typing import Any, Generic, NoReturn, TypeAlias, TypeVar
 
 import httpx
 
-from anabranch.client.trust import CA, Verify
+from anabranch.client.connection.trust import CA, Verify
 from anabranch.errors import (
     AnabranchError,
     Conflict,

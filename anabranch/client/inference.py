@@ -17,9 +17,9 @@ import httpx
 import numpy as np
 
 from anabranch.client import control
+from anabranch.client.connection.session import EngineSession, ModelTypes
 from anabranch.client.http import EngineRequest, Json, Operation, ReplyStream, json_of, send
 from anabranch.client.reply import InferenceReply
-from anabranch.client.session import EngineSession, ModelTypes
 from anabranch.components.runtimes.open_inference import wire
 from anabranch.components.runtimes.open_inference.wire import LENGTH_HEADER, BadAnswer
 from anabranch.components.tensors.arrays import Array

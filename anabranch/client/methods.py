@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+from anabranch.client.connection.session import EngineSession
 from anabranch.client.http import Operation, ReplyStream
-from anabranch.client.session import EngineSession
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -12,9 +12,9 @@ from anabranch.client import control, waits
 from anabranch.client.bundle.author import author_of
 from anabranch.client.bundle.intents import intent
 from anabranch.client.bundle.prepared import prepare
+from anabranch.client.connection.session import EngineSession
 from anabranch.client.http import Json, Operation, work
 from anabranch.client.progress import progress
-from anabranch.client.session import EngineSession
 from anabranch.graph.builder import GraphBuilder
 
 

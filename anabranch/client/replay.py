@@ -18,7 +18,7 @@ import httpx
 import numpy as np
 import orjson
 
-from anabranch.client.trust import Verify
+from anabranch.client.connection.trust import Verify
 from anabranch.components.runtimes.open_inference import wire
 from anabranch.components.runtimes.open_inference.wire import LENGTH_HEADER, BadAnswer
 from anabranch.components.tensors.arrays import Array

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from anabranch.client import login, trust
+from anabranch.client.connection import login, trust
 from anabranch.components import variables
 from anabranch.components.artefacts import settings as artefacts
 from anabranch.control.settings import process_bounds, tls

@@ -12,7 +12,7 @@ from anabranch.access import renewal
 from anabranch.access.failures import BURST
 from anabranch.access.guard import Credentials, Guard
 from anabranch.access.identity import Identity
-from anabranch.access.issuers import SigningKey, UnknownSigner
+from anabranch.access.issuers import IssuerKey, UnknownSigner
 from anabranch.access.renewal import KeyRenewal
 from anabranch.access.roles import Grant
 from anabranch.access.table import AccessTable
@@ -32,14 +32,14 @@ def shown(token: str) -> Credentials:
     return Credentials(f"Bearer {token}".encode())
 
 
-def table(*keys: SigningKey, anonymous: tuple[Grant, ...] = ()) -> AccessTable:
+def table(*keys: IssuerKey, anonymous: tuple[Grant, ...] = ()) -> AccessTable:
     return replace(TABLE, issuers=(replace(ISSUER, keys=keys),), anonymous=anonymous)
 
 
 class Controller:
     """Puts the keys in force that an issuer has, each time that it is asked."""
 
-    def __init__(self, *keys: SigningKey) -> None:
+    def __init__(self, *keys: IssuerKey) -> None:
         self.keys = keys
         self.guard: Guard
         self.asked: list[tuple[str, str]] = []

@@ -10,7 +10,7 @@ from benchmarks.running import NotMeasured
 def turn(*seconds: float, status: int = 200, broken: int = 0) -> OpenLoop:
     """A turn that began with a request that took long."""
     answers = [Answer(WARM_UP_S, one, status, False) for one in seconds]
-    return OpenLoop("", b"", 1, [Answer(0, 9, 200, False), *answers], broken)
+    return OpenLoop("", b"", 1, answers=[Answer(0, 9, 200, False), *answers], broken=broken)
 
 
 def test_figures_are_medians_over_turns_without_their_warm_up() -> None:

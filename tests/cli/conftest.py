@@ -24,7 +24,7 @@ with warnings.catch_warnings():
 
 from anabranch.access.guard import Credentials, Guard
 from anabranch.access.identity import Asker
-from anabranch.client.engine_state import EngineState, write_state
+from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.control.api.endpoints import ApiAnswer, answer
 from anabranch.errors import RequestError
 from tests.control.control_api import SPEC, TestControl

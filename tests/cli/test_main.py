@@ -13,8 +13,8 @@ import typer
 from typer.main import get_command
 
 from anabranch.cli.app import app
-from anabranch.cli.commands.engine import _require_ports
-from anabranch.client.engine_state import EngineInfo
+from anabranch.cli.commands.engine import _require_same
+from anabranch.client.connection.engine_state import EngineInfo
 from anabranch.errors import EngineError
 from tests.engines import Engine
 
@@ -35,7 +35,7 @@ def test_help_ends_with_an_example_that_the_command_takes(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("graph.yaml", "before-upgrade.zip"):
+    for name in ("graph.yaml", "policy.yaml", "before-upgrade.zip"):
         Path(name).write_text("")
     command = COMMANDS[words]
     *_, last = command.epilog.splitlines()
@@ -99,7 +99,7 @@ def asked(*options: str) -> typer.Context:
      ("--dashboard-port", "8265")],
 )  # fmt: skip
 def test_an_engine_that_runs_has_the_ports_that_are_asked_for(options: tuple[str, ...]) -> None:
-    _require_ports(asked(*options), INFO)
+    _require_same(asked(*options), INFO, [])
 
 
 def test_other_ports_than_those_of_an_engine_that_runs_are_an_error() -> None:
@@ -109,10 +109,10 @@ def test_other_ports_than_those_of_an_engine_that_runs_are_an_error() -> None:
         "not 1: leave the option out, or stop the engine first with `anabranch down`"
     )
     with pytest.raises(EngineError) as raised:
-        _require_ports(context, INFO)
+        _require_same(context, INFO, [])
     assert str(raised.value) == message
 
 
 def test_ports_by_default_say_nothing_of_an_engine_that_runs() -> None:
     other = EngineInfo("http://h:1", "h:2", "", "http://h:3", "", "/home")
-    _require_ports(asked(), other)
+    _require_same(asked(), other, [])

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from anabranch.client.client import ControlClient
-from anabranch.client.engine_state import EngineState, write_state
+from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.errors import (
     AnabranchError,
     Conflict,

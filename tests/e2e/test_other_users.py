@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from anabranch.client.engine_state import RAY_TOKEN_FILE
+from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
 from tests.e2e import intruder
 from tests.e2e.conftest import Given, node, spec
 from tests.engines import Engine

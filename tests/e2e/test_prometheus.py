@@ -25,7 +25,7 @@ import httpx
 import pytest
 import yaml
 
-from anabranch.client.engine_state import read_state
+from anabranch.client.connection.engine_state import read_state
 from anabranch.telemetry.dashboards.files import files
 from anabranch.telemetry.dashboards.promql import JOBS, PREFIXES, Source
 from tests.e2e.conftest import Given, node, spec

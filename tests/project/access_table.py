@@ -25,6 +25,7 @@ from anabranch.access.identity import Asker, Identity
 from anabranch.access.keys import digest_of
 from anabranch.access.roles import EVERY, ROLES, Grant, Role
 from anabranch.access.table import AccessTable, KnownKey
+from anabranch.names import GRAPH_IN_PATH
 from anabranch.reference.markdown import code, table
 from anabranch.reference.pages import written
 from anabranch.router.console.page import _READ
@@ -43,8 +44,8 @@ from tests.router.conftest import StepHead, double, make_table
 from tests.router.control import FakeControl
 
 PAGE = Path(__file__).parents[2] / "docs" / "access.md"
-OWN, OTHER = "team-a-shop", "team-b-shop"
-TEAM = "team-a-*"
+OWN, OTHER = "team-a/shop", "team-b/shop"
+TEAM = "team-a/*"
 NOBODY = "nobody"
 PATTERNS = (TEAM, EVERY)
 _TRACE = "0a" * 16
@@ -215,7 +216,7 @@ class _Path:
 def _paths(api: Any) -> Iterator[_Path]:
     """The paths of the control API, with a name in place of each group; choices are unfolded."""
     for pattern, methods in api._routes:
-        text = pattern.pattern.removesuffix("/?")
+        text = pattern.pattern.removesuffix("/?").replace(GRAPH_IN_PATH, "[^/]+")
         choices = [found[2].split("|") for found in _GROUP.finditer(text) if "|" in found[2]]
         for chosen in product(*choices):
             words = iter(chosen)
@@ -301,6 +302,9 @@ class _Context:
 
     def time_remaining(self) -> None:
         return None
+
+    def peer(self) -> str:
+        return "unix:front"
 
     def set_trailing_metadata(self, metadata: Any) -> None:
         pass

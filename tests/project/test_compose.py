@@ -17,7 +17,7 @@ import pytest
 import yaml
 from ray.dashboard.modules.metrics import metrics_head as ray_dashboards
 
-from anabranch.client.engine_state import RAY_TOKEN_FILE
+from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
 from anabranch.control.engine import flags, ports
 from anabranch.telemetry.dashboards.promql import JOBS
 from tests.waiting import until

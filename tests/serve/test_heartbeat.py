@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from anabranch.pulse import SIZE
-from anabranch.serve.heartbeat import FOLDER, PulseFile
+from anabranch.serve.heartbeat import FOLDER, HUNG, PulseFile
 
 
 @pytest.fixture
@@ -22,18 +22,18 @@ def test_a_name_tells_the_process_its_start_and_how_it_ended(folder: Path) -> No
         (folder / name).touch()
     found = sorted(PulseFile.all_in(folder.parent))
     assert found == [
-        PulseFile(folder / "12-345", 12, "345", False),
-        PulseFile(folder / "6-78.hung", 6, "78", True),
+        PulseFile(folder / "12-345", 12, "345", ""),
+        PulseFile(folder / "6-78.hung", 6, "78", HUNG),
     ]
 
 
 def test_a_file_that_was_marked_is_found_as_hung(folder: Path) -> None:
     (folder / "12-345").write_bytes(bytes(SIZE))
     (pulse,) = PulseFile.all_in(folder.parent)
-    pulse.mark_hung()
+    pulse.mark_ended(HUNG)
     assert pulse.read() is None
     (hung,) = PulseFile.all_in(folder.parent)
-    assert (hung.pid, hung.began, hung.is_hung) == (12, "345", True)
+    assert (hung.pid, hung.began, hung.end) == (12, "345", HUNG)
     reading = hung.read()
     assert reading is not None and reading.beats == 0
 

@@ -39,7 +39,7 @@ def backup(
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Copy the store and the bundles of its graphs into a file, also while the engine runs."""
-    from anabranch.client.engine_state import resolve_home
+    from anabranch.client.connection.engine_state import resolve_home
     from anabranch.control.engine import backup as backups
 
     target = file or Path(f"anabranch-{datetime.now(UTC):%Y%m%d-%H%M%S}.zip")
@@ -60,7 +60,7 @@ def restore(
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Bring back a backup into the home of a stopped engine; `up` then starts its graphs."""
-    from anabranch.client.engine_state import resolve_home
+    from anabranch.client.connection.engine_state import resolve_home
     from anabranch.control.engine import backup as backups
 
     folder = resolve_home(home)

@@ -16,7 +16,7 @@ from anabranch.cli.terminal import note, progress, result, result_json, table, w
 from anabranch.errors import AnabranchError, EngineError
 
 if TYPE_CHECKING:
-    from anabranch.client.engine_state import EngineInfo
+    from anabranch.client.connection.engine_state import EngineInfo
     from anabranch.control.engine.launch import EngineOptions
 
 
@@ -46,7 +46,7 @@ def up(
     foreground: options.Foreground = False,
 ) -> None:
     """Start an engine, with all graphs in its store; in the background, unless told otherwise."""
-    from anabranch.client.engine_state import resolve_home
+    from anabranch.client.connection.engine_state import resolve_home
     from anabranch.control.engine.launch import EngineOptions
 
     wanted = EngineOptions(
@@ -72,7 +72,7 @@ def up(
 
 def down(home: options.Home = None, output: options.Output = options.Format.TABLE) -> None:
     """Stop the engine. Its graphs stay in the store and come back with `up`."""
-    from anabranch.client.engine_state import resolve_home
+    from anabranch.client.connection.engine_state import resolve_home
     from anabranch.control.engine import engine
 
     folder = resolve_home(home)
@@ -89,7 +89,7 @@ def doctor(home: options.Home = None, output: options.Output = options.Format.TA
 
     Exits with 1 if anything is wrong.
     """
-    from anabranch.client.engine_state import resolve_home
+    from anabranch.client.connection.engine_state import resolve_home
     from anabranch.control.engine.doctor import examine, ill
 
     with progress("examining the engine"):
@@ -123,7 +123,7 @@ def run(
     """
     from anabranch.cli.commands.run import serve_until_interrupted
     from anabranch.client.bundle.checks import open_complete
-    from anabranch.client.engine_state import read_state, resolve_home
+    from anabranch.client.connection.engine_state import read_state, resolve_home
     from anabranch.control.engine import engine
     from anabranch.control.engine.launch import EngineOptions
 
@@ -148,7 +148,7 @@ def run(
 def note_sign_in(home: Path) -> None:
     """Print a link that logs in to the console, once; a warning without one."""
     from anabranch.client.client import ControlClient
-    from anabranch.client.engine_state import require_state
+    from anabranch.client.connection.engine_state import require_state
 
     try:
         with ControlClient.of_owner(home) as client:

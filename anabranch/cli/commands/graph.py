@@ -75,7 +75,7 @@ def deploy(
     from anabranch.cli.input.intents import intent
     from anabranch.cli.reports.graph import outcome_text
     from anabranch.client.bundle.author import author_of
-    from anabranch.client.engine_state import resolve_home
+    from anabranch.client.connection.engine_state import resolve_home
 
     author = author or author_of(file.resolve().parent)
     wanted = intent(canary=canary, mirror=mirror, rollout=rollout, hold=hold, now=now)
@@ -139,7 +139,7 @@ def status(
 
 
 def _warn_of_certificate(home: Path | None) -> None:
-    from anabranch.client.engine_state import require_state, resolve_home
+    from anabranch.client.connection.engine_state import require_state, resolve_home
 
     folder = resolve_home(home)
     if require_state(folder).trusted:

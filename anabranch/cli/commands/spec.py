@@ -109,7 +109,7 @@ def plan(
         result_json(plan_to_json(loaded.plan))
     else:
         from anabranch.cli.commands.changes import changes_against_live
-        from anabranch.client.engine_state import resolve_home
+        from anabranch.client.connection.engine_state import resolve_home
 
         result(plan_text(plan_to_json(loaded.plan), changes_against_live(file, resolve_home(home))))
 
@@ -124,7 +124,7 @@ def schema() -> None:
 def _mistakes(file: Path, home: Path | None, timeout: float | None) -> SpecError | None:
     """Return the mistakes of a file; its nodes are loaded where there is a ``timeout`` for that."""
     from anabranch.client.bundle.checks import open_complete
-    from anabranch.client.engine_state import resolve_home
+    from anabranch.client.connection.engine_state import resolve_home
 
     try:
         open_complete(file, resolve_home(home))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from anabranch.access.issuers import Algorithm, Issuer, SigningKey
+from anabranch.access.issuers import Algorithm, Issuer, IssuerKey
 from anabranch.control.settings.destinations import parse
 from anabranch.router.http.access import is_loopback
 from anabranch.specs.messages import Said
@@ -47,7 +47,7 @@ class TrustedIssuer(Model):
     ] = ("RS256", "ES256")
     """The signatures that count."""
 
-    def with_keys(self, keys: Sequence[SigningKey]) -> Issuer:
+    def with_keys(self, keys: Sequence[IssuerKey]) -> Issuer:
         """Return the issuer as the access table has it."""
         return Issuer(
             self.issuer, self.audience, self.subject, self.groups, self.prefix, self.algorithms,

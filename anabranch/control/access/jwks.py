@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from anabranch.access.issuers import Algorithm, SigningKey
+from anabranch.access.issuers import Algorithm, IssuerKey
 from anabranch.control.access.issuers import DISCOVERY, TrustedIssuer, may_be_asked
 from anabranch.control.rollout.outgoing import Caller
 from anabranch.errors import Unavailable
@@ -46,7 +46,7 @@ async def fetch_jwks(trusted: TrustedIssuer, caller: Caller) -> tuple[bytes, flo
     return await _get(trusted.jwks or await _discovered(trusted, caller), caller)
 
 
-def read_jwks(text: bytes) -> tuple[SigningKey, ...]:
+def read_jwks(text: bytes) -> tuple[IssuerKey, ...]:
     """Return the keys of a JWK set that can sign; Unavailable where it is none.
 
     Others are left out, as RFC 7517 (5) says: those of unknown types, of weak or excessive sizes,
@@ -109,7 +109,7 @@ def _object(text: bytes, name: str) -> Mapping[str, Any]:
     return found
 
 
-def _signing_key(data: object) -> SigningKey | None:
+def _signing_key(data: object) -> IssuerKey | None:
     if not isinstance(data, dict) or not _is_for_signatures(data):
         return None
     kind, kid = data["kty"], data.get("kid", "")
@@ -122,7 +122,7 @@ def _signing_key(data: object) -> SigningKey | None:
     jwk = json.dumps({"kty": kind, **public})
     if not algorithms or not _is_sound(jwk, algorithms[0]):
         return None
-    return SigningKey(kid, algorithms, jwk)
+    return IssuerKey(kid, algorithms, jwk)
 
 
 def _is_for_signatures(data: Mapping[str, Any]) -> bool:

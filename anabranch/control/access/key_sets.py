@@ -19,7 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from anabranch.access.issuers import Issuer, SigningKey
+from anabranch.access.issuers import Issuer, IssuerKey
 from anabranch.control.access.issuers import TrustedIssuer
 from anabranch.control.access.jwks import fetch_jwks, read_jwks
 from anabranch.control.lifecycle.operations import Note
@@ -46,7 +46,7 @@ class _KeySet:
     """The keys of an issuer, and what is known of them; times of looks are the clock's."""
 
     trusted: TrustedIssuer
-    keys: tuple[SigningKey, ...] = ()
+    keys: tuple[IssuerKey, ...] = ()
     read_at: float | None = None
     """When they were read, as a Unix time."""
     problem: str = ""
@@ -168,7 +168,7 @@ class KeySets:
         known.trusted = trusted
         return known
 
-    def _stored(self, name: str) -> tuple[tuple[SigningKey, ...], float | None]:
+    def _stored(self, name: str) -> tuple[tuple[IssuerKey, ...], float | None]:
         query = sa.select(documents).where(documents.c.name == name)
         with self._database.read() as connection:
             row = connection.execute(query).mappings().one_or_none()
@@ -176,7 +176,7 @@ class KeySets:
             return (), None
         return tuple(map(_key, json.loads(row["text"]))), row["updated_at"]
 
-    def _store(self, one: _KeySet, keys: Sequence[SigningKey]) -> None:
+    def _store(self, one: _KeySet, keys: Sequence[IssuerKey]) -> None:
         """Keep keys, and none of issuers that the policy does not name any more."""
         gone = sa.and_(
             documents.c.name.startswith(_NAME, autoescape=True),
@@ -193,11 +193,11 @@ class KeySets:
             event_log.append(connection, "", Note(None, "issuer_keys_changed", text, data))
 
 
-def _unusable(keys: Sequence[SigningKey], trusted: TrustedIssuer) -> str:
+def _unusable(keys: Sequence[IssuerKey], trusted: TrustedIssuer) -> str:
     if any(set(key.algorithms) & set(trusted.algorithms) for key in keys):
         return ""
     return f"the issuer has no key for {', '.join(trusted.algorithms)}"
 
 
-def _key(stored: Mapping[str, Any]) -> SigningKey:
-    return SigningKey(stored["kid"], tuple(stored["algorithms"]), stored["jwk"])
+def _key(stored: Mapping[str, Any]) -> IssuerKey:
+    return IssuerKey(stored["kid"], tuple(stored["algorithms"]), stored["jwk"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from anabranch.client.engine_state import read_state
+from anabranch.client.connection.engine_state import read_state
 from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Guarded, Routes, answer
 from anabranch.control.settings.settings import Settings
 

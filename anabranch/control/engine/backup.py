@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from anabranch.client.engine_state import read_state
+from anabranch.client.connection.engine_state import read_state
 from anabranch.control.engine.home import locked, open_home, store_file
 from anabranch.control.release.backup_file import Backup, read_backup, write_backup
 from anabranch.errors import EngineError

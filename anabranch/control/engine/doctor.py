@@ -14,7 +14,7 @@ import httpx
 import psutil
 
 from anabranch.client.client import ControlClient
-from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState, read_state
+from anabranch.client.connection.engine_state import RAY_TOKEN_FILE, EngineState, read_state
 from anabranch.client.live import wait_live
 from anabranch.control.engine import flags
 from anabranch.control.engine.engine import is_running

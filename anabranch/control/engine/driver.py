@@ -16,8 +16,8 @@ import sys
 import time
 
 from anabranch.client.client import ControlClient
+from anabranch.client.connection.trust import PinnedContext
 from anabranch.client.live import wait_live
-from anabranch.client.trust import PinnedContext
 from anabranch.control.engine.loopback import keep_loopback
 from anabranch.control.settings.settings import Settings
 from anabranch.control.settings.tls import in_force

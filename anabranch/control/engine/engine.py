@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from socket import socket
 
-from anabranch.client.engine_state import (
+from anabranch.client.connection.engine_state import (
     EngineInfo,
     EngineState,
     clear_state,

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import anabranch
-from anabranch.client.login import TOKEN
+from anabranch.client.connection.login import TOKEN
 from anabranch.control.engine.ports import PortBlock
 from anabranch.serve.sockets import FOLDER
 from anabranch.serve.workers.launcher import HOOK, MODULES, ZYGOTE

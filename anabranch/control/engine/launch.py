@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from anabranch.client.engine_state import RAY_TOKEN_FILE, EngineState
+from anabranch.client.connection.engine_state import RAY_TOKEN_FILE, EngineState
 from anabranch.control.engine import flags, ports
 from anabranch.control.engine.runtime import RAY, SOCKETS, TEMPORARY
 from anabranch.control.engine.tokens import ensure_token

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from anabranch.client.engine_state import BLOCK_SIZE
+from anabranch.client.connection.engine_state import BLOCK_SIZE
 from anabranch.errors import EngineError
 
 BLOCKS = range(10_000, 32_000, BLOCK_SIZE)

@@ -15,7 +15,7 @@ from anabranch.control.store.chain import GENESIS, UNRECORDED, link
 from anabranch.errors import EngineError
 from anabranch.names import MAX_NAME
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 6
 CONTROLLER = "controller"
 """Name of the lease of whoever acts on the store."""
 _OPENING = 0x616E6162
@@ -243,17 +243,7 @@ def _to_5(connection: Connection) -> None:
     tables.create_all(connection, tables=[experiments])
 
 
-def _to_6(connection: Connection) -> None:
-    """API keys and access rules."""
-    tables.create_all(connection, tables=[api_keys, documents])
-
-
-def _to_7(connection: Connection) -> None:
-    """Keys that sign what replies tell."""
-    tables.create_all(connection, tables=[signing_keys])
-
-
-_TO_8 = """
+_TO_6 = """
 ALTER TABLE events ADD COLUMN change TEXT;
 ALTER TABLE events ADD COLUMN actor_kind VARCHAR(16) DEFAULT 'unrecorded' NOT NULL;
 ALTER TABLE events ADD COLUMN actor TEXT DEFAULT '' NOT NULL;
@@ -264,14 +254,15 @@ ALTER TABLE events ADD COLUMN hash VARCHAR(64) DEFAULT '' NOT NULL
 _CHAINED = sa.text("UPDATE events SET hash = :hash WHERE id = :id")
 
 
-def _to_8(connection: Connection) -> None:
-    """Who acted, what changed, and a hash chain; what was there is chained as it stands. And room
-    for graphs' names with a namespace.
+def _to_6(connection: Connection) -> None:
+    """Who may act, and who acted: keys, access rules, namespaces, and a hash chain over events.
+
+    Events that were there are chained as they stand.
     """
     _widen_names(connection)
-    for statement in _TO_8.split(";"):
+    for statement in _TO_6.split(";"):
         connection.exec_driver_sql(statement)
-    tables.create_all(connection, tables=[event_chain])
+    tables.create_all(connection, tables=[api_keys, documents, signing_keys, event_chain])
     last, hashes = GENESIS, []
     for row in connection.exec_driver_sql("SELECT * FROM events ORDER BY id").mappings():
         last = link(last, row)
@@ -306,6 +297,4 @@ _MIGRATIONS: Mapping[int, Callable[[Connection], None]] = {
     3: _to_4,
     4: _to_5,
     5: _to_6,
-    6: _to_7,
-    7: _to_8,
 }

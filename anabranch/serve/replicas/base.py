@@ -24,7 +24,7 @@ from anabranch.components.contract import Bound
 from anabranch.errors import AnabranchError
 from anabranch.graph.compile.loading import Loaded, open_graph
 from anabranch.graph.execute.nodes import load_nodes, run_hook, unload_nodes
-from anabranch.graph.plan.plan import Segment
+from anabranch.graph.plan.plan import Plan, Segment
 from anabranch.pulse import PULSE
 from anabranch.serve.calls.tracing import show_traces
 from anabranch.serve.export.exporter import start_exporting, stop_exporting
@@ -63,9 +63,13 @@ def start_reason(text: str) -> str | None:
     return str(json.loads(found[-1])) if found else None
 
 
-def memory_of(segment: Segment) -> int:
-    """Return the most bytes of memory of a segment's process; 0 where the spec does not say."""
-    wanted = segment.resources
+def memory_of(plan: Plan, name: str) -> int:
+    """Return the most bytes of memory of a segment's process; 0 where the spec does not say.
+
+    So it is for the process of the monitors, which are no segment.
+    """
+    found = (one.resources for one in plan.segments if one.name == name)
+    wanted = next(found, None)
     return 0 if wanted is None or wanted.memory is None else int(wanted.memory)
 
 
@@ -92,7 +96,7 @@ class Hosted:
         begin_process()
         async with _marked():
             loaded = open_graph(Path.cwd() / spec)
-            PULSE.limit(memory_of(loaded.plan.segment(segment)))
+            PULSE.limit(memory_of(loaded.plan, segment))
             if load is None:
                 nodes = loaded.plan.segment(segment).nodes
                 hosted = cls(loaded, await load_nodes(loaded.plan, nodes, loaded.root), started)

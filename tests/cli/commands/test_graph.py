@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
-from anabranch.client.engine_state import require_state, write_state
+from anabranch.client.connection.engine_state import require_state, write_state
 from anabranch.control.settings.tls import in_force
 from anabranch.serve.edge.tls.certificates import load
 from tests.certificates import Authority

@@ -12,7 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from anabranch.cli.app import app
-from anabranch.client.engine_state import EngineState, write_state
+from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.router.core import InferenceRequest, InferenceResponse, OutputTensor
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.request_log import entries

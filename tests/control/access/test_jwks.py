@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from anabranch.access.issuers import SigningKey
+from anabranch.access.issuers import IssuerKey
 from anabranch.control.access.issuers import TrustedIssuer
 from anabranch.control.access.jwks import (
     AGE_S,
@@ -35,7 +35,7 @@ from tests.control.web import Answer, running
 PUBLIC = signer().jwk
 
 
-def read(*keys: Any) -> tuple[SigningKey, ...]:
+def read(*keys: Any) -> tuple[IssuerKey, ...]:
     return read_jwks(json.dumps({"keys": keys}).encode())
 
 

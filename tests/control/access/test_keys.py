@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from anabranch.access.actor import ACTOR, Actor
+from anabranch.access.actor import Actor
 from anabranch.access.keys import digest_of
 from anabranch.access.roles import Grant
 from anabranch.control.access import keys as module
@@ -14,6 +14,7 @@ from anabranch.control.store.schema import api_keys
 from anabranch.control.store.store import Store
 from anabranch.errors import Conflict, NotFound
 from tests.clock import Clock
+from tests.control.actors import acting
 
 GRANTS = [Grant("caller", "team-a-*"), Grant("viewer")]
 
@@ -33,8 +34,8 @@ def kinds(store: Store) -> list[str]:
 
 
 def test_a_key_is_kept_as_a_digest(store: Store, keys: KeyStore) -> None:
-    ACTOR.set(Actor("key", "ada"))
-    made, key = keys.add("ci", GRANTS, 60.0)
+    with acting(Actor("key", "ada")):
+        made, key = keys.add("ci", GRANTS, 60.0)
     assert keys.all() == [made]
     assert made.digest == digest_of(key) and made.grants == tuple(GRANTS)
     assert (made.created_at, made.expires_at, made.author) == (1000.0, 1060.0, "key 'ada'")

@@ -119,7 +119,7 @@ def test_roles_that_rules_give_to_a_name_are_not_taken_by_making_or_rotating_it(
 ) -> None:
     make(engine, "ci", "team-a-x")
     rules = [{"key": "ci", "role": "admin"}, {"key": "boss", "role": "admin"}]
-    assert engine.send("PUT", "/access", {"rules": rules}) == (200, {"rules": 2})
+    assert engine.send("PUT", "/access", {"rules": rules}) == (200, {"rules": 2, "issuers": []})
     assert call(engine, "POST", "/keys/ci/rotate")[0] == 403
     body = {"name": "boss", "roles": ["caller"], "graphs": ["team-a-x"]}
     assert call(engine, "POST", "/keys", body)[0] == 403
@@ -131,7 +131,7 @@ def test_only_who_administers_the_engine_reads_and_sets_the_policy(engine: TestC
     assert call(engine, "GET", "/access/check")[0] == 403
     status, found = engine.send("GET", "/access")
     both = [{"role": "caller", "graphs": "*"}, {"role": "teacher", "graphs": "*"}]
-    assert (status, found) == (200, {"policy": "", "anonymous": both})
+    assert (status, found) == (200, {"policy": "", "anonymous": both, "issuers": []})
     status, refused = engine.call("PUT", "/access", body=b"rules: [{key: ci, role: boss}]")
     assert status == 400 and "the policy:1:19: rules.0.role: " in refused["error"]
     status, refused = engine.call("PUT", "/access", body=b"\xff")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anabranch.access.identity import TOKEN
-from anabranch.client.engine_state import EngineState, write_state
+from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.control.api.endpoints import ApiCall
 from anabranch.control.api.links import LinkApi
 from anabranch.control.settings.settings import Settings

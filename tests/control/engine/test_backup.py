@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.client.engine_state import EngineState, clear_state, write_state
+from anabranch.client.connection.engine_state import EngineState, clear_state, write_state
 from anabranch.control.engine.backup import backup, restore
 from anabranch.control.store.store import Store
 from anabranch.errors import EngineError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.client.engine_state import EngineState
+from anabranch.client.connection.engine_state import EngineState
 from anabranch.control.engine.doctor import _certificate, _kept, examine, ill
 from anabranch.control.settings.tls import in_force
 from anabranch.serve.edge.tls.certificates import load

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.client.engine_state import EngineState
+from anabranch.client.connection.engine_state import EngineState
 from anabranch.control.engine.launch import EngineOptions, environment
 from anabranch.control.engine.ports import PortBlock, claim
 from anabranch.control.settings.settings import Settings

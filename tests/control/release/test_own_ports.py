@@ -7,7 +7,7 @@ from threading import Barrier, Thread
 
 import pytest
 
-from anabranch.client.engine_state import EngineState, write_state
+from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.control.lifecycle import operations
 from tests.control.control_api import SPEC, TestControl
 

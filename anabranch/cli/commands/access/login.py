@@ -43,8 +43,8 @@ def login(
     and clients of the home show it from then on, unless ANABRANCH_TOKEN holds another one.
     """
     from anabranch.client.client import ControlClient
-    from anabranch.client.engine_state import require_state, resolve_home
-    from anabranch.client.login import Login, write_login
+    from anabranch.client.connection.engine_state import require_state, resolve_home
+    from anabranch.client.connection.login import Login, write_login
 
     folder = resolve_home(home)
     url = url.rstrip("/")
@@ -57,8 +57,8 @@ def login(
 
 def logout(home: options.Home = None) -> None:
     """Forget the key of `login`; the engine keeps it until it is revoked."""
-    from anabranch.client.engine_state import resolve_home
-    from anabranch.client.login import TOKEN, remove_login
+    from anabranch.client.connection.engine_state import resolve_home
+    from anabranch.client.connection.login import TOKEN, remove_login
 
     folder: Path = resolve_home(home)
     result("logged out" if remove_login(folder) else f"there was no login in {folder}")

@@ -18,7 +18,7 @@ import grpc
 import httpx
 import psutil
 
-from anabranch.client.engine_state import EngineState
+from anabranch.client.connection.engine_state import EngineState
 from anabranch.control.engine import processes
 from anabranch.control.engine.launch import reached_at
 from anabranch.control.engine.supervision.excess import ExcessiveProcesses

@@ -28,7 +28,7 @@ from typing import Protocol, TypeAlias
 
 import psutil
 
-from anabranch.client.engine_state import (
+from anabranch.client.connection.engine_state import (
     RAY_TOKEN_FILE,
     EngineState,
     read_state,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anabranch.client.login import FILE, TOKEN
+from anabranch.client.connection.login import FILE, TOKEN
 from anabranch.errors import EngineError
 from tests.cli.conftest import Served
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anabranch.client.engine_state import EngineState, read_state, write_state
+from anabranch.client.connection.engine_state import EngineState, read_state, write_state
 from anabranch.control.engine.flags import MARK
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.engine.supervision.supervisor import Launch, Supervisor

@@ -39,11 +39,12 @@ class Secured:
         api = RuntimeApi(self.site.folder / STATS_SOCKET)
 
         async def taken() -> bool:
-            found = await api.ask(
-                "show ssl cert tls/server.pem", "show ssl cert", "show ssl ca-file"
-            )
+            # First: what is copied by then was loaded before, and under way until it is in force.
             is_copied = not self.in_force.verifies or (
                 (self.in_force.folder / CLIENT_CA).read_text() == new.client_ca
+            )
+            found = await api.ask(
+                "show ssl cert tls/server.pem", "show ssl cert", "show ssl ca-file"
             )
             under_way = any(line.startswith("*") for text in found for line in text.splitlines())
             return is_copied and _serial(new.server) in found[0] and not under_way

@@ -17,8 +17,8 @@ import pytest
 
 from anabranch import AsyncClient, Client
 from anabranch.client.client import ControlClient
-from anabranch.client.engine_state import EngineState, write_state
-from anabranch.client.trust import PinnedContext, trust
+from anabranch.client.connection.engine_state import EngineState, write_state
+from anabranch.client.connection.trust import PinnedContext, trust
 from anabranch.errors import EngineError
 from tests.certificates import Authority
 

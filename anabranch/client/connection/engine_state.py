@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from anabranch.client.trust import PinnedContext, Verify
+from anabranch.client.connection.trust import PinnedContext, Verify
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
 from anabranch.files import replace_file

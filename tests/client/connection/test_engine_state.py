@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.client.engine_state import (
+from anabranch.client.connection.engine_state import (
     FILE,
     EngineState,
     clear_state,

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from anabranch.client.engine_state import read_token, require_state
-from anabranch.client.trust import Verify, trust
+from anabranch.client.connection.engine_state import read_token, require_state
+from anabranch.client.connection.trust import Verify, trust
 from anabranch.errors import EngineError
 from anabranch.files import disk_errors, replace_file
 
@@ -77,7 +77,7 @@ def remove_login(home: Path) -> bool:
     return True
 
 
-class Destination(NamedTuple):
+class LoginTarget(NamedTuple):
     """An engine's URL, the key for it, and what its certificate is verified by."""
 
     url: str
@@ -85,7 +85,7 @@ class Destination(NamedTuple):
     verify: Verify
 
 
-def destination(home: Path, env: Mapping[str, str] = os.environ) -> Destination:
+def destination(home: Path, env: Mapping[str, str] = os.environ) -> LoginTarget:
     """Return how an engine is to be reached.
 
     Raise EngineError where there is no login and no engine runs in the home, or its token cannot be
@@ -94,9 +94,9 @@ def destination(home: Path, env: Mapping[str, str] = os.environ) -> Destination:
     login = read_login(home)
     key = env.get(TOKEN, "").strip() or (login.key if login is not None else "")
     if login is not None and login.url:
-        return Destination(login.url, key, trust(login.url, None))
+        return LoginTarget(login.url, key, trust(login.url, None))
     state = require_state(home)
-    return Destination(state.http, key or read_token(home), state.verify)
+    return LoginTarget(state.http, key or read_token(home), state.verify)
 
 
 def key_for(url: str, home: Path, env: Mapping[str, str] = os.environ) -> str | None:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anabranch.client.engine_state import resolve_home
-from anabranch.client.login import TOKEN, destination, key_for
-from anabranch.client.trust import Authorities, Verify, trust
+from anabranch.client.connection.engine_state import resolve_home
+from anabranch.client.connection.login import TOKEN, destination, key_for
+from anabranch.client.connection.trust import Authorities, Verify, trust
 
 if TYPE_CHECKING:
     from anabranch.specs.models import TensorSpec

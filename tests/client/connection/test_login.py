@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.client.engine_state import EngineState, write_state
-from anabranch.client.login import (
+from anabranch.client.connection.engine_state import EngineState, write_state
+from anabranch.client.connection.login import (
     FILE,
     TOKEN,
     Login,
@@ -17,7 +17,7 @@ from anabranch.client.login import (
     remove_login,
     write_login,
 )
-from anabranch.client.session import connect
+from anabranch.client.connection.session import connect
 from anabranch.errors import EngineError
 
 URL = "http://127.0.0.1:7"
@@ -50,7 +50,7 @@ def test_the_variable_comes_before_the_login_and_that_before_the_token(
 ) -> None:
     if login is not None:
         write_login(home, login)
-    assert destination(home, {TOKEN: variable}) == found
+    assert destination(home, {TOKEN: variable})[:2] == found
 
 
 def test_a_login_elsewhere_needs_no_engine_here(home: Path) -> None:
@@ -59,7 +59,7 @@ def test_a_login_elsewhere_needs_no_engine_here(home: Path) -> None:
     with pytest.raises(EngineError, match="no engine is running"):
         destination(home, {})
     write_login(home, REMOTE)
-    assert destination(home, {}) == (REMOTE.url, REMOTE.key)
+    assert destination(home, {}) == (REMOTE.url, REMOTE.key, False)
 
 
 def test_a_key_goes_to_no_engine_but_its_own(home: Path) -> None:

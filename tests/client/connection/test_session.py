@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.client.engine_state import EngineState, write_state
-from anabranch.client.session import connect
+from anabranch.client.connection.engine_state import EngineState, write_state
+from anabranch.client.connection.session import connect
 from anabranch.errors import EngineError
 
 
