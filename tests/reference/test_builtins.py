@@ -24,7 +24,7 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import BUILTIN_FIELD, NODE_TYPES, InputSpec
-from tests.router.conftest import StepHead, serving
+from tests.router.conftest import KEYS, StepHead, serving
 from tests.small_models import Data, data_of, write_model, write_sample
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -116,7 +116,7 @@ def test_the_example_of_another_server_runs() -> None:
     example = examples("predictor", DOCS)[REMOTE]
     signature = Signature({"x": InputSpec(datatype="FP32", shape=(-1, 4))}, {"y": None}, 60.0)
     arms = Arms("digits", lambda revision: StepHead(half), RequestLimits())
-    arms.apply(RoutingTable("digits", 1, 3, {3: 100.0}, revisions={3: signature}))
+    arms.apply(RoutingTable("digits", 1, 3, {3: 100.0}, revisions={3: signature}, keys=KEYS))
     with serving(GraphApp(arms)) as url:
         spec = yaml.safe_dump(example["spec"]).replace("http://triton:8000", url)
         loaded = load({"spec": yaml.safe_load(spec)}, DOCS)

@@ -36,7 +36,7 @@ from anabranch.router.traffic.local_head import LocalHead
 from tests.access.oidc import claims, signer
 from tests.access.test_jwt import HERE, keys_of
 from tests.access.test_renewal import Controller, guarded
-from tests.router.conftest import SIGNATURES, make_arms
+from tests.router.conftest import KEYS, SIGNATURES, make_arms
 from tests.router.grpc.conftest import Stub, connected, failure, infer_request, served, trailer
 
 MakeArms = Callable[..., Arms]
@@ -546,7 +546,8 @@ def test_a_sticky_caller_has_the_route_of_its_key_in_calls_and_in_streams(
     async def main() -> None:
         executor = HeadExecutor(plan, await load_nodes(plan, plan.nodes, Path()))
         arms = Arms("demo", lambda revision: LocalHead(executor), RequestLimits())
-        arms.apply(RoutingTable("demo", 1, 3, {3: 100.0}, revisions={3: plan.signature}))
+        revisions = {3: plan.signature}
+        arms.apply(RoutingTable("demo", 1, 3, {3: 100.0}, revisions=revisions, keys=KEYS))
         rendezvous = Rendezvous({"a": 2.0, "b": 1.0}, salt="pick/")
         seen = set()
         async with served(arms) as stub:
@@ -557,7 +558,7 @@ def test_a_sticky_caller_has_the_route_of_its_key_in_calls_and_in_streams(
                 reply = await stub("ModelInfer", asked, metadata=metadata)
                 streamed = await answers(stub, asked, asked, metadata=metadata)
                 for one in (reply, *(each.infer_response for each in streamed)):
-                    found = from_routing(one.parameters["routing"].string_param)
+                    found = from_routing(one.parameters["routing"].string_param, SIGNATURES)
                     assert found.path == {"pick": expected}
                 seen.add(expected)
         executor.close()
