@@ -20,7 +20,7 @@ import yaml
 from tests.engines import new_ports
 from tests.project.commands import SCRIPTS, Own, documented
 from tests.project.snippets import ROOT, snippets
-from tests.project.test_snippets import components, spec_of
+from tests.project.test_snippets import POLICIES, components, spec_of
 from tests.project.tutorials import Command
 from tests.small_models import data_of, write_model
 
@@ -103,24 +103,31 @@ CHAT: dict[str, Any] = {
     },
     "outputs": {"reply": "chat"},
 }  # fmt: skip
+DOUBLE: dict[str, Any] = {
+    "inputs": {"x": SHOP["inputs"]["x"]},
+    "nodes": {"net": NET},
+    "outputs": {"y": "net"},
+}
 
 
 class Typist:
-    """Types commands in a folder, on a machine whose ports are others than the docs say."""
+    """Types commands in a folder, on a machine whose ports and hosts are others than on pages."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.ports = folder, new_ports()
         home = folder / "user"
         home.mkdir()
-        (home / ".curlrc").write_text("silent\n")
+        here = f"::127.0.0.1:{self.ports.http}"  # whatever host and port the URL has
+        (home / ".curlrc").write_text(f'silent\nfail\nnoproxy = "*"\nconnect-to = "{here}"\n')
         self.env = {"HOME": str(home), "ANABRANCH_HOME": str(home / ".anabranch")}
 
     def type(self, command: Command) -> None:
         """Run a command to its end, or to its first line where it has none."""
         if command.words[0] == "export":
-            home = self.env["HOME"]
-            given = (word.replace("~", home).split("=", 1) for word in command.words[1:])
-            self.env.update((name, value) for name, value in given)
+            names = [word.partition("=")[0] for word in command.words[1:]]
+            shown = Command(f"{command.text}; printenv {' '.join(names)}")
+            values = shown.run(self.folder, self.env).splitlines()
+            self.env.update(zip(names, values, strict=True))
             return
         here = replace(command, text=self._here(command.text))
         if has_no_end(command.text):
@@ -129,10 +136,14 @@ class Typist:
             here.run(self.folder, self.env)
 
     def _here(self, text: str) -> str:
-        text = text.replace("localhost:8000", f"127.0.0.1:{self.ports.http}")
-        if text.startswith("anabranch up"):
-            foreground = " --foreground" if "--foreground" in text else ""
-            return f"anabranch up {shlex.join(self.ports.options())}{foreground}"
+        text = text.replace("/etc/anabranch", str(self.folder))
+        if "anabranch up" in text:
+            return f"{text} {shlex.join(self.ports.options())}"  # of two ports the last counts
+        if text.startswith("anabranch login"):
+            return text.replace("engine:8000", f"127.0.0.1:{self.ports.http}") + " < key"
+        if "--contains" in text:
+            known = "$(anabranch events verify | tail -n 1)"
+            return f"{text.partition('--contains')[0]} --contains {known}"
         if text.endswith("ray status"):
             state = json.loads((Path(self.env["ANABRANCH_HOME"]) / "engine.json").read_text())
             return f"{text} --address {state['address']}"
@@ -172,12 +183,15 @@ def typist(tmp_path: Path) -> Iterator[Typist]:
         "learning": docs["feedback.md: spec:"],
         "ranking": docs["experiments.md: apiVersion: anabranch/v1"],
     }
-    own = {"shop": SHOP, "digits": DIGITS, "chat": CHAT}
+    own = {"shop": SHOP, "digits": DIGITS, "chat": CHAT, "team-a/double": DOUBLE}
     files |= {
-        name: {**HEAD, "metadata": {"name": name}, "spec": spec} for name, spec in own.items()
+        name.rpartition("/")[2]: {**HEAD, "metadata": {"name": name}, "spec": spec}
+        for name, spec in own.items()
     }
     for name, spec in files.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    (policy,) = [one.text for one in POLICIES if one.name == "access.md: apiVersion: anabranch/v1"]
+    (tmp_path / "policy.yaml").write_text(policy)
     one = Typist(tmp_path)
     yield one
     Command("anabranch down || true").run(tmp_path, one.env)

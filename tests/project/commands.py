@@ -83,7 +83,38 @@ RANKED = (
     '{"name": "basket", "datatype": "FP32", "shape": [1, 16], "data": [' + "1," * 15 + "1]}, "
     '{"name": "user", "datatype": "BYTES", "shape": [1], "data": ["ada"]}'
 )
+REQUEST = Own(f"echo '{{\"inputs\": [{X}, {TEXT}]}}' > request.json")
+CI_DEPLOYS = Own("echo '  - {key: ci, role: deployer, graphs: [shop]}' >> policy.yaml")
+JWT = Own("""python - > token <<END
+import json, time
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+key = generate_private_key(SECP256R1())
+public = jwt.algorithms.ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+with open("keys.json", "w") as file:
+    json.dump({"keys": [public]}, file)
+url = "https://login.example.com"
+claims = {"iss": url, "aud": "anabranch", "sub": "ada", "exp": time.time() + 3600}
+print(jwt.encode(claims, key, "ES256"))
+END""")
+ISSUER = Own("""cat > policy.yaml <<END
+anonymous: []
+issuers:
+  - {issuer: "https://login.example.com", audience: anabranch, jwks: $PWD/keys.json}
+rules:
+  - {subject: ada, role: caller, graphs: [shop]}
+END""")
 UP, DOWN = "anabranch up", "anabranch down"
+
+
+def certificate(name: str, file: str) -> Own:
+    """Make a certificate that is its own authority."""
+    return Own(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 "
+        f"-subj /CN={name} -addext subjectAltName=DNS:{name} -keyout {file}.key -out {file}.pem"
+    )
+
+
 SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
     "quickstart": (
         UP,
@@ -177,6 +208,68 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         DOWN,
         Own("rm -r ~/.anabranch"),
         "anabranch restore before-upgrade.zip",
+    ),
+    "access": (
+        UP,
+        "anabranch keys create ci --role deployer --graph 'team-a-*' --expires 90d",
+        "anabranch keys",
+        "anabranch keys rotate ci --overlap 1d",
+        Own("cp double.yaml graph.yaml"),
+        "anabranch deploy graph.yaml",
+        "anabranch infer team-a/double --data '{\"x\": [[1, 2]]}'",
+        "curl localhost:8000/v2/models/team-a/double",
+        Own("anabranch deploy shop.yaml"),
+        "anabranch events",
+        "anabranch events 'team-a-*' --kind 'rollout_*' --since 24h",
+        "anabranch events list --actor key:ci --revision r4 -o json",
+        "anabranch events list shop --follow",
+        "anabranch events verify",
+        "anabranch events verify --contains "
+        "1f3870be274f6c49b3e31a0c6728957f8c7a5a2a2f5d6c3b9f2b6a1d0e4c5b7a",
+        "anabranch access set policy.yaml",
+        "anabranch access show",
+        "anabranch access check key:ci operate digits",
+        "anabranch access check anonymous call demo-1",
+        CI_DEPLOYS,
+        "anabranch access set policy.yaml",
+        "anabranch access check key:ci deploy shop",
+        REQUEST,
+        Own("anabranch keys create shop --role caller --graph shop > key"),
+        Own('export KEY="$(cat key)"'),
+        'curl localhost:8000/v2/models/shop/infer --json @request.json -H "Authorization: Bearer '
+        '$KEY"',
+        JWT,
+        ISSUER,
+        "anabranch access set policy.yaml",
+        Own('export JWT="$(cat token)"'),
+        'curl localhost:8000/v2/models/shop/infer -H "Authorization: Bearer $JWT" --json '
+        "@request.json",
+        "anabranch login --url http://engine:8000",
+        "anabranch access me",
+        "anabranch logout",
+        "anabranch keys revoke ci --yes",
+        DOWN,
+    ),
+    "secured": (
+        "openssl genpkey -algorithm ed25519 -out release.key",
+        "openssl pkey -in release.key -pubout -out release.pub",
+        "ANABRANCH_BUNDLE_KEYS=/etc/anabranch/release.pub anabranch up",
+        "anabranch deploy examples/quickstart/graph.yaml --sign release.key",
+        DOWN,
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 "
+        "-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout key.pem "
+        "-out cert.pem",
+        "anabranch up --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem",
+        DOWN,
+        certificate("engine.example.com", "authority"),
+        Own("mv authority.key key.pem"),
+        Own("cp authority.pem cert.pem"),
+        certificate("ann", "ann"),
+        Own("cp ann.pem clients.pem"),
+        "anabranch up --tls-cert cert.pem --tls-key key.pem --client-ca clients.pem",
+        "curl --cacert authority.pem --cert ann.pem --key ann.key "
+        "https://engine.example.com:8000/v2/models/quickstart/ready",
+        DOWN,
     ),
     "digits": (
         Own("cp digits.yaml graph.yaml"),

@@ -1,18 +1,22 @@
 """Every block of YAML, Python and shell in the docs runs, or the reason why it cannot is here.
 
 A graph in YAML is loaded with models and components of its own and asked, also by its explainers
-and monitors; a block that is a part of a spec is put into that of ``examples/quickstart``. Programs
-in Python run one by one. Commands are typed in ``tests/e2e/test_snippets.py``.
+and monitors; a block that is a part of a spec is put into that of ``examples/quickstart``. Access
+policies are read. Programs in Python run one by one. Commands are typed in
+``tests/e2e/test_snippets.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 import yaml
@@ -21,6 +25,7 @@ from anabranch import Graph
 from anabranch.components import registry
 from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import to_dtype
+from anabranch.control.access.policy import Policy, read_policy
 from anabranch.graph.compile.loading import Loaded, load_data
 from anabranch.graph.execute.monitor_copies import Seen
 from anabranch.graph.monitor.windows import load_monitors
@@ -30,9 +35,11 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import InputSpec
+from tests.certificates import Authority
+from tests.client import test_trust
 from tests.project.commands import NOT_TYPED, SCRIPTS, documented
-from tests.project.snippets import ROOT, snippets
-from tests.router.conftest import StepHead, serving
+from tests.project.snippets import ROOT, Snippet, snippets
+from tests.router.conftest import KEYS, StepHead, serving
 from tests.small_models import Data, write_model
 
 QUICKSTART = ROOT / "examples" / "quickstart"
@@ -44,6 +51,7 @@ NOT_RUN = {
     "dashboards.md: rule_files: [rules/*.yml]": "configuration of Prometheus",
     "dashboards.md: - job_name: ray": "configuration of Prometheus",
     "metrics.md: scrape_configs:": "configuration of Prometheus",
+    "tls.md: scrape_configs:": "configuration of Prometheus",
     "editor.md: # yaml-language-server: $schema=anabranch.schema.json": "the head of a spec",
     "README.md: rollout:": "part of examples/canary, as test_docs.py shows",
     "README.md: shap: {type: explainer, explains: forest, method: tree_shap}": (
@@ -94,6 +102,20 @@ def test_no_block_is_missed_and_no_reason_is_left_over() -> None:
     assert NOT_RUN.keys() <= names | pages
 
 
+def is_policy(one: Snippet) -> bool:
+    """Return whether a block is an access policy, or a part of one."""
+    data = yaml.safe_load(one.text)
+    return isinstance(data, dict) and data.keys() <= Policy.model_fields.keys()
+
+
+POLICIES = [one for one in snippets("yaml") if is_policy(one) and not is_listed(one.name)]
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda one: one.name)
+def test_a_policy_has_no_mistakes(policy: Snippet) -> None:
+    assert read_policy(policy.text) != Policy()
+
+
 def test_every_reason_not_to_type_commands_is_of_a_block() -> None:
     names = [one.name for one in snippets("sh", "console")]
     assert all(any(name.startswith(begin) for name in names) for begin in NOT_TYPED)
@@ -114,6 +136,8 @@ def spec_of(text: str) -> dict[str, Any]:
     if "apiVersion" in data:
         return data
     graph: dict[str, Any] = yaml.safe_load((QUICKSTART / "graph.yaml").read_text())
+    if "metadata" in data:
+        return graph | data
     graph["spec"] |= data.get("spec", data)
     return graph
 
@@ -193,13 +217,13 @@ def server() -> Any:
 def arms(name: str, given: str, shape: tuple[int, ...], step: Any) -> Arms:
     signature = Signature({given: InputSpec(datatype="FP32", shape=shape)}, {"y": None}, 60.0)
     made = Arms(name, lambda revision: StepHead(step), RequestLimits())
-    made.apply(RoutingTable(name, 1, 1, {1: 100.0}, revisions={1: signature}))
+    made.apply(RoutingTable(name, 1, 1, {1: 100.0}, revisions={1: signature}, keys=KEYS))
     return made
 
 
 def graphs() -> list[Any]:
     """Return the blocks that are graphs or parts of one."""
-    found = [one for one in snippets("yaml") if not is_listed(one.name)]
+    found = [one for one in snippets("yaml") if not is_listed(one.name) and not is_policy(one)]
     slow = [pytest.mark.slow]  # explainers take seconds
     return [
         pytest.param(one.text, id=one.name, marks=slow if "explainer" in one.text else [])
@@ -381,6 +405,38 @@ def logs(text: str, tmp_path: Path) -> None:
         assert graph.run({"pixels": np.float32([[16, 8]])})["y"].tolist() == [[1.0, 0.5]]
 
 
+def trusts(text: str, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("ann", file="ann")
+    with test_trust.serving(authority) as (url, server, _):
+        names: dict[str, Any] = {}
+        exec(compile(text.replace("https://engine.example.com:8000", url), "<docs>", "exec"), names)
+        with names["client"] as client:
+            assert client.status() == {"graphs": []}
+        server.context.load_verify_locations(authority.file)
+        server.context.verify_mode = ssl.CERT_REQUIRED
+        with names["named"] as client:
+            assert client.status() == {"graphs": []}
+
+
+def shakes_hands(text: str, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("ann", file="ann")
+    files, root = authority.issue("engine"), authority.file.read_bytes()
+    own = grpc.ssl_server_credentials(
+        [(files.key.read_bytes(), files.cert.read_bytes())], root, require_client_auth=True
+    )
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_secure_port("127.0.0.1:0", own)
+    server.start()
+    names: dict[str, Any] = {}
+    here = text.replace("engine.example.com:9000", f"127.0.0.1:{port}")
+    exec(compile(here, "<docs>", "exec"), names)
+    with names["channel"] as channel:
+        grpc.channel_ready_future(channel).result(60)
+    server.stop(None).wait()
+
+
 PROGRAMS: Mapping[str, Callable[..., None]] = {
     "README.md: class Linear:": ripe,
     "README.md: import numpy as np": built,
@@ -393,4 +449,6 @@ PROGRAMS: Mapping[str, Callable[..., None]] = {
     "protocol.md: import json": asks,
     "protocol.md: class Chat:": chats,
     "telemetry.md: import logging": logs,
+    "tls.md: import ssl": trusts,
+    "tls.md: import grpc": shakes_hands,
 }
