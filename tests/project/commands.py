@@ -211,7 +211,7 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
     ),
     "access": (
         UP,
-        "anabranch keys create ci --role deployer --graph 'team-a-*' --expires 90d",
+        "anabranch keys create ci --role deployer --graph 'team-a/*' --expires 90d",
         "anabranch keys",
         "anabranch keys rotate ci --overlap 1d",
         Own("cp double.yaml graph.yaml"),
@@ -220,7 +220,7 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         "curl localhost:8000/v2/models/team-a/double",
         Own("anabranch deploy shop.yaml"),
         "anabranch events",
-        "anabranch events 'team-a-*' --kind 'rollout_*' --since 24h",
+        "anabranch events 'team-a/*' --kind 'rollout_*' --since 24h",
         "anabranch events list --actor key:ci --revision r4 -o json",
         "anabranch events list shop --follow",
         "anabranch events verify",

@@ -36,7 +36,7 @@ from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.specs.models import InputSpec
 from tests.certificates import Authority
-from tests.client import test_trust
+from tests.client.connection import test_trust
 from tests.project.commands import NOT_TYPED, SCRIPTS, documented
 from tests.project.snippets import ROOT, Snippet, snippets
 from tests.router.conftest import KEYS, StepHead, serving

@@ -7,7 +7,7 @@ anonymous:
 rules:
   - {certificate: trainer, role: deployer, graphs: [digits]}
   - {key: ci, role: operator}
-  - {group: data-science, role: deployer, graphs: [team-a-*]}
+  - {group: data-science, role: deployer, graphs: [team-a/*]}
 limits:
   - {caller: ci, rate: 100, burst: 200, in_flight: 8}
   - {graphs: [demo-*], rate: 10}

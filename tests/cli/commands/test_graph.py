@@ -26,4 +26,4 @@ def test_status_warns_of_the_end_of_a_certificate(engine: Served) -> None:
             assert done.exit_code == 0
             assert done.stderr.startswith(warning)
             assert bool(done.stderr) is bool(warning)
-        assert json.loads(done.stdout) == {"graphs": []}
+        assert json.loads(done.stdout) == {"graphs": [], "namespaces": []}

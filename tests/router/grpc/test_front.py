@@ -604,7 +604,7 @@ def test_what_the_control_api_says_against_it_is_told(status: int, code: StatusC
             error = await failure(call)
             assert (error.code(), error.details()) == (code, "so it is")
             assert "x-request-id" in trailer(error)
-            assert control.handled == [("POST", "/graphs/..%2Fx/load")]
+            assert control.handled == [("POST", "/graphs/../x/load")]
             asked = request_type("RepositoryModelLoad")(model_name="demo")
             asked.parameters["config"].string_param = "{}"
             error = await failure(stub("RepositoryModelLoad", asked, metadata=TOKEN))

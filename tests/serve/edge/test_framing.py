@@ -11,7 +11,7 @@ from tests.serve.edge.servers import Server, connection, edge, needs_haproxy, re
 pytestmark = needs_haproxy
 LINE = b"POST /v2/models/a/infer HTTP/1.1\r\nhost: x\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n"
-HIDDEN = b"GET /v2/models/a/hidden HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+HIDDEN = b"GET /v2/models/a/ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
 
 
 class Wire(Server):
@@ -118,5 +118,5 @@ def test_what_has_one_meaning_reaches_the_router_with_it(data: bytes, answers: i
     assert found == [200] * answers
     assert [line.split()[1] for line in seen] == [
         "/v2/models/a/infer",
-        "/v2/models/a/hidden",
+        "/v2/models/a/ready",
     ][:answers]

@@ -23,7 +23,7 @@ KeyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the key.")
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     keys = group(app, "keys", show, "keys")
-    add(keys, create, "keys create ci --role deployer --graph 'team-a-*' --expires 90d")
+    add(keys, create, "keys create ci --role deployer --graph 'team-a/*' --expires 90d")
     add(keys, rotate, "keys rotate ci --overlap 1d")
     add(keys, revoke, "keys revoke ci --yes")
 
