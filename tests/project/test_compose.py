@@ -228,6 +228,7 @@ def container(tmp_path: Path) -> dict[str, str]:
     programs = tmp_path / "bin"
     programs.mkdir()
     engine = (
+        '[ "$1" = up ] || exit 0\n'
         "trap 'exit 0' TERM\ntouch up\nuntil [ -s code ]; do sleep 0.05; done\nexit $(cat code)"
     )
     for name, text in {"anabranch": engine, "install": "touch installed"}.items():
