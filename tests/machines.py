@@ -1,0 +1,175 @@
+"""Machines that share nothing but a network, for tests of clusters: namespaces of one kernel.
+
+Each machine has processes, mounts, a host name, a loopback and an address of its own, and its own
+``/tmp``, ``/dev/shm`` and home; the rest of the file system is this machine's. A machine that is
+switched off loses all its processes at once, and one whose cable is pulled hears of nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+import psutil
+import pytest
+
+HOME = "/tmp/home"
+"""The home of a machine's user, on a disk of the machine's own."""
+_NETWORK = "10.77.0"
+_SYSTEM = "export PATH=$PATH:/usr/sbin:/sbin; "
+_INIT = (
+    "mount -t tmpfs tmpfs /tmp && mount -t tmpfs tmpfs /dev/shm && mkdir /tmp/home &&"
+    " hostname {name} && ip link set lo up && echo ready && trap '' CHLD && exec sleep infinity"
+)
+"""Ignoring SIGCHLD makes the system forget the ended processes that the first one inherits."""
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass
+class Machine:
+    """One machine; ``address`` is its IPv4 address in the network, ``init`` its first process."""
+
+    name: str
+    address: str
+    init: psutil.Process
+    network: Network
+
+    def command(self, *words: object, env: Mapping[str, str] | None = None) -> list[str]:
+        """The command line that runs ``words`` on the machine, with ``env`` and no other setting."""
+        kept = {name: os.environ[name] for name in ("LANG", "TERM") if name in os.environ}
+        path = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+        own = {**kept, "PATH": path, "HOME": HOME, "PYTHONPATH": os.getcwd(), **(env or {})}
+        pairs = [f"{name}={value}" for name, value in own.items()]
+        enter = ["nsenter", "-t", str(self.init.pid), "-m", "-n", "-p", "-u", f"--wdns={HOME}"]
+        return [*enter, "env", "-i", *pairs, *map(str, words)]
+
+    def run(
+        self, *words: object, env: Mapping[str, str] | None = None, timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command on the machine to its end."""
+        return subprocess.run(
+            self.command(*words, env=env), capture_output=True, text=True, timeout=timeout
+        )
+
+    def start(
+        self,
+        *words: object,
+        env: Mapping[str, str] | None = None,
+        log: IO[bytes] | int | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a command on the machine, which lives no longer than the machine."""
+        return subprocess.Popen(
+            self.command(*words, env=env), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+
+    def path(self, name: str) -> Path:
+        """Where this process sees a file of the machine."""
+        return Path(f"/proc/{self.init.pid}/root") / name.lstrip("/")
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Have this thread open its connections from the machine; those that are open stay."""
+        with (
+            Path("/proc/thread-self/ns/net").open() as own,
+            Path(f"/proc/{self.init.pid}/ns/net").open() as other,
+        ):
+            _set_network(other.fileno())
+            try:
+                yield
+            finally:
+                _set_network(own.fileno())
+
+    def cut(self) -> None:
+        """Pull the cable: nothing comes and goes, and no connection is closed by that."""
+        self.network.set_cable(self, "down")
+
+    def mend(self) -> None:
+        """Put the cable back."""
+        self.network.set_cable(self, "up")
+
+    def switch_off(self) -> None:
+        """End all processes of the machine at once, its network with them."""
+        self.init.kill()
+        psutil.wait_procs([self.init], timeout=10)
+
+
+class Network:
+    """A switch with machines; leaving it ends all of them. Tests skip where there may be none."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        self._switch = self._first(
+            "--net", "ip link set lo up && echo ready && exec sleep infinity"
+        )
+        self._do("ip link add bridge type bridge && ip link set bridge up")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def machine(self, name: str) -> Machine:
+        """Add a machine, and wait until it is there."""
+        self._count += 1
+        address = f"{_NETWORK}.{self._count}"
+        spaces = "--net --mount --pid --uts --mount-proc"
+        init = self._first(spaces, _INIT.format(name=name))
+        machine = Machine(name, address, init, self)
+        self._do(
+            f"ip link add {name} type veth peer name eth0 netns {init.pid}"
+            f" && ip link set {name} master bridge up"
+        )
+        done = machine.run(
+            "sh", "-c", f"ip address add {address}/24 dev eth0 && ip link set eth0 up"
+        )
+        assert done.returncode == 0, done.stderr
+        return machine
+
+    def set_cable(self, machine: Machine, state: str) -> None:
+        """Pull a machine's cable ("down") or put it back ("up")."""
+        self._do(f"ip link set {machine.name} {state}")
+
+    def _first(self, spaces: str, script: str) -> psutil.Process:
+        """Start the first process of new namespaces; it ends with this network."""
+        command = ["unshare", *spaces.split(), "--fork", "--kill-child", "sh", "-c"]
+        started = subprocess.Popen(
+            [*command, _SYSTEM + script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert started.stdout is not None
+        assert started.stderr is not None
+        if started.stdout.readline() != "ready\n":
+            started.kill()
+            pytest.skip(f"there are no namespaces here: {started.stderr.read().strip()}")
+        self._stack.callback(_end, started)
+        return psutil.Process(started.pid).children()[0]
+
+    def _do(self, script: str) -> None:
+        command = ["nsenter", "-t", str(self._switch.pid), "-n", "sh", "-c", _SYSTEM + script]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def _set_network(namespace: int) -> None:
+    if _libc.setns(namespace, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "this thread cannot enter the machine's network")
