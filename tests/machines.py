@@ -44,10 +44,10 @@ class Machine:
     network: Network
 
     def command(self, *words: object, env: Mapping[str, str] | None = None) -> list[str]:
-        """The command line that runs ``words`` on the machine, with ``env`` and no other setting."""
+        """The command line that runs ``words`` on the machine, with the settings ``env`` alone."""
         kept = {name: os.environ[name] for name in ("LANG", "TERM") if name in os.environ}
         path = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
-        own = {**kept, "PATH": path, "HOME": HOME, "PYTHONPATH": os.getcwd(), **(env or {})}
+        own = {**kept, "PATH": path, "HOME": HOME, "PYTHONPATH": str(Path.cwd()), **(env or {})}
         pairs = [f"{name}={value}" for name, value in own.items()]
         enter = ["nsenter", "-t", str(self.init.pid), "-m", "-n", "-p", "-u", f"--wdns={HOME}"]
         return [*enter, "env", "-i", *pairs, *map(str, words)]
