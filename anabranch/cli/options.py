@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from anabranch.cli.completion import graph_names
 from anabranch.cli.input import shares
@@ -42,10 +43,12 @@ def group(
     command: Callable[..., None] | None = None,
     example: str = "",
     text: str | None = None,
+    cls: type[TyperGroup] | None = None,
 ) -> typer.Typer:
     """Add a group of commands; where none of them is named, ``command`` runs, or help is shown."""
     found = typer.Typer(
         name=name,
+        cls=cls,
         rich_markup_mode=None,
         no_args_is_help=command is None,
         help=text,

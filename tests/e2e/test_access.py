@@ -1,20 +1,17 @@
-"""Keys on an engine where nobody may anything without one: at both doors, under load, for good."""
+"""Keys on an engine where nobody may anything without one: at both doors, and under load."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import httpx
 import pytest
 
-from tests.e2e.conftest import spec
+from tests.e2e.conftest import Given, spec
 from tests.engines import BODY, HTTP, Engine
 from tests.router.grpc.conftest import connected, infer_request
 from tests.waiting import until
@@ -26,23 +23,18 @@ SCALE = {"type": "transformer", "method": "scale", "args": {"divide_by": 2.0}, "
 
 
 @pytest.fixture(scope="module")
-def closed() -> Iterator[Engine]:
-    """An engine with two graphs, the first of which has two routers."""
-    with tempfile.TemporaryDirectory(prefix="anabranch-", ignore_cleanup_errors=True) as folder:
-        one = Engine(Path(folder) / "home", {"ANABRANCH_ANONYMOUS": "none"})
-        try:
-            one.up()
-            for name, replicas in ((OWN, 2), (OTHER, 1)):
-                graph = spec(name, half=SCALE)
-                graph["spec"]["scaling"] = {"replicas": replicas}
-                path = Path(folder) / name / "graph.yaml"
-                path.parent.mkdir()
-                path.write_text(json.dumps(graph))
-                done = one.process("deploy", path)
-                assert done.returncode == 0, done.stderr
-            yield one
-        finally:
-            one.down()
+def closed(engine: Engine, given_once: Given) -> Iterator[Engine]:
+    """The engine, closed to those without a key, with two graphs; the first has two routers."""
+    for name, replicas in ((OWN, 2), (OTHER, 1)):
+        graph = spec(name, half=SCALE)
+        graph["spec"]["scaling"] = {"replicas": replicas}
+        given_once.deployed(graph)
+    assert engine.api("PUT", "/access", content="anonymous: []").status_code == 200
+    yield engine
+    with engine.control() as control:
+        for name in {key["name"] for key in control.api_keys()}:
+            control.revoke_key(name)
+    assert engine.api("PUT", "/access", content="").status_code == 200
 
 
 def made(engine: Engine, name: str, *roles: str) -> str:
@@ -150,12 +142,3 @@ def test_a_revocation_is_in_force_once_it_returns_and_disturbs_nobody_else(
     assert {code for began, code in revoked.seen if began > moment} <= {401, 429}
     assert {code for _, code in revoked.seen} >= {200, 401}
     assert {code for _, code in others.seen} == {200}
-
-
-def test_keys_outlive_the_engine(closed: Engine) -> None:
-    key = made(closed, "lasting", "caller")
-    closed.down()
-    closed.up()
-    until(lambda: status(closed, OWN, key) == 200)
-    assert status(closed, OTHER, key) == 403
-    assert status(closed, OWN, None) == 401

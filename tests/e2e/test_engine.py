@@ -20,6 +20,7 @@ from tests.engines import HTTP, Engine, done
 from tests.waiting import until, until_said
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+FRUIT = {"inputs": [{"name": "fruit", "datatype": "FP32", "shape": [1, 2], "data": [0.9, 0.2]}]}
 EXAMPLE = Path(__file__).parents[2] / "examples" / "quickstart" / "graph.yaml"
 
 
@@ -163,12 +164,14 @@ def started(engine, foreground):
 
 @pytest.mark.parametrize("foreground", [True, pytest.param(False, marks=pytest.mark.nightly)])
 def test_graphs_come_back_after_a_crash(new_engine, short_folder, foreground):
-    """What killed processes have left in the folder of temporary files is gone in the end."""
+    """So do keys; what killed processes have left among temporary files is gone in the end."""
     engine = new_engine(env={"TMPDIR": str(short_folder)})
     engine.home.mkdir(mode=0o755)
     done(engine.start())
     assert stat.S_IMODE(engine.home.stat().st_mode) == 0o700
     done(engine.command("deploy", EXAMPLE))
+    lasting = ["keys", "create", "lasting", "--role", "viewer", "-o", "json"]
+    key = json.loads(done(engine.command(*lasting)).stdout)["key"]
     crashed = engine.state
     for process in engine.processes(crashed):
         with suppress(psutil.NoSuchProcess):  # ended with one before it
@@ -178,6 +181,9 @@ def test_graphs_come_back_after_a_crash(new_engine, short_folder, foreground):
         assert engine.processes(crashed) == []
         assert not Path(crashed.runtime).exists()
         assert done(engine.command("infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}')).stdout
+        for shown, status in ((key, 200), (key[::-1], 401)):
+            headers = {"authorization": f"Bearer {shown}"}
+            assert engine.infer("quickstart", FRUIT, headers=headers).status_code == status
         assert done(engine.command("doctor")).stdout
         assert names(short_folder) == [Path(engine.state.runtime).name]
     assert names(short_folder) == []

@@ -44,17 +44,13 @@ class _ListByDefault(TyperGroup):
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to ``app``."""
-    group = typer.Typer(
-        name="events",
-        cls=_ListByDefault,
-        help="The log of events: what has happened, who did it, and whether the log is whole."
-        " `anabranch events shop` is `anabranch events list shop`.",
-        short_help="Print or verify the log of events",
-        rich_markup_mode=None,
+    text = (
+        "Print or verify the log of events. It holds what has happened, and who did it."
+        " `anabranch events shop` is `anabranch events list shop`."
     )
+    group = options.group(app, "events", text=text, cls=_ListByDefault)
     add(group, events, "events list shop --follow", name="list")
     add(group, verify, "events verify", name="verify")
-    app.add_typer(group)
 
 
 def moment(text: Any) -> float:

@@ -11,8 +11,6 @@ from math import inf
 from pathlib import Path
 from typing import TypeVar
 
-import sqlalchemy as sa
-
 from anabranch.access.identity import TOKEN, Identity
 from anabranch.access.keys import ApiKey, digest_of
 from anabranch.access.roles import Grant, Role
@@ -25,7 +23,7 @@ from anabranch.control.access.token import read_token
 from anabranch.control.lifecycle.operations import Note
 from anabranch.control.store import event_log
 from anabranch.control.store.database import Database
-from anabranch.control.store.schema import documents
+from anabranch.control.store.documents import document, put_document
 from anabranch.control.traffic.topic import PATIENCE_S, Topic, first_version
 from anabranch.errors import Unauthenticated
 
@@ -149,18 +147,15 @@ class AccessBook:
 
     def policy_text(self) -> str:
         """Return the policy as it was given; empty without one."""
-        query = sa.select(documents.c.text).where(documents.c.name == _POLICY)
         with self._database.read() as connection:
-            return connection.scalar(query) or ""
+            found = document(connection, _POLICY)
+        return "" if found is None else found.text
 
     def put_policy(self, text: str) -> Policy:
         """Keep another policy; SpecError where it has mistakes. An empty one takes it back."""
         policy = read_policy(text) if text.strip() else _NO_POLICY
         with self._database.write() as connection:
-            connection.execute(documents.delete().where(documents.c.name == _POLICY))
-            if text.strip():
-                values = {"name": _POLICY, "text": text, "updated_at": time.time()}
-                connection.execute(documents.insert().values(**values))
+            put_document(connection, _POLICY, text if text.strip() else "")
             data = {"rules": len(policy.rules)}
             note = Note(None, "policy_changed", "the access policy was changed", data)
             event_log.append(connection, "", note)

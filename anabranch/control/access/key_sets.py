@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
-import sqlalchemy as sa
-
 from anabranch.access.issuers import Issuer, IssuerKey
 from anabranch.control.access.issuers import TrustedIssuer
 from anabranch.control.access.jwks import fetch_jwks, read_jwks
@@ -26,7 +24,7 @@ from anabranch.control.lifecycle.operations import Note
 from anabranch.control.rollout.outgoing import Caller
 from anabranch.control.store import event_log
 from anabranch.control.store.database import Database
-from anabranch.control.store.schema import documents
+from anabranch.control.store.documents import document, keep_documents, put_document
 from anabranch.control.tasks import within
 from anabranch.errors import Unavailable
 
@@ -169,24 +167,18 @@ class KeySets:
         return known
 
     def _stored(self, name: str) -> tuple[tuple[IssuerKey, ...], float | None]:
-        query = sa.select(documents).where(documents.c.name == name)
         with self._database.read() as connection:
-            row = connection.execute(query).mappings().one_or_none()
-        if row is None:
+            found = document(connection, name)
+        if found is None:
             return (), None
-        return tuple(map(_key, json.loads(row["text"]))), row["updated_at"]
+        return tuple(map(_key, json.loads(found.text))), found.updated_at
 
     def _store(self, one: _KeySet, keys: Sequence[IssuerKey]) -> None:
         """Keep keys, and none of issuers that the policy does not name any more."""
-        gone = sa.and_(
-            documents.c.name.startswith(_NAME, autoescape=True),
-            documents.c.name.not_in([name for name in self._sets if name != one.name]),
-        )
         text = json.dumps([asdict(key) for key in keys])
         with self._database.write() as connection:
-            connection.execute(documents.delete().where(gone))
-            values = {"name": one.name, "text": text, "updated_at": time.time()}
-            connection.execute(documents.insert().values(**values))
+            keep_documents(connection, _NAME, list(self._sets))
+            put_document(connection, one.name, text)
             kids = ", ".join(repr(key.kid) for key in keys) or "none"
             text = f"issuer {one.trusted.issuer!r} of JWTs signs by other keys: {kids}"
             data = {"issuer": one.trusted.issuer, "keys": [key.kid for key in keys]}

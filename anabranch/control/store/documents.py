@@ -1,0 +1,39 @@
+"""Documents: texts that are kept whole under a name, such as the access policy."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from anabranch.control.store.schema import documents
+
+
+class Document(NamedTuple):
+    """A text, and when it was put there, in Unix seconds."""
+
+    text: str
+    updated_at: float
+
+
+def document(connection: Connection, name: str) -> Document | None:
+    """Return the document of a name; None if there is none."""
+    query = sa.select(documents.c.text, documents.c.updated_at).where(documents.c.name == name)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Document(*row)
+
+
+def put_document(connection: Connection, name: str, text: str) -> None:
+    """Keep a text under a name, in place of the one before; an empty text takes it away."""
+    connection.execute(documents.delete().where(documents.c.name == name))
+    if text:
+        values = {"name": name, "text": text, "updated_at": time.time()}
+        connection.execute(documents.insert().values(**values))
+
+
+def keep_documents(connection: Connection, prefix: str, names: list[str]) -> None:
+    """Remove the documents whose names begin with ``prefix``, but for those named."""
+    gone = documents.c.name.startswith(prefix, autoescape=True) & documents.c.name.not_in(names)
+    connection.execute(documents.delete().where(gone))
