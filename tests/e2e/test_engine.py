@@ -78,7 +78,7 @@ def test_up_deploy_infer_down(new_engine):
         assert found.status_code == 200
         assert found.headers["content-type"].startswith("text/html")
     state = engine.state
-    second = done(engine.start())
+    second = done(engine.command("up", "-o", "json", *engine.ports.options()))
     assert second.stdout == first.stdout
     assert "already up" in second.stderr
     assert engine.state == state
@@ -87,7 +87,7 @@ def test_up_deploy_infer_down(new_engine):
     assert deployed == {"graph": "quickstart", "revision": 1, "state": "live", "new": True}
     again = done(engine.command("deploy", EXAMPLE))
     assert again.stdout == "quickstart revision 1 is this already, and live\n"
-    answer = done(engine.process("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
+    answer = done(engine.command("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
     assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]
     assert listening(engine.processes(state)) == set()
     assert "quickstart  1 " in done(engine.command("status")).stdout
@@ -107,7 +107,7 @@ def test_up_deploy_infer_down(new_engine):
     assert engine.processes(state) == []
     assert not Path(state.runtime).exists()
     assert engine.state is None
-    assert json.loads(done(engine.process("down", "-o", "json")).stdout)["stopped"] is False
+    assert json.loads(done(engine.command("down", "-o", "json")).stdout)["stopped"] is False
 
 
 @pytest.mark.nightly

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import product
+from itertools import compress, product
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -350,7 +350,8 @@ def _call(method: str, handlers: Callable[[str], Any]) -> Asked:
 
 async def _row(endpoint: Endpoint) -> Row:
     async def roles(graph: str, pattern: str) -> tuple[Role, ...]:
-        return tuple([one for one in ROLES if await endpoint.ask(graph, key(one, pattern))])
+        let_in = await asyncio.gather(*(endpoint.ask(graph, key(one, pattern)) for one in ROLES))
+        return tuple(compress(ROLES, let_in))
 
     return Row(
         endpoint,
@@ -366,7 +367,7 @@ def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
 
         async def found() -> list[Row]:
-            return [await _row(endpoint) for endpoint in made]
+            return await asyncio.gather(*map(_row, made))  # some wait for a graph to come
 
         made = list(endpoints(Path(folder)))
         return asyncio.run(found())
