@@ -11,11 +11,12 @@ READY  := $(VENV)/.ready
 # pip takes the build of PyTorch that fits the machine; uv installs the rest in a fraction of the time.
 PIP    := $(BIN)/python -m pip install --disable-pip-version-check -c requirements.lock
 UV     := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c requirements.lock
-# Engines want the machine for themselves; all other tests share it, and often wait for processes.
+# Engines go first; all other tests share what they leave, and often wait for processes.
+BESIDE := nice -n 10
 PARALLEL := --numprocesses $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit test-nightly test-gpu check audit format bench schema reference docs proto swagger dagre lock clean
+.PHONY: help setup demo test test-parts test-engines test-unit test-nightly test-gpu check audit format bench schema reference docs proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +37,12 @@ $(READY): $(DEMO)
 demo: $(DEMO) ## Train, serve and check a real ensemble over HTTP, then take it down
 	@$(BIN)/python examples/digits/demo.py
 
-test: setup ## Run all tests but those of the night
-	$(BIN)/python -m pytest -m "not e2e and not nightly" $(PARALLEL)
+test: test-parts test-engines ## Run all tests but those of the night
+
+test-parts: setup ## Run the tests that take no engine
+	$(BESIDE) $(BIN)/python -m pytest -m "not e2e and not nightly" $(PARALLEL)
+
+test-engines: setup ## Run the tests that take an engine
 	$(BIN)/python -m pytest -m "e2e and not nightly" tests/e2e
 
 test-unit: setup ## Run the tests that take no engine and little time
@@ -53,9 +58,9 @@ test-gpu: setup ## Run the tests that need a CUDA device; they are skipped witho
 check: setup ## Lint, formatting, strict types, import contracts, unused code
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	$(BIN)/vulture
+	$(BESIDE) $(BIN)/mypy
+	$(BESIDE) $(BIN)/lint-imports
+	$(BESIDE) $(BIN)/vulture
 
 audit: setup ## Ask for vulnerabilities of what the lock names; this needs the network
 	$(BIN)/uv tool run pip-audit --requirement requirements.lock --no-deps --disable-pip
