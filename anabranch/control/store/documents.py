@@ -11,18 +11,18 @@ from sqlalchemy.engine import Connection
 from anabranch.control.store.schema import documents
 
 
-class Document(NamedTuple):
+class StoredText(NamedTuple):
     """A text, and when it was put there, in Unix seconds."""
 
     text: str
     updated_at: float
 
 
-def document(connection: Connection, name: str) -> Document | None:
+def document(connection: Connection, name: str) -> StoredText | None:
     """Return the document of a name; None if there is none."""
     query = sa.select(documents.c.text, documents.c.updated_at).where(documents.c.name == name)
     row = connection.execute(query).one_or_none()
-    return None if row is None else Document(*row)
+    return None if row is None else StoredText(*row)
 
 
 def put_document(connection: Connection, name: str, text: str) -> None:
