@@ -90,7 +90,8 @@ def test_validate_says_ok(home, good):
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{good}: ok\n", "")
 
 
-def test_validate_prints_each_mistake_at_its_place(home, good, bad):
+@HOW
+def test_validate_prints_each_mistake_at_its_place(home, good, bad, run):
     done = run("validate", good, bad, home=home)
     assert done.returncode == 1
     first, *mistakes = done.stdout.splitlines()
@@ -101,7 +102,8 @@ def test_validate_prints_each_mistake_at_its_place(home, good, bad):
     assert mistakes[1].startswith(f"{bad}:9:")
 
 
-def test_validate_as_json(home, good, bad):
+@HOW
+def test_validate_as_json(home, good, bad, run):
     done = run("validate", good, bad, "-o", "json", home=home)
     found = json.loads(done.stdout)
     assert done.returncode == 1
@@ -111,7 +113,8 @@ def test_validate_as_json(home, good, bad):
     assert (problem["line"], problem["path"]) == (7, "spec.nodes.one.method")
 
 
-def test_plan_as_json(home, good):
+@HOW
+def test_plan_as_json(home, good, run):
     plan = json.loads(run("plan", good, "-o", "json", home=home).stdout)
     assert plan["critical_path_hops"] == 0
     assert plan["warnings"] == []
@@ -121,7 +124,8 @@ def test_plan_as_json(home, good):
     assert not segment["resources"]
 
 
-def test_plan_for_people_names_segments_and_hops(home, tmp_path):
+@HOW
+def test_plan_for_people_names_segments_and_hops(home, tmp_path, run):
     path = tmp_path / "graph.yaml"
     path.write_text(GOOD.replace("method: softmax,", "method: softmax, resources: {cpu: 1},"))
     done = run("plan", path, home=home)
@@ -130,18 +134,21 @@ def test_plan_for_people_names_segments_and_hops(home, tmp_path):
     assert "against what runs" not in done.stdout
 
 
-def test_plan_as_mermaid(home, good):
+@HOW
+def test_plan_as_mermaid(home, good, run):
     assert run("plan", good, "-o", "mermaid", home=home).stdout.startswith("flowchart LR\n")
 
 
-def test_a_spec_with_mistakes_is_no_result(home, bad):
+@HOW
+def test_a_spec_with_mistakes_is_no_result(home, bad, run):
     done = run("plan", bad, home=home)
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.startswith("error: the spec has 2 mistakes:\n")
 
 
-def test_schema_is_a_json_schema(home):
+@HOW
+def test_schema_is_a_json_schema(home, run):
     assert json.loads(run("schema", home=home).stdout)["$schema"].startswith("https://json-schema")
 
 
@@ -207,29 +214,34 @@ def test_without_an_engine_every_command_says_how_to_start_one(home, arguments, 
     assert done.stderr == expected
 
 
-def test_deploy_needs_an_engine(home, good):
+@HOW
+def test_deploy_needs_an_engine(home, good, run):
     assert "anabranch up" in run("deploy", good, home=home).stderr
 
 
-def test_down_without_an_engine_is_done(home):
+@HOW
+def test_down_without_an_engine_is_done(home, run):
     done = run("down", "-o", "json", home=home)
     assert done.returncode == 0
     assert json.loads(done.stdout) == {"stopped": False, "home": str(home)}
 
 
-def test_up_refuses_a_host_that_is_no_address(home):
+@HOW
+def test_up_refuses_a_host_that_is_no_address(home, run):
     done = run("up", "--host", "example.invalid", home=home)
     assert done.returncode == 1
     assert "--host" in done.stderr
 
 
-def test_up_refuses_two_options_with_one_port(home):
+@HOW
+def test_up_refuses_two_options_with_one_port(home, run):
     done = run("up", "--http-port", "18999", "--grpc-port", "18999", home=home)
     assert done.returncode == 1
     assert "--grpc-port" in done.stderr and "--http-port" in done.stderr
 
 
-def test_a_home_that_is_no_folder_is_named(tmp_path):
+@HOW
+def test_a_home_that_is_no_folder_is_named(tmp_path, run):
     (tmp_path / "home").write_text("not a folder")
     done = run("up", home=tmp_path / "home")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
@@ -237,7 +249,8 @@ def test_a_home_that_is_no_folder_is_named(tmp_path):
     )  # fmt: skip
 
 
-def test_an_unexpected_error_leaves_its_traceback_in_a_file(home):
+@HOW
+def test_an_unexpected_error_leaves_its_traceback_in_a_file(home, run):
     (home / "ray-token").mkdir(parents=True)
     http, grpc, dashboard = free_ports(3)
     ports = ("--http-port", http, "--grpc-port", grpc, "--dashboard-port", dashboard)

@@ -113,9 +113,10 @@ def test_vote(node, data):
     result = combine(node, "vote", inputs)
     assert result.dtype == inputs[0].dtype
     for index in np.ndindex(inputs[0].shape):
-        votes = [array[index] for array in inputs]
-        winner = max(votes, key=lambda label: (votes.count(label), -votes.index(label)))
-        assert result[index] == winner
+        labels = [array[index] for array in inputs]
+        votes = [one.encode() if isinstance(one, str) else one for one in labels]
+        winner = max(votes, key=lambda vote: (votes.count(vote), -votes.index(vote)))
+        assert result[index] == labels[votes.index(winner)]
 
 
 @given(st.data())

@@ -265,7 +265,7 @@ def test_what_travels_along(make, node, tmp_path, trace):
     with serving(GraphApp(make_arms(step))) as url:
         spec = node(type="predictor", runtime="open_inference", args={"url": url, "model": "demo"})
         context = Context(
-            "id-7", {"traceparent": "00-a", "cookie": "secret"}, {"k": 1}, time.monotonic() + 2,
+            "id-7", {"traceparent": "00-a", "cookie": "secret"}, {"k": 1}, time.monotonic() + 90,
             trace=trace,
         )  # fmt: skip
         ask(bind("far", spec, tmp_path), x=X, context=context)
@@ -274,7 +274,7 @@ def test_what_travels_along(make, node, tmp_path, trace):
     assert there.parameters["k"] == 1
     assert there.headers["traceparent"] == (trace.traceparent if trace else "00-a")
     assert "cookie" not in there.headers
-    assert 0 < there.remaining() <= 2
+    assert 0 < there.remaining() <= 90
 
 
 def test_a_server_that_hangs_costs_no_more_than_the_deadline(make, remote):
