@@ -26,10 +26,13 @@ HOME = "/tmp/home"
 _NETWORK = "10.77.0"
 _SYSTEM = "export PATH=$PATH:/usr/sbin:/sbin; "
 _INIT = (
-    "mount -t tmpfs tmpfs /tmp && mount -t tmpfs tmpfs /dev/shm && mkdir /tmp/home &&"
+    "exec 3<. && mount -t tmpfs tmpfs /tmp && mount -t tmpfs tmpfs /dev/shm && mkdir /tmp/home &&"
+    ' if ! [ -d "$PWD" ]; then mkdir -p "$PWD" && mount -c --bind /proc/self/fd/3 "$PWD"; fi &&'
+    " exec 3<&- &&"
     " hostname {name} && ip link set lo up && echo ready && trap '' CHLD && exec sleep infinity"
 )
-"""Ignoring SIGCHLD makes the system forget the ended processes that the first one inherits."""
+"""A checkout that lies in ``/tmp`` is put back there. Ignoring SIGCHLD makes the system forget the
+ended processes that the first one inherits."""
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
