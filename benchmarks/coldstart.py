@@ -24,7 +24,7 @@ import httpx
 import psutil
 
 from anabranch.control.engine import processes
-from anabranch.control.engine.flags import MARK
+from anabranch.control.nodes.shared import MARK
 from benchmarks.engine import Engine, engine
 from benchmarks.options import parse
 from benchmarks.outcome import outcome

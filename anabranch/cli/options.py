@@ -289,3 +289,26 @@ Anonymous = Annotated[
 ]
 MaxBody = Annotated[str, typer.Option("--max-body", help="Largest request body.")]
 ObjectStore = Annotated[str, typer.Option("--object-store", help="Size of Ray's object store.")]
+Labels = Annotated[
+    str,
+    typer.Option(
+        "--labels",
+        metavar="NAME=VALUE,...",
+        help="Labels of this machine, by which graphs choose it, such as zone=north.",
+        show_default=False,
+    ),
+]
+Resources = Annotated[
+    str,
+    typer.Option(
+        "--resources",
+        metavar="NAME=AMOUNT,...",
+        help="What graphs may have of this machine: CPU, GPU, memory (a size), or any other name."
+        " [default: all CPUs and GPUs]",
+        show_default=False,
+    ),
+]
+Ingress = Annotated[
+    bool,
+    typer.Option("--ingress/--no-ingress", help="Whether this machine takes requests of clients."),
+]

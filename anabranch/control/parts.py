@@ -13,9 +13,11 @@ from anabranch.control.api.bandits import BanditApi
 from anabranch.control.api.experiments import ExperimentApi
 from anabranch.control.api.history import HistoryApi
 from anabranch.control.api.monitors import MonitorApi
+from anabranch.control.api.nodes import NodeApi
 from anabranch.control.clock import SteadyClock
 from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.lifecycle.clocks import is_ahead, timely
+from anabranch.control.nodes.cluster import RayCluster
 from anabranch.control.observe.history import METRICS, TrafficHistory
 from anabranch.control.observe.hung import HungProcesses
 from anabranch.control.observe.looks import LookHistory
@@ -107,6 +109,7 @@ class ControllerParts:
             ExperimentApi(store, catalogue, experiments, process_sums.totals), self.access,
             self.refusals, housekeeping.kept,
             Quotas(store, releases, self.access.policy),
+            NodeApi(settings, store, RayCluster(), lambda: self.reconciler.applications),
         )  # fmt: skip
         rollouts = RolloutDriver(
             store, self._writer, totals, settings, self.monitors, self.looks, clock=clock

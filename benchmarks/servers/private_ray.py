@@ -11,6 +11,7 @@ from typing import Any
 from script import HOST, Arguments, arguments, free_port, sleep_until_stopped, stoppable
 
 from anabranch.control.engine import flags, ports
+from anabranch.control.nodes.shared import MARK
 from anabranch.control.engine.loopback import keep_loopback
 from anabranch.control.engine.tokens import ensure_token
 
@@ -70,7 +71,7 @@ def _set_environment(block: ports.PortBlock, folder: Path, tuned: bool) -> None:
         del os.environ[name]
     ray_token = folder / "ray-token"
     ensure_token(ray_token)
-    os.environ |= flags.base_environment(os.environ[flags.MARK], block, True, ray_token)
+    os.environ |= flags.base_environment(os.environ[MARK], block, True, ray_token)
     if tuned:
         os.environ |= _tuned(folder)
 

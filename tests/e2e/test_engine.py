@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from anabranch.control.engine.flags import OVERRIDE
+from anabranch.control.nodes.shared import OVERRIDE
 from tests.disks import names
 from tests.engines import HTTP, Engine, done
 from tests.waiting import until, until_said

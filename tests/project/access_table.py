@@ -49,7 +49,7 @@ TEAM = "team-a/*"
 NOBODY = "nobody"
 PATTERNS = (TEAM, EVERY)
 _TRACE = "0a" * 16
-_FILLED = {"graph": "", "revision": "1", "trace": _TRACE, "key": "ci"}
+_FILLED = {"graph": "", "revision": "1", "trace": _TRACE, "key": "ci", "node": "two"}
 _GROUP = re.compile(r"\(\?P<(\w+)>([^()]*)\)")
 
 Asked: TypeAlias = Callable[[str, str], Awaitable[bool]]

@@ -17,6 +17,7 @@ KNOWS_RAY = (
     "control/controller.py",
     *(f"control/engine/{name}.py" for name in ("boot", "driver", "head", "loopback")),
     "control/engine/supervision/node.py",
+    "control/nodes/cluster.py",
     "control/reconcile/serving.py",
 )
 NAMES_UPPER = ("components/builtins.py",)

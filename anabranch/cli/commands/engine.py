@@ -42,16 +42,21 @@ def up(
     tls_key: options.TlsKey = None,
     client_ca: options.ClientCa = None,
     anonymous: options.Anonymous = "",
+    labels: options.Labels = "",
+    resources: options.Resources = "",
+    ingress: options.Ingress = True,
     output: options.Output = options.Format.TABLE,
     foreground: options.Foreground = False,
 ) -> None:
     """Start an engine, with all graphs in its store; in the background, unless told otherwise."""
     from anabranch.client.connection.engine_state import resolve_home
     from anabranch.control.engine.launch import EngineOptions
+    from anabranch.control.nodes.options import MachineOptions
 
     wanted = EngineOptions(
-        host, http_port, grpc_port, dashboard_port, max_body, object_store, dashboard_host,
+        host, http_port, grpc_port, dashboard_port, max_body, dashboard_host,
         tls_cert, tls_key, client_ca, anonymous,
+        MachineOptions(labels, resources, object_store, ingress),
     )  # fmt: skip
     folder = resolve_home(home)
     info = _up(ctx, folder, wanted)
@@ -126,6 +131,7 @@ def run(
     from anabranch.client.connection.engine_state import read_state, resolve_home
     from anabranch.control.engine import engine
     from anabranch.control.engine.launch import EngineOptions
+    from anabranch.control.nodes.options import MachineOptions
 
     # A shell that starts jobs in the background has them ignore Ctrl-C; then nothing would tidy up.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -133,7 +139,8 @@ def run(
     name = open_complete(file, folder).graph.name
     state = read_state(folder)
     ours = state is None or not engine.is_running(state)
-    wanted = EngineOptions(host, http_port, grpc_port, dashboard_port, max_body, object_store)
+    machine = MachineOptions(object_store=object_store)
+    wanted = EngineOptions(host, http_port, grpc_port, dashboard_port, max_body, machine=machine)
     try:
         note(f"the console is at {_up(ctx, folder, wanted).console}")
         note_sign_in(folder)

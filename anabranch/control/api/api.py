@@ -17,9 +17,9 @@
 Revisions and their files are shown of deleted graphs too. What moves traffic is in ``traffic``,
 what routers have learned in ``bandits``, what a revision is in ``console``, what monitors have
 found in ``monitors``, the past in ``history``, the log of events in ``events``, processes in
-``replicas``, other pages in ``links``, links that sign in to the console in ``sign_in``, keys and
-access rules in ``access``. All runs in the controller, which is told who asks; each endpoint says
-what that takes.
+``replicas``, machines in ``nodes``, other pages in ``links``, links that sign in to the console in
+``sign_in``, keys and access rules in ``access``. All runs in the controller, which is told who
+asks; each endpoint says what that takes.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ from anabranch.control.api.history import HistoryApi
 from anabranch.control.api.intents import read_intent
 from anabranch.control.api.links import LinkApi
 from anabranch.control.api.monitors import MonitorApi
+from anabranch.control.api.nodes import NodeApi
 from anabranch.control.api.replicas import ReplicaApi
 from anabranch.control.api.sign_in import SignInApi
 from anabranch.control.api.traffic import TrafficApi
@@ -121,6 +122,7 @@ class ControlApi:
         refusals: Refusals,
         kept: Callable[[], list[KeptItems]],
         quotas: Quotas,
+        nodes: NodeApi,
     ) -> None:
         self._url = settings.url
         self._store = store
@@ -151,6 +153,7 @@ class ControlApi:
             "/kept": views(self._keeps),
             **EventApi(store).routes,
             "/namespaces": {"GET": Guarded("view", self._namespaces, somewhere=True)},
+            **nodes.routes,
             **SignInApi(access).routes,
             **LinkApi(settings).routes,
             **AccessApi(access).routes,
@@ -202,8 +205,8 @@ class ControlApi:
             return methods[method], match.groupdict()
         raise NotFound(
             f"the control API has no path {path[:256]!r}; it has /graphs, /graphs/<graph>, /events"
-            ", /events/verify, /history, /kept, /namespaces, /traces/<trace id>, /links, /codes"
-            ", /sessions, "
+            ", /events/verify, /history, /kept, /namespaces, /nodes, /nodes/<node>/drain"
+            ", /traces/<trace id>, /links, /codes, /sessions, "
             "/keys, /keys/<key>, /keys/<key>/rotate, /access, /access/check, /access/me"
             ", and below /graphs/<graph>: /revisions, /revisions/<N>, /revisions/<N>/files, /logs, "
             "/load, /unload, /traffic, /promote, /abort, /rollback, /rollout, "
@@ -359,8 +362,8 @@ def _call(found: Mapping[str, str], query: str, body: bytes, identity: Identity)
     fields: Query = read_query(query)
     revision = int(found.get("revision", 0))
     graph = write_text(found.get("graph", ""))  # not every database takes any text
-    action, trace, key = (found.get(name, "") for name in ("action", "trace", "key"))
-    return ApiCall(graph, revision, action, fields, body, identity, trace, key)
+    others = {name: found.get(name, "") for name in ("action", "trace", "key", "node")}
+    return ApiCall(graph, revision, query=fields, body=body, identity=identity, **others)
 
 
 def _kept(operation: Operation, now: Situation, moment: Moment) -> Change:

@@ -50,6 +50,7 @@ class ApiCall:
     """Who asks; what the endpoint's guard demands is allowed."""
     trace: str = ""
     key: str = ""
+    node: str = ""
 
     def may_view(self, graph: str) -> bool:
         """Return whether who asks may see a graph."""

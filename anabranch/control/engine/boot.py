@@ -10,8 +10,8 @@ import ray
 from ray import serve
 
 from anabranch.control.controller import start_controller
-from anabranch.control.engine.flags import EDGE, LOOPBACK
 from anabranch.control.engine.tokens import ensure_token
+from anabranch.control.nodes.shared import EDGE, LOOPBACK
 from anabranch.control.settings.settings import Settings
 from anabranch.control.settings.tls import in_force
 from anabranch.errors import EngineError

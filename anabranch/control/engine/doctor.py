@@ -21,6 +21,7 @@ from anabranch.control.engine.engine import is_running
 from anabranch.control.engine.home import open_mode
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.engine.supervision.helpers import Helper, helpers_of
+from anabranch.control.nodes.shared import OVERRIDE
 from anabranch.control.settings.tls import in_force
 from anabranch.errors import AnabranchError
 from anabranch.serve.edge.tls.certificates import moment
@@ -89,7 +90,7 @@ def _disk(folder: Path) -> Iterator[Diagnosis]:
 def _haproxy() -> Iterator[Diagnosis]:
     binary = flags.haproxy_binary()
     problem = flags.haproxy_problem(binary)
-    remedy = f"install ray[serve] or haproxy, or set {flags.OVERRIDE}; it goes on without, slower"
+    remedy = f"install ray[serve] or haproxy, or set {OVERRIDE}; it goes on without, slower"
     yield Diagnosis("HAProxy", problem or str(binary), remedy if problem else "")
 
 

@@ -1,4 +1,4 @@
-"""Environment variables that an engine sets for all its Ray processes.
+"""Environment variables that an engine sets for all its Ray processes, on each of its machines.
 
 Ray Serve reads its flags when it is imported, so they must be there before any process starts.
 The edge is HAProxy; where that cannot run, ``haproxy_problem`` says why, and the gateway and the
@@ -19,19 +19,10 @@ from pathlib import Path
 import anabranch
 from anabranch.client.connection.login import TOKEN
 from anabranch.control.engine.ports import PortBlock
+from anabranch.control.nodes.shared import EDGE, GCS_STORAGE, LOOPBACK, MARK, OVERRIDE
 from anabranch.serve.sockets import FOLDER
 from anabranch.serve.workers.launcher import HOOK, MODULES, ZYGOTE
 
-MARK = "ANABRANCH_ENGINE_ID"
-"""Variable that every process of an engine inherits; its value is the engine's id."""
-OVERRIDE = "ANABRANCH_HAPROXY"
-"""Variable that names the HAProxy binary to use."""
-EDGE = "ANABRANCH_EDGE"
-"""Variable that names the HAProxy of the edge to the engine's processes; empty for none."""
-GCS_STORAGE = "RAY_gcs_storage_path"
-"""Ray's variable that names the folder of GCS's tables."""
-LOOPBACK = "ANABRANCH_LOOPBACK"
-"""Set to 1 where Ray itself must stay on the loopback interface."""
 LONGEST_FOLDER = 25
 """Longest runtime folder for which Ray's sockets fit into the 107 bytes of a socket's path."""
 _TLS = b"+OPENSSL "

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE, EngineState
 from anabranch.control.engine import flags, ports
 from anabranch.control.engine.runtime import RAY, SOCKETS, TEMPORARY
 from anabranch.control.engine.tokens import ensure_token
+from anabranch.control.nodes.options import MachineOptions, size
+from anabranch.control.nodes.shared import SHARED, shared_names
 from anabranch.control.settings import tls
 from anabranch.errors import EngineError
 from anabranch.serve.edge.tls.certificates import TlsFiles
-from anabranch.specs.units import Size
 
 Say = Callable[[str], None]
 
@@ -29,13 +31,13 @@ class EngineOptions:
     grpc_port: int = 9000
     dashboard_port: int = 8265
     max_body: str = "64MiB"
-    object_store: str = "512MiB"
     dashboard_host: str = "127.0.0.1"
     tls_cert: Path | None = None
     tls_key: Path | None = None
     client_ca: Path | None = None
     anonymous: str = ""
     """Roles of callers without a key; empty for those of the settings."""
+    machine: MachineOptions = field(default_factory=MachineOptions)
 
     def tls(self) -> TlsFiles | None:
         """The files of certificates, those too that variables name; EngineError for a part."""
@@ -90,22 +92,37 @@ def environment(
             " which travels unencrypted: let only trusted machines through to it"
         )
     files = options.tls()
-    ray_token = home / RAY_TOKEN_FILE
-    ensure_token(ray_token)
-    return {
-        **flags.base_environment(state.id, block, options.is_loopback(), ray_token),
-        **flags.serve_environment(),
+    ensure_token(home / RAY_TOKEN_FILE)
+    env = {
+        **machine_environment(
+            home, state, block, options.is_loopback(), haproxy(warn, files is not None)
+        ),
         **flags.gcs_environment(Path(state.runtime)),
-        **flags.zygote_environment(Path(state.runtime)),
-        **flags.edge_environment(Path(state.runtime) / SOCKETS, _haproxy(warn, files is not None)),
-        "TMPDIR": str(Path(state.runtime) / TEMPORARY),
-        "ANABRANCH_HOME": str(home),
         "ANABRANCH_HTTP_HOST": options.host(),
         "ANABRANCH_HTTP_PORT": str(options.http_port),
         "ANABRANCH_GRPC_PORT": str(options.grpc_port),
         **tls.tls_environment(files),
-        "ANABRANCH_MAX_BODY": str(_bytes("--max-body", options.max_body)),
+        "ANABRANCH_MAX_BODY": str(size("--max-body", options.max_body)),
         **({"ANABRANCH_ANONYMOUS": options.anonymous} if options.anonymous else {}),
+    }
+    return {**env, SHARED: shared_names(env)}
+
+
+def machine_environment(
+    home: Path, state: EngineState, block: ports.PortBlock, loopback: bool, binary: str | None
+) -> dict[str, str]:
+    """The environment of all processes on one machine of an engine, as far as each makes its own.
+
+    ``binary`` is the HAProxy of the machine's edge, None for none.
+    """
+    runtime = Path(state.runtime)
+    return {
+        **flags.base_environment(state.id, block, loopback, home / RAY_TOKEN_FILE),
+        **flags.serve_environment(),
+        **flags.zygote_environment(runtime),
+        **flags.edge_environment(runtime / SOCKETS, binary),
+        "TMPDIR": str(runtime / TEMPORARY),
+        "ANABRANCH_HOME": str(home),
     }
 
 
@@ -119,7 +136,8 @@ def _anonymous_text(roles: str) -> str:
     return f"whoever reaches the engine there has the roles {roles}, without a key"
 
 
-def _haproxy(warn: Say, needs_tls: bool) -> str | None:
+def haproxy(warn: Say, needs_tls: bool) -> str | None:
+    """The HAProxy of this machine, or None with a warning; EngineError where TLS needs it."""
     binary = flags.haproxy_binary()
     problem = flags.haproxy_problem(binary, needs_tls)
     if problem is None:
@@ -132,9 +150,25 @@ def _haproxy(warn: Say, needs_tls: bool) -> str | None:
 
 def head_arguments(options: EngineOptions, state: EngineState, block: ports.PortBlock) -> list[str]:
     """The arguments of Ray's command line that start the head of an engine."""
-    fixed = block.fixed
     wanted: dict[str, object] = {
-        "--port": fixed["gcs"],
+        "--port": block.fixed["gcs"],
+        "--dashboard-host": options.dashboard(),
+        "--dashboard-port": options.dashboard_port,
+        "--include-dashboard": "true",
+        **machine_arguments(options.machine, state, block),
+    }
+    if options.host() != "0.0.0.0":
+        wanted["--node-ip-address"] = options.host()
+    return start_arguments(["--head", "--no-monitor"], wanted)
+
+
+def machine_arguments(
+    options: MachineOptions, state: EngineState, block: ports.PortBlock
+) -> dict[str, object]:
+    """The options of Ray's command line that start one machine of an engine, whichever it is."""
+    fixed = block.fixed
+    return {
+        "--node-name": socket.gethostname(),
         "--object-manager-port": fixed["object_manager"],
         "--node-manager-port": fixed["node_manager"],
         "--dashboard-agent-listen-port": fixed["agent_http"],
@@ -142,21 +176,13 @@ def head_arguments(options: EngineOptions, state: EngineState, block: ports.Port
         "--runtime-env-agent-port": fixed["runtime_env_agent"],
         "--metrics-export-port": fixed["metrics"],
         "--worker-port-list": ",".join(map(str, block.workers)),
-        "--dashboard-host": options.dashboard(),
-        "--dashboard-port": options.dashboard_port,
-        "--include-dashboard": "true",
         "--include-log-monitor": "false",
-        "--object-store-memory": _bytes("--object-store", options.object_store),
         "--temp-dir": Path(state.runtime) / RAY,
+        **options.arguments(state.id),
     }
-    if options.host() != "0.0.0.0":
-        wanted["--node-ip-address"] = options.host()
-    listed = [f"{option}={value}" for option, value in wanted.items()]
-    return ["start", "--head", "--block", "--no-monitor", "--disable-usage-stats", *listed]
 
 
-def _bytes(option: str, text: str) -> int:
-    try:
-        return int(Size.parse(text))
-    except ValueError as error:
-        raise EngineError(f"{option}: {error}") from None
+def start_arguments(words: Sequence[str], options: Mapping[str, object]) -> list[str]:
+    """A command line of ``ray start`` in the foreground."""
+    listed = [f"{option}={value}" for option, value in options.items()]
+    return ["start", *words, "--block", "--disable-usage-stats", *listed]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from anabranch.control.engine.flags import LOOPBACK
+from anabranch.control.nodes.shared import LOOPBACK
 
 
 def keep_loopback() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from anabranch.control.engine.flags import MARK
+from anabranch.control.nodes.shared import MARK
 from anabranch.errors import EngineError
 
 GRACE_S = 10.0

@@ -14,6 +14,7 @@ from anabranch.client.connection.engine_state import (
     write_state,
 )
 from anabranch.control.engine import engine
+from anabranch.control.nodes.options import MachineOptions
 from anabranch.errors import EngineError
 
 STATE = EngineState(
@@ -92,13 +93,19 @@ def test_other_hosts_are_refused(host):
         engine.EngineOptions(dashboard_host=host).dashboard()
 
 
-@pytest.mark.parametrize("option", ["max_body", "object_store"])
-def test_sizes_need_a_unit_and_nothing_is_started(tmp_path, option):
-    with pytest.raises(EngineError, match=f"--{option.replace('_', '-')}"):
+@pytest.mark.parametrize(
+    ("option", "given"),
+    [
+        ("--max-body", {"max_body": "64"}),
+        ("--object-store", {"machine": MachineOptions(object_store="64")}),
+    ],
+)
+def test_sizes_need_a_unit_and_nothing_is_started(tmp_path, option, given):
+    with pytest.raises(EngineError, match=option):
         engine.up(
             tmp_path,
             engine.EngineOptions(
-                http_port=18_990, grpc_port=18_991, dashboard_port=18_992, **{option: "64"}
+                http_port=18_990, grpc_port=18_991, dashboard_port=18_992, **given
             ),
         )
     assert read_state(tmp_path) is None

@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from anabranch.control.engine import flags, ports
+from anabranch.control.nodes.shared import EDGE, MARK, OVERRIDE
+from anabranch.serve.sockets import FOLDER
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="HAProxy is for Linux")
 
@@ -31,7 +33,7 @@ def test_another_ray_in_the_environment_is_left_out(block, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "198.51.100.1:6379")
     env = flags.base_environment("some-id", block, True, TOKEN)
     assert "RAY_ADDRESS" not in env
-    assert env[flags.MARK] == "some-id"
+    assert env[MARK] == "some-id"
 
 
 def test_the_package_is_importable_from_anywhere(block, tmp_path):
@@ -47,9 +49,9 @@ def test_the_package_is_importable_from_anywhere(block, tmp_path):
 
 def test_the_sockets_lie_in_the_private_folder(tmp_path):
     env = flags.edge_environment(tmp_path, "/some/haproxy")
-    assert flags.Path(env[flags.FOLDER]) == tmp_path
-    assert env[flags.EDGE] == "/some/haproxy"
-    assert flags.edge_environment(tmp_path, None)[flags.EDGE] == ""
+    assert flags.Path(env[FOLDER]) == tmp_path
+    assert env[EDGE] == "/some/haproxy"
+    assert flags.edge_environment(tmp_path, None)[EDGE] == ""
 
 
 @linux
@@ -67,7 +69,7 @@ def test_what_keeps_haproxy_from_running_is_said(tmp_path):
 
 
 def test_the_override_comes_first_and_path_last(tmp_path):
-    assert flags.haproxy_binary({flags.OVERRIDE: "/somewhere/haproxy"}) == "/somewhere/haproxy"
+    assert flags.haproxy_binary({OVERRIDE: "/somewhere/haproxy"}) == "/somewhere/haproxy"
     assert flags.haproxy_binary({"PATH": str(tmp_path)}) in {None, flags.haproxy_binary({})}
 
 

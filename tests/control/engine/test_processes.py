@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from anabranch.control.engine import processes
-from anabranch.control.engine.flags import MARK
+from anabranch.control.nodes.shared import MARK
 
 WAITS = "import signal; print('up', flush=True); signal.pause()"
 STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {WAITS}"

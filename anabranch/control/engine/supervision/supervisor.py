@@ -35,8 +35,8 @@ from anabranch.client.connection.engine_state import (
     write_state,
 )
 from anabranch.control.engine import processes
-from anabranch.control.engine.flags import GCS_STORAGE
 from anabranch.control.engine.supervision.helpers import Helpers, watch_over
+from anabranch.control.nodes.shared import GCS_STORAGE
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
 from anabranch.pulse import PULSE

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.control.engine.flags import MARK
 from anabranch.control.engine.supervision import grown
 from anabranch.control.engine.supervision.grown import LEAST_S, TURN_S, GrownController
+from anabranch.control.nodes.shared import MARK
 
 GROWS = """
 import sys

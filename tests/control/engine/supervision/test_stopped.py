@@ -10,9 +10,9 @@ import psutil
 import pytest
 
 from anabranch.control.engine import processes
-from anabranch.control.engine.flags import MARK
 from anabranch.control.engine.supervision import stopped
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
+from anabranch.control.nodes.shared import MARK
 from tests.waiting import until
 
 

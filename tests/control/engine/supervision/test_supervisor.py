@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from anabranch.client.connection.engine_state import EngineState, read_state, write_state
-from anabranch.control.engine.flags import MARK
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.engine.supervision.supervisor import Launch, Supervisor
+from anabranch.control.nodes.shared import MARK
 from anabranch.errors import EngineError
 from anabranch.pulse import Pulse, beats_in
 from tests.waiting import until

@@ -1,0 +1,163 @@
+"""Endpoints of the machines of an engine: what is on each, how one joins, and how one goes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Protocol
+
+from pydantic import Field
+
+from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
+from anabranch.control.api.endpoints import (
+    ApiAnswer,
+    ApiCall,
+    Guarded,
+    Routes,
+    answer,
+    operates,
+    read_body,
+    views,
+)
+from anabranch.control.nodes.node import ClusterLook, Node
+from anabranch.control.nodes.shared import LOOPBACK, MARK, shared_values
+from anabranch.control.nodes.ticket import Ticket, require_same
+from anabranch.control.nodes.views import node_view, nodes_view, placed
+from anabranch.control.observe.refusals import EventLog
+from anabranch.control.settings.settings import Settings
+from anabranch.errors import Conflict
+from anabranch.specs.models import Model
+
+Apps = Mapping[str, Any]
+"""Serve's details of its applications, by name."""
+_Text = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Cluster(Protocol):
+    """The machines of an engine; ``RayCluster`` is one."""
+
+    def address(self) -> str:
+        """Where other machines reach Ray's GCS: host:port."""
+        ...
+
+    def look(self) -> ClusterLook:
+        """All machines, and what waits for resources."""
+        ...
+
+    def drain(self, node: str, why: str) -> None:
+        """Have replicas moved from the machine of an id, which ends then."""
+        ...
+
+
+class _Joining(Model):
+    """``machine`` is the id of what is started there, ``versions`` as ``ticket.versions`` says."""
+
+    name: _Text
+    address: _Text
+    machine: _Text
+    versions: Annotated[dict[str, _Text], Field(max_length=8)]
+
+
+class NodeApi:
+    """Answers about machines.
+
+    | method | path | answers |
+    |---|---|---|
+    | GET | ``/nodes`` | ``{"nodes", "pending", "waiting"}``, see ``nodes_view`` |
+    | POST | ``/nodes`` | 201, a ticket, for ``{"name", "address", "machine", "versions"}`` |
+    | POST | ``/nodes/<node>/drain`` | 202, the machine; it goes once its replicas have moved |
+
+    ``<node>`` is a name, an address or an id. A ticket holds the secrets of the engine, so that a
+    machine with it can do all that the engine can. ``files`` are those for tickets.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        log: EventLog,
+        cluster: Cluster,
+        applications: Callable[[], Apps],
+        files: Callable[[], Mapping[str, str]] = dict,
+        env: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._ray_token = settings.home / RAY_TOKEN_FILE
+        self._log = log
+        self._cluster = cluster
+        self._applications = applications
+        self._files = files
+        self._env = env
+
+    @property
+    def routes(self) -> Routes:
+        """Endpoints by path and by method."""
+        return {
+            "/nodes": {**views(self._list), "POST": Guarded("administer", self._join)},
+            "/nodes/(?P<node>[^/]{1,128})/drain": operates(self._drain),
+        }
+
+    async def _list(self, call: ApiCall) -> ApiAnswer:
+        look = await asyncio.to_thread(self._cluster.look)
+        return answer(200, nodes_view(look, self._applications()))
+
+    async def _join(self, call: ApiCall) -> ApiAnswer:
+        asked = read_body(call.body, _Joining)
+        if self._env.get(LOOPBACK) == "1":
+            raise Conflict(
+                "no machine can join an engine on loopback: start it with `anabranch up --host"
+                " ADDRESS`, by an address of its machine that the others reach"
+            )
+        require_same(asked.versions)
+        return answer(201, await asyncio.to_thread(self._ticket, asked))
+
+    def _ticket(self, asked: _Joining) -> dict[str, Any]:
+        look = self._cluster.look()
+        self._require_new(asked, look)
+        message = f"machine {asked.name!r} ({asked.address}) was let join"
+        data = {"name": asked.name, "address": asked.address, "machine": asked.machine}
+        self._log.log("", None, "node_joining", message, data)
+        ticket = Ticket(
+            engine=self._env.get(MARK, ""),
+            gcs=self._cluster.address(),
+            ray_token=self._ray_token.read_text().strip(),
+            environment=shared_values(self._env),
+            files=dict(self._files()),
+        )
+        return vars(ticket)
+
+    def _require_new(self, asked: _Joining, look: ClusterLook) -> None:
+        """Raise Conflict for the address of another machine, and for one that was drained."""
+        for one in look.nodes:
+            if one.machine == asked.machine:
+                if one.state == "drained":
+                    raise Conflict(
+                        f"the machine {one.name!r} was drained: `anabranch join` there lets it"
+                        " come back"
+                    )
+            elif one.is_here and one.address == asked.address:
+                raise Conflict(
+                    f"{asked.address} is a machine of this engine already, {one.name!r}: it has"
+                    f" joined from another home, or is not given up yet; `anabranch nodes` tells"
+                )
+
+    async def _drain(self, call: ApiCall) -> ApiAnswer:
+        return answer(202, await asyncio.to_thread(self._drained, call.node))
+
+    def _drained(self, named: str) -> dict[str, Any]:
+        node = self._cluster.look().of(named)
+        if node.is_head:
+            raise Conflict(
+                f"{node.name!r} is the head of the engine, which cannot be drained:"
+                " `anabranch down` stops the engine"
+            )
+        if node.state != "draining":
+            self._begin(node)
+            node = self._cluster.look().of(node.id)
+        return node_view(node, placed(self._applications()).get(node.id, Counter()))
+
+    def _begin(self, node: Node) -> None:
+        message = f"machine {node.name!r} ({node.address}) is drained"
+        self._cluster.drain(node.id, message)
+        data = {"name": node.name, "address": node.address, "node": node.id}
+        self._log.log("", None, "node_draining", message, data)

@@ -1,0 +1,120 @@
+"""The cluster that an engine runs on, asked of Ray's GCS by a process of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import ray
+from ray import _raylet
+from ray.core.generated import autoscaler_pb2
+
+from anabranch.control.nodes.node import ClusterLook, Demand, Node, State
+from anabranch.errors import Conflict, Unavailable
+
+T = TypeVar("T")
+
+_RAYLET: Any = _raylet
+_MESSAGES: Any = autoscaler_pb2
+_TIMEOUT_S = 5.0
+_DEAD = 1
+"""GcsNodeInfo.DEAD of gcs.proto."""
+_ENDS: Mapping[str, State] = {
+    "EXPECTED_TERMINATION": "left",
+    "AUTOSCALER_DRAIN_IDLE": "drained",
+    "AUTOSCALER_DRAIN_PREEMPTED": "drained",
+}
+"""Reasons of NodeDeathInfo of gcs.proto; by all others a machine is lost."""
+
+
+class RayCluster:
+    """Asks the GCS of the Ray that this process is a part of.
+
+    Methods block for seconds, and raise Unavailable where it does not answer.
+    """
+
+    def __init__(self) -> None:
+        self._client: Any = None
+
+    def address(self) -> str:
+        """Where other machines reach the GCS: host:port."""
+        if not ray.is_initialized():  # what is asked next would start a Ray
+            raise Unavailable("this process is not connected to Ray")
+        return str(ray.get_runtime_context().gcs_address)
+
+    def look(self) -> ClusterLook:
+        """All machines, and what waits for resources."""
+        known = self._ask(lambda gcs: gcs.get_all_node_info(timeout=_TIMEOUT_S))
+        reply = _MESSAGES.GetClusterResourceStateReply()
+        reply.ParseFromString(self._ask(lambda gcs: gcs.get_cluster_resource_state()))
+        state = reply.cluster_resource_state
+        return ClusterLook(tuple(_nodes(known.values(), state)), tuple(_demands(state)))
+
+    def drain(self, node: str, why: str) -> None:
+        """Have replicas moved from the machine of an id, which ends then. Conflict if refused.
+
+        Of Ray's two reasons this is the one that a machine with work to do cannot refuse.
+        """
+        reason = _MESSAGES.DRAIN_NODE_REASON_PREEMPTION
+        accepted, problem = self._ask(
+            lambda gcs: gcs.drain_node(node, reason, why, 0, timeout=_TIMEOUT_S)
+        )
+        if not accepted:
+            raise Conflict(f"the machine cannot be drained: {problem}")
+
+    def _ask(self, question: Callable[[Any], T]) -> T:
+        try:
+            if self._client is None:
+                self._client = _RAYLET.GcsClient(address=self.address())
+            return question(self._client)
+        except ray.exceptions.RayError as error:
+            raise Unavailable(f"Ray's GCS does not answer: {error}") from None
+
+
+def _nodes(known: Any, state: Any) -> Iterator[Node]:
+    states = {one.node_id: one for one in state.node_states}
+    for info in known:
+        found = states.get(info.node_id)
+        yield Node(
+            id=info.node_id.hex(),
+            name=info.node_name,
+            address=info.node_manager_address,
+            is_head=info.is_head_node,
+            state=_state(info, found),
+            since=info.start_time_ms / 1000,
+            until=info.end_time_ms / 1000 if info.state == _DEAD else None,
+            total=dict(info.resources_total),
+            available={} if found is None else dict(found.available_resources),
+            labels=dict(info.labels),
+        )
+
+
+def _state(info: Any, found: Any) -> State:
+    if info.state == _DEAD:
+        return _ENDS.get(info.death_info.Reason.Name(info.death_info.reason), "lost")
+    return (
+        "draining"
+        if found is not None and found.status == _MESSAGES.NodeStatus.DRAINING
+        else "alive"
+    )
+
+
+def _demands(state: Any) -> Iterator[Demand]:
+    for one in state.pending_resource_requests:
+        yield _demand(one.request, one.count)
+    for group in state.pending_gang_resource_requests:
+        for request in group.requests:
+            yield _demand(request, 1)
+
+
+def _demand(request: Any, count: int) -> Demand:
+    return Demand(dict(request.resources_bundle), count, _labels(request))
+
+
+def _labels(request: Any) -> dict[str, str]:
+    """The labels that a machine must have; others that will not do are left out."""
+    return {
+        one.label_key: ", ".join(one.label_values)
+        for selector in request.label_selectors
+        for one in selector.label_constraints
+    }

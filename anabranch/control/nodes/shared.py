@@ -1,0 +1,47 @@
+"""The environment of an engine of several machines: what all have alike, and what is each one's.
+
+``anabranch up`` decides the settings of an engine, flags of Ray and of exporters too, and a machine
+that joins has the same. Paths, addresses and secrets of a machine are its own, and so is any
+variable that is no setting: credentials of clouds, proxies, PATH.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from anabranch.serve.sockets import FOLDER
+from anabranch.serve.workers.launcher import ZYGOTE
+
+MARK = "ANABRANCH_ENGINE_ID"
+"""Variable that every process of an engine on one machine inherits; its value is the id of what was
+started there."""
+LOOPBACK = "ANABRANCH_LOOPBACK"
+"""Set to 1 where Ray itself must stay on the loopback interface."""
+EDGE = "ANABRANCH_EDGE"
+"""Variable that names the HAProxy of the edge to the engine's processes; empty for none."""
+OVERRIDE = "ANABRANCH_HAPROXY"
+"""Variable that names the HAProxy binary to use."""
+GCS_STORAGE = "RAY_gcs_storage_path"
+"""Ray's variable that names the folder of GCS's tables."""
+SHARED = "ANABRANCH_SHARED"
+"""Variable that names those that all machines of an engine have alike, by comma."""
+_SETTINGS = ("ANABRANCH_", "MLFLOW_TRACKING_", "OTEL_", "RAY_", "__RAY_")
+"""How the names of an engine's settings begin."""
+_OWN = frozenset(
+    {
+        MARK, EDGE, OVERRIDE, GCS_STORAGE, SHARED, FOLDER, ZYGOTE,
+        "ANABRANCH_BUNDLE_KEYS", "ANABRANCH_CA", "ANABRANCH_CACHE", "ANABRANCH_CLIENT_CA",
+        "ANABRANCH_HOME", "ANABRANCH_HTTP_HOST", "ANABRANCH_STORE", "ANABRANCH_TLS_CERT",
+        "ANABRANCH_TLS_KEY", "RAY_AUTH_TOKEN_PATH",
+    }
+)  # fmt: skip
+
+
+def shared_names(env: Mapping[str, str]) -> str:
+    """The names of the variables that all machines have alike, as the value of ``SHARED``."""
+    return ",".join(sorted(n for n in env if n.startswith(_SETTINGS) and n not in _OWN))
+
+
+def shared_values(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables that all machines have alike, in a process of the engine."""
+    return {name: env[name] for name in env.get(SHARED, "").split(",") if name in env}
