@@ -23,6 +23,7 @@ from anabranch.cli.commands import (
     traffic,
 )
 from anabranch.cli.commands.access import keys, login, rules
+from anabranch.cli.commands.cluster import join, nodes
 
 app = typer.Typer(
     name="anabranch",
@@ -34,6 +35,8 @@ app = typer.Typer(
 )
 for module in (
     engine,
+    join,
+    nodes,
     backup,
     graph,
     traffic,

@@ -215,6 +215,33 @@ def verify_events(hash: str | None = None) -> Operation[Json]:
     return ask("GET", f"{CONTROL}/events/verify", params=given(hash=hash))
 
 
+def nodes() -> Operation[Json]:
+    """Return the machines of the engine, and what waits for a place on one.
+
+    ``nodes`` have a name, an id, resources, labels, segments and a state; ``pending`` holds the
+    resources that are asked for and nowhere free, ``waiting`` the segments without a place.
+    """
+    return ask("GET", f"{CONTROL}/nodes")
+
+
+def join(name: str, address: str, machine: str, versions: Mapping[str, str]) -> Operation[Json]:
+    """Return a ticket, with which a machine of these versions joins the engine.
+
+    ``machine`` is the id of what is started on it. Raise Conflict where it cannot join.
+    """
+    body = {"name": name, "address": address, "machine": machine, "versions": dict(versions)}
+    return ask("POST", f"{CONTROL}/nodes", json=body)
+
+
+def drain(node: str) -> Operation[Json]:
+    """Have all replicas moved from a machine, which ends then, and return it.
+
+    ``node`` is its name, address or id. Raise NotFound without such a machine, and Conflict for the
+    head of the engine.
+    """
+    return ask("POST", f"{CONTROL}/nodes/{quote(node, safe='')}/drain", json={})
+
+
 def kept() -> Operation[list[Json]]:
     """Return how much the engine keeps of events, revisions, bundles and so on, and the bounds."""
     found: list[Json] = (yield from ask("GET", f"{CONTROL}/kept"))["kept"]

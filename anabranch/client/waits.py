@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
 
@@ -14,6 +14,7 @@ from anabranch.errors import DeployError, EngineError, NotFound, Unavailable
 ROLLING = ("running", "paused")
 """Phases of a rollout that is not over."""
 _PAUSE_S = 0.1
+_DRAIN_PAUSE_S = 0.5
 _REACHED_S = 10.0
 _UP = ("ready", "live", "warm")
 _DOWN = ("failed", "retired")
@@ -133,6 +134,32 @@ def _is_there(name: str) -> Operation[bool]:
     return True
 
 
+def until_drained(
+    node: str, timeout: float, say: Callable[[str], None] = lambda text: None
+) -> Operation[None]:
+    """Drain a machine, and wait until no replica of a graph is left on it, or it is gone.
+
+    ``say`` hears how many there are still. An engine that restarts is waited for. Raise as
+    ``control.drain`` does, and DeployError after ``timeout`` seconds, with what is left; the
+    machine goes on being drained.
+    """
+    deadline = time.monotonic() + timeout
+    machine = (yield from control.drain(node))["id"]
+    before = -1
+    while True:
+        found = yield from _try(control.nodes, deadline)
+        left = [one for of in found.get("nodes", ()) for one in _left(of, machine)]
+        count = sum(one["replicas"] for one in left)
+        if found and not count:
+            return
+        if found and count != before:
+            say(f"{count} {'replica' if count == 1 else 'replicas'} still to move")
+            before = count
+        if time.monotonic() > deadline:
+            raise DeployError(_not_drained(node, timeout, left, found.get("pending", ())))
+        yield from pause(_DRAIN_PAUSE_S)
+
+
 def _try(ask: Callable[[], Operation[Json]], deadline: float) -> Operation[Json]:
     """Return an answer of the engine, or an empty dict while the engine cannot answer."""
     try:
@@ -145,3 +172,19 @@ def _try(ask: Callable[[], Operation[Json]], deadline: float) -> Operation[Json]
 
 def _rollout_of(name: str, found: Json) -> str:
     return f"the rollout of {name} revision {found['revision']}"
+
+
+def _left(node: Json, machine: str) -> Sequence[Json]:
+    """Return what is on a machine that is to be empty."""
+    is_it = node["id"] == machine and node["state"] != "lost"
+    return node["segments"] if is_it else ()
+
+
+def _not_drained(node: str, timeout: float, left: Sequence[Json], pending: Sequence[Json]) -> str:
+    names = ", ".join(sorted({f"{one['graph']} ({one['deployment']})" for one in left}))
+    wanted = ", ".join(
+        " and ".join(f"{size:g} {name}" for name, size in one["resources"].items())
+        for one in pending
+    )
+    missing = f"; no other machine has {wanted} free" if wanted else ""
+    return f"machine {node!r} still has replicas of {names} after {timeout:g} s{missing}"

@@ -11,9 +11,9 @@ from typing import Any
 from script import HOST, Arguments, arguments, free_port, sleep_until_stopped, stoppable
 
 from anabranch.control.engine import flags, ports
-from anabranch.control.nodes.shared import MARK
 from anabranch.control.engine.loopback import keep_loopback
 from anabranch.control.engine.tokens import ensure_token
+from anabranch.control.nodes.shared import MARK
 
 OBJECT_STORE = 512 * 2**20
 

@@ -69,10 +69,10 @@ def up(
             note_sign_in(folder)
 
     if foreground:
-        from anabranch.control.engine import service
+        from anabranch.control.engine import engine, service
 
         note("the engine is up; Ctrl-C or SIGTERM takes it down")
-        service.stay(folder)
+        service.stay(folder, lambda: engine.down(folder))
 
 
 def down(home: options.Home = None, output: options.Output = options.Format.TABLE) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from anabranch.client.connection.trust import PinnedContext, Verify
+from anabranch.client.connection.trust import PinnedContext, Verify, trust
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
 from anabranch.files import replace_file
@@ -42,7 +42,8 @@ class EngineState:
 
     ``runtime`` is its private folder; ``ready`` tells whether it ever answered, and ``problem`` why
     the supervisor gave it up. ``trusted`` is the file of certificates by which clients on this
-    machine know an engine that speaks TLS; empty for one that does not.
+    machine know an engine that speaks TLS; empty for one that does not. ``joined`` tells that the
+    machine is a part of an engine whose head is elsewhere, at ``http``.
     """
 
     id: str
@@ -55,11 +56,12 @@ class EngineState:
     ready: bool = False
     problem: str = ""
     trusted: str = ""
+    joined: bool = False
 
     @property
     def verify(self) -> Verify:
         """What clients on this machine verify the engine's certificate by."""
-        return PinnedContext(Path(self.trusted)) if self.trusted else False
+        return PinnedContext(Path(self.trusted)) if self.trusted else trust(self.http, None)
 
     @property
     def block(self) -> range:

@@ -64,6 +64,7 @@ def up(
     open_home(home, warn)
     with locked(home):
         state = read_state(home)
+        _require_head(state, home)
         if state is not None and is_running(state):
             say(f"the engine in {home} is already up")
             if _answers(state):
@@ -79,15 +80,24 @@ def up(
 def down(home: Path) -> bool:
     """Stop the engine of ``home`` and all it started; False if there was none.
 
-    Raises EngineError if a process cannot be ended.
+    Raises EngineError if a process cannot be ended, and on a machine that has joined an engine.
     """
     if not home.is_dir():
         return False
     with locked(home):
         state = read_state(home)
+        _require_head(state, home)
         if state is not None:
             _take_down(home, state)
         return state is not None
+
+
+def _require_head(state: EngineState | None, home: Path) -> None:
+    if state is not None and state.joined:
+        raise EngineError(
+            f"the machine of {home} has joined the engine at {state.http}, which runs elsewhere:"
+            " `anabranch leave` takes the machine out of it"
+        )
 
 
 def is_running(state: EngineState) -> bool:
@@ -136,7 +146,8 @@ def _start(home: Path, options: EngineOptions, say: Say, warn: Say) -> EngineInf
             copies.install(certificates)
         env = environment(home, options, state, block, warn)
         say("starting Ray and Serve")
-        state = _launch(home, state, env, head_arguments(options, state, block), block.guard)
+        arguments = head_arguments(options, state, block)
+        state = launch(home, state, env, arguments, block.guard, "the engine did not start")
     except BaseException:
         _take_down(home, state)
         raise
@@ -158,10 +169,18 @@ def _new_state(options: EngineOptions, block: ports.PortBlock, trusted: str) -> 
     )
 
 
-def _launch(
-    home: Path, state: EngineState, env: Mapping[str, str], arguments: list[str], guard: socket
+def launch(
+    home: Path,
+    state: EngineState,
+    env: Mapping[str, str],
+    arguments: list[str],
+    guard: socket,
+    failure: str,
 ) -> EngineState:
-    """Start the supervisor and wait until it says that the engine is up."""
+    """Start the supervisor of a machine, and wait until it says that all is up there.
+
+    Raises EngineError, which begins with ``failure``, if that does not come.
+    """
     for name in ("head", "driver"):
         (home / "logs" / f"{name}.log").unlink(missing_ok=True)
     started = supervisor.start(arguments, env, fds=[guard.fileno()])
@@ -172,13 +191,18 @@ def _launch(
         time.sleep(_PAUSE_S)
     now = read_state(home) or state
     reason = now.problem or supervisor.end_of(home / supervisor.LOG)
-    raise EngineError(f"the engine did not start: {reason}")
+    raise EngineError(f"{failure}: {reason}")
 
 
-def _take_down(home: Path, state: EngineState) -> None:
+def end(state: EngineState) -> None:
+    """Stop all that was started on a machine, and remove its private folder."""
     runtime = Path(state.runtime)
     processes.stop(state.id, state.pid, runtime)
     remove_runtime(runtime)
+
+
+def _take_down(home: Path, state: EngineState) -> None:
+    end(state)
     in_force(home).remove()
     fold_store(home)
     clear_state(home)

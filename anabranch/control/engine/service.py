@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from anabranch.control.engine import engine
 from anabranch.errors import EngineError
 
 
-def stay(home: Path) -> None:
-    """Return when the engine of ``home`` has been taken down, which SIGTERM and SIGINT do.
+def stay(home: Path, take_down: Callable[[], object]) -> None:
+    """Return when what runs in ``home`` has been taken down, which SIGTERM and SIGINT do.
 
     Raises EngineError if it ends by itself.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: engine.down(home))
+        signal.signal(number, lambda *_: take_down())
     _notify("READY=1")
     problem = engine.until_ended(home)
     if problem:

@@ -104,7 +104,7 @@ def test_an_engine_on_loopback_says_how_machines_could_join(tmp_path: Path) -> N
 
 
 def test_other_versions_get_no_ticket(tmp_path: Path) -> None:
-    with pytest.raises(Conflict, match="ray 1.0, and the engine ray"):
+    with pytest.raises(Conflict, match=r"ray 1\.0, and the engine ray"):
         Machines(tmp_path).join(versions=versions() | {"ray": "1.0"})
 
 
@@ -149,7 +149,7 @@ def test_a_machine_is_drained_once(tmp_path: Path) -> None:
 
 def test_the_head_stays_and_unknown_machines_are_told(tmp_path: Path) -> None:
     machines = Machines(tmp_path, node("two"))
-    with pytest.raises(Conflict, match="'head' is the head of the engine.*`anabranch down`"):
+    with pytest.raises(Conflict, match=r"'head' is the head of the engine.*`anabranch down`"):
         machines.drain("head")
     with pytest.raises(NotFound, match="there are: head, two"):
         machines.drain("three")

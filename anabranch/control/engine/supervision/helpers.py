@@ -61,6 +61,8 @@ class Helper:
     title: str
     """A part of its command line that no other helper has."""
     patience: float
+    lacks: str = "has not answered"
+    """What is wrong where it is silent."""
 
 
 @dataclass
@@ -110,7 +112,8 @@ class Helpers:
         engine = self._engine
         if now - engine.answered <= engine.helper.patience:
             return None
-        return f"{engine.helper.name} has not answered for {now - engine.answered:.0f} s"
+        silent_s = now - engine.answered
+        return f"{engine.helper.name} {engine.helper.lacks} for {silent_s:.0f} s"
 
     def forget(self) -> None:
         """Begin anew to wait for answers: all processes are new."""
@@ -142,13 +145,21 @@ def _children(head: int) -> dict[str, psutil.Process]:
     return found
 
 
+def answers_at(state: EngineState) -> Helper:
+    """The engine itself, which answers at its address."""
+    return Helper("the engine", _http(f"{state.http}/v2/health/live", ""), "", SILENT_S)
+
+
 def watch_over(
-    options: Mapping[str, str], state: EngineState, token: Path, sockets: Path
+    options: Mapping[str, str], state: EngineState, token: Path, sockets: Path, engine: Helper
 ) -> Helpers:
-    """What watches an engine, whose sockets are in the folder ``sockets``; see ``helpers_of``."""
+    """What watches a machine of an engine, whose sockets are in the folder ``sockets``.
+
+    Where ``engine`` is silent for too long, Ray must be started anew; else see ``helpers_of``.
+    """
     return Helpers(
         helpers_of(options, token),
-        Helper("the engine", _http(f"{state.http}/v2/health/live", ""), "", SILENT_S),
+        engine,
         StoppedProcesses(lambda pid: processes.belongs(pid, state.id, Path(state.runtime))),
         Heartbeats(sockets),
         ExcessiveProcesses(sockets, ProcessBounds.from_env()),
@@ -157,13 +168,12 @@ def watch_over(
 
 
 def helpers_of(options: Mapping[str, str], token: Path) -> list[Helper]:
-    """Ray's helpers of an engine whose Ray was started with these options of its command line.
+    """Ray's helpers on a machine whose Ray was started with these options of its command line.
 
-    ``token`` is the file of Ray's token.
+    ``token`` is the file of Ray's token. Only the head of an engine has a GCS and a dashboard.
     """
     bearer = f"Bearer {token.read_text().strip()}"
     node = options.get("--node-ip-address", "127.0.0.1")
-    dashboard = reached_at(options["--dashboard-host"])
 
     def grpc_at(port: str) -> Ask:
         return _grpc(f"{node}:{options[port]}", bearer)
@@ -171,14 +181,14 @@ def helpers_of(options: Mapping[str, str], token: Path) -> list[Helper]:
     def http_at(host: str, port: str, path: str = "/") -> Ask:
         return _http(f"http://{host}:{options[port]}{path}", bearer)
 
+    def of_head() -> Iterator[Helper]:
+        yield Helper("Ray's GCS", grpc_at("--port"), "/gcs_server ", QUICK_S)
+        host = reached_at(options["--dashboard-host"])
+        dashboard = http_at(host, "--dashboard-port", "/timezone")
+        yield Helper("Ray's dashboard", dashboard, "dashboard.py", QUICK_S)
+
     return [
-        Helper("Ray's GCS", grpc_at("--port"), "/gcs_server ", QUICK_S),
-        Helper(
-            "Ray's dashboard",
-            http_at(dashboard, "--dashboard-port", "/timezone"),
-            "dashboard.py",
-            QUICK_S,
-        ),
+        *(of_head() if "--port" in options else ()),
         Helper("Ray's raylet", grpc_at("--node-manager-port"), "/raylet ", PATIENT_S),
         Helper(
             "Ray's dashboard agent",

@@ -1,5 +1,8 @@
 """The supervisor of an engine: ``python -m`` with this module, and the arguments of Ray's head.
 
+Machines that have joined an engine have one of their own (``joining/worker.py``), made of the same
+parts.
+
 It starts Ray's head, and the driver that brings Serve and the control plane up
 on it. From then on it watches both: helpers that do not answer are killed, and the head replaces
 those that can be replaced alone (``node.py``). Where the head itself has ended, or the engine does
@@ -20,7 +23,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +38,7 @@ from anabranch.client.connection.engine_state import (
     write_state,
 )
 from anabranch.control.engine import processes
-from anabranch.control.engine.supervision.helpers import Helpers, watch_over
+from anabranch.control.engine.supervision.helpers import Helpers, answers_at, watch_over
 from anabranch.control.nodes.shared import GCS_STORAGE
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
@@ -51,6 +54,10 @@ WINDOW_S = 600.0
 ADOPT = "ANABRANCH_ADOPT"
 """Variable with the id of a head that runs already, whose supervisor has ended."""
 MODULE = "anabranch.control.engine.supervision.supervisor"
+JOINED = "anabranch.control.engine.joining.worker"
+"""The supervisor of a machine that has joined an engine."""
+HEAD = "--head"
+"""The word of Ray's command line that only the head of an engine has."""
 LOG = "logs/supervisor.log"
 """Its log, in the home."""
 STOP_S = 8.0
@@ -58,6 +65,7 @@ STOP_S = 8.0
 PATIENCE_S = 30.0
 """Time without a beat after which the head takes the supervisor for hung, in seconds; it is longer
 than all that the supervisor waits for between two beats."""
+PYTHON = (sys.executable, "-P", "-m")
 _TURN_S, _PAUSE_S = 0.5, 0.05
 _LOG_LINES = 15
 
@@ -82,15 +90,18 @@ class Watch(Protocol):
 
 @dataclass(frozen=True)
 class Launch:
-    """The commands of an engine's two processes, by their names, and where they write.
+    """The commands of the two processes of a machine, by their names, and where they write.
 
-    ``folders`` are made before they start, and emptied before they start anew.
+    The head runs Ray; the driver ends once all that belongs on Ray is there. ``folders`` are made
+    before they start, and emptied before they start anew. ``env`` is their environment; None for
+    that of this process.
     """
 
     head: Sequence[str]
     driver: Sequence[str]
     home: Path
     folders: Sequence[Path] = ()
+    env: Mapping[str, str] | None = None
 
     def log(self, name: str) -> Path:
         """The file with the output of a process."""
@@ -101,8 +112,13 @@ class Launch:
         with self.log(name).open("ab") as output:
             return subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-                cwd=self.home, start_new_session=True, close_fds=False,
+                cwd=self.home, start_new_session=True, close_fds=False, env=self.env,
             )  # fmt: skip
+
+
+Renew: TypeAlias = Callable[[Launch, threading.Event], Launch]
+"""Gives the commands of a further start, and returns early once the event is set; EngineError where
+there must be none."""
 
 
 class Supervisor:
@@ -114,11 +130,13 @@ class Supervisor:
         launch: Launch,
         watch: Watch,
         head: Process | None = None,
+        renew: Renew = lambda launch, stopping: launch,
     ) -> None:
         self._state = state
         self._launch = launch
         self._watch = watch
         self._head = head
+        self._renew = renew
         self._stopping = threading.Event()
         self._restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
 
@@ -158,10 +176,11 @@ class Supervisor:
         """Start until that succeeds, or was tried too often."""
         reason: str | None = problem
         while reason is not None and not self._stopping.is_set():
-            logger.error("%s; starting Ray anew, with all graphs", reason)
+            logger.error("%s; starting Ray anew, with all that was on it", reason)
             self._count(reason)
             self._clear()
-            reason = self._try()
+            self._launch = self._renew(self._launch, self._stopping)
+            reason = None if self._stopping.is_set() else self._try()
         self._watch.forget()
 
     def _count(self, problem: str) -> None:
@@ -186,7 +205,7 @@ class Supervisor:
             self._start()
         except EngineError as error:
             return str(error)
-        logger.warning("Ray and the control plane are up again")
+        logger.warning("Ray and all that was on it are up again")
         return None
 
     def _start(self) -> None:
@@ -210,7 +229,7 @@ class Supervisor:
             if time.monotonic() > deadline:
                 raise self._failure(f"not up after {START_TIMEOUT_S:.0f} s", "driver")
         if driver.returncode:
-            raise self._failure("the control plane did not start", "driver")
+            raise self._failure("what belongs on Ray did not start", "driver")
 
     def _failure(self, reason: str, name: str) -> EngineError:
         return EngineError(f"{reason}; {end_of(self._launch.log(name))}")
@@ -241,12 +260,13 @@ def start(
     arguments: Sequence[str], env: Mapping[str, str], mode: str = "wb", fds: Collection[int] = ()
 ) -> subprocess.Popen[bytes]:
     """Start a supervisor in a session of its own, whose log is opened in ``mode``."""
+    module = MODULE if HEAD in arguments else JOINED
     home = Environment(env).home
     log = home / LOG
     log.parent.mkdir(exist_ok=True)
     with log.open(mode) as output:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", MODULE, *arguments],
+            [sys.executable, "-P", "-m", module, *arguments],
             stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=env, cwd=home,
             start_new_session=True, pass_fds=list(fds),
         )  # fmt: skip
@@ -263,14 +283,16 @@ def options(arguments: Sequence[str]) -> Mapping[str, str]:
     return dict(argument.split("=", 1) for argument in arguments if "=" in argument)
 
 
-def main() -> None:
-    """Supervise the engine of this process's environment; exit 1 with the reason if it fails."""
+def main(make: Callable[[Sequence[str]], tuple[Supervisor, Helpers]]) -> None:
+    """Supervise what is started by the arguments of this process; exit 1 with the reason if that
+    fails.
+    """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
-        supervisor, helpers = _supervisor(sys.argv[1:])
+        supervisor, helpers = make(sys.argv[1:])
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: supervisor.stop())
         with helpers.asking():
@@ -279,28 +301,39 @@ def main() -> None:
         sys.exit(f"error: {error}")
 
 
-def _supervisor(arguments: Sequence[str]) -> tuple[Supervisor, Helpers]:
-    """The supervisor of a head with these arguments, as ``launch.py`` makes them, and its watch."""
-    home, env = Environment(os.environ).home, os.environ
+def begin(home: Path) -> EngineState:
+    """Note that this process is the supervisor of a home, and share its pulse."""
     state = read_state(home)
     if state is None:
         raise EngineError(f"no engine is being started in {home}")
     state = replace(state, pid=os.getpid())
     write_state(home, state)
     share_pulse(Path(state.runtime), PATIENCE_S)
-    watch = watch_over(options(arguments), state, home / RAY_TOKEN_FILE, Path(env[FOLDER]))
-    timeout = str(START_TIMEOUT_S)
-    python = [sys.executable, "-P", "-m"]
-    launch = Launch(
-        [*python, "anabranch.control.engine.head", *arguments],
-        [*python, "anabranch.control.engine.driver", state.address, "--timeout", timeout],
-        home,
-        [Path(env[FOLDER]), Path(env[GCS_STORAGE])],
-    )
-    adopted = os.environ.pop(ADOPT, None)
-    head = None if adopted is None else psutil.Process(int(adopted))
-    return Supervisor(state, launch, watch, head), watch
+    return state
+
+
+def adopted() -> Process | None:
+    """The head that runs already, and this process is to supervise; None for none."""
+    named = os.environ.pop(ADOPT, None)
+    return None if named is None else psutil.Process(int(named))
+
+
+def head_command(arguments: Sequence[str]) -> list[str]:
+    """The command of the process that runs Ray with these arguments."""
+    return [*PYTHON, "anabranch.control.engine.head", *arguments]
+
+
+def _supervisor(arguments: Sequence[str]) -> tuple[Supervisor, Helpers]:
+    """The supervisor of a head with these arguments, as ``launch.py`` makes them, and its watch."""
+    home, env = Environment(os.environ).home, os.environ
+    state = begin(home)
+    engine = answers_at(state)
+    watch = watch_over(options(arguments), state, home / RAY_TOKEN_FILE, Path(env[FOLDER]), engine)
+    driver = "anabranch.control.engine.driver", state.address, "--timeout", str(START_TIMEOUT_S)
+    folders = [Path(env[FOLDER]), Path(env[GCS_STORAGE])]
+    launch = Launch(head_command(arguments), [*PYTHON, *driver], home, folders)
+    return Supervisor(state, launch, watch, adopted()), watch
 
 
 if __name__ == "__main__":
-    main()
+    main(_supervisor)

@@ -142,7 +142,7 @@ def lives(process):
 def test_a_first_start_that_fails_says_why_with_the_end_of_the_log(engine):
     engine.start(driver="import sys; print('a reason'); sys.exit(1)")
     engine.thread.join(60)
-    assert "the control plane did not start" in engine.error
+    assert "what belongs on Ray did not start" in engine.error
     assert "a reason" in engine.error and "driver.log" in engine.error
     assert read_state(engine.home).problem == engine.error
     assert not engine.is_ready

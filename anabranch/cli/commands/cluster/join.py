@@ -1,0 +1,111 @@
+"""``join`` and ``leave``: commands that make this machine a part of an engine, or take it out."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anabranch.cli import options
+from anabranch.cli.options import add
+from anabranch.cli.terminal import note, progress, result, result_json, warn
+from anabranch.errors import EngineError
+
+_MOST = 16_384
+"""Longest key that is read, in characters."""
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    add(app, join, "join 10.0.0.1:8000 --token-file token --labels zone=north")
+    add(app, leave, "leave")
+
+
+def join(
+    engine: Annotated[
+        str,
+        typer.Argument(
+            metavar="ENGINE", help="Address of the engine, such as 10.0.0.1:8000, or its URL."
+        ),
+    ],
+    token_file: Annotated[
+        Path,
+        typer.Option(
+            "--token-file",
+            help="File of the engine's token, or of a key with the role admin; closed to others.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    home: options.Home = None,
+    labels: options.Labels = "",
+    resources: options.Resources = "",
+    object_store: options.ObjectStore = "512MiB",
+    ingress: options.Ingress = True,
+    output: options.Output = options.Format.TABLE,
+    foreground: options.Foreground = False,
+) -> None:
+    """Make this machine a part of an engine that runs on another one, in the background.
+
+    Needs the versions of Python, Ray and anabranch that the engine has. Commands of this home then
+    go to that engine.
+    """
+    from anabranch.client.connection.engine_state import resolve_home
+    from anabranch.control.engine.joining import join as joining
+    from anabranch.control.nodes.options import MachineOptions
+
+    folder = resolve_home(home)
+    machine = MachineOptions(labels, resources, object_store, ingress)
+    wanted = joining.JoinOptions(engine, _key(token_file), machine)
+    with progress("joining the engine") as say:
+        state = joining.join(folder, wanted, say=say, warn=warn)
+    if output is options.Format.JSON:
+        result_json({"engine": state.http, "machine": state.id, "home": str(folder)})
+    else:
+        result(f"this machine is a part of the engine at {state.http}")
+    if foreground:
+        note("Ctrl-C or SIGTERM moves what runs here to other machines, and leaves the engine")
+        joining.stay(folder, say=note, warn=warn)
+
+
+def leave(
+    home: options.Home = None,
+    timeout: options.Timeout = 600.0,
+    now: Annotated[
+        bool, typer.Option("--now", help="Stop what runs here at once, wherever it could go.")
+    ] = False,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Take this machine out of its engine: its replicas move to other machines first."""
+    from anabranch.client.connection.engine_state import resolve_home
+    from anabranch.control.engine.joining import join as joining
+
+    folder = resolve_home(home)
+    with progress("leaving the engine") as say:
+        left = joining.leave(folder, timeout, at_once=now, say=say)
+    if output is options.Format.JSON:
+        result_json({"left": left, "home": str(folder)})
+    else:
+        was = "has left its engine" if left else "was in no engine"
+        result(f"the machine of {folder} {was}")
+
+
+def _key(path: Path) -> str:
+    """Return the key in a file; EngineError if there is none, or others can read it."""
+    try:
+        with path.open() as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            key = file.read(_MOST).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"cannot read a key from {path}: {error}") from None
+    if mode & _OTHERS:
+        raise EngineError(
+            f"{path} holds a key, and others may read it (mode {mode:04o}): `chmod 600 {path}`"
+        )
+    if not key:
+        raise EngineError(f"{path} is empty, and should hold the engine's token, or a key")
+    return key

@@ -1,0 +1,46 @@
+"""``nodes``: the machines of an engine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from anabranch.cli import options
+from anabranch.cli.options import add, group
+from anabranch.cli.reports.nodes import nodes_text
+from anabranch.cli.terminal import progress
+
+NodeName = Annotated[
+    str, typer.Argument(metavar="NODE", help="Name, address or id of the machine.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    nodes = group(app, "nodes", show, "nodes")
+    add(nodes, drain, "nodes drain worker-2")
+
+
+def show(
+    ctx: typer.Context,
+    home: options.Home = None,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """List the machines of the engine, what runs on each, and what waits for a place on one."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with options.client(home) as client:
+        options.show(client.nodes(), output, nodes_text)
+
+
+def drain(
+    node: NodeName,
+    home: options.Home = None,
+    timeout: options.Timeout = 600.0,
+    output: options.Output = options.Format.TABLE,
+) -> None:
+    """Move all replicas from a machine to others; it leaves the engine then."""
+    with options.client(home) as client, progress(f"draining {node}") as say:
+        client.until_drained(node, timeout, say)
+    options.show({"node": node, "state": "drained"}, output, lambda _: f"{node} is drained")

@@ -1,0 +1,141 @@
+"""An engine as a machine that joins it knows it, and what it keeps of a ticket."""
+
+from __future__ import annotations
+
+import re
+import socket
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from anabranch.client.client import ControlClient
+from anabranch.client.connection.engine_state import RAY_TOKEN_FILE, EngineState, read_token
+from anabranch.control.nodes.ticket import FOLDER, Ticket, versions
+from anabranch.errors import AnabranchError, EngineError
+from anabranch.files import disk_errors, replace_file
+
+TOKEN_FILE = "token"
+"""File in the home with the key by which the machine joins its engine."""
+_FILE = re.compile(r"[A-Za-z0-9][-._A-Za-z0-9]{0,63}")
+"""Names of files in a ticket."""
+_TIMEOUT_S = 30.0
+_CONNECT_S = 5.0
+
+
+def url_of(engine: str) -> str:
+    """The URL of an engine that was given as ``host:port`` or as URL; EngineError for neither."""
+    url = engine if "://" in engine else f"http://{engine}"
+    with suppress(ValueError):
+        found = urlsplit(url)
+        more = found.path.strip("/") or found.query or found.username
+        if found.scheme in ("http", "https") and found.hostname and found.port and not more:
+            return url.rstrip("/")
+    raise EngineError(
+        f"{engine!r} is no address of an engine: give one such as 10.0.0.1:8000, or"
+        " https://engine:8000"
+    )
+
+
+@dataclass(frozen=True)
+class Invitation:
+    """The engine at a URL, and a key of it, for what is started on this machine under an id."""
+
+    url: str
+    key: str
+    machine: str
+
+    @classmethod
+    def of(cls, home: Path, state: EngineState) -> Invitation:
+        """The one by which the machine of a home has joined."""
+        return cls(state.http, read_token(home), state.id)
+
+    def client(self) -> ControlClient:
+        """A client of the engine."""
+        verify = EngineState("", self.url, "", "", "", "").verify
+        return ControlClient(self.url, self.key, timeout=_TIMEOUT_S, verify=verify)
+
+    def ticket(self, address: str) -> Ticket:
+        """A ticket for this machine, which others reach at ``address``.
+
+        Raises as requests do: EngineUnreachable, Unavailable, Conflict where it cannot join.
+        """
+        with self.client() as control:
+            name = socket.gethostname()
+            return Ticket.from_json(control.join(name, address, self.machine, versions()))
+
+    def is_known(self) -> bool:
+        """Return whether the engine counts this machine; raises as requests do."""
+        with self.client() as control:
+            found = control.nodes()["nodes"]
+        return any(one["machine"] == self.machine and one["state"] != "lost" for one in found)
+
+    def require_known(self) -> None:
+        """Raise EngineError if the engine says that this machine is no part of it.
+
+        An engine that does not answer says nothing, and what runs here goes on.
+        """
+        is_known = True
+        with suppress(AnabranchError):
+            is_known = self.is_known()
+        if not is_known:
+            raise EngineError(f"the engine at {self.url} does not know this machine")
+
+
+def own_address(url: str) -> str:
+    """The address of this machine towards the engine at a URL; EngineError where it cannot be
+    reached, or is reached on loopback.
+    """
+    found = urlsplit(url)
+    place = f"{found.hostname}:{found.port}"
+    address = _towards(place, "the engine does not answer")
+    if address.startswith("127.") or address == "::1":
+        raise EngineError(
+            f"{place} is on this machine's loopback: give the address at which other machines reach"
+            " the engine"
+        )
+    return address
+
+
+def require_reachable(gcs: str) -> None:
+    """Raise EngineError if Ray's GCS cannot be reached from this machine."""
+    _towards(gcs, "the engine answers, but its ports of Ray are closed to this machine")
+
+
+def _towards(place: str, problem: str) -> str:
+    host, _, port = place.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S) as line:
+            return str(line.getsockname()[0])
+    except OSError as error:
+        raise EngineError(f"cannot reach {place}: {problem} ({error.strerror or error})") from None
+
+
+def keep(home: Path, key: str, ticket: Ticket) -> None:
+    """Keep the key and the secrets of a ticket in a home, for its owner alone."""
+    replace_file(home / TOKEN_FILE, key + "\n")
+    replace_file(home / RAY_TOKEN_FILE, ticket.ray_token + "\n")
+    folder = home / FOLDER
+    with disk_errors(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    for name, text in ticket.files.items():
+        if not _FILE.fullmatch(name):
+            raise EngineError(f"the engine's ticket has a file of the name {name!r}")
+        replace_file(folder / name, text)
+
+
+def forget(home: Path) -> None:
+    """Remove what ``keep`` has kept."""
+    for name in (TOKEN_FILE, RAY_TOKEN_FILE):
+        (home / name).unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        for path in (home / FOLDER).iterdir():
+            path.unlink()
+        (home / FOLDER).rmdir()
+
+
+def joined(state: EngineState, ticket: Ticket) -> EngineState:
+    """The state of a machine with what a ticket says."""
+    port = ticket.environment.get("ANABRANCH_GRPC_PORT", "")
+    grpc = f"{urlsplit(state.http).hostname}:{port}"
+    return replace(state, address=ticket.gcs, grpc=grpc)

@@ -1,0 +1,91 @@
+"""The supervisor of a machine that has joined an engine: ``python -m`` with this module, and the
+arguments of Ray's command line.
+
+Ray's GCS is on the engine's head. While it is away Ray waits for it, and what runs here goes on.
+Where Ray has ended, or the engine is up and does not know this machine any more (its Ray was
+started anew), the machine joins again, with a new ticket, as soon as the engine answers. It ends
+where the engine refuses it: because it was drained, or its key does not count any more.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
+from anabranch.client.http import EngineUnreachable
+from anabranch.control.engine.joining.invitation import Invitation, keep
+from anabranch.control.engine.supervision.helpers import Helper, Helpers, watch_over
+from anabranch.control.engine.supervision.supervisor import (
+    PYTHON,
+    START_TIMEOUT_S,
+    Launch,
+    Supervisor,
+    adopted,
+    begin,
+    head_command,
+    main,
+    options,
+)
+from anabranch.environment import Environment
+from anabranch.errors import AnabranchError, EngineError, Unavailable
+from anabranch.pulse import PULSE
+from anabranch.serve.sockets import FOLDER
+
+ADDRESS = "--address="
+"""The beginning of the argument that says where Ray's GCS is."""
+UNKNOWN_S = 15.0
+"""Time without the engine knowing this machine after which it joins again, in seconds."""
+_PAUSE_S = 2.0
+
+logger = logging.getLogger("anabranch.supervisor")
+
+
+class Rejoin:
+    """Joins the engine again."""
+
+    def __init__(self, home: Path, invitation: Invitation, address: str) -> None:
+        self._home = home
+        self._invitation = invitation
+        self._address = address
+
+    def __call__(self, launch: Launch, stopping: threading.Event) -> Launch:
+        """Wait until the engine gives a ticket; EngineError where it refuses one."""
+        logger.info("waiting for the engine at %s", self._invitation.url)
+        while not stopping.is_set():
+            PULSE.beat()
+            try:
+                ticket = self._invitation.ticket(self._address)
+                keep(self._home, self._invitation.key, ticket)
+            except (EngineUnreachable, Unavailable):
+                stopping.wait(_PAUSE_S)
+            except AnabranchError as error:
+                raise EngineError(f"the machine cannot join again: {error}") from None
+            else:
+                address = f"{ADDRESS}{ticket.gcs}"
+                words = [address if one.startswith(ADDRESS) else one for one in launch.head]
+                return replace(launch, head=words, env={**os.environ, **ticket.environment})
+        return launch
+
+
+def _supervisor(arguments: Sequence[str]) -> tuple[Supervisor, Helpers]:
+    """The supervisor of a machine with these arguments, as ``join`` makes them, and its watch."""
+    home = Environment(os.environ).home
+    state, sockets = begin(home), Path(os.environ[FOLDER])
+    invitation = Invitation.of(home, state)
+    known = invitation.require_known
+    engine = Helper("the engine", known, "", UNKNOWN_S, "has not known this machine")
+    given = options(arguments)
+    watch = watch_over(given, state, home / RAY_TOKEN_FILE, sockets, engine)
+    arrival = "anabranch.control.engine.joining.arrival", "--timeout", str(START_TIMEOUT_S)
+    launch = Launch(head_command(arguments), [*PYTHON, *arrival], home, [sockets])
+    rejoin = Rejoin(home, invitation, given["--node-ip-address"])
+    return Supervisor(state, launch, watch, adopted(), rejoin), watch
+
+
+if __name__ == "__main__":
+    main(_supervisor)
