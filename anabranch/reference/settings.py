@@ -34,6 +34,7 @@ INTERNAL = {
     "ANABRANCH_FORK": "1 in workers that may be forks of the zygote",
     "ANABRANCH_GRAPH": "name of a replica's graph",
     "ANABRANCH_LOOPBACK": "1 where Ray itself stays on the loopback interface",
+    "ANABRANCH_NODE_TLS": "folder of the certificates by which nodes know each other",
     "ANABRANCH_PINS": "JSON of movable references of models, and the versions that they meant",
     "ANABRANCH_REVISION": "number of a replica's revision",
     "ANABRANCH_SETUP_WORKER": "path of Ray's own script that starts a worker",

@@ -1,4 +1,4 @@
-"""Sockets on which the engine's processes answer each other: Unix sockets on its own machine."""
+"""Sockets on which the engine's processes answer: Unix sockets within a machine, and TCP."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ from anabranch.errors import EngineError
 T = TypeVar("T")
 
 FOLDER = "ANABRANCH_SOCKETS"
-"""Variable that names the folder of the engine's Unix sockets, on the engine's own machine."""
+"""Variable that names the folder of the machine's Unix sockets, where the engine has made one."""
 GATEWAY_SOCKET, FRONT_SOCKET = "gateway.sock", "front.sock"
 """Names in that folder of the sockets that are no router's."""
+UNIX = "unix@"
+"""Beginning of the addresses of Unix sockets."""
 BACKLOG = 1024
 """Connections that wait to be taken, of one listener."""
 BIND_S = 20.0
 """How long a new process waits for a port: the one before it may still be ending."""
 _PAUSE_S = 0.1
-_UNIX = "unix@"
 
 
 def unix_folder() -> Path | None:
-    """The folder of Unix sockets; None on machines that are not the engine's own."""
+    """The folder of Unix sockets; None on machines where the engine has made none."""
     named = os.environ.get(FOLDER)
     folder = Path(named) if named else None
     return folder if folder is not None and folder.is_dir() else None
 
 
 def unix_address(path: Path) -> str:
-    """The address of a Unix socket, as ``RouterAddress`` has it."""
-    return f"{_UNIX}{path}"
+    """The address of a Unix socket, as ``Reach`` has it."""
+    return f"{UNIX}{path}"
 
 
 def unix_listener(path: Path) -> socket.socket:
@@ -68,23 +69,6 @@ def tcp_listener(host: str, port: int = 0, shared: bool = False) -> socket.socke
         if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
             raise
         raise EngineError(f"cannot listen on port {port} of {host}: {error.strerror}") from None
-
-
-def own_listener(host: str) -> tuple[socket.socket, str]:
-    """Listen for this machine, or on a port of ``host`` for the engine's; with the address."""
-    folder = unix_folder()
-    if folder is not None:
-        path = folder / f"{os.urandom(8).hex()}.sock"
-        return unix_listener(path), unix_address(path)
-    listener = tcp_listener(host)
-    port = listener.getsockname()[1]
-    return listener, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def forget(address: str) -> None:
-    """Remove the file of a Unix socket that is closed for good; nothing for other addresses."""
-    if address.startswith(_UNIX):
-        Path(address.removeprefix(_UNIX)).unlink(missing_ok=True)
 
 
 async def patiently(bind: Callable[[], Awaitable[T]]) -> T:

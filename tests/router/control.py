@@ -8,7 +8,7 @@ from typing import Any
 
 from anabranch.access.identity import Asker
 from anabranch.errors import Unavailable
-from anabranch.router.addresses import Addresses, RouterAddress
+from anabranch.router.addresses import Addresses, Reach, RouterAddress
 from anabranch.router.backend import GraphState
 from anabranch.router.errors import Headers, HttpReply
 from anabranch.router.gateway.app import Gateway
@@ -24,6 +24,8 @@ async def _never_woken(graph: str) -> None:
 
 class FakeControl(LetsIn):
     """What the controller says: addresses as they are put in, graphs as they are set."""
+
+    node = ""
 
     def __init__(self) -> None:
         self.states: dict[str, GraphState] | Exception = {}
@@ -41,7 +43,7 @@ class FakeControl(LetsIn):
     def put(self, **routers: tuple[str, ...]) -> None:
         """Put addresses in, each for both protocols."""
         known = {
-            graph: tuple(RouterAddress(address, address) for address in addresses)
+            graph: tuple(RouterAddress(*2 * (Reach(far=address),)) for address in addresses)
             for graph, addresses in routers.items()
         }
         self._addresses = Addresses(self._addresses.version + 1, known, self.idempotent)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from anabranch.router.addresses import Reach
 from anabranch.serve.calls.membership import Members
 from anabranch.serve.calls.replica_calls import ReplicaCalls
 from anabranch.serve.calls.secret import call_secret
@@ -111,8 +112,8 @@ async def calling(membership: ListedMembers) -> AsyncIterator[ReplicaCalls]:
 @asynccontextmanager
 async def called(name: str, replica: AnsweringReplica) -> AsyncIterator[ReplicaCalls]:
     """Calls of a replica that has started; it is to go afterwards."""
-    (address,) = (await replica.record_replica_metadata()).values()
-    calls = ReplicaCalls(name, ListedMembers(address), call_secret())
+    (reach,) = (await replica.record_replica_metadata()).values()
+    calls = ReplicaCalls(name, ListedMembers(Reach(*reach).seen_from("")), call_secret())
     try:
         yield calls
     finally:

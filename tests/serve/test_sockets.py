@@ -38,33 +38,6 @@ def test_a_path_that_cannot_be_bound_leaves_no_socket_open(tmp_path: Path) -> No
         sockets.unix_listener(tmp_path / ("x" * 120))
 
 
-def test_this_machine_is_reached_by_unix_sockets_of_which_no_two_are_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(sockets.FOLDER, str(tmp_path))
-    found = [sockets.own_listener("127.0.0.1") for _ in range(2)]
-    assert len({address for _, address in found}) == 2
-    for listener, address in found:
-        assert connected(Path(address.removeprefix("unix@")))
-        listener.close()
-        sockets.forget(address)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("named", [None, "", "/nonexistent"])
-def test_other_machines_are_reached_by_ports(
-    named: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(sockets.FOLDER, raising=False)
-    if named is not None:
-        monkeypatch.setenv(sockets.FOLDER, named)
-    listener, address = sockets.own_listener("127.0.0.1")
-    with listener:
-        host, _, port = address.rpartition(":")
-        socket.create_connection((host, int(port)), timeout=5).close()
-    sockets.forget(address)
-
-
 def test_a_port_is_taken_as_soon_as_it_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sockets, "_PAUSE_S", 0.01)
 

@@ -21,6 +21,7 @@ from anabranch.client.connection.engine_state import (
     write_state,
 )
 from anabranch.client.live import wait_live
+from anabranch.control.access.authority import remove_certificates
 from anabranch.control.engine import ports, processes
 from anabranch.control.engine.home import examine_store, fold_store, locked, open_home
 from anabranch.control.engine.launch import (
@@ -204,5 +205,6 @@ def end(state: EngineState) -> None:
 def _take_down(home: Path, state: EngineState) -> None:
     end(state)
     in_force(home).remove()
+    remove_certificates(home)
     fold_store(home)
     clear_state(home)

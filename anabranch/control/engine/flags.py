@@ -20,6 +20,7 @@ import anabranch
 from anabranch.client.connection.login import TOKEN
 from anabranch.control.engine.ports import PortBlock
 from anabranch.control.nodes.shared import EDGE, GCS_STORAGE, LOOPBACK, MARK, OVERRIDE
+from anabranch.router.between_nodes import NODE_TLS
 from anabranch.serve.sockets import FOLDER
 from anabranch.serve.workers.launcher import HOOK, MODULES, ZYGOTE
 
@@ -33,6 +34,7 @@ _MODULES = (
     "anabranch.control.controller",  # with the handle of an actor comes its class
 )
 _FOREIGN = (
+    NODE_TLS,
     TOKEN,  # a key of whoever starts the engine, which components would see
     "RAY_ADDRESS",
     "RAY_API_SERVER_ADDRESS",

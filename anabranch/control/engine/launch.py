@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE, EngineState
+from anabranch.control.access.authority import certificates_environment, make_certificates
 from anabranch.control.engine import flags, ports
 from anabranch.control.engine.runtime import RAY, SOCKETS, TEMPORARY
 from anabranch.control.engine.tokens import ensure_token
@@ -93,6 +94,8 @@ def environment(
         )
     files = options.tls()
     ensure_token(home / RAY_TOKEN_FILE)
+    if not options.is_loopback():
+        make_certificates(home)
     env = {
         **machine_environment(
             home, state, block, options.is_loopback(), haproxy(warn, files is not None)
@@ -121,6 +124,7 @@ def machine_environment(
         **flags.serve_environment(),
         **flags.zygote_environment(runtime),
         **flags.edge_environment(runtime / SOCKETS, binary),
+        **({} if loopback else certificates_environment(home)),
         "TMPDIR": str(runtime / TEMPORARY),
         "ANABRANCH_HOME": str(home),
     }

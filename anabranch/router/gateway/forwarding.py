@@ -156,9 +156,9 @@ class Forwarder:
         retired: list[HttpRouter] = []
         for graph in self._graphs.keys() - addresses.routers.keys():
             retired += self._graphs.pop(graph).know(())
-        for graph, routers in addresses.routers.items():
+        for graph, routers in addresses.http(self._control.node).items():
             known = self._graphs.setdefault(graph, GraphRouters(self._limits.max_ongoing))
-            retired += known.know(router.http for router in routers if router.http)
+            retired += known.know(routers)
         self._changed.set()
         self._changed = asyncio.Event()
         for one in retired:

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextman
 import httpx
 
 from anabranch.errors import InvalidRequest, Unavailable
+from anabranch.router.between_nodes import CALLING_MS, NAME, client_tls, probed
 from anabranch.router.following import line_of
 from anabranch.router.gateway.forwarded_body import ForwardedBody
 from anabranch.router.gateway.headers import answer_headers, request_headers, target
@@ -27,7 +28,8 @@ _CONNECT_S = 1.0
 _LIMITS = httpx.Limits(max_connections=1, keepalive_expiry=60.0)
 _MAX_IDLE = 64
 """Connections to one router that are kept for later requests."""
-# Nothing here is encrypted; a context for each connection would take longer than to connect.
+# For Unix sockets, on which nothing is encrypted: to make one for each connection would take longer
+# than to connect.
 _NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # The answer may take as long as the router lets it.
 _TIMES = httpx.Timeout(None, connect=_CONNECT_S, write=STALLED_S).as_dict()
@@ -51,7 +53,10 @@ class HttpRouter:
         """How many requests it answers for this gateway."""
         is_unix = address.startswith(_UNIX)
         self._path = address.removeprefix(_UNIX) if is_unix else None
-        self._url = httpx.URL("http://router" if is_unix else f"http://{address}")
+        self._tls = None if is_unix else client_tls()
+        scheme = "http" if self._tls is None else "https"
+        self._url = httpx.URL("http://router" if is_unix else f"{scheme}://{address}")
+        self._options = None if is_unix else probed(CALLING_MS)
         self._idle: list[httpx.AsyncHTTPTransport] = []
         self._refused = float("-inf")
         self._most_idle = _MAX_IDLE
@@ -78,7 +83,7 @@ class HttpRouter:
             self._url,
             headers=request_headers(request, body.framing()),
             stream=body,
-            extensions={"target": target(request), "timeout": _TIMES},
+            extensions={"target": target(request), "timeout": _TIMES, "sni_hostname": NAME},
         )
         with _as_ours():
             try:
@@ -113,7 +118,11 @@ class HttpRouter:
 
     def _new_connection(self) -> httpx.AsyncHTTPTransport:
         return httpx.AsyncHTTPTransport(
-            verify=_NO_TLS, trust_env=False, limits=_LIMITS, uds=self._path
+            verify=self._tls or _NO_TLS,
+            trust_env=False,
+            limits=_LIMITS,
+            uds=self._path,
+            socket_options=self._options,
         )
 
 

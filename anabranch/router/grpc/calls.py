@@ -82,12 +82,19 @@ class ServedCall(GrpcCall):
     def metadata(self) -> Metadata:
         """All that came, in order, with values that are binary.
 
-        What it says of the client is left out unless it came on a Unix socket.
+        What it says of the client is left out unless the engine itself says it: on a Unix socket,
+        or with TLS, which only its own nodes speak here.
         """
         found: Metadata = self._context.invocation_metadata()
-        if self._context.peer().startswith("unix:"):
+        if self._context.peer().startswith("unix:") or self._is_secured:
             return found
         return [pair for pair in found if not pair[0].startswith(OF_CLIENT)]
+
+    @property
+    def _is_secured(self) -> bool:
+        """Whether it came with TLS (gRPC's ``auth_context`` names the security of a transport)."""
+        security: Sequence[bytes] = self._context.auth_context().get("transport_security_type", ())
+        return b"ssl" in security
 
     def remaining(self) -> float | None:
         """Seconds until the client's deadline; None where it has none."""

@@ -81,12 +81,7 @@ class Front:
 
     def apply(self, addresses: Addresses) -> None:
         """Know these routers from now on."""
-        self._pool.apply(
-            {
-                graph: tuple(router.grpc for router in routers)
-                for graph, routers in addresses.routers.items()
-            }
-        )
+        self._pool.apply(addresses.grpc(self._control.node))
 
     def close(self) -> None:
         """Let all connections to routers go."""

@@ -14,6 +14,7 @@ import grpc
 from grpc import ChannelConnectivity
 
 from anabranch.errors import Unavailable
+from anabranch.router.between_nodes import AUTHORITY, NAME, NODE, node_folder
 from anabranch.router.grpc.messages import path
 
 CONNECT_S = 1.0
@@ -28,6 +29,15 @@ _OPTIONS = [
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.enable_http_proxy", 0),
 ]
+_FAR = [
+    ("grpc.ssl_target_name_override", NAME),
+    # A machine that is gone is noticed within these two times together.
+    ("grpc.keepalive_time_ms", 2000),
+    ("grpc.keepalive_timeout_ms", 2000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+]
+"""Options for routers on other nodes."""
 _UNDER_WAY = (ChannelConnectivity.IDLE, ChannelConnectivity.CONNECTING)
 
 
@@ -35,7 +45,7 @@ class PooledRouter:
     """A channel to one router; ``with router: ...`` around each call keeps it open for that."""
 
     def __init__(self, address: str) -> None:
-        self._channel: Any = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._channel = _channel(address)
         self._unary: dict[str, Any] = {}
         self._stream: Any = self._channel.stream_stream(path("ModelStreamInfer"))
         self._inside = 0
@@ -71,6 +81,16 @@ class PooledRouter:
     def _close(self) -> None:
         if self._retired and not self._inside:
             self._running = asyncio.ensure_future(self._channel.close())
+
+
+def _channel(address: str) -> Any:
+    """Return a channel to an address, with the engine's certificates to one of another node."""
+    folder = None if address.startswith("unix:") else node_folder()
+    if folder is None:
+        return grpc.aio.insecure_channel(address, options=_OPTIONS)
+    node, authority = ((folder / name).read_bytes() for name in (NODE, AUTHORITY))
+    credentials = grpc.ssl_channel_credentials(authority, node, node)
+    return grpc.aio.secure_channel(address, credentials, options=_OPTIONS + _FAR)
 
 
 class Ring:

@@ -17,6 +17,7 @@ from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from anabranch.errors import EngineError
+from anabranch.router.between_nodes import AUTHORITY, NODE, far_address, node_folder
 from anabranch.router.grpc.messages import POOL, SERVICE
 from anabranch.router.limits import RequestLimits
 
@@ -34,9 +35,11 @@ _KEEPALIVE_MS = 60_000
 _KEEPALIVE_TIMEOUT_MS = 10_000
 _PING_EVERY_MS = 10_000
 """Clients that ask so more often are told to go."""
+NODES_PING_EVERY_MS = 1_000
+"""The same for other nodes of the engine."""
 
 
-def options(limits: RequestLimits) -> list[tuple[str, int]]:
+def options(limits: RequestLimits, pings: int = _PING_EVERY_MS) -> list[tuple[str, int]]:
     """Options of a server: sizes in bytes, times in milliseconds."""
     return [
         ("grpc.so_reuseport", 0),
@@ -50,32 +53,42 @@ def options(limits: RequestLimits) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", _PING_EVERY_MS),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", pings),
     ]
 
 
 class GrpcServer:
-    """One gRPC server on one address; everything of it is on the loop that it is started on."""
+    """One gRPC server; everything of it is on the loop that it is started on."""
 
-    def __init__(self, handlers: Iterable[Any], limits: RequestLimits) -> None:
-        self._server: Any = grpc.aio.server(handlers=tuple(handlers), options=options(limits))
+    def __init__(
+        self, handlers: Iterable[Any], limits: RequestLimits, pings: int = _PING_EVERY_MS
+    ) -> None:
+        self._server: Any = grpc.aio.server(
+            handlers=tuple(handlers), options=options(limits, pings)
+        )
         self._health: Any = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SERVICE, HEALTH, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server, pool=_reflected())
 
-    async def start(self, host: str, port: int = 0) -> int:
-        """Listen; the port, which 0 leaves to the system. EngineError where it is taken."""
-        address = f"[{host}]" if ":" in host else host
+    def bind(self, host: str, port: int = 0, credentials: Any = None) -> int:
+        """Take a port, which 0 leaves to the system; EngineError where it is taken.
+
+        With ``credentials`` gRPC's own, it speaks TLS.
+        """
+        address = far_address(host, port)
         try:
-            found: int = self._server.add_insecure_port(f"{address}:{port}")
+            found: int = (
+                self._server.add_insecure_port(address)
+                if credentials is None
+                else self._server.add_secure_port(address, credentials)
+            )
         except RuntimeError:
             raise EngineError(f"port {port} on {host} is in use or not to be had") from None
-        await self._start()
         return found
 
     async def start_unix(self, path: Path) -> None:
-        """Listen on a Unix socket that only this user may reach, in place of one that is there.
+        """Start with a Unix socket that only this user may reach, in place of one that is there.
 
         gRPC removes the file by its first name when the server stops, whoever has the name then,
         so each server binds a name of its own and moves the file.
@@ -83,10 +96,11 @@ class GrpcServer:
         own = path.with_name(f"{os.urandom(4).hex()}.new")
         self._server.add_insecure_port(f"unix:{own}")
         own.chmod(stat.S_IRUSR | stat.S_IWUSR)
-        await self._start()
+        await self.start()
         own.replace(path)
 
-    async def _start(self) -> None:
+    async def start(self) -> None:
+        """Answer at all that is bound."""
         await self._server.start()
         await self._health.set(SERVICE, SERVING)
 
@@ -98,6 +112,15 @@ class GrpcServer:
         """Take no more calls, and give those in progress ``grace`` seconds."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
+
+
+def node_credentials() -> Any:
+    """Return what a server for other nodes speaks, as gRPC has it; None where there are none."""
+    folder = node_folder()
+    if folder is None:
+        return None
+    node, authority = ((folder / name).read_bytes() for name in (NODE, AUTHORITY))
+    return grpc.ssl_server_credentials([(node, node)], authority, require_client_auth=True)
 
 
 def _reflected() -> DescriptorPool:

@@ -6,9 +6,16 @@ from collections.abc import Set
 from pathlib import Path
 
 from anabranch.router.addresses import Addresses, Control
+from anabranch.router.between_nodes import far_address
 from anabranch.router.following import Follower
 from anabranch.router.grpc.front import Front
-from anabranch.router.grpc.server import SERVING, UNKNOWN, GrpcServer
+from anabranch.router.grpc.server import (
+    NODES_PING_EVERY_MS,
+    SERVING,
+    UNKNOWN,
+    GrpcServer,
+    node_credentials,
+)
 from anabranch.router.grpc.servicer import GraphServicer
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
@@ -17,23 +24,24 @@ _UNIX = "unix:"
 
 
 class RouterServer:
-    """The gRPC server of one router; the front finds it by its ``address``."""
+    """The gRPC server of one router; fronts find it by its addresses ``near`` and ``far``."""
 
     def __init__(self, arms: Arms) -> None:
         self._arms = arms
-        self._server = GrpcServer([GraphServicer(arms).handlers()], arms.limits)
-        self.address = ""
+        handlers = [GraphServicer(arms).handlers()]
+        self._server = GrpcServer(handlers, arms.limits, NODES_PING_EVERY_MS)
+        self.near = self.far = ""
+        """As ``Reach`` has them."""
 
-    async def start(self, host: str) -> None:
-        """Listen on a port that the system chooses."""
-        port = await self._server.start(host)
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        await self._server.health(self._arms.name, SERVING)
-
-    async def start_unix(self, path: Path) -> None:
-        """Listen on a Unix socket, which is removed at ``stop``."""
-        await self._server.start_unix(path)
-        self.address = f"{_UNIX}{path}"
+    async def start(self, path: Path | None, host: str | None) -> None:
+        """Listen on a Unix socket, which is removed at ``stop``, and on a port for other nodes."""
+        if host is not None:
+            self.far = far_address(host, self._server.bind(host, 0, node_credentials()))
+        if path is None:
+            await self._server.start()
+        else:
+            await self._server.start_unix(path)
+            self.near = f"{_UNIX}{path}"
         await self._server.health(self._arms.name, SERVING)
 
     async def stop(self, grace: float) -> None:
@@ -42,8 +50,8 @@ class RouterServer:
         self._forget()
 
     def _forget(self) -> None:
-        if self.address.startswith(_UNIX):
-            Path(self.address.removeprefix(_UNIX)).unlink(missing_ok=True)
+        if self.near:
+            Path(self.near.removeprefix(_UNIX)).unlink(missing_ok=True)
 
 
 class FrontServer:
@@ -57,7 +65,8 @@ class FrontServer:
 
     async def start(self, host: str, port: int) -> int:
         """Listen, and follow in the background; the port. EngineError where it is taken."""
-        found = await self._server.start(host, port)
+        found = self._server.bind(host, port)
+        await self._server.start()
         self._addresses.start()
         return found
 

@@ -10,8 +10,8 @@ from anabranch.access.guard import Credentials
 
 CLIENT_NAME, CLIENT_ADDRESS = "anabranch-client-name", "anabranch-client-address"
 """Headers of the edge: the common name in the subject of the client's verified certificate, if it
-has one, and the address from which it has connected. They are believed on Unix sockets alone, which
-no other user can reach."""
+has one, and the address from which it has connected. They are believed on Unix sockets, which no
+other user can reach, and on connections of the engine's nodes, which have its certificate."""
 OF_CLIENT = "anabranch-client-"
 """Beginning of the names of both."""
 _NAME, _ADDRESS = CLIENT_NAME.encode(), CLIENT_ADDRESS.encode()

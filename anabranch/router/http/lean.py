@@ -335,7 +335,8 @@ class LeanProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(LINGER_S, self.transport.abort)
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # with TLS it cannot
+            self.transport.write_eof()
 
     def _drop(self, size: int) -> None:
         """Count bytes that nobody will look at, and read no more beyond the limit."""

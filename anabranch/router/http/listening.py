@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from functools import partial
 from typing import Any, cast
 
 from uvicorn.config import Config
 
 from anabranch.router.admission.admission import Admission
+from anabranch.router.between_nodes import of_server
 from anabranch.router.http.lean import LeanProtocol
 from anabranch.router.http.lean_state import LeanState
 
@@ -60,19 +62,23 @@ class LeanServer:
         """
         return LeanProtocol(self._config, self._state, is_guest=True)
 
-    async def listen(self, sock: socket.socket, has_guests: bool = False) -> None:
+    async def listen(
+        self, sock: socket.socket, tls: ssl.SSLContext | None = None, has_guests: bool = False
+    ) -> None:
         """Accept connections on a bound socket, of TCP or Unix, which is the server's from here on.
 
         ``has_guests``: no proxy stands before it. What a proxy says of its clients is believed on
-        Unix sockets. Raises OSError where it cannot listen.
+        Unix sockets, and with ``tls``, which only the engine's nodes speak. Raises OSError where it
+        cannot listen.
         """
         loop = asyncio.get_running_loop()
         is_unix = sock.family == socket.AF_UNIX
-        protocol = self.guest if has_guests else partial(self.protocol, is_unix)
+        protocol = self.guest if has_guests else partial(self.protocol, is_unix or tls is not None)
         listen = loop.create_unix_server if is_unix else loop.create_server
+        options = {"backlog": BACKLOG, **of_server(tls)}
         for number in range(self._handles):
             handle = sock.dup() if number else sock
-            self._servers.append(await listen(protocol, sock=handle, backlog=BACKLOG))
+            self._servers.append(await listen(protocol, sock=handle, **options))
 
     async def close(self, seconds: float) -> None:
         """Stop listening, and end every connection with the last request that has come on it.

@@ -23,6 +23,7 @@ from anabranch.router.table import ROUTER
 from anabranch.router.traffic.polling import POLL_S
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.calls.handle import ask
+from anabranch.serve.node import node_id
 from anabranch.telemetry.registry import Snapshot
 
 _RETRY_AFTER = 2
@@ -42,6 +43,8 @@ class ControllerLink:
     """
 
     def __init__(self, name: str) -> None:
+        self.node = node_id()
+        """The id of the node on which this process runs."""
         self._name = name
         self._controller = ControllerActor()
         self._guard = Guard(CLOSED, renew=self._renew_keys)

@@ -16,13 +16,16 @@ from ray.serve._private.common import DeploymentTargetInfo
 from ray.serve._private.long_poll import LongPollClient, LongPollNamespace
 from ray.serve.context import _get_global_client
 
+from anabranch.router.addresses import Reach
 from anabranch.serve.calls.handle import ask
+from anabranch.serve.node import node_id
 
-ADDRESS = "address"
-"""Key of a replica's address in its metadata."""
+REACH = "reach"
+"""Key of a replica's ``Reach`` in its metadata, where it is a plain tuple."""
 
 Members: TypeAlias = Mapping[str, frozenset[str]]
-"""Addresses of the running replicas, each with the multiplexed models that it has loaded."""
+"""Addresses of the running replicas, as this node sees them, each with its loaded models, where
+these are multiplexed."""
 
 
 class Membership(Protocol):
@@ -54,6 +57,7 @@ class ServeMembership:
 
     def __init__(self, name: str, deployment: str, application: str) -> None:
         self._name = name
+        self._node = node_id()
         self._handle: Any = serve.get_deployment_handle(
             deployment, application, _check_exists=False, _record_telemetry=False
         )
@@ -67,7 +71,7 @@ class ServeMembership:
         client: Any = _get_global_client()
         polling = LongPollClient(
             client._controller,
-            {key: lambda info: apply(members(info)) if polling.is_running else None},
+            {key: lambda info: apply(members(info, self._node)) if polling.is_running else None},
             asyncio.get_running_loop(),
             str(key),
         )
@@ -78,8 +82,8 @@ class ServeMembership:
 
         Raises Unavailable where too many wait, or where the application is gone.
         """
-        found: Mapping[str, str] = await ask(self._name, self._metadata)
-        return found[ADDRESS]
+        found: Mapping[str, tuple[str, ...]] = await ask(self._name, self._metadata)
+        return Reach(*found[REACH]).seen_from(self._node)
 
     def close(self) -> None:
         """Stop following, and what Serve does for a handle several times a second."""
@@ -88,10 +92,10 @@ class ServeMembership:
         self._closing = asyncio.ensure_future(self._handle.shutdown_async())
 
 
-def members(info: DeploymentTargetInfo) -> Members:
-    """Return the members of a list of Serve's."""
+def members(info: DeploymentTargetInfo, node: str) -> Members:
+    """Return the members of a list of Serve's, with their addresses for a node."""
     return {
-        replica.replica_metadata[ADDRESS]: frozenset(replica.multiplexed_model_ids)
-        for replica in info.running_replicas
-        if ADDRESS in replica.replica_metadata
+        Reach(*one.replica_metadata[REACH]).seen_from(node): frozenset(one.multiplexed_model_ids)
+        for one in info.running_replicas
+        if REACH in one.replica_metadata
     }

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
+from anabranch.router.between_nodes import CALLING_MS, CONNECT_S, of_client, probe
+from anabranch.serve.sockets import UNIX
+
 AGAIN_S = 1.0
 """Time between two tries to connect to a router that cannot be reached, in seconds."""
-_UNIX = "unix@"
 
 
 class RouterWatch:
@@ -68,10 +70,13 @@ class RouterWatch:
 
 
 async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    if address.startswith(_UNIX):
-        return await asyncio.open_unix_connection(address.removeprefix(_UNIX))
+    if address.startswith(UNIX):
+        return await asyncio.open_unix_connection(address.removeprefix(UNIX))
     host, _, port = address.rpartition(":")
-    return await asyncio.open_connection(host.strip("[]"), int(port))
+    async with asyncio.timeout(CONNECT_S):
+        found = await asyncio.open_connection(host.strip("[]"), int(port), **of_client())
+    probe(found[1].get_extra_info("socket"), CALLING_MS)
+    return found
 
 
 async def _ended(reader: asyncio.StreamReader) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import ray
-
-from anabranch.serve.calls.membership import ADDRESS
+from anabranch.router.addresses import Reach
+from anabranch.serve.calls.membership import REACH
 from anabranch.serve.calls.secret import call_secret
+from anabranch.serve.node import forget, own_listeners, own_places
 from anabranch.serve.replicas.base import ComponentReplica
 from anabranch.serve.scaling.policy import ONGOING
-from anabranch.serve.sockets import forget, own_listener
 from anabranch.serve.streams.served import Method, StreamMethod
 from anabranch.serve.streams.server import CallServer
 
@@ -19,13 +18,13 @@ class AnsweringReplica(ComponentReplica):
     """Base of replicas that answer calls; they call ``_answer`` once all is loaded."""
 
     _server: CallServer | None = None
-    _address = ""
+    _reach = Reach()
     _drain_s = 0.0
     """Longest time that calls get to end once the replica is to go, in seconds."""
 
-    async def record_replica_metadata(self) -> dict[str, str]:
+    async def record_replica_metadata(self) -> dict[str, tuple[str, ...]]:
         """Serve's hook for what callers must know; those ask it themselves who wait for one."""
-        return {ADDRESS: self._address}
+        return {REACH: tuple(self._reach)}
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Serve's hook for what ``RequestPolicy`` goes by."""
@@ -37,17 +36,12 @@ class AnsweringReplica(ComponentReplica):
     ) -> None:
         """Answer calls of these methods from now on."""
         server = CallServer(methods, streams, call_secret())
-        listener, self._address = own_listener(node_host())
+        listeners, self._reach = own_listeners(own_places())
         self._server, self._drain_s = server, drain_s
-        await server.listen(listener)
+        for one in listeners:
+            await server.listen(*one)
 
     async def _close(self) -> None:
         if self._server is not None:
             await self._server.close(self._drain_s)
-            forget(self._address)
-
-
-def node_host() -> str:
-    """The address of this node on which replicas answer: loopback where the engine is."""
-    host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
-    return host
+            forget(self._reach)

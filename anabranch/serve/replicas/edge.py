@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import resource
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -79,6 +80,7 @@ class Edge:
         self._link = ControllerLink("edge")
         self._addresses = Follower("addresses", self._link.addresses, self._apply)
         self._known = Addresses()
+        self._routers: Mapping[str, tuple[str, ...]] = {}
         self._watch = RouterWatch(self._reroute)
         self._problem = "it is starting"
         self._open = asyncio.Event()
@@ -128,8 +130,8 @@ class Edge:
 
     async def _apply(self, addresses: Addresses) -> None:
         self._known = addresses
-        every = chain.from_iterable(addresses.routers.values())
-        self._watch.know(router.http for router in every)
+        self._routers = addresses.http(self._link.node)
+        self._watch.know(chain.from_iterable(self._routers.values()))
         await self._route()
 
     async def _reroute(self) -> None:
@@ -142,11 +144,11 @@ class Edge:
         """Have requests go to the routers that are known and live."""
         routes = {
             graph: EdgeRoute(
-                self._watch.living(router.http for router in routers),
+                self._watch.living(routers),
                 graph in self._known.idempotent,
                 self._known.longest[graph],
             )
-            for graph, routers in self._known.routers.items()
+            for graph, routers in self._routers.items()
         }
         await self._proxy.apply({**routes, **self._shared})
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from functools import partial
 
 from anabranch.access.guard import Guard
 from anabranch.access.table import CLOSED
-from anabranch.router.addresses import RouterAddress
+from anabranch.router.addresses import Reach, RouterAddress
 from anabranch.router.admission.admission import Admission
 from anabranch.router.following import Follower
 from anabranch.router.grpc.lean_calls import LeanCalls, beside
@@ -26,10 +25,9 @@ from anabranch.router.traffic.samples import Samples, counted_samples
 from anabranch.serve.calls.controller import ControllerSource
 from anabranch.serve.calls.explanations import RemoteExplainers
 from anabranch.serve.calls.remote_head import Heads
-from anabranch.serve.replicas.answering import node_host
+from anabranch.serve.node import forget, node_id, own_listeners, own_places
 from anabranch.serve.replicas.head import HostedHead
 from anabranch.serve.scaling.scaling import fewest_let_in
-from anabranch.serve.sockets import forget, own_listener, unix_folder
 
 _FAREWELL_S = 0.2
 """Time for requests that were sent before all knew that the router goes."""
@@ -71,7 +69,7 @@ class GraphRouter:
         app = GraphApp(self._arms, feedback=Feedback(self._arms, self.source))
         handles = MANY_HANDLES if process is None else 1
         self.http = LeanServer(beside(app, LeanCalls(self._arms)), handles, self.gate)
-        self._address = ""
+        self._reach = Reach()
 
     @property
     def gate(self) -> Admission:
@@ -80,18 +78,18 @@ class GraphRouter:
 
     async def start(self) -> None:
         """Answer, once there is a table to answer by."""
-        folder = unix_folder()
-        if folder is None:
-            await self._grpc.start(node_host())
-        else:
-            await self._grpc.start_unix(folder / f"{os.urandom(8).hex()}.sock")
-        listener, self._address = own_listener(node_host())
-        await self.http.listen(listener)
+        places = own_places()
+        await self._grpc.start(places.path(), places.host)
+        listeners, self._reach = own_listeners(places)
+        for one in listeners:
+            await self.http.listen(*one)
         await self._access.begin()
         await self._sync.start()
         # Not before there is a table, and before the next poll, which tells it: nothing is awaited
         # in between.
-        self.source.address = RouterAddress(self._grpc.address, self._address)
+        self.source.address = RouterAddress(
+            Reach(node_id(), self._grpc.near, self._grpc.far), self._reach
+        )
 
     async def close(self) -> None:
         """Leave, let requests end, and tell what was counted."""
@@ -106,4 +104,4 @@ class GraphRouter:
         """Let requests end, those too that were on their way when the router left."""
         await asyncio.sleep(_FAREWELL_S)
         await asyncio.gather(self.http.close(self._timeout), self._grpc.stop(self._timeout))
-        forget(self._address)
+        forget(self._reach)

@@ -9,8 +9,8 @@ from ray import serve
 from anabranch.errors import EngineError
 from anabranch.graph.plan.plan import Plan
 from anabranch.router.limits import RequestLimits
+from anabranch.serve.node import node_host
 from anabranch.serve.own_port import OwnPort, opened_port, own_host
-from anabranch.serve.replicas.answering import node_host
 from anabranch.serve.replicas.base import ComponentReplica, StartError
 from anabranch.serve.replicas.graph_router import GraphRouter
 from anabranch.serve.replicas.head import HostedHead

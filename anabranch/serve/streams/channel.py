@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias, cast
 
+from anabranch.router.between_nodes import probe
 from anabranch.serve.streams.at_once import rest, write_at_once
 from anabranch.serve.streams.frames import SMALL, Buffer, FrameReader, MalformedFrame
 from anabranch.serve.streams.greeting import MAX_GREETING
@@ -21,9 +22,6 @@ TOGETHER = 8
 """Chunks that leave together; with more, the peer would wait for what it could work on."""
 SEND_BUFFER = 4 * 2**20
 """Bytes that a Unix socket takes at once, as far as the system allows."""
-_KEEP_ALIVE = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-_UNACKNOWLEDGED_MS = 30_000
-"""After this time a machine that does not answer counts as gone."""
 
 logger = logging.getLogger("anabranch.streams")
 
@@ -33,10 +31,12 @@ class FrameChannel(asyncio.BufferedProtocol):
 
     Frames that are sent in one turn of the event loop leave a few at a time, those with large
     arrays at once: what the system does not take then is copied. ``takers`` are what is called with
-    each frame; a kind that has none is malformed and ends the connection.
+    each frame; a kind that has none is malformed and ends the connection. ``patience``: see
+    ``probed``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader(self._take, MAX_GREETING)
         self._takers: Mapping[int, Taker] = {}
@@ -44,6 +44,7 @@ class FrameChannel(asyncio.BufferedProtocol):
         self._waiting: list[Buffer] = []
         self._waiting_size = 0
         self._is_reading = self._is_due = False
+        self._is_plain = True
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -56,7 +57,8 @@ class FrameChannel(asyncio.BufferedProtocol):
         """The connection is there."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=HIGH_WATER)
-        _tune(transport.get_extra_info("socket"))
+        self._is_plain = transport.get_extra_info("ssl_object") is None
+        _tune(transport.get_extra_info("socket"), self._patience)
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone for good."""
@@ -126,8 +128,11 @@ class FrameChannel(asyncio.BufferedProtocol):
             self._transport.writelines(waiting)
 
     def _flush_large(self, transport: asyncio.Transport, chunks: list[Buffer]) -> None:
-        """Write what the system takes, unless other bytes wait for it; copy the rest."""
-        if transport.get_write_buffer_size():
+        """Write what the system takes, unless other bytes wait for it; copy the rest.
+
+        What is to be encrypted is copied.
+        """
+        if transport.get_write_buffer_size() or not self._is_plain:
             left = rest(chunks, 0)
         else:
             left = write_at_once(transport.get_extra_info("socket").fileno(), chunks)
@@ -157,15 +162,9 @@ class FrameChannel(asyncio.BufferedProtocol):
         self.abort()
 
 
-def _tune(connection: socket.socket) -> None:
+def _tune(connection: socket.socket, patience: int) -> None:
     """Have a machine that is gone noticed, and small frames sent at once (RFC 9293, 3.7.4)."""
     if connection.family == socket.AF_UNIX:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-    if connection.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    options = _KEEP_ALIVE | {"TCP_USER_TIMEOUT": _UNACKNOWLEDGED_MS}
-    for name, value in options.items():
-        if hasattr(socket, name):  # not on every system
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    else:
+        probe(connection, patience)

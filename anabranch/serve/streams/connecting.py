@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from anabranch.router.between_nodes import of_client
+from anabranch.serve.sockets import UNIX
 from anabranch.serve.streams.greeting import GREETING_S
 from anabranch.serve.streams.limits import CallLimits
 from anabranch.serve.streams.link import Link
 from anabranch.serve.streams.lost import CallLost
-
-_UNIX = "unix@"
 
 
 async def connect(
@@ -20,6 +20,8 @@ async def connect(
     timeout: float = GREETING_S,
 ) -> Link:
     """Return the link to the replica of segment ``name`` at ``unix@/path`` or ``host:port``.
+
+    With TLS to the latter, where the engine has certificates for its nodes.
 
     Raises CallLost, of a call that has not run, where nobody answers there within ``timeout``
     seconds who knows the secret and speaks the same version.
@@ -41,8 +43,8 @@ async def connect(
 
 async def _open(address: str, link: Link) -> None:
     loop = asyncio.get_running_loop()
-    if address.startswith(_UNIX):
-        await loop.create_unix_connection(lambda: link, address.removeprefix(_UNIX))
+    if address.startswith(UNIX):
+        await loop.create_unix_connection(lambda: link, address.removeprefix(UNIX))
         return
     host, _, port = address.rpartition(":")
-    await loop.create_connection(lambda: link, host.strip("[]"), int(port))
+    await loop.create_connection(lambda: link, host.strip("[]"), int(port), **of_client())

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from anabranch.errors import AnabranchError, TooLarge
+from anabranch.router.between_nodes import CALLING_MS
 from anabranch.serve.streams import frames
 from anabranch.serve.streams.at_once import rest
 from anabranch.serve.streams.channel import FrameChannel
@@ -51,7 +52,7 @@ class Link(FrameChannel):
     """
 
     def __init__(self, name: str, secret: bytes, limits: CallLimits) -> None:
-        super().__init__()
+        super().__init__(CALLING_MS)
         self._name = name
         self._secret = secret
         self._limits = limits

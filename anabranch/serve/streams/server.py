@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 
+from anabranch.router.between_nodes import of_server
 from anabranch.serve.streams.limits import CallLimits
 from anabranch.serve.streams.served import Method, ServedCalls, StreamMethod
 from anabranch.serve.streams.session import CallSession
@@ -41,15 +43,18 @@ class CallServer:
         """Calls and streams that are at work, also those for which nobody waits any more."""
         return self._served.under_way
 
-    async def listen(self, listener: socket.socket) -> None:
-        """Answer on a socket that listens, a Unix socket or one of TCP; it is closed with this."""
+    async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Answer on a socket that listens, a Unix socket or one of TCP; it is closed with this.
+
+        With ``tls``, only to those who have certificates that it takes.
+        """
         loop = asyncio.get_running_loop()
         listener.setblocking(False)
         session = partial(CallSession, self._served, self._sessions)
         if listener.family == socket.AF_UNIX:
             server = await loop.create_unix_server(session, sock=listener)
         else:
-            server = await loop.create_server(session, sock=listener)
+            server = await loop.create_server(session, sock=listener, **of_server(tls))
         self._listening.append(server)
 
     async def close(self, seconds: float) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from anabranch.errors import AnabranchError
 from anabranch.graph.calls.stepping import begin, in_task
+from anabranch.router.between_nodes import CALLED_MS
 from anabranch.serve.streams import frames
 from anabranch.serve.streams.channel import FrameChannel
 from anabranch.serve.streams.credit import PieceCredit
@@ -38,7 +39,7 @@ class CallSession(FrameChannel):
     """One connection of a caller. Its calls are cancelled when it is lost."""
 
     def __init__(self, served: ServedCalls, sessions: set[CallSession]) -> None:
-        super().__init__()
+        super().__init__(CALLED_MS)
         self._served = served
         self._sessions = sessions
         self._calls: dict[int, asyncio.Task[None] | None] = {}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from anabranch.control.traffic.topic import FORGOTTEN_S, Topic
 from anabranch.router import following
-from anabranch.router.addresses import RouterAddress
+from anabranch.router.addresses import Reach, RouterAddress
 from anabranch.router.following import Follower
 from tests.clock import Clock
 
@@ -153,11 +153,11 @@ def test_pollers_are_those_of_the_last_seconds(polls: list[tuple[str, float]]) -
     one = topic(clock=clock)
     for name, passed in polls:
         clock.now += passed
-        one.heard(name, 1, RouterAddress(f"host:{name}", ""))
+        one.heard(name, 1, RouterAddress(Reach(far=f"host:{name}"), Reach()))
         last[name] = clock.now
     there = {name for name, at in last.items() if clock.now - at <= FORGOTTEN_S}
     assert one.pollers().keys() == there
-    assert {address.grpc for address in one.addresses} == {f"host:{name}" for name in there}
+    assert {address.grpc.far for address in one.addresses} == {f"host:{name}" for name in there}
 
 
 @given(

@@ -11,7 +11,7 @@ import pytest
 from anabranch.control.traffic.topic import FORGOTTEN_S
 from anabranch.control.traffic.topics import TableTopics
 from anabranch.graph.plan.plan import ExplainerTerms, Signature
-from anabranch.router.addresses import RouterAddress
+from anabranch.router.addresses import Reach, RouterAddress
 from anabranch.router.table import RoutingTable
 
 T = TypeVar("T")
@@ -237,7 +237,7 @@ def test_a_graph_without_routers_is_confirmed_at_once() -> None:
 
 
 def at(port: int) -> RouterAddress:
-    return RouterAddress(f"h:{port}", f"unix@/{port}")
+    return RouterAddress(Reach("n", "", f"h:{port}"), Reach("n", f"unix@/{port}"))
 
 
 def test_a_follower_waits_for_addresses_and_hears_of_each_change() -> None:
@@ -356,7 +356,7 @@ def test_who_watches_hears_of_routers_that_come_and_go() -> None:
         topics.watch(lambda: heard.append(len(heard)))
         topics.put(table(1))
         seen = [len(heard)]
-        for address in (RouterAddress("g", "h"), RouterAddress("g", "h"), None):
+        for address in (at(1), at(1), None):
             await topics.table("digits", "a", 0, address)
             seen.append(len(heard))
         return [after - before for before, after in itertools.pairwise(seen)]

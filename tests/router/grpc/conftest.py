@@ -74,7 +74,8 @@ async def connected(address: str) -> AsyncIterator[Stub]:
 async def served(arms: Arms, limits: RequestLimits | None = None) -> AsyncIterator[Stub]:
     """A graph behind its own server."""
     server = GrpcServer([GraphServicer(arms).handlers()], limits or arms.limits)
-    port = await server.start("127.0.0.1")
+    port = server.bind("127.0.0.1")
+    await server.start()
     try:
         async with connected(f"127.0.0.1:{port}") as stub:
             yield stub
@@ -113,7 +114,7 @@ async def fronted(control: FakeControl, limits: RequestLimits | None = None) -> 
 async def router(arms: Arms) -> AsyncIterator[RouterServer]:
     """A graph's own server."""
     server = RouterServer(arms)
-    await server.start("127.0.0.1")
+    await server.start(None, "127.0.0.1")
     try:
         yield server
     finally:

@@ -139,7 +139,7 @@ async def graph(
     """One graph with one router behind a front."""
     control = FakeControl()
     async with router(arms_of(step, name, limits)) as one, fronted(control) as stub:
-        await control.know(**{name: (one.address,)})
+        await control.know(**{name: (one.far,)})
         yield control, stub
 
 
@@ -166,7 +166,7 @@ def test_a_graph_is_found_by_the_name_in_the_message() -> None:
             router(arms_of(times(3), "three")) as three,
             fronted(control) as stub,
         ):
-            await control.know(two=(two.address,), three=(three.address,))
+            await control.know(two=(two.far,), three=(three.far,))
             assert await value(stub("ModelInfer", infer_request("two"))) == 2
             assert await value(stub("ModelInfer", infer_request("three"))) == 3
             assert (await stub("ModelMetadata", name="three")).name == "three"
@@ -294,7 +294,7 @@ def test_routers_take_turns() -> None:
             router(arms_of(times(2))) as two,
             fronted(control) as stub,
         ):
-            await control.know(demo=(one.address, two.address))
+            await control.know(demo=(one.far, two.far))
             await asyncio.gather(*(stub("ModelInfer", infer_request()) for _ in range(20)))
             found = [await value(stub("ModelInfer", infer_request())) for _ in range(10)]
         assert found.count(1) == 5 and found.count(2) == 5
@@ -307,7 +307,7 @@ def test_a_router_that_dies_fails_its_calls_at_once_and_gets_no_more() -> None:
         control, step = FakeControl(), Gated()
         async with (
             router(arms_of(step)) as one,
-            Line(one.address) as way,
+            Line(one.far) as way,
             router(arms_of(times(2))) as two,
             fronted(control) as stub,
         ):
@@ -315,7 +315,7 @@ def test_a_router_that_dies_fails_its_calls_at_once_and_gets_no_more() -> None:
             call = asyncio.ensure_future(failure(stub("ModelInfer", infer_request())))
             stream = stub.stream([infer_request(id="s")])
             await step.until_come(2)
-            await control.know(demo=(way.address, two.address))
+            await control.know(demo=(way.address, two.far))
             way.cut()
             error = await call
             assert error.code() is StatusCode.UNAVAILABLE
@@ -352,7 +352,7 @@ def test_a_router_that_takes_connections_and_says_nothing_is_passed_over(
     async def main(silent: str) -> None:
         control = FakeControl()
         async with router(arms_of(times(2))) as good, fronted(control) as stub:
-            await control.know(demo=(silent, good.address))
+            await control.know(demo=(silent, good.far))
             for _ in range(10):
                 assert await value(stub("ModelInfer", infer_request())) == 2
             await control.know(demo=(silent,))
@@ -371,10 +371,10 @@ def test_a_router_that_leaves_ends_its_calls_first() -> None:
             router(arms_of(times(2))) as new,
             fronted(control) as stub,
         ):
-            await control.know(demo=(old.address,))
+            await control.know(demo=(old.far,))
             call = asyncio.ensure_future(value(stub("ModelInfer", infer_request())))
             await step.until_come(1)
-            await control.know(demo=(new.address,))
+            await control.know(demo=(new.far,))
             assert await value(stub("ModelInfer", infer_request())) == 2
             step.go.set()
             assert await call == 1
@@ -404,7 +404,7 @@ def test_a_graph_that_sleeps_is_woken_by_a_call_and_not_by_a_question() -> None:
             await control.know(demo=())
 
             async def wake(name: str) -> None:
-                control.put(demo=(one.address,))
+                control.put(demo=(one.far,))
 
             assert (await stub("ModelReady", name="demo")).ready
             assert control.woken == []
@@ -426,7 +426,7 @@ def test_a_stream_goes_to_several_graphs_and_answers_in_order() -> None:
             router(arms_of(step, "slow")) as slow,
             fronted(control) as stub,
         ):
-            await control.know(two=(two.address,), slow=(slow.address,))
+            await control.know(two=(two.far,), slow=(slow.far,))
             names = ["slow", "two", "none", "two"]
             asked = [infer_request(name, id=str(i)) for i, name in enumerate(names)]
             stream = stub.stream(asked)
@@ -461,7 +461,7 @@ def test_messages_over_the_limit_end_at_the_front() -> None:
         control = FakeControl()
         limits = RequestLimits(max_body=1000)
         async with router(arms_of(times(1))) as one, fronted(control, limits) as stub:
-            await control.know(demo=(one.address,))
+            await control.know(demo=(one.far,))
             large = infer_request(x=np.zeros((200, 2), np.float32))
             error = await failure(stub("ModelInfer", large))
             assert error.code() is StatusCode.RESOURCE_EXHAUSTED
@@ -640,15 +640,15 @@ def test_who_the_client_is_comes_by_unix_sockets_only(
         control = FakeControl()
         fronting = FrontServer(control, RequestLimits())
         if behind:
-            await server.start_unix(tmp_path / "router.sock")
+            await server.start(tmp_path / "router.sock", None)
         else:
-            await server.start("127.0.0.1")
+            await server.start(None, "127.0.0.1")
         if door:
             await fronting.start_unix(tmp_path / "front.sock")
             address = f"unix:{tmp_path / 'front.sock'}"
         else:
             address = f"127.0.0.1:{await fronting.start('127.0.0.1', 0)}"
-        await control.know(demo=(server.address,))
+        await control.know(demo=(server.near or server.far,))
         metadata = ((CLIENT_NAME, "ann"), (CLIENT_ADDRESS, "10.0.0.1"), ("x-other", "1"))
         async with connected(address) as stub:
             await stub("ModelInfer", infer_request(), metadata=metadata)

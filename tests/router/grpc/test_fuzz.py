@@ -145,7 +145,7 @@ def test_malformed_messages_are_the_callers_mistakes() -> None:
         messages = [mangled(chance) for _ in range(MESSAGES)]
         control = FakeControl()
         async with router(make_arms(limits=LIMITS)) as one, fronted(control, LIMITS) as stub:
-            await control.know(demo=(one.address,))
+            await control.know(demo=(one.far,))
             return await ask_all(stub, messages)
 
     codes = asyncio.run(main())
@@ -162,7 +162,7 @@ def test_a_stream_of_malformed_messages_goes_on_to_its_end() -> None:
         messages.append(infer_request(id="end").SerializeToString())
         control = FakeControl()
         async with router(make_arms(limits=LIMITS)) as one, fronted(control, LIMITS) as stub:
-            await control.know(demo=(one.address,))
+            await control.know(demo=(one.far,))
             call = stub.channel.stream_stream(path("ModelStreamInfer"))
             found = [StreamResponse.FromString(data) async for data in call(messages)]
         assert len(found) == len(messages)

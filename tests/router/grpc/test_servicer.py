@@ -493,7 +493,8 @@ def test_a_silent_connection_is_closed(arms: MakeArms, monkeypatch: pytest.Monke
 
     async def main() -> None:
         graph = server.GrpcServer([], RequestLimits())
-        port = await graph.start("127.0.0.1")
+        port = graph.bind("127.0.0.1")
+        await graph.start()
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         async with asyncio.timeout(5):
             while await reader.read(100):

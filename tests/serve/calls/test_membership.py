@@ -19,8 +19,9 @@ from ray.serve._private.long_poll import LongPollNamespace, UpdatedObject
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from anabranch.errors import Unavailable
+from anabranch.router.addresses import Reach
 from anabranch.serve.calls import membership
-from anabranch.serve.calls.membership import ADDRESS, Members, ServeMembership, members
+from anabranch.serve.calls.membership import REACH, Members, ServeMembership, members
 from anabranch.serve.replicas.answering import AnsweringReplica
 from tests.serve.streams.ends import until
 
@@ -52,12 +53,13 @@ def test_serve_asks_replicas_for_their_address_by_name() -> None:
 def test_a_list_has_addresses_and_models() -> None:
     found = members(
         targets(
-            replica("a", {ADDRESS: "unix@/s/a"}, "oslo", "rome"),
-            replica("b", {ADDRESS: "10.0.0.1:80", "other": 1}),
+            replica("a", {REACH: Reach("n1", "unix@/s/a", "10.0.0.1:80")}, "oslo", "rome"),
+            replica("b", {REACH: Reach("n2", "unix@/s/b", "10.0.0.2:80"), "other": 1}),
             replica("no address", {}),
-        )
+        ),
+        "n1",
     )
-    assert found == {"unix@/s/a": {"oslo", "rome"}, "10.0.0.1:80": frozenset()}
+    assert found == {"unix@/s/a": {"oslo", "rome"}, "10.0.0.2:80": frozenset()}
 
 
 class Ref:
@@ -151,11 +153,11 @@ def test_each_new_list_is_told_until_it_closes(controller: Controller, handle: H
         following = ServeMembership("forest", "forest", "digits.r1")
         following.follow(told.append)
         await until(lambda: len(controller.polls) == 1)
-        controller.tell(1, targets(replica("a", {ADDRESS: "unix@/s/a"})))
+        controller.tell(1, targets(replica("a", {REACH: Reach(near="unix@/s/a")})))
         await until(lambda: len(controller.polls) == 2)
         controller.tell(2, targets())
         await until(lambda: len(controller.polls) == 3)
-        controller.tell(3, targets(replica("b", {ADDRESS: "unix@/s/b"})))
+        controller.tell(3, targets(replica("b", {REACH: Reach(near="unix@/s/b")})))
         following.close()
         await until(lambda: handle.shut)
         assert told == [{"unix@/s/a": frozenset()}, {}]
@@ -163,7 +165,7 @@ def test_each_new_list_is_told_until_it_closes(controller: Controller, handle: H
     run(main())
 
 
-@pytest.mark.parametrize("handle", [{ADDRESS: "unix@/s/a"}], indirect=True)
+@pytest.mark.parametrize("handle", [{REACH: Reach(near="unix@/s/a")}], indirect=True)
 def test_who_waits_gets_the_address_of_a_replica(handle: Handle) -> None:
     async def main() -> None:
         assert await ServeMembership("forest", "forest", "digits.r1").wait() == "unix@/s/a"

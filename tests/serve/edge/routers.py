@@ -109,7 +109,7 @@ class Router(NamedTuple):
 async def router(site: Site, arms: Arms, name: str) -> AsyncIterator[Router]:
     """A graph's router as an engine has it: a server of gRPC, and a lean socket."""
     served = RouterServer(arms)
-    await served.start("127.0.0.1")
+    await served.start(None, "127.0.0.1")
     seen: list[str] = []
     app = beside(GraphApp(arms), LeanCalls(arms))
 
@@ -121,7 +121,7 @@ async def router(site: Site, arms: Arms, name: str) -> AsyncIterator[Router]:
     path = site.folder / f"{name}.sock"
     await lean.listen(unix_listener(path))
     try:
-        yield Router(unix_address(path), served.address, seen)
+        yield Router(unix_address(path), served.far, seen)
     finally:
         await lean.close(0)
         await served.stop(0)

@@ -15,6 +15,7 @@ from anabranch.graph.calls.counts import Counts
 from anabranch.graph.compile.loading import Loaded, open_graph
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.plan.plan import HEAD, Segment
+from anabranch.router.addresses import Reach
 from anabranch.serve.calls.remote_segment import RemoteSegment
 from anabranch.serve.calls.replica_calls import ReplicaCalls
 from anabranch.serve.calls.secret import call_secret
@@ -148,9 +149,10 @@ def test_a_replica_that_ends_finishes_what_it_has_and_leaves_no_socket(
     async def main() -> None:
         replica = CollectedReplica.__new__(CollectedReplica)
         await CollectedReplica.__init__(replica, "graph.yaml", "mul", [])
-        (address,) = (await replica.record_replica_metadata()).values()
-        assert address.startswith(f"unix@{sockets}/")
-        calls = ReplicaCalls("mul", ListedMembers(address), call_secret())
+        (reach,) = (await replica.record_replica_metadata()).values()
+        reached = Reach(*reach).seen_from("")
+        assert reached.startswith(f"unix@{sockets}/")
+        calls = ReplicaCalls("mul", ListedMembers(reached), call_secret())
         values = {"add": np.array([1, 2], np.float32)}
         asking = [
             asyncio.create_task(calls.call("evaluate", values, ("mul",), Context()))

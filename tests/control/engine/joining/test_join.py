@@ -75,8 +75,6 @@ def test_a_home_with_an_engine_of_its_own_joins_no_other(tmp_path: Path) -> None
 
 def test_a_machine_joins_once(tmp_path: Path, machine: EngineState) -> None:
     with pytest.raises(EngineError, match=r"joined the engine at .* already: `anabranch leave`"):
-        EngineError, match=r"has joined the engine at .* already: `anabranch leave`"
-    ):
         try_join(tmp_path, "10.0.0.1:8000")
     for command in (engines.up, engines.down):
         with pytest.raises(EngineError, match=r"has joined the engine at .*: `anabranch leave`"):
