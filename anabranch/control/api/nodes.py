@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field
 
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
+from anabranch.control.access.authority import cluster_certificates
 from anabranch.control.api.endpoints import (
     ApiAnswer,
     ApiCall,
@@ -70,7 +71,7 @@ class NodeApi:
     | POST | ``/nodes/<node>/drain`` | 202, the machine; it goes once its replicas have moved |
 
     ``<node>`` is a name, an address or an id. A ticket holds the secrets of the engine, so that a
-    machine with it can do all that the engine can. ``files`` are those for tickets.
+    machine with it can do all that the engine can.
     """
 
     def __init__(
@@ -79,14 +80,12 @@ class NodeApi:
         log: EventLog,
         cluster: Cluster,
         applications: Callable[[], Apps],
-        files: Callable[[], Mapping[str, str]] = dict,
         env: Mapping[str, str] = os.environ,
     ) -> None:
-        self._ray_token = settings.home / RAY_TOKEN_FILE
+        self._home = settings.home
         self._log = log
         self._cluster = cluster
         self._applications = applications
-        self._files = files
         self._env = env
 
     @property
@@ -120,9 +119,9 @@ class NodeApi:
         ticket = Ticket(
             engine=self._env.get(MARK, ""),
             gcs=self._cluster.address(),
-            ray_token=self._ray_token.read_text().strip(),
+            ray_token=(self._home / RAY_TOKEN_FILE).read_text().strip(),
             environment=shared_values(self._env),
-            files=dict(self._files()),
+            files={name: pem.decode() for name, pem in cluster_certificates(self._home).items()},
         )
         return vars(ticket)
 

@@ -16,8 +16,8 @@ class Ticket:
     """An engine as its machines know it.
 
     ``gcs`` is where other machines reach Ray's GCS (host:port), ``environment`` what all machines
-    have alike, ``files`` the texts of secret files by their names, which a machine keeps in the
-    folder ``FOLDER`` of its home.
+    have alike, ``files`` the texts of the certificates between machines, with their key, by the
+    names of their files.
     """
 
     engine: str
@@ -33,10 +33,6 @@ class Ticket:
             return cls(**found)
         except TypeError:
             raise EngineError("the engine's answer is no ticket: is it another version?") from None
-
-
-FOLDER = "cluster"
-"""Folder in a home with the files of a ticket."""
 
 
 def versions() -> dict[str, str]:

@@ -13,12 +13,14 @@ import pytest
 from anabranch.access.identity import TOKEN, Identity
 from anabranch.access.roles import Grant
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
+from anabranch.control.access.authority import write_certificates
 from anabranch.control.api.endpoints import ApiCall
 from anabranch.control.api.nodes import NodeApi
 from anabranch.control.nodes.node import ClusterLook, Node
 from anabranch.control.nodes.ticket import Ticket, versions
 from anabranch.control.settings.settings import Settings
 from anabranch.errors import Conflict, InvalidRequest, NotFound
+from anabranch.router.between_nodes import AUTHORITY, NODE
 from tests.control.control_api import TestControl
 from tests.control.nodes.machines import app, node
 
@@ -66,9 +68,8 @@ class Machines:
         self.cluster, self.log = Cluster(node("head", is_head=True), *nodes), Log()
         apps = {"g": app(router=["head", "two"])}
         settings = Settings.from_env({"ANABRANCH_HOME": str(home)})
-        self.api = NodeApi(
-            settings, self.log, self.cluster, lambda: apps, lambda: {"ca.pem": "pem"}, ENV | env
-        )
+        write_certificates(home, {AUTHORITY: b"the-authority", NODE: b"the-node"})
+        self.api = NodeApi(settings, self.log, self.cluster, lambda: apps, ENV | env)
 
     def ask(self, method: str, path: str, body: Any = None, node: str = "") -> tuple[int, Any]:
         content = b"" if body is None else orjson.dumps(body)
@@ -89,7 +90,11 @@ def test_a_machine_that_may_join_gets_a_ticket_and_the_log_says_so(tmp_path: Pat
     status, found = machines.join()
     assert status == 201
     assert Ticket.from_json(found) == Ticket(
-        "e1", "10.0.0.1:10001", "ray-secret", {"ANABRANCH_GRACE": "30"}, {"ca.pem": "pem"}
+        "e1",
+        "10.0.0.1:10001",
+        "ray-secret",
+        {"ANABRANCH_GRACE": "30"},
+        {AUTHORITY: "the-authority", NODE: "the-node"},
     )
     ((kind, message, data),) = machines.log.events
     assert (kind, message) == ("node_joining", "machine 'two' (10.0.0.3) was let join")

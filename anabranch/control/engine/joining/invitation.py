@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -11,14 +10,13 @@ from urllib.parse import urlsplit
 
 from anabranch.client.client import ControlClient
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE, EngineState, read_token
-from anabranch.control.nodes.ticket import FOLDER, Ticket, versions
+from anabranch.control.access.authority import remove_certificates, write_certificates
+from anabranch.control.nodes.ticket import Ticket, versions
 from anabranch.errors import AnabranchError, EngineError
-from anabranch.files import disk_errors, replace_file
+from anabranch.files import replace_file
 
 TOKEN_FILE = "token"
 """File in the home with the key by which the machine joins its engine."""
-_FILE = re.compile(r"[A-Za-z0-9][-._A-Za-z0-9]{0,63}")
-"""Names of files in a ticket."""
 _TIMEOUT_S = 30.0
 _CONNECT_S = 5.0
 
@@ -115,23 +113,14 @@ def keep(home: Path, key: str, ticket: Ticket) -> None:
     """Keep the key and the secrets of a ticket in a home, for its owner alone."""
     replace_file(home / TOKEN_FILE, key + "\n")
     replace_file(home / RAY_TOKEN_FILE, ticket.ray_token + "\n")
-    folder = home / FOLDER
-    with disk_errors(folder):
-        folder.mkdir(mode=0o700, exist_ok=True)
-    for name, text in ticket.files.items():
-        if not _FILE.fullmatch(name):
-            raise EngineError(f"the engine's ticket has a file of the name {name!r}")
-        replace_file(folder / name, text)
+    write_certificates(home, {name: text.encode() for name, text in ticket.files.items()})
 
 
 def forget(home: Path) -> None:
     """Remove what ``keep`` has kept."""
     for name in (TOKEN_FILE, RAY_TOKEN_FILE):
         (home / name).unlink(missing_ok=True)
-    with suppress(FileNotFoundError):
-        for path in (home / FOLDER).iterdir():
-            path.unlink()
-        (home / FOLDER).rmdir()
+    remove_certificates(home)
 
 
 def joined(state: EngineState, ticket: Ticket) -> EngineState:

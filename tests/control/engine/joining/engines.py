@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from anabranch.control.nodes.ticket import Ticket
+from anabranch.router.between_nodes import AUTHORITY, NODE
 from tests.control.web import Answer, Asked, Web, running
 
 TICKET = Ticket(
     "e1", "127.0.0.1:1", "ray-secret", {"ANABRANCH_GRPC_PORT": "9009", "ANABRANCH_GRACE": "30"},
-    {"ca.pem": "pem"},
+    {AUTHORITY: "the-authority", NODE: "the-node"},
 )  # fmt: skip
 
 
