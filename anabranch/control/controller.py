@@ -26,6 +26,7 @@ from anabranch.control.observe.process_sums import ProcessSums
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
 from anabranch.control.reconcile.pools import Pools
+from anabranch.control.release.bundles import BundleStore
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.tasks import forever, within
@@ -45,6 +46,7 @@ from anabranch.serve.export.exporter import start_exporting
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import start_heartbeat
 from anabranch.serve.pools.entries import PoolTable, TenantState
+from anabranch.telemetry.definitions import BUNDLE_BYTES_SENT
 from anabranch.telemetry.registry import REGISTRY, Snapshot, merged
 from anabranch.telemetry.span import Span
 
@@ -63,6 +65,7 @@ class Controller:
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS))
         self._settings = settings
+        self._bundles = BundleStore(settings.bundles, settings.bundle_store)
         self._topics = TableTopics()
         self._totals = ArmTotals()
         self._pools = Pools()
@@ -91,6 +94,12 @@ class Controller:
             headers = ((b"content-type", b"application/json"), *reply.headers)
             return reply.status, headers, reply.body
         return await parts.api.handle(method, path, query, body, asker)
+
+    async def bundle(self, digest: str, start: int, most: int) -> tuple[int, bytes]:
+        """Part of a bundle's file for another machine, see ``BundleStore.part``."""
+        size, part = await asyncio.to_thread(self._bundles.part, digest, start, most)
+        REGISTRY.number(BUNDLE_BYTES_SENT).value += len(part)
+        return size, part
 
     async def states(self) -> dict[str, GraphState]:
         """Every graph that should be live, by name; Unavailable before the store is ours."""

@@ -15,6 +15,7 @@ SECTIONS = {
     "Models that share a replica": ("multiplex",),
     "Explainers": ("explan", "explainer", "attribution"),
     "Monitors": ("monitor",),
+    "Bundles": ("bundle",),
     "Access": ("access",),
     "Outlets": ("outlet",),
 }

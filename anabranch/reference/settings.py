@@ -29,6 +29,7 @@ _ROW = re.compile(r"^\| ([A-Z][A-Z_, ]+) \| (.+) \| ?(.*?) ?\|$", re.MULTILINE)
 
 INTERNAL = {
     "ANABRANCH_ADOPT": "id of a Ray head that runs already and whose supervisor has ended",
+    "ANABRANCH_BUNDLE": "digest of the bundle of a replica on a cluster",
     "ANABRANCH_EDGE": "HAProxy binary of the edge; empty for none",
     "ANABRANCH_ENGINE_ID": "id by which `anabranch down` or `leave` finds processes of a machine",
     "ANABRANCH_FORK": "1 in workers that may be forks of the zygote",
@@ -36,10 +37,12 @@ INTERNAL = {
     "ANABRANCH_LOOPBACK": "1 where Ray itself stays on the loopback interface",
     "ANABRANCH_NODE_TLS": "folder of the certificates by which nodes know each other",
     "ANABRANCH_PINS": "JSON of movable references of models, and the versions that they meant",
+    "ANABRANCH_PYTHON": "interpreter of the engine on this machine",
     "ANABRANCH_REVISION": "number of a replica's revision",
     "ANABRANCH_SETUP_WORKER": "path of Ray's own script that starts a worker",
     "ANABRANCH_SHARED": "names of the variables that all machines of the engine have alike",
     "ANABRANCH_SOCKETS": "folder of the engine's Unix sockets",
+    "ANABRANCH_START_PROBLEM": "why a worker cannot be a replica: its requirements do not install",
     "ANABRANCH_ZYGOTE": "path of the zygote's socket",
     "ANABRANCH_ZYGOTE_MODULES": "more modules that the zygote imports, separated by commas",
 }

@@ -322,6 +322,11 @@ MONITOR_ERRORS = _counter(
     "monitor_errors", "Windows for which the monitor failed.", *_ARM, "monitor"
 )
 
+# Bundles.
+BUNDLE_BYTES_SENT = _counter(
+    "bundle_bytes_sent", "Bytes of bundles that the controller sent to machines of the cluster."
+)
+
 # Access.
 ACCESS_REFUSED = _counter(
     "access_refused",

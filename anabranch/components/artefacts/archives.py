@@ -39,10 +39,11 @@ _HEADERS = 64 * 2**20
 _MOST_INDEX = 16 * 2**20
 _MOST_DICTIONARY = 256 * 2**20
 _ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
-_UNREADABLE = (
+UNREADABLE = (
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError,
     NotImplementedError, RuntimeError, ValueError, IndexError, OverflowError,
 )  # fmt: skip
+"""What the libraries raise for archives that they cannot read."""
 
 
 class _Reads(Protocol):
@@ -68,7 +69,7 @@ def unpack(archive: Path, target: Path, most: int, room: Callable[[int], None]) 
         target.mkdir()
         for member in members(archive, budget):
             _write(member, target, budget)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ArtefactError(f"the archive cannot be unpacked: {_text(error)}") from None
 
 

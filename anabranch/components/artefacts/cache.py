@@ -20,7 +20,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -102,6 +102,14 @@ class Cache:
             raise ArtefactError(
                 f"the disk of the cache has {shown_size(free)} free, it takes {shown_size(size)}"
             )
+
+    def drop(self, prefix: str, kept: Container[str]) -> int:
+        """Remove what nobody uses, of the keys that begin with ``prefix``, but those ``kept``.
+
+        Gives the number of removed ones.
+        """
+        found = [one for one in self._kept() if one.key.startswith(prefix) and one.key not in kept]
+        return sum(self._remove(one) for one in found)
 
     def _fill(self, key: str, fill: Callable[[Path], Meta]) -> None:
         if self._entry(key).is_dir():

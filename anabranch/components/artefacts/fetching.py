@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from anabranch.components.artefacts.archives import unpack
 from anabranch.components.artefacts.cache import CONTENT, Cache, Meta
-from anabranch.components.artefacts.digests import file_digest
+from anabranch.components.artefacts.digests import file_digest, path_digest
 from anabranch.components.artefacts.download import Download, Refused
 from anabranch.components.artefacts.progress import TransferProgress
 from anabranch.components.artefacts.settings import ArtefactSettings
@@ -27,6 +27,8 @@ _PAUSES_S = (0.5, 2.0, 8.0)
 """Waits before each further try."""
 _UNMARKED_S = 600
 """For so long a file whose store gives no mark is taken for unchanged."""
+BUNDLE_PREFIX = "bundle-"
+"""Begin of the keys of bundles."""
 
 T = TypeVar("T")
 
@@ -38,6 +40,23 @@ def fetched(uri: str, sha256: str | None, settings: ArtefactSettings) -> Path:
     """
     wanted = _Wanted(settings.pinned(uri), sha256, settings)
     return _retried(wanted.path, wanted.deadline)
+
+
+def fetched_bundle(
+    digest: str, opened: Callable[[], ArtefactSource], settings: ArtefactSettings
+) -> Path:
+    """Return the folder of the bundle with that digest; fetches it where the cache lacks it.
+
+    ``opened`` gives its source: one file, a zip with all of the bundle in one folder. Raises
+    ArtefactError, also where what came has another digest; nothing of that is kept.
+    """
+    wanted = _WantedBundle(digest, opened, settings)
+    return _retried(wanted.path, wanted.deadline)
+
+
+def bundle_key(digest: str) -> str:
+    """Return the key of the cache's entry with the bundle of that digest."""
+    return f"{BUNDLE_PREFIX}{digest}"
 
 
 def unpacked(archive: Path, settings: ArtefactSettings) -> Path:
@@ -83,11 +102,13 @@ class _Wanted:
             key = _key("marked", self._origin(), source.fingerprint or _now(source))
         else:
             key = _key("sha256", self._name, self._sha256)
+        return self._obtained(key, lambda: source or self._opened())
+
+    def _obtained(self, key: str, opened: Callable[[], ArtefactSource]) -> Path:
         waiting = TransferProgress(redacted(self._uri), None).waiting
         found = self._cache.obtain(
-            key, lambda partial: self._fill(partial, source or self._opened()),
-            self.deadline, waiting,
-        )  # fmt: skip
+            key, lambda partial: self._fill(partial, opened()), self.deadline, waiting
+        )
         return _root(*found)
 
     def _opened(self) -> ArtefactSource:
@@ -128,6 +149,30 @@ class _Wanted:
             _clear(partial)
             raise
         return "archive"
+
+
+class _WantedBundle(_Wanted):
+    """A bundle: its digest is that of its content, whoever packed it and however."""
+
+    def __init__(
+        self, digest: str, opened: Callable[[], ArtefactSource], settings: ArtefactSettings
+    ) -> None:
+        super().__init__(f"{digest}.zip", None, settings)
+        self._digest, self._opener = digest, opened
+
+    def path(self) -> Path:
+        """Return its local path. Raises Interrupted where another try may help."""
+        return self._obtained(bundle_key(self._digest), self._opened)
+
+    def _opened(self) -> ArtefactSource:
+        return self._opener()
+
+    def _shaped(self, partial: Path, source: ArtefactSource) -> str:
+        shape, content = super()._shaped(partial, source), partial / CONTENT
+        if (found := path_digest(_root(content, {"shape": shape}))) != self._digest:
+            _clear(partial)
+            raise ArtefactError(f"what came has the digest {found}, and was thrown away")
+        return shape
 
 
 def _clear(partial: Path) -> None:

@@ -28,8 +28,7 @@ _MOST_TEXT = 300
 
 def open_source(uri: str, settings: ArtefactSettings) -> ArtefactSource:
     """List the file, or all files below the folder, that a URI means."""
-    with _mapped(uri):
-        system, place = _system(uri)
+    with opened(uri) as (system, place):
         described = system.info(place)
         if described["type"] != "directory":
             file = _described(filename(uri), described)
@@ -39,6 +38,13 @@ def open_source(uri: str, settings: ArtefactSettings) -> ArtefactSource:
     places = {one.removeprefix(top): one for one in found if not one.endswith("/")}
     files = [_described(path, found[one]) for path, one in places.items()]
     return ArtefactSource(files, _reader(system, uri, places), is_folder=True)
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[tuple[Any, str]]:
+    """Yield the filesystem of a URI, and the path in it; raises what ``open_source`` does."""
+    with _mapped(uri):
+        yield _system(uri)
 
 
 def _system(uri: str) -> tuple[Any, str]:

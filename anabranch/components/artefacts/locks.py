@@ -38,7 +38,7 @@ def wait_lock(
     """
     while (handle := try_lock(path, shared=shared)) is None:
         if time.monotonic() > deadline:
-            raise ArtefactError("another process did not end its download in time")
+            raise ArtefactError("another process did not end its work on it in time")
         if waiting is not None:
             waiting()
         time.sleep(_PAUSE_S)

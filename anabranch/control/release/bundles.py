@@ -8,32 +8,24 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
 import shutil
 import stat
 import zipfile
-import zlib
 from collections.abc import Container, Mapping
 from pathlib import Path, PurePosixPath
 
 from anabranch.client.bundle.folder import MANIFEST, MAX_FILES
 from anabranch.client.bundle.packing import ROOT, digest, too_large, zipped
 from anabranch.client.bundle.secrets import HEAD, is_home, secret
+from anabranch.components.artefacts import bundle_store
+from anabranch.components.artefacts.archives import UNREADABLE
 from anabranch.errors import InvalidRequest, NotFound, TooLarge
-from anabranch.files import DRAFT, disk_errors, replace_file
+from anabranch.files import DRAFT, disk_errors, replace_file, replacing
 
 REQUIREMENTS = "requirements.txt"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    IndexError,  # what zipfile raises for an empty name
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    ValueError,
-)
 
 
 def unpack(data: bytes, max_size: int) -> dict[str, bytes]:
@@ -41,7 +33,7 @@ def unpack(data: bytes, max_size: int) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return _members(archive, max_size)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f"the bundle is not a zip file that can be read: {error}") from error
 
 
@@ -65,15 +57,20 @@ def manifest_spec(manifest: bytes | None) -> str:
 
 
 class BundleStore:
-    """Bundles in a folder, ``<digest>.zip`` each; written once and never changed."""
+    """Bundles in a folder, ``<digest>.zip`` each; written once and never changed.
 
-    def __init__(self, folder: Path) -> None:
+    ``url`` is that of a store which holds them too, for the machines of a cluster; empty for none.
+    """
+
+    def __init__(self, folder: Path, url: str = "") -> None:
         self._folder = folder
+        self._url = url
 
     def put(self, files: Mapping[str, bytes]) -> str:
         """Keep ``files``; gives their digest. Packed anew, so nothing of the sender's zip stays.
 
         StorageError where the folder does not take them; nothing of them is left then.
+        Unavailable where the store at the URL does not.
         """
         name = digest(files)
         path = self._folder / f"{name}.zip"
@@ -83,6 +80,8 @@ class BundleStore:
             with disk_errors(self._folder):
                 self._folder.mkdir(parents=True, exist_ok=True)
             replace_file(path, zipped(files))
+        if self._url:
+            bundle_store.put(self._url, name, path)
         return name
 
     def collect(
@@ -105,7 +104,19 @@ class BundleStore:
         for path in self._folder.glob(f".*{DRAFT}"):
             if path.stat().st_mtime < before:
                 path.unlink(missing_ok=True)
+        self._collect_store(used)
         return gone
+
+    def digests(self) -> frozenset[str]:
+        """Return the digests of all bundles in the folder."""
+        return frozenset(path.stem for path in self._folder.glob("*.zip"))
+
+    def _collect_store(self, used: Container[str]) -> None:
+        """Remove from the store what is neither used nor in the folder."""
+        here = self.digests()
+        for name in bundle_store.digests(self._url) if self._url else ():
+            if name not in used and name not in here:
+                bundle_store.remove(self._url, name)
 
     def kept(self) -> tuple[int, int, float | None]:
         """Return the number of bundles, their bytes, and when the oldest was last put."""
@@ -114,9 +125,18 @@ class BundleStore:
         return len(found), sum(one.st_size for one in found), oldest
 
     def path(self, name: str) -> Path:
-        """Where the bundle of that digest lies; NotFound if it does not."""
+        """Where the bundle of that digest lies; NotFound if it does not.
+
+        One that the store alone has is fetched; Unavailable if that does not answer.
+        """
         path = self._folder / f"{name}.zip"
-        if not _DIGEST.fullmatch(name) or not path.is_file():
+        is_name = _DIGEST.fullmatch(name) is not None
+        if is_name and self._url and not path.is_file():
+            with disk_errors(path):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with replacing(path) as draft:
+                    bundle_store.get(self._url, name, draft)
+        if not is_name or not path.is_file():
             raise NotFound(f"the bundle {name[:64]!r} is not in {self._folder}")
         return path
 
@@ -132,6 +152,12 @@ class BundleStore:
                 entry.filename.removeprefix(f"{ROOT}/"): f"{entry.CRC:08x}.{entry.file_size}"
                 for entry in archive.infolist()
             }
+
+    def part(self, name: str, start: int, most: int) -> tuple[int, bytes]:
+        """The size of a bundle's file, and at most ``most`` bytes of it from ``start`` on."""
+        with self.path(name).open("rb") as file:
+            file.seek(start)
+            return os.fstat(file.fileno()).st_size, file.read(most)
 
     def read(self, name: str, member: str) -> bytes | None:
         """One file of a bundle, None if the bundle has no such file."""

@@ -4,8 +4,8 @@ An environment is a thin layer over the engine's own: what the engine has is see
 the requirements name in another version lies in front of it. So nothing is copied, installs are
 quick, and two graphs with different dependencies run side by side.
 
-The layer is on disk in the engine's home, which on a cluster must be a folder that all machines
-share, as for bundles.
+The layer is on disk in the engine's home. On a cluster each machine makes the layers that its
+replicas need, in a home of its own (``worker_python``).
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import threading
+import time
 import venv
-from collections.abc import Container, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager, suppress
 from importlib.machinery import PathFinder
 from pathlib import Path
 
-from anabranch.client.bundle.packing import digest
-from anabranch.control.release.bundles import REQUIREMENTS, write_files
-from anabranch.errors import DeployError
+from anabranch.components.artefacts.locks import locked
+from anabranch.control.release.bundles import REQUIREMENTS
+from anabranch.errors import ArtefactError, DeployError
 
 _COMPLETE = "anabranch-complete"
 _SHOWN_LINES = 5
@@ -40,19 +40,21 @@ class Environments:
     def __init__(self, folder: Path, timeout: float) -> None:
         self._folder = folder
         self._timeout = timeout
-        self._making: dict[str, threading.Lock] = {}
 
-    def python(self, files: Mapping[str, bytes]) -> Path | None:
-        """The interpreter for a bundle's files, made if need be; None if it asks for nothing.
+    def python(
+        self, requirements: bytes, bundle: str, write: Callable[[Path], object]
+    ) -> Path | None:
+        """The interpreter for a bundle, made if need be; None if it asks for nothing.
 
-        Raises DeployError with the installer's last words.
+        ``bundle`` is its digest, and ``write`` puts its files into a folder. One process makes an
+        environment while others wait. Raises DeployError with the installer's last words.
         """
-        if not asks(files.get(REQUIREMENTS, b"")):
+        if not asks(requirements):
             return None
-        folder = self._folder / key(files[REQUIREMENTS], digest(files))
-        with self._making.setdefault(folder.name, threading.Lock()):
+        folder = self._folder / key(requirements, bundle)
+        with self._making(folder.name):
             if not (folder / _COMPLETE).exists():
-                self._make(folder, files)
+                self._make(folder, write)
             (folder / _COMPLETE).touch()  # it is as good as new to ``collect``
         return folder / "bin" / "python"
 
@@ -87,7 +89,16 @@ class Environments:
         oldest = min(map(_asked_at, found), default=None)
         return len(found), sum(map(_size, found)), oldest
 
-    def _make(self, folder: Path, files: Mapping[str, bytes]) -> None:
+    @contextmanager
+    def _making(self, name: str) -> Iterator[None]:
+        locks = self._folder.with_name(f"{self._folder.name}-locks")
+        try:
+            with locked(locks / name, time.monotonic() + self._timeout):
+                yield
+        except ArtefactError as error:
+            raise DeployError(f"{REQUIREMENTS}: {error}") from None
+
+    def _make(self, folder: Path, write: Callable[[Path], object]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, symlinks=True, with_pip=False)
         layer = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
@@ -95,7 +106,7 @@ class Environments:
             "".join(f"import site; site.addsitedir({path!r})\n" for path in _site_packages())
         )
         with tempfile.TemporaryDirectory() as source:
-            write_files(files, Path(source))
+            write(Path(source))
             self._install(folder / "bin" / "python", Path(source))
 
     def _install(self, python: Path, source: Path) -> None:

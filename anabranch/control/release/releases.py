@@ -20,10 +20,12 @@ from anabranch.control.release.bundles import (
     refuse_secrets,
     spec_name,
     unpack,
+    write_files,
 )
 from anabranch.control.release.environments import Environments, asks
 from anabranch.control.release.release import Release
 from anabranch.control.release.signatures import check_signature
+from anabranch.control.release.worker_python import COMMAND, TIMEOUT
 from anabranch.control.settings import destinations, log_sinks
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Revision
@@ -32,6 +34,7 @@ from anabranch.files import require_room
 from anabranch.graph.compile.loading import Loaded, load_text
 from anabranch.graph.plan.plan import Plan, Signature
 from anabranch.serve.sockets import unix_folder
+from anabranch.serve.workers.launcher import BUNDLE
 from anabranch.specs.models import Rollout
 
 SPARE = 16 * 2**20
@@ -63,7 +66,8 @@ class Releases:
         self._request_logs = settings.request_logs
         self._home = settings.home
         self._keys = settings.bundle_keys
-        self._bundles = BundleStore(settings.bundles)
+        self._is_cluster, self._install_timeout = settings.is_cluster, settings.install_timeout
+        self._bundles = BundleStore(settings.bundles, settings.bundle_store)
         self._environments = Environments(settings.environments, settings.install_timeout)
         self._compiled = lru_cache(_KEPT)(load_text)
 
@@ -146,14 +150,27 @@ class Releases:
         return Release(revision.graph, revision.number, spec, plan, environment, bundle)
 
     def _environment(self, revision: Revision) -> dict[str, Any]:
-        """The Ray runtime environment: the bundle as working folder, and its interpreter."""
+        """The Ray runtime environment: the bundle as working folder, and its interpreter.
+
+        On a cluster the replica itself fetches the bundle, for machines share no folder.
+        """
         path = self._bundles.path(revision.digest)
-        environment: dict[str, Any] = {"working_dir": path.as_uri()}
-        if revision.pins:
-            environment["env_vars"] = {PINS: json.dumps(dict(revision.pins))}
-        if self._bundles.read(revision.digest, REQUIREMENTS) is not None:
-            python = self._environments.python(unpack(path.read_bytes(), _UNLIMITED))
-            environment |= {"py_executable": str(python)} if python is not None else {}
+        variables = {PINS: json.dumps(dict(revision.pins))} if revision.pins else {}
+        environment: dict[str, Any] = {"env_vars": variables}
+        if self._is_cluster:
+            variables[BUNDLE] = revision.digest
+        else:
+            environment["working_dir"] = path.as_uri()
+        python = self._environments.python(
+            self._bundles.read(revision.digest, REQUIREMENTS) or b"",
+            revision.digest,
+            lambda folder: write_files(unpack(path.read_bytes(), _UNLIMITED), folder),
+        )
+        if python is not None and self._is_cluster:
+            environment["py_executable"] = COMMAND
+            variables[TIMEOUT] = str(self._install_timeout)
+        elif python is not None:
+            environment["py_executable"] = str(python)
         return environment
 
 

@@ -19,6 +19,7 @@
 | ANABRANCH_MAX_WARM_MEMORY | most bytes of their memory on the engine's machine | a quarter of it |
 | ANABRANCH_BUNDLE_KEYS | file of public keys, in PEM; bundles must be signed by one | none |
 | ANABRANCH_BUNDLE_AGE | seconds that a bundle is kept which no revision uses | 86400 |
+| ANABRANCH_BUNDLE_STORE | URL of a folder, such as s3://bucket/x, for bundles of clusters | none |
 | ANABRANCH_BUNDLE_TOTAL | most bytes of all; the oldest that no revision uses go first | none |
 | ANABRANCH_ENVIRONMENT_AGE | seconds that one is kept which nothing that runs uses | 2592000 |
 | ANABRANCH_ENVIRONMENT_TOTAL | most bytes of all; the oldest such ones go first | none |
@@ -49,6 +50,7 @@ from typing import Literal, Self, TypeAlias, get_args
 
 from anabranch.access.roles import ROLES, Role
 from anabranch.client.bundle.packing import MAX_BYTES, max_bytes
+from anabranch.components.artefacts import bundle_store
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.control.settings.bundle_keys import read_keys
 from anabranch.control.settings.destinations import HTTP, parse
@@ -89,6 +91,8 @@ class Settings:
     max_warm: int = 16
     max_warm_memory: float = field(default_factory=lambda: machine_memory() / 4)
     bundle_keys: Path | None = None
+    bundle_store: str = ""
+    """URL of a store of bundles that all machines of the cluster reach; empty for none."""
     bundle_age: float = _DAY
     bundle_total: float = math.inf
     environment_age: float = 30 * _DAY
@@ -106,6 +110,8 @@ class Settings:
     traces: TraceSettings = field(default_factory=TraceSettings)
     logs: LogBounds = field(default_factory=LogBounds)
     processes: ProcessBounds = field(default_factory=ProcessBounds)
+    is_cluster: bool = False
+    """Whether replicas may run on machines that share no folder with the engine's."""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
@@ -130,6 +136,12 @@ class Settings:
             max_warm=_whole(variables, "ANABRANCH_MAX_WARM", cls.max_warm),
             max_warm_memory=_number(variables, "ANABRANCH_MAX_WARM_MEMORY", machine_memory() / 4),
             bundle_keys=variables.read("ANABRANCH_BUNDLE_KEYS", _key_file, cls.bundle_keys),
+            bundle_store=variables.read(
+                "ANABRANCH_BUNDLE_STORE",
+                bundle_store.parse,
+                cls.bundle_store,
+                f"a URL such as s3://bucket/folder, with one of {', '.join(bundle_store.SCHEMES)}",
+            ),
             bundle_age=_number(variables, "ANABRANCH_BUNDLE_AGE", cls.bundle_age),
             bundle_total=_number(variables, "ANABRANCH_BUNDLE_TOTAL", cls.bundle_total),
             environment_age=_number(variables, "ANABRANCH_ENVIRONMENT_AGE", cls.environment_age),
@@ -151,6 +163,7 @@ class Settings:
             traces=TraceSettings.from_env(env),
             logs=LogBounds.from_env(env),
             processes=ProcessBounds.from_env(env),
+            is_cluster=variables.text("ANABRANCH_LOOPBACK") == "0",
         )
 
     @property

@@ -1,6 +1,6 @@
 """Loads, checks and unloads the nodes that a replica hosts, and answers what Serve asks of it.
 
-A replica runs with the unpacked bundle as its working folder, so that a spec's relative paths
+A replica has the unpacked bundle as its working folder, so that a spec's relative paths
 hold. When it cannot start, the reason is raised on one marked line, which the controller picks out
 of the traceback that Serve makes of it.
 """
@@ -33,6 +33,7 @@ from anabranch.serve.export.multiplexed_models import Multiplexing
 from anabranch.serve.heartbeat import end_heartbeat
 from anabranch.serve.identity import here
 from anabranch.serve.scaling.policy import REQUESTS
+from anabranch.serve.workers.bundles import enter_bundle, place_of
 from anabranch.serve.workers.zygote import tell_used
 from anabranch.telemetry.definitions import REPLICA_START
 from anabranch.telemetry.registry import REGISTRY
@@ -95,7 +96,7 @@ class Hosted:
         started = time.monotonic()
         begin_process()
         async with _marked():
-            loaded = open_graph(Path.cwd() / spec)
+            loaded = open_graph(await asyncio.to_thread(enter_bundle) / spec)
             PULSE.limit(memory_of(loaded.plan, segment))
             if load is None:
                 nodes = loaded.plan.segment(segment).nodes
@@ -217,7 +218,7 @@ async def _marked() -> AsyncIterator[None]:
         raise
     except Exception as error:
         text = str(error) if isinstance(error, AnabranchError) else _named(error)
-        raise StartError(text) from None
+        raise StartError(place_of(text)) from None
 
 
 def _named(error: BaseException) -> str:

@@ -28,6 +28,12 @@ FORK = "ANABRANCH_FORK"
 """Variable that a worker which may be a fork has in its runtime environment."""
 FORKED = {"env_vars": {FORK: "1"}}
 """The runtime environment of such a worker that needs nothing else."""
+BUNDLE = "ANABRANCH_BUNDLE"
+"""Variable that holds the digest of the bundle that a worker on a cluster serves."""
+PROBLEM = "ANABRANCH_START_PROBLEM"
+"""Variable that says why a worker cannot serve what it was started for; else unset."""
+PYTHON = "ANABRANCH_PYTHON"
+"""Variable that holds the interpreter of the engine on this machine."""
 JOB = "RAY_JOB_ID"
 """Ray's variable that holds the job of a worker; Ray reads it when it is imported."""
 RAYLET = "RAY_RAYLET_PID"
@@ -55,6 +61,7 @@ def main(arguments: list[str]) -> None:
     if order is not None:
         start_zygote(os.environ[RAYLET], os.environ[JOB])
     script = os.environ[ORDINARY]
+    os.environ[PYTHON] = sys.executable
     os.execv(sys.executable, [sys.executable, script, *arguments])
 
 

@@ -137,6 +137,21 @@ def test_waiting_for_another_has_an_end(cache: Cache) -> None:
     def fail(_: Path) -> Meta:
         raise AssertionError
 
-    with pytest.raises(ArtefactError, match="another process did not end its download in time"):
+    with pytest.raises(ArtefactError, match="another process did not end its work on it in time"):
         cache.obtain("a", slow, time.monotonic() + 10)
     assert told
+
+
+def test_what_is_not_kept_is_dropped_unless_it_is_in_use(cache: Cache, tmp_path: Path) -> None:
+    kept, gone, other = (fill(cache, key) for key in ("bundle-a", "bundle-b", "c"))
+    let_go()
+    left = tmp_path / "cache" / "partial" / "bundle-d"
+    left.mkdir(parents=True)
+    used = fill(cache, "bundle-e")
+    assert cache.drop("bundle-", {"bundle-a"}) == 2
+    assert [path.exists() for path in (kept, gone, other, left, used)] == [
+        True, False, True, False, True,
+    ]  # fmt: skip
+    let_go()
+    assert cache.drop("bundle-", {"bundle-a"}) == 1
+    assert not used.exists()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from anabranch.client.bundle.folder import survey
 from anabranch.client.bundle.packing import _contents, digest, pack
 from anabranch.control.release.bundles import BundleStore, spec_name, unpack, write_files
-from anabranch.errors import InvalidRequest, NotFound, StorageError, TooLarge
+from anabranch.errors import InvalidRequest, NotFound, StorageError, TooLarge, Unavailable
 from tests.disks import fill, names, small_disk
 
 LIMIT = 2**20
@@ -205,3 +205,40 @@ def test_a_full_disk_keeps_nothing_of_a_bundle_and_names_the_bytes(tmp_path: Pat
         assert names(home / "bundles") == [f"{first}.zip"]
         ballast.unlink()
         assert store.read(store.put(files), "model.bin") == files["model.bin"]
+
+
+def test_a_part_of_a_bundle(tmp_path: Path) -> None:
+    store = BundleStore(tmp_path)
+    name = store.put({"graph.yaml": b"x"})
+    whole = store.path(name).read_bytes()
+    assert store.part(name, 0, 0) == (len(whole), b"")
+    assert store.part(name, 10, 20) == (len(whole), whole[10:30])
+    assert store.part(name, len(whole) - 5, 20) == (len(whole), whole[-5:])
+    with pytest.raises(NotFound):
+        store.part("0" * 64, 0, 20)
+
+
+def test_an_engine_on_a_new_disk_has_its_bundles_from_the_store(tmp_path: Path) -> None:
+    url = (tmp_path / "store").as_uri()
+    name = BundleStore(tmp_path / "old", url).put({"graph.yaml": b"x"})
+    new = BundleStore(tmp_path / "new", url)
+    assert new.read(name, "graph.yaml") == b"x"
+    assert new.digests() == {name}
+    with pytest.raises(NotFound, match="is not in file:"):
+        new.path("0" * 64)
+    new.path(name).unlink()
+    (tmp_path / "store" / f"{name}.zip").write_bytes(b"something else")
+    with pytest.raises(Unavailable, match=r"^the bundle store file:.*: what it holds is no zip"):
+        new.path(name)
+    assert names(tmp_path / "new") == []
+
+
+def test_what_is_collected_leaves_the_store_too(tmp_path: Path) -> None:
+    store = BundleStore(tmp_path / "bundles", (tmp_path / "store").as_uri())
+    kept, used, gone, left = (store.put({"graph.yaml": text.encode()}) for text in "abcd")
+    for name in (used, gone):
+        os.utime(store.path(name), (0, 0))
+    store.path(left).unlink()  # as on the disk of an engine before this one
+    assert store.collect({used}, before=1) == [gone]
+    assert store.digests() == {kept, used}
+    assert names(tmp_path / "store") == sorted(f"{name}.zip" for name in (kept, used))

@@ -8,10 +8,14 @@ import pytest
 from anabranch.client.bundle.packing import pack
 from anabranch.control.release.bundles import write_files
 from anabranch.control.release.releases import SPARE, Releases
+from anabranch.control.release.worker_python import COMMAND, TIMEOUT
 from anabranch.control.settings.settings import Settings
+from anabranch.control.store.store import Store
 from anabranch.errors import InvalidRequest, StorageError
 from anabranch.graph.compile.loading import load_text
+from anabranch.serve.workers.launcher import BUNDLE
 from tests.control.control_api import ROLLOUT, SPEC
+from tests.control.release.test_environments import WHEEL, wheel
 from tests.disks import small_disk
 
 
@@ -97,3 +101,29 @@ def test_a_deploy_without_room_names_the_folder_and_keeps_nothing(
         assert not (folders["home"] / "bundles").exists()
         (disk / "ballast").unlink()
         assert having.receive("digits", data).spec
+
+
+@pytest.mark.parametrize("requirements", [b"", b"./wheels/tinydep-1.0-py3-none-any.whl\n"])
+def test_a_replica_gets_its_files_by_path_here_and_by_digest_on_a_cluster(
+    tmp_path: Path, requirements: bytes
+) -> None:
+    spec = SPEC.replace("NAME", "digits").encode()
+    wheels = {f"wheels/{WHEEL.format(version='1.0')}": wheel("1.0")}
+    files = {"graph.yaml": spec, "parts.py": b"", "requirements.txt": requirements, **wheels}
+    write_files(files, tmp_path / "source")
+    data = pack(tmp_path / "source" / "graph.yaml", 2**20).data
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    here, cluster = releases(tmp_path), releases(tmp_path, ANABRANCH_LOOPBACK="0")
+    received = here.receive("digits", data)
+    revision, _ = store.ensure_revision("digits", received.spec, received.digest)
+    store.close()
+    alone, among = here.release(revision).runtime_env, cluster.release(revision).runtime_env
+    assert alone["working_dir"].endswith(f"/{received.digest}.zip")
+    assert BUNDLE not in alone["env_vars"]
+    assert "working_dir" not in among
+    assert among["env_vars"][BUNDLE] == received.digest
+    assert ("py_executable" in alone, "py_executable" in among) == (bool(requirements),) * 2
+    if requirements:
+        assert Path(alone["py_executable"]).exists()
+        assert among["py_executable"] == COMMAND
+        assert among["env_vars"][TIMEOUT] == "600.0"

@@ -127,3 +127,10 @@ def test_what_is_wrong_about_models_is_said_at_once() -> None:
 def test_what_is_wrong_with_traces_is_said_at_once() -> None:
     with pytest.raises(EngineError, match="ANABRANCH_TRACE_RATIO='2'"):
         Settings.from_env({"ANABRANCH_TRACE_RATIO": "2"})
+
+
+@pytest.mark.parametrize("value", ["/srv/bundles", "https://host/x", "s3://me:pw@bucket/x"])
+def test_bundles_go_where_files_can_be_written(value: str) -> None:
+    with pytest.raises(EngineError, match=r"ANABRANCH_BUNDLE_STORE=.* is not a URL such as s3://"):
+        Settings.from_env({"ANABRANCH_BUNDLE_STORE": value})
+    assert Settings.from_env({"ANABRANCH_BUNDLE_STORE": "s3://b/x/"}).bundle_store == "s3://b/x"
