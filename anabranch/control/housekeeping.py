@@ -15,7 +15,8 @@ from pathlib import Path
 
 from anabranch.control.observe.log_bounds import keep_within, kept_in
 from anabranch.control.release.bundles import REQUIREMENTS, BundleStore
-from anabranch.control.release.environments import Environments, key
+from anabranch.control.release.environments import Environments
+from anabranch.control.release.machine_caches import Needed
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Store
 from anabranch.control.traffic.signing_keys import SigningKeys
@@ -50,15 +51,22 @@ class Housekeeping:
     """Rounds over store, keys, bundles, environments and logs of the controller that acts.
 
     A bundle that no revision uses is kept for a while: its deploy may be under way. ``logs`` gives
-    the folder of all logs of this machine.
+    the folder of all logs of this machine, and ``machines`` has the machines of a cluster keep what
+    they need, of bundles with these digests.
     """
 
     def __init__(
-        self, settings: Settings, store: Store, keys: SigningKeys, logs: Callable[[], Path]
+        self,
+        settings: Settings,
+        store: Store,
+        keys: SigningKeys,
+        logs: Callable[[], Path],
+        machines: Callable[[Needed, frozenset[str]], None] | None = None,
     ) -> None:
+        self._machines = machines
         self._store, self._keys, self._logs = store, keys, logs
         self._settings = settings
-        self._bundles = BundleStore(settings.bundles)
+        self._bundles = BundleStore(settings.bundles, settings.bundle_store)
         self._environments = Environments(settings.environments, settings.install_timeout)
 
     async def run(self) -> None:
@@ -79,6 +87,7 @@ class Housekeeping:
             self._collect_environments,
             self._keys.renew,
             self._store.database.checkpoint,
+            self._collect_on_machines,
         ):
             try:
                 work()
@@ -115,17 +124,30 @@ class Housekeeping:
             logger.info("removed %d revisions that do not run, the oldest of their graphs", gone)
 
     def _collect_environments(self) -> None:
-        used = set()
+        needed = self._needed()
+        gone = self._environments.collect(
+            needed.environments(), needed.before, needed.most, needed.spared
+        )
+        if gone:
+            logger.info("removed %d environments that no running revision uses", gone)
+
+    def _collect_on_machines(self) -> None:
+        if self._machines is not None:
+            needed = self._needed()
+            self._machines(needed, needed.bundles)
+
+    def _needed(self) -> Needed:
+        running = {}
         for digest in self._store.digests(running=True):
             with suppress(NotFound):
                 requirements = self._bundles.read(digest, REQUIREMENTS)
                 if requirements is not None:
-                    used.add(key(requirements, digest))
-        now, most = time.time(), self._settings.environment_total
-        before = now - self._settings.environment_age
-        gone = self._environments.collect(used, before, most, now - SPARED_S)
-        if gone:
-            logger.info("removed %d environments that no running revision uses", gone)
+                    running[digest] = requirements
+        now, kept = time.time(), self._settings
+        return Needed(
+            self._bundles.digests(), running, now - kept.environment_age, kept.environment_total,
+            now - SPARED_S,
+        )  # fmt: skip
 
     def _collect_bundles(self) -> None:
         now, most = time.time(), self._settings.bundle_total

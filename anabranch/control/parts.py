@@ -30,6 +30,7 @@ from anabranch.control.observe.traces import RecentTraces
 from anabranch.control.reconcile.pools import Pools
 from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.reconcile.serving import log_folder
+from anabranch.control.release.machine_caches import tidy_up
 from anabranch.control.release.releases import Releases
 from anabranch.control.rollout.driver import RolloutDriver
 from anabranch.control.rollout.webhooks import Deliveries
@@ -46,6 +47,7 @@ from anabranch.control.traffic.topics import TableTopics
 from anabranch.control.traffic.writer import TrafficWriter
 from anabranch.errors import Unavailable
 from anabranch.serve.sockets import unix_folder
+from anabranch.serve.workers.machines import MachineRounds
 
 logger = logging.getLogger("anabranch.control")
 
@@ -101,7 +103,8 @@ class ControllerParts:
         )
         self.access = AccessBook(store.database, settings.token_file, settings.anonymous)
         self.refusals = Refusals(store)
-        housekeeping = Housekeeping(settings, store, self._keys, log_folder)
+        machines = MachineRounds(tidy_up).round if settings.is_cluster else None
+        housekeeping = Housekeeping(settings, store, self._keys, log_folder, machines)
         self.api = ControlApi(
             settings, store, releases, self.reconciler, self._writer, topics, totals,
             BanditApi(store, catalogue, self.bandits), self.traces,

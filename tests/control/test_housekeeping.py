@@ -18,6 +18,7 @@ from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Moment
 from anabranch.control.release.bundles import REQUIREMENTS, BundleStore
 from anabranch.control.release.environments import key
+from anabranch.control.release.machine_caches import Needed
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.schema import experiments, outbox
 from anabranch.control.store.soundness import graphs_in
@@ -279,3 +280,22 @@ def test_what_is_kept_is_told_with_its_bounds(tmp_path: Path) -> None:
     assert (logs.bytes or 0) >= 10_000 and logs.oldest is not None
     assert (logs.most, logs.most_bytes) == (10_000, 2**30)
     store.close()
+
+
+def test_machines_of_a_cluster_are_told_what_to_keep(tmp_path: Path) -> None:
+    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
+    bundles = BundleStore(tmp_path / "bundles")
+    running = bundles.put({"graph.yaml": b"a", REQUIREMENTS: b"six\n"})
+    fresh = bundles.put({"graph.yaml": b"b", REQUIREMENTS: b"toml\n"})
+    store.ensure_revision("g", "spec", running, force=True)
+    told: list[tuple[Needed, frozenset[str]]] = []
+    settings = Settings.from_env({"ANABRANCH_HOME": str(tmp_path)})
+    keys = SigningKeys(store.database)
+    one = Housekeeping(settings, store, keys, lambda: tmp_path, lambda *given: told.append(given))
+    one.round()
+    store.close()
+    ((needed, digests),) = told
+    assert needed.bundles == digests == {running, fresh}
+    assert needed.running == {running: b"six\n"}
+    assert needed.most == math.inf
+    assert needed.before < needed.spared <= time.time()
