@@ -16,6 +16,7 @@ from tests.project.tutorials import Command, steps
 
 REGISTRY = "installs from a registry"
 MEASURES = "measures for minutes"
+MACHINES = "needs several machines: test_cluster_nodes.py has them"
 NOT_TYPED: Mapping[str, str] = {
     "README.md: pip install anabranch": REGISTRY,
     "install.md: pip install anabranch": REGISTRY,
@@ -23,6 +24,8 @@ NOT_TYPED: Mapping[str, str] = {
     "CONTRIBUTING.md: make setup": "would run all the tests",
     "install.md: make demo": "test_demo.py runs the demo; `make test` would run all the tests",
     "install.md: docker compose up --build --detach --wait": "needs Docker",
+    "clusters.md: anabranch up --host": MACHINES,
+    "clusters.md: anabranch nodes drain": MACHINES,
     "benchmarks.md: make bench": MEASURES,
     "benchmarks.md: .venv/bin/python -m benchmarks --only": MEASURES,
     "benchmarks.md: .venv/bin/python -m benchmarks.batching": MEASURES,
@@ -32,6 +35,10 @@ NOT_TYPED: Mapping[str, str] = {
     "benchmarks.md: .venv/bin/python -m benchmarks.disturbances": MEASURES,
 }
 """The reason by the beginning of a block's name."""
+
+
+OF_MACHINES = ("anabranch join", "anabranch leave", "anabranch nodes drain")
+"""Commands whose examples need several machines, likewise."""
 
 
 def reason(name: str) -> str | None:
@@ -50,8 +57,9 @@ def _documented() -> Iterator[Command]:
             for step in steps(f"```{block.kind}\n{block.text}```\n"):
                 assert isinstance(step, Command)
                 yield Command(_plain(step.text), step.printed or None)
-    for _, command in all_commands():
-        yield Command(example(command))
+    for name, command in all_commands():
+        if name not in OF_MACHINES:
+            yield Command(example(command))
 
 
 def _plain(text: str) -> str:
@@ -132,6 +140,7 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         "export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0",
         "ray status",
         "anabranch doctor",
+        "anabranch nodes",
         "anabranch backup home.zip",
         DOWN,
         "anabranch restore home.zip --replace",

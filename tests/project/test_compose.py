@@ -19,6 +19,7 @@ from ray.dashboard.modules.metrics import metrics_head as ray_dashboards
 
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
 from anabranch.control.engine import flags, ports
+from anabranch.control.engine.joining.join import DRAIN_S
 from anabranch.telemetry.dashboards.promql import JOBS
 from tests.waiting import until
 
@@ -261,6 +262,16 @@ def test_systemd_takes_the_unit_and_its_command_is_there() -> None:
     assert "Type=notify\n" in unit and "Restart=on-failure\n" in unit
     (command,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
     assert command.split()[1:] == ["up", "--foreground"]
+
+
+def test_systemd_takes_the_unit_of_a_machine_too() -> None:
+    unit = (ROOT / "deploy" / "systemd" / "anabranch-join.service").read_text()
+    assert "Type=notify\n" in unit and "Restart=on-failure\n" in unit
+    (command,) = re.findall(r"^ExecStart=(.*)$", unit, re.MULTILINE)
+    words = command.split()
+    assert (words[1], words[3], words[5]) == ("join", "--token-file", "--foreground")
+    (patience,) = re.findall(r"^TimeoutStopSec=(.*)$", unit, re.MULTILINE)
+    assert float(patience) > DRAIN_S
 
 
 def test_commands_are_the_scripts(compose: dict[str, Any]) -> None:
