@@ -144,11 +144,11 @@ def until_drained(
     machine goes on being drained.
     """
     deadline = time.monotonic() + timeout
-    machine = (yield from control.drain(node))["id"]
+    drained = yield from control.drain(node)
     before = -1
     while True:
         found = yield from _try(control.nodes, deadline)
-        left = [one for of in found.get("nodes", ()) for one in _left(of, machine)]
+        left = [one for of in found.get("nodes", ()) for one in _left(of, drained["id"])]
         count = sum(one["replicas"] for one in left)
         if found and not count:
             return
@@ -156,7 +156,7 @@ def until_drained(
             say(f"{count} {'replica' if count == 1 else 'replicas'} still to move")
             before = count
         if time.monotonic() > deadline:
-            raise DeployError(_not_drained(node, timeout, left, found.get("pending", ())))
+            raise DeployError(_not_drained(drained["name"], timeout, left, found.get("pending", ())))
         yield from pause(_DRAIN_PAUSE_S)
 
 

@@ -99,7 +99,7 @@ def _supervised(home: Path, state: EngineState) -> Diagnosis:
     if is_running(state):
         return Diagnosis("supervisor", f"process {state.pid}, its log is {log}")
     reason = state.problem or f"it has ended: see {log}"
-    return Diagnosis("supervisor", reason, _UP)
+    return Diagnosis("supervisor", reason, "anabranch join" if state.joined else _UP)
 
 
 def _helpers(home: Path, state: EngineState) -> Iterator[Diagnosis]:

@@ -1,5 +1,6 @@
 """What a home remembers of its engine."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,10 @@ def test_sizes_need_a_unit_and_nothing_is_started(tmp_path, option, given):
             ),
         )
     assert read_state(tmp_path) is None
+
+
+def test_the_certificate_of_an_engine_elsewhere_is_verified(tmp_path, monkeypatch):
+    monkeypatch.delenv("ANABRANCH_CA", raising=False)
+    elsewhere = replace(STATE, joined=True)
+    assert elsewhere.verify is False
+    assert replace(elsewhere, http="https://engine:8443").verify is True

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.client.connection.engine_state import EngineState
+from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.control.engine.doctor import _certificate, _kept, examine, ill
 from anabranch.control.settings.tls import in_force
 from anabranch.serve.edge.tls.certificates import load
@@ -20,6 +20,17 @@ def test_a_home_that_others_may_read_is_ill(tmp_path: Path, mode: int, remedies:
     assert str(tmp_path) in found["home"].state
     assert [one.remedy for one in ill([found["home"]])] == [f"chmod 700 {tmp_path}"] * remedies
     assert found["engine"].remedy == "anabranch up"
+
+
+@pytest.mark.parametrize(("joined", "remedy"), [(False, "anabranch up"), (True, "anabranch join")])
+def test_a_machine_that_was_given_up_says_why(tmp_path: Path, joined: bool, remedy: str) -> None:
+    problem = "the machine cannot join again: it was drained"
+    runtime = str(tmp_path / "runtime")
+    write_state(
+        tmp_path, EngineState("m1", "", "", "", "", runtime, 1, True, problem, joined=joined)
+    )
+    (found,) = [one for one in examine(tmp_path) if one.part == "supervisor"]
+    assert (found.state, found.remedy) == (problem, remedy)
 
 
 def test_a_certificate_is_well_until_it_ends_soon_or_is_not_replaced(tmp_path: Path) -> None:

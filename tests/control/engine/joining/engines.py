@@ -44,7 +44,7 @@ class Head:
             status, error = self.refusals.pop(0)
             return self._reply(status, {"error": error})
         if asked.path.endswith("/drain"):
-            return self._reply(202, self.nodes[0])
+            return self._reply(202, {"name": "two", **self.nodes[0]})
         if asked.method == "POST":
             return self._reply(201, vars(self.ticket))
         return self._reply(200, {"nodes": self.nodes, "pending": [], "waiting": []})
