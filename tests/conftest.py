@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.examples import examples
+from tests.nodes import EngineCertificates
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Each processor has a test of its own: more threads would only wait for each other, busily.
@@ -20,3 +23,11 @@ settings.register_profile(
 )
 settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture
+def certificates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EngineCertificates:
+    """Certificates for nodes, of the engine of this process and of others."""
+    found = EngineCertificates(tmp_path, monkeypatch)
+    found.use()
+    return found

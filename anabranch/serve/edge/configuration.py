@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from anabranch.names import PATH_WORDS
+from anabranch.router.between_nodes import CONNECT_S
 from anabranch.serve.edge.clients import UNNAMED, client_rules
 from anabranch.serve.edge.crowding import (
     GRPC_SOURCES,
@@ -34,6 +36,7 @@ from anabranch.serve.edge.routes import (
 )
 from anabranch.serve.edge.tls.binding import bound, terms
 from anabranch.serve.edge.tls.in_force import InForce
+from anabranch.serve.edge.tls.routers import BACKEND, read_at_start
 
 CONFIGURATION = "haproxy.cfg"
 ROUTES_MAP = "routes.map"
@@ -70,13 +73,15 @@ class EdgeOptions:
     """``threads`` of HAProxy, and ``slots``: the most graphs that have routers at the edge.
 
     ``connections``: the most of clients. ``tls``: the certificates of both ports, which speak
-    nothing but TLS then.
+    nothing but TLS then. ``nodes``: the folder of the certificates with which routers on other
+    nodes are asked.
     """
 
     threads: int
     slots: int = 1024
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     tls: InForce | None = None
+    nodes: Path | None = None
 
 
 def configuration(
@@ -103,6 +108,7 @@ def configuration(
             _section(f"backend {table} from all", rows)
             for table, rows in tables(options.slots).items()
         ),
+        _section(f"backend {BACKEND} from all", read_at_start(options.nodes)),
         _section("frontend http from all", _frontend(options)),
         _section(
             "frontend grpc from all",
@@ -153,18 +159,18 @@ def _defaults() -> list[str]:
     One that is not sent again is answered with 502 only where it is the first of its client's
     connection: HAProxy closes the others without a word, as a server may (RFC 9112, 9.3.1).
     Requests wait for an answer of the gateway or the front as long as it takes; keep-alive probes
-    find servers whose node has gone.
+    find routers whose machine has gone, within 5 s.
     """
     return [
         "mode http",
-        "timeout connect 5s",
+        f"timeout connect {CONNECT_S:.0f}s",
         f"timeout client {REQUEST_S}s",
         f"timeout server {FOREVER_S:.0f}s",
         "option abortonclose",
         "option srvtcpka",
-        "srvtcpka-idle 10s",
-        "srvtcpka-intvl 5s",
-        "srvtcpka-cnt 4",
+        "srvtcpka-idle 2s",
+        "srvtcpka-intvl 1s",
+        "srvtcpka-cnt 2",
         "balance leastconn",
         "http-reuse always",
         "retries 3",

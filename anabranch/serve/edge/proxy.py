@@ -24,9 +24,16 @@ from anabranch.serve.edge.configuration import (
 )
 from anabranch.serve.edge.listener import EdgeAddress, listen
 from anabranch.serve.edge.process import PID_FILE, START_S, EdgeProcess, find, spawn
-from anabranch.serve.edge.routes import EdgePlan, EdgeRoute, EdgeState, check_routes, plan_routes
+from anabranch.serve.edge.routes import (
+    EdgePlan,
+    EdgeRoute,
+    EdgeState,
+    check_routes,
+    plan_routes,
+    server_name,
+)
 from anabranch.serve.edge.runtime_api import RuntimeApi
-from anabranch.serve.edge.tls.in_force import LINK
+from anabranch.serve.edge.tls import in_force, routers
 
 LONGEST_PATH = 97
 """Longest path of HAProxy's stats socket, in bytes."""
@@ -109,6 +116,16 @@ class EdgeProxy:
             if process is self._process and not await process.ends_within(_LAST_BREATH_S):
                 raise
 
+    async def give_up(self, address: str) -> None:
+        """End the requests that a router has whose machine has gone; EngineError likewise.
+
+        HAProxy itself would wait for as long as TCP does. The requests that may be sent again go
+        to other routers.
+        """
+        name = server_name(address)
+        state = await self._api.state(ROUTES_MAP)
+        await self._api.break_off(one for one in state.servers if one[1] == name)
+
     async def close(self) -> None:
         """End HAProxy, for which requests under way have STOP_S, and remove its files."""
         for task in self._tasks:
@@ -118,7 +135,14 @@ class EdgeProxy:
         await _end(self._process)
         if self._leaver is not None:
             await self._leaver
-        for name in (CONFIGURATION, ROUTES_MAP, PID_FILE, STATS_SOCKET, LINK):
+        for name in (
+            CONFIGURATION,
+            ROUTES_MAP,
+            PID_FILE,
+            STATS_SOCKET,
+            in_force.LINK,
+            routers.LINK,
+        ):
             (self._folder / name).unlink(missing_ok=True)
 
     async def _begin(self) -> None:
@@ -191,11 +215,14 @@ class EdgeProxy:
 
     def _link(self) -> None:
         """Let HAProxy find its certificates in its folder."""
-        if self._options.tls is not None:
-            link = self._folder / LINK
-            with disk_errors(link):
-                link.unlink(missing_ok=True)
-                link.symlink_to(self._options.tls.folder)
+        tls, nodes = self._options.tls, self._options.nodes
+        links = {in_force.LINK: None if tls is None else tls.folder, routers.LINK: nodes}
+        for name, folder in links.items():
+            if folder is not None:
+                link = self._folder / name
+                with disk_errors(link):
+                    link.unlink(missing_ok=True)
+                    link.symlink_to(folder)
 
     async def _answering(self, process: EdgeProcess) -> None:
         while True:
@@ -212,7 +239,8 @@ class EdgeProxy:
         self._listeners = {}
 
     def _plan(self, state: EdgeState) -> EdgePlan:
-        plan = plan_routes(state, self._routes or {}, self._options.slots, ROUTES_MAP)
+        far = routers.far_keywords(self._options.nodes)
+        plan = plan_routes(state, self._routes or {}, self._options.slots, ROUTES_MAP, far)
         if plan.unplaced != self._unplaced:
             self._unplaced = plan.unplaced
             if plan.unplaced:

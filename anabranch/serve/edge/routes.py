@@ -30,7 +30,7 @@ _ONCE = ":once"
 _SHARED = {GATEWAY: GATEWAY_BACKEND, FRONT: FRONT_BACKEND}
 """Backends that are no graph's, by the names under which routes hold their servers."""
 _KEYWORDS = {FRONT_BACKEND: " proto h2"}
-"""What is said of the servers of a backend; the others speak HTTP/1.1."""
+"""What is said of all servers of a backend; the others speak HTTP/1.1."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?")
 _ADDRESS = re.compile(r"unix@/[A-Za-z0-9._/@+~-]+|[A-Za-z0-9._:\[\]-]+:[0-9]+")
 
@@ -90,15 +90,18 @@ def check_routes(routes: Mapping[str, EdgeRoute]) -> None:
 
 
 def plan_routes(
-    state: EdgeState, routes: Mapping[str, EdgeRoute], slots: int, map_name: str
+    state: EdgeState, routes: Mapping[str, EdgeRoute], slots: int, map_name: str, far: str = ""
 ) -> EdgePlan:
-    """Return how ``routes`` come into force; a graph without addresses is the gateway's."""
+    """Return how ``routes`` come into force; a graph without addresses is the gateway's.
+
+    ``far``: keywords of the servers that are reached by TCP.
+    """
     graphs = {graph for graph, route in routes.items() if route.addresses} - _SHARED.keys()
     placed = _place(state, graphs, slots)
     entries = {graph: placed[graph] + _ending(routes[graph]) for graph in sorted(placed)}
     backends = {**placed, **{name: one for name, one in _SHARED.items() if name in routes}}
     servers = {
-        (backend, server_name(address)): address + _KEYWORDS.get(backend, "")
+        (backend, server_name(address)): address + _keywords(backend, address, far)
         for graph, backend in backends.items()
         for address in routes[graph].addresses
     }
@@ -116,6 +119,10 @@ def plan_routes(
         bool(busy),
         tuple(sorted(graphs - placed.keys())),
     )
+
+
+def _keywords(backend: str, address: str, far: str) -> str:
+    return _KEYWORDS.get(backend, "") + ("" if address.startswith("unix@") else far)
 
 
 def server_name(address: str) -> str:

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from anabranch.errors import EngineError
 from anabranch.serve.edge.routes import EdgeState
+from anabranch.serve.edge.tls.routers import BACKEND
 
 TIMEOUT_S = 10.0
 """Longest time for a batch of commands, in seconds."""
@@ -72,6 +73,10 @@ class RuntimeApi:
         """Forget what was loaded, if anything was."""
         await self.ask(f"abort ssl {kind} {name}")
 
+    async def break_off(self, servers: Iterable[tuple[str, str]]) -> None:
+        """End the requests that these servers have, as if their connections had ended."""
+        await self.ask(*(f"shutdown sessions server {'/'.join(server)}" for server in servers))
+
     async def remove(self, servers: Iterable[tuple[str, str]]) -> None:
         """Remove those of these drained servers that are idle by now."""
         await self.ask(*(one for server in servers for one in _removal("/".join(server))))
@@ -125,4 +130,8 @@ def _servers(text: str) -> dict[tuple[str, str], bool]:
     head, *rows = (line.split() for line in text.splitlines()[1:])
     names = head[1:]
     servers = [dict(zip(names, row, strict=True)) for row in rows]
-    return {(one["be_name"], one["srv_name"]): one["srv_admin_state"] == "0" for one in servers}
+    return {
+        (one["be_name"], one["srv_name"]): one["srv_admin_state"] == "0"
+        for one in servers
+        if one["be_name"] != BACKEND
+    }

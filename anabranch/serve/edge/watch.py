@@ -7,6 +7,8 @@ would try its address again and again.
 from __future__ import annotations
 
 import asyncio
+import errno
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from anabranch.router.between_nodes import CALLING_MS, CONNECT_S, of_client, probe
@@ -16,11 +18,21 @@ AGAIN_S = 1.0
 """Time between two tries to connect to a router that cannot be reached, in seconds."""
 
 
-class RouterWatch:
-    """Holds an idle connection to each router; ``changed`` is called where one dies or is back."""
+_GONE = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
+"""Errors of a connection whose other machine has not answered (tcp(7))."""
 
-    def __init__(self, changed: Callable[[], Awaitable[None]]) -> None:
-        self._changed = changed
+
+class RouterWatch:
+    """Holds an idle connection to each router.
+
+    ``changed`` is called where one dies or is back, and then ``gone`` with the address of one whose
+    machine has gone, so that no connection to it will end by itself.
+    """
+
+    def __init__(
+        self, changed: Callable[[], Awaitable[None]], gone: Callable[[str], Awaitable[None]]
+    ) -> None:
+        self._changed, self._gone = changed, gone
         self._watching: Mapping[str, asyncio.Task[None]] = {}
         self._lost: set[str] = set()
 
@@ -55,9 +67,12 @@ class RouterWatch:
                 continue
             try:
                 await self._found(address, alive=True)
-                await _ended(reader)
+                is_gone = await _ended(reader)
             finally:
                 writer.close()
+            if is_gone:
+                await self._found(address, alive=False)
+                await self._gone(address)
 
     async def _found(self, address: str, alive: bool) -> None:
         if alive != (address in self._lost):
@@ -73,16 +88,27 @@ async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWr
     if address.startswith(UNIX):
         return await asyncio.open_unix_connection(address.removeprefix(UNIX))
     host, _, port = address.rpartition(":")
-    async with asyncio.timeout(CONNECT_S):
-        found = await asyncio.open_connection(host.strip("[]"), int(port), **of_client())
-    probe(found[1].get_extra_info("socket"), CALLING_MS)
-    return found
+    connection = socket.socket(socket.AF_INET6 if "[" in host else socket.AF_INET)
+    try:
+        connection.setblocking(False)
+        probe(connection, CALLING_MS)
+        async with asyncio.timeout(CONNECT_S):
+            await asyncio.get_running_loop().sock_connect(connection, (host.strip("[]"), int(port)))
+        # A router that is busy may take longer to greet.
+        return await asyncio.open_connection(sock=connection, **of_client())
+    except BaseException:
+        connection.close()
+        raise
 
 
-async def _ended(reader: asyncio.StreamReader) -> None:
-    """Return when the connection has ended; a router says nothing unasked."""
+async def _ended(reader: asyncio.StreamReader) -> bool:
+    """Return once the connection has ended whether that is so because its machine does not answer.
+
+    A router says nothing unasked.
+    """
     try:
         while await reader.read(1024):
             pass
-    except OSError:
-        pass
+    except OSError as error:
+        return error.errno in _GONE
+    return False

@@ -17,6 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from anabranch.errors import EngineError
 from anabranch.router.addresses import Addresses
+from anabranch.router.between_nodes import node_folder
 from anabranch.router.following import RETRY_S, Follower
 from anabranch.serve.calls.control_link import ControllerLink
 from anabranch.serve.calls.controller import NAMESPACE
@@ -81,7 +82,7 @@ class Edge:
         self._addresses = Follower("addresses", self._link.addresses, self._apply)
         self._known = Addresses()
         self._routers: Mapping[str, tuple[str, ...]] = {}
-        self._watch = RouterWatch(self._reroute)
+        self._watch = RouterWatch(self._reroute, self._give_up)
         self._problem = "it is starting"
         self._open = asyncio.Event()
         self._running = asyncio.create_task(self._start())
@@ -123,6 +124,7 @@ class Edge:
             threads=min(_MOST_THREADS, os.cpu_count() or 1),
             connections=self._connections.within(files),
             tls=None if self._tls is None else self._tls.in_force,
+            nodes=node_folder(),
         )
         self._proxy = await EdgeProxy.start(
             self._binary, folder, options, self._address, self._shared
@@ -139,6 +141,12 @@ class Edge:
             await self._route()
         except EngineError as error:
             logger.warning("the edge does not take its routes yet: %s", error)
+
+    async def _give_up(self, address: str) -> None:
+        try:
+            await self._proxy.give_up(address)
+        except EngineError as error:
+            logger.warning("requests at %s, which has gone, may hang: %s", address, error)
 
     async def _route(self) -> None:
         """Have requests go to the routers that are known and live."""

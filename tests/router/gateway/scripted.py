@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 import httpx
 
 from anabranch.router.backend import GraphState
+from anabranch.router.between_nodes import of_server, server_tls
 from anabranch.router.gateway.app import Gateway
 from anabranch.router.gateway.forwarding import Forwarder
 from anabranch.router.http.listening import LeanServer
@@ -103,7 +104,9 @@ class ScriptedRouter:
 
     async def __aenter__(self) -> Self:
         if self._path is None:
-            self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            self._server = await asyncio.start_server(
+                self._serve, "127.0.0.1", 0, **of_server(server_tls())
+            )
             self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         else:
             self._server = await asyncio.start_unix_server(self._serve, self._path)

@@ -10,11 +10,13 @@ import httpx
 import pytest
 
 from anabranch.router.gateway.forwarded_body import AT_HAND
+from tests.nodes import EngineCertificates
 from tests.router.gateway.scripted import (
     INFER,
     Asked,
     HeldBytes,
     Peer,
+    ScriptedRouter,
     come,
     head,
     message,
@@ -271,5 +273,26 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
                 assert (await client.post()).text == "bye"
                 await come(closed)
             assert routers[0].connections == 5
+
+    run(main())
+
+
+def test_routers_on_other_nodes_are_asked_with_the_engines_certificates_and_no_others_are(
+    certificates: EngineCertificates,
+) -> None:
+    async def main() -> None:
+        async with routed(ok, ok) as (control, client, (near, far)):
+            await control.know(demo=(far.address,))
+            for _ in range(2):
+                assert (await client.post(b"body")).text == "body"
+            assert far.connections == 1
+            certificates.use("other")
+            async with ScriptedRouter(ok) as foreign:
+                certificates.use()
+                await control.know(demo=(foreign.address, near.address))
+                for _ in range(4):
+                    assert (await client.post(b"body")).text == "body"
+                assert not foreign.asked
+                assert len(near.asked) == 4
 
     run(main())

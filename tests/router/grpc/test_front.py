@@ -28,6 +28,7 @@ from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.telemetry import tracing
 from anabranch.telemetry.tracing import Traces
+from tests.nodes import EngineCertificates
 from tests.router.conftest import StepHead, make_table
 from tests.router.grpc.conftest import (
     FakeControl,
@@ -660,3 +661,41 @@ def test_who_the_client_is_comes_by_unix_sockets_only(
     assert told[0]["x-other"] == "1"
     names = {name for name in told[0] if name.startswith("anabranch-")}
     assert names == ({CLIENT_NAME, CLIENT_ADDRESS} if door and behind else set())
+
+
+@pytest.mark.parametrize("engine", ["own", "other"])
+def test_fronts_reach_routers_on_other_nodes_with_the_engines_certificates_and_are_believed(
+    engine: str,
+    certificates: EngineCertificates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "CONNECT_S", 2.0)
+    told: list[Mapping[str, str]] = []
+
+    async def step(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        told.append(context.headers)
+        return {"doubled": inputs["x"], "rows": np.array(1)}
+
+    async def main() -> None:
+        certificates.use(engine)
+        async with router(arms_of(step)) as one:
+            certificates.use()
+            control = FakeControl()
+            fronting = FrontServer(control, RequestLimits())
+            await fronting.start_unix(tmp_path / "front.sock")
+            await control.know(demo=(one.far,))
+            async with connected(f"unix:{tmp_path}/front.sock") as stub:
+                call = stub("ModelInfer", infer_request(), metadata=((CLIENT_NAME, "ann"),))
+                if engine == "own":
+                    await call
+                else:
+                    error = await failure(call)
+                    assert error.code() is StatusCode.UNAVAILABLE
+            async with connected(one.far) as stub:
+                error = await failure(stub("ModelInfer", infer_request()))
+                assert error.code() is StatusCode.UNAVAILABLE
+            await fronting.stop(0)
+
+    asyncio.run(main())
+    assert [one[CLIENT_NAME] for one in told] == (["ann"] if engine == "own" else [])

@@ -6,7 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from anabranch.router.between_nodes import client_tls, server_tls
 from anabranch.router.http.app import HttpApp, json_reply
 from anabranch.router.http.graph_app import GraphApp
 from anabranch.router.http.headers import CLIENT_NAME
@@ -23,6 +24,7 @@ from anabranch.router.http.listening import MANY_HANDLES, LeanServer
 from anabranch.router.http.request import HttpRequest
 from anabranch.router.limits import RequestLimits
 from tests.examples import examples
+from tests.nodes import EngineCertificates
 from tests.router.conftest import BODY, SERVERS, make_arms
 from tests.router.http.test_lean import BAD
 from tests.router.http.wire import RULE, Echo, Reply, ask, replies, until
@@ -285,3 +287,45 @@ def test_who_the_client_is_comes_by_unix_sockets_only(tmp_path: Path, is_unix: b
         await server.close(0)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("loop", [asyncio.run, uvloop.run])
+def test_nodes_of_the_engine_are_believed_and_others_are_not_served(
+    loop: Any, certificates: EngineCertificates
+) -> None:
+    async def main() -> None:
+        server = LeanServer(Echo().app, handles=2)
+        sock = socket.create_server(("127.0.0.1", 0))
+        host, port = sock.getsockname()
+        await server.listen(sock, server_tls())
+        try:
+            async with asyncio.timeout(20):
+                await asked(host, port)
+        finally:
+            await server.close(0)
+
+    async def asked(host: str, port: int) -> None:
+        tls = client_tls()
+        reader, writer = await asyncio.open_connection(
+            host, port, ssl=tls, server_hostname="node.anabranch"
+        )
+        for _ in range(2):
+            writer.write(ask("/", b"x" * 2**20, **{CLIENT_NAME: "ann"}))
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = int(head.lower().partition(b"content-length: ")[2].split()[0])
+            assert [CLIENT_NAME, "ann"] in json.loads(await reader.readexactly(size))[3]
+        writer.write(b"nonsense\r\n\r\n")
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 400")
+        writer.close()
+        certificates.use("other")
+        for foreign in (client_tls(), None):
+            name = None if foreign is None else "node.anabranch"
+            with suppress(OSError):
+                reader, writer = await asyncio.open_connection(
+                    host, port, ssl=foreign, server_hostname=name
+                )
+                writer.write(ask("/"))
+                assert await reader.read() == b""
+            writer.close()
+
+    loop(main())

@@ -33,6 +33,9 @@ class Wire(asyncio.Transport):
         assert not self.is_ended
         self.sent += data
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def write_eof(self) -> None:
         self.is_ended = True
 

@@ -34,11 +34,15 @@ class Seen:
     def __init__(self) -> None:
         self._told = asyncio.Event()
         self.count = 0
-        self.watch = RouterWatch(self._changed)
+        self.gone: list[str] = []
+        self.watch = RouterWatch(self._changed, self._gone)
 
     async def _changed(self) -> None:
         self.count += 1
         self._told.set()
+
+    async def _gone(self, address: str) -> None:
+        self.gone.append(address)
 
     async def until(self, addresses: Iterable[str], living: Iterable[str]) -> None:
         async with asyncio.timeout(30):
@@ -84,6 +88,7 @@ def test_a_router_that_is_killed_is_lost_and_one_that_lives_is_not(tmp_path: Pat
             await seen.until(addresses, addresses)
             kill(dies)
             await seen.until(addresses, addresses[1:])
+            assert not seen.gone
 
     try:
         asyncio.run(main())
