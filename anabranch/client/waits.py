@@ -156,7 +156,9 @@ def until_drained(
             say(f"{count} {'replica' if count == 1 else 'replicas'} still to move")
             before = count
         if time.monotonic() > deadline:
-            raise DeployError(_not_drained(drained["name"], timeout, left, found.get("pending", ())))
+            raise DeployError(
+                _not_drained(drained["name"], timeout, left, found.get("pending", ()))
+            )
         yield from pause(_DRAIN_PAUSE_S)
 
 

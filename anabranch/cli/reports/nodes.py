@@ -10,6 +10,8 @@ from anabranch.cli.terminal import table
 Json = dict[str, Any]
 _GIB = 2**30
 _BYTES = ("memory", "object_store_memory")
+_LEFT_OUT = "object_store_memory"
+"""A resource that no graph asks for."""
 _COLUMNS = ("NAME", "ADDRESS", "STATE", "SINCE", "RESOURCES", "LABELS", "RUNS")
 
 
@@ -26,7 +28,9 @@ def _row(node: Json) -> tuple[str, ...]:
         node["address"],
         node["state"],
         local(node["since"]),
-        ", ".join(_resource(name, size) for name, size in node["resources"].items()),
+        ", ".join(
+            _resource(name, size) for name, size in node["resources"].items() if name != _LEFT_OUT
+        ),
         _labels(node) or "-",
         ", ".join(map(_segment, node["segments"])) or "-",
     )

@@ -33,7 +33,11 @@ def test_a_machine_a_line_with_what_runs_there() -> None:
         machine(
             labels={"zone": "north"},
             segments=[segment()],
-            resources={"CPU": {"total": 8.0, "used": 1.5}, "memory": memory},
+            resources={
+                "CPU": {"total": 8.0, "used": 1.5},
+                "memory": memory,
+                "object_store_memory": memory,
+            },
         ),
     )
     assert head.split()[:2] == ["one", "(head)"] and head.endswith("  g router x2")
