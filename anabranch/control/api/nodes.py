@@ -147,7 +147,7 @@ class NodeApi:
         node = self._cluster.look().of(named)
         if node.is_head:
             raise Conflict(
-                f"{node.name!r} is the head of the engine, which cannot be drained:"
+                f"{node.name!r} is the engine's head machine, which cannot be drained:"
                 " `anabranch down` stops the engine"
             )
         if node.state != "draining":

@@ -154,7 +154,7 @@ def test_a_machine_is_drained_once(tmp_path: Path) -> None:
 
 def test_the_head_stays_and_unknown_machines_are_told(tmp_path: Path) -> None:
     machines = Machines(tmp_path, node("two"))
-    with pytest.raises(Conflict, match=r"'head' is the head of the engine.*`anabranch down`"):
+    with pytest.raises(Conflict, match=r"'head' is the engine's head machine.*`anabranch down`"):
         machines.drain("head")
     with pytest.raises(NotFound, match="there are: head, two"):
         machines.drain("three")
