@@ -127,6 +127,15 @@ def test_each_helper_is_asked_at_its_port_with_the_token(tmp_path):
         assert {one.headers["authorization"] for one in web.asked} == {"Bearer secret"}
 
 
+def test_only_the_head_machine_has_a_gcs_and_a_dashboard(tmp_path):
+    (tmp_path / "token").write_text("secret")
+    ports = ("--node-manager-port", "--dashboard-agent-listen-port", "--runtime-env-agent-port")
+    found = helpers_of(dict.fromkeys(ports, "1"), tmp_path / "token")
+    assert [one.name for one in found] == [
+        "Ray's raylet", "Ray's dashboard agent", "Ray's runtime environment agent",
+    ]  # fmt: skip
+
+
 def test_a_server_that_refuses_the_token_has_not_answered(tmp_path):
     (tmp_path / "token").write_text("another\n")
     gcs = free_ports(1)[0]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -49,10 +50,10 @@ class Supervised:
         self.state = EngineState("some id", "", "", "", "", str(home / "runtime"))
         write_state(home, self.state)
 
-    def start(self, head=SLEEPS + FOREVER, driver="", adopted=None, folders=()):
+    def start(self, head=SLEEPS + FOREVER, driver="", adopted=None, folders=(), **options):
         command = [sys.executable, "-c"]
         launch = Launch([*command, head], [*command, driver], self.home, folders)
-        self.supervisor = Supervisor(self.state, launch, self.watching, adopted)
+        self.supervisor = Supervisor(self.state, launch, self.watching, adopted, **options)
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
@@ -133,6 +134,46 @@ def test_what_the_watch_finds_starts_ray_anew_without_what_was_left(engine, tmp_
     assert not any(map(lives, children))
 
 
+def test_a_further_start_is_as_whoever_is_asked_says(engine):
+    env = {**os.environ, "SAID": "again"}
+    writes = "import os; open('said', 'w').write(os.environ.get('SAID', '')); "
+    engine.start(head=writes + SLEEPS + FOREVER, renew=lambda launch, _: replace(launch, env=env))
+    first = engine.until_other_than(0)
+    until(lambda: engine.is_ready)
+    assert (engine.home / "said").read_text() == ""
+    os.kill(first, signal.SIGKILL)
+    until(lambda: (engine.home / "said").read_text() == "again")
+
+
+def test_there_is_no_further_start_where_there_must_be_none(engine):
+    def refuses(launch, stopping):
+        raise EngineError("it was drained")
+
+    engine.start(renew=refuses)
+    first = engine.until_other_than(0)
+    until(lambda: engine.is_ready)
+    os.kill(first, signal.SIGKILL)
+    engine.thread.join(60)
+    assert engine.error == read_state(engine.home).problem == "it was drained"
+
+
+def test_what_waits_for_a_further_start_is_ended_without_one(engine):
+    waiting = threading.Event()
+
+    def waits(launch, stopping):
+        waiting.set()
+        stopping.wait(60)
+        return launch
+
+    engine.start(renew=waits)
+    first = engine.until_other_than(0)
+    until(lambda: engine.is_ready)
+    os.kill(first, signal.SIGKILL)
+    assert waiting.wait(60)
+    engine.end()
+    assert engine.head == first and engine.error is None
+
+
 def lives(process):
     with suppress(psutil.NoSuchProcess):
         return process.status() != psutil.STATUS_ZOMBIE
@@ -179,8 +220,9 @@ def test_options_of_rays_command_line_are_read():
     assert supervisor.options(arguments) == {"--port": "31001", "--temp-dir": "/a=b"}
 
 
-def test_a_supervisor_without_an_engine_says_so(tmp_path):
+@pytest.mark.parametrize("words", [["start", "--head"], ["start"]], ids=["head", "joined"])
+def test_a_supervisor_without_an_engine_says_so(tmp_path, words):
     env = {**os.environ, "ANABRANCH_HOME": str(tmp_path)}
-    started = supervisor.start(["start"], env)
+    started = supervisor.start(words, env)
     assert started.wait(60) == 1
     assert "no engine is being started" in Path(tmp_path / supervisor.LOG).read_text()
