@@ -54,7 +54,8 @@ def restore(
     replace: Annotated[
         bool,
         typer.Option(
-            "--replace", help="Replace a store that has graphs; it stays as store.db.replaced."
+            "--replace",
+            help="Replace a store that has graphs; a file stays as store.db.replaced.",
         ),
     ] = False,
     output: options.Output = options.Format.TABLE,

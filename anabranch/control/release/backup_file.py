@@ -64,7 +64,7 @@ class _Contents:
     digests: tuple[str, ...]
 
 
-def write_backup(store: Path, bundles: Path, target: Path, *, replace: bool) -> Backup:
+def write_backup(store: Path, bundles: BundleStore, target: Path, *, replace: bool) -> Backup:
     """Write a backup of the SQLite file ``store`` and of its bundles to ``target``, in one step.
 
     EngineError if there is no store or it is damaged, or a file ``target`` that is not to be
@@ -84,17 +84,17 @@ def write_backup(store: Path, bundles: Path, target: Path, *, replace: bool) -> 
     ):
         copy = Path(folder) / STORE
         _copy(store, copy)
-        contents, kept = _contents(copy), BundleStore(bundles)
-        require_room(target.parent, _size(copy) + sum(map(kept.size, contents.digests)))
+        contents = _contents(copy)
+        require_room(target.parent, _size(copy) + sum(map(bundles.size, contents.digests)))
         with replacing(target) as file, zipfile.ZipFile(file, "w") as archive:
             archive.write(copy, STORE, zipfile.ZIP_DEFLATED)
-            missing = tuple(one for one in contents.digests if not _add(archive, kept, one))
+            missing = tuple(one for one in contents.digests if not _add(archive, bundles, one))
             backup = _described(target, contents, missing)
             archive.writestr(MANIFEST, json.dumps({"format": FORMAT, **_manifest(backup)}))
     return backup
 
 
-def read_backup(source: Path, store: Path, bundles: Path, *, replace: bool) -> Backup:
+def read_backup(source: Path, store: Path, bundles: BundleStore, *, replace: bool) -> Backup:
     """Put what a backup holds in place of ``store`` and into ``bundles``.
 
     All of it is read and checked before anything is changed. With ``replace`` a store that is there
@@ -116,7 +116,7 @@ def read_backup(source: Path, store: Path, bundles: Path, *, replace: bool) -> B
             for one in there:
                 _bundle(archive, one)
             for one in there:
-                BundleStore(bundles).put(_bundle(archive, one))
+                bundles.put(_bundle(archive, one))
             missing = tuple(one for one in contents.digests if one not in there)
             backup = _described(source, contents, missing, archive)
             _swap(copy, store)

@@ -136,12 +136,7 @@ class Settings:
             max_warm=_whole(variables, "ANABRANCH_MAX_WARM", cls.max_warm),
             max_warm_memory=_number(variables, "ANABRANCH_MAX_WARM_MEMORY", machine_memory() / 4),
             bundle_keys=variables.read("ANABRANCH_BUNDLE_KEYS", _key_file, cls.bundle_keys),
-            bundle_store=variables.read(
-                "ANABRANCH_BUNDLE_STORE",
-                bundle_store.parse,
-                cls.bundle_store,
-                f"a URL such as s3://bucket/folder, with one of {', '.join(bundle_store.SCHEMES)}",
-            ),
+            bundle_store=bundle_store_url(env),
             bundle_age=_number(variables, "ANABRANCH_BUNDLE_AGE", cls.bundle_age),
             bundle_total=_number(variables, "ANABRANCH_BUNDLE_TOTAL", cls.bundle_total),
             environment_age=_number(variables, "ANABRANCH_ENVIRONMENT_AGE", cls.environment_age),
@@ -192,6 +187,12 @@ class Settings:
 def store_url(env: Mapping[str, str], home: Path) -> str:
     """The URL of the store of an engine in ``home``, which may hold a password."""
     return Environment(env).text("ANABRANCH_STORE", f"sqlite:///{home / 'store.db'}")
+
+
+def bundle_store_url(env: Mapping[str, str]) -> str:
+    """The URL of the store of bundles; empty where there is none."""
+    expected = f"a URL such as s3://bucket/folder, with one of {', '.join(bundle_store.SCHEMES)}"
+    return Environment(env).read("ANABRANCH_BUNDLE_STORE", bundle_store.parse, "", expected)
 
 
 def _key_file(text: str) -> Path:

@@ -18,7 +18,7 @@ from typing import Any, Self
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
 
-from anabranch.control.store.schema import CONTROLLER, leases, prepare
+from anabranch.control.store.schema import CONTROLLER, leases, prepare, require_current
 from anabranch.errors import EngineError, LeaseLost, StorageError, Unavailable
 from anabranch.files import free_bytes
 
@@ -72,6 +72,23 @@ class Database:
         try:
             with database.write() as connection:
                 prepare(connection)
+        except Exception as error:
+            database.close()
+            if isinstance(error, Unavailable):
+                raise EngineError(f"cannot open the store: {error}") from error
+            raise
+        return database
+
+    @classmethod
+    def existing(cls, url: str) -> Self:
+        """Connect to a store that is there, of this version, and change nothing; else EngineError.
+
+        So an engine of another version may run on it.
+        """
+        database = cls(_connect(url))
+        try:
+            with database.read() as connection:
+                require_current(connection)
         except Exception as error:
             database.close()
             if isinstance(error, Unavailable):

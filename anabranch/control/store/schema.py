@@ -183,6 +183,16 @@ def prepare(connection: Connection) -> None:
         _migrate(connection, version)
 
 
+def require_current(connection: Connection) -> None:
+    """Raise EngineError unless there is a store, and it is of this version."""
+    version = _version(connection)
+    if version != SCHEMA_VERSION:
+        there = "there is no store" if version is None else f"the store is of schema {version}"
+        raise EngineError(
+            f"{there}, and this anabranch copies those of schema version {SCHEMA_VERSION}"
+        )
+
+
 def _version(connection: Connection) -> int | None:
     if not sa.inspect(connection).has_table(versions.name):
         return None

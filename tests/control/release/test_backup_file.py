@@ -42,13 +42,13 @@ class Home:
 
 def backed_up(folder: Path, *graphs: str) -> Path:
     home = Home(folder / "made", *graphs)
-    write_backup(home.path, home.bundles, folder / "backup.zip", replace=False)
+    write_backup(home.path, BundleStore(home.bundles), folder / "backup.zip", replace=False)
     home.store.close()
     return folder / "backup.zip"
 
 
 def restored(source: Path, folder: Path, replace: bool = False) -> Home:
-    read_backup(source, folder / "store.db", folder / "bundles", replace=replace)
+    read_backup(source, folder / "store.db", BundleStore(folder / "bundles"), replace=replace)
     return Home(folder)
 
 
@@ -56,7 +56,7 @@ def test_a_backup_brings_back_graphs_revisions_events_and_bundles(tmp_path: Path
     home = Home(tmp_path / "a", "digits", "iris")
     digest = home.deploy("digits")
     home.store.log("iris", 1, "noted", "a word")
-    made = write_backup(home.path, home.bundles, tmp_path / "b.zip", replace=False)
+    made = write_backup(home.path, BundleStore(home.bundles), tmp_path / "b.zip", replace=False)
     assert (made.graphs, made.revisions, made.bundles, made.missing) == (
         ("digits", "iris"), 3, 2, (),
     )  # fmt: skip
@@ -85,7 +85,9 @@ def test_a_backup_during_writes_is_of_one_moment(tmp_path: Path) -> None:
     try:
         for number in range(5):
             at_least = written
-            made = write_backup(home.path, home.bundles, tmp_path / f"{number}.zip", replace=False)
+            made = write_backup(
+                home.path, BundleStore(home.bundles), tmp_path / f"{number}.zip", replace=False
+            )
             assert len(made.graphs) >= at_least and made.missing == ()
             assert made.graphs == tuple(f"g{one:04}" for one in range(len(made.graphs)))
             assert made.bundles == made.revisions == len(made.graphs)
@@ -103,9 +105,11 @@ def test_a_bundle_that_is_gone_is_told_and_costs_nothing_else(tmp_path: Path) ->
     home = Home(tmp_path / "a", "digits", "iris")
     gone = home.deploy("third")
     BundleStore(home.bundles).path(gone).unlink()
-    made = write_backup(home.path, home.bundles, tmp_path / "b.zip", replace=False)
+    made = write_backup(home.path, BundleStore(home.bundles), tmp_path / "b.zip", replace=False)
     assert (made.bundles, made.missing) == (2, (gone,))
-    back = read_backup(tmp_path / "b.zip", tmp_path / "b.db", tmp_path / "b", replace=False)
+    back = read_backup(
+        tmp_path / "b.zip", tmp_path / "b.db", BundleStore(tmp_path / "b"), replace=False
+    )
     assert (back.graphs, back.missing) == (("digits", "iris", "third"), (gone,))
     home.store.close()
 
@@ -113,20 +117,22 @@ def test_a_bundle_that_is_gone_is_told_and_costs_nothing_else(tmp_path: Path) ->
 def test_an_old_backup_is_replaced_only_when_told(tmp_path: Path) -> None:
     home = Home(tmp_path / "a", "digits")
     target = tmp_path / "b.zip"
-    write_backup(home.path, home.bundles, target, replace=False)
+    write_backup(home.path, BundleStore(home.bundles), target, replace=False)
     before = target.read_bytes()
     with pytest.raises(EngineError, match=r"b.zip is there: .* --replace"):
-        write_backup(home.path, home.bundles, target, replace=False)
+        write_backup(home.path, BundleStore(home.bundles), target, replace=False)
     assert target.read_bytes() == before
     home.deploy("iris")
-    assert len(write_backup(home.path, home.bundles, target, replace=True).graphs) == 2
+    assert len(write_backup(home.path, BundleStore(home.bundles), target, replace=True).graphs) == 2
     assert target.stat().st_mode & 0o077 == 0
     home.store.close()
 
 
 def test_no_store_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"there is no store .*store.db; --home and ANABRANCH_ST"):
-        write_backup(tmp_path / "store.db", tmp_path, tmp_path / "b.zip", replace=False)
+        write_backup(
+            tmp_path / "store.db", BundleStore(tmp_path), tmp_path / "b.zip", replace=False
+        )
 
 
 def test_a_damaged_store_makes_no_backup(tmp_path: Path) -> None:
@@ -135,7 +141,9 @@ def test_a_damaged_store_makes_no_backup(tmp_path: Path) -> None:
     log = log_of(tmp_path / "b" / "store.db")
     log.write_bytes(b"\1" + log.read_bytes()[1:])
     with pytest.raises(EngineError, match="is damaged"):
-        write_backup(tmp_path / "b/store.db", home.bundles, tmp_path / "b.zip", replace=False)
+        write_backup(
+            tmp_path / "b/store.db", BundleStore(home.bundles), tmp_path / "b.zip", replace=False
+        )
     assert not (tmp_path / "b.zip").exists()
     home.store.close()
 
@@ -144,14 +152,16 @@ def test_a_full_disk_leaves_the_old_backup_and_nothing_else(tmp_path: Path) -> N
     home = Home(tmp_path / "a", "digits")
     with small_disk(tmp_path / "disk", 512 * 1024) as disk:
         target = disk / "b.zip"
-        write_backup(home.path, home.bundles, target, replace=False)
+        write_backup(home.path, BundleStore(home.bundles), target, replace=False)
         before = target.read_bytes()
         fill(disk)
         with pytest.raises(StorageError, match=rf"^{disk} is too full: .* are needed, 0 are free"):
-            write_backup(home.path, home.bundles, target, replace=True)
+            write_backup(home.path, BundleStore(home.bundles), target, replace=True)
         assert (target.read_bytes(), names(disk)) == (before, ["b.zip", "ballast"])
         with pytest.raises(StorageError, match=rf"^{disk}/h is too full: "):
-            read_backup(target, disk / "h" / "store.db", disk / "h" / "bundles", replace=False)
+            read_backup(
+                target, disk / "h" / "store.db", BundleStore(disk / "h" / "bundles"), replace=False
+            )
     home.store.close()
 
 
