@@ -72,6 +72,8 @@ def base_environment(
         "RAY_task_events_report_interval_ms": "10000",
         # Unpacked bundles that no process uses any more; Ray keeps ten times as much.
         "RAY_RUNTIME_ENV_WORKING_DIR_CACHE_SIZE_GB": "1",
+        # Until a worker calls Ray: on a cluster it may install requirements first.
+        **({} if loopback else {"RAY_worker_register_timeout_seconds": "900"}),
     }
 
 

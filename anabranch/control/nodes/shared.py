@@ -25,7 +25,12 @@ GCS_STORAGE = "RAY_gcs_storage_path"
 """Ray's variable that names the folder of GCS's tables."""
 SHARED = "ANABRANCH_SHARED"
 """Variable that names those that all machines of an engine have alike, by comma."""
-_SETTINGS = ("ANABRANCH_", "MLFLOW_TRACKING_", "OTEL_", "RAY_", "__RAY_")
+_INDEXES = (
+    "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL", "PIP_NO_INDEX", "PIP_TRUSTED_HOST",
+    "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_INDEX",
+)  # fmt: skip
+"""Where each machine gets the packages that bundles require."""
+_SETTINGS = ("ANABRANCH_", "MLFLOW_TRACKING_", "OTEL_", "RAY_", "__RAY_", *_INDEXES)
 """How the names of an engine's settings begin."""
 _OWN = frozenset(
     {

@@ -22,6 +22,8 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://traces:4317",
         "MLFLOW_TRACKING_URI": "http://models:5000",
         "RAY_metrics_report_interval_ms": "5000",
+        "PIP_INDEX_URL": "https://packages/simple",
+        "PIP_CACHE_DIR": "/var/cache/pip",
         "ANABRANCH_STORE": "postgresql://user:secret@store/db",
         "ANABRANCH_TOKEN": "secret",
         "AWS_SECRET_ACCESS_KEY": "secret",
@@ -43,6 +45,7 @@ def test_settings_go_to_all_machines(env: dict[str, str]) -> None:
         "ANABRANCH_LOOPBACK": "0",
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://traces:4317",
         "MLFLOW_TRACKING_URI": "http://models:5000",
+        "PIP_INDEX_URL": "https://packages/simple",
         "RAY_metrics_report_interval_ms": "5000",
         "RAY_AUTH_MODE": "token",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -55,7 +58,8 @@ def test_settings_go_to_all_machines(env: dict[str, str]) -> None:
 def test_paths_addresses_and_secrets_stay_where_they_are(env: dict[str, str]) -> None:
     own = {
         MARK, FOLDER, ZYGOTE, SHARED, "PATH", "PYTHONPATH", "TMPDIR", "ANABRANCH_HOME",
-        "ANABRANCH_HTTP_HOST", "ANABRANCH_STORE", "RAY_AUTH_TOKEN_PATH", "DASHBOARD_METRIC_PORT",
+        "PIP_CACHE_DIR", "ANABRANCH_HTTP_HOST", "ANABRANCH_STORE", "RAY_AUTH_TOKEN_PATH",
+        "DASHBOARD_METRIC_PORT",
     }  # fmt: skip
     assert own <= env.keys()
     shared = shared_values(env)
