@@ -47,7 +47,7 @@ def fetched_bundle(
 ) -> Path:
     """Return the folder of the bundle with that digest; fetches it where the cache lacks it.
 
-    ``opened`` gives its source: one file, a zip with all of the bundle in one folder. Raises
+    ``opened`` gives its source: a file ``<digest>.zip`` with all of it in one folder. Raises
     ArtefactError, also where what came has another digest; nothing of that is kept.
     """
     wanted = _WantedBundle(digest, opened, settings)
@@ -142,7 +142,7 @@ class _Wanted:
             return "folder" if source.is_folder else "file"
         archive = partial / self._name
         (partial / CONTENT / self._name).rename(archive)
-        (partial / CONTENT).rmdir()
+        shutil.rmtree(partial / CONTENT)  # where this was cut short it is not empty
         try:
             unpack(archive, partial / CONTENT, self._settings.max_size, self._cache.make_room)
         except ArtefactError:

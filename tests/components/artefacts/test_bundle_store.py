@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from anabranch.client.bundle.packing import digest, zipped
 from anabranch.components.artefacts import bundle_store
@@ -110,3 +113,20 @@ def test_urls_of_stores(url: str) -> None:
 def test_urls_that_are_no_store(url: str) -> None:
     with pytest.raises(ValueError, match=re.escape(url)):
         bundle_store.parse(url)
+
+
+NAMES = st.lists(st.sampled_from(["a", "b.c", "ö", "d e"]), min_size=1, max_size=3).map("/".join)
+
+
+@given(st.dictionaries(NAMES, st.binary(max_size=50), min_size=1, max_size=5))
+def test_any_bundle_comes_as_it_was_packed(files: dict[str, bytes]) -> None:
+    assume(not any(one.startswith(f"{other}/") for one in files for other in files))
+    with TemporaryDirectory() as folder:
+        packed, name = Path(folder) / "packed", digest(files)
+        packed.write_bytes(zipped(files))
+        store, settings = f"{Path(folder).as_uri()}/store", ArtefactSettings(Path(folder) / "cache")
+        bundle_store.put(store, name, packed)
+        bundle_store.get(store, name, io.BytesIO())
+        found = fetched_bundle(name, lambda: bundle_store.source(store, name), settings)
+        assert {one: (found / one).read_bytes() for one in files} == files
+        assert sum(path.is_file() for path in found.rglob("*")) == len(files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -14,11 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from anabranch.components.artefacts import cache
-from anabranch.components.artefacts.fetching import fetched
+from anabranch.client.bundle import packing
+from anabranch.components.artefacts import cache, fetching
+from anabranch.components.artefacts.digests import path_digest
+from anabranch.components.artefacts.fetching import fetched, fetched_bundle
 from anabranch.components.artefacts.settings import ArtefactSettings
+from anabranch.components.artefacts.sources import open_source
 from anabranch.errors import ArtefactError
 from tests.components.artefacts.files import PROBE, Served
+from tests.waiting import until
 
 MODEL = bytes(range(256)) * 4096
 DIGEST = hashlib.sha256(MODEL).hexdigest()
@@ -333,3 +338,56 @@ def test_the_cache_is_for_its_owner_only(
 ) -> None:
     fetched(model, None, settings)
     assert settings.cache.stat().st_mode & 0o077 == 0
+
+
+BUNDLE = {"graph.yaml": b"x", "data/noise": os.urandom(300_000)}
+FETCH_BUNDLE = """
+import sys
+from pathlib import Path
+from anabranch.components.artefacts.fetching import fetched_bundle
+from anabranch.components.artefacts.settings import ArtefactSettings
+from anabranch.components.artefacts.sources import open_source
+uri, cache, digest = sys.argv[1:]
+settings = ArtefactSettings(cache=Path(cache), timeout=60)
+print(fetched_bundle(digest, lambda: open_source(uri, settings), settings), flush=True)
+"""
+
+
+def test_a_killed_fetch_of_a_bundle_leaves_nothing_that_counts_and_goes_on(
+    served: Served, settings: ArtefactSettings
+) -> None:
+    digest = packing.digest(BUNDLE)
+    uri, served.gate = f"{served.url}/{digest}.zip", threading.Event()
+    served.files[f"/{digest}.zip"] = packing.zipped(BUNDLE)
+    victim = subprocess.Popen(
+        [sys.executable, "-c", FETCH_BUNDLE, uri, str(settings.cache), digest]
+    )
+    assert served.halfway.wait(60)
+    until(lambda: any(one.stat().st_size for one in (settings.cache / "partial").glob("*/*.part")))
+    victim.kill()
+    victim.wait(60)
+    assert not list((settings.cache / "entries").glob("*"))
+    served.gate.set()
+    folder = fetched_bundle(digest, lambda: open_source(uri, settings), settings)
+    assert (folder / "data" / "noise").read_bytes() == BUNDLE["data/noise"]
+    (start,) = [one for one in served.asked[2:] if one != PROBE]
+    assert start is not None and start != "bytes=0-"
+
+
+def test_an_archive_whose_unpacking_was_cut_short_is_unpacked_anew(
+    served: Served, settings: ArtefactSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = packing.digest(BUNDLE)
+    served.files[f"/{digest}.zip"] = packing.zipped(BUNDLE)
+    uri = f"{served.url}/{digest}.zip"
+
+    def cut_short(archive: Path, target: Path, *_: object) -> None:
+        target.mkdir()
+        (target / "half").write_bytes(b"of a file")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(fetching, "unpack", cut_short)
+        fetched_bundle(digest, lambda: open_source(uri, settings), settings)
+    folder = fetched_bundle(digest, lambda: open_source(uri, settings), settings)
+    assert path_digest(folder) == digest
