@@ -19,6 +19,7 @@ from anabranch.control.controller import Controller
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Intent, Moment
 from anabranch.control.reconcile import serving
+from anabranch.control.release.bundles import BundleStore
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.lease import Lease
 from anabranch.control.store.store import Store
@@ -27,6 +28,8 @@ from anabranch.router.measure.tally import Report, Tally
 from anabranch.router.traffic.decisions import Decision
 from anabranch.router.traffic.feedback import TOO_EARLY, RewardEntry
 from anabranch.specs.models import Rollout
+from anabranch.telemetry.definitions import BUNDLE_BYTES_SENT
+from anabranch.telemetry.registry import REGISTRY
 from tests.control.control_api import SPEC
 
 GRAPHS = ("GET", "/graphs", "", b"", Asker(TOKEN))
@@ -227,3 +230,20 @@ def test_a_clock_that_was_put_back_makes_no_step_wait(settings: Settings) -> Non
     assert rollout is not None and rollout.since <= time.time()
     assert "clock_put_back" in {event.kind for event in store.events("digits")}
     store.close()
+
+
+def test_bundles_are_sent_in_parts_and_counted_whoever_has_the_lease(settings: Settings) -> None:
+    bundles = BundleStore(settings.bundles)
+    name = bundles.put({"graph.yaml": b"x"})
+    whole, sent = bundles.path(name).read_bytes(), REGISTRY.number(BUNDLE_BYTES_SENT)
+
+    async def main() -> None:
+        one, before = await controller(settings), sent.value
+        assert await one.bundle(name, 10, 20) == (len(whole), whole[10:30])
+        assert await one.bundle(name, 0, 0) == (len(whole), b"")
+        assert sent.value - before == 20
+        with pytest.raises(NotFound, match="is not in"):
+            await one.bundle("0" * 64, 0, 20)
+        await stop(one)
+
+    asyncio.run(main())

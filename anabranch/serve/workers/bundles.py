@@ -123,7 +123,7 @@ def fetch_beside(digest: str, worker: Sequence[str]) -> None:
 
 def main(arguments: Sequence[str]) -> None:
     """Fetch the bundle of a digest, the first argument, on behalf of a worker with the others."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("digest")
     parser.add_argument("--gcs-address")
     parser.add_argument("--node-ip-address")
