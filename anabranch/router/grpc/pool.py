@@ -20,23 +20,24 @@ from anabranch.router.grpc.messages import path
 CONNECT_S = 1.0
 """How long a call waits for a connection to any of its graph's routers."""
 _LOOK_S = 0.005
-_OPTIONS = [
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    ("grpc.initial_reconnect_backoff_ms", 100),
+_OPTIONS: dict[str, Any] = {
+    "grpc.max_send_message_length": -1,
+    "grpc.max_receive_message_length": -1,
+    "grpc.initial_reconnect_backoff_ms": 100,
     # Also the time that a connection may take to come about.
-    ("grpc.min_reconnect_backoff_ms", 500),
-    ("grpc.max_reconnect_backoff_ms", 1000),
-    ("grpc.enable_http_proxy", 0),
-]
-_FAR = [
-    ("grpc.ssl_target_name_override", NAME),
+    "grpc.min_reconnect_backoff_ms": 500,
+    "grpc.max_reconnect_backoff_ms": 1000,
+    "grpc.enable_http_proxy": 0,
+}
+_FAR = {
+    "grpc.ssl_target_name_override": NAME,
+    "grpc.min_reconnect_backoff_ms": 2000,
     # A machine that is gone is noticed within these two times together.
-    ("grpc.keepalive_time_ms", 2000),
-    ("grpc.keepalive_timeout_ms", 2000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-]
+    "grpc.keepalive_time_ms": 2000,
+    "grpc.keepalive_timeout_ms": 2000,
+    "grpc.keepalive_permit_without_calls": 1,
+    "grpc.http2.max_pings_without_data": 0,
+}
 """Options for routers on other nodes."""
 _UNDER_WAY = (ChannelConnectivity.IDLE, ChannelConnectivity.CONNECTING)
 
@@ -87,10 +88,10 @@ def _channel(address: str) -> Any:
     """Return a channel to an address, with the engine's certificates to one of another node."""
     folder = None if address.startswith("unix:") else node_folder()
     if folder is None:
-        return grpc.aio.insecure_channel(address, options=_OPTIONS)
+        return grpc.aio.insecure_channel(address, options=[*_OPTIONS.items()])
     node, authority = ((folder / name).read_bytes() for name in (NODE, AUTHORITY))
     credentials = grpc.ssl_channel_credentials(authority, node, node)
-    return grpc.aio.secure_channel(address, credentials, options=_OPTIONS + _FAR)
+    return grpc.aio.secure_channel(address, credentials, options=[*(_OPTIONS | _FAR).items()])
 
 
 class Ring:

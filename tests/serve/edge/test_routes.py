@@ -182,3 +182,13 @@ def test_good_names_and_addresses() -> None:
             GATEWAY: EdgeRoute((), False),
         }
     )
+
+
+def test_only_routers_that_are_reached_by_tcp_have_the_keywords_for_other_nodes() -> None:
+    wanted = {"a": EdgeRoute(("unix@/r/1", "10.0.0.1:80"), True)}
+    plan = plan_routes(EdgeState({}, {}), wanted, SLOTS, MAP, " ssl verify required")
+    added = [command for command in plan.commands if command.startswith("add server")]
+    assert [one.split()[3:] for one in added] == [
+        ["unix@/r/1"],
+        ["10.0.0.1:80", "ssl", "verify", "required"],
+    ]
