@@ -18,6 +18,7 @@ from anabranch.router.errors import Headers
 class LetsIn:
     """Knows one ``secret``; who shows nothing has the roles of ``anonymous``."""
 
+    node = ""
     secret: ClassVar[str] = "secret"
     anonymous: ClassVar[tuple[Role, ...]] = ("caller", "teacher")
 

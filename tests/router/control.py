@@ -25,8 +25,6 @@ async def _never_woken(graph: str) -> None:
 class FakeControl(LetsIn):
     """What the controller says: addresses as they are put in, graphs as they are set."""
 
-    node = ""
-
     def __init__(self) -> None:
         self.states: dict[str, GraphState] | Exception = {}
         self.idempotent: frozenset[str] = frozenset()
