@@ -5,7 +5,7 @@
 | GET | ``/`` | the way to the console, for browsers; 404 for all others |
 | GET | ``/v2`` | server metadata |
 | GET | ``/v2/health/live`` | 200 |
-| GET | ``/v2/health/ready`` | 200 if every live graph can answer, else 503 |
+| GET | ``/v2/health/ready`` | 200 if every live graph can answer, else 503; see ``_ready`` |
 | GET | ``/metrics`` | what all processes of the engine have counted, for Prometheus |
 | POST | ``/v2/repository/index`` | all graphs, or only those ready |
 | POST | ``/v2/repository/models/<graph>/load`` | 200 once the graph answers again |
@@ -139,7 +139,16 @@ class Gateway:
         return json_reply({"live": True})
 
     async def _ready(self, request: HttpRequest) -> HttpReply:
-        graphs = await self._control.graphs()
+        """Say whether every live graph can answer.
+
+        While the controller is away nobody knows, and what knows its routers goes on: it is ready.
+        """
+        try:
+            graphs = await self._control.graphs()
+        except Unavailable:
+            if not self._forwarder.is_told:
+                raise
+            graphs = {}
         waiting = {name: g["reason"] for name, g in graphs.items() if g["live"] and not g["ready"]}
         if waiting:
             named = await self._askers.described(request, waiting)

@@ -61,6 +61,11 @@ class Forwarder:
         await self._follower.close()
         await self._apply(Addresses())
 
+    @property
+    def is_told(self) -> bool:
+        """Whether the controller has said where routers are, however long ago."""
+        return bool(self._addresses.version)
+
     async def forward(self, graph: str, request: HttpRequest) -> Answer:
         """Have a router of a graph answer a request.
 

@@ -60,6 +60,8 @@ class Front:
         self._control = control
         self._arriving = ArrivingMessages(limits, BytesUnderWay(limits.max_under_way, "the front"))
         self._pool = Pool()
+        self._is_told = False
+        """Whether the controller has said where routers are."""
         self._gate = ConcurrencyLimit(MAX_CALLS, "may pass through the front")
 
     def handlers(self) -> Any:
@@ -81,6 +83,7 @@ class Front:
 
     def apply(self, addresses: Addresses) -> None:
         """Know these routers from now on."""
+        self._is_told = True
         self._pool.apply(addresses.grpc(self._control.node))
 
     def close(self) -> None:
@@ -91,7 +94,13 @@ class Front:
         return _answer("ServerLive", live=True)
 
     async def _ready(self, message: bytes, call: ServedCall) -> bytes:
-        graphs = await self._control.graphs()
+        """Say whether every live graph can answer; likewise while the controller is away."""
+        try:
+            graphs = await self._control.graphs()
+        except Unavailable:
+            if not self._is_told:
+                raise
+            graphs = {}
         return _answer("ServerReady", ready=all(g["ready"] for g in graphs.values() if g["live"]))
 
     async def _metadata(self, message: bytes, call: ServedCall) -> bytes:

@@ -1,4 +1,4 @@
-"""The controller's actor, as other processes call it: from threads, and from an event loop."""
+"""Actors that have a name, as other processes call them: from threads, and from an event loop."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ ACTOR = "anabranch-controller"
 NAMESPACE = "anabranch"
 
 
-class ControllerActor:
-    """Calls of the controller, from one thread or one event loop.
+class NamedActor:
+    """Calls of the actor of a name, from one thread or one event loop.
 
     It may be away at any time, and is looked for again after each call that failed. Whoever calls
     says again later what did not arrive.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._actor: Any = None
+        self._looking: asyncio.Future[Any] | None = None
 
     def ask(self, method: str, *arguments: object, timeout: float) -> Any:
         """Block until a method has answered, at most ``timeout`` seconds; not for event loops."""
@@ -41,12 +43,20 @@ class ControllerActor:
         """Await what a method answers within ``timeout`` seconds, or without limit."""
         async with asyncio.timeout(timeout):
             with self._forgotten_if_away():
-                actor = self._actor or await asyncio.to_thread(self._found)
+                actor = self._actor or await self._looked_up()
                 return await getattr(actor, method).remote(*arguments)
+
+    async def _looked_up(self) -> Any:
+        """Look for the actor once for all who wait: where Ray's GCS is away, that takes a thread
+        for as long.
+        """
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(asyncio.to_thread(self._found))
+        return await asyncio.shield(self._looking)
 
     def _found(self) -> Any:
         if self._actor is None:
-            self._actor = ray.get_actor(ACTOR, NAMESPACE)
+            self._actor = ray.get_actor(self._name, NAMESPACE)
         return self._actor
 
     @contextmanager
@@ -56,6 +66,13 @@ class ControllerActor:
         except Exception:
             self._actor = None
             raise
+
+
+class ControllerActor(NamedActor):
+    """Calls of the controller."""
+
+    def __init__(self) -> None:
+        super().__init__(ACTOR)
 
 
 class ControllerSource:

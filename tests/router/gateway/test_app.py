@@ -69,12 +69,13 @@ class Down(Control):
         raise Unavailable("the controller does not answer", 3)
 
 
-def gateway(control: Control | None = None, **settings: Any) -> Gateway:
+def gateway(control: Control | None = None, version: int = 1, **settings: Any) -> Gateway:
+    """A gateway that has been told where routers are, unless ``version`` is 0."""
     control = control or Control()
     forwarder = Forwarder(control, RequestLimits())
     app = Gateway(control, RequestLimits(), forwarder, **settings)
 
-    asyncio.run(forwarder._apply(Addresses(1)))
+    asyncio.run(forwarder._apply(Addresses(version)))
     return app
 
 
@@ -156,9 +157,15 @@ def test_a_graph_on_its_way_to_its_first_revision_does_not_count(serve: Serve) -
 
 
 def test_live_but_not_ready_without_a_control_plane(serve: Serve) -> None:
-    url = serve(gateway(Down()))
+    url = serve(gateway(Down(), version=0))
     assert httpx.get(f"{url}/v2/health/live").status_code == 200
     assert message(httpx.get(f"{url}/v2/health/ready"), 503) == "the controller does not answer"
+
+
+def test_what_knows_its_routers_is_ready_while_the_controller_is_away(serve: Serve) -> None:
+    """A load balancer must not give up an edge that goes on."""
+    url = serve(gateway(Down()))
+    assert httpx.get(f"{url}/v2/health/ready").json() == {"live": True, "ready": True}
 
 
 SPAM = {"name": "spam", "version": "1", "state": "UNAVAILABLE", "reason": "loading"}

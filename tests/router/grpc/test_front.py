@@ -516,6 +516,8 @@ def test_what_belongs_to_no_graph() -> None:
             error = await failure(stub("ServerReady"))
             assert error.code() is StatusCode.UNAVAILABLE
             assert (await stub("ServerLive")).live
+            await control.know()
+            assert (await stub("ServerReady")).ready  # what knows its routers goes on
 
     asyncio.run(main())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from anabranch.router.measure.tally import Report
 from anabranch.serve.calls import controller
-from anabranch.serve.calls.controller import ControllerSource
+from anabranch.serve.calls.controller import ControllerSource, NamedActor
 
 
 class FakeMethod:
@@ -46,6 +47,35 @@ class FakeRay:
         if isinstance(found, Exception):
             raise found
         return found
+
+
+def test_while_nobody_can_say_where_the_controller_is_only_one_thread_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray's GCS may be away for long, and threads are few."""
+    back, asked = threading.Event(), 0
+
+    class Away:
+        def get_actor(self, name: str, namespace: str) -> Any:
+            nonlocal asked
+            asked += 1
+            assert back.wait(20)
+            return FakeActor()
+
+    monkeypatch.setattr(controller, "ray", Away())
+
+    async def main() -> None:
+        actor = NamedActor("somebody")
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await actor.call("next", timeout=0.01)
+        waiting = asyncio.ensure_future(actor.call("next", timeout=20))
+        await asyncio.sleep(0)
+        back.set()
+        assert await waiting == "answer"
+
+    asyncio.run(main())
+    assert asked == 1
 
 
 async def answered(source: ControllerSource, generation: int) -> Any:
