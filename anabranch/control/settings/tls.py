@@ -15,7 +15,7 @@ from pathlib import Path
 from anabranch.environment import Environment
 from anabranch.errors import EngineError
 from anabranch.serve.edge.tls.certificates import TlsFiles
-from anabranch.serve.edge.tls.in_force import InForce
+from anabranch.serve.edge.tls.in_force import InForce, in_force_at
 from anabranch.serve.own_port import TLS
 
 CERT, KEY, CLIENT_CA = TLS, "ANABRANCH_TLS_KEY", "ANABRANCH_CLIENT_CA"
@@ -43,7 +43,7 @@ def tls_environment(files: TlsFiles | None) -> dict[str, str]:
 
 def in_force(home: Path, files: TlsFiles | None = None) -> InForce:
     """Return the copies in a home; for those who write them, of these files."""
-    return InForce(home / "tls", files is not None and files.client_ca is not None)
+    return in_force_at(home, files is not None and files.client_ca is not None)
 
 
 def _path(env: Mapping[str, str], name: str) -> Path | None:

@@ -19,6 +19,8 @@ LINK = "tls"
 """Name in HAProxy's folder of a link to the folder of the copies."""
 SERVER, CLIENT_CA = "server.pem", "client-ca.pem"
 """Names of the chain with its key, and of the clients' authorities."""
+_KEY = "-----BEGIN PRIVATE KEY-----"
+"""Beginning of the key in the file of the chain; see ``load``."""
 TRUSTED, PROBLEM = "trusted.pem", "problem"
 
 
@@ -45,6 +47,13 @@ class InForce:
         if self.verifies:
             replace_file(self.folder / CLIENT_CA, certificates.client_ca)
         replace_file(self.folder / SERVER, certificates.chain + certificates.key)
+
+    def certificates(self) -> Certificates:
+        """Return what is in force; OSError where nothing was installed."""
+        pem = (self.folder / SERVER).read_text()
+        chain, mark, key = pem.partition(_KEY)
+        client_ca = (self.folder / CLIENT_CA).read_text() if self.verifies else ""
+        return Certificates(chain, mark + key, client_ca, end_of(chain))
 
     def remove(self) -> None:
         """Remove all copies, if there are any."""
@@ -76,6 +85,11 @@ class InForce:
             yield f"the certificate of the edge ends on {moment(ends)}, in {_left(now, ends)}"
         if problem := self.problem:
             yield f"the edge keeps its certificate, for the new files are not taken: {problem}"
+
+
+def in_force_at(home: Path, verifies: bool) -> InForce:
+    """Return the copies in the home of an engine, or of a machine that has joined it."""
+    return InForce(home / "tls", verifies)
 
 
 def _text(path: Path) -> str:

@@ -31,6 +31,9 @@ class Renewal:
         self._seen = self._taken = b""
         """Digests of the files at the last look, and of those that are in force."""
 
+    async def begin(self) -> None:
+        """Do nothing: whoever starts the engine has made the copies that HAProxy reads."""
+
     async def run(self) -> None:
         """Look at the files, again and again, for ever."""
         while True:
@@ -47,29 +50,12 @@ class Renewal:
             return
         self._taken = b""
         try:
-            await self._replace(await asyncio.to_thread(load, self._files))
+            new = await asyncio.to_thread(load, self._files)
+            await put_in_force(new, self._in_force, self._api)
             problem, self._taken = "", seen
         except EngineError as error:
             problem = str(error)
         await self._tell(problem)
-
-    async def _replace(self, new: Certificates) -> None:
-        """Have HAProxy judge the new files, keep copies of them, and put them in force."""
-        files: dict[str, tuple[FileKind, str]] = {SERVER: ("cert", new.chain + new.key)}
-        if self._in_force.verifies:
-            files[CLIENT_CA] = ("ca-file", new.client_ca)
-        named = {f"{LINK}/{name}": content for name, content in files.items()}
-        try:
-            for name, (kind, content) in named.items():
-                await self._api.load(kind, name, content)
-            await asyncio.to_thread(self._in_force.install, new)
-        except EngineError:
-            with suppress(EngineError):
-                for name, (kind, _) in named.items():
-                    await self._api.drop(kind, name)
-            raise
-        for name, (kind, _) in named.items():
-            await self._api.commit(kind, name)
 
     async def _tell(self, problem: str) -> None:
         """Tell a problem in the log and to those who examine the engine, once."""
@@ -83,6 +69,28 @@ class Renewal:
             logger.error("the edge keeps its certificate: %s", problem)
         else:
             logger.warning("the edge takes its certificate from %s again", self._files.cert)
+
+
+async def put_in_force(new: Certificates, in_force: InForce, api: RuntimeApi) -> None:
+    """Have HAProxy judge new certificates, keep copies of them, and put them in force.
+
+    EngineError where HAProxy does not take them: then all stays as it was.
+    """
+    files: dict[str, tuple[FileKind, str]] = {SERVER: ("cert", new.chain + new.key)}
+    if in_force.verifies:
+        files[CLIENT_CA] = ("ca-file", new.client_ca)
+    named = {f"{LINK}/{name}": content for name, content in files.items()}
+    try:
+        for name, (kind, content) in named.items():
+            await api.load(kind, name, content)
+        await asyncio.to_thread(in_force.install, new)
+    except EngineError:
+        with suppress(EngineError):
+            for name, (kind, _) in named.items():
+                await api.drop(kind, name)
+        raise
+    for name, (kind, _) in named.items():
+        await api.commit(kind, name)
 
 
 def _digest(files: TlsFiles) -> bytes:

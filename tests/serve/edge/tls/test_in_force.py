@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from anabranch.serve.edge.tls.certificates import load
-from anabranch.serve.edge.tls.in_force import InForce
+from anabranch.serve.edge.tls.in_force import InForce, in_force_at
 from tests.certificates import Authority
 
 
@@ -33,6 +34,19 @@ def test_only_their_owner_reads_them_and_nothing_is_left(
     one.remove()
     one.remove()
     assert not one.folder.exists()
+
+
+@pytest.mark.parametrize("verifies", [False, True])
+def test_what_was_installed_is_read_again(
+    authority: Authority, tmp_path: Path, verifies: bool
+) -> None:
+    one = in_force_at(tmp_path, verifies)
+    found = load(replace(authority.issue("one"), client_ca=authority.file if verifies else None))
+    one.install(found)
+    assert one.certificates() == found
+    one.remove()
+    with pytest.raises(FileNotFoundError):
+        one.certificates()
 
 
 def test_the_last_two_servers_are_trusted(authority: Authority, tmp_path: Path) -> None:
