@@ -287,6 +287,16 @@ Anonymous = Annotated[
         show_default=False,
     ),
 ]
+IngressRule = Annotated[
+    str,
+    typer.Option(
+        "--ingress",
+        metavar="every|head|LABEL=VALUE,...",
+        help="Machines of a cluster that take requests, beside the head's. [default: every]",
+        envvar="ANABRANCH_INGRESS",
+        show_default=False,
+    ),
+]
 MaxBody = Annotated[str, typer.Option("--max-body", help="Largest request body.")]
 ObjectStore = Annotated[str, typer.Option("--object-store", help="Size of Ray's object store.")]
 Labels = Annotated[

@@ -175,13 +175,16 @@ def logs(
     node: str | None = None,
     revision: int | None = None,
     request_id: str | None = None,
+    machine: str | None = None,
 ) -> Operation[Json]:
     """Return the last ``tail`` log lines of the graph's replicas, or those ``after`` a cursor.
 
-    ``node``, ``revision`` and ``request_id`` filter the lines. The reply has the ``lines`` and
-    a ``cursor`` for the next call.
+    ``node``, ``revision``, ``request_id`` and ``machine`` filter the lines. The reply has the
+    ``lines`` and a ``cursor`` for the next call.
     """
-    asked = given(tail=tail, after=after, node=node, revision=revision, request_id=request_id)
+    asked = given(
+        tail=tail, after=after, node=node, revision=revision, request_id=request_id, machine=machine
+    )
     return ask("GET", f"{graph_path(name)}/logs", params=asked)
 
 

@@ -198,14 +198,16 @@ def logs(
     node: str | None = None,
     revision: int | None = None,
     request_id: str | None = None,
+    machine: str | None = None,
 ) -> Operation[list[Json]]:
     """Return the last ``tail`` lines that a graph's replicas logged or printed, oldest first.
 
-    ``node``, ``revision`` and ``request_id`` choose lines. A line has ``time``, ``level``,
-    ``replica``, ``message`` and, where known, ``node``, ``request_id`` and ``exception``. Raise
-    NotFound for an unknown graph.
+    ``node``, ``revision``, ``request_id`` and ``machine``, by its name or address, choose lines. A
+    line has ``time``, ``level``, ``replica``, ``message`` and, where known, ``node``,
+    ``request_id`` and ``exception``, and ``machine`` where the engine has several. Raise NotFound
+    for an unknown graph or machine.
     """
-    found = yield from control.logs(graph, tail, None, node, revision, request_id)
+    found = yield from control.logs(graph, tail, None, node, revision, request_id, machine)
     lines: list[Json] = found["lines"]
     return lines
 

@@ -22,6 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from anabranch.access.identity import Asker
 from anabranch.access.table import AccessTable
 from anabranch.control.api.endpoints import ApiAnswer
+from anabranch.control.nodes.certificates import certificates_of
 from anabranch.control.observe.process_sums import ProcessSums
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.parts import ControllerParts
@@ -42,6 +43,7 @@ from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.feedback import RewardEntry, RewardOutcome
 from anabranch.router.traffic.learned_state import Lessons
 from anabranch.serve.calls.controller import ACTOR, NAMESPACE
+from anabranch.serve.edge.tls.copies import VersionedCertificates
 from anabranch.serve.export.exporter import start_exporting
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import start_heartbeat
@@ -101,6 +103,9 @@ class Controller:
         REGISTRY.number(BUNDLE_BYTES_SENT).value += len(part)
         return size, part
 
+    async def alive(self) -> None:
+        """Answer those who wait for another answer."""
+
     async def states(self) -> dict[str, GraphState]:
         """Every graph that should be live, by name; Unavailable before the store is ours."""
         return await self._acting().api.states()
@@ -136,6 +141,13 @@ class Controller:
         if self._parts is not None:
             self._parts.access.leave(f"{graph}/{replica}")
         await self._topics.leave(graph, replica)
+
+    async def certificates(self, version: int) -> VersionedCertificates:
+        """The long poll of edges on other machines for what the edge of this one has in force.
+
+        Unavailable where nothing is.
+        """
+        return await certificates_of(self._settings, version)
 
     async def access(self, graph: str, follower: str, version: int) -> AccessTable:
         """The long poll of those who decide who may do what, see ``AccessBook``; likewise."""

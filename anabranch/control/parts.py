@@ -18,6 +18,12 @@ from anabranch.control.clock import SteadyClock
 from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.lifecycle.clocks import is_ahead, timely
 from anabranch.control.nodes.cluster import RayCluster
+from anabranch.control.nodes.counts import MachineCounts
+from anabranch.control.nodes.everywhere import Everywhere
+from anabranch.control.nodes.faces import FaceRunner
+from anabranch.control.nodes.files import MachineFiles
+from anabranch.control.nodes.keeper import MachineKeeper
+from anabranch.control.nodes.logs import EngineLogs
 from anabranch.control.observe.history import METRICS, TrafficHistory
 from anabranch.control.observe.hung import HungProcesses
 from anabranch.control.observe.looks import LookHistory
@@ -105,14 +111,19 @@ class ControllerParts:
         self.refusals = Refusals(store)
         machines = MachineRounds(tidy_up).round if settings.is_cluster else None
         housekeeping = Housekeeping(settings, store, self._keys, log_folder, machines)
+        cluster = RayCluster()
+        counts = MachineCounts(lambda: self.reconciler.applications)
+        runner = FaceRunner(settings, lambda: self.reconciler.applications)
+        keeper = MachineKeeper(cluster, runner, settings.ingress, counts.see)
+        everywhere = Everywhere(MachineFiles(log_folder, unix_folder()), lambda: keeper.present)
         self.api = ControlApi(
             settings, store, releases, self.reconciler, self._writer, topics, totals,
             BanditApi(store, catalogue, self.bandits), self.traces,
             MonitorApi(store, self.monitors), HistoryApi(store, self.history, self.looks),
             ExperimentApi(store, catalogue, experiments, process_sums.totals), self.access,
             self.refusals, housekeeping.kept,
-            Quotas(store, releases, self.access.policy),
-            NodeApi(settings, store, RayCluster(), lambda: self.reconciler.applications),
+            Quotas(store, releases, self.access.policy), EngineLogs(everywhere),
+            NodeApi(settings, store, cluster, lambda: self.reconciler.applications),
         )  # fmt: skip
         rollouts = RolloutDriver(
             store, self._writer, totals, settings, self.monitors, self.looks, clock=clock
@@ -129,8 +140,10 @@ class ControllerParts:
             "the keys of issuers": self.access.signing.run,
             "the history of graphs": self.history.run,
             "the events of refused attempts": self.refusals.run,
-            "the events of hung processes": HungProcesses(store, unix_folder()).run,
+            "the events of hung processes": HungProcesses(store, everywhere.ended).run,
         }
+        if settings.is_cluster:
+            self._work["the keeper of machines"] = keeper.run
 
     async def acquire(self, timeout: float) -> bool:
         """Try to get the lease for some seconds."""

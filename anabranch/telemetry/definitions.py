@@ -178,6 +178,11 @@ REPLICAS = _gauge(
     "Replicas of a segment by state, such as running or starting; the head is segment `head`.",
     *_ARM, "segment", "state", across="max",
 )  # fmt: skip
+MACHINE_REPLICAS = _gauge(
+    "machine_replicas",
+    "Replicas on a machine of an engine that has several, by deployment: `router`, or a segment.",
+    "graph", "deployment", "machine", across="max",
+)  # fmt: skip
 REPLICA_START = _histogram(
     "replica_start_seconds",
     "Time in which a replica loaded and warmed up its nodes.",

@@ -101,8 +101,8 @@ def test_a_deploy_sends_bundle_author_message_and_token(server, client):
          {"text": ""}, {"text": ""}),
         (lambda c: c.delete("g"), "DELETE /control/v1/graphs/g", {}, None),
         (
-            lambda c: c.logs("g", 7, node="n", revision=2, after="1:5"),
-            "GET /control/v1/graphs/g/logs?tail=7&after=1%3A5&node=n&revision=2",
+            lambda c: c.logs("g", 7, node="n", revision=2, after="1:5", machine="m"),
+            "GET /control/v1/graphs/g/logs?tail=7&after=1%3A5&node=n&revision=2&machine=m",
             {"lines": [], "cursor": "1:9"},
             {"lines": [], "cursor": "1:9"},
         ),

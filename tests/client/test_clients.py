@@ -473,8 +473,8 @@ def test_lists_of_the_engine(do: Both, engine: Engine) -> None:
     engine.will("POST /control/v1/graphs/g/abort", {"live": 1})
     engine.will("POST /control/v1/graphs/g/rollback", {"state": "live"})
     assert do(lambda c: c.history("g")) == [{"revision": 1}]
-    assert do(lambda c: c.logs("g", 5, node="n", revision=2)) == [{"message": "m"}]
-    assert str(engine.seen[-1].url.query, "ascii") == "tail=5&node=n&revision=2"
+    assert do(lambda c: c.logs("g", 5, node="n", revision=2, machine="m")) == [{"message": "m"}]
+    assert str(engine.seen[-1].url.query, "ascii") == "tail=5&node=n&revision=2&machine=m"
     assert do(lambda c: c.status("g")) == {"live": 1}
     assert do(lambda c: c.promote("g", 2)) == {"live": 2}
     assert do(lambda c: c.abort("g")) == {"live": 1}

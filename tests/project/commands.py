@@ -26,6 +26,7 @@ NOT_TYPED: Mapping[str, str] = {
     "install.md: docker compose up --build --detach --wait": "needs Docker",
     "clusters.md: anabranch up --host": MACHINES,
     "clusters.md: anabranch nodes drain": MACHINES,
+    "clusters.md: anabranch logs digits": "needs machines; test_cluster_ingress.py has them",
     "benchmarks.md: make bench": MEASURES,
     "benchmarks.md: .venv/bin/python -m benchmarks --only": MEASURES,
     "benchmarks.md: .venv/bin/python -m benchmarks.batching": MEASURES,

@@ -44,7 +44,7 @@ def up(
     anonymous: options.Anonymous = "",
     labels: options.Labels = "",
     resources: options.Resources = "",
-    ingress: options.Ingress = True,
+    ingress: options.IngressRule = "",
     output: options.Output = options.Format.TABLE,
     foreground: options.Foreground = False,
 ) -> None:
@@ -55,8 +55,8 @@ def up(
 
     wanted = EngineOptions(
         host, http_port, grpc_port, dashboard_port, max_body, dashboard_host,
-        tls_cert, tls_key, client_ca, anonymous,
-        MachineOptions(labels, resources, object_store, ingress),
+        tls_cert, tls_key, client_ca, anonymous, ingress,
+        MachineOptions(labels, resources, object_store),
     )  # fmt: skip
     folder = resolve_home(home)
     info = _up(ctx, folder, wanted)

@@ -198,13 +198,22 @@ def logs(
     request_id: Annotated[
         str | None, typer.Option("--request-id", help="Lines about one request.")
     ] = None,
+    machine: Annotated[
+        str | None,
+        typer.Option("--machine", help="Lines of one machine of a cluster, by name or address."),
+    ] = None,
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Print the log lines of a graph's replicas, and their printed lines, in the order of time."""
     from anabranch.cli.commands.log_lines import lines, text
 
     number = None if revision is None else shares.revision(revision)
-    wanted = {"node": node, "revision": number, "request_id": request_id}
+    wanted = {
+        "node": node,
+        "revision": number,
+        "request_id": request_id,
+        "machine": machine,
+    }
     with options.client(home) as client:
         for line in lines(client, graph, tail, follow, **wanted):
             if output is options.Format.JSON:

@@ -17,7 +17,8 @@ def text(line: dict[str, Any]) -> str:
     node = f"{line['node']}: " if line.get("node") else ""
     asked = f" (request {line['request_id']})" if line.get("request_id") else ""
     level = line.get("level", "")
-    head = f"{at} {level:<7} [{line['replica']}] {node}{line['message']}{asked}".strip()
+    where = " ".join(filter(None, (line.get("machine"), line["replica"])))
+    head = f"{at} {level:<7} [{where}] {node}{line['message']}{asked}".strip()
     told = str(line.get("exception") or "").splitlines()
     return "\n".join([head, *(f"    {one}" for one in told)])
 

@@ -9,7 +9,7 @@
 | POST | ``/graphs/<graph>/revisions?author=&message=&intent=&force=0`` | see ``_deploy`` |
 | GET | ``/graphs/<graph>/revisions/<N>`` | one revision |
 | GET | ``/graphs/<graph>/revisions/<N>/files`` | ``{"files": {path: mark of its content}}`` |
-| GET | ``/graphs/<graph>/logs?tail=100&after=&node=&revision=&request_id=`` | see ``logs`` |
+| GET | ``/graphs/<graph>/logs?tail=100&after=&node=&…`` | lines, see ``_logs`` |
 | GET | ``/kept`` | ``{"kept": [...]}``: what is kept, and its bounds, see ``housekeeping`` |
 | GET | ``/namespaces`` | ``{"namespaces": [...]}``, each with ``use`` and ``limits`` |
 | GET | ``/traces/<trace id>`` | ``{"trace_id", "spans": [...]}``, see ``traces`` |
@@ -73,12 +73,12 @@ from anabranch.control.api.views import (
 from anabranch.control.housekeeping import KeptItems
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
+from anabranch.control.nodes.logs import EngineLogs
 from anabranch.control.observe import logs
 from anabranch.control.observe.refusals import Refusals, reason_of
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
 from anabranch.control.reconcile.reconciler import Reconciler
-from anabranch.control.reconcile.serving import log_folder
 from anabranch.control.release.own_ports import OwnPorts
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
@@ -122,6 +122,7 @@ class ControlApi:
         refusals: Refusals,
         kept: Callable[[], list[KeptItems]],
         quotas: Quotas,
+        lines: EngineLogs,
         nodes: NodeApi,
     ) -> None:
         self._url = settings.url
@@ -129,6 +130,7 @@ class ControlApi:
         self._releases = releases
         self._ports = ports = OwnPorts(settings, store, releases)
         self._quotas = quotas
+        self._lines = lines
         self._reconciler = reconciler
         self._writer = writer
         self._totals = totals
@@ -333,14 +335,18 @@ class ControlApi:
         return answer(200, {"files": await asyncio.to_thread(self._releases.files, revision)})
 
     async def _logs(self, call: ApiCall) -> ApiAnswer:
+        """Answer with lines and a cursor, see ``EngineLogs``.
+
+        They are filtered by ``node``, ``revision``, ``request_id`` and ``machine``.
+        """
         await asyncio.to_thread(self._present, call.graph)
         query = call.query
         count = whole_number(query, "tail", 100, logs.MAX_LINES)
         revision = whole_number(query, "revision", 0, 10**9) if "revision" in query else None
         wanted = logs.Wanted(query.get("node", ""), revision, query.get("request_id", ""))
-        found = await asyncio.to_thread(
-            logs.read, self._reconciler.applications, log_folder(), call.graph, wanted, count,
-            query.get("after"),
+        found = await self._lines.read(
+            self._reconciler.applications, call.graph, wanted, count, query.get("after"),
+            query.get("machine", ""),
         )  # fmt: skip
         return answer(200, found._asdict())
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -11,16 +10,14 @@ from ray import serve
 
 from anabranch.control.controller import start_controller
 from anabranch.control.engine.tokens import ensure_token
-from anabranch.control.nodes.shared import EDGE, LOOPBACK
+from anabranch.control.nodes.cluster import RayCluster
+from anabranch.control.nodes.faces import applications, edge
+from anabranch.control.nodes.ingress import named
+from anabranch.control.nodes.shared import LOOPBACK
 from anabranch.control.settings.settings import Settings
-from anabranch.control.settings.tls import in_force
 from anabranch.errors import EngineError
 from anabranch.router.backend import GraphState
-from anabranch.router.limits import RequestLimits
-from anabranch.serve.edge.listener import EdgeAddress
-from anabranch.serve.replicas.edge import SecuredEdge, start_edge
-from anabranch.serve.replicas.front import FRONT_APP, front_app
-from anabranch.serve.replicas.gateway import GATEWAY_APP, gateway_app
+from anabranch.serve.replicas.edge import READY_S
 
 _ACTOR_TIMEOUT = 60.0
 
@@ -45,24 +42,17 @@ def boot(settings: Settings, settle_timeout: float = 60.0) -> dict[str, GraphSta
 
 
 def _start_faces(settings: Settings) -> None:
-    """Start what answers for no single graph, over HTTP and over gRPC, and the edge before it."""
-    limits = RequestLimits.for_body(settings.max_body)
-    binary = os.environ.get(EDGE)
-    address = EdgeAddress(settings.http_host, settings.http_port, settings.grpc_port)
-    http, grpc = (address.host, address.http), (address.host, address.grpc)
-    # Where even callers on this machine need keys, so do those who read.
-    loopback = os.environ.get(LOOPBACK) == "1" and bool(settings.anonymous)
-    gateway = gateway_app(limits, settings.max_bundle, loopback, None if binary else http)
-    front = front_app(limits, None if binary else grpc)
+    """Start what answers for no single graph on this machine, which is the head's."""
+    head = next(one for one in RayCluster().look().nodes if one.is_here and one.is_head)
+    apps = applications(settings, head, loopback=os.environ.get(LOOPBACK) == "1")
     targets = [
-        serve.RunTarget(gateway, GATEWAY_APP, route_prefix=None),
-        serve.RunTarget(front, FRONT_APP, route_prefix=None),
+        serve.RunTarget(build(), named(kind, head), route_prefix=None)
+        for kind, build in apps.items()
     ]
     try:
-        if binary:
-            tls = settings.tls
-            secured = None if tls is None else SecuredEdge(tls, in_force(settings.home, tls))
-            start_edge(Path(binary), address, settings.connections, secured)
+        in_front = edge(settings, head)
+        if in_front is not None:
+            ray.get(in_front.ready.remote(), timeout=READY_S)
         serve.run_many(targets)
     except (RuntimeError, ray.exceptions.RayError) as error:
         raise EngineError(f"the gateway does not start: {_cause(error)}") from None

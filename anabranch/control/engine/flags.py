@@ -19,9 +19,9 @@ from pathlib import Path
 import anabranch
 from anabranch.client.connection.login import TOKEN
 from anabranch.control.engine.ports import PortBlock
-from anabranch.control.nodes.shared import EDGE, GCS_STORAGE, LOOPBACK, MARK, OVERRIDE
+from anabranch.control.nodes.shared import GCS_STORAGE, LOOPBACK, MARK, OVERRIDE
 from anabranch.router.between_nodes import NODE_TLS
-from anabranch.serve.sockets import FOLDER
+from anabranch.serve.sockets import EDGE, FOLDER
 from anabranch.serve.workers.launcher import HOOK, MODULES, ZYGOTE
 
 LONGEST_FOLDER = 25

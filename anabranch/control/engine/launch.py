@@ -38,6 +38,8 @@ class EngineOptions:
     client_ca: Path | None = None
     anonymous: str = ""
     """Roles of callers without a key; empty for those of the settings."""
+    ingress: str = ""
+    """Machines that take requests; empty for those of the settings."""
     machine: MachineOptions = field(default_factory=MachineOptions)
 
     def tls(self) -> TlsFiles | None:
@@ -107,6 +109,7 @@ def environment(
         **tls.tls_environment(files),
         "ANABRANCH_MAX_BODY": str(size("--max-body", options.max_body)),
         **({"ANABRANCH_ANONYMOUS": options.anonymous} if options.anonymous else {}),
+        **({"ANABRANCH_INGRESS": options.ingress} if options.ingress else {}),
     }
     return {**env, SHARED: shared_names(env)}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from anabranch.serve.sockets import FOLDER
+from anabranch.serve.sockets import EDGE, FOLDER
 from anabranch.serve.workers.launcher import ZYGOTE
 
 MARK = "ANABRANCH_ENGINE_ID"
@@ -17,8 +17,6 @@ MARK = "ANABRANCH_ENGINE_ID"
 started there."""
 LOOPBACK = "ANABRANCH_LOOPBACK"
 """Set to 1 where Ray itself must stay on the loopback interface."""
-EDGE = "ANABRANCH_EDGE"
-"""Variable that names the HAProxy of the edge to the engine's processes; empty for none."""
 OVERRIDE = "ANABRANCH_HAPROXY"
 """Variable that names the HAProxy binary to use."""
 GCS_STORAGE = "RAY_gcs_storage_path"

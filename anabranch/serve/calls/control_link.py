@@ -23,6 +23,7 @@ from anabranch.router.table import ROUTER
 from anabranch.router.traffic.polling import POLL_S
 from anabranch.serve.calls.controller import ControllerActor
 from anabranch.serve.calls.handle import ask
+from anabranch.serve.edge.tls.copies import VersionedCertificates
 from anabranch.serve.node import node_id
 from anabranch.telemetry.registry import Snapshot
 
@@ -31,6 +32,8 @@ _WAKE_S = 60.0
 """Longest time that a request without a deadline waits for a graph that is scaled to zero."""
 _FIRST_S = 2.0
 """Longest time that a request waits for the first access table."""
+_ANSWER_S = 5.0
+"""Longest time that the controller may take for what it has at hand."""
 _AWAY = "the controller is restarting; try again in a moment"
 
 logger = logging.getLogger("anabranch.serve")
@@ -39,13 +42,13 @@ logger = logging.getLogger("anabranch.serve")
 class ControllerLink:
     """Calls of the controller, which may be restarting at any time.
 
-    ``name`` says who follows the addresses and the access table.
+    ``name`` says who follows the addresses and the access table on this node.
     """
 
     def __init__(self, name: str) -> None:
         self.node = node_id()
         """The id of the node on which this process runs."""
-        self._name = name
+        self._name = f"{name} {self.node}".strip()
         self._controller = ControllerActor()
         self._guard = Guard(CLOSED, renew=self._renew_keys)
         self._told = asyncio.Event()
@@ -63,7 +66,7 @@ class ControllerLink:
 
     async def graphs(self) -> Mapping[str, GraphState]:
         """Every graph that should be live, by name; Unavailable while the controller restarts."""
-        found: Mapping[str, GraphState] = await self._call("states")
+        found: Mapping[str, GraphState] = await self._call("states", timeout=_ANSWER_S)
         return found
 
     async def addresses(self, version: int) -> Addresses:
@@ -71,9 +74,17 @@ class ControllerLink:
         found: Addresses = await self._call("addresses", self._name, version, timeout=POLL_S)
         return found
 
+    async def certificates(self, version: int) -> VersionedCertificates:
+        """The certificates of the head's edge, once they are of another version than ``version``.
+
+        Raises as the controller does where there are none.
+        """
+        found: VersionedCertificates = await self._call("certificates", version, timeout=POLL_S)
+        return found
+
     async def metrics(self) -> Snapshot:
         """Return the metrics of the engine; Unavailable while the controller restarts."""
-        found: Snapshot = await self._call("metrics")
+        found: Snapshot = await self._call("metrics", timeout=_ANSWER_S)
         return found
 
     async def asker(self, shown: Credentials, address: str, request_id: str) -> Asker:
@@ -96,7 +107,14 @@ class ControllerLink:
         self, method: str, path: str, query: str, body: bytes, asker: Asker
     ) -> ControlAnswer:
         """Pass a request on to the control API."""
-        answer: ControlAnswer = await self._call("handle", method, path, query, body, asker)
+        asking = asyncio.ensure_future(self._call("handle", method, path, query, body, asker))
+        try:
+            # It may take long; whether the controller's machine is still there is asked meanwhile.
+            while not (await asyncio.wait({asking}, timeout=_ANSWER_S))[0]:
+                await self._call("alive", timeout=_ANSWER_S)
+            answer: ControlAnswer = await asking
+        finally:
+            asking.cancel()
         return answer
 
     async def wake(self, graph: str) -> None:
@@ -150,7 +168,7 @@ class ControllerLink:
     async def _call(self, method: str, *args: object, timeout: float | None = None) -> Any:
         try:
             return await self._controller.call(method, *args, timeout=timeout)
-        except (ray.exceptions.RayActorError, ValueError) as error:
+        except (ray.exceptions.RayActorError, ValueError, TimeoutError) as error:
             logger.warning("the controller does not answer: %s", error)
             raise Unavailable(_AWAY, _RETRY_AFTER) from None
 

@@ -1,4 +1,4 @@
-"""The edge as an actor: owns the HAProxy in front, and tells it where routers are."""
+"""The edge as an actor: owns a machine's HAProxy in front, and tells it where routers are."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
+from anabranch.environment import Environment
 from anabranch.errors import EngineError
 from anabranch.router.addresses import Addresses
 from anabranch.router.between_nodes import node_folder
 from anabranch.router.following import RETRY_S, Follower
+from anabranch.serve.bound_actors import start_on
 from anabranch.serve.calls.control_link import ControllerLink
-from anabranch.serve.calls.controller import NAMESPACE
 from anabranch.serve.edge.configuration import STATS_SOCKET, EdgeOptions
 from anabranch.serve.edge.crowding import ConnectionLimits
 from anabranch.serve.edge.listener import EdgeAddress
@@ -28,56 +26,57 @@ from anabranch.serve.edge.proxy import EdgeProxy
 from anabranch.serve.edge.routes import FRONT, GATEWAY, EdgeRoute
 from anabranch.serve.edge.runtime_api import RuntimeApi
 from anabranch.serve.edge.tls.certificates import TlsFiles
-from anabranch.serve.edge.tls.in_force import InForce
+from anabranch.serve.edge.tls.copies import CertificateCopies
+from anabranch.serve.edge.tls.in_force import InForce, in_force_at
 from anabranch.serve.edge.tls.renewal import Renewal
 from anabranch.serve.edge.watch import RouterWatch
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import start_heartbeat
 from anabranch.serve.sockets import (
     BIND_S,
+    EDGE,
     FOLDER,
     FRONT_SOCKET,
     GATEWAY_SOCKET,
     unix_address,
     unix_folder,
 )
-from anabranch.serve.workers.launcher import FORKED
 
-ACTOR = "anabranch-edge"
+EDGE_ACTOR = "anabranch-edge"
 _MOST_THREADS = 4
-_READY_S = 60.0
+READY_S = 60.0
+"""How long the edge may take to have its ports, in seconds."""
 
 logger = logging.getLogger("anabranch.serve")
 
 
 @dataclass(frozen=True)
 class SecuredEdge:
-    """The files of an edge that speaks TLS, and their copies."""
+    """What an edge needs that speaks TLS: the files that the head's machine has, None elsewhere.
 
-    files: TlsFiles
-    in_force: InForce
+    ``verifies`` tells whether there are authorities of clients' certificates.
+    """
+
+    files: TlsFiles | None
+    verifies: bool
 
 
 class Edge:
-    """The one edge of an engine, on its own machine.
+    """The edge of one machine, which it is bound to; the HAProxy is the one of its environment.
 
     It outlives the driver that starts it, and Ray starts it again where it dies. HAProxy goes on
     meanwhile, with the routers that it knows.
     """
 
     async def __init__(  # type: ignore[misc]  # Ray awaits it
-        self,
-        binary: Path,
-        address: EdgeAddress,
-        connections: ConnectionLimits,
-        tls: SecuredEdge | None,
+        self, address: EdgeAddress, connections: ConnectionLimits, tls: SecuredEdge | None
     ) -> None:
         write_logs()
         start_heartbeat()
-        self._binary = binary
         self._connections = connections
         self._address = address
         self._tls = tls
+        self._renewal: Renewal | CertificateCopies | None = None
         self._link = ControllerLink("edge")
         self._addresses = Follower("addresses", self._link.addresses, self._apply)
         self._known = Addresses()
@@ -95,6 +94,16 @@ class Edge:
         except TimeoutError:
             raise EngineError(f"the edge does not start: {self._problem}") from None
 
+    async def close(self) -> None:
+        """Accept nothing from now on, and return once requests under way have had their time."""
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+        await self._addresses.close()
+        await self._watch.close()
+        if self._open.is_set():
+            self._open.clear()
+            await self._proxy.close()
+
     async def _start(self) -> None:
         """Open the ports as soon as that can be done, and follow the addresses from then on."""
         while not self._open.is_set():
@@ -106,14 +115,15 @@ class Edge:
                 logger.exception("the edge does not start")
                 await asyncio.sleep(RETRY_S)
         self._addresses.start()
-        if self._tls is not None:
-            api = RuntimeApi(self._folder / STATS_SOCKET)
-            await Renewal(self._tls.files, self._tls.in_force, api).run()
+        if self._renewal is not None:
+            await self._renewal.run()
 
     async def _started(self) -> None:
-        folder = unix_folder()
+        folder, binary = unix_folder(), os.environ.get(EDGE)
         if folder is None:
             raise EngineError(f"variable {FOLDER} names no folder")
+        if not binary:
+            raise EngineError("this machine has no HAProxy")
         self._folder = folder
         self._shared = {
             GATEWAY: EdgeRoute((unix_address(folder / GATEWAY_SOCKET),), idempotent=False),
@@ -123,12 +133,25 @@ class Edge:
         options = EdgeOptions(
             threads=min(_MOST_THREADS, os.cpu_count() or 1),
             connections=self._connections.within(files),
-            tls=None if self._tls is None else self._tls.in_force,
+            tls=await self._certified(folder),
             nodes=node_folder(),
         )
         self._proxy = await EdgeProxy.start(
-            self._binary, folder, options, self._address, self._shared
+            Path(binary), folder, options, self._address, self._shared
         )
+
+    async def _certified(self, folder: Path) -> InForce | None:
+        """Return the certificates with which HAProxy starts, and know how they are renewed."""
+        if self._tls is None:
+            return None
+        in_force = in_force_at(Environment(os.environ).home, self._tls.verifies)
+        files, api = self._tls.files, RuntimeApi(folder / STATS_SOCKET)
+        if files is None:
+            self._renewal = CertificateCopies(self._link.certificates, in_force, api)
+        else:
+            self._renewal = Renewal(files, in_force, api)
+        await self._renewal.begin()
+        return in_force
 
     async def _apply(self, addresses: Addresses) -> None:
         self._known = addresses
@@ -162,23 +185,11 @@ class Edge:
 
 
 def start_edge(
-    binary: Path, address: EdgeAddress, connections: ConnectionLimits, tls: SecuredEdge | None
-) -> None:
-    """Start the edge on the head node if it does not run, and wait until it has its ports.
-
-    Raises EngineError where it cannot, or what Ray raises.
-    """
-    head = ray.get_runtime_context().get_node_id()
-    actor: Any = ray.remote(Edge)
-    configured = actor.options(
-        name=ACTOR,
-        namespace=NAMESPACE,
-        lifetime="detached",
-        get_if_exists=True,
-        max_restarts=-1,
-        num_cpus=0,
-        runtime_env=FORKED,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(head, soft=False),
-    )
-    edge = configured.remote(binary, address, connections, tls)
-    ray.get(edge.ready.remote(), timeout=_READY_S)
+    machine: str,
+    name: str,
+    address: EdgeAddress,
+    connections: ConnectionLimits,
+    tls: SecuredEdge | None,
+) -> Any:
+    """Start the edge of the machine of an id, if none has its name; returns its handle at once."""
+    return start_on(machine, Edge, name, address, connections, tls)

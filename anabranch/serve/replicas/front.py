@@ -1,6 +1,7 @@
 """The front for gRPC as a Serve deployment of its own: it dies with no graph; Serve restarts it.
 
-It is behind the edge, or on the public port where there is none.
+It is behind the edge, or on the public port where there is none. Each machine that takes ingress
+has a front of its own, in an application of its own.
 
 Serve's own proxy for gRPC finds an application by a metadata field that clients of the protocol do
 not send.
@@ -9,6 +10,8 @@ not send.
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
@@ -19,7 +22,7 @@ from anabranch.serve.calls.control_link import ControllerLink
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import end_heartbeat, start_heartbeat
 from anabranch.serve.replicas.gateway import Listen
-from anabranch.serve.sockets import FRONT_SOCKET, patiently, unix_folder
+from anabranch.serve.sockets import EDGE, FRONT_SOCKET, patiently, unix_folder
 from anabranch.serve.workers.launcher import FORKED
 
 FRONT_APP = "anabranch.grpc"
@@ -30,13 +33,13 @@ _HEALTH_PERIOD = 1.0
 
 
 class FrontReplica:
-    """The one replica of the front; it answers the calls that the edge sends to no graph's router.
+    """The front of a machine; it answers calls that the edge there sends to no graph's router.
 
-    With ``listen`` it stands in front itself, at that host and port.
+    Where the machine has no edge it stands in front itself, at the host and port ``listen``.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, limits: RequestLimits, listen: Listen | None
+        self, limits: RequestLimits, listen: Listen
     ) -> None:
         write_logs()
         start_heartbeat()
@@ -44,7 +47,7 @@ class FrontReplica:
         self._control.follow()
         self._server = FrontServer(self._control, limits)
         folder = unix_folder()
-        if listen is not None:
+        if not os.environ.get(EDGE):
             await patiently(lambda: self._server.start(*listen))
         elif folder is not None:
             await self._server.start_unix(folder / FRONT_SOCKET)
@@ -56,13 +59,15 @@ class FrontReplica:
             await asyncio.gather(server.stop(_GRACE_S), self._control.close())
 
 
-def front_app(limits: RequestLimits, listen: Listen | None) -> serve.Application:
-    """The front's Serve application, which has no route; it runs on the engine's own machine."""
+def front_app(
+    bound: Mapping[str, float], limits: RequestLimits, listen: Listen
+) -> serve.Application:
+    """The Serve application of a front, which has no route; ``bound`` is a machine's resource."""
     decorate: Any = serve.deployment(
         name="front",
         ray_actor_options={
             "num_cpus": 0,
-            "resources": {"node:__internal_head__": 0.001},
+            "resources": bound,
             "runtime_env": FORKED,
         },
         max_ongoing_requests=100,

@@ -1,8 +1,13 @@
-"""The gateway as a Serve deployment: behind the edge, or on the public port where there is none."""
+"""The gateway as a Serve deployment: behind the edge, or on the public port where there is none.
+
+Each machine that takes ingress has a gateway of its own, in an application of its own.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from ray import serve
@@ -15,6 +20,7 @@ from anabranch.serve.calls.control_link import ControllerLink
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import end_heartbeat, start_heartbeat
 from anabranch.serve.sockets import (
+    EDGE,
     GATEWAY_SOCKET,
     patiently,
     tcp_listener,
@@ -34,9 +40,9 @@ Listen: TypeAlias = tuple[str, int]
 
 
 class GatewayReplica:
-    """The one replica of the gateway; it answers all that the edge sends to no graph's router.
+    """The gateway of a machine; it answers all that the edge there sends to no graph's router.
 
-    With ``listen`` it stands in front itself, at that host and port.
+    Where the machine has no edge it stands in front itself, at the host and port ``listen``.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
@@ -44,7 +50,7 @@ class GatewayReplica:
         limits: RequestLimits,
         max_upload: int,
         loopback: bool,
-        listen: Listen | None,
+        listen: Listen,
     ) -> None:
         write_logs()
         start_heartbeat()
@@ -56,7 +62,7 @@ class GatewayReplica:
         self._server = LeanServer(gateway)
         control.follow()
         self._forwarder.start()
-        if listen is not None:
+        if not os.environ.get(EDGE):
             await patiently(lambda: self._open(*listen))
         folder = unix_folder()
         if folder is not None:
@@ -73,14 +79,18 @@ class GatewayReplica:
 
 
 def gateway_app(
-    limits: RequestLimits, max_upload: int, loopback: bool, listen: Listen | None
+    bound: Mapping[str, float],
+    limits: RequestLimits,
+    max_upload: int,
+    loopback: bool,
+    listen: Listen,
 ) -> serve.Application:
-    """The gateway's Serve application, which has no route; it runs on the engine's own machine."""
+    """The Serve application of a gateway, which has no route; ``bound`` is a machine's resource."""
     decorate: Any = serve.deployment(
         name="gateway",
         ray_actor_options={
             "num_cpus": 0,
-            "resources": {"node:__internal_head__": 0.001},
+            "resources": bound,
             "runtime_env": FORKED,
         },
         max_ongoing_requests=100,

@@ -79,6 +79,12 @@ _REPLICAS = Section(
     Panel("Replicas", "short", _hop.level(d.REPLICAS, "state")),
     Panel("Mean time to start", "s", _hop.mean_ever(d.REPLICA_START)),
     Panel("Cold starts", "short", replace(_hop, window=RATE).increase(d.COLD_STARTS)),
+    Panel(
+        "Replicas by machine",
+        "short",
+        _all.level(d.MACHINE_REPLICAS, "machine", "deployment").called("{machine}: {deployment}"),
+    ),
+    widths=(6,),
 )
 _ROUTES = Section(
     "Routes",

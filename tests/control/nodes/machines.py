@@ -20,6 +20,15 @@ def node(name: str, **fields: Any) -> Node:
     return Node(**usual | fields)
 
 
+def numbered(number: int, is_head: bool = False, **fields: Any) -> Node:
+    """The machine of a number from 0 to 9, such as ``m2`` at 10.0.0.2."""
+    usual: Json = {"name": f"m{number}", "id": f"{number}" * 56, "address": f"10.0.0.{number}"}
+    return node(**usual | {"is_head": is_head} | fields)
+
+
+HEAD, TWO, THREE = numbered(1, is_head=True), numbered(2, labels={"edge": "yes"}), numbered(3)
+
+
 def app(**deployments: list[str | None]) -> Mapping[str, Any]:
     """An application as Serve tells of it, with the machines of its replicas."""
     found: Json = {}

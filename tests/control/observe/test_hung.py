@@ -1,77 +1,79 @@
-"""What the supervisor leaves of a process that did not answer becomes an event."""
+"""A process that a supervisor has ended becomes one event, which names the machine."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import asyncio
+from collections.abc import Collection, Mapping
 
-import pytest
-
-from anabranch.control.observe.hung import HungProcesses
+from anabranch.control.observe.ended import EndedProcess
+from anabranch.control.observe.hung import Ended, HungProcesses
 from anabranch.control.store.store import Store
-from anabranch.pulse import SIZE, Pulse
-from anabranch.serve.heartbeat import EXCESSIVE, FOLDER, HUNG, PulseFile
+from anabranch.serve.heartbeat import EXCESSIVE, HUNG
+
+SLOW = EndedProcess("1-1", HUNG, "shop", "2", "slow", 3.5, "")
+NOBODY = EndedProcess("2-1", HUNG, "shop", "2", "", 3.5, "")
+LARGE = EndedProcess("3-1", EXCESSIVE, "shop", "2", "", 3.5, "took 9 MiB of memory")
 
 
-class Caller:
-    """Has a number in a pulse."""
+class Machines:
+    """Tells what there is, and forgets what was heard."""
+
+    def __init__(self, **there: list[EndedProcess]) -> None:
+        self.there = there
+        self.asked = 0
+
+    async def ask(self, heard: Mapping[str, Collection[str]]) -> Ended:
+        self.asked += 1
+        for machine, pulses in heard.items():
+            kept = self.there.get(machine, [])
+            self.there[machine] = [one for one in kept if one.pulse not in pulses]
+        return {machine: found for machine, found in self.there.items() if found}
 
 
-def left(folder: Path, name: str, graph: str, node: str) -> None:
-    memory, pulse, caller = bytearray(SIZE), Pulse(), Caller()
-    pulse.share(memoryview(memory), graph, "2" if graph else "", 3.5)
-    if node:
-        pulse.called[0] = pulse.number(caller, "", "", node)
-    (folder / name).write_bytes(bytes(memory) + b"the stacks")
+def rounds(store: Store, machines: Machines, count: int = 2) -> None:
+    async def main() -> None:
+        hung = HungProcesses(store, machines.ask)
+        for _ in range(count):
+            await hung.round()
+
+    asyncio.run(main())
 
 
-def test_the_node_that_was_called_last_is_told_once(store: Store, tmp_path: Path) -> None:
-    folder = tmp_path / FOLDER
-    folder.mkdir()
-    left(folder, f"1-1{HUNG}", "shop", "slow")
-    left(folder, f"2-1{HUNG}", "shop", "")
-    left(folder, f"3-1{HUNG}", "", "")
-    left(folder, "4-1", "shop", "alive")
-    for _ in range(2):
-        HungProcesses(store, tmp_path).round()
+def test_the_node_that_was_called_last_is_told_once(store: Store) -> None:
+    machines = Machines(**{"": [SLOW, NOBODY]})
+    rounds(store, machines)
     (event,) = store.events("shop")
     assert (event.kind, event.revision) == ("node_hung", 2)
     assert event.data == {"node": "slow", "seconds": 3.5}
-    assert "'slow' was called last" in event.message
-    assert [one.name for one in folder.iterdir()] == ["4-1"]
+    assert "'slow' was called last" in event.message and "machine" not in event.message
+    assert machines.there == {"": []}
 
 
-def test_a_file_that_another_process_removes_meanwhile_keeps_no_other_from_being_told(
-    store: Store, tmp_path: Path
-) -> None:
-    folder = tmp_path / FOLDER
-    folder.mkdir()
-    gone, cut = folder / f"1-1{HUNG}", folder / f"2-1{HUNG}"
-    gone.symlink_to(tmp_path / "nowhere")  # is listed, and cannot be read
-    cut.write_bytes(b"short")
-    left(folder, f"3-1{HUNG}", "shop", "slow")
-    HungProcesses(store, tmp_path).round()
-    assert [event.kind for event in store.events("shop")] == ["node_hung"]
-    assert list(folder.iterdir()) == []
+def test_an_event_names_the_machine_where_there_are_several(store: Store) -> None:
+    rounds(store, Machines(one=[SLOW], two=[LARGE]))
+    events = {event.kind: event for event in store.events("shop")}
+    assert events["node_hung"].data == {"node": "slow", "seconds": 3.5, "machine": "one"}
+    assert events["node_hung"].message.endswith("on machine one")
+    data = {"node": "", "reason": "took 9 MiB of memory", "machine": "two"}
+    assert events["process_excessive"].data == data
 
 
-def test_without_a_folder_there_is_nothing_to_tell(store: Store, tmp_path: Path) -> None:
-    HungProcesses(store, None).round()
-    HungProcesses(store, tmp_path).round()
-    assert store.events("shop") == []
+def test_what_a_machine_tells_again_is_no_other_event(store: Store) -> None:
+    """Its answer may have been lost, or that to the one before."""
+
+    class Deaf(Machines):
+        async def ask(self, heard: Mapping[str, Collection[str]]) -> Ended:
+            return await super().ask({})
+
+    rounds(store, Deaf(one=[SLOW]), 3)
+    assert len(store.events("shop")) == 1
 
 
-@pytest.mark.parametrize(("node", "begins"), [("slow", "node 'slow'"), ("", "a process")])
-def test_a_process_that_took_too_much_is_told_with_the_reason(
-    store: Store, tmp_path: Path, node: str, begins: str
-) -> None:
-    folder = tmp_path / FOLDER
-    folder.mkdir()
-    left(folder, "1-1", "shop", node)
-    (pulse,) = PulseFile.all_in(tmp_path)
-    pulse.mark_ended(EXCESSIVE, "took 300 MiB of memory, over its 200 MiB")
-    HungProcesses(store, tmp_path).round()
-    (event,) = store.events("shop")
-    assert (event.kind, event.revision) == ("process_excessive", 2)
-    assert event.message.startswith(begins) and event.message.endswith("and was replaced")
-    assert event.data == {"node": node, "reason": "took 300 MiB of memory, over its 200 MiB"}
-    assert list(folder.iterdir()) == []
+def test_a_machine_that_does_not_answer_for_a_while_tells_no_event_twice(store: Store) -> None:
+    class Away(Machines):
+        async def ask(self, heard: Mapping[str, Collection[str]]) -> Ended:
+            found = await super().ask({})
+            return {} if self.asked == 2 else found
+
+    rounds(store, Away(one=[SLOW]), 3)
+    assert len(store.events("shop")) == 1

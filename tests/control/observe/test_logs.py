@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from anabranch.control.observe.logs import Logs, Wanted, read
+from anabranch.control.observe import logs
+from anabranch.control.observe.logs import Logs, Wanted, replicas_of
 from anabranch.errors import InvalidRequest
 from anabranch.telemetry.logs import JsonFormatter, Stamp
 
@@ -32,6 +33,18 @@ def apps(*replicas: dict[str, Any], dead: list[dict[str, Any]] | None = None) ->
 
 ONE = apps(replica("abcdefghij", log_file_path="/serve/net.log", worker_id="w1"))
 TAG = "digits.r3/net#abcdefgh"
+
+
+def read(
+    applications: dict[str, Any],
+    folder: Path,
+    graph: str,
+    wanted: Wanted,
+    most: int,
+    cursor: str | None = None,
+) -> Logs:
+    """Read the logs of all replicas that Serve tells."""
+    return logs.read(replicas_of(applications, graph), folder, graph, wanted, most, cursor)
 
 
 class Log:
@@ -83,9 +96,10 @@ def test_dead_replicas_tell_why_they_died(tmp_path: Path) -> None:
     assert messages(found) == ["Segmentation fault"]
 
 
-def test_logs_on_other_machines_say_where(tmp_path: Path) -> None:
-    found = read(apps(replica("far", worker_id="w9")), tmp_path, "digits", ALL, 10)
-    assert messages(found) == ["its log is on node 10.0.0.2"]
+def test_replicas_have_the_machine_that_they_run_on() -> None:
+    far = replica("far", worker_id="w9", node_id="n2")
+    (found,) = replicas_of(apps(far), "digits")
+    assert (found.machine, found.address, found.worker, found.file) == ("n2", "10.0.0.2", "w9", "")
 
 
 def test_only_the_end_of_a_file_is_read(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from anabranch.access.actor import Actor
 from anabranch.access.guard import Credentials
-from anabranch.access.identity import Identity
+from anabranch.access.identity import TOKEN, Asker, Identity
 from anabranch.access.issuers import Issuer
 from anabranch.access.keys import digest_of
 from anabranch.access.roles import Grant
@@ -21,6 +21,8 @@ from anabranch.serve.calls import control_link
 from anabranch.serve.calls.control_link import ControllerLink
 from tests.access.oidc import AUDIENCE, claims, signer
 from tests.access.test_jwt import HERE, ISSUER
+
+ASKER = Asker(TOKEN)
 
 
 class Handle:
@@ -115,6 +117,48 @@ def test_the_controller_is_asked_for_keys_of_issuers_that_are_not_known(
         asker = await link.asker(Credentials(f"Bearer {token}".encode()), "10.0.0.1", "q")
         assert asker.actor == Actor("subject", "ada", "10.0.0.1", "q")
         await link.close()
+
+    asyncio.run(main())
+
+
+class LongCall:
+    """The controller, which answers long calls when ``done`` is set, and others while it lives."""
+
+    def __init__(self) -> None:
+        self.done, self.asked = asyncio.Event(), asyncio.Event()
+        self.lives = True
+
+    async def call(self, method: str, *arguments: object, timeout: float | None = None) -> Any:
+        async with asyncio.timeout(timeout):
+            if method == "handle":
+                await self.done.wait()
+                return 200, (), b"{}"
+            self.asked.set()
+            if not self.lives:
+                await asyncio.Event().wait()
+            return {}
+
+
+def test_a_long_call_is_waited_for_as_long_as_the_controller_lives(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(control_link, "_ANSWER_S", 0.01)
+
+    async def main() -> None:
+        one = LongCall()
+        monkeypatch.setattr(control_link, "ControllerActor", lambda: one)
+        link = ControllerLink("gateway")
+        asking = asyncio.ensure_future(link.handle("GET", "/graphs", "", b"", ASKER))
+        await one.asked.wait()
+        assert not asking.done()
+        one.done.set()
+        assert await asking == (200, (), b"{}")
+
+        one.done.clear()
+        one.lives = False
+        for call in (link.handle("GET", "/graphs", "", b"", ASKER), link.graphs(), link.metrics()):
+            with pytest.raises(Unavailable, match="controller is restarting"):
+                await call
 
     asyncio.run(main())
 

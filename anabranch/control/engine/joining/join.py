@@ -40,6 +40,7 @@ from anabranch.control.engine.launch import (
 from anabranch.control.engine.runtime import make_runtime
 from anabranch.control.nodes.options import MachineOptions
 from anabranch.control.nodes.ticket import Ticket
+from anabranch.control.settings.tls import in_force
 from anabranch.errors import AnabranchError, EngineError
 
 DRAIN_S = 60.0
@@ -195,5 +196,6 @@ def _drain(home: Path, state: EngineState, timeout: float, say: Say) -> None:
 
 def _take_out(home: Path, state: EngineState) -> None:
     end(state)
+    in_force(home).remove()
     forget(home)
     clear_state(home)

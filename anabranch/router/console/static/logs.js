@@ -36,6 +36,6 @@ export function lines(found) {
       h("div", { class: BAD.has(line.level) ? "line-of-log bad" : "line-of-log" },
         line.time && h("time", { datetime: line.time }, when(new Date(line.time))),
         BAD.has(line.level) && badge("error"),
-        h("span", { class: "fact", title: line.replica }, [line.node, line.revision && `r${line.revision}`].filter(Boolean).join(" ")),
+        h("span", { class: "fact", title: line.replica }, [line.machine, line.node, line.revision && `r${line.revision}`].filter(Boolean).join(" ")),
         h("span", { class: "text" }, line.message, line.traceback && `\n${line.traceback}`))));
 }

@@ -29,7 +29,7 @@ class VersionedCertificates:
         return cls(1 + int.from_bytes(digest, "big"), found)
 
 
-class Copies:
+class CertificateCopies:
     """Keeps copies of what ``poll`` says, a long poll as ``Follower`` asks.
 
     ``api`` reaches the HAProxy whose certificates are ``in_force``.

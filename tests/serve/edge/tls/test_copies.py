@@ -11,7 +11,7 @@ from anabranch.errors import Unavailable
 from anabranch.serve.edge.configuration import STATS_SOCKET
 from anabranch.serve.edge.runtime_api import RuntimeApi
 from anabranch.serve.edge.tls.certificates import Certificates, load
-from anabranch.serve.edge.tls.copies import Copies, VersionedCertificates
+from anabranch.serve.edge.tls.copies import CertificateCopies, VersionedCertificates
 from anabranch.serve.edge.tls.in_force import InForce
 from tests.certificates import Authority, name_at
 from tests.serve.edge.servers import OPTIONS, edge, eventually, needs_haproxy
@@ -39,13 +39,13 @@ def test_what_is_in_force_elsewhere_is_in_force_here(tmp_path: Path) -> None:
     here = InForce(tmp_path / "here", verifies=False)
 
     async def main() -> None:
-        await Copies(there.poll, here, RuntimeApi(tmp_path / "none")).begin()
+        await CertificateCopies(there.poll, here, RuntimeApi(tmp_path / "none")).begin()
         assert here.certificates() == there.found
         async with edge(replace(OPTIONS, tls=here)) as site:
             assert await asyncio.to_thread(name_at, site.port) == "one"
             # An HAProxy that has outlived its owner may have an older one than the next that comes
             there.found = load(authority.issue("two"))
-            copies = Copies(there.poll, here, RuntimeApi(site.folder / STATS_SOCKET))
+            copies = CertificateCopies(there.poll, here, RuntimeApi(site.folder / STATS_SOCKET))
             running = asyncio.create_task(copies.run())
 
             async def named(name: str) -> bool:

@@ -1,0 +1,37 @@
+"""The replicas on each machine of an engine that has several, as a metric."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from anabranch.control.nodes.everywhere import by_name
+from anabranch.control.nodes.node import Node
+from anabranch.control.nodes.views import placed
+from anabranch.telemetry.definitions import MACHINE_REPLICAS
+from anabranch.telemetry.registry import REGISTRY, Registry
+
+
+class MachineCounts:
+    """Counts what Serve says of its ``applications``, by machine."""
+
+    def __init__(
+        self, applications: Callable[[], Mapping[str, Any]], registry: Registry = REGISTRY
+    ) -> None:
+        self._applications = applications
+        self._registry = registry
+        self._shown: set[tuple[str, ...]] = set()
+
+    def see(self, nodes: Iterable[Node]) -> None:
+        """Show how many replicas of each segment are on these machines."""
+        places = placed(self._applications())
+        counts: Counter[tuple[str, ...]] = Counter()
+        for name, node in by_name(nodes).items():
+            for share, number in places.get(node.id, {}).items():
+                counts[share.graph, share.deployment, name] += number
+        for labels, number in counts.items():
+            self._registry.number(MACHINE_REPLICAS, *labels).value = number
+        for labels in self._shown - counts.keys():
+            self._registry.forget(MACHINE_REPLICAS, *labels)
+        self._shown = set(counts)

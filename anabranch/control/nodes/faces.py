@@ -1,0 +1,97 @@
+"""What answers for no single graph on a machine, and how it is started: edge, gateway, front."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Set
+from functools import partial
+from typing import Any
+
+from anabranch.control.nodes.agent import start_agent
+from anabranch.control.nodes.ingress import AGENT, named
+from anabranch.control.nodes.node import Node
+from anabranch.control.reconcile import serving
+from anabranch.control.settings.settings import Settings
+from anabranch.router.limits import RequestLimits
+from anabranch.serve import bound_actors
+from anabranch.serve.edge.listener import EdgeAddress
+from anabranch.serve.replicas.edge import EDGE_ACTOR, SecuredEdge, start_edge
+from anabranch.serve.replicas.front import FRONT_APP, front_app
+from anabranch.serve.replicas.gateway import GATEWAY_APP, gateway_app
+from anabranch.serve.sockets import EDGE
+
+_ALL = "0.0.0.0"
+_LITTLE = 0.001
+"""As much of a machine's own resource as binds something to it."""
+
+
+def applications(
+    settings: Settings, node: Node, loopback: bool = False
+) -> Mapping[str, Callable[[], Any]]:
+    """Return how the Serve applications of a machine are made, by kind.
+
+    ``loopback`` says that nothing outside the machine reaches the engine.
+    """
+    limits, at = RequestLimits.for_body(settings.max_body), _address(settings, node)
+    # Where even callers on this machine need keys, so do those who read.
+    reads = loopback and bool(settings.anonymous)
+    http, grpc = (at.host, at.http), (at.host, at.grpc)
+    bound = {"node:__internal_head__" if node.is_head else f"node:{node.address}": _LITTLE}
+    return {
+        GATEWAY_APP: partial(gateway_app, bound, limits, settings.max_bundle, reads, http),
+        FRONT_APP: partial(front_app, bound, limits, grpc),
+    }
+
+
+def edge(settings: Settings, node: Node) -> Any:
+    """Start the edge of a machine if it does not run, and return its handle at once.
+
+    None where the engine has no HAProxy: the gateway and the front of each machine are in front.
+    """
+    if not os.environ.get(EDGE):
+        return None
+    tls = settings.tls
+    secured = None
+    if tls is not None:
+        secured = SecuredEdge(tls if node.is_head else None, tls.client_ca is not None)
+    name = named(EDGE_ACTOR, node)
+    return start_edge(node.id, name, _address(settings, node), settings.connections, secured)
+
+
+class FaceRunner:
+    """Starts and stops what belongs to machines other than the head's, see ``Runner``.
+
+    ``known`` are Serve's applications as they were some seconds ago, by name.
+    """
+
+    def __init__(self, settings: Settings, known: Callable[[], Mapping[str, Any]]) -> None:
+        self._settings = settings
+        self._known = known
+
+    def running(self) -> Set[str]:
+        """Names of the engine's actors, and of the applications that are known."""
+        return {*bound_actors.actors(), *self._known()}
+
+    def start(self, kind: str, node: Node) -> None:
+        """Start an agent, an edge, a gateway or a front."""
+        if kind == AGENT:
+            start_agent(node.id, named(kind, node), self._settings.logs)
+        elif kind == EDGE_ACTOR:
+            edge(self._settings, node)
+        elif named(kind, node) not in serving.details():  # else it would get new replicas
+            build = applications(self._settings, node)[kind]
+            serving.start_application(named(kind, node), build)
+
+    def stop(self, name: str) -> None:
+        """Stop one of these."""
+        if name.startswith((f"{AGENT}.", f"{EDGE_ACTOR}.")):
+            bound_actors.stop(name, last="close")
+        else:
+            serving.delete(name)
+
+
+def _address(settings: Settings, node: Node) -> EdgeAddress:
+    """Return where a machine answers: as ``up`` was told, at the ports that all have alike."""
+    is_own = node.is_head or settings.http_host == _ALL
+    host = settings.http_host if is_own else node.address
+    return EdgeAddress(host, settings.http_port, settings.grpc_port)

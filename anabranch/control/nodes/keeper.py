@@ -1,0 +1,94 @@
+"""Keeps on each machine of a cluster what it needs there, as ``ingress`` decides."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence, Set
+from functools import partial
+from typing import Protocol
+
+from anabranch.control.nodes import ingress
+from anabranch.control.nodes.node import ClusterLook, Node
+from anabranch.control.settings.ingress import Ingress
+from anabranch.errors import Unavailable
+
+PERIOD_S = 1.0
+"""Time between two looks at the machines that are there, in seconds."""
+
+logger = logging.getLogger("anabranch.control")
+
+
+class MachineLooks(Protocol):
+    """Knows the machines; ``RayCluster`` does."""
+
+    def look(self) -> ClusterLook:
+        """All machines; Unavailable where nobody can say."""
+        ...
+
+
+class Runner(Protocol):
+    """Starts and stops what belongs to machines; ``FaceRunner`` does."""
+
+    def running(self) -> Set[str]:
+        """Names of all that runs; what has been started a few seconds ago may lack."""
+        ...
+
+    def start(self, kind: str, node: Node) -> None:
+        """Start one of ``ingress`` on a machine if it does not run; returns before it is up."""
+        ...
+
+    def stop(self, name: str) -> None:
+        """Stop what has this name."""
+        ...
+
+
+class MachineKeeper:
+    """Looks which machines are there, and starts and stops what belongs to each.
+
+    ``see`` hears of the machines at each look.
+    """
+
+    def __init__(
+        self,
+        cluster: MachineLooks,
+        runner: Runner,
+        rule: Ingress,
+        see: Callable[[Sequence[Node]], None] = lambda nodes: None,
+    ) -> None:
+        self.present: tuple[Node, ...] = ()
+        """The machines that were there at the last look."""
+        self._cluster = cluster
+        self._runner = runner
+        self._rule = rule
+        self._see = see
+
+    async def run(self) -> None:
+        """Look each second, for ever."""
+        while True:
+            await asyncio.to_thread(self.round)
+            await asyncio.sleep(PERIOD_S)
+
+    def round(self) -> None:
+        """Look once, and do what is to be done; what fails is tried again at the next look."""
+        try:
+            look = self._cluster.look()
+        except Unavailable as error:
+            logger.info("the machines are not known now: %s", error)
+            return
+        self.present = tuple(one for one in look.nodes if one.is_here)
+        _try("cannot count what is on machines", partial(self._see, self.present))
+        names = ingress.wanted(self.present, self._rule)
+        found = ingress.steps(names, self._runner.running())
+        for name in found.stop:
+            _try(f"cannot stop {name}", partial(self._runner.stop, name))
+        for kind, node in found.start:
+            what = f"cannot start {kind} on machine {node.name}"
+            _try(what, partial(self._runner.start, kind, node))
+
+
+def _try(what: str, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception:
+        logger.exception(what)

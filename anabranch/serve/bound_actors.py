@@ -1,0 +1,52 @@
+"""Actors of the engine that are bound to a machine, by the id that Ray gives its node."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import ray
+from ray.util import list_named_actors
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from anabranch.serve.calls.controller import NAMESPACE
+from anabranch.serve.workers.launcher import FORKED
+
+
+def actors() -> list[str]:
+    """Return the names of the engine's actors that have one."""
+    every = list_named_actors(all_namespaces=True)
+    return [one["name"] for one in every if one["namespace"] == NAMESPACE]
+
+
+def start_on(machine: str, kind: type, name: str, *arguments: object) -> Any:
+    """Start an actor on a machine, if none has its name; returns its handle at once.
+
+    It outlives the process that starts it, and Ray starts it again there where it dies.
+    """
+    actor: Any = ray.remote(kind)
+    configured = actor.options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        num_cpus=0,
+        runtime_env=FORKED,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(machine, soft=False),
+    )
+    return configured.remote(*arguments)
+
+
+def stop(name: str, last: str, patience: float = 5.0) -> None:
+    """End an actor for good, if there is one of this name.
+
+    It answers a call of its method ``last`` before, for which it has ``patience`` seconds.
+    """
+    try:
+        actor: Any = ray.get_actor(name, NAMESPACE)
+    except ValueError:
+        return
+    with suppress(ray.exceptions.RayError):
+        ray.get(getattr(actor, last).remote(), timeout=patience)
+    ray.kill(actor)
