@@ -1,8 +1,9 @@
 """What a call between two replicas costs: ``python -m benchmarks.streams``.
 
 One process calls another over a Unix socket, which sends back what it got: with our transport, and
-with pickle over plain streams of asyncio. Below them is what a copy of the same bytes takes in this
-process. Both ways of calling have a turn in every round; figures are medians over rounds. The time
+with pickle over plain streams of asyncio; and with our transport as between machines, over TCP with
+TLS. Below them is what a copy of the same bytes takes in this
+process. All ways of calling have a turn in every round; figures are medians over rounds. The time
 of a processor is that of the caller, of which the goal speaks, and of the replica.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import multiprocessing
+import os
 import pickle
 import socket
 import statistics
@@ -32,13 +34,16 @@ from rich.console import Console
 from rich.table import Table
 
 from anabranch.components.contract import Context
-from anabranch.serve.sockets import unix_address, unix_listener
+from anabranch.control.access.authority import certificates_environment, make_certificates
+from anabranch.router.between_nodes import server_tls
+from anabranch.serve.sockets import tcp_listener, unix_address, unix_listener
 from anabranch.serve.streams.connecting import connect
 from anabranch.serve.streams.server import CallServer
 from benchmarks.options import parse
 from benchmarks.outcome import outcome
 
 SECRET = b"of the benchmark"
+PORT = ".port"
 MIB = 2**20
 SIZES = {"4 numbers": 16, "1 MiB": MIB, "16 MiB": 16 * MIB}
 AT_ONCE = 20
@@ -98,6 +103,30 @@ async def frames_link(path: str) -> AsyncIterator[Call]:
         link.close()
 
 
+async def serve_far(path: str) -> None:
+    """Run a replica of our transport for other machines; its port is in a file beside the path."""
+    make_certificates(Path(path).parent)
+    os.environ |= certificates_environment(Path(path).parent)
+    server = CallServer({"evaluate": give_back}, {}, SECRET)
+    listener = tcp_listener("127.0.0.1")
+    Path(path).with_suffix(PORT).write_text(str(listener.getsockname()[1]))
+    await server.listen(listener, server_tls())
+    await server.listen(unix_listener(Path(path)))
+    await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def far_link(path: str) -> AsyncIterator[Call]:
+    """Call it."""
+    os.environ |= certificates_environment(Path(path).parent)
+    port = Path(path).with_suffix(PORT).read_text()
+    link = await connect(f"127.0.0.1:{port}", "replica", SECRET)
+    try:
+        yield partial(link.call, "evaluate")
+    finally:
+        link.close()
+
+
 async def serve_pickles(path: str) -> None:
     """Run a replica that reads and writes pickles."""
 
@@ -146,6 +175,7 @@ def write_pickle(writer: asyncio.StreamWriter, value: Any) -> None:
 
 WAYS = (
     ("streams", serve_frames, frames_link),
+    ("TCP, TLS", serve_far, far_link),
     ("pickle", serve_pickles, pickles_link),
 )
 
