@@ -32,11 +32,12 @@ from anabranch.serve.edge.routes import (
     FRONT_BACKEND,
     GATEWAY_BACKEND,
     RETRY,
+    UNASKED_BACKEND,
     backend_of_slot,
 )
 from anabranch.serve.edge.tls.binding import bound, terms
 from anabranch.serve.edge.tls.in_force import InForce
-from anabranch.serve.edge.tls.routers import BACKEND, read_at_start
+from anabranch.serve.edge.tls.routers import read_at_start
 
 CONFIGURATION = "haproxy.cfg"
 ROUTES_MAP = "routes.map"
@@ -108,7 +109,7 @@ def configuration(
             _section(f"backend {table} from all", rows)
             for table, rows in tables(options.slots).items()
         ),
-        _section(f"backend {BACKEND} from all", read_at_start(options.nodes)),
+        _section(f"backend {UNASKED_BACKEND} from all", read_at_start(options.nodes)),
         _section("frontend http from all", _frontend(options)),
         _section(
             "frontend grpc from all",

@@ -20,6 +20,8 @@ GATEWAY = "_gateway"
 FRONT = "_front"
 """Name under which they hold the servers of all calls over gRPC that go to no graph here."""
 GATEWAY_BACKEND, FRONT_BACKEND = "gateway", "front"
+UNASKED_BACKEND = "nodes"
+"""Backend whose server no route leads to, see ``tls/routers.py``."""
 FOREVER_S = 24 * 86_400.0
 """Longest time that HAProxy can wait, in seconds."""
 LATE_S = 1.0

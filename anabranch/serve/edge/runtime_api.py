@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from anabranch.errors import EngineError
-from anabranch.serve.edge.routes import EdgeState
-from anabranch.serve.edge.tls.routers import BACKEND
+from anabranch.serve.edge.routes import UNASKED_BACKEND, EdgeState
 
 TIMEOUT_S = 10.0
 """Longest time for a batch of commands, in seconds."""
@@ -133,5 +132,5 @@ def _servers(text: str) -> dict[tuple[str, str], bool]:
     return {
         (one["be_name"], one["srv_name"]): one["srv_admin_state"] == "0"
         for one in servers
-        if one["be_name"] != BACKEND
+        if one["be_name"] != UNASKED_BACKEND
     }

@@ -12,8 +12,6 @@ from anabranch.router.between_nodes import AUTHORITY, NAME, NODE
 
 LINK = "nodes"
 """Name in HAProxy's folder of a link to the folder of the certificates."""
-BACKEND = "nodes"
-"""Backend of the server that is never asked."""
 _KEYWORDS = (
     f" ssl verify required ca-file {LINK}/{AUTHORITY} crt {LINK}/{NODE} verifyhost {NAME}"
     " ssl-min-ver TLSv1.3"
@@ -26,5 +24,5 @@ def far_keywords(nodes: Path | None) -> str:
 
 
 def read_at_start(nodes: Path | None) -> list[str]:
-    """Return the lines of ``BACKEND``; none without certificates."""
+    """Return the lines of ``UNASKED_BACKEND``; none without certificates."""
     return [] if nodes is None else [f"server nobody 127.0.0.1:1{_KEYWORDS} disabled"]
