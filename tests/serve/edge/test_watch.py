@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -151,3 +152,35 @@ def test_an_address_that_is_not_listed_any_more_is_not_asked_and_not_remembered(
             assert seen.watch.living([address]) == (address,)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("error", "is_gone"),
+    [(errno.ETIMEDOUT, True), (errno.EHOSTUNREACH, True), (errno.ECONNRESET, False)],
+)
+def test_a_machine_that_has_gone_is_told_from_a_process_that_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int, is_gone: bool
+) -> None:
+    address = f"unix@{tmp_path / 'one.sock'}"
+    connect, connected = watch._connect, asyncio.Queue[asyncio.StreamReader]()
+
+    async def noted(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        found = await connect(address)
+        await connected.put(found[0])
+        return found
+
+    monkeypatch.setattr(watch, "_connect", noted)
+    process = router(tmp_path / "one.sock")
+
+    async def main() -> None:
+        async with watching() as seen, asyncio.timeout(30):
+            seen.watch.know([address])
+            (await connected.get()).set_exception(OSError(error, os.strerror(error)))
+            await connected.get()  # it is looked for again
+            await seen.until([address], [address])
+            assert seen.gone == ([address] if is_gone else [])
+
+    try:
+        asyncio.run(main())
+    finally:
+        kill(process)
