@@ -39,7 +39,7 @@ _TRACES = "/traces/"
 _READ = re.compile(
     rf"/graphs/{GRAPH_IN_PATH}"
     r"(/(compare|traffic|rollout|monitors|history|replicas|revisions(/[0-9]{1,9}(/(plan|example|diff))?)?))?"
-    r"|/graphs|/events|/history|/links|/access/me|/traces/[0-9a-f]{32}"
+    r"|/graphs|/events|/history|/links|/nodes|/access/me|/traces/[0-9a-f]{32}"
 )
 # Nothing comes from, or goes to, anywhere else, and no other page may put this one into a frame.
 _POLICY = (

@@ -45,6 +45,16 @@ def plan() -> dict[str, Any]:
     return plan_to_json(built.plan)
 
 
+def machine(now: float, name: str, **fields: Any) -> dict[str, Any]:
+    return {
+        "name": name, "id": name, "address": "10.0.0.2", "head": False, "state": "alive",
+        "since": iso(now - DAY), "labels": {}, "segments": [],
+        "resources": {
+            "CPU": {"total": 8.0, "used": 1.5}, "memory": {"total": 2.0**34, "used": 2.0**33},
+        },
+    } | fields  # fmt: skip
+
+
 class ShownEngine(LetsIn):
     """Answers as the controller does; ``now`` is Unix time when it was made."""
 
@@ -57,6 +67,8 @@ class ShownEngine(LetsIn):
         self.asked: list[tuple[str, str]] = []
         self.others = 2
         self.waits_for_approval = False
+        self.nodes = [machine(self.now, "engine", head=True)]
+        self.waiting: list[dict[str, Any]] = []
         self.me: dict[str, Any] = {
             "kind": "token", "name": "", "roles": [], "actions": ["call", "operate", "view"],
         }  # fmt: skip
@@ -71,6 +83,7 @@ class ShownEngine(LetsIn):
             f"/graphs/{NAME}/rollout/approve": dict,
             "/history": self.rates,
             "/events": self.events,
+            "/nodes": lambda: {"nodes": self.nodes, "waiting": self.waiting, "pending": []},
             "/links": lambda: {"ray": "http://ray.test/", "grafana": "http://grafana.test/"},
             **{f"/graphs/{NAME}/revisions/{number}/plan": plan for number in (2, 3)},
         }

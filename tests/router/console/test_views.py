@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.router.conftest import lean_serving
-from tests.router.console.shown_engine import NAME, TOKEN, ShownEngine
+from tests.router.console.shown_engine import NAME, TOKEN, ShownEngine, machine
 from tests.router.control import make_gateway
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -190,6 +190,34 @@ def test_the_list_is_searched_and_sorted(url: str, page: Any) -> None:
 
 def reading(page: Any, title: str) -> Any:
     return page.locator("figure", has=page.get_by_text(title, exact=True))
+
+
+def test_an_engine_of_several_machines_shows_what_runs_where(
+    url: str, engine: ShownEngine, page: Any, folder: Path
+) -> None:
+    segment = {"graph": NAME, "revision": 4, "part": "segments", "deployment": "net"}
+    engine.nodes += [
+        machine(
+            engine.now, "worker", labels={"zone": "north"}, segments=[{**segment, "replicas": 2}]
+        ),
+        machine(engine.now, "gone", state="lost", resources={"CPU": {"total": 4.0, "used": None}}),
+    ]
+    engine.waiting = [{**segment, "replicas": 1}]
+    page.goto(url)
+    row = page.get_by_role("row", name="worker")
+    sees(row.get_by_text("1.5 of 8"))
+    sees(row.get_by_text(f"{NAME} r4 net ×2"))
+    sees(row.get_by_text("zone=north"))
+    sees(page.get_by_role("row", name="gone").get_by_text("lost"))
+    sees(page.get_by_text(f"No machine has a place for {NAME} r4 net"))
+    check_everywhere(page, folder, "machines")
+
+
+def test_an_engine_of_one_machine_shows_no_table_of_machines(url: str, page: Any) -> None:
+    with page.expect_response(lambda reply: reply.url.endswith("/nodes")):
+        page.goto(url)
+    sees(page.get_by_role("row", name=NAME))
+    assert page.get_by_role("heading", name="Machines").count() == 0
 
 
 def test_the_past_is_there_after_a_reload_and_read_by_pointer_and_keys(url: str, page: Any) -> None:

@@ -21,6 +21,11 @@ export function fetchMissing(render, say) {
   if (!route.graph && isOutdated(state.rates, state.now.getTime())) {
     timely(render, state, "rates", REPLICAS_MS, async () => (state.rates = toldRates(await read("/history"))));
   }
+  if (!route.graph) {
+    timely(render, state, "nodes", REPLICAS_MS, async () => {
+      state.nodes = await read("/nodes").catch(() => ({ nodes: [], waiting: [] }));
+    });
+  }
   if (!isLoggedIn()) state.me = undefined;
   else if (state.me === undefined) timely(render, state, "me", RETRY_MS, async () => (state.me = await read("/access/me")));
   if (!page.graph) return;

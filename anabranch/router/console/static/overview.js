@@ -3,6 +3,7 @@
 import { sparkline } from "./charts.js";
 import { h } from "./dom.js";
 import { duration, NONE, percent, percents, rate } from "./format.js";
+import { machines } from "./machines.js";
 import { badge, button, nothing, table } from "./parts.js";
 
 const SPARKS = 120; // ten minutes
@@ -36,6 +37,7 @@ export function overview(state) {
       : graphs.length
         ? list(state, graphs)
         : nothing(["No graph is deployed. ", h("code", {}, "anabranch deploy FILE"), " deploys one."]),
+    machines(state),
   ];
 }
 

@@ -9,6 +9,7 @@ export const state = {
   overview: undefined,
   rates: undefined, // of all graphs, see past.js
   links: undefined,
+  nodes: undefined, // the machines of the engine; none for who may not see them
   me: undefined, // who is logged in
   list: { search: "", sort: "Graph", down: false },
   minutes: null, // that charts show, once somebody has chosen
