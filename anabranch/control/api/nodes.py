@@ -24,7 +24,7 @@ from anabranch.control.api.endpoints import (
 )
 from anabranch.control.nodes.node import ClusterLook, Node
 from anabranch.control.nodes.shared import LOOPBACK, MARK, shared_values
-from anabranch.control.nodes.ticket import Ticket, require_same
+from anabranch.control.nodes.ticket import DRAINED, Ticket, require_same
 from anabranch.control.nodes.views import node_view, nodes_view, placed
 from anabranch.control.observe.refusals import EventLog
 from anabranch.control.settings.settings import Settings
@@ -130,10 +130,7 @@ class NodeApi:
         for one in look.nodes:
             if one.machine == asked.machine:
                 if one.state == "drained":
-                    raise Conflict(
-                        f"the machine {one.name!r} was drained: `anabranch join` there lets it"
-                        " come back"
-                    )
+                    raise Conflict(f"the machine {one.name!r} {DRAINED}")
             elif one.is_here and one.address == asked.address:
                 raise Conflict(
                     f"{asked.address} is a machine of this engine already, {one.name!r}: it has"

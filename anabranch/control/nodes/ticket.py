@@ -10,6 +10,9 @@ from typing import Any, Self
 
 from anabranch.errors import Conflict, EngineError
 
+DRAINED = "was drained: `anabranch join` there lets it come back"
+"""What is said of a machine that nobody wants back; both ends are of one version."""
+
 
 @dataclass(frozen=True)
 class Ticket:

@@ -45,7 +45,7 @@ def wait(home: Path, deadline: float) -> None:
 
 def _is_known(invitation: Invitation) -> bool:
     try:
-        return invitation.is_known()
+        return invitation.seen() is not None
     except (EngineUnreachable, Unavailable):
         return False
 

@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 from anabranch.client.client import ControlClient
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE, EngineState, read_token
+from anabranch.client.http import Json
 from anabranch.control.access.authority import remove_certificates, write_certificates
 from anabranch.control.nodes.ticket import Ticket, versions
-from anabranch.errors import AnabranchError, EngineError
+from anabranch.errors import EngineError
 from anabranch.files import replace_file
 
 TOKEN_FILE = "token"
@@ -62,22 +63,12 @@ class Invitation:
             name = socket.gethostname()
             return Ticket.from_json(control.join(name, address, self.machine, versions()))
 
-    def is_known(self) -> bool:
-        """Return whether the engine counts this machine; raises as requests do."""
+    def seen(self) -> Json | None:
+        """Return this machine as the engine sees it, None if it does not; raises as requests do."""
         with self.client() as control:
-            found = control.nodes()["nodes"]
-        return any(one["machine"] == self.machine and one["state"] != "lost" for one in found)
-
-    def require_known(self) -> None:
-        """Raise EngineError if the engine says that this machine is no part of it.
-
-        An engine that does not answer says nothing, and what runs here goes on.
-        """
-        is_known = True
-        with suppress(AnabranchError):
-            is_known = self.is_known()
-        if not is_known:
-            raise EngineError(f"the engine at {self.url} does not know this machine")
+            found: list[Json] = control.nodes()["nodes"]
+        own = [one for one in found if one["machine"] == self.machine and one["state"] != "lost"]
+        return own[0] if own else None
 
 
 def own_address(url: str) -> str:

@@ -39,7 +39,7 @@ from anabranch.control.engine.launch import (
 )
 from anabranch.control.engine.runtime import make_runtime
 from anabranch.control.nodes.options import MachineOptions
-from anabranch.control.nodes.ticket import Ticket
+from anabranch.control.nodes.ticket import DRAINED, Ticket
 from anabranch.control.settings.tls import in_force
 from anabranch.errors import AnabranchError, EngineError
 
@@ -165,7 +165,8 @@ def leave(home: Path, timeout: float, *, at_once: bool, say: Say) -> bool:
 def stay(home: Path, *, say: Say, warn: Say) -> None:
     """Return when the machine of a home has left, which SIGTERM and SIGINT have it do.
 
-    What cannot be moved within ``DRAIN_S`` ends with it. EngineError if it ends by itself.
+    What cannot be moved within ``DRAIN_S`` ends with it. A machine that is drained has left, too.
+    EngineError if it ends otherwise.
     """
 
     def leave_soon() -> None:
@@ -175,14 +176,20 @@ def stay(home: Path, *, say: Say, warn: Say) -> None:
             warn(f"{error}; what is left here ends now")
             leave(home, 0, at_once=True, say=say)
 
-    service.stay(home, leave_soon)
+    try:
+        service.stay(home, leave_soon)
+    except EngineError as error:
+        if DRAINED not in str(error):
+            raise
+        say("this machine was drained")
+        leave(home, 0, at_once=True, say=say)
 
 
 def _drain(home: Path, state: EngineState, timeout: float, say: Say) -> None:
     """Have all replicas moved, if the engine still knows this machine."""
     invitation = Invitation.of(home, state)
     try:
-        if not invitation.is_known():
+        if invitation.seen() is None:
             return
         say("moving the replicas of this machine to others")
         with invitation.client() as control:

@@ -4,7 +4,7 @@ arguments of Ray's command line.
 Ray's GCS is on the engine's head. While it is away Ray waits for it, and what runs here goes on.
 Where Ray has ended, or the engine is up and does not know this machine any more (its Ray was
 started anew), the machine joins again, with a new ticket, as soon as the engine answers. It ends
-where the engine refuses it: because it was drained, or its key does not count any more.
+once it was drained, and where the engine refuses it.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from anabranch.control.engine.supervision.supervisor import (
     START_TIMEOUT_S,
     Launch,
     Supervisor,
+    Watch,
     adopted,
     begin,
     head_command,
     main,
     options,
 )
+from anabranch.control.nodes.ticket import DRAINED
 from anabranch.environment import Environment
 from anabranch.errors import AnabranchError, EngineError, Unavailable
 from anabranch.pulse import PULSE
@@ -43,6 +45,49 @@ UNKNOWN_S = 15.0
 _PAUSE_S = 2.0
 
 logger = logging.getLogger("anabranch.supervisor")
+
+
+class Place:
+    """The place of this machine in its engine."""
+
+    def __init__(self, invitation: Invitation) -> None:
+        self._invitation = invitation
+        self._is_empty = False
+
+    def ask(self) -> None:
+        """Raise EngineError if the engine says that this machine is no part of it.
+
+        An engine that does not answer says nothing, and what runs here goes on.
+        """
+        try:
+            found = self._invitation.seen()
+        except AnabranchError:
+            return
+        if found is None:
+            raise EngineError(f"the engine at {self._invitation.url} does not know this machine")
+        self._is_empty = found["state"] == "draining" and not found["segments"]
+
+    def require_wanted(self) -> None:
+        """Raise EngineError once the machine was drained: nothing is left on it."""
+        if self._is_empty:
+            raise EngineError(f"this machine {DRAINED}")
+
+
+class WantedWatch:
+    """Watches a machine for as long as it has a place."""
+
+    def __init__(self, place: Place, helpers: Watch) -> None:
+        self._place = place
+        self._helpers = helpers
+
+    def watch(self, head: int) -> str | None:
+        """Mend what can be; EngineError once the machine was drained."""
+        self._place.require_wanted()
+        return self._helpers.watch(head)
+
+    def forget(self) -> None:
+        """Note that all processes are new."""
+        self._helpers.forget()
 
 
 class Rejoin:
@@ -77,14 +122,15 @@ def _supervisor(arguments: Sequence[str]) -> tuple[Supervisor, Helpers]:
     home = Environment(os.environ).home
     state, sockets = begin(home), Path(os.environ[FOLDER])
     invitation = Invitation.of(home, state)
-    known = invitation.require_known
-    engine = Helper("the engine", known, "", UNKNOWN_S, "has not known this machine")
+    place = Place(invitation)
+    engine = Helper("the engine", place.ask, "", UNKNOWN_S, "has not known this machine")
     given = options(arguments)
-    watch = watch_over(given, state, home / RAY_TOKEN_FILE, sockets, engine)
+    helpers = watch_over(given, state, home / RAY_TOKEN_FILE, sockets, engine)
     arrival = "anabranch.control.engine.joining.arrival", "--timeout", str(START_TIMEOUT_S)
     launch = Launch(head_command(arguments), [*PYTHON, *arrival], home, [sockets])
     rejoin = Rejoin(home, invitation, given["--node-ip-address"])
-    return Supervisor(state, launch, watch, adopted(), rejoin), watch
+    watch = WantedWatch(place, helpers)
+    return Supervisor(state, launch, watch, adopted(), rejoin), helpers
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,8 +36,9 @@ class Head:
     def asked(self) -> list[Asked]:
         return self.web.asked
 
-    def know(self, machine: str, state: str = "alive") -> None:
-        self.nodes = [{"id": f"n-{machine}", "machine": machine, "state": state, "segments": []}]
+    def know(self, machine: str, state: str = "alive", segments: Sequence[Any] = ()) -> None:
+        one = {"id": f"n-{machine}", "machine": machine, "state": state, "segments": list(segments)}
+        self.nodes = [one]
 
     def _answer(self, asked: Asked) -> Answer:
         if self.refusals:

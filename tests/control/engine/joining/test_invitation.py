@@ -73,21 +73,13 @@ def test_what_the_engine_says_against_it_is_told(engine: Head) -> None:
         invitation(engine).ticket("10.0.0.3")
 
 
-def test_a_machine_is_known_while_it_is_no_lost_one(engine: Head) -> None:
-    assert not invitation(engine).is_known()
+def test_a_machine_is_seen_while_it_is_no_lost_one(engine: Head) -> None:
+    assert invitation(engine).seen() is None
     engine.know("m1", "draining")
-    assert invitation(engine).is_known()
+    found = invitation(engine).seen()
+    assert found is not None and found["state"] == "draining"
     engine.know("m1", "lost")
-    assert not invitation(engine).is_known()
-
-
-def test_an_engine_that_does_not_answer_has_lost_no_machine(engine: Head) -> None:
-    with pytest.raises(EngineError, match="does not know this machine"):
-        invitation(engine).require_known()
-    engine.refusals = [(503, "the controller is starting"), (401, "unknown key")]
-    invitation(engine).require_known()
-    invitation(engine).require_known()
-    Invitation(f"http://127.0.0.1:{free_ports(1)[0]}", "k", "m1").require_known()
+    assert invitation(engine).seen() is None
 
 
 def test_an_engine_on_this_machine_s_loopback_is_none_for_others(engine: Head) -> None:

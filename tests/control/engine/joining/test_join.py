@@ -21,6 +21,7 @@ from anabranch.control.engine.joining.join import JoinOptions, join, leave
 from anabranch.control.engine.runtime import make_runtime
 from anabranch.control.nodes.options import MachineOptions
 from anabranch.control.nodes.shared import MARK
+from anabranch.control.nodes.ticket import DRAINED
 from anabranch.errors import Conflict, EngineError
 from tests.control.engine.joining.engines import TICKET, Head, head
 from tests.ports import free_ports
@@ -144,6 +145,24 @@ def test_without_its_engine_a_machine_leaves_only_at_once(
     assert read_state(tmp_path) is not None
     assert try_leave(tmp_path, at_once=True)
     assert engine.asked == []
+
+
+def test_in_the_foreground_a_machine_that_was_drained_has_left(
+    tmp_path: Path, machine: EngineState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So nobody who keeps services starts it again."""
+
+    def ends(home: Path, take_down: object) -> None:
+        raise EngineError(f"the engine has ended: {problem}")
+
+    monkeypatch.setattr(joining.service, "stay", ends)
+    problem = "another reason"
+    with pytest.raises(EngineError, match="another reason"):
+        joining.stay(tmp_path, say=silent, warn=silent)
+    assert read_state(tmp_path) is not None
+    problem = f"this machine {DRAINED}"
+    joining.stay(tmp_path, say=silent, warn=silent)
+    assert read_state(tmp_path) is None
 
 
 def test_in_the_foreground_a_signal_takes_it_out_even_if_nothing_can_be_moved(

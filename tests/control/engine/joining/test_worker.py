@@ -12,7 +12,7 @@ import pytest
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
 from anabranch.control.engine.joining import worker
 from anabranch.control.engine.joining.invitation import Invitation
-from anabranch.control.engine.joining.worker import Rejoin
+from anabranch.control.engine.joining.worker import Place, Rejoin, WantedWatch
 from anabranch.control.engine.supervision.supervisor import Launch
 from anabranch.errors import EngineError
 from tests.control.engine.joining.engines import TICKET, Head, head
@@ -24,6 +24,47 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Head]:
     monkeypatch.setattr(worker, "_PAUSE_S", 0.001)
     with head() as one:
         yield one
+
+
+class Helpers:
+    """Watches that find nothing."""
+
+    def __init__(self) -> None:
+        self.watched = 0
+
+    def watch(self, head: int) -> str | None:
+        self.watched += 1
+        return None
+
+    def forget(self) -> None:
+        self.watched = 0
+
+
+def test_an_engine_that_does_not_answer_has_lost_no_machine(engine: Head) -> None:
+    place = Place(Invitation(engine.url, "k", "m1"))
+    with pytest.raises(EngineError, match="does not know this machine"):
+        place.ask()
+    engine.refusals = [(503, "the controller is starting"), (401, "unknown key")]
+    place.ask()
+    place.ask()
+    assert engine.refusals == []
+    Place(Invitation(f"http://127.0.0.1:{free_ports(1)[0]}", "k", "m1")).ask()
+
+
+def test_a_machine_ends_once_it_is_drained_and_nothing_is_left_on_it(engine: Head) -> None:
+    place, helpers = Place(Invitation(engine.url, "k", "m1")), Helpers()
+    watch = WantedWatch(place, helpers)
+    for state, segments in (("alive", []), ("draining", [{"graph": "g"}])):
+        engine.know("m1", state, segments)
+        place.ask()
+        assert watch.watch(1) is None
+    engine.know("m1", "draining")
+    place.ask()
+    with pytest.raises(EngineError, match="this machine was drained"):
+        watch.watch(1)
+    assert helpers.watched == 2
+    watch.forget()
+    assert helpers.watched == 0
 
 
 def rejoin(home: Path, url: str) -> tuple[Rejoin, Launch]:
