@@ -103,10 +103,15 @@ def _asked(controller: ControllerActor, digest: str, start: int, most: int) -> t
     try:
         found: Any = controller.ask("bundle", digest, start, most, timeout=_PIECE_S)
     except NotFound as error:
-        raise ArtefactError(str(error)) from None
+        raise ArtefactError(_told(error)) from None
     except (ray.exceptions.RayError, ValueError) as error:
-        raise TransferInterrupted(f"the controller does not answer: {error}") from None
+        raise TransferInterrupted(f"the controller does not answer: {_told(error)}") from None
     return found  # type: ignore[no-any-return]
+
+
+def _told(error: Exception) -> str:
+    """Return what an error says in one line, without the traceback that Ray adds to it."""
+    return str(getattr(error, "cause", None) or error).strip().rpartition("\n")[2]
 
 
 def fetch_beside(digest: str, worker: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ import ray
 from anabranch.client.bundle.packing import digest
 from anabranch.components.artefacts import fetching
 from anabranch.control.release.bundles import BundleStore
-from anabranch.errors import ArtefactError
+from anabranch.errors import ArtefactError, NotFound
 from anabranch.serve.calls import controller
 from anabranch.serve.workers import bundles
 from anabranch.serve.workers.bundles import STORE, enter_bundle, obtain_bundle, place_of
@@ -95,6 +95,11 @@ def test_an_engine_that_does_not_answer(engine: Engine) -> None:
 
 
 def test_a_bundle_that_the_engine_does_not_have(engine: Engine) -> None:
+    missing = NotFound("the bundle '0000' is not in /home")
+    raised = ray.exceptions.RayTaskError("bundle", "Traceback:\n  somewhere", missing)
+    engine.faults = [raised.as_instanceof_cause()]
+    with pytest.raises(ArtefactError, match=r"^the bundle 0+… from the engine: the bundle '0000'"):
+        obtain_bundle("0" * 64)
     with pytest.raises(ArtefactError, match=r"from the engine: the bundle '0000.*' is not in "):
         obtain_bundle("0" * 64)
 
