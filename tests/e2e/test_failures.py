@@ -136,6 +136,7 @@ def test_killing_replicas_of_an_idempotent_segment_fails_no_request(
     with load(name) as running:
         running.until_asked(500)
         for _ in range(kills):
+            running.until(lambda: len(replicas(engine)) == 2)
             before = replicas(engine)
             os.kill(before[0], signal.SIGKILL)
             running.until_asked(50)
@@ -145,7 +146,11 @@ def test_killing_replicas_of_an_idempotent_segment_fails_no_request(
 
 
 def replicas(engine: Engine) -> list[int]:
-    return [one.pid for one in actor_processes(engine, "ServeReplica:mortal.r1:echo")]
+    """The processes that answer: calls fail at once while there is none."""
+    shown = engine.api("GET", "/graphs/mortal/replicas").json()["replicas"]
+    running = {one["pid"] for one in shown if one["state"] == "RUNNING"}
+    there = [one.pid for one in actor_processes(engine, "ServeReplica:mortal.r1:echo")]
+    return [pid for pid in there if pid in running]
 
 
 def test_a_replica_whose_calls_time_out_is_left_out(engine: Engine, given: Given) -> None:

@@ -27,6 +27,10 @@ class ListedMembers:
         self.asked = 0
         self.cancelled = 0
         self.closed = False
+        self.unhealthy: bool | None = False
+        """What Serve says of the deployment."""
+        self.looks = 0
+        """How often Serve was asked for that."""
         self.answers: asyncio.Queue[str | Exception] = asyncio.Queue()
         """What ``wait`` returns or raises, in turn."""
 
@@ -47,6 +51,10 @@ class ListedMembers:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    async def is_unhealthy(self) -> bool | None:
+        self.looks += 1
+        return self.unhealthy
 
     def close(self) -> None:
         self.closed = True

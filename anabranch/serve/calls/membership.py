@@ -12,9 +12,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from ray import serve
-from ray.serve._private.common import DeploymentTargetInfo
+from ray.exceptions import RayError
+from ray.serve._private.common import (
+    DeploymentStatus,
+    DeploymentStatusInfo,
+    DeploymentTargetInfo,
+)
 from ray.serve._private.long_poll import LongPollClient, LongPollNamespace
 from ray.serve.context import _get_global_client
+from ray.serve.generated import serve_pb2
 
 from anabranch.router.addresses import Reach
 from anabranch.serve.calls.handle import ask
@@ -23,9 +29,21 @@ from anabranch.serve.node import node_id
 REACH = "reach"
 """Key of a replica's ``Reach`` in its metadata, where it is a plain tuple."""
 
+STATUS_S = 5.0
+"""Seconds within which Serve's controller says how a deployment is."""
+
 Members: TypeAlias = Mapping[str, frozenset[str]]
 """Addresses of the running replicas, as this node sees them, each with its loaded models, where
 these are multiplexed."""
+
+
+_UNHEALTHY: Mapping[DeploymentStatus, bool] = {
+    DeploymentStatus.UNHEALTHY: True,
+    DeploymentStatus.DEPLOY_FAILED: True,
+    DeploymentStatus.HEALTHY: False,
+    DeploymentStatus.UPSCALING: False,
+    DeploymentStatus.DOWNSCALING: False,
+}
 
 
 class Membership(Protocol):
@@ -39,6 +57,13 @@ class Membership(Protocol):
         """Return the address of a running replica, once there is one.
 
         Raises Unavailable where too many wait, or where there will be none.
+        """
+        ...
+
+    async def is_unhealthy(self) -> bool | None:
+        """Return whether no replica can be kept running; None where that is not known.
+
+        False where one runs, or where there is none on purpose.
         """
         ...
 
@@ -85,6 +110,17 @@ class ServeMembership:
         found: Mapping[str, tuple[str, ...]] = await ask(self._name, self._metadata)
         return Reach(*found[REACH]).seen_from(self._node)
 
+    async def is_unhealthy(self) -> bool | None:
+        """Return whether Serve cannot keep a replica running; None where that is not known."""
+        where = self._handle.deployment_id
+        client: Any = _get_global_client()
+        asked = client._controller.get_deployment_status.remote(where.name, where.app_name)
+        try:
+            told = await asyncio.wait_for(asked, STATUS_S)
+        except (RayError, TimeoutError):
+            return None
+        return None if told is None else _UNHEALTHY.get(_status(told))
+
     def close(self) -> None:
         """Stop following, and what Serve does for a handle several times a second."""
         if self._polling is not None:
@@ -99,3 +135,10 @@ def members(info: DeploymentTargetInfo, node: str) -> Members:
         for one in info.running_replicas
         if REACH in one.replica_metadata
     }
+
+
+def _status(told: bytes) -> DeploymentStatus:
+    protocol: Any = serve_pb2
+    message = protocol.DeploymentStatusInfo.FromString(told)
+    found: Any = DeploymentStatusInfo.from_proto(message)
+    return DeploymentStatus(found.status)

@@ -1,8 +1,9 @@
 """Calls of the replicas of one deployment, over a connection to each of them.
 
 A call goes to the less loaded of two, by what replicas say in their answers and what is under way
-here. Where a replica has not begun a call, another one gets it. Where none can be reached, the call
-waits for one in Serve's queue.
+here. Where a replica has not begun a call, another one gets it. Where there is none, because the
+deployment sleeps or starts for the first time, the call waits for one in Serve's queue; where it is
+down, the call fails at once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 
 from anabranch.serve.calls.breaker import Breakers
 from anabranch.serve.calls.membership import Members, Membership
-from anabranch.serve.calls.replica_link import FIRST_PAUSE, ReplicaLink
+from anabranch.serve.calls.outage import Outage
+from anabranch.serve.calls.replica_link import FIRST_PAUSE, LONGEST_RETURN, ReplicaLink
 from anabranch.serve.streams.connecting import connect
 from anabranch.serve.streams.link import Link
 from anabranch.serve.streams.lost import CallLost
@@ -40,6 +42,7 @@ class ReplicaCalls:
         self._secret = secret
         self._links: dict[str, ReplicaLink] = {}
         self._breakers = Breakers()
+        self._outage = Outage(name, self._links, membership.is_unhealthy, self._changed)
         self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         membership.follow(self._apply)
 
@@ -50,7 +53,7 @@ class ReplicaCalls:
 
         ``model`` is the multiplexed model that is asked, if any. ``is_late`` tells, when the call
         is cancelled, whether that is so because the replica took too long. Raises what
-        ``Link.call`` raises, and Unavailable where too many wait for a replica.
+        ``Link.call`` raises, and Unavailable where the deployment is down or too many wait for it.
         """
         refusals: dict[str, CallLost] = {}
         while True:
@@ -72,6 +75,7 @@ class ReplicaCalls:
     def close(self) -> None:
         """Make no further calls; those under way go on."""
         self._membership.close()
+        self._outage.close()
         for one in self._links.values():
             one.leave()
 
@@ -98,9 +102,12 @@ class ReplicaCalls:
     def _apply(self, members: Members) -> None:
         """Take over the list of running replicas."""
         for address in self._links.keys() - members.keys():
-            self._links.pop(address).leave()
+            gone = self._links.pop(address)
+            self._outage.dropped(gone)
+            gone.leave()
         for address, models in members.items():
-            self._link(address).models = models
+            one = self._link(address)
+            one.models, one.is_listed = models, True
         self._breakers.keep(members)
         self._changed()
 
@@ -115,6 +122,8 @@ class ReplicaCalls:
 
     def _changed(self) -> None:
         """Have those look again who wait for a replica."""
+        if any(one.live for one in self._links.values()):
+            self._outage.connected()
         news, self._news = self._news, self._news.get_loop().create_future()
         news.set_result(None)
 
@@ -166,14 +175,21 @@ class ReplicaCalls:
 
     async def _wait(self) -> None:
         """Wait until a replica can be called, or it is time to look again."""
+        self._outage.check()
         if any(one.is_connecting for one in self._links.values()):
-            await asyncio.wait([self._news])
+            await asyncio.wait([self._news], timeout=LONGEST_RETURN)
             return
+        with self._outage.wait():
+            await self._queue()
+
+    async def _queue(self) -> None:
+        """Wait likewise, where Serve's autoscaler counts it."""
         asked = asyncio.ensure_future(self._membership.wait())
         try:
             while not asked.done() and not self._live():
                 waiting: list[asyncio.Future[Any]] = [asked, self._news]
                 await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                self._outage.check()
             if asked.done():
                 await self._found(asked.result())
         finally:

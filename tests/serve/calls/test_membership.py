@@ -10,6 +10,9 @@ import pytest
 from ray.exceptions import ActorDiedError
 from ray.serve._private.common import (
     DeploymentID,
+    DeploymentStatus,
+    DeploymentStatusInfo,
+    DeploymentStatusTrigger,
     DeploymentTargetInfo,
     ReplicaID,
     RunningReplicaInfo,
@@ -72,12 +75,25 @@ class Ref:
         self.tell = tell
 
 
+class DeploymentStatuses:
+    """What Serve's controller says when it is asked for the status of a deployment."""
+
+    def __init__(self) -> None:
+        self.answer: Any = None
+        self.asked: list[Any] = []
+
+    def remote(self, *where: str) -> Response:
+        self.asked.append(where)
+        return Response(self.answer)
+
+
 class Controller:
     """Serve's controller, as a follower asks it."""
 
     def __init__(self) -> None:
         self.polls: list[Ref] = []
         self.listen_for_change = self
+        self.get_deployment_status = DeploymentStatuses()
 
     def remote(self, snapshots: Mapping[Any, int]) -> Ref:
         assert set(snapshots) == {KEY}
@@ -197,5 +213,38 @@ def test_who_waits_no_longer_is_in_no_queue(handle: Handle) -> None:
         waiting.cancel()
         await asyncio.wait([waiting])
         assert handle.response.cancelled
+
+    run(main())
+
+
+HEALTH = {
+    DeploymentStatus.UNHEALTHY: True,
+    DeploymentStatus.DEPLOY_FAILED: True,
+    DeploymentStatus.HEALTHY: False,
+    DeploymentStatus.UPSCALING: False,
+    DeploymentStatus.DOWNSCALING: False,
+    DeploymentStatus.UPDATING: None,
+}
+
+
+def told(status: DeploymentStatus) -> bytes:
+    """The answer of Serve's controller."""
+    info = DeploymentStatusInfo("forest", status, DeploymentStatusTrigger.UNSPECIFIED)
+    return bytes(info.to_proto().SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_unhealthy"),
+    [(ActorDiedError(), None), *((told(one), HEALTH[one]) for one in DeploymentStatus)],
+)
+def test_how_serve_says_that_a_deployment_is(
+    controller: Controller, handle: Handle, answer: Any, is_unhealthy: bool | None
+) -> None:
+    controller.get_deployment_status.answer = answer
+
+    async def main() -> None:
+        following = ServeMembership("forest", "forest", "digits.r1")
+        assert await following.is_unhealthy() is is_unhealthy
+        assert controller.get_deployment_status.asked == [("forest", "digits.r1")]
 
     run(main())

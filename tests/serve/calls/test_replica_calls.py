@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from anabranch.errors import NodeError, Unavailable
 from anabranch.serve.calls.breaker import FAILURES
 from anabranch.serve.calls.replica_calls import ReplicaCalls
+from anabranch.serve.sockets import unix_listener
 from anabranch.serve.streams.limits import CallLimits
 from anabranch.serve.streams.lost import CallLost
 from tests.serve.members import ListedMembers, Running, calling, listed, replicas
@@ -114,8 +116,20 @@ def test_a_replica_that_dies_loses_what_it_has_and_nothing_else() -> None:
     run(main())
 
 
-def test_calls_after_the_last_replica_died_wait_for_the_next() -> None:
-    """As they do where Serve's controller is away, and no list says anything."""
+DOWN = "segment 'forest' cannot answer now: it has no healthy replica"
+
+
+async def refused(calls: ReplicaCalls, number: int = 1) -> None:
+    """Make calls of which each must fail at once."""
+    for _ in range(number):
+        with pytest.raises(Unavailable, match=DOWN) as raised:
+            await calls.call("name")
+        assert raised.value.retry_after == 1
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_calls_after_the_last_replica_died_fail_until_there_is_another(is_listed: bool) -> None:
+    """Also while Serve's controller is away, or has not noticed, and the list says that it runs."""
 
     async def main() -> None:
         async with replicas("a", "b") as (a, b):
@@ -124,12 +138,90 @@ def test_calls_after_the_last_replica_died_wait_for_the_next() -> None:
                 assert await names(calls, 1) == {"a": 1}
                 a.kill()
                 await until(lambda: calls._links[a.address].live is None)
-                waiting = [asyncio.ensure_future(calls.call("name")) for _ in range(5)]
-                await until(lambda: membership.waiting == 5)
-                for _ in waiting:
-                    membership.answers.put_nowait(b.address)
-                assert await asyncio.gather(*waiting) == ["b"] * 5
+                if not is_listed:
+                    membership.unhealthy = True
+                    membership.tell({})
+                await refused(calls, 20)
+                assert membership.asked == 0
+                membership.tell(listed(b))
+                await connected(calls, b)
                 assert await names(calls, 5) == {"b": 5}
+
+    run(main())
+
+
+def test_a_call_that_waits_fails_once_serve_cannot_keep_a_replica_running() -> None:
+    """So it is for a caller that is new, and never knew a replica."""
+
+    async def main() -> None:
+        membership = ListedMembers()
+        async with calling(membership) as calls:
+            waiting = [asyncio.ensure_future(calls.call("name")) for _ in range(5)]
+            await until(lambda: membership.waiting == 5)
+            membership.unhealthy = True
+            for one in waiting:
+                with pytest.raises(Unavailable, match=DOWN):
+                    await one
+            await until(lambda: not membership.waiting)
+            await refused(calls, 5)
+
+    run(main())
+
+
+@pytest.mark.parametrize("told", [None, False])
+def test_calls_wait_while_serve_knows_of_no_harm(told: bool | None) -> None:
+    """A deployment sleeps, is brought back, or its replica went on purpose."""
+
+    async def main() -> None:
+        async with replicas("a", "b") as (a, b):
+            membership = ListedMembers(a.address)
+            membership.unhealthy = told
+            async with calling(membership) as calls:
+                assert await names(calls, 1) == {"a": 1}
+                membership.tell({})
+                await a.listening.close(20)
+                waiting = asyncio.ensure_future(calls.call("name"))
+                await until(lambda: membership.waiting)
+                await until(lambda: membership.looks)
+                membership.tell(listed(b))
+                assert await waiting == "b"
+
+    run(main())
+
+
+def test_a_deployment_that_sleeps_after_it_was_down_is_woken() -> None:
+    """Its autoscaler found nothing to do while all calls failed."""
+
+    async def main() -> None:
+        async with replicas("a", "b") as (a, b):
+            membership = ListedMembers(a.address)
+            membership.unhealthy = True
+            async with calling(membership) as calls:
+                assert await names(calls, 1) == {"a": 1}
+                a.kill()
+                await until(lambda: calls._links[a.address].live is None)
+                membership.tell({})
+                await refused(calls)
+                membership.unhealthy = False
+                membership.answers.put_nowait(b.address)
+                await until(lambda: not calls._outage._down)
+                assert await names(calls, 1) == {"b": 1}
+                assert membership.asked == 1
+
+    run(main())
+
+
+def test_a_replica_that_was_out_of_reach_is_found_again_without_a_call() -> None:
+    async def main() -> None:
+        async with replicas("a", "b") as (a, b), calling(ListedMembers(a.address)) as calls:
+            assert await names(calls, 1) == {"a": 1}
+            a.kill()
+            await until(lambda: calls._links[a.address].live is None)
+            await refused(calls)
+            path = Path(a.address.removeprefix("unix@"))
+            await b.listening.listen(unix_listener(path))
+            await connected(calls, a)
+            assert await names(calls, 3) == {"b": 3}
 
     run(main())
 
