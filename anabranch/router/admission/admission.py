@@ -11,6 +11,7 @@ import time
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from contextvars import ContextVar
 from math import ceil
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from anabranch.access.limits import LimitsByCaller
 from anabranch.errors import DeadlineExceeded, RequestError, Unavailable
 from anabranch.graph.batch.batching import DEFAULT_LEVEL, PRIORITY, level
 from anabranch.graph.batch.experience import LONGEST_RETRY
-from anabranch.router.admission.backlog import Backlog
+from anabranch.router.admission.backlog import TARGET, Backlog
 from anabranch.router.admission.callers import Callers, CallerState
 from anabranch.router.admission.ceiling import FEWEST, Ceiling
 from anabranch.router.admission.turns import Turns
@@ -34,6 +35,8 @@ TURN_GAIN = 2
 _KEPT = 4
 """One of so many places is kept from callers that have their share of all."""
 _NO_PLACE = nullcontext()
+PLACE: ContextVar[Place] = ContextVar("PLACE")
+"""The place of the request that is evaluated, where bulkheads share a gate."""
 
 
 class EdgeWord(NamedTuple):
@@ -59,7 +62,10 @@ class Admission:
     ``fewest``: so many are let in even then. ``clock`` gives monotonic seconds.
     """
 
-    __slots__ = ("_backlog", "_callers", "_clock", "_graph", "_limit", "_turns", "inside", "passed")
+    __slots__ = (
+        "_backlog", "_callers", "_clock", "_graph", "_turns", "inside", "is_shared", "limit",
+        "passed",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -69,15 +75,23 @@ class Admission:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._graph = graph
-        self._limit = limit
+        self.limit = limit
+        """The most requests that are let in."""
         self._clock = clock
         self._backlog = Backlog(limit, fewest)
         self._turns = Turns()
         self._callers = Callers(graph)
+        self.is_shared = False
+        """Whether segments have bulkheads, which need the places of their requests."""
         self.inside = 0
         """How many are inside."""
         self.passed = 0
         """How many were ever let in."""
+
+    @property
+    def free(self) -> int:
+        """How many more there is room for."""
+        return self.limit - self.inside
 
     def limit_callers(self, limits: LimitsByCaller | None, routers: int) -> None:
         """Put limits of callers in force, at one of so many routers of the graph."""
@@ -93,11 +107,11 @@ class Admission:
             return None
         found = self._callers.of(name, now)
         found.check(now)
-        is_scarce = self.inside >= self._limit - self._limit // _KEPT
-        if is_scarce and self._callers.is_greedy(found, now, self._limit):
+        is_scarce = self.inside >= self.limit - self.limit // _KEPT
+        if is_scarce and self._callers.is_greedy(found, now, self.limit):
             self._backlog.offered(now)
             raise Unavailable(
-                f"caller {name!r} has {found.inside} of the {self._limit} requests in progress "
+                f"caller {name!r} has {found.inside} of the {self.limit} requests in progress "
                 "that this replica takes, and others have to have some; try again later"
             )
         return found
@@ -106,7 +120,7 @@ class Admission:
         """Raise if a request of a caller would not be let in now, whatever its body is."""
         now, backlog = self._clock(), self._backlog
         found = self._caller(caller, now) if caller or self._callers.are_counted else None
-        if self.inside >= self._limit or backlog.ceiling is not None or self._turns.is_pressed:
+        if self.inside >= self.limit or backlog.ceiling is not None or self._turns.is_pressed:
             self._check(_HIGHEST, now, found)
 
     def caller_place(self, caller: str) -> AbstractContextManager[None]:
@@ -137,7 +151,7 @@ class Admission:
         """
         now, backlog = self._clock(), self._backlog
         found = self._caller(caller, now) if caller or self._callers.are_counted else None
-        if self.inside >= self._limit or backlog.ceiling is not None or self._turns.is_pressed:
+        if self.inside >= self.limit or backlog.ceiling is not None or self._turns.is_pressed:
             self._check(_HIGHEST if _has_priority(body) else DEFAULT_LEVEL, now, found)
             if found is not None:
                 found.take_turn(now)
@@ -149,9 +163,14 @@ class Admission:
         if not streams:
             backlog.offered(now)
             began, rank = now, backlog.began(now)
-        if found is None:
-            return Place(self, began, rank)
-        return CallersPlace(self, began, rank, found.begin(now))
+        place = (
+            Place(self, began, rank)
+            if found is None
+            else CallersPlace(self, began, rank, found.begin(now))
+        )
+        if self.is_shared:
+            PLACE.set(place)
+        return place
 
     def hear(self, told: EdgeWord, is_new: bool) -> None:
         """Take what the edge says of the requests that it sends here.
@@ -202,7 +221,7 @@ class Admission:
                 f"graph {self._graph!r} cannot answer within {seconds:.3g}s, the time this request "
                 f"has: {backlog.inside - 1} requests are before it, and all will take "
                 f"{expected:.3g}s; try again later, or allow more time",
-                _whole(expected),
+                whole_seconds(expected),
             )
 
     def _check(self, priority: int, now: float, caller: CallerState | None) -> None:
@@ -211,7 +230,7 @@ class Admission:
         Under overload it is let in anyway if it is its caller's turn.
         """
         backlog, turns = self._backlog, self._turns
-        if self.inside >= self._limit:
+        if self.inside >= self.limit:
             backlog.offered(now)
             raise Unavailable(
                 f"{self.inside} requests are in progress, the most that this replica takes; "
@@ -253,7 +272,7 @@ class Admission:
             f"graph {self._graph!r} gets more requests than it can answer, which are "
             f"{ceiling.rate:.3g} a second: {inside} are in progress, and the limit for {whose} is "
             f"{most} now; try again later",
-            _whole(inside / ceiling.rate),
+            whole_seconds(inside / ceiling.rate),
         )
 
     def _polled(self) -> None:
@@ -267,17 +286,33 @@ class Admission:
     def leave(self, began: float, rank: int, error: type[BaseException] | None) -> None:
         """Take a place back; a ``rank`` of 0 was not measured."""
         self.inside -= 1
-        if not rank:
-            return
-        now, backlog = self._clock(), self._backlog
-        if error is None:
-            backlog.ended(now, began, rank)
-        elif issubclass(error, _UNANSWERED):
-            backlog.failed(now)
-        elif issubclass(error, (Unavailable, RequestError)):
-            backlog.withdrawn(now)
+        if rank:
+            count_end(self._backlog, self._clock(), began, rank, error)
+
+    def exempt(self, began: float, rank: int) -> None:
+        """Measure a request no longer, whose place stays: it is to wait for something else.
+
+        What it has waited for so far counts, if it has waited.
+        """
+        now = self._clock()
+        if now - began > TARGET:
+            self._backlog.ended(now, began, rank)
         else:
-            backlog.ended(now, began, 0)
+            self._backlog.withdrawn(now)
+
+
+def count_end(
+    backlog: Backlog, now: float, began: float, rank: int, error: type[BaseException] | None
+) -> None:
+    """Note in a backlog how a request has ended."""
+    if error is None:
+        backlog.ended(now, began, rank)
+    elif issubclass(error, _UNANSWERED):
+        backlog.failed(now)
+    elif issubclass(error, (Unavailable, RequestError)):
+        backlog.withdrawn(now)
+    else:
+        backlog.ended(now, began, 0)
 
 
 class Place:
@@ -293,13 +328,20 @@ class Place:
     def __enter__(self) -> None:
         """Do nothing: the place is held already."""
 
+    def exempt(self) -> None:
+        """Have the request measured no longer."""
+        if self._rank:
+            self._gate.exempt(self._began, self._rank)
+            self._rank = 0
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._gate.leave(self._began, self._rank, kind)
+        rank, self._rank = self._rank, 0
+        self._gate.leave(self._began, rank, kind)
 
 
 class CallersPlace(Place):
@@ -328,6 +370,6 @@ def _has_priority(body: bytes | bytearray | memoryview) -> bool:
     return _PRIORITY in (bytes(body[:LARGE]) if isinstance(body, memoryview) else body)
 
 
-def _whole(seconds: float) -> int:
+def whole_seconds(seconds: float) -> int:
     """Return after how many whole seconds a client should try again."""
     return max(1, min(ceil(seconds), LONGEST_RETRY))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from typing import Any
 
 from anabranch.components.contract import Context
 from anabranch.graph.plan.plan import Plan, Segment
+from anabranch.router.admission.bulkheads import Bulkhead
 from anabranch.serve.calls.membership import ServeMembership
 from anabranch.serve.calls.replica_calls import ReplicaCalls
 from anabranch.serve.calls.secret import call_secret
@@ -16,6 +18,7 @@ from anabranch.serve.calls.tracing import hop, within
 from anabranch.telemetry.registry import Distribution
 from anabranch.telemetry.tracing import recorded
 
+_NO_PLACE = nullcontext()
 SLACK = 0.01
 """Seconds by which timers and clocks of two processes may differ."""
 
@@ -40,6 +43,8 @@ class RemoteSegment:
         self._timeout = timeout
         self._multiplex = multiplex
         self._streaming: frozenset[str] | None = None
+        self.bulkhead: Bulkhead | None = None
+        """Bounds the calls under way, where some requests do not need the segment."""
 
     async def __call__(
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
@@ -58,12 +63,20 @@ class RemoteSegment:
         def is_late() -> bool:
             return time.monotonic() - started >= self._timeout - SLACK or is_over(context)
 
-        found: Mapping[str, Any] = await self._replicas.call(
-            "evaluate", dict(values), wants, context, model=self._model(context), is_late=is_late
-        )
+        with self._place(context):
+            found: Mapping[str, Any] = await self._replicas.call(
+                "evaluate", dict(values), wants, context,
+                model=self._model(context), is_late=is_late,
+            )  # fmt: skip
         if self._hops is not None and context.is_traffic:
             self._hops.observe(time.monotonic() - started)
         return found
+
+    def _place(self, context: Context) -> AbstractContextManager[None]:
+        """Return the place of a call in the bulkhead; Unavailable where there is none."""
+        if self.bulkhead is None:
+            return _NO_PLACE
+        return self.bulkhead.place(context.parameters, context.remaining())
 
     def _model(self, context: Context) -> str:
         """Return the multiplexed model that is asked; empty for any."""
@@ -81,10 +94,18 @@ class RemoteSegment:
     ) -> AsyncGenerator[Any, None]:
         """The values of a node that streams; closing the iterator cancels it there."""
         if context.trace is None:
-            return self._replicas.stream("stream", dict(values), want, context)
+            return self._stream(values, want, context)
         recording = hop(context.trace, self._replicas.name)
-        here = within(context, recording)
-        return recorded(recording, self._replicas.stream("stream", dict(values), want, here))
+        return recorded(recording, self._stream(values, want, within(context, recording)))
+
+    async def _stream(
+        self, values: Mapping[str, Any], want: str, context: Context
+    ) -> AsyncGenerator[Any, None]:
+        with self._place(context):
+            found = self._replicas.stream("stream", dict(values), want, context)
+            async with aclosing(found) as pieces:
+                async for piece in pieces:
+                    yield piece
 
 
 def remote_segment(

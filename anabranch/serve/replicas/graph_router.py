@@ -60,6 +60,7 @@ class GraphRouter:
             fewest=fewest_let_in(segment.scaling for segment in hosted.plan.segments),
             guard=Guard(CLOSED, graph, renew=self.source.renew_keys),
         )  # fmt: skip
+        hosted.keep_room(self._arms.gate)
         self._metrics = Metrics(graph)
         self._sync = RouterSync(self._arms, self.source, self._metrics)
         self._access = Follower(

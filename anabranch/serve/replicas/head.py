@@ -11,8 +11,11 @@ from collections.abc import AsyncGenerator, Mapping
 
 from anabranch.components.contract import Context
 from anabranch.graph.execute.executor import HeadExecutor
+from anabranch.graph.plan.dependence import optional_segments
 from anabranch.graph.plan.learners import learners
 from anabranch.graph.plan.plan import HEAD
+from anabranch.router.admission.admission import Admission
+from anabranch.router.admission.bulkheads import bulkheads
 from anabranch.router.core import Array, Evaluated, Verdict
 from anabranch.router.traffic.learned_state import Learning
 from anabranch.router.traffic.local_head import LocalHead
@@ -28,6 +31,7 @@ from anabranch.serve.replicas.answering import AnsweringReplica
 from anabranch.serve.replicas.base import Hosted
 from anabranch.serve.replicas.hangs import hung_nodes, watch_loop
 from anabranch.serve.replicas.warmup import warm_up
+from anabranch.serve.scaling.scaling import fewest_let_in
 from anabranch.serve.streams.served import Method
 from anabranch.specs.models import Compare
 from anabranch.telemetry.sampling import Sampler
@@ -45,7 +49,7 @@ class HostedHead:
         self.plan = plan = hosted.loaded.plan
         self._hosted = hosted
         counts = counts_here()
-        calls = {
+        self._calls = calls = {
             segment.name: remote_segment(
                 plan,
                 segment.name,
@@ -81,6 +85,15 @@ class HostedHead:
             await warm_up(found.head, found.plan, warmup, hosted.loaded.root)
         hosted.is_ready(HEAD)
         return found
+
+    def keep_room(self, gate: Admission) -> None:
+        """Have calls to segments leave places of a gate to requests that do not need these."""
+        fewest = {
+            name: fewest_let_in([self.plan.segment(name).scaling])
+            for name in optional_segments(self.plan)
+        }
+        for name, bulkhead in bulkheads(fewest, gate).items():
+            self._calls[name].bulkhead = bulkhead
 
     def sampler(self) -> Sampler:
         """Which requests a router that carries the revision traces."""

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from anabranch.components.contract import Context
-from anabranch.errors import NodeError
+from anabranch.errors import NodeError, Unavailable
 from anabranch.graph.calls.counts import Counts
 from anabranch.graph.compile.loading import Loaded, open_graph
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.plan.plan import HEAD, Segment
 from anabranch.router.addresses import Reach
+from anabranch.router.admission.admission import Admission
+from anabranch.router.admission.bulkheads import bulkheads
 from anabranch.serve.calls.remote_segment import RemoteSegment
 from anabranch.serve.calls.replica_calls import ReplicaCalls
 from anabranch.serve.calls.secret import call_secret
@@ -75,6 +77,12 @@ def folder(tmp_path: Path, sockets: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return tmp_path
 
 
+class Head(HeadExecutor):
+    """A head with its one call to another segment."""
+
+    remote: RemoteSegment
+
+
 class CollectedReplica(SegmentReplica):
     """Python collects it here; Serve awaits its asynchronous ``__del__`` instead."""
 
@@ -82,14 +90,16 @@ class CollectedReplica(SegmentReplica):
 
 
 @asynccontextmanager
-async def started(hops: Distribution | None = None) -> AsyncIterator[HeadExecutor]:
+async def started(hops: Distribution | None = None) -> AsyncIterator[Head]:
     """A head, and a replica of its other segment."""
     replica = CollectedReplica.__new__(CollectedReplica)
     await CollectedReplica.__init__(replica, "graph.yaml", "mul", [])
     hosted = await Hosted.start("graph.yaml", HEAD)
     async with called("mul", replica) as calls:
-        remote = {"mul": RemoteSegment(calls, hops=hops)}
-        yield HeadExecutor(hosted.loaded.plan, hosted.bound, remote)
+        remote = RemoteSegment(calls, hops=hops)
+        head = Head(hosted.loaded.plan, hosted.bound, {"mul": remote})
+        head.remote = remote
+        yield head
 
 
 async def answer(x: list[float], context: Context) -> list[float]:
@@ -121,6 +131,31 @@ def test_cancelling_the_call_cancels_it_there(folder: Path) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await run
             await until((folder / "ended").exists)
+
+    asyncio.run(asyncio.wait_for(main(), 20))
+
+
+def test_a_call_holds_a_place_in_the_bulkhead_of_its_segment_while_it_is_under_way(
+    folder: Path,
+) -> None:
+    async def main() -> None:
+        async with started() as executor:
+            gate = Admission("demo", 2)
+            (bulkhead,) = bulkheads({"mul": 1}, gate).values()
+            executor.remote.bulkhead = bulkhead
+            slow, quick = (np.array([value], np.float32) for value in (2000, 1))
+            held = [gate.place()]
+            run = asyncio.create_task(executor.run({"x": slow}, Context()))
+            await until((folder / "begun").exists)
+            assert bulkhead.inside == 1
+            held.append(gate.place())
+            with pytest.raises(Unavailable, match="1 requests wait for segment 'mul'"):
+                await executor.run({"x": quick}, Context())
+            run.cancel()
+            await asyncio.wait([run])
+            assert bulkhead.inside == 0
+            await executor.run({"x": quick}, Context())
+            assert bulkhead.inside == 0
 
     asyncio.run(asyncio.wait_for(main(), 20))
 
