@@ -33,6 +33,7 @@ from anabranch.control.observe.process_sums import ProcessSums
 from anabranch.control.observe.refusals import Refusals
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
+from anabranch.control.reconcile.outages import Outages
 from anabranch.control.reconcile.pools import Pools
 from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.reconcile.serving import log_folder
@@ -93,6 +94,7 @@ class ControllerParts:
             lambda: self._lease.held,
             pools,
             RevisionMemory(unix_folder()),
+            Outages(store.log),
         )
         self.bandits = Bandits(store.database, catalogue.of)
         experiments = Experiments(store.database, catalogue.of)

@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from anabranch.components.contract import Context
 from anabranch.components.tensors.datatypes import fits, to_datatype, to_dtype
-from anabranch.errors import DeadlineExceeded, InvalidRequest
+from anabranch.errors import DeadlineExceeded, InvalidRequest, Unavailable
 from anabranch.graph.batch.batching import PRIORITY, level
 from anabranch.graph.calls.stepping import Started, in_task
 from anabranch.graph.plan.contents import as_declared, contents_of
@@ -63,6 +63,10 @@ class Verdict:
 
 class Head(Protocol):
     """Evaluates a graph; in this process or elsewhere, the core cannot tell."""
+
+    def obstacle(self) -> str:
+        """Return why an output of the graph cannot be computed now; empty if all can."""
+        ...
 
     async def run(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
@@ -194,6 +198,12 @@ class InferenceCore:
         self._contents = contents_of(signature.inputs)
         self._symbols = symbols_of(signature.inputs)
         self._types = {n: spec for n, spec in signature.outputs.items() if spec is not None}
+
+    def check_ready(self) -> None:
+        """Raise Unavailable where an output of the graph cannot be computed now."""
+        obstacle = self._head.obstacle()
+        if obstacle:
+            raise Unavailable(f"graph {self.name!r} is not ready: {obstacle}")
 
     async def infer(self, request: InferenceRequest) -> InferenceResponse:
         """Check a request, evaluate it within its time, and return what was asked for.

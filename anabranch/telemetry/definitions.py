@@ -182,6 +182,10 @@ MACHINE_REPLICAS = _gauge(
     "machine_replicas",
     "Replicas on a machine of an engine that has several, by deployment: `router`, or a segment.",
     "graph", "deployment", "machine", across="max",
+SEGMENT_DOWN = _gauge(
+    "segment_down",
+    "1 while a segment should have a running replica and has none, else 0: calls to it fail.",
+    *_ARM, "segment", across="max",
 )  # fmt: skip
 REPLICA_START = _histogram(
     "replica_start_seconds",

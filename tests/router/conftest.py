@@ -49,6 +49,11 @@ class StepHead:
         self.step = step
         self.asked: Sequence[str] | None = None
         self.seen: list[Context] = []
+        self.why_not = ""
+        """Why an output cannot be computed."""
+
+    def obstacle(self) -> str:
+        return self.why_not
 
     async def run(
         self, inputs: Mapping[str, Any], context: Context, outputs: Sequence[str] | None

@@ -100,20 +100,39 @@ def _of_limit(namespace: Json, name: str) -> str:
 def _graph_parts(found: Json) -> Iterator[str]:
     """Yield the sections on a graph, the most urgent first; some may be empty."""
     yield f"{found['graph']} is {found['state']} at {found['url']}{_carried(found)}"
+    yield found.get("obstacle", "")
     yield arms_text(found["arms"]) if found["arms"] else ""
     yield feedback_text(found["arms"])
     yield mirrors_text(found["mirrors"]) if found["mirrors"] else ""
     yield rollout_text(found["rollout"], datetime.now(UTC)) if _matters(found) else ""
-    segments = [
-        (one["name"], ", ".join(one["nodes"]), f"{one['running']}/{one['replicas']}")
-        for one in found["segments"]
-    ]
-    yield table(("SEGMENT", "NODES", "REPLICAS"), segments) if segments else ""
+    yield _segments_text(found["segments"])
     revisions = [
         (f"r{one['revision']}", one["state"], one["author"], one["message"], one["reason"])
         for one in found["revisions"]
     ]
     yield table(("REVISION", "STATE", "AUTHOR", "MESSAGE", "REASON"), revisions)
+
+
+def _segments_text(segments: Sequence[Json]) -> str:
+    """Return the segments, and which of them are down since when; empty without any."""
+    headings = ["SEGMENT", "NODES", "REPLICAS"]
+    rows = [
+        [one["name"], ", ".join(one["nodes"]), f"{one['running']}/{one['replicas']}"]
+        for one in segments
+    ]
+    if any(one.get("down_since") for one in segments):
+        headings.append("STATE")
+        for row, one in zip(rows, segments, strict=True):
+            row.append(_down_text(one))
+    return table(headings, rows) if rows else ""
+
+
+def _down_text(segment: Json) -> str:
+    if not segment["down_since"]:
+        return ""
+    since = datetime.fromisoformat(segment["down_since"]).astimezone()
+    reason = f" ({segment['reason']})" if segment["reason"] else ""
+    return f"down since {since:%H:%M:%S}{reason}"
 
 
 def _matters(found: Json) -> bool:

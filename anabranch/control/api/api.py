@@ -64,6 +64,7 @@ from anabranch.control.api.sign_in import SignInApi
 from anabranch.control.api.traffic import TrafficApi
 from anabranch.control.api.traffic_views import arms_view, mirrors_view, rollout_view
 from anabranch.control.api.views import (
+    blocked,
     graph_view,
     inlined,
     ready_state,
@@ -192,10 +193,23 @@ class ControlApi:
 
     async def states(self) -> dict[str, GraphState]:
         """Every graph that should be live, for the gateway."""
-        stored = await asyncio.to_thread(self._store.situations)
+        return await asyncio.to_thread(self._states)
+
+    def _states(self) -> dict[str, GraphState]:
         apps = self._reconciler.applications
-        states = {one.situation.graph: ready_state(one.situation, apps) for one in stored}
+        now = [one.situation for one in self._store.situations()]
+        states = {one.graph: ready_state(one, apps, self._obstacle(one)) for one in now}
         return {graph: state for graph, state in states.items() if state is not None}
+
+    def _obstacle(self, now: Situation) -> str:
+        """Return why an output of the stable revision cannot be computed; empty if all can."""
+        down = self._reconciler.outages.of(now.graph, now.stable)
+        if not down or now.stable is None:
+            return ""
+        try:
+            return blocked(self._releases.plan(self._store.revision(now.graph, now.stable)), down)
+        except AnabranchError:
+            return ""
 
     def _endpoint(self, method: str, path: str) -> tuple[Guarded, Mapping[str, str]]:
         for pattern, methods in self._routes:
@@ -222,8 +236,11 @@ class ControlApi:
         )
         now = {one.situation.graph: one.situation for one in stored}
         apps = self._reconciler.applications
+        obstacles = await asyncio.to_thread(
+            lambda: {graph: self._obstacle(one) for graph, one in now.items()}
+        )
         views = [
-            graph_view(graph, now[graph.name], apps, self._url)
+            graph_view(graph, now[graph.name], apps, self._url, obstacles[graph.name])
             | {"drifting": self._monitors.drifting(now[graph.name])}
             for graph in graphs
             if graph.name in now and call.may_view(graph.name)
@@ -243,7 +260,7 @@ class ControlApi:
         now = self._store.situation(name).situation
         apps = self._reconciler.applications
         return {
-            **graph_view(graph, now, apps, self._url),
+            **graph_view(graph, now, apps, self._url, self._obstacle(now)),
             "inlined": inlined(name, apps),
             "arms": arms_view(now, recent, seconds, totals),
             "mirrors": mirrors_view(now, recent, seconds),
@@ -274,7 +291,7 @@ class ControlApi:
             plan = self._releases.plan(self._store.revision(now.graph, shown))
         except AnabranchError:
             return []
-        return segments_view(plan, shown, apps)
+        return segments_view(plan, shown, apps, self._reconciler.outages.of(now.graph, shown))
 
     async def _delete(self, call: ApiCall) -> ApiAnswer:
         graph = await asyncio.to_thread(self._present, call.graph)

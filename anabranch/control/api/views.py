@@ -8,12 +8,15 @@ from typing import Any
 from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.reconcile import serving
+from anabranch.control.reconcile.outages import Outage
 from anabranch.control.store.store import GraphRecord, RevisionInfo
 from anabranch.control.timestamps import timestamp
+from anabranch.graph.plan.dependence import blocked_outputs
 from anabranch.graph.plan.plan import Plan
 from anabranch.router.backend import GraphState
 from anabranch.router.table import ROUTER, Part, app_name, router_app
 from anabranch.serve.scaling.scaling import fewest
+from anabranch.specs.excerpts import listing
 
 Apps = Mapping[str, Any]
 """Serve's details of its applications, by name."""
@@ -21,13 +24,16 @@ Apps = Mapping[str, Any]
 _SICK = ("UNHEALTHY", "DEPLOY_FAILED")
 
 
-def graph_view(graph: GraphRecord, now: Situation, apps: Apps, url: str) -> dict[str, Any]:
+def graph_view(
+    graph: GraphRecord, now: Situation, apps: Apps, url: str, obstacle: str = ""
+) -> dict[str, Any]:
     """A graph in short; ``state`` is live, asleep, deploying, unhealthy, failed, unloaded or
-    deleting.
+    deleting. Where there is an ``obstacle`` for an output, it is unhealthy.
     """
     return {
         "graph": graph.name,
-        "state": _state(now, apps.get(router_app(graph.name), {})),
+        "state": _state(now, apps.get(router_app(graph.name), {}), obstacle),
+        "obstacle": obstacle,
         "live": now.stable,
         "created_at": timestamp(graph.created_at),
         "url": f"{url}/v2/models/{graph.name}",
@@ -40,7 +46,7 @@ def _rollout(state: RolloutState) -> dict[str, Any]:
     return {"revision": state.revision, "phase": state.phase, "weight": state.weight}
 
 
-def _state(now: Situation, router: Mapping[str, Any]) -> str:
+def _state(now: Situation, router: Mapping[str, Any], obstacle: str) -> str:
     if now.state in ("unloaded", "deleting"):
         return now.state
     if now.coming:
@@ -50,7 +56,7 @@ def _state(now: Situation, router: Mapping[str, Any]) -> str:
     if _status(router) in _SICK:
         return "unhealthy"
     if _running(router, ROUTER):
-        return "live"
+        return "unhealthy" if obstacle else "live"
     return "asleep" if _is_asleep(router) else "deploying"
 
 
@@ -80,8 +86,13 @@ def revision_view(revision: RevisionInfo) -> dict[str, Any]:
     }
 
 
-def segments_view(plan: Plan, number: int, apps: Apps) -> list[dict[str, Any]]:
-    """A revision's segments, each with how many of its replicas run."""
+def segments_view(
+    plan: Plan, number: int, apps: Apps, down: Mapping[str, Outage]
+) -> list[dict[str, Any]]:
+    """A revision's segments, each with how many of its replicas run, and if it is down since when.
+
+    ``down_since`` is null unless it is, and ``reason`` why it is, as far as that is known.
+    """
     views = []
     for index, segment in enumerate(plan.segments):
         part: Part = "segments" if index else "router"
@@ -94,22 +105,44 @@ def segments_view(plan: Plan, number: int, apps: Apps) -> list[dict[str, Any]]:
                 "nodes": list(segment.nodes),
                 "replicas": deployment.get("target_num_replicas", fewest(segment.scaling)),
                 "running": _running(app, name),
+                **_outage(down.get(segment.name)),
             }
         )
     return views
 
 
-def ready_state(now: Situation, apps: Apps) -> GraphState | None:
-    """How a graph is doing that has a stable revision, or its first on the way; else None."""
+def _outage(found: Outage | None) -> dict[str, Any]:
+    if found is None:
+        return {"down_since": None, "reason": ""}
+    return {"down_since": timestamp(found.since), "reason": found.reason}
+
+
+def blocked(plan: Plan, down: Mapping[str, Outage]) -> str:
+    """Return which outputs cannot be computed while segments are down, and why; empty if none."""
+    outputs = blocked_outputs(plan, down)
+    if not outputs:
+        return ""
+    why = "; ".join(
+        f"segment {name!r} is down since {timestamp(one.since)}"
+        + (f" ({one.reason})" if one.reason else "")
+        for name, one in sorted(down.items())
+    )
+    return f"output {listing(map(repr, outputs))} cannot be computed: {why}"
+
+
+def ready_state(now: Situation, apps: Apps, obstacle: str = "") -> GraphState | None:
+    """How a graph is doing that has a stable revision, or its first on the way; else None.
+
+    ``obstacle`` says why an output of the stable revision cannot be computed, if one cannot.
+    """
     if now.stable is None:
         return _first_state(now.coming[-1]) if now.coming else None
     if now.state == "unloaded":
         return GraphState(revision=now.stable, live=False, ready=False, reason="it is unloaded")
     app = apps.get(router_app(now.graph))
-    ready = app is not None and (_running(app, ROUTER) > 0 or _is_asleep(app))
-    return GraphState(
-        revision=now.stable, live=True, ready=ready, reason="" if ready else _why(now.stable, app)
-    )
+    if app is None or not (_running(app, ROUTER) > 0 or _is_asleep(app)):
+        obstacle = _why(now.stable, app)
+    return GraphState(revision=now.stable, live=True, ready=not obstacle, reason=obstacle)
 
 
 def _first_state(number: int) -> GraphState:

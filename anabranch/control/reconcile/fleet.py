@@ -38,7 +38,7 @@ class Fleet:
         """Show what Serve says of its applications."""
         counts: Counter[tuple[str, ...]] = Counter()
         asleep: set[Place] = set()
-        for place, deployment in _deployments(applications):
+        for place, deployment in deployments(applications):
             states = serving.replica_states(deployment)
             counts.update({(*place, state): number for state, number in states.items()})
             counts.update({(*place, state): 0 for state in _ALWAYS})
@@ -58,7 +58,8 @@ class Fleet:
         self._shown = set(counts)
 
 
-def _deployments(applications: Mapping[str, Any]) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def deployments(applications: Mapping[str, Any]) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    """Give all deployments, each with its place; that of a router is the head that it carries."""
     for name, application in applications.items():
         parsed = parse_app(name)
         if parsed is None:

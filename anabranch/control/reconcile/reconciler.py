@@ -33,6 +33,7 @@ from anabranch.control.lifecycle.operations import GONE, Situation
 from anabranch.control.lifecycle.warm import WarmBounds
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.fleet import Fleet
+from anabranch.control.reconcile.outages import Outages
 from anabranch.control.reconcile.pools import Pools
 from anabranch.control.release.release import Release
 from anabranch.control.release.releases import Releases
@@ -50,6 +51,8 @@ logger = logging.getLogger("anabranch.control")
 
 _BUSY_PAUSE = 0.1
 _IDLE_PAUSE = 5.0
+_SHORT_PAUSE = 1.0
+"""While a segment is down."""
 _RETRY_PAUSE = 2.0
 _FIRST_RETRY = 1.0
 _LONGEST_RETRY = 60.0
@@ -79,6 +82,7 @@ class Reconciler:
         may_act: Callable[[], bool],
         pools: Pools,
         memory: Memory,
+        outages: Outages,
     ) -> None:
         self._store = store
         self._releases = releases
@@ -104,6 +108,8 @@ class Reconciler:
         self.applications: Mapping[str, Any] = {}
         """Serve's applications by name, with the details that it last gave."""
         self._fleet = Fleet()
+        self.outages = outages
+        """The segments that are down."""
         self.settled = asyncio.Event()
         """Set while nothing is left to do but to wait until warm revisions expire."""
         writer.watch(self.wake)
@@ -135,7 +141,8 @@ class Reconciler:
             await within(_BUSY_PAUSE if busy else self._idle(), self._woken)
 
     def _idle(self) -> float:
-        return max(0.0, min(_IDLE_PAUSE, self._next_expiry - self._writer.clock()))
+        pause = _SHORT_PAUSE if self.outages.now else _IDLE_PAUSE
+        return max(0.0, min(pause, self._next_expiry - self._writer.clock()))
 
     async def _tick(self) -> bool:
         """Look once and start what is to be done; says whether something still is."""
@@ -148,6 +155,7 @@ class Reconciler:
         homes = {graph: desired.pool for graph, desired in wanted.items()}
         self.applications = self._pools.applications(found, homes.get)
         self._fleet.see(self.applications)
+        await asyncio.to_thread(self.outages.see, self.applications)
         observed = serving.observe(self.applications)
         self._forgive(observed)
         for graph in observed.keys() - wanted.keys():

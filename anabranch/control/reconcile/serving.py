@@ -90,6 +90,12 @@ def replica_states(deployment: Mapping[str, Any]) -> Counter[str]:
     return Counter(ReplicaState(replica["state"]).value.lower() for replica in replicas)
 
 
+def alive_nodes() -> set[str]:
+    """Return the ids of Ray's nodes that are up, as its GCS knows them."""
+    every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return {str(node["NodeID"]) for node in every if node["Alive"]}
+
+
 def log_folder() -> Path:
     """The folder in which Ray keeps the logs of this machine's processes.
 
@@ -110,6 +116,11 @@ def reason(application: Mapping[str, Any]) -> str:
         return "; ".join(dict.fromkeys(marked))
     plain = [_plain(name, text) for name, text in messages.items() if text]
     return "; ".join(plain) or _last_line(application["message"])
+
+
+def short_reason(text: str) -> str:
+    """Return what a message of Serve's on a deployment says, as one line."""
+    return start_reason(text) or _last_line(text)
 
 
 def _plain(deployment: str, text: str) -> str:

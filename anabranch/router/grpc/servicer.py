@@ -14,7 +14,7 @@ import grpc
 
 from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
-from anabranch.errors import NotFound
+from anabranch.errors import NotFound, Unavailable
 from anabranch.names import MAX_NAME
 from anabranch.router.core import TIMEOUT, InferenceRequest
 from anabranch.router.grpc.calls import GrpcCall, ServedCall, ServicerContext, answered
@@ -89,8 +89,13 @@ class GraphServicer:
         return lambda message, call: observed(call, allowed(message, call))
 
     async def _ready(self, message: bytes, call: GrpcCall) -> bytes:
-        self._revision(parse(request_type("ModelReady"), message))
-        data: bytes = response_type("ModelReady")(ready=True).SerializeToString()
+        revision = self._revision(parse(request_type("ModelReady"), message))
+        try:
+            self._arms.check_ready(revision)
+            ready = True
+        except Unavailable:
+            ready = False
+        data: bytes = response_type("ModelReady")(ready=ready).SerializeToString()
         return data
 
     async def _metadata(self, message: bytes, call: GrpcCall) -> bytes:

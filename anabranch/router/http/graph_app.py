@@ -170,6 +170,7 @@ class GraphApp(HttpApp):
         return json_reply(encode_metadata(self._arms.metadata(revision)))
 
     async def _ready(self, revision: str | None, request: HttpRequest) -> HttpReply:
+        self._arms.check_ready(revision)
         return json_reply({"name": self._arms.name, "ready": True})
 
     async def _openapi(self, revision: str | None, request: HttpRequest) -> HttpReply:

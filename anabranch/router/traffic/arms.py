@@ -216,6 +216,12 @@ class Arms:
             return routing.arm(revision).core.metadata()
         return routing.stable.core.metadata(routing.versions)
 
+    def check_ready(self, revision: int | str | None = None) -> None:
+        """Raise Unavailable where an output of a revision cannot be computed; of the stable one."""
+        routing = self.routing
+        arm = routing.stable if revision is None else routing.arm(revision)
+        arm.core.check_ready()
+
     def explainers(self, revision: int | str | None = None) -> tuple[str, ...]:
         """The explainers of a revision, without a number of the stable one."""
         routing = self.routing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 
 from anabranch.components.contract import Context
@@ -14,10 +14,14 @@ from anabranch.specs.models import Compare
 
 
 class LocalHead:
-    """A ``Head`` around the executor of a whole graph."""
+    """A ``Head`` around the executor of a whole graph.
 
-    def __init__(self, executor: HeadExecutor) -> None:
+    ``obstacle`` says why an output cannot be computed, where segments are in other processes.
+    """
+
+    def __init__(self, executor: HeadExecutor, obstacle: Callable[[], str] = str) -> None:
         self._executor = executor
+        self.obstacle = obstacle
 
     async def run(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None

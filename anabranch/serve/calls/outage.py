@@ -42,13 +42,22 @@ class Outage:
         self._waiting = 0
         self._looking: asyncio.Task[None] | None = None
 
+    @property
+    def is_down(self) -> bool:
+        """Whether the deployment is down; where no replica is known, Serve is asked for next time.
+
+        It is only asked for while no replica can be called.
+        """
+        links = self._links.values()
+        if links and all(one.is_lost for one in links):
+            self._down = True
+        if self._down or not links:
+            self._look()
+        return self._down
+
     def check(self) -> None:
         """Raise Unavailable where the deployment is down."""
-        links = self._links.values()
-        if not self._down and links and all(one.is_lost for one in links):
-            self._down = True
-        if self._down:
-            self._look()
+        if self.is_down:
             raise Unavailable(
                 f"segment {self._name!r} cannot answer now: it has no healthy replica; "
                 "try again later"
@@ -87,10 +96,12 @@ class Outage:
     async def _run(self) -> None:
         """Ask Serve, and try to connect again, as long as somebody wants to know."""
         try:
-            while self._waiting or self._down:
+            while True:
                 self._hear(await self._is_unhealthy())
                 for one in self._links.values():
                     one.connect()
+                if not self._waiting and not self._down:
+                    return
                 await asyncio.sleep(LOOK_S)
         finally:
             self._looking = None

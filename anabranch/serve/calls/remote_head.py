@@ -38,6 +38,10 @@ class RemoteHead:
         self._replicas = replicas
         closed_with(self, replicas)
 
+    def obstacle(self) -> str:
+        """Return why no output can be computed; empty where replicas can be asked, or woken."""
+        return f"{self._replicas.name} has no healthy replica" if self._replicas.is_down else ""
+
     async def run(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
     ) -> Evaluated:

@@ -46,6 +46,11 @@ class RemoteSegment:
         self.bulkhead: Bulkhead | None = None
         """Bounds the calls under way, where some requests do not need the segment."""
 
+    @property
+    def is_down(self) -> bool:
+        """Whether calls would fail at once, since no replica is healthy."""
+        return self._replicas.is_down
+
     async def __call__(
         self, values: Mapping[str, Any], wants: tuple[str, ...], context: Context
     ) -> Mapping[str, Any]:

@@ -72,6 +72,11 @@ class ReplicaCalls:
                         yield piece
                 return
 
+    @property
+    def is_down(self) -> bool:
+        """Whether a call would fail at once, since no replica is healthy."""
+        return not self._live() and self._outage.is_down
+
     def close(self) -> None:
         """Make no further calls; those under way go on."""
         self._membership.close()

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping
 
 from anabranch.components.contract import Context
 from anabranch.graph.execute.executor import HeadExecutor
-from anabranch.graph.plan.dependence import optional_segments
+from anabranch.graph.plan.dependence import blocked_outputs, optional_segments
 from anabranch.graph.plan.learners import learners
 from anabranch.graph.plan.plan import HEAD
 from anabranch.router.admission.admission import Admission
@@ -33,6 +33,7 @@ from anabranch.serve.replicas.hangs import hung_nodes, watch_loop
 from anabranch.serve.replicas.warmup import warm_up
 from anabranch.serve.scaling.scaling import fewest_let_in
 from anabranch.serve.streams.served import Method
+from anabranch.specs.excerpts import listing
 from anabranch.specs.models import Compare
 from anabranch.telemetry.sampling import Sampler
 from anabranch.telemetry.trace_settings import TraceSettings
@@ -65,7 +66,7 @@ class HostedHead:
         self._executor = HeadExecutor(
             plan, hosted.bound, calls, counted(), counts, offer, hung_nodes()
         )
-        self.head = LocalHead(self._executor)
+        self.head = LocalHead(self._executor, self.obstacle)
         self._learning = Learning(learners(plan, hosted.bound), ControllerSource(plan.name).learned)
 
     @classmethod
@@ -94,6 +95,17 @@ class HostedHead:
         }
         for name, bulkhead in bulkheads(fewest, gate).items():
             self._calls[name].bulkhead = bulkhead
+
+    def obstacle(self) -> str:
+        """Return which outputs cannot be computed, and why; empty if all can."""
+        down = [name for name, call in self._calls.items() if call.is_down]
+        blocked = blocked_outputs(self.plan, down) if down else ()
+        if not blocked:
+            return ""
+        return (
+            f"output {listing(map(repr, blocked))} cannot be computed, since no replica is healthy "
+            f"of segment {listing(map(repr, down))}"
+        )
 
     def sampler(self) -> Sampler:
         """Which requests a router that carries the revision traces."""

@@ -124,6 +124,7 @@ def _burn_alert(severity: Severity, burn: float, long: str, short: str) -> Alert
 
 _aborted = Queries(('state="aborted"',), ("graph",), window="1h")
 _running = Queries(('state="running"',), (*_REVISION, "segment")).level(d.REPLICAS)
+_down = Queries(by=d.SEGMENT_DOWN.labels).level(d.SEGMENT_DOWN)
 _waiting = Queries(by=("graph",)).level(d.REQUESTS_IN_FLIGHT).when("> 0")
 _copies = _mirror.increase(d.MIRROR_COMPARED).when(f"> {_COPIES}")
 _drifting = Queries(by=d.MONITOR_DRIFT.labels).level(d.MONITOR_DRIFT)
@@ -158,6 +159,15 @@ ALERTS = (
         "{{ $labels.graph }} r{{ $labels.revision }} has no replica of {{ $labels.segment }}",
         "No replica of the segment {{ $labels.segment }} runs, and requests of the graph"
         " {{ $labels.graph }} are waiting.",
+    ),
+    Alert(
+        "AnabranchSegmentDown",
+        "page",
+        _down.when("== 1").text,
+        "1m",
+        "{{ $labels.graph }} r{{ $labels.revision }}: the segment {{ $labels.segment }} is down",
+        "The segment {{ $labels.segment }} of the graph {{ $labels.graph }} has lost its last"
+        " replica, and calls to it fail at once.",
     ),
     Alert(
         "AnabranchMirrorDisagrees",

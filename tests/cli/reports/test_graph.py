@@ -1,5 +1,7 @@
 """What people read."""
 
+from datetime import UTC, datetime
+
 from anabranch.cli.reports import graph
 from anabranch.cli.terminal import table
 
@@ -102,3 +104,21 @@ def test_the_history_of_a_deleted_graph_says_so():
     assert "deleted" not in history_text(history([revision(1, {})]))
     text = history_text(history([revision(1, {})], "deleted"))
     assert text.endswith("was deleted; `anabranch rollback g` brings it back")
+
+
+def test_a_segment_that_is_down_shows_since_when():
+    segments = [
+        {"name": "head", "nodes": ["a"], "running": 1, "replicas": 1, "down_since": None},
+        {
+            "name": "far", "nodes": ["b"], "running": 0, "replicas": 1,
+            "down_since": "2026-03-01T12:03:04.000+00:00", "reason": "its node is lost",
+        },
+    ]  # fmt: skip
+    local = datetime(2026, 3, 1, 12, 3, 4, tzinfo=UTC).astimezone()
+    assert graph._segments_text(segments).splitlines() == [
+        "SEGMENT  NODES  REPLICAS  STATE",
+        "head     a      1/1       -",
+        f"far      b      0/1       down since {local:%H:%M:%S} (its node is lost)",
+    ]
+    assert "STATE" not in graph._segments_text(segments[:1])
+    assert graph._segments_text([]) == ""

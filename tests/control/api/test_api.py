@@ -19,6 +19,9 @@ from anabranch.control.store.schema import revisions
 from anabranch.names import CONTROL_WORDS, GRAPH_IN_PATH
 from anabranch.router.measure.tally import Judged, MirrorTally, Report, Tally
 from tests.control.control_api import ROLLOUT, SPEC, TestControl
+from tests.control.reconcile.test_outages import deployment
+
+UP = {"down_since": None, "reason": ""}
 
 
 @pytest.fixture
@@ -70,9 +73,36 @@ def test_a_graph_shows_its_revisions_and_segments(engine: TestControl) -> None:
         (1, "live", ""),
     ]
     assert graph["segments"] == [
-        {"name": "head", "nodes": ["one"], "replicas": 1, "running": 0},
-        {"name": "two", "nodes": ["two"], "replicas": 1, "running": 0},
+        {"name": "head", "nodes": ["one"], "replicas": 1, "running": 0, **UP},
+        {"name": "two", "nodes": ["two"], "replicas": 1, "running": 0, **UP},
     ]
+
+
+def test_a_graph_is_unhealthy_while_a_segment_that_it_needs_is_down(engine: TestControl) -> None:
+    engine.up(1)
+    router = {
+        "deployments": {"router": {**deployment("HEALTHY", "RUNNING"), "message": ""}},
+        "status": "RUNNING", "message": "",
+    }  # fmt: skip
+    reconciler = engine.parts.reconciler
+    reconciler.applications = {"digits": router}
+    sick = deployment("UNHEALTHY", "STARTING", message="no room")
+    reconciler.outages.see({"digits.r1": {"deployments": {"two": sick}}})
+    _, graph = engine.call("GET", "/graphs/digits")
+    head, two = graph["segments"]
+    assert (head["down_since"], two["reason"]) == (None, "no room")
+    why = (
+        f"output 'y' cannot be computed: segment 'two' is down since {two['down_since']} (no room)"
+    )
+    assert (graph["state"], graph["obstacle"]) == ("unhealthy", why)
+    _, listed = engine.call("GET", "/graphs")
+    assert [one["state"] for one in listed["graphs"]] == ["unhealthy"]
+    told = asyncio.run(engine.api.states())["digits"]
+    assert (told["ready"], told["reason"]) == (False, why)
+    _, events = engine.call("GET", "/events", "kind=segment_down")
+    assert [one["data"]["segment"] for one in events["events"]] == ["two"]
+    reconciler.outages.see({"digits.r1": {"deployments": {}}})
+    assert asyncio.run(engine.api.states())["digits"]["ready"]
 
 
 def test_states_of_graphs_for_the_gateway(engine: TestControl) -> None:

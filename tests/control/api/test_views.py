@@ -8,8 +8,10 @@ import pytest
 from ray.serve._private.common import ReplicaState
 from ray.serve.schema import ApplicationStatus
 
-from anabranch.control.api.views import graph_view, ready_state
+from anabranch import Graph
+from anabranch.control.api.views import blocked, graph_view, ready_state, segments_view
 from anabranch.control.lifecycle.operations import Member, Situation
+from anabranch.control.reconcile.outages import Outage
 from anabranch.control.store.records import GraphRecord
 
 GRAPH = GraphRecord("digits", "present", 1, 0.0, 1, {}, {})
@@ -52,3 +54,32 @@ def test_a_graph_that_sleeps_is_ready(
     told = ready_state(now, found)
     assert told is not None
     assert (told["ready"], told["reason"] == "") == (ready, ready)
+
+
+def test_a_graph_with_an_output_that_cannot_be_computed_is_not_ready() -> None:
+    now = Situation("digits", stable=1, members={1: Member(1, "live")})
+    found = apps("RUNNING", 1, None)
+    view = graph_view(GRAPH, now, found, "http://a", "no")
+    assert (view["state"], view["obstacle"]) == ("unhealthy", "no")
+    told = ready_state(now, found, "no")
+    assert told is not None
+    assert (told["live"], told["ready"], told["reason"]) == (True, False, "no")
+
+
+def test_what_is_said_of_a_segment_that_is_down() -> None:
+    graph = Graph("digits").input("x", "FP32", [-1, 2])
+    graph.predictor("near", component="c.py:A", inputs={"x": "x"})
+    graph.predictor("far", component="c.py:A", inputs={"x": "x"}, placement={"isolate": True})
+    plan = graph.output("y", "near").output("z", "far").plan
+    down = {"far": Outage(1000.0, "its node is lost")}
+    assert blocked(plan, {}) == ""
+    assert blocked(plan, down) == (
+        "output 'z' cannot be computed: segment 'far' is down since "
+        "1970-01-01T00:16:40.000+00:00 (its node is lost)"
+    )
+    assert blocked(plan, {"far": Outage(1000.0, "")}).endswith("00:00")
+    head, far = segments_view(plan, 1, apps("RUNNING", 1, None), down)
+    assert (head["running"], head["down_since"], head["reason"]) == (1, None, "")
+    assert (far["running"], far["down_since"], far["reason"]) == (
+        0, "1970-01-01T00:16:40.000+00:00", "its node is lost",
+    )  # fmt: skip

@@ -19,6 +19,7 @@ from anabranch.control.lifecycle.decide import App, Delete, Desired
 from anabranch.control.lifecycle.operations import Intent, Situation
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.reconcile import reconciler
+from anabranch.control.reconcile.outages import Outages
 from anabranch.control.reconcile.pools import Pools
 from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.release.releases import Releases
@@ -139,7 +140,7 @@ class Site:
         )  # fmt: skip
         self.reconciler = Reconciler(
             settings, self.store, self.releases, catalogue, self.writer, lambda: self.may_act,
-            Pools(), self,
+            Pools(), self, Outages(self.store.log, set),
         )  # fmt: skip
 
     def taken(self) -> dict[tuple[str, int], int]:

@@ -160,7 +160,8 @@ class ShownEngine(LetsIn):
         ]  # fmt: skip
         return {
             "graph": NAME, "state": "live", "live": 2, "inlined": 2, "arms": arms,
-            "mirrors": [], "rollout": self.rollout(), "revisions": revisions, "segments": [],
+            "mirrors": [], "rollout": self.rollout(), "revisions": revisions,
+            "segments": self.segments(),
         }  # fmt: skip
 
     def rollout(self) -> dict[str, Any]:
@@ -269,6 +270,11 @@ class ShownEngine(LetsIn):
         if kind.startswith("analysis"):
             return {"kind": "engine", "name": "", "address": "", "request_id": ""}
         return {"kind": "key", "name": "ann", "address": "192.0.2.7", "request_id": ""}
+
+    def segments(self) -> list[dict[str, Any]]:
+        """One of them is down."""
+        net = {"name": "net", "nodes": ["net"], "replicas": 1, "running": 0}
+        return [{**net, "down_since": iso(self.now - 60), "reason": "its node is lost"}]
 
     def replicas(self) -> dict[str, Any]:
         def one(part: str, deployment: str, revision: int | None, state: str) -> dict[str, Any]:

@@ -109,7 +109,7 @@ VIEWS: dict[str, tuple[str, Callable[[Any], None]]] = {
     "node": ("", see_node),
     "rollout": ("rollout", see_rollout),
     "revisions": ("revisions", see_text("trees: 80")),
-    "replicas": ("replicas", see_text("router")),
+    "replicas": ("replicas", see_text("Segment net is down since")),
     "logs": ("logs", see_text("net failed")),
     "playground": ("playground", see_text("The request of the revision's warm-up.")),
 }

@@ -36,7 +36,7 @@ from anabranch.router.traffic.local_head import LocalHead
 from tests.access.oidc import claims, signer
 from tests.access.test_jwt import HERE, keys_of
 from tests.access.test_renewal import Controller, guarded
-from tests.router.conftest import KEYS, SIGNATURES, make_arms
+from tests.router.conftest import KEYS, SIGNATURES, Demo, make_arms
 from tests.router.grpc.conftest import Stub, connected, failure, infer_request, served, trailer
 
 MakeArms = Callable[..., Arms]
@@ -84,6 +84,20 @@ def test_an_answer_is_in_the_form_of_its_request(arms: MakeArms) -> None:
         assert list(typed.outputs[0].contents.fp32_contents) == [2, 4, 6, 8]
         assert list(typed.outputs[1].contents.int64_contents) == [2]
         assert not typed.raw_output_contents
+
+    asyncio.run(main())
+
+
+def test_a_revision_is_ready_while_all_its_outputs_can_be_computed() -> None:
+    demo = Demo({3: double, 4: double})
+    demo.apply({3: 50.0, 4: 50.0})
+    demo.heads[3].why_not = "no reason"
+
+    async def main() -> None:
+        async with served(demo.arms) as stub:
+            assert not (await stub("ModelReady", name="demo")).ready
+            assert not (await stub("ModelReady", name="demo", version="3")).ready
+            assert (await stub("ModelReady", name="demo", version="4")).ready
 
     asyncio.run(main())
 

@@ -26,7 +26,7 @@ from anabranch.router.traffic.feedback import Feedback
 from tests.access.oidc import claims, signer
 from tests.access.test_jwt import HERE, keys_of
 from tests.access.test_renewal import Controller, guarded
-from tests.router.conftest import BODY, StepHead, double, make_arms, make_table
+from tests.router.conftest import BODY, Demo, StepHead, double, make_arms, make_table
 from tests.router.traffic.test_feedback import Source
 
 Body = dict[str, Any]
@@ -125,6 +125,22 @@ def test_metadata_and_ready(graph: Graph) -> None:
         "outputs": [{"name": "doubled", "datatype": "FP32", "shape": [-1, 2]}],
     }
     assert httpx.get(f"{url}/ready").json() == {"name": "demo", "ready": True}
+
+
+def test_a_revision_is_ready_while_all_its_outputs_can_be_computed() -> None:
+    demo = Demo({3: double, 4: double})
+    demo.apply({3: 50.0, 4: 50.0})
+    why = "output 'y' cannot be computed while segment 'far' has no healthy replica"
+
+    async def main() -> None:
+        demo.heads[3].why_not = why
+        for path in ("/ready", "/versions/3/ready"):
+            told = {"error": f"graph 'demo' is not ready: {why}"}
+            assert await demo.ask(path) == (503, told)
+        assert await demo.ask("/versions/4/ready") == (200, {"name": "demo", "ready": True})
+        assert (await demo.ask("/versions/3/infer"))[0] == 200
+
+    asyncio.run(main())
 
 
 def test_head_is_get_without_a_body(graph: Graph) -> None:

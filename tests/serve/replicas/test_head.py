@@ -14,11 +14,12 @@ import pytest
 
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError, Unavailable
+from anabranch.router.admission.admission import Admission
 from anabranch.router.table import app_name
-from anabranch.serve.calls import remote_head
+from anabranch.serve.calls import remote_head, remote_segment
 from anabranch.serve.calls.remote_head import Heads, RemoteHead
 from anabranch.serve.calls.replica_calls import ReplicaCalls
-from anabranch.serve.replicas.head import HeadReplica
+from anabranch.serve.replicas.head import HeadReplica, HostedHead
 from anabranch.specs.models import Compare
 from tests.serve.members import ListedMembers, called, calling, replicas
 from tests.serve.streams.ends import SECRET, until
@@ -209,6 +210,85 @@ def test_unloading_lets_components_go(folder: Path) -> None:
 
 def test_a_replica_that_did_not_start_has_nothing_to_unload() -> None:
     asyncio.run(HeadReplica.__del__(CollectedReplica.__new__(CollectedReplica)))
+
+
+TWO = """
+apiVersion: anabranch/v1
+kind: InferenceGraph
+metadata: {name: one}
+spec:
+  inputs: {x: {datatype: FP32, shape: [-1]}}
+  nodes:
+    mul: {type: predictor, component: parts.py:Mul, inputs: {x: x}}
+    far: {type: predictor, component: parts.py:Mul, inputs: {x: x}, placement: {isolate: true}}
+    apart:
+      {type: predictor, component: parts.py:Mul, inputs: {x: x}, placement: {isolate: true},
+       on_error: {use: mul}}
+  outputs: {y: mul, z: far, w: apart}
+"""
+
+
+@asynccontextmanager
+async def hosted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[HostedHead, dict[str, ListedMembers]]]:
+    """A head with two other segments, neither of which runs."""
+    (folder / "graph.yaml").write_text(TWO)
+    found = {"far": ListedMembers(), "apart": ListedMembers()}
+    monkeypatch.setattr(remote_segment, "ServeMembership", lambda name, *_: found[name])
+    yield await HostedHead.start("graph.yaml", "one.r1"), found
+
+
+def test_an_output_without_a_stand_in_is_an_obstacle_while_its_segment_is_down(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with hosted(folder, monkeypatch) as (head, members):
+            assert head.obstacle() == ""  # as far as it is known: Serve is asked
+            await until(lambda: members["far"].looks and members["apart"].looks)
+            assert head.head.obstacle() == ""
+            members["apart"].unhealthy = True
+            await until(lambda: head._calls["apart"].is_down)
+            assert head.obstacle() == ""
+            members["far"].unhealthy = True
+            await until(lambda: head._calls["far"].is_down)
+            assert head.obstacle() == (
+                "output 'z' cannot be computed, since no replica is healthy of segment "
+                "'far', 'apart'"
+            )
+            members["far"].unhealthy = members["apart"].unhealthy = False
+            await until(lambda: not head.obstacle())
+            await head.unload()
+
+    run(main())
+
+
+def test_only_segments_that_some_requests_do_not_need_have_bulkheads(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with hosted(folder, monkeypatch) as (head, _):
+            gate = Admission("one", 256)
+            head.keep_room(gate)
+            assert gate.is_shared
+            assert all(call.bulkhead is not None for call in head._calls.values())
+            await head.unload()
+
+    run(main())
+
+
+def test_a_head_elsewhere_is_an_obstacle_while_it_has_no_healthy_replica() -> None:
+    async def main() -> None:
+        async with replicas("a") as (a,):
+            membership = ListedMembers(a.address)
+            async with calling(membership) as calls:
+                head = RemoteHead(calls)
+                await until(lambda: calls._links[a.address].live)
+                assert head.obstacle() == ""
+                a.kill()
+                await until(lambda: head.obstacle() == "forest has no healthy replica")
+
+    run(main())
 
 
 def test_the_head_that_is_carried_is_in_no_other_process(

@@ -46,6 +46,9 @@ class Recording:
         self.asked: list[tuple[Mapping[str, Array], Context, Sequence[str] | None]] = []
         self._error = error
 
+    def obstacle(self) -> str:
+        return ""
+
     async def run(
         self, inputs: Mapping[str, Array], context: Context, outputs: Sequence[str] | None
     ) -> Evaluated:

@@ -21,12 +21,18 @@ const columns = (graph) => [
   ...REPLICAS,
 ];
 
+// The segments that are down, since when, and why.
+const down = (graph) => (graph.segments ?? []).filter((one) => one.down_since).map((one) =>
+  h("p", { class: "problem" }, `Segment ${one.name} is down since `, time(new Date(one.down_since)),
+    one.reason ? ` (${one.reason}).` : "."));
+
 export function replicas({ page }) {
   const found = page.replicas;
   if (found === undefined) return section("Replicas", nothing("…"));
   if (found.error) return section("Replicas", nothing(found.error));
   if (!found.found.length) return section("Replicas", nothing("No replica runs: the graph sleeps, is unloaded, or is just starting."));
   return section("Replicas",
+    ...down(page.graph),
     h("p", { class: "legend" }, "Processes of the graph; those that are dead ended lately."),
     table("Replicas of the graph", columns(page.graph), found.found, ({ replica }) => replica));
 }

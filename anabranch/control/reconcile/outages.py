@@ -1,0 +1,152 @@
+"""Segments that are down: since when, and why; as views, metrics and events.
+
+A segment is down that should have a running replica, and has none: because it had one, or because
+Serve says that it cannot keep one running. One that sleeps, or starts for the first time, is not.
+What is seen is as fine as the reconciler looks.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from anabranch.control.reconcile import serving
+from anabranch.control.reconcile.fleet import Place, deployments
+from anabranch.telemetry.definitions import SEGMENT_DOWN
+from anabranch.telemetry.registry import REGISTRY, Registry
+
+_SICK = frozenset(("UNHEALTHY", "DEPLOY_FAILED"))
+_HEALTHY = "HEALTHY"
+
+
+@dataclass(frozen=True)
+class Outage:
+    """A segment is down ``since`` a Unix time, for a ``reason``, which may be empty."""
+
+    since: float
+    reason: str
+
+
+class EventLog(Protocol):
+    """Takes an event: graph, revision, kind, message and data."""
+
+    def __call__(
+        self, graph: str, revision: int | None, kind: str, message: str, data: Mapping[str, Any]
+    ) -> None:
+        """Append the event."""
+        ...
+
+
+class Outages:
+    """The segments that are down, of all graphs.
+
+    ``log`` takes events, and ``alive`` gives the ids of Ray's nodes that are up: both may block.
+    ``clock`` gives Unix times.
+    """
+
+    def __init__(
+        self,
+        log: EventLog,
+        alive: Callable[[], Collection[str]] = serving.alive_nodes,
+        registry: Registry = REGISTRY,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._log = log
+        self._alive = alive
+        self._registry = registry
+        self._clock = clock
+        self._nodes: Mapping[Place, frozenset[str]] = {}
+        """Nodes of the replicas that each segment last had running; none where it sleeps."""
+        self._shown: set[Place] = set()
+        self.now: Mapping[Place, Outage] = {}
+        """The segments that are down now."""
+
+    def of(self, graph: str, revision: int | None) -> dict[str, Outage]:
+        """Return the segments of a revision that are down."""
+        place = (graph, str(revision))
+        return {segment: one for (*rest, segment), one in self.now.items() if (*rest,) == place}
+
+    def see(self, applications: Mapping[str, Any]) -> None:
+        """Take what Serve says of its applications. Blocks."""
+        nodes: dict[Place, frozenset[str]] = {}
+        down: dict[Place, str] = {}
+        shown = {place: one for place, one in deployments(applications) if not _is_going(one)}
+        for place, deployment in shown.items():
+            known = self._nodes.get(place)
+            running = _running_on(deployment)
+            if running is not None:
+                nodes[place] = running
+            elif _is_asleep(deployment):
+                nodes[place] = frozenset()
+            elif known or str(_text(deployment["status"])) in _SICK:
+                down[place] = str(deployment.get("message") or "")
+            if place not in nodes and known is not None:
+                nodes[place] = known
+        self._nodes = nodes
+        self._take(down)
+        self._show(shown.keys())
+
+    def _take(self, down: Mapping[Place, str]) -> None:
+        """Note outages that begin and end."""
+        before, moment = self.now, self._clock()
+        lost = self._lost_nodes(down)
+        now = {
+            place: Outage(before[place].since if place in before else moment, why)
+            for place, text in down.items()
+            for why in [_why(self._nodes.get(place, frozenset()), lost, text)]
+        }
+        self.now = now
+        for place in now.keys() - before.keys():
+            because = f": {now[place].reason}" if now[place].reason else ""
+            self._tell(place, "segment_down", f"has no healthy replica{because}", now[place])
+        for place in (before.keys() - now.keys()) & self._nodes.keys():
+            ended = before[place]
+            seconds = round(moment - ended.since, 1)
+            what = f"is no longer down, after {seconds:g}s"
+            self._tell(place, "segment_up", what, ended, seconds=seconds)
+
+    def _lost_nodes(self, down: Collection[Place]) -> frozenset[str]:
+        known = frozenset[str]().union(*(self._nodes.get(place, frozenset()) for place in down))
+        return known - frozenset(self._alive()) if known else known
+
+    def _tell(self, place: Place, kind: str, what: str, outage: Outage, **more: Any) -> None:
+        graph, revision, segment = place
+        data = {"segment": segment, "reason": outage.reason, **more}
+        number = int(revision) if revision else None
+        self._log(graph, number, kind, f"segment {segment!r} {what}", data)
+
+    def _show(self, places: Collection[Place]) -> None:
+        for place in places:
+            self._registry.number(SEGMENT_DOWN, *place).value = place in self.now
+        for place in self._shown - set(places):
+            self._registry.forget(SEGMENT_DOWN, *place)
+        self._shown = set(places)
+
+
+def _is_going(deployment: Mapping[str, Any]) -> bool:
+    """Return whether nothing of a deployment is to run any more."""
+    return _text(deployment.get("status_trigger")) == "DELETING"
+
+
+def _running_on(deployment: Mapping[str, Any]) -> frozenset[str] | None:
+    """Return the nodes of the replicas that run; None where none runs."""
+    replicas = deployment.get("replicas", ())
+    running = [one for one in replicas if _text(one["state"]) == "RUNNING"]
+    return frozenset(str(one.get("node_id")) for one in running) if running else None
+
+
+def _is_asleep(deployment: Mapping[str, Any]) -> bool:
+    """Return whether there is no replica on purpose."""
+    return not deployment.get("replicas") and _text(deployment["status"]) == _HEALTHY
+
+
+def _why(nodes: frozenset[str], lost: frozenset[str], text: str) -> str:
+    if nodes and nodes <= lost:
+        return "its node is lost" if len(nodes) == 1 else "its nodes are lost"
+    return serving.short_reason(text)
+
+
+def _text(value: Any) -> str:
+    return str(getattr(value, "value", value))
