@@ -9,7 +9,7 @@ SECTIONS = {
     "Requests": ("request",),
     "Arms": ("arm", "route_reward"),
     "Nodes, routes and hops": ("node", "queue", "batch", "route_requests", "hop"),
-    "Replicas": ("replica", "machine", "cold"),
+    "Replicas": ("replica", "machine", "segment", "cold"),
     "Mirrors": ("mirror",),
     "Rollouts": ("rollout",),
     "Models that share a replica": ("multiplex",),

@@ -182,6 +182,7 @@ MACHINE_REPLICAS = _gauge(
     "machine_replicas",
     "Replicas on a machine of an engine that has several, by deployment: `router`, or a segment.",
     "graph", "deployment", "machine", across="max",
+)  # fmt: skip
 SEGMENT_DOWN = _gauge(
     "segment_down",
     "1 while a segment should have a running replica and has none, else 0: calls to it fail.",

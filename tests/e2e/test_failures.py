@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.e2e.conftest import Given, node, spec, value
-from tests.engines import BODY, Engine, actor_processes
+from tests.engines import BODY, HTTP, Engine, actor_processes
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -22,6 +22,8 @@ SECONDS = 1.0
 """The time that a request has."""
 CODE = '''
 import asyncio
+import os
+import time
 
 
 class Hang:
@@ -57,6 +59,20 @@ class OneIsSick:
 
 
 class Echo:
+    def transform(self, x):
+        return x
+
+
+class Mortal:
+    """Starts once, and again only once the file ``held`` is gone."""
+
+    def __init__(self, started, held):
+        try:
+            open(started, "x").close()
+        except FileExistsError:
+            while os.path.exists(held):
+                time.sleep(0.05)
+
     def transform(self, x):
         return x
 '''
@@ -165,3 +181,71 @@ def test_a_replica_whose_calls_time_out_is_left_out(engine: Engine, given: Given
     # Five open the breaker at the latest, and probes follow after 1, 2 and 4 s. Serve, too, sends
     # less for some seconds to a replica whose calls do not end.
     assert 0 < len(calls.read_text().splitlines()) < 15
+
+
+def parted(folder: Path) -> dict[str, Any]:
+    """A graph of which one output needs a segment that starts only once, and one may do without."""
+    args = {"args": {"started": str(folder / "started"), "held": str(folder / "held")}}
+    graph = spec(
+        "parted",
+        near=node("Echo"),
+        far=node("Mortal", **args, **PLACES["away"]),
+        spare=node("Mortal", **args, **PLACES["away"], on_error={"use": "x"}),
+    )
+    graph["spec"]["nodes"]["spare"]["args"] = {
+        "started": str(folder / "spare"), "held": str(folder / "held"),
+    }  # fmt: skip
+    graph["spec"]["outputs"] = {"near": "near", "far": "far", "spare": "spare"}
+    return graph
+
+
+def test_calls_to_a_segment_that_is_down_fail_at_once_and_take_nobodys_places(
+    engine: Engine, given: Given
+) -> None:
+    """The graph has a minute for a request; none waits for what may never come."""
+    held = given.folder / "held"
+    held.touch()
+    name = given.deployed(parted(given.folder), CODE)
+    url = engine.graph_url(name)
+    with httpx.Client(timeout=20, limits=httpx.Limits(max_connections=None)) as client:
+
+        def ask(*outputs: str) -> httpx.Response:
+            body = BODY | {"outputs": [{"name": one} for one in outputs]}
+            return client.post(f"{url}/infer", json=body)
+
+        assert ask("near", "far", "spare").status_code == 200
+        assert client.get(f"{url}/ready").json()["ready"]
+        for segment in ("far", "spare"):
+            (replica,) = actor_processes(engine, f"ServeReplica:{name}.r1:{segment}")
+            os.kill(replica.pid, signal.SIGKILL)
+        until(lambda: ask("far").status_code == 503)
+        # More than a router has places.
+        for _ in range(300):
+            reply = ask("far")
+            assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+            assert "segment 'far' cannot answer now" in reply.json()["error"]
+        assert value(ask("near")) == value(ask("spare")) == [1, 2]
+        ready = client.get(f"{url}/ready")
+        assert ready.status_code == 503 and "output 'far' cannot be computed" in ready.text
+        until(lambda: "down since" in engine.command("status", name).stdout)
+        shown = engine.graph(name)
+        down = {one["name"]: one["down_since"] is not None for one in shown["segments"]}
+        assert down == {"head": False, "far": True, "spare": True}
+        assert shown["state"] == "unhealthy" and "output 'far'" in shown["obstacle"]
+        until(lambda: is_down(engine, name, "far") == 1)
+        assert client.get(f"{engine.url}/v2/health/ready").status_code == 503
+        held.unlink()
+        until(lambda: ask("far").status_code == 200)
+        until(lambda: client.get(f"{url}/ready").status_code == 200)
+        until(lambda: engine.graph(name)["state"] == "live")
+    events = engine.api("GET", f"/events?graph={name}&kind=segment_*").json()["events"]
+    found = {(one["kind"], one["data"]["segment"]) for one in events}
+    assert {("segment_down", "far"), ("segment_up", "far")} <= found
+
+
+def is_down(engine: Engine, graph: str, segment: str) -> float | None:
+    """The metric of a segment of the first revision; None where it is not there."""
+    labels = f'{{graph="{graph}",revision="1",segment="{segment}"}}'
+    lines = HTTP.get(f"{engine.url}/metrics").text.splitlines()
+    line = f"anabranch_segment_down{labels} "
+    return next((float(one.split()[-1]) for one in lines if one.startswith(line)), None)
