@@ -43,6 +43,18 @@ _FOREIGN = (
     "RAY_TMPDIR",
 )
 
+_SEVERAL_MACHINES = {
+    # A machine that does not answer is lost after 33 to 40 s, else after 65 s. A network that is
+    # away for 20 s loses none.
+    "RAY_health_check_period_ms": "2000",
+    "RAY_health_check_timeout_ms": "5000",
+    "RAY_health_check_failure_threshold": "5",
+    # Until a worker calls Ray: it may install requirements first.
+    "RAY_worker_register_timeout_seconds": "900",
+}
+"""What is otherwise on engines that other machines may join. Whoever sets it is heard."""
+
+
 
 def base_environment(
     engine_id: str, block: PortBlock, loopback: bool, ray_token: Path
@@ -53,28 +65,30 @@ def base_environment(
     could run code as the engine otherwise.
     """
     env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-    return env | {
-        MARK: engine_id,
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(ray_token),
-        LOOPBACK: "1" if loopback else "0",
-        # Off, 127.0.0.1 stays what it is in the dashboard's processes too, which call no hook.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if loopback else "1",
-        "PYTHONPATH": _python_path(env),
-        HOOK: _LOOPBACK_HOOK,
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-        # Ray's workers step back for all other processes of the machine. Here they are the service.
-        "RAY_worker_niceness": "0",
-        "DASHBOARD_METRIC_PORT": str(block.fixed["dashboard_metrics"]),
-        # What every process does for Ray's own statistics, though nothing happens in it.
-        "RAY_event_stats": "0",
-        "RAY_task_events_report_interval_ms": "10000",
-        # Unpacked bundles that no process uses any more; Ray keeps ten times as much.
-        "RAY_RUNTIME_ENV_WORKING_DIR_CACHE_SIZE_GB": "1",
-        # Until a worker calls Ray: on a cluster it may install requirements first.
-        **({} if loopback else {"RAY_worker_register_timeout_seconds": "900"}),
-    }
+    return (
+        ({} if loopback else _SEVERAL_MACHINES)
+        | env
+        | {
+            MARK: engine_id,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(ray_token),
+            LOOPBACK: "1" if loopback else "0",
+            # Off, 127.0.0.1 stays what it is in the dashboard's processes too, which call no hook.
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if loopback else "1",
+            "PYTHONPATH": _python_path(env),
+            HOOK: _LOOPBACK_HOOK,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+            # Ray's workers step back for all other processes. Here they are the service.
+            "RAY_worker_niceness": "0",
+            "DASHBOARD_METRIC_PORT": str(block.fixed["dashboard_metrics"]),
+            # What every process does for Ray's own statistics, though nothing happens in it.
+            "RAY_event_stats": "0",
+            "RAY_task_events_report_interval_ms": "10000",
+            # Unpacked bundles that no process uses any more; Ray keeps ten times as much.
+            "RAY_RUNTIME_ENV_WORKING_DIR_CACHE_SIZE_GB": "1",
+        }
+    )
 
 
 def serve_environment() -> dict[str, str]:

@@ -36,6 +36,14 @@ def test_another_ray_in_the_environment_is_left_out(block, monkeypatch):
     assert env[MARK] == "some-id"
 
 
+def test_a_machine_that_is_lost_is_noticed_sooner_where_there_may_be_several(block, monkeypatch):
+    timeout = "RAY_health_check_timeout_ms"
+    assert timeout not in flags.base_environment("some-id", block, True, TOKEN)
+    assert flags.base_environment("some-id", block, False, TOKEN)[timeout] == "5000"
+    monkeypatch.setenv(timeout, "60000")
+    assert flags.base_environment("some-id", block, False, TOKEN)[timeout] == "60000"
+
+
 def test_the_package_is_importable_from_anywhere(block, tmp_path):
     env = flags.base_environment("some-id", block, True, TOKEN)
     done = subprocess.run(
