@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from anabranch.control.access.book import AccessBook
 from anabranch.control.access.quotas import Quotas
@@ -42,7 +44,9 @@ from anabranch.control.release.releases import Releases
 from anabranch.control.rollout.driver import RolloutDriver
 from anabranch.control.rollout.webhooks import Deliveries
 from anabranch.control.settings.settings import Settings
+from anabranch.control.store.event_log import EventFilter
 from anabranch.control.store.lease import Lease
+from anabranch.control.store.records import Event
 from anabranch.control.store.store import Store
 from anabranch.control.tasks import forever
 from anabranch.control.traffic.bandits import Bandits
@@ -59,6 +63,13 @@ from anabranch.serve.workers.machines import MachineRounds
 logger = logging.getLogger("anabranch.control")
 
 _RENEWAL_S = 1.0
+_MOST_EVENTS = 100
+
+
+def _segment_events(store: Store, graph: str, revision: int) -> Sequence[Event]:
+    """Return the latest events of a revision on segments that are down, or up again."""
+    wanted = EventFilter(graph=graph, kind="segment_*", revision=revision)
+    return store.newest_events(wanted, _MOST_EVENTS)
 
 
 class ControllerParts:
@@ -94,7 +105,7 @@ class ControllerParts:
             lambda: self._lease.held,
             pools,
             RevisionMemory(unix_folder()),
-            Outages(store.log),
+            Outages(store.log, partial(_segment_events, store)),
         )
         self.bandits = Bandits(store.database, catalogue.of)
         experiments = Experiments(store.database, catalogue.of)

@@ -64,31 +64,28 @@ def base_environment(
     Every server of Ray asks for the token in the file ``ray_token``: whoever reaches one of them
     could run code as the engine otherwise.
     """
-    env = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-    return (
-        ({} if loopback else _SEVERAL_MACHINES)
-        | env
-        | {
-            MARK: engine_id,
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(ray_token),
-            LOOPBACK: "1" if loopback else "0",
-            # Off, 127.0.0.1 stays what it is in the dashboard's processes too, which call no hook.
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if loopback else "1",
-            "PYTHONPATH": _python_path(env),
-            HOOK: _LOOPBACK_HOOK,
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
-            # Ray's workers step back for all other processes. Here they are the service.
-            "RAY_worker_niceness": "0",
-            "DASHBOARD_METRIC_PORT": str(block.fixed["dashboard_metrics"]),
-            # What every process does for Ray's own statistics, though nothing happens in it.
-            "RAY_event_stats": "0",
-            "RAY_task_events_report_interval_ms": "10000",
-            # Unpacked bundles that no process uses any more; Ray keeps ten times as much.
-            "RAY_RUNTIME_ENV_WORKING_DIR_CACHE_SIZE_GB": "1",
-        }
-    )
+    env = {} if loopback else dict(_SEVERAL_MACHINES)
+    env |= {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    return env | {
+        MARK: engine_id,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(ray_token),
+        LOOPBACK: "1" if loopback else "0",
+        # Off, 127.0.0.1 stays what it is in the dashboard's processes too, which call no hook.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if loopback else "1",
+        "PYTHONPATH": _python_path(env),
+        HOOK: _LOOPBACK_HOOK,
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        # Ray's workers step back for all other processes of the machine. Here they are the service.
+        "RAY_worker_niceness": "0",
+        "DASHBOARD_METRIC_PORT": str(block.fixed["dashboard_metrics"]),
+        # What every process does for Ray's own statistics, though nothing happens in it.
+        "RAY_event_stats": "0",
+        "RAY_task_events_report_interval_ms": "10000",
+        # Unpacked bundles that no process uses any more; Ray keeps ten times as much.
+        "RAY_RUNTIME_ENV_WORKING_DIR_CACHE_SIZE_GB": "1",
+    }
 
 
 def serve_environment() -> dict[str, str]:

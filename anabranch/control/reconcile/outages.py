@@ -8,15 +8,18 @@ What is seen is as fine as the reconciler looks.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.fleet import Place, deployments
+from anabranch.control.store.records import Event
 from anabranch.telemetry.definitions import SEGMENT_DOWN
 from anabranch.telemetry.registry import REGISTRY, Registry
 
+DOWN = "segment_down"
+"""Kind of the event with which an outage begins."""
 _SICK = frozenset(("UNHEALTHY", "DEPLOY_FAILED"))
 _HEALTHY = "HEALTHY"
 
@@ -33,7 +36,7 @@ class EventLog(Protocol):
     """Takes an event: graph, revision, kind, message and data."""
 
     def __call__(
-        self, graph: str, revision: int | None, kind: str, message: str, data: Mapping[str, Any]
+        self, graph: str, revision: int, kind: str, message: str, data: Mapping[str, Any]
     ) -> None:
         """Append the event."""
         ...
@@ -42,18 +45,20 @@ class EventLog(Protocol):
 class Outages:
     """The segments that are down, of all graphs.
 
-    ``log`` takes events, and ``alive`` gives the ids of Ray's nodes that are up: both may block.
-    ``clock`` gives Unix times.
+    ``log`` takes events, ``told`` gives those of a revision about its segments, oldest first, and
+    ``alive`` the ids of Ray's nodes that are up: all may block. ``clock`` gives Unix times.
     """
 
     def __init__(
         self,
         log: EventLog,
+        told: Callable[[str, int], Sequence[Event]],
         alive: Callable[[], Collection[str]] = serving.alive_nodes,
         registry: Registry = REGISTRY,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._log = log
+        self._told = told
         self._alive = alive
         self._registry = registry
         self._clock = clock
@@ -68,11 +73,11 @@ class Outages:
         place = (graph, str(revision))
         return {segment: one for (*rest, segment), one in self.now.items() if (*rest,) == place}
 
-    def see(self, applications: Mapping[str, Any]) -> None:
-        """Take what Serve says of its applications. Blocks."""
+    def see(self, applications: Mapping[str, Any], up: Collection[tuple[str, int]]) -> None:
+        """Take what Serve says of its applications, of the revisions that are up. Blocks."""
         nodes: dict[Place, frozenset[str]] = {}
         down: dict[Place, str] = {}
-        shown = {place: one for place, one in deployments(applications) if not _is_going(one)}
+        shown = _shown(applications, {(graph, str(number)) for graph, number in up})
         for place, deployment in shown.items():
             known = self._nodes.get(place)
             running = _running_on(deployment)
@@ -92,20 +97,28 @@ class Outages:
         """Note outages that begin and end."""
         before, moment = self.now, self._clock()
         lost = self._lost_nodes(down)
+        since = {place: one.since for place, one in before.items()}
+        for place in down.keys() - since.keys() - self._nodes.keys():
+            since |= self._remembered(place)
         now = {
-            place: Outage(before[place].since if place in before else moment, why)
+            place: Outage(since.get(place, moment), _why(self._nodes.get(place), lost, text))
             for place, text in down.items()
-            for why in [_why(self._nodes.get(place, frozenset()), lost, text)]
         }
         self.now = now
-        for place in now.keys() - before.keys():
+        for place in now.keys() - since.keys():
             because = f": {now[place].reason}" if now[place].reason else ""
-            self._tell(place, "segment_down", f"has no healthy replica{because}", now[place])
+            self._tell(place, DOWN, f"has no healthy replica{because}", now[place])
         for place in (before.keys() - now.keys()) & self._nodes.keys():
             ended = before[place]
             seconds = round(moment - ended.since, 1)
             what = f"is no longer down, after {seconds:g}s"
             self._tell(place, "segment_up", what, ended, seconds=seconds)
+
+    def _remembered(self, place: Place) -> dict[Place, float]:
+        """Return since when a segment is down that was so when this controller began, if it was."""
+        graph, revision, segment = place
+        told = [one for one in self._told(graph, int(revision)) if one.data["segment"] == segment]
+        return {place: told[-1].at} if told and told[-1].kind == DOWN else {}
 
     def _lost_nodes(self, down: Collection[Place]) -> frozenset[str]:
         known = frozenset[str]().union(*(self._nodes.get(place, frozenset()) for place in down))
@@ -114,8 +127,7 @@ class Outages:
     def _tell(self, place: Place, kind: str, what: str, outage: Outage, **more: Any) -> None:
         graph, revision, segment = place
         data = {"segment": segment, "reason": outage.reason, **more}
-        number = int(revision) if revision else None
-        self._log(graph, number, kind, f"segment {segment!r} {what}", data)
+        self._log(graph, int(revision), kind, f"segment {segment!r} {what}", data)
 
     def _show(self, places: Collection[Place]) -> None:
         for place in places:
@@ -123,6 +135,17 @@ class Outages:
         for place in self._shown - set(places):
             self._registry.forget(SEGMENT_DOWN, *place)
         self._shown = set(places)
+
+
+def _shown(
+    applications: Mapping[str, Any], up: Collection[tuple[str, str]]
+) -> dict[Place, Mapping[str, Any]]:
+    """Return the deployments of segments; of a head that has two, one that runs."""
+    found: dict[Place, Mapping[str, Any]] = {}
+    for place, one in deployments(applications):
+        if place[:2] in up and not _is_going(one) and (place not in found or _running_on(one)):
+            found[place] = one
+    return found
 
 
 def _is_going(deployment: Mapping[str, Any]) -> bool:
@@ -142,7 +165,7 @@ def _is_asleep(deployment: Mapping[str, Any]) -> bool:
     return not deployment.get("replicas") and _text(deployment["status"]) == _HEALTHY
 
 
-def _why(nodes: frozenset[str], lost: frozenset[str], text: str) -> str:
+def _why(nodes: frozenset[str] | None, lost: frozenset[str], text: str) -> str:
     if nodes and nodes <= lost:
         return "its node is lost" if len(nodes) == 1 else "its nodes are lost"
     return serving.short_reason(text)

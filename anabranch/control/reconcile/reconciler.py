@@ -155,7 +155,8 @@ class Reconciler:
         homes = {graph: desired.pool for graph, desired in wanted.items()}
         self.applications = self._pools.applications(found, homes.get)
         self._fleet.see(self.applications)
-        await asyncio.to_thread(self.outages.see, self.applications)
+        up = {(graph, number) for graph, desired in wanted.items() for number in desired.up}
+        await asyncio.to_thread(self.outages.see, self.applications, up)
         observed = serving.observe(self.applications)
         self._forgive(observed)
         for graph in observed.keys() - wanted.keys():

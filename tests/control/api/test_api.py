@@ -87,7 +87,7 @@ def test_a_graph_is_unhealthy_while_a_segment_that_it_needs_is_down(engine: Test
     reconciler = engine.parts.reconciler
     reconciler.applications = {"digits": router}
     sick = deployment("UNHEALTHY", "STARTING", message="no room")
-    reconciler.outages.see({"digits.r1": {"deployments": {"two": sick}}})
+    reconciler.outages.see({"digits.r1": {"deployments": {"two": sick}}}, {("digits", 1)})
     _, graph = engine.call("GET", "/graphs/digits")
     head, two = graph["segments"]
     assert (head["down_since"], two["reason"]) == (None, "no room")
@@ -101,7 +101,7 @@ def test_a_graph_is_unhealthy_while_a_segment_that_it_needs_is_down(engine: Test
     assert (told["ready"], told["reason"]) == (False, why)
     _, events = engine.call("GET", "/events", "kind=segment_down")
     assert [one["data"]["segment"] for one in events["events"]] == ["two"]
-    reconciler.outages.see({"digits.r1": {"deployments": {}}})
+    reconciler.outages.see({}, ())
     assert asyncio.run(engine.api.states())["digits"]["ready"]
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from ray.serve._private.common import DeploymentStatus, DeploymentStatusTrigger, ReplicaState
 
+from anabranch.access.actor import ENGINE
 from anabranch.control.reconcile.outages import Outage, Outages
+from anabranch.control.store.records import Event
 from anabranch.telemetry.definitions import SEGMENT_DOWN
 from anabranch.telemetry.registry import Registry
 from tests.control.reconcile.test_fleet import router
@@ -35,16 +37,31 @@ class World:
         self.alive = {"n1", "n2"}
         self.told: list[tuple[Any, ...]] = []
         self.registry = Registry()
-        self.outages = Outages(self._log, lambda: self.alive, self.registry, lambda: self.now)
+        self.up = {("digits", 3)}
+        self.begin()
+
+    def begin(self) -> None:
+        """Have a controller that is new."""
+        self.outages = Outages(
+            self._log, self._past, lambda: self.alive, self.registry, lambda: self.now
+        )
 
     def _log(self, *event: Any) -> None:
         self.told.append(event)
+
+    def _past(self, graph: str, revision: int) -> list[Event]:
+        """The events of a revision, each a second after the other."""
+        return [
+            Event(n, 100.0 + n, *event, {}, ENGINE, "")
+            for n, event in enumerate(self.told)
+            if event[:2] == (graph, revision)
+        ]
 
     def see(self, *found: Mapping[str, Any]) -> Outage | None:
         """Look a second later, at a deployment or none; return its outage."""
         self.now += 1
         segments = {"net": found[0]} if found else {}
-        self.outages.see({"digits.r3": {"deployments": segments}})
+        self.outages.see({"digits.r3": {"deployments": segments}}, self.up)
         return self.outages.of("digits", 3).get("net")
 
     def gauge(self) -> Any:
@@ -115,6 +132,41 @@ def test_what_serve_says_counts_for_a_controller_that_is_new() -> None:
     assert World().see(deployment("UNHEALTHY", "STARTING")) == Outage(101.0, "")
 
 
+def test_an_outage_goes_on_for_a_controller_that_is_new() -> None:
+    world = World()
+    world.see(deployment("HEALTHY", "RUNNING"))
+    world.see(deployment("UNHEALTHY", "STARTING"))
+    world.begin()
+    assert world.see(deployment("UNHEALTHY", "STARTING")) == Outage(100.0, "")
+    assert world.see(deployment("HEALTHY", "RUNNING")) is None
+    world.begin()
+    assert world.see(deployment("UNHEALTHY", "STARTING")) == Outage(105.0, "")
+    assert [event[2] for event in world.told] == ["segment_down", "segment_up", "segment_down"]
+
+
+def test_a_revision_that_does_not_come_up_is_no_outage() -> None:
+    world = World()
+    world.up = set()
+    assert world.see(deployment("DEPLOY_FAILED", "STARTING")) is None
+    assert (world.told, world.gauge()) == ([], None)
+
+
+def test_a_head_that_is_in_the_router_too_is_up_while_either_runs() -> None:
+    world = World()
+    found = router(3)
+    found["deployments"]["router"] |= deployment("HEALTHY", "RUNNING")
+    own = {"deployments": {"head": deployment("HEALTHY", "RUNNING")}}
+    for last in (
+        {"digits": found, "digits.r3.head": own},
+        {"digits.r3.head": own, "digits": found},
+    ):
+        own["deployments"]["head"] = deployment("HEALTHY", "RUNNING")
+        world.outages.see(last, world.up)
+        own["deployments"]["head"] = deployment("UNHEALTHY", "STOPPING")
+        world.outages.see(last, world.up)
+        assert world.outages.now == {}
+
+
 def test_a_segment_that_is_to_go_is_not_down_and_leaves_no_event() -> None:
     world = World()
     world.see(deployment("HEALTHY", "RUNNING"))
@@ -129,9 +181,9 @@ def test_a_router_is_the_head_of_the_revision_that_it_carries() -> None:
     world = World()
     found = router(3)
     found["deployments"]["router"] |= deployment("HEALTHY", "RUNNING")
-    world.outages.see({"digits": found})
+    world.outages.see({"digits": found}, world.up)
     found["deployments"]["router"] |= deployment("UNHEALTHY", "STARTING")
-    world.outages.see({"digits": found})
+    world.outages.see({"digits": found}, world.up)
     assert set(world.outages.of("digits", 3)) == {"head"}
     assert world.outages.of("digits", 4) == {}
     assert world.outages.of("other", 3) == {}
