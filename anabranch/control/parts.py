@@ -105,7 +105,7 @@ class ControllerParts:
             lambda: self._lease.held,
             pools,
             RevisionMemory(unix_folder()),
-            Outages(store.log, partial(_segment_events, store)),
+            Outages(store, partial(_segment_events, store)),
         )
         self.bandits = Bandits(store.database, catalogue.of)
         experiments = Experiments(store.database, catalogue.of)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
+from anabranch.control.observe.refusals import EventLog
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.fleet import Place, deployments
 from anabranch.control.store.records import Event
@@ -30,16 +31,6 @@ class Outage:
 
     since: float
     reason: str
-
-
-class EventLog(Protocol):
-    """Takes an event: graph, revision, kind, message and data."""
-
-    def __call__(
-        self, graph: str, revision: int, kind: str, message: str, data: Mapping[str, Any]
-    ) -> None:
-        """Append the event."""
-        ...
 
 
 class Outages:
@@ -127,7 +118,7 @@ class Outages:
     def _tell(self, place: Place, kind: str, what: str, outage: Outage, **more: Any) -> None:
         graph, revision, segment = place
         data = {"segment": segment, "reason": outage.reason, **more}
-        self._log(graph, int(revision), kind, f"segment {segment!r} {what}", data)
+        self._log.log(graph, int(revision), kind, f"segment {segment!r} {what}", data)
 
     def _show(self, places: Collection[Place]) -> None:
         for place in places:

@@ -19,8 +19,8 @@ LOOK_S = 1.0
 """Seconds between two looks, while calls wait or the deployment is down."""
 
 
-class Outage:
-    """The outage of one deployment, as one process sees it; errors call it by ``name``.
+class OutageDetector:
+    """Detects the outage of one deployment, as one process sees it; errors call it by ``name``.
 
     ``links`` are the replicas that Serve lists. ``is_unhealthy`` asks Serve, and gives None where
     that does not know. ``changed`` is called when the deployment is found to be down, or is so no

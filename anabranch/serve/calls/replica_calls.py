@@ -18,7 +18,7 @@ from typing import Any
 
 from anabranch.serve.calls.breaker import Breakers
 from anabranch.serve.calls.membership import Members, Membership
-from anabranch.serve.calls.outage import Outage
+from anabranch.serve.calls.outage import OutageDetector
 from anabranch.serve.calls.replica_link import FIRST_PAUSE, LONGEST_RETURN, ReplicaLink
 from anabranch.serve.streams.connecting import connect
 from anabranch.serve.streams.link import Link
@@ -42,7 +42,7 @@ class ReplicaCalls:
         self._secret = secret
         self._links: dict[str, ReplicaLink] = {}
         self._breakers = Breakers()
-        self._outage = Outage(name, self._links, membership.is_unhealthy, self._changed)
+        self._outage = OutageDetector(name, self._links, membership.is_unhealthy, self._changed)
         self._news: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         membership.follow(self._apply)
 

@@ -43,10 +43,10 @@ class World:
     def begin(self) -> None:
         """Have a controller that is new."""
         self.outages = Outages(
-            self._log, self._past, lambda: self.alive, self.registry, lambda: self.now
+            self, self._past, lambda: self.alive, self.registry, lambda: self.now
         )
 
-    def _log(self, *event: Any) -> None:
+    def log(self, *event: Any) -> None:
         self.told.append(event)
 
     def _past(self, graph: str, revision: int) -> list[Event]:

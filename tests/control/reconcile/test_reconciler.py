@@ -140,7 +140,7 @@ class Site:
         )  # fmt: skip
         self.reconciler = Reconciler(
             settings, self.store, self.releases, catalogue, self.writer, lambda: self.may_act,
-            Pools(), self, Outages(self.store.log, lambda *_: (), set),
+            Pools(), self, Outages(self.store, lambda *_: (), set),
         )  # fmt: skip
 
     def taken(self) -> dict[tuple[str, int], int]:
