@@ -22,7 +22,7 @@ from anabranch.cli.commands import (
     spec,
     traffic,
 )
-from anabranch.cli.commands.access import keys, login, rules
+from anabranch.cli.commands.access import dashboard, keys, login, rules
 from anabranch.cli.commands.cluster import join, nodes
 
 app = typer.Typer(
@@ -48,6 +48,7 @@ for module in (
     replay,
     explain,
     spec,
+    dashboard,
     dashboards,
     keys,
     rules,

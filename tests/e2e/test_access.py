@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import grpc
 import httpx
@@ -142,3 +145,31 @@ def test_a_revocation_is_in_force_once_it_returns_and_disturbs_nobody_else(
     assert {code for began, code in revoked.seen if began > moment} <= {401, 429}
     assert {code for _, code in revoked.seen} >= {200, 401}
     assert {code for _, code in others.seen} == {200}
+
+
+def test_the_link_of_dashboard_logs_in_to_ray_s(closed: Engine) -> None:
+    """As a browser does: the cookie of the page goes to the dashboard, which asks for it."""
+    words = closed.command_line("dashboard", "--print")
+    with subprocess.Popen(
+        words,
+        env=closed.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        link = urlsplit(process.stdout.readline().strip())
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        with httpx.Client(trust_env=False) as browser:
+            here = (
+                f"http://127.0.0.1:{link.port}{link.path}"  # names of localhost are the browsers'
+            )
+            led = browser.get(here)
+            assert led.status_code == 303
+            page = led.headers["location"]
+            assert browser.get(f"{page}api/version").status_code == 200
+            browser.cookies.clear()
+            assert browser.get(f"{page}api/version").status_code == 401
+        assert process.wait(60) == 0
+    token = (closed.home / "ray-token").read_text().strip()
+    assert token not in link.geturl() and token.encode() not in arguments

@@ -120,6 +120,7 @@ class Typist:
         here = f"::127.0.0.1:{self.ports.http}"  # whatever host and port the URL has
         (home / ".curlrc").write_text(f'silent\nfail\nnoproxy = "*"\nconnect-to = "{here}"\n')
         self.env = {"HOME": str(home), "ANABRANCH_HOME": str(home / ".anabranch")}
+        self.env["BROWSER"] = "true"  # which opens nothing
 
     def type(self, command: Command) -> None:
         """Run a command to its end, or to its first line where it has none."""
@@ -166,7 +167,7 @@ class Typist:
 
 def has_no_end(text: str) -> bool:
     words = shlex.split(text)
-    return words[:2] == ["anabranch", "run"] or bool(
+    return words[:2] in (["anabranch", "run"], ["anabranch", "dashboard"]) or bool(
         {"--watch", "--follow", "--foreground"} & set(words)
     )
 

@@ -140,6 +140,8 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=~/.anabranch/ray-token",
         "export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0",
         "ray status",
+        "anabranch dashboard",
+        "anabranch dashboard --print",
         "anabranch doctor",
         "anabranch nodes",
         "anabranch backup home.zip",

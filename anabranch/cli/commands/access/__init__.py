@@ -1,1 +1,1 @@
-"""Commands of API keys, access rules, and the login by which commands reach an engine."""
+"""Commands of API keys, access rules, the login by which commands reach an engine, and Ray's."""
