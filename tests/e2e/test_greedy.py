@@ -51,6 +51,13 @@ class Bad:
             time.sleep(0.005)
         time.sleep(30)
 
+    def files(self):
+        while True:
+            try:
+                self.kept.append(open(os.devnull))
+            except OSError:
+                time.sleep(30)
+
     def flood(self):
         for _ in range(200_000):
             print("y" * 2000)
@@ -67,7 +74,12 @@ class Good:
     def transform(self, x):
         return x
 """
-NAMED = {"leak": "of memory, over its 600 MiB", "threads": "threads, over", "fork": "had started"}
+NAMED = {
+    "leak": "of memory, over its 600 MiB",
+    "threads": "threads, over",
+    "fork": "had started",
+    "files": "open files, over the limit of",
+}
 """Which of them the supervisor ends, and what the event says."""
 
 
@@ -77,7 +89,7 @@ def greedy(name: str, does: str) -> dict[str, Any]:
     return spec(name, bad=bad, after=node("Good", "bad"))
 
 
-@pytest.mark.parametrize("does", ["leak", "threads", "fork", "flood", "leave", "crash"])
+@pytest.mark.parametrize("does", ["leak", "threads", "fork", "files", "flood", "leave", "crash"])
 def test_its_own_replica_suffers_and_is_replaced(
     engine: Engine, given: Given, load: Callable[..., Any], does: str
 ) -> None:

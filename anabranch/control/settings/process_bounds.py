@@ -5,6 +5,7 @@
 | ANABRANCH_REPLICA_MEMORY | most bytes of a process, unless the spec says | half of the machine |
 | ANABRANCH_REPLICA_THREADS | most threads of a process of a graph | 4096 |
 | ANABRANCH_REPLICA_PROCESSES | most processes that one of a graph starts, at a time | 256 |
+| ANABRANCH_REPLICA_FILES | most files and sockets that a process of a graph has open | 16384 |
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from anabranch.environment import Environment, number
 
 _LEAST_MEMORY = 64 * 2**20
 _LEAST_THREADS = 64
+_LEAST_FILES = 256
 
 
 def machine_memory() -> int:
@@ -27,11 +29,12 @@ def machine_memory() -> int:
 
 @dataclass(frozen=True)
 class ProcessBounds:
-    """Most bytes of memory, threads, and processes below a process of a graph."""
+    """Most bytes of memory, threads, processes below, and open files of a process of a graph."""
 
     memory: int = field(default_factory=lambda: machine_memory() // 2)
     threads: int = 4096
     processes: int = 256
+    files: int = 16_384
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> Self:
@@ -46,4 +49,5 @@ class ProcessBounds:
             whole("ANABRANCH_REPLICA_MEMORY", _LEAST_MEMORY, machine_memory() // 2),
             whole("ANABRANCH_REPLICA_THREADS", _LEAST_THREADS, cls.threads),
             whole("ANABRANCH_REPLICA_PROCESSES", 1, cls.processes),
+            whole("ANABRANCH_REPLICA_FILES", _LEAST_FILES, cls.files),
         )

@@ -1,33 +1,33 @@
 """Processes of graphs that take more of the machine than they may: they are killed, and replaced.
 
-A component that leaks memory, or starts threads or processes without end, takes its own replica
-along, and nothing else. What it has started goes too: it is stopped first, so that it starts no
-more meanwhile.
+A component that leaks memory, opens files or starts threads or processes without end, takes its own
+replica along, and nothing else. What it has started goes too: it is stopped first, so that it
+starts no more meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
-import time
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from anabranch.control.engine.supervision.snapshot import ProcessLook, below, look
+from anabranch.control.engine.supervision.snapshot import ProcessLook, below, look, open_files
 from anabranch.control.settings.process_bounds import ProcessBounds
 from anabranch.pulse import Reading
 from anabranch.serve.heartbeat import EXCESSIVE, PulseFile
 
 logger = logging.getLogger("anabranch.supervisor")
 
-TURN_S = 1.0
-"""Pause between two looks."""
 _MIB = 2**20
 _ROUNDS = 16
 """How often what a process has started is looked for again, while more of it comes."""
-clock = time.monotonic
+_MOST_OPEN = 0.9
+"""Share of the files that the system lets a process open, beyond which it can soon open no more."""
 
 
 class ExcessiveProcesses:
@@ -36,20 +36,12 @@ class ExcessiveProcesses:
     def __init__(self, sockets: Path, bounds: ProcessBounds) -> None:
         self._sockets = sockets
         self._bounds = bounds
-        self._looked = 0.0
 
-    def kill(self) -> None:
-        """Kill those that take too much; to be called often."""
-        now = clock()
-        if now - self._looked < TURN_S:
-            return
-        self._looked = now
-        processes: Mapping[int, ProcessLook] = {}
+    def kill_among(self, processes: Mapping[int, ProcessLook]) -> None:
+        """Kill those that take too much."""
         for pulse in PulseFile.all_in(self._sockets):
-            if pulse.end:
-                continue
-            processes = processes or look()
-            self._look(pulse, processes)
+            if not pulse.end:
+                self._look(pulse, processes)
 
     def _look(self, pulse: PulseFile, processes: Mapping[int, ProcessLook]) -> None:
         own, reading = processes.get(pulse.pid), pulse.read()
@@ -68,6 +60,9 @@ class ExcessiveProcesses:
                 return f"took {one.memory // _MIB} MiB of memory, over its {most // _MIB} MiB"
             if one.threads > bounds.threads:
                 return f"had {one.threads} threads, over the limit of {bounds.threads}"
+            files, most_files = open_files(one.pid), min(bounds.files, _openable(one.pid))
+            if files > most_files:
+                return f"had {files} open files, over the limit of {most_files}"
         if len(started) > bounds.processes:
             return f"had started {len(started)} processes, over the limit of {bounds.processes}"
         return ""
@@ -80,6 +75,15 @@ class ExcessiveProcesses:
         with suppress(OSError):
             pulse.mark_ended(EXCESSIVE, why)
         end_tree(pulse.pid)
+
+
+def _openable(pid: int) -> int:
+    """Return nine tenths of the files that the system lets a process have open."""
+    with suppress(OSError):
+        limit = resource.prlimit(pid, resource.RLIMIT_NOFILE)[0]
+        if limit != resource.RLIM_INFINITY:
+            return int(_MOST_OPEN * limit)
+    return sys.maxsize
 
 
 def end_tree(pid: int) -> None:

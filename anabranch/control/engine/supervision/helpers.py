@@ -24,6 +24,7 @@ from anabranch.control.engine.launch import reached_at
 from anabranch.control.engine.supervision.excess import ExcessiveProcesses
 from anabranch.control.engine.supervision.grown import GrownController
 from anabranch.control.engine.supervision.heartbeats import Heartbeats
+from anabranch.control.engine.supervision.snapshot import Lookout
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
 from anabranch.control.settings.process_bounds import ProcessBounds
 
@@ -160,9 +161,11 @@ def watch_over(
     return Helpers(
         helpers_of(options, token),
         engine,
-        StoppedProcesses(lambda pid: processes.belongs(pid, state.id, Path(state.runtime))),
         Heartbeats(sockets),
-        ExcessiveProcesses(sockets, ProcessBounds.from_env()),
+        Lookout(
+            StoppedProcesses(lambda pid: processes.belongs(pid, state.id, Path(state.runtime))),
+            ExcessiveProcesses(sockets, ProcessBounds.from_env()),
+        ),
         GrownController(state.id, Path(state.runtime)),
     )
 

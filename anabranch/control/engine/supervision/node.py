@@ -14,6 +14,7 @@ from ray._private.ray_constants import PROCESS_TYPE_DASHBOARD, PROCESS_TYPE_GCS_
 from anabranch.control.engine.processes import is_alive
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.engine.supervision.heartbeats import Heartbeats
+from anabranch.control.engine.supervision.snapshot import Lookout
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
 from anabranch.serve.sockets import FOLDER
 
@@ -29,7 +30,7 @@ class MendingNode(Node):
     """The present one: the parent of this process, or one that has adopted it."""
     _hung = (
         Heartbeats(Path(os.environ[FOLDER]).parent),
-        StoppedProcesses(lambda pid: pid == MendingNode._supervisor.pid),
+        Lookout(StoppedProcesses(lambda pid: pid == MendingNode._supervisor.pid)),
     )
     """Find a supervisor that is stopped, or hangs: nobody else looks after it."""
 

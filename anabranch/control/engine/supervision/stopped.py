@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 
 import psutil
 
-from anabranch.control.engine.supervision.snapshot import look
+from anabranch.control.engine.supervision.snapshot import ProcessLook
 
 logger = logging.getLogger("anabranch.supervisor")
 
@@ -20,8 +20,6 @@ STOPPED_S = 3.0
 """Time for which a process may be stopped, in seconds."""
 _STOPPED = "T"
 clock = time.monotonic
-TURN_S = 1.0
-"""Pause between two looks at the processes of this machine; each takes two milliseconds."""
 
 
 class StoppedProcesses:
@@ -30,15 +28,11 @@ class StoppedProcesses:
     def __init__(self, ours: Callable[[int], bool]) -> None:
         self._ours = ours
         self._since: dict[psutil.Process, float] = {}
-        self._looked = 0.0
 
-    def kill(self) -> None:
-        """Kill those that have been stopped for long; to be called often."""
+    def kill_among(self, processes: Mapping[int, ProcessLook]) -> None:
+        """Kill those that have been stopped for long."""
         now = clock()
-        if now - self._looked < TURN_S:
-            return
-        self._looked = now
-        self._since = {one: self._since.get(one, now) for one in _stopped()}
+        self._since = {one: self._since.get(one, now) for one in _stopped(processes)}
         for process, since in self._since.items():
             if now - since >= STOPPED_S and self._ours(process.pid):
                 self._kill(process)
@@ -50,9 +44,8 @@ class StoppedProcesses:
             process.kill()
 
 
-def _stopped() -> Iterator[psutil.Process]:
-    """The stopped processes of this machine."""
-    for one in look().values():
+def _stopped(processes: Mapping[int, ProcessLook]) -> Iterator[psutil.Process]:
+    for one in processes.values():
         if one.state == _STOPPED:
             with suppress(psutil.Error):
                 yield psutil.Process(one.pid)

@@ -13,15 +13,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from anabranch.control.engine.supervision import excess
+from anabranch.control.engine.supervision import snapshot
 from anabranch.control.engine.supervision.excess import ExcessiveProcesses
-from anabranch.control.engine.supervision.snapshot import below, look
+from anabranch.control.engine.supervision.snapshot import Lookout, below, look
 from anabranch.control.settings.process_bounds import ProcessBounds
 from anabranch.serve.heartbeat import EXCESSIVE, FOLDER, PulseFile
 from tests.waiting import until
 
 CODE = """
-import os, sys, threading, time
+import os, resource, sys, threading, time
 from pathlib import Path
 from anabranch.pulse import PULSE
 from anabranch.serve.heartbeat import share_pulse
@@ -45,6 +45,16 @@ match sys.argv[2]:
         for _ in range(20):
             if os.fork() == 0:
                 time.sleep(600)
+    case "files":
+        kept = [open(os.devnull) for _ in range(110)]
+    case "full":
+        resource.setrlimit(resource.RLIMIT_NOFILE, (70, 70))
+        kept = []
+        try:
+            while True:
+                kept.append(open(os.devnull))
+        except OSError:
+            pass
     case "bomb":
         while os.fork() != 0:
             time.sleep(0.005)
@@ -52,7 +62,7 @@ print(flush=True)
 time.sleep(600)
 """
 MIB = 2**20
-BOUNDS = ProcessBounds(memory=150 * MIB, threads=64, processes=10)
+BOUNDS = ProcessBounds(memory=150 * MIB, threads=64, processes=10, files=100)
 
 Process = subprocess.Popen[bytes]
 Start = Callable[..., Process]
@@ -60,7 +70,7 @@ Start = Callable[..., Process]
 
 @pytest.fixture(autouse=True)
 def every_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(excess, "TURN_S", 0.0)
+    monkeypatch.setattr(snapshot, "TURN_S", 0.0)
 
 
 @pytest.fixture
@@ -93,6 +103,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
         ("child", r"of memory, over its 150 MiB"),
         ("threads", "threads, over the limit of 64"),
         ("processes", "had started 20 processes, over the limit of 10"),
+        ("files", r"open files, over the limit of 100"),
+        ("full", r"open files, over the limit of 63"),
     ],
 )
 def test_a_process_that_takes_too_much_is_killed_with_all_that_it_has_started(
@@ -100,7 +112,7 @@ def test_a_process_that_takes_too_much_is_killed_with_all_that_it_has_started(
 ) -> None:
     modest, greedy = start("nothing"), start(word)
     children = [psutil.Process(one.pid) for one in below(greedy.pid, look())]
-    found = ExcessiveProcesses(tmp_path, BOUNDS)
+    found = Lookout(ExcessiveProcesses(tmp_path, BOUNDS))
     until(lambda: found.kill() or greedy.poll() is not None)
     assert greedy.wait() == -signal.SIGKILL and modest.poll() is None
     for child in children:
@@ -116,13 +128,13 @@ def test_the_memory_that_the_spec_says_counts_before_that_of_the_engine(
     start: Start, tmp_path: Path
 ) -> None:
     large, small = start("memory", memory=400 * MIB), start("nothing", memory=2 * MIB)
-    ExcessiveProcesses(tmp_path, BOUNDS).kill()
+    Lookout(ExcessiveProcesses(tmp_path, BOUNDS)).kill()
     assert small.wait() == -signal.SIGKILL and large.poll() is None
 
 
 def test_what_forks_without_end_is_outrun(start: Start, tmp_path: Path) -> None:
     bomb = start("bomb", says=False)
-    found = ExcessiveProcesses(tmp_path, BOUNDS)
+    found = Lookout(ExcessiveProcesses(tmp_path, BOUNDS))
     until(lambda: found.kill() or bomb.poll() is not None)
     assert bomb.wait() == -signal.SIGKILL
     until(lambda: not list(below(bomb.pid, look())))
@@ -136,7 +148,7 @@ def test_processes_that_end_meanwhile_and_foreign_files_are_left_alone(
     gone.wait()
     (tmp_path / FOLDER / "1-1").write_bytes(b"short")
     (tmp_path / FOLDER / "README").write_bytes(b"")
-    ExcessiveProcesses(tmp_path, BOUNDS).kill()
+    Lookout(ExcessiveProcesses(tmp_path, BOUNDS)).kill()
     assert not any(one.end for one in PulseFile.all_in(tmp_path))
 
 

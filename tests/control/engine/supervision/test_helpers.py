@@ -14,7 +14,6 @@ import pytest
 
 from anabranch.control.engine.supervision import helpers
 from anabranch.control.engine.supervision.helpers import Helper, Helpers, helpers_of
-from anabranch.control.engine.supervision.stopped import StoppedProcesses
 from tests.control.web import Answer, running
 from tests.ports import free_ports
 
@@ -47,8 +46,7 @@ def child():
 
 
 def watching(*of, engine=answers, patience=1000.0):
-    nothing = StoppedProcesses(lambda _: False)
-    return Helpers(list(of), Helper("the engine", engine, "", patience), nothing)
+    return Helpers(list(of), Helper("the engine", engine, "", patience))
 
 
 def test_a_silent_helper_that_runs_has_its_time(child):

@@ -10,14 +10,15 @@ import psutil
 import pytest
 
 from anabranch.control.engine import processes
-from anabranch.control.engine.supervision import stopped
+from anabranch.control.engine.supervision import snapshot, stopped
+from anabranch.control.engine.supervision.snapshot import Lookout
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
 from anabranch.control.nodes.shared import MARK
 from tests.waiting import until
 
 
 def of_engine(engine_id, runtime):
-    return StoppedProcesses(lambda pid: processes.belongs(pid, engine_id, runtime))
+    return Lookout(StoppedProcesses(lambda pid: processes.belongs(pid, engine_id, runtime)))
 
 
 WAITS = "import time; opened = open({!r}, 'a'); print(flush=True); time.sleep(600)"
@@ -25,7 +26,7 @@ WAITS = "import time; opened = open({!r}, 'a'); print(flush=True); time.sleep(60
 
 @pytest.fixture(autouse=True)
 def every_look(monkeypatch):
-    monkeypatch.setattr(stopped, "TURN_S", 0.0)
+    monkeypatch.setattr(snapshot, "TURN_S", 0.0)
 
 
 @pytest.fixture
