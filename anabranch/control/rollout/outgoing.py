@@ -1,7 +1,8 @@
 """HTTP calls that the controller makes on others' behalf: bounded in time and size, no redirects.
 
 Where they go is checked by ``destinations``; a redirect would lead away from there, so it is an
-answer like any other that is no success.
+answer like any other that is no success. A name that is allowed may be looked up anew to lead to
+where clouds tell machines their secrets: nothing of such an answer is read.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+
+from anabranch.components.peers import metadata_problem, problem_of
 
 TIMEOUT = 5.0
 """Longest time that one call may take as a whole, in seconds."""
@@ -67,6 +70,10 @@ class Caller:
         self, method: str, url: str, most: int, request: dict[str, Any]
     ) -> OutgoingReply:
         async with self._client().stream(method, url, **request) as response:
+            host = response.request.url.host
+            wrong = problem_of(response, host, judge=metadata_problem)
+            if wrong is not None:
+                return OutgoingReply(None, error=wrong)
             body = b""
             async for chunk in response.aiter_raw():
                 body += chunk

@@ -17,6 +17,9 @@ from anabranch.control.store.database import Database
 from anabranch.control.store.records import Event, event_of
 from anabranch.control.store.schema import events, outbox
 
+LONGEST_PAUSE = 60.0
+"""Seconds beyond any pause between two attempts."""
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -39,12 +42,14 @@ class Outbox:
         in ``but``.
 
         Only the oldest call to a URL is ever due, so that each hears of the events in their order.
+        A call that is due beyond any pause was put off when the clock was ahead, and is due now.
         """
+        soon = sa.or_(outbox.c.due_at <= now, outbox.c.due_at > now + LONGEST_PAUSE)
         oldest = sa.select(sa.func.min(outbox.c.id)).group_by(outbox.c.url)
         query = (
             sa.select(outbox.c.id.label("delivery"), outbox.c.url, outbox.c.attempts, events)
             .join(events, events.c.id == outbox.c.event_id)
-            .where(outbox.c.id.in_(oldest), outbox.c.due_at <= now)
+            .where(outbox.c.id.in_(oldest), soon)
             .where(outbox.c.url.not_in(tuple(but)))
             .order_by(outbox.c.due_at, outbox.c.id)
             .limit(limit)

@@ -4,10 +4,12 @@ import asyncio
 import gzip
 import os
 import socket
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
+from anabranch.components import peers
 from anabranch.control.rollout.outgoing import Caller, OutgoingReply
 from tests.control.web import Answer, running
 
@@ -72,6 +74,17 @@ def test_a_packed_body_is_not_unpacked() -> None:
         reply = call(web.url, most=10_000)
     assert reply.body == bomb
     assert web.asked[0].headers["accept-encoding"] == "identity"
+
+
+def test_a_name_that_leads_to_metadata_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a name led to when it was allowed: the address that answers counts."""
+    monkeypatch.setattr(peers, "_METADATA", frozenset({ip_address("127.0.0.1")}))
+    with running(lambda _: Answer(200, b"secret")) as web:
+        reply = call(web.url)
+    assert reply == OutgoingReply(
+        None,
+        error="127.0.0.1 leads to 127.0.0.1, an address of link-local and metadata services",
+    )
 
 
 def test_nobody_there() -> None:
