@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +18,7 @@ import pytest
 
 from tests.e2e.conftest import Given, spec
 from tests.engines import BODY, HTTP, Engine
-from tests.router.grpc.conftest import connected, infer_request
+from tests.router.grpc.conftest import connected, failure, infer_request
 from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
@@ -145,6 +147,30 @@ def test_a_revocation_is_in_force_once_it_returns_and_disturbs_nobody_else(
     assert {code for began, code in revoked.seen if began > moment} <= {401, 429}
     assert {code for _, code in revoked.seen} >= {200, 401}
     assert {code for _, code in others.seen} == {200}
+
+
+def refused(engine: Engine) -> Counter[str]:
+    """Attempts with credentials that are not known, by door."""
+    token = {"authorization": f"Bearer {engine.token}"}
+    page = httpx.get(f"{engine.url}/metrics", headers=token, timeout=30).text
+    pattern = r'anabranch_access_refused_total\{door="(\w+)",reason="unauthenticated"\} ([\d.]+)'
+    return Counter({door: int(float(count)) for door, count in re.findall(pattern, page)})
+
+
+def test_unknown_keys_are_in_the_metrics_whichever_door_refuses_them(closed: Engine) -> None:
+    """The gateway, the control API behind it, and the front."""
+    before = refused(closed)
+    wrong = "Bearer wrong"
+    for path in ("/v2/models/absent", "/control/v1/graphs"):
+        assert HTTP.get(closed.url + path, headers={"authorization": wrong}).status_code == 401
+
+    async def call() -> None:
+        async with connected(f"127.0.0.1:{closed.ports.grpc}") as stub:
+            error = await failure(stub("RepositoryIndex", metadata=(("authorization", wrong),)))
+            assert error.code() is grpc.StatusCode.UNAUTHENTICATED
+
+    asyncio.run(call())
+    until(lambda: refused(closed) - before == {"http": 1, "control": 1, "grpc": 1})
 
 
 def test_the_link_of_dashboard_logs_in_to_ray_s(closed: Engine) -> None:

@@ -76,7 +76,7 @@ from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.operations import Change, Moment, Operation, Situation
 from anabranch.control.nodes.logs import EngineLogs
 from anabranch.control.observe import logs
-from anabranch.control.observe.refusals import Refusals, reason_of
+from anabranch.control.observe.refusals import Refusals
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
 from anabranch.control.reconcile.reconciler import Reconciler
@@ -91,6 +91,7 @@ from anabranch.errors import AnabranchError, Conflict, NotFound, SpecError
 from anabranch.names import GRAPH_IN_PATH, every_graph_of
 from anabranch.router.backend import GraphState
 from anabranch.router.errors import MethodNotAllowed, error_reply
+from anabranch.router.measure.refusals import reason_of
 from anabranch.router.measure.tally import Report
 
 _GRAPH = f"/graphs/(?P<graph>{GRAPH_IN_PATH})"

@@ -11,20 +11,11 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from anabranch.access.actor import ACTOR, Actor
-from anabranch.errors import Forbidden, TooManyRequests, Unauthenticated
-from anabranch.telemetry.definitions import ACCESS_REFUSED
+from anabranch.router.measure.refusals import Reason, count_refusal
 from anabranch.telemetry.registry import REGISTRY, Registry
-
-Reason: TypeAlias = Literal["unauthenticated", "forbidden", "limited"]
-"""No credentials or unknown ones; credentials that do not allow it; too many requests."""
-_REASONS: Mapping[type[Exception], Reason] = {
-    Unauthenticated: "unauthenticated",
-    Forbidden: "forbidden",
-    TooManyRequests: "limited",
-}
 
 PERIOD_S = 1.0
 """Shortest time between two events about one address, in seconds."""
@@ -82,7 +73,7 @@ class Refusals:
 
     def add(self, actor: Actor, reason: Reason, message: str, graph: str = "") -> None:
         """Count an attempt that was refused, by whom, and with which message; on the event loop."""
-        self._registry.number(ACCESS_REFUSED, "control", reason).value += 1
+        count_refusal("control", reason, self._registry)
         is_known = actor.address in self._waiting or len(self._waiting) < MAX_ADDRESSES
         address = actor.address if is_known else ""
         before = self._waiting.get(address)
@@ -115,11 +106,6 @@ class Refusals:
             ACTOR.set(one.actor)  # in this thread's own context
             data = {"count": one.count, "reason": one.reason, "addresses": one.addresses}
             self._log.log(one.graph, None, "refused", one.message, data)
-
-
-def reason_of(error: Exception) -> Reason | None:
-    """Return the reason of an error that refuses an attempt; None for any other error."""
-    return _REASONS.get(type(error))
 
 
 def _bounded(waiting: Iterable[Attempts], most: int) -> Iterator[Attempts]:

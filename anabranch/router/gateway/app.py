@@ -41,6 +41,7 @@ from anabranch.router.http.access import foreign
 from anabranch.router.http.app import Answer, Handler, HttpApp, dispatch, json_reply
 from anabranch.router.http.request import BodyRule, HttpRequest, Message, Receive, Send
 from anabranch.router.limits import Arriving, RequestLimits
+from anabranch.router.measure.refusals import refusals_counted
 from anabranch.specs.excerpts import hint
 from anabranch.telemetry.exposition import exposition
 
@@ -102,6 +103,10 @@ class Gateway:
     async def _handle(self, request: HttpRequest) -> Answer:
         request.check_headers(self._limits.max_headers)
         await in_task()
+        with refusals_counted("control" if request.path.startswith(f"{CONTROL}/") else "http"):
+            return await self._answer(request)
+
+    async def _answer(self, request: HttpRequest) -> Answer:
         path = request.path
         if path.startswith(f"{CONTROL}/"):
             return await self._to_control(request, path.removeprefix(CONTROL))

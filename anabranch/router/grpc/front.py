@@ -42,6 +42,7 @@ from anabranch.router.grpc.pool import Pool, PooledRouter
 from anabranch.router.grpc.read_ahead import Ahead
 from anabranch.router.grpc.streams import failed
 from anabranch.router.limits import BytesUnderWay, ConcurrencyLimit, RequestLimits
+from anabranch.router.measure.refusals import refusals_counted
 
 MAX_CALLS = 1024
 """Calls in progress at a time, requests of streams not counted."""
@@ -139,11 +140,14 @@ class Front:
         return name
 
     async def _asker(self, call: ServedCall) -> Asker:
-        return await self._control.asker(call.credentials, call.address, call.id)
+        with refusals_counted("grpc"):
+            return await self._control.asker(call.credentials, call.address, call.id)
 
     async def _allowed(self, call: ServedCall, action: Allowed, graph: str) -> Asker:
         """Return who calls, and may do this to a graph; raises where they may not."""
-        return await self._control.allowed(action, graph, call.credentials, call.address, call.id)
+        shown = call.credentials, call.address, call.id
+        with refusals_counted("grpc"):
+            return await self._control.allowed(action, graph, *shown)
 
     async def _model_ready(self, message: bytes, call: ServedCall) -> bytes:
         """A graph that is there and cannot answer is not ready; that is no error."""

@@ -19,6 +19,7 @@ from ray import serve
 from anabranch.router.grpc.servers import FrontServer
 from anabranch.router.limits import RequestLimits
 from anabranch.serve.calls.control_link import ControllerLink
+from anabranch.serve.export.exporter import start_exporting, stop_exporting
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import end_heartbeat, start_heartbeat
 from anabranch.serve.replicas.gateway import Listen
@@ -42,6 +43,7 @@ class FrontReplica:
         self, limits: RequestLimits, listen: Listen
     ) -> None:
         write_logs()
+        start_exporting()
         start_heartbeat()
         self._control = ControllerLink("front")
         self._control.follow()
@@ -57,6 +59,7 @@ class FrontReplica:
         if server is not None:
             end_heartbeat()
             await asyncio.gather(server.stop(_GRACE_S), self._control.close())
+            await asyncio.to_thread(stop_exporting)
 
 
 def front_app(

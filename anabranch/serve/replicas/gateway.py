@@ -17,6 +17,7 @@ from anabranch.router.gateway.forwarding import Forwarder
 from anabranch.router.http.listening import LeanServer
 from anabranch.router.limits import RequestLimits
 from anabranch.serve.calls.control_link import ControllerLink
+from anabranch.serve.export.exporter import start_exporting, stop_exporting
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import end_heartbeat, start_heartbeat
 from anabranch.serve.sockets import (
@@ -53,6 +54,7 @@ class GatewayReplica:
         listen: Listen,
     ) -> None:
         write_logs()
+        start_exporting()
         start_heartbeat()
         self._control = control = ControllerLink("gateway")
         self._forwarder = Forwarder(control, limits)
@@ -76,6 +78,7 @@ class GatewayReplica:
             end_heartbeat()
             await self._server.close(_GRACE_S)
             await asyncio.gather(self._forwarder.close(), self._control.close())
+            await asyncio.to_thread(stop_exporting)
 
 
 def gateway_app(

@@ -253,6 +253,23 @@ def test_connections_are_kept_and_shared(make, remote):
 
 
 @pytest.mark.parametrize(
+    ("model", "path"), [("team-a/demo", b"team-a/demo"), ("Big One/x", b"Big%20One%2Fx")]
+)
+def test_the_slash_of_a_graph_in_a_namespace_is_that_of_a_path(remote, make, model, path):
+    """By which the edge finds the graph's routers."""
+    asked = []
+
+    async def noted(remote, scope, receive, send):
+        asked.append(scope["raw_path"])
+        await says(503, {})(remote, scope, receive, send)
+
+    remote.faults["/ready"] = noted
+    with pytest.raises(CannotLoad):
+        ask(make(model=model), x=X)
+    assert asked == [b"/v2/models/" + path + b"/ready"]
+
+
+@pytest.mark.parametrize(
     "trace", [None, Trace("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7")]
 )
 def test_what_travels_along(make, node, tmp_path, trace):

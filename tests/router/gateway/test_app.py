@@ -16,8 +16,8 @@ from anabranch.router.errors import Headers
 from anabranch.router.gateway.app import Gateway
 from anabranch.router.gateway.forwarding import Forwarder
 from anabranch.router.limits import RequestLimits
-from anabranch.telemetry.definitions import ARM_REQUESTS
-from anabranch.telemetry.registry import Registry, Snapshot
+from anabranch.telemetry.definitions import ACCESS_REFUSED, ARM_REQUESTS
+from anabranch.telemetry.registry import REGISTRY, Registry, Snapshot
 from tests.router.askers import LetsIn
 
 Serve = Callable[[Any], str]
@@ -30,6 +30,7 @@ class Control(LetsIn):
 
     def __init__(self, ready: bool = True) -> None:
         self.counted = Registry()
+        self.answer = 201
         self.states: dict[str, GraphState] = {
             "digits": {"revision": 4, "live": True, "ready": True, "reason": ""},
             "spam": {
@@ -58,7 +59,7 @@ class Control(LetsIn):
         if path == "/refuse":
             raise InvalidRequest("refused")
         text = f"{method} {path} {query} {len(body)}"
-        return 201, ((b"content-type", b"text/plain"), (b"x-more", b"1")), text.encode()
+        return self.answer, ((b"content-type", b"text/plain"), (b"x-more", b"1")), text.encode()
 
 
 class Down(Control):
@@ -333,6 +334,24 @@ def test_a_caller_without_the_token_is_refused_before_the_body_is_read(serve: Se
     wrong = {"authorization": "Bearer wrong"}
     response = httpx.post(f"{url}/control/v1/x", content=b"x" * 5000, headers=wrong)
     assert response.status_code == 401
+
+
+def test_refused_attempts_are_counted_by_door_and_reason(serve: Serve) -> None:
+    """Not those that the control API or a router answers: they count themselves."""
+    control = Control()
+    url = serve(gateway(control))
+    cells = [
+        REGISTRY.number(ACCESS_REFUSED, *labels)
+        for labels in (("http", "unauthenticated"), ("control", "unauthenticated"))
+    ]
+    before = [cell.value for cell in cells]
+    wrong = {"authorization": "Bearer wrong"}
+    for path in ("/metrics", "/v2/repository/index", "/control/v1/graphs"):
+        method = "POST" if path.endswith("index") else "GET"
+        message(httpx.request(method, url + path, headers=wrong), 401)
+    control.answer = 401
+    assert httpx.get(f"{url}/control/v1/graphs").status_code == 401
+    assert [cell.value - old for cell, old in zip(cells, before, strict=True)] == [2, 1]
 
 
 def test_errors_of_the_control_api_become_responses(serve: Serve) -> None:

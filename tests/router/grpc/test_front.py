@@ -27,6 +27,8 @@ from anabranch.router.http.headers import CLIENT_ADDRESS, CLIENT_NAME
 from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
 from anabranch.telemetry import tracing
+from anabranch.telemetry.definitions import ACCESS_REFUSED
+from anabranch.telemetry.registry import REGISTRY
 from anabranch.telemetry.tracing import Traces
 from tests.nodes import EngineCertificates
 from tests.router.conftest import StepHead, make_table
@@ -588,6 +590,21 @@ def test_graphs_are_loaded_and_unloaded_with_the_token(field: str) -> None:
             assert control.handled == [("POST", f"/graphs/demo/{a}") for a in ("load", "unload")]
 
     asyncio.run(main())
+
+
+def test_refused_calls_are_counted() -> None:
+    cell = REGISTRY.number(ACCESS_REFUSED, "grpc", "unauthenticated")
+    before = cell.value
+    wrong = (("authorization", "Bearer wrong"),)
+
+    async def main() -> None:
+        async with fronted(FakeControl()) as stub:
+            await failure(stub("RepositoryIndex", metadata=wrong))
+            await failure(stub("RepositoryModelLoad", model_name="demo", metadata=wrong))
+            await failure(stub("ModelReady", name="demo"))  # which is not there
+
+    asyncio.run(main())
+    assert cell.value == before + 2
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
@@ -22,6 +23,7 @@ from anabranch.components.runtimes.signatures import no_method, order_of, plain
 from anabranch.components.tensors.arrays import Array
 from anabranch.components.tensors.model_types import ModelTensor
 from anabranch.errors import DeadlineExceeded, Unavailable
+from anabranch.names import GRAPH_NAME
 from anabranch.specs.excerpts import hint, listing, shown
 from anabranch.specs.models import NodeBase, Predictor
 
@@ -65,7 +67,7 @@ class OpenInferenceModel:
         binary: bool | None = None,
     ) -> None:
         self._node, self._outputs, self._binary = node, tuple(outputs or ()), binary
-        self._path = f"/v2/models/{quote(model, safe='')}"
+        self._path = f"/v2/models/{_in_path(model)}"
         if version is not None:
             self._path += f"/versions/{quote(version, safe='')}"
         self._server = RemoteServer(url, model)
@@ -164,6 +166,14 @@ class OpenInferenceModel:
         if len(outputs) == 1:
             return next(iter(outputs.values()))
         return {plain(name): array for name, array in outputs.items()}
+
+
+def _in_path(model: str) -> str:
+    """Return a model's name for paths. That of a graph in a namespace keeps its slash.
+
+    So the edge of an anabranch finds the graph's routers, which it does by the path as it came.
+    """
+    return quote(model, safe="/" if re.fullmatch(GRAPH_NAME, model) else "")
 
 
 def _is_plain(url: str) -> bool:
