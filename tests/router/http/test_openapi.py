@@ -215,6 +215,7 @@ def test_the_page_and_all_that_it_loads(graph: Graph, below: str) -> None:
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
     policy = reply.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; script-src 'self';")
+    assert "frame-ancestors 'none'" in policy
     assert "<script>" not in reply.text and "://" not in reply.text
     loaded = Loads(reply.text).found
     assert len(loaded) == len(FILES) + 1

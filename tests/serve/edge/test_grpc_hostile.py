@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 
+import psutil
 import pytest
 from grpc import StatusCode
 
@@ -15,12 +16,13 @@ from tests.router.grpc.conftest import infer_request
 from tests.serve.edge import http2
 from tests.serve.edge.http2 import Reply, call_headers, connected, frame, framed
 from tests.serve.edge.routers import GrpcSite, served_graphs
-from tests.serve.edge.servers import needs_haproxy
+from tests.serve.edge.servers import needs_haproxy, pid_of
 
 pytestmark = needs_haproxy
 MESSAGE = infer_request().SerializeToString()
 GOOD = framed(MESSAGE)
 INTERNAL, OK = StatusCode.INTERNAL.value[0], StatusCode.OK.value[0]
+FRAMES = 20_000
 HTTP1 = b"GET /v2/models/demo HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
@@ -189,6 +191,41 @@ def test_a_flood_of_calls_that_are_reset_at_once(whole: bool) -> None:
             await still_serves(at)
             if not whole:
                 assert len(routers["demo"].seen) <= 2
+
+    asyncio.run(main())
+
+
+MORE_HEADERS = frame(9, 0, 1, http2.encoded([("x-more", "y" * 4000)]))
+FLOODS = {
+    "settings": frame(http2.SETTINGS, 0, 0, struct.pack(">HI", 4, 2**20)),
+    "pings": frame(http2.PING, 0, 0, b"12345678"),
+    "windows": frame(8, 0, 0, struct.pack(">I", 1)),
+    "priorities": frame(2, 0, 1, struct.pack(">IB", 0, 16)),
+    "empty data": frame(http2.DATA, 0, 1),
+    "endless headers": frame(http2.HEADERS, 0, 1, http2.encoded(call_headers())) + MORE_HEADERS,
+}
+"""Frames by which a client has a server work or remember, and asks for nothing."""
+
+
+@pytest.mark.parametrize("kind", FLOODS)
+def test_a_flood_of_frames_disturbs_nobody_and_takes_no_memory(kind: str) -> None:
+    first, more = FLOODS[kind], MORE_HEADERS if kind == "endless headers" else FLOODS[kind]
+
+    async def main() -> None:
+        async with served_graphs({"demo": make_arms()}) as (at, routers):
+            await still_serves(at)
+            proxy = psutil.Process(pid_of(at.site.folder))
+            before = proxy.memory_info().rss
+            async with connected(at.site.grpc) as client:
+                if kind == "empty data":
+                    client.begin(call_headers())
+                client.writer.write(first + more * FRAMES)  # whose answers nobody reads
+                for _ in range(20):
+                    await still_serves(at)
+                assert proxy.memory_info().rss - before < 16 * 2**20
+                client.writer.transport.abort()
+            await still_serves(at)
+            assert len(routers["demo"].seen) <= 23
 
     asyncio.run(main())
 
