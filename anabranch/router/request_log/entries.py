@@ -82,7 +82,7 @@ class LogEntry:
     endpoint: str
     protocol: str
     at: float
-    """When it came, in Unix seconds."""
+    """When it came, in Unix seconds, which jump where somebody sets the clock."""
     own_id: str | None
     """The caller's identifier in the request."""
     parameters: Mapping[str, Any] | None
@@ -95,6 +95,7 @@ class LogEntry:
     """Outputs of the reply; where the graph streams, of each part of it."""
     path: Mapping[str, str] = field(default_factory=dict)
     """Routes that were picked, by router node."""
+    began: float = field(default_factory=time.perf_counter)
     seconds: float = 0.0
     failure: LoggedFailure | None = None
     is_cut: bool = False
@@ -146,7 +147,7 @@ def failed(rule: LogRule, entry: LogEntry, error: Exception) -> None:
 
     Nobody knows what a component quotes in its message, so it is kept only if nothing is redacted.
     """
-    entry.seconds = time.time() - entry.at
+    entry.seconds = time.perf_counter() - entry.began
     message = str(error) if isinstance(error, AnabranchError) else "internal error"
     entry.failure = LoggedFailure(
         type(error).__name__,

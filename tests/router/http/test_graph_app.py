@@ -7,7 +7,8 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -99,6 +100,26 @@ def test_inference(graph: Graph, body: Body) -> None:
             {"name": "doubled", "datatype": "FP32", "shape": [2, 2], "data": [2.0, 4.0, 6.0, 8.0]}
         ],
     }
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_is_set_while_a_request_is_under_way_changes_nothing(
+    graph: Graph, body: Body, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    real, ahead = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+
+    async def step(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        ahead[0] += 3600.0 * hours
+        remaining = context.remaining()
+        assert remaining is not None and 0 < remaining <= 30
+        return await double(inputs, context)
+
+    url = graph(step)
+    body["parameters"] = {"timeout": 30_000_000}
+    for _ in range(3):
+        reply = post(url, body)
+        assert reply.status_code == 200, reply.text
 
 
 def test_all_outputs_and_no_id_unless_asked(graph: Graph, body: Body) -> None:

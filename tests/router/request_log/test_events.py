@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import time
 from datetime import datetime
 from typing import Any
 
 import msgspec
 import numpy as np
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -119,6 +121,17 @@ def test_an_error_stands_in_the_place_of_the_reply() -> None:
     assert (wrong["status"], len(wrong["message"])) == (400, entries.MAX_MESSAGE)
     unknown = event(LogRule(), request(), ValueError("inner detail"))["data"]["error"]
     assert unknown == {"class": "ValueError", "status": 500, "message": "internal error"}
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_the_time_that_a_failure_took_is_no_difference_of_clocks(
+    monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    real = time.time
+    entry = entries.begin(LogRule(), "demo", 3, request())
+    monkeypatch.setattr(time, "time", lambda: real() + 3600.0 * hours)
+    entries.failed(LogRule(), entry, NodeError("net", "it broke"))
+    assert 0 <= entry.seconds < 3600
 
 
 def test_components_that_work_in_place_change_nothing_in_the_log() -> None:
