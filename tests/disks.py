@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,8 +41,50 @@ def read_only(folder: Path) -> None:
     _run("mount", "-o", "remount,ro", str(folder))
 
 
+@contextmanager
+def sick_disk(folder: Path, size: int) -> Iterator[Path]:
+    """A file system of ``size`` bytes in ``folder`` that can freeze and break while in use."""
+    folder.mkdir(parents=True)
+    image = folder.with_name(f"{folder.name}.img")
+    with image.open("wb") as file:
+        file.truncate(size)
+    _run("mkfs.ext4", "-q", str(image))
+    _run("mount", "-o", "loop", str(image), str(folder))
+    try:
+        yield folder
+    finally:
+        _run("umount", "--lazy", str(folder))
+
+
+@contextmanager
+def frozen(folder: Path, most: float = 120) -> Iterator[None]:
+    """Let whoever writes to a sick disk wait, for ``most`` seconds even if this process dies.
+
+    Not even a signal ends the wait. What was read before can still be read.
+    """
+    # It thaws at the end of its input, which this process' end is too.
+    thaws = f"PATH=$PATH:/usr/sbin:/sbin; read line; fsfreeze -u '{folder}'"
+    thaw = subprocess.Popen(["sh", "-c", thaws], stdin=subprocess.PIPE)
+    ends = threading.Timer(most, thaw.communicate)
+    _run("fsfreeze", "-f", str(folder))
+    ends.start()
+    try:
+        yield
+    finally:
+        ends.cancel()
+        thaw.communicate()
+
+
+def broken(folder: Path) -> None:
+    """Let a sick disk take nothing any more, as ext4 does after an error of the device."""
+    _run("mount", "-o", "remount,abort", str(folder))
+
+
 def _run(*command: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False,
+        env={**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"},
+    )  # fmt: skip
     if done.returncode != 0:
         pytest.skip(f"user {os.getuid()} cannot mount a small disk here: {done.stderr.strip()}")
 
