@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from anabranch.cli import remote
 from anabranch.cli.commands import (
     backup,
     bandit,
@@ -65,9 +67,36 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def root(
+    ctx: typer.Context,
+    url: Annotated[
+        str,
+        typer.Option(
+            "--url",
+            envvar=remote.URL,
+            help="URL of an engine on another machine, such as https://engine:8000.",
+            show_default=False,
+        ),
+    ] = "",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            help="File with a key for it. [default: ANABRANCH_TOKEN, or that of `login`]",
+        ),
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca",
+            envvar=remote.CA,
+            help="Authorities that its certificate may be of, in PEM. [default: public ones]",
+            show_default=False,
+        ),
+    ] = None,
     _: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Inference graphs in YAML, served by Ray Serve."""
+    ctx.with_resource(remote.chosen(url, token_file, ca))

@@ -17,7 +17,9 @@ from anabranch.client.methods import method
 
 
 class ControlClient:
-    """Client of the engine at ``url``, with a key or its token. Use it as a context manager.
+    """Client of the engine at ``url``, with a key or its token, or None to show nothing.
+
+    Use it as a context manager.
 
     Methods return the engine's JSON. Each method raises EngineError when the engine cannot be
     reached or refuses the key, and otherwise the error of the engine's reply, with the engine's
@@ -25,15 +27,16 @@ class ControlClient:
     """
 
     def __init__(
-        self, url: str, token: str, *, timeout: float = TIMEOUT_S, verify: Verify = True
+        self, url: str, token: str | None, *, timeout: float = TIMEOUT_S, verify: Verify = True
     ) -> None:
         self.transport = Transport(url, token, timeout, verify=verify)
 
     @classmethod
     def of_home(cls, home: Path) -> Self:
-        """Return a client of the engine that the login of ``home`` names, else of that in it.
+        """Return a client of the engine that ``ANABRANCH_URL`` or the login of ``home`` names.
 
-        Its key is as ``client.login`` says. Raise EngineError if no engine is running there.
+        Without either it is the engine in ``home``: raise EngineError if none is running there. Its
+        key is as ``connection.login`` says.
         """
         url, key, verify = destination(home)
         return cls(url, key, verify=verify)

@@ -23,12 +23,13 @@ from anabranch.client.methods import (
 
 
 class Client:
-    """Client of the engine at ``url``; of the engine of this machine's home if it is None.
+    """Client of the engine at ``url``; if it is None, of the engine that the command line talks to.
 
-    The home is ``ANABRANCH_HOME``, else ``~/.anabranch``. ``token`` is an API key, or the engine's
-    token. Where it is None it is that of the variable ``ANABRANCH_TOKEN``, else that of
-    ``anabranch login``, and where ``url`` is None, else the token in the engine's home. ``ca`` is a
-    file of the authorities that an engine's certificate may be of, in PEM, or an
+    That is the one at ``ANABRANCH_URL``, else that of ``anabranch login``, else that of this
+    machine's home, which is ``ANABRANCH_HOME``, else ``~/.anabranch``. ``token`` is an API key, or
+    the engine's token. Where it is None it is that of the variable ``ANABRANCH_TOKEN``, else that
+    of an ``anabranch login`` to this engine, else, for the home's own engine, the token in it.
+    ``ca`` is a file of the authorities that an engine's certificate may be of, in PEM, or an
     ``ssl.SSLContext``, such as one with a certificate of the client's; without it, the file that
     ``ANABRANCH_CA`` names, else the public authorities. The engine of this machine's home is known
     by its certificate itself. ``timeout`` bounds each request, in seconds. ``transport`` takes the

@@ -20,6 +20,7 @@ MACHINES = "needs several machines: test_cluster_nodes.py has them"
 NOT_TYPED: Mapping[str, str] = {
     "README.md: pip install anabranch": REGISTRY,
     "install.md: pip install anabranch": REGISTRY,
+    "install.md: pip install --no-deps anabranch": REGISTRY,
     "protocol.md: python -m venv client": REGISTRY,
     "CONTRIBUTING.md: make setup": "would run all the tests",
     "install.md: make demo": "test_demo.py runs the demo; `make test` would run all the tests",

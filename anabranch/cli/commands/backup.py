@@ -11,6 +11,7 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.options import add
+from anabranch.cli.remote import own_home
 from anabranch.cli.terminal import progress, warn
 
 if TYPE_CHECKING:
@@ -39,12 +40,12 @@ def backup(
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Copy the store and the bundles of its graphs into a file, also while the engine runs."""
-    from anabranch.client.connection.engine_state import resolve_home
+    folder = own_home(home)
     from anabranch.control.engine import backup as backups
 
     target = file or Path(f"anabranch-{datetime.now(UTC):%Y%m%d-%H%M%S}.zip")
     with progress("copying the store and its bundles"):
-        made = backups.backup(resolve_home(home), target, replace=replace)
+        made = backups.backup(folder, target, replace=replace)
     _show(made, f"{made.file} holds", output)
 
 
@@ -61,10 +62,9 @@ def restore(
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Bring back a backup into the home of a stopped engine; `up` then starts its graphs."""
-    from anabranch.client.connection.engine_state import resolve_home
+    folder = own_home(home)
     from anabranch.control.engine import backup as backups
 
-    folder = resolve_home(home)
     with progress("bringing back the store and its bundles"):
         made = backups.restore(folder, file, replace=replace, warn=warn)
     _show(made, f"{folder} holds, as of {made.created},", output)

@@ -12,6 +12,7 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.options import add
+from anabranch.cli.remote import own_home
 from anabranch.cli.terminal import note, progress, result, result_json, table, warn
 from anabranch.errors import AnabranchError, EngineError
 
@@ -49,7 +50,7 @@ def up(
     foreground: options.Foreground = False,
 ) -> None:
     """Start an engine, with all graphs in its store; in the background, unless told otherwise."""
-    from anabranch.client.connection.engine_state import resolve_home
+    folder = own_home(home)
     from anabranch.control.engine.launch import EngineOptions
     from anabranch.control.nodes.options import MachineOptions
 
@@ -58,7 +59,6 @@ def up(
         tls_cert, tls_key, client_ca, anonymous, ingress,
         MachineOptions(labels, resources, object_store),
     )  # fmt: skip
-    folder = resolve_home(home)
     info = _up(ctx, folder, wanted)
     if output is options.Format.JSON:
         result_json(asdict(info))
@@ -77,10 +77,9 @@ def up(
 
 def down(home: options.Home = None, output: options.Output = options.Format.TABLE) -> None:
     """Stop the engine. Its graphs stay in the store and come back with `up`."""
-    from anabranch.client.connection.engine_state import resolve_home
+    folder = own_home(home)
     from anabranch.control.engine import engine
 
-    folder = resolve_home(home)
     with progress("stopping the engine"):
         stopped = engine.down(folder)
     if output is options.Format.JSON:
@@ -94,11 +93,11 @@ def doctor(home: options.Home = None, output: options.Output = options.Format.TA
 
     Exits with 1 if anything is wrong.
     """
-    from anabranch.client.connection.engine_state import resolve_home
+    folder = own_home(home)
     from anabranch.control.engine.doctor import examine, ill
 
     with progress("examining the engine"):
-        found = examine(resolve_home(home))
+        found = examine(folder)
     if output is options.Format.JSON:
         result_json([asdict(one) for one in found])
     else:
@@ -126,16 +125,16 @@ def run(
     Starts an engine if none is running. Ctrl-C puts back what was there: the revision that was
     live before, or no graph; and it stops the engine if this command started it.
     """
+    folder = own_home(home)
     from anabranch.cli.commands.run import serve_until_interrupted
     from anabranch.client.bundle.checks import open_complete
-    from anabranch.client.connection.engine_state import read_state, resolve_home
+    from anabranch.client.connection.engine_state import read_state
     from anabranch.control.engine import engine
     from anabranch.control.engine.launch import EngineOptions
     from anabranch.control.nodes.options import MachineOptions
 
     # A shell that starts jobs in the background has them ignore Ctrl-C; then nothing would tidy up.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    folder = resolve_home(home)
     name = open_complete(file, folder).graph.name
     state = read_state(folder)
     ours = state is None or not engine.is_running(state)

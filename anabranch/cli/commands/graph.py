@@ -122,7 +122,7 @@ def status(
 
     as_json = output is options.Format.JSON
     with options.client(home) as client:
-        _warn_of_certificate(home)
+        _warn_of_certificate(home, client)
 
         def fetch() -> dict[str, Any]:
             if graph is not None:
@@ -138,11 +138,13 @@ def status(
         result(status_text(found))
 
 
-def _warn_of_certificate(home: Path | None) -> None:
-    from anabranch.client.connection.engine_state import require_state, resolve_home
+def _warn_of_certificate(home: Path | None, client: ControlClient) -> None:
+    """Warn of the certificate of the engine on this machine, if it is the one that is asked."""
+    from anabranch.client.connection.engine_state import read_state, resolve_home
 
     folder = resolve_home(home)
-    if require_state(folder).trusted:
+    state = read_state(folder)
+    if state is not None and state.trusted and state.http == client.transport.url:
         from anabranch.control.settings.tls import in_force
 
         for text in in_force(folder).warnings():

@@ -1,11 +1,13 @@
 """Which engine a person is logged in to, and by which key.
 
-The key of a command or a client is the first that there is of: the variable ``ANABRANCH_TOKEN``,
-the file ``anabranch-login.json`` in the home, which ``anabranch login`` writes, and the token of
-the home's engine.
+The engine is the first that there is of: the variable ``ANABRANCH_URL``, that of the file
+``anabranch-login.json`` in the home, which ``anabranch login`` writes, and the home's own. Its key
+is the first of: the variable ``ANABRANCH_TOKEN``, that of a login to this engine, and the token of
+the home's engine. A key goes to no engine but its own.
 
 | variable | meaning | default |
 |---|---|---|
+| ANABRANCH_URL | URL of the engine of commands and clients | that of `anabranch login` |
 | ANABRANCH_TOKEN | key that commands and clients show to an engine | that of `anabranch login` |
 """
 
@@ -27,6 +29,8 @@ from anabranch.files import disk_errors, replace_file
 FILE = "anabranch-login.json"
 TOKEN = "ANABRANCH_TOKEN"
 """Variable that holds a key."""
+URL = "ANABRANCH_URL"
+"""Variable that holds the URL of an engine."""
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -78,25 +82,33 @@ def remove_login(home: Path) -> bool:
 
 
 class LoginTarget(NamedTuple):
-    """An engine's URL, the key for it, and what its certificate is verified by."""
+    """An engine's URL, the key for it if there is one, and what its certificate is verified by."""
 
     url: str
-    key: str
+    key: str | None
     verify: Verify
 
 
 def destination(home: Path, env: Mapping[str, str] = os.environ) -> LoginTarget:
     """Return how an engine is to be reached.
 
-    Raise EngineError where there is no login and no engine runs in the home, or its token cannot be
-    read.
+    Raise EngineError where nothing names an engine and none runs in the home, or its token cannot
+    be read.
     """
+    url = given_url(env)
+    if url:
+        return LoginTarget(url, key_for(url, home, env), trust(url, None))
     login = read_login(home)
     key = env.get(TOKEN, "").strip() or (login.key if login is not None else "")
     if login is not None and login.url:
         return LoginTarget(login.url, key, trust(login.url, None))
     state = require_state(home)
     return LoginTarget(state.http, key or read_token(home), state.verify)
+
+
+def given_url(env: Mapping[str, str] = os.environ) -> str:
+    """Return the URL of the engine that the variable names; empty without one."""
+    return env.get(URL, "").strip().rstrip("/")
 
 
 def key_for(url: str, home: Path, env: Mapping[str, str] = os.environ) -> str | None:

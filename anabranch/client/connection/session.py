@@ -43,17 +43,17 @@ class EngineSession:
 
 
 def connect(url: str | None, token: str | None, ca: Authorities | None = None) -> EngineSession:
-    """Return a session of the engine at ``url``, or of the one that the home leads to.
+    """Return a session of the engine at ``url``, or of the one that ``connection.login`` finds.
 
     The home is ``ANABRANCH_HOME``, else ``~/.anabranch``. Without a ``token`` the key is as
-    ``client.login`` says; for a ``url`` that is the home's login only where that names it. Raise
-    EngineError if no engine is running there, or its token or ``ca`` cannot be read. Space around
-    ``token`` is no part of it.
+    ``connection.login`` says; for a ``url`` that is the home's login only where that names it.
+    Raise EngineError if no engine is running there, or its token or ``ca`` cannot be read. Space
+    around ``token`` is no part of it.
     """
     home = resolve_home()
     token = (token or "").strip() or None
     if url is not None:
         url = url.rstrip("/")
         return EngineSession(url, token or key_for(url, home), home, trust(url, ca))
-    url, key, verify = destination(home, {TOKEN: token} if token else os.environ)
+    url, key, verify = destination(home, {**os.environ, TOKEN: token} if token else os.environ)
     return EngineSession(url, key, home, verify if ca is None else trust(url, ca))

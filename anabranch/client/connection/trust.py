@@ -2,7 +2,7 @@
 
 | variable | meaning | default |
 |---|---|---|
-| ANABRANCH_CA | file of authorities of engines' certificates, for the Python client | public ones |
+| ANABRANCH_CA | authorities of engines' certificates, for commands and clients | public ones |
 """
 
 from __future__ import annotations

@@ -62,6 +62,15 @@ def test_a_login_elsewhere_needs_no_engine_here(home: Path) -> None:
     assert destination(home, {}) == (REMOTE.url, REMOTE.key, False)
 
 
+def test_the_variable_of_the_url_comes_before_the_login(home: Path) -> None:
+    there = {"ANABRANCH_URL": " https://other:8000/\n"}
+    assert destination(home, there)[:2] == ("https://other:8000", None)
+    assert destination(home, {**there, TOKEN: "key"})[:2] == ("https://other:8000", "key")
+    write_login(home, REMOTE)
+    assert destination(home, there).key is None
+    assert destination(home, {"ANABRANCH_URL": f"{REMOTE.url}/"})[:2] == (REMOTE.url, REMOTE.key)
+
+
 def test_a_key_goes_to_no_engine_but_its_own(home: Path) -> None:
     assert key_for("http://other:8000", home, {}) is None
     write_login(home, REMOTE)
@@ -78,6 +87,9 @@ def test_clients_honour_both(home: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv(TOKEN, "key")
     assert connect(None, None).token == connect("http://other", None).token == "key"
     assert connect("http://other", "given").token == "given"
+    monkeypatch.setenv("ANABRANCH_URL", "http://third")
+    assert (connect(None, None).url, connect(None, None).token) == ("http://third", "key")
+    assert (connect(None, "given").url, connect(None, "given").token) == ("http://third", "given")
 
 
 def test_the_file_is_its_owner_s_alone(home: Path) -> None:

@@ -10,6 +10,7 @@ import typer
 from anabranch.cli import options
 from anabranch.cli.commands.access.rules import me_text
 from anabranch.cli.options import add
+from anabranch.cli.remote import URL
 from anabranch.cli.terminal import is_terminal, note, result
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def login(
         str,
         typer.Option(
             "--url",
+            envvar=URL,
             help="URL of the engine; that of the home's engine if left out.",
             show_default=False,
         ),
@@ -45,11 +47,17 @@ def login(
     from anabranch.client.client import ControlClient
     from anabranch.client.connection.engine_state import require_state, resolve_home
     from anabranch.client.connection.login import Login, write_login
+    from anabranch.client.connection.trust import trust
 
     folder = resolve_home(home)
     url = url.rstrip("/")
     key = _key()
-    with ControlClient(url or require_state(folder).http, key) as client:
+    if url:
+        asked, verify = url, trust(url, None)
+    else:
+        state = require_state(folder)
+        asked, verify = state.http, state.verify
+    with ControlClient(asked, key, verify=verify) as client:
         me = client.me()
     write_login(folder, Login(url, key))
     options.show(me, output, lambda me: f"logged in as {me_text(me)}")
