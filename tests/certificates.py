@@ -45,11 +45,12 @@ class Authority:
         file: str = "server",
         ends: timedelta = timedelta(days=90),
         begins: timedelta = timedelta(days=-1),
+        address: str = "127.0.0.1",
     ) -> TlsFiles:
-        """Write a new certificate of a common name, for localhost, and its key."""
+        """Write a new certificate of a common name, for localhost at an address, and its key."""
         key = generate_private_key(SECP256R1())
         made = self._certificate(_named(name), key.public_key(), ends, begins)
-        names = [DNSName("localhost"), IPAddress(ip_address("127.0.0.1"))]
+        names = [DNSName("localhost"), IPAddress(ip_address(address))]
         made = made.add_extension(SubjectAlternativeName(names), critical=False)
         found = TlsFiles(self._folder / f"{file}.pem", self._folder / f"{file}.key")
         _replace(found.cert, made.sign(self._key, SHA256()).public_bytes(Encoding.PEM))

@@ -6,9 +6,13 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
+
+from anabranch.errors import EngineError
+from anabranch.files import replace_file
 
 Say = Callable[[str], None]
 
@@ -22,6 +26,16 @@ def result(text: str) -> None:
 def result_json(value: Any, *, indent: int | None = 2) -> None:
     """Print a result on stdout as JSON; as one line where ``indent`` is None."""
     result(json.dumps(value, indent=indent, ensure_ascii=False))
+
+
+def write(path: Path, content: bytes | str) -> None:
+    """Put a file in the place of an older one, and print its path; EngineError if it cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content, mode=0o666)
+    except OSError as error:
+        raise EngineError(f"{path} cannot be written: {error.strerror}") from None
+    result(str(path))
 
 
 def note(text: str) -> None:

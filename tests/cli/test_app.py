@@ -69,6 +69,7 @@ logs digits
 events list
 events verify
 dashboards export NEW
+export kuberay FILE --output NEW
 keys
 keys create ci --role viewer
 keys rotate ci
@@ -173,7 +174,7 @@ def test_every_command_works_without_ray(engine: Served, client_only: dict[str, 
     assert done.returncode == 0, done.stderr
     ends = dict(zip(lines, json.loads(done.stdout), strict=True))
     assert {line: end for line, end in ends.items() if end not in ("0", "refused")} == {}
-    good = ("deploy ", "status ", "traffic ", "infer ")
+    good = ("deploy ", "export ", "status ", "traffic ", "infer ")
     assert {ends[line] for line in lines if line.startswith(good)} == {"0"}, done.stderr
 
 

@@ -9,9 +9,7 @@ from typing import Annotated
 import typer
 
 from anabranch.cli.options import add, group
-from anabranch.cli.terminal import result
-from anabranch.errors import EngineError
-from anabranch.files import replace_file
+from anabranch.cli.terminal import write
 
 
 class Export(StrEnum):
@@ -41,10 +39,4 @@ def export(
     from anabranch.telemetry.dashboards.files import files
 
     for name, text in files("ray" if source is Export.RAY else "gateway").items():
-        path = folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, text, mode=0o666)
-        except OSError as error:
-            raise EngineError(f"{path} cannot be written: {error.strerror}") from None
-        result(str(path))
+        write(folder / name, text)

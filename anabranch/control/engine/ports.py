@@ -46,15 +46,19 @@ def claim(seed: str) -> PortBlock:
 
     Raises EngineError when no block has enough free ports.
     """
-    start = zlib.crc32(seed.encode()) % len(BLOCKS)
-    for offset in range(len(BLOCKS)):
-        block = _claim(BLOCKS[(start + offset) % len(BLOCKS)])
+    for base in _bases(seed):
+        block = _claim(base)
         if block is not None:
             return block
     raise EngineError(
         f"no block of {BLOCKS.step} ports is free between {BLOCKS.start} and {BLOCKS.stop}:"
         " stop another engine first"
     )
+
+
+def first_gcs_port(seed: str) -> int:
+    """Return the port of Ray's GCS where nobody else has claimed a block, as in a container."""
+    return _bases(seed)[0] + 1
 
 
 def is_free(host: str, port: int) -> bool:
@@ -97,6 +101,12 @@ def require_free(host: str, wanted: dict[str, int]) -> None:
                 f"port {port} on {host} is in use: choose another with {option},"
                 " or stop what listens there"
             )
+
+
+def _bases(seed: str) -> list[int]:
+    """Return the first ports of all blocks, in the order in which they are tried."""
+    start = zlib.crc32(seed.encode()) % len(BLOCKS)
+    return [*BLOCKS[start:], *BLOCKS[:start]]
 
 
 def _claim(base: int) -> PortBlock | None:

@@ -62,3 +62,17 @@ def test_an_address_of_another_machine_is_no_port_in_use():
 def test_one_port_for_two_options_is_refused():
     with pytest.raises(EngineError, match="--http-port and --grpc-port are both 18999"):
         ports.require_free("127.0.0.1", {"--http-port": 18999, "--grpc-port": 18999})
+
+
+def test_the_port_of_the_gcs_is_known_where_nobody_has_claimed_the_block():
+    def claimed(seed):
+        wanted = ports.first_gcs_port(seed)
+        if not ports.is_free("0.0.0.0", wanted):
+            return None
+        block = ports.claim(seed)
+        with block.guard:
+            is_first = block.guard.getsockname()[1] == wanted - 1
+            return block.fixed["gcs"] == wanted if is_first else None
+
+    found = [claimed(str(seed)) for seed in range(50)]
+    assert True in found and False not in found

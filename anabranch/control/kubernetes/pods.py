@@ -1,0 +1,206 @@
+"""Pods of an engine: how the head and the workers start, and the graphs are deployed.
+
+All run as an ordinary user on a file system that they cannot write to, but for volumes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from anabranch.control.kubernetes.groups import LEAST_CPU, LEAST_MEMORY, WorkerGroup
+
+Json = dict[str, Any]
+HTTP, GRPC = 8000, 9000
+HOME = "/data/home"
+"""The engine's home: in a folder of the volume, so that it has a mode of its own."""
+GRAPHS = "/graphs"
+"""Folder of the graphs' files, by name of the graph."""
+_USER = 1000
+_SECRETS = "/run/anabranch"
+_SHM = 2**30
+"""Bytes of shared memory, in which Ray keeps its objects; a part of the pod's memory."""
+_OVERHEAD = 2 * _SHM
+"""Bytes of the pod's memory that no replica may reserve: Ray's processes and its objects."""
+_WAIT = "600s"
+"""Longest wait for a revision to come up, which may need nodes that are yet to be started."""
+_LOCKED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What all manifests have in common: ``name`` is that of the cluster and of its secret."""
+
+    name: str
+    image: str
+    namespace: str = ""
+
+    @property
+    def head(self) -> str:
+        """The head's host name, which KubeRay gives to its service."""
+        return f"{self.name}-head-svc"
+
+    def metadata(self, name: str = "") -> Json:
+        """Return the metadata of an object; ``name`` follows the cluster's."""
+        found: Json = {"name": f"{self.name}-{name}" if name else self.name}
+        if self.namespace:
+            found["namespace"] = self.namespace
+        return found | {"labels": {"app.kubernetes.io/part-of": self.name}}
+
+    def container(self, name: str, command: Sequence[str], **fields: Any) -> Json:
+        """Return a container that writes to volumes alone."""
+        fields["volumeMounts"] = [_mount("tmp", "/tmp"), *fields.get("volumeMounts", ())]
+        found = {"name": name, "image": self.image, "command": list(command)}
+        return {**found, **fields, "securityContext": _LOCKED}
+
+
+def head_pod(of: Installation, claim: str) -> Json:
+    """Return the template of the head; its home is on the volume of the claim ``claim``."""
+    tokens = " && ".join(
+        [
+            f"umask 077 && mkdir -p {HOME}",
+            f"cp {_SECRETS}/token {HOME}/token",
+            f"cp {_SECRETS}/auth_token {HOME}/ray-token",
+        ]
+    )
+    mounts = [_mount("data", "/data"), _mount("secret", _SECRETS, readOnly=True)]
+    store = {"name": "ANABRANCH_STORE", "valueFrom": {"secretKeyRef": _key(of, "store")}}
+    container = of.container(
+        "ray-head",
+        ["anabranch", "up", "--foreground", "--host", "0.0.0.0"],
+        env=[*_environment(), store],
+        resources=_resources(LEAST_CPU, LEAST_MEMORY, 0),
+        volumeMounts=[*mounts, _mount("shm", "/dev/shm")],
+        **_serving(),
+    )
+    first = of.container(
+        "tokens", ["sh", "-c", tokens], resources=_resources(LEAST_CPU, LEAST_MEMORY, 0),
+        volumeMounts=mounts,
+    )  # fmt: skip
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": claim}}
+    secret = [("token", "token"), ("auth_token", "auth_token")]
+    return _template(of, [container], [volume, _shm(), _secret(of, secret)], first=[first])
+
+
+def worker_pod(of: Installation, group: WorkerGroup) -> Json:
+    """Return the template of a worker, which joins the head."""
+    has = {"CPU": group.cpu, "GPU": group.gpu, "memory": f"{group.memory}B"}
+    reserved = ",".join(f"{name}={size}" for name, size in has.items() if size)
+    command = ["anabranch", "join", f"http://{of.head}:{HTTP}", "--token-file"]
+    container = of.container(
+        "ray-worker",
+        [*command, f"{_SECRETS}/token", "--foreground", "--resources", reserved],
+        env=_environment(),
+        resources=_resources(group.cpu, group.memory, group.gpu),
+        volumeMounts=[
+            _mount("data", "/data"),
+            _mount("secret", _SECRETS, readOnly=True),
+            _mount("shm", "/dev/shm"),
+        ],
+        **_serving(),
+    )
+    volumes = [{"name": "data", "emptyDir": {}}, _shm(), _secret(of, [("token", "token")])]
+    return _template(of, [container], volumes)
+
+
+def deploying_pod(
+    of: Installation, specs: Sequence[str], folders: Mapping[str, Json] = MappingProxyType({})
+) -> Json:
+    """Return the template of a pod that deploys specs, by their paths in ``GRAPHS``, and ends.
+
+    ``folders`` are the sources of volumes with files, by such paths; none where the image has the
+    files.
+    """
+    place = f"/tmp{GRAPHS}" if folders else GRAPHS
+    script = f'for file; do anabranch deploy "$file" --author kubernetes --timeout {_WAIT}; done'
+    if folders:  # folders in volumes of ConfigMaps are links, and no bundle follows those
+        script = f"cp -RL {GRAPHS} /tmp; {script}"
+    volumes = [{"name": f"graph-{at}", **one} for at, one in enumerate(folders.values())]
+    key = {"name": "ANABRANCH_TOKEN", "valueFrom": {"secretKeyRef": _key(of, "token")}}
+    container = of.container(
+        "deploy",
+        ["sh", "-ec", script, "deploy", *(f"{place}/{one}" for one in specs)],
+        env=[{"name": "ANABRANCH_URL", "value": f"http://{of.head}:{HTTP}"}, key],
+        volumeMounts=[_mount(f"graph-{at}", f"{GRAPHS}/{path}") for at, path in enumerate(folders)],
+    )
+    template = _template(of, [container], volumes)
+    template["spec"]["restartPolicy"] = "OnFailure"
+    return template
+
+
+def _environment() -> list[Json]:
+    # Ray's own token is for KubeRay's containers; the engine has its file.
+    return [{"name": "ANABRANCH_HOME", "value": HOME}, {"name": "HOME", "value": "/data"}]
+
+
+def _serving() -> Json:
+    """Return ports and probes; without probes KubeRay asks ports that Ray does not have here."""
+    return {
+        "ports": [
+            {"name": "http", "containerPort": HTTP},
+            {"name": "grpc", "containerPort": GRPC},
+        ],
+        "startupProbe": _probe("live", 5, 60),
+        "livenessProbe": _probe("live", 10, 12),
+        "readinessProbe": _probe("ready", 5, 2),
+    }
+
+
+def _probe(what: str, period: int, failures: int) -> Json:
+    return {
+        "httpGet": {"path": f"/v2/health/{what}", "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": 3,
+        "failureThreshold": failures,
+    }
+
+
+def _resources(cpu: int, memory: int, gpu: int) -> Json:
+    sizes = {"cpu": str(cpu), "memory": f"{(memory + _OVERHEAD) // 2**20}Mi"}
+    if gpu:
+        sizes["nvidia.com/gpu"] = str(gpu)
+    return {"requests": sizes, "limits": dict(sizes)}
+
+
+def _template(
+    of: Installation, containers: list[Json], volumes: list[Json], first: Sequence[Json] = ()
+) -> Json:
+    """Return a pod template; services of the namespace set no variables in it."""
+    spec: Json = {
+        "enableServiceLinks": False,
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        **({"initContainers": list(first)} if first else {}),
+        "containers": containers,
+        "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
+    }
+    return {"metadata": {"labels": of.metadata()["labels"]}, "spec": spec}
+
+
+def _mount(name: str, path: str, **fields: Any) -> Json:
+    return {"name": name, "mountPath": path, **fields}
+
+
+def _shm() -> Json:
+    return {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{_SHM // 2**20}Mi"}}
+
+
+def _key(of: Installation, key: str) -> Json:
+    return {"name": of.name, "key": key}
+
+
+def _secret(of: Installation, keys: Sequence[tuple[str, str]]) -> Json:
+    items = [{"key": key, "path": path} for key, path in keys]
+    return {"name": "secret", "secret": {"secretName": of.name, "items": items}}

@@ -1,0 +1,73 @@
+"""Pods of an engine: unprivileged, with nothing to write to but volumes, and no secrets in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from anabranch.control.kubernetes.groups import WorkerGroup
+from anabranch.control.kubernetes.pods import (
+    HOME,
+    Installation,
+    Json,
+    deploying_pod,
+    head_pod,
+    worker_pod,
+)
+
+OF = Installation("shop", "image:1")
+PODS = {
+    "head": head_pod(OF, "shop-home"),
+    "worker": worker_pod(OF, WorkerGroup("gpu", 4, 2, 8 * 2**30)),
+    "job": deploying_pod(OF, ["a/graph.yaml"], {"a": {"configMap": {"name": "map"}}}),
+}
+
+
+def containers(pod: Json) -> Iterator[Json]:
+    yield from pod["spec"].get("initContainers", ())
+    yield from pod["spec"]["containers"]
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_no_container_is_privileged_or_writes_to_its_root(name: str) -> None:
+    pod = PODS[name]
+    user = pod["spec"]["securityContext"]
+    assert user["runAsNonRoot"] and user["runAsUser"] == user["fsGroup"] == 1000
+    for one in containers(pod):
+        assert one["securityContext"]["readOnlyRootFilesystem"] is True
+        assert one["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+        assert one["securityContext"]["allowPrivilegeEscalation"] is False
+        assert "/tmp" in {mount["mountPath"] for mount in one["volumeMounts"]}
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    # A service named anabranch would set ANABRANCH_PORT.
+    assert pod["spec"]["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_what_is_mounted_is_there(name: str) -> None:
+    pod = PODS[name]
+    volumes = [one["name"] for one in pod["spec"]["volumes"]]
+    assert len(volumes) == len(set(volumes))
+    mounted = {mount["name"] for one in containers(pod) for mount in one["volumeMounts"]}
+    assert mounted == set(volumes)
+
+
+def test_the_home_is_on_a_volume_with_tokens_of_the_secret() -> None:
+    first, head = containers(PODS["head"])
+    assert f"cp /run/anabranch/token {HOME}/token" in first["command"][2]
+    assert f"cp /run/anabranch/auth_token {HOME}/ray-token" in first["command"][2]
+    assert {"name": "ANABRANCH_HOME", "value": HOME} in head["env"]
+    assert any(HOME.startswith(f"{one['mountPath']}/") for one in head["volumeMounts"])
+
+
+def test_every_probe_is_given_so_that_kuberay_adds_none() -> None:
+    for name in ("head", "worker"):
+        *_, one = containers(PODS[name])
+        assert {"startupProbe", "livenessProbe", "readinessProbe"} <= set(one)
+
+
+def test_a_worker_says_what_replicas_may_have_of_it() -> None:
+    (one,) = containers(PODS["worker"])
+    assert one["command"][-1] == f"CPU=4,GPU=2,memory={8 * 2**30}B"
+    assert one["resources"]["limits"] == {"cpu": "4", "memory": "10240Mi", "nvidia.com/gpu": "2"}
