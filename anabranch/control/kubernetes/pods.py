@@ -20,6 +20,13 @@ GRAPHS = "/graphs"
 """Folder of the graphs' files, by name of the graph."""
 _USER = 1000
 _SECRETS = "/run/anabranch"
+_TOKEN = "/data/token"
+_STOP_S, _LEAVE_S = 120, 660
+"""How long the head may take to stop, and a worker to move its replicas elsewhere."""
+_ENVIRONMENT = (
+    {"name": "ANABRANCH_HOME", "value": HOME},
+    {"name": "HOME", "value": "/data"},
+)
 _SHM = 2**30
 """Bytes of shared memory, in which Ray keeps its objects; a part of the pod's memory."""
 _OVERHEAD = 2 * _SHM
@@ -62,51 +69,30 @@ class Installation:
 
 def head_pod(of: Installation, claim: str) -> Json:
     """Return the template of the head; its home is on the volume of the claim ``claim``."""
-    tokens = " && ".join(
-        [
-            f"umask 077 && mkdir -p {HOME}",
-            f"cp {_SECRETS}/token {HOME}/token",
-            f"cp {_SECRETS}/auth_token {HOME}/ray-token",
-        ]
-    )
-    mounts = [_mount("data", "/data"), _mount("secret", _SECRETS, readOnly=True)]
     store = {"name": "ANABRANCH_STORE", "valueFrom": {"secretKeyRef": _key(of, "store")}}
     container = of.container(
         "ray-head",
         ["anabranch", "up", "--foreground", "--host", "0.0.0.0"],
-        env=[*_environment(), store],
-        resources=_resources(LEAST_CPU, LEAST_MEMORY, 0),
-        volumeMounts=[*mounts, _mount("shm", "/dev/shm")],
-        **_serving(),
+        env=[*_ENVIRONMENT, store],
+        **_serving(_resources(LEAST_CPU, LEAST_MEMORY, 0)),
     )
-    first = of.container(
-        "tokens", ["sh", "-c", tokens], resources=_resources(LEAST_CPU, LEAST_MEMORY, 0),
-        volumeMounts=mounts,
-    )  # fmt: skip
-    volume = {"name": "data", "persistentVolumeClaim": {"claimName": claim}}
-    secret = [("token", "token"), ("auth_token", "auth_token")]
-    return _template(of, [container], [volume, _shm(), _secret(of, secret)], first=[first])
+    data = {"persistentVolumeClaim": {"claimName": claim}}
+    tokens = {"token": f"{HOME}/token", "auth_token": f"{HOME}/ray-token"}
+    return _serving_template(of, container, data, tokens, _STOP_S)
 
 
 def worker_pod(of: Installation, group: WorkerGroup) -> Json:
     """Return the template of a worker, which joins the head."""
     has = {"CPU": group.cpu, "GPU": group.gpu, "memory": f"{group.memory}B"}
     reserved = ",".join(f"{name}={size}" for name, size in has.items() if size)
-    command = ["anabranch", "join", f"http://{of.head}:{HTTP}", "--token-file"]
+    command = ["anabranch", "join", f"http://{of.head}:{HTTP}", "--token-file", _TOKEN]
     container = of.container(
         "ray-worker",
-        [*command, f"{_SECRETS}/token", "--foreground", "--resources", reserved],
-        env=_environment(),
-        resources=_resources(group.cpu, group.memory, group.gpu),
-        volumeMounts=[
-            _mount("data", "/data"),
-            _mount("secret", _SECRETS, readOnly=True),
-            _mount("shm", "/dev/shm"),
-        ],
-        **_serving(),
+        [*command, "--foreground", "--resources", reserved],
+        env=_ENVIRONMENT,
+        **_serving(_resources(group.cpu, group.memory, group.gpu)),
     )
-    volumes = [{"name": "data", "emptyDir": {}}, _shm(), _secret(of, [("token", "token")])]
-    return _template(of, [container], volumes)
+    return _serving_template(of, container, {"emptyDir": {}}, {"token": _TOKEN}, _LEAVE_S)
 
 
 def deploying_pod(
@@ -129,19 +115,19 @@ def deploying_pod(
         env=[{"name": "ANABRANCH_URL", "value": f"http://{of.head}:{HTTP}"}, key],
         volumeMounts=[_mount(f"graph-{at}", f"{GRAPHS}/{path}") for at, path in enumerate(folders)],
     )
-    template = _template(of, [container], volumes)
+    template = _template(of, container, volumes)
     template["spec"]["restartPolicy"] = "OnFailure"
     return template
 
 
-def _environment() -> list[Json]:
-    # Ray's own token is for KubeRay's containers; the engine has its file.
-    return [{"name": "ANABRANCH_HOME", "value": HOME}, {"name": "HOME", "value": "/data"}]
+def _serving(resources: Json) -> Json:
+    """Return what every machine of an engine has.
 
-
-def _serving() -> Json:
-    """Return ports and probes; without probes KubeRay asks ports that Ray does not have here."""
+    All probes are there, for KubeRay would add some that ask ports which Ray does not have here.
+    """
     return {
+        "resources": resources,
+        "volumeMounts": [_mount("data", "/data"), _mount("shm", "/dev/shm")],
         "ports": [
             {"name": "http", "containerPort": HTTP},
             {"name": "grpc", "containerPort": GRPC},
@@ -168,9 +154,33 @@ def _resources(cpu: int, memory: int, gpu: int) -> Json:
     return {"requests": sizes, "limits": dict(sizes)}
 
 
-def _template(
-    of: Installation, containers: list[Json], volumes: list[Json], first: Sequence[Json] = ()
+def _serving_template(
+    of: Installation, container: Json, data: Json, tokens: Mapping[str, str], stop: int
 ) -> Json:
+    """Return the template of a machine of the engine, which has ``stop`` seconds to end.
+
+    ``tokens`` are files by keys of the secret; the secret's own files are readable to the pod's
+    group, and the engine takes none of those.
+    """
+    copies = (f"cp {_SECRETS}/{key} {file}" for key, file in tokens.items())
+    first = of.container(
+        "tokens",
+        ["sh", "-c", " && ".join([f"umask 077 && mkdir -p {HOME}", *copies])],
+        resources=container["resources"],
+        volumeMounts=[_mount("data", "/data"), _mount("secret", _SECRETS, readOnly=True)],
+    )
+    items = [{"key": key, "path": key} for key in tokens]
+    volumes = [
+        {"name": "data", **data},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{_SHM // 2**20}Mi"}},
+        {"name": "secret", "secret": {"secretName": of.name, "items": items}},
+    ]
+    found = _template(of, container, volumes)
+    found["spec"] |= {"initContainers": [first], "terminationGracePeriodSeconds": stop}
+    return found
+
+
+def _template(of: Installation, container: Json, volumes: list[Json]) -> Json:
     """Return a pod template; services of the namespace set no variables in it."""
     spec: Json = {
         "enableServiceLinks": False,
@@ -182,8 +192,7 @@ def _template(
             "fsGroup": _USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        **({"initContainers": list(first)} if first else {}),
-        "containers": containers,
+        "containers": [container],
         "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
     }
     return {"metadata": {"labels": of.metadata()["labels"]}, "spec": spec}
@@ -193,14 +202,5 @@ def _mount(name: str, path: str, **fields: Any) -> Json:
     return {"name": name, "mountPath": path, **fields}
 
 
-def _shm() -> Json:
-    return {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{_SHM // 2**20}Mi"}}
-
-
 def _key(of: Installation, key: str) -> Json:
     return {"name": of.name, "key": key}
-
-
-def _secret(of: Installation, keys: Sequence[tuple[str, str]]) -> Json:
-    items = [{"key": key, "path": path} for key, path in keys]
-    return {"name": "secret", "secret": {"secretName": of.name, "items": items}}

@@ -61,6 +61,14 @@ def test_the_home_is_on_a_volume_with_tokens_of_the_secret() -> None:
     assert any(HOME.startswith(f"{one['mountPath']}/") for one in head["volumeMounts"])
 
 
+def test_a_worker_has_a_token_file_that_nobody_else_reads_and_time_to_leave() -> None:
+    first, worker = containers(PODS["worker"])
+    assert first["command"][2].startswith("umask 077 && ")
+    file = worker["command"][worker["command"].index("--token-file") + 1]
+    assert first["command"][2].endswith(f"cp /run/anabranch/token {file}")
+    assert PODS["worker"]["spec"]["terminationGracePeriodSeconds"] > 600
+
+
 def test_every_probe_is_given_so_that_kuberay_adds_none() -> None:
     for name in ("head", "worker"):
         *_, one = containers(PODS[name])
@@ -68,6 +76,6 @@ def test_every_probe_is_given_so_that_kuberay_adds_none() -> None:
 
 
 def test_a_worker_says_what_replicas_may_have_of_it() -> None:
-    (one,) = containers(PODS["worker"])
+    _, one = containers(PODS["worker"])
     assert one["command"][-1] == f"CPU=4,GPU=2,memory={8 * 2**30}B"
     assert one["resources"]["limits"] == {"cpu": "4", "memory": "10240Mi", "nvidia.com/gpu": "2"}
