@@ -83,7 +83,8 @@ def root(
         Path | None,
         typer.Option(
             "--token-file",
-            help="File with a key for it. [default: ANABRANCH_TOKEN, or that of `login`]",
+            help="File with a key for it, closed to others."
+            " [default: ANABRANCH_TOKEN, or that of `login`]",
         ),
     ] = None,
     ca: Annotated[

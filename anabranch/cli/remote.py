@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,15 +18,18 @@ from anabranch.errors import EngineError
 
 URL, TOKEN, CA = "ANABRANCH_URL", "ANABRANCH_TOKEN", "ANABRANCH_CA"
 """Variables that say which engine, by which key, and whose certificates."""
+_MOST = 16_384
+"""Longest key that is read, in characters."""
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 @contextmanager
 def chosen(url: str, token_file: Path | None, ca: Path | None) -> Iterator[None]:
     """Set the variables to what is not empty, and put them back at the end.
 
-    Raise BadParameter for a file of a key that cannot be read, or is empty.
+    Raise EngineError for a file of a key that cannot be used.
     """
-    key = "" if token_file is None else _key(token_file)
+    key = "" if token_file is None else key_in(token_file)
     given = {URL: url, TOKEN: key, CA: "" if ca is None else str(ca)}
     before = {name: os.environ.get(name) for name in given}
     os.environ.update({name: value for name, value in given.items() if value})
@@ -61,11 +65,18 @@ def own_home(home: Path | None) -> Path:
     return resolve_home(home)
 
 
-def _key(file: Path) -> str:
+def key_in(path: Path) -> str:
+    """Return the key in a file; EngineError if there is none, or others can read it."""
     try:
-        key = file.read_text().strip()
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"--token-file {file} cannot be read: {error}") from None
+        with path.open() as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            key = file.read(_MOST).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(f"cannot read a key from {path}: {error}") from None
+    if mode & _OTHERS:
+        raise EngineError(
+            f"{path} holds a key, and others may read it (mode {mode:04o}): `chmod 600 {path}`"
+        )
     if not key:
-        raise typer.BadParameter(f"--token-file {file} is empty")
+        raise EngineError(f"{path} is empty, and should hold the engine's token, or a key")
     return key

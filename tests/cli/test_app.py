@@ -40,7 +40,7 @@ with contextlib.redirect_stdout(sys.stderr):
 print(json.dumps(ends))
 """
 """Runs commands in one process, and prints how each ended."""
-LOCAL = {"up", "down", "doctor", "run", "backup", "restore"}
+LOCAL = {"up", "down", "join", "leave", "doctor", "run", "backup", "restore"}
 """Commands for the machine of an engine."""
 LINES = """\
 init NEW
@@ -66,6 +66,8 @@ feedback digits 7f3a --reward 1
 explain digits -i x=[[1]]
 replay digits LOG
 logs digits
+nodes
+nodes drain worker-2 --timeout 1s
 events list
 events verify
 dashboards export NEW
@@ -160,6 +162,7 @@ def test_every_command_works_without_ray(engine: Served, client_only: dict[str, 
     texts = {"token": "token\n", "log.jsonl": "", "policy.yaml": "apiVersion: anabranch/v1\n"}
     for name, text in texts.items():
         (engine.folder / name).write_text(text)
+        (engine.folder / name).chmod(0o600)
     engine.graphs["POST /v2/models/digits/infer"] = {"model_name": "digits", "outputs": []}
     places = {
         "FILE": engine.file(),
@@ -181,11 +184,14 @@ def test_every_command_works_without_ray(engine: Served, client_only: dict[str, 
 def test_what_needs_an_engine_s_machine_says_that_ray_is_missing(
     client_only: dict[str, str], tmp_path: Path
 ) -> None:
+    arguments = {
+        "run": [str(ROOT / "examples/quickstart/graph.yaml")],
+        "restore": ["backup.zip"],
+        "join": ["10.0.0.1:8000", "--token-file", str(ROOT / "LICENSE")],
+    }
     lines = [[one] for one in sorted(LOCAL)]
     for words in lines:
-        words += {"run": [str(ROOT / "examples/quickstart/graph.yaml")], "restore": ["a.zip"]}.get(
-            words[0], []
-        )
+        words += arguments.get(words[0], ())
     done = python(client_only, "-c", SCRIPT, json.dumps(lines))
     assert json.loads(done.stdout) == ["refused"] * len(lines), done.stderr
     assert done.stderr.count("this installation has no Ray") == len(lines)

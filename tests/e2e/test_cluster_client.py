@@ -47,6 +47,7 @@ def laptop() -> Iterator[Laptop]:
         assert up.returncode == 0, up.stderr
         token = head.path("/tmp/home/.anabranch/token").read_text()
         other.path("/tmp/key").write_text(token)
+        other.path("/tmp/key").chmod(0o600)
         other.path("/tmp/ca.pem").write_bytes(head.path("/tmp/authority.pem").read_bytes())
         other.path("/tmp/none").mkdir()
         other.path("/tmp/none/ray.py").write_text("raise ImportError('no Ray on this machine')")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 from typing import Annotated
 
@@ -11,12 +9,8 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.options import add
+from anabranch.cli.remote import key_in, own_home
 from anabranch.cli.terminal import note, progress, result, result_json, warn
-from anabranch.errors import EngineError
-
-_MOST = 16_384
-"""Longest key that is read, in characters."""
-_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def register(app: typer.Typer) -> None:
@@ -54,13 +48,12 @@ def join(
     Needs the versions of Python, Ray and anabranch that the engine has. Commands of this home then
     go to that engine.
     """
-    from anabranch.client.connection.engine_state import resolve_home
+    folder = own_home(home)
     from anabranch.control.engine.joining import join as joining
     from anabranch.control.nodes.options import MachineOptions
 
-    folder = resolve_home(home)
     machine = MachineOptions(labels, resources, object_store, ingress)
-    wanted = joining.JoinOptions(engine, _key(token_file), machine)
+    wanted = joining.JoinOptions(engine, key_in(token_file), machine)
     with progress("joining the engine") as say:
         state = joining.join(folder, wanted, say=say, warn=warn)
     if output is options.Format.JSON:
@@ -81,10 +74,9 @@ def leave(
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Take this machine out of its engine: its replicas move to other machines first."""
-    from anabranch.client.connection.engine_state import resolve_home
+    folder = own_home(home)
     from anabranch.control.engine.joining import join as joining
 
-    folder = resolve_home(home)
     with progress("leaving the engine") as say:
         left = joining.leave(folder, timeout, at_once=now, say=say)
     if output is options.Format.JSON:
@@ -92,20 +84,3 @@ def leave(
     else:
         was = "has left its engine" if left else "was in no engine"
         result(f"the machine of {folder} {was}")
-
-
-def _key(path: Path) -> str:
-    """Return the key in a file; EngineError if there is none, or others can read it."""
-    try:
-        with path.open() as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            key = file.read(_MOST).strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EngineError(f"cannot read a key from {path}: {error}") from None
-    if mode & _OTHERS:
-        raise EngineError(
-            f"{path} holds a key, and others may read it (mode {mode:04o}): `chmod 600 {path}`"
-        )
-    if not key:
-        raise EngineError(f"{path} is empty, and should hold the engine's token, or a key")
-    return key
