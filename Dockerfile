@@ -9,12 +9,12 @@ COPY pyproject.toml requirements.lock README.md LICENSE ./
 COPY anabranch anabranch
 RUN pip install --no-cache-dir -c requirements.lock ".[${EXTRAS}]" \
     && useradd --create-home --uid 1000 anabranch \
-    && install --directory --owner anabranch --mode 700 /data \
+    && install --directory --owner anabranch --mode 700 /data /tokens \
     && install --directory --owner anabranch --mode 755 /dashboards /discovery
-COPY deploy/docker/anabranch-head deploy/docker/anabranch-worker /usr/local/bin/
+COPY deploy/docker/anabranch-head /usr/local/bin/
 
-# The home of the engine: the store, the token, bundles and logs.
-ENV ANABRANCH_HOME=/data
+# The home of the engine: the store, the token, bundles and logs. All other files may be read-only, but for /tmp.
+ENV ANABRANCH_HOME=/data HOME=/data
 VOLUME /data
 USER anabranch
 WORKDIR /data

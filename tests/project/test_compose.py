@@ -14,12 +14,14 @@ from typing import Any
 
 import jsonschema
 import pytest
+import typer.main
 import yaml
 from ray.dashboard.modules.metrics import metrics_head as ray_dashboards
 
+from anabranch.cli.app import app
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
-from anabranch.control.engine import flags, ports
 from anabranch.control.engine.joining.join import DRAIN_S
+from anabranch.control.nodes.shared import shared_names
 from anabranch.telemetry.dashboards.promql import JOBS
 from tests.waiting import until
 
@@ -69,15 +71,40 @@ def test_the_schema_would_catch_a_mistake(compose: dict[str, Any]) -> None:
         jsonschema.validate(wrong, json.loads(vendored.read_text()))
 
 
-def test_head_and_worker_share_the_home_and_nobody_else_sees_it(compose: dict[str, Any]) -> None:
+def test_the_home_is_the_head_s_alone(compose: dict[str, Any]) -> None:
     homes = {
         name: volume
         for name, service in compose["services"].items()
         for volume in service.get("volumes", ())
         if volume.startswith("home:")
     }
-    assert homes == dict.fromkeys(ENGINE, "home:/data")
-    assert "ANABRANCH_HOME=/data" in instructions("ENV")
+    assert homes == {"head": "home:/data"}
+    assert "ANABRANCH_HOME=/data HOME=/data" in instructions("ENV")
+
+
+def test_a_worker_joins_by_the_token_that_the_head_publishes(compose: dict[str, Any]) -> None:
+    readers = {
+        name: volume
+        for name, service in compose["services"].items()
+        for volume in service.get("volumes", ())
+        if volume.startswith("tokens:")
+    }
+    assert readers == {"head": "tokens:/tokens", "worker": "tokens:/tokens:ro"}
+    program, *words = compose["services"]["worker"]["command"]
+    command = typer.main.get_command(app).commands[words[0]]  # type: ignore[attr-defined]
+    given = command.make_context(program, words[1:], resilient_parsing=True).params
+    assert given["engine"] == "http://head:8000" and given["foreground"] is True
+    file = words[words.index("--token-file") + 1]
+    assert f'install -m 600 "$ANABRANCH_HOME/token" {file}\n' in HEAD.read_text()
+
+
+def test_engines_write_to_volumes_alone_as_an_ordinary_user(compose: dict[str, Any]) -> None:
+    for name in ENGINE:
+        service = compose["services"][name]
+        assert service["read_only"] is True
+        assert service["user"] == "1000:1000"
+        (tmp,) = service["tmpfs"]
+        assert tmp.split(":")[0] == "/tmp" and "noexec" not in tmp
 
 
 def test_only_loopback_is_published(compose: dict[str, Any]) -> None:
@@ -110,11 +137,9 @@ def test_addresses_within_are_those_of_services(compose: dict[str, Any]) -> None
     assert set(compose["services"]) >= set(PORTS)
 
 
-def test_head_and_worker_send_their_spans_to_the_collector(compose: dict[str, Any]) -> None:
-    places = {
-        compose["services"][name]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"] for name in ENGINE
-    }
-    (place,) = places
+def test_the_engine_sends_its_spans_to_the_collector(compose: dict[str, Any]) -> None:
+    place = compose["services"]["head"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in shared_names({"OTEL_EXPORTER_OTLP_ENDPOINT": place})
     receiver = yaml.safe_load(COLLECTOR.read_text())["receivers"]["otlp"]["protocols"]["http"]
     assert place.rpartition(":")[2] == receiver["endpoint"].rpartition(":")[2]
 
@@ -161,21 +186,6 @@ def test_promtool_accepts_the_configuration(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 rule files found" in done.stdout
-
-
-def test_worker_has_the_flags_of_the_head(compose: dict[str, Any]) -> None:
-    block = ports.claim("compose")
-    block.guard.close()
-    head = flags.base_environment("engine", block, False, Path("/data/ray-token"))
-    head |= flags.serve_environment()
-    head |= compose["services"]["head"]["environment"]
-    worker = compose["services"]["worker"]["environment"]
-    assert worker == {name: head.get(name) for name in worker}
-
-
-def test_every_node_asks_for_the_token_in_the_shared_home(compose: dict[str, Any]) -> None:
-    worker = next(script for script in SCRIPTS if script.name == "anabranch-worker").read_text()
-    assert f'RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$ANABRANCH_HOME/{RAY_TOKEN_FILE}"' in worker
 
 
 def test_prometheus_shows_ray_the_token_and_grafana_cannot_read_it(
@@ -274,6 +284,5 @@ def test_systemd_takes_the_unit_of_a_machine_too() -> None:
     assert float(patience) > DRAIN_S
 
 
-def test_commands_are_the_scripts(compose: dict[str, Any]) -> None:
-    commands = {compose["services"][name]["command"][0] for name in ENGINE}
-    assert commands == {script.name for script in SCRIPTS}
+def test_the_head_s_command_is_the_script(compose: dict[str, Any]) -> None:
+    assert compose["services"]["head"]["command"] == [HEAD.name]

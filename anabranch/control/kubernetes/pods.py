@@ -21,8 +21,8 @@ GRAPHS = "/graphs"
 _USER = 1000
 _SECRETS = "/run/anabranch"
 _TOKEN = "/data/token"
-_STOP_S, _LEAVE_S = 120, 660
-"""How long the head may take to stop, and a worker to move its replicas elsewhere."""
+_STOP_S = 120
+"""Seconds that the head may take to stop, and a worker to move its replicas for a minute."""
 _ENVIRONMENT = (
     {"name": "ANABRANCH_HOME", "value": HOME},
     {"name": "HOME", "value": "/data"},
@@ -78,7 +78,7 @@ def head_pod(of: Installation, claim: str) -> Json:
     )
     data = {"persistentVolumeClaim": {"claimName": claim}}
     tokens = {"token": f"{HOME}/token", "auth_token": f"{HOME}/ray-token"}
-    return _serving_template(of, container, data, tokens, _STOP_S)
+    return _serving_template(of, container, data, tokens)
 
 
 def worker_pod(of: Installation, group: WorkerGroup) -> Json:
@@ -92,7 +92,7 @@ def worker_pod(of: Installation, group: WorkerGroup) -> Json:
         env=_ENVIRONMENT,
         **_serving(_resources(group.cpu, group.memory, group.gpu)),
     )
-    return _serving_template(of, container, {"emptyDir": {}}, {"token": _TOKEN}, _LEAVE_S)
+    return _serving_template(of, container, {"emptyDir": {}}, {"token": _TOKEN})
 
 
 def deploying_pod(
@@ -155,9 +155,9 @@ def _resources(cpu: int, memory: int, gpu: int) -> Json:
 
 
 def _serving_template(
-    of: Installation, container: Json, data: Json, tokens: Mapping[str, str], stop: int
+    of: Installation, container: Json, data: Json, tokens: Mapping[str, str]
 ) -> Json:
-    """Return the template of a machine of the engine, which has ``stop`` seconds to end.
+    """Return the template of a machine of the engine.
 
     ``tokens`` are files by keys of the secret; the secret's own files are readable to the pod's
     group, and the engine takes none of those.
@@ -176,7 +176,7 @@ def _serving_template(
         {"name": "secret", "secret": {"secretName": of.name, "items": items}},
     ]
     found = _template(of, container, volumes)
-    found["spec"] |= {"initContainers": [first], "terminationGracePeriodSeconds": stop}
+    found["spec"] |= {"initContainers": [first], "terminationGracePeriodSeconds": _STOP_S}
     return found
 
 

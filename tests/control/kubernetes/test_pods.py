@@ -66,7 +66,7 @@ def test_a_worker_has_a_token_file_that_nobody_else_reads_and_time_to_leave() ->
     assert first["command"][2].startswith("umask 077 && ")
     file = worker["command"][worker["command"].index("--token-file") + 1]
     assert first["command"][2].endswith(f"cp /run/anabranch/token {file}")
-    assert PODS["worker"]["spec"]["terminationGracePeriodSeconds"] > 600
+    assert PODS["worker"]["spec"]["terminationGracePeriodSeconds"] > 60
 
 
 def test_every_probe_is_given_so_that_kuberay_adds_none() -> None:
