@@ -12,11 +12,9 @@ from anabranch.cli import remote
 from anabranch.cli.commands import (
     backup,
     bandit,
-    dashboards,
     engine,
     events,
     explain,
-    export,
     graph,
     monitors,
     replay,
@@ -27,6 +25,7 @@ from anabranch.cli.commands import (
 )
 from anabranch.cli.commands.access import dashboard, keys, login, rules
 from anabranch.cli.commands.cluster import join, nodes
+from anabranch.cli.commands.exports import dashboards, kuberay
 
 app = typer.Typer(
     name="anabranch",
@@ -53,7 +52,7 @@ for module in (
     spec,
     dashboard,
     dashboards,
-    export,
+    kuberay,
     keys,
     rules,
     login,

@@ -181,6 +181,10 @@ SCRIPTS: Mapping[str, tuple[str | Own, ...]] = {
         "anabranch dashboards export monitoring",
         Own("rm -r monitoring"),
         "anabranch dashboards export monitoring/",
+        "anabranch export kuberay examples/quickstart/graph.yaml --output manifests",
+        "anabranch export kuberay examples/quickstart/graph.yaml --output manifests --namespace ml "
+        "--image registry.example/shop:1",
+        Own("rm -r manifests"),
         Own("cp shop.yaml graph.yaml"),
         "anabranch validate graph.yaml --load",
         "anabranch plan graph.yaml",

@@ -1,4 +1,4 @@
-"""``export``: an engine and its graphs, as files for other systems."""
+"""``export kuberay``: an engine and its graphs, as manifests for Kubernetes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anabranch.cli.terminal import note, warn, write
 def register(app: typer.Typer) -> None:
     """Add the group of commands to ``app``."""
     exports = group(app, "export", text="An engine and its graphs, as files for other systems.")
-    add(exports, kuberay, "export kuberay shop/graph.yaml --output manifests --image shop:1")
+    add(exports, kuberay, "export kuberay examples/quickstart/graph.yaml --output manifests")
 
 
 def kuberay(
