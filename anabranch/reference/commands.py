@@ -19,8 +19,13 @@ _NOTE = re.compile(r"\s*\[([^\[\]]*)\]$")
 
 
 def sections() -> str:
-    """Return a section for each command, in the order of ``anabranch --help``."""
-    return "\n\n".join(_section(*found) for found in all_commands())
+    """Return a section for each command, in the order of ``anabranch --help``.
+
+    Before them are the options that come before a command.
+    """
+    root = typer.main.get_command(app)
+    first = ["## anabranch", "Options before the command:", _options("anabranch", root)]
+    return "\n\n".join([*first, *(_section(*found) for found in all_commands())])
 
 
 def all_commands() -> Iterator[tuple[str, Any]]:
@@ -40,9 +45,16 @@ def _section(name: str, command: Any) -> str:
     context = typer.Context(command, info_name=name)
     pieces = [one for one in command.collect_usage_pieces(context) if one != _OF_GROUP]
     usage = " ".join([name, *pieces])
-    rows = [_row(one.get_help_record(context)) for one in command.params if not one.hidden]
-    parts = [f"## {name}", command.help, block(usage), *([table(_HEAD, rows)] if rows else [])]
+    listed = _options(name, command)
+    parts = [f"## {name}", command.help, block(usage), *([listed] if listed else [])]
     return "\n\n".join([*parts, block(example(command), "sh")])
+
+
+def _options(name: str, command: Any) -> str:
+    """Return the table of a command's arguments and options; nothing without any."""
+    context = typer.Context(command, info_name=name)
+    rows = [_row(one.get_help_record(context)) for one in command.params if not one.hidden]
+    return table(_HEAD, rows) if rows else ""
 
 
 def example(command: Any) -> str:

@@ -17,9 +17,14 @@ COMMANDS = dict(all_commands())
 
 
 def test_every_command_has_a_section() -> None:
-    assert list(SECTIONS) == list(COMMANDS)
+    assert list(SECTIONS) == ["anabranch", *COMMANDS]
     top = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert {name.split()[1] for name in COMMANDS} == set(top)
+
+
+def test_options_before_the_command_have_rows() -> None:
+    for parameter in typer.main.get_command(app).params:
+        assert parameter.hidden or f"`{parameter.opts[0]}" in SECTIONS["anabranch"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

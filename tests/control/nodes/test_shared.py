@@ -28,6 +28,8 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "ANABRANCH_TOKEN": "secret",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "RAY_ADDRESS": "elsewhere:6379",
+        "RAY_CLOUD_INSTANCE_ID": "the-head-s-pod",
+        "RAY_NODE_TYPE_NAME": "headgroup",
     }.items():
         monkeypatch.setenv(name, value)
     block = claim("shared")
@@ -59,7 +61,7 @@ def test_paths_addresses_and_secrets_stay_where_they_are(env: dict[str, str]) ->
     own = {
         MARK, FOLDER, ZYGOTE, SHARED, "PATH", "PYTHONPATH", "TMPDIR", "ANABRANCH_HOME",
         "PIP_CACHE_DIR", "ANABRANCH_HTTP_HOST", "ANABRANCH_STORE", "RAY_AUTH_TOKEN_PATH",
-        "DASHBOARD_METRIC_PORT",
+        "DASHBOARD_METRIC_PORT", "RAY_CLOUD_INSTANCE_ID", "RAY_NODE_TYPE_NAME",
     }  # fmt: skip
     assert own <= env.keys()
     shared = shared_values(env)
