@@ -47,7 +47,7 @@ _PAUSE_S = 2.0
 logger = logging.getLogger("anabranch.supervisor")
 
 
-class Place:
+class MachinePlace:
     """The place of this machine in its engine."""
 
     def __init__(self, invitation: Invitation) -> None:
@@ -76,7 +76,7 @@ class Place:
 class WantedWatch:
     """Watches a machine for as long as it has a place."""
 
-    def __init__(self, place: Place, helpers: Watch) -> None:
+    def __init__(self, place: MachinePlace, helpers: Watch) -> None:
         self._place = place
         self._helpers = helpers
 
@@ -122,7 +122,7 @@ def _supervisor(arguments: Sequence[str]) -> tuple[Supervisor, Helpers]:
     home = Environment(os.environ).home
     state, sockets = begin(home), Path(os.environ[FOLDER])
     invitation = Invitation.of(home, state)
-    place = Place(invitation)
+    place = MachinePlace(invitation)
     engine = Helper("the engine", place.ask, "", UNKNOWN_S, "has not known this machine")
     given = options(arguments)
     helpers = watch_over(given, state, home / RAY_TOKEN_FILE, sockets, engine)

@@ -12,7 +12,7 @@ import pytest
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
 from anabranch.control.engine.joining import worker
 from anabranch.control.engine.joining.invitation import Invitation
-from anabranch.control.engine.joining.worker import Place, Rejoin, WantedWatch
+from anabranch.control.engine.joining.worker import MachinePlace, Rejoin, WantedWatch
 from anabranch.control.engine.supervision.supervisor import Launch
 from anabranch.errors import EngineError
 from tests.control.engine.joining.engines import TICKET, Head, head
@@ -41,18 +41,18 @@ class Helpers:
 
 
 def test_an_engine_that_does_not_answer_has_lost_no_machine(engine: Head) -> None:
-    place = Place(Invitation(engine.url, "k", "m1"))
+    place = MachinePlace(Invitation(engine.url, "k", "m1"))
     with pytest.raises(EngineError, match="does not know this machine"):
         place.ask()
     engine.refusals = [(503, "the controller is starting"), (401, "unknown key")]
     place.ask()
     place.ask()
     assert engine.refusals == []
-    Place(Invitation(f"http://127.0.0.1:{free_ports(1)[0]}", "k", "m1")).ask()
+    MachinePlace(Invitation(f"http://127.0.0.1:{free_ports(1)[0]}", "k", "m1")).ask()
 
 
 def test_a_machine_ends_once_it_is_drained_and_nothing_is_left_on_it(engine: Head) -> None:
-    place, helpers = Place(Invitation(engine.url, "k", "m1")), Helpers()
+    place, helpers = MachinePlace(Invitation(engine.url, "k", "m1")), Helpers()
     watch = WantedWatch(place, helpers)
     for state, segments in (("alive", []), ("draining", [{"graph": "g"}])):
         engine.know("m1", state, segments)
