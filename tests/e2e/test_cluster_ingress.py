@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
 import httpx
+import numpy as np
 import pytest
 
 from anabranch.router.grpc.messages import InferRequest, path, response_type
-from anabranch.router.oip.raw_tensors import encode_raw
 from tests.e2e.conftest import node, spec
 from tests.engines import BODY, done
 from tests.machines import HOME, Machine, Network
@@ -34,6 +33,16 @@ class Where:
         print("asked on", host, flush=True)
         return x + {"one": 1, "two": 2}[host]
 """
+CALL = """
+import sys
+
+import grpc
+
+address, method, message = sys.argv[1:]
+with grpc.insecure_channel(address) as channel:
+    print(channel.unary_unary(method)(bytes.fromhex(message), timeout=20).hex())
+"""
+"""A call from a machine: gRPC connects in threads of its own."""
 HTTP, GRPC = 8000, 9000
 
 
@@ -73,7 +82,7 @@ class Cluster:
 def cluster() -> Iterator[Cluster]:
     with Network() as network:
         one, two = network.machine("one"), network.machine("two")
-        up = ("up", "--host", one.address, "--anonymous", "caller", "--resources", "CPU=1")
+        up = ("up", "--host", one.address, "--anonymous", "caller", "--resources", "CPU=8")
         done(one.run("anabranch", *up))
         token = one.path(f"{HOME}/.anabranch/token").read_text()
         key = two.path(f"{HOME}/token")
@@ -86,8 +95,8 @@ def cluster() -> Iterator[Cluster]:
         folder = one.path(f"{HOME}/graphs")
         folder.mkdir()
         (folder / "components.py").write_text(CODE)
-        near = node("Where")
-        far = node("Where", placement={"isolate": True}, resources={"cpu": 2})
+        # Only the first machine has room for one of the nodes, and only the second for the other.
+        near, far = (node("Where", resources={"cpu": cpu}) for cpu in (6, 3))
         for name, one_node in (("near", near), ("far", far)):
             (folder / f"{name}.yaml").write_text(json.dumps(spec(name, where=one_node)))
             done(one.run("anabranch", "deploy", f"graphs/{name}.yaml"))
@@ -103,7 +112,7 @@ def _answers(cluster: Cluster, machine: Machine) -> bool:
 
 
 def test_the_edge_of_each_machine_answers_wherever_the_replicas_are(cluster: Cluster) -> None:
-    """The router of both graphs is on the first machine, the node of one on the second."""
+    """The node of one graph is on the first machine, that of the other on the second."""
     for machine in cluster.both:
         for name, added in (("near", 1.0), ("far", 2.0)):
             reply = cluster.infer(machine, name)
@@ -113,20 +122,14 @@ def test_the_edge_of_each_machine_answers_wherever_the_replicas_are(cluster: Clu
 
 
 def test_both_answer_over_grpc_likewise(cluster: Cluster) -> None:
-    import numpy as np
-
     for machine in cluster.both:
         for name, added in (("near", 1.0), ("far", 2.0)):
             request = InferRequest(model_name=name)
-            tensor = request.inputs.add(name="x", datatype="FP32", shape=[1, 2])
-            assert tensor.name == "x"
-            data = np.array([[1.0, 2.0]], np.float32)
-            request.raw_input_contents.append(encode_raw(data, "FP32"))
-            with machine.inside(), grpc.insecure_channel(f"{machine.address}:{GRPC}") as channel:
-                call = channel.unary_unary(
-                    path("ModelInfer"), response_deserializer=response_type("ModelInfer").FromString
-                )
-                answer = call(request.SerializeToString(), timeout=20)
+            request.inputs.add(name="x", datatype="FP32", shape=[1, 2])
+            request.raw_input_contents.append(np.array([[1.0, 2.0]], np.float32).tobytes())
+            asked = path("ModelInfer"), request.SerializeToString().hex()
+            told = done(machine.run("python", "-c", CALL, f"{machine.address}:{GRPC}", *asked))
+            answer = response_type("ModelInfer").FromString(bytes.fromhex(told.stdout.strip()))
             found = np.frombuffer(answer.raw_output_contents[0], np.float32)
             assert found.tolist() == [1.0 + added, 2.0 + added]
 
@@ -157,16 +160,21 @@ def test_logs_of_all_machines_have_their_names(cluster: Cluster) -> None:
     until(lines, 30)
     assert {one["machine"] for one in lines()} == {"two"}
     assert {one["machine"] for one in cluster.logs("--machine", "two")} == {"two"}
-    assert {one["machine"] for one in cluster.logs("--machine", cluster.one.address)} == {"one"}
+    assert {one["machine"] for one in cluster.logs("--machine", cluster.one.address)} <= {"one"}
     unknown = cluster.one.run("anabranch", "logs", "far", "--machine", "three")
     assert unknown.returncode == 1
     assert "no machine of the engine is 'three'; there are: one, two" in unknown.stderr
 
 
-def test_a_machine_that_is_gone_holds_nobody_up(cluster: Cluster) -> None:
-    """The last test of this module: it switches the second machine off."""
-    cluster.two.switch_off()
-    (first, *_) = cluster.logs()
-    assert first["machine"] in ("two", cluster.two.address)
-    assert first["message"].startswith("this machine ")
-    assert cluster.infer(cluster.one, "near").status_code == 200
+def test_a_machine_whose_cable_is_pulled_is_named_and_holds_nobody_up(cluster: Cluster) -> None:
+    before = cluster.logs("--machine", "one")
+    cluster.two.cut()
+    try:
+        (first, *others) = cluster.logs()
+    finally:
+        cluster.two.mend()
+    assert (first["machine"], first["time"]) == ("two", "")
+    assert "does not answer" in first["message"]
+    assert [line for line in others if line["machine"] == "one"][: len(before)] == before
+    until(lambda: _answers(cluster, cluster.two), 120)
+    until(lambda: any(one["message"] == "asked on two" for one in cluster.logs()), 60)
