@@ -16,9 +16,12 @@ from anabranch.serve.calls import control_link
 from anabranch.serve.edge.crowding import ConnectionLimits
 from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.process import find
+from anabranch.serve.edge.tls.certificates import Certificates, load
+from anabranch.serve.edge.tls.copies import VersionedCertificates
 from anabranch.serve.replicas import edge as edge_module
-from anabranch.serve.replicas.edge import Edge
+from anabranch.serve.replicas.edge import Edge, SecuredEdge
 from anabranch.serve.sockets import EDGE, FOLDER
+from tests.certificates import Authority, name_at
 from tests.serve.edge.servers import (
     BINARY,
     Server,
@@ -40,8 +43,13 @@ class Controller:
         self.changed = asyncio.Event()
         self.followers: set[object] = set()
         self.is_away = False
+        self.certificates: Certificates | None = None
 
     async def call(self, method: str, *arguments: object, timeout: float | None = None) -> Any:
+        if method == "certificates":
+            await asyncio.sleep(0.01)
+            assert self.certificates is not None
+            return VersionedCertificates.of(self.certificates)
         assert method == "addresses"
         follower, version = arguments
         self.followers.add(follower)
@@ -71,11 +79,11 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @asynccontextmanager
 async def started(
-    monkeypatch: pytest.MonkeyPatch, controller: Controller
+    monkeypatch: pytest.MonkeyPatch, controller: Controller, tls: SecuredEdge | None = None
 ) -> AsyncIterator[tuple[Edge, EdgeAddress]]:
     monkeypatch.setattr(control_link, "ControllerActor", lambda: controller)
     one, address = Edge.__new__(Edge), free_address()
-    await one.__init__(address, ConnectionLimits(), None)  # type: ignore[misc]
+    await one.__init__(address, ConnectionLimits(), tls)  # type: ignore[misc]
     try:
         await one.ready()
         yield one, address
@@ -117,6 +125,27 @@ def test_it_goes_on_with_the_routers_that_it_knows(
             controller.is_away = False
             controller.tell(near)
             await eventually(lambda: answered_by("near"))
+
+    asyncio.run(main())
+
+
+def test_a_machine_without_the_files_speaks_tls_with_what_the_head_has_in_force(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path
+) -> None:
+    authority, controller = Authority(tmp_path), Controller()
+    monkeypatch.setenv("ANABRANCH_HOME", str(tmp_path))
+    controller.certificates = load(authority.issue("one"))
+
+    async def main() -> None:
+        async with started(monkeypatch, controller, SecuredEdge(None, False)) as (_, at):
+
+            async def named(name: str) -> bool:
+                ports = (at.http, at.grpc)
+                return {await asyncio.to_thread(name_at, port) for port in ports} == {name}
+
+            assert await named("one")
+            controller.certificates = load(authority.issue("two"))
+            await eventually(lambda: named("two"))
 
     asyncio.run(main())
 
