@@ -11,6 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 
 from anabranch.client.bundle.prepared import prepare_file
+from anabranch.control.engine.ports import first_gcs_port
 from anabranch.control.kubernetes.folders import GraphFolder
 from anabranch.control.kubernetes.groups import WorkerGroup
 from anabranch.control.kubernetes.pods import Installation, deploying_pod, head_pod, worker_pod
@@ -93,7 +95,8 @@ def pod(network: Network, name: str, head: str = "") -> Pod:
             f"mount --bind {prefix} /tmp/kept && mount -t tmpfs -o mode=755 tmpfs {hidden}",
             f"mkdir -p {prefix} && mount --bind /tmp/kept {prefix}",
         ]
-    script.append("mount -o remount,bind,ro /")
+    # By its default route Ray finds the address of a machine.
+    script.append("ip route add default via 10.77.0.254 && mount -o remount,bind,ro /")
     done = machine.run("sh", "-ec", "\n".join(script))
     assert done.returncode == 0, done.stderr
     return Pod(machine, head or machine.address)
@@ -117,6 +120,8 @@ def head(network: Network) -> Iterator[Pod]:
     until(lambda: "the engine is up" in log.read_text() or started.poll() is not None, 120)
     assert started.poll() is None, log.read_text()
     yield one
+    assert one.run(serving, "anabranch", "down").returncode == 0
+    assert started.wait(60) == 0
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +138,8 @@ def test_the_user_writes_to_volumes_alone(head: Pod) -> None:
     assert head.run(serving, "id", "-u").stdout == "1000\n"
     assert head.machine.path("/tmp/data/home/token").stat().st_mode & 0o777 == 0o600
     assert head.machine.path("/tmp/data/home/ray-token").read_text() == f"ray-{TOKEN}"
-    port = json.loads(head.machine.path("/tmp/data/home/engine.json").read_text())["address"]
-    assert port.startswith("127.0.0.1:")
+    state = json.loads(head.machine.path("/tmp/data/home/engine.json").read_text())
+    assert state["address"] == f"127.0.0.1:{first_gcs_port('/tmp/data/home')}"
 
 
 def test_a_worker_joins_and_the_job_deploys(head: Pod, network: Network) -> None:
@@ -142,7 +147,14 @@ def test_a_worker_joins_and_the_job_deploys(head: Pod, network: Network) -> None
     first, serving = containers(worker_pod(OF, group))
     worker = pod(network, "worker", head.machine.address)
     assert worker.run(first).returncode == 0
-    joined = worker.start(serving, "/tmp/worker.log")
+    with ExitStack() as stack:
+        joined = worker.start(serving, "/tmp/worker.log")
+        stack.callback(joined.wait, 60)
+        stack.callback(worker.machine.switch_off)
+        _joined_and_deployed(head, worker, joined)
+
+
+def _joined_and_deployed(head: Pod, worker: Pod, joined: subprocess.Popen[bytes]) -> None:
     log = worker.machine.path("/tmp/worker.log")
     until(lambda: "this machine is a part" in log.read_text() or joined.poll() is not None, 120)
     assert joined.poll() is None, log.read_text()
