@@ -94,9 +94,25 @@ def _at_least_one(optional: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]
 
 
 components = st.sampled_from(["components.py:Model", "sub/parts.py:A", "package.module:Name"])
+devices = st.integers(1, 8) | st.floats(0.0001, 1)
 resources = _at_least_one(
-    {"cpu": amounts, "gpu": amounts, "memory": sizes, "accelerator": st.just("H100")}
+    {
+        "cpu": amounts,
+        "gpu": devices,
+        "memory": sizes,
+        "accelerator": st.just("H100"),
+        "custom": st.dictionaries(st.sampled_from(["licence", "fpga-2"]), devices, min_size=1),
+    }
 )
+labels = st.dictionaries(
+    st.sampled_from(["zone", "ray.io/accelerator-type", "example.com/disk"]),
+    st.sampled_from(["a", "!a-b", "in(a, b)", "!in(a,b.c)"]),
+    min_size=1,
+)
+machines = _at_least_one(
+    {"labels": labels, "node_affinity": st.sampled_from(["worker-2", "10.0.0.2", "fd00::2"])}
+)
+placements = machines | _some({"spread": st.just("node")}, {"labels": labels})
 replicas = st.fixed_dictionaries({"replicas": st.integers(1, 9)})
 autoscaling = _some(
     {"min": st.integers(0, 3), "max": st.integers(3, 9)},
@@ -194,7 +210,7 @@ def _options(unsupported: bool) -> st.SearchStrategy[dict[str, Any]]:
         {
             "resources": resources,
             "scaling": replicas | autoscaling if unsupported else replicas,
-            "placement": st.fixed_dictionaries({"isolate": st.just(True)}),
+            "placement": st.fixed_dictionaries({"isolate": st.just(True)}) | placements,
             "timeout": durations,
             "idempotent": st.booleans(),
         },

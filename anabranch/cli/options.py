@@ -246,6 +246,14 @@ Foreground = Annotated[
         " containers.",
     ),
 ]
+Autoscaling = Annotated[
+    bool,
+    typer.Option(
+        "--autoscaling",
+        help="Let revisions wait for resources that no machine has yet, since machines may be"
+        " added.",
+    ),
+]
 GrpcPort = Annotated[int, typer.Option("--grpc-port", min=1, max=65535, help="Port for gRPC.")]
 DashboardPort = Annotated[
     int, typer.Option("--dashboard-port", min=1, max=65535, help="Port of the Ray dashboard.")

@@ -28,7 +28,8 @@ def until_up(
 
     A revision that replaces another is live then; a canary, a mirror or the candidate of a
     rollout is ready; the state may have changed again, such as to ``warm``. An engine that
-    restarts is waited for. ``say`` is called with every new state. Raise DeployError with the
+    restarts is waited for. ``say`` is called with every new state, and with what a revision waits
+    for that no machine has room for. Raise DeployError with the
     node and the reason if the revision fails, or after ``timeout`` seconds, which does not stop
     the deploy.
     """
@@ -36,21 +37,28 @@ def until_up(
     last = ""
     while True:
         revision = yield from _try(partial(control.revision, name, number), deadline)
-        state = str(revision.get("state", last))
+        state = revision.get("state")
         if state in _UP:
             yield from until_reached(name)
             return revision
         if state in _DOWN:
             raise DeployError(f"{name} revision {number} {state}: {revision.get('reason')}")
-        if state != last:
-            say(f"{name} revision {number} is {state}")
-        last = state
+        now = _on_its_way(revision) if revision else last
+        if now != last:
+            say(f"{name} revision {number} {now}")
+        last = now
         if time.monotonic() > deadline:
             raise DeployError(
-                f"{name} revision {number} is not up after {timeout:g} s; the deploy goes"
-                f" on: look at it with `anabranch status {name}`"
+                f"{name} revision {number} is not up after {timeout:g} s{last and f', {last}'}; "
+                f"the deploy goes on: look at it with `anabranch status {name}`"
             )
         yield from pause(_PAUSE_S)
+
+
+def _on_its_way(revision: Json) -> str:
+    """Return the state of a revision that is not up yet, and what it waits for, if anything."""
+    waits = f"; it {revision['reason']}" if revision.get("reason") else ""
+    return f"is {revision['state']}{waits}"
 
 
 def until_rolled_out(

@@ -39,6 +39,7 @@ from anabranch.control.reconcile.outages import Outages
 from anabranch.control.reconcile.pools import Pools
 from anabranch.control.reconcile.reconciler import Reconciler
 from anabranch.control.reconcile.serving import log_folder
+from anabranch.control.reconcile.waiting import UnplacedReplicas
 from anabranch.control.release.machine_caches import tidy_up
 from anabranch.control.release.releases import Releases
 from anabranch.control.rollout.driver import RolloutDriver
@@ -92,6 +93,7 @@ class ControllerParts:
         clock = SteadyClock()
         releases = Releases(settings)
         catalogue = Catalogue(store, releases)
+        cluster = RayCluster()
         self._keys = SigningKeys(store.database, clock)
         self._writer = TrafficWriter(
             store, catalogue, topics, totals, self._keys, settings.grace, clock
@@ -106,6 +108,8 @@ class ControllerParts:
             pools,
             RevisionMemory(unix_folder()),
             Outages(store, partial(_segment_events, store)),
+            lambda: settings.autoscaling,
+            UnplacedReplicas(cluster.look),
         )
         self.bandits = Bandits(store.database, catalogue.of)
         experiments = Experiments(store.database, catalogue.of)

@@ -36,6 +36,7 @@ from anabranch.specs.dump import to_yaml
 from anabranch.specs.models import (
     Batching,
     Compare,
+    GraphPlacement,
     InferenceGraph,
     Placement,
     Reference,
@@ -90,19 +91,21 @@ class GraphBuilder:
         labels: Mapping[str, str] | None = None,
         timeout: Duration | str | None = None,
         scaling: Scaling | Fields | None = None,
+        placement: GraphPlacement | Fields | None = None,
         serving: Serving | Fields | None = None,
         root: str | os.PathLike[str] | None = None,
     ) -> None:
         """Start a graph with a name.
 
         Relative paths in the graph start from ``root``, or from the working folder if it is None.
-        ``timeout`` bounds a request. ``scaling`` holds for the graph's routers; nodes have their
-        own ``scaling``. ``serving`` gives the graph a port of its own.
+        ``timeout`` bounds a request. ``scaling`` and ``placement`` hold for the graph's
+        routers; nodes have their own. ``serving`` gives the graph a port of its own.
         """
         self.name = name
         self._labels = dict(labels or {})
         self._timeout = timeout
         self._scaling = plain(scaling)
+        self._placement = plain(placement)
         self._serving = plain(serving)
         self.root = Path(root or ".").resolve()
         self._inputs: dict[str, Any] = {}
@@ -131,6 +134,7 @@ class GraphBuilder:
             labels=data["metadata"].get("labels"),
             timeout=body.get("timeout"),
             scaling=body.get("scaling"),
+            placement=body.get("placement"),
             serving=body.get("serving"),
             root=root,
         )
@@ -491,6 +495,7 @@ class GraphBuilder:
         optional = {
             "timeout": None if self._timeout is None else str(self._timeout),
             "scaling": self._scaling,
+            "placement": self._placement,
             "traffic": self._traffic,
             "rollout": self._rollout,
             "telemetry": self._telemetry,

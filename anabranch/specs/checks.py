@@ -21,6 +21,7 @@ from anabranch.specs.models import (
     MAX_RULES,
     Condition,
     GraphName,
+    GraphPlacement,
     InferenceGraph,
     InputSpec,
     Monitor,
@@ -73,6 +74,8 @@ class Partial:
     broken: frozenset[str] = frozenset()
     serving: Serving | None = None
     """Of a valid graph only, likewise."""
+    placement: GraphPlacement | None = None
+    """Of a valid graph only, likewise."""
 
     @classmethod
     def of(cls, graph: InferenceGraph) -> Partial:
@@ -90,6 +93,7 @@ class Partial:
             spec.telemetry,
             spec.monitors or {},
             serving=spec.serving,
+            placement=spec.placement,
         )
 
 

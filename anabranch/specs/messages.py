@@ -42,6 +42,11 @@ _NAMES = {
     models.PARAMETER_NAME: "a parameter's name: at most 127 letters, digits and _, "
     "starting with a letter or _",
     models.VARIABLE: "a variable's name: at most 255 letters, digits and _, and no digit first",
+    models.RESOURCE_NAME: "a resource's name: at most 63 letters, digits, -, _ and ., the first "
+    "a letter, digit or _",
+    models.LABEL_KEY: "a label's key, such as ray.io/accelerator-type",
+    models.LABEL_SELECTOR: "a label's value, or `!value`, `in(a, b)` or `!in(a, b)`",
+    models.MACHINE: "a machine's name, its address, or its id in Ray",
     models.SECRET_FILE: "an absolute path, such as /run/secrets/token",
     models.KUBERNETES_NAME: "a Kubernetes secret's name: lower-case letters, digits, - and .",
     models.KUBERNETES_KEY: "a key of a Kubernetes secret: letters, digits, -, _ and .",

@@ -38,6 +38,12 @@ PARAMETER_NAME = r"^[A-Za-z_][A-Za-z0-9_]{0,126}$"
 HEADER_NAME = r"^[A-Za-z0-9-]{1,64}$"
 SYMBOL = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"
+RESOURCE_NAME = r"^[A-Za-z0-9_][-A-Za-z0-9_.]{0,62}$"
+_LABEL = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL_PREFIX = r"[A-Za-z0-9]([-A-Za-z0-9]{0,61}[A-Za-z0-9])?"
+LABEL_KEY = rf"^({_LABEL_PREFIX}(\.{_LABEL_PREFIX}){{0,31}}/)?{_LABEL}$"
+LABEL_SELECTOR = rf"^!?({_LABEL}|in\({_LABEL}(, ?{_LABEL}){{0,63}}\))$"
+MACHINE = r"^[A-Za-z0-9]([-A-Za-z0-9_.:]{0,251}[A-Za-z0-9])?$"
 SECRET_FILE = r"^/[^\x00]{1,1023}$"
 KUBERNETES_NAME = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 KUBERNETES_KEY = r"^[-._a-zA-Z0-9]{1,253}$"
@@ -198,6 +204,29 @@ class InputSpec(Model):
         return f"{self.datatype}[{', '.join(map(str, self.shape))}]"
 
 
+_OWN_FIELDS = {"CPU": "cpu", "GPU": "gpu", "memory": "memory", "object_store_memory": None}
+"""Resources of Ray's own, and the fields that ask for them."""
+
+
+def _refuse_own_resource(name: str) -> str:
+    """Return the name of a custom resource; raise ValueError for one of Ray's own."""
+    if name in _OWN_FIELDS:
+        field = _OWN_FIELDS[name]
+        raise ValueError(
+            f"{name} is no custom resource; "
+            + (f"ask for it in `{field}`" if field else "no node may ask for it")
+        )
+    return name
+
+
+ResourceName = Annotated[
+    str,
+    Field(pattern=RESOURCE_NAME, json_schema_extra={"not": {"enum": sorted(_OWN_FIELDS)}}),
+    AfterValidator(_refuse_own_resource),
+]
+Amount = Annotated[float, Field(ge=0.0001, le=1_000_000, allow_inf_nan=False)]
+
+
 class Resources(Model):
     """Resources of each replica of the node; any of them gives the node a segment of its own."""
 
@@ -209,6 +238,15 @@ class Resources(Model):
     """Memory, such as 2GiB."""
     accelerator: Annotated[str, Field(min_length=1, max_length=64)] | None = None
     """Accelerator type as Ray names it, such as H100."""
+    custom: Annotated[dict[ResourceName, Amount], Field(min_length=1, max_length=32)] | None = None
+    """Custom resources of Ray, as name: amount, such as a licence or a device; amounts are
+    fractions below 1, or whole numbers."""
+
+    def amounts(self) -> dict[str, Any]:
+        """Return what is asked for, by name; custom resources stand beside the others."""
+        asked = self.model_dump(mode="json", exclude_none=True)
+        custom: dict[str, float] = asked.pop("custom", {})
+        return asked | custom
 
 
 class Peak(Model):
@@ -246,13 +284,32 @@ class Scaling(Model):
     """Known peaks, ahead of which ``min`` is raised."""
 
 
-class Placement(Model):
-    """The process of a node."""
+LabelKey = Annotated[str, Field(pattern=LABEL_KEY, max_length=253)]
+LabelSelector = Annotated[str, Field(pattern=LABEL_SELECTOR, max_length=2048)]
+
+
+class GraphPlacement(Model):
+    """The machines of a graph's routers, and of the heads of its candidates."""
+
+    labels: Annotated[dict[LabelKey, LabelSelector], Field(min_length=1, max_length=32)] | None = (
+        None
+    )
+    """Labels that a machine must have in Ray, as key: value, `!value`, `in(a, b)` or
+    `!in(a, b)`."""
+    node_affinity: Annotated[str, Field(pattern=MACHINE)] | None = None
+    """The only machine: its name, its address, or its id in Ray."""
+
+
+class Placement(GraphPlacement):
+    """The process and the machines of a node; all but ``with`` give it a process of its own."""
 
     isolate: bool | None = None
     """True puts the node in a process of its own."""
     with_: NodeName | None = Field(default=None, alias="with")
     """Ties the node to the segment of another node."""
+    spread: Literal["node"] | None = None
+    """Whether two replicas may share a machine: with `node`, each has one that no other replica of
+    the segment is on. Replicas are spread over machines as far as that can be, if left out."""
 
 
 class Batching(Model):
@@ -729,6 +786,8 @@ class Spec(Model):
     """Longest time of a request; 60s if left out."""
     scaling: Scaling | None = None
     """Number of routers, each with the nodes of the head inside; one router if left out."""
+    placement: GraphPlacement | None = None
+    """Machines of the routers; any if left out."""
     warmup: Warmup | None = None
     """Requests that a router evaluates before its first request."""
     traffic: Traffic | None = None

@@ -46,6 +46,7 @@ def broken_rules(data: Any) -> Iterator[Said]:
     nodes = as_map(spec.get("nodes"))
     yield from under(("spec",), _positive_timeout(spec))
     yield from under(("spec",), _scaled(spec))
+    yield from under(("spec",), _empty(spec, "placement"))
     for name, tensor in as_map(spec.get("inputs")).items():
         yield from under(("spec", "inputs", name), _content(as_map(tensor)))
     for name, node in nodes.items():

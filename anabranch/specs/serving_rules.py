@@ -26,6 +26,7 @@ def serving_rules(spec: Mapping[str, Any]) -> Iterator[Said]:
 
 _ALONE = {
     "scaling": "for its routers are those of the pool",
+    "placement": "for a pool is a process on the engine's machine",
     "monitors": "which run in a process of their own",
 }
 """Fields of a spec that a pool has no place for, and why."""

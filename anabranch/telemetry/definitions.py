@@ -175,7 +175,8 @@ NODE_RECOVERIES = _counter(
 # Replicas.
 REPLICAS = _gauge(
     "replicas",
-    "Replicas of a segment by state, such as running or starting; the head is segment `head`.",
+    "Replicas of a segment by state, such as running or starting, of which those are `waiting` "
+    "too for which no machine has room; the head is segment `head`.",
     *_ARM, "segment", "state", across="max",
 )  # fmt: skip
 MACHINE_REPLICAS = _gauge(

@@ -204,6 +204,22 @@ def test_waiting_tells_of_every_state_and_ends_with_live(server, client):
     assert said == ["g revision 3 is pending", "g revision 3 is deploying"]
 
 
+def test_waiting_tells_what_a_revision_waits_for_once(server, client):
+    waits = revision("deploying", "waits for 1 GPU for segment 'a': no machine has it")
+    away = (503, {"error": "the controller is restarting"})
+    server.will(revision("deploying"), waits, waits, away, waits, revision("live"))
+    said = []
+    assert client.wait("g", 3, 30, said.append)["state"] == "live"
+    told = "g revision 3 is deploying; it waits for 1 GPU for segment 'a': no machine has it"
+    assert said == ["g revision 3 is deploying", told]
+
+
+def test_running_out_of_time_says_what_a_revision_waits_for(server, client):
+    server.will(revision("deploying", "waits for 1 GPU for segment 'a': no machine has it"))
+    with pytest.raises(DeployError, match="after 0 s, is deploying; it waits for 1 GPU for segm"):
+        client.wait("g", 3, 0, lambda text: None)
+
+
 def rollout(phase, step=1, revision=3, reason=""):
     return 200, {
         "revision": revision, "phase": phase, "step": step, "steps": [5, 50], "reason": reason,

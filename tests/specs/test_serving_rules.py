@@ -51,6 +51,10 @@ def test_a_light_graph_may_be_in_a_pool() -> None:
         ("serving: {pool: small, port: 7001}", "spec.serving.port: a graph in a pool has no port"),
         ("serving: {pool: Small.Pool}", "spec.serving.pool: the text 'Small.Pool'"),
         (f"{POOL}\n  scaling: {{replicas: 2}}", "spec.serving.pool: a graph in a pool has no `sca"),
+        (
+            f"{POOL}\n  placement: {{labels: {{zone: a}}}}",
+            "spec.serving.pool: a graph in a pool has no `placement`, for a pool is a process on",
+        ),
     ],
 )
 def test_what_serving_may_not_say(rest: str, expected: str) -> None:
@@ -64,6 +68,8 @@ def test_what_serving_may_not_say(rest: str, expected: str) -> None:
         (", resources: {gpu: 1}", "resources"),
         (", scaling: {replicas: 2}", "scaling"),
         (", placement: {isolate: true}", "placement"),
+        (", placement: {labels: {zone: a}}", "placement"),
+        (", placement: {node_affinity: worker}", "placement"),
     ],
 )
 def test_a_node_of_a_pool_has_no_process_of_its_own(node: str, field: str) -> None:

@@ -46,6 +46,7 @@ def up(
     labels: options.Labels = "",
     resources: options.Resources = "",
     ingress: options.IngressRule = "",
+    autoscaling: options.Autoscaling = False,
     output: options.Output = options.Format.TABLE,
     foreground: options.Foreground = False,
 ) -> None:
@@ -57,7 +58,7 @@ def up(
     wanted = EngineOptions(
         host, http_port, grpc_port, dashboard_port, max_body, dashboard_host,
         tls_cert, tls_key, client_ca, anonymous, ingress,
-        MachineOptions(labels, resources, object_store),
+        MachineOptions(labels, resources, object_store), autoscaling,
     )  # fmt: skip
     info = _up(ctx, folder, wanted)
     if output is options.Format.JSON:

@@ -27,14 +27,19 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
     """Return the report on a plan; ``changes`` is None without a running engine."""
     hops = plan["critical_path_hops"]
     segments = [
-        (segment["name"], ", ".join(segment["nodes"]), _resources(segment["resources"]))
+        (
+            segment["name"],
+            ", ".join(segment["nodes"]),
+            _flat(segment["resources"], " "),
+            _flat(segment["placement"], ": "),
+        )
         for segment in plan["segments"]
     ]
     lines = [
         f"{plan['name']}: {_count(len(segments), 'segment')}, "
         f"{_count(hops, 'hop')} on the critical path{_in_pool(plan.get('pool'))}",
         "",
-        table(("SEGMENT", "NODES", "RESOURCES"), segments),
+        _segments_table(segments),
     ]
     explainers = [
         (
@@ -63,6 +68,13 @@ def plan_text(plan: Json, changes: Sequence[str] | None) -> str:
             *(f"  {change}" for change in changes or ["no change"]),
         ]
     return "\n".join(lines)
+
+
+def _segments_table(segments: Sequence[tuple[str, ...]]) -> str:
+    """Return the table of segments; machines are left out where no segment asks for any."""
+    heads = ("SEGMENT", "NODES", "RESOURCES", "MACHINES")
+    size = 4 if any(row[3] for row in segments) else 3
+    return table(heads[:size], [row[:size] for row in segments])
 
 
 def _in_pool(pool: str | None) -> str:
@@ -116,10 +128,7 @@ def _graph_parts(found: Json) -> Iterator[str]:
 def _segments_text(segments: Sequence[Json]) -> str:
     """Return the segments, and which of them are down since when; empty without any."""
     headings = ["SEGMENT", "NODES", "REPLICAS"]
-    rows = [
-        [one["name"], ", ".join(one["nodes"]), f"{one['running']}/{one['replicas']}"]
-        for one in segments
-    ]
+    rows = [[one["name"], ", ".join(one["nodes"]), _replicas(one)] for one in segments]
     if any(one.get("down_since") for one in segments):
         headings.append("STATE")
         for row, one in zip(rows, segments, strict=True):
@@ -133,6 +142,13 @@ def _down_text(segment: Json) -> str:
     since = datetime.fromisoformat(segment["down_since"]).astimezone()
     reason = f" ({segment['reason']})" if segment["reason"] else ""
     return f"down since {since:%H:%M:%S}{reason}"
+
+
+def _replicas(segment: Json) -> str:
+    running = f"{segment['running']}/{segment['replicas']}"
+    if not segment["waiting"]:
+        return running
+    return f"{running}; {segment['waiting']} waiting for {segment['waits_for']}"
 
 
 def _matters(found: Json) -> bool:
@@ -243,8 +259,12 @@ def _problem(problem: Problem) -> Json:
     }
 
 
-def _resources(resources: Mapping[str, Any] | None) -> str:
-    return ", ".join(f"{name} {value}" for name, value in (resources or {}).items())
+def _flat(asked: Mapping[str, Any] | None, between: str) -> str:
+    """Return what a segment asks for in one line, what is named by the user beside the rest."""
+    flat: dict[str, Any] = {}
+    for name, value in (asked or {}).items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return ", ".join(f"{name}{between}{value}" for name, value in flat.items())
 
 
 def _count(number: int, noun: str) -> str:

@@ -292,7 +292,8 @@ class ControlApi:
             plan = self._releases.plan(self._store.revision(now.graph, shown))
         except AnabranchError:
             return []
-        return segments_view(plan, shown, apps, self._reconciler.outages.of(now.graph, shown))
+        down = self._reconciler.outages.of(now.graph, shown)
+        return segments_view(plan, shown, apps, down, self._reconciler.waiting.of)
 
     async def _delete(self, call: ApiCall) -> ApiAnswer:
         graph = await asyncio.to_thread(self._present, call.graph)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from anabranch.control.lifecycle.operations import Situation
 from anabranch.control.lifecycle.rollouts import RolloutState
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.outages import Outage
+from anabranch.control.reconcile.waiting import Waits
 from anabranch.control.store.store import GraphRecord, RevisionInfo
 from anabranch.control.timestamps import timestamp
 from anabranch.graph.plan.dependence import blocked_outputs
@@ -87,11 +88,16 @@ def revision_view(revision: RevisionInfo) -> dict[str, Any]:
 
 
 def segments_view(
-    plan: Plan, number: int, apps: Apps, down: Mapping[str, Outage]
+    plan: Plan,
+    number: int,
+    apps: Apps,
+    down: Mapping[str, Outage],
+    waiting: Callable[[str, int, str], Waits | None],
 ) -> list[dict[str, Any]]:
     """A revision's segments, each with how many of its replicas run, and if it is down since when.
 
     ``down_since`` is null unless it is, and ``reason`` why it is, as far as that is known.
+    ``waiting`` replicas wait for a machine that has room, and for what, which is null without any.
     """
     views = []
     for index, segment in enumerate(plan.segments):
@@ -99,6 +105,7 @@ def segments_view(
         app = apps.get(app_name(plan.name, part, number), {})
         name = segment.name if index else ROUTER
         deployment = app.get("deployments", {}).get(name, {})
+        waits = waiting(plan.name, number, segment.name)
         views.append(
             {
                 "name": segment.name,
@@ -106,6 +113,8 @@ def segments_view(
                 "replicas": deployment.get("target_num_replicas", fewest(segment.scaling)),
                 "running": _running(app, name),
                 **_outage(down.get(segment.name)),
+                "waiting": 0 if waits is None else waits.replicas,
+                "waits_for": None if waits is None else str(waits),
             }
         )
     return views

@@ -55,7 +55,6 @@ _SEVERAL_MACHINES = {
 """What is otherwise on engines that other machines may join. Whoever sets it is heard."""
 
 
-
 def base_environment(
     engine_id: str, block: PortBlock, loopback: bool, ray_token: Path
 ) -> dict[str, str]:

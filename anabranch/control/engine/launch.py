@@ -41,6 +41,8 @@ class EngineOptions:
     ingress: str = ""
     """Machines that take requests; empty for those of the settings."""
     machine: MachineOptions = field(default_factory=MachineOptions)
+    autoscaling: bool = False
+    """Whether machines may be added, for which revisions wait then."""
 
     def tls(self) -> TlsFiles | None:
         """The files of certificates, those too that variables name; EngineError for a part."""
@@ -108,6 +110,7 @@ def environment(
         "ANABRANCH_GRPC_PORT": str(options.grpc_port),
         **tls.tls_environment(files),
         "ANABRANCH_MAX_BODY": str(size("--max-body", options.max_body)),
+        **({"ANABRANCH_AUTOSCALING": "1"} if options.autoscaling else {}),
         **({"ANABRANCH_ANONYMOUS": options.anonymous} if options.anonymous else {}),
         **({"ANABRANCH_INGRESS": options.ingress} if options.ingress else {}),
     }

@@ -253,6 +253,18 @@ def started(now: Situation, moment: Moment, number: int) -> Change:
     return Change(_with(now, replace(member, state="deploying")), (Note(number, "deploy_started"),))
 
 
+def waits(now: Situation, moment: Moment, number: int, reason: str) -> Change:
+    """A revision on its way waits for machines that have room, or no longer if ``reason`` is empty.
+
+    No effect on any other, nor where that is known.
+    """
+    member = now.members.get(number)
+    if member is None or member.state not in COMING or member.reason == reason:
+        return Change(now)
+    kind = "deploy_waits" if reason else "deploy_resumed"
+    return Change(_with(now, replace(member, reason=reason)), (Note(number, kind, reason),))
+
+
 def failed(now: Situation, moment: Moment, number: int, reason: str) -> Change:
     """A revision on its way is given up; no effect on any other."""
     return _given_up(now, (number,) if number in now.coming else (), reason)

@@ -19,6 +19,8 @@ _MESSAGES: Any = autoscaler_pb2
 _TIMEOUT_S = 5.0
 _DEAD = 1
 """GcsNodeInfo.DEAD of gcs.proto."""
+_NOT_IN = 2
+"""LABEL_OPERATOR_NOT_IN of common.proto."""
 _ENDS: Mapping[str, State] = {
     "EXPECTED_TERMINATION": "left",
     "AUTOSCALER_DRAIN_IDLE": "drained",
@@ -112,9 +114,15 @@ def _demand(request: Any, count: int) -> Demand:
 
 
 def _labels(request: Any) -> dict[str, str]:
-    """The labels that a machine must have; others that will not do are left out."""
+    """The labels that a machine must have, as selectors of Ray: ``a``, ``in(a,b)``, ``!a``."""
     return {
-        one.label_key: ", ".join(one.label_values)
+        one.label_key: _selector(one)
         for selector in request.label_selectors
         for one in selector.label_constraints
     }
+
+
+def _selector(constraint: Any) -> str:
+    values = ",".join(constraint.label_values)
+    prefix = "!" if constraint.operator == _NOT_IN else ""
+    return f"{prefix}in({values})" if len(constraint.label_values) > 1 else f"{prefix}{values}"

@@ -34,8 +34,8 @@ class Fleet:
         self._asleep: set[Place] = set()
         """Segments that were well with no replica at all."""
 
-    def see(self, applications: Mapping[str, Any]) -> None:
-        """Show what Serve says of its applications."""
+    def see(self, applications: Mapping[str, Any], waiting: Mapping[Place, int]) -> None:
+        """Show what Serve says of its applications, and how many replicas wait for room."""
         counts: Counter[tuple[str, ...]] = Counter()
         asleep: set[Place] = set()
         for place, deployment in deployments(applications):
@@ -48,6 +48,7 @@ class Fleet:
             elif place in self._asleep:
                 self._registry.number(COLD_STARTS, *place).value += alive
         self._asleep = asleep
+        counts.update({(*place, "waiting"): number for place, number in waiting.items()})
         self._show(counts)
 
     def _show(self, counts: Mapping[tuple[str, ...], int]) -> None:

@@ -35,6 +35,7 @@ from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.fleet import Fleet
 from anabranch.control.reconcile.outages import Outages
 from anabranch.control.reconcile.pools import Pools
+from anabranch.control.reconcile.waiting import UnplacedReplicas
 from anabranch.control.release.release import Release
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
@@ -83,6 +84,8 @@ class Reconciler:
         pools: Pools,
         memory: Memory,
         outages: Outages,
+        may_grow: Callable[[], bool],
+        waiting: UnplacedReplicas,
     ) -> None:
         self._store = store
         self._releases = releases
@@ -94,6 +97,9 @@ class Reconciler:
         self._deploy_timeout = settings.deploy_timeout
         self._warm = WarmBounds(settings.max_warm, settings.max_warm_memory)
         self._memory = memory
+        self._may_grow = may_grow
+        self.waiting = waiting
+        """What replicas wait for."""
         self._launches = asyncio.Semaphore(_MOST_LAUNCHES)
         self._woken = asyncio.Event()
         self._acting: dict[str, asyncio.Task[None]] = {}
@@ -150,11 +156,12 @@ class Reconciler:
             return False
         acting = set(self._acting)  # what is observed of these may be older than what they did
         found = await asyncio.to_thread(serving.details)
+        await asyncio.to_thread(self.waiting.see, found)
         self._pools.see(found)
         wanted = await self._wanted()
         homes = {graph: desired.pool for graph, desired in wanted.items()}
         self.applications = self._pools.applications(found, homes.get)
-        self._fleet.see(self.applications)
+        self._fleet.see(self.applications, self.waiting.counts)
         up = {(graph, number) for graph, desired in wanted.items() for number in desired.up}
         await asyncio.to_thread(self.outages.see, self.applications, up)
         observed = serving.observe(self.applications)
@@ -248,9 +255,19 @@ class Reconciler:
         found = await self._bounded(found, now)
         self._next_expiry = min(map(_next_expiry, found), default=float("inf"))
         wanted = await asyncio.to_thread(lambda: {one.graph: self._desired(one) for one in found})
+        await self._note_waits(found)
         coming = {(graph, one) for graph, desired in wanted.items() for one in desired.coming}
         self._since = {key: since for key, since in self._since.items() if key in coming}
         return wanted
+
+    async def _note_waits(self, found: list[Situation]) -> None:
+        """Put on record what revisions on their way wait for, where that has changed."""
+        for now in found:
+            for number in now.coming:
+                said = self.waiting.told(now.graph, number)
+                if said != now.members[number].reason:
+                    operation = partial(operations.waits, number=number, reason=said)
+                    await self._writer.change(now.graph, operation)
 
     async def _bounded(self, found: list[Situation], now: float) -> list[Situation]:
         """Let the oldest warm revisions go that are beyond the bounds; the situations then."""
@@ -291,8 +308,13 @@ class Reconciler:
         return None if outline is None else outline.pool
 
     def _is_overdue(self, now: Situation, number: int) -> bool:
-        """Return whether a revision has had its time; what it takes to start it does not count."""
+        """Return whether a revision has had its time; what it takes to start it does not count, nor
+        does the time until there are machines for it.
+        """
         if now.members[number].state != "deploying" or now.graph in self._acting:
+            return False
+        if self.waiting.told(now.graph, number) and self._may_grow():
+            self._since.pop((now.graph, number), None)
             return False
         since = self._since.setdefault((now.graph, number), time.monotonic())
         return time.monotonic() - since > self._deploy_timeout
@@ -342,6 +364,8 @@ class Reconciler:
         await self._writer.change(graph, partial(operations.arrived, number=number))
 
     async def _give_up(self, graph: str, number: int, reason: str) -> None:
+        waits = self.waiting.told(graph, number)
+        reason = f"{reason}; it {waits}" if waits else reason
         named = await asyncio.to_thread(self._with_nodes, graph, number, reason)
         await self._writer.change(graph, partial(operations.failed, number=number, reason=named))
 
@@ -380,7 +404,7 @@ class Reconciler:
 
     def _release(self, graph: str, number: int, is_new: bool) -> Release:
         release = self._releases.release(self._store.revision(graph, number))
-        missing = serving.lacking(release.plan) if is_new else ""
+        missing = serving.lacking(release.plan, self._may_grow()) if is_new else ""
         if missing:
             raise AnabranchError(missing)
         return release

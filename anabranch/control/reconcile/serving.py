@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,9 +18,14 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus
 
 from anabranch.control.lifecycle.decide import App, Status
+from anabranch.control.nodes.cluster import RayCluster
+from anabranch.control.nodes.node import ClusterLook
+from anabranch.control.nodes.shared import LOOPBACK
+from anabranch.control.reconcile import room
+from anabranch.control.reconcile.room import Need
 from anabranch.control.reconcile.together import Together
 from anabranch.control.release.release import REVISION_VARIABLE, Release
-from anabranch.errors import EngineError, Unavailable
+from anabranch.errors import AnabranchError, EngineError, Unavailable
 from anabranch.graph.compile.compiler import DEFAULT_TIMEOUT
 from anabranch.graph.plan.plan import HEAD, MONITORS, Plan, Segment
 from anabranch.router.limits import RequestLimits
@@ -33,7 +39,7 @@ from anabranch.serve.replicas.monitors import MonitorReplica
 from anabranch.serve.replicas.pool import POOL, PoolReplica
 from anabranch.serve.replicas.router import RouterReplica
 from anabranch.serve.replicas.segment import SegmentReplica, actor_options
-from anabranch.serve.scaling.scaling import is_autoscaled, scaling_options
+from anabranch.serve.scaling.scaling import fewest, is_autoscaled, scaling_options
 from anabranch.serve.sockets import unix_folder
 from anabranch.serve.workers.launcher import FORKED
 
@@ -45,6 +51,11 @@ _POOL_HEALTH_PERIOD = 1.0
 _DRAIN_EXTRA = 5.0
 _PORT_S = 5.0
 """How long whatever has the port of a graph to come may take to let go of it, in seconds."""
+
+_MOST_ON_A_MACHINE = 100
+"""The largest bound that Serve knows. With one, a replica asks Ray for something, and Ray has
+machines take turns only for what does; all else goes where chance has it."""
+_CLUSTER = RayCluster()
 
 _STATUS: dict[ApplicationStatus, Status] = {
     ApplicationStatus.DEPLOYING: "deploying",
@@ -200,14 +211,13 @@ def _client() -> ServeControllerClient:
     return client
 
 
-def lacking(plan: Plan) -> str:
-    """Return why the plan cannot run: no machine can take a segment of it, or something else has
-    the graph's own port. Empty if it can.
+def lacking(plan: Plan, may_grow: bool) -> str:
+    """Return why the plan cannot run: no machine can take a segment of it, which does not matter
+    where there may be more machines, or something else has the graph's own port. Empty if it can.
     """
-    every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    nodes = [node["Resources"] for node in every if node["Alive"]]
-    found = [*(unplaceable(segment, nodes) for segment in plan.segments), taken(plan)]
-    return "; ".join(filter(None, found))
+    there = _CLUSTER.look()
+    found = [unplaceable(segment, there, may_grow) for segment in plan.segments]
+    return "; ".join(filter(None, [*found, taken(plan)]))
 
 
 def taken(plan: Plan) -> str:
@@ -226,31 +236,36 @@ def taken(plan: Plan) -> str:
     return ""
 
 
-def unplaceable(segment: Segment, nodes: list[Mapping[str, float]]) -> str:
-    """Why no machine with these resources can ever take the segment; empty if one can."""
-    wanted = _wanted(segment)
-    if any(all(node.get(name, 0) >= size for name, size in wanted.items()) for node in nodes):
-        return ""
-    asked = ", ".join(f"{size:g} {name}" for name, size in wanted.items())
-    most = ", ".join(
-        f"{max((n.get(name, 0) for n in nodes), default=0):g} {name}" for name in wanted
-    )
-    return (
-        f"segment {segment.name!r} (nodes {', '.join(segment.nodes)}) asks for {asked}; "
-        f"the most that any machine of the cluster has is {most}"
-    )
+def unplaceable(segment: Segment, there: ClusterLook, may_grow: bool = False) -> str:
+    """Why these machines can never run the segment's replicas; empty if they can.
+
+    With ``may_grow``, others may come, but none that is called by its name or address.
+    """
+    try:
+        address = _only_address(segment, there)
+    except AnabranchError as error:
+        return f"segment {segment.name!r}: {error} (`node_affinity`)"
+    need = Need.of(actor_options(segment, {}, address), _most_on_a_machine(segment))
+    replicas = fewest(segment.scaling) or 1
+    problem = "" if may_grow else room.lacking(need, replicas, room.usable(there))
+    nodes = f" (nodes {', '.join(segment.nodes)})" if segment.nodes else ""
+    return problem and f"segment {segment.name!r}{nodes} {problem}"
 
 
-def _wanted(segment: Segment) -> dict[str, float]:
-    options = actor_options(segment, {})
-    accelerator = options.get("accelerator_type")
-    wanted = {
-        "CPU": float(options["num_cpus"]),
-        "GPU": float(options.get("num_gpus", 0)),
-        "memory": float(options.get("memory", 0)),
-        f"accelerator_type:{accelerator}": 0.001 if accelerator else 0.0,
-    }
-    return {name: size for name, size in wanted.items() if size}
+def _only_address(segment: Segment, there: ClusterLook) -> str:
+    """Return the address of the only machine for a segment, empty where it names none.
+
+    Raises NotFound or Conflict where no machine, or several, are called so.
+    """
+    name = segment.placement.node_affinity if segment.placement is not None else None
+    return "" if name is None else there.of(name).address
+
+
+def _most_on_a_machine(segment: Segment) -> int | None:
+    """Return how many replicas of a segment may share a machine; None for any number."""
+    if segment.placement is not None and segment.placement.spread == "node":
+        return 1
+    return None if os.environ.get(LOOPBACK) == "1" else _MOST_ON_A_MACHINE
 
 
 def _router(release: Release, limits: RequestLimits) -> serve.Application:
@@ -310,9 +325,12 @@ def _options(release: Release, segment: Segment) -> dict[str, Any]:
     enough, since its failure ends the deployment of the revision; a replica drains for as long as
     a request may take.
     """
+    pinned = segment.placement is not None and segment.placement.node_affinity is not None
+    address = _only_address(segment, _CLUSTER.look()) if pinned else ""
     return {
         **scaling_options(segment.scaling, release.running if segment.name == HEAD else 0),
-        "ray_actor_options": actor_options(segment, release.environment(segment)),
+        "ray_actor_options": actor_options(segment, release.environment(segment), address),
+        "max_replicas_per_node": _most_on_a_machine(segment),
         "max_ongoing_requests": _MANY,
         "max_constructor_retry_count": 1,
         "max_surge_percent": 100,

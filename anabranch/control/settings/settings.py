@@ -14,6 +14,7 @@
 | ANABRANCH_SOURCE_CONNECTIONS | most of these from one address, of which half may lie idle | 2048 |
 | ANABRANCH_MAX_BUNDLE | most bytes of a bundle, packed or not | 1 GiB |
 | ANABRANCH_DEPLOY_TIMEOUT | most seconds until a revision must be healthy | 600 |
+| ANABRANCH_AUTOSCALING | 1 if machines may be added, which revisions then wait for | 0 |
 | ANABRANCH_INSTALL_TIMEOUT | most seconds for a bundle's requirements.txt | 600 |
 | ANABRANCH_GRACE | seconds that a replaced or aborted revision stays up | 600 |
 | ANABRANCH_MAX_WARM | most such revisions at a time, of all graphs; the oldest go first | 16 |
@@ -90,6 +91,7 @@ class Settings:
     connections: ConnectionLimits = field(default_factory=ConnectionLimits)
     max_bundle: int = MAX_BYTES
     deploy_timeout: float = 600.0
+    autoscaling: bool = False
     install_timeout: float = 600.0
     grace: float = 600.0
     max_warm: int = 16
@@ -136,6 +138,7 @@ class Settings:
             connections=_connections(variables),
             max_bundle=max_bytes(env),
             deploy_timeout=_number(variables, "ANABRANCH_DEPLOY_TIMEOUT", cls.deploy_timeout),
+            autoscaling=variables.read("ANABRANCH_AUTOSCALING", _switch, cls.autoscaling, "0 or 1"),
             install_timeout=_number(variables, "ANABRANCH_INSTALL_TIMEOUT", cls.install_timeout),
             grace=_number(variables, "ANABRANCH_GRACE", cls.grace),
             max_warm=_whole(variables, "ANABRANCH_MAX_WARM", cls.max_warm),
@@ -253,6 +256,10 @@ def _whole(variables: Environment, name: str, default: int) -> int:
         return int(text)
 
     return variables.read(name, parse, default, "a whole number of at least 0")
+
+
+def _switch(text: str) -> bool:
+    return ("0", "1").index(text) == 1
 
 
 def _webhook_form(text: str) -> WebhookForm:

@@ -52,6 +52,7 @@ def _segment(segment: Segment) -> dict[str, Any]:
         "nodes": list(segment.nodes),
         "resources": _dump(segment.resources),
         "scaling": _dump(segment.scaling),
+        "placement": _dump(segment.placement),
     }
 
 
@@ -113,7 +114,7 @@ def _shape(node: PlannedNode) -> str:
 
 
 def _title(segment: Segment) -> str:
-    asked = _dump(segment.resources) or {}
+    asked = {} if segment.resources is None else segment.resources.amounts()
     return ", ".join([segment.name, *(f"{key} {value}" for key, value in asked.items())])
 
 

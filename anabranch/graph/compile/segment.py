@@ -1,7 +1,7 @@
 """Pass: decide which nodes share a process.
 
 The head orchestrates: it runs in the router and calls every other segment itself. So all nodes
-that ask for nothing (no ``resources``, ``scaling`` or ``isolate``) run in the head, wherever they
+that ask for nothing (no ``resources``, ``scaling`` or ``placement``) run in the head, wherever they
 stand in the graph, and cost no hop; only a node that asks for a process of its own costs one. A
 segment other than the head is called as a whole, so it must be convex: no path may leave it and
 come back.
@@ -9,9 +9,11 @@ come back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import networkx as nx
 
@@ -19,7 +21,7 @@ from anabranch.components.bandits.nodes import strategy_of
 from anabranch.graph.compile.draft import Draft, FieldPath, edges, node_path
 from anabranch.graph.plan.plan import HEAD, PlannedNode, Segment
 from anabranch.graph.plan.vertices import pick_of
-from anabranch.specs.models import NodeBase, Resources, Scaling
+from anabranch.specs.models import NodeBase, Placement, Resources, Scaling
 from anabranch.specs.units import Size
 
 Mistakes = list[tuple[FieldPath, str]]
@@ -32,7 +34,9 @@ def segment(draft: Draft) -> Draft:
     remote = [group for group in groups if _asks(draft, group)]
     away = {name for group in remote for name in group}
     inside = tuple(name for name in draft.order if name not in away)
-    head = Segment(HEAD, inside, scaling=draft.source.scaling)
+    asked = draft.source.placement
+    machines = None if asked is None else Placement(**asked.model_dump(exclude_none=True))
+    head = Segment(HEAD, inside, scaling=draft.source.scaling, placement=machines)
     segments = (head, *(_build(draft, group, mistakes) for group in remote))
     graph = split_routers({name: draft.nodes[name] for name in draft.order}, away)
     for group in remote:
@@ -62,8 +66,20 @@ def _asks(draft: Draft, group: tuple[str, ...]) -> bool:
 
 def _asks_alone(node: PlannedNode) -> bool:
     spec = node.spec
-    isolated = spec.placement is not None and bool(spec.placement.isolate)
-    return bool(spec.resources or spec.scaling or isolated or node.type == "explainer")
+    is_explainer = node.type == "explainer"
+    return bool(spec.resources or spec.scaling or is_apart(spec.placement) or is_explainer)
+
+
+def is_apart(placement: Placement | None) -> bool:
+    """Return whether a placement needs a process of its own."""
+    return placement is not None and bool(placement.isolate or _machines(placement))
+
+
+def _machines(placement: Placement | None) -> dict[str, Any]:
+    """Return what a placement says of machines, by field."""
+    if placement is None:
+        return {}
+    return placement.model_dump(include={"labels", "node_affinity", "spread"}, exclude_none=True)
 
 
 def _learners(draft: Draft, group: tuple[str, ...]) -> Iterator[tuple[FieldPath, str]]:
@@ -100,13 +116,19 @@ def _build(draft: Draft, group: tuple[str, ...], mistakes: Mistakes) -> Segment:
                     "reach; give it a process of its own",
                 )
             )
-    owner = next((name for name, spec in specs.items() if spec.resources or spec.scaling), group[0])
+    owner = next((name for name in group if _owns(specs[name])), group[0])
     return Segment(
         name=owner,
         nodes=group,
         resources=_sum_resources(specs, mistakes),
         scaling=_one_scaling(specs, mistakes),
+        placement=_one_placement(specs, mistakes),
     )
+
+
+def _owns(spec: NodeBase) -> bool:
+    """Return whether a node says how the segment that it is in runs."""
+    return bool(spec.resources or spec.scaling or _machines(spec.placement))
 
 
 def _sum_resources(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Resources | None:
@@ -125,12 +147,70 @@ def _sum_resources(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Resourc
             )
         )
     memory = [item.memory for item in asked.values() if item.memory is not None]
-    return Resources(
+    total = Resources.model_construct(  # the sum may be beyond the bounds of one node
         cpu=_total([item.cpu for item in asked.values()]),
         gpu=_total([item.gpu for item in asked.values()]),
         memory=Size(sum(memory)) if memory else None,
         accelerator=next(iter(accelerators), None),
+        custom=_custom(asked.values()) or None,
     )
+    mistakes += _fractions(asked, total)
+    return total
+
+
+def _custom(asked: Iterable[Resources]) -> dict[str, float]:
+    total: Counter[str] = Counter()
+    for one in asked:
+        total.update(one.custom or {})
+    return {name: round(amount, 4) for name, amount in total.items()}
+
+
+def _fractions(asked: Mapping[str, Resources], total: Resources) -> Iterator[tuple[FieldPath, str]]:
+    """Yield what Ray does not give: it gives a part of one device, or whole devices."""
+    amounts: list[tuple[tuple[str, ...], float | None]] = [(("gpu",), total.gpu)]
+    amounts += [(("custom", name), amount) for name, amount in (total.custom or {}).items()]
+    for path, amount in amounts:
+        if amount is None or amount <= 1 or float(amount).is_integer():
+            continue
+        names = [name for name, one in asked.items() if path[-1] in one.amounts()]
+        yield (
+            node_path(names[-1], "resources", *path),
+            f"{', '.join(names)} ask{'s' if len(names) == 1 else ''} for {amount:g} {path[-1]}; "
+            "above 1, only whole numbers can be had",
+        )
+
+
+def _one_placement(specs: Mapping[str, NodeBase], mistakes: Mistakes) -> Placement | None:
+    """A segment is where all of its nodes may be; None if that is anywhere."""
+    first: dict[tuple[str, ...], tuple[str, Any]] = {}
+    for name, spec in specs.items():
+        for path, value in _wishes(spec.placement):
+            other, known = first.setdefault(path, (name, value))
+            if known != value:
+                said = f"is {value!r}, but {_spelled(other, path)} is {known!r}, and {name!r} and "
+                said += f"{other!r} share a process; keep one"
+                mistakes.append((node_path(name, "placement", *path), said))
+    if {("spread",), ("node_affinity",)} <= first.keys():
+        one, pinned = first["spread",][0], first["node_affinity",][0]
+        said = "replicas that each need a machine cannot all be on that of "
+        said += f"{_spelled(pinned, ('node_affinity',))}; keep one of the two"
+        mistakes.append((node_path(one, "placement", "spread"), said))
+    labels = {path[1]: value for path, (_, value) in first.items() if path[0] == "labels"}
+    rest = {path[0]: value for path, (_, value) in first.items() if path[0] != "labels"}
+    return Placement(**rest, labels=labels or None) if first else None
+
+
+def _spelled(name: str, path: tuple[str, ...]) -> str:
+    return ".".join(map(str, node_path(name, "placement", *path)))
+
+
+def _wishes(placement: Placement | None) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield what a placement says of machines, each label by itself."""
+    for field, value in _machines(placement).items():
+        if field == "labels":
+            yield from (((field, key), wanted) for key, wanted in value.items())
+        else:
+            yield (field,), value
 
 
 def _total(amounts: list[float | None]) -> float | None:

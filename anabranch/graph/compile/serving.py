@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from anabranch.errors import Problem
 from anabranch.graph.compile.draft import Draft, FieldPath, node_path
+from anabranch.graph.compile.segment import is_apart
 from anabranch.specs.models import NodeBase
 
 
@@ -53,4 +54,4 @@ _ALONE = ("resources", "scaling", "placement", "env", "secrets")
 
 def _has(spec: NodeBase, field: str) -> bool:
     value = getattr(spec, field, None)
-    return bool(value.isolate) if field == "placement" and value is not None else bool(value)
+    return is_apart(value) if field == "placement" else bool(value)

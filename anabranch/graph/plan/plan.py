@@ -16,6 +16,7 @@ from anabranch.specs.models import (
     InputSpec,
     Monitor,
     NodeBase,
+    Placement,
     Resources,
     Scaling,
     Telemetry,
@@ -82,6 +83,8 @@ class Segment:
     nodes: tuple[str, ...]
     resources: Resources | None = None
     scaling: Scaling | None = None
+    placement: Placement | None = None
+    """The machines that its replicas may be on; any where it is None."""
 
 
 @dataclass(frozen=True)
@@ -247,8 +250,8 @@ def _detail(node: PlannedNode) -> str:
 
 
 def _segment_row(at: int, part: Segment) -> str:
-    asked = None if part.resources is None else part.resources.model_dump(exclude_none=True)
-    resources = ", ".join(f"{name} {value}" for name, value in (asked or {}).items()) or "-"
+    asked = {} if part.resources is None else part.resources.amounts()
+    resources = ", ".join(f"{name} {value}" for name, value in asked.items()) or "-"
     style = f"background:{_SEGMENTS[at % len(_SEGMENTS)]};color:#1f2328"
     cells = (part.name, ", ".join(part.nodes) or "-", resources)
     return f'<tr style="{style}">{"".join(f"<td>{escape(one)}</td>" for one in cells)}</tr>'

@@ -79,14 +79,18 @@ class SegmentReplica(AnsweringReplica):
             await asyncio.to_thread(self._sender.close)
 
 
-def actor_options(segment: Segment, runtime_env: Mapping[str, Any]) -> dict[str, Any]:
-    """Ray actor options of a segment's replicas.
+def actor_options(
+    segment: Segment, runtime_env: Mapping[str, Any], address: str = ""
+) -> dict[str, Any]:
+    """Ray actor options of a segment's replicas; ``address`` is that of the only machine for them.
 
     A segment that asks for no CPU reserves none, so that a laptop fits many graphs: Ray only
     counts CPUs, it does not fence them.
     """
-    wanted = segment.resources
+    wanted, placement = segment.resources, segment.placement
     options: dict[str, Any] = {"num_cpus": 0, "runtime_env": dict(runtime_env)}
+    # Not by Ray's id, which a machine that comes back does not have any more.
+    custom = {f"node:{address}": 0.001} if address else {}
     if wanted is not None:
         named = {
             "num_cpus": wanted.cpu,
@@ -95,4 +99,10 @@ def actor_options(segment: Segment, runtime_env: Mapping[str, Any]) -> dict[str,
             "accelerator_type": wanted.accelerator,
         }
         options |= {name: value for name, value in named.items() if value is not None}
+        custom |= wanted.custom or {}
+    if custom:
+        options["resources"] = custom
+    if placement is not None and placement.labels:
+        # Ray 2.60 takes a space after a comma for a part of the value.
+        options["label_selector"] = {k: v.replace(" ", "") for k, v in placement.labels.items()}
     return options

@@ -35,6 +35,20 @@ def test_a_plan_shows_what_explainers_ask():
     assert row.split() == ["why", "the", "whole", "graph", "a,", "b", "-"]
 
 
+def test_a_plan_shows_what_segments_ask_for_and_where_they_may_be():
+    asked = {"cpu": 1.0, "custom": {"licence": 0.5}}
+    machines = {"labels": {"zone": "!north"}, "spread": "node"}
+    head = {"name": "head", "nodes": [], "resources": None, "placement": None}
+    plan = {"name": "g", "nodes": {}, "critical_path_hops": 1, "warnings": []}
+    part = {"name": "a", "nodes": ["a"], "resources": asked, "placement": machines}
+    *_, heads, _, row = graph.plan_text(plan | {"segments": [head, part]}, None).splitlines()
+    assert heads.split() == ["SEGMENT", "NODES", "RESOURCES", "MACHINES"]
+    assert "cpu 1.0, licence 0.5  zone: !north, spread: node" in row
+    anywhere = part | {"placement": None}
+    *_, heads, _ = graph.plan_text(plan | {"segments": [anywhere]}, None).splitlines()
+    assert heads.split() == ["SEGMENT", "NODES", "RESOURCES"]
+
+
 def test_a_graph_shows_segments_and_revisions_with_the_reason_of_a_failure():
     text = graph.status_text(
         {
@@ -46,14 +60,23 @@ def test_a_graph_shows_segments_and_revisions_with_the_reason_of_a_failure():
             "arms": [],
             "mirrors": [],
             "rollout": None,
-            "segments": [{"name": "head", "nodes": ["a", "b"], "running": 1, "replicas": 2}],
+            "segments": [
+                {
+                    "name": "head",
+                    "nodes": ["a", "b"],
+                    "running": 1,
+                    "replicas": 2,
+                    "waiting": 1,
+                    "waits_for": "1 CPU: it is taken on head (10.0.0.1)",
+                }
+            ],
             "revisions": [
                 {"revision": 2, "state": "failed", "author": "", "message": "", "reason": "node a"},
                 {"revision": 1, "state": "live", "author": "me", "message": "hi", "reason": ""},
             ],
         }
     )
-    assert "head     a, b   1/2" in text
+    assert "head     a, b   1/2; 1 waiting for 1 CPU: it is taken on head (10.0.0.1)" in text
     assert "r2        failed  -       -        node a" in text
     assert "carry" not in text
 

@@ -21,7 +21,7 @@ from anabranch.router.measure.tally import Judged, MirrorTally, Report, Tally
 from tests.control.control_api import ROLLOUT, SPEC, TestControl
 from tests.control.reconcile.test_outages import deployment
 
-UP = {"down_since": None, "reason": ""}
+UP = {"down_since": None, "reason": "", "waiting": 0, "waits_for": None}
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_a_graph_shows_its_revisions_and_segments(engine: TestControl) -> None:
         (1, "live", ""),
     ]
     assert graph["segments"] == [
-        {"name": "head", "nodes": ["one"], "replicas": 1, "running": 0, **UP},
-        {"name": "two", "nodes": ["two"], "replicas": 1, "running": 0, **UP},
+        {"name": name, "nodes": nodes, "replicas": 1, "running": 0, **UP}
+        for name, nodes in (("head", ["one"]), ("two", ["two"]))
     ]
 
 

@@ -27,9 +27,11 @@ class World:
         self.registry = Registry()
         self.fleet = Fleet(self.registry)
 
-    def see(self, **segments: Mapping[str, Any]) -> None:
+    def see(
+        self, waiting: Mapping[tuple[str, str, str], int] = {}, **segments: Mapping[str, Any]
+    ) -> None:
         """Look at the segments of revision 3."""
-        self.fleet.see({"digits.r3": {"deployments": segments}})
+        self.fleet.see({"digits.r3": {"deployments": segments}}, waiting)
 
     def replicas(self, segment: str) -> dict[str, float]:
         cells = self.registry.snapshot().get(REPLICAS.name, {})
@@ -51,6 +53,14 @@ def test_replicas_are_counted_by_state() -> None:
     assert world.replicas("tree") == {"running": 0, "starting": 1}
 
 
+def test_replicas_that_wait_for_a_machine_are_counted_among_those_that_start() -> None:
+    world = World()
+    world.see({("digits", "3", "net"): 1}, net=deployment("STARTING", "STARTING"))
+    assert world.replicas("net") == {"running": 0, "starting": 2, "waiting": 1}
+    world.see(net=deployment("RUNNING", "RUNNING"))
+    assert world.replicas("net") == {"running": 2, "starting": 0}
+
+
 def test_a_state_that_no_replica_is_in_any_more_is_gone() -> None:
     world = World()
     world.see(net=deployment("RUNNING", "STOPPING"))
@@ -67,7 +77,8 @@ def test_the_head_is_a_segment_in_the_router_and_outside() -> None:
             "digits": router(3, "RUNNING", "STARTING"),
             "digits.r3.head": {"deployments": {"head": deployment("RUNNING")}},
             "anabranch.gateway": {"deployments": {"gateway": deployment("RUNNING")}},
-        }
+        },
+        {},
     )
     assert world.replicas("head") == {"running": 2, "starting": 1}
     assert len(world.registry.snapshot()[REPLICAS.name]) == 2

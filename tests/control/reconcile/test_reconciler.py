@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,11 +17,13 @@ import pytest
 from anabranch.control.lifecycle import operations
 from anabranch.control.lifecycle.decide import App, Delete, Desired
 from anabranch.control.lifecycle.operations import Intent, Situation
+from anabranch.control.nodes.node import ClusterLook
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.reconcile import reconciler
 from anabranch.control.reconcile.outages import Outages
 from anabranch.control.reconcile.pools import Pools
 from anabranch.control.reconcile.reconciler import Reconciler
+from anabranch.control.reconcile.waiting import UnplacedReplicas
 from anabranch.control.release.releases import Releases
 from anabranch.control.settings.settings import Settings
 from anabranch.control.store.store import Revision, Store
@@ -111,8 +113,23 @@ class FakeServe:
         self.done.append(f"delete {name}")
         self.apps[name] = App("deleting", self.apps[name].revision)
 
-    def lacking(self, plan: Plan) -> str:
-        return self.lack
+    def lacking(self, plan: Plan, may_grow: bool) -> str:
+        return "" if may_grow else self.lack
+
+
+class FakeUnplaced(UnplacedReplicas):
+    """What revisions wait for, as a test says."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: ClusterLook(()))
+
+    said: Mapping[int, str] = {}
+
+    def see(self, applications: object) -> None:
+        pass
+
+    def told(self, graph: str, revision: int) -> str:
+        return self.said.get(revision, "")
 
 
 class Site:
@@ -121,6 +138,8 @@ class Site:
     def __init__(self, folder: Path, serve: FakeServe) -> None:
         self.now = 1000.0
         self.may_act = True
+        self.may_grow = False
+        self.waiting = FakeUnplaced()
         self.memory: dict[tuple[str, int], int] = {}
         self.serve = serve
         settings = Settings.from_env(
@@ -141,6 +160,7 @@ class Site:
         self.reconciler = Reconciler(
             settings, self.store, self.releases, catalogue, self.writer, lambda: self.may_act,
             Pools(), self, Outages(self.store, lambda *_: (), set),
+            lambda: self.may_grow, self.waiting,
         )  # fmt: skip
 
     def taken(self) -> dict[tuple[str, int], int]:
@@ -496,3 +516,57 @@ def test_a_tick_that_fails_is_not_the_last(site: Site, monkeypatch: pytest.Monke
         await site.until(lambda: site.situation().stable == 1)
 
     site.run(scenario)
+
+
+H100 = "waits for 1 GPU of type H100 for segment 'a': no machine has it"
+
+
+def kinds(site: Site) -> list[str]:
+    return [event.kind for event in site.store.events(G)]
+
+
+def test_a_revision_waits_for_machines_where_some_may_come_and_says_for_what(site: Site) -> None:
+    async def scenario() -> None:
+        site.may_grow, site.serve.lack = True, "no machine has it"
+        site.serve.stuck.add(G)
+        site.store.ensure_revision(G, SPEC, "d", force=True)
+        await site.until(lambda: site.state(1)[0] == "deploying")
+        site.waiting.said = {1: H100}
+        await site.until(lambda: site.state(1) == ("deploying", H100))
+        site.reconciler._deploy_timeout = 0.0
+        looks = site.serve.looks
+        await site.until(lambda: site.serve.looks > looks + 3)
+        assert site.state(1) == ("deploying", H100)  # its time does not run
+        site.reconciler._deploy_timeout = 600.0
+        site.waiting.said = {}
+        await site.until(lambda: site.state(1) == ("deploying", ""))
+        site.serve.stuck.clear()
+        await site.settled()
+
+    site.run(scenario)
+    assert site.state(1) == ("live", "")
+    told = [kind for kind in kinds(site) if kind.startswith("deploy_")]
+    assert told == ["deploy_started", "deploy_waits", "deploy_resumed"]
+
+
+def test_a_revision_that_no_machine_can_run_fails_where_none_will_come(site: Site) -> None:
+    async def scenario() -> None:
+        site.serve.lack = "segment 'a' asks for 1 GPU, which no machine has"
+        await site.deploy()
+
+    site.run(scenario)
+    assert site.state(1) == ("failed", "segment 'a' asks for 1 GPU, which no machine has")
+
+
+def test_a_revision_that_has_had_its_time_says_what_it_waited_for(site: Site) -> None:
+    async def scenario() -> None:
+        site.serve.stuck.add(G)
+        site.waiting.said = {1: H100}
+        site.reconciler._deploy_timeout = 0.0
+        await site.deploy()
+
+    site.run(scenario)
+    state, reason = site.state(1)
+    assert state == "failed"
+    assert reason.startswith("it was not healthy in time; still waiting for ")
+    assert "; it waits for 1 GPU of type H100 for segment 'a'" in reason

@@ -13,6 +13,8 @@ from ray.serve import config
 from ray.serve.schema import ApplicationStatus
 
 from anabranch.control.lifecycle.decide import App
+from anabranch.control.nodes.node import ClusterLook
+from anabranch.control.nodes.shared import LOOPBACK
 from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.serving import (
     REVISION_VARIABLE,
@@ -28,8 +30,9 @@ from anabranch.router.limits import RequestLimits
 from anabranch.serve.replicas.base import StartError
 from anabranch.serve.sockets import FOLDER
 from anabranch.serve.workers.launcher import FORK
-from anabranch.specs.models import Resources
+from anabranch.specs.models import Placement, Resources, Scaling
 from anabranch.specs.units import Size
+from tests.control.nodes.machines import node
 
 DIED = "The deployment failed to start 1 times in a row. Error:\nActorDiedError()"
 
@@ -90,36 +93,83 @@ def test_reason_where_the_replica_said_nothing(deployment: str, text: str, expec
     assert reason(application(message="the app's own", **{deployment: text})) == expected
 
 
-NODES = [{"CPU": 4.0, "memory": 2.0**30}, {"CPU": 1.0, "GPU": 1.0, "accelerator_type:T4": 1.0}]
+SMALL = {"CPU": 4.0, "node:10.0.0.1": 1.0}
+LARGE = {"CPU": 1.0, "GPU": 1.0, "node:10.0.0.2": 1.0}
+MACHINES = ClusterLook(
+    (
+        node("small", address="10.0.0.1", total=SMALL, available=SMALL, labels={"zone": "north"}),
+        node("large", address="10.0.0.2", total=LARGE, available=LARGE, labels={"zone": "south"}),
+    )
+)
+
+
+def segment(
+    resources: Resources | None = None, replicas: int | None = None, **placement: Any
+) -> Segment:
+    scaling = None if replicas is None else Scaling(replicas=replicas)
+    return Segment("net", ("a", "b"), resources, scaling, Placement(**placement))
 
 
 @pytest.mark.parametrize(
     "wanted",
     [
-        None,
-        Resources(cpu=4),
-        Resources(gpu=0.5),
-        Resources(cpu=1, gpu=1, accelerator="T4"),
-        Resources(memory=Size.parse("1GiB")),
-        Resources(cpu=0),
+        segment(),
+        segment(Resources(cpu=4)),
+        segment(Resources(gpu=0.5), labels={"zone": "in(north, south)"}),
+        segment(Resources(gpu=1), node_affinity="large"),
+        segment(node_affinity="10.0.0.1"),
+        segment(node_affinity=b"large".hex()),
+        segment(replicas=2, spread="node"),
+        segment(replicas=9),
     ],
 )
-def test_what_one_machine_has_can_be_placed(wanted: Resources | None) -> None:
-    assert unplaceable(Segment("net", ("a", "b"), wanted), NODES) == ""
+def test_what_machines_have_can_be_placed(wanted: Segment) -> None:
+    assert unplaceable(wanted, MACHINES) == ""
 
 
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        (Resources(cpu=8), "asks for 8 CPU; the most that any machine of the cluster has is 4 CPU"),
-        (Resources(cpu=2, gpu=1), "asks for 2 CPU, 1 GPU; "),
-        (Resources(accelerator="H100"), "asks for 0.001 accelerator_type:H100"),
+        (segment(Resources(cpu=8)), "asks for 8 CPU, which no machine has; small (10.0.0.1) has"),
+        (segment(Resources(custom={"fpga": 1})), "asks for 1 fpga, which no machine has"),
+        (segment(labels={"zone": "west"}), "asks for a machine with zone: west, which no machine"),
+        (
+            segment(Resources(gpu=1), node_affinity="small"),
+            "asks for 1 GPU, the machine at 10.0.0.1, which no machine has",
+        ),
+        (segment(replicas=3, spread="node"), "asks for 3 machines for its 3 replicas"),
     ],
 )
-def test_what_no_machine_has_is_named(wanted: Resources, expected: str) -> None:
-    found = unplaceable(Segment("net", ("a", "b"), wanted), NODES)
-    assert found.startswith("segment 'net' (nodes a, b) ")
-    assert expected in found
+def test_what_no_machine_has_is_named_unless_others_may_come(
+    wanted: Segment, expected: str
+) -> None:
+    assert unplaceable(wanted, MACHINES).startswith(f"segment 'net' (nodes a, b) {expected}")
+    assert unplaceable(wanted, MACHINES, may_grow=True) == ""
+
+
+@pytest.mark.parametrize("may_grow", [True, False])
+def test_a_machine_that_is_called_by_its_name_must_be_there(may_grow: bool) -> None:
+    assert unplaceable(segment(node_affinity="other"), MACHINES, may_grow) == (
+        "segment 'net': no machine of the engine is 'other'; there are: large, small "
+        "(`node_affinity`)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("loopback", "placement", "most"),
+    [("1", {}, None), ("0", {}, 100), ("1", {"spread": "node"}, 1), ("0", {"spread": "node"}, 1)],
+)
+def test_replicas_take_machines_in_turn_where_there_may_be_several(
+    monkeypatch: pytest.MonkeyPatch, loopback: str, placement: dict[str, Any], most: int | None
+) -> None:
+    targets: list[serve.RunTarget] = []
+    monkeypatch.setattr(serve, "run_many", lambda found, **options: targets.extend(found))
+    monkeypatch.setenv(LOOPBACK, loopback)
+    plan = Plan("g", {}, {}, {}, {}, (Segment("head", ()), segment(**placement)), 0, 1.0)
+    start("segments", Release("g", 7, "graph.yaml", plan, {}), RequestLimits())
+    (target,) = targets
+    found = target.target._bound_deployment._replica_config
+    assert found.max_replicas_per_node == most
 
 
 @pytest.mark.parametrize(

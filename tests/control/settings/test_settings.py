@@ -97,6 +97,13 @@ def test_what_is_not_a_plain_url_is_named(name: str, value: str) -> None:
         Settings.from_env({name: value})
 
 
+def test_machines_may_be_added_only_where_that_is_said() -> None:
+    found = [Settings.from_env({"ANABRANCH_AUTOSCALING": text}).autoscaling for text in "10"]
+    assert [*found, Settings.from_env({}).autoscaling] == [True, False, False]
+    with pytest.raises(EngineError, match="ANABRANCH_AUTOSCALING='yes' is not 0 or 1"):
+        Settings.from_env({"ANABRANCH_AUTOSCALING": "yes"})
+
+
 def test_a_form_of_webhooks_that_is_none_is_named() -> None:
     with pytest.raises(EngineError, match="ANABRANCH_WEBHOOK_FORM='xml' is not json or"):
         Settings.from_env({"ANABRANCH_WEBHOOK_FORM": "xml"})

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from anabranch import Graph
 from anabranch.errors import SpecError
+from anabranch.graph.compile.loading import load_text
 from anabranch.graph.plan.plan import Plan
-from anabranch.specs.models import Scaling
+from anabranch.specs.models import Placement, Scaling
 
 X = {"x": "x"}
 
@@ -47,7 +50,15 @@ def test_a_node_with_resources_costs_one_hop_and_leaves_the_rest_in_the_head() -
 
 @pytest.mark.parametrize(
     "options",
-    [{"resources": {"gpu": 0.5}}, {"scaling": {"replicas": 2}}, {"placement": {"isolate": True}}],
+    [
+        {"resources": {"gpu": 0.5}},
+        {"resources": {"custom": {"licence": 1}}},
+        {"scaling": {"replicas": 2}},
+        {"placement": {"isolate": True}},
+        {"placement": {"labels": {"zone": "a"}}},
+        {"placement": {"node_affinity": "worker"}},
+        {"placement": {"spread": "node"}},
+    ],
 )
 def test_each_way_to_ask_for_a_process(options: dict[str, Any]) -> None:
     plan = step(step(base(), "a"), "b", "a", **options).output("y", "b").plan
@@ -81,6 +92,43 @@ def test_tied_nodes_share_a_segment_and_add_their_resources() -> None:
     assert found is not None
     assert (found.cpu, str(found.memory)) == (1.5, "1536MiB")
     assert plan.critical_path_hops == 1
+
+
+def test_tied_nodes_add_their_custom_resources() -> None:
+    graph = step(base(), "a", resources={"custom": {"licence": 0.1, "fpga": 2}})
+    step(graph, "b", "a", resources={"custom": {"licence": 0.2}}, placement={"with": "a"})
+    found = graph.output("y", "b").plan.segment("a").resources
+    assert found is not None
+    assert found.custom == {"licence": 0.3, "fpga": 2}
+
+
+def test_the_sum_of_a_segment_may_be_beyond_the_bounds_of_a_node() -> None:
+    graph = step(base(), "a", resources={"cpu": 4096, "custom": {"licence": 1_000_000}})
+    other = {"resources": {"cpu": 4096, "custom": {"licence": 1}}, "placement": {"with": "a"}}
+    found = step(graph, "b", "a", **other).output("y", "b").plan.segment("a").resources
+    assert found is not None
+    assert (found.cpu, found.custom) == (8192, {"licence": 1_000_001})
+
+
+def test_a_segment_is_where_all_of_its_nodes_may_be() -> None:
+    graph = step(base(), "a", placement={"labels": {"zone": "!c", "disk": "ssd"}})
+    tied = {"with": "a", "labels": {"zone": "!c", "rack": "in(1, 2)"}, "spread": "node"}
+    plan = step(graph, "b", "a", placement=tied).output("y", "b").plan
+    assert plan.segment("a").placement == Placement(
+        labels={"zone": "!c", "disk": "ssd", "rack": "in(1, 2)"}, spread="node"
+    )
+    assert plan.head.placement is None
+
+
+def test_the_machines_of_the_graph_are_those_of_its_head() -> None:
+    graph = Graph("g", placement={"labels": {"zone": "a"}}).input("x", "FP32", [-1, 4])
+    step(step(graph, "a"), "b", "a", placement={"node_affinity": "worker"}).output("y", "b")
+    found = {segment.name: segment.placement for segment in graph.plan.segments}
+    assert found == {
+        "head": Placement(labels={"zone": "a"}),
+        "b": Placement(node_affinity="worker"),
+    }
+    assert load_text(graph.to_yaml()).plan == graph.plan
 
 
 def test_ties_between_light_nodes_leave_them_in_the_head() -> None:
@@ -130,6 +178,34 @@ def test_a_schedule_is_the_scaling_of_a_segment() -> None:
         ),
         ({"placement": {"isolate": True}}, {}, "'a' is isolated, yet tied to b"),
         (
+            {"placement": {"node_affinity": "one"}},
+            {"placement": {"node_affinity": "two"}},
+            "spec.nodes.b.placement.node_affinity: is 'two', but "
+            "spec.nodes.a.placement.node_affinity is 'one', and 'b' and 'a' share a process",
+        ),
+        (
+            {"placement": {"labels": {"zone": "north"}}},
+            {"placement": {"labels": {"zone": "!north"}}},
+            "spec.nodes.b.placement.labels.zone: is '!north', but "
+            "spec.nodes.a.placement.labels.zone is 'north'",
+        ),
+        (
+            {"placement": {"node_affinity": "one"}},
+            {"placement": {"spread": "node"}},
+            "spec.nodes.b.placement.spread: replicas that each need a machine cannot all be on "
+            "that of spec.nodes.a.placement.node_affinity; keep one of the two",
+        ),
+        (
+            {"resources": {"gpu": 0.5}},
+            {"resources": {"gpu": 1}},
+            "spec.nodes.b.resources.gpu: a, b ask for 1.5 gpu; above 1, only whole numbers",
+        ),
+        (
+            {"resources": {"custom": {"licence": 1.5}}},
+            {},
+            "spec.nodes.a.resources.custom.licence: a asks for 1.5 licence; above 1, only whole",
+        ),
+        (
             {"resources": {"cpu": 1.0}, "on_error": {"use": "x"}},
             {},
             "'a' shares a process with other nodes, where a stand-in is out of reach",
@@ -140,9 +216,47 @@ def test_tied_nodes_that_contradict_each_other(
     left: dict[str, Any], right: dict[str, Any], words: str
 ) -> None:
     graph = step(base(), "a", **left)
-    step(graph, "b", "a", placement={"with": "a"}, **right).output("y", "b")
+    tied = {**right, "placement": {"with": "a", **right.get("placement", {})}}
+    step(graph, "b", "a", **tied).output("y", "b")
     (found,) = problems(graph)
     assert words in found
+
+
+PLACEMENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "labels": st.dictionaries(
+            st.sampled_from(["zone", "disk"]), st.sampled_from(["a", "!a"]), min_size=1
+        ),
+        "node_affinity": st.sampled_from(["one", "two"]),
+        "spread": st.just("node"),
+    },
+)
+
+
+@given(PLACEMENTS, PLACEMENTS)
+def test_tied_nodes_have_a_machine_for_both_or_are_told_of_both(
+    left: dict[str, Any], right: dict[str, Any]
+) -> None:
+    graph = step(base(), "a", placement={"isolate": False, **left})
+    step(graph, "b", "a", placement={"with": "a", **right}).output("y", "b")
+    pairs = [_pairs(left), _pairs(right)]
+    both = pairs[0] | pairs[1]
+    clashing = {path for path in pairs[0].keys() & pairs[1] if pairs[0][path] != pairs[1][path]}
+    if not clashing and not both.keys() >= {"spread", "node_affinity"}:
+        found = graph.plan.segments[-1].placement
+        assert (_pairs(found.model_dump(exclude_none=True)) if found else {}) == both
+        return
+    found_problems = problems(graph)
+    assert all(
+        "spec.nodes.a.placement." in text or "spec.nodes.b" in text for text in found_problems
+    )
+    assert len(found_problems) == len(clashing) + (both.keys() >= {"spread", "node_affinity"})
+
+
+def _pairs(placement: dict[str, Any]) -> dict[str, str]:
+    labels = {f"labels.{key}": value for key, value in placement.get("labels", {}).items()}
+    return labels | {key: value for key, value in placement.items() if key != "labels"}
 
 
 def test_cycles_are_shown_once_for_each_tangle() -> None:

@@ -47,8 +47,20 @@ def test_mermaid() -> None:
 def test_json() -> None:
     found = plan_to_json(graph().plan)
     assert found["segments"] == [
-        {"name": "head", "nodes": ["scale", "pick", "mean"], "resources": None, "scaling": None},
-        {"name": "net", "nodes": ["net"], "resources": {"gpu": 0.5}, "scaling": None},
+        {
+            "name": "head",
+            "nodes": ["scale", "pick", "mean"],
+            "resources": None,
+            "scaling": None,
+            "placement": None,
+        },
+        {
+            "name": "net",
+            "nodes": ["net"],
+            "resources": {"gpu": 0.5},
+            "scaling": None,
+            "placement": None,
+        },
     ]
     assert found["critical_path_hops"] == 1
     assert found["warnings"] == []

@@ -24,7 +24,7 @@ from anabranch.serve.calls.secret import call_secret
 from anabranch.serve.replicas.base import Hosted, StartError, start_reason
 from anabranch.serve.replicas.segment import SegmentReplica, actor_options
 from anabranch.serve.scaling.policy import ONGOING, REQUESTS
-from anabranch.specs.models import Resources
+from anabranch.specs.models import Placement, Resources
 from anabranch.specs.units import Size
 from anabranch.telemetry.definitions import (
     HOP_DURATION,
@@ -287,6 +287,17 @@ def test_resources_become_actor_options() -> None:
         "num_gpus": 0.5,
         "memory": 2 * 2**30,
         "accelerator_type": "H100",
+        "runtime_env": {},
+    }
+
+
+def test_custom_resources_and_machines_become_actor_options() -> None:
+    custom = Resources(custom={"licence": 0.5})
+    labels = Placement(labels={"zone": "!in(a, b)"}, node_affinity="worker", spread="node")
+    assert actor_options(Segment("a", ("a",), custom, placement=labels), {}, "10.0.0.2") == {
+        "num_cpus": 0,
+        "resources": {"node:10.0.0.2": 0.001, "licence": 0.5},
+        "label_selector": {"zone": "!in(a,b)"},  # Ray would look for " b"
         "runtime_env": {},
     }
 
