@@ -20,6 +20,7 @@ from anabranch.serve.calls.breaker import Breakers
 from anabranch.serve.calls.membership import Members, Membership
 from anabranch.serve.calls.outage import OutageDetector
 from anabranch.serve.calls.replica_link import FIRST_PAUSE, LONGEST_RETURN, ReplicaLink
+from anabranch.serve.sockets import UNIX
 from anabranch.serve.streams.connecting import connect
 from anabranch.serve.streams.link import Link
 from anabranch.serve.streams.lost import CallLost
@@ -172,10 +173,15 @@ class ReplicaCalls:
         ]
 
     def _least_loaded(self, addresses: list[str], live: Mapping[str, Link]) -> str:
-        """Of two replicas that are drawn, the one with fewer calls under way."""
+        """Of two replicas that are drawn, the one with fewer calls under way.
+
+        One of the two is on this machine, if any is, and is asked if it is not busier.
+        """
         if len(addresses) == 1:
             return addresses[0]
-        one, other = random.sample(addresses, 2)
+        first, second = random.sample(addresses, 2)
+        one = random.choice([each for each in addresses if each.startswith(UNIX)] or [first])
+        other = second if first == one else first
         return one if live[one].load <= live[other].load else other
 
     async def _wait(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Callable
 from contextlib import aclosing
@@ -41,6 +42,28 @@ def test_a_call_goes_to_the_less_loaded_of_two() -> None:
             assert await names(calls, 20) == {"b": 20}
             a.go.set()
             assert await asyncio.gather(*held) == list(range(5))
+
+    run(main())
+
+
+def test_a_replica_of_this_machine_is_asked_unless_it_is_busier() -> None:
+    async def main() -> None:
+        async with (
+            replicas("near", "b", "c", "d") as (near, *far),
+            calling(ListedMembers(near.address)) as calls,
+        ):
+            held = [asyncio.ensure_future(calls.call("wait", n)) for n in range(5)]
+            await until(lambda: near.begun == 5)
+            for one in far:
+                listener = socket.create_server(("127.0.0.1", 0))
+                await one.listening.listen(listener)
+                one.address = f"127.0.0.1:{listener.getsockname()[1]}"
+            calls._apply(listed(near, *far))
+            await connected(calls, near, *far)
+            assert "near" not in await names(calls, 20)
+            near.go.set()
+            await asyncio.gather(*held)
+            assert await names(calls, 20) == {"near": 20}
 
     run(main())
 
