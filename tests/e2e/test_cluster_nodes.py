@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -96,18 +97,20 @@ class Cluster:
             if segment["graph"] == graph and segment["part"] == "segments"
         }
 
-    def deploy(self, name: str, cpu: int) -> Graph:
+    def deploy(self, name: str, cpu: int) -> None:
         """Deploy a graph of two segments that want so many processors each."""
-        folder = self.head.path(f"{HOME}/{name}")
-        folder.mkdir()
-        (folder / "parts.py").write_text(PARTS)
-        (folder / "graph.yaml").write_text(SPEC.replace("NAME", name).replace("CPU", str(cpu)))
+        write(self.head.path(f"{HOME}/{name}"), name, cpu)
         done(self.head.run("anabranch", "deploy", f"{HOME}/{name}/graph.yaml"))
-        return Graph.load(folder / "graph.yaml")
 
     def infer(self, name: str) -> httpx.Response:
         with self.head.inside():
             return httpx.post(f"{self.url}/v2/models/{name}/infer", json=BODY, timeout=60)
+
+
+def write(folder: Path, name: str, cpu: int) -> None:
+    folder.mkdir()
+    (folder / "parts.py").write_text(PARTS)
+    (folder / "graph.yaml").write_text(SPEC.replace("NAME", name).replace("CPU", str(cpu)))
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +154,7 @@ def load(cluster: Cluster, name: str) -> Iterator[Counter[str]]:
             one.join()
 
 
-def test_machines_that_have_joined_do_what_only_they_can(cluster: Cluster) -> None:
+def test_machines_that_have_joined_do_what_only_they_can(cluster: Cluster, tmp_path: Path) -> None:
     nodes = cluster.nodes()
     assert list(nodes) == ["one", "three", "two"] and nodes["one"]["head"]
     assert {one["state"] for one in nodes.values()} == {"alive"}
@@ -161,12 +164,13 @@ def test_machines_that_have_joined_do_what_only_they_can(cluster: Cluster) -> No
     assert list(cluster.nodes(cluster.machines[1])) == list(nodes)
 
     began = time.monotonic()
-    graph = cluster.deploy("spread", cpu=4)
+    cluster.deploy("spread", cpu=4)
     reply = cluster.infer("spread")
     first_s = time.monotonic() - began
     assert reply.status_code == 200, reply.text
     (output,) = reply.json()["outputs"]
-    expected = graph.run({"x": VALUES})["y"]
+    write(tmp_path / "spread", "spread", cpu=4)
+    expected = Graph.load(tmp_path / "spread" / "graph.yaml").run({"x": VALUES})["y"]
     assert np.array_equal(np.float32(output["data"]).reshape(2, 2), expected)
     assert sorted(cluster.homes("spread").values()) == ["three", "two"]
     print(f"join {cluster.join_s:.1f} s, deploy and first answer there {first_s:.1f} s")
