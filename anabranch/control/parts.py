@@ -19,7 +19,7 @@ from anabranch.control.api.nodes import NodeApi
 from anabranch.control.clock import SteadyClock
 from anabranch.control.housekeeping import Housekeeping
 from anabranch.control.lifecycle.clocks import is_ahead, timely
-from anabranch.control.nodes.cluster import RayCluster
+from anabranch.control.nodes.cluster import RayCluster, log_folder
 from anabranch.control.nodes.counts import MachineCounts
 from anabranch.control.nodes.everywhere import Everywhere
 from anabranch.control.nodes.faces import FaceRunner
@@ -35,10 +35,10 @@ from anabranch.control.observe.process_sums import ProcessSums
 from anabranch.control.observe.refusals import Refusals
 from anabranch.control.observe.totals import ArmTotals
 from anabranch.control.observe.traces import RecentTraces
+from anabranch.control.reconcile import serving
 from anabranch.control.reconcile.outages import Outages
 from anabranch.control.reconcile.pools import Pools
 from anabranch.control.reconcile.reconciler import Reconciler
-from anabranch.control.reconcile.serving import log_folder
 from anabranch.control.reconcile.waiting import UnplacedReplicas
 from anabranch.control.release.machine_caches import tidy_up
 from anabranch.control.release.releases import Releases
@@ -130,7 +130,7 @@ class ControllerParts:
         housekeeping = Housekeeping(settings, store, self._keys, log_folder, machines)
         cluster = RayCluster()
         counts = MachineCounts(lambda: self.reconciler.applications)
-        runner = FaceRunner(settings, lambda: self.reconciler.applications)
+        runner = FaceRunner(settings, serving, lambda: self.reconciler.applications)
         keeper = MachineKeeper(cluster, runner, settings.ingress, counts.see)
         everywhere = Everywhere(MachineFiles(log_folder, unix_folder()), lambda: keeper.present)
         self.api = ControlApi(

@@ -6,11 +6,11 @@ import asyncio
 import logging
 from collections.abc import Collection, Sequence
 
+from anabranch.control.nodes.cluster import log_folder
 from anabranch.control.nodes.files import MachineFiles
 from anabranch.control.observe.ended import EndedProcess
 from anabranch.control.observe.log_bounds import keep_within
 from anabranch.control.observe.logs import LoggedReplica, Logs, Wanted
-from anabranch.control.reconcile.serving import log_folder
 from anabranch.serve.bound_actors import start_on
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import end_heartbeat, start_heartbeat

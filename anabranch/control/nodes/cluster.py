@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
@@ -27,6 +28,17 @@ _ENDS: Mapping[str, State] = {
     "AUTOSCALER_DRAIN_PREEMPTED": "drained",
 }
 """Reasons of NodeDeathInfo of gcs.proto; by all others a machine is lost."""
+
+
+def log_folder() -> Path:
+    """The folder in which Ray keeps the logs of this machine's processes.
+
+    Unavailable in a process that is not connected to Ray.
+    """
+    node: Any = ray._private.worker._global_node
+    if node is None:
+        raise Unavailable("this process is not connected to Ray")
+    return Path(node.get_logs_dir_path())
 
 
 class RayCluster:

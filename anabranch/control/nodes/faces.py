@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Set
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from anabranch.control.nodes.agent import start_agent
 from anabranch.control.nodes.ingress import AGENT, named
 from anabranch.control.nodes.node import Node
-from anabranch.control.reconcile import serving
 from anabranch.control.settings.settings import Settings
 from anabranch.router.limits import RequestLimits
 from anabranch.serve import bound_actors
@@ -58,14 +57,33 @@ def edge(settings: Settings, node: Node) -> Any:
     return start_edge(node.id, name, _address(settings, node), settings.connections, secured)
 
 
+class Applications(Protocol):
+    """Serve, as far as it is needed here; ``reconcile.serving`` is it."""
+
+    def details(self) -> Mapping[str, Any]:
+        """Return the applications that Serve has, by name."""
+        ...
+
+    def start_application(self, name: str, build: Callable[[], Any]) -> None:
+        """Start an application; returns before it is healthy."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Take an application down; returns before it is gone."""
+        ...
+
+
 class FaceRunner:
     """Starts and stops what belongs to machines other than the head's, see ``Runner``.
 
     ``known`` are Serve's applications as they were some seconds ago, by name.
     """
 
-    def __init__(self, settings: Settings, known: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(
+        self, settings: Settings, serve: Applications, known: Callable[[], Mapping[str, Any]]
+    ) -> None:
         self._settings = settings
+        self._serve = serve
         self._known = known
 
     def running(self) -> Set[str]:
@@ -78,16 +96,16 @@ class FaceRunner:
             start_agent(node.id, named(kind, node), self._settings.logs)
         elif kind == EDGE_ACTOR:
             edge(self._settings, node)
-        elif named(kind, node) not in serving.details():  # else it would get new replicas
+        elif named(kind, node) not in self._serve.details():  # else it would get new replicas
             build = applications(self._settings, node)[kind]
-            serving.start_application(named(kind, node), build)
+            self._serve.start_application(named(kind, node), build)
 
     def stop(self, name: str) -> None:
         """Stop one of these."""
         if name.startswith((f"{AGENT}.", f"{EDGE_ACTOR}.")):
             bound_actors.stop(name, last="close")
         else:
-            serving.delete(name)
+            self._serve.delete(name)
 
 
 def _address(settings: Settings, node: Node) -> EdgeAddress:

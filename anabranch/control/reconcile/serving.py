@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -105,17 +104,6 @@ def alive_nodes() -> set[str]:
     """Return the ids of Ray's nodes that are up, as its GCS knows them."""
     every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return {str(node["NodeID"]) for node in every if node["Alive"]}
-
-
-def log_folder() -> Path:
-    """The folder in which Ray keeps the logs of this machine's processes.
-
-    Unavailable in a process that is not connected to Ray.
-    """
-    node: Any = ray._private.worker._global_node
-    if node is None:
-        raise Unavailable("this process is not connected to Ray")
-    return Path(node.get_logs_dir_path())
 
 
 def reason(application: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from anabranch.control.nodes import faces
 from anabranch.control.nodes.faces import FaceRunner, applications, edge
 from anabranch.control.nodes.ingress import AGENT, named
 from anabranch.control.nodes.node import Node
+from anabranch.control.reconcile import serving
 from anabranch.control.settings.settings import Settings
 from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.tls.certificates import TlsFiles
@@ -93,11 +94,9 @@ def test_an_application_that_runs_already_is_not_started_again(
     """It would get new replicas; what is known of applications is some seconds old."""
     there: dict[str, Any] = {}
     started: list[str] = []
-    monkeypatch.setattr(faces.serving, "details", lambda: there)
-    monkeypatch.setattr(
-        faces.serving, "start_application", lambda name, build: started.append(name)
-    )
-    runner = FaceRunner(settings, dict)
+    monkeypatch.setattr(serving, "details", lambda: there)
+    monkeypatch.setattr(serving, "start_application", lambda name, build: started.append(name))
+    runner = FaceRunner(settings, serving, dict)
     runner.start(GATEWAY_APP, TWO)
     there[named(GATEWAY_APP, TWO)] = {}
     runner.start(GATEWAY_APP, TWO)
@@ -110,9 +109,9 @@ def test_actors_and_applications_stop_in_their_own_ways(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     stopped: list[tuple[str, str]] = []
-    monkeypatch.setattr(faces.serving, "delete", lambda name: stopped.append((name, "")))
+    monkeypatch.setattr(serving, "delete", lambda name: stopped.append((name, "")))
     monkeypatch.setattr(faces.bound_actors, "stop", lambda name, last: stopped.append((name, last)))
-    runner = FaceRunner(settings, dict)
+    runner = FaceRunner(settings, serving, dict)
     runner.stop(named(kind, TWO))
     runner.stop(named(FRONT_APP, TWO))
     assert stopped == [(named(kind, TWO), "close"), (named(FRONT_APP, TWO), "")]
