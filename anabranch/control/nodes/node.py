@@ -15,6 +15,9 @@ INGRESS = "anabranch.io/ingress"
 OWN_LABELS = ("anabranch.io/", "ray.io/")
 """How the names of labels begin that users do not choose."""
 
+IMPLICIT = "node:__internal_implicit_resource_"
+"""How the names of resources begin by which Serve bounds a deployment's replicas on a machine."""
+
 State: TypeAlias = Literal["alive", "draining", "drained", "lost", "left"]
 """``draining``: its replicas move away; ``drained``: they have, and it has ended; ``left``: it was
 stopped in order; ``lost``: it ended otherwise, or is not heard any more."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from anabranch.control.nodes.node import OWN_LABELS, ClusterLook, Node
+from anabranch.control.nodes.node import IMPLICIT, OWN_LABELS, ClusterLook, Node
 from anabranch.control.timestamps import timestamp
 from anabranch.router.table import Part, parse_app
 
@@ -30,11 +30,16 @@ def nodes_view(look: ClusterLook, apps: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "nodes": [node_view(one, places.get(one.id, Counter())) for one in look.shown()],
         "pending": [
-            {"resources": dict(one.resources), "labels": dict(one.labels), "count": one.count}
+            {"resources": _asked(one.resources), "labels": dict(one.labels), "count": one.count}
             for one in look.pending
         ],
         "waiting": _segments(places.get("", Counter())),
     }
+
+
+def _asked(resources: Mapping[str, float]) -> dict[str, float]:
+    """Return what a replica asks for, but for Serve's bound on replicas of a machine."""
+    return {name: size for name, size in resources.items() if not name.startswith(IMPLICIT)}
 
 
 def node_view(node: Node, segments: Counter[Share]) -> dict[str, Any]:

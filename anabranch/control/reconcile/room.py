@@ -6,14 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from anabranch.control.nodes.node import ClusterLook, Demand, Node
+from anabranch.control.nodes.node import IMPLICIT, ClusterLook, Demand, Node
 from anabranch.specs.units import Size
 
 ADDRESS = "node:"
 """Beginning of the resource that every machine has of its own, by which replicas are held on it."""
 _ACCELERATOR = "accelerator_type:"
-_IMPLICIT = "node:__internal_implicit_resource_"
-"""Beginning of the resource by which Serve bounds the replicas of a deployment on a machine."""
 _MOST_NAMED = 8
 
 
@@ -80,7 +78,7 @@ def _constraint(key: str, text: str) -> _Constraint:
 
 def _shape(resources: Mapping[str, float]) -> tuple[dict[str, float], bool]:
     """Return amounts without the bound on a machine's replicas, and whether there is one."""
-    plain = {n: size for n, size in resources.items() if not n.startswith(_IMPLICIT)}
+    plain = {n: size for n, size in resources.items() if not n.startswith(IMPLICIT)}
     return _rounded(plain), len(plain) < len(resources)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anabranch.control.nodes.node import ClusterLook, Demand
+from anabranch.control.nodes.node import IMPLICIT, ClusterLook, Demand
 from anabranch.control.nodes.views import nodes_view
 from anabranch.serve.replicas.gateway import GATEWAY_APP
 from tests.control.nodes.machines import app, node
@@ -52,7 +52,8 @@ def test_a_machine_with_all_that_is_on_it() -> None:
 
 
 def test_what_waits_for_a_place_is_told_with_what_it_wants() -> None:
-    demand = Demand({"CPU": 4.0, "licence": 1.0}, 2, {"zone": "north"})
+    bound = {f"{IMPLICIT}digits.r3:large": 0.01}  # of no use to who reads it
+    demand = Demand({"CPU": 4.0, "licence": 1.0, **bound}, 2, {"zone": "north"})
     view = nodes_view(ClusterLook((), (demand,)), APPS)
     assert view["pending"] == [
         {"resources": {"CPU": 4.0, "licence": 1.0}, "labels": {"zone": "north"}, "count": 2}
