@@ -16,6 +16,7 @@ from typing import Any
 import psutil
 import yaml
 
+from anabranch.names import slashless
 from benchmarks.contenders import GRAPH
 from benchmarks.servers.script import HOST, free_port
 
@@ -57,7 +58,7 @@ class Engine:
     def deploy(self, root: Path, name: str, spec: dict[str, Any]) -> str:
         """Deploy a graph from the bundle in ``root``; the URL that takes requests."""
         head = {"apiVersion": "anabranch/v1", "kind": "InferenceGraph", "metadata": {"name": name}}
-        path = root / f"{name}.yaml"
+        path = root / f"{slashless(name)}.yaml"
         path.write_text(yaml.safe_dump({**head, "spec": spec}))
         self.command("deploy", path)
         return f"{self.url}/v2/models/{name}/infer"

@@ -5,7 +5,9 @@ time. Both callers ask for two fifths of that, at random; then one of them for t
 turns,
 
 - *turns*: there are no limits, and under overload callers take turns;
-- *limit*: that caller may ask for what it asks for at first, and is refused with 429 beyond.
+- *limit*: that caller may ask for what it asks for at first, and is refused with 429 beyond;
+- *engine*: the same limit on a whole engine, where each caller has a graph in a namespace of its
+  own, on the same machine behind the same edge.
 
 Figures are of the other caller: the latency of its answers, and which part of them it was refused.
 """
@@ -14,16 +16,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import inspect
 import json
 import multiprocessing
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import uvloop
@@ -34,6 +37,7 @@ from anabranch.access.keys import digest_of
 from anabranch.access.limits import CallerLimits, LimitRule
 from anabranch.access.roles import Grant
 from anabranch.access.table import AccessTable, KnownKey
+from anabranch.client.client import ControlClient
 from anabranch.graph.execute.executor import HeadExecutor
 from anabranch.graph.execute.nodes import load_nodes
 from anabranch.router.http.graph_app import GraphApp
@@ -44,6 +48,7 @@ from anabranch.router.table import RoutingTable
 from anabranch.router.traffic.arms import Arms
 from anabranch.router.traffic.local_head import LocalHead
 from benchmarks.client import percentile
+from benchmarks.engine import engine
 from benchmarks.open_loop import OpenLoop
 from benchmarks.options import parse
 from benchmarks.outcome import Goal, outcome
@@ -58,7 +63,20 @@ MOST = 1.2
 """Most that the other's p99 may be, in those of when both ask for their share."""
 MOST_REFUSED = 0.06
 KEYS = {"greedy": "ab_1", "other": "ab_2"}
-"""The callers, and what each shows."""
+"""The callers, and what each shows to a router alone."""
+POLICY = f"""
+apiVersion: anabranch/v1
+kind: AccessPolicy
+limits:
+  - {{caller: greedy, rate: {SHARE:g}, burst: {PLACES}}}
+"""
+SPEC = {
+    "inputs": {"x": {"datatype": "FP32", "shape": [-1, 4]}},
+    "nodes": {"y": {"type": "predictor", "component": "components.py:Slow", "inputs": {"x": "x"}}},
+    "outputs": {"y": "y"},
+}
+Callers: TypeAlias = Mapping[str, tuple[str, str]]
+"""The URL of each caller's requests, and its key."""
 TENSOR = {"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1.0] * 4}
 BODY = json.dumps({"inputs": [TENSOR]}).encode()
 
@@ -73,16 +91,29 @@ class Slow:
         return x
 
 
+CODE = f"""import time
+
+SERVICE_S, PLACES = {SERVICE_S}, {PLACES}
+
+
+{inspect.getsource(Slow).replace("np.ndarray[Any, Any]", "object")}"""
+
+
 def main() -> int:
     """Measure and print; return the code of ``outcome``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.tenants")
     parser.add_argument("--seconds", type=int, default=30, help="of each load (default: 30)")
     options = parse(parser, seconds=3)
     goals: list[Goal] = []
-    for case, limits in (("turns", None), ("limit", CallerLimits(rate=SHARE, burst=PLACES))):
-        with _router(limits) as url:
-            fair, _ = asyncio.run(_other(url, 1, options.seconds))
-            p99, refused = asyncio.run(_other(url, TIMES, options.seconds))
+    cases = {
+        "turns": _router(None),
+        "limit": _router(CallerLimits(rate=SHARE, burst=PLACES)),
+        "engine": _engine(),
+    }
+    for case, served in cases.items():
+        with served as callers:
+            fair, _ = asyncio.run(_other(callers, 1, options.seconds))
+            p99, refused = asyncio.run(_other(callers, TIMES, options.seconds))
         goals += [
             (
                 f"{case}: p99 of the other {p99 * 1e3:.0f} ms, {p99 / fair:.2f} x that of "
@@ -97,11 +128,12 @@ def main() -> int:
     return outcome(goals)
 
 
-async def _other(url: str, times: float, seconds: float) -> tuple[float, float]:
+async def _other(callers: Callers, times: float, seconds: float) -> tuple[float, float]:
     """Have one caller ask for so many times its share; p99 of the other, and the part refused."""
+    rates = {"greedy": times * SHARE, "other": SHARE}
     greedy, other = (
-        OpenLoop(url, BODY, rate, {"Authorization": f"Bearer {KEYS[name]}"}, seed=seed)
-        for seed, (name, rate) in enumerate({"greedy": times * SHARE, "other": SHARE}.items())
+        OpenLoop(url, BODY, rates[name], {"Authorization": f"Bearer {key}"}, seed=seed)
+        for seed, (name, (url, key)) in enumerate(callers.items())
     )
     await asyncio.gather(*(one.run(seconds + WARM_UP_S) for one in (greedy, other)))
     start = other.answers[0].at + WARM_UP_S
@@ -111,14 +143,32 @@ async def _other(url: str, times: float, seconds: float) -> tuple[float, float]:
 
 
 @contextmanager
-def _router(limits: CallerLimits | None) -> Iterator[str]:
-    """Run a router where the greedy caller has these limits; gives the URL of requests."""
+def _engine() -> Iterator[Callers]:
+    """Run an engine with a graph in each caller's namespace, where the greedy one has a limit."""
+    with engine() as one:
+        root = one.folder / "graphs"
+        root.mkdir()
+        (root / "components.py").write_text(CODE)
+        callers = {}
+        with ControlClient.of_owner(one.folder / "home") as control:
+            for name in KEYS:
+                graph = f"{name}/shared"
+                url = one.deploy(root, graph, SPEC)
+                callers[name] = url, str(control.create_key(name, ["caller"], [graph])["key"])
+            control.set_access(POLICY)
+        yield callers
+
+
+@contextmanager
+def _router(limits: CallerLimits | None) -> Iterator[Callers]:
+    """Run a router where the greedy caller has these limits."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, limits), daemon=True)
     process.start()
     try:
-        yield f"http://127.0.0.1:{ours.recv()}/v2/models/shared/infer"
+        url = f"http://127.0.0.1:{ours.recv()}/v2/models/shared/infer"
+        yield {name: (url, key) for name, key in KEYS.items()}
     finally:
         process.terminate()
         process.join()

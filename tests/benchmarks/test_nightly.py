@@ -30,7 +30,7 @@ def assert_measured(name: str, options: Sequence[str] = (), needs: Sequence[str]
     assert "not measured" not in done.stdout
 
 
-@pytest.mark.parametrize("name", ["access", "bandits", "request_path", "streams", "tenants"])
+@pytest.mark.parametrize("name", ["access", "bandits", "request_path", "streams"])
 def test_a_benchmark_without_an_engine(name: str) -> None:
     assert_measured(f"benchmarks.{name}")
 
@@ -38,7 +38,16 @@ def test_a_benchmark_without_an_engine(name: str) -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     "name",
-    ["overload", "explain_load", "telemetry", "sinks", "disturbances", "remote_nodes", "floods"],
+    [
+        "overload",
+        "explain_load",
+        "telemetry",
+        "sinks",
+        "disturbances",
+        "remote_nodes",
+        "floods",
+        "tenants",
+    ],
 )
 def test_a_benchmark_of_the_core(name: str) -> None:
     assert_measured(f"benchmarks.{name}")
