@@ -16,7 +16,7 @@ from anabranch.control.access.authority import (
 from tests.engines import BODY
 from tests.machines import HOME, Machine, Network
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 GRAPH = """
 apiVersion: anabranch/v1
 kind: InferenceGraph

@@ -17,7 +17,7 @@ from tests.engines import BODY, done
 from tests.machines import HOME, Machine, Network
 from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
 
 CODE = """
 import os

@@ -109,14 +109,17 @@ _OUTLETS = Section(
 )
 
 _ACCESS = Section(
-    "Access",
+    "Access and machines",
     _Stacked(
         "Refused attempts",
         "cps",
         Queries().rate(d.ACCESS_REFUSED, *d.ACCESS_REFUSED.labels).called("{door}: {reason}"),
         note="Of all graphs, and of the control API.",
     ),
-    widths=(24,),
+    Panel(
+        "Bundles sent to machines", "Bps", Queries().rate(d.BUNDLE_BYTES_SENT).called("bundles")
+    ),
+    widths=(12,),
 )
 
 OVERVIEW = Dashboard(
