@@ -34,7 +34,9 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
             done(one.process("deploy", bundle(tmp_path, 1)))
             yield one
         finally:
-            one.process("down")
+            state = one.state
+            one.process("down")  # which says what the disk does not take
+            assert state is None or one.processes(state) == []
 
 
 def bundle(folder: Path, number: int) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from socket import socket
 
 from anabranch.client.connection.engine_state import (
+    FILE,
     EngineInfo,
     EngineState,
     clear_state,
@@ -35,6 +36,7 @@ from anabranch.control.engine.runtime import make_runtime, remove_runtime
 from anabranch.control.engine.supervision import supervisor
 from anabranch.control.settings.tls import in_force
 from anabranch.errors import EngineError
+from anabranch.files import disk_errors
 from anabranch.serve.edge.tls.certificates import load
 
 ANSWER_TIMEOUT_S = 60.0
@@ -81,7 +83,9 @@ def up(
 def down(home: Path) -> bool:
     """Stop the engine of ``home`` and all it started; False if there was none.
 
-    Raises EngineError if a process cannot be ended, and on a machine that has joined an engine.
+    Raises EngineError if a process cannot be ended, and on a machine that has joined an engine;
+    StorageError if the home keeps the state of the engine that has ended, since its disk takes
+    nothing.
     """
     if not home.is_dir():
         return False
@@ -204,7 +208,8 @@ def end(state: EngineState) -> None:
 
 def _take_down(home: Path, state: EngineState) -> None:
     end(state)
-    in_force(home).remove()
-    remove_certificates(home)
-    fold_store(home)
-    clear_state(home)
+    with disk_errors(home / FILE):  # nothing runs any more, whatever the disk takes
+        in_force(home).remove()
+        remove_certificates(home)
+        fold_store(home)
+        clear_state(home)

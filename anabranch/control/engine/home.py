@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -91,7 +92,7 @@ def locked(home: Path) -> Iterator[None]:
     deadline = time.monotonic() + LOCK_TIMEOUT_S
     path = home / "engine.lock"
     with disk_errors(path):
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = _opened(path)
     try:
         while not _try_lock(handle):
             if time.monotonic() > deadline:
@@ -102,6 +103,19 @@ def locked(home: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _opened(path: Path) -> int:
+    """Open a file to lock, which is made; where the disk has become read-only, one that is there.
+
+    So an engine can be stopped whose disk broke.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS or not path.exists():
+            raise
+        return os.open(path, os.O_RDONLY)
 
 
 def _try_lock(handle: int) -> bool:

@@ -116,9 +116,7 @@ _ACCESS = Section(
         Queries().rate(d.ACCESS_REFUSED, *d.ACCESS_REFUSED.labels).called("{door}: {reason}"),
         note="Of all graphs, and of the control API.",
     ),
-    Panel(
-        "Bundles sent to machines", "Bps", Queries().rate(d.BUNDLE_BYTES_SENT).called("bundles")
-    ),
+    Panel("Bundles sent to machines", "Bps", Queries().rate(d.BUNDLE_BYTES_SENT).called("bundles")),
     widths=(12,),
 )
 

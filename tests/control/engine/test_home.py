@@ -3,11 +3,16 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
 
+from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.control.engine import home as homes
+from anabranch.control.engine.engine import down
+from anabranch.control.engine.flags import MARK
 from anabranch.control.engine.home import (
     examine_store,
     fold_store,
@@ -87,6 +92,25 @@ def test_a_home_whose_mode_cannot_be_set_is_said(tmp_path: Path) -> None:
             pass
         with pytest.raises(StorageError, match="home does not take new: Read-only"):
             open_home(home / "new", warnings.append)
+
+
+def test_an_engine_whose_disk_became_read_only_can_be_stopped(tmp_path: Path) -> None:
+    """The lock is held as ever, and what cannot be cleared away is said."""
+    with small_disk(tmp_path / "home", 64 * 1024) as home:
+        with locked(home):
+            pass
+        id = uuid.uuid4().hex
+        state = EngineState(id, "", "", "", "127.0.0.1:20000", str(tmp_path / "gone"), ready=True)
+        write_state(home, state)
+        child = subprocess.Popen(["sleep", "600"], env={**os.environ, MARK: id})
+        try:
+            read_only(home)
+            with pytest.raises(StorageError, match=r"home does not take engine\.json: Read-only"):
+                down(home)
+            assert child.wait(60) != 0
+        finally:
+            child.kill()
+            child.wait()
 
 
 def test_one_command_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
