@@ -27,8 +27,8 @@ SHOWN = "Over the time shown."
 
 Json: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["timeseries", "stat", "state-timeline", "heatmap", "table"]
-Unit: TypeAlias = Literal["reqps", "ops", "s", "percentunit", "percent", "short", "cps"]
-"""Grafana's names of units: requests, operations and counts a second, seconds, ratios, numbers."""
+Unit: TypeAlias = Literal["reqps", "ops", "s", "percentunit", "percent", "short", "cps", "Bps"]
+"""Grafana's names of units: requests, operations, counts, bytes a second, seconds, ratios, numbers."""
 
 
 @dataclass(frozen=True)
