@@ -28,7 +28,7 @@ SHOWN = "Over the time shown."
 Json: TypeAlias = dict[str, Any]
 Kind: TypeAlias = Literal["timeseries", "stat", "state-timeline", "heatmap", "table"]
 Unit: TypeAlias = Literal["reqps", "ops", "s", "percentunit", "percent", "short", "cps", "Bps"]
-"""Grafana's names of units: requests, operations, counts, bytes a second, seconds, ratios, numbers."""
+"""Grafana's units: requests, operations, counts and bytes a second, seconds, ratios, numbers."""
 
 
 @dataclass(frozen=True)
