@@ -299,8 +299,9 @@ IngressRule = Annotated[
     str,
     typer.Option(
         "--ingress",
-        metavar="every|head|LABEL=VALUE,...",
-        help="Machines of a cluster that take requests, beside the head's. [default: every]",
+        metavar="every|head|LABELS",
+        help="Machines of a cluster that take requests, beside the head's: every one, none, or"
+        " those with labels such as zone=north. [default: every]",
         envvar="ANABRANCH_INGRESS",
         show_default=False,
     ),

@@ -11,6 +11,7 @@ from anabranch.telemetry.definitions import (
     ARM_REQUESTS,
     ARM_REWARD_SUM,
     ARM_WEIGHT,
+    BUNDLE_BYTES_SENT,
     METRICS,
     REQUEST_DURATION,
     REQUESTS_IN_FLIGHT,
@@ -116,12 +117,15 @@ def test_sums_are_what_was_before_and_what_came_since(first: list[int], then: li
     assert merged([before, minus(after, before)]) == after
 
 
+OF_NO_GRAPH = {ACCESS_REFUSED: ("door",), BUNDLE_BYTES_SENT: ()}
+"""What is counted for the engine as a whole, with the first label."""
+
+
 def test_definitions_follow_the_conventions() -> None:
     for name, metric in METRICS.items():
         assert name.startswith("anabranch_") and name == metric.name
         assert name.endswith("_total") is (metric.kind == "counter")
         assert bool(metric.bounds) is (metric.kind == "histogram")
         assert "le" not in metric.labels
-        # Callers are refused by the engine as a whole, too.
-        assert metric.labels[0] == ("door" if metric is ACCESS_REFUSED else "graph")
+        assert metric.labels[:1] == OF_NO_GRAPH.get(metric, ("graph",))
         assert metric.help.endswith(".")

@@ -4,7 +4,8 @@ The places of a router are shared by dynamic thresholds, as the memory of a swit
 (Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998): the calls that wait for a
 segment may take a multiple of the places that are free, so of whatever number of segments hangs,
 free places are left. And as many may wait for each in any case as leave a quarter of the places
-though all segments hang: a segment that is well is not shut out by other requests.
+though all segments hang, but for the last place: a segment that is well is not shut out by other
+requests.
 
 An overload of a segment is measured apart, too, so that it refuses no request that does not need
 the segment.
@@ -68,7 +69,8 @@ class Bulkhead:
         """
         now, backlog = self._clock(), self.backlog
         backlog.offered(now)
-        if self.inside >= self._share and self.inside >= OF_FREE * self._gate.free:
+        free = self._gate.free
+        if not free or (self.inside >= self._share and self.inside >= OF_FREE * free):
             raise Unavailable(
                 f"{self.inside} requests wait for segment {self._segment!r}, and the other places "
                 "are kept for requests that do not need it; try again later"

@@ -131,10 +131,12 @@ def test_the_history_of_a_deleted_graph_says_so():
 
 def test_a_segment_that_is_down_shows_since_when():
     segments = [
-        {"name": "head", "nodes": ["a"], "running": 1, "replicas": 1, "down_since": None},
+        {"name": "head", "nodes": ["a"], "running": 1, "replicas": 1, "down_since": None,
+         "waiting": 0},
         {
             "name": "far", "nodes": ["b"], "running": 0, "replicas": 1,
             "down_since": "2026-03-01T12:03:04.000+00:00", "reason": "its node is lost",
+            "waiting": 0,
         },
     ]  # fmt: skip
     local = datetime(2026, 3, 1, 12, 3, 4, tzinfo=UTC).astimezone()

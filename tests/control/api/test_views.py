@@ -78,7 +78,7 @@ def test_what_is_said_of_a_segment_that_is_down() -> None:
         "1970-01-01T00:16:40.000+00:00 (its node is lost)"
     )
     assert blocked(plan, {"far": Outage(1000.0, "")}).endswith("00:00")
-    head, far = segments_view(plan, 1, apps("RUNNING", 1, None), down)
+    head, far = segments_view(plan, 1, apps("RUNNING", 1, None), down, lambda *place: None)
     assert (head["running"], head["down_since"], head["reason"]) == (1, None, "")
     assert (far["running"], far["down_since"], far["reason"]) == (
         0, "1970-01-01T00:16:40.000+00:00", "its node is lost",

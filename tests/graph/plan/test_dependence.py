@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from anabranch import Graph
@@ -62,6 +62,13 @@ async def ask(plan: Plan, down: Collection[str]) -> dict[str, tuple[bool, set[st
     return found
 
 
+FEW = settings(
+    max_examples=examples(80),
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
+"""Most random graphs have a node that fails, or a single segment."""
+
+
 def planned(parts: list[Part]) -> Plan:
     """The plan of a random graph whose components do not fail by themselves."""
     assume(not any(part.cls in ("Fail", "FailPick") for part in parts))
@@ -73,7 +80,7 @@ def planned(parts: list[Part]) -> Plan:
     return plan
 
 
-@settings(max_examples=examples(80))
+@FEW
 @given(graphs(), st.data())
 def test_a_blocked_output_cannot_be_had_and_without_routers_all_others_can(
     parts: list[Part], data: st.DataObject
@@ -90,7 +97,7 @@ def test_a_blocked_output_cannot_be_had_and_without_routers_all_others_can(
             assert answered
 
 
-@settings(max_examples=examples(80))
+@FEW
 @given(graphs())
 def test_every_output_calls_a_segment_that_is_not_optional(parts: list[Part]) -> None:
     plan = planned(parts)
