@@ -68,7 +68,7 @@ async def main() -> None:
     grpc = GrpcServer([GraphServicer(arms_of(step)).handlers()], RequestLimits(), 1000)
     grpc.bind("0.0.0.0", GRPC, node_credentials())
     await grpc.start()
-    print("listens", flush=True)
+    print('"listens"', flush=True)
     await asyncio.Event().wait()
 
 
