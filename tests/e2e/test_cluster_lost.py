@@ -1,4 +1,4 @@
-"""The cable of a machine is out for a while."""
+"""A machine is lost, or its cable is out: what needs it fails at once, the rest goes on."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ spec:
   outputs: {near: near, far: far}
 """
 CLIENTS = 8
+AT_ONCE_S = 15.0
+"""Far less than the minute that a request has, and more than two slow processors take."""
 CABLE_S = 20.0
 
 
@@ -114,6 +116,13 @@ def load(cluster: Cluster, name: str) -> Iterator[Load]:
             one.join()
 
 
+def ask(cluster: Cluster, name: str, output: str) -> httpx.Response:
+    body = BODY | {"outputs": [{"name": output}]}
+    with cluster.head.inside():
+        url = f"{cluster.url}/v2/models/{name}/infer"
+        return httpx.post(url, json=body, timeout=AT_ONCE_S)
+
+
 def test_a_cable_that_is_out_for_a_while_fails_no_idempotent_request(cluster: Cluster) -> None:
     until(lambda: running(cluster, "pair") == 2)
     before = cluster.nodes()
@@ -126,7 +135,7 @@ def test_a_cable_that_is_out_for_a_while_fails_no_idempotent_request(cluster: Cl
         told.more(100)
         cluster.machines[1].mend()
         told.more()
-        until(lambda: running(cluster, "pair") == 2, 120)
+        until(lambda: running(cluster, "pair") == 2, 240)
     print(f"slowest request {told.slowest:.1f} s, {told.found}")
     assert told.found.keys() == {"ok"}, told.found
     assert told.slowest < CABLE_S / 2
@@ -134,3 +143,40 @@ def test_a_cable_that_is_out_for_a_while_fails_no_idempotent_request(cluster: Cl
     assert {name: one["id"] for name, one in after.items()} == {
         name: one["id"] for name, one in before.items()
     }
+
+
+def test_a_lost_machine_blocks_no_graph_and_its_capacity_comes_back(
+    cluster: Cluster, network: Network
+) -> None:
+    """The segment of ``alone`` fits on no other machine: ``filler`` takes the room."""
+    deploy(cluster, "alone", cpu=2, replicas=1)
+    deploy(cluster, "filler", cpu=2, replicas=1)
+    home = cluster.homes("alone")["far"]
+    lost = next(one for one in cluster.machines if one.name == home)
+    assert cluster.homes("filler")["far"] != home
+    with load(cluster, "pair") as told:
+        told.more()
+        lost.switch_off()
+        told.more()
+        until(lambda: ask(cluster, "alone", "far").status_code == 503)
+        for _ in range(20):
+            reply = ask(cluster, "alone", "far")
+            assert reply.status_code == 503 and "retry-after" in reply.headers
+            assert ask(cluster, "alone", "near").status_code == 200
+        until(lambda: "down since" in status(cluster, "alone"), 90)
+        until(lambda: "its node is lost" in status(cluster, "alone"), 90)
+        with cluster.head.inside():
+            ready = httpx.get(f"{cluster.url}/v2/models/alone/ready", timeout=AT_ONCE_S)
+        assert ready.status_code == 503, ready.text
+        another = network.machine("four")
+        done(cluster.join(another))
+        until(lambda: ask(cluster, "alone", "far").status_code == 200, 240)
+        until(lambda: running(cluster, "pair") == 2, 240)
+        told.more()
+    print(f"slowest request {told.slowest:.1f} s, {told.found}")
+    assert told.found.keys() == {"ok"}, told.found
+    assert "down since" not in status(cluster, "alone")
+
+
+def status(cluster: Cluster, name: str) -> str:
+    return done(cluster.head.run("anabranch", "status", name)).stdout
