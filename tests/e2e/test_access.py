@@ -170,7 +170,8 @@ def test_unknown_keys_are_in_the_metrics_whichever_door_refuses_them(closed: Eng
             assert error.code() is grpc.StatusCode.UNAUTHENTICATED
 
     asyncio.run(call())
-    until(lambda: refused(closed) - before == {"http": 1, "control": 1, "grpc": 1})
+    # Routers may still tell of attempts in other tests, too.
+    until(lambda: (refused(closed) - before).keys() >= {"http", "control", "grpc"})
 
 
 def test_the_link_of_dashboard_logs_in_to_ray_s(closed: Engine) -> None:

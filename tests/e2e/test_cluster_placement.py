@@ -187,7 +187,7 @@ def test_a_revision_waits_for_a_machine_and_starts_once_one_joins(cluster: Clust
         until(lambda: cluster.api("GET", "/graphs/patient")["state"] == "live", 120)
         assert cluster.homes("patient")["far"] == ["west"]
         until(lambda: cluster.infer("patient") == [2.0, 4.0], 60)
-        events = cluster.api("GET", "/graphs/patient/events")["events"]
+        events = cluster.api("GET", "/events?graph=patient")["events"]
         assert {"deploy_waits", "deploy_resumed"} <= {event["kind"] for event in events}
 
 
