@@ -100,6 +100,8 @@ class Callers:
             return await self.calls.call(method, 1)
         except CallLost as error:
             return "lost" if error.may_have_run else "not begun"
+        except Unavailable:
+            return "down"
 
     async def _forwarded(self, headers: dict[str, str]) -> Any:
         return (await self.http.post("/v2/models/demo/infer", headers=headers)).status_code
