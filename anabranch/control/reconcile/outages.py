@@ -153,6 +153,8 @@ def _running_on(deployment: Mapping[str, Any]) -> frozenset[str] | None:
 
 def _is_asleep(deployment: Mapping[str, Any]) -> bool:
     """Return whether there is no replica on purpose."""
+    if deployment.get("target_num_replicas") == 0:  # the last one may still be ending
+        return True
     return not deployment.get("replicas") and _text(deployment["status"]) == _HEALTHY
 
 

@@ -121,6 +121,16 @@ def test_what_is_no_outage(looks: list[tuple[str, ...]]) -> None:
     assert world.told == []
 
 
+def test_a_segment_whose_last_replica_is_ending_to_sleep_is_not_down() -> None:
+    world = World()
+    world.see(deployment("HEALTHY", "RUNNING"))
+    for status in ("DOWNSCALING", "HEALTHY"):
+        going = {**deployment(status, "STOPPING"), "target_num_replicas": 0}
+        assert world.see(going) is None
+    assert world.see(deployment("UPSCALING", "STARTING")) is None
+    assert world.told == []
+
+
 def test_a_sleeping_segment_that_cannot_start_is_down() -> None:
     world = World()
     world.see(deployment("HEALTHY"))
