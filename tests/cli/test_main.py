@@ -35,7 +35,9 @@ def test_help_ends_with_an_example_that_the_command_takes(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("graph.yaml", "policy.yaml", "before-upgrade.zip", "token"):
+    example = "examples/quickstart/graph.yaml"
+    Path(example).parent.mkdir(parents=True)
+    for name in ("graph.yaml", "policy.yaml", "before-upgrade.zip", "token", example):
         Path(name).write_text("")
     command = COMMANDS[words]
     *_, last = command.epilog.splitlines()

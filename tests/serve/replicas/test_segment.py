@@ -154,6 +154,7 @@ def test_a_call_holds_a_place_in_the_bulkhead_of_its_segment_while_it_is_under_w
             run.cancel()
             await asyncio.wait([run])
             assert bulkhead.inside == 0
+            held.pop().__exit__(None, None, None)
             await executor.run({"x": quick}, Context())
             assert bulkhead.inside == 0
 
