@@ -40,7 +40,7 @@ with contextlib.redirect_stdout(sys.stderr):
 print(json.dumps(ends))
 """
 """Runs commands in one process, and prints how each ended."""
-LOCAL = {"up", "down", "join", "leave", "doctor", "run", "backup", "restore"}
+LOCAL = {"up", "down", "join", "leave", "doctor", "run", "backup", "restore", "dashboard"}
 """Commands for the machine of an engine."""
 LINES = """\
 init NEW

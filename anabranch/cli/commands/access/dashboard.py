@@ -29,6 +29,7 @@ import typer
 
 from anabranch.cli import options
 from anabranch.cli.options import add
+from anabranch.cli.remote import own_home
 from anabranch.cli.terminal import note, result
 from anabranch.errors import EngineError
 
@@ -57,9 +58,9 @@ def dashboard(
 
     Ends once the browser is logged in, which the link allows once, within ten minutes.
     """
-    from anabranch.client.connection.engine_state import require_state, resolve_home
+    folder = own_home(home)
+    from anabranch.client.connection.engine_state import require_state
 
-    folder = resolve_home(home)
     state = require_state(folder)
     with LoginPage(state.dashboard, _token(state.info(folder).dashboard_token), state.id) as page:
         if print_link:
