@@ -69,14 +69,8 @@ class Database:
     def open(cls, url: str) -> Self:
         """Connect, create what is missing, migrate what is old; EngineError says what is wrong."""
         database = cls(_connect(url))
-        try:
-            with database.write() as connection:
-                prepare(connection)
-        except Exception as error:
-            database.close()
-            if isinstance(error, Unavailable):
-                raise EngineError(f"cannot open the store: {error}") from error
-            raise
+        with database._opening(), database.write() as connection:
+            prepare(connection)
         return database
 
     @classmethod
@@ -86,15 +80,20 @@ class Database:
         So an engine of another version may run on it.
         """
         database = cls(_connect(url))
+        with database._opening(), database.read() as connection:
+            require_current(connection)
+        return database
+
+    @contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Close the database where what is done within fails; EngineError where it is away."""
         try:
-            with database.read() as connection:
-                require_current(connection)
+            yield
         except Exception as error:
-            database.close()
+            self.close()
             if isinstance(error, Unavailable):
                 raise EngineError(f"cannot open the store: {error}") from error
             raise
-        return database
 
     def close(self) -> None:
         """Close all connections."""
