@@ -38,13 +38,21 @@ class Answer:
         if self.every and next(self.count) % self.every == 0:
             raise RuntimeError("one of those")
         return x * 2
+
+
+class OneByOne(Answer):
+    \"\"\"Its requests end in the order in which they were counted.\"\"\"
+
+    max_concurrency = 1
 """
 NAME = "rolled"
 INTERVAL = 1.5
 
 
-def answer(name: str, rollout: dict[str, Any] | None = None, **args: Any) -> dict[str, Any]:
-    graph = spec(name, answer=node("Answer", args=args))
+def answer(
+    name: str, rollout: dict[str, Any] | None = None, kind: str = "Answer", **args: Any
+) -> dict[str, Any]:
+    graph = spec(name, answer=node(kind, args=args))
     graph["spec"]["scaling"] = {"replicas": 2}
     if rollout is not None:
         graph["spec"]["rollout"] = rollout
@@ -106,7 +114,8 @@ def test_a_candidate_that_fails_is_out_in_time(
 ) -> None:
     started = len(events(engine, rolled, "rollout_started"))
     with load(rolled) as running:
-        given_once.beside(answer(rolled, plan(50, metric=ERRORS), every=5), CODE)
+        steps = plan(50, metric=ERRORS)
+        given_once.beside(answer(rolled, steps, kind="OneByOne", every=5), CODE)
         begun = events(engine, rolled, "rollout_started")[started:]
         until_phase(engine, rolled, "aborted")
         running.until_asked(200)
@@ -126,7 +135,8 @@ def test_a_candidate_that_fails_is_out_in_time(
     # The last requests, and every one of the stable arm, were good.
     assert {one.revision for one in running.timeline[-100:]} == {str(live)}
     (found,) = failures[-1]["data"]["measurements"]
-    # Each of its two replicas fails every fifth, and has begun to count the next five.
+    # Each of its two replicas fails every fifth in the order of its own requests, so that a look
+    # at it finds at most four fifths of a failure more or less than a fifth.
     assert abs(found["value"] * found["samples"] - found["samples"] / 5) <= 2
     states = {one["revision"]: one["state"] for one in engine.graph(rolled)["revisions"]}
     assert states[start["revision"]] == "warm", "it is left up to be looked at"
