@@ -4,7 +4,8 @@ Work on the loop itself does not wait among the requests in progress, but in soc
 requests that have come, works on them, and then looks for more: that is a turn. How many wait is
 told by the edge, which counts all of them, and else by how many a turn takes. There is overload
 where that number grows, by more than chance explains, and goes on to grow, as in ``backlog``: where
-each client waits for its answer before it asks again, it does not.
+each client waits for its answer before it asks again, it does not. It is looked at more often than
+there, lest clients run out of connections before: from then on, they are such clients.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ TARGET = 0.002
 """Seconds that the requests of a turn may take under overload, if they are more than the limit."""
 IDLE = 0.005
 """Seconds between two turns, if not half of the last one, in which the loop had nothing to do."""
+LOOK = INTERVAL / 4
+"""Seconds that a look takes at least; an overload grows in each of several, for ``INTERVAL``."""
 WINDOW, FEW = 1.0, 10
 """Overload is over once, for so many seconds, fewer than one of so many requests are refused."""
 LONGEST = 60.0
@@ -37,9 +40,9 @@ class Turns:
     """
 
     __slots__ = (
-        "_began", "_edge_refused", "_ended", "_has_polled", "_inside", "_last", "_offered",
-        "_refused", "_served", "_since", "_skip", "_taken", "_told", "_until", "_waited",
-        "_was_growing", "is_pressed", "rate",
+        "_began", "_edge_refused", "_ended", "_growing", "_has_polled", "_inside", "_last",
+        "_offered", "_refused", "_served", "_since", "_skip", "_taken", "_told", "_until",
+        "_waited", "is_pressed", "rate",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -58,8 +61,8 @@ class Turns:
         """Seconds of the last turn."""
         self._since, self._waited, self._served = -inf, 0, 0
         """When a look began, how many waited then, and how many were taken since."""
-        self._was_growing = False
-        """Whether more waited at the end of the last look than at its begin."""
+        self._growing: float | None = None
+        """When the first look began at whose end more waited, as at those of all since."""
         self._offered = self._refused = self._skip = 0
         self._until, self._edge_refused = 0.0, -inf
 
@@ -128,7 +131,7 @@ class Turns:
     def _begin(self, now: float, waiting: int) -> None:
         """Look anew: the queue is short."""
         self._since, self._waited, self._served = now, waiting, 0
-        self._was_growing = False
+        self._growing = None
 
     def _compare(self, now: float, waiting: int) -> None:
         """See whether more wait than when the look began."""
@@ -137,12 +140,12 @@ class Turns:
             self._begin(now, waiting)
             return
         chance = SIGMAS**2 * (2 * self._served + grown)
-        if seconds < INTERVAL or grown <= 0 or grown**2 <= chance:
+        if seconds < LOOK or grown <= 0 or grown**2 <= chance:
             return
-        grew, rate = self._was_growing, self._served / seconds
+        growing, rate, began = self._growing, self._served / seconds, self._since
         self._begin(now, waiting)
-        self._was_growing = True
-        if grew:
+        self._growing = began if growing is None else growing
+        if growing is not None and now - growing >= INTERVAL:
             self.is_pressed, self._skip = True, 0
             self.rate = rate
             self._until = now + LONGEST

@@ -130,8 +130,12 @@ def rounded(in_flight: int) -> int:
 
 @dataclass
 class Edge:
-    """What HAProxy does before a router: counts what is in flight, and refuses beyond a limit."""
+    """What HAProxy does before a router: counts what is in flight, and refuses beyond a limit.
 
+    ``most``: connections of its clients, each for one request at a time.
+    """
+
+    most: int = 10**9
     in_flight: int = 0
     limit: int = 0
     until: float = 0.0
@@ -270,6 +274,8 @@ class Loop:
 
     def _ask(self, now: float) -> None:
         edge = self.edge
+        if edge is not None and edge.in_flight >= edge.most:
+            return
         if edge is not None and not edge.takes(now):
             self.offers.append(Offer(now, 5, None))
             return

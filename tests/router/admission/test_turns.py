@@ -28,6 +28,17 @@ def test_behind_an_edge_goodput_and_latency_hold_at_four_times_the_capacity(
 
 
 @seeds
+@pytest.mark.parametrize("behind", [0, 2])
+def test_an_overload_is_seen_before_a_thousand_connections_wait(seed: int, behind: int) -> None:
+    """From then on nothing grows any more, as with clients that wait for their answers."""
+    edge = Edge(most=1024)
+    loop = Loop(0.7e-3, load=lambda t: 4.0, seed=seed, behind=behind, edge=edge).run(10)
+    times = loop.times(start=3)
+    assert len(times) * 0.7e-3 / 7 >= 0.95
+    assert p99(times) <= 4 * 0.7e-3
+
+
+@seeds
 def test_without_an_edge_what_is_too_much_is_refused_by_the_loop(seed: int) -> None:
     times = Loop(COST, load=lambda t: 4.0, seed=seed).run(30).times(start=5)
     assert len(times) * COST / 25 >= 0.85
@@ -70,7 +81,7 @@ def test_clients_that_wait_for_their_answers_are_no_overload(
 
 
 def test_a_burst_is_no_overload() -> None:
-    loop = Loop(COST, load=lambda t: 4.0 if 5 < t < 5.2 else 0.3, edge=Edge()).run(20)
+    loop = Loop(COST, load=lambda t: 4.0 if 5 < t < 5.1 else 0.3, edge=Edge()).run(20)
     assert loop.refused() == 0
 
 
