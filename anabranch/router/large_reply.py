@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from functools import partial
 from typing import Any, TypeAlias
 
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ClientGone, Headers
+from anabranch.router.limits import LARGE, HeldBytes
 
 Message: TypeAlias = MutableMapping[str, Any]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
@@ -51,3 +53,35 @@ async def send_large(send: Send, status: int, headers: Headers, body: bytes) -> 
             await send({"type": "http.response.body", "body": b""})
     except TimeoutError:
         raise ClientGone from None
+
+
+async def write_held(
+    write: Callable[[bytes], Awaitable[None]], message: bytes, held: HeldBytes
+) -> None:
+    """Write a message of gRPC, and release what it holds. ClientGone where the client is too slow.
+
+    gRPC keeps a message that was not taken for as long as its client is there, so that counts, too.
+    """
+    try:
+        async with asyncio.timeout(seconds_for(len(message))):
+            if len(message) > LARGE:
+                await _writing(write, message, held)
+            else:
+                with held:
+                    await write(message)
+    except TimeoutError:
+        raise ClientGone from None
+
+
+def _writing(
+    write: Callable[[bytes], Awaitable[None]], message: bytes, held: HeldBytes
+) -> asyncio.Future[None]:
+    writing = asyncio.ensure_future(write(message))
+    writing.add_done_callback(partial(_written, held))
+    return asyncio.shield(writing)
+
+
+def _written(held: HeldBytes, writing: asyncio.Future[None]) -> None:
+    held.release()
+    if not writing.cancelled():
+        writing.exception()  # whoever still waits for it is told

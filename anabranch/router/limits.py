@@ -9,9 +9,14 @@ would keep others out; they are bounded by what they hold together.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
 from anabranch.errors import Unavailable
+
+T = TypeVar("T")
 
 LARGE = 64 * 2**10
 """Bytes from which on a body is looked at before it is decoded, and not on the event loop."""
@@ -91,7 +96,7 @@ class ConcurrencyLimit:
     ``whose`` says in the error who takes no more.
     """
 
-    __slots__ = ("_limit", "_whose", "inside", "passed")
+    __slots__ = ("__weakref__", "_limit", "_whose", "inside", "passed")
 
     def __init__(self, limit: int, whose: str = "this replica takes") -> None:
         self._limit = limit
@@ -143,7 +148,7 @@ class BytesUnderWay:
     ``whose`` says in the error who takes no more.
     """
 
-    __slots__ = ("_limit", "_whose", "_within", "held")
+    __slots__ = ("__weakref__", "_limit", "_whose", "_within", "held")
 
     def __init__(self, limit: int, whose: str, within: BytesUnderWay | None = None) -> None:
         self._limit = limit
@@ -191,6 +196,13 @@ class HeldBytes:
             self._under_way.remove(self._size - size)
             self._size = size
 
+    def split(self, size: int) -> HeldBytes:
+        """Return ``size`` of these bytes, to be released by themselves."""
+        found = HeldBytes(self._under_way)
+        self._size -= size
+        found._size = size
+        return found
+
     def __enter__(self) -> HeldBytes:
         return self
 
@@ -201,3 +213,18 @@ class HeldBytes:
         """Hold nothing any more."""
         self._under_way.remove(self._size)
         self._size = 0
+
+
+class ByAddress(Generic[T]):
+    """A limit for each address of clients, made by ``make`` and there while it is in use."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._known: WeakValueDictionary[str, T] = WeakValueDictionary()
+
+    def of(self, address: str) -> T:
+        """Return the limit of an address; all whose address is not known have one together."""
+        found = self._known.get(address)
+        if found is None:
+            found = self._known[address] = self._make()
+        return found

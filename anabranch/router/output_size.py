@@ -20,13 +20,13 @@ def check_outputs(outputs: Mapping[str, Array], names: Sequence[str], most: int)
     """
     total = 0
     for name in names:
-        total += _bytes_of(outputs[name])
+        total += bytes_of(outputs[name])
     if total > most:
         raise UnencodableOutput(_over({name: outputs[name] for name in names}, total, most))
 
 
 def _over(outputs: Mapping[str, Array], total: int, most: int) -> str:
-    sizes = {name: _bytes_of(array) for name, array in outputs.items()}
+    sizes = {name: bytes_of(array) for name, array in outputs.items()}
     largest = max(sizes, key=sizes.__getitem__)
     together = "" if len(sizes) == 1 else f", all outputs together {total}"
     return (
@@ -35,7 +35,8 @@ def _over(outputs: Mapping[str, Array], total: int, most: int) -> str:
     )
 
 
-def _bytes_of(array: Array) -> int:
+def bytes_of(array: Array) -> int:
+    """Return the bytes that an output counts."""
     if not array.dtype.hasobject:
         return array.nbytes
     return array.nbytes + sum(map(_text_bytes, array.ravel().tolist()))

@@ -20,7 +20,6 @@ import pytest
 from grpc import StatusCode
 
 from anabranch.errors import Unavailable
-from anabranch.router.grpc.calls import ArrivingMessages
 from anabranch.router.grpc.framing import framed
 from anabranch.router.grpc.lean_calls import INFER, LeanCalls, beside
 from anabranch.router.http import compression, graph_app
@@ -52,6 +51,18 @@ def test_bytes_are_counted_in_the_graph_and_in_the_process() -> None:
     assert (one.held, other.held, process.held) == (0, 0, 0)
 
 
+def test_a_part_of_what_is_held_is_given_back_by_itself() -> None:
+    process = BytesUnderWay(100, "this process")
+    with HeldBytes(process) as held:
+        held.add(60)
+        part = held.split(40)
+        assert process.held == 60
+        held.add(40)
+        part.release()
+        assert process.held == 60
+    assert process.held == 0
+
+
 class Waiting:
     """A step that waits until it may go on."""
 
@@ -62,6 +73,10 @@ class Waiting:
         self.begun.set()
         await asyncio.to_thread(self.go_on.wait, 60)
         return await double(inputs, context)
+
+
+async def large(inputs: Any, context: Any) -> dict[str, Any]:
+    return {"doubled": np.zeros((2 * 10**6, 2), np.float32), "rows": np.array(1)}
 
 
 @pytest.fixture
@@ -113,9 +128,6 @@ def test_what_was_held_is_given_back_whatever_comes(graph: Any, path: str) -> No
 
 
 def test_a_reply_counts_until_its_client_has_taken_it(graph: Any) -> None:
-    async def large(inputs: Any, context: Any) -> dict[str, Any]:
-        return {"doubled": np.zeros((2 * 10**6, 2), np.float32), "rows": np.array(1)}
-
     url, arms = graph(large)
     at = httpx.URL(url)
     with socket.create_connection((at.host, at.port), timeout=60) as connection:
@@ -134,9 +146,6 @@ def test_a_reply_counts_until_its_client_has_taken_it(graph: Any) -> None:
 
 
 def test_a_client_that_goes_amid_a_large_reply_gives_it_back(graph: Any) -> None:
-    async def large(inputs: Any, context: Any) -> dict[str, Any]:
-        return {"doubled": np.zeros((2 * 10**6, 2), np.float32), "rows": np.array(1)}
-
     url, arms = graph(large)
     plain = {"accept-encoding": "identity"}
     with httpx.stream("POST", f"{url}/infer", json=BODY, headers=plain, timeout=60):
@@ -144,10 +153,19 @@ def test_a_client_that_goes_amid_a_large_reply_gives_it_back(graph: Any) -> None
     until(lambda: arms.under_way.held == 0)
 
 
-def test_a_reply_over_grpc_counts_likewise_on_the_lean_socket() -> None:
-    async def large(inputs: Any, context: Any) -> dict[str, Any]:
-        return {"doubled": np.zeros((2 * 10**6, 2), np.float32), "rows": np.array(1)}
+def test_an_event_of_a_stream_counts_until_its_client_has_taken_it(graph: Any) -> None:
+    url, arms = graph(large)
+    at = httpx.URL(url)
+    with socket.create_connection((at.host, at.port), timeout=60) as connection:
+        body = json.dumps({"x": [[1.0, 2.0]]}).encode()
+        head = f"POST {at.path}/generate_stream HTTP/1.1\r\nhost: x\r\n"
+        connection.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
+        until(lambda: arms.under_way.held > 10**7)
+        assert arms.gate.inside == 1
+    until(lambda: arms.under_way.held == arms.gate.inside == 0)
 
+
+def test_a_reply_over_grpc_counts_likewise_on_the_lean_socket() -> None:
     arms = make_arms(large)
     message = b"".join(framed(infer_request().SerializeToString()))
     head = (
@@ -250,12 +268,3 @@ async def _call(stub: Any, message: Any) -> grpc.aio.AioRpcError | None:
     except grpc.aio.AioRpcError as error:
         return error
     return None
-
-
-def test_the_front_counts_messages_too() -> None:
-    arriving = ArrivingMessages(RequestLimits(), BytesUnderWay(5 * LARGE, "the front"))
-    message = b"x" * 2 * LARGE
-    with arriving.held(message), pytest.raises(Unavailable, match="of the front"):
-        arriving.held(message)
-    with arriving.held(message), arriving.held(b"x" * LARGE):
-        pass

@@ -1,4 +1,4 @@
-"""Metadata, time and end of a gRPC call, and the bytes of messages that are arriving.
+"""Metadata, time and end of a gRPC call, and the bytes of its messages.
 
 gRPC takes a message into memory once it is asked for it, whatever its size is. The edge sees the
 size that stands before a message, and tells it in a header. So a message for which there is no room
@@ -18,10 +18,12 @@ from grpc import StatusCode
 
 from anabranch.access.guard import Credentials
 from anabranch.errors import DeadlineExceeded
+from anabranch.router.errors import ClientGone
 from anabranch.router.grpc.codes import REQUEST_ID, Ended, Status, status_of
 from anabranch.router.http.headers import CLIENT_ADDRESS, CLIENT_NAME, OF_CLIENT
 from anabranch.router.http.request import request_id
-from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes, RequestLimits
+from anabranch.router.large_reply import write_held
+from anabranch.router.limits import LARGE, ByAddress, BytesUnderWay, HeldBytes, RequestLimits
 from anabranch.telemetry.trace import Trace
 
 T = TypeVar("T")
@@ -33,7 +35,7 @@ SIZE = "x-anabranch-message-size"
 in bytes of the message, and five. So a compressed message has more than 4 GiB: nobody knows its
 size before it has been unpacked."""
 _COPIES = 2
-"""Of a message in the front: as it came, and as it goes to a router."""
+"""Of a message that is passed on or sent: as it is here, and as gRPC has it."""
 _AGENT = "user-agent"
 """Metadata that is left out: of a call that the front forwards, it names the front."""
 
@@ -119,28 +121,57 @@ Method: TypeAlias = Callable[[bytes, ServedCall], Awaitable[bytes]]
 
 def answered(
     method: Callable[[T, ServedCall], Awaitable[bytes]],
-) -> Callable[[T, ServicerContext], Awaitable[bytes]]:
-    """Return a method as gRPC takes it: what it raises becomes the call's status."""
+    under_way: Callable[[ServedCall], BytesUnderWay],
+) -> Callable[[T, ServicerContext], Awaitable[None]]:
+    """Return a method as gRPC takes one that streams: it writes one answer.
 
-    async def answer(message: T, context: ServicerContext) -> bytes:
+    What the method raises becomes the call's status. A large answer is counted in what is
+    ``under_way`` until its client has taken it.
+    """
+
+    async def answer(message: T, context: ServicerContext) -> None:
         call = ServedCall(context)
+        held = HeldBytes(under_way(call))
         try:
             found = await method(message, call)
+            held.add(counted(len(found)))
         except Exception as error:
             await call.fail(error)
             raise
         context.set_trailing_metadata(tuple(call.trailer.items()))
-        return found
+        with suppress(ClientGone):
+            await write_held(context.write, found, held)
 
     return answer
 
 
-class ArrivingMessages:
-    """Counts the messages of calls in ``under_way``, from their first byte to the call's end."""
+def counted(size: int) -> int:
+    """Return how many bytes count for a message of ``size`` bytes."""
+    return _COPIES * size if size > LARGE else 0
 
-    def __init__(self, limits: RequestLimits, under_way: BytesUnderWay) -> None:
+
+class FrontMessages:
+    """Counts messages in the front: from their first byte, and answers until they are taken.
+
+    All together hold at most ``max_under_way`` bytes, those of one address half of that.
+    """
+
+    def __init__(self, limits: RequestLimits) -> None:
         self._limits = limits
-        self._under_way = under_way
+        most = limits.max_under_way
+        self._all = BytesUnderWay(most, "the front")
+        self._shares = ByAddress(
+            lambda: BytesUnderWay(most // 2, "one address at the front", self._all)
+        )
+
+    @property
+    def held(self) -> int:
+        """Bytes of all messages."""
+        return self._all.held
+
+    def of(self, call: ServedCall) -> BytesUnderWay:
+        """Return what the messages of a call count in."""
+        return self._shares.of(call.address)
 
     def answered_once(self, method: Method) -> Any:
         """Return the handler of a method that gRPC takes, for clients that may send anything.
@@ -150,23 +181,14 @@ class ArrivingMessages:
         """
 
         async def first(messages: AsyncIterator[bytes], call: ServedCall) -> bytes:
-            with HeldBytes(self._under_way) as held:
-                held.set(self._counted(_announced(call)))
+            with HeldBytes(self.of(call)) as held:
+                # No larger one is taken than the limit.
+                held.set(counted(min(_announced(call), self._limits.max_body)))
                 message = await self._arrived(messages)
-                held.set(self._counted(len(message)))
+                held.set(counted(len(message)))
                 return await method(message, call)
 
-        return grpc.stream_unary_rpc_method_handler(answered(first))
-
-    def held(self, message: bytes) -> HeldBytes:
-        """Count a message that is there until the end of a ``with``, or raise Unavailable."""
-        held = HeldBytes(self._under_way)
-        held.set(self._counted(len(message)))
-        return held
-
-    def _counted(self, size: int) -> int:
-        """Bytes that count for a message of ``size``; no larger one is taken than the limit."""
-        return _COPIES * min(size, self._limits.max_body) if size > LARGE else 0
+        return grpc.stream_stream_rpc_method_handler(answered(first, self.of))
 
     async def _arrived(self, messages: AsyncIterator[bytes]) -> bytes:
         seconds = self._limits.body_timeout

@@ -66,6 +66,7 @@ class Status(NamedTuple):
 
 
 OK = Status(StatusCode.OK, "", ())
+NOT_TAKEN = Status(StatusCode.CANCELLED, "the answers were not taken in time", ())
 
 
 class Ended(Exception):

@@ -25,6 +25,7 @@ from anabranch.access.identity import Asker
 from anabranch.access.roles import Action as Allowed
 from anabranch.errors import Unavailable
 from anabranch.router.addresses import Addresses, Control
+from anabranch.router.errors import ClientGone
 from anabranch.router.gateway.repository import (
     EXTENSIONS,
     Action,
@@ -34,18 +35,26 @@ from anabranch.router.gateway.repository import (
     index,
 )
 from anabranch.router.grpc import wire
-from anabranch.router.grpc.calls import ArrivingMessages, Method, ServedCall, ServicerContext
-from anabranch.router.grpc.codes import REQUEST_ID, refused
+from anabranch.router.grpc.calls import (
+    FrontMessages,
+    Method,
+    ServedCall,
+    ServicerContext,
+    counted,
+)
+from anabranch.router.grpc.codes import NOT_TAKEN, REQUEST_ID, Ended, refused
 from anabranch.router.grpc.forwarding import forward, forward_stream
 from anabranch.router.grpc.messages import SERVICE, parse, request_type, response_type
 from anabranch.router.grpc.pool import Pool, PooledRouter
 from anabranch.router.grpc.read_ahead import Ahead
 from anabranch.router.grpc.streams import failed
-from anabranch.router.limits import BytesUnderWay, ConcurrencyLimit, RequestLimits
+from anabranch.router.large_reply import write_held
+from anabranch.router.limits import ByAddress, ConcurrencyLimit, HeldBytes, RequestLimits
 from anabranch.router.measure.refusals import refusals_counted
 
 MAX_CALLS = 1024
-"""Calls in progress at a time, requests of streams not counted."""
+"""Calls in progress at a time, requests of streams not counted; and streams, of which one address
+may have half."""
 _PIPELINED = 8
 """Requests of one stream that are in progress at a time."""
 _READ_AHEAD = 2
@@ -59,11 +68,16 @@ class Front:
 
     def __init__(self, control: Control, limits: RequestLimits) -> None:
         self._control = control
-        self._arriving = ArrivingMessages(limits, BytesUnderWay(limits.max_under_way, "the front"))
+        self.messages = FrontMessages(limits)
+        """Counts the bytes of messages."""
         self._pool = Pool()
         self._is_told = False
         """Whether the controller has said where routers are."""
         self._gate = ConcurrencyLimit(MAX_CALLS, "may pass through the front")
+        self._streams = ConcurrencyLimit(MAX_CALLS, "may stream through the front")
+        self._streams_of = ByAddress(
+            lambda: ConcurrencyLimit(MAX_CALLS // 2, "may stream from one address")
+        )
 
     def handlers(self) -> Any:
         """The methods as gRPC's server takes them."""
@@ -78,7 +92,7 @@ class Front:
             "ModelMetadata": partial(self._forward, "ModelMetadata"),
             "ModelInfer": partial(self._forward, "ModelInfer"),
         }
-        found = {name: self._arriving.answered_once(one) for name, one in methods.items()}
+        found = {name: self.messages.answered_once(one) for name, one in methods.items()}
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, found)
 
@@ -184,31 +198,54 @@ class Front:
     async def _stream(self, messages: AsyncIterator[bytes], context: ServicerContext) -> None:
         """Answer the requests of a stream in their order; several are in progress at a time."""
         call = ServedCall(context)
+        try:
+            with self._streams, self._streams_of.of(call.address):
+                await self._answer_each(messages, context, call)
+        except Unavailable as error:
+            await call.fail(error)
+        except ClientGone:
+            await call.fail(Ended(NOT_TAKEN))
+
+    async def _answer_each(
+        self, messages: AsyncIterator[bytes], context: ServicerContext, call: ServedCall
+    ) -> None:
         context.set_trailing_metadata(((REQUEST_ID, call.id),))
         begun: set[Ahead[bytes]] = set()
-        try:
-            async with Ahead(self._begin(messages, call, begun), _PIPELINED - 1) as requests:
-                async for answers in requests:
-                    async with answers:
-                        async for answer in answers:
-                            await context.write(answer)
-                    begun.discard(answers)
-        finally:
-            await asyncio.gather(*(answers.close() for answers in begun))
+        with HeldBytes(self.messages.of(call)) as held:
+            try:
+                waiting = self._begin(messages, call, begun, held)
+                async with Ahead(waiting, _PIPELINED - 1) as requests:
+                    async for answers in requests:
+                        async with answers:
+                            async for answer in answers:
+                                part = held.split(counted(len(answer)))
+                                await write_held(context.write, answer, part)
+                        begun.discard(answers)
+            finally:
+                await asyncio.gather(*(answers.close() for answers in begun))
 
     async def _begin(
-        self, messages: AsyncIterator[bytes], call: ServedCall, begun: set[Ahead[bytes]]
+        self,
+        messages: AsyncIterator[bytes],
+        call: ServedCall,
+        begun: set[Ahead[bytes]],
+        held: HeldBytes,
     ) -> AsyncGenerator[Ahead[bytes], None]:
         async for message in messages:
-            answers = Ahead(self._answers(message, call), _READ_AHEAD)
+            answers = Ahead(self._answers(message, call, held), _READ_AHEAD)
             begun.add(answers)
             yield answers
 
-    async def _answers(self, message: bytes, call: ServedCall) -> AsyncGenerator[bytes, None]:
+    async def _answers(
+        self, message: bytes, call: ServedCall, held: HeldBytes
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the answers to a request, each counted in what its stream ``held``."""
         try:
-            with self._arriving.held(message):
+            with HeldBytes(self.messages.of(call)) as of_message:
+                of_message.add(counted(len(message)))
                 router = await self._router(wire.text(message, _MODEL_NAME), call)
                 async for answer in forward_stream(router, message, call):
+                    held.add(counted(len(answer)))
                     yield answer
         except Exception as error:
             yield failed(error, call.id, message)

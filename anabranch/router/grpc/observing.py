@@ -6,6 +6,7 @@ from typing import Any
 
 from grpc import StatusCode
 
+from anabranch.router.errors import ClientGone
 from anabranch.router.grpc.calls import GrpcCall
 from anabranch.router.grpc.codes import code_of
 from anabranch.router.grpc.messages import SERVICE
@@ -71,6 +72,6 @@ class GrpcObserver(RequestObserver[GrpcCall, Any]):
 def _code(error: BaseException | None) -> StatusCode:
     if error is None:
         return StatusCode.OK
-    if not isinstance(error, Exception):
+    if isinstance(error, ClientGone) or not isinstance(error, Exception):
         return StatusCode.CANCELLED
     return code_of(error) or StatusCode.INTERNAL

@@ -6,7 +6,8 @@ that HTTP has too.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import aclosing
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
@@ -16,23 +17,26 @@ from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
 from anabranch.errors import NotFound, Unavailable
 from anabranch.names import MAX_NAME
-from anabranch.router.core import TIMEOUT, InferenceRequest
-from anabranch.router.grpc.calls import GrpcCall, ServedCall, ServicerContext, answered
+from anabranch.router.core import TIMEOUT, InferenceRequest, InferenceResponse
+from anabranch.router.errors import ClientGone
+from anabranch.router.grpc.calls import GrpcCall, ServedCall, ServicerContext, answered, counted
 from anabranch.router.grpc.codec import (
     DecodedMessage,
     decode_request,
     encode_metadata,
     encode_response,
 )
-from anabranch.router.grpc.codes import REQUEST_ID
+from anabranch.router.grpc.codes import NOT_TAKEN, REQUEST_ID, Ended
 from anabranch.router.grpc.messages import SERVICE, Message, parse, request_type, response_type
 from anabranch.router.grpc.observing import GrpcObserver
 from anabranch.router.grpc.read_ahead import Ahead
 from anabranch.router.grpc.streams import failed, last, part, wants_last
-from anabranch.router.limits import LARGE, HeldBytes
+from anabranch.router.large_reply import write_held
+from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes
 from anabranch.router.measure.requests import Requests
 from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.tensor_header import memory_of_arrays
+from anabranch.router.output_size import bytes_of
 from anabranch.router.traffic.arms import Arms
 
 Answer = TypeVar("Answer")
@@ -62,11 +66,14 @@ class GraphServicer:
             "ModelInfer": self.infer,
         }
         found = {
-            name: grpc.unary_unary_rpc_method_handler(answered(one))
+            name: grpc.unary_stream_rpc_method_handler(answered(one, self._under_way))
             for name, one in methods.items()
         }
         found["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, found)
+
+    def _under_way(self, call: ServedCall) -> BytesUnderWay:
+        return self._arms.under_way
 
     def _observed(self, name: str, action: Action, method: Answers[Answer]) -> Answers[Answer]:
         """A method for those who may do this: counted, and recorded where it is sampled."""
@@ -159,10 +166,14 @@ class GraphServicer:
         async for message in messages:
             try:
                 await answer(message, call)
+            except ClientGone:
+                await call.fail(Ended(NOT_TAKEN))
             except Exception as error:
                 await context.write(failed(error, call.id, message))
 
-    async def _answer(self, write: Callable[[bytes], Any], message: bytes, call: GrpcCall) -> None:
+    async def _answer(
+        self, write: Callable[[bytes], Awaitable[None]], message: bytes, call: GrpcCall
+    ) -> None:
         arms = self._arms
         with arms.gate.place(message, call.caller, True), HeldBytes(arms.under_way) as held:
             if len(message) > LARGE:
@@ -171,13 +182,27 @@ class GraphServicer:
                 decoded = self._told(decode_request(message, arms.limits), call)
             answers = arms.stream(decoded.request, decoded.version or None)
             is_last, patience = False, _END_S
-            async with Ahead(answers, _READ_AHEAD) as ahead:
+            async with Ahead(_counted_each(answers, held), _READ_AHEAD) as ahead:
                 async for response in ahead:
                     is_last = await ahead.ends(patience)
                     patience = 0.0
-                    await write(part(encode_response(response, decoded.is_typed, is_last)))
+                    answer = part(encode_response(response, decoded.is_typed, is_last))
+                    await write_held(write, answer, held.split(_size_of(response)))
             if not is_last and wants_last(decoded):
                 await write(last(decoded))
+
+
+async def _counted_each(
+    responses: AsyncGenerator[InferenceResponse, None], held: HeldBytes
+) -> AsyncGenerator[InferenceResponse, None]:
+    async with aclosing(responses):
+        async for response in responses:
+            held.add(_size_of(response))
+            yield response
+
+
+def _size_of(response: InferenceResponse) -> int:
+    return counted(sum(bytes_of(output.array) for output in response.outputs))
 
 
 def shorten(request: InferenceRequest, remaining: float | None) -> None:

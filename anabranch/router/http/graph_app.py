@@ -19,8 +19,8 @@ of the traffic that the table sends.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import ExitStack, aclosing
 from functools import partial
 from typing import NoReturn, TypeAlias
 
@@ -44,7 +44,7 @@ from anabranch.router.http.event_stream import EventStream, begin, to_events
 from anabranch.router.http.observing import HttpObserver
 from anabranch.router.http.openapi import document
 from anabranch.router.http.request import BodyRule, HttpRequest
-from anabranch.router.limits import LARGE
+from anabranch.router.limits import LARGE, BytesUnderWay, HeldBytes
 from anabranch.router.off_loop import off_loop
 from anabranch.router.oip.decode import DecodedBody, decode_body
 from anabranch.router.oip.encode import JSON_ONLY, encode_metadata, encode_response
@@ -272,7 +272,8 @@ class GraphApp(HttpApp):
                 decoded = await self._large_generate(body, metadata, request)
             _told_of_call(decoded, request)
             responses = arms.stream(decoded, revision)
-            events = to_events(encode_each(responses, metadata), held.pop_all(), request.id)
+            documents = _counted_each(encode_each(responses, metadata), arms.under_way)
+            events = to_events(documents, held.pop_all(), request.id)
         async with CancelOnDisconnect(request.receive):
             return await begin(events)
 
@@ -281,6 +282,17 @@ class GraphApp(HttpApp):
         body = await request.body(self._body._replace(limit=MAX_BODY))
         with feedback.gate:
             return json_reply(await feedback.take(body))
+
+
+async def _counted_each(
+    documents: AsyncGenerator[bytes, None], under_way: BytesUnderWay
+) -> AsyncGenerator[bytes, None]:
+    """Count each large part of an answer until the next one is asked for."""
+    with HeldBytes(under_way) as held:
+        async with aclosing(documents):
+            async for document in documents:
+                held.set(len(document) if len(document) > LARGE else 0)
+                yield document
 
 
 def _told_of_call(decoded: InferenceRequest, request: HttpRequest) -> None:

@@ -71,16 +71,22 @@ async def connected(address: str) -> AsyncIterator[Stub]:
 
 
 @asynccontextmanager
-async def served(arms: Arms, limits: RequestLimits | None = None) -> AsyncIterator[Stub]:
-    """A graph behind its own server."""
+async def serving(arms: Arms, limits: RequestLimits | None = None) -> AsyncIterator[int]:
+    """The port of a graph's own server."""
     server = GrpcServer([GraphServicer(arms).handlers()], limits or arms.limits)
     port = server.bind("127.0.0.1")
     await server.start()
     try:
-        async with connected(f"127.0.0.1:{port}") as stub:
-            yield stub
+        yield port
     finally:
         await server.stop(0)
+
+
+@asynccontextmanager
+async def served(arms: Arms, limits: RequestLimits | None = None) -> AsyncIterator[Stub]:
+    """A client of a graph's own server."""
+    async with serving(arms, limits) as port, connected(f"127.0.0.1:{port}") as stub:
+        yield stub
 
 
 async def failure(call: Any) -> grpc.aio.AioRpcError:
@@ -99,15 +105,23 @@ def trailer(error: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def fronted(control: FakeControl, limits: RequestLimits | None = None) -> AsyncIterator[Stub]:
-    """A client of a front that knows what the control says."""
+async def fronting(
+    control: FakeControl, limits: RequestLimits | None = None
+) -> AsyncIterator[tuple[FrontServer, int]]:
+    """A front that knows what the control says, and its port."""
     front = FrontServer(control, limits or RequestLimits())
     port = await front.start("127.0.0.1", 0)
     try:
-        async with connected(f"127.0.0.1:{port}") as stub:
-            yield stub
+        yield front, port
     finally:
         await front.stop(0)
+
+
+@asynccontextmanager
+async def fronted(control: FakeControl, limits: RequestLimits | None = None) -> AsyncIterator[Stub]:
+    """A client of such a front."""
+    async with fronting(control, limits) as (_, port), connected(f"127.0.0.1:{port}") as stub:
+        yield stub
 
 
 @asynccontextmanager

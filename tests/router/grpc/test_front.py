@@ -38,10 +38,13 @@ from tests.router.grpc.conftest import (
     connected,
     failure,
     fronted,
+    fronting,
     infer_request,
     router,
     trailer,
 )
+from tests.serve.edge import http2
+from tests.serve.edge.servers import eventually
 
 Step = Callable[[Mapping[str, Any], Context], Any]
 
@@ -494,6 +497,56 @@ def test_the_front_lets_so_many_through(monkeypatch: pytest.MonkeyPatch) -> None
             assert error.code() is StatusCode.UNAVAILABLE
             step.go.set()
             assert await call == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+def test_an_answer_counts_until_its_client_has_gone(method: str) -> None:
+    async def large(inputs: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        return {"doubled": np.ones((2**20, 2), np.float32), "rows": np.array(1)}
+
+    async def main() -> None:
+        control = FakeControl()
+        async with router(arms_of(large)) as one, fronting(control) as (server, port):
+            messages = server._front.messages
+            await control.know(demo=(one.far,))
+
+            async def is_held() -> bool:
+                return messages.held >= 2**24
+
+            async with http2.connected(port) as client:
+                client.ask(infer_request().SerializeToString(), method)
+                await eventually(is_held)
+
+            async def is_free() -> bool:
+                return messages.held == 0
+
+            await eventually(is_free)
+
+    asyncio.run(main())
+
+
+def test_an_address_may_have_half_of_the_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "MAX_CALLS", 4)
+
+    async def main() -> None:
+        async with graph(times(2)) as (_, stub):
+            streams = [stub.stream() for _ in range(2)]
+            for stream in streams:
+                await stream.write(infer_request())
+                await stream.read()
+            more = stub.stream()
+            error = await failure(more.read())
+            assert error.code() is StatusCode.UNAVAILABLE
+            assert "2 requests are in progress, the most that may stream from one address" in str(
+                error.details()
+            )
+            for stream in streams:
+                await stream.done_writing()
+                assert await stream.code() is StatusCode.OK
+            again = stub.stream([infer_request()])
+            assert len([answer async for answer in again]) == 1
 
     asyncio.run(main())
 

@@ -80,6 +80,12 @@ class Connection:
     def send(self, stream: int, data: bytes, flags: int = END_STREAM) -> None:
         self.writer.write(frame(DATA, flags, stream, data))
 
+    def ask(self, message: bytes, method: str = "ModelInfer") -> int:
+        """Send a call of one message; the number of its stream."""
+        stream = self.begin(call_headers((":path", path(method))))
+        self.send(stream, framed(message))
+        return stream
+
     def cancel(self, stream: int, code: int = 8) -> None:
         self.writer.write(frame(RST_STREAM, 0, stream, struct.pack(">I", code)))
 

@@ -19,8 +19,8 @@ from tests.serve.edge.servers import eventually, needs_haproxy
 
 pytestmark = needs_haproxy
 SIZE = 10**6
-LIMITS = RequestLimits(max_body=SIZE, max_under_way=4 * SIZE)
-"""Of which a message has room twice, for it counts as often."""
+LIMITS = RequestLimits(max_body=SIZE, max_under_way=8 * SIZE)
+"""Of which an address has half, and a message has room there twice, for it counts as often."""
 CODES = StatusCode.NOT_FOUND, StatusCode.UNAVAILABLE
 
 
@@ -35,7 +35,7 @@ def announced(client: Connection, method: str = "ModelInfer", flag: int = 0) -> 
 
 def held(at: GrpcSite) -> int:
     """Bytes that the front behind the edge counts."""
-    return at.behind._front._arriving._under_way.held
+    return at.behind._front.messages.held
 
 
 async def until_held(at: GrpcSite, size: int) -> None:
@@ -59,15 +59,18 @@ def test_further_messages_are_refused_while_those_before_arrive(method: str, fla
                 refused = await slow.reply(announced(slow, method, flag))
                 assert refused.code == StatusCode.UNAVAILABLE.value[0]
                 assert refused.details is not None
-                assert "over the limit of 4000000 bytes of the front" in refused.details
+                assert "over the limit of 4000000 bytes of one address at the" in refused.details
                 assert (await at.stub("ServerLive")).live
+                async with connected(at.site.grpc, "127.0.0.2") as other:
+                    announced(other, method, flag)
+                    await until_held(at, 6 * SIZE)
             await until_held(at, 0)
 
     asyncio.run(main())
 
 
 def test_a_message_that_does_not_arrive_is_given_up() -> None:
-    limits = RequestLimits(max_body=SIZE, max_under_way=4 * SIZE, body_timeout=0.2)
+    limits = RequestLimits(max_body=SIZE, max_under_way=8 * SIZE, body_timeout=0.2)
 
     async def main() -> None:
         async with grpc_edge(limits) as at:
