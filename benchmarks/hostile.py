@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -34,7 +34,7 @@ ENDLESS_RATE = 8 * 2**20
 OPENED_RATE, RESET_RATE = 500, 2000
 """Connections, and streams of HTTP/2, a second that are opened and given up."""
 MESSAGES, MESSAGE = 16, 60 * 2**20
-"""Large messages over gRPC at a time, once a second at most, and the bytes of each."""
+"""Large messages or bodies at a time, once a second at most, and the bytes of each."""
 _HEADERS, _RST_STREAM, _SETTINGS = 1, 3, 4
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _TICK_S = 0.05
@@ -241,6 +241,16 @@ _CALL = b"".join(
 
 async def messages(target: Target, ready: Ready) -> None:
     """The largest messages, many at a time, each on a connection of its own."""
+    await called(target, ready)
+
+
+async def packed(target: Target, ready: Ready) -> None:
+    """The same messages, each 60 KB of gzip."""
+    await called(target, ready, grpc.Compression.Gzip)
+
+
+async def called(target: Target, ready: Ready, compression: Any = None) -> None:
+    """Have many clients send the largest message."""
     # A ModelInferRequest of a name, field 1, and raw contents, field 7, which a graph refuses.
     name = target.graph.encode()
     message = b"\x0a" + bytes((len(name),)) + name + b"\x3a" + varint(MESSAGE) + bytes(MESSAGE)
@@ -248,9 +258,22 @@ async def messages(target: Target, ready: Ready) -> None:
     async def send() -> None:
         async with grpc.aio.insecure_channel(f"{HOST}:{target.grpc}", options=OPTIONS) as channel:
             with suppress(grpc.aio.AioRpcError):
-                await channel.unary_unary(METHOD)(message, timeout=60)
+                await channel.unary_unary(METHOD)(message, timeout=60, compression=compression)
 
     await many(MESSAGES, send, ready)
+
+
+async def bodies(target: Target, ready: Ready) -> None:
+    """The largest bodies of binary tensors, many at a time, each on a connection of its own."""
+    tensor = {
+        "name": "x", "datatype": "FP32", "shape": [MESSAGE // 16, 4],
+        "parameters": {"binary_data_size": MESSAGE},
+    }  # fmt: skip
+    text = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+    length = f"Content-Length: {len(text) + MESSAGE}"
+    binary = f"Inference-Header-Content-Length: {len(text)}"
+    request = target.head(length, binary, "Connection: close") + text + bytes(MESSAGE)
+    await many(MESSAGES, lambda: ask(target, request), ready)
 
 
 def varint(number: int) -> bytes:
@@ -272,6 +295,8 @@ HOSTILE: dict[str, Callable[[Target, Ready], Awaitable[None]]] = {
     "opening": opening,
     "resets": resets,
     "messages": messages,
+    "packed": packed,
+    "bodies": bodies,
 }
 """The hostile clients, by name."""
 
