@@ -255,6 +255,7 @@ class Loop:
         return now
 
     def _answer(self, at: float, now: float, took: float | None) -> None:
+        self._come(now)
         self.offers.append(Offer(at, 5, took))
         self._idle += 1
         if self.edge is not None:
@@ -264,7 +265,6 @@ class Loop:
                 self.edge.until = now + 1
         if self.clients:
             self._ask(now)
-        self._come(now)
 
     def _come(self, now: float) -> None:
         """Have all come that come by now at random."""

@@ -18,13 +18,14 @@ Door = Callable[[], Edge | None]
 
 @seeds
 @behinds
+@pytest.mark.parametrize("cost", [1e-3, 5e-3])
 def test_behind_an_edge_goodput_and_latency_hold_at_four_times_the_capacity(
-    seed: int, behind: int
+    seed: int, behind: int, cost: float
 ) -> None:
-    loop = Loop(COST, load=lambda t: 4.0, seed=seed, behind=behind, edge=Edge()).run(30)
-    times = loop.times(start=3)
-    assert len(times) * COST / 27 >= 0.95
-    assert p99(times) <= 0.004
+    loop = Loop(cost, load=lambda t: 4.0, seed=seed, behind=behind, edge=Edge()).run(20)
+    times = loop.times(start=5)
+    assert len(times) * cost / 15 >= 0.95
+    assert p99(times) <= 3 * cost * (1 + 1e-9)
 
 
 @seeds
@@ -35,7 +36,7 @@ def test_an_overload_is_seen_before_a_thousand_connections_wait(seed: int, behin
     loop = Loop(0.7e-3, load=lambda t: 4.0, seed=seed, behind=behind, edge=edge).run(10)
     times = loop.times(start=3)
     assert len(times) * 0.7e-3 / 7 >= 0.95
-    assert p99(times) <= 4 * 0.7e-3
+    assert p99(times) <= 3 * 0.7e-3 * (1 + 1e-9)
 
 
 @seeds
