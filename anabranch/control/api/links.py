@@ -7,6 +7,8 @@ import asyncio
 from anabranch.client.connection.engine_state import read_state
 from anabranch.control.api.endpoints import ApiAnswer, ApiCall, Guarded, Routes, answer
 from anabranch.control.settings.settings import Settings
+from anabranch.telemetry.dashboards.files import DASHBOARDS
+from anabranch.telemetry.dashboards.grafana import uid
 
 
 class LinkApi:
@@ -14,7 +16,12 @@ class LinkApi:
 
     | method | path | answers |
     |---|---|---|
-    | GET | ``/links`` | ``{"ray", "grafana"}``: URLs, null where there is no such page |
+    | GET | ``/links`` | ``{"ray", "grafana"}``, null where there is no such page |
+
+    ``ray`` is the URL of Ray's dashboard. ``grafana`` has the URLs of the dashboards that
+    ``anabranch dashboards export`` writes for the metrics of the gateway, ``overview``, ``graph``
+    and ``rollout``; each takes the name of a graph as ``?var-graph=``.
+    https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/create-dashboard-url-variables/
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -28,4 +35,8 @@ class LinkApi:
     async def _show(self, call: ApiCall) -> ApiAnswer:
         state = await asyncio.to_thread(read_state, self._settings.home)
         ray = None if state is None else state.dashboard
-        return answer(200, {"ray": ray or None, "grafana": self._settings.grafana or None})
+        return answer(200, {"ray": ray or None, "grafana": self._dashboards()})
+
+    def _dashboards(self) -> dict[str, str] | None:
+        base = self._settings.grafana.rstrip("/")
+        return {one.name: f"{base}/d/{uid(one, 'gateway')}" for one in DASHBOARDS} if base else None

@@ -30,7 +30,7 @@
 | ANABRANCH_EVENT_AGE | seconds that an event is kept | 7776000 |
 | ANABRANCH_MAX_EVENTS | most events; the oldest go | 100000 |
 | ANABRANCH_PROMETHEUS | URL of the Prometheus server that `promql` asks | none |
-| ANABRANCH_GRAFANA | URL of Grafana, to which the console links | none |
+| ANABRANCH_GRAFANA | URL of Grafana; the console links to its dashboards of anabranch | none |
 | ANABRANCH_WEBHOOKS | URLs below which webhooks and gates may be called, by comma | none |
 | ANABRANCH_WEBHOOK_FORM | form of calls to webhooks: json, or cloudevents | json |
 | ANABRANCH_REQUEST_LOGS | URLs below which request logs may go, by comma | none |

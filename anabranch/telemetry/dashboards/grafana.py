@@ -102,11 +102,20 @@ class Dashboard:
     sections: tuple[Section, ...]
 
 
+def uid(dashboard: Dashboard, source: Source) -> str:
+    """Return the dashboard's identifier in Grafana, whose page of it is ``/d/UID``."""
+    return f"{_tag(source)}-{dashboard.name}"
+
+
+def _tag(source: Source) -> str:
+    return "anabranch" if source == "gateway" else "anabranch-ray"
+
+
 def to_json(dashboard: Dashboard, source: Source) -> Json:
     """Return the dashboard as Grafana reads it, over the metrics of an export."""
-    tag = "anabranch" if source == "gateway" else "anabranch-ray"
+    tag = _tag(source)
     return {
-        "uid": f"{tag}-{dashboard.name}",
+        "uid": uid(dashboard, source),
         "title": dashboard.title if source == "gateway" else f"{dashboard.title} (Ray)",
         "description": dashboard.description,
         "tags": [tag],

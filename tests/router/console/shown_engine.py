@@ -30,6 +30,7 @@ TOKEN = "right"
 DAY = 86_400.0
 POINTS = 1440
 NODES = ("scale", "forest", "net", "vote")
+DASHBOARDS = {one: f"http://grafana.test/d/{one}" for one in ("overview", "graph", "rollout")}
 
 
 def iso(at: float) -> str:
@@ -84,7 +85,7 @@ class ShownEngine(LetsIn):
             "/history": self.rates,
             "/events": self.events,
             "/nodes": lambda: {"nodes": self.nodes, "waiting": self.waiting, "pending": []},
-            "/links": lambda: {"ray": "http://ray.test/", "grafana": "http://grafana.test/"},
+            "/links": lambda: {"ray": "http://ray.test/", "grafana": DASHBOARDS},
             **{f"/graphs/{NAME}/revisions/{number}/plan": plan for number in (2, 3)},
         }
 

@@ -382,16 +382,21 @@ def test_other_pages_are_linked_and_the_line_is_not_called_as_graphs_are(
 ) -> None:
     opened(page, url)
     sees(page.get_by_text("connected", exact=True))
-    sync_api.expect(page.locator("a.outward")).to_have_count(3)
-    links = {
-        link.inner_text(): link.get_attribute("href") for link in page.locator("a.outward").all()
-    }
+    outward = page.locator("a.outward")
+    sync_api.expect(outward).to_have_count(3)
+    links = {link.inner_text(): link.get_attribute("href") for link in outward.all()}
     origin = url.removesuffix("console/")
     assert links == {
         "Ray": "http://ray.test/",
-        "Grafana": "http://grafana.test/",
+        "Grafana": "http://grafana.test/d/graph?var-graph=team%2Fshop",
         "API": f"{origin}v2/models/{NAME}/docs",
     }
+    grafana = outward.filter(has_text="Grafana")
+    opened(page, url, "rollout")
+    rollout = "http://grafana.test/d/rollout?var-graph=team%2Fshop"
+    sync_api.expect(grafana).to_have_attribute("href", rollout)
+    page.get_by_role("link", name="Graphs").click()
+    sync_api.expect(grafana).to_have_attribute("href", "http://grafana.test/d/overview")
 
 
 def test_a_time_that_is_not_of_today_has_its_date(url: str, page: Any) -> None:

@@ -34,12 +34,16 @@ function head() {
     h("a", { class: "brand", href: "#/" }, "anabranch"),
     h("span", { class: `line ${alive ? "good" : "bad"}` }, alive ? "connected" : state.line.state === "connecting" ? "connecting" : "not connected"),
     link("Ray", state.links?.ray),
-    link("Grafana", state.links?.grafana),
+    link("Grafana", dashboard(state.links?.grafana, state.route)),
     isLoggedIn() ? [h("span", { class: "who" }, who(state.me)), button("signOut", "Log out")] : button("signIn", "Log in"),
   ];
 }
 
 const who = (me) => (!me ? "" : me.name ? `${me.kind} ${me.name}` : `the engine's ${me.kind}`);
+
+// The dashboard of what is shown: of a graph's rollout, of a graph, or of all graphs.
+const dashboard = (pages, { graph, tab }) =>
+  pages && (graph ? `${pages[tab === "rollout" ? "rollout" : "graph"]}?var-graph=${encodeURIComponent(graph)}` : pages.overview);
 
 const link = (name, url) => url && h("a", { class: "outward", href: url, rel: "noreferrer" }, name);
 
