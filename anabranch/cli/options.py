@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +46,11 @@ def group(
     text: str | None = None,
     cls: type[TyperGroup] | None = None,
 ) -> typer.Typer:
-    """Add a group of commands; where none of them is named, ``command`` runs, or help is shown."""
+    """Add a group of commands; where none of them is named, ``command`` runs, or help is shown.
+
+    The help of the group is ``text``, or else the docstring of ``command``.
+    """
+    text = text or inspect.getdoc(command)
     found = typer.Typer(
         name=name,
         cls=cls,
@@ -56,12 +61,7 @@ def group(
     )
     app.add_typer(found)
     if command is not None:
-        decorate = found.callback(
-            invoke_without_command=True,
-            short_help=_short(command.__doc__),
-            epilog=_epilog(example),
-        )
-        decorate(command)
+        found.callback(invoke_without_command=True, epilog=_epilog(example))(command)
     return found
 
 
@@ -113,6 +113,16 @@ def client(home: Path | None) -> ControlClient:
     from anabranch.client.connection.engine_state import resolve_home
 
     return ControlClient.of_home(resolve_home(home))
+
+
+def _wait(default: str) -> Any:
+    return typer.Option(
+        "--timeout",
+        parser=duration,
+        metavar="DURATION",
+        help=f"Longest wait, such as 30s. [default: {default}]",
+        show_default=False,
+    )
 
 
 Home = Annotated[
@@ -173,16 +183,8 @@ Parameters = Annotated[
         help="Parameter of the request: JSON, or else text. Repeatable.",
     ),
 ]
-Timeout = Annotated[
-    float,
-    typer.Option(
-        "--timeout",
-        parser=duration,
-        metavar="DURATION",
-        help="Longest wait, such as 30s.",
-        show_default="120s",
-    ),
-]
+Timeout = Annotated[float, _wait("2m")]
+Leaving = Annotated[float, _wait("10m")]
 Author = Annotated[
     str,
     typer.Option(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,20 +16,21 @@ from typer.main import get_command
 
 from anabranch.cli.app import app
 from anabranch.cli.commands.engine import _require_same
+from anabranch.cli.options import duration
 from anabranch.client.connection.engine_state import EngineInfo
 from anabranch.errors import EngineError
 from tests.engines import Engine
 
 
-def commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def below(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     for name, command in group.commands.items():
-        if hasattr(command, "commands"):
-            yield from commands(command, (*words, name))
-        else:
-            yield (*words, name), command
+        yield (*words, name), command
+        yield from below(command, (*words, name)) if hasattr(command, "commands") else ()
 
 
-COMMANDS = dict(commands(get_command(app)))
+ALL = dict(below(get_command(app)))
+GROUPS = {words: command for words, command in ALL.items() if hasattr(command, "commands")}
+COMMANDS = {words: command for words, command in ALL.items() if words not in GROUPS}
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -44,6 +47,19 @@ def test_help_ends_with_an_example_that_the_command_takes(
     head, *given = shlex.split(last.removeprefix("Example: "))
     assert (head, *given[: len(words)]) == ("anabranch", *words)
     command.make_context(words[-1], given[len(words) :])
+
+
+@pytest.mark.parametrize("words", GROUPS, ids=" ".join)
+def test_the_help_of_a_group_says_what_it_is_for(words: tuple[str, ...]) -> None:
+    assert GROUPS[words].help and GROUPS[words].short_help
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_help_of_a_timeout_has_its_default(words: tuple[str, ...]) -> None:
+    for option in COMMANDS[words].params:
+        if option.name == "timeout":
+            shown = re.search(r"default: (\w+)", option.help)
+            assert option.default == (duration(shown[1]) if shown else math.inf)
 
 
 @pytest.mark.parametrize("width", ["40", "80"])

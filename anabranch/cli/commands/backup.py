@@ -28,7 +28,7 @@ def backup(
     file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[FILE]",
+            metavar="FILE",
             help="The backup. [default: anabranch-<time>.zip in this folder]",
             dir_okay=False,
         ),

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="Folder of the graph.", file_okay=False)
+        Path, typer.Argument(metavar="FOLDER", help="Folder of the graph.", file_okay=False)
     ] = Path(),
     template: Annotated[
         Template,
@@ -64,7 +64,7 @@ def init(
 def validate(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="Specs in YAML.", exists=True, dir_okay=False),
+        typer.Argument(metavar="FILE", help="Specs in YAML.", exists=True, dir_okay=False),
     ],
     load: Annotated[
         bool,

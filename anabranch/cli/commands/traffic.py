@@ -70,7 +70,7 @@ def promote(
     revision: Annotated[
         str | None,
         typer.Argument(
-            metavar="[REVISION]",
+            metavar="REVISION",
             help="Revision, such as r4; the candidate if left out.",
             autocompletion=revisions,
         ),

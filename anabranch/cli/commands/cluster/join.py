@@ -67,7 +67,7 @@ def join(
 
 def leave(
     home: options.Home = None,
-    timeout: options.Timeout = 600.0,
+    timeout: options.Leaving = 600.0,
     now: Annotated[
         bool, typer.Option("--now", help="Stop what runs here at once, wherever it could go.")
     ] = False,

@@ -37,7 +37,7 @@ def show(
 def drain(
     node: NodeName,
     home: options.Home = None,
-    timeout: options.Timeout = 600.0,
+    timeout: options.Leaving = 600.0,
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Move all replicas from a machine to others; it leaves the engine then."""

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 def kuberay(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="GRAPH...", help="Specs in YAML.", exists=True, dir_okay=False),
+        typer.Argument(metavar="FILE", help="Specs in YAML.", exists=True, dir_okay=False),
     ],
     folder: Annotated[
         Path,

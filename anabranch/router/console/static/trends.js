@@ -40,7 +40,8 @@ export const spanChoice = (minutes) =>
 export function trends(state) {
   const { past } = state.page;
   if (past === undefined) return section("Lately", nothing("Waiting for the engine …"));
-  const minutes = shownMinutes(state, -Infinity);
+  const first = past.at[past.total.per_second?.findIndex((value) => value !== null)];
+  const minutes = shownMinutes(state, first ?? -Infinity);
   const common = { at: past.at, ...shownSpan(state, minutes), width: chartWidth(), cursor: state.cursor };
   return section("Lately",
     h("div", { class: "bar-of-controls" }, spanChoice(minutes)),
