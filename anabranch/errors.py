@@ -51,16 +51,19 @@ class Problem:
 
     ``path`` is the field, such as ``("spec", "nodes", "forest", "inputs", "x")``.
     ``position`` is the field's place in ``file``; both are None for graphs built in Python.
+    ``excerpt`` shows the place, where the file is not even YAML.
     """
 
     path: tuple[str | int, ...]
     message: str
     position: Position | None = None
     file: str | None = None
+    excerpt: str = ""
 
     def __str__(self) -> str:
         field = ".".join(str(part) for part in self.path)
         text = f"{field}: {self.message}" if field else self.message
+        text = f"{text}\n{self.excerpt}" if self.excerpt else text
         if self.position is None:
             return f"{self.file}: {text}" if self.file else text
         return f"{self.file or '<spec>'}:{self.position.line}:{self.position.column}: {text}"

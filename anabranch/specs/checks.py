@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from anabranch.errors import Problem
 from anabranch.specs.excerpts import FieldPath, nearest
+from anabranch.specs.indentation import misplaced
 from anabranch.specs.loader import MAX_KEPT_PROBLEMS, Document
 from anabranch.specs.messages import ALL_FIELDS, Said, explain
 from anabranch.specs.models import (
@@ -107,15 +108,31 @@ class Checked:
 
 
 def check(document: Document) -> Checked:
-    """Judge a document; every mistake is in ``problems``, in the order of the file."""
+    """Judge a document; every mistake is in ``problems``, in the order of the file.
+
+    Where fields stand in the wrong place by their indentation, what is below them is not judged.
+    """
     graph, refused = _validate(document.data)
-    said = islice(chain(refused, broken_rules(document.data)), MAX_KEPT_PROBLEMS)
-    found = [document.problem(path, message) for path, message in dict.fromkeys(said)]
+    told = islice(chain(refused, broken_rules(document.data)), MAX_KEPT_PROBLEMS)
+    said = list(dict.fromkeys(told))
+    found = [document.problem(path, message) for path, message in said]
     problems = tuple(sorted([*document.problems, *found], key=_place))
+    if astray := misplaced(document, [path for path, _ in said]):
+        return Checked(None, Partial(), _with_those_above(problems, astray, document))
     if graph is not None and not problems:
         return Checked(graph, Partial.of(graph), ())
     partial = Partial.of(graph) if graph else _partial(document.data, [path for path, _ in refused])
     return Checked(None, partial, problems)
+
+
+def _with_those_above(
+    problems: Iterable[Problem], astray: Iterable[Said], document: Document
+) -> tuple[Problem, ...]:
+    """Return what stands in the wrong place, and the mistakes above that do not follow from it."""
+    found = sorted((document.problem(path, message) for path, message in astray), key=_place)
+    names = {one.path[-1] for one in found}
+    above = [one for one in problems if _place(one) < _place(found[0])]
+    return (*(one for one in above if not names.intersection(one.path[-1:])), *found)
 
 
 def _validate(data: Any) -> tuple[InferenceGraph | None, list[Said]]:

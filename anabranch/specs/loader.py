@@ -21,6 +21,7 @@ import yaml
 from anabranch.errors import Position, Problem, SpecError
 from anabranch.specs.excerpts import FieldPath, clean, quoted, safe_path
 from anabranch.specs.scalars import Scalar, resolve
+from anabranch.specs.syntax import syntax_problem
 
 MAX_BYTES = 1 << 20
 """Largest spec, in bytes; with its aliases expanded it may have no more characters than this."""
@@ -50,12 +51,6 @@ _ESCAPED_PAIR = re.compile(
     r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})"
 )
 """A character beyond U+FFFF as JSON escapes it; YAML has no such pairs."""
-_HINTS = {
-    "\t": "a tab cannot indent; use spaces",
-    "@": "a value that starts with @ needs quotes",
-    "`": "a value that starts with ` needs quotes",
-    "%": "a value that starts with % needs quotes",
-}
 
 
 @dataclass(frozen=True)
@@ -109,7 +104,7 @@ def parse(data: bytes | str, file: str = "<spec>") -> Document:
         for event in yaml.parse(text, Loader=_PARSER):
             composer.take(event)
     except yaml.MarkedYAMLError as error:
-        raise SpecError([*composer.problems, _syntax_problem(error, text, file)]) from None
+        raise SpecError([*composer.problems, _not_yaml(error, text, file)]) from None
     except yaml.YAMLError as error:
         raise _error(file, f"not valid YAML: {clean(str(error), 200)}", None) from None
     return composer.document()
@@ -161,26 +156,19 @@ def _place(text: str, index: int) -> Position:
     return Position(text.count("\n", 0, index) + 1, index - start + 1)
 
 
+def _not_yaml(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
+    problem = syntax_problem(error, text, file)
+    if "nesting depth" in str(error.problem):
+        return Problem((), _TOO_DEEP, problem.position, file)
+    return problem
+
+
 def _position(mark: _Mark) -> Position:
     return Position(mark[0] + 1, mark[1] + 1)
 
 
 def _error(file: str, message: str, position: Position | None) -> SpecError:
     return SpecError([Problem((), message, position, file)])
-
-
-def _syntax_problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
-    """Return the parser's message as a problem, in one line, at the place where the mistake is."""
-    mark = error.problem_mark or error.context_mark
-    position = Position(mark.line + 1, mark.column + 1) if mark else None
-    if "nesting depth" in str(error.problem):
-        return Problem((), _TOO_DEEP, position, file)
-    hint = _HINTS.get(text[mark.index : mark.index + 1]) if mark else None
-    parts = [error.problem, error.context]
-    if error.context and error.context_mark:
-        parts.append(f"that starts on line {error.context_mark.line + 1}")
-    said = hint or " ".join(part for part in parts if part)
-    return Problem((), f"not valid YAML: {clean(said, 200)}", position, file)
 
 
 @dataclass(slots=True)

@@ -14,11 +14,11 @@ from typing import Any
 from anabranch.specs.excerpts import nearest, quoted_all
 from anabranch.specs.messages import Said, guess_type
 from anabranch.specs.models import BUILTIN_FIELD, DATATYPES, NODE_TYPES
-from anabranch.specs.monitor_rules import monitor_rules
-from anabranch.specs.request_log_rules import request_log_rules
-from anabranch.specs.rollout_rules import rollout_rules
-from anabranch.specs.scaling_rules import scaling_rules
-from anabranch.specs.serving_rules import serving_rules
+from anabranch.specs.sections.monitors import monitor_rules
+from anabranch.specs.sections.request_log import request_log_rules
+from anabranch.specs.sections.rollout import rollout_rules
+from anabranch.specs.sections.scaling import scaling_rules
+from anabranch.specs.sections.serving import serving_rules
 from anabranch.specs.units import Duration
 from anabranch.specs.unvalidated import Map, as_list, as_map, as_number, under
 

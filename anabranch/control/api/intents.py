@@ -8,7 +8,7 @@ from anabranch.control.api.endpoints import checked, read_json, refuse
 from anabranch.control.lifecycle.operations import Intent
 from anabranch.errors import InvalidRequest
 from anabranch.specs.models import Model, Percent, Rollout
-from anabranch.specs.rollout_rules import rollout_rules
+from anabranch.specs.sections.rollout import rollout_rules
 
 _WHAT = "the intent"
 

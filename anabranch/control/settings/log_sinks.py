@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from anabranch.control.settings.destinations import HTTP, allowed, shown
 from anabranch.errors import InvalidRequest
 from anabranch.specs.models import RequestLog, Telemetry
-from anabranch.specs.request_log_rules import FILE
+from anabranch.specs.sections.request_log import FILE
 
 SCHEMES = (*HTTP, "kafka")
 """Of URLs to log to."""

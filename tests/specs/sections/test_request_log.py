@@ -9,7 +9,7 @@ from hypothesis import given
 
 from anabranch.specs.messages import mistakes
 from anabranch.specs.models import RequestLog
-from anabranch.specs.request_log_rules import request_log_rules
+from anabranch.specs.sections.request_log import request_log_rules
 from tests.strategies import json_values
 
 GRAPH: dict[str, Any] = {"inputs": {"pixels": {}}, "outputs": {"label": "net"}}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from anabranch.specs.models import METRICS
-from anabranch.specs.rollout_rules import rollout_rules
+from anabranch.specs.sections.rollout import rollout_rules
 from tests.strategies import json_values, rollouts
 
 LATENCIES = ["latency_p50", "latency_p95", "latency_p99"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from anabranch.errors import SpecError
 from anabranch.graph.compile.loading import load_text
-from anabranch.specs.serving_rules import serving_rules
+from anabranch.specs.sections.serving import serving_rules
 
 SPEC = """
 apiVersion: anabranch/v1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anabranch.specs.scaling_rules import scaling_rules
+from anabranch.specs.sections.scaling import scaling_rules
 
 PEAK = {"cron": "0 8 * * 1-5", "for": "2h", "min": 2}
 

@@ -1,0 +1,1 @@
+"""Rules over several fields of one section of a spec; those of nodes are in ``specs.rules``."""
