@@ -9,16 +9,21 @@ from math import inf
 
 from anabranch.client import control
 from anabranch.client.http import EngineUnreachable, Json, Operation, pause, send
-from anabranch.errors import DeployError, EngineError, NotFound, Unavailable
+from anabranch.errors import AnabranchError, DeployError, EngineError, NotFound, Unavailable
 
 ROLLING = ("running", "paused")
 """Phases of a rollout that is not over."""
+QUIET_S = 5.0
+"""Time after which a deploy that has no news is asked for what it does, in seconds."""
 _PAUSE_S = 0.1
 _DRAIN_PAUSE_S = 0.5
 _REACHED_S = 10.0
 _UP = ("ready", "live", "warm")
 _DOWN = ("failed", "retired")
 _AWAY = (EngineUnreachable, Unavailable)
+_LINES = 200
+_LOADING = "anabranch.graph.loading"
+"""Logger of what a process does while it starts."""
 
 
 def until_up(
@@ -28,12 +33,14 @@ def until_up(
 
     A revision that replaces another is live then; a canary, a mirror or the candidate of a
     rollout is ready; the state may have changed again, such as to ``warm``. An engine that
-    restarts is waited for. ``say`` is called with every new state, and with what a revision waits
-    for that no machine has room for. Raise DeployError with the
+    restarts is waited for. ``say`` is called with every new state, with what a revision waits
+    for that no machine has room for, and after each 5 s without news with the seconds so far and
+    with what is being done, such as the node that is loaded. Raise DeployError with the
     node and the reason if the revision fails, or after ``timeout`` seconds, which does not stop
     the deploy.
     """
-    deadline = time.monotonic() + timeout
+    begun = heard = time.monotonic()
+    deadline = begun + timeout
     last = ""
     while True:
         revision = yield from _try(partial(control.revision, name, number), deadline)
@@ -46,6 +53,11 @@ def until_up(
         now = _on_its_way(revision) if revision else last
         if now != last:
             say(f"{name} revision {number} {now}")
+            heard = time.monotonic()
+        elif now and time.monotonic() - heard >= QUIET_S:
+            heard = time.monotonic()
+            doing = yield from _doing(name, number, revision)
+            say(f"{name} revision {number} {now} ({heard - begun:.0f} s){doing}")
         last = now
         if time.monotonic() > deadline:
             raise DeployError(
@@ -53,6 +65,18 @@ def until_up(
                 f"the deploy goes on: look at it with `anabranch status {name}`"
             )
         yield from pause(_PAUSE_S)
+
+
+def _doing(name: str, number: int, revision: Json) -> Operation[str]:
+    """Return what a revision's start is at, after a colon, as far as its log may be read."""
+    if revision.get("installing"):
+        return ": installing requirements.txt"
+    try:
+        found = yield from control.logs(name, tail=_LINES, revision=number)
+    except AnabranchError:
+        return ""
+    steps = [line for line in found["lines"] if line.get("logger") == _LOADING]
+    return f": {steps[-1]['message']}" if steps else ""
 
 
 def _on_its_way(revision: Json) -> str:

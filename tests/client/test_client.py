@@ -1,13 +1,16 @@
 """The client against a real HTTP server that answers what each test scripts."""
 
 import json
+import re
 import threading
 from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from anabranch.client import waits
 from anabranch.client.client import ControlClient
 from anabranch.client.connection.engine_state import EngineState, write_state
 from anabranch.errors import (
@@ -65,6 +68,12 @@ def server():
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
         yield server
         server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def steady(monkeypatch):
+    """A machine that is busy for seconds changes nothing of what a wait says."""
+    monkeypatch.setattr(waits, "QUIET_S", inf)
 
 
 @pytest.fixture
@@ -212,6 +221,35 @@ def test_waiting_tells_what_a_revision_waits_for_once(server, client):
     assert client.wait("g", 3, 30, said.append)["state"] == "live"
     told = "g revision 3 is deploying; it waits for 1 GPU for segment 'a': no machine has it"
     assert said == ["g revision 3 is deploying", told]
+
+
+def test_a_deploy_without_news_says_what_it_does(server, client, monkeypatch):
+    monkeypatch.setattr(waits, "QUIET_S", 0.0)
+    installing = (200, revision("deploying")[1] | {"installing": True})
+    steps = [
+        {"logger": "anabranch.graph.loading", "message": "constructing node net"},
+        {"logger": "anabranch.graph.loading", "message": "loading node net"},
+        {"logger": "stdout", "message": "epoch 3"},
+    ]
+    logs = (200, {"lines": steps, "cursor": ""})
+    denied = (403, {"error": "needs the role viewer"})
+    deploying = revision("deploying")
+    server.will(
+        deploying, installing, deploying, (200, {"lines": [], "cursor": ""}), deploying, denied,
+        deploying, logs, revision("live"),
+    )  # fmt: skip
+    said = []
+    assert client.wait("g", 3, 30, said.append)["state"] == "live"
+    head, *rest = [re.sub(r"\d+ s", "<time>", text) for text in said]
+    assert head == "g revision 3 is deploying"
+    assert rest == [
+        f"{head} (<time>): installing requirements.txt",
+        f"{head} (<time>)",
+        f"{head} (<time>)",
+        f"{head} (<time>): loading node net",
+    ]
+    (path,) = {path for _, path, _, _ in server.seen if "/logs" in path}
+    assert path == "/control/v1/graphs/g/logs?tail=200&revision=3"
 
 
 def test_running_out_of_time_says_what_a_revision_waits_for(server, client):

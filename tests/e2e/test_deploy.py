@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +41,23 @@ UNWELL = (
         raise RuntimeError("I do not feel well")
 """
 )
+
+SLOW = """
+import time
+from pathlib import Path
+
+
+class Slow:
+    def __init__(self, until: str) -> None:
+        self.until = Path(until)
+
+    def load(self):
+        while not self.until.exists():
+            time.sleep(0.05)
+
+    def transform(self, x):
+        return x
+"""
 
 SICKENS = (
     GOOD
@@ -206,6 +224,21 @@ def test_the_answers_are_the_same_wherever_nodes_run(engine: Engine, given: Give
         segments = {s["name"]: s for s in control.graph(name)["segments"]}
     assert segments["b"]["nodes"] == ["b", "c"]
     assert segments.keys() == {"head", "b", "d"}
+
+
+def test_a_deploy_that_takes_long_says_which_node_loads(
+    engine: Engine, given: Given, tmp_path: Path
+) -> None:
+    path = given.bundle(spec("long", slow=node("Slow", args={"until": str(tmp_path / "go")})), SLOW)
+    given.made.append("long")
+    deploying = subprocess.Popen(
+        engine.command_line("deploy", path), env=engine.environment(),
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until_said(deploying, "s): loading node slow")
+    (tmp_path / "go").touch()
+    deploying.communicate(timeout=120)
+    assert deploying.returncode == 0
 
 
 @pytest.mark.nightly

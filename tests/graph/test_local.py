@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -55,6 +56,14 @@ def test_relative_paths_in_arguments_start_from_the_root(graph: Graph, tmp_path:
 def test_plain_values_become_the_declared_type(graph: Graph, inputs: Any) -> None:
     with graph:
         np.testing.assert_array_equal(graph.run(inputs)["y"], np.float32([[5, 10]]))
+
+
+def test_each_step_of_loading_is_logged(graph: Graph, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "anabranch.graph.loading")
+    with graph:
+        graph.run({"x": [[1.0, 2.0]]})
+    steps = [one.getMessage() for one in caplog.records if one.name == "anabranch.graph.loading"]
+    assert steps == ["constructing node read", "loading node read"]
 
 
 def test_a_frame_is_taken(graph: Graph) -> None:

@@ -347,7 +347,9 @@ class ControlApi:
         revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)
         # Who waits for a revision to be up asks it something next.
         await self._writer.until_in_force(call.graph)
-        return answer(200, revision_view(revision) | {"spec": revision.spec})
+        installing = self._releases.is_installing(call.graph, call.revision)
+        more = {"spec": revision.spec, "installing": installing}
+        return answer(200, revision_view(revision) | more)
 
     async def _files(self, call: ApiCall) -> ApiAnswer:
         revision = await asyncio.to_thread(self._store.revision, call.graph, call.revision)

@@ -58,6 +58,11 @@ class Environments:
             (folder / _COMPLETE).touch()  # it is as good as new to ``collect``
         return folder / "bin" / "python"
 
+    def lacks(self, requirements: bytes, bundle: str) -> bool:
+        """Return whether a bundle asks for what is not installed yet."""
+        folder = self._folder / key(requirements, bundle)
+        return asks(requirements) and not (folder / _COMPLETE).exists()
+
     def collect(
         self, used: Container[str], before: float, most: float = math.inf, spared: float = 0.0
     ) -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -70,6 +71,7 @@ class Releases:
         self._bundles = BundleStore(settings.bundles, settings.bundle_store)
         self._environments = Environments(settings.environments, settings.install_timeout)
         self._compiled = lru_cache(_KEPT)(load_text)
+        self._installing: set[tuple[str, int]] = set()
 
     def receive(self, graph: str, data: bytes) -> Received:
         """Check and keep a bundle for ``graph``.
@@ -149,6 +151,21 @@ class Releases:
         environment = self._environment(revision)
         return Release(revision.graph, revision.number, spec, plan, environment, bundle)
 
+    def is_installing(self, graph: str, number: int) -> bool:
+        """Return whether the requirements of a revision are being installed on this machine."""
+        return (graph, number) in self._installing
+
+    @contextmanager
+    def _told(self, revision: Revision, requirements: bytes) -> Iterator[None]:
+        """Tell of an install, where there is something to install."""
+        one = (revision.graph, revision.number)
+        if self._environments.lacks(requirements, revision.digest):
+            self._installing.add(one)
+        try:
+            yield
+        finally:
+            self._installing.discard(one)
+
     def _environment(self, revision: Revision) -> dict[str, Any]:
         """The Ray runtime environment: the bundle as working folder, and its interpreter.
 
@@ -161,11 +178,13 @@ class Releases:
             variables[BUNDLE] = revision.digest
         else:
             environment["working_dir"] = path.as_uri()
-        python = self._environments.python(
-            self._bundles.read(revision.digest, REQUIREMENTS) or b"",
-            revision.digest,
-            lambda folder: write_files(unpack(path.read_bytes(), _UNLIMITED), folder),
-        )
+        requirements = self._bundles.read(revision.digest, REQUIREMENTS) or b""
+        with self._told(revision, requirements):
+            python = self._environments.python(
+                requirements,
+                revision.digest,
+                lambda folder: write_files(unpack(path.read_bytes(), _UNLIMITED), folder),
+            )
         if python is not None and self._is_cluster:
             environment["py_executable"] = COMMAND
             variables[TIMEOUT] = str(self._install_timeout)

@@ -24,6 +24,8 @@ from anabranch.graph.plan.signatures import check_signatures
 from anabranch.pulse import PULSE
 
 logger = logging.getLogger("anabranch.graph")
+loading = logging.getLogger("anabranch.graph.loading")
+"""Has a line for each step of starting a process, as the client that waits for a deploy shows."""
 
 
 async def load_nodes(
@@ -35,8 +37,12 @@ async def load_nodes(
     naming the node.
     """
 
+    def construct(name: str) -> Bound:
+        loading.info("constructing node %s", name)
+        return bind(name, plan.nodes[name].spec, root)
+
     def constructed() -> dict[str, Bound]:
-        return {name: bind(name, plan.nodes[name].spec, root) for name in names}
+        return {name: construct(name) for name in names}
 
     with PULSE.resting():
         bound = await asyncio.to_thread(constructed) if in_thread else constructed()
@@ -52,6 +58,7 @@ async def _load(plan: Plan, bound: Mapping[str, Bound], root: Path, in_thread: b
     try:
         for name, each in bound.items():
             begun[name] = each
+            loading.info("loading node %s", name)
             await run_hook("load", [each], root, in_thread)
         check_signatures(plan, bound)
     except BaseException:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from anabranch.client.bundle.packing import pack
+from anabranch.components.artefacts.locks import locked
 from anabranch.control.release.bundles import write_files
-from anabranch.control.release.releases import SPARE, Releases
+from anabranch.control.release.environments import key
+from anabranch.control.release.releases import SPARE, Received, Releases
 from anabranch.control.release.worker_python import COMMAND, TIMEOUT
 from anabranch.control.settings.settings import Settings
+from anabranch.control.store.records import Revision
 from anabranch.control.store.store import Store
 from anabranch.errors import InvalidRequest, StorageError
 from anabranch.graph.compile.loading import load_text
@@ -17,6 +22,7 @@ from anabranch.serve.workers.launcher import BUNDLE
 from tests.control.control_api import ROLLOUT, SPEC
 from tests.control.release.test_environments import WHEEL, wheel
 from tests.disks import small_disk
+from tests.waiting import until
 
 
 def bundle(folder: Path, spec: str) -> bytes:
@@ -26,6 +32,13 @@ def bundle(folder: Path, spec: str) -> bytes:
 
 def releases(folder: Path, **env: str) -> Releases:
     return Releases(Settings.from_env({"ANABRANCH_HOME": str(folder / "home"), **env}))
+
+
+def stored(folder: Path, received: Received) -> Revision:
+    store = Store.open(f"sqlite:///{folder / 'store.db'}")
+    revision, _ = store.ensure_revision("digits", received.spec, received.digest)
+    store.close()
+    return revision
 
 
 def test_a_bundle_is_for_its_own_graph(tmp_path: Path) -> None:
@@ -103,6 +116,24 @@ def test_a_deploy_without_room_names_the_folder_and_keeps_nothing(
         assert having.receive("digits", data).spec
 
 
+def test_an_install_is_told_while_it_lasts(tmp_path: Path) -> None:
+    wheels = {f"wheels/{WHEEL.format(version='1.0')}": wheel("1.0")}
+    asked = b"./wheels/tinydep-1.0-py3-none-any.whl\n"
+    spec = SPEC.replace("NAME", "digits").encode()
+    files = {"graph.yaml": spec, "parts.py": b"", "requirements.txt": asked, **wheels}
+    write_files(files, tmp_path / "source")
+    here = releases(tmp_path)
+    received = here.receive("digits", pack(tmp_path / "source" / "graph.yaml", 2**20).data)
+    revision = stored(tmp_path, received)
+    lock = tmp_path / "home" / "environments-locks" / key(asked, received.digest)
+    with ThreadPoolExecutor() as threads:
+        with locked(lock, time.monotonic()):
+            released = threads.submit(here.release, revision)
+            until(lambda: here.is_installing("digits", revision.number))
+        assert "py_executable" in released.result(timeout=120).runtime_env
+    assert not here.is_installing("digits", revision.number)
+
+
 @pytest.mark.parametrize("requirements", [b"", b"./wheels/tinydep-1.0-py3-none-any.whl\n"])
 def test_a_replica_gets_its_files_by_path_here_and_by_digest_on_a_cluster(
     tmp_path: Path, requirements: bytes
@@ -112,11 +143,8 @@ def test_a_replica_gets_its_files_by_path_here_and_by_digest_on_a_cluster(
     files = {"graph.yaml": spec, "parts.py": b"", "requirements.txt": requirements, **wheels}
     write_files(files, tmp_path / "source")
     data = pack(tmp_path / "source" / "graph.yaml", 2**20).data
-    store = Store.open(f"sqlite:///{tmp_path / 'store.db'}")
     here, cluster = releases(tmp_path), releases(tmp_path, ANABRANCH_LOOPBACK="0")
-    received = here.receive("digits", data)
-    revision, _ = store.ensure_revision("digits", received.spec, received.digest)
-    store.close()
+    revision = stored(tmp_path, received := here.receive("digits", data))
     alone, among = here.release(revision).runtime_env, cluster.release(revision).runtime_env
     assert alone["working_dir"].endswith(f"/{received.digest}.zip")
     assert BUNDLE not in alone["env_vars"]
