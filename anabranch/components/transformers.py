@@ -1,8 +1,9 @@
-"""Built-in transformers: each input becomes an output of its own.
+"""Built-in transformers: each input becomes an output of its own, but for ``stack`` and ``split``.
 
 A single input gives the output ``output``; several inputs give an output each, with the parameter's
-name. Inputs are never changed in place. Where a calculation gives floats, inputs of FP16, FP32,
-FP64 and BF16 keep their datatype; whole numbers and BOOL give FP64.
+name. ``stack`` makes one matrix of named columns, and ``split`` turns it into them again. Inputs
+are never changed in place. Where a calculation gives floats, inputs of FP16, FP32, FP64 and BF16
+keep their datatype; whole numbers and BOOL give FP64.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from anabranch.components.tensors.types import (
     TypeConflict,
     Types,
     axis_of,
+    common,
     dtype_of,
     floating,
     typed,
+    unify,
     wide,
 )
 from anabranch.components.tensors.unwarned import unwarned
@@ -336,6 +339,117 @@ def _array(value: Any, dtype: np.dtype[Any]) -> Array:
     array = np.empty((), dtype=dtype)
     array[()] = value
     return array
+
+
+@register("transformer", "stack")
+class Stack:
+    """Puts named columns side by side: each input is a column, the output is a matrix.
+
+    Takes tensors [rows] or [rows, 1] of any datatype; gives [rows, columns] of their common
+    datatype, for a model that takes one matrix. BYTES and numbers do not mix: a model of mixed
+    columns takes them as inputs by name. Inputs that do not fit raise ValueError.
+
+    Args:
+        columns: Every input, in the order of the matrix.
+    """
+
+    def __init__(self, *, columns: list[str]) -> None:
+        self._columns = columns
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find columns that are no inputs, inputs that are no columns, and what is there twice."""
+        inputs: Mapping[str, str] = getattr(node, "inputs")  # noqa: B009
+        columns: Any = node.args["columns"]
+        for name in dict.fromkeys(columns):
+            if name not in inputs:
+                yield ("args", "columns"), f"there is no input {shown(name)}{hint(name, inputs)}"
+            if columns.count(name) > 1:
+                yield ("args", "columns"), f"{shown(name)} stands there {columns.count(name)} times"
+        for name in inputs:
+            if name not in columns:
+                yield ("args", "columns"), f"the input {shown(name)} has no place in the matrix"
+
+    @staticmethod
+    def infer(inputs: Types, args: Args) -> Types:
+        """Return the type of the matrix: rows agree, and each input is one column."""
+        known = [spec for spec in inputs.values() if spec is not None]
+        if not known:
+            return {DEFAULT_OUTPUT: None}
+        rows = unify([_column(spec.shape) for spec in known])
+        dtype = common([dtype_of(spec) for spec in known], "stack", texts=True)
+        is_whole = len(known) == len(inputs)
+        return {DEFAULT_OUTPUT: typed(dtype, (*rows, len(inputs))) if is_whole else None}
+
+    def transform(self, /, **inputs: Array) -> Array:
+        """Return the matrix; raise ValueError where the inputs do not fit."""
+        arrays = [inputs[name] for name in self._columns]
+        try:
+            dtype = common([array.dtype for array in arrays], "stack", texts=True)
+            unify([_column(array.shape) for array in arrays])
+        except TypeConflict as conflict:
+            raise ValueError(str(conflict)) from None
+        return np.stack([one.reshape(-1).astype(dtype, copy=False) for one in arrays], axis=1)
+
+
+def _column(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of a column without its second dimension, which is 1."""
+    if len(shape) == 1 or (len(shape) == 2 and shape[1] in (1, -1)):
+        return tuple(shape[:1])
+    raise TypeConflict(f"a column is [rows] or [rows, 1], not {list(shape)}")
+
+
+@register("transformer", "split")
+class Split:
+    """Takes a matrix apart: each of its columns becomes an output of its own.
+
+    Takes one tensor [rows, columns] of any datatype; gives tensors [rows]. A matrix with another
+    number of columns raises ValueError.
+
+    Args:
+        columns: Name of the output for each column.
+    """
+
+    def __init__(self, *, columns: list[str]) -> None:
+        self._columns = columns
+
+    @staticmethod
+    def check(node: NodeBase) -> Iterable[Finding]:
+        """Find several inputs, no columns, and names that are none or are there twice."""
+        inputs: Mapping[str, str] = getattr(node, "inputs")  # noqa: B009
+        if len(inputs) > 1:
+            yield ("inputs",), f"split takes one matrix, not {len(inputs)} inputs"
+        columns: Any = node.args["columns"]
+        if not columns:
+            yield ("args", "columns"), "the list is empty"
+        for name, count in Counter(columns).items():
+            if re.fullmatch(TENSOR_NAME, name) is None:
+                yield ("args", "columns"), f"{shown(name)} is no name of a tensor"
+            if count > 1:
+                yield ("args", "columns"), f"{count} outputs would be called {shown(name)}"
+
+    @staticmethod
+    def infer(inputs: Types, args: Args) -> Types:
+        """Return the type of each column."""
+        (spec,) = inputs.values()
+        if spec is not None:
+            _check_columns(spec.shape, args["columns"])
+        column = typed(dtype_of(spec), spec.shape[:1]) if spec is not None else None
+        return dict.fromkeys(args["columns"], column)
+
+    def transform(self, /, **inputs: Array) -> dict[str, Array]:
+        """Return the columns; raise ValueError where there are more or fewer."""
+        (array,) = inputs.values()
+        try:
+            _check_columns(array.shape, self._columns)
+        except TypeConflict as conflict:
+            raise ValueError(str(conflict)) from None
+        return dict(zip(self._columns, np.ascontiguousarray(array.T), strict=True))
+
+
+def _check_columns(shape: Sequence[int], columns: Sequence[str]) -> None:
+    if len(shape) != 2 or shape[1] not in (-1, len(columns)):
+        raise TypeConflict(f"split needs [rows, {len(columns)}], but the shape is {list(shape)}")
 
 
 @register("transformer", "softmax")

@@ -403,7 +403,7 @@ class Transformer(NodeBase):
     type: Literal["transformer"]
     """Type of the node."""
     method: str | None = None
-    """A built-in: scale, cast, rename, select, softmax, argmax, threshold."""
+    """A built-in: scale, cast, rename, select, stack, split, softmax, argmax, threshold."""
     inputs: dict[ParameterName, Source] = Field(min_length=1)
     """Parameter: source."""
 

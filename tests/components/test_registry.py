@@ -9,7 +9,7 @@ from anabranch.components import registry
 from anabranch.specs.models import NODE_TYPES
 
 BUILTINS = {
-    "transformer": "argmax cast rename scale select softmax threshold",
+    "transformer": "argmax cast rename scale select softmax split stack threshold",
     "predictor": "catboost huggingface lightgbm mlflow onnx open_inference sklearn torch xgboost",
     "combiner": "concat first max mean vote weighted_mean",
     "router": "epsilon_greedy linucb rules thompson ucb1 weighted",

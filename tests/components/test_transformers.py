@@ -14,6 +14,7 @@ from anabranch.components import registry
 from anabranch.components.binding import bind
 from anabranch.components.tensors.datatypes import DTYPES, matches, to_datatype
 from anabranch.components.tensors.types import TypeConflict
+from anabranch.components.transformers import Split, Stack
 from anabranch.specs.models import TensorSpec
 
 NUMBERS = [dtype for dtype in DTYPES.values() if dtype.kind not in "OV"]  # BF16: test_bf16.py
@@ -237,3 +238,70 @@ def test_outputs_of_one_name_are_refused(node):
     fields = {"inputs": {"a": "x", "b": "y"}, "args": {"names": {"a": "b"}}}
     found = registry.problems(node(type="transformer", method="rename", **fields))
     assert found == [(("args", "names"), "2 outputs would be called 'b'")]
+
+
+@given(st.data(), st.sampled_from(NUMBERS), st.integers(1, 4), st.integers(0, 5))
+def test_columns_become_a_matrix_and_columns_again(data, dtype, count, rows):
+    names = [f"c{index}" for index in range(count)]
+    columns = {name: data.draw(arrays(dtype, (rows,))) for name in names}
+    order = data.draw(st.permutations(names))
+    stack = Stack(columns=order)
+    matrix = stack.transform(**columns)
+    given_as = {name: one.reshape(-1, 1) for name, one in columns.items()}
+    np.testing.assert_array_equal(stack.transform(**given_as), matrix)
+    types = {name: spec_of(one) for name, one in columns.items()}
+    assert matches(Stack.infer(types, {"columns": order})["output"], matrix) is None
+    found = Split(columns=order).transform(x=matrix)
+    assert list(found) == order
+    inferred = Split.infer({"x": spec_of(matrix)}, {"columns": order})
+    for name, column in found.items():
+        np.testing.assert_array_equal(column, columns[name])
+        assert matches(inferred[name], column) is None
+
+
+def test_columns_that_differ_have_a_common_datatype():
+    matrix = Stack(columns=["b", "a"]).transform(a=np.int32([1, 2]), b=np.float64([0.5, 1.5]))
+    np.testing.assert_array_equal(matrix, [[0.5, 1], [1.5, 2]])
+    texts = Stack(columns=["a"]).transform(a=np.array(["x"], object))
+    assert texts.tolist() == [["x"]]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"a": np.zeros(2), "b": np.zeros(3)}, "shapes differ"),
+        ({"a": np.zeros((2, 2)), "b": np.zeros(2)}, r"a column is \[rows\] or \[rows, 1\]"),
+        ({"a": np.zeros(2), "b": np.array(["x", "y"], object)}, "stack cannot mix BYTES with"),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused_before_and_at_the_call(inputs, message):
+    with pytest.raises(ValueError, match=message):
+        Stack(columns=["a", "b"]).transform(**inputs)
+    with pytest.raises(TypeConflict, match=message):
+        Stack.infer({name: spec_of(one) for name, one in inputs.items()}, {"columns": ["a", "b"]})
+
+
+def test_a_matrix_of_another_width_is_refused_before_and_at_the_call():
+    matrix = np.zeros((2, 3))
+    with pytest.raises(ValueError, match=r"split needs \[rows, 2\], but the shape is \[2, 3\]"):
+        Split(columns=["a", "b"]).transform(x=matrix)
+    with pytest.raises(TypeConflict, match=r"split needs \[rows, 2\]"):
+        Split.infer({"x": spec_of(matrix)}, {"columns": ["a", "b"]})
+
+
+@pytest.mark.parametrize(
+    ("method", "inputs", "columns", "message"),
+    [
+        ("stack", ["age", "income"], ["age", "incom"], "there is no input 'incom' (did you mean"),
+        ("stack", ["age", "income"], ["age"], "the input 'income' has no place in the matrix"),
+        ("stack", ["age"], ["age", "age"], "'age' stands there 2 times"),
+        ("split", ["x", "y"], ["a"], "split takes one matrix, not 2 inputs"),
+        ("split", ["x"], [], "the list is empty"),
+        ("split", ["x"], ["a b"], "'a b' is no name of a tensor"),
+        ("split", ["x"], ["a", "a"], "2 outputs would be called 'a'"),
+    ],
+)
+def test_mistakes_in_columns(node, method, inputs, columns, message):
+    sources = {name: name for name in inputs}
+    made = node(type="transformer", method=method, args={"columns": columns}, inputs=sources)
+    assert any(message in said for _, said in registry.problems(made))
