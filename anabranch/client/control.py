@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from anabranch.client.http import Json, Operation, ask, send
+from anabranch.client.http import Json, Operation, ask, json_of, send
 
 CONTROL = "/control/v1"
 
@@ -325,9 +325,14 @@ def infer(
 ) -> Operation[Json]:
     """Send an inference request of the Open Inference Protocol, and return the reply.
 
-    ``number`` is the revision that answers; the graph's traffic decides where it is None.
+    ``number`` is the revision that answers; the graph's traffic decides where it is None. A reply
+    to a request without an ``id`` has the one that the engine gave it, which feedback may name.
     """
-    return ask("POST", f"{model_path(name, number)}/infer", json=body, headers=headers)
+    path = f"{model_path(name, number)}/infer"
+    reply = yield from send("POST", path, json=body, headers=headers)
+    found = json_of(reply)
+    id = found.get("id") or reply.headers.get("x-request-id")
+    return {**found, "id": id} if id else found
 
 
 def feedback(name: str, body: Json) -> Operation[Json]:

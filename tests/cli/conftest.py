@@ -123,7 +123,7 @@ def _handler(engine: Served) -> type[BaseHTTPRequestHandler]:
                 engine.asked.append(json.loads(body or "null"))
                 engine.headers.append(self.headers)
                 status = 500 if "error" in played else 200
-                self.reply(status, [], json.dumps(played).encode())
+                self.reply(status, [(b"x-request-id", b"made")], json.dumps(played).encode())
                 return
             shown = self.headers["authorization"]
             status, headers, content = asyncio.run(

@@ -45,6 +45,12 @@ def test_the_report_has_the_whole_data_and_who_answered(graph: Served) -> None:
     assert text.endswith("\n\nrevision 3, request 7f3a\n")
 
 
+def test_the_report_has_the_id_that_the_engine_gave_a_request_without_one(graph: Served) -> None:
+    graph.graphs[f"POST {MODEL}/infer"] = {k: v for k, v in REPLY.items() if k != "id"}
+    assert graph.text("infer", "digits", "-i", "x=[1, 2]").endswith("revision 3, request made\n")
+    assert graph.json("infer", "digits", "-i", "x=[1, 2]")["id"] == "made"
+
+
 @pytest.mark.parametrize(
     ("typed", "expected"),
     [
