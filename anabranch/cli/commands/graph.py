@@ -207,7 +207,7 @@ def logs(
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """Print the log lines of a graph's replicas, and their printed lines, in the order of time."""
-    from anabranch.cli.commands.log_lines import lines, text
+    from anabranch.cli.commands.log_lines import lines, nothing, text
 
     number = None if revision is None else shares.revision(revision)
     wanted = {
@@ -216,9 +216,13 @@ def logs(
         "request_id": request_id,
         "machine": machine,
     }
+    is_empty = True
     with options.client(home) as client:
         for line in lines(client, graph, tail, follow, **wanted):
+            is_empty = False
             if output is options.Format.JSON:
                 result_json(line, indent=None)
             else:
                 result(text(line))
+    if is_empty:
+        note(nothing(graph, wanted))

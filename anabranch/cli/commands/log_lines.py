@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from anabranch.cli.watch import followed
@@ -21,6 +21,12 @@ def text(line: dict[str, Any]) -> str:
     head = f"{at} {level:<7} [{where}] {node}{line['message']}{asked}".strip()
     told = str(line.get("exception") or "").splitlines()
     return "\n".join([head, *(f"    {one}" for one in told)])
+
+
+def nothing(graph: str, wanted: Mapping[str, Any]) -> str:
+    """Return what to say where no line of a graph passes the filters."""
+    filters = [f"{name.replace('_', '-')} {value}" for name, value in wanted.items() if value]
+    return f"there are no lines of {', '.join([f'graph {graph}', *filters])}"
 
 
 def lines(

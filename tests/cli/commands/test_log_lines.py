@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from anabranch.cli.commands.log_lines import text
+from anabranch.cli.commands.log_lines import nothing, text
+from tests.cli.conftest import Served
 
 LINE: dict[str, Any] = {
     "time": "2026-01-01T10:20:30.123456+00:00", "level": "INFO", "replica": "shop.r1/net#k2",
@@ -28,3 +29,18 @@ LINE: dict[str, Any] = {
 )
 def test_a_line_says_when_and_where(more: dict[str, str], expected: str) -> None:
     assert text(LINE | more) == expected
+
+
+def test_filters_that_let_no_line_through_are_named() -> None:
+    wanted = {"node": "nte", "revision": 3, "request_id": None, "machine": None}
+    assert nothing("shop", wanted) == "there are no lines of graph shop, node nte, revision 3"
+    assert (
+        nothing("shop", {"request_id": "7f"}) == "there are no lines of graph shop, request-id 7f"
+    )
+
+
+def test_a_command_without_lines_says_so(engine: Served) -> None:
+    engine.graphs["GET /control/v1/graphs/digits/logs"] = {"lines": [], "cursor": ""}
+    done = engine.run("logs", "digits", "--node", "nte")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "there are no lines of graph digits, node nte" in done.stderr
