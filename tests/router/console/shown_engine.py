@@ -67,6 +67,8 @@ class ShownEngine(LetsIn):
         self.codes = {"once"}
         self.asked: list[tuple[str, str]] = []
         self.others = 2
+        self.begins = 0
+        """The first point of the past at which there was the graph."""
         self.waits_for_approval = False
         self.nodes = [machine(self.now, "engine", head=True)]
         self.waiting: list[dict[str, Any]] = []
@@ -243,7 +245,7 @@ class ShownEngine(LetsIn):
         ]  # fmt: skip
         return {
             "graph": NAME, "now": self.now, "interval": 5.0, "at": at,
-            "total": {**series(1), "in_flight": wave(3, 2)},
+            "total": {**series(1, self.begins), "in_flight": wave(3, 2, self.begins)},
             "arms": {"2": series(0.75), "3": series(0.25, POINTS - 180)}, "looks": looks,
         }  # fmt: skip
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.router.conftest import lean_serving
-from tests.router.console.shown_engine import NAME, TOKEN, ShownEngine, machine
+from tests.router.console.shown_engine import NAME, POINTS, TOKEN, ShownEngine, machine
 from tests.router.control import make_gateway
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -375,6 +375,16 @@ def test_headers_of_the_playground_go_along(url: str, page: Any) -> None:
     page.get_by_role("button", name="Send").click()
     sees(page.locator(".standing", has_text="404"))
     assert (sent[0]["x-user"], sent[0]["x-tier"]) == ("ada", "gold")
+
+
+@pytest.mark.parametrize(("begins", "minutes"), [(0, "120"), (POINTS - 60, "10")])
+def test_charts_show_the_time_that_a_graph_has(
+    url: str, page: Any, engine: ShownEngine, begins: int, minutes: str
+) -> None:
+    engine.begins = begins
+    opened(page, url)
+    choice = page.get_by_role("combobox", name="Time")
+    sync_api.expect(choice).to_have_value(minutes, timeout=PATIENCE_MS)
 
 
 def test_other_pages_are_linked_and_the_line_is_not_called_as_graphs_are(
