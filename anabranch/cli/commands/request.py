@@ -11,7 +11,6 @@ from anabranch.cli import options
 from anabranch.cli.completion import revisions
 from anabranch.cli.input import shares
 from anabranch.cli.options import add
-from anabranch.cli.terminal import note
 from anabranch.errors import AnabranchError
 
 
@@ -78,9 +77,11 @@ def infer(
             try:
                 options.show(client.infer(graph, body, number, sent), output, reply_text)
             except AnabranchError as error:
-                if error.__class__ is AnabranchError:  # the fault is the graph's
-                    note(f"`anabranch logs {graph}` shows how it came to this")
-                raise
+                if error.__class__ is not AnabranchError:
+                    raise
+                # The fault is the graph's.
+                hint = f"`anabranch logs {graph}` shows how it came to this"
+                raise AnabranchError(f"{error}\n{hint}") from None
             return
         found = repeated(lambda: client.infer(graph, body, number, sent), repeat)
     options.show(found, output, repeated_text)
