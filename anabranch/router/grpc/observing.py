@@ -6,10 +6,12 @@ from typing import Any
 
 from grpc import StatusCode
 
+from anabranch.errors import TooManyRequests
 from anabranch.router.errors import ClientGone
 from anabranch.router.grpc.calls import GrpcCall
 from anabranch.router.grpc.codes import code_of
 from anabranch.router.grpc.messages import SERVICE
+from anabranch.router.measure.refusals import count_refusal
 from anabranch.router.measure.requests import OTHER, Requests
 from anabranch.router.observing import RequestObserver
 from anabranch.router.tracing import GRAPH, PARENT, REQUEST, RESPONSE, STATE
@@ -62,6 +64,8 @@ class GrpcObserver(RequestObserver[GrpcCall, Any]):
         error: BaseException | None,
     ) -> tuple[str, str]:
         code = _code(error)
+        if isinstance(error, TooManyRequests):  # messages that are too large have its code, too
+            count_refusal("grpc", "limited")
         if recording is not None:
             recording.attributes["rpc.grpc.status_code"] = code.value[0]
             if code in _FAULTS:

@@ -9,10 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anabranch.access.limits import CallerLimits, LimitRule
+from anabranch.access.roles import Grant
+from anabranch.access.table import AccessTable
 from anabranch.components.contract import Context
 from anabranch.errors import NodeError
+from anabranch.router.limits import RequestLimits
 from anabranch.router.traffic.arms import Arms
-from anabranch.telemetry.definitions import REQUEST_DURATION, REQUESTS, REQUESTS_IN_FLIGHT
+from anabranch.telemetry.definitions import (
+    ACCESS_REFUSED,
+    REQUEST_DURATION,
+    REQUESTS,
+    REQUESTS_IN_FLIGHT,
+)
 from anabranch.telemetry.registry import REGISTRY, Observed, Registry
 from tests.router.grpc.conftest import failure, infer_request, served
 
@@ -81,6 +90,34 @@ def test_each_request_of_a_stream_counts(arms: MakeArms, registry: Registry) -> 
         ("generate_stream", "OK"): 2,
         ("generate_stream", "INTERNAL"): 1,
     }
+
+
+def test_calls_and_requests_of_streams_over_a_limit_count_as_refused(
+    arms: MakeArms, registry: Registry
+) -> None:
+    """Messages that are too large have the same code, and are no attempts that were refused."""
+
+    async def requests() -> AsyncIterator[Any]:
+        for _ in range(2):
+            yield infer_request()
+
+    async def main() -> None:
+        limited = arms(moody, RequestLimits(max_tensors=1))
+        rule = LimitRule(None, "*", CallerLimits(rate=1e-3, burst=2))
+        limited.admit_by(AccessTable(1, anonymous=(Grant("caller"),), limits=(rule,)))
+        async with served(limited) as stub:
+            await stub("ModelInfer", infer_request())
+            await failure(stub("ModelInfer", infer_request(x=BAD, y=BAD)))
+            await failure(stub("ModelInfer", infer_request()))
+            assert len([answer async for answer in stub.stream(requests())]) == 2
+
+    asyncio.run(main())
+    assert counted(registry) == {
+        ("infer", "OK"): 1,
+        ("infer", "RESOURCE_EXHAUSTED"): 2,
+        ("generate_stream", "RESOURCE_EXHAUSTED"): 2,
+    }
+    assert registry.snapshot()[ACCESS_REFUSED.name] == {("grpc", "limited"): 3}
 
 
 def test_a_client_that_gives_up_counts_as_cancelled(arms: MakeArms, registry: Registry) -> None:
