@@ -342,7 +342,9 @@ BUNDLE_BYTES_SENT = _counter(
 ACCESS_REFUSED = _counter(
     "access_refused",
     "Attempts that were refused, by door (http, grpc, control) and reason: unauthenticated (no "
-    "credentials, or unknown ones), forbidden (they do not allow it), limited (too many requests).",
+    "credentials, or unknown ones), forbidden (they do not allow it), limited (too many requests "
+    "of a caller, or connections of an address); and by the edge alone: unreadable (malformed, or "
+    "not there in time), overload (more than the event loop of a router can take).",
     "door", "reason",
 )  # fmt: skip
 

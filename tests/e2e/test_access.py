@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import subprocess
 import threading
 import time
@@ -149,11 +150,11 @@ def test_a_revocation_is_in_force_once_it_returns_and_disturbs_nobody_else(
     assert {code for _, code in others.seen} == {200}
 
 
-def refused(engine: Engine) -> Counter[str]:
-    """Attempts with credentials that are not known, by door."""
+def refused(engine: Engine, reason: str = "unauthenticated") -> Counter[str]:
+    """Attempts that were refused for a reason, by door; without one, for unknown keys."""
     token = {"authorization": f"Bearer {engine.token}"}
     page = httpx.get(f"{engine.url}/metrics", headers=token, timeout=30).text
-    pattern = r'anabranch_access_refused_total\{door="(\w+)",reason="unauthenticated"\} ([\d.]+)'
+    pattern = rf'anabranch_access_refused_total\{{door="(\w+)",reason="{reason}"\}} ([\d.]+)'
     return Counter({door: int(float(count)) for door, count in re.findall(pattern, page)})
 
 
@@ -172,6 +173,14 @@ def test_unknown_keys_are_in_the_metrics_whichever_door_refuses_them(closed: Eng
     asyncio.run(call())
     # Routers may still tell of attempts in other tests, too.
     until(lambda: (refused(closed) - before).keys() >= {"http", "control", "grpc"})
+
+
+def test_what_the_edge_refuses_by_itself_is_in_the_metrics(closed: Engine) -> None:
+    before = refused(closed, "unreadable")
+    with socket.create_connection(("127.0.0.1", closed.ports.http), timeout=30) as connection:
+        connection.sendall(b"GET /v2 HTTP/1.1\r\n\r\n")
+        assert connection.recv(2**16).startswith(b"HTTP/1.1 400 ")
+    until(lambda: (refused(closed, "unreadable") - before)["http"] > 0)
 
 
 def test_the_link_of_dashboard_logs_in_to_ray_s(closed: Engine) -> None:

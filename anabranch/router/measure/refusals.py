@@ -12,8 +12,9 @@ from anabranch.telemetry.definitions import ACCESS_REFUSED
 from anabranch.telemetry.registry import REGISTRY, Registry
 
 Door: TypeAlias = Literal["http", "grpc", "control"]
-Reason: TypeAlias = Literal["unauthenticated", "forbidden", "limited"]
-"""No credentials or unknown ones; credentials that do not allow it; too many requests."""
+Reason: TypeAlias = Literal["unauthenticated", "forbidden", "limited", "unreadable", "overload"]
+"""No credentials or unknown ones; credentials that do not allow it; too many requests. The edge
+alone refuses requests that it cannot read, and those for which a router has no time."""
 _REASONS: Mapping[type[Exception], Reason] = {
     Unauthenticated: "unauthenticated",
     Forbidden: "forbidden",

@@ -8,6 +8,7 @@ refused here is nobody's name further on.
 from __future__ import annotations
 
 from anabranch.router.http.headers import CLIENT_ADDRESS, CLIENT_NAME
+from anabranch.serve.edge.counting import EdgeDoor, refused
 
 UNNAMED = (
     "the subject of the certificate has no common name, or one that is not printable ASCII of 256 "
@@ -17,7 +18,7 @@ _NAME = "ssl_c_s_dn(cn)"
 _FIT = "^[!-~]([ -~]{0,254}[!-~])?$"
 
 
-def client_rules(unnamed: str, verifies: bool) -> list[str]:
+def client_rules(door: EdgeDoor, unnamed: str, verifies: bool) -> list[str]:
     """Return the rules of a frontend; ``unnamed`` is the reply to a certificate without a name.
 
     ``verifies`` tells whether clients may have certificates.
@@ -28,7 +29,9 @@ def client_rules(unnamed: str, verifies: bool) -> list[str]:
     ]
     if verifies:
         rules += [
-            f"http-request return {unnamed} if {{ ssl_c_used }} !{{ {_NAME} -m reg '{_FIT}' }}",
+            *refused(
+                door, "forbidden", unnamed, f"if {{ ssl_c_used }} !{{ {_NAME} -m reg '{_FIT}' }}"
+            ),
             f"http-request set-header {CLIENT_NAME} %[{_NAME}] if {{ ssl_c_used }}",
         ]
     return rules

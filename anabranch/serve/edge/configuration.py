@@ -14,6 +14,8 @@ from pathlib import Path
 from anabranch.names import PATH_WORDS
 from anabranch.router.between_nodes import CONNECT_S
 from anabranch.serve.edge.clients import UNNAMED, client_rules
+from anabranch.serve.edge.counting import REFUSED, TRACKERS, counted
+from anabranch.serve.edge.counting import table as refusal_table
 from anabranch.serve.edge.crowding import (
     GRPC_SOURCES,
     HTTP_SOURCES,
@@ -63,6 +65,7 @@ _PAGES = {
     504: "the replica did not answer in time",
 }
 """Messages of the errors that HAProxy answers by itself, by HTTP status."""
+_HOSTLESS = "if HTTP_1.1 !{ req.hdr_cnt(host) gt 0 }"
 _ROUTERS = "routers"
 """Name of the defaults of the graphs' backends."""
 _INDENT = "    "
@@ -107,7 +110,7 @@ def configuration(
         ),
         *(
             _section(f"backend {table} from all", rows)
-            for table, rows in tables(options.slots).items()
+            for table, rows in {**tables(options.slots), REFUSED: refusal_table()}.items()
         ),
         _section(f"backend {UNASKED_BACKEND} from all", read_at_start(options.nodes)),
         _section("frontend http from all", _frontend(options)),
@@ -144,6 +147,7 @@ def _global(options: EdgeOptions) -> list[str]:
         f"nbthread {options.threads}",
         f"tune.bufsize {BUFFER}",
         f"tune.http.maxhdr {MAX_HEADERS}",
+        f"tune.stick-counters {TRACKERS}",
         f"tune.h2.fe.max-concurrent-streams {MAX_CALLS}",
         f"tune.h2.be.max-concurrent-streams {MAX_CALLS}",
         f"hard-stop-after {STOP_S}s",
@@ -206,10 +210,11 @@ def _frontend(options: EdgeOptions) -> list[str]:
             for status, text in _PAGES.items()
         ),
         f"maxconn {connections.total - connections.grpc.total}",
-        *source_rules(HTTP_SOURCES, connections, page(429, too_many(connections))),
+        *source_rules("http", HTTP_SOURCES, connections, page(429, too_many(connections))),
         idle_rule(connections),
-        *client_rules(page(403, UNNAMED), tls is not None and tls.verifies),
-        "http-request deny deny_status 400 if HTTP_1.1 !{ req.hdr_cnt(host) gt 0 }",
+        *client_rules("http", page(403, UNNAMED), tls is not None and tls.verifies),
+        counted("http", "unreadable", _HOSTLESS),
+        f"http-request deny deny_status 400 {_HOSTLESS}",
         "acl of-graph path_beg /v2/models/",
         "acl is-longer path,field(5,/) -m len gt 0",
         f"acl is-word path,field(5,/) -m str {' '.join(sorted(PATH_WORDS))}",

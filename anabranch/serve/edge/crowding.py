@@ -14,6 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+from anabranch.serve.edge.counting import EdgeDoor, refused
+
 HTTP_SOURCES, GRPC_SOURCES = "http-sources", "grpc-sources"
 """Backends without servers that hold the tables of sources, one of each frontend."""
 SPARE = 64
@@ -46,12 +48,12 @@ def sources() -> list[str]:
     return ["stick-table type ipv6 size 256k expire 10s store conn_cur"]
 
 
-def source_rules(table: str, limits: ConnectionLimits, refusal: str) -> list[str]:
+def source_rules(door: EdgeDoor, table: str, limits: ConnectionLimits, refusal: str) -> list[str]:
     """Return the rules on sources; ``refusal`` is the reply to one over its limit."""
     return [
         f"tcp-request connection track-sc1 src table {table}",
         f"tcp-request connection reject if {_more(table, limits.per_source + SPARE)}",
-        f"http-request return {refusal} if {_more(table, limits.per_source)}",
+        *refused(door, "limited", refusal, f"if {_more(table, limits.per_source)}"),
     ]
 
 

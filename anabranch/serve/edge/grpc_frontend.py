@@ -17,6 +17,7 @@ from grpc import StatusCode
 from anabranch.router.grpc.calls import SIZE
 from anabranch.router.grpc.messages import methods_of_one_message, path
 from anabranch.serve.edge.clients import UNNAMED, client_rules
+from anabranch.serve.edge.counting import refused
 from anabranch.serve.edge.crowding import (
     GRPC_SOURCES,
     ConnectionLimits,
@@ -87,11 +88,13 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
         "http-request reject if !HTTP_2.0",
         f"maxconn {connections.total}",
         *source_rules(
+            "grpc",
             GRPC_SOURCES,
             connections,
             f"status 429 {status_headers(StatusCode.RESOURCE_EXHAUSTED, too_many(connections))}",
         ),
         *client_rules(
+            "grpc",
             f"status 403 {status_headers(StatusCode.PERMISSION_DENIED, UNNAMED)}",
             tls is not None and tls.verifies,
         ),
@@ -101,8 +104,12 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
         "acl in-time req.fhdr_cnt(grpc-timeout) eq 0",
         "acl in-time req.fhdr(grpc-timeout) -m reg ^[1-9][0-9]{0,7}[HMSmun]$",
         "http-request track-sc0 int(1) if infer",
-        f"http-request return status 503 {status_headers(StatusCode.UNAVAILABLE, _FULL)}"
-        f" if infer {{ sc0_conn_cur gt {MAX_CALLS} }}",
+        *refused(
+            "grpc",
+            "overload",
+            f"status 503 {status_headers(StatusCode.UNAVAILABLE, _FULL)}",
+            f"if infer {{ sc0_conn_cur gt {MAX_CALLS} }}",
+        ),
         f"http-request wait-for-body time {MESSAGE_S}s if once",
         "http-request set-var(txn.size) req.body,bytes(0,5),hex,hex2i,add(5) if once",
         f"http-request set-var(txn.route) req.body,ungrpc(1),map_str({routes_map})"

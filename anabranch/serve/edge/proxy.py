@@ -22,6 +22,7 @@ from anabranch.serve.edge.configuration import (
     configuration,
     without_servers,
 )
+from anabranch.serve.edge.counting import RefusalCounts
 from anabranch.serve.edge.listener import EdgeAddress, listen
 from anabranch.serve.edge.process import PID_FILE, START_S, EdgeProcess, find, spawn
 from anabranch.serve.edge.routes import (
@@ -93,8 +94,11 @@ class EdgeProxy:
         proxy = cls(binary, folder, options, address)
         proxy._routes = routes
         await proxy._begin()
+        refusals = RefusalCounts(proxy._api)
+        with suppress(EngineError):  # the next look is the first one
+            await refusals.look()
         asking = end_if_silent(proxy._api, lambda: proxy._process)
-        work = (proxy._watch(), proxy._tidy(), asking)
+        work = (proxy._watch(), proxy._tidy(), asking, refusals.run())
         proxy._tasks = [asyncio.create_task(one) for one in work]
         return proxy
 

@@ -13,6 +13,7 @@ from grpc import StatusCode
 from anabranch.router.admission.turns import FEW
 from anabranch.router.http.lean_head import IN_FLIGHT, REFUSING
 from anabranch.router.http.lean_state import LIMIT
+from anabranch.serve.edge.counting import refused
 from anabranch.serve.edge.replies import page, status
 
 LIMITS, REFUSALS = "limits", "refusals"
@@ -36,7 +37,8 @@ def tables(slots: int) -> dict[str, list[str]]:
 
 def refusal_rules() -> list[str]:
     """Return the rules of a graph's backend."""
-    counted = f"track-sc2 be_id table {REFUSALS} if"
+    tracked = f"track-sc2 be_id table {REFUSALS} if"
+    over = f"status 503 {status(StatusCode.UNAVAILABLE, _MESSAGE)}"
     return [
         "http-request set-var(txn.up) nbsrv",
         "http-request set-var(txn.each) be_conn,div(txn.up)",
@@ -46,11 +48,10 @@ def refusal_rules() -> list[str]:
         f"http-request set-var(txn.rate) be_sess_rate if {_IS_LIMITED}",
         f"http-request set-header {REFUSING.decode()} 1 if {_IS_LIMITED}"
         f" {{ be_id,table_gpc0_rate({REFUSALS}),mul({FEW}),sub(txn.rate) gt 0 }}",
-        f"http-request {counted} {_IS_OVER}",
+        f"http-request {tracked} {_IS_OVER}",
         f"http-request sc-inc-gpc0(2) if {_IS_OVER}",
-        f"http-request return {page(503, _MESSAGE)} if {_IS_OVER} {_HTTP}",
-        f"http-request return status 503 {status(StatusCode.UNAVAILABLE, _MESSAGE)}"
-        f" if {_IS_OVER} !{{ path_beg /v2/ }}",
+        *refused("http", "overload", page(503, _MESSAGE), f"if {_IS_OVER} {_HTTP}"),
+        *refused("grpc", "overload", over, f"if {_IS_OVER} !{{ path_beg /v2/ }}"),
         f"http-response track-sc2 be_id table {LIMITS} {_TOLD}",
         f"http-response sc-set-gpt0(2) res.hdr({LIMIT.decode()}) {_TOLD}",
         f"http-response del-header {LIMIT.decode()}",

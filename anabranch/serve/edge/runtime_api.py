@@ -14,6 +14,7 @@ from anabranch.serve.edge.routes import UNASKED_BACKEND, EdgeState
 
 TIMEOUT_S = 10.0
 """Longest time for a batch of commands, in seconds."""
+INFO = "show info"
 _PROMPT = b"\n> "
 _LONGEST_ANSWER = 2**26
 _CONTINUED = re.compile(r"^(\+ )+")
@@ -44,9 +45,8 @@ class RuntimeApi:
 
     async def pid(self) -> int:
         """Return the process that answers."""
-        (text,) = await self.ask("show info")
-        found = dict(line.partition(": ")[::2] for line in text.splitlines())
-        return int(found["Pid"])
+        (text,) = await self.ask(INFO)
+        return pid_of(text)
 
     async def state(self, map_name: str) -> EdgeState:
         """Return the entries of the map and the servers that there are."""
@@ -99,6 +99,12 @@ class RuntimeApi:
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError) as error:
             reason = str(error) or type(error).__name__
             raise EngineError(f"HAProxy does not answer on {self._path}: {reason}") from error
+
+
+def pid_of(info: str) -> int:
+    """Return the process that has given an answer to ``INFO``."""
+    found = dict(line.partition(": ")[::2] for line in info.splitlines())
+    return int(found["Pid"])
 
 
 async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, command: str) -> str:

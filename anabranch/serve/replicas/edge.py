@@ -30,6 +30,7 @@ from anabranch.serve.edge.tls.copies import CertificateCopies
 from anabranch.serve.edge.tls.in_force import InForce, in_force_at
 from anabranch.serve.edge.tls.renewal import Renewal
 from anabranch.serve.edge.watch import RouterWatch
+from anabranch.serve.export.exporter import start_exporting, stop_exporting
 from anabranch.serve.export.logs import write_logs
 from anabranch.serve.heartbeat import start_heartbeat
 from anabranch.serve.sockets import (
@@ -72,6 +73,7 @@ class Edge:
         self, address: EdgeAddress, connections: ConnectionLimits, tls: SecuredEdge | None
     ) -> None:
         write_logs()
+        start_exporting()
         start_heartbeat()
         self._connections = connections
         self._address = address
@@ -103,6 +105,7 @@ class Edge:
         if self._open.is_set():
             self._open.clear()
             await self._proxy.close()
+        await asyncio.to_thread(stop_exporting)
 
     async def _start(self) -> None:
         """Open the ports as soon as that can be done, and follow the addresses from then on."""

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple, Self
 import pytest
 
 from anabranch.control.engine.flags import haproxy_binary
-from anabranch.serve.edge.configuration import EdgeOptions
+from anabranch.serve.edge.configuration import STATS_SOCKET, EdgeOptions
+from anabranch.serve.edge.counting import Counts, read_counts
 from anabranch.serve.edge.listener import EdgeAddress
 from anabranch.serve.edge.process import PID_FILE
 from anabranch.serve.edge.proxy import EdgeProxy
 from anabranch.serve.edge.routes import EdgeRoute
+from anabranch.serve.edge.runtime_api import RuntimeApi
 from tests.ports import free_ports
 
 BINARY = Path(haproxy_binary() or "haproxy")
@@ -205,6 +207,12 @@ async def eventually(happened: Callable[[], Awaitable[object]], seconds: float =
 
 def route(*servers: Server, idempotent: bool = False) -> EdgeRoute:
     return EdgeRoute(tuple(server.address for server in servers), idempotent)
+
+
+async def refusals(site: Site) -> Counts:
+    """What the HAProxy of a site has refused by itself."""
+    _, counts = await read_counts(RuntimeApi(site.folder / STATS_SOCKET))
+    return counts
 
 
 def pid_of(folder: Path) -> int:

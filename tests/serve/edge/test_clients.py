@@ -23,6 +23,7 @@ from tests.serve.edge.servers import (
     edge,
     needs_haproxy,
     read_head,
+    refusals,
     request,
     route,
     shut,
@@ -200,6 +201,7 @@ def test_a_certificate_without_a_name_to_pass_on(tmp_path: Path, name: str | Non
                 answer = await two.call(CALL)
                 assert answer.code == 7
                 assert "common name" in answer.details
+            assert await refusals(at.site) == {("http", "forbidden"): 1, ("grpc", "forbidden"): 1}
 
     asyncio.run(main())
 

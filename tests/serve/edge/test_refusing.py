@@ -24,6 +24,7 @@ from tests.serve.edge.servers import (
     eventually,
     needs_haproxy,
     read_head,
+    refusals,
     request,
     route,
 )
@@ -95,6 +96,7 @@ def test_requests_beyond_a_limit_are_refused_and_the_client_does_not_see_it() ->
             router.pass_one()
             router.pass_one()
             assert [(await one.reply()).status for one in (a, b)] == [200, 200]
+            assert await refusals(site) == {("http", "overload"): 1}
 
     asyncio.run(main())
 
@@ -216,6 +218,7 @@ def test_a_call_over_grpc_is_refused_with_its_own_status() -> None:
                 await at.stub("ModelInfer", infer_request())
             assert raised.value.code() is StatusCode.UNAVAILABLE
             assert "more requests than its processor can take" in str(raised.value.details())
+            assert await refusals(at.site) == {("grpc", "overload"): 1}
             router.pass_one()
             assert (await client.reply()).status == 200
 
