@@ -21,8 +21,8 @@ from anabranch.graph.execute.nodes import load_nodes
 from anabranch.router.measure.requests import Requests
 from anabranch.router.measure.tally import Tally
 from anabranch.telemetry.registry import Registry
+from benchmarks.access import FIRST_TOKEN_GOAL_US, KEY_GOAL_US, TOKEN_GOAL_US, Checks
 from benchmarks.nothing import First, Pass
-from benchmarks.tokens import first_token_seconds, key_seconds, token_seconds
 from benchmarks.traffic import (
     REVISIONS,
     checking_seconds,
@@ -59,6 +59,7 @@ def figures() -> list[Figure]:
     """Measure everything here."""
     five = _request_seconds(five_nodes(), requests=5_000)
     chain = _request_seconds(chain_of(CHAIN), requests=500)
+    checks = Checks()
     return [
         Figure("executor, five nodes that do nothing", five * 1e6, "µs a request", 15),
         Figure(f"executor, a chain of {CHAIN}", chain * 1e6 / CHAIN, "µs a node", 2),
@@ -69,9 +70,9 @@ def figures() -> list[Figure]:
         Figure("signature of a decision", signature_seconds() * 1e6, "µs a reply", 4),
         Figure("a decision told in a reply", telling_seconds() * 1e6, "µs a reply", 6),
         Figure("a decision read from feedback", checking_seconds() * 1e6, "µs a reward", 10),
-        Figure("check of an API key", key_seconds() * 1e6, "µs a request", 5),
-        Figure("check of a JWT, known", token_seconds() * 1e6, "µs a request", 20),
-        Figure("check of a JWT, new", first_token_seconds() * 1e6, "µs a request", 500),
+        Figure("check of an API key", checks.key(), "µs a request", KEY_GOAL_US),
+        Figure("check of a JWT, known", checks.token(), "µs a request", TOKEN_GOAL_US),
+        Figure("check of a JWT, new", checks.first_token(), "µs a request", FIRST_TOKEN_GOAL_US),
         Figure(f"status of {REVISIONS} revisions", status_seconds() * 1e3, "ms", 200),
     ]
 

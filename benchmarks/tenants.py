@@ -10,8 +10,7 @@ turns,
   own, on the same machine behind the same edge.
 
 Figures are of the other caller: the latency of its answers, and which part of them it was refused.
-Both loads alternate in several rounds, of which the medians count: a busy minute of the machine hits
-both alike.
+Both loads alternate in several rounds, of which the medians count: a busy minute hits both alike.
 """
 
 from __future__ import annotations
