@@ -111,12 +111,18 @@ class Guard:
 
         Raises Unauthenticated where that does not allow the action, Forbidden where what is shown
         is known and does not allow it, and TooManyRequests for an address that shows what is not
-        known again and again. With UnknownSigner nothing is decided yet: see ``renewed``.
+        known again and again. With UnknownSigner nothing is decided yet: see ``check_renewed``.
         """
         caller = self._caller_of(shown)
         if action not in caller.actions:
             self._refuse(action, caller, address)
         return caller.identity
+
+    async def check_renewed(
+        self, action: Action, shown: Credentials, address: str = ""
+    ) -> Identity:
+        """Return what ``check`` does, once the issuer of an unknown key has been asked for it."""
+        return await self.renewed(lambda one: self.check(action, one, address), shown)
 
     def identify(self, shown: Credentials, address: str = "") -> Identity:
         """Return who asks, whatever that allows; raises where what is shown is not known."""

@@ -125,6 +125,19 @@ def _wait(default: str) -> Any:
     )
 
 
+def listed(
+    context: typer.Context,
+    home: Path | None,
+    output: Format,
+    ask: Callable[[ControlClient], Any],
+    text: Callable[[Any], str],
+) -> None:
+    """Print what an engine has, for a group of commands of which none is named."""
+    if context.invoked_subcommand is None:
+        with client(home) as one:
+            show(ask(one), output, text)
+
+
 Home = Annotated[
     Path | None,
     typer.Option(

@@ -124,7 +124,7 @@ class ControllerParts:
         self.history = TrafficHistory(
             lambda: process_sums.totals(METRICS), totals.watched, topics.graphs, clock
         )
-        self.access = AccessBook(store.database, settings.token_file, settings.anonymous)
+        self.access = AccessBook(store.database, settings.home, settings.anonymous)
         self.refusals = Refusals(store)
         machines = MachineRounds(tidy_up).round if settings.is_cluster else None
         housekeeping = Housekeeping(settings, store, self._keys, log_folder, machines)

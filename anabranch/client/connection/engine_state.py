@@ -124,4 +124,5 @@ def read_token(home: Path) -> str:
     try:
         return (home / "token").read_text().strip()
     except OSError as error:
-        raise EngineError(f"cannot read the token of the engine: {error}") from error
+        reason = error.strerror or type(error).__name__
+        raise EngineError(f"cannot read the engine's token in {home}: {reason}") from error

@@ -15,17 +15,17 @@ from anabranch.access.identity import TOKEN, Identity
 from anabranch.access.keys import ApiKey, digest_of
 from anabranch.access.roles import Grant, Role
 from anabranch.access.table import AccessTable, KnownKey, Roles, Who
+from anabranch.client.connection.engine_state import read_token
 from anabranch.control.access.key_sets import KeySets
 from anabranch.control.access.keys import KeyStore
 from anabranch.control.access.policy import Policy, read_policy
 from anabranch.control.access.sessions import Sessions
-from anabranch.control.access.token import read_token
 from anabranch.control.lifecycle.operations import Note
 from anabranch.control.store import event_log
 from anabranch.control.store.database import Database
 from anabranch.control.store.documents import document, put_document
 from anabranch.control.traffic.topic import PATIENCE_S, Topic, first_version
-from anabranch.errors import Unauthenticated
+from anabranch.errors import EngineError, Unauthenticated, Unavailable
 
 T = TypeVar("T")
 
@@ -38,13 +38,14 @@ _FORCE_S = 1.0
 class AccessBook:
     """The keys and rules of an engine, and the table in force.
 
-    ``roles`` are those of callers who show nothing, where no policy says otherwise.
+    The engine's token is in its ``home``; ``roles`` are those of callers who show nothing, where no
+    policy says otherwise.
     """
 
     def __init__(
         self,
         database: Database,
-        token_file: Path,
+        home: Path,
         roles: Iterable[Role],
         clock: Callable[[], float] = time.time,
         patience: float = PATIENCE_S,
@@ -56,7 +57,7 @@ class AccessBook:
         """The keys of the table in force that are no sessions, the newest last."""
         self._clock = clock
         self._database = database
-        self._token_file = token_file
+        self._home = home
         self._anonymous = tuple(Grant(role) for role in roles)
         self._topic: Topic[AccessTable | None] = Topic(first_version(), None, patience)
         self._changing = asyncio.Lock()
@@ -178,8 +179,14 @@ class AccessBook:
             one.digest: KnownKey(_identity(one, ruled, anonymous), one.expires_at)
             for one in self.keys.all()
         }
-        token = digest_of(read_token(self._token_file))
+        token = digest_of(self._token())
         return AccessTable(0, {**keys, token: KnownKey(TOKEN)}, anonymous, ruled, issuers, limits)
+
+    def _token(self) -> str:
+        try:
+            return read_token(self._home)
+        except EngineError as error:
+            raise Unavailable(str(error)) from None
 
 
 def _ruled(policy: Policy) -> Roles:

@@ -16,6 +16,7 @@ import sys
 import time
 
 from anabranch.client.client import ControlClient
+from anabranch.client.connection.engine_state import read_token
 from anabranch.client.connection.trust import PinnedContext
 from anabranch.client.live import wait_live
 from anabranch.control.engine.loopback import keep_loopback
@@ -52,8 +53,7 @@ def boot_engine(address: str, settings: Settings, deadline: float) -> None:
     states = boot(settings)
     wait_live(settings.url, deadline - time.monotonic())
     verify = settings.tls is not None and PinnedContext(in_force(settings.home).trusted)
-    token = settings.token_file.read_text().strip()
-    with ControlClient(settings.url, token, verify=verify) as control:
+    with ControlClient(settings.url, read_token(settings.home), verify=verify) as control:
         control.until_reached(*(name for name, state in states.items() if state["ready"]))
     ray.shutdown()
 

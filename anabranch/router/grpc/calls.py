@@ -17,6 +17,7 @@ import grpc
 from grpc import StatusCode
 
 from anabranch.access.guard import Credentials
+from anabranch.access.identity import Identity
 from anabranch.errors import DeadlineExceeded
 from anabranch.router.errors import ClientGone
 from anabranch.router.grpc.codes import REQUEST_ID, Ended, Status, status_of
@@ -62,6 +63,12 @@ class GrpcCall(ABC):
         """Where to record what is done for it; None for most."""
         self.trailer: dict[str, str] = {REQUEST_ID: id}
         """Trailing metadata that the client gets beside the status."""
+
+    def asked_by(self, identity: Identity) -> None:
+        """Note who asks; what a known caller has shown goes no further."""
+        self.caller = identity.name
+        if identity.kind != "anonymous":
+            self.headers.pop("authorization", None)
 
     @abstractmethod
     def remaining(self) -> float | None:

@@ -79,18 +79,13 @@ class GraphServicer:
         """A method for those who may do this: counted, and recorded where it is sampled."""
         observed = GrpcObserver(self._requests, self._arms.name, self._arms.sampler, name).observed
         guard = self._arms.guard
-        check = guard.check
 
         async def allowed(message: bytes, call: GrpcCall) -> Answer:
             try:
-                identity = check(action, call.credentials, call.address)
+                identity = guard.check(action, call.credentials, call.address)
             except UnknownSigner:
-                identity = await guard.renewed(
-                    lambda shown: check(action, shown, call.address), call.credentials
-                )
-            call.caller = identity.name
-            if identity.kind != "anonymous":
-                call.headers.pop("authorization", None)
+                identity = await guard.check_renewed(action, call.credentials, call.address)
+            call.asked_by(identity)
             return await method(message, call)
 
         return lambda message, call: observed(call, allowed(message, call))

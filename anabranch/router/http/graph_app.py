@@ -24,7 +24,6 @@ from contextlib import ExitStack, aclosing
 from functools import partial
 from typing import NoReturn, TypeAlias
 
-from anabranch.access.identity import Identity
 from anabranch.access.issuers import UnknownSigner
 from anabranch.access.roles import Action
 from anabranch.errors import NotFound
@@ -136,28 +135,20 @@ class GraphApp(HttpApp):
     def _guarded(self, action: Action, handler: Handler) -> Handler:
         """Return a handler that answers only who may do this."""
         guard = self._arms.guard
-        check = guard.check
-
-        def known(request: HttpRequest, identity: Identity) -> None:
-            request.caller = identity.name
-            if identity.kind != "anonymous":
-                request.headers = request.head.without_credentials()
 
         async def later(request: HttpRequest) -> Answer:
             head = request.head
-            identity = await guard.renewed(
-                lambda shown: check(action, shown, head.address), head.credentials
-            )
-            known(request, identity)
+            identity = await guard.check_renewed(action, head.credentials, head.address)
+            request.asked_by(identity)
             return await handler(request)
 
         def answer(request: HttpRequest) -> Awaitable[Answer]:
             head = request.head
             try:
-                identity = check(action, head.credentials, head.address)
+                identity = guard.check(action, head.credentials, head.address)
             except UnknownSigner:
                 return later(request)
-            known(request, identity)
+            request.asked_by(identity)
             return handler(request)
 
         return answer

@@ -16,6 +16,7 @@ from collections.abc import (
 )
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from anabranch.access.identity import Identity
 from anabranch.errors import InvalidRequest, TooLarge
 from anabranch.graph.calls.stepping import in_task
 from anabranch.router.errors import ClientGone, HeadersTooLarge, SlowBody
@@ -129,6 +130,12 @@ class HttpRequest:
         """Where to record what is done for it; None for most."""
         self.held: HeldBytes | None = None
         """What it holds of the bytes under way; None for most."""
+
+    def asked_by(self, identity: Identity) -> None:
+        """Note who asks; what a known caller has shown goes no further."""
+        self.caller = identity.name
+        if identity.kind != "anonymous":
+            self.headers = self.head.without_credentials()
 
     def hold(self, size: int, under_way: BytesUnderWay) -> None:
         """Hold so many bytes until ``release``; Unavailable beyond the limit."""

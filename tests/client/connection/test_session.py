@@ -37,7 +37,7 @@ def test_a_given_token_is_taken_instead(home: Path) -> None:
     running(home)
     (home / "token").unlink()
     assert connect(None, "other").token == "other"
-    with pytest.raises(EngineError, match="cannot read the token"):
+    with pytest.raises(EngineError, match="cannot read the engine's token"):
         connect(None, None)
 
 

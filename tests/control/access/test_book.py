@@ -25,7 +25,7 @@ CALLER = [Grant("caller")]
 @pytest.fixture
 def book(store: Store, tmp_path: Path) -> Iterator[AccessBook]:
     (tmp_path / "token").write_text("the-token\n")
-    yield AccessBook(store.database, tmp_path / "token", ["teacher"], Clock(1000.0), 0.01)
+    yield AccessBook(store.database, tmp_path, ["teacher"], Clock(1000.0), 0.01)
 
 
 def who(book: AccessBook, secret: str) -> Identity:
@@ -89,7 +89,7 @@ def test_versions_differ_and_do_not_begin_anew(book: AccessBook, store: Store) -
         return (await of.table("r1", 0)).version
 
     first = asyncio.run(version(book))
-    other = AccessBook(store.database, book._token_file, [], Clock(), 0.01)
+    other = AccessBook(store.database, book._home, [], Clock(), 0.01)
     assert 0 < first < asyncio.run(version(other))
 
 
@@ -114,7 +114,7 @@ def test_a_policy_with_mistakes_changes_nothing(book: AccessBook) -> None:
 
 
 def test_without_the_token_s_file_that_is_said(book: AccessBook) -> None:
-    book._token_file.unlink()
+    (book._home / "token").unlink()
     with pytest.raises(Unavailable, match="cannot read the engine's token"):
         asyncio.run(book.now())
 

@@ -41,10 +41,9 @@ class Engine:
     def __init__(self, folder: Path, server: Oidc) -> None:
         self.server = server
         self.clock = Ticking()
-        token = folder / "token"
-        token.write_text("secret")
+        (folder / "token").write_text("secret")
         self.store = Store.open(f"sqlite:///{folder / 'store.db'}")
-        self.book = AccessBook(self.store.database, token, ["viewer"])
+        self.book = AccessBook(self.store.database, folder, ["viewer"])
         self.sets = self.book.signing
         self.sets._clock = self.clock
         self.sets._caller = Caller(1.0)
@@ -213,7 +212,7 @@ def test_an_issuer_that_is_away_keeps_its_keys(
         assert "unreachable" in view["problem"] and view["keys"] == ["one"]
         assert "no keys of issuer" in caplog.text
         # And so does a controller that starts anew.
-        again = AccessBook(engine.store.database, tmp_path / "token", [])
+        again = AccessBook(engine.store.database, tmp_path, [])
         assert [key.kid for key in (await again.table("r", 0)).issuers[0].keys] == ["one"]
         engine.server.told["jwks_uri"] = f"{engine.server.url}/keys"
         await engine.later(RETRY_S)

@@ -34,10 +34,7 @@ def show(
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """List the API keys that count; no key itself is ever shown again."""
-    if ctx.invoked_subcommand is not None:
-        return
-    with options.client(home) as client:
-        options.show(client.api_keys(), output, keys_text)
+    options.listed(ctx, home, output, lambda client: client.api_keys(), keys_text)
 
 
 def create(

@@ -28,10 +28,7 @@ def show(
     output: options.Output = options.Format.TABLE,
 ) -> None:
     """List the machines of the engine, what runs on each, and what waits for a place on one."""
-    if ctx.invoked_subcommand is not None:
-        return
-    with options.client(home) as client:
-        options.show(client.nodes(), output, nodes_text)
+    options.listed(ctx, home, output, lambda client: client.nodes(), nodes_text)
 
 
 def drain(
