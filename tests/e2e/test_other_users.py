@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ import pytest
 
 from anabranch.client.connection.engine_state import RAY_TOKEN_FILE
 from tests.e2e import intruder
-from tests.e2e.conftest import Given, node, spec
+from tests.e2e.conftest import Given, node, spec, value
 from tests.engines import Engine
 from tests.waiting import until
 
@@ -34,6 +35,30 @@ CODE = """
 class Same:
     def transform(self, x):
         return x
+"""
+
+RENEGADE = """
+import os
+import pwd
+
+import numpy as np
+import ray
+
+
+class Renegade:
+    def transform(self, x):
+        user = pwd.getpwnam("nobody")
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setgid(user.pw_gid)
+            os.setuid(user.pw_uid)
+        try:
+            open(os.environ["RAY_AUTH_TOKEN_PATH"]).close()
+            can_read = 1
+        except PermissionError:
+            can_read = 0
+        other = ray.get(ray.remote(num_cpus=0)(lambda: __import__("os").getuid()).remote())
+        return np.array([os.getuid(), can_read, other])
 """
 
 
@@ -145,3 +170,14 @@ def test_with_the_token_the_same_attempts_succeed(attack: Attack, tried: dict[st
     assert found["jobs"][f"{dashboard}{intruder.JOBS[0]}"].startswith("200")
     until(lambda: any(name.startswith(f"{dashboard}-") for name in attack.written))
     until(lambda: any(name.startswith(f"{replica}-") for name in attack.written))
+
+
+@pytest.mark.nightly
+def test_a_component_that_became_another_user_runs_code_as_the_engine_s(
+    engine: Engine, given: Given
+) -> None:
+    """Why there is no ``run_as``: its worker has the Ray token in memory, and Ray has one user."""
+    given.deployed(spec("renegade", one=node("Renegade", placement={"isolate": True})), RENEGADE)
+    reply = engine.infer("renegade")
+    stranger = pwd.getpwnam(STRANGER).pw_uid
+    assert value(reply) == [stranger, 0, os.geteuid()]

@@ -50,6 +50,10 @@ class Collector:
     grpc_url: str = ""
     http_url: str = ""
 
+    def url(self, protocol: str) -> str:
+        """Where it takes spans by a protocol, as OpenTelemetry names them."""
+        return self.grpc_url if protocol == "grpc" else self.http_url
+
     def take(self, request: Any, headers: dict[str, str]) -> bool:
         """Keep what a request carries; False if it is refused."""
         hung = self.hangs

@@ -20,6 +20,7 @@ from anabranch.telemetry.span import Span, SpanFailure
 from anabranch.telemetry.trace import Trace
 from anabranch.telemetry.trace_settings import TraceSettings
 from anabranch.telemetry.tracing import SpanRecording, Traces
+from tests.control import web
 from tests.telemetry.collector import Collector, collecting
 
 ROOT = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "")
@@ -31,14 +32,10 @@ def collector() -> Iterator[Collector]:
         yield one
 
 
-def traces(
-    monkeypatch: pytest.MonkeyPatch, collector: Collector, protocol: str, graph: str
-) -> Traces:
+def traces(monkeypatch: pytest.MonkeyPatch, url: str, protocol: str, graph: str) -> Traces:
     """The ways out of this process, to a collector; OpenTelemetry reads the same variables."""
     env = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_url
-        if protocol == "grpc"
-        else collector.http_url,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": url,
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
         "OTEL_EXPORTER_OTLP_HEADERS": "x-team=vision",
         "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
@@ -67,7 +64,7 @@ def test_spans_reach_a_collector(
     monkeypatch: pytest.MonkeyPatch, collector: Collector, protocol: str
 ) -> None:
     graph = f"otlp-{protocol}"
-    found = traces(monkeypatch, collector, protocol, graph)
+    found = traces(monkeypatch, collector.url(protocol), protocol, graph)
     with (
         pytest.raises(ZeroDivisionError),
         SpanRecording(ROOT, "request", {"n": 1, "ok": True}, "server") as above,
@@ -93,7 +90,7 @@ def test_what_a_collector_does_not_take_is_counted(
     monkeypatch: pytest.MonkeyPatch, collector: Collector, protocol: str, mood: str
 ) -> None:
     graph = f"otlp-{mood}-{protocol}"
-    found = traces(monkeypatch, collector, protocol, graph)
+    found = traces(monkeypatch, collector.url(protocol), protocol, graph)
     setattr(collector, mood, True)
     for _ in range(1000):
         SpanRecording(ROOT, "request", {}).end()
@@ -103,6 +100,17 @@ def test_what_a_collector_does_not_take_is_counted(
     # What is under way while the process ends is neither yet.
     waiting = REGISTRY.number(OUTLET_WAITING, graph, "traces").value
     assert counted["failed"] + counted["closed"] + waiting == 1000
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_collector_leads_spans_nowhere_else(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    with web.running() as server:
+        elsewhere = {"location": f"{server.url}/else"}
+        server.answer = lambda asked: web.Answer(status, headers=elsewhere)
+        found = traces(monkeypatch, server.url, "http/protobuf", f"otlp-{status}")
+        SpanRecording(ROOT, "request", {}).end()
+        found.close()
+        assert {asked.path for asked in server.asked} == {"/v1/traces"}
 
 
 def test_spans_that_are_to_be_shown_go_another_way(monkeypatch: pytest.MonkeyPatch) -> None:

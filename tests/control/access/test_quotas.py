@@ -13,7 +13,7 @@ from anabranch.access.roles import Grant
 from anabranch.control.lifecycle import operations
 from tests.control.control_api import SPEC, TestControl
 
-RESOURCES = "resources: {cpu: CPU, memory: 1GiB}, scaling: {min: 0, max: 2}"
+RESOURCES = "resources: {cpu: CPU, gpu: 0.5, memory: 1GiB}, scaling: {min: 0, max: 2}"
 HUNGRY = SPEC.replace("placement: {isolate: true}", RESOURCES)
 """Two replicas of a node, and a head."""
 
@@ -72,8 +72,8 @@ def test_a_refusal_names_namespace_graph_sum_and_limit(engine: TestControl) -> N
         ("replicas: 5", "may have 5 replicas: graph 'team/b' asks for 3 more, and 3 are taken"),
         ("cpu: 3.9", "may have 3.9 cpu: graph 'team/b' asks for 2 more, and 2 are taken"),
         ("memory: 3GiB", "may have 3GiB memory: graph 'team/b' asks for 2GiB more, and 2GiB are"),
-        ("gpu: 0", None),
-        ("graphs: 2, replicas: 6, cpu: 4, memory: 4GiB", None),
+        ("gpu: 1.5", "may have 1.5 gpu: graph 'team/b' asks for 1 more, and 1 are taken"),
+        ("graphs: 2, replicas: 6, cpu: 4, gpu: 2, memory: 4GiB", None),
     ],
 )
 def test_each_resource_has_a_limit(engine: TestControl, quota: str, words: str | None) -> None:
@@ -117,7 +117,7 @@ def test_a_deploy_that_supersedes_another_takes_its_place(engine: TestControl) -
     deploy(engine, "team/a")
     assert deploy(engine, "team/a")[0] == 202
     assert use(engine, "team") == {
-        "graphs": 1, "replicas": 3, "cpu": 2, "gpu": 0, "memory": 2 * 2**30
+        "graphs": 1, "replicas": 3, "cpu": 2, "gpu": 1, "memory": 2 * 2**30
     }  # fmt: skip
 
 
