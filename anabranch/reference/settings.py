@@ -7,7 +7,7 @@ import re
 from anabranch.client.connection import login, trust
 from anabranch.components import variables
 from anabranch.components.artefacts import settings as artefacts
-from anabranch.control.settings import process_bounds, tls
+from anabranch.control.settings import process_bounds, ray_tls, tls
 from anabranch.control.settings import settings as engine
 from anabranch.reference.markdown import code, table
 from anabranch.router.request_log import settings as request_logs
@@ -16,6 +16,7 @@ from anabranch.telemetry import log_settings, trace_settings
 _MODULES = {
     "The engine": engine,
     "TLS": tls,
+    "TLS of Ray": ray_tls,
     "Keys of clients": login,
     "Clients": trust,
     "Models by URI": artefacts,

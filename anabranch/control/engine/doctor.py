@@ -103,8 +103,9 @@ def _supervised(home: Path, state: EngineState) -> Diagnosis:
 
 
 def _helpers(home: Path, state: EngineState) -> Iterator[Diagnosis]:
-    arguments = psutil.Process(state.pid).cmdline()
-    for helper in helpers_of(supervisor.options(arguments), home / RAY_TOKEN_FILE):
+    process = psutil.Process(state.pid)
+    options = supervisor.options(process.cmdline())
+    for helper in helpers_of(options, home / RAY_TOKEN_FILE, process.environ()):
         yield _asked(helper, home)
 
 

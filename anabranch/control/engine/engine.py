@@ -34,6 +34,7 @@ from anabranch.control.engine.launch import (
 )
 from anabranch.control.engine.runtime import make_runtime, remove_runtime
 from anabranch.control.engine.supervision import supervisor
+from anabranch.control.settings.ray_tls import RayTls
 from anabranch.control.settings.tls import in_force
 from anabranch.errors import EngineError
 from anabranch.files import disk_errors
@@ -184,8 +185,10 @@ def launch(
 ) -> EngineState:
     """Start the supervisor of a machine, and wait until it says that all is up there.
 
-    Raises EngineError, which begins with ``failure``, if that does not come.
+    Raises EngineError, which begins with ``failure``, if that does not come, and before anything
+    begins where Ray is to speak TLS without certificates.
     """
+    RayTls.from_env(env)
     for name in ("head", "driver"):
         (home / "logs" / f"{name}.log").unlink(missing_ok=True)
     started = supervisor.start(arguments, env, fds=[guard.fileno()])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from anabranch.control.settings.ray_tls import RAY_TLS_FILES
 from anabranch.serve.sockets import EDGE, FOLDER
 from anabranch.serve.workers.launcher import ZYGOTE
 
@@ -36,6 +37,7 @@ _OWN = frozenset(
         "ANABRANCH_BUNDLE_KEYS", "ANABRANCH_CA", "ANABRANCH_CACHE", "ANABRANCH_CLIENT_CA",
         "ANABRANCH_HOME", "ANABRANCH_HTTP_HOST", "ANABRANCH_NODE_TLS", "ANABRANCH_STORE",
         "ANABRANCH_TLS_CERT", "ANABRANCH_TLS_KEY", "RAY_AUTH_TOKEN_PATH",
+        *RAY_TLS_FILES,
         "RAY_CLOUD_INSTANCE_ID", "RAY_NODE_TYPE_NAME",  # KubeRay names a pod and its group by them
     }
 )  # fmt: skip

@@ -30,6 +30,8 @@ def env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         "RAY_ADDRESS": "elsewhere:6379",
         "RAY_CLOUD_INSTANCE_ID": "the-head-s-pod",
         "RAY_NODE_TYPE_NAME": "headgroup",
+        "RAY_USE_TLS": "1",
+        "RAY_TLS_SERVER_KEY": "/the/head/s/key",
     }.items():
         monkeypatch.setenv(name, value)
     block = claim("shared")
@@ -50,6 +52,7 @@ def test_settings_go_to_all_machines(env: dict[str, str]) -> None:
         "PIP_INDEX_URL": "https://packages/simple",
         "RAY_metrics_report_interval_ms": "5000",
         "RAY_AUTH_MODE": "token",
+        "RAY_USE_TLS": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",
         HOOK: "anabranch.control.engine.loopback.keep_loopback",
@@ -62,6 +65,7 @@ def test_paths_addresses_and_secrets_stay_where_they_are(env: dict[str, str]) ->
         MARK, FOLDER, ZYGOTE, SHARED, "PATH", "PYTHONPATH", "TMPDIR", "ANABRANCH_HOME",
         "PIP_CACHE_DIR", "ANABRANCH_HTTP_HOST", "ANABRANCH_STORE", "RAY_AUTH_TOKEN_PATH",
         "DASHBOARD_METRIC_PORT", "RAY_CLOUD_INSTANCE_ID", "RAY_NODE_TYPE_NAME",
+        "RAY_TLS_SERVER_KEY",
     }  # fmt: skip
     assert own <= env.keys()
     shared = shared_values(env)

@@ -6,6 +6,7 @@ GCS and raylet answer gRPC's health protocol (``grpc.health.v1``), the others HT
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,7 @@ from anabranch.control.engine.supervision.heartbeats import Heartbeats
 from anabranch.control.engine.supervision.snapshot import Lookout
 from anabranch.control.engine.supervision.stopped import StoppedProcesses
 from anabranch.control.settings.process_bounds import ProcessBounds
+from anabranch.control.settings.ray_tls import RayTls
 
 logger = logging.getLogger("anabranch.supervisor")
 
@@ -170,16 +172,21 @@ def watch_over(
     )
 
 
-def helpers_of(options: Mapping[str, str], token: Path) -> list[Helper]:
+def helpers_of(
+    options: Mapping[str, str], token: Path, env: Mapping[str, str] = os.environ
+) -> list[Helper]:
     """Ray's helpers on a machine whose Ray was started with these options of its command line.
 
-    ``token`` is the file of Ray's token. Only the head of an engine has a GCS and a dashboard.
+    ``token`` is the file of Ray's token, ``env`` the environment of the machine's supervisor. Only
+    the head of an engine has a GCS and a dashboard. EngineError where Ray speaks TLS and its files
+    cannot be read.
     """
+    tls = RayTls.from_env(env)
     bearer = f"Bearer {token.read_text().strip()}"
     node = options.get("--node-ip-address", "127.0.0.1")
 
     def grpc_at(port: str) -> Ask:
-        return _grpc(f"{node}:{options[port]}", bearer)
+        return _grpc(f"{node}:{options[port]}", bearer, tls)
 
     def http_at(host: str, port: str, path: str = "/") -> Ask:
         return _http(f"http://{host}:{options[port]}{path}", bearer)
@@ -208,14 +215,19 @@ def helpers_of(options: Mapping[str, str], token: Path) -> list[Helper]:
     ]
 
 
-def _grpc(address: str, bearer: str) -> Ask:
-    channel = grpc.insecure_channel(address)
+def _grpc(address: str, bearer: str, tls: RayTls | None) -> Ask:
+    channel = grpc.insecure_channel(address) if tls is None else _secured(address, tls)
     check = channel.unary_unary("/grpc.health.v1.Health/Check")
 
     def ask() -> None:
         check(b"", timeout=_TIMEOUT_S, metadata=(("authorization", bearer),), wait_for_ready=True)
 
     return ask
+
+
+def _secured(address: str, tls: RayTls) -> grpc.Channel:
+    shown = grpc.ssl_channel_credentials(tls.authority, tls.key, tls.cert)
+    return grpc.secure_channel(address, shown)
 
 
 def _http(url: str, bearer: str) -> Ask:

@@ -14,6 +14,8 @@ import pytest
 
 from anabranch.control.engine.supervision import helpers
 from anabranch.control.engine.supervision.helpers import Helper, Helpers, helpers_of
+from anabranch.control.settings.ray_tls import RayTls
+from tests.certificates import Authority
 from tests.control.web import Answer, running
 from tests.ports import free_ports
 
@@ -95,9 +97,13 @@ class Health(grpc.GenericRpcHandler):
 
 
 @contextmanager
-def health(port):
+def health(port, tls=None):
     server = grpc.server(futures.ThreadPoolExecutor(2), handlers=[Health()])
-    server.add_insecure_port(f"127.0.0.1:{port}")
+    if tls is None:
+        server.add_insecure_port(f"127.0.0.1:{port}")
+    else:
+        wanted = [(tls.key, tls.cert)], tls.authority, True
+        server.add_secure_port(f"127.0.0.1:{port}", grpc.ssl_server_credentials(*wanted))
     server.start()
     try:
         yield
@@ -123,6 +129,24 @@ def test_each_helper_is_asked_at_its_port_with_the_token(tmp_path):
         with pytest.raises(Exception, match="refused"):
             found[-1].ask()
         assert {one.headers["authorization"] for one in web.asked} == {"Bearer secret"}
+
+
+def test_where_ray_speaks_tls_it_is_asked_with_the_machine_s_certificate(tmp_path, monkeypatch):
+    monkeypatch.setattr(helpers, "_TIMEOUT_S", 1.0)
+    (tmp_path / "token").write_text("secret\n")
+    authority = Authority(tmp_path)
+    files = authority.issue("machine")
+    env = {
+        "RAY_USE_TLS": "1", "RAY_TLS_SERVER_CERT": str(files.cert),
+        "RAY_TLS_SERVER_KEY": str(files.key), "RAY_TLS_CA_CERT": str(authority.file),
+    }  # fmt: skip
+    raylet = free_ports(1)[0]
+    names = ("--node-manager-port", "--dashboard-agent-listen-port", "--runtime-env-agent-port")
+    options = dict.fromkeys(names, str(raylet))
+    with health(raylet, RayTls.from_env(env)):
+        helpers_of(options, tmp_path / "token", env)[0].ask()
+        with pytest.raises(grpc.RpcError):
+            helpers_of(options, tmp_path / "token", {})[0].ask()
 
 
 def test_only_the_head_machine_has_a_gcs_and_a_dashboard(tmp_path):
