@@ -14,7 +14,7 @@ from pathlib import Path
 from anabranch.names import PATH_WORDS
 from anabranch.router.between_nodes import CONNECT_S
 from anabranch.serve.edge.clients import UNNAMED, client_rules
-from anabranch.serve.edge.counting import REFUSED, TRACKERS, counted
+from anabranch.serve.edge.counting import REFUSED, counted
 from anabranch.serve.edge.counting import table as refusal_table
 from anabranch.serve.edge.crowding import (
     GRPC_SOURCES,
@@ -147,7 +147,6 @@ def _global(options: EdgeOptions) -> list[str]:
         f"nbthread {options.threads}",
         f"tune.bufsize {BUFFER}",
         f"tune.http.maxhdr {MAX_HEADERS}",
-        f"tune.stick-counters {TRACKERS}",
         f"tune.h2.fe.max-concurrent-streams {MAX_CALLS}",
         f"tune.h2.be.max-concurrent-streams {MAX_CALLS}",
         f"hard-stop-after {STOP_S}s",

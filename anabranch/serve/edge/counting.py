@@ -1,7 +1,8 @@
 """Counts what the edge refuses by itself, which no router sees.
 
-HAProxy counts its refusals in a table, by door and reason; its statistics have the requests that it
-could not read, and the connections that it reset. Both begin anew with each HAProxy.
+HAProxy counts refusals of frontends in a table, by door and reason, and those by routers' limits in
+another one, by backend; its statistics have the requests that it could not read, and the
+connections that it reset. All begin anew with each HAProxy.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Literal, TypeAlias
 
 from anabranch.errors import EngineError
 from anabranch.router.measure.refusals import Reason
+from anabranch.serve.edge.refusing import REFUSALS
 from anabranch.serve.edge.runtime_api import INFO, RuntimeApi, pid_of
 from anabranch.telemetry.activity import ACTIVITY
 from anabranch.telemetry.definitions import ACCESS_REFUSED
@@ -28,11 +30,10 @@ Counts: TypeAlias = Mapping[tuple[str, str], int]
 
 REFUSED = "refused"
 """Backend without servers that holds the table."""
-TRACKERS = 4
-"""Entries of tables that a request may count for, the last of them here."""
 PERIOD_S = 5.0
 """Time between two looks at HAProxy's counts, in seconds."""
 _ROW = re.compile(r"key=(\w+)/(\w+) .*http_req_cnt=(\d+)")
+_LIMITED = re.compile(r" gpc0=(\d+) .*gpc1=(\d+)")
 _FRONTENDS = "show stat -1 1 -1"
 _STATISTICS: Mapping[str, Reason] = {"ereq": "unreadable", "dcon": "limited"}
 """Reasons by the names of HAProxy's statistics: of requests, and of connections."""
@@ -44,12 +45,12 @@ def table() -> list[str]:
 
 
 def counted(door: EdgeDoor, reason: Reason, condition: str) -> str:
-    """Return the rule that counts a request, to stand before the one that refuses it."""
-    return f"http-request track-sc{TRACKERS - 1} str({door}/{reason}) table {REFUSED} {condition}"
+    """Return the rule of a frontend that counts a request, before the one that refuses it."""
+    return f"http-request track-sc2 str({door}/{reason}) table {REFUSED} {condition}"
 
 
 def refused(door: EdgeDoor, reason: Reason, reply: str, condition: str) -> list[str]:
-    """Return the rules that refuse a request with a reply, and count that."""
+    """Return the rules of a frontend that refuse a request with a reply, and count that."""
     return [counted(door, reason, condition), f"http-request return {reply} {condition}"]
 
 
@@ -89,17 +90,28 @@ class RefusalCounts:
 
 async def read_counts(api: RuntimeApi) -> tuple[int, Counts]:
     """Return HAProxy's process and its counts; EngineError where it does not answer."""
-    info, entries, statistics = await api.ask(INFO, f"show table {REFUSED}", _FRONTENDS)
-    counts = Counter(dict(_of_table(entries))) + Counter(dict(_of_frontends(statistics)))
-    return pid_of(info), counts
+    info, entries, limits, statistics = await api.ask(
+        INFO, f"show table {REFUSED}", f"show table {REFUSALS}", _FRONTENDS
+    )
+    found: Counter[tuple[str, str]] = Counter()
+    for rows in (_of_frontends(entries), _of_limits(limits), _of_statistics(statistics)):
+        for labels, count in rows:
+            found[labels] += count
+    return pid_of(info), +found  # without those that are 0
 
 
-def _of_table(entries: str) -> Iterator[tuple[tuple[str, str], int]]:
+def _of_frontends(entries: str) -> Iterator[tuple[tuple[str, str], int]]:
     for door, reason, count in _ROW.findall(entries):
         yield (door, reason), int(count)
 
 
-def _of_frontends(statistics: str) -> Iterator[tuple[tuple[str, str], int]]:
+def _of_limits(entries: str) -> Iterator[tuple[tuple[str, str], int]]:
+    for every, grpc in _LIMITED.findall(entries):
+        yield ("http", "overload"), int(every) - int(grpc)
+        yield ("grpc", "overload"), int(grpc)
+
+
+def _of_statistics(statistics: str) -> Iterator[tuple[tuple[str, str], int]]:
     """Read CSV, with its names in a line that begins like a comment."""
     for row in csv.DictReader(statistics.removeprefix("# ").splitlines()):
         for name, reason in _STATISTICS.items():

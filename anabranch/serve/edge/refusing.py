@@ -13,7 +13,6 @@ from grpc import StatusCode
 from anabranch.router.admission.turns import FEW
 from anabranch.router.http.lean_head import IN_FLIGHT, REFUSING
 from anabranch.router.http.lean_state import LIMIT
-from anabranch.serve.edge.counting import refused
 from anabranch.serve.edge.replies import page, status
 
 LIMITS, REFUSALS = "limits", "refusals"
@@ -24,6 +23,7 @@ _MESSAGE = "the router of the graph gets more requests than its processor can ta
 _IS_LIMITED = "{ var(txn.most) -m int gt 0 }"
 _IS_OVER = f"{_IS_LIMITED} {{ be_conn,sub(txn.most) gt 0 }}"
 _HTTP = "METH_POST { path_beg /v2/ } !{ path_end /feedback }"
+_GRPC = "!{ path_beg /v2/ }"
 _TOLD = f"if {{ res.hdr({LIMIT.decode()}) -m found }}"
 
 
@@ -31,14 +31,14 @@ def tables(slots: int) -> dict[str, list[str]]:
     """Return the lines of the backends that hold the tables."""
     return {
         LIMITS: [f"stick-table type integer size {slots} expire 1s store gpt0"],
-        REFUSALS: [f"stick-table type integer size {slots} expire 2s store gpc0_rate(1s)"],
+        # All are in gpc0, those over gRPC in gpc1, too.
+        REFUSALS: [f"stick-table type integer size {slots} store gpc0,gpc0_rate(1s),gpc1"],
     }
 
 
 def refusal_rules() -> list[str]:
     """Return the rules of a graph's backend."""
-    tracked = f"track-sc2 be_id table {REFUSALS} if"
-    over = f"status 503 {status(StatusCode.UNAVAILABLE, _MESSAGE)}"
+    counted = f"track-sc2 be_id table {REFUSALS} if"
     return [
         "http-request set-var(txn.up) nbsrv",
         "http-request set-var(txn.each) be_conn,div(txn.up)",
@@ -48,10 +48,12 @@ def refusal_rules() -> list[str]:
         f"http-request set-var(txn.rate) be_sess_rate if {_IS_LIMITED}",
         f"http-request set-header {REFUSING.decode()} 1 if {_IS_LIMITED}"
         f" {{ be_id,table_gpc0_rate({REFUSALS}),mul({FEW}),sub(txn.rate) gt 0 }}",
-        f"http-request {tracked} {_IS_OVER}",
+        f"http-request {counted} {_IS_OVER}",
         f"http-request sc-inc-gpc0(2) if {_IS_OVER}",
-        *refused("http", "overload", page(503, _MESSAGE), f"if {_IS_OVER} {_HTTP}"),
-        *refused("grpc", "overload", over, f"if {_IS_OVER} !{{ path_beg /v2/ }}"),
+        f"http-request sc-inc-gpc1(2) if {_IS_OVER} {_GRPC}",
+        f"http-request return {page(503, _MESSAGE)} if {_IS_OVER} {_HTTP}",
+        f"http-request return status 503 {status(StatusCode.UNAVAILABLE, _MESSAGE)}"
+        f" if {_IS_OVER} {_GRPC}",
         f"http-response track-sc2 be_id table {LIMITS} {_TOLD}",
         f"http-response sc-set-gpt0(2) res.hdr({LIMIT.decode()}) {_TOLD}",
         f"http-response del-header {LIMIT.decode()}",
