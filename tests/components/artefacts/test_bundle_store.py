@@ -16,9 +16,6 @@ from anabranch.components.artefacts import bundle_store
 from anabranch.components.artefacts.fetching import fetched_bundle
 from anabranch.components.artefacts.settings import ArtefactSettings
 from anabranch.errors import ArtefactError, NotFound, Unavailable
-from tests.components.artefacts.test_filesystems import bucket, endpoint
-
-__all__ = ["bucket", "endpoint"]
 
 FILES = {"anabranch.json": b'{"spec": "graph.yaml"}', "graph.yaml": b"x", "models/m": b"\0" * 99}
 NAME = digest(FILES)
