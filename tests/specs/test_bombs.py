@@ -19,7 +19,7 @@ def outcomes() -> dict[str, str]:
     """What became of every bomb, each under limits that the system enforces."""
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs the memory limits of Linux")
-    done = subprocess.run([sys.executable, PROGRAM], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, PROGRAM], capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stdout[-80:] + done.stderr[-200:]
     return dict(json.loads(line) for line in done.stdout.splitlines())
 
