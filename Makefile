@@ -13,10 +13,13 @@ PIP    := $(BIN)/python -m pip install --disable-pip-version-check -c requiremen
 UV     := $(BIN)/uv pip install --compile-bytecode --python $(BIN)/python -c requirements.lock
 # Engines go first; all other tests share what they leave, and often wait for processes.
 BESIDE := nice -n 10
-PARALLEL := --numprocesses $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1))) --dist loadfile
+PARALLEL := --numprocesses $(shell getconf _NPROCESSORS_ONLN) --dist loadfile
+# Libraries of models take longer to import than their tests take: one process runs these tests.
+MODELS := tests/benchmarks/test_explaining.py tests/components/runtimes tests/explainers \
+	tests/graph/plan/test_contents.py tests/reference/test_builtins.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-engines test-unit test-nightly test-gpu check audit format bench schema reference docs proto swagger dagre lock clean
+.PHONY: help setup demo test test-parts test-models test-engines test-unit test-nightly test-gpu check audit format bench schema reference docs proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,19 +40,23 @@ $(READY): $(DEMO)
 demo: $(DEMO) ## Train, serve and check a real ensemble over HTTP, then take it down
 	@$(BIN)/python examples/digits/demo.py
 
-test: test-parts test-engines ## Run all tests but those of the night
+test: test-parts test-models test-engines ## Run all tests but those of the night
 
-test-parts: setup ## Run the tests that take no engine
-	$(BESIDE) $(BIN)/python -m pytest -m "not e2e and not nightly" $(PARALLEL)
+test-parts: setup ## Run the tests that take no engine and no library of models
+	$(BESIDE) $(BIN)/python -m pytest -m "not nightly" $(PARALLEL) \
+		tests $(patsubst %,--ignore=%,tests/e2e $(MODELS))
+
+test-models: setup ## Run the tests that take libraries of models
+	$(BESIDE) $(BIN)/python -m pytest -m "not nightly" --numprocesses 1 $(MODELS)
 
 test-engines: setup ## Run the tests that take an engine
 	$(BIN)/python -m pytest -m "e2e and not nightly" tests/e2e
 
 test-unit: setup ## Run the tests that take no engine and little time
-	$(BIN)/python -m pytest -m "not e2e and not nightly and not slow" $(PARALLEL)
+	$(BIN)/python -m pytest -m "not nightly and not slow" $(PARALLEL) tests --ignore=tests/e2e
 
 test-nightly: setup ## Run the tests that are slow and rarely tell anything new
-	$(BIN)/python -m pytest -m "nightly and not e2e" $(PARALLEL)
+	$(BIN)/python -m pytest -m "nightly and not e2e" $(PARALLEL) tests --ignore=tests/e2e
 	$(BIN)/python -m pytest -m "nightly and e2e" -o faulthandler_timeout=1800
 
 test-gpu: setup ## Run the tests that need a CUDA device; they are skipped without one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,14 @@ settings.register_profile(
 )
 settings.register_profile("quick", settings.get_profile("default"), max_examples=20)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+_ALL_NIGHTLY = re.compile(r"^pytestmark = (\[[^\]]*)?pytest\.mark\.nightly\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no module whose tests are all nightly by day: some import libraries of models."""
+    by_day = "not nightly" in config.option.markexpr and collection_path.suffix == ".py"
+    return True if by_day and _ALL_NIGHTLY.search(collection_path.read_text()) else None
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -39,6 +39,23 @@ def _imported(node: ast.AST) -> set[str]:
     if isinstance(node, ast.ImportFrom) and node.level == 0:
         return {(node.module or "").partition(".")[0]}
     return set()
+
+
+def imported_on_collection(tests: Path, library: str) -> list[str]:
+    """Return test modules that import a library as soon as pytest collects them."""
+    return [str(path) for path, tree in modules(tests) if library in set(_at_once(tree.body))]
+
+
+def _at_once(statements: Iterable[ast.AST]) -> Iterator[str]:
+    """Yield the packages that statements import, `importorskip` too, but not in functions."""
+    for node in statements:
+        yield from _imported(node)
+        match node:
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                continue
+            case ast.Call(func=ast.Attribute(attr="importorskip"), args=[ast.Constant(value), *_]):
+                yield str(value).partition(".")[0]
+        yield from _at_once(ast.iter_child_nodes(node))
 
 
 def repeated_classes(package: Path) -> list[str]:

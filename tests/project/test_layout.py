@@ -20,6 +20,17 @@ KNOWS_RAY = (
     "control/nodes/cluster.py",
     "control/reconcile/serving.py",
 )
+OF_MODELS = (
+    "torch",
+    "sklearn",
+    "captum",
+    "alibi",
+    "matplotlib",
+    "xgboost",
+    "transformers",
+    "mlflow",
+)
+"""Libraries that take seconds to import."""
 NAMES_UPPER = ("components/builtins.py",)
 """The list of modules that register built-ins, and are imported when one is first asked for."""
 TESTS_OF_NO_MODULE = {
@@ -122,6 +133,17 @@ def test_every_import_of_ray_is_found(tmp_path: Path) -> None:
     assert found == [f"{package / 'control/b.py'}:2", f"{package / 'control/c.py'}:1"]
 
 
+def test_an_import_on_collection_is_found(tmp_path: Path) -> None:
+    package = made_up(
+        tmp_path,
+        a="import torch.nn",
+        b="with quiet():\n    library = pytest.importorskip('torch.export')",
+        c="def f():\n    import torch\ntext = 'torch'\npytest.importorskip('torchvision')",
+    )
+    found = layout.imported_on_collection(package, "torch")
+    assert found == [str(package / "a.py"), str(package / "b.py")]
+
+
 def test_a_class_name_used_twice_is_found(tmp_path: Path) -> None:
     package = made_up(
         tmp_path,
@@ -217,3 +239,20 @@ def test_what_starts_an_engine_elsewhere_is_for_the_night() -> None:
     for module in elsewhere:
         text = module.read_text()
         assert "pytest.mark.e2e" not in text or "pytest.mark.nightly" in text, module
+
+
+def test_libraries_of_models_are_imported_by_the_one_process_that_runs_their_tests() -> None:
+    """Every process of the others collects all tests, and would import them for each alone."""
+    makefile = (ROOT / "Makefile").read_text().replace("\\\n", "")
+    listed = re.search(r"^MODELS := (.*)$", makefile, re.MULTILINE)
+    assert listed is not None
+    places = [f"{one}/" if (ROOT / one).is_dir() else one for one in listed[1].split()]
+    assert all((ROOT / one).exists() for one in places)
+    tests = ROOT / "tests"
+    elsewhere = {
+        path
+        for library in OF_MODELS
+        for path in layout.imported_on_collection(tests, library)
+        if not layout.lies_in(Path(path).relative_to(ROOT), [*places, "tests/e2e/"])
+    }
+    assert elsewhere == set()
