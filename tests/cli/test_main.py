@@ -62,7 +62,7 @@ def test_the_help_of_a_timeout_has_its_default(words: tuple[str, ...]) -> None:
             assert option.default == (duration(shown[1]) if shown else math.inf)
 
 
-@pytest.mark.parametrize("width", ["40", "80"])
+@pytest.mark.parametrize("width", ["40", pytest.param("80", marks=pytest.mark.nightly)])
 def test_no_help_is_cut(width: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", width)
     for words in ((), *COMMANDS):

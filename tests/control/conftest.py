@@ -25,11 +25,16 @@ def postgres() -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.nightly)])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database with nothing in it."""
+    """The URL of a database with nothing in it; the store's own tests take both by day."""
+    yield from new_database(request, tmp_path)
+
+
+def new_database(request: pytest.FixtureRequest, folder: Path) -> Iterator[str]:
+    """A new database of the kind that is asked for, while it is used."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'deep' / 'store.db'}"
+        yield f"sqlite:///{folder / 'deep' / 'store.db'}"
         return
     server: Server = request.getfixturevalue("postgres")
     with server.database() as fresh:

@@ -24,7 +24,11 @@ def raw(url: str) -> Iterator[Engine]:
     store.close()
 
 
-@pytest.fixture(params=released.VERSIONS)
+BETWEEN = [pytest.param(one, marks=pytest.mark.nightly) for one in released.VERSIONS[1:-1]]
+"""Versions whose migrations are the last ones of the first version's."""
+
+
+@pytest.fixture(params=[released.VERSIONS[0], *BETWEEN, released.VERSIONS[-1]])
 def old(request: pytest.FixtureRequest, url: str, raw: Engine) -> str:
     """The URL of a store as a release before wrote it."""
     released.make(raw, request.param)
