@@ -29,22 +29,29 @@ _WORDS = 2000
 
 
 class EdgeProcess:
-    """A running HAProxy, started by ``spawn`` or found by ``find``."""
+    """A running HAProxy, started by ``spawn`` or found by ``find``, until ``close``.
+
+    One that is closed has ended: its file descriptor may be another file's by then.
+    """
 
     def __init__(self, pid: int, pidfd: int, child: subprocess.Popen[bytes] | None = None) -> None:
         self.pid = pid
-        self._pidfd = pidfd
+        self._pidfd: int | None = pidfd
         self._child = child
 
     @property
     def ended(self) -> bool:
         """Whether the process has ended."""
+        if self._pidfd is None:
+            return True
         poll = select.poll()
         poll.register(self._pidfd, select.POLLIN)
         return bool(poll.poll(0))
 
     async def wait(self) -> None:
         """Return as soon as the process has ended, by itself or not."""
+        if self._pidfd is None:
+            return
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         own = os.dup(self._pidfd)
@@ -92,11 +99,14 @@ class EdgeProcess:
     def close(self) -> None:
         """Give up what watches the process."""
         self.hush()
-        os.close(self._pidfd)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
 
     def _send(self, signal_: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal_)
+        if self._pidfd is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal_)
 
 
 def _arguments_of(folder: Path) -> list[str]:
