@@ -19,7 +19,7 @@ MODELS := tests/benchmarks/test_explaining.py tests/components/runtimes tests/ex
 	tests/graph/plan/test_contents.py tests/reference/test_builtins.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-parts test-models test-engines test-unit test-nightly test-gpu check audit format bench schema reference docs proto swagger dagre lock clean
+.PHONY: help setup demo test test-parts test-models test-engines test-unit test-nightly test-steady test-gpu check audit format bench schema reference docs proto swagger dagre lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,17 @@ test-unit: setup ## Run the tests that take no engine and little time
 test-nightly: setup ## Run the tests that are slow and rarely tell anything new
 	$(BIN)/python -m pytest -m "nightly and not e2e" $(PARALLEL) tests --ignore=tests/e2e
 	$(BIN)/python -m pytest -m "nightly and e2e" -o faulthandler_timeout=1800
+
+# Of the tests that take an engine; `make test-steady MODULES=tests/e2e/test_edge.py` takes some.
+MODULES := tests/e2e
+test-steady: setup ## Run the tests that take an engine five times, beside processes that keep all processors busy
+	@trap 'kill $$busy' EXIT; trap 'exit 130' INT TERM; busy=; failed=; \
+	for one in $$(seq $$(getconf _NPROCESSORS_ONLN)); do \
+		$(BIN)/python -c 'while True: pass' & busy="$$busy $$!"; done; \
+	for turn in 1 2 3 4 5; do \
+		$(BIN)/python -m pytest -m "e2e and not nightly" -o faulthandler_timeout=1800 $(MODULES) \
+		|| failed="$$failed $$turn"; done; \
+	test -z "$$failed" || { echo "not green in turns$$failed of 5" >&2; exit 1; }
 
 test-gpu: setup ## Run the tests that need a CUDA device; they are skipped without one
 	$(BIN)/python -m pytest -m gpu
