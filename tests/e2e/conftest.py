@@ -15,7 +15,14 @@ import time
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +42,10 @@ from tests.waiting import until
 
 MOST_REQUESTS = 50_000
 LONGEST_LOAD_S = 180.0
+PAUSE_S = 0.01
+"""Time between an answer and the next request of a client of a load."""
+PATIENCE_S = 60.0
+"""Longest time that a client of a load waits for an answer."""
 
 
 @pytest.fixture(scope="session")
@@ -219,7 +230,11 @@ class Answered(NamedTuple):
 
 @dataclass
 class Load:
-    """Clients that ask without a pause; ``outcomes`` counts statuses and errors by name."""
+    """Clients that ask again and again; ``outcomes`` counts statuses and errors by name.
+
+    By hand, and with a pause that a client library would compute in: the engine answers as many
+    requests as it would otherwise, and has the processors for them and for what else a test does.
+    """
 
     url: str
     body: Any
@@ -254,23 +269,85 @@ class Load:
         self.until(lambda: self.total >= goal)
 
     async def _all(self) -> None:
-        async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
-            await asyncio.gather(*(self._one(client) for _ in range(self.clients)))
+        await asyncio.gather(*(self._one() for _ in range(self.clients)))
 
-    async def _one(self, client: httpx.AsyncClient) -> None:
+    async def _one(self) -> None:
         ends = time.monotonic() + self.seconds
+        client = _Client(self.url, self.body)
         while not self._stop.is_set() and time.monotonic() < ends and self.total < MOST_REQUESTS:
             asked = time.monotonic()
             try:
-                reply = await client.post(self.url, json=self.body)
+                reply = await client.ask()
                 outcome = str(reply.status_code)
                 self.answers[reply.text] += 1
                 if reply.status_code == 200:
                     revision = str(reply.json()["model_version"])
                     self.timeline.append(Answered(asked, time.monotonic(), revision))
-            except httpx.HTTPError as error:
+            except (OSError, EOFError) as error:
                 outcome = f"{type(error).__name__}: {error}"
             self.outcomes[outcome] += 1
+            await asyncio.sleep(PAUSE_S)
+        await client.close()
+
+
+class _Client:
+    """A connection that stays open, and another one where it was closed."""
+
+    def __init__(self, url: str, body: Any) -> None:
+        self._at = httpx.URL(url)
+        self._message = _message(self._at, {}, json.dumps(body).encode())
+        self._connection: tuple[StreamReader, StreamWriter] | None = None
+
+    async def ask(self) -> Reply:
+        """Raise OSError, TimeoutError too, or EOFError where there is no answer."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                reply = await self._answer()
+        except BaseException:
+            await self.close()
+            raise
+        if reply.headers.get("connection") == "close":
+            await self.close()
+        return reply
+
+    async def _answer(self) -> Reply:
+        if self._connection is not None:
+            reader, _ = self._connection
+            if reader.at_eof() or reader.exception() is not None:
+                await self.close()
+        if self._connection is None:
+            self._connection = await asyncio.open_connection(self._at.host, self._at.port)
+        reader, writer = self._connection
+        writer.write(self._message)
+        return await _reply(reader)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            _, writer = self._connection
+            self._connection = None
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+@contextmanager
+def asking(
+    one: Load, inside: Callable[[], AbstractContextManager[object]] = nullcontext
+) -> Iterator[Load]:
+    """Have the clients of a load ask meanwhile; from a machine, if they are to be `inside` it."""
+
+    def run() -> None:
+        with inside():
+            one.run()
+
+    thread = threading.Thread(target=run, name="load")
+    thread.start()
+    try:
+        one.until_asked(one.clients)
+        yield one
+    finally:
+        one.stop()
+        thread.join()
 
 
 @pytest.fixture
@@ -279,15 +356,8 @@ def load(engine: Engine) -> Callable[..., Any]:
     def running(
         name: str, body: Any = BODY, clients: int = 8, seconds: float = LONGEST_LOAD_S
     ) -> Iterator[Load]:
-        one = Load(f"{engine.graph_url(name)}/infer", body, clients, seconds)
-        thread = threading.Thread(target=one.run, name="load")
-        thread.start()
-        try:
-            one.until_asked(clients)
+        with asking(Load(f"{engine.graph_url(name)}/infer", body, clients, seconds)) as one:
             yield one
-        finally:
-            one.stop()
-            thread.join()
 
     return running
 
@@ -321,19 +391,13 @@ def ask_each(
     left = iter(enumerate(headers))
     found: list[Reply | None] = [None] * len(headers)
 
-    def message(extra: Mapping[str, str]) -> bytes:
-        lines = [f"POST {at.path} HTTP/1.1", f"host: {at.host}"]
-        lines += [f"{name}: {text}" for name, text in extra.items()]
-        lines += ["content-type: application/json", f"content-length: {len(body)}"]
-        return "\r\n".join([*lines, "", ""]).encode() + body
-
     async def one() -> None:
         async with AsyncExitStack() as stack:
             reader, writer = await stack.enter_async_context(_connected(at))
             for index, extra in left:
                 while found[index] is None:
                     closed = False
-                    writer.write(message(extra))
+                    writer.write(_message(at, extra, body))
                     try:
                         found[index] = reply = await _reply(reader)
                         closed = reply.headers.get("connection") == "close"
@@ -351,6 +415,14 @@ def ask_each(
 
     asyncio.run(run())
     return [reply for reply in found if reply is not None]
+
+
+def _message(at: httpx.URL, extra: Mapping[str, str], body: bytes) -> bytes:
+    """A request over a connection that stays open."""
+    lines = [f"POST {at.path} HTTP/1.1", f"host: {at.host}"]
+    lines += [f"{name}: {text}" for name, text in extra.items()]
+    lines += ["content-type: application/json", f"content-length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 @asynccontextmanager
