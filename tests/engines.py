@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -72,7 +73,14 @@ class Engine:
         done(self.start())
 
     def down(self) -> None:
-        done(self.process("down"))
+        """Stop it; nothing of it may be left."""
+        state = self.state
+        told = json.loads(done(self.process("down", "-o", "json")).stdout)
+        assert told["stopped"] is (state is not None)
+        assert self.state is None
+        if state is not None:
+            assert self.processes(state) == []
+            assert not Path(state.runtime).exists()
 
     @property
     def state(self) -> EngineState | None:

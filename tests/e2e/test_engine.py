@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -59,12 +60,9 @@ def listening(found):
     return addresses
 
 
-def test_up_deploy_infer_down(new_engine):
-    """On the way it is told once more to come up, and listens on loopback alone."""
-    engine = new_engine()
-    first = done(engine.start())
-    info = json.loads(first.stdout)
-    assert info == {
+def told(engine):
+    """What `up` says of an engine, whether it starts it or finds it up."""
+    return {
         "http": f"http://127.0.0.1:{engine.ports.http}",
         "grpc": f"127.0.0.1:{engine.ports.grpc}",
         "console": f"http://127.0.0.1:{engine.ports.http}/console",
@@ -72,41 +70,42 @@ def test_up_deploy_infer_down(new_engine):
         "dashboard_token": str(engine.home / "ray-token"),
         "home": str(engine.home),
     }
+
+
+def test_up_deploy_infer_delete_rollback(engine, given, tmp_path):
+    """An engine is told once more to come up, and listens on loopback alone."""
+    state = engine.state
+    again = done(engine.command("up", "-o", "json", *engine.ports.options()))
+    assert json.loads(again.stdout) == told(engine)
+    assert "already up" in again.stderr
+    assert engine.state == state
     for page in ("console", "dashboard"):
-        found = httpx.get(info[page], trust_env=False, follow_redirects=True)
+        found = httpx.get(told(engine)[page], trust_env=False, follow_redirects=True)
         assert found.status_code == 200
         assert found.headers["content-type"].startswith("text/html")
-    state = engine.state
-    second = done(engine.command("up", "-o", "json", *engine.ports.options()))
-    assert second.stdout == first.stdout
-    assert "already up" in second.stderr
-    assert engine.state == state
-    deployed = json.loads(done(engine.command("deploy", EXAMPLE, "-o", "json")).stdout)
+    given.made.append("fruits")
+    example = tmp_path / "graph.yaml"
+    example.write_text(EXAMPLE.read_text().replace("name: quickstart", "name: fruits"))
+    shutil.copy(EXAMPLE.with_name("components.py"), tmp_path)
+    deployed = json.loads(done(engine.command("deploy", example, "-o", "json")).stdout)
     assert deployed.pop("bundle")["warnings"] == []
-    assert deployed == {"graph": "quickstart", "revision": 1, "state": "live", "new": True}
-    again = done(engine.command("deploy", EXAMPLE))
-    assert again.stdout == "quickstart revision 1 is this already, and live\n"
-    answer = done(engine.command("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
+    assert deployed == {"graph": "fruits", "revision": 1, "state": "live", "new": True}
+    again = done(engine.command("deploy", example))
+    assert again.stdout == "fruits revision 1 is this already, and live\n"
+    answer = done(engine.command("infer", "fruits", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
     assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]
     assert listening(engine.processes(state)) == set()
-    assert "quickstart  1 " in done(engine.command("status")).stdout
-    assert "no change" in done(engine.command("plan", EXAMPLE)).stdout
-    missing = engine.command("infer", "quickstart", "-d", '{"inputs": []}')
+    assert re.search(r"^fruits +1 ", done(engine.command("status")).stdout, re.MULTILINE)
+    assert "no change" in done(engine.command("plan", example)).stdout
+    missing = engine.command("infer", "fruits", "-d", '{"inputs": []}')
     assert missing.returncode == 1 and "fruit" in missing.stderr and not missing.stdout
-    done(engine.command("delete", "quickstart", "--yes"))
-    assert engine.command("status", "quickstart").returncode == 1
-    assert "was deleted" in done(engine.command("history", "quickstart")).stdout
-    back = done(engine.command("rollback", "quickstart"))
-    assert "quickstart revision 1 is live" in back.stdout
-    answer = done(engine.command("infer", "quickstart", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
+    done(engine.command("delete", "fruits", "--yes"))
+    assert engine.command("status", "fruits").returncode == 1
+    assert "was deleted" in done(engine.command("history", "fruits")).stdout
+    back = done(engine.command("rollback", "fruits"))
+    assert "fruits revision 1 is live" in back.stdout
+    answer = done(engine.command("infer", "fruits", "-i", "fruit=[0.9, 0.2]", "-o", "json"))
     assert json.loads(answer.stdout)["outputs"][0]["shape"] == [1, 2]
-    done(engine.command("delete", "quickstart", "--yes"))
-
-    assert json.loads(done(engine.process("down", "-o", "json")).stdout)["stopped"] is True
-    assert engine.processes(state) == []
-    assert not Path(state.runtime).exists()
-    assert engine.state is None
-    assert json.loads(done(engine.command("down", "-o", "json")).stdout)["stopped"] is False
 
 
 @pytest.mark.nightly
@@ -147,7 +146,7 @@ def started(engine, foreground):
     if not foreground:
         done(engine.start())
         yield
-        done(engine.process("down"))
+        engine.down()
         return
     before, up = engine.state, engine.command_line("up", "--foreground", *engine.ports.options())
     running = subprocess.Popen(up, env=engine.environment(), stderr=subprocess.PIPE)
@@ -166,7 +165,7 @@ def test_graphs_come_back_after_a_crash(new_engine, short_folder, foreground):
     """So do keys; what killed processes have left among temporary files is gone in the end."""
     engine = new_engine(env={"TMPDIR": str(short_folder)})
     engine.home.mkdir(mode=0o755)
-    done(engine.start())
+    assert json.loads(done(engine.start()).stdout) == told(engine)
     assert stat.S_IMODE(engine.home.stat().st_mode) == 0o700
     done(engine.command("deploy", EXAMPLE))
     lasting = ["keys", "create", "lasting", "--role", "viewer", "-o", "json"]
@@ -186,6 +185,7 @@ def test_graphs_come_back_after_a_crash(new_engine, short_folder, foreground):
         assert done(engine.command("doctor")).stdout
         assert names(short_folder) == [Path(engine.state.runtime).name]
     assert names(short_folder) == []
+    assert json.loads(done(engine.command("down", "-o", "json")).stdout)["stopped"] is False
     assert not (engine.home / "store.db-wal").exists()
     backup = done(engine.command("backup", short_folder / "b.zip", "-o", "json"))
     assert json.loads(backup.stdout)["graphs"] == ["quickstart"]
