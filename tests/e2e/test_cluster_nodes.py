@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +14,7 @@ import numpy as np
 import pytest
 
 from anabranch import Graph
+from tests.e2e.conftest import Load, asking
 from tests.engines import done
 from tests.machines import HOME, Machine, Network
 from tests.waiting import until
@@ -67,10 +65,6 @@ class Cluster:
     def head(self) -> Machine:
         return self.machines[0]
 
-    @property
-    def url(self) -> str:
-        return f"http://{self.head.address}:8000"
-
     def up(self) -> None:
         """No processor of the head is for graphs."""
         host = "--host", self.head.address, "--anonymous", "caller"
@@ -104,7 +98,11 @@ class Cluster:
 
     def infer(self, name: str) -> httpx.Response:
         with self.head.inside():
-            return httpx.post(f"{self.url}/v2/models/{name}/infer", json=BODY, timeout=60)
+            return httpx.post(self.graph_url(name), json=BODY, timeout=60)
+
+    def graph_url(self, name: str) -> str:
+        """Where requests to a graph go, at the head's edge."""
+        return f"http://{self.head.address}:8000/v2/models/{name}/infer"
 
 
 def write(folder: Path, name: str, cpu: int) -> None:
@@ -124,34 +122,6 @@ def cluster() -> Iterator[Cluster]:
         one.join_s = time.monotonic() - began
         done(one.join(three, "--labels", "zone=south"))
         yield one
-
-
-@contextmanager
-def load(cluster: Cluster, name: str) -> Iterator[Counter[str]]:
-    """Clients that ask without end, at the head's edge; counted by what becomes of it."""
-    found: Counter[str] = Counter()
-    stopping, lock = threading.Event(), threading.Lock()
-
-    def ask() -> None:
-        with cluster.head.inside(), httpx.Client(timeout=60) as client:
-            while not stopping.is_set():
-                try:
-                    reply = client.post(f"{cluster.url}/v2/models/{name}/infer", json=BODY)
-                    kind = "ok" if reply.status_code == 200 else reply.text[:200]
-                except httpx.HTTPError as error:
-                    kind = repr(error)
-                with lock:
-                    found[kind] += 1
-
-    clients = [threading.Thread(target=ask) for _ in range(CLIENTS)]
-    for one in clients:
-        one.start()
-    try:
-        yield found
-    finally:
-        stopping.set()
-        for one in clients:
-            one.join()
 
 
 def test_machines_that_have_joined_do_what_only_they_can(cluster: Cluster, tmp_path: Path) -> None:
@@ -196,12 +166,12 @@ def test_a_machine_leaves_under_load_and_no_request_fails(cluster: Cluster) -> N
     homes = cluster.homes("moving")
     leaver = next(one for one in cluster.machines if one.name == homes["double"])
     (stayer,) = {"two", "three"} - {leaver.name}
-    with load(cluster, "moving") as found:
-        until(lambda: found["ok"] > CLIENTS * ROUNDS)
+    clients = Load(cluster.graph_url("moving"), BODY, CLIENTS)
+    with asking(clients, cluster.head.inside):
+        clients.until_asked(CLIENTS * ROUNDS)
         done(leaver.run("anabranch", "leave"))
-        enough = found["ok"] + CLIENTS * ROUNDS
-        until(lambda: found["ok"] > enough)
-    assert found.keys() == {"ok"}, found
+        clients.until_asked(CLIENTS * ROUNDS)
+    assert clients.failures == {}
     assert set(cluster.homes("moving").values()) == {stayer}
     assert list(cluster.nodes()) == ["one", stayer]
     assert not leaver.path(f"{HOME}/.anabranch/engine.json").exists()
