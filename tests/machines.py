@@ -2,7 +2,8 @@
 
 Each machine has processes, mounts, a host name, a loopback and an address of its own, and its own
 ``/tmp``, ``/dev/shm`` and home; the rest of the file system is this machine's. A machine that is
-switched off loses all its processes at once, and one whose cable is pulled hears of nothing.
+switched off loses all its processes at once, one whose cable is pulled hears of nothing, and a
+cable can be slow for a while, and lose a part of what passes.
 """
 
 from __future__ import annotations
@@ -99,6 +100,15 @@ class Machine:
         """Put the cable back."""
         self.network.set_cable(self, "up")
 
+    @contextmanager
+    def slow(self, delay_s: float, loss: float = 0.0, seed: int = 0) -> Iterator[None]:
+        """Have each frame come so much later, either way, or never, with the probability ``loss``.
+
+        No connection is closed by the beginning or the end of that, but frames under way are lost.
+        """
+        with self.network.slow_cable(self, delay_s, loss, seed):
+            yield
+
     def switch_off(self) -> None:
         """End all processes of the machine at once, its network with them."""
         self.init.kill()
@@ -148,6 +158,30 @@ class Network:
         """Pull a machine's cable ("down") or put it back ("up")."""
         self._do(f"ip link set {machine.name} {state}")
 
+    @contextmanager
+    def slow_cable(
+        self, machine: Machine, delay_s: float, loss: float, seed: int
+    ) -> Iterator[None]:
+        """Lead a machine's cable through a process; the module of that says how."""
+        name = machine.name
+        near, far, end = (f"{name}-{part}" for part in ("near", "far", "end"))
+        command = (sys.executable, "-m", "tests.e2e.slow_cable", near, far, delay_s, loss, seed)
+        with subprocess.Popen(
+            self._inside(*command), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as carrier:
+            assert carrier.stdout is not None
+            assert carrier.stdout.readline() == b"ready\n"
+            self._do(
+                f"ip link add {end} type bridge && ip link set {end} up"
+                f" && ip link set {near} master {end} up && ip link set {far} master bridge up"
+                f" && ip link set {name} master {end}"
+            )
+            try:
+                yield
+            finally:
+                # A machine that is off has no cable any more.
+                self._do(f"ip link set {name} master bridge; ip link delete {end}")
+
     def _first(self, spaces: str, script: str) -> psutil.Process:
         """Start the first process of new namespaces; it ends with this network."""
         command = ["unshare", *spaces.split(), "--fork", "--kill-child", "sh", "-c"]
@@ -162,8 +196,12 @@ class Network:
         self._stack.callback(_end, started)
         return psutil.Process(started.pid).children()[0]
 
+    def _inside(self, *words: object) -> list[str]:
+        """The command line that runs ``words`` beside the switch."""
+        return ["nsenter", "-t", str(self._switch.pid), "-n", *map(str, words)]
+
     def _do(self, script: str) -> None:
-        command = ["nsenter", "-t", str(self._switch.pid), "-n", "sh", "-c", _SYSTEM + script]
+        command = self._inside("sh", "-c", _SYSTEM + script)
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         assert done.returncode == 0, done.stderr
 

@@ -1,10 +1,12 @@
-"""Two machines without Ray, between which the cable is pulled amid calls of every kind."""
+"""Two machines without Ray: the cable between them is pulled amid calls of every kind, or slow."""
 
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +23,8 @@ from anabranch.control.access.authority import (
 from tests.machines import HOME, Machine, Network
 
 SILENT_S = 100.0
+ECHO = 7000
+"""A port."""
 pytestmark = [pytest.mark.e2e]
 
 
@@ -82,3 +86,44 @@ def test_what_was_under_way_to_a_machine_that_is_cut_off_ends_while_it_is_and_is
         assert ends == {"stream": "lost", "gateway": 503, "front": "UNAVAILABLE", "again": 200}
         far.mend()
         assert told(calling, near) == first
+
+
+def test_a_slow_cable_delays_and_loses_what_passes_and_ends_no_connection() -> None:
+    with Network() as network:
+        near, far = network.machine("near"), network.machine("far")
+        with ExitStack() as stack:
+            with far.inside():
+                echo = stack.enter_context(socket.create_server((far.address, ECHO)))
+            echo.settimeout(20)
+            answering = threading.Thread(target=answer, args=(echo,))
+            answering.start()
+            stack.callback(answering.join)
+            with near.inside():
+                asking = stack.enter_context(socket.create_connection((far.address, ECHO), 20))
+            assert answers(asking)
+            with far.slow(0.2):
+                began = time.monotonic()
+                assert answers(asking)
+                assert time.monotonic() - began > 0.4
+            with far.slow(0.0, loss=1.0):
+                asking.settimeout(0.5)
+                assert not answers(asking)
+                asking.settimeout(20)
+            assert asking.recv(1) == b"x"  # what was lost is sent again
+            assert answers(asking)
+
+
+def answer(echo: socket.socket) -> None:
+    """Send what one client sends back to it."""
+    connection, _ = echo.accept()
+    with connection:
+        while found := connection.recv(1):
+            connection.sendall(found)
+
+
+def answers(asking: socket.socket) -> bool:
+    asking.sendall(b"x")
+    try:
+        return asking.recv(1) == b"x"
+    except TimeoutError:
+        return False
