@@ -79,6 +79,8 @@ def base_environment(
         # Ray's workers step back for all other processes of the machine. Here they are the service.
         "RAY_worker_niceness": "0",
         "DASHBOARD_METRIC_PORT": str(block.fixed["dashboard_metrics"]),
+        # A raylet without its agents ends after that. They are slow to start on a busy machine.
+        "RAY_agent_register_timeout_ms": "120000",
         # What every process does for Ray's own statistics, though nothing happens in it.
         "RAY_event_stats": "0",
         "RAY_task_events_report_interval_ms": "10000",

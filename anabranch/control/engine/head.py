@@ -8,15 +8,18 @@ dashboard agent by our script.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from anabranch.control.engine.loopback import keep_loopback
+from anabranch.control.engine.supervision.supervisor import options
 from anabranch.serve.workers import agent, launcher
 
 _PYTHON = "_build_python_executable_command_memory_profileable"
 """Ray's function that returns how Python is started for one of Ray's processes."""
+_AGENT_PORT = "--dashboard-agent-listen-port"
 
 
 def main() -> None:
@@ -31,6 +34,7 @@ def main() -> None:
 
     keep_loopback()
     _start_agent_by_our_script()
+    _tell_raylet_of_its_agent(sys.argv[1:])
     # Ray starts the server wherever its dependencies are installed; there is no flag against it.
     vars(scripts)["get_ray_client_dependency_error"] = lambda: ImportError("not wanted")
     vars(node)["Node"] = MendingNode
@@ -60,6 +64,25 @@ def _start_agent_by_our_script() -> None:
         return [*words, agent.__file__] if is_agent else words
 
     vars(services)[_PYTHON] = command
+
+
+def _tell_raylet_of_its_agent(arguments: Sequence[str]) -> None:
+    """Give the raylet the port of its dashboard agent, which Ray tells the agent alone.
+
+    Without it the raylet waits for a file that the agent writes, for 15 s and no longer. To start
+    the agent takes longer on a busy machine.
+    """
+    from ray._private import ray_constants, services
+
+    port = options(arguments)[_AGENT_PORT]
+    start: Callable[..., Any] = services.start_ray_process
+
+    def started(command: Sequence[str], kind: str, *more: Any, **others: Any) -> Any:
+        is_raylet = kind == ray_constants.PROCESS_TYPE_RAYLET
+        told = [f"--dashboard_agent_listen_port={port}"] if is_raylet else []
+        return start([*command, *told], kind, *more, **others)
+
+    vars(services)["start_ray_process"] = started
 
 
 if __name__ == "__main__":
