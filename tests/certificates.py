@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -45,12 +46,12 @@ class Authority:
         file: str = "server",
         ends: timedelta = timedelta(days=90),
         begins: timedelta = timedelta(days=-1),
-        address: str = "127.0.0.1",
+        addresses: Sequence[str] = ("127.0.0.1",),
     ) -> TlsFiles:
-        """Write a new certificate of a common name, for localhost at an address, and its key."""
+        """Write a new certificate of a common name, for localhost and addresses, and its key."""
         key = generate_private_key(SECP256R1())
         made = self._certificate(_named(name), key.public_key(), ends, begins)
-        names = [DNSName("localhost"), IPAddress(ip_address(address))]
+        names = [DNSName("localhost"), *(IPAddress(ip_address(one)) for one in addresses)]
         made = made.add_extension(SubjectAlternativeName(names), critical=False)
         found = TlsFiles(self._folder / f"{file}.pem", self._folder / f"{file}.key")
         _replace(found.cert, made.sign(self._key, SHA256()).public_bytes(Encoding.PEM))

@@ -6,19 +6,20 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import httpx
 import pytest
 
 from anabranch.client.bundle.packing import pack, zipped
 from anabranch.control.release.bundles import write_files
+from tests.clusters import Cluster
 from tests.control.release.test_environments import WHEEL, wheel
 from tests.e2e.conftest import node, spec
-from tests.machines import Machine, Network
+from tests.engines import done
+from tests.machines import HOME, Network
 from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
@@ -51,24 +52,20 @@ ON = {1: {"gpu": 1}, 2: {"cpu": 4}}
 """Resources that one of the workers has and no other machine, by its number. The second has enough
 for two revisions, one of which takes the other's place.
 """
-HOME = "/tmp/home/.anabranch"
 PATIENTLY = ("--timeout", "300s")
 
 
 @dataclass
-class Cluster:
-    """An engine of three machines; its command line is typed on the first."""
+class Sending(Cluster):
+    """An engine of three machines; ``folder`` is for what is deployed."""
 
-    machines: list[Machine]
-    folder: Path
+    folder: Path = field(kw_only=True)
 
     def json(self, *words: str) -> Any:
-        done = self.machines[0].run("anabranch", *words, "-o", "json", timeout=500)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return json.loads(self.run(*words, "-o", "json"))
 
     def refused(self, *words: str) -> str:
-        done = self.machines[0].run("anabranch", *words, timeout=500)
+        done = self.head.run("anabranch", *words, timeout=500)
         assert done.returncode != 0, done.stdout
         return " ".join(done.stderr.split())
 
@@ -82,43 +79,30 @@ class Cluster:
 
     def having(self, digest: str) -> list[str]:
         """The machines that have a bundle in their cache."""
-        place = f"{HOME}/artefacts/entries/bundle-{digest}"
+        place = f"{HOME}/.anabranch/artefacts/entries/bundle-{digest}"
         return [one.name for one in self.machines if one.path(place).exists()]
 
     def sent(self) -> int:
         """Bytes of bundles that the controller has sent since it began."""
-        head = self.machines[0]
-        key = head.path(f"{HOME}/token").read_text().strip()
-        with head.inside():
-            answer = httpx.get(
-                f"http://{head.address}:8000/metrics", headers={"authorization": f"Bearer {key}"}
-            )
+        answer = self.ask("GET", "/metrics")
         assert answer.status_code == 200, answer.text
         found = re.search(r"^anabranch_bundle_bytes_sent_total (\S+)", answer.text, re.MULTILINE)
         return int(float(found[1])) if found else 0
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+def cluster() -> Iterator[Sending]:
     with Network() as network, TemporaryDirectory(dir="/var/tmp") as folder:
         machines = [network.machine(name) for name in ("head", "w1", "w2")]
-        head, *workers = machines
-        up = ("anabranch", "up", "--host", head.address, "--resources", "CPU=1,GPU=0")
-        done = head.run(*up, env=SETTINGS)
-        assert done.returncode == 0, done.stderr
-        token = head.path(f"{HOME}/token").read_text()
-        for worker, resources in zip(workers, ("CPU=1,GPU=2", "CPU=16,GPU=0"), strict=True):
-            key = worker.path("/tmp/token")
-            key.write_text(token)
-            key.chmod(0o600)
-            joining = ("anabranch", "join", f"{head.address}:8000", "--token-file", "/tmp/token")
-            done = worker.run(*joining, "--resources", resources)
-            assert done.returncode == 0, done.stderr
-        yield Cluster(machines, Path(folder))
+        one = Sending(machines, SETTINGS, folder=Path(folder))
+        one.up("--resources", "CPU=1,GPU=0")
+        for worker, resources in zip(machines[1:], ("CPU=1,GPU=2", "CPU=16,GPU=0"), strict=True):
+            done(one.join(worker, "--resources", resources))
+        yield one
 
 
 def test_each_machine_gets_a_large_bundle_once_and_drops_it_when_it_has_gone(
-    cluster: Cluster,
+    cluster: Sending,
 ) -> None:
     nodes = {
         f"on{number}": node("Where", resources=resources, scaling={"replicas": 2})
@@ -144,19 +128,19 @@ def test_each_machine_gets_a_large_bundle_once_and_drops_it_when_it_has_gone(
     assert answer["outputs"][0]["data"] == [1.0, 2.0, 0.0]
 
 
-def test_a_bundle_that_is_not_what_its_digest_says_is_refused(cluster: Cluster) -> None:
+def test_a_bundle_that_is_not_what_its_digest_says_is_refused(cluster: Sending) -> None:
     source = cluster.source("changed", b"as it was", on2=node("Where", resources=ON[2]))
     digest = pack(source, 2**30).digest
     files = {path.name: path.read_bytes() for path in source.parent.iterdir()}
     files |= {"noise": b"changed", "anabranch.json": b'{"spec": "graph.yaml"}'}
-    there = cluster.machines[0].path(f"{HOME}/bundles/{digest}.zip")
+    there = cluster.machines[0].path(f"{HOME}/.anabranch/bundles/{digest}.zip")
     there.write_bytes(zipped(files))
     said = cluster.refused("deploy", str(source), *PATIENTLY)
     assert re.search(r"from the engine: what came has the digest [0-9a-f]{64}, and was", said)
     assert not cluster.having(digest)
 
 
-def test_a_machine_that_cannot_reach_the_store_of_a_model_says_so(cluster: Cluster) -> None:
+def test_a_machine_that_cannot_reach_the_store_of_a_model_says_so(cluster: Sending) -> None:
     model = "http://10.77.0.1:9/model.onnx"
     far = {"type": "predictor", "runtime": "onnx", "model": model, "inputs": {"x": "x"}}
     source = cluster.source("away", b"", far={**far, "resources": ON[2]})

@@ -40,7 +40,7 @@ class Laptop:
 def laptop() -> Iterator[Laptop]:
     with Network() as network:
         head, other = network.machine("head"), network.machine("laptop")
-        files = Authority(head.path("/tmp")).issue("engine", address=head.address)
+        files = Authority(head.path("/tmp")).issue("engine", addresses=[head.address])
         own = [f"/tmp/{file.name}" for file in (files.cert, files.key)]
         listening = ["--host", head.address, "--tls-cert", own[0], "--tls-key", own[1]]
         up = head.run("anabranch", "up", *listening)
