@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.clusters import Cluster
 from tests.e2e.test_cluster_nodes import PARTS, ROOM
 from tests.engines import BODY, done
-from tests.machines import Network
+from tests.machines import HOME, Network
 from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.nightly]
@@ -33,6 +34,8 @@ spec:
 AT_ONCE_S = 15.0
 """Far less than the minute that a request has, and more than two slow processors take."""
 CABLE_S = 20.0
+DELAY_S, LOSS = 0.05, 0.01
+"""Of a slow network: the time that a frame takes more, either way, and the share that is lost."""
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +94,43 @@ def test_a_cable_that_is_out_for_a_while_fails_no_idempotent_request(cluster: Cl
     assert asking.found.keys() == {"ok"}, asking.found
     assert asking.slowest < CABLE_S / 2
     assert ids(cluster) == before
+
+
+def test_a_slow_network_fails_no_idempotent_request_and_changes_nothing(cluster: Cluster) -> None:
+    """Also not at the edge of the machine whose network it is, in the middle of a rollout."""
+    slow, well = cluster.machines[1:]
+    with cluster.without("steady"):
+        deploy(cluster, "steady", cpu=1, replicas=2)
+        step = "--rollout", "25", "--hold", "1h"
+        cluster.run("deploy", f"{HOME}/steady/graph.yaml", "--force", *step)
+        until(lambda: weights(cluster) == {"1": 75, "2": 25}, 120)
+        until(lambda: cluster.running("steady", "far") == 2)
+        before = ids(cluster), stored(cluster)
+        with cluster.load("steady", slow, well) as asking:
+            asking.more()
+            with slow.slow(DELAY_S, LOSS):
+                asking.more()
+                began = time.monotonic()
+                assert cluster.infer("steady", slow).status_code == 200
+                delayed_s = time.monotonic() - began
+            asking.more()
+            until(lambda: cluster.running("steady", "far") == 2)
+        print(f"slowest request {asking.slowest:.1f} s, {asking.found}")
+        assert asking.found.keys() == {"ok"}, asking.found
+        assert delayed_s > 2 * DELAY_S  # there and back, at least
+        assert (ids(cluster), stored(cluster)) == before
+        assert weights(cluster) == {"1": 75, "2": 25}
+
+
+def weights(cluster: Cluster) -> Any:
+    return cluster.api("GET", "/graphs/steady/traffic")["weights"]
+
+
+def stored(cluster: Cluster) -> Any:
+    """What the store says of the graph."""
+    graph = cluster.api("GET", "/graphs/steady")
+    states = [(one["revision"], one["state"]) for one in graph["revisions"]]
+    return graph["live"], graph["state"], graph["rollout"], states
 
 
 def test_a_lost_machine_blocks_no_graph_and_its_capacity_comes_back(
