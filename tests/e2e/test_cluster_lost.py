@@ -1,4 +1,4 @@
-"""A machine is lost, or its cable is out: what needs it fails at once, the rest goes on."""
+"""A machine is lost, its cable is out, or slow: what needs it fails at once, the rest goes on."""
 
 from __future__ import annotations
 
