@@ -23,6 +23,7 @@ from anabranch.control.engine.ports import first_gcs_port
 from anabranch.control.kubernetes.folders import GraphFolder
 from anabranch.control.kubernetes.groups import WorkerGroup
 from anabranch.control.kubernetes.pods import Installation, deploying_pod, head_pod, worker_pod
+from tests.engines import done
 from tests.machines import Machine, Network
 from tests.waiting import until
 
@@ -97,8 +98,7 @@ def pod(network: Network, name: str, head: str = "") -> Pod:
         ]
     # By its default route Ray finds the address of a machine.
     script.append("ip route add default via 10.77.0.254 && mount -o remount,bind,ro /")
-    done = machine.run("sh", "-ec", "\n".join(script))
-    assert done.returncode == 0, done.stderr
+    done(machine.run("sh", "-ec", "\n".join(script)))
     return Pod(machine, head or machine.address)
 
 
@@ -113,14 +113,13 @@ def containers(template: Any) -> tuple[Any, Any]:
 def head(network: Network) -> Iterator[Pod]:
     first, serving = containers(head_pod(OF, "claim"))
     one = pod(network, "head")
-    done = one.run(first)
-    assert done.returncode == 0, done.stderr
+    done(one.run(first))
     started = one.start(serving, "/tmp/head.log")
     log = one.machine.path("/tmp/head.log")
     until(lambda: "the engine is up" in log.read_text() or started.poll() is not None, 120)
     assert started.poll() is None, log.read_text()
     yield one
-    assert one.run(serving, "anabranch", "down").returncode == 0
+    done(one.run(serving, "anabranch", "down"))
     assert started.wait(60) == 0
 
 
@@ -133,8 +132,8 @@ def network() -> Iterator[Network]:
 def test_the_user_writes_to_volumes_alone(head: Pod) -> None:
     _, serving = containers(head_pod(OF, "claim"))
     for folder in ("/usr", "/etc", "/var/tmp"):
-        done = head.machine.run("touch", f"{folder}/written")
-        assert "Read-only file system" in done.stderr
+        refused = head.machine.run("touch", f"{folder}/written")
+        assert "Read-only file system" in refused.stderr
     assert head.run(serving, "id", "-u").stdout == "1000\n"
     assert head.machine.path("/tmp/data/home/token").stat().st_mode & 0o777 == 0o600
     assert head.machine.path("/tmp/data/home/ray-token").read_text() == f"ray-{TOKEN}"
@@ -146,7 +145,7 @@ def test_a_worker_joins_and_the_job_deploys(head: Pod, network: Network) -> None
     group = WorkerGroup("cpu", cpu=1, memory=2**28)
     first, serving = containers(worker_pod(OF, group))
     worker = pod(network, "worker", head.machine.address)
-    assert worker.run(first).returncode == 0
+    done(worker.run(first))
     with ExitStack() as stack:
         joined = worker.start(serving, "/tmp/worker.log")
         stack.callback(joined.wait, 60)
@@ -165,12 +164,11 @@ def _joined_and_deployed(head: Pod, worker: Pod, joined: subprocess.Popen[bytes]
         (place / name).write_bytes(content)
     template = deploying_pod(OF, ["quickstart/graph.yaml"], {"quickstart": {}})
     (job,) = template["spec"]["containers"]
-    done = head.run(job)
-    assert done.returncode == 0, done.stderr
+    done(head.run(job))
     asked = ("anabranch", "infer", "quickstart", "-d", '{"fruit": [[0.9, 0.2]]}', "-o", "json")
-    answer = json.loads(head.run(job, *asked).stdout)
+    answer = json.loads(done(head.run(job, *asked)).stdout)
     assert answer["outputs"][0]["data"] == pytest.approx([0.0295385, 0.9704615], abs=1e-6)
-    nodes = json.loads(head.run(job, "anabranch", "nodes", "-o", "json").stdout)["nodes"]
+    nodes = json.loads(done(head.run(job, "anabranch", "nodes", "-o", "json")).stdout)["nodes"]
     assert {one["name"]: one["state"] for one in nodes} == {"head": "alive", "worker": "alive"}
     (there,) = (one for one in nodes if one["name"] == "worker")
     assert there["resources"]["CPU"]["total"] == 1
