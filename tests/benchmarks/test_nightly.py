@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks.contenders import CONTENDERS
 from benchmarks.outcome import MET, MISSED
+from tests.machines import Network
 
 ROOT = Path(__file__).parents[2]
 PEERS = ("--no-peers",)
@@ -78,6 +79,12 @@ def test_cold_starts() -> None:
 @pytest.mark.e2e
 def test_many_graphs() -> None:
     assert_measured("benchmarks.many_graphs")
+
+
+@pytest.mark.e2e
+def test_clusters() -> None:
+    with Network():  # or there are no machines here
+        assert_measured("benchmarks.clusters")
 
 
 @pytest.mark.e2e
