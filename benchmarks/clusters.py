@@ -15,6 +15,7 @@ no more processors than one. Clients ask from a machine that has no part in the 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import time
@@ -23,7 +24,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
 import pytest
 from rich import box
 from rich.console import Console
@@ -171,19 +171,10 @@ def _together(loads: Sequence[Load]) -> Load:
 
 def _join(cluster: Cluster, machine: Machine) -> tuple[float, float]:
     """Seconds until ``anabranch join`` ended, and until the machine's edge answered a request."""
-    url = cluster.graph_url("one", machine)
-
-    def answers() -> bool:
-        try:
-            with cluster.head.inside():
-                return httpx.post(url, content=BODY, timeout=5).status_code == 200
-        except httpx.TransportError:
-            return False
-
-    began = time.monotonic()
+    began, body = time.monotonic(), json.loads(BODY)
     done(cluster.join(machine, *ROOM))
     joined_s = time.monotonic() - began
-    until(answers, 120)
+    until(lambda: cluster.answers("one", machine, body), 120)
     answered_s = time.monotonic() - began
     cluster.run("leave", machine=machine)
     return joined_s, answered_s

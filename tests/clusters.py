@@ -159,6 +159,13 @@ class Cluster:
         with self._client(timeout) as client:
             return client.post(self.graph_url(name, machine), json=body)
 
+    def answers(self, name: str, machine: Machine, body: Any = BODY) -> bool:
+        """Whether the edge of a machine answers a request for a graph."""
+        try:
+            return self.infer(name, machine, body).status_code == 200
+        except httpx.TransportError:
+            return False
+
     def call(self, name: str, machine: Machine) -> list[float]:
         """Send the same over gRPC; the values of the first output."""
         request = InferRequest(model_name=name)

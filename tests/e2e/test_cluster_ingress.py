@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.clusters import Cluster
@@ -50,10 +49,7 @@ def cluster() -> Iterator[Cluster]:
 
 
 def _answers(cluster: Cluster, machine: Machine) -> bool:
-    try:
-        return all(cluster.infer(name, machine).status_code == 200 for name in ADDED)
-    except httpx.TransportError:
-        return False
+    return all(cluster.answers(name, machine) for name in ADDED)
 
 
 def logs(cluster: Cluster, *options: object) -> list[dict[str, Any]]:
