@@ -12,6 +12,7 @@ import pytest
 
 from anabranch import Graph
 from tests.clusters import Cluster
+from tests.e2e.conftest import value
 from tests.engines import done
 from tests.machines import HOME, Machine, Network
 from tests.waiting import until
@@ -74,25 +75,26 @@ def nodes(cluster: Cluster, machine: Machine) -> dict[str, Any]:
 
 
 def test_machines_that_have_joined_do_what_only_they_can(cluster: Cluster, tmp_path: Path) -> None:
-    found = nodes(cluster, cluster.head)
-    assert list(found) == ["one", "three", "two"] and found["one"]["head"]
-    assert {one["state"] for one in found.values()} == {"alive"}
-    assert found["two"]["labels"] == {"zone": "north"}
-    assert found["two"]["resources"]["CPU"]["total"] == 6.0
+    listed = nodes(cluster, cluster.head)
+    assert list(listed) == ["one", "three", "two"] and listed["one"]["head"]
+    assert {one["state"] for one in listed.values()} == {"alive"}
+    assert listed["two"]["labels"] == {"zone": "north"}
+    assert listed["two"]["resources"]["CPU"]["total"] == 6.0
     # A machine of an engine is as good a place for its commands as the head.
-    assert list(nodes(cluster, cluster.machines[1])) == list(found)
+    assert list(nodes(cluster, cluster.machines[1])) == list(listed)
 
     with cluster.without("spread"):
         cluster.deploy("spread", spec("spread", cpu=4), parts=PARTS)
-        reply = cluster.infer("spread", body=BODY)
-        assert reply.status_code == 200, reply.text
-        (output,) = reply.json()["outputs"]
+        homes = cluster.homes("spread")
+        assert sorted(homes["double"] + homes["shift"]) == ["three", "two"]
         (tmp_path / "parts.py").write_text(PARTS)
         (tmp_path / "graph.yaml").write_text(spec("spread", cpu=4))
         expected = Graph.load(tmp_path / "graph.yaml").run({"x": VALUES})["y"]
-        assert np.array_equal(np.float32(output["data"]).reshape(2, 2), expected)
-        homes = cluster.homes("spread")
-        assert sorted(homes["double"] + homes["shift"]) == ["three", "two"]
+        for machine in cluster.machines:
+            until(lambda at=machine: cluster.is_ready(at))
+            found = value(cluster.infer("spread", machine, BODY))
+            assert np.array_equal(np.float32(found).reshape(2, 2), expected)
+            assert cluster.call("spread", machine) == expected[0].tolist()
 
 
 def test_who_may_not_join_is_told_why(cluster: Cluster) -> None:
