@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,6 +28,9 @@ from anabranch.serve.workers.launcher import HOOK, MODULES, ZYGOTE
 LONGEST_FOLDER = 25
 """Longest runtime folder for which Ray's sockets fit into the 107 bytes of a socket's path."""
 _TLS = b"+OPENSSL "
+_VERSION = re.compile(rb"^HAProxy version (\d+)\.(\d+)\S*")
+_OLDEST = 2, 8
+"""The oldest HAProxy that has all rules of the edge."""
 """Feature of an HAProxy that speaks TLS, as it tells them itself."""
 _LOOPBACK_HOOK = "anabranch.control.engine.loopback.keep_loopback"
 _MODULES = (
@@ -163,6 +167,10 @@ def haproxy_problem(binary: str | None, needs_tls: bool = False) -> str | None:
         return f"{binary} does not run: {error}"
     if done.returncode:
         return f"{binary} -vv exits with {done.returncode}"
+    version = _VERSION.search(done.stdout)
+    if version is None or (int(version[1]), int(version[2])) < _OLDEST:
+        found = "no HAProxy" if version is None else version[0].decode()
+        return f"{binary} is {found}; the edge needs {_OLDEST[0]}.{_OLDEST[1]} or newer"
     return f"{binary} is built without OpenSSL" if needs_tls and _TLS not in done.stdout else None
 
 

@@ -17,6 +17,7 @@ from anabranch.serve.edge.clients import UNNAMED, client_rules
 from anabranch.serve.edge.counting import REFUSED, counted
 from anabranch.serve.edge.counting import table as refusal_table
 from anabranch.serve.edge.crowding import (
+    GRPC_CALLERS,
     GRPC_SOURCES,
     HTTP_SOURCES,
     ConnectionLimits,
@@ -106,7 +107,7 @@ def configuration(
         _section(f"defaults {_ROUTERS} from all", [_deadline(), *refusal_rules()]),
         *(
             _section(f"backend {table} from all", sources())
-            for table in (HTTP_SOURCES, GRPC_SOURCES)
+            for table in (HTTP_SOURCES, GRPC_SOURCES, GRPC_CALLERS)
         ),
         *(
             _section(f"backend {table} from all", rows)
@@ -145,6 +146,7 @@ def _global(options: EdgeOptions) -> list[str]:
         # Where the system grants fewer files, with as many connections as it grants.
         "no strict-limits",
         f"nbthread {options.threads}",
+        "tune.stick-counters 4",
         f"tune.bufsize {BUFFER}",
         f"tune.http.maxhdr {MAX_HEADERS}",
         f"tune.h2.fe.max-concurrent-streams {MAX_CALLS}",

@@ -16,8 +16,9 @@ from typing import Self
 
 from anabranch.serve.edge.counting import EdgeDoor, refused
 
-HTTP_SOURCES, GRPC_SOURCES = "http-sources", "grpc-sources"
-"""Backends without servers that hold the tables of sources, one of each frontend."""
+HTTP_SOURCES, GRPC_SOURCES, GRPC_CALLERS = "http-sources", "grpc-sources", "grpc-callers"
+"""Backends without servers that hold the tables of sources: of connections, one of each frontend,
+and of calls in progress."""
 SPARE = 64
 """Connections beyond its limit on which a source is told so; further ones are reset."""
 _FILES_PER_CONNECTION = 2
@@ -54,6 +55,15 @@ def source_rules(door: EdgeDoor, table: str, limits: ConnectionLimits, refusal: 
         f"tcp-request connection track-sc1 src table {table}",
         f"tcp-request connection reject if {_more(table, limits.per_source + SPARE)}",
         *refused(door, "limited", refusal, f"if {_more(table, limits.per_source)}"),
+    ]
+
+
+def caller_rules(condition: str, most: int, refusal: str) -> list[str]:
+    """Return the rules on what one source may have in progress of the calls of a ``condition``."""
+    is_over = f"{{ sc_conn_cur(3,{GRPC_CALLERS}) gt {most} }}"
+    return [
+        f"http-request track-sc3 src table {GRPC_CALLERS} if {condition}",
+        *refused("grpc", "limited", refusal, f"if {condition} {is_over}"),
     ]
 
 

@@ -21,6 +21,7 @@ from anabranch.serve.edge.counting import refused
 from anabranch.serve.edge.crowding import (
     GRPC_SOURCES,
     ConnectionLimits,
+    caller_rules,
     source_rules,
     too_many,
 )
@@ -31,7 +32,8 @@ from anabranch.serve.edge.tls.binding import HANDSHAKE_S, bound
 from anabranch.serve.edge.tls.in_force import InForce
 
 MAX_CALLS = 1024
-"""Calls of ModelInfer in progress at a time; also calls of any kind on one connection."""
+"""Calls of ModelInfer in progress at a time, of which one source may have half; also calls of any
+kind on one connection."""
 MAX_HEADERS = 8192
 """Most bytes of headers of a call that goes to a router: gRPC's own server judges others."""
 MESSAGE_S = 8
@@ -103,6 +105,7 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
         f"acl once pathq {' '.join(map(path, methods_of_one_message()))}",
         "acl in-time req.fhdr_cnt(grpc-timeout) eq 0",
         "acl in-time req.fhdr(grpc-timeout) -m reg ^[1-9][0-9]{0,7}[HMSmun]$",
+        *caller_rules("infer", MAX_CALLS // 2, _many(MAX_CALLS // 2)),
         "http-request track-sc0 int(1) if infer",
         *refused(
             "grpc",
@@ -125,6 +128,12 @@ def grpc_frontend(routes_map: str, connections: ConnectionLimits, tls: InForce |
         f"http-after-response set-header content-type application/grpc {_TOLD}",
         f"http-after-response del-header content-length {_TOLD}",
     ]
+
+
+def _many(calls: int) -> str:
+    text = f"this address has more than {calls} calls in progress, the limit of one source; "
+    told = status_headers(StatusCode.RESOURCE_EXHAUSTED, text + "try again later")
+    return f"status 429 {told}"
 
 
 def _error(status: int) -> str:

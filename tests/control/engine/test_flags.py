@@ -63,7 +63,16 @@ def test_the_sockets_lie_in_the_private_folder(tmp_path):
 
 
 @linux
-@pytest.mark.parametrize(("text", "problem"), [("exit 0", None), ("exit 3", "exits with 3")])
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("echo HAProxy version 2.8.0-1", None),
+        ("echo HAProxy version 10.0.1", None),
+        ("echo HAProxy version 2.6.12-1", "HAProxy version 2.6.12-1; the edge needs 2.8 or newer"),
+        ("echo something else", "is no HAProxy"),
+        ("exit 3", "exits with 3"),
+    ],
+)
 def test_a_binary_is_tried_before_it_is_used(tmp_path, text, problem):
     binary = script(tmp_path / "haproxy", text)
     found = flags.haproxy_problem(binary)

@@ -57,7 +57,8 @@ def test_without_an_haproxy_for_it_there_is_no_tls(
 ) -> None:
     """The gateway and the front, which would take its place, do not speak it."""
     binary = tmp_path / "haproxy"
-    binary.write_text(f"#!/bin/sh\necho '+LUA -OPENSSL +ZLIB'\nexit {int(not does_run)}\n")
+    said = "HAProxy version 2.8.0\n+LUA -OPENSSL +ZLIB"
+    binary.write_text(f"#!/bin/sh\necho '{said}'\nexit {int(not does_run)}\n")
     binary.chmod(0o700)
     monkeypatch.setenv("ANABRANCH_HAPROXY", str(binary))
     options = EngineOptions(tls_cert=Path("/c"), tls_key=Path("/k"))

@@ -13,12 +13,13 @@ import pytest
 from grpc import StatusCode
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from anabranch.router.grpc.messages import StreamResponse, path
+from anabranch.router.grpc.messages import InferRequest, StreamResponse, path
 from anabranch.serve.edge import configuration, grpc_frontend
 from anabranch.serve.edge.routes import EdgeRoute
 from tests.router.conftest import make_arms
-from tests.router.grpc.conftest import Stub, connected, failure, infer_request, trailer
+from tests.router.grpc.conftest import Stub, failure, infer_request, trailer
 from tests.router.grpc.test_servicer import Hanging
+from tests.serve.edge import http2
 from tests.serve.edge.routers import FakeRouter, grpc_edge, served_graphs
 from tests.serve.edge.servers import eventually, needs_haproxy, route
 
@@ -202,22 +203,26 @@ def test_more_calls_than_may_pass_are_told_to_try_again(monkeypatch: pytest.Monk
         async with (
             grpc_edge() as at,
             FakeRouter(at.site.folder, "r", "wait") as router,
-            connected(f"127.0.0.1:{at.site.grpc}") as other,
+            http2.connected(at.site.grpc, "127.0.0.2") as second,
+            http2.connected(at.site.grpc, "127.0.0.3") as third,
         ):
             await at.route(a=route(router))
-            asked = [asyncio.create_task(ask(at.stub)) for _ in range(4)]
+            asked = [asyncio.create_task(ask(at.stub)) for _ in range(2)]
+            message = InferRequest(model_name="a").SerializeToString()
+            streams = [second.ask(message) for _ in range(2)]
 
             async def arrived() -> bool:
                 return len(router.seen) == 4
 
             await eventually(arrived)
-            error = await failure(ask(other))
-            assert error.code() is StatusCode.UNAVAILABLE
-            assert trailer(error)["retry-after"] == "1"
-            assert (await other("ServerLive")).live
+            refused = await third.reply(third.ask(message))
+            assert refused.code == StatusCode.UNAVAILABLE.value[0]
+            assert refused.headers["retry-after"] == "1"
+            assert (await at.stub("ServerLive")).live
             router.go.set()
-            assert await asyncio.gather(*asked) == ["r"] * 4
-            assert await ask(other) == "r"
+            assert await asyncio.gather(*asked) == ["r"] * 2
+            assert {(await second.reply(stream)).code for stream in streams} == {0}
+            assert (await third.reply(third.ask(message))).code == 0
 
     asyncio.run(main())
 

@@ -242,11 +242,30 @@ def test_more_open_calls_than_a_connection_may_have(monkeypatch: pytest.MonkeyPa
             assert {end.code for end in ends} <= {
                 None,
                 StatusCode.DEADLINE_EXCEEDED.value[0],
+                StatusCode.RESOURCE_EXHAUSTED.value[0],
                 StatusCode.UNAVAILABLE.value[0],
             }
             assert all(end.code or end.reset or end.closed for end in ends)
             assert routers["demo"].seen == []
             await still_serves(at)
+
+    asyncio.run(main())
+
+
+def test_calls_that_one_address_begins_lock_nobody_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpc_frontend, "MAX_CALLS", 8)
+
+    async def main() -> None:
+        async with (
+            served_graphs({"demo": make_arms()}) as (at, _),
+            connected(at.site.grpc, "127.0.0.3") as client,
+            connected(at.site.grpc, "127.0.0.2") as other,
+        ):
+            streams = [client.begin(call_headers()) for _ in range(20)]
+            refused = await client.reply(streams[-1])
+            assert refused.code == StatusCode.RESOURCE_EXHAUSTED.value[0]
+            assert "more than 4 calls in progress, the limit of one source" in refused.details
+            assert (await other.call(GOOD)).code == OK
 
     asyncio.run(main())
 
